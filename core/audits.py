@@ -1,0 +1,28 @@
+"""What an audit says, in a form that both the auditor and the ledger know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["critical", "warning"]
+
+
+@dataclass(frozen=True)
+class ExpectationResult:
+    """One expectation, judged on one batch. Counts are of rows; a share is of 1. Holds no values of personal columns."""
+
+    expectation: str
+    column: str | None
+    severity: Severity
+    success: bool
+    unexpected_count: int | None
+    unexpected_share: float | None
+    observed_value: str | None
+    description: str
+    failing_keys: tuple[str, ...] = ()
+
+    @property
+    def blocks(self) -> bool:
+        """Whether this result alone keeps the batch out of the warehouse."""
+        return not self.success and self.severity == "critical"

@@ -1,0 +1,128 @@
+"""Postgres: connections, our SQL files, migrations, and the lock that lets one ingest run at a time."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from core import embedded
+from core.errors import AlreadyRunning, DatabaseError
+from core.settings import Settings
+
+Connection = psycopg.Connection[Any]
+
+SQL_FOLDER = Path(__file__).parent.parent / "sql"
+# Any constant: every ingest takes the same one.
+_INGEST_LOCK = 7_300_811_022
+_SESSION_OPTIONS = (
+    "-c timezone=UTC -c jit=off -c work_mem=128MB -c maintenance_work_mem=256MB -c client_connection_check_interval=5s"
+)
+
+
+def database_url(settings: Settings) -> str:
+    """The URL of the database, with the embedded server started if it is the one in use."""
+    return embedded.start(settings.data_dir) if settings.embedded else settings.database_url.get_secret_value()
+
+
+def connect(url: str, *, autocommit: bool = True) -> Connection:
+    """A connection in UTC. With autocommit, only `with connection.transaction()` groups statements."""
+    with readable_errors():
+        return psycopg.connect(
+            url, autocommit=autocommit, connect_timeout=10, application_name="moovitamix", options=_SESSION_OPTIONS
+        )
+
+
+@contextmanager
+def readable_errors() -> Iterator[None]:
+    """Turn what Postgres or the network says into one line a person can act on. Raises DatabaseError.
+
+    The server's message is not repeated where it could quote a value of a row.
+    """
+    try:
+        yield
+    except psycopg.errors.InsufficientPrivilege as error:
+        what = (error.diag.message_primary or "permission denied").strip()
+        raise DatabaseError(f"the database role lacks a right: {what}; grant it, then run again") from error
+    except psycopg.errors.DiskFull as error:
+        raise DatabaseError("Postgres has no disk space left; free some, then run again") from error
+    except psycopg.OperationalError as error:
+        what = " ".join(str(error).split()) or type(error).__name__
+        raise DatabaseError(f"Postgres cannot be reached or gave up: {what}; check DATABASE_URL, then run again") from error
+    except psycopg.DatabaseError as error:
+        raise DatabaseError(f"Postgres refused a statement ({type(error).__name__}, {error.sqlstate}); see its log") from error
+
+
+@cache
+def statement(name: str) -> str:
+    """The text of `sql/<name>.sql`."""
+    return (SQL_FOLDER / f"{name}.sql").read_text()
+
+
+def composed(name: str, **identifiers: str | tuple[str, str]) -> sql.Composed:
+    """The SQL file with its `{placeholders}` replaced by quoted identifiers, such as a schema and a table."""
+    quoted = {key: sql.Identifier(*([value] if isinstance(value, str) else value)) for key, value in identifiers.items()}
+    return sql.SQL(statement(name)).format(**quoted)  # type: ignore[arg-type]
+
+
+def migrate(url: str) -> None:
+    """Bring the schema up to date from `sql/migrations`. Running it again changes nothing. Raises DatabaseError.
+
+    The caller holds the ingest lock: the migration tool's own lock would outlive a killed process.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from yoyo import get_backend, read_migrations
+
+    logging.getLogger("yoyo").setLevel(logging.ERROR)
+    with readable_errors():
+        backend = get_backend(_yoyo_url(url))
+        try:
+            backend.apply_migrations(backend.to_apply(read_migrations(str(SQL_FOLDER / "migrations"))))
+        finally:
+            backend.connection.close()
+
+
+def _yoyo_url(url: str) -> str:
+    return url.replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+def sqlalchemy_url(url: str) -> str:
+    """The same database as SQLAlchemy and Great Expectations want it, a host being required in the URL."""
+    parts = conninfo_to_dict(url)
+    host = str(parts.get("host") or "localhost")
+    if not host.startswith("/"):
+        return url.replace("postgresql://", "postgresql+psycopg://", 1)
+    user, name = parts.get("user") or "postgres", parts.get("dbname") or "postgres"
+    return f"postgresql+psycopg://{user}@localhost/{name}?host={host}"
+
+
+@contextmanager
+def ingest_lock(url: str, wait_seconds: float) -> Iterator[None]:
+    """Hold the one lock of all ingests, in a session of its own, so that it falls when the process dies.
+
+    Raises AlreadyRunning when another holds it for longer than `wait_seconds`.
+    """
+    with connect(url) as connection:
+        until = time.monotonic() + wait_seconds
+        while not _try_lock(connection):
+            if time.monotonic() >= until:
+                raise AlreadyRunning(
+                    f"another ingest is running (waited {wait_seconds:g} s); wait for it, or raise LOCK_WAIT_SECONDS"
+                )
+            time.sleep(0.5)
+        yield
+
+
+def _try_lock(connection: Connection) -> bool:
+    row = connection.execute("select pg_try_advisory_lock(%s)", [_INGEST_LOCK]).fetchone()
+    return bool(row and row[0])

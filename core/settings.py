@@ -1,0 +1,79 @@
+"""All settings, built once at the edge and passed in. Documented for people in `.env.example`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from core.errors import SettingsError
+
+
+def _http_url(url: str) -> str:
+    parts = urlsplit(url.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must look like http://host:port")
+    if parts.query or parts.fragment:
+        raise ValueError("must not carry a query or a fragment")
+    return urlunsplit(parts).rstrip("/")
+
+
+def _postgres_url(url: SecretStr) -> SecretStr:
+    text = url.get_secret_value().strip()
+    if not text:
+        return SecretStr("")
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme.partition("+")[0] not in ("postgres", "postgresql"):
+        raise ValueError("must look like postgresql://user:password@host:5432/database")
+    return SecretStr(f"postgresql://{rest}")
+
+
+class Settings(BaseSettings):
+    """One frozen object; field names are the environment variables, in lower case."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+
+    moovitamix_api_url: Annotated[str, AfterValidator(_http_url)] = "http://127.0.0.1:8000"
+    moovitamix_api_token: SecretStr | None = None
+    database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] = SecretStr("")
+    data_dir: Path = Path(".data")
+
+    page_size: int = Field(default=100, ge=1, le=100)
+    fetch_threads: int = Field(default=4, ge=1, le=64)
+    fetch_tries: int = Field(default=6, ge=1, le=50)
+    fetch_reads: int = Field(default=4, ge=2, le=20)
+    connect_timeout_seconds: float = Field(default=5, gt=0, le=300)
+    read_timeout_seconds: float = Field(default=20, gt=0, le=3600)
+    give_up_after_seconds: float = Field(default=90, gt=0, le=86_400)
+    lock_wait_seconds: float = Field(default=30, ge=0, le=86_400)
+    retention_days: int = Field(default=14, ge=1)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether Postgres is the one in a wheel, kept in `data_dir`."""
+        return not self.database_url.get_secret_value()
+
+    @property
+    def source(self) -> str:
+        """The API's address as it may be logged and stored: without user or password."""
+        parts = urlsplit(self.moovitamix_api_url)
+        host = parts.hostname or ""
+        return urlunsplit(parts._replace(netloc=f"{host}:{parts.port}" if parts.port else host))
+
+
+def load_settings() -> Settings:
+    """Read the environment and `.env`. Raises SettingsError: one line that names each wrong setting."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        wrong = "; ".join(f"{str(e['loc'][0]).upper()} {_plain(e['msg'])}" for e in error.errors(include_input=False))
+        raise SettingsError(f"wrong setting: {wrong} (set it in the environment or in .env)") from None
+    return settings.model_copy(update={"data_dir": settings.data_dir.expanduser().resolve()})
+
+
+def _plain(message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    return message[:1].lower() + message[1:]

@@ -1,0 +1,9 @@
+-- One row per session of the batch that differs from what is published, its plays in order.
+create unlogged table {table} (
+    user_id bigint not null,
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    items bigint[] not null,
+    row_hash bigint not null,
+    is_new boolean not null
+)

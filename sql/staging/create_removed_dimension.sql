@@ -1,0 +1,2 @@
+-- One row per published row that the batch no longer has.
+create unlogged table {table} (id bigint not null)
