@@ -1,0 +1,84 @@
+"""Listens: what a staged session must be like, and what is worth a look."""
+
+from __future__ import annotations
+
+from great_expectations import expectations as gxe
+from great_expectations.expectations.expectation import Expectation
+
+from core.columns import LISTEN_HISTORY
+from expectations.profile import batch_rules
+from expectations.rules import at_most, figure, no_rows, rule, timestamps_are_possible
+from expectations.thresholds import Thresholds
+
+
+def rows(thresholds: Thresholds, profile_table: str) -> list[Expectation]:
+    """Rules over the staged sessions. A session may be older than its user or its tracks: that is normal at the source."""
+    return [
+        rule(
+            gxe.ExpectColumnValuesToNotBeNull,
+            "user_is_named",
+            "critical",
+            "a session names its user",
+            column="user_id",
+        ),
+        rule(
+            gxe.ExpectColumnValuesToNotBeNull,
+            "items_are_given",
+            "critical",
+            "a session has a list of plays",
+            column="items",
+        ),
+        timestamps_are_possible(LISTEN_HISTORY),
+        no_rows("key_is_unique", "critical", "a user has one session at a time", "sessions_staged_twice"),
+        no_rows("user_is_published", "critical", "a session's user is in the warehouse", "sessions_of_unknown_users"),
+        no_rows("tracks_are_published", "critical", "every play is of a track in the warehouse", "sessions_with_unknown_tracks"),
+        rule(
+            gxe.ExpectColumnPairValuesAToBeGreaterThanB,
+            "updated_after_created",
+            "warning",
+            "a session is not updated before it is created",
+            column_A="updated_at",
+            column_B="created_at",
+            or_equal=True,
+        ),
+        no_rows("session_has_plays", "warning", "a session has plays", "sessions_without_plays"),
+        no_rows(
+            "session_is_plausible",
+            "warning",
+            f"a session has at most {thresholds.warn_plays_per_session:,} plays",
+            "sessions_too_long",
+            limit=thresholds.warn_plays_per_session,
+        ),
+        no_rows(
+            "user_is_plausible",
+            "warning",
+            f"a user has at most {thresholds.warn_sessions_per_user_day:,} sessions a day",
+            "users_too_busy",
+            limit=thresholds.warn_sessions_per_user_day,
+        ),
+    ]
+
+
+def profile(thresholds: Thresholds) -> list[Expectation]:
+    """Rules over the batch as a whole, and over what it depends on."""
+    return [
+        *batch_rules(thresholds),
+        at_most(
+            "dependencies_are_published",
+            "critical",
+            "dependencies_not_published",
+            0,
+            measure="number of the day's other batches that were not published",
+            unit="rows",
+            says="listens are judged against the day's users and tracks, and those were published",
+        ),
+        at_most(
+            "rejected_plays_are_few",
+            "critical",
+            "plays_rejected_share",
+            thresholds.max_rejected_plays_share,
+            measure="rejected plays share",
+            unit="share",
+            says=f"at most {figure(thresholds.max_rejected_plays_share, 'share')} of the plays were rejected",
+        ),
+    ]

@@ -1,0 +1,116 @@
+"""The batch as a whole: rules over the one row of its profile, the same for every table."""
+
+from __future__ import annotations
+
+from great_expectations import expectations as gxe
+from great_expectations.expectations.expectation import Expectation
+
+from expectations.rules import at_least, at_most, figure, rule
+from expectations.thresholds import Thresholds
+
+
+def batch_rules(thresholds: Thresholds) -> list[Expectation]:
+    """What must hold of any batch, compared with what the API reported and with what is published."""
+    return [
+        rule(
+            gxe.ExpectTableRowCountToEqual,
+            "batch_is_profiled",
+            "critical",
+            "the batch has exactly one profile",
+            value=1,
+        ),
+        rule(
+            gxe.ExpectColumnPairValuesToBeEqual,
+            "list_is_complete",
+            "critical",
+            "as many rows arrived as the API reported",
+            column_A="rows_landed",
+            column_B="rows_reported",
+        ),
+        *_share_rules(thresholds),
+        *_size_rules(thresholds),
+        at_most(
+            "source_is_fresh",
+            "warning",
+            "days_since_newest_update",
+            thresholds.warn_stale_days,
+            measure="age of the newest row",
+            unit="days",
+            says=f"something was updated within {thresholds.warn_stale_days:g} days before the batch's day",
+        ),
+        at_most(
+            "fields_are_known",
+            "warning",
+            "rows_with_unknown_fields",
+            0,
+            measure="number of rows with fields we do not know",
+            unit="rows",
+            says="the API sends no fields beyond its contract",
+        ),
+    ]
+
+
+def _share_rules(thresholds: Thresholds) -> list[Expectation]:
+    return [
+        at_most(
+            "rejects_are_few",
+            "critical",
+            "rejected_share",
+            thresholds.max_rejected_share,
+            measure="rejected share",
+            unit="share",
+            says=f"at most {figure(thresholds.max_rejected_share, 'share')} of the rows were rejected",
+        ),
+        at_most(
+            "removals_are_few",
+            "warning",
+            "removed_share",
+            thresholds.warn_removed_share,
+            measure="removed share",
+            unit="share",
+            says=f"at most {figure(thresholds.warn_removed_share, 'share')} of the published rows disappeared",
+        ),
+    ]
+
+
+def _size_rules(thresholds: Thresholds) -> list[Expectation]:
+    lowest, low, high = (
+        figure(share, "share")
+        for share in (thresholds.min_share_of_published, thresholds.warn_share_of_published, thresholds.warn_growth)
+    )
+    compared = {"measure": "size compared with what is published", "unit": "share"}
+    return [
+        at_least(
+            "list_did_not_collapse",
+            "critical",
+            "share_of_published",
+            thresholds.min_share_of_published,
+            **compared,
+            says=f"the list has at least {lowest} of the rows published before",
+        ),
+        at_least(
+            "list_did_not_shrink",
+            "warning",
+            "share_of_published",
+            thresholds.warn_share_of_published,
+            **compared,
+            says=f"the list has at least {low} of the rows published before",
+        ),
+        at_most(
+            "list_did_not_explode",
+            "warning",
+            "share_of_published",
+            thresholds.warn_growth,
+            **compared,
+            says=f"the list has at most {high} of the rows published before",
+        ),
+        at_least(
+            "list_is_not_empty",
+            "warning",
+            "rows_listed",
+            1,
+            measure="number of rows in the list",
+            unit="rows",
+            says="the list has rows",
+        ),
+    ]

@@ -1,0 +1,145 @@
+"""How one rule is written down, so that suites read as lists: a name, what it says in plain words, whether it blocks.
+
+A rule is an ordinary Great Expectations expectation. Its `meta` carries our name for it (`rule`), what was measured
+(`measure`, `unit`), and, for a rule about single rows, the SQL file that finds their keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, TypeVar
+
+from great_expectations import expectations as gxe
+from great_expectations.expectations.expectation import Expectation
+
+from core.audits import Severity
+from core.columns import KEYS, Endpoint
+from core.database import statement
+from expectations.thresholds import Thresholds
+
+AnyExpectation = TypeVar("AnyExpectation", bound=Expectation)
+Unit = Literal["share", "rows", "days"]
+KEEPS_OUT: Mapping[str, str] = {"critical": "Blocks", "warning": "Warns"}
+
+
+class ExpectNoSuchRows(gxe.UnexpectedRowsExpectation):
+    """A query over the batch finds no rows. They are counted in the database and never fetched."""
+
+    metric_dependencies: ClassVar[tuple[str, ...]] = ("unexpected_rows_query.row_count",)
+
+    def _validate(
+        self, metrics: dict[str, Any], runtime_configuration: Any = None, execution_engine: Any = None
+    ) -> dict[str, Any]:
+        count = metrics["unexpected_rows_query.row_count"]
+        return {"success": count == 0, "result": {"observed_value": count}}
+
+
+def rule(
+    kind: type[AnyExpectation],
+    name: str,
+    severity: Severity,
+    says: str,
+    *,
+    meta: Mapping[str, Any] | None = None,
+    **kwargs: Any,
+) -> AnyExpectation:
+    """One expectation. `name` is unique within its table; `says` is the sentence people read."""
+    return kind(
+        severity=severity,
+        description=f"{KEEPS_OUT[severity]}: {says}",
+        meta={"rule": name, "says": says, **(meta or {})},
+        **kwargs,
+    )
+
+
+def no_rows(name: str, severity: Severity, says: str, file: str, **values: str | int | float) -> ExpectNoSuchRows:
+    """`sql/audit/<file>.sql` finds no rows. The file selects the keys of those that break the rule.
+
+    Its `{batch}` is the staged table; other placeholders are filled with `values`, which come from settings only.
+    """
+    query = statement(f"audit/{file}").format(batch="{batch}", **values)
+    return rule(ExpectNoSuchRows, name, severity, says, unexpected_rows_query=query)
+
+
+def at_most(
+    name: str, severity: Severity, column: str, limit: float, *, measure: str, unit: Unit, says: str
+) -> gxe.ExpectColumnValuesToBeBetween:
+    """A figure of the profile is not above `limit`. A null figure passes: there was nothing to compare with."""
+    meta = {"measure": measure, "unit": unit, "limit": limit, "beyond": "above"}
+    return rule(gxe.ExpectColumnValuesToBeBetween, name, severity, says, meta=meta, column=column, max_value=limit)
+
+
+def at_least(
+    name: str, severity: Severity, column: str, limit: float, *, measure: str, unit: Unit, says: str
+) -> gxe.ExpectColumnValuesToBeBetween:
+    """A figure of the profile is not below `limit`. A null figure passes: there was nothing to compare with."""
+    meta = {"measure": measure, "unit": unit, "limit": limit, "beyond": "below"}
+    return rule(gxe.ExpectColumnValuesToBeBetween, name, severity, says, meta=meta, column=column, min_value=limit)
+
+
+def figure(value: float | int | None, unit: Unit) -> str:
+    """A figure as people read it: 0.042 of unit share is `4.2 %`."""
+    if value is None:
+        return "nothing to compare with"
+    if unit == "share":
+        return f"{100 * value:.4g} %"
+    return f"{value:,.0f}" if unit == "rows" else f"{value:.4g} {unit}"
+
+
+def timestamps_are_possible(endpoint: Endpoint) -> ExpectNoSuchRows:
+    """Both timestamps lie in times a computer can have recorded: a month partition is made for nothing else."""
+    return no_rows(
+        "timestamps_are_possible",
+        "critical",
+        "created_at and updated_at lie between 1970 and 2200",
+        "impossible_timestamps",
+        keys=", ".join(KEYS[endpoint]),
+    )
+
+
+def dimension_rules(
+    endpoint: Endpoint, thresholds: Thresholds, profile_table: str, texts: Sequence[str], must_say: Sequence[str]
+) -> list[Expectation]:
+    """What tracks and users have in common. A batch in which the `must_say` columns go blank has lost them."""
+    return [
+        rule(gxe.ExpectColumnValuesToNotBeNull, "id_is_given", "critical", "a row has an id", column="id"),
+        rule(
+            gxe.ExpectColumnValuesToBeBetween, "id_is_not_negative", "critical", "an id is not negative", column="id", min_value=0
+        ),
+        no_rows("id_is_unique", "critical", "an id comes once", "ids_staged_twice"),
+        timestamps_are_possible(endpoint),
+        *(
+            no_rows(
+                f"{column}_is_not_lost",
+                "critical",
+                f"at most {figure(thresholds.max_blank_share, 'share')} of the list arrived with a blank {column}",
+                "column_lost",
+                column=column,
+                profile=profile_table,
+                limit=thresholds.max_blank_share,
+            )
+            for column in must_say
+        ),
+        *(
+            rule(
+                gxe.ExpectColumnValuesToMatchRegex,
+                f"{column}_is_not_blank",
+                "warning",
+                f"{column} is not blank",
+                column=column,
+                regex=r"\S",
+            )
+            for column in texts
+        ),
+        *(
+            rule(
+                gxe.ExpectColumnValueLengthsToBeBetween,
+                f"{column}_is_not_endless",
+                "warning",
+                f"{column} has at most {thresholds.warn_text_length:,} characters",
+                column=column,
+                max_value=thresholds.warn_text_length,
+            )
+            for column in texts
+        ),
+    ]

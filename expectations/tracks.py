@@ -1,0 +1,43 @@
+"""Tracks: what a staged track must be like, and what is worth a look."""
+
+from __future__ import annotations
+
+from great_expectations import expectations as gxe
+from great_expectations.expectations.expectation import Expectation
+
+from core.columns import TRACKS
+from expectations.profile import batch_rules
+from expectations.rules import dimension_rules, rule
+from expectations.thresholds import Thresholds
+
+TEXTS = ("name", "artist", "songwriters", "duration", "genres", "album")
+
+
+def rows(thresholds: Thresholds, profile_table: str) -> list[Expectation]:
+    """Rules over the staged tracks. The genres are free words, and created_at may follow updated_at: both pass."""
+    return [
+        *dimension_rules(TRACKS, thresholds, profile_table, TEXTS, must_say=("name", "artist")),
+        rule(
+            gxe.ExpectColumnValuesToMatchRegex,
+            "duration_is_mm_ss",
+            "warning",
+            "a duration reads MM:SS",
+            column="duration",
+            regex=r"^[0-9]{2}:[0-5][0-9]$",
+        ),
+        rule(
+            gxe.ExpectColumnValuesToBeBetween,
+            "duration_is_plausible",
+            "warning",
+            f"a track lasts more than 0 and at most {thresholds.warn_track_seconds:,} seconds",
+            column="duration_seconds",
+            min_value=0,
+            strict_min=True,
+            max_value=thresholds.warn_track_seconds,
+        ),
+    ]
+
+
+def profile(thresholds: Thresholds) -> list[Expectation]:
+    """Rules over the batch as a whole."""
+    return batch_rules(thresholds)
