@@ -1,0 +1,180 @@
+"""Malformed rows, by kind. Each is a changed copy, so that every good row is still there."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mock_server.listing import Listing
+from mock_server.randomness import ID_SPACE, public_ids
+from mock_server.records import Record
+from mock_server.world import ENDPOINTS, World
+
+Spoil = Callable[[Record, str], Any]
+MISSING = object()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One way a row can be wrong.
+
+    `spoil` gets a good row of its own and the name of the field to change, and returns what is listed instead.
+    Copies (`again`) keep the identity of the row they are made from, all others get an identity of their own.
+    """
+
+    meaning: str
+    spoil: Spoil
+    field: str = ""
+    endpoints: tuple[str, ...] = ENDPOINTS
+    again: bool = False
+
+
+def _value(meaning: str, field: str, value: Any, *endpoints: str) -> Kind:
+    """The kind that puts one value, or nothing at all (MISSING), into a field."""
+
+    def spoil(row: Record, name: str) -> Record:
+        if value is MISSING:
+            return {key: kept for key, kept in row.items() if key != name}
+        return row | {name: value}
+
+    return Kind(meaning, spoil, field, endpoints or ENDPOINTS)
+
+
+def _row(meaning: str, row: Any) -> Kind:
+    return Kind(meaning, lambda _row, _field: row)
+
+
+def _zoned(row: Record, field: str) -> Record:
+    """The same moment, written with the offset of another zone."""
+    zone = dt.timezone(dt.timedelta(hours=2))
+    return row | {field: row[field].replace(tzinfo=dt.UTC).astimezone(zone).isoformat()}
+
+
+def _in_utc(row: Record, field: str) -> Record:
+    return row | {field: row[field].isoformat() + "Z"}
+
+
+def _of_wrong_type(row: Record, field: str) -> Record:
+    value = row[field]
+    return row | {field: {"value": str(value)} if isinstance(value, list) else [str(value)]}
+
+
+def _version(hours: int) -> Spoil:
+    """The same row as of other hours, with other content."""
+
+    def spoil(row: Record, field: str) -> Record:
+        content = row["items"][::-1] if "items" in row else "changed"
+        return row | {
+            field or _content_field(row): content,
+            "updated_at": row["updated_at"] + dt.timedelta(hours=hours),
+        }
+
+    return spoil
+
+
+def _content_field(row: Record) -> str:
+    return next(field for field in ("items", "album", "last_name") if field in row)
+
+
+def _items(change: Callable[[list[Any]], Any]) -> Spoil:
+    return lambda row, field: row | {field: change(row[field])}
+
+
+_TEXT = "a text"
+_LISTENS = "listen_history"
+KINDS: dict[str, Kind] = {
+    "id_null": _value("the id (user_id in listens) is null", "id", None),
+    "id_missing": _value("there is no id", "id", MISSING),
+    "id_text": _value("the id is a text", "id", "abc"),
+    "id_float": _value("the id has a fraction", "id", 12.5),
+    "id_negative": _value("the id is below zero", "id", -5),
+    "id_huge": _value("the id fits no integer column", "id", 10**30),
+    "id_boolean": _value("the id is true", "id", True),
+    "date_null": _value("a date is null", "created_at", None),
+    "date_missing": _value("there is no such date", "created_at", MISSING),
+    "date_impossible": _value("a date that no calendar has", "created_at", "2026-02-30T12:00:00.000001"),
+    "date_empty": _value("a date is an empty text", "created_at", ""),
+    "date_zoned": Kind("a date, but with the offset +02:00; the same moment", _zoned, "created_at"),
+    "date_utc": Kind("a date, but with a Z at its end; the same moment", _in_utc, "created_at"),
+    "date_future": _value("a date far in the future", "updated_at", "2999-12-31T23:59:59.999999"),
+    "field_missing": _value("a field is missing", _TEXT, MISSING),
+    "field_null": _value("a field is null", _TEXT, None),
+    "field_wrong_type": Kind("a field has another type", _of_wrong_type, _TEXT),
+    "record_null": _row("the row is null", None),
+    "record_text": _row("the row is a text", "not a record"),
+    "record_list": _row("the row is a list", [1, 2, 3]),
+    "text_nul": _value("a text with a NUL character, which Postgres cannot hold", _TEXT, "a\x00b", "tracks", "users"),
+    "text_emoji": _value("a text with emoji; a good row", _TEXT, "caf\u00e9 \U0001f3b5", "tracks", "users"),
+    "text_long": _value("a text of 100,000 characters", _TEXT, "x" * 100_000, "tracks", "users"),
+    "text_surrogate": _value("a text with half a surrogate pair", _TEXT, "\ud83c", "tracks", "users"),
+    "duration_zero": _value("a track of no length", "duration", "00:00", "tracks"),
+    "duration_short": _value("a duration without its zeros", "duration", "3:5", "tracks"),
+    "duration_overflow": _value("a duration of 99 minutes and 99 seconds", "duration", "99:99", "tracks"),
+    "duration_hours": _value("a duration with hours", "duration", "1:02:03", "tracks"),
+    "copy_exact": Kind("a row that is listed already, exactly", lambda row, _field: row, again=True),
+    "copy_older": Kind("a row that is listed already, an older version", _version(-48), again=True),
+    "copy_newer": Kind("a row that is listed already, a newer version", _version(1), again=True),
+    "items_null": _value("a session whose plays are null", "items", None, _LISTENS),
+    "items_empty": _value("a session without plays", "items", [], _LISTENS),
+    "items_with_null": Kind("a null among the plays", _items(lambda items: [*items, None]), "items", (_LISTENS,)),
+    "items_with_text": Kind("a text among the plays", _items(lambda items: [*items, "abc"]), "items", (_LISTENS,)),
+    "items_repeated": Kind(
+        "a session that holds a track twice; a good row", _items(lambda items: [*items, items[0]]), "items", (_LISTENS,)
+    ),
+    "items_unknown": Kind(
+        "a play of a track that is not listed", _items(lambda items: [*items, ID_SPACE + 7]), "items", (_LISTENS,)
+    ),
+    "user_unknown": _value("a session of a user who is not listed", "user_id", ID_SPACE + 7, _LISTENS),
+    "email_shared": Kind("a user with another user's e-mail; a good row", lambda row, _field: row, "", ("users",)),
+    "gender_new": _value("a gender never seen before", "gender", "Two-Spirit", "users"),
+    "genre_new": _value("a favourite genre never seen before", "favorite_genres", "Hyperpop", "users"),
+}
+
+
+def bad_rows(world: World, endpoint: str, good: Listing, kinds: dict[str, int]) -> list[Any]:
+    """The malformed rows of the wished kinds, in the order wished; "kind:field" changes another field than usual.
+
+    The nth of them is made from the nth good row of the list (starting over where the list is short).
+    """
+    wished = [name for name, count in kinds.items() for _ in range(count)]
+    sources = good.rows(0, min(len(wished), good.total))
+    made = []
+    for place, name in enumerate(wished if sources else []):
+        kind, field = _kind_and_field(name, endpoint)
+        source = sources[place % len(sources)]
+        row = source if kind.again else newcomer(world, endpoint, source, place)
+        if name.partition(":")[0] == "email_shared":
+            row |= {"email": source["email"]}
+        made.append(kind.spoil(row, field))
+    return made
+
+
+def check_kinds(endpoint: str | None, kinds: Any) -> str | None:
+    """What is wrong with the wished kinds, if anything."""
+    if not isinstance(kinds, dict) or not all(type(count) is int and count >= 0 for count in kinds.values()):
+        return 'bad_rows needs an object of kinds and counts, like {"id_null": 2}'
+    for name in kinds:
+        kind = KINDS.get(name.partition(":")[0])
+        if kind is None:
+            return f"no kind of bad row is called {name!r}; GET /_control/kinds lists them"
+        if endpoint is None and kind.endpoints != ENDPOINTS or endpoint and endpoint not in kind.endpoints:
+            return f"{name!r} needs one of these endpoints: {', '.join(kind.endpoints)}"
+    return None
+
+
+def _kind_and_field(name: str, endpoint: str) -> tuple[Kind, str]:
+    wished, _, field = name.partition(":")
+    kind = KINDS[wished]
+    usual = {"id": {_LISTENS: "user_id"}, _TEXT: {"tracks": "name", "users": "first_name", _LISTENS: "items"}}
+    return kind, field or usual.get(kind.field, {}).get(endpoint, kind.field)
+
+
+def newcomer(world: World, endpoint: str, source: Record, number: int) -> Record:
+    """A good row like `source` that no list holds yet; another one for each number."""
+    if endpoint == _LISTENS:
+        return source | {"created_at": source["created_at"] - dt.timedelta(microseconds=2 * (number + 1))}
+    identity = int(public_ids(ID_SPACE - 1 - number, 1, world.plan.seed, kind=1 + (endpoint == "users"))[0])
+    own = {"email": f"newcomer{identity}@example.com"} if endpoint == "users" else {}
+    return source | {"id": identity} | own

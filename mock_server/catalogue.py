@@ -1,0 +1,147 @@
+"""The tracks, and the shelves that listeners draw them from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mock_server.randomness import Indices, Integers, instants, public_ids
+from mock_server.words import GENRES
+
+TRACKS_PER_ARTIST = 8
+ARTISTS_PER_SCENE = 6
+OLDER_SHARE = 0.25
+"""Share of tracks and users whose created_at is later than their updated_at, as on the real server."""
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """One entry per track ever seen, removed ones included. Times in microseconds since 1970."""
+
+    id: Indices
+    artist: Indices
+    popularity: NDArray[np.float64]
+    created: Integers
+    updated: Integers
+    version: Indices
+    listed: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+
+def draw_tracks(first: int, count: int, seed: int, rng: np.random.Generator, span: tuple[int, int]) -> Tracks:
+    """`count` new tracks created within `span`, many of them early, with power-law popularity."""
+    artists = max(1, (first + count) // TRACKS_PER_ARTIST)
+    start, end = span
+    created = (start + (rng.random(count) ** 3 * (end - start)).astype(np.int64)) | 1
+    return Tracks(
+        id=public_ids(first, count, seed, kind=1),
+        artist=(rng.random(count) ** 1.5 * artists).astype(np.int32),
+        popularity=np.minimum((1 - rng.random(count)) ** -0.6, 300.0),
+        created=created,
+        updated=draw_updates(created, start, end, rng),
+        version=np.zeros(count, np.int32),
+        listed=np.ones(count, np.bool_),
+    )
+
+
+def draw_updates(created: Integers, start: int, end: int, rng: np.random.Generator) -> Integers:
+    """The moment each row was last changed: after its creation, for OLDER_SHARE of the rows before it."""
+    count = len(created)
+    before = rng.random(count) < OLDER_SHARE
+    low = np.where(before, start, created)
+    high = np.where(before, created, end)
+    return instants(rng, low, high, count)
+
+
+def append_tracks(tracks: Tracks, more: Tracks) -> Tracks:
+    """Both, the new ones at the end."""
+    return Tracks(**{name: np.concatenate([getattr(tracks, name), getattr(more, name)]) for name in vars(tracks)})
+
+
+def change_tracks(tracks: Tracks, rows: Integers, moments: Integers) -> Tracks:
+    """The same tracks after the given rows got new content at the given moments."""
+    version, updated = tracks.version.copy(), tracks.updated.copy()
+    version[rows] += 1
+    updated[rows] = moments
+    return replace(tracks, version=version, updated=updated)
+
+
+class Shelves:
+    """Overlapping sets of tracks that a listener picks from by popularity.
+
+    Shelf 0 holds every track; then come one shelf per genre, per scene (a niche within a genre) and per artist.
+    Sorted by genre, scene and artist, every shelf is one stretch of the same cumulative popularity, so that a draw
+    is one binary search, whatever the shelf.
+    """
+
+    def __init__(self, tracks: Tracks, scenes: int) -> None:
+        scene = tracks.artist % scenes
+        genre = scene % len(GENRES)
+        self.order = np.lexsort((tracks.artist, scene, genre)).astype(np.int32)
+        self.weight = np.where(tracks.listed, tracks.popularity, 0.0)[self.order]
+        self.cumulative = np.concatenate([[0.0], np.cumsum(self.weight)])
+        self.artist_of = tracks.artist
+        self.scenes = scenes
+        artists = int(tracks.artist.max(initial=0)) + 1
+        stretches = [
+            np.array([[0, len(tracks)]]),
+            _stretches(genre[self.order], len(GENRES)),
+            _stretches(scene[self.order], scenes),
+            _stretches(tracks.artist[self.order], artists),
+        ]
+        self.first, self.last = np.concatenate(stretches).T.astype(np.int64)
+        self._low, self._high = self._drawable()
+
+    def _drawable(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The stretch of cumulative popularity of each shelf; an empty shelf is replaced by all tracks."""
+        low, high = self.cumulative[self.first], self.cumulative[self.last]
+        empty = high <= low
+        return np.where(empty, 0.0, low), np.where(empty, self.cumulative[-1], high)
+
+    def genre_of(self, tracks: Indices) -> Indices:
+        """The true genre (an index into GENRES) of tracks."""
+        return (self.artist_of[tracks] % self.scenes % len(GENRES)).astype(np.int32)
+
+    def genre_shelf(self, genre: Indices) -> Indices:
+        """The shelf of a genre."""
+        return (1 + genre).astype(np.int32)
+
+    def scene_shelf(self, tracks: Indices) -> Indices:
+        """The shelf of the scene that tracks belong to."""
+        return (1 + len(GENRES) + self.artist_of[tracks] % self.scenes).astype(np.int32)
+
+    def artist_shelf(self, tracks: Indices) -> Indices:
+        """The shelf of the artist of tracks."""
+        return (1 + len(GENRES) + self.scenes + self.artist_of[tracks]).astype(np.int32)
+
+    def draw(self, shelves: Indices, rng: np.random.Generator) -> Indices:
+        """One track (row of the catalogue) for each shelf, by popularity; same shape as `shelves`."""
+        low = self._low[shelves]
+        point = low + rng.random(shelves.shape) * (self._high[shelves] - low)
+        position = np.searchsorted(self.cumulative, point, side="right") - 1
+        return self.order[np.minimum(position, len(self.order) - 1)]
+
+    def probabilities(self, shelf: int) -> tuple[slice, NDArray[np.float64]]:
+        """Where a shelf stands in `order`, and the probability of each of its tracks."""
+        total = self.cumulative[self.last[shelf]] - self.cumulative[self.first[shelf]]
+        stand = slice(self.first[shelf], self.last[shelf]) if total > 0 else slice(0, len(self.order))
+        weight = self.weight[stand]
+        return stand, weight / max(weight.sum(), 1e-300)
+
+
+def scenes_for(tracks: int) -> int:
+    """How many scenes a catalogue of this size has."""
+    return max(1, tracks // TRACKS_PER_ARTIST // ARTISTS_PER_SCENE)
+
+
+def _stretches(keys: Indices, count: int) -> Integers:
+    """First and last position (exclusive) of each key 0..count-1 in `keys`, which holds equal keys side by side."""
+    found = np.zeros((count, 2), np.int64)
+    starts = np.flatnonzero(np.diff(keys, prepend=-1))
+    found[keys[starts], 0] = starts
+    found[keys[starts], 1] = np.append(starts[1:], len(keys))
+    return found

@@ -1,0 +1,142 @@
+"""The command line: what kind of world to simulate, where to listen, which faults to start with."""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mock_server.faults import FaultGroup, UnknownFault, read_groups
+from mock_server.randomness import ID_SPACE
+from mock_server.world import Plan
+
+HISTORY_DAYS = 548
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything the command line says."""
+
+    plan: Plan
+    day: dt.date
+    host: str
+    port: int
+    token: str | None
+    faults: list[FaultGroup]
+
+
+def read_options(arguments: list[str] | None, today: dt.date) -> Options:
+    """The options in the arguments; ends the program with status 2 and a clear line where they make no sense."""
+    parser = _parser()
+    told = parser.parse_args(arguments)
+    day = told.day or today
+    base_day = told.base_day or day
+    start = told.start or base_day - dt.timedelta(days=HISTORY_DAYS)
+    if not start < base_day or not start < day:
+        parser.error(f"--start {start} must lie before --day {day} and --base-day {base_day}")
+    try:
+        faults = read_groups([_fault(text, told.fault_seed) for text in told.fault])
+    except UnknownFault as error:
+        parser.error(f"--fault: {error}")
+    shift_day, shift = told.taste_shift or (None, 0.0)
+    numbers = ("seed", "users", "tracks", "sessions", "plays_per_session")
+    shares = ("growth", "new_sessions", "updates", "removals")
+    given = {name: getattr(told, name) for name in numbers + shares}
+    plan = Plan(start=start, base_day=base_day, taste_shift_day=shift_day, taste_shift=shift, **given)
+    return Options(plan, day, told.host, told.port, told.token, faults)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m mock_server",
+        description="A stand-in for the MooVitamix API. The same seed, sizes and days give the same pages.",
+    )
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=_whole(0, 65535), default=8000, help="0 chooses a free one")
+    parser.add_argument("--token", help="answer only requests with this bearer token")
+    _add_world(parser.add_argument_group("the world"))
+    _add_days(parser.add_argument_group("days"))
+    faults = parser.add_argument_group("faults")
+    faults.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="[ENDPOINT[/PAGE]:]NAME=VALUE",
+        help='may be given more than once, e.g. error_share=0.1, tracks:half=true, users:bad_rows={"id_null":2}',
+    )
+    faults.add_argument("--fault-seed", type=_whole(0, 2**31), default=0)
+    return parser
+
+
+def _add_world(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--seed", type=_whole(0, 2**31), default=7)
+    group.add_argument("--users", type=_whole(1, ID_SPACE // 2), default=1000, help="on the base day")
+    group.add_argument("--tracks", type=_whole(1, ID_SPACE // 2), default=1000, help="on the base day")
+    group.add_argument("--sessions", type=_whole(0, ID_SPACE // 2), default=1000, help="on the base day")
+    group.add_argument("--plays-per-session", type=_whole(1, 100), default=5, help="different tracks in a session")
+
+
+def _add_days(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--day", type=_date, help="the simulated day (today): all that happened before its midnight")
+    group.add_argument("--base-day", type=_date, help="the day on which the sizes hold (--day)")
+    group.add_argument("--start", type=_date, help=f"the first day of the history ({HISTORY_DAYS} days before)")
+    group.add_argument("--growth", type=_share, default=0.002, help="new users and tracks a day, as a share")
+    group.add_argument("--new-sessions", type=_share, default=0.01, help="new sessions a day, as a share")
+    group.add_argument("--updates", type=_share, default=0.005, help="rows that change a day, as a share")
+    group.add_argument("--removals", type=_share, default=0.0005, help="rows that vanish a day, as a share")
+    group.add_argument("--taste-shift", type=_dated_share, metavar="DAY=SHARE", help="users get new tastes that day")
+
+
+def _fault(text: str, seed: int) -> dict[str, Any]:
+    """One --fault as a fault group: "tracks/3:hang_share=1" is for page 3 of the tracks."""
+    setting, equals, value = text.partition("=")
+    if not equals:
+        raise UnknownFault(f"{text!r} is not like NAME=VALUE")
+    scope, _, name = setting.rpartition(":")
+    endpoint, _, page = scope.partition("/")
+    group = {"seed": seed, name: _json_or_text(value)}
+    if endpoint:
+        group["endpoint"] = endpoint
+    return group | ({"page": _json_or_text(page)} if page else {})
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        number = int(text) if text.isdecimal() else -1
+        if not low <= number <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
+        return number
+
+    return read
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return share
+
+
+def _date(text: str) -> dt.date:
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a day like 2026-11-22") from error
+
+
+def _dated_share(text: str) -> tuple[dt.date, float]:
+    day, _, share = text.partition("=")
+    return _date(day), _share(share)

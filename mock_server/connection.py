@@ -1,0 +1,104 @@
+"""One client's connection: requests are answered in order, kept alive, and delivered as badly as wished."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable
+
+from mock_server.messages import Answer, BadRequest, Request, detail, take_request
+
+Handler = Callable[[Request], Answer]
+
+
+class Connection(asyncio.Protocol):
+    """HTTP/1.1 with keep-alive and pipelining. A plain asyncio protocol, because faults need the bare socket."""
+
+    def __init__(self, handle: Handler) -> None:
+        self._handle = handle
+        self._received = bytearray()
+        self._transport: asyncio.Transport
+        self._delivering: asyncio.Task[None] | None = None
+        self._full = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._delivering:
+            self._delivering.cancel()
+
+    def pause_writing(self) -> None:
+        self._full = True
+
+    def resume_writing(self) -> None:
+        self._full = False
+        self._answer_received()
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        self._answer_received()
+
+    def _answer_received(self) -> None:
+        """Answers what has come in completely, up to the first answer that takes time or does not fit."""
+        while not (self._delivering or self._full or self._transport.is_closing()):
+            try:
+                request = take_request(self._received)
+            except BadRequest as error:
+                self._send(detail(error.status, str(error)), keep_alive=False)
+                return
+            if request is None:
+                return
+            self._answer(request)
+
+    def _answer(self, request: Request) -> None:
+        answer = self._handle(request)
+        if answer.delivery.mode == "whole" and not answer.delivery.delay:
+            self._send(answer, request.keep_alive, with_body=request.method != "HEAD")
+        else:
+            self._delivering = asyncio.get_running_loop().create_task(self._deliver(answer, request.keep_alive))
+
+    def _send(self, answer: Answer, keep_alive: bool, with_body: bool = True) -> None:
+        head = answer.head(keep_alive)
+        self._transport.write(head + answer.body if with_body else head)
+        if not keep_alive:
+            self._transport.close()
+
+    async def _deliver(self, answer: Answer, keep_alive: bool) -> None:
+        """Any delivery that takes time or ends the connection."""
+        await asyncio.sleep(answer.delivery.delay)
+        match answer.delivery.mode:
+            case "hang":
+                await asyncio.Event().wait()
+            case "short":
+                self._send_half(answer)
+                self._transport.close()
+            case "reset":
+                self._send_half(answer)
+                await asyncio.sleep(0.01)
+                self._reset()
+            case "drip":
+                await self._drip(answer, keep_alive)
+            case _:
+                self._send(answer, keep_alive)
+        self._delivering = None
+        self._answer_received()
+
+    def _send_half(self, answer: Answer) -> None:
+        self._transport.write(answer.head(keep_alive=False) + answer.body[: len(answer.body) // 2])
+
+    def _reset(self) -> None:
+        """Closes at once with a TCP reset: lingering for zero seconds drops what was not sent yet."""
+        open_socket = self._transport.get_extra_info("socket")
+        open_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._transport.abort()
+
+    async def _drip(self, answer: Answer, keep_alive: bool) -> None:
+        self._transport.write(answer.head(keep_alive))
+        for byte in answer.body:
+            self._transport.write(bytes([byte]))
+            await asyncio.sleep(answer.delivery.pause)
+        if not keep_alive:
+            self._transport.close()

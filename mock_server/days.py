@@ -1,0 +1,164 @@
+"""Days that pass: new rows at the end, rows that change, rows that vanish."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mock_server.catalogue import Tracks, append_tracks, change_tracks, draw_tracks
+from mock_server.listeners import Listeners, append_listeners, change_listeners, draw_listeners, draw_tastes
+from mock_server.randomness import Integers, instants, rounded
+from mock_server.sessions import Sessions, append_sessions, change_sessions, draw_plays, draw_sessions, keep_sessions
+from mock_server.world import Plan, World, base_world, midnight
+
+LONGEST_FUTURE = 3660
+"""Days after the base day that may be asked for."""
+
+
+class ImpossibleDay(ValueError):
+    """The day lies before the history or too far in the future."""
+
+
+class Timeline:
+    """The worlds of all days. A world is a pure function of plan and day, however one got there."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.base = base_world(plan)
+        self._latest = self.base
+
+    def on(self, day: dt.date) -> World:
+        """The world at the first minute of `day`."""
+        plan = self.base.plan
+        if not plan.start < day <= plan.base_day + dt.timedelta(days=LONGEST_FUTURE):
+            raise ImpossibleDay(f"{day} is not between {plan.start} (exclusive) and {LONGEST_FUTURE} days after it")
+        if day < plan.base_day:
+            return earlier_world(self.base, day)
+        if day < self._latest.day:
+            self._latest = self.base
+        while self._latest.day < day:
+            self._latest = next_world(self._latest)
+        return self._latest
+
+
+def next_world(world: World) -> World:
+    """The world one day later, after the activity of the day between."""
+    day = world.day + dt.timedelta(days=1)
+    rng = np.random.default_rng([world.plan.seed, day.toordinal()])
+    span = (midnight(world.day), midnight(day))
+    shifted = _shift_tastes(world, day, rng)
+    grown = _grow(shifted, rng, span)
+    return replace(_remove(_change(_listen(grown, rng, span), rng, span), rng), day=day)
+
+
+def _shift_tastes(world: World, day: dt.date, rng: np.random.Generator) -> World:
+    plan = world.plan
+    if plan.taste_shift_day != day:
+        return world
+    chosen = np.flatnonzero(rng.random(len(world.listeners)) < plan.taste_shift)
+    tastes = world.listeners.tastes.copy()
+    tastes[chosen] = draw_tastes(len(chosen), world.shelves, rng)[1]
+    return replace(world, listeners=replace(world.listeners, tastes=tastes))
+
+
+def _grow(world: World, rng: np.random.Generator, span: tuple[int, int]) -> World:
+    plan = world.plan
+    new_tracks = rounded(rng, plan.growth * plan.tracks)
+    tracks = append_tracks(world.tracks, draw_tracks(len(world.tracks), new_tracks, plan.seed, rng, span))
+    new_users = rounded(rng, plan.growth * plan.users)
+    more = draw_listeners(len(world.listeners), new_users, plan.seed, rng, span, world.shelves)
+    return replace(world, tracks=tracks, listeners=append_listeners(world.listeners, more))
+
+
+def _listen(world: World, rng: np.random.Generator, span: tuple[int, int]) -> World:
+    count = rounded(rng, world.plan.new_sessions * world.plan.sessions)
+    more = draw_sessions(count, world.listening, rng, span)
+    return replace(world, sessions=append_sessions(world.sessions, more))
+
+
+def _change(world: World, rng: np.random.Generator, span: tuple[int, int]) -> World:
+    share = world.plan.updates
+    tracks = _some(world.listed_tracks, share, rng)
+    users = _some(world.listed_users, share, rng)
+    rows = _some(np.arange(len(world.sessions)), share, rng)
+    plays = draw_plays(world.sessions.user[rows], world.listening, rng)
+    return replace(
+        world,
+        tracks=change_tracks(world.tracks, tracks, instants(rng, *span, len(tracks))),
+        listeners=change_listeners(world.listeners, users, instants(rng, *span, len(users))),
+        sessions=_changed_sessions(world.sessions, rows, plays, rng, span),
+    )
+
+
+def _changed_sessions(
+    sessions: Sessions, rows: Integers, plays: NDArray[np.int32], rng: np.random.Generator, span: tuple[int, int]
+) -> Sessions:
+    """A session of this very day is updated after it was created."""
+    low = np.maximum(sessions.created[rows], span[0])
+    return change_sessions(sessions, rows, plays, instants(rng, low, span[1], len(rows)))
+
+
+def _remove(world: World, rng: np.random.Generator) -> World:
+    """A few rows vanish: unpopular tracks and any users, each with their sessions, and some sessions more."""
+    share = world.plan.removals
+    tracks, listeners = world.tracks, world.listeners
+    unpopular = world.listed_tracks[tracks.popularity[world.listed_tracks] < 2.0]
+    track_listed = _without(tracks.listed, unpopular, share * len(world.listed_tracks), rng)
+    user_listed = _without(listeners.listed, world.listed_users, share * len(world.listed_users), rng)
+    sessions = keep_sessions(world.sessions, rng.random(len(world.sessions)) >= share)
+    return replace(
+        world,
+        tracks=replace(tracks, listed=track_listed),
+        listeners=replace(listeners, listed=user_listed),
+        sessions=without_orphans(sessions, track_listed, user_listed),
+    )
+
+
+def _without(
+    listed: NDArray[np.bool_], candidates: Integers, expected: float, rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    left = listed.copy()
+    left[rng.permutation(candidates)[: rounded(rng, expected)]] = False
+    return left
+
+
+def _some(rows: Integers, share: float, rng: np.random.Generator) -> Integers:
+    """About a share of the rows, each at most once, in order."""
+    return np.asarray(rows[rng.random(len(rows)) < share])
+
+
+def without_orphans(sessions: Sessions, tracks: NDArray[np.bool_], users: NDArray[np.bool_]) -> Sessions:
+    """Only the sessions whose user and tracks are all listed."""
+    known_track = np.append(tracks, True)  # the last one answers for NO_TRACK, which is -1
+    return keep_sessions(sessions, users[sessions.user] & known_track[sessions.plays].all(axis=1))
+
+
+def earlier_world(base: World, day: dt.date) -> World:
+    """The base world without what had not happened by `day`.
+
+    A row that was changed later shows its creation as its last change; a session appears with the last of its
+    user and tracks, so that there are no orphans.
+    """
+    now = midnight(day)
+    tracks = _tracks_by(base.tracks, now)
+    listeners = _listeners_by(base.listeners, now)
+    sessions = keep_sessions(base.sessions, base.sessions.created < now)
+    sessions = replace(sessions, updated=_updates_by(sessions.created, sessions.updated, now))
+    sessions = without_orphans(sessions, tracks.listed, listeners.listed)
+    return World(base.plan, day, tracks, listeners, sessions)
+
+
+def _tracks_by(tracks: Tracks, now: int) -> Tracks:
+    return replace(tracks, listed=tracks.created < now, updated=_updates_by(tracks.created, tracks.updated, now))
+
+
+def _listeners_by(listeners: Listeners, now: int) -> Listeners:
+    return replace(
+        listeners, listed=listeners.created < now, updated=_updates_by(listeners.created, listeners.updated, now)
+    )
+
+
+def _updates_by(created: Integers, updated: Integers, now: int) -> Integers:
+    return np.where(updated < now, updated, created)

@@ -1,0 +1,214 @@
+"""Faults on demand: which are wished, and which of them hit a request."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from mock_server.bad_rows import check_kinds
+from mock_server.contract import Question
+from mock_server.world import ENDPOINTS
+
+MEANINGS = {
+    "error_share": "this share of the answers is 500 or 503",
+    "rate_limit_share": "this share of the answers is 429 with Retry-After",
+    "retry_after": "seconds that a 429 tells in Retry-After (1 unless told)",
+    "fail_first": "the first n requests of every page fail with 500",
+    "page_always_fails": "this page fails with 500, always",
+    "status": "every answer has this status, and an error's body",
+    "reset_share": "this share of the answers ends half-way in a TCP reset",
+    "truncate_share": "this share of the answers is cut: half as cut_share, half as short_share",
+    "cut_share": "this share of the answers holds half of the JSON, with the Content-Length of that half",
+    "short_share": "this share of the answers stops half-way, though Content-Length promises all of it",
+    "html_share": "this share of the answers is an HTML page with status 200",
+    "latency_ms": "every answer comes this many milliseconds late",
+    "hang_share": "this share of the requests is never answered",
+    "drip": "answers come a byte at a time, this many milliseconds apart",
+    "missing_items": "the envelope has no items",
+    "missing_total": "the envelope has no total",
+    "empty": "the list is empty, with total 0",
+    "half": "half of the list is gone, and total agrees",
+    "wrong_endpoint": "the rows of this other endpoint are listed",
+    "moving": 'the list changes while it is read: n, or {"every": n, "moves": m, "kind": "insert"|"remove"|"both"}',
+    "schema_drift": "every row has one more field of this name",
+    "renamed_field": 'fields of every row have other names: {"old": "new"}',
+    "bad_rows": 'malformed rows are put into the list: {"kind": count}; see place',
+    "place": "the position of the malformed rows, from 0 (at the end unless told)",
+}
+SCOPE = {
+    "endpoint": "only this endpoint",
+    "page": "only requests for this page",
+    "first": "only the first n requests for each page",
+    "seed": "another seed draws the shares differently",
+}
+CONTENT = ("missing_items", "missing_total", "empty", "half", "wrong_endpoint", "moving", "schema_drift",
+           "renamed_field", "bad_rows", "place")  # fmt: skip
+
+
+class UnknownFault(ValueError):
+    """A fault, or what it is set to, makes no sense."""
+
+
+@dataclass(frozen=True)
+class FaultGroup:
+    """Faults and the requests they are meant for: an endpoint, a page, the first requests of each page."""
+
+    faults: dict[str, Any]
+    endpoint: str | None = None
+    page: int | None = None
+    first: int | None = None
+    seed: int = 0
+
+    def hits(self, question: Question, attempt: int) -> bool:
+        """Whether the nth request for this page of the endpoint is meant."""
+        return (
+            self.endpoint in (None, question.endpoint)
+            and self.page in (None, question.page)
+            and (self.first is None or attempt <= self.first)
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """The form in which groups come and go."""
+        scope = {name: getattr(self, name) for name in SCOPE}
+        return {name: value for name, value in scope.items() if value is not None} | self.faults
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """The faults that hit one request. Draws depend on nothing but seed, endpoint, page and attempt."""
+
+    faults: dict[str, Any] = field(default_factory=dict)
+    draw: str = ""
+    attempt: int = 1
+    moves: int = 0
+
+    def luck(self, name: str) -> float:
+        """A number in [0, 1), another one for each name."""
+        return random.Random(f"{self.draw}:{name}").random()
+
+    def strikes(self, name: str) -> bool:
+        """Whether a fault with a share happens this time."""
+        share = self.faults.get(name, 0)
+        return bool(share) and self.luck(name) < share
+
+    @property
+    def content(self) -> str:
+        """Tells apart the contents that a page can have."""
+        wrong = {name: self.faults[name] for name in CONTENT if name in self.faults}
+        return f"{wrong}{self.moves}" if wrong else ""
+
+
+NO_TROUBLE = Trouble()
+
+
+class FaultBook:
+    """The faults wished for at the moment, and what has been asked since they were."""
+
+    def __init__(self, groups: list[FaultGroup]) -> None:
+        self.groups = groups
+        self._attempts: Counter[tuple[str, int]] = Counter()
+        self._reads: Counter[str] = Counter()
+
+    def trouble(self, question: Question) -> Trouble:
+        """The faults that hit this request, which is counted."""
+        if not self.groups:
+            return NO_TROUBLE
+        place = (question.endpoint, question.page)
+        self._attempts[place] += 1
+        self._reads[question.endpoint] += 1
+        attempt = self._attempts[place]
+        hitting = [group for group in self.groups if group.hits(question, attempt)]
+        faults = {name: value for group in hitting for name, value in group.faults.items()}
+        seeds = [group.seed for group in hitting]
+        moves = _moves(faults.get("moving"), self._reads[question.endpoint] - 1)
+        return Trouble(faults, f"{seeds}:{question.endpoint}:{question.page}:{attempt}", attempt, moves)
+
+
+def _moves(moving: Any, reads: int) -> int:
+    """How often the list has changed after so many requests."""
+    if moving is None:
+        return 0
+    told = moving if isinstance(moving, dict) else {"every": moving}
+    moves = reads // int(told["every"])
+    return min(moves, int(told.get("moves", moves)))
+
+
+def read_groups(content: Any) -> list[FaultGroup]:
+    """The fault groups in JSON content: one object, or a list of them."""
+    return [_read_group(group) for group in (content if isinstance(content, list) else [content])]
+
+
+def _read_group(content: Any) -> FaultGroup:
+    if not isinstance(content, dict):
+        raise UnknownFault('faults come as an object like {"endpoint": "tracks", "error_share": 0.1}')
+    scope = {name: value for name, value in content.items() if name in SCOPE and value is not None}
+    faults = {name: value for name, value in content.items() if name not in SCOPE}
+    if scope.get("endpoint", ENDPOINTS[0]) not in ENDPOINTS:
+        raise UnknownFault(f"endpoint must be one of {', '.join(ENDPOINTS)}")
+    for name in ("page", "first", "seed"):
+        if not _is_count(scope.get(name, 0)):
+            raise UnknownFault(f"{name} must be a whole number")
+    for name, value in faults.items():
+        _check(name, value, scope.get("endpoint"))
+    return FaultGroup(faults, **scope)
+
+
+def _check(name: str, value: Any, endpoint: str | None) -> None:
+    if name not in MEANINGS:
+        raise UnknownFault(f"no fault is called {name!r}; GET /_control/kinds lists them")
+    if name == "bad_rows":
+        wrong = check_kinds(endpoint, value)
+        if wrong:
+            raise UnknownFault(wrong)
+    need, fits = _NEEDS.get(name, ("true or false", _is_switch))
+    if name != "bad_rows" and not fits(value):
+        raise UnknownFault(f"{name} must be {need}, not {value!r}")
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and value >= 0
+
+
+def _is_share(value: Any) -> bool:
+    return _is_number(value) and value <= 1
+
+
+def _is_switch(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_moving(value: Any) -> bool:
+    told = value if isinstance(value, dict) else {"every": value}
+    return (
+        set(told) <= {"every", "moves", "kind"}
+        and _is_count(told.get("every"))
+        and told["every"] > 0
+        and _is_count(told.get("moves", 0))
+        and told.get("kind", "insert") in ("insert", "remove", "both")
+    )
+
+
+def _is_renaming(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(new, str) for new in value.values())
+
+
+_SHARE = ("a number from 0 to 1", _is_share)
+_COUNT = ("a whole number", _is_count)
+_TIME = ("a number from 0", _is_number)
+_NEEDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    **{name: _SHARE for name in MEANINGS if name.endswith("_share")},
+    **dict.fromkeys(("fail_first", "page_always_fails", "retry_after", "place"), _COUNT),
+    **dict.fromkeys(("latency_ms", "drip"), _TIME),
+    "status": ("an HTTP status from 400 to 511", lambda value: type(value) is int and 400 <= value <= 511),
+    "wrong_endpoint": (f"one of {', '.join(ENDPOINTS)}", lambda value: value in ENDPOINTS),
+    "moving": ('a number from 1, or like {"every": 3, "moves": 2, "kind": "insert"}', _is_moving),
+    "schema_drift": ("a field name", lambda value: isinstance(value, str) and bool(value)),
+    "renamed_field": ('like {"artist": "artist_name"}', _is_renaming),
+}

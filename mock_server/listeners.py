@@ -1,0 +1,121 @@
+"""The users and the truth about them: what each of them likes, and how likely each track is to be played."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mock_server.catalogue import Shelves, draw_updates
+from mock_server.randomness import Indices, Integers, instants, public_ids, scramble
+from mock_server.words import GENRES
+
+SCENE_SLOTS = 6
+ARTIST_SLOTS = 6
+_FALLING = 0.7 ** np.arange(SCENE_SLOTS)
+SLOT_WEIGHTS = np.concatenate([0.45 * _FALLING / _FALLING.sum(), 0.45 * _FALLING / _FALLING.sum(), [0.10]])
+"""How often a play comes from each favourite scene, from each favourite artist, and from just anything (last)."""
+
+HOME_SHARE = 0.6
+FAITHFUL_SHARE = 0.85
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """One entry per user ever seen, removed ones included. Times in microseconds since 1970.
+
+    `tastes` holds the shelves of the favourite scenes and artists, users x 12. `mailbox` is the row whose e-mail
+    address the user has: their own, or for 1 to 3 users in a thousand that of a neighbour.
+    """
+
+    id: Indices
+    genre: NDArray[np.int8]
+    tastes: Indices
+    activity: NDArray[np.float64]
+    mailbox: Indices
+    created: Integers
+    updated: Integers
+    version: Indices
+    listed: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+
+def draw_listeners(
+    first: int, count: int, seed: int, rng: np.random.Generator, span: tuple[int, int], shelves: Shelves
+) -> Listeners:
+    """`count` new users created within `span`, with tastes and power-law activity."""
+    genre, tastes = draw_tastes(count, shelves, rng)
+    start, end = span
+    created = instants(rng, start, end, count)
+    return Listeners(
+        id=public_ids(first, count, seed, kind=2),
+        genre=genre,
+        tastes=tastes,
+        activity=np.minimum((1 - rng.random(count)) ** -0.5, 30.0),
+        mailbox=_mailboxes(first, count, seed),
+        created=created,
+        updated=draw_updates(created, start, end, rng),
+        version=np.zeros(count, np.int32),
+        listed=np.ones(count, np.bool_),
+    )
+
+
+def draw_tastes(count: int, shelves: Shelves, rng: np.random.Generator) -> tuple[NDArray[np.int8], Indices]:
+    """A favourite genre and 12 favourite shelves for each of `count` users.
+
+    Six scenes, most of them of the home genre, and an artist met in each of these scenes. The favourite genre a
+    user states is the home genre, but for a few who state any.
+    """
+    home = shelves.genre_of(shelves.draw(np.zeros(count, np.int32), rng))
+    at_home = rng.random((count, SCENE_SLOTS)) < HOME_SHARE
+    met = shelves.draw(np.where(at_home, shelves.genre_shelf(home)[:, None], 0), rng)
+    scenes = shelves.scene_shelf(met)
+    artists = shelves.artist_shelf(shelves.draw(scenes, rng))
+    stated = np.where(rng.random(count) < FAITHFUL_SHARE, home, rng.integers(0, len(GENRES), count))
+    return stated.astype(np.int8), np.concatenate([scenes, artists], axis=1)
+
+
+def _mailboxes(first: int, count: int, seed: int) -> Indices:
+    """The row whose e-mail each user has: in every thousand, 1 to 3 users have their predecessor's."""
+    rows = np.arange(first, first + count, dtype=np.int32)
+    thousand, place = rows // 1000, rows % 1000
+    mixed = scramble(thousand, seed * 8 + 3)
+    sharing = np.zeros(count, np.bool_)
+    for nth in range(3):
+        chosen = 1 + 2 * ((mixed >> np.uint64(16 * nth)) % np.uint64(499)).astype(np.int64)
+        sharing |= (place == chosen) & (nth <= (mixed >> np.uint64(50)) % np.uint64(3))
+    return np.where(sharing, rows - 1, rows)
+
+
+def append_listeners(listeners: Listeners, more: Listeners) -> Listeners:
+    """Both, the new ones at the end."""
+    columns = {name: np.concatenate([getattr(listeners, name), getattr(more, name)]) for name in vars(listeners)}
+    return Listeners(**columns)
+
+
+def change_listeners(listeners: Listeners, rows: Integers, moments: Integers) -> Listeners:
+    """The same users after the given rows got new content at the given moments. Tastes last."""
+    version, updated = listeners.version.copy(), listeners.updated.copy()
+    version[rows] += 1
+    updated[rows] = moments
+    return replace(listeners, version=version, updated=updated)
+
+
+def true_scores(listeners: Listeners, shelves: Shelves, users: Integers) -> NDArray[np.float64]:
+    """The probability that a play of each user is each track: users x tracks, rows sum to 1.
+
+    `users` and the columns are rows of `listeners` and of the catalogue, not public ids. Removed tracks have zero.
+    """
+    by_shelf = np.zeros((len(users), len(shelves.order)))
+    everything = shelves.probabilities(0)[1] * SLOT_WEIGHTS[-1]
+    for line, user in enumerate(users):
+        by_shelf[line] = everything
+        for slot, shelf in enumerate(listeners.tastes[user]):
+            stand, probability = shelves.probabilities(int(shelf))
+            by_shelf[line, stand] += SLOT_WEIGHTS[slot] * probability
+    scores = np.empty_like(by_shelf)
+    scores[:, shelves.order] = by_shelf
+    return scores

@@ -1,0 +1,49 @@
+"""Repeatable randomness: the same seed and keys always give the same draw, on every machine."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Integers = NDArray[np.int64]
+Indices = NDArray[np.int32]
+
+ID_SPACE = 99_999_989
+"""A prime above the largest number of rows an endpoint may ever have; public ids lie in 1..ID_SPACE."""
+
+
+def scramble(keys: NDArray[np.integer], salt: int) -> NDArray[np.uint64]:
+    """One well-mixed 64-bit number per key (splitmix64), the same for the same key and salt."""
+    mixed = keys.astype(np.uint64)
+    mixed += np.uint64((salt * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) & 0xFFFFFFFFFFFFFFFF)
+    mixed ^= mixed >> np.uint64(30)
+    mixed *= np.uint64(0xBF58476D1CE4E5B9)
+    mixed ^= mixed >> np.uint64(27)
+    mixed *= np.uint64(0x94D049BB133111EB)
+    mixed ^= mixed >> np.uint64(31)
+    return mixed
+
+
+def choose(mixed: NDArray[np.uint64], part: int, options: int) -> list[int]:
+    """One number below `options` per mixed key; each `part` (0 to 4) of the key gives another one."""
+    chosen: list[int] = ((mixed >> np.uint64(12 * part)) % np.uint64(options)).tolist()
+    return chosen
+
+
+def public_ids(first: int, count: int, seed: int, kind: int) -> Indices:
+    """Unique, random-looking ids of the rows first..first+count-1 of one kind of row."""
+    step, offset = (int(number) % (ID_SPACE - 2) + 1 for number in scramble(np.array([0, 1]), seed * 8 + kind))
+    rows = np.arange(first, first + count, dtype=np.int64)
+    return ((rows * step + offset) % ID_SPACE + 1).astype(np.int32)
+
+
+def instants(rng: np.random.Generator, low: Integers | int, high: Integers | int, count: int) -> Integers:
+    """Moments in [low, high), in microseconds since 1970; odd, so that they always show their microseconds."""
+    span = np.asarray(high) - np.asarray(low)
+    drawn: Integers = np.asarray(low) + (rng.random(count) * span).astype(np.int64)
+    return drawn | 1
+
+
+def rounded(rng: np.random.Generator, expected: float) -> int:
+    """A whole number whose mean is `expected`."""
+    return int(expected + rng.random())

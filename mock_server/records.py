@@ -1,0 +1,136 @@
+"""Rows as the API shows them: one dict per row, fields and formats as in the recorded pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mock_server.randomness import Integers, choose, scramble
+from mock_server.sessions import NO_TRACK
+from mock_server.words import FIRST_NAMES, GENDERS, GENRES, LAST_NAMES, MAIL_DOMAINS, WORDS
+from mock_server.world import World
+
+Record = dict[str, Any]
+
+DURATIONS = [f"{minute:02}:{second:02}" for minute in range(60) for second in range(60)][1:]
+
+
+def records(world: World, endpoint: str, start: int, stop: int) -> list[Record]:
+    """The rows start..stop-1 of an endpoint's list; times are naive datetimes."""
+    if endpoint == "tracks":
+        return _tracks(world, world.listed_tracks[start:stop])
+    if endpoint == "users":
+        return _users(world, world.listed_users[start:stop])
+    return _sessions(world, start, stop)
+
+
+def _tracks(world: World, rows: Integers) -> list[Record]:
+    tracks, seed = world.tracks, world.plan.seed
+    artist = tracks.artist[rows]
+    lasting = scramble(rows, seed * 8 + 4)
+    changing = scramble(rows * 1024 + tracks.version[rows], seed * 8 + 5)
+    band = scramble(artist, seed * 8 + 6)
+    columns = zip(
+        tracks.id[rows].tolist(),
+        _pick(WORDS, choose(lasting, 0, len(WORDS))),
+        _full_names(choose(band, 0, len(FIRST_NAMES)), choose(band, 1, len(LAST_NAMES))),
+        _full_names(choose(lasting, 1, len(FIRST_NAMES)), choose(lasting, 2, len(LAST_NAMES))),
+        _pick(DURATIONS, choose(changing, 0, len(DURATIONS))),
+        _pick(WORDS, choose(scramble(artist % world.shelves.scenes, seed * 8 + 7), 0, len(WORDS))),
+        _pick(WORDS, choose(changing, 1, len(WORDS))),
+        _moments(tracks.created[rows]),
+        _moments(tracks.updated[rows]),
+        strict=True,
+    )
+    return [
+        {
+            "id": id_,
+            "name": name,
+            "artist": artist,
+            "songwriters": songwriters,
+            "duration": duration,
+            "genres": genres,
+            "album": album,
+            "created_at": created,
+            "updated_at": updated,
+        }
+        for id_, name, artist, songwriters, duration, genres, album, created, updated in columns
+    ]
+
+
+def _users(world: World, rows: Integers) -> list[Record]:
+    listeners, seed = world.listeners, world.plan.seed
+    lasting = scramble(rows, seed * 8 + 4)
+    changing = scramble(rows * 1024 + listeners.version[rows], seed * 8 + 5)
+    columns = zip(
+        listeners.id[rows].tolist(),
+        _pick(FIRST_NAMES, choose(lasting, 0, len(FIRST_NAMES))),
+        _pick(LAST_NAMES, choose(changing, 0, len(LAST_NAMES))),
+        _emails(listeners.mailbox[rows].astype(np.int64), seed),
+        _pick(GENDERS, choose(lasting, 1, len(GENDERS))),
+        _pick(GENRES, listeners.genre[rows].tolist()),
+        _moments(listeners.created[rows]),
+        _moments(listeners.updated[rows]),
+        strict=True,
+    )
+    return [
+        {
+            "id": id_,
+            "first_name": first_name,
+            "last_name": last_name,
+            "email": email,
+            "gender": gender,
+            "favorite_genres": genre,
+            "created_at": created,
+            "updated_at": updated,
+        }
+        for id_, first_name, last_name, email, gender, genre, created, updated in columns
+    ]
+
+
+def _sessions(world: World, start: int, stop: int) -> list[Record]:
+    sessions = world.sessions
+    plays = sessions.plays[start:stop]
+    items = world.tracks.id[plays].tolist()
+    if (plays == NO_TRACK).any():
+        items = [world.tracks.id[row[row != NO_TRACK]].tolist() for row in plays]
+    columns = zip(
+        world.listeners.id[sessions.user[start:stop]].tolist(),
+        items,
+        _moments(sessions.created[start:stop]),
+        _moments(sessions.updated[start:stop]),
+        strict=True,
+    )
+    return [
+        {"user_id": user, "items": tracks, "created_at": created, "updated_at": updated}
+        for user, tracks, created, updated in columns
+    ]
+
+
+def _emails(mailboxes: Integers, seed: int) -> list[str]:
+    """One address per mailbox; it keeps the name the user had at first."""
+    lasting = scramble(mailboxes, seed * 8 + 4)
+    first_version = scramble(mailboxes * 1024, seed * 8 + 5)
+    return [
+        f"{first}.{last}{number}@{domain}".lower()
+        for first, last, number, domain in zip(
+            _pick(FIRST_NAMES, choose(lasting, 0, len(FIRST_NAMES))),
+            _pick(LAST_NAMES, choose(first_version, 0, len(LAST_NAMES))),
+            mailboxes.tolist(),
+            _pick(MAIL_DOMAINS, choose(lasting, 2, len(MAIL_DOMAINS))),
+            strict=True,
+        )
+    ]
+
+
+def _full_names(first: list[int], last: list[int]) -> list[str]:
+    return [f"{FIRST_NAMES[one]} {LAST_NAMES[other]}" for one, other in zip(first, last, strict=True)]
+
+
+def _pick(words: tuple[str, ...] | list[str], places: list[int]) -> list[str]:
+    return [words[place] for place in places]
+
+
+def _moments(microseconds: Integers) -> list[Any]:
+    return microseconds.astype("datetime64[us]").tolist()  # type: ignore[no-any-return]

@@ -1,0 +1,27 @@
+"""The running server: listens, says so, and ends quietly when asked to."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+
+from mock_server.command_line import Options
+from mock_server.connection import Connection
+from mock_server.control import Control
+from mock_server.days import Timeline
+
+
+async def serve(options: Options) -> None:
+    """Draws the world, listens until SIGTERM or SIGINT; raises OSError where it cannot listen."""
+    control = Control(Timeline(options.plan), options.day, options.faults, options.token)
+    gc.freeze()
+    loop = asyncio.get_running_loop()
+    asked_to_end = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, asked_to_end.set)
+    server = await loop.create_server(lambda: Connection(control.handle), options.host, options.port, backlog=1024)
+    port = server.sockets[0].getsockname()[1]
+    print(f"mock API ready: http://{options.host}:{port}", flush=True)
+    await asked_to_end.wait()
+    server.close()

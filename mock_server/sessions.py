@@ -1,0 +1,118 @@
+"""The listening sessions: who played which tracks, and when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mock_server.catalogue import Shelves
+from mock_server.listeners import SLOT_WEIGHTS, Listeners
+from mock_server.randomness import Indices, Integers, instants
+
+CHUNK = 500_000
+"""Sessions drawn at once, which bounds the memory a draw takes."""
+
+NO_TRACK = -1
+PATIENCE = 6
+"""How often a track that a session holds twice is drawn again before the session goes without it."""
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """One entry per listed session. Users and plays are rows of their tables, times microseconds since 1970.
+
+    `plays` is sessions x plays per session; NO_TRACK fills up sessions that found too few different tracks.
+    """
+
+    user: Indices
+    plays: Indices
+    created: Integers
+    updated: Integers
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Who may listen to what: all that is needed to draw sessions."""
+
+    listeners: Listeners
+    shelves: Shelves
+    plays_per_session: int
+
+
+def draw_sessions(count: int, listening: Listening, rng: np.random.Generator, span: tuple[int, int]) -> Sessions:
+    """`count` new sessions within `span`, more of them by more active users; updated within the span as well."""
+    start, end = span
+    created = instants(rng, start, end, count)
+    users = _draw_users(count, listening.listeners, rng)
+    return Sessions(
+        user=users,
+        plays=draw_plays(users, listening, rng),
+        created=created,
+        updated=instants(rng, created, end, count),
+    )
+
+
+def _draw_users(count: int, listeners: Listeners, rng: np.random.Generator) -> Indices:
+    cumulative = np.cumsum(np.where(listeners.listed, listeners.activity, 0.0))
+    drawn = np.searchsorted(cumulative, rng.random(count) * cumulative[-1], side="right")
+    users: Indices = np.minimum(drawn, len(listeners) - 1).astype(np.int32)
+    return users
+
+
+def draw_plays(users: Indices, listening: Listening, rng: np.random.Generator) -> Indices:
+    """Different tracks for a session of each user: len(users) x plays per session."""
+    plays = np.empty((len(users), listening.plays_per_session), np.int32)
+    for begin in range(0, len(users), CHUNK):
+        plays[begin : begin + CHUNK] = _draw_chunk(users[begin : begin + CHUNK], listening, rng)
+    return plays
+
+
+def _draw_chunk(users: Indices, listening: Listening, rng: np.random.Generator) -> Indices:
+    tastes, shelves = listening.listeners.tastes, listening.shelves
+    plays = shelves.draw(_draw_shelves(users[:, None], listening.plays_per_session, tastes, rng), rng)
+    for attempt in range(PATIENCE):
+        session, place = np.nonzero(_repeats(plays))
+        if not len(session):
+            return plays
+        again = _draw_shelves(users[session][:, None], 1, tastes, rng)[:, 0]
+        plays[session, place] = shelves.draw(again if attempt < PATIENCE // 2 else np.zeros_like(again), rng)
+    plays[_repeats(plays)] = NO_TRACK
+    return plays
+
+
+def _draw_shelves(users: Indices, plays: int, tastes: Indices, rng: np.random.Generator) -> Indices:
+    """The shelf each play comes from, by the users' tastes; `users` is a column, the result has `plays` columns."""
+    slots = np.searchsorted(np.cumsum(SLOT_WEIGHTS)[:-1], rng.random((len(users), plays)), side="right")
+    anything = slots == tastes.shape[1]
+    return np.where(anything, 0, tastes[users, np.where(anything, 0, slots)])
+
+
+def _repeats(plays: Indices) -> NDArray[np.bool_]:
+    """Marks each play whose track stands further left in the same session already."""
+    repeated = np.zeros(plays.shape, np.bool_)
+    for place in range(1, plays.shape[1]):
+        repeated[:, place] = (plays[:, :place] == plays[:, place : place + 1]).any(axis=1)
+    return repeated
+
+
+def keep_sessions(sessions: Sessions, kept: NDArray[np.bool_]) -> Sessions:
+    """Only the marked sessions, in the same order."""
+    return Sessions(**{name: column[kept] for name, column in vars(sessions).items()})
+
+
+def append_sessions(sessions: Sessions, more: Sessions) -> Sessions:
+    """Both, the new ones at the end."""
+    return Sessions(**{name: np.concatenate([getattr(sessions, name), getattr(more, name)]) for name in vars(sessions)})
+
+
+def change_sessions(sessions: Sessions, rows: Integers, plays: Indices, moments: Integers) -> Sessions:
+    """The same sessions after the given rows got other plays at the given moments."""
+    all_plays, updated = sessions.plays.copy(), sessions.updated.copy()
+    all_plays[rows] = plays
+    updated[rows] = moments
+    return replace(sessions, plays=all_plays, updated=updated)

@@ -1,0 +1,94 @@
+"""Everything the API knows on one day, as columns, and the first such day."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from mock_server.catalogue import Shelves, Tracks, draw_tracks, scenes_for
+from mock_server.listeners import Listeners, draw_listeners
+from mock_server.randomness import Integers
+from mock_server.sessions import Listening, Sessions, draw_sessions
+
+ENDPOINTS = ("tracks", "users", "listen_history")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What determines all data, on every day: the same plan and day give the same pages, byte for byte.
+
+    `users`, `tracks` and `sessions` are the numbers of rows on `base_day`; the shares are per day. On
+    `taste_shift_day` the share `taste_shift` of the users gets new tastes.
+    """
+
+    seed: int
+    start: dt.date
+    base_day: dt.date
+    users: int = 1000
+    tracks: int = 1000
+    sessions: int = 1000
+    plays_per_session: int = 5
+    growth: float = 0.002
+    new_sessions: float = 0.01
+    updates: float = 0.005
+    removals: float = 0.0005
+    taste_shift_day: dt.date | None = None
+    taste_shift: float = 0.0
+
+
+@dataclass(frozen=True)
+class World:
+    """The state at the first minute of `day`: every time in it lies before that midnight."""
+
+    plan: Plan
+    day: dt.date
+    tracks: Tracks
+    listeners: Listeners
+    sessions: Sessions
+
+    @cached_property
+    def shelves(self) -> Shelves:
+        """The tracks as listeners find them."""
+        return Shelves(self.tracks, scenes_for(self.plan.tracks))
+
+    @cached_property
+    def listening(self) -> Listening:
+        """All that is needed to draw sessions."""
+        return Listening(self.listeners, self.shelves, self.plan.plays_per_session)
+
+    @cached_property
+    def listed_tracks(self) -> Integers:
+        """Rows of the tracks that the API lists, in its order."""
+        return np.flatnonzero(self.tracks.listed)
+
+    @cached_property
+    def listed_users(self) -> Integers:
+        """Rows of the users that the API lists, in its order."""
+        return np.flatnonzero(self.listeners.listed)
+
+    def total(self, endpoint: str) -> int:
+        """How many rows an endpoint lists."""
+        if endpoint == "tracks":
+            return len(self.listed_tracks)
+        if endpoint == "users":
+            return len(self.listed_users)
+        return len(self.sessions)
+
+
+def midnight(day: dt.date) -> int:
+    """The first moment of a day, in microseconds since 1970."""
+    return (day - dt.date(1970, 1, 1)).days * 86_400_000_000
+
+
+def base_world(plan: Plan) -> World:
+    """The world on the plan's base day, with exactly the planned numbers of rows."""
+    rng = np.random.default_rng([plan.seed, 0])
+    span = (midnight(plan.start), midnight(plan.base_day))
+    tracks = draw_tracks(0, plan.tracks, plan.seed, rng, span)
+    shelves = Shelves(tracks, scenes_for(plan.tracks))
+    listeners = draw_listeners(0, plan.users, plan.seed, rng, span, shelves)
+    listening = Listening(listeners, shelves, plan.plays_per_session)
+    return World(plan, plan.base_day, tracks, listeners, draw_sessions(plan.sessions, listening, rng, span))
