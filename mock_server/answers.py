@@ -16,6 +16,7 @@ from mock_server.messages import Answer, Delivery, Request, detail
 from mock_server.world import ENDPOINTS, World
 
 CACHED_PAGES = 4096
+CACHED_LISTINGS = 16
 MOVED_ROWS = 1_000_000
 """Newcomers from this number on are put in by a moving list, those below are made into malformed rows."""
 
@@ -94,6 +95,8 @@ class ListAnswers:
     def _listing(self, endpoint: str, trouble: Trouble) -> Listing:
         key = (endpoint, trouble.content)
         if key not in self._listings:
+            if len(self._listings) >= CACHED_LISTINGS:
+                self._listings.clear()
             self._listings[key] = _wrong_listing(self.world, endpoint, trouble)
         return self._listings[key]
 
@@ -123,7 +126,7 @@ def _wrong_listing(world: World, endpoint: str, trouble: Trouble) -> Listing:
     shown = faults.get("wrong_endpoint", endpoint)
     good: Listing = WorldListing(world, shown)
     listing = good
-    if "bad_rows" in faults:
+    if "bad_rows" in faults and shown == endpoint:
         rows = bad_rows(world, shown, good, faults["bad_rows"])
         listing = WithRows(listing, faults.get("place", listing.total), rows)
     if trouble.moves and good.total:

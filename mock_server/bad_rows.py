@@ -9,7 +9,7 @@ from typing import Any
 
 from mock_server.listing import Listing
 from mock_server.randomness import ID_SPACE, public_ids
-from mock_server.records import Record
+from mock_server.records import FIELDS, Record
 from mock_server.world import ENDPOINTS, World
 
 Spoil = Callable[[Record, str], Any]
@@ -20,15 +20,15 @@ MISSING = object()
 class Kind:
     """One way a row can be wrong.
 
-    `spoil` gets a good row of its own and the name of the field to change, and returns what is listed instead.
-    Copies (`again`) keep the identity of the row they are made from, all others get an identity of their own.
+    `spoil` gets a good row and the name of the field to change, and returns what is listed instead. That row is a
+    copy of a listed one with an identity of its own, except for the fields it `keeps`.
     """
 
     meaning: str
     spoil: Spoil
     field: str = ""
     endpoints: tuple[str, ...] = ENDPOINTS
-    again: bool = False
+    keeps: tuple[str, ...] = ()
 
 
 def _value(meaning: str, field: str, value: Any, *endpoints: str) -> Kind:
@@ -64,18 +64,16 @@ def _of_wrong_type(row: Record, field: str) -> Record:
 def _version(hours: int) -> Spoil:
     """The same row as of other hours, with other content."""
 
-    def spoil(row: Record, field: str) -> Record:
-        content = row["items"][::-1] if "items" in row else "changed"
-        return row | {
-            field or _content_field(row): content,
-            "updated_at": row["updated_at"] + dt.timedelta(hours=hours),
-        }
+    def spoil(row: Record, _field: str) -> Record:
+        field = next(field for field in ("items", "album", "last_name") if field in row)
+        content = row["items"][::-1] if field == "items" else "changed"
+        return row | {field: content, "updated_at": row["updated_at"] + dt.timedelta(hours=hours)}
 
     return spoil
 
 
-def _content_field(row: Record) -> str:
-    return next(field for field in ("items", "album", "last_name") if field in row)
+def _as_it_is(row: Record, _field: str) -> Record:
+    return row
 
 
 def _items(change: Callable[[list[Any]], Any]) -> Spoil:
@@ -83,6 +81,7 @@ def _items(change: Callable[[list[Any]], Any]) -> Spoil:
 
 
 _TEXT = "a text"
+_IDENTITY = ("id", "email", "user_id", "created_at")
 _LISTENS = "listen_history"
 KINDS: dict[str, Kind] = {
     "id_null": _value("the id (user_id in listens) is null", "id", None),
@@ -113,9 +112,9 @@ KINDS: dict[str, Kind] = {
     "duration_short": _value("a duration without its zeros", "duration", "3:5", "tracks"),
     "duration_overflow": _value("a duration of 99 minutes and 99 seconds", "duration", "99:99", "tracks"),
     "duration_hours": _value("a duration with hours", "duration", "1:02:03", "tracks"),
-    "copy_exact": Kind("a row that is listed already, exactly", lambda row, _field: row, again=True),
-    "copy_older": Kind("a row that is listed already, an older version", _version(-48), again=True),
-    "copy_newer": Kind("a row that is listed already, a newer version", _version(1), again=True),
+    "copy_exact": Kind("a row that is listed already, exactly", _as_it_is, keeps=_IDENTITY),
+    "copy_older": Kind("a row that is listed already, an older version", _version(-48), keeps=_IDENTITY),
+    "copy_newer": Kind("a row that is listed already, a newer version", _version(1), keeps=_IDENTITY),
     "items_null": _value("a session whose plays are null", "items", None, _LISTENS),
     "items_empty": _value("a session without plays", "items", [], _LISTENS),
     "items_with_null": Kind("a null among the plays", _items(lambda items: [*items, None]), "items", (_LISTENS,)),
@@ -127,7 +126,7 @@ KINDS: dict[str, Kind] = {
         "a play of a track that is not listed", _items(lambda items: [*items, ID_SPACE + 7]), "items", (_LISTENS,)
     ),
     "user_unknown": _value("a session of a user who is not listed", "user_id", ID_SPACE + 7, _LISTENS),
-    "email_shared": Kind("a user with another user's e-mail; a good row", lambda row, _field: row, "", ("users",)),
+    "email_shared": Kind("a user with another user's e-mail; a good row", _as_it_is, "", ("users",), ("email",)),
     "gender_new": _value("a gender never seen before", "gender", "Two-Spirit", "users"),
     "genre_new": _value("a favourite genre never seen before", "favorite_genres", "Hyperpop", "users"),
 }
@@ -144,10 +143,8 @@ def bad_rows(world: World, endpoint: str, good: Listing, kinds: dict[str, int]) 
     for place, name in enumerate(wished if sources else []):
         kind, field = _kind_and_field(name, endpoint)
         source = sources[place % len(sources)]
-        row = source if kind.again else newcomer(world, endpoint, source, place)
-        if name.partition(":")[0] == "email_shared":
-            row |= {"email": source["email"]}
-        made.append(kind.spoil(row, field))
+        kept = {name: source[name] for name in kind.keeps if name in source}
+        made.append(kind.spoil(newcomer(world, endpoint, source, place) | kept, field))
     return made
 
 
@@ -155,12 +152,21 @@ def check_kinds(endpoint: str | None, kinds: Any) -> str | None:
     """What is wrong with the wished kinds, if anything."""
     if not isinstance(kinds, dict) or not all(type(count) is int and count >= 0 for count in kinds.values()):
         return 'bad_rows needs an object of kinds and counts, like {"id_null": 2}'
-    for name in kinds:
-        kind = KINDS.get(name.partition(":")[0])
-        if kind is None:
-            return f"no kind of bad row is called {name!r}; GET /_control/kinds lists them"
-        if endpoint is None and kind.endpoints != ENDPOINTS or endpoint and endpoint not in kind.endpoints:
-            return f"{name!r} needs one of these endpoints: {', '.join(kind.endpoints)}"
+    return next((wrong for name in kinds if (wrong := _wrong_kind(endpoint, name))), None)
+
+
+def _wrong_kind(endpoint: str | None, name: str) -> str | None:
+    wished, _, field = name.partition(":")
+    kind = KINDS.get(wished)
+    if kind is None:
+        return f"no kind of bad row is called {wished!r}; GET /_control/kinds lists them"
+    endpoints = ENDPOINTS if endpoint is None else (endpoint,)
+    if not set(endpoints) <= set(kind.endpoints):
+        return f"{wished!r} needs one of these endpoints: {', '.join(kind.endpoints)}"
+    if field and not all(field in FIELDS[each] for each in endpoints):
+        return f"{name!r}: there is no field {field!r} at {', '.join(endpoints)}"
+    if field and kind.spoil in (_zoned, _in_utc) and not field.endswith("_at"):
+        return f"{wished!r} needs a date, which {field!r} is not"
     return None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mock_server.randomness import Indices, Integers, instants, public_ids
+from mock_server.randomness import Indices, Integers, Period, instants, public_ids
 from mock_server.words import GENRES
 
 TRACKS_PER_ARTIST = 8
@@ -32,29 +32,29 @@ class Tracks:
         return len(self.id)
 
 
-def draw_tracks(first: int, count: int, seed: int, rng: np.random.Generator, span: tuple[int, int]) -> Tracks:
-    """`count` new tracks created within `span`, many of them early, with power-law popularity."""
+def draw_tracks(first: int, count: int, period: Period) -> Tracks:
+    """`count` new tracks created within the period, many of them early, with power-law popularity."""
     artists = max(1, (first + count) // TRACKS_PER_ARTIST)
-    start, end = span
-    created = (start + (rng.random(count) ** 3 * (end - start)).astype(np.int64)) | 1
+    rng = period.rng
+    created = (period.start + (rng.random(count) ** 3 * (period.end - period.start)).astype(np.int64)) | 1
     return Tracks(
-        id=public_ids(first, count, seed, kind=1),
+        id=public_ids(first, count, period.seed, kind=1),
         artist=(rng.random(count) ** 1.5 * artists).astype(np.int32),
         popularity=np.minimum((1 - rng.random(count)) ** -0.6, 300.0),
         created=created,
-        updated=draw_updates(created, start, end, rng),
+        updated=draw_updates(created, period),
         version=np.zeros(count, np.int32),
         listed=np.ones(count, np.bool_),
     )
 
 
-def draw_updates(created: Integers, start: int, end: int, rng: np.random.Generator) -> Integers:
+def draw_updates(created: Integers, period: Period) -> Integers:
     """The moment each row was last changed: after its creation, for OLDER_SHARE of the rows before it."""
     count = len(created)
-    before = rng.random(count) < OLDER_SHARE
-    low = np.where(before, start, created)
-    high = np.where(before, created, end)
-    return instants(rng, low, high, count)
+    before = period.rng.random(count) < OLDER_SHARE
+    low = np.where(before, period.start, created)
+    high = np.where(before, created, period.end)
+    return instants(period.rng, low, high, count)
 
 
 def append_tracks(tracks: Tracks, more: Tracks) -> Tracks:

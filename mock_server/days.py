@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 
 from mock_server.catalogue import Tracks, append_tracks, change_tracks, draw_tracks
 from mock_server.listeners import Listeners, append_listeners, change_listeners, draw_listeners, draw_tastes
-from mock_server.randomness import Integers, instants, rounded
+from mock_server.randomness import Integers, Period, instants, rounded
 from mock_server.sessions import Sessions, append_sessions, change_sessions, draw_plays, draw_sessions, keep_sessions
 from mock_server.world import Plan, World, base_world, midnight
+
+UNPOPULAR = 2.0
+"""Only tracks of a lower popularity are ever removed: a catalogue drops what hardly anyone plays."""
 
 LONGEST_FUTURE = 3660
 """Days after the base day that may be asked for."""
@@ -47,10 +50,9 @@ def next_world(world: World) -> World:
     """The world one day later, after the activity of the day between."""
     day = world.day + dt.timedelta(days=1)
     rng = np.random.default_rng([world.plan.seed, day.toordinal()])
-    span = (midnight(world.day), midnight(day))
-    shifted = _shift_tastes(world, day, rng)
-    grown = _grow(shifted, rng, span)
-    return replace(_remove(_change(_listen(grown, rng, span), rng, span), rng), day=day)
+    period = Period(world.plan.seed, rng, midnight(world.day), midnight(day))
+    grown = _grow(_shift_tastes(world, day, rng), period)
+    return replace(_remove(_change(_listen(grown, period), period), rng), day=day)
 
 
 def _shift_tastes(world: World, day: dt.date, rng: np.random.Generator) -> World:
@@ -63,48 +65,42 @@ def _shift_tastes(world: World, day: dt.date, rng: np.random.Generator) -> World
     return replace(world, listeners=replace(world.listeners, tastes=tastes))
 
 
-def _grow(world: World, rng: np.random.Generator, span: tuple[int, int]) -> World:
+def _grow(world: World, period: Period) -> World:
     plan = world.plan
-    new_tracks = rounded(rng, plan.growth * plan.tracks)
-    tracks = append_tracks(world.tracks, draw_tracks(len(world.tracks), new_tracks, plan.seed, rng, span))
-    new_users = rounded(rng, plan.growth * plan.users)
-    more = draw_listeners(len(world.listeners), new_users, plan.seed, rng, span, world.shelves)
+    new_tracks = rounded(period.rng, plan.growth * plan.tracks)
+    tracks = append_tracks(world.tracks, draw_tracks(len(world.tracks), new_tracks, period))
+    new_users = rounded(period.rng, plan.growth * plan.users)
+    more = draw_listeners(len(world.listeners), new_users, period, world.shelves)
     return replace(world, tracks=tracks, listeners=append_listeners(world.listeners, more))
 
 
-def _listen(world: World, rng: np.random.Generator, span: tuple[int, int]) -> World:
-    count = rounded(rng, world.plan.new_sessions * world.plan.sessions)
-    more = draw_sessions(count, world.listening, rng, span)
+def _listen(world: World, period: Period) -> World:
+    count = rounded(period.rng, world.plan.new_sessions * world.plan.sessions)
+    more = draw_sessions(count, world.listening, period)
     return replace(world, sessions=append_sessions(world.sessions, more))
 
 
-def _change(world: World, rng: np.random.Generator, span: tuple[int, int]) -> World:
-    share = world.plan.updates
+def _change(world: World, period: Period) -> World:
+    """A share of the rows gets new content; a session of this very day is changed after it was created."""
+    share, rng, span = world.plan.updates, period.rng, (period.start, period.end)
     tracks = _some(world.listed_tracks, share, rng)
     users = _some(world.listed_users, share, rng)
     rows = _some(np.arange(len(world.sessions)), share, rng)
     plays = draw_plays(world.sessions.user[rows], world.listening, rng)
+    moments = instants(rng, np.maximum(world.sessions.created[rows], period.start), period.end, len(rows))
     return replace(
         world,
         tracks=change_tracks(world.tracks, tracks, instants(rng, *span, len(tracks))),
         listeners=change_listeners(world.listeners, users, instants(rng, *span, len(users))),
-        sessions=_changed_sessions(world.sessions, rows, plays, rng, span),
+        sessions=change_sessions(world.sessions, rows, plays, moments),
     )
-
-
-def _changed_sessions(
-    sessions: Sessions, rows: Integers, plays: NDArray[np.int32], rng: np.random.Generator, span: tuple[int, int]
-) -> Sessions:
-    """A session of this very day is updated after it was created."""
-    low = np.maximum(sessions.created[rows], span[0])
-    return change_sessions(sessions, rows, plays, instants(rng, low, span[1], len(rows)))
 
 
 def _remove(world: World, rng: np.random.Generator) -> World:
     """A few rows vanish: unpopular tracks and any users, each with their sessions, and some sessions more."""
     share = world.plan.removals
     tracks, listeners = world.tracks, world.listeners
-    unpopular = world.listed_tracks[tracks.popularity[world.listed_tracks] < 2.0]
+    unpopular = world.listed_tracks[tracks.popularity[world.listed_tracks] < UNPOPULAR]
     track_listed = _without(tracks.listed, unpopular, share * len(world.listed_tracks), rng)
     user_listed = _without(listeners.listed, world.listed_users, share * len(world.listed_users), rng)
     sessions = keep_sessions(world.sessions, rng.random(len(world.sessions)) >= share)

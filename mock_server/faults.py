@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 from mock_server.bad_rows import check_kinds
@@ -202,11 +203,12 @@ def _is_renaming(value: Any) -> bool:
 _SHARE = ("a number from 0 to 1", _is_share)
 _COUNT = ("a whole number", _is_count)
 _TIME = ("a number from 0", _is_number)
+_ERROR_STATUSES = {int(status) for status in HTTPStatus if status >= HTTPStatus.BAD_REQUEST}
 _NEEDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     **{name: _SHARE for name in MEANINGS if name.endswith("_share")},
     **dict.fromkeys(("fail_first", "page_always_fails", "retry_after", "place"), _COUNT),
     **dict.fromkeys(("latency_ms", "drip"), _TIME),
-    "status": ("an HTTP status from 400 to 511", lambda value: type(value) is int and 400 <= value <= 511),
+    "status": ("the HTTP status of an error", lambda value: _is_count(value) and value in _ERROR_STATUSES),
     "wrong_endpoint": (f"one of {', '.join(ENDPOINTS)}", lambda value: value in ENDPOINTS),
     "moving": ('a number from 1, or like {"every": 3, "moves": 2, "kind": "insert"}', _is_moving),
     "schema_drift": ("a field name", lambda value: isinstance(value, str) and bool(value)),

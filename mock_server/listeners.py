@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mock_server.catalogue import Shelves, draw_updates
-from mock_server.randomness import Indices, Integers, instants, public_ids, scramble
+from mock_server.randomness import Indices, Integers, Period, instants, public_ids, scramble
 from mock_server.words import GENRES
 
 SCENE_SLOTS = 6
@@ -43,21 +43,19 @@ class Listeners:
         return len(self.id)
 
 
-def draw_listeners(
-    first: int, count: int, seed: int, rng: np.random.Generator, span: tuple[int, int], shelves: Shelves
-) -> Listeners:
-    """`count` new users created within `span`, with tastes and power-law activity."""
+def draw_listeners(first: int, count: int, period: Period, shelves: Shelves) -> Listeners:
+    """`count` new users created within the period, with tastes and power-law activity."""
+    rng = period.rng
     genre, tastes = draw_tastes(count, shelves, rng)
-    start, end = span
-    created = instants(rng, start, end, count)
+    created = instants(rng, period.start, period.end, count)
     return Listeners(
-        id=public_ids(first, count, seed, kind=2),
+        id=public_ids(first, count, period.seed, kind=2),
         genre=genre,
         tastes=tastes,
         activity=np.minimum((1 - rng.random(count)) ** -0.5, 30.0),
-        mailbox=_mailboxes(first, count, seed),
+        mailbox=_mailboxes(first, count, period.seed),
         created=created,
-        updated=draw_updates(created, start, end, rng),
+        updated=draw_updates(created, period),
         version=np.zeros(count, np.int32),
         listed=np.ones(count, np.bool_),
     )

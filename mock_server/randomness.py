@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +12,16 @@ Indices = NDArray[np.int32]
 
 ID_SPACE = 99_999_989
 """A prime above the largest number of rows an endpoint may ever have; public ids lie in 1..ID_SPACE."""
+
+
+@dataclass(frozen=True)
+class Period:
+    """A stretch of time, in microseconds since 1970, and the randomness of what happens in it."""
+
+    seed: int
+    rng: np.random.Generator
+    start: int
+    end: int
 
 
 def scramble(keys: NDArray[np.integer], salt: int) -> NDArray[np.uint64]:

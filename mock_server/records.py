@@ -13,6 +13,13 @@ from mock_server.world import World
 
 Record = dict[str, Any]
 
+FIELDS = {
+    "tracks": ("id", "name", "artist", "songwriters", "duration", "genres", "album", "created_at", "updated_at"),
+    "users": ("id", "first_name", "last_name", "email", "gender", "favorite_genres", "created_at", "updated_at"),
+    "listen_history": ("user_id", "items", "created_at", "updated_at"),
+}
+"""The contract's fields of each endpoint, in their order."""
+
 DURATIONS = [f"{minute:02}:{second:02}" for minute in range(60) for second in range(60)][1:]
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mock_server.catalogue import Shelves
 from mock_server.listeners import SLOT_WEIGHTS, Listeners
-from mock_server.randomness import Indices, Integers, instants
+from mock_server.randomness import Indices, Integers, Period, instants
 
 CHUNK = 500_000
 """Sessions drawn at once, which bounds the memory a draw takes."""
@@ -44,16 +44,16 @@ class Listening:
     plays_per_session: int
 
 
-def draw_sessions(count: int, listening: Listening, rng: np.random.Generator, span: tuple[int, int]) -> Sessions:
-    """`count` new sessions within `span`, more of them by more active users; updated within the span as well."""
-    start, end = span
-    created = instants(rng, start, end, count)
+def draw_sessions(count: int, listening: Listening, period: Period) -> Sessions:
+    """`count` new sessions within the period, more of them by more active users; updated within it as well."""
+    rng = period.rng
+    created = instants(rng, period.start, period.end, count)
     users = _draw_users(count, listening.listeners, rng)
     return Sessions(
         user=users,
         plays=draw_plays(users, listening, rng),
         created=created,
-        updated=instants(rng, created, end, count),
+        updated=instants(rng, created, period.end, count),
     )
 
 

@@ -1,7 +1,7 @@
 """The words that names, titles, albums and e-mails are made of."""
 
-FIRST_NAMES = tuple(
-    """Aaron Abigail Adam Alan Alice Amanda Amber Amy Andrea Andrew Angela Anna Anthony Arthur Ashley Austin
+_FIRST_NAMES_TEXT = """
+    Aaron Abigail Adam Alan Alice Amanda Amber Amy Andrea Andrew Angela Anna Anthony Arthur Ashley Austin
     Barbara Benjamin Beth Beverly Brandon Brenda Brian Brittany Bruce Caitlin Calvin Candace Carl Carol Caroline
     Catherine Charles Cheryl Christina Christopher Cindy Claire Craig Crystal Curtis Cynthia Daniel David Deborah
     Dennis Diana Donald Donna Doris Dorothy Douglas Dylan Edward Elaine Elizabeth Emily Emma Eric Erin Ethan Evan
@@ -13,11 +13,11 @@ FIRST_NAMES = tuple(
     Rachel Ralph Randall Raymond Rebecca Richard Robert Robin Roger Ronald Rosa Russell Ruth Ryan Samantha Samuel
     Sandra Sarah Scott Sean Shannon Sharon Shawn Sheila Sierra Sophia Stacy Stephanie Stephen Steven Susan Tamara
     Tara Taylor Teresa Terry Theresa Thomas Timothy Todd Tracy Tyler Valerie Vanessa Veronica Victor Victoria
-    Vincent Virginia Walter Wanda Wayne Wendy William Xavier Yolanda Yvonne Zachary""".split()
-)
+    Vincent Virginia Walter Wanda Wayne Wendy William Xavier Yolanda Yvonne Zachary
+"""
 
-LAST_NAMES = tuple(
-    """Abbott Adams Alexander Ali Allen Anderson Arroyo Bailey Baker Barker Barnes Bell Bennett Berry Boyd Bradley
+_LAST_NAMES_TEXT = """
+    Abbott Adams Alexander Ali Allen Anderson Arroyo Bailey Baker Barker Barnes Bell Bennett Berry Boyd Bradley
     Brewer Brooks Brown Bryant Burke Burns Butler Calhoun Campbell Campos Carr Carroll Carter Castillo Chang Chavez
     Cherry Clark Clarke Clay Cobb Coleman Collins Contreras Cook Cooper Copeland Cox Crawford Cruz Davidson Davies
     Davis Day Diaz Dixon Dyer Edwards Ellis Evans Ferguson Fernandez Fisher Flores Ford Foster Fox Fritz Fry Garcia
@@ -31,11 +31,11 @@ LAST_NAMES = tuple(
     Russell Ryan Sanchez Sanders Savage Schneider Scott Shaw Sherman Short Simmons Simpson Smith Snyder Sosa Sparks
     Spencer Stevens Stewart Stone Sullivan Summers Tapia Taylor Thomas Thompson Torres Tucker Turner Vasquez Wagner
     Walker Wallace Walton Ward Warren Washington Watkins Watson Weaver Webb Wells West White Williams Wilson Wood
-    Woods Wright Young""".split()
-)
+    Woods Wright Young
+"""
 
-WORDS = tuple(
-    """ability above action address again agency air allow amount animal answer area army arrive artist attack author
+_WORDS_TEXT = """
+    ability above action address again agency air allow amount animal answer area army arrive artist attack author
     avoid baby bank bar beat bed behind believe benefit beyond billion bit blood blue board body book born box break
     bring brother budget build building business call camera campaign candidate capital car card care career carry
     case catch cause center century chair chance character charge child choice church citizen city claim clear coach
@@ -63,8 +63,8 @@ WORDS = tuple(
     talk task teach team television ten tend term test thank theory thing thought thousand threat throw today together
     tonight top total tough toward town trade training travel treat tree trial trip trouble truth under unit usually
     value victim view visit voice vote wait walk wall war watch water weapon wear week weight west wide wife wind
-    window wish within without woman wonder word work worker world worry write wrong yard yeah year yes you""".split()
-)
+    window wish within without woman wonder word work worker world worry write wrong yard yeah year yes you
+"""
 
 GENRES = (
     "Rock", "Pop", "Hip Hop", "R&B", "Country", "Electronic", "Jazz", "Blues", "Classical",
@@ -75,5 +75,9 @@ GENDERS = (
     "Female", "Male", "Non-binary", "Agender", "Bigender", "Genderfluid",
     "Genderqueer", "Gender nonconforming", "Gender questioning",
 )  # fmt: skip
+
+FIRST_NAMES = tuple(_FIRST_NAMES_TEXT.split())
+LAST_NAMES = tuple(_LAST_NAMES_TEXT.split())
+WORDS = tuple(_WORDS_TEXT.split())
 
 MAIL_DOMAINS = ("example.com", "example.org", "example.net")

@@ -10,7 +10,7 @@ import numpy as np
 
 from mock_server.catalogue import Shelves, Tracks, draw_tracks, scenes_for
 from mock_server.listeners import Listeners, draw_listeners
-from mock_server.randomness import Integers
+from mock_server.randomness import Integers, Period
 from mock_server.sessions import Listening, Sessions, draw_sessions
 
 ENDPOINTS = ("tracks", "users", "listen_history")
@@ -86,9 +86,9 @@ def midnight(day: dt.date) -> int:
 def base_world(plan: Plan) -> World:
     """The world on the plan's base day, with exactly the planned numbers of rows."""
     rng = np.random.default_rng([plan.seed, 0])
-    span = (midnight(plan.start), midnight(plan.base_day))
-    tracks = draw_tracks(0, plan.tracks, plan.seed, rng, span)
+    period = Period(plan.seed, rng, midnight(plan.start), midnight(plan.base_day))
+    tracks = draw_tracks(0, plan.tracks, period)
     shelves = Shelves(tracks, scenes_for(plan.tracks))
-    listeners = draw_listeners(0, plan.users, plan.seed, rng, span, shelves)
+    listeners = draw_listeners(0, plan.users, period, shelves)
     listening = Listening(listeners, shelves, plan.plays_per_session)
-    return World(plan, plan.base_day, tracks, listeners, draw_sessions(plan.sessions, listening, rng, span))
+    return World(plan, plan.base_day, tracks, listeners, draw_sessions(plan.sessions, listening, period))
