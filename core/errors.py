@@ -20,6 +20,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from core.audits import ExpectationResult
+
 
 class MoovitamixError(Exception):
     """Base of all errors that are shown to a person as one line."""
@@ -56,10 +58,11 @@ class LandingError(MoovitamixError):
 class BatchBlocked(MoovitamixError):
     """A batch failed its audit; nothing of it reaches the warehouse."""
 
-    def __init__(self, batch_id: str, failures: Sequence[str]) -> None:
+    def __init__(self, batch_id: str, failures: Sequence[str], results: Sequence[ExpectationResult] = ()) -> None:
         super().__init__(f"{batch_id} blocked: {'; '.join(failures)}")
         self.batch_id = batch_id
         self.failures = tuple(failures)
+        self.results = tuple(results)
 
 
 class DatabaseError(MoovitamixError):

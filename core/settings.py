@@ -71,7 +71,12 @@ def load_settings() -> Settings:
     except ValidationError as error:
         wrong = "; ".join(f"{str(e['loc'][0]).upper()} {_plain(e['msg'])}" for e in error.errors(include_input=False))
         raise SettingsError(f"wrong setting: {wrong} (set it in the environment or in .env)") from None
-    return settings.model_copy(update={"data_dir": settings.data_dir.expanduser().resolve()})
+    data_dir = settings.data_dir.expanduser().resolve()
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"wrong setting: DATA_DIR {data_dir} cannot be made: {error.strerror}") from None
+    return settings.model_copy(update={"data_dir": data_dir})
 
 
 def _plain(message: str) -> str:

@@ -1,4 +1,6 @@
--- One row, id null, if the column is blank in more staged rows than a share of the whole list.
-select null as id
+-- One row per staged row whose column is blank, if those are more than a share of the whole list.
+select id
 from {batch}
-having count(*) filter (where {column} !~ '\S') > {limit} * (select rows_listed from staging.{profile})
+where {column} !~ '\S'
+    and (select count(*) from {batch} where {column} !~ '\S')
+        > {limit} * (select rows_listed from staging.{profile})

@@ -1,0 +1,21 @@
+"""Order: one file a flow, with its retries, caching and reports. What a step does stands in `pipeline`.
+
+Prefect is told before its first import to keep its files with the project's data and to send nothing home.
+"""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+_data_dir = os.environ.get("DATA_DIR") or dotenv_values(".env").get("DATA_DIR") or ".data"
+_home = Path(_data_dir).expanduser().resolve() / "prefect"
+with suppress(OSError):  # settings say what is wrong with the folder, in one line
+    _home.mkdir(parents=True, exist_ok=True)
+
+os.environ.setdefault("PREFECT_HOME", str(_home))
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("GX_ANALYTICS_ENABLED", "False")

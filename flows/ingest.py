@@ -1,0 +1,154 @@
+"""The daily ingest: every endpoint of the API into the warehouse, or the bad batch blocked and nothing of it.
+
+`python -m flows.ingest [--day YYYY-MM-DD] [--endpoint NAME ...] [--refresh]` runs it without a server.
+Exit 0: everything published or unchanged; 1: something blocked or failed; 2: bad usage or settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Any
+
+from prefect import flow
+from prefect.runtime import flow_run
+
+from core.columns import ENDPOINTS, Endpoint
+from core.errors import BatchBlocked, DatabaseError, LandingError, MoovitamixError, SettingsError, SourceError
+from core.settings import Settings, load_settings
+from expectations.thresholds import load_thresholds
+from flows.readable_logs import keep_logs_readable
+from flows.reports import lines, show_in_ui
+from flows.run import Outcome, Run, open_run, utc_now
+from flows.steps import audit, land, publish, shape, stage
+from pipeline import batches
+from pipeline.batches import Batch, Counts
+from pipeline.landing import Landing
+
+
+def _run_name() -> str:
+    return f"ingest-{flow_run.parameters.get('day') or utc_now().date()}"
+
+
+@flow(name="ingest", flow_run_name=_run_name, validate_parameters=True)
+def ingest(day: date | None = None, endpoints: list[Endpoint] | None = None, refresh: bool = False) -> list[Outcome]:
+    """Fetch, audit and publish the lists of one day.
+
+    Args:
+        day: The day the batches are for; today (UTC) when left out.
+        endpoints: Which lists to take; all of them when left out.
+        refresh: Fetch again what was published already.
+
+    Raises IngestIncomplete when a batch was blocked or failed; the other batches are published all the same.
+    """
+    keep_logs_readable()
+    settings, thresholds = load_settings(), load_thresholds()
+    day = day or utc_now().date()
+    wanted = [endpoint for endpoint in ENDPOINTS if endpoint in (endpoints or ENDPOINTS)]
+    try:
+        with open_run(settings, thresholds, "ingest", day, utc_now) as run:
+            for endpoint in wanted:
+                run.outcomes.append(_ingest_endpoint(run, Batch(endpoint, day, settings.source), refresh))
+            show_in_ui("ingest", run.outcomes, run.docs_dir)
+            _tell(run.outcomes)
+            run.raise_if_incomplete()
+            return run.outcomes
+    except DatabaseError:
+        _land_all_the_same(settings, wanted, day)
+        raise
+
+
+def _ingest_endpoint(run: Run, batch: Batch, refresh: bool) -> Outcome:
+    entry = batches.latest(run.connection, batch.endpoint, batch.day)
+    batch, done = batches.plan(entry, batch, refresh=refresh)
+    if done and entry is not None:
+        return Outcome(batch, entry.status, entry.counts, earlier=True)
+    started_at = run.clock()
+    try:
+        return bring_in(run, batch, land(batch, run.settings))
+    except (SourceError, LandingError) as error:
+        return _end(run, batch, Outcome(batch, "failed", Counts(), reason=str(error)), started_at)
+
+
+def bring_in(run: Run, batch: Batch, landed: Landing) -> Outcome:
+    """Take a landed batch the rest of the way: shaped, staged, audited, published; or blocked."""
+    staged = stage(run, batch, landed, shape(run, batch, landed))
+    try:
+        return publish(run, batch, landed, staged, audit(run, batch, staged))
+    except BatchBlocked as blocked:
+        reason = "; ".join(blocked.failures)
+        outcome = Outcome(batch, "blocked", staged.counts, reason=reason, results=blocked.results)
+        return _end(run, batch, outcome, landed.started_at)
+
+
+def _end(run: Run, batch: Batch, outcome: Outcome, started_at: datetime) -> Outcome:
+    """Write down how a batch ended that was not published."""
+    batches.record(
+        run.connection,
+        batch,
+        outcome.status,
+        outcome.counts,
+        started_at=started_at,
+        finished_at=run.clock(),
+        reason=outcome.reason,
+    )
+    return outcome
+
+
+def _land_all_the_same(settings: Settings, endpoints: Sequence[Endpoint], day: date) -> None:
+    """Without a database, keep at least the raw pages: the next run of the day goes on with them."""
+    for endpoint in endpoints:
+        batch = Batch(endpoint, day, settings.source)
+        try:
+            landed = land(batch, settings)
+        except MoovitamixError as error:
+            _say(f"{batch.batch_id}: {error}")
+        else:
+            _say(f"{batch.batch_id}: {landed.rows:,} raw rows kept in {landed.folder} for the next run")
+
+
+def _tell(outcomes: Sequence[Outcome]) -> None:
+    for line in lines(outcomes):
+        _say(line)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the flow from a command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m flows.ingest", description=__doc__)
+    parser.add_argument("--day", type=_day, help="the day the batches are for, as YYYY-MM-DD (default: today in UTC)")
+    parser.add_argument("--endpoint", action="append", choices=ENDPOINTS, help="take only this list; may be repeated")
+    parser.add_argument("--refresh", action="store_true", help="fetch again what was published already")
+    asked = parser.parse_args(arguments)
+    return run_command(ingest, day=asked.day, endpoints=asked.endpoint, refresh=asked.refresh)
+
+
+def run_command(command: Any, **parameters: Any) -> int:
+    """Call a flow; an error with a name is one line. Exit 0, 1 (blocked, failed) or 2 (settings)."""
+    try:
+        load_settings()
+        load_thresholds()
+        command(**parameters)
+    except SettingsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except MoovitamixError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a day of the form YYYY-MM-DD") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""What a run tells people: table artifacts in the Prefect UI, and the lines a command prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect.artifacts import create_link_artifact, create_table_artifact
+
+from flows.run import Outcome
+
+
+def show_in_ui(flow: str, outcomes: Sequence[Outcome], docs_dir: Path) -> None:
+    """Rows per endpoint and state, every failed expectation, and a link to Data Docs, as artifacts of the run."""
+    create_table_artifact(
+        key=f"{flow}-batches",
+        table=[_batch_row(outcome) for outcome in outcomes],
+        description="Rows of each batch, by what became of them: landed = rejected + duplicate + unchanged + staged.",
+    )
+    create_table_artifact(
+        key=f"{flow}-failed-expectations",
+        table=_failed_expectations(outcomes),
+        description="What the audit found. Critical blocks the batch, warning is only told.",
+    )
+    if docs_dir.joinpath("index.html").exists():
+        create_link_artifact(
+            key=f"{flow}-data-docs", link=docs_dir.joinpath("index.html").as_uri(), link_text="Data Docs"
+        )
+
+
+def lines(outcomes: Sequence[Outcome]) -> list[str]:
+    """One line per batch, for a terminal or a log."""
+    return [_line(outcome) for outcome in outcomes]
+
+
+def _line(outcome: Outcome) -> str:
+    counts = outcome.counts
+    if outcome.earlier:
+        return f"{outcome.batch.batch_id}: {outcome.status} by an earlier run, nothing to do"
+    if outcome.status == "failed":
+        return f"{outcome.batch.batch_id}: failed: {outcome.reason}"
+    told = (
+        f"{outcome.batch.batch_id}: {outcome.status}: {counts.rows_landed:,} landed, {counts.rows_rejected:,} rejected, "
+        f"{counts.rows_duplicate:,} duplicate, {counts.rows_unchanged:,} unchanged, {counts.rows_staged:,} staged, "
+        f"{counts.rows_inserted:,} inserted, {counts.rows_updated:,} updated, {counts.rows_removed:,} removed"
+    )
+    if counts.plays_rejected:
+        told += f", {counts.plays_rejected:,} plays rejected"
+    warnings = sum(not result.success and result.severity == "warning" for result in outcome.results)
+    if warnings:
+        told += f", {warnings} warnings"
+    return f"{told}: {outcome.reason}" if outcome.reason else told
+
+
+def _batch_row(outcome: Outcome) -> dict[str, Any]:
+    counts = outcome.counts
+    return {
+        "batch": outcome.batch.batch_id,
+        "state": outcome.status + (" earlier" if outcome.earlier else ""),
+        "landed": counts.rows_landed,
+        "rejected": counts.rows_rejected,
+        "duplicate": counts.rows_duplicate,
+        "unchanged": counts.rows_unchanged,
+        "staged": counts.rows_staged,
+        "inserted": counts.rows_inserted,
+        "updated": counts.rows_updated,
+        "removed": counts.rows_removed,
+        "plays rejected": counts.plays_rejected,
+        "reason": outcome.reason or "",
+    }
+
+
+def _failed_expectations(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    failed = [
+        {
+            "batch": outcome.batch.batch_id,
+            "severity": result.severity,
+            "expectation": result.expectation,
+            "column": result.column or "",
+            "rows": "" if result.unexpected_count is None else result.unexpected_count,
+            "what": result.description,
+        }
+        for outcome in outcomes
+        for result in outcome.results
+        if not result.success
+    ]
+    none = {"batch": "", "severity": "", "expectation": "none failed", "column": "", "rows": "", "what": ""}
+    return failed or [none]

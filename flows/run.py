@@ -1,0 +1,118 @@
+"""What one run of a flow holds on to: settings, the database, the ingest lock, its row in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.audits import ExpectationResult
+from core.columns import DEPENDS_ON, Endpoint
+from core.database import Connection, connect, database_url, ingest_lock, migrate
+from core.errors import MoovitamixError
+from core.settings import Settings
+from expectations.thresholds import Thresholds
+from pipeline import batches
+from pipeline.batches import DONE, Batch, Counts, Status
+
+if TYPE_CHECKING:
+    from expectations.checkpoint import Auditor
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """The clock of production."""
+    return datetime.now(UTC)
+
+
+class IngestIncomplete(MoovitamixError):
+    """At least one batch was blocked or failed; the others went on."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one batch in this run. `earlier`: it was published by an earlier run, nothing was done."""
+
+    batch: Batch
+    status: Status
+    counts: Counts
+    reason: str | None = None
+    results: tuple[ExpectationResult, ...] = ()
+    earlier: bool = False
+
+    @property
+    def good(self) -> bool:
+        return self.status in DONE
+
+
+@dataclass
+class Run:
+    """One run of a flow, from the moment it holds the ingest lock."""
+
+    settings: Settings
+    thresholds: Thresholds
+    clock: Clock
+    url: str
+    connection: Connection
+    run_id: int
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    @property
+    def docs_dir(self) -> Path:
+        """Where Data Docs are built."""
+        return self.settings.data_dir / "data_docs"
+
+    @cached_property
+    def auditor(self) -> Auditor:
+        """Great Expectations, imported only by a run that audits: it takes seconds."""
+        from expectations.checkpoint import Auditor
+
+        return Auditor(url=self.url, thresholds=self.thresholds, docs_dir=self.docs_dir)
+
+    def shaped_folder(self, batch: Batch) -> Path:
+        """Where a batch is shaped; it is gone when the batch is staged."""
+        return self.settings.data_dir / "shaped" / batch.batch_id
+
+    def unpublished_dependencies(self, endpoint: Endpoint) -> list[str]:
+        """What the endpoint refers to and this run could not publish."""
+        bad = {outcome.batch.endpoint: outcome.status for outcome in self.outcomes if not outcome.good}
+        return [name for name in DEPENDS_ON[endpoint] if name in bad]
+
+    def raise_if_incomplete(self) -> None:
+        """Raises IngestIncomplete, naming each batch that was blocked or failed."""
+        bad = [outcome for outcome in self.outcomes if not outcome.good]
+        if bad:
+            raise IngestIncomplete("; ".join(f"{one.batch.batch_id} {one.status}: {one.reason}" for one in bad))
+
+
+@contextmanager
+def open_run(settings: Settings, thresholds: Thresholds, flow: str, day: date | None, clock: Clock) -> Iterator[Run]:
+    """Take the ingest lock, bring the schema up to date, and note the run's begin and end.
+
+    Raises DatabaseError, AlreadyRunning.
+    """
+    url = database_url(settings)
+    with ingest_lock(url, settings.lock_wait_seconds):
+        migrate(url)
+        with connect(url) as connection:
+            run = Run(settings, thresholds, clock, url, connection, batches.start_run(connection, flow, day, clock()))
+            outcome = "failed"
+            try:
+                yield run
+                outcome = summary(run.outcomes)
+            finally:
+                if "auditor" in run.__dict__:
+                    run.auditor.__exit__(None, None, None)
+                if not connection.closed and not connection.broken:
+                    batches.finish_run(connection, run.run_id, outcome, clock())
+
+
+def summary(outcomes: Sequence[Outcome]) -> str:
+    """One word for a run: how its worst batch ended."""
+    statuses = {outcome.status for outcome in outcomes}
+    return next((status for status in ("failed", "blocked", "published") if status in statuses), "unchanged")

@@ -1,0 +1,132 @@
+"""The steps of a batch as Prefect tasks: thin wrappers with retries and caching over the functions of `pipeline`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from prefect import task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import TaskRunContext
+from prefect.tasks import Task, exponential_backoff
+
+from core.columns import LISTEN_HISTORY
+from core.errors import TransientSourceError
+from core.settings import Settings
+from flows.run import Outcome, Run, utc_now
+from pipeline import batches, landing, quarantine, shaping, staging, warehouse
+from pipeline.api import ApiClient
+from pipeline.batches import Batch, Counts
+from pipeline.landing import Landing
+from pipeline.shaping import Shaped
+from pipeline.staging import Staged
+
+_SECONDS_BETWEEN_PROGRESS = 2.0
+_FUTURE_ALLOWANCE = timedelta(days=1)
+
+
+def _may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    return isinstance(state.result(raise_on_failure=False), TransientSourceError)
+
+
+def _landing_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str:
+    batch: Batch = parameters["batch"]
+    return f"land {batch.batch_id} {batch.source} {parameters['settings'].data_dir}"
+
+
+@task(
+    task_run_name="land-{batch.batch_id}",
+    retries=1,
+    retry_delay_seconds=exponential_backoff(5),
+    retry_jitter_factor=0.5,
+    retry_condition_fn=_may_pass,
+    cache_key_fn=_landing_key,
+    persist_result=True,
+)
+def land_pages(batch: Batch, settings: Settings) -> Landing:
+    """Read the whole list; a retry goes on behind the pages that are there."""
+    progress = _Progress(batch)
+    return landing.land(ApiClient(settings), batch, settings, clock=utc_now, progress=progress)
+
+
+def land(batch: Batch, settings: Settings) -> Landing:
+    """The batch's raw pages: fetched, or those of an earlier run of the same day."""
+    kept: Landing = land_pages(batch, settings)
+    if landing.landed(settings.data_dir, batch) is None:  # cached, and the files were deleted since
+        kept = land_pages.with_options(refresh_cache=True)(batch, settings)
+    return kept
+
+
+@task(task_run_name="shape-{batch.batch_id}", cache_policy=NO_CACHE)
+def shape(run: Run, batch: Batch, landed: Landing) -> Shaped:
+    """Type the rows and set bad ones aside."""
+    counts = Counts(rows_reported=landed.total)
+    batches.record(run.connection, batch, "landed", counts, started_at=landed.started_at)
+    batches.join_run(run.connection, run.run_id, batch)
+    judged = batch.endpoint == LISTEN_HISTORY and not run.unpublished_dependencies(batch.endpoint)
+    known = staging.known_ids(run.connection) if judged else None
+    day_end = datetime(batch.day.year, batch.day.month, batch.day.day, tzinfo=UTC) + timedelta(days=1)
+    latest = max(landed.read_at, day_end) + _FUTURE_ALLOWANCE
+    return shaping.shape(landed, batch.endpoint, run.shaped_folder(batch), known=known, latest=latest)
+
+
+@task(task_run_name="stage-{batch.batch_id}", cache_policy=NO_CACHE)
+def stage(run: Run, batch: Batch, landed: Landing, shaped: Shaped) -> Staged:
+    """Copy what differs from the published rows to the database."""
+    missing = len(run.unpublished_dependencies(batch.endpoint))
+    staged = staging.stage(
+        run.connection, batch, shaped, rows_reported=landed.total, dependencies_not_published=missing
+    )
+    batches.record(run.connection, batch, "staged", staged.counts, started_at=landed.started_at)
+    staging.remove_shaped(shaped.folder)
+    return staged
+
+
+@task(task_run_name="audit-{batch.batch_id}", cache_policy=NO_CACHE)
+def audit(run: Run, batch: Batch, staged: Staged) -> Outcome:
+    """Judge the staged batch. Raises BatchBlocked; what was found is kept either way."""
+    from expectations.checkpoint import StagedBatch, raise_if_blocked  # imports Great Expectations: seconds
+
+    results = run.auditor.audit(
+        StagedBatch(batch.batch_id, batch.endpoint, batch.day, staged.rows_table, staged.profile_table)
+    )
+    quarantine.keep_results(run.connection, batch, results)
+    raise_if_blocked(batch.batch_id, results)
+    return Outcome(batch, "staged", staged.counts, results=tuple(results))
+
+
+@task(task_run_name="publish-{batch.batch_id}", cache_policy=NO_CACHE)
+def publish(run: Run, batch: Batch, landed: Landing, staged: Staged, audited: Outcome) -> Outcome:
+    """Make the batch visible, in one transaction."""
+    status, counts = warehouse.publish(
+        run.connection, batch, staged, started_at=landed.started_at, clock=run.clock
+    )
+    return Outcome(batch, status, counts, results=audited.results)
+
+
+class _Progress:
+    """Shows how far a list is read, in the UI, not more often than every few seconds."""
+
+    def __init__(self, batch: Batch, clock: Callable[[], float] = time.monotonic) -> None:
+        self._batch = batch
+        self._clock = clock
+        self._artifact: UUID | None = None
+        self._shown_at = clock()
+
+    def __call__(self, done: int, pages: int) -> None:
+        if done < pages and self._clock() - self._shown_at < _SECONDS_BETWEEN_PROGRESS:
+            return
+        self._shown_at = self._clock()
+        percent = 100.0 * done / pages
+        if self._artifact is None:
+            key = self._batch.endpoint.replace("_", "-")
+            self._artifact = create_progress_artifact(  # type: ignore[assignment]
+                percent, key=f"pages-{key}", description=f"{self._batch.batch_id}: pages read of {pages:,}"
+            )
+        else:
+            update_progress_artifact(self._artifact, percent)

@@ -1,0 +1,172 @@
+"""A batch, its counts, and the ledger `ops.batches` that says what became of each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import date, datetime
+from typing import Any, Literal
+
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from core.columns import Endpoint
+from core.database import Connection, statement
+
+Status = Literal["landed", "staged", "blocked", "published", "unchanged", "failed"]
+DONE: frozenset[str] = frozenset({"published", "unchanged"})
+
+_BATCH_ID = re.compile(r"(?P<endpoint>tracks|users|listen_history)-(?P<day>\d{4}-\d{2}-\d{2})(?:-r(?P<revision>\d+))?")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one endpoint sent for one day. `revision` counts the times the day was fetched again on purpose.
+
+    `source` is the API's address, without credentials.
+    """
+
+    endpoint: Endpoint
+    day: date
+    source: str
+    revision: int = 1
+
+    @property
+    def batch_id(self) -> str:
+        """Such as `tracks-2026-11-22`, or `tracks-2026-11-22-r2` when fetched a second time."""
+        return f"{self.endpoint}-{self.day}" + (f"-r{self.revision}" if self.revision > 1 else "")
+
+    @property
+    def table(self) -> str:
+        """The name of its table in the schema `staging`."""
+        return self.batch_id.replace("-", "_")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows of one batch, by what became of them: landed = rejected + duplicate + unchanged + staged."""
+
+    rows_reported: int | None = None
+    rows_landed: int = 0
+    rows_rejected: int = 0
+    rows_duplicate: int = 0
+    rows_unchanged: int = 0
+    rows_staged: int = 0
+    rows_inserted: int = 0
+    rows_updated: int = 0
+    rows_removed: int = 0
+    plays_rejected: int = 0
+    unknown_fields: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LedgerEntry:
+    """A batch as `ops.batches` has it. `settled`: the run that judged it came to its end."""
+
+    batch: Batch
+    status: Status
+    counts: Counts
+    started_at: datetime
+    reason: str | None
+    settled: bool
+
+
+def record(
+    connection: Connection,
+    batch: Batch,
+    status: Status,
+    counts: Counts,
+    *,
+    started_at: datetime,
+    finished_at: datetime | None = None,
+    reason: str | None = None,
+) -> None:
+    """Write what became of a batch, over whatever was written of it before."""
+    values: dict[str, Any] = asdict(counts) | {"unknown_fields": Jsonb(dict(counts.unknown_fields))}
+    values |= {"batch_id": batch.batch_id, "endpoint": batch.endpoint, "day": batch.day, "revision": batch.revision}
+    values |= {"source": batch.source, "status": status, "reason": reason}
+    connection.execute(
+        statement("ops/record_batch"), values | {"started_at": started_at, "finished_at": finished_at}
+    )
+
+
+def latest(connection: Connection, endpoint: Endpoint, day: date) -> LedgerEntry | None:
+    """The newest revision of the day's batch, if there is one."""
+    return _entry(connection, "ops/latest_batch", {"endpoint": endpoint, "day": day})
+
+
+def find(connection: Connection, batch_id: str) -> LedgerEntry | None:
+    """The batch of that id, if the ledger has it."""
+    return _entry(connection, "ops/find_batch", {"batch_id": batch_id})
+
+
+def overtaken_by(connection: Connection, batch: Batch) -> str | None:
+    """The id of a later batch of the endpoint that was published since, if there is one."""
+    parameters = {"endpoint": batch.endpoint, "day": batch.day, "revision": batch.revision}
+    row = connection.execute(statement("ops/overtaking_batch"), parameters).fetchone()
+    return str(row[0]) if row else None
+
+
+def plan(entry: LedgerEntry | None, batch: Batch, *, refresh: bool) -> tuple[Batch, bool]:
+    """Which revision a run works on, and whether that one is done already.
+
+    Published and from the same source: done, unless a refresh is asked for. Blocked, and the run that judged it came
+    to its end: fetched again as a new revision, so that a mended source is seen. Otherwise a run was cut off: go on
+    with the same revision.
+    """
+    if entry is None:
+        return batch, False
+    current = replace(batch, revision=entry.batch.revision)
+    elsewhere = entry.batch.source != batch.source
+    if entry.status in DONE:
+        return (replace(batch, revision=current.revision + 1), False) if refresh or elsewhere else (current, True)
+    if entry.status == "blocked" and (entry.settled or refresh or elsewhere):
+        return replace(batch, revision=current.revision + 1), False
+    return current, False
+
+
+def start_run(connection: Connection, flow: str, day: date | None, now: datetime) -> int:
+    """Note that a run began; returns its id."""
+    row = connection.execute(statement("ops/start_run"), {"flow": flow, "day": day, "started_at": now}).fetchone()
+    if row is None:
+        raise RuntimeError("the insert returned no run id")
+    return int(row[0])
+
+
+def join_run(connection: Connection, run_id: int, batch: Batch) -> None:
+    """Note that the run judges the batch."""
+    connection.execute(statement("ops/join_run"), {"run_id": run_id, "batch_id": batch.batch_id})
+
+
+def finish_run(connection: Connection, run_id: int, outcome: str, now: datetime) -> None:
+    """Note that the run came to its end, well or not."""
+    connection.execute(statement("ops/finish_run"), {"run_id": run_id, "outcome": outcome, "finished_at": now})
+
+
+def parse_batch_id(batch_id: str) -> tuple[Endpoint, date, int] | None:
+    """The parts of a batch id, or None when it is not one."""
+    match = _BATCH_ID.fullmatch(batch_id)
+    if match is None:
+        return None
+    try:
+        day = date.fromisoformat(match["day"])
+    except ValueError:
+        return None
+    endpoint: Endpoint = match["endpoint"]  # type: ignore[assignment]
+    return endpoint, day, int(match["revision"] or 1)
+
+
+def _entry(connection: Connection, query: str, parameters: dict[str, Any]) -> LedgerEntry | None:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(statement(query), parameters).fetchone()
+    if row is None:
+        return None
+    return LedgerEntry(
+        batch=Batch(row["endpoint"], row["day"], row["source"], row["revision"]),
+        status=row["status"],
+        counts=Counts(**{f.name: row[f.name] for f in fields(Counts)}),
+        started_at=row["started_at"],
+        reason=row["reason"],
+        settled=row["settled"],
+    )

@@ -1,0 +1,156 @@
+"""The API's contract: the envelope of a page, the fields of a row, and how strictly each is read.
+
+Rows are decoded strictly: an id is an integer, never text, a float or a boolean. What does not fit is not guessed at.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import cache
+from typing import Annotated, Any
+
+import msgspec
+
+from core.columns import KEYS, Endpoint
+from core.errors import TransientSourceError
+
+Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
+class Track(msgspec.Struct, forbid_unknown_fields=True):
+    """A row of /tracks."""
+
+    id: Id
+    name: str
+    artist: str
+    songwriters: str
+    duration: str
+    genres: str
+    album: str
+    created_at: str
+    updated_at: str
+
+
+class User(msgspec.Struct, forbid_unknown_fields=True):
+    """A row of /users."""
+
+    id: Id
+    first_name: str
+    last_name: str
+    email: str
+    gender: str
+    favorite_genres: str
+    created_at: str
+    updated_at: str
+
+
+class Session(msgspec.Struct, forbid_unknown_fields=True):
+    """A row of /listen_history. The contract lets `items` be null: a session without plays."""
+
+    user_id: Id
+    items: list[Id] | None
+    created_at: str
+    updated_at: str
+
+
+ROWS: dict[Endpoint, type[msgspec.Struct]] = {"tracks": Track, "users": User, "listen_history": Session}
+
+
+class Envelope(msgspec.Struct):
+    """A page whose rows are not looked at."""
+
+    items: list[msgspec.Raw]
+    total: int
+    size: int | None = None
+
+
+class LooseEnvelope(msgspec.Struct):
+    """A page read with Python's own, more forgiving, JSON."""
+
+    items: list[Any]
+    total: int
+    size: int | None = None
+
+
+@cache
+def row_type(endpoint: Endpoint, unknown_fields: frozenset[str] = frozenset()) -> type[msgspec.Struct]:
+    """The row of an endpoint, with more fields that are known to come and are not read."""
+    extra = [(name, Any, msgspec.UNSET) for name in sorted(unknown_fields)]
+    return msgspec.defstruct("Row", extra, bases=(ROWS[endpoint],), kw_only=True) if extra else ROWS[endpoint]
+
+
+@cache
+def row_decoder(endpoint: Endpoint, unknown_fields: frozenset[str] = frozenset()) -> msgspec.json.Decoder[Any]:
+    """Decodes one row, strictly."""
+    return msgspec.json.Decoder(row_type(endpoint, unknown_fields))
+
+
+@cache
+def page_decoder(endpoint: Endpoint, unknown_fields: frozenset[str] = frozenset()) -> msgspec.json.Decoder[Any]:
+    """Decodes a page all of whose rows keep the contract; anything else raises."""
+    rows = list[row_type(endpoint, unknown_fields)]  # type: ignore[misc]
+    return msgspec.json.Decoder(msgspec.defstruct("Page", [("items", rows)]))
+
+
+@cache
+def _key_decoder(endpoint: Endpoint) -> msgspec.json.Decoder[Any]:
+    row = msgspec.defstruct("Key", [(name, msgspec.Raw, msgspec.Raw()) for name in KEYS[endpoint]])
+    return msgspec.json.Decoder(
+        msgspec.defstruct("KeyedEnvelope", [("items", list[row]), ("total", int), ("size", int | None, None)])  # type: ignore[valid-type]
+    )
+
+
+def keyed_envelope(endpoint: Endpoint, body: bytes) -> tuple[int, int | None, tuple[int | None, ...]]:
+    """Total and size that a page states, and one number per row: equal for equal keys, None without a key.
+
+    Raises TransientSourceError when the body is not a page; it may be whole the next time.
+    """
+    names = KEYS[endpoint]
+    try:
+        envelope = _key_decoder(endpoint).decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        loose = loose_envelope(body)
+        return loose.total, loose.size, tuple(_loose_key(row, names) for row in loose.items)
+    keys = tuple(_key(bytes(getattr(row, name)) for name in names) for row in envelope.items)
+    return envelope.total, envelope.size, keys
+
+
+def loose_envelope(body: bytes) -> LooseEnvelope:
+    """A page whose rows may be anything that Python's JSON can read. Raises TransientSourceError."""
+    try:
+        content = json.loads(body, parse_int=_integer)
+    except (ValueError, RecursionError) as error:
+        kind = "HTML" if body.lstrip()[:1] == b"<" else "not whole JSON"
+        raise TransientSourceError(f"answered 200 with a body that is {kind} ({len(body)} bytes)") from error
+    try:
+        envelope = msgspec.convert(content, LooseEnvelope)
+    except msgspec.ValidationError as error:
+        raise TransientSourceError(f"answered 200 without the contract's envelope: {error}") from error
+    if envelope.total < 0:
+        raise TransientSourceError(f"answered 200 with a total of {envelope.total}")
+    return envelope
+
+
+def raw_rows(body: bytes) -> list[bytes]:
+    """The JSON text of each row of a page that was read before."""
+    try:
+        return [bytes(row) for row in msgspec.json.decode(body, type=Envelope).items]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return [json.dumps(row).encode() for row in loose_envelope(body).items]
+
+
+def _key(parts: Iterable[bytes]) -> int | None:
+    key = tuple(parts)
+    return None if any(part in (b"", b"null") for part in key) else hash(key)
+
+
+def _loose_key(row: object, names: tuple[str, ...]) -> int | None:
+    if not isinstance(row, dict):
+        return None
+    return _key(json.dumps(row.get(name), ensure_ascii=True).encode() for name in names)
+
+
+def _integer(digits: str) -> int | float:
+    """An integer, or infinity in place of one that is absurdly long: no id either way."""
+    return int(digits) if len(digits) < 1_000 else float("inf")

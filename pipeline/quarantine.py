@@ -1,0 +1,49 @@
+"""Keeping what an audit said, and the keys of the rows it holds against a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from core.audits import ExpectationResult
+from core.database import Connection, readable_errors, statement
+from pipeline.batches import Batch
+
+
+def keep_results(connection: Connection, batch: Batch, results: Sequence[ExpectationResult]) -> None:
+    """Write the results of an audit, over those of an earlier audit of the batch, in one transaction.
+
+    The rows themselves stay where they are: raw in the landing folder, shaped in the batch's staging table.
+    """
+    with readable_errors(), connection.transaction(), connection.cursor() as cursor:
+        cursor.execute(statement("ops/forget_expectation_results"), {"batch_id": batch.batch_id})
+        cursor.execute(statement("ops/forget_quarantined_rows"), {"batch_id": batch.batch_id})
+        cursor.executemany(
+            statement("ops/insert_expectation_result"),
+            [
+                {
+                    "batch_id": batch.batch_id,
+                    "expectation": result.expectation,
+                    "column": result.column,
+                    "severity": result.severity,
+                    "success": result.success,
+                    "unexpected_count": result.unexpected_count,
+                    "unexpected_share": result.unexpected_share,
+                    "observed_value": result.observed_value,
+                    "description": result.description,
+                }
+                for result in results
+            ],
+        )
+        cursor.executemany(
+            statement("ops/insert_quarantined_row"),
+            [
+                {
+                    "batch_id": batch.batch_id,
+                    "expectation": result.expectation,
+                    "column": result.column,
+                    "row_key": key,
+                }
+                for result in results
+                for key in result.failing_keys
+            ],
+        )

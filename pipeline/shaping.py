@@ -1,0 +1,275 @@
+"""Shaping: raw pages to typed rows with Polars. What cannot be read as the contract says is set aside with its reason.
+
+The shaped rows of a batch are Parquet parts in buckets of at most about a million rows, so that the steps that need all
+rows of a key together (folding duplicates, comparing with what is published) never hold more than a bucket.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import xxhash
+
+from core.columns import KEYS, LISTEN_HISTORY, TRACKS, Endpoint
+from pipeline.decoding import DecodedRows, Rejected, decode_rows
+from pipeline.landing import Landing
+
+ROWS_PER_BUCKET = 1_000_000
+
+# The oldest date that can be meant: before it, a date is a placeholder.
+EARLIEST = datetime(1970, 1, 1)
+
+_TIMES = ("created_at", "updated_at")
+_TIME_FORMAT = "%Y-%m-%dT%H:%M:%S%.f"
+_DURATION = r"^(\d{2,3}):([0-5]\d)$"
+_SEPARATOR = "\x1f"
+
+Ids = np.ndarray[tuple[int], np.dtype[np.int64]]
+
+# What is stored of a row besides its key, in the order of the hash.
+CONTENT: dict[Endpoint, tuple[str, ...]] = {
+    "tracks": ("name", "artist", "songwriters", "duration", "genres", "album", "created_at", "updated_at"),
+    "users": ("first_name", "last_name", "email", "gender", "favorite_genres", "created_at", "updated_at"),
+    "listen_history": ("updated_at", "items"),
+}
+_TEXTS: dict[Endpoint, tuple[str, ...]] = {
+    "tracks": ("name", "artist", "songwriters", "duration", "genres", "album"),
+    "users": ("first_name", "last_name", "email", "gender", "favorite_genres"),
+    "listen_history": (),
+}
+
+
+@dataclass(frozen=True)
+class Known:
+    """Ids that listens may refer to: those of the published users and tracks, in rising order."""
+
+    users: Ids
+    tracks: Ids
+
+
+@dataclass(frozen=True)
+class Shaped:
+    """A shaped batch. `protected` are ids of rejected rows: what is published of them is not taken for removed."""
+
+    endpoint: Endpoint
+    folder: Path
+    buckets: int
+    rows_landed: int
+    rows_rejected: int
+    plays_landed: int
+    plays_rejected: int
+    unknown_fields: dict[str, int]
+    rows_with_unknown_fields: int
+    protected: pl.Series
+    newest_updated_at: datetime | None
+
+    def bucket(self, number: int) -> tuple[pl.DataFrame, int]:
+        """The rows of a bucket, one a key, in list order; and how many duplicates were folded away.
+
+        Of several rows with the same key the one updated last stays; of equals, the one further down the list.
+        """
+        parts = sorted(self.folder.glob(f"bucket-{number:04d}/*.parquet"))
+        if not parts:
+            return _empty(self.endpoint), 0
+        rows = pl.concat([pl.read_parquet(part) for part in parts])
+        key = list(KEYS[self.endpoint])
+        if rows.select(pl.struct(key).n_unique()).item() == len(rows):
+            return rows, 0
+        newest = rows.sort("updated_at", "row_position").unique(key, keep="last").sort("row_position")
+        return newest, len(rows) - len(newest)
+
+    def rejected(self) -> Iterator[pl.DataFrame]:
+        """The rejected rows and plays, in list order, in frames of bounded size."""
+        for path in sorted(self.folder.glob("rejected/*.parquet")):
+            yield pl.read_parquet(path)
+
+
+def shape(
+    landing: Landing, endpoint: Endpoint, folder: Path, *, known: Known | None, latest: datetime
+) -> Shaped:
+    """Shape a landed batch into `folder`, which is emptied first.
+
+    Dates after `latest` are rejected. Listens are held against `known`; without it, references are not looked at.
+    Raises LandingError when the raw pages cannot be read back.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "rejected").mkdir(parents=True)
+    shaper = _Shaper(endpoint, folder, max(1, -(-landing.rows // ROWS_PER_BUCKET)), known, latest.replace(tzinfo=None))
+    for first, bodies in landing.chunks():
+        shaper.add(first, (first - 1) * landing.size, bodies)
+    return shaper.result()
+
+
+@dataclass
+class _Shaper:
+    endpoint: Endpoint
+    folder: Path
+    buckets: int
+    known: Known | None
+    latest: datetime
+    rows_landed: int = 0
+    rows_rejected: int = 0
+    plays_landed: int = 0
+    plays_rejected: int = 0
+    unknown_fields: Counter[str] = field(default_factory=Counter)
+    rows_with_unknown_fields: int = 0
+    newest_updated_at: datetime | None = None
+    protected: set[int] = field(default_factory=set)
+
+    def add(self, part: int, offset: int, bodies: list[bytes]) -> None:
+        """Shape one run of pages; `offset` is the number of rows before it."""
+        decoded = decode_rows(self.endpoint, bodies, offset, frozenset(self.unknown_fields))
+        rows = _typed(decoded, self.endpoint)
+        rows, rejected = self._judge(rows, decoded)
+        self._count(decoded, rows, rejected)
+        self._write(part, rows, rejected)
+
+    def result(self) -> Shaped:
+        return Shaped(
+            endpoint=self.endpoint,
+            folder=self.folder,
+            buckets=self.buckets,
+            rows_landed=self.rows_landed,
+            rows_rejected=self.rows_rejected,
+            plays_landed=self.plays_landed,
+            plays_rejected=self.plays_rejected,
+            unknown_fields=dict(self.unknown_fields),
+            rows_with_unknown_fields=self.rows_with_unknown_fields,
+            protected=pl.Series("protected", sorted(self.protected), dtype=pl.Int64),
+            newest_updated_at=self.newest_updated_at,
+        )
+
+    def _judge(self, rows: pl.DataFrame, decoded: DecodedRows) -> tuple[pl.DataFrame, list[Rejected]]:
+        """The rows that are good, and the reasons of those that are not."""
+        rows, plays = self._without_unknown_plays(rows, decoded)
+        if self.endpoint == LISTEN_HISTORY and self.known is not None:
+            rows = rows.with_columns(user_is_known=pl.Series(_among(rows["user_id"].to_numpy(), self.known.users)))
+        reasons = rows.select("row_position", KEYS[self.endpoint][0], reason=self._reason()).drop_nulls("reason")
+        if not reasons.is_empty():
+            rows = rows.join(reasons, on="row_position", how="anti", maintain_order="left")
+        rejected = [*decoded.rejected, *plays]
+        rejected.extend(decoded.reject(position, reason, row_id) for position, row_id, reason in reasons.iter_rows())
+        whole = {row.row_position for row in rejected if row.play_position is None}
+        rejected = [row for row in rejected if row.play_position is None or row.row_position not in whole]
+        return rows.drop("user_is_known", strict=False), rejected
+
+    def _reason(self) -> pl.Expr:
+        """Why a typed row is bad, or null."""
+        checks = [(pl.col(text).str.contains("\x00", literal=True), f"{text}: holds a NUL character") for text in _TEXTS[self.endpoint]]
+        for time in _TIMES:
+            checks.append((pl.col(time).is_null(), f"{time}: not a date of the form YYYY-MM-DDTHH:MM:SS"))
+            checks.append((pl.col(time) < EARLIEST, f"{time}: before {EARLIEST:%Y-%m-%d}"))
+            checks.append((pl.col(time) > self.latest, f"{time}: in the future"))
+        if self.endpoint == TRACKS:
+            checks.append((pl.col("duration_seconds").is_null(), "duration: not of the form MM:SS"))
+        if self.endpoint == LISTEN_HISTORY and self.known is not None:
+            checks.append((~pl.col("user_is_known"), "user_id: no such user is published"))
+        reason = pl.lit(None, dtype=pl.String)
+        for bad, text in reversed(checks):
+            reason = pl.when(bad).then(pl.lit(text)).otherwise(reason)
+        return reason
+
+    def _without_unknown_plays(
+        self, rows: pl.DataFrame, decoded: DecodedRows
+    ) -> tuple[pl.DataFrame, list[Rejected]]:
+        """Take plays of tracks that are not published out of their sessions."""
+        if self.known is None or self.endpoint != LISTEN_HISTORY:
+            return rows, []
+        is_known = _among(decoded.tracks, self.known.tracks)
+        if is_known.all():
+            return rows, []
+        plays = decoded.plays().with_columns(is_known=pl.Series(is_known))
+        unknown = plays.filter(~pl.col("is_known"))
+        rejected = [
+            decoded.reject(position, "items: no such track is published", None, play_position)
+            for position, play_position in unknown.select("row_position", "play_position").iter_rows()
+        ]
+        return decoded.with_items(rows, plays.filter("is_known"), unknown["row_position"].unique()), rejected
+
+    def _count(self, decoded: DecodedRows, rows: pl.DataFrame, rejected: list[Rejected]) -> None:
+        self.rows_landed += decoded.rows_landed
+        self.plays_landed += decoded.plays_landed
+        self.rows_rejected += sum(row.play_position is None for row in rejected)
+        self.plays_rejected += sum(row.play_position is not None for row in rejected)
+        self.unknown_fields.update(decoded.unknown_fields)
+        self.rows_with_unknown_fields += decoded.rows_with_unknown_fields
+        self.protected.update(row.row_id for row in rejected if row.row_id is not None and row.play_position is None)
+        newest = rows["updated_at"].max()
+        if isinstance(newest, datetime):
+            self.newest_updated_at = max(newest, self.newest_updated_at or newest)
+
+    def _write(self, part: int, rows: pl.DataFrame, rejected: list[Rejected]) -> None:
+        if rejected:
+            frame = pl.DataFrame(
+                [(r.row_position, r.play_position, r.raw_json, r.reason) for r in rejected],
+                schema={"row_position": pl.Int64, "play_position": pl.Int32, "raw_json": pl.String, "reason": pl.String},
+                orient="row",
+            )
+            frame.sort("row_position", "play_position").write_parquet(self.folder / "rejected" / f"{part:09d}.parquet")
+        hashed = rows.with_columns(row_hash=_row_hash(rows, self.endpoint))
+        for number, bucket in enumerate(_split(hashed, KEYS[self.endpoint][0], self.buckets)):
+            path = self.folder / f"bucket-{number:04d}" / f"{part:09d}.parquet"
+            path.parent.mkdir(exist_ok=True)
+            bucket.write_parquet(path, compression="lz4", statistics=False)
+
+
+def _typed(decoded: DecodedRows, endpoint: Endpoint) -> pl.DataFrame:
+    """Decoded columns with times as UTC without a zone, and the duration in seconds."""
+    rows = decoded.frame.with_columns(_time(decoded.frame, name) for name in _TIMES)
+    if endpoint == TRACKS:
+        seconds = pl.col("duration").str.extract(_DURATION, 1).cast(pl.Int32) * 60 + pl.col("duration").str.extract(
+            _DURATION, 2
+        ).cast(pl.Int32)
+        rows = rows.with_columns(duration_seconds=seconds)
+    return rows
+
+
+def _time(frame: pl.DataFrame, name: str) -> pl.Series:
+    """Times of the contract in one go; the few written otherwise (with a zone, say) one by one. Null: not a date."""
+    text = frame[name]
+    times = text.str.to_datetime(_TIME_FORMAT, time_unit="us", strict=False)
+    if times.null_count() == 0:
+        return times
+    return pl.Series(name, [t or _other_time(s) for t, s in zip(times, text, strict=True)], dtype=pl.Datetime("us"))
+
+
+def _other_time(text: str) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(text)
+        return (time - offset).replace(tzinfo=None) if (offset := time.utcoffset()) is not None else time
+    except (ValueError, OverflowError):
+        return None
+
+
+def _row_hash(rows: pl.DataFrame, endpoint: Endpoint) -> pl.Series:
+    """A 64-bit hash of what is stored of a row, the same on every machine and in every version."""
+    columns = [pl.col(c).dt.timestamp("us").cast(pl.String) if c in _TIMES else pl.col(c) for c in CONTENT[endpoint]]
+    texts = rows.select(pl.concat_str(columns, separator=_SEPARATOR)).to_series()
+    hashes = [xxhash.xxh3_64_intdigest(text.encode()) for text in texts]
+    return pl.Series(hashes, dtype=pl.UInt64).reinterpret(signed=True)
+
+
+def _among(values: Ids, ids: Ids) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Which values are among the sorted ids."""
+    if len(ids) == 0:
+        return np.zeros(len(values), dtype=np.bool_)
+    return ids[np.minimum(np.searchsorted(ids, values), len(ids) - 1)] == values
+
+
+def _split(rows: pl.DataFrame, key: str, buckets: int) -> list[pl.DataFrame]:
+    if buckets == 1:
+        return [rows]
+    return [rows.filter(pl.col(key) % buckets == number) for number in range(buckets)]
+
+
+def _empty(endpoint: Endpoint) -> pl.DataFrame:
+    """No rows, with the columns and types that shaped rows have."""
+    rows = _typed(decode_rows(endpoint, [], 0, frozenset()), endpoint)
+    return rows.with_columns(pl.lit(None, dtype=pl.Int64).alias("row_hash"))

@@ -1,0 +1,296 @@
+"""Staging: what a batch changes, copied to Postgres to be audited there. Cost follows change: equal rows stay behind."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+from psycopg import sql
+
+from core.columns import KEYS, LISTEN_HISTORY, Endpoint
+from core.database import Connection, composed, readable_errors, statement
+from pipeline.batches import Batch, Counts
+from pipeline.shaping import Known, Shaped
+
+SCHEMA = "staging"
+
+_COLUMNS: dict[Endpoint, tuple[str, ...]] = {
+    "tracks": (
+        *("id", "name", "artist", "songwriters", "duration", "duration_seconds", "genres", "album"),
+        *("created_at", "updated_at", "row_hash", "is_new"),
+    ),
+    "users": (
+        *("id", "first_name", "last_name", "email", "gender", "favorite_genres"),
+        *("created_at", "updated_at", "row_hash", "is_new"),
+    ),
+    "listen_history": ("user_id", "created_at", "updated_at", "items", "row_hash", "is_new", "new_ordinal"),
+}
+_ROWS_PER_WRITE = 50_000
+_BYTES_PER_READ = 32 * 2**20
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A staged batch: where its rows are, and its counts so far."""
+
+    rows_table: str
+    profile_table: str
+    removed_table: str
+    counts: Counts
+
+
+@dataclass
+class _Difference:
+    """How a batch differs from what is published, added up bucket by bucket."""
+
+    duplicate: int = 0
+    unchanged: int = 0
+    staged: int = 0
+    new: int = 0
+    removed: int = 0
+    published: int = 0
+
+
+def tables(batch: Batch) -> tuple[str, str, str]:
+    """Names in `staging` of the rows, the profile and the removed keys of a batch."""
+    return batch.table, f"{batch.table}_profile", f"{batch.table}_removed"
+
+
+def stage(
+    connection: Connection, batch: Batch, shaped: Shaped, *, rows_reported: int, dependencies_not_published: int
+) -> Staged:
+    """Copy the difference between a shaped batch and what is published to tables of its own, in one transaction.
+
+    A second call replaces what the first one staged. Rejected rows go to `ops.rejected_rows`. Raises DatabaseError.
+    """
+    rows_table, profile_table, removed_table = tables(batch)
+    with readable_errors(), connection.transaction():
+        _create_tables(connection, batch)
+        snapshot = _Snapshot(connection, batch.endpoint, shaped)
+        difference = _Difference()
+        removed: list[pl.DataFrame] = []
+        with connection.cursor() as cursor, cursor.copy(_copy(rows_table, _COLUMNS[batch.endpoint])) as copy:
+            for rows, gone in _differences(shaped, snapshot, difference):
+                removed.append(gone)
+                for text in _csv(rows.select(_COLUMNS[batch.endpoint])):
+                    copy.write(text)
+        snapshot.forget()
+        _copy_frame(connection, removed_table, KEYS[batch.endpoint], pl.concat(removed))
+        _keep_rejected(connection, batch, shaped)
+        counts = _counts(shaped, difference, rows_reported)
+        _write_profile(connection, profile_table, batch.day, shaped, counts, difference, dependencies_not_published)
+    connection.execute(sql.SQL("analyze {}").format(sql.Identifier(SCHEMA, rows_table)))
+    return Staged(rows_table, profile_table, removed_table, counts)
+
+
+def known_ids(connection: Connection) -> Known:
+    """The ids of all users and tracks that were ever published."""
+    with readable_errors():
+        ids = [_column(connection, table) for table in ("users", "tracks")]
+    return Known(users=ids[0].to_numpy(), tracks=ids[1].to_numpy())
+
+
+def drop(connection: Connection, batch: Batch) -> None:
+    """Remove what was staged of a batch."""
+    for table in tables(batch):
+        connection.execute(sql.SQL("drop table if exists {}").format(sql.Identifier(SCHEMA, table)))
+
+
+def _create_tables(connection: Connection, batch: Batch) -> None:
+    rows_table, profile_table, removed_table = tables(batch)
+    drop(connection, batch)
+    removed = "removed_listen_history" if batch.endpoint == LISTEN_HISTORY else "removed_dimension"
+    connection.execute(composed(f"staging/create_{batch.endpoint}", table=(SCHEMA, rows_table)))
+    connection.execute(composed(f"staging/create_{removed}", table=(SCHEMA, removed_table)))
+    connection.execute(composed("staging/create_profile", table=(SCHEMA, profile_table)))
+
+
+class _Snapshot:
+    """Key, row hash and removal of every published row, in buckets on disk that match those of a shaped batch."""
+
+    def __init__(self, connection: Connection, endpoint: Endpoint, shaped: Shaped) -> None:
+        self._endpoint = endpoint
+        self._folder = shaped.folder / "published"
+        self._buckets = shaped.buckets
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir(parents=True)
+        for number, frame in enumerate(_published(connection, endpoint)):
+            for bucket, rows in enumerate(self._split(frame)):
+                rows.write_parquet(self._folder / f"{bucket:04d}-{number:06d}.parquet", compression="lz4")
+
+    def bucket(self, number: int) -> pl.DataFrame:
+        """The published rows whose key falls into the bucket: the key, published_hash, removed."""
+        parts = sorted(self._folder.glob(f"{number:04d}-*.parquet"))
+        return pl.concat([pl.read_parquet(part) for part in parts]) if parts else _no_rows(self._endpoint)
+
+    def forget(self) -> None:
+        """Delete the copies on disk."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _split(self, frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
+        key = KEYS[self._endpoint][0]
+        for bucket in range(self._buckets):
+            yield frame if self._buckets == 1 else frame.filter(pl.col(key) % self._buckets == bucket)
+
+
+def _differences(
+    shaped: Shaped, snapshot: _Snapshot, difference: _Difference
+) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    """Per bucket, the rows to stage and the keys of published rows that are gone; adds to `difference`."""
+    key = list(KEYS[shaped.endpoint])
+    for number in range(shaped.buckets):
+        rows, duplicates = shaped.bucket(number)
+        published = snapshot.bucket(number)
+        compared = rows.join(published, on=key, how="left", maintain_order="left")
+        same = (pl.col("row_hash") == pl.col("published_hash")) & ~pl.col("removed")
+        changed = compared.filter(~same.fill_null(False)).with_columns(is_new=pl.col("published_hash").is_null())
+        ordinal = pl.when("is_new").then(pl.col("is_new").cum_sum().cast(pl.Int64) + difference.new)
+        changed = changed.with_columns(new_ordinal=ordinal)
+        live = published.filter(~pl.col("removed"))
+        gone = live.join(rows, on=key, how="anti").filter(~pl.col(key[0]).is_in(shaped.protected.implode()))
+        difference.duplicate += duplicates
+        difference.unchanged += len(rows) - len(changed)
+        difference.staged += len(changed)
+        difference.new += int(changed["is_new"].sum())
+        difference.removed += len(gone)
+        difference.published += len(live)
+        yield changed, gone.select(key)
+
+
+def _published(connection: Connection, endpoint: Endpoint) -> Iterator[pl.DataFrame]:
+    """Published keys in frames of bounded size, streamed from the database."""
+    buffer = bytearray()
+    with connection.cursor() as cursor, cursor.copy(statement(f"staging/published_{endpoint}")) as copy:
+        for data in copy:
+            buffer += data
+            if len(buffer) >= _BYTES_PER_READ:
+                yield _snapshot_frame(bytes(buffer), endpoint)
+                buffer.clear()
+    if buffer:
+        yield _snapshot_frame(bytes(buffer), endpoint)
+
+
+def _snapshot_frame(text: bytes, endpoint: Endpoint) -> pl.DataFrame:
+    schema = dict(_no_rows(endpoint).schema) | {"removed": pl.String}
+    if endpoint == LISTEN_HISTORY:
+        schema["created_at"] = pl.String
+    frame = pl.read_csv(text, has_header=False, schema=schema).with_columns(removed=pl.col("removed") == "t")
+    if endpoint == LISTEN_HISTORY:
+        time = pl.col("created_at").str.head(-3).str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us")
+        frame = frame.with_columns(created_at=time)
+    return frame
+
+
+def _no_rows(endpoint: Endpoint) -> pl.DataFrame:
+    key: dict[str, pl.DataType] = (
+        {"user_id": pl.Int64(), "created_at": pl.Datetime("us")} if endpoint == LISTEN_HISTORY else {"id": pl.Int64()}
+    )
+    return pl.DataFrame(schema=key | {"published_hash": pl.Int64(), "removed": pl.Boolean()})
+
+
+def _column(connection: Connection, table: str) -> pl.Series:
+    with connection.cursor() as cursor, cursor.copy(statement(f"staging/known_{table}")) as copy:
+        text = b"".join(bytes(data) for data in copy)
+    return pl.read_csv(text, has_header=False, schema={"id": pl.Int64}).to_series() if text else pl.Series("id", [], pl.Int64)
+
+
+def _copy(table: str, columns: tuple[str, ...]) -> sql.Composed:
+    names = sql.SQL(", ").join(map(sql.Identifier, columns))
+    return sql.SQL("copy {} ({}) from stdin (format csv, null '\\N')").format(sql.Identifier(SCHEMA, table), names)
+
+
+def _csv(frame: pl.DataFrame) -> Iterator[bytes]:
+    """The frame as CSV that Postgres reads back exactly: text quoted, null as an unquoted \\N."""
+    for rows in frame.iter_slices(_ROWS_PER_WRITE):
+        text = io.BytesIO()
+        rows.write_csv(
+            text,
+            include_header=False,
+            quote_style="non_numeric",
+            null_value="\\N",
+            datetime_format="%Y-%m-%d %H:%M:%S%.6f",
+        )
+        yield text.getvalue()
+
+
+def _copy_frame(connection: Connection, table: str, columns: tuple[str, ...], frame: pl.DataFrame) -> None:
+    with connection.cursor() as cursor, cursor.copy(_copy(table, columns)) as copy:
+        for text in _csv(frame.select(columns)):
+            copy.write(text)
+
+
+def _keep_rejected(connection: Connection, batch: Batch, shaped: Shaped) -> None:
+    connection.execute(statement("ops/forget_rejected_rows"), {"batch_id": batch.batch_id})
+    with connection.cursor() as cursor, cursor.copy(statement("ops/copy_rejected_rows")) as copy:
+        for rejected in shaped.rejected():
+            rows = rejected.with_columns(batch_id=pl.lit(batch.batch_id), endpoint=pl.lit(batch.endpoint))
+            for text in _csv(rows.select("batch_id", "endpoint", "row_position", "play_position", "raw_json", "reason")):
+                copy.write(text)
+
+
+def _counts(shaped: Shaped, difference: _Difference, rows_reported: int) -> Counts:
+    return Counts(
+        rows_reported=rows_reported,
+        rows_landed=shaped.rows_landed,
+        rows_rejected=shaped.rows_rejected,
+        rows_duplicate=difference.duplicate,
+        rows_unchanged=difference.unchanged,
+        rows_staged=difference.staged,
+        plays_rejected=shaped.plays_rejected,
+        unknown_fields=shaped.unknown_fields,
+    )
+
+
+def _write_profile(
+    connection: Connection,
+    table: str,
+    day: date,
+    shaped: Shaped,
+    counts: Counts,
+    difference: _Difference,
+    dependencies_not_published: int,
+) -> None:
+    listed = counts.rows_unchanged + counts.rows_staged
+    published = difference.published or None
+    connection.execute(
+        composed("staging/write_profile", table=(SCHEMA, table)),
+        {
+            "rows_reported": counts.rows_reported,
+            "rows_landed": counts.rows_landed,
+            "rows_listed": listed,
+            "rows_rejected": counts.rows_rejected,
+            "rejected_share": _share(counts.rows_rejected, counts.rows_landed),
+            "plays_landed": shaped.plays_landed,
+            "plays_rejected": shaped.plays_rejected,
+            "plays_rejected_share": _share(shaped.plays_rejected, shaped.plays_landed),
+            "published_rows": published,
+            "share_of_published": listed / published if published else None,
+            "rows_removed": difference.removed,
+            "removed_share": _share(difference.removed, difference.published),
+            "days_since_newest_update": _days_since(day, shaped.newest_updated_at),
+            "rows_with_unknown_fields": shaped.rows_with_unknown_fields,
+            "dependencies_not_published": dependencies_not_published,
+        },
+    )
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
+
+
+def _days_since(day: date, newest: datetime | None) -> float | None:
+    """Days from the newest update in the list to the end of the batch's day; negative when it is newer."""
+    if newest is None:
+        return None
+    end = datetime(day.year, day.month, day.day) + timedelta(days=1)
+    return (end - newest) / timedelta(days=1)
+
+
+def remove_shaped(folder: Path) -> None:
+    """Delete the shaped parts of a batch, which can always be made again from its landing."""
+    shutil.rmtree(folder, ignore_errors=True)

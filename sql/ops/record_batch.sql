@@ -1,0 +1,30 @@
+-- One row per batch: its state of now, over the one before.
+insert into ops.batches (
+    batch_id, endpoint, day, revision, source, status,
+    rows_reported, rows_landed, rows_rejected, rows_duplicate, rows_unchanged, rows_staged,
+    rows_inserted, rows_updated, rows_removed, plays_rejected, unknown_fields,
+    started_at, finished_at, reason
+)
+values (
+    %(batch_id)s, %(endpoint)s, %(day)s, %(revision)s, %(source)s, %(status)s,
+    %(rows_reported)s, %(rows_landed)s, %(rows_rejected)s, %(rows_duplicate)s, %(rows_unchanged)s, %(rows_staged)s,
+    %(rows_inserted)s, %(rows_updated)s, %(rows_removed)s, %(plays_rejected)s, %(unknown_fields)s,
+    %(started_at)s, %(finished_at)s, %(reason)s
+)
+on conflict (batch_id) do update set
+    source = excluded.source,
+    status = excluded.status,
+    rows_reported = excluded.rows_reported,
+    rows_landed = excluded.rows_landed,
+    rows_rejected = excluded.rows_rejected,
+    rows_duplicate = excluded.rows_duplicate,
+    rows_unchanged = excluded.rows_unchanged,
+    rows_staged = excluded.rows_staged,
+    rows_inserted = excluded.rows_inserted,
+    rows_updated = excluded.rows_updated,
+    rows_removed = excluded.rows_removed,
+    plays_rejected = excluded.plays_rejected,
+    unknown_fields = excluded.unknown_fields,
+    started_at = excluded.started_at,
+    finished_at = excluded.finished_at,
+    reason = excluded.reason

@@ -1,0 +1,2 @@
+-- One month, loaded.
+alter table {loading} detach partition {table}
