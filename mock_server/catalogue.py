@@ -40,7 +40,7 @@ def draw_tracks(first: int, count: int, period: Period) -> Tracks:
     return Tracks(
         id=public_ids(first, count, period.seed, kind=1),
         artist=(rng.random(count) ** 1.5 * artists).astype(np.int32),
-        popularity=np.minimum((1 - rng.random(count)) ** -0.6, 300.0),
+        popularity=np.minimum((1 - rng.random(count)) ** -0.65, 300.0),
         created=created,
         updated=draw_updates(created, period),
         version=np.zeros(count, np.int32),

@@ -1,0 +1,520 @@
+"""The stand-in as a running server: the recorded contract, the control endpoints, and every fault."""
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+ROOT = Path(__file__).parents[2]
+CONTRACT = ROOT / "tests" / "data" / "contract"
+ENDPOINTS = ("tracks", "users", "listen_history")
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}")
+ARGUMENTS = ("--port", "0", "--day", "2026-11-22")
+
+
+def start(*arguments: str) -> tuple[subprocess.Popen[str], str]:
+    """A server of our own, and its address from the line it prints when it listens."""
+    command = [sys.executable, "-m", "mock_server", *ARGUMENTS, *arguments]
+    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert server.stdout
+    line = server.stdout.readline()
+    assert line.startswith("mock API ready: "), line
+    return server, line.removeprefix("mock API ready: ").strip()
+
+
+def stop(server: subprocess.Popen[str]) -> tuple[int, str]:
+    server.terminate()
+    _, errors = server.communicate(timeout=5)
+    return server.returncode, errors
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    server, address = start()
+    yield address
+    assert stop(server) == (0, "")
+
+
+@pytest.fixture
+def api(address: str) -> Iterator["Api"]:
+    with requests.Session() as session:
+        api = Api(address, session)
+        yield api
+        session.delete(f"{address}/_control/faults")
+        session.delete(f"{address}/_control/requests")
+        api.go_to("2026-11-22")
+
+
+class Api:
+    """The server as a client and as a tester see it."""
+
+    def __init__(self, address: str, session: requests.Session) -> None:
+        self.address = address
+        self._session = session
+
+    def get(self, path: str, timeout: float = 5.0, **parameters: Any) -> requests.Response:
+        return self._session.get(f"{self.address}{path}", params=parameters, timeout=timeout, allow_redirects=False)
+
+    def page(self, endpoint: str, **parameters: Any) -> Any:
+        answer = self.get(f"/{endpoint}", **parameters)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def every_row(self, endpoint: str) -> list[Any]:
+        first = self.page(endpoint, size=100)
+        rest = [self.page(endpoint, size=100, page=page) for page in range(2, first["pages"] + 1)]
+        return [row for page in [first, *rest] for row in page["items"]]
+
+    def wish(self, *groups: dict[str, Any]) -> None:
+        answer = self._session.put(f"{self.address}/_control/faults", json=list(groups))
+        assert answer.status_code == 200, answer.text
+
+    def go_to(self, day: str) -> None:
+        answer = self._session.post(f"{self.address}/_control/day", json={"day": day})
+        assert answer.status_code == 200, answer.text
+
+    def statuses(self, path: str, times: int, **parameters: Any) -> list[int]:
+        return [self.get(path, **parameters).status_code for _ in range(times)]
+
+
+# --- the contract ------------------------------------------------------------------------------------------------
+
+
+def shape(value: Any) -> Any:
+    """The type of a value, with what makes up a moment, a duration or a list."""
+    if isinstance(value, str):
+        return "moment" if MOMENT.fullmatch(value) else "duration" if re.fullmatch(r"\d\d:\d\d", value) else "text"
+    return [shape(value[0]), len(value)] if isinstance(value, list) else type(value).__name__
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_pages_look_like_the_recorded_ones(api: Api, endpoint: str) -> None:
+    recorded = json.loads((CONTRACT / f"{endpoint}.page1.json").read_text())
+    page = api.page(endpoint, size=100)
+    assert list(page) == list(recorded)
+    assert {name: page[name] for name in page if name != "items"} == {
+        "total": 1000,
+        "page": 1,
+        "size": 100,
+        "pages": 10,
+    }
+    wanted = {name: shape(value) for name, value in recorded["items"][0].items()}
+    for row in page["items"]:
+        assert {name: shape(value) for name, value in row.items()} == wanted
+        assert list(row) == list(wanted)
+
+
+@pytest.mark.parametrize("field", ["gender", "favorite_genres"])
+def test_words_of_users_are_the_recorded_ones(api: Api, field: str) -> None:
+    recorded = json.loads((CONTRACT / "users.page1.json").read_text())["items"]
+    assert {row[field] for row in api.every_row("users")} == {row[field] for row in recorded}
+
+
+def test_page_and_size(api: Api) -> None:
+    assert api.page("tracks")["size"] == len(api.page("tracks")["items"]) == 50
+    assert api.page("tracks", page=11, size=100)["items"] == []
+    assert api.page("tracks", page=2, size=7)["items"] == api.page("tracks")["items"][7:14]
+    assert api.page("tracks", since="2026-01-01") == api.page("tracks")
+    assert api.page("tracks", page=143, size=7)["pages"] == 143
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("page", "0", "greater_than_equal"),
+        ("page", "-1", "greater_than_equal"),
+        ("size", "0", "greater_than_equal"),
+        ("size", "101", "less_than_equal"),
+        ("size", "many", "int_parsing"),
+        ("page", "", "int_parsing"),
+        ("page", "1.5", "int_parsing"),
+    ],
+)
+def test_outside_the_bounds_is_422(api: Api, name: str, value: str, kind: str) -> None:
+    answer = api.get("/users", **{name: value})
+    assert answer.status_code == 422
+    (error,) = answer.json()["detail"]
+    assert (error["type"], error["loc"], error["input"]) == (kind, ["query", name], value)
+
+
+def test_other_paths_and_methods(api: Api) -> None:
+    assert api.get("//tracks").status_code == 404
+    assert api.get("/nothing").json() == {"detail": "Not Found"}
+    redirect = api.get("/tracks/", page=2)
+    assert (redirect.status_code, redirect.headers["location"]) == (307, f"{api.address}/tracks?page=2")
+    assert requests.head(f"{api.address}/tracks", timeout=5).status_code == 405
+    assert requests.post(f"{api.address}/tracks", timeout=5).status_code == 405
+
+
+def test_requests_on_one_connection_are_answered_in_order(address: str) -> None:
+    host, port = address.removeprefix("http://").split(":")
+    asked = b"".join(b"GET /tracks?size=1&page=%d HTTP/1.1\r\n\r\n" % page for page in range(1, 51))
+    with socket.create_connection((host, int(port)), timeout=5) as client:
+        client.sendall(asked + b"GET /users?size=1 HTTP/1.1\r\nConnection: close\r\n\r\n")
+        received = b"".join(iter(lambda: client.recv(65536), b""))
+    assert [int(page) for page in re.findall(rb'"page":(\d+)', received)] == [*range(1, 51), 1]
+
+
+def test_same_options_same_bytes_and_other_seed_other_bytes(api: Api) -> None:
+    for arguments, same in (((), True), (("--seed", "8"), False)):
+        server, address = start(*arguments)
+        other = requests.get(f"{address}/users", timeout=5).content
+        assert (other == api.get("/users").content) is same
+        stop(server)
+
+
+# --- starting, ending, tokens ------------------------------------------------------------------------------------
+
+
+def test_a_token_is_asked_for_but_not_by_control() -> None:
+    server, address = start("--token", "secret", "--fault", "users:status=404")
+    with_token = {"Authorization": "Bearer secret"}
+    assert requests.get(f"{address}/tracks", timeout=5).status_code == 401
+    assert requests.get(f"{address}/tracks", headers={"Authorization": "Bearer x"}, timeout=5).status_code == 403
+    assert requests.get(f"{address}/tracks", headers=with_token, timeout=5).status_code == 200
+    assert requests.get(f"{address}/users", headers=with_token, timeout=5).status_code == 404
+    assert requests.get(f"{address}/_control/health", timeout=5).json()["status"] == "ok"
+    server.send_signal(signal.SIGINT)
+    assert server.wait(timeout=5) == 0
+
+
+@pytest.mark.parametrize(("arguments", "status"), [(["--size", "x"], 2), (["--fault", "x=1"], 2)])
+def test_bad_arguments_end_with_a_clear_line(arguments: list[str], status: int) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "mock_server", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=20
+    )
+    assert ended.returncode == status
+    assert "error: " in ended.stderr and "Traceback" not in ended.stderr
+
+
+def test_a_port_in_use_is_said_clearly(address: str) -> None:
+    port = address.rpartition(":")[2]
+    command = [sys.executable, "-m", "mock_server", "--port", port]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20)
+    assert ended.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in ended.stderr and "Traceback" not in ended.stderr
+
+
+# --- control -----------------------------------------------------------------------------------------------------
+
+
+def test_days_move_forward_and_back(api: Api) -> None:
+    before = api.get("/listen_history").content
+    api.go_to("2026-12-22")
+    health = api.get("/_control/health").json()
+    assert health["day"] == "2026-12-22"
+    assert health["totals"]["listen_history"] > 1200
+    assert len(api.every_row("listen_history")) == health["totals"]["listen_history"]
+    api.go_to("2026-11-22")
+    assert api.get("/listen_history").content == before
+
+
+@pytest.mark.parametrize("body", ["", "[]", '{"day": "tomorrow"}', '{"day": "1999-01-01"}', '{"day": 5}'])
+def test_impossible_days_are_refused(api: Api, body: str) -> None:
+    assert requests.post(f"{api.address}/_control/day", data=body, timeout=5).status_code == 422
+
+
+def test_requests_are_counted(api: Api) -> None:
+    api.wish({"endpoint": "users", "status": 503})
+    api.statuses("/tracks", 2, page=3)
+    api.statuses("/users", 1)
+    api.get("/users", page=0)
+    counted = api.get("/_control/requests").json()
+    assert counted["by_endpoint"] == {"tracks": 2, "users": 2, "listen_history": 0}
+    assert counted["requests"] == [
+        {"endpoint": "tracks", "page": 3, "status": 200, "delivery": "whole", "count": 2},
+        {"endpoint": "users", "page": 1, "status": 503, "delivery": "whole", "count": 1},
+        {"endpoint": "users", "page": None, "status": 422, "delivery": "whole", "count": 1},
+    ]
+    assert requests.delete(f"{api.address}/_control/requests", timeout=5).json()["total"] == 0
+
+
+def test_the_truth_ranks_listed_tracks(api: Api) -> None:
+    user = api.page("users")["items"][5]["id"]
+    truth = api.get("/_control/truth", user_id=user, n=10).json()
+    likely = [entry["probability"] for entry in truth["tracks"]]
+    assert len(likely) == 10 and likely == sorted(likely, reverse=True) and 0 < sum(likely) < 1
+    assert {entry["track_id"] for entry in truth["tracks"]} <= {row["id"] for row in api.every_row("tracks")}
+    assert api.get("/_control/truth", user_id=-1).status_code == 404
+    assert api.get("/_control/truth").status_code == 422
+
+
+def test_faults_are_told_and_cleared(api: Api) -> None:
+    group = {"endpoint": "tracks", "page": 2, "first": 3, "seed": 4, "error_share": 0.5}
+    api.wish(group)
+    assert api.get("/_control/faults").json() == [group]
+    assert requests.delete(f"{api.address}/_control/faults", timeout=5).json() == []
+    assert api.get("/_control/nothing").status_code == 404
+    assert requests.post(f"{api.address}/_control/faults", timeout=5).status_code == 405
+
+
+@pytest.mark.parametrize(
+    "group", [{"error_share": 2}, {"nothing": 1}, {"endpoint": "x"}, {"page": "1"}, {"half": 1}, 5, {"moving": {}}]
+)
+def test_senseless_faults_are_refused_and_change_nothing(api: Api, group: Any) -> None:
+    api.wish({"status": 503})
+    answer = requests.put(f"{api.address}/_control/faults", json=group, timeout=5)
+    assert answer.status_code == 422 and answer.json()["detail"]
+    assert api.get("/tracks").status_code == 503
+
+
+# --- faults of answers -------------------------------------------------------------------------------------------
+
+
+def test_shares_of_errors_are_kept_and_repeatable(api: Api) -> None:
+    runs = []
+    for seed in (1, 1, 2):
+        api.wish({"seed": seed, "error_share": 0.3})
+        runs.append([api.get("/tracks", size=1, page=page).status_code for page in range(1, 301)])
+    assert runs[0] == runs[1] != runs[2]
+    assert set(runs[0]) == {200, 500, 503}
+    assert 0.2 < sum(status != 200 for status in runs[0]) / 300 < 0.4
+
+
+def test_rate_limits_tell_when_to_come_back(api: Api) -> None:
+    api.wish({"rate_limit_share": 1, "retry_after": 7})
+    answer = api.get("/tracks")
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "7")
+
+
+def test_the_first_requests_of_every_page_fail(api: Api) -> None:
+    api.wish({"fail_first": 2})
+    assert api.statuses("/tracks", 4, page=1) == api.statuses("/tracks", 4, page=2) == [500, 500, 200, 200]
+
+
+def test_faults_keep_to_their_endpoint_page_and_first_requests(api: Api) -> None:
+    api.wish(
+        {"endpoint": "tracks", "page": 2, "first": 1, "status": 404}, {"endpoint": "users", "page_always_fails": 3}
+    )
+    assert api.statuses("/tracks", 2, page=2) == [404, 200]
+    assert api.statuses("/tracks", 2, page=1) == [200, 200]
+    assert api.statuses("/users", 3, page=3) == [500] * 3
+    assert api.statuses("/users", 1, page=2) == [200]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 418, 500, 502])
+def test_a_status_for_every_answer(api: Api, status: int) -> None:
+    api.wish({"status": status})
+    assert api.statuses("/tracks", 2) == [status] * 2
+    assert api.get("/tracks").json()["detail"]
+
+
+def test_html_instead_of_json(api: Api) -> None:
+    api.wish({"html_share": 1})
+    answer = api.get("/tracks")
+    assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/html")
+    with pytest.raises(ValueError):
+        answer.json()
+
+
+def test_json_cut_with_an_honest_length(api: Api) -> None:
+    api.wish({"cut_share": 1})
+    answer = api.get("/tracks")
+    assert len(answer.content) == int(answer.headers["content-length"])
+    with pytest.raises(ValueError):
+        answer.json()
+
+
+def test_a_body_shorter_than_promised(api: Api) -> None:
+    api.wish({"short_share": 1})
+    with pytest.raises(requests.exceptions.ChunkedEncodingError, match="IncompleteRead"):
+        api.get("/tracks")
+
+
+def test_truncation_comes_in_both_kinds(api: Api) -> None:
+    api.wish({"truncate_share": 1})
+    kinds = set()
+    for page in range(1, 21):
+        try:
+            assert not api.get("/tracks", page=page).text.endswith("}")
+            kinds.add("cut")
+        except requests.exceptions.ChunkedEncodingError:
+            kinds.add("short")
+    assert kinds == {"cut", "short"}
+
+
+def test_a_reset_in_the_middle(api: Api) -> None:
+    api.wish({"reset_share": 1})
+    with pytest.raises((requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError), match="reset"):
+        api.get("/tracks")
+    assert api.get("/_control/requests").json()["requests"][0]["delivery"] == "reset"
+
+
+def test_latency(api: Api) -> None:
+    api.wish({"latency_ms": 200})
+    started = time.monotonic()
+    assert api.get("/tracks").status_code == 200
+    assert 0.2 <= time.monotonic() - started < 2
+
+
+def test_a_hanging_page_and_the_next_one(api: Api) -> None:
+    api.wish({"page": 2, "hang_share": 1})
+    with pytest.raises(requests.exceptions.ReadTimeout):
+        api.get("/tracks", page=2, timeout=0.3)
+    assert api.statuses("/tracks", 1, page=3) == [200]
+
+
+def test_drip_arrives_whole_but_slowly(api: Api) -> None:
+    wanted = api.page("tracks", size=1)
+    api.wish({"drip": 1})
+    started = time.monotonic()
+    assert api.page("tracks", size=1) == wanted
+    assert time.monotonic() - started > 0.2
+
+
+# --- faults of the list ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["items", "total"])
+def test_an_envelope_without(api: Api, name: str) -> None:
+    api.wish({f"missing_{name}": True})
+    assert set(api.page("tracks")) == {"items", "total", "page", "size", "pages"} - {name}
+
+
+def test_an_empty_list(api: Api) -> None:
+    api.wish({"endpoint": "users", "empty": True})
+    assert api.page("users") == {"items": [], "total": 0, "page": 1, "size": 50, "pages": 0}
+    assert api.page("tracks")["total"] == 1000
+
+
+def test_half_a_list(api: Api) -> None:
+    whole = api.every_row("listen_history")
+    api.wish({"half": True})
+    assert api.page("listen_history")["total"] == 500
+    assert api.every_row("listen_history") == whole[:500]
+
+
+def test_rows_of_another_endpoint(api: Api) -> None:
+    users = api.page("users")
+    api.wish({"endpoint": "tracks", "wrong_endpoint": "users"})
+    assert api.page("tracks") == users
+
+
+def test_drift_of_the_schema(api: Api) -> None:
+    api.wish({"endpoint": "tracks", "schema_drift": "mood", "renamed_field": {"artist": "artist_name"}})
+    row = api.page("tracks")["items"][0]
+    assert {"mood", "artist_name"} <= set(row) and "artist" not in row
+
+
+def test_a_list_that_moves_for_a_while(api: Api) -> None:
+    still = api.every_row("tracks")
+    api.wish({"moving": {"every": 4, "moves": 2}})
+    torn = [row["id"] for row in api.every_row("tracks")]
+    assert len(set(torn)) < len(torn)
+    settled = [row["id"] for row in api.every_row("tracks")]
+    assert len(set(settled)) == len(settled) == 1002
+    assert settled[2:] == [row["id"] for row in still]
+
+
+def test_a_list_that_loses_rows_and_one_that_never_stops(api: Api) -> None:
+    still = [row["id"] for row in api.every_row("users")]
+    api.wish({"moving": {"every": 4, "moves": 2, "kind": "remove"}})
+    torn = [row["id"] for row in api.every_row("users")]
+    assert set(torn) < set(still) and len(torn) < 1000
+    assert [row["id"] for row in api.every_row("users")] == still[2:]
+    api.wish({"moving": 1})
+    assert [api.page("listen_history")["total"] for _ in range(4)] == [1000, 1001, 1002, 1003]
+    api.wish({"moving": {"every": 1, "kind": "both"}})
+    assert [api.page("listen_history")["total"] for _ in range(4)] == [1000, 1001, 1000, 1001]
+
+
+# --- malformed rows ----------------------------------------------------------------------------------------------
+
+Check = Callable[[Any, dict[str, Any]], bool]
+ANY = "any endpoint"
+KINDS: dict[str, tuple[str, Check]] = {
+    "id_null": (ANY, lambda row, key: row[key["id"]] is None),
+    "id_missing": (ANY, lambda row, key: key["id"] not in row),
+    "id_text": (ANY, lambda row, key: row[key["id"]] == "abc"),
+    "id_float": (ANY, lambda row, key: row[key["id"]] == 12.5),
+    "id_negative": (ANY, lambda row, key: row[key["id"]] == -5),
+    "id_huge": (ANY, lambda row, key: row[key["id"]] == 10**30),
+    "id_boolean": (ANY, lambda row, key: row[key["id"]] is True),
+    "date_null": (ANY, lambda row, _: row["created_at"] is None),
+    "date_missing": (ANY, lambda row, _: "created_at" not in row),
+    "date_impossible": (ANY, lambda row, _: row["created_at"].startswith("2026-02-30T")),
+    "date_empty": (ANY, lambda row, _: row["created_at"] == ""),
+    "date_zoned": (ANY, lambda row, _: row["created_at"].endswith("+02:00")),
+    "date_utc": (ANY, lambda row, _: row["created_at"].endswith("Z")),
+    "date_future": (ANY, lambda row, _: row["updated_at"] > "2999"),
+    "date_null:updated_at": (ANY, lambda row, _: row["updated_at"] is None),
+    "field_missing": (ANY, lambda row, key: key["text"] not in row),
+    "field_null": (ANY, lambda row, key: row[key["text"]] is None),
+    "field_wrong_type": (ANY, lambda row, key: type(row[key["text"]]) is not key["type"]),
+    "field_missing:album": ("tracks", lambda row, _: "album" not in row),
+    "record_null": (ANY, lambda row, _: row is None),
+    "record_text": (ANY, lambda row, _: isinstance(row, str)),
+    "record_list": (ANY, lambda row, _: isinstance(row, list)),
+    "text_nul": ("users", lambda row, _: "\x00" in row["first_name"]),
+    "text_emoji": ("tracks", lambda row, _: "\U0001f3b5" in row["name"]),
+    "text_long": ("tracks", lambda row, _: len(row["name"]) == 100_000),
+    "text_surrogate": ("users", lambda row, _: row["first_name"] == "\ud83c"),
+    "duration_zero": ("tracks", lambda row, _: row["duration"] == "00:00"),
+    "duration_short": ("tracks", lambda row, _: row["duration"] == "3:5"),
+    "duration_overflow": ("tracks", lambda row, _: row["duration"] == "99:99"),
+    "duration_hours": ("tracks", lambda row, _: row["duration"] == "1:02:03"),
+    "copy_exact": (ANY, lambda row, key: row == key["first"]),
+    "copy_older": (ANY, lambda row, key: same(row, key) and row["updated_at"] < key["first"]["updated_at"]),
+    "copy_newer": (ANY, lambda row, key: same(row, key) and row["updated_at"] > key["first"]["updated_at"]),
+    "items_null": ("listen_history", lambda row, _: row["items"] is None),
+    "items_empty": ("listen_history", lambda row, _: row["items"] == []),
+    "items_with_null": ("listen_history", lambda row, _: None in row["items"]),
+    "items_with_text": ("listen_history", lambda row, _: "abc" in row["items"]),
+    "items_repeated": ("listen_history", lambda row, _: len(row["items"]) == len(set(row["items"])) + 1),
+    "items_unknown": ("listen_history", lambda row, _: 99_999_996 in row["items"]),
+    "user_unknown": ("listen_history", lambda row, _: row["user_id"] == 99_999_996),
+    "email_shared": (
+        "users",
+        lambda row, key: row["email"] == key["first"]["email"] and row["id"] != key["first"]["id"],
+    ),
+    "gender_new": ("users", lambda row, _: row["gender"] == "Two-Spirit"),
+    "genre_new": ("users", lambda row, _: row["favorite_genres"] == "Hyperpop"),
+}
+
+
+def same(row: dict[str, Any], key: dict[str, Any]) -> bool:
+    """Another version of the first row: the same identity, other content."""
+    names = [name for name in ("id", "user_id", "created_at") if name in row]
+    return all(row[name] == key["first"][name] for name in names) and row != key["first"]
+
+
+def test_every_kind_is_explained_and_tested_here(api: Api) -> None:
+    explained = api.get("/_control/kinds").json()
+    assert set(explained["bad_rows"]) == {kind.partition(":")[0] for kind in KINDS}
+    assert all(kind["meaning"] for kind in explained["bad_rows"].values())
+
+
+CASES = [(kind, each) for kind, (where, _) in KINDS.items() for each in (ENDPOINTS if where == ANY else (where,))]
+
+
+@pytest.mark.parametrize(("kind", "endpoint"), CASES)
+def test_malformed_rows_stand_behind_all_the_good_ones(api: Api, kind: str, endpoint: str) -> None:
+    first = api.page(endpoint, size=1)["items"][0]
+    last_good = api.page(endpoint, size=1, page=1000)["items"]
+    api.wish({"endpoint": endpoint, "bad_rows": {kind: 2}})
+    pages = [api.page(endpoint, size=1, page=page) for page in (1000, 1001, 1002, 1003)]
+    assert [page["total"] for page in pages] == [1002] * 4
+    assert (pages[0]["items"], pages[3]["items"]) == (last_good, [])
+    listens = endpoint == "listen_history"
+    text = {"tracks": "name", "users": "first_name", "listen_history": "items"}[endpoint]
+    key = {"id": "user_id" if listens else "id", "text": text, "type": list if listens else str, "first": first}
+    assert KINDS[kind][1](pages[1]["items"][0], key)
+
+
+def test_malformed_rows_where_they_are_wished(api: Api) -> None:
+    good = api.every_row("users")
+    api.wish({"endpoint": "users", "place": 120, "bad_rows": {"id_null": 1, "copy_exact": 1, "email_shared": 1}})
+    rows = api.every_row("users")
+    assert rows[:120] + rows[123:] == good
+    assert rows[120]["id"] is None
+    assert rows[121] == good[1]
+    assert rows[122]["email"] == good[2]["email"]

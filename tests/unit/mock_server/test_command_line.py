@@ -1,0 +1,63 @@
+"""The command line becomes a plan and faults, or ends with status 2 and a line that says why."""
+
+import datetime as dt
+
+import pytest
+
+from mock_server.command_line import read_options
+
+TODAY = dt.date(2026, 11, 22)
+
+
+def test_defaults() -> None:
+    options = read_options([], TODAY)
+    assert (options.day, options.plan.base_day, options.port, options.token) == (TODAY, TODAY, 8000, None)
+    assert options.plan.start == TODAY - dt.timedelta(days=548)
+    assert (options.plan.users, options.plan.tracks, options.plan.sessions) == (1000, 1000, 1000)
+
+
+def test_a_later_day_of_an_older_world() -> None:
+    options = read_options(["--base-day", "2026-11-01", "--day", "2026-11-05"], TODAY)
+    assert (options.plan.base_day, options.day) == (dt.date(2026, 11, 1), dt.date(2026, 11, 5))
+
+
+def test_faults_with_their_scope() -> None:
+    arguments = ["error_share=0.1", "tracks/3:hang_share=1", 'users:bad_rows={"id_null": 2}', "schema_drift=mood"]
+    options = read_options(["--fault-seed", "5", *(f"--fault={text}" for text in arguments)], TODAY)
+    assert [group.as_json() for group in options.faults] == [
+        {"seed": 5, "error_share": 0.1},
+        {"seed": 5, "endpoint": "tracks", "page": 3, "hang_share": 1},
+        {"seed": 5, "endpoint": "users", "bad_rows": {"id_null": 2}},
+        {"seed": 5, "schema_drift": "mood"},
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--users", "0"],
+        ["--sessions", "many"],
+        ["--port", "70000"],
+        ["--day", "22.11.2026"],
+        ["--start", "2027-01-01"],
+        ["--growth", "2"],
+        ["--taste-shift", "0.5"],
+        ["--fault", "error_share"],
+        ["--fault", "error_share=2"],
+        ["--fault", "no_such_fault=1"],
+        ["--fault", "somewhere:error_share=1"],
+        ["--fault", "tracks/one:error_share=1"],
+        ["--fault", 'bad_rows={"no_such_kind": 1}'],
+        ["--fault", 'tracks:bad_rows={"items_null": 1}'],
+        ["--fault", 'tracks:bad_rows={"field_null:no_such_field": 1}'],
+        ["--fault", 'tracks:bad_rows={"date_utc:name": 1}'],
+        ["--fault", "status=200"],
+        ["--fault", "moving=0"],
+        ["--unknown"],
+    ],
+)
+def test_nonsense_ends_with_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        read_options(arguments, TODAY)
+    assert ended.value.code == 2
+    assert "error: " in capsys.readouterr().err
