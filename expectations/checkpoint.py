@@ -7,11 +7,12 @@ are fetched, stored or shown. A check that breaks counts as a critical failure: 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any
 
 import great_expectations as gx
@@ -24,7 +25,12 @@ from great_expectations.data_context.types.base import (
     InMemoryStoreBackendDefaults,
     ProgressBarsConfig,
 )
+from great_expectations.datasource.fluent import PostgresDatasource
+from great_expectations.datasource.fluent.interfaces import TestConnectionError
 from great_expectations.exceptions import GreatExpectationsError
+from great_expectations.expectations.expectation import Expectation
+from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+from great_expectations.expectations.metadata_types import FailureSeverity
 from psycopg import sql
 from psycopg.rows import dict_row
 from sqlalchemy.exc import SQLAlchemyError
@@ -39,18 +45,7 @@ from expectations.thresholds import Thresholds
 
 SUITES: Mapping[Endpoint, ModuleType] = {TRACKS: tracks, USERS: users, LISTEN_HISTORY: listen_history}
 _SESSION_OPTIONS = "-c timezone=UTC -c jit=off -c work_mem=256MB"
-_ERROR_NAME = re.compile(r"\b(?:psycopg\.errors|sqlalchemy\.exc|builtins)?\.?([A-Z]\w+(?:Error|Table|Column|Function|Range|Format|Value|Canceled))\b")
-
-
-@dataclass(frozen=True)
-class StagedBatch:
-    """What is judged: two tables of the schema `staging`, one with its rows, one with its one-row profile."""
-
-    batch_id: str
-    endpoint: Endpoint
-    day: date
-    rows_table: str
-    profile_table: str
+_SQL_ERROR = re.compile(r"psycopg\.errors\.([A-Za-z]+)")
 
 
 def run_checkpoint(
@@ -63,149 +58,166 @@ def run_checkpoint(
     profile_table: str,
     thresholds: Thresholds,
     docs_dir: Path,
+    max_failing_keys: int = 1_000,
 ) -> list[ExpectationResult]:
-    """Judge one staged batch and publish its page of Data Docs. Judging it again replaces the page.
+    """Judge one staged batch, given by its two tables in the schema `staging`, and publish its page of Data Docs.
 
-    Nothing is written to the database. Raises DatabaseError when it cannot be reached or the tables are not there.
+    Nothing is written to the database; judging a batch again replaces its page. Raises DatabaseError when Postgres
+    cannot be reached or a table is not there.
     """
-    with Auditor(url=url, thresholds=thresholds, docs_dir=docs_dir) as auditor:
-        return auditor.audit(StagedBatch(batch_id, endpoint, day, rows_table, profile_table))
+    suite = SUITES[endpoint]
+    rules = {rows_table: suite.rows(thresholds, profile_table), profile_table: suite.profile(thresholds)}
+    audited_at = datetime.now(UTC)
+    with _readable_failures(), _staging(url) as (context, source), connect(url) as connection:
+        batches = {table: _batch_definition(source, table) for table in rules}
+        judged = _judge(context, batch_id, batches, rules, audited_at)
+        rows = _explained(judged[rows_table], batches[rows_table], rules[rows_table], KEYS[endpoint])
+        keys_of = _FailingKeys(connection, rows_table, KEYS[endpoint], max_failing_keys)
+        figures = _profile(connection, profile_table)
+        results = [_result_of_rows(one, keys_of) for one in rows]
+        results += [_result_of_profile(one, figures) for one in judged[profile_table].results]
+    whole = _as_one(endpoint, [*rows, *judged[profile_table].results], judged[rows_table].meta)
+    line = data_docs.IndexLine.of(batch_id, endpoint, day, audited_at, results)
+    data_docs.publish(docs_dir, line, whole)
+    return results
 
 
 def raise_if_blocked(batch_id: str, results: Sequence[ExpectationResult]) -> None:
     """Raises BatchBlocked, with every critical failure in plain words, if there is one."""
     failures = [result.description for result in results if result.blocks]
     if failures:
-        raise BatchBlocked(batch_id, failures)
+        raise BatchBlocked(batch_id, failures, results)
 
 
-class Auditor:
-    """Judges the batches of one run: the context and the connections are made once, as making them costs more than a
-    small audit does. Use as a context manager; not for several threads at once."""
+@contextmanager
+def _staging(url: str) -> Iterator[tuple[EphemeralDataContext, PostgresDatasource]]:
+    """The database as Great Expectations sees it, in a context that lives in memory and dies with the audit.
 
-    def __init__(self, *, url: str, thresholds: Thresholds, docs_dir: Path, max_failing_keys: int = 1_000) -> None:
-        self._url = url
-        self._thresholds = thresholds
-        self._docs_dir = docs_dir
-        self._max_failing_keys = max_failing_keys
-        self._context = _ephemeral_context()
-        options = {"connect_args": {"options": _SESSION_OPTIONS, "application_name": "moovitamix-audit"}}
-        with _readable_failures():
-            self._source = self._context.data_sources.add_postgres(
-                "staging", connection_string=sqlalchemy_url(url), kwargs=options
-            )
+    Making one takes some 30 ms, so each audit has its own, and audits can run side by side.
+    """
+    context = gx.get_context(
+        mode="ephemeral",
+        project_config=DataContextConfig(
+            store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
+            progress_bars=ProgressBarsConfig(globally=False),
+            analytics_enabled=False,
+        ),
+    )
+    arguments = {"connect_args": {"options": _SESSION_OPTIONS, "application_name": "moovitamix-audit"}}
+    source = context.data_sources.add_postgres("staging", connection_string=sqlalchemy_url(url), kwargs=arguments)
+    try:
+        yield context, source
+    finally:
+        source.get_engine().dispose()
 
-    def __enter__(self) -> Auditor:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._source.get_engine().dispose()
+def _batch_definition(source: PostgresDatasource, table: str) -> BatchDefinition[Any]:
+    asset = source.add_table_asset(table, table_name=table, schema_name="staging")
+    return asset.add_batch_definition_whole_table(table)
 
-    def audit(self, staged: StagedBatch) -> list[ExpectationResult]:
-        """Judge one batch and publish its page. See `run_checkpoint`."""
-        run_id = RunIdentifier(run_name=staged.batch_id, run_time=datetime.now(UTC))
-        suite = SUITES[staged.endpoint]
-        rules = {
-            staged.rows_table: suite.rows(self._thresholds, staged.profile_table),
-            staged.profile_table: suite.profile(self._thresholds),
-        }
-        with _readable_failures(), connect(self._url) as connection:
-            batches = {table: self._batch_definition(table) for table in rules}
-            validations = [
-                self._context.validation_definitions.add_or_update(
-                    gx.ValidationDefinition(
-                        name=table,
-                        data=batches[table],
-                        suite=self._context.suites.add_or_update(
-                            ExpectationSuite(name=table, expectations=expectations)
-                        ),
-                    )
-                )
-                for table, expectations in rules.items()
-            ]
-            checkpoint = self._context.checkpoints.add_or_update(
-                gx.Checkpoint(
-                    name=staged.batch_id,
-                    validation_definitions=validations,
-                    result_format={"result_format": "BOOLEAN_ONLY"},
+
+def _judge(
+    context: EphemeralDataContext,
+    batch_id: str,
+    batches: Mapping[str, BatchDefinition[Any]],
+    rules: Mapping[str, list[Expectation]],
+    now: datetime,
+) -> dict[str, ExpectationSuiteValidationResult]:
+    """Whether each rule holds, by table."""
+    checkpoint = gx.Checkpoint(
+        name=batch_id,
+        validation_definitions=[
+            context.validation_definitions.add(
+                gx.ValidationDefinition(
+                    name=table,
+                    data=batches[table],
+                    suite=context.suites.add(ExpectationSuite(name=table, expectations=list(expectations))),
                 )
             )
-            judged = checkpoint.run(run_id=run_id)
-            by_table = {result.suite_name: result for result in judged.run_results.values()}
-            rows = self._explained(by_table[staged.rows_table], batches[staged.rows_table], staged)
-            profile = _profile(connection, staged.profile_table)
-            results = [self._result_of_rows(one, staged, connection) for one in rows]
-            results += [_result_of_profile(one, profile) for one in by_table[staged.profile_table].results]
-        page = _as_one(by_table[staged.rows_table], [*rows, *by_table[staged.profile_table].results], staged)
-        data_docs.publish(self._docs_dir, staged.batch_id, page)
-        return results
+            for table, expectations in rules.items()
+        ],
+        result_format={"result_format": "BOOLEAN_ONLY"},
+    )
+    outcome = context.checkpoints.add(checkpoint).run(run_id=RunIdentifier(batch_id, now))
+    return {str(result.suite_name): result for result in outcome.run_results.values()}
 
-    def _batch_definition(self, table: str) -> BatchDefinition:
-        names = {asset.name for asset in self._source.assets}
-        if table in names:
-            self._source.delete_asset(table)
-        asset = self._source.add_table_asset(table, table_name=table, schema_name="staging")
-        return asset.add_batch_definition_whole_table(table)
 
-    def _explained(
-        self, first: ExpectationSuiteValidationResult, batch: BatchDefinition, staged: StagedBatch
-    ) -> list[ExpectationValidationResult]:
-        """The results, those that failed replaced by ones with counts and the query that finds their rows."""
-        failed = [_rule(one) for one in first.results if not one.success and not _broken(one)]
-        if not failed:
-            return list(first.results)
-        every = {one.meta["rule"]: one for one in SUITES[staged.endpoint].rows(self._thresholds, staged.profile_table)}
-        explained = batch.get_batch().validate(
-            ExpectationSuite(name="failed", expectations=[every[name] for name in failed]),
-            result_format={
-                "result_format": "BASIC",
-                "unexpected_index_column_names": list(KEYS[staged.endpoint]),
-                "return_unexpected_index_query": True,
-                "exclude_unexpected_values": True,
-            },
-        )
-        again = {_rule(one): one for one in explained.results}
-        return [again.get(_rule(one), one) for one in first.results]
+def _explained(
+    first: ExpectationSuiteValidationResult,
+    batch: BatchDefinition[Any],
+    rules: Sequence[Expectation],
+    keys: Sequence[str],
+) -> list[ExpectationValidationResult]:
+    """The results, those that failed replaced by ones with counts and the query that finds their rows."""
+    failed = {_rule(one) for one in first.results if not one.success and not _exceptions(one)}
+    if not failed:
+        return list(first.results)
+    unstored = [rule.copy(update={"id": None}) for rule in rules if rule.meta and rule.meta["rule"] in failed]
+    explained = batch.get_batch().validate(
+        ExpectationSuite(name="failed", expectations=unstored),
+        result_format={
+            "result_format": "BASIC",
+            "unexpected_index_column_names": list(keys),
+            "return_unexpected_index_query": True,
+            "exclude_unexpected_values": True,
+        },
+    )
+    again = {_rule(one): one for one in explained.results}
+    return [again.get(_rule(one), one) for one in first.results]
 
-    def _result_of_rows(
-        self, result: ExpectationValidationResult, staged: StagedBatch, connection: Connection
-    ) -> ExpectationResult:
-        if _broken(result):
-            return _broken_result(result)
-        config, details = result.expectation_config, result.result
-        count = details.get("unexpected_count", details.get("observed_value")) if not result.success else 0
-        share = details.get("unexpected_percent")
-        says = config.meta["says"]
-        return ExpectationResult(
-            expectation=_rule(result),
-            column=config.kwargs.get("column"),
-            severity=_severity(result),
-            success=bool(result.success),
-            unexpected_count=None if count is None else int(count),
-            unexpected_share=None if share is None else share / 100,
-            observed_value=None,
-            description=says if result.success else f"not true of {int(count or 0):,} rows: {says}",
-            failing_keys=() if result.success else self._failing_keys(result, staged, connection),
-        )
 
-    def _failing_keys(
-        self, result: ExpectationValidationResult, staged: StagedBatch, connection: Connection
-    ) -> tuple[str, ...]:
-        query = result.expectation_config.kwargs.get("unexpected_rows_query")
-        if query:
-            query = query.format(batch=sql.Identifier("staging", staged.rows_table).as_string(connection))
-        else:
-            query = result.result.get("unexpected_index_query")
-        if not query:
+def _result_of_rows(result: ExpectationValidationResult, keys_of: _FailingKeys) -> ExpectationResult:
+    if _exceptions(result):
+        return _broken_result(result)
+    config, details = _config(result), result.result
+    count = 0 if result.success else int(details.get("unexpected_count", details.get("observed_value")) or 0)
+    percent = details.get("unexpected_percent")
+    says, observed = config.meta["says"], _rows(count, percent)
+    details["observed_value"] = observed
+    return ExpectationResult(
+        expectation=_rule(result),
+        column=config.kwargs.get("column"),
+        severity=_severity(result),
+        success=bool(result.success),
+        unexpected_count=count,
+        unexpected_share=None if percent is None else percent / 100,
+        observed_value=observed,
+        description=says if result.success else f"not so: {says} (broken by {observed})",
+        failing_keys=() if result.success else keys_of(result),
+    )
+
+
+@dataclass(frozen=True)
+class _FailingKeys:
+    """Finds the keys, and only the keys, of the staged rows that fail a rule."""
+
+    connection: Connection
+    table: str
+    keys: Sequence[str]
+    limit: int
+
+    def __call__(self, result: ExpectationValidationResult) -> tuple[str, ...]:
+        query = self._query(result)
+        if query is None:
             return ()
-        keys = sql.SQL(", ").join(map(sql.Identifier, KEYS[staged.endpoint]))
+        keys = sql.SQL(", ").join(map(sql.Identifier, self.keys))
         limited = sql.SQL("select {} from ({}\n) as failing limit {}").format(
-            keys, sql.SQL(query.rstrip(";\n ")), sql.Literal(self._max_failing_keys)
+            keys, sql.SQL(query), sql.Literal(self.limit)
         )
-        rows = connection.execute(limited).fetchall()
-        return tuple(" ".join(map(_key_part, row)) for row in rows if None not in row)
+        return tuple(" ".join(map(_key_part, row)) for row in self.connection.execute(limited))
+
+    def _query(self, result: ExpectationValidationResult) -> str | None:
+        """Ours, where the rule is a query; else the one Great Expectations wrote."""
+        ours = _config(result).kwargs.get("unexpected_rows_query")
+        if ours:
+            return ours.format(batch=sql.Identifier("staging", self.table).as_string(self.connection))
+        theirs = result.result.get("unexpected_index_query")
+        return theirs.rstrip("; \n") if theirs else None
+
+
+def _rows(count: int, percent: float | None) -> str:
+    """Such as `1 row` or `42 rows, 3.1 %`."""
+    return f"{count:,} row{'' if count == 1 else 's'}" + (f", {percent:.2g} %" if percent else "")
 
 
 def _key_part(value: object) -> str:
@@ -218,9 +230,9 @@ def _profile(connection: Connection, table: str) -> dict[str, Any]:
 
 
 def _result_of_profile(result: ExpectationValidationResult, profile: Mapping[str, Any]) -> ExpectationResult:
-    if _broken(result):
+    if _exceptions(result):
         return _broken_result(result)
-    config = result.expectation_config
+    config = _config(result)
     observed, description = _observed(config.meta, config.kwargs, profile)
     result.result["observed_value"] = observed
     return ExpectationResult(
@@ -242,11 +254,11 @@ def _observed(meta: Mapping[str, Any], kwargs: Mapping[str, Any], profile: Mappi
         return observed, f"{meta['measure']} {observed} is {meta['beyond']} {figure(meta['limit'], meta['unit'])}"
     columns = [kwargs[name] for name in ("column_A", "column_B") if name in kwargs]
     observed = ", ".join(f"{column} {figure(profile.get(column), 'rows')}" for column in columns)
-    return observed, f"not true: {meta['says']}" + (f" ({observed})" if observed else "")
+    return observed, f"not so: {meta['says']}" + (f" ({observed})" if observed else "")
 
 
 def _broken_result(result: ExpectationValidationResult) -> ExpectationResult:
-    config = result.expectation_config
+    config = _config(result)
     name = _error_name(result)
     result.exception_info = {"raised_exception": True, "exception_message": name, "exception_traceback": None}
     return ExpectationResult(
@@ -267,65 +279,51 @@ def _exceptions(result: ExpectationValidationResult) -> list[Mapping[str, Any]]:
     return [one for one in [info, *nested] if one.get("raised_exception")]
 
 
-def _broken(result: ExpectationValidationResult) -> bool:
-    return bool(_exceptions(result))
-
-
 def _error_name(result: ExpectationValidationResult) -> str:
     """The kind of error only: its text may quote a value."""
     text = " ".join(str(one.get("exception_message")) for one in _exceptions(result))
-    found = _ERROR_NAME.search(text)
+    found = _SQL_ERROR.search(text)
     return found.group(1) if found else "an error"
 
 
+def _config(result: ExpectationValidationResult) -> ExpectationConfiguration:
+    assert result.expectation_config is not None, "a result always carries the expectation it is of"
+    return result.expectation_config
+
+
 def _rule(result: ExpectationValidationResult) -> str:
-    return str(result.expectation_config.meta["rule"])
+    return str(_config(result).meta["rule"])
 
 
 def _severity(result: ExpectationValidationResult) -> Severity:
-    return "critical" if str(result.expectation_config.severity) in ("critical", "FailureSeverity.CRITICAL") else "warning"
+    return "critical" if FailureSeverity(_config(result).severity) is FailureSeverity.CRITICAL else "warning"
 
 
 def _as_one(
-    rows: ExpectationSuiteValidationResult, results: Sequence[ExpectationValidationResult], staged: StagedBatch
+    endpoint: Endpoint, results: Sequence[ExpectationValidationResult], meta: dict[str, Any]
 ) -> ExpectationSuiteValidationResult:
     """Rows and profile as one result, for one page a batch."""
     passed = sum(bool(one.success) for one in results)
     return ExpectationSuiteValidationResult(
         success=passed == len(results),
         results=list(results),
-        suite_name=staged.endpoint,
+        suite_name=endpoint,
         statistics={
             "evaluated_expectations": len(results),
             "successful_expectations": passed,
             "unsuccessful_expectations": len(results) - passed,
             "success_percent": 100 * passed / len(results),
         },
-        meta=rows.meta,
+        meta=meta,
     )
 
 
-def _ephemeral_context() -> EphemeralDataContext:
-    return gx.get_context(
-        mode="ephemeral",
-        project_config=DataContextConfig(
-            store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
-            progress_bars=ProgressBarsConfig(globally=False),
-            analytics_enabled=False,
-        ),
-    )
-
-
-class _readable_failures:
+@contextmanager
+def _readable_failures() -> Iterator[None]:
     """Turn what the audit's machinery raises into one line without values. Raises DatabaseError."""
-
-    def __enter__(self) -> None:
-        self._readable = readable_errors()
-        self._readable.__enter__()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
-        if isinstance(error, (GreatExpectationsError, SQLAlchemyError)):
-            raise DatabaseError(f"the staged batch could not be judged ({type(error).__name__}); see Postgres' log") from error
-        return self._readable.__exit__(kind, error, traceback)
+    with readable_errors():
+        try:
+            yield
+        except (GreatExpectationsError, SQLAlchemyError, TestConnectionError) as error:
+            kind = type(error).__name__
+            raise DatabaseError(f"the staged batch could not be judged ({kind}); see the log of Postgres") from error

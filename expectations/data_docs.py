@@ -1,14 +1,100 @@
-"""Data Docs that survive the run: one page a batch."""
+"""Data Docs that survive: one page a batch, an index over all days, readable without a network.
+
+    index.html                      every audit that is kept, the newest day first
+    validations/<batch id>.html     the page of one batch
+    results/<batch id>.json         what Great Expectations said of it, whole
+    runs/<batch id>.json            its line of the index
+
+Great Expectations renders the sections; the frame around them is ours, as its own loads styles and scripts from the
+internet. Its site builder is not used: it writes in place and reads every old result to list them, so two runs at once
+tear files and each audit costs more than the last. Here a file appears whole or not at all, and the index is made
+from the small files in `runs` while one writer at a time holds a lock. A run that dies leaves nothing half-written,
+and the next audit lists what it left out.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
-import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+from functools import cache
 from pathlib import Path
+from typing import Any, Self
+from uuid import uuid4
 
 from great_expectations.core import ExpectationSuiteValidationResult
 from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
 from great_expectations.render.view import DefaultJinjaPageView
+
+from core.audits import ExpectationResult
+from core.columns import KEYS, Endpoint
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_KEYS_SHOWN = 20
+_FOLDERS = {"validations": ".html", "results": ".json", "runs": ".json"}
+
+
+@dataclass(frozen=True)
+class IndexLine:
+    """One audit in the index, and the head of its page. `day` and `audited_at` are ISO texts; failures are lists of
+    what each says, its rule, and the first keys of its rows."""
+
+    batch_id: str
+    endpoint: Endpoint
+    day: str
+    audited_at: str
+    rules: int
+    blocking: list[dict[str, Any]]
+    warnings: list[dict[str, Any]]
+
+    @classmethod
+    def of(
+        cls, batch_id: str, endpoint: Endpoint, day: date, audited_at: datetime, results: Sequence[ExpectationResult]
+    ) -> Self:
+        """The line of one audit."""
+        return cls(
+            batch_id=batch_id,
+            endpoint=endpoint,
+            day=day.isoformat(),
+            audited_at=audited_at.isoformat(),
+            rules=len(results),
+            blocking=[_failure(result) for result in results if result.blocks],
+            warnings=[_failure(result) for result in results if not result.success and not result.blocks],
+        )
+
+    @property
+    def verdict(self) -> str:
+        """The word on the badge."""
+        return "blocked" if self.blocking else "warned" if self.warnings else "passed"
+
+    @property
+    def judged(self) -> str:
+        """When, as people read it."""
+        return f"{datetime.fromisoformat(self.audited_at).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+    @property
+    def key_names(self) -> str:
+        """What the keys of its rows are."""
+        return ", ".join(KEYS[self.endpoint])
+
+
+def _failure(result: ExpectationResult) -> dict[str, Any]:
+    return {
+        "rule": result.expectation,
+        "says": result.description,
+        "rows": list(result.failing_keys[:_KEYS_SHOWN]),
+        "more": len(result.failing_keys) > _KEYS_SHOWN,
+    }
+
+
+class _BatchPage(DefaultJinjaPageView):
+    """The page of one batch: Great Expectations' sections in a frame that needs no network."""
+
+    _template = "batch.j2"
 
 
 def docs_page(docs_dir: Path, batch_id: str) -> Path:
@@ -16,17 +102,73 @@ def docs_page(docs_dir: Path, batch_id: str) -> Path:
     return docs_dir / "validations" / f"{batch_id}.html"
 
 
-def publish(docs_dir: Path, batch_id: str, judged: ExpectationSuiteValidationResult) -> Path:
-    """Write the page of one batch, replacing an earlier one."""
-    rendered = ValidationResultsPageRenderer(run_info_at_end=True).render(judged)
-    page = docs_page(docs_dir, batch_id)
-    _write(page, DefaultJinjaPageView().render(rendered, show_how_to_buttons=False))
+def publish(docs_dir: Path, line: IndexLine, judged: ExpectationSuiteValidationResult) -> Path:
+    """Write the page of one batch and list it in the index. An earlier audit of the same batch is replaced."""
+    document = ValidationResultsPageRenderer(run_info_at_end=True).render(judged)
+    # The first section is an overview that links to a page which does not exist here; ours stands in its place.
+    document.sections = document.sections[1:]
+    page = docs_page(docs_dir, line.batch_id)
+    _write(page, _view().render(document, batch=line))
+    _write(docs_dir / "results" / f"{line.batch_id}.json", json.dumps(judged.to_json_dict()))
+    _write(docs_dir / "runs" / f"{line.batch_id}.json", json.dumps(asdict(line)))
+    with _lock(docs_dir):
+        _write_index(docs_dir)
     return page
 
 
+def prune_docs(docs_dir: Path, older_than: date) -> int:
+    """Remove the audits judged before that day (or moment), and list the rest again. Returns how many went.
+
+    Running it again changes nothing. A date starts at midnight UTC.
+    """
+    limit = older_than if isinstance(older_than, datetime) else datetime(*older_than.timetuple()[:3], tzinfo=UTC)
+    limit = limit if limit.tzinfo else limit.replace(tzinfo=UTC)
+    if not docs_dir.is_dir():
+        return 0
+    with _lock(docs_dir):
+        old = [line.batch_id for line in _lines(docs_dir) if datetime.fromisoformat(line.audited_at) < limit]
+        for batch_id in old:
+            for folder, suffix in _FOLDERS.items():
+                (docs_dir / folder / f"{batch_id}{suffix}").unlink(missing_ok=True)
+        _remove_leftovers(docs_dir, limit)
+        _write_index(docs_dir)
+    return len(old)
+
+
+def _write_index(docs_dir: Path) -> None:
+    lines = sorted(_lines(docs_dir), key=lambda line: (line.day, line.audited_at), reverse=True)
+    _write(docs_dir / "index.html", _view().env.get_template("index.j2").render(batches=lines))
+
+
+def _lines(docs_dir: Path) -> list[IndexLine]:
+    return [IndexLine(**json.loads(path.read_text())) for path in (docs_dir / "runs").glob("*.json")]
+
+
+def _remove_leftovers(docs_dir: Path, before: datetime) -> None:
+    """What a killed process was about to write. Nothing else has such a name."""
+    for folder in (docs_dir, *(docs_dir / name for name in _FOLDERS)):
+        for path in folder.glob(".tmp-*"):
+            if path.stat().st_mtime < before.timestamp():
+                path.unlink(missing_ok=True)
+
+
+@cache
+def _view() -> _BatchPage:
+    return _BatchPage(custom_views_directory=str(_TEMPLATES))
+
+
+@contextmanager
+def _lock(docs_dir: Path) -> Iterator[None]:
+    """One writer of the index at a time, over all processes. Falls when its holder dies."""
+    docs_dir.mkdir(parents=True, exist_ok=True)
+    with (docs_dir / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def _write(path: Path, text: str) -> None:
-    """Whole or not at all: a reader, or a run that dies, never leaves half a file behind."""
+    """Whole or not at all: neither a reader nor a run that dies meets half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".tmp-", delete=False) as file:
-        file.write(text)
-    os.replace(file.name, path)
+    unfinished = path.with_name(f".tmp-{uuid4().hex}")
+    unfinished.write_text(text)
+    os.replace(unfinished, path)

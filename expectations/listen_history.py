@@ -31,7 +31,12 @@ def rows(thresholds: Thresholds, profile_table: str) -> list[Expectation]:
         timestamps_are_possible(LISTEN_HISTORY),
         no_rows("key_is_unique", "critical", "a user has one session at a time", "sessions_staged_twice"),
         no_rows("user_is_published", "critical", "a session's user is in the warehouse", "sessions_of_unknown_users"),
-        no_rows("tracks_are_published", "critical", "every play is of a track in the warehouse", "sessions_with_unknown_tracks"),
+        no_rows(
+            "tracks_are_published",
+            "critical",
+            "every play is of a track in the warehouse",
+            "sessions_with_unknown_tracks",
+        ),
         rule(
             gxe.ExpectColumnPairValuesAToBeGreaterThanB,
             "updated_after_created",

@@ -52,7 +52,7 @@ def rule(
     )
 
 
-def no_rows(name: str, severity: Severity, says: str, file: str, **values: str | int | float) -> ExpectNoSuchRows:
+def no_rows(name: str, severity: Severity, says: str, file: str, **values: str | float) -> ExpectNoSuchRows:
     """`sql/audit/<file>.sql` finds no rows. The file selects the keys of those that break the rule.
 
     Its `{batch}` is the staged table; other placeholders are filled with `values`, which come from settings only.
@@ -77,7 +77,7 @@ def at_least(
     return rule(gxe.ExpectColumnValuesToBeBetween, name, severity, says, meta=meta, column=column, min_value=limit)
 
 
-def figure(value: float | int | None, unit: Unit) -> str:
+def figure(value: float | None, unit: Unit) -> str:
     """A figure as people read it: 0.042 of unit share is `4.2 %`."""
     if value is None:
         return "nothing to compare with"
@@ -104,7 +104,12 @@ def dimension_rules(
     return [
         rule(gxe.ExpectColumnValuesToNotBeNull, "id_is_given", "critical", "a row has an id", column="id"),
         rule(
-            gxe.ExpectColumnValuesToBeBetween, "id_is_not_negative", "critical", "an id is not negative", column="id", min_value=0
+            gxe.ExpectColumnValuesToBeBetween,
+            "id_is_not_negative",
+            "critical",
+            "an id is not negative",
+            column="id",
+            min_value=0,
         ),
         no_rows("id_is_unique", "critical", "an id comes once", "ids_staged_twice"),
         timestamps_are_possible(endpoint),

@@ -44,9 +44,7 @@ class Thresholds(BaseSettings):
     warn_stale_days: float = Field(
         default=7, ge=0, description="nothing updated for a week before the day suggests a frozen copy"
     )
-    warn_text_length: int = Field(
-        default=1_000, ge=1, description="longer names are markup or a broken separator"
-    )
+    warn_text_length: int = Field(default=1_000, ge=1, description="longer names are markup or a broken separator")
     warn_track_seconds: int = Field(
         default=3_600, ge=1, description="the contract's MM:SS ends at an hour; longer is a podcast or a mistake"
     )
