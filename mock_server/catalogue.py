@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,19 +55,6 @@ def draw_updates(created: Integers, period: Period) -> Integers:
     low = np.where(before, period.start, created)
     high = np.where(before, created, period.end)
     return instants(period.rng, low, high, count)
-
-
-def append_tracks(tracks: Tracks, more: Tracks) -> Tracks:
-    """Both, the new ones at the end."""
-    return Tracks(**{name: np.concatenate([getattr(tracks, name), getattr(more, name)]) for name in vars(tracks)})
-
-
-def change_tracks(tracks: Tracks, rows: Integers, moments: Integers) -> Tracks:
-    """The same tracks after the given rows got new content at the given moments."""
-    version, updated = tracks.version.copy(), tracks.updated.copy()
-    version[rows] += 1
-    updated[rows] = moments
-    return replace(tracks, version=version, updated=updated)
 
 
 class Shelves:

@@ -42,6 +42,8 @@ def read_options(arguments: list[str] | None, today: dt.date) -> Options:
     except UnknownFault as error:
         parser.error(f"--fault: {error}")
     shift_day, shift = told.taste_shift or (None, 0.0)
+    if shift_day and shift_day < base_day:
+        parser.error(f"--taste-shift {shift_day} must not lie before --base-day {base_day}")
     numbers = ("seed", "users", "tracks", "sessions", "plays_per_session")
     shares = ("growth", "new_sessions", "updates", "removals")
     given = {name: getattr(told, name) for name in numbers + shares}
@@ -87,7 +89,9 @@ def _add_days(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--new-sessions", type=_share, default=0.01, help="new sessions a day, as a share")
     group.add_argument("--updates", type=_share, default=0.005, help="rows that change a day, as a share")
     group.add_argument("--removals", type=_share, default=0.0005, help="rows that vanish a day, as a share")
-    group.add_argument("--taste-shift", type=_dated_share, metavar="DAY=SHARE", help="users get new tastes that day")
+    group.add_argument(
+        "--taste-shift", type=_dated_share, metavar="DAY=SHARE", help="a share of the users has new tastes from then on"
+    )
 
 
 def _fault(text: str, seed: int) -> dict[str, Any]:

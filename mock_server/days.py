@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mock_server.catalogue import Tracks, append_tracks, change_tracks, draw_tracks
-from mock_server.listeners import Listeners, append_listeners, change_listeners, draw_listeners, draw_tastes
+from mock_server.catalogue import Tracks, draw_tracks
+from mock_server.listeners import Listeners, draw_listeners, draw_tastes
 from mock_server.randomness import Integers, Period, instants, rounded
-from mock_server.sessions import Sessions, append_sessions, change_sessions, draw_plays, draw_sessions, keep_sessions
+from mock_server.sessions import Sessions, draw_plays, draw_sessions
+from mock_server.tables import appended, changed, kept
 from mock_server.world import Plan, World, base_world, midnight
 
 UNPOPULAR = 2.0
 """Only tracks of a lower popularity are ever removed: a catalogue drops what hardly anyone plays."""
+
+Versioned = TypeVar("Versioned", Tracks, Listeners)
 
 LONGEST_FUTURE = 3660
 """Days after the base day that may be asked for."""
@@ -35,8 +39,9 @@ class Timeline:
     def on(self, day: dt.date) -> World:
         """The world at the first minute of `day`."""
         plan = self.base.plan
-        if not plan.start < day <= plan.base_day + dt.timedelta(days=LONGEST_FUTURE):
-            raise ImpossibleDay(f"{day} is not between {plan.start} (exclusive) and {LONGEST_FUTURE} days after it")
+        last = plan.base_day + dt.timedelta(days=LONGEST_FUTURE)
+        if not plan.start < day <= last:
+            raise ImpossibleDay(f"{day} is not a day after {plan.start} and up to {last}")
         if day < plan.base_day:
             return earlier_world(self.base, day)
         if day < self._latest.day:
@@ -51,38 +56,37 @@ def next_world(world: World) -> World:
     day = world.day + dt.timedelta(days=1)
     rng = np.random.default_rng([world.plan.seed, day.toordinal()])
     period = Period(world.plan.seed, rng, midnight(world.day), midnight(day))
-    grown = _grow(_shift_tastes(world, day, rng), period)
+    grown = _grow(_shift_tastes(world, rng), period)
     return replace(_remove(_change(_listen(grown, period), period), rng), day=day)
 
 
-def _shift_tastes(world: World, day: dt.date, rng: np.random.Generator) -> World:
+def _shift_tastes(world: World, rng: np.random.Generator) -> World:
     plan = world.plan
-    if plan.taste_shift_day != day:
+    if plan.taste_shift_day != world.day:
         return world
     chosen = np.flatnonzero(rng.random(len(world.listeners)) < plan.taste_shift)
-    tastes = world.listeners.tastes.copy()
-    tastes[chosen] = draw_tastes(len(chosen), world.shelves, rng)[1]
-    return replace(world, listeners=replace(world.listeners, tastes=tastes))
+    _, tastes = draw_tastes(len(chosen), world.shelves, rng)
+    return replace(world, listeners=changed(world.listeners, chosen, tastes=tastes))
 
 
 def _grow(world: World, period: Period) -> World:
     plan = world.plan
     new_tracks = rounded(period.rng, plan.growth * plan.tracks)
-    tracks = append_tracks(world.tracks, draw_tracks(len(world.tracks), new_tracks, period))
+    tracks = appended(world.tracks, draw_tracks(len(world.tracks), new_tracks, period))
     new_users = rounded(period.rng, plan.growth * plan.users)
     more = draw_listeners(len(world.listeners), new_users, period, world.shelves)
-    return replace(world, tracks=tracks, listeners=append_listeners(world.listeners, more))
+    return replace(world, tracks=tracks, listeners=appended(world.listeners, more))
 
 
 def _listen(world: World, period: Period) -> World:
     count = rounded(period.rng, world.plan.new_sessions * world.plan.sessions)
     more = draw_sessions(count, world.listening, period)
-    return replace(world, sessions=append_sessions(world.sessions, more))
+    return replace(world, sessions=appended(world.sessions, more))
 
 
 def _change(world: World, period: Period) -> World:
     """A share of the rows gets new content; a session of this very day is changed after it was created."""
-    share, rng, span = world.plan.updates, period.rng, (period.start, period.end)
+    share, rng = world.plan.updates, period.rng
     tracks = _some(world.listed_tracks, share, rng)
     users = _some(world.listed_users, share, rng)
     rows = _some(np.arange(len(world.sessions)), share, rng)
@@ -90,10 +94,15 @@ def _change(world: World, period: Period) -> World:
     moments = instants(rng, np.maximum(world.sessions.created[rows], period.start), period.end, len(rows))
     return replace(
         world,
-        tracks=change_tracks(world.tracks, tracks, instants(rng, *span, len(tracks))),
-        listeners=change_listeners(world.listeners, users, instants(rng, *span, len(users))),
-        sessions=change_sessions(world.sessions, rows, plays, moments),
+        tracks=_next_versions(world.tracks, tracks, period),
+        listeners=_next_versions(world.listeners, users, period),
+        sessions=changed(world.sessions, rows, plays=plays, updated=moments),
     )
+
+
+def _next_versions(table: Versioned, rows: Integers, period: Period) -> Versioned:
+    moments = instants(period.rng, period.start, period.end, len(rows))
+    return changed(table, rows, version=table.version[rows] + 1, updated=moments)
 
 
 def _remove(world: World, rng: np.random.Generator) -> World:
@@ -103,7 +112,7 @@ def _remove(world: World, rng: np.random.Generator) -> World:
     unpopular = world.listed_tracks[tracks.popularity[world.listed_tracks] < UNPOPULAR]
     track_listed = _without(tracks.listed, unpopular, share * len(world.listed_tracks), rng)
     user_listed = _without(listeners.listed, world.listed_users, share * len(world.listed_users), rng)
-    sessions = keep_sessions(world.sessions, rng.random(len(world.sessions)) >= share)
+    sessions = kept(world.sessions, rng.random(len(world.sessions)) >= share)
     return replace(
         world,
         tracks=replace(tracks, listed=track_listed),
@@ -128,7 +137,7 @@ def _some(rows: Integers, share: float, rng: np.random.Generator) -> Integers:
 def without_orphans(sessions: Sessions, tracks: NDArray[np.bool_], users: NDArray[np.bool_]) -> Sessions:
     """Only the sessions whose user and tracks are all listed."""
     known_track = np.append(tracks, True)  # the last one answers for NO_TRACK, which is -1
-    return keep_sessions(sessions, users[sessions.user] & known_track[sessions.plays].all(axis=1))
+    return kept(sessions, users[sessions.user] & known_track[sessions.plays].all(axis=1))
 
 
 def earlier_world(base: World, day: dt.date) -> World:
@@ -138,22 +147,16 @@ def earlier_world(base: World, day: dt.date) -> World:
     user and tracks, so that there are no orphans.
     """
     now = midnight(day)
-    tracks = _tracks_by(base.tracks, now)
-    listeners = _listeners_by(base.listeners, now)
-    sessions = keep_sessions(base.sessions, base.sessions.created < now)
+    tracks = _as_of(base.tracks, now)
+    listeners = _as_of(base.listeners, now)
+    sessions = kept(base.sessions, base.sessions.created < now)
     sessions = replace(sessions, updated=_updates_by(sessions.created, sessions.updated, now))
     sessions = without_orphans(sessions, tracks.listed, listeners.listed)
     return World(base.plan, day, tracks, listeners, sessions)
 
 
-def _tracks_by(tracks: Tracks, now: int) -> Tracks:
-    return replace(tracks, listed=tracks.created < now, updated=_updates_by(tracks.created, tracks.updated, now))
-
-
-def _listeners_by(listeners: Listeners, now: int) -> Listeners:
-    return replace(
-        listeners, listed=listeners.created < now, updated=_updates_by(listeners.created, listeners.updated, now)
-    )
+def _as_of(table: Versioned, now: int) -> Versioned:
+    return replace(table, listed=table.created < now, updated=_updates_by(table.created, table.updated, now))
 
 
 def _updates_by(created: Integers, updated: Integers, now: int) -> Integers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,20 +86,6 @@ def _mailboxes(first: int, count: int, seed: int) -> Indices:
         chosen = 1 + 2 * ((mixed >> np.uint64(16 * nth)) % np.uint64(499)).astype(np.int64)
         sharing |= (place == chosen) & (nth <= (mixed >> np.uint64(50)) % np.uint64(3))
     return np.where(sharing, rows - 1, rows)
-
-
-def append_listeners(listeners: Listeners, more: Listeners) -> Listeners:
-    """Both, the new ones at the end."""
-    columns = {name: np.concatenate([getattr(listeners, name), getattr(more, name)]) for name in vars(listeners)}
-    return Listeners(**columns)
-
-
-def change_listeners(listeners: Listeners, rows: Integers, moments: Integers) -> Listeners:
-    """The same users after the given rows got new content at the given moments. Tastes last."""
-    version, updated = listeners.version.copy(), listeners.updated.copy()
-    version[rows] += 1
-    updated[rows] = moments
-    return replace(listeners, version=version, updated=updated)
 
 
 def true_scores(listeners: Listeners, shelves: Shelves, users: Integers) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,21 +98,3 @@ def _repeats(plays: Indices) -> NDArray[np.bool_]:
     for place in range(1, plays.shape[1]):
         repeated[:, place] = (plays[:, :place] == plays[:, place : place + 1]).any(axis=1)
     return repeated
-
-
-def keep_sessions(sessions: Sessions, kept: NDArray[np.bool_]) -> Sessions:
-    """Only the marked sessions, in the same order."""
-    return Sessions(**{name: column[kept] for name, column in vars(sessions).items()})
-
-
-def append_sessions(sessions: Sessions, more: Sessions) -> Sessions:
-    """Both, the new ones at the end."""
-    return Sessions(**{name: np.concatenate([getattr(sessions, name), getattr(more, name)]) for name in vars(sessions)})
-
-
-def change_sessions(sessions: Sessions, rows: Integers, plays: Indices, moments: Integers) -> Sessions:
-    """The same sessions after the given rows got other plays at the given moments."""
-    all_plays, updated = sessions.plays.copy(), sessions.updated.copy()
-    all_plays[rows] = plays
-    updated[rows] = moments
-    return replace(sessions, plays=all_plays, updated=updated)

@@ -20,8 +20,8 @@ ENDPOINTS = ("tracks", "users", "listen_history")
 class Plan:
     """What determines all data, on every day: the same plan and day give the same pages, byte for byte.
 
-    `users`, `tracks` and `sessions` are the numbers of rows on `base_day`; the shares are per day. On
-    `taste_shift_day` the share `taste_shift` of the users gets new tastes.
+    `users`, `tracks` and `sessions` are the numbers of rows on `base_day`; the shares are per day. From
+    `taste_shift_day` on, which may not lie before the base day, the share `taste_shift` of the users has new tastes.
     """
 
     seed: int

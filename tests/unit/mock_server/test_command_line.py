@@ -42,6 +42,7 @@ def test_faults_with_their_scope() -> None:
         ["--start", "2027-01-01"],
         ["--growth", "2"],
         ["--taste-shift", "0.5"],
+        ["--taste-shift", "2026-11-21=0.5"],
         ["--fault", "error_share"],
         ["--fault", "error_share=2"],
         ["--fault", "no_such_fault=1"],

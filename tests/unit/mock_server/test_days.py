@@ -72,7 +72,7 @@ def test_earlier_days_have_fewer_rows() -> None:
 
 
 def test_tastes_last_unless_they_shift() -> None:
-    shifting = Plan(**vars(PLAN) | {"taste_shift_day": TOMORROW, "taste_shift": 0.5})
+    shifting = Plan(**vars(PLAN) | {"taste_shift_day": TODAY, "taste_shift": 0.5})
     users = np.arange(200)
     before, after = (Timeline(plan).on(TOMORROW).listeners.tastes[users] for plan in (PLAN, shifting))
     assert (Timeline(PLAN).base.listeners.tastes[users] == before).all()
