@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Self
 
 import great_expectations as gx
 from great_expectations.core import ExpectationSuite, ExpectationSuiteValidationResult, RunIdentifier
 from great_expectations.core.batch_definition import BatchDefinition
 from great_expectations.core.expectation_validation_result import ExpectationValidationResult
-from great_expectations.data_context import EphemeralDataContext
 from great_expectations.data_context.types.base import (
     DataContextConfig,
     InMemoryStoreBackendDefaults,
@@ -48,6 +47,17 @@ _SESSION_OPTIONS = "-c timezone=UTC -c jit=off -c work_mem=256MB"
 _SQL_ERROR = re.compile(r"psycopg\.errors\.([A-Za-z]+)")
 
 
+@dataclass(frozen=True)
+class StagedBatch:
+    """What is judged: two tables of the schema `staging`, one with its rows, one with its one-row profile."""
+
+    batch_id: str
+    endpoint: Endpoint
+    day: date
+    rows_table: str
+    profile_table: str
+
+
 def run_checkpoint(
     *,
     batch_id: str,
@@ -58,28 +68,10 @@ def run_checkpoint(
     profile_table: str,
     thresholds: Thresholds,
     docs_dir: Path,
-    max_failing_keys: int = 1_000,
 ) -> list[ExpectationResult]:
-    """Judge one staged batch, given by its two tables in the schema `staging`, and publish its page of Data Docs.
-
-    Nothing is written to the database; judging a batch again replaces its page. Raises DatabaseError when Postgres
-    cannot be reached or a table is not there.
-    """
-    suite = SUITES[endpoint]
-    rules = {rows_table: suite.rows(thresholds, profile_table), profile_table: suite.profile(thresholds)}
-    audited_at = datetime.now(UTC)
-    with _readable_failures(), _staging(url) as (context, source), connect(url) as connection:
-        batches = {table: _batch_definition(source, table) for table in rules}
-        judged = _judge(context, batch_id, batches, rules, audited_at)
-        rows = _explained(judged[rows_table], batches[rows_table], rules[rows_table], KEYS[endpoint])
-        keys_of = _FailingKeys(connection, rows_table, KEYS[endpoint], max_failing_keys)
-        figures = _profile(connection, profile_table)
-        results = [_result_of_rows(one, keys_of) for one in rows]
-        results += [_result_of_profile(one, figures) for one in judged[profile_table].results]
-    whole = _as_one(endpoint, [*rows, *judged[profile_table].results], judged[rows_table].meta)
-    line = data_docs.IndexLine.of(batch_id, endpoint, day, audited_at, results)
-    data_docs.publish(docs_dir, line, whole)
-    return results
+    """Judge one staged batch and publish its page of Data Docs: `Auditor.audit` for a single batch."""
+    with Auditor(url=url, thresholds=thresholds, docs_dir=docs_dir) as auditor:
+        return auditor.audit(StagedBatch(batch_id, endpoint, day, rows_table, profile_table))
 
 
 def raise_if_blocked(batch_id: str, results: Sequence[ExpectationResult]) -> None:
@@ -89,57 +81,91 @@ def raise_if_blocked(batch_id: str, results: Sequence[ExpectationResult]) -> Non
         raise BatchBlocked(batch_id, failures, results)
 
 
-@contextmanager
-def _staging(url: str) -> Iterator[tuple[EphemeralDataContext, PostgresDatasource]]:
-    """The database as Great Expectations sees it, in a context that lives in memory and dies with the audit.
+class Auditor:
+    """Judges the batches of one run over the same connections. A context manager; not for several threads at once.
 
-    Making one takes some 30 ms, so each audit has its own, and audits can run side by side.
+    Everything Great Expectations keeps, it keeps in memory: two auditors share nothing but the folder of Data Docs.
     """
-    context = gx.get_context(
-        mode="ephemeral",
-        project_config=DataContextConfig(
-            store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
-            progress_bars=ProgressBarsConfig(globally=False),
-            analytics_enabled=False,
-        ),
-    )
-    arguments = {"connect_args": {"options": _SESSION_OPTIONS, "application_name": "moovitamix-audit"}}
-    source = context.data_sources.add_postgres("staging", connection_string=sqlalchemy_url(url), kwargs=arguments)
-    try:
-        yield context, source
-    finally:
-        source.get_engine().dispose()
 
-
-def _batch_definition(source: PostgresDatasource, table: str) -> BatchDefinition[Any]:
-    asset = source.add_table_asset(table, table_name=table, schema_name="staging")
-    return asset.add_batch_definition_whole_table(table)
-
-
-def _judge(
-    context: EphemeralDataContext,
-    batch_id: str,
-    batches: Mapping[str, BatchDefinition[Any]],
-    rules: Mapping[str, list[Expectation]],
-    now: datetime,
-) -> dict[str, ExpectationSuiteValidationResult]:
-    """Whether each rule holds, by table."""
-    checkpoint = gx.Checkpoint(
-        name=batch_id,
-        validation_definitions=[
-            context.validation_definitions.add(
-                gx.ValidationDefinition(
-                    name=table,
-                    data=batches[table],
-                    suite=context.suites.add(ExpectationSuite(name=table, expectations=list(expectations))),
-                )
+    def __init__(self, *, url: str, thresholds: Thresholds, docs_dir: Path, max_failing_keys: int = 1_000) -> None:
+        self._url = url
+        self._thresholds = thresholds
+        self._docs_dir = docs_dir
+        self._max_failing_keys = max_failing_keys
+        self._audits = 0
+        self._context = gx.get_context(
+            mode="ephemeral",
+            project_config=DataContextConfig(
+                store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
+                progress_bars=ProgressBarsConfig(globally=False),
+                analytics_enabled=False,
+            ),
+        )
+        options = {"connect_args": {"options": _SESSION_OPTIONS, "application_name": "moovitamix-audit"}}
+        with _readable_failures():
+            self._source: PostgresDatasource = self._context.data_sources.add_postgres(
+                "staging",
+                connection_string=sqlalchemy_url(url),
+                kwargs=options,  # type: ignore[call-arg]
             )
-            for table, expectations in rules.items()
-        ],
-        result_format={"result_format": "BOOLEAN_ONLY"},
-    )
-    outcome = context.checkpoints.add(checkpoint).run(run_id=RunIdentifier(batch_id, now))
-    return {str(result.suite_name): result for result in outcome.run_results.values()}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._source.get_engine().dispose()
+
+    def audit(self, staged: StagedBatch) -> list[ExpectationResult]:
+        """Judge one staged batch and publish its page of Data Docs.
+
+        Nothing is written to the database; judging a batch again replaces its page. Raises DatabaseError when
+        Postgres cannot be reached or a table is not there.
+        """
+        audited_at = datetime.now(UTC)
+        suite = SUITES[staged.endpoint]
+        rules = suite.rows(self._thresholds, staged.profile_table)
+        with _readable_failures(), connect(self._url) as connection:
+            table = self._batch_definition(staged.rows_table)
+            judged, profile = self._judge(
+                RunIdentifier(staged.batch_id, audited_at),
+                (table, rules),
+                (self._batch_definition(staged.profile_table), suite.profile(self._thresholds)),
+            )
+            rows = _explained(judged, table, rules, KEYS[staged.endpoint])
+            keys_of = _FailingKeys(connection, staged.rows_table, KEYS[staged.endpoint], self._max_failing_keys)
+            figures = _profile(connection, staged.profile_table)
+            results = [_result_of_rows(one, keys_of) for one in rows]
+            results += [_result_of_profile(one, figures) for one in profile.results]
+        whole = _as_one(staged.endpoint, [*rows, *profile.results], judged)
+        line = data_docs.IndexLine.of(staged.batch_id, staged.endpoint, staged.day, audited_at, results)
+        data_docs.publish(self._docs_dir, line, whole)
+        return results
+
+    def _batch_definition(self, table: str) -> BatchDefinition[Any]:
+        self._audits += 1
+        asset = self._source.add_table_asset(f"{table}/{self._audits}", table_name=table, schema_name="staging")
+        return asset.add_batch_definition_whole_table(table)
+
+    def _judge(
+        self, run_id: RunIdentifier, *parts: tuple[BatchDefinition[Any], Sequence[Expectation]]
+    ) -> list[ExpectationSuiteValidationResult]:
+        """Whether each rule holds, suite by suite in the order given."""
+        validations = [
+            gx.ValidationDefinition(
+                name=batch.data_asset.name,
+                data=batch,
+                suite=self._context.suites.add(ExpectationSuite(batch.data_asset.name, expectations=list(rules))),
+            )
+            for batch, rules in parts
+        ]
+        checkpoint = gx.Checkpoint(
+            name=f"{run_id.run_name}/{self._audits}",
+            validation_definitions=[self._context.validation_definitions.add(one) for one in validations],
+            result_format={"result_format": "BOOLEAN_ONLY"},
+        )
+        outcome = self._context.checkpoints.add(checkpoint).run(run_id=run_id)
+        by_suite = {result.suite_name: result for result in outcome.run_results.values()}
+        return [by_suite[one.name] for one in validations]
 
 
 def _explained(
@@ -210,9 +236,9 @@ class _FailingKeys:
         """Ours, where the rule is a query; else the one Great Expectations wrote."""
         ours = _config(result).kwargs.get("unexpected_rows_query")
         if ours:
-            return ours.format(batch=sql.Identifier("staging", self.table).as_string(self.connection))
+            return str(ours.format(batch=sql.Identifier("staging", self.table).as_string(self.connection)))
         theirs = result.result.get("unexpected_index_query")
-        return theirs.rstrip("; \n") if theirs else None
+        return str(theirs).rstrip("; \n") if theirs else None
 
 
 def _rows(count: int, percent: float | None) -> str:
@@ -300,7 +326,7 @@ def _severity(result: ExpectationValidationResult) -> Severity:
 
 
 def _as_one(
-    endpoint: Endpoint, results: Sequence[ExpectationValidationResult], meta: dict[str, Any]
+    endpoint: Endpoint, results: Sequence[ExpectationValidationResult], rows: ExpectationSuiteValidationResult
 ) -> ExpectationSuiteValidationResult:
     """Rows and profile as one result, for one page a batch."""
     passed = sum(bool(one.success) for one in results)
@@ -314,7 +340,7 @@ def _as_one(
             "unsuccessful_expectations": len(results) - passed,
             "success_percent": 100 * passed / len(results),
         },
-        meta=meta,
+        meta=rows.meta,
     )
 
 

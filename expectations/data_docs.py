@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
 
-from great_expectations.core import ExpectationSuiteValidationResult
 from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
 from great_expectations.render.view import DefaultJinjaPageView
 
@@ -102,9 +101,13 @@ def docs_page(docs_dir: Path, batch_id: str) -> Path:
     return docs_dir / "validations" / f"{batch_id}.html"
 
 
-def publish(docs_dir: Path, line: IndexLine, judged: ExpectationSuiteValidationResult) -> Path:
-    """Write the page of one batch and list it in the index. An earlier audit of the same batch is replaced."""
-    document = ValidationResultsPageRenderer(run_info_at_end=True).render(judged)
+def publish(docs_dir: Path, line: IndexLine, judged: Any) -> Path:
+    """Write the page of one batch and list it in the index. An earlier audit of the same batch is replaced.
+
+    `judged` is an ExpectationSuiteValidationResult, whose methods carry no types.
+    """
+    renderer: Any = ValidationResultsPageRenderer(run_info_at_end=True)
+    document = renderer.render(judged)
     # The first section is an overview that links to a page which does not exist here; ours stands in its place.
     document.sections = document.sections[1:]
     page = docs_page(docs_dir, line.batch_id)

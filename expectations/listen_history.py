@@ -12,7 +12,7 @@ from expectations.thresholds import Thresholds
 
 
 def rows(thresholds: Thresholds, profile_table: str) -> list[Expectation]:
-    """Rules over the staged sessions. A session may be older than its user or its tracks: that is normal at the source."""
+    """Rules over the staged sessions. One may be older than its user or its tracks: that is normal at the source."""
     return [
         rule(
             gxe.ExpectColumnValuesToNotBeNull,

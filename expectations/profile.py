@@ -78,14 +78,14 @@ def _size_rules(thresholds: Thresholds) -> list[Expectation]:
         figure(share, "share")
         for share in (thresholds.min_share_of_published, thresholds.warn_share_of_published, thresholds.warn_growth)
     )
-    compared = {"measure": "size compared with what is published", "unit": "share"}
     return [
         at_least(
             "list_did_not_collapse",
             "critical",
             "share_of_published",
             thresholds.min_share_of_published,
-            **compared,
+            measure="size compared with what is published",
+            unit="share",
             says=f"the list has at least {lowest} of the rows published before",
         ),
         at_least(
@@ -93,7 +93,8 @@ def _size_rules(thresholds: Thresholds) -> list[Expectation]:
             "warning",
             "share_of_published",
             thresholds.warn_share_of_published,
-            **compared,
+            measure="size compared with what is published",
+            unit="share",
             says=f"the list has at least {low} of the rows published before",
         ),
         at_most(
@@ -101,7 +102,8 @@ def _size_rules(thresholds: Thresholds) -> list[Expectation]:
             "warning",
             "share_of_published",
             thresholds.warn_growth,
-            **compared,
+            measure="size compared with what is published",
+            unit="share",
             says=f"the list has at most {high} of the rows published before",
         ),
         at_least(

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from great_expectations import expectations as gxe
 from great_expectations.expectations.expectation import Expectation
+from great_expectations.expectations.metadata_types import FailureSeverity
 
 from core.audits import Severity
 from core.columns import KEYS, Endpoint
@@ -45,7 +46,7 @@ def rule(
 ) -> AnyExpectation:
     """One expectation. `name` is unique within its table; `says` is the sentence people read."""
     return kind(
-        severity=severity,
+        severity=FailureSeverity(severity),
         description=f"{KEEPS_OUT[severity]}: {says}",
         meta={"rule": name, "says": says, **(meta or {})},
         **kwargs,

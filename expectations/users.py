@@ -22,7 +22,7 @@ GENDERS = (
 
 
 def rows(thresholds: Thresholds, profile_table: str) -> list[Expectation]:
-    """Rules over the staged users. A shared e-mail, and created_at after updated_at, are normal at the source: no rule."""
+    """Rules over the staged users. Shared e-mails, and created_at after updated_at, are normal at the source."""
     return [
         *dimension_rules(USERS, thresholds, profile_table, TEXTS, must_say=("email", "favorite_genres")),
         rule(
