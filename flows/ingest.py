@@ -20,7 +20,7 @@ from core.errors import BatchBlocked, DatabaseError, LandingError, MoovitamixErr
 from core.settings import Settings, load_settings
 from expectations.thresholds import load_thresholds
 from flows.readable_logs import keep_logs_readable
-from flows.reports import lines, show_in_ui
+from flows.reports import show_in_ui, tell
 from flows.run import Outcome, Run, open_run, utc_now
 from flows.steps import audit, land, publish, shape, stage
 from pipeline import batches
@@ -52,7 +52,7 @@ def ingest(day: date | None = None, endpoints: list[Endpoint] | None = None, ref
             for endpoint in wanted:
                 run.outcomes.append(_ingest_endpoint(run, Batch(endpoint, day, settings.source), refresh))
             show_in_ui("ingest", run.outcomes, run.docs_dir)
-            _tell(run.outcomes)
+            tell(run.outcomes)
             run.raise_if_incomplete()
             return run.outcomes
     except DatabaseError:
@@ -104,18 +104,9 @@ def _land_all_the_same(settings: Settings, endpoints: Sequence[Endpoint], day: d
         try:
             landed = land(batch, settings)
         except MoovitamixError as error:
-            _say(f"{batch.batch_id}: {error}")
+            print(f"{batch.batch_id}: {error}", flush=True)
         else:
-            _say(f"{batch.batch_id}: {landed.rows:,} raw rows kept in {landed.folder} for the next run")
-
-
-def _tell(outcomes: Sequence[Outcome]) -> None:
-    for line in lines(outcomes):
-        _say(line)
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
+            print(f"{batch.batch_id}: {landed.rows:,} raw rows kept in {landed.folder} for the next run", flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

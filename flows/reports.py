@@ -29,9 +29,10 @@ def show_in_ui(flow: str, outcomes: Sequence[Outcome], docs_dir: Path) -> None:
         )
 
 
-def lines(outcomes: Sequence[Outcome]) -> list[str]:
-    """One line per batch, for a terminal or a log."""
-    return [_line(outcome) for outcome in outcomes]
+def tell(outcomes: Sequence[Outcome]) -> None:
+    """Print one line per batch."""
+    for outcome in outcomes:
+        print(_line(outcome), flush=True)
 
 
 def _line(outcome: Outcome) -> str:

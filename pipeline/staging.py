@@ -95,10 +95,17 @@ def known_ids(connection: Connection) -> Known:
     return Known(users=ids[0].to_numpy(), tracks=ids[1].to_numpy())
 
 
-def drop(connection: Connection, batch: Batch) -> None:
-    """Remove what was staged of a batch."""
-    for table in tables(batch):
-        connection.execute(sql.SQL("drop table if exists {}").format(sql.Identifier(SCHEMA, table)))
+def drop(connection: Connection, batch: Batch) -> int:
+    """Remove what was staged of a batch. Returns how many tables there were."""
+    there = [table for table in tables(batch) if _exists(connection, table)]
+    for table in there:
+        connection.execute(sql.SQL("drop table {}").format(sql.Identifier(SCHEMA, table)))
+    return len(there)
+
+
+def _exists(connection: Connection, table: str) -> bool:
+    row = connection.execute("select to_regclass(%s) is not null", [f"{SCHEMA}.{table}"]).fetchone()
+    return bool(row and row[0])
 
 
 def _create_tables(connection: Connection, batch: Batch) -> None:

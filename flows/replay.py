@@ -1,0 +1,73 @@
+"""Replay: bring in a landed batch once more without fetching it, after a threshold or the code was mended.
+
+`python -m flows.replay BATCH_ID` runs it without a server. Exit codes are those of `flows.ingest`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from prefect import flow
+
+from core.errors import ReplayRefused
+from core.settings import load_settings
+from expectations.thresholds import load_thresholds
+from flows.ingest import bring_in, run_command
+from flows.readable_logs import keep_logs_readable
+from flows.reports import show_in_ui, tell
+from flows.run import Outcome, Run, open_run, utc_now
+from pipeline import batches, landing
+from pipeline.batches import DONE, LedgerEntry
+from pipeline.landing import Landing
+
+
+@flow(name="replay", flow_run_name="replay-{batch_id}")
+def replay(batch_id: str) -> list[Outcome]:
+    """Shape, audit and publish the raw pages of a batch that was blocked, failed or cut off.
+
+    Args:
+        batch_id: As `ops.batches` and the run's table show it, such as tracks-2026-11-22.
+
+    Raises ReplayRefused when it must not be brought in, IngestIncomplete when it is blocked again.
+    """
+    keep_logs_readable()
+    settings, thresholds = load_settings(), load_thresholds()
+    parts = batches.parse_batch_id(batch_id)
+    if parts is None:
+        raise ReplayRefused(f"{batch_id!r} is no batch id; it looks like tracks-2026-11-22 or tracks-2026-11-22-r2")
+    with open_run(settings, thresholds, "replay", parts[1], utc_now) as run:
+        entry, landed = _replayable(run, batch_id)
+        run.outcomes.append(bring_in(run, entry.batch, landed))
+        show_in_ui("replay", run.outcomes, run.docs_dir)
+        tell(run.outcomes)
+        run.raise_if_incomplete()
+        return run.outcomes
+
+
+def _replayable(run: Run, batch_id: str) -> tuple[LedgerEntry, Landing]:
+    """The batch and its raw pages. Raises ReplayRefused, saying why not."""
+    entry = batches.find(run.connection, batch_id)
+    if entry is None:
+        raise ReplayRefused(f"{batch_id} is not in ops.batches; fetch its day with python -m flows.ingest --day")
+    if entry.status in DONE:
+        raise ReplayRefused(f"{batch_id} is {entry.status} already; there is nothing to replay")
+    later = batches.overtaken_by(run.connection, entry.batch)
+    if later is not None:
+        raise ReplayRefused(f"{later} was published since and is newer; replaying {batch_id} would bring old rows back")
+    landed = landing.landed(run.settings.data_dir, entry.batch)
+    if landed is None:
+        raise ReplayRefused(f"the raw pages of {batch_id} are not kept any more (RETENTION_DAYS); fetch its day again")
+    return entry, landed
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the flow from a command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m flows.replay", description=__doc__)
+    parser.add_argument("batch_id", help="such as tracks-2026-11-22")
+    return run_command(replay, batch_id=parser.parse_args(arguments).batch_id)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

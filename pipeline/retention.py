@@ -1,0 +1,31 @@
+"""Retention: what may go. Only what is bulky and can be fetched or made again; the ledger and the rejects stay."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import datetime
+from pathlib import Path
+
+from core.database import Connection, readable_errors, statement
+from pipeline import landing, staging
+from pipeline.batches import Batch
+
+
+def prune(connection: Connection, data_dir: Path, oldest: datetime) -> dict[str, int]:
+    """Delete raw pages and staging tables of batches that came before `oldest`, and landings no batch knows of.
+
+    Returns how many of each were deleted. Running it again deletes nothing more. Raises DatabaseError.
+    """
+    pruned = {"landings": 0, "staging_tables": 0}
+    with readable_errors():
+        old = connection.execute(statement("ops/batches_before"), {"oldest": oldest}).fetchall()
+        for endpoint, day, source, revision in old:
+            batch = Batch(endpoint, day, source, revision)
+            pruned["landings"] += landing.remove(data_dir, batch)
+            pruned["staging_tables"] += staging.drop(connection, batch)
+        known = {row[0] for row in connection.execute(statement("ops/all_batch_ids"))}
+    for folder in (data_dir / "landing").glob("*/*"):
+        if folder.name not in known and folder.stat().st_mtime < oldest.timestamp():
+            shutil.rmtree(folder)
+            pruned["landings"] += 1
+    return pruned

@@ -1,0 +1,2 @@
+-- One row per batch.
+select batch_id from ops.batches

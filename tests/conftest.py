@@ -1,0 +1,179 @@
+"""What tests stand on: a real Postgres with a database each, the API's stand-in, and a Prefect server for flows."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+ROOT = Path(__file__).parent.parent
+
+# Before anything imports Prefect: its files belong to this test run alone.
+os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-")
+os.environ.pop("PREFECT_API_URL", None)
+
+import psycopg  # noqa: E402
+import pytest  # noqa: E402
+import requests  # noqa: E402
+from psycopg import sql  # noqa: E402
+
+from core import embedded  # noqa: E402
+from core.database import migrate  # noqa: E402
+
+# A world small enough to read in a blink, in several pages.
+USERS, TRACKS, SESSIONS, PAGE_SIZE = 300, 200, 500, 50
+BASE_DAY = "2026-11-20"
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of an embedded server of this test run."""
+    yield embedded.start(tmp_path_factory.mktemp("pg"))
+
+
+@pytest.fixture(scope="session")
+def _template(postgres: str) -> str:
+    name = "template_moovitamix"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+    migrate(_in_database(postgres, name))
+    return name
+
+
+@pytest.fixture
+def empty_database(postgres: str) -> Iterator[str]:
+    """The URL of a database without any schema of ours."""
+    yield from _new_database(postgres, "template1")
+
+
+@pytest.fixture
+def database(postgres: str, _template: str) -> Iterator[str]:
+    """The URL of a migrated database that only this test has."""
+    yield from _new_database(postgres, _template)
+
+
+def _new_database(postgres: str, template: str) -> Iterator[str]:
+    name = f"test_{uuid4().hex[:12]}"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template))
+        )
+        yield _in_database(postgres, name)
+        connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+def _in_database(url: str, name: str) -> str:
+    return url.replace("/postgres?", f"/{name}?")
+
+
+@dataclass
+class MockApi:
+    """A running stand-in of the API, and its controls."""
+
+    url: str
+    process: subprocess.Popen[str]
+
+    def day(self, day: str) -> None:
+        """Let the simulated day be `day`."""
+        self._ask("POST", "day", {"day": day})
+
+    def faults(self, *groups: dict[str, Any]) -> None:
+        """Replace all faults."""
+        self._ask("PUT", "faults", list(groups))
+
+    def requests(self) -> dict[str, Any]:
+        """How often each page was asked for since the last reset."""
+        return requests.get(f"{self.url}/_control/requests", timeout=5).json()
+
+    def reset(self) -> None:
+        """No faults, the base day, no requests counted."""
+        requests.delete(f"{self.url}/_control/faults", timeout=5).raise_for_status()
+        requests.delete(f"{self.url}/_control/requests", timeout=5).raise_for_status()
+        self.day(BASE_DAY)
+
+    def rows(self, endpoint: str) -> list[dict[str, Any]]:
+        """The whole list of an endpoint as it is now."""
+        rows: list[dict[str, Any]] = []
+        while True:
+            params = {"page": len(rows) // 100 + 1, "size": 100}
+            page = requests.get(f"{self.url}/{endpoint}", params=params, timeout=5).json()
+            rows += page["items"]
+            if len(rows) >= page["total"]:
+                return rows
+
+    def _ask(self, method: str, name: str, content: Any) -> None:
+        answer = requests.request(method, f"{self.url}/_control/{name}", json=content, timeout=5)
+        assert answer.ok, answer.text
+
+
+def start_mock_api(*arguments: str) -> MockApi:
+    """A stand-in in a process of its own, on a free port."""
+    command = [sys.executable, "-m", "mock_server", "--port", "0", "--day", BASE_DAY, *arguments]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    line = process.stdout.readline()
+    assert line.startswith("mock API ready: "), line
+    return MockApi(line.split()[-1], process)
+
+
+@pytest.fixture(scope="session")
+def _mock_api() -> Iterator[MockApi]:
+    sizes = ["--users", str(USERS), "--tracks", str(TRACKS), "--sessions", str(SESSIONS)]
+    api = start_mock_api(*sizes)
+    yield api
+    api.process.terminate()
+    api.process.communicate(timeout=10)
+
+
+@pytest.fixture
+def api(_mock_api: MockApi) -> Iterator[MockApi]:
+    """The stand-in on its base day, without faults."""
+    _mock_api.reset()
+    yield _mock_api
+    _mock_api.reset()
+
+
+@pytest.fixture
+def environment(api: MockApi, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Settings for one test: its own database and data folder, quick time-outs. Returns the data folder."""
+    for name in [name for name in os.environ if name.startswith("THRESHOLD_")]:
+        monkeypatch.delenv(name)
+    values = {
+        "MOOVITAMIX_API_URL": api.url,
+        "DATABASE_URL": database,
+        "DATA_DIR": str(tmp_path / "data"),
+        "PAGE_SIZE": str(PAGE_SIZE),
+        "READ_TIMEOUT_SECONDS": "2",
+        "GIVE_UP_AFTER_SECONDS": "6",
+        "LOCK_WAIT_SECONDS": "2",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("MOOVITAMIX_API_TOKEN", raising=False)
+    return tmp_path / "data"
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """A Prefect server for the flows of this test run, with its own database."""
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
+
+
+Query = Callable[..., list[tuple[Any, ...]]]
+
+
+@pytest.fixture
+def query(database: str) -> Iterator[Query]:
+    """Ask the test's database something."""
+    with psycopg.connect(database, autocommit=True, options="-c timezone=UTC") as connection:
+        yield lambda text, *parameters: connection.execute(text, parameters or None).fetchall()

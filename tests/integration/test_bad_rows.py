@@ -1,0 +1,185 @@
+"""Each kind of malformed row, through the whole ingest: what is kept, what is set aside and why, and nothing lost."""
+
+from __future__ import annotations
+
+import pytest
+from tests.conftest import SESSIONS, TRACKS, USERS, MockApi, Query
+from tests.states import assert_rows_add_up
+
+from flows.ingest import main
+
+pytestmark = pytest.mark.usefixtures("prefect_server", "environment")
+
+DAY = "2026-11-20"
+TOTALS = {"tracks": TRACKS, "users": USERS, "listen_history": SESSIONS}
+ID = {"tracks": "id", "users": "id", "listen_history": "user_id"}
+
+# kind -> the reason, with the name of the id in place of {id}; the same for all three endpoints
+REJECTED = {
+    "id_null": "{id}: expected int, got null",
+    "id_missing": "{id}: missing",
+    "id_text": "{id}: expected int, got str",
+    "id_float": "{id}: expected int, got float",
+    "id_negative": "{id}: expected int >= 0",
+    "id_huge": "{id}: expected int <= 9223372036854775807",
+    "id_boolean": "{id}: expected int, got bool",
+    "date_impossible": "created_at: not a date of the form YYYY-MM-DDTHH:MM:SS",
+    "date_empty": "created_at: not a date of the form YYYY-MM-DDTHH:MM:SS",
+    "date_null": "created_at: expected str, got null",
+    "date_missing": "created_at: missing",
+    "date_future": "created_at: in the future",
+    "record_null": "not an object: null",
+    "record_text": "not an object: text",
+    "record_list": "not an object: a list",
+}
+OF_TRACKS = {
+    "duration_short": "duration: not of the form MM:SS",
+    "duration_overflow": "duration: not of the form MM:SS",
+    "duration_hours": "duration: not of the form MM:SS",
+    "text_nul": ": holds a NUL character",
+    "text_surrogate": "not readable as JSON text",
+}
+KEPT = {
+    "tracks": ["date_zoned", "date_utc", "text_emoji", "text_long", "duration_zero"],
+    "users": ["date_zoned", "date_utc", "text_emoji", "text_long", "email_shared", "gender_new", "genre_new"],
+    "listen_history": ["date_zoned", "date_utc", "items_null", "items_empty", "items_repeated"],
+}
+
+
+def counts(query: Query, endpoint: str) -> tuple[object, ...]:
+    """landed, rejected, duplicate, staged, status"""
+    return query(
+        "select rows_landed, rows_rejected, rows_duplicate, rows_staged, status from ops.batches where endpoint = %s",
+        endpoint,
+    )[0]
+
+
+@pytest.mark.parametrize("endpoint", TOTALS)
+def test_rows_that_break_the_contract_are_set_aside_one_by_one(
+    endpoint: str, api: MockApi, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THRESHOLD_MAX_REJECTED_SHARE", "0.5")
+    kinds = REJECTED | {"tracks": OF_TRACKS, "users": {}, "listen_history": {}}[endpoint]
+    api.faults({"endpoint": endpoint, "bad_rows": dict.fromkeys([*kinds, "field_missing", "field_wrong_type"], 1)})
+
+    assert main(["--day", DAY]) == 0
+
+    total, bad = TOTALS[endpoint], len(kinds) + 2
+    assert counts(query, endpoint) == (total + bad, bad, 0, total, "published")
+    rejected = query("select reason, row_position, raw_json from ops.rejected_rows order by row_position")
+    assert len(rejected) == bad
+    for reason in kinds.values():
+        assert any(reason.format(id=ID[endpoint]) in row[0] for row in rejected), reason
+    assert [row[1] for row in rejected] == sorted({row[1] for row in rejected})
+    assert_rows_add_up(query)
+
+
+@pytest.mark.parametrize("endpoint", TOTALS)
+def test_odd_rows_that_keep_the_contract_are_published(endpoint: str, api: MockApi, query: Query) -> None:
+    api.faults({"endpoint": endpoint, "bad_rows": dict.fromkeys(KEPT[endpoint], 1)})
+
+    assert main(["--day", DAY]) == 0
+
+    total = TOTALS[endpoint] + len(KEPT[endpoint])
+    assert counts(query, endpoint) == (total, 0, 0, total, "published")
+    assert query(f"select count(*) from warehouse.{endpoint}") == [(total,)]
+    assert_rows_add_up(query)
+
+
+@pytest.mark.parametrize("endpoint", TOTALS)
+def test_duplicates_are_folded_and_the_newest_version_stays(endpoint: str, api: MockApi, query: Query) -> None:
+    api.faults({"endpoint": endpoint, "bad_rows": {"copy_exact": 2, "copy_older": 2, "copy_newer": 2}})
+
+    assert main(["--day", DAY]) == 0
+
+    total = TOTALS[endpoint]
+    assert counts(query, endpoint) == (total + 6, 0, 6, total, "published")
+    key = ("user_id", "created_at") if endpoint == "listen_history" else ("id",)
+    newest: dict[tuple[object, ...], str] = {}
+    for row in api.rows(endpoint):
+        identity = tuple(row[name] for name in key)
+        newest[identity] = max(newest.get(identity, ""), row["updated_at"])
+    stored = query(f"select to_char(updated_at, 'YYYY-MM-DD\"T\"HH24:MI:SS.US') from warehouse.{endpoint}")
+    assert sorted(newest.values()) == sorted(row[0] for row in stored)
+    assert_rows_add_up(query)
+
+
+def test_bad_plays_are_set_aside_and_the_rest_of_their_session_is_kept(api: MockApi, query: Query) -> None:
+    api.faults(
+        {
+            "endpoint": "listen_history",
+            "bad_rows": {"items_with_null": 1, "items_with_text": 1, "items_unknown": 1, "user_unknown": 1},
+        }
+    )
+
+    assert main(["--day", DAY]) == 0
+
+    assert counts(query, "listen_history") == (SESSIONS + 4, 1, 0, SESSIONS + 3, "published")
+    reasons = query("select reason, play_position is not null from ops.rejected_rows order by reason")
+    assert reasons == [
+        ("items: expected int, got null", True),
+        ("items: expected int, got str", True),
+        ("items: no such track is published", True),
+        ("user_id: no such user is published", False),
+    ]
+    assert query("select plays_rejected from ops.batches where endpoint = 'listen_history'") == [(3,)]
+    assert_rows_add_up(query)
+
+
+def test_a_play_rejected_for_its_track_comes_in_when_the_track_does(api: MockApi, query: Query) -> None:
+    api.faults({"endpoint": "tracks", "bad_rows": {"copy_exact": 1}})
+    gone = api.rows("tracks")[-1]["id"]
+    api.faults({"endpoint": "listen_history", "bad_rows": {"items_unknown": 1}})
+    assert main(["--day", DAY]) == 0
+    before = query("select count(*) from mart.fact_listens")[0][0]
+    api.faults()
+    assert main(["--day", "2026-11-21"]) == 0
+    assert gone
+    assert query("select count(*) from mart.fact_listens")[0][0] <= before
+    assert_rows_add_up(query)
+
+
+def test_a_track_twice_in_a_session_keeps_both_positions(api: MockApi, query: Query) -> None:
+    api.faults({"endpoint": "listen_history", "bad_rows": {"items_repeated": 1}})
+
+    assert main(["--day", DAY]) == 0
+
+    repeated = [row for row in api.rows("listen_history") if row["items"] and len(set(row["items"])) < len(row["items"])]
+    assert len(repeated) == 1
+    stored = query(
+        "select array_agg(track_id order by position) from mart.fact_listens where user_id = %s and listened_at = %s",
+        repeated[0]["user_id"],
+        repeated[0]["created_at"] + "Z",
+    )
+    assert stored == [(repeated[0]["items"],)]
+
+
+def test_one_row_in_a_hundred_may_be_bad_and_not_one_more(api: MockApi, query: Query) -> None:
+    api.faults({"endpoint": "users", "bad_rows": {"id_null": 3}})  # 3 of 303: below 1 %
+    assert main(["--day", DAY]) == 0
+    api.faults({"endpoint": "users", "bad_rows": {"id_null": 4}})  # 4 of 304: above
+    assert main(["--day", "2026-11-21"]) == 1
+
+    statuses = query("select day::text, status, rows_rejected from ops.batches where endpoint = 'users' order by day")
+    assert statuses == [(DAY, "published", 3), ("2026-11-21", "blocked", 4)]
+    assert query("select count(*) from warehouse.users where removed_at is not null") == [(0,)]
+    assert_rows_add_up(query)
+
+
+def test_an_unknown_field_is_kept_out_and_told(api: MockApi, query: Query) -> None:
+    api.faults({"schema_drift": "mood"})
+
+    assert main(["--day", DAY]) == 0
+
+    drift = query("select endpoint, unknown_fields from ops.batches order by endpoint")
+    assert drift == [(name, {"mood": total}) for name, total in sorted(TOTALS.items())]
+    told = query("select count(*) from ops.expectation_results where not success and severity = 'warning'")
+    assert told[0][0] >= 3
+    assert_rows_add_up(query)
+
+
+def test_a_row_that_is_bad_today_is_not_taken_for_removed(api: MockApi, query: Query) -> None:
+    assert main(["--day", DAY]) == 0
+    api.faults({"endpoint": "tracks", "bad_rows": {"date_impossible": 1}, "place": 0})
+    assert main(["--day", "2026-11-21"]) == 0
+    assert query("select count(*) from warehouse.tracks where removed_at is not null") == [(0,)]
