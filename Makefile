@@ -1,0 +1,77 @@
+# Everything a person does with this project. `make` lists it.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# One goal after the other: they share the virtual environment and the state in DATA_DIR.
+.NOTPARALLEL:
+
+PYTHON := .venv/bin/python
+READY := .venv/.ready
+
+# Importing Great Expectations without compiled bytecode takes ten seconds more, every time.
+unexport PYTHONDONTWRITEBYTECODE
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export DO_NOT_TRACK := 1
+export GX_ANALYTICS_ENABLED := False
+# Given on the command line (make psql DATA_DIR=.data/demo), a setting reaches the commands.
+ifdef DATA_DIR
+export DATA_DIR
+endif
+
+.PHONY: help
+help: ## List what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: setup
+setup: $(READY) ## Make .venv and install the locked dependencies; nothing to do when nothing changed
+
+# The stamp is written last: after an interruption, the next call goes on.
+$(READY): requirements.lock .ci/find-python
+	@python=$$(.ci/find-python) || exit 1; \
+	if ! $(PYTHON) -c 'import pip' >/dev/null 2>&1; then \
+		echo "making .venv with $$($$python --version)"; \
+		"$$python" -m venv --clear .venv || exit 1; \
+	fi
+	@echo "installing the locked dependencies: a minute or two"
+	@$(PYTHON) -m pip install -qq --require-hashes --no-deps --requirement requirements.lock
+	@echo "compiling bytecode"
+	@$(PYTHON) -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true
+	@touch $(READY)
+
+.PHONY: demo
+demo: $(READY) ## Ingest four days of listening, a bad one among them, and show what came of it
+	@$(PYTHON) -m demo
+
+.PHONY: test
+test: $(READY) ## Lint, types, import contracts and all tests
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	.venv/bin/lint-imports
+	$(PYTHON) -m pytest
+
+.PHONY: up
+up: $(READY) ## Start Postgres, the mock API, Prefect's server and worker, and the deployments
+	@$(PYTHON) -m services up
+
+.PHONY: down
+down: $(READY) ## Stop all of it; the state stays
+	@$(PYTHON) -m services down
+
+.PHONY: status
+status: $(READY) ## Say what runs, and where
+	@$(PYTHON) -m services status
+
+.PHONY: psql
+psql: $(READY) ## Open the database (make psql DATA_DIR=.data/demo opens the demo's)
+	@$(PYTHON) -m services psql
+
+.PHONY: bench
+bench: $(READY) ## Measure how fast and how big, against bare loops run side by side
+	@$(PYTHON) -m benchmarks
+
+.PHONY: clean
+clean: $(READY) ## Delete the state in DATA_DIR and all caches; refuses while services run
+	@$(PYTHON) -m services clean
