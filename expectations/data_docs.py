@@ -18,7 +18,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from functools import cache
@@ -144,7 +144,12 @@ def _write_index(docs_dir: Path) -> None:
 
 
 def _lines(docs_dir: Path) -> list[IndexLine]:
-    return [IndexLine(**json.loads(path.read_text())) for path in (docs_dir / "runs").glob("*.json")]
+    lines = []
+    for path in (docs_dir / "runs").glob("*.json"):
+        # A line that another version wrote is left out; its page stays.
+        with suppress(ValueError, TypeError, FileNotFoundError):
+            lines.append(IndexLine(**json.loads(path.read_text())))
+    return lines
 
 
 def _remove_leftovers(docs_dir: Path, before: datetime) -> None:
@@ -156,7 +161,7 @@ def _remove_leftovers(docs_dir: Path, before: datetime) -> None:
 
 
 @cache
-def _view() -> _BatchPage:
+def _view() -> Any:
     return _BatchPage(custom_views_directory=str(_TEMPLATES))
 
 

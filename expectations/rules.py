@@ -149,3 +149,8 @@ def dimension_rules(
             for column in texts
         ),
     ]
+
+
+def meta_of(expectation: Expectation) -> Mapping[str, Any]:
+    """What `rule` noted down about an expectation."""
+    return expectation.meta or {}

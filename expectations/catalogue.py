@@ -1,0 +1,67 @@
+"""What is checked, as tables for people: `python -m expectations.catalogue --write` renews `docs/data-quality.md`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from expectations import listen_history, tracks, users
+from expectations.rules import meta_of
+from expectations.thresholds import Thresholds
+
+PAGE = Path(__file__).parent.parent / "docs" / "data-quality.md"
+BEGIN, END = "<!-- rules: begin -->", "<!-- rules: end -->"
+
+
+def rules_as_markdown() -> str:
+    """One table a suite, with the default thresholds: what blocks first, then what warns."""
+    parts = []
+    for suite in (tracks, users, listen_history):
+        name = suite.__name__.rpartition(".")[2]
+        every = suite.rows(_DEFAULTS, "profile"), suite.profile(_DEFAULTS)
+        lines = [
+            (str(rule.severity.value), meta_of(rule)["rule"], about, meta_of(rule)["says"])
+            for rules, about in zip(every, ("rows", "batch"), strict=True)
+            for rule in rules
+        ]
+        parts += [f"### {name}", "", "| | Rule | About | What must hold |", "|---|---|---|---|"]
+        parts += [
+            f"| {_WORDS[severity]} | `{rule}` | {about} | {says} |" for severity, rule, about, says in sorted(lines)
+        ]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def thresholds_as_markdown() -> str:
+    """One line a threshold."""
+    lines = ["| Variable | Default | Why |", "|---|---|---|"]
+    for name, field in Thresholds.model_fields.items():
+        lines.append(f"| `THRESHOLD_{name.upper()}` | {field.default:g} | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+def renewed(page: str) -> str:
+    """The page with what stands between its markers written anew."""
+    head, _, rest = page.partition(BEGIN)
+    tail = rest.partition(END)[2]
+    return f"{head}{BEGIN}\n\n{rules_as_markdown()}\n### Thresholds\n\n{thresholds_as_markdown()}\n{END}{tail}"
+
+
+def main() -> int:
+    """Print the tables, or write them into the page."""
+    parser = argparse.ArgumentParser(prog="python -m expectations.catalogue", description=__doc__)
+    parser.add_argument("--write", action="store_true", help=f"renew {PAGE.name}")
+    if parser.parse_args().write:
+        PAGE.write_text(renewed(PAGE.read_text()))
+    else:
+        print(rules_as_markdown(), thresholds_as_markdown(), sep="\n")
+    return 0
+
+
+_WORDS = {"critical": "blocks", "warning": "warns"}
+# The defaults themselves, whatever the environment says.
+_DEFAULTS = Thresholds.model_construct(**{name: field.default for name, field in Thresholds.model_fields.items()})
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,509 @@
+"""The audit against a real Postgres: what passes, what blocks, what warns, and what must never be told."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from core.audits import ExpectationResult
+from core.columns import LISTEN_HISTORY, TRACKS, USERS, Endpoint
+from core.database import composed, connect, migrate
+from core.errors import BatchBlocked, DatabaseError
+from expectations import listen_history, tracks, users
+from expectations.catalogue import _DEFAULTS
+from expectations.checkpoint import Auditor, StagedBatch, raise_if_blocked, run_checkpoint
+from expectations.data_docs import docs_page
+from expectations.rules import ExpectNoSuchRows, meta_of, no_rows
+
+DAY = date(2026, 11, 22)
+SECRETS = ("Marie-Secret", "Noone-Private", "hidden.person@example.com", "Secret gender", "Private genre")
+
+TRACK: dict[str, Any] = {
+    "id": 1, "name": "Song", "artist": "Band", "songwriters": "One, Two", "duration": "03:05", "duration_seconds": 185,
+    "genres": "free words", "album": "LP", "created_at": datetime(2025, 1, 1, tzinfo=UTC),
+    "updated_at": datetime(2025, 1, 2, tzinfo=UTC), "row_hash": 1, "is_new": True,
+}  # fmt: skip
+USER: dict[str, Any] = {
+    "id": 1, "first_name": "Ann", "last_name": "Lee", "email": "ann@example.com", "gender": "Female",
+    "favorite_genres": "R&B", "created_at": datetime(2025, 1, 1, tzinfo=UTC),
+    "updated_at": datetime(2025, 1, 2, tzinfo=UTC), "row_hash": 1, "is_new": True,
+}  # fmt: skip
+SESSION: dict[str, Any] = {
+    "user_id": 1, "created_at": datetime(2025, 3, 1, 8, tzinfo=UTC), "updated_at": datetime(2025, 3, 1, 9, tzinfo=UTC),
+    "items": [1, 2], "row_hash": 1, "is_new": True,
+}  # fmt: skip
+ROW: dict[Endpoint, dict[str, Any]] = {TRACKS: TRACK, USERS: USER, LISTEN_HISTORY: SESSION}
+PROFILE: dict[str, Any] = {
+    "rows_reported": 100, "rows_landed": 100, "rows_listed": 100, "rows_rejected": 0, "rejected_share": 0.0,
+    "plays_landed": 200, "plays_rejected": 0, "plays_rejected_share": 0.0, "published_rows": 100,
+    "share_of_published": 1.0, "rows_removed": 0, "removed_share": 0.0, "days_since_newest_update": 0.5,
+    "rows_with_unknown_fields": 0, "dependencies_not_published": 0,
+}  # fmt: skip
+
+
+def rows(endpoint: Endpoint, *changes: dict[str, Any]) -> list[dict[str, Any]]:
+    """Ten good rows with keys from 1; the last ones changed as told."""
+    key = "user_id" if endpoint == LISTEN_HISTORY else "id"
+    every = [{**ROW[endpoint], key: number} for number in range(1, 11)]
+    for number, change in enumerate(changes, start=10 - len(changes)):
+        every[number] |= change
+    return every
+
+
+@dataclass
+class Desk:
+    """A database with users and tracks 1 to 10 published, and an auditor at work in it."""
+
+    url: str
+    connection: psycopg.Connection[Any]
+    auditor: Auditor
+    docs_dir: Path
+    batches: int = field(default=0)
+
+    def stage(self, endpoint: Endpoint, staged: list[dict[str, Any]], **profile: Any) -> StagedBatch:
+        self.batches += 1
+        name = f"{endpoint}_{self.batches}"
+        for table, file in ((name, f"staging/create_{endpoint}"), (f"{name}_profile", "staging/create_profile")):
+            self.connection.execute(composed(file, table=("staging", table)))
+        self.insert(name, staged)
+        self.insert(f"{name}_profile", [PROFILE | profile])
+        return StagedBatch(f"{endpoint}-2026-11-22-r{self.batches}", endpoint, DAY, name, f"{name}_profile")
+
+    def insert(self, table: str, content: list[dict[str, Any]]) -> None:
+        for row in content:
+            self.connection.execute(
+                sql.SQL("insert into staging.{} ({}) values ({})").format(
+                    sql.Identifier(table),
+                    sql.SQL(", ").join(map(sql.Identifier, row)),
+                    sql.SQL(", ").join(map(sql.Placeholder, row)),
+                ),
+                row,
+            )
+
+    def judge(self, endpoint: Endpoint, staged: list[dict[str, Any]], **profile: Any) -> dict[str, ExpectationResult]:
+        """What failed, by rule."""
+        return failures(self.auditor.audit(self.stage(endpoint, staged, **profile)))
+
+
+def failures(results: list[ExpectationResult]) -> dict[str, ExpectationResult]:
+    return {result.expectation: result for result in results if not result.success}
+
+
+@pytest.fixture(scope="module")
+def desk(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    with psycopg.connect(postgres, autocommit=True) as server:
+        server.execute("create database expectations")
+    url = postgres.replace("/postgres?", "/expectations?")
+    migrate(url)
+    docs_dir = tmp_path_factory.mktemp("docs")
+    with connect(url) as connection, Auditor(url=url, thresholds=_DEFAULTS, docs_dir=docs_dir) as auditor:
+        for table, row in (("users", USER), ("tracks", TRACK)):
+            columns = [name for name in row if name != "is_new"]
+            values = sql.SQL(", ").join(
+                sql.Identifier(name) if name == "id" else sql.Placeholder(name) for name in columns
+            )
+            connection.execute(
+                sql.SQL(
+                    "insert into warehouse.{} ({}, batch_id) select {}, 'b' from generate_series(1, 10) as id"
+                ).format(sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns)), values),
+                row,
+            )
+        yield Desk(url, connection, auditor, docs_dir)
+
+
+each_endpoint = pytest.mark.parametrize("endpoint", [TRACKS, USERS, LISTEN_HISTORY])
+
+
+@each_endpoint
+def test_a_clean_batch_passes(desk: Desk, endpoint: Endpoint) -> None:
+    batch = desk.stage(endpoint, rows(endpoint))
+    results = desk.auditor.audit(batch)
+    assert not failures(results)
+    raise_if_blocked(batch.batch_id, results)
+    suite = {TRACKS: tracks, USERS: users, LISTEN_HISTORY: listen_history}[endpoint]
+    expected = [meta_of(rule)["rule"] for rule in [*suite.rows(_DEFAULTS, "p"), *suite.profile(_DEFAULTS)]]
+    assert sorted(result.expectation for result in results) == sorted(expected)
+
+
+@each_endpoint
+def test_nothing_changed_since_yesterday_passes(desk: Desk, endpoint: Endpoint) -> None:
+    assert not desk.judge(endpoint, [])
+
+
+@each_endpoint
+def test_the_first_day_passes(desk: Desk, endpoint: Endpoint) -> None:
+    assert not desk.judge(endpoint, rows(endpoint), published_rows=None, share_of_published=None)
+
+
+def test_the_quirks_of_the_real_server_pass(desk: Desk) -> None:
+    late, early = datetime(2026, 5, 1, tzinfo=UTC), datetime(2024, 5, 1, 1, 2, 3, 456789, tzinfo=UTC)
+    backwards = {"created_at": late, "updated_at": early}
+    assert not desk.judge(
+        TRACKS,
+        rows(
+            TRACKS,
+            backwards,
+            {"duration": "00:01", "duration_seconds": 1},
+            {"duration": "59:59", "duration_seconds": 3599},
+        ),
+    )
+    assert not desk.judge(USERS, rows(USERS, backwards, {"email": "same@example.com"}, {"email": "same@example.com"}))
+    older_than_its_user = {"created_at": datetime(2000, 1, 1, tzinfo=UTC)}
+    twice_the_same_track = {"items": [3, 3]}
+    assert not desk.judge(LISTEN_HISTORY, rows(LISTEN_HISTORY, older_than_its_user, twice_the_same_track))
+    # All ids are new, everything published disappeared: told, not blocked. Data newer than the day: not even told.
+    replaced = desk.judge(USERS, rows(USERS), rows_removed=100, removed_share=1.0, days_since_newest_update=-30.0)
+    assert [(name, result.severity) for name, result in replaced.items()] == [("removals_are_few", "warning")]
+
+
+BLANK = {"name": " \t"}
+OLD, FAR = datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+TEXT_RULES = [
+    (
+        endpoint,
+        [dict.fromkeys(columns, value)],
+        {},
+        {f"{column}_{rule}": ("warning", 1, ("10",)) for column in columns},
+    )
+    for endpoint, columns in (
+        (TRACKS, ("name", "artist", "songwriters", "genres", "album")),
+        (USERS, ("first_name", "last_name")),
+    )
+    for value, rule in (("\u3000 \n", "is_not_blank"), ("x" * 1_001, "is_not_endless"))
+]
+LONG_AGO = "2025-03-01T08:00:00+00:00"
+ROW_RULES: list[tuple[Endpoint, list[dict[str, Any]], dict[str, Any], dict[str, tuple[str, int, tuple[str, ...]]]]] = [
+    (TRACKS, [{"id": 3}], {}, {"id_is_unique": ("critical", 1, ("3",))}),
+    (USERS, [{"id": 3}, {"id": 4}], {}, {"id_is_unique": ("critical", 2, ("3", "4"))}),
+    (USERS, [{"id": -5}], {}, {"id_is_not_negative": ("critical", 1, ("-5",))}),
+    (TRACKS, [{"created_at": OLD}, {"updated_at": FAR}], {}, {"timestamps_are_possible": ("critical", 2, ("10", "9"))}),
+    (USERS, [{"updated_at": OLD}], {}, {"timestamps_are_possible": ("critical", 1, ("10",))}),
+    (TRACKS, [BLANK] * 5, {}, {"name_is_not_blank": ("warning", 5, ("10", "6", "7", "8", "9"))}),
+    (
+        TRACKS,
+        [BLANK] * 6,
+        {},
+        {
+            "name_is_not_lost": ("critical", 6, ("10", "5", "6", "7", "8", "9")),
+            "name_is_not_blank": ("warning", 6, ("10", "5", "6", "7", "8", "9")),
+        },
+    ),
+    (TRACKS, [{"duration": "3:05"}, {"duration": "03:65"}], {}, {"duration_is_mm_ss": ("warning", 2, ("10", "9"))}),
+    (
+        TRACKS,
+        [{"duration_seconds": 0}, {"duration_seconds": 3_600}, {"duration_seconds": 3_601}],
+        {},
+        {"duration_is_plausible": ("warning", 2, ("10", "8"))},
+    ),
+    (
+        USERS,
+        [{"email": "ann"}, {"email": "a@b@c"}, {"email": "@"}],
+        {},
+        {"email_has_an_at": ("warning", 3, ("10", "8", "9"))},
+    ),
+    (USERS, [{"gender": "New"}], {}, {"gender_is_known": ("warning", 1, ("10",))}),
+    (USERS, [{"favorite_genres": "Polka"}], {}, {"favorite_genre_is_known": ("warning", 1, ("10",))}),
+    (LISTEN_HISTORY, [{"user_id": 3}], {}, {"key_is_unique": ("critical", 1, (f"3 {LONG_AGO}",))}),
+    (LISTEN_HISTORY, [{"user_id": 11}], {}, {"user_is_published": ("critical", 1, (f"11 {LONG_AGO}",))}),
+    (
+        LISTEN_HISTORY,
+        [{"items": [1, 11, 12]}, {"items": [1, None]}],
+        {},
+        {"tracks_are_published": ("critical", 2, (f"10 {LONG_AGO}", f"9 {LONG_AGO}"))},
+    ),
+    (
+        LISTEN_HISTORY,
+        [{"created_at": OLD}],
+        {},
+        {"timestamps_are_possible": ("critical", 1, ("10 1969-12-31T23:59:59+00:00",))},
+    ),
+    (
+        LISTEN_HISTORY,
+        [{"updated_at": datetime(2025, 3, 1, 7, 59, tzinfo=UTC)}],
+        {},
+        {"updated_after_created": ("warning", 1, (f"10 {LONG_AGO}",))},
+    ),
+    (LISTEN_HISTORY, [{"items": []}], {}, {"session_has_plays": ("warning", 1, (f"10 {LONG_AGO}",))}),
+    (
+        LISTEN_HISTORY,
+        [{"items": [1] * 500}, {"items": [1] * 501}],
+        {},
+        {"session_is_plausible": ("warning", 1, (f"10 {LONG_AGO}",))},
+    ),
+    *TEXT_RULES,
+]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "changes", "profile", "expected"),
+    ROW_RULES,
+    ids=lambda v: "+".join(v) if isinstance(v, dict) else None,
+)
+def test_rules_about_rows(
+    desk: Desk,
+    endpoint: Endpoint,
+    changes: list[dict[str, Any]],
+    profile: dict[str, Any],
+    expected: dict[str, tuple[str, int, tuple[str, ...]]],
+) -> None:
+    failed = desk.judge(endpoint, rows(endpoint, *changes), **profile)
+    told = {name: (r.severity, r.unexpected_count, tuple(sorted(r.failing_keys))) for name, r in failed.items()}
+    assert told == expected
+
+
+def test_a_busy_user_warns(desk: Desk) -> None:
+    """200 sessions on one day pass, the 201st warns; the day after counts anew."""
+    day = [
+        {**SESSION, "user_id": 7, "created_at": datetime(2025, 3, 1, n // 60, n % 60, tzinfo=UTC)} for n in range(200)
+    ]
+    tomorrow = {
+        **SESSION,
+        "user_id": 7,
+        "created_at": datetime(2025, 3, 2, tzinfo=UTC),
+        "updated_at": FAR.replace(year=2026),
+    }
+    day = [{**session, "updated_at": FAR.replace(year=2026)} for session in day]
+    assert not desk.judge(LISTEN_HISTORY, [*day, tomorrow])
+    one_more = {**tomorrow, "created_at": datetime(2025, 3, 1, 23, 59, tzinfo=UTC)}
+    failed = desk.judge(LISTEN_HISTORY, [*day, one_more])
+    assert failed["user_is_plausible"].severity == "warning"
+    assert failed["user_is_plausible"].failing_keys == ("7 2025-03-01T00:00:00+00:00",)
+
+
+BATCH_RULES: list[tuple[Endpoint, dict[str, Any], dict[str, tuple[str, str]]]] = [
+    (USERS, {"rejected_share": 0.01}, {}),
+    (USERS, {"rejected_share": 0.042}, {"rejects_are_few": ("critical", "rejected share 4.2 % is above 1 %")}),
+    (LISTEN_HISTORY, {"plays_rejected_share": 0.01}, {}),
+    (
+        LISTEN_HISTORY,
+        {"plays_rejected_share": 0.0123},
+        {"rejected_plays_are_few": ("critical", "rejected plays share 1.23 % is above 1 %")},
+    ),
+    (
+        TRACKS,
+        {"rows_landed": 1_990, "rows_reported": 2_000},
+        {
+            "list_is_complete": (
+                "critical",
+                "not so: as many rows arrived as the API reported (rows_landed 1,990, rows_reported 2,000)",
+            )
+        },
+    ),
+    (TRACKS, {"share_of_published": 0.9}, {}),
+    (
+        TRACKS,
+        {"share_of_published": 0.7},
+        {"list_did_not_shrink": ("warning", "size compared with what is published 70 % is below 90 %")},
+    ),
+    # Yesterday 1,000; today half of the 1,010 that there should be.
+    (
+        TRACKS,
+        {"published_rows": 1_000, "rows_listed": 505, "share_of_published": 0.505},
+        {
+            "list_did_not_collapse": ("critical", "size compared with what is published 50.5 % is below 70 %"),
+            "list_did_not_shrink": ("warning", "size compared with what is published 50.5 % is below 90 %"),
+        },
+    ),
+    (
+        USERS,
+        {"rows_reported": 0, "rows_landed": 0, "rows_listed": 0, "share_of_published": 0.0},
+        {
+            "list_did_not_collapse": ("critical", "size compared with what is published 0 % is below 70 %"),
+            "list_did_not_shrink": ("warning", "size compared with what is published 0 % is below 90 %"),
+            "list_is_not_empty": ("warning", "number of rows in the list 0 is below 1"),
+        },
+    ),
+    (USERS, {"share_of_published": 1.5}, {}),
+    (
+        USERS,
+        {"share_of_published": 1.6},
+        {"list_did_not_explode": ("warning", "size compared with what is published 160 % is above 150 %")},
+    ),
+    (USERS, {"removed_share": 0.1}, {}),
+    (USERS, {"removed_share": 0.25}, {"removals_are_few": ("warning", "removed share 25 % is above 10 %")}),
+    (USERS, {"days_since_newest_update": 7.0}, {}),
+    (USERS, {"days_since_newest_update": None}, {}),
+    (
+        USERS,
+        {"days_since_newest_update": 8.25},
+        {"source_is_fresh": ("warning", "age of the newest row 8.25 days is above 7 days")},
+    ),
+    (
+        TRACKS,
+        {"rows_with_unknown_fields": 3},
+        {"fields_are_known": ("warning", "number of rows with fields we do not know 3 is above 0")},
+    ),
+    (
+        LISTEN_HISTORY,
+        {"dependencies_not_published": 1},
+        {
+            "dependencies_are_published": (
+                "critical",
+                "number of the day's other batches that were not published 1 is above 0",
+            )
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("endpoint", "profile", "expected"), BATCH_RULES)
+def test_rules_about_the_batch(
+    desk: Desk, endpoint: Endpoint, profile: dict[str, Any], expected: dict[str, tuple[str, str]]
+) -> None:
+    staged = [] if profile.get("rows_listed") == 0 else rows(endpoint)
+    failed = desk.judge(endpoint, staged, **profile)
+    assert {name: (result.severity, result.description) for name, result in failed.items()} == expected
+
+
+def test_a_missing_or_doubled_profile_blocks(desk: Desk) -> None:
+    for count in (0, 2):
+        batch = desk.stage(USERS, rows(USERS))
+        desk.connection.execute(sql.SQL("truncate staging.{}").format(sql.Identifier(batch.profile_table)))
+        desk.insert(batch.profile_table, [PROFILE] * count)
+        assert failures(desk.auditor.audit(batch))["batch_is_profiled"].blocks
+
+
+def test_a_blocked_batch_is_told_in_plain_words(desk: Desk) -> None:
+    batch = desk.stage(USERS, rows(USERS, {"id": 3}, {"gender": "New"}), rejected_share=0.042)
+    with pytest.raises(BatchBlocked) as error:
+        raise_if_blocked(batch.batch_id, desk.auditor.audit(batch))
+    assert str(error.value) == (
+        f"{batch.batch_id} blocked: not so: an id comes once (broken by 1 row); rejected share 4.2 % is above 1 %"
+    )
+
+
+def test_shares_and_counts_of_rows_are_told(desk: Desk) -> None:
+    result = desk.judge(USERS, rows(USERS, {"gender": "New"}, {"gender": "Newer"}))["gender_is_known"]
+    assert (result.unexpected_count, result.unexpected_share, result.observed_value) == (2, 0.2, "2 rows, 20 %")
+    assert result.description == "not so: a gender is one of those seen before (broken by 2 rows, 20 %)"
+
+
+def test_the_list_of_keys_ends(desk: Desk) -> None:
+    with Auditor(url=desk.url, thresholds=_DEFAULTS, docs_dir=desk.docs_dir, max_failing_keys=3) as auditor:
+        failed = failures(auditor.audit(desk.stage(USERS, rows(USERS, *[{"gender": "New"}] * 5))))
+    assert len(failed["gender_is_known"].failing_keys) == 3
+    assert failed["gender_is_known"].unexpected_count == 5
+
+
+@pytest.fixture
+def broken_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Among the rules, a mere warning whose query trips over a value of a row."""
+    query = "select id from {batch} where cast(email as integer) > 0"
+    rule = no_rows("odd", "warning", "an e-mail is odd", "ids_staged_twice").copy(
+        update={"unexpected_rows_query": query}
+    )
+    assert isinstance(rule, ExpectNoSuchRows)
+    sound = users.rows
+    monkeypatch.setattr(users, "rows", lambda thresholds, profile: [*sound(thresholds, profile), rule])
+
+
+@pytest.mark.usefixtures("broken_check")
+def test_a_check_that_breaks_blocks_and_tells_no_values(desk: Desk) -> None:
+    batch = desk.stage(USERS, rows(USERS, {"email": SECRETS[2]}))
+    failed = failures(desk.auditor.audit(batch))
+    assert list(failed) == ["odd"]
+    assert failed["odd"].blocks
+    assert failed["odd"].description == (
+        "the check itself broke (InvalidTextRepresentation), so nobody knows whether an e-mail is odd"
+    )
+    assert_nothing_personal(desk, batch, list(failed.values()))
+
+
+def test_no_personal_values_in_results_or_docs(desk: Desk) -> None:
+    first, last, email, gender, genre = SECRETS
+    person = {"first_name": first, "last_name": last, "email": email, "gender": gender, "favorite_genres": genre}
+    every_text_fails = {
+        "first_name": first + " " * 1_000,
+        "last_name": last + " " * 1_000,
+        "email": email.replace("@", " ") + "hidden.person",
+        "gender": gender,
+        "favorite_genres": genre,
+    }
+    batch = desk.stage(USERS, rows(USERS, person, every_text_fails, {**person, "id": 1, "created_at": OLD}))
+    results = desk.auditor.audit(batch)
+    assert {"first_name_is_not_endless", "email_has_an_at", "gender_is_known", "id_is_unique"} <= set(failures(results))
+    assert_nothing_personal(desk, batch, results)
+
+
+def assert_nothing_personal(desk: Desk, batch: StagedBatch, results: list[ExpectationResult]) -> None:
+    told = [repr(result) for result in results]
+    told += [path.read_text() for path in desk.docs_dir.rglob(f"*{batch.batch_id}*")]
+    told.append((desk.docs_dir / "index.html").read_text())
+    assert len(told) >= len(results) + 4
+    for text in told:
+        for secret in (*SECRETS, "hidden.person", "ann@example.com"):
+            assert secret not in text
+
+
+def test_the_page_shows_the_verdict_and_what_was_measured(desk: Desk) -> None:
+    batch = desk.stage(USERS, rows(USERS, {"id": 3}), rejected_share=0.042)
+    desk.auditor.audit(batch)
+    page = docs_page(desk.docs_dir, batch.batch_id).read_text()
+    assert f"<title>{batch.batch_id}: blocked</title>" in page
+    assert "rejected share 4.2 % is above 1 %" in page
+    assert "Blocks: at most 1 % of the rows were rejected" in page
+    assert "https://" not in page
+    whole = json.loads((desk.docs_dir / "results" / f"{batch.batch_id}.json").read_text())
+    assert whole["statistics"]["unsuccessful_expectations"] == 2
+
+
+def test_judging_leaves_no_lock_and_can_be_repeated(desk: Desk) -> None:
+    batch = desk.stage(TRACKS, rows(TRACKS, {"id": 3}))
+    assert desk.auditor.audit(batch) == desk.auditor.audit(batch)
+    desk.connection.execute("set lock_timeout = '1s'")
+    desk.connection.execute(sql.SQL("drop table staging.{}").format(sql.Identifier(batch.rows_table)))
+
+
+def test_a_single_batch_needs_no_auditor(desk: Desk, tmp_path: Path) -> None:
+    batch = desk.stage(TRACKS, rows(TRACKS, {"id": 3}))
+    results = run_checkpoint(
+        batch_id=batch.batch_id,
+        endpoint=TRACKS,
+        day=DAY,
+        url=desk.url,
+        rows_table=batch.rows_table,
+        profile_table=batch.profile_table,
+        thresholds=_DEFAULTS,
+        docs_dir=tmp_path,
+    )
+    assert list(failures(results)) == ["id_is_unique"]
+    assert docs_page(tmp_path, batch.batch_id).exists()
+
+
+def test_tables_that_are_not_there_are_told_in_one_line(desk: Desk) -> None:
+    batch = replace(desk.stage(USERS, []), rows_table="nowhere")
+    with pytest.raises(DatabaseError, match=r"the staged batch could not be judged \(TestConnectionError\)"):
+        desk.auditor.audit(batch)
+
+
+def test_docs_that_cannot_be_written_do_not_change_the_verdict(desk: Desk, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with Auditor(url=desk.url, thresholds=_DEFAULTS, docs_dir=tmp_path / "file") as auditor:
+        assert failures(auditor.audit(desk.stage(USERS, rows(USERS, {"id": 3}))))["id_is_unique"].blocks
+
+
+def test_two_audits_at_once(desk: Desk, tmp_path: Path) -> None:
+    batches = [desk.stage(USERS, rows(USERS, {"id": 3})), desk.stage(TRACKS, rows(TRACKS))]
+    found: dict[str, dict[str, ExpectationResult]] = {}
+
+    def audit(batch: StagedBatch) -> None:
+        with Auditor(url=desk.url, thresholds=_DEFAULTS, docs_dir=tmp_path) as auditor:
+            found[batch.batch_id] = failures(auditor.audit(batch))
+
+    threads = [threading.Thread(target=audit, args=(batch,)) for batch in batches]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert [list(found[batch.batch_id]) for batch in batches] == [["id_is_unique"], []]
+    index = (tmp_path / "index.html").read_text()
+    assert all(f"validations/{batch.batch_id}.html" in index for batch in batches)

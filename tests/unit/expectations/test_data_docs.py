@@ -1,0 +1,122 @@
+"""Data Docs: whole files only, an index that lists everything, pages that need no network."""
+
+from __future__ import annotations
+
+import multiprocessing
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+from great_expectations.core import ExpectationSuiteValidationResult
+
+from core.audits import ExpectationResult
+from expectations.data_docs import IndexLine, docs_page, prune_docs, publish
+
+
+def publish_one(docs_dir: Path, day: int, *results: ExpectationResult, hour: int = 6, name: str = "users") -> str:
+    batch_id = f"{name}-2026-11-{day:02d}"
+    audited_at = datetime(2026, 11, day, hour, 30, tzinfo=UTC)
+    judged = ExpectationSuiteValidationResult(
+        success=True,
+        results=[],
+        suite_name="users",
+        statistics={
+            "evaluated_expectations": 0,
+            "successful_expectations": 0,
+            "unsuccessful_expectations": 0,
+            "success_percent": 100.0,
+        },
+        meta={"run_id": {"run_name": batch_id, "run_time": audited_at.isoformat()}},
+    )
+    line = IndexLine.of(batch_id, "users", date(2026, 11, day), audited_at, results)
+    assert publish(docs_dir, line, judged) == docs_page(docs_dir, batch_id)
+    return batch_id
+
+
+def failed(severity: str, says: str, keys: int = 0) -> ExpectationResult:
+    numbers = tuple(str(number) for number in range(1, keys + 1))
+    return ExpectationResult("a_rule", None, severity, False, keys, None, None, says, numbers)  # type: ignore[arg-type]
+
+
+def test_page_tells_verdict_failures_and_first_keys(tmp_path: Path) -> None:
+    batch_id = publish_one(tmp_path, 22, failed("critical", "an id < 0 & odd", keys=30), failed("warning", "meh"))
+    page = docs_page(tmp_path, batch_id).read_text()
+    assert '<span class="verdict blocked">blocked</span>' in page
+    assert "2026-11-22 06:30 UTC: 2 rules, 1 blocking, 1 warning." in " ".join(page.split()).replace("judged ", "")
+    assert "an id &lt; 0 &amp; odd" in page
+    assert "id: 1, 2, 3," in page
+    assert "19, 20, and more" in page
+    assert " 21" not in page.split("and more")[0].split("id: 1,")[1]
+
+
+def test_pages_need_no_network(tmp_path: Path) -> None:
+    batch_id = publish_one(tmp_path, 22)
+    for path in (tmp_path / "index.html", docs_page(tmp_path, batch_id)):
+        text = path.read_text()
+        assert "http://" not in text
+        assert "https://" not in text
+        assert "<script" not in text
+        assert "--ink:" in text
+
+
+def test_index_lists_every_batch_newest_day_first(tmp_path: Path) -> None:
+    publish_one(tmp_path, 20, failed("critical", "rejected share 4.2 % is above 1 %"))
+    publish_one(tmp_path, 22)
+    publish_one(tmp_path, 21, failed("warning", "meh"))
+    index = (tmp_path / "index.html").read_text()
+    order = [index.index(f"validations/users-2026-11-{day}.html") for day in (22, 21, 20)]
+    assert order == sorted(order)
+    assert [index.count(f">{verdict}<") for verdict in ("passed", "warned", "blocked")] == [1, 1, 1]
+    assert "rejected share 4.2 % is above 1 %" in index
+
+
+def test_a_second_audit_of_a_batch_replaces_the_first(tmp_path: Path) -> None:
+    publish_one(tmp_path, 22, failed("critical", "broken"))
+    publish_one(tmp_path, 22, hour=7)
+    index = (tmp_path / "index.html").read_text()
+    assert index.count("validations/users-2026-11-22.html") == 1
+    assert ">blocked<" not in index
+
+
+@pytest.mark.parametrize("limit", [date(2026, 11, 21), datetime(2026, 11, 21, tzinfo=UTC), datetime(2026, 11, 21)])
+def test_prune_removes_what_was_judged_before(tmp_path: Path, limit: date) -> None:
+    for day in (19, 20, 21):
+        publish_one(tmp_path, day)
+    assert prune_docs(tmp_path, limit) == 2
+    assert prune_docs(tmp_path, limit) == 0
+    left = sorted(path.name for path in tmp_path.rglob("users-*"))
+    assert left == ["users-2026-11-21.html", "users-2026-11-21.json", "users-2026-11-21.json"]
+    assert (tmp_path / "index.html").read_text().count("validations/") == 1
+
+
+def test_prune_before_anything_was_judged(tmp_path: Path) -> None:
+    assert prune_docs(tmp_path / "none", date(2026, 11, 21)) == 0
+
+
+def test_leftovers_and_foreign_lines_do_no_harm(tmp_path: Path) -> None:
+    """A process killed while writing leaves a file nobody reads; a line of another version is left out."""
+    publish_one(tmp_path, 21)
+    (tmp_path / "validations" / ".tmp-killed").write_text("half a pa")
+    (tmp_path / "runs" / "old.json").write_text('{"batch": "of another version"}')
+    (tmp_path / "runs" / "cut.json").write_text('{"batch_id": "us')
+    publish_one(tmp_path, 22)
+    assert (tmp_path / "index.html").read_text().count("validations/") == 2
+    prune_docs(tmp_path, date(2100, 1, 1))
+    assert not list(tmp_path.rglob(".tmp-*"))
+
+
+def _publish_days(docs_dir: Path, name: str) -> None:
+    for day in range(1, 9):
+        publish_one(docs_dir, day, name=name)
+
+
+def test_two_processes_at_once_lose_nothing(tmp_path: Path) -> None:
+    processes = [
+        multiprocessing.get_context("fork").Process(target=_publish_days, args=(tmp_path, name)) for name in ("a", "b")
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(30)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert (tmp_path / "index.html").read_text().count("validations/") == 16

@@ -1,0 +1,111 @@
+"""The suites' shape: every rule says what it is, and none can carry a person's data into a report."""
+
+from __future__ import annotations
+
+import re
+from types import ModuleType
+
+import pytest
+from great_expectations import expectations as gxe
+from great_expectations.expectations.metadata_types import FailureSeverity
+
+from core.audits import ExpectationResult
+from core.errors import BatchBlocked
+from expectations import catalogue, listen_history, tracks, users
+from expectations.checkpoint import SUITES, raise_if_blocked
+from expectations.rules import ExpectNoSuchRows, figure, meta_of
+from expectations.thresholds import Thresholds
+
+DEFAULTS = catalogue._DEFAULTS
+each_suite = pytest.mark.parametrize("suite", [tracks, users, listen_history])
+
+
+def rules_of(suite: ModuleType) -> list[gxe.Expectation]:
+    return [*suite.rows(DEFAULTS, "profile"), *suite.profile(DEFAULTS)]
+
+
+@each_suite
+def test_every_rule_has_a_unique_name_a_severity_and_a_sentence(suite: ModuleType) -> None:
+    names = [meta_of(rule)["rule"] for rule in rules_of(suite)]
+    assert len(set(names)) == len(names) > 20
+    for rule in rules_of(suite):
+        assert re.fullmatch(r"[a-z_]+", meta_of(rule)["rule"])
+        assert rule.severity in (FailureSeverity.CRITICAL, FailureSeverity.WARNING)
+        word = "Blocks" if rule.severity == FailureSeverity.CRITICAL else "Warns"
+        assert rule.description == f"{word}: {meta_of(rule)['says']}"
+
+
+@each_suite
+def test_no_rule_of_a_kind_that_leaks_values_or_crashes(suite: ModuleType) -> None:
+    kinds = (
+        gxe.ExpectColumnDistinctValuesToBeInSet,
+        gxe.ExpectColumnMostCommonValueToBeInSet,
+        gxe.ExpectColumnQuantileValuesToBeBetween,
+    )
+    assert not [rule for rule in rules_of(suite) if isinstance(rule, kinds)]
+
+
+@each_suite
+def test_queries_name_the_batch_and_do_not_join(suite: ModuleType) -> None:
+    for rule in rules_of(suite):
+        if isinstance(rule, ExpectNoSuchRows):
+            query = str(rule.unexpected_rows_query)
+            assert "{batch}" in query
+            assert "join" not in query.lower()
+            assert "{batch} as " not in query.lower()
+
+
+def test_new_genres_genders_and_sizes_only_warn() -> None:
+    severity = {meta_of(rule)["rule"]: rule.severity.value for rule in rules_of(users)}
+    assert severity["favorite_genre_is_known"] == severity["gender_is_known"] == "warning"
+    assert severity["list_did_not_explode"] == severity["removals_are_few"] == "warning"
+    assert severity["list_did_not_collapse"] == severity["rejects_are_few"] == "critical"
+
+
+def test_there_are_17_genres() -> None:
+    assert len(set(users.GENRES)) == 17
+
+
+def test_a_suite_for_each_endpoint() -> None:
+    assert set(SUITES) == {"tracks", "users", "listen_history"}
+
+
+def test_thresholds_reach_the_rules() -> None:
+    strict = Thresholds.model_construct(**{**DEFAULTS.model_dump(), "max_rejected_share": 0.002})
+    says = {meta_of(rule)["rule"]: meta_of(rule)["says"] for rule in users.profile(strict)}
+    assert says["rejects_are_few"] == "at most 0.2 % of the rows were rejected"
+
+
+def test_the_page_for_people_lists_every_rule_and_threshold() -> None:
+    """If this fails: `python -m expectations.catalogue --write`."""
+    page = catalogue.PAGE.read_text()
+    assert page == catalogue.renewed(page)
+    assert "`tracks_are_published`" in page
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [(0.042, "share", "4.2 %"), (1.5, "share", "150 %"), (12_345, "rows", "12,345"), (8.25, "days", "8.25 days")],
+)
+def test_figures_read_well(value: float, unit: str, text: str) -> None:
+    assert figure(value, unit) == text  # type: ignore[arg-type]
+
+
+def a_result(severity: str, success: bool, description: str) -> ExpectationResult:
+    return ExpectationResult("rule", None, severity, success, None, None, None, description)  # type: ignore[arg-type]
+
+
+def test_only_failed_critical_results_block() -> None:
+    raise_if_blocked("users-2026-11-22", [a_result("warning", False, "odd"), a_result("critical", True, "fine")])
+    with pytest.raises(BatchBlocked) as error:
+        raise_if_blocked(
+            "users-2026-11-22",
+            [
+                a_result("critical", False, "rejected share 4.2 % is above 1 %"),
+                a_result("warning", False, "odd"),
+                a_result("critical", False, "not so: an id comes once (broken by 2 rows)"),
+            ],
+        )
+    assert str(error.value) == (
+        "users-2026-11-22 blocked: rejected share 4.2 % is above 1 %; not so: an id comes once (broken by 2 rows)"
+    )

@@ -1,0 +1,68 @@
+"""Thresholds: their defaults are promises, and a wrong one is told in one line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from core.errors import SettingsError
+from expectations.thresholds import Thresholds, load_thresholds
+
+
+@pytest.fixture(autouse=True)
+def away_from_dotenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_defaults() -> None:
+    thresholds = load_thresholds()
+    assert thresholds.max_rejected_share == 0.01
+    assert thresholds.max_rejected_plays_share == 0.01
+    assert thresholds.min_share_of_published == 0.7
+    assert thresholds.warn_share_of_published == 0.9
+    assert thresholds.warn_growth == 1.5
+    assert thresholds.warn_removed_share == 0.1
+    assert thresholds.warn_stale_days == 7
+
+
+def test_every_threshold_says_why() -> None:
+    assert all(field.description for field in Thresholds.model_fields.values())
+
+
+def test_environment_and_dotenv_change_them(away_from_dotenv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (away_from_dotenv / ".env").write_text("THRESHOLD_MAX_REJECTED_SHARE=0.05\nTHRESHOLD_WARN_GROWTH=3\nPAGE_SIZE=10\n")
+    monkeypatch.setenv("THRESHOLD_WARN_GROWTH", "2")
+    assert (load_thresholds().max_rejected_share, load_thresholds().warn_growth) == (0.05, 2)
+
+
+def test_a_wrong_one_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THRESHOLD_MAX_REJECTED_SHARE", "5")
+    monkeypatch.setenv("THRESHOLD_WARN_PLAYS_PER_SESSION", "many")
+    with pytest.raises(SettingsError) as error:
+        load_thresholds()
+    assert str(error.value) == (
+        "wrong threshold: THRESHOLD_MAX_REJECTED_SHARE input should be less than or equal to 1; "
+        "THRESHOLD_WARN_PLAYS_PER_SESSION input should be a valid integer, unable to parse string as an integer "
+        "(set it in the environment or in .env)"
+    )
+
+
+def test_warning_after_blocking_makes_no_sense(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THRESHOLD_WARN_SHARE_OF_PUBLISHED", "0.5")
+    with pytest.raises(SettingsError, match="must not be below THRESHOLD_MIN_SHARE_OF_PUBLISHED"):
+        load_thresholds()
+
+
+def test_thresholds_are_light() -> None:
+    """Flows read them without waiting for Great Expectations, and it never phones home."""
+    code = (
+        "import expectations.thresholds, os, sys;"
+        "print('great_expectations' in sys.modules, os.environ['GX_ANALYTICS_ENABLED'])"
+    )
+    root = Path(__file__).parents[3]
+    told = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["False", "False"]
