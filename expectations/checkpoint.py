@@ -205,8 +205,10 @@ def _result_of_rows(result: ExpectationValidationResult, keys_of: _FailingKeys) 
     config, details = _config(result), result.result
     count = 0 if result.success else int(details.get("unexpected_count", details.get("observed_value")) or 0)
     percent = details.get("unexpected_percent")
-    says, observed = config.meta["says"], _rows(count, percent)
+    says, observed = config.meta["says"], "no row breaks it" if result.success else _rows(count, percent)
+    # For the page: it knows nothing of a rule that was only asked whether it holds.
     details["observed_value"] = observed
+    details.setdefault("unexpected_percent", 0.0)
     return ExpectationResult(
         expectation=_rule(result),
         column=config.kwargs.get("column"),
