@@ -66,7 +66,7 @@ status: $(READY) ## Say what runs, and where
 
 .PHONY: psql
 psql: $(READY) ## Open the database (make psql DATA_DIR=.data/demo opens the demo's)
-	@$(PYTHON) -m services psql
+	@$(PYTHON) -m core.embedded --psql
 
 .PHONY: bench
 bench: $(READY) ## Measure how fast and how big, against bare loops run side by side

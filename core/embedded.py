@@ -79,10 +79,26 @@ def start(data_dir: Path) -> str:
         raise DatabaseError(f"embedded Postgres cannot be set up in {server.folder}: {_said(error)}") from error
 
 
+def stop_if_unused(data_dir: Path) -> None:
+    """Stop a server that no process uses any more, because they were all killed."""
+    _leave(_Server(data_dir))
+
+
+def in_use(data_dir: Path) -> bool:
+    """Whether a process uses the server, or it runs."""
+    server = _Server(data_dir)
+    try:
+        os.close(_open_locked(server.users_file, fcntl.LOCK_EX | fcntl.LOCK_NB))
+    except BlockingIOError:
+        return True
+    return server.running
+
+
 def _leave(server: _Server) -> None:
     """Stop the server unless another process uses it."""
     with suppress(OSError, subprocess.SubprocessError), _in_this_process, server.nobody_else_starts_or_stops():
-        os.close(_users.pop(server.data_dir))
+        if server.data_dir in _users:
+            os.close(_users.pop(server.data_dir))
         with suppress(BlockingIOError):
             last = _open_locked(server.users_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             server.stop()

@@ -1,0 +1,258 @@
+"""Start, stop and show the services of this machine, or delete their state. `make` calls it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from core import embedded
+from core.errors import MoovitamixError, SettingsError
+from services.deploy import answers
+from services.plan import HOST, ROOT, WORK_POOL, Plan, Program, inherited_environment, load_plan
+from services.supervision import Supervisor, end
+
+_SECONDS_TO_BE_READY = 120.0
+_CACHES = (".mypy_cache", ".pytest_cache", ".ruff_cache", ".import_linter_cache", ".hypothesis")
+
+
+class ServicesError(MoovitamixError):
+    """The services cannot be started, stopped or cleaned."""
+
+
+def up(plan: Plan) -> None:
+    """Start what does not run, wait until each part answers, deploy, and say where things are."""
+    supervisor = Supervisor(plan)
+    programs = plan.programs()
+    running = bool(supervisor.states())
+    if running:
+        _refuse_other_ports(plan, supervisor)
+        supervisor.start_again()
+    else:
+        end(supervisor.leftovers())
+        _check_ports(programs)
+        _start(supervisor, programs)
+    try:
+        for program in programs:
+            _wait_for(plan, program)
+        _step("deployments", lambda: _deploy(plan))
+        _step("worker online", lambda: _wait_for_worker(plan))
+    except (ServicesError, KeyboardInterrupt):
+        if not running:
+            down(plan, quietly=True)
+        raise
+    _tell(plan)
+
+
+def _start(supervisor: Supervisor, programs: Sequence[Program]) -> None:
+    try:
+        supervisor.start(programs)
+    except subprocess.CalledProcessError as error:
+        said = (error.stderr or error.stdout or "").strip().splitlines()
+        raise ServicesError(f"the supervisor does not start: {said[-1] if said else error}") from error
+
+
+def _refuse_other_ports(plan: Plan, supervisor: Supervisor) -> None:
+    """Raises ServicesError when the running services were started with other settings."""
+    now = (plan.state / "supervisord.conf").read_text()
+    from services.supervision import render
+
+    if render(plan, plan.programs(), supervisor.socket) != now:
+        raise ServicesError("the services run with other settings; first stop them: make down")
+
+
+def _check_ports(programs: Sequence[Program]) -> None:
+    """Raises ServicesError naming the first port that another program has."""
+    for program in programs:
+        if program.port is None:
+            continue
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, program.port))
+            except OSError as error:
+                raise ServicesError(
+                    f"port {program.port}, for {program.name}, is in use ({error.strerror}): stop what uses it, "
+                    f"or choose another with {program.setting}"
+                ) from error
+
+
+def _wait_for(plan: Plan, program: Program) -> None:
+    supervisor = Supervisor(plan)
+
+    def ready() -> bool:
+        state = next((one.state for one in supervisor.states() if one.name == program.name), "GONE")
+        if state in ("FATAL", "GONE"):
+            raise ServicesError(f"{program.name} does not start; its log is {plan.logs / program.name}.log")
+        return state == "RUNNING" and (program.answers_at is None or answers(program.answers_at))
+
+    def wait() -> None:
+        if not _in_time(ready):
+            raise ServicesError(
+                f"{program.name} does not answer after {_SECONDS_TO_BE_READY:g} s; its log is "
+                f"{plan.logs / program.name}.log"
+            )
+
+    _step(program.name, wait)
+
+
+def _in_time(condition: Callable[[], bool]) -> bool:
+    until = time.monotonic() + _SECONDS_TO_BE_READY
+    while not condition():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.3)
+    return True
+
+
+def _deploy(plan: Plan) -> None:
+    log = plan.logs / "deploy.log"
+    with log.open("w") as output:
+        done = subprocess.run(
+            [sys.executable, "-m", "services.deploy"],
+            cwd=ROOT,
+            env=inherited_environment() | plan.environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    if done.returncode:
+        raise ServicesError(f"the deployments were not made; the log is {log}")
+
+
+def _wait_for_worker(plan: Plan) -> None:
+    url = f"{plan.prefect_url}/api/work_pools/{WORK_POOL}/workers/filter"
+
+    def online() -> bool:
+        with suppress(requests.RequestException):
+            answer = requests.post(url, json={}, timeout=10)
+            return answer.ok and any(worker["status"] == "ONLINE" for worker in answer.json())
+        return False
+
+    if not _in_time(online):
+        raise ServicesError(f"the worker does not report to the server; its log is {plan.logs / 'worker.log'}")
+
+
+def _step(name: str, work: Callable[[], None]) -> None:
+    print(f"  {name:<16}", end="", flush=True)
+    begin = time.monotonic()
+    try:
+        work()
+    except BaseException:
+        print("not ready", flush=True)
+        raise
+    print(f"ready ({time.monotonic() - begin:.0f} s)", flush=True)
+
+
+def _tell(plan: Plan) -> None:
+    lines = [
+        "",
+        f"Prefect      {plan.prefect_url}",
+        f"Data Docs    {plan.docs_url}",
+        f"API          {plan.api_url}{' (the mock)' if plan.mocked else ''}",
+        f"Database     {_make('psql', plan)}",
+        f"Logs         {_short(plan.logs)}",
+        "",
+        "Run the daily ingest now, and watch it:",
+        f"  PREFECT_API_URL={plan.prefect_url}/api .venv/bin/prefect deployment run ingest/daily --watch",
+        f"Stop everything; the state stays: {_make('down', plan)}",
+    ]
+    print("\n".join(lines), flush=True)
+
+
+def _make(target: str, plan: Plan) -> str:
+    """The command as a person would type it, with the settings that were given on the command line."""
+    default = Path(".data").resolve() == plan.settings.data_dir
+    return f"make {target}" + ("" if default else f" DATA_DIR={_short(plan.settings.data_dir)}")
+
+
+def _short(path: Path) -> Path:
+    with suppress(ValueError):
+        return path.relative_to(Path.cwd())
+    return path
+
+
+def down(plan: Plan, quietly: bool = False) -> None:
+    """Stop all services of this DATA_DIR. Nothing to do when none runs."""
+    supervisor = Supervisor(plan)
+    ran = bool(supervisor.states() or supervisor.leftovers())
+    if ran and not quietly:
+        print("stopping", flush=True)
+    supervisor.stop(seconds=sum(program.seconds_to_stop for program in plan.programs()))
+    if (plan.settings.data_dir / "postgres").exists():
+        embedded.stop_if_unused(plan.settings.data_dir)
+    if not quietly:
+        print(f"stopped; the state stays in {_short(plan.settings.data_dir)}" if ran else "nothing runs")
+
+
+def status(plan: Plan) -> int:
+    """Say what runs; 0 when everything does, 1 otherwise."""
+    states = Supervisor(plan).states()
+    if not states:
+        print("nothing runs; start with: make up")
+        return 1
+    at = {program.name: program.answers_at for program in plan.programs()}
+    for one in states:
+        url = at.get(one.name)
+        answering = "" if url is None else ("answers" if answers(url) else "does not answer")
+        print(f"  {one.name:<16}{one.state:<10}{answering:<17}{one.description}")
+    return 0 if all(one.state == "RUNNING" for one in states) else 1
+
+
+def clean(plan: Plan) -> None:
+    """Delete the state and the caches. Raises ServicesError while anything uses them."""
+    supervisor = Supervisor(plan)
+    data_dir = plan.settings.data_dir
+    if supervisor.states() or supervisor.leftovers():
+        raise ServicesError("services run; first stop them: make down")
+    if embedded.in_use(data_dir):
+        raise ServicesError(f"a flow or another program uses the database in {data_dir}; wait for it")
+    if not _looks_like_ours(data_dir):
+        raise ServicesError(f"{data_dir} holds other things than our state; delete it by hand")
+    shutil.rmtree(data_dir, ignore_errors=False)
+    for cache in (*(ROOT / name for name in _CACHES), *_bytecode()):
+        shutil.rmtree(cache, ignore_errors=True)
+    print(f"deleted {_short(data_dir)} and the caches")
+
+
+def _looks_like_ours(data_dir: Path) -> bool:
+    """A wrong DATA_DIR, such as a home folder, must not be emptied."""
+    if ROOT.is_relative_to(data_dir) or Path.home().is_relative_to(data_dir):
+        return False
+    ours = {"postgres", "postgres.new", "postgres.lock", "postgres.users", "landing", "shaped", "data_docs", "prefect"}
+    return all(entry.name in ours | {"services", "logs", "demo"} for entry in data_dir.iterdir())
+
+
+def _bytecode() -> list[Path]:
+    folders = [entry for entry in ROOT.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    return [cache for folder in folders for cache in folder.rglob("__pycache__")]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what is asked; an error with a name is one line. Exit 0, 1 or, for wrong settings, 2."""
+    commands: dict[str, Callable[[Plan], Any]] = {"up": up, "down": down, "status": status, "clean": clean}
+    parser = argparse.ArgumentParser(prog="python -m services", description=__doc__)
+    parser.add_argument("command", choices=commands)
+    asked = parser.parse_args(arguments)
+    os.chdir(ROOT)
+    try:
+        return commands[asked.command](load_plan()) or 0
+    except MoovitamixError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, SettingsError) else 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""Serves Data Docs to browsers of this machine: files of one folder, nothing else, and no lists of files."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from http import HTTPStatus
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from core.errors import MoovitamixError
+from services.plan import HOST, load_plan
+
+_NOTHING_YET = b"""<!doctype html><meta charset="utf-8"><title>Data Docs</title>
+<p style="font: 1rem sans-serif">
+No batch was audited yet: run the deployment <code>ingest/daily</code>, then reload.</p>
+"""
+
+
+class _DataDocs(SimpleHTTPRequestHandler):
+    def list_directory(self, path: Any) -> None:
+        """A page instead of a list where no docs are yet."""
+        if Path(path) != Path(self.directory):
+            self.send_error(HTTPStatus.NOT_FOUND)
+            return
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(_NOTHING_YET)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(_NOTHING_YET)
+
+    def end_headers(self) -> None:
+        self.send_header("Cache-Control", "no-cache")
+        super().end_headers()
+
+
+def server(folder: Path, port: int) -> ThreadingHTTPServer:
+    """A server of the folder, which may not exist yet."""
+    return ThreadingHTTPServer((HOST, port), partial(_DataDocs, directory=str(folder)))
+
+
+def main() -> int:
+    """Serve until told to stop."""
+    try:
+        plan = load_plan()
+    except MoovitamixError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    folder = plan.settings.data_dir / "data_docs"
+    folder.mkdir(parents=True, exist_ok=True)
+    server(folder, plan.ports.data_docs_port).serve_forever()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

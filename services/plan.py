@@ -1,0 +1,170 @@
+"""Which programs run, on which ports, with which environment. Decided from the settings, before anything starts."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from core.errors import SettingsError
+from core.settings import Settings, load_settings
+
+ROOT = Path(__file__).parent.parent
+WORK_POOL = "moovitamix"
+HOST = "127.0.0.1"
+# Every process we start bears it, so that those of a killed supervisor are found again.
+MARK = "MOOVITAMIX_SERVICES"
+_PREFECT_DATABASE = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL")
+
+
+class Ports(BaseSettings):
+    """Where the services listen, always on 127.0.0.1."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+
+    prefect_server_api_port: int = Field(default=4200, ge=1, le=65_535)
+    mock_port: int = Field(default=8000, ge=1, le=65_535)
+    data_docs_port: int = Field(default=4280, ge=1, le=65_535)
+
+
+@dataclass(frozen=True)
+class Program:
+    """One process to keep running. `answers_at` is asked before it counts as ready; `port` is what it needs free."""
+
+    name: str
+    command: tuple[str, ...]
+    setting: str | None = None
+    port: int | None = None
+    answers_at: str | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+    seconds_to_stop: int = 20
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The services of one DATA_DIR."""
+
+    settings: Settings
+    ports: Ports
+
+    @property
+    def state(self) -> Path:
+        """Where the supervisor keeps its files."""
+        return self.settings.data_dir / "services"
+
+    @property
+    def logs(self) -> Path:
+        return self.settings.data_dir / "logs"
+
+    @property
+    def mocked(self) -> bool:
+        """Whether the API is our stand-in: its address was not set to anything else."""
+        default: str = Settings.model_fields["moovitamix_api_url"].default
+        return self.settings.moovitamix_api_url == default
+
+    @property
+    def api_url(self) -> str:
+        return f"http://{HOST}:{self.ports.mock_port}" if self.mocked else self.settings.moovitamix_api_url
+
+    @property
+    def prefect_url(self) -> str:
+        return f"http://{HOST}:{self.ports.prefect_server_api_port}"
+
+    @property
+    def docs_url(self) -> str:
+        return f"http://{HOST}:{self.ports.data_docs_port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What every service sees beside the environment of `make up`."""
+        return {
+            MARK: str(self.settings.data_dir),
+            "DATA_DIR": str(self.settings.data_dir),
+            "MOOVITAMIX_API_URL": self.api_url,
+            "PREFECT_API_URL": f"{self.prefect_url}/api",
+            "PREFECT_HOME": str(self.settings.data_dir / "prefect"),
+            "PREFECT_LOGGING_LEVEL": "INFO",  # a run's log in the UI tells how it went
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "DO_NOT_TRACK": "1",
+            "GX_ANALYTICS_ENABLED": "False",
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def programs(self) -> list[Program]:
+        """In the order in which they start; they stop in the other."""
+        python, port = sys.executable, self.ports.prefect_server_api_port
+        postgres = Program("postgres", (python, "-m", "core.embedded"), seconds_to_stop=90)
+        mock_api = Program(
+            "mock-api",
+            (python, "-m", "mock_server", "--port", str(self.ports.mock_port), "--base-day", self._mock_base_day()),
+            setting="MOCK_PORT",
+            port=self.ports.mock_port,
+            answers_at=f"{self.api_url}/_control/health",
+        )
+        return [
+            *([postgres] if self.settings.embedded else []),
+            *([mock_api] if self.mocked else []),
+            Program(
+                "data-docs",
+                (python, "-m", "services.data_docs"),
+                setting="DATA_DOCS_PORT",
+                port=self.ports.data_docs_port,
+                answers_at=f"{self.docs_url}/",
+            ),
+            Program(
+                "prefect-server",
+                (python, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)),
+                setting="PREFECT_SERVER_API_PORT",
+                port=port,
+                answers_at=f"{self.prefect_url}/api/health",
+                environment=self._server_environment,
+            ),
+            Program(
+                "worker",
+                (python, "-m", "prefect", "worker", "start", "--pool", WORK_POOL, "--type", "process"),
+                environment={"PREFECT_WORKER_QUERY_SECONDS": "3"},
+                seconds_to_stop=40,
+            ),
+        ]
+
+    @property
+    def _server_environment(self) -> dict[str, str]:
+        mine = {
+            "PREFECT_SERVER_UI_API_URL": f"{self.prefect_url}/api",
+            "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        }
+        # Not the database of flows that run without this server: SQLite takes one writer at a time.
+        if not any(os.environ.get(name) for name in _PREFECT_DATABASE):
+            mine[_PREFECT_DATABASE[0]] = f"sqlite+aiosqlite:///{self.settings.data_dir}/prefect/server.db"
+        return mine
+
+    def _mock_base_day(self) -> str:
+        """The day of the first `make up`: with another one, the same seed would make another world."""
+        kept = self.state / "mock_base_day"
+        if not kept.exists():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(f"{datetime.now(UTC).date()}\n")
+        return kept.read_text().strip()
+
+
+def load_plan() -> Plan:
+    """Read the environment and `.env`. Raises SettingsError."""
+    settings = load_settings()
+    try:
+        return Plan(settings, Ports())
+    except ValidationError as error:
+        names = ", ".join(str(e["loc"][0]).upper() for e in error.errors(include_input=False))
+        raise SettingsError(f"wrong setting: {names} must be a port, from 1 to 65535") from None
+
+
+def inherited_environment() -> dict[str, str]:
+    """The environment of `make up` without what would send a service to another Prefect server."""
+    mine = os.environ.copy()
+    for name in ("PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_API_KEY"):
+        mine.pop(name, None)
+    return mine
