@@ -26,6 +26,7 @@ SQL_FOLDER = Path(__file__).parent.parent / "sql"
 _INGEST_LOCK = 7_300_811_022
 _SESSION_OPTIONS = (
     "-c timezone=UTC -c jit=off -c work_mem=128MB -c maintenance_work_mem=256MB -c client_connection_check_interval=5s"
+    " -c random_page_cost=1.1"
 )
 
 

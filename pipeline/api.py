@@ -20,6 +20,9 @@ from pipeline.contract import keyed_envelope
 
 _FIRST_WAIT_SECONDS = 0.2
 _LONGEST_WAIT_SECONDS = 15.0
+_BACKOFF = tenacity.wait_exponential_jitter(
+    multiplier=_FIRST_WAIT_SECONDS, max=_LONGEST_WAIT_SECONDS, jitter=_FIRST_WAIT_SECONDS
+)
 _RETRY_STATUS = frozenset({408, 425, 429, *range(500, 600)})
 
 
@@ -116,10 +119,9 @@ class ApiClient:
 
 def _wait(state: tenacity.RetryCallState) -> float:
     """Seconds to the next try: what the server asked for, or twice the last wait with jitter."""
-    backoff = tenacity.wait_exponential_jitter(_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS, jitter=_FIRST_WAIT_SECONDS)
     error = state.outcome.exception() if state.outcome else None
     asked = error.retry_after if isinstance(error, TransientSourceError) else None
-    return float(backoff(state)) if asked is None else asked
+    return float(_BACKOFF(state)) if asked is None else asked
 
 
 def _retry_after(response: requests.Response) -> float | None:

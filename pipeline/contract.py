@@ -6,19 +6,18 @@ Rows are decoded strictly: an id is an integer, never text, a float or a boolean
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
-from core.columns import KEYS, Endpoint
+from core.columns import KEYS, LISTEN_HISTORY, Endpoint
 from core.errors import TransientSourceError
 
 Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
-class Track(msgspec.Struct, forbid_unknown_fields=True):
+class Track(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A row of /tracks."""
 
     id: Id
@@ -32,7 +31,7 @@ class Track(msgspec.Struct, forbid_unknown_fields=True):
     updated_at: str
 
 
-class User(msgspec.Struct, forbid_unknown_fields=True):
+class User(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A row of /users."""
 
     id: Id
@@ -45,7 +44,7 @@ class User(msgspec.Struct, forbid_unknown_fields=True):
     updated_at: str
 
 
-class Session(msgspec.Struct, forbid_unknown_fields=True):
+class Session(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A row of /listen_history. The contract lets `items` be null: a session without plays."""
 
     user_id: Id
@@ -77,7 +76,7 @@ class LooseEnvelope(msgspec.Struct):
 def row_type(endpoint: Endpoint, unknown_fields: frozenset[str] = frozenset()) -> type[msgspec.Struct]:
     """The row of an endpoint, with more fields that are known to come and are not read."""
     extra = [(name, Any, msgspec.UNSET) for name in sorted(unknown_fields)]
-    return msgspec.defstruct("Row", extra, bases=(ROWS[endpoint],), kw_only=True) if extra else ROWS[endpoint]
+    return msgspec.defstruct("Row", extra, bases=(ROWS[endpoint],), kw_only=True, gc=False) if extra else ROWS[endpoint]
 
 
 @cache
@@ -93,12 +92,29 @@ def page_decoder(endpoint: Endpoint, unknown_fields: frozenset[str] = frozenset(
     return msgspec.json.Decoder(msgspec.defstruct("Page", [("items", rows)]))
 
 
-@cache
-def _key_decoder(endpoint: Endpoint) -> msgspec.json.Decoder[Any]:
-    row = msgspec.defstruct("Key", [(name, msgspec.Raw, msgspec.Raw()) for name in KEYS[endpoint]])
-    return msgspec.json.Decoder(
-        msgspec.defstruct("KeyedEnvelope", [("items", list[row]), ("total", int), ("size", int | None, None)])  # type: ignore[valid-type]
-    )
+class _TrackOrUserKey(msgspec.Struct, gc=False):
+    id: int
+
+
+class _SessionKey(msgspec.Struct, gc=False):
+    user_id: int
+    created_at: str
+
+
+_Key = TypeVar("_Key", _TrackOrUserKey, _SessionKey)
+
+
+class _KeyedEnvelope(msgspec.Struct, Generic[_Key]):
+    items: list[_Key]
+    total: int
+    size: int | None = None
+
+
+_KEY_DECODERS: dict[Endpoint, msgspec.json.Decoder[Any]] = {
+    "tracks": msgspec.json.Decoder(_KeyedEnvelope[_TrackOrUserKey]),
+    "users": msgspec.json.Decoder(_KeyedEnvelope[_TrackOrUserKey]),
+    "listen_history": msgspec.json.Decoder(_KeyedEnvelope[_SessionKey]),
+}
 
 
 def keyed_envelope(endpoint: Endpoint, body: bytes) -> tuple[int, int | None, tuple[int | None, ...]]:
@@ -106,13 +122,15 @@ def keyed_envelope(endpoint: Endpoint, body: bytes) -> tuple[int, int | None, tu
 
     Raises TransientSourceError when the body is not a page; it may be whole the next time.
     """
-    names = KEYS[endpoint]
     try:
-        envelope = _key_decoder(endpoint).decode(body)
+        envelope = _KEY_DECODERS[endpoint].decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         loose = loose_envelope(body)
-        return loose.total, loose.size, tuple(_loose_key(row, names) for row in loose.items)
-    keys = tuple(_key(bytes(getattr(row, name)) for name in names) for row in envelope.items)
+        return loose.total, loose.size, tuple(_loose_key(row, KEYS[endpoint]) for row in loose.items)
+    if endpoint == LISTEN_HISTORY:
+        keys = tuple([hash((row.user_id, row.created_at)) for row in envelope.items])
+    else:
+        keys = tuple([hash((row.id,)) for row in envelope.items])
     return envelope.total, envelope.size, keys
 
 
@@ -140,15 +158,9 @@ def raw_rows(body: bytes) -> list[bytes]:
         return [json.dumps(row).encode() for row in loose_envelope(body).items]
 
 
-def _key(parts: Iterable[bytes]) -> int | None:
-    key = tuple(parts)
-    return None if any(part in (b"", b"null") for part in key) else hash(key)
-
-
 def _loose_key(row: object, names: tuple[str, ...]) -> int | None:
-    if not isinstance(row, dict):
-        return None
-    return _key(json.dumps(row.get(name), ensure_ascii=True).encode() for name in names)
+    key = tuple(row.get(name) for name in names) if isinstance(row, dict) else (None,)
+    return None if None in key else hash(tuple(part if isinstance(part, int | str) else str(part) for part in key))
 
 
 def _integer(digits: str) -> int | float:

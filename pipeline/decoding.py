@@ -207,11 +207,16 @@ def _frame(endpoint: Endpoint, columns: _Columns, items: list[list[int]]) -> pl.
     data: dict[str, pl.Series] = {"row_position": pl.Series(columns.positions, dtype=pl.Int64)}
     for name in ROWS[endpoint].__struct_fields__:
         if name == "items":
-            data[name] = pl.Series(["{" + ",".join(map(str, plays)) + "}" for plays in items], dtype=pl.String)
+            data[name] = "{" + pl.Series(_comma_separated(items), dtype=pl.String) + "}"
         else:
             dtype = pl.Int64 if name in ("id", "user_id") else pl.String
             data[name] = pl.Series([getattr(row, name) for row in columns.rows], dtype=dtype)
     return pl.DataFrame(data)
+
+
+def _comma_separated(items: list[list[int]]) -> list[str]:
+    """The ids of each session as text; encoded all at once, which is many times faster than one by one."""
+    return msgspec.json.encode(items).decode()[2:-2].split("],[") if items else []
 
 
 def _readable_id(value: object) -> int | None:

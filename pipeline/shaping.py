@@ -1,19 +1,20 @@
 """Shaping: raw pages to typed rows with Polars. What cannot be read as the contract says is set aside with its reason.
 
-The shaped rows of a batch are Parquet parts in buckets of at most about a million rows, so that the steps that need all
+The shaped rows of a batch are Parquet parts in buckets of about a quarter of a million rows, so that the steps that need all
 rows of a key together (folding duplicates, comparing with what is published) never hold more than a bucket.
 """
 
 from __future__ import annotations
 
+import gc
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import xxhash
 
@@ -21,7 +22,8 @@ from core.columns import KEYS, LISTEN_HISTORY, TRACKS, Endpoint
 from pipeline.decoding import DecodedRows, Rejected, decode_rows
 from pipeline.landing import Landing
 
-ROWS_PER_BUCKET = 1_000_000
+ROWS_PER_BUCKET = 250_000
+PAGES_PER_STEP = 500
 
 # The oldest date that can be meant: before it, a date is a placeholder.
 EARLIEST = datetime(1970, 1, 1)
@@ -30,8 +32,6 @@ _TIMES = ("created_at", "updated_at")
 _TIME_FORMAT = "%Y-%m-%dT%H:%M:%S%.f"
 _DURATION = r"^(\d{2,3}):([0-5]\d)$"
 _SEPARATOR = "\x1f"
-
-Ids = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 # What is stored of a row besides its key, in the order of the hash.
 CONTENT: dict[Endpoint, tuple[str, ...]] = {
@@ -48,10 +48,10 @@ _TEXTS: dict[Endpoint, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Known:
-    """Ids that listens may refer to: those of the published users and tracks, in rising order."""
+    """Ids that listens may refer to: those of the published users and tracks."""
 
-    users: Ids
-    tracks: Ids
+    users: pl.Series
+    tracks: pl.Series
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,34 @@ def shape(
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "rejected").mkdir(parents=True)
     shaper = _Shaper(endpoint, folder, max(1, -(-landing.rows // ROWS_PER_BUCKET)), known, latest.replace(tzinfo=None))
-    for first, bodies in landing.chunks():
-        shaper.add(first, (first - 1) * landing.size, bodies)
+    with _garbage_left_alone():
+        for first, bodies in _steps(landing):
+            shaper.add(first, (first - 1) * landing.size, bodies)
     return shaper.result()
+
+
+def _steps(landing: Landing) -> Iterator[tuple[int, list[bytes]]]:
+    """Runs of pages, long enough to spread the fixed cost of a step."""
+    start, pages = 1, list[bytes]()
+    for _, bodies in landing.chunks():
+        pages += bodies
+        if len(pages) >= PAGES_PER_STEP:
+            yield start, pages
+            start, pages = start + len(pages), []
+    if pages:
+        yield start, pages
+
+
+@contextmanager
+def _garbage_left_alone() -> Iterator[None]:
+    """Decoding makes millions of objects that no cycle holds: looking for cycles among them costs more than making them."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 @dataclass
@@ -150,7 +175,7 @@ class _Shaper:
         """The rows that are good, and the reasons of those that are not."""
         rows, plays = self._without_unknown_plays(rows, decoded)
         if self.endpoint == LISTEN_HISTORY and self.known is not None:
-            rows = rows.with_columns(user_is_known=pl.Series(_among(rows["user_id"].to_numpy(), self.known.users)))
+            rows = rows.with_columns(user_is_known=rows["user_id"].is_in(self.known.users.implode()))
         reasons = rows.select("row_position", KEYS[self.endpoint][0], reason=self._reason()).drop_nulls("reason")
         if not reasons.is_empty():
             rows = rows.join(reasons, on="row_position", how="anti", maintain_order="left")
@@ -182,10 +207,10 @@ class _Shaper:
         """Take plays of tracks that are not published out of their sessions."""
         if self.known is None or self.endpoint != LISTEN_HISTORY:
             return rows, []
-        is_known = _among(decoded.tracks, self.known.tracks)
+        is_known = pl.Series(decoded.tracks).is_in(self.known.tracks.implode())
         if is_known.all():
             return rows, []
-        plays = decoded.plays().with_columns(is_known=pl.Series(is_known))
+        plays = decoded.plays().with_columns(is_known=is_known)
         unknown = plays.filter(~pl.col("is_known"))
         rejected = [
             decoded.reject(position, "items: no such track is published", None, play_position)
@@ -254,13 +279,6 @@ def _row_hash(rows: pl.DataFrame, endpoint: Endpoint) -> pl.Series:
     texts = rows.select(pl.concat_str(columns, separator=_SEPARATOR)).to_series()
     hashes = [xxhash.xxh3_64_intdigest(text.encode()) for text in texts]
     return pl.Series(hashes, dtype=pl.UInt64).reinterpret(signed=True)
-
-
-def _among(values: Ids, ids: Ids) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Which values are among the sorted ids."""
-    if len(ids) == 0:
-        return np.zeros(len(values), dtype=np.bool_)
-    return ids[np.minimum(np.searchsorted(ids, values), len(ids) - 1)] == values
 
 
 def _split(rows: pl.DataFrame, key: str, buckets: int) -> list[pl.DataFrame]:

@@ -91,8 +91,7 @@ def stage(
 def known_ids(connection: Connection) -> Known:
     """The ids of all users and tracks that were ever published."""
     with readable_errors():
-        ids = [_column(connection, table) for table in ("users", "tracks")]
-    return Known(users=ids[0].to_numpy(), tracks=ids[1].to_numpy())
+        return Known(users=_ids(connection, "users"), tracks=_ids(connection, "tracks"))
 
 
 def drop(connection: Connection, batch: Batch) -> int:
@@ -200,7 +199,7 @@ def _no_rows(endpoint: Endpoint) -> pl.DataFrame:
     return pl.DataFrame(schema=key | {"published_hash": pl.Int64(), "removed": pl.Boolean()})
 
 
-def _column(connection: Connection, table: str) -> pl.Series:
+def _ids(connection: Connection, table: str) -> pl.Series:
     with connection.cursor() as cursor, cursor.copy(statement(f"staging/known_{table}")) as copy:
         text = b"".join(bytes(data) for data in copy)
     return pl.read_csv(text, has_header=False, schema={"id": pl.Int64}).to_series() if text else pl.Series("id", [], pl.Int64)

@@ -14,7 +14,9 @@ from core.database import Connection, composed, readable_errors, statement
 from pipeline.batches import Batch, Counts, Status, record
 from pipeline.staging import SCHEMA, Staged
 
-_PARENTS = {"listen_history": "loading_sessions", "listen_history_tracks": "loading_plays"}
+_WAREHOUSE = ("listen_history", "listen_history_tracks")
+_LOADING = ("loading_sessions", "loading_plays")
+_ROLES = ("sessions", "plays")
 
 
 def publish(
@@ -51,65 +53,84 @@ def _merge_sessions(connection: Connection, batch: Batch, staged: Staged) -> tup
         return connection.execute(composed(name, **names), parameters).rowcount
 
     run("warehouse/changed_sessions")
-    run("marts/stale_pairs")
-    inserted = _load_new_months(connection, staged, parameters) + _insert(connection, staged, parameters)
+    run("warehouse/removed_sessions")
+    connection.execute(statement("warehouse/analyze_changes"))
+    run("marts/play_changes")
+    inserted = _insert_sessions(connection, staged, parameters)
     run("warehouse/delete_changed_plays")
     updated = run("warehouse/update_sessions")
     run("warehouse/insert_changed_plays")
     removed = run("warehouse/remove_sessions")
-    run("marts/add_new_plays")
-    run("marts/forget_stale_pairs")
-    run("marts/count_stale_pairs")
+    _count_plays(connection, run)
     return inserted, updated, removed
 
 
-def _load_new_months(connection: Connection, staged: Staged, parameters: dict[str, Any]) -> int:
-    """Load the months that have no partition yet: bare tables first, keys and constraints when they are full.
+def _insert_sessions(connection: Connection, staged: Staged, parameters: dict[str, Any]) -> int:
+    """Insert the new sessions and their plays, each month the quickest way. Returns the number of sessions."""
+    source = composed("warehouse/months_of_batch", staged=(SCHEMA, staged.rows_table))
+    has_partition = dict(connection.execute(source).fetchall())
+    new = [month for month, there in has_partition.items() if not there]
+    mixed = 0 < len(new) < len(has_partition)
+    inserted = 0
+    if new:
+        inserted += _load_new_months(connection, staged, new, parameters | {"in_months": new if mixed else None})
+    if len(new) < len(has_partition):
+        old = [month for month, there in has_partition.items() if there] if mixed else None
+        inserted += _insert_into(connection, staged, "warehouse", _WAREHOUSE, parameters | {"in_months": old})
+    return inserted
+
+
+def _load_new_months(connection: Connection, staged: Staged, months: list[date], parameters: dict[str, Any]) -> int:
+    """Load months that have no partition yet: bare tables first, keys and constraints when they are full.
 
     Adding them to rows that are there is many times faster than checking row by row. Returns the number of sessions.
     """
-    months = [row[0] for row in connection.execute(_on_staged("warehouse/months_without_partition", staged))]
-    parameters |= {"months": months, "of_these_months": True}
-    if not months:
-        return 0
     connection.execute(statement("warehouse/create_loading_sessions"))
     connection.execute(statement("warehouse/create_loading_plays"))
-    for parent, loading in _PARENTS.items():
+    for parent, loading in zip(_WAREHOUSE, _LOADING, strict=True):
         for month in months:
             connection.execute(_month_statement("warehouse/create_month", parent, loading, month))
-    sessions = connection.execute(
-        composed("warehouse/insert_sessions", staged=(SCHEMA, staged.rows_table), target=(SCHEMA, "loading_sessions")),
-        parameters,
-    ).rowcount
-    connection.execute(
-        composed("warehouse/insert_plays", staged=(SCHEMA, staged.rows_table), target=(SCHEMA, "loading_plays")),
-        parameters,
-    )
-    for parent, loading in _PARENTS.items():
+    sessions = _insert_into(connection, staged, SCHEMA, _LOADING, parameters)
+    for parent, loading in zip(_WAREHOUSE, _LOADING, strict=True):
         for month in months:
             connection.execute(_month_statement("warehouse/detach_month", parent, loading, month))
             connection.execute(_month_statement("warehouse/attach_month", parent, loading, month))
         connection.execute(sql.SQL("drop table {}").format(sql.Identifier(SCHEMA, loading)))
+    for month in months:
+        leaves = {name: ("warehouse", _partition(table, month)) for name, table in zip(_ROLES, _WAREHOUSE, strict=True)}
+        connection.execute(composed("warehouse/refer_to_sessions", **leaves))
     return sessions
 
 
-def _insert(connection: Connection, staged: Staged, parameters: dict[str, Any]) -> int:
-    """Insert the new sessions of months that have a partition, through its constraints."""
-    others = parameters | {"of_these_months": False}
+def _insert_into(
+    connection: Connection, staged: Staged, schema: str, tables: tuple[str, str], parameters: dict[str, Any]
+) -> int:
+    """Insert the new sessions of the months asked for (null: of all) and their plays. Returns the number of sessions."""
     source = (SCHEMA, staged.rows_table)
-    sessions = connection.execute(
-        composed("warehouse/insert_sessions", staged=source, target=("warehouse", "listen_history")), others
+    sessions, plays = tables
+    inserted = connection.execute(
+        composed("warehouse/insert_sessions", staged=source, target=(schema, sessions)), parameters
     ).rowcount
-    connection.execute(
-        composed("warehouse/insert_plays", staged=source, target=("warehouse", "listen_history_tracks")), others
-    )
-    return sessions
+    connection.execute(composed("warehouse/insert_plays", staged=source, target=(schema, plays)), parameters)
+    return inserted
+
+
+def _count_plays(connection: Connection, run: Callable[[str], int]) -> None:
+    """Bring `mart.user_track_plays` up to date. When it is empty its key is built after it is filled, not row by row."""
+    row = connection.execute(statement("marts/is_empty")).fetchone()
+    if row and row[0]:
+        connection.execute(statement("marts/drop_key"))
+        run("marts/count_new_plays")
+        connection.execute(statement("marts/add_key"))
+    else:
+        for change in ("add_plays", "drop_plays", "forget_unplayed", "date_plays"):
+            run(f"marts/{change}")
 
 
 def _month_statement(name: str, parent: str, loading: str, month: date) -> sql.Composed:
     following = date(month.year + month.month // 12, month.month % 12 + 1, 1)
     return sql.SQL(statement(name)).format(  # type: ignore[arg-type]
-        table=sql.Identifier("warehouse", f"{parent}_{month:%Y_%m}"),
+        table=sql.Identifier("warehouse", _partition(parent, month)),
         loading=sql.Identifier(SCHEMA, loading),
         parent=sql.Identifier("warehouse", parent),
         start=sql.Literal(f"{month} 00:00:00+00"),
@@ -117,8 +138,8 @@ def _month_statement(name: str, parent: str, loading: str, month: date) -> sql.C
     )
 
 
-def _on_staged(name: str, staged: Staged) -> sql.Composed:
-    return composed(name, staged=(SCHEMA, staged.rows_table))
+def _partition(parent: str, month: date) -> str:
+    return f"{parent}_{month:%Y_%m}"
 
 
 def _last_id(connection: Connection) -> int:

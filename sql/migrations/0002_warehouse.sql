@@ -49,11 +49,12 @@ create table warehouse.listen_history (
 ) partition by range (created_at);
 
 -- One row per play: a session may hold a track twice. created_at is the session's: it names the partition.
+-- Each month's plays refer to the same month's sessions: that foreign key is made with the month, where it is checked
+-- against one month's sessions instead of all (see docs/adr/0003-months-refer-to-months.md).
 create table warehouse.listen_history_tracks (
     listen_history_id bigint not null,
     position integer not null,
     track_id bigint not null references warehouse.tracks,
     created_at timestamptz not null,
-    primary key (listen_history_id, position, created_at),
-    foreign key (listen_history_id, created_at) references warehouse.listen_history (id, created_at)
+    primary key (listen_history_id, position, created_at)
 ) partition by range (created_at);

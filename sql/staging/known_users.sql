@@ -1,2 +1,2 @@
--- One id per row ever published, in rising order.
-copy (select id from warehouse.users order by id) to stdout (format csv)
+-- One id per row ever published.
+copy (select id from warehouse.users) to stdout (format csv)

@@ -1,0 +1,3 @@
+-- Tells the planner how small the changes are.
+analyze changed_sessions;
+analyze removed_sessions
