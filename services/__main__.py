@@ -19,6 +19,7 @@ import requests
 from core import embedded
 from core.errors import MoovitamixError, SettingsError
 from services.deploy import answers
+from services.lost_runs import close_lost_runs
 from services.plan import HOST, ROOT, WORK_POOL, Plan, Program, inherited_environment, load_plan
 from services.supervision import Supervisor, end
 
@@ -44,6 +45,9 @@ def up(plan: Plan) -> None:
         _start(supervisor, programs)
     try:
         for program in programs:
+            if not program.autostart:
+                _close_lost_runs(plan, first=not running)
+                supervisor.start_program(program.name)
             _wait_for(plan, program)
         _step("deployments", lambda: _deploy(plan))
         _step("worker online", lambda: _wait_for_worker(plan))
@@ -113,6 +117,17 @@ def _in_time(condition: Callable[[], bool]) -> bool:
             return False
         time.sleep(0.3)
     return True
+
+
+def _close_lost_runs(plan: Plan, *, first: bool) -> None:
+    if not first:
+        return
+    try:
+        lost = close_lost_runs(f"{plan.prefect_url}/api")
+    except requests.RequestException as error:
+        raise ServicesError(f"Prefect's server cannot say which runs are open: {type(error).__name__}") from error
+    if lost:
+        print(f"  {lost} flow run(s) that were cut off are marked as crashed", flush=True)
 
 
 def _deploy(plan: Plan) -> None:

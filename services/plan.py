@@ -43,6 +43,7 @@ class Program:
     answers_at: str | None = None
     environment: dict[str, str] = field(default_factory=dict)
     seconds_to_stop: int = 20
+    autostart: bool = True
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,7 @@ class Plan:
                 (python, "-m", "prefect", "worker", "start", "--pool", WORK_POOL, "--type", "process"),
                 environment={"PREFECT_WORKER_QUERY_SECONDS": "3"},
                 seconds_to_stop=40,
+                autostart=False,  # when the runs that a crash left behind are closed
             ),
         ]
 

@@ -77,8 +77,12 @@ class Supervisor:
         """Start the programs that were given up or stopped by hand."""
         for program in self.states():
             if program.state not in ("RUNNING", "STARTING", "BACKOFF"):
-                with suppress(Fault):
-                    self._ask().startProcess(program.name, False)
+                self.start_program(program.name)
+
+    def start_program(self, name: str) -> None:
+        """Start one that does not start by itself. Harmless when it runs."""
+        with suppress(Fault):
+            self._ask().startProcess(name, False)
 
     def stop(self, seconds: float) -> None:
         """Stop every program, last first, then itself; then what a killed supervisor had left behind."""
@@ -143,6 +147,7 @@ def _program(plan: Plan, place: int, program: Program) -> str:
         command=" ".join(_quoted(word) for word in program.command),
         environment=environment,
         priority=10 * (place + 1),
+        autostart=str(program.autostart).lower(),
         autorestart="true",
         startsecs=2,
         startretries=_START_TRIES,
