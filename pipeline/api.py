@@ -69,15 +69,10 @@ class ApiClient:
             raise TransientSourceError(f"{error} (tried {tries} times in {seconds:.0f} s)") from error
 
     def _page_once(self, endpoint: Endpoint, number: int) -> Page:
-        url = f"{self._settings.moovitamix_api_url}/{endpoint}"
         where = f"GET {self._settings.source}/{endpoint}?page={number}&size={self._settings.page_size}"
+        timeout = (self._settings.connect_timeout_seconds, self._settings.read_timeout_seconds)
         try:
-            with self._session.get(
-                url,
-                params={"page": number, "size": self._settings.page_size},
-                timeout=(self._settings.connect_timeout_seconds, self._settings.read_timeout_seconds),
-                stream=True,
-            ) as response:
+            with self._session.send(self._request(endpoint, number), timeout=timeout, stream=True) as response:
                 body = self._read(response)
         except (requests.RequestException, urllib3.exceptions.HTTPError, TimeoutError) as error:
             raise TransientSourceError(f"{where}: {_what_happened(error)}") from error
@@ -100,6 +95,19 @@ class ApiClient:
             if time.monotonic() > until:
                 raise TimeoutError
         return b"".join(pieces)
+
+    def _request(self, endpoint: Endpoint, number: int) -> requests.PreparedRequest:
+        """The request for a page. Each thread prepares one per endpoint: doing it per page takes as long as the answer."""
+        prepared: dict[Endpoint, tuple[requests.PreparedRequest, str]] | None = getattr(self._local, "prepared", None)
+        if prepared is None:
+            prepared = self._local.prepared = {}
+        if endpoint not in prepared:
+            request = requests.Request("GET", f"{self._settings.moovitamix_api_url}/{endpoint}")
+            blank = self._session.prepare_request(request)
+            prepared[endpoint] = (blank, blank.url or "")
+        request_of_page, url = prepared[endpoint]
+        request_of_page.url = f"{url}?page={number}&size={self._settings.page_size}"
+        return request_of_page
 
     @property
     def _session(self) -> requests.Session:
