@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cached_property
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from core.audits import ExpectationResult
 from core.columns import DEPENDS_ON, Endpoint
 from core.database import Connection, connect, database_url, ingest_lock, migrate
-from core.errors import MoovitamixError
+from core.errors import DatabaseError, MoovitamixError
 from core.settings import Settings
 from expectations.thresholds import Thresholds
 from pipeline import batches
@@ -101,15 +101,17 @@ def open_run(settings: Settings, thresholds: Thresholds, flow: str, day: date | 
         migrate(url)
         with connect(url) as connection:
             run = Run(settings, thresholds, clock, url, connection, batches.start_run(connection, flow, day, clock()))
-            outcome = "failed"
             try:
                 yield run
-                outcome = summary(run.outcomes)
+            except BaseException:
+                with suppress(DatabaseError):  # the database may be what failed: then the run stays open in the ledger
+                    batches.finish_run(connection, run.run_id, "failed", clock())
+                raise
+            else:
+                batches.finish_run(connection, run.run_id, summary(run.outcomes), clock())
             finally:
                 if "auditor" in run.__dict__:
                     run.auditor.__exit__(None, None, None)
-                if not connection.closed and not connection.broken:
-                    batches.finish_run(connection, run.run_id, outcome, clock())
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:

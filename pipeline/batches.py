@@ -12,7 +12,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from core.columns import Endpoint
-from core.database import Connection, statement
+from core.database import Connection, readable_errors, statement
 
 Status = Literal["landed", "staged", "blocked", "published", "unchanged", "failed"]
 DONE: frozenset[str] = frozenset({"published", "unchanged"})
@@ -72,6 +72,7 @@ class LedgerEntry:
     settled: bool
 
 
+@readable_errors()
 def record(
     connection: Connection,
     batch: Batch,
@@ -101,6 +102,7 @@ def find(connection: Connection, batch_id: str) -> LedgerEntry | None:
     return _entry(connection, "ops/find_batch", {"batch_id": batch_id})
 
 
+@readable_errors()
 def overtaken_by(connection: Connection, batch: Batch) -> str | None:
     """The id of a later batch of the endpoint that was published since, if there is one."""
     parameters = {"endpoint": batch.endpoint, "day": batch.day, "revision": batch.revision}
@@ -126,6 +128,7 @@ def plan(entry: LedgerEntry | None, batch: Batch, *, refresh: bool) -> tuple[Bat
     return current, False
 
 
+@readable_errors()
 def start_run(connection: Connection, flow: str, day: date | None, now: datetime) -> int:
     """Note that a run began; returns its id."""
     row = connection.execute(statement("ops/start_run"), {"flow": flow, "day": day, "started_at": now}).fetchone()
@@ -134,11 +137,13 @@ def start_run(connection: Connection, flow: str, day: date | None, now: datetime
     return int(row[0])
 
 
+@readable_errors()
 def join_run(connection: Connection, run_id: int, batch: Batch) -> None:
     """Note that the run judges the batch."""
     connection.execute(statement("ops/join_run"), {"run_id": run_id, "batch_id": batch.batch_id})
 
 
+@readable_errors()
 def finish_run(connection: Connection, run_id: int, outcome: str, now: datetime) -> None:
     """Note that the run came to its end, well or not."""
     connection.execute(statement("ops/finish_run"), {"run_id": run_id, "outcome": outcome, "finished_at": now})
@@ -157,6 +162,7 @@ def parse_batch_id(batch_id: str) -> tuple[Endpoint, date, int] | None:
     return endpoint, day, int(match["revision"] or 1)
 
 
+@readable_errors()
 def _entry(connection: Connection, query: str, parameters: dict[str, Any]) -> LedgerEntry | None:
     with connection.cursor(row_factory=dict_row) as cursor:
         row = cursor.execute(statement(query), parameters).fetchone()

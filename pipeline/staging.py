@@ -61,6 +61,7 @@ def tables(batch: Batch) -> tuple[str, str, str]:
     return batch.table, f"{batch.table}_profile", f"{batch.table}_removed"
 
 
+@readable_errors()
 def stage(
     connection: Connection, batch: Batch, shaped: Shaped, *, rows_reported: int, dependencies_not_published: int
 ) -> Staged:
@@ -94,6 +95,7 @@ def known_ids(connection: Connection) -> Known:
         return Known(users=_ids(connection, "users"), tracks=_ids(connection, "tracks"))
 
 
+@readable_errors()
 def drop(connection: Connection, batch: Batch) -> int:
     """Remove what was staged of a batch. Returns how many tables there were."""
     there = [table for table in tables(batch) if _exists(connection, table)]
