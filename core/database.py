@@ -124,6 +124,7 @@ def ingest_lock(url: str, wait_seconds: float) -> Iterator[None]:
         yield
 
 
+@readable_errors()
 def _try_lock(connection: Connection) -> bool:
     row = connection.execute("select pg_try_advisory_lock(%s)", [_INGEST_LOCK]).fetchone()
     return bool(row and row[0])
