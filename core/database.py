@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
@@ -76,25 +76,25 @@ def composed(name: str, **identifiers: str | tuple[str, str]) -> sql.Composed:
 
 
 def migrate(url: str) -> None:
-    """Bring the schema up to date from `sql/migrations`. Running it again changes nothing. Raises DatabaseError.
+    """Bring the schema up to date from `sql/migrations`, in one transaction. Running it again changes nothing.
 
-    The caller holds the ingest lock: the migration tool's own lock would outlive a killed process.
+    The caller holds the ingest lock. Raises DatabaseError.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from yoyo import get_backend, read_migrations
+    import sqlalchemy
+    from alembic import command
+    from alembic.config import Config
 
-    logging.getLogger("yoyo").setLevel(logging.ERROR)
-    with readable_errors():
-        backend = get_backend(_yoyo_url(url))
-        try:
-            backend.apply_migrations(backend.to_apply(read_migrations(str(SQL_FOLDER / "migrations"))))
-        finally:
-            backend.connection.close()
-
-
-def _yoyo_url(url: str) -> str:
-    return url.replace("postgresql://", "postgresql+psycopg://", 1)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    engine = sqlalchemy.create_engine(sqlalchemy_url(url), poolclass=sqlalchemy.NullPool)
+    config = Config()
+    config.set_main_option("script_location", str(SQL_FOLDER / "migrations").replace("%", "%%"))
+    try:
+        with readable_errors(), engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except sqlalchemy.exc.DBAPIError as error:
+        with readable_errors():
+            raise error.orig or error from error
 
 
 def sqlalchemy_url(url: str) -> str:
@@ -103,8 +103,10 @@ def sqlalchemy_url(url: str) -> str:
     host = str(parts.get("host") or "localhost")
     if not host.startswith("/"):
         return url.replace("postgresql://", "postgresql+psycopg://", 1)
-    user, name = parts.get("user") or "postgres", parts.get("dbname") or "postgres"
-    return f"postgresql+psycopg://{user}@localhost/{name}?host={host}"
+    user, password = quote(str(parts.get("user") or "postgres"), safe=""), parts.get("password")
+    secret = f":{quote(str(password), safe='')}" if password else ""
+    name = quote(str(parts.get("dbname") or "postgres"), safe="")
+    return f"postgresql+psycopg://{user}{secret}@localhost/{name}?host={quote(host)}"
 
 
 @contextmanager

@@ -1,4 +1,3 @@
--- depends: 0001_operations
 -- warehouse: the published state, normalised. removed_at: the day whose list no longer had the row; null while it has.
 
 create schema warehouse;

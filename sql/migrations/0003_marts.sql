@@ -1,4 +1,3 @@
--- depends: 0002_warehouse
 -- mart: the star that people and the recommender read. No names, no e-mails.
 
 create schema mart;

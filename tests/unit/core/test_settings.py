@@ -1,0 +1,80 @@
+"""Settings: what is taken, and that each wrong one is named in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from core.errors import SettingsError
+from core.settings import load_settings
+
+
+@pytest.fixture(autouse=True)
+def _nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("MOOVITAMIX_API_URL", "MOOVITAMIX_API_TOKEN", "DATABASE_URL", "PAGE_SIZE", "FETCH_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+
+
+def test_defaults_are_the_mock_and_the_embedded_database() -> None:
+    settings = load_settings()
+    assert settings.moovitamix_api_url == "http://127.0.0.1:8000"
+    assert settings.embedded
+
+
+def test_the_dotenv_file_is_read_and_the_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("PAGE_SIZE=10\nFETCH_THREADS=2\n")
+    monkeypatch.setenv("PAGE_SIZE", "20")
+    settings = load_settings()
+    assert (settings.page_size, settings.fetch_threads) == (20, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("MOOVITAMIX_API_URL", "localhost:8000", "MOOVITAMIX_API_URL must look like http://host:port"),
+        ("MOOVITAMIX_API_URL", "", "MOOVITAMIX_API_URL must look like http://host:port"),
+        ("DATABASE_URL", "mysql://u:secret@h/d", "DATABASE_URL must look like postgresql://"),
+        ("PAGE_SIZE", "0", "PAGE_SIZE input should be greater than or equal to 1"),
+        ("PAGE_SIZE", "101", "PAGE_SIZE input should be less than or equal to 100"),
+        ("FETCH_THREADS", "many", "FETCH_THREADS input should be a valid integer"),
+    ],
+)
+def test_a_wrong_setting_is_named_in_one_line(name: str, value: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as raised:
+        load_settings()
+    assert says in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+def test_every_wrong_setting_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAGE_SIZE", "x")
+    monkeypatch.setenv("FETCH_THREADS", "y")
+    with pytest.raises(SettingsError, match=r"PAGE_SIZE.*FETCH_THREADS"):
+        load_settings()
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_any_usual_spelling_of_the_database_url_is_taken(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"{scheme}://u:p@h:5432/d")
+    assert load_settings().database_url.get_secret_value() == "postgresql://u:p@h:5432/d"
+
+
+def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "file" / "data"))
+    with pytest.raises(SettingsError, match="DATA_DIR .* cannot be made"):
+        load_settings()
+
+
+def test_credentials_are_in_no_text_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOOVITAMIX_API_URL", "https://name:hunter2@api.example:8443/v1/")
+    monkeypatch.setenv("MOOVITAMIX_API_TOKEN", "t0ken")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:pa55@h/d")
+    settings = load_settings()
+    assert settings.source == "https://api.example:8443/v1"
+    for secret in ("hunter2", "t0ken", "pa55"):
+        assert secret not in settings.source
+        assert secret not in repr(settings.moovitamix_api_token) + repr(settings.database_url)

@@ -1,0 +1,58 @@
+"""The recorded pages of the real API keep our contract; what a page's keys are; what is no page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from core.columns import ENDPOINTS, Endpoint
+from core.errors import TransientSourceError
+from pipeline.contract import keyed_envelope, raw_rows
+from pipeline.decoding import decode_rows
+
+RECORDED = Path(__file__).parents[2] / "data" / "contract"
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_the_recorded_page_is_taken_whole(endpoint: Endpoint) -> None:
+    body = (RECORDED / f"{endpoint}.page1.json").read_bytes()
+    decoded = decode_rows(endpoint, [body], 0, frozenset())
+    assert (decoded.rows_landed, decoded.rejected, decoded.unknown_fields) == (100, [], {})
+    total, size, keys = keyed_envelope(endpoint, body)
+    assert (total, size, len(set(keys))) == (1000, 100, 100)
+
+
+@pytest.mark.parametrize("endpoint", ["tracks", "users"])
+def test_a_key_is_the_same_beside_a_broken_row(endpoint: Endpoint) -> None:
+    good = json.dumps({"items": [{"id": 5}], "total": 1}).encode()
+    beside = json.dumps({"items": [{"id": 5}, None, {"id": None}, {"id": [1]}], "total": 4}).encode()
+    (key,) = keyed_envelope(endpoint, good)[2]
+    keys = keyed_envelope(endpoint, beside)[2]
+    assert keys[0] == key
+    assert keys[1:3] == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"<html><body>Sign in</body></html>", "HTML"),
+        (b'{"items": [{"id": 1}, {"i', "not whole JSON"),
+        (b"", "not whole JSON"),
+        (b"null", "without the contract's envelope"),
+        (b'{"total": 3}', "without the contract's envelope"),
+        (b'{"items": []}', "without the contract's envelope"),
+        (b'{"items": [], "total": "3"}', "without the contract's envelope"),
+        (b'{"items": {}, "total": 3}', "without the contract's envelope"),
+        (b"[" * 100_000, "not whole JSON"),
+        (b'{"items": ["\xff"], "total": 1}', "not whole JSON"),
+    ],
+)
+def test_what_is_no_page_may_be_one_the_next_time(body: bytes, says: str) -> None:
+    with pytest.raises(TransientSourceError, match=says):
+        keyed_envelope("tracks", body)
+
+
+def test_raw_rows_are_the_text_that_came() -> None:
+    assert raw_rows(b'{"items": [{"id":  1.50}, null], "total": 2}') == [b'{"id":  1.50}', b"null"]
