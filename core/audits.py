@@ -10,7 +10,7 @@ Severity = Literal["critical", "warning"]
 
 @dataclass(frozen=True)
 class ExpectationResult:
-    """One expectation, judged on one batch. Counts are of rows; a share is of 1. Holds no values of personal columns."""
+    """One expectation, judged on one batch. Counts are of rows, a share is of 1. No values of personal columns."""
 
     expectation: str
     column: str | None

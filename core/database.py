@@ -58,9 +58,13 @@ def readable_errors() -> Iterator[None]:
         raise DatabaseError("Postgres has no disk space left; free some, then run again") from error
     except psycopg.OperationalError as error:
         what = " ".join(str(error).split()) or type(error).__name__
-        raise DatabaseError(f"Postgres cannot be reached or gave up: {what}; check DATABASE_URL, then run again") from error
+        raise DatabaseError(
+            f"Postgres cannot be reached or gave up: {what}; check DATABASE_URL, then run again"
+        ) from error
     except psycopg.DatabaseError as error:
-        raise DatabaseError(f"Postgres refused a statement ({type(error).__name__}, {error.sqlstate}); see its log") from error
+        raise DatabaseError(
+            f"Postgres refused a statement ({type(error).__name__}, {error.sqlstate}); see its log"
+        ) from error
 
 
 @cache
@@ -71,8 +75,10 @@ def statement(name: str) -> str:
 
 def composed(name: str, **identifiers: str | tuple[str, str]) -> sql.Composed:
     """The SQL file with its `{placeholders}` replaced by quoted identifiers, such as a schema and a table."""
-    quoted = {key: sql.Identifier(*([value] if isinstance(value, str) else value)) for key, value in identifiers.items()}
-    return sql.SQL(statement(name)).format(**quoted)  # type: ignore[arg-type]
+    quoted = {
+        key: sql.Identifier(*([value] if isinstance(value, str) else value)) for key, value in identifiers.items()
+    }
+    return sql.SQL(statement(name)).format(**quoted)
 
 
 def migrate(url: str) -> None:

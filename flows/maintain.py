@@ -1,4 +1,4 @@
-"""Maintenance: delete raw pages, staging tables and Data Docs that are older than the retention. Ledger and rejects stay.
+"""Maintenance: delete raw pages, staging tables and Data Docs older than the retention. Ledger and rejects stay.
 
 `python -m flows.maintain [--retention-days N]` runs it without a server.
 """

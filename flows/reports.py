@@ -42,7 +42,8 @@ def _line(outcome: Outcome) -> str:
     if outcome.status == "failed":
         return f"{outcome.batch.batch_id}: failed: {outcome.reason}"
     told = (
-        f"{outcome.batch.batch_id}: {outcome.status}: {counts.rows_landed:,} landed, {counts.rows_rejected:,} rejected, "
+        f"{outcome.batch.batch_id}: {outcome.status}: {counts.rows_landed:,} landed, "
+        f"{counts.rows_rejected:,} rejected, "
         f"{counts.rows_duplicate:,} duplicate, {counts.rows_unchanged:,} unchanged, {counts.rows_staged:,} staged, "
         f"{counts.rows_inserted:,} inserted, {counts.rows_updated:,} updated, {counts.rows_removed:,} removed"
     )

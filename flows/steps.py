@@ -103,9 +103,7 @@ def audit(run: Run, batch: Batch, staged: Staged) -> Outcome:
 @task(task_run_name="publish-{batch.batch_id}", cache_policy=NO_CACHE)
 def publish(run: Run, batch: Batch, landed: Landing, staged: Staged, audited: Outcome) -> Outcome:
     """Make the batch visible, in one transaction."""
-    status, counts = warehouse.publish(
-        run.connection, batch, staged, started_at=landed.started_at, clock=run.clock
-    )
+    status, counts = warehouse.publish(run.connection, batch, staged, started_at=landed.started_at, clock=run.clock)
     return Outcome(batch, status, counts, results=audited.results)
 
 

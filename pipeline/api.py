@@ -97,7 +97,7 @@ class ApiClient:
         return b"".join(pieces)
 
     def _request(self, endpoint: Endpoint, number: int) -> requests.PreparedRequest:
-        """The request for a page. Each thread prepares one per endpoint: doing it per page takes as long as the answer."""
+        """The request for a page. A thread prepares one per endpoint: doing it per page takes as long as the answer."""
         prepared: dict[Endpoint, tuple[requests.PreparedRequest, str]] | None = getattr(self._local, "prepared", None)
         if prepared is None:
             prepared = self._local.prepared = {}

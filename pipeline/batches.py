@@ -87,9 +87,7 @@ def record(
     values: dict[str, Any] = asdict(counts) | {"unknown_fields": Jsonb(dict(counts.unknown_fields))}
     values |= {"batch_id": batch.batch_id, "endpoint": batch.endpoint, "day": batch.day, "revision": batch.revision}
     values |= {"source": batch.source, "status": status, "reason": reason}
-    connection.execute(
-        statement("ops/record_batch"), values | {"started_at": started_at, "finished_at": finished_at}
-    )
+    connection.execute(statement("ops/record_batch"), values | {"started_at": started_at, "finished_at": finished_at})
 
 
 def latest(connection: Connection, endpoint: Endpoint, day: date) -> LedgerEntry | None:

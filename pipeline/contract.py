@@ -88,7 +88,7 @@ def row_decoder(endpoint: Endpoint, unknown_fields: frozenset[str] = frozenset()
 @cache
 def page_decoder(endpoint: Endpoint, unknown_fields: frozenset[str] = frozenset()) -> msgspec.json.Decoder[Any]:
     """Decodes a page all of whose rows keep the contract; anything else raises."""
-    rows = list[row_type(endpoint, unknown_fields)]  # type: ignore[misc]
+    rows = list[row_type(endpoint, unknown_fields)]  # type: ignore[misc,valid-type]
     return msgspec.json.Decoder(msgspec.defstruct("Page", [("items", rows)]))
 
 

@@ -70,8 +70,10 @@ class DecodedRows:
         """`rows` with the items of the sessions at the positions `touched` replaced by what `plays` has of them."""
         kept = plays.filter(pl.col("row_position").is_in(touched.implode())).sort("row_position", "play_position")
         texts = kept.group_by("row_position", maintain_order=True).agg(pl.col("track_id").cast(pl.String))
-        replaced = touched.to_frame("row_position").join(texts, on="row_position", how="left").select(
-            "row_position", kept_items="{" + pl.col("track_id").list.join(",").fill_null("") + "}"
+        replaced = (
+            touched.to_frame("row_position")
+            .join(texts, on="row_position", how="left")
+            .select("row_position", kept_items="{" + pl.col("track_id").list.join(",").fill_null("") + "}")
         )
         return (
             rows.join(replaced, on="row_position", how="left", maintain_order="left")

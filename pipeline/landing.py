@@ -90,8 +90,9 @@ def landed(data_dir: Path, batch: Batch) -> Landing | None:
     folder = landing_folder(data_dir, batch)
     try:
         manifest = json.loads((folder / _MANIFEST).read_text())
-        times = {name: datetime.fromisoformat(manifest.pop(name)) for name in ("started_at", "read_at")}
-        landing = Landing(folder=folder, **manifest, **times)
+        for name in ("started_at", "read_at"):
+            manifest[name] = datetime.fromisoformat(manifest[name])
+        landing = Landing(folder=folder, **manifest)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return landing if landing.source == batch.source else None
@@ -113,7 +114,7 @@ def land(
             return done or _Reader(client, batch, settings, folder, clock, progress).read()
     except OSError as error:
         raise LandingError(
-            f"raw pages cannot be written to {folder}: {error.strerror or error}; pages landed before are kept, run again"
+            f"raw pages cannot be written to {folder}: {error.strerror or error}; those landed before are kept, run again"
         ) from error
 
 
@@ -260,7 +261,9 @@ def _same_reading(one: dict[int, _Seen], other: dict[int, _Seen]) -> bool:
 
 def _to_recheck(pages: int) -> list[int]:
     """The last page, which any shift reaches, and some spread over the list."""
-    return sorted({pages, *range(pages, 0, -max(1, pages // _RECHECKED_PAGES))} if pages > _RECHECKED_PAGES else {pages})
+    return sorted(
+        {pages, *range(pages, 0, -max(1, pages // _RECHECKED_PAGES))} if pages > _RECHECKED_PAGES else {pages}
+    )
 
 
 def _key_on_two_pages(seen: dict[int, _Seen]) -> bool:
@@ -288,7 +291,9 @@ def _read_chunk(path: Path) -> list[bytes]:
     try:
         return zstandard.ZstdDecompressor().decompress(path.read_bytes()).split(b"\n")
     except (OSError, zstandard.ZstdError) as error:
-        raise LandingError(f"raw pages cannot be read back from {path}: {error}; fetch the day again (--refresh)") from error
+        raise LandingError(
+            f"raw pages cannot be read back from {path}: {error}; fetch the day again (--refresh)"
+        ) from error
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -316,7 +321,9 @@ def _alone(folder: Path, wait_seconds: float) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() >= until:
-                    raise AlreadyRunning(f"another run is writing to {folder}; wait for it, or raise LOCK_WAIT_SECONDS") from None
+                    raise AlreadyRunning(
+                        f"another run is writing to {folder}; wait for it, or raise LOCK_WAIT_SECONDS"
+                    ) from None
                 time.sleep(0.2)
         yield
 

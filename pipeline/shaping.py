@@ -1,7 +1,7 @@
 """Shaping: raw pages to typed rows with Polars. What cannot be read as the contract says is set aside with its reason.
 
-The shaped rows of a batch are Parquet parts in buckets of about a quarter of a million rows, so that the steps that need all
-rows of a key together (folding duplicates, comparing with what is published) never hold more than a bucket.
+The shaped rows of a batch are Parquet parts in buckets of about a quarter of a million rows, so that the steps that
+need all rows of a key together (folding duplicates, comparing with what is published) hold no more than a bucket.
 """
 
 from __future__ import annotations
@@ -91,9 +91,7 @@ class Shaped:
             yield pl.read_parquet(path)
 
 
-def shape(
-    landing: Landing, endpoint: Endpoint, folder: Path, *, known: Known | None, latest: datetime
-) -> Shaped:
+def shape(landing: Landing, endpoint: Endpoint, folder: Path, *, known: Known | None, latest: datetime) -> Shaped:
     """Shape a landed batch into `folder`, which is emptied first.
 
     Dates after `latest` are rejected. Listens are held against `known`; without it, references are not looked at.
@@ -122,7 +120,7 @@ def _steps(landing: Landing) -> Iterator[tuple[int, list[bytes]]]:
 
 @contextmanager
 def _garbage_left_alone() -> Iterator[None]:
-    """Decoding makes millions of objects that no cycle holds: looking for cycles among them costs more than making them."""
+    """Decoding makes millions of objects without cycles: looking for cycles costs more than making them."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -187,7 +185,10 @@ class _Shaper:
 
     def _reason(self) -> pl.Expr:
         """Why a typed row is bad, or null."""
-        checks = [(pl.col(text).str.contains("\x00", literal=True), f"{text}: holds a NUL character") for text in _TEXTS[self.endpoint]]
+        checks = [
+            (pl.col(text).str.contains("\x00", literal=True), f"{text}: holds a NUL character")
+            for text in _TEXTS[self.endpoint]
+        ]
         for time in _TIMES:
             checks.append((pl.col(time).is_null(), f"{time}: not a date of the form YYYY-MM-DDTHH:MM:SS"))
             checks.append((pl.col(time) < EARLIEST, f"{time}: before {EARLIEST:%Y-%m-%d}"))
@@ -201,9 +202,7 @@ class _Shaper:
             reason = pl.when(bad).then(pl.lit(text)).otherwise(reason)
         return reason
 
-    def _without_unknown_plays(
-        self, rows: pl.DataFrame, decoded: DecodedRows
-    ) -> tuple[pl.DataFrame, list[Rejected]]:
+    def _without_unknown_plays(self, rows: pl.DataFrame, decoded: DecodedRows) -> tuple[pl.DataFrame, list[Rejected]]:
         """Take plays of tracks that are not published out of their sessions."""
         if self.known is None or self.endpoint != LISTEN_HISTORY:
             return rows, []
@@ -234,7 +233,12 @@ class _Shaper:
         if rejected:
             frame = pl.DataFrame(
                 [(r.row_position, r.play_position, r.raw_json, r.reason) for r in rejected],
-                schema={"row_position": pl.Int64, "play_position": pl.Int32, "raw_json": pl.String, "reason": pl.String},
+                schema={
+                    "row_position": pl.Int64,
+                    "play_position": pl.Int32,
+                    "raw_json": pl.String,
+                    "reason": pl.String,
+                },
                 orient="row",
             )
             frame.sort("row_position", "play_position").write_parquet(self.folder / "rejected" / f"{part:09d}.parquet")

@@ -1,4 +1,4 @@
-"""Staging: what a batch changes, copied to Postgres to be audited there. Cost follows change: equal rows stay behind."""
+"""Staging: what a batch changes, copied to Postgres to be audited there. Equal rows stay behind."""
 
 from __future__ import annotations
 
@@ -204,7 +204,11 @@ def _no_rows(endpoint: Endpoint) -> pl.DataFrame:
 def _ids(connection: Connection, table: str) -> pl.Series:
     with connection.cursor() as cursor, cursor.copy(statement(f"staging/known_{table}")) as copy:
         text = b"".join(bytes(data) for data in copy)
-    return pl.read_csv(text, has_header=False, schema={"id": pl.Int64}).to_series() if text else pl.Series("id", [], pl.Int64)
+    return (
+        pl.read_csv(text, has_header=False, schema={"id": pl.Int64}).to_series()
+        if text
+        else pl.Series("id", [], pl.Int64)
+    )
 
 
 def _copy(table: str, columns: tuple[str, ...]) -> sql.Composed:
@@ -237,7 +241,9 @@ def _keep_rejected(connection: Connection, batch: Batch, shaped: Shaped) -> None
     with connection.cursor() as cursor, cursor.copy(statement("ops/copy_rejected_rows")) as copy:
         for rejected in shaped.rejected():
             rows = rejected.with_columns(batch_id=pl.lit(batch.batch_id), endpoint=pl.lit(batch.endpoint))
-            for text in _csv(rows.select("batch_id", "endpoint", "row_position", "play_position", "raw_json", "reason")):
+            for text in _csv(
+                rows.select("batch_id", "endpoint", "row_position", "play_position", "raw_json", "reason")
+            ):
                 copy.write(text)
 
 

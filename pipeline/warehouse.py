@@ -105,7 +105,7 @@ def _load_new_months(connection: Connection, staged: Staged, months: list[date],
 def _insert_into(
     connection: Connection, staged: Staged, schema: str, tables: tuple[str, str], parameters: dict[str, Any]
 ) -> int:
-    """Insert the new sessions of the months asked for (null: of all) and their plays. Returns the number of sessions."""
+    """Insert new sessions of the months asked for (null: of all) and their plays. Returns the number of sessions."""
     source = (SCHEMA, staged.rows_table)
     sessions, plays = tables
     inserted = connection.execute(
@@ -116,7 +116,7 @@ def _insert_into(
 
 
 def _count_plays(connection: Connection, run: Callable[[str], int]) -> None:
-    """Bring `mart.user_track_plays` up to date. When it is empty its key is built after it is filled, not row by row."""
+    """Bring `mart.user_track_plays` up to date. Of an empty one the key is built when it is full, not row by row."""
     row = connection.execute(statement("marts/is_empty")).fetchone()
     if row and row[0]:
         connection.execute(statement("marts/drop_key"))
@@ -129,7 +129,7 @@ def _count_plays(connection: Connection, run: Callable[[str], int]) -> None:
 
 def _month_statement(name: str, parent: str, loading: str, month: date) -> sql.Composed:
     following = date(month.year + month.month // 12, month.month % 12 + 1, 1)
-    return sql.SQL(statement(name)).format(  # type: ignore[arg-type]
+    return sql.SQL(statement(name)).format(
         table=sql.Identifier("warehouse", _partition(parent, month)),
         loading=sql.Identifier(SCHEMA, loading),
         parent=sql.Identifier("warehouse", parent),

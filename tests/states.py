@@ -28,7 +28,8 @@ def assert_rows_add_up(query: Query) -> None:
     )
     assert unkept == []
     differing = query(
-        "select user_id, track_id, count(*)::int, min(listened_at), max(listened_at) from mart.fact_listens group by 1, 2"
+        "select user_id, track_id, count(*)::int, min(listened_at), max(listened_at)"
+        " from mart.fact_listens group by 1, 2"
         " except select user_id, track_id, plays, first_played_at, last_played_at from mart.user_track_plays"
     )
     assert differing == []

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.conftest import SESSIONS, TRACKS, USERS, MockApi, Query
-from tests.states import assert_rows_add_up
 
 from flows.ingest import main
+from tests.conftest import SESSIONS, TRACKS, USERS, MockApi, Query
+from tests.states import assert_rows_add_up
 
 pytestmark = pytest.mark.usefixtures("prefect_server", "environment")
 
@@ -149,7 +149,9 @@ def test_a_track_twice_in_a_session_keeps_both_positions(api: MockApi, query: Qu
 
     assert main(["--day", DAY]) == 0
 
-    repeated = [row for row in api.rows("listen_history") if row["items"] and len(set(row["items"])) < len(row["items"])]
+    repeated = [
+        row for row in api.rows("listen_history") if row["items"] and len(set(row["items"])) < len(row["items"])
+    ]
     assert len(repeated) == 1
     stored = query(
         "select array_agg(track_id order by position) from mart.fact_listens where user_id = %s and listened_at = %s",

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.conftest import MockApi, Query
-from tests.states import state
 
 from flows import ingest, maintain
+from tests.conftest import MockApi, Query
+from tests.states import state
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -36,9 +36,7 @@ def test_old_pages_staging_and_docs_go_and_everything_else_stays(
     assert "3 landings, 9 staging tables" in capsys.readouterr().out
 
 
-def test_the_day_after_a_clean_up_is_compared_as_ever(
-    api: MockApi, environment: Path, query: Query
-) -> None:
+def test_the_day_after_a_clean_up_is_compared_as_ever(api: MockApi, environment: Path, query: Query) -> None:
     assert ingest.main(["--day", "2026-11-20"]) == 0
     query("update ops.batches set started_at = started_at - interval '30 days' returning 1")
     assert maintain.main([]) == 0

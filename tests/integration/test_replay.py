@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.conftest import TRACKS, MockApi, Query
-from tests.states import assert_rows_add_up, state
 
 from flows import ingest, replay
+from tests.conftest import TRACKS, MockApi, Query
+from tests.states import assert_rows_add_up, state
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

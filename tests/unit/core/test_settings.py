@@ -40,7 +40,9 @@ def test_the_dotenv_file_is_read_and_the_environment_wins(tmp_path: Path, monkey
         ("FETCH_THREADS", "many", "FETCH_THREADS input should be a valid integer"),
     ],
 )
-def test_a_wrong_setting_is_named_in_one_line(name: str, value: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_setting_is_named_in_one_line(
+    name: str, value: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError) as raised:
         load_settings()
@@ -65,7 +67,7 @@ def test_any_usual_spelling_of_the_database_url_is_taken(scheme: str, monkeypatc
 def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("DATA_DIR", str(tmp_path / "file" / "data"))
-    with pytest.raises(SettingsError, match="DATA_DIR .* cannot be made"):
+    with pytest.raises(SettingsError, match=r"DATA_DIR .* cannot be made"):
         load_settings()
 
 

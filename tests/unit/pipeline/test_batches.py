@@ -43,6 +43,8 @@ def test_ids_name_endpoint_day_and_later_revisions() -> None:
     assert parse_batch_id("listen_history-2026-11-22") == ("listen_history", date(2026, 11, 22), 1)
 
 
-@pytest.mark.parametrize("text", ["", "tracks", "tracks-2026-13-01", "albums-2026-11-22", "tracks-2026-11-22-r", "x'; --"])
+@pytest.mark.parametrize(
+    "text", ["", "tracks", "tracks-2026-13-01", "albums-2026-11-22", "tracks-2026-11-22-r", "x'; --"]
+)
 def test_other_texts_are_no_batch_ids(text: str) -> None:
     assert parse_batch_id(text) is None

@@ -104,7 +104,12 @@ def test_fields_seen_before_are_counted_in_one_go_as_well() -> None:
 
 @pytest.mark.parametrize(
     ("record", "reason"),
-    [(None, "not an object: null"), ("x", "not an object: text"), ([1], "not an object: a list"), (5, "not an object: a number")],
+    [
+        (None, "not an object: null"),
+        ("x", "not an object: text"),
+        ([1], "not an object: a list"),
+        (5, "not an object: a number"),
+    ],
 )
 def test_a_record_that_is_no_object_is_rejected(record: Any, reason: str) -> None:
     decoded = decode("listen_history", [record, SESSION])
