@@ -1,0 +1,126 @@
+"""`make demo`: ingests four days of listening from the mock API, a bad one among them, and says what came of each.
+
+Exit 0: all that should be published was, and all that should be blocked was; 1: something else happened.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from core.database import connect, database_url
+from core.errors import MoovitamixError
+from core.settings import load_settings
+from demo.story import FIRST_DAY, STORY, Chapter
+from demo.summary import read_summary
+from demo.surroundings import DemoError, MockApi, fresh_folder, mock_api, quiet, settle_in
+
+_STEPS_A_RUN = 15  # three lists, each landed, shaped, staged, audited, published
+
+
+def run(console: Console, folder: Path, how_to_open: str) -> None:
+    """Tell the story. Raises DemoError when it ends otherwise than it must."""
+    with mock_api(str(FIRST_DAY)) as api:
+        with _progress(console) as progress:
+            steps = progress.add_task("starting Postgres, Great Expectations and Prefect", total=None)
+            url = database_url(load_settings())
+            # Prefect and Great Expectations take seconds to import: while something moves on the screen.
+            from expectations import checkpoint  # noqa: F401
+            from flows.ingest import ingest
+
+            _follow(lambda: progress.advance(steps))
+            for chapter in STORY:
+                progress.update(steps, completed=0, total=_STEPS_A_RUN, description=f"{chapter.day}  {chapter.title}")
+                _play(chapter, api, ingest, console)
+        with connect(url) as connection:
+            summary = read_summary(connection)
+    console.print()
+    summary.show(console, folder, how_to_open)
+    _check({batch.batch_id: batch.status for batch in summary.batches})
+
+
+def _progress(console: Console) -> Progress:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=20), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True)
+
+
+def _play(chapter: Chapter, api: MockApi, ingest: Callable[..., object], console: Console) -> None:
+    from flows.run import IngestIncomplete
+
+    begin = time.monotonic()
+    api.turn(str(chapter.day), chapter.faults)
+    try:
+        ingest(day=chapter.day)
+        what = "[green]published[/]"
+    except IngestIncomplete:
+        what = "[bold red]blocked[/]"
+    console.print(f"  {chapter.day}  {chapter.title:<62}{what}  {time.monotonic() - begin:4.1f} s")
+
+
+def _follow(advance: Callable[[], None]) -> None:
+    """Call it whenever a task of a flow ends."""
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "Finished in state" in record.getMessage():
+                advance()
+
+    logging.getLogger("prefect.task_runs").addHandler(Listener())
+
+
+def _check(found: dict[str, str]) -> None:
+    """Raises DemoError naming each batch that is not what the story says."""
+    expected: dict[str, str] = {}
+    for chapter in STORY:
+        for endpoint, state in chapter.expected.items():
+            batch_id = f"{endpoint}-{chapter.day}"
+            if batch_id not in expected:
+                expected[batch_id] = state
+            elif expected[batch_id] != state:  # what was blocked is fetched again as a second revision
+                expected[f"{batch_id}-r2"] = state
+    wrong = [
+        f"{batch_id} is {found.get(batch_id, 'missing')} and should be {expected.get(batch_id, 'missing')}"
+        for batch_id in sorted(expected.keys() | found.keys())
+        if found.get(batch_id) != expected.get(batch_id)
+    ]
+    if wrong:
+        raise DemoError("this should not have happened: " + "; ".join(wrong))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the demo; returns the exit code."""
+    argparse.ArgumentParser(prog="python -m demo", description=__doc__).parse_args(arguments)
+    begin, here = time.monotonic(), Path.cwd()
+    try:
+        folder = fresh_folder()
+    except MoovitamixError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
+    settle_in(folder)
+    with quiet(folder / "logs" / "demo.log") as console:
+        console.print("[bold]Four days of listening, from the API to the warehouse[/]\n")
+        try:
+            run(console, folder, f"make psql DATA_DIR={shown}")
+        except KeyboardInterrupt:
+            console.print("stopped")
+            return 130
+        except Exception as error:  # people get one line, the log gets the rest
+            logging.getLogger(__name__).exception("the demo failed")
+            known = isinstance(error, MoovitamixError)
+            console.print(f"\nerror: {error if known else type(error).__name__}", style="bold red", markup=False)
+            console.print(f"the log is {folder / 'logs' / 'demo.log'}", markup=False)
+            return 1
+        console.print(f"\nAs it should be, in {time.monotonic() - begin:.0f} s.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

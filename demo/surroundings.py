@@ -1,0 +1,103 @@
+"""What the demo runs in: a folder of its own, the mock API on a free port, and a log for all that is not for people."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import requests
+from rich.console import Console
+
+from core import embedded
+from core.errors import MoovitamixError
+from core.settings import Settings, load_settings
+from expectations.thresholds import Thresholds
+
+ROOT = Path(__file__).parent.parent
+_READY = "mock API ready: "
+_TIMEOUT = 30.0
+
+
+class DemoError(MoovitamixError):
+    """The demo cannot run, or something else came of it than must."""
+
+
+def fresh_folder() -> Path:
+    """An empty folder `demo` below DATA_DIR. Raises DemoError while another demo uses it, SettingsError."""
+    folder = load_settings().data_dir / "demo"
+    if (folder / "postgres").exists():
+        embedded.stop_if_unused(folder)
+        if embedded.in_use(folder):
+            raise DemoError(f"the database of an earlier demo in {folder} is in use; close it first")
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "logs").mkdir(parents=True)
+    return folder
+
+
+def settle_in(folder: Path) -> None:
+    """Make the folder the only source of settings: nobody's `.env` or environment changes what the demo shows."""
+    ours = [*Settings.model_fields, *(f"threshold_{name}" for name in Thresholds.model_fields)]
+    for name in list(os.environ):
+        if name.lower() in ours or name.startswith("PREFECT_"):
+            del os.environ[name]
+    os.environ |= {
+        "DATA_DIR": str(folder),
+        "PREFECT_LOGGING_LEVEL": "INFO",  # for the log, and for the progress that is read from it
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PYTHONPATH": str(ROOT),
+    }
+    sys.path.insert(0, str(ROOT))
+    os.chdir(folder)
+
+
+@contextmanager
+def quiet(log: Path) -> Iterator[Console]:
+    """Send what anybody prints to the log, child processes too; what is for people goes to the console given."""
+    screen = os.dup(1)
+    with open(log, "w") as file, os.fdopen(os.dup(screen), "w") as people:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        console = Console(file=people, highlight=False)
+        if not console.is_terminal:
+            console.width = 130
+        yield console
+        # Standard output stays with the log: what ends after us has nothing to tell people.
+
+
+@contextmanager
+def mock_api(first_day: str) -> Iterator[MockApi]:
+    """The mock API on a free port, for as long as the block lasts. Raises DemoError."""
+    command = [sys.executable, "-m", "mock_server", "--port", "0", "--day", first_day, "--base-day", first_day]
+    command += ["--sessions", "2000"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        line = next((text for text in process.stdout if _READY in text), None)
+        if line is None:
+            raise DemoError("the mock API does not start")
+        url = line.partition(_READY)[2].strip()
+        os.environ["MOOVITAMIX_API_URL"] = url
+        yield MockApi(url)
+    finally:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        process.kill()
+
+
+class MockApi:
+    """Turns days and faults of the running mock."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def turn(self, day: str, faults: list[dict[str, Any]]) -> None:
+        """Make it that day, with those faults and no others."""
+        requests.post(f"{self._url}/_control/day", json={"day": day}, timeout=_TIMEOUT).raise_for_status()
+        requests.put(f"{self._url}/_control/faults", json=faults, timeout=_TIMEOUT).raise_for_status()
