@@ -23,6 +23,7 @@ _LONGEST_WAIT_SECONDS = 15.0
 _BACKOFF = tenacity.wait_exponential_jitter(
     multiplier=_FIRST_WAIT_SECONDS, max=_LONGEST_WAIT_SECONDS, jitter=_FIRST_WAIT_SECONDS
 )
+_LARGEST_BODY = 64 * 2**20
 _RETRY_STATUS = frozenset({408, 425, 429, *range(500, 600)})
 
 
@@ -90,8 +91,12 @@ class ApiClient:
         """The whole body, within the read time-out even if it comes a byte at a time."""
         until = time.monotonic() + self._settings.read_timeout_seconds
         pieces: list[bytes] = []
+        size = 0
         while piece := response.raw.read1(decode_content=True):
             pieces.append(piece)
+            size += len(piece)
+            if size > _LARGEST_BODY:
+                raise requests.exceptions.ContentDecodingError
             if time.monotonic() > until:
                 raise TimeoutError
         return b"".join(pieces)
@@ -164,6 +169,8 @@ def _what_happened(error: Exception) -> str:
         return "no answer within the time-out"
     if isinstance(error, requests.exceptions.SSLError):
         return "the TLS certificate was not accepted"
+    if isinstance(error, requests.exceptions.ContentDecodingError):
+        return f"the body cannot be unpacked, or is larger than {_LARGEST_BODY:,} bytes"
     if "refused" in str(error):
         return "connection refused; is the API running?"
     if isinstance(error, requests.exceptions.ChunkedEncodingError | urllib3.exceptions.ProtocolError):

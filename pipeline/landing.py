@@ -13,10 +13,11 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -162,7 +163,7 @@ class _Reader:
     def _resume_or_begin(self, first: Page) -> None:
         """Keep the pages of a read that was cut off only if it was of the same list, as far as page 1 can tell."""
         about = {"source": self._batch.source, "total": first.total, "size": first.size, "threads": self._threads}
-        kept = _seen_in(self._folder / _spans(first, self._threads)[0].file_name, self._batch.endpoint)
+        kept = _seen_in(self._folder / next(_spans(first, self._threads)).file_name, self._batch.endpoint)
         try:
             same = json.loads((self._folder / _READING).read_text()) == about
         except (OSError, ValueError):
@@ -172,16 +173,23 @@ class _Reader:
             _write(self._folder / _READING, json.dumps(about).encode())
 
     def _read_pages(self, first: Page) -> dict[int, _Seen]:
+        """Read on with a few threads until the last page, or until a page shows that the list ends before its total."""
         seen: dict[int, _Seen] = {}
         stop = threading.Event()
-        spans = _spans(first, self._threads)
-        pages = spans[-1].last
+        spans: Iterator[_Span] = iter(_spans(first, self._threads))
         with ThreadPoolExecutor(self._threads, thread_name_prefix=self._batch.endpoint) as executor:
-            work = [executor.submit(self._read_span, span, first, stop) for span in spans]
             try:
-                for done in as_completed(work):
-                    seen.update(done.result())
-                    self._progress(len(seen), pages)
+                work = {
+                    executor.submit(self._read_span, span, first, stop) for span in islice(spans, 2 * self._threads)
+                }
+                while work:
+                    done, work = wait(work, return_when=FIRST_COMPLETED)
+                    came = dict(chain.from_iterable(future.result().items() for future in done))
+                    seen |= came
+                    self._progress(len(seen), _page_count(first))
+                    if _ends_early(came, first):
+                        spans = iter(())
+                    work |= {executor.submit(self._read_span, span, first, stop) for span in islice(spans, len(done))}
             except BaseException:
                 stop.set()
                 executor.shutdown(wait=True, cancel_futures=True)
@@ -244,11 +252,20 @@ _ID_TWICE = "an id is on two pages"
 _LOCK = "lock"
 
 
-def _spans(first: Page, threads: int) -> list[_Span]:
+def _page_count(first: Page) -> int:
+    return max(1, -(-first.total // max(1, first.size)))
+
+
+def _spans(first: Page, threads: int) -> Iterator[_Span]:
     """The pages of a list, cut so that every thread has some and no file holds too many."""
-    pages = max(1, -(-first.total // max(1, first.size)))
+    pages = _page_count(first)
     length = min(_LARGEST_CHUNK, max(1, pages // (threads * _CHUNKS_PER_THREAD)))
-    return [_Span(start, min(start + length - 1, pages)) for start in range(1, pages + 1, length)]
+    return (_Span(start, min(start + length - 1, pages)) for start in range(1, pages + 1, length))
+
+
+def _ends_early(came: dict[int, _Seen], first: Page) -> bool:
+    """Whether a page that is not the last has no rows: the total cannot be reached, however far we read."""
+    return any(len(page.keys) == 0 for number, page in came.items() if number < _page_count(first))
 
 
 def _seen(page: Page) -> _Seen:
