@@ -12,18 +12,17 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import zstandard
 
-from core.columns import Endpoint
 from core.errors import AlreadyRunning, LandingError, ListMoved, SourceError
 from core.settings import Settings
 from pipeline.api import ApiClient, Page
@@ -70,15 +69,38 @@ class _Span:
         return f"pages-{self.first:07d}-{self.last:07d}.jsonl.zst"
 
 
-@dataclass(frozen=True)
+Keys = np.ndarray[tuple[int], np.dtype[np.int64]]
+
+
+@dataclass(frozen=True, slots=True)
 class _Seen:
-    """What is remembered of a page: its total and the keys of its rows (0 where a row has none)."""
+    """What is remembered of a page, to tell whether it is the same when it is read again."""
 
     total: int
-    keys: np.ndarray[tuple[int], np.dtype[np.int64]]
+    rows: int
+    digest: int
 
-    def same(self, other: _Seen | None) -> bool:
-        return other is not None and self.total == other.total and np.array_equal(self.keys, other.keys)
+
+@dataclass
+class _Reading:
+    """One read of a list: what is remembered of each page, and the keys that each page holds, once a page."""
+
+    pages: dict[int, _Seen] = field(default_factory=dict)
+    keys: list[Keys] = field(default_factory=list)
+
+    def add(self, pages: Sequence[Page]) -> None:
+        self.pages |= {page.number: _seen(page) for page in pages}
+        once = [np.fromiter({key for key in page.keys if key is not None}, dtype=np.int64) for page in pages]
+        self.keys.append(np.concatenate(once) if once else np.empty(0, dtype=np.int64))
+
+    def has_key_on_two_pages(self) -> bool:
+        keys = np.concatenate(self.keys)
+        keys.sort()
+        return bool((keys[1:] == keys[:-1]).any())
+
+    @property
+    def rows(self) -> int:
+        return sum(page.rows for page in self.pages.values())
 
 
 def landing_folder(data_dir: Path, batch: Batch) -> Path:
@@ -115,7 +137,7 @@ def land(
             return done or _Reader(client, batch, settings, folder, clock, progress).read()
     except OSError as error:
         raise LandingError(
-            f"raw pages cannot be written to {folder}: {error.strerror or error}; those landed before are kept, run again"
+            f"raw pages cannot be written to {folder}: {error.strerror or error}; earlier ones are kept, run again"
         ) from error
 
 
@@ -140,41 +162,38 @@ class _Reader:
 
     def read(self) -> Landing:
         before: dict[int, _Seen] = {}
-        problem = ""
+        problem, stable = "", False
         for _ in range(self._settings.fetch_reads):
             started_at = self._clock()
             first = self._client.page(self._batch.endpoint, 1)
             self._resume_or_begin(first)
-            seen = self._read_pages(first)
-            problem = self._problem(seen, first)
-            stable = bool(before) and _same_reading(seen, before)
+            reading = self._read_pages(first)
+            problem = self._problem(reading, first)
+            stable = reading.pages == before
             if not problem or (stable and problem == _ID_TWICE):
-                return self._finish(seen, first, started_at)
+                return self._finish(reading, first, started_at)
             if stable:
                 break
-            before = seen
+            before = reading.pages
             self._clear()
-        raise ListMoved(
-            f"GET {self._batch.source}/{self._batch.endpoint}: {problem}; read {self._settings.fetch_reads} times"
-            if not stable
-            else f"GET {self._batch.source}/{self._batch.endpoint}: {problem}, twice alike"
-        )
+        reads = "twice alike" if stable else f"read {self._settings.fetch_reads} times"
+        raise ListMoved(f"GET {self._batch.source}/{self._batch.endpoint}: {problem}; {reads}")
 
     def _resume_or_begin(self, first: Page) -> None:
         """Keep the pages of a read that was cut off only if it was of the same list, as far as page 1 can tell."""
         about = {"source": self._batch.source, "total": first.total, "size": first.size, "threads": self._threads}
-        kept = _seen_in(self._folder / next(_spans(first, self._threads)).file_name, self._batch.endpoint)
+        kept = self._kept_pages(next(_spans(first, self._threads)))
         try:
             same = json.loads((self._folder / _READING).read_text()) == about
         except (OSError, ValueError):
             same = False
-        if not same or (kept and not _seen(first).same(kept[0])):
+        if not same or (kept and _seen(first) != _seen(kept[0])):
             self._clear()
             _write(self._folder / _READING, json.dumps(about).encode())
 
-    def _read_pages(self, first: Page) -> dict[int, _Seen]:
+    def _read_pages(self, first: Page) -> _Reading:
         """Read on with a few threads until the last page, or until a page shows that the list ends before its total."""
-        seen: dict[int, _Seen] = {}
+        reading = _Reading()
         stop = threading.Event()
         spans: Iterator[_Span] = iter(_spans(first, self._threads))
         with ThreadPoolExecutor(self._threads, thread_name_prefix=self._batch.endpoint) as executor:
@@ -184,50 +203,62 @@ class _Reader:
                 }
                 while work:
                     done, work = wait(work, return_when=FIRST_COMPLETED)
-                    came = dict(chain.from_iterable(future.result().items() for future in done))
-                    seen |= came
-                    self._progress(len(seen), _page_count(first))
-                    if _ends_early(came, first):
-                        spans = iter(())
+                    for future in done:
+                        pages = future.result()
+                        reading.add(pages)
+                        if any(not page.keys and page.number < _page_count(first) for page in pages):
+                            spans = iter(())
+                    self._progress(len(reading.pages), _page_count(first))
                     work |= {executor.submit(self._read_span, span, first, stop) for span in islice(spans, len(done))}
             except BaseException:
                 stop.set()
                 executor.shutdown(wait=True, cancel_futures=True)
                 raise
-        return seen
+        return reading
 
-    def _read_span(self, span: _Span, first: Page, stop: threading.Event) -> dict[int, _Seen]:
-        path = self._folder / span.file_name
-        kept = _seen_in(path, self._batch.endpoint)
+    def _read_span(self, span: _Span, first: Page, stop: threading.Event) -> list[Page]:
+        """Read and keep some pages, or take those that are kept already. Their bodies are not handed on."""
+        kept = self._kept_pages(span)
         if kept:
-            return {span.first + offset: seen for offset, seen in enumerate(kept)}
+            return kept
         pages: list[Page] = []
         for number in range(span.first, span.last + 1):
             if stop.is_set():
                 raise SourceError("another page could not be read")
             pages.append(first if number == 1 else self._client.page(self._batch.endpoint, number))
-        _write_chunk(path, [page.body for page in pages])
-        return {page.number: _seen(page) for page in pages}
+        _write_chunk(self._folder / span.file_name, [page.body for page in pages])
+        return [replace(page, body=b"") for page in pages]
 
-    def _problem(self, seen: dict[int, _Seen], first: Page) -> str:
+    def _kept_pages(self, span: _Span) -> list[Page]:
+        """The pages that an earlier, cut-off read kept; none when they are not there or not whole."""
+        path = self._folder / span.file_name
+        try:
+            bodies = _read_chunk(path) if path.exists() else []
+        except LandingError:
+            return []
+        pages = (keyed_envelope(self._batch.endpoint, body) for body in bodies)
+        return [
+            Page(number, b"", total, size or 0, keys) for number, (total, size, keys) in enumerate(pages, span.first)
+        ]
+
+    def _problem(self, reading: _Reading, first: Page) -> str:
         """Why these pages are not one whole list; empty when they are."""
-        if any(page.total != first.total for page in seen.values()):
+        if any(page.total != first.total for page in reading.pages.values()):
             return "its total changed while the list was read"
-        rows = sum(len(page.keys) for page in seen.values())
-        if rows != first.total:
-            return f"says total {first.total} and sends {rows} rows"
-        for number in _to_recheck(len(seen)):
-            if not _seen(self._client.page(self._batch.endpoint, number)).same(seen[number]):
+        if reading.rows != first.total:
+            return f"says total {first.total} and sends {reading.rows} rows"
+        for number in _to_recheck(len(reading.pages)):
+            if _seen(self._client.page(self._batch.endpoint, number)) != reading.pages[number]:
                 return f"page {number} changed while the list was read"
-        return _ID_TWICE if _key_on_two_pages(seen) else ""
+        return _ID_TWICE if reading.has_key_on_two_pages() else ""
 
-    def _finish(self, seen: dict[int, _Seen], first: Page, started_at: datetime) -> Landing:
+    def _finish(self, reading: _Reading, first: Page, started_at: datetime) -> Landing:
         landing = Landing(
             folder=self._folder,
             source=self._batch.source,
             total=first.total,
-            rows=sum(len(page.keys) for page in seen.values()),
-            pages=len(seen),
+            rows=reading.rows,
+            pages=len(reading.pages),
             size=first.size,
             started_at=started_at,
             read_at=self._clock(),
@@ -263,17 +294,8 @@ def _spans(first: Page, threads: int) -> Iterator[_Span]:
     return (_Span(start, min(start + length - 1, pages)) for start in range(1, pages + 1, length))
 
 
-def _ends_early(came: dict[int, _Seen], first: Page) -> bool:
-    """Whether a page that is not the last has no rows: the total cannot be reached, however far we read."""
-    return any(len(page.keys) == 0 for number, page in came.items() if number < _page_count(first))
-
-
 def _seen(page: Page) -> _Seen:
-    return _Seen(page.total, np.fromiter((key or 0 for key in page.keys), dtype=np.int64, count=len(page.keys)))
-
-
-def _same_reading(one: dict[int, _Seen], other: dict[int, _Seen]) -> bool:
-    return len(one) == len(other) and all(page.same(other.get(number)) for number, page in one.items())
+    return _Seen(page.total, len(page.keys), hash(page.keys))
 
 
 def _to_recheck(pages: int) -> list[int]:
@@ -281,21 +303,6 @@ def _to_recheck(pages: int) -> list[int]:
     return sorted(
         {pages, *range(pages, 0, -max(1, pages // _RECHECKED_PAGES))} if pages > _RECHECKED_PAGES else {pages}
     )
-
-
-def _key_on_two_pages(seen: dict[int, _Seen]) -> bool:
-    keys = np.concatenate([np.unique(page.keys[page.keys != 0]) for page in seen.values()])
-    return len(np.unique(keys)) < len(keys)
-
-
-def _seen_in(path: Path, endpoint: Endpoint) -> list[_Seen]:
-    """What a chunk of an earlier, cut-off read holds; nothing when it is not there or not whole."""
-    try:
-        bodies = _read_chunk(path) if path.exists() else []
-    except LandingError:
-        return []
-    pages = (keyed_envelope(endpoint, body) for body in bodies)
-    return [_seen(Page(0, b"", total, size or 0, keys)) for total, size, keys in pages]
 
 
 def _write_chunk(path: Path, bodies: list[bytes]) -> None:
