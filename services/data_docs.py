@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from functools import partial
 from http import HTTPStatus
@@ -36,13 +37,18 @@ class _DataDocs(SimpleHTTPRequestHandler):
         super().end_headers()
 
 
-def server(folder: Path, port: int) -> ThreadingHTTPServer:
+def server(folder: Path, host: str, port: int) -> ThreadingHTTPServer:
     """A server of the folder, which may not exist yet."""
-    return ThreadingHTTPServer((HOST, port), partial(_DataDocs, directory=str(folder)))
+    return ThreadingHTTPServer((host, port), partial(_DataDocs, directory=str(folder)))
 
 
 def main() -> int:
     """Serve until told to stop."""
+    parser = argparse.ArgumentParser(prog="python -m services.data_docs", description=__doc__)
+    parser.add_argument(
+        "--host", default=HOST, help="where to listen (default: %(default)s; the port is DATA_DOCS_PORT)"
+    )
+    host = parser.parse_args().host
     try:
         plan = load_plan()
     except MoovitamixError as error:
@@ -50,7 +56,7 @@ def main() -> int:
         return 1
     folder = plan.settings.data_dir / "data_docs"
     folder.mkdir(parents=True, exist_ok=True)
-    server(folder, plan.ports.data_docs_port).serve_forever()
+    server(folder, host, plan.ports.data_docs_port).serve_forever()
     return 0
 
 

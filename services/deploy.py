@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -62,6 +63,7 @@ def _ensure_work_pool(api_url: str) -> None:
 
 def main() -> int:
     """Deploy to the server that PREFECT_API_URL names."""
+    argparse.ArgumentParser(prog="python -m services.deploy", description=__doc__).parse_args()
     api_url = os.environ.get("PREFECT_API_URL", "").rstrip("/")
     if not api_url:
         print("error: set PREFECT_API_URL, such as http://127.0.0.1:4200/api", file=sys.stderr)

@@ -1,0 +1,187 @@
+"""The files that deploy us say what is true: valid, complete, without secrets, and of programs that exist."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import json
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+from pydantic_settings import BaseSettings
+
+from core.settings import Settings
+from expectations.thresholds import Thresholds
+from services.plan import WORK_POOL, Ports
+
+ROOT = Path(__file__).parent.parent.parent
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, Any] = COMPOSE["services"]
+OURS = {name: service for name, service in SERVICES.items() if service["image"] == COMPOSE["name"]}
+PREFECT: dict[str, Any] = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+DEPLOYMENTS = {f"{Path(d['entrypoint'].split(':')[0]).stem}/{d['name']}": d for d in PREFECT["deployments"]}
+
+
+def test_compose_file_follows_the_specification() -> None:
+    schema = json.loads((ROOT / "tests/data/compose-spec.json").read_text())
+    assert [error.message for error in Draft202012Validator(schema).iter_errors(COMPOSE)] == []
+
+
+def test_compose_schema_refuses_what_is_wrong() -> None:
+    schema = json.loads((ROOT / "tests/data/compose-spec.json").read_text())
+    assert not Draft202012Validator(schema).is_valid({"services": {"worker": {"port": "4200"}}})
+
+
+def test_only_this_machine_reaches_the_ports() -> None:
+    assert [
+        port for service in SERVICES.values() for port in service.get("ports", []) if "127.0.0.1:" not in port
+    ] == []
+
+
+def test_passwords_come_from_the_environment() -> None:
+    variables = [one for service in SERVICES.values() for one in service.get("environment", {}).items()]
+    secrets = [value for name, value in variables if re.search("PASSWORD|TOKEN|SECRET", name)]
+    logins = [value for _, value in variables if re.search(r"://\w+:", value)]
+    assert len(secrets) >= 4
+    assert len(logins) >= 2
+    assert all(re.fullmatch(r"\$\{\w+(:\?.+|:-)\}", secret) for secret in secrets)
+    assert all(re.search(r"://\w+:\$\{\w+:\?.+\}@", login) for login in logins)
+
+
+def test_services_wait_for_services_that_say_when_they_are_ready() -> None:
+    for name, service in SERVICES.items():
+        for needed, how in service.get("depends_on", {}).items():
+            assert needed in SERVICES, name
+            if how["condition"] == "service_healthy":
+                assert "healthcheck" in SERVICES[needed], needed
+            else:
+                assert how["condition"] == "service_completed_successfully"
+                assert SERVICES[needed]["restart"] == "no"
+
+
+def test_volumes_are_declared_and_mounted_files_exist() -> None:
+    for service in SERVICES.values():
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            assert source in COMPOSE["volumes"] or (ROOT / source).exists(), volume
+
+
+def _programs() -> list[tuple[str, ...]]:
+    commands = [service["command"] for service in OURS.values()]
+    commands += [service["healthcheck"]["test"][1:] for service in OURS.values() if "healthcheck" in service]
+    commands.append(json.loads(re.findall(r"^CMD (\[.*\])$", (ROOT / "Dockerfile").read_text(), re.M)[0]))
+    return sorted({_without_values(command) for command in commands})
+
+
+def _without_values(command: list[str]) -> tuple[str, ...]:
+    """The program with its sub-commands: `python -m module`, or what comes before the first option."""
+    if command[0] == "python":
+        return tuple(command[:3])
+    return tuple(itertools.takewhile(lambda word: not word.startswith("--"), command))
+
+
+@pytest.mark.parametrize("program", _programs(), ids=" ".join)
+def test_what_containers_run_exists_and_knows_its_options(program: tuple[str, ...]) -> None:
+    python = (sys.executable, "-m", *program[2:]) if program[0] == "python" else (sys.executable, "-m", *program)
+    done = subprocess.run([*python, "--help"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    options = {
+        word
+        for service in OURS.values()
+        if tuple(service["command"][: len(program)]) == program
+        for word in service["command"]
+        if word.startswith("--")
+    }
+    assert {option for option in options if option not in done.stdout} <= {"--no-services"}  # shown as --services/--no-
+
+
+def test_image_holds_what_it_copies_and_nothing_is_forgotten() -> None:
+    copied = re.findall(r"^COPY (\S+) ", (ROOT / "Dockerfile").read_text(), re.M)
+    kept = re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.M)
+    assert sorted(copied) == sorted(kept)
+    assert all((ROOT / name).exists() for name in copied)
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert packages - set(copied) <= {"benchmarks", "demo", "tests"}
+
+
+def test_deployments_are_those_that_people_rely_on() -> None:
+    assert set(DEPLOYMENTS) == {"ingest/daily", "replay/manual", "maintain/weekly"}
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_deployment_is_of_a_typed_flow_and_runs_one_at_a_time(name: str) -> None:
+    deployment = DEPLOYMENTS[name]
+    file, function = deployment["entrypoint"].split(":")
+    flow = next(
+        node
+        for node in ast.parse((ROOT / file).read_text()).body
+        if isinstance(node, ast.FunctionDef) and node.name == function
+    )
+    assert all(argument.annotation is not None for argument in flow.args.args), "the UI shows no form without types"
+    assert deployment["work_pool"]["name"] == WORK_POOL
+    assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+    assert deployment["description"]
+    assert deployment["tags"]
+
+
+@pytest.mark.parametrize(
+    ("name", "first"), [("ingest/daily", "2026-11-23 04:00"), ("maintain/weekly", "2026-11-29 06:00")]
+)
+def test_schedules_are_in_local_time(name: str, first: str) -> None:
+    from prefect.client.schemas.schedules import CronSchedule
+
+    (schedule,) = DEPLOYMENTS[name]["schedules"]
+    zone = ZoneInfo(schedule["timezone"])
+    from prefect._vendor.croniter import croniter
+
+    assert CronSchedule(cron=schedule["cron"], timezone=schedule["timezone"])
+    after = datetime(2026, 11, 22, 12, tzinfo=UTC).astimezone(zone)
+    assert f"{croniter(schedule['cron'], after).get_next(datetime):%Y-%m-%d %H:%M}" == first
+
+
+def _documented() -> dict[str, str]:
+    return dict(re.findall(r"^#?([A-Z][A-Z0-9_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.M))
+
+
+@pytest.mark.parametrize(("kind", "prefix"), [(Settings, ""), (Thresholds, "THRESHOLD_"), (Ports, "")])
+def test_env_example_has_every_setting_with_its_default(kind: type[BaseSettings], prefix: str) -> None:
+    documented = {name: _documented()[f"{prefix}{name}".upper()] for name in kind.model_fields}
+    read = kind(_env_file=None, **{name: value for name, value in documented.items() if value})
+    for name, field in kind.model_fields.items():
+        if documented[name]:
+            assert getattr(read, name) == field.default, name
+        else:
+            assert not field.default, name
+
+
+def test_env_example_has_nothing_else() -> None:
+    known = {name.upper() for name in (*Settings.model_fields, *Ports.model_fields)}
+    known |= {f"THRESHOLD_{name}".upper() for name in Thresholds.model_fields}
+    composed = set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text()))
+    assert set(_documented()) - known - composed == set()
+    assert composed <= set(_documented())
+
+
+def test_no_secret_and_no_setting_is_committed() -> None:
+    assert all(line.startswith("#") or not line.strip() for line in (ROOT / ".env.example").read_text().splitlines())
+
+
+def test_lock_is_hashed_and_names_no_index() -> None:
+    lock = (ROOT / "requirements.lock").read_text()
+    assert "--hash=sha256:" in lock
+    assert re.findall(r"--index-url|--extra-index-url|--find-links|https?://", lock) == []
+
+
+def test_make_lists_what_it_can_do() -> None:
+    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = re.findall(r"^  make (\w+)", done.stdout, re.M)
+    assert listed == re.findall(r"^\.PHONY: (\w+)", (ROOT / "Makefile").read_text(), re.M)
+    assert {"demo", "test", "up", "down", "bench", "clean"} <= set(listed)
