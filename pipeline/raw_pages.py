@@ -1,0 +1,42 @@
+"""Files of raw pages: as they were sent, a page a line, compressed, and written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import zstandard
+
+from core.errors import LandingError
+
+
+def write_pages(path: Path, bodies: Sequence[bytes]) -> None:
+    """Keep the bodies of some pages. Raises OSError."""
+    # JSON holds line breaks only between its tokens, so a page fits a line without changing what it says.
+    lines = b"\n".join(body.replace(b"\r", b" ").replace(b"\n", b" ") for body in bodies)
+    write_file(path, zstandard.ZstdCompressor(level=1, write_checksum=True).compress(lines))
+
+
+def read_pages(path: Path) -> list[bytes]:
+    """The bodies of some pages. Raises LandingError when the file is not there or not whole."""
+    try:
+        return zstandard.ZstdDecompressor().decompress(path.read_bytes()).split(b"\n")
+    except (OSError, zstandard.ZstdError) as error:
+        raise LandingError(
+            f"raw pages cannot be read back from {path}: {error}; fetch the day again (--refresh)"
+        ) from error
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.part")
+    try:
+        with unfinished.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise
