@@ -8,8 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,8 @@ class Supervisor:
     def states(self) -> list[ProgramState]:
         """One entry a program; none when the supervisor does not run."""
         try:
-            answers: Any = self._ask().getAllProcessInfo()
+            with self._ask() as supervisor:
+                answers: Any = supervisor.getAllProcessInfo()
         except (OSError, Fault):
             return []
         return [ProgramState(a["name"], a["statename"], a["pid"], a["description"]) for a in answers]
@@ -81,13 +82,13 @@ class Supervisor:
 
     def start_program(self, name: str) -> None:
         """Start one that does not start by itself. Harmless when it runs."""
-        with suppress(Fault):
-            self._ask().startProcess(name, False)
+        with suppress(Fault), self._ask() as supervisor:
+            supervisor.startProcess(name, False)
 
     def stop(self, seconds: float) -> None:
         """Stop every program, last first, then itself; then what a killed supervisor had left behind."""
-        with suppress(OSError, Fault):
-            self._ask().shutdown()
+        with suppress(OSError, Fault), self._ask() as supervisor:
+            supervisor.shutdown()
         until = time.monotonic() + seconds
         while self.states() and time.monotonic() < until:
             time.sleep(0.2)
@@ -103,9 +104,11 @@ class Supervisor:
                     mine.append(process)
         return mine
 
-    def _ask(self) -> Any:
+    @contextmanager
+    def _ask(self) -> Iterator[Any]:
         transport = SupervisorTransport(serverurl=f"unix://{self.socket}")
-        return ServerProxy("http://supervisor", transport=transport).supervisor
+        with ServerProxy("http://supervisor", transport=transport) as proxy:
+            yield proxy.supervisor
 
 
 def end(processes: Sequence[psutil.Process]) -> None:

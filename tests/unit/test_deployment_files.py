@@ -49,7 +49,7 @@ def test_only_this_machine_reaches_the_ports() -> None:
 def test_passwords_come_from_the_environment() -> None:
     variables = [one for service in SERVICES.values() for one in service.get("environment", {}).items()]
     secrets = [value for name, value in variables if re.search("PASSWORD|TOKEN|SECRET", name)]
-    logins = [value for _, value in variables if re.search(r"://\w+:", value)]
+    logins = [value for _, value in variables if re.search(r"://.*@", value)]
     assert len(secrets) >= 4
     assert len(logins) >= 2
     assert all(re.fullmatch(r"\$\{\w+(:\?.+|:-)\}", secret) for secret in secrets)
