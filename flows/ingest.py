@@ -27,6 +27,9 @@ from pipeline import batches
 from pipeline.batches import Batch, Counts
 from pipeline.landing import Landing
 
+# Behind it there must be room to count days.
+_LAST_DAY = date(9998, 12, 31)
+
 
 def _run_name() -> str:
     return f"ingest-{flow_run.parameters.get('day') or utc_now().date()}"
@@ -46,6 +49,8 @@ def ingest(day: date | None = None, endpoints: list[Endpoint] | None = None, ref
     keep_logs_readable()
     settings, thresholds = load_settings(), load_thresholds()
     day = day or utc_now().date()
+    if day > _LAST_DAY:
+        raise SettingsError(f"{day} is too far in the future for a batch")
     wanted = [endpoint for endpoint in ENDPOINTS if endpoint in (endpoints or ENDPOINTS)]
     try:
         with open_run(settings, thresholds, "ingest", day, utc_now) as run:

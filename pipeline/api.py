@@ -24,6 +24,12 @@ _BACKOFF = tenacity.wait_exponential_jitter(
     multiplier=_FIRST_WAIT_SECONDS, max=_LONGEST_WAIT_SECONDS, jitter=_FIRST_WAIT_SECONDS
 )
 _LARGEST_BODY = 64 * 2**20
+_LED_ASTRAY = (
+    requests.TooManyRedirects,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.MissingSchema,
+)
 _RETRY_STATUS = frozenset({408, 425, 429, *range(500, 600)})
 
 
@@ -75,6 +81,8 @@ class ApiClient:
         try:
             with self._session.send(self._request(endpoint, number), timeout=timeout, stream=True) as response:
                 body = self._read(response)
+        except _LED_ASTRAY as error:
+            raise TerminalSourceError(f"{where}: redirected to nowhere; check MOOVITAMIX_API_URL") from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, TimeoutError) as error:
             raise TransientSourceError(f"{where}: {_what_happened(error)}") from error
         if response.status_code in _RETRY_STATUS:

@@ -176,6 +176,8 @@ class ListReader:
             if stop.is_set():
                 raise SourceError("another page could not be read")
             pages.append(first if number == 1 else self._client.page(self._batch.endpoint, number))
+            if not pages[-1].keys and number < _page_count(first):
+                break  # the list ends here, whatever its total says
         write_pages(self._folder / span.file_name, [page.body for page in pages])
         return [replace(page, body=b"") for page in pages]
 
@@ -200,7 +202,9 @@ class ListReader:
         for number in _to_recheck(len(reading.pages)):
             if _seen(self._client.page(self._batch.endpoint, number)) != reading.pages[number]:
                 return f"page {number} changed while the list was read"
-        return _ID_TWICE if reading.has_key_on_two_pages() else ""
+        if reading.has_key_on_two_pages():
+            return _repeated_page(reading.pages) or _ID_TWICE
+        return ""
 
     def _clear(self) -> None:
         for path in [*self._folder.glob("pages-*"), self._folder / _READING]:
@@ -224,6 +228,16 @@ def _spans(first: Page, threads: int) -> Iterator[_Span]:
 
 def _seen(page: Page) -> _Seen:
     return _Seen(page.total, len(page.keys), hash(page.keys))
+
+
+def _repeated_page(pages: dict[int, _Seen]) -> str:
+    """Which page holds the rows of another one: then the API does not heed the number. A single row may come twice."""
+    first_with: dict[_Seen, int] = {}
+    for number in sorted(pages):
+        earlier = first_with.setdefault(pages[number], number)
+        if earlier != number and pages[number].rows > 1:
+            return f"page {number} repeats page {earlier}"
+    return ""
 
 
 def _to_recheck(pages: int) -> list[int]:
