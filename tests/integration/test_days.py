@@ -1,0 +1,351 @@
+"""Day after day: merges equal a naive recomputation, suspicious lists are blocked, what is done is not redone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import steps
+from flows.ingest import main
+from tests.conftest import BASE_DAY, ROOT, SESSIONS, TRACKS, USERS, MockApi, Query, start_mock_api
+from tests.runs import State, a_database, quick_settings, template_of, warehouse_and_marts
+from tests.states import assert_rows_add_up, state
+
+DAY, NEXT_DAY = BASE_DAY, "2026-11-21"
+ENDPOINTS = ("tracks", "users", "listen_history")
+KEYS = {"tracks": ("id",), "users": ("id",), "listen_history": ("user_id", "created_at")}
+Row = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def first_day(
+    prefect_server: None, postgres: str, _template: str, _mock_api: MockApi, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[State]:
+    name = "the_first_of_the_days"
+    with template_of(postgres, name, _mock_api, tmp_path_factory.mktemp("first"), _template, [DAY]) as tables:
+        yield tables
+
+
+@pytest.fixture
+def database(first_day: State, postgres: str) -> Iterator[str]:
+    """A database in which the first day is published."""
+    with a_database(postgres, "the_first_of_the_days") as url:
+        yield url
+
+
+@pytest.fixture(autouse=True)
+def quick(environment: Path, database: str, api: MockApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short time-outs."""
+    for name, value in quick_settings(api.url, database, environment).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(steps.land_pages, "retry_delay_seconds", 0.1)
+
+
+def ledger(query: Query, day: str) -> dict[str, tuple[str, str]]:
+    """Batch and status of the newest revision of each endpoint on a day."""
+    rows = query("select endpoint, batch_id, status from ops.batches where day = %s order by revision", day)
+    return {endpoint: (batch_id, status) for endpoint, batch_id, status in rows}
+
+
+WRONG_LISTS = {
+    "empty": ({"empty": True}, "0 % is below 70 %"),
+    "half": ({"half": True}, "is below 70 %"),
+    "another endpoint's": ({}, "rejected share 100 % is above 1 %"),
+}
+ANOTHER = {"tracks": "users", "users": "listen_history", "listen_history": "tracks"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "endpoints"),
+    [
+        *((wrong, names) for wrong in WRONG_LISTS for names in (("tracks", "users"), ("listen_history",))),
+        ("half", ("users",)),
+    ],
+    ids=str,
+)
+def test_a_suspicious_list_is_blocked_and_changes_nothing(
+    wrong: str, endpoints: tuple[str, ...], api: MockApi, query: Query, first_day: State
+) -> None:
+    fault, words = WRONG_LISTS[wrong]
+    api.faults(*({"endpoint": name} | (fault or {"wrong_endpoint": ANOTHER[name]}) for name in endpoints))
+
+    assert main(["--day", NEXT_DAY]) == 1
+
+    blocked = {*endpoints, "listen_history"}  # listens need both of the others
+    expected = {name: "blocked" if name in blocked else "unchanged" for name in ENDPOINTS}
+    assert {name: status for name, (_, status) in ledger(query, NEXT_DAY).items()} == expected
+    assert warehouse_and_marts(state(query)) == warehouse_and_marts(first_day)
+    for name in endpoints:
+        reason = query("select reason from ops.batches where status = 'blocked' and endpoint = %s", name)[0][0]
+        assert words in reason
+        assert "expect_" not in reason
+    assert_rows_add_up(query)
+    if wrong != "half":
+        return
+    api.reset()
+
+    assert main(["--day", NEXT_DAY]) == 0
+
+    # What was blocked is asked for again, and only that.
+    assert ledger(query, NEXT_DAY) == {
+        name: (f"{name}-{NEXT_DAY}" + ("-r2" if name in blocked else ""), "unchanged") for name in ENDPOINTS
+    }
+    assert {name for name, count in api.requests()["by_endpoint"].items() if count} == blocked
+    assert warehouse_and_marts(state(query)) == warehouse_and_marts(first_day)
+
+
+@dataclass
+class Naive:
+    """What the warehouse should hold, recomputed from whole lists without any cleverness."""
+
+    rows: dict[str, dict[tuple[Any, ...], Row]] = field(default_factory=lambda: {name: {} for name in ENDPOINTS})
+    removed: dict[str, dict[tuple[Any, ...], datetime]] = field(
+        default_factory=lambda: {name: {} for name in ENDPOINTS}
+    )
+    seen: Counter[str] = field(default_factory=Counter)
+
+    def take(self, endpoint: str, listed: list[Row], day: str) -> tuple[int, int, int]:
+        """Merge the list of a day; returns how many rows were inserted, updated, removed."""
+        now = {tuple(row[name] for name in KEYS[endpoint]): row for row in listed}
+        before, gone = self.rows[endpoint], self.removed[endpoint]
+        new = now.keys() - before.keys()
+        back = now.keys() & gone.keys()
+        changed = {key for key in now.keys() & before.keys() if now[key] != before[key]}
+        missing = before.keys() - now.keys() - gone.keys()
+        if endpoint == "listen_history":
+            self.seen["plays replaced"] += sum(before[key]["items"] != now[key]["items"] for key in changed)
+        self.seen.update({"inserted": len(new), "updated": len(changed), "back": len(back), "removed": len(missing)})
+        before.update(now)
+        for key in back:
+            del gone[key]
+        gone.update(dict.fromkeys(missing, moment(day)))
+        return len(new), len(changed | back), len(missing)
+
+    def plays(self) -> list[tuple[Any, ...]]:
+        return sorted(
+            (user, moment(created), position, track)
+            for (user, created), row in self.rows["listen_history"].items()
+            if (user, created) not in self.removed["listen_history"]
+            for position, track in enumerate(row["items"] or [], 1)
+        )
+
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def assert_equal(query: Query, naive: Naive) -> None:
+    """Warehouse and marts, column for column."""
+    for endpoint in ("tracks", "users"):
+        columns = [name for name in next(iter(naive.rows[endpoint].values())) if not name.endswith("_at")]
+        expected = sorted(
+            (
+                *(row[name] for name in columns),
+                moment(row["created_at"]),
+                moment(row["updated_at"]),
+                naive.removed[endpoint].get(key),
+            )
+            for key, row in naive.rows[endpoint].items()
+        )
+        listed = ", ".join((*columns, "created_at", "updated_at", "removed_at"))
+        assert query(f"select {listed} from warehouse.{endpoint} order by id") == expected
+    sessions = sorted(
+        (user, moment(created), moment(row["updated_at"]), naive.removed["listen_history"].get((user, created)))
+        for (user, created), row in naive.rows["listen_history"].items()
+    )
+    stored = "select user_id, created_at, updated_at, removed_at from warehouse.listen_history order by 1, 2"
+    assert query(stored) == sessions
+    plays = naive.plays()
+    facts = "select user_id, listened_at, position, track_id from mart.fact_listens order by 1, 2, 3"
+    assert query(facts) == plays
+    times: dict[tuple[int, int], list[datetime]] = {}
+    for user, created, _, track in plays:
+        times.setdefault((user, track), []).append(created)
+    counted = sorted((user, track, len(t), min(t), max(t)) for (user, track), t in times.items())
+    pairs = "select user_id, track_id, plays, first_played_at, last_played_at from mart.user_track_plays order by 1, 2"
+    assert query(pairs) == counted
+    seconds = "select count(*) from warehouse.tracks where duration_seconds"
+    assert query(f"{seconds} <> split_part(duration, ':', 1)::int * 60 + split_part(duration, ':', 2)::int") == [(0,)]
+
+
+def test_many_days_equal_a_naive_recomputation(api: MockApi, query: Query) -> None:
+    naive = Naive()
+    for endpoint in ENDPOINTS:
+        naive.take(endpoint, api.rows(endpoint), DAY)
+    ids = dict(query("select (user_id, created_at)::text, id from warehouse.listen_history"))
+    # On the third and the fifth of these days the source steps back: what was new is gone, what was gone is back.
+    for day, shown in (
+        ("2026-11-21", "2026-11-21"),
+        ("2026-12-05", "2026-12-05"),
+        ("2026-12-06", "2026-11-24"),
+        ("2026-12-21", "2026-12-20"),
+        ("2026-12-31", "2026-12-03"),
+        ("2027-01-01", "2027-01-01"),
+    ):
+        api.day(shown)
+        expected = {endpoint: naive.take(endpoint, api.rows(endpoint), day) for endpoint in ENDPOINTS}
+
+        assert main(["--day", day]) == 0
+
+        counts = query(
+            "select endpoint, rows_inserted, rows_updated, rows_removed from ops.batches where day = %s", day
+        )
+        assert {endpoint: tuple(numbers) for endpoint, *numbers in counts} == expected
+        assert_equal(query, naive)
+        assert_rows_add_up(query)
+    after = dict(query("select (user_id, created_at)::text, id from warehouse.listen_history"))
+    assert ids.items() <= after.items()
+    assert len(set(after.values())) == len(after)
+    assert all(naive.seen[name] > 0 for name in ("inserted", "updated", "removed", "back", "plays replaced")), (
+        naive.seen
+    )
+
+
+def test_the_same_day_again_asks_nothing_and_changes_nothing(api: MockApi, query: Query, first_day: State) -> None:
+    api.reset()
+
+    assert main(["--day", DAY]) == 0
+
+    assert api.requests()["total"] == 0
+    assert state(query) == first_day
+
+
+def test_a_refresh_asks_again_as_a_new_revision(api: MockApi, query: Query, first_day: State) -> None:
+    api.reset()
+
+    assert main(["--day", DAY, "--refresh"]) == 0
+
+    assert all(count > 0 for count in api.requests()["by_endpoint"].values())
+    assert ledger(query, DAY) == {name: (f"{name}-{DAY}-r2", "unchanged") for name in ENDPOINTS}
+    assert warehouse_and_marts(state(query)) == warehouse_and_marts(first_day)
+
+
+def test_a_day_without_change_is_unchanged(query: Query, first_day: State) -> None:
+    assert main(["--day", NEXT_DAY]) == 0
+
+    assert ledger(query, NEXT_DAY) == {name: (f"{name}-{NEXT_DAY}", "unchanged") for name in ENDPOINTS}
+    assert warehouse_and_marts(state(query)) == warehouse_and_marts(first_day)
+    assert query(
+        "select distinct rows_staged, rows_unchanged = rows_landed from ops.batches where day = %s", NEXT_DAY
+    ) == [(0, True)]
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "1969-12-31", "2199-12-31"])
+def test_a_day_far_away(day: str, query: Query, first_day: State) -> None:
+    assert main(["--day", day]) == 0
+
+    assert {status for _, status in ledger(query, day).values()} == {"unchanged"}
+    assert warehouse_and_marts(state(query)) == warehouse_and_marts(first_day)
+
+
+def test_a_day_at_the_end_of_the_calendar(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["--day", "9999-12-31"]) == 2
+
+    told = capfd.readouterr()
+    assert told.err.splitlines()[-1] == "error: 9999-12-31 is too far in the future for a batch"
+    assert "Traceback" not in told.out + told.err
+
+
+def files_with(folder: Path, text: str) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
+
+
+def assert_nowhere(secret: str, query: Query, data_dir: Path, told: Any) -> None:
+    """Not printed, not in any file of ours or of Prefect's, not in the database."""
+    from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, PREFECT_HOME
+
+    assert secret not in told.out + told.err
+    assert files_with(data_dir, secret) == []
+    assert files_with(Path(str(PREFECT_HOME.value())), secret) == []
+    prefect_database = Path(str(PREFECT_API_DATABASE_CONNECTION_URL.value()).partition("///")[2])
+    assert prefect_database.is_file()
+    assert files_with(prefect_database.parent, secret) == []
+    assert secret not in repr(state(query)) + repr(query("select * from ops.runs"))
+
+
+def test_the_token_is_sent_and_told_to_nobody_else(
+    query: Query, environment: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    token = "t0ken-that-nobody-may-see"
+    sizes = ("--users", str(USERS), "--tracks", str(TRACKS), "--sessions", str(SESSIONS))
+    closed = start_mock_api(*sizes, "--token", token)
+    try:
+        monkeypatch.setenv("MOOVITAMIX_API_URL", closed.url)
+        assert main(["--day", NEXT_DAY, "--endpoint", "tracks"]) == 1
+        assert (
+            "answered 401; set MOOVITAMIX_API_TOKEN"
+            in query("select reason from ops.batches where status = 'failed'")[0][0]
+        )
+        monkeypatch.setenv("MOOVITAMIX_API_TOKEN", token + "-but-wrong")
+        assert main(["--day", NEXT_DAY, "--endpoint", "tracks"]) == 1
+        assert "answered 403; the token" in query("select reason from ops.batches where status = 'failed'")[0][0]
+        monkeypatch.setenv("MOOVITAMIX_API_TOKEN", token)
+        closed.faults({"endpoint": "users", "status": 500})
+        assert main(["--day", NEXT_DAY]) == 1
+        assert ledger(query, NEXT_DAY)["tracks"][1] == "unchanged"
+    finally:
+        closed.process.terminate()
+        closed.process.communicate(timeout=10)
+    assert_nowhere(token, query, environment, capfd.readouterr())
+
+
+def test_a_password_in_the_address_is_told_to_nobody(
+    api: MockApi, query: Query, environment: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MOOVITAMIX_API_URL", api.url.replace("http://", "http://someone:pa55w0rd@"))
+    api.faults({"endpoint": "users", "reset_share": 1})
+
+    assert main(["--day", NEXT_DAY]) == 1
+
+    assert ledger(query, NEXT_DAY)["tracks"][1] == "unchanged"
+    assert query("select distinct source from ops.batches where day = %s", NEXT_DAY) == [(api.url,)]
+    assert_nowhere("pa55w0rd", query, environment, capfd.readouterr())
+
+
+WRONG_SETTINGS = {
+    "PAGE_SIZE": ["0", "101", "many"],
+    "FETCH_THREADS": ["0"],
+    "FETCH_TRIES": ["-1"],
+    "READ_TIMEOUT_SECONDS": ["0", "nan", "inf"],
+    "MOOVITAMIX_API_URL": ["ftp://example.org", "example.org", "http://", "http://[::1"],
+    "DATABASE_URL": ["mysql://localhost/x", "nonsense"],
+    "DATA_DIR": ["/proc/no/such/folder"],
+    "THRESHOLD_MAX_REJECTED_SHARE": ["1.5", "a little"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in WRONG_SETTINGS.items() for value in values]
+)
+def test_a_wrong_setting_is_one_line(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    assert main(["--day", DAY]) == 2
+
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith("error: wrong ")
+    assert err.count("\n") == 1
+    assert name in err
+
+
+def test_a_wrong_setting_is_one_line_in_a_process_of_its_own() -> None:
+    environment = os.environ | {"PAGE_SIZE": "1000", "MOOVITAMIX_API_URL": "nowhere"}
+    command = [sys.executable, "-m", "flows.ingest"]
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.count("\n") == 1
+    assert "PAGE_SIZE" in ended.stderr
+    assert "MOOVITAMIX_API_URL" in ended.stderr
