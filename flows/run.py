@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cached_property
@@ -60,6 +60,7 @@ class Run:
     url: str
     connection: Connection
     run_id: int
+    at_end: ExitStack
     outcomes: list[Outcome] = field(default_factory=list)
 
     @property
@@ -72,7 +73,7 @@ class Run:
         """Great Expectations, imported only by a run that audits: it takes seconds."""
         from expectations.checkpoint import Auditor
 
-        return Auditor(url=self.url, thresholds=self.thresholds, docs_dir=self.docs_dir)
+        return self.at_end.enter_context(Auditor(url=self.url, thresholds=self.thresholds, docs_dir=self.docs_dir))
 
     def shaped_folder(self, batch: Batch) -> Path:
         """Where a batch is shaped; it is gone when the batch is staged."""
@@ -97,21 +98,18 @@ def open_run(settings: Settings, thresholds: Thresholds, flow: str, day: date | 
     Raises DatabaseError, AlreadyRunning.
     """
     url = database_url(settings)
-    with ingest_lock(url, settings.lock_wait_seconds):
+    with ingest_lock(url, settings.lock_wait_seconds), ExitStack() as at_end:
         migrate(url)
-        with connect(url) as connection:
-            run = Run(settings, thresholds, clock, url, connection, batches.start_run(connection, flow, day, clock()))
-            try:
-                yield run
-            except BaseException:
-                with suppress(DatabaseError):  # the database may be what failed: then the run stays open in the ledger
-                    batches.finish_run(connection, run.run_id, "failed", clock())
-                raise
-            else:
-                batches.finish_run(connection, run.run_id, summary(run.outcomes), clock())
-            finally:
-                if "auditor" in run.__dict__:
-                    run.auditor.__exit__(None, None, None)
+        connection = at_end.enter_context(connect(url))
+        run_id = batches.start_run(connection, flow, day, clock())
+        run = Run(settings, thresholds, clock, url, connection, run_id, at_end)
+        try:
+            yield run
+        except BaseException:
+            with suppress(DatabaseError):  # the database may be what failed: then the run stays open in the ledger
+                batches.finish_run(connection, run_id, "failed", clock())
+            raise
+        batches.finish_run(connection, run_id, summary(run.outcomes), clock())
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
