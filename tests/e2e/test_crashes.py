@@ -76,7 +76,7 @@ def killed_at(step: str, when: str, nth: int) -> None:
 
 # 4 pages of tracks, 6 and then 7 of users, 10 and then 11 of listens; each is a file of its own.
 STEPS = {
-    "fetching the users": ("pipeline.landing:_write_chunk", "after", 8),
+    "fetching the users": ("os:fsync", "after", 10),
     "shaping": ("pipeline.shaping:_Shaper.add", "after", 3),
     "staging the users": ("pipeline.staging:composed|staging/write_profile", "before", 2),
     "publishing the tracks, all but committed": ("pipeline.warehouse:record", "after", 1),
@@ -98,7 +98,7 @@ def test_killed_while(step: str, query: Query, clean: State) -> None:
 
 
 def test_killed_again_and_again_each_time_a_step_further(query: Query, clean: State) -> None:
-    killed_at("pipeline.landing:os.fsync", "before", 3)  # a page is written, and not yet under its name
+    killed_at("os:fsync", "before", 3)  # a page is written, and not yet under its name
     killed_at("pipeline.landing:land", "after", 1)
     killed_at("pipeline.staging:stage", "after", 1)
     killed_at("expectations.checkpoint:Auditor.audit", "after", 2)
