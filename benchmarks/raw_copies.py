@@ -1,0 +1,99 @@
+"""The bare other side of staging: the same bytes with one COPY into an unlogged table of the same shape."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import psycopg
+from psycopg import sql
+from psycopg.abc import Buffer, Params, Query
+from psycopg.copy import Copy, LibpqWriter, Writer
+
+from core.columns import Endpoint
+from core.database import Connection, composed
+from pipeline.staging import SCHEMA
+
+_TABLE = "raw_copy"
+_CHUNK = 1 << 20
+
+
+class RecordedCopies:
+    """Keeps the bytes and the statement of the COPY into one staged table, made through its cursors."""
+
+    def __init__(self, table: str, file: Path) -> None:
+        self.table = f'"{SCHEMA}"."{table}"'
+        self._file = file
+        self.statement = ""
+
+    def cursor_of(self, connection: Connection, **options: Any) -> psycopg.Cursor[Any]:
+        """A cursor that records; give it to a connection as its `cursor_factory`."""
+        return _RecordingCursor(connection, self, **options)
+
+    def writer(self, cursor: psycopg.Cursor[Any], statement: Query) -> Writer | None:
+        """A writer that also writes to the file, if the statement copies into the table."""
+        text = statement.as_string(cursor) if isinstance(statement, sql.Composable) else str(statement)
+        if f"copy {self.table} " not in text:
+            return None
+        self.statement = text.replace(self.table, f'"{SCHEMA}"."{_TABLE}"')
+        return _Tee(LibpqWriter(cursor), self._file.open("wb"))
+
+
+class _RecordingCursor(psycopg.Cursor[Any]):
+    def __init__(self, connection: Connection, copies: RecordedCopies, **options: Any) -> None:
+        super().__init__(connection, **options)
+        self._copies = copies
+
+    @contextmanager
+    def copy(self, statement: Query, params: Params | None = None, *, writer: Writer | None = None) -> Iterator[Copy]:
+        with super().copy(statement, params, writer=writer or self._copies.writer(self, statement)) as copy:
+            yield copy
+
+
+class _Tee(Writer):
+    def __init__(self, database: Writer, file: BinaryIO) -> None:
+        self._database = database
+        self._file = file
+
+    def write(self, data: Buffer) -> None:
+        self._file.write(data)
+        self._database.write(data)
+
+    def finish(self, exc: BaseException | None = None) -> None:
+        self._file.close()
+        self._database.finish(exc)
+
+
+def unload(connection: Connection, table: str, file: Path) -> str:
+    """Write the rows of a staged table to a file, and return the statement that copies them into a bare one."""
+    with connection.cursor() as cursor, file.open("wb") as out:
+        source = sql.SQL("copy {} to stdout (format csv)").format(sql.Identifier(SCHEMA, table))
+        with cursor.copy(source) as copy:
+            for data in copy:
+                out.write(data)
+    return f"copy {SCHEMA}.{_TABLE} from stdin (format csv)"
+
+
+def raw_copy_seconds(connection: Connection, endpoint: Endpoint, statement: str, file: Path) -> float:
+    """Seconds of creating the table and filling it from the file, in one transaction. The table is dropped after."""
+
+    def load() -> None:
+        with connection.transaction(), connection.cursor() as cursor:
+            cursor.execute(composed(f"staging/create_{endpoint}", table=(SCHEMA, _TABLE)))
+            with cursor.copy(statement) as copy, file.open("rb") as source:
+                while data := source.read(_CHUNK):
+                    copy.write(data)
+
+    seconds = seconds_of(load)
+    connection.execute(sql.SQL("drop table {}").format(sql.Identifier(SCHEMA, _TABLE)))
+    return seconds
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """How long a call takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
