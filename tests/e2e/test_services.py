@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psutil
@@ -73,16 +74,22 @@ class Services:
 
 
 @pytest.fixture(scope="module")
-def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+def services() -> Iterator[Services]:
+    # Not below pytest's own temporary folder: every pytest of this user that starts closes it for Postgres's user.
+    with TemporaryDirectory(prefix="moovitamix-services-", ignore_cleanup_errors=True) as folder:
+        yield from _services_in(folder)
+
+
+def _services_in(folder: str) -> Iterator[Services]:
     ports = dict(zip(("PREFECT_SERVER_API_PORT", "MOCK_PORT", "DATA_DOCS_PORT"), _free_ports(3), strict=True))
-    ours = {name: str(port) for name, port in ports.items()} | {"DATA_DIR": str(tmp_path_factory.mktemp("services"))}
+    ours = {name: str(port) for name, port in ports.items()} | {"DATA_DIR": folder}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | ours
     with pytest.MonkeyPatch.context() as patch:
         for name, value in ours.items():
             patch.setenv(name, value)
         patch.delenv("MOOVITAMIX_API_URL", raising=False)
         plan = load_plan()
-    environment |= {"PREFECT_API_URL": f"{plan.prefect_url}/api", "PREFECT_HOME": f"{ours['DATA_DIR']}/prefect"}
+    environment |= {"PREFECT_API_URL": f"{plan.prefect_url}/api", "PREFECT_HOME": f"{folder}/prefect"}
     environment.pop("MOOVITAMIX_API_URL", None)
     started = Services(environment, plan)
     try:
