@@ -200,7 +200,11 @@ class _Server:
     def stop(self) -> None:
         """Stop it, cutting off who is connected. Raises CalledProcessError."""
         if self.running:
+            sockets = self.socket_folder
             _run("pg_ctl", "-D", str(self.folder), "-m", "fast", "-w", "-t", "60", "stop")
+            if sockets != self.folder:
+                with suppress(OSError):
+                    sockets.rmdir()
 
     def _launch(self) -> None:
         sockets = self.socket_folder
