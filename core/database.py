@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from core import embedded
-from core.errors import AlreadyRunning, DatabaseError
+from core.errors import AlreadyRunning, DatabaseError, StatementRefused
 from core.settings import Settings
 
 Connection = psycopg.Connection[Any]
@@ -61,10 +61,9 @@ def readable_errors() -> Iterator[None]:
         raise DatabaseError(
             f"Postgres cannot be reached or gave up: {what}; check DATABASE_URL, then run again"
         ) from error
-    except psycopg.DatabaseError as error:
-        raise DatabaseError(
-            f"Postgres refused a statement ({type(error).__name__}, {error.sqlstate}); see its log"
-        ) from error
+    except psycopg.Error as error:
+        kind = f"{type(error).__name__}, {error.sqlstate}" if error.sqlstate else type(error).__name__
+        raise StatementRefused(f"Postgres refused a statement ({kind}); see its log") from error
 
 
 @cache
@@ -105,31 +104,25 @@ def migrate(url: str) -> None:
 
 def sqlalchemy_url(url: str) -> str:
     """The same database as SQLAlchemy and Great Expectations want it, a host being required in the URL."""
-    parts = conninfo_to_dict(url)
-    host = str(parts.get("host") or "localhost")
-    if not host.startswith("/"):
-        return url.replace("postgresql://", "postgresql+psycopg://", 1)
-    user, password = quote(str(parts.get("user") or "postgres"), safe=""), parts.get("password")
-    secret = f":{quote(str(password), safe='')}" if password else ""
-    name = quote(str(parts.get("dbname") or "postgres"), safe="")
-    return f"postgresql+psycopg://{user}{secret}@localhost/{name}?host={quote(host)}"
+    parts = {name: str(value) for name, value in conninfo_to_dict(url).items() if value not in (None, "")}
+    user, password = parts.pop("user", ""), parts.pop("password", "")
+    credentials = quote(user, safe="") + (f":{quote(password, safe='')}" if password else "")
+    name = quote(parts.pop("dbname", user or "postgres"), safe="")
+    return f"postgresql+psycopg://{credentials}{'@' if credentials else ''}localhost/{name}?{urlencode(parts)}"
 
 
-@contextmanager
-def ingest_lock(url: str, wait_seconds: float) -> Iterator[None]:
-    """Hold the one lock of all ingests, in a session of its own, so that it falls when the process dies.
+def take_ingest_lock(connection: Connection, wait_seconds: float) -> None:
+    """Hold the one lock of all ingests for as long as the connection lives: no connection, no lock and no writing.
 
-    Raises AlreadyRunning when another holds it for longer than `wait_seconds`.
+    Raises AlreadyRunning when another holds it for longer than `wait_seconds`, DatabaseError.
     """
-    with connect(url) as connection:
-        until = time.monotonic() + wait_seconds
-        while not _try_lock(connection):
-            if time.monotonic() >= until:
-                raise AlreadyRunning(
-                    f"another ingest is running (waited {wait_seconds:g} s); wait for it, or raise LOCK_WAIT_SECONDS"
-                )
-            time.sleep(0.5)
-        yield
+    until = time.monotonic() + wait_seconds
+    while not _try_lock(connection):
+        if time.monotonic() >= until:
+            raise AlreadyRunning(
+                f"another ingest is running (waited {wait_seconds:g} s); wait for it, or raise LOCK_WAIT_SECONDS"
+            )
+        time.sleep(0.5)
 
 
 @readable_errors()

@@ -6,11 +6,13 @@ MoovitamixError
 │   ├── TransientSourceError  may pass: connection, time-out, 429, 5xx, cut or unreadable body
 │   │   └── ListMoved         the list changed while it was read
 │   └── TerminalSourceError   will not pass: other 4xx, an envelope that breaks the contract
-├── LandingError              raw pages could not be written or read back
+├── LandingError              raw pages, or what is made of them, could not be written or read back
 ├── BatchBlocked              an audit found something critical
 ├── DatabaseError             Postgres is unreachable, or the role lacks a right
+│   └── StatementRefused      Postgres refuses this one statement, and will take others
 ├── AlreadyRunning            another ingest holds the lock
-└── ReplayRefused             the batch cannot be replayed (unknown, pruned, or overtaken)
+├── ReplayRefused             the batch cannot be replayed (unknown, pruned, or overtaken)
+└── UnforeseenError           a defect of ours: its kind and place, without its text, which may quote a row
 
 Retries look at the family only: a `TransientSourceError` is tried again, nothing else is.
 Messages are one line, say what happened, where, and what to do, and never hold a person's data.
@@ -18,7 +20,10 @@ Messages are one line, say what happened, where, and what to do, and never hold 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 from core.audits import ExpectationResult
 
@@ -69,9 +74,48 @@ class DatabaseError(MoovitamixError):
     """Postgres cannot be reached, or refuses what we ask of it."""
 
 
+class StatementRefused(DatabaseError):
+    """Postgres refuses a statement for what is in it; the database itself is well."""
+
+
 class AlreadyRunning(MoovitamixError):
     """Another ingest is at work, and did not end within the time we wait."""
 
 
 class ReplayRefused(MoovitamixError):
     """A batch that cannot, or must not, be replayed."""
+
+
+class UnforeseenError(MoovitamixError):
+    """An error that has no name. The message says its kind and where in our code it came up."""
+
+
+@contextmanager
+def named_errors() -> Iterator[None]:
+    """Let only errors with a name through, so that one batch's misfortune neither ends the run nor quotes a row.
+
+    Raises LandingError for the disk and UnforeseenError for all else; errors of ours pass as they are.
+    """
+    try:
+        yield
+    except MoovitamixError:
+        raise
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        raise LandingError(f"working files cannot be written or read: {error.strerror or error}{where}") from error
+    except Exception as error:
+        raise UnforeseenError(in_one_line(error)) from error
+
+
+def in_one_line(error: BaseException) -> str:
+    """The kind of an error and the last place in our code on its way."""
+    ours = [f for f in traceback.extract_tb(error.__traceback__) if _is_ours(Path(f.filename))]
+    place = f" at {Path(ours[-1].filename).relative_to(_ROOT)}:{ours[-1].lineno}" if ours else ""
+    return f"unforeseen {type(error).__name__}{place}; please report it"
+
+
+def _is_ours(path: Path) -> bool:
+    return path.is_relative_to(_ROOT) and "site-packages" not in path.parts
+
+
+_ROOT = Path(__file__).parent.parent

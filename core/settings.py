@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit, urlunsplit
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -14,7 +16,11 @@ from core.errors import SettingsError
 
 def _http_url(url: str) -> str:
     parts = urlsplit(url.strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # the port is no number, or too large a one
+        usable = False
+    if not usable:
         raise ValueError("must look like http://host:port")
     if parts.query or parts.fragment:
         raise ValueError("must not carry a query or a fragment")
@@ -26,9 +32,22 @@ def _postgres_url(url: SecretStr) -> SecretStr:
     if not text:
         return SecretStr("")
     scheme, separator, rest = text.partition("://")
-    if not separator or scheme.partition("+")[0] not in ("postgres", "postgresql"):
-        raise ValueError("must look like postgresql://user:password@host:5432/database")
-    return SecretStr(f"postgresql://{rest}")
+    url_for_libpq = f"postgresql://{rest}"
+    try:
+        usable = bool(separator) and scheme.partition("+")[0] in ("postgres", "postgresql")
+        conninfo_to_dict(url_for_libpq)
+    except psycopg.ProgrammingError:
+        usable = False
+    if not usable:
+        raise ValueError("must look like postgresql://user:password@host:5432/database, special characters as %XX")
+    return SecretStr(url_for_libpq)
+
+
+def _token(token: SecretStr | None) -> SecretStr | None:
+    text = token.get_secret_value() if token else ""
+    if not all("!" <= character <= "~" for character in text):
+        raise ValueError("must be printable ASCII without spaces")
+    return SecretStr(text) if text else None
 
 
 class Settings(BaseSettings):
@@ -37,9 +56,10 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
 
     moovitamix_api_url: Annotated[str, AfterValidator(_http_url)] = "http://127.0.0.1:8000"
-    moovitamix_api_token: SecretStr | None = None
+    moovitamix_api_token: Annotated[SecretStr | None, AfterValidator(_token)] = None
     database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] = SecretStr("")
     data_dir: Path = Path(".data")
+    data_docs_url: str = ""
 
     page_size: int = Field(default=100, ge=1, le=100)
     fetch_threads: int = Field(default=4, ge=1, le=64)
@@ -47,9 +67,9 @@ class Settings(BaseSettings):
     fetch_reads: int = Field(default=4, ge=2, le=20)
     connect_timeout_seconds: float = Field(default=5, gt=0, le=300)
     read_timeout_seconds: float = Field(default=20, gt=0, le=3600)
-    give_up_after_seconds: float = Field(default=90, gt=0, le=86_400)
+    give_up_after_seconds: float = Field(default=60, gt=0, le=86_400)
     lock_wait_seconds: float = Field(default=30, ge=0, le=86_400)
-    retention_days: int = Field(default=14, ge=1)
+    retention_days: int = Field(default=14, ge=1, le=36_500)
 
     @property
     def embedded(self) -> bool:
@@ -71,11 +91,12 @@ def load_settings() -> Settings:
     except ValidationError as error:
         wrong = "; ".join(f"{str(e['loc'][0]).upper()} {_plain(e['msg'])}" for e in error.errors(include_input=False))
         raise SettingsError(f"wrong setting: {wrong} (set it in the environment or in .env)") from None
-    data_dir = settings.data_dir.expanduser().resolve()
     try:
+        data_dir = settings.data_dir.expanduser().resolve()
         data_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingsError(f"wrong setting: DATA_DIR {data_dir} cannot be made: {error.strerror}") from None
+    except (OSError, RuntimeError) as error:
+        what = error.strerror if isinstance(error, OSError) else error
+        raise SettingsError(f"wrong setting: DATA_DIR {settings.data_dir} cannot be made: {what}") from None
     return settings.model_copy(update={"data_dir": data_dir})
 
 

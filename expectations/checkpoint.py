@@ -117,6 +117,7 @@ class Auditor:
 
     def __exit__(self, *_: object) -> None:
         self._source.get_engine().dispose()
+        self._source.get_execution_engine().engine.dispose()  # another engine than the one above
 
     def audit(self, staged: StagedBatch) -> list[ExpectationResult]:
         """Judge one staged batch and publish its page of Data Docs.
@@ -217,7 +218,7 @@ def _result_of_rows(result: ExpectationValidationResult, keys_of: _FailingKeys) 
         unexpected_count=count,
         unexpected_share=None if percent is None else percent / 100,
         observed_value=observed,
-        description=says if result.success else f"not so: {says} (broken by {observed})",
+        description=says if result.success else f"not true of {observed}: {says}",
         failing_keys=() if result.success else keys_of(result),
     )
 
@@ -295,7 +296,7 @@ def _observed(meta: Mapping[str, Any], kwargs: Mapping[str, Any], profile: Mappi
         return observed, f"{meta['measure']} {observed} is {meta['beyond']} {figure(meta['limit'], meta['unit'])}"
     columns = [kwargs[name] for name in ("column_A", "column_B") if name in kwargs]
     observed = ", ".join(f"{column} {figure(profile.get(column), 'rows')}" for column in columns)
-    return observed, f"not so: {meta['says']}" + (f" ({observed})" if observed else "")
+    return observed, f"not true: {meta['says']}" + (f" ({observed})" if observed else "")
 
 
 def _broken_result(result: ExpectationValidationResult) -> ExpectationResult:

@@ -10,12 +10,14 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 _data_dir = os.environ.get("DATA_DIR") or dotenv_values(".env").get("DATA_DIR") or ".data"
-_home = Path(_data_dir).expanduser().resolve() / "prefect"
-with suppress(OSError):  # settings say what is wrong with the folder, in one line
+with suppress(OSError, RuntimeError):  # settings say what is wrong with the folder, in one line
+    _home = Path(_data_dir).expanduser().resolve() / "prefect"
     _home.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("PREFECT_HOME", str(_home))
 
-os.environ.setdefault("PREFECT_HOME", str(_home))
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+# On a new machine a server of its own needs longer for its first start than Prefect waits.
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "False")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
 
@@ -16,14 +17,24 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from core.columns import ENDPOINTS, Endpoint
-from core.errors import BatchBlocked, DatabaseError, LandingError, MoovitamixError, SettingsError, SourceError
+from core.errors import (
+    BatchBlocked,
+    DatabaseError,
+    LandingError,
+    MoovitamixError,
+    SettingsError,
+    SourceError,
+    StatementRefused,
+    UnforeseenError,
+    in_one_line,
+)
 from core.settings import Settings, load_settings
 from expectations.thresholds import load_thresholds
 from flows.readable_logs import keep_logs_readable
 from flows.reports import show_in_ui, tell
 from flows.run import Outcome, Run, open_run, utc_now
 from flows.steps import audit, land, publish, shape, stage
-from pipeline import batches
+from pipeline import batches, landing, staging
 from pipeline.batches import Batch, Counts
 from pipeline.landing import Landing
 
@@ -56,7 +67,7 @@ def ingest(day: date | None = None, endpoints: list[Endpoint] | None = None, ref
         with open_run(settings, thresholds, "ingest", day, utc_now) as run:
             for endpoint in wanted:
                 run.outcomes.append(_ingest_endpoint(run, Batch(endpoint, day, settings.source), refresh))
-            show_in_ui("ingest", run.outcomes, run.docs_dir)
+            show_in_ui("ingest", run.outcomes, run.docs_dir, settings.data_docs_url)
             tell(run.outcomes)
             run.raise_if_incomplete()
             return run.outcomes
@@ -72,9 +83,23 @@ def _ingest_endpoint(run: Run, batch: Batch, refresh: bool) -> Outcome:
         return Outcome(batch, entry.status, entry.counts, earlier=True)
     started_at = run.clock()
     try:
+        batch = _not_overtaken(run, batch, refresh)
         return bring_in(run, batch, land(batch, run.settings))
-    except (SourceError, LandingError) as error:
+    except (SourceError, LandingError, StatementRefused, UnforeseenError) as error:
         return _end(run, batch, Outcome(batch, "failed", Counts(), reason=str(error)), started_at)
+
+
+def _not_overtaken(run: Run, batch: Batch, refresh: bool) -> Batch:
+    """The batch, or its next revision when the pages landed for it are older than what was published since."""
+    kept = landing.landed(run.settings.data_dir, batch)
+    later = batches.overtaken_by(run.connection, batch, kept.started_at) if kept else None
+    if kept and later:
+        reason = f"its list was read before that of {later}, which is published; the day was fetched again"
+        _end(run, batch, Outcome(batch, "failed", Counts(), reason=reason), kept.started_at)
+        return replace(batch, revision=batch.revision + 1)
+    if refresh:
+        landing.remove(run.settings.data_dir, batch)
+    return batch
 
 
 def bring_in(run: Run, batch: Batch, landed: Landing) -> Outcome:
@@ -90,6 +115,8 @@ def bring_in(run: Run, batch: Batch, landed: Landing) -> Outcome:
 
 def _end(run: Run, batch: Batch, outcome: Outcome, started_at: datetime) -> Outcome:
     """Write down how a batch ended that was not published."""
+    if outcome.status == "failed":
+        staging.forget_rejected(run.connection, batch)
     batches.record(
         run.connection,
         batch,
@@ -105,7 +132,7 @@ def _end(run: Run, batch: Batch, outcome: Outcome, started_at: datetime) -> Outc
 def _land_all_the_same(settings: Settings, endpoints: Sequence[Endpoint], day: date) -> None:
     """Without a database, keep at least the raw pages: the next run of the day goes on with them."""
     for endpoint in endpoints:
-        batch = Batch(endpoint, day, settings.source)
+        batch = landing.unclaimed(settings.data_dir, Batch(endpoint, day, settings.source))
         try:
             landed = land(batch, settings)
         except MoovitamixError as error:
@@ -135,6 +162,14 @@ def run_command(command: Any, **parameters: Any) -> int:
         return 2
     except MoovitamixError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; run it again to go on", file=sys.stderr)
+        return 130
+    except Exception as error:
+        unreachable = "Failed to reach API" in str(error)
+        what = "Prefect's server does not answer; check PREFECT_API_URL" if unreachable else in_one_line(error)
+        print(f"error: {what}", file=sys.stderr)
         return 1
     return 0
 

@@ -9,9 +9,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Annotated
 
 from prefect import flow
 from prefect.artifacts import create_table_artifact
+from pydantic import Field
 
 from core.settings import load_settings
 from expectations.thresholds import load_thresholds
@@ -20,9 +22,11 @@ from flows.readable_logs import keep_logs_readable
 from flows.run import open_run, utc_now
 from pipeline import retention
 
+Days = Annotated[int, Field(ge=1, le=36_500)]
+
 
 @flow(name="maintain", flow_run_name="maintain")
-def maintain(retention_days: int | None = None) -> dict[str, int]:
+def maintain(retention_days: Days | None = None) -> dict[str, int]:
     """Prune what is older than the retention.
 
     Args:
@@ -48,7 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the flow from a command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m flows.maintain", description=__doc__)
     parser.add_argument("--retention-days", type=int, help="days to keep (default: RETENTION_DAYS)")
-    return run_command(maintain, retention_days=parser.parse_args(arguments).retention_days)
+    days = parser.parse_args(arguments).retention_days
+    if days is not None and not 1 <= days <= 36_500:
+        parser.error("--retention-days must be between 1 and 36500")
+    return run_command(maintain, retention_days=days)
 
 
 if __name__ == "__main__":

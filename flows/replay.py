@@ -40,7 +40,7 @@ def replay(batch_id: str) -> list[Outcome]:
     with open_run(settings, thresholds, "replay", parts[1], utc_now) as run:
         entry, landed = _replayable(run, batch_id)
         run.outcomes.append(bring_in(run, entry.batch, landed))
-        show_in_ui("replay", run.outcomes, run.docs_dir)
+        show_in_ui("replay", run.outcomes, run.docs_dir, settings.data_docs_url)
         tell(run.outcomes)
         run.raise_if_incomplete()
         return run.outcomes
@@ -53,7 +53,7 @@ def _replayable(run: Run, batch_id: str) -> tuple[LedgerEntry, Landing]:
         raise ReplayRefused(f"{batch_id} is not in ops.batches; fetch its day with python -m flows.ingest --day")
     if entry.status in DONE:
         raise ReplayRefused(f"{batch_id} is {entry.status} already; there is nothing to replay")
-    later = batches.overtaken_by(run.connection, entry.batch)
+    later = batches.overtaken_by(run.connection, entry.batch, entry.started_at)
     if later is not None:
         raise ReplayRefused(f"{later} was published since and is newer; replaying {batch_id} would bring old rows back")
     landed = landing.landed(run.settings.data_dir, entry.batch)

@@ -11,7 +11,7 @@ from prefect.artifacts import create_link_artifact, create_table_artifact
 from flows.run import Outcome
 
 
-def show_in_ui(flow: str, outcomes: Sequence[Outcome], docs_dir: Path) -> None:
+def show_in_ui(flow: str, outcomes: Sequence[Outcome], docs_dir: Path, docs_url: str) -> None:
     """Rows per endpoint and state, every failed expectation, and a link to Data Docs, as artifacts of the run."""
     create_table_artifact(
         key=f"{flow}-batches",
@@ -25,7 +25,7 @@ def show_in_ui(flow: str, outcomes: Sequence[Outcome], docs_dir: Path) -> None:
     )
     if docs_dir.joinpath("index.html").exists():
         create_link_artifact(
-            key=f"{flow}-data-docs", link=docs_dir.joinpath("index.html").as_uri(), link_text="Data Docs"
+            key=f"{flow}-data-docs", link=docs_url or docs_dir.joinpath("index.html").as_uri(), link_text="Data Docs"
         )
 
 

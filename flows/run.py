@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from core.audits import ExpectationResult
 from core.columns import DEPENDS_ON, Endpoint
-from core.database import Connection, connect, database_url, ingest_lock, migrate
+from core.database import Connection, connect, database_url, migrate, take_ingest_lock
 from core.errors import DatabaseError, MoovitamixError
 from core.settings import Settings
 from expectations.thresholds import Thresholds
@@ -98,9 +98,10 @@ def open_run(settings: Settings, thresholds: Thresholds, flow: str, day: date | 
     Raises DatabaseError, AlreadyRunning.
     """
     url = database_url(settings)
-    with ingest_lock(url, settings.lock_wait_seconds), ExitStack() as at_end:
-        migrate(url)
+    with ExitStack() as at_end:
         connection = at_end.enter_context(connect(url))
+        take_ingest_lock(connection, settings.lock_wait_seconds)
+        migrate(url)
         run_id = batches.start_run(connection, flow, day, clock())
         run = Run(settings, thresholds, clock, url, connection, run_id, at_end)
         try:

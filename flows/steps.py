@@ -16,7 +16,7 @@ from prefect.context import TaskRunContext
 from prefect.tasks import Task, exponential_backoff
 
 from core.columns import LISTEN_HISTORY
-from core.errors import TransientSourceError
+from core.errors import LandingError, TransientSourceError, named_errors
 from core.settings import Settings
 from flows.run import Outcome, Run, utc_now
 from pipeline import batches, landing, quarantine, shaping, staging, warehouse
@@ -48,6 +48,7 @@ def _landing_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str:
     cache_key_fn=_landing_key,
     persist_result=True,
 )
+@named_errors()
 def land_pages(batch: Batch, settings: Settings) -> Landing:
     """Read the whole list; a retry goes on behind the pages that are there."""
     progress = _Progress(batch)
@@ -55,14 +56,18 @@ def land_pages(batch: Batch, settings: Settings) -> Landing:
 
 
 def land(batch: Batch, settings: Settings) -> Landing:
-    """The batch's raw pages: fetched, or those of an earlier run of the same day."""
-    kept: Landing = land_pages(batch, settings)
+    """The batch's raw pages: fetched, or those of an earlier run of the same day. Raises SourceError, LandingError."""
+    land_pages(batch, settings)
     if landing.landed(settings.data_dir, batch) is None:  # cached, and the files were deleted since
-        kept = land_pages.with_options(refresh_cache=True)(batch, settings)
+        land_pages.with_options(refresh_cache=True)(batch, settings)
+    kept = landing.landed(settings.data_dir, batch)
+    if kept is None:
+        raise LandingError(f"the raw pages of {batch.batch_id} went while they were needed; run again")
     return kept
 
 
 @task(task_run_name="shape-{batch.batch_id}", cache_policy=NO_CACHE)
+@named_errors()
 def shape(run: Run, batch: Batch, landed: Landing) -> Shaped:
     """Type the rows and set bad ones aside."""
     counts = Counts(rows_reported=landed.total)
@@ -76,6 +81,7 @@ def shape(run: Run, batch: Batch, landed: Landing) -> Shaped:
 
 
 @task(task_run_name="stage-{batch.batch_id}", cache_policy=NO_CACHE)
+@named_errors()
 def stage(run: Run, batch: Batch, landed: Landing, shaped: Shaped) -> Staged:
     """Copy what differs from the published rows to the database."""
     missing = len(run.unpublished_dependencies(batch.endpoint))
@@ -88,6 +94,7 @@ def stage(run: Run, batch: Batch, landed: Landing, shaped: Shaped) -> Staged:
 
 
 @task(task_run_name="audit-{batch.batch_id}", cache_policy=NO_CACHE)
+@named_errors()
 def audit(run: Run, batch: Batch, staged: Staged) -> Outcome:
     """Judge the staged batch. Raises BatchBlocked; what was found is kept either way."""
     from expectations.checkpoint import StagedBatch, raise_if_blocked  # imports Great Expectations: seconds
@@ -101,6 +108,7 @@ def audit(run: Run, batch: Batch, staged: Staged) -> Outcome:
 
 
 @task(task_run_name="publish-{batch.batch_id}", cache_policy=NO_CACHE)
+@named_errors()
 def publish(run: Run, batch: Batch, landed: Landing, staged: Staged, audited: Outcome) -> Outcome:
     """Make the batch visible, in one transaction."""
     status, counts = warehouse.publish(run.connection, batch, staged, started_at=landed.started_at, clock=run.clock)

@@ -24,6 +24,7 @@ _BACKOFF = tenacity.wait_exponential_jitter(
     multiplier=_FIRST_WAIT_SECONDS, max=_LONGEST_WAIT_SECONDS, jitter=_FIRST_WAIT_SECONDS
 )
 _LARGEST_BODY = 64 * 2**20
+_LARGEST_PIECE = 2**20
 _LED_ASTRAY = (
     requests.TooManyRedirects,
     requests.exceptions.InvalidSchema,
@@ -100,7 +101,7 @@ class ApiClient:
         until = time.monotonic() + self._settings.read_timeout_seconds
         pieces: list[bytes] = []
         size = 0
-        while piece := response.raw.read1(decode_content=True):
+        while piece := response.raw.read1(_LARGEST_PIECE, decode_content=True):
             pieces.append(piece)
             size += len(piece)
             if size > _LARGEST_BODY:

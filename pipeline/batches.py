@@ -101,9 +101,12 @@ def find(connection: Connection, batch_id: str) -> LedgerEntry | None:
 
 
 @readable_errors()
-def overtaken_by(connection: Connection, batch: Batch) -> str | None:
-    """The id of a later batch of the endpoint that was published since, if there is one."""
-    parameters = {"endpoint": batch.endpoint, "day": batch.day, "revision": batch.revision}
+def overtaken_by(connection: Connection, batch: Batch, read_at: datetime) -> str | None:
+    """The id of a batch of the endpoint that was published from a list read after `read_at`, if there is one.
+
+    Every list is the full list: one that was read earlier would bring old rows back, whatever day it is for.
+    """
+    parameters = {"endpoint": batch.endpoint, "read_at": read_at}
     row = connection.execute(statement("ops/overtaking_batch"), parameters).fetchone()
     return str(row[0]) if row else None
 
@@ -111,19 +114,16 @@ def overtaken_by(connection: Connection, batch: Batch) -> str | None:
 def plan(entry: LedgerEntry | None, batch: Batch, *, refresh: bool) -> tuple[Batch, bool]:
     """Which revision a run works on, and whether that one is done already.
 
-    Published and from the same source: done, unless a refresh is asked for. Blocked, and the run that judged it came
-    to its end: fetched again as a new revision, so that a mended source is seen. Otherwise a run was cut off: go on
-    with the same revision.
+    A refresh, or another source than before: a new revision. Published: done. Blocked, and the run that judged it came
+    to its end: fetched again as a new revision, so that a mended source is seen. Otherwise a run was cut off, or could
+    not read the list: go on with the same revision.
     """
     if entry is None:
         return batch, False
     current = replace(batch, revision=entry.batch.revision)
-    elsewhere = entry.batch.source != batch.source
-    if entry.status in DONE:
-        return (replace(batch, revision=current.revision + 1), False) if refresh or elsewhere else (current, True)
-    if entry.status == "blocked" and (entry.settled or refresh or elsewhere):
+    if refresh or entry.batch.source != batch.source or (entry.status == "blocked" and entry.settled):
         return replace(batch, revision=current.revision + 1), False
-    return current, False
+    return current, entry.status in DONE
 
 
 @readable_errors()

@@ -75,8 +75,21 @@ class LooseEnvelope(msgspec.Struct):
 @cache
 def row_type(endpoint: Endpoint, unknown_fields: frozenset[str] = frozenset()) -> type[msgspec.Struct]:
     """The row of an endpoint, with more fields that are known to come and are not read."""
-    extra = [(name, Any, msgspec.UNSET) for name in sorted(unknown_fields)]
-    return msgspec.defstruct("Row", extra, bases=(ROWS[endpoint],), kw_only=True, gc=False) if extra else ROWS[endpoint]
+    if not unknown_fields:
+        return ROWS[endpoint]
+    names = attributes_of(unknown_fields)
+    extra = [(attribute, Any, msgspec.UNSET) for attribute in names]
+    return msgspec.defstruct("Row", extra, bases=(ROWS[endpoint],), kw_only=True, gc=False, rename=names)
+
+
+def can_be_declared(name: str) -> bool:
+    """Whether a field of this name can be part of a row's type; the others are found row by row."""
+    return name.isprintable() and not {'"', "\\"} & set(name)
+
+
+def attributes_of(unknown_fields: frozenset[str]) -> dict[str, str]:
+    """Under which attribute of a row each unknown field is found: a field's name may be any text at all."""
+    return {f"unknown_{number}": name for number, name in enumerate(sorted(unknown_fields))}
 
 
 @cache

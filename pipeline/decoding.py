@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -19,12 +20,18 @@ import numpy as np
 import polars as pl
 
 from core.columns import KEYS, LISTEN_HISTORY, Endpoint
-from pipeline.contract import ROWS, Id, page_decoder, raw_rows, row_decoder
+from pipeline.contract import ROWS, Id, attributes_of, can_be_declared, page_decoder, raw_rows, row_decoder
+
+OTHER_FIELDS = "(other fields)"
+_MOST_FIELDS = 50
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """A row, or one play of a session, that was set aside. Positions count from 1. `row_id`: its id, if readable."""
+    """A row, or one play of a session, that was set aside. Positions count from 1.
+
+    `row_id` is the id that the row is about, if that can be told.
+    """
 
     row_position: int
     play_position: int | None
@@ -108,7 +115,7 @@ def decode_rows(
     columns = _Columns()
     position = offset
     for body in bodies:
-        position += _decode_page(endpoint, body, position, unknown_fields | frozenset(columns.unknown), columns)
+        position += _decode_page(endpoint, body, position, unknown_fields | columns.unknown.keys(), columns)
     items = [row.items or [] for row in columns.rows] if endpoint == LISTEN_HISTORY else []
     return DecodedRows(
         endpoint=endpoint,
@@ -128,7 +135,8 @@ def _decode_page(
     endpoint: Endpoint, body: bytes, position: int, unknown_fields: frozenset[str], columns: _Columns
 ) -> int:
     """Add the rows of one page that begins behind `position`; returns how many it had."""
-    for fields in (frozenset[str](), unknown_fields) if unknown_fields else (frozenset[str](),):
+    declared = frozenset(name for name in unknown_fields if name != OTHER_FIELDS and can_be_declared(name))
+    for fields in (frozenset[str](), declared) if declared else (frozenset[str](),):
         try:
             rows = page_decoder(endpoint, fields).decode(body).items
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -143,14 +151,20 @@ def _decode_page(
     return len(raw)
 
 
-def _count_unknown(rows: Iterable[Any], fields: Iterable[str], columns: _Columns) -> None:
-    names = tuple(fields)
-    if not names:
+def _count_unknown(rows: Iterable[Any], fields: frozenset[str], columns: _Columns) -> None:
+    if not fields:
         return
+    names = attributes_of(fields)
     for row in rows:
-        present = [name for name in names if getattr(row, name) is not msgspec.UNSET]
-        columns.unknown.update(present)
+        present = [name for attribute, name in names.items() if getattr(row, attribute) is not msgspec.UNSET]
+        count_fields(columns.unknown, dict.fromkeys(present, 1))
         columns.drifted += bool(present)
+
+
+def count_fields(counted: Counter[str], more: Mapping[str, int]) -> None:
+    """Add to the rows counted by unknown field. From the fiftieth name on, all others are counted together."""
+    for name, rows in more.items():
+        counted[name if name in counted or len(counted) < _MOST_FIELDS else OTHER_FIELDS] += rows
 
 
 def _decode_row(endpoint: Endpoint, text: bytes, position: int, columns: _Columns) -> None:
@@ -175,7 +189,7 @@ def _second_look(endpoint: Endpoint, text: bytes, position: int, error: Exceptio
         columns.rejected.append(Rejected(position, None, raw, f"not an object: {_kind(content)}"))
         return None
     known = {name: value for name, value in content.items() if name in ROWS[endpoint].__struct_fields__}
-    row_id = _readable_id(known.get(KEYS[endpoint][0]))
+    row_id = _meant_id(known.get(KEYS[endpoint][0]))
     bad_plays = _bad_plays(known) if endpoint == LISTEN_HISTORY else {}
     if bad_plays:
         known["items"] = [play for number, play in enumerate(known["items"], 1) if number not in bad_plays]
@@ -186,7 +200,7 @@ def _second_look(endpoint: Endpoint, text: bytes, position: int, error: Exceptio
         return None
     columns.rejected.extend(Rejected(position, number, raw, why, row_id) for number, why in bad_plays.items())
     columns.plays_rejected += len(bad_plays)
-    columns.unknown.update(content.keys() - known.keys())
+    count_fields(columns.unknown, dict.fromkeys(sorted(content.keys() - known.keys()), 1))
     columns.drifted += len(content) > len(known)
     return row
 
@@ -221,9 +235,12 @@ def _comma_separated(items: list[list[int]]) -> list[str]:
     return msgspec.json.encode(items).decode()[2:-2].split("],[") if items else []
 
 
-def _readable_id(value: object) -> int | None:
+def _meant_id(value: object) -> int | None:
+    """The id that a row is about, as far as it can be told, also where it is written as a text or a float."""
+    digits = isinstance(value, str) and re.fullmatch(r"[0-9]{1,19}", value)
+    whole = isinstance(value, float) and value.is_integer()
     try:
-        return msgspec.convert(value, Id, strict=True)
+        return msgspec.convert(int(value) if digits or whole else value, Id, strict=True)  # type: ignore[call-overload]
     except msgspec.ValidationError:
         return None
 
@@ -233,7 +250,7 @@ def _loose_id(endpoint: Endpoint, raw: str) -> int | None:
         row = json.loads(raw)
     except (ValueError, RecursionError):
         return None
-    return _readable_id(row.get(KEYS[endpoint][0])) if isinstance(row, dict) else None
+    return _meant_id(row.get(KEYS[endpoint][0])) if isinstance(row, dict) else None
 
 
 def _kind(value: object) -> str:

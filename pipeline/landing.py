@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -62,6 +62,13 @@ def landed(data_dir: Path, batch: Batch) -> Landing | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return landing if landing.source == batch.source else None
+
+
+def unclaimed(data_dir: Path, batch: Batch) -> Batch:
+    """The batch, or the next revision of it whose folder does not hold the complete list of another source."""
+    while (landing_folder(data_dir, batch) / _MANIFEST).exists() and landed(data_dir, batch) is None:
+        batch = replace(batch, revision=batch.revision + 1)
+    return batch
 
 
 def land(

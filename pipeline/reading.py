@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 
@@ -28,7 +28,8 @@ Progress = Callable[[int, int], None]
 _READING = "reading.json"
 _LARGEST_CHUNK = 100
 _CHUNKS_PER_THREAD = 8
-_RECHECKED_PAGES = 20
+# The pages that a cut-off read kept are taken up only while they are fresh.
+_RESUME_WITHIN = timedelta(hours=1)
 _ID_TWICE = "an id is on two pages"
 
 
@@ -134,12 +135,15 @@ class ListReader:
         about = {"source": self._batch.source, "total": first.total, "size": first.size, "threads": self._threads}
         kept = self._kept_pages(next(_spans(first, self._threads)))
         try:
-            same = json.loads((self._folder / _READING).read_text()) == about
-        except (OSError, ValueError):
+            begun = json.loads((self._folder / _READING).read_text())
+            age = self._clock() - datetime.fromisoformat(begun.pop("begun_at"))
+            same = begun == about and age < _RESUME_WITHIN
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             same = False
         if not same or (kept and _seen(first) != _seen(kept[0])):
             self._clear()
-            write_file(self._folder / _READING, json.dumps(about).encode())
+            begun = about | {"begun_at": self._clock().isoformat()}
+            write_file(self._folder / _READING, json.dumps(begun).encode())
 
     def _read_pages(self, first: Page) -> _Reading:
         """Read on with a few threads until the last page, or until a page shows that the list ends before its total."""
@@ -199,7 +203,7 @@ class ListReader:
             return "its total changed while the list was read"
         if reading.rows != first.total:
             return f"says total {first.total} and sends {reading.rows} rows"
-        for number in _to_recheck(len(reading.pages)):
+        for number in _to_recheck(first, self._threads):
             if _seen(self._client.page(self._batch.endpoint, number)) != reading.pages[number]:
                 return f"page {number} changed while the list was read"
         if reading.has_key_on_two_pages():
@@ -240,8 +244,6 @@ def _repeated_page(pages: dict[int, _Seen]) -> str:
     return ""
 
 
-def _to_recheck(pages: int) -> list[int]:
-    """The last page, which any shift reaches, and some spread over the list."""
-    return sorted(
-        {pages, *range(pages, 0, -max(1, pages // _RECHECKED_PAGES))} if pages > _RECHECKED_PAGES else {pages}
-    )
+def _to_recheck(first: Page, threads: int) -> list[int]:
+    """The first page of every span and the last of all: every page of a short list, one in a hundred of a long one."""
+    return [*(span.first for span in _spans(first, threads)), _page_count(first)]

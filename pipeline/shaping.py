@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,18 +19,19 @@ import polars as pl
 import xxhash
 
 from core.columns import KEYS, LISTEN_HISTORY, TRACKS, Endpoint
-from pipeline.decoding import DecodedRows, Rejected, decode_rows
+from pipeline.decoding import DecodedRows, Rejected, count_fields, decode_rows
 from pipeline.landing import Landing
 
 ROWS_PER_BUCKET = 250_000
 PAGES_PER_STEP = 500
+_LONGEST_FIELD_NAME = 60
 
 # The oldest date that can be meant: before it, a date is a placeholder.
 EARLIEST = datetime(1970, 1, 1)
 
 _TIMES = ("created_at", "updated_at")
 _TIME_FORMAT = "%Y-%m-%dT%H:%M:%S%.f"
-_DURATION = r"^(\d{2,3}):([0-5]\d)$"
+_DURATION = r"^([0-9]{2,3}):([0-5][0-9])$"
 _SEPARATOR = "\x1f"
 
 # What is stored of a row besides its key, in the order of the hash.
@@ -163,7 +164,7 @@ class _Shaper:
             rows_rejected=self.rows_rejected,
             plays_landed=self.plays_landed,
             plays_rejected=self.plays_rejected,
-            unknown_fields=dict(self.unknown_fields),
+            unknown_fields=_tellable(self.unknown_fields),
             rows_with_unknown_fields=self.rows_with_unknown_fields,
             protected=pl.Series("protected", sorted(self.protected), dtype=pl.Int64),
             newest_updated_at=self.newest_updated_at,
@@ -222,7 +223,7 @@ class _Shaper:
         self.plays_landed += decoded.plays_landed
         self.rows_rejected += sum(row.play_position is None for row in rejected)
         self.plays_rejected += sum(row.play_position is not None for row in rejected)
-        self.unknown_fields.update(decoded.unknown_fields)
+        count_fields(self.unknown_fields, decoded.unknown_fields)
         self.rows_with_unknown_fields += decoded.rows_with_unknown_fields
         self.protected.update(row.row_id for row in rejected if row.row_id is not None and row.play_position is None)
         newest = rows["updated_at"].max()
@@ -247,6 +248,14 @@ class _Shaper:
             path = self.folder / f"bucket-{number:04d}" / f"{part:09d}.parquet"
             path.parent.mkdir(exist_ok=True)
             bucket.write_parquet(path, compression="lz4", statistics=False)
+
+
+def _tellable(fields: Mapping[str, int]) -> dict[str, int]:
+    """Names of unknown fields as they may be stored and shown: without control characters, and short."""
+    told: Counter[str] = Counter()
+    for name, rows in fields.items():
+        told[name.encode("unicode_escape").decode()[:_LONGEST_FIELD_NAME]] += rows
+    return dict(told)
 
 
 def _typed(decoded: DecodedRows, endpoint: Endpoint) -> pl.DataFrame:

@@ -236,6 +236,12 @@ def _copy_frame(connection: Connection, table: str, columns: tuple[str, ...], fr
             copy.write(text)
 
 
+@readable_errors()
+def forget_rejected(connection: Connection, batch: Batch) -> None:
+    """Forget rejected rows of a batch that are not those of its last outcome."""
+    connection.execute(statement("ops/forget_rejected_rows"), {"batch_id": batch.batch_id})
+
+
 def _keep_rejected(connection: Connection, batch: Batch, shaped: Shaped) -> None:
     connection.execute(statement("ops/forget_rejected_rows"), {"batch_id": batch.batch_id})
     with connection.cursor() as cursor, cursor.copy(statement("ops/copy_rejected_rows")) as copy:

@@ -86,6 +86,7 @@ class Plan:
         return {
             MARK: str(self.settings.data_dir),
             "DATA_DIR": str(self.settings.data_dir),
+            "DATA_DOCS_URL": self.docs_url,
             "MOOVITAMIX_API_URL": self.api_url,
             "PREFECT_API_URL": f"{self.prefect_url}/api",
             "PREFECT_HOME": str(self.settings.data_dir / "prefect"),

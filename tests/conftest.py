@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,9 +33,13 @@ BASE_DAY = "2026-11-20"
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The URL of an embedded server of this test run."""
-    return embedded.start(tmp_path_factory.mktemp("pg"))
+def postgres() -> Iterator[str]:
+    """The URL of an embedded server of this test run, not below pytest's own folder: that is closed to other users,
+    and Postgres does not run as root."""
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))
+    folder.chmod(0o755)
+    yield embedded.start(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 -- ops: what ran, what came in, what was judged, what was turned away. Rows here are never pruned.
 
-create schema ops;
 create schema staging;
 
 -- One row per ingest or replay. finished_at is null while it runs, or when it was killed.

@@ -3,6 +3,8 @@
 from alembic import context
 
 connection = context.config.attributes["connection"]
-context.configure(connection=connection, version_table="moovitamix_schema_version")
+# The version stands in a schema of ours: a role needs no right on `public`.
+connection.exec_driver_sql("create schema if not exists ops")
+context.configure(connection=connection, version_table="schema_version", version_table_schema="ops")
 with context.begin_transaction():
     context.run_migrations()

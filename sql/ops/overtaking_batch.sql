@@ -1,8 +1,8 @@
--- The newest batch of the endpoint that was published and holds a later list than the one asked about.
+-- The newest batch of the endpoint that was published from a list read later than the one asked about.
 select batch_id
 from ops.batches
 where endpoint = %(endpoint)s
     and status in ('published', 'unchanged')
-    and (day, revision) > (%(day)s, %(revision)s)
-order by day desc, revision desc
+    and started_at > %(read_at)s
+order by started_at desc
 limit 1

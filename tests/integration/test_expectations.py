@@ -294,7 +294,7 @@ BATCH_RULES: list[tuple[Endpoint, dict[str, Any], dict[str, tuple[str, str]]]] =
         {
             "list_is_complete": (
                 "critical",
-                "not so: as many rows arrived as the API reported (rows_landed 1,990, rows_reported 2,000)",
+                "not true: as many rows arrived as the API reported (rows_landed 1,990, rows_reported 2,000)",
             )
         },
     ),
@@ -377,14 +377,14 @@ def test_a_blocked_batch_is_told_in_plain_words(desk: Desk) -> None:
     with pytest.raises(BatchBlocked) as error:
         raise_if_blocked(batch.batch_id, desk.auditor.audit(batch))
     assert str(error.value) == (
-        f"{batch.batch_id} blocked: not so: an id comes once (broken by 1 row); rejected share 4.2 % is above 1 %"
+        f"{batch.batch_id} blocked: not true of 1 row: an id comes once; rejected share 4.2 % is above 1 %"
     )
 
 
 def test_shares_and_counts_of_rows_are_told(desk: Desk) -> None:
     result = desk.judge(USERS, rows(USERS, {"gender": "New"}, {"gender": "Newer"}))["gender_is_known"]
     assert (result.unexpected_count, result.unexpected_share, result.observed_value) == (2, 0.2, "2 rows, 20 %")
-    assert result.description == "not so: a gender is one of those seen before (broken by 2 rows, 20 %)"
+    assert result.description == "not true of 2 rows, 20 %: a gender is one of those seen before"
 
 
 def test_the_list_of_keys_ends(desk: Desk) -> None:

@@ -13,9 +13,12 @@ from core.errors import DatabaseError
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("postgresql://u:p@h:5432/d", "postgresql+psycopg://u:p@h:5432/d"),
-        ("postgresql://postgres:@/postgres?host=/a/b", "postgresql+psycopg://postgres@localhost/postgres?host=/a/b"),
-        ("postgresql://w%3Ae:p%40s%2F@/d?host=/a", "postgresql+psycopg://w%3Ae:p%40s%2F@localhost/d?host=/a"),
+        ("postgresql://u:p@h:5432/d", "postgresql+psycopg://u:p@localhost/d?host=h&port=5432"),
+        ("postgresql://postgres:@/postgres?host=/a", "postgresql+psycopg://postgres@localhost/postgres?host=%2Fa"),
+        ("postgresql://w%3Ae:p%40s%2F@/d?host=/a", "postgresql+psycopg://w%3Ae:p%40s%2F@localhost/d?host=%2Fa"),
+        ("postgresql://u@/d?host=/a&port=5433", "postgresql+psycopg://u@localhost/d?host=%2Fa&port=5433"),
+        ("postgresql://u@h/d?sslmode=require", "postgresql+psycopg://u@localhost/d?host=h&sslmode=require"),
+        ("postgresql:///d", "postgresql+psycopg://localhost/d?"),
     ],
 )
 def test_sqlalchemy_gets_a_host(url: str, expected: str) -> None:

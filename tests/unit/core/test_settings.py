@@ -33,6 +33,8 @@ def test_the_dotenv_file_is_read_and_the_environment_wins(tmp_path: Path, monkey
     ("name", "value", "says"),
     [
         ("MOOVITAMIX_API_URL", "localhost:8000", "MOOVITAMIX_API_URL must look like http://host:port"),
+        ("MOOVITAMIX_API_URL", "http://h:99999", "MOOVITAMIX_API_URL must look like http://host:port"),
+        ("MOOVITAMIX_API_URL", "http://h:port", "MOOVITAMIX_API_URL must look like http://host:port"),
         ("MOOVITAMIX_API_URL", "", "MOOVITAMIX_API_URL must look like http://host:port"),
         ("DATABASE_URL", "mysql://u:secret@h/d", "DATABASE_URL must look like postgresql://"),
         ("PAGE_SIZE", "0", "PAGE_SIZE input should be greater than or equal to 1"),

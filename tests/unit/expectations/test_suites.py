@@ -103,9 +103,9 @@ def test_only_failed_critical_results_block() -> None:
             [
                 a_result("critical", False, "rejected share 4.2 % is above 1 %"),
                 a_result("warning", False, "odd"),
-                a_result("critical", False, "not so: an id comes once (broken by 2 rows)"),
+                a_result("critical", False, "not true of 2 rows: an id comes once"),
             ],
         )
     assert str(error.value) == (
-        "users-2026-11-22 blocked: rejected share 4.2 % is above 1 %; not so: an id comes once (broken by 2 rows)"
+        "users-2026-11-22 blocked: rejected share 4.2 % is above 1 %; not true of 2 rows: an id comes once"
     )
