@@ -1,4 +1,4 @@
-"""Cases in which a row could be lost, doubled or brought back without anybody noticing, and rows that could end a run."""
+"""Cases in which a row could be lost, doubled or brought back unseen, and rows that could end a run."""
 
 from __future__ import annotations
 
