@@ -38,6 +38,8 @@ from pipeline import batches, landing, staging
 from pipeline.batches import Batch, Counts
 from pipeline.landing import Landing
 
+# The rule of the listens' suite that says the same without names.
+DEPENDENCIES = "dependencies_are_published"
 # Behind it there must be room to count days.
 _LAST_DAY = date(9998, 12, 31)
 
@@ -108,9 +110,19 @@ def bring_in(run: Run, batch: Batch, landed: Landing) -> Outcome:
     try:
         return publish(run, batch, landed, staged, audit(run, batch, staged))
     except BatchBlocked as blocked:
-        reason = "; ".join(blocked.failures)
+        reason = "; ".join(_why(run, batch, blocked))
         outcome = Outcome(batch, "blocked", staged.counts, reason=reason, results=blocked.results)
         return _end(run, batch, outcome, landed.started_at)
+
+
+def _why(run: Run, batch: Batch, blocked: BatchBlocked) -> list[str]:
+    """What an audit found critical, with the lists that this one waits for named."""
+    missing = run.unpublished_dependencies(batch.endpoint)
+    if not missing:
+        return list(blocked.failures)
+    waits = f"waits for {' and '.join(missing)} of the same day, which did not come in"
+    others = [one.description for one in blocked.results if one.blocks and one.expectation != DEPENDENCIES]
+    return [waits, *others]
 
 
 def _end(run: Run, batch: Batch, outcome: Outcome, started_at: datetime) -> Outcome:

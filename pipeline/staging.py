@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -76,16 +77,15 @@ def stage(
         difference = _Difference()
         removed: list[pl.DataFrame] = []
         with connection.cursor() as cursor, cursor.copy(_copy(rows_table, _COLUMNS[batch.endpoint])) as copy:
-            for rows, gone in _differences(shaped, snapshot, difference):
-                removed.append(gone)
-                for text in _csv(rows.select(_COLUMNS[batch.endpoint])):
-                    copy.write(text)
+            for text in _one_ahead(_changes(shaped, snapshot, difference, removed)):
+                copy.write(text)
         snapshot.forget()
         _copy_frame(connection, removed_table, KEYS[batch.endpoint], pl.concat(removed))
         _keep_rejected(connection, batch, shaped)
         counts = _counts(shaped, difference, rows_reported)
         _write_profile(connection, profile_table, batch.day, shaped, counts, difference, dependencies_not_published)
-    connection.execute(sql.SQL("analyze {}").format(sql.Identifier(SCHEMA, rows_table)))
+    counted = sql.SQL(", ").join(map(sql.Identifier, (*KEYS[batch.endpoint], "is_new")))  # what plans depend on
+    connection.execute(sql.SQL("analyze {} ({})").format(sql.Identifier(SCHEMA, rows_table), counted))
     return Staged(rows_table, profile_table, removed_table, counts)
 
 
@@ -144,6 +144,24 @@ class _Snapshot:
         key = KEYS[self._endpoint][0]
         for bucket in range(self._buckets):
             yield frame if self._buckets == 1 else frame.filter(pl.col(key) % self._buckets == bucket)
+
+
+def _changes(
+    shaped: Shaped, snapshot: _Snapshot, difference: _Difference, removed: list[pl.DataFrame]
+) -> Iterator[bytes]:
+    """The rows to stage as CSV; adds to `difference` and `removed`."""
+    for rows, gone in _differences(shaped, snapshot, difference):
+        removed.append(gone)
+        yield from _csv(rows.select(_COLUMNS[shaped.endpoint]))
+
+
+def _one_ahead(texts: Iterator[bytes]) -> Iterator[bytes]:
+    """Make the next text in a thread while Postgres takes the last one."""
+    with ThreadPoolExecutor(1) as executor:
+        following = executor.submit(next, texts, None)
+        while (text := following.result()) is not None:
+            following = executor.submit(next, texts, None)
+            yield text
 
 
 def _differences(

@@ -123,8 +123,9 @@ def _count_plays(connection: Connection, run: Callable[[str], int]) -> None:
         run("marts/count_new_plays")
         connection.execute(statement("marts/add_key"))
     else:
-        for change in ("add_plays", "drop_plays", "forget_unplayed", "date_plays"):
+        for change in ("add_plays", "drop_plays", "forget_unplayed"):
             run(f"marts/{change}")
+        connection.execute(statement("marts/date_plays"))
 
 
 def _month_statement(name: str, parent: str, loading: str, month: date) -> sql.Composed:
