@@ -22,6 +22,7 @@ class Options:
 
     plan: Plan
     day: dt.date
+    follows_calendar: bool
     host: str
     port: int
     token: str | None
@@ -48,7 +49,7 @@ def read_options(arguments: list[str] | None, today: dt.date) -> Options:
     shares = ("growth", "new_sessions", "updates", "removals")
     given = {name: getattr(told, name) for name in numbers + shares}
     plan = Plan(start=start, base_day=base_day, taste_shift_day=shift_day, taste_shift=shift, **given)
-    return Options(plan, day, told.host, told.port, told.token, faults)
+    return Options(plan, day, told.day is None, told.host, told.port, told.token, faults)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -82,7 +83,7 @@ def _add_world(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_days(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--day", type=_date, help="the simulated day (today): all that happened before its midnight")
+    group.add_argument("--day", type=_date, help="the simulated day (today, and on with the calendar)")
     group.add_argument("--base-day", type=_date, help="the day on which the sizes hold (--day)")
     group.add_argument("--start", type=_date, help=f"the first day of the history ({HISTORY_DAYS} days before)")
     group.add_argument("--growth", type=_share, default=0.002, help="new users and tracks a day, as a share")

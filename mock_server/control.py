@@ -69,8 +69,17 @@ class Control:
             day = dt.date.fromisoformat(content["day"])
         except (TypeError, KeyError, ValueError) as error:
             raise WrongContent('the body must be like {"day": "2026-11-23"}') from error
-        self._lists.turn(world=self._timeline.on(day))
+        self.turn_to(day)
         return self._day(request)
+
+    @property
+    def day(self) -> dt.date:
+        """The simulated day."""
+        return self._lists.world.day
+
+    def turn_to(self, day: dt.date) -> None:
+        """Let it be another day. Raises ImpossibleDay."""
+        self._lists.turn(world=self._timeline.on(day))
 
     def _faults(self, _request: Request) -> list[dict[str, Any]]:
         return [group.as_json() for group in self._lists.book.groups]

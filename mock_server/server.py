@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import gc
 import signal
+from collections.abc import Awaitable, Callable
 
 from mock_server.command_line import Options
 from mock_server.connection import Connection
@@ -23,5 +25,25 @@ async def serve(options: Options) -> None:
     server = await loop.create_server(lambda: Connection(control.handle), options.host, options.port, backlog=1024)
     port = server.sockets[0].getsockname()[1]
     print(f"mock API ready: http://{options.host}:{port}", flush=True)
+    calendar = (
+        asyncio.create_task(follow_calendar(control, _utc_now, asyncio.sleep)) if options.follows_calendar else None
+    )
     await asked_to_end.wait()
+    if calendar:
+        calendar.cancel()
     server.close()
+
+
+async def follow_calendar(
+    control: Control, clock: Callable[[], dt.datetime], sleep: Callable[[float], Awaitable[object]]
+) -> None:
+    """Turn to the next day at each midnight (UTC), for ever."""
+    while True:
+        now = clock()
+        midnight = dt.datetime.combine(now.date() + dt.timedelta(days=1), dt.time(), dt.UTC)
+        await sleep((midnight - now).total_seconds())
+        control.turn_to(midnight.date())
+
+
+def _utc_now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
