@@ -50,7 +50,7 @@ test: $(READY) ## Lint, types, import contracts and all tests
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 	.venv/bin/lint-imports
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest --numprocesses 2 --dist loadfile
 
 .PHONY: up
 up: $(READY) ## Start Postgres, the mock API, Prefect's server and worker, and the deployments
@@ -70,7 +70,7 @@ psql: $(READY) ## Open the database (make psql DATA_DIR=.data/demo opens the dem
 
 .PHONY: bench
 bench: $(READY) ## Measure how fast and how big, against bare loops run side by side
-	@$(PYTHON) -m benchmarks
+	@$(PYTHON) -m benchmarks --write
 
 .PHONY: clean
 clean: $(READY) ## Delete the state in DATA_DIR and all caches; refuses while services run

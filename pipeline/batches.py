@@ -114,14 +114,15 @@ def overtaken_by(connection: Connection, batch: Batch, read_at: datetime) -> str
 def plan(entry: LedgerEntry | None, batch: Batch, *, refresh: bool) -> tuple[Batch, bool]:
     """Which revision a run works on, and whether that one is done already.
 
-    A refresh, or another source than before: a new revision. Published: done. Blocked, and the run that judged it came
-    to its end: fetched again as a new revision, so that a mended source is seen. Otherwise a run was cut off, or could
-    not read the list: go on with the same revision.
+    Published: done; a new revision for a refresh or another source than before. Blocked: the same, and also when the
+    run that judged it came to its end, so that a mended source is seen. Otherwise a run was cut off, or could not read
+    the list: go on with the same revision.
     """
     if entry is None:
         return batch, False
     current = replace(batch, revision=entry.batch.revision)
-    if refresh or entry.batch.source != batch.source or (entry.status == "blocked" and entry.settled):
+    again = refresh or entry.batch.source != batch.source or (entry.status == "blocked" and entry.settled)
+    if again and entry.status in DONE | {"blocked"}:
         return replace(batch, revision=current.revision + 1), False
     return current, entry.status in DONE
 

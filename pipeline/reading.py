@@ -246,4 +246,4 @@ def _repeated_page(pages: dict[int, _Seen]) -> str:
 
 def _to_recheck(first: Page, threads: int) -> list[int]:
     """The first page of every span and the last of all: every page of a short list, one in a hundred of a long one."""
-    return [*(span.first for span in _spans(first, threads)), _page_count(first)]
+    return sorted({*(span.first for span in _spans(first, threads)), _page_count(first)})
