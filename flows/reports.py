@@ -78,14 +78,14 @@ def _failed_expectations(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
         {
             "batch": outcome.batch.batch_id,
             "severity": result.severity,
+            "what": result.description,
+            "rows": "" if result.unexpected_count is None else result.unexpected_count,
             "expectation": result.expectation,
             "column": result.column or "",
-            "rows": "" if result.unexpected_count is None else result.unexpected_count,
-            "what": result.description,
         }
         for outcome in outcomes
         for result in outcome.results
         if not result.success
     ]
-    none = {"batch": "", "severity": "", "expectation": "none failed", "column": "", "rows": "", "what": ""}
+    none = {"batch": "", "severity": "", "what": "none failed", "rows": "", "expectation": "", "column": ""}
     return failed or [none]
