@@ -101,7 +101,8 @@ def broken_rows(
     """How many rows break each rule of the suite, by the name of the rule."""
     query = sql.SQL(_STATEMENT).format(batch=_staged(rows_table), profile=_staged(profile_table))
     row = connection.cursor(row_factory=dict_row).execute(query, thresholds.model_dump()).fetchone()
-    assert row is not None, "an aggregate without groups has a row"
+    if row is None:
+        raise RuntimeError("an aggregate without groups has a row")
     return row
 
 

@@ -70,7 +70,8 @@ def in_fresh_process(
         process.kill()
     if isinstance(message, _Failure):
         raise WorkFailed(message.text)
-    assert isinstance(message, Ran)
+    if not isinstance(message, Ran):
+        raise TypeError(f"the process sent a {type(message).__name__}")
     return message
 
 

@@ -77,8 +77,7 @@ def mock_api(first_day: str) -> Iterator[MockApi]:
     command += ["--sessions", "2000"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
-        assert process.stdout is not None
-        line = next((text for text in process.stdout if _READY in text), None)
+        line = next((text for text in process.stdout or () if _READY in text), None)
         if line is None:
             raise DemoError("the mock API does not start")
         url = line.partition(_READY)[2].strip()

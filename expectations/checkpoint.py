@@ -329,7 +329,8 @@ def _error_name(result: ExpectationValidationResult) -> str:
 
 
 def _config(result: ExpectationValidationResult) -> ExpectationConfiguration:
-    assert result.expectation_config is not None, "a result always carries the expectation it is of"
+    if result.expectation_config is None:
+        raise ValueError("a result always carries the expectation it is of")
     return result.expectation_config
 
 

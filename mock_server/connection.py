@@ -23,7 +23,8 @@ class Connection(asyncio.Protocol):
         self._full = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        if not isinstance(transport, asyncio.Transport):
+            raise TypeError(f"a stream is needed, not a {type(transport).__name__}")
         self._transport = transport
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -24,7 +24,7 @@ from services.plan import HOST, ROOT, WORK_POOL, Plan, Program, inherited_enviro
 from services.supervision import Supervisor, end
 
 _SECONDS_TO_BE_READY = 120.0
-_CACHES = (".mypy_cache", ".pytest_cache", ".ruff_cache", ".import_linter_cache", ".hypothesis")
+_CACHES = (".mypy_cache", ".pytest_cache", ".ruff_cache", ".import_linter_cache")
 
 
 class ServicesError(MoovitamixError):
