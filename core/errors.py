@@ -12,6 +12,10 @@ MoovitamixError
 │   └── StatementRefused      Postgres refuses this one statement, and will take others
 ├── AlreadyRunning            another ingest holds the lock
 ├── ReplayRefused             the batch cannot be replayed (unknown, pruned, or overtaken)
+├── InteractionsError         plays that nothing can be learned from: negative, not finite, ids that are no integers
+├── ModelError                a model failed: raised, ran out of time or memory, gave scores that are no numbers
+│   └── ModelFileError        the file of a model is missing, damaged, or of another version
+├── PublicationError          a list cannot be published or rolled back to (unknown, pruned, or overtaken)
 └── UnforeseenError           a defect of ours: its kind and place, without its text, which may quote a row
 
 Retries look at the family only: a `TransientSourceError` is tried again, nothing else is.
@@ -84,6 +88,22 @@ class AlreadyRunning(MoovitamixError):
 
 class ReplayRefused(MoovitamixError):
     """A batch that cannot, or must not, be replayed."""
+
+
+class InteractionsError(MoovitamixError):
+    """Plays that no model can learn from."""
+
+
+class ModelError(MoovitamixError):
+    """A model could not learn or score."""
+
+
+class ModelFileError(ModelError):
+    """A model's file cannot be read."""
+
+
+class PublicationError(MoovitamixError):
+    """A list of recommendations that cannot go live."""
 
 
 class UnforeseenError(MoovitamixError):

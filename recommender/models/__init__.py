@@ -1,0 +1,1 @@
+"""One file a model. `recommender.registry` names those that compete."""

@@ -1,0 +1,138 @@
+"""What every model is: it learns from interactions, and names the next tracks of each listener.
+
+A new model is one file with a subclass: `_learn`, `_score`, and `_state` / `_restore` for its file. Everything else
+(ids, histories, exclusion, the best n, blocks that fit into memory, files) is here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
+
+from core.errors import ModelError
+from recommender.interactions import Ids, Interactions
+from recommender.models import file_format
+from recommender.ranking import best, rows_a_block
+
+Params = Mapping[str, Any]
+Scores = NDArray[np.float32]
+
+
+class Ranking(NamedTuple):
+    """The tracks of each user asked for, best first: two arrays of users x n.
+
+    A user for whom there are fewer than n has the id -1 and the score -inf in the places left.
+    """
+
+    ids: Ids
+    scores: Scores
+
+
+class Recommender(ABC):
+    """A model. What it learns is about tracks; what it knows of listeners are their plays, which can be replaced.
+
+    `name` is its name in the registry, `params` what it was made with, as JSON would hold it.
+    """
+
+    name: ClassVar[str]
+    # Whether a listener without plays gets nothing from this model.
+    needs_plays: ClassVar[bool] = True
+
+    def __init__(self, **params: Any) -> None:
+        self.params: Params = params
+        self._track_ids: Ids = np.empty(0, np.int64)
+        self._histories: Interactions = Interactions.of([], [])
+
+    def fit(self, interactions: Interactions) -> Self:
+        """Learn from these plays, and know them as the histories of their listeners. Same input, same model."""
+        self._track_ids = interactions.track_ids
+        self._histories = interactions
+        if len(interactions):
+            self._learn(interactions)
+        return self
+
+    def fold_in(self, interactions: Interactions) -> Self:
+        """Keep what was learned about tracks, and take these plays as the listeners' histories.
+
+        Plays of tracks that the model has not learned are left out of what it scores by.
+        """
+        self._histories = interactions.on_tracks(self._track_ids)
+        return self
+
+    def recommend(self, users: ArrayLike, n: int, exclude: Interactions | None = None) -> Ranking:
+        """The best n tracks of each user, of those the model learned, without the pairs of `exclude`.
+
+        A user without plays gets nothing, unless the model `needs_plays` not. Raises ModelError when a score is NaN.
+        """
+        wanted = np.asarray(users, np.int64)
+        ids = np.full((len(wanted), n), -1, np.int64)
+        scores = np.full((len(wanted), n), -np.inf, np.float32)
+        shunned = exclude.on_tracks(self._track_ids) if exclude is not None else None
+        step = rows_a_block(len(self._track_ids))
+        for begin in range(0, len(wanted), step):
+            block = slice(begin, begin + step)
+            histories = self._histories.of_users(wanted[block])
+            served = np.diff(histories.plays.indptr) > 0 if self.needs_plays else np.ones(len(wanted[block]), bool)
+            if not served.any() or not len(self._track_ids) or not self.learned:
+                continue
+            scored = self._score(histories)
+            if np.isnan(scored).any():
+                raise ModelError(f"{self.name} gave scores that are not numbers")
+            if shunned is not None:
+                _strike_out(scored, shunned.of_users(wanted[block]).plays)
+            scored[~served] = -np.inf
+            columns, values = best(scored, n)
+            found = np.isfinite(values)
+            ids[block, : columns.shape[1]] = np.where(found, self._track_ids[columns], -1)
+            scores[block, : columns.shape[1]] = np.where(found, values, -np.inf)
+        return Ranking(ids, scores)
+
+    @property
+    def learned(self) -> bool:
+        """Whether there was anything to learn from."""
+        return bool(self._state())
+
+    def save(self, path: Path) -> None:
+        """Write what was learned, and nothing about any listener, to one file; whole or not at all."""
+        state = self._state()
+        file_format.write(path, self.name, self.params, {"track_ids": self._track_ids, **state})
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote; `fold_in` gives it the listeners. Raises ModelFileError."""
+        content = file_format.read(path)
+        content.must_be_of(cls.name)
+        model = cls(**content.params)
+        arrays = dict(content.arrays)
+        model._track_ids = arrays.pop("track_ids")
+        model._histories = Interactions.of([], [], catalogue=model._track_ids)
+        if arrays:
+            model._restore(arrays)
+        return model
+
+    @abstractmethod
+    def _learn(self, interactions: Interactions) -> None:
+        """Learn about the tracks; there is at least one play."""
+
+    @abstractmethod
+    def _score(self, listeners: Interactions) -> Scores:
+        """A score for each listener and track, higher is better: a new array of listeners x tracks, float32."""
+
+    @abstractmethod
+    def _state(self) -> dict[str, NDArray[Any]]:
+        """What was learned, as arrays; empty before there was anything."""
+
+    @abstractmethod
+    def _restore(self, state: dict[str, NDArray[Any]]) -> None:
+        """Take back what `_state` gave."""
+
+
+def _strike_out(scores: Scores, pairs: csr_array) -> None:
+    rows = np.repeat(np.arange(pairs.shape[0]), np.diff(pairs.indptr))
+    scores[rows, pairs.indices] = -np.inf

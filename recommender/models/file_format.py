@@ -1,0 +1,75 @@
+"""The file of a model: one .npz of plain arrays and a JSON header. Nothing in it can run."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import ModelFileError
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Content:
+    """What stands in a model's file."""
+
+    path: Path
+    model: str
+    params: dict[str, Any]
+    arrays: dict[str, NDArray[Any]]
+
+    def must_be_of(self, model: str) -> None:
+        """Raises ModelFileError when another model wrote it."""
+        if self.model != model:
+            raise ModelFileError(f"{self.path} is the file of {self.model}, not of {model}")
+
+
+def write(path: Path, model: str, params: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write a file that appears whole or not at all."""
+    header = json.dumps({"format": _FORMAT, "model": model, "params": dict(params)}, sort_keys=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".tmp-{uuid4().hex}.npz")
+    try:
+        content: dict[str, Any] = {"header": np.frombuffer(header.encode(), np.uint8), **arrays}
+        np.savez(unfinished, **content)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def read(path: Path) -> Content:
+    """Raises ModelFileError when the file is missing, damaged, or of another version."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+        header = json.loads(arrays.pop("header").tobytes())
+        if header["format"] != _FORMAT:
+            raise ModelFileError(f"{path} is a model file of format {header['format']}, not {_FORMAT}; retrain")
+        return Content(path, header["model"], header["params"], arrays)
+    except FileNotFoundError:
+        raise ModelFileError(f"the model file {path} is missing; restore it, or retrain") from None
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise ModelFileError(
+            f"the model file {path} is damaged ({type(error).__name__}); restore it, or retrain"
+        ) from error
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, in hex. Raises ModelFileError when it cannot be read."""
+    try:
+        return sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ModelFileError(
+            f"the model file {path} cannot be read ({error.strerror}); restore it, or retrain"
+        ) from error
