@@ -48,11 +48,13 @@ class Recommender(ABC):
         self.params: Params = params
         self._track_ids: Ids = np.empty(0, np.int64)
         self._histories: Interactions = Interactions.of([], [])
+        self._withdrawn: NDArray[np.intp] = np.empty(0, np.intp)
 
     def fit(self, interactions: Interactions) -> Self:
         """Learn from these plays, and know them as the histories of their listeners. Same input, same model."""
         self._track_ids = interactions.track_ids
         self._histories = interactions
+        self._withdrawn = np.empty(0, np.intp)
         if len(interactions):
             self._learn(interactions)
         return self
@@ -60,9 +62,11 @@ class Recommender(ABC):
     def fold_in(self, interactions: Interactions) -> Self:
         """Keep what was learned about tracks, and take these plays as the listeners' histories.
 
-        Plays of tracks that the model has not learned are left out of what it scores by.
+        Plays of tracks that the model has not learned are left out of what it scores by, and tracks that are not
+        among the columns of `interactions` are no longer recommended.
         """
         self._histories = interactions.on_tracks(self._track_ids)
+        self._withdrawn = np.flatnonzero(interactions.columns_of(self._track_ids) < 0)
         return self
 
     def recommend(self, users: ArrayLike, n: int, exclude: Interactions | None = None) -> Ranking:
@@ -87,6 +91,7 @@ class Recommender(ABC):
             if shunned is not None:
                 _strike_out(scored, shunned.of_users(wanted[block]).plays)
             scored[~served] = -np.inf
+            scored[:, self._withdrawn] = -np.inf
             columns, values = best(scored, n)
             found = np.isfinite(values)
             ids[block, : columns.shape[1]] = np.where(found, self._track_ids[columns], -1)
