@@ -22,7 +22,7 @@ from core.settings import Settings
 Connection = psycopg.Connection[Any]
 
 SQL_FOLDER = Path(__file__).parent.parent / "sql"
-# Any constant: every ingest takes the same one.
+# Any constant: everything that changes the warehouse, or makes lists from it, takes the same one.
 _INGEST_LOCK = 7_300_811_022
 _SESSION_OPTIONS = (
     "-c timezone=UTC -c jit=off -c work_mem=128MB -c maintenance_work_mem=256MB -c client_connection_check_interval=5s"
@@ -120,7 +120,7 @@ def take_ingest_lock(connection: Connection, wait_seconds: float) -> None:
     while not _try_lock(connection):
         if time.monotonic() >= until:
             raise AlreadyRunning(
-                f"another ingest is running (waited {wait_seconds:g} s); wait for it, or raise LOCK_WAIT_SECONDS"
+                f"another run is at work (waited {wait_seconds:g} s); wait for it, or raise LOCK_WAIT_SECONDS"
             )
         time.sleep(0.5)
 

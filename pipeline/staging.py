@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from psycopg import sql
 
 from core.columns import KEYS, LISTEN_HISTORY, Endpoint
 from core.database import Connection, composed, readable_errors, statement
+from core.frames import as_csv, copy_into, read_frame, write_frame
 from pipeline.batches import Batch, Counts
 from pipeline.shaping import Known, Shaped
 
@@ -31,7 +31,6 @@ _COLUMNS: dict[Endpoint, tuple[str, ...]] = {
     ),
     "listen_history": ("user_id", "created_at", "updated_at", "items", "row_hash", "is_new", "new_ordinal"),
 }
-_ROWS_PER_WRITE = 50_000
 _BYTES_PER_READ = 32 * 2**20
 
 
@@ -76,11 +75,14 @@ def stage(
         snapshot = _Snapshot(connection, batch.endpoint, shaped)
         difference = _Difference()
         removed: list[pl.DataFrame] = []
-        with connection.cursor() as cursor, cursor.copy(_copy(rows_table, _COLUMNS[batch.endpoint])) as copy:
+        with (
+            connection.cursor() as cursor,
+            cursor.copy(copy_into((SCHEMA, rows_table), _COLUMNS[batch.endpoint])) as copy,
+        ):
             for text in _one_ahead(_changes(shaped, snapshot, difference, removed)):
                 copy.write(text)
         snapshot.forget()
-        _copy_frame(connection, removed_table, KEYS[batch.endpoint], pl.concat(removed))
+        write_frame(connection, (SCHEMA, removed_table), pl.concat(removed).select(KEYS[batch.endpoint]))
         _keep_rejected(connection, batch, shaped)
         counts = _counts(shaped, difference, rows_reported)
         _write_profile(connection, profile_table, batch.day, shaped, counts, difference, dependencies_not_published)
@@ -152,7 +154,7 @@ def _changes(
     """The rows to stage as CSV; adds to `difference` and `removed`."""
     for rows, gone in _differences(shaped, snapshot, difference):
         removed.append(gone)
-        yield from _csv(rows.select(_COLUMNS[shaped.endpoint]))
+        yield from as_csv(rows.select(_COLUMNS[shaped.endpoint]))
 
 
 def _one_ahead(texts: Iterator[bytes]) -> Iterator[bytes]:
@@ -220,38 +222,7 @@ def _no_rows(endpoint: Endpoint) -> pl.DataFrame:
 
 
 def _ids(connection: Connection, table: str) -> pl.Series:
-    with connection.cursor() as cursor, cursor.copy(statement(f"staging/known_{table}")) as copy:
-        text = b"".join(bytes(data) for data in copy)
-    return (
-        pl.read_csv(text, has_header=False, schema={"id": pl.Int64}).to_series()
-        if text
-        else pl.Series("id", [], pl.Int64)
-    )
-
-
-def _copy(table: str, columns: tuple[str, ...]) -> sql.Composed:
-    names = sql.SQL(", ").join(map(sql.Identifier, columns))
-    return sql.SQL("copy {} ({}) from stdin (format csv, null '\\N')").format(sql.Identifier(SCHEMA, table), names)
-
-
-def _csv(frame: pl.DataFrame) -> Iterator[bytes]:
-    """The frame as CSV that Postgres reads back exactly: text quoted, null as an unquoted \\N."""
-    for rows in frame.iter_slices(_ROWS_PER_WRITE):
-        text = io.BytesIO()
-        rows.write_csv(
-            text,
-            include_header=False,
-            quote_style="non_numeric",
-            null_value="\\N",
-            datetime_format="%Y-%m-%d %H:%M:%S%.6f",
-        )
-        yield text.getvalue()
-
-
-def _copy_frame(connection: Connection, table: str, columns: tuple[str, ...], frame: pl.DataFrame) -> None:
-    with connection.cursor() as cursor, cursor.copy(_copy(table, columns)) as copy:
-        for text in _csv(frame.select(columns)):
-            copy.write(text)
+    return read_frame(connection, f"staging/known_{table}", {"id": pl.Int64()}).to_series()
 
 
 @readable_errors()
@@ -265,7 +236,7 @@ def _keep_rejected(connection: Connection, batch: Batch, shaped: Shaped) -> None
     with connection.cursor() as cursor, cursor.copy(statement("ops/copy_rejected_rows")) as copy:
         for rejected in shaped.rejected():
             rows = rejected.with_columns(batch_id=pl.lit(batch.batch_id), endpoint=pl.lit(batch.endpoint))
-            for text in _csv(
+            for text in as_csv(
                 rows.select("batch_id", "endpoint", "row_position", "play_position", "raw_json", "reason")
             ):
                 copy.write(text)

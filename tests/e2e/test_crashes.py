@@ -226,7 +226,7 @@ def test_a_second_run_says_that_the_first_is_at_work(
 
     told = capfd.readouterr()
     assert told.err.splitlines()[-1] == (
-        "error: another ingest is running (waited 2 s); wait for it, or raise LOCK_WAIT_SECONDS"
+        "error: another run is at work (waited 2 s); wait for it, or raise LOCK_WAIT_SECONDS"
     )
     assert "Traceback" not in told.out + told.err
     first.send_signal(signal.SIGCONT)
