@@ -57,6 +57,7 @@ class Recommender(ABC):
         self._withdrawn = np.empty(0, np.intp)
         if len(interactions):
             self._learn(interactions)
+        self._know(self._histories)
         return self
 
     def fold_in(self, interactions: Interactions) -> Self:
@@ -124,6 +125,9 @@ class Recommender(ABC):
     @abstractmethod
     def _learn(self, interactions: Interactions) -> None:
         """Learn about the tracks; there is at least one play."""
+
+    def _know(self, histories: Interactions) -> None:  # noqa: B027, most models need no more than the plays
+        """Make ready for these listeners, after training and whenever their plays are replaced."""
 
     @abstractmethod
     def _score(self, listeners: Interactions) -> Scores:

@@ -1,0 +1,83 @@
+"""Alternating least squares: listeners and tracks as vectors whose products say who would play what (Hu 2008)."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from implicit.cpu.als import AlternatingLeastSquares
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from threadpoolctl import threadpool_limits
+
+from core.errors import ModelError
+from recommender.interactions import Interactions
+from recommender.models.base import Recommender, Scores
+from recommender.models.scaling import weighted
+
+
+class ALS(Recommender):
+    """`implicit`'s factors of log1p(plays).
+
+    `alpha` is how much more a play counts than its absence, `regularization` draws all vectors towards zero. Only the
+    vectors of tracks are learned; that of a listener is solved exactly from their plays, so that new listeners and
+    new plays are served without training.
+    """
+
+    name: ClassVar[str] = "als"
+
+    def __init__(
+        self,
+        factors: int = 64,
+        regularization: float = 0.1,
+        alpha: float = 1.0,
+        iterations: int = 15,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(factors=factors, regularization=regularization, alpha=alpha, iterations=iterations, seed=seed)
+        self._tracks = np.empty((0, factors), np.float32)
+        self._listeners = np.empty((0, factors), np.float32)
+
+    def _learn(self, interactions: Interactions) -> None:
+        with threadpool_limits(1, "blas"):  # implicit has threads of its own
+            solver = self._solver()
+            try:
+                solver.fit(_confidences(interactions), show_progress=False)
+            except Exception as error:
+                raise ModelError(f"{self.name} cannot learn ({error}); try a higher regularization") from error
+        self._tracks = solver.item_factors
+
+    def _know(self, histories: Interactions) -> None:
+        self._listeners = np.zeros((len(histories.user_ids), self._tracks.shape[1]), np.float32)
+        if self.learned and len(histories):
+            with threadpool_limits(1, "blas"):
+                solver = self._solver()
+                solver.item_factors = self._tracks
+                rows = np.arange(len(histories.user_ids))
+                self._listeners = solver.recalculate_user(rows, _confidences(histories))
+
+    def _score(self, listeners: Interactions) -> Scores:
+        scores: Scores = self._listeners[self._histories.rows_of(listeners.user_ids)] @ self._tracks.T
+        return scores
+
+    def _state(self) -> dict[str, NDArray[Any]]:
+        return {"tracks": self._tracks} if len(self._tracks) else {}
+
+    def _restore(self, state: dict[str, NDArray[Any]]) -> None:
+        self._tracks = state["tracks"]
+
+    def _solver(self) -> AlternatingLeastSquares:
+        return AlternatingLeastSquares(
+            factors=self.params["factors"],
+            regularization=self.params["regularization"],
+            alpha=self.params["alpha"],
+            iterations=self.params["iterations"],
+            random_state=self.params["seed"],
+        )
+
+
+def _confidences(interactions: Interactions) -> csr_matrix:
+    """log1p(plays) as `implicit` wants it: csr_matrix of float32 with indices of 32 bits."""
+    weights = weighted(interactions.plays, "log1p")
+    indices, indptr = weights.indices.astype(np.int32), weights.indptr.astype(np.int32)
+    return csr_matrix((weights.data, indices, indptr), shape=weights.shape)

@@ -1,0 +1,154 @@
+"""Kernel EASE: each track is predicted from all others by ridge regression, in closed form (Steck 2019)."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg.lapack import spotrf, spotri
+from scipy.sparse import csr_array
+
+from core.errors import ModelError
+from recommender.interactions import Interactions
+from recommender.models.base import Recommender, Scores
+from recommender.models.scaling import Sums, Weighting, column_sums, power, row_sums, scaled, weighted
+
+MAX_MATRIX_MB = 800.0
+"""The largest matrix that is inverted, by default: 14,000 listeners or tracks, whichever are fewer."""
+
+_ROWS_AT_ONCE = 256
+
+
+class EASE(Recommender):
+    """Scores z B, where B minimises |Z - Z B|² + lambda |B|² with nothing on its diagonal.
+
+    Z is the listeners x tracks matrix of weights, each row divided by its sum to the power `user_exponent`, each column
+    by its sum to the power `item_exponent`; scores are multiplied by the column's sum to the power `popularity`
+    (`item_exponent` undoes the scaling). lambda is `ridge` times the mean of the rows' squared lengths.
+
+    With P the inverse of ZᵀZ + lambda, B = I - P / diag(P). With fewer listeners than tracks, P is never made: by the
+    Woodbury identity lambda P = I - Zᵀ K Z, where K is the inverse of ZZᵀ + lambda, of listeners x listeners. So the
+    cost is the cube of the smaller side, and memory its square: beyond `max_matrix_mb` (of float32) it refuses.
+    """
+
+    name: ClassVar[str] = "ease"
+
+    def __init__(
+        self,
+        ridge: float = 3.0,
+        user_exponent: float = 0.5,
+        item_exponent: float = 0.25,
+        popularity: float = 0.0,
+        weighting: Weighting = "log1p",
+        max_matrix_mb: float = MAX_MATRIX_MB,
+    ) -> None:
+        super().__init__(
+            ridge=ridge,
+            user_exponent=user_exponent,
+            item_exponent=item_exponent,
+            popularity=popularity,
+            weighting=weighting,
+            max_matrix_mb=max_matrix_mb,
+        )
+        self._learned: dict[str, NDArray[Any]] = {}
+        self._rows = csr_array((0, 0), dtype=np.float32)
+
+    def _learn(self, interactions: Interactions) -> None:
+        plays = interactions.plays[np.flatnonzero(np.diff(interactions.plays.indptr))]
+        side = min(plays.shape[0], np.count_nonzero(column_sums(plays)))
+        self._refuse_too_large(side)
+        sums = column_sums(weighted(plays, self.params["weighting"]))
+        rows = self._scaled(plays, sums)
+        ridge = np.float32(self.params["ridge"] * (rows.data.astype(np.float64) ** 2).sum() / rows.shape[0])
+        if plays.shape[0] <= np.count_nonzero(sums):
+            inverse = inverse_of_gram(rows, ridge)
+            found = {
+                "inverse": inverse,
+                "diagonal": 1 - _quadratic_forms(rows, inverse),
+                "data": rows.data,
+                "indices": rows.indices,
+                "indptr": rows.indptr,
+            }
+        else:
+            played = np.flatnonzero(sums)
+            inverse = inverse_of_gram(csr_array(rows[:, played].T), ridge)
+            inverse /= -inverse.diagonal()
+            np.fill_diagonal(inverse, 0)
+            found = {"weights": inverse, "played": played}
+        self._restore({"sums": sums, **found})
+
+    def _score(self, listeners: Interactions) -> Scores:
+        own = self._scaled(listeners.plays, self._learned["sums"])
+        scores: Scores
+        if "weights" in self._learned:
+            played = self._learned["played"]
+            scores = np.zeros(own.shape, np.float32)
+            scores[:, played] = own[:, played] @ self._learned["weights"]
+        else:
+            # z_j - (z P)_j / P_jj, with lambda P = I - Zᵀ K Z.
+            diagonal = self._learned["diagonal"]
+            scores = ((own @ self._rows.T).toarray() @ self._learned["inverse"]) @ self._rows
+            scores /= diagonal
+            lines = np.repeat(np.arange(own.shape[0]), np.diff(own.indptr))
+            scores[lines, own.indices] += own.data * (1 - 1 / diagonal[own.indices])
+        if self.params["popularity"]:
+            scores *= power(self._learned["sums"], self.params["popularity"])
+        return scores
+
+    def _state(self) -> dict[str, NDArray[Any]]:
+        return self._learned
+
+    def _restore(self, state: dict[str, NDArray[Any]]) -> None:
+        self._learned = state
+        if "inverse" in state:
+            shape = (len(state["inverse"]), len(state["sums"]))
+            self._rows = csr_array((state["data"], state["indices"], state["indptr"]), shape=shape)
+
+    def _scaled(self, plays: csr_array, sums: Sums) -> csr_array:
+        """Z for these listeners, with the columns scaled by the sums that were learned."""
+        weights = weighted(plays, self.params["weighting"])
+        by_row = power(row_sums(weights), -self.params["user_exponent"])
+        return scaled(weights, by_row, power(sums, -self.params["item_exponent"]))
+
+    def _refuse_too_large(self, side: int) -> None:
+        megabytes, limit = side**2 * 4 / 1e6, self.params["max_matrix_mb"]
+        if megabytes > limit:
+            raise ModelError(
+                f"{self.name} would need a matrix of {side:,} x {side:,} ({megabytes:,.0f} MB), more than the "
+                f"{limit:,.0f} MB it may take; leave it out, or raise max_matrix_mb"
+            )
+
+
+def inverse_of_gram(matrix: csr_array, ridge: np.float32) -> NDArray[np.float32]:
+    """The inverse of M Mᵀ + ridge I, float32, of rows x rows, with little memory beside itself. Raises ModelError."""
+    count = matrix.shape[0]
+    gram = np.empty((count, count), np.float32, order="F")
+    transposed = matrix.T.tocsr()
+    for begin in range(0, count, _ROWS_AT_ONCE):
+        some = slice(begin, begin + _ROWS_AT_ONCE)
+        gram[:, some] = (matrix[some] @ transposed).toarray().T
+    gram[np.diag_indices(count)] += ridge
+    factor, failed = spotrf(gram, lower=1, overwrite_a=1, clean=0)
+    if not failed:
+        factor, failed = spotri(factor, lower=1, overwrite_c=1)
+    if failed:
+        raise ModelError("the matrix has no inverse; try a higher ridge")
+    # LAPACK fills one triangle.
+    for begin in range(0, count, _ROWS_AT_ONCE):
+        some = slice(begin, begin + _ROWS_AT_ONCE)
+        square = factor[some, some]
+        square[:] = np.tril(square) + np.tril(square, -1).T
+        factor[some, begin + _ROWS_AT_ONCE :] = factor[begin + _ROWS_AT_ONCE :, some].T
+    inverse: NDArray[np.float32] = factor.T  # symmetric, and rows are contiguous
+    return inverse
+
+
+def _quadratic_forms(rows: csr_array, inverse: NDArray[np.float32]) -> NDArray[np.float32]:
+    """z K zᵀ for each column z of the matrix."""
+    columns = rows.T.tocsr()
+    forms = np.empty(columns.shape[0], np.float32)
+    for begin in range(0, len(forms), _ROWS_AT_ONCE):
+        some = columns[begin : begin + _ROWS_AT_ONCE]
+        forms[begin : begin + _ROWS_AT_ONCE] = row_sums(some.multiply(some @ inverse))
+    return forms

@@ -1,0 +1,88 @@
+"""Graph filter: plays flow from a listener's tracks over all who played them to what those played.
+
+Shen 2021 (GF-CF) and Choi 2023 (BSPM): a low pass over the graph of tracks, sharpened against what is too smooth.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from recommender.interactions import Interactions
+from recommender.models.base import Recommender, Scores
+from recommender.models.scaling import Weighting, column_sums, power, row_sums, scaled, weighted
+from recommender.models.spectrum import right_singular
+
+
+class GraphFilter(Recommender):
+    """Scores (r P - `sharpening` r P²) d^`popularity` + `low_pass` r d^-½ V Vᵀ d^½.
+
+    r is the listener's row of R, which holds 1 for each track played; d is how many listeners played each track.
+    N = Du^-½ R d^-½ has rows and columns scaled by their sums, P = NᵀN. V are the first `rank` right singular vectors
+    of N, S their singular values: they are the low pass, and P² is kept as V S⁴ Vᵀ.
+    """
+
+    name: ClassVar[str] = "graph_filter"
+
+    def __init__(
+        self,
+        rank: int = 256,
+        sharpening: float = 0.8,
+        low_pass: float = 0.45,
+        popularity: float = 0.3,
+        weighting: Weighting = "binary",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            rank=rank,
+            sharpening=sharpening,
+            low_pass=low_pass,
+            popularity=popularity,
+            weighting=weighting,
+            seed=seed,
+        )
+        self._learned: dict[str, NDArray[Any]] = {}
+
+    def _learn(self, interactions: Interactions) -> None:
+        plays = interactions.plays[np.flatnonzero(np.diff(interactions.plays.indptr))]
+        weights = weighted(plays, self.params["weighting"])
+        sums = column_sums(weights)
+        graph = scaled(weights, power(row_sums(weights), -0.5), power(sums, -0.5))
+        vectors, values = right_singular(graph, self.params["rank"], self.params["seed"])
+        self._restore(
+            {
+                "sums": sums,
+                "vectors": vectors,
+                "values": values,
+                "data": graph.data,
+                "indices": graph.indices,
+                "indptr": graph.indptr,
+            }
+        )
+
+    def _score(self, listeners: Interactions) -> Scores:
+        own = weighted(listeners.plays, self.params["weighting"])
+        scores: Scores = np.ascontiguousarray((self._graph_by_track @ (self._graph @ own.T.toarray())).T)
+        scores += (own @ self._sharpen) @ self._vectors.T
+        scores *= self._lift
+        scores += (own @ self._smooth_from) @ self._smooth_to.T
+        return scores
+
+    def _state(self) -> dict[str, NDArray[Any]]:
+        return self._learned
+
+    def _restore(self, state: dict[str, NDArray[Any]]) -> None:
+        self._learned = state
+        sums, vectors = state["sums"], state["vectors"]
+        self._graph = csr_array(
+            (state["data"], state["indices"], state["indptr"]), shape=(len(state["indptr"]) - 1, len(sums))
+        )
+        self._graph_by_track = self._graph.T.tocsr()
+        self._vectors = vectors
+        self._sharpen = vectors * (np.float32(-self.params["sharpening"]) * state["values"] ** 4)
+        self._lift = power(sums, self.params["popularity"])
+        self._smooth_from = vectors * (np.float32(self.params["low_pass"]) * power(sums, -0.5))[:, None]
+        self._smooth_to = vectors * power(sums, 0.5)[:, None]
