@@ -1,0 +1,180 @@
+"""Choosing a model: every candidate is tried on the same held-out plays, and the best mean NDCG wins."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+from core.errors import InteractionsError, ModelError
+from recommender.interactions import Interactions
+from recommender.metrics import Measures, measure
+from recommender.models.base import Params
+from recommender.play_log import AS_PLAYED, Options
+from recommender.registry import CANDIDATES, Candidates
+from recommender.splitting import HeldOut
+from recommender.trials import Ground, Limits
+
+# Settings beyond the first are tried for so many models: those that did best with their first.
+CONTENDERS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One model with one setting, measured on listeners of `Selection.held_out`, in their order."""
+
+    model: str
+    params: Params
+    measures: Measures
+    fit_seconds: float
+    score_seconds: float
+    peak_memory_mb: float
+    options: Options = AS_PLAYED
+
+    @property
+    def ndcg(self) -> float:
+        """What models are chosen by."""
+        return self.measures.mean_ndcg
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Who won on whom.
+
+    `results` has the best setting of each model that was measured, best first; `out` says why a model has none.
+    `tried` is every trial that was measured, `failed` and `skipped` say which settings were not, and why.
+    """
+
+    held_out: HeldOut
+    k: int
+    results: Mapping[str, Result]
+    out: Mapping[str, str]
+    tried: Sequence[Result]
+    failed: Sequence[str]
+    skipped: Sequence[str]
+
+    @property
+    def chosen(self) -> Result:
+        """The one with the highest mean NDCG; of equal ones, the earlier in the registry."""
+        return next(iter(self.results.values()))
+
+
+@dataclass(frozen=True)
+class Search:
+    """How a model is looked for. Trials that have begun may go on for `limits.seconds` after the budget is spent."""
+
+    k: int = 20
+    seed: int = 0
+    limits: Limits = field(default_factory=Limits)
+    budget_seconds: float = 300.0
+    listeners: int = 5_000
+    say: Callable[[str], None] = lambda line: None
+
+
+def choose(
+    train: Interactions,
+    held_out: HeldOut,
+    candidates: Candidates = CANDIDATES,
+    search: Search | None = None,
+    *,
+    options: Sequence[Options] = (),
+    interactions_with: Callable[[Options], Interactions] | None = None,
+) -> Selection:
+    """Try every candidate, and choose. The same input gives the same choice, unless the budget runs out.
+
+    The first setting of each model is always tried; other settings of the best few, and `options` for the one that
+    won, while the budget lasts. `interactions_with` gives train with an option. Nothing else is looked at.
+    Raises InteractionsError when there is nothing to learn or to ask, ModelError when no model is left.
+    """
+    search = search or Search()
+    if not len(train):
+        raise InteractionsError("there are no plays to learn from")
+    if not len(held_out):
+        raise InteractionsError("no listener has both plays to learn from and others to be asked for")
+    contest = _Contest(train, held_out.sample(search.listeners, search.seed), candidates, search)
+    contest.run()
+    if interactions_with is not None:
+        for option in options:
+            contest.try_option(option, interactions_with)
+    return contest.selection()
+
+
+class _Contest:
+    """The trials of one choice, and what came of them."""
+
+    def __init__(self, train: Interactions, held_out: HeldOut, candidates: Candidates, search: Search) -> None:
+        self._train, self._held_out, self._candidates, self._search = train, held_out, candidates, search
+        self._until = time.monotonic() + search.budget_seconds
+        self._best: dict[str, Result] = {}
+        self._seconds: dict[str, float] = {}  # how long the last trial of each model took
+        self._tried: list[Result] = []
+        self._why: dict[str, str] = {}
+        self._failed: list[str] = []
+        self._skipped: list[str] = []
+
+    def run(self) -> None:
+        with self._ground(self._train) as ground:
+            for name, candidate in self._candidates.items():
+                self._try(ground, name, candidate.settings[0])
+            for name in list(self._ranked())[:CONTENDERS]:
+                for params in self._candidates[name].settings[1:]:
+                    if self._may_try(name, f"{name} {_said(params)}"):
+                        self._try(ground, name, params)
+
+    def try_option(self, option: Options, interactions_with: Callable[[Options], Interactions]) -> None:
+        if not self._best:
+            return
+        name, best = next(iter(self._ranked().items()))
+        if self._may_try(name, f"{name} {option}"):
+            with self._ground(interactions_with(option)) as ground:
+                self._try(ground, name, best.params, option)
+
+    def selection(self) -> Selection:
+        if not self._best:
+            reasons = "; ".join(f"{name} {why}" for name, why in self._why.items())
+            raise ModelError(f"no model is left to choose: {reasons or 'no candidates were given'}")
+        out = {name: why for name, why in self._why.items() if name not in self._best}
+        search = self._search
+        return Selection(self._held_out, search.k, self._ranked(), out, self._tried, self._failed, self._skipped)
+
+    def _ranked(self) -> dict[str, Result]:
+        """Best first; the order of the candidates decides between equal ones."""
+        order = [name for name in self._candidates if name in self._best]
+        return {name: self._best[name] for name in sorted(order, key=lambda name: -self._best[name].ndcg)}
+
+    def _may_try(self, name: str, what: str) -> bool:
+        """Whether the budget lasts for another trial of the model. Notes what is skipped."""
+        left = self._until - time.monotonic()
+        if left >= self._seconds[name]:
+            return True
+        self._skipped.append(f"{what}: no time left")
+        return False
+
+    def _try(self, ground: Ground, name: str, params: Params, option: Options = AS_PLAYED) -> None:
+        search = self._search
+        what = " ".join(filter(None, [name, _said(params), str(option) if option != AS_PLAYED else ""]))
+        begin = time.monotonic()
+        try:
+            trial = ground.run(self._candidates[name].make, params, search.limits)
+        except ModelError as error:
+            self._why.setdefault(name, str(error))
+            self._failed.append(f"{what}: {error}")
+            search.say(f"{what}: out, {error}")
+            return
+        finally:
+            self._seconds[name] = time.monotonic() - begin
+        measures = measure(trial.ranking, self._held_out, self._train, search.k)
+        result = Result(name, params, measures, trial.fit_seconds, trial.score_seconds, trial.peak_memory_mb, option)
+        self._tried.append(result)
+        if name not in self._best or result.ndcg > self._best[name].ndcg:
+            self._best[name] = result
+        search.say(f"{what}: ndcg {result.ndcg:.4f}, recall {measures.mean_recall:.4f}, {trial.fit_seconds:.1f} s")
+
+    def _ground(self, interactions: Interactions) -> AbstractContextManager[Ground]:
+        n = min(self._search.k, len(self._train.track_ids))
+        return Ground.of(interactions, self._held_out.users, n, exclude=self._train)
+
+
+def _said(params: Params) -> str:
+    return " ".join(f"{name}={value}" for name, value in params.items())
