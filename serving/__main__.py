@@ -1,0 +1,45 @@
+"""`python -m serving`: the API for front ends, until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import uvicorn
+
+from core.errors import MoovitamixError, SettingsError
+from core.settings import load_settings
+from serving.app import create_app
+from serving.database import serving_url
+from serving.observation import log_to_stdout
+
+_SECONDS_TO_END_REQUESTS = 5
+
+
+def main() -> int:
+    """Serve. Exit 0, 1, or 2 for wrong settings."""
+    parser = argparse.ArgumentParser(prog="python -m serving", description=__doc__)
+    parser.add_argument("--host", help="where to listen (default: SERVING_HOST; the port is SERVING_PORT)")
+    host = parser.parse_args().host
+    try:
+        settings = load_settings()
+        app = create_app(settings, serving_url(settings))
+    except MoovitamixError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, SettingsError) else 1
+    log_to_stdout()
+    uvicorn.run(
+        app,
+        host=host or settings.serving_host,
+        port=settings.serving_port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # the address that limits are counted by is the one that connects, not what it claims
+        timeout_graceful_shutdown=_SECONDS_TO_END_REQUESTS,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

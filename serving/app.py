@@ -1,0 +1,45 @@
+"""The application: its parts, put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from core.settings import Settings
+from serving.body import LimitedBody
+from serving.database import Database
+from serving.gate import Gate, key_finder
+from serving.health import Watch
+from serving.observation import Metrics, Observed
+from serving.openapi import describe
+from serving.problems import HANDLERS
+from serving.routes import Parts, add_routes
+
+
+def create_app(settings: Settings, url: str) -> FastAPI:
+    """The API on the database at `url`, which may be down."""
+    database = Database(url, settings.serving_connections)
+    parts = Parts(database, Gate(settings, key_finder(database)), Metrics(), Watch(database))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await database.open()
+        yield
+        await database.close()
+
+    app = FastAPI(
+        title="MoovitaMix Recommendations",
+        version="1.0.0",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        exception_handlers=HANDLERS,
+    )
+    app.add_middleware(LimitedBody, most=settings.serving_max_body_bytes)
+    app.add_middleware(Observed, metrics=parts.metrics)
+    add_routes(app, parts)
+    describe(app)
+    return app

@@ -1,0 +1,163 @@
+"""Who may pass: API keys, what they may do, and how often."""
+
+from __future__ import annotations
+
+import hmac
+import math
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+from starlette.types import Scope as Request
+
+from core.errors import DatabaseError
+from core.settings import Settings
+from serving.database import Database
+from serving.keys import PresentedKey, Scope
+from serving.notes import note_of
+from serving.problems import MISSING_SCOPE, NO_KEY, TOO_MANY_REQUESTS, WRONG_KEY, Problem
+
+_REALM = 'Bearer realm="moovitamix"'
+# Compared with when a key is unknown, so that this takes as long as for a known one.
+_NO_HASH = bytes(32)
+_MOST_REMEMBERED = 10_000
+
+FindKey = Callable[[str], Awaitable["Key | None"]]
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An API key as the database has it."""
+
+    secret_hash: bytes
+    scopes: frozenset[str]
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+    def works(self, now: datetime) -> bool:
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+def key_finder(database: Database) -> FindKey:
+    """Looks keys up in the database. Raises DatabaseError."""
+
+    async def find(key_id: str) -> Key | None:
+        for _name, secret_hash, scopes, expires_at, revoked_at in await database.rows("find_key", {"key_id": key_id}):
+            return Key(bytes(secret_hash), frozenset(scopes), expires_at, revoked_at)
+        return None
+
+    return find
+
+
+@dataclass(slots=True)
+class _Remembered:
+    key: Key | None
+    until: float
+
+
+class Gate:
+    """Lets requests pass, or raises the problem that says why not.
+
+    Limits are counted in this process. Keys are remembered for SERVING_KEY_CACHE_SECONDS; while the database is away,
+    one that was known keeps what it may do.
+    """
+
+    def __init__(self, settings: Settings, find: FindKey, clock: Clock = lambda: datetime.now(UTC)) -> None:
+        self._find = find
+        self._clock = clock
+        self._remember_seconds = settings.serving_key_cache_seconds
+        self._remembered: dict[str, _Remembered] = {}
+        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._requests = RateLimitItemPerMinute(settings.serving_requests_per_minute)
+        self._feedback = RateLimitItemPerMinute(settings.serving_feedback_per_minute)
+        self._refusals = RateLimitItemPerMinute(settings.serving_refusals_per_minute)
+
+    async def admit(self, request: Request, scope: Scope) -> str:
+        """The id of the key, which may do this, and has not done it too often. Raises Problem, DatabaseError."""
+        presented = _presented(request)
+        if presented is None:
+            self._count_refusal(request)
+            raise Problem(NO_KEY, "send it as: Authorization: Bearer <key>", {"WWW-Authenticate": _REALM})
+        read = PresentedKey.read(presented)
+        key = await self._key(request, read) if read else None
+        expected = key.secret_hash if key else _NO_HASH
+        right = hmac.compare_digest(read.secret_hash if read else _NO_HASH, expected)
+        if read is None or key is None or not right or not key.works(self._clock()):
+            self._count_refusal(request)
+            challenge = f'{_REALM}, error="invalid_token"'
+            raise Problem(WRONG_KEY, "unknown, revoked or expired", {"WWW-Authenticate": challenge})
+        note_of(request).key_id = read.key_id
+        if scope not in key.scopes:
+            challenge = f'{_REALM}, error="insufficient_scope", scope="{scope}"'
+            raise Problem(MISSING_SCOPE, f"it lacks the scope {scope}", {"WWW-Authenticate": challenge})
+        if scope == "feedback:write":
+            self._count(self._feedback, "feedback", read.key_id)
+        else:
+            self._count(self._requests, "requests", read.key_id)
+        return read.key_id
+
+    async def _key(self, request: Request, presented: PresentedKey) -> Key | None:
+        """The key, remembered or looked up. Whoever was refused too often cannot make us look up more."""
+        now = time.monotonic()
+        remembered = self._remembered.get(presented.key_id)
+        if remembered is not None and now < remembered.until:
+            return remembered.key
+        if remembered is None or remembered.key is None:
+            self._refuse_if_too_many(request)
+        try:
+            key = await self._find(presented.key_id)
+        except DatabaseError:
+            if remembered is None:
+                raise
+            return remembered.key
+        if len(self._remembered) >= _MOST_REMEMBERED:
+            self._remembered.clear()
+        self._remembered[presented.key_id] = _Remembered(key, now + self._remember_seconds)
+        return key
+
+    def _count_refusal(self, request: Request) -> None:
+        self._count(self._refusals, "refusals", _address(request))
+
+    def _refuse_if_too_many(self, request: Request) -> None:
+        if not self._limiter.test(self._refusals, "refusals", _address(request)):
+            raise self._too_many(self._refusals, "refusals", _address(request))
+
+    def _count(self, limit: RateLimitItemPerMinute, what: str, whose: str) -> None:
+        if not self._limiter.hit(limit, what, whose):
+            raise self._too_many(limit, what, whose)
+
+    def _too_many(self, limit: RateLimitItemPerMinute, what: str, whose: str) -> Problem:
+        """Says when to come again, in the headers of the IETF draft, both its newer and its older form."""
+        window = self._limiter.get_window_stats(limit, what, whose)
+        seconds = max(1, math.ceil(window.reset_time - time.time()))
+        headers = {
+            "Retry-After": str(seconds),
+            "RateLimit-Policy": f'"{what}";q={limit.amount};w=60',
+            "RateLimit": f'"{what}";r=0;t={seconds}',
+            "RateLimit-Limit": str(limit.amount),
+            "RateLimit-Remaining": "0",
+            "RateLimit-Reset": str(seconds),
+        }
+        return Problem(TOO_MANY_REQUESTS, f"at most {limit.amount} {what} a minute", headers)
+
+
+def _presented(request: Request) -> str | None:
+    """The key in Authorization, or else in X-API-Key; '' when there is a header without a key."""
+    other: str | None = None
+    for name, value in request["headers"]:
+        if name == b"authorization":
+            kind, _, key = value.decode("latin-1").partition(" ")
+            return key.strip() if kind.lower() == "bearer" else ""
+        if name == b"x-api-key":
+            other = value.decode("latin-1").strip()
+    return other
+
+
+def _address(request: Request) -> str:
+    client = request.get("client")
+    return client[0] if client else "unknown"

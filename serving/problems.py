@@ -1,0 +1,131 @@
+"""Errors as problem details (RFC 9457): one class that is raised anywhere, and how each error becomes an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+from uuid import uuid4
+
+import orjson
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Scope
+
+from core.errors import DatabaseError
+from serving.notes import note_of
+
+MEDIA_TYPE = "application/problem+json"
+SECONDS_UNTIL_DATABASE_MAY_BE_BACK = 2
+SECONDS_UNTIL_PUBLICATION_MAY_BE_THERE = 30
+
+
+Handler = Callable[[Request, Exception], Coroutine[Any, Any, Response]]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What can be wrong; `name` is what a program tells problems apart by."""
+
+    name: str
+    status: HTTPStatus
+    title: str
+
+    @property
+    def type(self) -> str:
+        return f"urn:moovitamix:problem:{self.name}"
+
+
+UNKNOWN_LISTENER = Kind("unknown-listener", HTTPStatus.NOT_FOUND, "No such listener")
+UNKNOWN_TRACK = Kind("unknown-track", HTTPStatus.NOT_FOUND, "No such track")
+NOT_PUBLISHED = Kind("not-published", HTTPStatus.SERVICE_UNAVAILABLE, "Nothing is published yet")
+DATABASE_AWAY = Kind("database-away", HTTPStatus.SERVICE_UNAVAILABLE, "The database does not answer")
+INVALID = Kind("invalid-request", HTTPStatus.UNPROCESSABLE_ENTITY, "The request is not valid")
+UNKNOWN_REFERENCE = Kind("unknown-reference", HTTPStatus.UNPROCESSABLE_ENTITY, "Feedback on something unknown")
+NO_KEY = Kind("no-key", HTTPStatus.UNAUTHORIZED, "An API key is needed")
+WRONG_KEY = Kind("wrong-key", HTTPStatus.UNAUTHORIZED, "The API key is not accepted")
+MISSING_SCOPE = Kind("missing-scope", HTTPStatus.FORBIDDEN, "The API key may not do this")
+TOO_MANY_REQUESTS = Kind("too-many-requests", HTTPStatus.TOO_MANY_REQUESTS, "Too many requests")
+TOO_LARGE = Kind("too-large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large")
+TOO_SLOW = Kind("too-slow", HTTPStatus.REQUEST_TIMEOUT, "The body did not come in time")
+DEFECT = Kind("defect", HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here")
+
+
+class Problem(HTTPException):
+    """An answer that is an error. An HTTPException, so that FastAPI lets it through while it reads a body."""
+
+    def __init__(
+        self,
+        kind: Kind,
+        explanation: str,
+        headers: Mapping[str, str] | None = None,
+        errors: Sequence[Mapping[str, str]] = (),
+    ) -> None:
+        super().__init__(kind.status, explanation, headers)
+        self.kind = kind
+        self.explanation = explanation
+        self.errors = errors
+
+
+def answer(problem: Problem, scope: Scope) -> Response:
+    """The problem as a response. `instance` names this one occurrence: the log line of the request bears it too."""
+    content: dict[str, Any] = {
+        "type": problem.kind.type,
+        "title": problem.kind.title,
+        "status": problem.kind.status.value,
+        "detail": problem.explanation,
+        "instance": f"urn:uuid:{uuid4()}",
+    }
+    if problem.errors:
+        content["errors"] = problem.errors
+    note = note_of(scope)
+    note.instance, note.problem = content["instance"], problem.kind.name
+    return Response(orjson.dumps(content), problem.kind.status, dict(problem.headers or {}), MEDIA_TYPE)
+
+
+async def answer_problem(request: Request, error: Exception) -> Response:
+    """What we, Starlette or FastAPI raise on purpose."""
+    if isinstance(error, Problem):
+        return answer(error, request.scope)
+    if not isinstance(error, HTTPException):
+        raise error
+    status = HTTPStatus(error.status_code)
+    kind = Kind(status.phrase.lower().replace(" ", "-"), status, status.phrase)
+    explanation = {
+        HTTPStatus.NOT_FOUND: "there is nothing at this address; /docs lists what there is",
+        HTTPStatus.METHOD_NOT_ALLOWED: "this address does not take this method; Allow says which it takes",
+    }.get(status, "the request cannot be read")
+    return answer(Problem(kind, explanation, error.headers), request.scope)
+
+
+async def answer_invalid(request: Request, error: Exception) -> Response:
+    """A parameter or body that is not what the OpenAPI page says: which field and why, never what was sent."""
+    if not isinstance(error, RequestValidationError):
+        raise error
+    errors = [_field_error(one) for one in error.errors()]
+    return answer(Problem(INVALID, "errors names each field that is wrong", errors=errors), request.scope)
+
+
+async def answer_database_away(request: Request, error: Exception) -> Response:
+    """The database is away: asking again soon may help."""
+    note_of(request.scope).why = str(error)
+    headers = {"Retry-After": str(SECONDS_UNTIL_DATABASE_MAY_BE_BACK)}
+    return answer(Problem(DATABASE_AWAY, "try again in a moment", headers), request.scope)
+
+
+HANDLERS: dict[int | type[Exception], Handler] = {
+    HTTPException: answer_problem,
+    RequestValidationError: answer_invalid,
+    DatabaseError: answer_database_away,
+}
+
+
+def _field_error(error: Mapping[str, Any]) -> Mapping[str, str]:
+    if error["type"] == "extra_forbidden":  # the field's name is input
+        return {"field": "body", "message": "has a field that is not known here"}
+    place = [part for part in error["loc"] if isinstance(part, str)]
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return {"field": ".".join(place), "message": message[:1].lower() + message[1:]}

@@ -1,0 +1,196 @@
+"""The addresses of the API. Each is thin: admit, look up, answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.routing import APIRoute
+from starlette.responses import Response
+
+from serving import problems
+from serving.contract import (
+    Alive,
+    Count,
+    Feedback,
+    HealthReport,
+    Recommendations,
+    SimilarTracks,
+    StoredFeedback,
+    TrackId,
+    UserId,
+)
+from serving.contract import problems as documented
+from serving.database import Database
+from serving.gate import Gate
+from serving.health import Health, Watch
+from serving.keys import Scope
+from serving.lookups import Found, Lookup
+from serving.notes import note_of
+from serving.observation import Metrics
+from serving.problems import Kind, Problem
+
+_JSON = "application/json"
+_READ = (401, 403, 404, 422, 429, 503)
+_WRITE = (400, 401, 403, 408, 413, 422, 429, 503)
+_ALIVE = orjson.dumps({"live": True})
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the addresses work with."""
+
+    database: Database
+    gate: Gate
+    metrics: Metrics
+    watch: Watch
+
+
+def needs(gate: Gate, scope: Scope) -> type[APIRoute]:
+    """Routes that admit only keys of this scope, before anything of the request is read."""
+
+    class Admitting(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle = super().get_route_handler()
+
+            async def admitting(request: Request) -> Response:
+                await gate.admit(request.scope, scope)
+                return await handle(request)
+
+            return admitting
+
+    return Admitting
+
+
+def add_routes(app: FastAPI, parts: Parts) -> None:
+    """All of them."""
+    app.include_router(_reading(parts))
+    app.include_router(_feedback(parts))
+    app.include_router(_health(parts))
+    app.include_router(_metrics(parts))
+
+
+def _reading(parts: Parts) -> APIRouter:
+    router = APIRouter(route_class=needs(parts.gate, "recommendations:read"), tags=["read"])
+    recommendations = Lookup(parts.database, "recommendations")
+    similar_tracks = Lookup(parts.database, "similar_tracks")
+
+    @router.get(
+        "/v1/users/{user_id}/recommendations",
+        summary="What a listener may like",
+        response_model=Recommendations,
+        responses=documented(*_READ),
+    )
+    async def read_recommendations(user_id: UserId, n: Count = 10) -> Response:
+        """Best first. Tracks that were removed since are left out. `fallback` says whether it is a list for many."""
+        return _found(await recommendations(user_id, n), problems.UNKNOWN_LISTENER)
+
+    @router.get(
+        "/v1/tracks/{track_id}/similar",
+        summary="What the same listeners play",
+        response_model=SimilarTracks,
+        responses=documented(*_READ),
+    )
+    async def read_similar_tracks(track_id: TrackId, n: Count = 10) -> Response:
+        """Nearest first; empty when nothing is known to be near."""
+        return _found(await similar_tracks(track_id, n), problems.UNKNOWN_TRACK)
+
+    return router
+
+
+def _found(found: Found, unknown: Kind) -> Response:
+    if found.answer is not None:
+        return Response(found.answer, media_type=_JSON)
+    if not found.live:
+        headers = {"Retry-After": str(problems.SECONDS_UNTIL_PUBLICATION_MAY_BE_THERE)}
+        raise Problem(problems.NOT_PUBLISHED, "there are no recommendations before the first publication", headers)
+    raise Problem(unknown, "unknown, or removed")
+
+
+def _feedback(parts: Parts) -> APIRouter:
+    router = APIRouter(route_class=needs(parts.gate, "feedback:write"), tags=["write"])
+
+    @router.post(
+        "/v1/feedback",
+        summary="Say whether a track was useful",
+        response_model=StoredFeedback,
+        responses={201: {"model": StoredFeedback, "description": "New, and stored."}, **documented(*_WRITE)},
+        response_description="Stored before; the last word counts.",
+    )
+    async def give_feedback(feedback: Feedback, request: Request) -> Response:
+        """One word per listener, track and publication: sending it again changes nothing, another word replaces it."""
+        parameters = feedback.model_dump() | {"key_id": note_of(request.scope).key_id}
+        ((listener, track, publication, new, stored),) = await parts.database.rows("record_feedback", parameters)
+        known = {"user_id": listener, "track_id": track, "publication_id": publication}
+        unknown = [
+            {"field": f"body.{name}", "message": "is unknown"} for name, is_known in known.items() if not is_known
+        ]
+        if unknown:
+            raise Problem(problems.UNKNOWN_REFERENCE, "errors names what is unknown, or was removed", errors=unknown)
+        return Response(stored.encode(), 201 if new else 200, media_type=_JSON)
+
+    return router
+
+
+def _health(parts: Parts) -> APIRouter:
+    router = APIRouter(tags=["health"])
+    not_ready: dict[int | str, dict[str, Any]] = {503: {"model": HealthReport, "description": "Not ready."}}
+
+    @router.get("/health/live", summary="Whether the process answers", response_model=Alive, responses=documented())
+    async def live() -> Response:
+        """Always, while it runs."""
+        return Response(_ALIVE, media_type=_JSON)
+
+    @router.get(
+        "/health/ready",
+        summary="Whether recommendations can be read",
+        response_model=HealthReport,
+        responses=not_ready | documented(),
+    )
+    @router.get("/health", summary="How it is", response_model=HealthReport, responses=not_ready | documented())
+    async def health() -> Response:
+        """The database answers, and something is published."""
+        return _report(await parts.watch.look())
+
+    return router
+
+
+def _report(health: Health) -> Response:
+    report = HealthReport(
+        live=True,
+        ready=health.ready,
+        database=health.database,
+        publication_id=health.publication_id,
+        published_at=health.live_from,
+        publication_age_seconds=health.age_seconds(),
+    )
+    return Response(orjson.dumps(report.model_dump()), 200 if health.ready else 503, media_type=_JSON)
+
+
+def _metrics(parts: Parts) -> APIRouter:
+    router = APIRouter(route_class=needs(parts.gate, "metrics:read"), tags=["health"])
+
+    @router.get(
+        "/metrics",
+        summary="Numbers for Prometheus",
+        response_class=Response,
+        responses={
+            200: {
+                "content": {"text/plain": {"schema": {"type": "string"}}},
+                "description": "Prometheus's text format.",
+            },
+            **documented(401, 403, 429, 503),
+        },
+    )
+    async def read_metrics() -> Response:
+        """Requests, seconds, the age of the publication, and whether the database answers."""
+        health = await parts.watch.look()
+        parts.metrics.database_up.set(health.database)
+        age = health.age_seconds()
+        parts.metrics.publication_age_seconds.set(float("nan") if age is None else age)
+        return Response(parts.metrics.text(), media_type="text/plain; version=0.0.4")
+
+    return router

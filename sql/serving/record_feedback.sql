@@ -1,0 +1,47 @@
+-- One row: which of listener, track and publication are known, and, when all are, what is stored now and whether it is
+-- new. The last word of a listener on a track of a publication counts; the same word again changes nothing.
+with known as (
+    select
+        exists (
+            select from mart.dim_users where user_id = %(user_id)s::bigint and removed_at is null
+        ) as listener,
+        exists (
+            select from mart.dim_tracks where track_id = %(track_id)s::bigint and removed_at is null
+        ) as track,
+        %(publication_id)s::bigint is null or exists (
+            select from ml.publications where publication_id = %(publication_id)s::bigint
+        ) as publication
+),
+
+stored as (
+    insert into ml.feedback (user_id, track_id, publication_id, useful, key_id, created_at, updated_at)
+    select %(user_id)s, %(track_id)s, %(publication_id)s, %(useful)s, %(key_id)s, now(), now()
+    from known
+    where listener and track and publication
+    on conflict (user_id, track_id, publication_id) do update
+    set
+        useful = excluded.useful,
+        key_id = case
+            when feedback.useful = excluded.useful then feedback.key_id else excluded.key_id
+        end,
+        updated_at = case
+            when feedback.useful = excluded.useful then feedback.updated_at else excluded.updated_at
+        end
+    returning user_id, track_id, publication_id, useful, created_at, updated_at, xmax = 0 as new
+)
+
+select
+    known.listener,
+    known.track,
+    known.publication,
+    stored.new,
+    json_build_object(
+        'user_id', stored.user_id,
+        'track_id', stored.track_id,
+        'publication_id', stored.publication_id,
+        'useful', stored.useful,
+        'created_at', stored.created_at,
+        'updated_at', stored.updated_at
+    )::text as answer
+from known
+left join stored on true
