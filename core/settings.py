@@ -71,6 +71,30 @@ class Settings(BaseSettings):
     lock_wait_seconds: float = Field(default=30, ge=0, le=86_400)
     retention_days: int = Field(default=14, ge=1, le=36_500)
 
+    recommendations_per_user: int = Field(default=50, ge=1, le=1_000)
+    recommend_played: bool = False
+    similar_tracks_per_track: int = Field(default=50, ge=1, le=1_000)
+    publications_kept: int = Field(default=14, ge=1, le=10_000)
+
+    retrain_evaluated_at: int = Field(default=20, ge=1, le=1_000)
+    retrain_window_days: int = Field(default=28, ge=1, le=3_650)
+    retrain_validation_listeners: int = Field(default=1_000, ge=20, le=1_000_000)
+    retrain_seconds_per_model: float = Field(default=600, gt=0, le=86_400)
+    retrain_memory_mb: float = Field(default=2_048, ge=128, le=1_048_576)
+    retrain_search_seconds: float = Field(default=900, gt=0, le=86_400)
+    retrain_confidence: float = Field(default=0.975, ge=0.5, lt=1)
+    code_version: str = ""
+
+    serving_host: str = Field(default="127.0.0.1", min_length=1)
+    serving_port: int = Field(default=8080, ge=1, le=65_535)
+    serving_database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] = SecretStr("")
+    serving_connections: int = Field(default=4, ge=2, le=100)
+    serving_requests_per_minute: int = Field(default=6000, ge=1, le=10_000_000)
+    serving_feedback_per_minute: int = Field(default=600, ge=1, le=10_000_000)
+    serving_refusals_per_minute: int = Field(default=120, ge=1, le=10_000_000)
+    serving_max_body_bytes: int = Field(default=4096, ge=256, le=1_048_576)
+    serving_key_cache_seconds: float = Field(default=5, ge=0, le=60)
+
     @property
     def embedded(self) -> bool:
         """Whether Postgres is the one in a wheel, kept in `data_dir`."""

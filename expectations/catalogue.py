@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from expectations import listen_history, tracks, users
+from expectations import listen_history, recommendations, tracks, users
 from expectations.rules import meta_of
 from expectations.thresholds import Thresholds
 
@@ -17,7 +17,7 @@ BEGIN, END = "<!-- rules: begin -->", "<!-- rules: end -->"
 def rules_as_markdown() -> str:
     """One table a suite, with the default thresholds: what blocks first, then what warns."""
     parts = []
-    for suite in (tracks, users, listen_history):
+    for suite in (tracks, users, listen_history, recommendations):
         name = suite.__name__.rpartition(".")[2]
         every = suite.rows(_DEFAULTS, "profile"), suite.profile(_DEFAULTS)
         lines = [

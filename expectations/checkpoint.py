@@ -37,14 +37,19 @@ from psycopg.rows import dict_row
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.audits import ExpectationResult, Severity
-from core.columns import KEYS, LISTEN_HISTORY, TRACKS, USERS, Endpoint
+from core.columns import KEYS_OF_AUDITED, LISTEN_HISTORY, RECOMMENDATIONS, TRACKS, USERS, Audited
 from core.database import Connection, connect, readable_errors, sqlalchemy_url
 from core.errors import BatchBlocked, DatabaseError
-from expectations import data_docs, listen_history, tracks, users
+from expectations import data_docs, listen_history, recommendations, tracks, users
 from expectations.rules import figure
 from expectations.thresholds import Thresholds
 
-SUITES: Mapping[Endpoint, ModuleType] = {TRACKS: tracks, USERS: users, LISTEN_HISTORY: listen_history}
+SUITES: Mapping[Audited, ModuleType] = {
+    TRACKS: tracks,
+    USERS: users,
+    LISTEN_HISTORY: listen_history,
+    RECOMMENDATIONS: recommendations,
+}
 _SESSION_OPTIONS = "-c timezone=UTC -c jit=off -c work_mem=256MB"
 _LOGGER = logging.getLogger(__name__)
 _SQL_ERROR = re.compile(r"psycopg\.errors\.([A-Za-z]+)")
@@ -55,7 +60,7 @@ class StagedBatch:
     """What is judged: two tables of the schema `staging`, one with its rows, one with its one-row profile."""
 
     batch_id: str
-    endpoint: Endpoint
+    endpoint: Audited
     day: date
     rows_table: str
     profile_table: str
@@ -64,7 +69,7 @@ class StagedBatch:
 def run_checkpoint(
     *,
     batch_id: str,
-    endpoint: Endpoint,
+    endpoint: Audited,
     day: date,
     url: str,
     rows_table: str,
@@ -135,8 +140,10 @@ class Auditor:
                 (table, rules),
                 (self._batch_definition(staged.profile_table), suite.profile(self._thresholds)),
             )
-            rows = _explained(judged, table, rules, KEYS[staged.endpoint])
-            keys_of = _FailingKeys(connection, staged.rows_table, KEYS[staged.endpoint], self._max_failing_keys)
+            rows = _explained(judged, table, rules, KEYS_OF_AUDITED[staged.endpoint])
+            keys_of = _FailingKeys(
+                connection, staged.rows_table, KEYS_OF_AUDITED[staged.endpoint], self._max_failing_keys
+            )
             figures = _profile(connection, staged.profile_table)
             results = [_result_of_rows(one, keys_of) for one in rows]
             results += [_result_of_profile(one, figures) for one in profile.results]
@@ -343,7 +350,7 @@ def _severity(result: ExpectationValidationResult) -> Severity:
 
 
 def _as_one(
-    endpoint: Endpoint, results: Sequence[ExpectationValidationResult], rows: ExpectationSuiteValidationResult
+    endpoint: Audited, results: Sequence[ExpectationValidationResult], rows: ExpectationSuiteValidationResult
 ) -> ExpectationSuiteValidationResult:
     """Rows and profile as one result, for one page a batch."""
     passed = sum(bool(one.success) for one in results)

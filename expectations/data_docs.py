@@ -30,7 +30,7 @@ from great_expectations.render.renderer.page_renderer import ValidationResultsPa
 from great_expectations.render.view import DefaultJinjaPageView
 
 from core.audits import ExpectationResult
-from core.columns import KEYS, Endpoint
+from core.columns import KEYS_OF_AUDITED, Audited
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _KEYS_SHOWN = 20
@@ -43,7 +43,7 @@ class IndexLine:
     what each says, its rule, and the first keys of its rows."""
 
     batch_id: str
-    endpoint: Endpoint
+    endpoint: Audited
     day: str
     audited_at: str
     rules: int
@@ -52,7 +52,7 @@ class IndexLine:
 
     @classmethod
     def of(
-        cls, batch_id: str, endpoint: Endpoint, day: date, audited_at: datetime, results: Sequence[ExpectationResult]
+        cls, batch_id: str, endpoint: Audited, day: date, audited_at: datetime, results: Sequence[ExpectationResult]
     ) -> Self:
         """The line of one audit."""
         return cls(
@@ -78,7 +78,7 @@ class IndexLine:
     @property
     def key_names(self) -> str:
         """What the keys of its rows are."""
-        return ", ".join(KEYS[self.endpoint])
+        return ", ".join(KEYS_OF_AUDITED[self.endpoint])
 
 
 def _failure(result: ExpectationResult) -> dict[str, Any]:

@@ -41,6 +41,12 @@ class Thresholds(BaseSettings):
     warn_removed_share: Share = Field(
         default=0.1, description="the source may hand out new ids to everything at once: told, never blocked"
     )
+    min_coverage: Share = Field(
+        default=0.01, description="a model that shows everyone the same few tracks has learned nothing about anyone"
+    )
+    warn_coverage: Share = Field(
+        default=0.03, description="lists that show so little of the catalogue leave most artists unheard"
+    )
     warn_stale_days: float = Field(
         default=7, ge=0, description="nothing updated for a week before the day suggests a frozen copy"
     )

@@ -31,9 +31,9 @@ create table ml.publications (
     status text not null check (status in ('staged', 'published', 'blocked')),
     data_as_of timestamptz not null,
     batches text[] not null,
-    listeners bigint not null,
-    rows bigint not null,
-    tracks_covered bigint not null,
+    listeners bigint not null default 0,
+    rows bigint not null default 0,
+    tracks_covered bigint not null default 0,
     made_at timestamptz not null,
     pruned_at timestamptz,
     reason text

@@ -1,6 +1,6 @@
 -- One row per publication whose rows are still kept, and need not be: neither live, nor among the newest that were,
 -- nor staged or blocked within a day.
-select publication_id, status
+select publication_id
 from ml.publications
 where pruned_at is null
     and publication_id is distinct from (select publication_id from ml.live_publications order by live_id desc limit 1)

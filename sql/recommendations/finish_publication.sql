@@ -1,2 +1,9 @@
--- The one row of a publication: whether its list went live, or why not.
-update ml.publications set status = %(status)s, reason = %(reason)s where publication_id = %(publication_id)s
+-- The one row of a publication: how large its list is, and whether it went live, or why not.
+update ml.publications
+set status = %(status)s,
+    reason = %(reason)s,
+    listeners = profile.listeners_listed,
+    rows = profile.rows_listed,
+    tracks_covered = profile.tracks_covered
+from {profile} as profile
+where publication_id = %(publication_id)s

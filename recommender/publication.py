@@ -1,0 +1,222 @@
+"""Publications: everyone's list, staged to be audited, then visible in one transaction; and put back in another.
+
+A publication is staged in tables of its own, which become partitions: what was audited is what is read. What is live
+is the newest row of `ml.live_publications`; a rollback adds a row, and moves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+from psycopg import sql
+
+from core.audits import ExpectationResult
+from core.database import Connection, composed, readable_errors, statement
+from core.errors import PublicationError
+from core.frames import as_csv, copy_into, write_frame
+
+_LISTS = ("publication_id", "user_id", "rank", "track_id", "score")
+_SIMILAR = ("publication_id", "track_id", "rank", "similar_track_id", "score")
+# Every publication and rollback takes it, so that what is live changes once at a time.
+_LIVE_LOCK = 7_300_811_023
+
+
+@dataclass(frozen=True)
+class Publication:
+    """One list of everyone, by its number."""
+
+    publication_id: int
+
+    @property
+    def batch_id(self) -> str:
+        """Its name where batches have theirs: in Data Docs and in errors."""
+        return f"recommendations-{self.publication_id}"
+
+    @property
+    def lists(self) -> str:
+        return f"recommendations_{self.publication_id}"
+
+    @property
+    def similar(self) -> str:
+        return f"similar_tracks_{self.publication_id}"
+
+    @property
+    def profile(self) -> str:
+        return f"{self.lists}_profile"
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How the lists were meant to be: so many tracks each, with or without played ones, each its own or all alike."""
+
+    per_user: int
+    exclude_played: bool
+    personal: bool
+
+
+@readable_errors()
+def start(
+    connection: Connection, *, model_run_id: int, flow: str, data_as_of: datetime, batches: Sequence[str], now: datetime
+) -> Publication:
+    """Note that a list is being made. Raises DatabaseError."""
+    values = {"model_run_id": model_run_id, "flow": flow, "data_as_of": data_as_of, "batches": list(batches)}
+    row = connection.execute(statement("recommendations/start_publication"), values | {"made_at": now}).fetchone()
+    return Publication(_first(row))
+
+
+@readable_errors()
+def stage(
+    connection: Connection,
+    publication: Publication,
+    lists: Iterable[pl.DataFrame],
+    similar: pl.DataFrame,
+    manner: Manner,
+) -> None:
+    """Copy the lists to tables of their own and profile them, in one transaction. Raises DatabaseError."""
+    number = pl.lit(publication.publication_id).alias("publication_id")
+    rows_table, similar_table = ("staging", publication.lists), ("staging", publication.similar)
+    with connection.transaction():
+        connection.execute(composed("recommendations/create_lists", table=rows_table))
+        connection.execute(composed("recommendations/create_similar", table=similar_table))
+        with connection.cursor() as cursor, cursor.copy(copy_into(rows_table, _LISTS)) as copy:
+            for part in lists:
+                for text in as_csv(part.select(number, *_LISTS[1:])):
+                    copy.write(text)
+        write_frame(connection, similar_table, similar.select(number, *_SIMILAR[1:]))
+        connection.execute(
+            composed("recommendations/create_profile", table=("staging", publication.profile), lists=rows_table),
+            {"per_user": manner.per_user, "excludes_played": manner.exclude_played, "personal": manner.personal},
+        )
+    connection.execute(sql.SQL("analyze {}").format(sql.Identifier(*rows_table)))
+
+
+@readable_errors()
+def keep_results(connection: Connection, publication: Publication, results: Sequence[ExpectationResult]) -> None:
+    """Write down what the audit of the lists found. Raises DatabaseError."""
+    with connection.transaction(), connection.cursor() as cursor:
+        cursor.executemany(
+            statement("recommendations/insert_expectation_result"),
+            [
+                {
+                    "publication_id": publication.publication_id,
+                    "expectation": result.expectation,
+                    "column": result.column,
+                    "severity": result.severity,
+                    "success": result.success,
+                    "unexpected_count": result.unexpected_count,
+                    "unexpected_share": result.unexpected_share,
+                    "observed_value": result.observed_value,
+                    "description": result.description,
+                }
+                for result in results
+            ],
+        )
+
+
+@readable_errors()
+def block(connection: Connection, publication: Publication, reason: str) -> None:
+    """Note that a list failed its audit. Its rows stay in `staging` until the retention. Raises DatabaseError."""
+    _finish(connection, publication, "blocked", reason)
+
+
+@readable_errors()
+def publish(
+    connection: Connection,
+    publication: Publication,
+    fallbacks: pl.DataFrame,
+    *,
+    replacing: int | None,
+    now: datetime,
+    why: str,
+) -> None:
+    """Make a staged list the one that is live, in one transaction.
+
+    `replacing` is the `live_id` that its maker saw (None: nothing was live). Raises PublicationError when something
+    else went live meanwhile, DatabaseError.
+    """
+    with connection.transaction():
+        _take_turn(connection)
+        seen = live_id(connection)
+        if seen != replacing:
+            raise PublicationError(
+                f"{publication.batch_id} was made while another list went live (by a rollback or another run), and is "
+                "not published over it; run again"
+            )
+        _attach(connection, "recommendations", publication.lists, publication)
+        _attach(connection, "similar_tracks", publication.similar, publication)
+        number = pl.lit(publication.publication_id).alias("publication_id")
+        write_frame(connection, ("ml", "fallbacks"), fallbacks.select(number, "genre", "rank", "track_id", "score"))
+        _finish(connection, publication, "published", why)
+        _go_live(connection, publication, now, why)
+
+
+@readable_errors()
+def rollback(connection: Connection, publication_id: int, *, now: datetime, why: str) -> None:
+    """Make a publication that is kept the live one again, in one transaction. That it is already: nothing changes.
+
+    Raises PublicationError when there is no such publication, it never went live, or its rows were pruned.
+    """
+    with connection.transaction():
+        _take_turn(connection)
+        values = {"publication_id": publication_id}
+        row = connection.execute(statement("recommendations/find_publication"), values).fetchone()
+        if row is None:
+            raise PublicationError(f"there is no publication {publication_id}; ml.publications has those there are")
+        _, status, pruned_at, is_live = row
+        if status != "published":
+            raise PublicationError(f"publication {publication_id} is {status} and was never live; choose another")
+        if pruned_at is not None:
+            raise PublicationError(
+                f"the lists of publication {publication_id} were pruned on {pruned_at:%Y-%m-%d}; choose a newer one, "
+                "or keep more with PUBLICATIONS_KEPT"
+            )
+        if not is_live:
+            _go_live(connection, Publication(publication_id), now, why)
+
+
+def live_id(connection: Connection) -> int | None:
+    """Which going-live is the newest; None before the first."""
+    row = connection.execute(statement("recommendations/newest_live_id")).fetchone()
+    return None if row is None else row[0]
+
+
+def _take_turn(connection: Connection) -> None:
+    connection.execute("select pg_advisory_xact_lock(%s)", [_LIVE_LOCK])
+
+
+def _attach(connection: Connection, parent: str, table: str, publication: Publication) -> None:
+    """Key the table, move it to `ml`, and make it a partition; a check that says so saves a scan."""
+    names: dict[str, Any] = {
+        "staged": sql.Identifier("staging", table),
+        "table": sql.Identifier("ml", table),
+        "parent": sql.Identifier("ml", parent),
+        "key": sql.SQL(
+            "publication_id, user_id, rank" if parent == "recommendations" else "publication_id, track_id, rank"
+        ),
+        "number": sql.Literal(publication.publication_id),
+        "belongs": sql.Identifier(f"{table}_belongs"),
+    }
+    for step in ("key_lists", "move_lists", "attach_lists", "trust_lists"):
+        connection.execute(sql.SQL(statement(f"recommendations/{step}")).format(**names))
+
+
+def _finish(connection: Connection, publication: Publication, status: str, reason: str) -> None:
+    connection.execute(
+        composed("recommendations/finish_publication", profile=("staging", publication.profile)),
+        {"publication_id": publication.publication_id, "status": status, "reason": reason},
+    )
+
+
+def _go_live(connection: Connection, publication: Publication, now: datetime, why: str) -> None:
+    values = {"publication_id": publication.publication_id, "live_from": now, "why": why}
+    connection.execute(statement("recommendations/go_live"), values)
+
+
+def _first(row: Any) -> Any:
+    if row is None:
+        raise PublicationError("the database gave no row where one was asked for")
+    return row[0]

@@ -1,0 +1,59 @@
+"""Which lists and model files may go: the newest that were live stay, so that a rollback finds them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from psycopg import sql
+
+from core.database import Connection, composed, readable_errors, statement
+from recommender.publication import Publication
+
+# A list that never went live may be one that is just being made; a model file, one that is just being trained.
+_UNPUBLISHED_FOR = timedelta(days=1)
+
+
+def prune_publications(connection: Connection, *, keep: int, now: datetime) -> int:
+    """Drop the rows of publications beyond the newest `keep` that were live, and of unpublished ones after a day.
+
+    What is live is never dropped. Partitions are detached first, so that nobody who reads others waits. Returns how
+    many went; running it again, also after it was cut off, drops what is left. Raises DatabaseError.
+    """
+    with readable_errors():
+        values = {"kept": keep, "unpublished_before": now - _UNPUBLISHED_FOR}
+        old = connection.execute(statement("recommendations/beyond_retention"), values).fetchall()
+        for (publication_id,) in old:
+            publication = Publication(publication_id)
+            for parent, table in (("recommendations", publication.lists), ("similar_tracks", publication.similar)):
+                _detach(connection, parent, table)
+                _drop(connection, "staging", table)
+                _drop(connection, "ml", table)
+            _drop(connection, "staging", publication.profile)
+            with connection.transaction():
+                connection.execute(statement("recommendations/forget_fallbacks"), {"publication_id": publication_id})
+                marks = {"publication_id": publication_id, "pruned_at": now}
+                connection.execute(statement("recommendations/mark_pruned"), marks)
+    return len(old)
+
+
+def prune_model_files(connection: Connection, models: Path, *, now: datetime) -> int:
+    """Delete model files that no kept publication stands on, a day after they were written. Returns how many went."""
+    with readable_errors():
+        used = {Path(row[0]).name for row in connection.execute(statement("recommendations/model_files_in_use"))}
+    oldest = (now - _UNPUBLISHED_FOR).timestamp()
+    old = [path for path in models.glob("*.npz") if path.name not in used and path.stat().st_mtime < oldest]
+    for path in old:
+        path.unlink(missing_ok=True)
+    return len(old)
+
+
+def _detach(connection: Connection, parent: str, table: str) -> None:
+    row = connection.execute(statement("recommendations/detach_pending"), {"table": f"ml.{table}"}).fetchone()
+    if row is not None:
+        step = "finish_detaching" if row[0] else "detach_lists"
+        connection.execute(composed(f"recommendations/{step}", parent=("ml", parent), table=("ml", table)))
+
+
+def _drop(connection: Connection, schema: str, table: str) -> None:
+    connection.execute(sql.SQL("drop table if exists {}").format(sql.Identifier(schema, table)))

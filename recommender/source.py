@@ -1,0 +1,101 @@
+"""What the marts know of listeners, tracks and plays. Users and tracks that are gone at the source are left out."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from core.database import Connection, readable_errors, statement
+from core.frames import read_frame
+from recommender.interactions import Ids, Interactions
+from recommender.play_log import Feedback, PlayLog
+
+_IDS = {"user_id": pl.Int64(), "track_id": pl.Int64()}
+
+
+def read_interactions(connection: Connection) -> Interactions:
+    """Every play up to now, with a row for each listener and a column for each track that is there, in one snapshot.
+
+    Raises DatabaseError.
+    """
+    with readable_errors(), connection.transaction():
+        _one_snapshot(connection)
+        who, catalogue = _listeners(connection), _catalogue(connection)
+        schema = _IDS | {"plays": pl.Int64(), "last_played_at": pl.Int64()}
+        plays = _of_those(read_frame(connection, "recommendations/copy_plays", schema), who, catalogue)
+    return Interactions.of(
+        _column(plays, "user_id"),
+        _column(plays, "track_id"),
+        _column(plays, "plays"),
+        listeners=_column(who, "user_id"),
+        catalogue=catalogue,
+        genres=who["favorite_genres"].to_numpy().astype(np.str_),
+    )
+
+
+def read_play_log(connection: Connection, as_of: datetime, single_days: int) -> PlayLog:
+    """Every play before `as_of`: one by one in the last `single_days` days, before them summed by user and track.
+
+    So it may be split anywhere within those days. Raises DatabaseError.
+    """
+    begin = as_of - timedelta(days=single_days)
+    with readable_errors(), connection.transaction():
+        _one_snapshot(connection)
+        who, catalogue = _listeners(connection), _catalogue(connection)
+        summed = _IDS | {"plays": pl.Int64(), "played_at": pl.Int64()}
+        single = _IDS | {"played_at": pl.Int64()}
+        before, bounds = {"before": begin}, {"begin": begin, "before": as_of}
+        old = read_frame(connection, "recommendations/copy_plays_before", summed, before)
+        new = read_frame(connection, "recommendations/copy_plays_between", single, bounds)
+        refusals = _IDS | {"given_at": pl.Int64()}
+        refused = read_frame(connection, "recommendations/copy_refusals", refusals, {"before": as_of})
+    rows = pl.concat([old, new.with_columns(plays=pl.lit(1, pl.Int64)).select(old.columns)])
+    plays = _of_those(rows, who, catalogue)
+    return PlayLog(
+        _column(plays, "user_id"),
+        _column(plays, "track_id"),
+        _column(plays, "plays"),
+        _times(plays, "played_at"),
+        listeners=_column(who, "user_id"),
+        catalogue=catalogue,
+        genres=who["favorite_genres"].to_numpy().astype(np.str_),
+        not_useful=Feedback(_column(refused, "user_id"), _column(refused, "track_id"), _times(refused, "given_at")),
+    )
+
+
+def newest_batches(connection: Connection) -> list[str]:
+    """The newest batch of each endpoint that came in: what the marts show now. Raises DatabaseError."""
+    with readable_errors():
+        return [row[0] for row in connection.execute(statement("recommendations/newest_batches"))]
+
+
+def _one_snapshot(connection: Connection) -> None:
+    connection.execute("set transaction isolation level repeatable read, read only")
+
+
+def _listeners(connection: Connection) -> pl.DataFrame:
+    schema = {"user_id": pl.Int64(), "favorite_genres": pl.String()}
+    return read_frame(connection, "recommendations/copy_listeners", schema).with_columns(
+        pl.col("favorite_genres").fill_null("")
+    )
+
+
+def _catalogue(connection: Connection) -> Ids:
+    return _column(read_frame(connection, "recommendations/copy_catalogue", {"track_id": pl.Int64()}), "track_id")
+
+
+def _of_those(plays: pl.DataFrame, who: pl.DataFrame, catalogue: Ids) -> pl.DataFrame:
+    tracks = pl.DataFrame({"track_id": catalogue}, schema={"track_id": pl.Int64})
+    return plays.join(who, on="user_id", how="semi").join(tracks, on="track_id", how="semi")
+
+
+def _column(frame: pl.DataFrame, name: str) -> NDArray[Any]:
+    return frame[name].to_numpy()
+
+
+def _times(frame: pl.DataFrame, name: str) -> NDArray[Any]:
+    return _column(frame, name).astype("datetime64[s]")

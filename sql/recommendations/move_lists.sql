@@ -1,0 +1,2 @@
+-- From where lists are judged to where they are read.
+alter table {staged} set schema ml

@@ -1,0 +1,2 @@
+-- The check has done its work.
+alter table {table} drop constraint {belongs}
