@@ -66,6 +66,17 @@ class Interactions:
     def __len__(self) -> int:
         return int(self.plays.nnz)
 
+    def __getitem__(self, rows: slice) -> Self:
+        """These rows, which lie side by side."""
+        begin, end, _ = rows.indices(len(self.user_ids))
+        indptr = self.plays.indptr[begin : end + 1]
+        entries = slice(indptr[0], indptr[-1])
+        plays = csr_array(
+            (self.plays.data[entries], self.plays.indices[entries], indptr - indptr[0]),
+            shape=(end - begin, len(self.track_ids)),
+        )
+        return type(self)(self.user_ids[begin:end], self.track_ids, plays, self.genres[begin:end])
+
     @property
     def listeners_with_plays(self) -> Ids:
         """The ids of those who played anything."""

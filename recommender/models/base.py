@@ -13,12 +13,12 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_array
 
 from core.errors import ModelError
 from recommender.interactions import Ids, Interactions
 from recommender.models import file_format
-from recommender.ranking import best, rows_a_block
+from recommender.models.threads import in_blocks
+from recommender.ranking import best, rows_a_block, strike_out
 
 Params = Mapping[str, Any]
 Scores = NDArray[np.float32]
@@ -78,26 +78,38 @@ class Recommender(ABC):
         wanted = np.asarray(users, np.int64)
         ids = np.full((len(wanted), n), -1, np.int64)
         scores = np.full((len(wanted), n), -np.inf, np.float32)
-        shunned = exclude.on_tracks(self._track_ids) if exclude is not None else None
-        step = rows_a_block(len(self._track_ids))
-        for begin in range(0, len(wanted), step):
-            block = slice(begin, begin + step)
-            histories = self._histories.of_users(wanted[block])
-            served = np.diff(histories.plays.indptr) > 0 if self.needs_plays else np.ones(len(wanted[block]), bool)
-            if not served.any() or not len(self._track_ids) or not self.learned:
-                continue
-            scored = self._score(histories)
-            if np.isnan(scored).any():
-                raise ModelError(f"{self.name} gave scores that are not numbers")
-            if shunned is not None:
-                _strike_out(scored, shunned.of_users(wanted[block]).plays)
-            scored[~served] = -np.inf
-            scored[:, self._withdrawn] = -np.inf
-            columns, values = best(scored, n)
-            found = np.isfinite(values)
-            ids[block, : columns.shape[1]] = np.where(found, self._track_ids[columns], -1)
-            scores[block, : columns.shape[1]] = np.where(found, values, -np.inf)
+        lines = self._served(wanted)
+        if not len(lines):
+            return Ranking(ids, scores)
+        histories = self._histories.of_users(wanted[lines])
+        shunned = exclude.on_tracks(self._track_ids).of_users(wanted[lines]) if exclude is not None else None
+
+        def fill(block: slice) -> None:
+            columns, values = self._best(histories[block], shunned[block] if shunned is not None else None, n)
+            width = columns.shape[1]
+            ids[lines[block], :width] = np.where(columns >= 0, self._track_ids[columns], -1)
+            scores[lines[block], :width] = values
+
+        in_blocks(fill, len(lines), rows_a_block(len(self._track_ids)))
         return Ranking(ids, scores)
+
+    def _served(self, wanted: Ids) -> NDArray[np.intp]:
+        """Which of these users get something."""
+        if not self.learned:
+            return np.empty(0, np.intp)
+        if not self.needs_plays:
+            return np.arange(len(wanted))
+        plays = np.append(np.diff(self._histories.plays.indptr), 0)
+        return np.flatnonzero(plays[self._histories.rows_of(wanted)])
+
+    def _best(self, histories: Interactions, shunned: Interactions | None, n: int) -> tuple[NDArray[np.intp], Scores]:
+        scores = np.ascontiguousarray(self._score(histories), np.float32)
+        if shunned is not None:
+            strike_out(scores, shunned.plays)
+        try:
+            return best(scores, n)
+        except FloatingPointError as error:
+            raise ModelError(f"{self.name} gave {error}") from None
 
     @property
     def learned(self) -> bool:
@@ -140,8 +152,3 @@ class Recommender(ABC):
     @abstractmethod
     def _restore(self, state: dict[str, NDArray[Any]]) -> None:
         """Take back what `_state` gave."""
-
-
-def _strike_out(scores: Scores, pairs: csr_array) -> None:
-    rows = np.repeat(np.arange(pairs.shape[0]), np.diff(pairs.indptr))
-    scores[rows, pairs.indices] = -np.inf
