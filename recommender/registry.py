@@ -7,7 +7,10 @@ from pathlib import Path
 
 from core.errors import ModelFileError
 from recommender.models import file_format
+from recommender.models.als import ALS
 from recommender.models.base import Recommender
+from recommender.models.ease import EASE
+from recommender.models.graph_filter import GraphFilter
 from recommender.models.popularity import GenrePopularity, Popularity
 from recommender.trials import Candidate
 
@@ -17,6 +20,9 @@ Candidates = Mapping[str, Candidate]
 CANDIDATES: Candidates = {
     Popularity.name: Candidate(Popularity),
     GenrePopularity.name: Candidate(GenrePopularity),
+    ALS.name: Candidate(ALS, ({"factors": 64}, {"factors": 128}, {"factors": 256})),
+    EASE.name: Candidate(EASE, ({"ridge": 3.0}, {"ridge": 1.0}, {"ridge": 10.0})),
+    GraphFilter.name: Candidate(GraphFilter, ({}, {"weighting": "log1p"})),
 }
 
 

@@ -67,7 +67,7 @@ class Search:
     k: int = 20
     seed: int = 0
     limits: Limits = field(default_factory=Limits)
-    budget_seconds: float = 300.0
+    budget_seconds: float = 240.0
     listeners: int = 5_000
     say: Callable[[str], None] = lambda line: None
 
