@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,9 @@ Connection = psycopg.Connection[Any]
 
 SQL_FOLDER = Path(__file__).parent.parent / "sql"
 # Any constant: everything that changes the warehouse, or makes lists from it, takes the same one.
-_INGEST_LOCK = 7_300_811_022
+_WAREHOUSE_LOCK = 7_300_811_022
+# One training at a time: it takes long, and needs the warehouse only at its end.
+_TRAINING_LOCK = 7_300_811_024
 _SESSION_OPTIONS = (
     "-c timezone=UTC -c jit=off -c work_mem=128MB -c maintenance_work_mem=256MB -c client_connection_check_interval=5s"
     " -c random_page_cost=1.1"
@@ -111,21 +113,51 @@ def sqlalchemy_url(url: str) -> str:
     return f"postgresql+psycopg://{credentials}{'@' if credentials else ''}localhost/{name}?{urlencode(parts)}"
 
 
-def take_ingest_lock(connection: Connection, wait_seconds: float) -> None:
-    """Hold the one lock of all ingests for as long as the connection lives: no connection, no lock and no writing.
+def is_migrated(connection: Connection) -> bool:
+    """Whether the schema is up to date."""
+    newest = max(path.name.partition("_")[0] for path in (SQL_FOLDER / "migrations" / "versions").glob("*_*.py"))
+    with readable_errors():
+        row = connection.execute("select to_regclass('ops.schema_version') is not null").fetchone()
+        if not (row and row[0]):
+            return False
+        return connection.execute("select version_num from ops.schema_version").fetchall() == [(newest,)]
 
-    Raises AlreadyRunning when another holds it for longer than `wait_seconds`, DatabaseError.
+
+def take_ingest_lock(connection: Connection, wait_seconds: float) -> None:
+    """Hold the one lock of all that changes the warehouse, or makes lists from it, for as long as the connection lives.
+
+    No connection, no lock and no writing. Raises AlreadyRunning when another holds it for longer than `wait_seconds`,
+    DatabaseError.
     """
+    _wait_for(connection, _WAREHOUSE_LOCK, wait_seconds, "another run is at work")
+
+
+@contextmanager
+def ingest_lock(connection: Connection, wait_seconds: float) -> Iterator[None]:
+    """Hold that lock for a while only. Raises AlreadyRunning, DatabaseError."""
+    take_ingest_lock(connection, wait_seconds)
+    try:
+        yield
+    finally:
+        # When the connection is gone, so is the lock.
+        with suppress(psycopg.Error):
+            connection.execute("select pg_advisory_unlock(%s)", [_WAREHOUSE_LOCK])
+
+
+def take_training_lock(connection: Connection, wait_seconds: float) -> None:
+    """Hold the one lock of all trainings. Raises AlreadyRunning, DatabaseError."""
+    _wait_for(connection, _TRAINING_LOCK, wait_seconds, "another training is at work")
+
+
+def _wait_for(connection: Connection, lock: int, wait_seconds: float, what: str) -> None:
     until = time.monotonic() + wait_seconds
-    while not _try_lock(connection):
+    while not _try_lock(connection, lock):
         if time.monotonic() >= until:
-            raise AlreadyRunning(
-                f"another run is at work (waited {wait_seconds:g} s); wait for it, or raise LOCK_WAIT_SECONDS"
-            )
+            raise AlreadyRunning(f"{what} (waited {wait_seconds:g} s); wait for it, or raise LOCK_WAIT_SECONDS")
         time.sleep(0.5)
 
 
 @readable_errors()
-def _try_lock(connection: Connection) -> bool:
-    row = connection.execute("select pg_try_advisory_lock(%s)", [_INGEST_LOCK]).fetchone()
+def _try_lock(connection: Connection, lock: int) -> bool:
+    row = connection.execute("select pg_try_advisory_lock(%s)", [lock]).fetchone()
     return bool(row and row[0])

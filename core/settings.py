@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     connect_timeout_seconds: float = Field(default=5, gt=0, le=300)
     read_timeout_seconds: float = Field(default=20, gt=0, le=3600)
     give_up_after_seconds: float = Field(default=60, gt=0, le=86_400)
-    lock_wait_seconds: float = Field(default=30, ge=0, le=86_400)
+    lock_wait_seconds: float = Field(default=300, ge=0, le=86_400)
     retention_days: int = Field(default=14, ge=1, le=36_500)
 
     recommendations_per_user: int = Field(default=50, ge=1, le=1_000)

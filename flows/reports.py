@@ -8,6 +8,7 @@ from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_table_artifact
 
+from flows.list_steps import Published
 from flows.run import Outcome
 
 
@@ -23,10 +24,47 @@ def show_in_ui(flow: str, outcomes: Sequence[Outcome], docs_dir: Path, docs_url:
         table=_failed_expectations(outcomes),
         description="What the audit found. Critical blocks the batch, warning is only told.",
     )
+    _link_docs(flow, docs_dir, docs_url)
+
+
+def _link_docs(flow: str, docs_dir: Path, docs_url: str) -> None:
     if docs_dir.joinpath("index.html").exists():
         create_link_artifact(
             key=f"{flow}-data-docs", link=docs_url or docs_dir.joinpath("index.html").as_uri(), link_text="Data Docs"
         )
+
+
+def show_lists(flow: str, published: Published, docs_dir: Path, docs_url: str) -> None:
+    """What went live, every failed expectation, and a link to Data Docs, as artifacts of the run."""
+    create_table_artifact(
+        key=f"{flow}-publication",
+        table=[
+            {
+                "publication": published.publication_id,
+                "model run": published.model_run_id,
+                "model": published.model,
+                "listeners": published.listeners,
+                "recommendations": published.rows,
+                "different tracks": published.tracks_covered,
+                "warnings": "; ".join(one.description for one in published.results if not one.success),
+            }
+        ],
+        description="The lists that went live.",
+    )
+    _link_docs(flow, docs_dir, docs_url)
+
+
+def tell_lists(published: Published) -> None:
+    """Print one line about what went live, and one per warning."""
+    print(
+        f"publication {published.publication_id}: {published.rows:,} recommendations for {published.listeners:,} "
+        f"listeners by {published.model} (model run {published.model_run_id}), "
+        f"{published.tracks_covered:,} different tracks",
+        flush=True,
+    )
+    for result in published.results:
+        if not result.success:
+            print(f"warning: {result.description}", flush=True)
 
 
 def tell(outcomes: Sequence[Outcome]) -> None:

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING
 
 from core.audits import ExpectationResult
 from core.columns import DEPENDS_ON, Endpoint
-from core.database import Connection, connect, database_url, migrate, take_ingest_lock
+from core.database import (
+    Connection,
+    connect,
+    database_url,
+    ingest_lock,
+    is_migrated,
+    migrate,
+    take_ingest_lock,
+    take_training_lock,
+)
 from core.errors import DatabaseError, MoovitamixError
 from core.settings import Settings
 from expectations.thresholds import Thresholds
@@ -54,6 +63,7 @@ class Outcome:
 class Run:
     """One run of a flow, from the moment it holds the ingest lock."""
 
+    flow: str
     settings: Settings
     thresholds: Thresholds
     clock: Clock
@@ -62,6 +72,12 @@ class Run:
     run_id: int
     at_end: ExitStack
     outcomes: list[Outcome] = field(default_factory=list)
+    outcome: str = ""  # of a run without batches, in a word
+
+    @property
+    def models_dir(self) -> Path:
+        """Where the files of models are."""
+        return self.settings.data_dir / "models"
 
     @property
     def docs_dir(self) -> Path:
@@ -92,25 +108,34 @@ class Run:
 
 
 @contextmanager
-def open_run(settings: Settings, thresholds: Thresholds, flow: str, day: date | None, clock: Clock) -> Iterator[Run]:
+def open_run(
+    settings: Settings, thresholds: Thresholds, flow: str, day: date | None, clock: Clock, *, training: bool = False
+) -> Iterator[Run]:
     """Take the ingest lock, bring the schema up to date, and note the run's begin and end.
 
-    Raises DatabaseError, AlreadyRunning.
+    A run that is `training` has the lock of trainings instead, so that ingests go on beside it; it takes the other
+    for the time of publishing. Raises DatabaseError, AlreadyRunning.
     """
     url = database_url(settings)
     with ExitStack() as at_end:
         connection = at_end.enter_context(connect(url))
-        take_ingest_lock(connection, settings.lock_wait_seconds)
-        migrate(url)
+        if training:
+            take_training_lock(connection, settings.lock_wait_seconds)
+            if not is_migrated(connection):
+                with ingest_lock(connection, settings.lock_wait_seconds):
+                    migrate(url)
+        else:
+            take_ingest_lock(connection, settings.lock_wait_seconds)
+            migrate(url)
         run_id = batches.start_run(connection, flow, day, clock())
-        run = Run(settings, thresholds, clock, url, connection, run_id, at_end)
+        run = Run(flow, settings, thresholds, clock, url, connection, run_id, at_end)
         try:
             yield run
         except BaseException:
             with suppress(DatabaseError):  # the database may be what failed: then the run stays open in the ledger
                 batches.finish_run(connection, run_id, "failed", clock())
             raise
-        batches.finish_run(connection, run_id, summary(run.outcomes), clock())
+        batches.finish_run(connection, run_id, run.outcome or summary(run.outcomes), clock())
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:

@@ -178,6 +178,23 @@ def rollback(connection: Connection, publication_id: int, *, now: datetime, why:
             _go_live(connection, Publication(publication_id), now, why)
 
 
+@readable_errors()
+def live_before(connection: Connection) -> int:
+    """The publication that was live before the one that is. Raises PublicationError when there is none."""
+    row = connection.execute(statement("recommendations/live_before")).fetchone()
+    if row is None:
+        raise PublicationError("no other publication that is kept was live before; there is nothing to go back to")
+    return int(row[0])
+
+
+@readable_errors()
+def size(connection: Connection, publication: Publication) -> tuple[int, int, int]:
+    """How many listeners, recommendations and different tracks a publication has. Raises DatabaseError."""
+    values = {"publication_id": publication.publication_id}
+    row = connection.execute(statement("recommendations/size_of_publication"), values).fetchone()
+    return (0, 0, 0) if row is None else (row[0], row[1], row[2])
+
+
 def live_id(connection: Connection) -> int | None:
     """Which going-live is the newest; None before the first."""
     row = connection.execute(statement("recommendations/newest_live_id")).fetchone()

@@ -11,30 +11,21 @@ from numpy.typing import NDArray
 
 from core.database import Connection, readable_errors, statement
 from core.frames import read_frame
-from recommender.interactions import Ids, Interactions
+from recommender.interactions import Ids
 from recommender.play_log import Feedback, PlayLog
 
 _IDS = {"user_id": pl.Int64(), "track_id": pl.Int64()}
 
 
-def read_interactions(connection: Connection) -> Interactions:
-    """Every play up to now, with a row for each listener and a column for each track that is there, in one snapshot.
-
-    Raises DatabaseError.
-    """
+def read_plays(connection: Connection) -> PlayLog:
+    """Every play there is, summed by user and track with the time of the last. One snapshot. Raises DatabaseError."""
     with readable_errors(), connection.transaction():
         _one_snapshot(connection)
         who, catalogue = _listeners(connection), _catalogue(connection)
-        schema = _IDS | {"plays": pl.Int64(), "last_played_at": pl.Int64()}
+        answers = _refusals(connection, None)
+        schema = _IDS | {"plays": pl.Int64(), "played_at": pl.Int64()}
         plays = _of_those(read_frame(connection, "recommendations/copy_plays", schema), who, catalogue)
-    return Interactions.of(
-        _column(plays, "user_id"),
-        _column(plays, "track_id"),
-        _column(plays, "plays"),
-        listeners=_column(who, "user_id"),
-        catalogue=catalogue,
-        genres=who["favorite_genres"].to_numpy().astype(np.str_),
-    )
+    return _log(plays, who, catalogue, answers)
 
 
 def read_play_log(connection: Connection, as_of: datetime, single_days: int) -> PlayLog:
@@ -51,10 +42,25 @@ def read_play_log(connection: Connection, as_of: datetime, single_days: int) -> 
         before, bounds = {"before": begin}, {"begin": begin, "before": as_of}
         old = read_frame(connection, "recommendations/copy_plays_before", summed, before)
         new = read_frame(connection, "recommendations/copy_plays_between", single, bounds)
-        refusals = _IDS | {"given_at": pl.Int64()}
-        refused = read_frame(connection, "recommendations/copy_refusals", refusals, {"before": as_of})
+        answers = _refusals(connection, as_of)
     rows = pl.concat([old, new.with_columns(plays=pl.lit(1, pl.Int64)).select(old.columns)])
-    plays = _of_those(rows, who, catalogue)
+    return _log(_of_those(rows, who, catalogue), who, catalogue, answers)
+
+
+def newest_play(connection: Connection, as_of: datetime) -> datetime | None:
+    """When somebody last played anything before `as_of`. Raises DatabaseError."""
+    with readable_errors():
+        row = connection.execute(statement("recommendations/newest_play"), {"before": as_of}).fetchone()
+    return row[0] if row else None
+
+
+def newest_batches(connection: Connection) -> list[str]:
+    """The newest batch of each endpoint that came in: what the marts show now. Raises DatabaseError."""
+    with readable_errors():
+        return [row[0] for row in connection.execute(statement("recommendations/newest_batches"))]
+
+
+def _log(plays: pl.DataFrame, who: pl.DataFrame, catalogue: Ids, answers: Feedback) -> PlayLog:
     return PlayLog(
         _column(plays, "user_id"),
         _column(plays, "track_id"),
@@ -63,14 +69,8 @@ def read_play_log(connection: Connection, as_of: datetime, single_days: int) -> 
         listeners=_column(who, "user_id"),
         catalogue=catalogue,
         genres=who["favorite_genres"].to_numpy().astype(np.str_),
-        not_useful=Feedback(_column(refused, "user_id"), _column(refused, "track_id"), _times(refused, "given_at")),
+        not_useful=answers,
     )
-
-
-def newest_batches(connection: Connection) -> list[str]:
-    """The newest batch of each endpoint that came in: what the marts show now. Raises DatabaseError."""
-    with readable_errors():
-        return [row[0] for row in connection.execute(statement("recommendations/newest_batches"))]
 
 
 def _one_snapshot(connection: Connection) -> None:
@@ -82,6 +82,12 @@ def _listeners(connection: Connection) -> pl.DataFrame:
     return read_frame(connection, "recommendations/copy_listeners", schema).with_columns(
         pl.col("favorite_genres").fill_null("")
     )
+
+
+def _refusals(connection: Connection, before: datetime | None) -> Feedback:
+    schema = _IDS | {"given_at": pl.Int64()}
+    refused = read_frame(connection, "recommendations/copy_refusals", schema, {"before": before})
+    return Feedback(_column(refused, "user_id"), _column(refused, "track_id"), _times(refused, "given_at"))
 
 
 def _catalogue(connection: Connection) -> Ids:

@@ -1,0 +1,159 @@
+"""The steps of a publication as Prefect tasks: thin wrappers over the functions of `recommender`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from core.audits import ExpectationResult
+from core.columns import RECOMMENDATIONS
+from core.errors import BatchBlocked, InteractionsError, named_errors
+from flows.run import Run
+from recommender import lists, publication, retention, source
+from recommender.interactions import Interactions
+from recommender.model_runs import Champion, Recipe
+from recommender.models.base import Recommender
+from recommender.models.popularity import GenrePopularity, Popularity
+from recommender.play_log import PlayLog
+from recommender.publication import Manner, Publication
+from recommender.similar import similar_tracks
+
+
+@dataclass(frozen=True, eq=False)
+class Marts:
+    """What the marts held at one moment: every play (until `end`, not included), and the newest batches."""
+
+    log: PlayLog
+    end: np.datetime64
+    known: Interactions
+    batches: tuple[str, ...]
+    as_of: datetime
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """A model that is ready to make lists, and the training it is from."""
+
+    model_run_id: int
+    recipe: Recipe
+    model: Recommender
+
+
+@dataclass(frozen=True)
+class Published:
+    """A list that went live."""
+
+    publication_id: int
+    model_run_id: int
+    model: str
+    listeners: int
+    rows: int
+    tracks_covered: int
+    results: tuple[ExpectationResult, ...]
+
+
+@task(task_run_name="read-marts", cache_policy=NO_CACHE)
+@named_errors()
+def read_marts(run: Run) -> Marts:
+    """Every listener, track and play that is there now. Raises InteractionsError when nobody played anything."""
+    as_of = run.clock()
+    log = source.read_plays(run.connection)
+    # A clock ahead of ours may have dated plays in the future: they are played all the same.
+    newest = np.append(log.played_at, np.datetime64(as_of.replace(tzinfo=None), "s")).max()
+    end = newest + np.timedelta64(1, "s")
+    known = log.interactions(end)
+    if not len(known):
+        raise InteractionsError(
+            "there are no plays of users and tracks that are there, so nothing to recommend by; run an ingest first"
+        )
+    return Marts(log, end, known, tuple(source.newest_batches(run.connection)), as_of)
+
+
+@task(task_run_name="load-{champion.recipe.model}", cache_policy=NO_CACHE)
+@named_errors()
+def load_champion(run: Run, champion: Champion) -> Recommender:
+    """What the champion learned. Raises ModelFileError."""
+    if champion.recipe.model == Popularity.name:
+        return Popularity()
+    if champion.recipe.model == GenrePopularity.name:
+        return GenrePopularity(**champion.recipe.settings)
+    return champion.load(run.models_dir)
+
+
+@task(task_run_name="make-lists", cache_policy=NO_CACHE)
+@named_errors()
+def make_lists(run: Run, scorer: Scorer, marts: Marts) -> Publication:
+    """Score every listener, and stage the lists to be audited."""
+    settings, known = run.settings, marts.known
+    histories = marts.log.interactions(marts.end, scorer.recipe.options)
+    model = scorer.model.fold_in(histories) if scorer.recipe.personal else scorer.model.fit(known)
+    made = publication.start(
+        run.connection,
+        model_run_id=scorer.model_run_id,
+        flow=run.flow,
+        data_as_of=marts.as_of,
+        batches=marts.batches,
+        now=run.clock(),
+    )
+    everyone = lists.lists_of_everyone(
+        model,
+        GenrePopularity().fit(known),
+        known,
+        settings.recommendations_per_user,
+        exclude_played=not settings.recommend_played,
+    )
+    manner = Manner(settings.recommendations_per_user, not settings.recommend_played, scorer.recipe.personal)
+    similar = similar_tracks(known, settings.similar_tracks_per_track)
+    publication.stage(run.connection, made, everyone, similar, manner)
+    return made
+
+
+@task(task_run_name="audit-lists", cache_policy=NO_CACHE)
+@named_errors()
+def audit_lists(run: Run, made: Publication) -> Sequence[ExpectationResult]:
+    """Judge the staged lists. Raises BatchBlocked; what was found is kept either way."""
+    from expectations.checkpoint import StagedBatch, raise_if_blocked  # imports Great Expectations: seconds
+
+    day = run.clock().date()
+    results = run.auditor.audit(StagedBatch(made.batch_id, RECOMMENDATIONS, day, made.lists, made.profile))
+    publication.keep_results(run.connection, made, results)
+    try:
+        raise_if_blocked(made.batch_id, results)
+    except BatchBlocked as blocked:
+        publication.block(run.connection, made, "; ".join(blocked.failures))
+        raise
+    return results
+
+
+@task(task_run_name="publish-lists", cache_policy=NO_CACHE)
+@named_errors()
+def publish_lists(
+    run: Run,
+    scorer: Scorer,
+    made: Publication,
+    marts: Marts,
+    results: Sequence[ExpectationResult],
+    *,
+    replacing: int | None,
+    why: str,
+) -> Published:
+    """Make the lists the live ones, in one transaction; then drop those beyond the retention."""
+    fallbacks = lists.fallback_lists(
+        GenrePopularity().fit(marts.known), marts.known.track_ids, run.settings.recommendations_per_user
+    )
+    publication.publish(run.connection, made, fallbacks, replacing=replacing, now=run.clock(), why=why)
+    retention.prune_publications(run.connection, keep=run.settings.publications_kept, now=run.clock())
+    retention.prune_model_files(run.connection, run.models_dir, now=run.clock())
+    size = publication.size(run.connection, made)
+    return Published(made.publication_id, scorer.model_run_id, scorer.recipe.model, *size, tuple(results))
+
+
+def publish_everywhere(run: Run, scorer: Scorer, marts: Marts, *, replacing: int | None, why: str) -> Published:
+    """Lists of a model for everyone: made, audited, live. Raises BatchBlocked, PublicationError, DatabaseError."""
+    made = make_lists(run, scorer, marts)
+    return publish_lists(run, scorer, made, marts, audit_lists(run, made), replacing=replacing, why=why)

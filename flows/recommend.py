@@ -1,0 +1,74 @@
+"""Recommend: everyone's list anew from the champion, without training: new plays and users in, removed tracks out.
+
+`python -m flows.recommend` runs it without a server. Exit 0: the lists are live; 1: they are not, and the old ones
+stay; 2: bad usage or settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from prefect import flow
+
+from core.settings import load_settings
+from core.version import code_version
+from expectations.thresholds import load_thresholds
+from flows.ingest import run_command
+from flows.list_steps import Marts, Published, Scorer, load_champion, publish_everywhere, read_marts
+from flows.readable_logs import keep_logs_readable
+from flows.reports import show_lists, tell_lists
+from flows.run import Run, open_run, utc_now
+from recommender import model_runs
+from recommender.model_runs import Champion, Outcome, Recipe
+from recommender.models.popularity import GenrePopularity
+
+_NO_MODEL_YET = "no model was trained yet: popularity by genre until the first training"
+
+
+@flow(name="recommend", flow_run_name="recommend")
+def recommend() -> Published:
+    """Refresh everyone's list from the champion. Before the first training, popularity by genre is published.
+
+    Raises BatchBlocked when the audit finds something critical, ModelFileError when the champion cannot be read,
+    InteractionsError when there are no plays: the lists that are live stay.
+    """
+    keep_logs_readable()
+    settings, thresholds = load_settings(), load_thresholds()
+    with open_run(settings, thresholds, "recommend", None, utc_now) as run:
+        champion, marts = model_runs.champion(run.connection), read_marts(run)
+        scorer = _scorer(run, champion, marts)
+        replacing, why = (champion.live_id, "refreshed") if champion else (None, _NO_MODEL_YET)
+        published = publish_everywhere(run, scorer, marts, replacing=replacing, why=why)
+        run.outcome = "published"
+        show_lists("recommend", published, run.docs_dir, settings.data_docs_url)
+        tell_lists(published)
+        return published
+
+
+def _scorer(run: Run, champion: Champion | None, marts: Marts) -> Scorer:
+    if champion is not None:
+        return Scorer(champion.model_run_id, champion.recipe, load_champion(run, champion))
+    recipe = Recipe(GenrePopularity.name)
+    number = model_runs.start(
+        run.connection,
+        recipe=recipe,
+        seed=0,
+        data_as_of=marts.as_of,
+        batches=marts.batches,
+        code_version=code_version(run.settings),
+        now=run.clock(),
+    )
+    model_runs.decide(run.connection, number, Outcome(recipe, "fallback", _NO_MODEL_YET), run.clock())
+    return Scorer(number, recipe, GenrePopularity())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the flow from a command line; returns the exit code."""
+    argparse.ArgumentParser(prog="python -m flows.recommend", description=__doc__).parse_args(arguments)
+    return run_command(recommend)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
