@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from core.errors import InteractionsError, ModelError
 from recommender.interactions import Interactions
 from recommender.metrics import Measures, measure
@@ -22,31 +25,33 @@ CONTENDERS = 3
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """One model with one setting, measured on listeners of `Selection.held_out`, in their order."""
+    """One model with one setting, measured on listeners of `Selection.held_out`, in their order.
+
+    `ndcg` is the mean over those who decide: what models are chosen by.
+    """
 
     model: str
     params: Params
     measures: Measures
+    ndcg: float
     fit_seconds: float
     score_seconds: float
     peak_memory_mb: float
     options: Options = AS_PLAYED
-
-    @property
-    def ndcg(self) -> float:
-        """What models are chosen by."""
-        return self.measures.mean_ndcg
 
 
 @dataclass(frozen=True, eq=False)
 class Selection:
     """Who won on whom.
 
-    `results` has the best setting of each model that was measured, best first; `out` says why a model has none.
+    `deciding` are the listeners of `held_out` whose results decided; a gate asks the others, who have not seen the luck
+    of the best. `results` has the best setting of each model that was measured, best first; `out` says why a model has
+    none.
     `tried` is every trial that was measured, `failed` and `skipped` say which settings were not, and why.
     """
 
     held_out: HeldOut
+    deciding: NDArray[np.bool_]
     k: int
     results: Mapping[str, Result]
     out: Mapping[str, str]
@@ -62,13 +67,17 @@ class Selection:
 
 @dataclass(frozen=True)
 class Search:
-    """How a model is looked for. Trials that have begun may go on for `limits.seconds` after the budget is spent."""
+    """How a model is looked for. Trials that have begun may go on for `limits.seconds` after the budget is spent.
+
+    At most so many `listeners` are asked, and the `deciding_share` of them, drawn by the seed, decides.
+    """
 
     k: int = 20
     seed: int = 0
     limits: Limits = field(default_factory=Limits)
     budget_seconds: float = 240.0
     listeners: int = 5_000
+    deciding_share: float = 1.0
     say: Callable[[str], None] = lambda line: None
 
 
@@ -105,6 +114,10 @@ class _Contest:
 
     def __init__(self, train: Interactions, held_out: HeldOut, candidates: Candidates, search: Search) -> None:
         self._train, self._held_out, self._candidates, self._search = train, held_out, candidates, search
+        asked = len(held_out)
+        order = np.random.default_rng(search.seed).permutation(asked)
+        self._deciding = np.zeros(asked, bool)
+        self._deciding[order[: max(1, round(search.deciding_share * asked))]] = True
         self._until = time.monotonic() + search.budget_seconds
         self._best: dict[str, Result] = {}
         self._seconds: dict[str, float] = {}  # how long the last trial of each model took
@@ -136,7 +149,9 @@ class _Contest:
             raise ModelError(f"no model is left to choose: {reasons or 'no candidates were given'}")
         out = {name: why for name, why in self._why.items() if name not in self._best}
         search = self._search
-        return Selection(self._held_out, search.k, self._ranked(), out, self._tried, self._failed, self._skipped)
+        return Selection(
+            self._held_out, self._deciding, search.k, self._ranked(), out, self._tried, self._failed, self._skipped
+        )
 
     def _ranked(self) -> dict[str, Result]:
         """Best first; the order of the candidates decides between equal ones."""
@@ -165,7 +180,10 @@ class _Contest:
         finally:
             self._seconds[name] = time.monotonic() - begin
         measures = measure(trial.ranking, self._held_out, self._train, search.k)
-        result = Result(name, params, measures, trial.fit_seconds, trial.score_seconds, trial.peak_memory_mb, option)
+        ndcg = float(measures.ndcg[self._deciding].mean())
+        result = Result(
+            name, params, measures, ndcg, trial.fit_seconds, trial.score_seconds, trial.peak_memory_mb, option
+        )
         self._tried.append(result)
         if name not in self._best or result.ndcg > self._best[name].ndcg:
             self._best[name] = result
