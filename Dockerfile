@@ -20,6 +20,7 @@ COPY expectations ./expectations
 COPY flows ./flows
 COPY mock_server ./mock_server
 COPY services ./services
+COPY serving ./serving
 COPY sql ./sql
 COPY prefect.yaml ./
 

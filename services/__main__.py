@@ -174,6 +174,7 @@ def _tell(plan: Plan) -> None:
         "",
         f"Prefect      {plan.prefect_url}",
         f"Data Docs    {plan.docs_url}",
+        f"Serving      {plan.serving_url}/docs",
         f"API          {plan.api_url}{' (the mock)' if plan.mocked else ''}",
         f"Database     {_make('psql', plan)}",
         f"Logs         {_short(plan.logs)}",

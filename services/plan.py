@@ -81,6 +81,10 @@ class Plan:
         return f"http://{HOST}:{self.ports.data_docs_port}"
 
     @property
+    def serving_url(self) -> str:
+        return f"http://{HOST}:{self.settings.serving_port}"
+
+    @property
     def environment(self) -> dict[str, str]:
         """What every service sees beside the environment of `make up`."""
         return {
@@ -117,6 +121,13 @@ class Plan:
                 setting="DATA_DOCS_PORT",
                 port=self.ports.data_docs_port,
                 answers_at=f"{self.docs_url}/",
+            ),
+            Program(
+                "serving",
+                (python, "-m", "serving", "--host", HOST),
+                setting="SERVING_PORT",
+                port=self.settings.serving_port,
+                answers_at=f"{self.serving_url}/health/live",  # before the first publication too
             ),
             Program(
                 "prefect-server",

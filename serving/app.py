@@ -33,6 +33,7 @@ def create_app(settings: Settings, url: str) -> FastAPI:
         title="MoovitaMix Recommendations",
         version="1.0.0",
         lifespan=lifespan,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,

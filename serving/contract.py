@@ -7,8 +7,10 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any
 
+from annotated_types import Ge, Le
 from fastapi import Path, Query
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
+from pydantic.config import JsonDict
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
 _INTEGER = re.compile("-?[0-9]{1,19}", re.ASCII)
@@ -21,15 +23,16 @@ def _plain_integer(value: object) -> object:
     return value
 
 
-_PlainInteger = BeforeValidator(_plain_integer)
-UserId = Annotated[
-    int, _PlainInteger, Path(ge=_LEAST, le=_MOST, json_schema_extra={"format": "int64"}, examples=[4211])
-]
-TrackId = Annotated[
-    int, _PlainInteger, Path(ge=_LEAST, le=_MOST, json_schema_extra={"format": "int64"}, examples=[917])
-]
-Count = Annotated[int, _PlainInteger, Query(ge=1, le=50, description="How many tracks at most.", examples=[10])]
+_Id = Annotated[int, Ge(_LEAST), Le(_MOST), BeforeValidator(_plain_integer)]
+UserId = Annotated[_Id, Path(json_schema_extra={"format": "int64"}, examples=[4211])]
+TrackId = Annotated[_Id, Path(json_schema_extra={"format": "int64"}, examples=[917])]
+_Count = Annotated[int, Ge(1), Le(50), BeforeValidator(_plain_integer)]
+Count = Annotated[_Count, Query(description="How many tracks at most.", examples=[10])]
 BodyId = Annotated[StrictInt, Field(ge=_LEAST, le=_MOST, json_schema_extra={"format": "int64"})]
+
+
+def _shown_as(example: JsonDict) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [example]})
 
 
 class _Shape(BaseModel):
@@ -58,17 +61,15 @@ class Recommendations(_List):
     fallback: bool = Field(description="Whether the tracks are not chosen for this listener in particular.")
     recommendations: list[Track]
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "user_id": 4211,
-                "publication_id": 7,
-                "published_at": "2026-11-22T04:12:09.120931+00:00",
-                "fallback": False,
-                "recommendations": [
-                    {"rank": 1, "track_id": 917, "title": "Blue Hour", "artist": "Mara Lindqvist", "score": 0.93}
-                ],
-            }
+    model_config = _shown_as(
+        {
+            "user_id": 4211,
+            "publication_id": 7,
+            "published_at": "2026-11-22T04:12:09.120931+00:00",
+            "fallback": False,
+            "recommendations": [
+                {"rank": 1, "track_id": 917, "title": "Blue Hour", "artist": "Mara Lindqvist", "score": 0.93}
+            ],
         }
     )
 
@@ -79,16 +80,14 @@ class SimilarTracks(_List):
     track_id: int
     similar: list[Track]
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "track_id": 917,
-                "publication_id": 7,
-                "published_at": "2026-11-22T04:12:09.120931+00:00",
-                "similar": [
-                    {"rank": 1, "track_id": 31, "title": "Low Tide", "artist": "The Harbour Lights", "score": 0.71}
-                ],
-            }
+    model_config = _shown_as(
+        {
+            "track_id": 917,
+            "publication_id": 7,
+            "published_at": "2026-11-22T04:12:09.120931+00:00",
+            "similar": [
+                {"rank": 1, "track_id": 31, "title": "Low Tide", "artist": "The Harbour Lights", "score": 0.71}
+            ],
         }
     )
 
@@ -101,9 +100,7 @@ class Feedback(_Shape):
     useful: StrictBool
     publication_id: BodyId | None = Field(None, description="The list it was recommended in.")
 
-    model_config = ConfigDict(
-        json_schema_extra={"example": {"user_id": 4211, "track_id": 917, "useful": True, "publication_id": 7}}
-    )
+    model_config = _shown_as({"user_id": 4211, "track_id": 917, "useful": True, "publication_id": 7})
 
 
 class StoredFeedback(_Shape):
@@ -151,15 +148,13 @@ class ProblemDetails(BaseModel):
     instance: str = Field(description="This one occurrence; the service's log has it too.")
     errors: list[FieldError] | None = Field(None, description="The fields that are wrong, with 422 only.")
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "type": "urn:moovitamix:problem:unknown-listener",
-                "title": "No such listener",
-                "status": 404,
-                "detail": "unknown, or removed",
-                "instance": "urn:uuid:6f0f1e1c-52f2-4c0e-9f6f-0d6f6f4f2b7a",
-            }
+    model_config = _shown_as(
+        {
+            "type": "urn:moovitamix:problem:unknown-listener",
+            "title": "No such listener",
+            "status": 404,
+            "detail": "unknown, or removed",
+            "instance": "urn:uuid:6f0f1e1c-52f2-4c0e-9f6f-0d6f6f4f2b7a",
         }
     )
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import SlidingWindowCounterRateLimiter
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from starlette.types import Scope as Request
 
 from core.errors import DatabaseError
@@ -81,14 +81,14 @@ class Gate:
         """The id of the key, which may do this, and has not done it too often. Raises Problem, DatabaseError."""
         presented = _presented(request)
         if presented is None:
-            self._count_refusal(request)
+            await self._count_refusal(request)
             raise Problem(NO_KEY, "send it as: Authorization: Bearer <key>", {"WWW-Authenticate": _REALM})
         read = PresentedKey.read(presented)
         key = await self._key(request, read) if read else None
         expected = key.secret_hash if key else _NO_HASH
         right = hmac.compare_digest(read.secret_hash if read else _NO_HASH, expected)
         if read is None or key is None or not right or not key.works(self._clock()):
-            self._count_refusal(request)
+            await self._count_refusal(request)
             challenge = f'{_REALM}, error="invalid_token"'
             raise Problem(WRONG_KEY, "unknown, revoked or expired", {"WWW-Authenticate": challenge})
         note_of(request).key_id = read.key_id
@@ -96,9 +96,9 @@ class Gate:
             challenge = f'{_REALM}, error="insufficient_scope", scope="{scope}"'
             raise Problem(MISSING_SCOPE, f"it lacks the scope {scope}", {"WWW-Authenticate": challenge})
         if scope == "feedback:write":
-            self._count(self._feedback, "feedback", read.key_id)
+            await self._count(self._feedback, "feedback", read.key_id)
         else:
-            self._count(self._requests, "requests", read.key_id)
+            await self._count(self._requests, "requests", read.key_id)
         return read.key_id
 
     async def _key(self, request: Request, presented: PresentedKey) -> Key | None:
@@ -108,7 +108,7 @@ class Gate:
         if remembered is not None and now < remembered.until:
             return remembered.key
         if remembered is None or remembered.key is None:
-            self._refuse_if_too_many(request)
+            await self._refuse_if_too_many(request)
         try:
             key = await self._find(presented.key_id)
         except DatabaseError:
@@ -120,20 +120,20 @@ class Gate:
         self._remembered[presented.key_id] = _Remembered(key, now + self._remember_seconds)
         return key
 
-    def _count_refusal(self, request: Request) -> None:
-        self._count(self._refusals, "refusals", _address(request))
+    async def _count_refusal(self, request: Request) -> None:
+        await self._count(self._refusals, "refusals", _address(request))
 
-    def _refuse_if_too_many(self, request: Request) -> None:
-        if not self._limiter.test(self._refusals, "refusals", _address(request)):
-            raise self._too_many(self._refusals, "refusals", _address(request))
+    async def _refuse_if_too_many(self, request: Request) -> None:
+        if not await self._limiter.test(self._refusals, "refusals", _address(request)):
+            raise await self._too_many(self._refusals, "refusals", _address(request))
 
-    def _count(self, limit: RateLimitItemPerMinute, what: str, whose: str) -> None:
-        if not self._limiter.hit(limit, what, whose):
-            raise self._too_many(limit, what, whose)
+    async def _count(self, limit: RateLimitItemPerMinute, what: str, whose: str) -> None:
+        if not await self._limiter.hit(limit, what, whose):
+            raise await self._too_many(limit, what, whose)
 
-    def _too_many(self, limit: RateLimitItemPerMinute, what: str, whose: str) -> Problem:
+    async def _too_many(self, limit: RateLimitItemPerMinute, what: str, whose: str) -> Problem:
         """Says when to come again, in the headers of the IETF draft, both its newer and its older form."""
-        window = self._limiter.get_window_stats(limit, what, whose)
+        window = await self._limiter.get_window_stats(limit, what, whose)
         seconds = max(1, math.ceil(window.reset_time - time.time()))
         headers = {
             "Retry-After": str(seconds),

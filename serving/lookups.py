@@ -45,11 +45,16 @@ class Lookup:
         """The answer for this key, of at most `count` tracks. Raises DatabaseError."""
         asked = _Asked(of, count, asyncio.get_running_loop().create_future())
         self._waiting.append(asked)
-        if len(self._running) < self.database.connections - 1:  # one is left for everything else
+        if self._another_is_worthwhile():
             task = asyncio.create_task(self._answer())
             self._running.add(task)
             task.add_done_callback(self._running.discard)
         return await asked.found
+
+    def _another_is_worthwhile(self) -> bool:
+        """One statement at a time is cheapest; more when it does not keep up. One connection is left for others."""
+        running = len(self._running)
+        return not running or (len(self._waiting) >= _MOST_IN_ONE and running < self.database.connections - 1)
 
     async def _answer(self) -> None:
         while batch := self._waiting[:_MOST_IN_ONE]:

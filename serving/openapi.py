@@ -1,14 +1,18 @@
-"""What /openapi.json says beyond what FastAPI finds by itself."""
+"""The contract for programs at /openapi.json, and for people at /docs: a page of our own, which needs no internet."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
+import orjson
+from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
+from starlette.responses import Response
 
 from serving.contract import FieldError, ProblemDetails
 
+_FOLDER = Path(__file__).parent
 _REFERENCES = "#/components/schemas/{model}"
 _ABOUT = """What listeners may like, similar tracks, and a place for feedback.
 
@@ -19,29 +23,52 @@ _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "Authorization: Bearer mm_..."},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
+_PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'unsafe-inline'; base-uri 'none';"
+        " form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
 
 
 def describe(app: FastAPI) -> None:
-    """Give the app its OpenAPI page, made once."""
+    """Give the app its contract, made once, and the page that shows it."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _page(app)
+            app.openapi_schema = _contract(app)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/openapi.json")
+    async def contract() -> Response:
+        return Response(orjson.dumps(app.openapi()), media_type="application/json")
+
+    @router.get("/docs")
+    async def page() -> Response:
+        return Response((_FOLDER / "docs.html").read_bytes(), headers=_PAGE_HEADERS, media_type="text/html")
+
+    @router.get("/docs.js")
+    async def script() -> Response:
+        return Response((_FOLDER / "docs.js").read_bytes(), headers=_PAGE_HEADERS, media_type="text/javascript")
+
+    app.include_router(router)
 
 
-def _page(app: FastAPI) -> dict[str, Any]:
-    page = get_openapi(title=app.title, version=app.version, description=_ABOUT, routes=app.routes)
-    components = page.setdefault("components", {})
+def _contract(app: FastAPI) -> dict[str, Any]:
+    contract = get_openapi(title=app.title, version=app.version, description=_ABOUT, routes=app.routes)
+    components = contract.setdefault("components", {})
     components["securitySchemes"] = _SCHEMES
     for model in (ProblemDetails, FieldError):
         schema = model.model_json_schema(ref_template=_REFERENCES)
         schema.pop("$defs", None)
         components["schemas"][model.__name__] = schema
-    for path in page["paths"].values():
+    for path in contract["paths"].values():
         for operation in path.values():
-            if "401" in operation["responses"]:
+            if "x-scope" in operation:
                 operation["security"] = [{"bearer": []}, {"header": []}]
-    return page
+    return contract

@@ -81,7 +81,9 @@ def services() -> Iterator[Services]:
 
 
 def _services_in(folder: str) -> Iterator[Services]:
-    ports = dict(zip(("PREFECT_SERVER_API_PORT", "MOCK_PORT", "DATA_DOCS_PORT"), _free_ports(3), strict=True))
+    ports = dict(
+        zip(("PREFECT_SERVER_API_PORT", "MOCK_PORT", "DATA_DOCS_PORT", "SERVING_PORT"), _free_ports(4), strict=True)
+    )
     ours = {name: str(port) for name, port in ports.items()} | {"DATA_DIR": folder}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | ours
     with pytest.MonkeyPatch.context() as patch:
@@ -106,6 +108,11 @@ def test_a_deployment_runs_bears_its_day_and_publishes(services: Services) -> No
     assert services.published() > 0
     docs = requests.get(f"{services.plan.docs_url}/", timeout=10)
     assert DAY in docs.text
+
+
+def test_recommendations_are_served_and_say_whether_they_are_ready(services: Services) -> None:
+    assert requests.get(f"{services.plan.serving_url}/health/live", timeout=10).json() == {"live": True}
+    assert requests.get(f"{services.plan.serving_url}/health", timeout=10).json()["database"]
 
 
 def test_a_blocked_day_ends_the_watching_command_with_1(services: Services) -> None:
