@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg.blas import sgemm
 from scipy.sparse import csr_array
 
 from recommender.interactions import Interactions
@@ -65,10 +66,12 @@ class GraphFilter(Recommender):
 
     def _score(self, listeners: Interactions) -> Scores:
         own = weighted(listeners.plays, self.params["weighting"])
-        scores: Scores = np.ascontiguousarray((self._graph_by_track @ (self._graph @ own.T.toarray())).T)
-        scores += (own @ self._sharpen) @ self._vectors.T
-        scores *= self._lift
-        scores += (own @ self._smooth_from) @ self._smooth_to.T
+        # Plays reach only some other listeners, so this product is sparse; the next one is not.
+        reached = np.ascontiguousarray((own @ self._graph_by_track).toarray().T)
+        scores: Scores = np.ascontiguousarray((self._lifted @ reached).T)
+        low = np.hstack([(own @ self._vectors) * self._sharpen, self._smoothed(own) @ self._vectors])
+        # Adds to the scores where they stand; BLAS sees them transposed.
+        sgemm(1.0, self._passed.T, low.T, beta=1.0, c=scores.T, trans_a=True, overwrite_c=True)
         return scores
 
     def _state(self) -> dict[str, NDArray[Any]]:
@@ -76,13 +79,17 @@ class GraphFilter(Recommender):
 
     def _restore(self, state: dict[str, NDArray[Any]]) -> None:
         self._learned = state
-        sums, vectors = state["sums"], state["vectors"]
-        self._graph = csr_array(
-            (state["data"], state["indices"], state["indptr"]), shape=(len(state["indptr"]) - 1, len(sums))
-        )
-        self._graph_by_track = self._graph.T.tocsr()
-        self._vectors = vectors
-        self._sharpen = vectors * (np.float32(-self.params["sharpening"]) * state["values"] ** 4)
-        self._lift = power(sums, self.params["popularity"])
-        self._smooth_from = vectors * (np.float32(self.params["low_pass"]) * power(sums, -0.5))[:, None]
-        self._smooth_to = vectors * power(sums, 0.5)[:, None]
+        sums, self._vectors = state["sums"], state["vectors"]
+        shape = (len(state["indptr"]) - 1, len(sums))
+        graph = csr_array((state["data"], state["indices"], state["indptr"]), shape=shape)
+        self._graph_by_track = graph.T.tocsr()
+        lift = power(sums, self.params["popularity"])
+        # The lift is part of the last factor of each product, so that no score has to be touched for it.
+        self._lifted = scaled(self._graph_by_track, lift, np.ones(shape[0], np.float32))
+        self._passed = np.hstack([self._vectors * lift[:, None], self._vectors * power(sums, 0.5)[:, None]])
+        self._sharpen = np.float32(-self.params["sharpening"]) * state["values"] ** 4
+        self._smooth = np.float32(self.params["low_pass"]) * power(sums, -0.5)
+
+    def _smoothed(self, own: csr_array) -> csr_array:
+        """r d^-½, times the share of the low pass."""
+        return scaled(own, np.ones(own.shape[0], np.float32), self._smooth)
