@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+from numpy.typing import NDArray
 
 from core.errors import ModelError
 from recommender.interactions import Ids, Interactions
@@ -66,6 +67,7 @@ class Ground:
     track_ids: Ids
     users: Ids
     n: int
+    exclude: Interactions | None
 
     @classmethod
     @contextmanager
@@ -81,7 +83,7 @@ class Ground:
             np.save(folder / "users.npy", users)
             request = {"n": n, "exclude": "interactions" if exclude is interactions else "exclude" if exclude else None}
             (folder / "request.json").write_text(json.dumps(request))
-            yield cls(folder, interactions.track_ids, users, n)
+            yield cls(folder, interactions.track_ids, users, n, exclude)
 
     def run(self, make: type[Recommender], params: Params, limits: Limits, save_to: Path | None = None) -> Trial:
         """Try one model once, and write it to `save_to`, if given. Raises ModelError: one line that says why not."""
@@ -118,6 +120,15 @@ class Ground:
         places = np.where(given, np.searchsorted(self.track_ids, ranking.ids), -1 - np.arange(self.n))
         if (np.diff(np.sort(places, axis=1), axis=1) == 0).any():
             raise ModelError("named a track twice for one listener")
+        if self.exclude is not None and self._has_any(self.exclude, ranking.ids, given):
+            raise ModelError("named tracks that were to be left out")
+
+    def _has_any(self, pairs: Interactions, ids: Ids, given: NDArray[np.bool_]) -> bool:
+        shunned = pairs.of_users(self.users).plays
+        columns, width = pairs.columns_of(ids[given]), shunned.shape[1]
+        named = np.nonzero(given)[0] * width + columns
+        rows = np.repeat(np.arange(len(self.users)), np.diff(shunned.indptr))
+        return bool(np.isin(named[columns >= 0], rows * width + shunned.indices).any())
 
 
 def run_trial(

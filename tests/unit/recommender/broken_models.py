@@ -137,3 +137,14 @@ class Knows(Recommender):
 
     def _restore(self, state: dict[str, NDArray[Any]]) -> None:
         self._ids = state["ids"]
+
+
+class FailsOnFour(Knows):
+    """Learns from three plays, not from four."""
+
+    name: ClassVar[str] = "fails_on_four"
+
+    def _learn(self, interactions: Interactions) -> None:
+        if len(interactions) == 4:
+            raise ModelError("fails_on_four cannot take four plays")
+        super()._learn(interactions)

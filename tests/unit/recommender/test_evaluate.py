@@ -1,0 +1,244 @@
+"""The command: figures of every model on test, settings and choice from train alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from core.errors import InteractionsError, ModelError
+from recommender import evaluate as command
+from recommender.evaluate import NothingToMeasure, evaluate, main
+from recommender.interactions import Interactions
+from recommender.models.als import ALS
+from recommender.models.ease import EASE
+from recommender.models.popularity import Popularity
+from recommender.selection import Search
+from recommender.splitting import by_listener
+from recommender.trials import Candidate, Limits
+from tests.unit.recommender import broken_models as broken
+from tests.unit.recommender.worlds import tasteful
+
+FEW = {"popularity": Candidate(Popularity), "ease": Candidate(EASE, ({}, {"ridge": 1.0}))}
+SEARCH = Search(k=5)
+# How long a trial took, and how much memory, is never twice the same.
+MEASURED = ("fit_seconds", "score_seconds", "peak_memory_mb")
+
+
+def _files(folder: Path, kind: str = "csv", seed: int = 0) -> list[str]:
+    """A world split in two, and the arguments that name its files."""
+    world = tasteful(seed=seed)
+    train, held_out = by_listener(world, seed=seed)
+    plays = train.plays.tocoo()
+    rows, columns = plays.coords
+    frames = {
+        "train": pl.DataFrame(
+            {"user_id": train.user_ids[rows], "track_id": train.track_ids[columns], "plays": plays.data}
+        ),
+        "test": pl.DataFrame({"user_id": np.repeat(held_out.users, held_out.sizes), "track_id": held_out.tracks}),
+    }
+    arguments = []
+    for name, frame in frames.items():
+        path = folder / f"{name}.{kind}"
+        frame.write_csv(path) if kind == "csv" else frame.write_parquet(path)
+        arguments += [f"--{name}", str(path)]
+    return arguments
+
+
+def _without_times(report: dict[str, Any]) -> dict[str, Any]:
+    models = {
+        name: {key: value for key, value in model.items() if key not in MEASURED}
+        for name, model in report["models"].items()
+    }
+    return report | {"models": models}
+
+
+def _run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, Any], str]:
+    code = main([*arguments, "--json"])
+    printed = capsys.readouterr()
+    assert code == 0, printed.err
+    report: dict[str, Any] = json.loads(printed.out)
+    return report, printed.err
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_one_json_object_with_every_model(
+    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "CANDIDATES", FEW)
+    arguments = _files(tmp_path, kind)
+    report, progress = _run([*arguments, "--k", "5"], capsys)
+    assert report["chosen"] == "ease"
+    assert report["k"] == 5
+    assert list(report["models"]) == ["ease", "popularity"]
+    assert set(report["models"]["ease"]) == {"recall", "ndcg", "coverage", "novelty", "settings", *MEASURED}
+    assert report["models"]["ease"]["ndcg"] > report["models"]["popularity"]["ndcg"]
+    assert report["out"] == {}
+    assert report["left_out"] == 0
+    assert "choice on" in progress
+    again, _ = _run([*arguments, "--k", "5"], capsys)
+    assert _without_times(again) == _without_times(report)
+
+
+def test_a_table_for_people(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "CANDIDATES", FEW | {"raises": Candidate(broken.Raises)})
+    assert main([*_files(tmp_path), "--k", "5"]) == 0
+    printed = capsys.readouterr().out
+    assert "recall@5  ndcg@5  coverage  novelty" in printed
+    assert "ease (chosen)" in printed
+    assert "out: raises, raised KeyError at broken_models.py" in printed
+    assert "119 listeners; 0 of test left out" in printed or "120 listeners; 0 of test left out" in printed
+
+
+def test_figures_are_worked_out_on_test_by_hand() -> None:
+    # 1 and 2 played 1 and 2; the model names 9, 8, 7 ... to both. 3 is not in train, 2 played nothing new.
+    train = Interactions.of([1, 1, 2, 2, 5], [1, 2, 1, 2, 3], catalogue=range(10))
+    test = Interactions.of([1, 1, 1, 2, 3, 5], [1, 8, 77, 2, 9, 9])
+    report = evaluate(train, test, {"knows": Candidate(broken.Knows)}, Search(k=2)).as_json()
+    model = report["models"]["knows"]
+    # 1 is asked for 8 and 77, and has 8 on rank 2; 5 is asked for 9, and has it on rank 1.
+    assert model["recall"] == (1 / 2 + 1) / 2
+    rank_2 = 1 / np.log2(3)
+    assert model["ndcg"] == pytest.approx((rank_2 / (1 + rank_2) + 1) / 2)
+    assert model["coverage"] == 2 / 10
+    assert model["novelty"] == pytest.approx(np.log2(3))
+    assert (report["users"], report["left_out"]) == (2, 1)
+
+
+def test_the_choice_does_not_look_at_test() -> None:
+    candidates = {
+        "up": Candidate(broken.Knows, ({"upwards": True},)),
+        "down": Candidate(broken.Knows, ({"upwards": False},)),
+    }
+    random = np.random.default_rng(0)
+    train = Interactions.of(np.repeat(np.arange(40), 5), random.integers(60, 100, size=200), catalogue=range(100))
+    for later in (range(60), range(100)):
+        test = Interactions.of(np.repeat(np.arange(40), len(later)), np.tile(later, 40))
+        report = evaluate(train, test, candidates, SEARCH)
+        assert report.chosen == "up"
+    assert report.measures["up"].mean_ndcg > 0
+    worst = Interactions.of(np.repeat(np.arange(40), 60), np.tile(range(60), 40))
+    assert evaluate(train, worst, candidates, SEARCH).measures["up"].mean_ndcg == 0
+
+
+def test_popularity_is_chosen_when_every_other_model_is_out() -> None:
+    candidates = {
+        "popularity": Candidate(Popularity),
+        "raises": Candidate(broken.Raises),
+        "eats_memory": Candidate(broken.EatsMemory),
+    }
+    train, held_out = by_listener(tasteful())
+    test = Interactions.of(np.repeat(held_out.users, held_out.sizes), held_out.tracks)
+    report = evaluate(train, test, candidates, Search(k=5, limits=Limits(memory_mb=400)))
+    assert report.chosen == "popularity"
+    assert set(report.out) == {"raises", "eats_memory"}
+
+
+def test_a_model_that_fails_on_all_of_train_gives_way_to_the_next() -> None:
+    train, test = Interactions.of([1, 1, 2, 2], [8, 9, 8, 9], catalogue=range(10)), Interactions.of([1], [7])
+    candidates = {"fails": Candidate(broken.FailsOnFour), "popularity": Candidate(Popularity)}
+    report = evaluate(train, test, candidates, SEARCH)
+    assert report.selection.chosen.model == "fails"
+    assert report.chosen == "popularity"
+    assert report.out == {"fails": "fails_on_four cannot take four plays"}
+
+
+def test_equal_plays_and_a_listener_who_played_everything_are_measured() -> None:
+    users, tracks = np.divmod(np.arange(200), 10)
+    keep = (users == 0) | ((users + tracks) % 3 != 0)
+    train = Interactions.of(users[keep], tracks[keep])
+    test = Interactions.of([*users[~keep], 0], [*tracks[~keep], 3])
+    report = evaluate(train, test, {"popularity": Candidate(Popularity), "als": Candidate(ALS)}, SEARCH)
+    assert not report.out
+    assert 0 not in report.held_out.users
+    assert report.measures["popularity"].mean_recall == 1  # each has at most four tracks left
+
+
+def test_one_user_and_one_track_cannot_be_asked_for_anything() -> None:
+    one = Interactions.of([1], [1])
+    with pytest.raises(NothingToMeasure, match="0 are not in train, and 1 played nothing"):
+        evaluate(one, one, FEW, SEARCH)
+    with pytest.raises(NothingToMeasure, match="nobody in it played two tracks or more"):
+        evaluate(one, Interactions.of([1], [2]), FEW, SEARCH)
+    with pytest.raises(NothingToMeasure, match="of its listeners 1 are not in train"):
+        evaluate(one, Interactions.of([2], [1]), FEW, SEARCH)
+
+
+def test_one_user_with_a_few_tracks_is_measured() -> None:
+    train = Interactions.of([1, 1, 1], [1, 2, 3])
+    report = evaluate(train, Interactions.of([1], [4]), {"popularity": Candidate(Popularity)}, SEARCH)
+    assert report.measures["popularity"].mean_recall == 0
+
+
+def test_nothing_to_learn_from_and_no_model_left_are_said() -> None:
+    with pytest.raises(InteractionsError, match="nothing to learn from"):
+        evaluate(Interactions.of([], []), Interactions.of([1], [1]), FEW, SEARCH)
+    train, test = Interactions.of([1, 1], [1, 2]), Interactions.of([1], [3])
+    with pytest.raises(ModelError, match="no model is left"):
+        evaluate(train, test, {"raises": Candidate(broken.Raises)}, SEARCH)
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "code", "said"),
+    [
+        (
+            "user_id,track_id\n",
+            "user_id,track_id\n1,2\n",
+            2,
+            "error: train has no plays: there is nothing to learn from",
+        ),
+        ("user_id,track_id\n1,2\n", "user_id,track_id\n2,2\n", 1, "error: test has nothing to ask"),
+        (
+            "user_id,track_id\n1,x\n",
+            "user_id,track_id\n2,2\n",
+            2,
+            "train.csv: track_id in row 1 is 'x', not an integer",
+        ),
+        ("user_id,track_id,plays\n1,2,-1\n", "user_id,track_id\n2,2\n", 2, "train.csv: plays in row 1 is '-1'"),
+        ("user_id,track_id\n1,2\n", "user_id,track\n2,2\n", 2, "test.csv: no column track_id, only user_id, track"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_line_and_an_exit_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], train: str, test: str, code: int, said: str
+) -> None:
+    (tmp_path / "train.csv").write_text(train)
+    (tmp_path / "test.csv").write_text(test)
+    assert main(["--train", str(tmp_path / "train.csv"), "--test", str(tmp_path / "test.csv"), "--json"]) == code
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert said in printed.err
+    assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--model", "oracle"], "choose from 'popularity'"),
+        (["--k", "0"], "'0' is not a whole number of 1 or more"),
+        (["--k", "-3"], "'-3' is not a whole number of 1 or more"),
+        (["--seed", "x"], "'x' is not a whole number of 0 or more"),
+        (["--time-limit", "0"], "'0' is not a number above 0"),
+        (["--memory-mb", "inf"], "'inf' is not a number above 0"),
+    ],
+)
+def test_wrong_arguments_are_refused(capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--train", "a.csv", "--test", "b.csv", *arguments])
+    assert caught.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_only_the_models_named_compete(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report, _ = _run([*_files(tmp_path), "--model", "popularity", "--model", "popularity_by_genre"], capsys)
+    assert set(report["models"]) == {"popularity", "popularity_by_genre"}
+
+
+def test_k_may_be_more_than_there_are_tracks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report, _ = _run([*_files(tmp_path), "--model", "popularity", "--k", "1000000"], capsys)
+    assert report["models"]["popularity"]["recall"] == 1

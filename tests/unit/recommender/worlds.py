@@ -1,0 +1,16 @@
+"""Listeners with tastes, small enough to read and to learn from in a blink."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recommender.interactions import Interactions
+
+
+def tasteful(users: int = 120, tracks: int = 60, groups: int = 4, seed: int = 0) -> Interactions:
+    """Each listener plays about half of the tracks of one group, and a few of any."""
+    random = np.random.default_rng(seed)
+    groups_of_tracks = np.arange(tracks) % groups
+    chances = np.where(groups_of_tracks == (np.arange(users) % groups)[:, None], 0.5, 0.03)
+    rows, columns = np.nonzero(random.random((users, tracks)) < chances)
+    return Interactions.of(rows, columns, random.geometric(0.3, len(rows)))
