@@ -12,16 +12,18 @@ from prefect.cache_policies import NO_CACHE
 
 from core.audits import ExpectationResult
 from core.columns import RECOMMENDATIONS
+from core.database import readable_errors
 from core.errors import BatchBlocked, InteractionsError, named_errors
 from flows.run import Run
-from recommender import lists, publication, retention, source
+from recommender import lists, model_runs, publication, retention, source
 from recommender.interactions import Interactions
-from recommender.model_runs import Champion, Recipe
+from recommender.model_runs import Champion, Outcome, Recipe
 from recommender.models.base import Recommender
 from recommender.models.popularity import GenrePopularity, Popularity
 from recommender.play_log import PlayLog
 from recommender.publication import Manner, Publication
 from recommender.similar import similar_tracks
+from recommender.training import Verdict
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,16 +34,24 @@ class Marts:
     end: np.datetime64
     known: Interactions
     batches: tuple[str, ...]
-    as_of: datetime
+
+    @property
+    def data_as_of(self) -> datetime:
+        """`end` as the ledger writes it down."""
+        return source.in_utc(self.end)
 
 
 @dataclass(frozen=True, eq=False)
 class Scorer:
-    """A model that is ready to make lists, and the training it is from."""
+    """A model that is ready to make lists, and the training it is from.
+
+    `outcome` is what the ledger is told in the moment in which the lists go live, if it was not told before.
+    """
 
     model_run_id: int
     recipe: Recipe
     model: Recommender
+    outcome: Outcome | None = None
 
 
 @dataclass(frozen=True)
@@ -57,21 +67,27 @@ class Published:
     results: tuple[ExpectationResult, ...]
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What a training came to; `published` is None where the champion stayed."""
+
+    model_run_id: int
+    verdict: Verdict
+    published: Published | None
+
+
 @task(task_run_name="read-marts", cache_policy=NO_CACHE)
 @named_errors()
 def read_marts(run: Run) -> Marts:
     """Every listener, track and play that is there now. Raises InteractionsError when nobody played anything."""
-    as_of = run.clock()
     log = source.read_plays(run.connection)
-    # A clock ahead of ours may have dated plays in the future: they are played all the same.
-    newest = np.append(log.played_at, np.datetime64(as_of.replace(tzinfo=None), "s")).max()
-    end = newest + np.timedelta64(1, "s")
+    end = np.append(log.played_at, np.datetime64(0, "s")).max() + np.timedelta64(1, "s")
     known = log.interactions(end)
     if not len(known):
         raise InteractionsError(
             "there are no plays of users and tracks that are there, so nothing to recommend by; run an ingest first"
         )
-    return Marts(log, end, known, tuple(source.newest_batches(run.connection)), as_of)
+    return Marts(log, end, known, tuple(source.newest_batches(run.connection)))
 
 
 @task(task_run_name="load-{champion.recipe.model}", cache_policy=NO_CACHE)
@@ -96,7 +112,7 @@ def make_lists(run: Run, scorer: Scorer, marts: Marts) -> Publication:
         run.connection,
         model_run_id=scorer.model_run_id,
         flow=run.flow,
-        data_as_of=marts.as_of,
+        data_as_of=marts.data_as_of,
         batches=marts.batches,
         now=run.clock(),
     )
@@ -146,7 +162,10 @@ def publish_lists(
     fallbacks = lists.fallback_lists(
         GenrePopularity().fit(marts.known), marts.known.track_ids, run.settings.recommendations_per_user
     )
-    publication.publish(run.connection, made, fallbacks, replacing=replacing, now=run.clock(), why=why)
+    with readable_errors(), run.connection.transaction():
+        if scorer.outcome is not None:
+            model_runs.decide(run.connection, scorer.model_run_id, scorer.outcome, run.clock())
+        publication.publish(run.connection, made, fallbacks, replacing=replacing, now=run.clock(), why=why)
     retention.prune_publications(run.connection, keep=run.settings.publications_kept, now=run.clock())
     retention.prune_model_files(run.connection, run.models_dir, now=run.clock())
     size = publication.size(run.connection, made)

@@ -55,13 +55,12 @@ def _scorer(run: Run, champion: Champion | None, marts: Marts) -> Scorer:
         run.connection,
         recipe=recipe,
         seed=0,
-        data_as_of=marts.as_of,
+        data_as_of=marts.data_as_of,
         batches=marts.batches,
         code_version=code_version(run.settings),
         now=run.clock(),
     )
-    model_runs.decide(run.connection, number, Outcome(recipe, "fallback", _NO_MODEL_YET), run.clock())
-    return Scorer(number, recipe, GenrePopularity())
+    return Scorer(number, recipe, GenrePopularity(), Outcome(recipe, "fallback", _NO_MODEL_YET))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from flows.list_steps import Published
+from flows.list_steps import Published, Trained
 from flows.run import Outcome
 
 
@@ -65,6 +65,33 @@ def tell_lists(published: Published) -> None:
     for result in published.results:
         if not result.success:
             print(f"warning: {result.description}", flush=True)
+
+
+def show_training(trained: Trained, docs_dir: Path, docs_url: str) -> None:
+    """What each model is worth, what was decided and why, and what went live, as artifacts of the run."""
+    models: dict[str, dict[str, Any]] = dict(trained.verdict.metrics.get("models", {}))
+    table = [
+        {"model": name, "settings": str(figures["settings"]), "plays": figures["options"]}
+        | {measure: round(figures[measure], 4) for measure in ("ndcg", "recall", "coverage", "novelty")}
+        | {"fit s": figures["fit_seconds"], "score s": figures["score_seconds"], "MB": figures["peak_memory_mb"]}
+        for name, figures in models.items()
+    ]
+    out = [{"model": name, "out": why} for name, why in dict(trained.verdict.metrics.get("out", {})).items()]
+    create_table_artifact(key="retrain-models", table=table + out, description="Best first, and why some are out.")
+    create_markdown_artifact(
+        f"## {trained.verdict.decision}\n\n{trained.verdict.recipe}\n\n{trained.verdict.why}\n",
+        key="retrain-decision",
+        description=f"Model run {trained.model_run_id}.",
+    )
+    if trained.published is not None:
+        show_lists("retrain", trained.published, docs_dir, docs_url)
+
+
+def tell_training(trained: Trained) -> None:
+    """Print the decision, and what went live."""
+    print(f"model run {trained.model_run_id}: {trained.verdict.decision}: {trained.verdict.why}", flush=True)
+    if trained.published is not None:
+        tell_lists(trained.published)
 
 
 def tell(outcomes: Sequence[Outcome]) -> None:

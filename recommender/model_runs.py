@@ -120,6 +120,15 @@ def start(
 
 
 @readable_errors()
+def close_abandoned(connection: Connection, now: datetime) -> int:
+    """Note of trainings that are still open that they were cut off. The caller holds the lock of trainings.
+
+    Returns how many there were. Raises DatabaseError.
+    """
+    return connection.execute(statement("recommendations/close_abandoned"), {"finished_at": now}).rowcount
+
+
+@readable_errors()
 def decide(connection: Connection, model_run_id: int, outcome: Outcome, now: datetime) -> None:
     """Write down what became of a training. Raises DatabaseError."""
     values = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,11 @@ def newest_batches(connection: Connection) -> list[str]:
     """The newest batch of each endpoint that came in: what the marts show now. Raises DatabaseError."""
     with readable_errors():
         return [row[0] for row in connection.execute(statement("recommendations/newest_batches"))]
+
+
+def in_utc(moment: np.datetime64) -> datetime:
+    """The same moment as the database knows moments: to the second, in UTC."""
+    return datetime.fromtimestamp(int(moment.astype("datetime64[s]").astype(np.int64)), UTC)
 
 
 def _log(plays: pl.DataFrame, who: pl.DataFrame, catalogue: Ids, answers: Feedback) -> PlayLog:

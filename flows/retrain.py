@@ -1,0 +1,215 @@
+"""Retrain: fit the candidates, choose one, and publish it only if it beats the champion and popularity.
+
+`python -m flows.retrain [--as-of TIME] [--seed N]` runs it without a server. Exit 0: decided, be it to publish or to
+keep; 1: it could not be decided, or the new list failed its audit; 2: bad usage or settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from pydantic import Field
+
+from core.database import ingest_lock
+from core.errors import (
+    BatchBlocked,
+    DatabaseError,
+    InteractionsError,
+    MoovitamixError,
+    SettingsError,
+    in_one_line,
+    named_errors,
+)
+from core.settings import load_settings
+from core.version import code_version
+from expectations.thresholds import load_thresholds
+from flows.ingest import run_command
+from flows.list_steps import Published, Scorer, Trained, publish_everywhere, read_marts
+from flows.readable_logs import keep_logs_readable
+from flows.reports import show_training, tell_training
+from flows.run import Run, open_run, utc_now
+from recommender import model_runs, source, training
+from recommender.model_runs import Champion, Decision, Outcome, Recipe
+from recommender.models import file_format
+from recommender.models.popularity import GenrePopularity
+from recommender.play_log import PlayLog
+from recommender.registry import load_model
+from recommender.training import Rules, Verdict
+from recommender.trials import Limits
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """What is learned from: plays before `end`, which is not after `as_of`."""
+
+    log: PlayLog
+    end: np.datetime64
+    as_of: datetime
+    batches: tuple[str, ...]
+    champion: Champion | None
+
+
+@flow(name="retrain", flow_run_name="retrain")
+def retrain(as_of: datetime | None = None, seed: Seed = 0) -> Trained:
+    """Train every candidate, choose one, and publish it if it wins.
+
+    Args:
+        as_of: Learn from plays before this moment only (UTC when no zone is given); now, when left out.
+        seed: For whatever is drawn at random: the same seed and plays give the same decision.
+
+    Raises InteractionsError when there are no plays, BatchBlocked when the new list fails its audit.
+    """
+    keep_logs_readable()
+    settings, thresholds = load_settings(), load_thresholds()
+    with open_run(settings, thresholds, "retrain", None, utc_now, training=True) as run:
+        lesson = read_lesson(run, _in_utc(as_of, run.clock()))
+        model_run_id = _start(run, lesson, seed)
+        verdict: Verdict | None = None
+        try:
+            verdict = judge_models(run, lesson, seed)
+            published = _publish(run, model_run_id, verdict, lesson) if verdict.publishes else None
+            if published is None:
+                model_runs.decide(run.connection, model_run_id, outcome_of(verdict), run.clock())
+        except BaseException as error:
+            _write_down_failure(run, model_run_id, lesson, verdict, error)
+            raise
+        run.outcome = verdict.decision
+        trained = Trained(model_run_id, verdict, published)
+        show_training(trained, run.docs_dir, settings.data_docs_url)
+        tell_training(trained)
+        return trained
+
+
+@task(task_run_name="read-lesson", cache_policy=NO_CACHE)
+@named_errors()
+def read_lesson(run: Run, as_of: datetime) -> Lesson:
+    """Every play before `as_of`, and the champion. Raises InteractionsError when there is none."""
+    newest = source.newest_play(run.connection, as_of)
+    if newest is None:
+        raise InteractionsError(
+            f"there are no plays before {as_of:%Y-%m-%d %H:%M} UTC to learn from; run an ingest first"
+        )
+    end = newest.replace(microsecond=0) + timedelta(seconds=1)
+    log = source.read_play_log(run.connection, min(as_of, end), run.settings.retrain_window_days)
+    batches = tuple(source.newest_batches(run.connection))
+    return Lesson(
+        log, np.datetime64(end.replace(tzinfo=None), "s"), as_of, batches, model_runs.champion(run.connection)
+    )
+
+
+@task(task_run_name="judge-models", cache_policy=NO_CACHE)
+@named_errors()
+def judge_models(run: Run, lesson: Lesson, seed: int) -> Verdict:
+    """Fit the candidates, each in a process of its own, and hold the best against champion and popularity."""
+    rules = Rules(
+        k=run.settings.retrain_evaluated_at,
+        seed=seed,
+        window_days=run.settings.retrain_window_days,
+        listeners=run.settings.retrain_validation_listeners,
+        confidence=run.settings.retrain_confidence,
+        limits=_limits(run),
+        search_seconds=run.settings.retrain_search_seconds,
+        say=get_run_logger().info,
+    )
+    return training.judge(lesson.log, lesson.end, lesson.champion, run.models_dir, rules)
+
+
+@task(task_run_name="train-{verdict.recipe.model}", cache_policy=NO_CACHE)
+@named_errors()
+def train_winner(run: Run, model_run_id: int, verdict: Verdict, lesson: Lesson) -> Path | None:
+    """The winner again, on everything; popularity is learned when it is needed. Raises ModelError."""
+    if not verdict.recipe.personal:
+        return None
+    path = run.models_dir / f"model-{model_run_id}.npz"
+    interactions = lesson.log.interactions(lesson.end, verdict.recipe.options)
+    training.train(verdict.recipe, interactions, _limits(run), path)
+    return path
+
+
+def _publish(run: Run, model_run_id: int, verdict: Verdict, lesson: Lesson) -> Published:
+    file = train_winner(run, model_run_id, verdict, lesson)
+    with ingest_lock(run.connection, run.settings.lock_wait_seconds):
+        # As the marts are now: hours may have gone by, and users, tracks and plays with them.
+        marts, champion = read_marts(run), model_runs.champion(run.connection)
+        model = load_model(file) if file else GenrePopularity()
+        scorer = Scorer(model_run_id, verdict.recipe, model, outcome_of(verdict, file))
+        replacing = champion.live_id if champion else None
+        return publish_everywhere(run, scorer, marts, replacing=replacing, why=verdict.why)
+
+
+def _start(run: Run, lesson: Lesson, seed: int) -> int:
+    model_runs.close_abandoned(run.connection, run.clock())
+    return model_runs.start(
+        run.connection,
+        recipe=lesson.champion.recipe if lesson.champion else Recipe(GenrePopularity.name),
+        seed=seed,
+        data_as_of=source.in_utc(lesson.end),
+        batches=lesson.batches,
+        code_version=code_version(run.settings),
+        now=run.clock(),
+    )
+
+
+def outcome_of(verdict: Verdict, file: Path | None = None) -> Outcome:
+    """What the ledger is told of a verdict, and of the model's file."""
+    name, digest = (file.name, file_format.digest(file)) if file else (None, None)
+    return Outcome(verdict.recipe, verdict.decision, verdict.why, verdict.metrics, name, digest)
+
+
+def _write_down_failure(
+    run: Run, model_run_id: int, lesson: Lesson, verdict: Verdict | None, error: BaseException
+) -> None:
+    why = str(error) if isinstance(error, MoovitamixError) else in_one_line(error)
+    nothing = Recipe(lesson.champion.recipe.model if lesson.champion else GenrePopularity.name)
+    recipe, metrics = (verdict.recipe, verdict.metrics) if verdict else (nothing, {})
+    decision: Decision = "blocked" if isinstance(error, BatchBlocked) else "failed"
+    with suppress(DatabaseError):  # the database may be what failed: then the next training closes the entry
+        model_runs.decide(run.connection, model_run_id, Outcome(recipe, decision, why, metrics), run.clock())
+
+
+def _limits(run: Run) -> Limits:
+    return Limits(run.settings.retrain_seconds_per_model, run.settings.retrain_memory_mb)
+
+
+def _in_utc(as_of: datetime | None, now: datetime) -> datetime:
+    """Raises SettingsError when it lies in the future: nobody knows yet what will be played."""
+    if as_of is None:
+        return now
+    moment = as_of.replace(tzinfo=UTC) if as_of.tzinfo is None else as_of.astimezone(UTC)
+    if moment > now:
+        raise SettingsError(f"--as-of {moment:%Y-%m-%d %H:%M} UTC lies in the future; leave it out for now")
+    return moment
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the flow from a command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m flows.retrain", description=__doc__)
+    parser.add_argument("--as-of", type=_moment, help="learn from plays before this time, in UTC (default: now)")
+    parser.add_argument("--seed", type=int, default=0, help="for what is drawn at random (default: 0)")
+    asked = parser.parse_args(arguments)
+    if not 0 <= asked.seed < 2**32:
+        parser.error("--seed must be between 0 and 4294967295")
+    return run_command(retrain, as_of=asked.as_of, seed=asked.seed)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time of the form YYYY-MM-DD[THH:MM]") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
