@@ -19,7 +19,7 @@ _INTEGER = re.compile("-?[0-9]{1,19}", re.ASCII)
 def _plain_integer(value: object) -> object:
     """Digits and nothing else: no blanks, underscores or fractions, which Python would take."""
     if isinstance(value, str) and not _INTEGER.fullmatch(value):
-        raise ValueError("must be an integer of 64 bits")
+        raise ValueError("must be an integer")
     return value
 
 

@@ -1,0 +1,58 @@
+"""One small world that the tests of answers share, since they only read; others make their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from core.database import connect
+from tests.integration.serving.world import (
+    JAZZER,
+    LISTENERS,
+    REMOVED_TRACK,
+    ROCKER,
+    Api,
+    go_live,
+    populate,
+    serving,
+    stage,
+)
+
+_NAME = "serving_world"
+
+
+@pytest.fixture(scope="package")
+def world(postgres: str, _template: str) -> Iterator[Api]:
+    """The API on a published world: listener u has the tracks u, the removed one, u + 1, u + 2."""
+    identifiers = sql.Identifier(_NAME), sql.Identifier(_template)
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(sql.SQL("create database {} template {}").format(*identifiers))
+    url = postgres.replace("/postgres?", f"/{_NAME}?")
+    with connect(url) as connection:
+        populate(connection)
+        old = stage(connection, {user: [99, 98] for user in LISTENERS})
+        go_live(connection, old)
+        lists = {user: [user, REMOVED_TRACK, user + 1, user + 2] for user in LISTENERS}
+        new = stage(
+            connection,
+            lists,
+            fallbacks={"": [50, 51, REMOVED_TRACK, 52], "Rock": [60, REMOVED_TRACK, 61]},
+            similar={1: [2, REMOVED_TRACK, 3]},
+        )
+        go_live(connection, new)
+    assert ROCKER not in lists and JAZZER not in lists
+    with serving(url) as api:
+        yield api
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(_NAME)))
+
+
+@pytest.fixture
+def populated(database: str) -> str:
+    """The URL of a database with listeners and tracks, and nothing published."""
+    with connect(database) as connection:
+        populate(connection)
+    return database
