@@ -30,6 +30,7 @@ from core.errors import (
 )
 from core.settings import Settings, load_settings
 from expectations.thresholds import load_thresholds
+from flows.events import tell_warehouse_published
 from flows.readable_logs import keep_logs_readable
 from flows.reports import show_in_ui, tell
 from flows.run import Outcome, Run, open_run, utc_now
@@ -71,6 +72,7 @@ def ingest(day: date | None = None, endpoints: list[Endpoint] | None = None, ref
                 run.outcomes.append(_ingest_endpoint(run, Batch(endpoint, day, settings.source), refresh))
             show_in_ui("ingest", run.outcomes, run.docs_dir, settings.data_docs_url)
             tell(run.outcomes)
+            tell_warehouse_published(run.outcomes)
             run.raise_if_incomplete()
             return run.outcomes
     except DatabaseError:

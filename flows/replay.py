@@ -15,6 +15,7 @@ from core.errors import ReplayRefused
 from core.settings import load_settings
 from expectations.thresholds import load_thresholds
 from flows.ingest import bring_in, run_command
+from flows.events import tell_warehouse_published
 from flows.readable_logs import keep_logs_readable
 from flows.reports import show_in_ui, tell
 from flows.run import Outcome, Run, open_run, utc_now
@@ -42,6 +43,7 @@ def replay(batch_id: str) -> list[Outcome]:
         run.outcomes.append(bring_in(run, entry.batch, landed))
         show_in_ui("replay", run.outcomes, run.docs_dir, settings.data_docs_url)
         tell(run.outcomes)
+        tell_warehouse_published(run.outcomes)
         run.raise_if_incomplete()
         return run.outcomes
 
