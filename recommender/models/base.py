@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from core.errors import ModelError
+from core.errors import InteractionsError, ModelError, ModelFileError
 from recommender.interactions import Ids, Interactions
 from recommender.models import file_format
 from recommender.models.threads import in_blocks
@@ -52,13 +52,8 @@ class Recommender(ABC):
 
     def fit(self, interactions: Interactions) -> Self:
         """Learn from these plays, and know them as the histories of their listeners. Same input, same model."""
-        self._track_ids = interactions.track_ids
-        self._histories = interactions
-        self._withdrawn = np.empty(0, np.intp)
-        if len(interactions):
-            self._learn(interactions)
-        self._know(self._histories)
-        return self
+        self._train(interactions)
+        return self.fold_in(interactions)
 
     def fold_in(self, interactions: Interactions) -> Self:
         """Keep what was learned about tracks, and take these plays as the listeners' histories.
@@ -66,8 +61,12 @@ class Recommender(ABC):
         Plays of tracks that the model has not learned are left out of what it scores by, and tracks that are not
         among the columns of `interactions` are no longer recommended.
         """
+        ids = interactions.user_ids
+        if (ids[1:] <= ids[:-1]).any():
+            raise InteractionsError("the histories of listeners must come in the order of their ids, each once")
         self._histories = interactions.on_tracks(self._track_ids)
         self._withdrawn = np.flatnonzero(interactions.columns_of(self._track_ids) < 0)
+        self._know(self._histories)
         return self
 
     def recommend(self, users: ArrayLike, n: int, exclude: Interactions | None = None) -> Ranking:
@@ -106,10 +105,16 @@ class Recommender(ABC):
         scores = np.ascontiguousarray(self._score(histories), np.float32)
         if shunned is not None:
             strike_out(scores, shunned.plays)
+        scores[:, self._withdrawn] = -np.inf
         try:
             return best(scores, n)
         except FloatingPointError as error:
             raise ModelError(f"{self.name} gave {error}") from None
+
+    def _train(self, interactions: Interactions) -> None:
+        self._track_ids = interactions.track_ids
+        if len(interactions):
+            self._learn(interactions)
 
     @property
     def learned(self) -> bool:
@@ -126,13 +131,21 @@ class Recommender(ABC):
         """Read what `save` wrote; `fold_in` gives it the listeners. Raises ModelFileError."""
         content = file_format.read(path)
         content.must_be_of(cls.name)
-        model = cls(**content.params)
         arrays = dict(content.arrays)
-        model._track_ids = arrays.pop("track_ids")
-        model._histories = Interactions.of([], [], catalogue=model._track_ids)
-        if arrays:
-            model._restore(arrays)
+        try:
+            model = cls(**content.params)
+            model._take(arrays.pop("track_ids"), arrays)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise ModelFileError(
+                f"the model file {path} does not hold what {cls.name} needs ({type(error).__name__}); retrain"
+            ) from error
         return model
+
+    def _take(self, track_ids: Ids, state: dict[str, NDArray[Any]]) -> None:
+        self._track_ids = track_ids
+        self._histories = Interactions.of([], [], catalogue=track_ids)
+        if state:
+            self._restore(state)
 
     @abstractmethod
     def _learn(self, interactions: Interactions) -> None:
