@@ -16,6 +16,7 @@ RUN pip install --no-cache-dir --require-hashes --no-deps --requirement requirem
 RUN useradd --uid 10001 --create-home moovitamix && install --directory --owner moovitamix /data
 COPY core ./core
 COPY pipeline ./pipeline
+COPY recommender ./recommender
 COPY expectations ./expectations
 COPY flows ./flows
 COPY mock_server ./mock_server
@@ -24,8 +25,12 @@ COPY serving ./serving
 COPY sql ./sql
 COPY prefect.yaml ./
 
+# Written down with every model: docker build --build-arg CODE_VERSION=$(git rev-parse HEAD)
+ARG CODE_VERSION=unknown
+
 USER moovitamix
-ENV DATA_DIR=/data \
+ENV CODE_VERSION=$CODE_VERSION \
+    DATA_DIR=/data \
     PREFECT_HOME=/data/prefect
 VOLUME /data
 CMD ["python", "-m", "flows.ingest"]

@@ -113,7 +113,10 @@ def test_image_holds_what_it_copies_and_nothing_is_forgotten() -> None:
 
 
 def test_deployments_are_those_that_people_rely_on() -> None:
-    assert set(DEPLOYMENTS) == {"ingest/daily", "replay/manual", "maintain/weekly"}
+    assert set(DEPLOYMENTS) == {
+        *("ingest/daily", "replay/manual", "maintain/weekly"),
+        *("recommend/after-ingest", "retrain/weekly", "rollback/manual"),
+    }
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)
@@ -127,13 +130,27 @@ def test_deployment_is_of_a_typed_flow_and_runs_one_at_a_time(name: str) -> None
     )
     assert all(argument.annotation is not None for argument in flow.args.args), "the UI shows no form without types"
     assert deployment["work_pool"]["name"] == WORK_POOL
-    assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+    # Lists must be made anew after the last of two ingests, so that one waits; all else would do the same again.
+    meeting = "ENQUEUE" if name == "recommend/after-ingest" else "CANCEL_NEW"
+    assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": meeting}
     assert deployment["description"]
     assert deployment["tags"]
 
 
+def test_lists_are_made_anew_when_the_warehouse_changed() -> None:
+    from flows.events import WAREHOUSE_PUBLISHED
+
+    (trigger,) = DEPLOYMENTS["recommend/after-ingest"]["triggers"]
+    assert trigger["expect"] == [WAREHOUSE_PUBLISHED]
+
+
 @pytest.mark.parametrize(
-    ("name", "first"), [("ingest/daily", "2026-11-23 04:00"), ("maintain/weekly", "2026-11-29 06:00")]
+    ("name", "first"),
+    [
+        ("ingest/daily", "2026-11-23 04:00"),
+        ("retrain/weekly", "2026-11-23 05:00"),
+        ("maintain/weekly", "2026-11-29 06:00"),
+    ],
 )
 def test_schedules_are_in_local_time(name: str, first: str) -> None:
     from prefect.client.schemas.schedules import CronSchedule
