@@ -61,6 +61,8 @@ class Blend(Recommender):
         for place, member in enumerate(self._members):
             begin = f"{place}."
             own = {name.removeprefix(begin): array for name, array in state.items() if name.startswith(begin)}
+            if not own:
+                raise KeyError(member.name)
             member._take(self._track_ids, own)
 
 

@@ -100,10 +100,11 @@ class EASE(Recommender):
         return self._learned
 
     def _restore(self, state: dict[str, NDArray[Any]]) -> None:
-        self._learned = state
-        if "inverse" in state:
-            shape = (len(state["inverse"]), len(state["sums"]))
+        sums = state["sums"]
+        if "weights" not in state:
+            shape = (len(state["inverse"]), len(sums))
             self._rows = csr_array((state["data"], state["indices"], state["indptr"]), shape=shape)
+        self._learned = state
 
     def _scaled(self, plays: csr_array, sums: Sums) -> csr_array:
         """Z for these listeners, with the columns scaled by the sums that were learned."""

@@ -51,7 +51,7 @@ def write(path: Path, model: str, params: Mapping[str, Any], arrays: Mapping[str
 def read(path: Path) -> Content:
     """Raises ModelFileError when the file is missing, damaged, or of another version."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = dict(file)
         header = json.loads(arrays.pop("header").tobytes())
         if header["format"] != _FORMAT:

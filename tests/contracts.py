@@ -1,0 +1,300 @@
+"""What every model keeps, on a matrix so small that the right answer is known.
+
+Ten listeners in two groups of five. Each group has six tracks of its own, and each listener has played four of those:
+what comes next for them are the other two.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from core.errors import InteractionsError, ModelFileError
+from recommender.interactions import Interactions
+from recommender.models.base import Ranking, Recommender
+from recommender.models.popularity import Popularity
+
+GROUP, PLAYED = 6, 4
+# Ids as odd as they may be, in an order of their own; listeners' ids are long enough to be found in a file.
+LISTENERS = np.array([-(2**62), -7_000_000_000_000_001, *range(8_000_000_000_001, 8_000_000_000_008), 2**63 - 1])
+TRACKS = np.array([-(2**63), -5, 0, 3, 4, 10**12, 10**12 + 7, 10**15, 2**40, 2**52, 2**62, 2**63 - 1])
+TRACKS.sort()
+FIRST_GROUP = TRACKS[::2]
+GENRES = np.array(["Jazz", "Metal"])
+
+
+def group_of(listener: int) -> NDArray[np.int64]:
+    """The six tracks that a listener, by position, chooses from."""
+    return FIRST_GROUP if listener % 2 == 0 else TRACKS[1::2]
+
+
+def played_by(listener: int) -> NDArray[np.int64]:
+    """Four of the six: which, depends on the place within the group."""
+    return np.sort(np.roll(group_of(listener), listener // 2)[:PLAYED])
+
+
+def two_groups(times: int = 1) -> Interactions:
+    """Everybody's plays; each track was played `times` times by who played it, or more."""
+    users = np.repeat(LISTENERS, PLAYED)
+    tracks = np.concatenate([played_by(listener) for listener in range(len(LISTENERS))])
+    plays = times * (1 + np.arange(len(users)) % 3)
+    return Interactions.of(users, tracks, plays, listeners=LISTENERS, genres=GENRES[np.arange(len(LISTENERS)) % 2])
+
+
+def same(one: Ranking, other: Ranking) -> bool:
+    """Whether two answers agree in every bit."""
+    return bool((one.ids == other.ids).all() and one.scores.tobytes() == other.scores.tobytes())
+
+
+class RecommenderContract(ABC):
+    """A subclass whose name begins with Test makes the model, and passes all of this.
+
+    `personal` is whether a listener's plays decide what comes first; a model that is not gives everyone the same.
+    """
+
+    personal = True
+
+    @abstractmethod
+    def make(self) -> Recommender:
+        """A new model with settings that suit twelve tracks."""
+
+    @pytest.fixture
+    def plays(self) -> Interactions:
+        return two_groups()
+
+    @pytest.fixture
+    def fitted(self, plays: Interactions) -> Recommender:
+        return self.make().fit(plays)
+
+    def test_the_unseen_tracks_of_a_listeners_own_group_come_first(
+        self, fitted: Recommender, plays: Interactions
+    ) -> None:
+        ranking = fitted.recommend(LISTENERS, 2, exclude=plays)
+        if self.personal:
+            for line in range(len(LISTENERS)):
+                assert set(ranking.ids[line]) == set(group_of(line)) - set(played_by(line))
+        assert ranking.ids.shape == ranking.scores.shape == (len(LISTENERS), 2)
+        assert (ranking.ids.dtype, ranking.scores.dtype) == (np.int64, np.float32)
+
+    def test_no_excluded_pair_no_repeat_and_scores_that_fall(self, fitted: Recommender, plays: Interactions) -> None:
+        ranking = fitted.recommend(LISTENERS, 8, exclude=plays)
+        assert np.isfinite(ranking.scores).all()
+        assert (np.diff(ranking.scores, axis=1) <= 0).all()
+        for line in range(len(LISTENERS)):
+            assert sorted(ranking.ids[line]) == sorted(set(TRACKS) - set(played_by(line)))
+
+    def test_without_exclusion_what_was_played_may_come_again(self, fitted: Recommender) -> None:
+        assert sorted(fitted.recommend(LISTENERS[:1], 12).ids[0]) == sorted(TRACKS)
+
+    def test_places_that_cannot_be_filled_say_so(self, fitted: Recommender, plays: Interactions) -> None:
+        ranking = fitted.recommend(LISTENERS, 20, exclude=plays)
+        assert (ranking.ids[:, :8] != -1).all()
+        assert (ranking.ids[:, 8:] == -1).all()
+        assert np.isneginf(ranking.scores[:, 8:]).all()
+
+    def test_a_shorter_list_begins_like_a_longer_one(self, fitted: Recommender, plays: Interactions) -> None:
+        long = fitted.recommend(LISTENERS, 8, exclude=plays)
+        for n in range(1, 8):
+            assert (fitted.recommend(LISTENERS, n, exclude=plays).ids == long.ids[:, :n]).all()
+
+    def test_users_come_in_the_order_asked_for_and_as_often(self, fitted: Recommender, plays: Interactions) -> None:
+        places = [7, 2, 2, 0]
+        asked = fitted.recommend(LISTENERS[places], 3, exclude=plays)
+        assert (asked.ids == fitted.recommend(LISTENERS, 3, exclude=plays).ids[places]).all()
+
+    def test_nobody_asked_for(self, fitted: Recommender) -> None:
+        assert fitted.recommend([], 3).ids.shape == (0, 3)
+
+    def test_a_user_who_is_unknown_or_has_no_plays(self, plays: Interactions) -> None:
+        silent = 42
+        model = self.make().fit(
+            Interactions.of([*LISTENERS[:2], *LISTENERS[:2]], [*TRACKS[:2], *TRACKS[2:4]], listeners=[silent])
+        )
+        ranking = model.recommend([silent, 43, LISTENERS[0]], 3)
+        if model.needs_plays:
+            assert (ranking.ids[:2] == -1).all()
+            assert np.isneginf(ranking.scores[:2]).all()
+        else:
+            assert (ranking.ids[:2] == ranking.ids[0]).all()
+        assert ranking.ids[2, 0] != -1
+
+    def test_a_user_who_played_everything(self) -> None:
+        plays = Interactions.of([1] * 12 + [2, 2], [*TRACKS, *TRACKS[:2]])
+        ranking = self.make().fit(plays).recommend([1, 2], 3, exclude=plays)
+        assert (ranking.ids[0] == -1).all()
+        assert (ranking.ids[1] != -1).all()
+
+    def test_one_user(self) -> None:
+        plays = Interactions.of([5, 5], TRACKS[:2], catalogue=TRACKS)
+        ranking = self.make().fit(plays).recommend([5], 3, exclude=plays)
+        assert set(ranking.ids[0]) <= {*TRACKS[2:], -1}
+
+    def test_one_track(self) -> None:
+        plays = Interactions.of([5, 6], [9, 9])
+        model = self.make().fit(plays)
+        assert model.recommend([5, 6], 2).ids.tolist() == [[9, -1], [9, -1]]
+        assert (model.recommend([5, 6], 2, exclude=plays).ids == -1).all()
+
+    @pytest.mark.parametrize("catalogue", [[], [1, 2, 3]])
+    def test_no_interactions_at_all(self, catalogue: list[int], tmp_path: Path) -> None:
+        nothing = Interactions.of([], [], listeners=[7], catalogue=catalogue)
+        model = self.make().fit(nothing)
+        assert (model.recommend([7, 8], 2, exclude=nothing).ids == -1).all()
+        model.save(tmp_path / "model.npz")
+        again = type(model).load(tmp_path / "model.npz").fold_in(nothing)
+        assert (again.recommend([7], 2).ids == -1).all()
+
+    def test_all_plays_equal(self) -> None:
+        plays = two_groups()
+        plays.plays.data[:] = 3
+        ranking = self.make().fit(plays).recommend(LISTENERS, 2, exclude=plays)
+        assert (ranking.ids != -1).all()
+
+    def test_plays_by_the_million(self) -> None:
+        plays = two_groups(times=10**7)
+        assert np.isfinite(self.make().fit(plays).recommend(LISTENERS, 5, exclude=plays).scores).all()
+
+    def test_tracks_that_nobody_played(self) -> None:
+        plays = two_groups()
+        with_more = plays.on_tracks(np.union1d(TRACKS, [1, 2, 99]))
+        ranking = self.make().fit(with_more).recommend(LISTENERS, 2, exclude=with_more)
+        if self.personal:
+            assert not np.isin(ranking.ids, [1, 2, 99]).any()
+        assert np.isfinite(ranking.scores).all()
+
+    def test_a_listener_who_plays_everything_often_does_not_drown_the_others(self) -> None:
+        calm = two_groups()
+        entries = calm.plays.tocoo()
+        plays = Interactions.of(
+            [*calm.user_ids[entries.coords[0]], *[77] * len(TRACKS)],
+            [*calm.track_ids[entries.coords[1]], *TRACKS],
+            [*entries.data, *[100_000] * len(TRACKS)],
+        )
+        ranking = self.make().fit(plays).recommend(LISTENERS, 2, exclude=plays)
+        if self.personal:
+            own = [np.isin(ranking.ids[line], group_of(line)).all() for line in range(len(LISTENERS))]
+            assert all(own)
+
+    def test_a_track_withdrawn_from_the_catalogue_is_not_recommended(
+        self, fitted: Recommender, plays: Interactions
+    ) -> None:
+        left = plays.on_tracks(TRACKS[2:])
+        ranking = fitted.fold_in(left).recommend(LISTENERS, 12)
+        assert not np.isin(ranking.ids, TRACKS[:2]).any()
+        assert (ranking.ids[:, :10] != -1).all()
+
+    def test_fitting_twice_gives_the_same(self, fitted: Recommender, plays: Interactions) -> None:
+        first = fitted.recommend(LISTENERS, 8, exclude=plays)
+        assert same(first, self.make().fit(two_groups()).recommend(LISTENERS, 8, exclude=plays))
+        assert same(first, fitted.fit(plays).recommend(LISTENERS, 8, exclude=plays))
+        assert same(first, fitted.recommend(LISTENERS, 8, exclude=plays))
+
+    def test_input_is_not_changed(self, plays: Interactions) -> None:
+        before = two_groups()
+        for array in (plays.plays.data, plays.plays.indices, plays.plays.indptr, plays.user_ids, plays.track_ids):
+            array.flags.writeable = False
+        self.make().fit(plays).fold_in(plays).recommend(LISTENERS, 5, exclude=plays)
+        assert (plays.plays != before.plays).nnz == 0
+
+    def test_histories_out_of_order_are_refused(self, fitted: Recommender, plays: Interactions) -> None:
+        with pytest.raises(InteractionsError, match="order"):
+            fitted.fold_in(plays.of_users(LISTENERS[::-1]))
+
+    def test_a_new_listener_is_served_without_training(self, fitted: Recommender) -> None:
+        newcomer = Interactions.of([123, 123, 123], FIRST_GROUP[:3], catalogue=TRACKS)
+        ranking = fitted.fold_in(newcomer).recommend([123], 3, exclude=newcomer)
+        if self.personal:
+            assert set(ranking.ids[0]) == set(FIRST_GROUP[3:])
+        assert (ranking.ids != -1).all()
+
+    def test_new_plays_count(self, fitted: Recommender, plays: Interactions) -> None:
+        if self.personal:
+            turned = Interactions.of([LISTENERS[0]] * 3, TRACKS[1::2][:3], catalogue=TRACKS)
+            ranking = fitted.fold_in(turned).recommend(LISTENERS[:1], 3, exclude=turned)
+            assert set(ranking.ids[0]) == set(TRACKS[1::2][3:])
+
+    def test_plays_of_tracks_it_never_saw_are_left_out(self, fitted: Recommender) -> None:
+        known = Interactions.of([123] * 3, FIRST_GROUP[:3], catalogue=TRACKS)
+        odd = Interactions.of([123] * 4, [*FIRST_GROUP[:3], 777], catalogue=TRACKS)
+        one = fitted.fold_in(known).recommend([123], 5)
+        other = fitted.fold_in(odd).recommend([123], 5)
+        assert same(one, other)
+
+    def test_saved_and_loaded_it_answers_the_same(
+        self, fitted: Recommender, plays: Interactions, tmp_path: Path
+    ) -> None:
+        fitted.save(tmp_path / "model.npz")
+        again = type(fitted).load(tmp_path / "model.npz")
+        assert (again.name, again.params) == (fitted.name, fitted.params)
+        assert json.loads(json.dumps(dict(again.params))) == again.params
+        if again.needs_plays:
+            assert (again.recommend(LISTENERS, 3).ids == -1).all()  # it knows no listener
+        expected = fitted.recommend(LISTENERS, 8, exclude=plays)
+        assert same(expected, again.fold_in(plays).recommend(LISTENERS, 8, exclude=plays))
+
+    def test_the_same_model_makes_the_same_file(self, fitted: Recommender, tmp_path: Path) -> None:
+        fitted.save(tmp_path / "one.npz")
+        self.make().fit(two_groups()).save(tmp_path / "two.npz")
+        contents = []
+        for name in ("one", "two"):
+            with np.load(tmp_path / f"{name}.npz", allow_pickle=False) as file:
+                contents.append({key: file[key].tobytes() for key in file.files})
+        assert contents[0] == contents[1]
+
+    def test_the_file_is_plain_arrays_and_knows_no_listener(self, fitted: Recommender, tmp_path: Path) -> None:
+        path = tmp_path / "model.npz"
+        fitted.save(path)
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        content = b"".join(array.tobytes() for array in arrays.values())
+        for listener in (LISTENERS[1], LISTENERS[2], LISTENERS[5]):
+            assert np.int64(listener).tobytes() not in content
+            assert str(listener).encode() not in content
+        assert [entry.name for entry in tmp_path.iterdir()] == ["model.npz"]
+
+    @pytest.mark.parametrize("damage", ["missing", "empty", "cut", "changed", "foreign", "lacking", "of another model"])
+    def test_a_file_that_cannot_be_used_says_so(self, fitted: Recommender, damage: str, tmp_path: Path) -> None:
+        path = tmp_path / "model.npz"
+        fitted.save(path)
+        content = path.read_bytes()
+        if damage == "missing":
+            path.unlink()
+        elif damage == "empty":
+            path.write_bytes(b"")
+        elif damage == "cut":
+            path.write_bytes(content[: len(content) // 2])
+        elif damage == "changed":
+            place = content.rindex(b"NUMPY") + 130
+            path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        elif damage == "foreign":
+            np.savez(path, numbers=np.arange(3))
+        elif damage == "lacking":
+            _without_state(path)
+        else:
+            _Other().fit(two_groups()).save(path)
+        with pytest.raises(ModelFileError) as caught:
+            type(fitted).load(path)
+        assert "\n" not in str(caught.value)
+
+
+class _Other(Popularity):
+    name = "of_somebody_else"
+
+
+def _without_state(path: Path) -> None:
+    """Take all of the state out of a file but one array under a wrong name."""
+    with np.load(path, allow_pickle=False) as file:
+        kept = {name: file[name] for name in ("header", "track_ids")}
+    np.savez(path, something_else=np.arange(3), **kept)  # type: ignore[arg-type]
+
+
+def dense(plays: Interactions) -> NDArray[np.float64]:
+    """The matrix of plays, for formulas written out."""
+    matrix: csr_array = plays.plays
+    return np.asarray(matrix.toarray(), np.float64)
