@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +18,7 @@ ROLE = "moovitamix_serving"
 # An outage is told within this time: what a statement may take, and the wait for a connection.
 SECONDS_TO_ANSWER = 1.8
 _SECONDS_FOR_A_CONNECTION = 1.0
+_SECONDS_AWAY = 0.3
 _SESSION_OPTIONS = (
     f"-c role={ROLE} -c timezone=UTC -c statement_timeout=1500 -c lock_timeout=1000 -c jit=off"
     # Every answer is a few look-ups by key: one plan for good, whatever the statistics of a new publication say.
@@ -27,8 +28,6 @@ _SESSION_OPTIONS = (
 _NETWORK = {"connect_timeout": 2, "keepalives_idle": 5, "keepalives_interval": 2, "tcp_user_timeout": 5000}
 
 Row = tuple[Any, ...]
-
-logger = logging.getLogger(__name__)
 
 
 def serving_url(settings: Settings) -> str:
@@ -41,6 +40,7 @@ class Database:
 
     def __init__(self, url: str, connections: int) -> None:
         self.connections = connections
+        self._away_until = 0.0
         self._pool = AsyncConnectionPool(
             url,
             kwargs={
@@ -71,33 +71,38 @@ class Database:
         """What `sql/serving/<name>.sql` returns. Raises DatabaseError, after SECONDS_TO_ANSWER at the latest.
 
         The work is a task of its own: a server that hangs also hangs its cancellation, which nobody waits for.
+        For a moment after it was found away, that is the answer: nobody waits for the same twice in a row.
         """
+        if time.monotonic() < self._away_until:
+            raise DatabaseError("it was away a moment ago")
         work = asyncio.create_task(self._rows(statement(f"serving/{name}"), parameters))
         done, _ = await asyncio.wait((work,), timeout=SECONDS_TO_ANSWER)
         if not done:
             work.add_done_callback(_forget)
             work.cancel()
-            raise DatabaseError("no answer in time")
+            raise self._away("no answer in time")
         return work.result()
 
     async def _rows(self, text: str, parameters: Mapping[str, Any]) -> Sequence[Row]:
         """Tried again once when a partition was dropped at that moment, and for each connection that was cut."""
-        tries = 1
         for again in range(self.connections + 1):
             try:
                 async with self._pool.connection() as connection:
                     cursor = await connection.execute(text, parameters)
                     return await cursor.fetchall()
             except (PoolTimeout, PoolClosed) as error:
-                raise DatabaseError("no connection") from error
+                raise self._away("no connection") from error
             except psycopg.errors.QueryCanceled as error:
                 raise DatabaseError("a statement took too long") from error
             except psycopg.Error as error:
-                cut = connection.closed
-                if again >= tries and not cut:
+                if again and not connection.closed:
                     kind = f"{type(error).__name__} {error.sqlstate or ''}".rstrip()
                     raise DatabaseError(f"a statement failed: {kind}") from error
         raise DatabaseError("all connections were cut")
+
+    def _away(self, why: str) -> DatabaseError:
+        self._away_until = time.monotonic() + _SECONDS_AWAY
+        return DatabaseError(why)
 
 
 def _forget(work: asyncio.Task[Any]) -> None:

@@ -69,7 +69,11 @@ def stage(
         with connection.cursor() as cursor:
             cursor.executemany(
                 f"insert into {part} (publication_id, {key}, rank, {track}, score) values (%s, %s, %s, %s, %s)",
-                [(publication, of, rank, one, 1 / rank) for of, tracks in content.items() for rank, one in enumerate(tracks, 1)],
+                [
+                    (publication, of, rank, one, 1 / rank)
+                    for of, tracks in content.items()
+                    for rank, one in enumerate(tracks, 1)
+                ],
             )
         connection.execute(f"alter table ml.{table} attach partition {part} for values in ({publication})")
     with connection.cursor() as cursor:

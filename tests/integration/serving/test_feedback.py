@@ -1,0 +1,106 @@
+"""Feedback: stored once, the last word counts, and nothing else gets in."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.integration.serving.test_answers import HUGE, PUBLISHED, assert_problem
+from tests.integration.serving.world import LEFT, REMOVED_TRACK, Api
+
+JSON = {"Content-Type": "application/json"}
+
+
+def test_it_is_stored_once_and_the_last_word_counts(world: Api) -> None:
+    first = world.say(user_id=1, track_id=1, useful=True, publication_id=PUBLISHED)
+    again = world.say(user_id=1, track_id=1, useful=True, publication_id=PUBLISHED)
+    other = world.say(user_id=1, track_id=1, useful=False, publication_id=PUBLISHED)
+    assert [first.status_code, again.status_code, other.status_code] == [201, 200, 200]
+    assert first.json() == again.json()
+    assert other.json() == first.json() | {"useful": False, "updated_at": other.json()["updated_at"]}
+    assert other.json()["updated_at"] > first.json()["updated_at"]
+
+
+def test_without_a_publication_it_is_stored_once_too(world: Api) -> None:
+    assert [world.say(user_id=2, track_id=1, useful=True).status_code for _ in range(2)] == [201, 200]
+    assert world.say(user_id=2, track_id=1, useful=True, publication_id=PUBLISHED).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("feedback", "fields"),
+    [
+        ({"user_id": 404}, ["body.user_id"]),
+        ({"user_id": LEFT}, ["body.user_id"]),
+        ({"track_id": REMOVED_TRACK}, ["body.track_id"]),
+        ({"publication_id": 404}, ["body.publication_id"]),
+        ({"user_id": 404, "track_id": 404}, ["body.user_id", "body.track_id"]),
+    ],
+)
+def test_what_is_unknown_is_named(world: Api, feedback: dict[str, Any], fields: list[str]) -> None:
+    answer = world.say(**{"user_id": 1, "track_id": 1, "useful": True} | feedback)
+    problem = assert_problem(answer, 422, "unknown-reference")
+    assert [error["field"] for error in problem["errors"]] == fields
+
+
+@pytest.mark.parametrize(
+    ("feedback", "field"),
+    [
+        ({"useful": 1}, "body.useful"),
+        ({"useful": "true"}, "body.useful"),
+        ({"useful": None}, "body.useful"),
+        ({"user_id": "1"}, "body.user_id"),
+        ({"user_id": 1.0}, "body.user_id"),
+        ({"user_id": True}, "body.user_id"),
+        ({"user_id": 2**63}, "body.user_id"),
+        ({"track_id": "1; drop table ml.feedback"}, "body.track_id"),
+        ({"track_id": "\0"}, "body.track_id"),
+        ({"publication_id": [1]}, "body.publication_id"),
+        ({"sécret \U0001f3b5": 1}, "body"),
+        ({"key_id": "000000000000"}, "body"),
+    ],
+)
+def test_what_is_no_feedback_is_refused(world: Api, feedback: dict[str, Any], field: str) -> None:
+    answer = world.say(**{"user_id": 1, "track_id": 1, "useful": True} | feedback)
+    problem = assert_problem(answer, 422, "invalid-request")
+    assert [error["field"] for error in problem["errors"]] == [field]
+    assert "drop table" not in answer.text
+    assert "cret" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"null", b'"\xff"', b"\xff\xfe", b'{"user_id":' + HUGE.encode() + b"}", b"[" * 3000]
+)
+def test_what_is_no_json_is_refused(world: Api, body: bytes) -> None:
+    answer = world.client.post("/v1/feedback", content=body, headers=JSON)
+    assert answer.status_code in (400, 422)
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "", "*"])
+def test_other_content_types_are_refused(world: Api, kind: str) -> None:
+    body = json.dumps({"user_id": 1, "track_id": 1, "useful": True})
+    answer = world.client.post("/v1/feedback", content=body, headers={"Content-Type": kind})
+    assert_problem(answer, 422, "invalid-request")
+
+
+def test_large_bodies_are_refused_by_their_length_and_by_what_comes(world: Api) -> None:
+    def chunks() -> Iterator[bytes]:
+        for _ in range(100):
+            yield b" " * 1000
+
+    announced = world.client.post("/v1/feedback", content=b" " * 4097, headers=JSON)
+    assert_problem(announced, 413, "too-large")
+    assert_problem(world.client.post("/v1/feedback", content=chunks(), headers=JSON), 413, "too-large")
+    padded = json.dumps({"user_id": 1, "track_id": 1, "useful": True}).ljust(4096)
+    assert world.client.post("/v1/feedback", content=padded, headers=JSON).status_code in (200, 201)
+
+
+def test_a_body_is_not_read_without_a_key(world: Api) -> None:
+    host, port = world.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=5) as raw:
+        raw.sendall(b"POST /v1/feedback HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n")  # and no body
+        assert raw.recv(100).startswith(b"HTTP/1.1 401 ")

@@ -1,0 +1,158 @@
+"""Keys and limits: who may do what, how often, and how soon a revoked key stops."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import psycopg
+import pytest
+
+from core.database import connect
+from serving import keys
+from tests.integration.serving.test_answers import assert_problem
+from tests.integration.serving.world import Api, go_live, serving, stage
+
+
+def read_with(api: Api, **headers: str | bytes) -> httpx.Response:
+    return httpx.get(f"{api.url}/v1/users/5/recommendations", headers=headers)
+
+
+def test_both_headers_take_a_key(world: Api) -> None:
+    assert read_with(world, Authorization=f"Bearer {world.key}").status_code == 200
+    assert read_with(world, Authorization=f"bearer  {world.key}").status_code == 200
+    assert read_with(world, **{"X-API-Key": world.key}).status_code == 200
+
+
+def test_without_a_key_it_says_how(world: Api) -> None:
+    answer = read_with(world)
+    assert_problem(answer, 401, "no-key")
+    assert answer.headers["www-authenticate"] == 'Bearer realm="moovitamix"'
+
+
+@pytest.mark.parametrize(
+    "key", [" ", "x", "mm_", "mm_000000000000_" + "0" * 64, "mm_x_y", "\u00ff", "Basic abc", "a" * 9000]
+)
+def test_wrong_keys_all_look_the_same(world: Api, key: str) -> None:
+    answer = read_with(world, Authorization=f"Bearer {key}".rstrip().encode("latin-1"))
+    problem = assert_problem(answer, 401, "wrong-key")
+    assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+    assert problem["detail"] == "unknown, revoked or expired"
+
+
+def test_a_wrong_secret_of_a_known_key(world: Api) -> None:
+    known = keys.PresentedKey.read(world.key)
+    assert known
+    wrong = keys.PresentedKey(known.key_id, "0" * 64)
+    assert_problem(read_with(world, Authorization=f"Bearer {wrong.text}"), 401, "wrong-key")
+    assert_problem(read_with(world, Authorization=f"Basic {world.key}"), 401, "wrong-key")
+
+
+def test_an_expired_key(world: Api) -> None:
+    expired = world.new_key("recommendations:read", now=datetime.now(UTC) - timedelta(days=2), days=1)
+    assert_problem(read_with(world, Authorization=f"Bearer {expired.text}"), 401, "wrong-key")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "scope"),
+    [
+        ("GET", "/v1/users/5/recommendations", "recommendations:read"),
+        ("GET", "/v1/tracks/5/similar", "recommendations:read"),
+        ("POST", "/v1/feedback", "feedback:write"),
+        ("GET", "/metrics", "metrics:read"),
+    ],
+)
+def test_each_address_needs_its_scope(world: Api, method: str, path: str, scope: keys.Scope) -> None:
+    others = world.new_key(*(one for one in keys.SCOPES if one != scope))
+    headers = {"Authorization": f"Bearer {others.text}"}
+    answer = httpx.request(method, f"{world.url}{path}", headers=headers)
+    assert_problem(answer, 403, "missing-scope")
+    assert f'scope="{scope}"' in answer.headers["www-authenticate"]
+    with_it = {"Authorization": f"Bearer {world.new_key(scope).text}"}
+    assert httpx.request(method, f"{world.url}{path}", headers=with_it).status_code in (200, 422)
+
+
+def test_a_new_key_works_at_once_and_a_revoked_one_stops_soon(world: Api) -> None:
+    key = world.new_key("recommendations:read")
+    headers = {"Authorization": f"Bearer {key.text}"}
+    assert read_with(world, **headers).status_code == 200
+    with connect(world.database) as connection:
+        assert keys.revoke(connection, key.key_id, datetime.now(UTC))
+        assert keys.revoke(connection, key.key_id, datetime.now(UTC))
+        assert not keys.revoke(connection, "000000000000", datetime.now(UTC))
+    until = time.monotonic() + 2
+    while read_with(world, **headers).status_code == 200:
+        assert time.monotonic() < until
+    assert_problem(read_with(world, **headers), 401, "wrong-key")
+
+
+def test_the_command_makes_lists_and_revokes(
+    empty_database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", empty_database)  # it migrates by itself
+    assert keys.main(["create", "--name", "app", "--scope", "recommendations:read", "--days", "9"]) == 0
+    key = keys.PresentedKey.read(capsys.readouterr().out.strip())
+    assert key
+    assert keys.main(["list"]) == 0
+    listed = capsys.readouterr().out
+    assert key.key_id in listed and "recommendations:read" in listed and "works until" in listed
+    assert key.secret not in listed
+    assert keys.main(["revoke", key.text]) == 0
+    assert keys.main(["list"]) == 0
+    assert "revoked" in capsys.readouterr().out
+    assert keys.main(["revoke", "000000000000"]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
+    with psycopg.connect(empty_database) as connection:
+        rows = connection.execute("select key_id, secret_hash from serving.api_keys").fetchall()
+    assert [(one, bytes(secret_hash)) for one, secret_hash in rows] == [(key.key_id, key.secret_hash)]
+
+
+def test_too_many_requests_of_one_key_leave_others_alone(populated: str) -> None:
+    with connect(populated) as connection:
+        go_live(connection, stage(connection, {5: [1]}))
+    with serving(populated, serving_requests_per_minute=5, serving_refusals_per_minute=3) as api:
+        metrics = {"Authorization": f"Bearer {api.new_key('metrics:read').text}"}
+        assert httpx.get(f"{api.url}/metrics", headers=metrics).status_code == 200
+        other = {"Authorization": f"Bearer {api.new_key('recommendations:read').text}"}
+        limited = [api.read(5) for _ in range(12)][-1]
+        assert_problem(limited, 429, "too-many-requests")
+        assert 1 <= int(limited.headers["retry-after"]) <= 120
+        assert limited.headers["ratelimit-policy"] == '"requests";q=5;w=60'
+        assert limited.headers["ratelimit"].startswith('"requests";r=0;t=')
+        assert limited.headers["ratelimit-remaining"] == "0"
+        assert read_with(api, **other).status_code == 200
+        # Whoever fails too often from one address is held off, and keys that were known still pass.
+        failing = [read_with(api, Authorization=f"Bearer mm_{n:012x}_{'0' * 64}").status_code for n in range(12)]
+        assert failing[0] == 401
+        assert failing[-1] == 429
+        assert read_with(api, **other).status_code == 200
+        counted = 'moovitamix_serving_rate_limited_total{route="/v1/users/{user_id}/recommendations"}'
+        assert counted in httpx.get(f"{api.url}/metrics", headers=metrics).text
+
+
+def test_a_flood_of_feedback_is_held_off_and_reads_go_on(populated: str) -> None:
+    with connect(populated) as connection:
+        go_live(connection, stage(connection, {5: [1]}))
+    with serving(populated, serving_feedback_per_minute=20) as api:
+        statuses: list[int] = []
+
+        def flood() -> None:
+            with httpx.Client(base_url=api.url, headers=api.client.headers) as client:
+                for track in range(1, 61):
+                    said = {"user_id": 5, "track_id": track, "useful": True}
+                    statuses.append(client.post("/v1/feedback", json=said).status_code)
+
+        threads = [threading.Thread(target=flood) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        reads = [api.read(5).status_code for _ in range(100)]
+        for thread in threads:
+            thread.join()
+        assert set(reads) == {200}
+        assert set(statuses) == {200, 201, 429} or set(statuses) == {201, 429}
+        assert sum(status != 429 for status in statuses) <= 40  # 20 in each of two minutes, at most
+        with connect(populated) as connection:
+            (stored,) = connection.execute("select count(*) from ml.feedback").fetchone() or (0,)
+        assert stored == statuses.count(201)

@@ -1,0 +1,189 @@
+"""The database goes and comes back while serving: told within seconds, and over without a restart."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import psycopg
+import pytest
+
+from core import embedded
+from core.database import connect, migrate
+from tests.conftest import ROOT
+from tests.integration.serving.test_answers import assert_problem
+from tests.integration.serving.world import Api, free_port, go_live, populate, serving, stage
+
+_SOON = 2.5
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[Path]:
+    """A server that only these tests have, with something published in it."""
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))
+    folder.chmod(0o755)
+    url = embedded.start(folder)
+    migrate(url)
+    with connect(url) as connection:
+        populate(connection)
+        go_live(connection, stage(connection, {5: [1, 2]}))
+    yield folder
+    embedded.stop_if_unused(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def comes_back(api: Api, seconds: float = 8) -> None:
+    until = time.monotonic() + seconds
+    while api.read(5).status_code != 200:
+        assert time.monotonic() < until, "did not come back"
+        time.sleep(0.05)
+
+
+def assert_away(api: Api) -> None:
+    for path in ("/v1/users/5/recommendations", "/v1/tracks/5/similar"):
+        began = time.monotonic()
+        answer = api.get(path)
+        assert time.monotonic() - began < _SOON
+        problem = assert_problem(answer, 503, "database-away")
+        assert int(answer.headers["retry-after"]) >= 1
+        assert "postgres" not in json.dumps(problem).lower()
+    began = time.monotonic()
+    health = httpx.get(f"{api.url}/health")
+    assert time.monotonic() - began < _SOON
+    assert health.status_code == 503
+    assert health.json()["live"] is True
+    assert health.json()["database"] is health.json()["ready"] is False
+    assert httpx.get(f"{api.url}/health/live").status_code == 200
+
+
+def test_a_stop_and_a_start(own_server: Path) -> None:
+    url = embedded.start(own_server)
+    with serving(url) as api:
+        assert api.read(5).status_code == 200
+        embedded.stop_if_unused(own_server)
+        time.sleep(0.4)  # longer than keys are remembered
+        assert_away(api)
+        feedback = api.say(user_id=5, track_id=1, useful=True)
+        assert_problem(feedback, 503, "database-away")
+        metrics = api.get("/metrics")  # whoever had a key when the database went can still see that it went
+        assert metrics.status_code == 200
+        assert "moovitamix_serving_database_up 0.0" in metrics.text
+        time.sleep(3)  # the pauses between tries must not have grown
+        assert embedded.start(own_server) == url
+        comes_back(api, seconds=4)
+        assert api.say(user_id=5, track_id=1, useful=True).status_code in (200, 201)
+        assert httpx.get(f"{api.url}/health").status_code == 200
+
+
+def test_a_start_while_it_is_down(own_server: Path) -> None:
+    url = embedded.start(own_server)
+    with serving(url) as api:
+        key = api.key
+    embedded.stop_if_unused(own_server)
+    with serving(url, key=key) as api:
+        assert_away(api)
+        embedded.start(own_server)
+        comes_back(api)
+
+
+def test_a_server_that_hangs_is_told_in_time(own_server: Path) -> None:
+    url = embedded.start(own_server)
+    with serving(url) as api:
+        comes_back(api)
+        postmaster = psutil.Process(int((own_server / "postgres/postmaster.pid").read_text().split()[0]))
+        hung = [*postmaster.children(), postmaster]
+        for process in hung:
+            process.suspend()
+        try:
+            time.sleep(0.4)
+            assert_away(api)
+        finally:
+            for process in hung:
+                process.resume()
+        comes_back(api)
+
+
+def test_cut_connections_are_no_error(own_server: Path) -> None:
+    url = embedded.start(own_server)
+    with serving(url) as api, psycopg.connect(url, autocommit=True) as connection:
+        for _ in range(5):
+            comes_back(api)
+            connection.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'moovitamix serving'"
+            )
+            time.sleep(0.05)
+            assert api.read(5).status_code == 200
+
+
+def test_a_lock_is_told_in_time_and_passes(own_server: Path) -> None:
+    url = embedded.start(own_server)
+    with serving(url) as api, psycopg.connect(url) as connection:
+        comes_back(api)
+        connection.execute("lock table ml.recommendations in access exclusive mode")
+        began = time.monotonic()
+        assert_problem(api.read(5), 503, "database-away")
+        assert time.monotonic() - began < _SOON
+        connection.rollback()
+        comes_back(api)
+
+
+def test_without_a_schema_it_waits_for_one(empty_database: str) -> None:
+    with serving(empty_database, key="mm_000000000000_" + "0" * 64) as api:
+        assert_problem(api.read(5), 503, "database-away")
+        assert httpx.get(f"{api.url}/health").json()["ready"] is False
+        migrate(empty_database)
+        until = time.monotonic() + 5
+        while not httpx.get(f"{api.url}/health").json()["database"]:
+            assert time.monotonic() < until
+        assert_problem(api.read(5), 401, "wrong-key")
+
+
+def test_the_program_logs_lines_without_secrets_and_ends_when_told(own_server: Path, tmp_path: Path) -> None:
+    url, port = embedded.start(own_server), free_port()
+    with serving(url) as api:
+        key = api.key
+    environment = os.environ | {"DATABASE_URL": url, "SERVING_PORT": str(port), "DATA_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "serving"]
+    log = tmp_path / "log"
+    with log.open("w") as output, subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output) as program:
+        try:
+            with httpx.Client(transport=httpx.HTTPTransport(retries=50)) as client:
+                _until_it_listens(client, port)
+                headers = {"X-API-Key": key}
+                assert client.get(f"http://127.0.0.1:{port}/v1/users/5/recommendations", headers=headers).is_success
+                problem = client.get(f"http://127.0.0.1:{port}/v1/users/404/recommendations", headers=headers).json()
+        finally:
+            program.send_signal(signal.SIGTERM)
+            program.wait(timeout=15)
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    answered = [line for line in lines if line["from"] == "serving.requests"]
+    template = "/v1/users/{user_id}/recommendations"
+    assert [(line["route"], line["status"], line["key_id"]) for line in answered[-2:]] == [
+        (template, 200, key[3:15]),
+        (template, 404, key[3:15]),
+    ]
+    assert answered[-1]["instance"] == problem["instance"]
+    assert all(line["ms"] >= 0 for line in answered)
+    assert key[16:] not in log.read_text()
+    assert "Ada" not in log.read_text()
+
+
+def _until_it_listens(client: httpx.Client, port: int) -> None:
+    until = time.monotonic() + 30
+    while True:
+        try:
+            assert client.get(f"http://127.0.0.1:{port}/health/live").is_success
+            return
+        except httpx.TransportError:
+            assert time.monotonic() < until
+            time.sleep(0.1)

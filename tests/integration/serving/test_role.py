@@ -1,0 +1,44 @@
+"""What serving may do in the database: read what it shows, and write feedback."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from serving.database import ROLE
+from tests.integration.serving.world import Api
+
+
+@pytest.mark.parametrize(
+    "forbidden",
+    [
+        "select * from warehouse.users",
+        "select * from warehouse.listen_history",
+        "select * from ops.batches",
+        "insert into ml.recommendations values (1, 1, 1, 1, 1)",
+        "update ml.publications set reason = ''",
+        "insert into ml.live_publications (publication_id, live_from, why) values (1, now(), '')",
+        "delete from ml.feedback",
+        "insert into serving.api_keys values ('k', 'n', '', '{}', now(), null, null)",
+        "update serving.api_keys set revoked_at = null",
+        "create table ml.mine ()",
+        "create table public.mine ()",
+    ],
+)
+def test_the_role_may_not(world: Api, forbidden: str) -> None:
+    with (
+        psycopg.connect(world.database, autocommit=True, options=f"-c role={ROLE}") as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        connection.execute(forbidden)
+
+
+def test_the_role_sees_no_names_of_people(world: Api) -> None:
+    with psycopg.connect(world.database, autocommit=True, options=f"-c role={ROLE}") as connection:
+        columns = connection.execute(
+            "select column_name from information_schema.columns"
+            " where table_schema in ('mart', 'ml', 'serving', 'warehouse', 'ops', 'staging')"
+        ).fetchall()  # only those that the role has a right on
+    named = {column for (column,) in columns}
+    assert {"favorite_genres", "useful"} <= named
+    assert named & {"first_name", "last_name", "email"} == set()

@@ -1,0 +1,123 @@
+"""Publishing, rolling back and retention while it serves: no error, and no list of which half is another."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+import httpx
+import psycopg
+import pytest
+
+from core.database import connect
+from core.settings import Settings
+from serving import database as serving_database
+from serving.database import Database
+from tests.integration.serving.world import LISTENERS, Api, drop, go_live, serving, stage
+
+_SECONDS = 4.0
+
+
+@dataclass
+class Hammer:
+    """Reads in threads until told to stop, and keeps what was wrong."""
+
+    api: Api
+    belongs: dict[int, range]
+    stop: threading.Event = field(default_factory=threading.Event)
+    seen: Counter[int] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+
+    def read(self) -> None:
+        with httpx.Client(base_url=self.api.url, headers=self.api.client.headers, timeout=10) as client:
+            while not self.stop.is_set():
+                for user in (1, 7, 404_000, 20):
+                    self._judge(client.get(f"/v1/users/{user}/recommendations?n=20"), user)
+
+    def _judge(self, answer: httpx.Response, user: int) -> None:
+        if user not in LISTENERS:
+            if answer.status_code != 404:
+                self.wrong.append(answer.text)
+            return
+        if answer.status_code != 200:
+            self.wrong.append(answer.text)
+            return
+        content = answer.json()
+        listed = [track["track_id"] for track in content["recommendations"]]
+        ranks = [track["rank"] for track in content["recommendations"]]
+        if listed != list(self.belongs[content["publication_id"]]) or ranks != list(range(1, len(ranks) + 1)):
+            self.wrong.append(f"{content['publication_id']}: {listed}")
+        self.seen[content["publication_id"]] += 1
+
+
+def test_each_answer_is_of_exactly_one_publication(populated: str) -> None:
+    odd, even = range(1, 11), range(41, 51)
+    with serving(populated, serving_requests_per_minute=1_000_000) as api, connect(populated) as connection:
+        first = stage(connection, dict.fromkeys(LISTENERS, odd))
+        second = stage(connection, dict.fromkeys(LISTENERS, even))
+        go_live(connection, first)
+        hammer = Hammer(api, {first: odd, second: even})
+        threads = [threading.Thread(target=hammer.read) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        until, extra = time.monotonic() + _SECONDS, []
+        while time.monotonic() < until:
+            go_live(connection, second)
+            extra.append(stage(connection, dict.fromkeys(LISTENERS, even)))  # attaches partitions
+            hammer.belongs[extra[-1]] = even
+            go_live(connection, extra[-1])
+            go_live(connection, first)
+            if len(extra) > 2:
+                drop(connection, extra.pop(0))
+        hammer.stop.set()
+        for thread in threads:
+            thread.join()
+    assert hammer.wrong == []
+    assert hammer.seen[first] > 10
+    assert len(hammer.seen) > 2
+
+
+def test_a_rollback_is_seen_by_the_next_request(populated: str) -> None:
+    with serving(populated) as api, connect(populated) as connection:
+        first, second = (stage(connection, {1: [track]}) for track in (1, 2))
+        for publication in (first, second, first, second):
+            go_live(connection, publication)
+            assert api.read(1).json()["publication_id"] == publication
+
+
+async def _rows_while_dropped(url: str, monkeypatch: pytest.MonkeyPatch, failures: list[psycopg.Error]) -> int:
+    database = Database(url, 2)
+    await database.open()
+    original = psycopg.AsyncConnection.execute
+
+    async def failing(self: psycopg.AsyncConnection[object], *args: object, **options: object) -> object:
+        if failures:
+            raise failures.pop()
+        return await original(self, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(psycopg.AsyncConnection, "execute", failing)
+    try:
+        return len(await database.rows("recommendations", {"ids": [1, 2], "counts": [1, 1]}))
+    finally:
+        await database.close()
+
+
+def test_a_partition_dropped_at_that_moment_is_tried_again(populated: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import asyncio
+
+    gone = psycopg.errors.UndefinedTable("could not open relation with OID 1")
+    assert asyncio.run(_rows_while_dropped(populated, monkeypatch, [gone])) == 2
+    with pytest.raises(serving_database.DatabaseError, match="UndefinedTable"):
+        asyncio.run(_rows_while_dropped(populated, monkeypatch, [gone, gone]))
+
+
+def test_a_database_of_its_own_is_taken_when_set() -> None:
+    settings = Settings.model_validate(
+        {"serving_database_url": "postgresql://reader@h/d", "database_url": "postgresql://h/d"}
+    )
+    assert serving_database.serving_url(settings) == "postgresql://reader@h/d"
+    assert serving_database.serving_url(
+        settings.model_copy(update={"serving_database_url": settings.database_url})
+    ) == ("postgresql://h/d")
