@@ -73,7 +73,7 @@ class Settings(BaseSettings):
 
     recommendations_per_user: int = Field(default=50, ge=1, le=1_000)
     recommend_played: bool = False
-    similar_tracks_per_track: int = Field(default=50, ge=1, le=1_000)
+    similar_tracks_per_track: int = Field(default=20, ge=1, le=1_000)
     publications_kept: int = Field(default=14, ge=1, le=10_000)
 
     retrain_evaluated_at: int = Field(default=20, ge=1, le=1_000)
