@@ -1,0 +1,95 @@
+"""What the base does for every model: blocks, and scores that are no numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from core.errors import ModelError
+from recommender.interactions import Interactions
+from recommender.models import base
+from recommender.models.als import ALS
+from recommender.models.base import Recommender, Scores
+from recommender.models.blend import Blend
+from tests.contracts import LISTENERS, TRACKS, two_groups
+
+
+class Constant(Recommender):
+    """Gives every pair the score it was made with, and the first track of each listener that of `odd`."""
+
+    name = "constant"
+
+    def __init__(self, score: float = 1.0, odd: float | None = None) -> None:
+        super().__init__(score=score, odd=odd)
+
+    def _learn(self, interactions: Interactions) -> None:
+        pass
+
+    def _score(self, listeners: Interactions) -> Scores:
+        scores = np.full((len(listeners.user_ids), len(listeners.track_ids)), self.params["score"], np.float32)
+        if self.params["odd"] is not None:
+            scores[:, 0] = self.params["odd"]
+        return scores
+
+    def _state(self) -> dict[str, NDArray[Any]]:
+        return {"nothing": np.zeros(1)}
+
+    def _restore(self, state: dict[str, NDArray[Any]]) -> None:
+        pass
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+@pytest.mark.parametrize("other", [0.0, np.nan])
+def test_scores_that_are_no_numbers_are_refused(wrong: float, other: float) -> None:
+    with pytest.raises(ModelError, match="constant gave scores that are not finite numbers"):
+        Constant(score=other, odd=wrong).fit(two_groups()).recommend(LISTENERS, 3)
+
+
+def test_a_model_may_rule_tracks_out() -> None:
+    ranking = Constant(odd=-np.inf).fit(two_groups()).recommend(LISTENERS, 12)
+    assert (ranking.ids[:, :11] == TRACKS[1:]).all()
+    assert (ranking.ids[:, 11] == -1).all()
+
+
+def test_equal_scores_come_in_the_order_of_ids() -> None:
+    assert (Constant().fit(two_groups()).recommend(LISTENERS, 5).ids == TRACKS[:5]).all()
+
+
+def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    plays = two_groups()
+    model = ALS(factors=2).fit(plays)
+    whole = model.recommend(LISTENERS, 8, exclude=plays)
+    monkeypatch.setattr(base, "rows_a_block", lambda columns: 3)
+    in_threes = model.recommend(LISTENERS, 8, exclude=plays)
+    assert (in_threes.ids == whole.ids).all()
+    assert in_threes.scores == pytest.approx(whole.scores, abs=1e-6)
+
+
+def test_exclusion_may_know_other_tracks_and_users() -> None:
+    plays = two_groups()
+    elsewhere = Interactions.of([LISTENERS[0], 1], [TRACKS[0], 424242])
+    ids = Constant().fit(plays).recommend(LISTENERS[:2], 12, exclude=elsewhere).ids
+    assert TRACKS[0] not in ids[0]
+    assert set(ids[1]) == set(TRACKS)
+
+
+def test_a_blend_of_models_that_do_not_exist_says_so() -> None:
+    with pytest.raises(ModelError, match="not of 'oracle'"):
+        Blend([{"name": "oracle"}])
+
+
+def test_a_blend_adds_z_scores() -> None:
+    plays = two_groups()
+    model = Blend([{"name": "als", "params": {"factors": 2}, "weight": 2.0}, {"name": "ease"}]).fit(plays)
+    parts = [member._score(plays) for member in model._members]
+    one, other = [(part - part.mean(axis=1, keepdims=True)) / part.std(axis=1, keepdims=True) for part in parts]
+    assert model._score(plays) == pytest.approx(2 * one + other, abs=1e-4)
+
+
+def test_a_member_without_an_opinion_does_not_count() -> None:
+    plays = Interactions.of(LISTENERS, TRACKS[:10])  # every track has one listener
+    model = Blend([{"name": "popularity", "weight": 5.0}, {"name": "als", "params": {"factors": 2}}]).fit(plays)
+    assert np.isfinite(model.recommend(LISTENERS, 3).scores).all()

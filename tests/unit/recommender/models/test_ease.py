@@ -1,0 +1,91 @@
+"""EASE against the formula written out, from both sides."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from core.errors import ModelError
+from recommender.interactions import Interactions
+from recommender.models.ease import EASE, inverse_of_gram
+from tests.contracts import dense
+
+
+def listening(users: int, tracks: int, seed: int = 0) -> Interactions:
+    """Random plays, with a listener and a track that have none."""
+    rng = np.random.default_rng(seed)
+    plays = rng.integers(1, 50, (users, tracks)) * (rng.random((users, tracks)) < 0.3)
+    plays[3], plays[:, 2] = 0, 0
+    rows, columns = np.nonzero(plays)
+    named, catalogue = np.arange(users), np.arange(tracks)
+    return Interactions.of(rows, columns, plays[rows, columns], listeners=named, catalogue=catalogue)
+
+
+def written_out(plays: Interactions, ridge: float = 3.0) -> NDArray[np.float64]:
+    """Scores z B by the inverse of ZᵀZ + lambda over the tracks, whatever the sizes."""
+    weights = np.log1p(dense(plays))
+    by_user, by_track = weights.sum(axis=1, keepdims=True), weights.sum(axis=0)
+    z = weights * np.where(by_user > 0, by_user, np.inf) ** -0.5 * np.where(by_track > 0, by_track, np.inf) ** -0.25
+    strength = ridge * (z[by_user[:, 0] > 0] ** 2).sum(axis=1).mean()
+    inverse = np.linalg.inv(z.T @ z + strength * np.eye(z.shape[1]))
+    learned = -inverse / np.diag(inverse)
+    np.fill_diagonal(learned, 0)
+    return z @ learned
+
+
+@pytest.mark.parametrize(("users", "tracks"), [(40, 90), (90, 40), (41, 41)])
+def test_scores_are_those_of_the_formula_whichever_side_is_smaller(users: int, tracks: int) -> None:
+    plays = listening(users, tracks)
+    model = EASE().fit(plays)
+    assert ("weights" in model._state()) == (tracks < users)
+    assert model._score(plays) == pytest.approx(written_out(plays), abs=2e-6)
+
+
+def test_two_listeners_and_two_tracks_by_hand() -> None:
+    # Both play a, one also b: Z = [[1, 1], [1, 0]], lambda = 1 x (2 + 1) / 2 = 3/2.
+    # ZᵀZ + 3/2 = [[7/2, 1], [1, 5/2]]; its inverse is [[5/2, -1], [-1, 7/2]] / (31/4).
+    # B[a, b] = 1 / (7/2) = 2/7, B[b, a] = 1 / (5/2) = 2/5.
+    plays = Interactions.of([1, 1, 2], [10, 11, 10])
+    model = EASE(ridge=1.0, user_exponent=0.0, item_exponent=0.0, weighting="binary").fit(plays)
+    assert model._score(plays) == pytest.approx(np.array([[2 / 5, 2 / 7], [0, 2 / 7]]), abs=1e-6)
+
+
+def test_popularity_multiplies_by_the_sum_of_the_column() -> None:
+    plays = listening(20, 30)
+    plain, lifted = EASE().fit(plays)._score(plays), EASE(popularity=0.5).fit(plays)._score(plays)
+    sums = np.log1p(dense(plays)).sum(axis=0)
+    assert lifted == pytest.approx(plain * sums**0.5, abs=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 5, 256, 300, 515])
+def test_the_inverse_is_whole_and_symmetric(count: int) -> None:
+    rows = csr_array(np.random.default_rng(0).random((count, 40), dtype=np.float32))
+    inverse = inverse_of_gram(rows, np.float32(4.0))
+    matrix = (rows @ rows.T).toarray() + 4 * np.eye(count)
+    assert inverse @ matrix == pytest.approx(np.eye(count), abs=2e-3)
+    assert (inverse == inverse.T).all()
+
+
+def test_what_would_not_fit_is_refused_at_once() -> None:
+    users = np.arange(30_000)
+    plays = Interactions.of(users, users, catalogue=np.arange(41_000))
+    with pytest.raises(ModelError, match=r"30,000 x 30,000 \(3,600 MB\), more than the 800 MB"):
+        EASE().fit(plays)
+
+
+def test_only_the_smaller_side_has_to_fit_and_only_what_was_played() -> None:
+    few = Interactions.of([1, 2], [10, 11], listeners=np.arange(1_000), catalogue=np.arange(1_000))
+    EASE(max_matrix_mb=0.001).fit(few)
+
+
+def test_a_matrix_without_inverse_says_so() -> None:
+    plays = Interactions.of([1, 2, 3, 3], [10, 10, 10, 11])
+    with pytest.raises(ModelError, match="ridge"):
+        EASE(ridge=-1.0).fit(plays)
+
+
+def test_an_unknown_weighting_says_so() -> None:
+    with pytest.raises(ModelError, match="log1p or binary, not by 'sqrt'"):
+        EASE(weighting="sqrt").fit(Interactions.of([1], [2]))  # type: ignore[arg-type]
