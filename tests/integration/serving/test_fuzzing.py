@@ -1,0 +1,31 @@
+"""What schemathesis makes of the contract: whatever is sent, answers are as documented and none is a 5xx."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.integration.serving.world import Api
+
+_COMMAND = [sys.executable, "-m", "schemathesis.cli", "run"]
+_OPTIONS = ["--max-examples=40", "--max-time=11", "--seed=1", "--generation-deterministic"]
+_OPTIONS += ["--phases=examples,coverage,fuzzing", "--continue-on-failure", "--no-color", "--request-timeout=5"]
+_OPTIONS += ["--max-response-time=5", "--warnings=off"]
+
+
+@pytest.mark.parametrize(
+    "which",
+    [
+        ["--exclude-path=/v1/feedback"],
+        # Feedback on something unknown is refused as invalid: no schema can say who is known.
+        ["--include-path=/v1/feedback", "--exclude-checks=positive_data_acceptance"],
+    ],
+    ids=["reading", "feedback"],
+)
+def test_every_answer_is_as_documented(world: Api, which: list[str], tmp_path: Path) -> None:
+    command = [*_COMMAND, f"{world.url}/openapi.json", f"--header=Authorization: Bearer {world.key}", *_OPTIONS, *which]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
