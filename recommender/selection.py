@@ -19,7 +19,7 @@ from recommender.registry import CANDIDATES, Candidates
 from recommender.splitting import HeldOut
 from recommender.trials import Ground, Limits
 
-# Settings beyond the first are tried for so many models: those that did best with their first.
+# Other settings are tried for so many models, of those that have any: the ones that did best with their first.
 CONTENDERS = 3
 
 
@@ -92,8 +92,8 @@ def choose(
 ) -> Selection:
     """Try every candidate, and choose. The same input gives the same choice, unless the budget runs out.
 
-    The first setting of each model is always tried; other settings of the best few, and `options` for the one that
-    won, while the budget lasts. `interactions_with` gives train with an option. Nothing else is looked at.
+    The first setting of each model is always tried. While the budget lasts, so are other settings of the best few, of
+    a blend that leads, and `options` for the one that won; `interactions_with` gives train with an option.
     Raises InteractionsError when there is nothing to learn or to ask, ModelError when no model is left.
     """
     search = search or Search()
@@ -127,13 +127,36 @@ class _Contest:
         self._skipped: list[str] = []
 
     def run(self) -> None:
+        single = [name for name, candidate in self._candidates.items() if not candidate.members]
+        blends = [name for name in self._candidates if name not in single]
         with self._ground(self._train) as ground:
-            for name, candidate in self._candidates.items():
-                self._try(ground, name, candidate.settings[0])
-            for name in list(self._ranked())[:CONTENDERS]:
-                for params in self._candidates[name].settings[1:]:
-                    if self._may_try(name, f"{name} {_said(params)}"):
-                        self._try(ground, name, params)
+            self._try_first_settings(ground, single)
+            for name in [name for name in self._ranked() if self._candidates[name].directions][:CONTENDERS]:
+                self._look_on(ground, name)
+            self._try_first_settings(ground, blends)
+            for name in [name for name in list(self._ranked())[:1] if name in blends]:
+                self._look_on(ground, name)
+
+    def _try_first_settings(self, ground: Ground, names: Sequence[str]) -> None:
+        for name in names:
+            candidate = self._candidates[name]
+            lost = [member for member in candidate.members.values() if member in self._why and member not in self._best]
+            if lost:
+                self._why[name] = f"is made of {lost[0]}, which is out"
+                continue
+            members = {
+                parameter: self._best[member].params
+                for parameter, member in candidate.members.items()
+                if member in self._best
+            }
+            self._try(ground, name, {**candidate.settings, **members})
+
+    def _look_on(self, ground: Ground, name: str) -> None:
+        for direction in self._candidates[name].directions:
+            for step in direction:
+                params = {**self._best[name].params, **step}
+                if not self._may_try(name, f"{name} {_said(params)}") or not self._try(ground, name, params):
+                    break
 
     def try_option(self, option: Options, interactions_with: Callable[[Options], Interactions]) -> None:
         if not self._best:
@@ -166,7 +189,8 @@ class _Contest:
         self._skipped.append(f"{what}: no time left")
         return False
 
-    def _try(self, ground: Ground, name: str, params: Params, option: Options = AS_PLAYED) -> None:
+    def _try(self, ground: Ground, name: str, params: Params, option: Options = AS_PLAYED) -> bool:
+        """Whether that is the best of the model so far."""
         search = self._search
         what = " ".join(filter(None, [name, _said(params), str(option) if option != AS_PLAYED else ""]))
         begin = time.monotonic()
@@ -176,7 +200,7 @@ class _Contest:
             self._why.setdefault(name, str(error))
             self._failed.append(f"{what}: {error}")
             search.say(f"{what}: out, {error}")
-            return
+            return False
         finally:
             self._seconds[name] = time.monotonic() - begin
         measures = measure(trial.ranking, self._held_out, self._train, search.k)
@@ -185,9 +209,11 @@ class _Contest:
             name, params, measures, ndcg, trial.fit_seconds, trial.score_seconds, trial.peak_memory_mb, option
         )
         self._tried.append(result)
-        if name not in self._best or result.ndcg > self._best[name].ndcg:
+        search.say(f"{what}: ndcg {ndcg:.4f}, recall {measures.mean_recall:.4f}, {trial.fit_seconds:.1f} s")
+        better = name not in self._best or ndcg > self._best[name].ndcg
+        if better:
             self._best[name] = result
-        search.say(f"{what}: ndcg {result.ndcg:.4f}, recall {measures.mean_recall:.4f}, {trial.fit_seconds:.1f} s")
+        return better
 
     def _ground(self, interactions: Interactions) -> AbstractContextManager[Ground]:
         n = min(self._search.k, len(self._train.track_ids))

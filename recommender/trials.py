@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,10 +41,17 @@ class Limits:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model that competes: its class, and the settings to try. The first are its defaults."""
+    """A model that competes: its class, the settings to start from, which should always work, and where to look on.
+
+    Each of `directions` is a line of settings that replace those of the same name in the best found so far; it is
+    followed as long as each step is better. A blend has `members`: for each of its parameters that takes another
+    candidate's settings, the name of that candidate; it gets the best that were found for it.
+    """
 
     make: type[Recommender]
-    settings: tuple[Params, ...] = field(default=({},))
+    settings: Params = field(default_factory=dict)
+    directions: tuple[tuple[Params, ...], ...] = ()
+    members: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

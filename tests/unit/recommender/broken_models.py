@@ -139,6 +139,19 @@ class Knows(Recommender):
         self._ids = state["ids"]
 
 
+class Near(Knows):
+    """Ranks by how near a track's id is to a number."""
+
+    name: ClassVar[str] = "near"
+
+    def __init__(self, start: float, more: float) -> None:
+        super().__init__()
+        self.params = {"start": start, "more": more}
+
+    def _learn(self, interactions: Interactions) -> None:
+        self._ids = -np.abs(interactions.track_ids - self.params["start"] - self.params["more"]).astype(np.float32)
+
+
 class FailsOnFour(Knows):
     """Learns from three plays, not from four."""
 

@@ -23,7 +23,7 @@ from recommender.trials import Candidate, Limits
 from tests.unit.recommender import broken_models as broken
 from tests.unit.recommender.worlds import tasteful
 
-FEW = {"popularity": Candidate(Popularity), "ease": Candidate(EASE, ({}, {"ridge": 1.0}))}
+FEW = {"popularity": Candidate(Popularity), "ease": Candidate(EASE, {}, (({"ridge": 1.0},),))}
 SEARCH = Search(k=5)
 # How long a trial took, and how much memory, is never twice the same.
 MEASURED = ("fit_seconds", "score_seconds", "peak_memory_mb")
@@ -113,8 +113,8 @@ def test_figures_are_worked_out_on_test_by_hand() -> None:
 
 def test_the_choice_does_not_look_at_test() -> None:
     candidates = {
-        "up": Candidate(broken.Knows, ({"upwards": True},)),
-        "down": Candidate(broken.Knows, ({"upwards": False},)),
+        "up": Candidate(broken.Knows, {"upwards": True}),
+        "down": Candidate(broken.Knows, {"upwards": False}),
     }
     random = np.random.default_rng(0)
     train = Interactions.of(np.repeat(np.arange(40), 5), random.integers(60, 100, size=200), catalogue=range(100))

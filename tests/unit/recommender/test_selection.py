@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from core.errors import InteractionsError, ModelError, ModelFileError
 from recommender.interactions import Interactions
 from recommender.models import file_format
+from recommender.models.als import ALS
+from recommender.models.blend import EASEWithALS
 from recommender.models.ease import EASE
 from recommender.models.popularity import Popularity
 from recommender.play_log import Options
@@ -36,7 +41,7 @@ def test_the_model_that_names_what_was_held_out_is_chosen() -> None:
 
 
 def test_of_its_settings_each_model_keeps_the_best() -> None:
-    candidates = {"knows": Candidate(broken.Knows, ({"upwards": False}, {"upwards": True}))}
+    candidates = {"knows": Candidate(broken.Knows, {"upwards": False}, (({"upwards": True},),))}
     selection = choose(UPWARDS, LATER, candidates, SEARCH)
     assert selection.chosen.params == {"upwards": True}
     assert [result.ndcg for result in selection.tried] == [0, pytest.approx(selection.chosen.ndcg)]
@@ -63,18 +68,49 @@ def test_models_that_fail_are_out_and_the_others_compete() -> None:
 
 
 def test_a_model_whose_first_setting_fails_is_not_tried_again() -> None:
-    settings = ({"refuses": True}, {"refuses": False})
-    candidates = {"refuses": Candidate(broken.Refuses, settings), "popularity": Candidate(Popularity)}
-    selection = choose(*SPLIT, candidates, SEARCH)
+    refuses = Candidate(broken.Refuses, {"refuses": True}, (({"refuses": False},),))
+    selection = choose(*SPLIT, {"refuses": refuses, "popularity": Candidate(Popularity)}, SEARCH)
     assert selection.out == {"refuses": "refuses needs more than this"}
 
 
 def test_a_model_whose_second_setting_fails_keeps_its_first() -> None:
-    candidates = {"refuses": Candidate(broken.Refuses, ({"refuses": False}, {"refuses": True}))}
-    selection = choose(*SPLIT, candidates, SEARCH)
+    refuses = Candidate(broken.Refuses, {"refuses": False}, (({"refuses": True},),))
+    selection = choose(*SPLIT, {"refuses": refuses}, SEARCH)
     assert selection.chosen.params == {"refuses": False}
     assert selection.failed == ["refuses refuses=True: refuses needs more than this"]
     assert not selection.out
+
+
+def test_a_direction_is_followed_while_it_is_better_and_the_next_begins_at_the_best() -> None:
+    """The model names the tracks nearest to `start + more`; 9 and 8 are held out."""
+    near = Candidate(
+        broken.Near,
+        {"start": 5, "more": 0},
+        (({"start": 7}, {"start": 8}, {"start": 0}, {"start": 9}), ({"more": 0.6},)),
+    )
+    selection = choose(UPWARDS, LATER, {"near": near}, Search(k=3))
+    tried = [tuple(result.params.values()) for result in selection.tried]
+    assert tried == [(5, 0), (7, 0), (8, 0), (0, 0), (8, 0.6)]
+
+
+def test_a_blend_is_made_of_the_best_settings_of_its_members() -> None:
+    candidates = {
+        "ease_als": Candidate(EASEWithALS, {"als_weight": 0.2}, members={"ease": "ease", "als": "als"}),
+        "ease": Candidate(EASE, {"ridge": 0.0001}, (({"ridge": 3.0},),)),
+        "als": Candidate(ALS, {"factors": 4}),
+    }
+    selection = choose(*SPLIT, candidates, SEARCH)
+    assert selection.results["ease_als"].params == {"als_weight": 0.2, "ease": {"ridge": 3.0}, "als": {"factors": 4}}
+
+
+def test_a_blend_of_a_model_that_is_out_is_out() -> None:
+    candidates = {
+        "ease": Candidate(EASE, {"max_matrix_mb": 0.0}),
+        "ease_als": Candidate(EASEWithALS, members={"ease": "ease", "als": "als"}),
+        "popularity": Candidate(Popularity),
+    }
+    selection = choose(*SPLIT, candidates, SEARCH)
+    assert selection.out["ease_als"] == "is made of ease, which is out"
 
 
 def test_no_model_left_is_said_with_every_reason() -> None:
@@ -87,7 +123,7 @@ def test_no_model_left_is_said_with_every_reason() -> None:
 
 
 def test_other_settings_wait_for_a_budget_and_are_said_to_be_skipped() -> None:
-    candidates = {"knows": Candidate(broken.Knows, ({"upwards": False}, {"upwards": True}))}
+    candidates = {"knows": Candidate(broken.Knows, {"upwards": False}, (({"upwards": True},),))}
     selection = choose(UPWARDS, LATER, candidates, Search(k=5, budget_seconds=0.001))
     assert selection.chosen.params == {"upwards": False}
     assert selection.skipped == ["knows upwards=True: no time left"]
@@ -132,11 +168,14 @@ def test_the_registry_knows_each_model_by_its_own_name() -> None:
 
 @pytest.mark.parametrize("name", list(CANDIDATES))
 def test_every_setting_in_the_registry_can_be_made(name: str) -> None:
-    for params in CANDIDATES[name].settings:
-        assert params.items() <= CANDIDATES[name].make(**params).params.items()
+    candidate = CANDIDATES[name]
+    for params in ({}, *itertools.chain(*candidate.directions)):
+        given = {**candidate.settings, **params}
+        assert given.items() <= candidate.make(**given).params.items()
+    assert set(candidate.members.values()) <= set(CANDIDATES)
 
 
-def test_a_file_of_an_unknown_model_is_refused(tmp_path) -> None:
+def test_a_file_of_an_unknown_model_is_refused(tmp_path: Path) -> None:
     file_format.write(tmp_path / "model.npz", "oracle", {}, {"track_ids": np.array([1])})
     with pytest.raises(ModelFileError, match="is the file of oracle, a model that is not in the registry"):
         load_model(tmp_path / "model.npz")
