@@ -1,4 +1,4 @@
-"""`make demo`: ingests four days of listening from the mock API, a bad one among them, and says what came of each.
+"""`make demo`: from the mock API to recommendations: four days of listening, a bad one among them, and a training.
 
 Exit 0: all that should be published was, and all that should be blocked was; 1: something else happened.
 """
@@ -18,11 +18,13 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from core.database import connect, database_url
 from core.errors import MoovitamixError
 from core.settings import load_settings
-from demo.story import FIRST_DAY, STORY, Chapter
-from demo.summary import read_summary
+from demo.listeners import read_recommended
+from demo.story import FIRST_DAY, STORY, Chapter, Then
+from demo.summary import look_further, read_summary
 from demo.surroundings import DemoError, MockApi, fresh_folder, mock_api, quiet, settle_in
 
 _STEPS_A_RUN = 15  # three lists, each landed, shaped, staged, audited, published
+_STEPS_OF = {"recommend": 4, "retrain": 7}
 
 
 def run(console: Console, folder: Path, how_to_open: str) -> None:
@@ -39,11 +41,18 @@ def run(console: Console, folder: Path, how_to_open: str) -> None:
             for chapter in STORY:
                 progress.update(steps, completed=0, total=_STEPS_A_RUN, description=f"{chapter.day}  {chapter.title}")
                 _play(chapter, api, ingest, console)
+                if chapter.then:
+                    total = _STEPS_OF[chapter.then.flow]
+                    progress.update(steps, completed=0, total=total, description=f"            {chapter.then.title}")
+                    _go_on(chapter.then, console)
         with connect(url) as connection:
-            summary = read_summary(connection)
+            summary, recommended = read_summary(connection), read_recommended(connection)
     console.print()
-    summary.show(console, folder, how_to_open)
+    summary.show(console)
+    recommended.show(console)
+    look_further(console, folder, how_to_open)
     _check({batch.batch_id: batch.status for batch in summary.batches})
+    _check_models([one.model for one in recommended.publications])
 
 
 def _progress(console: Console) -> Progress:
@@ -62,6 +71,18 @@ def _play(chapter: Chapter, api: MockApi, ingest: Callable[..., object], console
     except IngestIncomplete:
         what = "[bold red]blocked[/]"
     console.print(f"  {chapter.day}  {chapter.title:<62}{what}  {time.monotonic() - begin:4.1f} s")
+
+
+def _go_on(then: Then, console: Console) -> None:
+    from flows.recommend import recommend
+    from flows.retrain import retrain
+
+    begin = time.monotonic()
+    if then.flow == "retrain":
+        retrain()
+    else:
+        recommend()
+    console.print(f"              {then.title:<62}[green]published[/]  {time.monotonic() - begin:4.1f} s")
 
 
 def _follow(advance: Callable[[], None]) -> None:
@@ -94,6 +115,13 @@ def _check(found: dict[str, str]) -> None:
         raise DemoError("this should not have happened: " + "; ".join(wrong))
 
 
+def _check_models(live: list[str]) -> None:
+    """Raises DemoError when another kind of model went live than the story says."""
+    expected = [chapter.then.personal for chapter in STORY if chapter.then]
+    if [not model.startswith("popularity") for model in live] != expected:
+        raise DemoError(f"this should not have happened: the models that went live are {', '.join(live) or 'none'}")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the demo; returns the exit code."""
     argparse.ArgumentParser(prog="python -m demo", description=__doc__).parse_args(arguments)
@@ -106,7 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
     shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
     settle_in(folder)
     with quiet(folder / "logs" / "demo.log") as console:
-        console.print("[bold]Four days of listening, from the API to the warehouse[/]\n")
+        console.print("[bold]Four days of listening, from the API to recommendations[/]\n")
         try:
             run(console, folder, f"make psql DATA_DIR={shown}")
         except KeyboardInterrupt:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, Literal
 
 from core.columns import LISTEN_HISTORY, TRACKS, USERS, Endpoint
 
 _ALL_PUBLISHED: dict[Endpoint, str] = {TRACKS: "published", USERS: "published", LISTEN_HISTORY: "published"}
+
+
+@dataclass(frozen=True)
+class Then:
+    """What follows an ingest: a flow for recommendations, and the model that must be live after it."""
+
+    flow: Literal["recommend", "retrain"]
+    title: str
+    personal: bool
 
 
 @dataclass(frozen=True)
@@ -19,11 +28,16 @@ class Chapter:
     title: str
     faults: list[dict[str, Any]] = field(default_factory=list)
     expected: dict[Endpoint, str] = field(default_factory=lambda: dict(_ALL_PUBLISHED))
+    then: Then | None = None
 
 
 FIRST_DAY = date(2026, 11, 16)
 STORY = (
-    Chapter(FIRST_DAY, "the first day: everything is new"),
+    Chapter(
+        FIRST_DAY,
+        "the first day: everything is new",
+        then=Then("recommend", "everyone's list, from popularity: nothing was trained yet", personal=False),
+    ),
     Chapter(
         date(2026, 11, 17),
         "a shaky API: every tenth answer is an error or is cut off",
@@ -43,5 +57,6 @@ STORY = (
             {"endpoint": "users", "bad_rows": {"id_null": 2, "date_impossible": 1}},
             {"endpoint": "listen_history", "bad_rows": {"user_unknown": 2, "items_unknown": 3, "record_text": 1}},
         ],
+        then=Then("retrain", "models compete, and the best must beat popularity", personal=True),
     ),
 )

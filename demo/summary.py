@@ -39,7 +39,7 @@ class Summary:
     rejected: list[Any]
     warehouse: Any
 
-    def show(self, console: Console, folder: Path, how_to_open: str) -> None:
+    def show(self, console: Console) -> None:
         """Print it."""
         console.print(self._table())
         self._blocked(console)
@@ -49,14 +49,6 @@ class Summary:
             f"\n[bold]In the warehouse now[/]  {now.tracks:,} tracks, {now.users:,} users, "
             f"{now.sessions:,} sessions, {now.plays:,} plays"
         )
-        console.print("\n[bold]Look further[/]")
-        for name, where in (
-            ("Data Docs", folder / "data_docs" / "index.html"),
-            ("Database", how_to_open),
-            ("Log", folder / "logs" / "demo.log"),
-            ("All of it, with Prefect's UI", "make up"),
-        ):
-            console.print(Text(f"  {name:<30}{where}"), soft_wrap=True)
 
     def _table(self) -> Table:
         table = Table(title="Batches, in rows", title_justify="left", title_style="bold", show_edge=False)
@@ -92,6 +84,18 @@ class Summary:
         for row in self.rejected:
             what = ("play" if row.play else "row") + ("s" if row.count != 1 else "")
             console.print(Text(f"  {row.batch_id:<30}{row.count} {what}: {row.reason}"), soft_wrap=True)
+
+
+def look_further(console: Console, folder: Path, how_to_open: str) -> None:
+    """Print where everything is."""
+    console.print("\n[bold]Look further[/]")
+    for name, where in (
+        ("Data Docs", folder / "data_docs" / "index.html"),
+        ("Database", how_to_open),
+        ("Log", folder / "logs" / "demo.log"),
+        ("All of it, with Prefect's UI", "make up"),
+    ):
+        console.print(Text(f"  {name:<30}{where}"), soft_wrap=True)
 
 
 def read_summary(connection: Connection) -> Summary:

@@ -74,7 +74,7 @@ def quiet(log: Path) -> Iterator[Console]:
 def mock_api(first_day: str) -> Iterator[MockApi]:
     """The mock API on a free port, for as long as the block lasts. Raises DemoError."""
     command = [sys.executable, "-m", "mock_server", "--port", "0", "--day", first_day, "--base-day", first_day]
-    command += ["--sessions", "2000"]
+    command += ["--sessions", "20000"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         line = next((text for text in process.stdout or () if _READY in text), None)
