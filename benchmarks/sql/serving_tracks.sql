@@ -1,0 +1,6 @@
+-- One row per track, one in a hundred removed.
+insert into warehouse.tracks
+select
+    id, 'Title of track ' || id, 'Artist ' || id %% 1000, 's', '03:00', 180, 'words', 'album', now(), now(),
+    case when id %% 100 = 0 then now() end, 0, 'b'
+from generate_series(1, %(tracks)s::bigint) as tracks (id)
