@@ -142,19 +142,19 @@ class ListeningSet:
 
 
 def make_music(users: int = 1_900, artists: int = 17_600, *, seed: int = 0) -> ListeningSet:
-    """Play counts of about 49 artists a listener; most artists have a listener or two."""
+    """Play counts of about 49 artists a listener; most artists have a listener or two, a few a third of them."""
     shape = Shape(
         users=users,
         items=artists,
         interactions=49 * users,
-        regions=max(2, artists // 900),
-        niches=max(4, artists // 90),
-        styles=max(3, artists // 300),
+        regions=max(2, artists // 1_500),
+        niches=max(4, artists // 150),
+        styles=max(3, artists // 450),
         popularity=1.0,
         activity=0.3,
         idlest=30,
         busiest=70,
-        mix=(0.45, 0.25, 0.2, 0.1),
+        mix=(0.65, 0.2, 0.1, 0.05),
     )
     return ListeningSet(shape, seed)
 
@@ -162,19 +162,19 @@ def make_music(users: int = 1_900, artists: int = 17_600, *, seed: int = 0) -> L
 def make_checkins(
     users: int = 30_000, places: int = 41_000, interactions: int = 1_000_000, *, seed: int = 0
 ) -> ListeningSet:
-    """Visits: eight of ten at home, a few very busy visitors. A fifth is held out of `interactions`."""
+    """Visits, nine of ten at home, and a few very busy visitors; a fifth of the `interactions` is held out."""
     shape = Shape(
         users=users,
         items=places,
         interactions=interactions,
-        regions=max(2, places // 150),
-        niches=max(4, places // 30),
-        styles=max(3, places // 200),
-        popularity=0.5,
-        activity=0.7,
-        idlest=8,
+        regions=max(2, places // 680),
+        niches=max(4, places // 100),
+        styles=max(3, places // 680),
+        popularity=0.6,
+        activity=0.6,
+        idlest=10,
         busiest=600,
-        mix=(0.4, 0.1, 0.35, 0.15),
+        mix=(0.45, 0.1, 0.3, 0.15),
         at_home=0.9,
     )
     return ListeningSet(shape, seed)
