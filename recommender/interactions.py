@@ -150,7 +150,7 @@ def _ids(values: ArrayLike, what: str) -> Ids:
 
 
 def _refuse_impossible(plays: NDArray[Any], users: Ids, tracks: Ids) -> None:
-    wrong = ~(np.isfinite(plays) & (plays >= 0))
+    wrong = ~((plays >= 0) & (plays <= np.finfo(np.float32).max))
     if wrong.any():
         first = int(np.argmax(wrong))
         raise InteractionsError(

@@ -152,11 +152,15 @@ class _Contest:
             self._try(ground, name, {**candidate.settings, **members})
 
     def _look_on(self, ground: Ground, name: str) -> None:
+        bettered: set[str] = set()
         for direction in self._candidates[name].directions:
+            if bettered & direction[0].keys():
+                continue  # it got better one way, so the other way is not tried
             for step in direction:
                 params = {**self._best[name].params, **step}
                 if not self._may_try(name, f"{name} {_said(params)}") or not self._try(ground, name, params):
                     break
+                bettered |= step.keys()
 
     def try_option(self, option: Options, interactions_with: Callable[[Options], Interactions]) -> None:
         if not self._best:

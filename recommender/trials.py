@@ -44,8 +44,9 @@ class Candidate:
     """A model that competes: its class, the settings to start from, which should always work, and where to look on.
 
     Each of `directions` is a line of settings that replace those of the same name in the best found so far; it is
-    followed as long as each step is better. A blend has `members`: for each of its parameters that takes another
-    candidate's settings, the name of that candidate; it gets the best that were found for it.
+    followed as long as each step is better, and left out when an earlier one has bettered the same setting. A blend has
+    `members`: for each of its parameters that takes another candidate's settings, the name of that candidate; it gets
+    the best that were found for it.
     """
 
     make: type[Recommender]

@@ -86,7 +86,7 @@ def test_a_direction_is_followed_while_it_is_better_and_the_next_begins_at_the_b
     near = Candidate(
         broken.Near,
         {"start": 5, "more": 0},
-        (({"start": 7}, {"start": 8}, {"start": 0}, {"start": 9}), ({"more": 0.6},)),
+        (({"start": 7}, {"start": 8}, {"start": 0}, {"start": 9}), ({"start": 6},), ({"more": 0.6},)),
     )
     selection = choose(UPWARDS, LATER, {"near": near}, Search(k=3))
     tried = [tuple(result.params.values()) for result in selection.tried]
