@@ -162,6 +162,7 @@ def publish_lists(
     fallbacks = lists.fallback_lists(
         GenrePopularity().fit(marts.known), marts.known.track_ids, run.settings.recommendations_per_user
     )
+    publication.attach(run.connection, made)
     with readable_errors(), run.connection.transaction():
         if scorer.outcome is not None:
             model_runs.decide(run.connection, scorer.model_run_id, scorer.outcome, run.clock())

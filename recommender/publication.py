@@ -2,10 +2,14 @@
 
 A publication is staged in tables of its own, which become partitions: what was audited is what is read. What is live
 is the newest row of `ml.live_publications`; a rollback adds a row, and moves nothing.
+
+A query that Postgres planned before a partition came does not look into it, though it may already see that it is the
+live one, and finds nobody's list. So partitions come first, and go live when all that was planned before is over.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +27,8 @@ _LISTS = ("publication_id", "user_id", "rank", "track_id", "score")
 _SIMILAR = ("publication_id", "track_id", "rank", "similar_track_id", "score")
 # Every publication and rollback takes it, so that what is live changes once at a time.
 _LIVE_LOCK = 7_300_811_023
+# Who reads for longer may meet the moment described above; publishing does not wait for a transaction left open.
+_SECONDS_FOR_READERS = 5.0
 
 
 @dataclass(frozen=True)
@@ -124,6 +130,20 @@ def block(connection: Connection, publication: Publication, reason: str) -> None
 
 
 @readable_errors()
+def attach(connection: Connection, publication: Publication) -> None:
+    """Make a staged list a partition, in one transaction of its own, and wait for those who read without it.
+
+    Nobody is shown it before `publish`. Raises DatabaseError.
+    """
+    with connection.transaction():
+        _attach(connection, "recommendations", publication.lists, publication)
+        _attach(connection, "similar_tracks", publication.similar, publication)
+    before, until = _readers(connection), time.monotonic() + _SECONDS_FOR_READERS
+    while before & _readers(connection) and time.monotonic() < until:
+        time.sleep(0.01)
+
+
+@readable_errors()
 def publish(
     connection: Connection,
     publication: Publication,
@@ -133,21 +153,19 @@ def publish(
     now: datetime,
     why: str,
 ) -> None:
-    """Make a staged list the one that is live, in one transaction.
+    """Make a list that is attached the one that is live, in one transaction.
 
     `replacing` is the `live_id` that its maker saw (None: nothing was live). Raises PublicationError when something
     else went live meanwhile, DatabaseError.
     """
     with connection.transaction():
-        _take_turn(connection)
+        take_turn(connection)
         seen = live_id(connection)
         if seen != replacing:
             raise PublicationError(
                 f"{publication.batch_id} was made while another list went live (by a rollback or another run), and is "
                 "not published over it; run again"
             )
-        _attach(connection, "recommendations", publication.lists, publication)
-        _attach(connection, "similar_tracks", publication.similar, publication)
         number = pl.lit(publication.publication_id).alias("publication_id")
         write_frame(connection, ("ml", "fallbacks"), fallbacks.select(number, "genre", "rank", "track_id", "score"))
         _finish(connection, publication, "published", why)
@@ -161,7 +179,7 @@ def rollback(connection: Connection, publication_id: int, *, now: datetime, why:
     Raises PublicationError when there is no such publication, it never went live, or its rows were pruned.
     """
     with connection.transaction():
-        _take_turn(connection)
+        take_turn(connection)
         values = {"publication_id": publication_id}
         row = connection.execute(statement("recommendations/find_publication"), values).fetchone()
         if row is None:
@@ -201,8 +219,13 @@ def live_id(connection: Connection) -> int | None:
     return None if row is None else row[0]
 
 
-def _take_turn(connection: Connection) -> None:
+def take_turn(connection: Connection) -> None:
+    """Until the transaction ends, nothing else goes live."""
     connection.execute("select pg_advisory_xact_lock(%s)", [_LIVE_LOCK])
+
+
+def _readers(connection: Connection) -> set[str]:
+    return {row[0] for row in connection.execute(statement("recommendations/readers"))}
 
 
 def _attach(connection: Connection, parent: str, table: str, publication: Publication) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from psycopg import sql
 
 from core.database import Connection, composed, readable_errors, statement
-from recommender.publication import Publication
+from recommender.publication import Publication, take_turn
 
 # A list that never went live may be one that is just being made; a model file, one that is just being trained.
 _UNPUBLISHED_FOR = timedelta(days=1)
@@ -17,24 +17,25 @@ _UNPUBLISHED_FOR = timedelta(days=1)
 def prune_publications(connection: Connection, *, keep: int, now: datetime) -> int:
     """Drop the rows of publications beyond the newest `keep` that were live, and of unpublished ones after a day.
 
-    What is live is never dropped. Partitions are detached first, so that nobody who reads others waits. Returns how
-    many went; running it again, also after it was cut off, drops what is left. Raises DatabaseError.
+    What is live is never dropped: those that go are marked first, so that no rollback chooses one of them. Partitions
+    are detached before, so that nobody who reads others waits. Returns how many went; running it again, also after it
+    was cut off, drops what is left. The caller holds the ingest lock. Raises DatabaseError.
     """
     with readable_errors():
-        values = {"kept": keep, "unpublished_before": now - _UNPUBLISHED_FOR}
-        old = connection.execute(statement("recommendations/beyond_retention"), values).fetchall()
-        for (publication_id,) in old:
+        with connection.transaction():
+            take_turn(connection)
+            marks = {"kept": keep, "unpublished_before": now - _UNPUBLISHED_FOR, "pruned_at": now}
+            connection.execute(statement("recommendations/mark_pruned"), marks)
+            connection.execute(statement("recommendations/forget_fallbacks"))
+        left = connection.execute(statement("recommendations/left_of_pruned")).fetchall()
+        for (publication_id,) in left:
             publication = Publication(publication_id)
             for parent, table in (("recommendations", publication.lists), ("similar_tracks", publication.similar)):
                 _detach(connection, parent, table)
                 _drop(connection, "staging", table)
                 _drop(connection, "ml", table)
             _drop(connection, "staging", publication.profile)
-            with connection.transaction():
-                connection.execute(statement("recommendations/forget_fallbacks"), {"publication_id": publication_id})
-                marks = {"publication_id": publication_id, "pruned_at": now}
-                connection.execute(statement("recommendations/mark_pruned"), marks)
-    return len(old)
+    return len(left)
 
 
 def prune_model_files(connection: Connection, models: Path, *, now: datetime) -> int:

@@ -1,0 +1,123 @@
+"""Databases in which people have listened, and the settings of a run that a test waits for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from flows import retrain
+from tests.conftest import Query, _in_database
+from tests.listening import World, chance, fill, two_camps
+from tests.recommending import few_candidates, quick_settings
+from tests.runs import a_database, asking
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A database to be copied by tests, the world in it, and its data folder."""
+
+    name: str
+    world: World
+    data_dir: Path
+
+
+@contextmanager
+def _filled(postgres: str, empty: str, name: str, world: World, data_dir: Path) -> Iterator[Filled]:
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        names = sql.Identifier(name), sql.Identifier(empty)
+        connection.execute(sql.SQL("create database {} template {}").format(*names))
+        if not data_dir.exists():
+            data_dir.mkdir()
+            fill(_in_database(postgres, name), world)
+        yield Filled(name, world, data_dir)
+        connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def camps(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
+    """Two camps, and nothing learned from them yet."""
+    folder = tmp_path_factory.mktemp("camps") / "data"
+    with _filled(postgres, _template, "two_camps", two_camps(), folder) as filled:
+        yield filled
+
+
+@pytest.fixture(scope="session")
+def no_taste(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
+    """Listeners without any taste."""
+    folder = tmp_path_factory.mktemp("no_taste") / "data"
+    with _filled(postgres, _template, "no_taste", chance(), folder) as filled:
+        yield filled
+
+
+@pytest.fixture(scope="session")
+def trained_camps(
+    camps: Filled, prefect_server: None, postgres: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Filled]:
+    """Two camps after the first training: publication 1 is live."""
+    folder = tmp_path_factory.mktemp("trained") / "data"
+    folder.mkdir()
+    with (
+        _filled(postgres, camps.name, "trained_camps", camps.world, folder) as filled,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        few_candidates(patch)
+        for name, value in quick_settings(_in_database(postgres, filled.name), folder).items():
+            patch.setenv(name, value)
+        assert retrain.main([]) == 0
+        yield filled
+
+
+@pytest.fixture
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the machine's own settings."""
+    for name in [name for name in os.environ if name.startswith(("THRESHOLD_", "RETRAIN_", "MOOVITAMIX_"))]:
+        monkeypatch.delenv(name)
+    few_candidates(monkeypatch)
+
+
+@pytest.fixture
+def data_dir(database: str, no_settings: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The data folder of a test, with its settings: its own database, few and short lists."""
+    for name, value in quick_settings(database, tmp_path / "data").items():
+        monkeypatch.setenv(name, value)
+    return tmp_path / "data"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A database of a test with what its runs need, all set."""
+
+    database: str
+    world: World
+    data_dir: Path
+    query: Query
+
+
+UseDatabase = Callable[[Filled], Place]
+
+
+@pytest.fixture
+def use(
+    postgres: str, prefect_server: None, no_settings: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[UseDatabase]:
+    """Copy a filled database and its data folder, and let settings point to them."""
+    with ExitStack() as at_end:
+
+        def copied(filled: Filled) -> Place:
+            database = at_end.enter_context(a_database(postgres, filled.name))
+            folder = tmp_path / database.partition("?")[0].rpartition("/")[2]
+            shutil.copytree(filled.data_dir, folder)
+            for name, value in quick_settings(database, folder).items():
+                monkeypatch.setenv(name, value)
+            query = at_end.enter_context(asking(database))
+            return Place(database, filled.world, folder, query)
+
+        yield copied

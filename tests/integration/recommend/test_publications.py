@@ -1,0 +1,390 @@
+"""Publications without flows: what is visible when, what a rollback may do, and what retention leaves."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import psycopg
+import pytest
+
+from core.database import Connection, connect
+from core.errors import DatabaseError, PublicationError
+from recommender import model_runs, publication, retention
+from recommender.model_runs import Outcome, Recipe
+from recommender.models.ease import EASE
+from recommender.models.popularity import GenrePopularity
+from recommender.publication import Manner, Publication
+from tests.conftest import Query
+from tests.recommending import live, live_lists, tables_of_lists
+
+NOW = datetime(2024, 5, 1, tzinfo=UTC)
+PERSONAL = Manner(per_user=2, exclude_played=True, personal=True)
+NO_FALLBACKS = pl.DataFrame(schema={"genre": pl.String, "rank": pl.Int32, "track_id": pl.Int64, "score": pl.Float64})
+
+
+@pytest.fixture
+def connection(database: str) -> Iterator[Connection]:
+    with connect(database) as one:
+        yield one
+
+
+def lists_of(track: int, users: Sequence[int] = (1, 2)) -> pl.DataFrame:
+    """Each user's list of two tracks, the first of them this one."""
+    return pl.DataFrame(
+        [(user, rank, track + rank - 1, 1 / rank) for user in users for rank in (1, 2)],
+        schema=["user_id", "rank", "track_id", "score"],
+        orient="row",
+    )
+
+
+def similar_to(track: int) -> pl.DataFrame:
+    return pl.DataFrame({"track_id": [track], "rank": [1], "similar_track_id": [track + 1], "score": [0.5]})
+
+
+def staged(connection: Connection, track: int, now: datetime = NOW) -> Publication:
+    """A list that nobody sees yet, and its model run."""
+    recipe = Recipe(EASE.name)
+    run = model_runs.start(connection, recipe=recipe, seed=0, data_as_of=now, batches=["b"], code_version="v", now=now)
+    model_runs.decide(connection, run, Outcome(recipe, "published", "won", {}, f"model-{run}.npz", "digest"), now)
+    made = publication.start(connection, model_run_id=run, flow="test", data_as_of=now, batches=["b"], now=now)
+    publication.stage(connection, made, [lists_of(track)], similar_to(track), PERSONAL)
+    return made
+
+
+def published(connection: Connection, track: int, now: datetime = NOW) -> int:
+    """A list that is live."""
+    made = staged(connection, track, now)
+    fallbacks = pl.DataFrame({"genre": [""], "rank": [1], "track_id": [track], "score": [1.0]})
+    publication.attach(connection, made)
+    publication.publish(connection, made, fallbacks, replacing=publication.live_id(connection), now=now, why="new")
+    return made.publication_id
+
+
+def test_a_list_is_seen_by_nobody_until_it_is_published(connection: Connection, query: Query) -> None:
+    made = staged(connection, 10)
+    assert (live_lists(query), live(query)) == ({}, None)
+    assert query("select status, listeners from ml.publications") == [("staged", 0)]
+    publication.attach(connection, made)
+    assert (live_lists(query), live(query)) == ({}, None)
+
+    publication.publish(connection, made, NO_FALLBACKS, replacing=None, now=NOW, why="first")
+
+    assert live_lists(query) == {1: [10, 11], 2: [10, 11]}
+    assert query("select status, listeners, rows, tracks_covered, reason from ml.publications") == [
+        ("published", 2, 4, 2, "first")
+    ]
+    assert query("select track_id, similar_track_id from ml.similar_tracks") == [(10, 11)]
+    assert tables_of_lists(query) == {
+        "ml.recommendations_1",
+        "ml.similar_tracks_1",
+        "staging.recommendations_1_profile",
+    }
+
+
+def test_what_fails_in_the_middle_of_publishing_changes_nothing(connection: Connection, query: Query) -> None:
+    published(connection, 10)
+    made = staged(connection, 20)
+    publication.attach(connection, made)
+    before = tables_of_lists(query)
+    twice = pl.DataFrame({"genre": ["", ""], "rank": [1, 1], "track_id": [1, 1], "score": [1.0, 1.0]})
+
+    with pytest.raises(DatabaseError):
+        publication.publish(connection, made, twice, replacing=1, now=NOW, why="new")
+
+    assert live_lists(query) == {1: [10, 11], 2: [10, 11]}
+    assert tables_of_lists(query) == before
+    assert query("select status from ml.publications order by 1") == [("published",), ("staged",)]
+
+
+def test_a_list_made_while_another_went_live_is_refused(connection: Connection, query: Query) -> None:
+    published(connection, 10)
+    published(connection, 20)
+    made, seen = staged(connection, 30), publication.live_id(connection)
+    publication.attach(connection, made)
+    publication.rollback(connection, 1, now=NOW, why="by hand")
+
+    with pytest.raises(PublicationError, match=r"recommendations-3 was made while another list went live .* run again"):
+        publication.publish(connection, made, NO_FALLBACKS, replacing=seen, now=NOW, why="new")
+
+    assert live_lists(query) == {1: [10, 11], 2: [10, 11]}
+
+
+def test_back_to_an_older_one_and_forth_again(connection: Connection, query: Query) -> None:
+    for track in (10, 20, 30):
+        published(connection, track)
+
+    publication.rollback(connection, 1, now=NOW, why="by hand")
+
+    assert live_lists(query)[1] == [10, 11]
+    champion = model_runs.champion(connection)
+    assert champion is not None
+    assert (champion.publication_id, champion.model_run_id, champion.model_file) == (1, 1, "model-1.npz")
+    assert publication.live_before(connection) == 3
+    publication.rollback(connection, 3, now=NOW, why="by hand")
+    assert live_lists(query)[1] == [30, 31]
+    assert query("select publication_id, why from ml.live_publications order by live_id") == [
+        (1, "new"),
+        (2, "new"),
+        (3, "new"),
+        (1, "by hand"),
+        (3, "by hand"),
+    ]
+
+
+def test_back_to_the_one_that_is_live_changes_nothing(connection: Connection, query: Query) -> None:
+    published(connection, 10)
+    publication.rollback(connection, 1, now=NOW, why="by hand")
+    assert query("select count(*) from ml.live_publications") == [(1,)]
+
+
+def test_without_another_there_is_nothing_to_go_back_to(connection: Connection) -> None:
+    with pytest.raises(PublicationError, match="no other publication that is kept was live before"):
+        publication.live_before(connection)
+    published(connection, 10)
+    with pytest.raises(PublicationError, match="no other publication that is kept was live before"):
+        publication.live_before(connection)
+
+
+def test_what_was_never_live_or_is_gone_cannot_be_put_back(connection: Connection, query: Query) -> None:
+    for track in (10, 20):
+        published(connection, track)
+    publication.block(connection, staged(connection, 30), "coverage 0 % is below 1 %")
+    waiting = staged(connection, 40)
+    retention.prune_publications(connection, keep=1, now=NOW)
+
+    for number, words in (
+        (1, "were pruned on 2024-05-01; choose a newer one, or keep more with PUBLICATIONS_KEPT"),
+        (3, "publication 3 is blocked and was never live; choose another"),
+        (waiting.publication_id, "publication 4 is staged and was never live"),
+        (5, "there is no publication 5; ml.publications has those there are"),
+        (2**63, "there is no publication 9223372036854775808"),
+    ):
+        with pytest.raises(PublicationError, match=words):
+            publication.rollback(connection, number, now=NOW, why="by hand")
+    assert live_lists(query)[1] == [20, 21]
+
+
+def test_retention_keeps_the_newest_that_were_live_and_the_live_one(connection: Connection, query: Query) -> None:
+    for track in (10, 20, 30, 40):
+        published(connection, track)
+    publication.rollback(connection, 1, now=NOW, why="by hand")
+
+    # Newest by when they were live: 1, which is so again, then 4.
+    assert retention.prune_publications(connection, keep=2, now=NOW) == 2
+    assert query("select publication_id, pruned_at is null from ml.publications order by 1") == [
+        (1, True),
+        (2, False),
+        (3, False),
+        (4, True),
+    ]
+    assert query("select distinct publication_id from ml.recommendations order by 1") == [(1,), (4,)]
+    assert query("select distinct publication_id from ml.similar_tracks order by 1") == [(1,), (4,)]
+    assert query("select distinct publication_id from ml.fallbacks order by 1") == [(1,), (4,)]
+    assert {name.rpartition("_")[2] for name in tables_of_lists(query) if name.startswith("ml.")} == {"1", "4"}
+    assert live_lists(query)[1] == [10, 11]
+    assert retention.prune_publications(connection, keep=2, now=NOW) == 0
+    assert publication.live_before(connection) == 4
+
+
+def test_lists_that_were_never_live_are_kept_for_a_day(connection: Connection, query: Query) -> None:
+    published(connection, 10)
+    publication.block(connection, staged(connection, 20), "why")
+    publication.attach(connection, staged(connection, 30))
+
+    assert retention.prune_publications(connection, keep=5, now=NOW + timedelta(hours=23)) == 0
+    assert "staging.recommendations_2" in tables_of_lists(query)
+    assert retention.prune_publications(connection, keep=5, now=NOW + timedelta(hours=25)) == 2
+    assert {name.partition("_")[2] for name in tables_of_lists(query)} == {"1", "tracks_1", "1_profile"}
+    assert query("select status, reason, pruned_at is null from ml.publications order by publication_id") == [
+        ("published", "new", True),
+        ("blocked", "why", False),
+        ("staged", None, False),
+    ]
+
+
+class CutOff(Exception):
+    """Stands for a kill: nothing after it happens."""
+
+
+@pytest.mark.parametrize("calls", range(8))
+def test_cut_off_anywhere_the_next_run_drops_the_rest(
+    calls: int, connection: Connection, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for track in (10, 20, 30):
+        published(connection, track)
+    left = calls
+
+    def until_then(real: Any) -> Any:
+        def step(*arguments: Any, **named: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise CutOff
+            return real(*arguments, **named)
+
+        return step
+
+    with monkeypatch.context() as patch:
+        for name in ("_detach", "_drop"):
+            patch.setattr(retention, name, until_then(getattr(retention, name)))
+        with pytest.raises(CutOff):
+            retention.prune_publications(connection, keep=1, now=NOW)
+
+    assert live_lists(query)[1] == [30, 31]
+    retention.prune_publications(connection, keep=1, now=NOW)
+    assert {name.rpartition("_")[2] for name in tables_of_lists(query) if name.startswith("ml.")} == {"3"}
+    assert retention.prune_publications(connection, keep=1, now=NOW) == 0
+
+
+def half_detached(database: str, connection: Connection, number: int) -> None:
+    """Cut off the detaching of a partition while it waits for somebody who reads."""
+    with psycopg.connect(database) as reader, psycopg.connect(database, autocommit=True) as other:
+        reader.execute("select count(*) from ml.recommendations")
+        other.execute("set statement_timeout = 300")
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            other.execute(f"alter table ml.recommendations detach partition ml.recommendations_{number} concurrently")
+    assert connection.execute("select count(*) from pg_inherits where inhdetachpending").fetchone() == (1,)
+
+
+def test_a_detaching_that_was_cut_off_is_finished(database: str, connection: Connection, query: Query) -> None:
+    for track in (10, 20, 30):
+        published(connection, track)
+    half_detached(database, connection, 1)
+
+    assert retention.prune_publications(connection, keep=1, now=NOW) == 2
+
+    assert {name.rpartition("_")[2] for name in tables_of_lists(query) if name.startswith("ml.")} == {"3"}
+    assert live_lists(query)[1] == [30, 31]
+
+
+def test_what_has_begun_to_go_is_no_choice_for_a_rollback_and_goes_though_more_are_kept(
+    database: str, connection: Connection, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for track in (10, 20, 30):
+        published(connection, track)
+
+    def cut_off(*_: Any) -> None:
+        half_detached(database, connection, 1)
+        raise CutOff
+
+    with monkeypatch.context() as patch:
+        patch.setattr(retention, "_detach", cut_off)
+        with pytest.raises(CutOff):
+            retention.prune_publications(connection, keep=2, now=NOW)
+
+    with pytest.raises(PublicationError, match="were pruned"):
+        publication.rollback(connection, 1, now=NOW, why="by hand")
+    retention.prune_publications(connection, keep=9, now=NOW)
+    assert {name.rpartition("_")[2] for name in tables_of_lists(query) if name.startswith("ml.")} == {"2", "3"}
+    assert published(connection, 40) == 4
+
+
+def test_a_rollback_while_retention_is_at_work_is_never_dropped(
+    connection: Connection, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for track in (10, 20, 30):
+        published(connection, track)
+    real, refused = retention._detach, []
+
+    def rolled_back_meanwhile(*arguments: Any) -> None:
+        if not refused:
+            try:
+                publication.rollback(connection, 2, now=NOW, why="just now")
+                refused.append("no")
+            except PublicationError as error:
+                refused.append(str(error))
+        real(*arguments)
+
+    monkeypatch.setattr(retention, "_detach", rolled_back_meanwhile)
+    retention.prune_publications(connection, keep=1, now=NOW)
+
+    # Either it came too late, or what it chose is still there.
+    ((number,),) = query("select publication_id from ml.current_publication")
+    assert live_lists(query)[1] == [10 * number, 10 * number + 1]
+    assert "were pruned" in refused[0]
+
+
+def test_readers_see_one_whole_list_while_others_come_and_go(
+    database: str, connection: Connection, query: Query
+) -> None:
+    published(connection, 10)
+    stop, seen, failures = threading.Event(), set(), []
+
+    def read() -> None:
+        with psycopg.connect(database, autocommit=True) as reader:
+            while not stop.is_set():
+                try:
+                    rows = reader.execute("select user_id, rank, track_id from ml.current_recommendations").fetchall()
+                except psycopg.Error as error:
+                    failures.append(error)
+                    return
+                first = min(track for _, _, track in rows) if rows else 0
+                if sorted(rows) != [(user, rank, first + rank - 1) for user in (1, 2) for rank in (1, 2)]:
+                    failures.append(AssertionError(rows))
+                seen.add(first)
+
+    threads = [threading.Thread(target=read) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for track in range(20, 120, 10):
+            published(connection, track)
+            retention.prune_publications(connection, keep=2, now=NOW)
+            if track % 30 == 0:
+                publication.rollback(connection, publication.live_before(connection), now=NOW, why="by hand")
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+    assert len(seen) > 3
+
+
+def test_a_model_file_is_kept_as_long_as_a_publication_stands_on_it(
+    connection: Connection, query: Query, tmp_path: Path
+) -> None:
+    for track in (10, 20, 30):
+        published(connection, track)
+    retention.prune_publications(connection, keep=2, now=NOW)
+    old = (NOW - timedelta(days=2)).timestamp()
+    for name in ("model-1.npz", "model-2.npz", "model-3.npz", "model-4.npz", ".tmp-1.npz", "notes.txt"):
+        (tmp_path / name).write_bytes(b"x")
+        os.utime(tmp_path / name, (old, old))
+    (tmp_path / "model-5.npz").write_bytes(b"x")  # just written: its training may be at work
+    os.utime(tmp_path / "model-5.npz", (NOW.timestamp(), NOW.timestamp()))
+
+    assert retention.prune_model_files(connection, tmp_path, now=NOW) == 3
+
+    assert {path.name for path in tmp_path.iterdir()} == {"model-2.npz", "model-3.npz", "model-5.npz", "notes.txt"}
+    assert retention.prune_model_files(connection, tmp_path / "none", now=NOW) == 0
+
+
+def test_a_training_that_was_published_stays_so_whatever_fails_afterwards(connection: Connection, query: Query) -> None:
+    published(connection, 10)
+
+    model_runs.decide(connection, 1, Outcome(Recipe(GenrePopularity.name), "failed", "a file could not go"), NOW)
+
+    assert query("select model, decision, why, model_file from ml.model_runs") == [
+        (EASE.name, "published", "won", "model-1.npz")
+    ]
+
+
+def test_a_training_that_was_cut_off_is_closed(connection: Connection, query: Query) -> None:
+    published(connection, 10)
+    recipe = Recipe(EASE.name)
+    model_runs.start(connection, recipe=recipe, seed=0, data_as_of=NOW, batches=[], code_version="v", now=NOW)
+
+    assert model_runs.close_abandoned(connection, NOW) == 1
+
+    assert query("select decision, why from ml.model_runs order by model_run_id") == [
+        ("published", "won"),
+        ("failed", "it was cut off: nothing of it was published"),
+    ]
+    assert model_runs.close_abandoned(connection, NOW) == 0

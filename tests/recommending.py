@@ -1,0 +1,79 @@
+"""Publications as tests look at them, and what makes their runs quick."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recommender.models.ease import EASE
+from recommender.models.popularity import GenrePopularity, Popularity
+from recommender.registry import CANDIDATES
+from recommender.trials import Candidate
+from tests.conftest import Query
+
+PER_USER, SIMILAR = 10, 5
+FEW = {
+    Popularity.name: Candidate(Popularity),
+    GenrePopularity.name: Candidate(GenrePopularity),
+    EASE.name: Candidate(EASE),
+}
+
+
+def few_candidates(patch: pytest.MonkeyPatch) -> None:
+    """Let only the quick ones compete, with one setting each; all of them do in the tests of the models."""
+    for name in list(CANDIDATES):
+        patch.delitem(CANDIDATES, name)  # type: ignore[arg-type]
+    for name, candidate in FEW.items():
+        patch.setitem(CANDIDATES, name, candidate)  # type: ignore[arg-type]
+
+
+def quick_settings(database: str, data_dir: Path) -> dict[str, str]:
+    """The settings of a run that a test waits for."""
+    return {
+        "DATABASE_URL": database,
+        "DATA_DIR": str(data_dir),
+        "LOCK_WAIT_SECONDS": "1",
+        "RECOMMENDATIONS_PER_USER": str(PER_USER),
+        "SIMILAR_TRACKS_PER_TRACK": str(SIMILAR),
+        "RETRAIN_SECONDS_PER_MODEL": "60",
+        "RETRAIN_SEARCH_SECONDS": "0.001",  # first settings only, and no options
+        "CODE_VERSION": "v-test",
+    }
+
+
+def live_lists(query: Query) -> dict[int, list[int]]:
+    """What each listener is shown, best first; ranks are 1 to N and scores do not rise."""
+    lists: dict[int, list[int]] = {}
+    last: dict[int, float] = {}
+    for user, rank, track, score in query(
+        "select user_id, rank, track_id, score from ml.current_recommendations order by user_id, rank"
+    ):
+        tracks = lists.setdefault(user, [])
+        assert rank == len(tracks) + 1
+        assert score <= last.get(user, score)
+        last[user] = score
+        tracks.append(track)
+    assert all(len(set(tracks)) == len(tracks) for tracks in lists.values())
+    return lists
+
+
+def live(query: Query) -> tuple[Any, ...] | None:
+    """The publication that is live, its model run and that run's model and decision."""
+    rows = query(
+        "select publication_id, model_run_id, model, decision from ml.current_publication"
+        " join ml.model_runs using (model_run_id)"
+    )
+    return rows[0] if rows else None
+
+
+def tables_of_lists(query: Query) -> set[str]:
+    """Every table there is for a publication, wherever it stands."""
+    return {
+        f"{schema}.{name}"
+        for schema, name in query(
+            "select schemaname, tablename from pg_tables where schemaname in ('ml', 'staging')"
+            r" and tablename ~ '^(recommendations|similar_tracks)_\d+'"
+        )
+    }
