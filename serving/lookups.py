@@ -39,41 +39,44 @@ class Lookup:
     database: Database
     name: str
     _waiting: list[_Asked] = field(default_factory=list)
-    _running: set[asyncio.Task[None]] = field(default_factory=set)
+    _running: int = 0
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)  # kept, or else they might be collected
 
     async def __call__(self, of: int, count: int) -> Found:
         """The answer for this key, of at most `count` tracks. Raises DatabaseError."""
         asked = _Asked(of, count, asyncio.get_running_loop().create_future())
         self._waiting.append(asked)
         if self._another_is_worthwhile():
-            task = asyncio.create_task(self._answer())
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            self._running += 1
+            task = asyncio.create_task(self._answer_all())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         return await asked.found
 
     def _another_is_worthwhile(self) -> bool:
         """One statement at a time is cheapest; more when it does not keep up. One connection is left for others."""
-        running = len(self._running)
-        return not running or (len(self._waiting) >= _MOST_IN_ONE and running < self.database.connections - 1)
+        behind = len(self._waiting) >= _MOST_IN_ONE and self._running < self.database.connections - 1
+        return not self._running or behind
 
-    async def _answer(self) -> None:
-        while batch := self._waiting[:_MOST_IN_ONE]:
-            del self._waiting[:_MOST_IN_ONE]
-            parameters = {"ids": [one.of for one in batch], "counts": [one.count for one in batch]}
-            try:
-                rows = await self.database.rows(self.name, parameters)
-            except DatabaseError as error:
-                batch += self._waiting  # they need not find out one after another
-                self._waiting.clear()
-                for one in batch:
-                    if not one.found.done():
-                        one.found.set_exception(DatabaseError(str(error)))
-            except BaseException as error:
-                for one in batch:
-                    if not one.found.done():
-                        one.found.set_exception(error)
-                raise
-            else:
-                for one, (live, known, answer) in zip(batch, rows, strict=True):
-                    if not one.found.done():
-                        one.found.set_result(Found(live, known, answer.encode() if answer else None))
+    async def _answer_all(self) -> None:
+        try:
+            while batch := self._waiting[:_MOST_IN_ONE]:
+                del self._waiting[:_MOST_IN_ONE]
+                await self._answer(batch)
+        finally:
+            self._running -= 1  # at once: whoever asks next must find that nobody is at work
+
+    async def _answer(self, batch: list[_Asked]) -> None:
+        parameters = {"ids": [one.of for one in batch], "counts": [one.count for one in batch]}
+        try:
+            rows = await self.database.rows(self.name, parameters)
+        except Exception as error:
+            # Whoever waits behind them need not find out one after another.
+            for one in (*batch, *self._waiting):
+                if not one.found.done():
+                    one.found.set_exception(DatabaseError(str(error)) if isinstance(error, DatabaseError) else error)
+            self._waiting.clear()
+        else:
+            for one, (live, known, answer) in zip(batch, rows, strict=True):
+                if not one.found.done():
+                    one.found.set_result(Found(live, known, answer.encode() if answer else None))

@@ -1,0 +1,175 @@
+"""Who may pass, with keys from a dictionary instead of a database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from core.errors import DatabaseError
+from core.settings import Settings
+from serving.gate import Gate, Key
+from serving.keys import PresentedKey, Scope
+from serving.notes import note_of
+from serving.problems import Problem
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+READ: Scope = "recommendations:read"
+
+
+@dataclass
+class Table:
+    """The keys of a database that can go away, and how often it was asked."""
+
+    keys: dict[str, Key] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    away: bool = False
+
+    async def find(self, key_id: str) -> Key | None:
+        self.asked.append(key_id)
+        if self.away:
+            raise DatabaseError("away")
+        return self.keys.get(key_id)
+
+    def add(self, *scopes: Scope, expires_at: datetime | None = None, revoked_at: datetime | None = None) -> str:
+        made = PresentedKey.new()
+        self.keys[made.key_id] = Key(made.secret_hash, frozenset(scopes), expires_at, revoked_at)
+        return made.text
+
+
+def request(key: str | None, address: str = "10.0.0.1") -> dict[str, Any]:
+    headers = [] if key is None else [(b"authorization", f"Bearer {key}".encode())]
+    return {"type": "http", "headers": headers, "client": (address, 1)}
+
+
+def gate(table: Table, **settings: float) -> Gate:
+    given = {f"serving_{name}": value for name, value in settings.items()}
+    return Gate(Settings.model_validate(given), table.find, clock=lambda: NOW)
+
+
+def refused(admitting: Callable[[], Awaitable[str]]) -> str:
+    async def run() -> str:
+        with pytest.raises(Problem) as raised:
+            await admitting()
+        return raised.value.kind.name
+
+    return asyncio.run(run())
+
+
+def test_a_good_key_passes_and_is_noted_by_its_id_only() -> None:
+    table = Table()
+    key = table.add(READ)
+    asked = request(key)
+    assert asyncio.run(gate(table).admit(asked, READ)) == key.split("_")[1]
+    assert note_of(asked).key_id == key.split("_")[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"expires_at": NOW}, "wrong-key"),
+        ({"expires_at": NOW - timedelta(days=1)}, "wrong-key"),
+        ({"revoked_at": NOW}, "wrong-key"),
+        ({"expires_at": NOW + timedelta(seconds=1)}, None),
+    ],
+)
+def test_expired_and_revoked_keys(options: dict[str, datetime], name: str | None) -> None:
+    table = Table()
+    asked = request(table.add(READ, **options))
+    door = gate(table)
+    if name is None:
+        asyncio.run(door.admit(asked, READ))
+    else:
+        assert refused(lambda: door.admit(asked, READ)) == name
+        assert note_of(asked).key_id is None
+
+
+def test_none_wrong_and_missing_scope() -> None:
+    table = Table()
+    key = table.add("metrics:read")
+    door = gate(table)
+    assert refused(lambda: door.admit(request(None), READ)) == "no-key"
+    assert refused(lambda: door.admit(request("nonsense"), READ)) == "wrong-key"
+    assert refused(lambda: door.admit(request(PresentedKey.new().text), READ)) == "wrong-key"
+    assert refused(lambda: door.admit(request(f"{key[:16]}{'0' * 64}"), READ)) == "wrong-key"
+    assert refused(lambda: door.admit(request(key), READ)) == "missing-scope"
+
+
+def test_keys_are_remembered_for_a_while_unknown_ones_too() -> None:
+    table = Table()
+    known, unknown = table.add(READ), PresentedKey.new().text
+
+    async def run() -> None:
+        door = gate(table, key_cache_seconds=60)
+        for _ in range(3):
+            await door.admit(request(known), READ)
+            with pytest.raises(Problem):
+                await door.admit(request(unknown), READ)
+        assert len(table.asked) == 2
+        forgetful = gate(table, key_cache_seconds=0)
+        for _ in range(3):
+            await forgetful.admit(request(known), READ)
+        assert len(table.asked) == 5
+
+    asyncio.run(run())
+
+
+def test_while_the_database_is_away_known_keys_keep_what_they_may_do() -> None:
+    table = Table()
+    known, new = table.add(READ), table.add(READ)
+
+    async def run() -> None:
+        door = gate(table, key_cache_seconds=0)
+        await door.admit(request(known), READ)
+        table.away = True
+        await door.admit(request(known), READ)
+        with pytest.raises(DatabaseError):
+            await door.admit(request(new), READ)
+        with pytest.raises(Problem):
+            await door.admit(request(f"{known[:16]}{'0' * 64}"), READ)
+
+    asyncio.run(run())
+
+
+def test_who_fails_too_often_cannot_make_us_ask_more() -> None:
+    table = Table()
+    known = table.add(READ)
+
+    async def run() -> None:
+        door = gate(table, refusals_per_minute=3, key_cache_seconds=0)
+        await door.admit(request(known), READ)
+        names = []
+        for _ in range(8):
+            with pytest.raises(Problem) as raised:
+                await door.admit(request(PresentedKey.new().text), READ)
+            names.append(raised.value.kind.name)
+        assert names == ["wrong-key"] * 3 + ["too-many-requests"] * 5
+        assert len(table.asked) == 4
+        assert int((raised.value.headers or {})["Retry-After"]) >= 1
+        await door.admit(request(known), READ)  # known before: not held off with the others
+        with pytest.raises(Problem) as raised:
+            await door.admit(request(PresentedKey.new().text, "10.0.0.2"), READ)
+        assert raised.value.kind.name == "wrong-key"
+
+    asyncio.run(run())
+
+
+def test_feedback_has_a_limit_of_its_own() -> None:
+    table = Table()
+    key = table.add(READ, "feedback:write")
+
+    async def run() -> None:
+        door = gate(table, feedback_per_minute=2, requests_per_minute=50)
+        for _ in range(2):
+            await door.admit(request(key), "feedback:write")
+        with pytest.raises(Problem) as raised:
+            await door.admit(request(key), "feedback:write")
+        assert raised.value.explanation == "at most 2 feedback a minute"
+        for _ in range(20):
+            await door.admit(request(key), READ)
+
+    asyncio.run(run())

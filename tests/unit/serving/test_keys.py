@@ -1,0 +1,66 @@
+"""The form of a key."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from serving.keys import PresentedKey, main
+
+
+def test_a_new_key_is_read_back_and_no_two_are_alike() -> None:
+    made = [PresentedKey.new() for _ in range(100)]
+    assert all(PresentedKey.read(key.text) == key for key in made)
+    assert len({key.key_id for key in made}) == len({key.secret for key in made}) == 100
+    assert all(len(bytes.fromhex(key.secret)) * 8 == 256 for key in made)
+
+
+def test_what_is_kept_is_a_hash_and_what_is_shown_has_no_secret() -> None:
+    key = PresentedKey.new()
+    assert key.secret_hash == hashlib.sha256(key.secret.encode()).digest()
+    assert key.secret not in repr(key)
+
+
+_KEY_ID, _SECRET = "a" * 12, "0" * 64
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "\0",
+        "mm_",
+        "mm__",
+        f"mm_{_KEY_ID}_{_SECRET[1:]}",
+        f"MM_{_KEY_ID}_{_SECRET}",
+        f"mm_{_KEY_ID}_{_SECRET}\n",
+        f" mm_{_KEY_ID}_{_SECRET}",
+        f"mm_{'g' * 12}_{_SECRET}",
+        f"mm_{_KEY_ID}_" + "\u0661" * 64,
+    ],
+)
+def test_what_is_no_key(text: str) -> None:
+    assert PresentedKey.read(text) is None
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["create"],
+        ["create", "--name", "app"],
+        ["create", "--name", "", "--scope", "metrics:read"],
+        ["create", "--name", "a\nb", "--scope", "metrics:read"],
+        ["create", "--name", "app", "--scope", "everything"],
+        ["create", "--name", "app", "--scope", "metrics:read", "--days", "0"],
+        ["revoke", "app"],
+    ],
+)
+def test_wrong_arguments_end_with_2_before_anything_is_touched(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err
