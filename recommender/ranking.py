@@ -41,8 +41,8 @@ def best(scores: Scores, n: int) -> tuple[Columns, Scores]:
 
 def strike_out(scores: Scores, pairs: csr_array) -> None:
     """Set the scores of these pairs, a row of columns for each row of scores, to -inf."""
-    width = scores.shape[1]
-    scores.reshape(-1)[np.repeat(np.arange(len(scores)) * width, np.diff(pairs.indptr)) + pairs.indices] = -np.inf
+    lines = np.repeat(np.arange(len(scores)), np.diff(pairs.indptr))
+    scores[lines, pairs.indices] = -np.inf
 
 
 def _candidates(scores: Scores, n: int) -> tuple[Columns, Columns, Scores]:

@@ -67,12 +67,12 @@ class Blend(Recommender):
 
 
 class EASEWithALS(Blend):
-    """EASE, and a share of ALS: the best for a few thousand listeners or tracks."""
+    """EASE, and a share of ALS: for a few thousand listeners or tracks."""
 
     name: ClassVar[str] = "ease_als"
 
     def __init__(self, als_weight: float = 0.15, ease: Params | None = None, als: Params | None = None) -> None:
-        super().__init__(_pair(EASE.name, ease, ALS.name, als, als_weight))
+        super().__init__([_member(EASE, ease), _member(ALS, als, als_weight)])
         self.params = {"als_weight": als_weight, "ease": dict(ease or {}), "als": dict(als or {})}
 
 
@@ -82,15 +82,37 @@ class GraphFilterWithALS(Blend):
     name: ClassVar[str] = "graph_als"
 
     def __init__(self, als_weight: float = 0.15, graph: Params | None = None, als: Params | None = None) -> None:
-        super().__init__(_pair(GraphFilter.name, graph, ALS.name, als, als_weight))
+        super().__init__([_member(GraphFilter, graph), _member(ALS, als, als_weight)])
         self.params = {"als_weight": als_weight, "graph": dict(graph or {}), "als": dict(als or {})}
 
 
-def _pair(first: str, params: Params | None, second: str, others: Params | None, weight: float) -> list[Params]:
-    return [
-        {"name": first, "params": dict(params or {}), "weight": 1.0},
-        {"name": second, "params": dict(others or {}), "weight": weight},
-    ]
+class AllThree(Blend):
+    """EASE, and shares of the graph filter and of ALS: all that is known about a few thousand listeners or tracks."""
+
+    name: ClassVar[str] = "ease_graph_als"
+
+    def __init__(
+        self,
+        graph_weight: float = 0.5,
+        als_weight: float = 0.15,
+        ease: Params | None = None,
+        graph: Params | None = None,
+        als: Params | None = None,
+    ) -> None:
+        super().__init__(
+            [_member(EASE, ease), _member(GraphFilter, graph, graph_weight), _member(ALS, als, als_weight)]
+        )
+        self.params = {
+            "graph_weight": graph_weight,
+            "als_weight": als_weight,
+            "ease": dict(ease or {}),
+            "graph": dict(graph or {}),
+            "als": dict(als or {}),
+        }
+
+
+def _member(model: type[Recommender], params: Params | None, weight: float = 1.0) -> Params:
+    return {"name": model.name, "params": dict(params or {}), "weight": weight}
 
 
 def _made(member: Params) -> Recommender:

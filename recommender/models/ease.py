@@ -88,7 +88,8 @@ class EASE(Recommender):
         else:
             # z_j - (z P)_j / P_jj, with lambda P = I - Zᵀ K Z.
             diagonal = self._learned["diagonal"]
-            scores = ((own @ self._rows.T).toarray() @ self._learned["inverse"]) @ self._rows
+            reached = (own @ self._rows.T).toarray() @ self._learned["inverse"]
+            scores = np.ascontiguousarray(reached @ self._rows)
             scores /= diagonal
             lines = np.repeat(np.arange(own.shape[0]), np.diff(own.indptr))
             scores[lines, own.indices] += own.data * (1 - 1 / diagonal[own.indices])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from recommender.models.als import ALS
 from recommender.models.base import Recommender
-from recommender.models.blend import Blend, EASEWithALS, GraphFilterWithALS
+from recommender.models.blend import AllThree, Blend, EASEWithALS, GraphFilterWithALS
 from recommender.models.ease import EASE
 from recommender.models.graph_filter import GraphFilter
 from recommender.models.popularity import GenrePopularity, Popularity
@@ -82,3 +82,8 @@ class TestGraphFilterWithALS(RecommenderContract):
 class TestBlend(RecommenderContract):
     def make(self) -> Recommender:
         return Blend([{"name": "ease", "weight": 1.0}, {"name": "popularity", "weight": 0.1}])
+
+
+class TestAllThree(RecommenderContract):
+    def make(self) -> Recommender:
+        return AllThree(graph={"rank": 2}, als={"factors": 2})
