@@ -183,13 +183,17 @@ create table ml.feedback (
 do $$
 begin
     if not exists (select from pg_roles where rolname = 'moovitamix_serving') then
-        create role moovitamix_serving nologin;
+        begin
+            create role moovitamix_serving nologin;
+        exception when duplicate_object or unique_violation then
+            null; -- another database of this server was migrated at the same moment
+        end;
     end if;
-exception when duplicate_object or unique_violation then
-    null; -- another database of this server was migrated at the same moment
+    if not pg_has_role(current_user, 'moovitamix_serving', 'member') then
+        grant moovitamix_serving to current_user;
+    end if;
 end
 $$;
-grant moovitamix_serving to current_user;
 grant usage on schema mart, ml, serving to moovitamix_serving;
 grant select on mart.dim_tracks, mart.dim_users to moovitamix_serving;
 grant select on ml.recommendations, ml.similar_tracks, ml.fallbacks, ml.publications, ml.live_publications,
