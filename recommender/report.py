@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from recommender.metrics import Measures
-from recommender.selection import Selection
+from recommender.selection import Selection, in_words
 from recommender.splitting import HeldOut
 from recommender.trials import Trial
 
@@ -81,7 +82,7 @@ class Report:
                 *(f"{value:.4f}" for value in (measures.mean_recall, measures.mean_ndcg, measures.coverage)),
                 *(f"{value:.1f}" for value in (measures.novelty, trial.fit_seconds, trial.score_seconds)),
                 f"{trial.peak_memory_mb:,.0f}",
-                ", ".join(f"{setting} {value}" for setting, value in trial.params.items()) or "-",
+                escape(in_words(trial.params)) or "-",
                 style="bold" if name == self.chosen else "",
             )
         return table

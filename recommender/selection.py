@@ -158,7 +158,7 @@ class _Contest:
                 continue  # it got better one way, so the other way is not tried
             for step in direction:
                 params = {**self._best[name].params, **step}
-                if not self._may_try(name, f"{name} {_said(params)}") or not self._try(ground, name, params):
+                if not self._may_try(name, f"{name} {in_words(params)}") or not self._try(ground, name, params):
                     break
                 bettered |= step.keys()
 
@@ -196,7 +196,7 @@ class _Contest:
     def _try(self, ground: Ground, name: str, params: Params, option: Options = AS_PLAYED) -> bool:
         """Whether that is the best of the model so far."""
         search = self._search
-        what = " ".join(filter(None, [name, _said(params), str(option) if option != AS_PLAYED else ""]))
+        what = " ".join(filter(None, [name, in_words(params), str(option) if option != AS_PLAYED else ""]))
         begin = time.monotonic()
         try:
             trial = ground.run(self._candidates[name].make, params, search.limits)
@@ -224,5 +224,12 @@ class _Contest:
         return Ground.of(interactions, self._held_out.users, n, exclude=self._train)
 
 
-def _said(params: Params) -> str:
-    return " ".join(f"{name}={value}" for name, value in params.items())
+def in_words(params: Params) -> str:
+    """Settings on one line, such as `als_weight=0.3 als.factors=64`."""
+    said = []
+    for name, value in params.items():
+        if isinstance(value, Mapping):
+            said += [f"{name}.{inner}={what}" for inner, what in value.items()]
+        else:
+            said.append(f"{name}={value}")
+    return " ".join(said)

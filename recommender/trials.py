@@ -165,13 +165,22 @@ def _run_process(arguments: list[str], limits: Limits) -> str:
         stdin=subprocess.PIPE,  # it ends itself when this closes, even when we are killed
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)},
+        env=_environment(),
         start_new_session=True,  # so that whatever it starts can be ended with it
     )
     try:
         return _watch(process, limits)
     finally:
         _end(process)
+
+
+def _environment() -> dict[str, str]:
+    """Where our packages are, and threads of linear algebra that sleep when they wait.
+
+    By default they keep their cores busy for a while, which doubles the time of a model when others need these too.
+    """
+    packages = os.pathsep.join(path or "." for path in sys.path)
+    return {"OPENBLAS_THREAD_TIMEOUT": "4", **os.environ, "PYTHONPATH": packages}
 
 
 def _watch(process: subprocess.Popen[bytes], limits: Limits) -> str:

@@ -17,6 +17,7 @@ from recommender.interactions import Interactions
 from recommender.models.als import ALS
 from recommender.models.ease import EASE
 from recommender.models.popularity import Popularity
+from recommender.registry import CANDIDATES
 from recommender.selection import Search
 from recommender.splitting import by_listener
 from recommender.trials import Candidate, Limits
@@ -65,13 +66,11 @@ def _run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[dict
     return report, printed.err
 
 
-@pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_one_json_object_with_every_model(
-    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_one_json_object_with_every_model_the_same_for_csv_and_parquet(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command, "CANDIDATES", FEW)
-    arguments = _files(tmp_path, kind)
-    report, progress = _run([*arguments, "--k", "5"], capsys)
+    report, progress = _run([*_files(tmp_path, "csv"), "--k", "5"], capsys)
     assert report["chosen"] == "ease"
     assert report["k"] == 5
     assert list(report["models"]) == ["ease", "popularity"]
@@ -80,8 +79,16 @@ def test_one_json_object_with_every_model(
     assert report["out"] == {}
     assert report["left_out"] == 0
     assert "choice on" in progress
-    again, _ = _run([*arguments, "--k", "5"], capsys)
+    again, _ = _run([*_files(tmp_path, "parquet"), "--k", "5"], capsys)
     assert _without_times(again) == _without_times(report)
+
+
+def test_every_model_in_the_registry_can_be_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report, _ = _run([*_files(tmp_path), "--k", "5", "--budget", "0.001"], capsys)
+    assert report["out"] == {}
+    assert set(report["models"]) == set(CANDIDATES)
+    assert report["models"][report["chosen"]]["ndcg"] > report["models"]["popularity"]["ndcg"]
+    assert report["validation"]["skipped"]
 
 
 def test_a_table_for_people(

@@ -17,7 +17,7 @@ from recommender.models.ease import EASE
 from recommender.models.popularity import Popularity
 from recommender.play_log import Options
 from recommender.registry import CANDIDATES, load_model
-from recommender.selection import Search, choose
+from recommender.selection import Search, choose, in_words
 from recommender.splitting import HeldOut, by_listener
 from recommender.trials import Candidate, Limits
 from tests.unit.recommender import broken_models as broken
@@ -144,6 +144,10 @@ def test_an_option_is_kept_only_if_it_wins() -> None:
     refused = choose(UPWARDS, LATER, candidates, search, options=[bad], interactions_with=made.__getitem__)
     assert refused.chosen.options == Options()
     assert [str(result.options) for result in refused.tried] == ["as played", "half-life 90 days"]
+
+
+def test_settings_of_members_are_said_with_their_member() -> None:
+    assert in_words({"als_weight": 0.3, "als": {"factors": 64}, "ease": {}}) == "als_weight=0.3 als.factors=64"
 
 
 def test_only_so_many_listeners_are_asked() -> None:
