@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from serving.database import ROLE
-from tests.integration.serving.world import Api
+from tests.integration.serving.world import Api, serving
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,15 @@ def test_the_role_sees_no_names_of_people(world: Api) -> None:
     named = {column for (column,) in columns}
     assert {"favorite_genres", "useful"} <= named
     assert named & {"first_name", "last_name", "email"} == set()
+
+
+def test_a_login_of_its_own_that_is_a_member_is_enough(world: Api) -> None:
+    login = "front_end_of_a_test"
+    with psycopg.connect(world.database, autocommit=True) as connection:
+        connection.execute(f"create role {login} login in role {ROLE}")
+        try:
+            with serving(world.database.replace("postgres@", f"{login}@"), key=world.key) as api:
+                assert api.read(5).status_code == 200
+                assert api.say(user_id=9, track_id=9, useful=True).status_code == 201
+        finally:
+            connection.execute(f"drop role {login}")
