@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 from prefect import task
@@ -13,11 +15,11 @@ from prefect.cache_policies import NO_CACHE
 from core.audits import ExpectationResult
 from core.columns import RECOMMENDATIONS
 from core.database import readable_errors
-from core.errors import BatchBlocked, InteractionsError, named_errors
+from core.errors import BatchBlocked, DatabaseError, InteractionsError, MoovitamixError, in_one_line, named_errors
 from flows.run import Run
 from recommender import lists, model_runs, publication, retention, source
 from recommender.interactions import Interactions
-from recommender.model_runs import Champion, Outcome, Recipe
+from recommender.model_runs import Champion, Decision, Outcome, Recipe
 from recommender.models.base import Recommender
 from recommender.models.popularity import GenrePopularity, Popularity
 from recommender.play_log import PlayLog
@@ -177,3 +179,13 @@ def publish_everywhere(run: Run, scorer: Scorer, marts: Marts, *, replacing: int
     """Lists of a model for everyone: made, audited, live. Raises BatchBlocked, PublicationError, DatabaseError."""
     made = make_lists(run, scorer, marts)
     return publish_lists(run, scorer, made, marts, audit_lists(run, made), replacing=replacing, why=why)
+
+
+def write_down_failure(
+    run: Run, model_run_id: int, recipe: Recipe, error: BaseException, metrics: Mapping[str, Any] | None = None
+) -> None:
+    """Tell the ledger that nothing came of a training, and why; it stays silent about one that was published."""
+    why = str(error) if isinstance(error, MoovitamixError) else in_one_line(error)
+    decision: Decision = "blocked" if isinstance(error, BatchBlocked) else "failed"
+    with suppress(DatabaseError):  # the database may be what failed: then the next training closes the entry
+        model_runs.decide(run.connection, model_run_id, Outcome(recipe, decision, why, metrics or {}), run.clock())

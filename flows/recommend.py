@@ -16,7 +16,15 @@ from core.settings import load_settings
 from core.version import code_version
 from expectations.thresholds import load_thresholds
 from flows.ingest import run_command
-from flows.list_steps import Marts, Published, Scorer, load_champion, publish_everywhere, read_marts
+from flows.list_steps import (
+    Marts,
+    Published,
+    Scorer,
+    load_champion,
+    publish_everywhere,
+    read_marts,
+    write_down_failure,
+)
 from flows.readable_logs import keep_logs_readable
 from flows.reports import show_lists, tell_lists
 from flows.run import Run, open_run, utc_now
@@ -40,7 +48,12 @@ def recommend() -> Published:
         champion, marts = model_runs.champion(run.connection), read_marts(run)
         scorer = _scorer(run, champion, marts)
         replacing, why = (champion.live_id, "refreshed") if champion else (None, _NO_MODEL_YET)
-        published = publish_everywhere(run, scorer, marts, replacing=replacing, why=why)
+        try:
+            published = publish_everywhere(run, scorer, marts, replacing=replacing, why=why)
+        except BaseException as error:
+            if champion is None:
+                write_down_failure(run, scorer.model_run_id, scorer.recipe, error)
+            raise
         run.outcome = "published"
         show_lists("recommend", published, run.docs_dir, settings.data_docs_url)
         tell_lists(published)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,25 +20,17 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
 from core.database import ingest_lock
-from core.errors import (
-    BatchBlocked,
-    DatabaseError,
-    InteractionsError,
-    MoovitamixError,
-    SettingsError,
-    in_one_line,
-    named_errors,
-)
+from core.errors import InteractionsError, PublicationError, SettingsError, named_errors
 from core.settings import load_settings
 from core.version import code_version
 from expectations.thresholds import load_thresholds
 from flows.ingest import run_command
-from flows.list_steps import Published, Scorer, Trained, publish_everywhere, read_marts
+from flows.list_steps import Published, Scorer, Trained, publish_everywhere, read_marts, write_down_failure
 from flows.readable_logs import keep_logs_readable
 from flows.reports import show_training, tell_training
 from flows.run import Run, open_run, utc_now
 from recommender import model_runs, source, training
-from recommender.model_runs import Champion, Decision, Outcome, Recipe
+from recommender.model_runs import Champion, Outcome, Recipe
 from recommender.models import file_format
 from recommender.models.popularity import GenrePopularity
 from recommender.play_log import PlayLog
@@ -69,7 +60,8 @@ def retrain(as_of: datetime | None = None, seed: Seed = 0) -> Trained:
         as_of: Learn from plays before this moment only (UTC when no zone is given); now, when left out.
         seed: For whatever is drawn at random: the same seed and plays give the same decision.
 
-    Raises InteractionsError when there are no plays, BatchBlocked when the new list fails its audit.
+    Raises InteractionsError when there are no plays, BatchBlocked when the new list fails its audit, PublicationError
+    when another list went live meanwhile.
     """
     keep_logs_readable()
     settings, thresholds = load_settings(), load_thresholds()
@@ -83,7 +75,9 @@ def retrain(as_of: datetime | None = None, seed: Seed = 0) -> Trained:
             if published is None:
                 model_runs.decide(run.connection, model_run_id, outcome_of(verdict), run.clock())
         except BaseException as error:
-            _write_down_failure(run, model_run_id, lesson, verdict, error)
+            nothing = Recipe(lesson.champion.recipe.model if lesson.champion else GenrePopularity.name)
+            recipe, metrics = (verdict.recipe, verdict.metrics) if verdict else (nothing, {})
+            write_down_failure(run, model_run_id, recipe, error, metrics)
             raise
         run.outcome = verdict.decision
         trained = Trained(model_run_id, verdict, published)
@@ -142,7 +136,9 @@ def _publish(run: Run, model_run_id: int, verdict: Verdict, lesson: Lesson) -> P
     file = train_winner(run, model_run_id, verdict, lesson)
     with ingest_lock(run.connection, run.settings.lock_wait_seconds):
         # As the marts are now: hours may have gone by, and users, tracks and plays with them.
-        marts, champion = read_marts(run), model_runs.champion(run.connection)
+        champion = model_runs.champion(run.connection)
+        _must_be_judged_against(champion, lesson.champion)
+        marts = read_marts(run)
         model = load_model(file) if file else GenrePopularity()
         scorer = Scorer(model_run_id, verdict.recipe, model, outcome_of(verdict, file))
         replacing = champion.live_id if champion else None
@@ -168,15 +164,15 @@ def outcome_of(verdict: Verdict, file: Path | None = None) -> Outcome:
     return Outcome(verdict.recipe, verdict.decision, verdict.why, verdict.metrics, name, digest)
 
 
-def _write_down_failure(
-    run: Run, model_run_id: int, lesson: Lesson, verdict: Verdict | None, error: BaseException
-) -> None:
-    why = str(error) if isinstance(error, MoovitamixError) else in_one_line(error)
-    nothing = Recipe(lesson.champion.recipe.model if lesson.champion else GenrePopularity.name)
-    recipe, metrics = (verdict.recipe, verdict.metrics) if verdict else (nothing, {})
-    decision: Decision = "blocked" if isinstance(error, BatchBlocked) else "failed"
-    with suppress(DatabaseError):  # the database may be what failed: then the next training closes the entry
-        model_runs.decide(run.connection, model_run_id, Outcome(recipe, decision, why, metrics), run.clock())
+def _must_be_judged_against(now: Champion | None, judged: Champion | None) -> None:
+    """Raises PublicationError when what is live is neither what the models were compared with, nor that refreshed."""
+    if now is None or (judged is None and not now.recipe.personal):
+        return
+    if judged is None or now.model_run_id != judged.model_run_id or now.publication_id < judged.publication_id:
+        raise PublicationError(
+            f"publication {now.publication_id} went live while the models were trained (by a rollback or another run): "
+            "they were not compared with it, and nothing is published over it; run again"
+        )
 
 
 def _limits(run: Run) -> Limits:
@@ -184,10 +180,13 @@ def _limits(run: Run) -> Limits:
 
 
 def _in_utc(as_of: datetime | None, now: datetime) -> datetime:
-    """Raises SettingsError when it lies in the future: nobody knows yet what will be played."""
+    """Raises SettingsError when it is no time, or lies in the future: nobody knows yet what will be played."""
     if as_of is None:
         return now
-    moment = as_of.replace(tzinfo=UTC) if as_of.tzinfo is None else as_of.astimezone(UTC)
+    try:
+        moment = as_of.replace(tzinfo=UTC) if as_of.tzinfo is None else as_of.astimezone(UTC)
+    except OverflowError:
+        raise SettingsError(f"--as-of {as_of.isoformat()} is no time in UTC") from None
     if moment > now:
         raise SettingsError(f"--as-of {moment:%Y-%m-%d %H:%M} UTC lies in the future; leave it out for now")
     return moment

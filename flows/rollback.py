@@ -36,6 +36,7 @@ def rollback(publication_id: Number | None = None, why: str = "rolled back by ha
     keep_logs_readable()
     # No lock of the warehouse: it must be quick, also while an ingest or a training runs.
     with connect(database_url(load_settings())) as connection:
+        publication.must_exist(connection)
         wanted = publication_id or publication.live_before(connection)
         publication.rollback(connection, wanted, now=utc_now(), why=why)
     print(f"publication {wanted} is live", flush=True)

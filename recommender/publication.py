@@ -197,6 +197,14 @@ def rollback(connection: Connection, publication_id: int, *, now: datetime, why:
 
 
 @readable_errors()
+def must_exist(connection: Connection) -> None:
+    """Raises PublicationError when the database has never seen any, DatabaseError."""
+    row = connection.execute("select to_regclass('ml.live_publications') is not null").fetchone()
+    if not (row and row[0]):
+        raise PublicationError("nothing was ever published in this database; there is nothing to go back to")
+
+
+@readable_errors()
 def live_before(connection: Connection) -> int:
     """The publication that was live before the one that is. Raises PublicationError when there is none."""
     row = connection.execute(statement("recommendations/live_before")).fetchone()

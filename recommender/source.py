@@ -14,6 +14,8 @@ from core.frames import read_frame
 from recommender.interactions import Ids
 from recommender.play_log import Feedback, PlayLog
 
+# The source has 17. Popularity is learned for each, so a source that lets people write what they like is bounded.
+_MOST_GENRES = 200
 _IDS = {"user_id": pl.Int64(), "track_id": pl.Int64()}
 
 
@@ -84,8 +86,15 @@ def _one_snapshot(connection: Connection) -> None:
 
 def _listeners(connection: Connection) -> pl.DataFrame:
     schema = {"user_id": pl.Int64(), "favorite_genres": pl.String()}
-    return read_frame(connection, "recommendations/copy_listeners", schema).with_columns(
+    who = read_frame(connection, "recommendations/copy_listeners", schema).with_columns(
         pl.col("favorite_genres").fill_null("")
+    )
+    counted = who.group_by("favorite_genres").len().sort("len", "favorite_genres", descending=[True, False])
+    common = counted["favorite_genres"].head(_MOST_GENRES)
+    return who.with_columns(
+        favorite_genres=pl.when(pl.col("favorite_genres").is_in(common.implode()))
+        .then(pl.col("favorite_genres"))
+        .otherwise(pl.lit(""))
     )
 
 

@@ -7,7 +7,7 @@ choose among the models; the other half judge the chosen one against the champio
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,17 @@ def judge(
 
     Raises InteractionsError when there are no plays at all.
     """
+    going_on, lost = _that_can_go_on(champion, models, candidates)
+    verdict = _verdict(log, end, going_on, models, rules, candidates)
+    if not lost:
+        return verdict
+    why = f"{verdict.why}; the champion cannot go on: {lost['out']}"
+    return replace(verdict, why=why, metrics={**verdict.metrics, "champion": lost})
+
+
+def _verdict(
+    log: PlayLog, end: np.datetime64, champion: Champion | None, models: Path, rules: Rules, candidates: Candidates
+) -> Verdict:
     exam = set_exam(log, end, rules)
     if len(exam.split.held_out) < _FEWEST_ASKED:
         why = f"only {len(exam.split.held_out)} listeners can be asked, which says nothing"
@@ -113,8 +124,23 @@ def judge(
         selection = _choose(log, exam, candidates, search)
     except ModelError as error:
         return _without_evidence(champion, str(error), {"exam": exam.how})
-    gate = _Gate(exam, selection, champion, models, rules, candidates)
-    return gate.verdict()
+    return _Gate(log, exam, selection, champion, models, rules, candidates).verdict()
+
+
+def _that_can_go_on(
+    champion: Champion | None, models: Path, candidates: Candidates
+) -> tuple[Champion | None, dict[str, str]]:
+    """The champion, or else what the ledger is told of it: no list can be made of one whose file is lost.
+
+    To keep such a champion would be to keep its last list for ever.
+    """
+    if champion is None or not champion.recipe.personal:
+        return champion, {}
+    try:
+        champion.load(models, candidates)
+    except ModelError as error:
+        return None, {"recipe": str(champion.recipe), "out": str(error)}
+    return champion, {}
 
 
 def _choose(log: PlayLog, exam: Exam, candidates: Candidates, search: Search) -> Selection:
@@ -136,6 +162,7 @@ class _Gate:
 
     def __init__(
         self,
+        log: PlayLog,
         exam: Exam,
         selection: Selection,
         champion: Champion | None,
@@ -143,7 +170,7 @@ class _Gate:
         rules: Rules,
         candidates: Candidates,
     ) -> None:
-        self._exam, self._selection, self._champion = exam, selection, champion
+        self._log, self._exam, self._selection, self._champion = log, exam, selection, champion
         self._models, self._rules, self._candidates = models, rules, candidates
         self._judging = ~selection.deciding
         self._metrics: dict[str, Any] = {"exam": exam.how, **_told(selection)}
@@ -195,11 +222,12 @@ class _Gate:
         """As it is live, if it has seen nothing of what is asked; else its recipe, trained like the others."""
         train, split_at = self._exam.split.train, self._exam.split_at
         held_out, k = self._selection.held_out, self._selection.k
+        known = train if split_at is None else self._log.interactions(split_at, champion.recipe.options)
         if split_at is not None and np.datetime64(champion.data_as_of.replace(tzinfo=None), "us") <= split_at:
             try:
                 ranking = (
                     champion.load(self._models, self._candidates)
-                    .fold_in(train)
+                    .fold_in(known)
                     .recommend(held_out.users, k, exclude=train)
                 )
                 return measure(ranking, held_out, train, k), "as it is live"
@@ -213,7 +241,7 @@ class _Gate:
         make, settings = self._candidates[champion.recipe.model].make, champion.recipe.settings
         n = min(k, len(train.track_ids))
         limits = self._rules.limits
-        trial = run_trial(make, settings, train, held_out.users, n, exclude=train, limits=limits)
+        trial = run_trial(make, settings, known, held_out.users, n, exclude=train, limits=limits)
         return measure(trial.ranking, held_out, train, k), "its recipe, trained again"
 
     def _compare(self, challenger: Measures, other: Measures) -> Comparison:

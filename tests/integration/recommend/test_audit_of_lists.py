@@ -1,0 +1,172 @@
+"""The audit of lists against a real Postgres: each rule finds what it is for, and nothing else does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+import polars as pl
+import pytest
+
+from core.audits import ExpectationResult
+from core.columns import RECOMMENDATIONS
+from core.database import Connection, connect
+from core.errors import BatchBlocked
+from expectations import recommendations
+from expectations.catalogue import _DEFAULTS
+from expectations.checkpoint import Auditor, StagedBatch, raise_if_blocked
+from expectations.rules import meta_of
+from recommender import model_runs, publication
+from recommender.model_runs import Recipe
+from recommender.publication import Manner
+from tests.listening import NEWEST, Session, World, fill, remove
+from tests.runs import a_database
+
+NOW = datetime(2024, 5, 1, tzinfo=UTC)
+LAST = 2**63 - 1
+MANNER = Manner(per_user=3, exclude_played=True, personal=True)
+# Of tracks 1 to 6: user 3 has two left, user 6 none; user 5 and track 7 are gone.
+PLAYED = {1: (1, 2, 7), 2: (3,), 3: (1, 2, 3, 4), 5: (1,), 6: (1, 2, 3, 4, 5, 6), LAST: (1,)}
+WORLD = World(
+    dict.fromkeys((1, 2, 3, 4, 5, 6, LAST), "Rock"),
+    (1, 2, 3, 4, 5, 6, 7),
+    [Session(user, NEWEST, tracks) for user, tracks in PLAYED.items()],
+)
+LISTS = {1: (3, 4, 5), 2: (1, 2, 4), 3: (5, 6), 4: (1, 2, 3), LAST: (6, 5, 4)}
+
+
+@dataclass
+class Desk:
+    """A database with listeners and tracks, and an auditor at work in it."""
+
+    connection: Connection
+    auditor: Auditor
+    model_run_id: int
+
+    def stage(self, lists: dict[int, tuple[int, ...]], manner: Manner = MANNER) -> StagedBatch:
+        made = publication.start(
+            self.connection, model_run_id=self.model_run_id, flow="test", data_as_of=NOW, batches=["b"], now=NOW
+        )
+        rows = [
+            (user, rank, track, 1.0 - rank / 10)
+            for user, tracks in lists.items()
+            for rank, track in enumerate(tracks, 1)
+        ]
+        frame = pl.DataFrame(
+            rows, {"user_id": pl.Int64, "rank": pl.Int32, "track_id": pl.Int64, "score": pl.Float64}, orient="row"
+        )
+        none = pl.DataFrame(schema=["track_id", "rank", "similar_track_id", "score"])
+        publication.stage(self.connection, made, [frame], none, manner)
+        return StagedBatch(made.batch_id, RECOMMENDATIONS, date(2024, 5, 1), made.lists, made.profile)
+
+    def judge(self, batch: StagedBatch, change: str = "") -> dict[str, ExpectationResult]:
+        """What failed, by rule, after a change to the staged rows or to their profile."""
+        tables = {"lists": f"staging.{batch.rows_table}", "profile": f"staging.{batch.profile_table}"}
+        if change:
+            self.connection.execute(change.format(**tables))
+        return {result.expectation: result for result in self.auditor.audit(batch) if not result.success}
+
+
+@pytest.fixture(scope="module")
+def desk(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    docs_dir = tmp_path_factory.mktemp("docs")
+    with (
+        a_database(postgres, _template) as url,
+        connect(url) as connection,
+        Auditor(url=url, thresholds=_DEFAULTS, docs_dir=docs_dir) as auditor,
+    ):
+        fill(url, WORLD)
+        remove(connection, "users", 5)
+        remove(connection, "tracks", 7)
+        number = model_runs.start(
+            connection, recipe=Recipe("ease"), seed=0, data_as_of=NOW, batches=["b"], code_version="v", now=NOW
+        )
+        yield Desk(connection, auditor, number)
+
+
+def test_whole_lists_pass(desk: Desk) -> None:
+    batch = desk.stage(LISTS)
+    results = desk.auditor.audit(batch)
+    assert [result.expectation for result in results if not result.success] == []
+    rules = [*recommendations.rows(_DEFAULTS, "p"), *recommendations.profile(_DEFAULTS)]
+    assert sorted(result.expectation for result in results) == sorted(meta_of(rule)["rule"] for rule in rules)
+
+
+# What is changed in good lists, the rule that finds it, and the listeners and ranks it names.
+TAMPERED = {
+    "a rank is left out": ("update {lists} set rank = 4 where user_id = 1 and rank = 3", "ranks_are_whole", ("1 1",)),
+    "ranks from 0": ("update {lists} set rank = rank - 1 where user_id = 1", "ranks_are_whole", ("1 0",)),
+    "a rank twice": ("update {lists} set rank = 2, score = .5 where user_id = 1 and rank > 1", "ranks_are_whole", None),
+    "a list too short": ("delete from {lists} where user_id = 2 and rank = 3", "list_is_whole", ("2 0",)),
+    "nobody's list": ("delete from {lists} where user_id = 4", "list_is_whole", ("4 0",)),
+    "the list of the last id": (f"delete from {{lists}} where user_id = {LAST}", "list_is_whole", (f"{LAST} 0",)),
+    "too many asked for": ("update {profile} set per_user = 2", "list_is_whole", None),
+    "a track twice": ("update {lists} set track_id = 4 where user_id = 2 and rank = 2", "track_comes_once", ("2 2",)),
+    "somebody who left": ("insert into {lists} values (1, 5, 1, 2, 1)", "listener_is_there", ("5 1",)),
+    "a stranger": ("insert into {lists} values (1, 99, 1, 2, 1)", "listener_is_there", ("99 1",)),
+    "a removed track": ("update {lists} set track_id = 7 where user_id = 2 and rank = 3", "track_is_offered", ("2 3",)),
+    "an unknown track": ("update {lists} set track_id = 99 where user_id = 2 and rank = 3", "track_is_offered", None),
+    "a played track": (
+        "update {lists} set track_id = 3 where user_id = 2 and rank = 3", "track_is_new_to_listener", ("2 3",)
+    ),
+    "no number": ("update {lists} set score = 'NaN' where user_id = 2 and rank = 1", "score_is_finite", ("2 1",)),
+    "endless": ("update {lists} set score = 'Infinity' where user_id = 2 and rank = 1", "score_is_finite", ("2 1",)),
+    "below all": ("update {lists} set score = '-Infinity' where user_id = 2 and rank = 3", "score_is_finite", ("2 3",)),
+    "a better one": ("update {lists} set score = 9 where user_id = 2 and rank = 3", "scores_do_not_rise", ("2 3",)),
+    "no profile": ("delete from {profile}", "lists_are_profiled", ()),
+    "nothing listed": ("update {profile} set rows_listed = 0", "lists_are_there", ()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", TAMPERED)
+def test_one_rule_finds_it_and_blocks(desk: Desk, change: str) -> None:
+    statement, rule, keys = TAMPERED[change]
+    batch = desk.stage(LISTS)
+    failed = desk.judge(batch, statement)
+    assert list(failed) == [rule]
+    if keys is not None:
+        assert failed[rule].failing_keys == keys
+    with pytest.raises(BatchBlocked, match=rf"^{batch.batch_id} blocked: "):
+        raise_if_blocked(batch.batch_id, list(failed.values()))
+
+
+def test_little_coverage_warns_and_less_blocks(desk: Desk) -> None:
+    batch = desk.stage(LISTS)
+    few = desk.judge(batch, "update {profile} set coverage = 0.02")
+    assert list(few) == ["catalogue_is_well_covered"]
+    raise_if_blocked(batch.batch_id, list(few.values()))
+    hardly_any = desk.judge(batch, "update {profile} set coverage = 0.001")
+    assert set(hardly_any) == {"catalogue_is_covered", "catalogue_is_well_covered"}
+    with pytest.raises(BatchBlocked, match=r"coverage 0\.1 % is below 1 %"):
+        raise_if_blocked(batch.batch_id, list(hardly_any.values()))
+
+
+def test_coverage_is_of_what_so_many_rows_could_show(desk: Desk) -> None:
+    profile = (
+        "select listeners, tracks_offered, rows_listed, listeners_listed, tracks_covered, coverage from staging.{}"
+    )
+    batch = desk.stage(LISTS)
+    row = desk.connection.execute(profile.format(batch.profile_table)).fetchone()
+    assert row == (6, 6, 14, 5, 6, 1.0)
+    batch = desk.stage({1: (3, 4)})
+    row = desk.connection.execute(profile.format(batch.profile_table)).fetchone()
+    assert row == (6, 6, 2, 1, 2, 1.0)
+
+
+def test_lists_that_are_alike_by_design_are_not_asked_to_cover(desk: Desk) -> None:
+    batch = desk.stage(LISTS, Manner(per_user=3, exclude_played=True, personal=False))
+    assert desk.connection.execute(f"select coverage from staging.{batch.profile_table}").fetchone() == (None,)
+    assert desk.judge(batch) == {}
+
+
+def test_played_tracks_pass_where_they_are_wanted(desk: Desk) -> None:
+    users = (1, 2, 3, 4, 6, LAST)
+    batch = desk.stage(dict.fromkeys(users, (1, 2, 3)), Manner(per_user=3, exclude_played=False, personal=True))
+    assert desk.judge(batch) == {}
+
+
+def test_no_lists_at_all_are_blocked(desk: Desk) -> None:
+    failed = desk.judge(desk.stage({}))
+    assert set(failed) == {"list_is_whole", "lists_are_there"}
+    assert failed["list_is_whole"].unexpected_count == 5  # user 6 has nothing left to be recommended

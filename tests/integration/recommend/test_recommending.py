@@ -1,0 +1,385 @@
+"""Lists made anew from what is live, and put back: who is in them, what is not, and what happens when it cannot be."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from core.database import connect
+from flows import recommend, retrain, rollback
+from recommender import publication
+from tests.conftest import Query
+from tests.integration.recommend.conftest import Filled, Place, UseDatabase
+from tests.listening import (
+    BATCHES,
+    GENRES,
+    NEWEST,
+    Session,
+    World,
+    add_tracks,
+    add_users,
+    camp_of,
+    everyone_equal,
+    fill,
+    listen,
+    remove,
+    renumbered,
+    two_camps,
+)
+from tests.recommending import PER_USER, SIMILAR, live, live_lists, tables_of_lists
+
+Capture = pytest.CaptureFixture[str]
+LAST = 2**63 - 1
+
+
+def only_error(capture: Capture) -> str:
+    """The one line that a command ended with."""
+    out, err = capture.readouterr()
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, err
+    assert "Traceback" not in out + err
+    assert "unforeseen" not in err
+    return lines[0].removeprefix("error: ")
+
+
+def fallbacks(query: Query) -> dict[str, list[int]]:
+    """The list of each genre of what is live."""
+    rows = query(
+        "select genre, array_agg(track_id order by rank) from ml.fallbacks"
+        " where publication_id = (select publication_id from ml.current_publication) group by genre"
+    )
+    return dict(rows)
+
+
+def test_before_the_first_training_popularity_by_genre_is_published(
+    camps: Filled, use: UseDatabase, capfd: Capture
+) -> None:
+    place = use(camps)
+
+    assert recommend.main([]) == 0
+
+    out, err = capfd.readouterr()
+    assert out.startswith(
+        "publication 1: 1,200 recommendations for 120 listeners by popularity_by_genre (model run 1), "
+    )
+    assert err == ""
+    assert live(place.query) == (1, 1, "popularity_by_genre", "fallback")
+    lists = live_lists(place.query)
+    assert lists.keys() == place.world.users.keys()
+    for user, tracks in lists.items():
+        assert len(tracks) == PER_USER
+        assert not place.world.played(user) & set(tracks)
+    # Of the same genre, with the same left to play: the same order.
+    assert {genre: len(tracks) for genre, tracks in fallbacks(place.query).items()} == dict.fromkeys(GENRES, PER_USER)
+    ((tracks, most, self_similar),) = place.query(
+        "select count(distinct track_id), max(rank), count(*) filter (where track_id = similar_track_id)"
+        " from ml.similar_tracks"
+    )
+    assert (tracks, most, self_similar) == (len(place.world.tracks), SIMILAR, 0)
+    assert place.query(
+        "select distinct camps from (select (track_id % 2 = similar_track_id % 2) as camps"
+        " from ml.similar_tracks where rank = 1) as nearest"
+    ) == [(True,)]
+    ((trace,),) = place.query("select to_jsonb(t) from ml.recommendation_trace as t where user_id = 1 and rank = 1")
+    assert trace["why"] == "no model was trained yet: popularity by genre until the first training"
+    assert trace["list_batches"] == trace["model_batches"] == sorted(BATCHES)
+    assert trace["list_audit"]["failed_critical"] == 0
+    assert trace["data_audits"].keys() == set(BATCHES)
+    assert place.query("select flow, outcome from ops.runs") == [("recommend", "published")]
+
+
+def test_refreshed_from_the_champion_with_what_is_new(trained_camps: Filled, use: UseDatabase) -> None:
+    place = use(trained_camps)
+    before = live_lists(place.query)
+    gone, removed = before[8][0], 9
+    later = NEWEST + timedelta(hours=5)
+    with connect(place.database) as connection:
+        add_users(connection, {500: "Jazz", 501: "Rock", 502: "Polka", LAST: ""})
+        add_tracks(connection, [LAST])
+        # One listener plays what they were offered, a new one begins, and somebody finds the new track.
+        listen(
+            connection,
+            [Session(7, later, tuple(before[7][:3])), Session(501, later, (3, 5, 7)), Session(1, later, (LAST,))],
+        )
+        remove(connection, "tracks", gone)
+        remove(connection, "users", removed)
+
+    assert recommend.main([]) == 0
+
+    assert live(place.query) == (2, 1, "ease", "published")
+    assert place.query("select live_why, data_as_of > %s from ml.current_publication", later) == [("refreshed", True)]
+    lists = live_lists(place.query)
+    assert lists.keys() == (place.world.users.keys() | {500, 501, 502, LAST}) - {removed}
+    assert {len(tracks) for tracks in lists.values()} == {PER_USER}
+    assert not set(before[7][:3]) & set(lists[7])
+    assert all(gone not in tracks for tracks in lists.values())
+    assert {camp_of(track) for track in lists[501][:5]} == {1}
+    popular = fallbacks(place.query)
+    assert (lists[500], lists[LAST]) == (popular["Jazz"], popular[""])
+    assert lists[502] == popular[""]  # nobody else likes Polka
+    assert gone not in popular[""]
+    assert place.query(
+        "select count(*) from ml.similar_tracks where publication_id = 2 and %s in (track_id, similar_track_id)", gone
+    ) == [(0,)]
+    # Learned nothing: the same model run, and no new one.
+    assert place.query("select count(*) from ml.model_runs") == [(1,)]
+
+
+def test_played_tracks_are_recommended_where_that_is_wanted(
+    trained_camps: Filled, use: UseDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = use(trained_camps)
+    monkeypatch.setenv("RECOMMEND_PLAYED", "true")
+
+    assert recommend.main([]) == 0
+
+    lists = live_lists(place.query)
+    assert sum(len(place.world.played(user) & set(tracks)) for user, tracks in lists.items()) > len(lists)
+
+
+def one_of_each() -> World:
+    """One listener, one track, one play."""
+    return World({1: "Rock"}, [1], [Session(1, NEWEST, (1,))])
+
+
+def devoted() -> World:
+    """Somebody who played everything, somebody who played nothing, and somebody in between."""
+    tracks = range(1, 6)
+    return World(
+        {1: "Rock", 2: "Rock", 3: "Jazz"}, tracks, [Session(1, NEWEST, tuple(tracks)), Session(3, NEWEST, (1, 2))]
+    )
+
+
+SMALL_WORLDS = {
+    "one track for two": (World({1: "", 2: ""}, [1], [Session(1, NEWEST, (1,))]), {2: [1]}),
+    "one who played everything": (devoted(), {2: [1, 2, 3, 4, 5], 3: [3, 4, 5]}),
+}
+
+
+@pytest.mark.parametrize("name", SMALL_WORLDS)
+@pytest.mark.parametrize("flow", [recommend, retrain], ids=["recommend", "retrain"])
+def test_small_worlds(
+    name: str, flow: object, database: str, data_dir: Path, prefect_server: None, query: Query
+) -> None:
+    world, lists = SMALL_WORLDS[name]
+    fill(database, world)
+
+    assert flow.main([]) == 0  # type: ignore[attr-defined]
+
+    assert live_lists(query) == lists
+    assert live(query) == (1, 1, "popularity_by_genre", "fallback")
+    assert set(fallbacks(query)[""]) == set(world.tracks)
+
+
+@pytest.mark.parametrize("flow", [recommend, retrain], ids=["recommend", "retrain"])
+def test_nobody_can_be_recommended_anything(
+    flow: object, database: str, data_dir: Path, prefect_server: None, query: Query, capfd: Capture
+) -> None:
+    fill(database, one_of_each())
+
+    assert flow.main([]) == 1  # type: ignore[attr-defined]
+
+    assert "blocked: number of recommendations 0 is below 1" in only_error(capfd)
+    assert live(query) is None
+    assert query("select decision from ml.model_runs") == [("blocked",)]
+    assert query("select status from ml.publications") == [("blocked",)]
+    assert query("select outcome from ops.runs") == [("failed",)]
+
+
+@pytest.mark.parametrize("flow", [recommend, retrain], ids=["recommend", "retrain"])
+@pytest.mark.parametrize("missing", ["anything", "plays", "tracks", "users"])
+def test_without_anything_to_learn_from_it_is_one_line(
+    missing: str, flow: object, database: str, data_dir: Path, prefect_server: None, query: Query, capfd: Capture
+) -> None:
+    world = two_camps(users=4)
+    if missing == "plays":
+        fill(database, World(world.users, world.tracks))
+    elif missing != "anything":
+        fill(database, world)
+        with connect(database) as connection:
+            connection.execute(f"update warehouse.{missing} set removed_at = now()")
+
+    assert flow.main([]) == 1  # type: ignore[attr-defined]
+
+    assert "there are no plays" in (told := only_error(capfd))
+    assert told.endswith("run an ingest first")
+    assert live(query) is None
+    assert query("select count(*) from ml.model_runs where decision = 'running'") == [(0,)]
+
+
+def test_all_plays_equal(database: str, data_dir: Path, prefect_server: None, query: Query) -> None:
+    world = everyone_equal()
+    fill(database, world)
+
+    assert retrain.main([]) == 0
+
+    assert live(query) == (1, 1, "popularity_by_genre", "fallback")
+    lists = live_lists(query)
+    assert lists.keys() == world.users.keys()
+    assert {tuple(sorted(tracks)) for tracks in lists.values()} == {tuple(range(11, 21))}
+
+
+def test_ids_up_to_the_last_one(database: str, data_dir: Path, prefect_server: None, query: Query) -> None:
+    world = renumbered(two_camps())
+    fill(database, world)
+
+    assert retrain.main([]) == 0
+    assert recommend.main([]) == 0
+
+    assert live(query) == (2, 1, "ease", "published")
+    lists = live_lists(query)
+    assert max(lists) == LAST
+    for user, tracks in lists.items():
+        assert {track % 2 for track in tracks[:3]} <= {track % 2 for track in world.played(user)}
+        assert not world.played(user) & set(tracks)
+
+
+def test_genres_that_people_write_themselves_are_bounded(
+    database: str, data_dir: Path, prefect_server: None, query: Query
+) -> None:
+    world = two_camps(users=400)
+    genres = {1: "Ra" * 1_000_000, 2: "R" * 101, 3: "Rock", 4: "Rock", 5: 'a "quoted", one\n'}
+    fill(
+        database, World({user: genres.get(user, f"Genre {user}") for user in world.users}, world.tracks, world.sessions)
+    )
+
+    assert recommend.main([]) == 0
+
+    assert live_lists(query).keys() == world.users.keys()
+    assert len(fallbacks(query)) == 200
+    assert {"", "Rock"} <= fallbacks(query).keys()
+    assert all(len(genre) <= 100 for genre in fallbacks(query))
+
+
+def assert_the_live_list_stays(place: Place, before: dict[int, list[int]]) -> None:
+    assert live(place.query) == (1, 1, "ease", "published")
+    assert live_lists(place.query) == before
+
+
+BROKEN_FILES = {
+    "missing": (lambda path: path.unlink(), "cannot be read (No such file or directory); restore it, or retrain"),
+    "cut": (
+        lambda path: path.write_bytes(path.read_bytes()[:1000]),
+        "is not the one that was written; restore it, or retrain",
+    ),
+    "another": (lambda path: path.write_bytes(b"PK"), "is not the one that was written; restore it, or retrain"),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN_FILES)
+def test_without_the_champions_file_the_list_stays_and_a_training_mends_it(
+    broken: str, trained_camps: Filled, use: UseDatabase, capfd: Capture
+) -> None:
+    place = use(trained_camps)
+    before = live_lists(place.query)
+    spoil, words = BROKEN_FILES[broken]
+    spoil(place.data_dir / "models" / "model-1.npz")
+
+    assert recommend.main([]) == 1
+
+    told = only_error(capfd)
+    assert "the model file " in told
+    assert words in told
+    assert_the_live_list_stays(place, before)
+    # As it was told to: although the same recipe wins again, and is no better than it was.
+    assert retrain.main([]) == 0
+    assert live(place.query) == (2, 2, "ease", "published")
+    assert recommend.main([]) == 0
+    assert live(place.query) == (3, 2, "ease", "published")
+    # Its lists are still whole.
+    assert rollback.main(["1"]) == 0
+    assert_the_live_list_stays(place, before)
+
+
+def test_a_blocked_list_is_seen_by_nobody(
+    trained_camps: Filled, use: UseDatabase, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    place = use(trained_camps)
+    before = live_lists(place.query)
+    monkeypatch.setenv("THRESHOLD_MIN_COVERAGE", "1")
+    monkeypatch.setenv("THRESHOLD_WARN_COVERAGE", "1")
+    monkeypatch.setenv("RECOMMENDATIONS_PER_USER", "1")
+
+    assert recommend.main([]) == 1
+
+    told = only_error(capfd)
+    assert told.startswith("recommendations-2 blocked: coverage ")
+    assert told.endswith("% is below 100 %")
+    assert_the_live_list_stays(place, before)
+    assert place.query(
+        "select status, reason like 'coverage %%', listeners, rows from ml.publications where publication_id = 2"
+    ) == [("blocked", True, 120, 120)]
+    assert {"staging.recommendations_2", "staging.similar_tracks_2"} <= tables_of_lists(place.query)
+    assert place.query("select count(*) from ml.recommendations where publication_id = 2") == [(0,)]
+    failed = "select expectation from ml.expectation_results where publication_id = 2 and not success order by 1"
+    assert place.query(failed) == [("catalogue_is_covered",), ("catalogue_is_well_covered",)]
+    assert place.query("select decision from ml.model_runs") == [("published",)]
+    assert rollback.main(["2"]) == 1
+    assert only_error(capfd) == "publication 2 is blocked and was never live; choose another"
+    assert place.query("select outcome from ops.runs order by run_id desc limit 1") == [("failed",)]
+
+
+def test_rolled_back_and_refreshed_from_the_older_model(
+    trained_camps: Filled, use: UseDatabase, capfd: Capture
+) -> None:
+    place = use(trained_camps)
+    before = live_lists(place.query)
+    with connect(place.database) as connection:
+        listen(connection, [Session(7, NEWEST + timedelta(hours=1), tuple(before[7]))])
+    assert recommend.main([]) == 0
+    assert recommend.main([]) == 0
+    capfd.readouterr()
+
+    assert rollback.main([]) == 0
+    assert capfd.readouterr().out == "publication 2 is live\n"
+    assert rollback.main(["1", "--why", "the new ones are odd"]) == 0
+    assert_the_live_list_stays(place, before)
+    assert place.query("select live_why from ml.current_publication") == [("the new ones are odd",)]
+    assert rollback.main(["1"]) == 0  # it is live already
+    assert place.query("select count(*) from ml.live_publications") == [(5,)]
+    assert recommend.main([]) == 0
+    assert live(place.query) == (4, 1, "ease", "published")
+
+
+@pytest.mark.parametrize("number", ["99", str(10**30)])
+def test_rolled_back_to_a_number_that_is_none(number: str, camps: Filled, use: UseDatabase, capfd: Capture) -> None:
+    use(camps)
+    assert rollback.main([number]) == 1
+    assert only_error(capfd) == f"there is no publication {number}; ml.publications has those there are"
+
+
+def test_rolled_back_before_anything_was_published(
+    empty_database: str, camps: Filled, use: UseDatabase, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    use(camps)
+    assert rollback.main([]) == 1
+    assert only_error(capfd) == "no other publication that is kept was live before; there is nothing to go back to"
+    monkeypatch.setenv("DATABASE_URL", empty_database)
+    for arguments in ([], ["1"]):
+        assert rollback.main(arguments) == 1
+        assert only_error(capfd) == "nothing was ever published in this database; there is nothing to go back to"
+
+
+def test_a_rollback_while_a_list_is_made_is_not_published_over(
+    trained_camps: Filled, use: UseDatabase, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    place = use(trained_camps)
+    before = live_lists(place.query)
+    assert recommend.main([]) == 0
+    real = publication.stage
+
+    def rolled_back_meanwhile(connection: object, *arguments: object) -> None:
+        real(connection, *arguments)  # type: ignore[arg-type]
+        assert rollback.main(["1"]) == 0
+
+    monkeypatch.setattr(publication, "stage", rolled_back_meanwhile)
+
+    assert recommend.main([]) == 1
+
+    assert only_error(capfd) == (
+        "recommendations-3 was made while another list went live (by a rollback or another run), and is not published"
+        " over it; run again"
+    )
+    assert_the_live_list_stays(place, before)

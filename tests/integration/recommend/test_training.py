@@ -1,0 +1,395 @@
+"""Training: what is chosen and published, what is kept and why, and that it knows nothing of the future."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core.database import connect, take_ingest_lock, take_training_lock
+from flows import recommend, retrain
+from recommender import publication, retention, source, training
+from recommender.models.ease import EASE
+from recommender.models.popularity import GenrePopularity, Popularity
+from recommender.training import Rules
+from recommender.trials import Candidate, Limits
+from tests.integration.recommend.conftest import Filled, Place, UseDatabase
+from tests.listening import BATCHES, NEWEST, Session, camp_of, listen
+from tests.recommending import PER_USER, live, live_lists, tables_of_lists
+from tests.unit.recommender import broken_models as broken
+
+Capture = pytest.CaptureFixture[str]
+
+
+def model_run(place: Place, number: int) -> dict[str, Any]:
+    """One row of the ledger of trainings."""
+    (row,) = place.query("select to_jsonb(run) from ml.model_runs as run where model_run_id = %s", number)
+    content: dict[str, Any] = row[0]
+    return content
+
+
+def test_listeners_with_tastes_get_a_model_of_their_own(trained_camps: Filled, use: UseDatabase) -> None:
+    place = use(trained_camps)
+
+    assert live(place.query) == (1, 1, "ease", "published")
+    run = model_run(place, 1)
+    assert run["model_file"] == "model-1.npz"
+    assert (place.data_dir / "models" / "model-1.npz").is_file()
+    assert run["batches"] == sorted(BATCHES)
+    assert run["code_version"] == "v-test"
+    assert datetime.fromisoformat(run["data_as_of"]) - NEWEST < timedelta(seconds=1)
+    assert "against popularity: better" in run["why"]
+    figures = run["metrics"]
+    assert set(figures["models"]) == {"ease", "popularity", "popularity_by_genre"}
+    assert figures["gate"]["popularity"]["lower"] > 0
+    assert figures["listeners_choosing"] + figures["listeners_judging"] > 50
+    lists = live_lists(place.query)
+    assert lists.keys() == place.world.users.keys()
+    for user, tracks in lists.items():
+        assert len(tracks) == PER_USER
+        assert {camp_of(track) for track in tracks[:3]} == {camp_of(user)}
+        assert not place.world.played(user) & set(tracks)
+
+
+def test_every_recommendation_can_be_traced(trained_camps: Filled, use: UseDatabase) -> None:
+    place = use(trained_camps)
+    everything = "select count(*) from ml.recommendation_trace"
+    assert place.query(everything) == [(len(place.world.users) * PER_USER,)]
+    ((trace,),) = place.query("select to_jsonb(t) from ml.recommendation_trace as t where user_id = 7 and rank = 2")
+    assert trace["model_run_id"] == 1
+    assert trace["model"] == "ease"
+    assert trace["list_batches"] == trace["model_batches"] == sorted(BATCHES)
+    assert trace["list_audit"] == {"expectations": 12, "failed_critical": 0, "failed_warning": 0}
+    audit = {"expectations": 2, "failed_critical": 0, "failed_warning": 1}
+    assert trace["data_audits"] == dict.fromkeys(BATCHES, audit)
+
+
+def test_trained_again_on_the_same_plays_the_champion_stays(
+    trained_camps: Filled, use: UseDatabase, capfd: Capture
+) -> None:
+    place = use(trained_camps)
+    before = live_lists(place.query), tables_of_lists(place.query)
+
+    assert retrain.main([]) == 0
+
+    out, err = capfd.readouterr()
+    assert out.startswith("model run 2: kept: the champion stays (")
+    assert err == ""
+    run = model_run(place, 2)
+    assert (run["decision"], run["model_file"]) == ("kept", None)
+    assert "against the champion: no win: the difference is +0.0000 for every listener" in run["why"]
+    assert run["metrics"]["champion"]["how"] == "its recipe, trained again"
+    assert live(place.query) == (1, 1, "ease", "published")
+    assert place.query("select count(*) from ml.publications") == [(1,)]
+    assert (live_lists(place.query), tables_of_lists(place.query)) == before
+    assert not list(place.data_dir.glob("models/model-2*"))
+
+
+def test_without_tastes_popularity_is_published_and_the_decision_says_so(
+    no_taste: Filled, use: UseDatabase, capfd: Capture
+) -> None:
+    place = use(no_taste)
+
+    assert retrain.main([]) == 0
+
+    assert live(place.query) == (1, 1, "popularity_by_genre", "fallback")
+    out = capfd.readouterr().out
+    assert "no model is better than popularity, so popularity by genre is published" in out
+    assert model_run(place, 1)["why"] in out
+    # Popularity is no champion to beat: it is published afresh.
+    assert retrain.main([]) == 0
+    assert live(place.query) == (2, 2, "popularity_by_genre", "fallback")
+
+
+def without_seconds(metrics: dict[str, Any]) -> dict[str, Any]:
+    """What a training measured, and not how long it took."""
+    costs = ("fit_seconds", "score_seconds", "peak_memory_mb")
+    models = {
+        model: {name: value for name, value in figures.items() if name not in costs}
+        for model, figures in metrics["models"].items()
+    }
+    return metrics | {"models": models}
+
+
+def test_the_same_plays_and_seed_give_the_same_lists_and_figures(
+    camps: Filled, trained_camps: Filled, use: UseDatabase
+) -> None:
+    first, second = use(trained_camps), use(camps)
+    assert retrain.main([]) == 0
+
+    rows = "select user_id, rank, track_id, score from ml.current_recommendations order by 1, 2"
+    assert first.query(rows) == second.query(rows)
+    near = "select track_id, rank, similar_track_id, score from ml.similar_tracks order by 1, 2"
+    assert first.query(near) == second.query(near)
+    one, two = model_run(first, 1), model_run(second, 1)
+    assert without_seconds(one["metrics"]) == without_seconds(two["metrics"])
+    assert one["why"] == two["why"]
+    assert one["model_digest"] == two["model_digest"]
+    other_seed = use(camps)
+    assert retrain.main(["--seed", "1"]) == 0
+    assert model_run(other_seed, 1)["seed"] == 1
+    assert without_seconds(model_run(other_seed, 1)["metrics"]) != without_seconds(one["metrics"])
+
+
+def test_what_was_played_after_the_moment_asked_for_is_not_learned_from(
+    camps: Filled, use: UseDatabase, capfd: Capture
+) -> None:
+    moment = NEWEST - timedelta(weeks=2)
+    cut = use(camps)
+    with connect(cut.database) as connection:
+        connection.execute("delete from warehouse.listen_history_tracks where created_at >= %s", [moment])
+
+    assert retrain.main(["--as-of", moment.replace(tzinfo=None).isoformat()]) == 0
+    with_future = use(camps)
+    assert retrain.main(["--as-of", moment.isoformat()]) == 0
+
+    one, two = model_run(cut, 1), model_run(with_future, 1)
+    assert one["model_digest"] == two["model_digest"]
+    assert without_seconds(one["metrics"]) == without_seconds(two["metrics"])
+    assert datetime.fromisoformat(two["data_as_of"]) <= moment
+
+
+def test_a_moment_in_the_future_is_refused(camps: Filled, use: UseDatabase, capfd: Capture) -> None:
+    place = use(camps)
+    assert retrain.main(["--as-of", "2999-01-01"]) == 2
+    assert capfd.readouterr().err == ("error: --as-of 2999-01-01 00:00 UTC lies in the future; leave it out for now\n")
+    assert place.query("select count(*) from ml.model_runs") == [(0,)]
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01", "0001-01-01T00:00+14:00", "1970-01-01"])
+def test_a_moment_before_all_plays(moment: str, camps: Filled, use: UseDatabase, capfd: Capture) -> None:
+    use(camps)
+    code = retrain.main(["--as-of", moment])
+    err = capfd.readouterr().err
+    assert code in (1, 2)
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert "unforeseen" not in err
+
+
+def test_a_rollback_while_models_are_trained_is_not_published_over(
+    trained_camps: Filled, use: UseDatabase, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    place = use(trained_camps)
+    assert recommend.main([]) == 0
+    real = training.judge
+
+    def rolled_back_meanwhile(*arguments: Any) -> training.Verdict:
+        with connect(place.database) as connection:
+            publication.rollback(connection, 1, now=datetime.now(UTC), why="by hand")
+        verdict = real(*arguments)
+        return replace(verdict, decision="published")
+
+    monkeypatch.setattr(training, "judge", rolled_back_meanwhile)
+
+    assert retrain.main([]) == 1
+
+    assert "publication 1 went live while the models were trained" in capfd.readouterr().err
+    assert live(place.query) == (1, 1, "ease", "published")
+    assert model_run(place, 2)["decision"] == "failed"
+
+
+def test_a_refresh_while_models_are_trained_is_published_over(
+    trained_camps: Filled, use: UseDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = use(trained_camps)
+    real = training.judge
+
+    def refreshed_meanwhile(*arguments: Any) -> training.Verdict:
+        verdict = real(*arguments)
+        patch.undo()
+        assert recommend.main([]) == 0
+        return replace(verdict, decision="published")
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(training, "judge", refreshed_meanwhile)
+    try:
+        assert retrain.main([]) == 0
+    finally:
+        patch.undo()
+    assert place.query(
+        "select publication_id, model_run_id from ml.live_publications join ml.publications using"
+        " (publication_id) order by live_id"
+    ) == [(1, 1), (2, 1), (3, 2)]
+
+
+def test_a_champion_older_than_the_exam_is_measured_as_it_is_live(trained_camps: Filled, use: UseDatabase) -> None:
+    place = use(trained_camps)
+    later = NEWEST + timedelta(weeks=3)
+    random = np.random.default_rng(1)
+    with connect(place.database) as connection:
+        sessions = [
+            Session(user, later, tuple(int(2 * track + camp_of(user)) for track in random.integers(1, 40, 8)))
+            for user in place.world.users
+        ]
+        listen(connection, sessions)
+
+    assert retrain.main([]) == 0
+
+    champion = model_run(place, 2)["metrics"]["champion"]
+    assert champion["how"] == "as it is live"
+    assert champion["ndcg"] > 0.1
+
+
+def test_a_failure_after_publishing_leaves_what_is_live_as_it_is(
+    camps: Filled, use: UseDatabase, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    place = use(camps)
+
+    def no_right(*_: Any, **__: Any) -> int:
+        raise PermissionError(13, "Permission denied", "model-0.npz")
+
+    monkeypatch.setattr(retention, "prune_model_files", no_right)
+
+    assert retrain.main([]) == 1
+
+    assert "cannot be written or read: Permission denied (model-0.npz)" in capfd.readouterr().err
+    assert live(place.query) == (1, 1, "ease", "published")
+    assert model_run(place, 1)["model_file"] == "model-1.npz"
+    monkeypatch.undo()
+
+
+def test_a_blocked_training_says_so_everywhere(
+    camps: Filled, use: UseDatabase, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    place = use(camps)
+    for name in ("THRESHOLD_MIN_COVERAGE", "THRESHOLD_WARN_COVERAGE", "RECOMMENDATIONS_PER_USER"):
+        monkeypatch.setenv(name, "1")
+
+    assert retrain.main([]) == 1
+
+    assert capfd.readouterr().err.splitlines()[-1].startswith("error: recommendations-1 blocked: coverage ")
+    run = model_run(place, 1)
+    assert (run["decision"], run["model"], run["model_file"]) == ("blocked", "ease", None)
+    assert run["metrics"]["gate"]["popularity"]["lower"] > 0
+    assert "coverage" in run["why"]
+    assert live(place.query) is None
+    assert "staging.recommendations_1" in tables_of_lists(place.query)
+
+
+def test_a_second_training_says_that_the_first_is_at_work(camps: Filled, use: UseDatabase, capfd: Capture) -> None:
+    place = use(camps)
+    with connect(place.database) as other:
+        take_training_lock(other, 0)
+        assert retrain.main([]) == 1
+        assert capfd.readouterr().err.splitlines()[-1] == (
+            "error: another training is at work (waited 1 s); wait for it, or raise LOCK_WAIT_SECONDS"
+        )
+        assert recommend.main([]) == 0  # which needs no training
+    assert place.query("select count(*) from ml.model_runs where decision = 'running'") == [(0,)]
+
+
+def test_an_ingest_at_work_is_waited_for_only_to_publish(
+    camps: Filled, use: UseDatabase, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    place = use(camps)
+    with connect(place.database) as ingest:
+        take_ingest_lock(ingest, 0)
+        assert retrain.main([]) == 1
+        assert "another run is at work (waited 1 s)" in capfd.readouterr().err
+        assert model_run(place, 1)["metrics"]["models"]
+        assert live(place.query) is None
+        release = threading.Timer(4, ingest.close)
+        release.start()
+        monkeypatch.setenv("LOCK_WAIT_SECONDS", "60")
+        assert retrain.main([]) == 0
+        release.join()
+    assert live(place.query) == (1, 2, "ease", "published")
+
+
+def test_feedback_is_the_last_word_before_the_moment(camps: Filled, use: UseDatabase) -> None:
+    place = use(camps)
+    with connect(place.database) as connection:
+        for number in (1, 2):
+            connection.execute(
+                "insert into ml.model_runs (model, seed, data_as_of, batches, code_version, decision, started_at)"
+                " values ('m', 0, now(), '{}', 'v', 'kept', now())"
+            )
+            connection.execute(
+                "insert into ml.publications (model_run_id, flow, status, data_as_of, batches, made_at)"
+                " values (%s, 'test', 'staged', now(), '{}', now())",
+                [number],
+            )
+        connection.execute("insert into serving.api_keys values ('k', 'n', 'x', '{}', now())")
+        for user, track, seen_in, useful, day in (
+            (1, 3, 1, False, 1),  # not useful, and that is all
+            (2, 4, 1, False, 1),  # not useful, then useful
+            (2, 4, 2, True, 3),
+            (3, 5, 1, True, 1),  # useful, then not
+            (3, 5, 2, False, 5),
+            (4, 6, None, False, 9),  # later
+        ):
+            at = NEWEST + timedelta(days=day)
+            connection.execute(
+                "insert into ml.feedback values (%s, %s, %s, %s, 'k', %s, %s)", [user, track, seen_in, useful, at, at]
+            )
+        early = source.read_play_log(connection, NEWEST + timedelta(days=4), 28).not_useful
+        late = source.read_plays(connection).not_useful
+    assert sorted(zip(early.users.tolist(), early.tracks.tolist(), strict=True)) == [(1, 3)]
+    assert sorted(zip(late.users.tolist(), late.tracks.tolist(), strict=True)) == [(1, 3), (3, 5), (4, 6)]
+    assert early.given_at[0] == np.datetime64((NEWEST + timedelta(days=1)).replace(tzinfo=None))
+
+
+def test_the_log_keeps_every_play_once_wherever_it_is_cut(camps: Filled, use: UseDatabase) -> None:
+    place = use(camps)
+    end = NEWEST + timedelta(seconds=1)
+    whole = np.datetime64(end.replace(tzinfo=None))
+    with connect(place.database) as connection:
+        everything = source.read_plays(connection).interactions(whole)
+        for days in (1, 28, 3650):
+            log = source.read_play_log(connection, end, days)
+            assert log.interactions(whole).plays.sum() == everything.plays.sum() == 3 * len(place.world.sessions)
+        log = source.read_play_log(connection, end, 28)
+    for days in (1, 7, 28):
+        moment = end - timedelta(days=days)
+        split = np.datetime64(moment.replace(tzinfo=None))
+        before = sum(len(one.tracks) for one in place.world.sessions if one.at < moment)
+        assert log.interactions(split).plays.sum() == before
+        assert log.interactions_from(split).plays.sum() == everything.plays.sum() - before
+
+
+RULES = Rules(k=5, limits=Limits(seconds=4), search_seconds=0.001)
+
+
+def test_candidates_that_go_wrong_are_out_and_named_and_the_others_compete(camps: Filled, use: UseDatabase) -> None:
+    place = use(camps)
+    candidates = {
+        Popularity.name: Candidate(Popularity),
+        GenrePopularity.name: Candidate(GenrePopularity),
+        "raises": Candidate(broken.Raises),
+        "hangs": Candidate(broken.Hangs),
+        "gives_nan": Candidate(broken.GivesNaN),
+        "crashes": Candidate(broken.Crashes),
+        EASE.name: Candidate(EASE),
+    }
+    with connect(place.database) as connection:
+        log = source.read_play_log(connection, NEWEST + timedelta(seconds=1), 28)
+    end = np.datetime64((NEWEST + timedelta(seconds=1)).replace(tzinfo=None), "s")
+
+    verdict = training.judge(log, end, None, place.data_dir, RULES, candidates)
+
+    assert (verdict.recipe.model, verdict.decision) == ("ease", "published")
+    out = verdict.metrics["out"]
+    assert set(out) == {"raises", "hangs", "gives_nan", "crashes"}
+    assert out["hangs"] == "ran past its time limit of 4 s"
+    assert "KeyError" in out["raises"]
+    assert "anna@example.org" not in str(verdict.metrics)
+    assert out["gives_nan"] == "gave scores that are not numbers"
+    json.dumps(verdict.metrics, allow_nan=False)  # as Postgres takes it
+
+
+def test_when_no_candidate_is_left_popularity_by_genre_is_published(camps: Filled, use: UseDatabase) -> None:
+    place = use(camps)
+    with connect(place.database) as connection:
+        log = source.read_play_log(connection, NEWEST + timedelta(seconds=1), 28)
+    end = np.datetime64((NEWEST + timedelta(seconds=1)).replace(tzinfo=None), "s")
+
+    verdict = training.judge(log, end, None, place.data_dir, RULES, {"raises": Candidate(broken.Raises)})
+
+    assert (verdict.recipe.model, verdict.decision) == (GenrePopularity.name, "fallback")
+    assert "no model is left to choose: raises" in verdict.why
