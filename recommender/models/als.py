@@ -19,9 +19,12 @@ from recommender.models.scaling import weighted
 class ALS(Recommender):
     """`implicit`'s factors of log1p(plays).
 
-    `alpha` is how much more a play counts than its absence, `regularization` draws all vectors towards zero. Only the
-    vectors of tracks are learned; that of a listener is solved exactly from their plays, so that new listeners and
-    new plays are served without training.
+    `alpha` is how much more a play counts than its absence. `regularization` draws all vectors towards zero; it is
+    relative to how much is known, so that one setting suits small and large data: `implicit` gets it times the
+    geometric mean of what the confidences of an average listener, and of an average track, add up to.
+
+    Only the vectors of tracks are learned; that of a listener is solved exactly from their plays, so that new
+    listeners and new plays are served without training.
     """
 
     name: ClassVar[str] = "als"
@@ -36,13 +39,17 @@ class ALS(Recommender):
     ) -> None:
         super().__init__(factors=factors, regularization=regularization, alpha=alpha, iterations=iterations, seed=seed)
         self._tracks = np.empty((0, factors), np.float32)
+        self._strength = 0.0
         self._listeners = np.empty((0, factors), np.float32)
 
     def _learn(self, interactions: Interactions) -> None:
+        confidences = _confidences(interactions)
+        known = self.params["alpha"] * confidences.sum() / _geometric_size(interactions)
+        self._strength = float(np.float32(self.params["regularization"] * known))
         with threadpool_limits(1, "blas"):  # implicit has threads of its own
             solver = self._solver()
             try:
-                solver.fit(_confidences(interactions), show_progress=False)
+                solver.fit(confidences, show_progress=False)
             except Exception as error:
                 raise ModelError(f"{self.name} cannot learn ({error}); try a higher regularization") from error
         self._tracks = solver.item_factors
@@ -61,15 +68,17 @@ class ALS(Recommender):
         return scores
 
     def _state(self) -> dict[str, NDArray[Any]]:
-        return {"tracks": self._tracks} if len(self._tracks) else {}
+        if not len(self._tracks):
+            return {}
+        return {"tracks": self._tracks, "strength": np.array([self._strength], np.float32)}
 
     def _restore(self, state: dict[str, NDArray[Any]]) -> None:
-        self._tracks = state["tracks"]
+        self._tracks, self._strength = state["tracks"], float(state["strength"][0])
 
     def _solver(self) -> AlternatingLeastSquares:
         return AlternatingLeastSquares(
             factors=self.params["factors"],
-            regularization=self.params["regularization"],
+            regularization=self._strength,
             alpha=self.params["alpha"],
             iterations=self.params["iterations"],
             random_state=self.params["seed"],
@@ -81,3 +90,9 @@ def _confidences(interactions: Interactions) -> csr_matrix:
     weights = weighted(interactions.plays, "log1p")
     indices, indptr = weights.indices.astype(np.int32), weights.indptr.astype(np.int32)
     return csr_matrix((weights.data, indices, indptr), shape=weights.shape)
+
+
+def _geometric_size(interactions: Interactions) -> float:
+    """The geometric mean of the numbers of listeners and of tracks that have plays."""
+    tracks = np.count_nonzero(np.bincount(interactions.plays.indices))
+    return float(np.sqrt(len(interactions.listeners_with_plays) * tracks))

@@ -10,15 +10,23 @@ from scipy.sparse import csr_array
 
 from core.errors import ModelError
 
-Weighting = Literal["log1p", "binary"]
+Weighting = Literal["log1p", "log1p_third", "binary"]
 Sums = NDArray[np.float32]
 
 
 def weighted(plays: csr_array, weighting: Weighting) -> csr_array:
-    """A new matrix of the same shape: log(1 + plays), or 1 for each track that was played. Raises ModelError."""
-    if weighting not in get_args(Weighting):
-        raise ModelError(f"plays are weighted by {' or '.join(get_args(Weighting))}, not by {weighting!r}")
-    values = np.log1p(plays.data) if weighting == "log1p" else np.ones(plays.nnz)
+    """A new matrix of the same shape. Raises ModelError.
+
+    log(1 + plays); log(1 + plays / 3), which lets the second and third play count more; or 1 for a track that was
+    played.
+    """
+    known = get_args(Weighting)
+    if weighting not in known:
+        raise ModelError(f"plays are weighted by {', '.join(known[:-1])} or {known[-1]}, not by {weighting!r}")
+    if weighting == "binary":
+        values = np.ones(plays.nnz)
+    else:
+        values = np.log1p(plays.data if weighting == "log1p" else plays.data / 3)
     return csr_array((values.astype(np.float32), plays.indices, plays.indptr), shape=plays.shape)
 
 

@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 from core.errors import ModelError
 from recommender.interactions import Interactions
 from recommender.models.ease import EASE, inverse_of_gram
+from recommender.models.scaling import weighted
 from tests.contracts import dense
 
 
@@ -87,5 +88,10 @@ def test_a_matrix_without_inverse_says_so() -> None:
 
 
 def test_an_unknown_weighting_says_so() -> None:
-    with pytest.raises(ModelError, match="log1p or binary, not by 'sqrt'"):
+    with pytest.raises(ModelError, match="log1p, log1p_third or binary, not by 'sqrt'"):
         EASE(weighting="sqrt").fit(Interactions.of([1], [2]))  # type: ignore[arg-type]
+
+
+def test_a_third_of_the_plays_inside_the_logarithm() -> None:
+    plays = Interactions.of([1, 1, 2], [10, 11, 10], [3, 6, 9])
+    assert weighted(plays.plays, "log1p_third").data == pytest.approx(np.log([2, 3, 4]))
