@@ -9,7 +9,7 @@ from core.errors import ModelFileError
 from recommender.models import file_format
 from recommender.models.als import ALS
 from recommender.models.base import Recommender
-from recommender.models.blend import EASEWithALS, GraphFilterWithALS
+from recommender.models.blend import AllThree, EASEWithALS, GraphFilterWithALS
 from recommender.models.ease import EASE
 from recommender.models.graph_filter import GraphFilter
 from recommender.models.popularity import GenrePopularity, Popularity
@@ -17,28 +17,27 @@ from recommender.trials import Candidate
 
 Candidates = Mapping[str, Candidate]
 
-_ALS_WEIGHTS = (
-    ({"als_weight": 0.3}, {"als_weight": 0.6}, {"als_weight": 1.0}),
-    ({"als_weight": 0.1}, {"als_weight": 0.05}),
-)
+_ALS_WEIGHTS = (({"als_weight": 0.3}, {"als_weight": 0.6}), ({"als_weight": 0.1},))
 # Simple ones first: of two that are equally good, the earlier is chosen.
 CANDIDATES: Candidates = {
     Popularity.name: Candidate(Popularity),
     GenrePopularity.name: Candidate(GenrePopularity),
-    ALS.name: Candidate(
-        ALS, {"factors": 64}, (({"factors": 128}, {"factors": 256}), ({"factors": 32}, {"factors": 16}))
-    ),
+    ALS.name: Candidate(ALS, {"factors": 64}, (({"factors": 128}, {"factors": 256}), ({"factors": 32},))),
     EASE.name: Candidate(
         EASE, {"ridge": 3.0}, (({"ridge": 10.0}, {"ridge": 30.0}, {"ridge": 100.0}), ({"ridge": 1.0},))
     ),
-    GraphFilter.name: Candidate(
-        GraphFilter, {}, (({"weighting": "log1p"},), ({"popularity": 0.15}, {"popularity": 0.0}))
-    ),
+    GraphFilter.name: Candidate(GraphFilter, {}, (({"weighting": "log1p"},),)),
     EASEWithALS.name: Candidate(
         EASEWithALS, {"als_weight": 0.15}, _ALS_WEIGHTS, members={"ease": EASE.name, "als": ALS.name}
     ),
     GraphFilterWithALS.name: Candidate(
         GraphFilterWithALS, {"als_weight": 0.15}, _ALS_WEIGHTS, members={"graph": GraphFilter.name, "als": ALS.name}
+    ),
+    AllThree.name: Candidate(
+        AllThree,
+        {"graph_weight": 0.5, "als_weight": 0.15},
+        (({"graph_weight": 1.0},), *_ALS_WEIGHTS),
+        {"ease": EASE.name, "graph": GraphFilter.name, "als": ALS.name},
     ),
 }
 
