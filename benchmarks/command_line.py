@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from benchmarks import audit, fetch, first_ingest, fixed_cost, growth, next_days, scoring, serving, stage
+from benchmarks import audit, fetch, first_ingest, fixed_cost, growth, next_days, recommending, scoring, serving, stage
 from benchmarks.bench import Bench
 from benchmarks.figures import Measured
 from benchmarks.machine import describe_machine
@@ -36,6 +36,7 @@ MEASUREMENTS: Mapping[str, Callable[[Bench], Measured]] = {
     "next-days": next_days.measure,
     "fixed-cost": fixed_cost.measure,
     "growth": growth.measure,
+    "recommending": recommending.measure,
     "scoring": scoring.measure,
     "serving": serving.measure,
 }
