@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from core.errors import ModelError
 from recommender.models.als import ALS
-from tests.contracts import LISTENERS, dense, two_groups
+from tests.two_groups import LISTENERS, dense, two_groups
 from tests.unit.recommender.models.test_ease import listening
 
 

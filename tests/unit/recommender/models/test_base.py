@@ -14,7 +14,7 @@ from recommender.models import base
 from recommender.models.als import ALS
 from recommender.models.base import Recommender, Scores
 from recommender.models.blend import Blend
-from tests.contracts import LISTENERS, TRACKS, two_groups
+from tests.two_groups import LISTENERS, TRACKS, two_groups
 
 
 class Constant(Recommender):

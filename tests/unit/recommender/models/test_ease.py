@@ -11,7 +11,7 @@ from core.errors import ModelError
 from recommender.interactions import Interactions
 from recommender.models.ease import EASE, inverse_of_gram
 from recommender.models.scaling import weighted
-from tests.contracts import dense
+from tests.two_groups import dense
 
 
 def listening(users: int, tracks: int, seed: int = 0) -> Interactions:

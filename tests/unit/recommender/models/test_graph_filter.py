@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 from recommender.interactions import Interactions
 from recommender.models import spectrum
 from recommender.models.graph_filter import GraphFilter
-from tests.contracts import dense
+from tests.two_groups import dense
 from tests.unit.recommender.models.test_ease import listening
 
 
