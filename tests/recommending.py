@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,7 +11,9 @@ from recommender.models.ease import EASE
 from recommender.models.popularity import GenrePopularity, Popularity
 from recommender.registry import CANDIDATES
 from recommender.trials import Candidate
-from tests.conftest import Query
+
+if TYPE_CHECKING:  # a process of its own keeps the settings of the test that started it
+    from tests.conftest import Query
 
 PER_USER, SIMILAR = 10, 5
 FEW = {

@@ -1,0 +1,137 @@
+"""Kill -9 of recommend and retrain, and runs side by side: the list stays, a plain re-run ends as a clean one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import ingest, recommend, retrain
+from flows.ingest import main as ingest_main
+from tests.conftest import BASE_DAY, ROOT, MockApi, Query
+from tests.integration.recommend.conftest import Filled, Place, UseDatabase
+from tests.recommending import few_candidates, live, live_lists, quick_settings, tables_of_lists
+from tests.runs import warehouse_and_marts
+from tests.states import assert_rows_add_up, state
+
+
+def killed_at(flow: str, step: str, when: str) -> None:
+    """A run that is killed there, and did not end before."""
+    from prefect.settings import PREFECT_API_URL
+
+    command = [sys.executable, "-m", "tests.e2e.interrupted_lists", flow, "SIGKILL", step, when]
+    environment = {**os.environ, "PREFECT_API_URL": str(PREFECT_API_URL.value())}
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+
+
+def lists_and_ledger(place: Place) -> dict[str, Any]:
+    """All that tells one publication from another, but its number and its time."""
+    return {
+        "lists": place.query("select user_id, rank, track_id, score from ml.current_recommendations order by 1, 2"),
+        "fallbacks": place.query(
+            "select genre, rank, track_id, score from ml.fallbacks"
+            " where publication_id = (select publication_id from ml.current_publication) order by 1, 2"
+        ),
+        "similar": place.query(
+            "select track_id, rank, similar_track_id, score from ml.similar_tracks"
+            " where publication_id = (select publication_id from ml.current_publication) order by 1, 2"
+        ),
+        "times live": place.query("select count(*) from ml.live_publications"),
+        "decisions": place.query(
+            "select model, params, decision, why, model_digest from ml.model_runs"
+            " where decision in ('published', 'fallback', 'kept') order by model_run_id"
+        ),
+    }
+
+
+# When nothing is live yet.
+FIRST_TRAINING = {
+    "the winner is trained": ("recommender.training:train", "after"),
+    "its lists are staged": ("recommender.publication:stage", "after"),
+    "its lists are all but live": ("recommender.publication:_go_live", "after"),
+}
+
+
+@pytest.mark.parametrize("step", FIRST_TRAINING)
+def test_a_training_killed_when(step: str, camps: Filled, trained_camps: Filled, use: UseDatabase) -> None:
+    clean = lists_and_ledger(use(trained_camps))
+    place = use(camps)
+
+    killed_at("retrain", *FIRST_TRAINING[step])
+
+    assert live(place.query) is None
+    assert live_lists(place.query) == {}
+    assert place.query("select decision from ml.model_runs") == [("running",)]
+    assert retrain.main([]) == 0
+    assert lists_and_ledger(place) == clean
+    assert place.query("select decision, why from ml.model_runs order by model_run_id limit 1") == [
+        ("failed", "it was cut off: nothing of it was published")
+    ]
+    # Nobody else's leftovers stand in the way, today or when they are old.
+    place.query("update ml.publications set made_at = made_at - interval '2 days' returning 1")
+    assert recommend.main([]) == 0
+    assert {name.removeprefix("ml.") for name in tables_of_lists(place.query) if name.startswith("ml.")} == {
+        f"{table}_{number}"
+        for (number,) in place.query("select publication_id from ml.publications where pruned_at is null")
+        for table in ("recommendations", "similar_tracks")
+    }
+
+
+REFRESHING = {
+    "lists are staged": ("recommender.publication:stage", "after"),
+    "lists are partitions": ("recommender.publication:attach", "after"),
+}
+
+
+@pytest.mark.parametrize("step", REFRESHING)
+def test_a_refresh_killed_when(step: str, trained_camps: Filled, use: UseDatabase) -> None:
+    other = use(trained_camps)
+    assert recommend.main([]) == 0
+    clean = lists_and_ledger(other)
+    place = use(trained_camps)
+    before = live_lists(place.query)
+
+    killed_at("recommend", *REFRESHING[step])
+
+    assert live(place.query) == (1, 1, "ease", "published")
+    assert live_lists(place.query) == before
+    assert recommend.main([]) == 0
+    assert live(place.query) == (3, 1, "ease", "published")
+    assert lists_and_ledger(place) == clean
+
+
+def test_an_ingest_and_a_training_at_the_same_time(
+    environment: Path, database: str, api: MockApi, query: Query, prefect_server: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_candidates(monkeypatch)
+    for name, value in quick_settings(database, environment).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("LOCK_WAIT_SECONDS", "60")
+    assert ingest_main(["--day", BASE_DAY]) == 0
+    assert recommend.main([]) == 0
+    api.day("2026-11-28")
+    codes: dict[str, int] = {}
+    both = [
+        threading.Thread(target=lambda: codes.update(retrain=retrain.main([]))),
+        threading.Thread(target=lambda: codes.update(ingest=ingest.main(["--day", "2026-11-28"]))),
+    ]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+
+    assert codes == {"retrain": 0, "ingest": 0}
+    assert_rows_add_up(query)
+    assert warehouse_and_marts(state(query))["warehouse.users"]
+    assert query("select count(*) from ops.runs where finished_at is null") == [(0,)]
+    assert query("select count(*) from ml.model_runs where decision = 'running'") == [(0,)]
+    assert recommend.main([]) == 0
+    listeners = query("select user_id from mart.dim_users where removed_at is null order by 1")
+    assert [(user,) for user in sorted(live_lists(query))] == listeners
