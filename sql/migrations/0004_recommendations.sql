@@ -190,7 +190,11 @@ begin
         end;
     end if;
     if not pg_has_role(current_user, 'moovitamix_serving', 'member') then
-        grant moovitamix_serving to current_user;
+        begin
+            grant moovitamix_serving to current_user;
+        exception when insufficient_privilege then
+            null; -- it was made for us by another: serving has a login of its own, or the other makes us a member
+        end;
     end if;
 end
 $$;
