@@ -81,7 +81,7 @@ class Settings(BaseSettings):
     retrain_validation_listeners: int = Field(default=1_000, ge=20, le=1_000_000)
     retrain_seconds_per_model: float = Field(default=600, gt=0, le=86_400)
     retrain_memory_mb: float = Field(default=2_048, ge=128, le=1_048_576)
-    retrain_search_seconds: float = Field(default=900, gt=0, le=86_400)
+    retrain_search_seconds: float = Field(default=300, gt=0, le=86_400)
     retrain_confidence: float = Field(default=0.975, ge=0.5, lt=1)
     code_version: str = ""
 

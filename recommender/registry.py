@@ -22,11 +22,17 @@ _ALS_WEIGHTS = (({"als_weight": 0.3}, {"als_weight": 0.6}), ({"als_weight": 0.1}
 CANDIDATES: Candidates = {
     Popularity.name: Candidate(Popularity),
     GenrePopularity.name: Candidate(GenrePopularity),
-    ALS.name: Candidate(ALS, {"factors": 64}, (({"factors": 128}, {"factors": 256}), ({"factors": 32},))),
-    EASE.name: Candidate(
-        EASE, {"ridge": 3.0}, (({"ridge": 10.0}, {"ridge": 30.0}, {"ridge": 100.0}), ({"ridge": 1.0},))
+    ALS.name: Candidate(
+        ALS,
+        {"factors": 64},
+        (({"factors": 128}, {"factors": 256}), ({"factors": 32},), ({"regularization": 0.2},)),
     ),
-    GraphFilter.name: Candidate(GraphFilter, {}, (({"weighting": "log1p"},),)),
+    EASE.name: Candidate(
+        EASE,
+        {"ridge": 3.0},
+        (({"ridge": 10.0}, {"ridge": 30.0}, {"ridge": 100.0}), ({"ridge": 1.0},), ({"weighting": "log1p_third"},)),
+    ),
+    GraphFilter.name: Candidate(GraphFilter, {}, (({"weighting": "log1p"},), ({"rank": 128}, {"rank": 64}))),
     EASEWithALS.name: Candidate(
         EASEWithALS, {"als_weight": 0.15}, _ALS_WEIGHTS, members={"ease": EASE.name, "als": ALS.name}
     ),

@@ -40,7 +40,7 @@ class Rules:
     listeners: int = 1_000
     confidence: float = 0.975
     limits: Limits = field(default_factory=Limits)
-    search_seconds: float = 900.0
+    search_seconds: float = 300.0
     say: Callable[[str], None] = lambda line: None
 
 

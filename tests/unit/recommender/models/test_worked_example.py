@@ -28,8 +28,8 @@ def test_the_line_of_the_registry_names_it() -> None:
     cosine = example()
     candidates = eval(f"{{{LINE}}}", {"Cosine": cosine, "Candidate": Candidate})
     assert candidates["cosine"].make is cosine
-    for settings in candidates["cosine"].settings:
-        cosine(**settings)
+    for settings in [{}, *(step for direction in candidates["cosine"].directions for step in direction)]:
+        cosine(**candidates["cosine"].settings | settings)
 
 
 def test_the_test_is_the_one_above() -> None:
