@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import psycopg
 from psycopg import sql
 
 from core.database import Connection, composed, readable_errors, statement
@@ -12,6 +15,7 @@ from recommender.publication import Publication, take_turn
 
 # A list that never went live may be one that is just being made; a model file, one that is just being trained.
 _UNPUBLISHED_FOR = timedelta(days=1)
+_PATIENCE = "30s"
 
 
 def prune_publications(connection: Connection, *, keep: int, now: datetime) -> int:
@@ -19,7 +23,8 @@ def prune_publications(connection: Connection, *, keep: int, now: datetime) -> i
 
     What is live is never dropped: those that go are marked first, so that no rollback chooses one of them. Partitions
     are detached before, so that nobody who reads others waits. Returns how many went; running it again, also after it
-    was cut off, drops what is left. The caller holds the ingest lock. Raises DatabaseError.
+    was cut off, drops what is left. Somebody who reads for long is not waited for: the next run drops the rest.
+    The caller holds the ingest lock. Raises DatabaseError.
     """
     with readable_errors():
         with connection.transaction():
@@ -28,14 +33,12 @@ def prune_publications(connection: Connection, *, keep: int, now: datetime) -> i
             connection.execute(statement("recommendations/mark_pruned"), marks)
             connection.execute(statement("recommendations/forget_fallbacks"))
         left = connection.execute(statement("recommendations/left_of_pruned")).fetchall()
-        for (publication_id,) in left:
-            publication = Publication(publication_id)
-            for parent, table in (("recommendations", publication.lists), ("similar_tracks", publication.similar)):
-                _detach(connection, parent, table)
-                _drop(connection, "staging", table)
-                _drop(connection, "ml", table)
-            _drop(connection, "staging", publication.profile)
-    return len(left)
+        gone = 0
+        with _patience(connection):
+            for (publication_id,) in left:
+                _drop_tables(connection, Publication(publication_id))
+                gone += 1
+    return gone
 
 
 def prune_model_files(connection: Connection, models: Path, *, now: datetime) -> int:
@@ -47,6 +50,27 @@ def prune_model_files(connection: Connection, models: Path, *, now: datetime) ->
     for path in old:
         path.unlink(missing_ok=True)
     return len(old)
+
+
+@contextmanager
+def _patience(connection: Connection) -> Iterator[None]:
+    """Give up without an error when a statement waits too long: a backup may hold on to what it reads for hours."""
+    connection.execute("select set_config('statement_timeout', %s, false)", [_PATIENCE])
+    try:
+        yield
+    except psycopg.errors.QueryCanceled:
+        pass
+    finally:
+        with suppress(psycopg.Error):
+            connection.execute("reset statement_timeout")
+
+
+def _drop_tables(connection: Connection, publication: Publication) -> None:
+    for parent, table in (("recommendations", publication.lists), ("similar_tracks", publication.similar)):
+        _detach(connection, parent, table)
+        _drop(connection, "staging", table)
+        _drop(connection, "ml", table)
+    _drop(connection, "staging", publication.profile)
 
 
 def _detach(connection: Connection, parent: str, table: str) -> None:

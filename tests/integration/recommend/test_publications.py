@@ -310,6 +310,23 @@ def test_a_rollback_while_retention_is_at_work_is_never_dropped(
     assert "were pruned" in refused[0]
 
 
+def test_somebody_who_reads_for_long_holds_nobody_up(
+    database: str, connection: Connection, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "_PATIENCE", "300ms")
+    for track in (10, 20, 30):
+        published(connection, track)
+    with psycopg.connect(database) as backup:
+        backup.execute("select count(*) from ml.recommendations")
+        assert retention.prune_publications(connection, keep=1, now=NOW) == 0
+        assert live_lists(query)[1] == [30, 31]
+        assert retention.prune_publications(connection, keep=1, now=NOW) == 0
+        # As many rows as before: a backup has what it began with.
+        assert backup.execute("select count(*) from ml.current_recommendations").fetchone() == (4,)
+    assert retention.prune_publications(connection, keep=1, now=NOW) == 2
+    assert connection.execute("show statement_timeout").fetchone() == ("0",)
+
+
 def test_readers_see_one_whole_list_while_others_come_and_go(
     database: str, connection: Connection, query: Query
 ) -> None:
