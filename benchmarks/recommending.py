@@ -151,6 +151,7 @@ def train_and_publish(show: Show, settings: Settings) -> Whole:
         made = meter("score and stage", list_steps.make_lists.fn, run, scorer, marts)
         meter("audit", list_steps.audit_lists.fn, run, made)
         fallbacks = fallback_lists(GenrePopularity().fit(marts.known), marts.known.track_ids, 50)
+        meter("publish", publication.attach, run.connection, made)
         meter(
             "publish",
             publication.publish,

@@ -156,7 +156,7 @@ def publish(
     """Make a list that is attached the one that is live, in one transaction.
 
     `replacing` is the `live_id` that its maker saw (None: nothing was live). Raises PublicationError when something
-    else went live meanwhile, DatabaseError.
+    else went live meanwhile or the list is not attached, DatabaseError.
     """
     with connection.transaction():
         take_turn(connection)
@@ -166,6 +166,7 @@ def publish(
                 f"{publication.batch_id} was made while another list went live (by a rollback or another run), and is "
                 "not published over it; run again"
             )
+        _must_be_attached(connection, publication)
         number = pl.lit(publication.publication_id).alias("publication_id")
         write_frame(connection, ("ml", "fallbacks"), fallbacks.select(number, "genre", "rank", "track_id", "score"))
         _finish(connection, publication, "published", why)
@@ -250,6 +251,13 @@ def _attach(connection: Connection, parent: str, table: str, publication: Public
     }
     for step in ("key_lists", "move_lists", "attach_lists", "trust_lists"):
         connection.execute(sql.SQL(statement(f"recommendations/{step}")).format(**names))
+
+
+def _must_be_attached(connection: Connection, publication: Publication) -> None:
+    tables = {"lists": f"ml.{publication.lists}", "similar": f"ml.{publication.similar}"}
+    row = connection.execute(statement("recommendations/is_attached"), tables).fetchone()
+    if not (row and row[0]):
+        raise PublicationError(f"{publication.batch_id} is not attached, so nobody could read it; run again")
 
 
 def _finish(connection: Connection, publication: Publication, status: str, reason: str) -> None:

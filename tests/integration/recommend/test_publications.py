@@ -102,6 +102,13 @@ def test_what_fails_in_the_middle_of_publishing_changes_nothing(connection: Conn
     assert query("select status from ml.publications order by 1") == [("published",), ("staged",)]
 
 
+def test_a_list_that_is_no_partition_cannot_go_live(connection: Connection, query: Query) -> None:
+    made = staged(connection, 10)
+    with pytest.raises(PublicationError, match="recommendations-1 is not attached, so nobody could read it"):
+        publication.publish(connection, made, NO_FALLBACKS, replacing=None, now=NOW, why="new")
+    assert live(query) is None
+
+
 def test_a_list_made_while_another_went_live_is_refused(connection: Connection, query: Query) -> None:
     published(connection, 10)
     published(connection, 20)
