@@ -9,6 +9,11 @@ ENV PYTHONUNBUFFERED=1 \
 
 WORKDIR /app
 
+# GNU OpenMP: the compiled part of implicit (ALS) needs it, and the slim image has none.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libgomp1 \
+    && rm -rf /var/lib/apt/lists/*
+
 # First what changes seldom. pip compiles the bytecode, without which the audit takes ten seconds more to start.
 COPY requirements.lock ./
 RUN pip install --no-cache-dir --require-hashes --no-deps --requirement requirements.lock

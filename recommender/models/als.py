@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import numpy as np
-from implicit.cpu.als import AlternatingLeastSquares
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
@@ -14,6 +15,12 @@ from core.errors import ModelError
 from recommender.interactions import Interactions
 from recommender.models.base import Recommender, Scores
 from recommender.models.scaling import weighted
+
+_NOT_LOADED = ""
+try:
+    from implicit.cpu.als import AlternatingLeastSquares
+except (ImportError, OSError) as error:  # its compiled part misses a library: the other models go on
+    _NOT_LOADED = " ".join(str(error).split())
 
 
 class ALS(Recommender):
@@ -46,8 +53,7 @@ class ALS(Recommender):
         confidences = _confidences(interactions)
         known = self.params["alpha"] * confidences.sum() / _geometric_size(interactions)
         self._strength = float(np.float32(self.params["regularization"] * known))
-        with threadpool_limits(1, "blas"):  # implicit has threads of its own
-            solver = self._solver()
+        with self._solver() as solver:
             try:
                 solver.fit(confidences, show_progress=False)
             except Exception as error:
@@ -57,8 +63,7 @@ class ALS(Recommender):
     def _know(self, histories: Interactions) -> None:
         self._listeners = np.zeros((len(histories.user_ids), self._tracks.shape[1]), np.float32)
         if self.learned and len(histories):
-            with threadpool_limits(1, "blas"):
-                solver = self._solver()
+            with self._solver() as solver:
                 solver.item_factors = self._tracks
                 rows = np.arange(len(histories.user_ids))
                 self._listeners = solver.recalculate_user(rows, _confidences(histories))
@@ -75,14 +80,22 @@ class ALS(Recommender):
     def _restore(self, state: dict[str, NDArray[Any]]) -> None:
         self._tracks, self._strength = state["tracks"], float(state["strength"][0])
 
-    def _solver(self) -> AlternatingLeastSquares:
-        return AlternatingLeastSquares(
-            factors=self.params["factors"],
-            regularization=self._strength,
-            alpha=self.params["alpha"],
-            iterations=self.params["iterations"],
-            random_state=self.params["seed"],
-        )
+    @contextmanager
+    def _solver(self) -> Iterator[AlternatingLeastSquares]:
+        """Raises ModelError where `implicit` cannot be loaded."""
+        if _NOT_LOADED:
+            raise ModelError(
+                f"{self.name} needs the package implicit, which cannot be loaded ({_NOT_LOADED}); its compiled part "
+                "needs GNU OpenMP: install libgomp1"
+            )
+        with threadpool_limits(1, "blas"):  # implicit has threads of its own
+            yield AlternatingLeastSquares(
+                factors=self.params["factors"],
+                regularization=self._strength,
+                alpha=self.params["alpha"],
+                iterations=self.params["iterations"],
+                random_state=self.params["seed"],
+            )
 
 
 def _confidences(interactions: Interactions) -> csr_matrix:

@@ -112,6 +112,12 @@ def test_image_holds_what_it_copies_and_nothing_is_forgotten() -> None:
     assert packages - set(copied) <= {"benchmarks", "demo", "tests"}
 
 
+def test_image_has_the_system_library_that_als_needs() -> None:
+    """`python:*-slim` comes without it, and then every model that is made of ALS is out."""
+    installed = re.findall(r"apt-get install .*", (ROOT / "Dockerfile").read_text())
+    assert any("libgomp1" in line for line in installed)
+
+
 def test_deployments_are_those_that_people_rely_on() -> None:
     assert set(DEPLOYMENTS) == {
         *("ingest/daily", "replay/manual", "maintain/weekly"),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
-from implicit.cpu.als import AlternatingLeastSquares
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
 from core.errors import ModelError
 from recommender.models.als import ALS
+from recommender.registry import CANDIDATES
 from tests.two_groups import LISTENERS, dense, two_groups
 from tests.unit.recommender.models.test_ease import listening
 
@@ -31,6 +35,8 @@ def test_a_listener_has_the_vector_that_least_squares_gives() -> None:
 
 
 def test_implicit_recommends_the_same_from_the_same_vectors() -> None:
+    from implicit.cpu.als import AlternatingLeastSquares
+
     plays = listening(40, 300)
     model = ALS(factors=8).fit(plays)
     with threadpool_limits(1, "blas"):
@@ -54,3 +60,28 @@ def test_a_seed_is_a_model() -> None:
 def test_what_cannot_be_solved_says_so() -> None:
     with pytest.raises(ModelError, match="regularization"):
         ALS(factors=2, regularization=float("nan")).fit(two_groups())
+
+
+WITHOUT_OPENMP = """
+from core.errors import ModelError
+from recommender.registry import CANDIDATES
+from tests.two_groups import two_groups
+
+for name, candidate in CANDIDATES.items():
+    try:
+        candidate.make(**candidate.settings).fit(two_groups())
+    except ModelError as error:
+        print(name, error)
+"""
+
+
+def test_where_it_cannot_be_loaded_only_models_with_als_are_out(tmp_path: Path) -> None:
+    """Like a machine without libgomp, which the compiled part of `implicit` needs."""
+    (tmp_path / "implicit").mkdir()
+    (tmp_path / "implicit" / "__init__.py").write_text("raise ImportError('libgomp.so.1: cannot open')")
+    root = Path(__file__).parents[4]
+    code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(root)!r}]\n{WITHOUT_OPENMP}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    lines = [line for line in done.stdout.splitlines() if "implicit" in line]
+    assert [line.split()[0] for line in lines] == [name for name in CANDIDATES if "als" in name.split("_")]
+    assert all("libgomp.so.1: cannot open" in line and line.endswith("install libgomp1") for line in lines)
