@@ -101,7 +101,7 @@ function show(method, path, operation, page) {
 async function start() {
   const page = await (await fetch("openapi.json")).json();
   document.getElementById("title").textContent = `${page.info.title} ${page.info.version}`;
-  document.getElementById("about").textContent = page.info.description;
+  document.getElementById("about").textContent = page.info.description.replaceAll("`", "");
   const operations = Object.entries(page.paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, operation]) => show(method, path, operation, page)));
   document.getElementById("operations").replaceChildren(...operations);

@@ -16,7 +16,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal, get_args
 
-from core.database import Connection, connect, database_url, migrate, readable_errors, statement, take_ingest_lock
+from core.database import (
+    Connection,
+    connect,
+    database_url,
+    ingest_lock,
+    is_migrated,
+    migrate,
+    readable_errors,
+    statement,
+)
 from core.errors import MoovitamixError, SettingsError
 from core.settings import Settings, load_settings
 
@@ -96,11 +105,15 @@ def listing(connection: Connection, now: datetime) -> list[str]:
 
 @contextmanager
 def _migrated(settings: Settings) -> Iterator[Connection]:
-    """The database with the schema of today, also before the first ingest. Raises DatabaseError, AlreadyRunning."""
+    """The database with the schema of today, also before the first ingest. Raises DatabaseError, AlreadyRunning.
+
+    A run at work is waited for only where the schema must change: a key that leaked is revoked at once.
+    """
     url = database_url(settings)
     with connect(url) as connection:
-        take_ingest_lock(connection, settings.lock_wait_seconds)
-        migrate(url)
+        if not is_migrated(connection):
+            with ingest_lock(connection, settings.lock_wait_seconds):
+                migrate(url)
         yield connection
 
 

@@ -128,4 +128,5 @@ def _field_error(error: Mapping[str, Any]) -> Mapping[str, str]:
         return {"field": "body", "message": "has a field that is not known here"}
     place = [part for part in error["loc"] if isinstance(part, str)]
     message = str(error["msg"]).removeprefix("Value error, ")
-    return {"field": ".".join(place), "message": message[:1].lower() + message[1:]}
+    in_a_sentence = message if message[:2].isupper() else message[:1].lower() + message[1:]
+    return {"field": ".".join(place), "message": in_a_sentence}

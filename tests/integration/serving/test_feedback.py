@@ -78,6 +78,7 @@ def test_what_is_no_json_is_refused(world: Api, body: bytes) -> None:
     answer = world.client.post("/v1/feedback", content=body, headers=JSON)
     assert answer.status_code in (400, 422)
     assert answer.headers["content-type"] == "application/problem+json"
+    assert "jSON" not in answer.text
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "", "*"])

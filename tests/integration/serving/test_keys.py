@@ -10,7 +10,7 @@ import httpx
 import psycopg
 import pytest
 
-from core.database import connect
+from core.database import connect, ingest_lock
 from serving import keys
 from tests.integration.serving.test_answers import assert_problem
 from tests.integration.serving.world import Api, go_live, serving, stage
@@ -107,6 +107,17 @@ def test_the_command_makes_lists_and_revokes(
     with psycopg.connect(empty_database) as connection:
         rows = connection.execute("select key_id, secret_hash from serving.api_keys").fetchall()
     assert [(one, bytes(secret_hash)) for one, secret_hash in rows] == [(key.key_id, key.secret_hash)]
+
+
+def test_a_key_that_leaked_is_revoked_while_an_ingest_is_at_work(
+    world: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    leaked = world.new_key("recommendations:read")
+    monkeypatch.setenv("DATABASE_URL", world.database)
+    monkeypatch.setenv("LOCK_WAIT_SECONDS", "0")
+    with connect(world.database) as ingest, ingest_lock(ingest, 5):
+        assert keys.main(["revoke", leaked.text]) == 0
+    assert capsys.readouterr().out == f"revoked {leaked.key_id}\n"
 
 
 def test_too_many_requests_of_one_key_leave_others_alone(populated: str) -> None:
