@@ -106,8 +106,9 @@ def publish(connection: Connection, listeners: int, tracks: int) -> None:
     for _ in range(PUBLICATIONS):
         publication = connection.execute(_PUBLICATION).fetchone()
         number = int(publication[0]) if publication else 0
-        connection.execute("create table ml.benchmark_list (like ml.recommendations including all)")
+        connection.execute("create table ml.benchmark_list (like ml.recommendations)")
         _run(connection, "serving_list", sizes | {"publication": number})
+        connection.execute("alter table ml.benchmark_list add primary key (user_id, rank)")
         partition = sql.Identifier("ml", f"recommendations_{number}")
         connection.execute(
             sql.SQL("alter table ml.benchmark_list rename to {}").format(sql.Identifier(f"recommendations_{number}"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ _BINARY: dict[Any, str] = {pl.Int32: ">i4", pl.Int64: ">i8", pl.Float64: ">f8"}
 
 
 def copy_into(table: tuple[str, str], columns: tuple[str, ...], *, binary: bool = False) -> sql.Composed:
-    """The COPY statement that takes what `as_csv` yields, or `as_binary`."""
+    """The COPY statement that takes what `as_csv` yields; `binary` is for `write_numbers`."""
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
     how = sql.SQL("format binary" if binary else "format csv, null '\\N'")
     return sql.SQL("copy {} ({}) from stdin ({})").format(sql.Identifier(*table), names, how)
@@ -53,21 +53,31 @@ def read_frame(
     return pl.read_csv(text, has_header=False, schema=dict(schema)) if text else pl.DataFrame(schema=schema)
 
 
-def as_binary(frame: pl.DataFrame) -> Iterator[bytes]:
-    """Rows of integers and floats without nulls in the binary format of COPY, which Postgres need not parse.
+def write_numbers(
+    connection: Connection, table: tuple[str, str], columns: Mapping[str, pl.DataType], frames: Iterable[pl.DataFrame]
+) -> None:
+    """Append frames of numbers without nulls, in the binary format of COPY: Postgres need not parse it.
 
-    Integers of 32 bits are for columns of type integer, those of 64 for bigint, floats of 64 for double precision.
+    `columns` are Int32 for what is integer in the table, Int64 for bigint, Float64 for double precision.
     The format: https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format".
     """
+    with connection.cursor() as cursor, cursor.copy(copy_into(table, tuple(columns), binary=True)) as copy:
+        copy.write(b"PGCOPY\n\xff\r\n\x00" + bytes(8))  # no flags, no extension
+        for frame in frames:
+            for part in frame.select(pl.col(name).cast(kind) for name, kind in columns.items()).iter_slices(
+                _ROWS_PER_WRITE
+            ):
+                copy.write(_binary_rows(part))
+        copy.write(b"\xff\xff")
+
+
+def _binary_rows(frame: pl.DataFrame) -> bytes:
     fields: list[tuple[str, str]] = [("columns", ">i2")]
     for name, kind in frame.schema.items():
         fields += [(f"size of {name}", ">i4"), (name, _BINARY[type(kind)])]
-    yield b"PGCOPY\n\xff\r\n\x00" + bytes(8)  # no flags, no extension
-    for part in frame.iter_slices(_ROWS_PER_WRITE):
-        rows = np.empty(len(part), np.dtype(fields))
-        rows["columns"] = len(frame.columns)
-        for name in frame.columns:
-            rows[f"size of {name}"] = rows.dtype[name].itemsize
-            rows[name] = part[name].to_numpy()
-        yield rows.tobytes()
-    yield b"\xff\xff"
+    rows = np.empty(len(frame), np.dtype(fields))
+    rows["columns"] = len(frame.columns)
+    for name in frame.columns:
+        rows[f"size of {name}"] = rows.dtype[name].itemsize
+        rows[name] = frame[name].to_numpy()
+    return rows.tobytes()

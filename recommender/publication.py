@@ -10,7 +10,7 @@ live one, and finds nobody's list. So partitions come first, and go live when al
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,10 +21,16 @@ from psycopg import sql
 from core.audits import ExpectationResult
 from core.database import Connection, composed, readable_errors, statement
 from core.errors import PublicationError
-from core.frames import as_csv, copy_into, write_frame
+from core.frames import write_frame, write_numbers
 
-_LISTS = ("publication_id", "user_id", "rank", "track_id", "score")
-_SIMILAR = ("publication_id", "track_id", "rank", "similar_track_id", "score")
+_LISTS: Mapping[str, pl.DataType] = {
+    **{"publication_id": pl.Int64(), "user_id": pl.Int64(), "rank": pl.Int32()},
+    **{"track_id": pl.Int64(), "score": pl.Float64()},
+}
+_SIMILAR: Mapping[str, pl.DataType] = {
+    **{"publication_id": pl.Int64(), "track_id": pl.Int64(), "rank": pl.Int32()},
+    **{"similar_track_id": pl.Int64(), "score": pl.Float64()},
+}
 # Every publication and rollback takes it, so that what is live changes once at a time.
 _LIVE_LOCK = 7_300_811_023
 # Who reads for longer may meet the moment described above; publishing does not wait for a transaction left open.
@@ -83,16 +89,13 @@ def stage(
     manner: Manner,
 ) -> None:
     """Copy the lists to tables of their own and profile them, in one transaction. Raises DatabaseError."""
-    number = pl.lit(publication.publication_id).alias("publication_id")
+    number = pl.lit(publication.publication_id, pl.Int64).alias("publication_id")
     rows_table, similar_table = ("staging", publication.lists), ("staging", publication.similar)
     with connection.transaction():
         connection.execute(composed("recommendations/create_lists", table=rows_table))
         connection.execute(composed("recommendations/create_similar", table=similar_table))
-        with connection.cursor() as cursor, cursor.copy(copy_into(rows_table, _LISTS)) as copy:
-            for part in lists:
-                for text in as_csv(part.select(number, *_LISTS[1:])):
-                    copy.write(text)
-        write_frame(connection, similar_table, similar.select(number, *_SIMILAR[1:]))
+        write_numbers(connection, rows_table, _LISTS, (part.with_columns(number) for part in lists))
+        write_numbers(connection, similar_table, _SIMILAR, [similar.with_columns(number)])
         connection.execute(
             composed("recommendations/create_profile", table=("staging", publication.profile), lists=rows_table),
             {"per_user": manner.per_user, "excludes_played": manner.exclude_played, "personal": manner.personal},
@@ -243,9 +246,7 @@ def _attach(connection: Connection, parent: str, table: str, publication: Public
         "staged": sql.Identifier("staging", table),
         "table": sql.Identifier("ml", table),
         "parent": sql.Identifier("ml", parent),
-        "key": sql.SQL(
-            "publication_id, user_id, rank" if parent == "recommendations" else "publication_id, track_id, rank"
-        ),
+        "key": sql.SQL("user_id, rank" if parent == "recommendations" else "track_id, rank"),
         "number": sql.Literal(publication.publication_id),
         "belongs": sql.Identifier(f"{table}_belongs"),
     }

@@ -53,24 +53,23 @@ create table ml.expectation_results (
     unique nulls not distinct (publication_id, expectation, "column", description)
 );
 
--- One row per publication, listener and rank, from 1. A publication is a partition: it comes and goes whole.
+-- One row per publication, listener and rank, from 1. A publication is a partition: it comes and goes whole, and
+-- brings its own key of listener and rank.
 create table ml.recommendations (
     publication_id bigint not null,
     user_id bigint not null,
     rank integer not null,
     track_id bigint not null,
-    score double precision not null,
-    primary key (publication_id, user_id, rank)
+    score double precision not null
 ) partition by list (publication_id);
 
--- One row per publication, track and rank: the tracks played by the same listeners, nearest first.
+-- One row per publication, track and rank: the tracks played by the same listeners, nearest first. Partitions as above.
 create table ml.similar_tracks (
     publication_id bigint not null,
     track_id bigint not null,
     rank integer not null,
     similar_track_id bigint not null,
-    score double precision not null,
-    primary key (publication_id, track_id, rank)
+    score double precision not null
 ) partition by list (publication_id);
 
 -- One row per publication, favourite genre and rank: for listeners without a list. Genre '' is everyone.

@@ -65,7 +65,7 @@ def stage(
         ("similar_tracks", "track_id", "similar_track_id", similar or {}),
     ):
         part = f"ml.{table}_{publication}"
-        connection.execute(f"create table {part} (like ml.{table} including all)")
+        connection.execute(f"create table {part} (like ml.{table}, primary key ({key}, rank))")
         with connection.cursor() as cursor:
             cursor.executemany(
                 f"insert into {part} (publication_id, {key}, rank, {track}, score) values (%s, %s, %s, %s, %s)",
