@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 
 from flows.list_steps import Published, Trained
 from flows.run import Outcome
+from recommender.selection import in_words
 
 
 def show_in_ui(flow: str, outcomes: Sequence[Outcome], docs_dir: Path, docs_url: str) -> None:
@@ -69,15 +70,11 @@ def tell_lists(published: Published) -> None:
 
 def show_training(trained: Trained, docs_dir: Path, docs_url: str) -> None:
     """What each model is worth, what was decided and why, and what went live, as artifacts of the run."""
-    models: dict[str, dict[str, Any]] = dict(trained.verdict.metrics.get("models", {}))
-    table = [
-        {"model": name, "settings": str(figures["settings"]), "plays": figures["options"]}
-        | {measure: round(figures[measure], 4) for measure in ("ndcg", "recall", "coverage", "novelty")}
-        | {"fit s": figures["fit_seconds"], "score s": figures["score_seconds"], "MB": figures["peak_memory_mb"]}
-        for name, figures in models.items()
-    ]
-    out = [{"model": name, "out": why} for name, why in dict(trained.verdict.metrics.get("out", {})).items()]
-    create_table_artifact(key="retrain-models", table=table + out, description="Best first, and why some are out.")
+    create_table_artifact(
+        key="retrain-models",
+        table=models_table(trained.verdict.metrics),
+        description="Best first in the eyes of the listeners who choose; figures are of all. And why some are out.",
+    )
     create_markdown_artifact(
         f"## {trained.verdict.decision}\n\n{trained.verdict.recipe}\n\n{trained.verdict.why}\n",
         key="retrain-decision",
@@ -85,6 +82,23 @@ def show_training(trained: Trained, docs_dir: Path, docs_url: str) -> None:
     )
     if trained.published is not None:
         show_lists("retrain", trained.published, docs_dir, docs_url)
+
+
+def models_table(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row per model: its figures, its settings, and why it is out if it is.
+
+    All rows have all columns, since the UI shows those of the first; figures come first, since it cuts what does not fit.
+    """
+    models: dict[str, dict[str, Any]] = dict(metrics.get("models", {}))
+    rows = [
+        {"model": name}
+        | {measure: round(figures[measure], 4) for measure in ("ndcg", "recall", "coverage", "novelty")}
+        | {"fit s": figures["fit_seconds"], "score s": figures["score_seconds"], "MB": figures["peak_memory_mb"]}
+        | {"out": "", "plays": figures["options"], "settings": in_words(figures["settings"])}
+        for name, figures in models.items()
+    ]
+    nothing = {column: "" for row in rows[:1] for column in row}
+    return rows + [nothing | {"model": name, "out": why} for name, why in dict(metrics.get("out", {})).items()]
 
 
 def tell_training(trained: Trained) -> None:

@@ -1,0 +1,32 @@
+"""What people are shown of a run."""
+
+from __future__ import annotations
+
+from flows.reports import models_table
+
+EASE = {
+    "settings": {"ridge": 3.0, "als": {"factors": 8}},
+    "options": "as played",
+    "ndcg_choosing": 0.3,
+    "recall": 0.22222,
+    "ndcg": 0.33333,
+    "coverage": 0.5,
+    "novelty": 4.0,
+    "fit_seconds": 0.1,
+    "score_seconds": 0.2,
+    "peak_memory_mb": 60,
+}
+
+
+def test_every_model_has_every_column_and_its_figures_before_its_settings() -> None:
+    """The UI shows the columns of the first row: what only a later one has would not be seen."""
+    best, out = models_table({"models": {"ease": EASE}, "out": {"als": "ran past its time limit of 3 s"}})
+    assert list(best) == list(out)
+    assert list(best)[:2] == ["model", "ndcg"]
+    assert best["ndcg"] == 0.3333
+    assert best["settings"] == "ridge=3.0 als.factors=8"
+    assert (out["model"], out["out"], out["ndcg"]) == ("als", "ran past its time limit of 3 s", "")
+
+
+def test_without_a_contest_the_table_is_empty() -> None:
+    assert models_table({"exam": "hardly anybody to ask"}) == []
