@@ -87,7 +87,7 @@ def show_training(trained: Trained, docs_dir: Path, docs_url: str) -> None:
 def models_table(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One row per model: its figures, its settings, and why it is out if it is.
 
-    All rows have all columns, since the UI shows those of the first; figures come first, since it cuts what does not fit.
+    All rows have all columns, since the UI shows those of the first. Figures come first: it cuts what does not fit.
     """
     models: dict[str, dict[str, Any]] = dict(metrics.get("models", {}))
     rows = [
