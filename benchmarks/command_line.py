@@ -18,7 +18,19 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from benchmarks import audit, fetch, first_ingest, fixed_cost, growth, next_days, recommending, scoring, serving, stage
+from benchmarks import (
+    audit,
+    fetch,
+    first_ingest,
+    fixed_cost,
+    growth,
+    next_days,
+    publishing,
+    recommending,
+    scoring,
+    serving,
+    stage,
+)
 from benchmarks.bench import Bench
 from benchmarks.figures import Measured
 from benchmarks.machine import describe_machine
@@ -37,6 +49,7 @@ MEASUREMENTS: Mapping[str, Callable[[Bench], Measured]] = {
     "fixed-cost": fixed_cost.measure,
     "growth": growth.measure,
     "recommending": recommending.measure,
+    "publishing": publishing.measure,
     "scoring": scoring.measure,
     "serving": serving.measure,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, LiteralString
 
 import numpy as np
 import polars as pl
@@ -16,11 +16,14 @@ _ROWS_PER_WRITE = 50_000
 _BINARY: dict[Any, str] = {pl.Int32: ">i4", pl.Int64: ">i8", pl.Float64: ">f8"}
 
 
-def copy_into(table: tuple[str, str], columns: tuple[str, ...], *, binary: bool = False) -> sql.Composed:
-    """The COPY statement that takes what `as_csv` yields; `binary` is for `write_numbers`."""
+def copy_into(table: tuple[str, str], columns: tuple[str, ...]) -> sql.Composed:
+    """The COPY statement that takes what `as_csv` yields."""
+    return _copy_into(table, columns, "format csv, null '\\N'")
+
+
+def _copy_into(table: tuple[str, str], columns: Iterable[str], how: LiteralString) -> sql.Composed:
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
-    how = sql.SQL("format binary" if binary else "format csv, null '\\N'")
-    return sql.SQL("copy {} ({}) from stdin ({})").format(sql.Identifier(*table), names, how)
+    return sql.SQL("copy {} ({}) from stdin ({})").format(sql.Identifier(*table), names, sql.SQL(how))
 
 
 def as_csv(frame: pl.DataFrame) -> Iterator[bytes]:
@@ -56,12 +59,15 @@ def read_frame(
 def write_numbers(
     connection: Connection, table: tuple[str, str], columns: Mapping[str, pl.DataType], frames: Iterable[pl.DataFrame]
 ) -> None:
-    """Append frames of numbers without nulls, in the binary format of COPY: Postgres need not parse it.
+    """Fill a table that was made in this transaction with frames of numbers without nulls.
+
+    In the binary format of COPY, which Postgres need not parse, and frozen, so that nobody who reads the rows later
+    has to look up whether they were committed.
 
     `columns` are Int32 for what is integer in the table, Int64 for bigint, Float64 for double precision.
     The format: https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format".
     """
-    with connection.cursor() as cursor, cursor.copy(copy_into(table, tuple(columns), binary=True)) as copy:
+    with connection.cursor() as cursor, cursor.copy(_copy_into(table, columns, "format binary, freeze")) as copy:
         copy.write(b"PGCOPY\n\xff\r\n\x00" + bytes(8))  # no flags, no extension
         for frame in frames:
             for part in frame.select(pl.col(name).cast(kind) for name, kind in columns.items()).iter_slices(

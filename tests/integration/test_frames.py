@@ -21,7 +21,7 @@ ROWS = pl.DataFrame(
 
 @pytest.mark.parametrize("rows", [ROWS, ROWS.head(0), pl.concat([ROWS] * 30_000)], ids=["some", "none", "many"])
 def test_binary_copy_gives_what_was_sent(database: str, rows: pl.DataFrame) -> None:
-    with connect(database) as connection:
+    with connect(database) as connection, connection.transaction():
         connection.execute("create table staging.sent (whole bigint, small integer, real double precision)")
         write_numbers(connection, ("staging", "sent"), rows.schema, [rows.head(1), rows.slice(1)])
         found = connection.execute("select * from staging.sent").fetchall()
