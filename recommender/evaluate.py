@@ -21,7 +21,7 @@ from recommender.registry import CANDIDATES, Candidates
 from recommender.report import Report
 from recommender.selection import Search, Selection, choose
 from recommender.splitting import HeldOut, by_listener
-from recommender.tables import read_interactions
+from recommender.tables import describe, read_interactions
 from recommender.trials import Ground, Limits, Trial
 
 _WIDTH_OF_A_FILE = 140
@@ -88,7 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asked.k, asked.seed, limits, asked.budget, say=lambda line: print(line, file=sys.stderr, flush=True)
     )
     try:
-        report = evaluate(read_interactions(asked.train), read_interactions(asked.test), candidates, search)
+        train, test = read_interactions(asked.train), read_interactions(asked.test)
+        report = evaluate(describe(train, asked.tracks) if asked.tracks else train, test, candidates, search)
     except (NothingToMeasure, ModelError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -118,6 +119,12 @@ def _read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     files = "Parquet or CSV with the columns user_id, track_id and, if there is one, plays"
     parser.add_argument("--train", type=Path, required=True, metavar="FILE", help=f"what models learn from: {files}")
     parser.add_argument("--test", type=Path, required=True, metavar="FILE", help="what they are asked for, likewise")
+    parser.add_argument(
+        "--tracks",
+        type=Path,
+        metavar="FILE",
+        help="what is known of tracks, for models that use it: columns track_id and artist, genres, or one of these",
+    )
     parser.add_argument("--k", type=_count, default=20, help="how many tracks are recommended (default: %(default)s)")
     parser.add_argument(
         "--model",

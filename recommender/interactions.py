@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,6 +14,11 @@ from scipy.sparse import csr_array
 from core.errors import InteractionsError
 
 Ids = NDArray[np.int64]
+Labels = Mapping[str, NDArray[np.int32]]
+
+ARTIST, GENRE = "artist", "genre"
+UNKNOWN = -1
+_LABELS = "labels."
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,13 +26,16 @@ class Interactions:
     """One row a listener, one column a track; a value is how often the one played the other, above zero.
 
     `user_ids` and `track_ids` ascend, and may hold listeners and tracks without a play. `genres` is the favourite
-    genre of each listener, '' where it is not known.
+    genre of each listener, '' where it is not known. `labels` says what is known of tracks beside their plays: by kind,
+    such as ARTIST and GENRE, a code of each track, from 0, the same for all of one artist, and UNKNOWN where it is not
+    known. Codes mean nothing beyond one run.
     """
 
     user_ids: Ids
     track_ids: Ids
     plays: csr_array
     genres: NDArray[np.str_]
+    labels: Labels = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -38,11 +47,13 @@ class Interactions:
         listeners: ArrayLike = (),
         catalogue: ArrayLike = (),
         genres: ArrayLike | None = None,
+        labels: Mapping[str, ArrayLike] | None = None,
     ) -> Self:
         """From one entry per user and track (a pair that comes twice is added up); without `plays`, each counts one.
 
         `listeners` and `catalogue` are ids to have rows and columns for even without plays; `genres` go with
-        `listeners`. Zero plays are no interaction. Raises InteractionsError when plays are negative or not finite.
+        `listeners`, `labels` with `catalogue`. Zero plays are no interaction. Raises InteractionsError when plays are
+        negative or not finite.
         """
         user_column, track_column = _ids(users, "user"), _ids(tracks, "track")
         values = np.ones(len(user_column), np.float32) if plays is None else np.asarray(plays, np.float64)
@@ -53,7 +64,8 @@ class Interactions:
         _refuse_impossible(values, user_column, track_column)
         named = _ids(listeners, "user")
         user_ids = np.union1d(user_column, named)
-        track_ids = np.union1d(track_column, _ids(catalogue, "track"))
+        described = _ids(catalogue, "track")
+        track_ids = np.union1d(track_column, described)
         rows, columns = np.searchsorted(user_ids, user_column), np.searchsorted(track_ids, track_column)
         matrix = csr_array(
             (values.astype(np.float32), (rows.astype(np.int32), columns.astype(np.int32))),
@@ -61,7 +73,8 @@ class Interactions:
         )
         matrix.sum_duplicates()
         matrix.eliminate_zeros()
-        return cls(user_ids, track_ids, matrix, _genres_of(user_ids, named, genres))
+        codes = {kind: _codes_of(track_ids, described, given) for kind, given in (labels or {}).items()}
+        return cls(user_ids, track_ids, matrix, _genres_of(user_ids, named, genres), codes)
 
     def __len__(self) -> int:
         return int(self.plays.nnz)
@@ -75,7 +88,7 @@ class Interactions:
             (self.plays.data[entries], self.plays.indices[entries], indptr - indptr[0]),
             shape=(end - begin, len(self.track_ids)),
         )
-        return type(self)(self.user_ids[begin:end], self.track_ids, plays, self.genres[begin:end])
+        return replace(self, user_ids=self.user_ids[begin:end], plays=plays, genres=self.genres[begin:end])
 
     @property
     def listeners_with_plays(self) -> Ids:
@@ -101,7 +114,7 @@ class Interactions:
             (self.plays.data, self.plays.indices, indptr), shape=(len(self.user_ids) + 1, len(self.track_ids))
         )
         genres = np.append(self.genres, "")
-        return type(self)(wanted, self.track_ids, with_nobody[rows], genres[rows])
+        return replace(self, user_ids=wanted, plays=with_nobody[rows], genres=genres[rows])
 
     def on_tracks(self, track_ids: Ids) -> Self:
         """The same listeners with these tracks as columns; plays of others are left out. `track_ids` ascend."""
@@ -116,10 +129,19 @@ class Interactions:
             shape=(len(self.user_ids), len(track_ids)),
         )
         matrix.sort_indices()
-        return type(self)(self.user_ids, track_ids, matrix, self.genres)
+        labels = {kind: _codes_of(track_ids, self.track_ids, codes) for kind, codes in self.labels.items()}
+        return replace(self, track_ids=track_ids, plays=matrix, labels=labels)
+
+    def described(self, catalogue: ArrayLike, labels: Mapping[str, ArrayLike]) -> Self:
+        """The same plays, with columns for these tracks as well, and their labels."""
+        ids = _ids(catalogue, "track")
+        wider = self.on_tracks(np.union1d(self.track_ids, ids))
+        codes = {kind: _codes_of(wider.track_ids, ids, given) for kind, given in labels.items()}
+        return replace(wider, labels=codes)
 
     def save(self, path: Path) -> None:
         """Write it to a file, for another process."""
+        labels: dict[str, Any] = {_LABELS + kind: codes for kind, codes in self.labels.items()}
         np.savez(
             path,
             user_ids=self.user_ids,
@@ -128,6 +150,7 @@ class Interactions:
             data=self.plays.data,
             indices=self.plays.indices,
             indptr=self.plays.indptr,
+            **labels,
         )
 
     @classmethod
@@ -137,7 +160,8 @@ class Interactions:
             parts: dict[str, NDArray[Any]] = dict(file)
         shape = (len(parts["user_ids"]), len(parts["track_ids"]))
         plays = csr_array((parts["data"], parts["indices"], parts["indptr"]), shape=shape)
-        return cls(parts["user_ids"], parts["track_ids"], plays, parts["genres"])
+        labels = {name.removeprefix(_LABELS): parts[name] for name in parts if name.startswith(_LABELS)}
+        return cls(parts["user_ids"], parts["track_ids"], plays, parts["genres"], labels)
 
 
 def _ids(values: ArrayLike, what: str) -> Ids:
@@ -173,4 +197,15 @@ def _genres_of(user_ids: Ids, named: Ids, genres: ArrayLike | None) -> NDArray[n
     given = np.asarray(genres, np.str_)
     found = np.zeros(len(user_ids), given.dtype)
     found[np.searchsorted(user_ids, named)] = given
+    return found
+
+
+def _codes_of(track_ids: Ids, described: Ids, codes: ArrayLike) -> NDArray[np.int32]:
+    """The code of each of `track_ids` (which ascend), where those of the tracks `described` are given."""
+    given = np.asarray(codes, np.int32)
+    if len(given) != len(described):
+        raise InteractionsError(f"{len(described)} tracks and {len(given)} labels are not the same number")
+    found = np.full(len(track_ids), UNKNOWN, np.int32)
+    places = _places(track_ids, described)
+    found[places[places >= 0]] = given[places >= 0]
     return found

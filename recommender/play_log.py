@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from core.errors import InteractionsError
-from recommender.interactions import Ids, Interactions
+from recommender.interactions import Ids, Interactions, Labels
 
 Times = NDArray[np.datetime64]
 
@@ -53,8 +53,8 @@ class Feedback:
 class PlayLog:
     """One row per user, track and time: a play, or the plays of one day. Times are UTC.
 
-    A row belongs to one side of a split as a whole, so it must not sum plays over weeks. `listeners`, `catalogue` and
-    `genres` are as in `Interactions.of`, and must not depend on plays after a split.
+    A row belongs to one side of a split as a whole, so it must not sum plays over weeks. `listeners`, `catalogue`,
+    `genres` and `labels` are as in `Interactions.of`, and must not depend on plays after a split.
     """
 
     users: Ids
@@ -65,6 +65,7 @@ class PlayLog:
     catalogue: Ids = field(default_factory=_NO_IDS.copy)
     genres: NDArray[np.str_] | None = None
     not_useful: Feedback = field(default_factory=Feedback)
+    labels: Labels = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if np.isnat(self.played_at).any() or np.isnat(self.not_useful.given_at).any():
@@ -96,6 +97,7 @@ class PlayLog:
             listeners=self.listeners,
             catalogue=self.catalogue,
             genres=self.genres,
+            labels=self.labels,
         )
 
     def _called_not_useful(self, rows: NDArray[np.bool_], until: Any) -> NDArray[np.bool_]:

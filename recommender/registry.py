@@ -9,7 +9,14 @@ from core.errors import ModelFileError
 from recommender.models import file_format
 from recommender.models.als import ALS
 from recommender.models.base import Recommender
-from recommender.models.blend import AllThree, EASEWithALS, GraphFilterWithALS
+from recommender.models.blend import (
+    AllThree,
+    EASEWithALS,
+    EASEWithContent,
+    GraphFilterWithALS,
+    GraphFilterWithContent,
+)
+from recommender.models.content import ContentPopularity
 from recommender.models.ease import EASE
 from recommender.models.graph_filter import GraphFilter
 from recommender.models.popularity import GenrePopularity, Popularity
@@ -17,11 +24,15 @@ from recommender.trials import Candidate
 
 Candidates = Mapping[str, Candidate]
 
+_CONTENT_WEIGHTS = (({"content_weight": 4.0},), ({"content_weight": 1.0}, {"content_weight": 0.5}))
 _ALS_WEIGHTS = (({"als_weight": 0.3}, {"als_weight": 0.6}), ({"als_weight": 0.1},))
 # Simple ones first: of two that are equally good, the earlier is chosen.
 CANDIDATES: Candidates = {
     Popularity.name: Candidate(Popularity),
     GenrePopularity.name: Candidate(GenrePopularity),
+    ContentPopularity.name: Candidate(
+        ContentPopularity, {"power": 1.0, "rounds": 1}, (({"power": 1.5},), ({"rounds": 2},), ({"counting": "log1p"},))
+    ),
     ALS.name: Candidate(
         ALS,
         {"factors": 64},
@@ -38,6 +49,18 @@ CANDIDATES: Candidates = {
     ),
     GraphFilterWithALS.name: Candidate(
         GraphFilterWithALS, {"als_weight": 0.15}, _ALS_WEIGHTS, members={"graph": GraphFilter.name, "als": ALS.name}
+    ),
+    EASEWithContent.name: Candidate(
+        EASEWithContent,
+        {"content_weight": 2.0},
+        _CONTENT_WEIGHTS,
+        members={"ease": EASE.name, "content": ContentPopularity.name},
+    ),
+    GraphFilterWithContent.name: Candidate(
+        GraphFilterWithContent,
+        {"content_weight": 2.0},
+        _CONTENT_WEIGHTS,
+        members={"graph": GraphFilter.name, "content": ContentPopularity.name},
     ),
     AllThree.name: Candidate(
         AllThree,

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from core.database import Connection, readable_errors, statement
 from core.frames import read_frame
-from recommender.interactions import Ids
+from recommender.interactions import ARTIST, GENRE
+from recommender.labels import codes_of
 from recommender.play_log import Feedback, PlayLog
 
 # The source has 17. Popularity is learned for each, so a source that lets people write what they like is bounded.
@@ -67,16 +68,17 @@ def in_utc(moment: np.datetime64) -> datetime:
     return datetime.fromtimestamp(int(moment.astype("datetime64[s]").astype(np.int64)), UTC)
 
 
-def _log(plays: pl.DataFrame, who: pl.DataFrame, catalogue: Ids, answers: Feedback) -> PlayLog:
+def _log(plays: pl.DataFrame, who: pl.DataFrame, catalogue: pl.DataFrame, answers: Feedback) -> PlayLog:
     return PlayLog(
         _column(plays, "user_id"),
         _column(plays, "track_id"),
         _column(plays, "plays"),
         _times(plays, "played_at"),
         listeners=_column(who, "user_id"),
-        catalogue=catalogue,
+        catalogue=_column(catalogue, "track_id"),
         genres=who["favorite_genres"].to_numpy().astype(np.str_),
         not_useful=answers,
+        labels={ARTIST: codes_of(catalogue["artist"]), GENRE: codes_of(catalogue["genres"])},
     )
 
 
@@ -104,13 +106,13 @@ def _refusals(connection: Connection, before: datetime | None) -> Feedback:
     return Feedback(_column(refused, "user_id"), _column(refused, "track_id"), _times(refused, "given_at"))
 
 
-def _catalogue(connection: Connection) -> Ids:
-    return _column(read_frame(connection, "recommendations/copy_catalogue", {"track_id": pl.Int64()}), "track_id")
+def _catalogue(connection: Connection) -> pl.DataFrame:
+    schema = {"track_id": pl.Int64(), "artist": pl.String(), "genres": pl.String()}
+    return read_frame(connection, "recommendations/copy_catalogue", schema)
 
 
-def _of_those(plays: pl.DataFrame, who: pl.DataFrame, catalogue: Ids) -> pl.DataFrame:
-    tracks = pl.DataFrame({"track_id": catalogue}, schema={"track_id": pl.Int64})
-    return plays.join(who, on="user_id", how="semi").join(tracks, on="track_id", how="semi")
+def _of_those(plays: pl.DataFrame, who: pl.DataFrame, catalogue: pl.DataFrame) -> pl.DataFrame:
+    return plays.join(who, on="user_id", how="semi").join(catalogue, on="track_id", how="semi")
 
 
 def _column(frame: pl.DataFrame, name: str) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""Plays from a Parquet or CSV file with the columns user_id, track_id and, if there is one, plays."""
+"""Plays, and what is known of tracks, from Parquet or CSV files."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from core.errors import InteractionsError
-from recommender.interactions import Interactions
+from recommender.interactions import ARTIST, GENRE, Interactions
+from recommender.labels import codes_of
 
 USER, TRACK, PLAYS = "user_id", "track_id", "plays"
+_COLUMN_OF = {ARTIST: "artist", GENRE: "genres"}
 _ROW = "row of the file"
 _PARQUET_BEGINS = b"PAR1"
 _MOST_PLAYS = float(np.finfo(np.float32).max)
@@ -24,22 +26,37 @@ def read_interactions(path: Path) -> Interactions:
     without the header) and what to do.
     """
     try:
-        frame = _read(path)
+        frame = _read(path, (USER, TRACK), (PLAYS,))
         users, tracks = _ids(frame, USER), _ids(frame, TRACK)
         return Interactions.of(users, tracks, _plays(frame) if PLAYS in frame.columns else None)
     except InteractionsError as error:
         raise InteractionsError(f"{path}: {error}") from None
 
 
-def _read(path: Path) -> pl.DataFrame:
+def describe(interactions: Interactions, path: Path) -> Interactions:
+    """The same plays with the tracks of a file, one row each, and their artists and genres, as far as it has those.
+
+    Raises InteractionsError like `read_interactions`, and when a track comes twice.
+    """
+    try:
+        frame = _read(path, (TRACK,), tuple(_COLUMN_OF.values()))
+        tracks = _ids(frame, TRACK)
+        _refuse(~frame[TRACK].is_first_distinct(), frame, TRACK, "a track that came before")
+        labels = {kind: codes_of(_texts(frame, name)) for kind, name in _COLUMN_OF.items() if name in frame.columns}
+        return interactions.described(tracks, labels)
+    except InteractionsError as error:
+        raise InteractionsError(f"{path}: {error}") from None
+
+
+def _read(path: Path, needed: tuple[str, ...], others: tuple[str, ...]) -> pl.DataFrame:
     """The columns we know, of a CSV file as text and without blank lines."""
     try:
         with path.open("rb") as file:
             is_parquet = file.read(len(_PARQUET_BEGINS)) == _PARQUET_BEGINS
         lazy = pl.scan_parquet(path) if is_parquet else pl.scan_csv(path, infer_schema=False)
         columns = lazy.collect_schema().names()
-        known = [name for name in (USER, TRACK, PLAYS) if name in columns]
-        missing = [name for name in (USER, TRACK) if name not in columns]
+        known = [name for name in (*needed, *others) if name in columns]
+        missing = [name for name in needed if name not in columns]
         if missing:
             found = ", ".join(columns[:10])
             raise InteractionsError(f"no column {' and no column '.join(missing)}, only {found}; add or rename it")
@@ -50,7 +67,8 @@ def _read(path: Path) -> pl.DataFrame:
     except OSError as error:
         raise InteractionsError(f"cannot be read ({error.strerror or 'unreadable'})") from None
     except pl.exceptions.NoDataError:
-        raise InteractionsError(f"is empty; it needs the columns {USER}, {TRACK} and, if known, {PLAYS}") from None
+        names = f"{', '.join(needed)} and, if known, {', '.join(others)}"
+        raise InteractionsError(f"is empty; it needs the columns {names}") from None
     except pl.exceptions.PolarsError as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InteractionsError(f"can be read neither as Parquet nor as CSV ({reason})") from None
@@ -73,6 +91,13 @@ def _plays(frame: pl.DataFrame) -> NDArray[np.float64]:
     fine = plays.is_between(0, _MOST_PLAYS).fill_null(False)
     _refuse(~fine, frame, PLAYS, "not a finite number of 0 or more")
     return plays.to_numpy()
+
+
+def _texts(frame: pl.DataFrame, name: str) -> pl.Series:
+    given = frame[name]
+    if given.dtype.is_nested() or given.dtype == pl.Binary:
+        raise InteractionsError(f"{name} is a column of {given.dtype}, not of text; convert it")
+    return given
 
 
 def _stripped(values: pl.Series) -> pl.Series:

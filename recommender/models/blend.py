@@ -12,12 +12,13 @@ from core.errors import ModelError
 from recommender.interactions import Interactions
 from recommender.models.als import ALS
 from recommender.models.base import Params, Recommender, Scores
+from recommender.models.content import ContentPopularity
 from recommender.models.ease import EASE
 from recommender.models.graph_filter import GraphFilter
 from recommender.models.popularity import GenrePopularity, Popularity
 
 MEMBERS: dict[str, type[Recommender]] = {
-    model.name: model for model in (Popularity, GenrePopularity, ALS, EASE, GraphFilter)
+    model.name: model for model in (Popularity, GenrePopularity, ContentPopularity, ALS, EASE, GraphFilter)
 }
 """The models that can be part of a blend. One of your own needs a line here for that, besides the registry's."""
 
@@ -109,6 +110,26 @@ class AllThree(Blend):
             "graph": dict(graph or {}),
             "als": dict(als or {}),
         }
+
+
+class EASEWithContent(Blend):
+    """EASE, and what is popular of a listener's artists and genres: for short histories, and for new tracks."""
+
+    name: ClassVar[str] = "ease_content"
+
+    def __init__(self, content_weight: float = 2.0, ease: Params | None = None, content: Params | None = None) -> None:
+        super().__init__([_member(EASE, ease), _member(ContentPopularity, content, content_weight)])
+        self.params = {"content_weight": content_weight, "ease": dict(ease or {}), "content": dict(content or {})}
+
+
+class GraphFilterWithContent(Blend):
+    """The graph filter, and the same of it: for more listeners and tracks than EASE can take."""
+
+    name: ClassVar[str] = "graph_content"
+
+    def __init__(self, content_weight: float = 2.0, graph: Params | None = None, content: Params | None = None) -> None:
+        super().__init__([_member(GraphFilter, graph), _member(ContentPopularity, content, content_weight)])
+        self.params = {"content_weight": content_weight, "graph": dict(graph or {}), "content": dict(content or {})}
 
 
 def _member(model: type[Recommender], params: Params | None, weight: float = 1.0) -> Params:

@@ -84,11 +84,42 @@ def test_one_json_object_with_every_model_the_same_for_csv_and_parquet(
 
 
 def test_every_model_in_the_registry_can_be_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    report, _ = _run([*_files(tmp_path), "--k", "5", "--budget", "0.001"], capsys)
+    tracks = tmp_path / "tracks.csv"
+    tracks.write_text("track_id,artist\n" + "".join(f"{track},{'ABCD'[track % 4]}\n" for track in range(60)))
+    report, _ = _run([*_files(tmp_path), "--tracks", str(tracks), "--k", "5", "--budget", "0.001"], capsys)
     assert report["out"] == {}
     assert set(report["models"]) == set(CANDIDATES)
     assert report["models"][report["chosen"]]["ndcg"] > report["models"]["popularity"]["ndcg"]
     assert report["validation"]["skipped"]
+
+
+def test_models_that_need_labels_are_out_without_a_file_of_tracks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*_files(tmp_path), "--budget", "0.001", "--model", "popularity", "ease", "content", "ease_content"]
+    report, progress = _run(arguments, capsys)
+    assert set(report["models"]) == {"popularity", "ease"}
+    assert report["out"] == {
+        "content": "content needs artists or genres of tracks",
+        "ease_content": "is made of content, which is out",
+    }
+    assert progress.count("content") == 2  # tried once, and said why
+
+
+def test_a_track_that_nobody_played_can_be_recommended_when_its_artist_is_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Five listeners of each artist; everyone plays three of four tracks, and later the new one.
+    listeners, artists = range(20), "ABCD"
+    plays = [(one, 10 * (one % 4) + (one // 4 + more) % 4) for one in listeners for more in range(3)]
+    for name, pairs in (("train", plays), ("test", [(one, 10 * (one % 4) + 9) for one in listeners])):
+        (tmp_path / f"{name}.csv").write_text("user_id,track_id\n" + "".join(f"{u},{t}\n" for u, t in pairs))
+    tracks = "".join(f"{10 * shelf + number},{artists[shelf]}\n" for shelf in range(4) for number in (0, 1, 2, 3, 9))
+    (tmp_path / "tracks.csv").write_text("track_id,artist\n" + tracks)
+    files = [f"--{name}={tmp_path / name}.csv" for name in ("train", "test", "tracks")]
+    report, _ = _run([*files, "--k", "2", "--model", "popularity", "content", "--budget", "0.001"], capsys)
+    assert report["models"]["content"]["recall"] == 1
+    assert report["models"]["popularity"]["recall"] == 0
 
 
 def test_a_table_for_people(

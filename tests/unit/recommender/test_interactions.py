@@ -6,13 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from core.errors import InteractionsError
-from recommender.interactions import Interactions
+from recommender.interactions import ARTIST, GENRE, Interactions
+from recommender.labels import codes_of
+from recommender.play_log import Options, PlayLog
+from recommender.splitting import by_listener
 
 SMALLEST, LARGEST = -(2**63), 2**63 - 1
 SOME = Interactions.of([2, 1, 2, 2], [20, 10, 10, 20], [1, 2, 3, 4], listeners=[1, 3], genres=["jazz", "rock"])
+TOLD = Interactions.of([2, 1], [20, 10], catalogue=[30, 20], labels={ARTIST: [5, 6], GENRE: [-1, 0]})
 
 
 def test_pairs_add_up_and_ids_ascend() -> None:
@@ -67,7 +72,7 @@ def test_columns_can_be_taken_by_track() -> None:
     assert SOME.on_tracks(SOME.track_ids) is SOME
 
 
-@pytest.mark.parametrize("interactions", [SOME, Interactions.of([], []), Interactions.of([LARGEST], [SMALLEST])])
+@pytest.mark.parametrize("interactions", [SOME, TOLD, Interactions.of([], []), Interactions.of([LARGEST], [SMALLEST])])
 def test_what_is_saved_is_loaded(tmp_path: Path, interactions: Interactions) -> None:
     interactions.save(tmp_path / "plays.npz")
     loaded = Interactions.load(tmp_path / "plays.npz")
@@ -75,6 +80,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path, interactions: Interactions) -> 
     assert loaded.track_ids.tolist() == interactions.track_ids.tolist()
     assert loaded.genres.tolist() == interactions.genres.tolist()
     assert loaded.plays.toarray().tolist() == interactions.plays.toarray().tolist()
+    assert labels(loaded) == labels(interactions)
 
 
 def test_nothing_at_all_has_no_rows() -> None:
@@ -82,3 +88,48 @@ def test_nothing_at_all_has_no_rows() -> None:
     assert not len(nothing)
     assert nothing.rows_of([1]).tolist() == [-1]
     assert nothing.of_users([1]).plays.shape == (1, 0)
+
+
+def labels(interactions: Interactions) -> dict[str, list[int]]:
+    return {kind: codes.tolist() for kind, codes in interactions.labels.items()}
+
+
+def test_labels_go_with_the_catalogue_and_are_unknown_beyond_it() -> None:
+    assert TOLD.track_ids.tolist() == [10, 20, 30]
+    assert labels(TOLD) == {ARTIST: [-1, 6, 5], GENRE: [-1, 0, -1]}
+    assert labels(SOME) == {}
+    with pytest.raises(InteractionsError, match="2 tracks and 1 labels are not the same number"):
+        Interactions.of([1], [1], catalogue=[1, 2], labels={ARTIST: [0]})
+
+
+def test_labels_stay_with_their_tracks() -> None:
+    assert labels(TOLD[0:1]) == labels(TOLD.of_users([2, 9])) == labels(TOLD)
+    assert labels(TOLD.on_tracks(np.array([5, 30]))) == {ARTIST: [-1, 5], GENRE: [-1, -1]}
+    split = by_listener(Interactions.of([1] * 4, range(4), catalogue=range(4), labels={ARTIST: range(4)}))
+    assert labels(split.train) == {ARTIST: [0, 1, 2, 3]}
+    times = np.array(["2024-01-01", "2024-01-03"], "datetime64[s]")
+    log = PlayLog(
+        np.array([1, 1]),
+        np.array([4, 5]),
+        np.ones(2),
+        times,
+        catalogue=np.array([4]),
+        labels={ARTIST: np.array([7], np.int32)},
+    )
+    assert labels(log.interactions("2024-01-02")) == {ARTIST: [7]}
+    assert labels(log.interactions("2024-01-04", Options(half_life_days=1))) == {ARTIST: [7, -1]}
+
+
+def test_tracks_can_be_described_later() -> None:
+    described = SOME.described([30, 10], {GENRE: [3, 4]})
+    assert described.track_ids.tolist() == [10, 20, 30]
+    assert labels(described) == {GENRE: [4, -1, 3]}
+    assert described.plays.toarray().tolist() == [[2, 0, 0], [3, 5, 0], [0, 0, 0]]
+
+
+def test_codes_are_the_same_for_the_same_text_and_unknown_for_none() -> None:
+    texts = pl.Series(["soul, funk", "", None, " jazz ", "jazz", "  "])
+    assert codes_of(texts).tolist() == [1, -1, -1, 0, 0, -1]
+    assert codes_of(pl.Series([3, 1, 3])).tolist() == [1, 0, 1]
+    assert codes_of(pl.Series([None, None])).tolist() == [-1, -1]
+    assert codes_of(pl.Series([], dtype=pl.String)).tolist() == []

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from core.errors import InteractionsError
-from recommender.interactions import Interactions
-from recommender.tables import read_interactions
+from recommender.interactions import ARTIST, GENRE, Interactions
+from recommender.tables import describe, read_interactions
 
 
 def _csv(folder: Path, text: str) -> Path:
@@ -123,3 +123,35 @@ def test_a_missing_file_and_a_folder_are_said(tmp_path: Path) -> None:
         read_interactions(tmp_path / "nowhere.csv")
     with pytest.raises(InteractionsError, match=r"cannot be read \(Is a directory\)"):
         read_interactions(tmp_path)
+
+
+PLAYS = Interactions.of([1, 1], [11, 12])
+
+
+def test_tracks_are_described_by_artist_and_genres_as_a_whole(tmp_path: Path) -> None:
+    text = 'genres,track_id,artist,album\n"soul, funk",12,Ada,x\nsoul,13, Bo,y\n,11,Ada,z\n'
+    described = describe(PLAYS, _csv(tmp_path, text))
+    assert described.track_ids.tolist() == [11, 12, 13]
+    assert described.labels[ARTIST].tolist() == [0, 0, 1]
+    assert described.labels[GENRE].tolist() == [-1, 1, 0]
+    assert _rows(described) == _rows(PLAYS)
+    assert set(describe(PLAYS, _parquet(tmp_path, track_id=[11], artist=[7])).labels) == {ARTIST}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is empty; it needs the columns track_id and, if known, artist, genres"),
+        ("id,artist\n1,Ada\n", "no column track_id"),
+        ("track_id,artist\n1,Ada\n2,Bo\n1,Bo\n", "track_id in row 3 is '1', a track that came before"),
+        ("track_id,artist\none,Ada\n", "track_id in row 1 is 'one', not an integer"),
+    ],
+)
+def test_tracks_that_cannot_be_read_are_said_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(InteractionsError, match=said):
+        describe(PLAYS, _csv(tmp_path, text))
+
+
+def test_a_list_of_genres_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InteractionsError, match=r"genres is a column of List.*, not of text; convert it"):
+        describe(PLAYS, _parquet(tmp_path, track_id=[1], genres=[["soul", "funk"]]))

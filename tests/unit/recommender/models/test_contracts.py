@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
+from recommender.interactions import ARTIST, GENRE, Interactions
 from recommender.models.als import ALS
 from recommender.models.base import Recommender
-from recommender.models.blend import AllThree, Blend, EASEWithALS, GraphFilterWithALS
+from recommender.models.blend import (
+    AllThree,
+    Blend,
+    EASEWithALS,
+    EASEWithContent,
+    GraphFilterWithALS,
+    GraphFilterWithContent,
+)
+from recommender.models.content import ContentPopularity
 from recommender.models.ease import EASE
 from recommender.models.graph_filter import GraphFilter
 from recommender.models.popularity import GenrePopularity, Popularity
 from tests.contracts import RecommenderContract
+from tests.two_groups import FIRST_GROUP, TRACKS
 
 
 class TestPopularity(RecommenderContract):
@@ -87,3 +101,45 @@ class TestBlend(RecommenderContract):
 class TestAllThree(RecommenderContract):
     def make(self) -> Recommender:
         return AllThree(graph={"rank": 2}, als={"factors": 2})
+
+
+class _Told(Recommender):
+    """Knows the artist of each track: one for each group, and nothing of tracks that are in none."""
+
+    def _learn(self, interactions: Interactions) -> None:
+        tracks = interactions.track_ids
+        artists = np.where(np.isin(tracks, TRACKS), np.where(np.isin(tracks, FIRST_GROUP), 0, 1), -1).astype(np.int32)
+        labels = {ARTIST: artists, GENRE: np.zeros(len(tracks), np.int32)}
+        super()._learn(replace(interactions, labels=labels))  # type: ignore[safe-super]
+
+
+class _ToldContent(_Told, ContentPopularity):
+    pass
+
+
+class _ToldEASEWithContent(_Told, EASEWithContent):
+    pass
+
+
+class _ToldGraphFilterWithContent(_Told, GraphFilterWithContent):
+    pass
+
+
+class TestContent(RecommenderContract):
+    def make(self) -> Recommender:
+        return _ToldContent()
+
+
+class TestContentOfLogarithmsSharpened(RecommenderContract):
+    def make(self) -> Recommender:
+        return _ToldContent(power=1.5, rounds=3, counting="log1p")
+
+
+class TestEASEWithContent(RecommenderContract):
+    def make(self) -> Recommender:
+        return _ToldEASEWithContent()
+
+
+class TestGraphFilterWithContent(RecommenderContract):
+    def make(self) -> Recommender:
+        return _ToldGraphFilterWithContent(graph={"rank": 2})

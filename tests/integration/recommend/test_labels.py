@@ -1,0 +1,57 @@
+"""Artists and genres come from the marts into a training, and new tracks of favourite artists into lists."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from core.database import connect
+from flows import recommend, retrain
+from recommender import source
+from recommender.interactions import ARTIST, GENRE
+from recommender.models.content import ContentPopularity
+from recommender.models.ease import EASE
+from recommender.registry import CANDIDATES
+from recommender.trials import Candidate
+from tests.integration.recommend.conftest import Filled, UseDatabase
+from tests.listening import NEWEST, Session, add_tracks, add_users, camp_of, listen
+from tests.recommending import live, live_lists
+
+WEEK = timedelta(weeks=1)
+SOLO = (201, 203, 205, 207, 209)
+NEW, NAMELESS = 1001, 1002
+FANS = range(501, 511)
+
+
+def test_a_new_track_of_a_favourite_artist_is_recommended(
+    camps: Filled, use: UseDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = use(camps)
+    monkeypatch.delitem(CANDIDATES, EASE.name)  # type: ignore[arg-type]
+    monkeypatch.setitem(CANDIDATES, ContentPopularity.name, Candidate(ContentPopularity))  # type: ignore[arg-type]
+    with connect(place.database) as connection:
+        add_tracks(connection, [*SOLO, NEW, NAMELESS])
+        add_users(connection, dict.fromkeys(FANS, "Rock"))
+        # Fans play four of the five old tracks.
+        listen(connection, [Session(fan, NEWEST - WEEK, SOLO[: fan % 5] + SOLO[fan % 5 + 1 :]) for fan in FANS])
+        artist = "case when id = 1002 then '' when id > 200 then 'Solo, \"the\" one' else 'Camp ' || id % 2 end"
+        connection.execute(f"update warehouse.tracks set genres = ' ', artist = {artist}")
+        log = source.read_plays(connection)
+        tracks = [*sorted(place.world.tracks), *SOLO, NEW, NAMELESS]
+        assert log.catalogue.tolist() == tracks
+        assert log.labels[ARTIST].tolist() == [*(2 if track > 200 else camp_of(track) for track in tracks[:-1]), -1]
+        assert set(log.labels[GENRE]) == {-1}
+
+    assert retrain.main([]) == 0
+
+    assert live(place.query) == (1, 1, "content", "published")
+    lists = live_lists(place.query)
+    for fan in FANS:
+        assert set(lists[fan][:2]) == {SOLO[fan % 5], NEW}
+    for user in place.world.users:
+        assert {camp_of(track) for track in lists[user][:3]} == {camp_of(user)}
+        assert not {NEW, NAMELESS} & set(lists[user])
+
+    assert recommend.main([]) == 0
+    assert live_lists(place.query) == lists
