@@ -188,13 +188,12 @@ begin
             null; -- another database of this server was migrated at the same moment
         end;
     end if;
-    if not pg_has_role(current_user, 'moovitamix_serving', 'member') then
-        begin
-            grant moovitamix_serving to current_user;
-        exception when insufficient_privilege then
-            null; -- it was made for us by another: serving has a login of its own, or the other makes us a member
-        end;
-    end if;
+    -- Also where we just made it: since Postgres 16 who makes a role may grant it, and not yet take it.
+    begin
+        grant moovitamix_serving to current_user;
+    exception when insufficient_privilege then
+        null; -- it was made for us by another: serving has a login of its own, or the other makes us a member
+    end;
 end
 $$;
 grant usage on schema mart, ml, serving to moovitamix_serving;

@@ -67,6 +67,13 @@ def test_services_wait_for_services_that_say_when_they_are_ready() -> None:
                 assert SERVICES[needed]["restart"] == "no"
 
 
+def test_the_warehouse_gets_the_role_of_serving_which_it_may_not_make() -> None:
+    script = (ROOT / "services/compose/create-databases.sh").read_text()
+    made, owner = (script.index(f"create role {role} ") for role in ("moovitamix_serving", "moovitamix"))
+    assert made < owner
+    assert re.search(r"^create role moovitamix login .* in role moovitamix_serving;$", script, re.M)
+
+
 def test_volumes_are_declared_and_mounted_files_exist() -> None:
     for service in SERVICES.values():
         for volume in service.get("volumes", []):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from uuid import uuid4
+
 import psycopg
 import pytest
 
+from core.database import migrate
 from serving.database import ROLE
 from tests.integration.serving.world import Api, serving
 
@@ -42,6 +46,33 @@ def test_the_role_sees_no_names_of_people(world: Api) -> None:
     named = {column for (column,) in columns}
     assert {"favorite_genres", "useful"} <= named
     assert named & {"first_name", "last_name", "email"} == set()
+
+
+@pytest.fixture
+def owned(postgres: str, _template: str, empty_database: str) -> Iterator[str]:
+    """A database without any schema of ours, as an owner sees it who made the role of serving: since Postgres 16 who
+    makes a role may grant it, and not yet take it.
+    """
+    owner = f"maker_{uuid4().hex[:8]}"
+    database = empty_database.partition("?")[0].rpartition("/")[2]
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f"create role {owner} login createrole")
+        connection.execute(f"grant {ROLE} to {owner} with admin true, set false, inherit false")
+        connection.execute(f'alter database "{database}" owner to {owner}')
+        yield empty_database.replace("postgres@", f"{owner}@")
+        connection.execute(f'alter database "{database}" owner to postgres')
+        with psycopg.connect(empty_database, autocommit=True) as inside:
+            inside.execute(f"drop owned by {owner} cascade")
+        connection.execute(f"drop role {owner}")
+
+
+def test_an_owner_who_made_the_role_may_take_it(owned: str) -> None:
+    migrate(owned)
+    with psycopg.connect(owned, options=f"-c role={ROLE}") as connection:
+        assert connection.execute("select current_user, count(*) from ml.current_recommendations").fetchone() == (
+            ROLE,
+            0,
+        )
 
 
 def test_a_login_of_its_own_that_is_a_member_is_enough(world: Api) -> None:
