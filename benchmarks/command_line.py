@@ -24,6 +24,7 @@ from benchmarks import (
     first_ingest,
     fixed_cost,
     growth,
+    learning_growth,
     next_days,
     publishing,
     recommending,
@@ -51,6 +52,7 @@ MEASUREMENTS: Mapping[str, Callable[[Bench], Measured]] = {
     "recommending": recommending.measure,
     "publishing": publishing.measure,
     "scoring": scoring.measure,
+    "learning-growth": learning_growth.measure,
     "serving": serving.measure,
 }
 

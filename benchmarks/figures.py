@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import log
 from typing import Literal
 
 Verdict = Literal["met", "missed", "no target"]
@@ -84,6 +85,20 @@ class GrowthPoint:
 
 
 @dataclass(frozen=True)
+class Scaling:
+    """Seconds as one thing alone is multiplied: pairs of the factor and the seconds, the first factor being 1."""
+
+    over: str
+    points: Sequence[tuple[int, float]]
+
+    @property
+    def exponent(self) -> float:
+        """Of the power law between the first point and the last: 1 is in proportion."""
+        (first, begin), (last, end) = self.points[0], self.points[-1]
+        return log(end / begin) / log(last / first)
+
+
+@dataclass(frozen=True)
 class Measured:
     """What one measurement found, and in a sentence how."""
 
@@ -91,6 +106,7 @@ class Measured:
     figures: Sequence[Figure]
     tables: Sequence[Table] = ()
     growth: Sequence[GrowthPoint] = ()
+    scalings: Sequence[Scaling] = ()
 
 
 def shares(seconds: Mapping[str, float]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.figures import GrowthPoint
+from benchmarks.figures import GrowthPoint, Scaling
 
 
 def draw_growth(points: Sequence[GrowthPoint], file: Path) -> None:
@@ -29,5 +29,28 @@ def draw_growth(points: Sequence[GrowthPoint], file: Path) -> None:
     memory.set(title="Peak memory of its process", xlabel="sessions", ylabel="MB", ylim=(100, 2000))
     for axes in (time, memory):
         axes.grid(visible=True, which="both", alpha=0.25)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    canvas.savefig(file, dpi=110, metadata={"Software": None})
+
+
+def draw_scalings(scalings: Sequence[Scaling], file: Path) -> None:
+    """Write the plot of seconds over factors as PNG, both axes logarithmic."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Canvas
+
+    canvas = Canvas(figsize=(6, 4.2), layout="constrained")
+    FigureCanvasAgg(canvas)
+    axes = canvas.subplots()
+    for scaling in scalings:
+        times, seconds = zip(*scaling.points, strict=True)
+        axes.loglog(times, seconds, marker="o", label=f"{scaling.over}, exponent {scaling.exponent:.2f}")
+    factors = [factor for factor, _ in scalings[0].points]
+    start = scalings[0].points[0][1]
+    axes.loglog(factors, [start * factor for factor in factors], color="grey", linestyle=":", label="in proportion")
+    axes.set(title="Time to learn, and to score everyone", xlabel="times as many, alone", ylabel="seconds")
+    axes.set_xticks(factors, labels=[str(factor) for factor in factors])
+    axes.minorticks_off()
+    axes.grid(visible=True, which="both", alpha=0.25)
+    axes.legend(fontsize=8)
     file.parent.mkdir(parents=True, exist_ok=True)
     canvas.savefig(file, dpi=110, metadata={"Software": None})

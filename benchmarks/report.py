@@ -10,12 +10,13 @@ from pathlib import Path
 import rich.table
 
 from benchmarks.bench import FETCH_THREADS, PAGE_SIZE
-from benchmarks.figures import Figure, GrowthPoint, Measured, Table
-from benchmarks.plot import draw_growth
+from benchmarks.figures import Figure, GrowthPoint, Measured, Scaling, Table
+from benchmarks.plot import draw_growth, draw_scalings
 from benchmarks.source import Sizes
 
 PAGE = "benchmarks.md"
 PLOT = "img/benchmarks-growth.png"
+LEARNING_PLOT = "img/benchmarks-learning.png"
 _COLOURS = {"met": "green", "missed": "red", "no target": ""}
 
 
@@ -37,6 +38,10 @@ class Report:
     @property
     def growth(self) -> Sequence[GrowthPoint]:
         return next((one.growth for one in self.measured.values() if one.growth), ())
+
+    @property
+    def scalings(self) -> Sequence[Scaling]:
+        return next((one.scalings for one in self.measured.values() if one.scalings), ())
 
 
 def terminal_tables(report: Report) -> Iterator[rich.table.Table]:
@@ -68,6 +73,8 @@ def write_page(report: Report, docs: Path) -> Path:
     """Write docs/benchmarks.md and its plot, over what is there. Returns the page."""
     if report.growth:
         draw_growth(report.growth, docs / PLOT)
+    if report.scalings:
+        draw_scalings(report.scalings, docs / LEARNING_PLOT)
     page = docs / PAGE
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text("\n".join(_page(report)) + "\n")
@@ -95,6 +102,9 @@ def _page(report: Report) -> Iterator[str]:
     if report.growth:
         yield ""
         yield f"![Time and memory over the number of sessions, both axes logarithmic]({PLOT})"
+    if report.scalings:
+        yield ""
+        yield f"![Time to learn over listeners, tracks and plays, both axes logarithmic]({LEARNING_PLOT})"
     yield ""
     yield "## How each is measured"
     yield ""

@@ -62,7 +62,7 @@ def measure(bench: Bench) -> Measured:
         measured=f"{turns.listeners / ours:,.0f} listeners a second against {turns.listeners / peer:,.0f}, "
         f"{turns.tracks:,} tracks; {turns.same:.2%} of the tracks are the same",
     )
-    ran = bench.run(bench.show, learn_and_score, listeners, tracks)
+    ran = bench.run(bench.show, learn_and_score, listeners, tracks, 33 * listeners)
     whole = ran.result
     said = f"{whole.plays:,} plays of {listeners:,} listeners and {tracks:,} tracks"
     seconds = Figure(
@@ -106,10 +106,10 @@ def take_turns(show: Show, listeners: int, tracks: int, rounds: int) -> Turns:
     return Turns(listeners, tracks, seconds, same)
 
 
-def learn_and_score(show: Show, listeners: int, tracks: int) -> Whole:
-    """Learn from made-up visits, and score everyone."""
+def learn_and_score(show: Show, listeners: int, tracks: int, visits: int) -> Whole:
+    """Learn from made-up visits, four in five of so many, and score everyone."""
     show("making up listeners")
-    plays = make_checkins(listeners, tracks, 33 * listeners).train
+    plays = make_checkins(listeners, tracks, visits).train
     show("the graph filter with ALS: learning")
     began = time.perf_counter()
     model = GraphFilterWithALS().fit(plays)

@@ -49,9 +49,10 @@ def measured(bench: Bench) -> dict[str, Measured]:
 
 def test_every_measurement_finds_something(measured: dict[str, Measured]) -> None:
     for name, found in measured.items():
-        assert found.figures, name
+        assert found.figures or found.scalings, name
         assert all(figure.number > 0 for figure in found.figures), name
     assert [point.sessions for point in measured["growth"].growth] == [1_000, 3_000]
+    assert [scaling.over for scaling in measured["learning-growth"].scalings] == ["listeners", "tracks", "plays"]
 
 
 def test_about_one_session_in_a_hundred_changes_a_day(bench: Bench, measured: dict[str, Measured]) -> None:
