@@ -186,6 +186,8 @@ def write_down_failure(
 ) -> None:
     """Tell the ledger that nothing came of a training, and why; it stays silent about one that was published."""
     why = str(error) if isinstance(error, MoovitamixError) else in_one_line(error)
+    if not isinstance(error, Exception):  # somebody ended it
+        why = "it was cut off: nothing of it was published"
     decision: Decision = "blocked" if isinstance(error, BatchBlocked) else "failed"
     with suppress(DatabaseError):  # the database may be what failed: then the next training closes the entry
         model_runs.decide(run.connection, model_run_id, Outcome(recipe, decision, why, metrics or {}), run.clock())

@@ -102,7 +102,9 @@ def models_table(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def tell_training(trained: Trained) -> None:
-    """Print the decision, and what went live."""
+    """Print which models are out and why, the decision, and what went live."""
+    for name, why in dict(trained.verdict.metrics.get("out", {})).items():
+        print(f"out: {name}, {why}", flush=True)
     print(f"model run {trained.model_run_id}: {trained.verdict.decision}: {trained.verdict.why}", flush=True)
     if trained.published is not None:
         tell_lists(trained.published)

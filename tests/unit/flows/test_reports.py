@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from flows.reports import models_table
+import pytest
+
+from flows.list_steps import Trained
+from flows.reports import models_table, tell_training
+from recommender.model_runs import Recipe
+from recommender.training import Verdict
 
 EASE = {
     "settings": {"ridge": 3.0, "als": {"factors": 8}},
@@ -30,3 +35,9 @@ def test_every_model_has_every_column_and_its_figures_before_its_settings() -> N
 
 def test_without_a_contest_the_table_is_empty() -> None:
     assert models_table({"exam": "hardly anybody to ask"}) == []
+
+
+def test_the_command_says_which_models_are_out_and_why(capsys: pytest.CaptureFixture[str]) -> None:
+    verdict = Verdict(Recipe("ease"), "kept", "the champion stays", {"out": {"als": "ran out of memory"}})
+    tell_training(Trained(7, verdict, None))
+    assert capsys.readouterr().out == "out: als, ran out of memory\nmodel run 7: kept: the champion stays\n"

@@ -1,0 +1,33 @@
+"""What the ledger is told of a training that ended otherwise."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from core.errors import ModelError
+from flows.list_steps import write_down_failure
+from recommender import model_runs
+from recommender.model_runs import Outcome, Recipe
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (KeyboardInterrupt(), "it was cut off: nothing of it was published"),
+        (ModelError("no model is left"), "no model is left"),
+        (KeyError("x"), "unforeseen KeyError; please report it"),
+    ],
+)
+def test_an_end_by_somebody_is_no_defect(error: BaseException, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Outcome] = []
+
+    def decide(_connection: Any, _run: int, outcome: Outcome, _now: Any) -> None:
+        told.append(outcome)
+
+    monkeypatch.setattr(model_runs, "decide", decide)
+    run: Any = SimpleNamespace(connection=None, clock=lambda: None)
+    write_down_failure(run, 1, Recipe("ease"), error)
+    assert [(outcome.decision, outcome.why) for outcome in told] == [("failed", why)]
