@@ -41,8 +41,10 @@ class Database:
     def __init__(self, url: str, connections: int) -> None:
         self.connections = connections
         self._away_until = 0.0
+        self._why_not = ""  # the last connection that was tried failed
         self._pool = AsyncConnectionPool(
             url,
+            connection_class=self._noting_failures(),
             kwargs={
                 "autocommit": True,
                 "prepare_threshold": 0,
@@ -91,7 +93,7 @@ class Database:
                     cursor = await connection.execute(text, parameters)
                     return await cursor.fetchall()
             except (PoolTimeout, PoolClosed) as error:
-                raise self._away("no connection") from error
+                raise self._away(f"no connection{self._why_not}") from error
             except psycopg.errors.QueryCanceled as error:
                 raise DatabaseError("a statement took too long") from error
             except psycopg.Error as error:
@@ -99,6 +101,23 @@ class Database:
                     kind = f"{type(error).__name__} {error.sqlstate or ''}".rstrip()
                     raise DatabaseError(f"a statement failed: {kind}") from error
         raise DatabaseError("all connections were cut")
+
+    def _noting_failures(self) -> type[psycopg.AsyncConnection[Row]]:
+        """Connections that leave behind why they failed: a wrong password is not an outage that ends by itself."""
+        database = self
+
+        class Connection(psycopg.AsyncConnection[Row]):
+            @classmethod
+            async def connect(cls, *arguments: Any, **options: Any) -> Any:
+                try:
+                    made = await super().connect(*arguments, **options)
+                except psycopg.Error as error:
+                    database._why_not = f": {' '.join(str(error).split())}"
+                    raise
+                database._why_not = ""
+                return made
+
+        return Connection
 
     def _away(self, why: str) -> DatabaseError:
         self._away_until = time.monotonic() + _SECONDS_AWAY

@@ -85,3 +85,15 @@ def test_a_login_of_its_own_that_is_a_member_is_enough(world: Api) -> None:
                 assert api.say(user_id=9, track_id=9, useful=True).status_code == 201
         finally:
             connection.execute(f"drop role {login}")
+
+
+def test_the_log_says_why_there_is_no_connection(world: Api, caplog: pytest.LogCaptureFixture) -> None:
+    """What a wrong login comes to does not end by itself: whoever runs it must see it. Clients are not told."""
+    caplog.set_level("INFO", "serving.requests")
+    with serving(world.database.replace("postgres@", "nobody_here:secret@"), key=world.key) as api:
+        answer = api.read(5)
+    assert answer.status_code == 503
+    assert "nobody_here" not in answer.text
+    whys = [getattr(record, "line", {}).get("why", "") for record in caplog.records]
+    assert any('role "nobody_here" does not exist' in why for why in whys)
+    assert not any("secret" in why for why in whys)
