@@ -86,8 +86,8 @@ def set_exam(log: PlayLog, end: np.datetime64, rules: Rules) -> Exam:
         return Exam(split, end - np.timedelta64(days, "D"), how)
     split = by_listener(log.interactions(end), seed=rules.seed)
     how = (
-        f"too few listeners played on both sides of a day, so {len(split.held_out):,} are asked for a fifth of their "
-        "tracks, held out at random"
+        f"{len(split.held_out):,} listeners asked for a fifth of their tracks, held out at random, as too few played "
+        "on both sides of a day"
     )
     return Exam(split, None, how)
 

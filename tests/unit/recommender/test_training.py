@@ -54,8 +54,7 @@ def test_where_time_gives_too_few_tracks_are_held_out_at_random() -> None:
     assert exam.split_at is None
     assert len(exam.split.held_out) == 50
     assert exam.how == (
-        "too few listeners played on both sides of a day, so 50 are asked for a fifth of their tracks, "
-        "held out at random"
+        "50 listeners asked for a fifth of their tracks, held out at random, as too few played on both sides of a day"
     )
     again = set_exam(log_of((19, 0.5), (31, 50)), END, Rules(listeners=100))
     assert np.array_equal(exam.split.held_out.tracks, again.split.held_out.tracks)
