@@ -15,7 +15,15 @@ from prefect.cache_policies import NO_CACHE
 from core.audits import ExpectationResult
 from core.columns import RECOMMENDATIONS
 from core.database import readable_errors
-from core.errors import BatchBlocked, DatabaseError, InteractionsError, MoovitamixError, in_one_line, named_errors
+from core.errors import (
+    BatchBlocked,
+    DatabaseError,
+    InteractionsError,
+    MoovitamixError,
+    PublicationError,
+    in_one_line,
+    named_errors,
+)
 from flows.run import Run
 from recommender import lists, model_runs, publication, retention, source
 from recommender.interactions import Interactions
@@ -178,7 +186,12 @@ def publish_lists(
 def publish_everywhere(run: Run, scorer: Scorer, marts: Marts, *, replacing: int | None, why: str) -> Published:
     """Lists of a model for everyone: made, audited, live. Raises BatchBlocked, PublicationError, DatabaseError."""
     made = make_lists(run, scorer, marts)
-    return publish_lists(run, scorer, made, marts, audit_lists(run, made), replacing=replacing, why=why)
+    results = audit_lists(run, made)
+    try:
+        return publish_lists(run, scorer, made, marts, results, replacing=replacing, why=why)
+    except PublicationError as error:
+        publication.refuse(run.connection, made, str(error))
+        raise
 
 
 def write_down_failure(

@@ -96,6 +96,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InteractionsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"error: working files cannot be written: {error.strerror or error}{where}; see TMPDIR", file=sys.stderr)
+        return 1
     if asked.json:
         print(json.dumps(report.as_json(), indent=2, allow_nan=False))
     else:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from recommender.metrics import Values
 
-FEWEST_LISTENERS = 10  # of fewer, the spread of the draws is too narrow to be believed
+FEWEST_LISTENERS = 20  # of fewer, the spread of the draws is too narrow to be believed
 _DRAWS_A_BLOCK = 2**22
 
 

@@ -133,6 +133,12 @@ def block(connection: Connection, publication: Publication, reason: str) -> None
 
 
 @readable_errors()
+def refuse(connection: Connection, publication: Publication, reason: str) -> None:
+    """Note why a list that passed its audit did not go live. Raises DatabaseError."""
+    _finish(connection, publication, "staged", reason)
+
+
+@readable_errors()
 def attach(connection: Connection, publication: Publication) -> None:
     """Make a staged list a partition, in one transaction of its own, and wait for those who read without it.
 

@@ -28,6 +28,8 @@ from recommender.trials import Limits, run_trial
 _DAYS_TRIED = (1, 2, 3, 5, 7, 10, 14, 21, 28, 42, 60, 90)
 # Of fewer listeners in all, neither half says anything.
 _FEWEST_ASKED = 2 * FEWEST_LISTENERS
+# Of fewer who played on both sides of a day, tracks held out at random say more.
+_FEWEST_BY_TIME = 100
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def set_exam(log: PlayLog, end: np.datetime64, rules: Rules) -> Exam:
             best = days, len(split.held_out), split
         if len(split.held_out) >= rules.listeners:
             break
-    if best is not None and best[1] >= _FEWEST_ASKED:
+    if best is not None and best[1] >= _FEWEST_BY_TIME:
         days, asked, split = best
         how = f"{asked:,} listeners asked for what they first played in the last {days} day{'s'[: days > 1]}"
         return Exam(split, end - np.timedelta64(days, "D"), how)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from recommender.interactions import Ids, Interactions
 from recommender.models.base import Params, Ranking, Recommender
 
 _POLL_SECONDS = 0.02
+_FOLDER = "trials-"  # and the number of the process it belongs to
 _MB = 2**20
 
 
@@ -82,8 +84,9 @@ class Ground:
     def of(
         cls, interactions: Interactions, users: Ids, n: int, exclude: Interactions | None = None
     ) -> Iterator[Ground]:
-        """Put into files what the processes read; they are gone on the way out."""
-        with tempfile.TemporaryDirectory(prefix="trials-") as name:
+        """Put into files what the processes read; they are gone on the way out, or when the next trial begins."""
+        _sweep()
+        with tempfile.TemporaryDirectory(prefix=f"{_FOLDER}{os.getpid()}-") as name:
             folder = Path(name)
             interactions.save(folder / "interactions.npz")
             if exclude is not None and exclude is not interactions:
@@ -137,6 +140,14 @@ class Ground:
         named = np.nonzero(given)[0] * width + columns
         rows = np.repeat(np.arange(len(self.users)), np.diff(shunned.indptr))
         return bool(np.isin(named[columns >= 0], rows * width + shunned.indices).any())
+
+
+def _sweep() -> None:
+    """Remove what killed processes left: plays, with the ids of listeners."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*-*"):
+        owner = folder.name.removeprefix(_FOLDER).partition("-")[0]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def run_trial(

@@ -58,7 +58,7 @@ class Recommendations(_List):
     """What a listener may like, best first. Without a list of their own, what others like who like the same genre."""
 
     user_id: int
-    fallback: bool = Field(description="Whether the tracks are not chosen for this listener in particular.")
+    fallback: bool = Field(description="Whether the listener has no list of their own, and gets what is popular.")
     recommendations: list[Track]
 
     model_config = _shown_as(

@@ -382,4 +382,7 @@ def test_a_rollback_while_a_list_is_made_is_not_published_over(
         "recommendations-3 was made while another list went live (by a rollback or another run), and is not published"
         " over it; run again"
     )
+    assert place.query(
+        "select status, reason ~ 'another list went live' from ml.publications order by 1 desc limit 1"
+    ) == [("staged", True)]
     assert_the_live_list_stays(place, before)

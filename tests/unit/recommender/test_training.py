@@ -26,18 +26,18 @@ def log_of(*groups: tuple[int, float]) -> PlayLog:
 @pytest.mark.parametrize(
     ("groups", "days", "asked"),
     [
-        (((100, 0.5), (50, 6)), 1, 100),  # enough on the last day
-        (((99, 0.5), (50, 6)), 7, 149),  # the fewest days that give enough
-        (((30, 0.5), (20, 6), (10, 27)), 28, 60),  # never enough: as many as there are
-        (((30, 0.5), (50, 40)), 1, 30),  # what lies before the window does not count; fewer days of equally many
-        (((30, 1),), 1, 30),  # the very moment belongs to the exam
-        (((30, 1.001),), 2, 30),
+        (((200, 0.5), (50, 6)), 1, 200),  # enough on the last day
+        (((199, 0.5), (50, 6)), 7, 249),  # the fewest days that give enough
+        (((130, 0.5), (20, 6), (10, 27)), 28, 160),  # never enough: as many as there are
+        (((130, 0.5), (50, 40)), 1, 130),  # what lies before the window does not count; fewer days of equally many
+        (((130, 1),), 1, 130),  # the very moment belongs to the exam
+        (((130, 1.001),), 2, 130),
     ],
 )
 def test_the_fewest_days_that_give_enough_listeners(
     groups: tuple[tuple[int, float], ...], days: int, asked: int
 ) -> None:
-    exam = set_exam(log_of(*groups), END, Rules(listeners=100, window_days=28))
+    exam = set_exam(log_of(*groups), END, Rules(listeners=200, window_days=28))
     assert exam.split_at == END - np.timedelta64(days, "D")
     assert len(exam.split.held_out) == asked
     assert exam.how.startswith(f"{asked} listeners asked for what they first played in the last {days} day")
@@ -45,16 +45,16 @@ def test_the_fewest_days_that_give_enough_listeners(
 
 
 def test_a_shorter_window_looks_no_further() -> None:
-    exam = set_exam(log_of((30, 0.5), (50, 6)), END, Rules(listeners=100, window_days=4))
-    assert (exam.split_at, len(exam.split.held_out)) == (END - np.timedelta64(1, "D"), 30)
+    exam = set_exam(log_of((130, 0.5), (150, 6)), END, Rules(listeners=200, window_days=4))
+    assert (exam.split_at, len(exam.split.held_out)) == (END - np.timedelta64(1, "D"), 130)
 
 
 def test_where_time_gives_too_few_tracks_are_held_out_at_random() -> None:
-    exam = set_exam(log_of((19, 0.5), (31, 50)), END, Rules(listeners=100))
+    exam = set_exam(log_of((99, 0.5), (31, 50)), END, Rules(listeners=100))
     assert exam.split_at is None
-    assert len(exam.split.held_out) == 50
+    assert len(exam.split.held_out) == 130
     assert exam.how == (
-        "50 listeners asked for a fifth of their tracks, held out at random, as too few played on both sides of a day"
+        "130 listeners asked for a fifth of their tracks, held out at random, as too few played on both sides of a day"
     )
-    again = set_exam(log_of((19, 0.5), (31, 50)), END, Rules(listeners=100))
+    again = set_exam(log_of((99, 0.5), (31, 50)), END, Rules(listeners=100))
     assert np.array_equal(exam.split.held_out.tracks, again.split.held_out.tracks)

@@ -120,6 +120,19 @@ def _wait_for_child(process: psutil.Process) -> psutil.Process:
     raise AssertionError("no trial was started")
 
 
+def test_what_a_killed_process_left_is_removed_and_what_is_in_use_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    left, used, foreign = (tmp_path / f"trials-{of}-x" for of in (ended.pid, psutil.Process().ppid(), "others"))
+    for folder in (left, used, foreign):
+        folder.mkdir()
+    run_trial(Popularity, {}, WORLD, WORLD.user_ids, 5)
+    assert sorted(tmp_path.iterdir()) == sorted([used, foreign])
+
+
 def test_a_trial_imports_little() -> None:
     program = (
         "import sys, recommender.trial_process, recommender.models.popularity;"
