@@ -66,8 +66,8 @@ def test_there_are_17_genres() -> None:
     assert len(set(users.GENRES)) == 17
 
 
-def test_a_suite_for_each_endpoint() -> None:
-    assert set(SUITES) == {"tracks", "users", "listen_history"}
+def test_a_suite_for_what_comes_in_and_what_goes_out() -> None:
+    assert set(SUITES) == {"tracks", "users", "listen_history", "recommendations"}
 
 
 def test_thresholds_reach_the_rules() -> None:
