@@ -41,7 +41,7 @@ $(READY): requirements.lock .ci/find-python
 	@touch $(READY)
 
 .PHONY: demo
-demo: $(READY) ## Ingest four days of listening, a bad one among them, and show what came of it
+demo: $(READY) ## Ingest four days of listening, a bad one among them, recommend, and show what came of it
 	@$(PYTHON) -m demo
 
 .PHONY: test
@@ -53,7 +53,7 @@ test: $(READY) ## Lint, types, import contracts and all tests
 	$(PYTHON) -m pytest --numprocesses 2 --dist loadfile
 
 .PHONY: up
-up: $(READY) ## Start Postgres, the mock API, Prefect's server and worker, and the deployments
+up: $(READY) ## Start Postgres, the mock and the serving API, Prefect's server and worker, and the deployments
 	@$(PYTHON) -m services up
 
 .PHONY: down
