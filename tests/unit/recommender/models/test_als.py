@@ -83,5 +83,5 @@ def test_where_it_cannot_be_loaded_only_models_with_als_are_out(tmp_path: Path) 
     code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(root)!r}]\n{WITHOUT_OPENMP}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     lines = [line for line in done.stdout.splitlines() if "implicit" in line]
-    assert [line.split()[0] for line in lines] == [name for name in CANDIDATES if "als" in name.split("_")]
+    assert [line.split()[0] for line in lines] == [name for name in CANDIDATES if "als" in name.split("_")], done.stdout
     assert all("libgomp.so.1: cannot open" in line and line.endswith("install libgomp1") for line in lines)
