@@ -158,7 +158,7 @@ def train_and_publish(show: Show, settings: Settings) -> Whole:
             run.connection,
             made,
             fallbacks,
-            replacing=None,
+            replacing=publication.live_id(run.connection),
             now=utc_now(),
             why="measured",
         )

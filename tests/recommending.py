@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from recommender.models.ease import EASE
 from recommender.models.popularity import GenrePopularity, Popularity
-from recommender.registry import CANDIDATES
+from recommender.registry import CANDIDATES, Candidates
 from recommender.trials import Candidate
 
 if TYPE_CHECKING:  # a process of its own keeps the settings of the test that started it
@@ -23,12 +23,23 @@ FEW = {
 }
 
 
-def few_candidates(patch: pytest.MonkeyPatch) -> None:
+@contextmanager
+def only(candidates: Candidates) -> Iterator[None]:
+    """Let these compete, and no others; afterwards the registry is as it was, its order too."""
+    registry: dict[str, Candidate] = CANDIDATES  # type: ignore[assignment]
+    before = dict(registry)
+    registry.clear()
+    registry.update(candidates)
+    try:
+        yield
+    finally:
+        registry.clear()
+        registry.update(before)
+
+
+def few_candidates() -> AbstractContextManager[None]:
     """Let only the quick ones compete, with one setting each; all of them do in the tests of the models."""
-    for name in list(CANDIDATES):
-        patch.delitem(CANDIDATES, name)  # type: ignore[arg-type]
-    for name, candidate in FEW.items():
-        patch.setitem(CANDIDATES, name, candidate)  # type: ignore[arg-type]
+    return only(FEW)
 
 
 def quick_settings(database: str, data_dir: Path) -> dict[str, str]:

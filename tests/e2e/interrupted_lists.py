@@ -10,8 +10,6 @@ import os
 import signal
 import sys
 
-import pytest
-
 from tests.e2e.interrupted import interrupt
 from tests.recommending import few_candidates
 
@@ -19,9 +17,9 @@ from tests.recommending import few_candidates
 def main() -> int:
     """Run the flow, interrupted."""
     flow, number, step, when = sys.argv[1:]
-    few_candidates(pytest.MonkeyPatch())
-    interrupt(step, when, 1, lambda: os.kill(os.getpid(), signal.Signals[number]))
-    code: int = importlib.import_module(f"flows.{flow}").main([])
+    with few_candidates():
+        interrupt(step, when, 1, lambda: os.kill(os.getpid(), signal.Signals[number]))
+        code: int = importlib.import_module(f"flows.{flow}").main([])
     return code
 
 

@@ -64,23 +64,21 @@ def trained_camps(
     """Two camps after the first training: publication 1 is live."""
     folder = tmp_path_factory.mktemp("trained") / "data"
     folder.mkdir()
-    with (
-        _filled(postgres, camps.name, "trained_camps", camps.world, folder) as filled,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        few_candidates(patch)
-        for name, value in quick_settings(_in_database(postgres, filled.name), folder).items():
-            patch.setenv(name, value)
-        assert retrain.main([]) == 0
+    with _filled(postgres, camps.name, "trained_camps", camps.world, folder) as filled:
+        with pytest.MonkeyPatch.context() as patch, few_candidates():
+            for name, value in quick_settings(_in_database(postgres, filled.name), folder).items():
+                patch.setenv(name, value)
+            assert retrain.main([]) == 0
         yield filled
 
 
 @pytest.fixture
-def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the machine's own settings."""
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing of the machine's own settings, and few candidates."""
     for name in [name for name in os.environ if name.startswith(("THRESHOLD_", "RETRAIN_", "MOOVITAMIX_"))]:
         monkeypatch.delenv(name)
-    few_candidates(monkeypatch)
+    with few_candidates():
+        yield
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from flows import ingest, recommend, retrain
 from flows.ingest import main as ingest_main
 from tests.conftest import BASE_DAY, ROOT, MockApi, Query
 from tests.integration.recommend.conftest import Filled, Place, UseDatabase
-from tests.recommending import few_candidates, live, live_lists, quick_settings, tables_of_lists
+from tests.recommending import live, live_lists, quick_settings, tables_of_lists
 from tests.runs import warehouse_and_marts
 from tests.states import assert_rows_add_up, state
 
@@ -108,11 +108,17 @@ def test_a_refresh_killed_when(step: str, trained_camps: Filled, use: UseDatabas
 
 
 def test_an_ingest_and_a_training_at_the_same_time(
-    environment: Path, database: str, api: MockApi, query: Query, prefect_server: None, monkeypatch: pytest.MonkeyPatch
+    environment: Path,
+    no_settings: None,
+    database: str,
+    api: MockApi,
+    query: Query,
+    prefect_server: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    few_candidates(monkeypatch)
     for name, value in quick_settings(database, environment).items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MOOVITAMIX_API_URL", api.url)
     monkeypatch.setenv("LOCK_WAIT_SECONDS", "60")
     assert ingest_main(["--day", BASE_DAY]) == 0
     assert recommend.main([]) == 0

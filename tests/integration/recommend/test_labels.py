@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -12,11 +13,10 @@ from recommender import source
 from recommender.interactions import ARTIST, GENRE
 from recommender.models.content import ContentPopularity
 from recommender.models.ease import EASE
-from recommender.registry import CANDIDATES
 from recommender.trials import Candidate
 from tests.integration.recommend.conftest import Filled, UseDatabase
 from tests.listening import NEWEST, Session, add_tracks, add_users, camp_of, listen
-from tests.recommending import live, live_lists
+from tests.recommending import FEW, live, live_lists, only
 
 WEEK = timedelta(weeks=1)
 SOLO = (201, 203, 205, 207, 209)
@@ -24,12 +24,16 @@ NEW, NAMELESS = 1001, 1002
 FANS = range(501, 511)
 
 
-def test_a_new_track_of_a_favourite_artist_is_recommended(
-    camps: Filled, use: UseDatabase, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def content_alone(no_settings: None) -> Iterator[None]:
+    """Let it compete with popularity only."""
+    few = {name: candidate for name, candidate in FEW.items() if name != EASE.name}
+    with only(few | {ContentPopularity.name: Candidate(ContentPopularity)}):
+        yield
+
+
+def test_a_new_track_of_a_favourite_artist_is_recommended(camps: Filled, use: UseDatabase, content_alone: None) -> None:
     place = use(camps)
-    monkeypatch.delitem(CANDIDATES, EASE.name)  # type: ignore[arg-type]
-    monkeypatch.setitem(CANDIDATES, ContentPopularity.name, Candidate(ContentPopularity))  # type: ignore[arg-type]
     with connect(place.database) as connection:
         add_tracks(connection, [*SOLO, NEW, NAMELESS])
         add_users(connection, dict.fromkeys(FANS, "Rock"))
