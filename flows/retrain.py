@@ -43,11 +43,10 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
-    """What is learned from: plays before `end`, which is not after `as_of`."""
+    """What is learned from: plays before `end`, a second after the newest at the latest."""
 
     log: PlayLog
     end: np.datetime64
-    as_of: datetime
     batches: tuple[str, ...]
     champion: Champion | None
 
@@ -98,9 +97,7 @@ def read_lesson(run: Run, as_of: datetime) -> Lesson:
     end = newest.replace(microsecond=0) + timedelta(seconds=1)
     log = source.read_play_log(run.connection, min(as_of, end), run.settings.retrain_window_days)
     batches = tuple(source.newest_batches(run.connection))
-    return Lesson(
-        log, np.datetime64(end.replace(tzinfo=None), "s"), as_of, batches, model_runs.champion(run.connection)
-    )
+    return Lesson(log, np.datetime64(end.replace(tzinfo=None), "s"), batches, model_runs.champion(run.connection))
 
 
 @task(task_run_name="judge-models", cache_policy=NO_CACHE)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -109,20 +109,7 @@ def keep_results(connection: Connection, publication: Publication, results: Sequ
     with connection.transaction(), connection.cursor() as cursor:
         cursor.executemany(
             statement("recommendations/insert_expectation_result"),
-            [
-                {
-                    "publication_id": publication.publication_id,
-                    "expectation": result.expectation,
-                    "column": result.column,
-                    "severity": result.severity,
-                    "success": result.success,
-                    "unexpected_count": result.unexpected_count,
-                    "unexpected_share": result.unexpected_share,
-                    "observed_value": result.observed_value,
-                    "description": result.description,
-                }
-                for result in results
-            ],
+            [{"publication_id": publication.publication_id, **asdict(result)} for result in results],
         )
 
 
