@@ -85,7 +85,7 @@ def composed(name: str, **identifiers: str | tuple[str, str]) -> sql.Composed:
 def migrate(url: str) -> None:
     """Bring the schema up to date from `sql/migrations`, in one transaction. Running it again changes nothing.
 
-    The caller holds the ingest lock. Raises DatabaseError.
+    The caller holds the warehouse lock. Raises DatabaseError.
     """
     import sqlalchemy
     from alembic import command
@@ -123,7 +123,7 @@ def is_migrated(connection: Connection) -> bool:
         return connection.execute("select version_num from ops.schema_version").fetchall() == [(newest,)]
 
 
-def take_ingest_lock(connection: Connection, wait_seconds: float) -> None:
+def take_warehouse_lock(connection: Connection, wait_seconds: float) -> None:
     """Hold the one lock of all that changes the warehouse, or makes lists from it, for as long as the connection lives.
 
     No connection, no lock and no writing. Raises AlreadyRunning when another holds it for longer than `wait_seconds`,
@@ -133,9 +133,9 @@ def take_ingest_lock(connection: Connection, wait_seconds: float) -> None:
 
 
 @contextmanager
-def ingest_lock(connection: Connection, wait_seconds: float) -> Iterator[None]:
+def warehouse_lock(connection: Connection, wait_seconds: float) -> Iterator[None]:
     """Hold that lock for a while only. Raises AlreadyRunning, DatabaseError."""
-    take_ingest_lock(connection, wait_seconds)
+    take_warehouse_lock(connection, wait_seconds)
     try:
         yield
     finally:

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime
-from typing import Any
 
 from prefect import flow
 from prefect.runtime import flow_run
@@ -26,10 +25,10 @@ from core.errors import (
     SourceError,
     StatementRefused,
     UnforeseenError,
-    in_one_line,
 )
 from core.settings import Settings, load_settings
 from expectations.thresholds import load_thresholds
+from flows.command_line import run_command
 from flows.events import tell_warehouse_published
 from flows.readable_logs import keep_logs_readable
 from flows.reports import show_in_ui, tell
@@ -163,29 +162,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--refresh", action="store_true", help="fetch again what was published already")
     asked = parser.parse_args(arguments)
     return run_command(ingest, day=asked.day, endpoints=asked.endpoint, refresh=asked.refresh)
-
-
-def run_command(command: Any, **parameters: Any) -> int:
-    """Call a flow; an error with a name is one line. Exit 0, 1 (blocked, failed) or 2 (settings)."""
-    try:
-        load_settings()
-        load_thresholds()
-        command(**parameters)
-    except SettingsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except MoovitamixError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; run it again to go on", file=sys.stderr)
-        return 130
-    except Exception as error:
-        unreachable = "Failed to reach API" in str(error)
-        what = "Prefect's server does not answer; check PREFECT_API_URL" if unreachable else in_one_line(error)
-        print(f"error: {what}", file=sys.stderr)
-        return 1
-    return 0
 
 
 def _day(text: str) -> date:

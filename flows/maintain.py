@@ -17,7 +17,7 @@ from pydantic import Field
 
 from core.settings import load_settings
 from expectations.thresholds import load_thresholds
-from flows.ingest import run_command
+from flows.command_line import run_command
 from flows.readable_logs import keep_logs_readable
 from flows.run import open_run, utc_now
 from pipeline import retention

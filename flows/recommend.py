@@ -15,7 +15,7 @@ from prefect import flow
 from core.settings import load_settings
 from core.version import code_version
 from expectations.thresholds import load_thresholds
-from flows.ingest import run_command
+from flows.command_line import run_command
 from flows.list_steps import (
     Marts,
     Published,

@@ -14,8 +14,9 @@ from prefect import flow
 from core.errors import ReplayRefused
 from core.settings import load_settings
 from expectations.thresholds import load_thresholds
+from flows.command_line import run_command
 from flows.events import tell_warehouse_published
-from flows.ingest import bring_in, run_command
+from flows.ingest import bring_in
 from flows.readable_logs import keep_logs_readable
 from flows.reports import show_in_ui, tell
 from flows.run import Outcome, Run, open_run, utc_now

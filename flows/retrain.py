@@ -19,12 +19,12 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
-from core.database import ingest_lock
+from core.database import warehouse_lock
 from core.errors import InteractionsError, PublicationError, SettingsError, named_errors
 from core.settings import load_settings
 from core.version import code_version
 from expectations.thresholds import load_thresholds
-from flows.ingest import run_command
+from flows.command_line import run_command
 from flows.list_steps import Published, Scorer, Trained, publish_everywhere, read_marts, write_down_failure
 from flows.readable_logs import keep_logs_readable
 from flows.reports import show_training, tell_training
@@ -131,7 +131,7 @@ def train_winner(run: Run, model_run_id: int, verdict: Verdict, lesson: Lesson) 
 
 def _publish(run: Run, model_run_id: int, verdict: Verdict, lesson: Lesson) -> Published:
     file = train_winner(run, model_run_id, verdict, lesson)
-    with ingest_lock(run.connection, run.settings.lock_wait_seconds):
+    with warehouse_lock(run.connection, run.settings.lock_wait_seconds):
         # As the marts are now: hours may have gone by, and users, tracks and plays with them.
         champion = model_runs.champion(run.connection)
         _must_be_judged_against(champion, lesson.champion)

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from core.database import connect, database_url
 from core.settings import load_settings
-from flows.ingest import run_command
+from flows.command_line import run_command
 from flows.readable_logs import keep_logs_readable
 from flows.run import utc_now
 from recommender import publication

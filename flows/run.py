@@ -1,4 +1,4 @@
-"""What one run of a flow holds on to: settings, the database, the ingest lock, its row in the ledger."""
+"""What one run of a flow holds on to: settings, the database, the warehouse lock, its row in the ledger."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from core.database import (
     Connection,
     connect,
     database_url,
-    ingest_lock,
     is_migrated,
     migrate,
-    take_ingest_lock,
     take_training_lock,
+    take_warehouse_lock,
+    warehouse_lock,
 )
 from core.errors import DatabaseError, MoovitamixError
 from core.settings import Settings
@@ -61,7 +61,7 @@ class Outcome:
 
 @dataclass
 class Run:
-    """One run of a flow, from the moment it holds the ingest lock."""
+    """One run of a flow, from the moment it holds the warehouse lock."""
 
     flow: str
     settings: Settings
@@ -111,7 +111,7 @@ class Run:
 def open_run(
     settings: Settings, thresholds: Thresholds, flow: str, day: date | None, clock: Clock, *, training: bool = False
 ) -> Iterator[Run]:
-    """Take the ingest lock, bring the schema up to date, and note the run's begin and end.
+    """Take the warehouse lock, bring the schema up to date, and note the run's begin and end.
 
     A run that is `training` has the lock of trainings instead, so that ingests go on beside it; it takes the other
     for the time of publishing. Raises DatabaseError, AlreadyRunning.
@@ -122,10 +122,10 @@ def open_run(
         if training:
             take_training_lock(connection, settings.lock_wait_seconds)
             if not is_migrated(connection):
-                with ingest_lock(connection, settings.lock_wait_seconds):
+                with warehouse_lock(connection, settings.lock_wait_seconds):
                     migrate(url)
         else:
-            take_ingest_lock(connection, settings.lock_wait_seconds)
+            take_warehouse_lock(connection, settings.lock_wait_seconds)
             migrate(url)
         run_id = batches.start_run(connection, flow, day, clock())
         run = Run(flow, settings, thresholds, clock, url, connection, run_id, at_end)

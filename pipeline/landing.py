@@ -106,7 +106,7 @@ def _finish(batch: Batch, folder: Path, whole: WholeList, read_at: datetime) -> 
 
 @contextmanager
 def _alone(folder: Path, wait_seconds: float) -> Iterator[None]:
-    """Keep a second process out of the folder, also when there is no database to hold the ingest lock."""
+    """Keep a second process out of the folder, also when there is no database to hold the warehouse lock."""
     with (folder / _LOCK).open("w") as file:
         until = time.monotonic() + wait_seconds
         while True:

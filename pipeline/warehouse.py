@@ -24,7 +24,7 @@ def publish(
 ) -> tuple[Status, Counts]:
     """Merge a staged batch into the warehouse and the marts, and write it down, in one transaction.
 
-    The caller holds the ingest lock. Running it again for the same batch changes nothing. Raises DatabaseError.
+    The caller holds the warehouse lock. Running it again for the same batch changes nothing. Raises DatabaseError.
     """
     with readable_errors(), connection.transaction():
         merge = _merge_sessions if batch.endpoint == LISTEN_HISTORY else _merge_dimension

@@ -17,11 +17,11 @@ from rich.console import Console
 from core.errors import InteractionsError, ModelError
 from recommender.interactions import Interactions
 from recommender.metrics import Measures, measure
+from recommender.play_files import describe, read_interactions
 from recommender.registry import CANDIDATES, Candidates
 from recommender.report import Report
 from recommender.selection import Search, Selection, choose
 from recommender.splitting import HeldOut, by_listener
-from recommender.tables import describe, read_interactions
 from recommender.trials import Ground, Limits, Trial
 
 _WIDTH_OF_A_FILE = 140

@@ -24,7 +24,7 @@ def prune_publications(connection: Connection, *, keep: int, now: datetime) -> i
     What is live is never dropped: those that go are marked first, so that no rollback chooses one of them. Partitions
     are detached before, so that nobody who reads others waits. Returns how many went; running it again, also after it
     was cut off, drops what is left. Somebody who reads for long is not waited for: the next run drops the rest.
-    The caller holds the ingest lock. Raises DatabaseError.
+    The caller holds the warehouse lock. Raises DatabaseError.
     """
     with readable_errors():
         with connection.transaction():

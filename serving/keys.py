@@ -20,11 +20,11 @@ from core.database import (
     Connection,
     connect,
     database_url,
-    ingest_lock,
     is_migrated,
     migrate,
     readable_errors,
     statement,
+    warehouse_lock,
 )
 from core.errors import MoovitamixError, SettingsError
 from core.settings import Settings, load_settings
@@ -112,7 +112,7 @@ def _migrated(settings: Settings) -> Iterator[Connection]:
     url = database_url(settings)
     with connect(url) as connection:
         if not is_migrated(connection):
-            with ingest_lock(connection, settings.lock_wait_seconds):
+            with warehouse_lock(connection, settings.lock_wait_seconds):
                 migrate(url)
         yield connection
 

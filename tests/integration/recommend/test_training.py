@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.database import connect, take_ingest_lock, take_training_lock
+from core.database import connect, take_training_lock, take_warehouse_lock
 from flows import recommend, retrain
 from recommender import publication, retention, source, training
 from recommender.models.ease import EASE
@@ -289,7 +289,7 @@ def test_an_ingest_at_work_is_waited_for_only_to_publish(
 ) -> None:
     place = use(camps)
     with connect(place.database) as ingest:
-        take_ingest_lock(ingest, 0)
+        take_warehouse_lock(ingest, 0)
         assert retrain.main([]) == 1
         assert "another run is at work (waited 1 s)" in capfd.readouterr().err
         assert model_run(place, 1)["metrics"]["models"]

@@ -10,7 +10,7 @@ import httpx
 import psycopg
 import pytest
 
-from core.database import connect, ingest_lock
+from core.database import connect, warehouse_lock
 from serving import keys
 from tests.integration.serving.test_answers import assert_problem
 from tests.integration.serving.world import Api, go_live, serving, stage
@@ -115,7 +115,7 @@ def test_a_key_that_leaked_is_revoked_while_an_ingest_is_at_work(
     leaked = world.new_key("recommendations:read")
     monkeypatch.setenv("DATABASE_URL", world.database)
     monkeypatch.setenv("LOCK_WAIT_SECONDS", "0")
-    with connect(world.database) as ingest, ingest_lock(ingest, 5):
+    with connect(world.database) as ingest, warehouse_lock(ingest, 5):
         assert keys.main(["revoke", leaked.text]) == 0
     assert capsys.readouterr().out == f"revoked {leaked.key_id}\n"
 

@@ -11,7 +11,7 @@ import pytest
 
 from core.errors import InteractionsError
 from recommender.interactions import ARTIST, GENRE, Interactions
-from recommender.tables import describe, read_interactions
+from recommender.play_files import describe, read_interactions
 
 
 def _csv(folder: Path, text: str) -> Path:

@@ -1,0 +1,33 @@
+"""A flow called from a command line: settings first, errors in one line, an exit code."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from core.errors import MoovitamixError, SettingsError, in_one_line
+from core.settings import load_settings
+from expectations.thresholds import load_thresholds
+
+
+def run_command(command: Any, **parameters: Any) -> int:
+    """Call a flow; an error with a name is one line. Exit 0, 1 (blocked, failed) or 2 (settings)."""
+    try:
+        load_settings()
+        load_thresholds()
+        command(**parameters)
+    except SettingsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except MoovitamixError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; run it again to go on", file=sys.stderr)
+        return 130
+    except Exception as error:
+        unreachable = "Failed to reach API" in str(error)
+        what = "Prefect's server does not answer; check PREFECT_API_URL" if unreachable else in_one_line(error)
+        print(f"error: {what}", file=sys.stderr)
+        return 1
+    return 0
