@@ -1,7 +1,8 @@
 """Whether a quality that is measured day by day has become worse, or had a few bad days.
 
-A self-starting one-sided CUSUM: every value is compared with the mean and spread of those before it, so no baseline has
-to be known beforehand (Hawkins and Olwell, Cumulative Sum Charts and Charting for Quality Improvement, 1998, chapter 7).
+A self-starting one-sided CUSUM: every value is compared with the mean and spread of those before it, so no baseline
+has to be known beforehand (Hawkins and Olwell, Cumulative Sum Charts and Charting for Quality Improvement, 1998,
+chapter 7).
 """
 
 from __future__ import annotations
