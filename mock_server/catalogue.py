@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,19 @@ def draw_tracks(first: int, count: int, period: Period) -> Tracks:
         version=np.zeros(count, np.int32),
         listed=np.ones(count, np.bool_),
     )
+
+
+def draw_hits(tracks: Tracks, count: int, share: float, period: Period) -> Tracks:
+    """`count` new tracks which, beside the listed ones, make up `share` (below 1) of all popularity.
+
+    One each by the most popular artists, as popular beside the older tracks of its artist as anywhere: wherever
+    listeners pick from, the new ones take over alike.
+    """
+    popularity = np.bincount(tracks.artist, weights=np.where(tracks.listed, tracks.popularity, 0.0))
+    artists = np.argsort(-popularity, kind="stable")[:count].astype(np.int32)
+    wanted = popularity.sum() * share / (1 - share)
+    hits = popularity[artists] * wanted / popularity[artists].sum()
+    return replace(draw_tracks(len(tracks), len(artists), period), artist=artists, popularity=hits)
 
 
 def draw_updates(created: Integers, period: Period) -> Integers:

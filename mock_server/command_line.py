@@ -11,6 +11,7 @@ from typing import Any
 
 from mock_server.faults import FaultGroup, UnknownFault, read_groups
 from mock_server.randomness import ID_SPACE
+from mock_server.scenarios import QUIET, SenselessScenario, with_scenarios
 from mock_server.world import Plan
 
 HISTORY_DAYS = 548
@@ -42,14 +43,19 @@ def read_options(arguments: list[str] | None, today: dt.date) -> Options:
         faults = read_groups([_fault(text, told.fault_seed) for text in told.fault])
     except UnknownFault as error:
         parser.error(f"--fault: {error}")
-    shift_day, shift = told.taste_shift or (None, 0.0)
-    if shift_day and shift_day < base_day:
-        parser.error(f"--taste-shift {shift_day} must not lie before --base-day {base_day}")
+    try:
+        plan = _plan(told, start, base_day)
+    except SenselessScenario as error:
+        parser.error(str(error))
+    return Options(plan, day, told.day is None, told.host, told.port, told.token, faults)
+
+
+def _plan(told: argparse.Namespace, start: dt.date, base_day: dt.date) -> Plan:
+    """The plan in the options. Raises SenselessScenario."""
     numbers = ("seed", "users", "tracks", "sessions", "plays_per_session")
     shares = ("growth", "new_sessions", "updates", "removals")
     given = {name: getattr(told, name) for name in numbers + shares}
-    plan = Plan(start=start, base_day=base_day, taste_shift_day=shift_day, taste_shift=shift, **given)
-    return Options(plan, day, told.day is None, told.host, told.port, told.token, faults)
+    return with_scenarios(Plan(start=start, base_day=base_day, **given), {name: getattr(told, name) for name in QUIET})
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--token", help="answer only requests with this bearer token")
     _add_world(parser.add_argument_group("the world"))
     _add_days(parser.add_argument_group("days"))
+    _add_scenarios(parser.add_argument_group("scenarios", "what happens on a day; without any, days are quiet"))
     faults = parser.add_argument_group("faults")
     faults.add_argument(
         "--fault",
@@ -90,8 +97,20 @@ def _add_days(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--new-sessions", type=_share, default=0.01, help="new sessions a day, as a share")
     group.add_argument("--updates", type=_share, default=0.005, help="rows that change a day, as a share")
     group.add_argument("--removals", type=_share, default=0.0005, help="rows that vanish a day, as a share")
+
+
+def _add_scenarios(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--taste-shift", type=_dated_share, metavar="DAY=SHARE", help="a share of the users has new tastes from then on"
+        "--taste-shift", type=_shift, metavar="DAY=SHARE", help="a share of the users has new tastes from then on"
+    )
+    group.add_argument(
+        "--catalogue-shift",
+        type=_shift,
+        metavar="DAY=SHARE",
+        help="a tenth more tracks appear, and about that share of the plays is of them from then on",
+    )
+    group.add_argument(
+        "--outage", type=_outage, metavar="DAY", help="what is played from 12:00 on is missing on the day after"
     )
 
 
@@ -142,6 +161,10 @@ def _date(text: str) -> dt.date:
         raise argparse.ArgumentTypeError(f"{text!r} is not a day like 2026-11-22") from error
 
 
-def _dated_share(text: str) -> tuple[dt.date, float]:
+def _shift(text: str) -> dict[str, Any]:
     day, _, share = text.partition("=")
-    return _date(day), _share(share)
+    return _outage(day) | {"share": _share(share)}
+
+
+def _outage(text: str) -> dict[str, Any]:
+    return {"day": str(_date(text))}

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mock_server.catalogue import Tracks, draw_tracks
+from mock_server.catalogue import Tracks, draw_hits, draw_tracks
 from mock_server.listeners import Listeners, draw_listeners, draw_tastes
 from mock_server.randomness import Integers, Period, instants, rounded
 from mock_server.sessions import Sessions, draw_plays, draw_sessions
@@ -18,6 +18,12 @@ from mock_server.world import Plan, World, base_world, midnight
 
 UNPOPULAR = 2.0
 """Only tracks of a lower popularity are ever removed: a catalogue drops what hardly anyone plays."""
+
+HITS = 0.1
+"""Tracks that appear when the catalogue shifts, as a share of the tracks on the base day."""
+
+NOON = 12 * 3_600_000_000
+"""Microseconds from midnight to the moment an outage begins."""
 
 Versioned = TypeVar("Versioned", Tracks, Listeners)
 
@@ -32,17 +38,25 @@ class ImpossibleDay(ValueError):
 class Timeline:
     """The worlds of all days. A world is a pure function of plan and day, however one got there."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.base = base_world(plan)
+    def __init__(self, plan: Plan, base: World | None = None) -> None:
+        self.base = base or base_world(plan)
         self._latest = self.base
 
+    def under(self, plan: Plan) -> Timeline:
+        """The timeline of a plan of other scenarios only. The base world knows of none and is not drawn again."""
+        return Timeline(plan, replace(self.base, plan=plan))
+
     def on(self, day: dt.date) -> World:
-        """The world at the first minute of `day`."""
+        """The world at the first minute of `day`, as the API shows it."""
         plan = self.base.plan
-        last = plan.base_day + dt.timedelta(days=LONGEST_FUTURE)
+        last = last_day(plan)
         if not plan.start < day <= last:
             raise ImpossibleDay(f"{day} is not a day after {plan.start} and up to {last}")
-        if day < plan.base_day:
+        world = self._whole(day)
+        return without_afternoon(world) if day - dt.timedelta(days=1) == plan.outage_day else world
+
+    def _whole(self, day: dt.date) -> World:
+        if day < self.base.day:
             return earlier_world(self.base, day)
         if day < self._latest.day:
             self._latest = self.base
@@ -51,12 +65,23 @@ class Timeline:
         return self._latest
 
 
+def last_day(plan: Plan) -> dt.date:
+    """The last day that may be asked for."""
+    return plan.base_day + dt.timedelta(days=LONGEST_FUTURE)
+
+
+def without_afternoon(world: World) -> World:
+    """The same world, but for the sessions created from noon on of the day before."""
+    noon = midnight(world.day - dt.timedelta(days=1)) + NOON
+    return replace(world, sessions=kept(world.sessions, world.sessions.created < noon))
+
+
 def next_world(world: World) -> World:
     """The world one day later, after the activity of the day between."""
     day = world.day + dt.timedelta(days=1)
     rng = np.random.default_rng([world.plan.seed, day.toordinal()])
     period = Period(world.plan.seed, rng, midnight(world.day), midnight(day))
-    grown = _grow(_shift_tastes(world, rng), period)
+    grown = _grow(_shift_catalogue(_shift_tastes(world, rng), period), period)
     return replace(_remove(_change(_listen(grown, period), period), rng), day=day)
 
 
@@ -67,6 +92,14 @@ def _shift_tastes(world: World, rng: np.random.Generator) -> World:
     chosen = np.flatnonzero(rng.random(len(world.listeners)) < plan.taste_shift)
     _, tastes = draw_tastes(len(chosen), world.shelves, rng)
     return replace(world, listeners=changed(world.listeners, chosen, tastes=tastes))
+
+
+def _shift_catalogue(world: World, period: Period) -> World:
+    plan = world.plan
+    if plan.catalogue_shift_day != world.day:
+        return world
+    hits = draw_hits(world.tracks, max(1, round(HITS * plan.tracks)), plan.catalogue_shift, period)
+    return replace(world, tracks=appended(world.tracks, hits))
 
 
 def _grow(world: World, period: Period) -> World:

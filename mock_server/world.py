@@ -20,8 +20,11 @@ ENDPOINTS = ("tracks", "users", "listen_history")
 class Plan:
     """What determines all data, on every day: the same plan and day give the same pages, byte for byte.
 
-    `users`, `tracks` and `sessions` are the numbers of rows on `base_day`; the shares are per day. From
-    `taste_shift_day` on, which may not lie before the base day, the share `taste_shift` of the users has new tastes.
+    `users`, `tracks` and `sessions` are the numbers of rows on `base_day`; the shares are per day. The last five
+    are scenarios (see scenarios.py); without them nothing out of the ordinary happens. In the activity of
+    `taste_shift_day` the share `taste_shift` of the users gets new tastes; in that of `catalogue_shift_day` new tracks
+    appear that take the share `catalogue_shift` of all popularity. Neither day may lie before the base day. Half of
+    what was played on `outage_day` is listed a day late.
     """
 
     seed: int
@@ -37,6 +40,9 @@ class Plan:
     removals: float = 0.0005
     taste_shift_day: dt.date | None = None
     taste_shift: float = 0.0
+    catalogue_shift_day: dt.date | None = None
+    catalogue_shift: float = 0.0
+    outage_day: dt.date | None = None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import datetime as dt
 import pytest
 
 from mock_server.command_line import read_options
+from mock_server.scenarios import QUIET, as_json
 
 TODAY = dt.date(2026, 11, 22)
 
@@ -19,6 +20,17 @@ def test_defaults() -> None:
 def test_a_later_day_of_an_older_world() -> None:
     options = read_options(["--base-day", "2026-11-01", "--day", "2026-11-05"], TODAY)
     assert (options.plan.base_day, options.day) == (dt.date(2026, 11, 1), dt.date(2026, 11, 5))
+
+
+def test_scenarios_are_part_of_the_plan_and_days_are_quiet_without() -> None:
+    shifts = ["--taste-shift", "2026-12-01=0.5", "--catalogue-shift", "2026-12-02=0.3", "--outage", "2026-12-03"]
+    plan = read_options(shifts, TODAY).plan
+    assert as_json(plan) == {
+        "taste_shift": {"day": "2026-12-01", "share": 0.5},
+        "catalogue_shift": {"day": "2026-12-02", "share": 0.3},
+        "outage": {"day": "2026-12-03"},
+    }
+    assert as_json(read_options([], TODAY).plan) == QUIET
 
 
 def test_faults_with_their_scope() -> None:
@@ -43,6 +55,11 @@ def test_faults_with_their_scope() -> None:
         ["--growth", "2"],
         ["--taste-shift", "0.5"],
         ["--taste-shift", "2026-11-21=0.5"],
+        ["--catalogue-shift", "2026-11-21=0.5"],
+        ["--catalogue-shift", "2026-11-22=1"],
+        ["--catalogue-shift", "2026-11-22"],
+        ["--outage", "afternoon"],
+        ["--outage", "2020-01-01"],
         ["--fault", "error_share"],
         ["--fault", "error_share=2"],
         ["--fault", "no_such_fault=1"],
