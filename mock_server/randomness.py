@@ -44,9 +44,22 @@ def choose(mixed: NDArray[np.uint64], part: int, options: int) -> list[int]:
 
 def public_ids(first: int, count: int, seed: int, kind: int) -> Indices:
     """Unique, random-looking ids of the rows first..first+count-1 of one kind of row."""
-    step, offset = (int(number) % (ID_SPACE - 2) + 1 for number in scramble(np.array([0, 1]), seed * 8 + kind))
+    step, offset = _step_and_offset(seed, kind)
     rows = np.arange(first, first + count, dtype=np.int64)
     return ((rows * step + offset) % ID_SPACE + 1).astype(np.int32)
+
+
+def rows_of(ids: Integers, seed: int, kind: int) -> Indices:
+    """The rows whose public ids these are, the way back; ID_SPACE for what is no public id."""
+    step, offset = _step_and_offset(seed, kind)
+    possible = (ids >= 1) & (ids <= ID_SPACE)
+    steps_taken = (np.where(possible, ids, 1) - 1 - offset) % ID_SPACE
+    return np.where(possible, steps_taken * pow(step, -1, ID_SPACE) % ID_SPACE, ID_SPACE).astype(np.int32)
+
+
+def _step_and_offset(seed: int, kind: int) -> tuple[int, int]:
+    step, offset = (int(number) % (ID_SPACE - 2) + 1 for number in scramble(np.array([0, 1]), seed * 8 + kind))
+    return step, offset
 
 
 def instants(rng: np.random.Generator, low: Integers | int, high: Integers | int, count: int) -> Integers:
