@@ -1,4 +1,4 @@
-"""The control endpoints, which the real API does not have: days, faults, counts, truth."""
+"""The control endpoints, which the real API does not have: days, scenarios, faults, counts, truth, answers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from mock_server.answers import ListAnswers
@@ -16,6 +17,8 @@ from mock_server.days import ImpossibleDay, Timeline
 from mock_server.faults import MEANINGS, SCOPE, FaultBook, FaultGroup, UnknownFault, read_groups
 from mock_server.listeners import true_scores
 from mock_server.messages import Answer, Request, detail, json_answer
+from mock_server.scenarios import SenselessScenario, as_json, with_scenarios
+from mock_server.usefulness import Shown, UnknownId, answers
 from mock_server.world import ENDPOINTS, World
 
 PREFIX = "/_control/"
@@ -31,6 +34,8 @@ class Control:
             ("GET", "health"): self._health,
             ("GET", "day"): self._day,
             ("POST", "day"): self._move_to_day,
+            ("GET", "scenarios"): self._scenarios,
+            ("PUT", "scenarios"): self._set_scenarios,
             ("GET", "faults"): self._faults,
             ("PUT", "faults"): self._set_faults,
             ("DELETE", "faults"): self._clear_faults,
@@ -38,6 +43,7 @@ class Control:
             ("GET", "requests"): self._requests,
             ("DELETE", "requests"): self._forget_requests,
             ("GET", "truth"): self._truth,
+            ("POST", "answers"): self._answers,
         }
 
     def handle(self, request: Request) -> Answer:
@@ -51,8 +57,10 @@ class Control:
             return detail(405, "Method Not Allowed") if known else detail(404, "Not Found")
         try:
             return json_answer(200, route(request))
-        except (ImpossibleDay, UnknownFault, UnknownUser, WrongContent) as error:
-            return detail(404 if isinstance(error, UnknownUser) else 422, str(error))
+        except (UnknownId, UnknownUser) as error:
+            return detail(404, str(error))
+        except (ImpossibleDay, SenselessScenario, UnknownFault, WrongContent) as error:
+            return detail(422, str(error))
 
     def _health(self, _request: Request) -> dict[str, Any]:
         world = self._lists.world
@@ -80,6 +88,15 @@ class Control:
     def turn_to(self, day: dt.date) -> None:
         """Let it be another day. Raises ImpossibleDay."""
         self._lists.turn(world=self._timeline.on(day))
+
+    def _scenarios(self, _request: Request) -> dict[str, Any]:
+        return as_json(self._timeline.base.plan)
+
+    def _set_scenarios(self, request: Request) -> dict[str, Any]:
+        """Other scenarios, past and future: the day stays, and is what it would be had they been set from the start."""
+        self._timeline = self._timeline.under(with_scenarios(self._timeline.base.plan, _content(request)))
+        self.turn_to(self.day)
+        return self._scenarios(request)
 
     def _faults(self, _request: Request) -> list[dict[str, Any]]:
         return [group.as_json() for group in self._lists.book.groups]
@@ -113,6 +130,13 @@ class Control:
         except (KeyError, ValueError) as error:
             raise WrongContent("needs user_id, and n if not 20, as whole numbers") from error
         return {"user_id": user_id, "tracks": top_tracks(self._lists.world, user_id, count)}
+
+    def _answers(self, request: Request) -> list[dict[str, Any]]:
+        try:
+            shown = msgspec.json.decode(request.body, type=list[Shown])
+        except msgspec.DecodeError as error:
+            raise WrongContent(f'the body must be like [{{"user_id": 1, "tracks": [2, 3]}}]: {error}') from error
+        return answers(self._lists.world, shown)
 
 
 class WrongContent(ValueError):

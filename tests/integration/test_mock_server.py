@@ -51,6 +51,7 @@ def api(address: str) -> Iterator["Api"]:
         yield api
         session.delete(f"{address}/_control/faults")
         session.delete(f"{address}/_control/requests")
+        session.put(f"{address}/_control/scenarios", json={})
         api.go_to("2026-11-22")
 
 
@@ -81,6 +82,14 @@ class Api:
     def go_to(self, day: str) -> None:
         answer = self._session.post(f"{self.address}/_control/day", json={"day": day})
         assert answer.status_code == 200, answer.text
+
+    def scenarios(self, **scenarios: Any) -> Any:
+        answer = self._session.put(f"{self.address}/_control/scenarios", json=scenarios)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def answers(self, shown: Any) -> requests.Response:
+        return self._session.post(f"{self.address}/_control/answers", json=shown, timeout=5)
 
     def statuses(self, path: str, times: int, **parameters: Any) -> list[int]:
         return [self.get(path, **parameters).status_code for _ in range(times)]
@@ -265,6 +274,129 @@ def test_senseless_faults_are_refused_and_change_nothing(api: Api, group: Any) -
     answer = requests.put(f"{api.address}/_control/faults", json=group, timeout=5)
     assert answer.status_code == 422 and answer.json()["detail"]
     assert api.get("/tracks").status_code == 503
+
+
+# --- scenarios ---------------------------------------------------------------------------------------------------
+
+QUIET = {"taste_shift": None, "catalogue_shift": None, "outage": None}
+
+
+def test_scenarios_are_told_and_replaced_while_the_day_stays(api: Api) -> None:
+    assert api.get("/_control/scenarios").json() == QUIET
+    api.go_to("2026-11-24")
+    quiet = api.get("/tracks", page=11, size=100).content
+    shift = {"day": "2026-11-23", "share": 0.5}
+    assert api.scenarios(catalogue_shift=shift) == QUIET | {"catalogue_shift": shift}
+    health = api.get("/_control/health").json()
+    assert (health["day"], health["totals"]["tracks"] > 1090) == ("2026-11-24", True)
+    assert api.get("/tracks", page=11, size=100).content != quiet
+    assert api.scenarios(outage={"day": "2026-11-25"}) == QUIET | {"outage": {"day": "2026-11-25"}}
+    assert api.get("/tracks", page=11, size=100).content == quiet
+    assert api.get("/_control/scenarios").json()["outage"] == {"day": "2026-11-25"}
+
+
+def test_scenarios_set_at_runtime_or_at_the_start_give_the_same_pages(api: Api) -> None:
+    options = ("--taste-shift", "2026-11-22=0.5", "--catalogue-shift", "2026-11-23=0.4", "--outage", "2026-11-23")
+    server, address = start("--base-day", "2026-11-22", "--day", "2026-11-24", *options)
+    api.go_to("2026-11-24")
+    api.scenarios(
+        taste_shift={"day": "2026-11-22", "share": 0.5},
+        catalogue_shift={"day": "2026-11-23", "share": 0.4},
+        outage={"day": "2026-11-23"},
+    )
+    for endpoint in ENDPOINTS:
+        last = api.page(endpoint, size=100)["pages"]
+        other = requests.get(f"{address}/{endpoint}", params={"page": last, "size": 100}, timeout=5)
+        assert other.content == api.get(f"/{endpoint}", page=last, size=100).content
+    stop(server)
+
+
+def test_an_afternoon_is_listed_a_day_late(api: Api) -> None:
+    def listens(day: str) -> list[Any]:
+        api.go_to(day)
+        return api.every_row("listen_history")
+
+    days = ("2026-11-23", "2026-11-24", "2026-11-25", "2026-11-26")
+    quiet = [listens(day) for day in days]
+    api.scenarios(outage={"day": "2026-11-23"})
+    with_outage = [listens(day) for day in days]
+    assert [one == other for one, other in zip(quiet, with_outage, strict=True)] == [True, False, True, True]
+    missing = [row for row in quiet[1] if row not in with_outage[1]]
+    assert missing and all("2026-11-23T12:00" <= row["created_at"] < "2026-11-24" for row in missing)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "[]",
+        '{"quiet": null}',
+        '{"outage": {"day": "soon"}}',
+        '{"taste_shift": {"day": "2026-12-01", "share": 2}}',
+        '{"taste_shift": {"day": "2026-12-01", "share": NaN}}',
+        '{"catalogue_shift": {"day": "2026-11-21", "share": 0.5}}',
+    ],
+)
+def test_senseless_scenarios_are_refused_and_change_nothing(api: Api, body: str) -> None:
+    told = api.scenarios(outage={"day": "2026-11-25"})
+    answer = requests.put(f"{api.address}/_control/scenarios", data=body, timeout=5)
+    assert answer.status_code == 422 and answer.json()["detail"]
+    assert api.get("/_control/scenarios").json() == told
+
+
+# --- answers of listeners ----------------------------------------------------------------------------------------
+
+
+def best_tracks(api: Api, users: list[int]) -> list[dict[str, Any]]:
+    """What each user is shown who is shown the best."""
+    truths = [api.get("/_control/truth", user_id=user).json() for user in users]
+    return [{"user_id": truth["user_id"], "tracks": [best["track_id"] for best in truth["tracks"]]} for truth in truths]
+
+
+def useful_share(answer: requests.Response) -> float:
+    assert answer.status_code == 200, answer.text
+    useful = [each for entry in answer.json() for each in entry["useful"]]
+    return sum(useful) / len(useful)
+
+
+def test_listeners_answer_to_their_taste_of_the_day(api: Api) -> None:
+    users = [row["id"] for row in api.every_row("users")][:100]
+    best = best_tracks(api, users)
+    answer = api.answers(best)
+    assert [entry["user_id"] for entry in answer.json()] == users
+    assert api.answers(best).content == answer.content
+    assert useful_share(answer) > 0.9
+    api.scenarios(taste_shift={"day": "2026-11-22", "share": 1.0})
+    assert useful_share(api.answers(best)) > 0.9
+    api.go_to("2026-11-23")
+    assert useful_share(api.answers(best)) < 0.6
+
+
+def test_unknown_users_and_tracks_are_named(api: Api) -> None:
+    user, track = (api.page(endpoint)["items"][0]["id"] for endpoint in ("users", "tracks"))
+    for shown, words in (
+        ([{"user_id": user, "tracks": [track, -4, -5]}], "no track has the id -4"),
+        ([{"user_id": user, "tracks": [track]}, {"user_id": -3, "tracks": []}], "no user has the id -3"),
+    ):
+        answer = api.answers(shown)
+        assert (answer.status_code, answer.json()) == (404, {"detail": words})
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        {},
+        [5],
+        [{"user_id": "1", "tracks": []}],
+        [{"user_id": 1}],
+        [{"user_id": 1, "tracks": [True]}],
+        [{"user_id": 10**30, "tracks": []}],
+        [{"user_id": 1, "tracks": [], "more": 1}],
+    ],
+)
+def test_senseless_questions_are_refused(api: Api, shown: Any) -> None:
+    answer = api.answers(shown)
+    assert answer.status_code == 422 and "must be like" in answer.json()["detail"]
 
 
 # --- faults of answers -------------------------------------------------------------------------------------------
