@@ -13,6 +13,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from core.errors import SettingsError
 
 Share = Annotated[float, Field(ge=0, le=1)]
+# What is worth a look before it is too little: each has a `warn_` and a `min_`.
+_WARNED_AND_BLOCKED = ("share_of_published", "coverage")
 
 
 class Thresholds(BaseSettings):
@@ -69,12 +71,18 @@ def load_thresholds() -> Thresholds:
     except ValidationError as error:
         wrong = "; ".join(f"THRESHOLD_{str(e['loc'][0]).upper()} {_plain(e['msg'])}" for e in error.errors())
         raise SettingsError(f"wrong threshold: {wrong} (set it in the environment or in .env)") from None
-    if thresholds.warn_share_of_published < thresholds.min_share_of_published:
-        raise SettingsError(
-            "wrong threshold: THRESHOLD_WARN_SHARE_OF_PUBLISHED must not be below THRESHOLD_MIN_SHARE_OF_PUBLISHED, "
-            "or a batch blocks before it warns (set it in the environment or in .env)"
-        )
+    _must_warn_first(thresholds)
     return thresholds
+
+
+def _must_warn_first(thresholds: Thresholds) -> None:
+    for name in _WARNED_AND_BLOCKED:
+        warn, least = f"warn_{name}", f"min_{name}"
+        if getattr(thresholds, warn) < getattr(thresholds, least):
+            raise SettingsError(
+                f"wrong threshold: THRESHOLD_{warn.upper()} must not be below THRESHOLD_{least.upper()}, "
+                "or a batch blocks before it warns (set it in the environment or in .env)"
+            )
 
 
 def _plain(message: str) -> str:

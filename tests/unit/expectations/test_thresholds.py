@@ -51,9 +51,10 @@ def test_a_wrong_one_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch) -> No
     )
 
 
-def test_warning_after_blocking_makes_no_sense(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("THRESHOLD_WARN_SHARE_OF_PUBLISHED", "0.5")
-    with pytest.raises(SettingsError, match="must not be below THRESHOLD_MIN_SHARE_OF_PUBLISHED"):
+@pytest.mark.parametrize(("pair", "below"), [("SHARE_OF_PUBLISHED", "0.5"), ("COVERAGE", "0.005")])
+def test_warning_after_blocking_makes_no_sense(pair: str, below: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"THRESHOLD_WARN_{pair}", below)
+    with pytest.raises(SettingsError, match=f"THRESHOLD_WARN_{pair} must not be below THRESHOLD_MIN_{pair}, or a"):
         load_thresholds()
 
 
