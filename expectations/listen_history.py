@@ -7,7 +7,7 @@ from great_expectations.expectations.expectation import Expectation
 
 from core.columns import LISTEN_HISTORY
 from expectations.profile import batch_rules
-from expectations.rules import at_most, figure, no_rows, rule, timestamps_are_possible
+from expectations.rules import at_least, at_most, figure, no_rows, rule, timestamps_are_possible
 from expectations.thresholds import Thresholds
 
 
@@ -85,5 +85,15 @@ def profile(thresholds: Thresholds) -> list[Expectation]:
             measure="rejected plays share",
             unit="share",
             says=f"at most {figure(thresholds.max_rejected_plays_share, 'share')} of the plays were rejected",
+        ),
+        at_least(
+            "last_day_is_whole",
+            "critical",
+            "share_of_quietest_day",
+            thresholds.min_day_volume,
+            measure="sessions of the last whole day, compared with the quietest of the 14 days before it:",
+            unit="share",
+            says=f"the last whole day has at least {figure(thresholds.min_day_volume, 'share')} of the sessions of the "
+            "quietest of the 14 days before it",
         ),
     ]

@@ -37,6 +37,10 @@ class Thresholds(BaseSettings):
     warn_share_of_published: Share = Field(
         default=0.9, description="a list rarely loses a tenth in a day: worth a look, not worth stopping"
     )
+    min_day_volume: Share = Field(
+        default=0.7,
+        description="weekends and slow days lie above the quietest of two weeks; a third below it, listens were lost",
+    )
     warn_growth: float = Field(
         default=1.5, ge=1, description="half as many again in a day is a launch, or a list sent twice under new keys"
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -32,6 +33,11 @@ _COLUMNS: dict[Endpoint, tuple[str, ...]] = {
     "listen_history": ("user_id", "created_at", "updated_at", "items", "row_hash", "is_new", "new_ordinal"),
 }
 _BYTES_PER_READ = 32 * 2**20
+# The last whole day is held against so many days before it: two of each day of the week.
+_DAYS_COMPARED = 14
+# With fewer sessions on the quietest of them, chance alone makes a day look half empty.
+_FEWEST_SESSIONS = 50
+_EPOCH = date(1970, 1, 1).toordinal()
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,10 @@ class Staged:
 
 @dataclass
 class _Difference:
-    """How a batch differs from what is published, added up bucket by bucket."""
+    """How a batch differs from what is published, added up bucket by bucket.
+
+    `sessions` are those that would be published with it, by how many days before the batch's day they were created.
+    """
 
     duplicate: int = 0
     unchanged: int = 0
@@ -54,6 +63,7 @@ class _Difference:
     new: int = 0
     removed: int = 0
     published: int = 0
+    sessions: Counter[int] = field(default_factory=Counter)
 
 
 def tables(batch: Batch) -> tuple[str, str, str]:
@@ -79,13 +89,13 @@ def stage(
             connection.cursor() as cursor,
             cursor.copy(copy_into((SCHEMA, rows_table), _COLUMNS[batch.endpoint])) as copy,
         ):
-            for text in _one_ahead(_changes(shaped, snapshot, difference, removed)):
+            for text in _one_ahead(_changes(batch, shaped, snapshot, difference, removed)):
                 copy.write(text)
         snapshot.forget()
         write_frame(connection, (SCHEMA, removed_table), pl.concat(removed).select(KEYS[batch.endpoint]))
         _keep_rejected(connection, batch, shaped)
         counts = _counts(shaped, difference, rows_reported)
-        _write_profile(connection, profile_table, batch.day, shaped, counts, difference, dependencies_not_published)
+        _write_profile(connection, batch, shaped, counts, difference, dependencies_not_published)
     counted = sql.SQL(", ").join(map(sql.Identifier, (*KEYS[batch.endpoint], "is_new")))  # what plans depend on
     connection.execute(sql.SQL("analyze {} ({})").format(sql.Identifier(SCHEMA, rows_table), counted))
     return Staged(rows_table, profile_table, removed_table, counts)
@@ -149,10 +159,10 @@ class _Snapshot:
 
 
 def _changes(
-    shaped: Shaped, snapshot: _Snapshot, difference: _Difference, removed: list[pl.DataFrame]
+    batch: Batch, shaped: Shaped, snapshot: _Snapshot, difference: _Difference, removed: list[pl.DataFrame]
 ) -> Iterator[bytes]:
     """The rows to stage as CSV; adds to `difference` and `removed`."""
-    for rows, gone in _differences(shaped, snapshot, difference):
+    for rows, gone in _differences(batch, shaped, snapshot, difference):
         removed.append(gone)
         yield from as_csv(rows.select(_COLUMNS[shaped.endpoint]))
 
@@ -167,7 +177,7 @@ def _one_ahead(texts: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _differences(
-    shaped: Shaped, snapshot: _Snapshot, difference: _Difference
+    batch: Batch, shaped: Shaped, snapshot: _Snapshot, difference: _Difference
 ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
     """Per bucket, the rows to stage and the keys of published rows that are gone; adds to `difference`."""
     key = list(KEYS[shaped.endpoint])
@@ -180,14 +190,25 @@ def _differences(
         ordinal = pl.when("is_new").then(pl.col("is_new").cum_sum().cast(pl.Int64) + difference.new)
         changed = changed.with_columns(new_ordinal=ordinal)
         live = published.filter(~pl.col("removed"))
-        gone = live.join(rows, on=key, how="anti").filter(~pl.col(key[0]).is_in(shaped.protected.implode()))
+        absent = live.join(rows, on=key, how="anti")
+        protected = pl.col(key[0]).is_in(shaped.protected.implode())
+        gone = absent.filter(~protected)
         difference.duplicate += duplicates
         difference.unchanged += len(rows) - len(changed)
         difference.staged += len(changed)
         difference.new += int(changed["is_new"].sum())
         difference.removed += len(gone)
         difference.published += len(live)
+        if shaped.endpoint == LISTEN_HISTORY:
+            difference.sessions += _by_days_ago(batch.day, rows) + _by_days_ago(batch.day, absent.filter(protected))
         yield changed, gone.select(key)
+
+
+def _by_days_ago(day: date, sessions: pl.DataFrame) -> Counter[int]:
+    """How many sessions were created on each day (UTC) that is looked at: 1 is the day before `day`."""
+    ago = pl.lit(day.toordinal() - _EPOCH) - pl.col("created_at").dt.date().cast(pl.Int32)
+    counted = sessions.select(ago=ago).filter(pl.col("ago").is_between(1, 1 + _DAYS_COMPARED))
+    return Counter(dict(counted.group_by("ago").len().iter_rows()))
 
 
 def _published(connection: Connection, endpoint: Endpoint) -> Iterator[pl.DataFrame]:
@@ -257,8 +278,7 @@ def _counts(shaped: Shaped, difference: _Difference, rows_reported: int) -> Coun
 
 def _write_profile(
     connection: Connection,
-    table: str,
-    day: date,
+    batch: Batch,
     shaped: Shaped,
     counts: Counts,
     difference: _Difference,
@@ -266,6 +286,7 @@ def _write_profile(
 ) -> None:
     listed = counts.rows_unchanged + counts.rows_staged
     published = difference.published or None
+    _, table, _ = tables(batch)
     connection.execute(
         composed("staging/write_profile", table=(SCHEMA, table)),
         {
@@ -281,11 +302,22 @@ def _write_profile(
             "share_of_published": listed / published if published else None,
             "rows_removed": difference.removed,
             "removed_share": _share(difference.removed, difference.published),
-            "days_since_newest_update": _days_since(day, shaped.newest_updated_at),
+            "days_since_newest_update": _days_since(batch.day, shaped.newest_updated_at),
             "rows_with_unknown_fields": shaped.rows_with_unknown_fields,
             "dependencies_not_published": dependencies_not_published,
+            **_day_volume(batch, difference.sessions),
         },
     )
+
+
+def _day_volume(batch: Batch, sessions: Counter[int]) -> dict[str, float | None]:
+    """Sessions of the last whole day, held against the quietest day before it; no share where that says nothing."""
+    names = ("last_day_sessions", "quietest_day_sessions", "share_of_quietest_day")
+    if batch.endpoint != LISTEN_HISTORY:
+        return dict.fromkeys(names)
+    last, quietest = sessions[1], min(sessions[ago] for ago in range(2, 2 + _DAYS_COMPARED))
+    share = last / quietest if quietest >= _FEWEST_SESSIONS else None
+    return dict(zip(names, (last, quietest, share), strict=True))
 
 
 def _share(part: int, whole: int) -> float:

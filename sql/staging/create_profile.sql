@@ -1,5 +1,7 @@
 -- One row: the batch as a whole, for the expectations that judge it so.
 -- Shares are of 1; published_rows is null when nothing was published before.
+-- Of listens, sessions by the day they were created, as published with this batch: on the day before the batch's, and
+-- on the quietest of the 14 days before that; their share is null where the quietest has too few to tell.
 create unlogged table {table} (
     rows_reported bigint not null,
     rows_landed bigint not null,
@@ -15,5 +17,8 @@ create unlogged table {table} (
     removed_share double precision not null,
     days_since_newest_update double precision,
     rows_with_unknown_fields bigint not null,
-    dependencies_not_published bigint not null
+    dependencies_not_published bigint not null,
+    last_day_sessions bigint,
+    quietest_day_sessions bigint,
+    share_of_quietest_day double precision
 )

@@ -46,7 +46,8 @@ PROFILE: dict[str, Any] = {
     "rows_reported": 100, "rows_landed": 100, "rows_listed": 100, "rows_rejected": 0, "rejected_share": 0.0,
     "plays_landed": 200, "plays_rejected": 0, "plays_rejected_share": 0.0, "published_rows": 100,
     "share_of_published": 1.0, "rows_removed": 0, "removed_share": 0.0, "days_since_newest_update": 0.5,
-    "rows_with_unknown_fields": 0, "dependencies_not_published": 0,
+    "rows_with_unknown_fields": 0, "dependencies_not_published": 0, "last_day_sessions": 900,
+    "quietest_day_sessions": 1_000, "share_of_quietest_day": 0.9,
 }  # fmt: skip
 
 
@@ -341,6 +342,19 @@ BATCH_RULES: list[tuple[Endpoint, dict[str, Any], dict[str, tuple[str, str]]]] =
         TRACKS,
         {"rows_with_unknown_fields": 3},
         {"fields_are_known": ("warning", "number of rows with fields we do not know 3 is above 0")},
+    ),
+    (LISTEN_HISTORY, {"share_of_quietest_day": 0.7}, {}),
+    (LISTEN_HISTORY, {"share_of_quietest_day": None}, {}),
+    (
+        LISTEN_HISTORY,
+        {"share_of_quietest_day": 0.482},
+        {
+            "last_day_is_whole": (
+                "critical",
+                "sessions of the last whole day, compared with the quietest of the 14 days before it: 48.2 % is below "
+                "70 %",
+            )
+        },
     ),
     (
         LISTEN_HISTORY,

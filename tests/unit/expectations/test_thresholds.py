@@ -24,6 +24,7 @@ def test_defaults() -> None:
     assert thresholds.max_rejected_plays_share == 0.01
     assert thresholds.min_share_of_published == 0.7
     assert thresholds.warn_share_of_published == 0.9
+    assert thresholds.min_day_volume == 0.7
     assert thresholds.warn_growth == 1.5
     assert thresholds.warn_removed_share == 0.1
     assert thresholds.warn_stale_days == 7
