@@ -83,6 +83,7 @@ class Settings(BaseSettings):
     retrain_memory_mb: float = Field(default=2_048, ge=128, le=1_048_576)
     retrain_search_seconds: float = Field(default=300, gt=0, le=86_400)
     retrain_confidence: float = Field(default=0.975, ge=0.5, lt=1)
+    retrain_refresh_margin: float = Field(default=0.05, ge=0, le=0.5)
     code_version: str = ""
 
     serving_host: str = Field(default="127.0.0.1", min_length=1)

@@ -39,7 +39,10 @@ class Comparison:
         return not self.why_not and self.lower > 0
 
     def not_inferior(self, margin: float) -> bool:
-        """Whether the challenger is, beyond chance, less than `margin` worse. The same list as before is not."""
+        """Whether the challenger is, beyond chance, less than `margin` worse, in units of the measure.
+
+        The same lists as before are; on too few listeners nobody is.
+        """
         return self.lower > -margin
 
     def __str__(self) -> str:

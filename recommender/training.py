@@ -34,13 +34,18 @@ _FEWEST_BY_TIME = 100
 
 @dataclass(frozen=True)
 class Rules:
-    """How a training is held. `window_days` is the longest time asked about, `listeners` how many should be asked."""
+    """How a training is held. `window_days` is the longest time asked about, `listeners` how many should be asked.
+
+    A challenger must beat the champion. With a `refresh_margin`, a share of the champion's mean NDCG, it is enough to
+    be less than that worse, beyond chance.
+    """
 
     k: int = 20
     seed: int = 0
     window_days: int = 28
     listeners: int = 1_000
     confidence: float = 0.975
+    refresh_margin: float | None = None
     limits: Limits = field(default_factory=Limits)
     search_seconds: float = 300.0
     say: Callable[[str], None] = lambda line: None
@@ -191,6 +196,10 @@ class _Gate:
         said = f"{recipe}: ndcg@{self._rules.k} {self._mean(chosen.measures):.4f} of {self._exam.how}; {told}"
         if recipe.personal and all(one.beats for one in comparisons.values()):
             return Verdict(recipe, "published", said, self._metrics)
+        if recipe.personal and self._refreshes(comparisons):
+            share = 100 * (self._rules.refresh_margin or 0)
+            why = f"a refresh by age: not worse than the champion by {share:g} % or more ({said})"
+            return Verdict(recipe, "published", why, self._metrics)
         if self._champion is None or not self._champion.recipe.personal:
             why = f"no model is better than popularity, so popularity by genre is published ({said})"
             return Verdict(Recipe(GenrePopularity.name), "fallback", why, self._metrics)
@@ -198,6 +207,14 @@ class _Gate:
             why = f"popularity is better than the champion, so popularity by genre is published ({said})"
             return Verdict(Recipe(GenrePopularity.name), "fallback", why, self._metrics)
         return Verdict(recipe, "kept", f"the champion stays ({said})", self._metrics)
+
+    def _refreshes(self, comparisons: Mapping[str, Comparison]) -> bool:
+        """Whether the chosen one may replace an old champion without beating it: popularity it must beat."""
+        champion, share = comparisons.get("the champion"), self._rules.refresh_margin
+        if champion is None or share is None:
+            return False
+        margin = share * self._metrics["champion"]["ndcg"]
+        return comparisons["popularity"].beats and champion.not_inferior(margin)
 
     def _mean(self, measures: Measures) -> float:
         return float(measures.ndcg[self._judging].mean())

@@ -1,12 +1,21 @@
-"""Who is asked in a training: the last days, as few of them as give enough listeners."""
+"""Training: who is asked (the fewest last days that give enough listeners), and what an old model gives way to."""
 
 from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from recommender.gate import FEWEST_LISTENERS, Comparison
+from recommender.interactions import Interactions
+from recommender.metrics import Measures
+from recommender.model_runs import Champion, Recipe
 from recommender.play_log import PlayLog
-from recommender.training import Rules, set_exam
+from recommender.selection import Result, Selection
+from recommender.splitting import HeldOut, Split
+from recommender.training import Exam, Rules, Verdict, _Gate, set_exam
 
 END = np.datetime64("2024-03-31T01:30:01", "s")
 
@@ -58,3 +67,77 @@ def test_where_time_gives_too_few_tracks_are_held_out_at_random() -> None:
     )
     again = set_exam(log_of((99, 0.5), (31, 50)), END, Rules(listeners=100))
     assert np.array_equal(exam.split.held_out.tracks, again.split.held_out.tracks)
+
+
+CHAMPION = Champion(1, 1, 1, Recipe("old"), None, None, datetime(2024, 1, 1, tzinfo=UTC))
+
+
+def ndcg(mean: float, seed: int, listeners: int = 600) -> np.ndarray:
+    """Of listeners who differ."""
+    return np.random.default_rng(seed).uniform(mean - 0.1, mean + 0.1, listeners)
+
+
+OLD, POPULAR = ndcg(0.3, 0), ndcg(0.15, 1)
+
+
+def verdict(
+    challenger: np.ndarray, margin: float | None, champion: np.ndarray = OLD, popularity: np.ndarray = POPULAR
+) -> Verdict:
+    """What becomes of a challenger when the champion was trained again; half of the listeners judge."""
+    measured = {
+        name: Result(name, {}, Measures(values, values, 1, 1), float(values.mean()), 0, 0, 0)
+        for name, values in (("new", challenger), ("old", champion), ("popularity", popularity))
+    }
+    listeners = np.arange(len(challenger))
+    train = Interactions.of(listeners, listeners)
+    split = Split(train, HeldOut.of(Interactions.of(listeners, listeners + 1), train))
+    selection = Selection(split.held_out, listeners % 2 == 0, 20, measured, {}, list(measured.values()), [], [])
+    gate = _Gate(log_of(), Exam(split, None, "all"), selection, CHAMPION, Path(), Rules(refresh_margin=margin), {})
+    return gate.verdict()
+
+
+@pytest.mark.parametrize(
+    "challenger", [OLD, OLD + np.random.default_rng(2).normal(0, 0.02, len(OLD))], ids=["the same lists", "as good"]
+)
+def test_who_is_as_good_as_the_champion_replaces_it_only_by_age(challenger: np.ndarray) -> None:
+    kept = verdict(challenger, None)
+    assert (kept.decision, kept.why[:20]) == ("kept", "the champion stays (")
+
+    refreshed = verdict(challenger, 0.05)
+
+    assert (refreshed.decision, refreshed.recipe.model) == ("published", "new")
+    assert refreshed.why.startswith("a refresh by age: not worse than the champion by 5 % or more (new: ndcg@20 0.3")
+    assert "against popularity: better" in refreshed.why
+
+
+def test_who_beats_the_champion_is_no_refresh() -> None:
+    why = {verdict(OLD + 0.1 * POPULAR, margin).why for margin in (None, 0.05)}
+    assert len(why) == 1
+    assert "against the champion: better" in why.pop()
+
+
+def test_who_is_clearly_worse_does_not_replace_the_champion_by_age() -> None:
+    challenger = OLD - ndcg(0.1, 3) * 0.4  # by about 0.04 of 0.3
+    assert verdict(challenger, 0.05).decision == "kept"
+    assert verdict(challenger, 0.25).decision == "published"
+
+
+def test_the_margin_is_a_share_of_the_champion() -> None:
+    """0.02 worse is 7 % of a champion of 0.3, and 3 % of one of 0.6."""
+    loss = ndcg(0.1, 3) * 0.2
+    assert verdict(OLD - loss, 0.05).decision == "kept"
+    assert verdict(OLD + 0.3 - loss, 0.05, OLD + 0.3).decision == "published"
+
+
+def test_too_few_listeners_refresh_nothing() -> None:
+    few = slice(2 * FEWEST_LISTENERS - 2)
+    told = verdict(OLD[few], 0.5, OLD[few], POPULAR[few])
+    assert told.decision == "kept"
+    assert f"against the champion: no win: {FEWEST_LISTENERS - 1} listeners are too few" in told.why
+    nothing_known = Comparison(0, -np.inf, np.inf, FEWEST_LISTENERS - 1, 0.975, "too few")
+    assert not any(nothing_known.not_inferior(margin) for margin in (0, 0.5, 1e9, np.inf))
+
+
+def test_a_refresh_by_age_beats_popularity_all_the_same() -> None:
+    assert verdict(OLD, 0.5, popularity=OLD).decision == "kept"
+    assert verdict(OLD, 0.5, popularity=OLD + 0.1 * POPULAR).decision == "kept"
