@@ -1,0 +1,1 @@
+"""How often the alarm on falling quality is right, wrong and late: seeded simulations, and the part of a page."""
