@@ -10,9 +10,9 @@ from benchmarks.figures import Figure, Measured, at_least
 from benchmarks.processes import Show
 from benchmarks.raw_copies import seconds_of
 from benchmarks.source import BASE_DAY, BareFetch, bare_fetch
+from core.clock import utc_now
 from core.columns import ENDPOINTS
 from core.settings import Settings
-from flows.run import utc_now
 from pipeline import landing
 from pipeline.api import ApiClient
 from pipeline.batches import Batch

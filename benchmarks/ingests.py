@@ -87,8 +87,9 @@ def ingest_day(show: Show, settings: Settings, day: date) -> Ingest:
 
     imported = time.perf_counter() - before
 
+    from core.clock import utc_now
     from expectations.thresholds import load_thresholds
-    from flows.run import open_run, utc_now
+    from flows.run import open_run
     from pipeline import landing
     from pipeline.api import ApiClient
 

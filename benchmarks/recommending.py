@@ -116,9 +116,10 @@ def _train_in(bench: Bench, sizes: Sizes) -> Ran[Whole]:
 def train_and_publish(show: Show, settings: Settings) -> Whole:
     """The flow's steps, timed one by one, and the truth asked beside them."""
     import expectations.checkpoint  # noqa: F401
+    from core.clock import utc_now
     from expectations.thresholds import load_thresholds
     from flows import list_steps
-    from flows.run import open_run, utc_now
+    from flows.run import open_run
     from recommender import model_runs, publication, training
     from recommender.lists import fallback_lists
     from recommender.models.popularity import GenrePopularity

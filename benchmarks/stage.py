@@ -14,10 +14,10 @@ from benchmarks.figures import Figure, Measured, at_least, shares
 from benchmarks.processes import Show
 from benchmarks.raw_copies import RecordedCopies, raw_copy_seconds, seconds_of
 from benchmarks.source import BASE_DAY
+from core.clock import utc_now
 from core.columns import LISTEN_HISTORY
 from core.database import Connection, connect, migrate
 from core.settings import Settings
-from flows.run import utc_now
 from pipeline import landing, shaping, staging
 from pipeline.api import ApiClient
 from pipeline.batches import Batch, Counts, record

@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] = SecretStr("")
     data_dir: Path = Path(".data")
     data_docs_url: str = ""
+    clock_file: Path | None = None
 
     page_size: int = Field(default=100, ge=1, le=100)
     fetch_threads: int = Field(default=4, ge=1, le=64)
@@ -84,7 +85,14 @@ class Settings(BaseSettings):
     retrain_search_seconds: float = Field(default=300, gt=0, le=86_400)
     retrain_confidence: float = Field(default=0.975, ge=0.5, lt=1)
     retrain_refresh_margin: float = Field(default=0.05, ge=0, le=0.5)
+    retrain_max_age_days: float = Field(default=90, gt=0, le=36_500)
     code_version: str = ""
+
+    monitor_k: float = Field(default=0.5, ge=0, le=4)
+    monitor_h: float = Field(default=5, gt=0, le=100)
+    monitor_warm_up: int = Field(default=14, ge=3, le=1_000)
+    monitor_listeners: int = Field(default=200, ge=2, le=10_000_000)
+    monitor_cool_down_days: int = Field(default=14, ge=0, le=3_650)
 
     serving_host: str = Field(default="127.0.0.1", min_length=1)
     serving_port: int = Field(default=8080, ge=1, le=65_535)

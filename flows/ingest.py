@@ -15,6 +15,7 @@ from datetime import date, datetime
 from prefect import flow
 from prefect.runtime import flow_run
 
+from core.clock import clock_of, utc_now
 from core.columns import ENDPOINTS, Endpoint
 from core.errors import (
     BatchBlocked,
@@ -32,7 +33,7 @@ from flows.command_line import run_command
 from flows.events import tell_warehouse_published
 from flows.readable_logs import keep_logs_readable
 from flows.reports import show_in_ui, tell
-from flows.run import Outcome, Run, open_run, utc_now
+from flows.run import Outcome, Run, open_run
 from flows.steps import audit, land, publish, shape, stage
 from pipeline import batches, landing, staging
 from pipeline.batches import Batch, Counts
@@ -61,12 +62,12 @@ def ingest(day: date | None = None, endpoints: list[Endpoint] | None = None, ref
     """
     keep_logs_readable()
     settings, thresholds = load_settings(), load_thresholds()
-    day = day or utc_now().date()
+    day = day or clock_of(settings)().date()
     if day > _LAST_DAY:
         raise SettingsError(f"{day} is too far in the future for a batch")
     wanted = [endpoint for endpoint in ENDPOINTS if endpoint in (endpoints or ENDPOINTS)]
     try:
-        with open_run(settings, thresholds, "ingest", day, utc_now) as run:
+        with open_run(settings, thresholds, "ingest", day, clock_of(settings)) as run:
             for endpoint in wanted:
                 run.outcomes.append(_ingest_endpoint(run, Batch(endpoint, day, settings.source), refresh))
             show_in_ui("ingest", run.outcomes, run.docs_dir, settings.data_docs_url)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from prefect import flow
 
+from core.clock import clock_of
 from core.settings import load_settings
 from core.version import code_version
 from expectations.thresholds import load_thresholds
@@ -27,7 +28,7 @@ from flows.list_steps import (
 )
 from flows.readable_logs import keep_logs_readable
 from flows.reports import show_lists, tell_lists
-from flows.run import Run, open_run, utc_now
+from flows.run import Run, open_run
 from recommender import model_runs
 from recommender.model_runs import Champion, Outcome, Recipe
 from recommender.models.popularity import GenrePopularity
@@ -44,7 +45,7 @@ def recommend() -> Published:
     """
     keep_logs_readable()
     settings, thresholds = load_settings(), load_thresholds()
-    with open_run(settings, thresholds, "recommend", None, utc_now) as run:
+    with open_run(settings, thresholds, "recommend", None, clock_of(settings)) as run:
         champion, marts = model_runs.champion(run.connection), read_marts(run)
         scorer = _scorer(run, champion, marts)
         replacing, why = (champion.live_id, "refreshed") if champion else (None, _NO_MODEL_YET)

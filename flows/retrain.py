@@ -1,7 +1,7 @@
 """Retrain: fit the candidates, choose one, and publish it only if it beats the champion and popularity.
 
-`python -m flows.retrain [--as-of TIME] [--seed N]` runs it without a server. Exit 0: decided, be it to publish or to
-keep; 1: it could not be decided, or the new list failed its audit; 2: bad usage or settings.
+`python -m flows.retrain [--as-of TIME] [--seed N] [--refresh]` runs it without a server. Exit 0: decided, be it to
+publish or to keep; 1: it could not be decided, or the new list failed its audit; 2: bad usage or settings.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from core.clock import clock_of
 from core.database import warehouse_lock
 from core.errors import InteractionsError, PublicationError, SettingsError, named_errors
 from core.settings import load_settings
@@ -28,9 +29,9 @@ from flows.command_line import run_command
 from flows.list_steps import Published, Scorer, Trained, publish_everywhere, read_marts, write_down_failure
 from flows.readable_logs import keep_logs_readable
 from flows.reports import show_training, tell_training
-from flows.run import Run, open_run, utc_now
-from recommender import model_runs, source, training
-from recommender.model_runs import Champion, Outcome, Recipe
+from flows.run import Run, open_run
+from recommender import model_runs, monitoring, source, training
+from recommender.model_runs import Cause, Champion, Outcome, Recipe
 from recommender.models import file_format
 from recommender.models.popularity import GenrePopularity
 from recommender.play_log import PlayLog
@@ -51,25 +52,45 @@ class Lesson:
     champion: Champion | None
 
 
+class Degradation(BaseModel):
+    """The alarm that a training answers, as `moovitamix.recommendations.degraded` tells it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    alarm_id: int
+    metric: str
+    value: float
+    baseline: float
+    statistic: float
+    publication_id: int
+    day: date
+
+
 @flow(name="retrain", flow_run_name="retrain")
-def retrain(as_of: datetime | None = None, seed: Seed = 0) -> Trained:
+def retrain(
+    as_of: datetime | None = None, seed: Seed = 0, degradation: Degradation | None = None, refresh: bool = False
+) -> Trained | None:
     """Train every candidate, choose one, and publish it if it wins.
 
     Args:
         as_of: Learn from plays before this moment only (UTC when no zone is given); now, when left out.
         seed: For whatever is drawn at random: the same seed and plays give the same decision.
+        degradation: The alarm to be answered. When a training has answered it meanwhile, nothing is done: None.
+        refresh: The champion is old: what is as good as it may take its place.
 
     Raises InteractionsError when there are no plays, BatchBlocked when the new list fails its audit, PublicationError
     when another list went live meanwhile.
     """
     keep_logs_readable()
     settings, thresholds = load_settings(), load_thresholds()
-    with open_run(settings, thresholds, "retrain", None, utc_now, training=True) as run:
+    with open_run(settings, thresholds, "retrain", None, clock_of(settings), training=True) as run:
+        if degradation is not None and _is_answered(run, degradation):
+            return None
         lesson = read_lesson(run, _in_utc(as_of, run.clock()))
-        model_run_id = _start(run, lesson, seed)
+        model_run_id = _start(run, lesson, seed, "degradation" if degradation else "age" if refresh else "asked")
         verdict: Verdict | None = None
         try:
-            verdict = judge_models(run, lesson, seed)
+            verdict = judge_models(run, lesson, seed, refresh)
             published = _publish(run, model_run_id, verdict, lesson) if verdict.publishes else None
             if published is None:
                 model_runs.decide(run.connection, model_run_id, outcome_of(verdict), run.clock())
@@ -102,7 +123,7 @@ def read_lesson(run: Run, as_of: datetime) -> Lesson:
 
 @task(task_run_name="judge-models", cache_policy=NO_CACHE)
 @named_errors()
-def judge_models(run: Run, lesson: Lesson, seed: int) -> Verdict:
+def judge_models(run: Run, lesson: Lesson, seed: int, refresh: bool) -> Verdict:
     """Fit the candidates, each in a process of its own, and hold the best against champion and popularity."""
     rules = Rules(
         k=run.settings.retrain_evaluated_at,
@@ -110,6 +131,7 @@ def judge_models(run: Run, lesson: Lesson, seed: int) -> Verdict:
         window_days=run.settings.retrain_window_days,
         listeners=run.settings.retrain_validation_listeners,
         confidence=run.settings.retrain_confidence,
+        refresh_margin=run.settings.retrain_refresh_margin if refresh else None,
         limits=_limits(run),
         search_seconds=run.settings.retrain_search_seconds,
         say=get_run_logger().info,
@@ -142,7 +164,15 @@ def _publish(run: Run, model_run_id: int, verdict: Verdict, lesson: Lesson) -> P
         return publish_everywhere(run, scorer, marts, replacing=replacing, why=verdict.why)
 
 
-def _start(run: Run, lesson: Lesson, seed: int) -> int:
+def _is_answered(run: Run, degradation: Degradation) -> bool:
+    if any(alarm.alarm_id == degradation.alarm_id for alarm in monitoring.open_alarms(run.connection)):
+        return False
+    run.outcome = "answered already"
+    print(f"alarm {degradation.alarm_id} was answered by another training; nothing to do", flush=True)
+    return True
+
+
+def _start(run: Run, lesson: Lesson, seed: int, cause: Cause) -> int:
     model_runs.close_abandoned(run.connection, run.clock())
     return model_runs.start(
         run.connection,
@@ -152,6 +182,7 @@ def _start(run: Run, lesson: Lesson, seed: int) -> int:
         batches=lesson.batches,
         code_version=code_version(run.settings),
         now=run.clock(),
+        cause=cause,
     )
 
 
@@ -194,10 +225,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m flows.retrain", description=__doc__)
     parser.add_argument("--as-of", type=_moment, help="learn from plays before this time, in UTC (default: now)")
     parser.add_argument("--seed", type=int, default=0, help="for what is drawn at random (default: 0)")
+    parser.add_argument("--refresh", action="store_true", help="let what is as good as an old champion take its place")
     asked = parser.parse_args(arguments)
     if not 0 <= asked.seed < 2**32:
         parser.error("--seed must be between 0 and 4294967295")
-    return run_command(retrain, as_of=asked.as_of, seed=asked.seed)
+    return run_command(retrain, as_of=asked.as_of, seed=asked.seed, refresh=asked.refresh)
 
 
 def _moment(text: str) -> datetime:

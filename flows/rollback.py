@@ -13,11 +13,11 @@ from typing import Annotated
 from prefect import flow
 from pydantic import Field
 
+from core.clock import clock_of
 from core.database import connect, database_url
 from core.settings import load_settings
 from flows.command_line import run_command
 from flows.readable_logs import keep_logs_readable
-from flows.run import utc_now
 from recommender import publication
 
 Number = Annotated[int, Field(ge=1)]
@@ -35,10 +35,11 @@ def rollback(publication_id: Number | None = None, why: str = "rolled back by ha
     """
     keep_logs_readable()
     # No lock of the warehouse: it must be quick, also while an ingest or a training runs.
-    with connect(database_url(load_settings())) as connection:
+    settings = load_settings()
+    with connect(database_url(settings)) as connection:
         publication.must_exist(connection)
         wanted = publication_id or publication.live_before(connection)
-        publication.rollback(connection, wanted, now=utc_now(), why=why)
+        publication.rollback(connection, wanted, now=clock_of(settings)(), why=why)
     print(f"publication {wanted} is live", flush=True)
     return wanted
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.audits import ExpectationResult
+from core.clock import Clock
 from core.columns import DEPENDS_ON, Endpoint
 from core.database import (
     Connection,
@@ -30,13 +31,6 @@ from pipeline.batches import DONE, Batch, Counts, Status
 
 if TYPE_CHECKING:
     from expectations.checkpoint import Auditor
-
-Clock = Callable[[], datetime]
-
-
-def utc_now() -> datetime:
-    """The clock of production."""
-    return datetime.now(UTC)
 
 
 class IngestIncomplete(MoovitamixError):

@@ -15,10 +15,11 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
 from prefect.tasks import Task, exponential_backoff
 
+from core.clock import clock_of
 from core.columns import LISTEN_HISTORY
 from core.errors import LandingError, TransientSourceError, named_errors
 from core.settings import Settings
-from flows.run import Outcome, Run, utc_now
+from flows.run import Outcome, Run
 from pipeline import batches, landing, quarantine, shaping, staging, warehouse
 from pipeline.api import ApiClient
 from pipeline.batches import Batch, Counts
@@ -52,7 +53,7 @@ def _landing_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str:
 def land_pages(batch: Batch, settings: Settings) -> Landing:
     """Read the whole list; a retry goes on behind the pages that are there."""
     progress = _Progress(batch)
-    return landing.land(ApiClient(settings), batch, settings, clock=utc_now, progress=progress)
+    return landing.land(ApiClient(settings), batch, settings, clock=clock_of(settings), progress=progress)
 
 
 def land(batch: Batch, settings: Settings) -> Landing:

@@ -37,6 +37,8 @@ _BYTES_PER_READ = 32 * 2**20
 _DAYS_COMPARED = 14
 # With fewer sessions on the quietest of them, chance alone makes a day look half empty.
 _FEWEST_SESSIONS = 50
+# Before the lists of so many of these days came in, nobody knows what the list of a day brings.
+_FEWEST_DAYS_PUBLISHED = 7
 _EPOCH = date(1970, 1, 1).toordinal()
 
 
@@ -305,19 +307,26 @@ def _write_profile(
             "days_since_newest_update": _days_since(batch.day, shaped.newest_updated_at),
             "rows_with_unknown_fields": shaped.rows_with_unknown_fields,
             "dependencies_not_published": dependencies_not_published,
-            **_day_volume(batch, difference.sessions),
+            **_day_volume(connection, batch, difference.sessions),
         },
     )
 
 
-def _day_volume(batch: Batch, sessions: Counter[int]) -> dict[str, float | None]:
+def _day_volume(connection: Connection, batch: Batch, sessions: Counter[int]) -> dict[str, float | None]:
     """Sessions of the last whole day, held against the quietest day before it; no share where that says nothing."""
     names = ("last_day_sessions", "quietest_day_sessions", "share_of_quietest_day")
     if batch.endpoint != LISTEN_HISTORY:
         return dict.fromkeys(names)
     last, quietest = sessions[1], min(sessions[ago] for ago in range(2, 2 + _DAYS_COMPARED))
-    share = last / quietest if quietest >= _FEWEST_SESSIONS else None
+    known = quietest >= _FEWEST_SESSIONS and _days_published(connection, batch) >= _FEWEST_DAYS_PUBLISHED
+    share = last / quietest if known else None
     return dict(zip(names, (last, quietest, share), strict=True))
+
+
+def _days_published(connection: Connection, batch: Batch) -> int:
+    values = {"endpoint": batch.endpoint, "day": batch.day, "days": _DAYS_COMPARED}
+    row = connection.execute(statement("ops/days_published"), values).fetchone()
+    return int(row[0]) if row else 0
 
 
 def _share(part: int, whole: int) -> float:

@@ -19,6 +19,9 @@ from recommender.play_log import AS_PLAYED, Options
 from recommender.registry import CANDIDATES, Candidates, load_model
 
 Decision = Literal["published", "fallback", "kept", "blocked", "failed"]
+# Why a training is held.
+Cause = Literal["asked", "degradation", "age"]
+_ANSWERS: tuple[Decision, ...] = ("published", "fallback", "kept")
 # They are the same for many listeners, and learned anew in no time: nothing is kept of them in a file.
 POPULARITIES = (Popularity.name, GenrePopularity.name)
 
@@ -102,6 +105,7 @@ def start(
     batches: Sequence[str],
     code_version: str,
     now: datetime,
+    cause: Cause = "asked",
 ) -> int:
     """Note that a training began. Returns its number. Raises DatabaseError."""
     values = {
@@ -111,6 +115,7 @@ def start(
         "data_as_of": data_as_of,
         "batches": list(batches),
         "code_version": code_version,
+        "cause": cause,
         "started_at": now,
     }
     row = connection.execute(statement("recommendations/start_model_run"), values).fetchone()
@@ -130,7 +135,10 @@ def close_abandoned(connection: Connection, now: datetime) -> int:
 
 @readable_errors()
 def decide(connection: Connection, model_run_id: int, outcome: Outcome, now: datetime) -> None:
-    """Write down what became of a training. Raises DatabaseError."""
+    """Write down what became of a training, which answers all open alarms unless it failed, in one transaction.
+
+    Raises DatabaseError.
+    """
     values = {
         "model_run_id": model_run_id,
         "model": outcome.recipe.model,
@@ -142,4 +150,10 @@ def decide(connection: Connection, model_run_id: int, outcome: Outcome, now: dat
         "model_digest": outcome.model_digest,
         "finished_at": now,
     }
-    connection.execute(statement("recommendations/decide_model_run"), values)
+    with connection.transaction():
+        if not connection.execute(statement("recommendations/decide_model_run"), values).rowcount:
+            return  # it is live already
+        connection.execute(statement("quality/decide_training"), {"model_run_id": model_run_id})
+        if outcome.decision in _ANSWERS:
+            answer = {"answer": outcome.decision, "answered_at": now, "model_run_id": model_run_id}
+            connection.execute(statement("quality/answer_alarms"), answer)

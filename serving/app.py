@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from core.clock import clock_of
 from core.settings import Settings
 from serving.body import LimitedBody
 from serving.database import Database
@@ -21,7 +22,7 @@ from serving.routes import Parts, add_routes
 def create_app(settings: Settings, url: str) -> FastAPI:
     """The API on the database at `url`, which may be down."""
     database = Database(url, settings.serving_connections)
-    parts = Parts(database, Gate(settings, key_finder(database)), Metrics(), Watch(database))
+    parts = Parts(database, Gate(settings, key_finder(database)), Metrics(), Watch(database), clock_of(settings))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

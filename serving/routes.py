@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.responses import Response
 from starlette.types import Scope as RequestScope
 
+from core.clock import Clock
 from serving import problems
 from serving.contract import (
     Alive,
@@ -51,6 +52,7 @@ class Parts:
     gate: Gate
     metrics: Metrics
     watch: Watch
+    clock: Clock
 
 
 def needs(gate: Gate, scope: Scope, *, quick: bool = False) -> type[APIRoute]:
@@ -144,7 +146,7 @@ def _feedback(parts: Parts) -> APIRouter:
     )
     async def give_feedback(feedback: Feedback, request: Request) -> Response:
         """One word per listener, track and publication: sending it again changes nothing, another word replaces it."""
-        parameters = feedback.model_dump() | {"key_id": note_of(request.scope).key_id}
+        parameters = feedback.model_dump() | {"key_id": note_of(request.scope).key_id, "now": parts.clock()}
         ((listener, track, publication, new, stored),) = await parts.database.rows("record_feedback", parameters)
         known = {"user_id": listener, "track_id": track, "publication_id": publication}
         unknown = [

@@ -52,6 +52,7 @@ from
             count(*) filter (where days_since_newest_update > %(warn_stale_days)s) as source_is_fresh,
             count(*) filter (where rows_with_unknown_fields > 0) as fields_are_known,
             count(*) filter (where dependencies_not_published > 0) as dependencies_are_published,
+            count(*) filter (where share_of_quietest_day < %(min_day_volume)s) as last_day_is_whole,
             count(*) filter (where plays_rejected_share > %(max_rejected_plays_share)s) as rejected_plays_are_few
         from {profile}
     ) as of_the_batch

@@ -4,6 +4,7 @@ set status = %(status)s,
     reason = %(reason)s,
     listeners = profile.listeners_listed,
     rows = profile.rows_listed,
-    tracks_covered = profile.tracks_covered
+    tracks_covered = profile.tracks_covered,
+    excludes_played = profile.excludes_played
 from {profile} as profile
 where publication_id = %(publication_id)s

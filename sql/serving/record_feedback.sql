@@ -15,7 +15,7 @@ with known as (
 
 stored as (
     insert into ml.feedback (user_id, track_id, publication_id, useful, key_id, created_at, updated_at)
-    select %(user_id)s, %(track_id)s, %(publication_id)s, %(useful)s, %(key_id)s, now(), now()
+    select %(user_id)s, %(track_id)s, %(publication_id)s, %(useful)s, %(key_id)s, %(now)s, %(now)s
     from known
     where listener and track and publication
     on conflict (user_id, track_id, publication_id) do update

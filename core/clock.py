@@ -1,0 +1,32 @@
+"""What time it is: the machine's clock, or in a rehearsal the moment that a file names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from core.errors import SettingsError
+from core.settings import Settings
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """The clock of production."""
+    return datetime.now(UTC)
+
+
+def clock_of(settings: Settings) -> Clock:
+    """The clock that the settings name. Asked for the time, a file raises SettingsError when it does not tell one."""
+    file = settings.clock_file
+    return utc_now if file is None else lambda: _read(file)
+
+
+def _read(file: Path) -> datetime:
+    try:
+        moment = datetime.fromisoformat(file.read_text().strip())
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it holds no time like 2026-11-22T03:00"
+        raise SettingsError(f"CLOCK_FILE {file} does not tell the time: {why}; leave it out for now") from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -1,0 +1,83 @@
+"""Monitor: how good the published lists turned out to be, day by day, and whether that fell beyond chance.
+
+`python -m flows.monitor` runs it without a server; then nothing is retrained by itself. Exit 0: every day that is over
+was judged, whatever the verdict; 1: it could not be judged; 2: bad usage or settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from core.clock import clock_of
+from core.errors import named_errors
+from core.settings import Settings, load_settings
+from expectations.thresholds import load_thresholds
+from flows.command_line import run_command
+from flows.events import tell_aged, tell_degraded
+from flows.quality_reports import show_quality, tell_quality
+from flows.readable_logs import keep_logs_readable
+from flows.run import Run, open_run
+from recommender import monitoring
+from recommender.drift import Rule
+from recommender.monitoring import DueDay, Judged, Rules
+
+_DECISIONS_SHOWN = 30
+
+
+@flow(name="monitor", flow_run_name="monitor")
+def monitor() -> list[Judged]:
+    """Judge every day that is over and was not judged yet, and say which alarms wait for a training.
+
+    A second run finds nothing to judge, and tells of the same alarms again. Raises DatabaseError.
+    """
+    keep_logs_readable()
+    settings, thresholds = load_settings(), load_thresholds()
+    rules = rules_of(settings)
+    with open_run(settings, thresholds, "monitor", None, clock_of(settings)) as run:
+        judged = [judge_day(run, due, rules) for due in monitoring.days_to_judge(run.connection)]
+        alarms = monitoring.open_alarms(run.connection)
+        run.outcome = judged[-1].verdict if judged else "nothing new"
+        age = _age_to_refresh(run, judged) if not alarms else None
+        show_quality(judged, alarms, monitoring.newest_decisions(run.connection, _DECISIONS_SHOWN))
+        tell_quality(judged, alarms)
+    # Events begin trainings: after the run has let go of the warehouse, which they need.
+    for alarm in alarms:
+        tell_degraded(alarm)
+    if age is not None:
+        tell_aged(age)
+    return judged
+
+
+@task(task_run_name="judge-{due.day}", cache_policy=NO_CACHE)
+@named_errors()
+def judge_day(run: Run, due: DueDay, rules: Rules) -> Judged:
+    """The verdict on one day, written down in one transaction. Raises DatabaseError."""
+    return monitoring.judge_day(run.connection, due, rules, run.clock())
+
+
+def rules_of(settings: Settings) -> Rules:
+    """How days are judged, by the settings."""
+    rule = Rule(settings.monitor_k, settings.monitor_h, settings.monitor_warm_up)
+    return Rules(settings.retrain_evaluated_at, rule, settings.monitor_listeners, settings.monitor_cool_down_days)
+
+
+def _age_to_refresh(run: Run, judged: Sequence[Judged]) -> float | None:
+    if not judged:
+        return None
+    most, cool_down = run.settings.retrain_max_age_days, run.settings.monitor_cool_down_days
+    return monitoring.age_to_refresh(run.connection, judged[-1], most, cool_down)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the flow from a command line; returns the exit code."""
+    argparse.ArgumentParser(prog="python -m flows.monitor", description=__doc__).parse_args(arguments)
+    return run_command(monitor)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""What the monitor tells people: artifacts in Prefect's UI, lines in the log. Shares and counts only, no listener."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from recommender.monitoring import Alarm, Judged
+
+
+def show_quality(judged: Sequence[Judged], alarms: Sequence[Alarm], decisions: Sequence[dict[str, Any]]) -> None:
+    """The metrics of the days just judged, what was decided lately, and the verdict, as artifacts of the run."""
+    if judged:
+        create_table_artifact(
+            key="monitor-quality",
+            table=_figures(judged),
+            description="Each day that was judged: the first two are watched for alarms, the others tell why.",
+        )
+    if decisions:
+        create_table_artifact(
+            key="monitor-decisions",
+            table=[{name: "" if value is None else str(value) for name, value in one.items()} for one in decisions],
+            description="What was decided lately about days and trainings, newest first.",
+        )
+    create_markdown_artifact(
+        _verdict(judged, alarms), key="monitor-verdict", description="Is what we recommend as good as it was?"
+    )
+
+
+def tell_quality(judged: Sequence[Judged], alarms: Sequence[Alarm]) -> None:
+    """Print one line per day that was judged, and one per alarm that waits."""
+    for one in judged:
+        print(f"{one.quality.day}: {one.verdict}: {one.why}", flush=True)
+    if not judged:
+        print("no day to judge: none is over that was not judged before", flush=True)
+    for alarm in alarms:
+        print(_alarm(alarm), flush=True)
+
+
+def _figures(judged: Sequence[Judged]) -> list[dict[str, Any]]:
+    """All rows have all columns, since the UI shows those of the first."""
+    names = list(dict.fromkeys(metric.name for one in judged for metric in one.quality.metrics))
+    rows = []
+    for one in judged:
+        values = {metric.name: str(round(metric.value, 4)) for metric in one.quality.metrics}
+        figures = {name: values.get(name, "") for name in names}
+        rows.append({"day": str(one.quality.day), "verdict": one.verdict, **figures, "why": one.why})
+    return rows
+
+
+def _verdict(judged: Sequence[Judged], alarms: Sequence[Alarm]) -> str:
+    days = [f"- {one.quality.day}: **{one.verdict}**. {one.why}" for one in judged] or ["- no new day to judge"]
+    waiting = [f"- {_alarm(alarm)}" for alarm in alarms] or ["- none"]
+    return "\n".join(["## Days", "", *days, "", "## Alarms that wait for a training", "", *waiting, ""])
+
+
+def _alarm(alarm: Alarm) -> str:
+    return (
+        f"alarm {alarm.alarm_id} of {alarm.day}: {alarm.metric} fell from {alarm.baseline:.4f} to {alarm.value:.4f}, "
+        "a training is asked for"
+    )

@@ -1,0 +1,30 @@
+-- One row per day that is over, on which a list was live, and which was not judged yet; in order. A day is over when
+-- the listens of a later day came in; days after the newest play wait for one. `blocked`: its listens failed the audit.
+select
+    series.day::date as day,
+    coalesce((
+        select batch.status = 'blocked'
+        from ops.batches as batch
+        where batch.endpoint = 'listen_history' and batch.day = series.day::date + 1
+        order by batch.revision desc
+        limit 1
+    ), false) as blocked
+from generate_series(
+    coalesce(
+        (select max(day) + 1 from ml.decisions where kind = 'day'),
+        (
+            select min(greatest(live.live_from, publication.data_as_of))::date
+            from ml.live_publications as live
+            join ml.publications as publication using (publication_id)
+        )
+    ),
+    least(
+        (
+            select max(day) - 1 from ops.batches
+            where endpoint = 'listen_history' and status in ('published', 'unchanged')
+        ),
+        (select max(created_at)::date from warehouse.listen_history where removed_at is null)
+    ),
+    interval '1 day'
+) as series (day)
+order by series.day
