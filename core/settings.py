@@ -88,8 +88,9 @@ class Settings(BaseSettings):
     retrain_max_age_days: float = Field(default=90, gt=0, le=36_500)
     code_version: str = ""
 
-    monitor_k: float = Field(default=0.5, ge=0, le=4)
+    monitor_k: float = Field(default=0.5, ge=0, le=3)
     monitor_h: float = Field(default=5, gt=0, le=100)
+    monitor_useful_h: float = Field(default=6.5, gt=0, le=100)
     monitor_warm_up: int = Field(default=14, ge=3, le=1_000)
     monitor_listeners: int = Field(default=200, ge=2, le=10_000_000)
     monitor_cool_down_days: int = Field(default=14, ge=0, le=3_650)

@@ -62,8 +62,12 @@ def judge_day(run: Run, due: DueDay, rules: Rules) -> Judged:
 
 def rules_of(settings: Settings) -> Rules:
     """How days are judged, by the settings."""
-    rule = Rule(settings.monitor_k, settings.monitor_h, settings.monitor_warm_up)
-    return Rules(settings.retrain_evaluated_at, rule, settings.monitor_listeners, settings.monitor_cool_down_days)
+    plays, useful = (
+        Rule(settings.monitor_k, h, settings.monitor_warm_up) for h in (settings.monitor_h, settings.monitor_useful_h)
+    )
+    return Rules(
+        settings.retrain_evaluated_at, plays, useful, settings.monitor_listeners, settings.monitor_cool_down_days
+    )
 
 
 def _age_to_refresh(run: Run, judged: Sequence[Judged]) -> float | None:

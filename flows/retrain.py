@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.clock import clock_of
 from core.database import warehouse_lock
 from core.errors import InteractionsError, PublicationError, SettingsError, named_errors
-from core.settings import load_settings
+from core.settings import Settings, load_settings
 from core.version import code_version
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
@@ -87,10 +87,11 @@ def retrain(
         if degradation is not None and _is_answered(run, degradation):
             return None
         lesson = read_lesson(run, _in_utc(as_of, run.clock()))
-        model_run_id = _start(run, lesson, seed, "degradation" if degradation else "age" if refresh else "asked")
+        cause: Cause = "degradation" if degradation else "age" if refresh else "asked"
+        model_run_id = _start(run, lesson, seed, cause)
         verdict: Verdict | None = None
         try:
-            verdict = judge_models(run, lesson, seed, refresh)
+            verdict = judge_models(run, lesson, seed, cause)
             published = _publish(run, model_run_id, verdict, lesson) if verdict.publishes else None
             if published is None:
                 model_runs.decide(run.connection, model_run_id, outcome_of(verdict), run.clock())
@@ -123,15 +124,15 @@ def read_lesson(run: Run, as_of: datetime) -> Lesson:
 
 @task(task_run_name="judge-models", cache_policy=NO_CACHE)
 @named_errors()
-def judge_models(run: Run, lesson: Lesson, seed: int, refresh: bool) -> Verdict:
+def judge_models(run: Run, lesson: Lesson, seed: int, cause: Cause) -> Verdict:
     """Fit the candidates, each in a process of its own, and hold the best against champion and popularity."""
     rules = Rules(
         k=run.settings.retrain_evaluated_at,
         seed=seed,
         window_days=run.settings.retrain_window_days,
-        listeners=run.settings.retrain_validation_listeners,
+        listeners=_listeners_to_ask(run.settings, cause),
         confidence=run.settings.retrain_confidence,
-        refresh_margin=run.settings.retrain_refresh_margin if refresh else None,
+        refresh_margin=run.settings.retrain_refresh_margin if cause == "age" else None,
         limits=_limits(run),
         search_seconds=run.settings.retrain_search_seconds,
         say=get_run_logger().info,
@@ -201,6 +202,12 @@ def _must_be_judged_against(now: Champion | None, judged: Champion | None) -> No
             f"publication {now.publication_id} went live while the models were trained (by a rollback or another run): "
             "they were not compared with it, and nothing is published over it; run again"
         )
+
+
+def _listeners_to_ask(settings: Settings, cause: Cause) -> int:
+    """An alarm is answered by the newest days, as few as a verdict needs: what was before, the old model knew."""
+    most = settings.retrain_validation_listeners
+    return min(most, settings.monitor_listeners) if cause == "degradation" else most
 
 
 def _limits(run: Run) -> Limits:

@@ -31,6 +31,10 @@ class Rule:
     h: float = 5.0
     warm_up: int = 14
 
+    def __post_init__(self) -> None:
+        if self.warm_up < 3:
+            raise ValueError(f"{self.warm_up} values do not tell what is usual; a warm-up takes 3 or more")
+
 
 @dataclass(frozen=True, eq=False)
 class Reading:

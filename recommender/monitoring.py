@@ -33,15 +33,20 @@ _VERDICTS: tuple[Verdict, ...] = (
 
 @dataclass(frozen=True)
 class Rules:
-    """How days are judged: lists by their first `k`, a fall by `rule`, days merged until there are `listeners` values.
+    """How days are judged: lists by their first `k`, a fall of what is played by `plays`, one of what is said by `useful`.
 
-    No alarm is raised for `cool_down_days` after a training that kept the champion.
+    Days are put together until they have `listeners` values. No alarm is raised for `cool_down_days` after a training that kept the champion.
     """
 
     k: int = 20
-    rule: Rule = field(default_factory=Rule)
+    plays: Rule = field(default_factory=Rule)
+    useful: Rule = field(default_factory=lambda: Rule(h=6.5))
     listeners: int = 200
     cool_down_days: int = 14
+
+    def of(self, metric: str) -> Rule:
+        """The rule of one metric."""
+        return self.useful if metric == USEFUL else self.plays
 
 
 @dataclass(frozen=True)
@@ -168,9 +173,9 @@ def _watch(connection: Connection, metric: str, quality: DayQuality, rules: Rule
     merged, gathered = _merged(_series(connection, metric, quality.day), rules.listeners)
     if gathered:
         return Watch(metric, "gathering", len(merged), gathered)
-    value, reading = merged[-1], _read(merged, rules.rule)
+    value, reading = merged[-1], _read(merged, rules.of(metric))
     figures = (value, float(reading.baseline[0]), float(reading.statistic[0]))
-    if len(merged) <= rules.rule.warm_up:
+    if len(merged) <= rules.of(metric).warm_up:
         return Watch(metric, "warming-up", len(merged), 0, value)
     return Watch(metric, "alarm" if reading.alarm[0] else "steady", len(merged), 0, *figures)
 
@@ -199,7 +204,7 @@ def _read(merged: Sequence[float], rule: Rule) -> Reading:
 def _usual(connection: Connection, metric: str, day: date, rules: Rules) -> float | None:
     """What a metric was before a day, once enough is known."""
     merged, _ = _merged(_series(connection, metric, day), rules.listeners)
-    return sum(merged) / len(merged) if len(merged) >= rules.rule.warm_up else None
+    return sum(merged) / len(merged) if len(merged) >= rules.of(metric).warm_up else None
 
 
 def _cooling_down(connection: Connection, day: date, rules: Rules) -> date | None:
@@ -211,9 +216,9 @@ def _cooling_down(connection: Connection, day: date, rules: Rules) -> date | Non
 def _diagnosis(connection: Connection, quality: DayQuality, rules: Rules) -> str:
     """Whether the lists became worse than popularity by as much as they did, or everything became harder to guess."""
     merged, _ = _merged(_series(connection, lift(rules.k), quality.day), rules.listeners)
-    if len(merged) <= rules.rule.warm_up:
+    if len(merged) <= rules.plays.warm_up:
         return "too little is known of the lift over popularity to say why"
-    if float(_read(merged, rules.rule).statistic[0]) > rules.rule.h / 2:
+    if float(_read(merged, rules.plays).statistic[0]) > rules.plays.h / 2:
         return "the lift over popularity fell with it: listeners or lists have changed"
     return "the lift over popularity did not fall with it: traffic or data changed, look at the audits first"
 
@@ -236,7 +241,7 @@ def _with_verdict(watch: Watch, verdict: Verdict) -> Watch:
 
 
 def _in_words(watch: Watch, rules: Rules, cooling: date | None) -> str:
-    name, rule = watch.metric, rules.rule
+    name, rule = watch.metric, rules.of(watch.metric)
     if watch.verdict == "gathering":
         return f"{name}: {watch.gathered:,} of the {rules.listeners:,} listeners that a verdict needs, more days follow"
     if watch.verdict == "warming-up":

@@ -36,7 +36,7 @@ class Options:
 
 AS_PLAYED = Options()
 # What is tried for the model that was chosen; each is kept only if it wins.
-TRIED = (Options(half_life_days=30), Options(half_life_days=90), Options(half_life_days=365))
+TRIED = tuple(Options(half_life_days=days) for days in (7, 30, 90, 365))
 TRIED_WITH_FEEDBACK = (*TRIED, Options(without_not_useful=True))
 
 
