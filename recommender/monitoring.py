@@ -33,9 +33,10 @@ _VERDICTS: tuple[Verdict, ...] = (
 
 @dataclass(frozen=True)
 class Rules:
-    """How days are judged: lists by their first `k`, a fall of what is played by `plays`, one of what is said by `useful`.
+    """How days are judged: lists by their first `k`, a fall in what is played by `plays`, in what is said by `useful`.
 
-    Days are put together until they have `listeners` values. No alarm is raised for `cool_down_days` after a training that kept the champion.
+    Days are put together until they have `listeners` values. No alarm is raised for `cool_down_days` after a training
+    that kept the champion.
     """
 
     k: int = 20
