@@ -22,6 +22,7 @@ from benchmarks.monitoring.rules import PageHinkley, cusum, first_alarm, naive
 from benchmarks.monitoring.simulation import Found, Histories, share_by
 from benchmarks.monitoring.studies import MANY, MOCK, SOME, Studies, judge
 from recommender.drift import Rule, SelfStartingCusum
+from recommender.monitoring import Rules
 
 SMALL = MockWorld(users=600, tracks=400, sessions_a_day=120, days_to_learn=20, days=21)
 PAGE = "# Title\n\nBefore.\n\n<!-- simulation: begin -->\nof before\n<!-- simulation: end -->\n\nAfter.\n"
@@ -181,6 +182,20 @@ def test_a_short_run_finds_what_the_long_one_finds(studies: Studies) -> None:
         assert found.share > 0.95
         assert found.within() <= limit
     assert group.find(judge, 0.3, 60).within() <= found.within() <= group.find(judge, 0.1, 60).within()
+
+
+def test_both_measures_are_watched_by_the_rules_of_production(studies: Studies) -> None:
+    found = {
+        figure.name: figure for figure in studies.figures() if "measures" in figure.name or "useful" in figure.name
+    }
+    wrong, share, delay = found.values()
+    first, *others = studies.both_metrics().rows
+    assert first[1] == f"{Rules().plays.h:g} and {Rules().useful.h:g}"
+    assert first[2] == f"{wrong.number:.1f} %"
+    assert wrong.number < 15
+    assert wrong.number <= float(others[0][2].split()[0]), "with h 5 for both there are more"
+    assert share.number > 95
+    assert delay.number <= 7
 
 
 def test_what_hangs_together_raises_more_false_alarms_and_a_higher_h_fewer() -> None:
