@@ -8,18 +8,26 @@ import json
 import re
 import subprocess
 import sys
-from datetime import UTC, datetime
+from dataclasses import asdict
+from datetime import UTC, date, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import jinja2
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
+from prefect.client.schemas.objects import TERMINAL_STATES
 from pydantic_settings import BaseSettings
 
 from core.settings import Settings
 from expectations.thresholds import Thresholds
+from flows import events
+from flows.monitor import monitor
+from flows.retrain import retrain
+from recommender.monitoring import Alarm
 from services.plan import WORK_POOL, Ports
 
 ROOT = Path(__file__).parent.parent.parent
@@ -128,7 +136,8 @@ def test_image_has_the_system_library_that_als_needs() -> None:
 def test_deployments_are_those_that_people_rely_on() -> None:
     assert set(DEPLOYMENTS) == {
         *("ingest/daily", "replay/manual", "maintain/weekly"),
-        *("recommend/after-ingest", "retrain/weekly", "rollback/manual"),
+        *("monitor/after-ingest", "recommend/after-ingest", "rollback/manual"),
+        *("retrain/weekly", "retrain/on-degradation", "retrain/on-age"),
     }
 
 
@@ -143,18 +152,70 @@ def test_deployment_is_of_a_typed_flow_and_runs_one_at_a_time(name: str) -> None
     )
     assert all(argument.annotation is not None for argument in flow.args.args), "the UI shows no form without types"
     assert deployment["work_pool"]["name"] == WORK_POOL
-    # Lists must be made anew after the last of two ingests, so that one waits; all else would do the same again.
-    meeting = "ENQUEUE" if name == "recommend/after-ingest" else "CANCEL_NEW"
+    # After the last of two ingests its days must be judged and lists made anew, so that these wait; all else would do
+    # the same again.
+    meeting = "ENQUEUE" if name in ("monitor/after-ingest", "recommend/after-ingest") else "CANCEL_NEW"
     assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": meeting}
     assert deployment["description"]
     assert deployment["tags"]
 
 
-def test_lists_are_made_anew_when_the_warehouse_changed() -> None:
-    from flows.events import WAREHOUSE_PUBLISHED
+def _trigger(name: str) -> dict[str, Any]:
+    (trigger,) = DEPLOYMENTS[name]["triggers"]
+    return dict(trigger)
 
-    (trigger,) = DEPLOYMENTS["recommend/after-ingest"]["triggers"]
-    assert trigger["expect"] == [WAREHOUSE_PUBLISHED]
+
+def test_a_changed_warehouse_is_judged_before_lists_are_made_anew() -> None:
+    assert _trigger("monitor/after-ingest")["expect"] == [events.WAREHOUSE_PUBLISHED]
+    after = _trigger("recommend/after-ingest")
+    assert after["match_related"] == {"prefect.resource.role": "flow", "prefect.resource.name": monitor.name}
+
+
+def test_lists_are_made_anew_in_whatever_way_the_monitor_ended() -> None:
+    """Without a verdict on yesterday there is still a today."""
+    ends = {f"prefect.flow-run.{state.title()}" for state in TERMINAL_STATES}
+    assert set(_trigger("recommend/after-ingest")["expect"]) == ends
+
+
+@pytest.mark.parametrize(
+    ("name", "event"), [("retrain/on-degradation", events.DEGRADED), ("retrain/on-age", events.AGED)]
+)
+def test_what_is_told_of_recommendations_begins_one_training(name: str, event: str) -> None:
+    trigger = _trigger(name)
+    assert trigger["expect"] == [event]
+    # All of what is told within so many seconds of the first is one run.
+    assert (trigger["threshold"], trigger["for_each"]) == (1, ["prefect.resource.id"])
+    assert trigger["within"] >= 60
+
+
+def test_triggers_match_the_resources_that_events_are_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: dict[str, str] = {}
+    monkeypatch.setattr(
+        events, "emit_event", lambda event, resource, payload: told.update({event: resource["prefect.resource.id"]})
+    )
+    events.tell_degraded(Alarm("ndcg@20", date(2026, 11, 22), 0.1, 0.2, 5.1, 7, 1))
+    events.tell_aged(91.0)
+    for name in ("retrain/on-degradation", "retrain/on-age"):
+        trigger = _trigger(name)
+        assert trigger["match"] == {"prefect.resource.id": told[trigger["expect"][0]]}
+
+
+def test_a_training_gets_the_alarm_as_it_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The template turns an event's payload into the flow's parameter, and the flow takes it."""
+    payloads: list[dict[str, Any]] = []
+    monkeypatch.setattr(events, "emit_event", lambda event, resource, payload: payloads.append(payload))
+    alarm = Alarm("ndcg@20", date(2026, 11, 22), 0.1, 0.2, 5.1, 7, 1)
+    events.tell_degraded(alarm)
+
+    value = _trigger("retrain/on-degradation")["parameters"]["degradation"]["value"]
+    assert value["__prefect_kind"] == "jinja"
+    text = jinja2.Template(value["template"]).render(event=SimpleNamespace(payload=payloads[0]))
+    taken = retrain.validate_parameters({"degradation": json.loads(text)})["degradation"]
+    assert taken.model_dump() == asdict(alarm)
+
+
+def test_an_old_model_is_refreshed_by_the_parameter_that_the_flow_has() -> None:
+    assert retrain.validate_parameters(DEPLOYMENTS["retrain/on-age"]["parameters"])["refresh"] is True
 
 
 @pytest.mark.parametrize(
