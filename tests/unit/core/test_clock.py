@@ -1,0 +1,59 @@
+"""What time it is: now, or what a file says at the moment of asking."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from core.clock import clock_of, utc_now
+from core.errors import SettingsError
+from core.settings import Settings
+
+
+def settings(file: Path | None) -> Settings:
+    return Settings(_env_file=None, clock_file=file)  # type: ignore[call-arg]
+
+
+def test_without_a_file_it_is_now() -> None:
+    assert clock_of(settings(None)) is utc_now
+    now = utc_now()
+    assert now.utcoffset() == timedelta(0)
+    assert abs(datetime.now(UTC) - now) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-11-22T03:00", datetime(2026, 11, 22, 3, tzinfo=UTC)),
+        ("2026-11-22", datetime(2026, 11, 22, tzinfo=UTC)),
+        ("2026-11-22T03:00:00+01:00\n", datetime(2026, 11, 22, 2, tzinfo=UTC)),
+    ],
+)
+def test_a_file_tells_the_time_in_utc_when_it_names_no_zone(text: str, moment: datetime, tmp_path: Path) -> None:
+    file = tmp_path / "clock"
+    file.write_text(text)
+    told = clock_of(settings(file))()
+    assert (told, told.utcoffset()) == (moment, timedelta(0))
+
+
+def test_it_is_read_each_time_forwards_and_backwards(tmp_path: Path) -> None:
+    file = tmp_path / "clock"
+    clock = clock_of(settings(file))
+    for text in ("2026-11-22", "2026-11-23", "2026-11-21"):
+        file.write_text(text)
+        assert f"{clock():%Y-%m-%d}" == text
+
+
+def test_a_file_that_is_not_there_is_named() -> None:
+    with pytest.raises(SettingsError, match=r"CLOCK_FILE /nowhere/clock does not tell the time: No such file"):
+        clock_of(settings(Path("/nowhere/clock")))()
+
+
+@pytest.mark.parametrize("content", [b"", b"tomorrow", b"2026-11-31", b"\xff\xfe"])
+def test_a_file_without_a_time_says_what_one_looks_like(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "clock"
+    file.write_bytes(content)
+    with pytest.raises(SettingsError, match="it holds no time like 2026-11-22T03:00; leave it out for now"):
+        clock_of(settings(file))()

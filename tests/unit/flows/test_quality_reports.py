@@ -1,0 +1,94 @@
+"""What people are shown of a monitor's run, and what the server is told."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+
+from flows import events, quality_reports
+from flows.retrain import Degradation
+from recommender.monitoring import Alarm, Judged
+from recommender.quality import DayQuality, Metric
+
+DAY = date(2026, 11, 22)
+ALARM = Alarm("ndcg@20", DAY, 0.1, 0.25, 5.5, 3, alarm_id=4)
+JUDGED = [
+    Judged(DayQuality(DAY, why_not="nobody played"), "not-judged", "not judged: nobody played"),
+    Judged(
+        DayQuality(DAY + timedelta(1), 3, (Metric("ndcg@20", 1 / 3, 20, 0.2, 0.4), Metric("useful", 0.5, 10))),
+        "alarm",
+        "ndcg@20 fell",
+    ),
+]
+
+
+@pytest.fixture
+def artifacts(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What is shown, by its key."""
+    shown: dict[str, Any] = {}
+    monkeypatch.setattr(
+        quality_reports, "create_table_artifact", lambda key, table, description: shown.update({key: table})
+    )
+    monkeypatch.setattr(
+        quality_reports, "create_markdown_artifact", lambda markdown, key, description: shown.update({key: markdown})
+    )
+    return shown
+
+
+def test_every_day_has_every_column_though_the_first_was_not_judged(artifacts: dict[str, Any]) -> None:
+    """The UI shows the columns of the first row: what only a later one has would not be seen."""
+    quality_reports.show_quality(JUDGED, [], [])
+    first, second = artifacts["monitor-quality"]
+    assert list(first) == list(second) == ["day", "verdict", "ndcg@20", "useful", "why"]
+    assert (first["ndcg@20"], second["ndcg@20"], second["verdict"]) == ("", "0.3333", "alarm")
+
+
+def test_without_a_new_day_the_verdict_still_names_what_waits(artifacts: dict[str, Any]) -> None:
+    quality_reports.show_quality([], [ALARM], [{"day": DAY, "kind": "day", "verdict": "alarm", "model_run_id": None}])
+    assert artifacts.keys() == {"monitor-decisions", "monitor-verdict"}
+    assert artifacts["monitor-decisions"] == [
+        {"day": "2026-11-22", "kind": "day", "verdict": "alarm", "model_run_id": ""}
+    ]
+    assert "- no new day to judge" in artifacts["monitor-verdict"]
+    assert "alarm 4 of 2026-11-22: ndcg@20 fell from 0.2500 to 0.1000" in artifacts["monitor-verdict"]
+
+
+def test_the_command_says_a_line_a_day_and_a_line_an_alarm(capsys: pytest.CaptureFixture[str]) -> None:
+    quality_reports.tell_quality(JUDGED, [ALARM])
+    assert capsys.readouterr().out.splitlines() == [
+        "2026-11-22: not-judged: not judged: nobody played",
+        "2026-11-23: alarm: ndcg@20 fell",
+        "alarm 4 of 2026-11-22: ndcg@20 fell from 0.2500 to 0.1000, a training is asked for",
+    ]
+
+
+def test_the_command_says_that_there_is_no_day(capsys: pytest.CaptureFixture[str]) -> None:
+    quality_reports.tell_quality([], [])
+    assert capsys.readouterr().out == "no day to judge: none is over that was not judged before\n"
+
+
+def test_an_alarm_is_told_with_all_that_a_training_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(events, "emit_event", lambda **values: told.append(values))
+    events.tell_degraded(ALARM)
+    (event,) = told
+    assert event["event"] == "moovitamix.recommendations.degraded"
+    assert event["resource"]["prefect.resource.id"] == "moovitamix.recommendations"
+    assert event["payload"] == {
+        "alarm_id": 4,
+        "metric": "ndcg@20",
+        "value": 0.1,
+        "baseline": 0.25,
+        "statistic": 5.5,
+        "publication_id": 3,
+        "day": "2026-11-22",
+    }
+    taken = Degradation(**event["payload"])
+    assert (taken.alarm_id, taken.day) == (4, DAY)
+
+
+def test_what_a_training_does_not_know_of_an_alarm_is_refused() -> None:
+    with pytest.raises(ValueError, match="Extra inputs"):
+        Degradation(**vars(ALARM), sender="somebody")
