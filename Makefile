@@ -41,8 +41,9 @@ $(READY): requirements.lock .ci/find-python
 	@touch $(READY)
 
 .PHONY: demo
-demo: $(READY) ## Ingest four days of listening, a bad one among them, recommend, and show what came of it
+demo: $(READY) ## Four days of listening, one of them bad, and recommendations; then weeks in which tastes change
 	@$(PYTHON) -m demo
+	@$(PYTHON) -m demo.weeks
 
 .PHONY: test
 test: $(READY) ## Lint, types, import contracts and all tests

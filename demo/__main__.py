@@ -29,7 +29,7 @@ _STEPS_OF = {"recommend": 4, "retrain": 7}
 
 def run(console: Console, folder: Path, how_to_open: str) -> None:
     """Tell the story. Raises DemoError when it ends otherwise than it must."""
-    with mock_api(str(FIRST_DAY)) as api:
+    with mock_api(str(FIRST_DAY), "--sessions", "20000") as api:
         with _progress(console) as progress:
             steps = progress.add_task("starting Postgres, Great Expectations and Prefect", total=None)
             url = database_url(load_settings())

@@ -28,9 +28,9 @@ class DemoError(MoovitamixError):
     """The demo cannot run, or something else came of it than must."""
 
 
-def fresh_folder() -> Path:
-    """An empty folder `demo` below DATA_DIR. Raises DemoError while another demo uses it, SettingsError."""
-    folder = load_settings().data_dir / "demo"
+def fresh_folder(name: str = "demo") -> Path:
+    """An empty folder of that name below DATA_DIR. Raises DemoError while another demo uses it, SettingsError."""
+    folder = load_settings().data_dir / name
     if (folder / "postgres").exists():
         embedded.stop_if_unused(folder)
         if embedded.in_use(folder):
@@ -40,7 +40,7 @@ def fresh_folder() -> Path:
     return folder
 
 
-def settle_in(folder: Path) -> None:
+def settle_in(folder: Path, **settings: str) -> None:
     """Make the folder the only source of settings: nobody's `.env` or environment changes what the demo shows."""
     ours = [*Settings.model_fields, *(f"threshold_{name}" for name in Thresholds.model_fields)]
     for name in list(os.environ):
@@ -51,6 +51,7 @@ def settle_in(folder: Path) -> None:
         "PREFECT_LOGGING_LEVEL": "INFO",  # for the log, and for the progress that is read from it
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         "PYTHONPATH": str(ROOT),
+        **settings,
     }
     sys.path.insert(0, str(ROOT))
     os.chdir(folder)
@@ -71,10 +72,9 @@ def quiet(log: Path) -> Iterator[Console]:
 
 
 @contextmanager
-def mock_api(first_day: str) -> Iterator[MockApi]:
+def mock_api(first_day: str, *world: str) -> Iterator[MockApi]:
     """The mock API on a free port, for as long as the block lasts. Raises DemoError."""
-    command = [sys.executable, "-m", "mock_server", "--port", "0", "--day", first_day, "--base-day", first_day]
-    command += ["--sessions", "20000"]
+    command = [sys.executable, "-m", "mock_server", "--port", "0", "--day", first_day, "--base-day", first_day, *world]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         line = next((text for text in process.stdout or () if _READY in text), None)
@@ -95,6 +95,13 @@ class MockApi:
 
     def __init__(self, url: str) -> None:
         self._url = url
+
+    def useful(self, shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Which of the tracks shown to them listeners call useful."""
+        answer = requests.post(f"{self._url}/_control/answers", json=shown, timeout=_TIMEOUT)
+        answer.raise_for_status()
+        said: list[dict[str, Any]] = answer.json()
+        return said
 
     def turn(self, day: str, faults: list[dict[str, Any]]) -> None:
         """Make it that day, with those faults and no others."""

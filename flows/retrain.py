@@ -34,7 +34,7 @@ from recommender import model_runs, monitoring, source, training
 from recommender.model_runs import Cause, Champion, Outcome, Recipe
 from recommender.models import file_format
 from recommender.models.popularity import GenrePopularity
-from recommender.play_log import PlayLog
+from recommender.play_log import AS_PLAYED, SHORT_MEMORY, PlayLog
 from recommender.registry import load_model
 from recommender.training import Rules, Verdict
 from recommender.trials import Limits
@@ -132,6 +132,7 @@ def judge_models(run: Run, lesson: Lesson, seed: int, cause: Cause) -> Verdict:
         window_days=run.settings.retrain_window_days,
         listeners=_listeners_to_ask(run.settings, cause),
         confidence=run.settings.retrain_confidence,
+        weighed=SHORT_MEMORY if cause == "degradation" else AS_PLAYED,
         refresh_margin=run.settings.retrain_refresh_margin if cause == "age" else None,
         limits=_limits(run),
         search_seconds=run.settings.retrain_search_seconds,

@@ -35,6 +35,8 @@ class Options:
 
 
 AS_PLAYED = Options()
+# When listening has changed, what was played before says little of what will be.
+SHORT_MEMORY = Options(half_life_days=7)
 # What is tried for the model that was chosen; each is kept only if it wins.
 TRIED = tuple(Options(half_life_days=days) for days in (7, 30, 90, 365))
 TRIED_WITH_FEEDBACK = (*TRIED, Options(without_not_useful=True))

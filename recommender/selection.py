@@ -69,7 +69,8 @@ class Selection:
 class Search:
     """How a model is looked for. Trials that have begun may go on for `limits.seconds` after the budget is spent.
 
-    At most so many `listeners` are asked, and the `deciding_share` of them, drawn by the seed, decides.
+    At most so many `listeners` are asked, and the `deciding_share` of them, drawn by the seed, decides. `weighed` is
+    how the plays are weighed that the models learn from.
     """
 
     k: int = 20
@@ -78,6 +79,7 @@ class Search:
     budget_seconds: float = 240.0
     listeners: int = 5_000
     deciding_share: float = 1.0
+    weighed: Options = AS_PLAYED
     say: Callable[[str], None] = lambda line: None
 
 
@@ -193,9 +195,10 @@ class _Contest:
         self._skipped.append(f"{what}: no time left")
         return False
 
-    def _try(self, ground: Ground, name: str, params: Params, option: Options = AS_PLAYED) -> bool:
+    def _try(self, ground: Ground, name: str, params: Params, option: Options | None = None) -> bool:
         """Whether that is the best of the model so far."""
         search = self._search
+        option = search.weighed if option is None else option
         what = " ".join(filter(None, [name, in_words(params), str(option) if option != AS_PLAYED else ""]))
         begin = time.monotonic()
         try:

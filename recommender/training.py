@@ -19,7 +19,7 @@ from recommender.interactions import Interactions
 from recommender.metrics import Measures, measure
 from recommender.model_runs import POPULARITIES, Champion, Decision, Recipe
 from recommender.models.popularity import GenrePopularity
-from recommender.play_log import TRIED, TRIED_WITH_FEEDBACK, PlayLog
+from recommender.play_log import AS_PLAYED, TRIED, TRIED_WITH_FEEDBACK, Options, PlayLog
 from recommender.registry import CANDIDATES, Candidates
 from recommender.selection import Result, Search, Selection, choose
 from recommender.splitting import Split, by_listener, by_time
@@ -37,7 +37,7 @@ class Rules:
     """How a training is held. `window_days` is the longest time asked about, `listeners` how many should be asked.
 
     A challenger must beat the champion. With a `refresh_margin`, a share of the champion's mean NDCG, it is enough to
-    be less than that worse, beyond chance.
+    be less than that worse, beyond chance. Models compete with plays `weighed` so; other ways are tried for the winner.
     """
 
     k: int = 20
@@ -46,6 +46,7 @@ class Rules:
     listeners: int = 1_000
     confidence: float = 0.975
     refresh_margin: float | None = None
+    weighed: Options = AS_PLAYED
     limits: Limits = field(default_factory=Limits)
     search_seconds: float = 300.0
     say: Callable[[str], None] = lambda line: None
@@ -126,7 +127,15 @@ def _verdict(
     if len(exam.split.held_out) < _FEWEST_ASKED:
         why = f"only {len(exam.split.held_out)} listeners can be asked, which says nothing"
         return _without_evidence(champion, why, {"exam": exam.how})
-    search = Search(rules.k, rules.seed, rules.limits, rules.search_seconds, deciding_share=0.5, say=rules.say)
+    search = Search(
+        rules.k,
+        rules.seed,
+        rules.limits,
+        rules.search_seconds,
+        deciding_share=0.5,
+        weighed=rules.weighed,
+        say=rules.say,
+    )
     try:
         selection = _choose(log, exam, candidates, search)
     except ModelError as error:
@@ -153,13 +162,14 @@ def _that_can_go_on(
 def _choose(log: PlayLog, exam: Exam, candidates: Candidates, search: Search) -> Selection:
     split_at = exam.split_at
     if split_at is None:
-        return choose(exam.split.train, exam.split.held_out, candidates, search)
+        return choose(exam.split.train, exam.split.held_out, candidates, replace(search, weighed=AS_PLAYED))
+    options = (AS_PLAYED, *(TRIED_WITH_FEEDBACK if len(log.not_useful.users) else TRIED))
     return choose(
-        exam.split.train,
+        log.interactions(split_at, search.weighed),
         exam.split.held_out,
         candidates,
         search,
-        options=TRIED_WITH_FEEDBACK if len(log.not_useful.users) else TRIED,
+        options=[one for one in options if one != search.weighed],
         interactions_with=lambda options: log.interactions(split_at, options),
     )
 

@@ -246,7 +246,7 @@ def _looks_like_ours(data_dir: Path) -> bool:
     if ROOT.is_relative_to(data_dir) or Path.home().is_relative_to(data_dir):
         return False
     ours = {"postgres", "postgres.new", "postgres.lock", "postgres.users", "landing", "shaped", "data_docs", "prefect"}
-    return all(entry.name in ours | {"services", "logs", "demo"} for entry in data_dir.iterdir())
+    return all(entry.name in ours | {"services", "logs", "models", "demo", "weeks"} for entry in data_dir.iterdir())
 
 
 def _bytecode() -> list[Path]:

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 import requests
 
@@ -23,14 +24,15 @@ class NotDeployed(Exception):
     """The server could not be brought in line."""
 
 
-def deploy(api_url: str) -> None:
-    """Wait for the server, then deploy. Raises NotDeployed."""
+def deploy(api_url: str, only: Sequence[str] = ()) -> None:
+    """Wait for the server, then deploy everything, or only what is named (flow/deployment). Raises NotDeployed."""
     wait_for(f"{api_url}/health", _SECONDS_TO_WAIT)
     _ensure_work_pool(api_url)
-    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+    what = [word for name in only for word in ("--name", name)] or ["--all"]
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", *what]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | {"PREFECT_API_URL": api_url}, check=False)
     if done.returncode:
-        raise NotDeployed(f"prefect deploy --all failed with exit code {done.returncode}")
+        raise NotDeployed(f"prefect deploy failed with exit code {done.returncode}")
 
 
 def wait_for(url: str, seconds: float) -> None:
