@@ -110,6 +110,16 @@ def test_a_deployment_runs_bears_its_day_and_publishes(services: Services) -> No
     assert DAY in docs.text
 
 
+def test_the_monitor_and_then_the_lists_follow_an_ingest_by_themselves(services: Services) -> None:
+    def followed() -> bool:
+        runs = services.flow_runs()
+        return runs.get("monitor") == runs.get("recommend") == "COMPLETED"
+
+    assert _comes(followed, seconds=150)
+    runs = {run["name"]: run for run in services.ask("flow_runs/filter", {})}
+    assert runs["monitor"]["end_time"] <= runs["recommend"]["start_time"]
+
+
 def test_recommendations_are_served_and_say_whether_they_are_ready(services: Services) -> None:
     assert requests.get(f"{services.plan.serving_url}/health/live", timeout=10).json() == {"live": True}
     assert requests.get(f"{services.plan.serving_url}/health", timeout=10).json()["database"]

@@ -12,10 +12,11 @@ from recommender.gate import FEWEST_LISTENERS, Comparison
 from recommender.interactions import Interactions
 from recommender.metrics import Measures
 from recommender.model_runs import Champion, Recipe
-from recommender.play_log import PlayLog
+from recommender.play_log import SHORT_MEMORY, PlayLog
 from recommender.selection import Result, Selection
 from recommender.splitting import HeldOut, Split
-from recommender.training import Exam, Rules, Verdict, _Gate, set_exam
+from recommender.training import Exam, Rules, Verdict, _Gate, judge, set_exam
+from tests.recommending import FEW
 
 END = np.datetime64("2024-03-31T01:30:01", "s")
 
@@ -141,3 +142,32 @@ def test_too_few_listeners_refresh_nothing() -> None:
 def test_a_refresh_by_age_beats_popularity_all_the_same() -> None:
     assert verdict(OLD, 0.5, popularity=OLD).decision == "kept"
     assert verdict(OLD, 0.5, popularity=OLD + 0.1 * POPULAR).decision == "kept"
+
+
+def changed_tastes(listeners: int = 240, seed: int = 0) -> PlayLog:
+    """For months everyone played the tracks of their group, in the last three days they play those of the next."""
+    random = np.random.default_rng(seed)
+    users, tracks, days = [], [], []
+    for user in range(listeners):
+        for day in [*random.uniform(4, 80, 25), *random.uniform(1, 3, 6), random.uniform(0, 1)]:
+            likes = (user if day > 3 else user + 1) % 4
+            users.append(user)
+            tracks.append(int(4 * random.integers(0, 25) + likes))
+            days.append(day)
+    times = END - (np.array(days) * 86_400).astype("timedelta64[s]")
+    return PlayLog(np.array(users), np.array(tracks), np.ones(len(users)), times.astype("datetime64[s]"))
+
+
+def test_after_a_change_models_of_short_memory_win(tmp_path: Path) -> None:
+    rules = Rules(listeners=200, search_seconds=20, weighed=SHORT_MEMORY)
+    found = judge(changed_tastes(), END, None, tmp_path, rules, {name: FEW[name] for name in FEW})
+    assert found.decision == "published"
+    assert found.recipe.options == SHORT_MEMORY
+    tried = {figures["options"] for figures in found.metrics["models"].values()}
+    assert "as played" not in tried  # it was tried, and did not win
+
+
+def test_without_days_to_split_by_plays_are_taken_as_they_come(tmp_path: Path) -> None:
+    rules = Rules(listeners=100, search_seconds=20, weighed=SHORT_MEMORY)
+    found = judge(log_of((99, 0.5), (31, 50)), END, None, tmp_path, rules, {name: FEW[name] for name in FEW})
+    assert {figures["options"] for figures in found.metrics["models"].values()} == {"as played"}
