@@ -1,13 +1,14 @@
 """The share of useful answers of a day, which neither one API key nor answers about one track can move.
 
-Every listener counts once: with the mean of their answers. A key counts at most twice the listeners it usually has, a
-new one at most a tenth of what is usual for all; a track at most a tenth of all others together. And of a key or a
-track with less than half of the weight, what is told is judged without it when that lies closer to what is usual.
+Every listener counts once: with the mean over the tracks that they answered about. A key counts at most twice the
+listeners it usually has, a new one at most a fiftieth of what is usual for all; a track at most a fiftieth of all
+others together, or as much as the median track. And of a key or a track with less than half of the weight, what is told
+is judged without it when that lies closer to what is usual.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +20,9 @@ ANSWERS: Mapping[str, pl.DataType] = {
     **{"useful": pl.Int64(), "usual": pl.Float64(), "publication_id": pl.Int64()},
 }
 _TIMES_THE_USUAL = 2.0
-_SHARE_OF_A_NEW_KEY = 0.1
-_SHARE_OF_A_TRACK = 0.1
+# Of a share s, that moves at most max(s, 1 - s) / 51: less than 0.02, upwards and downwards.
+_SHARE_OF_A_NEW_KEY = 0.02
+_SHARE_OF_A_TRACK = 0.02
 # With half of the weight or more, it is not the odd one out.
 _MOST_LEFT_OUT = 0.5
 # Of fewer listeners, what is left says nothing.
@@ -50,17 +52,22 @@ def share_of_useful(answers: pl.DataFrame, usual: float | None) -> Usefulness | 
     best = _share(answers, weights)
     if usual is None:
         return best
-    for left_out, rest in _without_one(answers, weights):
-        share = _share(answers, rest, left_out)
-        if abs(share.share - usual) < abs(best.share - usual):
+    for column, name in (("key_id", "key"), ("track_id", "track")):
+        share = _without_the_oddest(answers, weights, column, name, usual)
+        if share is not None and abs(share.share - usual) < abs(best.share - usual):
             best = share
     return best
 
 
 def _weights(answers: pl.DataFrame) -> NDArray[np.float64]:
     """Of each answer: those of a listener sum to one, or less where a key or a track has more than it may."""
-    a_listener = 1.0 / answers.select(pl.len().over("user_id")).to_series().to_numpy()
-    return _of_tracks(answers, _of_keys(answers, a_listener.astype(np.float64)))
+    through = ("user_id", "key_id")
+    # Alone in each key: what a listener says, or is said to say, through another takes nothing from it yet.
+    tracks = answers.select(pl.col("track_id").n_unique().over(through)).to_series().to_numpy()
+    about_it = answers.select(pl.len().over(*through, "track_id")).to_series().to_numpy()
+    weights = _of_keys(answers, 1.0 / (tracks * about_it.astype(np.float64)))
+    _, listener = np.unique(answers["user_id"].to_numpy(), return_inverse=True)
+    return _of_tracks(answers, weights / np.maximum(1.0, np.bincount(listener, weights))[listener])
 
 
 def _of_keys(answers: pl.DataFrame, weights: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -81,19 +88,28 @@ def _of_tracks(answers: pl.DataFrame, weights: NDArray[np.float64]) -> NDArray[n
     return np.asarray(weights * np.minimum(1.0, allowed / each)[track_of], np.float64)
 
 
-def _without_one(answers: pl.DataFrame, weights: NDArray[np.float64]) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """What is left of the weights without each key, and without each track, that may be left out."""
-    for column, name in (("key_id", "key"), ("track_id", "track")):
-        values, group = np.unique(answers[column].to_numpy(), return_inverse=True)
-        shares = np.bincount(group, weights) / weights.sum()
-        for number in np.flatnonzero(shares < _MOST_LEFT_OUT):
-            rest = np.where(group == number, 0.0, weights)
-            if _listeners(answers, rest) >= _FEWEST_LEFT:
-                yield f"the answers of {name} {values[number]}, {shares[number]:.0%} of all", rest
+def _without_the_oddest(
+    answers: pl.DataFrame, weights: NDArray[np.float64], column: str, name: str, usual: float
+) -> Usefulness | None:
+    """The share without that key, or without that track, without which it is closest to what is usual."""
+    values, group = np.unique(answers[column].to_numpy(), return_inverse=True)
+    weight = np.bincount(group, weights)
+    useful = np.bincount(group, weights * answers["useful"].to_numpy())
+    listeners_left = answers["user_id"].n_unique() - _listeners_of_it_alone(answers, group)
+    may_go = np.flatnonzero((weight < _MOST_LEFT_OUT * weight.sum()) & (listeners_left >= _FEWEST_LEFT))
+    if not len(may_go):
+        return None
+    shares = (useful.sum() - useful[may_go]) / (weight.sum() - weight[may_go])
+    oddest = may_go[np.argmin(np.abs(shares - usual))]
+    left_out = f"the answers of {name} {values[oddest]}, {weight[oddest] / weight.sum():.0%} of all"
+    return _share(answers, np.where(group == oddest, 0.0, weights), left_out)
 
 
-def _listeners(answers: pl.DataFrame, weights: NDArray[np.float64]) -> int:
-    return len(np.unique(answers["user_id"].to_numpy()[weights > 0]))
+def _listeners_of_it_alone(answers: pl.DataFrame, group: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Of each group, how many listeners answered in no other."""
+    of = answers.select("user_id").with_columns(pl.Series("group", group))
+    alone = of.group_by("user_id").agg(pl.col("group").first(), pl.col("group").n_unique().alias("groups"))
+    return np.bincount(alone.filter(pl.col("groups") == 1)["group"].to_numpy(), minlength=int(group.max()) + 1)
 
 
 def _share(answers: pl.DataFrame, weights: NDArray[np.float64], left_out: str = "") -> Usefulness:
