@@ -84,10 +84,10 @@ def retrain(
     keep_logs_readable()
     settings, thresholds = load_settings(), load_thresholds()
     with open_run(settings, thresholds, "retrain", None, clock_of(settings), training=True) as run:
-        if degradation is not None and _is_answered(run, degradation):
+        cause = _cause(run, degradation, refresh)
+        if cause is None:
             return None
         lesson = read_lesson(run, _in_utc(as_of, run.clock()))
-        cause: Cause = "degradation" if degradation else "age" if refresh else "asked"
         model_run_id = _start(run, lesson, seed, cause)
         verdict: Verdict | None = None
         try:
@@ -166,12 +166,17 @@ def _publish(run: Run, model_run_id: int, verdict: Verdict, lesson: Lesson) -> P
         return publish_everywhere(run, scorer, marts, replacing=replacing, why=verdict.why)
 
 
-def _is_answered(run: Run, degradation: Degradation) -> bool:
-    if any(alarm.alarm_id == degradation.alarm_id for alarm in monitoring.open_alarms(run.connection)):
-        return False
-    run.outcome = "answered already"
-    print(f"alarm {degradation.alarm_id} was answered by another training; nothing to do", flush=True)
-    return True
+def _cause(run: Run, degradation: Degradation | None, refresh: bool) -> Cause | None:
+    """What the training is for; None when it was asked for by an alarm that another has answered.
+
+    Whoever asked for it: while an alarm is open it answers that, and is held as an alarm asks for.
+    """
+    alarms = {alarm.alarm_id for alarm in monitoring.open_alarms(run.connection)}
+    if degradation is not None and degradation.alarm_id not in alarms:
+        run.outcome = "answered already"
+        print(f"alarm {degradation.alarm_id} was answered by another training; nothing to do", flush=True)
+        return None
+    return "degradation" if alarms else "age" if refresh else "asked"
 
 
 def _start(run: Run, lesson: Lesson, seed: int, cause: Cause) -> int:

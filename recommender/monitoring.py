@@ -163,7 +163,7 @@ def _judge(connection: Connection, quality: DayQuality, rules: Rules, now: datet
         watches.append(watch)
     verdict = next(one for one in _VERDICTS if one in {watch.verdict for watch in watches})
     said = [_in_words(watch, rules, cooling) for watch in watches if watch.verdict != "not-judged"]
-    if verdict == "alarm":
+    if any(watch.metric != USEFUL and watch.verdict == "alarm" for watch in watches):
         said.append(_diagnosis(connection, quality, rules))
     return Judged(quality, verdict, "; ".join([*said, *quality.notes]) or "nothing to judge by", tuple(watches))
 
