@@ -72,9 +72,10 @@ class DayQuality:
 
 @readable_errors()
 def measure_day(connection: Connection, day: date, k: int, usual_usefulness: float | None) -> DayQuality:
-    """Everything that can be said of one day. The same rows give the same figures. Raises DatabaseError.
+    """Everything that can be said of one day, within a transaction of the caller. Raises DatabaseError.
 
-    `usual_usefulness` is the share of useful answers so far (see `share_of_useful`).
+    The same plays and lists give the same figures, however late they are asked for. `usual_usefulness` is the share of
+    useful answers so far (see `share_of_useful`).
     """
     plays = _first_plays(connection, day, k)
     if plays.is_empty():
@@ -126,7 +127,7 @@ def _of_plays(plays: pl.DataFrame) -> list[Metric]:
 
 def _of_publication(connection: Connection, day: date, publication_id: int, k: int) -> list[Metric]:
     with connection.cursor(row_factory=dict_row) as cursor:
-        values = {"publication_id": publication_id, "k": k}
+        values = {"publication_id": publication_id, "day": day, "k": k}
         about = cursor.execute(statement("quality/describe_publication"), values).fetchone()
     if about is None:
         return []

@@ -1,5 +1,6 @@
 -- One row: how much of the catalogue the first so many of a publication's lists show, how rarely played that is (the
--- mean of -log2 of the share of all listeners who played it, in bits), and until when its model had learned.
+-- mean of -log2 of the share of all listeners who played it, in bits), and until when its model had learned. Catalogue,
+-- listeners and plays as they were at the end of a day, however late that is asked.
 with shown as (
     select track_id, count(*) as places
     from ml.recommendations
@@ -10,17 +11,22 @@ with shown as (
 played as (
     select track_id, count(*)::double precision as listeners
     from mart.user_track_plays
-    where track_id in (select track_id from shown)
+    where track_id in (select track_id from shown) and first_played_at < %(day)s::date + 1
     group by track_id
 ),
 
 everyone as (
-    select greatest(count(*), 1)::double precision as listeners from mart.dim_users where removed_at is null
+    select greatest(count(*), 1)::double precision as listeners
+    from mart.dim_users
+    where created_at < %(day)s::date + 1 and (removed_at is null or removed_at >= %(day)s::date + 1)
 )
 
 select
-    (select count(*) from shown)::double precision
-        / nullif((select count(*) from mart.dim_tracks where removed_at is null), 0) as coverage,
+    (select count(*) from shown)::double precision / nullif((
+        select count(*)
+        from mart.dim_tracks
+        where created_at < %(day)s::date + 1 and (removed_at is null or removed_at >= %(day)s::date + 1)
+    ), 0) as coverage,
     (
         select sum(shown.places * -ln(greatest(coalesce(played.listeners, 1), 1) / everyone.listeners))
             / ln(2) / sum(shown.places)

@@ -1,0 +1,261 @@
+"""What a day is worth, on worlds of a few listeners, worked out by hand."""
+
+from __future__ import annotations
+
+from math import log2
+
+import pytest
+
+from core.database import connect
+from tests.integration.monitor.world import (
+    Connection,
+    at,
+    go_live,
+    make,
+    measure,
+    play,
+    prune,
+    values,
+)
+
+BOUNDS = 1.959963984540054
+# The gain of a hit at each rank, and what the best list of so many hits would have.
+GAIN = {rank: 1 / log2(rank + 1) for rank in range(1, 21)}
+BEST = {hits: sum(GAIN[rank] for rank in range(1, hits + 1)) for hits in range(1, 21)}
+
+
+def approximately(expected: float) -> object:
+    return pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+def test_what_was_first_heard_counts_by_its_rank(connection: Connection) -> None:
+    """Listener 1 heard ranks 1 and 3 and one that is not on the list, listener 2 nothing that was."""
+    go_live(connection, make(connection, {1: [1, 2, 3], 2: [4, 5, 6]}, [3, 40, 1]), at(0, 0))
+    play(connection, (1, at(0), (1, 3, 50)), (2, at(0), (50, 40)))
+
+    found = measure(connection, 0)
+
+    assert found.publication_id == 1
+    ndcg = ((GAIN[1] + GAIN[3]) / BEST[3], 0.0)
+    popular = ((GAIN[1] + GAIN[3]) / BEST[3], GAIN[2] / BEST[2])
+    told = values(found)
+    assert told["ndcg@20"] == approximately(sum(ndcg) / 2)
+    assert told["hit@20"] == 1 / 2
+    assert told["lift@20"] == approximately((ndcg[0] - popular[0] + ndcg[1] - popular[1]) / 2)
+    assert told["without_list"] == 0
+
+
+def test_bounds_are_two_standard_errors_and_end_where_values_do(connection: Connection) -> None:
+    go_live(connection, make(connection, {user: [user, 10 + user] for user in range(1, 5)}), at(0, 0))
+    play(connection, *((user, at(0), (user if user < 4 else 60,)) for user in range(1, 5)))
+
+    ndcg = measure(connection, 0)["ndcg@20"]
+
+    assert ndcg
+    assert (ndcg.value, ndcg.users, ndcg.upper) == (3 / 4, 4, 1.0)
+    assert ndcg.lower == approximately(3 / 4 - BOUNDS * (3 * (1 / 4) ** 2 + (3 / 4) ** 2) ** 0.5 / 3**0.5 / 2)
+
+
+def test_one_listener_alone_has_no_bounds(connection: Connection) -> None:
+    go_live(connection, make(connection, {1: [1]}), at(0, 0))
+    play(connection, (1, at(0), (1,)))
+    ndcg = measure(connection, 0)["ndcg@20"]
+    assert ndcg
+    assert (ndcg.value, ndcg.users, ndcg.lower, ndcg.upper) == (1, 1, None, None)
+
+
+def test_only_the_first_k_places_count(connection: Connection) -> None:
+    go_live(connection, make(connection, {1: [1, 2, 3]}), at(0, 0))
+    play(connection, (1, at(0), (2, 3, 50)))
+    assert values(measure(connection, 0, k=2))["ndcg@2"] == approximately(GAIN[2] / BEST[2])
+
+
+def test_what_was_played_before_cannot_be_named_and_does_not_count(connection: Connection) -> None:
+    """Track 1 was heard before the list went live; 2 is heard twice that day, which is once."""
+    go_live(connection, make(connection, {1: [9, 2], 2: [3]}, [1, 2]), at(0, 0))
+    play(connection, (1, at(-3), (1,)), (2, at(-3), (1,)))
+    play(connection, (1, at(0), (1, 2)), (1, at(0, 13), (2,)), (2, at(0), (1,)))
+
+    found = measure(connection, 0)
+
+    ndcg = found["ndcg@20"]
+    assert ndcg
+    # Listener 2 played nothing new, and is no judge; popularity without track 1 names track 2 first.
+    assert (ndcg.value, ndcg.users) == (approximately(GAIN[2]), 1)
+    assert values(found)["lift@20"] == approximately(GAIN[2] - GAIN[1])
+    assert values(found)["without_list"] == 0
+
+
+def test_lists_that_may_hold_played_tracks_are_held_to_all(connection: Connection) -> None:
+    go_live(connection, make(connection, {1: [9, 1]}, [1, 2], excludes_played=False), at(0, 0))
+    play(connection, (1, at(-3), (1,)))
+    play(connection, (1, at(0), (1, 2)))
+
+    told = values(measure(connection, 0))
+
+    assert told["ndcg@20"] == approximately(GAIN[2] / BEST[2])
+    assert told["lift@20"] == approximately(GAIN[2] / BEST[2] - 1)
+
+
+def test_a_listener_is_judged_by_what_was_live_at_their_first_play_as_long_as_it_was(connection: Connection) -> None:
+    """Publication 1 until 10 h, 2 until 14 h, then 1 again. Listener 1 begins with 1, which is not live at noon, and
+    live once more at 15 h; what is played then counts for the going-live before, and that is over."""
+    first = make(connection, {1: [1, 2, 3], 2: [21]})
+    second = make(connection, {1: [11, 12, 13], 2: [22]})
+    go_live(connection, first, at(0, 0))
+    go_live(connection, second, at(0, 10))
+    go_live(connection, first, at(0, 14))
+    play(connection, (1, at(0, 9), (50, 1)), (1, at(0, 12), (2, 11)), (1, at(0, 15), (3,)))
+    play(connection, (2, at(0, 12), (22,)), (2, at(0, 15), (21,)))
+
+    found = measure(connection, 0)
+
+    ndcg = found["ndcg@20"]
+    assert ndcg
+    assert (ndcg.users, ndcg.value) == (2, approximately((GAIN[1] / BEST[2] + 1) / 2))
+    assert found.publication_id == 2  # of as many listeners each, the newer
+
+
+def test_the_publication_of_a_day_is_that_of_most_listeners(connection: Connection) -> None:
+    go_live(connection, make(connection, {1: [1]}), at(0, 0))
+    go_live(connection, make(connection, {1: [1]}), at(0, 13))
+    play(connection, (1, at(0), (1,)), (2, at(0), (1,)), (3, at(0, 14), (1,)))
+    assert measure(connection, 0).publication_id == 1
+
+
+def test_plays_before_anything_was_live_do_not_count(connection: Connection) -> None:
+    go_live(connection, make(connection, {1: [1, 2], 2: [3]}), at(0, 10))
+    play(connection, (1, at(0, 9.9), (1,)), (1, at(0, 10), (2,)), (2, at(0, 9), (3,)))
+
+    found = measure(connection, 0)
+
+    ndcg = found["ndcg@20"]
+    assert ndcg
+    assert (ndcg.users, ndcg.value) == (1, approximately(GAIN[2]))
+    assert measure(connection, -1).why_not == "nobody played anything while a list was live"
+
+
+def test_a_play_is_not_held_to_a_list_that_knew_it(connection: Connection) -> None:
+    """The clock said 8 h when the list went live, but it was made of plays until 11 h."""
+    old = make(connection, {1: [1, 2]})
+    go_live(connection, old, at(-1, 0))
+    go_live(connection, make(connection, {1: [7, 8]}, data_as_of=at(0, 11)), at(0, 8))
+    play(connection, (1, at(0, 9), (1,)), (1, at(0, 11.5), (2,)))
+
+    found = measure(connection, 0)
+
+    assert found.publication_id == old
+    assert values(found)["ndcg@20"] == 1  # track 2 came after the list went
+
+
+def test_a_clock_that_was_set_back_does_not_hide_what_went_live_last(connection: Connection) -> None:
+    go_live(connection, make(connection, {1: [1]}), at(-1, 12))
+    go_live(connection, make(connection, {1: [2]}, data_as_of=at(-5)), at(-2, 0))
+    play(connection, (1, at(0), (2,)))
+    found = measure(connection, 0)
+    assert (found.publication_id, values(found)["ndcg@20"]) == (2, 1)
+
+
+def test_a_clock_that_was_set_ahead_waits_until_it_is_true(connection: Connection) -> None:
+    for number, moment in ((1, at(0, 0)), (2, at(400)), (3, at(0, 13))):
+        go_live(connection, make(connection, {1: [number], 2: [number]}), moment)
+    play(connection, (1, at(0), (1,)), (2, at(0, 14), (3,)))
+    assert values(measure(connection, 0))["ndcg@20"] == 1
+
+
+def test_who_has_no_list_is_counted_and_judges_nothing(connection: Connection) -> None:
+    go_live(connection, make(connection, {1: [1]}, [50]), at(0, 0))
+    play(connection, (1, at(0), (1,)), *((user, at(0), (50,)) for user in (2, 3, 4)))
+
+    found = measure(connection, 0)
+
+    ndcg, without = found["ndcg@20"], found["without_list"]
+    assert ndcg
+    assert without
+    assert (ndcg.value, ndcg.users) == (1, 1)
+    assert (without.value, without.users) == (3 / 4, 4)
+    assert without.lower == approximately(3 / 4 - BOUNDS * (3 * (1 / 4) ** 2 + (3 / 4) ** 2) ** 0.5 / 3**0.5 / 2)
+
+
+def test_a_day_of_listeners_without_lists_has_a_diagnosis_only(connection: Connection) -> None:
+    go_live(connection, make(connection, {1: [1]}), at(0, 0))
+    play(connection, (2, at(0), (50,)))
+    told = values(measure(connection, 0))
+    assert told["without_list"] == 1
+    assert not {"ndcg@20", "hit@20", "lift@20", "useful"} & told.keys()
+
+
+def test_coverage_novelty_new_tracks_and_age(connection: Connection) -> None:
+    """Of 60 tracks and 9 users, the lists name tracks 1, 2 and 3; 1 was played by 3, 2 by 1 and 3 by nobody."""
+    go_live(connection, make(connection, {1: [1, 2], 2: [1, 3]}, learned_until=at(-2, 0)), at(0, 0))
+    connection.execute("update warehouse.tracks set created_at = %s where id in (50, 51)", [at(-2, 0)])
+    connection.execute("update warehouse.tracks set created_at = %s where id = 52", [at(-3, 0)])
+    play(connection, (3, at(-1), (1,)), (4, at(-1), (1,)))
+    play(connection, (3, at(0), (1, 50, 51, 50)), (5, at(0), (1, 2, 52, 52)))
+
+    told = values(measure(connection, 0))
+
+    assert told["coverage@20"] == approximately(3 / 60)
+    assert told["novelty@20"] == approximately((2 * log2(9 / 3) + log2(9 / 1) + log2(9 / 1)) / 4)
+    assert told["new_tracks"] == 3 / 8
+    assert told["model_age_days"] == 3
+
+
+def test_what_is_not_shown_first_is_not_covered(connection: Connection) -> None:
+    go_live(connection, make(connection, {1: [1, 2, 3]}), at(0, 0))
+    play(connection, (1, at(0), (1,)))
+    assert values(measure(connection, 0, k=2))["coverage@2"] == approximately(2 / 60)
+
+
+def test_what_happens_later_does_not_change_a_day(connection: Connection) -> None:
+    """A day that is caught up has the figures that it would have had: later plays, users and tracks are not of it."""
+    go_live(connection, make(connection, {1: [1, 2], 2: [2, 3]}, [1, 2]), at(0, 0))
+    play(connection, (1, at(0), (1, 50)), (2, at(0), (3,)))
+    before = measure(connection, 0)
+
+    play(connection, *((user, at(1, 0), (1, 2, 3)) for user in range(1, 10)))
+    for table in ("users", "tracks"):
+        connection.execute(f"update warehouse.{table} set removed_at = %s where id = 9", [at(1, 0)])
+        connection.execute(
+            f"create temporary table more as select * from warehouse.{table} where id = 1;"
+            f" update more set id = 1000, created_at = '2024-04-02 00:00'; insert into warehouse.{table} table more;"
+            " drop table more"
+        )
+
+    assert measure(connection, 0) == before
+    assert measure(connection, 1) != before
+
+
+def test_the_plays_of_a_session_that_is_gone_are_gone(connection: Connection) -> None:
+    go_live(connection, make(connection, {1: [1], 2: [2]}), at(0, 0))
+    play(connection, (1, at(0), (1,)), (2, at(0), (50,)))
+    connection.execute("update warehouse.listen_history set removed_at = now() where user_id = 2")
+    ndcg = measure(connection, 0)["ndcg@20"]
+    assert ndcg
+    assert (ndcg.value, ndcg.users) == (1, 1)
+
+
+def test_days_begin_at_midnight_in_utc(connection: Connection) -> None:
+    go_live(connection, make(connection, {1: [1, 2, 3]}), at(-1, 0))
+    play(connection, (1, at(-1, 23.99), (1,)), (1, at(0, 0), (2,)), (1, at(1, 0), (3,)))
+    connection.execute("set timezone = 'UTC'")
+    assert values(measure(connection, 0))["ndcg@20"] == approximately(GAIN[2])
+
+
+def test_lists_that_are_no_longer_kept_are_not_guessed(connection: Connection) -> None:
+    go_live(connection, make(connection, {1: [1]}), at(0, 0))
+    go_live(connection, make(connection, {2: [1]}), at(0, 13))
+    prune(connection, 1)
+    play(connection, (1, at(0), (1,)), (2, at(0, 14), (1,)))
+    found = measure(connection, 0)
+    assert found.why_not == "its lists are no longer kept; raise PUBLICATIONS_KEPT, or monitor in time"
+    assert found.metrics == ()
+
+
+def test_two_readers_of_the_same_day_do_not_meet(connection: Connection, database: str) -> None:
+    """What is gathered belongs to one connection."""
+    go_live(connection, make(connection, {1: [1]}), at(0, 0))
+    play(connection, (1, at(0), (1,)))
+    with connect(database) as other, other.transaction():
+        first = measure(other, 0)
+        assert measure(connection, 0) == first

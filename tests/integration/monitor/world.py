@@ -1,0 +1,158 @@
+"""Listeners, lists and going-live by plain SQL, so that what a day is worth can be worked out by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+import psycopg
+
+from core.database import connect
+from recommender import monitoring, quality
+from recommender.drift import Rule
+from recommender.monitoring import Judged, Rules
+from recommender.quality import DayQuality
+from tests.listening import Session, World, fill, listen
+
+Connection = psycopg.Connection[Any]
+
+FIRST = date(2024, 4, 1)
+RULES = Rules(k=20, plays=Rule(h=4, warm_up=4), useful=Rule(h=4, warm_up=4), listeners=5, cool_down_days=10)
+NOW = datetime(2024, 6, 1, tzinfo=UTC)
+
+
+def day(number: int) -> date:
+    """The day so many days after the first."""
+    return FIRST + timedelta(number)
+
+
+def at(number: int, hour: float = 12) -> datetime:
+    """A moment of that day, in UTC."""
+    return datetime.combine(day(number), time(), UTC) + timedelta(hours=hour)
+
+
+def populate(database: str, users: Iterable[int], tracks: Iterable[int]) -> None:
+    """Users with telling names, and tracks; nobody has played anything."""
+    fill(database, World(dict.fromkeys(users, "Rock"), list(tracks)))
+    with connect(database) as connection:
+        connection.execute(
+            "update warehouse.users set first_name = 'Firstname' || id, last_name = 'Lastname' || id,"
+            " email = 'mail' || id || '@private.example'"
+        )
+        for table in ("users", "tracks"):
+            connection.execute(f"update warehouse.{table} set created_at = '2024-01-01'")
+        connection.execute("insert into serving.api_keys values ('app', 'our app', '', '{}', now())")
+
+
+def train(connection: Connection, learned_until: datetime, decision: str = "published", cause: str = "asked") -> int:
+    """A model run that is over; returns its number."""
+    return _number(
+        connection,
+        "insert into ml.model_runs (model, seed, data_as_of, batches, code_version, decision, started_at, cause)"
+        " values ('ease', 0, %s, '{}', 'v', %s, now(), %s) returning model_run_id",
+        [learned_until, decision, cause],
+    )
+
+
+def make(
+    connection: Connection,
+    lists: Mapping[int, Sequence[int]],
+    popular: Sequence[int] = (),
+    *,
+    data_as_of: datetime | None = None,
+    learned_until: datetime | None = None,
+    excludes_played: bool = True,
+) -> int:
+    """A publication with these lists, made of plays before `data_as_of`; returns its number."""
+    until = data_as_of or at(-1)
+    run = train(connection, learned_until or until)
+    number = _number(
+        connection,
+        "insert into ml.publications (model_run_id, flow, status, data_as_of, batches, made_at, excludes_played)"
+        " values (%s, 'test', 'published', %s, '{}', now(), %s) returning publication_id",
+        [run, until, excludes_played],
+    )
+    part = f"ml.recommendations_{number}"
+    connection.execute(f"create table {part} (like ml.recommendations, primary key (user_id, rank))")
+    with connection.cursor() as cursor, cursor.copy(f"copy {part} from stdin") as copy:
+        for user, tracks in lists.items():
+            for rank, track in enumerate(tracks, 1):
+                copy.write_row((number, user, rank, track, 1 / rank))
+    connection.execute(f"alter table ml.recommendations attach partition {part} for values in ({number})")
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "insert into ml.fallbacks values (%s, '', %s, %s, 0)",
+            [(number, rank, track) for rank, track in enumerate(popular, 1)],
+        )
+    return number
+
+
+def go_live(connection: Connection, publication: int, moment: datetime) -> None:
+    """Publish it, or roll back to it."""
+    connection.execute(
+        "insert into ml.live_publications (publication_id, live_from, why) values (%s, %s, 'test')",
+        [publication, moment],
+    )
+
+
+def prune(connection: Connection, publication: int) -> None:
+    """What retention does."""
+    connection.execute("update ml.publications set pruned_at = now() where publication_id = %s", [publication])
+    connection.execute(f"drop table ml.recommendations_{publication}")
+
+
+def ingest(connection: Connection, number: int, status: str = "published", revision: int = 1) -> None:
+    """What the ledger says of the listens that were fetched on that day."""
+    suffix = "" if revision == 1 else f"-r{revision}"
+    connection.execute(
+        "insert into ops.batches (batch_id, endpoint, day, revision, source, status, started_at)"
+        " values (%s, 'listen_history', %s, %s, 'http://source', %s, now())",
+        [f"listen_history-{day(number)}{suffix}", day(number), revision, status],
+    )
+
+
+def play(connection: Connection, *plays: tuple[int, datetime, tuple[int, ...]]) -> None:
+    """Sessions: who, when, which tracks."""
+    listen(connection, [Session(*one) for one in plays])
+
+
+def answer(
+    connection: Connection,
+    user: int,
+    track: int,
+    useful: bool,
+    moment: datetime,
+    *,
+    publication: int | None = 1,
+    key: str = "app",
+    changed: datetime | None = None,
+) -> None:
+    """What a listener said of a track; `changed` is when it was said last."""
+    connection.execute("insert into serving.api_keys values (%s, 'k', '', '{}', now()) on conflict do nothing", [key])
+    connection.execute(
+        "insert into ml.feedback values (%s, %s, %s, %s, %s, %s, %s)",
+        [user, track, publication, useful, key, moment, changed or moment],
+    )
+
+
+def measure(connection: Connection, number: int, k: int = 20, usual: float | None = None) -> DayQuality:
+    """That day, measured and not written down."""
+    with connection.transaction():
+        return quality.measure_day(connection, day(number), k, usual)
+
+
+def judge(connection: Connection, rules: Rules = RULES, now: datetime = NOW) -> list[Judged]:
+    """Every day that is due, as the flow does it."""
+    return [monitoring.judge_day(connection, due, rules, now) for due in monitoring.days_to_judge(connection)]
+
+
+def values(found: DayQuality) -> dict[str, float]:
+    """The metrics by name."""
+    return {one.name: one.value for one in found.metrics}
+
+
+def _number(connection: Connection, text: str, parameters: Sequence[Any]) -> int:
+    row = connection.execute(text, parameters).fetchone()  # type: ignore[call-overload]
+    assert row
+    return int(row[0])
