@@ -1,11 +1,18 @@
 -- One row per day that is over, on which a list was live, and which was not judged yet; in order. A day is over when
--- the listens of a later day came in; days after the newest play wait for one. `blocked`: its listens failed the audit.
+-- the listens of a later day came in; days after the newest play wait for one, and a batch that names a day further
+-- on than the plays go tells nothing. `blocked`: its listens failed the last audit that they had.
+with newest as (
+    select max(created_at)::date as day from warehouse.listen_history where removed_at is null
+)
+
 select
     series.day::date as day,
     coalesce((
         select batch.status = 'blocked'
         from ops.batches as batch
-        where batch.endpoint = 'listen_history' and batch.day = series.day::date + 1
+        where batch.endpoint = 'listen_history'
+            and batch.day = series.day::date + 1
+            and batch.status in ('published', 'unchanged', 'blocked')
         order by batch.revision desc
         limit 1
     ), false) as blocked
@@ -18,12 +25,12 @@ from generate_series(
             join ml.publications as publication using (publication_id)
         )
     ),
-    least(
-        (
-            select max(day) - 1 from ops.batches
-            where endpoint = 'listen_history' and status in ('published', 'unchanged')
-        ),
-        (select max(created_at)::date from warehouse.listen_history where removed_at is null)
+    (
+        select least(max(batch.day) - 1, newest.day)
+        from newest
+        join ops.batches as batch on batch.day <= newest.day + 1
+        where batch.endpoint = 'listen_history' and batch.status in ('published', 'unchanged')
+        group by newest.day
     ),
     interval '1 day'
 ) as series (day)

@@ -28,7 +28,7 @@ def connection(database: str) -> Iterator[Connection]:
 
 
 @pytest.fixture(scope="session")
-def _quiet(postgres: str, _template: str) -> Iterator[str]:
+def quiet_template(postgres: str, _template: str) -> Iterator[str]:
     """A database with quiet days, to be copied by tests."""
     names = sql.Identifier(_QUIET), sql.Identifier(_template)
     with psycopg.connect(postgres, autocommit=True) as server:
@@ -39,9 +39,9 @@ def _quiet(postgres: str, _template: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def quiet_database(postgres: str, _quiet: str) -> Iterator[str]:
+def quiet_database(postgres: str, quiet_template: str) -> Iterator[str]:
     """The URL of a copy of it."""
-    yield from _new_database(postgres, _quiet)
+    yield from _new_database(postgres, quiet_template)
 
 
 @pytest.fixture

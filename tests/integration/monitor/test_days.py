@@ -1,0 +1,287 @@
+"""Which days are judged, in which order, and that none is judged twice or left out."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+
+import pytest
+
+from core.database import connect
+from core.errors import DatabaseError
+from recommender import monitoring
+from recommender.monitoring import DueDay
+from tests.conftest import _new_database
+from tests.integration.monitor.quiet import LISTENERS, NOWHERE, QUIET_DAYS, begin_day, days, on_list, pass_day
+from tests.integration.monitor.world import (
+    NOW,
+    RULES,
+    Connection,
+    at,
+    day,
+    go_live,
+    ingest,
+    judge,
+    make,
+    play,
+    prune,
+)
+
+
+def everything(connection: Connection) -> dict[str, list[tuple[Any, ...]]]:
+    """All that the monitor writes down."""
+    return {
+        table: connection.execute(f"select * from ml.{table} order by 1, 2").fetchall()
+        for table in ("quality_metrics", "alarms", "decisions")
+    }
+
+
+def due(connection: Connection) -> list[date]:
+    return [one.day for one in monitoring.days_to_judge(connection)]
+
+
+def verdicts(connection: Connection) -> dict[date, str]:
+    rows = connection.execute("select day, verdict from ml.decisions where kind = 'day' order by decision_id")
+    return dict(rows.fetchall())
+
+
+def set_status(connection: Connection, number: int, status: str) -> None:
+    connection.execute(
+        "update ops.batches set status = %s where endpoint = 'listen_history' and day = %s", [status, day(number)]
+    )
+
+
+def test_every_day_that_is_over_is_judged_in_order(quiet: Connection) -> None:
+    assert [one.quality.day for one in judge(quiet)] == [day(number) for number in range(QUIET_DAYS)]
+    assert list(verdicts(quiet).values()) == ["warming-up"] * 4 + ["steady"] * 2
+
+
+def test_nothing_is_due_before_the_first_list_and_the_first_ingest(connection: Connection) -> None:
+    assert judge(connection) == []
+    go_live(connection, make(connection, {1: [1]}), at(0, 0))
+    assert judge(connection) == []
+    play(connection, (1, at(0), (1,)))
+    assert judge(connection) == []
+    ingest(connection, 1)
+    assert [one.quality.day for one in judge(connection)] == [day(0)]
+
+
+def test_a_second_run_changes_nothing(quiet: Connection) -> None:
+    judge(quiet)
+    before = everything(quiet)
+    assert judge(quiet) == []
+    assert everything(quiet) == before
+
+
+def test_a_day_cannot_be_judged_twice(quiet: Connection) -> None:
+    """Two monitors at once are kept apart by a lock; were they not, the second would write nothing."""
+    first, *_ = monitoring.days_to_judge(quiet)
+    monitoring.judge_day(quiet, first, RULES, NOW)
+    before = everything(quiet)
+    with pytest.raises(DatabaseError):
+        monitoring.judge_day(quiet, first, RULES, NOW)
+    assert everything(quiet) == before
+
+
+def test_days_that_are_caught_up_have_the_figures_they_would_have_had(
+    quiet_database: str,
+    postgres: str,
+    quiet_template: str,
+) -> None:
+    """Three days without an ingest and one full list, against an ingest and a monitor each day."""
+    caught_up, day_by_day = {}, {}
+    with connect(quiet_database) as late:
+        judge(late)
+        for number in range(QUIET_DAYS, QUIET_DAYS + 4):
+            pass_day(late, number, useful=True)
+            play(late, (1, at(number + 1, 0.5), (NOWHERE,)))
+        assert judge(late) == []
+        ingest(late, QUIET_DAYS + 4)
+        assert [one.quality.day for one in judge(late)] == [day(number) for number in range(6, 10)]
+        caught_up = everything(late)
+    for database in _new_database(postgres, quiet_template):
+        with connect(database) as punctual:
+            judge(punctual)
+            for number in range(QUIET_DAYS, QUIET_DAYS + 4):
+                days(punctual, number, 1, useful=True)
+                assert [one.quality.day for one in judge(punctual)] == [day(number)]
+            day_by_day = everything(punctual)
+    assert caught_up == day_by_day
+    assert len(caught_up["decisions"]) == 10
+
+
+def test_a_day_waits_for_a_later_one(quiet: Connection) -> None:
+    """Plays of the afternoon may still be missing from a list of the day itself."""
+    judge(quiet)
+    pass_day(quiet, QUIET_DAYS)
+    assert due(quiet) == []
+    ingest(quiet, QUIET_DAYS + 1)
+    assert due(quiet) == [day(QUIET_DAYS)]
+
+
+def test_the_day_after_an_outage_is_not_judged(quiet: Connection) -> None:
+    """Half of day 6 is missing: its ingest of the next morning is blocked, and the one after brings it as it is."""
+    judge(quiet)
+    usual = monitoring.days_to_judge(quiet)
+    pass_day(quiet, 6, hits=False)
+    begin_day(quiet, 7, "blocked")
+    assert usual == monitoring.days_to_judge(quiet) == []
+    pass_day(quiet, 7)
+    begin_day(quiet, 8)
+
+    assert monitoring.days_to_judge(quiet) == [DueDay(day(6), blocked=True), DueDay(day(7), blocked=False)]
+    outage, after = judge(quiet)
+
+    assert (outage.verdict, outage.why) == (
+        "not-judged",
+        "not judged: the listens of this day did not pass their audit",
+    )
+    kept = quiet.execute("select value, judged from ml.quality_metrics where metric = 'hit@20' and day = %s", [day(6)])
+    assert kept.fetchall() == [(0, False)]
+    assert after.verdict == "steady"
+    assert after.watches[0].batches == QUIET_DAYS + 1
+    assert after.watches[0].statistic is not None and after.watches[0].statistic < 2
+
+
+@pytest.mark.parametrize(
+    ("attempts", "judged"),
+    [
+        (["blocked", "published"], True),
+        (["blocked", "unchanged"], True),
+        (["published", "blocked"], False),
+        # A fetch that was cut off has found nothing good about what was blocked.
+        (["blocked", "failed"], False),
+        (["blocked", "landed"], False),
+        (["failed"], True),
+        (["failed", "published"], True),
+    ],
+)
+def test_the_last_audit_of_a_day_decides(attempts: list[str], judged: bool, quiet: Connection) -> None:
+    judge(quiet)
+    pass_day(quiet, 6)
+    for revision, status in enumerate(attempts, 1):
+        ingest(quiet, 7, status, revision)
+    play(quiet, (1, at(7, 0.5), (NOWHERE,)))
+    begin_day(quiet, 8)
+    assert [one.blocked for one in monitoring.days_to_judge(quiet)] == [not judged, False]
+
+
+def test_blocked_tracks_do_not_keep_listens_from_being_judged(quiet: Connection) -> None:
+    judge(quiet)
+    days(quiet, 6, 1)
+    quiet.execute(
+        "insert into ops.batches (batch_id, endpoint, day, revision, source, status, started_at)"
+        " values ('tracks', 'tracks', %s, 1, 'http://source', 'blocked', now())",
+        [day(7)],
+    )
+    assert [one.blocked for one in monitoring.days_to_judge(quiet)] == [False]
+
+
+def test_days_without_plays_are_written_down_and_count_for_nothing(quiet: Connection) -> None:
+    judge(quiet)
+    for number in (7, 8, 9):
+        ingest(quiet, number)
+    quiet.execute("update warehouse.listen_history set removed_at = now() where created_at >= %s", [at(6, 0)])
+    begin_day(quiet, 10)
+    quiet_days = judge(quiet)
+    assert [one.verdict for one in quiet_days] == ["not-judged"] * 4
+    assert {one.why for one in quiet_days} == {"not judged: nobody played anything while a list was live"}
+    days(quiet, 10, 1)
+    assert judge(quiet)[0].watches[0].batches == QUIET_DAYS + 1
+
+
+def test_pruned_lists_are_a_reason_and_no_figure(quiet: Connection) -> None:
+    judge(quiet)
+    days(quiet, 6, 1)
+    go_live(quiet, make(quiet, {user: on_list(user) for user in LISTENERS}, excludes_played=False), at(7, 1))
+    days(quiet, 7, 1)
+    prune(quiet, 1)
+    gone, after = judge(quiet)
+    assert (gone.verdict, gone.why) == (
+        "not-judged",
+        "not judged: its lists are no longer kept; raise PUBLICATIONS_KEPT, or monitor in time",
+    )
+    assert after.verdict == "not-judged"  # listener 1 had begun this day with the list before
+    days(quiet, 8, 1)
+    assert judge(quiet)[0].verdict == "steady"
+
+
+@pytest.mark.parametrize("typo", [date(2062, 1, 1), date(9999, 12, 30)])
+def test_a_day_of_the_far_future_in_the_ledger_makes_no_days(typo: date, quiet: Connection) -> None:
+    """`--day 2062-01-01`: days are still judged when they are over, and not while they last."""
+    judge(quiet)
+    quiet.execute(
+        "insert into ops.batches (batch_id, endpoint, day, revision, source, status, started_at)"
+        " values ('typo', 'listen_history', %s, 1, 'http://source', 'published', now())",
+        [typo],
+    )
+    assert due(quiet) == []  # of day 6 only the night has come in
+    days(quiet, 6, 1)
+    assert due(quiet) == [day(6)]
+
+
+def test_a_replay_of_an_old_day_moves_nothing(quiet: Connection) -> None:
+    judge(quiet)
+    ingest(quiet, 2, "published", revision=2)
+    set_status(quiet, 3, "blocked")
+    assert due(quiet) == []
+
+
+@pytest.mark.parametrize("moment", [datetime(2019, 1, 1).astimezone(), datetime(2031, 1, 1).astimezone()])
+def test_the_clock_has_no_say_in_which_days_are_due(moment: datetime, quiet: Connection) -> None:
+    judge(quiet, now=moment)
+    days(quiet, 6, 2)
+    assert due(quiet) == [day(6), day(7)]
+    judge(quiet, now=NOW)
+    assert list(verdicts(quiet)) == [day(number) for number in range(8)]
+    assert due(quiet) == []
+
+
+def test_the_first_day_is_that_of_the_first_list_also_by_a_clock_gone_wrong(connection: Connection) -> None:
+    """It said 1970 when the first list went live, which was made of plays until day 2."""
+    go_live(connection, make(connection, {1: [1]}, data_as_of=at(2, 4)), at(-20_000))
+    go_live(connection, make(connection, {1: [1]}, data_as_of=at(3, 4)), at(3, 4))
+    play(connection, *((1, at(number), (1,)) for number in range(6)))
+    ingest(connection, 5)
+    assert due(connection) == [day(2), day(3), day(4)]
+
+
+def test_small_days_are_put_together(quiet: Connection) -> None:
+    """25 listeners make a value: of ten a day, that is every third day."""
+    rules = monitoring.Rules(20, RULES.plays, RULES.useful, listeners=25)
+    told = judge(quiet, rules)
+    assert [one.verdict for one in told] == ["gathering", "gathering", "warming-up"] * 2
+    assert [one.watches[0].gathered for one in told] == [10, 20, 0, 10, 20, 0]
+    ndcg = [one.quality["ndcg@20"] for one in told]
+    assert told[2].watches[0].value == pytest.approx(sum(one.value for one in ndcg[:3] if one) / 3)
+    assert "ndcg@20: 20 of the 25 listeners that a verdict needs, more days follow" in told[1].why
+
+
+def test_what_is_written_down_of_a_day(quiet: Connection) -> None:
+    *_, last = judge(quiet)
+    ((why, figures),) = quiet.execute("select why, figures from ml.decisions where day = %s", [day(5)]).fetchall()
+    assert why == last.why
+    rows = quiet.execute(
+        "select metric, value, users, lower, upper, publication_id, judged, measured_at from ml.quality_metrics"
+        " where day = %s",
+        [day(5)],
+    ).fetchall()
+    assert {row[0]: row[1] for row in rows} == figures["metrics"]
+    assert {row[0] for row in rows} == {
+        *("ndcg@20", "hit@20", "lift@20", "without_list", "new_tracks"),
+        *("coverage@20", "novelty@20", "model_age_days"),
+    }
+    assert {row[5:] for row in rows} == {(1, True, NOW)}
+    (ndcg,) = (row for row in rows if row[0] == "ndcg@20")
+    assert ndcg[2] == len(LISTENERS)
+    assert ndcg[3] < ndcg[1] < ndcg[4]
+    assert figures["watched"]["ndcg@20"]["statistic"] == last.watches[0].statistic
+
+
+def test_a_day_that_cannot_be_written_leaves_nothing(quiet: Connection, quiet_database: str) -> None:
+    first, *_ = monitoring.days_to_judge(quiet)
+    quiet.execute("alter table ml.decisions add constraint refused check (kind <> 'day') not valid")
+    with pytest.raises(DatabaseError):
+        monitoring.judge_day(quiet, first, RULES, NOW)
+    assert everything(quiet) == {"quality_metrics": [], "alarms": [], "decisions": []}
+    assert due(quiet)[0] == first.day
