@@ -56,7 +56,7 @@ def runs(
     quiet_database: str, prefect_server: None, no_settings: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Flows work on that database, by the rules of `world.RULES`."""
-    rules = {"MONITOR_H": "4", "MONITOR_USEFUL_H": "4", "MONITOR_WARM_UP": "4", "MONITOR_LISTENERS": "5"}
+    rules = {"MONITOR_H": "3", "MONITOR_USEFUL_H": "3", "MONITOR_WARM_UP": "4", "MONITOR_LISTENERS": "5"}
     for name, value in {**quick_settings(quiet_database, tmp_path / "data"), **rules}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("MONITOR_COOL_DOWN_DAYS", "10")

@@ -18,7 +18,7 @@ from tests.listening import Session, World, fill, listen
 Connection = psycopg.Connection[Any]
 
 FIRST = date(2024, 4, 1)
-RULES = Rules(k=20, plays=Rule(h=4, warm_up=4), useful=Rule(h=4, warm_up=4), listeners=5, cool_down_days=10)
+RULES = Rules(k=20, plays=Rule(h=3, warm_up=4), useful=Rule(h=3, warm_up=4), listeners=5, cool_down_days=10)
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 
 

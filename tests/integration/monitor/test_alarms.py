@@ -1,0 +1,251 @@
+"""The life of an alarm: raised once, open until a training was decided, and what begins anew afterwards."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import psycopg
+import pytest
+
+from core.errors import DatabaseError
+from recommender import model_runs, monitoring
+from recommender.model_runs import Decision, Outcome, Recipe
+from recommender.monitoring import Judged, Rules
+from tests.integration.monitor.quiet import LISTENERS, NOWHERE, POPULAR, QUIET_DAYS, begin_day, days, on_list
+from tests.integration.monitor.world import NOW, RULES, Connection, at, day, go_live, judge, make, play, train
+
+# A training that kept the champion is waited for longer than the baseline takes to be learned anew.
+PATIENT = Rules(RULES.k, RULES.plays, RULES.useful, RULES.listeners, cool_down_days=10)
+
+
+def decide(connection: Connection, decision: Decision, cause: str = "degradation") -> int:
+    """A training that was held now, and came to this."""
+    run = train(connection, at(0), "running", cause)
+    model_runs.decide(connection, run, Outcome(Recipe("ease"), decision, "because"), NOW)
+    return run
+
+
+def alarms(connection: Connection) -> list[tuple[Any, ...]]:
+    return connection.execute(
+        "select metric, day, answer, answered_after, model_run_id from ml.alarms order by alarm_id"
+    ).fetchall()
+
+
+def told(judged: list[Judged]) -> list[str]:
+    return [one.verdict for one in judged]
+
+
+def fall(connection: Connection, *, useful: bool | None = None) -> Judged:
+    """Quiet days, and then two without a hit: the second is beyond chance."""
+    days(connection, QUIET_DAYS, 2, hits=False, useful=useful)
+    return judge(connection)[-1]
+
+
+def test_a_fall_is_one_alarm_with_its_figures(quiet: Connection) -> None:
+    last = fall(quiet)
+
+    (alarm,) = monitoring.open_alarms(quiet)
+    (ndcg,) = (watch for watch in last.watches if watch.metric == "ndcg@20")
+    assert last.verdict == "alarm"
+    assert (alarm.metric, alarm.day, alarm.publication_id) == ("ndcg@20", day(7), 1)
+    assert (alarm.value, alarm.baseline, alarm.statistic) == (ndcg.value, ndcg.baseline, ndcg.statistic)
+    assert alarm.value == 0
+    assert alarm.baseline > 0.3
+    assert alarm.statistic > RULES.plays.h
+    assert f"ndcg@20 0.0000, usually {alarm.baseline:.4f}: fell by {alarm.statistic:.1f} standard devi" in last.why
+
+
+def test_one_terrible_day_is_no_alarm(quiet: Connection) -> None:
+    days(quiet, QUIET_DAYS, 1, hits=False)
+    days(quiet, QUIET_DAYS + 1, 2)
+    assert "alarm" not in told(judge(quiet))
+    assert alarms(quiet) == []
+
+
+def test_while_an_alarm_is_open_there_is_no_second_of_its_metric(quiet: Connection) -> None:
+    fall(quiet)
+    days(quiet, 8, 3, hits=False)
+    unanswered = judge(quiet)
+    assert told(unanswered) == ["unanswered"] * 3
+    assert "the alarm before waits for a training" in unanswered[0].why
+    assert len(alarms(quiet)) == 1
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        quiet.execute(
+            "insert into ml.alarms (metric, day, value, baseline, statistic, publication_id, raised_at)"
+            " select metric, day, value, baseline, statistic, publication_id, raised_at from ml.alarms"
+        )
+
+
+@pytest.mark.parametrize("decision", ["published", "fallback", "kept"])
+def test_a_training_that_was_decided_answers(decision: Decision, quiet: Connection) -> None:
+    fall(quiet)
+    run = decide(quiet, decision)
+    assert alarms(quiet) == [("ndcg@20", day(7), decision, day(7), run)]
+    assert monitoring.open_alarms(quiet) == []
+    rows = quiet.execute("select verdict, why, model_run_id from ml.decisions where kind = 'training'").fetchall()
+    assert rows == [(decision, "because", run)]
+
+
+@pytest.mark.parametrize("decision", ["blocked", "failed"])
+def test_a_training_that_came_to_nothing_answers_nothing(decision: Decision, quiet: Connection) -> None:
+    fall(quiet)
+    decide(quiet, decision)
+    assert len(monitoring.open_alarms(quiet)) == 1
+    ((verdict,),) = quiet.execute("select verdict from ml.decisions where kind = 'training'").fetchall()
+    assert verdict == decision
+
+
+def test_an_answer_and_its_training_are_one_transaction(quiet: Connection) -> None:
+    fall(quiet)
+    run = train(quiet, at(0), "running")
+    quiet.execute("alter table ml.alarms add constraint refused check (answer is null) not valid")
+    with pytest.raises(DatabaseError):
+        model_runs.decide(quiet, run, Outcome(Recipe("ease"), "kept", "because"), NOW)
+    ((decision,),) = quiet.execute("select decision from ml.model_runs where model_run_id = %s", [run]).fetchall()
+    assert decision == "running"
+    assert quiet.execute("select from ml.decisions where kind = 'training'").fetchall() == []
+
+
+def test_two_metrics_that_fell_are_answered_by_one_training(quiet: Connection) -> None:
+    days(quiet, QUIET_DAYS, 6, useful=True)
+    days(quiet, QUIET_DAYS + 6, 1, hits=False, useful=False)
+    last = judge(quiet)[-1]
+
+    assert {watch.metric for watch in last.watches if watch.verdict == "alarm"} == {"ndcg@20", "useful"}
+    assert "ndcg@20 0.0000" in last.why
+    assert "useful 0.0000" in last.why
+    run = decide(quiet, "published")
+    assert alarms(quiet) == [
+        ("ndcg@20", day(12), "published", day(12), run),
+        ("useful", day(12), "published", day(12), run),
+    ]
+
+
+def test_an_alarm_of_one_metric_leaves_room_for_one_of_the_other(quiet: Connection) -> None:
+    days(quiet, QUIET_DAYS, 6, useful=True)
+    days(quiet, QUIET_DAYS + 6, 2, useful=False)
+    assert [alarm.metric for alarm in _open_after(quiet)] == ["useful"]
+    days(quiet, QUIET_DAYS + 8, 2, hits=False, useful=False)
+    assert [alarm.metric for alarm in _open_after(quiet)] == ["useful", "ndcg@20"]
+
+
+def test_after_an_answer_what_is_usual_is_learned_anew(quiet: Connection) -> None:
+    """Days as bad as those of the alarm are the new normal; worse ones are an alarm once more."""
+    fall(quiet)
+    decide(quiet, "published")
+    days(quiet, 8, 7, hits=False)
+    afterwards = judge(quiet)
+    assert told(afterwards) == ["warming-up"] * 4 + ["steady"] * 3
+    assert [one.watches[0].batches for one in afterwards] == [1, 2, 3, 4, 5, 6, 7]
+    assert afterwards[-1].watches[0].baseline == 0
+
+
+def test_a_later_answer_begins_later(quiet: Connection) -> None:
+    """The days that passed while the training was held belong to the old baseline."""
+    fall(quiet)
+    days(quiet, 8, 2, hits=False)
+    judge(quiet)
+    decide(quiet, "published")
+    assert [row[3] for row in alarms(quiet)] == [day(9)]
+    days(quiet, 10, 1)
+    assert judge(quiet)[0].watches[0].batches == 1
+
+
+def test_a_champion_that_was_kept_is_left_alone_for_the_cool_down(quiet: Connection) -> None:
+    """Kept on day 7, with a cool-down of ten days: until day 17 the statistic may say what it wants."""
+    fall(quiet)
+    decide(quiet, "kept")
+    days(quiet, 8, 6)
+    days(quiet, 14, 5, hits=False)
+
+    *_, first, second, third, fourth, fifth = judge(quiet, PATIENT)
+
+    assert told([first, second, third, fourth, fifth]) == ["steady", *["cooling-down"] * 3, "alarm"]
+    statistic = second.watches[0].statistic
+    assert statistic is not None and statistic > RULES.plays.h
+    assert "the next is raised after 2024-04-18 at the earliest" in second.why
+    assert (fourth.quality.day, fifth.quality.day) == (day(17), day(18))
+    assert [(row[1], row[2]) for row in alarms(quiet)] == [(day(7), "kept"), (day(18), None)]
+
+
+def test_a_champion_that_was_replaced_is_not_left_alone(quiet: Connection) -> None:
+    fall(quiet)
+    decide(quiet, "published")
+    days(quiet, 8, 6)
+    days(quiet, 14, 2, hits=False)
+    assert told(judge(quiet, PATIENT))[-1] == "alarm"
+
+
+def test_a_training_that_nobody_was_alarmed_for_begins_nothing_anew(quiet: Connection) -> None:
+    judge(quiet)
+    decide(quiet, "kept", cause="asked")
+    days(quiet, QUIET_DAYS, 2, hits=False)
+    assert told(judge(quiet)) == ["steady", "alarm"]
+
+
+def test_when_the_lift_fell_with_it_lists_or_listeners_changed(quiet: Connection) -> None:
+    assert fall(quiet).why.endswith("the lift over popularity fell with it: listeners or lists have changed")
+
+
+def test_when_the_lift_did_not_fall_the_data_is_looked_at_first(quiet: Connection) -> None:
+    """What is popular is hit as often as the lists, and on two days neither is: everything became harder to guess."""
+    alike = make(quiet, {user: on_list(user) for user in LISTENERS}, excludes_played=False)
+    quiet.execute("update ml.live_publications set publication_id = %s", [alike])
+    for user in LISTENERS:
+        quiet.execute(
+            f"update ml.recommendations_{alike} set track_id = %s where user_id = %s and rank = 1", [POPULAR, user]
+        )
+    quiet.execute("insert into ml.fallbacks values (%s, '', 1, %s, 0)", [alike, POPULAR])
+    quiet.execute("truncate warehouse.listen_history, warehouse.listen_history_tracks, mart.user_track_plays")
+    play(
+        quiet,
+        *(
+            (user, at(number), (POPULAR if number < 6 and (user + number) % 5 else NOWHERE,))
+            for number in range(8)
+            for user in range(1, 11 - number % 3)
+        ),
+    )
+    for number in (7, 8):
+        begin_day(quiet, number)
+
+    (alarm,) = (one for one in judge(quiet) if one.verdict == "alarm")
+
+    assert alarm.quality.day in (day(6), day(7))
+    assert alarm.why.endswith(
+        "the lift over popularity did not fall with it: traffic or data changed, look at the audits first"
+    )
+
+
+def test_an_alarm_of_what_is_said_says_nothing_of_what_is_played(quiet: Connection) -> None:
+    days(quiet, QUIET_DAYS, 6, useful=True)
+    days(quiet, QUIET_DAYS + 6, 2, useful=False)
+    assert "lift" not in judge(quiet)[-1].why
+
+
+@pytest.mark.parametrize(
+    ("age", "lately", "expected"), [(6.6, None, None), (6.5, None, 6.5), (6.5, "kept", None), (6.5, "failed", 6.5)]
+)
+def test_an_old_model_is_refreshed_once_in_a_cool_down(
+    age: float, lately: str | None, expected: float | None, quiet: Connection
+) -> None:
+    *_, last = judge(quiet)
+    if lately:
+        train(quiet, at(4), lately, "age")
+    # Learned until noon of the day before day 0, and asked about the end of day 5.
+    found = monitoring.age_to_refresh(quiet, last, age, RULES.cool_down_days)
+    assert found == expected
+
+
+def _open_after(connection: Connection) -> list[monitoring.Alarm]:
+    judge(connection)
+    return monitoring.open_alarms(connection)
+
+
+def test_a_list_that_came_back_ends_the_alarm_no_sooner(quiet: Connection) -> None:
+    """It is a state until somebody decides: good days do not take it back."""
+    fall(quiet)
+    go_live(quiet, 1, at(8, 1))
+    days(quiet, 8, 3)
+    judge(quiet)
+    assert [alarm.day for alarm in monitoring.open_alarms(quiet)] == [date(2024, 4, 8)]

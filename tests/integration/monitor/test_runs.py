@@ -1,0 +1,159 @@
+"""The flow: what it writes, tells and shows, and the training that it asks for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+
+from core.database import connect
+from flows import events, monitor, retrain
+from recommender import model_runs, monitoring
+from recommender.model_runs import Outcome, Recipe
+from tests.integration.monitor.quiet import QUIET_DAYS, days
+from tests.integration.monitor.world import NOW, RULES, Connection, at, day, train
+from tests.listening import fill, two_camps
+
+pytestmark = pytest.mark.usefixtures("runs")
+Capture = pytest.CaptureFixture[str]
+Patch = pytest.MonkeyPatch
+
+
+@pytest.fixture
+def emitted(monkeypatch: Patch) -> list[tuple[str, dict[str, Any]]]:
+    """The events of this process, which a server would get."""
+    told: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr(events, "emit_event", lambda event, resource, payload: told.append((event, payload)))
+    return told
+
+
+def written(connection: Connection) -> list[Any]:
+    rows = []
+    for table in ("quality_metrics", "alarms", "decisions"):
+        rows.append(connection.execute(f"select * from ml.{table} order by 1, 2").fetchall())
+    return rows
+
+
+def test_a_fall_is_told_until_it_is_answered(
+    quiet: Connection, emitted: list[tuple[str, dict[str, Any]]], capsys: Capture
+) -> None:
+    days(quiet, QUIET_DAYS, 2, hits=False)
+
+    assert monitor.main([]) == 0
+
+    (alarm,) = monitoring.open_alarms(quiet)
+    payload = {**vars(alarm), "day": str(day(7))}
+    assert emitted == [(events.DEGRADED, payload)]
+    out = capsys.readouterr().out
+    assert out.count(": alarm: ") == 1
+    assert out.splitlines()[-1].startswith("alarm 1 of 2024-04-08: ndcg@20 fell from ")
+    before = written(quiet)
+
+    assert monitor.main([]) == 0  # the server was away when it was told; and nothing is judged again
+
+    assert emitted == [(events.DEGRADED, payload)] * 2
+    assert written(quiet) == before
+    assert "no day to judge" in capsys.readouterr().out
+
+    run = train(quiet, at(7), "running")
+    model_runs.decide(quiet, run, Outcome(Recipe("ease"), "kept", "because"), NOW)
+    assert monitor.main([]) == 0
+    assert len(emitted) == 2
+
+    # The event arrives late: its alarm was answered, and nothing is trained.
+    assert retrain.retrain(degradation=retrain.Degradation(**payload)) is None
+    assert quiet.execute("select count(*) from ml.model_runs").fetchall() == [(2,)]
+    outcomes = quiet.execute("select flow, outcome from ops.runs order by run_id").fetchall()
+    assert outcomes == [
+        ("monitor", "alarm"),
+        ("monitor", "nothing new"),
+        ("monitor", "nothing new"),
+        ("retrain", "answered already"),
+    ]
+
+
+def test_a_clock_that_jumps_neither_repeats_nor_skips_a_day(
+    quiet: Connection, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    clock = tmp_path / "clock"
+    monkeypatch.setenv("CLOCK_FILE", str(clock))
+    for number, moment in enumerate(("2024-04-07T04:00", "2019-01-01T00:00", "2031-01-01T00:00")):
+        clock.write_text(moment)
+        assert monitor.main([]) == 0
+        days(quiet, QUIET_DAYS + number, 1)
+    rows = quiet.execute("select day, decided_at from ml.decisions order by decision_id").fetchall()
+    assert [row[0] for row in rows] == [day(number) for number in range(8)]
+    assert [f"{row[1]:%Y}" for row in rows[-3:]] == ["2024", "2019", "2031"]
+
+
+def test_a_training_of_an_alarm_answers_it_and_says_what_it_was_for(database: str, monkeypatch: Patch) -> None:
+    fill(database, two_camps(users=80))
+    monkeypatch.setenv("DATABASE_URL", database)
+    assert retrain.main([]) == 0
+    with connect(database) as connection:
+        connection.execute(
+            "insert into ml.alarms (metric, day, value, baseline, statistic, publication_id, raised_at)"
+            " select metric, '2024-03-30', 0.1, 0.2, 7, 1, now() from unnest(array['ndcg@20', 'useful']) as metric"
+        )
+        first, second = monitoring.open_alarms(connection)
+
+        trained = retrain.retrain(degradation=retrain.Degradation(**{**vars(first), "day": str(first.day)}))
+
+        assert trained
+        decision = trained.verdict.decision
+        answers = connection.execute("select answer, model_run_id, answered_after from ml.alarms").fetchall()
+        assert answers == [(decision, trained.model_run_id, first.day)] * 2
+        causes = connection.execute("select cause, decision from ml.model_runs order by model_run_id").fetchall()
+        assert causes == [("asked", "published"), ("degradation", decision)]
+        # The other alarm began a run too, which waited for its turn.
+        assert retrain.retrain(degradation=retrain.Degradation(**{**vars(second), "day": str(second.day)})) is None
+
+
+def test_an_old_model_is_told_of_when_nothing_else_is(
+    quiet: Connection, emitted: list[tuple[str, dict[str, Any]]], monkeypatch: Patch
+) -> None:
+    monkeypatch.setenv("RETRAIN_MAX_AGE_DAYS", "6")
+    assert monitor.main([]) == 0
+    assert emitted == [(events.AGED, {"age_days": 6.5})]
+    assert monitor.main([]) == 0
+    assert len(emitted) == 1  # the next day tells of it again
+    days(quiet, QUIET_DAYS, 2, hits=False)
+    assert monitor.main([]) == 0
+    assert [event for event, _ in emitted] == [events.AGED, events.DEGRADED]
+
+
+def test_nobody_is_named(quiet: Connection, capsys: Capture) -> None:
+    """Users are called Firstname1 Lastname1, mail1@private.example; their ids are as large as no figure is."""
+    large = 777_000_777_000
+    quiet.execute("alter table warehouse.listen_history disable trigger all")
+    for table, column in (
+        ("warehouse.listen_history", "user_id"),
+        ("mart.user_track_plays", "user_id"),
+        ("ml.recommendations", "user_id"),
+        ("warehouse.users", "id"),
+    ):
+        quiet.execute(f"set session_replication_role = replica; update {table} set {column} = {column} + {large}")
+    quiet.execute("reset session_replication_role")
+    assert monitor.main([]) == 0
+    assert quiet.execute("select count(*) from ml.quality_metrics where metric = 'ndcg@20'").fetchall() == [(6,)]
+
+    with get_client(sync_client=True) as client:
+        artifacts = [one.model_dump(mode="json") for one in client.read_artifacts()]
+    decisions = quiet.execute("select why, figures from ml.decisions").fetchall()
+    text = json.dumps([artifacts, [list(row) for row in decisions]]) + capsys.readouterr().out
+    assert {one["key"] for one in artifacts} >= {"monitor-quality", "monitor-decisions", "monitor-verdict"}
+    assert "ndcg@20" in text
+    assert [word for word in ("Firstname", "Lastname", "private.example", "777000777") if word in text] == []
+
+
+def test_the_rules_are_those_of_the_settings() -> None:
+    assert monitor.rules_of(monitor.load_settings()) == RULES
+
+
+def test_what_the_monitor_does_not_know_is_a_wrong_usage() -> None:
+    with pytest.raises(SystemExit) as exit_:
+        monitor.main(["--day", "2024-04-01"])
+    assert exit_.value.code == 2

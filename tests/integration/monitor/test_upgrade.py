@@ -1,0 +1,52 @@
+"""A database from before there was a monitor."""
+
+from __future__ import annotations
+
+import sqlalchemy
+from alembic import command
+from alembic.config import Config
+
+from core.database import SQL_FOLDER, connect, migrate, sqlalchemy_url
+from tests.integration.monitor.world import answer, at, day, go_live, ingest, judge, make, play, populate
+
+_NEW_COLUMN = "alter table ml.publications {} column excludes_played"
+
+
+def migrate_to(url: str, revision: str) -> None:
+    """Bring the schema to a state that it once had."""
+    engine = sqlalchemy.create_engine(sqlalchemy_url(url), poolclass=sqlalchemy.NullPool)
+    config = Config()
+    config.set_main_option("script_location", str(SQL_FOLDER / "migrations"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+
+def test_lists_and_answers_from_before_the_monitor_are_judged(empty_database: str) -> None:
+    migrate_to(empty_database, "0004")
+    populate(empty_database, range(1, 10), range(1, 61))
+    with connect(empty_database) as connection:
+        # What writes publications here knows a column and a training's cause that are not there yet.
+        connection.execute(f"{_NEW_COLUMN.format('add')} boolean")
+        connection.execute("alter table ml.model_runs add column cause text")
+        go_live(connection, make(connection, {user: [user, 30] for user in range(1, 10)}, [30]), at(0, 0))
+        connection.execute(_NEW_COLUMN.format("drop"))
+        connection.execute("alter table ml.model_runs drop column cause")
+        for user in range(1, 10):
+            play(connection, (user, at(0), (user,)))
+            answer(connection, user, user, True, at(0))
+        ingest(connection, 1)
+        play(connection, (1, at(1, 1), (50,)))
+
+    migrate(empty_database)
+    migrate(empty_database)
+
+    with connect(empty_database) as connection:
+        (judged,) = judge(connection)
+        assert (judged.quality.day, judged.verdict) == (day(0), "warming-up")
+        ndcg, useful = judged.quality["ndcg@20"], judged.quality["useful"]
+        assert ndcg
+        assert useful
+        assert (ndcg.value, ndcg.users, useful.value, useful.users) == (1, 9, 1, 9)
+        causes = connection.execute("select cause, excludes_played from ml.model_runs, ml.publications").fetchall()
+        assert causes == [("asked", True)]
