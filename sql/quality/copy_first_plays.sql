@@ -8,10 +8,16 @@ copy (
             count(*) as hits,
             sum(ln(2::double precision) / ln(list.rank + 1::double precision)) as gain
         from day_listeners as listener
-        join ml.recommendations as list
-            on list.publication_id = listener.publication_id and list.user_id = listener.user_id
+        cross join lateral (
+            select track_id, rank
+            from ml.recommendations as named
+            where named.publication_id = listener.publication_id
+                and named.user_id = listener.user_id
+                and named.rank <= %(k)s
+            offset 0
+        ) as list
         join day_heard as heard on heard.user_id = listener.user_id and heard.track_id = list.track_id
-        where list.rank <= %(k)s and heard.could_be_named
+        where heard.could_be_named
         group by listener.user_id
     ),
 

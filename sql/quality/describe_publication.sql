@@ -11,7 +11,7 @@ with shown as (
 played as (
     select track_id, count(*)::double precision as listeners
     from mart.user_track_plays
-    where track_id in (select track_id from shown) and first_played_at < %(day)s::date + 1
+    where first_played_at < %(day)s::date + 1
     group by track_id
 ),
 

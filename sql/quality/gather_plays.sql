@@ -15,9 +15,15 @@ with live as (
     )
 )
 
-select play.user_id, play.track_id, play.listened_at, at_the_time.live_id
-from mart.fact_listens as play
+select session.user_id, play.track_id, session.created_at as listened_at, at_the_time.live_id
+from warehouse.listen_history as session
+join warehouse.listen_history_tracks as play
+    on play.listen_history_id = session.id and play.created_at = session.created_at
 cross join lateral (
-    select live_id from live where live.live_from <= play.listened_at order by live_id desc limit 1
+    select live_id from live where live.live_from <= session.created_at order by live_id desc limit 1
 ) as at_the_time
-where play.listened_at >= %(day)s::date and play.listened_at < %(day)s::date + 1
+where session.removed_at is null
+    and session.created_at >= %(day)s::date
+    and session.created_at < %(day)s::date + 1
+    and play.created_at >= %(day)s::date
+    and play.created_at < %(day)s::date + 1
