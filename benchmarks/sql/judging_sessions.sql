@@ -1,0 +1,22 @@
+-- One row per session, as staging leaves them: one a listener and day, of so many listeners on each day from the first
+-- on. Of its five plays about one is from the listener's list, the others are of tracks that few or many play.
+insert into {staged} (user_id, created_at, updated_at, items, row_hash, is_new, new_ordinal)
+select user_id, listened_at, listened_at, items, 0, true, row_number() over ()
+from unnest(%(listeners)s::bigint[]) with ordinality as days (listeners, number)
+cross join lateral (
+    select
+        1 + (listener * 7919 + number * 104729) %% %(most)s::bigint as user_id,
+        %(first)s::timestamptz + (number - 1 + random()) * interval '1 day' as listened_at
+    from generate_series(1, days.listeners) as listener
+) as session
+cross join lateral (
+    select array_agg(
+        case
+            when random() < 0.2
+                then 1 + (user_id * 7919 + ceil(random() * %(length)s)::bigint * 104729) %% %(tracks)s::bigint
+            else 1 + floor(%(tracks)s * random() ^ 3)::bigint
+        end
+        order by position
+    ) as items
+    from generate_series(1, 5) as position
+) as played
