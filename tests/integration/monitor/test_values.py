@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from math import log2
 
 import pytest
@@ -148,9 +149,12 @@ def test_a_play_is_not_held_to_a_list_that_knew_it(connection: Connection) -> No
     assert values(found)["ndcg@20"] == 1  # track 2 came after the list went
 
 
-def test_a_clock_that_was_set_back_does_not_hide_what_went_live_last(connection: Connection) -> None:
-    go_live(connection, make(connection, {1: [1]}), at(-1, 12))
-    go_live(connection, make(connection, {1: [2]}, data_as_of=at(-5)), at(-2, 0))
+@pytest.mark.parametrize(("first", "then"), [(at(-1), at(-2)), (at(0, 8), at(0, 6)), (at(0, 8), at(-1))])
+def test_a_clock_that_was_set_back_does_not_hide_what_went_live_last(
+    first: datetime, then: datetime, connection: Connection
+) -> None:
+    go_live(connection, make(connection, {1: [1]}), first)
+    go_live(connection, make(connection, {1: [2]}, data_as_of=at(-5)), then)
     play(connection, (1, at(0), (2,)))
     found = measure(connection, 0)
     assert (found.publication_id, values(found)["ndcg@20"]) == (2, 1)
