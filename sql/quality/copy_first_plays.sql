@@ -6,7 +6,7 @@ copy (
         select
             listener.user_id,
             count(*) as hits,
-            sum(ln(2::double precision) / ln(list.rank + 1::double precision)) as gain
+            sum(ln(2::double precision) / ln(list.rank + 1::double precision) order by list.rank) as gain
         from day_listeners as listener
         cross join lateral (
             select track_id, rank
@@ -22,7 +22,7 @@ copy (
     ),
 
     popular as (
-        select listener.user_id, sum(ln(2::double precision) / ln(shown.rank + 1::double precision)) as gain
+        select listener.user_id, sum(ln(2::double precision) / ln(shown.rank + 1::double precision) order by shown.rank) as gain
         from day_listeners as listener
         cross join lateral (
             select popular.track_id, row_number() over (order by popular.rank) as rank

@@ -41,7 +41,7 @@ def until(day: date, count: Callable[[date], int] = usual) -> list[Row]:
 @pytest.fixture
 def daily(query: Query) -> None:
     """A week of lists came in before, as small as they may have been."""
-    for number in range(14, 5, -1):
+    for number in range(14, 3, -1):
         day = DAY - timedelta(number)
         query(
             "insert into ops.batches (batch_id, endpoint, day, revision, source, status, started_at)"
