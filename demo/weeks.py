@@ -1,4 +1,4 @@
-"""`python -m demo.weeks`: four weeks of listening. An outage is blocked, a change of taste is noticed and answered.
+"""`python -m demo.weeks`: five weeks of listening. An outage is blocked, a change of taste is noticed and answered.
 
 Days pass quickly; Prefect's server, its worker, Postgres and the serving API are real. Listeners are shown their lists
 and say what is useful. Exit 0: all of it came as it must; 1: something else happened.
@@ -34,8 +34,8 @@ from serving import keys
 
 FIRST_DAY = date(2026, 9, 1)
 OUTAGE = FIRST_DAY + timedelta(10)
-SHIFT = FIRST_DAY + timedelta(17)
-LAST_DAY = FIRST_DAY + timedelta(30)
+SHIFT = FIRST_DAY + timedelta(22)
+LAST_DAY = FIRST_DAY + timedelta(34)
 RECOVERED = 0.9
 _HISTORY_DAYS = 30
 _SESSIONS_A_DAY = 400
@@ -201,7 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
     settle_in(folder, CLOCK_FILE=str(folder / "clock"), **_SETTINGS)
     shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
     with quiet(folder / "logs" / "weeks.log") as console:
-        console.print("\n[bold]Four weeks: an outage, and a day on which half of the listeners change taste[/]\n")
+        console.print("\n[bold]Five weeks: an outage, and a day on which half of the listeners change taste[/]\n")
         try:
             curve = run(console, folder)
             show(curve, console, OUTAGE, SHIFT)

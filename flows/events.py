@@ -19,9 +19,12 @@ _WAREHOUSE = {"prefect.resource.id": "moovitamix.warehouse", "prefect.resource.n
 _RECOMMENDATIONS = {"prefect.resource.id": "moovitamix.recommendations", "prefect.resource.name": "recommendations"}
 
 
-def tell_warehouse_published(outcomes: Sequence[Outcome]) -> None:
-    """Say which batches this run put into the warehouse; nothing, when there were none."""
-    batches = [one.batch.batch_id for one in outcomes if one.status == "published" and not one.earlier]
+def tell_warehouse_published(outcomes: Sequence[Outcome], behind: bool = False) -> None:
+    """Say which batches this run put into the warehouse; nothing, when there were none.
+
+    `behind`: an earlier run had no time to say it of its own, as no list was made since.
+    """
+    batches = [one.batch.batch_id for one in outcomes if one.status == "published" and (behind or not one.earlier)]
     if batches:
         emit_event(event=WAREHOUSE_PUBLISHED, resource=_WAREHOUSE, payload={"batches": batches})
 

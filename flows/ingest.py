@@ -38,6 +38,7 @@ from flows.steps import audit, land, publish, shape, stage
 from pipeline import batches, landing, staging
 from pipeline.batches import Batch, Counts
 from pipeline.landing import Landing
+from recommender import publication
 
 # The rule of the listens' suite that says the same without names.
 DEPENDENCIES = "dependencies_are_published"
@@ -72,7 +73,7 @@ def ingest(day: date | None = None, endpoints: list[Endpoint] | None = None, ref
                 run.outcomes.append(_ingest_endpoint(run, Batch(endpoint, day, settings.source), refresh))
             show_in_ui("ingest", run.outcomes, run.docs_dir, settings.data_docs_url)
             tell(run.outcomes)
-            tell_warehouse_published(run.outcomes)
+            tell_warehouse_published(run.outcomes, publication.is_behind(run.connection))
             run.raise_if_incomplete()
             return run.outcomes
     except DatabaseError:

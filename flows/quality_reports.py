@@ -16,7 +16,7 @@ def show_quality(judged: Sequence[Judged], alarms: Sequence[Alarm], decisions: S
         create_table_artifact(
             key="monitor-quality",
             table=_figures(judged),
-            description="Each day that was judged: the first two are watched for alarms, the others tell why.",
+            description="What was measured of each day: some are watched for alarms, the others tell why they fell.",
         )
     if decisions:
         create_table_artifact(
@@ -40,14 +40,20 @@ def tell_quality(judged: Sequence[Judged], alarms: Sequence[Alarm]) -> None:
 
 
 def _figures(judged: Sequence[Judged]) -> list[dict[str, Any]]:
-    """All rows have all columns, since the UI shows those of the first."""
-    names = list(dict.fromkeys(metric.name for one in judged for metric in one.quality.metrics))
-    rows = []
-    for one in judged:
-        values = {metric.name: str(round(metric.value, 4)) for metric in one.quality.metrics}
-        figures = {name: values.get(name, "") for name in names}
-        rows.append({"day": str(one.quality.day), "verdict": one.verdict, **figures, "why": one.why})
-    return rows
+    """One row per day and metric, those that are watched for alarms first."""
+    return [
+        {
+            "day": str(one.quality.day),
+            "metric": metric.name,
+            "value": round(metric.value, 4),
+            "between": "" if metric.lower is None else f"{metric.lower:.4f} and {metric.upper:.4f}",
+            "listeners": metric.users or "",
+            "watched": watches[metric.name].verdict if metric.name in watches else "",
+        }
+        for one in judged
+        for watches in [{watch.metric: watch for watch in one.watches}]
+        for metric in sorted(one.quality.metrics, key=lambda metric: metric.name not in watches)
+    ]
 
 
 def _verdict(judged: Sequence[Judged], alarms: Sequence[Alarm]) -> str:

@@ -84,10 +84,11 @@ def retrain(
     keep_logs_readable()
     settings, thresholds = load_settings(), load_thresholds()
     with open_run(settings, thresholds, "retrain", None, clock_of(settings), training=True) as run:
-        cause = _cause(run, degradation, refresh)
+        moment = _in_utc(as_of, run.clock())
+        cause = _cause(run, moment, degradation, refresh)
         if cause is None:
             return None
-        lesson = read_lesson(run, _in_utc(as_of, run.clock()))
+        lesson = read_lesson(run, moment)
         model_run_id = _start(run, lesson, seed, cause)
         verdict: Verdict | None = None
         try:
@@ -166,12 +167,13 @@ def _publish(run: Run, model_run_id: int, verdict: Verdict, lesson: Lesson) -> P
         return publish_everywhere(run, scorer, marts, replacing=replacing, why=verdict.why)
 
 
-def _cause(run: Run, degradation: Degradation | None, refresh: bool) -> Cause | None:
+def _cause(run: Run, as_of: datetime, degradation: Degradation | None, refresh: bool) -> Cause | None:
     """What the training is for; None when it was asked for by an alarm that another has answered.
 
-    Whoever asked for it: while an alarm is open it answers that, and is held as an alarm asks for.
+    Whoever asked for it: while an alarm is open it answers that, and is held as an alarm asks for. One that is raised
+    after it began, or of a day that it does not learn from, is left to another.
     """
-    alarms = {alarm.alarm_id for alarm in monitoring.open_alarms(run.connection)}
+    alarms = {alarm.alarm_id for alarm in monitoring.open_alarms(run.connection) if alarm.day <= as_of.date()}
     if degradation is not None and degradation.alarm_id not in alarms:
         run.outcome = "answered already"
         print(f"alarm {degradation.alarm_id} was answered by another training; nothing to do", flush=True)

@@ -50,8 +50,9 @@ class Reading:
 class SelfStartingCusum:
     """The state of one or of many histories, each a value at a time.
 
-    A value x after n others with mean m and standard deviation s is u = Phi^-1(T_{n-1}((x - m) / (s sqrt(1 + 1/n)))),
-    which is standard normal while nothing changes, whatever the true mean and spread; the statistic is
+    A value x of weight w, after n others of weights W together with weighted mean m, is
+    u = Phi^-1(T_{n-1}((x - m) / (s sqrt(1/w + 1/W)))) with s^2 = sum of w_i (x_i - m)^2 / (n - 1), which is standard
+    normal while nothing changes, whatever the true mean and spread, for means of w draws each; the statistic is
     C = max(0, C - u - k), and above h it is an alarm. What lies more than 4 deviations away is taken as lying there, in
     u and in what is learned of it.
     """
@@ -59,27 +60,28 @@ class SelfStartingCusum:
     def __init__(self, rule: Rule, histories: int = 1) -> None:
         self.rule = rule
         self._count = 0
+        self._weight = 0.0
         self._mean = np.zeros(histories)
         self._squares = np.zeros(histories)
         self._statistic = np.zeros(histories)
 
-    def add(self, values: ArrayLike) -> Reading:
-        """Take the next value of each history. Raises ValueError when one is not a finite number."""
+    def add(self, values: ArrayLike, weight: float = 1.0) -> Reading:
+        """Take the next value of each history, a mean of `weight` draws. Raises ValueError when one is not finite."""
         given = np.atleast_1d(np.asarray(values, np.float64))
-        if not np.isfinite(given).all():
-            raise ValueError("a value of quality is not a finite number")
+        if not np.isfinite(given).all() or not 0 < weight < np.inf:
+            raise ValueError("a value of quality, or its weight, is not a finite number")
         baseline = self._mean.copy() if self._count else np.full(len(given), np.nan)
-        deviation, taken = self._compare(given)
+        deviation, taken = self._compare(given, weight)
         if self._count >= self.rule.warm_up:
             self._statistic = np.maximum(0.0, self._statistic - deviation - self.rule.k)
-        self._learn(taken)
+        self._learn(taken, weight)
         return Reading(baseline, deviation, self._statistic.copy(), self._statistic > self.rule.h)
 
-    def _compare(self, given: Values) -> tuple[Values, Values]:
+    def _compare(self, given: Values, weight: float) -> tuple[Values, Values]:
         """Each value in standard deviations, and the value itself, both no further away than _FURTHEST."""
         if self._count < 2:
             return np.full(len(given), np.nan), given
-        spread = np.sqrt(self._squares / (self._count - 1) * (1 + 1 / self._count))
+        spread = np.sqrt(self._squares / (self._count - 1) * (1 / weight + 1 / self._weight))
         same = np.isclose(given, self._mean, rtol=1e-12, atol=1e-12)
         apart = given - self._mean
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -91,11 +93,12 @@ class SelfStartingCusum:
         taken = np.where(spread > 0, self._mean + np.clip(apart, -furthest, furthest), given)
         return deviation, taken
 
-    def _learn(self, values: Values) -> None:
+    def _learn(self, values: Values, weight: float) -> None:
         self._count += 1
+        self._weight += weight
         step = values - self._mean
-        self._mean = self._mean + step / self._count
-        self._squares = self._squares + step * (values - self._mean)
+        self._mean = self._mean + step * weight / self._weight
+        self._squares = self._squares + weight * step * (values - self._mean)
 
 
 def _student_of(deviation: float, freedom: int) -> float:

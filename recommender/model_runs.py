@@ -107,7 +107,10 @@ def start(
     now: datetime,
     cause: Cause = "asked",
 ) -> int:
-    """Note that a training began. Returns its number. Raises DatabaseError."""
+    """Note that a training began; one for degradation takes up the open alarms. Returns its number.
+
+    Raises DatabaseError.
+    """
     values = {
         "model": recipe.model,
         "params": Jsonb(recipe.params),
@@ -118,9 +121,13 @@ def start(
         "cause": cause,
         "started_at": now,
     }
-    row = connection.execute(statement("recommendations/start_model_run"), values).fetchone()
-    if row is None:
-        raise DatabaseError("Postgres gave no number to a model run; see its log")
+    with connection.transaction():
+        row = connection.execute(statement("recommendations/start_model_run"), values).fetchone()
+        if row is None:
+            raise DatabaseError("Postgres gave no number to a model run; see its log")
+        if cause == "degradation":
+            taken = {"model_run_id": row[0], "data_as_of": data_as_of}
+            connection.execute(statement("quality/take_up_alarms"), taken)
     return int(row[0])
 
 
@@ -130,12 +137,16 @@ def close_abandoned(connection: Connection, now: datetime) -> int:
 
     Returns how many there were. Raises DatabaseError.
     """
-    return connection.execute(statement("recommendations/close_abandoned"), {"finished_at": now}).rowcount
+    with connection.transaction():
+        closed = connection.execute(statement("recommendations/close_abandoned"), {"finished_at": now}).fetchall()
+        for (model_run_id,) in closed:
+            connection.execute(statement("quality/decide_training"), {"model_run_id": model_run_id})
+    return len(closed)
 
 
 @readable_errors()
 def decide(connection: Connection, model_run_id: int, outcome: Outcome, now: datetime) -> None:
-    """Write down what became of a training, which answers all open alarms unless it failed, in one transaction.
+    """Write down what became of a training, which answers the alarms it took up unless it failed, in one transaction.
 
     Raises DatabaseError.
     """

@@ -174,7 +174,7 @@ def _watch(connection: Connection, metric: str, quality: DayQuality, rules: Rule
     merged, gathered = _merged(_series(connection, metric, quality.day), rules.listeners)
     if gathered:
         return Watch(metric, "gathering", len(merged), gathered)
-    value, reading = merged[-1], _read(merged, rules.of(metric))
+    value, reading = merged[-1][0], _read(merged, rules.of(metric))
     figures = (value, float(reading.baseline[0]), float(reading.statistic[0]))
     if len(merged) <= rules.of(metric).warm_up:
         return Watch(metric, "warming-up", len(merged), 0, value)
@@ -186,26 +186,28 @@ def _series(connection: Connection, metric: str, day: date) -> list[tuple[float,
     return [(value, users) for _, value, users in rows]
 
 
-def _merged(series: Sequence[tuple[float, int]], listeners: int) -> tuple[list[float], int]:
-    """Means over days with enough listeners together, in order, and how many there are since the last."""
+def _merged(series: Sequence[tuple[float, int]], listeners: int) -> tuple[list[tuple[float, int]], int]:
+    """Means over days with enough listeners together and their number, in order; and how many came since the last."""
     merged, total, count = [], 0.0, 0
     for value, users in series:
         total, count = total + value * users, count + users
         if count >= listeners:
-            merged.append(total / count)
+            merged.append((total / count, count))
             total, count = 0.0, 0
     return merged, count
 
 
-def _read(merged: Sequence[float], rule: Rule) -> Reading:
+def _read(merged: Sequence[tuple[float, int]], rule: Rule) -> Reading:
     cusum = SelfStartingCusum(rule)
-    return [cusum.add(value) for value in merged][-1]
+    return [cusum.add(value, listeners) for value, listeners in merged][-1]
 
 
 def _usual(connection: Connection, metric: str, day: date, rules: Rules) -> float | None:
     """What a metric was before a day, once enough is known."""
     merged, _ = _merged(_series(connection, metric, day), rules.listeners)
-    return sum(merged) / len(merged) if len(merged) >= rules.of(metric).warm_up else None
+    if len(merged) < rules.of(metric).warm_up:
+        return None
+    return sum(value * listeners for value, listeners in merged) / sum(listeners for _, listeners in merged)
 
 
 def _cooling_down(connection: Connection, day: date, rules: Rules) -> date | None:

@@ -202,6 +202,12 @@ def must_exist(connection: Connection) -> None:
 
 
 @readable_errors()
+def is_behind(connection: Connection) -> bool:
+    """Whether the newest list was made before the newest batch was published. Raises DatabaseError."""
+    return bool(_first(connection.execute(statement("recommendations/is_behind")).fetchone()))
+
+
+@readable_errors()
 def live_before(connection: Connection) -> int:
     """The publication that was live before the one that is. Raises PublicationError when there is none."""
     row = connection.execute(statement("recommendations/live_before")).fetchone()

@@ -74,8 +74,8 @@ class DayQuality:
 def measure_day(connection: Connection, day: date, k: int, usual_usefulness: float | None) -> DayQuality:
     """Everything that can be said of one day, within a transaction of the caller. Raises DatabaseError.
 
-    The same plays and lists give the same figures, however late they are asked for. `usual_usefulness` is the share of
-    useful answers so far (see `share_of_useful`).
+    The same plays, lists and answers give the same figures, however late they are asked for. `usual_usefulness` is the
+    share of useful answers so far (see `share_of_useful`).
     """
     plays = _first_plays(connection, day, k)
     if plays.is_empty():

@@ -3,7 +3,7 @@
 Every listener counts once: with the mean over the tracks that they answered about. A key counts at most twice the
 listeners it usually has, a new one at most a fiftieth of what is usual for all; a track at most a fiftieth of all
 others together, or as much as the median track. And of a key or a track with less than half of the weight, what is told
-is judged without it when that lies closer to what is usual.
+is judged without it when that is, beyond chance, closer to what is usual.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ _BOUNDS = 1.959963984540054  # the 97.5 % point of the standard normal distribut
 
 @dataclass(frozen=True)
 class Usefulness:
-    """The share of useful answers, its 95 % bounds, of how many listeners, and what was left out ('': nothing)."""
+    """The share of useful answers, its 95 % bounds, and what was left out ('': nothing).
+
+    `listeners` are as many as would tell as much if all of them counted the same (Kish 1965: (sum w)^2 / sum w^2).
+    """
 
     share: float
     lower: float
@@ -54,7 +57,9 @@ def share_of_useful(answers: pl.DataFrame, usual: float | None) -> Usefulness | 
         return best
     for column, name in (("key_id", "key"), ("track_id", "track")):
         share = _without_the_oddest(answers, weights, column, name, usual)
-        if share is not None and abs(share.share - usual) < abs(best.share - usual):
+        if share is None or best.lower <= share.share <= best.upper:
+            continue  # by so much, chance alone may have moved it
+        if abs(share.share - usual) < abs(best.share - usual):
             best = share
     return best
 
@@ -122,4 +127,6 @@ def _share(answers: pl.DataFrame, weights: NDArray[np.float64], left_out: str = 
     share = float(np.average(value, weights=weight))
     error = float(np.sqrt(np.sum((weight * (value - share)) ** 2)) / weight.sum())
     reach = _BOUNDS * error
-    return Usefulness(share, max(0.0, share - reach), min(1.0, share + reach), int(heard.sum()), left_out)
+    # Where many hardly count, they tell as much as so many would who all count the same.
+    listeners = round(weight.sum() ** 2 / np.sum(weight**2))
+    return Usefulness(share, max(0.0, share - reach), min(1.0, share + reach), listeners, left_out)

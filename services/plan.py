@@ -19,6 +19,8 @@ WORK_POOL = "moovitamix"
 HOST = "127.0.0.1"
 # Every process we start bears it, so that those of a killed supervisor are found again.
 MARK = "MOOVITAMIX_SERVICES"
+# Enough listeners a day for a verdict on quality every two days.
+_MOCK_WORLD = ("--sessions", "20000")
 _PREFECT_DATABASE = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL")
 
 
@@ -107,7 +109,7 @@ class Plan:
         postgres = Program("postgres", (python, "-m", "core.embedded"), seconds_to_stop=90)
         mock_api = Program(
             "mock-api",
-            (python, "-m", "mock_server", "--port", str(self.ports.mock_port), "--base-day", self._mock_base_day()),
+            (python, "-m", "mock_server", "--port", str(self.ports.mock_port), *self._mock_world()),
             setting="MOCK_PORT",
             port=self.ports.mock_port,
             answers_at=f"{self.api_url}/_control/health",
@@ -156,6 +158,9 @@ class Plan:
         if not any(os.environ.get(name) for name in _PREFECT_DATABASE):
             mine[_PREFECT_DATABASE[0]] = f"sqlite+aiosqlite:///{self.settings.data_dir}/prefect/server.db"
         return mine
+
+    def _mock_world(self) -> tuple[str, ...]:
+        return ("--base-day", self._mock_base_day(), *_MOCK_WORLD)
 
     def _mock_base_day(self) -> str:
         """The day of the first `make up`: with another one, the same seed would make another world."""

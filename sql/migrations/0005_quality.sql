@@ -7,6 +7,10 @@ alter table ml.publications add column excludes_played boolean not null default 
 alter table ml.model_runs add column cause text not null default 'asked'
     check (cause in ('asked', 'degradation', 'age'));
 
+-- One row per listener, track, publication and key: no key changes what another has told.
+alter table ml.feedback drop constraint feedback_user_id_track_id_publication_id_key;
+alter table ml.feedback add unique nulls not distinct (user_id, track_id, publication_id, key_id);
+
 -- One row per metric and day (UTC) on which there was something to measure. `users` are listeners with a value, of whom
 -- `value` is the mean; it lies between `lower` and `upper` 19 times of 20. `publication_id` is the list that was live for
 -- most of them. A day that is not `judged` counts for no alarm.

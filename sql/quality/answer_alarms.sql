@@ -1,8 +1,7 @@
--- One row per open alarm: what became of the training that answers it. What is usual begins anew after the newest day
+-- One row per open alarm that a training had taken up: what became of it. What is usual begins anew after the newest day
 -- that was judged.
 update ml.alarms
 set answer = %(answer)s,
     answered_at = %(answered_at)s,
-    answered_after = coalesce((select max(day) from ml.decisions where kind = 'day'), day),
-    model_run_id = %(model_run_id)s
-where answer is null
+    answered_after = coalesce((select max(day) from ml.decisions where kind = 'day'), day)
+where answer is null and model_run_id = %(model_run_id)s

@@ -1,5 +1,6 @@
 -- One row: which of listener, track and publication are known, and, when all are, what is stored now and whether it is
--- new. The last word of a listener on a track of a publication counts; the same word again changes nothing.
+-- new. The last word of a listener on a track of a publication counts, for each key; the same word again changes
+-- nothing.
 with known as (
     select
         exists (
@@ -18,12 +19,9 @@ stored as (
     select %(user_id)s, %(track_id)s, %(publication_id)s, %(useful)s, %(key_id)s, %(now)s, %(now)s
     from known
     where listener and track and publication
-    on conflict (user_id, track_id, publication_id) do update
+    on conflict (user_id, track_id, publication_id, key_id) do update
     set
         useful = excluded.useful,
-        key_id = case
-            when feedback.useful = excluded.useful then feedback.key_id else excluded.key_id
-        end,
         updated_at = case
             when feedback.useful = excluded.useful then feedback.updated_at else excluded.updated_at
         end

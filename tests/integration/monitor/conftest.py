@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -16,37 +17,82 @@ from tests.integration.monitor.world import Connection, populate
 from tests.integration.recommend.conftest import no_settings as no_settings
 from tests.recommending import quick_settings
 
-_QUIET = "monitor_quiet"
+_SMALL, _QUIET = "monitor_small", "monitor_quiet"
+# Rows get the numbers that they get in a database of a test's own.
+_COUNTED = {
+    "ml.model_runs": "model_run_id",
+    "ml.publications": "publication_id",
+    "ml.live_publications": "live_id",
+    "ml.alarms": "alarm_id",
+    "ml.decisions": "decision_id",
+}
+
+
+@contextmanager
+def _database(postgres: str, name: str, template: str) -> Iterator[str]:
+    names = sql.Identifier(name), sql.Identifier(template)
+    with psycopg.connect(postgres, autocommit=True) as server:
+        server.execute(sql.SQL("create database {} template {}").format(*names))
+        yield _in_database(postgres, name)
+        server.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+@contextmanager
+def _for_a_while(url: str) -> Iterator[Connection]:
+    """A connection on which everything is undone at the end: quicker than a database for each test."""
+    with connect(url) as connection:
+        connection.execute("begin")
+        for table, column in _COUNTED.items():
+            (newest,) = connection.execute(f"select coalesce(max({column}), 0) from {table}").fetchone() or (0,)
+            connection.execute(f"alter table {table} alter {column} restart with {newest + 1}")
+        yield connection
+        connection.execute("rollback")
+
+
+@pytest.fixture(scope="session")
+def _small(postgres: str, _template: str) -> Iterator[str]:
+    with _database(postgres, _SMALL, _template) as url:
+        populate(url, range(1, 10), range(1, 61))
+        yield url
 
 
 @pytest.fixture
-def connection(database: str) -> Iterator[Connection]:
+def connection(_small: str) -> Iterator[Connection]:
     """Users 1 to 9 and tracks 1 to 60, nothing played and nothing live."""
-    populate(database, range(1, 10), range(1, 61))
-    with connect(database) as connection:
+    with _for_a_while(_small) as connection:
         yield connection
 
 
 @pytest.fixture(scope="session")
 def quiet_template(postgres: str, _template: str) -> Iterator[str]:
     """A database with quiet days, to be copied by tests."""
-    names = sql.Identifier(_QUIET), sql.Identifier(_template)
-    with psycopg.connect(postgres, autocommit=True) as server:
-        server.execute(sql.SQL("create database {} template {}").format(*names))
-        quiet_days(_in_database(postgres, _QUIET))
+    with _database(postgres, _QUIET, _template) as url:
+        quiet_days(url)
         yield _QUIET
-        server.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(_QUIET)))
+
+
+@pytest.fixture(scope="session")
+def _shared(postgres: str, quiet_template: str) -> Iterator[str]:
+    with _database(postgres, f"{_QUIET}_shared", quiet_template) as url:
+        yield url
+
+
+@pytest.fixture
+def quiet(_shared: str) -> Iterator[Connection]:
+    """Publication 1 is live, and six quiet days were not judged yet."""
+    with _for_a_while(_shared) as connection:
+        yield connection
 
 
 @pytest.fixture
 def quiet_database(postgres: str, quiet_template: str) -> Iterator[str]:
-    """The URL of a copy of it."""
+    """The URL of a copy of it, which others may read."""
     yield from _new_database(postgres, quiet_template)
 
 
 @pytest.fixture
-def quiet(quiet_database: str) -> Iterator[Connection]:
-    """Publication 1 is live, and six quiet days were not judged yet."""
+def copied(quiet_database: str) -> Iterator[Connection]:
+    """As `quiet`, in a copy that flows work on."""
     with connect(quiet_database) as connection:
         yield connection
 

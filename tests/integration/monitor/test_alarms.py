@@ -21,7 +21,7 @@ PATIENT = Rules(RULES.k, RULES.plays, RULES.useful, RULES.listeners, cool_down_d
 
 def decide(connection: Connection, decision: Decision, cause: str = "degradation") -> int:
     """A training that was held now, and came to this."""
-    run = train(connection, at(0), "running", cause)
+    run = train(connection, at(20), "running", cause)
     model_runs.decide(connection, run, Outcome(Recipe("ease"), decision, "because"), NOW)
     return run
 
@@ -98,7 +98,7 @@ def test_a_training_that_came_to_nothing_answers_nothing(decision: Decision, qui
 
 def test_an_answer_and_its_training_are_one_transaction(quiet: Connection) -> None:
     fall(quiet)
-    run = train(quiet, at(0), "running")
+    run = train(quiet, at(20), "running")
     quiet.execute("alter table ml.alarms add constraint refused check (answer is null) not valid")
     with pytest.raises(DatabaseError):
         model_runs.decide(quiet, run, Outcome(Recipe("ease"), "kept", "because"), NOW)

@@ -11,10 +11,9 @@ from prefect.client.orchestration import get_client
 
 from core.database import connect
 from flows import events, monitor, retrain
-from recommender import model_runs, monitoring
-from recommender.model_runs import Outcome, Recipe
+from recommender import monitoring
 from tests.integration.monitor.quiet import QUIET_DAYS, days
-from tests.integration.monitor.world import NOW, RULES, Connection, at, day, train
+from tests.integration.monitor.world import RULES, Connection, day, hold_training
 from tests.listening import fill, two_camps
 
 pytestmark = pytest.mark.usefixtures("runs")
@@ -38,35 +37,34 @@ def written(connection: Connection) -> list[Any]:
 
 
 def test_a_fall_is_told_until_it_is_answered(
-    quiet: Connection, emitted: list[tuple[str, dict[str, Any]]], capsys: Capture
+    copied: Connection, emitted: list[tuple[str, dict[str, Any]]], capsys: Capture
 ) -> None:
-    days(quiet, QUIET_DAYS, 2, hits=False)
+    days(copied, QUIET_DAYS, 2, hits=False)
 
     assert monitor.main([]) == 0
 
-    (alarm,) = monitoring.open_alarms(quiet)
+    (alarm,) = monitoring.open_alarms(copied)
     payload = {**vars(alarm), "day": str(day(7))}
     assert emitted == [(events.DEGRADED, payload)]
     out = capsys.readouterr().out
     assert out.count(": alarm: ") == 1
     assert out.splitlines()[-1].startswith("alarm 1 of 2024-04-08: ndcg@20 fell from ")
-    before = written(quiet)
+    before = written(copied)
 
     assert monitor.main([]) == 0  # the server was away when it was told; and nothing is judged again
 
     assert emitted == [(events.DEGRADED, payload)] * 2
-    assert written(quiet) == before
+    assert written(copied) == before
     assert "no day to judge" in capsys.readouterr().out
 
-    run = train(quiet, at(7), "running")
-    model_runs.decide(quiet, run, Outcome(Recipe("ease"), "kept", "because"), NOW)
+    hold_training(copied, "kept")
     assert monitor.main([]) == 0
     assert len(emitted) == 2
 
     # The event arrives late: its alarm was answered, and nothing is trained.
     assert retrain.retrain(degradation=retrain.Degradation(**payload)) is None
-    assert quiet.execute("select count(*) from ml.model_runs").fetchall() == [(2,)]
-    outcomes = quiet.execute("select flow, outcome from ops.runs order by run_id").fetchall()
+    assert copied.execute("select count(*) from ml.model_runs").fetchall() == [(2,)]
+    outcomes = copied.execute("select flow, outcome from ops.runs order by run_id").fetchall()
     assert outcomes == [
         ("monitor", "alarm"),
         ("monitor", "nothing new"),
@@ -76,15 +74,15 @@ def test_a_fall_is_told_until_it_is_answered(
 
 
 def test_a_clock_that_jumps_neither_repeats_nor_skips_a_day(
-    quiet: Connection, tmp_path: Path, monkeypatch: Patch
+    copied: Connection, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     clock = tmp_path / "clock"
     monkeypatch.setenv("CLOCK_FILE", str(clock))
     for number, moment in enumerate(("2024-04-07T04:00", "2019-01-01T00:00", "2031-01-01T00:00")):
         clock.write_text(moment)
         assert monitor.main([]) == 0
-        days(quiet, QUIET_DAYS + number, 1)
-    rows = quiet.execute("select day, decided_at from ml.decisions order by decision_id").fetchall()
+        days(copied, QUIET_DAYS + number, 1)
+    rows = copied.execute("select day, decided_at from ml.decisions order by decision_id").fetchall()
     assert [row[0] for row in rows] == [day(number) for number in range(8)]
     assert [f"{row[1]:%Y}" for row in rows[-3:]] == ["2024", "2019", "2031"]
 
@@ -113,36 +111,36 @@ def test_a_training_of_an_alarm_answers_it_and_says_what_it_was_for(database: st
 
 
 def test_an_old_model_is_told_of_when_nothing_else_is(
-    quiet: Connection, emitted: list[tuple[str, dict[str, Any]]], monkeypatch: Patch
+    copied: Connection, emitted: list[tuple[str, dict[str, Any]]], monkeypatch: Patch
 ) -> None:
     monkeypatch.setenv("RETRAIN_MAX_AGE_DAYS", "6")
     assert monitor.main([]) == 0
     assert emitted == [(events.AGED, {"age_days": 6.5})]
     assert monitor.main([]) == 0
     assert len(emitted) == 1  # the next day tells of it again
-    days(quiet, QUIET_DAYS, 2, hits=False)
+    days(copied, QUIET_DAYS, 2, hits=False)
     assert monitor.main([]) == 0
     assert [event for event, _ in emitted] == [events.AGED, events.DEGRADED]
 
 
-def test_nobody_is_named(quiet: Connection, capsys: Capture) -> None:
+def test_nobody_is_named(copied: Connection, capsys: Capture) -> None:
     """Users are called Firstname1 Lastname1, mail1@private.example; their ids are as large as no figure is."""
     large = 777_000_777_000
-    quiet.execute("alter table warehouse.listen_history disable trigger all")
+    copied.execute("alter table warehouse.listen_history disable trigger all")
     for table, column in (
         ("warehouse.listen_history", "user_id"),
         ("mart.user_track_plays", "user_id"),
         ("ml.recommendations", "user_id"),
         ("warehouse.users", "id"),
     ):
-        quiet.execute(f"set session_replication_role = replica; update {table} set {column} = {column} + {large}")
-    quiet.execute("reset session_replication_role")
+        copied.execute(f"set session_replication_role = replica; update {table} set {column} = {column} + {large}")
+    copied.execute("reset session_replication_role")
     assert monitor.main([]) == 0
-    assert quiet.execute("select count(*) from ml.quality_metrics where metric = 'ndcg@20'").fetchall() == [(6,)]
+    assert copied.execute("select count(*) from ml.quality_metrics where metric = 'ndcg@20'").fetchall() == [(6,)]
 
     with get_client(sync_client=True) as client:
         artifacts = [one.model_dump(mode="json") for one in client.read_artifacts()]
-    decisions = quiet.execute("select why, figures from ml.decisions").fetchall()
+    decisions = copied.execute("select why, figures from ml.decisions").fetchall()
     text = json.dumps([artifacts, [list(row) for row in decisions]]) + capsys.readouterr().out
     assert {one["key"] for one in artifacts} >= {"monitor-quality", "monitor-decisions", "monitor-verdict"}
     assert "ndcg@20" in text

@@ -7,7 +7,6 @@ from math import log2
 
 import pytest
 
-from core.database import connect
 from tests.integration.monitor.world import (
     Connection,
     at,
@@ -254,12 +253,3 @@ def test_lists_that_are_no_longer_kept_are_not_guessed(connection: Connection) -
     found = measure(connection, 0)
     assert found.why_not == "its lists are no longer kept; raise PUBLICATIONS_KEPT, or monitor in time"
     assert found.metrics == ()
-
-
-def test_two_readers_of_the_same_day_do_not_meet(connection: Connection, database: str) -> None:
-    """What is gathered belongs to one connection."""
-    go_live(connection, make(connection, {1: [1]}), at(0, 0))
-    play(connection, (1, at(0), (1,)))
-    with connect(database) as other, other.transaction():
-        first = measure(other, 0)
-        assert measure(connection, 0) == first

@@ -8,9 +8,10 @@ from typing import Any
 
 import psycopg
 
-from core.database import connect
-from recommender import monitoring, quality
+from core.database import connect, statement
+from recommender import model_runs, monitoring, quality
 from recommender.drift import Rule
+from recommender.model_runs import Cause, Decision, Outcome, Recipe
 from recommender.monitoring import Judged, Rules
 from recommender.quality import DayQuality
 from tests.listening import Session, World, fill, listen
@@ -46,13 +47,33 @@ def populate(database: str, users: Iterable[int], tracks: Iterable[int]) -> None
 
 
 def train(connection: Connection, learned_until: datetime, decision: str = "published", cause: str = "asked") -> int:
-    """A model run that is over; returns its number."""
-    return _number(
+    """A model run that is over, or has taken up the open alarms and runs; returns its number."""
+    number = _number(
         connection,
         "insert into ml.model_runs (model, seed, data_as_of, batches, code_version, decision, started_at, cause)"
         " values ('ease', 0, %s, '{}', 'v', %s, now(), %s) returning model_run_id",
         [learned_until, decision, cause],
     )
+    if decision == "running":
+        values = {"model_run_id": number, "data_as_of": learned_until}
+        connection.execute(statement("quality/take_up_alarms"), values)
+    return number
+
+
+def hold_training(connection: Connection, decision: Decision, cause: Cause = "degradation") -> int:
+    """A training that began when all that is there was there, and came to this; returns its number."""
+    run = model_runs.start(
+        connection,
+        recipe=Recipe("ease"),
+        seed=0,
+        data_as_of=NOW,
+        batches=[],
+        code_version="v",
+        now=NOW,
+        cause=cause,
+    )
+    model_runs.decide(connection, run, Outcome(Recipe("ease"), decision, "because"), NOW)
+    return run
 
 
 def make(

@@ -411,3 +411,22 @@ def test_a_training_that_was_cut_off_is_closed(connection: Connection, query: Qu
         ("failed", "it was cut off: nothing of it was published"),
     ]
     assert model_runs.close_abandoned(connection, NOW) == 0
+
+
+def test_lists_are_behind_when_something_came_in_after_they_were_made(connection: Connection) -> None:
+    def comes_in(name: str, at: datetime, status: str = "published") -> None:
+        connection.execute(
+            "insert into ops.batches (batch_id, endpoint, day, revision, source, status, started_at, finished_at)"
+            " values (%s, 'tracks', '2024-05-01', %s, 'http://source', %s, %s, %s)",
+            [name, len(name), status, at, at],
+        )
+
+    assert not publication.is_behind(connection)
+    comes_in("a", NOW)
+    assert publication.is_behind(connection)  # nothing is live yet
+    published(connection, 10, NOW)
+    assert not publication.is_behind(connection)
+    comes_in("bb", NOW + timedelta(hours=1), "blocked")
+    assert not publication.is_behind(connection)
+    comes_in("ccc", NOW + timedelta(hours=1))
+    assert publication.is_behind(connection)

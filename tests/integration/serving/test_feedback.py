@@ -25,6 +25,17 @@ def test_it_is_stored_once_and_the_last_word_counts(world: Api) -> None:
     assert other.json()["updated_at"] > first.json()["updated_at"]
 
 
+def test_no_key_changes_what_another_has_told(world: Api) -> None:
+    told = {"user_id": 3, "track_id": 1, "publication_id": PUBLISHED}
+    assert world.say(**told, useful=True).status_code == 201
+    other = {"Authorization": f"Bearer {world.new_key('feedback:write').text}"}
+    against = world.client.post("/v1/feedback", json=told | {"useful": False}, headers=other)
+    assert (against.status_code, against.json()["useful"]) == (201, False)
+    again = world.say(**told, useful=True)
+    assert (again.status_code, again.json()["useful"]) == (200, True)
+    assert again.json()["updated_at"] == again.json()["created_at"]
+
+
 def test_without_a_publication_it_is_stored_once_too(world: Api) -> None:
     assert [world.say(user_id=2, track_id=1, useful=True).status_code for _ in range(2)] == [201, 200]
     assert world.say(user_id=2, track_id=1, useful=True, publication_id=PUBLISHED).status_code == 201

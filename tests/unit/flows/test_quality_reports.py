@@ -9,7 +9,7 @@ import pytest
 
 from flows import events, quality_reports
 from flows.retrain import Degradation
-from recommender.monitoring import Alarm, Judged
+from recommender.monitoring import Alarm, Judged, Watch
 from recommender.quality import DayQuality, Metric
 
 DAY = date(2026, 11, 22)
@@ -17,9 +17,14 @@ ALARM = Alarm("ndcg@20", DAY, 0.1, 0.25, 5.5, 3, alarm_id=4)
 JUDGED = [
     Judged(DayQuality(DAY, why_not="nobody played"), "not-judged", "not judged: nobody played"),
     Judged(
-        DayQuality(DAY + timedelta(1), 3, (Metric("ndcg@20", 1 / 3, 20, 0.2, 0.4), Metric("useful", 0.5, 10))),
+        DayQuality(
+            DAY + timedelta(1),
+            3,
+            (Metric("ndcg@20", 1 / 3, 20, 0.2, 0.4), Metric("hit@20", 0.7, 20), Metric("useful", 0.5, 10)),
+        ),
         "alarm",
         "ndcg@20 fell",
+        (Watch("ndcg@20", "alarm"), Watch("useful", "gathering")),
     ),
 ]
 
@@ -37,12 +42,15 @@ def artifacts(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return shown
 
 
-def test_every_day_has_every_column_though_the_first_was_not_judged(artifacts: dict[str, Any]) -> None:
-    """The UI shows the columns of the first row: what only a later one has would not be seen."""
+def test_a_row_a_metric_those_that_are_watched_first(artifacts: dict[str, Any]) -> None:
     quality_reports.show_quality(JUDGED, [], [])
-    first, second = artifacts["monitor-quality"]
-    assert list(first) == list(second) == ["day", "verdict", "ndcg@20", "useful", "why"]
-    assert (first["ndcg@20"], second["ndcg@20"], second["verdict"]) == ("", "0.3333", "alarm")
+    rows = artifacts["monitor-quality"]
+    assert {tuple(row) for row in rows} == {("day", "metric", "value", "between", "listeners", "watched")}
+    assert [tuple(row.values())[1:] for row in rows] == [
+        ("ndcg@20", 0.3333, "0.2000 and 0.4000", 20, "alarm"),
+        ("useful", 0.5, "", 10, "gathering"),
+        ("hit@20", 0.7, "", 20, ""),
+    ]
 
 
 def test_without_a_new_day_the_verdict_still_names_what_waits(artifacts: dict[str, Any]) -> None:

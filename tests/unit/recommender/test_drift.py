@@ -75,3 +75,23 @@ def test_many_histories_are_each_judged_as_if_alone() -> None:
 def test_what_is_no_number_is_refused(value: float) -> None:
     with pytest.raises(ValueError, match="not a finite number"):
         SelfStartingCusum(Rule()).add(value)
+
+
+def test_a_value_of_many_draws_is_held_to_less_spread() -> None:
+    # Of 1 (one draw) and 4 (two draws) the mean is 3 and the spread of one draw sqrt(1 * 4 + 2 * 1) = sqrt(6).
+    watch = SelfStartingCusum(Rule(k=0.5, h=1, warm_up=3))
+    for value, draws in ((1, 1), (4, 2)):
+        watch.add(value, draws)
+    told = watch.add(0, 5)
+    expected = norm.ppf(t.cdf(-3 / (np.sqrt(6) * np.sqrt(1 / 5 + 1 / 3)), 1))
+    assert told.deviation[0] == pytest.approx(max(expected, -4))
+
+
+def test_fewer_listeners_than_before_are_no_alarm() -> None:
+    """Noise of a mean grows when it is of fewer: 1,000 a day for a month, then 250."""
+    random, watch = np.random.default_rng(6), SelfStartingCusum(Rule(), 2_000)
+    alarms = np.zeros(2_000, bool)
+    for day in range(90):
+        listeners = 1_000 if day < 30 else 250
+        alarms |= watch.add(random.normal(0.2, 0.25 / listeners**0.5, 2_000), listeners).alarm
+    assert alarms.mean() < 0.1

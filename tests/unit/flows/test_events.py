@@ -1,0 +1,40 @@
+"""When others are told that something came in."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import pytest
+
+from flows import events
+from flows.run import Outcome
+from pipeline.batches import Batch, Counts
+
+TRACKS = Batch("tracks", date(2026, 11, 22), "http://source")
+USERS = Batch("users", date(2026, 11, 22), "http://source")
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The batches of each event."""
+    batches: list[Any] = []
+    monkeypatch.setattr(events, "emit_event", lambda **values: batches.append(values["payload"]["batches"]))
+    return batches
+
+
+def test_what_this_run_published_is_told(told: list[Any]) -> None:
+    outcomes = [Outcome(TRACKS, "published", Counts()), Outcome(USERS, "unchanged", Counts())]
+    events.tell_warehouse_published(outcomes)
+    assert told == [["tracks-2026-11-22"]]
+
+
+def test_a_second_run_tells_nothing_again(told: list[Any]) -> None:
+    events.tell_warehouse_published([Outcome(TRACKS, "published", Counts(), earlier=True)])
+    assert told == []
+
+
+def test_a_second_run_tells_what_the_first_was_killed_before_it_could_tell(told: list[Any]) -> None:
+    outcomes = [Outcome(TRACKS, "published", Counts(), earlier=True), Outcome(USERS, "blocked", Counts(), earlier=True)]
+    events.tell_warehouse_published(outcomes, behind=True)
+    assert told == [["tracks-2026-11-22"]]
