@@ -96,6 +96,31 @@ def test_a_training_that_came_to_nothing_answers_nothing(decision: Decision, qui
     assert verdict == decision
 
 
+def test_an_alarm_raised_while_a_training_runs_is_left_to_another(quiet: Connection) -> None:
+    run = train(quiet, at(20), "running")
+    fall(quiet)
+    model_runs.decide(quiet, run, Outcome(Recipe("ease"), "kept", "because"), NOW)
+    assert len(monitoring.open_alarms(quiet)) == 1
+    assert decide(quiet, "published") > run
+    assert monitoring.open_alarms(quiet) == []
+
+
+def test_an_alarm_of_a_day_that_is_not_learned_from_is_left_to_another(quiet: Connection) -> None:
+    fall(quiet)
+    run = train(quiet, at(6), "running")
+    model_runs.decide(quiet, run, Outcome(Recipe("ease"), "kept", "because"), NOW)
+    assert len(monitoring.open_alarms(quiet)) == 1
+
+
+def test_a_training_that_was_killed_is_written_down_and_its_alarm_waits(quiet: Connection) -> None:
+    fall(quiet)
+    run = train(quiet, at(20), "running")
+    assert model_runs.close_abandoned(quiet, NOW) == 1
+    rows = quiet.execute("select verdict, model_run_id from ml.decisions where kind = 'training'").fetchall()
+    assert rows == [("failed", run)]
+    assert len(monitoring.open_alarms(quiet)) == 1
+
+
 def test_an_answer_and_its_training_are_one_transaction(quiet: Connection) -> None:
     fall(quiet)
     run = train(quiet, at(20), "running")
