@@ -18,17 +18,18 @@ RULES = Rules(plays=Rule(h=5), useful=Rule(h=6.5))
     [
         ([], [], 0),
         ([(0.5, 9)], [], 9),
-        ([(0.5, 10)], [0.5], 0),
-        ([(0.5, 25), (0.1, 10)], [0.5, 0.1], 0),
-        ([(0.5, 4), (0.2, 6), (0.9, 1)], [(0.5 * 4 + 0.2 * 6) / 10], 1),
-        ([(0.5, 9), (0.3, 9), (0.1, 9), (0.2, 1)], [0.4, (0.1 * 9 + 0.2) / 10], 0),
+        ([(0.5, 10)], [(0.5, 10)], 0),
+        ([(0.5, 25), (0.1, 10)], [(0.5, 25), (0.1, 10)], 0),
+        ([(0.5, 4), (0.2, 6), (0.9, 1)], [((0.5 * 4 + 0.2 * 6) / 10, 10)], 1),
+        ([(0.5, 9), (0.3, 9), (0.1, 9), (0.2, 1)], [(0.4, 18), ((0.1 * 9 + 0.2) / 10, 10)], 0),
     ],
 )
 def test_days_are_put_together_until_there_are_enough_listeners(
-    series: list[tuple[float, int]], merged: list[float], gathered: int
+    series: list[tuple[float, int]], merged: list[tuple[float, int]], gathered: int
 ) -> None:
     found, left = monitoring._merged(series, 10)
-    assert found == pytest.approx(merged)
+    assert [value for value, _ in found] == pytest.approx([value for value, _ in merged])
+    assert [listeners for _, listeners in found] == [listeners for _, listeners in merged]
     assert left == gathered
 
 
