@@ -93,7 +93,7 @@ class Settings(BaseSettings):
     monitor_useful_h: float = Field(default=6.5, gt=0, le=100)
     monitor_warm_up: int = Field(default=14, ge=3, le=1_000)
     monitor_listeners: int = Field(default=200, ge=2, le=10_000_000)
-    monitor_cool_down_days: int = Field(default=14, ge=0, le=3_650)
+    monitor_cool_down_days: int = Field(default=7, ge=0, le=3_650)
 
     serving_host: str = Field(default="127.0.0.1", min_length=1)
     serving_port: int = Field(default=8080, ge=1, le=65_535)

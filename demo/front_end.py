@@ -11,7 +11,7 @@ import requests
 from demo.surroundings import DemoError, MockApi
 
 _TIMEOUT = 30.0
-_SHOWN = 3
+_SHOWN = 2
 _NOT_FOUND = 404
 
 

@@ -77,6 +77,10 @@ class SelfStartingCusum:
         self._learn(taken, weight)
         return Reading(baseline, deviation, self._statistic.copy(), self._statistic > self.rule.h)
 
+    def forgive(self) -> None:
+        """Count from zero again; what is usual stays known."""
+        self._statistic = np.zeros_like(self._statistic)
+
     def _compare(self, given: Values, weight: float) -> tuple[Values, Values]:
         """Each value in standard deviations, and the value itself, both no further away than _FURTHEST."""
         if self._count < 2:

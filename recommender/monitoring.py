@@ -36,14 +36,14 @@ class Rules:
     """How days are judged: lists by their first `k`, a fall in what is played by `plays`, in what is said by `useful`.
 
     Days are put together until they have `listeners` values. No alarm is raised for `cool_down_days` after a training
-    that kept the champion.
+    that kept the champion; these days do not tell what is usual either.
     """
 
     k: int = 20
     plays: Rule = field(default_factory=Rule)
     useful: Rule = field(default_factory=lambda: Rule(h=6.5))
     listeners: int = 200
-    cool_down_days: int = 14
+    cool_down_days: int = 7
 
     def of(self, metric: str) -> Rule:
         """The rule of one metric."""
@@ -153,11 +153,9 @@ def _judge(connection: Connection, quality: DayQuality, rules: Rules, now: datet
     cooling = _cooling_down(connection, quality.day, rules)
     watches = []
     for metric in (ndcg(rules.k), USEFUL):
-        watch = _watch(connection, metric, quality, rules)
+        watch = _watch(connection, metric, quality, rules, cooling)
         if watch.verdict == "alarm" and metric in waiting:
             watch = _with_verdict(watch, "unanswered")
-        elif watch.verdict == "alarm" and cooling is not None:
-            watch = _with_verdict(watch, "cooling-down")
         elif watch.verdict == "alarm":
             _raise(connection, watch, quality, now)
         watches.append(watch)
@@ -168,46 +166,63 @@ def _judge(connection: Connection, quality: DayQuality, rules: Rules, now: datet
     return Judged(quality, verdict, "; ".join([*said, *quality.notes]) or "nothing to judge by", tuple(watches))
 
 
-def _watch(connection: Connection, metric: str, quality: DayQuality, rules: Rules) -> Watch:
-    if quality[metric] is None:
+def _watch(connection: Connection, metric: str, quality: DayQuality, rules: Rules, cooling: date | None) -> Watch:
+    measured = quality[metric]
+    if measured is None:
         return Watch(metric, "not-judged")
-    merged, gathered = _merged(_series(connection, metric, quality.day), rules.listeners)
+    if cooling is not None:
+        return Watch(metric, "cooling-down", value=measured.value)
+    merged, gathered = _merged(_series(connection, metric, quality.day, rules), rules.listeners)
     if gathered:
         return Watch(metric, "gathering", len(merged), gathered)
-    value, reading = merged[-1][0], _read(merged, rules.of(metric))
+    value, reading = merged[-1].value, _read(merged, rules.of(metric))
     figures = (value, float(reading.baseline[0]), float(reading.statistic[0]))
     if len(merged) <= rules.of(metric).warm_up:
         return Watch(metric, "warming-up", len(merged), 0, value)
     return Watch(metric, "alarm" if reading.alarm[0] else "steady", len(merged), 0, *figures)
 
 
-def _series(connection: Connection, metric: str, day: date) -> list[tuple[float, int]]:
-    rows = connection.execute(statement("quality/series"), {"metric": metric, "day": day})
-    return [(value, users) for _, value, users in rows]
+@dataclass(frozen=True)
+class Value:
+    """One day, or several merged: a mean over listeners. `forgiven`: a training has answered what fell so far."""
+
+    value: float
+    listeners: int
+    forgiven: bool = False
 
 
-def _merged(series: Sequence[tuple[float, int]], listeners: int) -> tuple[list[tuple[float, int]], int]:
-    """Means over days with enough listeners together and their number, in order; and how many came since the last."""
-    merged, total, count = [], 0.0, 0
-    for value, users in series:
-        total, count = total + value * users, count + users
+def _series(connection: Connection, metric: str, day: date, rules: Rules) -> list[Value]:
+    values = {"metric": metric, "day": day, "cool_down_days": rules.cool_down_days}
+    return [Value(*row[1:]) for row in connection.execute(statement("quality/series"), values)]
+
+
+def _merged(series: Sequence[Value], listeners: int) -> tuple[list[Value], int]:
+    """Means over days with enough listeners together, in order, and how many listeners came since the last."""
+    merged, total, count, forgiven = [], 0.0, 0, False
+    for one in series:
+        total, count, forgiven = total + one.value * one.listeners, count + one.listeners, forgiven or one.forgiven
         if count >= listeners:
-            merged.append((total / count, count))
-            total, count = 0.0, 0
+            merged.append(Value(total / count, count, forgiven))
+            total, count, forgiven = 0.0, 0, False
     return merged, count
 
 
-def _read(merged: Sequence[tuple[float, int]], rule: Rule) -> Reading:
+def _read(merged: Sequence[Value], rule: Rule) -> Reading:
+    """What the last of them says."""
     cusum = SelfStartingCusum(rule)
-    return [cusum.add(value, listeners) for value, listeners in merged][-1]
+    for before in merged[:-1]:
+        cusum.add(before.value, before.listeners)
+        if before.forgiven:
+            cusum.forgive()
+    return cusum.add(merged[-1].value, merged[-1].listeners)
 
 
 def _usual(connection: Connection, metric: str, day: date, rules: Rules) -> float | None:
     """What a metric was before a day, once enough is known."""
-    merged, _ = _merged(_series(connection, metric, day), rules.listeners)
+    merged, _ = _merged(_series(connection, metric, day, rules), rules.listeners)
     if len(merged) < rules.of(metric).warm_up:
         return None
-    return sum(value * listeners for value, listeners in merged) / sum(listeners for _, listeners in merged)
+    return sum(one.value * one.listeners for one in merged) / sum(one.listeners for one in merged)
 
 
 def _cooling_down(connection: Connection, day: date, rules: Rules) -> date | None:
@@ -218,7 +233,7 @@ def _cooling_down(connection: Connection, day: date, rules: Rules) -> date | Non
 
 def _diagnosis(connection: Connection, quality: DayQuality, rules: Rules) -> str:
     """Whether the lists became worse than popularity by as much as they did, or everything became harder to guess."""
-    merged, _ = _merged(_series(connection, lift(rules.k), quality.day), rules.listeners)
+    merged, _ = _merged(_series(connection, lift(rules.k), quality.day, rules), rules.listeners)
     if len(merged) <= rules.plays.warm_up:
         return "too little is known of the lift over popularity to say why"
     if float(_read(merged, rules.plays).statistic[0]) > rules.plays.h / 2:
@@ -247,6 +262,10 @@ def _in_words(watch: Watch, rules: Rules, cooling: date | None) -> str:
     name, rule = watch.metric, rules.of(watch.metric)
     if watch.verdict == "gathering":
         return f"{name}: {watch.gathered:,} of the {rules.listeners:,} listeners that a verdict needs, more days follow"
+    if watch.verdict == "cooling-down":
+        return (
+            f"{name} {watch.value:.4f}: the champion was kept after the last alarm, nothing is raised up to {cooling}"
+        )
     if watch.verdict == "warming-up":
         return f"{name} {watch.value:.4f}: learning what is usual, {watch.batches} of {rule.warm_up} values"
     told = (
@@ -255,10 +274,6 @@ def _in_words(watch: Watch, rules: Rules, cooling: date | None) -> str:
     )
     if watch.verdict == "unanswered":
         return f"{told}; the alarm before waits for a training"
-    if watch.verdict == "cooling-down":
-        return (
-            f"{told}; the champion was kept after the last alarm, so the next is raised after {cooling} at the earliest"
-        )
     return told
 
 

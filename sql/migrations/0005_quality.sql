@@ -28,7 +28,8 @@ create table ml.quality_metrics (
 );
 
 -- One row per alarm: a metric fell beyond chance. Open until a training was decided: then `answer` is what became of
--- it, and what is usual is learned anew from the days after `answered_after`. At most one of a metric is open.
+-- it, and `answered_after` the newest day that was judged by then. With other lists, what is usual is learned anew from
+-- the days after it; where the champion was kept, a cool-down begins. At most one of a metric is open.
 create table ml.alarms (
     alarm_id bigint generated always as identity primary key,
     metric text not null,

@@ -1,5 +1,4 @@
--- One row per open alarm that a training had taken up: what became of it. What is usual begins anew after the newest day
--- that was judged.
+-- One row per open alarm that a training had taken up: what became of it, and the newest day that was judged by then.
 update ml.alarms
 set answer = %(answer)s,
     answered_at = %(answered_at)s,

@@ -12,13 +12,14 @@ from benchmarks.monitoring.histories import (
     Bootstrapped,
     InOrder,
     NormalNoise,
+    Restless,
     answers_of_listeners,
     merge_days,
 )
 from benchmarks.monitoring.mock_days import Days, MockWorld, judge_days, without_trend
 from benchmarks.monitoring.page import Findings, write_part
 from benchmarks.monitoring.plot import draw_alarms
-from benchmarks.monitoring.rules import PageHinkley, cusum, first_alarm, naive
+from benchmarks.monitoring.rules import PageHinkley, alike, cusum, first_alarm, naive
 from benchmarks.monitoring.simulation import Found, Histories, share_by
 from benchmarks.monitoring.studies import MANY, MOCK, SOME, Studies, judge
 from recommender.drift import Rule, SelfStartingCusum
@@ -76,8 +77,11 @@ def test_the_naive_rule_is_the_interval_of_the_values_before() -> None:
 def test_our_rule_is_the_one_of_production() -> None:
     values = np.random.default_rng(3).normal(0.2, 0.03, (80, 4))
     values[40:] *= 0.7
+    listeners = np.arange(200, 280)
     watch = SelfStartingCusum(Rule(), 4)
-    assert (cusum(values, Rule()) == [watch.add(row).alarm for row in values]).all()
+    expected = [watch.add(row, count).alarm for row, count in zip(values, listeners, strict=True)]
+    assert (cusum(values, listeners, Rule()) == expected).all()
+    assert (alike(judge)(values, listeners) == judge(values, np.ones(80, np.int64))).all()
 
 
 def test_first_alarms_and_delays() -> None:
@@ -93,11 +97,34 @@ def test_first_alarms_and_delays() -> None:
 
 
 def test_days_are_merged_until_there_are_enough_listeners() -> None:
-    merged, ends = merge_days(np.arange(9, dtype=np.float64)[:, None], listeners=60, at_least=200)
+    merged, listeners, ends = merge_days(np.arange(9, dtype=np.float64)[:, None], listeners=60, at_least=200)
     assert merged[:, 0].tolist() == [1.5, 5.5], "four days each; the ninth is too few"
-    assert ends.tolist() == [4, 8]
-    merged, ends = merge_days(column(1, 2), listeners=200, at_least=200)
-    assert (merged[:, 0].tolist(), ends.tolist()) == ([1, 2], [1, 2])
+    assert (listeners.tolist(), ends.tolist()) == ([240, 240], [4, 8])
+    merged, listeners, ends = merge_days(column(1, 2), listeners=200, at_least=200)
+    assert (merged[:, 0].tolist(), listeners.tolist(), ends.tolist()) == ([1, 2], [200, 200], [1, 2])
+
+
+def test_days_are_merged_by_their_own_listeners() -> None:
+    came = np.array([50, 150, 1_000, 199])
+    merged, listeners, ends = merge_days(column(0.1, 0.4, 0.2, 0.3), came, at_least=200)
+    assert merged[:, 0] == pytest.approx([0.325, 0.2])
+    assert (listeners.tolist(), ends.tolist()) == ([200, 1_000], [2, 3])
+
+
+@pytest.mark.parametrize("source", [NormalNoise(1.0), Bootstrapped([np.array([0.0, 2.0])] * 3, block=1)])
+def test_days_of_more_listeners_vary_less(source: NormalNoise | Bootstrapped) -> None:
+    drawn = source.draw(np.ones(4), np.array([100, 25, 400, 100]), 20_000, 12)
+    assert drawn.mean(axis=1) == pytest.approx(np.ones(4), abs=0.01)
+    assert drawn.std(axis=1) == pytest.approx([0.1, 0.2, 0.05, 0.1], rel=0.03)
+
+
+def test_restless_days_differ_by_more_than_chance() -> None:
+    drawn = Restless(NormalNoise(0.3), 0.04).draw(np.ones(3), 100, 20_000, 13)
+    assert drawn.mean(axis=1) == pytest.approx(np.ones(3), abs=0.01)
+    assert drawn.std(axis=1) == pytest.approx(np.full(3, 0.05), rel=0.03)
+    assert (
+        Restless(NormalNoise(0.3), 0.0).draw(np.ones(3), 100, 9, 13) == NormalNoise(0.3).draw(np.ones(3), 100, 9, 13)
+    ).all()
 
 
 def test_blocks_keep_days_together_that_followed_each_other() -> None:
@@ -202,7 +229,21 @@ def test_what_hangs_together_raises_more_false_alarms_and_a_higher_h_fewer() -> 
     alone, together = (Histories(NormalNoise(1.2, share), 200, 1_000, 11) for share in (0.0, 0.2))
     shares = [share_by(group.false_alarms(judge), 90) for group in (alone, together)]
     assert shares[1] > 1.5 * shares[0]
-    assert share_by(together.false_alarms(lambda values: cusum(values, Rule(h=8))), 90) < shares[0]
+    assert share_by(together.false_alarms(lambda *given: cusum(*given, Rule(h=8))), 90) < shares[0]
+
+
+def test_a_number_of_listeners_that_changes_is_no_alarm(studies: Studies) -> None:
+    found = {
+        (kind, listeners): tuple(float(share.split()[0]) for share in shares)
+        for kind, listeners, *shares in studies.changing().rows
+    }
+    normal = {listeners: shares for (kind, listeners), shares in found.items() if kind == "normal noise"}
+    assert len(normal) == 5
+    assert all(higher <= ours < 15 for ours, higher, _ in normal.values())
+    always, _, fewer, falling, growing = normal.values()
+    assert always[0] == always[2]
+    assert min(fewer[2], falling[2]) > 25
+    assert growing[2] <= growing[0]
 
 
 def test_the_page_has_every_figure_between_its_marks_and_the_plot_is_drawn(studies: Studies, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from recommender import monitoring
 from recommender.drift import Rule
-from recommender.monitoring import Rules, Verdict, Watch
+from recommender.monitoring import Rules, Value, Verdict, Watch
 
 RULES = Rules(plays=Rule(h=5), useful=Rule(h=6.5))
 
@@ -27,9 +27,9 @@ RULES = Rules(plays=Rule(h=5), useful=Rule(h=6.5))
 def test_days_are_put_together_until_there_are_enough_listeners(
     series: list[tuple[float, int]], merged: list[tuple[float, int]], gathered: int
 ) -> None:
-    found, left = monitoring._merged(series, 10)
-    assert [value for value, _ in found] == pytest.approx([value for value, _ in merged])
-    assert [listeners for _, listeners in found] == [listeners for _, listeners in merged]
+    found, left = monitoring._merged([Value(*one) for one in series], 10)
+    assert [one.value for one in found] == pytest.approx([value for value, _ in merged])
+    assert [one.listeners for one in found] == [listeners for _, listeners in merged]
     assert left == gathered
 
 
@@ -49,7 +49,7 @@ def test_each_metric_has_its_rule() -> None:
         ("unanswered", "more than 6.5 are an alarm; the alarm before waits for a training"),
         (
             "cooling-down",
-            "the champion was kept after the last alarm, so the next is raised after 2026-11-22 at the earliest",
+            "the champion was kept after the last alarm, nothing is raised up to 2026-11-22",
         ),
     ],
 )
