@@ -1,4 +1,7 @@
-"""Made-up histories of a quality that is measured daily: the means of so many listeners a day, days x histories."""
+"""Made-up histories of a quality that is measured daily: the means of so many listeners a day, days x histories.
+
+`listeners` are one number for all days, or one for each.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,11 @@ from numpy.typing import NDArray
 
 from benchmarks.monitoring.mock_days import Days, Values
 
+Counts = NDArray[np.int64]
+"""Numbers of listeners, one for each day or for each value."""
+
 WEEK = 7
-_WEEKEND = (5, 6)
+WEEKEND = (5, 6)
 
 
 class Source(Protocol):
@@ -21,7 +27,7 @@ class Source(Protocol):
     the same histories.
     """
 
-    def draw(self, kept: Values, listeners: int, histories: int, seed: int) -> Values: ...
+    def draw(self, kept: Values, listeners: int | Counts, histories: int, seed: int) -> Values: ...
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class NormalNoise:
     autocorrelation: float = 0.0
     weekend: float = 0.0
 
-    def draw(self, kept: Values, listeners: int, histories: int, seed: int) -> Values:
+    def draw(self, kept: Values, listeners: int | Counts, histories: int, seed: int) -> Values:
         """Means of days x histories."""
         noise = np.random.default_rng(seed).standard_normal((len(kept), histories))
         for day in range(1, len(kept)):
@@ -44,7 +50,7 @@ class NormalNoise:
             noise[day] += self.autocorrelation * noise[day - 1]
         # Of values with mean 1 that are zero with a chance: the second moment is kept, and the mean squared falls.
         spread = np.sqrt((kept * (self.variation**2 + 1) - kept**2) / listeners)
-        lower = np.where(np.isin(np.arange(len(kept)) % WEEK, _WEEKEND), 1 - self.weekend, 1.0)
+        lower = np.where(np.isin(np.arange(len(kept)) % WEEK, WEEKEND), 1 - self.weekend, 1.0)
         means: Values = (kept[:, None] + spread[:, None] * noise) * lower[:, None]
         return means
 
@@ -59,16 +65,20 @@ class Bootstrapped:
     days: Days
     block: int = WEEK
 
-    def draw(self, kept: Values, listeners: int, histories: int, seed: int) -> Values:
+    def draw(self, kept: Values, listeners: int | Counts, histories: int, seed: int) -> Values:
         """Means of days x histories."""
         random = np.random.default_rng(seed)
         chosen = self.choose(len(kept), histories, random)
         # Of listeners who are drawn at random, which of them become zero does not matter: the last ones.
-        left = random.binomial(listeners, np.broadcast_to(kept[:, None], chosen.shape))
+        each = np.broadcast_to(listeners, len(kept))
+        left = random.binomial(each[:, None], np.broadcast_to(kept[:, None], chosen.shape))
         means = np.empty(chosen.shape)
-        for number, values in enumerate(self.days):
-            cells = chosen == number
-            means[cells] = _means(values, left[cells], listeners, random)
+        for count in np.unique(each):
+            as_many = np.flatnonzero(each == count)
+            for number, values in enumerate(self.days):
+                places, history = np.nonzero(chosen[as_many] == number)
+                cells = as_many[places], history
+                means[cells] = _means(values, left[cells], int(count), random)
         return means
 
     def choose(self, days: int, histories: int, random: np.random.Generator) -> NDArray[np.int64]:
@@ -85,9 +95,24 @@ class InOrder:
 
     days: Days
 
-    def draw(self, kept: Values, listeners: int, histories: int, seed: int) -> Values:
+    def draw(self, kept: Values, listeners: int | Counts, histories: int, seed: int) -> Values:
         """Means of days x histories; there are no more days than were."""
         return Bootstrapped(self.days[: len(kept)], block=len(kept)).draw(kept, listeners, histories, seed)
+
+
+@dataclass(frozen=True)
+class Restless:
+    """Histories of another source whose days differ by more than chance: each is better or worse by itself, with this
+    standard deviation as a share of its level."""
+
+    source: Source
+    spread: float
+
+    def draw(self, kept: Values, listeners: int | Counts, histories: int, seed: int) -> Values:
+        """Means of days x histories."""
+        means = self.source.draw(kept, listeners, histories, seed)
+        own: Values = means * (1 + self.spread * np.random.default_rng([seed, 1]).standard_normal(means.shape))
+        return own
 
 
 def answers_of_listeners(useful: float = 0.7, most: int = 5, listeners: int = 20_000, seed: int = 0) -> Values:
@@ -99,15 +124,22 @@ def answers_of_listeners(useful: float = 0.7, most: int = 5, listeners: int = 20
     return shares
 
 
-def merge_days(values: Values, listeners: int, at_least: int) -> tuple[Values, NDArray[np.int64]]:
-    """Means of so many days together that they have at least so many listeners, and the last day of each, from 1.
+def merge_days(values: Values, listeners: int | Counts, at_least: int) -> tuple[Values, Counts, Counts]:
+    """Means of days together until they have at least so many listeners, their listeners, and the last day of each,
+    from 1.
 
     Days at the end that are too few are left out.
     """
-    together = -(-at_least // listeners)
-    whole = len(values) // together
-    merged = values[: whole * together].reshape(whole, together, -1).mean(axis=1)
-    return merged, np.arange(1, whole + 1) * together
+    merged, numbers, ends = [], [], []
+    total, count = np.zeros(values.shape[1]), 0
+    for day, (row, came) in enumerate(zip(values, np.broadcast_to(listeners, len(values)), strict=True), start=1):
+        total, count = total + row * came, count + int(came)
+        if count >= at_least:
+            merged.append(total / count)
+            numbers.append(count)
+            ends.append(day)
+            total, count = np.zeros(values.shape[1]), 0
+    return np.stack(merged), np.array(numbers), np.array(ends)
 
 
 def _means(values: Values, left: NDArray[np.int64], listeners: int, random: np.random.Generator) -> Values:

@@ -8,19 +8,31 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.monitoring.histories import Counts
 from benchmarks.monitoring.mock_days import Values
 from recommender.drift import Rule, SelfStartingCusum
 
 Alarms = NDArray[np.bool_]
-Judge = Callable[[Values], Alarms]
+Judge = Callable[[Values, Counts], Alarms]
+"""From the values and the number of listeners behind each."""
 
 _LOWER_95 = 1.959964
 
 
-def cusum(values: Values, rule: Rule) -> Alarms:
+def cusum(values: Values, listeners: Counts, rule: Rule) -> Alarms:
     """The alarm of this project."""
     watch = SelfStartingCusum(rule, values.shape[1])
-    return np.stack([watch.add(row).alarm for row in values])
+    return np.stack([watch.add(row, float(count)).alarm for row, count in zip(values, listeners, strict=True)])
+
+
+def alike(rule: Judge) -> Judge:
+    """The same rule, for which each value is worth as much as any other."""
+    return lambda values, listeners: rule(values, np.ones_like(listeners))
+
+
+def by_values(rule: Callable[[Values], Alarms]) -> Judge:
+    """A rule that asks for nothing but the values."""
+    return lambda values, listeners: rule(values)
 
 
 def naive(values: Values, warm_up: int) -> Alarms:
@@ -64,6 +76,6 @@ class PageHinkley:
         return fallen
 
 
-def first_alarm(alarms: Alarms, ends: NDArray[np.int64]) -> Values:
+def first_alarm(alarms: Alarms, ends: Counts) -> Values:
     """The day of each history's first alarm, infinity where there is none. `ends` are the last days of the periods."""
     return np.where(alarms.any(axis=0), ends[alarms.argmax(axis=0)].astype(np.float64), np.inf)

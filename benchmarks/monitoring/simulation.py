@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from benchmarks.monitoring.histories import Source, merge_days
+from benchmarks.monitoring.histories import Counts, Source, merge_days
 from benchmarks.monitoring.mock_days import Values
 from benchmarks.monitoring.rules import Judge, first_alarm
 
@@ -20,11 +20,12 @@ LOOKED = 60
 class Histories:
     """Where histories come from, how many listeners a day they have, and how many histories are made.
 
-    Days are merged until they have `at_least` so many listeners, as in production.
+    `listeners` may also be those of each day of a year. Days are merged until they have `at_least` so many listeners,
+    as in production.
     """
 
     source: Source
-    listeners: int
+    listeners: int | Counts
     count: int
     seed: int
     at_least: int = 200
@@ -32,18 +33,23 @@ class Histories:
     @cached_property
     def quiet(self) -> Values:
         """A year in which nothing changes."""
-        return self.source.draw(np.ones(YEAR), self.listeners, self.count, self.seed)
+        return self.source.draw(np.ones(YEAR), self._of_days(YEAR), self.count, self.seed)
+
+    @cached_property
+    def quiet_quarter(self) -> Values:
+        """A quarter in which nothing changes, drawn for itself: much sooner than a year."""
+        return self.source.draw(np.ones(QUARTER), self._of_days(QUARTER), self.count, self.seed)
 
     def falling(self, share: float, day: int) -> Values:
         """Each listener's value is zero with this chance from this day on, the first being 1; until it is found."""
         kept = np.ones(day - 1 + LOOKED)
         kept[day - 1 :] = 1 - share
-        return self.source.draw(kept, self.listeners, self.count, self.seed + 1)
+        return self.source.draw(kept, self._of_days(len(kept)), self.count, self.seed + 1)
 
     def alarms(self, values: Values, judge: Judge) -> Values:
         """The day of each history's first alarm, from 1; infinity where there is none."""
-        merged, ends = merge_days(values, self.listeners, self.at_least)
-        return first_alarm(judge(merged), ends)
+        merged, listeners, ends = merge_days(values, self._of_days(len(values)), self.at_least)
+        return first_alarm(judge(merged, listeners), ends)
 
     def false_alarms(self, judge: Judge, days: int = YEAR) -> Values:
         """The day of the first alarm where nothing changed."""
@@ -52,6 +58,9 @@ class Histories:
     def find(self, judge: Judge, share: float, day: int) -> Found:
         """What becomes of a drop on that day."""
         return Found.of(self.alarms(self.falling(share, day), judge), day)
+
+    def _of_days(self, days: int) -> Counts:
+        return np.broadcast_to(self.listeners, YEAR)[:days]
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,9 +11,19 @@ from math import ceil
 import numpy as np
 
 from benchmarks.figures import Figure, Table, at_least, at_most
-from benchmarks.monitoring.histories import Bootstrapped, InOrder, NormalNoise, Source, answers_of_listeners
+from benchmarks.monitoring.histories import (
+    WEEK,
+    WEEKEND,
+    Bootstrapped,
+    Counts,
+    InOrder,
+    NormalNoise,
+    Restless,
+    Source,
+    answers_of_listeners,
+)
 from benchmarks.monitoring.mock_days import Days, Values, without_trend
-from benchmarks.monitoring.rules import Judge, PageHinkley, cusum, first_alarm, naive
+from benchmarks.monitoring.rules import Judge, PageHinkley, alike, by_values, cusum, first_alarm, naive
 from benchmarks.monitoring.simulation import LOOKED, QUARTER, YEAR, Found, Histories, share_by
 from benchmarks.processes import Show
 from recommender.drift import Rule
@@ -32,6 +42,7 @@ _HIGHER = (5.0, 6.0, 7.0, 8.0, 10.0)
 _WRONG = (f"false within {QUARTER} days", "false within a year")
 _SEED, _SEED_OF_TUNING, _SEED_OF_ANSWERS = 100, 200, 300
 _FEW_ANSWERS = 50
+_BEYOND_CHANCE = (0.02, 0.05)
 
 judge: Judge = partial(cusum, rule=OURS)
 judge_useful: Judge = partial(cusum, rule=RULES.useful)
@@ -64,7 +75,7 @@ class Studies:
         values = np.concatenate(self.days)
         return float(values.std() / values.mean())
 
-    def histories(self, source: Source, listeners: int, seed: int = _SEED) -> Histories:
+    def histories(self, source: Source, listeners: int | Counts, seed: int = _SEED) -> Histories:
         """As many as are asked for."""
         return Histories(source, listeners, self.count, seed)
 
@@ -163,10 +174,10 @@ class Studies:
         )
         return {
             "this alarm": judge,
-            "naive daily rule": partial(naive, warm_up=OURS.warm_up),
-            "Page-Hinkley, usual settings, a value a day": PageHinkley(),
-            "Page-Hinkley, usual settings, a value a listener": one_by_one,
-            f"Page-Hinkley, tuned for {SOME} a day": self.tuned,
+            "naive daily rule": by_values(partial(naive, warm_up=OURS.warm_up)),
+            "Page-Hinkley, usual settings, a value a day": by_values(PageHinkley()),
+            "Page-Hinkley, usual settings, a value a listener": by_values(one_by_one),
+            f"Page-Hinkley, tuned for {SOME} a day": by_values(self.tuned),
         }
 
     def side_by_side(self) -> Table:
@@ -231,6 +242,38 @@ class Studies:
         header = [f"{100 * share:.0f} % drop on day {day}" for share, day in drops]
         return Table("Choosing k and h", ["k", "h", *_WRONG, *header], rows, f"{SOME} of the mock's listeners a day.")
 
+    def changing(self) -> Table:
+        """False alarms when the number of listeners changes, beside those if all values were held alike."""
+        normal, mock = NormalNoise(self.variation), Bootstrapped(self.days)
+        patterns = _listeners_of_days()
+        growing = list(patterns)[-1]
+        asked: list[tuple[str, Source, str]] = [
+            *((NORMAL, normal, name) for name in patterns),
+            *((MOCK, mock, name) for name in patterns),
+            (f"{MOCK}, of all days together", Bootstrapped([np.concatenate(self.days)], block=1), growing),
+            *(
+                (f"{NORMAL}, and days that differ by {100 * more:.0f} % beyond it", Restless(normal, more), growing)
+                for more in _BEYOND_CHANCE
+            ),
+        ]
+        higher = OURS.h + 1
+        rules = (judge, _with(higher), alike(judge))
+        rows = []
+        for kind, source, name in asked:
+            self.show(f"the number of listeners changes: {kind}, {name}")
+            group = self.histories(source, patterns[name])
+            alarms = (group.alarms(group.quiet_quarter, rule) for rule in rules)
+            rows.append([kind, name, *(_percent(share_by(found, QUARTER)) for found in alarms)])
+        how = (
+            f"False alarms within {QUARTER} days although nothing changed but the number of listeners. This alarm knows"
+            " the number and holds a value of more listeners to a narrower spread; beside it, the same rule if it held"
+            " all values alike. The mock's days are samples themselves and differ by more than the chance of who is"
+            " drawn from them; drawn from the listeners of all days together, they do not."
+        )
+        said = (f"h {OURS.h:g}", f"h {higher:g}", f"h {OURS.h:g}, without the number of listeners")
+        header = ["histories", "listeners a day", *said]
+        return Table("When the number of listeners changes", header, rows, how)
+
     def dependent(self) -> Table:
         """Days that hang together."""
         noises: dict[str, dict[str, float]] = {
@@ -258,8 +301,8 @@ class Studies:
         """What the alarm says to the mock's days in their order, at their own level and without the trend."""
         rows = []
         for name, days in (("as they were", self.raw), ("without the trend", self.days)):
-            means = np.array([values.mean() for values in days])
-            alone = float(first_alarm(judge(means[:, None]), np.arange(1, len(means) + 1))[0])
+            means, numbers = np.array([values.mean() for values in days]), np.array([len(values) for values in days])
+            alone = float(first_alarm(judge(means[:, None], numbers), np.arange(1, len(means) + 1))[0])
             said = f"on day {alone:.0f}" if np.isfinite(alone) else "none"
             rows.append([name, "everyone", *_levels(means), said])
             for listeners in (SOME, MANY):
@@ -317,10 +360,24 @@ class Studies:
             self.side_by_side(),
             self.both_metrics(),
             self.grid(),
+            self.changing(),
             self.dependent(),
             self.as_they_were(),
             self.mock(),
         )
+
+
+def _listeners_of_days() -> dict[str, Counts]:
+    """How many listeners come on each day of a year, by what it is like; what grows or falls does so in a quarter."""
+    day = np.arange(YEAR)
+    part = np.minimum(day / (QUARTER - 1), 1.0)
+    return {
+        "200, always": np.full(YEAR, 200),
+        "1,000, on weekends 200": np.where(np.isin(day % WEEK, WEEKEND), 200, 1_000),
+        "1,000, from day 31 on 250": np.where(day < 30, 1_000, 250),
+        f"falling from 2,000 to 200 in {QUARTER} days": np.rint(2_000 - 1_800 * part).astype(np.int64),
+        f"growing from 200 to 2,000 in {QUARTER} days": np.rint(200 + 1_800 * part).astype(np.int64),
+    }
 
 
 def _with(h: float) -> Judge:
