@@ -35,7 +35,7 @@ from serving import keys
 FIRST_DAY = date(2026, 9, 1)
 OUTAGE = FIRST_DAY + timedelta(10)
 SHIFT = FIRST_DAY + timedelta(17)
-LAST_DAY = FIRST_DAY + timedelta(29)
+LAST_DAY = FIRST_DAY + timedelta(30)
 RECOVERED = 0.9
 _HISTORY_DAYS = 30
 _SESSIONS_A_DAY = 400
