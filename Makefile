@@ -51,7 +51,7 @@ test: $(READY) ## Lint, types, import contracts and all tests
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 	.venv/bin/lint-imports
-	$(PYTHON) -m pytest --numprocesses 2 --dist loadfile
+	$(PYTHON) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: up
 up: $(READY) ## Start Postgres, the mock and the serving API, Prefect's server and worker, and the deployments
