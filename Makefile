@@ -69,6 +69,16 @@ status: $(READY) ## Say what runs, and where
 psql: $(READY) ## Open the database (make psql DATA_DIR=.data/demo opens the demo's)
 	@$(PYTHON) -m core.embedded --psql
 
+.PHONY: backup
+backup: export BACKUP := $(BACKUP)
+backup: $(READY) ## Write database and models to one file (BACKUP=file; default: in DATA_DIR/backups)
+	@$(PYTHON) -m services.backup make $${BACKUP:+"$$BACKUP"}
+
+.PHONY: restore
+restore: export BACKUP := $(BACKUP)
+restore: $(READY) ## Bring both back from BACKUP=file; FORCE=yes replaces what is there
+	@$(PYTHON) -m services.backup restore $(if $(filter yes,$(FORCE)),--force) $${BACKUP:+"$$BACKUP"}
+
 .PHONY: bench
 bench: $(READY) ## Measure how fast and how big, against bare loops run side by side
 	@$(PYTHON) -m benchmarks --write

@@ -18,6 +18,7 @@ import requests
 
 from core import embedded
 from core.errors import MoovitamixError, SettingsError
+from services import backup
 from services.deploy import answers
 from services.lost_runs import close_lost_runs
 from services.plan import HOST, ROOT, WORK_POOL, Plan, Program, inherited_environment, load_plan
@@ -226,7 +227,7 @@ def status(plan: Plan) -> int:
 
 
 def clean(plan: Plan) -> None:
-    """Delete the state and the caches. Raises ServicesError while anything uses them."""
+    """Delete the state and the caches, and keep backups. Raises ServicesError while anything uses them."""
     supervisor = Supervisor(plan)
     data_dir = plan.settings.data_dir
     if supervisor.states() or supervisor.leftovers():
@@ -235,10 +236,15 @@ def clean(plan: Plan) -> None:
         raise ServicesError(f"a flow or another program uses the database in {data_dir}; wait for it")
     if not _looks_like_ours(data_dir):
         raise ServicesError(f"{data_dir} holds other things than our state; delete it by hand")
-    shutil.rmtree(data_dir, ignore_errors=False)
+    kept = data_dir / backup.FOLDER
+    for entry in data_dir.iterdir():
+        if entry != kept:
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    if not kept.exists():
+        data_dir.rmdir()
     for cache in (*(ROOT / name for name in _CACHES), *_bytecode()):
         shutil.rmtree(cache, ignore_errors=True)
-    print(f"deleted {_short(data_dir)} and the caches")
+    print(f"deleted {_short(data_dir)} and the caches{f'; kept {_short(kept)}' if kept.exists() else ''}")
 
 
 def _looks_like_ours(data_dir: Path) -> bool:
@@ -246,7 +252,10 @@ def _looks_like_ours(data_dir: Path) -> bool:
     if ROOT.is_relative_to(data_dir) or Path.home().is_relative_to(data_dir):
         return False
     ours = {"postgres", "postgres.new", "postgres.lock", "postgres.users", "landing", "shaped", "data_docs", "prefect"}
-    return all(entry.name in ours | {"services", "logs", "models", "demo", "weeks"} for entry in data_dir.iterdir())
+    return all(
+        entry.name in ours | {"services", "logs", "models", "demo", "weeks", backup.FOLDER}
+        for entry in data_dir.iterdir()
+    )
 
 
 def _bytecode() -> list[Path]:
