@@ -1,6 +1,7 @@
 """Brings a Prefect server in line with `prefect.yaml`: the work pool, then every deployment. Harmless when repeated.
 
-`PREFECT_API_URL` says which server. Exit 0: done; 1: it could not be reached, or refused.
+`PREFECT_API_URL` says which server, `PREFECT_API_AUTH_STRING` (user:password) how to log in, if it asks. With --smoke
+an ingest runs afterwards. Exit 0: done; 1: the server could not be reached, or refused, or the ingest did not complete.
 """
 
 from __future__ import annotations
@@ -9,14 +10,21 @@ import argparse
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import requests
+import yaml
+from requests.auth import HTTPBasicAuth
 
 from services.plan import ROOT, WORK_POOL
 
+SMOKE = "ingest/daily"
 _SECONDS_TO_WAIT = 120.0
+_SECONDS_TO_SMOKE = 1800
 _TIMEOUT = 10.0
 
 
@@ -24,15 +32,48 @@ class NotDeployed(Exception):
     """The server could not be brought in line."""
 
 
-def deploy(api_url: str, only: Sequence[str] = ()) -> None:
-    """Wait for the server, then deploy everything, or only what is named (flow/deployment). Raises NotDeployed."""
+class SmokeFailed(Exception):
+    """The deployments are made, and what they run did not complete."""
+
+
+def deploy(api_url: str, only: Sequence[str] = (), code_at: str | None = None, login: str = "") -> None:
+    """Wait for the server, then deploy everything, or only what is named (flow/deployment). Raises NotDeployed.
+
+    `code_at` is the folder where the worker has the code; without it, this one. `login` is user:password.
+    """
     wait_for(f"{api_url}/health", _SECONDS_TO_WAIT)
-    _ensure_work_pool(api_url)
+    _ensure_work_pool(api_url, login)
     what = [word for name in only for word in ("--name", name)] or ["--all"]
-    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", *what]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"PREFECT_API_URL": api_url}, check=False)
-    if done.returncode:
-        raise NotDeployed(f"prefect deploy failed with exit code {done.returncode}")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "prefect.yaml"
+        file.write_text(yaml.safe_dump(_deployments(code_at)))
+        code = _prefect(api_url, login, "deploy", "--prefect-file", str(file), *what)
+    if code:
+        raise NotDeployed(f"prefect deploy failed with exit code {code}")
+
+
+def smoke(api_url: str, login: str = "", seconds: int = _SECONDS_TO_SMOKE) -> None:
+    """Run today's ingest on the worker and watch it. Raises SmokeFailed unless it completes in time.
+
+    Today's lists are published, as by the nightly run; running it again changes nothing.
+    """
+    if _prefect(api_url, login, "deployment", "run", SMOKE, "--watch", "--watch-timeout", str(seconds)):
+        raise SmokeFailed(f"the deployments are made, but {SMOKE} did not complete within {seconds} s")
+
+
+def _deployments(code_at: str | None) -> dict[str, Any]:
+    """What stands in `prefect.yaml`, and where the worker finds it: else Prefect takes the folder of who deploys."""
+    content: dict[str, Any] = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    folder = {"directory": code_at or str(ROOT.resolve())}
+    return content | {"pull": [{"prefect.deployments.steps.set_working_directory": folder}]}
+
+
+def _prefect(api_url: str, login: str, *words: str) -> int:
+    """The exit code of a Prefect command; what it prints goes where ours does."""
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_AUTH_STRING"}
+    environment |= {"PREFECT_API_URL": api_url} | ({"PREFECT_API_AUTH_STRING": login} if login else {})
+    command = [sys.executable, "-m", "prefect", "--no-prompt", *words]
+    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 
 
 def wait_for(url: str, seconds: float) -> None:
@@ -52,11 +93,13 @@ def answers(url: str) -> bool:
         return False
 
 
-def _ensure_work_pool(api_url: str) -> None:
+def _ensure_work_pool(api_url: str, login: str) -> None:
     """Make the pool unless it is there; the worker fills in its template. Raises NotDeployed."""
     content = {"name": WORK_POOL, "type": "process", "description": "Flow runs as processes beside the worker."}
+    user, _, password = login.partition(":")
+    auth = HTTPBasicAuth(user.encode(), password.encode()) if login else None
     try:
-        answer = requests.post(f"{api_url}/work_pools/", json=content, timeout=_TIMEOUT)
+        answer = requests.post(f"{api_url}/work_pools/", json=content, auth=auth, timeout=_TIMEOUT)
     except requests.RequestException as error:
         raise NotDeployed(f"the work pool could not be made at {api_url}: {type(error).__name__}") from error
     if answer.status_code not in (requests.codes.created, requests.codes.conflict):
@@ -65,14 +108,20 @@ def _ensure_work_pool(api_url: str) -> None:
 
 def main() -> int:
     """Deploy to the server that PREFECT_API_URL names."""
-    argparse.ArgumentParser(prog="python -m services.deploy", description=__doc__).parse_args()
+    parser = argparse.ArgumentParser(prog="python -m services.deploy", description=__doc__)
+    parser.add_argument("--smoke", action="store_true", help=f"then run {SMOKE} and fail unless it completes")
+    parser.add_argument("--code-at", metavar="FOLDER", help="where the worker has this code (default: this folder)")
+    options = parser.parse_args()
     api_url = os.environ.get("PREFECT_API_URL", "").rstrip("/")
+    login = os.environ.get("PREFECT_API_AUTH_STRING", "")
     if not api_url:
         print("error: set PREFECT_API_URL, such as http://127.0.0.1:4200/api", file=sys.stderr)
         return 1
     try:
-        deploy(api_url)
-    except NotDeployed as error:
+        deploy(api_url, code_at=options.code_at, login=login)
+        if options.smoke:
+            smoke(api_url, login)
+    except (NotDeployed, SmokeFailed) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

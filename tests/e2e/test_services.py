@@ -19,6 +19,7 @@ import psycopg
 import pytest
 import requests
 
+from services.deploy import smoke
 from services.plan import Plan, load_plan
 from services.supervision import Supervisor
 
@@ -187,6 +188,22 @@ def test_the_state_survives_a_stop_and_nothing_else_does(services: Services) -> 
     assert services.make("up").returncode == 0
     assert services.flow_runs()[f"ingest-{DAY}"] == "COMPLETED"
     assert services.published() == rows
+
+
+def test_deploying_with_a_smoke_run_fails_when_that_run_fails(services: Services) -> None:
+    faults = f"{services.plan.api_url}/_control/faults"
+    requests.put(faults, json=[{"endpoint": "tracks", "empty": True}], timeout=10).raise_for_status()
+    try:
+        command = [sys.executable, "-m", "services.deploy", "--smoke"]
+        failed = subprocess.run(
+            command, cwd=ROOT, env=services.environment, capture_output=True, text=True, check=False, timeout=200
+        )
+    finally:
+        requests.delete(faults, timeout=10).raise_for_status()
+    assert failed.returncode == 1
+    assert "error: the deployments are made, but ingest/daily did not complete" in failed.stderr
+
+    smoke(services.environment["PREFECT_API_URL"])  # raises unless the run completes
 
 
 def _free_ports(count: int) -> list[int]:

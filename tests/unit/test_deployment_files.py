@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import ast
+import base64
+import importlib.metadata
+import importlib.util
 import itertools
 import json
 import re
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, date, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -19,6 +26,7 @@ import jinja2
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
+from packaging.requirements import Requirement
 from prefect.client.schemas.objects import TERMINAL_STATES
 from pydantic_settings import BaseSettings
 
@@ -28,6 +36,7 @@ from flows import events
 from flows.monitor import monitor
 from flows.retrain import retrain
 from recommender.monitoring import Alarm
+from services import deploy
 from services.plan import WORK_POOL, Ports
 
 ROOT = Path(__file__).parent.parent.parent
@@ -36,6 +45,13 @@ SERVICES: dict[str, Any] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if service["image"] == COMPOSE["name"]}
 PREFECT: dict[str, Any] = yaml.safe_load((ROOT / "prefect.yaml").read_text())
 DEPLOYMENTS = {f"{Path(d['entrypoint'].split(':')[0]).stem}/{d['name']}": d for d in PREFECT["deployments"]}
+
+# The word `on` is "true" to YAML 1.1.
+WORKFLOWS: dict[str, Any] = {
+    file.stem: {{True: "on"}.get(key, key): value for key, value in yaml.safe_load(file.read_text()).items()}
+    for file in (ROOT / ".github/workflows").glob("*.yml")
+}
+STAGES = [stage.splitlines() for stage in re.split(r"^(?=FROM )", (ROOT / "Dockerfile").read_text(), flags=re.M)[1:]]
 
 
 def test_compose_file_follows_the_specification() -> None:
@@ -119,12 +135,71 @@ def test_what_containers_run_exists_and_knows_its_options(program: tuple[str, ..
 
 
 def test_image_holds_what_it_copies_and_nothing_is_forgotten() -> None:
-    copied = re.findall(r"^COPY (\S+) ", (ROOT / "Dockerfile").read_text(), re.M)
+    copied = re.findall(r"^COPY ([^-\s]\S*) ", (ROOT / "Dockerfile").read_text(), re.M)
     kept = re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.M)
     assert sorted(copied) == sorted(kept)
     assert all((ROOT / name).exists() for name in copied)
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
     assert packages - set(copied) <= {"benchmarks", "demo", "tests"}
+
+
+def test_what_runs_in_the_image_was_checked_against_its_hash_and_cannot_change_itself() -> None:
+    build, runtime = STAGES
+    installs = [line for line in build if re.search(r"\bpip\b.* (wheel|install) ", line)]
+    assert len(installs) == 2
+    assert all("--require-hashes" in line or "--no-index" in line for line in installs)
+    assert build[0].removesuffix(" AS build") == runtime[0], "a virtual environment needs the Python it was made by"
+    assert [line for line in runtime if re.search(r"\bpip\b", line)] == []
+    assert [line for line in runtime if "--from=" in line] == ["COPY --from=build /opt/venv /opt/venv"]
+    users = [line.split()[1] for line in runtime if line.startswith("USER ")]
+    assert any(f"useradd --uid 10001 --create-home {users[-1]} " in line for line in runtime)
+
+
+def test_image_has_what_its_code_imports_without_what_only_tests_need() -> None:
+    """The image takes the dependencies of `pyproject.toml` without the extras, and what those need."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    installed = _with_what_they_need(Requirement(line) for line in declared)
+    assert not installed & {"pytest", "ruff", "mypy", "schemathesis", "matplotlib"}
+    ours = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    homes = importlib.metadata.packages_distributions()
+    for file in itertools.chain.from_iterable(ROOT.glob(f"{package}/**/*.py") for package in ours & _copied()):
+        for name in _imported(file) - ours - sys.stdlib_module_names:
+            assert {_plain(home) for home in homes[name]} & installed, f"{file.name} imports {name}"
+
+
+def _copied() -> set[str]:
+    return {line.split()[1] for line in STAGES[-1] if line.startswith("COPY ")}
+
+
+def _imported(file: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(file.read_text())))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    return {name.split(".")[0] for name in names}
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _with_what_they_need(requirements: Iterable[Requirement]) -> set[str]:
+    found: set[tuple[str, str]] = set()
+    waiting = [(_plain(one.name), extra) for one in requirements for extra in ("", *one.extras)]
+    while waiting:
+        name, extra = waiting.pop()
+        if (name, extra) in found:
+            continue
+        found.add((name, extra))
+        needed = [Requirement(line) for line in importlib.metadata.requires(name) or []]
+        needed = [one for one in needed if one.marker is None or one.marker.evaluate({"extra": extra})]
+        waiting += [(_plain(one.name), more) for one in needed for more in ("", *one.extras)]
+    return {name for name, _ in found}
+
+
+def test_services_that_go_on_say_whether_they_are_well() -> None:
+    unasked = {name for name, service in SERVICES.items() if "healthcheck" not in service}
+    # One ends; the other has no port to ask, and nothing waits for it.
+    assert unasked <= {"deploy", "prefect-services"}
 
 
 def test_image_has_the_system_library_that_als_needs() -> None:
@@ -276,3 +351,143 @@ def test_make_lists_what_it_can_do() -> None:
     listed = re.findall(r"^  make (\w+)", done.stdout, re.M)
     assert listed == re.findall(r"^\.PHONY: (\w+)", (ROOT / "Makefile").read_text(), re.M)
     assert {"demo", "test", "up", "down", "bench", "clean"} <= set(listed)
+
+
+def _jobs() -> list[tuple[str, dict[str, Any]]]:
+    return [(f"{name}: {job}", content) for name, file in WORKFLOWS.items() for job, content in file["jobs"].items()]
+
+
+def _commands(name: str) -> list[str]:
+    return [step["run"] for job in WORKFLOWS[name]["jobs"].values() for step in job["steps"] if "run" in step]
+
+
+@pytest.mark.parametrize("name", ["ci", "deploy"])
+def test_workflow_has_what_github_needs_and_no_more_rights_than_reading(name: str) -> None:
+    workflow = WORKFLOWS[name]
+    assert set(workflow) == {"name", "on", "permissions", "concurrency", "jobs"}
+    assert workflow["permissions"] == {"contents": "read"}
+    assert set(workflow["concurrency"]) == {"group", "cancel-in-progress"}
+
+
+@pytest.mark.parametrize(("name", "job"), _jobs())
+def test_job_ends_in_time_and_runs_what_was_pinned(name: str, job: dict[str, Any]) -> None:
+    assert 1 <= job["timeout-minutes"] <= 60, name
+    assert re.fullmatch(r"ubuntu-\d\d\.04", job["runs-on"]), name
+    assert "permissions" not in job
+    actions = [step["uses"] for step in job["steps"] if "uses" in step]
+    assert all(len({"run", "uses"} & set(step)) == 1 for step in job["steps"])
+    assert all(re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40}", action) for action in actions)
+    checkout, python = job["steps"][:2]
+    assert checkout["uses"].startswith("actions/checkout@")
+    assert checkout["with"]["persist-credentials"] is False
+    assert python["with"]["cache-dependency-path"] == "requirements.lock"
+
+
+def test_ci_judges_every_branch_and_pull_request() -> None:
+    assert WORKFLOWS["ci"]["on"] == {"push": {"branches": ["**"]}, "pull_request": None}
+    concurrency = WORKFLOWS["ci"]["concurrency"]
+    assert concurrency["cancel-in-progress"] == "${{ github.ref != 'refs/heads/main' }}"
+    assert "github.ref " in concurrency["group"]
+
+
+def test_ci_does_what_make_test_does() -> None:
+    recipe = re.search(r"^test:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.M)
+    assert recipe is not None
+    locally = [line.strip().replace("$(PYTHON)", ".venv/bin/python") for line in recipe[1].splitlines()]
+    in_ci = [command.removesuffix(" tests/${{ matrix.tests }}") for command in _commands("ci")]
+    assert [command for command in in_ci if command not in ("python -m venv .venv", "make setup")] == locally
+
+
+def test_ci_runs_the_tests_of_every_folder_on_the_oldest_and_the_newest_python() -> None:
+    matrix = WORKFLOWS["ci"]["jobs"]["tests"]["strategy"]["matrix"]
+    folders = {file.relative_to(ROOT / "tests").parts[0] for file in (ROOT / "tests").rglob("test_*.py")}
+    assert set(matrix["tests"]) == folders
+    taken = re.search(r"\((3, \d+)\) <= sys.version_info\[:2\] <= \((3, \d+)\)", (ROOT / ".ci/find-python").read_text())
+    assert taken is not None
+    oldest, newest = (version.replace(", ", ".") for version in taken.groups())
+    assert matrix["python"] == [oldest]
+    assert matrix["include"] == [{"tests": "unit", "python": newest}]
+
+
+@pytest.mark.parametrize("command", sorted({*_commands("ci"), *_commands("deploy")}))
+def test_what_workflows_run_exists(command: str) -> None:
+    program, *words = command.split()
+    if program == "make":
+        assert set(words) <= set(re.findall(r"^\.PHONY: (\w+)", (ROOT / "Makefile").read_text(), re.M))
+    elif words[:1] == ["-m"]:
+        assert program in ("python", ".venv/bin/python")
+        assert importlib.util.find_spec(words[1]) is not None
+    else:
+        assert program.startswith(".venv/bin/")
+        assert Path(sys.executable).with_name(Path(program).name).exists()
+
+
+def test_what_ci_passed_on_main_is_deployed_and_never_cut_off() -> None:
+    workflow = WORKFLOWS["deploy"]
+    assert workflow["on"] == {
+        "workflow_run": {"workflows": [WORKFLOWS["ci"]["name"]], "types": ["completed"], "branches": ["main"]}
+    }
+    assert workflow["concurrency"]["cancel-in-progress"] is False
+    (job,) = workflow["jobs"].values()
+    assert job["environment"] == "production"
+    passed, pushed = job["if"].split(" && ")
+    assert passed == "github.event.workflow_run.conclusion == 'success'"
+    assert pushed == "github.event.workflow_run.event == 'push'"
+    assert job["steps"][0]["with"]["ref"] == "${{ github.event.workflow_run.head_sha }}"
+    assert job["timeout-minutes"] * 60 > deploy._SECONDS_TO_SMOKE + 600, "else GitHub ends it without a word"
+
+
+def test_deployment_from_ci_is_one_script_with_options_that_it_has() -> None:
+    (script,) = [command for command in _commands("deploy") if "services.deploy" in command]
+    assert script.split()[2:] == ["services.deploy", "--code-at", "/app", "--smoke"]
+    assert "WORKDIR /app" in STAGES[-1]
+    done = subprocess.run(
+        [sys.executable, "-m", "services.deploy", "--help"], cwd=ROOT, capture_output=True, check=True
+    )
+    assert {b"--code-at", b"--smoke"} <= set(re.findall(rb"--[a-z-]+", done.stdout))
+
+
+def test_secrets_reach_one_step_by_its_environment_and_no_shell() -> None:
+    steps = [step for _, job in _jobs() for step in job["steps"]]
+    knowing = [step for step in steps if "secrets." in json.dumps(step)]
+    assert [step["run"].split()[2] for step in knowing] == ["services.deploy"]
+    assert {name: value for name, value in knowing[0]["env"].items() if "secrets." in value} == {
+        name: f"${{{{ secrets.{name} }}}}" for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING")
+    }
+    text = [(ROOT / f".github/workflows/{name}.yml").read_text() for name in WORKFLOWS]
+    assert sum(file.count("secrets.") for file in text) == 2
+    # What others write (a branch's name, a title) and secrets are never part of a command; nor is its output printed.
+    expressions = [
+        found for name in WORKFLOWS for run in _commands(name) for found in re.findall(r"\$\{\{.*?\}\}", run)
+    ]
+    assert set(expressions) <= {"${{ matrix.tests }}"}
+
+
+def test_deployments_find_their_code_where_the_worker_has_it() -> None:
+    assert deploy._deployments("/app") == PREFECT | {
+        "pull": [{"prefect.deployments.steps.set_working_directory": {"directory": "/app"}}]
+    }
+
+
+def test_deploying_logs_in_and_tells_nobody_the_password(capfd: pytest.CaptureFixture[str]) -> None:
+    asked: list[str | None] = []
+
+    class Refuses(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def do_POST(self) -> None:
+            asked.append(self.headers["Authorization"])
+            self.send_response(401)
+            self.end_headers()
+
+    with HTTPServer(("127.0.0.1", 0), Refuses) as server:
+        Thread(target=server.serve_forever).start()
+        try:
+            with pytest.raises(deploy.NotDeployed, match="HTTP 401") as refused:
+                deploy.deploy(f"http://127.0.0.1:{server.server_port}/api", login="deployer:päss:word")
+        finally:
+            server.shutdown()
+    assert asked == ["Basic " + base64.b64encode("deployer:päss:word".encode()).decode()]
+    assert "word" not in f"{refused.value}{capfd.readouterr()}"
