@@ -24,6 +24,7 @@ from core.errors import (
     in_one_line,
     named_errors,
 )
+from flows.measured import measured
 from flows.run import Run
 from recommender import lists, model_runs, publication, retention, source
 from recommender.interactions import Interactions
@@ -87,6 +88,7 @@ class Trained:
 
 
 @task(task_run_name="read-marts", cache_policy=NO_CACHE)
+@measured
 @named_errors()
 def read_marts(run: Run) -> Marts:
     """Every listener, track and play that is there now. Raises InteractionsError when nobody played anything."""
@@ -101,6 +103,7 @@ def read_marts(run: Run) -> Marts:
 
 
 @task(task_run_name="load-{champion.recipe.model}", cache_policy=NO_CACHE)
+@measured
 @named_errors()
 def load_champion(run: Run, champion: Champion) -> Recommender:
     """What the champion learned. Raises ModelFileError."""
@@ -112,6 +115,7 @@ def load_champion(run: Run, champion: Champion) -> Recommender:
 
 
 @task(task_run_name="make-lists", cache_policy=NO_CACHE)
+@measured
 @named_errors()
 def make_lists(run: Run, scorer: Scorer, marts: Marts) -> Publication:
     """Score every listener, and stage the lists to be audited."""
@@ -140,6 +144,7 @@ def make_lists(run: Run, scorer: Scorer, marts: Marts) -> Publication:
 
 
 @task(task_run_name="audit-lists", cache_policy=NO_CACHE)
+@measured
 @named_errors()
 def audit_lists(run: Run, made: Publication) -> Sequence[ExpectationResult]:
     """Judge the staged lists. Raises BatchBlocked; what was found is kept either way."""
@@ -157,6 +162,7 @@ def audit_lists(run: Run, made: Publication) -> Sequence[ExpectationResult]:
 
 
 @task(task_run_name="publish-lists", cache_policy=NO_CACHE)
+@measured
 @named_errors()
 def publish_lists(
     run: Run,

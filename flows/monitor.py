@@ -19,6 +19,7 @@ from core.settings import Settings, load_settings
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
 from flows.events import tell_aged, tell_degraded
+from flows.measured import measured
 from flows.quality_reports import show_quality, tell_quality
 from flows.readable_logs import keep_logs_readable
 from flows.run import Run, open_run
@@ -54,6 +55,7 @@ def monitor() -> list[Judged]:
 
 
 @task(task_run_name="judge-{due.day}", cache_policy=NO_CACHE)
+@measured
 @named_errors()
 def judge_day(run: Run, due: DueDay, rules: Rules) -> Judged:
     """The verdict on one day, written down in one transaction. Raises DatabaseError."""

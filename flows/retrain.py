@@ -27,6 +27,7 @@ from core.version import code_version
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
 from flows.list_steps import Published, Scorer, Trained, publish_everywhere, read_marts, write_down_failure
+from flows.measured import measured
 from flows.readable_logs import keep_logs_readable
 from flows.reports import show_training, tell_training
 from flows.run import Run, open_run
@@ -109,6 +110,7 @@ def retrain(
 
 
 @task(task_run_name="read-lesson", cache_policy=NO_CACHE)
+@measured
 @named_errors()
 def read_lesson(run: Run, as_of: datetime) -> Lesson:
     """Every play before `as_of`, and the champion. Raises InteractionsError when there is none."""
@@ -124,6 +126,7 @@ def read_lesson(run: Run, as_of: datetime) -> Lesson:
 
 
 @task(task_run_name="judge-models", cache_policy=NO_CACHE)
+@measured
 @named_errors()
 def judge_models(run: Run, lesson: Lesson, seed: int, cause: Cause) -> Verdict:
     """Fit the candidates, each in a process of its own, and hold the best against champion and popularity."""
@@ -143,6 +146,7 @@ def judge_models(run: Run, lesson: Lesson, seed: int, cause: Cause) -> Verdict:
 
 
 @task(task_run_name="train-{verdict.recipe.model}", cache_policy=NO_CACHE)
+@measured
 @named_errors()
 def train_winner(run: Run, model_run_id: int, verdict: Verdict, lesson: Lesson) -> Path | None:
     """The winner again, on everything; popularity is learned when it is needed. Raises ModelError."""

@@ -19,6 +19,7 @@ from core.clock import clock_of
 from core.columns import LISTEN_HISTORY
 from core.errors import LandingError, TransientSourceError, named_errors
 from core.settings import Settings
+from flows.measured import measured
 from flows.run import Outcome, Run
 from pipeline import batches, landing, quarantine, shaping, staging, warehouse
 from pipeline.api import ApiClient
@@ -68,6 +69,7 @@ def land(batch: Batch, settings: Settings) -> Landing:
 
 
 @task(task_run_name="shape-{batch.batch_id}", cache_policy=NO_CACHE)
+@measured
 @named_errors()
 def shape(run: Run, batch: Batch, landed: Landing) -> Shaped:
     """Type the rows and set bad ones aside."""
@@ -82,6 +84,7 @@ def shape(run: Run, batch: Batch, landed: Landing) -> Shaped:
 
 
 @task(task_run_name="stage-{batch.batch_id}", cache_policy=NO_CACHE)
+@measured
 @named_errors()
 def stage(run: Run, batch: Batch, landed: Landing, shaped: Shaped) -> Staged:
     """Copy what differs from the published rows to the database."""
@@ -95,6 +98,7 @@ def stage(run: Run, batch: Batch, landed: Landing, shaped: Shaped) -> Staged:
 
 
 @task(task_run_name="audit-{batch.batch_id}", cache_policy=NO_CACHE)
+@measured
 @named_errors()
 def audit(run: Run, batch: Batch, staged: Staged) -> Outcome:
     """Judge the staged batch. Raises BatchBlocked; what was found is kept either way."""
@@ -109,6 +113,7 @@ def audit(run: Run, batch: Batch, staged: Staged) -> Outcome:
 
 
 @task(task_run_name="publish-{batch.batch_id}", cache_policy=NO_CACHE)
+@measured
 @named_errors()
 def publish(run: Run, batch: Batch, landed: Landing, staged: Staged, audited: Outcome) -> Outcome:
     """Make the batch visible, in one transaction."""

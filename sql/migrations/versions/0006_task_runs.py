@@ -1,0 +1,12 @@
+"""Runs `sql/migrations/0006_task_runs.sql`."""
+
+from alembic import op
+
+from core.database import statement
+
+revision = "0006"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    op.get_bind().exec_driver_sql(statement("migrations/0006_task_runs"))

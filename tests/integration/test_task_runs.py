@@ -1,0 +1,233 @@
+"""What each task cost stands in `ops.task_runs`, and writing it down changes nothing else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from core.clock import utc_now
+from core.errors import BatchBlocked, DatabaseError
+from core.settings import load_settings
+from expectations.thresholds import load_thresholds
+from flows import ingest, recommend, retrain, steps
+from flows.measured import measured, measuring
+from flows.run import Run, open_run
+from tests import recommending
+from tests.conftest import BASE_DAY, MockApi, Query
+from tests.e2e.interrupted import interrupt
+from tests.listening import fill, two_camps
+from tests.runs import quick_settings
+
+DAY = BASE_DAY
+ENDPOINTS = ("tracks", "users", "listen_history")
+STEPS = ("shape", "stage", "audit", "publish")
+A_HUNDRED_MB = 100 * 2**20
+
+
+@pytest.fixture(autouse=True)
+def quick(
+    prefect_server: None, environment: Path, database: str, api: MockApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Short time-outs."""
+    for name, value in quick_settings(api.url, database, environment).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(steps.land_pages, "retry_delay_seconds", 0.1)
+
+
+@pytest.fixture
+def run() -> Iterator[Run]:
+    """A run of no flow in particular."""
+    with open_run(load_settings(), load_thresholds(), "test", None, utc_now) as opened:
+        yield opened
+
+
+def tasks(query: Query, run_id: int) -> list[tuple[Any, ...]]:
+    """Task, what it worked on, and whether it succeeded, in the order of a run."""
+    return query("select task, what, succeeded from ops.task_runs where run_id = %s order by started_at", run_id)
+
+
+def assert_plausible(query: Query) -> None:
+    """Every figure is one that a task of this machine can have."""
+    rows = query(
+        "select task, seconds, cpu_seconds, peak_memory_mb,"
+        " task_runs.started_at between runs.started_at and runs.finished_at"
+        " from ops.task_runs join ops.runs using (run_id)"
+    )
+    cores = os.cpu_count() or 1
+    for task, seconds, cpu_seconds, peak_memory_mb, within_run in rows:
+        assert 0 < seconds < 300, task
+        assert 0 <= cpu_seconds <= seconds * cores + 0.5, task
+        assert 10 <= peak_memory_mb < 10_000, task
+        assert within_run, task
+
+
+def test_every_step_of_every_endpoint_has_a_row(query: Query) -> None:
+    assert ingest.main(["--day", DAY]) == 0
+
+    first = [(step, f"{name}-{DAY}", True) for name in ENDPOINTS for step in STEPS]
+    assert tasks(query, 1) == first
+    assert_plausible(query)
+
+    assert ingest.main(["--day", DAY]) == 0  # nothing to do
+    assert ingest.main(["--day", DAY, "--refresh", "--endpoint", "users"]) == 0
+
+    assert tasks(query, 1) == first
+    assert tasks(query, 2) == []
+    assert tasks(query, 3) == [(step, f"users-{DAY}-r2", True) for step in STEPS]
+
+
+def test_a_task_that_failed_or_blocked_is_there(query: Query, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        raise ValueError("a row")
+
+    undo = interrupt("pipeline.staging:stage", "before", 1, fail)
+    try:
+        assert ingest.main(["--day", DAY]) == 1
+    finally:
+        undo()
+
+    rows = tasks(query, 1)
+    assert [row for row in rows if not row[-1]] == [
+        ("stage", f"tracks-{DAY}", False),
+        ("audit", f"listen_history-{DAY}", False),
+    ]
+    assert len(rows) == 2 + 4 + 3
+    reasons = dict(query("select endpoint, reason from ops.batches where reason is not null"))
+    assert reasons["tracks"].startswith("unforeseen ValueError at tests/integration/test_task_runs.py:")
+    assert reasons["listen_history"].startswith("waits for tracks of the same day")
+    assert capsys.readouterr().err.count("error: ") == 1
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_database_that_is_gone_says_so_itself(
+    when: str, query: Query, postgres: str, database: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def cut_off() -> None:
+        with psycopg.connect(postgres, autocommit=True) as connection:
+            connection.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where application_name = 'moovitamix' and datname = %s",
+                [psycopg.conninfo.conninfo_to_dict(database)["dbname"]],
+            )
+
+    undo = interrupt("pipeline.warehouse:publish", when, 1, cut_off)
+    try:
+        assert ingest.main(["--day", DAY]) == 1
+    finally:
+        undo()
+
+    told = capsys.readouterr().err
+    assert told.splitlines()[-1].startswith("error: Postgres cannot be reached or gave up: ")
+    assert "Traceback" not in told
+    assert tasks(query, 1) == [(step, f"tracks-{DAY}", True) for step in STEPS[:-1]]
+
+
+def test_what_a_step_returns_and_raises_is_its_own(run: Run, query: Query) -> None:
+    answer, blocked = object(), BatchBlocked("b", ["why"])
+
+    @measured
+    def good(run: Run, *, given: object) -> object:
+        """What it does."""
+        return given
+
+    @measured
+    def bad(run: Run) -> None:
+        raise blocked
+
+    assert good(run, given=answer) is answer
+    assert (good.__name__, good.__doc__) == ("good", "What it does.")
+    with pytest.raises(BatchBlocked) as raised:
+        bad(run)
+    assert raised.value is blocked
+    assert raised.value.__context__ is None
+    assert tasks(query, run.run_id) == [("good", "", True), ("bad", "", False)]
+
+
+def test_a_transaction_that_failed_keeps_its_error(run: Run, query: Query) -> None:
+    with pytest.raises(psycopg.errors.DivisionByZero), run.connection.transaction(), measuring(run, "divide"):
+        run.connection.execute("select 1 / 0")
+    with run.connection.transaction(), measuring(run, "fine"):
+        run.connection.execute("select 1")
+    assert tasks(query, run.run_id) == []
+
+    run.connection.execute("drop table ops.task_runs")
+    with measuring(run, "nowhere"):
+        pass
+    with pytest.raises(DatabaseError, match="its own"), measuring(run, "nowhere"):
+        raise DatabaseError("its own")
+
+
+def test_a_closed_connection_keeps_its_error(query: Query) -> None:
+    @measured
+    def lose(run: Run) -> None:
+        run.connection.close()
+        raise DatabaseError("its own")
+
+    opening = open_run(load_settings(), load_thresholds(), "test", None, utc_now)
+    with pytest.raises(DatabaseError, match="its own"), opening as run:
+        lose(run)
+    assert query("select count(*) from ops.task_runs") == [(0,)]
+
+
+def test_memory_of_one_task_is_not_that_of_the_next(run: Run, query: Query) -> None:
+    for task in ("small", "large", "large again", "small again"):
+        with measuring(run, task):
+            held = b"\1" * (A_HUNDRED_MB if task.startswith("large") else 1)
+            time.sleep(0.3)
+            del held
+
+    peaks = dict(query("select task, peak_memory_mb from ops.task_runs"))
+    for task in ("large", "large again"):
+        assert 90 < peaks[task] - peaks["small"] < 120
+    assert abs(peaks["small again"] - peaks["small"]) < 20
+
+
+def test_cpu_of_threads_and_of_ended_children_counts(run: Run, query: Query) -> None:
+    with measuring(run, "asleep"):
+        time.sleep(0.3)
+    with measuring(run, "child"):
+        work = "import time\nwhile time.process_time() < 0.5: pass"
+        subprocess.run([sys.executable, "-c", work], check=True)
+
+    cpu = dict(query("select task, cpu_seconds from ops.task_runs"))
+    assert cpu["asleep"] < 0.2
+    assert 0.5 <= cpu["child"] < 1.5
+
+
+def test_it_costs_next_to_nothing(run: Run) -> None:
+    used = []
+    for _ in range(50):
+        before = time.process_time()
+        with measuring(run, "nothing"):
+            pass
+        used.append(time.process_time() - before)
+    assert min(used) < 0.002  # of CPU, without Postgres: by the clock, it also waits for others on a busy machine
+
+
+def test_trainings_and_lists_have_rows(
+    query: Query, database: str, environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment.mkdir(exist_ok=True)
+    for name, value in recommending.quick_settings(database, environment).items():
+        monkeypatch.setenv(name, value)
+    fill(database, two_camps())
+    with recommending.few_candidates():
+        assert retrain.main([]) == 0
+        assert recommend.main([]) == 0
+
+    runs = [run_id for (run_id,) in query("select run_id from ops.runs where flow <> 'ingest' order by run_id")]
+    trained = ("read_lesson", "judge_models", "train_winner", "read_marts")
+    for number, run_id, first in zip((1, 2), runs, (trained, ("read_marts", "load_champion")), strict=True):
+        assert tasks(query, run_id) == [
+            *((name, "", True) for name in (*first, "make_lists")),
+            *((name, f"recommendations-{number}", True) for name in ("audit_lists", "publish_lists")),
+        ]
+    assert_plausible(query)
