@@ -31,6 +31,7 @@ from core.settings import Settings, load_settings
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
 from flows.events import tell_warehouse_published
+from flows.measured import measuring
 from flows.readable_logs import keep_logs_readable
 from flows.reports import show_in_ui, tell
 from flows.run import Outcome, Run, open_run
@@ -89,7 +90,9 @@ def _ingest_endpoint(run: Run, batch: Batch, refresh: bool) -> Outcome:
     started_at = run.clock()
     try:
         batch = _not_overtaken(run, batch, refresh)
-        return bring_in(run, batch, land(batch, run.settings))
+        with measuring(run, "land", batch.batch_id):
+            landed = land(batch, run.settings)
+        return bring_in(run, batch, landed)
     except (SourceError, LandingError, StatementRefused, UnforeseenError) as error:
         return _end(run, batch, Outcome(batch, "failed", Counts(), reason=str(error)), started_at)
 
