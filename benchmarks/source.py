@@ -55,7 +55,14 @@ class BareFetch:
 def mock_api(sizes: Sizes) -> Iterator[str]:
     """The URL of a mock API on its base day, on a free port, ended on the way out."""
     counts = ("--users", str(sizes.users), "--tracks", str(sizes.tracks), "--sessions", str(sizes.sessions))
-    command = [sys.executable, "-m", "mock_server", "--port", "0", "--day", str(BASE_DAY), *counts, *_DAILY_CHANGES]
+    with started_mock("--port", "0", "--day", str(BASE_DAY), *counts, *_DAILY_CHANGES) as api_url:
+        yield api_url
+
+
+@contextmanager
+def started_mock(*options: str) -> Iterator[str]:
+    """The URL of a mock API with these options, ended on the way out. Raises RuntimeError when it does not start."""
+    command = [sys.executable, "-m", "mock_server", *options]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             line = process.stdout.readline() if process.stdout else ""

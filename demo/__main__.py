@@ -21,7 +21,7 @@ from core.settings import load_settings
 from demo.listeners import read_recommended
 from demo.story import FIRST_DAY, STORY, Chapter, Then
 from demo.summary import look_further, read_summary
-from demo.surroundings import DemoError, MockApi, fresh_folder, mock_api, quiet, settle_in
+from demo.surroundings import DemoError, MockApi, fresh_folder, mock_api, quiet, settle_in, told
 
 _STEPS_A_RUN = 15  # three lists, each landed, shaped, staged, audited, published
 _STEPS_OF = {"recommend": 4, "retrain": 7}
@@ -125,7 +125,7 @@ def _check_models(live: list[str]) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run the demo; returns the exit code."""
     argparse.ArgumentParser(prog="python -m demo", description=__doc__).parse_args(arguments)
-    begin, here = time.monotonic(), Path.cwd()
+    here = Path.cwd()
     try:
         folder = fresh_folder()
     except MoovitamixError as error:
@@ -135,19 +135,7 @@ def main(arguments: list[str] | None = None) -> int:
     settle_in(folder)
     with quiet(folder / "logs" / "demo.log") as console:
         console.print("[bold]Four days of listening, from the API to recommendations[/]\n")
-        try:
-            run(console, folder, f"make psql DATA_DIR={shown}")
-        except KeyboardInterrupt:
-            console.print("stopped")
-            return 130
-        except Exception as error:  # people get one line, the log gets the rest
-            logging.getLogger(__name__).exception("the demo failed")
-            known = isinstance(error, MoovitamixError)
-            console.print(f"\nerror: {error if known else type(error).__name__}", style="bold red", markup=False)
-            console.print(f"the log is {folder / 'logs' / 'demo.log'}", markup=False)
-            return 1
-        console.print(f"\nAs it should be, in {time.monotonic() - begin:.0f} s.")
-    return 0
+        return told(console, lambda: run(console, folder, f"make psql DATA_DIR={shown}"), folder / "logs")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def running(folder: Path, deployments: Sequence[str]) -> Iterator[Programs]:
 
     From then on PREFECT_API_URL names the server, for flows of this process too: so nothing may import Prefect before.
     """
-    serving, server = _free_ports(2)
+    serving, server = free_ports(2)
     os.environ |= {"SERVING_PORT": str(serving), "PREFECT_SERVER_API_PORT": str(server)}
     plan = Plan(load_settings(), Ports(prefect_server_api_port=server))
     programs = {program.name: program for program in plan.programs()}
@@ -87,7 +87,8 @@ def _wait_for(program: Program, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.3)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nobody has at this moment."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for one in sockets:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,24 @@ def quiet(log: Path) -> Iterator[Console]:
             console.width = 130
         yield console
         # Standard output stays with the log: what ends after us has nothing to tell people.
+
+
+def told(console: Console, story: Callable[[], None], logs: Path) -> int:
+    """Let the story happen, and say how it ended; returns the exit code."""
+    begin = time.monotonic()
+    try:
+        story()
+    except KeyboardInterrupt:
+        console.print("stopped")
+        return 130
+    except Exception as error:  # people get one line, the log gets the rest
+        logging.getLogger(__name__).exception("the demo failed")
+        known = isinstance(error, MoovitamixError)
+        console.print(f"\nerror: {error if known else type(error).__name__}", style="bold red", markup=False)
+        console.print(f"the log is in {logs}", markup=False)
+        return 1
+    console.print(f"\nAs it should be, in {time.monotonic() - begin:.0f} s.")
+    return 0
 
 
 @contextmanager

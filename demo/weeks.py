@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
 import sys
 import time
@@ -28,7 +27,7 @@ from core.settings import load_settings
 from demo.curve import Curve, draw, read_curve, show
 from demo.front_end import FrontEnd
 from demo.programs import Programs, running
-from demo.surroundings import DemoError, MockApi, fresh_folder, mock_api, quiet, settle_in
+from demo.surroundings import DemoError, MockApi, fresh_folder, mock_api, quiet, settle_in, told
 from recommender.monitoring import open_alarms
 from serving import keys
 
@@ -200,7 +199,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--report", type=Path, metavar="FILE", help="write what was seen there, as JSON")
     asked = parser.parse_args(arguments)
     report = asked.report.resolve() if asked.report else None
-    begin, here = time.monotonic(), Path.cwd()
+    here = Path.cwd()
     try:
         folder = fresh_folder("weeks")
     except MoovitamixError as error:
@@ -210,25 +209,17 @@ def main(arguments: list[str] | None = None) -> int:
     shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
     with quiet(folder / "logs" / "weeks.log") as console:
         console.print("\n[bold]Four weeks: an outage, and a day on which half of the listeners change taste[/]\n")
-        try:
-            curve = run(console, folder)
-            show(curve, console, OUTAGE, SHIFT)
-            draw(curve, folder / "quality.png", OUTAGE, SHIFT)
-            if report:
-                report.write_text(json.dumps(curve.as_json(), indent=1))
-            check(curve)
-        except KeyboardInterrupt:
-            console.print("stopped")
-            return 130
-        except Exception as error:  # people get one line, the log gets the rest
-            logging.getLogger(__name__).exception("the demo failed")
-            known = isinstance(error, MoovitamixError)
-            console.print(f"\nerror: {error if known else type(error).__name__}", style="bold red", markup=False)
-            console.print(f"the logs are in {folder / 'logs'}", markup=False)
-            return 1
-        console.print(f"\nThe curve with alarm and publication: {shown / 'quality.png'}", markup=False)
-        console.print(f"As it should be, in {time.monotonic() - begin:.0f} s.")
-    return 0
+        return told(console, lambda: _story(console, folder, shown / "quality.png", report), folder / "logs")
+
+
+def _story(console: Console, folder: Path, shown: Path, report: Path | None) -> None:
+    curve = run(console, folder)
+    show(curve, console, OUTAGE, SHIFT)
+    draw(curve, folder / "quality.png", OUTAGE, SHIFT)
+    if report:
+        report.write_text(json.dumps(curve.as_json(), indent=1))
+    check(curve)
+    console.print(f"\nThe curve with alarm and publication: {shown}", markup=False)
 
 
 if __name__ == "__main__":

@@ -20,14 +20,12 @@ from psycopg.rows import dict_row
 
 from core.database import Connection, readable_errors, statement
 from core.frames import read_frame
-from recommender.usefulness import ANSWERS, share_of_useful
+from recommender.usefulness import ANSWERS, STANDARD_ERRORS, share_of_useful
 
 USEFUL = "useful"
 WITHOUT_LIST = "without_list"
 NEW_TRACKS = "new_tracks"
 MODEL_AGE = "model_age_days"
-# The 97.5 % point of the standard normal distribution: 95 % of what chance does lies within.
-_BOUNDS = 1.959963984540054
 _PLAYS: Mapping[str, pl.DataType] = {
     **{"publication_id": pl.Int64(), "pruned": pl.Int64(), "has_list": pl.Int64(), "plays": pl.Int64()},
     **{"plays_of_new": pl.Int64(), "heard": pl.Int64(), "hits": pl.Int64()},
@@ -142,5 +140,5 @@ def _mean(name: str, values: NDArray[np.float64], lowest: float, highest: float)
     mean, listeners = float(values.mean()), len(values)
     if listeners < 2:
         return Metric(name, mean, listeners)
-    reach = _BOUNDS * float(values.std(ddof=1)) / listeners**0.5
+    reach = STANDARD_ERRORS * float(values.std(ddof=1)) / listeners**0.5
     return Metric(name, mean, listeners, max(lowest, mean - reach), min(highest, mean + reach))

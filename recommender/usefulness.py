@@ -27,7 +27,8 @@ _SHARE_OF_A_TRACK = 0.02
 _MOST_LEFT_OUT = 0.5
 # Of fewer listeners, what is left says nothing.
 _FEWEST_LEFT = 20
-_BOUNDS = 1.959963984540054  # the 97.5 % point of the standard normal distribution
+# The 97.5 % point of the standard normal distribution: 95 % of what chance does lies within.
+STANDARD_ERRORS = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def _share(answers: pl.DataFrame, weights: NDArray[np.float64], left_out: str = 
     weight, value = weight[heard], useful[heard] / weight[heard]
     share = float(np.average(value, weights=weight))
     error = float(np.sqrt(np.sum((weight * (value - share)) ** 2)) / weight.sum())
-    reach = _BOUNDS * error
+    reach = STANDARD_ERRORS * error
     # Where many hardly count, they tell as much as so many would who all count the same.
     listeners = round(weight.sum() ** 2 / np.sum(weight**2))
     return Usefulness(share, max(0.0, share - reach), min(1.0, share + reach), listeners, left_out)

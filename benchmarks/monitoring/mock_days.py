@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -15,7 +12,7 @@ import requests
 from numpy.typing import NDArray
 
 from benchmarks.processes import Show
-from benchmarks.source import BASE_DAY, ROOT
+from benchmarks.source import BASE_DAY, started_mock
 from recommender.metrics import hits, ndcg_at
 from recommender.models.ease import EASE
 from recommender.play_log import PlayLog
@@ -26,7 +23,6 @@ Days = list[Values]
 """The values of one day each: one value per listener who played anything new on it."""
 
 PLACES = 20
-_READY = "mock API ready: "
 _PAGE_SIZE = 100
 _DEGREE = 2  # of the trend
 
@@ -74,7 +70,7 @@ def judge_days(world: MockWorld, show: Show) -> Days:
     lists do, and name nothing that was played before.
     """
     show("reading the mock's plays")
-    with _mock(world) as api_url:
+    with started_mock(*world.options) as api_url:
         log = _read_plays(api_url)
     first = np.datetime64(BASE_DAY)
     model = EASE().fit(log.interactions(first))
@@ -101,20 +97,6 @@ def _judge(model: EASE, log: PlayLog, day: np.datetime64) -> Values:
     before, held_out = by_time(past, day)
     ranking = model.fold_in(before).recommend(held_out.users, PLACES, exclude=before)
     return ndcg_at(hits(ranking, held_out, PLACES), held_out, PLACES)
-
-
-@contextmanager
-def _mock(world: MockWorld) -> Iterator[str]:
-    """The URL of the mock's API, on a free port, ended on the way out."""
-    command = [sys.executable, "-m", "mock_server", *world.options]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            line = process.stdout.readline() if process.stdout else ""
-            if not line.startswith(_READY):
-                raise RuntimeError(f"the mock API did not start: {line.strip() or 'it said nothing'}")
-            yield line.removeprefix(_READY).strip()
-        finally:
-            process.terminate()
 
 
 def _read_plays(api_url: str) -> PlayLog:

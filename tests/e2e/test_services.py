@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import psycopg
 import pytest
 import requests
 
+from demo.programs import free_ports
 from services.deploy import smoke
 from services.plan import Plan, load_plan
 from services.supervision import Supervisor
@@ -83,7 +83,7 @@ def services() -> Iterator[Services]:
 
 def _services_in(folder: str) -> Iterator[Services]:
     ports = dict(
-        zip(("PREFECT_SERVER_API_PORT", "MOCK_PORT", "DATA_DOCS_PORT", "SERVING_PORT"), _free_ports(4), strict=True)
+        zip(("PREFECT_SERVER_API_PORT", "MOCK_PORT", "DATA_DOCS_PORT", "SERVING_PORT"), free_ports(4), strict=True)
     )
     ours = {name: str(port) for name, port in ports.items()} | {"DATA_DIR": folder}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | ours
@@ -204,17 +204,6 @@ def test_deploying_with_a_smoke_run_fails_when_that_run_fails(services: Services
     assert "error: the deployments are made, but ingest/daily did not complete" in failed.stderr
 
     smoke(services.environment["PREFECT_API_URL"])  # raises unless the run completes
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 def _comes(condition: Callable[[], bool], seconds: float) -> bool:
