@@ -1,4 +1,4 @@
-"""Made-up listeners whose tastes are known, in the shape of two public data sets that recommenders are measured on.
+"""Made-up listeners whose tastes are known, in the shape of a public data set that recommenders are measured on.
 
 Every item lies in one niche of one region (as places do, or artists of a scene), and has one style that cuts across
 the regions. Popularity within all of them follows a power law, and so does how much a listener plays. A listener has
@@ -139,24 +139,6 @@ class ListeningSet:
             for side in (~ahead, ahead)
         ]
         return sides[0], sides[1]
-
-
-def make_music(users: int = 1_900, artists: int = 17_600, *, seed: int = 0) -> ListeningSet:
-    """Play counts of about 49 artists a listener; most artists have a listener or two, a few a third of them."""
-    shape = Shape(
-        users=users,
-        items=artists,
-        interactions=49 * users,
-        regions=max(2, artists // 1_500),
-        niches=max(4, artists // 150),
-        styles=max(3, artists // 450),
-        popularity=1.0,
-        activity=0.3,
-        idlest=30,
-        busiest=70,
-        mix=(0.65, 0.2, 0.1, 0.05),
-    )
-    return ListeningSet(shape, seed)
 
 
 def make_checkins(

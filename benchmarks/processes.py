@@ -75,16 +75,6 @@ def in_fresh_process(
     return message
 
 
-def in_this_process(
-    show: Show,
-    work: Callable[Concatenate[Show, Arguments], Result],
-    *args: Arguments.args,
-    **kwargs: Arguments.kwargs,
-) -> Ran[Result]:
-    """Run the work here: quicker, but the peak is that of all that ran before."""
-    return Ran(work(show, *args, **kwargs), peak_bytes())
-
-
 def peak_bytes() -> int:
     """The most memory this process ever held.
 

@@ -66,22 +66,6 @@ class StagedBatch:
     profile_table: str
 
 
-def run_checkpoint(
-    *,
-    batch_id: str,
-    endpoint: Audited,
-    day: date,
-    url: str,
-    rows_table: str,
-    profile_table: str,
-    thresholds: Thresholds,
-    docs_dir: Path,
-) -> list[ExpectationResult]:
-    """Judge one staged batch and publish its page of Data Docs: `Auditor.audit` for a single batch."""
-    with Auditor(url=url, thresholds=thresholds, docs_dir=docs_dir) as auditor:
-        return auditor.audit(StagedBatch(batch_id, endpoint, day, rows_table, profile_table))
-
-
 def raise_if_blocked(batch_id: str, results: Sequence[ExpectationResult]) -> None:
     """Raises BatchBlocked, with every critical failure in plain words, if there is one."""
     failures = [result.description for result in results if result.blocks]

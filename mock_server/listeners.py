@@ -12,7 +12,6 @@ from mock_server.randomness import Indices, Integers, Period, instants, public_i
 from mock_server.words import GENRES
 
 SCENE_SLOTS = 6
-ARTIST_SLOTS = 6
 _FALLING = 0.7 ** np.arange(SCENE_SLOTS)
 SLOT_WEIGHTS = np.concatenate([0.45 * _FALLING / _FALLING.sum(), 0.45 * _FALLING / _FALLING.sum(), [0.10]])
 """How often a play comes from each favourite scene, from each favourite artist, and from just anything (last)."""

@@ -71,15 +71,6 @@ class HeldOut:
             return self
         return self.of_listeners(np.sort(np.random.default_rng(seed).choice(len(self), at_most, replace=False)))
 
-    def halves(self, seed: int) -> tuple[Self, Self]:
-        """Two groups of different listeners, drawn by the seed: one to choose a model on, one for the gate.
-
-        Who chose among several has seen the luck of the best; it must be judged on others. The gate has the odd one.
-        """
-        order = np.random.default_rng(seed).permutation(len(self))
-        half = len(order) // 2
-        return self.of_listeners(np.sort(order[:half])), self.of_listeners(np.sort(order[half:]))
-
 
 class Split(NamedTuple):
     """What is learned from, and what is asked."""

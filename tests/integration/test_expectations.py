@@ -20,7 +20,7 @@ from core.database import composed, connect, migrate
 from core.errors import BatchBlocked, DatabaseError
 from expectations import listen_history, tracks, users
 from expectations.catalogue import _DEFAULTS
-from expectations.checkpoint import Auditor, StagedBatch, raise_if_blocked, run_checkpoint
+from expectations.checkpoint import Auditor, StagedBatch, raise_if_blocked
 from expectations.data_docs import docs_page
 from expectations.rules import ExpectNoSuchRows, meta_of, no_rows
 
@@ -475,22 +475,6 @@ def test_judging_leaves_no_lock_and_can_be_repeated(desk: Desk) -> None:
     assert desk.auditor.audit(batch) == desk.auditor.audit(batch)
     desk.connection.execute("set lock_timeout = '1s'")
     desk.connection.execute(sql.SQL("drop table staging.{}").format(sql.Identifier(batch.rows_table)))
-
-
-def test_a_single_batch_needs_no_auditor(desk: Desk, tmp_path: Path) -> None:
-    batch = desk.stage(TRACKS, rows(TRACKS, {"id": 3}))
-    results = run_checkpoint(
-        batch_id=batch.batch_id,
-        endpoint=TRACKS,
-        day=DAY,
-        url=desk.url,
-        rows_table=batch.rows_table,
-        profile_table=batch.profile_table,
-        thresholds=_DEFAULTS,
-        docs_dir=tmp_path,
-    )
-    assert list(failures(results)) == ["id_is_unique"]
-    assert docs_page(tmp_path, batch.batch_id).exists()
 
 
 def test_tables_that_are_not_there_are_told_in_one_line(desk: Desk) -> None:

@@ -158,16 +158,6 @@ def test_an_option_says_what_it_does() -> None:
     assert str(Options(90, without_not_useful=True)) == "half-life 90 days, without not useful"
 
 
-def test_halves_share_no_listener_and_lose_none() -> None:
-    _, held_out = by_listener(_random(users=201), seed=1)
-    choice, gate = held_out.halves(seed=5)
-    assert abs(len(choice) - len(gate)) <= 1
-    assert not set(choice.users) & set(gate.users)
-    assert _held_pairs(choice) | _held_pairs(gate) == _held_pairs(held_out)
-    assert choice.users.tolist() == sorted(choice.users)
-    assert held_out.halves(seed=5)[0].users.tolist() == choice.users.tolist()
-
-
 def test_a_sample_is_of_whole_listeners() -> None:
     split: Split = by_listener(_random())
     sample = split.held_out.sample(10, seed=0)
