@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -402,8 +402,8 @@ def _replay(programs: Programs, paths: tuple[str, str], dump: Path, before: str,
             [pg_restore, "--no-owner", "--file=-", str(dump)], stdout=subprocess.PIPE, stderr=read_said
         ) as reader,
     ):
-        assert reader.stdout and writer.stdin  # noqa: S101 (both are pipes)
-        with suppress(BrokenPipeError), writer.stdin as script, reader.stdout as statements:
+        statements, script = cast(IO[bytes], reader.stdout), cast(IO[bytes], writer.stdin)  # both are pipes
+        with suppress(BrokenPipeError), script, statements:
             script.write(f"begin; set local lock_timeout = '10s'; {before}\n".encode())
             shutil.copyfileobj(statements, script, _CHUNK)
             # Without the last line, the end of the script undoes all before it.

@@ -14,7 +14,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m services.healthcheck", description=__doc__)
     parser.add_argument("url")
     try:
-        with urlopen(parser.parse_args().url, timeout=_TIMEOUT):  # noqa: S310  the address is our own
+        with urlopen(parser.parse_args().url, timeout=_TIMEOUT):  # noqa: S310, the address is our own
             return 0
     except OSError as error:
         print(error, file=sys.stderr)
