@@ -23,9 +23,9 @@ Connection = psycopg.Connection[Any]
 
 SQL_FOLDER = Path(__file__).parent.parent / "sql"
 # Any constant: everything that changes the warehouse, or makes lists from it, takes the same one.
-_WAREHOUSE_LOCK = 7_300_811_022
+WAREHOUSE_LOCK = 7_300_811_022
 # One training at a time: it takes long, and needs the warehouse only at its end.
-_TRAINING_LOCK = 7_300_811_024
+TRAINING_LOCK = 7_300_811_024
 _SESSION_OPTIONS = (
     "-c timezone=UTC -c jit=off -c work_mem=128MB -c maintenance_work_mem=256MB -c client_connection_check_interval=5s"
     " -c random_page_cost=1.1"
@@ -129,7 +129,7 @@ def take_warehouse_lock(connection: Connection, wait_seconds: float) -> None:
     No connection, no lock and no writing. Raises AlreadyRunning when another holds it for longer than `wait_seconds`,
     DatabaseError.
     """
-    _wait_for(connection, _WAREHOUSE_LOCK, wait_seconds, "another run is at work")
+    _wait_for(connection, WAREHOUSE_LOCK, wait_seconds, "another run is at work")
 
 
 @contextmanager
@@ -141,12 +141,12 @@ def warehouse_lock(connection: Connection, wait_seconds: float) -> Iterator[None
     finally:
         # When the connection is gone, so is the lock.
         with suppress(psycopg.Error):
-            connection.execute("select pg_advisory_unlock(%s)", [_WAREHOUSE_LOCK])
+            connection.execute("select pg_advisory_unlock(%s)", [WAREHOUSE_LOCK])
 
 
 def take_training_lock(connection: Connection, wait_seconds: float) -> None:
     """Hold the one lock of all trainings. Raises AlreadyRunning, DatabaseError."""
-    _wait_for(connection, _TRAINING_LOCK, wait_seconds, "another training is at work")
+    _wait_for(connection, TRAINING_LOCK, wait_seconds, "another training is at work")
 
 
 def _wait_for(connection: Connection, lock: int, wait_seconds: float, what: str) -> None:
