@@ -6,8 +6,11 @@ SHELL := /bin/sh
 # One goal after the other: they share the virtual environment and the state in DATA_DIR.
 .NOTPARALLEL:
 
-PYTHON := .venv/bin/python
 READY := .venv/.ready
+# `make setup PYTHON=python3.12` names the Python that .venv is made by, anew if another one made it.
+ifeq ($(origin PYTHON),command line)
+.PHONY: $(READY)
+endif
 
 # Importing Great Expectations without compiled bytecode takes ten seconds more, every time.
 unexport PYTHONDONTWRITEBYTECODE
@@ -30,59 +33,66 @@ setup: $(READY) ## Make .venv and install the locked dependencies; nothing to do
 # The stamp is written last: after an interruption, the next call goes on.
 $(READY): requirements.lock .ci/find-python
 	@python=$$(.ci/find-python) || exit 1; \
-	if ! $(PYTHON) -c 'import pip' >/dev/null 2>&1; then \
-		echo "making .venv with $$($$python --version)"; \
+	version='import sys; print(*sys.version_info[:2])'; \
+	if ! .venv/bin/python -c 'import pip' >/dev/null 2>&1 || { [ -n "$$PYTHON" ] && \
+		[ "$$(.venv/bin/python -c "$$version")" != "$$("$$python" -c "$$version")" ]; }; then \
+		echo "making .venv with $$("$$python" --version)"; \
 		"$$python" -m venv --clear .venv || exit 1; \
 	fi
 	@echo "installing the locked dependencies: a minute or two"
-	@$(PYTHON) -m pip install -qq --require-hashes --no-deps --requirement requirements.lock
+	@.venv/bin/python -m pip install -qq --require-hashes --no-deps --requirement requirements.lock
 	@echo "compiling bytecode"
-	@$(PYTHON) -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true
+	@.venv/bin/python -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true
 	@touch $(READY)
 
 .PHONY: demo
 demo: $(READY) ## Four days of listening, one of them bad, and recommendations; then weeks in which tastes change
-	@$(PYTHON) -m demo
-	@$(PYTHON) -m demo.weeks
+	@.venv/bin/python -m demo
+	@.venv/bin/python -m demo.weeks
 
 .PHONY: test
-test: $(READY) ## Lint, types, import contracts and all tests
-	$(PYTHON) -m ruff check .
-	$(PYTHON) -m ruff format --check .
-	$(PYTHON) -m mypy
+test: $(READY) ## Lint, types, import contracts, dead code and all tests
+	.venv/bin/python -m ruff check .
+	.venv/bin/python -m ruff format --check .
+	.venv/bin/python -m mypy
 	.venv/bin/lint-imports
-	$(PYTHON) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	.venv/bin/vulture
+	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+.PHONY: coverage
+coverage: $(READY) ## Unit and integration tests once more, and whether they run as much of the code as they did
+	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --cov tests/unit tests/integration
 
 .PHONY: up
 up: $(READY) ## Start Postgres, the mock and the serving API, Prefect's server and worker, and the deployments
-	@$(PYTHON) -m services up
+	@.venv/bin/python -m services up
 
 .PHONY: down
 down: $(READY) ## Stop all of it; the state stays
-	@$(PYTHON) -m services down
+	@.venv/bin/python -m services down
 
 .PHONY: status
 status: $(READY) ## Say what runs, and where
-	@$(PYTHON) -m services status
+	@.venv/bin/python -m services status
 
 .PHONY: psql
 psql: $(READY) ## Open the database (make psql DATA_DIR=.data/demo opens the demo's)
-	@$(PYTHON) -m core.embedded --psql
+	@.venv/bin/python -m core.embedded --psql
 
 .PHONY: backup
 backup: export BACKUP := $(BACKUP)
 backup: $(READY) ## Write database and models to one file (BACKUP=file; default: in DATA_DIR/backups)
-	@$(PYTHON) -m services.backup make $${BACKUP:+"$$BACKUP"}
+	@.venv/bin/python -m services.backup make $${BACKUP:+"$$BACKUP"}
 
 .PHONY: restore
 restore: export BACKUP := $(BACKUP)
 restore: $(READY) ## Bring both back from BACKUP=file; FORCE=yes replaces what is there
-	@$(PYTHON) -m services.backup restore $(if $(filter yes,$(FORCE)),--force) $${BACKUP:+"$$BACKUP"}
+	@.venv/bin/python -m services.backup restore $(if $(filter yes,$(FORCE)),--force) $${BACKUP:+"$$BACKUP"}
 
 .PHONY: bench
 bench: $(READY) ## Measure how fast and how big, against bare loops run side by side
-	@$(PYTHON) -m benchmarks --write
+	@.venv/bin/python -m benchmarks --write
 
 .PHONY: clean
 clean: $(READY) ## Delete the state in DATA_DIR and all caches; refuses while services run
-	@$(PYTHON) -m services clean
+	@.venv/bin/python -m services clean
