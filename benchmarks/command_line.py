@@ -33,6 +33,7 @@ from benchmarks import (
     serving,
     stage,
 )
+from benchmarks.arguments import count
 from benchmarks.bench import Bench
 from benchmarks.figures import Measured
 from benchmarks.machine import describe_machine
@@ -133,16 +134,16 @@ def _read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
         description="How fast and how big, as ratios against something bare that runs side by side.",
         epilog="Needs about 5 GB in the folder for temporary files (TMPDIR), ten times that at 10 million sessions.",
     )
-    parser.add_argument("--users", type=_count, default=100_000)
-    parser.add_argument("--tracks", type=_count, default=100_000)
-    parser.add_argument("--sessions", type=_count, default=1_000_000)
+    parser.add_argument("--users", type=count, default=100_000)
+    parser.add_argument("--tracks", type=count, default=100_000)
+    parser.add_argument("--sessions", type=count, default=1_000_000)
     parser.add_argument(
         "--growth",
-        type=lambda text: tuple(sorted({_count(part) for part in text.split(",")})),
+        type=lambda text: tuple(sorted({count(part) for part in text.split(",")})),
         default=(10_000, 100_000, 1_000_000),
         help="numbers of sessions, as in 10000,100000 (10 million take half an hour more)",
     )
-    parser.add_argument("--rounds", type=_count, default=2, help="how often each side of a ratio is measured")
+    parser.add_argument("--rounds", type=count, default=2, help="how often each side of a ratio is measured")
     parser.add_argument("--only", nargs="+", choices=MEASUREMENTS, default=list(MEASUREMENTS), metavar="NAME")
     parser.add_argument(
         "--date", type=date.fromisoformat, default=datetime.now(UTC).date(), help="for the page (today)"
@@ -154,10 +155,3 @@ def _read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     if asked.write and len(asked.only) < len(MEASUREMENTS):
         parser.error("--write needs all measurements: leave out --only")
     return asked
-
-
-def _count(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise ValueError(text)
-    return count

@@ -19,30 +19,12 @@ def keep_results(connection: Connection, batch: Batch, results: Sequence[Expecta
         cursor.execute(statement("ops/forget_quarantined_rows"), {"batch_id": batch.batch_id})
         cursor.executemany(
             statement("ops/insert_expectation_result"),
-            [
-                {
-                    "batch_id": batch.batch_id,
-                    "expectation": result.expectation,
-                    "column": result.column,
-                    "severity": result.severity,
-                    "success": result.success,
-                    "unexpected_count": result.unexpected_count,
-                    "unexpected_share": result.unexpected_share,
-                    "observed_value": result.observed_value,
-                    "description": result.description,
-                }
-                for result in results
-            ],
+            [vars(result) | {"batch_id": batch.batch_id} for result in results],
         )
         cursor.executemany(
             statement("ops/insert_quarantined_row"),
             [
-                {
-                    "batch_id": batch.batch_id,
-                    "expectation": result.expectation,
-                    "column": result.column,
-                    "row_key": key,
-                }
+                vars(result) | {"batch_id": batch.batch_id, "row_key": key}
                 for result in results
                 for key in result.failing_keys
             ],

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table as Shown
 
+from benchmarks.arguments import count
 from benchmarks.monitoring.mock_days import MockWorld, judge_days
 from benchmarks.monitoring.page import PAGE, PLOT, Findings, around, write_part
 from benchmarks.monitoring.plot import draw_alarms
@@ -54,7 +55,7 @@ def _read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m benchmarks.monitoring",
         description="How often the alarm on falling quality is wrong, and how soon it finds a drop.",
     )
-    parser.add_argument("--histories", type=_count, default=4_000, help="for each row (4000)")
+    parser.add_argument("--histories", type=count, default=4_000, help="for each row (4000)")
     parser.add_argument(
         "--write", nargs="?", type=Path, const=ROOT / "docs", metavar="FOLDER", help=f"renew {PAGE} there (docs)"
     )
@@ -65,10 +66,3 @@ def _read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
         except ValueError as error:
             parser.error(str(error))
     return asked
-
-
-def _count(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise ValueError(text)
-    return count

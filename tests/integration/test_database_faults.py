@@ -12,11 +12,12 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from flows import steps
 from flows.ingest import main
 from tests.conftest import BASE_DAY, MockApi, Query
-from tests.runs import State, a_database, ingested, quick_settings
+from tests.runs import State, a_database, ingested
 from tests.states import state
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 DAY = BASE_DAY
 ENDPOINTS = ("tracks", "users", "listen_history")
@@ -29,16 +30,6 @@ def clean(
     """Every table after one run without faults."""
     with a_database(postgres, _template) as database:
         return ingested(_mock_api, database, tmp_path_factory.mktemp("clean"), [DAY])
-
-
-@pytest.fixture(autouse=True)
-def quick(
-    prefect_server: None, environment: Path, database: str, api: MockApi, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Short time-outs."""
-    for name, value in quick_settings(api.url, database, environment).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(steps.land_pages, "retry_delay_seconds", 0.1)
 
 
 @pytest.fixture

@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from flows import steps
 from flows.ingest import main
 from tests.conftest import BASE_DAY, ROOT, SESSIONS, TRACKS, USERS, MockApi, Query, start_mock_api
-from tests.runs import State, a_database, quick_settings, template_of, warehouse_and_marts
+from tests.runs import State, a_database, template_of, warehouse_and_marts
 from tests.states import assert_rows_add_up, state
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 DAY, NEXT_DAY = BASE_DAY, "2026-11-21"
 ENDPOINTS = ("tracks", "users", "listen_history")
@@ -40,14 +41,6 @@ def database(first_day: State, postgres: str) -> Iterator[str]:
     """A database in which the first day is published."""
     with a_database(postgres, "the_first_of_the_days") as url:
         yield url
-
-
-@pytest.fixture(autouse=True)
-def quick(environment: Path, database: str, api: MockApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Short time-outs."""
-    for name, value in quick_settings(api.url, database, environment).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(steps.land_pages, "retry_delay_seconds", 0.1)
 
 
 def ledger(query: Query, day: str) -> dict[str, tuple[str, str]]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flows import steps
 from flows.ingest import main
 from tests.conftest import BASE_DAY, MockApi, Query
-from tests.runs import State, a_database, ingested, quick_settings, warehouse_and_marts, without_revisions
+from tests.runs import State, a_database, ingested, warehouse_and_marts, without_revisions
 from tests.states import assert_rows_add_up, state
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 DAY = BASE_DAY
 ENDPOINTS = ("tracks", "users", "listen_history")
@@ -27,16 +27,6 @@ def clean(
     """Every table after one run without faults."""
     with a_database(postgres, _template) as database:
         return ingested(_mock_api, database, tmp_path_factory.mktemp("clean"), [DAY])
-
-
-@pytest.fixture(autouse=True)
-def quick(
-    prefect_server: None, environment: Path, database: str, api: MockApi, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Short time-outs, and a task that is tried again at once."""
-    for name, value in quick_settings(api.url, database, environment).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(steps.land_pages, "retry_delay_seconds", 0.1)
 
 
 def ledger(query: Query) -> dict[str, tuple[str, str | None]]:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -17,27 +16,18 @@ from core.clock import utc_now
 from core.errors import BatchBlocked, DatabaseError
 from core.settings import load_settings
 from expectations.thresholds import load_thresholds
-from flows import ingest, steps
+from flows import ingest
 from flows.measured import measured, measuring
 from flows.run import Run, open_run
-from tests.conftest import BASE_DAY, MockApi, Query
+from tests.conftest import BASE_DAY, Query
 from tests.e2e.interrupted import interrupt
-from tests.runs import quick_settings
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 DAY = BASE_DAY
 ENDPOINTS = ("tracks", "users", "listen_history")
 STEPS = ("land", "shape", "stage", "audit", "publish")
 A_HUNDRED_MB = 100 * 2**20
-
-
-@pytest.fixture(autouse=True)
-def quick(
-    prefect_server: None, environment: Path, database: str, api: MockApi, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Short time-outs."""
-    for name, value in quick_settings(api.url, database, environment).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(steps.land_pages, "retry_delay_seconds", 0.1)
 
 
 @pytest.fixture

@@ -1,0 +1,21 @@
+"""What whole runs of a flow in a test have in common."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flows import steps
+from tests.conftest import MockApi
+from tests.runs import quick_settings
+
+
+@pytest.fixture
+def quick(
+    prefect_server: None, environment: Path, database: str, api: MockApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Short time-outs, and a task that is tried again at once."""
+    for name, value in quick_settings(api.url, database, environment).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(steps.land_pages, "retry_delay_seconds", 0.1)
