@@ -77,6 +77,17 @@ def _in_database(url: str, name: str) -> str:
     return url.replace("/postgres?", f"/{name}?")
 
 
+def all_rows(url: str, endpoint: str) -> list[dict[str, Any]]:
+    """The whole list of an endpoint as it is now."""
+    rows: list[dict[str, Any]] = []
+    while True:
+        params = {"page": len(rows) // 100 + 1, "size": 100}
+        page = requests.get(f"{url}/{endpoint}", params=params, timeout=5).json()
+        rows += page["items"]
+        if len(rows) >= page["total"]:
+            return rows
+
+
 @dataclass
 class MockApi:
     """A running stand-in of the API, and its controls."""
@@ -104,13 +115,7 @@ class MockApi:
 
     def rows(self, endpoint: str) -> list[dict[str, Any]]:
         """The whole list of an endpoint as it is now."""
-        rows: list[dict[str, Any]] = []
-        while True:
-            params = {"page": len(rows) // 100 + 1, "size": 100}
-            page = requests.get(f"{self.url}/{endpoint}", params=params, timeout=5).json()
-            rows += page["items"]
-            if len(rows) >= page["total"]:
-                return rows
+        return all_rows(self.url, endpoint)
 
     def _ask(self, method: str, name: str, content: Any) -> None:
         answer = requests.request(method, f"{self.url}/_control/{name}", json=content, timeout=5)

@@ -1,4 +1,4 @@
-"""`make up` for real, on other ports: a watched deployment run, killed programs, and a stop that keeps the state."""
+"""`make up` for real: a watched run, killed programs, what is open and what is told, a stop that keeps the state."""
 
 from __future__ import annotations
 
@@ -7,100 +7,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
 import psutil
-import psycopg
-import pytest
 import requests
+import zstandard
 
-from demo.programs import free_ports
 from services.deploy import smoke
-from services.plan import Plan, load_plan
-from services.supervision import Supervisor
+from tests.conftest import all_rows
+from tests.e2e.conftest import API_TOKEN, ROOT, Services
+from tests.e2e.secrecy import Secrets, readable_files
 
-ROOT = Path(__file__).parent.parent.parent
 DAY = "2026-11-20"
-
-
-@dataclass(frozen=True)
-class Services:
-    """The services of one test run."""
-
-    environment: dict[str, str]
-    plan: Plan
-
-    def make(self, target: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "services", target],
-            cwd=ROOT,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=200,
-        )
-
-    def states(self) -> dict[str, tuple[str, int]]:
-        return {one.name: (one.state, one.pid) for one in Supervisor(self.plan).states()}
-
-    def run(self, deployment: str, **parameters: str) -> int:
-        given = [word for name, value in parameters.items() for word in ("--param", f"{name}={value}")]
-        command = [sys.executable, "-m", "prefect", "deployment", "run", deployment, "--watch", *given]
-        done = subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, check=False, timeout=120)
-        return done.returncode
-
-    def flow_runs(self) -> dict[str, str]:
-        return {run["name"]: run["state_type"] for run in self.ask("flow_runs/filter", {})}
-
-    def ask(self, what: str, content: dict[str, Any]) -> Any:
-        answer = requests.post(f"{self.plan.prefect_url}/api/{what}", json=content, timeout=10)
-        answer.raise_for_status()
-        return answer.json()
-
-    def published(self) -> int:
-        with psycopg.connect(
-            f"postgresql://postgres@/postgres?host={self.plan.settings.data_dir}/postgres"
-        ) as database:
-            row = database.execute("select count(*) from warehouse.listen_history").fetchone()
-        assert row is not None
-        return int(row[0])
-
-    def our_processes(self) -> list[psutil.Process]:
-        return Supervisor(self.plan).leftovers()
-
-
-@pytest.fixture(scope="module")
-def services() -> Iterator[Services]:
-    # Not below pytest's own temporary folder: every pytest of this user that starts closes it for Postgres's user.
-    with TemporaryDirectory(prefix="moovitamix-services-", ignore_cleanup_errors=True) as folder:
-        yield from _services_in(folder)
-
-
-def _services_in(folder: str) -> Iterator[Services]:
-    ports = dict(
-        zip(("PREFECT_SERVER_API_PORT", "MOCK_PORT", "DATA_DOCS_PORT", "SERVING_PORT"), free_ports(4), strict=True)
-    )
-    ours = {name: str(port) for name, port in ports.items()} | {"DATA_DIR": folder}
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | ours
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in ours.items():
-            patch.setenv(name, value)
-        patch.delenv("MOOVITAMIX_API_URL", raising=False)
-        plan = load_plan()
-    environment |= {"PREFECT_API_URL": f"{plan.prefect_url}/api", "PREFECT_HOME": f"{folder}/prefect"}
-    environment.pop("MOOVITAMIX_API_URL", None)
-    started = Services(environment, plan)
-    try:
-        done = started.make("up")
-        assert done.returncode == 0, done.stdout + done.stderr
-        yield started
-    finally:
-        started.make("down")
 
 
 def test_a_deployment_runs_bears_its_day_and_publishes(services: Services) -> None:
@@ -161,6 +80,35 @@ def test_clean_refuses_while_they_run(services: Services) -> None:
     done = services.make("clean")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert services.published() > 0
+
+
+def test_nothing_is_open_beyond_this_machine(services: Services) -> None:
+    sockets = [socket for process in services.our_processes() for socket in process.net_connections("inet")]
+    listening = {(socket.laddr.ip, socket.laddr.port) for socket in sockets if socket.status == psutil.CONN_LISTEN}
+    ports = {program.port for program in services.plan.programs() if program.port}
+    assert ports <= {port for _, port in listening}
+    assert {address for address, _ in listening} == {"127.0.0.1"}
+
+
+def test_no_listener_and_no_secret_is_seen_where_people_look(services: Services) -> None:
+    kinds = ["email_shared", "field_wrong_type:first_name", "field_wrong_type:email", "id_huge", "id_text"]
+    kinds += ["text_nul:last_name", "date_impossible", "text_long:last_name", "text_surrogate", "copy_newer"]
+    faults = f"{services.plan.api_url}/_control/faults"
+    requests.put(faults, json=[{"bad_rows": dict.fromkeys(kinds, 3), "endpoint": "users"}], timeout=10)
+    try:
+        assert services.run("ingest/daily", day="2026-11-19") == 1
+    finally:
+        requests.delete(faults, timeout=10).raise_for_status()
+    users, tracks = (all_rows(services.plan.api_url, endpoint) for endpoint in ("users", "tracks"))
+    hidden = Secrets.of(users, tracks, {"the token of the API": API_TOKEN})
+    data_dir = services.plan.settings.data_dir
+    raw = next((data_dir / "landing" / "users").rglob("pages-*.zst"))
+    with zstandard.open(raw) as pages:
+        assert len(hidden.found_in(pages.read())) > 100
+
+    files = list(readable_files(data_dir))
+    assert len(files) > 30
+    assert {str(path): hidden.found_in(path.read_bytes()) for path in files if hidden.found_in(path.read_bytes())} == {}
 
 
 def test_killed_programs_come_back(services: Services) -> None:

@@ -1,0 +1,101 @@
+"""The services of `make up`, for real, on other ports and in a folder of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+import requests
+
+from demo.programs import free_ports
+from services.plan import Plan, load_plan
+from services.supervision import Supervisor
+
+ROOT = Path(__file__).parent.parent.parent
+# The mock asks for none: it is there to be searched for.
+API_TOKEN = "open-sesame-4711-and-nobody-else"
+
+
+@dataclass(frozen=True)
+class Services:
+    """The services of one test run."""
+
+    environment: dict[str, str]
+    plan: Plan
+
+    def make(self, target: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "services", target],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=200,
+        )
+
+    def states(self) -> dict[str, tuple[str, int]]:
+        return {one.name: (one.state, one.pid) for one in Supervisor(self.plan).states()}
+
+    def run(self, deployment: str, **parameters: str) -> int:
+        given = [word for name, value in parameters.items() for word in ("--param", f"{name}={value}")]
+        command = [sys.executable, "-m", "prefect", "deployment", "run", deployment, "--watch", *given]
+        done = subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, check=False, timeout=120)
+        return done.returncode
+
+    def flow_runs(self) -> dict[str, str]:
+        return {run["name"]: run["state_type"] for run in self.ask("flow_runs/filter", {})}
+
+    def ask(self, what: str, content: dict[str, Any]) -> Any:
+        answer = requests.post(f"{self.plan.prefect_url}/api/{what}", json=content, timeout=10)
+        answer.raise_for_status()
+        return answer.json()
+
+    def published(self) -> int:
+        with psycopg.connect(
+            f"postgresql://postgres@/postgres?host={self.plan.settings.data_dir}/postgres"
+        ) as database:
+            row = database.execute("select count(*) from warehouse.listen_history").fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def our_processes(self) -> list[psutil.Process]:
+        return Supervisor(self.plan).leftovers()
+
+
+@pytest.fixture(scope="module")
+def services() -> Iterator[Services]:
+    # Not below pytest's own temporary folder: every pytest of this user that starts closes it for Postgres's user.
+    with TemporaryDirectory(prefix="moovitamix-services-", ignore_cleanup_errors=True) as folder:
+        yield from _services_in(folder)
+
+
+def _services_in(folder: str) -> Iterator[Services]:
+    ports = dict(
+        zip(("PREFECT_SERVER_API_PORT", "MOCK_PORT", "DATA_DOCS_PORT", "SERVING_PORT"), free_ports(4), strict=True)
+    )
+    ours = {name: str(port) for name, port in ports.items()} | {"DATA_DIR": folder, "MOOVITAMIX_API_TOKEN": API_TOKEN}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | ours
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ours.items():
+            patch.setenv(name, value)
+        patch.delenv("MOOVITAMIX_API_URL", raising=False)
+        plan = load_plan()
+    environment |= {"PREFECT_API_URL": f"{plan.prefect_url}/api", "PREFECT_HOME": f"{folder}/prefect"}
+    environment.pop("MOOVITAMIX_API_URL", None)
+    started = Services(environment, plan)
+    try:
+        done = started.make("up")
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield started
+    finally:
+        started.make("down")
