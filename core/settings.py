@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit, urlunsplit
@@ -50,6 +51,17 @@ def _token(token: SecretStr | None) -> SecretStr | None:
     return SecretStr(text) if text else None
 
 
+# An address may hold commas of its own, as in ?to=a,b: only one before another address separates.
+_BETWEEN_URLS = re.compile(r"[\s,]+(?=[A-Za-z][A-Za-z0-9+.-]*://)")
+
+
+def _alert_urls(urls: SecretStr) -> SecretStr:
+    text = urls.get_secret_value().strip(" \t\r\n,")
+    if text and not all(re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*://\S+", url) for url in _BETWEEN_URLS.split(text)):
+        raise ValueError("must be addresses like mailtos://user:password@host?to=somebody, special characters as %XX")
+    return SecretStr(text)
+
+
 class Settings(BaseSettings):
     """One frozen object; field names are the environment variables, in lower case."""
 
@@ -58,6 +70,8 @@ class Settings(BaseSettings):
     moovitamix_api_url: Annotated[str, AfterValidator(_http_url)] = "http://127.0.0.1:8000"
     moovitamix_api_token: Annotated[SecretStr | None, AfterValidator(_token)] = None
     database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] = SecretStr("")
+    ingest_database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] = SecretStr("")
+    recommender_database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] = SecretStr("")
     data_dir: Path = Path(".data")
     data_docs_url: str = ""
     clock_file: Path | None = None
@@ -105,10 +119,18 @@ class Settings(BaseSettings):
     serving_max_body_bytes: int = Field(default=4096, ge=256, le=1_048_576)
     serving_key_cache_seconds: float = Field(default=5, ge=0, le=60)
 
+    alert_urls: Annotated[SecretStr, AfterValidator(_alert_urls)] = SecretStr("")
+    alert_published_within_hours: float = Field(default=27, ge=1, le=8_760)
+    alert_disk_free_share: float = Field(default=0.05, ge=0, lt=1)
+    alert_disk_free_mb: float = Field(default=1_024, ge=0, le=1e9)
+    alert_memory_free_share: float = Field(default=0.05, ge=0, lt=1)
+    alert_look_seconds: float = Field(default=15, ge=1, le=600)
+
     @property
     def embedded(self) -> bool:
         """Whether Postgres is the one in a wheel, kept in `data_dir`."""
-        return not self.database_url.get_secret_value()
+        urls = (self.database_url, self.ingest_database_url, self.recommender_database_url)
+        return not any(url.get_secret_value() for url in urls)
 
     @property
     def source(self) -> str:
@@ -116,6 +138,12 @@ class Settings(BaseSettings):
         parts = urlsplit(self.moovitamix_api_url)
         host = parts.hostname or ""
         return urlunsplit(parts._replace(netloc=f"{host}:{parts.port}" if parts.port else host))
+
+
+def alert_urls_of(settings: Settings) -> list[str]:
+    """Each address that alerts go to. They hold passwords."""
+    text = settings.alert_urls.get_secret_value()
+    return _BETWEEN_URLS.split(text) if text else []
 
 
 def load_settings() -> Settings:

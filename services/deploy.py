@@ -1,4 +1,6 @@
-"""Brings a Prefect server in line with `prefect.yaml`: the work pool, then every deployment. Harmless when repeated.
+"""Brings a Prefect server in line with `prefect.yaml`, the work pool and every deployment, then `automations.yaml`.
+
+Harmless when repeated.
 
 `PREFECT_API_URL` says which server, `PREFECT_API_AUTH_STRING` (user:password) how to log in, if it asks. With --smoke
 an ingest runs afterwards. Exit 0: done; 1: the server could not be reached, or refused, or the ingest did not complete.
@@ -20,6 +22,9 @@ import requests
 import yaml
 from requests.auth import HTTPBasicAuth
 
+from core.errors import SettingsError
+from core.settings import load_settings
+from services import automations
 from services.plan import ROOT, WORK_POOL
 
 SMOKE = "ingest/daily"
@@ -50,6 +55,20 @@ def deploy(api_url: str, only: Sequence[str] = (), code_at: str | None = None, l
         code = _prefect(api_url, login, "deploy", "--prefect-file", str(file), *what)
     if code:
         raise NotDeployed(f"prefect deploy failed with exit code {code}")
+    _automate(api_url, login)
+
+
+def _automate(api_url: str, login: str) -> None:
+    """Bring automations and the addresses of alerts in line. Raises NotDeployed."""
+    try:
+        print(automations.apply(load_settings(), api_url, login).in_words(), flush=True)
+    except requests.HTTPError as error:  # without the address and what was sent: an alert's address is secret
+        status = error.response.status_code if error.response is not None else "error"
+        raise NotDeployed(f"the automations were not made: HTTP {status}") from None
+    except requests.RequestException as error:
+        raise NotDeployed(f"the automations were not made: {type(error).__name__}") from None
+    except SettingsError as error:
+        raise NotDeployed(f"the automations were not made: {error}") from None
 
 
 def smoke(api_url: str, login: str = "", seconds: int = _SECONDS_TO_SMOKE) -> None:

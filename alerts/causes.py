@@ -1,0 +1,106 @@
+"""The alerts that the watch raises: what each says, what it says is kept, and what to do next."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from alerts.alert import RUNBOOK, Alert
+from alerts.probes import Room, in_mb
+from alerts.store import UNDELIVERABLE
+from core.settings import Settings
+
+DATABASE, PREFECT, SERVING, DISK, MEMORY, UNPUBLISHED = (
+    "database",
+    "prefect-server",
+    "serving",
+    "disk",
+    "memory",
+    "nothing-published",
+)
+# The program of `make up` that is each part.
+PROGRAM_OF = {DATABASE: "postgres", PREFECT: "prefect-server", SERVING: "serving"}
+
+
+def database(since: datetime, why: str) -> Alert:
+    return Alert(
+        key=DATABASE,
+        severity="critical",
+        what="the database does not answer",
+        detail=why,
+        since=since,
+        kept="what was published is in it; raw pages that are landed meanwhile stay in DATA_DIR/landing.",
+        next=f"make status; {RUNBOOK}#the-database-does-not-answer",
+    )
+
+
+def prefect(since: datetime, why: str) -> Alert:
+    return Alert(
+        key=PREFECT,
+        severity="critical",
+        what="Prefect's server does not answer",
+        detail=why,
+        since=since,
+        kept="published data and recommendations, and serving goes on; no run begins until it is back.",
+        next=f"make status; {RUNBOOK}#prefects-server-does-not-answer",
+    )
+
+
+def serving(since: datetime, why: str) -> Alert:
+    return Alert(
+        key=SERVING,
+        severity="critical",
+        what="the serving API does not answer",
+        detail=why,
+        since=since,
+        kept="the published lists; front ends get none until it is back.",
+        next=f"make status; {RUNBOOK}#the-serving-api-does-not-answer",
+    )
+
+
+def disk(since: datetime, room: Room, settings: Settings) -> Alert:
+    return Alert(
+        key=DISK,
+        severity="critical",
+        what="the disk of DATA_DIR is full or nearly so",
+        detail=f"{in_mb(room)} are free; the limit is {settings.alert_disk_free_share:.0%} "
+        f"or {settings.alert_disk_free_mb:,.0f} MB",
+        since=since,
+        kept="all that was published; a run that needs more room fails and changes nothing.",
+        next=f".venv/bin/python -m flows.maintain --retention-days 3; {RUNBOOK}#the-disk-is-full",
+    )
+
+
+def memory(since: datetime, room: Room, settings: Settings) -> Alert:
+    return Alert(
+        key=MEMORY,
+        severity="warning",
+        what="memory is nearly used up",
+        detail=f"{in_mb(room)} are free; the limit is {settings.alert_memory_free_share:.0%}",
+        since=since,
+        kept="everything; the system may end processes, and a run that is ended changes nothing.",
+        next=f"top -o %MEM; {RUNBOOK}#memory-is-nearly-used-up",
+    )
+
+
+def unpublished(since: datetime, hours: float) -> Alert:
+    return Alert(
+        key=UNPUBLISHED,
+        severity="critical",
+        what="nothing was published by the set hour",
+        detail=f"no ingest published anything, or found all unchanged, within {hours:g} hours",
+        since=since,
+        kept="what was published before is live.",
+        next=f".venv/bin/python -m flows.ingest; {RUNBOOK}#nothing-was-published",
+    )
+
+
+def undeliverable(since: datetime, names: str, waiting: int) -> Alert:
+    return Alert(
+        key=UNDELIVERABLE,
+        severity="critical",
+        what="alerts cannot be delivered",
+        detail=f"{names} of ALERT_URLS takes nothing",
+        since=since,
+        kept=f"{waiting} message(s), in DATA_DIR/alerts; they are sent when it takes them.",
+        next=f".venv/bin/python -m alerts.test; {RUNBOOK}#alerts-cannot-be-delivered",
+    )

@@ -1,0 +1,249 @@
+"""What is open, and what waits to be delivered: two small files in `DATA_DIR/alerts`, or memory when the disk is full.
+
+`open.json` is a list of what is wrong now, for people and pages. `outbox.json` is ours: messages and the addresses that
+have not taken them yet. Several processes may use the folder; one at a time changes it, and one at a time delivers.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from alerts.alert import Alert, body_when_over, subject_when_over
+from alerts.delivery import Address, Send
+from core.clock import Clock
+
+FOLDER = "alerts"
+UNDELIVERABLE = "alerts-undelivered"
+_SOONEST, _LATEST = timedelta(seconds=15), timedelta(minutes=5)
+
+Entry = dict[str, Any]
+
+
+@dataclass
+class Message:
+    """A mail that waits. `pending` are the addresses that have not taken it; `key` is the open alert it begins."""
+
+    subject: str
+    body: str
+    pending: list[str]
+    key: str = ""
+
+
+@dataclass
+class Trouble:
+    """An address that takes nothing."""
+
+    since: str
+    tries: int
+    next_try: str
+
+
+@dataclass
+class State:
+    """All that is kept. `notes` is what the watch remembers from one look to the next."""
+
+    open: list[Entry] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
+    troubles: dict[str, Trouble] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def find(self, key: str) -> Entry | None:
+        """The open alert of that key."""
+        return next((entry for entry in self.open if entry["key"] == key), None)
+
+
+class Store:
+    """The alerts of one DATA_DIR. Nothing here raises because a disk is full or a mail server is away."""
+
+    def __init__(self, data_dir: Path, addresses: Sequence[Address], send: Send, clock: Clock) -> None:
+        self._folder = data_dir / FOLDER
+        self.addresses = list(addresses)
+        self._send = send
+        self._clock = clock
+        self._unwritten: State | None = None
+
+    def begin(self, alert: Alert) -> None:
+        """Note that a cause is there, and tell it once. Known already: only what else it did is added."""
+        with self.changing() as state:
+            known = state.find(alert.key)
+            if known is not None:
+                if alert.kept not in known["kept"]:
+                    known["kept"] = f"{known['kept']} {alert.kept}"
+                return
+            what, since = alert.told, alert.since.isoformat()
+            told = {"key": alert.key, "what": what, "since": since, "kept": alert.kept, "next": alert.next}
+            state.open.append(told | {"severity": alert.severity, "delivered_at": None})
+            self._post(state, Message(alert.subject, alert.body, self._reachable(state, alert.key), alert.key))
+
+    def over(self, key: str) -> None:
+        """Note that a cause is gone, and tell that. Nothing to do when it was not there."""
+        with self.changing() as state:
+            entry = state.find(key)
+            if entry is None:
+                return
+            state.open.remove(entry)
+            # Nobody has heard of it yet: one mail says that it was there, and that it is over.
+            untold = [one for one in state.messages if one.key == key and len(one.pending) == len(self.addresses)]
+            state.messages = [one for one in state.messages if one not in untold]
+            subject, body = subject_when_over(entry), body_when_over(entry, self._clock())
+            self._post(state, Message(subject, body, [one.id for one in self.addresses]))
+
+    def tell(self, subject: str, body: str, only: Sequence[str] = ()) -> None:
+        """Tell something that has no end; to all addresses, or those ids."""
+        with self.changing() as state:
+            self._post(state, Message(subject, body, list(only) or [one.id for one in self.addresses]))
+
+    def deliver(self) -> None:
+        """Send what waits, oldest first, to each address that is not being left in peace after a failure.
+
+        What is not taken stays. Does nothing while another process delivers.
+        """
+        with self._only_one("deliver.lock") as mine:
+            if not mine:
+                return
+            for address in self.addresses:
+                self._deliver_to(address)
+
+    def state(self) -> State:
+        """All that is kept, as it is now."""
+        return self._unwritten or self._read()
+
+    @contextmanager
+    def changing(self) -> Iterator[State]:
+        """The state, to be changed by one process at a time, and written when the block ends."""
+        with self._only_one("state.lock", wait=True):
+            state = self.state()
+            yield state
+            self._write(state)
+
+    @contextmanager
+    def watching(self) -> Iterator[bool]:
+        """Whether this process is now the watch: no other is."""
+        with self._only_one("watch.lock") as mine:
+            yield mine
+
+    def is_watched(self) -> bool:
+        """Whether a watch runs, which will deliver what is left to it."""
+        with self._only_one("watch.lock") as mine:
+            return not mine
+
+    def _reachable(self, state: State, key: str) -> list[str]:
+        ids = [one.id for one in self.addresses]
+        return [one for one in ids if one not in state.troubles] if key == UNDELIVERABLE else ids
+
+    def _post(self, state: State, message: Message) -> None:
+        if message.pending:
+            state.messages.append(message)
+
+    def _deliver_to(self, address: Address) -> None:
+        while True:
+            now = self._clock()
+            with self.changing() as state:
+                self._readdress(state)
+                trouble = state.troubles.get(address.id)
+                if trouble is not None and now < datetime.fromisoformat(trouble.next_try):
+                    return
+                message = next((one for one in state.messages if address.id in one.pending), None)
+                if message is None:
+                    return
+            taken = self._send(address, message.subject, message.body)
+            with self.changing() as state:
+                if not taken:
+                    state.troubles[address.id] = _later(state.troubles.get(address.id), self._clock())
+                    return
+                state.troubles.pop(address.id, None)
+                self._taken(state, message, address)
+
+    def _taken(self, state: State, message: Message, address: Address) -> None:
+        waiting = next((one for one in state.messages if one == message), None)
+        if waiting is None:
+            return
+        waiting.pending.remove(address.id)
+        if not waiting.pending:
+            state.messages.remove(waiting)
+        entry = state.find(message.key)
+        if entry is not None and entry["delivered_at"] is None:
+            entry["delivered_at"] = self._clock().isoformat()
+
+    def _readdress(self, state: State) -> None:
+        """What waits for an address that is not set any more goes to those that are."""
+        ids = [one.id for one in self.addresses]
+        for message in state.messages:
+            if ids and not set(message.pending) <= set(ids):
+                message.pending = [one for one in message.pending if one in ids] or ids
+        state.troubles = {one: trouble for one, trouble in state.troubles.items() if one in ids}
+
+    @contextmanager
+    def _only_one(self, name: str, *, wait: bool = False) -> Iterator[bool]:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            file = os.open(self._folder / name, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError:  # the disk is full or not ours to write: alone is better than silent
+            yield True
+            return
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            mine = True
+        except OSError:
+            mine = False
+        try:
+            yield mine
+        finally:
+            os.close(file)
+
+    def _read(self) -> State:
+        state = State()
+        with suppress(OSError, ValueError):
+            state.open = json.loads((self._folder / "open.json").read_text())
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            kept = json.loads((self._folder / "outbox.json").read_text())
+            state.messages = [Message(**one) for one in kept["messages"]]
+            state.troubles = {one: Trouble(**trouble) for one, trouble in kept["troubles"].items()}
+            state.notes = kept["notes"]
+        return state
+
+    def _write(self, state: State) -> None:
+        mine = {
+            "messages": [asdict(one) for one in state.messages],
+            "troubles": {one: asdict(trouble) for one, trouble in state.troubles.items()},
+            "notes": state.notes,
+        }
+        try:
+            _replace(self._folder / "outbox.json", mine, mode=0o600)
+            _replace(self._folder / "open.json", state.open, mode=0o644)
+            self._unwritten = None
+        except OSError:
+            self._unwritten = state
+
+
+def _replace(file: Path, content: Any, mode: int) -> None:
+    text = json.dumps(content, indent=1)
+    with suppress(OSError):
+        if file.read_text() == text:
+            return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
+    try:
+        with os.fdopen(handle, "w") as unfinished:
+            unfinished.write(text)
+        os.chmod(name, mode)
+        os.replace(name, file)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def _later(trouble: Trouble | None, now: datetime) -> Trouble:
+    tries = trouble.tries + 1 if trouble else 1
+    wait = min(_SOONEST * 2 ** min(tries - 1, 10), _LATEST)
+    return Trouble(trouble.since if trouble else now.isoformat(), tries, (now + wait).isoformat())

@@ -1,0 +1,47 @@
+"""`python -m alerts.test`: sends one test alert to each of `ALERT_URLS`, and says which took it.
+
+Exit 0: all did; 1: one did not, or there is none; 2: wrong settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from alerts.alert import Alert
+from alerts.delivery import addresses, send
+from core.clock import utc_now
+from core.errors import SettingsError
+from core.settings import load_settings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Try every address."""
+    argparse.ArgumentParser(prog="python -m alerts.test", description=__doc__).parse_args(arguments)
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    to = addresses(settings)
+    if not to:
+        print("error: ALERT_URLS is empty; set it in .env, as docs/alerts.md says", file=sys.stderr)
+        return 1
+    alert = Alert(
+        key="test",
+        severity="warning",
+        what="a test: alerts reach you",
+        since=utc_now(),
+        kept="everything; nothing is wrong.",
+        next="nothing to do.",
+    )
+    taken = [send(address, alert.subject, alert.body) for address in to]
+    for address, good in zip(to, taken, strict=True):
+        kind = address.url.partition("://")[0]
+        print(f"{address.name} ({kind}): {'taken' if good else 'NOT taken'}", flush=True)
+    return 0 if all(taken) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,229 @@
+"""Looks at what Prefect cannot tell of, sends what Prefect could not, and says when it is over.
+
+`python -m alerts.watch` runs until it is stopped; with --once it looks and delivers once, for cron. It needs no Prefect
+server and no database. Exit 0: stopped, or looked once; 1: another watch runs on this DATA_DIR; 2: wrong settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from alerts import causes, probes
+from alerts.alert import PREFIX, RUNBOOK, Alert, at, in_lines
+from alerts.delivery import addresses, send
+from alerts.missed import Missed, tell_missed
+from alerts.probes import Room, Started
+from alerts.store import UNDELIVERABLE, Store
+from core.clock import Clock, utc_now
+from core.errors import SettingsError
+from core.settings import Settings, load_settings
+
+# A look that fails once may be a restart; twice, at the usual pace, is within half a minute.
+_LOOKS_BEFORE_TOLD = 2
+# Free room must pass the limit by so much before an alert is over, or it would begin and end all day.
+_BEYOND = 1.1
+
+Probe = Callable[[], str | None]
+
+
+@dataclass
+class Probes:
+    """What is looked at. Each says why it fails; None is well."""
+
+    database: Probe
+    serving: Probe
+    disk: Callable[[], Room]
+    memory: Callable[[], Room]
+    programs: Callable[[], list[Started] | None]
+    published: Callable[[], datetime | None]
+    prefect: Probe | None = None
+    missed: Missed | None = None
+
+
+@dataclass
+class Watch:
+    """One watch, from look to look."""
+
+    settings: Settings
+    store: Store
+    probes: Probes
+    clock: Clock
+    failing: dict[str, tuple[int, datetime]] = field(default_factory=dict)
+    pids: dict[str, int] = field(default_factory=dict)
+
+    def look(self) -> None:
+        """Look at everything once, and deliver what there is to be told."""
+        now = self.clock()
+        # First, so that a part that was restarted meanwhile is told as such.
+        restarted, wrong = self._restarted(), self._open_keys()
+        self._judge(causes.DATABASE, self.probes.database(), causes.database)
+        self._judge(causes.SERVING, self.probes.serving(), causes.serving)
+        prefect_fails = self._judge_prefect()
+        self._judge_room(causes.DISK, self.probes.disk, self._disk_limit, causes.disk)
+        self._judge_room(causes.MEMORY, self.probes.memory, self._memory_limit, causes.memory)
+        self._judge_published(now, prefect_fails)
+        self._tell_restarts(restarted, wrong | self._open_keys())
+        if not prefect_fails and self.probes.missed is not None and self.store.addresses:
+            tell_missed(self.store, self.probes.missed)
+        self.store.deliver()
+        self._judge_delivery()
+
+    def _judge(self, key: str, why: str | None, alert: Callable[[datetime, str], Alert]) -> bool:
+        now = self.clock()
+        if why is None:
+            self.failing.pop(key, None)
+            self.store.over(key)
+            return False
+        looks, since = self.failing.get(key, (0, now))
+        self.failing[key] = (looks + 1, since)
+        if looks + 1 >= _LOOKS_BEFORE_TOLD:
+            self.store.begin(alert(since, why))
+        return True
+
+    def _judge_prefect(self) -> bool:
+        """Whether Prefect's server cannot be asked, or there is none."""
+        return self.probes.prefect is None or self._judge(causes.PREFECT, self.probes.prefect(), causes.prefect)
+
+    def _judge_room(
+        self,
+        key: str,
+        probe: Callable[[], Room],
+        limit: Callable[[Room], float],
+        alert: Callable[[datetime, Room, Settings], Alert],
+    ) -> None:
+        try:
+            room = probe()
+        except OSError:
+            return
+        least = limit(room)
+        if room.free < least:
+            looks, since = self.failing.get(key, (0, self.clock()))
+            self.failing[key] = (looks + 1, since)
+            if key == causes.DISK or looks + 1 >= _LOOKS_BEFORE_TOLD:
+                self.store.begin(alert(since, room, self.settings))
+        elif room.free > least * _BEYOND or key not in self.failing:
+            self.failing.pop(key, None)
+            self.store.over(key)
+
+    def _disk_limit(self, room: Room) -> float:
+        return max(self.settings.alert_disk_free_share * room.total, self.settings.alert_disk_free_mb * 1024 * 1024)
+
+    def _memory_limit(self, room: Room) -> float:
+        return self.settings.alert_memory_free_share * room.total
+
+    def _judge_published(self, now: datetime, prefect_fails: bool) -> None:
+        """Prefect's own automation tells it while its server is there."""
+        newest = self.probes.published() if prefect_fails or causes.UNPUBLISHED in self._open_keys() else None
+        hours = self.settings.alert_published_within_hours
+        if newest is None:
+            return
+        if now - newest > timedelta(hours=hours):
+            self.store.begin(causes.unpublished(newest, hours))
+        else:
+            self.store.over(causes.UNPUBLISHED)
+
+    def _restarted(self) -> list[str]:
+        running = self.probes.programs() or []
+        names = [one.name for one in running if self.pids.get(one.name, one.pid) != one.pid]
+        self.pids |= {one.name: one.pid for one in running}
+        return names
+
+    def _tell_restarts(self, names: Sequence[str], wrong: set[str]) -> None:
+        """A part that is down, or was until now, has its own alert: that it came back is told at its end."""
+        told = {causes.PROGRAM_OF[key] for key in wrong if key in causes.PROGRAM_OF}
+        left = [name for name in names if name not in told]
+        if left:
+            which = " and ".join(left) if len(left) < 3 else f"{len(left)} programs"
+            body = in_lines(
+                What=f"ended unexpectedly and was started again: {', '.join(left)}",
+                Since=at(self.clock()),
+                Kept="what was published. A run whose process ended with it is marked as crashed and told by itself, "
+                "within two minutes; other runs go on.",
+                Next=f"make status; DATA_DIR/logs/{left[0]}.log; {RUNBOOK}#a-program-was-started-again",
+            )
+            self.store.tell(f"{PREFIX} {which} ended unexpectedly and runs again", body)
+
+    def _judge_delivery(self) -> None:
+        state = self.store.state()
+        troubles = {one.name: state.troubles[one.id] for one in self.store.addresses if one.id in state.troubles}
+        if not troubles:
+            self.store.over(UNDELIVERABLE)
+            return
+        since = min(datetime.fromisoformat(one.since) for one in troubles.values())
+        waiting = sum(1 for message in state.messages if message.pending)
+        self.store.begin(causes.undeliverable(since, " and ".join(troubles), waiting))
+
+    def _open_keys(self) -> set[str]:
+        return {str(entry["key"]) for entry in self.store.state().open}
+
+
+def real_probes(settings: Settings) -> Probes:
+    """The parts of this installation, as the settings and `PREFECT_API_URL` name them."""
+    api_url = os.environ.get("PREFECT_API_URL", "").rstrip("/")
+    serving = os.environ.get("SERVING_URL", f"http://{_to_ask(settings.serving_host)}:{settings.serving_port}")
+    return Probes(
+        database=lambda: probes.database_fails(probes.address_of_database(settings)),
+        serving=lambda: probes.page_fails(f"{serving.rstrip('/')}/health/live"),
+        disk=lambda: probes.disk(settings.data_dir),
+        memory=probes.memory,
+        programs=probes.programs,
+        published=lambda: probes.newest_publication(probes.address_of_database(settings)),
+        prefect=(lambda: probes.page_fails(f"{api_url}/health")) if api_url else None,
+        missed=Missed(settings, api_url, os.environ.get("PREFECT_API_AUTH_STRING", "")) if api_url else None,
+    )
+
+
+def _to_ask(host: str) -> str:
+    return "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104  where it listens is not where it is asked
+
+
+def watch_of(settings: Settings, clock: Clock = utc_now) -> Watch:
+    """The watch of these settings."""
+    store = Store(settings.data_dir, addresses(settings), send, clock)
+    return Watch(settings, store, real_probes(settings), clock)
+
+
+def _until_stopped(watch: Watch) -> None:
+    stopped = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: stopped.set())
+    while not stopped.is_set():
+        try:
+            watch.look()
+        except Exception as error:  # the one program that must not end because something is not as it should be
+            print(f"a look failed: {type(error).__name__}", file=sys.stderr, flush=True)
+        stopped.wait(watch.settings.alert_look_seconds)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Watch, or look once."""
+    parser = argparse.ArgumentParser(prog="python -m alerts.watch", description=__doc__)
+    parser.add_argument("--once", action="store_true", help="look and deliver once, then end")
+    asked = parser.parse_args(arguments)
+    try:
+        watch = watch_of(load_settings())
+    except SettingsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if not watch.store.addresses:
+        print("ALERT_URLS is empty: nobody is told; what is wrong is in DATA_DIR/alerts/open.json", flush=True)
+    with watch.store.watching() as mine:
+        if not mine:
+            print("error: another watch runs on this DATA_DIR", file=sys.stderr)
+            return 1
+        if asked.once:
+            watch.look()
+        else:
+            _until_stopped(watch)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
