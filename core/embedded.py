@@ -79,6 +79,11 @@ def start(data_dir: Path) -> str:
         raise DatabaseError(f"embedded Postgres cannot be set up in {server.folder}: {_said(error)}") from error
 
 
+def address(data_dir: Path) -> str:
+    """The URL of the server, whether it runs or not."""
+    return _Server(data_dir).url
+
+
 def stop_if_unused(data_dir: Path) -> None:
     """Stop a server that no process uses any more, because they were all killed."""
     _leave(_Server(data_dir))
