@@ -198,8 +198,7 @@ def _with_what_they_need(requirements: Iterable[Requirement]) -> set[str]:
 
 def test_services_that_go_on_say_whether_they_are_well() -> None:
     unasked = {name for name, service in SERVICES.items() if "healthcheck" not in service}
-    # One ends; the other has no port to ask, and nothing waits for it.
-    assert unasked <= {"deploy", "prefect-services"}
+    assert unasked == {"deploy"}, "that one ends"
 
 
 def test_image_has_the_system_library_that_als_needs() -> None:
