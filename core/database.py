@@ -16,8 +16,11 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from core import embedded
-from core.errors import AlreadyRunning, DatabaseError, StatementRefused
+from core.errors import AlreadyRunning, DatabaseAway, DatabaseError, DatabaseFull, StatementRefused
 from core.settings import Settings
+
+# Without a code the connection broke or was never made; of class 08 it did too; 57P0 is a server that stops or starts.
+_AWAY = ("08", "57P0")
 
 Connection = psycopg.Connection[Any]
 
@@ -57,12 +60,12 @@ def readable_errors() -> Iterator[None]:
         what = (error.diag.message_primary or "permission denied").strip()
         raise DatabaseError(f"the database role lacks a right: {what}; grant it, then run again") from error
     except psycopg.errors.DiskFull as error:
-        raise DatabaseError("Postgres has no disk space left; free some, then run again") from error
+        raise DatabaseFull("Postgres has no disk space left; free some, then run again") from error
     except psycopg.OperationalError as error:
         what = " ".join(str(error).split()) or type(error).__name__
-        raise DatabaseError(
-            f"Postgres cannot be reached or gave up: {what}; check DATABASE_URL, then run again"
-        ) from error
+        away = error.sqlstate is None or error.sqlstate.startswith(_AWAY)
+        kind = DatabaseAway if away else DatabaseError
+        raise kind(f"Postgres cannot be reached or gave up: {what}; check DATABASE_URL, then run again") from error
     except psycopg.Error as error:
         kind = f"{type(error).__name__}, {error.sqlstate}" if error.sqlstate else type(error).__name__
         raise StatementRefused(f"Postgres refused a statement ({kind}); see its log") from error

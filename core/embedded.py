@@ -32,7 +32,7 @@ from typing import Any
 import psutil
 import psycopg
 
-from core.errors import DatabaseError, MoovitamixError
+from core.errors import DatabaseAway, DatabaseError, MoovitamixError
 from core.settings import load_settings
 
 # A bulk load writes new tables without the log (wal_level minimal) and with few checkpoints.
@@ -76,7 +76,7 @@ def start(data_dir: Path) -> str:
             server.run()
             return server.url
     except (OSError, subprocess.SubprocessError) as error:
-        raise DatabaseError(f"embedded Postgres cannot be set up in {server.folder}: {_said(error)}") from error
+        raise DatabaseAway(f"embedded Postgres cannot be set up in {server.folder}: {_said(error)}") from error
 
 
 def address(data_dir: Path) -> str:
@@ -187,7 +187,7 @@ class _Server:
             with suppress(subprocess.CalledProcessError):
                 self._launch()
         if not self.answers():
-            raise DatabaseError(f"embedded Postgres does not start{self._last_words()}; its log is {self.log}")
+            raise DatabaseAway(f"embedded Postgres does not start{self._last_words()}; its log is {self.log}")
 
     def answers(self) -> bool:
         """Whether it takes connections; one that is starting or recovering is waited for."""

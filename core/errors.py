@@ -7,8 +7,11 @@ MoovitamixError
 │   │   └── ListMoved         the list changed while it was read
 │   └── TerminalSourceError   will not pass: other 4xx, an envelope that breaks the contract
 ├── LandingError              raw pages, or what is made of them, could not be written or read back
+│   └── DiskFull              because there is no room
 ├── BatchBlocked              an audit found something critical
 ├── DatabaseError             Postgres is unreachable, or the role lacks a right
+│   ├── DatabaseAway          it does not answer, or went away
+│   ├── DatabaseFull          it has no disk space left
 │   └── StatementRefused      Postgres refuses this one statement, and will take others
 ├── AlreadyRunning            another ingest holds the lock
 ├── ReplayRefused             the batch cannot be replayed (unknown, pruned, or overtaken)
@@ -24,6 +27,7 @@ Messages are one line, say what happened, where, and what to do, and never hold 
 
 from __future__ import annotations
 
+import errno
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,7 +37,12 @@ from core.audits import ExpectationResult
 
 
 class MoovitamixError(Exception):
-    """Base of all errors that are shown to a person as one line."""
+    """Base of all errors that are shown to a person as one line.
+
+    `cause` is the part of the machine that failed, "database" or "disk", whatever a run was about; empty otherwise.
+    """
+
+    cause = ""
 
 
 class SettingsError(MoovitamixError):
@@ -64,6 +73,12 @@ class LandingError(MoovitamixError):
     """Raw pages could not be written to, or read back from, the landing folder."""
 
 
+class DiskFull(LandingError):
+    """There is no room on the disk of DATA_DIR."""
+
+    cause = "disk"
+
+
 class BatchBlocked(MoovitamixError):
     """A batch failed its audit; nothing of it reaches the warehouse."""
 
@@ -76,6 +91,18 @@ class BatchBlocked(MoovitamixError):
 
 class DatabaseError(MoovitamixError):
     """Postgres cannot be reached, or refuses what we ask of it."""
+
+
+class DatabaseAway(DatabaseError):
+    """Postgres does not answer."""
+
+    cause = "database"
+
+
+class DatabaseFull(DatabaseError):
+    """Postgres has no disk space left."""
+
+    cause = "disk"
 
 
 class StatementRefused(DatabaseError):
@@ -122,9 +149,15 @@ def named_errors() -> Iterator[None]:
         raise
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        raise LandingError(f"working files cannot be written or read: {error.strerror or error}{where}") from error
+        kind = DiskFull if is_disk_full(error) else LandingError
+        raise kind(f"working files cannot be written or read: {error.strerror or error}{where}") from error
     except Exception as error:
         raise UnforeseenError(in_one_line(error)) from error
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Whether it is for want of room."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def in_one_line(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from core.errors import AlreadyRunning, LandingError
+from core.errors import AlreadyRunning, DiskFull, LandingError, is_disk_full
 from core.settings import Settings
 from pipeline.api import ApiClient
 from pipeline.batches import Batch
@@ -90,7 +90,8 @@ def land(
             whole = ListReader(client, batch, settings, folder, clock, progress).read()
             return _finish(batch, folder, whole, clock())
     except OSError as error:
-        raise LandingError(
+        kind = DiskFull if is_disk_full(error) else LandingError
+        raise kind(
             f"raw pages cannot be written to {folder}: {error.strerror or error}; earlier ones are kept, run again"
         ) from error
 
