@@ -64,8 +64,8 @@ def readable_errors() -> Iterator[None]:
     except psycopg.OperationalError as error:
         what = " ".join(str(error).split()) or type(error).__name__
         away = error.sqlstate is None or error.sqlstate.startswith(_AWAY)
-        kind = DatabaseAway if away else DatabaseError
-        raise kind(f"Postgres cannot be reached or gave up: {what}; check DATABASE_URL, then run again") from error
+        raised = DatabaseAway if away else DatabaseError
+        raise raised(f"Postgres cannot be reached or gave up: {what}; check DATABASE_URL, then run again") from error
     except psycopg.Error as error:
         kind = f"{type(error).__name__}, {error.sqlstate}" if error.sqlstate else type(error).__name__
         raise StatementRefused(f"Postgres refused a statement ({kind}); see its log") from error

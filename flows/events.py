@@ -6,13 +6,19 @@ An event is a convenience, never the only trace: what it tells also stands in th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from prefect.events import emit_event
 
+from alerts.alert import RUNBOOK, Alert
+from core.clock import utc_now
 from flows.run import Outcome
 from recommender.monitoring import Alarm
 
 WAREHOUSE_PUBLISHED = "moovitamix.warehouse.published"
+WAREHOUSE_UNCHANGED = "moovitamix.warehouse.unchanged"
+ALARM_RAISED = "moovitamix.alarm.raised"
+ALARM_ANSWERED = "moovitamix.alarm.answered"
 DEGRADED = "moovitamix.recommendations.degraded"
 AGED = "moovitamix.recommendations.aged"
 _WAREHOUSE = {"prefect.resource.id": "moovitamix.warehouse", "prefect.resource.name": "warehouse"}
@@ -27,6 +33,46 @@ def tell_warehouse_published(outcomes: Sequence[Outcome], behind: bool = False) 
     batches = [one.batch.batch_id for one in outcomes if one.status == "published" and (behind or not one.earlier)]
     if batches:
         emit_event(event=WAREHOUSE_PUBLISHED, resource=_WAREHOUSE, payload={"batches": batches})
+
+
+def tell_warehouse_unchanged(outcomes: Sequence[Outcome]) -> None:
+    """Say that an ingest ended well and found nothing new, so that nobody waits for more."""
+    if all(one.good and (one.status != "published" or one.earlier) for one in outcomes):
+        emit_event(event=WAREHOUSE_UNCHANGED, resource=_WAREHOUSE)
+
+
+def tell_alarm(alarm: Alarm) -> None:
+    """Say it to people: the same alarm each time, which is told them once."""
+    told = Alert(
+        key=f"quality:{alarm.alarm_id}",
+        severity="warning",
+        what=f"the quality of recommendations fell: {alarm.metric}",
+        detail=f"alarm {alarm.alarm_id}: {alarm.value:.4f}, usual is {alarm.baseline:.4f}, "
+        f"publication {alarm.publication_id}",
+        since=datetime(alarm.day.year, alarm.day.month, alarm.day.day, tzinfo=UTC),
+        kept="the list that is live stays until a training finds a better one, which begins by itself.",
+        next=f"{RUNBOOK}#quality-fell-an-alarm",
+    )
+    emit_event(event=ALARM_RAISED, resource=_alarm(alarm.alarm_id), payload=told.payload())
+
+
+def tell_answered(answered: Sequence[tuple[int, str, str]], why: str) -> None:
+    """Say which alarms, and on what metric, a training answered, how, and why so."""
+    for alarm_id, metric, answer in answered:
+        told = Alert(
+            key=f"quality-answered:{alarm_id}",
+            severity="warning",
+            what=f"the alarm on {metric} was answered: {answer}",
+            detail=f"alarm {alarm_id}: {why}",
+            since=utc_now(),
+            kept="the list that was live." if answer == "kept" else "the list before, for a rollback.",
+            next=f"{RUNBOOK}#an-alarm-was-answered-with-kept" if answer == "kept" else "nothing to do.",
+        )
+        emit_event(event=ALARM_ANSWERED, resource=_alarm(alarm_id), payload=told.payload())
+
+
+def _alarm(alarm_id: int) -> dict[str, str]:
+    return {"prefect.resource.id": f"moovitamix.alarm.{alarm_id}"}
 
 
 def tell_degraded(alarm: Alarm) -> None:

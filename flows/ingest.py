@@ -30,7 +30,8 @@ from core.errors import (
 from core.settings import Settings, load_settings
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
-from flows.events import tell_warehouse_published
+from flows.endings import told_when_it_fails
+from flows.events import tell_warehouse_published, tell_warehouse_unchanged
 from flows.measured import measuring
 from flows.readable_logs import keep_logs_readable
 from flows.reports import show_in_ui, tell
@@ -52,6 +53,7 @@ def _run_name() -> str:
 
 
 @flow(name="ingest", flow_run_name=_run_name, validate_parameters=True)
+@told_when_it_fails
 def ingest(day: date | None = None, endpoints: list[Endpoint] | None = None, refresh: bool = False) -> list[Outcome]:
     """Fetch, audit and publish the lists of one day.
 
@@ -75,6 +77,7 @@ def ingest(day: date | None = None, endpoints: list[Endpoint] | None = None, ref
             show_in_ui("ingest", run.outcomes, run.docs_dir, settings.data_docs_url)
             tell(run.outcomes)
             tell_warehouse_published(run.outcomes, publication.is_behind(run.connection))
+            tell_warehouse_unchanged(run.outcomes)
             run.raise_if_incomplete()
             return run.outcomes
     except DatabaseError:
@@ -94,7 +97,7 @@ def _ingest_endpoint(run: Run, batch: Batch, refresh: bool) -> Outcome:
             landed = land(batch, run.settings)
         return bring_in(run, batch, landed)
     except (SourceError, LandingError, StatementRefused, UnforeseenError) as error:
-        return _end(run, batch, Outcome(batch, "failed", Counts(), reason=str(error)), started_at)
+        return _end(run, batch, Outcome(batch, "failed", Counts(), reason=str(error), cause=error.cause), started_at)
 
 
 def _not_overtaken(run: Run, batch: Batch, refresh: bool) -> Batch:

@@ -19,6 +19,7 @@ from core.clock import clock_of
 from core.settings import load_settings
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
+from flows.endings import told_when_it_fails
 from flows.readable_logs import keep_logs_readable
 from flows.run import open_run
 from pipeline import retention
@@ -27,6 +28,7 @@ Days = Annotated[int, Field(ge=1, le=36_500)]
 
 
 @flow(name="maintain", flow_run_name="maintain")
+@told_when_it_fails
 def maintain(retention_days: Days | None = None) -> dict[str, int]:
     """Prune what is older than the retention.
 

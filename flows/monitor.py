@@ -18,7 +18,8 @@ from core.errors import named_errors
 from core.settings import Settings, load_settings
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
-from flows.events import tell_aged, tell_degraded
+from flows.endings import told_when_it_fails
+from flows.events import tell_aged, tell_alarm, tell_degraded
 from flows.measured import measured
 from flows.quality_reports import show_quality, tell_quality
 from flows.readable_logs import keep_logs_readable
@@ -31,6 +32,7 @@ _DECISIONS_SHOWN = 30
 
 
 @flow(name="monitor", flow_run_name="monitor")
+@told_when_it_fails
 def monitor() -> list[Judged]:
     """Judge every day that is over and was not judged yet, and say which alarms wait for a training.
 
@@ -49,6 +51,7 @@ def monitor() -> list[Judged]:
     # Events begin trainings: after the run has let go of the warehouse, which they need.
     for alarm in alarms:
         tell_degraded(alarm)
+        tell_alarm(alarm)
     if age is not None:
         tell_aged(age)
     return judged

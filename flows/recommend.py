@@ -17,6 +17,7 @@ from core.settings import load_settings
 from core.version import code_version
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
+from flows.endings import told_when_it_fails
 from flows.list_steps import (
     Marts,
     Published,
@@ -37,6 +38,7 @@ _NO_MODEL_YET = "no model was trained yet: popularity by genre until the first t
 
 
 @flow(name="recommend", flow_run_name="recommend")
+@told_when_it_fails
 def recommend() -> Published:
     """Refresh everyone's list from the champion. Before the first training, popularity by genre is published.
 

@@ -16,6 +16,7 @@ from core.errors import ReplayRefused
 from core.settings import load_settings
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
+from flows.endings import told_when_it_fails
 from flows.events import tell_warehouse_published
 from flows.ingest import bring_in
 from flows.readable_logs import keep_logs_readable
@@ -27,6 +28,7 @@ from pipeline.landing import Landing
 
 
 @flow(name="replay", flow_run_name="replay-{batch_id}")
+@told_when_it_fails
 def replay(batch_id: str) -> list[Outcome]:
     """Shape, audit and publish the raw pages of a batch that was blocked, failed or cut off.
 

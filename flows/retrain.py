@@ -26,6 +26,8 @@ from core.settings import Settings, load_settings
 from core.version import code_version
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
+from flows.endings import told_when_it_fails
+from flows.events import tell_answered
 from flows.list_steps import Published, Scorer, Trained, publish_everywhere, read_marts, write_down_failure
 from flows.measured import measured
 from flows.readable_logs import keep_logs_readable
@@ -68,6 +70,7 @@ class Degradation(BaseModel):
 
 
 @flow(name="retrain", flow_run_name="retrain")
+@told_when_it_fails
 def retrain(
     as_of: datetime | None = None, seed: Seed = 0, degradation: Degradation | None = None, refresh: bool = False
 ) -> Trained | None:
@@ -106,6 +109,7 @@ def retrain(
         trained = Trained(model_run_id, verdict, published)
         show_training(trained, run.docs_dir, settings.data_docs_url)
         tell_training(trained)
+        tell_answered(monitoring.answered_by(run.connection, model_run_id), verdict.why)
         return trained
 
 

@@ -17,6 +17,7 @@ from core.clock import clock_of
 from core.database import connect, database_url
 from core.settings import load_settings
 from flows.command_line import run_command
+from flows.endings import told_when_it_fails
 from flows.readable_logs import keep_logs_readable
 from recommender import publication
 
@@ -24,6 +25,7 @@ Number = Annotated[int, Field(ge=1)]
 
 
 @flow(name="rollback", flow_run_name="rollback")
+@told_when_it_fails
 def rollback(publication_id: Number | None = None, why: str = "rolled back by hand") -> int:
     """Make a publication live again; its model is the champion from then on.
 

@@ -36,10 +36,17 @@ if TYPE_CHECKING:
 class IngestIncomplete(MoovitamixError):
     """At least one batch was blocked or failed; the others went on."""
 
+    def __init__(self, outcomes: Sequence[Outcome]) -> None:
+        super().__init__("; ".join(f"{one.batch.batch_id} {one.status}: {one.reason}" for one in outcomes))
+        self.outcomes = tuple(outcomes)
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one batch in this run. `earlier`: it was published by an earlier run, nothing was done."""
+    """What became of one batch in this run. `earlier`: it was published by an earlier run, nothing was done.
+
+    `cause` is the part of the machine that failed, if that is why: see MoovitamixError.
+    """
 
     batch: Batch
     status: Status
@@ -47,6 +54,7 @@ class Outcome:
     reason: str | None = None
     results: tuple[ExpectationResult, ...] = ()
     earlier: bool = False
+    cause: str = ""
 
     @property
     def good(self) -> bool:
@@ -98,7 +106,7 @@ class Run:
         """Raises IngestIncomplete, naming each batch that was blocked or failed."""
         bad = [outcome for outcome in self.outcomes if not outcome.good]
         if bad:
-            raise IngestIncomplete("; ".join(f"{one.batch.batch_id} {one.status}: {one.reason}" for one in bad))
+            raise IngestIncomplete(bad)
 
 
 @contextmanager
