@@ -74,6 +74,8 @@ class Settings(BaseSettings):
     recommender_database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] = SecretStr("")
     data_dir: Path = Path(".data")
     data_docs_url: str = ""
+    prefect_ui_url: str = ""
+    runbook_url: str = ""
     clock_file: Path | None = None
 
     page_size: int = Field(default=100, ge=1, le=100)

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from core.clock import clock_of
 from core.settings import Settings
 from serving.body import LimitedBody
+from serving.dashboard.routes import add_dashboard
 from serving.database import Database
 from serving.gate import Gate, key_finder
 from serving.health import Watch
@@ -43,5 +44,6 @@ def create_app(settings: Settings, url: str) -> FastAPI:
     app.add_middleware(LimitedBody, most=settings.serving_max_body_bytes)
     app.add_middleware(Observed, metrics=parts.metrics)
     add_routes(app, parts)
+    add_dashboard(app, parts, settings)
     describe(app)
     return app

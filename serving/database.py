@@ -4,30 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from core.database import database_url, statement
 from core.errors import DatabaseError
+from core.roles import SERVING
 from core.settings import Settings
 
-ROLE = "moovitamix_serving"
 # An outage is told within this time: what a statement may take, and the wait for a connection.
 SECONDS_TO_ANSWER = 1.8
 _SECONDS_FOR_A_CONNECTION = 1.0
 _SECONDS_AWAY = 0.3
 _SESSION_OPTIONS = (
-    f"-c role={ROLE} -c timezone=UTC -c statement_timeout=1500 -c lock_timeout=1000 -c jit=off"
+    f"-c role={SERVING} -c timezone=UTC -c statement_timeout=1500 -c lock_timeout=1000 -c jit=off"
     # Every answer is a few look-ups by key: one plan for good, whatever the statistics of a new publication say.
     " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
+)
+# Statements that read whole tables are planned as usual.
+_WHOLE_TABLES = (
+    "set transaction isolation level repeatable read, read only;"
+    " set local enable_seqscan = on; set local enable_hashjoin = on; set local enable_mergejoin = on;"
+    " set local plan_cache_mode = auto"
 )
 # The other end may vanish without a word.
 _NETWORK = {"connect_timeout": 2, "keepalives_idle": 5, "keepalives_interval": 2, "tcp_user_timeout": 5000}
 
 Row = tuple[Any, ...]
+Result = TypeVar("Result")
+_Work = Callable[[psycopg.AsyncConnection[Row]], Awaitable[Result]]
 
 
 def serving_url(settings: Settings) -> str:
@@ -42,6 +51,7 @@ class Database:
         self.connections = connections
         self._away_until = 0.0
         self._why_not = ""  # the last connection that was tried failed
+        self.away_since: datetime | None = None  # the first failure since the last answer
         self._pool = AsyncConnectionPool(
             url,
             connection_class=self._noting_failures(),
@@ -75,23 +85,56 @@ class Database:
         The work is a task of its own: a server that hangs also hangs its cancellation, which nobody waits for.
         For a moment after it was found away, that is the answer: nobody waits for the same twice in a row.
         """
+        text = statement(f"serving/{name}")
+
+        async def read(connection: psycopg.AsyncConnection[Row]) -> Sequence[Row]:
+            return await (await connection.execute(text, parameters)).fetchall()
+
+        try:
+            return await self._in_time(read)
+        except TimeoutError:
+            raise self._away("no answer in time") from None
+
+    async def snapshot(self, names: Sequence[str], parameters: Mapping[str, Any]) -> dict[str, Sequence[Row]]:
+        """What each of these `sql/<name>.sql` returns, all of one moment. Raises DatabaseError, as soon as `rows`.
+
+        That it takes too long is no sign of an outage: whoever asks for a few rows is not refused for it.
+        """
+        texts = {name: statement(name) for name in names}
+
+        async def read(connection: psycopg.AsyncConnection[Row]) -> dict[str, Sequence[Row]]:
+            async with connection.transaction():
+                await connection.execute(_WHOLE_TABLES, prepare=False)
+                found: dict[str, Sequence[Row]] = {}
+                for name, text in texts.items():
+                    found[name] = await (await connection.execute(text, parameters, prepare=False)).fetchall()
+                return found
+
+        try:
+            return await self._in_time(read)
+        except TimeoutError:
+            raise DatabaseError("it took too long to read") from None
+
+    async def _in_time(self, read: _Work[Result]) -> Result:
+        """Raises TimeoutError, DatabaseError."""
         if time.monotonic() < self._away_until:
             raise DatabaseError("it was away a moment ago")
-        work = asyncio.create_task(self._rows(statement(f"serving/{name}"), parameters))
+        work = asyncio.create_task(self._with_connection(read))
         done, _ = await asyncio.wait((work,), timeout=SECONDS_TO_ANSWER)
         if not done:
             work.add_done_callback(_forget)
             work.cancel()
-            raise self._away("no answer in time")
+            raise TimeoutError
         return work.result()
 
-    async def _rows(self, text: str, parameters: Mapping[str, Any]) -> Sequence[Row]:
+    async def _with_connection(self, read: _Work[Result]) -> Result:
         """Tried again once when a partition was dropped at that moment, and for each connection that was cut."""
         for again in range(self.connections + 1):
             try:
                 async with self._pool.connection() as connection:
-                    cursor = await connection.execute(text, parameters)
-                    return await cursor.fetchall()
+                    result = await read(connection)
+                    self.away_since = None
+                    return result
             except (PoolTimeout, PoolClosed) as error:
                 raise self._away(f"no connection{self._why_not}") from error
             except psycopg.errors.QueryCanceled as error:
@@ -113,6 +156,7 @@ class Database:
                     made = await super().connect(*arguments, **options)
                 except psycopg.Error as error:
                     database._why_not = f": {' '.join(str(error).split())}"
+                    database.away_since = database.away_since or datetime.now(UTC)
                     raise
                 database._why_not = ""
                 return made
@@ -121,6 +165,7 @@ class Database:
 
     def _away(self, why: str) -> DatabaseError:
         self._away_until = time.monotonic() + _SECONDS_AWAY
+        self.away_since = self.away_since or datetime.now(UTC)
         return DatabaseError(why)
 
 

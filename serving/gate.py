@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hmac
 import math
 import time
@@ -21,7 +23,7 @@ from serving.keys import PresentedKey, Scope
 from serving.notes import note_of
 from serving.problems import MISSING_SCOPE, NO_KEY, TOO_MANY_REQUESTS, WRONG_KEY, Problem
 
-_REALM = 'Bearer realm="moovitamix"'
+_REALM = 'realm="moovitamix"'
 # Compared with when a key is unknown, so that this takes as long as for a known one.
 _NO_HASH = bytes(32)
 _MOST_REMEMBERED = 10_000
@@ -77,23 +79,29 @@ class Gate:
         self._feedback = RateLimitItemPerMinute(settings.serving_feedback_per_minute)
         self._refusals = RateLimitItemPerMinute(settings.serving_refusals_per_minute)
 
-    async def admit(self, request: Request, scope: Scope) -> str:
-        """The id of the key, which may do this, and has not done it too often. Raises Problem, DatabaseError."""
-        presented = _presented(request)
+    async def admit(self, request: Request, scope: Scope, *, browser: bool = False) -> str:
+        """The id of the key, which may do this, and has not done it too often. Raises Problem, DatabaseError.
+
+        A `browser` may send the key as the password of HTTP Basic. Only addresses that change nothing may allow it: a
+        browser sends a password again by itself, whichever page it was made to ask by.
+        """
+        presented = _presented(request, browser)
+        asks = f"{'Basic' if browser else 'Bearer'} {_REALM}"
         if presented is None:
             await self._count_refusal(request)
-            raise Problem(NO_KEY, "send it as: Authorization: Bearer <key>", {"WWW-Authenticate": _REALM})
+            how = "send it as: Authorization: Bearer <key>" + (", or as a password" if browser else "")
+            raise Problem(NO_KEY, how, {"WWW-Authenticate": asks})
         read = PresentedKey.read(presented)
         key = await self._key(request, read) if read else None
         expected = key.secret_hash if key else _NO_HASH
         right = hmac.compare_digest(read.secret_hash if read else _NO_HASH, expected)
         if read is None or key is None or not right or not key.works(self._clock()):
             await self._count_refusal(request)
-            challenge = f'{_REALM}, error="invalid_token"'
+            challenge = asks if browser else f'{asks}, error="invalid_token"'
             raise Problem(WRONG_KEY, "unknown, revoked or expired", {"WWW-Authenticate": challenge})
         note_of(request).key_id = read.key_id
         if scope not in key.scopes:
-            challenge = f'{_REALM}, error="insufficient_scope", scope="{scope}"'
+            challenge = f'Bearer {_REALM}, error="insufficient_scope", scope="{scope}"'
             raise Problem(MISSING_SCOPE, f"it lacks the scope {scope}", {"WWW-Authenticate": challenge})
         if scope == "feedback:write":
             await self._count(self._feedback, "feedback", read.key_id)
@@ -146,16 +154,26 @@ class Gate:
         return Problem(TOO_MANY_REQUESTS, f"at most {limit.amount} {what} a minute", headers)
 
 
-def _presented(request: Request) -> str | None:
+def _presented(request: Request, browser: bool) -> str | None:
     """The key in Authorization, or else in X-API-Key; '' when there is a header without a key."""
     other: str | None = None
     for name, value in request["headers"]:
         if name == b"authorization":
             kind, _, key = value.decode("latin-1").partition(" ")
+            if browser and kind.lower() == "basic":
+                return _password(key)
             return key.strip() if kind.lower() == "bearer" else ""
         if name == b"x-api-key":
             other = value.decode("latin-1").strip()
     return other
+
+
+def _password(credentials: str) -> str:
+    """What follows the first colon; the user's name may be any."""
+    try:
+        return base64.b64decode(credentials.strip(), validate=True).decode("latin-1").partition(":")[2].strip()
+    except (binascii.Error, ValueError):
+        return ""
 
 
 def _address(request: Request) -> str:

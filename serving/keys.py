@@ -29,7 +29,7 @@ from core.database import (
 from core.errors import MoovitamixError, SettingsError
 from core.settings import Settings, load_settings
 
-Scope = Literal["recommendations:read", "feedback:write", "metrics:read"]
+Scope = Literal["recommendations:read", "feedback:write", "metrics:read", "dashboard:read"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 _FORMAT = re.compile(r"mm_([0-9a-f]{12})_([0-9a-f]{64})", re.ASCII)
 

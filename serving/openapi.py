@@ -22,6 +22,7 @@ Errors are problem details (RFC 9457): tell them apart by `type`.
 _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "Authorization: Bearer mm_..."},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "basic": {"type": "http", "scheme": "basic", "description": "For browsers: any user name, the key as password."},
 }
 _PAGE_HEADERS = {
     "Content-Security-Policy": (
@@ -70,5 +71,6 @@ def _contract(app: FastAPI) -> dict[str, Any]:
     for path in contract["paths"].values():
         for operation in path.values():
             if "x-scope" in operation:
-                operation["security"] = [{"bearer": []}, {"header": []}]
+                schemes = ["bearer", "header", *(["basic"] if "x-browser" in operation else [])]
+                operation["security"] = [{name: []} for name in schemes]
     return contract

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import Scope as RequestScope
 
 from core.clock import Clock
+from core.errors import DatabaseError
 from serving import problems
 from serving.contract import (
     Alive,
@@ -44,6 +45,9 @@ _DIGITS_OF_ANY_ID = 18
 _ALIVE = orjson.dumps({"live": True})
 
 
+Outage = Callable[[Request, DatabaseError], Response]
+
+
 @dataclass(frozen=True)
 class Parts:
     """What the addresses work with."""
@@ -55,23 +59,29 @@ class Parts:
     clock: Clock
 
 
-def needs(gate: Gate, scope: Scope, *, quick: bool = False) -> type[APIRoute]:
+def needs(gate: Gate, scope: Scope, *, quick: bool = False, to_browser: Outage | None = None) -> type[APIRoute]:
     """Routes that admit only keys of this scope, before anything of the request is read.
 
     With `quick`, a request that is plainly right goes straight to its function, which takes an id and a count:
-    for FastAPI to read the two takes as long as all the rest.
+    for FastAPI to read the two takes as long as all the rest. With `to_browser`, the key may come as a
+    password, and that is the answer when the database cannot tell whose key it is.
     """
 
     class Admitting(APIRoute):
         def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-            options["openapi_extra"] = {"x-scope": scope}
+            options["openapi_extra"] = {"x-scope": scope} | ({"x-browser": True} if to_browser else {})
             super().__init__(path, endpoint, **options)
 
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             handle = super().get_route_handler()
 
             async def admitting(request: Request) -> Response:
-                await gate.admit(request.scope, scope)
+                try:
+                    await gate.admit(request.scope, scope, browser=to_browser is not None)
+                except DatabaseError as error:
+                    if to_browser is None:
+                        raise
+                    return to_browser(request, error)
                 asked = _plainly_asked(request.scope) if quick else None
                 return await (handle(request) if asked is None else self.endpoint(*asked))
 

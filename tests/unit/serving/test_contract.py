@@ -25,6 +25,7 @@ def test_the_operations() -> None:
         "GET /v1/tracks/{track_id}/similar",
         "POST /v1/feedback",
         "GET /metrics",
+        "GET /dashboard",
     }
 
 
@@ -37,12 +38,14 @@ def test_each_says_who_may_and_what_can_go_wrong(name: str) -> None:
     if name not in OPEN:
         assert operation["x-scope"] in SCOPES
         assert {401, 403, 429, 503} <= statuses
-        assert operation["security"] == [{"bearer": []}, {"header": []}]
+        basic = [{"basic": []}] if name == "GET /dashboard" else []
+        assert operation["security"] == [{"bearer": []}, {"header": []}, *basic]
     if "/v1/" in name:
         assert 422 in statuses
     for status, response in operation["responses"].items():
         if int(status) >= 400 and name not in OPEN:
-            assert list(response["content"]) == ["application/problem+json"]
+            page = (name, status) == ("GET /dashboard", "503")
+            assert list(response["content"]) == ["text/html" if page else "application/problem+json"]
             assert response["description"]
     assert operation["summary"]
     assert operation["description"]

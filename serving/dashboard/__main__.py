@@ -1,0 +1,56 @@
+"""`python -m serving.dashboard --output health.html`: the page as one file, to be sent or kept.
+
+Exit 0: healthy; 1: it needs attention or is broken; 2: wrong usage or setting. The file is written in all but the last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from core.clock import clock_of
+from core.errors import DatabaseError, MoovitamixError, SettingsError
+from core.settings import Settings, load_settings
+from serving.dashboard.content import Dashboard
+from serving.dashboard.page import WORDS, Content, render
+from serving.database import Database, serving_url
+
+
+async def look(settings: Settings) -> Content:
+    """How it is now, with a connection of its own."""
+    try:
+        url = serving_url(settings)
+    except DatabaseError as error:  # the embedded server does not start
+        return Dashboard(settings, Database("", 2), clock_of(settings)).away(str(error), trusted=True)
+    database = Database(url, 2)
+    await database.open()
+    try:
+        return await Dashboard(settings, database, clock_of(settings)).look()
+    finally:
+        await database.close()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the file and say the verdict."""
+    parser = argparse.ArgumentParser(prog="python -m serving.dashboard", description=__doc__)
+    parser.add_argument("--output", type=Path, required=True, help="the file to write, such as health.html")
+    output = parser.parse_args(arguments).output
+    try:
+        content = asyncio.run(look(load_settings()))
+        output.write_text(render(content), encoding="utf-8")
+    except OSError as error:
+        print(f"error: {output} cannot be written: {error.strerror}", file=sys.stderr)
+        return 2
+    except MoovitamixError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, SettingsError) else 1
+    print(f"{WORDS[content.verdict.state][1]}; {output}")
+    for reason in content.verdict.reasons:
+        print(f"  {reason.text}")
+    return 0 if content.verdict.state == "healthy" else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,210 @@
+"""The charts, in Altair: from the values of a panel to SVG. Imported by the process that draws, and by no other.
+
+Colours are variables of the page, so that one drawing serves light and dark. Whatever colour tells, shape, text or
+place tells too. Marks have no names of their own: the picture as a whole has one, and the table has its figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import altair as alt
+import vl_convert
+
+Width = Literal["wide", "narrow"]
+PIXELS: dict[Width, int] = {"wide": 540, "narrow": 320}
+INK, SOFT, LINE = "var(--ink)", "var(--soft)", "var(--line)"
+ACCENT, BAD, WARN = "var(--accent)", "var(--bad)", "var(--warn)"
+_ENDPOINTS = ("Tracks", "Users", "Listening sessions")
+_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-left", "wedge")
+_TEXT = 12
+_AXIS = 44  # what stands left of the plot, whatever the font of the reader
+_STEP_NAMES = 176
+_MARGIN = 14  # half of the last day's name stands right of the plot
+
+Drawing = dict[str, Any]
+_CONFIG = {
+    "aria": False,
+    "background": "transparent",
+    "font": "system-ui, sans-serif",
+    "view": {"stroke": None},
+    "padding": {"left": 0, "top": 4, "right": _MARGIN, "bottom": 4},
+    "axis": {
+        "labelColor": SOFT,
+        "titleColor": SOFT,
+        "gridColor": LINE,
+        "domain": False,
+        "ticks": False,
+        "labelFontSize": _TEXT,
+        "titleFontSize": _TEXT,
+        "titleFontWeight": "normal",
+        "labelPadding": 6,
+    },
+    "legend": {"labelColor": INK, "labelFontSize": _TEXT, "orient": "top", "title": None, "columnPadding": 32},
+    "title": {"anchor": "start", "color": INK, "fontSize": _TEXT, "fontWeight": "normal", "offset": 6},
+    "text": {"fontSize": _TEXT},
+}
+
+
+def draw(name: str, drawing: Drawing, width: Width) -> str:
+    """The SVG of one chart at one width. Nothing is fetched for it."""
+    specification = _CHARTS[name](drawing, PIXELS[width] - _MARGIN).to_dict() | {"config": _CONFIG}
+    svg: str = vl_convert.vegalite_to_svg(specification, allowed_base_urls=[])
+    return svg
+
+
+def _chart(values: Sequence[Any], width: int, height: int, **options: Any) -> alt.Chart:
+    return alt.Chart(alt.InlineData(values=list(values)), width=width, height=height, **options)
+
+
+def _days(drawing: Drawing, field: str = "day") -> Any:
+    """The thirty days, also those of which there is nothing."""
+    first, last = drawing["days"]
+    scale = alt.Scale(domain=[f"{first}T00:00:00Z", f"{last}T23:59:59Z"], type="utc")
+    axis = alt.Axis(format="%-d %b", tickCount=5, grid=False, title=None)
+    return alt.X(f"{field}:T", timeUnit="utcyearmonthdate", bandPosition=0.5, scale=scale, axis=axis)
+
+
+def _amount(field: str, most: float | None = None, **axis: Any) -> Any:
+    scale = alt.Scale(domain=[0, most]) if most else alt.Scale(zero=True)
+    options = {"title": None, "tickCount": 2, "format": "~s", "minExtent": _AXIS, "maxExtent": _AXIS} | axis
+    return alt.Y(f"{field}:Q", scale=scale, axis=alt.Axis(**options))
+
+
+def _palette(names: Sequence[str], values: Sequence[Any]) -> Any:
+    return alt.Scale(domain=list(names), range=list(values))
+
+
+def _each_endpoint(drawing: Drawing, mark: Callable[[alt.Chart], Any], width: int) -> Any:
+    """One small chart an endpoint, one above the other, each with a scale of its own."""
+    charts = []
+    for name in _ENDPOINTS:
+        values = [one for one in drawing["values"] if one["endpoint"] == name]
+        if values:
+            charts.append(mark(_chart(values, width - _AXIS, 64, title=name)))
+    return alt.vconcat(*charts, spacing=8)
+
+
+def _rows(drawing: Drawing, width: int) -> Any:
+    colour = alt.Color("state:N", scale=_palette(["in", "blocked", "failed"], [ACCENT, BAD, BAD]), legend=None)
+
+    def mark(chart: alt.Chart) -> Any:
+        base = chart.encode(x=_days(drawing), y=_amount("rows"))
+        bad = base.transform_filter("datum.state != 'in'")
+        cross = bad.mark_text(text="\u2715", dy=-8, color=BAD, fontWeight="bold")
+        return base.mark_bar(width=_bar(width)).encode(color=colour) + cross
+
+    return _each_endpoint(drawing, mark, width)
+
+
+def _rejected(drawing: Drawing, width: int) -> Any:
+    def mark(chart: alt.Chart) -> Any:
+        return chart.mark_bar(width=_bar(width), color=WARN).encode(x=_days(drawing), y=_amount("rows"))
+
+    return _each_endpoint(drawing, mark, width)
+
+
+def _bar(width: int) -> int:
+    return max(4, (width - _AXIS) // 30 - 4)
+
+
+def _expectations(drawing: Drawing, width: int) -> Any:
+    severities = ["critical", "warning"]
+    failing = [one for one in drawing["values"] if one["failing"]]
+    most = max(4, *(one["failing"] for one in failing)) if failing else 4
+    return (
+        _chart(failing, width - _AXIS, 130)
+        .mark_point(filled=True, size=90, opacity=1)
+        .encode(
+            x=_days(drawing),
+            y=_amount("failing", most, format="d", tickMinStep=1, tickCount=4),
+            color=alt.Color("severity:N", scale=_palette(severities, [BAD, WARN])),
+            shape=alt.Shape("severity:N", scale=_palette(severities, ["cross", "circle"])),
+        )
+    )
+
+
+def _steps(drawing: Drawing, width: int) -> Any:
+    names = [one["step"] for one in drawing["values"]]
+    names_axis = alt.Axis(
+        title=None, labelLimit=_STEP_NAMES, labelColor=INK, minExtent=_STEP_NAMES, maxExtent=_STEP_NAMES
+    )
+    base = _chart(drawing["values"], width - _STEP_NAMES, 22 * len(names)).encode(
+        y=alt.Y("step:N", sort=names, axis=names_axis)
+    )
+    x = alt.X("usual:Q", axis=alt.Axis(title="seconds", tickCount=3, format="~s"))
+    usual = base.mark_bar(color=ACCENT, height=11).encode(x=x)
+    last = base.mark_tick(color=INK, thickness=2.5, height=17).encode(x=alt.X("last:Q"))
+    return usual + last
+
+
+def _runs(drawing: Drawing, width: int) -> Any:
+    flows = sorted({one["flow"] for one in drawing["values"]})
+    legend = alt.Legend(columns=4 if width > PIXELS["narrow"] else 2)
+    shape = alt.Shape("flow:N", scale=_palette(flows, _SHAPES[: len(flows)]), legend=legend)
+    colours = ((ACCENT, INK, WARN, SOFT) * 2)[: len(flows)]
+    colour = alt.Color("flow:N", scale=_palette(flows, colours), legend=legend)
+    charts = [
+        _chart(drawing["values"], width - _AXIS, 88, title=title)
+        .mark_point(filled=True, size=40, opacity=0.9)
+        .encode(x=_days(drawing), y=_amount(field), shape=shape, color=colour)
+        for field, title in (("cpu", "CPU seconds"), ("memory", "Peak memory, MiB"))
+    ]
+    return alt.vconcat(*charts, spacing=8)
+
+
+def _quality(drawing: Drawing, width: int) -> Any:
+    x = _days(drawing)
+    base = _chart(drawing["values"], width - _AXIS, 170).encode(x=x)
+    band = base.mark_area(color=ACCENT, opacity=0.2).encode(
+        y=_amount("lower", tickCount=4, format="~g"), y2=alt.Y2("upper")
+    )
+    line = base.mark_line(color=ACCENT, strokeWidth=2).encode(y=alt.Y("value:Q"))
+    points = base.mark_point(color=ACCENT, filled=True, size=24, opacity=1).encode(y=alt.Y("value:Q"))
+    return alt.layer(band, line, points, *_marks(drawing, width, x))
+
+
+def _marks(drawing: Drawing, width: int, x: Any) -> list[Any]:
+    """A line and a word for each; alarms stand above new models, so that both are read where they come together."""
+    layers: list[Any] = []
+    looks: tuple[tuple[str, str, list[int], int], ...] = (("alarm", BAD, [1, 0], 6), ("new model", SOFT, [4, 3], 22))
+    for what, colour, dash, y in looks:
+        for late, align, dx in ((False, "left", 5), (True, "right", -5)):
+            days = [one for one in drawing["marks"] if one["what"] == what and _is_late(one["day"], drawing) == late]
+            if days:
+                marks = _chart(days, width - _AXIS, 170).encode(x=x)
+                layers.append(marks.mark_rule(color=colour, strokeWidth=1.5, strokeDash=dash))
+                text = marks.mark_text(text=what, align=align, dx=dx, color=colour)  # type: ignore[arg-type]
+                layers.append(text.encode(y=alt.value(y)))
+    return layers
+
+
+def _is_late(day: str, drawing: Drawing) -> bool:
+    return day >= str(drawing["late"])
+
+
+def _coverage(drawing: Drawing, width: int) -> Any:
+    names = ["listeners with a list", "catalogue shown"]
+    legend = alt.Legend(columns=1)
+    return (
+        _chart(drawing["values"], width - _AXIS, 130)
+        .mark_line(strokeWidth=2)
+        .encode(
+            x=_days(drawing),
+            y=_amount("share", 1, format="%", tickCount=4),
+            color=alt.Color("what:N", scale=_palette(names, [ACCENT, INK]), legend=legend),
+            strokeDash=alt.StrokeDash("what:N", scale=_palette(names, [[1, 0], [5, 3]]), legend=legend),
+        )
+    )
+
+
+_CHARTS: dict[str, Callable[[Drawing, int], Any]] = {
+    "rows": _rows,
+    "rejected": _rejected,
+    "expectations": _expectations,
+    "steps": _steps,
+    "runs": _runs,
+    "quality": _quality,
+    "coverage": _coverage,
+}

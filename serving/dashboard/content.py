@@ -1,0 +1,76 @@
+"""What is on the page now: read, judged and drawn; by one at a time, and kept for a moment."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+from core.clock import Clock
+from core.errors import DatabaseError
+from core.settings import Settings
+from serving.dashboard.alerts import OpenAlerts, read_alerts
+from serving.dashboard.drawing import Drawer
+from serving.dashboard.figures import read_figures
+from serving.dashboard.links import Links
+from serving.dashboard.page import Content
+from serving.dashboard.panels import make_panels
+from serving.dashboard.verdict import judge, judge_without_database
+from serving.database import Database
+
+_SECONDS_TO_KEEP = 20.0
+
+
+@dataclass
+class Dashboard:
+    """Makes the content of the page. Whoever asks while it is made waits for the same one."""
+
+    settings: Settings
+    database: Database
+    clock: Clock
+    drawer: Drawer = field(default_factory=Drawer)
+    seconds_to_keep: float = _SECONDS_TO_KEEP
+    _kept: Content | None = None
+    _until: float = 0.0
+    _making: asyncio.Task[Content] | None = None
+
+    async def look(self) -> Content:
+        """How it is. Raises SettingsError when nobody can tell the time."""
+        if self._kept is not None and time.monotonic() < self._until:
+            return self._kept
+        if self._making is None or self._making.done():
+            self._making = asyncio.create_task(self._make())
+        return await asyncio.shield(self._making)
+
+    def away(self, why: str, *, trusted: bool) -> Content:
+        """What there is to say without a database. Alerts are for those whose key was known."""
+        alerts = read_alerts(self.settings.data_dir) if trusted else OpenAlerts()
+        return Content(
+            now=self.clock(),
+            verdict=judge_without_database(alerts),
+            alerts=alerts,
+            links=Links.of(self.settings) if trusted else Links(),
+            away_since=self.database.away_since,
+            why_away=why if trusted else "",
+            trusted=trusted,
+        )
+
+    async def _make(self) -> Content:
+        now = self.clock()
+        try:
+            figures = await read_figures(self.database, now, self.settings.retrain_evaluated_at)
+        except DatabaseError as error:
+            return self.away(str(error), trusted=True)
+        alerts = read_alerts(self.settings.data_dir)
+        panels = make_panels(figures)
+        content = Content(
+            now=now,
+            verdict=judge(figures, alerts, now),
+            alerts=alerts,
+            links=Links.of(self.settings),
+            figures=figures,
+            panels=panels,
+            pictures=await self.drawer.draw(panels),
+        )
+        self._kept, self._until = content, time.monotonic() + self.seconds_to_keep
+        return content

@@ -1,0 +1,236 @@
+"""What the page shows, as the database has it: one snapshot of `sql/dashboard`, a dataclass a row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, cast
+
+from core.database import TRAINING_LOCK, WAREHOUSE_LOCK
+from serving.database import Database
+
+DAYS = 30
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An endpoint: how far it is published, and its newest batch."""
+
+    endpoint: str
+    published_day: date | None
+    published_at: datetime | None
+    batch_id: str
+    day: date
+    status: str
+    reason: str | None
+    started_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The newest revision of one endpoint's day."""
+
+    endpoint: str
+    day: date
+    batch_id: str
+    status: str
+    rows_landed: int
+    rows_rejected: int
+    plays_rejected: int
+    was_blocked: bool
+
+
+@dataclass(frozen=True)
+class TaskCost:
+    """One step of one run, its calls together. Memory is in MiB."""
+
+    run_id: int
+    flow: str
+    started_at: datetime
+    task: str
+    seconds: float
+    cpu_seconds: float
+    peak_memory_mb: float | None
+    failures: int
+
+
+@dataclass(frozen=True)
+class LastRun:
+    """The newest run of a flow that came to an end."""
+
+    run_id: int
+    flow: str
+    day: date | None
+    started_at: datetime
+    finished_at: datetime
+    outcome: str | None
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run without an end: at work, or cut off."""
+
+    run_id: int
+    flow: str
+    day: date | None
+    started_at: datetime
+    at_work: bool
+
+
+@dataclass(frozen=True)
+class FailingExpectation:
+    """A rule that the newest audit of an endpoint did not hold."""
+
+    endpoint: str
+    batch_id: str
+    expectation: str
+    column_name: str | None
+    severity: str
+    unexpected_count: int | None
+
+
+@dataclass(frozen=True)
+class JudgedDay:
+    """How many rules were judged on a day's batches, and how many did not hold."""
+
+    day: date
+    judged: int
+    critical: int
+    warning: int
+
+
+@dataclass(frozen=True)
+class Value:
+    """A metric of quality on one day, with the bounds of chance if it has any."""
+
+    metric: str
+    day: date
+    value: float
+    users: int
+    lower: float | None
+    upper: float | None
+    publication_id: int
+    judged: bool
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """Quality fell beyond chance; waits for a training while `answer` is None."""
+
+    alarm_id: int
+    metric: str
+    day: date
+    value: float
+    baseline: float
+    publication_id: int
+    raised_at: datetime
+    answer: str | None
+    answered_at: datetime | None
+    model_run_id: int | None
+
+
+@dataclass(frozen=True)
+class Live:
+    """A list of everyone, at the moment it went live."""
+
+    live_id: int
+    publication_id: int
+    live_from: datetime
+    why: str
+    model: str
+    model_run_id: int
+    listeners: int
+    rows: int
+    tracks_covered: int
+
+
+@dataclass(frozen=True)
+class NewestLists:
+    """The list that was made last."""
+
+    publication_id: int
+    status: str
+    made_at: datetime
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided on a day, or by a training."""
+
+    decision_id: int
+    kind: str
+    day: date
+    verdict: str
+    why: str
+    model_run_id: int | None
+    decided_at: datetime
+
+
+@dataclass(frozen=True)
+class Audience:
+    """Who is there to be offered something, and what there is to offer."""
+
+    listeners: int
+    tracks: int
+
+
+@dataclass(frozen=True)
+class Figures:
+    """All of it, of one moment; `days` are the last thirty, today included. Field names are those of the SQL files."""
+
+    days: tuple[date, ...]
+    watched: str
+    endpoints: Sequence[Endpoint] = ()
+    batches: Sequence[Batch] = ()
+    task_costs: Sequence[TaskCost] = ()
+    last_runs: Sequence[LastRun] = ()
+    open_runs: Sequence[OpenRun] = ()
+    failing_expectations: Sequence[FailingExpectation] = ()
+    expectations_by_day: Sequence[JudgedDay] = ()
+    quality: Sequence[Value] = ()
+    alarms: Sequence[Alarm] = ()
+    live: Sequence[Live] = ()
+    newest_lists: Sequence[NewestLists] = ()
+    decisions: Sequence[Decision] = ()
+    audience: Sequence[Audience] = ()
+
+
+_ROWS: dict[str, type[Any]] = {
+    "endpoints": Endpoint,
+    "batches": Batch,
+    "task_costs": TaskCost,
+    "last_runs": LastRun,
+    "open_runs": OpenRun,
+    "failing_expectations": FailingExpectation,
+    "expectations_by_day": JudgedDay,
+    "quality": Value,
+    "alarms": Alarm,
+    "live": Live,
+    "newest_lists": NewestLists,
+    "decisions": Decision,
+    "audience": Audience,
+}
+STATEMENTS = tuple(f"dashboard/{name}" for name in _ROWS)
+
+
+def last_days(now: datetime) -> tuple[date, ...]:
+    """The thirty days (UTC) that end with today."""
+    return tuple(now.date() - timedelta(days) for days in reversed(range(DAYS)))
+
+
+async def read_figures(database: Database, now: datetime, evaluated_at: int) -> Figures:
+    """One snapshot of everything. Lists are measured by their best `evaluated_at`. Raises DatabaseError."""
+    days, watched = last_days(now), f"ndcg@{evaluated_at}"
+    parameters: Mapping[str, Any] = {
+        "first_day": days[0],
+        "since": datetime.combine(days[0], time(), UTC),
+        "metrics": [watched, "useful", f"coverage@{evaluated_at}", "without_list"],
+        "warehouse_lock": WAREHOUSE_LOCK,
+        "training_lock": TRAINING_LOCK,
+    }
+    found = await database.snapshot(STATEMENTS, parameters)
+    rows = {name: tuple(kind(*row) for row in found[f"dashboard/{name}"]) for name, kind in _ROWS.items()}
+    return Figures(days, watched, **cast(dict[str, Any], rows))

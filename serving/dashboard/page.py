@@ -1,0 +1,139 @@
+"""The page: HTML with all that it needs in it, so that it reads the same from a server, from a file and on paper."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from serving.dashboard.alerts import OpenAlerts
+from serving.dashboard.drawing import Pictures
+from serving.dashboard.figures import Figures
+from serving.dashboard.links import RUNBOOK, Links
+from serving.dashboard.panels import NAMES, Panel
+from serving.dashboard.verdict import ENDPOINTS, Verdict, nights_missed
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_DECISIONS_SHOWN = 10
+WORDS = {"healthy": ("\u2713", "Healthy"), "attention": ("!", "Needs attention"), "broken": ("\u2715", "Broken")}
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is on the page. Without `figures`, the database did not answer; `away_since` says since when."""
+
+    now: datetime
+    verdict: Verdict
+    alerts: OpenAlerts
+    links: Links
+    figures: Figures | None = None
+    panels: Sequence[Panel] = ()
+    pictures: Mapping[str, Pictures] = field(default_factory=dict)
+    away_since: datetime | None = None
+    why_away: str = ""
+    trusted: bool = True  # not, while nobody can tell whose key it is
+
+
+def render(content: Content) -> str:
+    """The HTML."""
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            content=content,
+            links=content.links,
+            csp=content_security_policy(),
+            words=WORDS,
+            runbook=RUNBOOK,
+            **_shown(content),
+        )
+    )
+
+
+def content_security_policy() -> str:
+    """Nothing is loaded, nothing runs; only this one sheet of styles applies."""
+    return f"default-src 'none'; style-src '{_style_hash()}'; base-uri 'none'; form-action 'none'"
+
+
+def _shown(content: Content) -> dict[str, Any]:
+    figures = content.figures
+    if figures is None:
+        return {}
+    by_name = {one.endpoint: one for one in figures.endpoints}
+    return {
+        "figures": figures,
+        "endpoints": [
+            (NAMES[name], by_name.get(name), _freshness(by_name.get(name), content.now)) for name in ENDPOINTS
+        ],
+        "last_runs": [
+            (run.flow, _moment(run.started_at), _moment(run.finished_at), run.outcome or "-")
+            for run in figures.last_runs
+        ],
+        "decisions": [
+            (str(one.day), "a day" if one.kind == "day" else "a training", one.verdict, one.why)
+            for one in figures.decisions[:_DECISIONS_SHOWN]
+        ],
+        "lost": [run for run in figures.open_runs if not run.at_work],
+        "at_work": [run for run in figures.open_runs if run.at_work],
+    }
+
+
+def _freshness(endpoint: Any, now: datetime) -> str:
+    if endpoint is None or endpoint.published_day is None:
+        return "nothing published"
+    missed = nights_missed(endpoint.published_day, now)
+    days = (now.date() - endpoint.published_day).days
+    age = {0: "today's", 1: "yesterday's"}.get(days, f"{days} days old")
+    return age if not missed else f"{age}, {missed} night{'s' if missed > 1 else ''} missed"
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"moment": _moment, "ago": _ago, "svg": _inline}
+    environment.globals["style"] = Markup(_style())  # noqa: S704  our own file
+    return environment
+
+
+@cache
+def _style() -> str:
+    return (_TEMPLATES / "page.css").read_text()
+
+
+@cache
+def _style_hash() -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(_style().encode()).digest()).decode()
+
+
+def _inline(svg: str, key: str) -> Markup:
+    """A picture that our own process drew, under the name of its figure, which says and lists the same."""
+    return Markup(svg.replace("<svg ", f'<svg role="img" aria-labelledby="{key}-title" ', 1))  # noqa: S704
+
+
+def _moment(moment: datetime | date | None) -> str:
+    if moment is None:
+        return "-"
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if isinstance(moment, datetime) else str(moment)
+
+
+def _ago(moment: datetime, now: datetime) -> str:
+    minutes = max(0, int((now - moment).total_seconds() // 60))
+    if minutes < 2:
+        return "just now"
+    if minutes < 120:
+        return f"{minutes} minutes ago"
+    return f"{minutes // 60} hours ago" if minutes < 48 * 60 else f"{minutes // 1440} days ago"

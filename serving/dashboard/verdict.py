@@ -1,0 +1,160 @@
+"""Is it healthy? Nothing but the rules: from the figures and the open alerts to one word, with reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from serving.dashboard.alerts import OpenAlerts
+from serving.dashboard.figures import Endpoint, Figures
+
+State = Literal["healthy", "attention", "broken"]
+ENDPOINTS = ("tracks", "users", "listen_history")
+# The ingest begins at 04:00 in Paris. A day that is not there two hours later did not come.
+_DUE = time(6, tzinfo=ZoneInfo("Europe/Paris"))
+_NIGHTS_TO_BREAK = 2
+_DAYS_OF_LISTS = timedelta(days=2)
+_DAYS_UNJUDGED = 3
+_NOT_GOOD = ("blocked", "failed")
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why it is not healthy, the heading of the runbook that says what to do, and the batch that it is about."""
+
+    state: State
+    text: str
+    runbook: str
+    batch_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The worst of the reasons, which come worst first."""
+
+    state: State
+    reasons: Sequence[Reason] = ()
+
+
+def judge(figures: Figures, alerts: OpenAlerts, now: datetime) -> Verdict:
+    """What the figures come to."""
+    found = [
+        *_of_alerts(alerts),
+        *_of_endpoints(figures, now),
+        *_of_runs(figures),
+        *_of_lists(figures, now),
+        *_of_quality(figures),
+    ]
+    return _worst(found)
+
+
+def judge_without_database(alerts: OpenAlerts) -> Verdict:
+    """It is broken, whatever else."""
+    text = "the database does not answer: nothing can be recommended, published or shown here"
+    away = Reason("broken", text, "A run was killed, or the database went away")
+    return _worst([away, *_of_alerts(alerts)])
+
+
+def _worst(reasons: Sequence[Reason]) -> Verdict:
+    ordered = sorted(reasons, key=lambda reason: reason.state != "broken")
+    return Verdict(ordered[0].state if ordered else "healthy", ordered)
+
+
+def nights_missed(published: date, now: datetime) -> int:
+    """How many nights' ingests should have published a later day by now, and did not."""
+    today = now.astimezone(_DUE.tzinfo).date()
+    due = today if now >= datetime.combine(today, _DUE) else today - timedelta(days=1)
+    return max(0, (due - published).days)
+
+
+def _of_alerts(alerts: OpenAlerts) -> Iterator[Reason]:
+    critical = sum(alert.severity == "critical" for alert in alerts.alerts)
+    warnings = len(alerts.alerts) - critical
+    if critical:
+        yield Reason("broken", f"{_count(critical, 'critical alert')} open, see below", "Where to look")
+    if warnings:
+        yield Reason("attention", f"{_count(warnings, 'warning')} open, see below", "Where to look")
+    if alerts.unreadable:
+        text = f"the list of open alerts cannot be read: {alerts.unreadable}"
+        yield Reason("attention", text, "Where to look")
+
+
+def _of_endpoints(figures: Figures, now: datetime) -> Iterator[Reason]:
+    known = {one.endpoint: one for one in figures.endpoints}
+    if not known:
+        yield Reason("attention", "nothing came in yet: the first ingest has not run", "Where to look")
+        return
+    for name in ENDPOINTS:
+        one = known.get(name)
+        if one is None:
+            yield Reason("attention", f"{name}: no batch of it ever came in", "A batch failed")
+            continue
+        yield from _of_endpoint(one, now)
+
+
+def _of_endpoint(one: Endpoint, now: datetime) -> Iterator[Reason]:
+    section = "A batch is blocked" if one.status == "blocked" else "A batch failed"
+    missed = nights_missed(one.published_day, now) if one.published_day else 0
+    if one.status in _NOT_GOOD:
+        state: State = "broken" if missed >= _NIGHTS_TO_BREAK else "attention"
+        since = f"; nothing newer than {one.published_day} is published" if one.published_day else ""
+        yield Reason(state, f"{one.endpoint}: {one.batch_id} {one.status}{since}", section, one.batch_id)
+    elif one.published_day is None:
+        yield Reason("attention", f"{one.endpoint}: nothing of it is published yet", section, one.batch_id)
+    elif missed:
+        state = "broken" if missed >= _NIGHTS_TO_BREAK else "attention"
+        text = f"{one.endpoint}: nothing newer than {one.published_day} came, {_count(missed, 'night')} missed"
+        yield Reason(state, text, "A run was killed, or the database went away")
+
+
+def _of_runs(figures: Figures) -> Iterator[Reason]:
+    ended = {run.flow: run for run in figures.last_runs}
+    for run in figures.last_runs:
+        if run.outcome == "failed":
+            text = f"the last run of {run.flow} failed, {_moment(run.started_at)}"
+            yield Reason("attention", text, "Where to look")
+    for lost in figures.open_runs:
+        later = ended.get(lost.flow)
+        if not lost.at_work and (later is None or later.run_id < lost.run_id):
+            text = f"{lost.flow}, begun {_moment(lost.started_at)}, never came to an end, and none did since"
+            section = (
+                "A training was cut off" if lost.flow == "retrain" else "A run was killed, or the database went away"
+            )
+            yield Reason("attention", text, section)
+
+
+def _of_lists(figures: Figures, now: datetime) -> Iterator[Reason]:
+    for newest in figures.newest_lists:
+        if newest.status == "blocked":
+            text = f"the newest lists (publication {newest.publication_id}) are blocked; those before stay live"
+            yield Reason("attention", text, "A list of recommendations is blocked")
+    if not figures.endpoints:
+        return
+    if not figures.live:
+        yield Reason("attention", "no recommendations are published yet", "Where to look")
+    elif now - figures.live[0].live_from > _DAYS_OF_LISTS:
+        text = f"the lists that are live are of {_moment(figures.live[0].live_from)}, and were not refreshed since"
+        yield Reason("attention", text, "Where to look")
+
+
+def _of_quality(figures: Figures) -> Iterator[Reason]:
+    for alarm in figures.alarms:
+        if alarm.answer is None:
+            text = f"quality fell: {alarm.metric} {alarm.value:.3f} on {alarm.day}, usually {alarm.baseline:.3f}"
+            yield Reason("attention", f"{text}; a training is to answer", "Quality fell: an alarm")
+    judged = [decision.day for decision in figures.decisions if decision.kind == "day"]
+    heard = next((one.published_day for one in figures.endpoints if one.endpoint == "listen_history"), None)
+    if judged and heard and (heard - max(judged)).days > _DAYS_UNJUDGED:
+        text = f"no day after {max(judged)} was judged, though listens up to {heard} are there"
+        yield Reason("attention", text, "A day was not judged")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

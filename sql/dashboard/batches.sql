@@ -1,0 +1,13 @@
+-- One row per endpoint and day since `first_day`: what its newest revision came to, and whether one was blocked before.
+select distinct on (endpoint, day)
+    endpoint,
+    day,
+    batch_id,
+    status,
+    rows_landed,
+    rows_rejected,
+    plays_rejected,
+    bool_or(status = 'blocked') over (partition by endpoint, day) as was_blocked
+from ops.batches
+where day >= %(first_day)s
+order by endpoint, day, revision desc
