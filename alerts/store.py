@@ -12,7 +12,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -71,14 +71,15 @@ class Store:
         self._clock = clock
         self._unwritten: State | None = None
 
-    def begin(self, alert: Alert) -> None:
-        """Note that a cause is there, and tell it once. Known already: only what else it did is added."""
+    def begin(self, alert: Alert, note: str = "") -> None:
+        """Note that a cause is there, and tell it once. `note` says what else it did; it is told at the end too."""
         with self.changing() as state:
             known = state.find(alert.key)
             if known is not None:
-                if alert.kept not in known["kept"]:
-                    known["kept"] = f"{known['kept']} {alert.kept}"
+                if note not in known["kept"]:
+                    known["kept"] = f"{known['kept']} {note}"
                 return
+            alert = replace(alert, kept=f"{alert.kept} {note}".rstrip())
             what, since = alert.told, alert.since.isoformat()
             told = {"key": alert.key, "what": what, "since": since, "kept": alert.kept, "next": alert.next}
             state.open.append(told | {"severity": alert.severity, "delivered_at": None})

@@ -1,0 +1,236 @@
+"""How a run ends that did not go well: the name of its state, and who is told what, once for each cause.
+
+A run that ends `Failed` is told by Prefect's automation, in the words of its state. `Blocked` and `Hindered` are of the
+same type, and whoever watches the run sees it fail; what is behind them has alerts of its own: a blocked batch one, a
+database that is away or a full disk one, however many runs it stops. Without a Prefect server they are sent from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from functools import wraps
+from threading import Thread
+from typing import Literal, ParamSpec, TypeVar, cast
+
+from prefect import get_run_logger
+from prefect.events import emit_event
+from prefect.runtime import flow_run
+from prefect.settings import get_current_settings
+from prefect.states import Failed
+
+from alerts import causes, probes
+from alerts.alert import RUNBOOK, Alert
+from alerts.delivery import addresses, send
+from alerts.store import Store
+from core.clock import utc_now
+from core.columns import DEPENDS_ON
+from core.errors import (
+    AlreadyRunning,
+    BatchBlocked,
+    ModelFileError,
+    MoovitamixError,
+    PublicationError,
+    SettingsError,
+    in_one_line,
+)
+from core.settings import Settings, load_settings
+from flows.run import IngestIncomplete, Outcome
+
+BATCH_BLOCKED = "moovitamix.batch.blocked"
+# As long as a run without a server may wait for a mail server; what is not sent then is sent by the next, or the watch.
+_SECONDS_TO_SEND = 8.0
+_KEPT = "what was published; a run that fails changes nothing of it."
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended. `failure` is told by Prefect itself, `blocked` by an event each, `cause` by the store."""
+
+    name: Literal["Failed", "Blocked", "Hindered"]
+    message: str
+    failure: Alert | None = None
+    blocked: tuple[Alert, ...] = ()
+    cause: str = ""
+
+
+def told_when_it_fails(body: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Let a flow end in a state that says what happened, and see to it that somebody is told.
+
+    Stands between `@flow` and the flow. Who calls the flow gets the error that it raised, as before.
+    """
+
+    @wraps(body)
+    def flow_body(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        try:
+            result = body(*args, **kwargs)
+        except MoovitamixError as error:
+            ending = ending_of(_run_name(body.__name__), error, utc_now())
+            get_run_logger().error(str(error))
+            _tell(ending)
+            # Prefect raises `data` to who called the flow.
+            return cast(Result, Failed(name=ending.name, message=ending.message, data=error))
+        except Exception as error:  # a defect: Prefect logs it with its traceback
+            if not _has_server():
+                _tell(_failed(_run_name(body.__name__), in_one_line(error), _page_of(error), utc_now()))
+            raise
+        _forget_causes()
+        return result
+
+    return flow_body
+
+
+def ending_of(run: str, error: MoovitamixError, now: datetime) -> Ending:
+    """What an error of ours means for whoever must act."""
+    if isinstance(error, IngestIncomplete):
+        return _of_batches(run, error, now)
+    if isinstance(error, BatchBlocked):
+        return Ending("Blocked", str(error), blocked=(_blocked_list(error, now),))
+    if error.cause:
+        return Ending("Hindered", str(error), cause=error.cause)
+    return _failed(run, str(error), _page_of(error), now)
+
+
+def _failed(run: str, why: str, page: str, now: datetime) -> Ending:
+    alert = Alert(
+        key=f"failed:{run}",
+        severity="critical",
+        what=f"{run} failed",
+        detail=why,
+        since=now,
+        kept=_KEPT,
+        next=f"{RUNBOOK}#{page}",
+    )
+    return Ending("Failed", alert.body, failure=alert)
+
+
+def _of_batches(run: str, error: IngestIncomplete, now: datetime) -> Ending:
+    bad = {one.batch.endpoint for one in error.outcomes}
+    waiting = [one for one in error.outcomes if one.status == "blocked" and bad & set(DEPENDS_ON[one.batch.endpoint])]
+    roots = [one for one in error.outcomes if one not in waiting]
+    cause = next((one.cause for one in roots if one.cause), "")
+    failed = [one for one in roots if one.status != "blocked" and not one.cause]
+    blocked = tuple(_blocked_batch(one, waiting, now) for one in roots if one.status == "blocked")
+    if failed:
+        why = "; ".join(f"{one.batch.batch_id}: {one.reason}" for one in failed) + _also(waiting)
+        ending = _failed(run, why, "a-batch-failed", now)
+        return Ending("Failed", ending.message, ending.failure, blocked, cause)
+    return Ending("Hindered" if cause else "Blocked", str(error), blocked=blocked, cause=cause)
+
+
+def _blocked_batch(outcome: Outcome, waiting: Sequence[Outcome], now: datetime) -> Alert:
+    batch_id = outcome.batch.batch_id
+    held = [one for one in waiting if outcome.batch.endpoint in DEPENDS_ON[one.batch.endpoint]]
+    return Alert(
+        key=f"batch-blocked:{batch_id}",
+        severity="critical",
+        what=f"{batch_id} is blocked",
+        detail=f"{outcome.reason}{_also(held)}",
+        since=now,
+        kept=f"what was published before is live; the raw pages and the rows of {batch_id} are kept.",
+        next=f"when the source or the threshold is mended: .venv/bin/python -m flows.replay {batch_id}; "
+        f"{RUNBOOK}#a-batch-is-blocked",
+    )
+
+
+def _blocked_list(error: BatchBlocked, now: datetime) -> Alert:
+    return Alert(
+        key=f"batch-blocked:{error.batch_id}",
+        severity="critical",
+        what=f"{error.batch_id} is blocked",
+        detail="; ".join(error.failures),
+        since=now,
+        kept="the list before is live; what was blocked is kept for a day.",
+        next=f".venv/bin/python -m flows.recommend; {RUNBOOK}#a-list-of-recommendations-is-blocked",
+    )
+
+
+def _also(waiting: Sequence[Outcome]) -> str:
+    return f"; {' and '.join(one.batch.batch_id for one in waiting)} waits for it" if waiting else ""
+
+
+def _page_of(error: Exception) -> str:
+    """The paragraph of the runbook."""
+    pages: dict[type[Exception], str] = {
+        AlreadyRunning: "another-run-is-at-work",
+        ModelFileError: "a-models-file-is-missing-or-damaged",
+        PublicationError: "the-lists-that-are-live-are-bad",
+        SettingsError: "a-setting-is-wrong",
+    }
+    known = next((page for kind, page in pages.items() if isinstance(error, kind)), "")
+    return known or (
+        "where-to-look" if isinstance(error, MoovitamixError) else "a-run-failed-for-a-reason-without-a-name"
+    )
+
+
+def _tell(ending: Ending) -> None:
+    """Never raises: whom nobody can tell, the run's state and the database still do."""
+    try:
+        if ending.cause:
+            _begin(ending.cause)
+        if _has_server():
+            for alert in ending.blocked:
+                resource = {"prefect.resource.id": f"moovitamix.batch.{alert.key.partition(':')[2]}"}
+                emit_event(event=BATCH_BLOCKED, resource=resource, payload=alert.payload())
+        else:
+            send_now([*ending.blocked, *([ending.failure] if ending.failure else [])])
+    except Exception as error:
+        with suppress(Exception):
+            get_run_logger().warning(f"an alert could not be told: {type(error).__name__}")
+
+
+def send_now(alerts: Sequence[Alert]) -> None:
+    """Without a Prefect server: hand alerts to the watch, or send them from here, for some seconds at most."""
+    settings = load_settings()
+    store = _store(settings)
+    for alert in alerts:
+        store.tell(alert.subject, alert.body)
+    _deliver(store)
+
+
+def _begin(cause: str) -> None:
+    settings = load_settings()
+    store = _store(settings)
+    if not store.addresses and not store.is_watched():
+        return  # nobody to tell, and nobody who would say when it is over
+    now = utc_now()
+    if cause == causes.DATABASE:
+        alert = causes.database(now, "a run could not reach it")
+    else:
+        alert = causes.disk(now, probes.disk(settings.data_dir), settings)
+    store.begin(alert, note=f"{_run_name('a run')} could not go on: run it again.")
+    _deliver(store)
+
+
+def _deliver(store: Store) -> None:
+    if store.addresses and not store.is_watched():
+        sending = Thread(target=store.deliver, name="alerts", daemon=True)
+        sending.start()
+        sending.join(_SECONDS_TO_SEND)
+
+
+def _forget_causes() -> None:
+    """A run that went well had a database and a disk. Where a watch runs, it says so itself."""
+    with suppress(Exception):
+        store = _store(load_settings())
+        if store.state().open and not store.is_watched():
+            for key in (causes.DATABASE, causes.DISK):
+                store.over(key)
+            _deliver(store)
+
+
+def _store(settings: Settings) -> Store:
+    return Store(settings.data_dir, addresses(settings), send, utc_now)
+
+
+def _has_server() -> bool:
+    return bool(get_current_settings().api.url)
+
+
+def _run_name(otherwise: str) -> str:
+    return flow_run.name or otherwise
