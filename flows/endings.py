@@ -76,7 +76,7 @@ def told_when_it_fails(body: Callable[Parameters, Result]) -> Callable[Parameter
             # Prefect raises `data` to who called the flow.
             return cast(Result, Failed(name=ending.name, message=ending.message, data=error))
         except Exception as error:  # a defect: Prefect logs it with its traceback
-            if not _has_server():
+            if not has_server():
                 _tell(_failed(_run_name(body.__name__), in_one_line(error), _page_of(error), utc_now()))
             raise
         _forget_causes()
@@ -173,24 +173,30 @@ def _tell(ending: Ending) -> None:
     try:
         if ending.cause:
             _begin(ending.cause)
-        if _has_server():
-            for alert in ending.blocked:
-                resource = {"prefect.resource.id": f"moovitamix.batch.{alert.key.partition(':')[2]}"}
-                emit_event(event=BATCH_BLOCKED, resource=resource, payload=alert.payload())
-        else:
-            send_now([*ending.blocked, *([ending.failure] if ending.failure else [])])
+        for alert in ending.blocked:
+            tell_people(BATCH_BLOCKED, f"moovitamix.batch.{alert.key.partition(':')[2]}", alert)
+        if ending.failure and not has_server():
+            send_now(ending.failure)
     except Exception as error:
         with suppress(Exception):
             get_run_logger().warning(f"an alert could not be told: {type(error).__name__}")
 
 
-def send_now(alerts: Sequence[Alert]) -> None:
-    """Without a Prefect server: hand alerts to the watch, or send them from here, for some seconds at most."""
-    settings = load_settings()
-    store = _store(settings)
-    for alert in alerts:
-        store.tell(alert.subject, alert.body)
-    _deliver(store)
+def tell_people(event: str, resource: str, alert: Alert) -> None:
+    """Tell an alert as an event that an automation makes a mail of; without a server, send the mail. Never raises."""
+    if has_server():
+        emit_event(event=event, resource={"prefect.resource.id": resource}, payload=alert.payload())
+    else:
+        send_now(alert)
+
+
+def send_now(alert: Alert) -> None:
+    """Without a Prefect server: leave it to the watch, or send it from here. Takes some seconds at most, never raises."""
+    with suppress(Exception):
+        store = _store(load_settings())
+        if store.addresses:
+            store.tell(alert.subject, alert.body)
+            _deliver(store)
 
 
 def _begin(cause: str) -> None:
@@ -228,7 +234,8 @@ def _store(settings: Settings) -> Store:
     return Store(settings.data_dir, addresses(settings), send, utc_now)
 
 
-def _has_server() -> bool:
+def has_server() -> bool:
+    """Whether runs report to a Prefect server, which then has the automations."""
     return bool(get_current_settings().api.url)
 
 

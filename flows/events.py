@@ -12,6 +12,7 @@ from prefect.events import emit_event
 
 from alerts.alert import RUNBOOK, Alert
 from core.clock import utc_now
+from flows.endings import has_server, tell_people
 from flows.run import Outcome
 from recommender.monitoring import Alarm
 
@@ -41,8 +42,8 @@ def tell_warehouse_unchanged(outcomes: Sequence[Outcome]) -> None:
         emit_event(event=WAREHOUSE_UNCHANGED, resource=_WAREHOUSE)
 
 
-def tell_alarm(alarm: Alarm) -> None:
-    """Say it to people: the same alarm each time, which is told them once."""
+def tell_alarm(alarm: Alarm, *, new: bool) -> None:
+    """Say it to people: told again it is the same alarm, of which they hear once. `new`: this run raised it."""
     told = Alert(
         key=f"quality:{alarm.alarm_id}",
         severity="warning",
@@ -53,7 +54,8 @@ def tell_alarm(alarm: Alarm) -> None:
         kept="the list that is live stays until a training finds a better one, which begins by itself.",
         next=f"{RUNBOOK}#quality-fell-an-alarm",
     )
-    emit_event(event=ALARM_RAISED, resource=_alarm(alarm.alarm_id), payload=told.payload())
+    if new or has_server():
+        tell_people(ALARM_RAISED, f"moovitamix.alarm.{alarm.alarm_id}", told)
 
 
 def tell_answered(answered: Sequence[tuple[int, str, str]], why: str) -> None:
@@ -68,11 +70,7 @@ def tell_answered(answered: Sequence[tuple[int, str, str]], why: str) -> None:
             kept="the list that was live." if answer == "kept" else "the list before, for a rollback.",
             next=f"{RUNBOOK}#an-alarm-was-answered-with-kept" if answer == "kept" else "nothing to do.",
         )
-        emit_event(event=ALARM_ANSWERED, resource=_alarm(alarm_id), payload=told.payload())
-
-
-def _alarm(alarm_id: int) -> dict[str, str]:
-    return {"prefect.resource.id": f"moovitamix.alarm.{alarm_id}"}
+        tell_people(ALARM_ANSWERED, f"moovitamix.alarm.{alarm_id}", told)
 
 
 def tell_degraded(alarm: Alarm) -> None:

@@ -110,10 +110,10 @@ def open_alarms(connection: Connection) -> list[Alarm]:
 @readable_errors()
 def answered_by(connection: Connection, model_run_id: int) -> list[tuple[int, str, str]]:
     """Number, metric and answer of each alarm that a training answered. Raises DatabaseError."""
-    with readable_errors():
-        return connection.execute(statement("quality/answered_by"), {"model_run_id": model_run_id}).fetchall()
+    return connection.execute(statement("quality/answered_by"), {"model_run_id": model_run_id}).fetchall()
 
 
+@readable_errors()
 def newest_decisions(connection: Connection, limit: int) -> list[dict[str, Any]]:
     """What was decided lately about days and trainings, newest first. Raises DatabaseError."""
     with connection.cursor(row_factory=dict_row) as cursor:
