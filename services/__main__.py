@@ -176,12 +176,15 @@ def _tell(plan: Plan) -> None:
         f"Prefect      {plan.prefect_url}",
         f"Data Docs    {plan.docs_url}",
         f"Serving      {plan.serving_url}/docs",
+        f"Health       {plan.serving_url}/dashboard",
         f"API          {plan.api_url}{' (the mock)' if plan.mocked else ''}",
         f"Database     {_make('psql', plan)}",
         f"Logs         {_short(plan.logs)}",
         "",
         "Run the daily ingest now, and watch it:",
         f"  PREFECT_API_URL={plan.prefect_url}/api .venv/bin/prefect deployment run ingest/daily --watch",
+        "Make the key that the health page asks for as a password, of any user:",
+        f"  {_data_dir(plan)}.venv/bin/python -m serving.keys create --name on-call --scope dashboard:read",
         f"Stop everything; the state stays: {_make('down', plan)}",
     ]
     print("\n".join(lines), flush=True)
@@ -189,8 +192,13 @@ def _tell(plan: Plan) -> None:
 
 def _make(target: str, plan: Plan) -> str:
     """The command as a person would type it, with the settings that were given on the command line."""
+    return f"make {target} {_data_dir(plan)}".rstrip()
+
+
+def _data_dir(plan: Plan) -> str:
+    """What goes before or after a command for it to mean this DATA_DIR."""
     default = Path(".data").resolve() == plan.settings.data_dir
-    return f"make {target}" + ("" if default else f" DATA_DIR={_short(plan.settings.data_dir)}")
+    return "" if default else f"DATA_DIR={_short(plan.settings.data_dir)} "
 
 
 def _short(path: Path) -> Path:

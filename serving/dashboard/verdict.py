@@ -13,8 +13,8 @@ from serving.dashboard.figures import Endpoint, Figures
 
 State = Literal["healthy", "attention", "broken"]
 ENDPOINTS = ("tracks", "users", "listen_history")
-# The ingest begins at 04:00 in Paris. A day that is not there two hours later did not come.
-_DUE = time(6, tzinfo=ZoneInfo("Europe/Paris"))
+# The ingest begins at 04:00 in Paris. A day that is not there by then did not come; the alert says so at that hour too.
+_DUE = time(7, tzinfo=ZoneInfo("Europe/Paris"))
 _NIGHTS_TO_BREAK = 2
 _DAYS_OF_LISTS = timedelta(days=2)
 _DAYS_UNJUDGED = 3
