@@ -42,10 +42,11 @@ COPY recommender ./recommender
 COPY expectations ./expectations
 COPY flows ./flows
 COPY mock_server ./mock_server
+COPY alerts ./alerts
 COPY services ./services
 COPY serving ./serving
 COPY sql ./sql
-COPY prefect.yaml ./
+COPY prefect.yaml automations.yaml ./
 
 # Written down with every model: docker build --build-arg CODE_VERSION=$(git rev-parse HEAD)
 ARG CODE_VERSION=unknown

@@ -46,8 +46,9 @@ def up(plan: Plan) -> None:
         _start(supervisor, programs)
     try:
         for program in programs:
-            if not program.autostart:
+            if program.name == "worker":
                 _close_lost_runs(plan, first=not running)
+            if not program.autostart:
                 supervisor.start_program(program.name)
             _wait_for(plan, program)
         _step("deployments", lambda: _deploy(plan))
@@ -261,7 +262,7 @@ def _looks_like_ours(data_dir: Path) -> bool:
         return False
     ours = {"postgres", "postgres.new", "postgres.lock", "postgres.users", "landing", "shaped", "data_docs", "prefect"}
     return all(
-        entry.name in ours | {"services", "logs", "models", "demo", "weeks", backup.FOLDER}
+        entry.name in ours | {"services", "logs", "models", "demo", "weeks", "alerts", backup.FOLDER}
         for entry in data_dir.iterdir()
     )
 

@@ -21,6 +21,8 @@ HOST = "127.0.0.1"
 MARK = "MOOVITAMIX_SERVICES"
 # Enough listeners a day for a verdict on quality every two days.
 _MOCK_WORLD = ("--sessions", "20000")
+# What `automations.yaml` waits for: a worker is missed after three of its seconds, a run after 90.
+SIGNS_OF_LIFE = {"PREFECT_WORKER_HEARTBEAT_SECONDS": "10", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
 _PREFECT_DATABASE = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL")
 
 
@@ -143,10 +145,11 @@ class Plan:
             Program(
                 "worker",
                 (python, "-m", "prefect", "worker", "start", "--pool", WORK_POOL, "--type", "process"),
-                environment={"PREFECT_WORKER_QUERY_SECONDS": "3"},
+                environment={"PREFECT_WORKER_QUERY_SECONDS": "3"} | SIGNS_OF_LIFE,
                 seconds_to_stop=40,
                 autostart=False,  # when the runs that a crash left behind are closed
             ),
+            Program("alerts", (python, "-m", "alerts.watch"), autostart=False),  # when there is something to watch
         ]
 
     @property
