@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
@@ -29,7 +28,7 @@ def read(settings: Settings, api_url: str) -> list[Content]:
     """What the file declares, with what depends on the settings filled in."""
     hours = settings.alert_published_within_hours
     values = {
-        "prefect_ui": os.environ.get("PREFECT_UI_URL", "").rstrip("/") or api_url.rstrip("/").removesuffix("/api"),
+        "prefect_ui": settings.prefect_ui_url.rstrip("/") or api_url.rstrip("/").removesuffix("/api"),
         "published_within_hours": f"{hours:g}",
         "published_within_seconds": str(round(hours * 3600)),
     }

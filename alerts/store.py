@@ -23,6 +23,7 @@ from core.clock import Clock
 
 FOLDER = "alerts"
 UNDELIVERABLE = "alerts-undelivered"
+EVERYBODY = "*"
 _SOONEST, _LATEST = timedelta(seconds=15), timedelta(minutes=5)
 
 Entry = dict[str, Any]
@@ -30,7 +31,10 @@ Entry = dict[str, Any]
 
 @dataclass
 class Message:
-    """A mail that waits. `pending` are the addresses that have not taken it; `key` is the open alert it begins."""
+    """A mail that waits. `pending` are the addresses that have not taken it; `key` is the open alert it begins.
+
+    For all, whoever posts it may not know them: `EVERYBODY` stands for those of the process that delivers.
+    """
 
     subject: str
     body: str
@@ -83,7 +87,7 @@ class Store:
             what, since = alert.told, alert.since.isoformat()
             told = {"key": alert.key, "what": what, "since": since, "kept": alert.kept, "next": alert.next}
             state.open.append(told | {"severity": alert.severity, "delivered_at": None})
-            self._post(state, Message(alert.subject, alert.body, self._reachable(state, alert.key), alert.key))
+            self._post(state, Message(alert.subject, alert.body, self._to(state, alert.key), alert.key))
 
     def over(self, key: str) -> None:
         """Note that a cause is gone, and tell that. Nothing to do when it was not there."""
@@ -93,15 +97,15 @@ class Store:
                 return
             state.open.remove(entry)
             # Nobody has heard of it yet: one mail says that it was there, and that it is over.
-            untold = [one for one in state.messages if one.key == key and len(one.pending) == len(self.addresses)]
+            untold = [one for one in state.messages if one.key == key and self._is_untouched(one)]
             state.messages = [one for one in state.messages if one not in untold]
             subject, body = subject_when_over(entry), body_when_over(entry, self._clock())
-            self._post(state, Message(subject, body, [one.id for one in self.addresses]))
+            self._post(state, Message(subject, body, [EVERYBODY]))
 
     def tell(self, subject: str, body: str, only: Sequence[str] = ()) -> None:
         """Tell something that has no end; to all addresses, or those ids."""
         with self.changing() as state:
-            self._post(state, Message(subject, body, list(only) or [one.id for one in self.addresses]))
+            self._post(state, Message(subject, body, list(only) or [EVERYBODY]))
 
     def deliver(self) -> None:
         """Send what waits, oldest first, to each address that is not being left in peace after a failure.
@@ -111,6 +115,9 @@ class Store:
         with self._only_one("deliver.lock") as mine:
             if not mine:
                 return
+            if not self.addresses and self.state().messages:
+                with self.changing() as state:
+                    state.messages.clear()  # there is nobody to tell
             for address in self.addresses:
                 self._deliver_to(address)
 
@@ -137,9 +144,14 @@ class Store:
         with self._only_one("watch.lock") as mine:
             return not mine
 
-    def _reachable(self, state: State, key: str) -> list[str]:
-        ids = [one.id for one in self.addresses]
-        return [one for one in ids if one not in state.troubles] if key == UNDELIVERABLE else ids
+    def _to(self, state: State, key: str) -> list[str]:
+        """That an address takes nothing is told to the others."""
+        return (
+            [one.id for one in self.addresses if one.id not in state.troubles] if key == UNDELIVERABLE else [EVERYBODY]
+        )
+
+    def _is_untouched(self, message: Message) -> bool:
+        return message.pending == [EVERYBODY] or len(message.pending) == len(self.addresses)
 
     def _post(self, state: State, message: Message) -> None:
         if message.pending:
@@ -176,11 +188,11 @@ class Store:
             entry["delivered_at"] = self._clock().isoformat()
 
     def _readdress(self, state: State) -> None:
-        """What waits for an address that is not set any more goes to those that are."""
+        """What is for everybody, or waits for an address that is not set any more, goes to those that are."""
         ids = [one.id for one in self.addresses]
         for message in state.messages:
-            if ids and not set(message.pending) <= set(ids):
-                message.pending = [one for one in message.pending if one in ids] or ids
+            if not set(message.pending) <= set(ids):
+                message.pending = [one for one in message.pending if one in ids] or list(ids)
         state.troubles = {one: trouble for one, trouble in state.troubles.items() if one in ids}
 
     @contextmanager

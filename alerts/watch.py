@@ -11,7 +11,9 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -20,7 +22,7 @@ from alerts.alert import PREFIX, RUNBOOK, Alert, at, in_lines
 from alerts.delivery import addresses, send
 from alerts.missed import Missed, tell_missed
 from alerts.probes import Room, Started
-from alerts.store import UNDELIVERABLE, Store
+from alerts.store import FOLDER, UNDELIVERABLE, Store
 from core.clock import Clock, utc_now
 from core.errors import SettingsError
 from core.settings import Settings, load_settings
@@ -29,6 +31,7 @@ from core.settings import Settings, load_settings
 _LOOKS_BEFORE_TOLD = 2
 # Free room must pass the limit by so much before an alert is over, or it would begin and end all day.
 _BEYOND = 1.1
+_LOOKED = "looked"
 
 Probe = Callable[[], str | None]
 
@@ -74,6 +77,8 @@ class Watch:
             tell_missed(self.store, self.probes.missed)
         self.store.deliver()
         self._judge_delivery()
+        with suppress(OSError):
+            (self.settings.data_dir / FOLDER / _LOOKED).touch()
 
     def _judge(self, key: str, why: str | None, alert: Callable[[datetime, str], Alert]) -> bool:
         now = self.clock()
@@ -164,10 +169,9 @@ class Watch:
         return {str(entry["key"]) for entry in self.store.state().open}
 
 
-def real_probes(settings: Settings) -> Probes:
+def real_probes(settings: Settings, serving: str) -> Probes:
     """The parts of this installation, as the settings and `PREFECT_API_URL` name them."""
     api_url = os.environ.get("PREFECT_API_URL", "").rstrip("/")
-    serving = os.environ.get("SERVING_URL", f"http://{_to_ask(settings.serving_host)}:{settings.serving_port}")
     return Probes(
         database=lambda: probes.database_fails(probes.address_of_database(settings)),
         serving=lambda: probes.page_fails(f"{serving.rstrip('/')}/health/live"),
@@ -184,10 +188,20 @@ def _to_ask(host: str) -> str:
     return "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104  where it listens is not where it is asked
 
 
-def watch_of(settings: Settings, clock: Clock = utc_now) -> Watch:
-    """The watch of these settings."""
-    store = Store(settings.data_dir, addresses(settings), send, clock)
-    return Watch(settings, store, real_probes(settings), clock)
+def watch_of(settings: Settings, serving: str = "") -> Watch:
+    """The watch of these settings; `serving` is where its API is, when not on this machine."""
+    store = Store(settings.data_dir, addresses(settings), send, utc_now)
+    here = f"http://{_to_ask(settings.serving_host)}:{settings.serving_port}"
+    return Watch(settings, store, real_probes(settings, serving or here), utc_now)
+
+
+def _is_healthy(settings: Settings) -> bool:
+    """Whether a watch has looked lately: its looks may take a while when nothing answers."""
+    try:
+        looked = (settings.data_dir / FOLDER / _LOOKED).stat().st_mtime
+    except OSError:
+        return False
+    return time.time() - looked < 3 * settings.alert_look_seconds + 60
 
 
 def _until_stopped(watch: Watch) -> None:
@@ -206,12 +220,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Watch, or look once."""
     parser = argparse.ArgumentParser(prog="python -m alerts.watch", description=__doc__)
     parser.add_argument("--once", action="store_true", help="look and deliver once, then end")
+    parser.add_argument("--healthy", action="store_true", help="say by the exit code whether a watch looked lately")
+    parser.add_argument("--serving", metavar="URL", default="", help="where the serving API is (default: this machine)")
     asked = parser.parse_args(arguments)
     try:
-        watch = watch_of(load_settings())
+        settings = load_settings()
     except SettingsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    if asked.healthy:
+        return 0 if _is_healthy(settings) else 1
+    watch = watch_of(settings, asked.serving)
     if not watch.store.addresses:
         print("ALERT_URLS is empty: nobody is told; what is wrong is in DATA_DIR/alerts/open.json", flush=True)
     with watch.store.watching() as mine:

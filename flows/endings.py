@@ -191,10 +191,10 @@ def tell_people(event: str, resource: str, alert: Alert) -> None:
 
 
 def send_now(alert: Alert) -> None:
-    """Without a Prefect server: leave it to the watch, or send it from here. Takes some seconds at most, never raises."""
+    """Without a Prefect server: leave it to the watch, or send it from here. Seconds at most; never raises."""
     with suppress(Exception):
         store = _store(load_settings())
-        if store.addresses:
+        if store.addresses or store.is_watched():
             store.tell(alert.subject, alert.body)
             _deliver(store)
 
