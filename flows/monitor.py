@@ -51,7 +51,7 @@ def monitor() -> list[Judged]:
     # Events begin trainings: after the run has let go of the warehouse, which they need.
     for alarm in alarms:
         tell_degraded(alarm)
-        tell_alarm(alarm, new=any(alarm.day == one.day for one in judged))
+        tell_alarm(alarm, new=any(alarm.day == one.quality.day for one in judged))
     if age is not None:
         tell_aged(age)
     return judged
