@@ -17,6 +17,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -30,10 +31,12 @@ from great_expectations.render.renderer.page_renderer import ValidationResultsPa
 from great_expectations.render.view import DefaultJinjaPageView
 
 from core.audits import ExpectationResult
-from core.columns import KEYS_OF_AUDITED, Audited
+from core.columns import KEYS_OF_AUDITED, TRACKS, Audited
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _KEYS_SHOWN = 20
+# As the template of a page writes them: names, a colon, and the keys of rows.
+_SHOWN_KEYS = re.compile(r'(<div class="keys">[^:<]*: )([^<]*)(</div>)')
 _FOLDERS = {"validations": ".html", "results": ".json", "runs": ".json"}
 
 
@@ -136,6 +139,48 @@ def prune_docs(docs_dir: Path, older_than: date) -> int:
         _remove_leftovers(docs_dir, limit)
         _write_index(docs_dir)
     return len(old)
+
+
+def pages_with_keys(docs_dir: Path, user_id: int) -> int:
+    """How many pages show the key of a listener's row."""
+    return sum(_names(line, user_id) for line in _lines(docs_dir))
+
+
+def forget_keys(docs_dir: Path, user_id: int) -> None:
+    """Take the keys of a listener's rows off every page; its counts stay. Files that were never finished go.
+
+    Running it again changes nothing.
+    """
+    if not docs_dir.is_dir():
+        return
+    with _lock(docs_dir):
+        for line in _lines(docs_dir):
+            if _names(line, user_id):
+                _forget_keys_of(docs_dir, line, user_id)
+        _remove_leftovers(docs_dir, datetime.max.replace(tzinfo=UTC))
+
+
+def _names(line: IndexLine, user_id: int) -> bool:
+    keys = (key for failure in (*line.blocking, *line.warnings) for key in failure["rows"])
+    return line.endpoint != TRACKS and any(_is_of(key, user_id) for key in keys)
+
+
+def _is_of(key: str, user_id: int) -> bool:
+    return key.split(" ")[0] == str(user_id)
+
+
+def _forget_keys_of(docs_dir: Path, line: IndexLine, user_id: int) -> None:
+    def without_theirs(shown: re.Match[str]) -> str:
+        before, keys, after = shown.groups()
+        return before + ", ".join(key for key in keys.split(", ") if not _is_of(key, user_id)) + after
+
+    # The page first: its line is what says that there is something to forget.
+    page = docs_page(docs_dir, line.batch_id)
+    if page.exists():
+        _write(page, _SHOWN_KEYS.sub(without_theirs, page.read_text()))
+    for failure in (*line.blocking, *line.warnings):
+        failure["rows"] = [key for key in failure["rows"] if not _is_of(key, user_id)]
+    _write(docs_dir / "runs" / f"{line.batch_id}.json", json.dumps(asdict(line)))
 
 
 def _write_index(docs_dir: Path) -> None:

@@ -37,7 +37,7 @@ from flows.readable_logs import keep_logs_readable
 from flows.reports import show_in_ui, tell
 from flows.run import Outcome, Run, open_run
 from flows.steps import audit, land, publish, shape, stage
-from pipeline import batches, landing, staging
+from pipeline import batches, landing, staging, suppression
 from pipeline.batches import Batch, Counts
 from pipeline.landing import Landing
 from recommender import publication
@@ -93,6 +93,7 @@ def _ingest_endpoint(run: Run, batch: Batch, refresh: bool) -> Outcome:
     started_at = run.clock()
     try:
         batch = _not_overtaken(run, batch, refresh)
+        suppression.renew_copy(run.connection, run.settings.data_dir)
         with measuring(run, "land", batch.batch_id):
             landed = land(batch, run.settings)
         return bring_in(run, batch, landed)

@@ -22,7 +22,7 @@ from flows.ingest import bring_in
 from flows.readable_logs import keep_logs_readable
 from flows.reports import show_in_ui, tell
 from flows.run import Outcome, Run, open_run
-from pipeline import batches, landing
+from pipeline import batches, landing, suppression
 from pipeline.batches import DONE, LedgerEntry
 from pipeline.landing import Landing
 
@@ -42,7 +42,8 @@ def replay(batch_id: str) -> list[Outcome]:
     parts = batches.parse_batch_id(batch_id)
     if parts is None:
         raise ReplayRefused(f"{batch_id!r} is no batch id; it looks like tracks-2026-11-22 or tracks-2026-11-22-r2")
-    with open_run(settings, thresholds, "replay", parts[1], clock_of(settings)) as run:
+    with open_run(settings, thresholds, "replay", parts[1], clock_of(settings), role=INGEST) as run:
+        suppression.renew_copy(run.connection, settings.data_dir)
         entry, landed = _replayable(run, batch_id)
         run.outcomes.append(bring_in(run, entry.batch, landed))
         show_in_ui("replay", run.outcomes, run.docs_dir, settings.data_docs_url)

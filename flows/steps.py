@@ -21,7 +21,7 @@ from core.errors import LandingError, TransientSourceError, named_errors
 from core.settings import Settings
 from flows.measured import measured
 from flows.run import Outcome, Run
-from pipeline import batches, landing, quarantine, shaping, staging, warehouse
+from pipeline import batches, landing, quarantine, shaping, staging, suppression, warehouse
 from pipeline.api import ApiClient
 from pipeline.batches import Batch, Counts
 from pipeline.landing import Landing
@@ -54,7 +54,8 @@ def _landing_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str:
 def land_pages(batch: Batch, settings: Settings) -> Landing:
     """Read the whole list; a retry goes on behind the pages that are there."""
     progress = _Progress(batch)
-    return landing.land(ApiClient(settings), batch, settings, clock=clock_of(settings), progress=progress)
+    client = ApiClient(settings, suppression.read_copy(settings.data_dir))
+    return landing.land(client, batch, settings, clock=clock_of(settings), progress=progress)
 
 
 def land(batch: Batch, settings: Settings) -> Landing:
@@ -80,7 +81,9 @@ def shape(run: Run, batch: Batch, landed: Landing) -> Shaped:
     known = staging.known_ids(run.connection) if judged else None
     day_end = datetime(batch.day.year, batch.day.month, batch.day.day, tzinfo=UTC) + timedelta(days=1)
     latest = max(landed.read_at, day_end) + _FUTURE_ALLOWANCE
-    return shaping.shape(landed, batch.endpoint, run.shaped_folder(batch), known=known, latest=latest)
+    suppressed = suppression.read_copy(run.settings.data_dir)
+    folder = run.shaped_folder(batch)
+    return shaping.shape(landed, batch.endpoint, folder, known=known, latest=latest, suppressed=suppressed)
 
 
 @task(task_run_name="stage-{batch.batch_id}", cache_policy=NO_CACHE)

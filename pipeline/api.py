@@ -16,7 +16,9 @@ import urllib3.exceptions
 from core.columns import Endpoint
 from core.errors import TerminalSourceError, TransientSourceError
 from core.settings import Settings
+from pipeline.belonging import PERSONAL, without
 from pipeline.contract import keyed_envelope
+from pipeline.suppression import Suppressed
 
 _FIRST_WAIT_SECONDS = 0.2
 _LONGEST_WAIT_SECONDS = 15.0
@@ -48,8 +50,10 @@ class Page:
 class ApiClient:
     """Reads pages of the API. Safe to share between threads; each keeps its own connection."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, suppressed: Suppressed | None = None) -> None:
+        """Rows of listeners who are `suppressed` are cut out of each page before anything else sees it."""
         self._settings = settings
+        self._suppressed = suppressed or Suppressed()
         self._local = threading.local()
         self._environment = requests.Session().merge_environment_settings(
             settings.moovitamix_api_url, {}, False, None, None
@@ -90,6 +94,8 @@ class ApiClient:
             raise TransientSourceError(f"{where}: answered {response.status_code}", _retry_after(response))
         if response.status_code != 200:
             raise TerminalSourceError(f"{where}: answered {response.status_code}{_hint(response.status_code)}")
+        if self._suppressed and endpoint in PERSONAL:
+            body, _ = without(endpoint, body, self._suppressed.among)
         try:
             total, size, keys = keyed_envelope(endpoint, body)
         except TransientSourceError as error:

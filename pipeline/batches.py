@@ -45,11 +45,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Counts:
-    """Rows of one batch, by what became of them: landed = rejected + duplicate + unchanged + staged."""
+    """Rows of one batch, by what became of them: landed = rejected + erased + duplicate + unchanged + staged."""
 
     rows_reported: int | None = None
     rows_landed: int = 0
     rows_rejected: int = 0
+    rows_erased: int = 0
     rows_duplicate: int = 0
     rows_unchanged: int = 0
     rows_staged: int = 0

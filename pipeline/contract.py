@@ -53,6 +53,8 @@ class Session(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     updated_at: str
 
 
+# What stands in a page in place of the row of a listener who was erased.
+ERASED_ROW = {"erased": True}
 ROWS: dict[Endpoint, type[msgspec.Struct]] = {"tracks": Track, "users": User, "listen_history": Session}
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 
 from core.columns import KEYS, LISTEN_HISTORY, Endpoint
-from pipeline.contract import ROWS, Id, attributes_of, can_be_declared, page_decoder, raw_rows, row_decoder
+from pipeline.contract import ERASED_ROW, ROWS, Id, attributes_of, can_be_declared, page_decoder, raw_rows, row_decoder
 
 OTHER_FIELDS = "(other fields)"
 _MOST_FIELDS = 50
@@ -52,6 +52,7 @@ class DecodedRows:
     items: list[list[int]]
     rejected: list[Rejected]
     rows_landed: int
+    rows_erased: int
     plays_landed: int
     unknown_fields: Counter[str]
     rows_with_unknown_fields: int
@@ -102,6 +103,7 @@ class _Columns:
     rejected: list[Rejected] = field(default_factory=list)
     unknown: Counter[str] = field(default_factory=Counter)
     drifted: int = 0
+    erased: int = 0
     plays_rejected: int = 0
 
 
@@ -125,6 +127,7 @@ def decode_rows(
         items=items,
         rejected=columns.rejected,
         rows_landed=position - offset,
+        rows_erased=columns.erased,
         plays_landed=sum(map(len, items)) + columns.plays_rejected,
         unknown_fields=columns.unknown,
         rows_with_unknown_fields=columns.drifted,
@@ -178,18 +181,21 @@ def _decode_row(endpoint: Endpoint, text: bytes, position: int, columns: _Column
 
 
 def _second_look(endpoint: Endpoint, text: bytes, position: int, error: Exception, columns: _Columns) -> Any | None:
-    """A row that is not quite of the contract: kept without its unknown fields or bad plays, or rejected."""
+    """A row that is not quite of the contract: kept without its unknown fields or bad plays, or rejected, or gone."""
     raw = text.decode("utf-8", "backslashreplace")
     try:
         content = msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        columns.rejected.append(Rejected(position, None, raw, "not readable as JSON text", _loose_id(endpoint, raw)))
+        columns.rejected.append(Rejected(position, None, raw, "not readable as JSON text", row_id_of(endpoint, raw)))
+        return None
+    if content == ERASED_ROW:
+        columns.erased += 1
         return None
     if not isinstance(content, dict):
         columns.rejected.append(Rejected(position, None, raw, f"not an object: {_kind(content)}"))
         return None
     known = {name: value for name, value in content.items() if name in ROWS[endpoint].__struct_fields__}
-    row_id = _meant_id(known.get(KEYS[endpoint][0]))
+    row_id = meant_id(known.get(KEYS[endpoint][0]))
     bad_plays = _bad_plays(known) if endpoint == LISTEN_HISTORY else {}
     if bad_plays:
         known["items"] = [play for number, play in enumerate(known["items"], 1) if number not in bad_plays]
@@ -235,7 +241,7 @@ def _comma_separated(items: list[list[int]]) -> list[str]:
     return msgspec.json.encode(items).decode()[2:-2].split("],[") if items else []
 
 
-def _meant_id(value: object) -> int | None:
+def meant_id(value: object) -> int | None:
     """The id that a row is about, as far as it can be told, also where it is written as a text or a float."""
     digits = isinstance(value, str) and re.fullmatch(r"[0-9]{1,19}", value)
     whole = isinstance(value, float) and value.is_integer()
@@ -245,12 +251,13 @@ def _meant_id(value: object) -> int | None:
         return None
 
 
-def _loose_id(endpoint: Endpoint, raw: str) -> int | None:
+def row_id_of(endpoint: Endpoint, raw: str) -> int | None:
+    """The id that the JSON text of a row is about, as far as it can be told."""
     try:
         row = json.loads(raw)
     except (ValueError, RecursionError):
         return None
-    return _meant_id(row.get(KEYS[endpoint][0])) if isinstance(row, dict) else None
+    return meant_id(row.get(KEYS[endpoint][0])) if isinstance(row, dict) else None
 
 
 def _kind(value: object) -> str:

@@ -82,7 +82,7 @@ def land(
     folder = landing_folder(settings.data_dir, batch)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder, settings.lock_wait_seconds):
+        with alone(folder, settings.lock_wait_seconds):
             done = landed(settings.data_dir, batch)
             if done is not None:
                 return done
@@ -106,7 +106,7 @@ def _finish(batch: Batch, folder: Path, whole: WholeList, read_at: datetime) -> 
 
 
 @contextmanager
-def _alone(folder: Path, wait_seconds: float) -> Iterator[None]:
+def alone(folder: Path, wait_seconds: float) -> Iterator[None]:
     """Keep a second process out of the folder, also when there is no database to hold the warehouse lock."""
     with (folder / _LOCK).open("w") as file:
         until = time.monotonic() + wait_seconds

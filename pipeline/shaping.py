@@ -21,6 +21,7 @@ import xxhash
 from core.columns import KEYS, LISTEN_HISTORY, TRACKS, Endpoint
 from pipeline.decoding import DecodedRows, Rejected, count_fields, decode_rows
 from pipeline.landing import Landing
+from pipeline.suppression import Suppressed
 
 ROWS_PER_BUCKET = 250_000
 PAGES_PER_STEP = 500
@@ -64,6 +65,7 @@ class Shaped:
     buckets: int
     rows_landed: int
     rows_rejected: int
+    rows_erased: int
     plays_landed: int
     plays_rejected: int
     unknown_fields: dict[str, int]
@@ -92,15 +94,25 @@ class Shaped:
             yield pl.read_parquet(path)
 
 
-def shape(landing: Landing, endpoint: Endpoint, folder: Path, *, known: Known | None, latest: datetime) -> Shaped:
+def shape(
+    landing: Landing,
+    endpoint: Endpoint,
+    folder: Path,
+    *,
+    known: Known | None,
+    latest: datetime,
+    suppressed: Suppressed | None = None,
+) -> Shaped:
     """Shape a landed batch into `folder`, which is emptied first.
 
-    Dates after `latest` are rejected. Listens are held against `known`; without it, references are not looked at.
-    Raises LandingError when the raw pages cannot be read back.
+    Dates after `latest` are rejected. Listens are held against `known`; without it, references are not looked at. Rows
+    of listeners who are `suppressed` are counted, and nothing else is kept of them. Raises LandingError when the raw
+    pages cannot be read back.
     """
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "rejected").mkdir(parents=True)
-    shaper = _Shaper(endpoint, folder, max(1, -(-landing.rows // ROWS_PER_BUCKET)), known, latest.replace(tzinfo=None))
+    buckets = max(1, -(-landing.rows // ROWS_PER_BUCKET))
+    shaper = _Shaper(endpoint, folder, buckets, known, latest.replace(tzinfo=None), suppressed or Suppressed())
     with _garbage_left_alone():
         for first, bodies in _steps(landing):
             shaper.add(first, (first - 1) * landing.size, bodies)
@@ -138,8 +150,10 @@ class _Shaper:
     buckets: int
     known: Known | None
     latest: datetime
+    suppressed: Suppressed
     rows_landed: int = 0
     rows_rejected: int = 0
+    rows_erased: int = 0
     plays_landed: int = 0
     plays_rejected: int = 0
     unknown_fields: Counter[str] = field(default_factory=Counter)
@@ -152,6 +166,7 @@ class _Shaper:
         decoded = decode_rows(self.endpoint, bodies, offset, frozenset(self.unknown_fields))
         rows = _typed(decoded, self.endpoint)
         rows, rejected = self._judge(rows, decoded)
+        rows, rejected = self._without_erased(rows, rejected)
         self._count(decoded, rows, rejected)
         self._write(part, rows, rejected)
 
@@ -162,6 +177,7 @@ class _Shaper:
             buckets=self.buckets,
             rows_landed=self.rows_landed,
             rows_rejected=self.rows_rejected,
+            rows_erased=self.rows_erased,
             plays_landed=self.plays_landed,
             plays_rejected=self.plays_rejected,
             unknown_fields=_tellable(self.unknown_fields),
@@ -183,6 +199,21 @@ class _Shaper:
         whole = {row.row_position for row in rejected if row.play_position is None}
         rejected = [row for row in rejected if row.play_position is None or row.row_position not in whole]
         return rows.drop("user_is_known", strict=False), rejected
+
+    def _without_erased(self, rows: pl.DataFrame, rejected: list[Rejected]) -> tuple[pl.DataFrame, list[Rejected]]:
+        """Leave out rows of erased listeners that are still in the pages, whole and rejected ones."""
+        if not self.suppressed or self.endpoint == TRACKS:
+            return rows, rejected
+        key = KEYS[self.endpoint][0]
+        # A listener who is published is not an erased one: only others are looked up, where it is known who is.
+        ids = set() if self.endpoint == LISTEN_HISTORY and self.known is not None else set(rows[key].unique())
+        theirs = self.suppressed.among(ids | {row.row_id for row in rejected if row.row_id is not None})
+        if not theirs:
+            return rows, rejected
+        mine = pl.col(key).is_in(pl.Series(sorted(theirs), dtype=pl.Int64).implode())
+        gone = {*rows.filter(mine)["row_position"], *(row.row_position for row in rejected if row.row_id in theirs)}
+        self.rows_erased += len(gone)
+        return rows.filter(~mine), [row for row in rejected if row.row_position not in gone]
 
     def _reason(self) -> pl.Expr:
         """Why a typed row is bad, or null."""
@@ -220,6 +251,7 @@ class _Shaper:
 
     def _count(self, decoded: DecodedRows, rows: pl.DataFrame, rejected: list[Rejected]) -> None:
         self.rows_landed += decoded.rows_landed
+        self.rows_erased += decoded.rows_erased
         self.plays_landed += decoded.plays_landed
         self.rows_rejected += sum(row.play_position is None for row in rejected)
         self.plays_rejected += sum(row.play_position is not None for row in rejected)

@@ -270,6 +270,7 @@ def _counts(shaped: Shaped, difference: _Difference, rows_reported: int) -> Coun
         rows_reported=rows_reported,
         rows_landed=shaped.rows_landed,
         rows_rejected=shaped.rows_rejected,
+        rows_erased=shaped.rows_erased,
         rows_duplicate=difference.duplicate,
         rows_unchanged=difference.unchanged,
         rows_staged=difference.staged,

@@ -85,7 +85,7 @@ class Ground:
         cls, interactions: Interactions, users: Ids, n: int, exclude: Interactions | None = None
     ) -> Iterator[Ground]:
         """Put into files what the processes read; they are gone on the way out, or when the next trial begins."""
-        _sweep()
+        sweep()
         with tempfile.TemporaryDirectory(prefix=f"{_FOLDER}{os.getpid()}-") as name:
             folder = Path(name)
             interactions.save(folder / "interactions.npz")
@@ -142,7 +142,7 @@ class Ground:
         return bool(np.isin(named[columns >= 0], rows * width + shunned.indices).any())
 
 
-def _sweep() -> None:
+def sweep() -> None:
     """Remove what killed processes left: plays, with the ids of listeners."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*-*"):
         owner = folder.name.removeprefix(_FOLDER).partition("-")[0]

@@ -16,10 +16,11 @@ TABLES = (
 
 
 def assert_rows_add_up(query: Query) -> None:
-    """landed = rejected + duplicate + unchanged + staged for every batch, and the marts agree with the warehouse."""
+    """landed = rejected + erased + duplicate + unchanged + staged of every batch; the marts agree with the warehouse."""
     wrong = query(
-        "select batch_id, rows_landed, rows_rejected, rows_duplicate, rows_unchanged, rows_staged from ops.batches"
-        " where rows_landed <> rows_rejected + rows_duplicate + rows_unchanged + rows_staged"
+        "select batch_id, rows_landed, rows_rejected, rows_erased, rows_duplicate, rows_unchanged, rows_staged"
+        " from ops.batches"
+        " where rows_landed <> rows_rejected + rows_erased + rows_duplicate + rows_unchanged + rows_staged"
     )
     assert wrong == []
     unkept = query(

@@ -2,13 +2,13 @@
 insert into ops.batches (
     batch_id, endpoint, day, revision, source, status,
     rows_reported, rows_landed, rows_rejected, rows_duplicate, rows_unchanged, rows_staged,
-    rows_inserted, rows_updated, rows_removed, plays_rejected, unknown_fields,
+    rows_erased, rows_inserted, rows_updated, rows_removed, plays_rejected, unknown_fields,
     started_at, finished_at, reason
 )
 values (
     %(batch_id)s, %(endpoint)s, %(day)s, %(revision)s, %(source)s, %(status)s,
     %(rows_reported)s, %(rows_landed)s, %(rows_rejected)s, %(rows_duplicate)s, %(rows_unchanged)s, %(rows_staged)s,
-    %(rows_inserted)s, %(rows_updated)s, %(rows_removed)s, %(plays_rejected)s, %(unknown_fields)s,
+    %(rows_erased)s, %(rows_inserted)s, %(rows_updated)s, %(rows_removed)s, %(plays_rejected)s, %(unknown_fields)s,
     %(started_at)s, %(finished_at)s, %(reason)s
 )
 on conflict (batch_id) do update set
@@ -20,6 +20,7 @@ on conflict (batch_id) do update set
     rows_duplicate = excluded.rows_duplicate,
     rows_unchanged = excluded.rows_unchanged,
     rows_staged = excluded.rows_staged,
+    rows_erased = excluded.rows_erased,
     rows_inserted = excluded.rows_inserted,
     rows_updated = excluded.rows_updated,
     rows_removed = excluded.rows_removed,

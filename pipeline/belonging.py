@@ -1,0 +1,173 @@
+"""Whose a raw row is: pages of /users and /listen_history without the rows of a listener.
+
+A row that names an id belongs to that listener, also where the id is written as a text or a float. A row that names
+none belongs to whose e-mail, whole name, or id in place of an id it bears. In its place stays a row that says so.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from core.columns import KEYS, LISTEN_HISTORY, USERS, Endpoint
+from core.errors import TransientSourceError
+from pipeline.contract import ERASED_ROW, raw_rows
+from pipeline.decoding import row_id_of
+
+# What has rows of listeners.
+PERSONAL: tuple[Endpoint, ...] = (USERS, LISTEN_HISTORY)
+IN_PLACE = json.dumps(ERASED_ROW)
+_ENVELOPE = ("total", "page", "size", "pages")
+
+Among = Callable[[Iterable[int]], set[int]]
+Bears = Callable[[Endpoint, str], bool]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A listener as rows may name them."""
+
+    user_id: int
+    e_mails: frozenset[str] = frozenset()
+    names: frozenset[tuple[str, str]] = frozenset()
+
+    def among(self, ids: Iterable[int]) -> set[int]:
+        """This listener, if they are one of these."""
+        return {self.user_id} & set(ids)
+
+    def owns(self, endpoint: Endpoint, raw: str) -> bool:
+        """Whether the JSON text of a row is theirs."""
+        row_id = row_id_of(endpoint, raw)
+        return row_id == self.user_id if row_id is not None else self.is_borne_by(endpoint, raw)
+
+    def is_borne_by(self, endpoint: Endpoint, raw: str) -> bool:
+        """Whether a row without a readable id tells of them."""
+        content = _content(raw)
+        said = " ".join(_texts(content)).casefold() if content is not None else raw.casefold()
+        if any(e_mail.casefold() in said for e_mail in self.e_mails):
+            return True
+        if any(all(_word(name).search(said) for name in pair) for pair in self.names):
+            return True
+        about = content.get(KEYS[endpoint][0]) if isinstance(content, dict) else said
+        return self._number.search(str(about)) is not None
+
+    @cached_property
+    def _number(self) -> re.Pattern[str]:
+        return re.compile(rf"(?<!\d){self.user_id}(?!\d)")
+
+    def learned_from(self, rows: Iterable[tuple[str, str, str]]) -> Identity:
+        """With more e-mails, first and last names of theirs."""
+        e_mails, names = set(self.e_mails), set(self.names)
+        for e_mail, first, last in rows:
+            e_mails |= {e_mail.strip()} if e_mail.strip() else set()
+            names |= {(first.strip(), last.strip())} if first.strip() and last.strip() else set()
+        return Identity(self.user_id, frozenset(e_mails), frozenset(names))
+
+
+class _UserId(msgspec.Struct, gc=False):
+    id: int
+
+
+class _SessionId(msgspec.Struct, gc=False):
+    user_id: int
+
+
+class _UserIds(msgspec.Struct):
+    items: list[_UserId]
+
+
+class _SessionIds(msgspec.Struct):
+    items: list[_SessionId]
+
+
+_USERS = msgspec.json.Decoder(_UserIds)
+_SESSIONS = msgspec.json.Decoder(_SessionIds)
+
+
+def without(endpoint: Endpoint, body: bytes, among: Among, bears: Bears | None = None) -> tuple[bytes, int]:
+    """A page without the rows of the listeners that `among` picks, and how many those were.
+
+    Rows without a readable id are theirs when `bears` says so. A body that is no page, or has no such row, stays so.
+    """
+    ids = _ids(endpoint, body)
+    if ids is not None and not among(ids):
+        return body, 0
+    try:
+        rows = [row.decode("utf-8", "backslashreplace") for row in raw_rows(body)]
+    except TransientSourceError:
+        return body, 0
+    theirs = _theirs(endpoint, rows, among, bears)
+    if not theirs:
+        return body, 0
+    kept = [IN_PLACE if number in theirs else row for number, row in enumerate(rows)]
+    return _page(body, kept), len(theirs)
+
+
+def rows_of(endpoint: Endpoint, body: bytes, identity: Identity) -> Iterator[dict[str, Any]]:
+    """The rows of a page that name this listener's id."""
+    ids = _ids(endpoint, body)
+    if ids is not None and identity.user_id not in ids:
+        return
+    for raw in raw_rows(body):
+        text = raw.decode("utf-8", "backslashreplace")
+        if row_id_of(endpoint, text) == identity.user_id:
+            content = _content(text)
+            if isinstance(content, dict):
+                yield content
+
+
+def _ids(endpoint: Endpoint, body: bytes) -> list[int] | None:
+    """The id of every row; None when one has none, or the page cannot be decoded in one go."""
+    try:
+        if endpoint == USERS:
+            return [row.id for row in _USERS.decode(body).items]
+        return [row.user_id for row in _SESSIONS.decode(body).items]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _theirs(endpoint: Endpoint, rows: list[str], among: Among, bears: Bears | None) -> set[int]:
+    by_row = [row_id_of(endpoint, row) for row in rows]
+    picked = among(one for one in by_row if one is not None)
+    return {
+        number
+        for number, (row_id, row) in enumerate(zip(by_row, rows, strict=True))
+        if row_id in picked or (row_id is None and row != IN_PLACE and bears is not None and bears(endpoint, row))
+    }
+
+
+def _page(body: bytes, rows: list[str]) -> bytes:
+    """The page with these rows; of its envelope, the fields of the contract."""
+    envelope = json.loads(body)
+    kept = {name: envelope[name] for name in _ENVELOPE if name in envelope}
+    return f'{{"items":[{",".join(rows)}],{json.dumps(kept)[1:]}'.encode()
+
+
+def _content(raw: str) -> Any:
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _texts(content: Any) -> Iterator[str]:
+    """Every name and value of a row, as text."""
+    if isinstance(content, dict):
+        for name, value in content.items():
+            yield name
+            yield from _texts(value)
+    elif isinstance(content, list):
+        for value in content:
+            yield from _texts(value)
+    else:
+        yield str(content)
+
+
+def _word(text: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w){re.escape(text.casefold())}(?!\w)")

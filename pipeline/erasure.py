@@ -1,0 +1,195 @@
+"""Erasing a listener from the database: every row with their id, and the text of rejected rows that are theirs.
+
+What is done, and in which order, stands in `flows/erase.py`; the raw pages are in `pipeline/erased_pages.py`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from core.columns import USERS
+from core.database import Connection, composed, readable_errors, statement
+from core.errors import SettingsError
+from pipeline import suppression
+from pipeline.belonging import IN_PLACE, Identity
+from pipeline.decoding import row_id_of
+from pipeline.suppression import Suppressed, Suppression
+
+Kind = Literal["erased", "allowed"]
+Found = Mapping[str, int]
+_LARGEST_ID = 2**63 - 1
+
+
+def usable_id(user_id: int) -> int:
+    """The id, if a listener can have it. Raises SettingsError."""
+    if isinstance(user_id, bool) or not 0 <= user_id <= _LARGEST_ID:
+        raise SettingsError("USER_ID must be a whole number from 0 to 9223372036854775807")
+    return user_id
+
+
+@readable_errors()
+def begin(
+    connection: Connection, user_id: int, suppressed: Suppressed, *, reason: str, requested_by: str, now: datetime
+) -> tuple[int, dict[str, int]]:
+    """Turn the listener away from now on, and open the record, in one transaction.
+
+    Returns its number, and what was found when it was cut off before: then it is the same record. Raises DatabaseError.
+    """
+    entry = suppressed.suppressing(user_id, now)
+    names = {"key": entry.key, "fingerprint": entry.fingerprint}
+    row = connection.execute(statement("erasure/open_erasure"), names).fetchone()
+    if row is not None:
+        return row[0], row[1]
+    with connection.transaction():
+        number = _record(connection, "erased", reason, requested_by, now)
+        keep(connection, [entry], number)
+    return number, {}
+
+
+@readable_errors()
+def allow_again(
+    connection: Connection, user_id: int, suppressed: Suppressed, *, reason: str, requested_by: str, now: datetime
+) -> bool:
+    """Let the listener come in again with the next list that has them. Returns whether they were turned away."""
+    entry = suppressed.entry_of(user_id)
+    found = entry is not None and entry.allowed_at is None
+    with connection.transaction():
+        number = _record(connection, "allowed", reason, requested_by, now)
+        if entry is not None and found:
+            keep(connection, [Suppression(entry.key, entry.fingerprint, entry.erased_at, now)], number)
+        finish(connection, number, {"ops.suppressed_listeners": int(found)}, now)
+    return found
+
+
+def keep(connection: Connection, entries: Sequence[Suppression], erasure_id: int | None = None) -> None:
+    """Write down who is turned away, where the database does not know better."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            statement("erasure/suppress"),
+            [
+                {
+                    "key": entry.key,
+                    "fingerprint": entry.fingerprint,
+                    "erasure_id": erasure_id,
+                    "erased_at": entry.erased_at,
+                    "allowed_at": entry.allowed_at,
+                }
+                for entry in entries
+            ],
+        )
+
+
+@readable_errors()
+def note_found(connection: Connection, erasure_id: int, found: Found) -> None:
+    """Write down what there is to be erased, before it is."""
+    connection.execute(
+        statement("erasure/note_found"), {"erasure_id": erasure_id, "found": Jsonb(dict(sorted(found.items())))}
+    )
+
+
+def finish(connection: Connection, erasure_id: int, found: Found, now: datetime) -> None:
+    """Close the record."""
+    connection.execute(
+        statement("erasure/finish_erasure"),
+        {"erasure_id": erasure_id, "found": Jsonb(dict(sorted(found.items()))), "finished_at": now},
+    )
+
+
+@readable_errors()
+def known_as(connection: Connection, user_id: int) -> Identity:
+    """The listener with every e-mail and name that the database has of them."""
+    tables = [("warehouse", "users")]
+    tables += [
+        (schema, table) for schema, table, column, _ in _tables(connection) if column == "id" and _has_names(table)
+    ]
+    identity = Identity(user_id)
+    for table in tables:
+        rows = connection.execute(composed("erasure/known_as", table=table), {"user_id": user_id}).fetchall()
+        identity = identity.learned_from(rows)
+    return identity
+
+
+@readable_errors()
+def erase_rows(connection: Connection, identity: Identity, erasure_id: int, now: datetime) -> tuple[Found, list[Any]]:
+    """Delete every row of the listener and close the record, in one transaction.
+
+    The caller holds the warehouse lock. Returns what was found, and the tables that have dead rows now.
+    """
+    found: Counter[str] = Counter()
+    touched: list[tuple[str, str]] = []
+    values = {"user_id": identity.user_id}
+    with connection.transaction():
+        connection.execute(statement("erasure/lock_user"), values)
+        found["warehouse.listen_history_tracks"] = connection.execute(
+            statement("erasure/delete_plays"), values
+        ).rowcount
+        for schema, table, column, told_as in _tables(connection):
+            names: dict[str, Any] = {"table": (schema, table), "column": column}
+            deleted = connection.execute(composed("erasure/delete_of_listener", **names), values).rowcount
+            found[told_as] += deleted
+            touched += [(schema, table)] if deleted else []
+        found["warehouse.users"] = connection.execute(statement("erasure/delete_user"), values).rowcount
+        found["ops.quarantined_rows"] = connection.execute(statement("erasure/delete_keys"), values).rowcount
+        found["ops.rejected_rows"] = _blank_rejected(connection, identity)
+        told = {place: rows for place, rows in found.items() if rows}
+        finish(connection, erasure_id, told, now)
+    ours = ("warehouse.users", "warehouse.listen_history_tracks", "ops.quarantined_rows", "ops.rejected_rows")
+    touched += [(schema, table) for schema, _, table in (name.partition(".") for name in ours if found[name])]
+    return told, touched
+
+
+@readable_errors()
+def vacuum(connection: Connection, tables: Sequence[tuple[str, str]]) -> None:
+    """Let Postgres take deleted rows out of its pages."""
+    for table in tables:
+        connection.execute(sql.SQL("vacuum {}").format(sql.Identifier(*table)))
+
+
+@readable_errors()
+def who_came_back(connection: Connection, suppressed: Suppressed) -> set[int]:
+    """Erased listeners of whom the database has rows all the same, as after a restore of an older backup."""
+    ids = {row[0] for row in connection.execute(statement("erasure/known_listeners"))}
+    with connection.transaction(), connection.cursor(name="rejected") as rejected:
+        rejected.execute(statement("erasure/rejected_rows"), {"in_place": IN_PLACE})
+        told = (row_id_of(endpoint, raw) for _, endpoint, raw in rejected)
+        ids |= {row_id for row_id in told if row_id is not None}
+    return suppressed.among(ids)
+
+
+def turned_away(connection: Connection, suppressed: Suppressed) -> Suppressed:
+    """Bring the list of the database in line with that of the copy; returns both together."""
+    with readable_errors(), connection.transaction():
+        keep(connection, suppressed.entries)
+    return suppression.merged(suppressed, suppression.read_database(connection))
+
+
+def _blank_rejected(connection: Connection, identity: Identity) -> int:
+    values = {"in_place": IN_PLACE}
+    with connection.cursor(name="rejected") as rejected:
+        rejected.execute(statement("erasure/rejected_rows"), values)
+        places = [place for place, endpoint, raw in rejected if identity.owns(endpoint, raw)]
+    if not places:
+        return 0
+    return connection.execute(statement("erasure/blank_rejected_rows"), values | {"places": places}).rowcount
+
+
+def _record(connection: Connection, kind: Kind, reason: str, requested_by: str, now: datetime) -> int:
+    values = {"kind": kind, "reason": reason, "requested_by": requested_by, "began_at": now}
+    row = connection.execute(statement("erasure/begin_erasure"), values).fetchone()
+    if row is None:
+        raise RuntimeError("the insert returned no number")
+    return int(row[0])
+
+
+def _tables(connection: Connection) -> list[tuple[str, str, str, str]]:
+    return connection.execute(statement("erasure/tables_of_listeners")).fetchall()
+
+
+def _has_names(table: str) -> bool:
+    return table.startswith(f"{USERS}_") and not table.endswith(("_removed", "_profile"))

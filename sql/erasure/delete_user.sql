@@ -1,0 +1,2 @@
+-- One listener.
+delete from warehouse.users where id = %(user_id)s

@@ -1,0 +1,2 @@
+-- One row per listener who is published.
+select id from warehouse.users

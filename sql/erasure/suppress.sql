@@ -1,0 +1,8 @@
+-- One listener who is turned away, or allowed again. A word that is older than the one there changes nothing.
+insert into ops.suppressed_listeners as known (key, fingerprint, erasure_id, erased_at, allowed_at)
+values (%(key)s, %(fingerprint)s, %(erasure_id)s, %(erased_at)s, %(allowed_at)s)
+on conflict (key, fingerprint) do update set
+    erasure_id = coalesce(excluded.erasure_id, known.erasure_id),
+    erased_at = excluded.erased_at,
+    allowed_at = excluded.allowed_at
+where greatest(excluded.erased_at, excluded.allowed_at) >= greatest(known.erased_at, known.allowed_at)

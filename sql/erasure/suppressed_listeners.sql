@@ -1,0 +1,4 @@
+-- One row per listener who was erased.
+select key, fingerprint, erased_at, allowed_at
+from ops.suppressed_listeners
+order by erased_at, key, fingerprint
