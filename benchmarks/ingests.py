@@ -88,6 +88,7 @@ def ingest_day(show: Show, settings: Settings, day: date) -> Ingest:
     imported = time.perf_counter() - before
 
     from core.clock import utc_now
+    from core.roles import INGEST
     from expectations.thresholds import load_thresholds
     from flows.run import open_run
     from pipeline import landing
@@ -95,7 +96,7 @@ def ingest_day(show: Show, settings: Settings, day: date) -> Ingest:
 
     meter = StepMeter()
     with ExitStack() as stack:
-        opening = open_run(settings, load_thresholds(), "ingest", day, utc_now)
+        opening = open_run(settings, load_thresholds(), "ingest", day, utc_now, role=INGEST)
         run = meter.measure("open", "", stack.enter_context, opening)
         for endpoint in ENDPOINTS:
             batch = Batch(endpoint, day, settings.source)

@@ -67,9 +67,9 @@ def _time_steps(ingest: Any, seconds: dict[str, float]) -> None:
     open_run = ingest.open_run
 
     @contextmanager
-    def timed_open_run(*args: Any) -> Iterator[Any]:
+    def timed_open_run(*args: Any, **options: Any) -> Iterator[Any]:
         began = time.time()
-        with open_run(*args) as run:
+        with open_run(*args, **options) as run:
             seconds[OURS] += time.time() - began
             try:
                 yield run

@@ -117,6 +117,7 @@ def train_and_publish(show: Show, settings: Settings) -> Whole:
     """The flow's steps, timed one by one, and the truth asked beside them."""
     import expectations.checkpoint  # noqa: F401
     from core.clock import utc_now
+    from core.roles import RECOMMENDER
     from expectations.thresholds import load_thresholds
     from flows import list_steps
     from flows.run import open_run
@@ -128,7 +129,7 @@ def train_and_publish(show: Show, settings: Settings) -> Whole:
     from recommender.trials import Limits
 
     meter = _Meter(show)
-    with open_run(settings, load_thresholds(), "retrain", None, utc_now) as run:
+    with open_run(settings, load_thresholds(), "retrain", None, utc_now, role=RECOMMENDER) as run:
         lesson_log, end = meter("read", _read, run)
         rules = Rules(limits=Limits(600, 2_048), search_seconds=settings.retrain_search_seconds, seed=_SEED, say=show)
         verdict = meter("try and judge", training.judge, lesson_log, end, None, run.models_dir, rules)

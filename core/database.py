@@ -16,7 +16,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from core import embedded
-from core.errors import AlreadyRunning, DatabaseAway, DatabaseError, DatabaseFull, StatementRefused
+from core.errors import AlreadyRunning, DatabaseAway, DatabaseError, DatabaseFull, SettingsError, StatementRefused
 from core.settings import Settings
 
 # Without a code the connection broke or was never made; of class 08 it did too; 57P0 is a server that stops or starts.
@@ -36,16 +36,29 @@ _SESSION_OPTIONS = (
 
 
 def database_url(settings: Settings) -> str:
-    """The URL of the database, with the embedded server started if it is the one in use."""
-    return embedded.start(settings.data_dir) if settings.embedded else settings.database_url.get_secret_value()
+    """The URL of the database as its owner sees it, with the embedded server started if it is the one in use.
+
+    Raises DatabaseError, SettingsError where only logins of single roles are set.
+    """
+    if settings.embedded:
+        return embedded.start(settings.data_dir)
+    if not settings.database_url.get_secret_value():
+        raise SettingsError("wrong setting: DATABASE_URL is empty, and this needs the login that owns the schema")
+    return settings.database_url.get_secret_value()
 
 
 def connect(url: str, *, autocommit: bool = True) -> Connection:
     """A connection in UTC. With autocommit, only `with connection.transaction()` groups statements."""
+    options = with_options_of(url, _SESSION_OPTIONS)
     with readable_errors():
         return psycopg.connect(
-            url, autocommit=autocommit, connect_timeout=10, application_name="moovitamix", options=_SESSION_OPTIONS
+            url, autocommit=autocommit, connect_timeout=10, application_name="moovitamix", options=options
         )
+
+
+def with_options_of(url: str, options: str) -> str:
+    """Options of a session, and those that stand in the URL, such as a role; these win."""
+    return f"{options} {conninfo_to_dict(url).get('options') or ''}".rstrip()
 
 
 @contextmanager
@@ -118,12 +131,17 @@ def sqlalchemy_url(url: str) -> str:
 
 def is_migrated(connection: Connection) -> bool:
     """Whether the schema is up to date."""
-    newest = max(path.name.partition("_")[0] for path in (SQL_FOLDER / "migrations" / "versions").glob("*_*.py"))
     with readable_errors():
         row = connection.execute("select to_regclass('ops.schema_version') is not null").fetchone()
         if not (row and row[0]):
             return False
-        return connection.execute("select version_num from ops.schema_version").fetchall() == [(newest,)]
+        return connection.execute("select version_num from ops.schema_version").fetchall() == [(newest_migration(),)]
+
+
+@cache
+def newest_migration() -> str:
+    """The version of an up-to-date schema."""
+    return max(path.name.partition("_")[0] for path in (SQL_FOLDER / "migrations" / "versions").glob("[0-9]*_*.py"))
 
 
 def take_warehouse_lock(connection: Connection, wait_seconds: float) -> None:

@@ -38,7 +38,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core.audits import ExpectationResult, Severity
 from core.columns import KEYS_OF_AUDITED, LISTEN_HISTORY, RECOMMENDATIONS, TRACKS, USERS, Audited
-from core.database import Connection, connect, readable_errors, sqlalchemy_url
+from core.database import Connection, connect, readable_errors, sqlalchemy_url, with_options_of
 from core.errors import BatchBlocked, DatabaseError
 from expectations import data_docs, listen_history, recommendations, tracks, users
 from expectations.rules import figure
@@ -93,7 +93,8 @@ class Auditor:
                 analytics_enabled=False,
             ),
         )
-        options = {"connect_args": {"options": _SESSION_OPTIONS, "application_name": "moovitamix-audit"}}
+        session = {"options": with_options_of(url, _SESSION_OPTIONS), "application_name": "moovitamix-audit"}
+        options = {"connect_args": session}
         with _readable_failures():
             self._source: PostgresDatasource = self._context.data_sources.add_postgres(
                 "staging",

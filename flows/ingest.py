@@ -27,6 +27,7 @@ from core.errors import (
     StatementRefused,
     UnforeseenError,
 )
+from core.roles import INGEST
 from core.settings import Settings, load_settings
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
@@ -71,7 +72,7 @@ def ingest(day: date | None = None, endpoints: list[Endpoint] | None = None, ref
         raise SettingsError(f"{day} is too far in the future for a batch")
     wanted = [endpoint for endpoint in ENDPOINTS if endpoint in (endpoints or ENDPOINTS)]
     try:
-        with open_run(settings, thresholds, "ingest", day, clock_of(settings)) as run:
+        with open_run(settings, thresholds, "ingest", day, clock_of(settings), role=INGEST) as run:
             for endpoint in wanted:
                 run.outcomes.append(_ingest_endpoint(run, Batch(endpoint, day, settings.source), refresh))
             show_in_ui("ingest", run.outcomes, run.docs_dir, settings.data_docs_url)

@@ -16,6 +16,7 @@ from prefect.artifacts import create_table_artifact
 from pydantic import Field
 
 from core.clock import clock_of
+from core.roles import INGEST
 from core.settings import load_settings
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
@@ -40,7 +41,7 @@ def maintain(retention_days: Days | None = None) -> dict[str, int]:
     keep_logs_readable()
     settings, thresholds = load_settings(), load_thresholds()
     days = settings.retention_days if retention_days is None else retention_days
-    with open_run(settings, thresholds, "maintain", None, clock_of(settings)) as run:
+    with open_run(settings, thresholds, "maintain", None, clock_of(settings), role=INGEST) as run:
         oldest = run.clock() - timedelta(days=days)
         pruned = retention.prune(run.connection, settings.data_dir, oldest)
         from expectations.data_docs import prune_docs  # imports Great Expectations: seconds

@@ -15,6 +15,7 @@ from prefect.cache_policies import NO_CACHE
 
 from core.clock import clock_of
 from core.errors import named_errors
+from core.roles import RECOMMENDER
 from core.settings import Settings, load_settings
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
@@ -41,7 +42,7 @@ def monitor() -> list[Judged]:
     keep_logs_readable()
     settings, thresholds = load_settings(), load_thresholds()
     rules = rules_of(settings)
-    with open_run(settings, thresholds, "monitor", None, clock_of(settings)) as run:
+    with open_run(settings, thresholds, "monitor", None, clock_of(settings), role=RECOMMENDER) as run:
         judged = [judge_day(run, due, rules) for due in monitoring.days_to_judge(run.connection)]
         alarms = monitoring.open_alarms(run.connection)
         run.outcome = judged[-1].verdict if judged else "nothing new"

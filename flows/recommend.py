@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from prefect import flow
 
 from core.clock import clock_of
+from core.roles import RECOMMENDER
 from core.settings import load_settings
 from core.version import code_version
 from expectations.thresholds import load_thresholds
@@ -47,7 +48,7 @@ def recommend() -> Published:
     """
     keep_logs_readable()
     settings, thresholds = load_settings(), load_thresholds()
-    with open_run(settings, thresholds, "recommend", None, clock_of(settings)) as run:
+    with open_run(settings, thresholds, "recommend", None, clock_of(settings), role=RECOMMENDER) as run:
         champion, marts = model_runs.champion(run.connection), read_marts(run)
         scorer = _scorer(run, champion, marts)
         replacing, why = (champion.live_id, "refreshed") if champion else (None, _NO_MODEL_YET)

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.clock import clock_of
 from core.database import warehouse_lock
 from core.errors import InteractionsError, PublicationError, SettingsError, named_errors
+from core.roles import RECOMMENDER
 from core.settings import Settings, load_settings
 from core.version import code_version
 from expectations.thresholds import load_thresholds
@@ -87,7 +88,7 @@ def retrain(
     """
     keep_logs_readable()
     settings, thresholds = load_settings(), load_thresholds()
-    with open_run(settings, thresholds, "retrain", None, clock_of(settings), training=True) as run:
+    with open_run(settings, thresholds, "retrain", None, clock_of(settings), role=RECOMMENDER, training=True) as run:
         moment = _in_utc(as_of, run.clock())
         cause = _cause(run, moment, degradation, refresh)
         if cause is None:

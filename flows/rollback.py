@@ -14,7 +14,8 @@ from prefect import flow
 from pydantic import Field
 
 from core.clock import clock_of
-from core.database import connect, database_url
+from core.database import connect
+from core.roles import RECOMMENDER, url_in_role
 from core.settings import load_settings
 from flows.command_line import run_command
 from flows.endings import told_when_it_fails
@@ -38,8 +39,7 @@ def rollback(publication_id: Number | None = None, why: str = "rolled back by ha
     keep_logs_readable()
     # No lock of the warehouse: it must be quick, also while an ingest or a training runs.
     settings = load_settings()
-    with connect(database_url(settings)) as connection:
-        publication.must_exist(connection)
+    with connect(url_in_role(settings, RECOMMENDER)) as connection:
         wanted = publication_id or publication.live_before(connection)
         publication.rollback(connection, wanted, now=clock_of(settings)(), why=why)
     print(f"publication {wanted} is live", flush=True)

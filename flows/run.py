@@ -16,14 +16,11 @@ from core.columns import DEPENDS_ON, Endpoint
 from core.database import (
     Connection,
     connect,
-    database_url,
-    is_migrated,
-    migrate,
     take_training_lock,
     take_warehouse_lock,
-    warehouse_lock,
 )
 from core.errors import DatabaseError, MoovitamixError
+from core.roles import Role, up_to_date_url, url_in_role
 from core.settings import Settings
 from expectations.thresholds import Thresholds
 from pipeline import batches
@@ -111,24 +108,26 @@ class Run:
 
 @contextmanager
 def open_run(
-    settings: Settings, thresholds: Thresholds, flow: str, day: date | None, clock: Clock, *, training: bool = False
+    settings: Settings,
+    thresholds: Thresholds,
+    flow: str,
+    day: date | None,
+    clock: Clock,
+    *,
+    role: Role | None,
+    training: bool = False,
 ) -> Iterator[Run]:
-    """Take the warehouse lock, bring the schema up to date, and note the run's begin and end.
+    """Bring the schema up to date, take the warehouse lock, and note the run's begin and end.
 
+    All that it does in the database, it does in the role; None is the owner of the schema, who may do everything.
     A run that is `training` has the lock of trainings instead, so that ingests go on beside it; it takes the other
     for the time of publishing. Raises DatabaseError, AlreadyRunning.
     """
-    url = database_url(settings)
+    url = up_to_date_url(settings) if role is None else url_in_role(settings, role)
     with ExitStack() as at_end:
         connection = at_end.enter_context(connect(url))
-        if training:
-            take_training_lock(connection, settings.lock_wait_seconds)
-            if not is_migrated(connection):
-                with warehouse_lock(connection, settings.lock_wait_seconds):
-                    migrate(url)
-        else:
-            take_warehouse_lock(connection, settings.lock_wait_seconds)
-            migrate(url)
+        take_lock = take_training_lock if training else take_warehouse_lock
+        take_lock(connection, settings.lock_wait_seconds)
         run_id = batches.start_run(connection, flow, day, clock())
         run = Run(flow, settings, thresholds, clock, url, connection, run_id, at_end)
         try:

@@ -194,14 +194,6 @@ def rollback(connection: Connection, publication_id: int, *, now: datetime, why:
 
 
 @readable_errors()
-def must_exist(connection: Connection) -> None:
-    """Raises PublicationError when the database has never seen any, DatabaseError."""
-    row = connection.execute("select to_regclass('ml.live_publications') is not null").fetchone()
-    if not (row and row[0]):
-        raise PublicationError("nothing was ever published in this database; there is nothing to go back to")
-
-
-@readable_errors()
 def is_behind(connection: Connection) -> bool:
     """Whether the newest list was made before the newest batch was published. Raises DatabaseError."""
     return bool(_first(connection.execute(statement("recommendations/is_behind")).fetchone()))

@@ -35,11 +35,13 @@ from core.database import (
     connect,
     database_url,
     readable_errors,
+    statement,
     take_training_lock,
     take_warehouse_lock,
     warehouse_lock,
 )
 from core.errors import AlreadyRunning, DatabaseError, MoovitamixError, SettingsError, named_errors
+from core.roles import ROLES
 from core.settings import Settings
 from services.plan import ROOT, Plan, load_plan
 from services.supervision import Supervisor
@@ -48,6 +50,7 @@ from services.supervision import Supervisor
 SCHEMAS = ("ops", "staging", "warehouse", "mart", "ml", "serving")
 FOLDER = "backups"
 _FORMAT = 1
+_SINCE_ROLES = "0007"
 _MANIFEST, _DUMP, _SUMS, _MODELS = "manifest.json", "database.dump", "SHA256SUMS", "models"
 _CHUNK = 1 << 20
 # What libpq would read from a URL and has no environment variable for.
@@ -265,7 +268,7 @@ def restore(plan: Plan, path: Path, *, force: bool = False) -> Manifest:
             pg_restore, psql = (programs.path(name, version) for name in ("pg_restore", "psql"))
             programs.run(pg_restore, "--list", str(work / _DUMP))  # of a format this version reads
             made = _make_roles(connection, manifest.roles)
-            _replay(programs, (pg_restore, psql), work / _DUMP, _drop(force), _check(manifest))
+            _replay(programs, (pg_restore, psql), work / _DUMP, _drop(force), _hand_over(manifest) + _check(manifest))
             with readable_errors():
                 connection.execute("analyze")
         _place_models(work / _MODELS, settings.data_dir / _MODELS)
@@ -360,15 +363,20 @@ def _has_version(connection: Connection) -> bool:
 
 def _make_roles(connection: Connection, names: Sequence[str]) -> list[str]:
     """Make those that the server lacks, without a login, and return them. Raises DatabaseError."""
-    made = []
+    lacking = "select name from unnest(%s::text[]) as name where not exists (select from pg_roles where rolname = name)"
     with readable_errors():
-        for name in names:
-            if connection.execute("select 1 from pg_roles where rolname = %s", [name]).fetchone() is None:
-                role = sql.Identifier(name)
-                connection.execute(sql.SQL("create role {} nologin").format(role))
-                connection.execute(sql.SQL("grant {} to current_user").format(role))
-                made.append(name)
+        made = [name for (name,) in connection.execute(lacking, [[*names, *(set(ROLES) - set(names))]])]
+        connection.execute(statement("roles/make"))  # says what to run where we may not
+        for name in set(made) - set(ROLES):
+            role = sql.Identifier(name)
+            connection.execute(sql.SQL("create role {} nologin").format(role))
+            connection.execute(sql.SQL("grant {} to current_user").format(role))
     return made
+
+
+def _hand_over(manifest: Manifest) -> str:
+    """Who restores owns everything; these tables belong to roles, since there are roles."""
+    return statement("roles/hand_over") if manifest.schema_version >= _SINCE_ROLES else ""
 
 
 def _drop(force: bool) -> str:

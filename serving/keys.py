@@ -19,14 +19,11 @@ from typing import Literal, get_args
 from core.database import (
     Connection,
     connect,
-    database_url,
-    is_migrated,
-    migrate,
     readable_errors,
     statement,
-    warehouse_lock,
 )
 from core.errors import MoovitamixError, SettingsError
+from core.roles import up_to_date_url
 from core.settings import Settings, load_settings
 
 Scope = Literal["recommendations:read", "feedback:write", "metrics:read", "dashboard:read"]
@@ -109,11 +106,7 @@ def _migrated(settings: Settings) -> Iterator[Connection]:
 
     A run at work is waited for only where the schema must change: a key that leaked is revoked at once.
     """
-    url = database_url(settings)
-    with connect(url) as connection:
-        if not is_migrated(connection):
-            with warehouse_lock(connection, settings.lock_wait_seconds):
-                migrate(url)
+    with connect(up_to_date_url(settings)) as connection:
         yield connection
 
 

@@ -1,36 +1,64 @@
--- Who may do what: a role for each part of the system, without a login; logins are members of one of them.
--- Who sees what is in docs/data-model.md. A table that comes later belongs to nobody but its owner until it is decided.
+-- Who may do what: rights for each part of the system, by table and, where one holds what a part need not see, by column.
+-- `sql/rights.yaml` is the whole of it, held against the database by a test. What comes later belongs to nobody but its
+-- owner until its own migration decides: Postgres gives no rights on new tables. The roles are made by sql/roles.
 
-do $$
-declare
-    wanted text;
-begin
-    foreach wanted in array array[
-        'moovitamix_ingest', 'moovitamix_recommender', 'moovitamix_serving', 'moovitamix_analyst'
-    ]
-    loop
-        if not exists (select from pg_roles where rolname = wanted) then
-            begin
-                execute 'create role ' || quote_ident(wanted) || ' nologin';
-            exception when duplicate_object or unique_violation then
-                null; -- another database of this server was migrated at the same moment
-            end;
-        end if;
-        -- Also where we just made it: since Postgres 16 who makes a role may grant it, and not yet take it.
-        begin
-            execute 'grant ' || quote_ident(wanted) || ' to current_user';
-        exception when insufficient_privilege then
-            null; -- it was made for us by another: who takes it has a login of its own, or we are a member already
-        end;
-    end loop;
-end
-$$;
+revoke all on schema ops, staging, warehouse, mart, ml, serving from public;
+revoke all on all tables in schema ops, warehouse, mart, ml, serving from public;
 
--- What the health page shows. `unknown_fields` holds text of the source, and is left out.
+-- Ingest: brings in what the source sends, and so sees the names and e-mails of listeners. Of what is recommended it
+-- only asks whether the newest list is older than the newest data.
+grant usage on schema ops, staging, warehouse, mart, ml to moovitamix_ingest;
+grant create on schema staging, warehouse, mart to moovitamix_ingest; -- months, and the key of the mart
+grant select on ops.schema_version to moovitamix_ingest;
+grant select, insert, update on ops.runs, ops.batches to moovitamix_ingest;
+grant select, insert on ops.run_batches to moovitamix_ingest;
+grant insert on ops.task_runs to moovitamix_ingest;
+grant select (batch_id), insert, delete
+    on ops.expectation_results, ops.quarantined_rows, ops.rejected_rows to moovitamix_ingest;
+grant select, insert, update on warehouse.users, warehouse.tracks to moovitamix_ingest;
+grant select (status, made_at) on ml.publications to moovitamix_ingest;
+
+-- Recommender: learns, publishes and judges. Listeners are numbers with a favourite genre.
+grant usage on schema ops, staging, warehouse, mart, ml to moovitamix_recommender;
+grant create on schema staging, ml to moovitamix_recommender; -- a table a publication
+grant select on ops.schema_version to moovitamix_recommender;
+grant select, insert, update on ops.runs to moovitamix_recommender;
+grant insert on ops.task_runs to moovitamix_recommender;
+grant select (batch_id, endpoint, day, revision, status, started_at, finished_at) on ops.batches to moovitamix_recommender;
+grant select on warehouse.listen_history, warehouse.listen_history_tracks to moovitamix_recommender;
+grant select on mart.dim_tracks, mart.fact_listens, mart.user_track_plays to moovitamix_recommender;
+grant select (user_id, favorite_genres, created_at, removed_at) on mart.dim_users to moovitamix_recommender;
+grant select, insert, update on ml.model_runs, ml.publications, ml.alarms to moovitamix_recommender;
+grant select, insert on ml.expectation_results, ml.live_publications, ml.quality_metrics, ml.decisions
+    to moovitamix_recommender;
+grant select, insert, delete on ml.fallbacks to moovitamix_recommender;
+grant select on ml.feedback, ml.current_publication, ml.current_recommendations, ml.recommendation_trace
+    to moovitamix_recommender;
+
+-- Serving: of listeners, no more than an answer needs. What it shows of health says nothing about persons;
+-- `unknown_fields` may be any text of the source.
+revoke select on mart.dim_users from moovitamix_serving;
+grant select (user_id, favorite_genres, created_at, removed_at) on mart.dim_users to moovitamix_serving;
 grant usage on schema ops to moovitamix_serving;
-grant select on ops.runs, ops.run_batches, ops.expectation_results, ops.task_runs to moovitamix_serving;
+grant select on ops.schema_version, ops.runs, ops.run_batches, ops.expectation_results, ops.task_runs
+    to moovitamix_serving;
 grant select (
     batch_id, endpoint, day, revision, source, status, rows_reported, rows_landed, rows_rejected, rows_duplicate,
     rows_unchanged, rows_staged, rows_inserted, rows_updated, rows_removed, plays_rejected, started_at, finished_at, reason
 ) on ops.batches to moovitamix_serving;
 grant select on ml.quality_metrics, ml.alarms, ml.decisions to moovitamix_serving;
+
+-- Analysts: read the marts, what was recommended and how good it was, and what ran. No names, e-mails or rows as the
+-- source sent them, no API keys.
+grant usage on schema ops, mart, ml to moovitamix_analyst;
+grant select on mart.dim_users, mart.dim_tracks, mart.fact_listens, mart.user_track_plays to moovitamix_analyst;
+grant select on ml.model_runs, ml.publications, ml.expectation_results, ml.recommendations, ml.similar_tracks,
+    ml.fallbacks, ml.live_publications, ml.feedback, ml.quality_metrics, ml.alarms, ml.decisions,
+    ml.current_publication, ml.current_recommendations, ml.recommendation_trace to moovitamix_analyst;
+grant select on ops.schema_version, ops.runs, ops.run_batches, ops.task_runs, ops.expectation_results,
+    ops.quarantined_rows to moovitamix_analyst;
+grant select (
+    batch_id, endpoint, day, revision, source, status, rows_reported, rows_landed, rows_rejected, rows_duplicate,
+    rows_unchanged, rows_staged, rows_inserted, rows_updated, rows_removed, plays_rejected, started_at, finished_at, reason
+) on ops.batches to moovitamix_analyst;
+grant select (batch_id, endpoint, row_position, play_position, reason) on ops.rejected_rows to moovitamix_analyst;

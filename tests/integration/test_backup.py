@@ -18,9 +18,9 @@ from psycopg import sql
 
 from core import embedded
 from core.database import connect, warehouse_lock
+from core.roles import SERVING
 from flows import recommend
 from services.backup import SCHEMAS, main
-from serving.database import ROLE
 from tests.conftest import ROOT
 from tests.listening import fill, two_camps
 from tests.recommending import few_candidates, quick_settings
@@ -127,7 +127,7 @@ def test_what_was_destroyed_comes_back(place: tuple[str, Path], tmp_path: Path, 
     assert state(database) == before
     assert structure(database) == shape
     assert models(data_dir) == files
-    with psycopg.connect(database, autocommit=True, options=f"-c role={ROLE}") as connection:
+    with psycopg.connect(database, autocommit=True, options=f"-c role={SERVING}") as connection:
         assert connection.execute("select count(*) > 0 from ml.current_recommendations").fetchone() == (True,)
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute("select email from warehouse.users")

@@ -1,4 +1,4 @@
-"""Runs `sql/migrations/0007_roles.sql`."""
+"""Runs `sql/migrations/0007_roles.sql`, then hands tables over to the roles that take them apart."""
 
 from alembic import op
 
@@ -9,4 +9,6 @@ down_revision = "0006"
 
 
 def upgrade() -> None:
-    op.get_bind().exec_driver_sql(statement("migrations/0007_roles"))
+    connection = op.get_bind()
+    connection.exec_driver_sql(statement("migrations/0007_roles"))
+    connection.exec_driver_sql(statement("roles/hand_over"))

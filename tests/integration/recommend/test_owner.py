@@ -1,4 +1,4 @@
-"""A role that owns the database and may make no roles, which others made for it: what docs/operations.md promises."""
+"""An owner of the database who may make no roles, which others made and gave them: what docs/operations.md promises."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ import pytest
 from psycopg import sql
 
 from core.database import connect, migrate
+from core.roles import INGEST, RECOMMENDER
 from tests.integration.recommend.test_publications import published
 
 
 @pytest.fixture
 def owned(postgres: str, _template: str, empty_database: str) -> Iterator[str]:
-    """A database without any schema of ours, as its owner sees it. `_template` made the role of serving before."""
+    """A database without any schema of ours, as its owner sees it. `_template` made the roles before."""
     owner = sql.Identifier(f"owner_{uuid4().hex[:8]}")
     database = sql.Identifier(empty_database.partition("?")[0].rpartition("/")[2])
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute(sql.SQL("create role {} login").format(owner))
+        for role in (INGEST, RECOMMENDER):
+            connection.execute(sql.SQL("grant {} to {}").format(sql.Identifier(role), owner))
         connection.execute(sql.SQL("alter database {} owner to {}").format(database, owner))
         yield empty_database.replace("postgres@", f"{owner.as_string().strip(chr(34))}@")
         connection.execute(sql.SQL("alter database {} owner to postgres").format(database))

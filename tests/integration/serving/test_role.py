@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from core.database import migrate
-from serving.database import ROLE
+from core.roles import ROLES, SERVING
 from tests.integration.serving.world import Api, serving
 
 
@@ -31,14 +31,14 @@ from tests.integration.serving.world import Api, serving
 )
 def test_the_role_may_not(world: Api, forbidden: str) -> None:
     with (
-        psycopg.connect(world.database, autocommit=True, options=f"-c role={ROLE}") as connection,
+        psycopg.connect(world.database, autocommit=True, options=f"-c role={SERVING}") as connection,
         pytest.raises(psycopg.errors.InsufficientPrivilege),
     ):
         connection.execute(forbidden)
 
 
 def test_the_role_sees_no_names_of_people(world: Api) -> None:
-    with psycopg.connect(world.database, autocommit=True, options=f"-c role={ROLE}") as connection:
+    with psycopg.connect(world.database, autocommit=True, options=f"-c role={SERVING}") as connection:
         columns = connection.execute(
             "select column_name from information_schema.columns"
             " where table_schema in ('mart', 'ml', 'serving', 'warehouse', 'ops', 'staging')"
@@ -50,14 +50,15 @@ def test_the_role_sees_no_names_of_people(world: Api) -> None:
 
 @pytest.fixture
 def owned(postgres: str, _template: str, empty_database: str) -> Iterator[str]:
-    """A database without any schema of ours, as an owner sees it who made the role of serving: since Postgres 16 who
+    """A database without any schema of ours, as an owner sees it who made the roles: since Postgres 16 who
     makes a role may grant it, and not yet take it.
     """
     owner = f"maker_{uuid4().hex[:8]}"
     database = empty_database.partition("?")[0].rpartition("/")[2]
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute(f"create role {owner} login createrole")
-        connection.execute(f"grant {ROLE} to {owner} with admin true, set false, inherit false")
+        for role in ROLES:
+            connection.execute(f"grant {role} to {owner} with admin true, set false, inherit false")
         connection.execute(f'alter database "{database}" owner to {owner}')
         yield empty_database.replace("postgres@", f"{owner}@")
         connection.execute(f'alter database "{database}" owner to postgres')
@@ -66,11 +67,11 @@ def owned(postgres: str, _template: str, empty_database: str) -> Iterator[str]:
         connection.execute(f"drop role {owner}")
 
 
-def test_an_owner_who_made_the_role_may_take_it(owned: str) -> None:
+def test_an_owner_who_made_the_roles_may_take_them(owned: str) -> None:
     migrate(owned)
-    with psycopg.connect(owned, options=f"-c role={ROLE}") as connection:
+    with psycopg.connect(owned, options=f"-c role={SERVING}") as connection:
         assert connection.execute("select current_user, count(*) from ml.current_recommendations").fetchone() == (
-            ROLE,
+            SERVING,
             0,
         )
 
@@ -78,7 +79,7 @@ def test_an_owner_who_made_the_role_may_take_it(owned: str) -> None:
 def test_a_login_of_its_own_that_is_a_member_is_enough(world: Api) -> None:
     login = "front_end_of_a_test"
     with psycopg.connect(world.database, autocommit=True) as connection:
-        connection.execute(f"create role {login} login in role {ROLE}")
+        connection.execute(f"create role {login} login in role {SERVING}")
         try:
             with serving(world.database.replace("postgres@", f"{login}@"), key=world.key) as api:
                 assert api.read(5).status_code == 200

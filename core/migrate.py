@@ -1,0 +1,32 @@
+"""Bring the schema up to date, with the login that owns it: `python -m core.migrate`.
+
+Every run does so itself where `DATABASE_URL` names that login. Running it again changes nothing. Exit 0, 1, or 2 for a
+wrong setting.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from core.database import newest_migration
+from core.errors import MoovitamixError, SettingsError
+from core.roles import up_to_date_url
+from core.settings import load_settings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Migrate, and say where the schema is."""
+    argparse.ArgumentParser(prog="python -m core.migrate", description=__doc__).parse_args(arguments)
+    try:
+        up_to_date_url(load_settings())
+    except MoovitamixError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, SettingsError) else 1
+    print(f"the schema is up to date: {newest_migration()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
