@@ -13,6 +13,7 @@ from prefect import flow
 
 from core.clock import clock_of
 from core.errors import ReplayRefused
+from core.roles import INGEST
 from core.settings import load_settings
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
