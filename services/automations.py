@@ -8,7 +8,9 @@ from typing import Any
 
 import requests
 from pydantic import TypeAdapter
+from requests.adapters import HTTPAdapter
 from requests.auth import HTTPBasicAuth
+from urllib3.util import Retry
 
 from alerts.automations import BLOCK, TAG, Content, for_blocks, read
 from alerts.delivery import Address, addresses
@@ -45,6 +47,11 @@ class Server:
         user, _, password = login.partition(":")
         self.api_url = api_url.rstrip("/")
         self._session = requests.Session()
+        # So answers a server whose database is busy, SQLite above all; what it so answers it has not done.
+        busy = Retry(
+            total=6, backoff_factor=0.5, status_forcelist=[429, 503], allowed_methods=None, raise_on_status=False
+        )
+        self._session.mount("http", HTTPAdapter(max_retries=busy))
         self._session.auth = HTTPBasicAuth(user.encode(), password.encode()) if login else None
 
     def ask(self, method: str, path: str, content: Any = None) -> Any:
