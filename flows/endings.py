@@ -12,8 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import wraps
+from inspect import signature
 from threading import Thread
-from typing import Literal, ParamSpec, TypeVar, cast
+from typing import Literal, ParamSpec, TypeVar, cast, get_type_hints
 
 from prefect import get_run_logger
 from prefect.events import emit_event
@@ -82,6 +83,9 @@ def told_when_it_fails(body: Callable[Parameters, Result]) -> Callable[Parameter
         _forget_causes()
         return result
 
+    # Prefect would look for the names of its annotations here, where they are not.
+    flow_body.__annotations__ = get_type_hints(body, include_extras=True)
+    flow_body.__signature__ = signature(body, eval_str=True)  # type: ignore[attr-defined]
     return flow_body
 
 
