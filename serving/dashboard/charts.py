@@ -17,6 +17,7 @@ PIXELS: dict[Width, int] = {"wide": 540, "narrow": 320}
 INK, SOFT, LINE = "var(--ink)", "var(--soft)", "var(--line)"
 ACCENT, BAD, WARN = "var(--accent)", "var(--bad)", "var(--warn)"
 _ENDPOINTS = ("Tracks", "Users", "Listening sessions")
+_SEVERITIES = ("Critical", "Warning")
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-left", "wedge")
 _TEXT = 12
 _AXIS = 44  # what stands left of the plot, whatever the font of the reader
@@ -66,8 +67,8 @@ def _days(drawing: Drawing, field: str = "day") -> Any:
     return alt.X(f"{field}:T", timeUnit="utcyearmonthdate", bandPosition=0.5, scale=scale, axis=axis)
 
 
-def _amount(field: str, most: float | None = None, **axis: Any) -> Any:
-    scale = alt.Scale(domain=[0, most]) if most else alt.Scale(zero=True)
+def _amount(field: str, most: float | None = None, logarithmic: bool = False, **axis: Any) -> Any:
+    scale = alt.Scale(domain=[0, most]) if most else alt.Scale(type="log" if logarithmic else "linear")
     options = {"title": None, "tickCount": 2, "format": "~s", "minExtent": _AXIS, "maxExtent": _AXIS} | axis
     return alt.Y(f"{field}:Q", scale=scale, axis=alt.Axis(**options))
 
@@ -76,11 +77,11 @@ def _palette(names: Sequence[str], values: Sequence[Any]) -> Any:
     return alt.Scale(domain=list(names), range=list(values))
 
 
-def _each_endpoint(drawing: Drawing, mark: Callable[[alt.Chart], Any], width: int) -> Any:
-    """One small chart an endpoint, one above the other, each with a scale of its own."""
+def _each(what: str, names: Sequence[str], drawing: Drawing, mark: Callable[[alt.Chart], Any], width: int) -> Any:
+    """One small chart a name, one above the other, each with a scale of its own."""
     charts = []
-    for name in _ENDPOINTS:
-        values = [one for one in drawing["values"] if one["endpoint"] == name]
+    for name in names:
+        values = [one for one in drawing["values"] if one[what] == name]
         if values:
             charts.append(mark(_chart(values, width - _AXIS, 64, title=name)))
     return alt.vconcat(*charts, spacing=8)
@@ -95,14 +96,14 @@ def _rows(drawing: Drawing, width: int) -> Any:
         cross = bad.mark_text(text="\u2715", dy=-8, color=BAD, fontWeight="bold")
         return base.mark_bar(width=_bar(width)).encode(color=colour) + cross
 
-    return _each_endpoint(drawing, mark, width)
+    return _each("endpoint", _ENDPOINTS, drawing, mark, width)
 
 
 def _rejected(drawing: Drawing, width: int) -> Any:
     def mark(chart: alt.Chart) -> Any:
         return chart.mark_bar(width=_bar(width), color=WARN).encode(x=_days(drawing), y=_amount("rows"))
 
-    return _each_endpoint(drawing, mark, width)
+    return _each("endpoint", _ENDPOINTS, drawing, mark, width)
 
 
 def _bar(width: int) -> int:
@@ -110,19 +111,15 @@ def _bar(width: int) -> int:
 
 
 def _expectations(drawing: Drawing, width: int) -> Any:
-    severities = ["critical", "warning"]
-    failing = [one for one in drawing["values"] if one["failing"]]
-    most = max(4, *(one["failing"] for one in failing)) if failing else 4
-    return (
-        _chart(failing, width - _AXIS, 130)
-        .mark_point(filled=True, size=90, opacity=1)
-        .encode(
-            x=_days(drawing),
-            y=_amount("failing", most, format="d", tickMinStep=1, tickCount=4),
-            color=alt.Color("severity:N", scale=_palette(severities, [BAD, WARN])),
-            shape=alt.Shape("severity:N", scale=_palette(severities, ["cross", "circle"])),
-        )
-    )
+    colours = _palette(_SEVERITIES, [BAD, WARN])
+    most = max(2, *(one["failing"] for one in drawing["values"]))
+
+    def mark(chart: alt.Chart) -> Any:
+        y = _amount("failing", most, format="d", tickMinStep=1)
+        colour = alt.Color("severity:N", scale=colours, legend=None)
+        return chart.mark_bar(width=_bar(width)).encode(x=_days(drawing), y=y, color=colour)
+
+    return _each("severity", _SEVERITIES, drawing, mark, width)
 
 
 def _steps(drawing: Drawing, width: int) -> Any:
@@ -145,12 +142,14 @@ def _runs(drawing: Drawing, width: int) -> Any:
     shape = alt.Shape("flow:N", scale=_palette(flows, _SHAPES[: len(flows)]), legend=legend)
     colours = ((ACCENT, INK, WARN, SOFT) * 2)[: len(flows)]
     colour = alt.Color("flow:N", scale=_palette(flows, colours), legend=legend)
-    charts = [
-        _chart(drawing["values"], width - _AXIS, 88, title=title)
-        .mark_point(filled=True, size=40, opacity=0.9)
-        .encode(x=_days(drawing), y=_amount(field), shape=shape, color=colour)
-        for field, title in (("cpu", "CPU seconds"), ("memory", "Peak memory, MiB"))
-    ]
+    charts = []
+    for field, title, logarithmic in (("cpu", "CPU seconds", True), ("memory", "Peak memory, MiB", False)):
+        known = [one for one in drawing["values"] if one[field] is not None]
+        if known:
+            # Hollow, as runs of one day often cost the same.
+            marks = _chart(known, width - _AXIS, 100, title=title).mark_point(size=44, strokeWidth=1.5, opacity=1)
+            y = _amount(field, logarithmic=logarithmic, tickCount=3)
+            charts.append(marks.encode(x=_days(drawing), y=y, shape=shape, color=colour))
     return alt.vconcat(*charts, spacing=8)
 
 
@@ -166,9 +165,13 @@ def _quality(drawing: Drawing, width: int) -> Any:
 
 
 def _marks(drawing: Drawing, width: int, x: Any) -> list[Any]:
-    """A line and a word for each; alarms stand above new models, so that both are read where they come together."""
+    """A line and a word for each; alarms stand above the rest, so that all are read where they come together."""
     layers: list[Any] = []
-    looks: tuple[tuple[str, str, list[int], int], ...] = (("alarm", BAD, [1, 0], 6), ("new model", SOFT, [4, 3], 22))
+    looks: tuple[tuple[str, str, list[int], int], ...] = (
+        ("alarm", BAD, [1, 0], 6),
+        ("new model", SOFT, [4, 3], 22),
+        ("rollback", WARN, [2, 2], 38),
+    )
     for what, colour, dash, y in looks:
         for late, align, dx in ((False, "left", 5), (True, "right", -5)):
             days = [one for one in drawing["marks"] if one["what"] == what and _is_late(one["day"], drawing) == late]

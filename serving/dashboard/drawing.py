@@ -12,7 +12,7 @@ from pathlib import Path
 
 import orjson
 
-from serving.dashboard.panels import Panel
+from serving.dashboard.panel import Panel
 
 _ROOT = Path(__file__).parent.parent.parent
 _COMMAND = (sys.executable, "-m", "serving.dashboard.draw")

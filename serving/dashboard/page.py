@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -12,17 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from serving.dashboard.alerts import OpenAlerts
 from serving.dashboard.drawing import Pictures
 from serving.dashboard.figures import Figures
+from serving.dashboard.ingest_panels import NAMES
 from serving.dashboard.links import RUNBOOK, Links
-from serving.dashboard.panels import NAMES, Panel
+from serving.dashboard.panel import Panel
 from serving.dashboard.verdict import ENDPOINTS, Verdict, nights_missed
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _DECISIONS_SHOWN = 10
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 WORDS = {"healthy": ("\u2713", "Healthy"), "attention": ("!", "Needs attention"), "broken": ("\u2715", "Broken")}
 
 
@@ -104,7 +107,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"moment": _moment, "ago": _ago, "svg": _inline}
+    environment.filters |= {"moment": _moment, "ago": _ago, "svg": _inline, "whole_dates": _whole_dates}
     environment.globals["style"] = Markup(_style())  # noqa: S704  our own file
     return environment
 
@@ -122,6 +125,12 @@ def _style_hash() -> str:
 def _inline(svg: str, key: str) -> Markup:
     """A picture that our own process drew, under the name of its figure, which says and lists the same."""
     return Markup(svg.replace("<svg ", f'<svg role="img" aria-labelledby="{key}-title" ', 1))  # noqa: S704
+
+
+def _whole_dates(text: str) -> Markup:
+    """The text, in which no line ends within a date."""
+    spans = _DATE.sub(r'<span class="whole">\g<0></span>', str(escape(text)))
+    return Markup(spans)  # noqa: S704  escaped above
 
 
 def _moment(moment: datetime | date | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -23,11 +24,12 @@ _NOT_GOOD = ("blocked", "failed")
 
 @dataclass(frozen=True)
 class Reason:
-    """Why it is not healthy, the heading of the runbook that says what to do, and the batch that it is about."""
+    """Why it is not healthy, the heading of the runbook that says what to do (None: the alerts on the page do), and the
+    batch that it is about."""
 
     state: State
     text: str
-    runbook: str
+    runbook: str | None
     batch_id: str | None = None
 
 
@@ -74,9 +76,9 @@ def _of_alerts(alerts: OpenAlerts) -> Iterator[Reason]:
     critical = sum(alert.severity == "critical" for alert in alerts.alerts)
     warnings = len(alerts.alerts) - critical
     if critical:
-        yield Reason("broken", f"{_count(critical, 'critical alert')} open, see below", "Where to look")
+        yield Reason("broken", f"{_count(critical, 'critical alert')} open", None)
     if warnings:
-        yield Reason("attention", f"{_count(warnings, 'warning')} open, see below", "Where to look")
+        yield Reason("attention", f"{_count(warnings, 'warning')} open", None)
     if alerts.unreadable:
         text = f"the list of open alerts cannot be read: {alerts.unreadable}"
         yield Reason("attention", text, "Where to look")
@@ -85,29 +87,36 @@ def _of_alerts(alerts: OpenAlerts) -> Iterator[Reason]:
 def _of_endpoints(figures: Figures, now: datetime) -> Iterator[Reason]:
     known = {one.endpoint: one for one in figures.endpoints}
     if not known:
-        yield Reason("attention", "nothing came in yet: the first ingest has not run", "Where to look")
+        yield Reason("attention", "nothing came in yet; .venv/bin/python -m flows.ingest begins", "Where to look")
         return
+    late: dict[date, list[str]] = defaultdict(list)
     for name in ENDPOINTS:
         one = known.get(name)
         if one is None:
-            yield Reason("attention", f"{name}: no batch of it ever came in", "A batch failed")
-            continue
-        yield from _of_endpoint(one, now)
+            yield Reason("attention", f"no batch of {name} ever came in", "A batch failed")
+        elif one.status in _NOT_GOOD or one.published_day is None:
+            yield _of_batch(one, now)
+        elif nights_missed(one.published_day, now):
+            late[one.published_day].append(name)
+    for published, names in late.items():
+        missed = nights_missed(published, now)
+        text = f"nothing of {', '.join(names)} came after {published}: {_count(missed, 'night')} missed"
+        yield Reason(_by_nights(missed), text, "A run was killed, or the database went away")
 
 
-def _of_endpoint(one: Endpoint, now: datetime) -> Iterator[Reason]:
+def _of_batch(one: Endpoint, now: datetime) -> Reason:
+    """The newest batch of an endpoint is not published."""
     section = "A batch is blocked" if one.status == "blocked" else "A batch failed"
-    missed = nights_missed(one.published_day, now) if one.published_day else 0
-    if one.status in _NOT_GOOD:
-        state: State = "broken" if missed >= _NIGHTS_TO_BREAK else "attention"
-        since = f"; nothing newer than {one.published_day} is published" if one.published_day else ""
-        yield Reason(state, f"{one.endpoint}: {one.batch_id} {one.status}{since}", section, one.batch_id)
-    elif one.published_day is None:
-        yield Reason("attention", f"{one.endpoint}: nothing of it is published yet", section, one.batch_id)
-    elif missed:
-        state = "broken" if missed >= _NIGHTS_TO_BREAK else "attention"
-        text = f"{one.endpoint}: nothing newer than {one.published_day} came, {_count(missed, 'night')} missed"
-        yield Reason(state, text, "A run was killed, or the database went away")
+    if one.published_day is None:
+        return Reason(
+            "attention", f"{one.batch_id} is {one.status}, and none was published before", section, one.batch_id
+        )
+    text = f"{one.batch_id} is {one.status}; {one.endpoint} is as of {one.published_day}"
+    return Reason(_by_nights(nights_missed(one.published_day, now)), text, section, one.batch_id)
+
+
+def _by_nights(missed: int) -> State:
+    return "broken" if missed >= _NIGHTS_TO_BREAK else "attention"
 
 
 def _of_runs(figures: Figures) -> Iterator[Reason]:

@@ -1,0 +1,105 @@
+"""What came in: rows, what was rejected or blocked, and the rules that did not hold."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from serving.dashboard.figures import Batch, Figures
+from serving.dashboard.panel import Panel, count, nothing_to_draw, over_days, percent
+from serving.dashboard.verdict import ENDPOINTS
+
+NAMES = {"tracks": "Tracks", "users": "Users", "listen_history": "Listening sessions"}
+_BAD = ("blocked", "failed")
+
+
+def rows_in(figures: Figures) -> Panel:
+    """Rows of each day's list, and which lists are blocked."""
+    title = "Rows in and blocked"
+    if not figures.batches:
+        return Panel("rows", title, nothing_to_draw(figures, "no batch came"))
+    blocked = [one for one in figures.batches if one.status in _BAD]
+    days = sorted({one.day for one in figures.batches})
+    mended = [one for one in figures.batches if one.was_blocked and one.status not in _BAD]
+    finding = f"{count(len(figures.batches), 'batch', 'batches')} on {count(len(days), 'day')}"
+    finding += f"; {count(len(blocked), 'batch', 'batches')} blocked or failed" if blocked else "; none is blocked"
+    if blocked:
+        finding += f", the newest {max(blocked, key=lambda one: one.day).batch_id}"
+    if mended:
+        finding += f"; {count(len(mended), 'batch was', 'batches were')} blocked first and then mended"
+    by_day = _by_day_and_endpoint(figures)
+    rows = [
+        (str(day), *(_rows_and_status(by_day.get((day, name))) for name in ENDPOINTS)) for day in reversed(figures.days)
+    ]
+    values = [
+        {
+            "day": str(one.day),
+            "endpoint": NAMES[one.endpoint],
+            "rows": one.rows_landed,
+            "state": one.status if one.status in _BAD else "in",
+        }
+        for one in figures.batches
+    ]
+    head = ("Day", *(NAMES[name] for name in ENDPOINTS))
+    return Panel("rows", title, finding + ".", head, rows, ("rows", over_days(figures, values)))
+
+
+def rejected_rows(figures: Figures) -> Panel:
+    """Rows, and plays of kept sessions, that are not what the contract says."""
+    title = "Rejected rows and plays"
+    if not figures.batches:
+        return Panel("rejected", title, nothing_to_draw(figures, "no batch came"))
+    landed = sum(one.rows_landed for one in figures.batches)
+    rejected = sum(one.rows_rejected for one in figures.batches)
+    plays = sum(one.plays_rejected for one in figures.batches)
+    finding = f"{rejected:,} of {landed:,} rows rejected ({percent(rejected, landed)}), and {count(plays, 'play')}."
+    worst = max(figures.batches, key=lambda one: one.rows_rejected)
+    if worst.rows_rejected:
+        finding += f" Most in {worst.batch_id}: {worst.rows_rejected:,}."
+    by_day = _by_day_and_endpoint(figures)
+    rows = []
+    for day in reversed(figures.days):
+        batches = [by_day.get((day, name)) for name in ENDPOINTS]
+        cells = [f"{one.rows_rejected:,}" if one else "-" for one in batches]
+        heard = batches[-1]
+        rows.append((str(day), *cells, f"{heard.plays_rejected:,}" if heard else "-"))
+    head = ("Day", *(NAMES[name] for name in ENDPOINTS), "Plays")
+    values = [
+        {"day": str(one.day), "endpoint": NAMES[one.endpoint], "rows": one.rows_rejected} for one in figures.batches
+    ]
+    drawing = ("rejected", over_days(figures, values)) if rejected else None
+    return Panel("rejected", title, finding, head, rows, drawing)
+
+
+def failing_expectations(figures: Figures) -> Panel:
+    """How many rules of each day's audits did not hold, by severity."""
+    title = "Expectations failing"
+    if not figures.expectations_by_day:
+        return Panel("expectations", title, nothing_to_draw(figures, "nothing was audited"))
+    days = figures.expectations_by_day
+    critical, warning = sum(day.critical for day in days), sum(day.warning for day in days)
+    judged = sum(day.judged for day in days)
+    if critical or warning:
+        last = max(day.day for day in days if day.critical or day.warning)
+        finding = f"Of {judged:,} judged, {critical} critical and {warning} warning failed, last on {last}."
+    else:
+        finding = f"All {judged:,} that were judged hold."
+    values = [
+        {"day": str(day.day), "severity": severity, "failing": failing}
+        for day in days
+        for severity, failing in (("Critical", day.critical), ("Warning", day.warning))
+    ]
+    rows = [(str(day.day), str(day.critical), str(day.warning), str(day.judged)) for day in reversed(days)]
+    drawing = ("expectations", over_days(figures, values)) if critical or warning else None
+    return Panel("expectations", title, finding, ("Day", "Critical", "Warning", "Judged"), rows, drawing)
+
+
+def _by_day_and_endpoint(figures: Figures) -> dict[tuple[date, str], Batch]:
+    return {(one.day, one.endpoint): one for one in figures.batches}
+
+
+def _rows_and_status(batch: Batch | None) -> str:
+    if batch is None:
+        return "-"
+    state = batch.status if batch.status not in ("published", "unchanged") else ""
+    state = state or ("mended" if batch.was_blocked else "")
+    return f"{batch.rows_landed:,}" + (f" ({state})" if state else "")
