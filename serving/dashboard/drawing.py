@@ -57,19 +57,20 @@ class Drawer:
         try:
             async with asyncio.timeout(self._seconds):
                 output, said = await process.communicate(orjson.dumps(missing))
+            if process.returncode == 0:
+                drawn: dict[str, Pictures] = orjson.loads(output)
+                return drawn
+            why = f"exit {process.returncode}, {said.decode(errors='replace').strip().rpartition(chr(10))[2]}"
         except TimeoutError:
-            log.warning("charts were not drawn within %g s", self._seconds)
-            return {}
+            why = f"it took more than {self._seconds:g} s"
+        except orjson.JSONDecodeError:
+            why = "what came is no JSON"
         finally:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-        if process.returncode:
-            last = said.decode(errors="replace").strip().splitlines()[-1:]
-            log.warning("charts were not drawn: exit %s, %s", process.returncode, *last or [""])
-            return {}
-        drawn: dict[str, Pictures] = orjson.loads(output)
-        return drawn
+        log.warning("charts were not drawn: %s", why)
+        return {}
 
 
 def _digest(panel: Panel) -> str:

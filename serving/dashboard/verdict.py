@@ -13,6 +13,18 @@ from serving.dashboard.alerts import OpenAlerts
 from serving.dashboard.figures import Endpoint, Figures
 
 State = Literal["healthy", "attention", "broken"]
+# The headings of docs/operations.md that are pointed to.
+Section = Literal[
+    "Where to look",
+    "A batch is blocked",
+    "A batch failed",
+    "A run was killed, or the database went away",
+    "A list of recommendations is blocked",
+    "Quality fell: an alarm",
+    "A day was not judged",
+    "A training was cut off",
+]
+_KILLED: Section = "A run was killed, or the database went away"
 ENDPOINTS = ("tracks", "users", "listen_history")
 # The ingest begins at 04:00 in Paris. A day that is not there by then did not come; the alert says so at that hour too.
 _DUE = time(7, tzinfo=ZoneInfo("Europe/Paris"))
@@ -29,7 +41,7 @@ class Reason:
 
     state: State
     text: str
-    runbook: str | None
+    runbook: Section | None
     batch_id: str | None = None
 
 
@@ -56,8 +68,7 @@ def judge(figures: Figures, alerts: OpenAlerts, now: datetime) -> Verdict:
 def judge_without_database(alerts: OpenAlerts) -> Verdict:
     """It is broken, whatever else."""
     text = "the database does not answer: nothing can be recommended, published or shown here"
-    away = Reason("broken", text, "A run was killed, or the database went away")
-    return _worst([away, *_of_alerts(alerts)])
+    return _worst([Reason("broken", text, _KILLED), *_of_alerts(alerts)])
 
 
 def _worst(reasons: Sequence[Reason]) -> Verdict:
@@ -101,12 +112,12 @@ def _of_endpoints(figures: Figures, now: datetime) -> Iterator[Reason]:
     for published, names in late.items():
         missed = nights_missed(published, now)
         text = f"nothing of {', '.join(names)} came after {published}: {_count(missed, 'night')} missed"
-        yield Reason(_by_nights(missed), text, "A run was killed, or the database went away")
+        yield Reason(_by_nights(missed), text, _KILLED)
 
 
 def _of_batch(one: Endpoint, now: datetime) -> Reason:
     """The newest batch of an endpoint is not published."""
-    section = "A batch is blocked" if one.status == "blocked" else "A batch failed"
+    section: Section = "A batch is blocked" if one.status == "blocked" else "A batch failed"
     if one.published_day is None:
         return Reason(
             "attention", f"{one.batch_id} is {one.status}, and none was published before", section, one.batch_id
@@ -129,9 +140,7 @@ def _of_runs(figures: Figures) -> Iterator[Reason]:
         later = ended.get(lost.flow)
         if not lost.at_work and (later is None or later.run_id < lost.run_id):
             text = f"{lost.flow}, begun {_moment(lost.started_at)}, never came to an end, and none did since"
-            section = (
-                "A training was cut off" if lost.flow == "retrain" else "A run was killed, or the database went away"
-            )
+            section: Section = "A training was cut off" if lost.flow == "retrain" else _KILLED
             yield Reason("attention", text, section)
 
 

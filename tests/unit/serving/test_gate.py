@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -86,6 +87,35 @@ def test_expired_and_revoked_keys(options: dict[str, datetime], name: str | None
     else:
         assert refused(lambda: door.admit(asked, READ)) == name
         assert note_of(asked).key_id is None
+
+
+def basic(credentials: bytes) -> dict[str, Any]:
+    return request(None) | {"headers": [(b"authorization", b"Basic " + b64encode(credentials))]}
+
+
+def test_a_browser_may_send_the_key_as_a_password_where_that_is_allowed() -> None:
+    table = Table()
+    key = table.add(READ)
+    door = gate(table)
+    for user in ("", "on-call", "\u00e9"):
+        credentials = f"{user}:{key}".encode()
+        assert asyncio.run(door.admit(basic(credentials), READ, browser=True)) == key.split("_")[1]
+        assert refused(lambda sent=credentials: door.admit(basic(sent), READ)) == "wrong-key"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "credentials", [b"", b"mm_", b":", b"x:mm_000000000000_" + b"0" * 64, b"\xff:\xff", b"a" * 9000]
+)
+def test_other_passwords_are_wrong(credentials: bytes) -> None:
+    assert refused(lambda: gate(Table()).admit(basic(credentials), READ, browser=True)) == "wrong-key"
+
+
+def test_what_is_no_base64_is_wrong_and_refusals_of_browsers_are_counted() -> None:
+    door = gate(Table(), refusals_per_minute=2)
+    asked = request(None) | {"headers": [(b"authorization", b"Basic $$$")]}
+    assert refused(lambda: door.admit(asked, READ, browser=True)) == "wrong-key"
+    assert refused(lambda: door.admit(request(None), READ, browser=True)) == "no-key"
+    assert refused(lambda: door.admit(basic(b"a:b"), READ, browser=True)) == "too-many-requests"
 
 
 def test_none_wrong_and_missing_scope() -> None:

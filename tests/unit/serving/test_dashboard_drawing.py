@@ -1,0 +1,49 @@
+"""Charts are drawn by another process: only what changed, and whatever becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import replace
+
+import pytest
+
+from serving.dashboard.drawing import Drawer
+from serving.dashboard.panel import Panel
+
+PANEL = Panel("steps", "t", "f.", drawing=("steps", {"values": [{"step": "a", "usual": 1, "last": 2}]}))
+# Stands in for the program that draws: the same protocol, and it tells how often it was asked, and with what around it.
+STAND_IN = """
+import json, os, sys
+asked = json.load(sys.stdin)
+print(json.dumps({key: {"wide": f"{sorted(asked)} {sorted(os.environ)}", "narrow": ""} for key in asked}))
+"""
+
+
+def standing_in(program: str, seconds: float = 20) -> Drawer:
+    return Drawer([sys.executable, "-c", program], seconds)
+
+
+def test_the_program_draws() -> None:
+    (pictures,) = asyncio.run(Drawer().draw([PANEL])).values()
+    assert set(pictures) == {"wide", "narrow"}
+    assert all(svg.startswith("<svg ") for svg in pictures.values())
+
+
+def test_only_what_changed_is_drawn_and_no_secret_goes_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOOVITAMIX_API_TOKEN", "secret")
+    other, nothing = replace(PANEL, key="other"), Panel("empty", "t", "f.")
+    drawer = standing_in(STAND_IN)
+    first = asyncio.run(drawer.draw([PANEL, other, nothing]))
+    assert set(first) == {"steps", "other"}
+    assert first["steps"]["wide"].startswith("['other', 'steps']")
+    assert "MOOVITAMIX_API_TOKEN" not in first["steps"]["wide"]
+    second = asyncio.run(drawer.draw([PANEL, replace(other, drawing=("steps", {"values": []}))]))
+    assert second["steps"] == first["steps"]
+    assert second["other"]["wide"].startswith("['other']")
+
+
+@pytest.mark.parametrize("program", ["raise SystemExit(3)", "import time; time.sleep(60)", "print('no JSON')"])
+def test_what_cannot_be_drawn_is_left_out_and_tried_again(program: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert asyncio.run(standing_in(program, seconds=1).draw([PANEL])) == {}
+    assert "charts were not drawn" in caplog.text

@@ -1,0 +1,216 @@
+"""The page: its words, its tables, its colours, and that nothing in it can do harm."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import timedelta
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from core.settings import Settings
+from serving.dashboard.alerts import OpenAlert, OpenAlerts
+from serving.dashboard.charts import PIXELS, draw
+from serving.dashboard.figures import Figures, Live, Value, last_days
+from serving.dashboard.links import Links
+from serving.dashboard.page import Content, content_security_policy, render
+from serving.dashboard.panels import make_panels
+from serving.dashboard.verdict import judge, judge_without_database
+from tests.conftest import ROOT
+from tests.unit.serving.dashboard import NIGHT, NOW, TODAY, YESTERDAY, alarm, endpoint, healthy
+
+CSS = (ROOT / "serving/dashboard/templates/page.css").read_text()
+HARM = "<script>alert(1)</script><b>'\"&"
+
+
+def content(figures: Figures, links: Links | None = None, **other: Any) -> Content:
+    alerts = other.pop("alerts", OpenAlerts())
+    verdict = judge(figures, alerts, NOW)
+    given = {"alerts": alerts, "links": links or Links(), "figures": figures, "panels": make_panels(figures)} | other
+    return Content(NOW, verdict, **given)
+
+
+class Reader(HTMLParser):
+    """Collects what tests ask about, and that every element is closed."""
+
+    _void = frozenset({"meta", "link", "br"})
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self._void:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def test_it_answers_first_in_words() -> None:
+    html = render(content(healthy()))
+    title, heading = re.findall(r"<title>(.*?)</title>", html), re.findall(r"<h1.*?>(.*?)</h1>", html)
+    assert title == ["Healthy: MoovitaMix health"]
+    assert heading == ['<span class="sign" aria-hidden="true">\u2713</span>Healthy']
+    broken = render(content(healthy(endpoints=[endpoint("tracks", YESTERDAY - timedelta(days=9))])))
+    assert "Broken: MoovitaMix health" in broken
+
+
+def test_free_text_is_never_markup() -> None:
+    bad = replace(endpoint("tracks", status="failed"), reason=HARM, batch_id=f"tracks{HARM}")
+    alerts = OpenAlerts([OpenAlert(key="k", what=HARM, since=NOW, kept=HARM, next=HARM, severity="critical")])
+    lived = Live(1, 1, NIGHT, HARM, HARM, 1, 9, 9, 9)
+    html = render(content(healthy(endpoints=[bad], live=[lived]), Links("http://docs"), alerts=alerts))
+    assert "<script" not in html
+    assert "&lt;script&gt;" in html
+    Reader(html)
+
+
+def test_links_are_pages_or_nothing() -> None:
+    settings = Settings(
+        _env_file=None, data_docs_url="javascript:alert(1)", prefect_ui_url="http://ui/", runbook_url=""
+    )
+    links = Links.of(settings)
+    assert links == Links(None, "http://ui", None)
+    assert links.batch("tracks-1") is None
+    bad = replace(healthy(), endpoints=[endpoint("tracks", status="blocked")])
+    hrefs = [a["href"] for a in Reader(render(content(bad, Links("http://docs", None, "http://book")))).all("a")]
+    assert f"http://docs/validations/tracks-{TODAY}.html" in hrefs
+    assert "http://book#a-batch-is-blocked" in hrefs
+
+
+def test_every_picture_has_a_name_its_finding_and_its_figures_as_a_table() -> None:
+    figures = healthy()
+    panels = make_panels(figures)
+    pictures = {panel.key: dict.fromkeys(PIXELS, "<svg ></svg>") for panel in panels if panel.drawing}
+    html = render(content(figures, pictures=pictures))
+    reader = Reader(html)
+    ids = [attributes["id"] for _, attributes in reader.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert len(reader.all("figure")) == len(panels)
+    for figure in reader.all("figure"):
+        assert {figure["aria-labelledby"], figure["aria-describedby"]} <= set(ids)
+    for picture in reader.all("svg"):
+        assert picture["role"] == "img"
+        assert picture["aria-labelledby"] in ids
+    for panel in panels:
+        assert panel.finding.endswith(".")
+        assert all(len(row) == len(panel.head) for row in panel.rows)
+        assert bool(panel.rows) >= bool(panel.drawing)
+    assert all(scroll.get("tabindex") == "0" for scroll in reader.all("div") if scroll.get("class") == "scroll")
+
+
+def test_without_pictures_the_tables_are_open() -> None:
+    panels = [panel for panel in make_panels(healthy()) if panel.drawing]
+    html = render(content(healthy()))
+    assert html.count("The picture could not be drawn") == html.count("<details open>") == len(panels)
+
+
+def test_tables_say_what_is_drawn() -> None:
+    bad = replace(healthy().batches[0], status="blocked", rows_rejected=7)
+    live = [Live(2, 2, NIGHT, "trained", "ease", 2, 9, 9, 9)]
+    values = [Value("ndcg@20", YESTERDAY, 0.08, 250, 0.05, 0.1, 1, False)]
+    spoilt = healthy(batches=[bad], alarms=[alarm("kept")], quality=values, live=live)
+    panels = {panel.key: panel for panel in make_panels(spoilt)}
+    assert panels["rows"].rows[0] == (str(TODAY), "1,000 (blocked)", "-", "-")
+    assert "the newest tracks-2026-11-22" in panels["rows"].finding
+    assert panels["rejected"].rows[0] == (str(TODAY), "7", "-", "-", "-")
+    assert panels["ndcg"].rows == [(str(YESTERDAY), "0.0800", "0.0500", "0.1000", "250", "1", "alarm, not judged")]
+    assert "answered: the model was kept" in panels["ndcg"].finding
+    assert panels["coverage"].finding.startswith("9.0% of 100 listeners have a list")
+    assert panels["runs"].rows[1] == ("ingest 1, 2026-11-22 03:00", "2.5", "1.2", "400")
+    assert panels["steps"].rows[0] == ("ingest: audit", "2.50", "2.50", "2.50", "1")
+
+
+def test_before_the_first_ingest_each_picture_says_why_it_is_not_there() -> None:
+    empty = Figures(last_days(NOW), "ndcg@20")
+    panels = make_panels(empty)
+    assert all("othing to draw" in panel.finding and panel.drawing is None for panel in panels)
+    Reader(render(content(empty)))
+
+
+def test_what_is_live_again_or_anew_is_marked() -> None:
+    days = [NIGHT - timedelta(days=back) for back in (3, 2, 1, 0)]
+    lived = [(1, 1, 1), (2, 2, 1), (3, 3, 2), (4, 1, 1)]  # made anew, a new model, a rollback
+    live = [
+        Live(live_id, publication, moment, "", "als", run, 9, 9, 9)
+        for (live_id, publication, run), moment in zip(lived, days, strict=True)
+    ]
+    (panel,) = [one for one in make_panels(healthy(live=live[::-1])) if one.key == "ndcg"]
+    assert panel.drawing
+    assert panel.drawing[1]["marks"] == [
+        {"day": str(days[3].date()), "what": "rollback"},
+        {"day": str(days[2].date()), "what": "new model"},
+    ]
+
+
+def test_without_a_database_it_says_since_when_and_what_to_do() -> None:
+    alerts = OpenAlerts(
+        [OpenAlert(key="database", what="the database does not answer", since=NIGHT, severity="critical")]
+    )
+    away = Content(NOW, judge_without_database(alerts), alerts, Links(), away_since=NIGHT, why_away="no connection")
+    html = render(away)
+    assert "Since 2026-11-22 03:00 UTC, 9 hours ago." in html
+    assert "make status" in html
+    stranger = replace(away, alerts=OpenAlerts(), verdict=judge_without_database(OpenAlerts()), trusted=False)
+    assert "Nor can your key be checked" in render(stranger)
+
+
+def test_its_policy_lets_nothing_in_but_its_own_style() -> None:
+    html, policy = render(content(healthy())), content_security_policy()
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert f'content="{policy}"'.replace("'", "&#39;") in html
+    assert "style=" not in html
+    assert not re.search(r"url\(|@import|<link|<img|<script", html)
+
+
+@pytest.mark.parametrize("width", PIXELS)
+def test_charts_fit_their_width_take_their_colours_from_the_page_and_bear_no_style(width: Any) -> None:
+    spoilt = healthy(
+        batches=[replace(healthy().batches[0], status="blocked", rows_rejected=7)],
+        alarms=[alarm()],
+        expectations_by_day=[replace(healthy().expectations_by_day[0], critical=2, warning=1)],
+        quality=[*healthy().quality, Value("without_list", YESTERDAY, 0.1, 9, 0.0, 0.2, 1, True)],
+    )
+    drawn = {panel.key: draw(*panel.drawing, width) for panel in make_panels(spoilt) if panel.drawing}
+    assert set(drawn) == {"rows", "rejected", "expectations", "steps", "runs", "ndcg", "coverage"}
+    for svg in drawn.values():
+        found = re.search(r'viewBox="0 0 (\d+) ', svg)
+        assert found
+        assert abs(int(found[1]) - PIXELS[width]) <= 16
+        assert set(re.findall(r"(?:fill|stroke)=\"(.*?)\"", svg)) <= {
+            *(f"var(--{name})" for name in ("ink", "soft", "line", "accent", "bad", "warn")),
+            "none",
+            "transparent",
+        }
+        assert not re.search(r"style=|<style|<script|<a |href=|id=\"", svg.replace("xmlns:xlink", ""))
+
+
+def test_texts_and_marks_stand_out_from_what_is_behind_them() -> None:
+    """WCAG AA: 4.5 to 1 for text, in light and in dark."""
+    light, dark = (dict(re.findall(r"--(\w+): (#\w{6})", block)) for block in re.findall(r":root \{(.*?)\}", CSS, re.S))
+    for colours in (light, dark):
+        assert set(colours) == {"paper", "ink", "soft", "line", "band", "accent", "good", "warn", "bad"}
+        for text in ("ink", "soft", "accent", "good", "warn", "bad"):
+            for behind in ("paper", "band"):
+                assert contrast(colours[text], colours[behind]) >= 4.5, (text, behind)
+
+
+def contrast(one: str, other: str) -> float:
+    brighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
+    return (brighter + 0.05) / (darker + 0.05)
+
+
+def luminance(colour: str) -> float:
+    parts = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

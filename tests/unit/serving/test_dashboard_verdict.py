@@ -1,0 +1,128 @@
+"""What makes it healthy, in need of attention, or broken."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+import serving.dashboard.verdict as rules
+from serving.dashboard.alerts import OpenAlert, OpenAlerts, read_alerts
+from serving.dashboard.figures import Figures, LastRun, NewestLists, OpenRun, last_days
+from serving.dashboard.links import anchor
+from serving.dashboard.verdict import judge, judge_without_database, nights_missed
+from tests.conftest import ROOT
+from tests.unit.serving.dashboard import NIGHT, NOW, TODAY, alarm, endpoint, healthy
+
+NONE = OpenAlerts()
+OTHERS = [endpoint("users"), endpoint("listen_history")]
+LONG_AGO = TODAY - timedelta(days=3)
+
+
+def alert(severity: Any) -> OpenAlerts:
+    return OpenAlerts([OpenAlert(key="k", what="w", since=NOW, severity=severity)])
+
+
+def test_all_is_well() -> None:
+    assert judge(healthy(), NONE, NOW) == rules.Verdict("healthy", [])
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "state", "says"),
+    [
+        ({"endpoints": [endpoint("tracks", status="blocked"), *OTHERS]}, "attention", "tracks-2026-11-22 is blocked"),
+        ({"endpoints": [endpoint("tracks", LONG_AGO, "failed"), *OTHERS]}, "broken", "tracks is as of 2026-11-19"),
+        ({"endpoints": [endpoint("tracks", None, "blocked"), *OTHERS]}, "attention", "none was published before"),
+        ({"endpoints": OTHERS}, "attention", "no batch of tracks ever came in"),
+        ({"endpoints": [endpoint("tracks", TODAY - timedelta(days=1)), *OTHERS]}, "attention", "1 night missed"),
+        ({"endpoints": [endpoint("tracks", LONG_AGO), *OTHERS]}, "broken", "nothing of tracks came after 2026-11-19"),
+        ({"last_runs": [LastRun(9, "retrain", None, NIGHT, NIGHT, "failed")]}, "attention", "the last run of retrain"),
+        ({"open_runs": [OpenRun(9, "retrain", None, NIGHT, False)]}, "attention", "never came to an end"),
+        ({"newest_lists": [NewestLists(2, "blocked", NIGHT, "r")]}, "attention", "publication 2) are blocked"),
+        ({"live": []}, "attention", "no recommendations are published"),
+        ({"alarms": [alarm()]}, "attention", "ndcg@20 0.080 on 2026-11-21, usually 0.180"),
+    ],
+)
+def test_what_is_wrong_is_said(spoilt: dict[str, Any], state: str, says: str) -> None:
+    verdict = judge(healthy(**spoilt), NONE, NOW)
+    assert verdict.state == state
+    assert any(says in reason.text and reason.state == state for reason in verdict.reasons), verdict
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"alarms": [alarm("kept")]},
+        {"open_runs": [OpenRun(9, "ingest", TODAY, NIGHT, True)]},
+        {"open_runs": [OpenRun(0, "ingest", TODAY, NIGHT, False)]},  # one that came after it ended well
+    ],
+)
+def test_what_is_over_or_at_work_is_not_wrong(spoilt: dict[str, Any]) -> None:
+    assert judge(healthy(**spoilt), NONE, NOW).state == "healthy"
+
+
+def test_lists_that_were_not_refreshed_and_days_that_were_not_judged() -> None:
+    later = NOW + timedelta(days=5)
+    endpoints = [endpoint(name, later.date()) for name in rules.ENDPOINTS]
+    texts = [reason.text for reason in judge(healthy(endpoints=endpoints), NONE, later).reasons]
+    assert any("were not refreshed since" in text for text in texts)
+    assert any("no day after 2026-11-21 was judged" in text for text in texts)
+
+
+def test_before_the_first_ingest_it_says_how_to_begin() -> None:
+    verdict = judge(Figures(last_days(NOW), "ndcg@20"), NONE, NOW)
+    assert (verdict.state, len(verdict.reasons)) == ("attention", 1)
+    assert "flows.ingest begins" in verdict.reasons[0].text
+
+
+def test_alerts_count_and_the_worst_comes_first() -> None:
+    assert judge(healthy(), alert("critical"), NOW).state == "broken"
+    assert judge(healthy(), alert("warning"), NOW).state == "attention"
+    assert judge(healthy(), OpenAlerts(unreadable="no right"), NOW).state == "attention"
+    both = judge(healthy(alarms=[alarm()]), alert("critical"), NOW)
+    assert [reason.state for reason in both.reasons] == ["broken", "attention"]
+    assert judge_without_database(alert("warning")).state == "broken"
+
+
+@pytest.mark.parametrize(
+    ("now", "missed"),
+    [
+        (datetime(2026, 11, 23, 5, 59, tzinfo=UTC), 0),  # 06:59 in Paris, in winter
+        (datetime(2026, 11, 23, 6, 0, tzinfo=UTC), 1),
+        (datetime(2026, 11, 22, 23, 30, tzinfo=UTC), 0),  # the 23rd in Paris
+        (datetime(2026, 11, 25, 6, 0, tzinfo=UTC), 3),
+        (datetime(2026, 11, 20, 6, 0, tzinfo=UTC), 0),
+    ],
+)
+def test_a_night_is_missed_when_its_day_is_due(now: datetime, missed: int) -> None:
+    assert nights_missed(date(2026, 11, 22), now) == missed
+
+
+def test_summer_time_is_an_hour_earlier() -> None:
+    assert nights_missed(date(2026, 7, 1), datetime(2026, 7, 2, 5, 0, tzinfo=UTC)) == 1
+
+
+def test_each_section_that_is_named_is_in_the_runbook() -> None:
+    headings = re.findall(r"^## (.*)$", (ROOT / "docs/operations.md").read_text(), re.M)
+    assert set(get_args(rules.Section)) <= set(headings)
+    assert anchor("A run was killed, or the database went away") == "a-run-was-killed-or-the-database-went-away"
+
+
+def test_the_file_of_alerts(tmp_path: Path) -> None:
+    assert read_alerts(tmp_path) == NONE
+    (tmp_path / "alerts").mkdir()
+    file = tmp_path / "alerts" / "open.json"
+    one = '{"key": "%s", "what": "w", "since": "2026-11-22T04:00:00+00:00", "severity": "%s", "delivered_at": null}'
+    file.write_text(f"[{one % ('a', 'warning')}, {one % ('b', 'critical')}]")
+    assert [found.key for found in read_alerts(tmp_path).alerts] == ["b", "a"]
+    for wrong in ("", "{}", '[{"key": "secret"}]', "[" * 100_000, "x" * 2_000_000):
+        file.write_text(wrong)
+        found = read_alerts(tmp_path)
+        assert not found.alerts
+        assert found.unreadable == "it is not the list that it should be"
+    file.unlink()
+    file.mkdir()
+    assert read_alerts(tmp_path).unreadable == "Is a directory"
