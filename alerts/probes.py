@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from xmlrpc.client import Fault, ServerProxy
 
 import psutil
@@ -38,11 +39,12 @@ class Room:
 
 
 @dataclass(frozen=True)
-class Started:
-    """A program that the supervisor has running, and since when."""
+class Program:
+    """A program as the supervisor has it; `stopped`: somebody asked for that."""
 
     name: str
     pid: int
+    stopped: bool
 
 
 def address_of_database(settings: Settings) -> str:
@@ -99,8 +101,8 @@ def memory(cgroup: Path = _CGROUP) -> Room:
     return room
 
 
-def programs() -> list[Started] | None:
-    """What `make up` has running; None when this is not one of its programs."""
+def programs() -> list[Program] | None:
+    """What `make up` runs, and what was stopped by hand; None when this is not one of its programs."""
     url = os.environ.get("SUPERVISOR_SERVER_URL")
     if not url:
         return None
@@ -109,8 +111,12 @@ def programs() -> list[Started] | None:
             answers = supervisor.supervisor.getAllProcessInfo()
     except (OSError, Fault):
         return None
-    running = [one for one in answers if isinstance(one, dict) and one["statename"] == "RUNNING"]  # type: ignore[union-attr]
-    return [Started(str(one["name"]), int(str(one["pid"]))) for one in running]
+    told: list[Any] = list(answers) if isinstance(answers, list) else []
+    return [Program(one["name"], one["pid"], one["statename"] == "STOPPED") for one in told if _is_up_or_stopped(one)]
+
+
+def _is_up_or_stopped(answer: dict[str, Any]) -> bool:
+    return answer["statename"] in ("RUNNING", "STOPPED")
 
 
 def in_mb(room: Room) -> str:

@@ -21,7 +21,7 @@ from alerts import causes, probes
 from alerts.alert import PREFIX, RUNBOOK, Alert, at, in_lines
 from alerts.delivery import addresses, send
 from alerts.missed import Missed, tell_missed
-from alerts.probes import Room, Started
+from alerts.probes import Program, Room
 from alerts.store import FOLDER, UNDELIVERABLE, Store
 from core.clock import Clock, utc_now
 from core.errors import SettingsError
@@ -44,7 +44,7 @@ class Probes:
     serving: Probe
     disk: Callable[[], Room]
     memory: Callable[[], Room]
-    programs: Callable[[], list[Started] | None]
+    programs: Callable[[], list[Program] | None]
     published: Callable[[], datetime | None]
     prefect: Probe | None = None
     missed: Missed | None = None
@@ -135,9 +135,13 @@ class Watch:
             self.store.over(causes.UNPUBLISHED)
 
     def _restarted(self) -> list[str]:
-        running = self.probes.programs() or []
-        names = [one.name for one in running if self.pids.get(one.name, one.pid) != one.pid]
-        self.pids |= {one.name: one.pid for one in running}
+        programs = self.probes.programs() or []
+        names = [one.name for one in programs if not one.stopped and self.pids.get(one.name, one.pid) != one.pid]
+        # What was stopped by hand begins anew: that is no accident.
+        self.pids |= {one.name: one.pid for one in programs if not one.stopped}
+        self.pids = {
+            name: pid for name, pid in self.pids.items() if name not in {p.name for p in programs if p.stopped}
+        }
         return names
 
     def _tell_restarts(self, names: Sequence[str], wrong: set[str]) -> None:
