@@ -10,7 +10,10 @@ Severity = Literal["critical", "warning"]
 
 @dataclass(frozen=True)
 class ExpectationResult:
-    """One expectation, judged on one batch. Counts are of rows, a share is of 1. No values of personal columns."""
+    """One expectation, judged on one batch. Counts are of rows, a share is of 1. No values of personal columns.
+
+    `structural`: what fails it would not hold together in the warehouse, and nobody can let it in.
+    """
 
     expectation: str
     column: str | None
@@ -21,6 +24,7 @@ class ExpectationResult:
     observed_value: str | None
     description: str
     failing_keys: tuple[str, ...] = ()
+    structural: bool = False
 
     @property
     def blocks(self) -> bool:

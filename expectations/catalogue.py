@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from great_expectations.expectations.expectation import Expectation
+
 from expectations import listen_history, recommendations, tracks, users
 from expectations.rules import meta_of
 from expectations.thresholds import Thresholds
@@ -21,14 +23,12 @@ def rules_as_markdown() -> str:
         name = suite.__name__.rpartition(".")[2]
         every = suite.rows(_DEFAULTS, "profile"), suite.profile(_DEFAULTS)
         lines = [
-            (str(rule.severity.value), meta_of(rule)["rule"], about, meta_of(rule)["says"])
+            (_word(rule), meta_of(rule)["rule"], about, meta_of(rule)["says"])
             for rules, about in zip(every, ("rows", "batch"), strict=True)
             for rule in rules
         ]
         parts += [f"### {name}", "", "| | Rule | About | What must hold |", "|---|---|---|---|"]
-        parts += [
-            f"| {_WORDS[severity]} | `{rule}` | {about} | {says} |" for severity, rule, about, says in sorted(lines)
-        ]
+        parts += [f"| {word} | `{rule}` | {about} | {says} |" for word, rule, about, says in sorted(lines)]
         parts.append("")
     return "\n".join(parts)
 
@@ -59,7 +59,12 @@ def main() -> int:
     return 0
 
 
-_WORDS = {"critical": "blocks", "warning": "warns"}
+def _word(rule: Expectation) -> str:
+    if meta_of(rule).get("structural"):
+        return "blocks, always"
+    return "blocks" if rule.severity.value == "critical" else "warns"
+
+
 # The defaults themselves, whatever the environment says.
 _DEFAULTS = Thresholds.model_construct(**{name: field.default for name, field in Thresholds.model_fields.items()})
 

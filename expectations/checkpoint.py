@@ -212,6 +212,7 @@ def _result_of_rows(result: ExpectationValidationResult, keys_of: _FailingKeys) 
         observed_value=observed,
         description=says if result.success else f"not true of {observed}: {says}",
         failing_keys=() if result.success else keys_of(result),
+        structural=_is_structural(result),
     )
 
 
@@ -278,6 +279,7 @@ def _result_of_profile(result: ExpectationValidationResult, profile: Mapping[str
         unexpected_share=None,
         observed_value=observed,
         description=config.meta["says"] if result.success else description,
+        structural=_is_structural(result),
     )
 
 
@@ -304,6 +306,7 @@ def _broken_result(result: ExpectationValidationResult) -> ExpectationResult:
         unexpected_share=None,
         observed_value=None,
         description=f"the check itself broke ({name}), so nobody knows whether {config.meta['says']}",
+        structural=True,
     )
 
 
@@ -328,6 +331,10 @@ def _config(result: ExpectationValidationResult) -> ExpectationConfiguration:
 
 def _rule(result: ExpectationValidationResult) -> str:
     return str(_config(result).meta["rule"])
+
+
+def _is_structural(result: ExpectationValidationResult) -> bool:
+    return bool(_config(result).meta.get("structural"))
 
 
 def _severity(result: ExpectationValidationResult) -> Severity:

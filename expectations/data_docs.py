@@ -20,7 +20,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
 from functools import cache
 from pathlib import Path
@@ -52,6 +52,7 @@ class IndexLine:
     rules: int
     blocking: list[dict[str, Any]]
     warnings: list[dict[str, Any]]
+    accepted: str = ""  # who let it in although it was blocked, and why
 
     @classmethod
     def of(
@@ -71,6 +72,8 @@ class IndexLine:
     @property
     def verdict(self) -> str:
         """The word on the badge."""
+        if self.accepted:
+            return "accepted"
         return "blocked" if self.blocking else "warned" if self.warnings else "passed"
 
     @property
@@ -139,6 +142,27 @@ def prune_docs(docs_dir: Path, older_than: date) -> int:
         _remove_leftovers(docs_dir, limit)
         _write_index(docs_dir)
     return len(old)
+
+
+def mark_accepted(docs_dir: Path, batch_id: str, why: str) -> None:
+    """Say on the page of a blocked batch, and in the index, that it was let in, and why. Raises OSError."""
+    with _lock(docs_dir):
+        line = next((line for line in _lines(docs_dir) if line.batch_id == batch_id), None)
+        if line is None:
+            return
+        accepted = replace(line, accepted=why)
+        text = docs_page(docs_dir, batch_id).read_text()
+        for before, after in zip(_heads(line), _heads(accepted), strict=True):
+            text = text.replace(before, after, 1)
+        _write(docs_page(docs_dir, batch_id), text)
+        _write(docs_dir / "runs" / f"{batch_id}.json", json.dumps(asdict(accepted)))
+        _write_index(docs_dir)
+
+
+def _heads(line: IndexLine) -> tuple[str, str]:
+    """The title of a page, and what it says first."""
+    head = str(_view().env.get_template("head.j2").render(batch=line)).strip()
+    return f"<title>{line.batch_id}: {line.verdict}</title>", head
 
 
 def pages_with_keys(docs_dir: Path, user_id: int) -> int:

@@ -7,7 +7,7 @@ from great_expectations.expectations.expectation import Expectation
 
 from core.columns import LISTEN_HISTORY
 from expectations.profile import batch_rules
-from expectations.rules import at_least, at_most, figure, no_rows, rule, timestamps_are_possible
+from expectations.rules import STRUCTURAL, at_least, at_most, figure, no_rows, rule, timestamps_are_possible
 from expectations.thresholds import Thresholds
 
 
@@ -19,6 +19,7 @@ def rows(thresholds: Thresholds, profile_table: str) -> list[Expectation]:
             "user_is_named",
             "critical",
             "a session names its user",
+            meta=STRUCTURAL,
             column="user_id",
         ),
         rule(
@@ -26,16 +27,26 @@ def rows(thresholds: Thresholds, profile_table: str) -> list[Expectation]:
             "items_are_given",
             "critical",
             "a session has a list of plays",
+            meta=STRUCTURAL,
             column="items",
         ),
         timestamps_are_possible(LISTEN_HISTORY),
-        no_rows("key_is_unique", "critical", "a user has one session at a time", "sessions_staged_twice"),
-        no_rows("user_is_published", "critical", "a session's user is in the warehouse", "sessions_of_unknown_users"),
+        no_rows(
+            "key_is_unique", "critical", "a user has one session at a time", "sessions_staged_twice", meta=STRUCTURAL
+        ),
+        no_rows(
+            "user_is_published",
+            "critical",
+            "a session's user is in the warehouse",
+            "sessions_of_unknown_users",
+            meta=STRUCTURAL,
+        ),
         no_rows(
             "tracks_are_published",
             "critical",
             "every play is of a track in the warehouse",
             "sessions_with_unknown_tracks",
+            meta=STRUCTURAL,
         ),
         rule(
             gxe.ExpectColumnPairValuesAToBeGreaterThanB,
@@ -76,6 +87,7 @@ def profile(thresholds: Thresholds) -> list[Expectation]:
             measure="number of the day's other batches that were not published",
             unit="rows",
             says="listens are judged against the day's users and tracks, and those were published",
+            structural=True,
         ),
         at_most(
             "rejected_plays_are_few",

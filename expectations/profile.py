@@ -5,7 +5,7 @@ from __future__ import annotations
 from great_expectations import expectations as gxe
 from great_expectations.expectations.expectation import Expectation
 
-from expectations.rules import at_least, at_most, figure, rule
+from expectations.rules import STRUCTURAL, at_least, at_most, figure, rule
 from expectations.thresholds import Thresholds
 
 
@@ -17,6 +17,7 @@ def batch_rules(thresholds: Thresholds) -> list[Expectation]:
             "batch_is_profiled",
             "critical",
             "the batch has exactly one profile",
+            meta=STRUCTURAL,
             value=1,
         ),
         rule(

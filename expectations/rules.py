@@ -1,7 +1,8 @@
 """How one rule is written down, so that suites read as lists: a name, what it says in plain words, whether it blocks.
 
 A rule is an ordinary Great Expectations expectation. Its `meta` carries our name for it (`rule`), what was measured
-(`measure`, `unit`), and, for a rule about single rows, the SQL file that finds their keys.
+(`measure`, `unit`), whether the warehouse itself stands on it (`structural`), and, for a rule about single rows, the
+SQL file that finds their keys.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from expectations.thresholds import Thresholds
 
 AnyExpectation = TypeVar("AnyExpectation", bound=Expectation)
 Unit = Literal["share", "rows", "days"]
+# What no reason can waive: without it, rows could not be keyed, dated or referred to.
+STRUCTURAL: Mapping[str, Any] = {"structural": True}
 KEEPS_OUT: Mapping[str, str] = {"critical": "Blocks", "warning": "Warns"}
 
 
@@ -53,20 +56,36 @@ def rule(
     )
 
 
-def no_rows(name: str, severity: Severity, says: str, file: str, **values: str | float) -> ExpectNoSuchRows:
+def no_rows(
+    name: str,
+    severity: Severity,
+    says: str,
+    file: str,
+    *,
+    meta: Mapping[str, Any] | None = None,
+    **values: str | float,
+) -> ExpectNoSuchRows:
     """`sql/audit/<file>.sql` finds no rows. The file selects the keys of those that break the rule.
 
     Its `{batch}` is the staged table; other placeholders are filled with `values`, which come from settings only.
     """
     query = statement(f"audit/{file}").format(batch="{batch}", **values)
-    return rule(ExpectNoSuchRows, name, severity, says, unexpected_rows_query=query)
+    return rule(ExpectNoSuchRows, name, severity, says, meta=meta, unexpected_rows_query=query)
 
 
 def at_most(
-    name: str, severity: Severity, column: str, limit: float, *, measure: str, unit: Unit, says: str
+    name: str,
+    severity: Severity,
+    column: str,
+    limit: float,
+    *,
+    measure: str,
+    unit: Unit,
+    says: str,
+    structural: bool = False,
 ) -> gxe.ExpectColumnValuesToBeBetween:
     """A figure of the profile is not above `limit`. A null figure passes: there was nothing to compare with."""
-    meta = {"measure": measure, "unit": unit, "limit": limit, "beyond": "above"}
+    meta = {"measure": measure, "unit": unit, "limit": limit, "beyond": "above", "structural": structural}
     return rule(gxe.ExpectColumnValuesToBeBetween, name, severity, says, meta=meta, column=column, max_value=limit)
 
 
@@ -94,6 +113,7 @@ def timestamps_are_possible(endpoint: Endpoint) -> ExpectNoSuchRows:
         "critical",
         "created_at and updated_at lie between 1970 and 2200",
         "impossible_timestamps",
+        meta=STRUCTURAL,
         keys=", ".join(KEYS[endpoint]),
     )
 
@@ -103,16 +123,24 @@ def dimension_rules(
 ) -> list[Expectation]:
     """What tracks and users have in common. A batch in which the `must_say` columns go blank has lost them."""
     return [
-        rule(gxe.ExpectColumnValuesToNotBeNull, "id_is_given", "critical", "a row has an id", column="id"),
+        rule(
+            gxe.ExpectColumnValuesToNotBeNull,
+            "id_is_given",
+            "critical",
+            "a row has an id",
+            meta=STRUCTURAL,
+            column="id",
+        ),
         rule(
             gxe.ExpectColumnValuesToBeBetween,
             "id_is_not_negative",
             "critical",
             "an id is not negative",
+            meta=STRUCTURAL,
             column="id",
             min_value=0,
         ),
-        no_rows("id_is_unique", "critical", "an id comes once", "ids_staged_twice"),
+        no_rows("id_is_unique", "critical", "an id comes once", "ids_staged_twice", meta=STRUCTURAL),
         timestamps_are_possible(endpoint),
         *(
             no_rows(

@@ -39,6 +39,7 @@ from flows.reports import show_in_ui, tell
 from flows.run import Outcome, Run, open_run
 from flows.steps import audit, land, publish, shape, stage
 from pipeline import batches, landing, staging, suppression
+from pipeline.acceptance import Acceptance
 from pipeline.batches import Batch, Counts
 from pipeline.landing import Landing
 from recommender import publication
@@ -93,8 +94,8 @@ def _ingest_endpoint(run: Run, batch: Batch, refresh: bool) -> Outcome:
         return Outcome(batch, entry.status, entry.counts, earlier=True)
     started_at = run.clock()
     try:
-        batch = _not_overtaken(run, batch, refresh)
         suppression.renew_copy(run.connection, run.settings.data_dir)
+        batch = _not_overtaken(run, batch, refresh)
         with measuring(run, "land", batch.batch_id):
             landed = land(batch, run.settings)
         return bring_in(run, batch, landed)
@@ -115,13 +116,17 @@ def _not_overtaken(run: Run, batch: Batch, refresh: bool) -> Batch:
     return batch
 
 
-def bring_in(run: Run, batch: Batch, landed: Landing) -> Outcome:
-    """Take a landed batch the rest of the way: shaped, staged, audited, published; or blocked."""
+def bring_in(run: Run, batch: Batch, landed: Landing, accepting: Acceptance | None = None) -> Outcome:
+    """Take a landed batch the rest of the way: shaped, staged, audited, published; or blocked, if not accepted."""
     staged = stage(run, batch, landed, shape(run, batch, landed))
     try:
         return publish(run, batch, landed, staged, audit(run, batch, staged))
     except BatchBlocked as blocked:
-        reason = "; ".join(_why(run, batch, blocked))
+        refusal = accepting.refusal(blocked.results) if accepting else ""
+        if accepting and not refusal:
+            found = Outcome(batch, "staged", staged.counts, results=blocked.results)
+            return publish(run, batch, landed, staged, found, accepting)
+        reason = "; ".join([*([refusal] if refusal else []), *_why(run, batch, blocked)])
         outcome = Outcome(batch, "blocked", staged.counts, reason=reason, results=blocked.results)
         return _end(run, batch, outcome, landed.started_at)
 

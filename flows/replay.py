@@ -1,6 +1,7 @@
 """Replay: bring in a landed batch once more without fetching it, after a threshold or the code was mended.
 
-`python -m flows.replay BATCH_ID` runs it without a server. Exit codes are those of `flows.ingest`.
+`python -m flows.replay BATCH_ID` runs it without a server; with `--accept WHY --by WHO` a batch that was blocked comes
+in as it is, and that is recorded. Exit codes are those of `flows.ingest`.
 """
 
 from __future__ import annotations
@@ -24,17 +25,20 @@ from flows.readable_logs import keep_logs_readable
 from flows.reports import show_in_ui, tell
 from flows.run import Outcome, Run, open_run
 from pipeline import batches, landing, suppression
+from pipeline.acceptance import acceptance_of
 from pipeline.batches import DONE, LedgerEntry
 from pipeline.landing import Landing
 
 
 @flow(name="replay", flow_run_name="replay-{batch_id}")
 @told_when_it_fails
-def replay(batch_id: str) -> list[Outcome]:
+def replay(batch_id: str, accept: str | None = None, by: str | None = None) -> list[Outcome]:
     """Shape, audit and publish the raw pages of a batch that was blocked, failed or cut off.
 
     Args:
         batch_id: As `ops.batches` and the run's table show it, such as tracks-2026-11-22.
+        accept: Let it in although it fails what it was blocked for, and why; kept in ops.acceptances.
+        by: Who accepts it, as a reference such as a ticket or a team; no e-mail address.
 
     Raises ReplayRefused when it must not be brought in, IngestIncomplete when it is blocked again.
     """
@@ -46,7 +50,9 @@ def replay(batch_id: str) -> list[Outcome]:
     with open_run(settings, thresholds, "replay", parts[1], clock_of(settings), role=INGEST) as run:
         suppression.renew_copy(run.connection, settings.data_dir)
         entry, landed = _replayable(run, batch_id)
-        run.outcomes.append(bring_in(run, entry.batch, landed))
+        asked = accept is not None or by is not None
+        accepting = acceptance_of(run.connection, entry.batch, accept, by) if asked else None
+        run.outcomes.append(bring_in(run, entry.batch, landed, accepting))
         show_in_ui("replay", run.outcomes, run.docs_dir, settings.data_docs_url)
         tell(run.outcomes)
         tell_warehouse_published(run.outcomes)
@@ -74,7 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the flow from a command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m flows.replay", description=__doc__)
     parser.add_argument("batch_id", help="such as tracks-2026-11-22")
-    return run_command(replay, batch_id=parser.parse_args(arguments).batch_id)
+    parser.add_argument("--accept", metavar="WHY", help="let it in although it fails what it was blocked for")
+    parser.add_argument("--by", metavar="WHO", help="who accepts it: a ticket or a team, no e-mail address")
+    asked = parser.parse_args(arguments)
+    return run_command(replay, batch_id=asked.batch_id, accept=asked.accept, by=asked.by)
 
 
 if __name__ == "__main__":

@@ -158,7 +158,7 @@ def _failed_expectations(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     failed = [
         {
             "batch": outcome.batch.batch_id,
-            "severity": result.severity,
+            "severity": f"{result.severity}, accepted" if result.blocks and outcome.good else result.severity,
             "what": result.description,
             "rows": "" if result.unexpected_count is None else result.unexpected_count,
             "expectation": result.expectation,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -21,7 +22,8 @@ from core.errors import LandingError, TransientSourceError, named_errors
 from core.settings import Settings
 from flows.measured import measured
 from flows.run import Outcome, Run
-from pipeline import batches, landing, quarantine, shaping, staging, suppression, warehouse
+from pipeline import acceptance, batches, landing, quarantine, shaping, staging, suppression, warehouse
+from pipeline.acceptance import Acceptance
 from pipeline.api import ApiClient
 from pipeline.batches import Batch, Counts
 from pipeline.landing import Landing
@@ -118,10 +120,31 @@ def audit(run: Run, batch: Batch, staged: Staged) -> Outcome:
 @task(task_run_name="publish-{batch.batch_id}", cache_policy=NO_CACHE)
 @measured
 @named_errors()
-def publish(run: Run, batch: Batch, landed: Landing, staged: Staged, audited: Outcome) -> Outcome:
-    """Make the batch visible, in one transaction."""
-    status, counts = warehouse.publish(run.connection, batch, staged, started_at=landed.started_at, clock=run.clock)
-    return Outcome(batch, status, counts, results=audited.results)
+def publish(
+    run: Run, batch: Batch, landed: Landing, staged: Staged, audited: Outcome, accepted: Acceptance | None = None
+) -> Outcome:
+    """Make the batch visible, in one transaction, with the record of who let it in if it was not good enough."""
+
+    def note_acceptance() -> None:
+        if accepted is not None:
+            acceptance.write_down(run.connection, batch, run.run_id, accepted, audited.results, run.clock())
+
+    why = accepted.words(audited.results) if accepted else None
+    status, counts = warehouse.publish(
+        run.connection, batch, staged,
+        started_at=landed.started_at, clock=run.clock, reason=why, alongside=note_acceptance,
+    )  # fmt: skip
+    if why is not None:
+        _show_accepted(run, batch, why)
+    return Outcome(batch, status, counts, reason=why, results=audited.results)
+
+
+def _show_accepted(run: Run, batch: Batch, why: str) -> None:
+    """On the page of the batch: it says blocked, and is published by now, whatever becomes of the page."""
+    from expectations.data_docs import mark_accepted  # imports Great Expectations: seconds
+
+    with suppress(OSError):
+        mark_accepted(run.docs_dir, batch.batch_id, why)
 
 
 class _Progress:

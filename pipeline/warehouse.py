@@ -20,18 +20,28 @@ _ROLES = ("sessions", "plays")
 
 
 def publish(
-    connection: Connection, batch: Batch, staged: Staged, *, started_at: datetime, clock: Callable[[], datetime]
+    connection: Connection,
+    batch: Batch,
+    staged: Staged,
+    *,
+    started_at: datetime,
+    clock: Callable[[], datetime],
+    reason: str | None = None,
+    alongside: Callable[[], None] | None = None,
 ) -> tuple[Status, Counts]:
     """Merge a staged batch into the warehouse and the marts, and write it down, in one transaction.
 
-    The caller holds the warehouse lock. Running it again for the same batch changes nothing. Raises DatabaseError.
+    `alongside` writes down in it what must stand or fall with the batch, `reason` is why it is in all the same. The
+    caller holds the warehouse lock. Running it again for the same batch changes nothing. Raises DatabaseError.
     """
     with readable_errors(), connection.transaction():
         merge = _merge_sessions if batch.endpoint == LISTEN_HISTORY else _merge_dimension
         inserted, updated, removed = merge(connection, batch, staged)
         counts = replace(staged.counts, rows_inserted=inserted, rows_updated=updated, rows_removed=removed)
         status: Status = "published" if inserted or updated or removed else "unchanged"
-        record(connection, batch, status, counts, started_at=started_at, finished_at=clock())
+        record(connection, batch, status, counts, started_at=started_at, finished_at=clock(), reason=reason)
+        if alongside is not None:
+            alongside()
     return status, counts
 
 

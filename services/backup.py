@@ -43,6 +43,7 @@ from core.database import (
 from core.errors import AlreadyRunning, DatabaseError, MoovitamixError, SettingsError, named_errors
 from core.roles import ROLES
 from core.settings import Settings
+from pipeline import suppression
 from services.plan import ROOT, Plan, load_plan
 from services.supervision import Supervisor
 
@@ -273,7 +274,19 @@ def restore(plan: Plan, path: Path, *, force: bool = False) -> Manifest:
                 connection.execute("analyze")
         _place_models(work / _MODELS, settings.data_dir / _MODELS)
     _tell(path, manifest, made)
+    _erase_again(settings)
     return manifest
+
+
+def _erase_again(settings: Settings) -> None:
+    """Who was erased after the backup was made is in it: the list beside the backups knows. Raises BackupError."""
+    if not suppression.read_copy(settings.data_dir):
+        return
+    again = [sys.executable, "-m", "flows.erase", "--again"]
+    if subprocess.run(again, check=False, stdin=subprocess.DEVNULL, cwd=ROOT).returncode:
+        raise BackupError(
+            "restored, but listeners who were erased since are back: run python -m flows.erase --again before all else"
+        )
 
 
 def _unpack(path: Path, work: Path) -> Manifest:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+from core.columns import Endpoint
+from core.frames import as_csv
 from flows import ingest, replay
+from pipeline.decoding import DecodedRows
+from pipeline.shaping import _typed
 from tests.conftest import TRACKS, MockApi, Query
 from tests.states import assert_rows_add_up, state
 
@@ -88,3 +93,91 @@ def test_a_published_batch_is_not_replayed(query: Query, capsys: pytest.CaptureF
     assert replay.main([f"tracks-{DAY}"]) == 1
     assert "is published already" in capsys.readouterr().err
     assert state(query) == before
+
+
+ACCEPTED = ["--accept", "five tracks are known to be broken", "--by", "ticket 7"]
+
+
+def reason(query: Query, batch_id: str) -> str:
+    return str(query("select reason from ops.batches where batch_id = %s", batch_id)[0][0])
+
+
+def test_a_blocked_batch_is_let_in_with_a_reason_that_is_kept(
+    blocked: Path, query: Query, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert replay.main([f"tracks-{DAY}", *ACCEPTED]) == 0
+
+    said = "accepted although rejects_are_few failed, by ticket 7: five tracks are known to be broken"
+    assert said in capsys.readouterr().out
+    assert reason(query, f"tracks-{DAY}") == said
+    assert status(query, f"tracks-{DAY}") == "published"
+    ((batch_id, why, who, (waived,)),) = query("select batch_id, reason, accepted_by, waived from ops.acceptances")
+    assert (batch_id, why, who) == (f"tracks-{DAY}", "five tracks are known to be broken", "ticket 7")
+    assert (waived["expectation"], waived["observed"]) == ("rejects_are_few", "2.439 %")
+    page = (blocked / "data_docs" / "validations" / f"tracks-{DAY}.html").read_text()
+    assert '<span class="verdict accepted">accepted</span>' in page
+    assert f"<title>tracks-{DAY}: accepted</title>" in page
+    assert page.count(said) == 1
+    assert said in (blocked / "data_docs" / "index.html").read_text()
+    assert replay.main([f"listen_history-{DAY}"]) == 0  # it waited for the tracks
+    assert_rows_add_up(query)
+
+    # It was for that batch only: the next one is judged as ever.
+    assert ingest.main(["--day", NEXT_DAY, "--endpoint", "tracks"]) == 1
+    assert status(query, f"tracks-{NEXT_DAY}") == "blocked"
+
+
+def test_what_the_warehouse_stands_on_cannot_be_accepted(
+    blocked: Path, query: Query, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Shaping folds duplicates: only a defect of ours lets one through.
+    monkeypatch.setattr("pipeline.staging.as_csv", lambda frame: as_csv(pl.concat([frame, frame.head(1)])))
+    assert replay.main([f"tracks-{DAY}"]) == 1
+
+    assert replay.main([f"tracks-{DAY}", *ACCEPTED]) == 1
+
+    assert "cannot be accepted" in capsys.readouterr().err
+    assert "(id_is_unique)" in reason(query, f"tracks-{DAY}")
+    assert query("select count(*) from warehouse.tracks") == [(0,)]
+    assert query("select count(*) from ops.acceptances") == [(0,)]
+
+
+def test_only_what_was_found_before_is_accepted(
+    blocked: Path, query: Query, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.shaping._typed", _without_names)
+    assert replay.main([f"tracks-{DAY}", *ACCEPTED]) == 1
+    assert "name_is_not_lost failed only now" in capsys.readouterr().err
+    assert query("select count(*) from warehouse.tracks") == [(0,)]
+
+    assert replay.main([f"tracks-{DAY}", *ACCEPTED]) == 0  # it was read, and is accepted now
+    waived = query("select w->>'expectation' from ops.acceptances, jsonb_array_elements(waived) as w order by 1")
+    assert waived == [("name_is_not_lost",), ("rejects_are_few",)]
+
+
+def _without_names(decoded: DecodedRows, endpoint: Endpoint) -> pl.DataFrame:
+    return _typed(decoded, endpoint).with_columns(name=pl.lit(""))
+
+
+@pytest.mark.usefixtures("blocked")
+def test_an_older_list_is_not_accepted_over_a_newer_one(
+    api: MockApi, query: Query, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.faults()
+    assert ingest.main(["--day", NEXT_DAY]) == 0
+    assert replay.main([f"tracks-{DAY}", *ACCEPTED]) == 1
+    assert f"tracks-{NEXT_DAY} was published since" in capsys.readouterr().err
+    assert query("select count(*) from ops.acceptances") == [(0,)]
+
+
+@pytest.mark.usefixtures("blocked")
+def test_an_acceptance_needs_a_reason_and_a_reference(query: Query, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, says in (
+        (["--accept", " ", "--by", "ticket 7"], "--accept must say something"),
+        (["--accept", "known"], "--by must say something"),
+        (["--by", "ticket 7"], "--accept must say something"),
+        (["--accept", "known", "--by", "ada@example.com"], "--by must not hold an e-mail address"),
+    ):
+        assert replay.main([f"tracks-{DAY}", *arguments]) == 2
+        assert says in capsys.readouterr().err
+    assert status(query, f"tracks-{DAY}") == "blocked"

@@ -1,0 +1,202 @@
+"""Erase: take a listener out of everything that is kept, by id, and turn away whatever the source still sends of them.
+
+`python -m flows.erase USER_ID --reason WHY --requested-by TICKET` runs it without a server: then no parameter keeps the
+id. `--allow-again` lets the listener come back; `--again`, without an id, erases who came back with a backup.
+Exit 0: erased, also when nothing was there; 1: failed, to be run again; 2: bad usage or settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+
+from core.clock import Clock, clock_of
+from core.database import Connection, connect, take_training_lock, take_warehouse_lock
+from core.errors import DatabaseError, SettingsError, named_errors
+from core.references import written_reason
+from core.roles import up_to_date_url
+from core.settings import Settings, load_settings
+from flows.command_line import run_command
+from flows.endings import told_when_it_fails
+from flows.readable_logs import keep_logs_readable
+from pipeline import batches, erased_pages, erasure, suppression
+from recommender.trials import sweep
+
+Found = Mapping[str, int]
+FILES, ROWS, PAGES = "raw page files", "raw rows", "Data Docs pages"
+
+
+@dataclass(frozen=True)
+class Why:
+    """What the record says of an erasure."""
+
+    reason: str
+    requested_by: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where there is something to erase, with both locks held: nothing else writes meanwhile."""
+
+    connection: Connection
+    settings: Settings
+    clock: Clock
+
+    @property
+    def docs_dir(self) -> Path:
+        return self.settings.data_dir / "data_docs"
+
+
+@flow(name="erase", flow_run_name="erase")
+@told_when_it_fails
+def erase(user_id: int, reason: str, requested_by: str, allow_again: bool = False) -> dict[str, int]:
+    """Erase a listener by id, or let one who was erased come back.
+
+    Args:
+        user_id: The listener's id at the source.
+        reason: Why, for ops.erasures; not who.
+        requested_by: A reference to who asked for it, such as the number of a ticket; no e-mail address.
+        allow_again: Erase nothing: the listener joined again, and may come in with the next list.
+
+    Returns how many rows and files of each place were theirs. Running it again ends as one clean run.
+    """
+    keep_logs_readable()
+    found = allow(user_id, reason, requested_by) if allow_again else erase_listener(user_id, reason, requested_by)
+    create_table_artifact(
+        key="erase-found",
+        table=[{"place": place, "found": count} for place, count in found.items()],
+        description="What was theirs, by place. This run's parameters hold the id: delete the run when it is done.",
+    )
+    return dict(found)
+
+
+def erase_listener(user_id: int, reason: str, requested_by: str) -> Found:
+    """Erase one listener, without Prefect around it. Raises SettingsError, AlreadyRunning, DatabaseError."""
+    why = _checked(user_id, reason, requested_by)
+    with _place() as place:
+        found = _erase_everywhere(place, user_id, why)
+    told = ", ".join(f"{count:,} {where}" for where, count in found.items() if count)
+    print(
+        f"erased: {told}" if told else "nothing was found of this listener; they are turned away from now on",
+        flush=True,
+    )
+    return found
+
+
+def allow(user_id: int, reason: str, requested_by: str) -> Found:
+    """Let a listener come in again with the next list that has them."""
+    why = _checked(user_id, reason, requested_by)
+    with _place() as place:
+        suppressed = suppression.renew_copy(place.connection, place.settings.data_dir)
+        found = erasure.allow_again(
+            place.connection, user_id, suppressed, reason=why.reason, requested_by=why.requested_by, now=place.clock()
+        )
+        suppression.renew_copy(place.connection, place.settings.data_dir)
+    print("they come in with the next list" if found else "they were not turned away; nothing to do", flush=True)
+    return {"ops.suppressed_listeners": int(found)}
+
+
+def erase_who_came_back() -> int:
+    """Erase again whoever is on the list and yet in the database, as after a restore. Returns how many they were."""
+    with _place() as place:
+        copy = suppression.renew_copy(place.connection, place.settings.data_dir)
+        suppressed = erasure.turned_away(place.connection, copy)
+        back = erasure.who_came_back(place.connection, suppressed)
+        for user_id in sorted(back):
+            _erase_everywhere(
+                place, user_id, Why("came back, as with a backup that was restored", "flows.erase --again")
+            )
+    print(f"{len(back)} erased listener(s) had come back, and are erased again", flush=True)
+    return len(back)
+
+
+def _erase_everywhere(place: Place, user_id: int, why: Why) -> Found:
+    """Every step, in an order that a second run can take up anywhere.
+
+    First, nothing more of them may come in. Then it is noted what there is in files, and these are rewritten. The
+    database comes last, in one transaction with its record: until then it knows by which e-mail and name to look.
+    """
+    connection, data_dir, wait = place.connection, place.settings.data_dir, place.settings.lock_wait_seconds
+    suppressed = erasure.turned_away(connection, suppression.renew_copy(connection, data_dir))
+    number, known = erasure.begin(
+        connection, user_id, suppressed, reason=why.reason, requested_by=why.requested_by, now=place.clock()
+    )
+    suppression.renew_copy(connection, data_dir)
+    with named_errors():
+        from expectations.data_docs import forget_keys, pages_with_keys  # imports Great Expectations: seconds
+
+        identity = erased_pages.learn(data_dir, erasure.known_as(connection, user_id))
+        files = erased_pages.find(data_dir, identity, wait)
+        if not known:
+            pages = pages_with_keys(place.docs_dir, user_id)
+            known = {FILES: len(files), ROWS: sum(file.rows for file in files), PAGES: pages}
+            erasure.note_found(connection, number, known)
+        for file in files:
+            erased_pages.rewrite(file, identity, wait)
+        forget_keys(place.docs_dir, user_id)
+        erased_pages.forget_shaped(data_dir)
+        sweep()
+    rows, touched = erasure.erase_rows(connection, identity, number, place.clock())
+    erasure.vacuum(connection, touched)
+    return {**known, **rows}
+
+
+@contextmanager
+def _place() -> Iterator[Place]:
+    """As the owner, with the locks of trainings and of the warehouse, in the order in which a training takes them.
+
+    Raises AlreadyRunning when a run does not end within the time we wait, DatabaseError.
+    """
+    settings = load_settings()
+    clock = clock_of(settings)
+    with connect(up_to_date_url(settings)) as connection:
+        take_training_lock(connection, settings.lock_wait_seconds)
+        take_warehouse_lock(connection, settings.lock_wait_seconds)
+        run_id = batches.start_run(connection, "erase", None, clock())
+        outcome = "failed"
+        try:
+            yield Place(connection, settings, clock)
+            outcome = "done"
+        finally:
+            with suppress(DatabaseError):  # the database may be what failed: then the run stays open in the ledger
+                batches.finish_run(connection, run_id, outcome, clock())
+
+
+def _checked(user_id: int, reason: str, requested_by: str) -> Why:
+    erasure.usable_id(user_id)
+    told = {"--reason": reason, "--requested-by": requested_by}
+    lines = [written_reason(text, name) for name, text in told.items()]
+    for name, line in zip(told, lines, strict=True):
+        if re.search(rf"(?<!\d){user_id}(?!\d)", line):
+            raise SettingsError(f"{name} must not name the listener: it is kept after they are erased")
+    return Why(*lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run it from a command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m flows.erase", description=__doc__)
+    parser.add_argument("user_id", type=int, nargs="?", help="the listener's id at the source")
+    parser.add_argument("--reason", default="", help="why; kept in ops.erasures")
+    parser.add_argument("--requested-by", default="", help="a reference, such as a ticket; no e-mail address")
+    parser.add_argument("--allow-again", action="store_true", help="erase nothing: let the listener come back")
+    parser.add_argument("--again", action="store_true", help="erase all who were erased before and came back")
+    asked = parser.parse_args(arguments)
+    if asked.again:
+        return run_command(erase_who_came_back)
+    if asked.user_id is None:
+        parser.error("USER_ID is missing")
+    # Without Prefect's engine around it: its server would keep the parameters, and the id with them.
+    command = allow if asked.allow_again else erase_listener
+    return run_command(command, user_id=asked.user_id, reason=asked.reason, requested_by=asked.requested_by)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

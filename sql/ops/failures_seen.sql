@@ -1,0 +1,4 @@
+-- One row per critical expectation that failed in the last audit of one batch.
+select distinct expectation
+from ops.expectation_results
+where batch_id = %(batch_id)s and severity = 'critical' and not success
