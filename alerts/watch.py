@@ -71,7 +71,7 @@ class Watch:
         prefect_fails = self._judge_prefect()
         self._judge_room(causes.DISK, self.probes.disk, self._disk_limit, causes.disk)
         self._judge_room(causes.MEMORY, self.probes.memory, self._memory_limit, causes.memory)
-        self._judge_published(now, prefect_fails)
+        self._judge_published(now)
         self._tell_restarts(restarted, wrong | self._open_keys())
         if not prefect_fails and self.probes.missed is not None and self.store.addresses:
             tell_missed(self.store, self.probes.missed)
@@ -123,9 +123,10 @@ class Watch:
     def _memory_limit(self, room: Room) -> float:
         return self.settings.alert_memory_free_share * room.total
 
-    def _judge_published(self, now: datetime, prefect_fails: bool) -> None:
+    def _judge_published(self, now: datetime) -> None:
         """Prefect's own automation tells it while its server is there."""
-        newest = self.probes.published() if prefect_fails or causes.UNPUBLISHED in self._open_keys() else None
+        mine = self.probes.prefect is None or self._open_keys() & {causes.PREFECT, causes.UNPUBLISHED}
+        newest = self.probes.published() if mine else None
         hours = self.settings.alert_published_within_hours
         if newest is None:
             return

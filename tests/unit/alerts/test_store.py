@@ -1,0 +1,191 @@
+"""What is open and what waits: told once, delivered in the end, whatever fails in between."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from alerts import store as module
+from alerts.alert import Alert
+from alerts.delivery import Address
+from alerts.store import Store
+
+START = datetime(2026, 11, 22, 4, tzinfo=UTC)
+MAIL, CHAT = Address("address 1", "aaa", "mailto://secret@one"), Address("address 2", "bbb", "slack://secret/two")
+
+
+@dataclass
+class Post:
+    """Mail servers that may be down, and a clock."""
+
+    now: datetime = START
+    down: set[str] = field(default_factory=set)
+    sent: list[tuple[str, str]] = field(default_factory=list)
+    bodies: list[str] = field(default_factory=list)
+
+    def send(self, address: Address, subject: str, body: str) -> bool:
+        if address.id in self.down:
+            return False
+        self.sent.append((address.id, subject.removeprefix("[MoovitaMix] ")))
+        self.bodies.append(body)
+        return True
+
+    def clock(self) -> datetime:
+        return self.now
+
+    def store(self, folder: Path, *addresses: Address) -> Store:
+        return Store(folder, addresses or (MAIL,), self.send, self.clock)
+
+
+def disk(kept: str = "everything.") -> Alert:
+    return Alert("disk", "critical", "the disk is full", START, kept, "free some", "1 MB are free")
+
+
+@pytest.fixture
+def post() -> Post:
+    return Post()
+
+
+def test_a_cause_is_told_once_and_its_end_once(post: Post, tmp_path: Path) -> None:
+    store = post.store(tmp_path)
+    for _ in range(3):
+        store.begin(disk())
+        store.deliver()
+    for _ in range(2):
+        store.over("disk")
+        store.deliver()
+    assert [subject for _, subject in post.sent] == ["the disk is full", "Over: the disk is full"]
+
+
+def test_pages_read_what_is_open(post: Post, tmp_path: Path) -> None:
+    store = post.store(tmp_path)
+    store.begin(disk(), note="ingest-2026-11-22 could not go on.")
+    file = tmp_path / "alerts/open.json"
+    entry = {
+        "key": "disk",
+        "what": "the disk is full: 1 MB are free",
+        "since": "2026-11-22T04:00:00+00:00",
+        "kept": "everything. ingest-2026-11-22 could not go on.",
+        "next": "free some",
+        "severity": "critical",
+        "delivered_at": None,
+    }
+    assert json.loads(file.read_text()) == [entry]
+    store.deliver()
+    assert json.loads(file.read_text()) == [entry | {"delivered_at": "2026-11-22T04:00:00+00:00"}]
+    store.over("disk")
+    assert json.loads(file.read_text()) == []
+
+
+def test_what_else_a_cause_did_is_told_at_its_end(post: Post, tmp_path: Path) -> None:
+    store = post.store(tmp_path)
+    store.begin(disk())
+    store.deliver()
+    post.store(tmp_path).begin(disk(), note="ingest-2026-11-22 could not go on: run it again.")
+    store.over("disk")
+    store.deliver()
+    assert len(post.sent) == 2
+    assert "ingest-2026-11-22 could not go on: run it again." in post.bodies[1]
+
+
+def test_a_mail_server_that_is_down_loses_nothing_and_is_not_pestered(post: Post, tmp_path: Path) -> None:
+    store = post.store(tmp_path)
+    post.down = {MAIL.id}
+    store.begin(disk())
+    for subject in ("first", "second"):
+        store.tell(subject, "body")
+        store.deliver()
+    assert store.state().troubles[MAIL.id].tries == 1  # left in peace for some seconds
+
+    post.now += timedelta(seconds=20)
+    post.store(tmp_path).deliver()  # also another process, after a restart
+    post.down = set()
+    post.now += timedelta(minutes=6)
+    store.deliver()
+    assert [subject for _, subject in post.sent] == ["the disk is full", "first", "second"]
+    assert store.state().troubles == {}
+
+
+def test_each_address_takes_its_own(post: Post, tmp_path: Path) -> None:
+    store = post.store(tmp_path, MAIL, CHAT)
+    post.down = {MAIL.id}
+    store.tell("news", "body")
+    store.deliver()
+    store.deliver()
+    assert post.sent == [(CHAT.id, "news")]
+    post.down = set()
+    post.now += timedelta(minutes=6)
+    store.deliver()
+    assert post.sent == [(CHAT.id, "news"), (MAIL.id, "news")]
+
+
+def test_what_waits_for_a_wrong_address_goes_to_the_right_one(post: Post, tmp_path: Path) -> None:
+    post.down = {MAIL.id}
+    wrong = post.store(tmp_path)
+    wrong.tell("news", "body")
+    wrong.deliver()
+    post.store(tmp_path, CHAT).deliver()
+    assert post.sent == [(CHAT.id, "news")]
+
+
+def test_who_knows_no_address_leaves_it_to_who_does(post: Post, tmp_path: Path) -> None:
+    Store(tmp_path, (), post.send, post.clock).begin(disk())
+    post.store(tmp_path, MAIL, CHAT).deliver()
+    assert sorted(post.sent) == [(MAIL.id, "the disk is full"), (CHAT.id, "the disk is full")]
+
+
+def test_what_was_over_before_anybody_heard_of_it_is_one_mail(post: Post, tmp_path: Path) -> None:
+    store = post.store(tmp_path)
+    store.begin(disk())
+    store.over("disk")
+    store.deliver()
+    assert [subject for _, subject in post.sent] == ["Over: the disk is full"]
+
+
+def test_a_full_disk_is_told_from_memory(post: Post, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = post.store(tmp_path)
+    store.begin(disk())
+    store.over("disk")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module.tempfile, "mkstemp", full)
+    store.begin(disk())
+    store.begin(disk())
+    assert [entry["key"] for entry in store.state().open] == ["disk"]
+    store.deliver()
+    monkeypatch.undo()
+    store.over("disk")
+    store.deliver()
+    assert [s for _, s in post.sent][-2:] == ["the disk is full", "Over: the disk is full"]
+    assert json.loads((tmp_path / "alerts/open.json").read_text()) == []
+
+
+def test_a_damaged_file_does_not_silence_the_watch(post: Post, tmp_path: Path) -> None:
+    (tmp_path / "alerts").mkdir()
+    for name in ("open.json", "outbox.json"):
+        (tmp_path / "alerts" / name).write_text('{"half": ')
+    store = post.store(tmp_path)
+    store.begin(disk())
+    store.deliver()
+    assert len(post.sent) == 1
+
+
+def test_one_process_watches_at_a_time(post: Post, tmp_path: Path) -> None:
+    first, second = post.store(tmp_path), post.store(tmp_path)
+    assert not second.is_watched()
+    with first.watching() as mine:
+        assert mine
+        assert second.is_watched()
+        with second.watching() as also:
+            assert not also
+    assert not second.is_watched()
+
+
+def test_an_address_is_never_shown() -> None:
+    assert "secret" not in repr(MAIL)
