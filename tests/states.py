@@ -16,7 +16,7 @@ TABLES = (
 
 
 def assert_rows_add_up(query: Query) -> None:
-    """landed = rejected + erased + duplicate + unchanged + staged of every batch; the marts agree with the warehouse."""
+    """landed = rejected + erased + duplicate + unchanged + staged of each batch; marts agree with the warehouse."""
     wrong = query(
         "select batch_id, rows_landed, rows_rejected, rows_erased, rows_duplicate, rows_unchanged, rows_staged"
         " from ops.batches"

@@ -220,7 +220,7 @@ def test_image_has_programs_for_backups_of_the_server_beside_it() -> None:
 
 def test_deployments_are_those_that_people_rely_on() -> None:
     assert set(DEPLOYMENTS) == {
-        *("ingest/daily", "replay/manual", "maintain/weekly"),
+        *("ingest/daily", "replay/manual", "maintain/weekly", "erase/manual"),
         *("monitor/after-ingest", "recommend/after-ingest", "rollback/manual"),
         *("retrain/weekly", "retrain/on-degradation", "retrain/on-age"),
     }
@@ -238,8 +238,9 @@ def test_deployment_is_of_a_typed_flow_and_runs_one_at_a_time(name: str) -> None
     assert all(argument.annotation is not None for argument in flow.args.args), "the UI shows no form without types"
     assert deployment["work_pool"]["name"] == WORK_POOL
     # After the last of two ingests its days must be judged and lists made anew, so that these wait; all else would do
-    # the same again.
-    meeting = "ENQUEUE" if name in ("monitor/after-ingest", "recommend/after-ingest") else "CANCEL_NEW"
+    # the same again. And two erasures are of two listeners.
+    waits = ("monitor/after-ingest", "recommend/after-ingest", "erase/manual")
+    meeting = "ENQUEUE" if name in waits else "CANCEL_NEW"
     assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": meeting}
     assert deployment["description"]
     assert deployment["tags"]

@@ -1,0 +1,69 @@
+"""Whose a raw row is, however it is written; and that all else of a page stays as it came."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from core.columns import LISTEN_HISTORY, USERS, Endpoint
+from pipeline.belonging import IN_PLACE, Identity, without
+
+ADA = Identity(42, frozenset({"Ada.L@example.com"}), frozenset({("Ada", "Love Lace")}))
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "row", "theirs"),
+    [
+        (USERS, '{"id": 42}', True),
+        (USERS, '{"id": "42"}', True),
+        (USERS, '{"id": 4.2e1}', True),
+        (USERS, '{"id": "\\u00342"}', True),
+        (USERS, '{"id": null, "email": "ada.l@EXAMPLE.com"}', True),
+        (USERS, '{"id": null, "email": "ada.l\\u0040example.com"}', True),
+        (USERS, '{"id": -1, "first_name": "ADA", "last_name": "love lace"}', True),
+        (USERS, '{"who": {"mail": ["Ada.L@example.com"]}}', True),
+        (USERS, '{"id": "user 42"}', True),
+        (USERS, '[42, "?"]', True),
+        (USERS, '{"id": 42', True),
+        (LISTEN_HISTORY, '{"user_id": "42", "items": []}', True),
+        (LISTEN_HISTORY, '{"user_id": [42]}', True),
+        # Another listener may share an e-mail or a name, and anybody may play track 42.
+        (USERS, '{"id": 7, "email": "ada.l@example.com"}', False),
+        (USERS, '{"id": 7, "first_name": "Ada", "last_name": "Love Lace"}', False),
+        (USERS, '{"id": null, "first_name": "Adam", "last_name": "Love Lace"}', False),
+        (USERS, '{"id": "142"}', False),
+        (USERS, '{"id": null, "created_at": "2042-04-02"}', False),
+        (USERS, "null", False),
+        (LISTEN_HISTORY, '{"user_id": null, "items": [42]}', False),
+        (LISTEN_HISTORY, '{"user_id": 7, "items": [42]}', False),
+    ],
+)
+def test_a_row_is_theirs(endpoint: Endpoint, row: str, theirs: bool) -> None:
+    assert ADA.owns(endpoint, row) == theirs
+
+
+def page(*rows: Any) -> bytes:
+    return json.dumps({"items": rows, "total": 3, "page": 1, "size": 100, "pages": 1, "debug": "Ada"}).encode()
+
+
+def test_a_page_without_them_stays_as_it_came() -> None:
+    body = page({"id": 1}, {"id": 2})
+    assert without(USERS, body, ADA.among, ADA.is_borne_by) == (body, 0)
+
+
+def test_a_page_keeps_every_other_row_in_its_place() -> None:
+    body, rows = without(USERS, page({"id": 1, "x": 1e400}, {"id": 42}, [42]), ADA.among, ADA.is_borne_by)
+    assert rows == 2
+    content = json.loads(body)
+    assert content["items"][1:] == [json.loads(IN_PLACE)] * 2
+    assert {name: content[name] for name in content if name != "items"} == {
+        "total": 3, "page": 1, "size": 100, "pages": 1
+    }  # fmt: skip
+    assert without(USERS, body, ADA.among, ADA.is_borne_by) == (body, 0)
+
+
+def test_what_is_no_page_stays_as_it_is() -> None:
+    for body in (b"<html>42</html>", b"", b'{"items": 3}', b"[42]"):
+        assert without(USERS, body, ADA.among, ADA.is_borne_by) == (body, 0)

@@ -1,0 +1,48 @@
+"""The list of erased listeners: a keyed hash tells them, and of two copies the last word counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from core.errors import LandingError
+from pipeline.suppression import COPY, Suppressed, merged, read_copy
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def test_only_those_on_the_list_are_turned_away() -> None:
+    entry = Suppressed().suppressing(42, NOW)
+    listed = Suppressed((entry,))
+    assert listed.among(range(100)) == {42}
+    assert listed.among(range(100)) == {42}  # from what it remembers
+    other = listed.suppressing(43, NOW)
+    assert other.key == entry.key
+    assert other.fingerprint != entry.fingerprint
+    assert Suppressed().suppressing(42, NOW).fingerprint != entry.fingerprint  # another installation, another key
+
+
+def test_nobody_is_turned_away_by_an_empty_list() -> None:
+    assert not Suppressed()
+    assert Suppressed().among([1, 2]) == set()
+
+
+def test_the_last_word_counts_wherever_it_is_kept() -> None:
+    first = Suppressed().suppressing(42, NOW)
+    allowed = replace(first, allowed_at=NOW + timedelta(hours=1))
+    again = Suppressed((allowed,)).suppressing(42, NOW + timedelta(hours=2))
+    assert again.allowed_at is None
+    for lists, turned_away in (((first, allowed), set()), ((allowed, first), set()), ((again, allowed, first), {42})):
+        assert merged(*(Suppressed((one,)) for one in lists)).among([42]) == turned_away
+
+
+def test_a_copy_that_cannot_be_read_lets_nobody_in(tmp_path: Path) -> None:
+    assert read_copy(tmp_path) == Suppressed()
+    (tmp_path / COPY).parent.mkdir()
+    for damaged in ("", "[]", '{"listeners": [{"key": "00"}]}'):
+        (tmp_path / COPY).write_text(damaged)
+        with pytest.raises(LandingError, match=r"list of erased listeners .* cannot be read"):
+            read_copy(tmp_path)
