@@ -12,7 +12,7 @@ import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from core.database import database_url, statement
-from core.errors import DatabaseError
+from core.errors import DatabaseError, StatementRefused
 from core.roles import SERVING
 from core.settings import Settings
 
@@ -142,7 +142,7 @@ class Database:
             except psycopg.Error as error:
                 if again and not connection.closed:
                     kind = f"{type(error).__name__} {error.sqlstate or ''}".rstrip()
-                    raise DatabaseError(f"a statement failed: {kind}") from error
+                    raise StatementRefused(f"a statement failed: {kind}") from error
         raise DatabaseError("all connections were cut")
 
     def _noting_failures(self) -> type[psycopg.AsyncConnection[Row]]:

@@ -23,7 +23,7 @@ async def look(settings: Settings) -> Content:
     try:
         url = serving_url(settings)
     except DatabaseError as error:  # the embedded server does not start
-        return Dashboard(settings, Database("", 2), clock_of(settings)).away(str(error), trusted=True)
+        return Dashboard(settings, Database("", 2), clock_of(settings)).away(error, trusted=True)
     database = Database(url, 2)
     await database.open()
     try:

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 
 from core.clock import Clock
-from core.errors import DatabaseError
+from core.errors import DatabaseError, StatementRefused
 from core.settings import Settings
 from serving.dashboard.alerts import OpenAlerts, read_alerts
 from serving.dashboard.drawing import Drawer
@@ -15,10 +15,11 @@ from serving.dashboard.figures import read_figures
 from serving.dashboard.links import Links
 from serving.dashboard.page import Content
 from serving.dashboard.panels import make_panels
-from serving.dashboard.verdict import judge, judge_without_database
+from serving.dashboard.verdict import judge, judge_without_figures
 from serving.database import Database
 
-_SECONDS_TO_KEEP = 20.0
+# Pictures are kept for longer: for as long as their values are the same.
+_SECONDS_TO_KEEP = 5.0
 
 
 @dataclass
@@ -36,22 +37,24 @@ class Dashboard:
 
     async def look(self) -> Content:
         """How it is. Raises SettingsError when nobody can tell the time."""
-        if self._kept is not None and time.monotonic() < self._until:
+        if self._kept is not None and time.monotonic() < self._until and self.database.away_since is None:
             return self._kept
         if self._making is None or self._making.done():
             self._making = asyncio.create_task(self._make())
         return await asyncio.shield(self._making)
 
-    def away(self, why: str, *, trusted: bool) -> Content:
-        """What there is to say without a database. Alerts are for those whose key was known."""
+    def away(self, error: DatabaseError, *, trusted: bool) -> Content:
+        """What there is to say without figures. Alerts are for those whose key was known."""
+        refused = isinstance(error, StatementRefused)
         alerts = read_alerts(self.settings.data_dir) if trusted else OpenAlerts()
         return Content(
             now=self.clock(),
-            verdict=judge_without_database(alerts),
+            verdict=judge_without_figures(alerts, refused=refused),
             alerts=alerts,
             links=Links.of(self.settings) if trusted else Links(),
             away_since=self.database.away_since,
-            why_away=why if trusted else "",
+            why_away=str(error) if trusted else "",
+            refused=refused,
             trusted=trusted,
         )
 
@@ -60,7 +63,7 @@ class Dashboard:
         try:
             figures = await read_figures(self.database, now, self.settings.retrain_evaluated_at)
         except DatabaseError as error:
-            return self.away(str(error), trusted=True)
+            return self.away(error, trusted=True)
         alerts = read_alerts(self.settings.data_dir)
         panels = make_panels(figures)
         content = Content(

@@ -42,6 +42,7 @@ class Content:
     pictures: Mapping[str, Pictures] = field(default_factory=dict)
     away_since: datetime | None = None
     why_away: str = ""
+    refused: bool = False  # it answers, and takes none of our statements
     trusted: bool = True  # not, while nobody can tell whose key it is
 
 

@@ -22,7 +22,7 @@ def add_dashboard(app: FastAPI, parts: Parts, settings: Settings) -> None:
     dashboard = Dashboard(settings, parts.database, parts.clock)
 
     def away(request: Request, error: DatabaseError) -> Response:
-        return _response(dashboard.away(str(error), trusted=False), request, str(error))
+        return _response(dashboard.away(error, trusted=False), request, str(error))
 
     router = APIRouter(route_class=needs(parts.gate, "dashboard:read", to_browser=away), tags=["health"])
 

@@ -65,10 +65,13 @@ def judge(figures: Figures, alerts: OpenAlerts, now: datetime) -> Verdict:
     return _worst(found)
 
 
-def judge_without_database(alerts: OpenAlerts) -> Verdict:
-    """It is broken, whatever else."""
-    text = "the database does not answer: nothing can be recommended, published or shown here"
-    return _worst([Reason("broken", text, _KILLED), *_of_alerts(alerts)])
+def judge_without_figures(alerts: OpenAlerts, *, refused: bool) -> Verdict:
+    """It is broken, whatever else: the database is away, or refuses what is asked of it."""
+    away = Reason(
+        "broken", "the database does not answer: nothing can be recommended, published or shown here", _KILLED
+    )
+    wrong = Reason("broken", "the database refuses what this page asks: its schema is not up to date", "Where to look")
+    return _worst([wrong if refused else away, *_of_alerts(alerts)])
 
 
 def _worst(reasons: Sequence[Reason]) -> Verdict:

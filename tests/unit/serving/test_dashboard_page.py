@@ -17,7 +17,7 @@ from serving.dashboard.figures import Figures, Live, Value, last_days
 from serving.dashboard.links import Links
 from serving.dashboard.page import Content, content_security_policy, render
 from serving.dashboard.panels import make_panels
-from serving.dashboard.verdict import judge, judge_without_database
+from serving.dashboard.verdict import judge, judge_without_figures
 from tests.conftest import ROOT
 from tests.unit.serving.dashboard import NIGHT, NOW, TODAY, YESTERDAY, alarm, endpoint, healthy
 
@@ -157,12 +157,16 @@ def test_without_a_database_it_says_since_when_and_what_to_do() -> None:
     alerts = OpenAlerts(
         [OpenAlert(key="database", what="the database does not answer", since=NIGHT, severity="critical")]
     )
-    away = Content(NOW, judge_without_database(alerts), alerts, Links(), away_since=NIGHT, why_away="no connection")
+    away = Content(
+        NOW, judge_without_figures(alerts, refused=False), alerts, Links(), away_since=NIGHT, why_away="no connection"
+    )
     html = render(away)
     assert "Since 2026-11-22 03:00 UTC, 9 hours ago." in html
     assert "make status" in html
-    stranger = replace(away, alerts=OpenAlerts(), verdict=judge_without_database(OpenAlerts()), trusted=False)
-    assert "Nor can your key be checked" in render(stranger)
+    stranger = replace(
+        away, alerts=OpenAlerts(), verdict=judge_without_figures(OpenAlerts(), refused=False), trusted=False
+    )
+    assert "Your key cannot be checked" in render(stranger)
 
 
 def test_its_policy_lets_nothing_in_but_its_own_style() -> None:

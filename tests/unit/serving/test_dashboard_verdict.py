@@ -13,7 +13,7 @@ import serving.dashboard.verdict as rules
 from serving.dashboard.alerts import OpenAlert, OpenAlerts, read_alerts
 from serving.dashboard.figures import Figures, LastRun, NewestLists, OpenRun, last_days
 from serving.dashboard.links import anchor
-from serving.dashboard.verdict import judge, judge_without_database, nights_missed
+from serving.dashboard.verdict import judge, judge_without_figures, nights_missed
 from tests.conftest import ROOT
 from tests.unit.serving.dashboard import NIGHT, NOW, TODAY, alarm, endpoint, healthy
 
@@ -84,7 +84,8 @@ def test_alerts_count_and_the_worst_comes_first() -> None:
     assert judge(healthy(), OpenAlerts(unreadable="no right"), NOW).state == "attention"
     both = judge(healthy(alarms=[alarm()]), alert("critical"), NOW)
     assert [reason.state for reason in both.reasons] == ["broken", "attention"]
-    assert judge_without_database(alert("warning")).state == "broken"
+    for refused in (False, True):
+        assert judge_without_figures(alert("warning"), refused=refused).state == "broken"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,115 @@
+"""A real Chromium that reaches nothing but this machine, by its DevTools protocol."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from websockets.sync.client import ClientConnection, connect
+
+PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+_OPTIONS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--remote-debugging-port=0",
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+)
+_SECONDS = 30.0
+
+
+@dataclass
+class Tab:
+    """One page, and all that it asked for or complained of since it was opened."""
+
+    socket: ClientConnection
+    events: list[dict[str, Any]] = field(default_factory=list)
+    _last: int = 0
+
+    def do(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """A command of the protocol, and what it answers."""
+        self._last += 1
+        self.socket.send(json.dumps({"id": self._last, "method": method, "params": parameters}))
+        while True:
+            message = self._receive()
+            if message.get("id") == self._last:
+                assert "error" not in message, message
+                result: dict[str, Any] = message["result"]
+                return result
+
+    def open(self, url: str, width: int = 1400, dark: bool = False) -> None:
+        """Show a page at a width, until it is there."""
+        self.do("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.do("Emulation.setEmulatedMedia", features=[scheme])
+        self.events.clear()
+        self.do("Page.navigate", url=url)
+        while not self.all("Page.loadEventFired"):
+            self._receive()
+
+    def all(self, method: str) -> list[dict[str, Any]]:
+        """The parameters of each event of this kind since the page was opened."""
+        return [event["params"] for event in self.events if event["method"] == method]
+
+    def evaluate(self, expression: str) -> Any:
+        """What an expression of ours comes to; the page itself may run nothing."""
+        answer = self.do("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    def press(self, key: str) -> None:
+        """A key, such as Tab."""
+        code = {"Tab": 9, "Enter": 13}[key]
+        text = {"text": "\r"} if key == "Enter" else {}
+        for kind in ("keyDown", "keyUp"):
+            self.do("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **text)
+
+    def _receive(self) -> dict[str, Any]:
+        message: dict[str, Any] = json.loads(self.socket.recv(timeout=_SECONDS))
+        if "method" in message:
+            self.events.append(message)
+        return message
+
+
+@contextmanager
+def browser() -> Iterator[Tab]:
+    """A fresh one, with a tab that sees requests, complaints and what screen readers see."""
+    assert PROGRAM
+    folder = Path(tempfile.mkdtemp(prefix="chromium-"))
+    command = [PROGRAM, *_OPTIONS, f"--user-data-dir={folder}", "about:blank"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        (tab,) = (one for one in _tabs(folder) if one["type"] == "page")
+        with connect(tab["webSocketDebuggerUrl"], max_size=None) as socket:
+            made = Tab(socket)
+            for domain in ("Page", "Network", "Log", "Accessibility"):
+                made.do(f"{domain}.enable")
+            yield made
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _tabs(folder: Path) -> list[dict[str, Any]]:
+    port_file = folder / "DevToolsActivePort"
+    until = time.monotonic() + _SECONDS
+    while not (port_file.exists() and port_file.read_text().count("\n")):
+        assert time.monotonic() < until, "Chromium does not start"
+        time.sleep(0.05)
+    port = port_file.read_text().splitlines()[0]
+    tabs: list[dict[str, Any]] = httpx.get(f"http://127.0.0.1:{port}/json/list").json()
+    return tabs

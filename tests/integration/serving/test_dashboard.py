@@ -1,0 +1,207 @@
+"""The health page on a real database: what it says, who may see it, and what it says without a database."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+
+from core.database import WAREHOUSE_LOCK, connect
+from serving import keys
+from serving.dashboard.__main__ import main
+from tests.integration.serving.ledger import MAIL, PERSON, RAW, history
+from tests.integration.serving.test_answers import assert_problem
+from tests.integration.serving.world import Api, serving
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+ALERT = {
+    "key": "k",
+    "what": "the disk is <b>nearly</b> full",
+    "since": "2026-11-22T04:00:00+00:00",
+    "kept": "all of it",
+    "next": "free some",
+    "severity": "critical",
+    "delivered_at": None,
+}
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """With a clock that says noon of the last day."""
+    (tmp_path / "clock").write_text(NOW.isoformat())
+    return tmp_path
+
+
+@contextmanager
+def page_of(database: str, data_dir: Path) -> Iterator[Api]:
+    with serving(database, data_dir=data_dir, clock_file=data_dir / "clock") as api:
+        yield api
+
+
+def look(api: Api) -> str:
+    answer = api.get("/dashboard")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    return answer.text
+
+
+def heading(html: str) -> str:
+    (text,) = re.findall(r"<h1.*</span>(.*?)</h1>", html)
+    return str(text)
+
+
+def words(html: str) -> str:
+    inline = re.sub(r"<style>.*?</style>|</?span[^>]*>", "", html, flags=re.S)
+    return " ".join(re.sub(r"<[^>]*>", " ", inline).split())
+
+
+def raise_alert(data_dir: Path) -> None:
+    (data_dir / "alerts").mkdir()
+    (data_dir / "alerts" / "open.json").write_text(json.dumps([ALERT]))
+
+
+def test_before_the_first_ingest(database: str, data_dir: Path) -> None:
+    with page_of(database, data_dir) as api:
+        html = look(api)
+    assert heading(html) == "Needs attention"
+    assert "nothing came in yet" in html
+    assert "<svg" not in html
+
+
+def test_one_day(database: str, data_dir: Path) -> None:
+    with connect(database) as connection:
+        history(connection, NOW, 1)
+    with page_of(database, data_dir) as api:
+        html = look(api)
+    assert heading(html) == "Healthy"
+    assert html.count('role="img"') == 2 * 8
+
+
+def test_four_hundred_days_show_thirty_and_nothing_of_persons(database: str, data_dir: Path) -> None:
+    with connect(database) as connection:
+        history(connection, NOW, 400)
+    with page_of(database, data_dir) as api:
+        html = look(api)
+    assert heading(html) == "Healthy"
+    days = set(re.findall(r"2026-\d\d-\d\d|2025-\d\d-\d\d", html))
+    assert len(days) == 30
+    assert "2026-10-24" in days and "2026-10-23" not in days
+    for secret in (PERSON, MAIL, RAW):
+        assert secret not in html
+    assert "3 warning" not in html and "rule 1 of id" in words(html)
+
+
+def test_what_went_wrong_is_said(database: str, data_dir: Path) -> None:
+    with connect(database) as connection:
+        history(connection, NOW, 5)
+        connection.execute("update ops.batches set status = 'blocked', reason = '<i>why</i>' where endpoint = 'tracks'")
+        connection.execute("insert into ops.runs (flow, day, started_at) values ('ingest', %s, %s)", [NOW, NOW])
+        connection.execute("insert into ops.runs (flow, started_at) values ('retrain', %s)", [NOW])
+        raise_alert(data_dir)
+        connection.execute("select pg_advisory_lock(%s)", [WAREHOUSE_LOCK])  # the ingest is at work
+        with page_of(database, data_dir) as api:
+            html = look(api)
+    assert heading(html) == "Broken"
+    said = words(html)
+    assert "tracks-2026-11-22 is blocked" in said
+    assert "&lt;i&gt;why&lt;/i&gt;" in html and "&lt;b&gt;nearly&lt;/b&gt;" in html
+    assert "At work now: ingest" in said
+    assert "retrain (run 17), begun 2026-11-22 12:00 UTC: killed" in said
+
+
+def test_who_may_see_it(world: Api) -> None:
+    key = world.new_key("dashboard:read")
+    page = f"{world.url}/dashboard"
+
+    def asked(**options: object) -> httpx.Response:
+        return httpx.get(page, **options)  # type: ignore[arg-type]
+
+    assert_problem(asked(), 401, "no-key")
+    assert asked().headers["www-authenticate"] == 'Basic realm="moovitamix"'
+    assert asked(auth=("anyone", key.text)).status_code == 200
+    assert asked(headers={"Authorization": f"Bearer {key.text}"}).status_code == 200
+    assert asked(headers={"X-API-Key": key.text}).status_code == 200
+    assert_problem(asked(auth=("anyone", "mm_nonsense")), 401, "wrong-key")
+    others = world.new_key(*(scope for scope in keys.SCOPES if scope != "dashboard:read"))
+    assert_problem(asked(auth=("anyone", others.text)), 403, "missing-scope")
+    with connect(world.database) as connection:
+        keys.revoke(connection, key.key_id, datetime.now(UTC))
+    until = time.monotonic() + 2
+    while asked(auth=("anyone", key.text)).status_code == 200:
+        assert time.monotonic() < until
+    assert_problem(asked(auth=("anyone", key.text)), 401, "wrong-key")
+    elsewhere = httpx.get(f"{world.url}/metrics", auth=("anyone", world.key))
+    assert_problem(elsewhere, 401, "wrong-key")
+    assert elsewhere.headers["www-authenticate"].startswith("Bearer ")
+
+
+def test_its_headers(world: Api) -> None:
+    headers = world.get("/dashboard").headers
+    policy = headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "frame-ancestors 'none'" in policy
+    assert (headers["cache-control"], headers["x-content-type-options"]) == ("no-store", "nosniff")
+    assert (headers["referrer-policy"], headers["x-frame-options"]) == ("no-referrer", "DENY")
+    assert "set-cookie" not in headers
+
+
+def test_while_the_database_is_away(database: str, postgres: str, data_dir: Path) -> None:
+    name = psycopg.conninfo.conninfo_to_dict(database)["dbname"]
+    raise_alert(data_dir)
+    with page_of(database, data_dir) as api, psycopg.connect(postgres, autocommit=True) as server:
+        assert heading(look(api)) == "Broken"  # the alert
+        stranger = {"Authorization": f"Bearer mm_{'0' * 12}_{'0' * 64}"}
+        server.execute(f'alter database "{name}" allow_connections false')
+        server.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [name])
+        until = time.monotonic() + 10  # the page is kept for a moment
+        while api.get("/dashboard").status_code == 200:
+            assert time.monotonic() < until
+        for headers, sees_alerts in ((dict(api.client.headers), True), (stranger, False)):
+            began = time.monotonic()
+            answer = httpx.get(f"{api.url}/dashboard", headers=headers)
+            assert time.monotonic() - began < 2.5
+            assert answer.status_code == 503
+            assert int(answer.headers["retry-after"]) >= 1
+            assert "The database does not answer" in answer.text
+            assert ("&lt;b&gt;nearly" in answer.text) == sees_alerts
+            assert "postgres" not in words(answer.text).lower() or sees_alerts
+        server.execute(f'alter database "{name}" allow_connections true')
+        until = time.monotonic() + 8
+        while api.get("/dashboard").status_code != 200:
+            assert time.monotonic() < until, "did not come back"
+
+
+def test_the_file(
+    database: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database)
+    monkeypatch.setenv("DATA_DIR", str(data_dir))
+    monkeypatch.setenv("CLOCK_FILE", str(data_dir / "clock"))
+    output = data_dir / "health.html"
+    assert main(["--output", str(output)]) == 1
+    assert "Needs attention" in capsys.readouterr().out
+    with connect(database) as connection:
+        history(connection, NOW, 2)
+    assert main(["--output", str(output)]) == 0
+    assert heading(output.read_text()) == "Healthy"
+    assert main(["--output", str(data_dir / "nowhere" / "health.html")]) == 2
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
+    assert main(["--output", str(output)]) == 1
+    assert "The database does not answer" in output.read_text()
+
+
+def test_a_schema_that_is_not_there_is_no_outage(
+    empty_database: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", empty_database)
+    monkeypatch.setenv("DATA_DIR", str(data_dir))
+    assert main(["--output", str(data_dir / "health.html")]) == 1
+    assert "The database refuses what this page asks" in (data_dir / "health.html").read_text()

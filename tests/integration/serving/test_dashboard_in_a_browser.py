@@ -1,0 +1,132 @@
+"""The health page as people meet it: in a real Chromium, on a phone, in the dark, by keyboard, by screen reader."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from psycopg import connect as psycopg_connect
+from psycopg import sql
+
+from core.database import connect
+from tests.integration.serving import browser
+from tests.integration.serving.browser import Tab
+from tests.integration.serving.ledger import history
+from tests.integration.serving.world import Api, serving
+
+pytestmark = pytest.mark.skipif(browser.PROGRAM is None, reason="no Chromium on this machine")
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+_NAME = "dashboard_in_a_browser"
+_LETTERS_OF_PICTURES_THAT_ARE_CUT = """
+[...document.querySelectorAll("svg")].filter(svg => svg.getBoundingClientRect().width).flatMap(svg => {
+    const frame = svg.getBoundingClientRect();
+    return [...svg.querySelectorAll("text")].map(text => [text.textContent, text.getBoundingClientRect()])
+        .filter(([, box]) => box.left < frame.left - 1 || box.right > frame.right + 1
+            || box.top < frame.top - 1 || box.bottom > frame.bottom + 1).map(([name]) => name)
+})
+"""
+_SIZES_OF_PICTURES = """
+[...document.querySelectorAll("svg")].map(svg => [svg.getBoundingClientRect().width, svg.viewBox.baseVal.width])
+    .filter(([shown]) => shown)
+"""
+
+
+@pytest.fixture(scope="module")
+def api(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """Thirty days, one of them bad."""
+    data_dir = tmp_path_factory.mktemp("data")
+    (data_dir / "clock").write_text(NOW.isoformat())
+    names = sql.Identifier(_NAME), sql.Identifier(_template)
+    url = postgres.replace("/postgres?", f"/{_NAME}?")
+    with psycopg_connect(postgres, autocommit=True) as server:
+        server.execute(sql.SQL("create database {} template {}").format(*names))
+        with connect(url) as connection:
+            history(connection, NOW, 30)
+            connection.execute("update ops.batches set status = 'blocked' where batch_id = 'tracks-2026-11-22'")
+            connection.execute(
+                "insert into ml.alarms (metric, day, value, baseline, statistic, publication_id, raised_at)"
+                " select 'ndcg@20', '2026-11-19', 0.1, 0.2, 6, max(publication_id), now() from ml.publications"
+            )
+        with serving(url, data_dir=data_dir, clock_file=data_dir / "clock", data_docs_url="http://127.0.0.1:9") as made:
+            yield made
+        server.execute(sql.SQL("drop database {} with (force)").format(names[0]))
+
+
+@pytest.fixture(scope="module")
+def tab(api: Api) -> Iterator[Tab]:
+    """With the key as a password, as a browser sends it."""
+    credentials = base64.b64encode(f"on-call:{api.key}".encode()).decode()
+    with browser.browser() as made:
+        made.do("Network.setExtraHTTPHeaders", headers={"Authorization": f"Basic {credentials}"})
+        yield made
+
+
+@pytest.mark.parametrize("width", [360, 390, 800, 1400])
+def test_it_fits_and_nothing_in_it_is_cut_or_too_small(api: Api, tab: Tab, width: int) -> None:
+    tab.open(f"{api.url}/dashboard", width)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    assert tab.evaluate(_LETTERS_OF_PICTURES_THAT_ARE_CUT) == []
+    sizes = tab.evaluate(_SIZES_OF_PICTURES)
+    assert len(sizes) == 8
+    assert all(shown >= 0.93 * drawn for shown, drawn in sizes), sizes
+
+
+def test_nothing_is_asked_for_but_the_page_and_nothing_complains(api: Api, tab: Tab, tmp_path: Path) -> None:
+    tab.open(f"{api.url}/dashboard")
+    assert [asked["request"]["url"] for asked in tab.all("Network.requestWillBeSent")] == [f"{api.url}/dashboard"]
+    assert tab.all("Log.entryAdded") == []
+    kept = tmp_path / "health.html"
+    kept.write_text(api.get("/dashboard").text)
+    tab.open(kept.as_uri())
+    assert [asked["request"]["url"] for asked in tab.all("Network.requestWillBeSent")] == [kept.as_uri()]
+    assert tab.evaluate("getComputedStyle(document.querySelector('h1')).fontSize") == "30px"  # its style applies
+
+
+def test_light_and_dark(api: Api, tab: Tab) -> None:
+    ground = "getComputedStyle(document.body).backgroundColor"
+    bar = "getComputedStyle(document.querySelector('.wide [fill=\"var(--accent)\"]')).fill"
+    tab.open(f"{api.url}/dashboard")
+    light = tab.evaluate(ground), tab.evaluate(bar)
+    tab.open(f"{api.url}/dashboard", dark=True)
+    assert light == ("rgb(255, 255, 255)", "rgb(36, 87, 179)")
+    assert (tab.evaluate(ground), tab.evaluate(bar)) == ("rgb(20, 24, 31)", "rgb(134, 176, 255)")
+
+
+def test_the_keyboard_reaches_every_link_and_table_in_order(api: Api, tab: Tab) -> None:
+    tab.open(f"{api.url}/dashboard", 390)
+    expected = tab.evaluate(
+        "[...document.querySelectorAll('a, summary, [tabindex=\"0\"]')].filter(one => one.checkVisibility())"
+        ".map(one => one.textContent.trim().slice(0, 60))"
+    )
+    assert expected[0] == "To the figures"
+    reached = []
+    for _ in expected:
+        tab.press("Tab")
+        reached.append(tab.evaluate("document.activeElement.textContent.trim().slice(0, 60)"))
+    assert reached == expected
+    assert sum(name.startswith("Figures of") for name in reached) == 8
+    tab.evaluate("document.querySelector('summary').focus()")
+    tab.press("Enter")
+    assert tab.evaluate("document.querySelector('details').open") is True
+    assert tab.evaluate("document.querySelector('details td').checkVisibility()") is True
+
+
+def test_screen_readers_are_told_what_is_seen(api: Api, tab: Tab) -> None:
+    tab.open(f"{api.url}/dashboard", 390)
+    nodes = [node for node in tab.do("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]
+
+    def named(*roles: str) -> list[str]:
+        found: list[Any] = [node for node in nodes if node["role"]["value"] in roles]
+        return [str(node.get("name", {}).get("value", "")) for node in found]
+
+    headings = named("heading")
+    assert headings[0].endswith("Needs attention")
+    assert "Rows in and blocked" in headings
+    pictures = named("image", "img")
+    assert pictures == [name for name in named("figure") if name in pictures]
+    assert len(pictures) == 8 and all(pictures)
+    assert named("main", "banner", "contentinfo") and all(named("region"))
