@@ -18,7 +18,7 @@ def show_in_ui(flow: str, outcomes: Sequence[Outcome], docs_dir: Path, docs_url:
     create_table_artifact(
         key=f"{flow}-batches",
         table=[_batch_row(outcome) for outcome in outcomes],
-        description="Rows of each batch, by what became of them: landed = rejected + duplicate + unchanged + staged.",
+        description="Rows of each batch: landed = rejected + erased + duplicate + unchanged + staged.",
     )
     create_table_artifact(
         key=f"{flow}-failed-expectations",
@@ -125,6 +125,7 @@ def _line(outcome: Outcome) -> str:
     told = (
         f"{outcome.batch.batch_id}: {outcome.status}: {counts.rows_landed:,} landed, "
         f"{counts.rows_rejected:,} rejected, "
+        f"{f'{counts.rows_erased:,} erased, ' if counts.rows_erased else ''}"
         f"{counts.rows_duplicate:,} duplicate, {counts.rows_unchanged:,} unchanged, {counts.rows_staged:,} staged, "
         f"{counts.rows_inserted:,} inserted, {counts.rows_updated:,} updated, {counts.rows_removed:,} removed"
     )
@@ -143,6 +144,7 @@ def _batch_row(outcome: Outcome) -> dict[str, Any]:
         "state": outcome.status + (" earlier" if outcome.earlier else ""),
         "landed": counts.rows_landed,
         "rejected": counts.rows_rejected,
+        "erased": counts.rows_erased,
         "duplicate": counts.rows_duplicate,
         "unchanged": counts.rows_unchanged,
         "staged": counts.rows_staged,

@@ -51,6 +51,7 @@ from services.supervision import Supervisor
 SCHEMAS = ("ops", "staging", "warehouse", "mart", "ml", "serving")
 FOLDER = "backups"
 _FORMAT = 1
+_OUR_NAME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{6}Z\.tar")
 _SINCE_ROLES = "0007"
 _MANIFEST, _DUMP, _SUMS, _MODELS = "manifest.json", "database.dump", "SHA256SUMS", "models"
 _CHUNK = 1 << 20
@@ -166,7 +167,20 @@ def backup(settings: Settings, wanted: Path | None = None) -> Path:
         _pack(work / "backup.tar", work / _DUMP, manifest, settings)
         (work / "backup.tar").rename(target)
     print(f"backed up {manifest}: {_short(target)} ({target.stat().st_size / 1e6:,.1f} MB)", flush=True)
+    pruned = _prune(settings)
+    if pruned:
+        print(f"deleted {pruned} older backup(s); {settings.backups_kept} are kept (BACKUPS_KEPT)", flush=True)
     return target
+
+
+def _prune(settings: Settings) -> int:
+    """Delete the oldest of what we named ourselves in our own folder. Returns how many went."""
+    folder = settings.data_dir / FOLDER
+    ours = sorted(path for path in folder.glob("*.tar") if _OUR_NAME.fullmatch(path.name) and path.is_file())
+    old = ours[: -settings.backups_kept] if settings.backups_kept else []
+    for path in old:
+        path.unlink()
+    return len(old)
 
 
 @contextmanager

@@ -19,8 +19,9 @@ from psycopg import sql
 from core import embedded
 from core.database import connect, warehouse_lock
 from core.roles import SERVING
+from core.settings import Settings
 from flows import recommend
-from services.backup import SCHEMAS, main
+from services.backup import SCHEMAS, _prune, main
 from tests.conftest import ROOT
 from tests.listening import fill, two_camps
 from tests.recommending import few_candidates, quick_settings
@@ -245,6 +246,22 @@ def test_nobody_may_be_at_work(place: tuple[str, Path], tmp_path: Path, capfd: C
     with connect(database) as connection, warehouse_lock(connection, 0):
         assert main(["restore", str(made), "--force"]) == 1
         assert "another run is at work" in error_of(capfd)
+
+
+def test_the_newest_backups_are_kept_and_nothing_else_is_touched(tmp_path: Path) -> None:
+    days = [f"2026-11-{day:02}T030000Z.tar" for day in range(1, 6)]
+    others = ["before-upgrade.tar", "2026-11-01T030000Z.tar.old", "erased.json"]
+    (tmp_path / "backups" / "2026-01-01T030000Z.tar").mkdir(parents=True)  # a folder that somebody made
+    for name in (*days, *others):
+        (tmp_path / "backups" / name).touch()
+    assert _prune(Settings(data_dir=tmp_path, backups_kept=0)) == 0
+    assert _prune(Settings(data_dir=tmp_path, backups_kept=2)) == 3
+    assert _prune(Settings(data_dir=tmp_path, backups_kept=2)) == 0
+    assert {path.name for path in (tmp_path / "backups").iterdir()} == {
+        *days[3:],
+        *others,
+        "2026-01-01T030000Z.tar",
+    }
 
 
 def test_a_password_is_not_shown(
