@@ -17,17 +17,25 @@ cross join lateral (
 ) as session;
 
 -- Their number decides whether it is quicker to look plays up or to read them all.
-analyze redated;
 analyze redated_sessions;
+
+create temporary table redated_plays on commit drop as
+select session.user_id, play.track_id, session.created_at
+from redated_sessions as session
+join warehouse.listen_history_tracks as play
+    on play.listen_history_id = session.id and play.created_at = session.created_at;
+
+-- In one statement with the join above, whose two columns are taken for independent, they would be expected to be one
+-- play, and each be held against each pair, one by one.
+analyze redated;
+analyze redated_plays;
 
 update mart.user_track_plays as counted
 set first_played_at = dates.first_at, last_played_at = dates.last_at
 from (
-    select session.user_id, play.track_id, min(session.created_at) as first_at, max(session.created_at) as last_at
-    from redated_sessions as session
-    join warehouse.listen_history_tracks as play
-        on play.listen_history_id = session.id and play.created_at = session.created_at
-    join redated on redated.user_id = session.user_id and redated.track_id = play.track_id
-    group by session.user_id, play.track_id
+    select user_id, track_id, min(created_at) as first_at, max(created_at) as last_at
+    from redated_plays
+    join redated using (user_id, track_id)
+    group by user_id, track_id
 ) as dates
 where counted.user_id = dates.user_id and counted.track_id = dates.track_id
