@@ -94,13 +94,13 @@ def unpublished(since: datetime, hours: float) -> Alert:
     )
 
 
-def undeliverable(since: datetime, names: str, waiting: int) -> Alert:
+def undeliverable(since: datetime, names: str) -> Alert:
     return Alert(
         key=UNDELIVERABLE,
         severity="critical",
         what="alerts cannot be delivered",
         detail=f"{names} of ALERT_URLS takes nothing",
         since=since,
-        kept=f"{waiting} message(s), in DATA_DIR/alerts; they are sent when it takes them.",
+        kept="every message that waits, in DATA_DIR/alerts; they are sent when it takes them.",
         next=f".venv/bin/python -m alerts.test; {RUNBOOK}#alerts-cannot-be-delivered",
     )

@@ -24,7 +24,7 @@ from core.clock import Clock
 FOLDER = "alerts"
 UNDELIVERABLE = "alerts-undelivered"
 EVERYBODY = "*"
-_SOONEST, _LATEST = timedelta(seconds=15), timedelta(minutes=5)
+_SOONEST, _LATEST = timedelta(seconds=15), timedelta(minutes=1)
 
 Entry = dict[str, Any]
 

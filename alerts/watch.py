@@ -167,8 +167,7 @@ class Watch:
             self.store.over(UNDELIVERABLE)
             return
         since = min(datetime.fromisoformat(one.since) for one in troubles.values())
-        waiting = sum(1 for message in state.messages if message.pending)
-        self.store.begin(causes.undeliverable(since, " and ".join(troubles), waiting))
+        self.store.begin(causes.undeliverable(since, " and ".join(troubles)))
 
     def _open_keys(self) -> set[str]:
         return {str(entry["key"]) for entry in self.store.state().open}
