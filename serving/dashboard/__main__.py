@@ -14,8 +14,11 @@ from core.clock import clock_of
 from core.errors import DatabaseError, MoovitamixError, SettingsError
 from core.settings import Settings, load_settings
 from serving.dashboard.content import Dashboard
-from serving.dashboard.page import WORDS, Content, render
+from serving.dashboard.drawing import Drawer
+from serving.dashboard.page import WORDS, Content
 from serving.database import Database, serving_url
+
+_SECONDS_FOR_PICTURES = 120.0
 
 
 async def look(settings: Settings) -> Content:
@@ -27,7 +30,8 @@ async def look(settings: Settings) -> Content:
     database = Database(url, 2)
     await database.open()
     try:
-        return await Dashboard(settings, database, clock_of(settings)).look()
+        patient = Drawer(patience=_SECONDS_FOR_PICTURES)
+        return await Dashboard(settings, database, clock_of(settings), patient).look()
     finally:
         await database.close()
 
@@ -39,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     output = parser.parse_args(arguments).output
     try:
         content = asyncio.run(look(load_settings()))
-        output.write_text(render(content), encoding="utf-8")
+        output.write_text(content.html, encoding="utf-8")
     except OSError as error:
         print(f"error: {output} cannot be written: {error.strerror}", file=sys.stderr)
         return 2

@@ -66,6 +66,7 @@ class Dashboard:
             return self.away(error, trusted=True)
         alerts = read_alerts(self.settings.data_dir)
         panels = make_panels(figures)
+        pictures = await self.drawer.draw(panels)
         content = Content(
             now=now,
             verdict=judge(figures, alerts, now),
@@ -73,7 +74,9 @@ class Dashboard:
             links=Links.of(self.settings),
             figures=figures,
             panels=panels,
-            pictures=await self.drawer.draw(panels),
+            pictures=pictures,
         )
-        self._kept, self._until = content, time.monotonic() + self.seconds_to_keep
+        await asyncio.to_thread(getattr, content, "html")  # milliseconds in which others are answered
+        if all(panel.key in pictures for panel in panels if panel.drawing):
+            self._kept, self._until = content, time.monotonic() + self.seconds_to_keep
         return content

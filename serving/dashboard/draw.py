@@ -12,7 +12,7 @@ import orjson
 
 from serving.dashboard.charts import PIXELS, draw
 
-_NICENESS = 10
+_NICENESS = 5
 
 
 def main() -> int:

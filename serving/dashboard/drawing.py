@@ -7,7 +7,7 @@ import hashlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import orjson
@@ -16,7 +16,8 @@ from serving.dashboard.panel import Panel
 
 _ROOT = Path(__file__).parent.parent.parent
 _COMMAND = (sys.executable, "-m", "serving.dashboard.draw")
-_SECONDS = 30.0
+_SECONDS = 60.0
+_PATIENCE = 6.0
 # What it needs of the environment, and none of the secrets that are there.
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 
@@ -25,28 +26,38 @@ log = logging.getLogger("serving.dashboard")
 
 
 class Drawer:
-    """Draws what has changed since the last time."""
+    """Draws what has changed since the last time, one drawing at a time. Nobody waits for longer than `patience`."""
 
-    def __init__(self, command: Sequence[str] = _COMMAND, seconds: float = _SECONDS) -> None:
+    def __init__(
+        self, command: Sequence[str] = _COMMAND, seconds: float = _SECONDS, patience: float = _PATIENCE
+    ) -> None:
         self._command = command
         self._seconds = seconds
+        self._patience = patience
         self._kept: dict[str, tuple[str, Pictures]] = {}
+        self._drawing: asyncio.Task[None] | None = None
 
     async def draw(self, panels: Sequence[Panel]) -> dict[str, Pictures]:
-        """The SVG of each panel that has something to draw, by width. Without those that could not be drawn."""
-        digests = {panel.key: _digest(panel) for panel in panels if panel.drawing}
-        missing = {
-            panel.key: panel.drawing
-            for panel in panels
-            if panel.drawing and not self._has(panel.key, digests[panel.key])
-        }
+        """The SVG of each panel that has something to draw, by width. Without those that could not be drawn in time."""
+        wanted = {panel.key: (_digest(panel), panel.drawing) for panel in panels if panel.drawing}
+        missing = {key: drawing for key, (digest, drawing) in wanted.items() if not self._has(key, digest)}
         if missing:
-            for key, pictures in (await self._ask(missing)).items():
-                self._kept[key] = (digests[key], pictures)
-        return {key: self._kept[key][1] for key, digest in digests.items() if self._has(key, digest)}
+            if self._drawing is None or self._drawing.done():
+                digests = {key: wanted[key][0] for key in missing}
+                self._drawing = asyncio.create_task(self._draw(missing, digests))
+            await asyncio.wait((self._drawing,), timeout=self._patience)
+        return {key: self._kept[key][1] for key, (digest, _) in wanted.items() if self._has(key, digest)}
 
     def _has(self, key: str, digest: str) -> bool:
         return key in self._kept and self._kept[key][0] == digest
+
+    async def _draw(self, missing: Mapping[str, object], digests: Mapping[str, str]) -> None:
+        try:
+            drawn = await self._ask(missing)
+        except OSError as error:  # no memory, or no process left to begin another
+            log.warning("charts were not drawn: %s", error.strerror)
+            return
+        self._kept |= {key: (digests[key], pictures) for key, pictures in drawn.items()}
 
     async def _ask(self, missing: object) -> dict[str, Pictures]:
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}

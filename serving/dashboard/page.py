@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,11 @@ class Content:
     why_away: str = ""
     refused: bool = False  # it answers, and takes none of our statements
     trusted: bool = True  # not, while nobody can tell whose key it is
+
+    @cached_property
+    def html(self) -> str:
+        """The page, made once."""
+        return render(self)
 
 
 def render(content: Content) -> str:

@@ -9,7 +9,7 @@ from core.errors import DatabaseError
 from core.settings import Settings
 from serving.contract import problems as documented
 from serving.dashboard.content import Dashboard
-from serving.dashboard.page import Content, content_security_policy, render
+from serving.dashboard.page import Content, content_security_policy
 from serving.notes import note_of
 from serving.problems import DATABASE_AWAY, SECONDS_UNTIL_DATABASE_MAY_BE_BACK
 from serving.routes import Parts, needs
@@ -56,4 +56,4 @@ def _response(content: Content, request: Request, why: str) -> Response:
         headers["Retry-After"] = str(SECONDS_UNTIL_DATABASE_MAY_BE_BACK)
         note = note_of(request.scope)
         note.problem, note.why = DATABASE_AWAY.name, why
-    return HTMLResponse(render(content), 503 if content.figures is None else 200, headers)
+    return HTMLResponse(content.html, 503 if content.figures is None else 200, headers)

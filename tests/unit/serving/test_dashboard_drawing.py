@@ -43,6 +43,22 @@ def test_only_what_changed_is_drawn_and_no_secret_goes_along(monkeypatch: pytest
     assert second["other"]["wide"].startswith("['other']")
 
 
+def test_nobody_waits_for_long_and_the_next_finds_what_was_drawn_meanwhile() -> None:
+    async def look_twice() -> tuple[int, int]:
+        drawer = Drawer([sys.executable, "-c", STAND_IN], patience=0)
+        first = await drawer.draw([PANEL])
+        while not (second := await drawer.draw([PANEL])):
+            await asyncio.sleep(0.05)
+        return len(first), len(second)
+
+    assert asyncio.run(look_twice()) == (0, 1)
+
+
+def test_a_program_that_is_not_there(caplog: pytest.LogCaptureFixture) -> None:
+    assert asyncio.run(Drawer(["/nowhere/to/be/found"]).draw([PANEL])) == {}
+    assert "charts were not drawn: No such file" in caplog.text
+
+
 @pytest.mark.parametrize("program", ["raise SystemExit(3)", "import time; time.sleep(60)", "print('no JSON')"])
 def test_what_cannot_be_drawn_is_left_out_and_tried_again(program: str, caplog: pytest.LogCaptureFixture) -> None:
     assert asyncio.run(standing_in(program, seconds=1).draw([PANEL])) == {}

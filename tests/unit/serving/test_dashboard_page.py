@@ -112,7 +112,7 @@ def test_every_picture_has_a_name_its_finding_and_its_figures_as_a_table() -> No
 def test_without_pictures_the_tables_are_open() -> None:
     panels = [panel for panel in make_panels(healthy()) if panel.drawing]
     html = render(content(healthy()))
-    assert html.count("The picture could not be drawn") == html.count("<details open>") == len(panels)
+    assert html.count("The picture is not drawn yet") == html.count("<details open>") == len(panels)
 
 
 def test_tables_say_what_is_drawn() -> None:
