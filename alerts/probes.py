@@ -18,6 +18,7 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from core import embedded
 from core.database import statement
+from core.roles import any_login
 from core.settings import Settings
 
 _SECONDS = 5
@@ -49,7 +50,7 @@ class Program:
 
 def address_of_database(settings: Settings) -> str:
     """Where the database is; the embedded one is not started for it."""
-    return embedded.address(settings.data_dir) if settings.embedded else settings.database_url.get_secret_value()
+    return embedded.address(settings.data_dir) if settings.embedded else any_login(settings)
 
 
 def database_fails(url: str) -> str | None:

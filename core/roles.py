@@ -63,6 +63,12 @@ def in_role(url: str, role: Role) -> str:
     return make_conninfo(url, options=f"{options} -c role={role}".lstrip())
 
 
+def any_login(settings: Settings) -> str:
+    """The URL of a login that the settings name, to look whether the database is well; empty with the embedded one."""
+    urls = (settings.database_url, settings.ingest_database_url, settings.recommender_database_url)
+    return next((url.get_secret_value() for url in urls if url.get_secret_value()), "")
+
+
 def _own_login(settings: Settings, role: Role) -> str:
     logins = {INGEST: settings.ingest_database_url, RECOMMENDER: settings.recommender_database_url}
     return logins[role].get_secret_value() if role in logins else ""

@@ -1,12 +1,24 @@
 #!/bin/sh
-# Runs once, when the volume of Postgres is empty: a role and a database of its own for the warehouse and for Prefect,
-# and the role that serving takes, which the warehouse's may not make.
+# Runs once, when the volume of Postgres is empty: a database of its own for the warehouse and for Prefect, their owners,
+# the roles, which the warehouse's owner may not make, and a login for each part that is a member of its role alone.
 set -eu
 psql --set ON_ERROR_STOP=1 --username postgres \
-    --set warehouse_password="$WAREHOUSE_PASSWORD" --set prefect_password="$PREFECT_PASSWORD" <<'SQL'
+    --set warehouse_password="$WAREHOUSE_PASSWORD" --set prefect_password="$PREFECT_PASSWORD" \
+    --set ingest_password="$INGEST_PASSWORD" --set recommender_password="$RECOMMENDER_PASSWORD" \
+    --set serving_password="$SERVING_PASSWORD" <<'SQL'
+create role moovitamix_ingest nologin;
+create role moovitamix_recommender nologin;
 create role moovitamix_serving nologin;
-create role moovitamix login password :'warehouse_password' in role moovitamix_serving;
+create role moovitamix_analyst nologin;
+create role moovitamix login password :'warehouse_password' in role moovitamix_ingest, moovitamix_recommender;
+create role ingest_worker login password :'ingest_password' in role moovitamix_ingest;
+create role recommender_worker login password :'recommender_password' in role moovitamix_recommender;
+create role serving_api login password :'serving_password' in role moovitamix_serving;
 create database moovitamix owner moovitamix;
+revoke all on database moovitamix from public;
+grant connect, temporary on database moovitamix to moovitamix_ingest, moovitamix_recommender;
+grant connect on database moovitamix to moovitamix_serving, moovitamix_analyst;
 create role prefect login password :'prefect_password';
 create database prefect owner prefect;
+revoke all on database prefect from public;
 SQL

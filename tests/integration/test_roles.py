@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,13 +17,15 @@ import yaml
 from psycopg import sql
 
 import core.database
+from alerts import probes
 from core import embedded, migrate
-from core.database import connect, newest_migration
+from core.database import connect, newest_migration, statement
 from core.errors import DatabaseError
-from core.roles import ANALYST, INGEST, RECOMMENDER, ROLES, SERVING, url_in_role
-from core.settings import load_settings
+from core.roles import ANALYST, INGEST, RECOMMENDER, ROLES, SERVING, in_role, url_in_role
+from core.settings import Settings, load_settings
 from flows import ingest, maintain, monitor, recommend, replay, retrain, rollback
 from services import backup
+from serving.database import serving_url
 from tests.conftest import ROOT, MockApi, Query
 from tests.integration.monitor.test_upgrade import migrate_to
 from tests.integration.recommend.test_publications import published, staged
@@ -273,3 +279,37 @@ def owners(database: str) -> set[tuple[str, str]]:
             " where tableowner <> 'owner_of_a_test' and schemaname !~ '^pg_|^information_schema$'"
         )
         return {(role, table) for role, table in rows}
+
+
+def test_docker_compose_gives_each_service_a_login_that_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its script runs on a server of its own, where there are no roles yet, and its services connect as they say."""
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))  # below pytest's own, Postgres's user could not reach it
+    folder.chmod(0o755)
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    passwords = dict.fromkeys(services["postgres"]["environment"], PASSWORD)
+    try:
+        host = embedded.start(folder).partition("host=")[2]
+        path = f"{embedded.programs()}{os.pathsep}{os.environ['PATH']}"
+        script = ["sh", str(ROOT / "services/compose/create-databases.sh")]
+        subprocess.run(script, env={**passwords, "PATH": path, "PGHOST": host}, check=True, capture_output=True)
+
+        def use(service: str) -> Settings:
+            for name in ("DATABASE_URL", "INGEST_DATABASE_URL", "RECOMMENDER_DATABASE_URL", "SERVING_DATABASE_URL"):
+                said = re.sub(r"\$\{.*?\}", PASSWORD, services[service]["environment"].get(name, ""))
+                monkeypatch.setenv(name, said.replace("@postgres:5432/moovitamix", f"@/moovitamix?host={host}"))
+            return load_settings()
+
+        core.database.migrate(use("migrate").database_url.get_secret_value())
+        for role in (INGEST, RECOMMENDER):
+            with connect(url_in_role(use("worker"), role)) as connection:
+                connection.execute("create temporary table t (); create table staging.t (); drop table staging.t")
+        with connect(in_role(serving_url(use("serving")), SERVING)) as connection:
+            connection.execute("select count(*) from ml.current_recommendations")
+        assert probes.database_fails(probes.address_of_database(use("alerts"))) is None
+        with connect(probes.address_of_database(use("alerts"))) as connection:
+            connection.execute(statement("ops/newest_published"))
+        with pytest.raises(DatabaseError, match="permission denied for database"):
+            connect(f"postgresql://prefect@/moovitamix?host={host}")
+    finally:
+        embedded.stop_if_unused(folder)
+        shutil.rmtree(folder)

@@ -77,6 +77,8 @@ def test_passwords_come_from_the_environment() -> None:
     logins = [value for _, value in variables if re.search(r"://.*@", value)]
     assert len(secrets) >= 4
     assert len(logins) >= 2
+    of_owner = [name for name, service in SERVICES.items() if "://moovitamix:" in str(service.get("environment"))]
+    assert of_owner == ["migrate"]  # which does its work and ends
     assert all(re.fullmatch(r"\$\{\w+(:\?.+|:-)\}", secret) for secret in secrets)
     assert all(re.search(r"://\w+:\$\{\w+:\?.+\}@", login) for login in logins)
 
@@ -90,13 +92,6 @@ def test_services_wait_for_services_that_say_when_they_are_ready() -> None:
             else:
                 assert how["condition"] == "service_completed_successfully"
                 assert SERVICES[needed]["restart"] == "no"
-
-
-def test_the_warehouse_gets_the_role_of_serving_which_it_may_not_make() -> None:
-    script = (ROOT / "services/compose/create-databases.sh").read_text()
-    made, owner = (script.index(f"create role {role} ") for role in ("moovitamix_serving", "moovitamix"))
-    assert made < owner
-    assert re.search(r"^create role moovitamix login .* in role moovitamix_serving;$", script, re.M)
 
 
 def test_volumes_are_declared_and_mounted_files_exist() -> None:
