@@ -148,7 +148,7 @@ def _runs(drawing: Drawing, width: int) -> Any:
         if known:
             # Hollow, as runs of one day often cost the same.
             marks = _chart(known, width - _AXIS, 100, title=title).mark_point(size=44, strokeWidth=1.5, opacity=1)
-            y = _amount(field, logarithmic=logarithmic, tickCount=3)
+            y = _amount(field, logarithmic=logarithmic, tickCount=3, format="~g")
             charts.append(marks.encode(x=_days(drawing), y=y, shape=shape, color=colour))
     return alt.vconcat(*charts, spacing=8)
 
@@ -165,21 +165,23 @@ def _quality(drawing: Drawing, width: int) -> Any:
 
 
 def _marks(drawing: Drawing, width: int, x: Any) -> list[Any]:
-    """A line and a word for each; alarms stand above the rest, so that all are read where they come together."""
+    """A line and a word for each; each kind of word has a height of its own, to be read where they come together."""
     layers: list[Any] = []
-    looks: tuple[tuple[str, str, list[int], int], ...] = (
-        ("alarm", BAD, [1, 0], 6),
-        ("new model", SOFT, [4, 3], 22),
-        ("rollback", WARN, [2, 2], 38),
-    )
-    for what, colour, dash, y in looks:
+    looks: dict[str, tuple[str, list[int]]] = {
+        "alarm": (BAD, [1, 0]),
+        "new model": (SOFT, [4, 3]),
+        "rollback": (WARN, [2, 2]),
+    }
+    kinds = [what for what in looks if any(one["what"] == what for one in drawing["marks"])]
+    for row, what in enumerate(kinds):
+        colour, dash = looks[what]
         for late, align, dx in ((False, "left", 5), (True, "right", -5)):
             days = [one for one in drawing["marks"] if one["what"] == what and _is_late(one["day"], drawing) == late]
             if days:
                 marks = _chart(days, width - _AXIS, 170).encode(x=x)
                 layers.append(marks.mark_rule(color=colour, strokeWidth=1.5, strokeDash=dash))
                 text = marks.mark_text(text=what, align=align, dx=dx, color=colour)  # type: ignore[arg-type]
-                layers.append(text.encode(y=alt.value(y)))
+                layers.append(text.encode(y=alt.value(6 + 16 * row)))
     return layers
 
 

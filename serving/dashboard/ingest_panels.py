@@ -80,7 +80,7 @@ def failing_expectations(figures: Figures) -> Panel:
     judged = sum(day.judged for day in days)
     if critical or warning:
         last = max(day.day for day in days if day.critical or day.warning)
-        finding = f"Of {judged:,} judged, {critical} critical and {warning} warning failed, last on {last}."
+        finding = f"Of {judged:,} judged, {critical} critical and {count(warning, 'warning')} failed, last on {last}."
     else:
         finding = f"All {judged:,} that were judged hold."
     values = [

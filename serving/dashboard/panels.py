@@ -10,13 +10,13 @@ from serving.dashboard.quality_panels import coverage, quality
 
 
 def make_panels(figures: Figures) -> list[Panel]:
-    """In the order of the page."""
+    """In the order of the page: what came in and what that cost, then how good it was and how long it took."""
     return [
         rows_in(figures),
         rejected_rows(figures),
         failing_expectations(figures),
-        seconds_of_steps(figures),
         costs_of_runs(figures),
         *quality(figures),
         coverage(figures),
+        seconds_of_steps(figures),
     ]
