@@ -6,6 +6,7 @@ place tells too. Marks have no names of their own: the picture as a whole has on
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -67,8 +68,17 @@ def _days(drawing: Drawing, field: str = "day") -> Any:
     return alt.X(f"{field}:T", timeUnit="utcyearmonthdate", bandPosition=0.5, scale=scale, axis=axis)
 
 
-def _amount(field: str, most: float | None = None, logarithmic: bool = False, **axis: Any) -> Any:
-    scale = alt.Scale(domain=[0, most]) if most else alt.Scale(type="log" if logarithmic else "linear")
+def _decades(field: str, values: Sequence[float]) -> Any:
+    """A logarithmic scale: a training takes a hundred times what a monitor takes."""
+    first, last = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    powers = [10.0**power for power in range(first, max(last, first + 1) + 1)]
+    scale = alt.Scale(type="log", domain=[powers[0], powers[-1]])
+    axis = alt.Axis(title=None, values=powers, format=",~r", minExtent=_AXIS, maxExtent=_AXIS)
+    return alt.Y(f"{field}:Q", scale=scale, axis=axis)
+
+
+def _amount(field: str, most: float | None = None, **axis: Any) -> Any:
+    scale = alt.Scale(domain=[0, most]) if most else alt.Scale()
     options = {"title": None, "tickCount": 2, "format": "~s", "minExtent": _AXIS, "maxExtent": _AXIS} | axis
     return alt.Y(f"{field}:Q", scale=scale, axis=alt.Axis(**options))
 
@@ -143,12 +153,12 @@ def _runs(drawing: Drawing, width: int) -> Any:
     colours = ((ACCENT, INK, WARN, SOFT) * 2)[: len(flows)]
     colour = alt.Color("flow:N", scale=_palette(flows, colours), legend=legend)
     charts = []
-    for field, title, logarithmic in (("cpu", "CPU seconds", True), ("memory", "Peak memory, MiB", False)):
+    for field, title in (("cpu", "CPU seconds"), ("memory", "Peak memory, MiB")):
         known = [one for one in drawing["values"] if one[field] is not None]
         if known:
             # Hollow, as runs of one day often cost the same.
             marks = _chart(known, width - _AXIS, 100, title=title).mark_point(size=44, strokeWidth=1.5, opacity=1)
-            y = _amount(field, logarithmic=logarithmic, tickCount=3, format="~g")
+            y = _decades("cpu", [one["cpu"] for one in known]) if field == "cpu" else _amount("memory", format=",~r")
             charts.append(marks.encode(x=_days(drawing), y=y, shape=shape, color=colour))
     return alt.vconcat(*charts, spacing=8)
 
