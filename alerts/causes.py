@@ -6,17 +6,10 @@ from datetime import datetime
 
 from alerts.alert import RUNBOOK, Alert
 from alerts.probes import Room, in_mb
-from alerts.store import UNDELIVERABLE
+from alerts.store import DATABASE, DISK, PREFECT, SERVING, UNDELIVERABLE
 from core.settings import Settings
 
-DATABASE, PREFECT, SERVING, DISK, MEMORY, UNPUBLISHED = (
-    "database",
-    "prefect-server",
-    "serving",
-    "disk",
-    "memory",
-    "nothing-published",
-)
+MEMORY, UNPUBLISHED = "memory", "nothing-published"
 # The program of `make up` that is each part.
 PROGRAM_OF = {DATABASE: "postgres", PREFECT: "prefect-server", SERVING: "serving"}
 

@@ -24,6 +24,9 @@ from core.clock import Clock
 FOLDER = "alerts"
 UNDELIVERABLE = "alerts-undelivered"
 EVERYBODY = "*"
+DATABASE, PREFECT, SERVING, DISK = "database", "prefect-server", "serving", "disk"
+# While the disk is full, these are no causes of their own: they are noted with it, and told if they outlast it.
+_FALL_WITH_THE_DISK = (DATABASE, PREFECT, SERVING)
 _SOONEST, _LATEST = timedelta(seconds=15), timedelta(minutes=1)
 
 Entry = dict[str, Any]
@@ -79,6 +82,8 @@ class Store:
         """Note that a cause is there, and tell it once. `note` says what else it did; it is told at the end too."""
         with self.changing() as state:
             known = state.find(alert.key)
+            if known is None and alert.key in _FALL_WITH_THE_DISK:
+                known, note = state.find(DISK), f"{note} Since then {alert.what}.".lstrip()
             if known is not None:
                 if note not in known["kept"]:
                     known["kept"] = f"{known['kept']} {note}"

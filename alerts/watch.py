@@ -22,7 +22,7 @@ from alerts.alert import PREFIX, RUNBOOK, Alert, at, in_lines
 from alerts.delivery import addresses, send
 from alerts.missed import Missed, tell_missed
 from alerts.probes import Program, Room
-from alerts.store import FOLDER, UNDELIVERABLE, Store
+from alerts.store import DATABASE, DISK, FOLDER, PREFECT, SERVING, UNDELIVERABLE, Store
 from core.clock import Clock, utc_now
 from core.errors import SettingsError
 from core.settings import Settings, load_settings
@@ -66,10 +66,11 @@ class Watch:
         now = self.clock()
         # First, so that a part that was restarted meanwhile is told as such.
         restarted, wrong = self._restarted(), self._open_keys()
-        self._judge(causes.DATABASE, self.probes.database(), causes.database)
-        self._judge(causes.SERVING, self.probes.serving(), causes.serving)
+        # Before what falls with it.
+        self._judge_room(DISK, self.probes.disk, self._disk_limit, causes.disk)
+        self._judge(DATABASE, self.probes.database(), causes.database)
+        self._judge(SERVING, self.probes.serving(), causes.serving)
         prefect_fails = self._judge_prefect()
-        self._judge_room(causes.DISK, self.probes.disk, self._disk_limit, causes.disk)
         self._judge_room(causes.MEMORY, self.probes.memory, self._memory_limit, causes.memory)
         self._judge_published(now)
         self._tell_restarts(restarted, wrong | self._open_keys())
@@ -94,7 +95,7 @@ class Watch:
 
     def _judge_prefect(self) -> bool:
         """Whether Prefect's server cannot be asked, or there is none."""
-        return self.probes.prefect is None or self._judge(causes.PREFECT, self.probes.prefect(), causes.prefect)
+        return self.probes.prefect is None or self._judge(PREFECT, self.probes.prefect(), causes.prefect)
 
     def _judge_room(
         self,
@@ -111,7 +112,7 @@ class Watch:
         if room.free < least:
             looks, since = self.failing.get(key, (0, self.clock()))
             self.failing[key] = (looks + 1, since)
-            if key == causes.DISK or looks + 1 >= _LOOKS_BEFORE_TOLD:
+            if key == DISK or looks + 1 >= _LOOKS_BEFORE_TOLD:
                 self.store.begin(alert(since, room, self.settings))
         elif room.free > least * _BEYOND or key not in self.failing:
             self.failing.pop(key, None)
@@ -125,7 +126,7 @@ class Watch:
 
     def _judge_published(self, now: datetime) -> None:
         """Prefect's own automation tells it while its server is there."""
-        mine = self.probes.prefect is None or self._open_keys() & {causes.PREFECT, causes.UNPUBLISHED}
+        mine = self.probes.prefect is None or self._open_keys() & {PREFECT, causes.UNPUBLISHED}
         newest = self.probes.published() if mine else None
         hours = self.settings.alert_published_within_hours
         if newest is None:

@@ -25,7 +25,7 @@ from prefect.states import Failed
 from alerts import causes, probes
 from alerts.alert import RUNBOOK, Alert
 from alerts.delivery import addresses, send
-from alerts.store import Store
+from alerts.store import DATABASE, DISK, Store
 from core.clock import utc_now
 from core.columns import DEPENDS_ON
 from core.errors import (
@@ -209,7 +209,7 @@ def _begin(cause: str) -> None:
     if not store.addresses and not store.is_watched():
         return  # nobody to tell, and nobody who would say when it is over
     now = utc_now()
-    if cause == causes.DATABASE:
+    if cause == DATABASE:
         alert = causes.database(now, "a run could not reach it")
     else:
         alert = causes.disk(now, probes.disk(settings.data_dir), settings)
@@ -229,7 +229,7 @@ def _forget_causes() -> None:
     with suppress(Exception):
         store = _store(load_settings())
         if store.state().open and not store.is_watched():
-            for key in (causes.DATABASE, causes.DISK):
+            for key in (DATABASE, DISK):
                 store.over(key)
             _deliver(store)
 

@@ -104,6 +104,13 @@ def test_a_full_disk_is_told_at_once_and_over_when_there_is_room_to_spare(world:
     assert world.look() == ["Over: the disk of DATA_DIR is full or nearly so"]
 
 
+def test_what_falls_with_a_full_disk_is_told_with_it(world: World) -> None:
+    world.disk, world.wrong = LOW, {"database": "no connection", "serving": "HTTP 500"}
+    assert world.look(3) == ["the disk of DATA_DIR is full or nearly so"]
+    world.disk, world.wrong = WELL, {"serving": "HTTP 500"}
+    assert world.look(2) == ["Over: the disk of DATA_DIR is full or nearly so", "the serving API does not answer"]
+
+
 def test_little_memory_is_told_when_it_stays_so(world: World) -> None:
     world.memory = LOW
     assert world.look(2) == ["memory is nearly used up"]
