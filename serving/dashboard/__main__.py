@@ -50,9 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
     except MoovitamixError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, SettingsError) else 1
-    print(f"{WORDS[content.verdict.state][1]}; {output}")
+    print(f"{WORDS[content.verdict.state][1]}; {output}", file=sys.stderr)  # the file may be standard output
     for reason in content.verdict.reasons:
-        print(f"  {reason.text}")
+        print(f"  {reason.text}", file=sys.stderr)
     return 0 if content.verdict.state == "healthy" else 1
 
 

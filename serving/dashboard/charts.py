@@ -26,6 +26,8 @@ _STEP_NAMES = 176
 _MARGIN = 14  # half of the last day's name stands right of the plot
 
 Drawing = dict[str, Any]
+Values = Sequence[dict[str, Any]]
+Mark = Callable[[alt.Chart, Values], Any]
 _CONFIG = {
     "aria": False,
     "background": "transparent",
@@ -87,20 +89,20 @@ def _palette(names: Sequence[str], values: Sequence[Any]) -> Any:
     return alt.Scale(domain=list(names), range=list(values))
 
 
-def _each(what: str, names: Sequence[str], drawing: Drawing, mark: Callable[[alt.Chart], Any], width: int) -> Any:
+def _each(what: str, names: Sequence[str], drawing: Drawing, mark: Mark, width: int) -> Any:
     """One small chart a name, one above the other, each with a scale of its own."""
     charts = []
     for name in names:
         values = [one for one in drawing["values"] if one[what] == name]
         if values:
-            charts.append(mark(_chart(values, width - _AXIS, 64, title=name)))
+            charts.append(mark(_chart(values, width - _AXIS, 64, title=name), values))
     return alt.vconcat(*charts, spacing=8)
 
 
 def _rows(drawing: Drawing, width: int) -> Any:
     colour = alt.Color("state:N", scale=_palette(["in", "blocked", "failed"], [ACCENT, BAD, BAD]), legend=None)
 
-    def mark(chart: alt.Chart) -> Any:
+    def mark(chart: alt.Chart, _: Values) -> Any:
         base = chart.encode(x=_days(drawing), y=_amount("rows"))
         bad = base.transform_filter("datum.state != 'in'")
         cross = bad.mark_text(text="\u2715", dy=-8, color=BAD, fontWeight="bold")
@@ -110,8 +112,9 @@ def _rows(drawing: Drawing, width: int) -> Any:
 
 
 def _rejected(drawing: Drawing, width: int) -> Any:
-    def mark(chart: alt.Chart) -> Any:
-        return chart.mark_bar(width=_bar(width), color=WARN).encode(x=_days(drawing), y=_amount("rows"))
+    def mark(chart: alt.Chart, values: Values) -> Any:
+        most = max(2, *(one["rows"] for one in values))
+        return chart.mark_bar(width=_bar(width), color=WARN).encode(x=_days(drawing), y=_amount("rows", most))
 
     return _each("endpoint", _ENDPOINTS, drawing, mark, width)
 
@@ -122,9 +125,9 @@ def _bar(width: int) -> int:
 
 def _expectations(drawing: Drawing, width: int) -> Any:
     colours = _palette(_SEVERITIES, [BAD, WARN])
-    most = max(2, *(one["failing"] for one in drawing["values"]))
 
-    def mark(chart: alt.Chart) -> Any:
+    def mark(chart: alt.Chart, values: Values) -> Any:
+        most = max(2, *(one["failing"] for one in values))
         y = _amount("failing", most, format="d", tickMinStep=1)
         colour = alt.Color("severity:N", scale=colours, legend=None)
         return chart.mark_bar(width=_bar(width)).encode(x=_days(drawing), y=y, color=colour)

@@ -68,9 +68,9 @@ def judge(figures: Figures, alerts: OpenAlerts, now: datetime) -> Verdict:
 def judge_without_figures(alerts: OpenAlerts, *, refused: bool) -> Verdict:
     """It is broken, whatever else: the database is away, or refuses what is asked of it."""
     away = Reason(
-        "broken", "the database does not answer: nothing can be recommended, published or shown here", _KILLED
+        "broken", "The database does not answer: nothing can be recommended, published or shown here", _KILLED
     )
-    wrong = Reason("broken", "the database refuses what this page asks: its schema is not up to date", "Where to look")
+    wrong = Reason("broken", "The database refuses what this page asks: its schema is not up to date", "Where to look")
     return _worst([wrong if refused else away, *_of_alerts(alerts)])
 
 
@@ -94,27 +94,27 @@ def _of_alerts(alerts: OpenAlerts) -> Iterator[Reason]:
     if warnings:
         yield Reason("attention", f"{_count(warnings, 'warning')} open", None)
     if alerts.unreadable:
-        text = f"the list of open alerts cannot be read: {alerts.unreadable}"
+        text = f"The list of open alerts cannot be read: {alerts.unreadable}"
         yield Reason("attention", text, "Where to look")
 
 
 def _of_endpoints(figures: Figures, now: datetime) -> Iterator[Reason]:
     known = {one.endpoint: one for one in figures.endpoints}
     if not known:
-        yield Reason("attention", "nothing came in yet; .venv/bin/python -m flows.ingest begins", "Where to look")
+        yield Reason("attention", "Nothing came in yet; .venv/bin/python -m flows.ingest begins", "Where to look")
         return
     late: dict[date, list[str]] = defaultdict(list)
     for name in ENDPOINTS:
         one = known.get(name)
         if one is None:
-            yield Reason("attention", f"no batch of {name} ever came in", "A batch failed")
+            yield Reason("attention", f"No batch of {name} ever came in", "A batch failed")
         elif one.status in _NOT_GOOD or one.published_day is None:
             yield _of_batch(one, now)
         elif nights_missed(one.published_day, now):
             late[one.published_day].append(name)
     for published, names in late.items():
         missed = nights_missed(published, now)
-        text = f"nothing of {', '.join(names)} came after {published}: {_count(missed, 'night')} missed"
+        text = f"Nothing of {', '.join(names)} came after {published}: {_count(missed, 'night')} missed"
         yield Reason(_by_nights(missed), text, _KILLED)
 
 
@@ -137,7 +137,7 @@ def _of_runs(figures: Figures) -> Iterator[Reason]:
     ended = {run.flow: run for run in figures.last_runs}
     for run in figures.last_runs:
         if run.outcome == "failed":
-            text = f"the last run of {run.flow} failed, {_moment(run.started_at)}"
+            text = f"The last run of {run.flow} failed, {_moment(run.started_at)}"
             yield Reason("attention", text, "Where to look")
     for lost in figures.open_runs:
         later = ended.get(lost.flow)
@@ -150,26 +150,26 @@ def _of_runs(figures: Figures) -> Iterator[Reason]:
 def _of_lists(figures: Figures, now: datetime) -> Iterator[Reason]:
     for newest in figures.newest_lists:
         if newest.status == "blocked":
-            text = f"the newest lists (publication {newest.publication_id}) are blocked; those before stay live"
+            text = f"The newest lists (publication {newest.publication_id}) are blocked; those before stay live"
             yield Reason("attention", text, "A list of recommendations is blocked")
     if not figures.endpoints:
         return
     if not figures.live:
-        yield Reason("attention", "no recommendations are published yet", "Where to look")
+        yield Reason("attention", "No recommendations are published yet", "Where to look")
     elif now - figures.live[0].live_from > _DAYS_OF_LISTS:
-        text = f"the lists that are live are of {_moment(figures.live[0].live_from)}, and were not refreshed since"
+        text = f"The lists that are live are of {_moment(figures.live[0].live_from)}, and were not refreshed since"
         yield Reason("attention", text, "Where to look")
 
 
 def _of_quality(figures: Figures) -> Iterator[Reason]:
     for alarm in figures.alarms:
         if alarm.answer is None:
-            text = f"quality fell: {alarm.metric} {alarm.value:.3f} on {alarm.day}, usually {alarm.baseline:.3f}"
+            text = f"Quality fell: {alarm.metric} {alarm.value:.3f} on {alarm.day}, usually {alarm.baseline:.3f}"
             yield Reason("attention", f"{text}; a training is to answer", "Quality fell: an alarm")
     judged = [decision.day for decision in figures.decisions if decision.kind == "day"]
     heard = next((one.published_day for one in figures.endpoints if one.endpoint == "listen_history"), None)
     if judged and heard and (heard - max(judged)).days > _DAYS_UNJUDGED:
-        text = f"no day after {max(judged)} was judged, though listens up to {heard} are there"
+        text = f"No day after {max(judged)} was judged, though listens up to {heard} are there"
         yield Reason("attention", text, "A day was not judged")
 
 

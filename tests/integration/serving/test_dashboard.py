@@ -72,7 +72,7 @@ def test_before_the_first_ingest(database: str, data_dir: Path) -> None:
     with page_of(database, data_dir) as api:
         html = look(api)
     assert heading(html) == "Needs attention"
-    assert "nothing came in yet" in html
+    assert "Nothing came in yet" in html
     assert "<svg" not in html
 
 
@@ -187,7 +187,7 @@ def test_the_file(
     monkeypatch.setenv("CLOCK_FILE", str(data_dir / "clock"))
     output = data_dir / "health.html"
     assert main(["--output", str(output)]) == 1
-    assert "Needs attention" in capsys.readouterr().out
+    assert "Needs attention" in capsys.readouterr().err
     with connect(database) as connection:
         history(connection, NOW, 2)
     assert main(["--output", str(output)]) == 0

@@ -36,13 +36,13 @@ def test_all_is_well() -> None:
         ({"endpoints": [endpoint("tracks", status="blocked"), *OTHERS]}, "attention", "tracks-2026-11-22 is blocked"),
         ({"endpoints": [endpoint("tracks", LONG_AGO, "failed"), *OTHERS]}, "broken", "tracks is as of 2026-11-19"),
         ({"endpoints": [endpoint("tracks", None, "blocked"), *OTHERS]}, "attention", "none was published before"),
-        ({"endpoints": OTHERS}, "attention", "no batch of tracks ever came in"),
+        ({"endpoints": OTHERS}, "attention", "No batch of tracks ever came in"),
         ({"endpoints": [endpoint("tracks", TODAY - timedelta(days=1)), *OTHERS]}, "attention", "1 night missed"),
-        ({"endpoints": [endpoint("tracks", LONG_AGO), *OTHERS]}, "broken", "nothing of tracks came after 2026-11-19"),
-        ({"last_runs": [LastRun(9, "retrain", None, NIGHT, NIGHT, "failed")]}, "attention", "the last run of retrain"),
+        ({"endpoints": [endpoint("tracks", LONG_AGO), *OTHERS]}, "broken", "Nothing of tracks came after 2026-11-19"),
+        ({"last_runs": [LastRun(9, "retrain", None, NIGHT, NIGHT, "failed")]}, "attention", "The last run of retrain"),
         ({"open_runs": [OpenRun(9, "retrain", None, NIGHT, False)]}, "attention", "never came to an end"),
         ({"newest_lists": [NewestLists(2, "blocked", NIGHT, "r")]}, "attention", "publication 2) are blocked"),
-        ({"live": []}, "attention", "no recommendations are published"),
+        ({"live": []}, "attention", "No recommendations are published"),
         ({"alarms": [alarm()]}, "attention", "ndcg@20 0.080 on 2026-11-21, usually 0.180"),
     ],
 )
@@ -69,7 +69,7 @@ def test_lists_that_were_not_refreshed_and_days_that_were_not_judged() -> None:
     endpoints = [endpoint(name, later.date()) for name in rules.ENDPOINTS]
     texts = [reason.text for reason in judge(healthy(endpoints=endpoints), NONE, later).reasons]
     assert any("were not refreshed since" in text for text in texts)
-    assert any("no day after 2026-11-21 was judged" in text for text in texts)
+    assert any("No day after 2026-11-21 was judged" in text for text in texts)
 
 
 def test_before_the_first_ingest_it_says_how_to_begin() -> None:
