@@ -20,7 +20,7 @@ from core.errors import AlreadyRunning, DiskFull, LandingError, is_disk_full
 from core.settings import Settings
 from pipeline.api import ApiClient
 from pipeline.batches import Batch
-from pipeline.raw_pages import read_pages, write_file
+from pipeline.raw_pages import only_ours, read_pages, write_file
 from pipeline.reading import ListReader, Progress, WholeList
 
 _MANIFEST = "manifest.json"
@@ -81,6 +81,7 @@ def land(
     """
     folder = landing_folder(settings.data_dir, batch)
     try:
+        only_ours(settings.data_dir / "landing")
         folder.mkdir(parents=True, exist_ok=True)
         with alone(folder, settings.lock_wait_seconds):
             done = landed(settings.data_dir, batch)

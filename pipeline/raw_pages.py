@@ -28,6 +28,11 @@ def read_pages(path: Path) -> list[bytes]:
         ) from error
 
 
+def only_ours(folder: Path) -> None:
+    """Make a folder that only this user can look into, as it will hold names and e-mails. One that is there stays."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
 def write_file(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
     unfinished = path.with_name(f".{path.name}.part")

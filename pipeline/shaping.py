@@ -21,6 +21,7 @@ import xxhash
 from core.columns import KEYS, LISTEN_HISTORY, TRACKS, Endpoint
 from pipeline.decoding import DecodedRows, Rejected, count_fields, decode_rows
 from pipeline.landing import Landing
+from pipeline.raw_pages import only_ours
 from pipeline.suppression import Suppressed
 
 ROWS_PER_BUCKET = 250_000
@@ -110,6 +111,7 @@ def shape(
     pages cannot be read back.
     """
     shutil.rmtree(folder, ignore_errors=True)
+    only_ours(folder.parent)
     (folder / "rejected").mkdir(parents=True)
     buckets = max(1, -(-landing.rows // ROWS_PER_BUCKET))
     shaper = _Shaper(endpoint, folder, buckets, known, latest.replace(tzinfo=None), suppressed or Suppressed())

@@ -49,6 +49,14 @@ def ledger(query: Query, day: str) -> dict[str, tuple[str, str]]:
     return {endpoint: (batch_id, status) for endpoint, batch_id, status in rows}
 
 
+def test_nobody_else_can_look_into_what_holds_names_and_emails(
+    environment: Path, prefect_server: None, empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", empty_database)
+    assert main(["--day", DAY, "--endpoint", "users"]) == 0
+    assert {(environment / name).stat().st_mode & 0o777 for name in ("landing", "shaped")} == {0o700}
+
+
 WRONG_LISTS = {
     "empty": ({"empty": True}, "0 % is below 70 %"),
     "half": ({"half": True}, "is below 70 %"),
