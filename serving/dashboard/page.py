@@ -25,6 +25,7 @@ from serving.dashboard.verdict import ENDPOINTS, Verdict, nights_missed
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _DECISIONS_SHOWN = 10
+_SECTION = re.compile(rf"{re.escape(RUNBOOK)}(#[\w-]+)", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 WORDS = {"healthy": ("\u2713", "Healthy"), "attention": ("!", "Needs attention"), "broken": ("\u2715", "Broken")}
 
@@ -113,7 +114,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"moment": _moment, "ago": _ago, "svg": _inline, "whole_dates": _whole_dates}
+    environment.filters |= {"moment": _moment, "ago": _ago, "svg": _inline}
+    environment.filters |= {"whole_dates": _whole_dates, "with_links": _with_links}
     environment.globals["style"] = Markup(_style())  # noqa: S704  our own file
     return environment
 
@@ -138,6 +140,15 @@ def _whole_dates(text: str) -> Markup:
     """The text, in which no line ends within a date."""
     spans = _DATE.sub(r'<span class="whole">\g<0></span>', str(escape(text)))
     return Markup(spans)  # noqa: S704  escaped above
+
+
+def _with_links(text: str, links: Links) -> Markup:
+    """The text, in which a section of the runbook is a link where it is known where people read it."""
+    if not links.runbook:
+        return escape(text)
+    address = escape(links.runbook)
+    linked = _SECTION.sub(lambda found: f'<a href="{address}{found[1]}">{found[0]}</a>', str(escape(text)))
+    return Markup(linked)  # noqa: S704  escaped above, twice
 
 
 def _moment(moment: datetime | date | None) -> str:

@@ -88,6 +88,13 @@ def test_links_are_pages_or_nothing() -> None:
     assert "http://book#a-batch-is-blocked" in hrefs
 
 
+def test_an_alert_leads_to_its_section() -> None:
+    known = OpenAlert(key="k", what="w", since=NOW, next="<make>; docs/operations.md#the-disk-is-full")
+    shown = render(content(healthy(), Links(None, None, "http://book"), alerts=OpenAlerts([known])))
+    assert '&lt;make&gt;; <a href="http://book#the-disk-is-full">docs/operations.md#the-disk-is-full</a>' in shown
+    assert "&lt;make&gt;; docs/operations.md#the-disk-is-full" in render(content(healthy(), alerts=OpenAlerts([known])))
+
+
 def test_every_picture_has_a_name_its_finding_and_its_figures_as_a_table() -> None:
     figures = healthy()
     panels = make_panels(figures)

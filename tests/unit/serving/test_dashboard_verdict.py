@@ -10,6 +10,8 @@ from typing import Any, get_args
 import pytest
 
 import serving.dashboard.verdict as rules
+from alerts.alert import Alert
+from alerts.store import Store
 from serving.dashboard.alerts import OpenAlert, OpenAlerts, read_alerts
 from serving.dashboard.figures import Figures, LastRun, NewestLists, OpenRun, last_days
 from serving.dashboard.links import anchor
@@ -110,6 +112,13 @@ def test_each_section_that_is_named_is_in_the_runbook() -> None:
     headings = re.findall(r"^## (.*)$", (ROOT / "docs/operations.md").read_text(), re.M)
     assert set(get_args(rules.Section)) <= set(headings)
     assert anchor("A run was killed, or the database went away") == "a-run-was-killed-or-the-database-went-away"
+
+
+def test_what_the_watch_keeps_is_understood(tmp_path: Path) -> None:
+    store = Store(tmp_path, [], lambda *_: False, lambda: NOW)
+    store.begin(Alert(key="k", severity="critical", what="w", since=NIGHT, kept="all", next="n", detail="d"))
+    known = OpenAlert(key="k", what="w: d", since=NIGHT, kept="all", next="n", severity="critical")
+    assert read_alerts(tmp_path) == OpenAlerts([known])
 
 
 def test_the_file_of_alerts(tmp_path: Path) -> None:
