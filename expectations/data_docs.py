@@ -77,6 +77,11 @@ class IndexLine:
         return "blocked" if self.blocking else "warned" if self.warnings else "passed"
 
     @property
+    def about_blocking(self) -> str:
+        """What stands above the rules that block."""
+        return "Failed, and was accepted" if self.accepted else "Blocks publication"
+
+    @property
     def judged(self) -> str:
         """When, as people read it."""
         return f"{datetime.fromisoformat(self.audited_at).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
@@ -159,10 +164,10 @@ def mark_accepted(docs_dir: Path, batch_id: str, why: str) -> None:
         _write_index(docs_dir)
 
 
-def _heads(line: IndexLine) -> tuple[str, str]:
-    """The title of a page, and what it says first."""
+def _heads(line: IndexLine) -> tuple[str, str, str]:
+    """What a page says of its verdict: in its title, first, and above what blocks."""
     head = str(_view().env.get_template("head.j2").render(batch=line)).strip()
-    return f"<title>{line.batch_id}: {line.verdict}</title>", head
+    return f"<title>{line.batch_id}: {line.verdict}</title>", head, f"<h2>{line.about_blocking}</h2>"
 
 
 def pages_with_keys(docs_dir: Path, user_id: int) -> int:

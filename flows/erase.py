@@ -28,6 +28,7 @@ from flows.command_line import run_command
 from flows.endings import told_when_it_fails
 from flows.readable_logs import keep_logs_readable
 from pipeline import batches, erased_pages, erasure, suppression
+from pipeline.belonging import Identity
 from recommender.trials import sweep
 
 Found = Mapping[str, int]
@@ -124,29 +125,36 @@ def _erase_everywhere(place: Place, user_id: int, why: Why) -> Found:
     First, nothing more of them may come in. Then it is noted what there is in files, and these are rewritten. The
     database comes last, in one transaction with its record: until then it knows by which e-mail and name to look.
     """
-    connection, data_dir, wait = place.connection, place.settings.data_dir, place.settings.lock_wait_seconds
+    connection, data_dir = place.connection, place.settings.data_dir
     suppressed = erasure.turned_away(connection, suppression.renew_copy(connection, data_dir))
     number, known = erasure.begin(
         connection, user_id, suppressed, reason=why.reason, requested_by=why.requested_by, now=place.clock()
     )
     suppression.renew_copy(connection, data_dir)
     with named_errors():
-        from expectations.data_docs import forget_keys, pages_with_keys  # imports Great Expectations: seconds
-
         identity = erased_pages.learn(data_dir, erasure.known_as(connection, user_id))
-        files = erased_pages.find(data_dir, identity, wait)
-        if not known:
-            pages = pages_with_keys(place.docs_dir, user_id)
-            known = {FILES: len(files), ROWS: sum(file.rows for file in files), PAGES: pages}
-            erasure.note_found(connection, number, known)
-        for file in files:
-            erased_pages.rewrite(file, identity, wait)
-        forget_keys(place.docs_dir, user_id)
-        erased_pages.forget_shaped(data_dir)
-        sweep()
+        in_files = _erase_files(place, identity, number, known)
     rows, touched = erasure.erase_rows(connection, identity, number, place.clock())
     erasure.vacuum(connection, touched)
-    return {**known, **rows}
+    return {**in_files, **rows}
+
+
+def _erase_files(place: Place, identity: Identity, number: int, known: Found) -> Found:
+    """Returns what there was in files, or what the run before found that was cut off."""
+    from expectations.data_docs import forget_keys, pages_with_keys  # imports Great Expectations: seconds
+
+    data_dir, wait = place.settings.data_dir, place.settings.lock_wait_seconds
+    files = erased_pages.find(data_dir, identity, wait)
+    if not known:
+        pages = pages_with_keys(place.docs_dir, identity.user_id)
+        known = {FILES: len(files), ROWS: sum(file.rows for file in files), PAGES: pages}
+        erasure.note_found(place.connection, number, known)
+    for file in files:
+        erased_pages.rewrite(file, identity, wait)
+    forget_keys(place.docs_dir, identity.user_id)
+    erased_pages.forget_shaped(data_dir)
+    sweep()  # plays that killed trials of models left
+    return known
 
 
 @contextmanager

@@ -118,6 +118,7 @@ def test_a_blocked_batch_is_let_in_with_a_reason_that_is_kept(
     assert '<span class="verdict accepted">accepted</span>' in page
     assert f"<title>tracks-{DAY}: accepted</title>" in page
     assert page.count(said) == 1
+    assert "Blocks publication" not in page
     assert said in (blocked / "data_docs" / "index.html").read_text()
     assert replay.main([f"listen_history-{DAY}"]) == 0  # it waited for the tracks
     assert_rows_add_up(query)
