@@ -23,6 +23,8 @@ Section = Literal[
     "Quality fell: an alarm",
     "A day was not judged",
     "A training was cut off",
+    "Nothing was published",
+    "The database does not answer",
 ]
 _KILLED: Section = "A run was killed, or the database went away"
 ENDPOINTS = ("tracks", "users", "listen_history")
@@ -68,7 +70,9 @@ def judge(figures: Figures, alerts: OpenAlerts, now: datetime) -> Verdict:
 def judge_without_figures(alerts: OpenAlerts, *, refused: bool) -> Verdict:
     """It is broken, whatever else: the database is away, or refuses what is asked of it."""
     away = Reason(
-        "broken", "The database does not answer: nothing can be recommended, published or shown here", _KILLED
+        "broken",
+        "The database does not answer: nothing can be recommended, published or shown here",
+        "The database does not answer",
     )
     wrong = Reason("broken", "The database refuses what this page asks: its schema is not up to date", "Where to look")
     return _worst([wrong if refused else away, *_of_alerts(alerts)])
@@ -115,7 +119,7 @@ def _of_endpoints(figures: Figures, now: datetime) -> Iterator[Reason]:
     for published, names in late.items():
         missed = nights_missed(published, now)
         text = f"Nothing of {', '.join(names)} came after {published}: {_count(missed, 'night')} missed"
-        yield Reason(_by_nights(missed), text, _KILLED)
+        yield Reason(_by_nights(missed), text, "Nothing was published")
 
 
 def _of_batch(one: Endpoint, now: datetime) -> Reason:
