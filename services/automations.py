@@ -49,7 +49,7 @@ class Server:
         self._session = requests.Session()
         # So answers a server whose database is busy, SQLite above all; what it so answers it has not done.
         busy = Retry(
-            total=6, backoff_factor=0.5, status_forcelist=[429, 503], allowed_methods=None, raise_on_status=False
+            total=8, backoff_factor=0.5, status_forcelist=[429, 503], allowed_methods=None, raise_on_status=False
         )
         self._session.mount("http", HTTPAdapter(max_retries=busy))
         self._session.auth = HTTPBasicAuth(user.encode(), password.encode()) if login else None
@@ -80,8 +80,7 @@ def apply(settings: Settings, api_url: str, login: str = "") -> Applied:
         applied.removed.append(name)
     for name in blocks.keys() - set(kept):
         server.ask("DELETE", f"block_documents/{blocks[name]}")
-    if applied.made or applied.changed:
-        _expect_a_publication(server)
+    _expect_a_publication(server)
     return applied
 
 
@@ -122,7 +121,7 @@ def _schemas_of(kind: str) -> Content:
 
 
 def _expect_a_publication(server: Server) -> None:
-    """From now on something must be published in time, also if nothing ever was."""
+    """From now on something must be published in time, also if nothing ever was. What is waited for already stays."""
     from prefect.events import Event
 
     event = Event(

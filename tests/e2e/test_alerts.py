@@ -1,0 +1,305 @@
+"""Alerts for real: a Prefect server, runs that fail, and a mail server that takes the mails, or is away."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from email import message_from_bytes
+from email.message import Message
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import requests
+from aiosmtpd.controller import Controller
+from prefect.events import Event
+from pydantic import SecretStr
+
+from alerts.alert import Alert
+from alerts.automations import TAG
+from alerts.delivery import addresses, send
+from alerts.missed import Missed, tell_missed
+from alerts.store import Store
+from alerts.test import main as send_test_alert
+from core.clock import utc_now
+from core.settings import Settings
+from demo.programs import free_ports
+from services.automations import Server, apply
+from tests.conftest import ROOT, MockApi
+
+DAY = "2026-11-20"
+PASSWORD = "pa55word-of-the-mail-server"
+
+
+@dataclass
+class Mailbox:
+    """A mail server, and what it took."""
+
+    port: int
+    mails: list[Message] = field(default_factory=list)
+    _server: Controller | None = None
+
+    def open(self) -> None:
+        self._server = Controller(self, hostname="127.0.0.1", port=self.port)
+        self._server.start()
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
+
+    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:
+        self.mails.append(message_from_bytes(envelope.content))
+        return "250 OK"
+
+    @property
+    def url(self) -> str:
+        return f"mailto://127.0.0.1:{self.port}?from=moovitamix@example.org&to=oncall@example.org&mode=insecure"
+
+    @property
+    def subjects(self) -> list[str]:
+        return [str(mail["Subject"]).replace("\n", "").removeprefix("[MoovitaMix] ") for mail in self.mails]
+
+    def body(self, subject: str) -> str:
+        [mail] = [mail for mail, one in zip(self.mails, self.subjects, strict=True) if one == subject]
+        content = mail.get_payload(decode=True)
+        assert isinstance(content, bytes)
+        return content.decode()
+
+
+@dataclass
+class Site:
+    """A Prefect server with our automations, and the mailbox they write to."""
+
+    api_url: str
+    home: Path
+    mailbox: Mailbox
+    settings: Settings
+
+    def apply(self, **changes: Any) -> dict[str, list[str]]:
+        done = apply(self.settings.model_copy(update=changes), self.api_url)
+        return {"made": done.made, "changed": done.changed, "removed": done.removed}
+
+    def ask(self, method: str, path: str, content: Any = None) -> Any:
+        return Server(self.api_url).ask(method, path, content)
+
+    def emit(self, event: str, resource: str, payload: dict[str, Any] | None = None) -> None:
+        told = Event(event=event, resource={"prefect.resource.id": resource}, payload=payload or {})  # type: ignore[arg-type]
+        self.ask("POST", "events", [told.model_dump(mode="json")])
+
+    def block(self, batch_id: str) -> None:
+        alert = Alert(f"batch-blocked:{batch_id}", "critical", f"{batch_id} is blocked", utc_now(), "all", "replay")
+        self.emit("moovitamix.batch.blocked", f"moovitamix.batch.{batch_id}", alert.payload())
+
+    def run_ended(self, run_name: str, **state: str) -> None:
+        """A run of ingest that somebody else ended so."""
+        flow = self.ask("POST", "flows/", {"name": "ingest"})["id"]
+        run = self.ask("POST", "flow_runs/", {"flow_id": flow, "name": run_name, "state": {"type": "RUNNING"}})["id"]
+        self.ask("POST", f"flow_runs/{run}/set_state", {"state": state, "force": True})
+
+    def ingest(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        mine = {"PREFECT_API_URL": self.api_url, "PREFECT_HOME": str(self.home), "ALERT_URLS": self.mailbox.url}
+        return subprocess.run(
+            [sys.executable, "-m", "flows.ingest", "--day", DAY, *arguments],
+            cwd=ROOT,
+            env=os.environ | mine | settings,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    def mails(self) -> list[str]:
+        """Subjects of all that was told until now: what is told after it has come, too."""
+        last = f"mark-{uuid4().hex[:8]}"
+        self.block(last)
+        comes(lambda: f"{last} is blocked" in self.mailbox.subjects)
+        return [one for one in self.mailbox.subjects if not one.startswith("mark-")]
+
+
+def comes(condition: Callable[[], bool], seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it did not come"
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("site")
+    server_port, mail_port = free_ports(2)
+    mailbox = Mailbox(mail_port)
+    home = {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | home
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(server_port)]
+    with (folder / "server.log").open("w") as log:
+        server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    settings = Settings(_env_file=None, data_dir=folder, alert_urls=SecretStr(mailbox.url))  # type: ignore[call-arg]
+    started = Site(f"http://127.0.0.1:{server_port}/api", folder / "prefect", mailbox, settings)
+    mailbox.open()
+    try:
+        comes(lambda: _answers(f"{started.api_url}/health"), seconds=120)
+        started.apply()
+        yield started
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+        mailbox.close()
+
+
+@pytest.fixture(autouse=True)
+def _empty(site: Site) -> None:
+    site.mailbox.mails.clear()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=5).ok
+    except requests.RequestException:
+        return False
+
+
+def test_applying_again_changes_nothing_and_edits_are_undone(site: Site) -> None:
+    assert site.apply() == {"made": [], "changed": [], "removed": []}
+    ours = {one["name"]: one for one in site.ask("POST", "automations/filter", {}) if TAG in one["tags"]}
+    edited = ours["alert: a run crashed"]
+    site.ask("PUT", f"automations/{edited['id']}", edited | {"enabled": False})
+    assert site.apply() == {"made": [], "changed": ["alert: a run crashed"], "removed": []}
+
+
+def test_only_ours_are_touched_and_without_an_address_none_that_only_notifies_stays(site: Site) -> None:
+    trigger = {"type": "event", "posture": "Reactive", "expect": ["x"], "threshold": 1, "within": 0}
+    theirs = {"name": "alert: theirs", "trigger": trigger, "actions": [{"type": "do-nothing"}]}
+    made = site.ask("POST", "automations/", theirs)["id"]
+    done = site.apply(alert_urls=SecretStr(""))
+    assert len(done["removed"]) == 7
+    left = {one["name"] for one in site.ask("POST", "automations/filter", {})}
+    assert left == {"alert: theirs", "lost runs are marked as crashed"}
+    assert site.ask("GET", "block_types/slug/slack-webhook/block_documents") == []
+
+    two = SecretStr(f"{site.mailbox.url} json://user:{PASSWORD}@127.0.0.1:9/")
+    assert len(site.apply(alert_urls=two)["made"]) == 7
+    names = [one["name"] for one in site.ask("GET", "block_types/slug/slack-webhook/block_documents")]
+    assert names == ["moovitamix-alerts-1", "moovitamix-alerts-2"]
+    everything = requests.post(f"{site.api_url}/automations/filter", json={}, timeout=10).text
+    blocks = requests.post(f"{site.api_url}/block_documents/filter", json={}, timeout=10).text
+    assert PASSWORD not in everything + blocks
+
+    assert len(site.apply()["changed"]) == 7
+    site.ask("DELETE", f"automations/{made}")
+
+
+def test_a_blocked_batch_is_one_mail(site: Site, api: MockApi, environment: Path) -> None:
+    api.faults({"endpoint": "tracks", "bad_rows": {"id_null": 5}})
+    done = site.ingest()
+    assert done.returncode == 1
+    assert site.mails() == [f"tracks-{DAY} is blocked"]
+    body = site.mailbox.body(f"tracks-{DAY} is blocked")
+    assert f"listen_history-{DAY} waits for it" in body
+    assert f"python -m flows.replay tracks-{DAY}" in body
+    assert "@" not in body
+    runs = site.ask("POST", "flow_runs/filter", {"flow_runs": {"name": {"any_": [f"ingest-{DAY}"]}}})
+    assert [(run["state"]["type"], run["state"]["name"]) for run in runs] == [("FAILED", "Blocked")]
+
+
+def test_a_source_that_is_down_is_one_mail_with_the_reason(site: Site, environment: Path) -> None:
+    done = site.ingest("--endpoint", "tracks", MOOVITAMIX_API_URL="http://user:s3cret@127.0.0.1:9", FETCH_TRIES="1")
+    assert done.returncode == 1
+    assert site.mails() == [f"ingest-{DAY} failed"]
+    body = site.mailbox.body(f"ingest-{DAY} failed")
+    assert "connection refused" in body
+    assert "s3cret" not in body
+    assert "Next:   docs/operations.md#a-batch-failed" in body
+    assert "Page:   http://127.0.0.1" in body
+
+
+def test_a_database_that_is_away_is_one_mail_however_many_runs_it_stops(site: Site, environment: Path) -> None:
+    away = "postgresql://user:s3cret@127.0.0.1:9/x"
+    for _ in range(2):
+        assert site.ingest("--endpoint", "tracks", DATABASE_URL=away).returncode == 1
+    assert site.mails() == ["the database does not answer"]
+    body = site.mailbox.body("the database does not answer")
+    assert "s3cret" not in body
+    assert f"ingest-{DAY} could not go on: run it again." in body
+    assert (environment / "alerts/open.json").exists()
+
+
+def test_without_a_prefect_server_the_run_itself_sends(site: Site, environment: Path) -> None:
+    mine = {"MOOVITAMIX_API_URL": "http://127.0.0.1:9", "FETCH_TRIES": "1", "PREFECT_HOME": str(site.home / "alone")}
+    done = site.ingest("--endpoint", "tracks", PREFECT_API_URL="", **mine)
+    assert done.returncode == 1
+    assert site.mailbox.subjects == [f"ingest-{DAY} failed"]
+
+
+def test_what_a_defect_says_is_not_in_the_mail(site: Site) -> None:
+    text = "duplicate key (email)=(ada@example.org)"
+    site.run_ended("ingest-defect", type="FAILED", name="Failed", message=f"Flow run encountered: ValueError: {text}")
+    site.run_ended("ingest-gone", type="CRASHED", name="Crashed", message=text)
+    assert sorted(site.mails()) == ["ingest-defect failed", "ingest-gone was cut off"]
+    assert "ada" not in site.mailbox.body("ingest-defect failed") + site.mailbox.body("ingest-gone was cut off")
+
+
+def test_an_alarm_that_is_told_again_is_one_mail_and_its_answer_another(site: Site) -> None:
+    raised = Alert("quality:7", "warning", "quality fell", utc_now(), "the list", "look").payload()
+    for _ in range(3):
+        site.emit("moovitamix.alarm.raised", "moovitamix.alarm.7", raised)
+    site.emit("moovitamix.alarm.raised", "moovitamix.alarm.8", raised)
+    site.emit("moovitamix.alarm.answered", "moovitamix.alarm.7", raised | {"subject": "answered"})
+    assert sorted(site.mails()) == ["answered", "quality fell", "quality fell"]
+
+
+def test_nothing_published_by_the_set_hour_is_told_once(site: Site) -> None:
+    site.apply(alert_published_within_hours=12 / 3600)
+    told = "nothing was published by the set hour"
+    for _ in range(60):  # a server may take up a changed automation a moment after its answer
+        site.emit("moovitamix.warehouse.expected", "moovitamix.warehouse")
+        if told in site.mailbox.subjects:
+            break
+        time.sleep(1)
+    site.apply()
+    assert site.mails() == ["nothing was published by the set hour"]
+    assert "Since:  20" in site.mailbox.body("nothing was published by the set hour")
+
+
+def test_a_mail_server_that_is_down_loses_nothing(site: Site, tmp_path: Path) -> None:
+    store = Store(tmp_path, addresses(site.settings), send, utc_now)
+    missed = Missed(site.settings, site.api_url)
+    tell_missed(store, missed)
+    site.mailbox.close()
+    site.block("tracks-2026-11-24")
+    comes(lambda: tell_missed(store, missed) == 1)
+    store.deliver()
+    assert tell_missed(store, missed) == 0
+    assert site.mailbox.subjects == []
+
+    site.mailbox.open()
+    with store.changing() as state:
+        state.troubles.clear()  # as if the time to wait were over
+    store.deliver()
+    assert site.mailbox.subjects == ["tracks-2026-11-24 is blocked"]
+    assert "Next:   replay" in site.mailbox.body("tracks-2026-11-24 is blocked")
+
+
+def test_the_test_alert_says_which_address_works(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("ALERT_URLS", site.mailbox.url)
+    assert send_test_alert([]) == 0
+    assert site.mailbox.subjects == ["a test: alerts reach you"]
+    monkeypatch.setenv("ALERT_URLS", f"{site.mailbox.url},mailto://user:{PASSWORD}@127.0.0.1:9 nonsense://{PASSWORD}")
+    assert send_test_alert([]) == 1
+    out, err = capfd.readouterr()
+    assert out.splitlines()[-3:] == [
+        "address 1 (mailto): taken",
+        "address 2 (mailto): NOT taken",
+        "address 3 (nonsense): NOT taken",
+    ]
+    assert PASSWORD not in out + err
+    monkeypatch.setenv("ALERT_URLS", "")
+    assert send_test_alert([]) == 1
