@@ -18,6 +18,7 @@ import requests
 
 from core import embedded
 from core.errors import MoovitamixError, SettingsError
+from core.settings import alert_urls_of
 from services import backup
 from services.deploy import answers
 from services.lost_runs import close_lost_runs
@@ -178,6 +179,7 @@ def _tell(plan: Plan) -> None:
         f"Data Docs    {plan.docs_url}",
         f"Serving      {plan.serving_url}/docs",
         f"Health       {plan.serving_url}/dashboard",
+        f"Alerts       {_alerted(plan)}",
         f"API          {plan.api_url}{' (the mock)' if plan.mocked else ''}",
         f"Database     {_make('psql', plan)}",
         f"Logs         {_short(plan.logs)}",
@@ -189,6 +191,12 @@ def _tell(plan: Plan) -> None:
         f"Stop everything; the state stays: {_make('down', plan)}",
     ]
     print("\n".join(lines), flush=True)
+
+
+def _alerted(plan: Plan) -> str:
+    """How many addresses alerts go to; never which, for they hold passwords."""
+    count = len(alert_urls_of(plan.settings))
+    return f"to {count} address{'es' if count > 1 else ''}" if count else "to nobody; set ALERT_URLS (docs/alerts.md)"
 
 
 def _make(target: str, plan: Plan) -> str:
