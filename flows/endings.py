@@ -72,6 +72,9 @@ def told_when_it_fails(body: Callable[Parameters, Result]) -> Callable[Parameter
             result = body(*args, **kwargs)
         except MoovitamixError as error:
             ending = ending_of(_run_name(body.__name__), error, utc_now())
+            if flow_run.id is None:  # without Prefect's engine around it, as a rollback from a command line
+                _tell(ending)
+                raise
             get_run_logger().error(str(error))
             _tell(ending)
             # Prefect raises `data` to who called the flow.
