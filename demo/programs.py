@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import requests
-
 from core.settings import load_settings
 from demo.surroundings import ROOT, DemoError
+from services.automations import Server
 from services.deploy import NotDeployed, answers, deploy
-from services.plan import Plan, Ports, Program, inherited_environment
+from services.plan import Plan, Ports, PrefectLogin, Program, inherited_environment
 
 _SECONDS_TO_START = 120.0
-_TIMEOUT = 30.0
 _FIRST = ("prefect-server", "serving")
 
 
@@ -28,16 +26,14 @@ _FIRST = ("prefect-server", "serving")
 class Programs:
     """Where they are."""
 
-    prefect_url: str
+    prefect: Server
     serving_url: str
 
     def runs(self, deployment: str) -> list[dict[str, Any]]:
         """The flow runs of a deployment such as retrain/on-degradation, in whatever state."""
         flow, _, name = deployment.partition("/")
         which = {"flows": {"name": {"any_": [flow]}}, "deployments": {"name": {"any_": [name]}}}
-        answer = requests.post(f"{self.prefect_url}/api/flow_runs/filter", json=which, timeout=_TIMEOUT)
-        answer.raise_for_status()
-        runs: list[dict[str, Any]] = answer.json()
+        runs: list[dict[str, Any]] = self.prefect.ask("POST", "flow_runs/filter", which)
         return runs
 
 
@@ -49,19 +45,21 @@ def running(folder: Path, deployments: Sequence[str]) -> Iterator[Programs]:
     """
     serving, server = free_ports(2)
     os.environ |= {"SERVING_PORT": str(serving), "PREFECT_SERVER_API_PORT": str(server)}
-    plan = Plan(load_settings(), Ports(prefect_server_api_port=server))
+    plan = Plan(load_settings(), Ports(prefect_server_api_port=server), PrefectLogin())
     programs = {program.name: program for program in plan.programs()}
     with ExitStack() as at_end:
         started = {name: at_end.enter_context(_process(plan, programs[name], folder)) for name in _FIRST}
         for name, process in started.items():
             _wait_for(programs[name], process)
         os.environ["PREFECT_API_URL"] = f"{plan.prefect_url}/api"
+        if plan.prefect_login:
+            os.environ["PREFECT_API_AUTH_STRING"] = plan.prefect_login
         try:
-            deploy(f"{plan.prefect_url}/api", deployments)
+            deploy(f"{plan.prefect_url}/api", deployments, login=plan.prefect_login)
         except NotDeployed as error:
             raise DemoError(f"the deployments were not made: {error}") from error
         at_end.enter_context(_process(plan, programs["worker"], folder))
-        yield Programs(plan.prefect_url, plan.serving_url)
+        yield Programs(Server(f"{plan.prefect_url}/api", plan.prefect_login), plan.serving_url)
 
 
 @contextmanager

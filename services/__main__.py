@@ -20,6 +20,7 @@ from core import embedded
 from core.errors import MoovitamixError, SettingsError
 from core.settings import alert_urls_of
 from services import backup
+from services.automations import Server
 from services.deploy import answers
 from services.lost_runs import close_lost_runs
 from services.plan import HOST, ROOT, WORK_POOL, Plan, Program, inherited_environment, load_plan
@@ -126,7 +127,7 @@ def _close_lost_runs(plan: Plan, *, first: bool) -> None:
     if not first:
         return
     try:
-        lost = close_lost_runs(f"{plan.prefect_url}/api")
+        lost = close_lost_runs(Server(f"{plan.prefect_url}/api", plan.prefect_login))
     except requests.RequestException as error:
         raise ServicesError(f"Prefect's server cannot say which runs are open: {type(error).__name__}") from error
     if lost:
@@ -149,12 +150,12 @@ def _deploy(plan: Plan) -> None:
 
 
 def _wait_for_worker(plan: Plan) -> None:
-    url = f"{plan.prefect_url}/api/work_pools/{WORK_POOL}/workers/filter"
+    server = Server(f"{plan.prefect_url}/api", plan.prefect_login)
 
     def online() -> bool:
         with suppress(requests.RequestException):
-            answer = requests.post(url, json={}, timeout=10)
-            return answer.ok and any(worker["status"] == "ONLINE" for worker in answer.json())
+            workers = server.ask("POST", f"work_pools/{WORK_POOL}/workers/filter", {})
+            return any(worker["status"] == "ONLINE" for worker in workers)
         return False
 
     if not _in_time(online):
@@ -185,12 +186,16 @@ def _tell(plan: Plan) -> None:
         f"Logs         {_short(plan.logs)}",
         "",
         "Run the daily ingest now, and watch it:",
-        f"  PREFECT_API_URL={plan.prefect_url}/api .venv/bin/prefect deployment run ingest/daily --watch",
+        f"  {_login(plan)}PREFECT_API_URL={plan.prefect_url}/api .venv/bin/prefect deployment run ingest/daily --watch",
         "Make the key that the health page asks for as a password, of any user:",
         f"  {_data_dir(plan)}.venv/bin/python -m serving.keys create --name on-call --scope dashboard:read",
         f"Stop everything; the state stays: {_make('down', plan)}",
     ]
     print("\n".join(lines), flush=True)
+
+
+def _login(plan: Plan) -> str:
+    return "PREFECT_API_AUTH_STRING=user:password " if plan.prefect_login else ""
 
 
 def _alerted(plan: Plan) -> str:

@@ -7,8 +7,9 @@ import sys
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import SettingsError
@@ -23,6 +24,7 @@ MARK = "MOOVITAMIX_SERVICES"
 _MOCK_WORLD = ("--sessions", "20000")
 # What `automations.yaml` waits for: a worker is missed after three of its seconds, a run after 90.
 SIGNS_OF_LIFE = {"PREFECT_WORKER_HEARTBEAT_SECONDS": "10", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
+_LOGIN_OF_SERVER, _LOGIN_OF_CLIENT = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"
 _PREFECT_DATABASE = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL")
 
 
@@ -34,6 +36,22 @@ class Ports(BaseSettings):
     prefect_server_api_port: int = Field(default=4200, ge=1, le=65_535)
     mock_port: int = Field(default=8000, ge=1, le=65_535)
     data_docs_port: int = Field(default=4280, ge=1, le=65_535)
+
+
+def _login(login: SecretStr) -> SecretStr:
+    text = login.get_secret_value()
+    user, colon, password = text.partition(":")
+    if text and not (user and colon and password and text.isprintable()):
+        raise ValueError("must look like user:password")
+    return login
+
+
+class PrefectLogin(BaseSettings):
+    """What Prefect's server asks for, from browsers, workers and us; empty: nothing."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+
+    prefect_server_api_auth_string: Annotated[SecretStr, AfterValidator(_login)] = SecretStr("")
 
 
 @dataclass(frozen=True)
@@ -56,6 +74,7 @@ class Plan:
 
     settings: Settings
     ports: Ports
+    login: PrefectLogin
 
     @property
     def state(self) -> Path:
@@ -81,6 +100,11 @@ class Plan:
         return f"http://{HOST}:{self.ports.prefect_server_api_port}"
 
     @property
+    def prefect_login(self) -> str:
+        """user:password, or empty. Secret."""
+        return self.login.prefect_server_api_auth_string.get_secret_value()
+
+    @property
     def docs_url(self) -> str:
         return f"http://{HOST}:{self.ports.data_docs_port}"
 
@@ -94,7 +118,7 @@ class Plan:
         return {
             MARK: str(self.settings.data_dir),
             "DATA_DIR": str(self.settings.data_dir),
-            "DATA_DOCS_URL": self.docs_url,
+            "DATA_DOCS_URL": self.settings.data_docs_url or self.docs_url,
             "PREFECT_UI_URL": self.prefect_url,
             "MOOVITAMIX_API_URL": self.api_url,
             "PREFECT_API_URL": f"{self.prefect_url}/api",
@@ -104,6 +128,7 @@ class Plan:
             "DO_NOT_TRACK": "1",
             "GX_ANALYTICS_ENABLED": "False",
             "PYTHONUNBUFFERED": "1",
+            **dict.fromkeys((_LOGIN_OF_SERVER, _LOGIN_OF_CLIENT) if self.prefect_login else (), self.prefect_login),
         }
 
     def programs(self) -> list[Program]:
@@ -155,7 +180,8 @@ class Plan:
     @property
     def _server_environment(self) -> dict[str, str]:
         mine = {
-            "PREFECT_SERVER_UI_API_URL": f"{self.prefect_url}/api",
+            # Asked by the browser: behind a proxy, where the browser reaches it.
+            "PREFECT_SERVER_UI_API_URL": f"{self.settings.prefect_ui_url.rstrip('/') or self.prefect_url}/api",
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         }
         # Not the database of flows that run without this server: SQLite takes one writer at a time.
@@ -179,15 +205,19 @@ def load_plan() -> Plan:
     """Read the environment and `.env`. Raises SettingsError."""
     settings = load_settings()
     try:
-        return Plan(settings, Ports())
+        ports = Ports()
     except ValidationError as error:
         names = ", ".join(str(e["loc"][0]).upper() for e in error.errors(include_input=False))
         raise SettingsError(f"wrong setting: {names} must be a port, from 1 to 65535") from None
+    try:
+        return Plan(settings, ports, PrefectLogin())
+    except ValidationError:
+        raise SettingsError(f"wrong setting: {_LOGIN_OF_SERVER} must look like user:password") from None
 
 
 def inherited_environment() -> dict[str, str]:
     """The environment of `make up` without what would send a service to another Prefect server."""
     mine = os.environ.copy()
-    for name in ("PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_API_KEY"):
+    for name in ("PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_API_KEY", _LOGIN_OF_CLIENT):
         mine.pop(name, None)
     return mine

@@ -14,15 +14,16 @@ from typing import Any
 import psutil
 import psycopg
 import pytest
-import requests
 
 from demo.programs import free_ports
+from services.automations import Server
 from services.plan import Plan, load_plan
 from services.supervision import Supervisor
 
 ROOT = Path(__file__).parent.parent.parent
 # The mock asks for none: it is there to be searched for.
 API_TOKEN = "open-sesame-4711-and-nobody-else"
+LOGIN = "operator:knock-thrice-0815-and-wait"
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,7 @@ class Services:
         return {run["name"]: run["state_type"] for run in self.ask("flow_runs/filter", {})}
 
     def ask(self, what: str, content: dict[str, Any]) -> Any:
-        answer = requests.post(f"{self.plan.prefect_url}/api/{what}", json=content, timeout=10)
-        answer.raise_for_status()
-        return answer.json()
+        return Server(f"{self.plan.prefect_url}/api", LOGIN).ask("POST", what, content)
 
     def published(self) -> int:
         with psycopg.connect(
@@ -84,6 +83,7 @@ def _services_in(folder: str) -> Iterator[Services]:
         zip(("PREFECT_SERVER_API_PORT", "MOCK_PORT", "DATA_DOCS_PORT", "SERVING_PORT"), free_ports(4), strict=True)
     )
     ours = {name: str(port) for name, port in ports.items()} | {"DATA_DIR": folder, "MOOVITAMIX_API_TOKEN": API_TOKEN}
+    ours["PREFECT_SERVER_API_AUTH_STRING"] = LOGIN
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | ours
     with pytest.MonkeyPatch.context() as patch:
         for name, value in ours.items():
@@ -91,6 +91,7 @@ def _services_in(folder: str) -> Iterator[Services]:
         patch.delenv("MOOVITAMIX_API_URL", raising=False)
         plan = load_plan()
     environment |= {"PREFECT_API_URL": f"{plan.prefect_url}/api", "PREFECT_HOME": f"{folder}/prefect"}
+    environment["PREFECT_API_AUTH_STRING"] = LOGIN
     environment.pop("MOOVITAMIX_API_URL", None)
     started = Services(environment, plan)
     try:

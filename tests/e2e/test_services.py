@@ -16,7 +16,7 @@ import zstandard
 
 from services.deploy import smoke
 from tests.conftest import all_rows
-from tests.e2e.conftest import API_TOKEN, ROOT, Services
+from tests.e2e.conftest import API_TOKEN, LOGIN, ROOT, Services
 from tests.e2e.secrecy import Secrets, readable_files
 
 DAY = "2026-11-20"
@@ -52,6 +52,12 @@ def test_a_blocked_day_ends_the_watching_command_with_1(services: Services) -> N
         assert services.run("ingest/daily", day="2026-11-21") == 1
     finally:
         requests.delete(faults, timeout=10).raise_for_status()
+
+
+def test_prefect_asks_for_its_login(services: Services) -> None:
+    for auth, status in ((None, 401), (("operator", "guessed"), 401), (tuple(LOGIN.split(":")), 200)):
+        url = f"{services.plan.prefect_url}/api/flow_runs/filter"
+        assert requests.post(url, json={}, auth=auth, timeout=10).status_code == status  # type: ignore[arg-type]
 
 
 def test_the_next_runs_are_scheduled(services: Services) -> None:
@@ -100,7 +106,7 @@ def test_no_listener_and_no_secret_is_seen_where_people_look(services: Services)
     finally:
         requests.delete(faults, timeout=10).raise_for_status()
     users, tracks = (all_rows(services.plan.api_url, endpoint) for endpoint in ("users", "tracks"))
-    hidden = Secrets.of(users, tracks, {"the token of the API": API_TOKEN})
+    hidden = Secrets.of(users, tracks, {"the token of the API": API_TOKEN, "Prefect's password": LOGIN})
     data_dir = services.plan.settings.data_dir
     raw = next((data_dir / "landing" / "users").rglob("pages-*.zst"))
     with zstandard.open(raw) as pages:
@@ -151,7 +157,7 @@ def test_deploying_with_a_smoke_run_fails_when_that_run_fails(services: Services
     assert failed.returncode == 1
     assert "error: the deployments are made, but ingest/daily did not complete" in failed.stderr
 
-    smoke(services.environment["PREFECT_API_URL"])  # raises unless the run completes
+    smoke(services.environment["PREFECT_API_URL"], LOGIN)  # raises unless the run completes
 
 
 def _comes(condition: Callable[[], bool], seconds: float) -> bool:

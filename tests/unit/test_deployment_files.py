@@ -38,7 +38,7 @@ from flows.monitor import monitor
 from flows.retrain import retrain
 from recommender.monitoring import Alarm
 from services import deploy
-from services.plan import WORK_POOL, Ports
+from services.plan import WORK_POOL, Ports, PrefectLogin
 
 ROOT = Path(__file__).parent.parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -325,7 +325,9 @@ def _documented() -> dict[str, str]:
     return dict(re.findall(r"^#?([A-Z][A-Z0-9_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.M))
 
 
-@pytest.mark.parametrize(("kind", "prefix"), [(Settings, ""), (Thresholds, "THRESHOLD_"), (Ports, "")])
+@pytest.mark.parametrize(
+    ("kind", "prefix"), [(Settings, ""), (Thresholds, "THRESHOLD_"), (Ports, ""), (PrefectLogin, "")]
+)
 def test_env_example_has_every_setting_with_its_default(kind: type[BaseSettings], prefix: str) -> None:
     documented = {name: _documented()[f"{prefix}{name}".upper()] for name in kind.model_fields}
     read = kind(_env_file=None, **{name: value for name, value in documented.items() if value})
@@ -337,7 +339,7 @@ def test_env_example_has_every_setting_with_its_default(kind: type[BaseSettings]
 
 
 def test_env_example_has_nothing_else() -> None:
-    known = {name.upper() for name in (*Settings.model_fields, *Ports.model_fields)}
+    known = {name.upper() for name in (*Settings.model_fields, *Ports.model_fields, *PrefectLogin.model_fields)}
     known |= {f"THRESHOLD_{name}".upper() for name in Thresholds.model_fields}
     composed = set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text()))
     assert set(_documented()) - known - composed == set()
