@@ -127,12 +127,13 @@ def _erase_everywhere(place: Place, user_id: int, why: Why) -> Found:
     """
     connection, data_dir = place.connection, place.settings.data_dir
     suppressed = erasure.turned_away(connection, suppression.renew_copy(connection, data_dir))
+    with named_errors():
+        identity = erased_pages.learn(data_dir, erasure.known_as(connection, user_id))
     number, known = erasure.begin(
-        connection, user_id, suppressed, reason=why.reason, requested_by=why.requested_by, now=place.clock()
+        connection, identity, suppressed, reason=why.reason, requested_by=why.requested_by, now=place.clock()
     )
     suppression.renew_copy(connection, data_dir)
     with named_errors():
-        identity = erased_pages.learn(data_dir, erasure.known_as(connection, user_id))
         in_files = _erase_files(place, identity, number, known)
     rows, touched = erasure.erase_rows(connection, identity, number, place.clock())
     erasure.vacuum(connection, touched)

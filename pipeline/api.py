@@ -95,7 +95,7 @@ class ApiClient:
         if response.status_code != 200:
             raise TerminalSourceError(f"{where}: answered {response.status_code}{_hint(response.status_code)}")
         if self._suppressed and endpoint in PERSONAL:
-            body, _ = without(endpoint, body, self._suppressed.among)
+            body, _ = without(endpoint, body, self._suppressed.among, self._suppressed.is_borne_by)
         try:
             total, size, keys = keyed_envelope(endpoint, body)
         except TransientSourceError as error:

@@ -48,8 +48,7 @@ class Identity:
 
     def is_borne_by(self, endpoint: Endpoint, raw: str) -> bool:
         """Whether a row without a readable id tells of them."""
-        content = _content(raw)
-        said = " ".join(_texts(content)).casefold() if content is not None else raw.casefold()
+        content, said = _content(raw), said_by(raw)
         if any(e_mail.casefold() in said for e_mail in self.e_mails):
             return True
         if any(all(_word(name).search(said) for name in pair) for pair in self.names):
@@ -147,6 +146,12 @@ def _page(body: bytes, rows: list[str]) -> bytes:
     envelope = json.loads(body)
     kept = {name: envelope[name] for name in _ENVELOPE if name in envelope}
     return f'{{"items":[{",".join(rows)}],{json.dumps(kept)[1:]}'.encode()
+
+
+def said_by(raw: str) -> str:
+    """Everything that the JSON text of a row says, in small letters; the text itself where it cannot be read."""
+    content = _content(raw)
+    return " ".join(_texts(content)).casefold() if content is not None else raw.casefold()
 
 
 def _content(raw: str) -> Any:

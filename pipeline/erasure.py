@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -35,13 +36,13 @@ def usable_id(user_id: int) -> int:
 
 @readable_errors()
 def begin(
-    connection: Connection, user_id: int, suppressed: Suppressed, *, reason: str, requested_by: str, now: datetime
+    connection: Connection, identity: Identity, suppressed: Suppressed, *, reason: str, requested_by: str, now: datetime
 ) -> tuple[int, dict[str, int]]:
     """Turn the listener away from now on, and open the record, in one transaction.
 
     Returns its number, and what was found when it was cut off before: then it is the same record. Raises DatabaseError.
     """
-    entry = suppressed.suppressing(user_id, now)
+    entry = suppressed.suppressing(identity.user_id, now, identity.e_mails)
     names = {"key": entry.key, "fingerprint": entry.fingerprint}
     row = connection.execute(statement("erasure/open_erasure"), names).fetchone()
     if row is not None:
@@ -62,7 +63,7 @@ def allow_again(
     with connection.transaction():
         number = _record(connection, "allowed", reason, requested_by, now)
         if entry is not None and found:
-            keep(connection, [Suppression(entry.key, entry.fingerprint, entry.erased_at, now)], number)
+            keep(connection, [replace(entry, allowed_at=now)], number)
         finish(connection, number, {"ops.suppressed_listeners": int(found)}, now)
     return found
 
@@ -76,6 +77,7 @@ def keep(connection: Connection, entries: Sequence[Suppression], erasure_id: int
                 {
                     "key": entry.key,
                     "fingerprint": entry.fingerprint,
+                    "e_mails": list(entry.e_mails),
                     "erasure_id": erasure_id,
                     "erased_at": entry.erased_at,
                     "allowed_at": entry.allowed_at,

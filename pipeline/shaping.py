@@ -210,10 +210,13 @@ class _Shaper:
         # A listener who is published is not an erased one: only others are looked up, where it is known who is.
         ids = set() if self.endpoint == LISTEN_HISTORY and self.known is not None else set(rows[key].unique())
         theirs = self.suppressed.among(ids | {row.row_id for row in rejected if row.row_id is not None})
-        if not theirs:
+        nameless = (row for row in rejected if row.row_id is None and row.play_position is None)
+        borne = {row.row_position for row in nameless if self.suppressed.is_borne_by(self.endpoint, row.raw_json)}
+        if not theirs and not borne:
             return rows, rejected
         mine = pl.col(key).is_in(pl.Series(sorted(theirs), dtype=pl.Int64).implode())
-        gone = {*rows.filter(mine)["row_position"], *(row.row_position for row in rejected if row.row_id in theirs)}
+        named = {row.row_position for row in rejected if row.row_id in theirs}
+        gone = {*rows.filter(mine)["row_position"], *named, *borne}
         self.rows_erased += len(gone)
         return rows.filter(~mine), [row for row in rejected if row.row_position not in gone]
 

@@ -1,7 +1,8 @@
 """Listeners who were erased, and must not come back: what the source still sends of them is turned away.
 
-Kept is a keyed hash of each id, in `ops.suppressed_listeners` and in a copy beside the backups. The copy serves when
-there is no database to ask, and knows what came after a backup that was restored.
+Kept are keyed hashes of each id, and of the e-mails that rows without an id may bear, in `ops.suppressed_listeners` and
+in a copy beside the backups. The copy serves when there is no database to ask, and knows what came after a backup that
+was restored.
 """
 
 from __future__ import annotations
@@ -9,18 +10,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+from core.columns import Endpoint
 from core.database import Connection, readable_errors, statement
 from core.errors import LandingError
+from pipeline.belonging import said_by
 
 COPY = Path("backups") / "erased.json"
 _KEY_BYTES = 32
 _REMEMBERED = 200_000
+_E_MAIL = re.compile(r"[^\s\"'<>()\[\]{},;:]+@[^\s\"'<>()\[\]{},;:]+")
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,7 @@ class Suppression:
     fingerprint: bytes
     erased_at: datetime
     allowed_at: datetime | None = None
+    e_mails: tuple[bytes, ...] = ()
 
     @property
     def last_word_at(self) -> datetime:
@@ -55,31 +62,47 @@ class Suppressed:
         if len(self._clean) > _REMEMBERED:
             self._clean = set()
         unknown = set(ids) - self._clean
-        prints: dict[bytes, set[bytes]] = {}
-        for entry in self.entries:
-            if entry.allowed_at is None:
-                prints.setdefault(entry.key, set()).add(entry.fingerprint)
-        found = {one for one in unknown for key, known in prints.items() if fingerprint(key, one) in known}
+        active = self._by_key(lambda entry: (entry.fingerprint,))
+        found = {one for one in unknown for key, known in active.items() if fingerprint(key, one) in known}
         self._clean |= unknown - found
         return found
+
+    def is_borne_by(self, _endpoint: Endpoint, raw: str) -> bool:
+        """Whether a row that names no id bears an e-mail of one of them."""
+        active = self._by_key(lambda entry: entry.e_mails)
+        found = set(_E_MAIL.findall(said_by(raw)))
+        return any(fingerprint(key, one) in known for one in found for key, known in active.items())
+
+    def _by_key(self, hashes: Callable[[Suppression], Iterable[bytes]]) -> dict[bytes, set[bytes]]:
+        by_key: dict[bytes, set[bytes]] = {}
+        for entry in self.entries:
+            if entry.allowed_at is None:
+                by_key.setdefault(entry.key, set()).update(hashes(entry))
+        return by_key
 
     def entry_of(self, user_id: int) -> Suppression | None:
         """What is kept of this listener, if anything."""
         mine = (entry for entry in self.entries if fingerprint(entry.key, user_id) == entry.fingerprint)
         return max(mine, key=lambda entry: entry.last_word_at, default=None)
 
-    def suppressing(self, user_id: int, now: datetime) -> Suppression:
+    def suppressing(self, user_id: int, now: datetime, e_mails: Iterable[str] = ()) -> Suppression:
         """The entry of this listener from now on: the one there is, or one under the key of the others."""
         entry = self.entry_of(user_id)
-        if entry is not None:
-            return entry if entry.allowed_at is None else replace(entry, erased_at=now, allowed_at=None)
-        key = self.entries[0].key if self.entries else secrets.token_bytes(_KEY_BYTES)
-        return Suppression(key, fingerprint(key, user_id), now)
+        if entry is None:
+            key = self.entries[0].key if self.entries else secrets.token_bytes(_KEY_BYTES)
+            entry = Suppression(key, fingerprint(key, user_id), now)
+        elif entry.allowed_at is not None:
+            entry = replace(entry, erased_at=now, allowed_at=None)
+        return _with_e_mails(entry, {fingerprint(entry.key, e_mail.casefold()) for e_mail in e_mails})
 
 
-def fingerprint(key: bytes, user_id: int) -> bytes:
-    """The keyed hash of an id."""
-    return hashlib.blake2b(str(user_id).encode(), key=key, digest_size=16).digest()
+def fingerprint(key: bytes, what: int | str) -> bytes:
+    """The keyed hash of an id, or of an e-mail in small letters."""
+    return hashlib.blake2b(str(what).encode("utf-8", "backslashreplace"), key=key, digest_size=16).digest()
+
+
+def _with_e_mails(entry: Suppression, e_mails: Iterable[bytes]) -> Suppression:
+    return replace(entry, e_mails=tuple(sorted({*entry.e_mails, *e_mails})))
 
 
 def read_copy(data_dir: Path) -> Suppressed:
@@ -101,7 +124,12 @@ def read_database(connection: Connection) -> Suppressed:
     """The list as the database has it. Raises DatabaseError."""
     with readable_errors():
         rows = connection.execute(statement("erasure/suppressed_listeners")).fetchall()
-    return Suppressed(tuple(Suppression(bytes(key), bytes(hashed), *times) for key, hashed, *times in rows))
+    return Suppressed(
+        tuple(
+            Suppression(bytes(key), bytes(hashed), erased_at, allowed_at, tuple(map(bytes, e_mails)))
+            for key, hashed, erased_at, allowed_at, e_mails in rows
+        )
+    )
 
 
 def renew_copy(connection: Connection, data_dir: Path) -> Suppressed:
@@ -121,8 +149,8 @@ def merged(*lists: Suppressed) -> Suppressed:
     by_print: dict[tuple[bytes, bytes], Suppression] = {}
     for entry in (entry for one in lists for entry in one.entries):
         known = by_print.setdefault((entry.key, entry.fingerprint), entry)
-        if entry.last_word_at > known.last_word_at:
-            by_print[entry.key, entry.fingerprint] = entry
+        last = entry if entry.last_word_at > known.last_word_at else known
+        by_print[entry.key, entry.fingerprint] = _with_e_mails(last, {*entry.e_mails, *known.e_mails})
     return Suppressed(tuple(sorted(by_print.values(), key=lambda one: (one.erased_at, one.key, one.fingerprint))))
 
 
@@ -142,20 +170,22 @@ def _write_copy(data_dir: Path, suppressed: Suppressed) -> None:
         raise LandingError(f"the list of erased listeners cannot be written to {path}: {error.strerror}") from error
 
 
-def _row(entry: Suppression) -> dict[str, str | None]:
+def _row(entry: Suppression) -> dict[str, Any]:
     return {
         "key": entry.key.hex(),
         "fingerprint": entry.fingerprint.hex(),
+        "e_mails": [one.hex() for one in entry.e_mails],
         "erased_at": entry.erased_at.isoformat(),
         "allowed_at": entry.allowed_at.isoformat() if entry.allowed_at else None,
     }
 
 
-def _entry(row: dict[str, str | None]) -> Suppression:
+def _entry(row: dict[str, Any]) -> Suppression:
     allowed_at = row["allowed_at"]
     return Suppression(
-        bytes.fromhex(row["key"] or ""),
-        bytes.fromhex(row["fingerprint"] or ""),
-        datetime.fromisoformat(row["erased_at"] or ""),
+        bytes.fromhex(row["key"]),
+        bytes.fromhex(row["fingerprint"]),
+        datetime.fromisoformat(row["erased_at"]),
         datetime.fromisoformat(allowed_at) if allowed_at else None,
+        tuple(bytes.fromhex(one) for one in row["e_mails"]),
     )

@@ -13,11 +13,12 @@ create table ops.erasures (
 );
 
 -- One row per listener who was erased: whatever the source still sends of them is turned away, unless `allowed_at` is
--- set. `fingerprint` is a keyed hash of the id. All rows have the same key; those that came with a copy of another
--- database have theirs.
+-- set. `fingerprint` is a keyed hash of the id; `e_mails` are such hashes of the e-mails they were known by, for rows that
+-- name no id. All rows have the same key; those that came with a copy of another database have theirs.
 create table ops.suppressed_listeners (
     key bytea not null,
     fingerprint bytea not null,
+    e_mails bytea[] not null default '{}',
     erasure_id bigint references ops.erasures,
     erased_at timestamptz not null,
     allowed_at timestamptz,

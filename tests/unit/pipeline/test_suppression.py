@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from core.columns import USERS
 from core.errors import LandingError
 from pipeline.suppression import COPY, Suppressed, merged, read_copy
 
@@ -46,3 +47,19 @@ def test_a_copy_that_cannot_be_read_lets_nobody_in(tmp_path: Path) -> None:
         (tmp_path / COPY).write_text(damaged)
         with pytest.raises(LandingError, match=r"list of erased listeners .* cannot be read"):
             read_copy(tmp_path)
+
+
+def test_a_row_without_an_id_is_theirs_by_a_known_e_mail() -> None:
+    listed = Suppressed((Suppressed().suppressing(42, NOW, ["Ada@example.com"]),))
+    again = Suppressed((listed.suppressing(42, NOW, ["ada.l@example.com"]),))
+    for row, theirs in (
+        ('{"id": null, "email": "ADA@example.com"}', True),
+        ('{"id": null, "email": "ada\\u0040example.com "}', True),
+        ("{broken, <Ada@example.com>", True),
+        ('{"id": null, "email": "bada@example.com"}', False),
+        ("42", False),
+    ):
+        assert listed.is_borne_by(USERS, row) == theirs
+        assert again.is_borne_by(USERS, row) == theirs
+    assert again.is_borne_by(USERS, '["ada.l@example.com"]')
+    assert not listed.is_borne_by(USERS, '["ada.l@example.com"]')
