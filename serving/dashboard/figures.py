@@ -81,7 +81,7 @@ class OpenRun:
 
 @dataclass(frozen=True)
 class FailingExpectation:
-    """A rule that the newest audit of an endpoint did not hold."""
+    """A rule that an endpoint's newest audit did not hold. `accepted`: why the batch was let in all the same."""
 
     endpoint: str
     batch_id: str
@@ -89,6 +89,7 @@ class FailingExpectation:
     column_name: str | None
     severity: str
     unexpected_count: int | None
+    accepted: str | None
 
 
 @dataclass(frozen=True)

@@ -47,10 +47,15 @@ def page_of(database: str, data_dir: Path) -> Iterator[Api]:
 
 
 def look(api: Api) -> str:
-    answer = api.get("/dashboard")
-    assert answer.status_code == 200
-    assert answer.headers["content-type"] == "text/html; charset=utf-8"
-    return answer.text
+    """The page with its pictures, however long a busy machine takes to draw them."""
+    until = time.monotonic() + 120
+    while True:
+        answer = api.get("/dashboard")
+        assert answer.status_code == 200
+        assert answer.headers["content-type"] == "text/html; charset=utf-8"
+        if "not drawn yet" not in answer.text:
+            return answer.text
+        assert time.monotonic() < until
 
 
 def heading(html: str) -> str:
@@ -104,6 +109,11 @@ def test_what_went_wrong_is_said(database: str, data_dir: Path) -> None:
         history(connection, NOW, 5)
         connection.execute("update ops.batches set status = 'blocked', reason = '<i>why</i>' where endpoint = 'tracks'")
         connection.execute("insert into ops.runs (flow, day, started_at) values ('ingest', %s, %s)", [NOW, NOW])
+        connection.execute(
+            "insert into ops.acceptances (batch_id, run_id, reason, accepted_by, accepted_at, waived)"
+            " select %s, max(run_id), 'a <u>known</u> gap', 'ada', now(), '[]' from ops.runs",
+            [f"users-{NOW.date()}"],
+        )
         connection.execute("insert into ops.runs (flow, started_at) values ('retrain', %s)", [NOW])
         raise_alert(data_dir)
         connection.execute("select pg_advisory_lock(%s)", [WAREHOUSE_LOCK])  # the ingest is at work
@@ -114,6 +124,7 @@ def test_what_went_wrong_is_said(database: str, data_dir: Path) -> None:
     assert "tracks-2026-11-22 is blocked" in said
     assert "&lt;i&gt;why&lt;/i&gt;" in html and "&lt;b&gt;nearly&lt;/b&gt;" in html
     assert "At work now: ingest" in said
+    assert "the batch was let in: a &lt;u&gt;known&lt;/u&gt; gap" in said
     assert "retrain (run 17), begun 2026-11-22 12:00 UTC: killed" in said
 
 
@@ -172,7 +183,7 @@ def test_while_the_database_is_away(database: str, postgres: str, data_dir: Path
             assert int(answer.headers["retry-after"]) >= 1
             assert "The database does not answer" in answer.text
             assert ("&lt;b&gt;nearly" in answer.text) == sees_alerts
-            assert "postgres" not in words(answer.text).lower() or sees_alerts
+            assert ("What was said" in answer.text) == sees_alerts
         server.execute(f'alter database "{name}" allow_connections true')
         until = time.monotonic() + 8
         while api.get("/dashboard").status_code != 200:

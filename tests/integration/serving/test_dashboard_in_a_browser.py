@@ -16,6 +16,7 @@ from core.database import connect
 from tests.integration.serving import browser
 from tests.integration.serving.browser import Tab
 from tests.integration.serving.ledger import history
+from tests.integration.serving.test_dashboard import look
 from tests.integration.serving.world import Api, serving
 
 pytestmark = pytest.mark.skipif(browser.PROGRAM is None, reason="no Chromium on this machine")
@@ -52,6 +53,7 @@ def api(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory)
                 " select 'ndcg@20', '2026-11-19', 0.1, 0.2, 6, max(publication_id), now() from ml.publications"
             )
         with serving(url, data_dir=data_dir, clock_file=data_dir / "clock", data_docs_url="http://127.0.0.1:9") as made:
+            look(made)  # until there are pictures
             yield made
         server.execute(sql.SQL("drop database {} with (force)").format(names[0]))
 
