@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import requests
-from pydantic import TypeAdapter
 from requests.adapters import HTTPAdapter
 from requests.auth import HTTPBasicAuth
 from urllib3.util import Retry
@@ -51,7 +50,8 @@ class Server:
         busy = Retry(
             total=8, backoff_factor=0.5, status_forcelist=[429, 503], allowed_methods=None, raise_on_status=False
         )
-        self._session.mount("http", HTTPAdapter(max_retries=busy))
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(max_retries=busy))
         self._session.auth = HTTPBasicAuth(user.encode(), password.encode()) if login else None
 
     def ask(self, method: str, path: str, content: Any = None) -> Any:
@@ -93,7 +93,7 @@ def _as_sent(automation: Content) -> Any:
     """An automation without what a server adds, for comparison."""
     from prefect.events.schemas.automations import AutomationCore  # takes seconds, and only who applies needs it
 
-    return TypeAdapter(AutomationCore).validate_python(automation).model_dump(mode="json")
+    return AutomationCore.model_validate(automation)
 
 
 def _apply_blocks(server: Server, wanted: Sequence[Address]) -> tuple[dict[str, str], list[str]]:

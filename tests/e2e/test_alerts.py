@@ -21,7 +21,7 @@ from prefect.events import Event
 from pydantic import SecretStr
 
 from alerts.alert import Alert
-from alerts.automations import TAG
+from alerts.automations import TAG, for_blocks, read
 from alerts.delivery import addresses, send
 from alerts.missed import Missed, tell_missed
 from alerts.store import Store
@@ -31,6 +31,9 @@ from core.settings import Settings
 from demo.programs import free_ports
 from services.automations import Server, apply
 from tests.conftest import ROOT, MockApi
+
+# Of the standard library, about what Apprise imports.
+pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
 
 DAY = "2026-11-20"
 PASSWORD = "pa55word-of-the-mail-server"
@@ -137,7 +140,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     home = {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | home
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(server_port)]
-    with (folder / "server.log").open("w") as log:
+    with open("/tmp/w/alerts/e2eserver.log", "w") as log:
         server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
     settings = Settings(_env_file=None, data_dir=folder, alert_urls=SecretStr(mailbox.url))  # type: ignore[call-arg]
     started = Site(f"http://127.0.0.1:{server_port}/api", folder / "prefect", mailbox, settings)
@@ -167,8 +170,12 @@ def _answers(url: str) -> bool:
 def test_applying_again_changes_nothing_and_edits_are_undone(site: Site) -> None:
     assert site.apply() == {"made": [], "changed": [], "removed": []}
     ours = {one["name"]: one for one in site.ask("POST", "automations/filter", {}) if TAG in one["tags"]}
-    edited = ours["alert: a run crashed"]
-    site.ask("PUT", f"automations/{edited['id']}", edited | {"enabled": False})
+    there = ours["alert: a run crashed"]
+    [sent] = for_blocks(
+        [one for one in read(site.settings, site.api_url) if one["name"] == there["name"]],
+        [there["actions"][0]["block_document_id"]],
+    )
+    site.ask("PUT", f"automations/{there['id']}", sent | {"enabled": False})
     assert site.apply() == {"made": [], "changed": ["alert: a run crashed"], "removed": []}
 
 
