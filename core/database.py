@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -76,6 +77,10 @@ def readable_errors() -> Iterator[None]:
         raise DatabaseFull("Postgres has no disk space left; free some, then run again") from error
     except psycopg.OperationalError as error:
         what = " ".join(str(error).split()) or type(error).__name__
+        if refused := re.search(
+            r'FATAL: (permission denied to set role ".*?"|role "moovitamix_\w+" does not exist)', what
+        ):
+            raise DatabaseError(f"the login lacks a role: {refused[1]}; grant it, then run again") from error
         away = error.sqlstate is None or error.sqlstate.startswith(_AWAY)
         raised = DatabaseAway if away else DatabaseError
         raise raised(f"Postgres cannot be reached or gave up: {what}; check DATABASE_URL, then run again") from error
