@@ -96,6 +96,10 @@ def test_light_and_dark(api: Api, tab: Tab) -> None:
     tab.open(f"{api.url}/dashboard", dark=True)
     assert light == ("rgb(255, 255, 255)", "rgb(36, 87, 179)")
     assert (tab.evaluate(ground), tab.evaluate(bar)) == ("rgb(20, 24, 31)", "rgb(134, 176, 255)")
+    dark = {"name": "prefers-color-scheme", "value": "dark"}
+    tab.do("Emulation.setEmulatedMedia", media="print", features=[dark])
+    assert (tab.evaluate(ground), tab.evaluate(bar)) == light  # paper stays white
+    tab.do("Emulation.setEmulatedMedia", media="")
 
 
 def test_the_keyboard_reaches_every_link_and_table_in_order(api: Api, tab: Tab) -> None:
