@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 import zstandard
+from prefect.artifacts import Artifact
 from psycopg import sql
 
 from core import embedded
@@ -300,6 +301,12 @@ def test_a_listener_whom_nobody_knows_is_turned_away_from_now_on(
     place.source.users.append(user(4711))
     assert ingest.main(["--day", THIRD_DAY, "--endpoint", "users"]) == 0
     assert place.query("select count(*) from warehouse.users where id = 4711") == [(0,)]
+
+    # By Prefect, as `erase/manual` does; then the page in its UI says what was found, and not of whom.
+    assert erase.erase(user_id=4711, reason="asked", requested_by="ticket 12") == NOTHING
+    told = Artifact.get("erase-found")
+    assert told is not None
+    assert "4711" not in str(told.data)
 
 
 @pytest.mark.usefixtures("place")
