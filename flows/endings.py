@@ -124,7 +124,7 @@ def _of_batches(run: str, error: IngestIncomplete, now: datetime) -> Ending:
     failed = [one for one in roots if one.status != "blocked" and not one.cause]
     blocked = tuple(_blocked_batch(one, waiting, now) for one in roots if one.status == "blocked")
     if failed:
-        why = "; ".join(f"{one.batch.batch_id}: {one.reason}" for one in failed) + _also(waiting)
+        why = f"{_reasons(failed)}{_also(waiting)}"
         ending = _failed(run, why, "a-batch-failed", now)
         return Ending("Failed", ending.message, ending.failure, blocked, cause)
     return Ending("Hindered" if cause else "Blocked", str(error), blocked=blocked, cause=cause)
@@ -155,6 +155,14 @@ def _blocked_list(error: BatchBlocked, now: datetime) -> Alert:
         kept="the list before is live; what was blocked is kept for a day.",
         next=f".venv/bin/python -m flows.recommend; {RUNBOOK}#a-list-of-recommendations-is-blocked",
     )
+
+
+def _reasons(failed: Sequence[Outcome]) -> str:
+    """Each reason once, with the batches that it stopped."""
+    stopped: dict[str | None, list[str]] = {}
+    for one in failed:
+        stopped.setdefault(one.reason, []).append(one.batch.batch_id)
+    return "; ".join(f"{', '.join(ids)}: {reason}" for reason, ids in stopped.items())
 
 
 def _also(waiting: Sequence[Outcome]) -> str:
@@ -204,6 +212,14 @@ def send_now(alert: Alert) -> None:
         if store.addresses or store.is_watched():
             store.tell(alert.subject, alert.body)
             _deliver(store)
+
+
+def tell_server_away() -> None:
+    """Say that no run can begin, where no watch says so. Never raises."""
+    with suppress(Exception):
+        store = _store(load_settings())
+        if store.addresses and not store.is_watched():
+            send_now(causes.prefect(utc_now(), "a run could not reach it"))
 
 
 def _begin(cause: str) -> None:
