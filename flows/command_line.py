@@ -8,6 +8,7 @@ from typing import Any
 from core.errors import MoovitamixError, SettingsError, in_one_line
 from core.settings import load_settings
 from expectations.thresholds import load_thresholds
+from flows.endings import tell_server_away
 
 
 def run_command(command: Any, **parameters: Any) -> int:
@@ -27,6 +28,8 @@ def run_command(command: Any, **parameters: Any) -> int:
         return 130
     except Exception as error:
         unreachable = "Failed to reach API" in str(error)
+        if unreachable:
+            tell_server_away()
         what = "Prefect's server does not answer; check PREFECT_API_URL" if unreachable else in_one_line(error)
         print(f"error: {what}", file=sys.stderr)
         return 1
