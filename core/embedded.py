@@ -32,7 +32,7 @@ from typing import Any
 import psutil
 import psycopg
 
-from core.errors import DatabaseAway, DatabaseError, MoovitamixError
+from core.errors import DatabaseAway, DatabaseError, MoovitamixError, SettingsError
 from core.settings import load_settings
 
 # A bulk load writes new tables without the log (wal_level minimal) and with few checkpoints.
@@ -315,6 +315,8 @@ def main() -> int:
     try:
         settings = load_settings()
         url = start(settings.data_dir) if settings.embedded else settings.database_url.get_secret_value()
+        if not url:
+            raise SettingsError("wrong setting: DATABASE_URL is empty, and this needs the login that owns the schema")
         if arguments.psql:
             return subprocess.run([programs() / "psql", url], check=False).returncode
         print(url, flush=True)

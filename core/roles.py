@@ -53,7 +53,11 @@ def up_to_date_url(settings: Settings) -> str:
                 with warehouse_lock(connection, settings.lock_wait_seconds):
                     migrate(url)
         except DatabaseError as error:
-            raise _named(error) from error
+            if not _lacks_a_right(error):
+                raise
+            raise DatabaseError(
+                f"this login cannot bring the schema up to date: {_what_is_lacking(error)}; do so {_AS_OWNER}"
+            ) from error
     return url
 
 
@@ -88,12 +92,7 @@ def _lacks_a_right(error: DatabaseError) -> bool:
     return isinstance(error.__cause__, psycopg.errors.InsufficientPrivilege)
 
 
-def _named(error: DatabaseError) -> DatabaseError:
-    """What a login may not change, and who may."""
-    if not _lacks_a_right(error):
-        return error
+def _what_is_lacking(error: DatabaseError) -> str:
+    """In the server's words."""
     cause = error.__cause__
-    what = cause.diag.message_primary if isinstance(cause, psycopg.Error) else None
-    return DatabaseError(
-        f"this login cannot bring the schema up to date: {what or 'permission denied'}; do so {_AS_OWNER}"
-    )
+    return (cause.diag.message_primary if isinstance(cause, psycopg.Error) else None) or "permission denied"
