@@ -1,0 +1,120 @@
+"""How a run that fails ends, and which alerts are made of it: one for each cause."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+import psycopg
+import pytest
+
+from alerts.alert import Alert
+from core.audits import ExpectationResult
+from core.columns import Endpoint
+from core.database import readable_errors
+from core.errors import (
+    BatchBlocked,
+    DatabaseAway,
+    DatabaseError,
+    DiskFull,
+    LandingError,
+    MoovitamixError,
+    named_errors,
+)
+from flows.endings import ending_of
+from flows.run import IngestIncomplete, Outcome
+from pipeline.batches import Batch, Counts, Status
+
+NOW = datetime(2026, 11, 22, 4, tzinfo=UTC)
+
+
+def bad(endpoint: Endpoint, status: Status, reason: str = "why", cause: str = "") -> Outcome:
+    return Outcome(Batch(endpoint, date(2026, 11, 22), "http://x"), status, Counts(), reason=reason, cause=cause)
+
+
+def keys(alerts: tuple[Alert, ...]) -> list[str]:
+    return [alert.key for alert in alerts]
+
+
+def test_a_list_that_waits_for_a_blocked_one_is_told_with_it() -> None:
+    error = IngestIncomplete([bad("tracks", "blocked"), bad("listen_history", "blocked")])
+    ending = ending_of("ingest-2026-11-22", error, NOW)
+    assert (ending.name, ending.failure) == ("Blocked", None)
+    assert keys(ending.blocked) == ["batch-blocked:tracks-2026-11-22"]
+    assert "listen_history-2026-11-22 waits for it" in ending.blocked[0].body
+
+
+def test_two_lists_that_are_bad_are_two_causes() -> None:
+    error = IngestIncomplete([bad("tracks", "blocked"), bad("users", "blocked"), bad("listen_history", "blocked")])
+    assert keys(ending_of("run", error, NOW).blocked) == [
+        "batch-blocked:tracks-2026-11-22",
+        "batch-blocked:users-2026-11-22",
+    ]
+
+
+def test_listens_that_are_bad_alone_are_a_cause() -> None:
+    ending = ending_of("run", IngestIncomplete([bad("listen_history", "blocked")]), NOW)
+    assert keys(ending.blocked) == ["batch-blocked:listen_history-2026-11-22"]
+
+
+def test_one_reason_that_stopped_all_is_told_once() -> None:
+    error = IngestIncomplete([bad("tracks", "failed", "HTTP 401"), bad("users", "failed", "HTTP 401")])
+    ending = ending_of("ingest-2026-11-22", error, NOW)
+    assert ending.name == "Failed"
+    assert ending.failure is not None
+    assert ending.message == ending.failure.body
+    assert ending.message.count("HTTP 401") == 1
+    assert "Next:   docs/operations.md#a-batch-failed" in ending.message
+
+
+def test_what_failed_and_what_is_blocked_are_told_apart() -> None:
+    ending = ending_of("run", IngestIncomplete([bad("tracks", "blocked", "too few"), bad("users", "failed")]), NOW)
+    assert ending.name == "Failed"
+    assert keys(ending.blocked) == ["batch-blocked:tracks-2026-11-22"]
+    assert "too few" not in ending.message
+
+
+@pytest.mark.parametrize("cause", ["disk", "database"])
+def test_the_machine_is_told_as_itself(cause: str) -> None:
+    ending = ending_of("run", IngestIncomplete([bad("tracks", "failed", "no room", cause)]), NOW)
+    assert (ending.name, ending.cause, ending.blocked, ending.failure) == ("Hindered", cause, (), None)
+
+
+def test_a_blocked_list_of_recommendations() -> None:
+    error = BatchBlocked("recommendations-7", ["covers 0.5 % of the catalogue"], list[ExpectationResult]())
+    ending = ending_of("recommend", error, NOW)
+    assert ending.name == "Blocked"
+    assert keys(ending.blocked) == ["batch-blocked:recommendations-7"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "cause"),
+    [
+        (OSError(28, "No space left on device"), DiskFull, "disk"),
+        (OSError(13, "Permission denied"), LandingError, ""),
+    ],
+)
+def test_a_full_disk_is_told_from_other_trouble_with_files(
+    raised: OSError, kind: type[MoovitamixError], cause: str
+) -> None:
+    with pytest.raises(kind) as caught, named_errors():
+        raise raised
+    assert type(caught.value) is kind
+    assert caught.value.cause == cause
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "cause"),
+    [
+        (psycopg.OperationalError("connection refused"), DatabaseAway, "database"),
+        (psycopg.errors.AdminShutdown("terminating"), DatabaseAway, "database"),
+        (psycopg.errors.QueryCanceled("statement timeout"), DatabaseError, ""),
+        (psycopg.errors.InsufficientPrivilege("permission denied"), DatabaseError, ""),
+    ],
+)
+def test_a_database_that_is_away_is_told_from_one_that_refuses(
+    raised: psycopg.Error, kind: type[MoovitamixError], cause: str
+) -> None:
+    with pytest.raises(DatabaseError) as caught, readable_errors():
+        raise raised
+    assert type(caught.value) is kind
+    assert caught.value.cause == cause
