@@ -463,10 +463,10 @@ def test_secrets_reach_one_step_by_its_environment_and_no_shell() -> None:
     knowing = [step for step in steps if "secrets." in json.dumps(step)]
     assert [step["run"].split()[2] for step in knowing] == ["services.deploy"]
     assert {name: value for name, value in knowing[0]["env"].items() if "secrets." in value} == {
-        name: f"${{{{ secrets.{name} }}}}" for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING")
+        name: f"${{{{ secrets.{name} }}}}" for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "ALERT_URLS")
     }
     text = [(ROOT / f".github/workflows/{name}.yml").read_text() for name in WORKFLOWS]
-    assert sum(file.count("secrets.") for file in text) == 2
+    assert sum(file.count("secrets.") for file in text) == 3
     # What others write (a branch's name, a title) and secrets are never part of a command; nor is its output printed.
     expressions = [
         found for name in WORKFLOWS for run in _commands(name) for found in re.findall(r"\$\{\{.*?\}\}", run)
