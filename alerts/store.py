@@ -82,8 +82,9 @@ class Store:
         """Note that a cause is there, and tell it once. `note` says what else it did; it is told at the end too."""
         with self.changing() as state:
             known = state.find(alert.key)
-            if known is None and alert.key in _FALL_WITH_THE_DISK:
-                known, note = state.find(DISK), f"{note} Since then {alert.what}.".lstrip()
+            disk = state.find(DISK) if alert.key in _FALL_WITH_THE_DISK else None
+            if known is None and disk is not None:
+                known, note = disk, f"{note} Since then {alert.what}.".lstrip()
             if known is not None:
                 if note not in known["kept"]:
                     known["kept"] = f"{known['kept']} {note}"

@@ -58,6 +58,7 @@ class Watch:
     store: Store
     probes: Probes
     clock: Clock
+    looks_before_told: int = _LOOKS_BEFORE_TOLD
     failing: dict[str, tuple[int, datetime]] = field(default_factory=dict)
     pids: dict[str, int] = field(default_factory=dict)
 
@@ -89,7 +90,7 @@ class Watch:
             return False
         looks, since = self.failing.get(key, (0, now))
         self.failing[key] = (looks + 1, since)
-        if looks + 1 >= _LOOKS_BEFORE_TOLD:
+        if looks + 1 >= self.looks_before_told:
             self.store.begin(alert(since, why))
         return True
 
@@ -112,7 +113,7 @@ class Watch:
         if room.free < least:
             looks, since = self.failing.get(key, (0, self.clock()))
             self.failing[key] = (looks + 1, since)
-            if key == DISK or looks + 1 >= _LOOKS_BEFORE_TOLD:
+            if key == DISK or looks + 1 >= self.looks_before_told:
                 self.store.begin(alert(since, room, self.settings))
         elif room.free > least * _BEYOND or key not in self.failing:
             self.failing.pop(key, None)
@@ -175,11 +176,18 @@ class Watch:
 
 
 def real_probes(settings: Settings, serving: str) -> Probes:
-    """The parts of this installation, as the settings and `PREFECT_API_URL` name them."""
+    """The parts of this installation, as the settings and `PREFECT_API_URL` name them.
+
+    An embedded database and a serving API that nobody keeps running may rest: they are looked at below `make up`.
+    """
     api_url = os.environ.get("PREFECT_API_URL", "").rstrip("/")
+    kept_running = probes.programs() is not None
+    if kept_running and not serving:
+        serving = f"http://{_to_ask(settings.serving_host)}:{settings.serving_port}"
+    database = kept_running or not settings.embedded
     return Probes(
-        database=lambda: probes.database_fails(probes.address_of_database(settings)),
-        serving=lambda: probes.page_fails(f"{serving.rstrip('/')}/health/live"),
+        database=lambda: probes.database_fails(probes.address_of_database(settings)) if database else None,
+        serving=lambda: probes.page_fails(f"{serving.rstrip('/')}/health/live") if serving else None,
         disk=lambda: probes.disk(settings.data_dir),
         memory=probes.memory,
         programs=probes.programs,
@@ -193,11 +201,10 @@ def _to_ask(host: str) -> str:
     return "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104  where it listens is not where it is asked
 
 
-def watch_of(settings: Settings, serving: str = "") -> Watch:
-    """The watch of these settings; `serving` is where its API is, when not on this machine."""
+def watch_of(settings: Settings, serving: str = "", *, looks_before_told: int = _LOOKS_BEFORE_TOLD) -> Watch:
+    """The watch of these settings; `serving` is where its API is, when `make up` does not run it here."""
     store = Store(settings.data_dir, addresses(settings), send, utc_now)
-    here = f"http://{_to_ask(settings.serving_host)}:{settings.serving_port}"
-    return Watch(settings, store, real_probes(settings, serving or here), utc_now)
+    return Watch(settings, store, real_probes(settings, serving), utc_now, looks_before_told)
 
 
 def _is_healthy(settings: Settings) -> bool:
@@ -226,7 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m alerts.watch", description=__doc__)
     parser.add_argument("--once", action="store_true", help="look and deliver once, then end")
     parser.add_argument("--healthy", action="store_true", help="say by the exit code whether a watch looked lately")
-    parser.add_argument("--serving", metavar="URL", default="", help="where the serving API is (default: this machine)")
+    parser.add_argument("--serving", metavar="URL", default="", help="where the serving API is, without make up")
     asked = parser.parse_args(arguments)
     try:
         settings = load_settings()
@@ -235,7 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if asked.healthy:
         return 0 if _is_healthy(settings) else 1
-    watch = watch_of(settings, asked.serving)
+    watch = watch_of(settings, asked.serving, looks_before_told=1 if asked.once else _LOOKS_BEFORE_TOLD)
     if not watch.store.addresses:
         print("ALERT_URLS is empty: nobody is told; what is wrong is in DATA_DIR/alerts/open.json", flush=True)
     with watch.store.watching() as mine:

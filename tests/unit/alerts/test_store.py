@@ -81,6 +81,21 @@ def test_pages_read_what_is_open(post: Post, tmp_path: Path) -> None:
     assert json.loads(file.read_text()) == []
 
 
+def test_what_falls_with_a_full_disk_is_noted_with_it_alone(post: Post, tmp_path: Path) -> None:
+    store = post.store(tmp_path)
+    database = Alert(
+        "database", "critical", "the database does not answer", START, "what was published.", "make status"
+    )
+    store.begin(database)
+    assert store.state().open[0]["kept"] == "what was published."
+    store.over("database")
+    store.begin(disk())
+    store.begin(database)
+    assert [(entry["key"], entry["kept"]) for entry in store.state().open] == [
+        ("disk", "everything. Since then the database does not answer.")
+    ]
+
+
 def test_what_else_a_cause_did_is_told_at_its_end(post: Post, tmp_path: Path) -> None:
     store = post.store(tmp_path)
     store.begin(disk())
