@@ -21,7 +21,7 @@ def database(since: datetime, why: str) -> Alert:
         what="the database does not answer",
         detail=why,
         since=since,
-        kept="what was published is in it; raw pages that are landed meanwhile stay in DATA_DIR/landing.",
+        kept="what was published is in it; raw pages that are landed meanwhile stay. Runs that fail meanwhile are to be run again.",
         next=f"make status; {RUNBOOK}#the-database-does-not-answer",
     )
 
@@ -58,7 +58,7 @@ def disk(since: datetime, room: Room, settings: Settings) -> Alert:
         detail=f"{in_mb(room)} are free; the limit is {settings.alert_disk_free_share:.0%} "
         f"or {settings.alert_disk_free_mb:,.0f} MB",
         since=since,
-        kept="all that was published; a run that needs more room fails and changes nothing.",
+        kept="all that was published; a run that needs more room fails, changes nothing, and is to be run again.",
         next=f".venv/bin/python -m flows.maintain --retention-days 3; {RUNBOOK}#the-disk-is-full",
     )
 
