@@ -21,7 +21,8 @@ def database(since: datetime, why: str) -> Alert:
         what="the database does not answer",
         detail=why,
         since=since,
-        kept="what was published is in it; raw pages that are landed meanwhile stay. Runs that fail meanwhile are to be run again.",
+        kept="what was published is in it; raw pages that are landed meanwhile stay. "
+        "Runs that fail meanwhile are to be run again.",
         next=f"make status; {RUNBOOK}#the-database-does-not-answer",
     )
 
