@@ -1,0 +1,58 @@
+"""Addresses of alerts: several in one setting, told apart, and never shown."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import SecretStr
+
+from alerts.delivery import addresses, send
+from core.errors import SettingsError
+from core.settings import Settings, load_settings
+
+MAIL = "mailtos://user:s3cret@smtp.example.org?to=a@example.org,b@example.org"
+CHAT = "slack://s3cret/token"
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> pytest.MonkeyPatch:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path_factory.mktemp("data")))
+    return monkeypatch
+
+
+@pytest.mark.parametrize("between", [" ", ",", ", ", "\n", " ,\n"])
+def test_several_addresses_stand_in_one_setting(environment: pytest.MonkeyPatch, between: str) -> None:
+    environment.setenv("ALERT_URLS", f"  {MAIL}{between}{CHAT}, ")
+    found = addresses(load_settings())
+    assert [(one.name, one.url) for one in found] == [("address 1", f"{MAIL}&format=text"), ("address 2", CHAT)]
+
+
+def test_the_same_address_twice_is_one() -> None:
+    settings = Settings(_env_file=None, alert_urls=SecretStr(f"{CHAT} {CHAT}"))  # type: ignore[call-arg]
+    assert len(addresses(settings)) == 1
+
+
+def test_an_address_is_known_again_at_another_place() -> None:
+    first, second = (
+        addresses(Settings(_env_file=None, alert_urls=SecretStr(text)))  # type: ignore[call-arg]
+        for text in (f"{MAIL} {CHAT}", CHAT)
+    )
+    assert first[1].id == second[0].id
+
+
+@pytest.mark.parametrize("wrong", ["s3cret", "user:s3cret@host", f"{CHAT} s3cret"])
+def test_what_is_no_address_is_refused_without_being_shown(environment: pytest.MonkeyPatch, wrong: str) -> None:
+    environment.setenv("ALERT_URLS", wrong)
+    with pytest.raises(SettingsError, match="ALERT_URLS must be addresses like") as raised:
+        load_settings()
+    assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("url", ["nonsense://s3cret", "mailto://user:s3cret@127.0.0.1:9?to=a@example.org"])
+def test_an_address_that_takes_nothing_says_nothing(
+    url: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    [address] = addresses(Settings(_env_file=None, alert_urls=SecretStr(url)))  # type: ignore[call-arg]
+    assert not send(address, "subject", "body")
+    out, err = capfd.readouterr()
+    assert "s3cret" not in out + err + caplog.text + repr(address)
