@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.auth import HTTPBasicAuth
@@ -16,6 +17,7 @@ from core.settings import Settings
 
 _FAILED = "prefect.automation.action.failed"
 _SECONDS = 10
+_A_PAGE, _MOST_PAGES = 50, 40
 # Events are stored a moment after they occurred; looked at again, one is known by its id.
 _OVERLAP = timedelta(minutes=2)
 _NOTE_SINCE, _NOTE_SEEN = "missed_since", "missed_seen"
@@ -52,11 +54,17 @@ class Missed:
     def _events(self, events: dict[str, Any]) -> list[Event]:
         user, _, password = self.login.partition(":")
         auth = HTTPBasicAuth(user.encode(), password.encode()) if self.login else None
-        answer = requests.post(
-            f"{self.api_url}/events/filter", json={"filter": events, "limit": 50}, auth=auth, timeout=_SECONDS
-        )
-        answer.raise_for_status()
-        found: list[Event] = answer.json()["events"]
+        url = f"{self.api_url}/events/filter"
+        answer = requests.post(url, json={"filter": events, "limit": _A_PAGE}, auth=auth, timeout=_SECONDS)
+        found: list[Event] = []
+        for _ in range(_MOST_PAGES):
+            answer.raise_for_status()
+            page = answer.json()
+            found += page["events"]
+            if not page.get("next_page"):
+                break
+            # Of its address only what is behind the question mark: the rest is how the server sees itself.
+            answer = requests.get(f"{url}/next?{urlsplit(page['next_page']).query}", auth=auth, timeout=_SECONDS)
         return found
 
 
@@ -78,7 +86,7 @@ def tell_missed(store: Store, missed: Missed) -> int:
             told += 1
     with store.changing() as state:
         seen = [*state.notes.get(_NOTE_SEEN, []), *(one["id"] for one in new)]
-        state.notes |= {_NOTE_SINCE: now.isoformat(), _NOTE_SEEN: seen[-500:]}
+        state.notes |= {_NOTE_SINCE: now.isoformat(), _NOTE_SEEN: seen[-5000:]}
     return told
 
 

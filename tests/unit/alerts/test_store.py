@@ -147,6 +147,14 @@ def test_what_waits_for_a_wrong_address_goes_to_the_right_one(post: Post, tmp_pa
     assert post.sent == [(CHAT.id, "news")]
 
 
+def test_what_is_said_twice_while_it_waits_is_one_mail(post: Post, tmp_path: Path) -> None:
+    store = post.store(tmp_path)
+    for body in ("same", "same", "other"):
+        store.tell("news", body)
+    store.deliver()
+    assert post.bodies == ["same", "other"]
+
+
 def test_who_knows_no_address_leaves_it_to_who_does(post: Post, tmp_path: Path) -> None:
     Store(tmp_path, (), post.send, post.clock).begin(disk())
     post.store(tmp_path, MAIL, CHAT).deliver()

@@ -1,0 +1,77 @@
+"""What Prefect could not send is read from its events once, however many there are."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from alerts.delivery import Address
+from alerts.missed import Missed, tell_missed
+from alerts.store import Store
+from core.clock import utc_now
+from core.settings import Settings
+
+
+class Events(Missed):
+    """A server's events; down when told so."""
+
+    down = False
+
+    def _events(self, events: dict[str, Any]) -> list[dict[str, Any]]:
+        if self.down:
+            raise requests.ConnectionError
+        if "id" in events:
+            return [{"payload": {"subject": events["id"]["id"][0], "what": "it"}, "resource": {}}]
+        since = events["occurred"]["since"]
+        return [one for one in FAILURES if one["occurred"] >= since]
+
+
+def failure(number: int, occurred: datetime) -> dict[str, Any]:
+    return {
+        "id": str(number),
+        "occurred": occurred.isoformat(),
+        "resource": {"prefect.resource.name": "alert: a batch is blocked"},
+        "related": [
+            {"prefect.resource.role": "triggering-event", "prefect.resource.id": f"prefect.event.subject-{number}"},
+            {"prefect.resource.role": "block", "prefect.resource.name": "moovitamix-alerts-1"},
+        ],
+    }
+
+
+FAILURES: list[dict[str, Any]] = []
+
+
+def test_each_is_told_once_to_its_address_and_none_is_left_out(tmp_path: Path) -> None:
+    sent: list[tuple[str, str]] = []
+
+    def send(address: Address, subject: str, _: str) -> bool:
+        sent.append((address.id, subject))
+        return True
+
+    store = Store(tmp_path, [Address("address 1", "a", "x://"), Address("address 2", "b", "x://")], send, utc_now)
+    server = Events(Settings(_env_file=None), "http://127.0.0.1:4200/api")  # type: ignore[call-arg]
+    began = utc_now()
+    FAILURES[:] = [failure(n, began + timedelta(milliseconds=n)) for n in range(120)]
+    for _ in range(5):
+        tell_missed(store, server)
+        store.deliver()
+    # All are within the time that one look shares with the next.
+    assert sorted(sent) == sorted(("a", f"subject-{n}") for n in range(120))
+
+
+def test_a_server_that_is_away_is_asked_from_the_same_moment_on(tmp_path: Path) -> None:
+    store = Store(tmp_path, [Address("address 1", "a", "x://")], lambda *_: True, utc_now)
+    server = Events(Settings(_env_file=None), "http://127.0.0.1:4200/api")  # type: ignore[call-arg]
+    FAILURES.clear()
+    tell_missed(store, server)
+    Events.down = True
+    try:
+        assert tell_missed(store, server) == 0
+        FAILURES[:] = [failure(1, utc_now())]
+    finally:
+        Events.down = False
+    assert tell_missed(store, server) == 1
+    assert tell_missed(store, server) == 0
