@@ -33,11 +33,6 @@ class Room:
     free: int
     total: int
 
-    @property
-    def share(self) -> float:
-        """The free part, of 1."""
-        return self.free / self.total if self.total else 1.0
-
 
 @dataclass(frozen=True)
 class Program:

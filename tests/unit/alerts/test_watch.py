@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from alerts.delivery import Address
 from alerts.probes import Program, Room, memory
 from alerts.store import Store
-from alerts.watch import Probes, Watch
+from alerts.watch import Probes, Watch, main
 from core.settings import Settings
 
 GB = 1024**3
@@ -171,3 +172,39 @@ def test_memory_of_a_container_is_what_it_may_use(tmp_path: Path) -> None:
     assert memory(tmp_path) == Room(400_000, 1_000_000)
     (tmp_path / "memory.max").write_text("max\n")
     assert memory(tmp_path).total > 1_000_000
+
+
+def test_one_look_from_cron_tells_at_once_and_needs_nothing_that_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("PREFECT_API_URL", "SUPERVISOR_SERVER_URL", "ALERT_URLS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("DATABASE_URL", "")
+    for name in ("ALERT_DISK_FREE_SHARE", "ALERT_DISK_FREE_MB", "ALERT_MEMORY_FREE_SHARE"):
+        monkeypatch.setenv(name, "0")  # whatever the machine of this test has left
+    open_alerts = tmp_path / "alerts/open.json"
+
+    assert main(["--healthy"]) == 1
+    assert main(["--once"]) == 0
+    assert main(["--healthy"]) == 0
+    assert "ALERT_URLS is empty" in capfd.readouterr().out
+    assert json.loads(open_alerts.read_text()) == []  # an embedded database that nobody keeps running may rest
+
+    monkeypatch.setenv("DATABASE_URL", "postgresql://user:s3cret@127.0.0.1:9/x")
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    assert main(["--once", "--serving", "http://127.0.0.1:9"]) == 0
+    assert {one["key"] for one in json.loads(open_alerts.read_text())} == {"database", "prefect-server", "serving"}
+    assert "s3cret" not in open_alerts.read_text()
+
+
+def test_a_second_watch_of_the_same_folder_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    with Store(tmp_path, [], lambda *_: True, lambda: START).watching():
+        assert main(["--once"]) == 1
+
+
+def test_wrong_settings_are_one_line(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("ALERT_LOOK_SECONDS", "0")
+    assert main(["--once"]) == 2
+    assert capfd.readouterr().err.count("\n") == 1
