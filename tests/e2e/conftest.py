@@ -19,6 +19,7 @@ from demo.programs import free_ports
 from services.automations import Server
 from services.plan import Plan, load_plan
 from services.supervision import Supervisor
+from tests.e2e.mailbox import Mailbox
 
 ROOT = Path(__file__).parent.parent.parent
 # The mock asks for none: it is there to be searched for.
@@ -32,6 +33,7 @@ class Services:
 
     environment: dict[str, str]
     plan: Plan
+    mailbox: Mailbox
 
     def make(self, target: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -79,11 +81,11 @@ def services() -> Iterator[Services]:
 
 
 def _services_in(folder: str) -> Iterator[Services]:
-    ports = dict(
-        zip(("PREFECT_SERVER_API_PORT", "MOCK_PORT", "DATA_DOCS_PORT", "SERVING_PORT"), free_ports(4), strict=True)
-    )
+    *free, mail_port = free_ports(5)
+    ports = dict(zip(("PREFECT_SERVER_API_PORT", "MOCK_PORT", "DATA_DOCS_PORT", "SERVING_PORT"), free, strict=True))
+    mailbox = Mailbox(mail_port)
     ours = {name: str(port) for name, port in ports.items()} | {"DATA_DIR": folder, "MOOVITAMIX_API_TOKEN": API_TOKEN}
-    ours["PREFECT_SERVER_API_AUTH_STRING"] = LOGIN
+    ours |= {"PREFECT_SERVER_API_AUTH_STRING": LOGIN, "ALERT_URLS": mailbox.url}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | ours
     with pytest.MonkeyPatch.context() as patch:
         for name, value in ours.items():
@@ -93,10 +95,12 @@ def _services_in(folder: str) -> Iterator[Services]:
     environment |= {"PREFECT_API_URL": f"{plan.prefect_url}/api", "PREFECT_HOME": f"{folder}/prefect"}
     environment["PREFECT_API_AUTH_STRING"] = LOGIN
     environment.pop("MOOVITAMIX_API_URL", None)
-    started = Services(environment, plan)
+    started = Services(environment, plan, mailbox)
+    mailbox.open()
     try:
         done = started.make("up")
         assert done.returncode == 0, done.stdout + done.stderr
         yield started
     finally:
         started.make("down")
+        mailbox.close()

@@ -52,6 +52,12 @@ def test_a_blocked_day_ends_the_watching_command_with_1(services: Services) -> N
         assert services.run("ingest/daily", day="2026-11-21") == 1
     finally:
         requests.delete(faults, timeout=10).raise_for_status()
+    # One cause, one mail: listens that wait for the tracks are named in it.
+    assert _comes(lambda: "tracks-2026-11-21 is blocked" in services.mailbox.subjects, 60), services.mailbox.subjects
+    assert [subject for subject in services.mailbox.subjects if "2026-11-21" in subject] == [
+        "tracks-2026-11-21 is blocked"
+    ]
+    assert "listen_history-2026-11-21" in services.mailbox.body("tracks-2026-11-21 is blocked")
 
 
 def test_prefect_asks_for_its_login(services: Services) -> None:
@@ -76,7 +82,7 @@ def test_up_again_changes_nothing(services: Services) -> None:
 
 def test_a_port_in_use_is_one_line(services: Services, tmp_path: Path) -> None:
     environment = services.environment | {"DATA_DIR": str(tmp_path)}
-    done = Services(environment, services.plan).make("up")
+    done = Services(environment, services.plan, services.mailbox).make("up")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert f"port {services.plan.ports.mock_port}, for mock-api, is in use" in done.stderr
@@ -112,6 +118,10 @@ def test_no_listener_and_no_secret_is_seen_where_people_look(services: Services)
     with zstandard.open(raw) as pages:
         assert len(hidden.found_in(pages.read())) > 100
 
+    page = requests.get(f"{services.plan.serving_url}/dashboard", auth=("browser", _key(services)), timeout=10)
+    assert "2026-11-19" in page.text
+    assert hidden.found_in(page.content) == set()
+    assert [found for mail in services.mailbox.mails if (found := hidden.found_in(mail.as_bytes()))] == []
     files = list(readable_files(data_dir))
     assert len(files) > 30
     assert {str(path): hidden.found_in(path.read_bytes()) for path in files if hidden.found_in(path.read_bytes())} == {}
@@ -158,6 +168,12 @@ def test_deploying_with_a_smoke_run_fails_when_that_run_fails(services: Services
     assert "error: the deployments are made, but ingest/daily did not complete" in failed.stderr
 
     smoke(services.environment["PREFECT_API_URL"], LOGIN)  # raises unless the run completes
+
+
+def _key(services: Services) -> str:
+    command = [sys.executable, "-m", "serving.keys", "create", "--name", "test", "--scope", "dashboard:read"]
+    done = subprocess.run(command, cwd=ROOT, env=services.environment, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 def _comes(condition: Callable[[], bool], seconds: float) -> bool:
