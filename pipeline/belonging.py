@@ -23,6 +23,11 @@ from pipeline.decoding import row_id_of
 # What has rows of listeners.
 PERSONAL: tuple[Endpoint, ...] = (USERS, LISTEN_HISTORY)
 IN_PLACE = json.dumps(ERASED_ROW)
+# Whole: an apostrophe behind a letter is part of it, as in o'brien@x.com, any other is a quotation mark.
+_IN_LOCAL_PART = r"[\w.!#$%&?^~+-]"
+_E_MAIL = re.compile(
+    rf"""(?:"[^"\n]+"|(?<!{_IN_LOCAL_PART})(?<!\w')(?:{_IN_LOCAL_PART}|(?<=\w)')++)@[\w-]+(?:\.[\w-]+)*"""
+)
 _ENVELOPE = ("total", "page", "size", "pages")
 
 Among = Callable[[Iterable[int]], set[int]]
@@ -49,7 +54,7 @@ class Identity:
     def is_borne_by(self, endpoint: Endpoint, raw: str) -> bool:
         """Whether a row without a readable id tells of them."""
         content, said = _content(raw), said_by(raw)
-        if any(e_mail.casefold() in said for e_mail in self.e_mails):
+        if not e_mails_in(raw).isdisjoint(e_mail.casefold() for e_mail in self.e_mails):
             return True
         if any(all(_word(name).search(said) for name in pair) for pair in self.names):
             return True
@@ -150,8 +155,18 @@ def _page(body: bytes, rows: list[str]) -> bytes:
 
 def said_by(raw: str) -> str:
     """Everything that the JSON text of a row says, in small letters; the text itself where it cannot be read."""
+    return " ".join(_said(raw))
+
+
+def e_mails_in(raw: str) -> set[str]:
+    """Every e-mail that the JSON text of a row bears, in small letters: each whole value with an @, and what is in it."""
+    said = [text.strip() for text in _said(raw) if "@" in text]
+    return {*said, *(e_mail for text in said for e_mail in _E_MAIL.findall(text))}
+
+
+def _said(raw: str) -> list[str]:
     content = _content(raw)
-    return " ".join(_texts(content)).casefold() if content is not None else raw.casefold()
+    return [text.casefold() for text in (_texts(content) if content is not None else [raw])]
 
 
 def _content(raw: str) -> Any:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -21,12 +20,11 @@ from typing import Any
 from core.columns import Endpoint
 from core.database import Connection, readable_errors, statement
 from core.errors import LandingError
-from pipeline.belonging import said_by
+from pipeline.belonging import e_mails_in
 
 COPY = Path("backups") / "erased.json"
 _KEY_BYTES = 32
 _REMEMBERED = 200_000
-_E_MAIL = re.compile(r"[^\s\"'<>()\[\]{},;:]+@[^\s\"'<>()\[\]{},;:]+")
 
 
 @dataclass(frozen=True)
@@ -70,8 +68,7 @@ class Suppressed:
     def is_borne_by(self, _endpoint: Endpoint, raw: str) -> bool:
         """Whether a row that names no id bears an e-mail of one of them."""
         active = self._by_key(lambda entry: entry.e_mails)
-        found = set(_E_MAIL.findall(said_by(raw)))
-        return any(fingerprint(key, one) in known for one in found for key, known in active.items())
+        return any(fingerprint(key, one) in known for one in e_mails_in(raw) for key, known in active.items())
 
     def _by_key(self, hashes: Callable[[Suppression], Iterable[bytes]]) -> dict[bytes, set[bytes]]:
         by_key: dict[bytes, set[bytes]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -63,3 +64,16 @@ def test_a_row_without_an_id_is_theirs_by_a_known_e_mail() -> None:
         assert again.is_borne_by(USERS, row) == theirs
     assert again.is_borne_by(USERS, '["ada.l@example.com"]')
     assert not listed.is_borne_by(USERS, '["ada.l@example.com"]')
+
+
+def test_an_e_mail_is_known_again_however_odd() -> None:
+    odd = ["o'brien@x.com", '"ann lee"@x.com', "a,b@x.com", "x=/{}|y@x.com"]
+    listed = Suppressed((Suppressed().suppressing(42, NOW, odd),))
+    for e_mail in odd:
+        assert listed.is_borne_by(USERS, json.dumps({"id": None, "email": f" {e_mail.upper()}"})), e_mail
+    assert listed.is_borne_by(USERS, "{broken, 'O'Brien@x.com'")
+    for other in ("brien@x.com", "lee@x.com", "b@x.com", "y@x.com"):
+        assert not listed.is_borne_by(USERS, json.dumps([other]))
+    assert not Suppressed((Suppressed().suppressing(42, NOW, ["brien@x.com"]),)).is_borne_by(
+        USERS, '["o\'brien@x.com"]'
+    )
