@@ -7,11 +7,13 @@ MoovitamixError
 │   │   └── ListMoved         the list changed while it was read
 │   └── TerminalSourceError   will not pass: other 4xx, an envelope that breaks the contract
 ├── LandingError              raw pages, or what is made of them, could not be written or read back
+│   ├── DamagedPages          what was written is not what is there
 │   └── DiskFull              because there is no room
 ├── BatchBlocked              an audit found something critical
 ├── DatabaseError             Postgres is unreachable, or the role lacks a right
 │   ├── DatabaseAway          it does not answer, or went away
 │   ├── DatabaseFull          it has no disk space left
+│   ├── LoginRefused          it takes no connection of this login, or has no such database
 │   └── StatementRefused      Postgres refuses this one statement, and will take others
 ├── AlreadyRunning            another ingest holds the lock
 ├── ReplayRefused             the batch cannot be replayed (unknown, pruned, or overtaken)
@@ -73,6 +75,10 @@ class LandingError(MoovitamixError):
     """Raw pages could not be written to, or read back from, the landing folder."""
 
 
+class DamagedPages(LandingError):
+    """A file of raw pages is there, and no longer what was written."""
+
+
 class DiskFull(LandingError):
     """There is no room on the disk of DATA_DIR."""
 
@@ -103,6 +109,10 @@ class DatabaseFull(DatabaseError):
     """Postgres has no disk space left."""
 
     cause = "disk"
+
+
+class LoginRefused(DatabaseError):
+    """Postgres answers, and takes no connection with this login, to this database, from here."""
 
 
 class StatementRefused(DatabaseError):

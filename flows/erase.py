@@ -19,7 +19,7 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 
 from core.clock import Clock, clock_of
-from core.database import Connection, connect, take_training_lock, take_warehouse_lock
+from core.database import Connection, connect, readable_errors, take_training_lock, take_warehouse_lock
 from core.errors import DatabaseError, SettingsError, named_errors
 from core.references import written_reason
 from core.roles import up_to_date_url
@@ -33,6 +33,7 @@ from recommender.trials import sweep
 
 Found = Mapping[str, int]
 FILES, ROWS, PAGES = "raw page files", "raw rows", "Data Docs pages"
+UNREADABLE = "unreadable raw page files"
 
 
 @dataclass(frozen=True)
@@ -122,22 +123,33 @@ def erase_who_came_back() -> int:
 def _erase_everywhere(place: Place, user_id: int, why: Why) -> Found:
     """Every step, in an order that a second run can take up anywhere.
 
-    First, nothing more of them may come in. Then it is noted what there is in files, and these are rewritten. The
-    database comes last, in one transaction with its record: until then it knows by which e-mail and name to look.
+    First, nothing more of them may come in, whatever becomes of files. Then it is noted what there is in files, and
+    these are rewritten. The database comes last, in one transaction with its record: until then it knows by which
+    e-mail and name to look.
     """
     connection, data_dir = place.connection, place.settings.data_dir
     suppressed = erasure.turned_away(connection, suppression.renew_copy(connection, data_dir))
-    with named_errors():
-        identity = erased_pages.learn(data_dir, erasure.known_as(connection, user_id))
+    identity = erasure.known_as(connection, user_id)
     number, known = erasure.begin(
         connection, identity, suppressed, reason=why.reason, requested_by=why.requested_by, now=place.clock()
     )
     suppression.renew_copy(connection, data_dir)
     with named_errors():
+        identity = erased_pages.learn(data_dir, identity)
+        _turn_away_by_e_mails(place, identity, number)
         in_files = _erase_files(place, identity, number, known)
     rows, touched = erasure.erase_rows(connection, identity, number, place.clock())
     erasure.vacuum(connection, touched)
     return {**in_files, **rows}
+
+
+def _turn_away_by_e_mails(place: Place, identity: Identity, number: int) -> None:
+    """Add what raw pages knew to the hashes that they are turned away by."""
+    listed = suppression.renew_copy(place.connection, place.settings.data_dir)
+    entry = listed.suppressing(identity.user_id, place.clock(), identity.e_mails)
+    with readable_errors():
+        erasure.keep(place.connection, [entry], number)
+    suppression.renew_copy(place.connection, place.settings.data_dir)
 
 
 def _erase_files(place: Place, identity: Identity, number: int, known: Found) -> Found:
@@ -145,13 +157,20 @@ def _erase_files(place: Place, identity: Identity, number: int, known: Found) ->
     from expectations.data_docs import forget_keys, pages_with_keys  # imports Great Expectations: seconds
 
     data_dir, wait = place.settings.data_dir, place.settings.lock_wait_seconds
-    files = erased_pages.find(data_dir, identity, wait)
-    if not known:
+    found = erased_pages.find(data_dir, identity, wait)
+    damaged = {f"{UNREADABLE} of {folder.name}": files for folder, files in found.damaged.items()}
+    if FILES not in known:
         pages = pages_with_keys(place.docs_dir, identity.user_id)
-        known = {FILES: len(files), ROWS: sum(file.rows for file in files), PAGES: pages}
-        erasure.note_found(place.connection, number, known)
-    for file in files:
-        erased_pages.rewrite(file, identity, wait)
+        counts = {FILES: len(found.files), ROWS: sum(file.rows for file in found.files), PAGES: pages}
+        known = {**known, **counts}
+    known = {**known, **damaged}
+    erasure.note_found(place.connection, number, known)
+    for folder in found.damaged:
+        erased_pages.remove(folder, wait)
+        print(f"{folder} held raw pages that cannot be read, and is deleted; nothing of it can be replayed", flush=True)
+    for file in found.files:
+        if file.path.parent not in found.damaged:
+            erased_pages.rewrite(file, identity, wait)
     forget_keys(place.docs_dir, identity.user_id)
     erased_pages.forget_shaped(data_dir)
     sweep()  # plays that killed trials of models left
@@ -199,6 +218,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--again", action="store_true", help="erase all who were erased before and came back")
     asked = parser.parse_args(arguments)
     if asked.again:
+        if asked.user_id is not None or asked.allow_again or asked.reason or asked.requested_by:
+            parser.error("--again is for everybody on the list, and takes nothing with it")
         return run_command(erase_who_came_back)
     if asked.user_id is None:
         parser.error("USER_ID is missing")

@@ -72,7 +72,9 @@ def _replayable(run: Run, batch_id: str) -> tuple[LedgerEntry, Landing]:
         raise ReplayRefused(f"{later} was published since and is newer; replaying {batch_id} would bring old rows back")
     landed = landing.landed(run.settings.data_dir, entry.batch)
     if landed is None:
-        raise ReplayRefused(f"the raw pages of {batch_id} are not kept any more (RETENTION_DAYS); fetch its day again")
+        raise ReplayRefused(
+            f"the raw pages of {batch_id} are not kept any more (RETENTION_DAYS, or damaged); fetch its day again"
+        )
     return entry, landed
 
 

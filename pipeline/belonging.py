@@ -159,7 +159,7 @@ def said_by(raw: str) -> str:
 
 
 def e_mails_in(raw: str) -> set[str]:
-    """Every e-mail that the JSON text of a row bears, in small letters: each whole value with an @, and what is in it."""
+    """Every e-mail that the JSON text of a row bears, in small letters: each value with an @, and what is in it."""
     said = [text.strip() for text in _said(raw) if "@" in text]
     return {*said, *(e_mail for text in said for e_mail in _E_MAIL.findall(text))}
 

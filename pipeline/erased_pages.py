@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.columns import USERS, Endpoint
-from core.errors import LandingError
+from core.errors import DamagedPages, LandingError
 from pipeline.belonging import PERSONAL, Identity, rows_of, without
-from pipeline.landing import alone
+from pipeline.landing import alone, forget
 from pipeline.raw_pages import read_pages, write_pages
 
 
@@ -24,30 +25,53 @@ class PageFile:
     rows: int
 
 
+@dataclass(frozen=True)
+class Found:
+    """What raw pages have of the listener. `damaged`: landings with files that nobody can read, and how many."""
+
+    files: list[PageFile]
+    damaged: Counter[Path]
+
+
 def learn(data_dir: Path, identity: Identity) -> Identity:
-    """The listener with every e-mail and name that raw pages of /users have of them. Raises LandingError."""
-    for _, path in _files(data_dir, USERS):
-        rows = [row for body in read_pages(path) for row in rows_of(USERS, body, identity)]
+    """The listener with every e-mail and name that readable pages of /users have of them. Raises LandingError."""
+    for path in _files(data_dir, USERS):
+        try:
+            rows = [row for body in read_pages(path) for row in rows_of(USERS, body, identity)]
+        except DamagedPages:
+            continue
         told = [tuple(str(row.get(name) or "") for name in ("email", "first_name", "last_name")) for row in rows]
         identity = identity.learned_from(told)  # type: ignore[arg-type]
     return identity
 
 
-def find(data_dir: Path, identity: Identity, wait_seconds: float) -> list[PageFile]:
-    """Every file that has rows of the listener. Waits for a run that is still writing pages.
+def find(data_dir: Path, identity: Identity, wait_seconds: float) -> Found:
+    """Every file that has rows of the listener, or may have. Waits for a run that is still writing pages.
 
     Raises LandingError, AlreadyRunning.
     """
-    found = []
+    files: list[PageFile] = []
+    damaged: Counter[Path] = Counter()
     for endpoint in PERSONAL:
         for folder in _folders(data_dir, endpoint):
             with _held(folder, wait_seconds):
-                for path in sorted(folder.glob("pages-*.jsonl.zst")):
-                    rows = sum(
-                        without(endpoint, body, identity.among, identity.is_borne_by)[1] for body in read_pages(path)
-                    )
-                    found += [PageFile(path, endpoint, rows)] if rows else []
-    return found
+                for path in _pages(folder):
+                    try:
+                        rows = _rows(path, endpoint, identity)
+                    except DamagedPages:
+                        damaged[folder] += 1
+                    else:
+                        files += [PageFile(path, endpoint, rows)] if rows else []
+    return Found(files, damaged)
+
+
+def remove(folder: Path, wait_seconds: float) -> None:
+    """Delete a landing whose pages cannot all be read: there may be rows of theirs, and it could not be replayed.
+
+    Raises LandingError, AlreadyRunning.
+    """
+    with _held(folder, wait_seconds):
+        forget(folder)
 
 
 def rewrite(file: PageFile, identity: Identity, wait_seconds: float) -> None:
@@ -70,14 +94,22 @@ def forget_shaped(data_dir: Path) -> int:
     return len(folders)
 
 
+def _rows(path: Path, endpoint: Endpoint, identity: Identity) -> int:
+    """How many rows of a file are theirs."""
+    return sum(without(endpoint, body, identity.among, identity.is_borne_by)[1] for body in read_pages(path))
+
+
 def _folders(data_dir: Path, endpoint: Endpoint) -> list[Path]:
     return sorted(path for path in (data_dir / "landing" / endpoint).glob("*") if path.is_dir())
 
 
-def _files(data_dir: Path, endpoint: Endpoint) -> Iterator[tuple[Path, Path]]:
+def _files(data_dir: Path, endpoint: Endpoint) -> Iterator[Path]:
     for folder in _folders(data_dir, endpoint):
-        for path in sorted(folder.glob("pages-*.jsonl.zst")):
-            yield folder, path
+        yield from _pages(folder)
+
+
+def _pages(folder: Path) -> list[Path]:
+    return sorted(folder.glob("pages-*.jsonl.zst"))
 
 
 @contextmanager

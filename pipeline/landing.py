@@ -124,10 +124,16 @@ def alone(folder: Path, wait_seconds: float) -> Iterator[None]:
         yield
 
 
+def forget(folder: Path) -> None:
+    """Delete a landing. Cut off in the middle, it is none: the manifest goes first."""
+    (folder / _MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(folder)
+
+
 def remove(data_dir: Path, batch: Batch) -> bool:
     """Delete the raw pages of a batch. Returns whether there were any."""
     folder = landing_folder(data_dir, batch)
     if not folder.exists():
         return False
-    shutil.rmtree(folder)
+    forget(folder)
     return True

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import zstandard
 
-from core.errors import LandingError
+from core.errors import DamagedPages, LandingError
 
 
 def write_pages(path: Path, bodies: Sequence[bytes]) -> None:
@@ -19,13 +20,13 @@ def write_pages(path: Path, bodies: Sequence[bytes]) -> None:
 
 
 def read_pages(path: Path) -> list[bytes]:
-    """The bodies of some pages. Raises LandingError when the file is not there or not whole."""
+    """The bodies of some pages. Raises LandingError when the file cannot be read, DamagedPages when it never will."""
     try:
         return zstandard.ZstdDecompressor().decompress(path.read_bytes()).split(b"\n")
     except (OSError, zstandard.ZstdError) as error:
-        raise LandingError(
-            f"raw pages cannot be read back from {path}: {error}; fetch the day again (--refresh)"
-        ) from error
+        damaged = isinstance(error, zstandard.ZstdError) or error.errno == errno.EIO
+        kind = DamagedPages if damaged else LandingError
+        raise kind(f"raw pages cannot be read back from {path}: {error}; fetch the day again (--refresh)") from error
 
 
 def only_ours(folder: Path) -> None:

@@ -20,7 +20,9 @@ from psycopg import sql
 
 from core import embedded
 from core.database import connect, take_training_lock, take_warehouse_lock
+from core.errors import LandingError
 from flows import erase, ingest, recommend, replay
+from pipeline.suppression import read_copy
 from services import backup
 from tests.conftest import ROOT, Query, _in_database
 from tests.recommending import few_candidates, quick_settings
@@ -279,6 +281,40 @@ def _in_files(found: dict[str, int]) -> dict[str, int]:
     return {where: found[where] for where in NOTHING}
 
 
+def test_a_damaged_file_of_raw_pages_stops_no_erasure(
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked, published = f"users-{NEXT_DAY}", f"listen_history-{DAY}"
+    files = [next((place.data_dir / "landing").glob(f"*/{batch}/pages-*")) for batch in (blocked, published)]
+    for file in files:
+        file.write_bytes(file.read_bytes()[:-9])
+    with monkeypatch.context() as patch:  # whatever becomes of files, they are turned away, also by their e-mail
+        patch.setattr("pipeline.erased_pages.read_pages", unreadable)
+        assert erase.main([str(GHOST), *WHY]) == 1
+    listed = read_copy(place.data_dir)
+    assert listed.among([GHOST]) == {GHOST}
+    assert listed.is_borne_by("users", f'["{OLD_MAIL}"]')
+    assert all(file.exists() for file in files)
+
+    assert erase.main([str(GHOST), *WHY]) == 0
+
+    assert place.traces() == []
+    assert not any(file.parent.exists() for file in files)
+    out = capsys.readouterr().out
+    ((*_, finished, found),) = record(place)
+    assert finished
+    for batch in (blocked, published):
+        assert f"1 unreadable raw page files of {batch}" in out
+        assert found[f"unreadable raw page files of {batch}"] == 1
+    assert replay.main([blocked]) == 1
+    assert "are not kept any more" in capsys.readouterr().err
+    assert read_copy(place.data_dir).is_borne_by("users", f'["{MAIL}"]')
+
+
+def unreadable(path: Path) -> list[bytes]:
+    raise LandingError(f"raw pages cannot be read back from {path}: Permission denied")
+
+
 @pytest.mark.parametrize(("take", "says"), [(take_training_lock, "training"), (take_warehouse_lock, "another run")])
 def test_a_run_at_work_is_waited_for(
     take: Callable[[Any, float], None], says: str, place: Place, capsys: pytest.CaptureFixture[str]
@@ -322,6 +358,14 @@ def test_a_listener_whom_nobody_knows_is_turned_away_from_now_on(
 def test_what_would_keep_them_is_refused(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert erase.main(arguments) == 2
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [[str(GHOST)], ["--allow-again"], WHY])
+def test_again_is_for_everybody_on_the_list(more: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        erase.main(["--again", *more])
+    assert ended.value.code == 2
+    assert "--again" in capsys.readouterr().err
 
 
 def test_who_comes_back_with_a_backup_is_erased_again(
