@@ -1,15 +1,20 @@
-"""Open alerts, from the file that whoever raises them keeps: it is there when the database is not."""
+"""Open alerts, from the files that whoever raises them keeps: they are there when the database is not."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, TypeAdapter, ValidationError
 
+from core.settings import Settings
+
 _MOST_BYTES = 1_000_000
+# A look may take a while when nothing answers.
+_LOOKS_UNTIL_MISSED, _SECONDS_OF_A_LOOK = 3, 60
 
 
 class OpenAlert(BaseModel):
@@ -26,17 +31,49 @@ class OpenAlert(BaseModel):
 
 @dataclass(frozen=True)
 class OpenAlerts:
-    """The critical ones first, then the oldest; or, in `unreadable`, why nobody knows."""
+    """The critical ones first, then the oldest; or, in `unreadable`, why nobody knows.
+
+    `unwatched` says why nobody would notice a new one; `watch_expected` is False where no watch is meant to run.
+    """
 
     alerts: Sequence[OpenAlert] = ()
     unreadable: str | None = None
+    unwatched: str | None = None
+    watch_expected: bool = True
 
 
 _LIST = TypeAdapter(list[OpenAlert])
 
 
-def read_alerts(data_dir: Path) -> OpenAlerts:
-    """What `alerts/open.json` says; no such file: no alert is known."""
+def read_alerts(settings: Settings, now: datetime) -> OpenAlerts:
+    """What `alerts/open.json` says, and whether a watch looked lately.
+
+    `now` is the machine's time, as that of the files is. Without services (a run from a command line), no watch is
+    expected.
+    """
+    alerts = _open_alerts(settings.data_dir)
+    try:
+        looked = datetime.fromtimestamp((settings.data_dir / "alerts" / "looked").stat().st_mtime, UTC)
+    except FileNotFoundError:
+        if not _has_services(settings):
+            return replace(alerts, watch_expected=False)
+        return replace(alerts, unwatched="The watch of alerts never looked: what is wrong may not be known here")
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        return replace(alerts, unwatched=f"Whether the watch of alerts is alive cannot be told: {why}")
+    if (now - looked).total_seconds() > _LOOKS_UNTIL_MISSED * settings.alert_look_seconds + _SECONDS_OF_A_LOOK:
+        since = f"{looked:%Y-%m-%d %H:%M} UTC"
+        return replace(alerts, unwatched=f"The watch of alerts has not looked since {since}: alerts may be out of date")
+    return alerts
+
+
+def _has_services(settings: Settings) -> bool:
+    """Whether `make up` or docker-compose runs here, or somebody asked to be told: then there is a watch."""
+    asked = bool(settings.alert_urls.get_secret_value() or settings.prefect_ui_url)
+    return asked or (settings.data_dir / "services").exists()
+
+
+def _open_alerts(data_dir: Path) -> OpenAlerts:
     try:
         with (data_dir / "alerts" / "open.json").open("rb") as file:
             text = file.read(_MOST_BYTES + 1)

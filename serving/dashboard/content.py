@@ -6,7 +6,7 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 
-from core.clock import Clock
+from core.clock import Clock, utc_now
 from core.errors import DatabaseError, StatementRefused
 from core.settings import Settings
 from serving.dashboard.alerts import OpenAlerts, read_alerts
@@ -46,7 +46,7 @@ class Dashboard:
     def away(self, error: DatabaseError, *, trusted: bool) -> Content:
         """What there is to say without figures. Alerts are for those whose key was known."""
         refused = isinstance(error, StatementRefused)
-        alerts = read_alerts(self.settings.data_dir) if trusted else OpenAlerts()
+        alerts = read_alerts(self.settings, utc_now()) if trusted else OpenAlerts()
         return Content(
             now=self.clock(),
             verdict=judge_without_figures(alerts, refused=refused),
@@ -64,14 +64,15 @@ class Dashboard:
             figures = await read_figures(self.database, now, self.settings.retrain_evaluated_at)
         except DatabaseError as error:
             return self.away(error, trusted=True)
-        alerts = read_alerts(self.settings.data_dir)
+        alerts = read_alerts(self.settings, utc_now())
         panels = make_panels(figures)
         pictures = await self.drawer.draw(panels)
         content = Content(
             now=now,
-            verdict=judge(figures, alerts, now),
+            verdict=judge(figures, alerts, now, self.settings.alert_published_within_hours),
             alerts=alerts,
             links=Links.of(self.settings),
+            hours=self.settings.alert_published_within_hours,
             figures=figures,
             panels=panels,
             pictures=pictures,

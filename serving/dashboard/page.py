@@ -38,6 +38,7 @@ class Content:
     verdict: Verdict
     alerts: OpenAlerts
     links: Links
+    hours: float = 27.0  # ALERT_PUBLISHED_WITHIN_HOURS
     figures: Figures | None = None
     panels: Sequence[Panel] = ()
     pictures: Mapping[str, Pictures] = field(default_factory=dict)
@@ -80,9 +81,7 @@ def _shown(content: Content) -> dict[str, Any]:
     by_name = {one.endpoint: one for one in figures.endpoints}
     return {
         "figures": figures,
-        "endpoints": [
-            (NAMES[name], by_name.get(name), _freshness(by_name.get(name), content.now)) for name in ENDPOINTS
-        ],
+        "endpoints": [(NAMES[name], by_name.get(name), _freshness(by_name.get(name), content)) for name in ENDPOINTS],
         "last_runs": [
             (run.flow, _moment(run.started_at), _moment(run.finished_at), run.outcome or "-")
             for run in figures.last_runs
@@ -96,11 +95,13 @@ def _shown(content: Content) -> dict[str, Any]:
     }
 
 
-def _freshness(endpoint: Any, now: datetime) -> str:
+def _freshness(endpoint: Any, content: Content) -> str:
     if endpoint is None or endpoint.published_day is None:
         return "nothing published"
-    missed = nights_missed(endpoint.published_day, now)
-    days = (now.date() - endpoint.published_day).days
+    missed = nights_missed(endpoint.published_day, content.now, content.hours)
+    days = (content.now.date() - endpoint.published_day).days
+    if days < 0:
+        return "a day in the future" if days < -1 else "tomorrow's"
     age = {0: "today's", 1: "yesterday's"}.get(days, f"{days} days old")
     return age if not missed else f"{age}, {missed} night{'s' if missed > 1 else ''} missed"
 

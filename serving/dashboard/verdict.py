@@ -25,11 +25,14 @@ Section = Literal[
     "A training was cut off",
     "Nothing was published",
     "The database does not answer",
+    "The watch does not look",
 ]
 _KILLED: Section = "A run was killed, or the database went away"
 ENDPOINTS = ("tracks", "users", "listen_history")
-# The ingest begins at 04:00 in Paris. A day that is not there by then did not come; the alert says so at that hour too.
-_DUE = time(7, tzinfo=ZoneInfo("Europe/Paris"))
+# When the ingest begins. A day that is not there by ALERT_PUBLISHED_WITHIN_HOURS later did not come; the alert says so
+# at that hour too.
+_PARIS, _BEGIN = ZoneInfo("Europe/Paris"), time(4)
+_HOURS = 27.0
 _NIGHTS_TO_BREAK = 2
 _DAYS_OF_LISTS = timedelta(days=2)
 _DAYS_UNJUDGED = 3
@@ -55,11 +58,11 @@ class Verdict:
     reasons: Sequence[Reason] = ()
 
 
-def judge(figures: Figures, alerts: OpenAlerts, now: datetime) -> Verdict:
-    """What the figures come to."""
+def judge(figures: Figures, alerts: OpenAlerts, now: datetime, hours: float = _HOURS) -> Verdict:
+    """What the figures come to. `hours` is ALERT_PUBLISHED_WITHIN_HOURS."""
     found = [
         *_of_alerts(alerts),
-        *_of_endpoints(figures, now),
+        *_of_endpoints(figures, now, hours),
         *_of_runs(figures),
         *_of_lists(figures, now),
         *_of_quality(figures),
@@ -83,11 +86,15 @@ def _worst(reasons: Sequence[Reason]) -> Verdict:
     return Verdict(ordered[0].state if ordered else "healthy", ordered)
 
 
-def nights_missed(published: date, now: datetime) -> int:
-    """How many nights' ingests should have published a later day by now, and did not."""
-    today = now.astimezone(_DUE.tzinfo).date()
-    due = today if now >= datetime.combine(today, _DUE) else today - timedelta(days=1)
-    return max(0, (due - published).days)
+def nights_missed(published: date, now: datetime, hours: float = _HOURS) -> int:
+    """How many nights' ingests should have published a later day by now, and did not.
+
+    With `hours` of several days, nights between are none; with less than a day, each day still has one night.
+    """
+    allowed = timedelta(hours=hours if hours >= 24 else _HOURS)
+    due = datetime.combine(published, _BEGIN) + allowed
+    local = now.astimezone(_PARIS).replace(tzinfo=None)
+    return 0 if local < due else 1 + (local - due) // timedelta(days=allowed.days)
 
 
 def _of_alerts(alerts: OpenAlerts) -> Iterator[Reason]:
@@ -100,9 +107,11 @@ def _of_alerts(alerts: OpenAlerts) -> Iterator[Reason]:
     if alerts.unreadable:
         text = f"The list of open alerts cannot be read: {alerts.unreadable}"
         yield Reason("attention", text, "Where to look")
+    if alerts.unwatched:
+        yield Reason("attention", alerts.unwatched, "The watch does not look")
 
 
-def _of_endpoints(figures: Figures, now: datetime) -> Iterator[Reason]:
+def _of_endpoints(figures: Figures, now: datetime, hours: float) -> Iterator[Reason]:
     known = {one.endpoint: one for one in figures.endpoints}
     if not known:
         yield Reason("attention", "Nothing came in yet; .venv/bin/python -m flows.ingest begins", "Where to look")
@@ -113,16 +122,19 @@ def _of_endpoints(figures: Figures, now: datetime) -> Iterator[Reason]:
         if one is None:
             yield Reason("attention", f"No batch of {name} ever came in", "A batch failed")
         elif one.status in _NOT_GOOD or one.published_day is None:
-            yield _of_batch(one, now)
-        elif nights_missed(one.published_day, now):
+            yield _of_batch(one, now, hours)
+        elif one.published_day > max(now.astimezone(UTC).date(), now.astimezone(_PARIS).date()):
+            text = f"{name} is published as of {one.published_day}, a day in the future: later days cannot be missed"
+            yield Reason("attention", text, "Where to look", one.batch_id)
+        elif nights_missed(one.published_day, now, hours):
             late[one.published_day].append(name)
     for published, names in late.items():
-        missed = nights_missed(published, now)
+        missed = nights_missed(published, now, hours)
         text = f"Nothing of {', '.join(names)} came after {published}: {_count(missed, 'night')} missed"
         yield Reason(_by_nights(missed), text, "Nothing was published")
 
 
-def _of_batch(one: Endpoint, now: datetime) -> Reason:
+def _of_batch(one: Endpoint, now: datetime, hours: float) -> Reason:
     """The newest batch of an endpoint is not published."""
     section: Section = "A batch is blocked" if one.status == "blocked" else "A batch failed"
     if one.published_day is None:
@@ -130,7 +142,7 @@ def _of_batch(one: Endpoint, now: datetime) -> Reason:
             "attention", f"{one.batch_id} is {one.status}, and none was published before", section, one.batch_id
         )
     text = f"{one.batch_id} is {one.status}; {one.endpoint} is as of {one.published_day}"
-    return Reason(_by_nights(nights_missed(one.published_day, now)), text, section, one.batch_id)
+    return Reason(_by_nights(nights_missed(one.published_day, now, hours)), text, section, one.batch_id)
 
 
 def _by_nights(missed: int) -> State:
@@ -160,8 +172,12 @@ def _of_lists(figures: Figures, now: datetime) -> Iterator[Reason]:
         return
     if not figures.live:
         yield Reason("attention", "No recommendations are published yet", "Where to look")
-    elif now - figures.live[0].live_from > _DAYS_OF_LISTS:
-        text = f"The lists that are live are of {_moment(figures.live[0].live_from)}, and were not refreshed since"
+        return
+    live_from = figures.live[0].live_from
+    # Lists are made when something was published. While nothing changes, the old ones are right.
+    changed = any(live_from.date() < day < now.date() for day in _published_days(figures, *ENDPOINTS))
+    if changed and now - live_from > _DAYS_OF_LISTS:
+        text = f"The lists that are live are of {_moment(live_from)}, and were not refreshed since"
         yield Reason("attention", text, "Where to look")
 
 
@@ -170,11 +186,17 @@ def _of_quality(figures: Figures) -> Iterator[Reason]:
         if alarm.answer is None:
             text = f"Quality fell: {alarm.metric} {alarm.value:.3f} on {alarm.day}, usually {alarm.baseline:.3f}"
             yield Reason("attention", f"{text}; a training is to answer", "Quality fell: an alarm")
-    judged = [decision.day for decision in figures.decisions if decision.kind == "day"]
-    heard = next((one.published_day for one in figures.endpoints if one.endpoint == "listen_history"), None)
-    if judged and heard and (heard - max(judged)).days > _DAYS_UNJUDGED:
-        text = f"No day after {max(judged)} was judged, though listens up to {heard} are there"
+    judged = max((decision.day for decision in figures.decisions if decision.kind == "day"), default=None)
+    # A day is judged when listens were published, not while they stay the same.
+    heard = [day for day in _published_days(figures, "listen_history") if judged is not None and day > judged]
+    if len(heard) > _DAYS_UNJUDGED:
+        text = f"No day after {judged} was judged, though listens up to {max(heard)} are there"
         yield Reason("attention", text, "A day was not judged")
+
+
+def _published_days(figures: Figures, *endpoints: str) -> list[date]:
+    """The days of the last thirty that brought something new."""
+    return [one.day for one in figures.batches if one.endpoint in endpoints and one.status == "published"]
 
 
 def _count(number: int, what: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, get_args
@@ -12,6 +14,7 @@ import pytest
 import serving.dashboard.verdict as rules
 from alerts.alert import Alert
 from alerts.store import Store
+from core.settings import Settings
 from serving.dashboard.alerts import OpenAlert, OpenAlerts, read_alerts
 from serving.dashboard.figures import Figures, LastRun, NewestLists, OpenRun, last_days
 from serving.dashboard.links import anchor
@@ -66,12 +69,40 @@ def test_what_is_over_or_at_work_is_not_wrong(spoilt: dict[str, Any]) -> None:
     assert judge(healthy(**spoilt), NONE, NOW).state == "healthy"
 
 
-def test_lists_that_were_not_refreshed_and_days_that_were_not_judged() -> None:
+def five_days_later(status: str) -> tuple[Figures, datetime]:
+    """Nights that all came in, with this status; the lists and the verdicts are of the first."""
     later = NOW + timedelta(days=5)
-    endpoints = [endpoint(name, later.date()) for name in rules.ENDPOINTS]
-    texts = [reason.text for reason in judge(healthy(endpoints=endpoints), NONE, later).reasons]
+    nights = [TODAY + timedelta(days=number) for number in range(6)]
+    first = healthy().batches[0]
+    batches = [
+        replace(first, endpoint=name, day=day, status=status if day > TODAY else "published")
+        for name in rules.ENDPOINTS
+        for day in nights
+    ]
+    endpoints = [endpoint(name, later.date(), status) for name in rules.ENDPOINTS]
+    return healthy(endpoints=endpoints, batches=batches), later
+
+
+def test_lists_that_were_not_refreshed_and_days_that_were_not_judged() -> None:
+    figures, later = five_days_later("published")
+    texts = [reason.text for reason in judge(figures, NONE, later).reasons]
     assert any("were not refreshed since" in text for text in texts)
     assert any("No day after 2026-11-21 was judged" in text for text in texts)
+
+
+def test_while_nothing_changes_nothing_has_to_be_made_anew() -> None:
+    figures, later = five_days_later("unchanged")
+    assert judge(figures, NONE, later).reasons == []
+
+
+def test_a_day_in_the_future_is_said() -> None:
+    figures = healthy(endpoints=[endpoint("tracks", date(2027, 11, 22)), *OTHERS])
+    verdict = judge(figures, NONE, NOW)
+    assert verdict.state == "attention"
+    assert "tracks is published as of 2027-11-22, a day in the future" in verdict.reasons[0].text
+    already_in_paris = datetime(2026, 11, 22, 23, 30, tzinfo=UTC)
+    tomorrow = [endpoint(name, date(2026, 11, 23)) for name in rules.ENDPOINTS]
+    assert judge(healthy(endpoints=tomorrow), NONE, already_in_paris).state == "healthy"
 
 
 def test_before_the_first_ingest_it_says_how_to_begin() -> None:
@@ -104,6 +135,23 @@ def test_a_night_is_missed_when_its_day_is_due(now: datetime, missed: int) -> No
     assert nights_missed(date(2026, 11, 22), now) == missed
 
 
+@pytest.mark.parametrize(
+    ("hours", "now", "missed"),
+    [
+        (30, datetime(2026, 11, 23, 8, 59, tzinfo=UTC), 0),  # 09:59 in Paris
+        (30, datetime(2026, 11, 23, 9, 0, tzinfo=UTC), 1),
+        (171, datetime(2026, 11, 29, 5, 59, tzinfo=UTC), 0),  # a week and three hours
+        (171, datetime(2026, 11, 29, 6, 0, tzinfo=UTC), 1),
+        (171, datetime(2026, 12, 6, 6, 0, tzinfo=UTC), 2),
+        (6, datetime(2026, 11, 22, 20, 0, tzinfo=UTC), 0),
+    ],
+)
+def test_a_night_is_due_when_the_alert_is(hours: float, now: datetime, missed: int) -> None:
+    assert nights_missed(date(2026, 11, 22), now, hours) == missed
+    late = any("came after" in reason.text for reason in judge(healthy(), NONE, now, hours).reasons)
+    assert late == (missed > 0)
+
+
 def test_summer_time_is_an_hour_earlier() -> None:
     assert nights_missed(date(2026, 7, 1), datetime(2026, 7, 2, 5, 0, tzinfo=UTC)) == 1
 
@@ -118,21 +166,50 @@ def test_what_the_watch_keeps_is_understood(tmp_path: Path) -> None:
     store = Store(tmp_path, [], lambda *_: False, lambda: NOW)
     store.begin(Alert(key="k", severity="critical", what="w", since=NIGHT, kept="all", next="n", detail="d"))
     known = OpenAlert(key="k", what="w: d", since=NIGHT, kept="all", next="n", severity="critical")
-    assert read_alerts(tmp_path) == OpenAlerts([known])
+    assert read_alerts(settings(tmp_path), NOW) == OpenAlerts([known], watch_expected=False)
+
+
+def settings(data_dir: Path, **other: Any) -> Settings:
+    return Settings(_env_file=None, data_dir=data_dir, **other)
+
+
+def test_a_dead_watch_is_said(tmp_path: Path) -> None:
+    looked = tmp_path / "alerts" / "looked"
+    looked.parent.mkdir()
+    looked.touch()
+    os.utime(looked, (NOW.timestamp(), NOW.timestamp()))
+    in_time, late = NOW + timedelta(seconds=105), NOW + timedelta(seconds=106)
+    assert judge(healthy(), read_alerts(settings(tmp_path), in_time), NOW).state == "healthy"
+    assert not read_alerts(settings(tmp_path, alert_look_seconds=60), late).unwatched
+    (looked.parent / "open.json").write_text("[]")
+    verdict = judge(healthy(), read_alerts(settings(tmp_path), late), NOW)
+    assert verdict.state == "attention"
+    assert "has not looked since 2026-11-22 12:00 UTC" in verdict.reasons[0].text
+
+
+@pytest.mark.parametrize("sign", ["services", "alert_urls", "prefect_ui_url", ""])
+def test_a_watch_that_never_looked_is_missed_where_one_should_run(tmp_path: Path, sign: str) -> None:
+    if sign == "services":
+        (tmp_path / sign).mkdir()
+    other = {"alert_urls": "json://localhost", "prefect_ui_url": "http://localhost"}
+    found = read_alerts(settings(tmp_path, **{name: value for name, value in other.items() if name == sign}), NOW)
+    assert bool(found.unwatched) == bool(sign)
+    assert judge(healthy(), found, NOW).state == ("attention" if sign else "healthy")
+    assert found.watch_expected == bool(sign)
 
 
 def test_the_file_of_alerts(tmp_path: Path) -> None:
-    assert read_alerts(tmp_path) == NONE
+    assert read_alerts(settings(tmp_path), NOW) == OpenAlerts(watch_expected=False)
     (tmp_path / "alerts").mkdir()
     file = tmp_path / "alerts" / "open.json"
     one = '{"key": "%s", "what": "w", "since": "2026-11-22T04:00:00+00:00", "severity": "%s", "delivered_at": null}'
     file.write_text(f"[{one % ('a', 'warning')}, {one % ('b', 'critical')}]")
-    assert [found.key for found in read_alerts(tmp_path).alerts] == ["b", "a"]
+    assert [found.key for found in read_alerts(settings(tmp_path), NOW).alerts] == ["b", "a"]
     for wrong in ("", "{}", '[{"key": "secret"}]', "[" * 100_000, "x" * 2_000_000):
         file.write_text(wrong)
-        found = read_alerts(tmp_path)
+        found = read_alerts(settings(tmp_path), NOW)
         assert not found.alerts
         assert found.unreadable == "it is not the list that it should be"
     file.unlink()
     file.mkdir()
-    assert read_alerts(tmp_path).unreadable == "Is a directory"
+    assert read_alerts(settings(tmp_path), NOW).unreadable == "Is a directory"
