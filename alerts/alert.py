@@ -68,6 +68,12 @@ def at(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
+def body_of(entry: dict[str, Any]) -> str:
+    """The text of the mail that tells an open alert, as the store keeps it now."""
+    since = at(datetime.fromisoformat(entry["since"]))
+    return in_lines(What=entry["what"], Since=since, Kept=entry["kept"], Next=entry["next"])
+
+
 def subject_when_over(entry: dict[str, Any]) -> str:
     """The subject of the mail that tells an alert's end; `entry` is as the store keeps it."""
     return f"{PREFIX} Over: {entry['what'].partition(': ')[0]}"

@@ -51,6 +51,11 @@ def serving(since: datetime, why: str) -> Alert:
     )
 
 
+def least_on_disk(room: Room, settings: Settings) -> float:
+    """Below so many bytes the disk counts as full."""
+    return max(settings.alert_disk_free_share * room.total, settings.alert_disk_free_mb * 1024 * 1024)
+
+
 def disk(since: datetime, room: Room, settings: Settings) -> Alert:
     return Alert(
         key=DISK,

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from alerts.alert import Alert, body_when_over, subject_when_over
+from alerts.alert import Alert, body_of, body_when_over, subject_when_over
 from alerts.delivery import Address, Send
 from core.clock import Clock
 
@@ -27,6 +27,8 @@ EVERYBODY = "*"
 DATABASE, PREFECT, SERVING, DISK = "database", "prefect-server", "serving", "disk"
 # While the disk is full, these are no causes of their own: they are noted with it, and told if they outlast it.
 _FALL_WITH_THE_DISK = (DATABASE, PREFECT, SERVING)
+# Held for when the disk is full, so that what is open can still be written down.
+_RESERVE, _RESERVED_BYTES = "reserve", 64 * 1024
 _SOONEST, _LATEST = timedelta(seconds=15), timedelta(minutes=1)
 
 Entry = dict[str, Any]
@@ -36,13 +38,15 @@ Entry = dict[str, Any]
 class Message:
     """A mail that waits. `pending` are the addresses that have not taken it; `key` is the open alert it begins.
 
-    For all, whoever posts it may not know them: `EVERYBODY` stands for those of the process that delivers.
+    For all, whoever posts it may not know them: `EVERYBODY` stands for those of the process that delivers. One that
+    names a run is sent even when its cause is gone by then: the run is still to be made again.
     """
 
     subject: str
     body: str
     pending: list[str]
     key: str = ""
+    names_run: bool = False
 
 
 @dataclass
@@ -78,8 +82,12 @@ class Store:
         self._clock = clock
         self._unwritten: State | None = None
 
-    def begin(self, alert: Alert, note: str = "") -> None:
-        """Note that a cause is there, and tell it once. `note` says what else it did; it is told at the end too."""
+    def begin(self, alert: Alert, note: str = "", *, told_elsewhere: bool = False) -> None:
+        """Note that a cause is there, and tell it once, unless somebody else does.
+
+        `note` says which run it stopped; it is told at the end too.
+        """
+        names_run = bool(note)
         with self.changing() as state:
             known = state.find(alert.key)
             disk = state.find(DISK) if alert.key in _FALL_WITH_THE_DISK else None
@@ -88,12 +96,16 @@ class Store:
             if known is not None:
                 if note not in known["kept"]:
                     known["kept"] = f"{known['kept']} {note}"
+                    self._note_in_mail(state, known, names_run)
                 return
             alert = replace(alert, kept=f"{alert.kept} {note}".rstrip())
             what, since = alert.told, alert.since.isoformat()
             told = {"key": alert.key, "what": what, "since": since, "kept": alert.kept, "next": alert.next}
-            state.open.append(told | {"severity": alert.severity, "delivered_at": None})
-            self._post(state, Message(alert.subject, alert.body, self._to(state, alert.key), alert.key))
+            delivered_at = self._clock().isoformat() if told_elsewhere and self.addresses else None
+            state.open.append(told | {"severity": alert.severity, "delivered_at": delivered_at})
+            if not told_elsewhere:
+                to = self._to(state, alert.key)
+                self._post(state, Message(alert.subject, alert.body, to, alert.key, names_run))
 
     def over(self, key: str) -> None:
         """Note that a cause is gone, and tell that. Nothing to do when it was not there."""
@@ -103,7 +115,7 @@ class Store:
                 return
             state.open.remove(entry)
             # Nobody has heard of it yet: one mail says that it was there, and that it is over.
-            untold = [one for one in state.messages if one.key == key and self._is_untouched(one)]
+            untold = [one for one in state.messages if one.key == key and self._is_untouched(one) and not one.names_run]
             state.messages = [one for one in state.messages if one not in untold]
             subject, body = subject_when_over(entry), body_when_over(entry, self._clock())
             self._post(state, Message(subject, body, [EVERYBODY]))
@@ -131,6 +143,11 @@ class Store:
         """All that is kept, as it is now."""
         return self._unwritten or self._read()
 
+    @property
+    def is_written(self) -> bool:
+        """Whether other processes see what this one noted."""
+        return self._unwritten is None
+
     @contextmanager
     def changing(self) -> Iterator[State]:
         """The state, to be changed by one process at a time, and written when the block ends."""
@@ -155,6 +172,12 @@ class Store:
         return (
             [one.id for one in self.addresses if one.id not in state.troubles] if key == UNDELIVERABLE else [EVERYBODY]
         )
+
+    def _note_in_mail(self, state: State, entry: Entry, names_run: bool) -> None:
+        """What came to be known before anybody heard of it is in the first mail."""
+        for message in state.messages:
+            if message.key == entry["key"] and self._is_untouched(message):
+                message.body, message.names_run = body_of(entry), message.names_run or names_run
 
     def _is_untouched(self, message: Message) -> bool:
         return message.pending == [EVERYBODY] or len(message.pending) == len(self.addresses)
@@ -231,17 +254,35 @@ class Store:
         return state
 
     def _write(self, state: State) -> None:
-        mine = {
+        outbox = {
             "messages": [asdict(one) for one in state.messages],
             "troubles": {one: asdict(trouble) for one, trouble in state.troubles.items()},
             "notes": state.notes,
         }
+        self._unwritten = None
+        reserve = self._folder / _RESERVE
         try:
-            _replace(self._folder / "outbox.json", mine, mode=0o600)
-            _replace(self._folder / "open.json", state.open, mode=0o644)
-            self._unwritten = None
+            self._write_files(outbox, state.open)
+            _reserve(reserve)
         except OSError:
-            self._unwritten = state
+            try:
+                reserve.unlink()
+                self._write_files(outbox, state.open)
+            except OSError:
+                self._unwritten = state
+
+    def _write_files(self, outbox: Any, open_alerts: list[Entry]) -> None:
+        _replace(self._folder / "outbox.json", outbox, mode=0o600)
+        _replace(self._folder / "open.json", open_alerts, mode=0o644)
+
+
+def _reserve(file: Path) -> None:
+    if file.exists():
+        return
+    try:
+        file.write_bytes(os.urandom(_RESERVED_BYTES))  # zeros may take no room
+    except OSError:
+        file.unlink(missing_ok=True)
 
 
 def _replace(file: Path, content: Any, mode: int) -> None:

@@ -120,7 +120,7 @@ class Watch:
             self.store.over(key)
 
     def _disk_limit(self, room: Room) -> float:
-        return max(self.settings.alert_disk_free_share * room.total, self.settings.alert_disk_free_mb * 1024 * 1024)
+        return causes.least_on_disk(room, self.settings)
 
     def _memory_limit(self, room: Room) -> float:
         return self.settings.alert_memory_free_share * room.total

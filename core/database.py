@@ -17,11 +17,30 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from core import embedded
-from core.errors import AlreadyRunning, DatabaseAway, DatabaseError, DatabaseFull, SettingsError, StatementRefused
+from core.errors import (
+    AlreadyRunning,
+    DatabaseAway,
+    DatabaseError,
+    DatabaseFull,
+    LoginRefused,
+    SettingsError,
+    StatementRefused,
+)
 from core.settings import Settings
 
 # Without a code the connection broke or was never made; of class 08 it did too; 57P0 is a server that stops or starts.
 _AWAY = ("08", "57P0")
+# A connection that was never made has no code, only words.
+_LACKS_ROLE = re.compile(r'FATAL: (permission denied to set role ".*?"|role "moovitamix_\w+" does not exist)')
+_REFUSED = re.compile(
+    r'FATAL: ((?:\w+ )?authentication failed for user ".*?"'
+    r'|(?:role|database) ".*?" (?:does not exist|is not permitted to log in)'
+    r'|permission denied for database ".*?"'
+    r"|(?:no pg_hba\.conf entry|pg_hba\.conf rejects connection)[^;]*)"
+    r"|fe_sendauth: (no password supplied)"
+)
+_FULL = re.compile("No space left on device|Disk quota exceeded", re.IGNORECASE)
+_NO_SPACE = "Postgres has no disk space left; free some, then run again"
 
 Connection = psycopg.Connection[Any]
 
@@ -74,19 +93,34 @@ def readable_errors() -> Iterator[None]:
         what = (error.diag.message_primary or "permission denied").strip()
         raise DatabaseError(f"the database role lacks a right: {what}; grant it, then run again") from error
     except psycopg.errors.DiskFull as error:
-        raise DatabaseFull("Postgres has no disk space left; free some, then run again") from error
+        raise DatabaseFull(_NO_SPACE) from error
     except psycopg.OperationalError as error:
-        what = " ".join(str(error).split()) or type(error).__name__
-        if refused := re.search(
-            r'FATAL: (permission denied to set role ".*?"|role "moovitamix_\w+" does not exist)', what
-        ):
-            raise DatabaseError(f"the login lacks a role: {refused[1]}; grant it, then run again") from error
-        away = error.sqlstate is None or error.sqlstate.startswith(_AWAY)
-        raised = DatabaseAway if away else DatabaseError
-        raise raised(f"Postgres cannot be reached or gave up: {what}; check DATABASE_URL, then run again") from error
+        raise _without_connection(error) from error
     except psycopg.Error as error:
         kind = f"{type(error).__name__}, {error.sqlstate}" if error.sqlstate else type(error).__name__
         raise StatementRefused(f"Postgres refused a statement ({kind}); see its log") from error
+
+
+def login_refused(error: psycopg.OperationalError) -> str:
+    """Why Postgres does not take the login, which no waiting mends; empty when it is something else."""
+    found = _REFUSED.search(" ".join(str(error).split()))
+    return (found[1] or found[2]) if found else ""
+
+
+def _without_connection(error: psycopg.OperationalError) -> DatabaseError:
+    what = " ".join(str(error).split()) or type(error).__name__
+    if lacks := _LACKS_ROLE.search(what):
+        return DatabaseError(f"the login lacks a role: {lacks[1]}; grant it, then run again")
+    if refused := login_refused(error):
+        return LoginRefused(
+            f"Postgres refuses the login: {refused}; check user, password and database in DATABASE_URL, or in the "
+            "URL of this part's own login, then run again"
+        )
+    if _FULL.search(what):
+        return DatabaseFull(_NO_SPACE)
+    away = error.sqlstate is None or error.sqlstate.startswith(_AWAY)
+    raised = DatabaseAway if away else DatabaseError
+    return raised(f"Postgres cannot be reached or gave up: {what}; check DATABASE_URL, then run again")
 
 
 @cache

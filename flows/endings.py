@@ -2,14 +2,15 @@
 
 A run that ends `Failed` is told by Prefect's automation, in the words of its state. `Blocked` and `Hindered` are of the
 same type, and whoever watches the run sees it fail; what is behind them has alerts of its own: a blocked batch one, a
-database that is away or a full disk one, however many runs it stops. Without a Prefect server they are sent from here.
+database that is away or a full disk one, however many runs it stops. Where nobody would tell of these, the run ends
+`Failed`. Without a Prefect server alerts are sent from here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import wraps
 from inspect import signature
@@ -31,6 +32,7 @@ from core.columns import DEPENDS_ON
 from core.errors import (
     AlreadyRunning,
     BatchBlocked,
+    LoginRefused,
     ModelFileError,
     MoovitamixError,
     PublicationError,
@@ -71,12 +73,10 @@ def told_when_it_fails(body: Callable[Parameters, Result]) -> Callable[Parameter
         try:
             result = body(*args, **kwargs)
         except MoovitamixError as error:
-            ending = ending_of(_run_name(body.__name__), error, utc_now())
+            ending = _tell(ending_of(_run_name(body.__name__), error, utc_now()))
             if flow_run.id is None:  # without Prefect's engine around it, as a rollback from a command line
-                _tell(ending)
                 raise
             get_run_logger().error(str(error))
-            _tell(ending)
             # Prefect raises `data` to who called the flow.
             return cast(Result, Failed(name=ending.name, message=ending.message, data=error))
         except Exception as error:  # a defect: Prefect logs it with its traceback
@@ -173,6 +173,7 @@ def _page_of(error: Exception) -> str:
     """The paragraph of the runbook."""
     pages: dict[type[Exception], str] = {
         AlreadyRunning: "another-run-is-at-work",
+        LoginRefused: "the-database-refuses-a-login",
         ModelFileError: "a-models-file-is-missing-or-damaged",
         PublicationError: "the-lists-that-are-live-are-bad",
         SettingsError: "a-setting-is-wrong",
@@ -183,11 +184,11 @@ def _page_of(error: Exception) -> str:
     )
 
 
-def _tell(ending: Ending) -> None:
-    """Never raises: whom nobody can tell, the run's state and the database still do."""
+def _tell(ending: Ending) -> Ending:
+    """The ending, as it was told. Never raises: whom nobody can tell, the run's state and the database still do."""
     try:
-        if ending.cause:
-            _begin(ending.cause)
+        if ending.cause and not _begin(ending.cause) and ending.name == "Hindered":
+            ending = _not_taken(ending)
         for alert in ending.blocked:
             tell_people(BATCH_BLOCKED, f"moovitamix.batch.{alert.key.partition(':')[2]}", alert)
         if ending.failure and not has_server():
@@ -195,6 +196,14 @@ def _tell(ending: Ending) -> None:
     except Exception as error:
         with suppress(Exception):
             get_run_logger().warning(f"an alert could not be told: {type(error).__name__}")
+    return ending
+
+
+def _not_taken(ending: Ending) -> Ending:
+    """A cause that nobody would tell is a run that failed, which Prefect tells."""
+    page = "the-database-does-not-answer" if ending.cause == DATABASE else "the-disk-is-full"
+    failed = _failed(_run_name("a run"), ending.message, page, utc_now())
+    return replace(failed, blocked=ending.blocked, cause=ending.cause)
 
 
 def tell_people(event: str, resource: str, alert: Alert) -> None:
@@ -222,22 +231,33 @@ def tell_server_away() -> None:
             send_now(causes.prefect(utc_now(), "a run could not reach it"))
 
 
-def _begin(cause: str) -> None:
-    settings = load_settings()
-    store = _store(settings)
-    if not store.addresses and not store.is_watched():
-        return  # nobody to tell, and nobody who would say when it is over
-    now = utc_now()
-    if cause == DATABASE:
-        alert = causes.database(now, "a run could not reach it")
-    else:
-        alert = causes.disk(now, probes.disk(settings.data_dir), settings)
-    store.begin(alert, note=f"{_run_name('a run')} could not go on: run it again.")
-    _deliver(store)
+def _begin(cause: str) -> bool:
+    """Note a cause; whether somebody will be told of it, from here or by the watch. Never raises."""
+    with suppress(Exception):
+        settings = load_settings()
+        store = _store(settings)
+        if store.addresses or store.is_watched():
+            _begin_in(store, cause, settings)
+            _deliver(store)
+            return bool(store.addresses) or store.is_written
+    return False
+
+
+def _begin_in(store: Store, cause: str, settings: Settings) -> None:
+    now, note = utc_now(), f"{_run_name('a run')} could not go on: run it again."
+    room = probes.disk(settings.data_dir)
+    disk = causes.disk(now, room, settings)
+    if cause == DISK:
+        store.begin(disk, note)
+        return
+    if settings.embedded and room.free < causes.least_on_disk(room, settings):
+        store.begin(disk)  # of which the database is a consequence
+    store.begin(causes.database(now, "a run could not reach it"), note)
 
 
 def _deliver(store: Store) -> None:
-    if store.addresses and not store.is_watched():
+    """Leave it to the watch, unless it stands in the memory of this process alone."""
+    if store.addresses and not (store.is_written and store.is_watched()):
         sending = Thread(target=store.deliver, name="alerts", daemon=True)
         sending.start()
         sending.join(_SECONDS_TO_SEND)

@@ -212,3 +212,55 @@ def test_one_process_watches_at_a_time(post: Post, tmp_path: Path) -> None:
 
 def test_an_address_is_never_shown() -> None:
     assert "secret" not in repr(MAIL)
+
+
+def test_a_run_that_was_stopped_is_told_with_what_to_do_even_when_the_cause_is_gone(post: Post, tmp_path: Path) -> None:
+    store = post.store(tmp_path)
+    store.begin(disk(), note="ingest-2026-11-22 could not go on: run it again.")
+    store.over("disk")
+    store.deliver()
+    assert [subject for _, subject in post.sent] == ["the disk is full", "Over: the disk is full"]
+    assert "run it again." in post.bodies[0]
+    assert "Next:   free some" in post.bodies[0]
+
+
+def test_a_run_that_is_stopped_before_the_mail_went_is_named_in_it(post: Post, tmp_path: Path) -> None:
+    store = post.store(tmp_path)
+    store.begin(disk())
+    store.begin(disk(), note="ingest-2026-11-22 could not go on: run it again.")
+    store.over("disk")
+    store.deliver()
+    assert "ingest-2026-11-22 could not go on" in post.bodies[0]
+    assert len(post.bodies) == 2
+
+
+def test_what_is_open_on_a_full_disk_is_written_where_room_was_kept(
+    post: Post, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, make = post.store(tmp_path), module.tempfile.mkstemp
+    store.begin(disk())
+    store.over("disk")
+    reserve = tmp_path / "alerts/reserve"
+    assert reserve.stat().st_size > 10_000
+
+    def full(*args: object, **kwargs: object) -> object:
+        if reserve.exists():
+            raise OSError(28, "No space left on device")
+        return make(*args, **kwargs)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(module.tempfile, "mkstemp", full)
+    for _ in range(2):
+        post.store(tmp_path).begin(disk())  # another run each
+    assert store.is_written
+    assert [entry["key"] for entry in json.loads((tmp_path / "alerts/open.json").read_text())] == ["disk"]
+
+
+def test_what_prefect_tells_is_open_without_a_mail(post: Post, tmp_path: Path) -> None:
+    store = post.store(tmp_path)
+    store.begin(disk(), told_elsewhere=True)
+    store.deliver()
+    assert post.sent == []
+    assert [entry["key"] for entry in store.state().open] == ["disk"]
+    store.over("disk")
+    store.deliver()
+    assert [subject for _, subject in post.sent] == ["Over: the disk is full"]

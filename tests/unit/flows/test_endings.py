@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import psycopg
 import pytest
 
+from alerts import probes
 from alerts.alert import Alert
+from alerts.probes import Room
+from alerts.store import Store
 from core.audits import ExpectationResult
 from core.columns import Endpoint
 from core.database import readable_errors
@@ -15,15 +19,19 @@ from core.errors import (
     BatchBlocked,
     DatabaseAway,
     DatabaseError,
+    DatabaseFull,
     DiskFull,
     LandingError,
+    LoginRefused,
     MoovitamixError,
     named_errors,
 )
-from flows.endings import ending_of
+from flows import endings
+from flows.endings import Ending, ending_of
 from flows.run import IngestIncomplete, Outcome
 from pipeline.batches import Batch, Counts, Status
 
+FAILED = 'connection failed: connection to server at "h", port 5432 failed: FATAL:'
 NOW = datetime(2026, 11, 22, 4, tzinfo=UTC)
 
 
@@ -107,6 +115,18 @@ def test_a_full_disk_is_told_from_other_trouble_with_files(
     [
         (psycopg.OperationalError("connection refused"), DatabaseAway, "database"),
         (psycopg.errors.AdminShutdown("terminating"), DatabaseAway, "database"),
+        (psycopg.OperationalError(f'{FAILED}  password authentication failed for user "x"'), LoginRefused, ""),
+        (psycopg.OperationalError(f'{FAILED}  role "x" does not exist'), LoginRefused, ""),
+        (psycopg.OperationalError(f'{FAILED}  database "x" does not exist'), LoginRefused, ""),
+        (psycopg.OperationalError(f'{FAILED}  no pg_hba.conf entry for host "h", user "x"'), LoginRefused, ""),
+        (psycopg.OperationalError("connection failed: fe_sendauth: no password supplied"), LoginRefused, ""),
+        (psycopg.OperationalError(f"{FAILED}  the database system is starting up"), DatabaseAway, "database"),
+        (psycopg.OperationalError(f"{FAILED}  sorry, too many clients already"), DatabaseAway, "database"),
+        (
+            psycopg.OperationalError(f"{FAILED}  could not write init file: No space left on device"),
+            DatabaseFull,
+            "disk",
+        ),
         (psycopg.errors.QueryCanceled("statement timeout"), DatabaseError, ""),
         (psycopg.errors.InsufficientPrivilege("permission denied"), DatabaseError, ""),
     ],
@@ -118,3 +138,66 @@ def test_a_database_that_is_away_is_told_from_one_that_refuses(
         raise raised
     assert type(caught.value) is kind
     assert caught.value.cause == cause
+
+
+def test_a_login_that_is_refused_is_a_run_that_failed_with_a_next_step() -> None:
+    ending = ending_of("ingest-2026-11-22", LoginRefused('Postgres refuses the login: role "x" does not exist'), NOW)
+    assert (ending.name, ending.cause) == ("Failed", "")
+    assert "Next:   docs/operations.md#the-database-refuses-a-login" in ending.message
+
+
+HINDERED = Ending("Hindered", "no room", cause="disk")
+
+
+@pytest.fixture
+def sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Subjects of what a run without a server sends, of which the disk is well."""
+    told: list[str] = []
+
+    def send(_: object, subject: str, body: str) -> bool:
+        told.append(subject.removeprefix("[MoovitaMix] "))
+        return True
+
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("DATABASE_URL", "")
+    monkeypatch.setenv("ALERT_URLS", "mailto://user:pass@127.0.0.1:9")
+    monkeypatch.setattr(endings, "send", send)
+    monkeypatch.setattr(probes, "disk", lambda _: Room(50 << 30, 100 << 30))
+    return told
+
+
+def test_a_cause_that_nobody_would_tell_is_told_as_a_run_that_failed(
+    sent: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ALERT_URLS", "")
+    told = endings._tell(HINDERED)
+    assert told.name == "Failed"
+    assert "Next:   docs/operations.md#the-disk-is-full" in told.message
+    with Store(tmp_path, [], lambda *_: True, lambda: NOW).watching():
+        assert endings._tell(HINDERED).name == "Hindered"
+        assert [entry["key"] for entry in Store(tmp_path, [], lambda *_: True, lambda: NOW).state().open] == ["disk"]
+
+
+def test_what_the_watch_cannot_read_is_sent_by_the_run(
+    sent: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with Store(tmp_path, [], lambda *_: True, lambda: NOW).watching():
+        assert endings._tell(HINDERED).name == "Hindered"
+        assert sent == []  # left to the watch
+        monkeypatch.setattr("alerts.store.tempfile.mkstemp", full)
+        endings.send_now(Alert("x", "critical", "tracks is blocked", NOW, "all", "replay"))
+        assert "tracks is blocked" in sent
+        monkeypatch.setenv("ALERT_URLS", "")
+        assert endings._tell(Ending("Hindered", "away", cause="database")).name == "Failed"
+
+
+def test_an_embedded_database_that_went_away_on_a_full_disk_is_told_as_the_disk(
+    sent: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes, "disk", lambda _: Room(1 << 20, 100 << 30))
+    for _ in range(2):
+        endings._tell(Ending("Hindered", "no connection", cause="database"))
+    assert sent == ["the disk of DATA_DIR is full or nearly so"]
