@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 Severity = Literal["critical", "warning"]
+Beyond = Literal["above", "below"]
 
 
 @dataclass(frozen=True)
 class ExpectationResult:
     """One expectation, judged on one batch. Counts are of rows, a share is of 1. No values of personal columns.
 
-    `structural`: what fails it would not hold together in the warehouse, and nobody can let it in.
+    `structural`: what fails it would not hold together in the warehouse, and nobody can let it in. `beyond`: on which
+    side of its limit the observed figure is bad, where it is one figure.
     """
 
     expectation: str
@@ -25,6 +27,7 @@ class ExpectationResult:
     description: str
     failing_keys: tuple[str, ...] = ()
     structural: bool = False
+    beyond: Beyond | None = None
 
     @property
     def blocks(self) -> bool:

@@ -280,6 +280,7 @@ def _result_of_profile(result: ExpectationValidationResult, profile: Mapping[str
         observed_value=observed,
         description=config.meta["says"] if result.success else description,
         structural=_is_structural(result),
+        beyond=config.meta.get("beyond"),
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,6 +14,26 @@ from core.database import Connection, readable_errors, statement
 from core.references import written_reason
 from pipeline.batches import Batch
 
+# As expectations.rules.figure writes it.
+_FIGURE = re.compile(r"(-?[\d,]+(?:\.\d+)?(?:e[+-]?\d+)?)(?: (?:%|[a-z]+))?")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What an audit found of one expectation: how many rows break it, or the figure as people read it."""
+
+    count: int | None
+    observed: str | None
+
+    def is_less_than(self, now: ExpectationResult) -> bool:
+        """Whether it is worse now. Where nobody can tell what is worse, whatever differs is."""
+        if self.count is not None and now.unexpected_count is not None:
+            return now.unexpected_count > self.count
+        before, after = _figure(self.observed), _figure(now.observed_value)
+        if now.beyond is None or before is None or after is None:
+            return self.observed != now.observed_value
+        return after > before if now.beyond == "above" else after < before
+
 
 @dataclass(frozen=True)
 class Acceptance:
@@ -20,7 +41,7 @@ class Acceptance:
 
     reason: str
     accepted_by: str
-    seen: frozenset[str]
+    seen: Mapping[str, Seen]
 
     def refusal(self, results: Sequence[ExpectationResult]) -> str | None:
         """Why it cannot be let in, as one line; None when it can."""
@@ -30,7 +51,12 @@ class Acceptance:
         unseen = [one.expectation for one in results if one.blocks and one.expectation not in self.seen]
         if unseen:
             return f"not accepted: {', '.join(unseen)} failed only now; read what was found, then accept it again"
-        return None
+        worse = [
+            f"{one.expectation} was {seen.observed} when it was read, and is {one.observed_value} now"
+            for one in results
+            if one.blocks and (seen := self.seen[one.expectation]).is_less_than(one)
+        ]
+        return f"not accepted: {'; '.join(worse)}; read it, then accept it again" if worse else None
 
     def words(self, results: Sequence[ExpectationResult]) -> str:
         """What the ledger is told, as one line."""
@@ -43,7 +69,7 @@ def acceptance_of(connection: Connection, batch: Batch, reason: str | None, acce
     reason, accepted_by = written_reason(reason, "--accept"), written_reason(accepted_by, "--by")
     with readable_errors():
         rows = connection.execute(statement("ops/failures_seen"), {"batch_id": batch.batch_id}).fetchall()
-    return Acceptance(reason, accepted_by, frozenset(name for (name,) in rows))
+    return Acceptance(reason, accepted_by, {name: Seen(count, observed) for name, count, observed in rows})
 
 
 def write_down(
@@ -77,3 +103,8 @@ def write_down(
             "waived": Jsonb(waived),
         },
     )
+
+
+def _figure(observed: str | None) -> float | None:
+    found = _FIGURE.fullmatch(observed or "")
+    return float(found[1].replace(",", "")) if found else None

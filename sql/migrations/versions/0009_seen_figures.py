@@ -1,0 +1,12 @@
+"""Runs `sql/migrations/0009_seen_figures.sql`."""
+
+from alembic import op
+
+from core.database import statement
+
+revision = "0009"
+down_revision = "0008"
+
+
+def upgrade() -> None:
+    op.get_bind().exec_driver_sql(statement("migrations/0009_seen_figures"))
