@@ -133,7 +133,7 @@ def bring_in(run: Run, batch: Batch, landed: Landing, accepting: Acceptance | No
 
 def _why(run: Run, batch: Batch, blocked: BatchBlocked) -> list[str]:
     """What an audit found critical, with the lists that this one waits for named."""
-    missing = run.unpublished_dependencies(batch.endpoint)
+    missing = run.unpublished_dependencies(batch)
     if not missing:
         return list(blocked.failures)
     waits = f"waits for {' and '.join(missing)} of the same day, which did not come in"

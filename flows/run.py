@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from core.audits import ExpectationResult
 from core.clock import Clock
-from core.columns import DEPENDS_ON, Endpoint
+from core.columns import DEPENDS_ON
 from core.database import (
     Connection,
     connect,
@@ -94,10 +94,14 @@ class Run:
         """Where a batch is shaped; it is gone when the batch is staged."""
         return self.settings.data_dir / "shaped" / batch.batch_id
 
-    def unpublished_dependencies(self, endpoint: Endpoint) -> list[str]:
-        """What the endpoint refers to and this run could not publish."""
-        bad = {outcome.batch.endpoint: outcome.status for outcome in self.outcomes if not outcome.good}
-        return [name for name in DEPENDS_ON[endpoint] if name in bad]
+    def unpublished_dependencies(self, batch: Batch) -> list[str]:
+        """What the batch refers to, and this run or the last one that tried could not publish for its day."""
+        here = {outcome.batch.endpoint: not outcome.good for outcome in self.outcomes}
+        return [
+            name
+            for name in DEPENDS_ON[batch.endpoint]
+            if (here[name] if name in here else batches.did_not_come_in(self.connection, name, batch.day))
+        ]
 
     def raise_if_incomplete(self) -> None:
         """Raises IngestIncomplete, naming each batch that was blocked or failed."""

@@ -79,7 +79,7 @@ def shape(run: Run, batch: Batch, landed: Landing) -> Shaped:
     counts = Counts(rows_reported=landed.total)
     batches.record(run.connection, batch, "landed", counts, started_at=landed.started_at)
     batches.join_run(run.connection, run.run_id, batch)
-    judged = batch.endpoint == LISTEN_HISTORY and not run.unpublished_dependencies(batch.endpoint)
+    judged = batch.endpoint == LISTEN_HISTORY and not run.unpublished_dependencies(batch)
     known = staging.known_ids(run.connection) if judged else None
     day_end = datetime(batch.day.year, batch.day.month, batch.day.day, tzinfo=UTC) + timedelta(days=1)
     latest = max(landed.read_at, day_end) + _FUTURE_ALLOWANCE
@@ -93,7 +93,7 @@ def shape(run: Run, batch: Batch, landed: Landing) -> Shaped:
 @named_errors()
 def stage(run: Run, batch: Batch, landed: Landing, shaped: Shaped) -> Staged:
     """Copy what differs from the published rows to the database."""
-    missing = len(run.unpublished_dependencies(batch.endpoint))
+    missing = len(run.unpublished_dependencies(batch))
     staged = staging.stage(
         run.connection, batch, shaped, rows_reported=landed.total, dependencies_not_published=missing
     )

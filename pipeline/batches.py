@@ -112,6 +112,13 @@ def overtaken_by(connection: Connection, batch: Batch, read_at: datetime) -> str
     return str(row[0]) if row else None
 
 
+@readable_errors()
+def did_not_come_in(connection: Connection, endpoint: Endpoint, day: date) -> bool:
+    """Whether the day's list of the endpoint was tried and not published, nor one that was read later."""
+    parameters = {"endpoint": endpoint, "day": day}
+    return connection.execute(statement("ops/dependency_not_published"), parameters).fetchone() is not None
+
+
 def plan(entry: LedgerEntry | None, batch: Batch, *, refresh: bool) -> tuple[Batch, bool]:
     """Which revision a run works on, and whether that one is done already.
 

@@ -95,6 +95,23 @@ def test_a_published_batch_is_not_replayed(query: Query, capsys: pytest.CaptureF
     assert state(query) == before
 
 
+@pytest.mark.usefixtures("blocked")
+def test_listens_wait_for_lists_that_another_run_could_not_publish(api: MockApi, query: Query) -> None:
+    listens = f"listen_history-{DAY}"
+    assert replay.main([listens]) == 1
+    assert reason(query, listens).startswith("waits for tracks of the same day, which did not come in")
+    assert ingest.main(["--day", DAY, "--endpoint", "listen_history"]) == 1
+    assert status(query, f"{listens}-r2") == "blocked"
+    assert query("select count(*) from warehouse.listen_history") == [(0,)]
+
+    # Tracks of another day are as good, if their list was read later; and a day that nobody tried waits for nobody.
+    api.faults()
+    assert ingest.main(["--day", NEXT_DAY, "--endpoint", "tracks"]) == 0
+    assert replay.main([f"{listens}-r2"]) == 0
+    assert ingest.main(["--day", "2026-11-22", "--endpoint", "listen_history"]) == 0
+    assert_rows_add_up(query)
+
+
 ACCEPTED = ["--accept", "five tracks are known to be broken", "--by", "ticket 7"]
 
 
@@ -154,6 +171,19 @@ def test_only_what_was_found_before_is_accepted(
     assert replay.main([f"tracks-{DAY}", *ACCEPTED]) == 0  # it was read, and is accepted now
     waived = query("select w->>'expectation' from ops.acceptances, jsonb_array_elements(waived) as w order by 1")
     assert waived == [("name_is_not_lost",), ("rejects_are_few",)]
+
+
+def test_what_got_worse_since_it_was_read_is_not_accepted(
+    blocked: Path, query: Query, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tracks = f"tracks-{DAY}"
+    query("update ops.expectation_results set observed_value = '2 %' where expectation = 'rejects_are_few' returning 1")
+    assert replay.main([tracks, *ACCEPTED]) == 1
+    assert "not accepted: rejects_are_few was 2 % when it was read, and is 2.439 % now" in capsys.readouterr().err
+    assert status(query, tracks) == "blocked"
+    assert query("select count(*) from ops.acceptances") == [(0,)]
+
+    assert replay.main([tracks, *ACCEPTED]) == 0  # it was read, and is accepted now
 
 
 def _without_names(decoded: DecodedRows, endpoint: Endpoint) -> pl.DataFrame:
