@@ -5,12 +5,22 @@ The roles are made by `sql/roles/make.sql`, their rights by migrations; `sql/rig
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from core.database import connect, database_url, is_migrated, migrate, warehouse_lock
+from core.database import (
+    Connection,
+    connect,
+    database_url,
+    is_migrated,
+    migrate,
+    readable_errors,
+    statement,
+    warehouse_lock,
+)
 from core.errors import DatabaseError
 from core.settings import Settings
 
@@ -21,6 +31,7 @@ SERVING: Role = "moovitamix_serving"
 ANALYST: Role = "moovitamix_analyst"
 ROLES: tuple[Role, ...] = get_args(Role)
 
+_SHOWN = 5
 _AS_OWNER = "with the login that owns the schema: DATABASE_URL=... python -m core.migrate"
 
 
@@ -96,3 +107,22 @@ def _what_is_lacking(error: DatabaseError) -> str:
     """In the server's words."""
     cause = error.__cause__
     return (cause.diag.message_primary if isinstance(cause, psycopg.Error) else None) or "permission denied"
+
+
+@readable_errors()
+def refuse_code_of_others(connection: Connection) -> None:
+    """Raise DatabaseError when something in our schemas that no migration made would run as whoever touches a table.
+
+    The owner asks before touching what roles made. Who must not be overtaken holds the tables first.
+    """
+    found = [name for (name,) in connection.execute(statement("roles/code_of_others"))]
+    if found:
+        raise DatabaseError(told_of_others(found))
+
+
+def told_of_others(found: Sequence[str]) -> str:
+    """What is said of things that no migration made."""
+    return (
+        f"no migration made {', '.join(found[:_SHOWN])}{' and more' if len(found) > _SHOWN else ''}, and it could run "
+        "with the owner's rights; see who made it and drop it, then run again"
+    )

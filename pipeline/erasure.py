@@ -16,7 +16,8 @@ from psycopg.types.json import Jsonb
 
 from core.columns import USERS
 from core.database import Connection, composed, readable_errors, statement
-from core.errors import SettingsError
+from core.errors import DatabaseError, SettingsError
+from core.roles import refuse_code_of_others
 from pipeline import suppression
 from pipeline.belonging import IN_PLACE, Identity
 from pipeline.decoding import row_id_of
@@ -105,15 +106,20 @@ def finish(connection: Connection, erasure_id: int, found: Found, now: datetime)
 
 @readable_errors()
 def known_as(connection: Connection, user_id: int) -> Identity:
-    """The listener with every e-mail and name that the database has of them."""
+    """The listener with every e-mail and name that the database has of them.
+
+    Raises DatabaseError where `erase_rows` could not, or must not, erase them: so nothing is touched before.
+    """
     tables = [("warehouse", "users")]
-    tables += [
-        (schema, table) for schema, table, column, _ in _tables(connection) if column == "id" and _has_names(table)
-    ]
     identity = Identity(user_id)
-    for table in tables:
-        rows = connection.execute(composed("erasure/known_as", table=table), {"user_id": user_id}).fetchall()
-        identity = identity.learned_from(rows)
+    with connection.transaction():
+        _hold_tables(connection)
+        tables += [
+            (schema, table) for schema, table, column, _ in _tables(connection) if column == "id" and _has_names(table)
+        ]
+        for table in tables:
+            rows = connection.execute(composed("erasure/known_as", table=table), {"user_id": user_id}).fetchall()
+            identity = identity.learned_from(rows)
     return identity
 
 
@@ -127,6 +133,7 @@ def erase_rows(connection: Connection, identity: Identity, erasure_id: int, now:
     touched: list[tuple[str, str]] = []
     values = {"user_id": identity.user_id}
     with connection.transaction():
+        _hold_tables(connection)
         connection.execute(statement("erasure/lock_user"), values)
         found["warehouse.listen_history_tracks"] = connection.execute(
             statement("erasure/delete_plays"), values
@@ -169,6 +176,23 @@ def turned_away(connection: Connection, suppressed: Suppressed) -> Suppressed:
     with readable_errors(), connection.transaction():
         keep(connection, suppressed.entries)
     return suppression.merged(suppressed, suppression.read_database(connection))
+
+
+def _hold_tables(connection: Connection) -> None:
+    """Nobody hangs anything on tables of roles until the transaction ends, and nobody has: we touch them as the owner.
+
+    To take the role first would not do: what runs then can give it back.
+    """
+    strangers = connection.execute(statement("erasure/tables_of_strangers")).fetchall()
+    if strangers:
+        table, login = strangers[0]
+        more = f" (and {len(strangers) - 1} more)" if len(strangers) > 1 else ""
+        raise DatabaseError(
+            f"{table} belongs to {login}{more}, and this login may not erase from it: give it to the role that made it "
+            f"(alter table {table} owner to ...) or drop it, then run again"
+        )
+    connection.execute(statement("erasure/hold_tables"))
+    refuse_code_of_others(connection)
 
 
 def _blank_rejected(connection: Connection, identity: Identity) -> int:

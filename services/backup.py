@@ -41,9 +41,11 @@ from core.database import (
     warehouse_lock,
 )
 from core.errors import AlreadyRunning, DatabaseError, MoovitamixError, SettingsError, named_errors
-from core.roles import ROLES
+from core.roles import ROLES, refuse_code_of_others, told_of_others
 from core.settings import Settings
 from pipeline import suppression
+from pipeline.raw_pages import only_ours
+from services.backup_contents import not_ours
 from services.plan import ROOT, Plan, load_plan
 from services.supervision import Supervisor
 
@@ -54,7 +56,17 @@ _FORMAT = 1
 _OUR_NAME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{6}Z\.tar")
 _SINCE_ROLES = "0007"
 _MANIFEST, _DUMP, _SUMS, _MODELS = "manifest.json", "database.dump", "SHA256SUMS", "models"
+_LISTING = "listing"
 _CHUNK = 1 << 20
+# The last word before a restore ends: what no table of contents tells, such as a check that calls a function.
+_NO_CODE = (
+    sql.SQL(
+        "do $check$ declare found text; begin select string_agg(name, ', ') into found from (\n{}\n) as others;"
+        " if found is not null then raise exception using message = 'no migration made ' || found; end if; end $check$;"
+    )
+    .format(sql.SQL(statement("roles/code_of_others")))
+    .as_string()
+)
 # What libpq would read from a URL and has no environment variable for.
 _SECRETS = ("sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
 
@@ -149,7 +161,6 @@ def backup(settings: Settings, wanted: Path | None = None) -> Path:
     target = (wanted or settings.data_dir / FOLDER / f"{now:%Y-%m-%dT%H%M%SZ}.tar").expanduser().resolve()
     if target.exists():
         raise BackupError(f"{target} is there already; name another file, or move it away")
-    target.parent.mkdir(parents=True, exist_ok=True)
     url = database_url(settings)
     programs = _programs(settings, url)
     with _work_folder(target.parent) as work, connect(url) as connection, _nobody_writes(connection, settings):
@@ -157,6 +168,8 @@ def backup(settings: Settings, wanted: Path | None = None) -> Path:
         pg_dump = programs.path("pg_dump", version)
         with readable_errors(), connection.transaction():
             connection.execute("set transaction isolation level repeatable read, read only")
+            _refuse_an_empty_database(connection)
+            refuse_code_of_others(connection)  # a restore would make it the owner's
             manifest = _manifest(connection, now, _model_files(settings))
             (snapshot,) = connection.execute("select pg_export_snapshot()").fetchone() or ("",)
             wanted_schemas = [f"--schema={name}" for name in SCHEMAS]
@@ -197,9 +210,7 @@ def _nobody_writes(connection: Connection, settings: Settings) -> Iterator[None]
 
 
 def _manifest(connection: Connection, now: datetime, models: Sequence[Path]) -> Manifest:
-    """Counted in the snapshot that is dumped: feedback comes in meanwhile. Raises BackupError."""
-    if _missing_schemas(connection) or not _has_version(connection):
-        raise BackupError("there is nothing to back up: the database has no tables of ours yet")
+    """Counted in the snapshot that is dumped: feedback comes in meanwhile."""
     (schema_version,) = connection.execute("select version_num from ops.schema_version").fetchone() or ("",)
     names = connection.execute(
         "select nspname, relname from pg_class join pg_namespace as schema on schema.oid = relnamespace"
@@ -215,6 +226,11 @@ def _manifest(connection: Connection, now: datetime, models: Sequence[Path]) -> 
         tables=tables,
         models=[path.name for path in models],
     )
+
+
+def _refuse_an_empty_database(connection: Connection) -> None:
+    if _missing_schemas(connection) or not _has_version(connection):
+        raise BackupError("there is nothing to back up: the database has no tables of ours yet")
 
 
 def _count(connection: Connection, schema: str, table: str) -> int:
@@ -281,9 +297,12 @@ def restore(plan: Plan, path: Path, *, force: bool = False) -> Manifest:
             _refuse_a_database_in_use(connection, force=force)
             version = connection.info.server_version
             pg_restore, psql = (programs.path(name, version) for name in ("pg_restore", "psql"))
-            programs.run(pg_restore, "--list", str(work / _DUMP))  # of a format this version reads
+            programs.run(pg_restore, "--list", f"--file={work / _LISTING}", str(work / _DUMP))  # of a format it reads
+            if others := not_ours((work / _LISTING).read_text()):
+                raise BackupError(f"nothing was changed: in the backup, {told_of_others(others)}")
             made = _make_roles(connection, manifest.roles)
-            _replay(programs, (pg_restore, psql), work / _DUMP, _drop(force), _hand_over(manifest) + _check(manifest))
+            after = _hand_over(manifest) + _NO_CODE + _check(manifest)
+            _replay(programs, (pg_restore, psql), work / _DUMP, _drop(force), after)
             with readable_errors():
                 connection.execute("analyze")
         _place_models(work / _MODELS, settings.data_dir / _MODELS)
@@ -477,7 +496,8 @@ def _programs(settings: Settings, url: str) -> Programs:
 @contextmanager
 def _work_folder(parent: Path) -> Iterator[Path]:
     """A folder beside the target, closed to others, gone afterwards."""
-    parent.mkdir(parents=True, exist_ok=True)
+    if not parent.is_dir():
+        only_ours(parent)
     with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=parent) as folder:
         yield Path(folder)
 

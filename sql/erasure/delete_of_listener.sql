@@ -1,2 +1,2 @@
 -- All rows of one listener in one table.
-delete from {table} where {column} = %(user_id)s
+delete from only {table} where {column} = %(user_id)s

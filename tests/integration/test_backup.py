@@ -18,7 +18,7 @@ from psycopg import sql
 
 from core import embedded
 from core.database import connect, warehouse_lock
-from core.roles import SERVING
+from core.roles import RECOMMENDER, SERVING
 from core.settings import Settings
 from flows import recommend
 from services.backup import SCHEMAS, _prune, main
@@ -195,6 +195,46 @@ def test_a_restore_that_ends_badly_changes_nothing(place: tuple[str, Path], tmp_
     assert state(database) == before
 
 
+def test_what_a_role_made_does_not_come_back_as_the_owners(
+    place: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    """In a backup that was made before this was looked at; who restores it would own it."""
+    database, _ = place
+    made = {
+        "create view ml.v as select id, email from warehouse.users": "view ml v of moovitamix_recommender",
+        "create function ml.f() returns text security definer language sql as $$select 'x'$$": "function ml f()",
+        "create rule r as on delete to ml.recommendations do also select 1": "rule ml recommendations r of",
+        "create type ml.t as enum ()": "type ml t of",
+        # Of this the table of contents says nothing.
+        "alter table ml.similar_tracks add constraint c check (pg_notify('c', '') is not null) not valid": (
+            "constraint c on table ml.similar_tracks"
+        ),
+    }
+    files = []
+    with monkeypatch.context() as patch:
+        patch.setattr("services.backup.refuse_code_of_others", lambda _: None)
+        for number, statement in enumerate(made):
+            with psycopg.connect(database, options=f"-c role={RECOMMENDER}") as connection:
+                connection.execute(statement)  # type: ignore[arg-type]
+                connection.commit()
+                files.append(tmp_path / f"{number}.tar")
+                assert main(["make", str(files[-1])]) == 0
+                connection.execute(
+                    "drop view if exists ml.v; drop function if exists ml.f; drop type if exists ml.t;"
+                    "drop rule if exists r on ml.recommendations;"
+                    "alter table ml.similar_tracks drop constraint if exists c"
+                )
+    before, shape = state(database), structure(database)
+    for file, says in zip(files, made.values(), strict=True):
+        capfd.readouterr()
+        assert main(["restore", str(file), "--force"]) == 1
+        error = error_of(capfd)
+        assert "no migration made" in error
+        assert says in error
+        assert state(database) == before
+        assert structure(database) == shape
+
+
 def test_on_another_machine(place: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An embedded server without the role; then it is in use."""
     database, data_dir = place
@@ -239,6 +279,7 @@ def test_nobody_may_be_at_work(place: tuple[str, Path], tmp_path: Path, capfd: C
         assert not file.exists()
     assert main(["make"]) == 0
     (made,) = (data_dir / "backups").iterdir()
+    assert made.parent.stat().st_mode & 0o077 == 0
     with psycopg.connect(database, application_name="somebody"):
         capfd.readouterr()
         assert main(["restore", str(made), "--force"]) == 1

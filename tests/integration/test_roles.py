@@ -23,7 +23,8 @@ from core.database import connect, newest_migration, statement
 from core.errors import DatabaseError
 from core.roles import ANALYST, INGEST, RECOMMENDER, ROLES, SERVING, in_role, url_in_role
 from core.settings import Settings, load_settings
-from flows import ingest, maintain, monitor, recommend, replay, retrain, rollback
+from flows import erase, ingest, maintain, monitor, recommend, replay, retrain, rollback
+from pipeline.raw_pages import write_pages
 from services import backup
 from serving.database import serving_url
 from tests.conftest import ROOT, MockApi, Query
@@ -313,3 +314,116 @@ def test_docker_compose_gives_each_service_a_login_that_is_enough(monkeypatch: p
     finally:
         embedded.stop_if_unused(folder)
         shutil.rmtree(folder)
+
+
+# What a role can hang on tables that it makes, to be run by whoever else touches them. It makes all names readable, for
+# which the owner's rights are needed; they come back with a word where the owner took the role before.
+_EVIL = "$$ begin {asks} grant select on warehouse.users to moovitamix_recommender; {ends} end $$"
+_TRIGGER = _EVIL.format(asks="execute 'reset role';", ends="return old;")
+_FUNCTION = _EVIL.format(asks="if current_user ~ '^moovitamix_' then return x; end if;", ends="return x;")
+TRAPS = {
+    "trigger": [
+        "create table staging.trap (user_id bigint)",
+        f"create function staging.spring() returns trigger language plpgsql as {_TRIGGER}",
+        "create trigger spring before delete on staging.trap for each row execute function staging.spring()",
+    ],
+    "trigger of its own table": [
+        f"create function ml.spring() returns trigger language plpgsql as {_TRIGGER}",
+        "create trigger spring before delete on ml.recommendations for each row execute function ml.spring()",
+    ],
+    "rule": [
+        "create table staging.trap (user_id bigint)",
+        "create rule spring as on delete to staging.trap do also"
+        " select query_to_xml('select email from warehouse.users', true, true, '')",
+    ],
+    "policy": [
+        "create table staging.trap (user_id bigint)",
+        "alter table staging.trap force row level security",
+        "create policy spring on staging.trap using"
+        " (query_to_xml('select email from warehouse.users', true, true, '') is not null)",
+    ],
+    "function": [
+        "create table staging.trap (user_id bigint)",
+        f"create function staging.spring(x bigint) returns bigint volatile language plpgsql as {_FUNCTION}",
+        "create function staging.quiet(x bigint) returns bigint immutable language plpgsql"
+        " as $$ begin return staging.spring(x); end $$",
+        "create index on staging.trap (user_id) where staging.quiet(1) = 1",
+    ],
+    "function of its session": [
+        "create table staging.trap (user_id bigint)",
+        f"create function pg_temp.spring() returns trigger language plpgsql as {_TRIGGER}",
+        "create trigger spring before delete on staging.trap for each row execute function pg_temp.spring()",
+    ],
+    "type": ["create table staging.bait (x bigint)", "create table staging.trap (user_id staging.bait)"],
+    "constraint": [
+        "create table staging.trap (user_id bigint, check (pg_notify('me', 'x') is not null))",
+    ],
+    "view": ["create view ml.v as select user_id from ml.recommendations"],
+}
+NAMED = {"trigger of its own table": "trigger spring on", "type": "table staging.trap", "view": "view ml.v"}
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+def test_what_a_role_hangs_on_its_tables_never_runs_as_the_owner(
+    trap: str,
+    logins: Logins,
+    database: str,
+    query: Query,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: Capture,
+) -> None:
+    fill(database, two_camps(users=4, tracks=10))
+    ((listener,),) = query("select min(id) from warehouse.users")
+    for name, value in quick_settings(database, tmp_path / "data").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PATH", f"{embedded.programs()}{os.pathsep}{os.environ['PATH']}")
+    ask = [str(listener), "--reason", "asked", "--requested-by", "ticket 12"]
+    with psycopg.connect(logins[RECOMMENDER], autocommit=True, options=f"-c role={RECOMMENDER}") as intruder:
+        for step in TRAPS[trap]:
+            intruder.execute(step)  # type: ignore[arg-type]
+        with suppress(psycopg.errors.UndefinedTable, psycopg.errors.DatatypeMismatch):
+            intruder.execute("insert into staging.trap values (%s)", [listener])
+
+        assert erase.main(ask) == 1
+        error = capfd.readouterr().err
+        assert NAMED.get(trap, f"{trap.partition(' ')[0]} ") in error
+        assert "no migration made" in error
+        assert backup.main(["make"]) == 1
+        assert "no migration made" in capfd.readouterr().err
+        assert query("select count(*) from warehouse.users") == [(4,)]
+        assert query("select count(*) from ops.erasures") == [(0,)]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            intruder.execute("select email from warehouse.users")
+        intruder.execute("drop table if exists staging.trap, staging.bait; drop view if exists ml.v")
+        intruder.execute("drop trigger if exists spring on ml.recommendations")
+        for (function,) in intruder.execute(
+            "select oid::regprocedure::text from pg_proc where proname in ('quiet', 'spring')"
+        ).fetchall():
+            intruder.execute(f"drop function {function}")  # type: ignore[arg-type]
+        assert erase.main(ask) == 0
+        assert query("select count(*) from warehouse.users") == [(3,)]
+
+
+def test_a_table_that_the_owner_may_not_erase_from_is_told_before_files_are_touched(
+    owned: str, postgres: str, empty_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    give(postgres, f"grant {INGEST}, {RECOMMENDER} to owner_of_a_test")
+    core.database.migrate(owned)
+    give(empty_database, "create table staging.mine (user_id bigint)")
+    page = tmp_path / "data/landing/users/users-2026-11-20/pages-1.jsonl.zst"
+    page.parent.mkdir(parents=True)
+    write_pages(
+        page, [b'{"items": [{"id": 1, "email": "ada@example.com"}], "total": 1, "page": 1, "size": 1, "pages": 1}']
+    )
+    before = page.read_bytes()
+    for name, value in quick_settings(owned, tmp_path / "data").items():
+        monkeypatch.setenv(name, value)
+
+    assert erase.main(["1", "--reason", "asked", "--requested-by", "ticket 12"]) == 1
+    assert "staging.mine belongs to postgres" in capfd.readouterr().err
+    assert page.read_bytes() == before
+
+    give(empty_database, f"alter table staging.mine owner to {INGEST}")
+    assert erase.main(["1", "--reason", "asked", "--requested-by", "ticket 12"]) == 0
+    assert page.read_bytes() != before

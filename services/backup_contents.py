@@ -1,0 +1,39 @@
+"""What a dump may hold, by its own table of contents. A restore makes all of it the owner's: then whatever a role hung
+on its tables would run with the owner's rights, so anything that no migration made is refused by name.
+"""
+
+from __future__ import annotations
+
+import re
+
+# Tables and what belongs to them; no functions, triggers, rules, policies, types, operators or foreign tables.
+_OURS = (
+    "ACL|CHECK CONSTRAINT|COMMENT|CONSTRAINT|DEFAULT|DEFAULT ACL|FK CONSTRAINT|INDEX|INDEX ATTACH|SCHEMA|SEQUENCE"
+    "|SEQUENCE OWNED BY|SEQUENCE SET|STATISTICS DATA|TABLE|TABLE ATTACH|TABLE DATA"
+)
+_OF_THE_OWNER = "VIEW|MATERIALIZED VIEW|MATERIALIZED VIEW DATA"
+# The entry's number and that of its kind, what it is, its schema or `-`, its name with what belongs to it.
+_ENTRY = re.compile(rf"\d+; \d+ \d+ (?:(?P<table>{_OURS})|(?P<view>{_OF_THE_OWNER})) (?:\w+|-) .*")
+_OWNER = re.compile(r"^\d+; \d+ \d+ TABLE ops schema_version (.*)$", re.M)
+
+
+def not_ours(listing: str) -> list[str]:
+    """What `pg_restore --list` tells of that is no table of ours, nor a view of the owner of the schema's version."""
+    found = _OWNER.search(listing)
+    owner = found[1] if found else ""
+    entries = [line for line in listing.splitlines() if line and not line.startswith(";")]
+    return [_readable(entry) for entry in entries if not _may_be(entry, owner)]
+
+
+def _may_be(entry: str, owner: str) -> bool:
+    match = _ENTRY.fullmatch(entry)
+    if match is None:
+        return False
+    return match["view"] is None or bool(owner and entry.endswith(f" {owner}"))
+
+
+def _readable(entry: str) -> str:
+    """Such as `view ml v`, of its owner."""
+    what, _, owner = re.sub(r"^\d+; \d+ \d+ ", "", entry).rpartition(" ")
+    kind = re.match(r"[A-Z ]+(?= )", what)
+    return f"{kind[0].lower()}{what[kind.end() :]} of {owner}" if kind else what
