@@ -34,7 +34,9 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends libgomp1 \
     && rm -rf /var/lib/apt/lists/*
 
-RUN useradd --uid 10001 --create-home moovitamix && install --directory --owner moovitamix /data
+# The folders in /data may be volumes of their own: they too begin as this user's.
+RUN useradd --uid 10001 --create-home moovitamix \
+    && install --directory --owner moovitamix /data /data/alerts /data/data_docs
 COPY --from=build /opt/venv /opt/venv
 COPY core ./core
 COPY pipeline ./pipeline

@@ -152,6 +152,35 @@ def test_what_runs_in_the_image_was_checked_against_its_hash_and_cannot_change_i
     assert any(f"useradd --uid 10001 --create-home {users[-1]} " in line for line in runtime)
 
 
+def _mounts(service: str) -> dict[str, list[str]]:
+    """By path in the container, the volume and its mode."""
+    parts = [volume.split(":") for volume in SERVICES[service].get("volumes", [])]
+    return {path: [source, *mode] for source, path, *mode in parts}
+
+
+def test_raw_pages_and_backups_are_seen_by_nobody_who_is_asked_from_outside() -> None:
+    """They hold e-mails, and every container runs as the same user."""
+    knowing = {name for name in OURS if any(mount[0] == "data" for mount in _mounts(name).values())}
+    assert knowing == {"migrate", "worker"}
+    assert [name for name in knowing if "ports" in SERVICES[name]] == []
+    assert _mounts("serving") == {"/data/alerts": ["alerts", "ro"]}
+    assert _mounts("alerts") == {"/data/alerts": ["alerts"]}
+    assert _mounts("data-docs") == {"/data/data_docs": ["data_docs", "ro"]}
+
+
+def test_volumes_begin_as_folders_of_the_user_and_are_first_mounted_where_they_can_be_written() -> None:
+    made = re.findall(r"install --directory --owner moovitamix (.*)$", "\n".join(STAGES[-1]), re.M)[0].split()
+    mounted = {path for name in OURS for path in _mounts(name)}
+    assert mounted == set(_mounts("migrate")) == set(_mounts("worker")) == set(made)
+    assert all(len(mount) == 1 for mount in _mounts("migrate").values())
+
+    def waits_for(name: str) -> set[str]:
+        needed = SERVICES[name].get("depends_on", {})
+        return set(needed).union(*(waits_for(one) for one in needed))
+
+    assert all("migrate" in waits_for(name) for name in OURS if _mounts(name) and name != "migrate")
+
+
 def test_image_has_what_its_code_imports_without_what_only_tests_need() -> None:
     """The image takes the dependencies of `pyproject.toml` without the extras, and what those need."""
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
