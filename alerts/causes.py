@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 
 from alerts.alert import RUNBOOK, Alert
 from alerts.probes import Room, in_mb
-from alerts.store import DATABASE, DISK, PREFECT, SERVING, UNDELIVERABLE
+from alerts.store import DATABASE, DISK, FOLDER, PREFECT, SERVING, UNDELIVERABLE
 from core.settings import Settings
 
-MEMORY, UNPUBLISHED = "memory", "nothing-published"
+MEMORY, UNPUBLISHED, WORKER = "memory", "nothing-published", "worker"
 # The program of `make up` that is each part.
-PROGRAM_OF = {DATABASE: "postgres", PREFECT: "prefect-server", SERVING: "serving"}
+PROGRAM_OF = {DATABASE: "postgres", PREFECT: "prefect-server", SERVING: "serving", WORKER: "worker"}
+PROGRAM = "program:"
+
+
+def key_of_program(name: str) -> str:
+    """The alert of a program that ends again and again, or does not start."""
+    return f"{PROGRAM}{name}"
+
+
+def log_of(settings: Settings, name: str) -> Path:
+    """Where a program of `make up` writes."""
+    return settings.data_dir / "logs" / f"{name}.log"
 
 
 def database(since: datetime, why: str) -> Alert:
@@ -81,6 +93,30 @@ def memory(since: datetime, room: Room, settings: Settings) -> Alert:
     )
 
 
+def worker(since: datetime, why: str) -> Alert:
+    return Alert(
+        key=WORKER,
+        severity="critical",
+        what="no worker is there to run anything",
+        detail=why,
+        since=since,
+        kept="what was published; runs that are due wait, and begin when a worker is there.",
+        next=f"make status; {RUNBOOK}#no-worker-is-there",
+    )
+
+
+def program(since: datetime, name: str, how: str, settings: Settings) -> Alert:
+    return Alert(
+        key=key_of_program(name),
+        severity="critical",
+        what=f"{name} {how}",
+        detail="it is started again and again; told to be over when it ran for ten minutes",
+        since=since,
+        kept="what was published. A run whose process ends with it is marked as crashed and told by itself.",
+        next=f"make status; {log_of(settings, name)}; {RUNBOOK}#a-program-was-started-again",
+    )
+
+
 def unpublished(since: datetime, hours: float) -> Alert:
     return Alert(
         key=UNPUBLISHED,
@@ -93,13 +129,13 @@ def unpublished(since: datetime, hours: float) -> Alert:
     )
 
 
-def undeliverable(since: datetime, names: str) -> Alert:
+def undeliverable(since: datetime, names: str, settings: Settings) -> Alert:
     return Alert(
         key=UNDELIVERABLE,
         severity="critical",
         what="alerts cannot be delivered",
         detail=f"{names} of ALERT_URLS takes nothing",
         since=since,
-        kept="every message that waits, in DATA_DIR/alerts; they are sent when it takes them.",
+        kept=f"every message that waits, in {settings.data_dir / FOLDER}; they are sent when it takes them.",
         next=f".venv/bin/python -m alerts.test; {RUNBOOK}#alerts-cannot-be-delivered",
     )

@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from xmlrpc.client import Fault, ServerProxy
+from xmlrpc.client import Error, ServerProxy
 
 import psutil
 import psycopg
 import requests
-from supervisor.xmlrpc import SupervisorTransport
+from requests.auth import HTTPBasicAuth
+from supervisor.xmlrpc import SupervisorTransport, UnixStreamHTTPConnection
 
 from core import embedded
-from core.database import statement
+from core.database import login_refused, statement
 from core.roles import any_login
 from core.settings import Settings
 
 _SECONDS = 5
+_OPTIONS = f"-c statement_timeout={_SECONDS}s"
+WORK_POOL = "moovitamix"
 _MB = 1024 * 1024
+_DOWN = ("BACKOFF", "FATAL", "EXITED")
 _CGROUP = Path("/sys/fs/cgroup")
+
+
+class Unknown(Exception):
+    """What was asked for cannot be known now: the answer is neither well nor wrong."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +46,12 @@ class Room:
 
 @dataclass(frozen=True)
 class Program:
-    """A program as the supervisor has it; `stopped`: somebody asked for that."""
+    """A program as the supervisor has it; `stopped`: somebody asked for that; `down`: it ended, or does not start."""
 
     name: str
     pid: int
     stopped: bool
+    down: bool = False
 
 
 def address_of_database(settings: Settings) -> str:
@@ -51,9 +62,11 @@ def address_of_database(settings: Settings) -> str:
 def database_fails(url: str) -> str | None:
     """Why the database does not answer, in words of ours; None when it does."""
     try:
-        with psycopg.connect(url, connect_timeout=_SECONDS, options="-c statement_timeout=5s") as connection:
+        with psycopg.connect(url, connect_timeout=_SECONDS, options=_OPTIONS) as connection:
             connection.execute("select 1")
     except psycopg.OperationalError as error:
+        if login_refused(error):
+            return "it refuses the login of the watch"
         return f"no connection ({error.sqlstate})" if error.sqlstate else "no connection"
     except psycopg.Error as error:
         return type(error).__name__
@@ -61,11 +74,28 @@ def database_fails(url: str) -> str | None:
 
 
 def newest_publication(url: str) -> datetime | None:
-    """When an ingest last published something, or found everything unchanged; None when never, or not to be known."""
-    with suppress(psycopg.Error), psycopg.connect(url, connect_timeout=_SECONDS) as connection:
-        row = connection.execute(statement("ops/newest_published")).fetchone()
-        return row[0] if row else None
-    return None
+    """When an ingest last published something, or found everything unchanged; None when never. Raises Unknown."""
+    try:
+        with psycopg.connect(url, connect_timeout=_SECONDS, options=_OPTIONS) as connection:
+            row = connection.execute(statement("ops/newest_published")).fetchone()
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+        return None
+    except psycopg.Error as error:
+        raise Unknown from error
+    return row[0] if row else None
+
+
+def worker_missing(api_url: str, login: str) -> str | None:
+    """That no worker of our pool reports to Prefect's server; None also when the pool is paused. Raises Unknown."""
+    user, _, password = login.partition(":")
+    auth = HTTPBasicAuth(user.encode(), password.encode()) if login else None
+    try:
+        answer = requests.get(f"{api_url}/work_pools/{WORK_POOL}", auth=auth, timeout=_SECONDS)
+        answer.raise_for_status()
+        status = answer.json()["status"]
+    except (requests.RequestException, KeyError) as error:
+        raise Unknown from error
+    return f"none of the pool {WORK_POOL} reports" if status == "NOT_READY" else None
 
 
 def page_fails(url: str) -> str | None:
@@ -98,21 +128,41 @@ def memory(cgroup: Path = _CGROUP) -> Room:
 
 
 def programs() -> list[Program] | None:
-    """What `make up` runs, and what was stopped by hand; None when this is not one of its programs."""
+    """What `make up` runs or should run; None when this is not one of its programs, or cannot be known."""
     url = os.environ.get("SUPERVISOR_SERVER_URL")
     if not url:
         return None
     try:
-        with ServerProxy("http://supervisor", transport=SupervisorTransport(serverurl=url)) as supervisor:
+        with ServerProxy("http://supervisor", transport=_transport(url)) as supervisor:
             answers = supervisor.supervisor.getAllProcessInfo()
-    except (OSError, Fault):
+    except (OSError, HTTPException, Error):
         return None
     told: list[Any] = list(answers) if isinstance(answers, list) else []
-    return [Program(one["name"], one["pid"], one["statename"] == "STOPPED") for one in told if _is_up_or_stopped(one)]
+    return [
+        Program(one["name"], one["pid"], one["statename"] == "STOPPED", one["statename"] in _DOWN)
+        for one in told
+        if one["statename"] in ("RUNNING", "STOPPED", *_DOWN)  # not on its way to one of these
+    ]
 
 
-def _is_up_or_stopped(answer: dict[str, Any]) -> bool:
-    return answer["statename"] in ("RUNNING", "STOPPED")
+class _Connection(UnixStreamHTTPConnection):  # type: ignore[misc]  # without types
+    """The supervisor's socket, which waits for ever by itself."""
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(_SECONDS)
+        self.sock.connect(self.socketfile)
+
+
+def _transport(url: str) -> SupervisorTransport:
+    def connection() -> _Connection:
+        made = _Connection("localhost")
+        made.socketfile = url.removeprefix("unix://")
+        return made
+
+    transport = SupervisorTransport(serverurl=url)
+    transport._get_connection = connection
+    return transport
 
 
 def in_mb(room: Room) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -19,6 +18,7 @@ from typing import Any
 
 from alerts.alert import Alert, body_of, body_when_over, subject_when_over
 from alerts.delivery import Address, Send
+from alerts.files import replace_json, reserve
 from core.clock import Clock
 
 FOLDER = "alerts"
@@ -28,7 +28,7 @@ DATABASE, PREFECT, SERVING, DISK = "database", "prefect-server", "serving", "dis
 # While the disk is full, these are no causes of their own: they are noted with it, and told if they outlast it.
 _FALL_WITH_THE_DISK = (DATABASE, PREFECT, SERVING)
 # Held for when the disk is full, so that what is open can still be written down.
-_RESERVE, _RESERVED_BYTES = "reserve", 64 * 1024
+_RESERVE = "reserve"
 _SOONEST, _LATEST = timedelta(seconds=15), timedelta(minutes=1)
 
 Entry = dict[str, Any]
@@ -260,47 +260,20 @@ class Store:
             "notes": state.notes,
         }
         self._unwritten = None
-        reserve = self._folder / _RESERVE
+        held = self._folder / _RESERVE
         try:
             self._write_files(outbox, state.open)
-            _reserve(reserve)
+            reserve(held)
         except OSError:
             try:
-                reserve.unlink()
+                held.unlink()
                 self._write_files(outbox, state.open)
             except OSError:
                 self._unwritten = state
 
     def _write_files(self, outbox: Any, open_alerts: list[Entry]) -> None:
-        _replace(self._folder / "outbox.json", outbox, mode=0o600)
-        _replace(self._folder / "open.json", open_alerts, mode=0o644)
-
-
-def _reserve(file: Path) -> None:
-    if file.exists():
-        return
-    try:
-        file.write_bytes(os.urandom(_RESERVED_BYTES))  # zeros may take no room
-    except OSError:
-        file.unlink(missing_ok=True)
-
-
-def _replace(file: Path, content: Any, mode: int) -> None:
-    text = json.dumps(content, indent=1)
-    with suppress(OSError):
-        if file.read_text() == text:
-            return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
-    try:
-        with os.fdopen(handle, "w") as unfinished:
-            unfinished.write(text)
-        os.chmod(name, mode)
-        os.replace(name, file)
-    except OSError:
-        with suppress(OSError):
-            os.unlink(name)
-        raise
+        replace_json(self._folder / "outbox.json", outbox, mode=0o600)
+        replace_json(self._folder / "open.json", open_alerts, mode=0o644)
 
 
 def _later(trouble: Trouble | None, now: datetime) -> Trouble:

@@ -18,10 +18,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from alerts import causes, probes
-from alerts.alert import PREFIX, RUNBOOK, Alert, at, in_lines
+from alerts.alert import Alert
 from alerts.delivery import addresses, send
 from alerts.missed import Missed, tell_missed
-from alerts.probes import Program, Room
+from alerts.probes import Program, Room, Unknown
+from alerts.programs import Programs
 from alerts.store import DATABASE, DISK, FOLDER, PREFECT, SERVING, UNDELIVERABLE, Store
 from core.clock import Clock, utc_now
 from core.errors import SettingsError
@@ -32,13 +33,14 @@ _LOOKS_BEFORE_TOLD = 2
 # Free room must pass the limit by so much before an alert is over, or it would begin and end all day.
 _BEYOND = 1.1
 _LOOKED = "looked"
+_NOTE_AWAITED = "publication_awaited_since"
 
 Probe = Callable[[], str | None]
 
 
 @dataclass
 class Probes:
-    """What is looked at. Each says why it fails; None is well."""
+    """What is looked at. Each says why it fails; None is well. `published` and `worker` may raise Unknown."""
 
     database: Probe
     serving: Probe
@@ -47,6 +49,7 @@ class Probes:
     programs: Callable[[], list[Program] | None]
     published: Callable[[], datetime | None]
     prefect: Probe | None = None
+    worker: Probe | None = None
     missed: Missed | None = None
 
 
@@ -60,21 +63,26 @@ class Watch:
     clock: Clock
     looks_before_told: int = _LOOKS_BEFORE_TOLD
     failing: dict[str, tuple[int, datetime]] = field(default_factory=dict)
-    pids: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.programs = Programs(self.settings, self.store, self.clock, self.looks_before_told)
 
     def look(self) -> None:
         """Look at everything once, and deliver what there is to be told."""
-        now = self.clock()
         # First, so that a part that was restarted meanwhile is told as such.
-        restarted, wrong = self._restarted(), self._open_keys()
+        programs, wrong = self.probes.programs(), self._open_keys()
+        again = self.programs.look(programs or [])
         # Before what falls with it.
         self._judge_room(DISK, self.probes.disk, self._disk_limit, causes.disk)
-        self._judge(DATABASE, self.probes.database(), causes.database)
+        database_fails = self._judge(DATABASE, self.probes.database(), causes.database)
         self._judge(SERVING, self.probes.serving(), causes.serving)
         prefect_fails = self._judge_prefect()
         self._judge_room(causes.MEMORY, self.probes.memory, self._memory_limit, causes.memory)
-        self._judge_published(now)
-        self._tell_restarts(restarted, wrong | self._open_keys())
+        if not database_fails:
+            self._judge_published()
+        self._judge_worker(programs or [], prefect_fails)
+        if programs is not None:
+            self.programs.judge(again, wrong | self._open_keys())
         if not prefect_fails and self.probes.missed is not None and self.store.addresses:
             tell_missed(self.store, self.probes.missed)
         self.store.deliver()
@@ -82,7 +90,9 @@ class Watch:
         with suppress(OSError):
             (self.settings.data_dir / FOLDER / _LOOKED).touch()
 
-    def _judge(self, key: str, why: str | None, alert: Callable[[datetime, str], Alert]) -> bool:
+    def _judge(
+        self, key: str, why: str | None, alert: Callable[[datetime, str], Alert], looks_before_told: int = 0
+    ) -> bool:
         now = self.clock()
         if why is None:
             self.failing.pop(key, None)
@@ -90,7 +100,7 @@ class Watch:
             return False
         looks, since = self.failing.get(key, (0, now))
         self.failing[key] = (looks + 1, since)
-        if looks + 1 >= self.looks_before_told:
+        if looks + 1 >= (looks_before_told or self.looks_before_told):
             self.store.begin(alert(since, why))
         return True
 
@@ -125,42 +135,36 @@ class Watch:
     def _memory_limit(self, room: Room) -> float:
         return self.settings.alert_memory_free_share * room.total
 
-    def _judge_published(self, now: datetime) -> None:
-        """Prefect's own automation tells it while its server is there."""
-        mine = self.probes.prefect is None or self._open_keys() & {PREFECT, causes.UNPUBLISHED}
-        newest = self.probes.published() if mine else None
-        hours = self.settings.alert_published_within_hours
-        if newest is None:
+    def _judge_published(self) -> None:
+        """Noted as open in any case; the mail is of Prefect's own automation while its server is there."""
+        try:
+            newest = self.probes.published() or self._awaited_since()
+        except Unknown:
             return
-        if now - newest > timedelta(hours=hours):
-            self.store.begin(causes.unpublished(newest, hours))
+        hours = self.settings.alert_published_within_hours
+        if self.clock() - newest > timedelta(hours=hours):
+            mine = self.probes.prefect is None or PREFECT in self._open_keys()
+            self.store.begin(causes.unpublished(newest, hours), told_elsewhere=not mine)
         else:
             self.store.over(causes.UNPUBLISHED)
 
-    def _restarted(self) -> list[str]:
-        programs = self.probes.programs() or []
-        names = [one.name for one in programs if not one.stopped and self.pids.get(one.name, one.pid) != one.pid]
-        # What was stopped by hand begins anew: that is no accident.
-        self.pids |= {one.name: one.pid for one in programs if not one.stopped}
-        self.pids = {
-            name: pid for name, pid in self.pids.items() if name not in {p.name for p in programs if p.stopped}
-        }
-        return names
+    def _awaited_since(self) -> datetime:
+        """The first look at an installation that has published nothing yet."""
+        if _NOTE_AWAITED not in self.store.state().notes:
+            with self.store.changing() as state:
+                state.notes.setdefault(_NOTE_AWAITED, self.clock().isoformat())
+        return datetime.fromisoformat(self.store.state().notes[_NOTE_AWAITED])
 
-    def _tell_restarts(self, names: Sequence[str], wrong: set[str]) -> None:
-        """A part that is down, or was until now, has its own alert: that it came back is told at its end."""
-        told = {causes.PROGRAM_OF[key] for key in wrong if key in causes.PROGRAM_OF}
-        left = [name for name in names if name not in told]
-        if left:
-            which = " and ".join(left) if len(left) < 3 else f"{len(left)} programs"
-            body = in_lines(
-                What=f"ended unexpectedly and was started again: {', '.join(left)}",
-                Since=at(self.clock()),
-                Kept="what was published. A run whose process ended with it is marked as crashed and told by itself, "
-                "within two minutes; other runs go on.",
-                Next=f"make status; DATA_DIR/logs/{left[0]}.log; {RUNBOOK}#a-program-was-started-again",
-            )
-            self.store.tell(f"{PREFIX} {which} ended unexpectedly and runs again", body)
+    def _judge_worker(self, programs: Sequence[Program], prefect_fails: bool) -> None:
+        if causes.key_of_program(causes.PROGRAM_OF[causes.WORKER]) in self._open_keys():
+            return  # told already, as a program that keeps ending
+        mine = next((one for one in programs if one.name == causes.PROGRAM_OF[causes.WORKER]), None)
+        if mine is not None and (mine.stopped or mine.down):
+            self._judge(causes.WORKER, "it was stopped" if mine.stopped else "it does not start", causes.worker)
+        elif self.probes.worker is not None and not prefect_fails:
+            with suppress(Unknown):
+                # A worker that has just been started reports after a while.
+                self._judge(causes.WORKER, self.probes.worker(), causes.worker, 3 * self.looks_before_told - 2)
 
     def _judge_delivery(self) -> None:
         state = self.store.state()
@@ -169,7 +173,7 @@ class Watch:
             self.store.over(UNDELIVERABLE)
             return
         since = min(datetime.fromisoformat(one.since) for one in troubles.values())
-        self.store.begin(causes.undeliverable(since, " and ".join(troubles)))
+        self.store.begin(causes.undeliverable(since, " and ".join(troubles), self.settings))
 
     def _open_keys(self) -> set[str]:
         return {str(entry["key"]) for entry in self.store.state().open}
@@ -180,7 +184,7 @@ def real_probes(settings: Settings, serving: str) -> Probes:
 
     An embedded database and a serving API that nobody keeps running may rest: they are looked at below `make up`.
     """
-    api_url = os.environ.get("PREFECT_API_URL", "").rstrip("/")
+    api_url, login = os.environ.get("PREFECT_API_URL", "").rstrip("/"), os.environ.get("PREFECT_API_AUTH_STRING", "")
     kept_running = probes.programs() is not None
     if kept_running and not serving:
         serving = f"http://{_to_ask(settings.serving_host)}:{settings.serving_port}"
@@ -193,7 +197,8 @@ def real_probes(settings: Settings, serving: str) -> Probes:
         programs=probes.programs,
         published=lambda: probes.newest_publication(probes.address_of_database(settings)),
         prefect=(lambda: probes.page_fails(f"{api_url}/health")) if api_url else None,
-        missed=Missed(settings, api_url, os.environ.get("PREFECT_API_AUTH_STRING", "")) if api_url else None,
+        worker=(lambda: probes.worker_missing(api_url, login)) if api_url else None,
+        missed=Missed(settings, api_url, login) if api_url else None,
     )
 
 
@@ -244,7 +249,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0 if _is_healthy(settings) else 1
     watch = watch_of(settings, asked.serving, looks_before_told=1 if asked.once else _LOOKS_BEFORE_TOLD)
     if not watch.store.addresses:
-        print("ALERT_URLS is empty: nobody is told; what is wrong is in DATA_DIR/alerts/open.json", flush=True)
+        where = settings.data_dir / FOLDER / "open.json"
+        print(f"ALERT_URLS is empty: nobody is told; what is wrong is in {where}", flush=True)
     with watch.store.watching() as mine:
         if not mine:
             print("error: another watch runs on this DATA_DIR", file=sys.stderr)

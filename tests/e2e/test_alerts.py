@@ -146,20 +146,20 @@ def test_only_ours_are_touched_and_without_an_address_none_that_only_notifies_st
     theirs = {"name": "alert: theirs", "trigger": trigger, "actions": [{"type": "do-nothing"}]}
     made = site.ask("POST", "automations/", theirs)["id"]
     done = site.apply(alert_urls=SecretStr(""))
-    assert len(done["removed"]) == 7
+    assert len(done["removed"]) == 6
     left = {one["name"] for one in site.ask("POST", "automations/filter", {})}
     assert left == {"alert: theirs", "lost runs are marked as crashed"}
     assert site.ask("GET", "block_types/slug/slack-webhook/block_documents") == []
 
     two = SecretStr(f"{site.mailbox.url} json://user:{PASSWORD}@127.0.0.1:9/")
-    assert len(site.apply(alert_urls=two)["made"]) == 7
+    assert len(site.apply(alert_urls=two)["made"]) == 6
     names = [one["name"] for one in site.ask("GET", "block_types/slug/slack-webhook/block_documents")]
     assert names == ["moovitamix-alerts-1", "moovitamix-alerts-2"]
     everything = requests.post(f"{site.api_url}/automations/filter", json={}, timeout=10).text
     blocks = requests.post(f"{site.api_url}/block_documents/filter", json={}, timeout=10).text
     assert PASSWORD not in everything + blocks
 
-    assert len(site.apply()["changed"]) == 7
+    assert len(site.apply()["changed"]) == 6
     site.ask("DELETE", f"automations/{made}")
 
 

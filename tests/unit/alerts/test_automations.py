@@ -59,7 +59,7 @@ def test_events_that_are_waited_for_are_those_that_are_told() -> None:
 def test_a_proactive_trigger_waits_for_its_beginning() -> None:
     """Without `for_each`, Prefect begins to wait when the automation is made, whatever stands in `after`."""
     proactive = [one["trigger"] for one in DECLARED.values() if one["trigger"]["posture"] == "Proactive"]
-    assert len(proactive) == 3
+    assert len(proactive) == 2
     assert all(one["after"] and one["for_each"] == ["prefect.resource.id"] for one in proactive)
 
 
@@ -81,7 +81,7 @@ def test_without_an_address_only_what_does_something_is_made() -> None:
 
 
 def test_each_address_has_its_own_action() -> None:
-    [full] = for_blocks([DECLARED["alert: no worker"]], [BLOCK, BLOCK])
+    [full] = for_blocks([DECLARED["alert: nothing published"]], [BLOCK, BLOCK])
     assert len(full["actions"]) == 2
 
 
@@ -109,7 +109,9 @@ def test_every_next_step_is_in_the_runbook() -> None:
         causes.disk(NOW, Room(1, 2), SETTINGS),
         causes.memory(NOW, Room(1, 2), SETTINGS),
         causes.unpublished(NOW, 27),
-        causes.undeliverable(NOW, "address 1"),
+        causes.worker(NOW, "it was stopped"),
+        causes.program(NOW, "data-docs", "does not start", SETTINGS),
+        causes.undeliverable(NOW, "address 1", SETTINGS),
     ],
     ids=lambda alert: alert.key,
 )
@@ -123,3 +125,14 @@ def test_an_alert_says_what_since_when_what_is_kept_and_what_next(alert: Alert) 
 
 def test_a_long_reason_is_cut() -> None:
     assert len(Alert("x", "warning", "x", NOW, "k", "n", "y" * 5000).body) < 800
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [("moovitamix.warehouse.published", "Since:  today"), ("moovitamix.warehouse.expected", "set up, or longer")],
+)
+def test_since_when_nothing_was_published_says_when_it_is_not_known(event: str, said: str) -> None:
+    mail = mail_of(SETTINGS, API, "alert: nothing published", {"event": event, "occurred": "today"})
+    assert mail is not None
+    [since] = [line for line in mail[1].splitlines() if line.startswith("Since:")]
+    assert since.endswith(said)

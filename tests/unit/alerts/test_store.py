@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from alerts import store as module
+from alerts import files as module
 from alerts.alert import Alert
 from alerts.delivery import Address
 from alerts.store import Store

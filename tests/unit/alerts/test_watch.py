@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import socket
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
+from alerts import probes
 from alerts.delivery import Address
-from alerts.probes import Program, Room, memory
+from alerts.probes import Program, Room, Unknown, memory, newest_publication, worker_missing
 from alerts.store import Store
 from alerts.watch import Probes, Watch, main
 from core.settings import Settings
+from services.plan import WORK_POOL
 
+T = TypeVar("T")
 GB = 1024**3
 START = datetime(2026, 11, 22, 4, tzinfo=UTC)
 WELL, LOW = Room(50 * GB, 100 * GB), Room(GB // 2, 100 * GB)
@@ -30,6 +35,8 @@ class World:
     memory: Room = WELL
     programs: list[Program] = field(default_factory=list)
     published: datetime | None = START
+    worker: str | None = None
+    unknown: bool = False
     mail_down: bool = False
     now: datetime = START
     sent: list[str] = field(default_factory=list)
@@ -43,8 +50,9 @@ class World:
             disk=lambda: self.disk,
             memory=lambda: self.memory,
             programs=lambda: self.programs,
-            published=lambda: self.published,
+            published=lambda: self._known(self.published),
             prefect=lambda: self.wrong.get("prefect"),
+            worker=lambda: self._known(self.worker),
         )
         self.watch = Watch(settings, store, probes, lambda: self.now)
 
@@ -53,6 +61,14 @@ class World:
         if not self.mail_down:
             self.sent.append(subject.removeprefix("[MoovitaMix] "))
         return not self.mail_down
+
+    def _known(self, answer: T) -> T:
+        if self.unknown:
+            raise Unknown
+        return answer
+
+    def open(self) -> list[str]:
+        return [str(entry["key"]) for entry in self.watch.store.state().open]
 
     def look(self, times: int = 1) -> list[str]:
         """Subjects sent by the looks."""
@@ -124,10 +140,28 @@ def test_a_small_disk_has_a_limit_in_bytes(world: World) -> None:
     assert world.look() == ["the disk of DATA_DIR is full or nearly so"]
 
 
-def test_nothing_published_is_told_from_here_only_when_prefect_cannot(world: World) -> None:
-    world.published = START - timedelta(hours=26.999)
+def test_nothing_published_is_open_and_its_mail_is_prefects(world: World) -> None:
+    world.published = START - timedelta(hours=27)
     assert world.look(2) == []
-    world.wrong = {"prefect": "ConnectionError"}
+    assert world.open() == ["nothing-published"]
+    world.unknown = True  # a database that is locked says neither
+    assert world.look(2) == []
+    world.unknown, world.published = False, world.now
+    assert world.look(2) == ["Over: nothing was published by the set hour"]
+    assert world.open() == []
+
+
+def test_an_installation_that_never_published_is_told_after_as_long(world: World) -> None:
+    world.published = None
+    world.look(2)
+    assert world.open() == []
+    world.now += timedelta(hours=27)
+    world.look()
+    assert world.open() == ["nothing-published"]
+
+
+def test_nothing_published_is_told_from_here_when_prefect_cannot(world: World) -> None:
+    world.wrong, world.published = {"prefect": "ConnectionError"}, START - timedelta(hours=26.993)  # 25 s left
     assert world.look(2) == ["Prefect's server does not answer", "nothing was published by the set hour"]
     world.wrong, world.published = {}, world.now
     assert world.look(2) == ["Over: Prefect's server does not answer", "Over: nothing was published by the set hour"]
@@ -153,6 +187,108 @@ def test_a_part_that_was_away_and_restarted_is_one_cause(world: World) -> None:
     world.look(2)
     world.wrong, world.programs = {}, [Program("postgres", 11, False)]
     assert world.look(2) == ["Over: the database does not answer"]
+
+
+def test_a_worker_that_is_missing_is_open_until_one_is_there(world: World) -> None:
+    world.worker = "none of the pool moovitamix reports"
+    assert world.look(3) == []  # one that was just started reports after a while
+    assert world.look(3) == ["no worker is there to run anything"]
+    assert world.open() == ["worker"]
+    world.unknown = True
+    assert world.look(2) == []
+    world.unknown, world.worker = False, None
+    assert world.look(2) == ["Over: no worker is there to run anything"]
+    assert world.open() == []
+
+
+def test_a_worker_that_was_stopped_is_told_though_prefect_still_counts_it(world: World) -> None:
+    world.programs = [Program("worker", 10, stopped=False)]
+    world.look()
+    world.programs = [Program("worker", 0, stopped=True)]
+    assert world.look(4) == ["no worker is there to run anything"]
+    world.programs = [Program("worker", 11, stopped=False)]
+    assert world.look(2) == ["Over: no worker is there to run anything"]
+
+
+def test_while_prefects_server_is_away_nobody_knows_of_workers(world: World) -> None:
+    world.wrong, world.worker = {"prefect": "ConnectionError"}, "none reports"
+    assert world.look(6) == ["Prefect's server does not answer"]
+
+
+def test_a_program_that_keeps_ending_is_two_mails_and_one_when_it_was_quiet(world: World) -> None:
+    sent: list[str] = []
+    for pid in range(10, 30):
+        world.programs = [Program("serving", pid, stopped=False)]
+        sent += world.look()
+    assert sent == ["serving ended unexpectedly and runs again", "serving keeps ending"]
+    assert world.open() == ["program:serving"]
+    assert world.look(39) == []
+    assert world.look(2) == ["Over: serving keeps ending"]
+    world.programs = [Program("serving", 30, stopped=False)]
+    assert world.look() == ["serving ended unexpectedly and runs again"]
+
+
+def test_a_program_that_does_not_start_is_one_mail_until_it_ran_for_a_while(world: World) -> None:
+    world.programs = [Program("data-docs", 0, stopped=False, down=True)]
+    assert world.look(1) == []
+    world.programs = []  # on its way up
+    world.look()
+    world.programs = [Program("data-docs", 0, stopped=False, down=True)]
+    assert world.look(50) == ["data-docs does not start"]
+    world.programs = [Program("data-docs", 7, stopped=False)]
+    assert world.look(39) == []
+    assert world.look(2) == ["Over: data-docs does not start"]
+
+
+def test_a_watch_that_was_restarted_lets_a_program_be_quiet_anew(world: World) -> None:
+    world.programs = [Program("data-docs", 0, stopped=False, down=True)]
+    world.look(2)
+    world.programs = [Program("data-docs", 7, stopped=False)]
+    world.watch = Watch(world.watch.settings, world.watch.store, world.watch.probes, world.watch.clock)
+    assert world.look(39) == []
+    assert world.look(2) == ["Over: data-docs does not start"]
+
+
+def test_a_worker_that_keeps_ending_is_not_also_missing(world: World) -> None:
+    for pid in range(10, 14):
+        world.programs = [Program("worker", pid, stopped=False)]
+        world.look()
+    world.programs = [Program("worker", 0, stopped=False, down=True)]
+    assert world.look(9) == []
+    assert world.open() == ["program:worker"]
+
+
+def test_a_mail_names_the_log_as_it_is(world: World, tmp_path: Path) -> None:
+    bodies: list[str] = []
+    world.watch.store._send = lambda _, __, body: not bodies.append(body)  # type: ignore[func-returns-value]
+    for pid in (1, 2, 3):
+        world.programs = [Program("mock-api", pid, stopped=False)]
+        world.look()
+    assert [str(tmp_path / "logs/mock-api.log") in body for body in bodies] == [True, True]
+
+
+def test_what_cannot_be_asked_is_not_known() -> None:
+    with pytest.raises(Unknown):
+        newest_publication("postgresql://user:s3cret@127.0.0.1:9/x")
+    with pytest.raises(Unknown):
+        worker_missing("http://127.0.0.1:9/api", "")
+
+
+def test_nothing_was_published_to_a_database_without_our_tables(empty_database: str) -> None:
+    assert newest_publication(empty_database) is None
+
+
+def test_a_supervisor_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "_SECONDS", 0.1)
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "s"))
+        silent.listen()
+        monkeypatch.setenv("SUPERVISOR_SERVER_URL", f"unix://{tmp_path / 's'}")
+        assert probes.programs() is None
+
+
+def test_the_pool_that_is_watched_is_the_one_that_runs_are_of() -> None:
+    assert probes.WORK_POOL == WORK_POOL
 
 
 def test_mail_that_cannot_be_delivered_is_an_open_alert_and_nothing_is_lost(world: World) -> None:

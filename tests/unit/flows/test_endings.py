@@ -187,7 +187,7 @@ def test_what_the_watch_cannot_read_is_sent_by_the_run(
     with Store(tmp_path, [], lambda *_: True, lambda: NOW).watching():
         assert endings._tell(HINDERED).name == "Hindered"
         assert sent == []  # left to the watch
-        monkeypatch.setattr("alerts.store.tempfile.mkstemp", full)
+        monkeypatch.setattr("alerts.files.tempfile.mkstemp", full)
         endings.send_now(Alert("x", "critical", "tracks is blocked", NOW, "all", "replay"))
         assert "tracks is blocked" in sent
         monkeypatch.setenv("ALERT_URLS", "")
