@@ -40,7 +40,7 @@ def up(plan: Plan) -> None:
     programs = plan.programs()
     running = bool(supervisor.states())
     if running:
-        _refuse_other_ports(plan, supervisor)
+        _refuse_other_settings(plan, supervisor)
         supervisor.start_again()
     else:
         end(supervisor.leftovers())
@@ -70,7 +70,7 @@ def _start(supervisor: Supervisor, programs: Sequence[Program]) -> None:
         raise ServicesError(f"the supervisor does not start: {said[-1] if said else error}") from error
 
 
-def _refuse_other_ports(plan: Plan, supervisor: Supervisor) -> None:
+def _refuse_other_settings(plan: Plan, supervisor: Supervisor) -> None:
     """Raises ServicesError when the running services were started with other settings."""
     now = (plan.state / "supervisord.conf").read_text()
     from services.supervision import render

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 from xmlrpc.client import Fault, ServerProxy
 
 import psutil
+from pydantic import SecretStr
 from supervisor.xmlrpc import SupervisorTransport
 
 from services.plan import MARK, ROOT, Plan, Program, inherited_environment
@@ -23,6 +25,9 @@ from services.plan import MARK, ROOT, Plan, Program, inherited_environment
 _SOCKET_PATH_LIMIT = 100
 # A program that crashes at once is started again and again, a second later each time.
 _START_TRIES = 100
+_READ_AT_START = ("alert_", "serving_", "prefect_ui_")
+# Who guesses a password by its fingerprint shall need long for each try.
+_ROUNDS = 100_000
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,7 @@ def end(processes: Sequence[psutil.Process]) -> None:
 def render(plan: Plan, programs: Sequence[Program], socket: Path) -> str:
     """The supervisor's configuration."""
     sections = [
+        f"; {_fingerprint(plan)} are the settings that programs read when they start\n",
         _section("unix_http_server", file=socket, chmod="0700"),
         _section(
             "supervisord",
@@ -141,6 +147,17 @@ def render(plan: Plan, programs: Sequence[Program], socket: Path) -> str:
         *(_program(plan, place, program) for place, program in enumerate(programs)),
     ]
     return "\n".join(sections)
+
+
+def _fingerprint(plan: Plan) -> str:
+    """Differs when a program that runs would have to be started again. What is secret cannot be read from it."""
+    known = {
+        name: value.get_secret_value() if isinstance(value, SecretStr) else value
+        for name, value in plan.settings
+        if isinstance(value, SecretStr) or name.startswith(_READ_AT_START)
+    }
+    text = json.dumps([known, plan.prefect_login], default=str, sort_keys=True)
+    return hashlib.pbkdf2_hmac("sha256", text.encode(), b"settings", _ROUNDS).hex()[:16]
 
 
 def _program(plan: Plan, place: int, program: Program) -> str:

@@ -1,0 +1,51 @@
+"""What a server is told when the automations are applied; the server is given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from core.settings import Settings
+from services import automations
+from services.automations import apply
+
+SETTINGS = Settings(_env_file=None, alert_urls=SecretStr("json://h"))  # type: ignore[call-arg]
+API = "http://127.0.0.1:4200/api"
+
+
+class Kept:
+    """A server that keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.automations: dict[str, dict[str, Any]] = {}
+        self.blocks: list[dict[str, Any]] = []
+        self.events: list[str] = []
+
+    def ask(self, method: str, path: str, content: Any = None) -> Any:
+        if path == "automations/filter":
+            return list(self.automations.values())
+        if method in ("POST", "PUT") and path.startswith("automations/"):
+            self.automations[content["name"]] = content | {"id": content["name"]}
+        if path == "block_documents/":
+            self.blocks.append(content | {"id": "a8a3dffd-0bf0-4b1f-9d1c-0a1c5b3c6a11"})
+            return self.blocks[-1]
+        if path.endswith("include_secrets=true"):
+            return self.blocks
+        if path == "block_schemas/filter":
+            return [{"id": "schema"}]
+        if path == "events":
+            self.events += [one["event"] for one in content]
+        return {"id": "any"}
+
+
+def test_a_publication_is_awaited_once_until_the_wait_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Kept()
+    monkeypatch.setattr(automations, "Server", lambda *_: server)
+    for _ in range(3):
+        apply(SETTINGS, API)
+    assert server.events == ["moovitamix.warehouse.expected"]
+    done = apply(SETTINGS.model_copy(update={"alert_published_within_hours": 30}), API)
+    assert done.changed == ["alert: nothing published"]
+    assert len(server.events) == 2
