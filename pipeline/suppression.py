@@ -21,6 +21,7 @@ from core.columns import Endpoint
 from core.database import Connection, readable_errors, statement
 from core.errors import LandingError
 from pipeline.belonging import e_mails_in
+from pipeline.raw_pages import only_ours
 
 COPY = Path("backups") / "erased.json"
 _KEY_BYTES = 32
@@ -156,7 +157,7 @@ def _write_copy(data_dir: Path, suppressed: Suppressed) -> None:
     unfinished = path.with_name(f".{path.name}.part")
     content = json.dumps({"listeners": [_row(entry) for entry in suppressed.entries]}, indent=1)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        only_ours(path.parent)
         unfinished.unlink(missing_ok=True)
         with os.fdopen(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
             file.write(content)

@@ -496,8 +496,7 @@ def _programs(settings: Settings, url: str) -> Programs:
 @contextmanager
 def _work_folder(parent: Path) -> Iterator[Path]:
     """A folder beside the target, closed to others, gone afterwards."""
-    if not parent.is_dir():
-        only_ours(parent)
+    only_ours(parent)
     with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=parent) as folder:
         yield Path(folder)
 

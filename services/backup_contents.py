@@ -33,7 +33,7 @@ def _may_be(entry: str, owner: str) -> bool:
 
 
 def _readable(entry: str) -> str:
-    """Such as `view ml v`, of its owner."""
-    what, _, owner = re.sub(r"^\d+; \d+ \d+ ", "", entry).rpartition(" ")
+    """Such as `view ml v somebody`: what it is, its schema, its name, whose it is."""
+    what = re.sub(r"^\d+; \d+ \d+ ", "", entry).strip()
     kind = re.match(r"[A-Z ]+(?= )", what)
-    return f"{kind[0].lower()}{what[kind.end() :]} of {owner}" if kind else what
+    return f"{kind[0].lower()}{what[kind.end() :]}" if kind else what

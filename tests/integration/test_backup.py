@@ -201,10 +201,10 @@ def test_what_a_role_made_does_not_come_back_as_the_owners(
     """In a backup that was made before this was looked at; who restores it would own it."""
     database, _ = place
     made = {
-        "create view ml.v as select id, email from warehouse.users": "view ml v of moovitamix_recommender",
+        "create view ml.v as select id, email from warehouse.users": "view ml v moovitamix_recommender",
         "create function ml.f() returns text security definer language sql as $$select 'x'$$": "function ml f()",
-        "create rule r as on delete to ml.recommendations do also select 1": "rule ml recommendations r of",
-        "create type ml.t as enum ()": "type ml t of",
+        "create rule r as on delete to ml.recommendations do also select 1": "rule ml recommendations r ",
+        "create type ml.t as enum ()": "type ml t moovitamix_recommender",
         # Of this the table of contents says nothing.
         "alter table ml.similar_tracks add constraint c check (pg_notify('c', '') is not null) not valid": (
             "constraint c on table ml.similar_tracks"

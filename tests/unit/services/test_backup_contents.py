@@ -1,0 +1,52 @@
+"""What a dump may hold, as `pg_restore --list` tells of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.backup_contents import not_ours
+
+LISTING = """;
+; Archive created at 2026-11-22 03:00:00 UTC
+;     Dumped from database version: 18.1
+;
+8; 2615 16390 SCHEMA - ml the owner
+4001; 0 0 ACL - SCHEMA ml the owner
+220; 1259 16400 TABLE ops schema_version the owner
+231; 1259 16410 TABLE ml recommendations moovitamix_recommender
+3502; 0 0 TABLE ATTACH ml recommendations_1 moovitamix_recommender
+3510; 0 0 SEQUENCE OWNED BY ops runs_run_id_seq the owner
+3520; 2604 16420 DEFAULT ops runs run_id the owner
+240; 1259 16430 VIEW ml current_publication the owner
+241; 1259 16431 MATERIALIZED VIEW mart of an operator the owner
+3600; 0 16431 MATERIALIZED VIEW DATA mart of an operator the owner
+3700; 2606 16500 FK CONSTRAINT ml publications publications_model_run_id_fkey the owner
+"""
+
+
+def test_what_migrations_make_and_views_of_the_owner_may_be_there() -> None:
+    assert not_ours(LISTING) == []
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ("250; 1259 1 VIEW ml v moovitamix_recommender", "view ml v moovitamix_recommender"),
+        ("250; 1259 1 MATERIALIZED VIEW ml v evil", "materialized view ml v evil"),
+        ("300; 1255 1 FUNCTION ml f(text) the owner", "function ml f(text) the owner"),
+        ("300; 1255 1 PROCEDURE ml TABLE ml x evil", "procedure ml TABLE ml x evil"),
+        ("300; 2620 1 TRIGGER ml recommendations TABLE evil", "trigger ml recommendations TABLE evil"),
+        ("300; 2618 1 RULE ml recommendations r evil", "rule ml recommendations r evil"),
+        ("300; 3256 1 POLICY ml recommendations p evil", "policy ml recommendations p evil"),
+        ("300; 1247 1 DOMAIN ml d evil", "domain ml d evil"),
+        ("300; 2605 1 CAST - CAST (ml.t AS bigint) ", "cast - CAST (ml.t AS bigint)"),
+        ("nonsense", "nonsense"),
+    ],
+)
+def test_anything_else_is_named(entry: str, told: str) -> None:
+    assert not_ours(f"{LISTING}{entry}\n") == [told]
+
+
+def test_without_an_owner_no_view_is_the_owners() -> None:
+    listing = "\n".join(line for line in LISTING.splitlines() if "schema_version" not in line)
+    assert len(not_ours(listing)) == 3
