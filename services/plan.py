@@ -119,7 +119,7 @@ class Plan:
             MARK: str(self.settings.data_dir),
             "DATA_DIR": str(self.settings.data_dir),
             "DATA_DOCS_URL": self.settings.data_docs_url or self.docs_url,
-            "PREFECT_UI_URL": self.prefect_url,
+            "PREFECT_UI_URL": self.settings.prefect_ui_url or self.prefect_url,
             "MOOVITAMIX_API_URL": self.api_url,
             "PREFECT_API_URL": f"{self.prefect_url}/api",
             "PREFECT_HOME": str(self.settings.data_dir / "prefect"),

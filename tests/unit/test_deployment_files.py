@@ -38,7 +38,7 @@ from flows.monitor import monitor
 from flows.retrain import retrain
 from recommender.monitoring import Alarm
 from services import deploy
-from services.plan import WORK_POOL, Ports, PrefectLogin
+from services.plan import WORK_POOL, Plan, Ports, PrefectLogin
 
 ROOT = Path(__file__).parent.parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -81,6 +81,28 @@ def test_passwords_come_from_the_environment() -> None:
     assert of_owner == ["migrate"]  # which does its work and ends
     assert all(re.fullmatch(r"\$\{\w+(:\?.+|:-)\}", secret) for secret in secrets)
     assert all(re.search(r"://\w+:\$\{\w+:\?.+\}@", login) for login in logins)
+
+
+def test_who_tells_of_alerts_has_their_settings_from_the_environment() -> None:
+    defaults = {name.upper(): field.default for name, field in Settings.model_fields.items() if "alert_" in name}
+    for name in ("deploy", "worker", "alerts", "serving"):
+        given = SERVICES[name]["environment"]
+        for setting in defaults.keys() - {"ALERT_URLS"}:
+            assert given[setting] == f"${{{setting}:-{defaults[setting]}}}", (name, setting)
+        # The page reads what is wrong, and sends nothing: it needs no password of a mail server.
+        assert given.get("ALERT_URLS") == (None if name == "serving" else "${ALERT_URLS:-}")
+
+
+def test_prefect_is_linked_where_people_reach_it() -> None:
+    of_makeup = Plan(Settings(_env_file=None), Ports(_env_file=None), PrefectLogin(_env_file=None)).environment
+    assert of_makeup["PREFECT_UI_URL"] == "http://127.0.0.1:4200"
+    settings = Settings(_env_file=None, prefect_ui_url="https://prefect.example.org")
+    mine = Plan(settings, Ports(_env_file=None), PrefectLogin(_env_file=None)).environment
+    assert mine["PREFECT_UI_URL"] == "https://prefect.example.org"
+    for service in SERVICES.values():
+        for name, value in service.get("environment", {}).items():
+            if name in ("PREFECT_UI_URL", "PREFECT_SERVER_UI_API_URL"):
+                assert value.startswith("${PREFECT_UI_URL:-http://127.0.0.1:${PREFECT_SERVER_API_PORT:-4200}}")
 
 
 def test_services_wait_for_services_that_say_when_they_are_ready() -> None:
