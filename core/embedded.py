@@ -32,7 +32,7 @@ from typing import Any
 import psutil
 import psycopg
 
-from core.errors import DatabaseAway, DatabaseError, MoovitamixError, SettingsError
+from core.errors import DatabaseAway, DatabaseError, DatabaseFull, MoovitamixError, SettingsError
 from core.settings import load_settings
 
 # A bulk load writes new tables without the log (wal_level minimal) and with few checkpoints.
@@ -56,6 +56,8 @@ _SECONDS_BETWEEN_TRIES = 3.0
 # Postgres refuses to run as root; then it runs as this user.
 _SYSTEM_USER = "pgserver"
 _SOCKET_PATH_LIMIT = 100
+_ROOM_TO_START = 2**20
+_NO_SPACE = re.compile("No space left on device|Disk quota exceeded", re.IGNORECASE)
 
 _users: dict[Path, int] = {}
 _in_this_process = threading.Lock()
@@ -76,7 +78,8 @@ def start(data_dir: Path) -> str:
             server.run()
             return server.url
     except (OSError, subprocess.SubprocessError) as error:
-        raise DatabaseAway(f"embedded Postgres cannot be set up in {server.folder}: {_said(error)}") from error
+        kind = DatabaseFull if _NO_SPACE.search(f"{error} {getattr(error, 'output', '')}") else DatabaseAway
+        raise kind(f"embedded Postgres cannot be set up in {server.folder}: {_said(error)}") from error
 
 
 def address(data_dir: Path) -> str:
@@ -184,18 +187,24 @@ class _Server:
             if again:  # what a killed server left behind takes a moment to vanish
                 time.sleep(_SECONDS_BETWEEN_TRIES)
             self._forget_stale_postmaster()
-            with suppress(subprocess.CalledProcessError):
+            try:
                 self._launch()
+            except subprocess.CalledProcessError as error:
+                if shutil.disk_usage(self.folder).free < _ROOM_TO_START:  # trying again makes none
+                    raise DatabaseFull(self._does_not_start()) from error
         if not self.answers():
-            raise DatabaseAway(f"embedded Postgres does not start{self._last_words()}; its log is {self.log}")
+            why = self._does_not_start()
+            raise (DatabaseFull if _NO_SPACE.search(why) else DatabaseAway)(why)
 
     def answers(self) -> bool:
-        """Whether it takes connections; one that is starting or recovering is waited for."""
+        """Whether it takes connections; one that is starting or recovering is waited for. Raises DatabaseFull."""
         until = time.monotonic() + _START_SECONDS
         while True:
             try:
                 psycopg.connect(self.url, connect_timeout=10, application_name="moovitamix start").close()
-            except psycopg.OperationalError:
+            except psycopg.OperationalError as error:
+                if _NO_SPACE.search(str(error)):  # which no waiting mends
+                    raise DatabaseFull("Postgres has no disk space left; free some, then run again") from error
                 if not self.running or time.monotonic() > until:
                     return False
                 time.sleep(0.2)
@@ -228,6 +237,9 @@ class _Server:
     def _forget_stale_postmaster(self) -> None:
         if not self.running:
             (self.folder / "postmaster.pid").unlink(missing_ok=True)
+
+    def _does_not_start(self) -> str:
+        return f"embedded Postgres does not start{self._last_words()}; its log is {self.log}"
 
     def _last_words(self) -> str:
         with suppress(OSError):

@@ -32,6 +32,7 @@ from great_expectations.render.view import DefaultJinjaPageView
 
 from core.audits import ExpectationResult
 from core.columns import KEYS_OF_AUDITED, TRACKS, Audited
+from core.errors import DiskFull, is_disk_full
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _KEYS_SHOWN = 20
@@ -133,7 +134,7 @@ def publish(docs_dir: Path, line: IndexLine, judged: Any) -> Path:
 def prune_docs(docs_dir: Path, older_than: date) -> int:
     """Remove the audits judged before that day (or moment), and list the rest again. Returns how many went.
 
-    Running it again changes nothing. A date starts at midnight UTC.
+    Running it again changes nothing. A date starts at midnight UTC. Raises DiskFull when the index cannot be written.
     """
     limit = older_than if isinstance(older_than, datetime) else datetime(*older_than.timetuple()[:3], tzinfo=UTC)
     limit = limit if limit.tzinfo else limit.replace(tzinfo=UTC)
@@ -145,7 +146,16 @@ def prune_docs(docs_dir: Path, older_than: date) -> int:
             for folder, suffix in _FOLDERS.items():
                 (docs_dir / folder / f"{batch_id}{suffix}").unlink(missing_ok=True)
         _remove_leftovers(docs_dir, limit)
-        _write_index(docs_dir)
+        if not old:
+            return 0
+        try:
+            _write_index(docs_dir)
+        except OSError as error:
+            if not is_disk_full(error):
+                raise
+            raise DiskFull(
+                f"{len(old)} pages of Data Docs were deleted, and there is no room for the index; free some, run again"
+            ) from error
     return len(old)
 
 
@@ -252,5 +262,9 @@ def _write(path: Path, text: str) -> None:
     """Whole or not at all: neither a reader nor a run that dies meets half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".tmp-{uuid4().hex}")
-    unfinished.write_text(text)
-    os.replace(unfinished, path)
+    try:
+        unfinished.write_text(text)
+        os.replace(unfinished, path)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise

@@ -6,18 +6,23 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Sequence
-from datetime import timedelta
+from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import Annotated
 
 from prefect import flow
 from prefect.artifacts import create_table_artifact
+from prefect.settings import get_current_settings
 from pydantic import Field
 
-from core.clock import clock_of
+from alerts.alert import RUNBOOK
+from core.clock import Clock, clock_of, utc_now
+from core.errors import DatabaseFull, DiskFull
 from core.roles import INGEST
-from core.settings import load_settings
+from core.settings import Settings, load_settings
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
 from flows.endings import told_when_it_fails
@@ -25,13 +30,14 @@ from flows.readable_logs import keep_logs_readable
 from flows.run import open_run
 from pipeline import retention
 
+_BYTES_OF_PREFECT = 64 * 2**20
 Days = Annotated[int, Field(ge=1, le=36_500)]
 
 
 @flow(name="maintain", flow_run_name="maintain")
 @told_when_it_fails
 def maintain(retention_days: Days | None = None) -> dict[str, int]:
-    """Prune what is older than the retention.
+    """Prune what is older than the retention. On a full disk, files go first, so that the database can work again.
 
     Args:
         retention_days: Days to keep; the setting RETENTION_DAYS when left out.
@@ -39,17 +45,52 @@ def maintain(retention_days: Days | None = None) -> dict[str, int]:
     Returns how many of each kind were deleted.
     """
     keep_logs_readable()
-    settings, thresholds = load_settings(), load_thresholds()
-    days = settings.retention_days if retention_days is None else retention_days
-    with open_run(settings, thresholds, "maintain", None, clock_of(settings), role=INGEST) as run:
-        oldest = run.clock() - timedelta(days=days)
-        pruned = retention.prune(run.connection, settings.data_dir, oldest)
-        from expectations.data_docs import prune_docs  # imports Great Expectations: seconds
-
-        pruned["data_docs_pages"] = prune_docs(run.docs_dir, oldest)
-    create_table_artifact(key="maintain-pruned", table=[pruned], description=f"Deleted: older than {oldest:%Y-%m-%d}.")
-    print(", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in pruned.items()) + " deleted", flush=True)
+    pruned = prune_all(retention_days)
+    create_table_artifact(key="maintain-pruned", table=[pruned], description="What was deleted, being old.")
     return pruned
+
+
+def prune_all(retention_days: int | None) -> dict[str, int]:
+    """The same without Prefect, whose own database needs room too."""
+    settings = load_settings()
+    days = settings.retention_days if retention_days is None else retention_days
+    clock, age = clock_of(settings), timedelta(days=days)
+    try:
+        pruned = _prune(settings, clock, age)
+    except (DatabaseFull, DiskFull):
+        pruned = _prune_files_first(settings, clock, age)
+    print(_in_words(pruned), flush=True)
+    return pruned
+
+
+def _prune(settings: Settings, clock: Clock, age: timedelta) -> dict[str, int]:
+    with open_run(settings, load_thresholds(), "maintain", None, clock, role=INGEST) as run:
+        oldest = run.clock() - age
+        pruned = retention.prune(run.connection, settings.data_dir, oldest)
+        return pruned | _prune_docs(settings, oldest)
+
+
+def _prune_files_first(settings: Settings, clock: Clock, age: timedelta) -> dict[str, int]:
+    """What needs no database, by the machine's time, as that of files is; then the rest."""
+    oldest = utc_now() - age
+    freed = retention.prune_files(settings.data_dir, oldest)
+    try:
+        freed |= _prune_docs(settings, oldest)
+        print(f"there is no room; without the database: {_in_words(freed)}", flush=True)
+        pruned = _prune(settings, clock, age)
+    except (DatabaseFull, DiskFull) as error:
+        raise type(error)(f"{error}; {_in_words(freed)} so far; see {RUNBOOK}#the-disk-is-full") from error
+    return pruned | {kind: count + pruned.get(kind, 0) for kind, count in freed.items()}
+
+
+def _prune_docs(settings: Settings, oldest: datetime) -> dict[str, int]:
+    from expectations.data_docs import prune_docs  # imports Great Expectations: seconds
+
+    return {"data_docs_pages": prune_docs(settings.data_dir / "data_docs", oldest)}
+
+
+def _in_words(pruned: dict[str, int]) -> str:
+    return ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in pruned.items()) + " deleted"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,7 +100,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     days = parser.parse_args(arguments).retention_days
     if days is not None and not 1 <= days <= 36_500:
         parser.error("--retention-days must be between 1 and 36500")
-    return run_command(maintain, retention_days=days)
+    return run_command(maintain if _prefect_has_room() else prune_all, retention_days=days)
+
+
+def _prefect_has_room() -> bool:
+    """Whether a flow can begin: without a server, Prefect keeps its runs in a database in its home."""
+    home = get_current_settings().home
+    with suppress(OSError):
+        return shutil.disk_usage(home if home.exists() else home.parent).free > _BYTES_OF_PREFECT
+    return True
 
 
 if __name__ == "__main__":

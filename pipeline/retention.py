@@ -29,3 +29,18 @@ def prune(connection: Connection, data_dir: Path, oldest: datetime) -> dict[str,
             shutil.rmtree(folder)
             pruned["landings"] += 1
     return pruned
+
+
+def prune_files(data_dir: Path, oldest: datetime) -> dict[str, int]:
+    """Delete raw pages and shaped parts last written before `oldest`, of the machine's time, without the database.
+
+    For when it has no room to answer. Returns how many of each were deleted.
+    """
+    kinds = {"landings": (data_dir / "landing").glob("*/*"), "shaped_batches": (data_dir / "shaped").glob("*")}
+    pruned = dict.fromkeys(kinds, 0)
+    for kind, folders in kinds.items():
+        for folder in folders:
+            if folder.is_dir() and folder.stat().st_mtime < oldest.timestamp():
+                shutil.rmtree(folder)
+                pruned[kind] += 1
+    return pruned

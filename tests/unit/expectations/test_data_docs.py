@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 from great_expectations.core import ExpectationSuiteValidationResult
 
 from core.audits import ExpectationResult
+from core.errors import DiskFull
+from expectations import data_docs
 from expectations.data_docs import IndexLine, docs_page, prune_docs, publish
 
 
@@ -87,6 +90,21 @@ def test_prune_removes_what_was_judged_before(tmp_path: Path, limit: date) -> No
     left = sorted(path.name for path in tmp_path.rglob("users-*"))
     assert left == ["users-2026-11-21.html", "users-2026-11-21.json", "users-2026-11-21.json"]
     assert (tmp_path / "index.html").read_text().count("validations/") == 1
+
+
+def test_prune_on_a_full_disk_says_what_it_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for day in (19, 20, 21):
+        publish_one(tmp_path, day)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(data_docs.os, "replace", full)
+    with pytest.raises(DiskFull, match=r"^2 pages of Data Docs were deleted"):
+        prune_docs(tmp_path, date(2026, 11, 21))
+    assert len(list((tmp_path / "validations").iterdir())) == 1
+    assert list(tmp_path.glob(".tmp-*")) == []
+    assert prune_docs(tmp_path, date(2026, 11, 21)) == 0  # nothing to delete: nothing is written
 
 
 def test_prune_before_anything_was_judged(tmp_path: Path) -> None:

@@ -1,0 +1,61 @@
+"""The runbook's command works on a full disk: files go without the database, which then starts again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+_MB = 2**20
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Iterator[Path]:
+    """A DATA_DIR with an embedded database that was stopped, raw pages of long ago, and not one byte left."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    tmp_path.chmod(0o755)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("mounting a small file system is not permitted here")
+    try:
+        assert _run(folder, "core.embedded", "--url").returncode == 0
+        old = folder / "landing" / "users" / "users-2020-01-01"
+        old.mkdir(parents=True)
+        (old / "page").write_bytes(bytes(64 * _MB))
+        os.utime(old, (0, 0))
+        with suppress(OSError), (folder / "filler").open("wb", buffering=0) as filler:
+            while True:
+                filler.write(bytes(_MB))
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def _run(data_dir: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    mine = {"DATA_DIR": str(data_dir), "DATABASE_URL": "", "PREFECT_HOME": str(data_dir / "prefect")}
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"} | mine
+    return subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_maintain_makes_room_before_it_needs_the_database(full: Path) -> None:
+    nothing_old = _run(full, "flows.maintain", "--retention-days", "36500")
+    assert nothing_old.returncode == 1
+    assert nothing_old.stderr.startswith("error: ")
+    assert "No space left on device" in nothing_old.stderr
+    assert "see docs/operations.md#the-disk-is-full" in nothing_old.stderr
+
+    done = _run(full, "flows.maintain", "--retention-days", "3")
+
+    assert done.returncode == 0, done.stderr
+    assert "there is no room; without the database: 1 landings" in done.stdout
+    assert shutil.disk_usage(full).free > 0

@@ -1,0 +1,24 @@
+"""The embedded server, when it cannot work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from core import embedded
+from core.errors import DatabaseFull
+
+
+def test_a_server_without_room_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs, and refuses each new session: waiting would take minutes and mend nothing."""
+
+    def refuses(*_: object, **__: object) -> None:
+        raise psycopg.OperationalError("FATAL:  could not write init file: No space left on device")
+
+    monkeypatch.setattr(psycopg, "connect", refuses)
+    monkeypatch.setattr(embedded._Server, "running", True)
+    monkeypatch.setattr(embedded, "_START_SECONDS", 1)
+    with pytest.raises(DatabaseFull, match="no disk space left"):
+        embedded._Server(tmp_path).answers()
