@@ -1,6 +1,7 @@
 """`python -m serving.dashboard --output health.html`: the page as one file, to be sent or kept.
 
-Exit 0: healthy; 1: it needs attention or is broken; 2: wrong usage or setting. The file is written in all but the last.
+Exit 0: healthy; 1: it needs attention or is broken, or could not be looked at, which is said as `error: ...` and leaves
+no file; 2: wrong usage or setting, or the file cannot be written.
 """
 
 from __future__ import annotations
@@ -43,13 +44,17 @@ def main(arguments: list[str] | None = None) -> int:
     output = parser.parse_args(arguments).output
     try:
         content = asyncio.run(look(load_settings()))
+    except MoovitamixError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, SettingsError) else 1
+    except OSError as error:
+        print(f"error: it cannot be looked at: {error.strerror or type(error).__name__}", file=sys.stderr)
+        return 1
+    try:
         output.write_text(content.html, encoding="utf-8")
     except OSError as error:
         print(f"error: {output} cannot be written: {error.strerror}", file=sys.stderr)
         return 2
-    except MoovitamixError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, SettingsError) else 1
     print(f"{WORDS[content.verdict.state][1]}; {output}", file=sys.stderr)  # the file may be standard output
     for reason in content.verdict.reasons:
         print(f"  {reason.text}", file=sys.stderr)

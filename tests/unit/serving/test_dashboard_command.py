@@ -1,0 +1,36 @@
+"""The page as a file: what each exit means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.errors import DatabaseError, MoovitamixError, SettingsError
+from serving.dashboard import __main__ as command
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (OSError(24, "Too many open files"), 1, "error: it cannot be looked at: Too many open files"),
+        (DatabaseError("no right"), 1, "error: no right"),
+        (SettingsError("wrong setting"), 2, "error: wrong setting"),
+    ],
+)
+def test_what_cannot_be_looked_at_is_not_told_as_a_file_that_cannot_be_written(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: OSError | MoovitamixError,
+    code: int,
+    says: str,
+) -> None:
+    async def look(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(command, "look", look)
+    output = tmp_path / "health.html"
+    assert command.main(["--output", str(output)]) == code
+    assert capsys.readouterr().err.strip() == says
+    assert not output.exists()
