@@ -113,8 +113,8 @@ def _without_connection(error: psycopg.OperationalError) -> DatabaseError:
         return DatabaseError(f"the login lacks a role: {lacks[1]}; grant it, then run again")
     if refused := login_refused(error):
         return LoginRefused(
-            f"Postgres refuses the login: {refused}; check user, password and database in DATABASE_URL, or in the "
-            "URL of this part's own login, then run again"
+            f"Postgres refuses the login: {refused}; check DATABASE_URL, or the URL of this "
+            "part's own login, then run again"
         )
     if _FULL.search(what):
         return DatabaseFull(_NO_SPACE)
