@@ -124,7 +124,7 @@ def _of_endpoints(figures: Figures, now: datetime, hours: float) -> Iterator[Rea
         elif one.status in _NOT_GOOD or one.published_day is None:
             yield _of_batch(one, now, hours)
         elif one.published_day > max(now.astimezone(UTC).date(), now.astimezone(_PARIS).date()):
-            text = f"{name} is published as of {one.published_day}, a day in the future: missed nights are not seen until then"
+            text = f"{name} is published as of {one.published_day}, a day in the future; until then no night is missed"
             yield Reason("attention", text, "Where to look", one.batch_id)
         elif nights_missed(one.published_day, now, hours):
             late[one.published_day].append(name)
