@@ -57,11 +57,11 @@ test: $(READY) ## Lint, types, import contracts, dead code and all tests
 	.venv/bin/python -m mypy
 	.venv/bin/lint-imports
 	.venv/bin/vulture
-	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	.venv/bin/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: coverage
 coverage: $(READY) ## Unit and integration tests once more, and whether they run as much of the code as they did
-	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --cov tests/unit tests/integration
+	.venv/bin/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --cov tests/unit tests/integration
 
 .PHONY: up
 up: $(READY) ## Start Postgres, the mock and the serving API, Prefect's server and worker, and the deployments
