@@ -102,7 +102,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     home = {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | home
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(server_port)]
-    with open("/tmp/w/alerts/e2eserver.log", "w") as log:
+    with (folder / "server.log").open("w") as log:
         server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
     settings = Settings(_env_file=None, data_dir=folder, alert_urls=SecretStr(mailbox.url))  # type: ignore[call-arg]
     started = Site(f"http://127.0.0.1:{server_port}/api", folder / "prefect", mailbox, settings)
