@@ -212,7 +212,7 @@ def test_what_a_defect_says_is_not_in_the_mail(site: Site) -> None:
     site.run_ended("ingest-gone", type="CRASHED", name="Crashed", message=text)
     told = ["ingest-defect failed", "ingest-gone was cut off"]
     assert sorted(site.mails(*told)) == told
-    assert "ada" not in site.mailbox.body("ingest-defect failed") + site.mailbox.body("ingest-gone was cut off")
+    assert "ada@" not in site.mailbox.body("ingest-defect failed") + site.mailbox.body("ingest-gone was cut off")
 
 
 def test_an_alarm_that_is_told_again_is_one_mail_and_its_answer_another(site: Site) -> None:
