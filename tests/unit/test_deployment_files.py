@@ -422,7 +422,7 @@ def _commands(name: str) -> list[str]:
     return [step["run"] for job in WORKFLOWS[name]["jobs"].values() for step in job["steps"] if "run" in step]
 
 
-@pytest.mark.parametrize("name", ["ci", "deploy"])
+@pytest.mark.parametrize("name", sorted(WORKFLOWS))
 def test_workflow_has_what_github_needs_and_no_more_rights_than_reading(name: str) -> None:
     workflow = WORKFLOWS[name]
     assert set(workflow) == {"name", "on", "permissions", "concurrency", "jobs"}
@@ -470,18 +470,29 @@ def test_ci_runs_the_tests_of_every_folder_on_the_oldest_and_the_newest_python()
     assert matrix["include"] == [{"tests": "unit", "python": newest}]
 
 
-@pytest.mark.parametrize("command", sorted({*_commands("ci"), *_commands("deploy")}))
+@pytest.mark.parametrize("command", sorted({command for name in WORKFLOWS for command in _commands(name)}))
 def test_what_workflows_run_exists(command: str) -> None:
-    program, *words = command.split()
+    program, *words = command.removeprefix("sudo --preserve-env=PATH ").split()
     if program == "make":
-        targets = {word for word in words if "=" not in word}
-        assert targets <= set(re.findall(r"^\.PHONY: (\w+)", (ROOT / "Makefile").read_text(), re.M))
+        targets = {word for word in re.sub(r"\$\{\{.*?\}\}", "", " ".join(words)).split() if "=" not in word}
+        assert targets <= set(re.findall(r"^\.PHONY: ([\w-]+)", (ROOT / "Makefile").read_text(), re.M))
     elif words[:1] == ["-m"]:
         assert program in ("python", ".venv/bin/python")
         assert importlib.util.find_spec(words[1]) is not None
     else:
         assert program.startswith(".venv/bin/")
         assert Path(sys.executable).with_name(Path(program).name).exists()
+
+
+def test_conditions_run_every_week_and_all_of_them() -> None:
+    workflow = WORKFLOWS["conditions"]
+    assert [entry["cron"].split()[2:4] for entry in workflow["on"]["schedule"]] == [["*", "*"]]
+    offered = subprocess.run(
+        [sys.executable, ".ci/run_under.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    choices = re.search(r"\{(.+?)\}", offered.stdout)
+    assert choices is not None
+    assert sorted(workflow["jobs"]["tests"]["strategy"]["matrix"]["condition"]) == choices[1].split(",")
 
 
 def test_what_ci_passed_on_main_is_deployed_and_never_cut_off() -> None:
@@ -522,7 +533,7 @@ def test_secrets_reach_one_step_by_its_environment_and_no_shell() -> None:
     expressions = [
         found for name in WORKFLOWS for run in _commands(name) for found in re.findall(r"\$\{\{.*?\}\}", run)
     ]
-    assert set(expressions) <= {"${{ matrix.tests }}"}
+    assert set(expressions) <= {"${{ matrix.tests }}", "${{ matrix.condition }}"}
 
 
 def test_deployments_find_their_code_where_the_worker_has_it() -> None:

@@ -25,7 +25,7 @@ def standing_in(program: str, seconds: float = 20) -> Drawer:
 
 
 def test_the_program_draws() -> None:
-    (pictures,) = asyncio.run(Drawer().draw([PANEL])).values()
+    (pictures,) = asyncio.run(Drawer(patience=60).draw([PANEL])).values()
     assert set(pictures) == {"wide", "narrow"}
     assert all(svg.startswith("<svg ") for svg in pictures.values())
 
