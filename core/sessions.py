@@ -1,9 +1,13 @@
-"""Every session with Postgres, and the environment of every program of Postgres: the one place where both are set.
+"""Every session with Postgres, and the environment of every program of Postgres: the one place that sets both up.
 
 Values, formats, encoding, time zone, search path, planner limits and write access are ours on every connection,
-whatever libpq's environment variables, a service file, or the defaults of a database or role say. `open_connection` and
-`open_async_connection` make connections, `client_target` and `client_environment` start psql, pg_dump and pg_restore,
-`server_environment` starts the embedded server. Nothing else in the project connects: a test looks.
+whatever libpq's environment variables, a service file, or the defaults of a database or role say:
+
+- `open_connection` connects, `pin` sets up the connections of a pool;
+- `client_target` and `client_environment` are for psql, pg_dump and pg_restore;
+- `server_environment` is for the embedded server.
+
+`DATABASE_URL` alone says where and as whom. See docs/adr/0021-sessions-are-ours.md.
 """
 
 from __future__ import annotations
@@ -17,12 +21,13 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Conninfo
+from psycopg.rows import tuple_row
 
 _FORMATS = {
     "client_encoding": "UTF8",
-    "DateStyle": "ISO,MDY",
-    "IntervalStyle": "postgres",
-    "TimeZone": "UTC",
+    "datestyle": "ISO,MDY",
+    "intervalstyle": "postgres",
+    "timezone": "UTC",
     "timezone_abbreviations": "Default",
     "standard_conforming_strings": "on",
     "backslash_quote": "safe_encoding",
@@ -75,9 +80,9 @@ _PLANNER = {
     "client_connection_check_interval": "5s",
 }
 # What decides over values: neither a caller nor a URL says otherwise.
-FIXED: Mapping[str, str] = _FORMATS | _ACCESS | _OF_SUPERUSERS
+FIXED = _FORMATS | _ACCESS | _OF_SUPERUSERS
 # What decides over time and plans: a caller or the options of a URL may say otherwise.
-DEFAULTS: Mapping[str, str] = _TIMEOUTS | _OF_SOME_VERSIONS | _PLANNER
+DEFAULTS = _TIMEOUTS | _OF_SOME_VERSIONS | _PLANNER
 
 _SECRETS = ("PGPASSWORD", "PGPASSFILE", "PGSERVICEFILE")
 # How a connection over a network is secured: they can refuse one, and not change where it leads or what it carries.
@@ -88,6 +93,72 @@ _SECURITY = (
 )  # fmt: skip
 _HONOURED = frozenset(_SECRETS + _SECURITY)
 _OPTION = re.compile(r"(?:-c\s*|--)([\w.]+)=((?:\\.|\S)*)")
+# What these are where nothing is to be secured: on a socket of this machine.
+_UNSECURED = {
+    "sslmode": "disable",
+    "sslnegotiation": "postgres",
+    "sslcertmode": "allow",
+    "ssl_min_protocol_version": "",
+    "ssl_max_protocol_version": "",
+    "channel_binding": "prefer",
+    "require_auth": "none,password,md5,scram-sha-256,gss,sspi",
+    "requirepeer": "",
+    "gssencmode": "disable",
+}
+# Of libpq's variables, those that are no option of a connection: a startup packet carries them all the same.
+_NO_OPTIONS = ("PGDATESTYLE", "PGTZ", "PGGEQO")
+_PIN = (Path(__file__).parent.parent / "sql" / "session" / "pin.sql").read_text()
+
+
+class UnfitDatabase(psycopg.OperationalError):
+    """The database answers, and would garble what we store, or take what it must refuse."""
+
+
+def open_connection(
+    url: str, *, autocommit: bool = True, settings: Mapping[str, str] | None = None, **keywords: Any
+) -> psycopg.Connection[Any]:
+    """A connection whose session is ours. `settings` differ from DEFAULTS; the options of the URL come before them.
+
+    `keywords` are psycopg's own. Raises psycopg.Error; UnfitDatabase where the database must not be used.
+    """
+    forget_environment()
+    connection = psycopg.connect(url, autocommit=True, **connection_keywords(url), **keywords)
+    try:
+        with connection.cursor(row_factory=tuple_row) as cursor:
+            cursor.execute("set statement_timeout = 0", prepare=False)  # a default of 1 ms would end the next one
+            cursor.execute(_PIN, _pinned(url, settings or {}), prepare=False)
+            _refuse(connection.info, dict(cursor.fetchall()))
+    except BaseException:
+        connection.close()
+        raise
+    connection.autocommit = autocommit
+    return connection
+
+
+async def pin(connection: psycopg.AsyncConnection[Any], url: str, settings: Mapping[str, str]) -> None:
+    """Make the session of a new connection ours, as `open_connection` does, or close it. It must be in autocommit.
+
+    Raises psycopg.Error; UnfitDatabase where the database must not be used.
+    """
+    try:
+        async with connection.cursor(row_factory=tuple_row) as cursor:
+            await cursor.execute("set statement_timeout = 0", prepare=False)
+            await cursor.execute(_PIN, _pinned(url, settings), prepare=False)
+            _refuse(connection.info, dict(await cursor.fetchall()))
+    except BaseException:
+        await connection.close()
+        raise
+
+
+def forget_environment() -> None:
+    """Remove libpq's variables from the environment of this process, except secrets and how a network is secured.
+
+    There is no other way: a `PGSERVICE` that does not exist or a `PGTZ` that is no zone refuses every connection,
+    whatever its options are.
+    """
+    names = [option.envvar.decode() for option in Conninfo.get_defaults() if option.envvar]
+    for name in {*names, *_NO_OPTIONS} - _HONOURED:
+        os.environ.pop(name, None)
 
 
 def client_environment(url: str) -> dict[str, str]:
@@ -138,3 +209,37 @@ def _options(settings: Mapping[str, str]) -> str:
     """As libpq's `options` has them: a space within a value is escaped."""
     escaped = {name: re.sub(r"([\\\s])", r"\\\1", value) for name, value in settings.items()}
     return " ".join(f"-c {name}={value}" for name, value in escaped.items())
+
+
+def connection_keywords(url: str) -> dict[str, Any]:
+    """What a connection is made with besides the URL. Over a socket, no variable decides how it is secured."""
+    parts = _parts(url)
+    keywords: dict[str, Any] = {"client_encoding": "UTF8"}
+    if _is_local(parts):
+        named = {option.keyword.decode() for option in Conninfo.get_defaults() if option.envvar in os.environb}
+        keywords |= {name: value for name, value in _UNSECURED.items() if name in named and name not in parts}
+    return keywords
+
+
+def _pinned(url: str, settings: Mapping[str, str]) -> dict[str, Sequence[str]]:
+    """The parameters of `pin.sql`. What the URL asks for is asked again: a pooler may have dropped it, a role even."""
+    options = _OPTION.findall(_parts(url).get("options", ""))
+    asked = {name.lower(): re.sub(r"\\(.)", r"\1", value) for name, value in options}
+    again = {name: value for name, value in asked.items() if name in DEFAULTS or name.startswith(("role", "enable_"))}
+    pinned = {**DEFAULTS, **settings, **again, **FIXED}
+    return {"names": list(pinned), "values": list(pinned.values()), "superuser": list(_OF_SUPERUSERS)}
+
+
+def _refuse(info: psycopg.ConnectionInfo, session: Mapping[str, str]) -> None:
+    """Raises UnfitDatabase where the session is not one that keeps values as they are."""
+    where = f'the database "{info.dbname}" on {info.host or "this machine"}, port {info.port},'
+    if (encoding := session["server_encoding"]) != "UTF8":
+        raise UnfitDatabase(
+            f"{where} has the encoding {encoding}, and this needs UTF8; make one with "
+            "create database moovitamix encoding 'UTF8' locale 'C' template template0, and name it in DATABASE_URL"
+        )
+    if (role := session["session_replication_role"]) != "origin":
+        raise UnfitDatabase(
+            f"{where} gives this login session_replication_role = {role}, with which foreign keys are not checked; "
+            "remove it with alter role or alter database ... reset session_replication_role, then run again"
+        )
