@@ -16,7 +16,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -125,7 +125,7 @@ def open_connection(
     connection = psycopg.connect(url, autocommit=True, **connection_keywords(url), **keywords)
     try:
         with connection.cursor(row_factory=tuple_row) as cursor:
-            cursor.execute("set statement_timeout = 0", prepare=False)  # a default of 1 ms would end the next one
+            cursor.execute(_in_peace(connection.info), prepare=False)
             cursor.execute(_PIN, _pinned(url, settings or {}), prepare=False)
             _refuse(connection.info, dict(cursor.fetchall()))
     except BaseException:
@@ -142,7 +142,7 @@ async def pin(connection: psycopg.AsyncConnection[Any], url: str, settings: Mapp
     """
     try:
         async with connection.cursor(row_factory=tuple_row) as cursor:
-            await cursor.execute("set statement_timeout = 0", prepare=False)
+            await cursor.execute(_in_peace(connection.info), prepare=False)
             await cursor.execute(_PIN, _pinned(url, settings), prepare=False)
             _refuse(connection.info, dict(await cursor.fetchall()))
     except BaseException:
@@ -216,9 +216,16 @@ def connection_keywords(url: str) -> dict[str, Any]:
     parts = _parts(url)
     keywords: dict[str, Any] = {"client_encoding": "UTF8"}
     if _is_local(parts):
-        named = {option.keyword.decode() for option in Conninfo.get_defaults() if option.envvar in os.environb}
+        named = {option.keyword.decode() for option in Conninfo.get_defaults() if (option.envvar or b"") in os.environb}
         keywords |= {name: value for name, value in _UNSECURED.items() if name in named and name not in parts}
     return keywords
+
+
+def _in_peace(info: psycopg.ConnectionInfo) -> LiteralString:
+    """Lift the limits first: a default of a millisecond would end the statement that sets up the rest."""
+    if info.server_version >= 170_000:
+        return "set statement_timeout = 0; set transaction_timeout = 0"
+    return "set statement_timeout = 0"
 
 
 def _pinned(url: str, settings: Mapping[str, str]) -> dict[str, Sequence[str]]:
