@@ -148,7 +148,7 @@ class _Server:
     @property
     def url(self) -> str:
         """Nothing in it is left to libpq, which would look into the environment."""
-        return f"postgresql://postgres@/postgres?host={self.socket_folder}&port={self.port}"
+        return f"postgresql://postgres@/postgres?port={self.port}&host={self.socket_folder}"
 
     @property
     def port(self) -> int:

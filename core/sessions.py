@@ -105,8 +105,8 @@ _UNSECURED = {
     "requirepeer": "",
     "gssencmode": "disable",
 }
-# Of libpq's variables, those that are no option of a connection: a startup packet carries them all the same.
-_NO_OPTIONS = ("PGDATESTYLE", "PGTZ", "PGGEQO")
+# Variables that stand for no option of a connection: a startup packet carries the first three all the same.
+_NO_OPTIONS = ("PGDATESTYLE", "PGTZ", "PGGEQO", "PGSYSCONFDIR", "PGLOCALEDIR", "PGDATA")
 _PIN = (Path(__file__).parent.parent / "sql" / "session" / "pin.sql").read_text()
 
 
