@@ -26,7 +26,7 @@ from core.errors import (
     SettingsError,
     StatementRefused,
 )
-from core.sessions import UnfitDatabase, open_connection
+from core.sessions import UnfitDatabase, honoured_variables, open_connection
 from core.settings import Settings
 
 # Without a code the connection broke or was never made; of class 08 it did too; 57P0 is a server that stops or starts.
@@ -115,13 +115,15 @@ def _without_connection(error: psycopg.OperationalError) -> DatabaseError:
     if refused := login_refused(error):
         return LoginRefused(
             f"Postgres refuses the login: {refused}; check DATABASE_URL, or the URL of this "
-            "part's own login, then run again"
+            f"part's own login{honoured_variables(what)}, then run again"
         )
     if _FULL.search(what):
         return DatabaseFull(_NO_SPACE)
     away = error.sqlstate is None or error.sqlstate.startswith(_AWAY)
     raised = DatabaseAway if away else DatabaseError
-    return raised(f"Postgres cannot be reached or gave up: {what}; check DATABASE_URL, then run again")
+    return raised(
+        f"Postgres cannot be reached or gave up: {what}; check DATABASE_URL{honoured_variables(what)}, then run again"
+    )
 
 
 @cache

@@ -193,6 +193,13 @@ def server_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(outside)} | {"LC_ALL": "C"}
 
 
+def honoured_variables(error: str) -> str:
+    """Names the variables of libpq that took part where a connection failed, to end a message with; or nothing."""
+    names = _SECRETS if 'on socket "' in error else (*_SECRETS, *_SECURITY)
+    found = [name for name in names if os.environ.get(name)]
+    return f" (the environment has {', '.join(found)} for it)" if found else ""
+
+
 def _parts(url: str) -> dict[str, str]:
     return {name: str(value) for name, value in conninfo_to_dict(url).items() if value is not None}
 
