@@ -10,11 +10,9 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
 
 from core import embedded
 from core.errors import (
@@ -45,6 +43,8 @@ _NO_SPACE = "Postgres has no disk space left; free some, then run again"
 
 Connection = psycopg.Connection[Any]
 
+# What SQLAlchemy and Great Expectations are told: which driver. Connections come from a `creator`, secrets stay out.
+SQLALCHEMY_URL = "postgresql+psycopg://localhost/postgres"
 SQL_FOLDER = Path(__file__).parent.parent / "sql"
 # Any constant: everything that changes the warehouse, or makes lists from it, takes the same one.
 WAREHOUSE_LOCK = 7_300_811_022
@@ -151,7 +151,7 @@ def migrate(url: str) -> None:
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
     engine = sqlalchemy.create_engine(
-        sqlalchemy_url(url), creator=lambda: open_connection(url, autocommit=False), poolclass=sqlalchemy.NullPool
+        SQLALCHEMY_URL, creator=lambda: open_connection(url, autocommit=False), poolclass=sqlalchemy.NullPool
     )
     config = Config()
     config.set_main_option("script_location", str(SQL_FOLDER / "migrations").replace("%", "%%"))
@@ -162,15 +162,6 @@ def migrate(url: str) -> None:
     except sqlalchemy.exc.DBAPIError as error:
         with readable_errors():
             raise error.orig or error from error
-
-
-def sqlalchemy_url(url: str) -> str:
-    """The same database as SQLAlchemy and Great Expectations want it, a host being required in the URL."""
-    parts = {name: str(value) for name, value in conninfo_to_dict(url).items() if value not in (None, "")}
-    user, password = parts.pop("user", ""), parts.pop("password", "")
-    credentials = quote(user, safe="") + (f":{quote(password, safe='')}" if password else "")
-    name = quote(parts.pop("dbname", user or "postgres"), safe="")
-    return f"postgresql+psycopg://{credentials}{'@' if credentials else ''}localhost/{name}?{urlencode(parts)}"
 
 
 def is_migrated(connection: Connection) -> bool:

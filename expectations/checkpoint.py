@@ -38,7 +38,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core.audits import ExpectationResult, Severity
 from core.columns import KEYS_OF_AUDITED, LISTEN_HISTORY, RECOMMENDATIONS, TRACKS, USERS, Audited
-from core.database import Connection, connect, readable_errors, sqlalchemy_url
+from core.database import SQLALCHEMY_URL, Connection, connect, readable_errors
 from core.errors import BatchBlocked, DatabaseError
 from core.sessions import open_connection
 from expectations import data_docs, listen_history, recommendations, tracks, users
@@ -102,7 +102,7 @@ class Auditor:
         with _readable_failures():
             self._source: PostgresDatasource = self._context.data_sources.add_postgres(
                 "staging",
-                connection_string=sqlalchemy_url(url),
+                connection_string=SQLALCHEMY_URL,
                 kwargs=options,  # type: ignore[call-arg]
             )
 

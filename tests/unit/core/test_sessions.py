@@ -215,6 +215,12 @@ def test_a_standby_says_that_it_is_one() -> None:
         shutil.rmtree(folder)
 
 
+def test_the_list_in_the_docs_is_what_is_set() -> None:
+    page = (ROOT / "docs" / "database-sessions.md").read_text()
+    said = dict(re.findall(r"`([a-z_]+) = ?([^`]*)`", page))
+    assert {name: said.get(name) for name in {**FIXED, **DEFAULTS}} == {**FIXED, **DEFAULTS}
+
+
 def test_nothing_else_opens_a_connection() -> None:
     """Whoever connects goes through `core.sessions`; whoever runs a program of Postgres gives it an environment."""
     found, bare = set(), []
