@@ -44,7 +44,7 @@ _NO_SPACE = "Postgres has no disk space left; free some, then run again"
 Connection = psycopg.Connection[Any]
 
 # What SQLAlchemy and Great Expectations are told: which driver. Connections come from a `creator`, secrets stay out.
-SQLALCHEMY_URL = "postgresql+psycopg://localhost/postgres"
+SQLALCHEMY_URL = "postgresql+psycopg://postgres@localhost/postgres"
 SQL_FOLDER = Path(__file__).parent.parent / "sql"
 # Any constant: everything that changes the warehouse, or makes lists from it, takes the same one.
 WAREHOUSE_LOCK = 7_300_811_022

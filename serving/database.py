@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 from core.database import database_url, statement
 from core.errors import DatabaseError, StatementRefused
 from core.roles import SERVING, in_role
-from core.sessions import connection_keywords, forget_environment, pin
+from core.sessions import UnfitDatabase, connection_keywords, forget_environment, pin
 from core.settings import Settings
 
 # An outage is told within this time: what a statement may take, and the wait for a connection.
@@ -30,6 +31,7 @@ _SETTINGS = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
 }
+_LOGGER = logging.getLogger(__name__)
 # Statements that read whole tables are planned as usual.
 _WHOLE_TABLES = (
     "set transaction isolation level repeatable read, read only;"
@@ -164,6 +166,8 @@ class Database:
                     made = await super().connect(*arguments, **options)
                     await pin(made, url, _SETTINGS)
                 except psycopg.Error as error:
+                    if isinstance(error, UnfitDatabase) and not database._why_not:
+                        _LOGGER.error("%s", error)  # no waiting mends it
                     database._why_not = f": {' '.join(str(error).split())}"
                     database.away_since = database.away_since or datetime.now(UTC)
                     raise
