@@ -22,10 +22,11 @@ from supervisor.xmlrpc import SupervisorTransport, UnixStreamHTTPConnection
 from core import embedded
 from core.database import login_refused, statement
 from core.roles import any_login
+from core.sessions import UnfitDatabase, open_connection
 from core.settings import Settings
 
 _SECONDS = 5
-_OPTIONS = f"-c statement_timeout={_SECONDS}s"
+_SETTINGS = {"statement_timeout": f"{_SECONDS}s"}
 WORK_POOL = "moovitamix"
 _MB = 1024 * 1024
 _DOWN = ("BACKOFF", "FATAL", "EXITED")
@@ -62,8 +63,10 @@ def address_of_database(settings: Settings) -> str:
 def database_fails(url: str) -> str | None:
     """Why the database does not answer, in words of ours; None when it does."""
     try:
-        with psycopg.connect(url, connect_timeout=_SECONDS, options=_OPTIONS) as connection:
+        with open_connection(url, settings=_SETTINGS, connect_timeout=_SECONDS) as connection:
             connection.execute("select 1")
+    except UnfitDatabase as error:
+        return str(error)
     except psycopg.OperationalError as error:
         if login_refused(error):
             return "it refuses the login of the watch"
@@ -76,7 +79,7 @@ def database_fails(url: str) -> str | None:
 def newest_publication(url: str) -> datetime | None:
     """When an ingest last published something, or found everything unchanged; None when never. Raises Unknown."""
     try:
-        with psycopg.connect(url, connect_timeout=_SECONDS, options=_OPTIONS) as connection:
+        with open_connection(url, settings=_SETTINGS, connect_timeout=_SECONDS) as connection:
             row = connection.execute(statement("ops/newest_published")).fetchone()
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
         return None

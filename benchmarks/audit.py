@@ -18,6 +18,7 @@ from benchmarks.processes import Show
 from benchmarks.raw_copies import seconds_of
 from benchmarks.source import BASE_DAY
 from core.columns import LISTEN_HISTORY
+from core.sessions import open_connection
 from core.settings import Settings
 from expectations.thresholds import Thresholds, load_thresholds
 from pipeline import staging
@@ -30,7 +31,7 @@ HOW = (
     " that of an empty batch."
 )
 # The audit's own, see expectations/checkpoint.py.
-_SESSION_OPTIONS = "-c timezone=UTC -c jit=off -c work_mem=256MB"
+_SETTINGS = {"work_mem": "256MB"}
 _STATEMENT = (Path(__file__).parent / "sql" / "audit_listen_history.sql").read_text()
 _EMPTY = "empty_batch"
 
@@ -91,8 +92,8 @@ def take_turns(show: Show, settings: Settings, rounds: int) -> Turns:
 
 
 def connected(url: str) -> psycopg.Connection[Any]:
-    """A connection with the options of the audit's."""
-    return psycopg.connect(url, autocommit=True, options=_SESSION_OPTIONS)
+    """A connection with the settings of the audit's."""
+    return open_connection(url, settings=_SETTINGS)
 
 
 def broken_rows(

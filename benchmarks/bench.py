@@ -11,12 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-import psycopg
 from psycopg import sql
 
 from benchmarks.ingests import Ingest, ingest_day
 from benchmarks.processes import Ran, Runner, Show
 from benchmarks.source import BASE_DAY, Sizes, bare_fetch, mock_api
+from core.sessions import open_connection
 from core.settings import Settings
 
 PAGE_SIZE = 100
@@ -90,13 +90,13 @@ class Bench:
         self.show(f"starting the mock API: {sizes}")
         with mock_api(sizes) as api_url:
             yield self.ingest(self.settings(name, api_url), BASE_DAY)
-        with psycopg.connect(self.postgres, autocommit=True) as connection:
+        with open_connection(self.postgres) as connection:
             connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(self._prefixed(name))))
         shutil.rmtree(self.folder / name)
 
     def _database(self, name: str) -> str:
         prefixed = self._prefixed(name)
-        with psycopg.connect(self.postgres, autocommit=True) as connection:
+        with open_connection(self.postgres) as connection:
             there = connection.execute("select from pg_database where datname = %s", [prefixed]).fetchone()
             if there is None:
                 connection.execute(sql.SQL("create database {}").format(sql.Identifier(prefixed)))

@@ -9,14 +9,15 @@ from importlib.metadata import version
 from pathlib import Path
 
 import psutil
-import psycopg
+
+from core.sessions import open_connection
 
 _LIBRARIES = ("polars", "psycopg", "requests", "great-expectations", "prefect", "sqlalchemy", "msgspec")
 
 
 def describe_machine(postgres: str) -> Mapping[str, str]:
     """Cores, memory, processor, load before the run, versions."""
-    with psycopg.connect(postgres) as connection:
+    with open_connection(postgres) as connection:
         server = connection.info.parameter_status("server_version") or "unknown"
     return {
         "Processor": _processor(),

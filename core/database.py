@@ -5,16 +5,14 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
 
 from core import embedded
 from core.errors import (
@@ -26,6 +24,7 @@ from core.errors import (
     SettingsError,
     StatementRefused,
 )
+from core.sessions import UnfitDatabase, honoured_variables, open_connection
 from core.settings import Settings
 
 # Without a code the connection broke or was never made; of class 08 it did too; 57P0 is a server that stops or starts.
@@ -44,15 +43,13 @@ _NO_SPACE = "Postgres has no disk space left; free some, then run again"
 
 Connection = psycopg.Connection[Any]
 
+# What SQLAlchemy and Great Expectations are told: which driver. Connections come from a `creator`, secrets stay out.
+SQLALCHEMY_URL = "postgresql+psycopg://postgres@localhost/postgres"
 SQL_FOLDER = Path(__file__).parent.parent / "sql"
 # Any constant: everything that changes the warehouse, or makes lists from it, takes the same one.
 WAREHOUSE_LOCK = 7_300_811_022
 # One training at a time: it takes long, and needs the warehouse only at its end.
 TRAINING_LOCK = 7_300_811_024
-_SESSION_OPTIONS = (
-    "-c timezone=UTC -c jit=off -c work_mem=128MB -c maintenance_work_mem=256MB -c client_connection_check_interval=5s"
-    " -c random_page_cost=1.1"
-)
 
 
 def database_url(settings: Settings) -> str:
@@ -67,18 +64,15 @@ def database_url(settings: Settings) -> str:
     return settings.database_url.get_secret_value()
 
 
-def connect(url: str, *, autocommit: bool = True) -> Connection:
-    """A connection in UTC. With autocommit, only `with connection.transaction()` groups statements."""
-    options = with_options_of(url, _SESSION_OPTIONS)
+def connect(url: str, *, autocommit: bool = True, settings: Mapping[str, str] | None = None) -> Connection:
+    """A connection whose session `core.sessions` has set up, in UTC; `settings` differ from its DEFAULTS.
+
+    With autocommit, only `with connection.transaction()` groups statements. Raises DatabaseError.
+    """
     with readable_errors():
-        return psycopg.connect(
-            url, autocommit=autocommit, connect_timeout=10, application_name="moovitamix", options=options
+        return open_connection(
+            url, autocommit=autocommit, settings=settings, connect_timeout=10, application_name="moovitamix"
         )
-
-
-def with_options_of(url: str, options: str) -> str:
-    """Options of a session, and those that stand in the URL, such as a role; these win."""
-    return f"{options} {conninfo_to_dict(url).get('options') or ''}".rstrip()
 
 
 @contextmanager
@@ -94,6 +88,13 @@ def readable_errors() -> Iterator[None]:
         raise DatabaseError(f"the database role lacks a right: {what}; grant it, then run again") from error
     except psycopg.errors.DiskFull as error:
         raise DatabaseFull(_NO_SPACE) from error
+    except psycopg.errors.ReadOnlySqlTransaction as error:
+        raise DatabaseError(
+            "Postgres takes no writes: it is a standby, or its transaction is read-only; let DATABASE_URL name the "
+            "primary, then run again"
+        ) from error
+    except UnfitDatabase as error:
+        raise DatabaseError(str(error)) from error
     except psycopg.OperationalError as error:
         raise _without_connection(error) from error
     except psycopg.Error as error:
@@ -114,13 +115,15 @@ def _without_connection(error: psycopg.OperationalError) -> DatabaseError:
     if refused := login_refused(error):
         return LoginRefused(
             f"Postgres refuses the login: {refused}; check DATABASE_URL, or the URL of this "
-            "part's own login, then run again"
+            f"part's own login{honoured_variables(what)}, then run again"
         )
     if _FULL.search(what):
         return DatabaseFull(_NO_SPACE)
     away = error.sqlstate is None or error.sqlstate.startswith(_AWAY)
     raised = DatabaseAway if away else DatabaseError
-    return raised(f"Postgres cannot be reached or gave up: {what}; check DATABASE_URL, then run again")
+    return raised(
+        f"Postgres cannot be reached or gave up: {what}; check DATABASE_URL{honoured_variables(what)}, then run again"
+    )
 
 
 @cache
@@ -147,7 +150,9 @@ def migrate(url: str) -> None:
     from alembic.config import Config
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    engine = sqlalchemy.create_engine(sqlalchemy_url(url), poolclass=sqlalchemy.NullPool)
+    engine = sqlalchemy.create_engine(
+        SQLALCHEMY_URL, creator=lambda: open_connection(url, autocommit=False), poolclass=sqlalchemy.NullPool
+    )
     config = Config()
     config.set_main_option("script_location", str(SQL_FOLDER / "migrations").replace("%", "%%"))
     try:
@@ -157,15 +162,6 @@ def migrate(url: str) -> None:
     except sqlalchemy.exc.DBAPIError as error:
         with readable_errors():
             raise error.orig or error from error
-
-
-def sqlalchemy_url(url: str) -> str:
-    """The same database as SQLAlchemy and Great Expectations want it, a host being required in the URL."""
-    parts = {name: str(value) for name, value in conninfo_to_dict(url).items() if value not in (None, "")}
-    user, password = parts.pop("user", ""), parts.pop("password", "")
-    credentials = quote(user, safe="") + (f":{quote(password, safe='')}" if password else "")
-    name = quote(parts.pop("dbname", user or "postgres"), safe="")
-    return f"postgresql+psycopg://{credentials}{'@' if credentials else ''}localhost/{name}?{urlencode(parts)}"
 
 
 def is_migrated(connection: Connection) -> bool:

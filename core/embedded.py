@@ -33,6 +33,7 @@ import psutil
 import psycopg
 
 from core.errors import DatabaseAway, DatabaseError, DatabaseFull, MoovitamixError, SettingsError
+from core.sessions import UnfitDatabase, client_environment, client_target, open_connection, server_environment
 from core.settings import load_settings
 
 # A bulk load writes new tables without the log (wal_level minimal) and with few checkpoints.
@@ -51,11 +52,13 @@ jit = off
 _LOCALE = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
 # Recovery after a crash reads up to max_wal_size again.
 _START_SECONDS = 300
+_SILENT_SECONDS = 5
 _START_TRIES = 3
 _SECONDS_BETWEEN_TRIES = 3.0
 # Postgres refuses to run as root; then it runs as this user.
 _SYSTEM_USER = "pgserver"
 _SOCKET_PATH_LIMIT = 100
+_PORT = 5432
 _ROOM_TO_START = 2**20
 _NO_SPACE = re.compile("No space left on device|Disk quota exceeded", re.IGNORECASE)
 
@@ -144,7 +147,15 @@ class _Server:
 
     @property
     def url(self) -> str:
-        return f"postgresql://postgres@/postgres?host={self.socket_folder}"
+        """Nothing in it is left to libpq, which would look into the environment."""
+        return f"postgresql://postgres@/postgres?port={self.port}&host={self.socket_folder}"
+
+    @property
+    def port(self) -> int:
+        """Part of the socket's name. An older version started the server on the port that the environment said."""
+        with suppress(ValueError, IndexError):
+            return int(self._postmaster_file()[3])
+        return _PORT
 
     @property
     def running(self) -> bool:
@@ -199,14 +210,23 @@ class _Server:
     def answers(self) -> bool:
         """Whether it takes connections; one that is starting or recovering is waited for. Raises DatabaseFull."""
         until = time.monotonic() + _START_SECONDS
+        silent_until = time.monotonic() + _SILENT_SECONDS
         while True:
             try:
-                psycopg.connect(self.url, connect_timeout=10, application_name="moovitamix start").close()
+                open_connection(self.url, connect_timeout=10, application_name="moovitamix start").close()
+            except UnfitDatabase:  # whoever connects is told
+                return True
             except psycopg.OperationalError as error:
                 if _NO_SPACE.search(str(error)):  # which no waiting mends
                     raise DatabaseFull("Postgres has no disk space left; free some, then run again") from error
                 if not self.running or time.monotonic() > until:
                     return False
+                if time.monotonic() > silent_until:
+                    why = " ".join(str(error).split())
+                    print(
+                        f"waiting for embedded Postgres, up to {_START_SECONDS} s: {why}", file=sys.stderr, flush=True
+                    )
+                    silent_until = until
                 time.sleep(0.2)
             else:
                 return True
@@ -225,7 +245,7 @@ class _Server:
         if sockets != self.folder:
             sockets.mkdir(mode=0o700, exist_ok=True)
             _own(sockets)
-        options = f"-h '' -k {shlex.quote(str(sockets))}"
+        options = f"-h '' -p {_PORT} -k {shlex.quote(str(sockets))}"
         wait = ("-w", "-t", str(_START_SECONDS))
         _run("pg_ctl", "-D", str(self.folder), "-l", str(self.log), "-o", options, *wait, "start")
 
@@ -274,7 +294,14 @@ def _run(program: str, *arguments: str) -> None:
     with tempfile.TemporaryFile("w+") as output:  # a pipe would stay open as long as the server
         try:
             subprocess.run(
-                command, check=True, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/", **_other_user()
+                command,
+                check=True,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                env=server_environment(),
+                **_other_user(),
             )
         except subprocess.CalledProcessError as error:
             output.seek(0)
@@ -330,7 +357,8 @@ def main() -> int:
         if not url:
             raise SettingsError("wrong setting: DATABASE_URL is empty, and this needs the login that owns the schema")
         if arguments.psql:
-            return subprocess.run([programs() / "psql", url], check=False).returncode
+            command = [str(programs() / "psql"), client_target(url)]
+            return subprocess.run(command, check=False, env=client_environment(url)).returncode
         print(url, flush=True)
         if not arguments.url and settings.embedded:
             _keep_running(settings.data_dir)

@@ -38,8 +38,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core.audits import ExpectationResult, Severity
 from core.columns import KEYS_OF_AUDITED, LISTEN_HISTORY, RECOMMENDATIONS, TRACKS, USERS, Audited
-from core.database import Connection, connect, readable_errors, sqlalchemy_url, with_options_of
+from core.database import SQLALCHEMY_URL, Connection, connect, readable_errors
 from core.errors import BatchBlocked, DatabaseError
+from core.sessions import open_connection
 from expectations import data_docs, listen_history, recommendations, tracks, users
 from expectations.rules import figure
 from expectations.thresholds import Thresholds
@@ -50,7 +51,7 @@ SUITES: Mapping[Audited, ModuleType] = {
     LISTEN_HISTORY: listen_history,
     RECOMMENDATIONS: recommendations,
 }
-_SESSION_OPTIONS = "-c timezone=UTC -c jit=off -c work_mem=256MB"
+_SETTINGS = {"work_mem": "256MB"}
 _LOGGER = logging.getLogger(__name__)
 _SQL_ERROR = re.compile(r"psycopg\.errors\.([A-Za-z]+)")
 
@@ -93,12 +94,15 @@ class Auditor:
                 analytics_enabled=False,
             ),
         )
-        session = {"options": with_options_of(url, _SESSION_OPTIONS), "application_name": "moovitamix-audit"}
-        options = {"connect_args": session}
+        options = {
+            "creator": lambda: open_connection(
+                url, autocommit=False, settings=_SETTINGS, connect_timeout=10, application_name="moovitamix-audit"
+            )
+        }
         with _readable_failures():
             self._source: PostgresDatasource = self._context.data_sources.add_postgres(
                 "staging",
-                connection_string=sqlalchemy_url(url),
+                connection_string=SQLALCHEMY_URL,
                 kwargs=options,  # type: ignore[call-arg]
             )
 

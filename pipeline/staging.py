@@ -232,7 +232,7 @@ def _snapshot_frame(text: bytes, endpoint: Endpoint) -> pl.DataFrame:
         schema["created_at"] = pl.String
     frame = pl.read_csv(text, has_header=False, schema=schema).with_columns(removed=pl.col("removed") == "t")
     if endpoint == LISTEN_HISTORY:
-        time = pl.col("created_at").str.head(-3).str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us")
+        time = pl.col("created_at").str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us")
         frame = frame.with_columns(created_at=time)
     return frame
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -12,18 +13,24 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from core.database import database_url, statement
 from core.errors import DatabaseError, StatementRefused
-from core.roles import SERVING
+from core.roles import SERVING, in_role
+from core.sessions import UnfitDatabase, connection_keywords, forget_environment, pin
 from core.settings import Settings
 
 # An outage is told within this time: what a statement may take, and the wait for a connection.
 SECONDS_TO_ANSWER = 1.8
 _SECONDS_FOR_A_CONNECTION = 1.0
 _SECONDS_AWAY = 0.3
-_SESSION_OPTIONS = (
-    f"-c role={SERVING} -c timezone=UTC -c statement_timeout=1500 -c lock_timeout=1000 -c jit=off"
+_SETTINGS = {
+    "statement_timeout": "1500",
+    "lock_timeout": "1000",
     # Every answer is a few look-ups by key: one plan for good, whatever the statistics of a new publication say.
-    " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
-)
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+_LOGGER = logging.getLogger(__name__)
 # Statements that read whole tables are planned as usual.
 _WHOLE_TABLES = (
     "set transaction isolation level repeatable read, read only;"
@@ -51,14 +58,16 @@ class Database:
         self._away_until = 0.0
         self._why_not = ""  # the last connection that was tried failed
         self.away_since: float | None = None  # time.monotonic() of the first failure since the last answer
+        url = in_role(url, SERVING)
+        forget_environment()
         self._pool = AsyncConnectionPool(
             url,
-            connection_class=self._noting_failures(),
+            connection_class=self._noting_failures(url),
             kwargs={
                 "autocommit": True,
                 "prepare_threshold": 0,
                 "application_name": "moovitamix serving",
-                "options": _SESSION_OPTIONS,
+                **connection_keywords(url),
                 **_NETWORK,
             },
             min_size=connections,
@@ -144,8 +153,9 @@ class Database:
                     raise StatementRefused(f"a statement failed: {kind}") from error
         raise DatabaseError("all connections were cut")
 
-    def _noting_failures(self) -> type[psycopg.AsyncConnection[Row]]:
-        """Connections that leave behind why they failed: a wrong password is not an outage that ends by itself."""
+    def _noting_failures(self, url: str) -> type[psycopg.AsyncConnection[Row]]:
+        """Connections whose session is ours, and that leave behind why they failed: a wrong password is not an outage
+        that ends by itself."""
         database = self
 
         class Connection(psycopg.AsyncConnection[Row]):
@@ -153,7 +163,10 @@ class Database:
             async def connect(cls, *arguments: Any, **options: Any) -> Any:
                 try:
                     made = await super().connect(*arguments, **options)
+                    await pin(made, url, _SETTINGS)
                 except psycopg.Error as error:
+                    if isinstance(error, UnfitDatabase) and not database._why_not:
+                        _LOGGER.error("%s", error)  # no waiting mends it
                     database._why_not = f": {' '.join(str(error).split())}"
                     database.away_since = database.away_since or time.monotonic()
                     raise

@@ -18,14 +18,17 @@ ROOT = Path(__file__).parent.parent
 # Before anything imports Prefect: its files belong to this test run alone.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-")
 os.environ.pop("PREFECT_API_URL", None)
+# Tests also connect by themselves, and the shell they are started in may have another Postgres in mind.
+for _name in [name for name in os.environ if name.startswith("PG")]:
+    del os.environ[_name]
 
-import psycopg  # noqa: E402
 import pytest  # noqa: E402
 import requests  # noqa: E402
 from psycopg import sql  # noqa: E402
 
 from core import embedded  # noqa: E402
 from core.database import migrate  # noqa: E402
+from core.sessions import open_connection  # noqa: E402
 
 # A world small enough to read in a blink, in several pages.
 USERS, TRACKS, SESSIONS, PAGE_SIZE = 300, 200, 500, 50
@@ -45,7 +48,7 @@ def postgres() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def _template(postgres: str) -> str:
     name = "template_moovitamix"
-    with psycopg.connect(postgres, autocommit=True) as connection:
+    with open_connection(postgres) as connection:
         connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
     migrate(_in_database(postgres, name))
     return name
@@ -65,7 +68,7 @@ def database(postgres: str, _template: str) -> Iterator[str]:
 
 def _new_database(postgres: str, template: str) -> Iterator[str]:
     name = f"test_{uuid4().hex[:12]}"
-    with psycopg.connect(postgres, autocommit=True) as connection:
+    with open_connection(postgres) as connection:
         connection.execute(
             sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template))
         )
@@ -188,5 +191,5 @@ Query = Callable[..., list[tuple[Any, ...]]]
 @pytest.fixture
 def query(database: str) -> Iterator[Query]:
     """Ask the test's database something."""
-    with psycopg.connect(database, autocommit=True, options="-c timezone=UTC") as connection:
+    with open_connection(database) as connection:
         yield lambda text, *parameters: connection.execute(text, parameters or None).fetchall()

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from psycopg import sql
 
+from core.sessions import open_connection
 from flows.ingest import main
 from tests.conftest import PAGE_SIZE, MockApi, Query, _in_database, _new_database
 from tests.states import state
@@ -25,7 +25,7 @@ a_database = contextmanager(_new_database)
 @contextmanager
 def asking(url: str) -> Iterator[Query]:
     """Ask a database something."""
-    with psycopg.connect(url, autocommit=True, options="-c timezone=UTC") as connection:
+    with open_connection(url) as connection:
         yield lambda text, *parameters: connection.execute(text, parameters or None).fetchall()
 
 
@@ -62,15 +62,15 @@ def template_of(
     postgres: str, name: str, api: MockApi, data_dir: Path, empty: str, days: Sequence[str]
 ) -> Iterator[State]:
     """A database of this name that clean runs of these days have filled, to be copied by tests."""
-    with psycopg.connect(postgres, autocommit=True) as connection:
+    with open_connection(postgres) as connection:
         connection.execute(
             sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(empty))
         )
     filled = ingested(api, _in_database(postgres, name), data_dir, days)
-    with psycopg.connect(postgres, autocommit=True) as connection:
+    with open_connection(postgres) as connection:
         connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [name])
     yield filled
-    with psycopg.connect(postgres, autocommit=True) as connection:
+    with open_connection(postgres) as connection:
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
     shutil.rmtree(data_dir, ignore_errors=True)
 

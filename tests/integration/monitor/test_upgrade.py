@@ -6,7 +6,8 @@ import sqlalchemy
 from alembic import command
 from alembic.config import Config
 
-from core.database import SQL_FOLDER, connect, migrate, sqlalchemy_url
+from core.database import SQL_FOLDER, SQLALCHEMY_URL, connect, migrate
+from core.sessions import open_connection
 from tests.integration.monitor.world import answer, at, day, go_live, ingest, judge, make, play, populate
 
 _NEW_COLUMN = "alter table ml.publications {} column excludes_played"
@@ -14,7 +15,9 @@ _NEW_COLUMN = "alter table ml.publications {} column excludes_played"
 
 def migrate_to(url: str, revision: str) -> None:
     """Bring the schema to a state that it once had."""
-    engine = sqlalchemy.create_engine(sqlalchemy_url(url), poolclass=sqlalchemy.NullPool)
+    engine = sqlalchemy.create_engine(
+        SQLALCHEMY_URL, creator=lambda: open_connection(url, autocommit=False), poolclass=sqlalchemy.NullPool
+    )
     config = Config()
     config.set_main_option("script_location", str(SQL_FOLDER / "migrations"))
     with engine.begin() as connection:

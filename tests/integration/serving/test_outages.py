@@ -137,6 +137,21 @@ def test_a_lock_is_told_in_time_and_passes(own_server: Path) -> None:
         comes_back(api)
 
 
+@pytest.mark.usefixtures("_template")  # which makes the roles
+def test_a_database_that_garbles_is_named_in_the_log(postgres: str, caplog: pytest.LogCaptureFixture) -> None:
+    with connect(postgres) as server:
+        server.execute("create database serving_latin1 template template0 encoding 'LATIN1' locale 'C'")
+    try:
+        with serving(postgres.replace("/postgres?", "/serving_latin1?"), key="mm_any") as api:
+            assert api.get("/health").status_code == 503
+    finally:
+        with connect(postgres) as server:
+            server.execute("drop database serving_latin1 with (force)")
+    said = [record.getMessage() for record in caplog.records if record.name == "serving.database"]
+    assert len(said) == 1
+    assert "has the encoding LATIN1, and this needs UTF8; make one with" in said[0]
+
+
 def test_without_a_schema_it_waits_for_one(empty_database: str) -> None:
     with serving(empty_database, key="mm_000000000000_" + "0" * 64) as api:
         assert_problem(api.read(5), 503, "database-away")

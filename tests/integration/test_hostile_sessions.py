@@ -1,0 +1,202 @@
+"""Whole runs in shells and databases that were set up for something else: the same values, in the same place."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from psycopg import sql
+
+from core import embedded
+from core.sessions import open_connection
+from core.settings import load_settings
+from flows import ingest, monitor, recommend
+from services import backup
+from serving.database import serving_url
+from tests import source
+from tests.conftest import ROOT
+from tests.hostile import DEFAULTS_OF_A_DATABASE
+from tests.integration.serving.world import free_port, serving
+from tests.recommending import few_candidates, quick_settings
+from tests.runs import a_database, asking
+from tests.states import state
+
+_TITLE = "Déjà vu: 夜に駆ける 🎵 \\ 'x'"
+_DAYS = ("2026-11-22", "2026-11-23")
+# What the numbers and times of runs do not say.
+_LISTS = "select user_id, rank, track_id, score from ml.current_recommendations order by 1, 2"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a day's work leaves, as an undisturbed session reads it."""
+
+    tables: dict[str, Any]
+    lists: list[tuple[Any, ...]]
+    answer: list[dict[str, Any]]
+    restored: dict[str, Any]
+
+
+def _world() -> source.Source:
+    tracks = [source.track(number, name=f"{_TITLE} {number}") for number in range(1, 31)]
+    users = [source.user(number, first_name="Zoë") for number in range(1, 13)]
+    plays = [
+        source.session(1 + number % 12, [1 + (number * step) % 30 for step in (1, 7, 11)], created_at=at, updated_at=at)
+        for number in range(60)
+        if (at := f"2026-11-{1 + number // 3:02d}T{number % 24:02d}:30:00.{number:06d}")
+    ]
+    return source.Source(tracks=tracks, users=users, listen_history=plays)
+
+
+def _work(set_variables: Callable[[], object], backup_file: Path) -> Outcome:
+    """Two days, recommendations, a look at them, an answer, and a backup there and back."""
+    with source.serving(_world()) as api, pytest.MonkeyPatch.context() as patch, few_candidates():
+        patch.setenv("MOOVITAMIX_API_URL", api.url)
+
+        def run(main: Callable[[list[str]], int], *arguments: str) -> None:
+            set_variables()
+            assert main(list(arguments)) == 0
+
+        run(ingest.main, "--day", _DAYS[0])
+        api.listen_history[0]["items"] = [5, 6]
+        api.listen_history.append(source.session(1, [1, 2], created_at="2026-11-22T10:00:00.000001"))
+        run(ingest.main, "--day", _DAYS[1])
+        run(recommend.main)
+        run(monitor.main)
+        set_variables()
+        read = load_settings()
+        url = serving_url(read)
+        with serving(url) as answers:
+            tracks = answers.read(1, 3).raise_for_status().json()["recommendations"]
+            assert answers.get("/dashboard").status_code == 200
+            assert answers.say(user_id=1, track_id=tracks[0]["track_id"], useful=True, publication_id=1).is_success
+        tables, lists = _read(url)
+        run(backup.main, "make", str(backup_file))
+        embedded.stop_if_unused(read.data_dir)  # a restore wants it for itself
+        run(backup.main, "restore", str(backup_file), "--force")
+        restored, _ = _read(url)
+    return Outcome(tables, lists, tracks, restored)
+
+
+def _read(url: str) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
+    with asking(url) as query:
+        return state(query), query(_LISTS)
+
+
+@pytest.fixture(scope="module")
+def elsewhere() -> Iterator[int]:
+    """Another server on this machine, which takes anybody who comes to its port."""
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))
+    folder.chmod(0o755)
+    port = free_port()
+    embedded.start(folder)
+    embedded.stop_if_unused(folder)
+    data = folder / "postgres"
+    options = f"-h 127.0.0.1 -p {port} -k {data}"
+    embedded._run("pg_ctl", "-D", str(data), "-l", str(data / "log"), "-o", options, "-w", "start")
+    yield port
+    embedded._run("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
+    shutil.rmtree(folder)
+
+
+def _leading_elsewhere(port: int, folder: Path) -> dict[str, str]:
+    """A shell in which somebody works with that server, in their own formats."""
+    service = folder / "services.conf"
+    service.write_text(f"[other]\nhostaddr=127.0.0.1\nport={port}\nuser=postgres\ndbname=postgres\n")
+    return {
+        "PGHOST": "127.0.0.1",
+        "PGHOSTADDR": "127.0.0.1",
+        "PGPORT": str(port),
+        "PGUSER": "postgres",
+        "PGDATABASE": "postgres",
+        "PGPASSWORD": "wrong",
+        "PGSERVICE": "other",
+        "PGSERVICEFILE": str(service),
+        "PGSSLMODE": "prefer",
+        "PGDATESTYLE": "German",
+        "PGTZ": "Asia/Tokyo",
+        "PGCLIENTENCODING": "LATIN1",
+        "PGGEQO": "off",
+        "PGOPTIONS": "-c intervalstyle=sql_standard -c bytea_output=escape -c search_path=public"
+        " -c default_transaction_read_only=on -c statement_timeout=1ms",
+    }
+
+
+@pytest.fixture
+def settings(prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Gives a run its settings, the embedded server where there is no URL; returns DATA_DIR."""
+
+    def give(database: str) -> Path:
+        data_dir = Path(tempfile.mkdtemp(prefix="data-", dir=tmp_path))
+        for name, value in (quick_settings(database, data_dir) | {"READ_TIMEOUT_SECONDS": "5"}).items():
+            monkeypatch.setenv(name, value)
+        return data_dir
+
+    monkeypatch.setenv("PATH", f"{embedded.programs()}{os.pathsep}{os.environ['PATH']}")
+    return give
+
+
+@pytest.fixture
+def new_database(postgres: str, _template: str) -> Callable[[], AbstractContextManager[str]]:
+    """Makes databases with our schema and nothing in it."""
+    return lambda: a_database(postgres, _template)
+
+
+def test_neither_variables_nor_defaults_change_what_is_stored_and_where(
+    new_database: Callable[[], AbstractContextManager[str]],
+    elsewhere: int,
+    settings: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with new_database() as url:
+        settings(url)
+        expected = _work(dict, tmp_path / "undisturbed.tar")
+    assert expected.restored == expected.tables
+    assert [track["title"] for track in expected.answer] == [
+        f"{_TITLE} {track['track_id']}" for track in expected.answer
+    ]
+
+    with new_database() as url:
+        settings(url)
+        with open_connection(url) as connection:
+            for name, value in DEFAULTS_OF_A_DATABASE.items() - {("session_replication_role", "'replica'")}:
+                text = sql.SQL("alter role current_user in database {} set {} = {}")
+                names = sql.Identifier(connection.info.dbname), sql.Identifier(name), sql.SQL(value)
+                connection.execute(text.format(*names))
+        assert _work(dict, tmp_path / "defaults.tar") == expected
+
+    data_dir = settings("")
+    variables = _leading_elsewhere(elsewhere, tmp_path)
+
+    def set_variables() -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    try:
+        assert _work(set_variables, tmp_path / "variables.tar") == expected
+        set_variables()
+        ask = "select name, now()::text ~ '^2...-..-.. .*[+]00$' from warehouse.tracks where id = 1;"
+        shown = subprocess.run(
+            [sys.executable, "-m", "core.embedded", "--psql"], cwd=ROOT, input=ask, capture_output=True, text=True,
+            check=True,
+        )  # fmt: skip
+        assert f"{_TITLE} 1 | t" in shown.stdout
+        assert shown.stderr == ""
+    finally:
+        embedded.stop_if_unused(data_dir)
+    with open_connection(f"postgresql://postgres@127.0.0.1:{elsewhere}/postgres") as other:
+        assert other.execute("select rolname from pg_roles where rolname ~ 'moovitamix'").fetchall() == []
+        assert other.execute("select nspname from pg_namespace where nspname !~ '^pg_'").fetchall() == [
+            ("public",),
+            ("information_schema",),
+        ]
