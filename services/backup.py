@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import conninfo_to_dict
 
 from core import embedded
 from core.clock import clock_of
@@ -42,6 +42,7 @@ from core.database import (
 )
 from core.errors import AlreadyRunning, DatabaseError, MoovitamixError, SettingsError, named_errors
 from core.roles import ROLES, refuse_code_of_others, told_of_others
+from core.sessions import client_environment, client_target
 from core.settings import Settings
 from pipeline import suppression
 from pipeline.raw_pages import only_ours
@@ -118,16 +119,17 @@ class Programs:
     @property
     def target(self) -> str:
         """The database, without the password. Raises SettingsError for a secret that has no other place."""
-        parts = {name: str(value) for name, value in conninfo_to_dict(self.url).items() if value is not None}
+        parts = conninfo_to_dict(self.url)
         if given := [name for name in _SECRETS if parts.get(name)]:
-            raise SettingsError(f"wrong setting: DATABASE_URL must not carry {given[0]} for this; use a service file")
-        parts.pop("password", None)
-        return make_conninfo(**parts)
+            raise SettingsError(
+                f"wrong setting: DATABASE_URL must not carry {given[0]} for this; put it into a service file "
+                "(PGSERVICEFILE), and ?service=<its name> into the URL"
+            )
+        return client_target(self.url)
 
     @property
     def environment(self) -> dict[str, str]:
-        password = self._password
-        return os.environ | ({"PGPASSWORD": password} if password else {})
+        return client_environment(self.url) | {"LC_ALL": "C"}  # `complaint` reads English
 
     @property
     def _password(self) -> str:
@@ -453,7 +455,10 @@ def _replay(programs: Programs, paths: tuple[str, str], dump: Path, before: str,
             ask, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=written_said, env=programs.environment
         ) as writer,
         subprocess.Popen(
-            [pg_restore, "--no-owner", "--file=-", str(dump)], stdout=subprocess.PIPE, stderr=read_said
+            [pg_restore, "--no-owner", "--file=-", str(dump)],
+            stdout=subprocess.PIPE,
+            stderr=read_said,
+            env=programs.environment,
         ) as reader,
     ):
         statements, script = cast(IO[bytes], reader.stdout), cast(IO[bytes], writer.stdin)  # both are pipes
