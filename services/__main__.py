@@ -19,7 +19,7 @@ import requests
 from core import embedded
 from core.errors import MoovitamixError, SettingsError
 from core.settings import alert_urls_of
-from services import backup
+from services import backup_file, verification
 from services.automations import Server
 from services.deploy import answers
 from services.lost_runs import close_lost_runs
@@ -258,7 +258,8 @@ def clean(plan: Plan) -> None:
         raise ServicesError(f"a flow or another program uses the database in {data_dir}; wait for it")
     if not _looks_like_ours(data_dir):
         raise ServicesError(f"{data_dir} holds other things than our state; delete it by hand")
-    kept = data_dir / backup.FOLDER
+    kept = data_dir / backup_file.FOLDER
+    verification.clear_leftovers(plan.settings)
     for entry in data_dir.iterdir():
         if entry != kept:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
@@ -275,7 +276,8 @@ def _looks_like_ours(data_dir: Path) -> bool:
         return False
     ours = {"postgres", "postgres.new", "postgres.lock", "postgres.users", "landing", "shaped", "data_docs", "prefect"}
     return all(
-        entry.name in ours | {"services", "logs", "models", "demo", "weeks", "alerts", backup.FOLDER}
+        entry.name
+        in ours | {"services", "logs", "models", "demo", "weeks", "alerts", backup_file.FOLDER, verification.SCRATCH}
         for entry in data_dir.iterdir()
     )
 

@@ -1,4 +1,6 @@
-"""What a dump may hold, by its own table of contents. A restore makes all of it the owner's: then whatever a role hung
+"""What a dump holds, by its own table of contents: what it may hold, and the steps to restore it in.
+
+A restore makes all of it the owner's: then whatever a role hung
 on its tables would run with the owner's rights, so anything that no migration made is refused by name.
 """
 
@@ -17,12 +19,37 @@ _ENTRY = re.compile(rf"\d+; \d+ \d+ (?:(?P<table>{_OURS})|(?P<view>{_OF_THE_OWNE
 _OWNER = re.compile(r"^\d+; \d+ \d+ TABLE ops schema_version (.*)$", re.M)
 
 
+# Each entry takes less than ten locks, and a server has room for thousands.
+_ENTRIES_AT_ONCE = 200
+_RIGHTS = re.compile(r"\d+; \d+ \d+ (?:DEFAULT )?ACL ")
+_STATISTICS = re.compile(r"\d+; \d+ \d+ STATISTICS DATA ")
+
+
+def steps(listing: str) -> list[str]:
+    """The entries of `pg_restore --list`, in lists for `--use-list` that fit one transaction each.
+
+    Rights come last: until then nobody else can reach what is being restored. Statistics are left out, as restored
+    tables are analyzed.
+    """
+    entries = [entry for entry in _entries(listing) if not _STATISTICS.match(entry)]
+    rights = [entry for entry in entries if _RIGHTS.match(entry)]
+    others = [entry for entry in entries if not _RIGHTS.match(entry)]
+    return [
+        "\n".join(kind[first : first + _ENTRIES_AT_ONCE])
+        for kind in (others, rights)
+        for first in range(0, len(kind), _ENTRIES_AT_ONCE)
+    ]
+
+
 def not_ours(listing: str) -> list[str]:
     """What `pg_restore --list` tells of that is no table of ours, nor a view of the owner of the schema's version."""
     found = _OWNER.search(listing)
     owner = found[1] if found else ""
-    entries = [line for line in listing.splitlines() if line and not line.startswith(";")]
-    return [_readable(entry) for entry in entries if not _may_be(entry, owner)]
+    return [_readable(entry) for entry in _entries(listing) if not _may_be(entry, owner)]
+
+
+def _entries(listing: str) -> list[str]:
+    return [line for line in listing.splitlines() if line and not line.startswith(";")]
 
 
 def _may_be(entry: str, owner: str) -> bool:
