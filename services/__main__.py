@@ -275,10 +275,9 @@ def _looks_like_ours(data_dir: Path) -> bool:
     if ROOT.is_relative_to(data_dir) or Path.home().is_relative_to(data_dir):
         return False
     ours = {"postgres", "postgres.new", "postgres.lock", "postgres.users", "landing", "shaped", "data_docs", "prefect"}
+    ours |= {backup_file.FOLDER, verification.SCRATCH}
     return all(
-        entry.name
-        in ours | {"services", "logs", "models", "demo", "weeks", "alerts", backup_file.FOLDER, verification.SCRATCH}
-        for entry in data_dir.iterdir()
+        entry.name in ours | {"services", "logs", "models", "demo", "weeks", "alerts"} for entry in data_dir.iterdir()
     )
 
 

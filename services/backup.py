@@ -1,7 +1,7 @@
 """One file of what cannot be made again, and the way back. `make backup`, `make restore` and `make verify` call it.
 
-In the file are the tables of our schemas and the trained models. Left out is what a run makes again: `staging.*`, shaped
-parts, Data Docs; and the raw pages, as every read of the source is the full list.
+In the file are the tables of our schemas and the trained models. Left out is what a run makes again: `staging.*`,
+shaped parts, Data Docs; and the raw pages, as every read of the source is the full list.
 """
 
 from __future__ import annotations

@@ -36,9 +36,9 @@ class BackupError(MoovitamixError):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a backup holds. `tables` maps each table, such as `ml.alarms`, to its rows, `checksums` to a checksum of them.
+    """What a backup holds. `tables` maps each table, such as `ml.alarms`, to its number of rows.
 
-    `constraints` counts keys and checks that hold for all rows. A backup of format 1 has neither of these two.
+    `checksums` maps it to a checksum of its rows, `constraints` counts keys and checks that hold for all rows. A backup of format 1 has neither of these two.
     """
 
     made_at: str

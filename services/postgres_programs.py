@@ -1,4 +1,4 @@
-"""Postgres's programs for one database: pg_dump, pg_restore and psql. No password is on a command line or in a message."""
+"""Postgres's programs for one database: pg_dump, pg_restore and psql."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -47,6 +48,8 @@ _CHUNK = 1 << 20
 _HEADER = 4096
 _SINCE_17 = b"\nSET transaction_timeout = 0;\n"
 _TABLES_AT_ONCE = 50
+# A connection that was closed is seen for another moment.
+_SECONDS_TO_DISCONNECT = 5.0
 # Model files that wait until the restored database is in place.
 _WAITING_MODELS = Path(FOLDER) / ".restored-models"
 
@@ -64,9 +67,11 @@ def restore(plan: Plan, path: Path, *, force: bool = False) -> Manifest:
         url = database_url(settings)
         with connect(url) as connection:
             _refuse_a_database_in_use(connection)
-        finish_earlier(settings, url)
-        with connect(url) as connection:
-            _refuse_a_database_in_use(connection)
+            if side_schemas.existing(connection, RESTORING, REPLACED):
+                with readable_errors():
+                    connection.execute("select pg_advisory_unlock_all()")
+                finish_earlier(settings, url)
+                _refuse_a_database_in_use(connection, _SECONDS_TO_DISCONNECT)
             if not force and side_schemas.existing(connection, ""):
                 raise BackupError("the database is not empty; to replace all that is in it, add FORCE=yes")
             try:
@@ -79,10 +84,11 @@ def restore(plan: Plan, path: Path, *, force: bool = False) -> Manifest:
                 if isinstance(error, (BackupError, DatabaseError)) and not isinstance(error, DatabaseAway):
                     raise BackupError(f"{error}; the database is as it was") from error
                 raise
-            _place_models(settings)
-    _tell(path, manifest, made)
-    _erase_again(settings)
-    _drop_replaced(settings, url)
+            _tell(path, manifest, made)
+            completed = _complete(connection, settings)
+    if not completed:
+        _erase_again()
+        _drop_replaced(settings, url)
     return manifest
 
 
@@ -95,15 +101,15 @@ def finish_earlier(settings: Settings, url: str) -> None:
         if not side_schemas.existing(connection, RESTORING, REPLACED):
             return
         _take_locks(connection, settings.lock_wait_seconds)
-        in_place = bool(side_schemas.existing(connection, REPLACED))
-        if in_place:
-            print("an earlier restore was killed when all was restored: it is completed first", flush=True)
-            _place_models(settings)
-        else:
+        if not side_schemas.existing(connection, REPLACED):
             print("an earlier restore was killed before it changed anything: its remains are deleted first", flush=True)
-            _clear_away(connection, settings)
-    if in_place:
-        _erase_again(settings)
+            side_schemas.drop(connection, RESTORING)
+            shutil.rmtree(settings.data_dir / _WAITING_MODELS, ignore_errors=True)
+            return
+        print("an earlier restore was killed when all was restored: it is completed first", flush=True)
+        completed = _complete(connection, settings)
+    if not completed:
+        _erase_again()
         _drop_replaced(settings, url)
 
 
@@ -141,20 +147,31 @@ def _clear_away(connection: Connection, settings: Settings) -> None:
         shutil.rmtree(settings.data_dir / _WAITING_MODELS, ignore_errors=True)
 
 
-def _drop_replaced(settings: Settings, url: str) -> None:
+def _complete(connection: Connection, settings: Settings) -> bool:
+    """What follows when the database is in place. Returns False where somebody is to be erased again before the end."""
+    _place_models(settings)
+    if suppression.read_copy(settings.data_dir):
+        return False
+    _drop_both(connection)
+    return True
+
+
+def _drop_both(connection: Connection) -> None:
     """Last of all, as it says that a restore has ended. What cannot be dropped now, the next command drops."""
     try:
-        with connect(url) as connection:
-            _take_locks(connection, settings.lock_wait_seconds)
-            side_schemas.drop(connection, RESTORING, REPLACED)
+        side_schemas.drop(connection, RESTORING, REPLACED)
     except DatabaseError as error:
         print(f"what was replaced is not deleted yet ({error}); the next backup or restore does it", flush=True)
 
 
-def _erase_again(settings: Settings) -> None:
+def _drop_replaced(settings: Settings, url: str) -> None:
+    with connect(url) as connection:
+        _take_locks(connection, max(settings.lock_wait_seconds, _SECONDS_TO_DISCONNECT))
+        _drop_both(connection)
+
+
+def _erase_again() -> None:
     """Who was erased after the backup was made is in it: the list beside the backups knows. Raises BackupError."""
-    if not suppression.read_copy(settings.data_dir):
-        return
     again = [sys.executable, "-m", "flows.erase", "--again"]
     if subprocess.run(again, check=False, stdin=subprocess.DEVNULL, cwd=ROOT).returncode:
         raise BackupError(
@@ -173,18 +190,26 @@ def _refuse_services(plan: Plan) -> None:
             raise BackupError(f"a run or another program uses the database in {plan.settings.data_dir}; wait for it")
 
 
+def _refuse_a_database_in_use(connection: Connection, wait_seconds: float = 0) -> None:
+    """Take both locks. Raises BackupError or AlreadyRunning when somebody is connected, also after a moment."""
+    _take_locks(connection, wait_seconds)
+    until = time.monotonic() + _SECONDS_TO_DISCONNECT
+    while others := _others(connection):
+        if time.monotonic() >= until:
+            raise BackupError(
+                f"the database is in use by {len(others)} connection(s), such as {others[0]}; end them first"
+            )
+        time.sleep(0.2)
+
+
 @readable_errors()
-def _refuse_a_database_in_use(connection: Connection) -> None:
-    """Take both locks. Raises BackupError or AlreadyRunning when somebody is connected."""
-    _take_locks(connection, 0)
-    others = connection.execute(
+def _others(connection: Connection) -> list[str]:
+    """Who else is connected."""
+    rows = connection.execute(
         "select coalesce(nullif(application_name, ''), 'unnamed') from pg_stat_activity"
         " where datname = current_database() and pid <> pg_backend_pid() and usename is not null order by 1"
-    ).fetchall()
-    if others:
-        raise BackupError(
-            f"the database is in use by {len(others)} connection(s), such as {others[0][0]}; end them first"
-        )
+    )
+    return [name for (name,) in rows]
 
 
 def _take_locks(connection: Connection, wait_seconds: float) -> None:
