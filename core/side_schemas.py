@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import psycopg
 from psycopg import sql
 
 from core.database import Connection, readable_errors, statement
+from core.errors import DatabaseError
 from core.roles import refuse_code_of_others
 
 SCHEMAS = ("ops", "staging", "warehouse", "mart", "ml", "serving")
@@ -50,7 +52,10 @@ def put_in_place(connection: Connection) -> None:
         in_use = [sql.Identifier(*name) for name in connection.execute(statement("restore/tables_in_use"))]
         if in_use:
             tables = sql.SQL(", ").join(in_use)
-            connection.execute(sql.SQL("lock table only {} in access exclusive mode").format(tables))
+            try:
+                connection.execute(sql.SQL("lock table only {} in access exclusive mode").format(tables))
+            except psycopg.errors.LockNotAvailable as error:
+                raise DatabaseError("somebody reads or writes a table; end that, then try again") from error
         connection.execute(statement("restore/put_in_place"))
         refuse_code_of_others(connection)
 

@@ -19,10 +19,13 @@ _ENTRY = re.compile(rf"\d+; \d+ \d+ (?:(?P<table>{_OURS})|(?P<view>{_OF_THE_OWNE
 _OWNER = re.compile(r"^\d+; \d+ \d+ TABLE ops schema_version (.*)$", re.M)
 
 
-# Each entry takes less than ten locks, and a server has room for thousands.
-_ENTRIES_AT_ONCE = 200
+# So that a step takes a few hundred locks, of the thousands that a server has room for: a table takes four, and a
+# foreign key is checked against two tables with their indexes. That of a parent is checked against all partitions.
+_ENTRIES_AT_ONCE, _FOREIGN_KEYS_AT_ONCE = 100, 40
 _RIGHTS = re.compile(r"\d+; \d+ \d+ (?:DEFAULT )?ACL ")
 _STATISTICS = re.compile(r"\d+; \d+ \d+ STATISTICS DATA ")
+_FOREIGN_KEY = re.compile(r"\d+; \d+ \d+ FK CONSTRAINT (\S+ \S+) ")
+_PARTITION = re.compile(r"\d+; \d+ \d+ TABLE ATTACH (\S+ \S+) ")
 
 
 def steps(listing: str) -> list[str]:
@@ -32,13 +35,19 @@ def steps(listing: str) -> list[str]:
     tables are analyzed.
     """
     entries = [entry for entry in _entries(listing) if not _STATISTICS.match(entry)]
-    rights = [entry for entry in entries if _RIGHTS.match(entry)]
-    others = [entry for entry in entries if not _RIGHTS.match(entry)]
-    return [
-        "\n".join(kind[first : first + _ENTRIES_AT_ONCE])
-        for kind in (others, rights)
-        for first in range(0, len(kind), _ENTRIES_AT_ONCE)
-    ]
+    partitions = {match[1] for entry in entries if (match := _PARTITION.match(entry))}
+    found: list[list[str]] = []
+    filled, last = 0.0, ""
+    for entry in sorted(entries, key=lambda entry: bool(_RIGHTS.match(entry))):
+        key = _FOREIGN_KEY.match(entry)
+        share = 1 / _ENTRIES_AT_ONCE if key is None else 1 / _FOREIGN_KEYS_AT_ONCE if key[1] in partitions else 1
+        kind = "rights" if _RIGHTS.match(entry) else "others"
+        if kind != last or filled + share > 1:
+            found.append([])
+            filled, last = 0.0, kind
+        found[-1].append(entry)
+        filled += share
+    return ["\n".join(step) for step in found]
 
 
 def not_ours(listing: str) -> list[str]:

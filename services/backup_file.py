@@ -38,7 +38,8 @@ class BackupError(MoovitamixError):
 class Manifest:
     """What a backup holds. `tables` maps each table, such as `ml.alarms`, to its number of rows.
 
-    `checksums` maps it to a checksum of its rows, `constraints` counts keys and checks that hold for all rows. A backup of format 1 has neither of these two.
+    `checksums` maps it to a checksum of its rows. `constraints` counts the keys and checks that hold for all rows. A
+    backup of format 1 has neither.
     """
 
     made_at: str

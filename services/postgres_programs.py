@@ -20,6 +20,8 @@ from core.settings import Settings
 # What libpq would read from a URL and has no environment variable for.
 _SECRETS = ("sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
 
+_NO_LOCKS = "out of shared memory"
+
 
 def programs_for(settings: Settings, url: str) -> Programs:
     """Those of the wheel for the embedded server, else those of the PATH."""
@@ -83,4 +85,6 @@ class Programs:
         lines = said.read().decode(errors="replace").splitlines()
         errors = [line for line in lines if "error:" in line.lower() or "fatal:" in line.lower()]
         first = (errors or lines or ["no word"])[0].strip()
+        if _NO_LOCKS in first:
+            first += "; the server has room for too few locks: raise max_locks_per_transaction, restart it, try again"
         return f"{name} failed: {first.replace(self._password, '***') if self._password else first}"
