@@ -21,7 +21,7 @@ _OWNER = re.compile(r"^\d+; \d+ \d+ TABLE ops schema_version (.*)$", re.M)
 
 # So that a step takes a few hundred locks, of the thousands that a server has room for: a table takes four, and a
 # foreign key is checked against two tables with their indexes. That of a parent is checked against all partitions.
-_ENTRIES_AT_ONCE, _FOREIGN_KEYS_AT_ONCE = 100, 40
+_STEP, _ENTRY, _FOREIGN_KEY_OF_PARTITION = 200, 2, 5
 _RIGHTS = re.compile(r"\d+; \d+ \d+ (?:DEFAULT )?ACL ")
 _STATISTICS = re.compile(r"\d+; \d+ \d+ STATISTICS DATA ")
 _FOREIGN_KEY = re.compile(r"\d+; \d+ \d+ FK CONSTRAINT (\S+ \S+) ")
@@ -37,16 +37,16 @@ def steps(listing: str) -> list[str]:
     entries = [entry for entry in _entries(listing) if not _STATISTICS.match(entry)]
     partitions = {match[1] for entry in entries if (match := _PARTITION.match(entry))}
     found: list[list[str]] = []
-    filled, last = 0.0, ""
+    filled, last = 0, ""
     for entry in sorted(entries, key=lambda entry: bool(_RIGHTS.match(entry))):
         key = _FOREIGN_KEY.match(entry)
-        share = 1 / _ENTRIES_AT_ONCE if key is None else 1 / _FOREIGN_KEYS_AT_ONCE if key[1] in partitions else 1
+        weight = _ENTRY if key is None else _FOREIGN_KEY_OF_PARTITION if key[1] in partitions else _STEP
         kind = "rights" if _RIGHTS.match(entry) else "others"
-        if kind != last or filled + share > 1:
+        if kind != last or filled + weight > _STEP:
             found.append([])
-            filled, last = 0.0, kind
+            filled, last = 0, kind
         found[-1].append(entry)
-        filled += share
+        filled += weight
     return ["\n".join(step) for step in found]
 
 
