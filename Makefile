@@ -98,6 +98,11 @@ restore: export BACKUP := $(BACKUP)
 restore: $(READY) ## Bring both back from BACKUP=file; FORCE=yes replaces what is there
 	@.venv/bin/python -m services.backup restore $(if $(filter yes,$(FORCE)),--force) $${BACKUP:+"$$BACKUP"}
 
+.PHONY: verify
+verify: export BACKUP := $(BACKUP)
+verify: $(READY) ## Restore BACKUP=file aside, compare it with what was backed up, and delete it again
+	@.venv/bin/python -m services.backup verify $${BACKUP:+"$$BACKUP"}
+
 .PHONY: bench
 bench: $(READY) ## Measure how fast and how big, against bare loops run side by side
 	@.venv/bin/python -m benchmarks --write

@@ -95,6 +95,13 @@ def stop_if_unused(data_dir: Path) -> None:
     _leave(_Server(data_dir))
 
 
+def discard(data_dir: Path) -> None:
+    """Stop the server of a scratch folder, whoever uses it, and delete the folder."""
+    if data_dir.exists():
+        stop_if_unused(data_dir)
+        shutil.rmtree(data_dir)
+
+
 def in_use(data_dir: Path) -> bool:
     """Whether a process uses the server, or it runs."""
     server = _Server(data_dir)
@@ -107,6 +114,8 @@ def in_use(data_dir: Path) -> bool:
 
 def _leave(server: _Server) -> None:
     """Stop the server unless another process uses it."""
+    if not server.data_dir.exists():  # it was discarded
+        return
     with suppress(OSError, subprocess.SubprocessError), _in_this_process, server.nobody_else_starts_or_stops():
         if server.data_dir in _users:
             os.close(_users.pop(server.data_dir))

@@ -18,12 +18,14 @@ from pathlib import Path
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 
+from core import side_schemas
 from core.clock import Clock, clock_of
 from core.database import Connection, connect, readable_errors, take_training_lock, take_warehouse_lock
 from core.errors import DatabaseError, SettingsError, named_errors
 from core.references import written_reason
 from core.roles import up_to_date_url
 from core.settings import Settings, load_settings
+from core.side_schemas import REPLACED, RESTORING
 from flows.command_line import run_command
 from flows.endings import told_when_it_fails
 from flows.readable_logs import keep_logs_readable
@@ -188,6 +190,7 @@ def _place() -> Iterator[Place]:
     with connect(up_to_date_url(settings)) as connection:
         take_training_lock(connection, settings.lock_wait_seconds)
         take_warehouse_lock(connection, settings.lock_wait_seconds)
+        side_schemas.empty(connection, RESTORING, REPLACED)  # a restore that was killed left rows of persons
         run_id = batches.start_run(connection, "erase", None, clock())
         outcome = "failed"
         try:

@@ -19,7 +19,7 @@ import requests
 from core import embedded
 from core.errors import MoovitamixError, SettingsError
 from core.settings import alert_urls_of
-from services import backup
+from services import backup_file, verification
 from services.automations import Server
 from services.deploy import answers
 from services.lost_runs import close_lost_runs
@@ -258,7 +258,8 @@ def clean(plan: Plan) -> None:
         raise ServicesError(f"a flow or another program uses the database in {data_dir}; wait for it")
     if not _looks_like_ours(data_dir):
         raise ServicesError(f"{data_dir} holds other things than our state; delete it by hand")
-    kept = data_dir / backup.FOLDER
+    kept = data_dir / backup_file.FOLDER
+    verification.clear_leftovers(plan.settings)
     for entry in data_dir.iterdir():
         if entry != kept:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
@@ -274,9 +275,9 @@ def _looks_like_ours(data_dir: Path) -> bool:
     if ROOT.is_relative_to(data_dir) or Path.home().is_relative_to(data_dir):
         return False
     ours = {"postgres", "postgres.new", "postgres.lock", "postgres.users", "landing", "shaped", "data_docs", "prefect"}
+    ours |= {backup_file.FOLDER, verification.SCRATCH}
     return all(
-        entry.name in ours | {"services", "logs", "models", "demo", "weeks", "alerts", backup.FOLDER}
-        for entry in data_dir.iterdir()
+        entry.name in ours | {"services", "logs", "models", "demo", "weeks", "alerts"} for entry in data_dir.iterdir()
     )
 
 

@@ -1,4 +1,6 @@
-"""What a dump may hold, by its own table of contents. A restore makes all of it the owner's: then whatever a role hung
+"""What a dump holds, by its own table of contents: what it may hold, and the steps to restore it in.
+
+A restore makes all of it the owner's: then whatever a role hung
 on its tables would run with the owner's rights, so anything that no migration made is refused by name.
 """
 
@@ -17,12 +19,46 @@ _ENTRY = re.compile(rf"\d+; \d+ \d+ (?:(?P<table>{_OURS})|(?P<view>{_OF_THE_OWNE
 _OWNER = re.compile(r"^\d+; \d+ \d+ TABLE ops schema_version (.*)$", re.M)
 
 
+# So that a step takes a few hundred locks, of the thousands that a server has room for: a table takes four, and a
+# foreign key is checked against two tables with their indexes. That of a parent is checked against all partitions.
+_STEP, _ENTRY, _FOREIGN_KEY_OF_PARTITION = 200, 2, 5
+_RIGHTS = re.compile(r"\d+; \d+ \d+ (?:DEFAULT )?ACL ")
+_STATISTICS = re.compile(r"\d+; \d+ \d+ STATISTICS DATA ")
+_FOREIGN_KEY = re.compile(r"\d+; \d+ \d+ FK CONSTRAINT (\S+ \S+) ")
+_PARTITION = re.compile(r"\d+; \d+ \d+ TABLE ATTACH (\S+ \S+) ")
+
+
+def steps(listing: str) -> list[str]:
+    """The entries of `pg_restore --list`, in lists for `--use-list` that fit one transaction each.
+
+    Rights come last: until then nobody else can reach what is being restored. Statistics are left out, as restored
+    tables are analyzed.
+    """
+    entries = [entry for entry in _entries(listing) if not _STATISTICS.match(entry)]
+    partitions = {match[1] for entry in entries if (match := _PARTITION.match(entry))}
+    found: list[list[str]] = []
+    filled, last = 0, ""
+    for entry in sorted(entries, key=lambda entry: bool(_RIGHTS.match(entry))):
+        key = _FOREIGN_KEY.match(entry)
+        weight = _ENTRY if key is None else _FOREIGN_KEY_OF_PARTITION if key[1] in partitions else _STEP
+        kind = "rights" if _RIGHTS.match(entry) else "others"
+        if kind != last or filled + weight > _STEP:
+            found.append([])
+            filled, last = 0, kind
+        found[-1].append(entry)
+        filled += weight
+    return ["\n".join(step) for step in found]
+
+
 def not_ours(listing: str) -> list[str]:
     """What `pg_restore --list` tells of that is no table of ours, nor a view of the owner of the schema's version."""
     found = _OWNER.search(listing)
     owner = found[1] if found else ""
-    entries = [line for line in listing.splitlines() if line and not line.startswith(";")]
-    return [_readable(entry) for entry in entries if not _may_be(entry, owner)]
+    return [_readable(entry) for entry in _entries(listing) if not _may_be(entry, owner)]
+
+
+def _entries(listing: str) -> list[str]:
+    return [line for line in listing.splitlines() if line and not line.startswith(";")]
 
 
 def _may_be(entry: str, owner: str) -> bool:

@@ -20,8 +20,10 @@ from core import embedded
 from core.database import connect, warehouse_lock
 from core.roles import RECOMMENDER, SERVING
 from core.settings import Settings
+from core.side_schemas import SCHEMAS
 from flows import recommend
-from services.backup import SCHEMAS, _prune, main
+from services.backup import main
+from services.backup_file import prune
 from tests.conftest import ROOT
 from tests.listening import fill, two_camps
 from tests.recommending import few_candidates, quick_settings
@@ -295,9 +297,9 @@ def test_the_newest_backups_are_kept_and_nothing_else_is_touched(tmp_path: Path)
     (tmp_path / "backups" / "2026-01-01T030000Z.tar").mkdir(parents=True)  # a folder that somebody made
     for name in (*days, *others):
         (tmp_path / "backups" / name).touch()
-    assert _prune(Settings(data_dir=tmp_path, backups_kept=0)) == 0
-    assert _prune(Settings(data_dir=tmp_path, backups_kept=2)) == 3
-    assert _prune(Settings(data_dir=tmp_path, backups_kept=2)) == 0
+    assert prune(Settings(data_dir=tmp_path, backups_kept=0)) == 0
+    assert prune(Settings(data_dir=tmp_path, backups_kept=2)) == 3
+    assert prune(Settings(data_dir=tmp_path, backups_kept=2)) == 0
     assert {path.name for path in (tmp_path / "backups").iterdir()} == {
         *days[3:],
         *others,

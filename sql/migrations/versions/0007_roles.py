@@ -11,4 +11,5 @@ down_revision = "0006"
 def upgrade() -> None:
     connection = op.get_bind()
     connection.exec_driver_sql(statement("migrations/0007_roles"))
-    connection.exec_driver_sql(statement("roles/hand_over"))
+    for (hand_over,) in connection.exec_driver_sql(statement("roles/to_hand_over")).all():
+        connection.exec_driver_sql(hand_over)

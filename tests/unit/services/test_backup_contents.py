@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.backup_contents import not_ours
+from services.backup_contents import not_ours, steps
 
 LISTING = """;
 ; Archive created at 2026-11-22 03:00:00 UTC
@@ -50,3 +50,34 @@ def test_anything_else_is_named(entry: str, told: str) -> None:
 def test_without_an_owner_no_view_is_the_owners() -> None:
     listing = "\n".join(line for line in LISTING.splitlines() if "schema_version" not in line)
     assert len(not_ours(listing)) == 3
+
+
+def entries(kind: str, number: int, name: str = "warehouse m") -> list[str]:
+    return [f"{n}; 1 1 {kind} {name}_{n} the owner" for n in range(number)]
+
+
+def test_steps_are_small_and_keep_the_order() -> None:
+    tables, attached = entries("TABLE", 150), entries("TABLE ATTACH", 150)
+    keys = [f"{n}; 1 1 FK CONSTRAINT warehouse m_{n} key the owner" for n in range(150)]
+    of_parent = "900; 1 1 FK CONSTRAINT warehouse m key the owner"
+    listing = [*tables, *attached, *keys[:75], of_parent, *keys[75:]]
+    found = [step.splitlines() for step in steps("\n".join([";", *listing]))]
+
+    assert [entry for step in found for entry in step] == listing
+    assert max(len(step) for step in found) == 100
+    assert max(sum("FK CONSTRAINT" in entry for entry in step) for step in found) == 40
+    assert [of_parent] in found  # checked against every partition: alone
+
+
+def test_rights_come_last_and_statistics_not_at_all() -> None:
+    listing = [
+        "8; 2615 16390 SCHEMA - ml the owner",
+        "4001; 0 0 ACL - SCHEMA ml the owner",
+        "4002; 826 1 DEFAULT ACL ml DEFAULT PRIVILEGES FOR TABLES the owner",
+        "231; 1259 16410 TABLE ml recommendations the owner",
+        "5000; 0 0 STATISTICS DATA ml recommendations the owner",
+    ]
+    assert steps("\n".join(listing)) == [
+        "8; 2615 16390 SCHEMA - ml the owner\n231; 1259 16410 TABLE ml recommendations the owner",
+        "\n".join(listing[1:3]),
+    ]

@@ -1,0 +1,96 @@
+"""Schemas beside the live ones, while a restore is at work: those that it builds, and those that it has replaced.
+
+One transaction that restores or drops hundreds of partitions needs more locks than Postgres has room for. So a restore
+builds beside the live schemas in many transactions, and one changes names (docs/adr/0021-a-restore-changes-names.md).
+Names that begin with `moovitamix_restoring_`, `moovitamix_replaced_` and `moovitamix_live_` are reserved for this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import sql
+
+from core.database import Connection, readable_errors, statement
+from core.errors import DatabaseError
+from core.roles import refuse_code_of_others
+
+SCHEMAS = ("ops", "staging", "warehouse", "mart", "ml", "serving")
+RESTORING = "moovitamix_restoring_"
+REPLACED = "moovitamix_replaced_"
+
+# A table with its indexes, its large values and what refers to it takes about ten locks; a server has thousands.
+_TABLES_AT_ONCE = 50
+_LOCK_TIMEOUT = "10s"
+
+
+@readable_errors()
+def existing(connection: Connection, *prefixes: str) -> list[str]:
+    """Which of our schemas exist under a name with one of these prefixes."""
+    names = [prefix + schema for prefix in prefixes for schema in SCHEMAS]
+    rows = connection.execute("select nspname::text from pg_namespace where nspname = any(%s) order by 1", [names])
+    return [name for (name,) in rows]
+
+
+@contextmanager
+def step(connection: Connection) -> Iterator[None]:
+    """One transaction in which the schemas being restored have their final names. Raises DatabaseError."""
+    with readable_errors(), connection.transaction():
+        connection.execute(statement("restore/begin_step"))
+        yield
+        connection.execute(statement("restore/end_step"))
+
+
+def put_in_place(connection: Connection) -> None:
+    """Make the restored schemas the live ones, all at once, while nobody reads or writes.
+
+    Raises DatabaseError when a transaction uses a live table, or the restored schemas hold what no migration made.
+    """
+    with _patient_transaction(connection):
+        in_use = [sql.Identifier(*name) for name in connection.execute(statement("restore/tables_in_use"))]
+        if in_use:
+            tables = sql.SQL(", ").join(in_use)
+            try:
+                connection.execute(sql.SQL("lock table only {} in access exclusive mode").format(tables))
+            except psycopg.errors.LockNotAvailable as error:
+                raise DatabaseError("somebody reads or writes a table; end that, then try again") from error
+        connection.execute(statement("restore/put_in_place"))
+        refuse_code_of_others(connection)
+
+
+def empty(connection: Connection, *prefixes: str) -> None:
+    """Drop the tables of these schemas, a few in each transaction; the schemas stay.
+
+    The caller holds the warehouse lock. Raises DatabaseError; running it again goes on where it stopped.
+    """
+    schemas = existing(connection, *prefixes)
+    while schemas and _drop_some_tables(connection, schemas):
+        pass
+
+
+def drop(connection: Connection, *prefixes: str) -> None:
+    """Drop these schemas with all that is in them, in steps. As `empty` otherwise."""
+    empty(connection, *prefixes)
+    for schema in existing(connection, *prefixes):
+        with _patient_transaction(connection):
+            connection.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(schema)))
+
+
+def _drop_some_tables(connection: Connection, schemas: Sequence[str]) -> int:
+    """Returns how many."""
+    with _patient_transaction(connection):
+        parameters = {"schemas": list(schemas), "at_once": _TABLES_AT_ONCE}
+        tables = connection.execute(statement("restore/tables_to_drop"), parameters).fetchall()
+        for table in tables:
+            connection.execute(sql.SQL("drop table if exists {} cascade").format(sql.Identifier(*table)))
+    return len(tables)
+
+
+@contextmanager
+def _patient_transaction(connection: Connection) -> Iterator[None]:
+    """One that gives up when somebody keeps a table for longer than a few seconds."""
+    with readable_errors(), connection.transaction():
+        connection.execute("select set_config('lock_timeout', %s, true)", [_LOCK_TIMEOUT])
+        yield

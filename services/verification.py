@@ -1,0 +1,108 @@
+"""Verifying a backup: it is restored into a Postgres of its own, aside, and compared with its manifest.
+
+Neither the live database nor its login is used, so this works beside running services and with any `DATABASE_URL`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from core import embedded, side_schemas
+from core.database import Connection, connect, readable_errors, statement
+from core.errors import AlreadyRunning, DatabaseError
+from core.settings import Settings
+from pipeline.raw_pages import only_ours
+from services.backup_file import FOLDER, BackupError, Manifest, short, unpack
+from services.postgres_programs import Programs
+from services.restore import build_beside
+from services.table_contents import constraints_of, contents_of
+
+SCRATCH = "verification"
+_SHOWN = 3
+
+
+def verify(settings: Settings, path: Path) -> Manifest:
+    """Restore a backup aside and compare all rows with its manifest. Nothing of it is left.
+
+    Raises BackupError when it cannot be restored or is not as it was, AlreadyRunning, DatabaseError.
+    """
+    path = path.expanduser().resolve()
+    with _scratch_folder(settings) as folder:
+        work = folder / "backup"
+        work.mkdir(mode=0o700)
+        manifest = unpack(path, work)
+        url = embedded.start(folder)
+        with connect(url) as connection:
+            try:
+                build_beside(connection, Programs(url, embedded.programs()), work, manifest)
+                side_schemas.put_in_place(connection)
+            except (BackupError, DatabaseError) as error:
+                raise BackupError(f"{short(path)} cannot be restored: {error}") from error
+            if differences := _differences(connection, manifest):
+                more = f" and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+                raise BackupError(
+                    f"{short(path)} is restored with other contents: {', '.join(differences[:_SHOWN])}{more};"
+                    " take another backup, and keep the live database"
+                )
+    compared = (
+        "rows, contents and constraints are as they were"
+        if manifest.checksums
+        else ("rows are as many as there were; an older version made it, which kept no checksums of contents")
+    )
+    print(f"verified {short(path)}, made at {manifest.made_at}: {manifest}; {compared}", flush=True)
+    return manifest
+
+
+def clear_leftovers(settings: Settings) -> None:
+    """Delete what a verification left that was killed. One that is at work stays."""
+    if (settings.data_dir / SCRATCH).exists():
+        with _exclusive(settings) as held:
+            if held:
+                embedded.discard(settings.data_dir / SCRATCH)
+
+
+@readable_errors()
+def _differences(connection: Connection, manifest: Manifest) -> list[str]:
+    found = []
+    for name, rows in manifest.tables.items():
+        schema, table = name.split(".", 1)
+        if manifest.checksums and contents_of(connection, schema, table) != (rows, manifest.checksums.get(name)):
+            found.append(f"{name} (other values)")
+    constraints = constraints_of(connection)
+    if manifest.constraints not in (None, constraints):
+        found.append(f"{constraints} valid constraints instead of {manifest.constraints}")
+    found += [f"index {name} is not valid" for (name,) in connection.execute(statement("restore/invalid_indexes"))]
+    return found
+
+
+@contextmanager
+def _scratch_folder(settings: Settings) -> Iterator[Path]:
+    """A folder that is deleted in the end, with the server in it. One of an earlier verification is deleted first."""
+    only_ours(settings.data_dir / FOLDER)
+    folder = settings.data_dir / SCRATCH
+    with _exclusive(settings) as held:
+        if not held:
+            raise AlreadyRunning("another verification of a backup is at work; wait for it")
+        embedded.discard(folder)
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            embedded.discard(folder)
+
+
+@contextmanager
+def _exclusive(settings: Settings) -> Iterator[bool]:
+    """Whether this process alone verifies. The system gives the lock back, also when the process is killed."""
+    descriptor = os.open(settings.data_dir / FOLDER, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(descriptor)

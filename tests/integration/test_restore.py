@@ -1,0 +1,447 @@
+"""Restores that are large, that are cut off, or that find others at work: all is as it was, or all is restored."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+from psycopg import sql
+
+from core import embedded, side_schemas
+from core.database import SQL_FOLDER, connect, migrate
+from services import restore as restoring
+from services.backup import main
+from tests.conftest import ROOT
+from tests.integration.test_backup import error_of, models, state, structure
+
+Capture = pytest.CaptureFixture[str]
+# One plays-and-sessions month each, from 1990 on, with a session and a play.
+MONTHS = """
+do $$
+declare
+    month timestamptz;
+    name text;
+begin
+    for month in
+        select '1990-01-01'::timestamptz + number * interval '1 month' from generate_series(0, {months} - 1) as number
+    loop
+        name := to_char(month, 'YYYY_MM');
+        execute format('create table warehouse.%I partition of warehouse.listen_history for values from (%L) to (%L)',
+            'listen_history_' || name, month, month + interval '1 month');
+        execute format('create table warehouse.%I partition of warehouse.listen_history_tracks'
+            ' for values from (%L) to (%L)', 'listen_history_tracks_' || name, month, month + interval '1 month');
+        execute format('alter table warehouse.%I add foreign key (listen_history_id, created_at)'
+            ' references warehouse.%I (id, created_at)', 'listen_history_tracks_' || name, 'listen_history_' || name);
+        execute format('insert into warehouse.%I values (1, 1, %L, %L, null, 1, ''b'')',
+            'listen_history_' || name, month, month);
+        execute format('insert into warehouse.%I values (1, 1, 1, %L)', 'listen_history_tracks_' || name, month);
+        commit;
+    end loop;
+end
+$$
+"""
+
+
+def add_rows(database: str, months: int) -> None:
+    """A user, a track, and as many months of plays."""
+    with connect(database) as connection:
+        connection.execute(
+            "insert into warehouse.users values (1, 'Zoë', 'B', 'z@x.org', 'f', 'rock', now(), now(), null, 1, 'b');"
+            "insert into warehouse.tracks values (1, 'T', 'A', 'S', '01:00', 60, 'g', 'x', now(), now(), null, 1, 'b')"
+        )
+        connection.execute(MONTHS.replace("{months}", str(months)))  # type: ignore[arg-type]
+
+
+def schemas(database: str) -> set[str]:
+    with connect(database) as connection:
+        rows = connection.execute("select nspname::text from pg_namespace where nspname !~ '^(pg_|information|public)'")
+        return {name for (name,) in rows}
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """Below pytest's own folder, Postgres's user could not reach a server of ours."""
+    folder = Path(tempfile.mkdtemp(prefix="data-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def place(database: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Path]:
+    """A small database and its data folder with one model."""
+    use(database, data_dir, monkeypatch)
+    (data_dir / "models").mkdir()
+    (data_dir / "models" / "1.npz").write_bytes(b"first")
+    add_rows(database, 3)
+    return database, data_dir
+
+
+def use(database: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith(("THRESHOLD_", "RETRAIN_", "MOOVITAMIX_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("DATABASE_URL", database)
+    monkeypatch.setenv("DATA_DIR", str(data_dir))
+    monkeypatch.setenv("LOCK_WAIT_SECONDS", "5")
+    monkeypatch.setenv("PATH", f"{embedded.programs()}{os.pathsep}{os.environ['PATH']}")
+
+
+def change(database: str, data_dir: Path) -> None:
+    """Everything is another than in the backup."""
+    with connect(database) as connection:
+        connection.execute("update warehouse.users set first_name = 'another'; create table ops.since (a int)")
+    (data_dir / "models" / "1.npz").write_bytes(b"second")
+
+
+@pytest.fixture(params=[("pginstall", 40), ("pginstall18", 20)], ids=["PostgreSQL 16", "PostgreSQL 18"])
+def small_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A server of PostgreSQL 16 or 18 with room for few locks, and a login that owns nothing but its own database."""
+    with monkeypatch.context() as patch:
+        newest, (version, locks) = embedded.programs(), request.param
+        patch.setattr("core.embedded.programs", lambda: newest.parent.parent / version / "bin")
+        patch.setattr("core.embedded._LOCALE", ("--encoding=UTF8", "--locale=C"))  # as the older one knows it
+        folder = Path(tempfile.mkdtemp(prefix="pg-"))
+        folder.chmod(0o755)
+        try:
+            embedded.start(folder)
+            embedded.stop_if_unused(folder)
+            with (folder / "postgres" / "postgresql.conf").open("a") as file:
+                file.write(f"\nmax_locks_per_transaction = {locks}\nmax_connections = 12\nmax_worker_processes = 2\n")
+            url = embedded.start(folder)
+            with psycopg.connect(url, autocommit=True) as connection:
+                connection.execute("create role plain login createrole")
+                for name in ("first", "second"):
+                    connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+                    connection.execute(sql.SQL("grant create on database {} to plain").format(sql.Identifier(name)))
+            patch.undo()
+            yield url.replace("postgres@/postgres", "plain@/first")
+        finally:
+            embedded.discard(folder)
+
+
+def at_once(database: str, file: str, folder: Path) -> str:
+    """What a restore in one transaction ends with."""
+    with tarfile.open(file) as tar:
+        tar.extract("database.dump", folder, filter="data")
+    read = ["pg_restore", "--no-owner", "--file=-", folder / "database.dump"]
+    script = subprocess.run(read, capture_output=True, check=True).stdout
+    write = ["psql", "-X", "--single-transaction", "--set=ON_ERROR_STOP=1", f"--dbname={database}"]
+    script = script.replace(b"SET transaction_timeout = 0;", b"", 1)
+    return subprocess.run(write, input=script, capture_output=True, check=False).stderr.decode()
+
+
+def test_hundreds_of_partitions_come_back(
+    small_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    """In steps: in one transaction they need several times the locks that this server has room for."""
+    first, second = small_server, small_server.replace("/first", "/second")
+    migrate(first)
+    add_rows(first, 240)
+    use(first, tmp_path / "data", monkeypatch)
+    file = str(tmp_path / "large.tar")
+    assert main(["make", file]) == 0
+    before, shape = state(first), structure(first)
+    use(second, tmp_path / "data", monkeypatch)
+    assert "out of shared memory" in at_once(second, file, tmp_path)
+
+    assert main(["restore", file]) == 0, capfd.readouterr().err
+    assert state(second) == before
+    assert structure(second) == shape
+    assert main(["restore", file, "--force"]) == 0, capfd.readouterr().err
+    assert state(second) == before
+    assert structure(second) == shape
+    assert schemas(second) == set(side_schemas.SCHEMAS)
+
+
+KILLED = """
+import os, sys
+from services import backup, restore, verification
+def kill(*_, **__):
+    os.kill(os.getpid(), 9)
+def then_kill(done):
+    return lambda *a, **k: (done(*a, **k), kill())
+module, name, when = sys.argv[1:4]
+module = {"restore": restore, "side_schemas": restore.side_schemas, "verification": verification}[module]
+setattr(module, name, kill if when == "before" else then_kill(getattr(module, name)))
+backup.main(sys.argv[4:])
+"""
+
+
+def killed(point: tuple[str, str, str], *arguments: str) -> None:
+    """Run a command that is killed before or after it calls a function."""
+    run = subprocess.run(
+        [sys.executable, "-c", KILLED, *point, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == -9, run.stderr
+
+
+def test_killed_before_the_switch_nothing_has_changed(place: tuple[str, Path], tmp_path: Path, capfd: Capture) -> None:
+    database, data_dir = place
+    assert main(["make", str(tmp_path / "mine.tar")]) == 0
+    backed_up, files = state(database), models(data_dir)
+    change(database, data_dir)
+    before, shape, later = state(database), structure(database), models(data_dir)
+    for point in (
+        ("restore", "_make_roles", "after"),
+        ("restore", "_count_again", "before"),
+        ("side_schemas", "put_in_place", "before"),
+    ):
+        killed(point, "restore", str(tmp_path / "mine.tar"), "--force")
+        assert state(database) == before, point
+        assert structure(database) == shape, point
+        assert models(data_dir) == later, point
+    assert schemas(database) != set(side_schemas.SCHEMAS)
+
+    capfd.readouterr()
+    assert main(["make", str(tmp_path / "after.tar")]) == 0
+    assert "before it changed anything" in capfd.readouterr().out
+    assert schemas(database) == set(side_schemas.SCHEMAS)
+    assert state(database) == before
+    assert models(data_dir) == later
+
+    killed(("side_schemas", "put_in_place", "before"), "restore", str(tmp_path / "mine.tar"), "--force")
+    assert main(["restore", str(tmp_path / "mine.tar"), "--force"]) == 0
+    assert state(database) == backed_up
+    assert models(data_dir) == files
+    assert schemas(database) == set(side_schemas.SCHEMAS)
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        ("side_schemas", "put_in_place", "after"),
+        ("restore", "_place_models", "after"),
+        ("side_schemas", "_drop_some_tables", "after"),
+    ],
+)
+def test_killed_after_the_switch_the_next_command_completes_it(
+    point: tuple[str, str, str], place: tuple[str, Path], tmp_path: Path, capfd: Capture
+) -> None:
+    database, data_dir = place
+    assert main(["make", str(tmp_path / "mine.tar")]) == 0
+    backed_up, files = state(database), models(data_dir)
+    change(database, data_dir)
+
+    killed(point, "restore", str(tmp_path / "mine.tar"), "--force")
+    assert state(database) == backed_up
+    assert schemas(database) != set(side_schemas.SCHEMAS)
+    capfd.readouterr()
+    assert main(["make", str(tmp_path / "after.tar")]) == 0
+    assert "it is completed first" in capfd.readouterr().out
+    assert state(database) == backed_up
+    assert models(data_dir) == files
+    assert schemas(database) == set(side_schemas.SCHEMAS)
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], Any]) -> None:
+    """Let something happen when all is built and nothing is in place."""
+    build = restoring.build_beside
+
+    def build_and_act(*arguments: Any) -> Any:
+        made = build(*arguments)
+        act()
+        return made
+
+    monkeypatch.setattr("services.restore.build_beside", build_and_act)
+
+
+def test_a_transaction_in_a_live_table_is_not_cut_off(
+    place: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    database, data_dir = place
+    assert main(["make", str(tmp_path / "mine.tar")]) == 0
+    change(database, data_dir)
+    before, later = state(database), models(data_dir)
+    monkeypatch.setattr("core.side_schemas._LOCK_TIMEOUT", "200ms")
+    with psycopg.connect(database) as reader, monkeypatch.context() as patch:
+        patch.setattr("services.restore._others", lambda _: [])
+        reader.execute("insert into ops.since values (1)")
+        capfd.readouterr()
+        assert main(["restore", str(tmp_path / "mine.tar"), "--force"]) == 1
+        error = error_of(capfd)
+        assert "somebody reads or writes" in error
+        assert "the database is as it was" in error
+        reader.rollback()
+    assert state(database) == before
+    assert models(data_dir) == later
+    assert schemas(database) == set(side_schemas.SCHEMAS)
+
+
+def test_a_reader_between_two_transactions_sees_the_one_and_then_the_other(
+    place: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, data_dir = place
+    assert main(["make", str(tmp_path / "mine.tar")]) == 0
+    change(database, data_dir)
+    seen: list[str] = []
+    with psycopg.connect(database, autocommit=True, prepare_threshold=1) as reader, monkeypatch.context() as patch:
+
+        def look() -> None:
+            for _ in range(3):  # with a plan that is kept
+                rows = reader.execute("select first_name from warehouse.users where id = %s", [1]).fetchall()
+                seen.append(rows[0][0])
+
+        patch.setattr("services.restore._others", lambda _: [])
+        meanwhile(patch, look)
+        assert main(["restore", str(tmp_path / "mine.tar"), "--force"]) == 0
+        look()
+    assert seen == ["another"] * 3 + ["Zoë"] * 3
+
+
+def test_a_restore_that_loses_its_connection_changes_nothing(
+    place: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    database, data_dir = place
+    assert main(["make", str(tmp_path / "mine.tar")]) == 0
+    change(database, data_dir)
+    before = state(database)
+    statements = restoring._statements
+
+    def cut_off(*arguments: Any) -> Iterator[bytes]:
+        yield from statements(*arguments)
+        with connect(database) as connection:
+            connection.execute(
+                "select pg_terminate_backend(pid, 10000) from pg_stat_activity"
+                " where datname = current_database() and xact_start is not null and pid <> pg_backend_pid()"
+            )
+
+    with monkeypatch.context() as patch:
+        patch.setattr("services.restore._statements", cut_off)
+        capfd.readouterr()
+        assert main(["restore", str(tmp_path / "mine.tar"), "--force"]) == 1
+    error = error_of(capfd)
+    assert "psql failed" in error
+    assert "the database is as it was" in error
+    assert state(database) == before
+    assert schemas(database) == set(side_schemas.SCHEMAS)
+
+
+def test_tables_of_others_in_our_schemas_go_with_what_is_replaced(place: tuple[str, Path], tmp_path: Path) -> None:
+    database, _ = place
+    assert main(["make", str(tmp_path / "mine.tar")]) == 0
+    before, shape = state(database), structure(database)
+    with connect(database) as connection:
+        connection.execute(
+            "do $$ begin create role test_somebody; exception when duplicate_object then null; end $$;"
+            "grant usage, create on schema mart to test_somebody; set role test_somebody;"
+            "create table mart.of_somebody (a int); reset role;"
+            "create view mart.of_ours as select * from warehouse.users;"
+            "create function mart.f() returns int language sql as 'select 1';"
+            "create table public.refers (a bigint references warehouse.users)"
+        )
+    assert main(["restore", str(tmp_path / "mine.tar"), "--force"]) == 0
+    assert state(database) == before
+    assert structure(database) == shape
+    assert schemas(database) == set(side_schemas.SCHEMAS)
+
+
+def rewritten(file: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
+    """The backup with another manifest, and sums that fit it."""
+    folder = Path(tempfile.mkdtemp(dir=file.parent))
+    with tarfile.open(file) as tar:
+        names = tar.getnames()[:-1]
+        tar.extractall(folder, filter="data")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    change(manifest)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    sums = subprocess.run(["sha256sum", *names], cwd=folder, capture_output=True, check=True).stdout
+    (folder / "SHA256SUMS").write_bytes(sums)
+    with tarfile.open(folder / "rewritten.tar", "w") as tar:
+        for name in (*names, "SHA256SUMS"):
+            tar.add(folder / name, name)
+    return folder / "rewritten.tar"
+
+
+def of_format_1(manifest: dict[str, Any]) -> None:
+    manifest["format"] = 1
+    del manifest["checksums"], manifest["constraints"]
+
+
+def test_a_backup_of_an_older_version_is_restored(
+    empty_database: str, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    """Of a schema before there were roles, in the first format."""
+    import sqlalchemy
+    from alembic import command
+    from alembic.config import Config
+
+    from core.database import sqlalchemy_url
+
+    engine = sqlalchemy.create_engine(sqlalchemy_url(empty_database), poolclass=sqlalchemy.NullPool)
+    config = Config()
+    config.set_main_option("script_location", str(SQL_FOLDER / "migrations").replace("%", "%%"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0006")
+    use(empty_database, data_dir, monkeypatch)
+    add_rows(empty_database, 2)
+    assert main(["make", str(tmp_path / "mine.tar")]) == 0
+    before = state(empty_database)
+    older = str(rewritten(tmp_path / "mine.tar", of_format_1))
+    with connect(empty_database) as database:
+        database.execute("update warehouse.users set first_name = 'another'")
+    capfd.readouterr()
+
+    assert main(["verify", older]) == 0
+    out = capfd.readouterr().out
+    assert "kept no checksums" in out
+    assert main(["restore", older, "--force"]) == 0
+    assert "older than this version" in capfd.readouterr().out
+    assert state(empty_database) == before
+    migrate(empty_database)  # as the next run does
+
+
+def test_verify_compares_and_leaves_nothing(
+    place: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    """Neither the database nor its login is needed."""
+    _, data_dir = place
+    file = tmp_path / "mine.tar"
+    assert main(["make", str(file)]) == 0
+    differing = {
+        '"ops"."runs" is not whole': lambda manifest: manifest["tables"].update({"ops.runs": 9}),
+        "warehouse.users (other values)": lambda manifest: manifest["checksums"].update({"warehouse.users": "1"}),
+        "valid constraints instead of 9": lambda manifest: manifest.update(constraints=9),
+    }
+    files = {says: rewritten(file, change) for says, change in differing.items()}
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
+    (data_dir / "backups").mkdir()
+    before = sorted(data_dir.rglob("*"))
+    capfd.readouterr()
+
+    assert main(["verify", str(file)]) == 0
+    out, err = capfd.readouterr()
+    assert (out.count("\n"), err) == (1, "")
+    assert "rows, contents and constraints are as they were" in out
+    for says, other in files.items():
+        assert main(["verify", str(other)]) == 1
+        assert says in error_of(capfd)
+    (tmp_path / "cut.tar").write_bytes(file.read_bytes()[:-20_000])
+    assert main(["verify", str(tmp_path / "cut.tar")]) == 1
+    assert "damaged or cut off" in error_of(capfd)
+    assert sorted(data_dir.rglob("*")) == before
+    monkeypatch.setenv("DATABASE_URL", "nonsense")
+    assert main(["verify", str(file)]) == 2
+
+
+def test_a_verification_that_was_killed_leaves_nothing_to_the_next(place: tuple[str, Path], tmp_path: Path) -> None:
+    _, data_dir = place
+    assert main(["make", str(tmp_path / "mine.tar")]) == 0
+    killed(("verification", "_differences", "before"), "verify", str(tmp_path / "mine.tar"))
+    scratch = data_dir / "verification"
+    server = psutil.Process(int((scratch / "postgres" / "postmaster.pid").read_text().split()[0]))
+    assert server.is_running()
+    assert main(["verify", str(tmp_path / "mine.tar")]) == 0
+    assert not scratch.exists()
+    assert not server.is_running()
