@@ -91,7 +91,7 @@ class DecodedRows:
 
     @cached_property
     def _raw(self) -> list[str]:
-        return [raw.decode("utf-8", "backslashreplace") for body in self.bodies for raw in raw_rows(body)]
+        return raw_texts(self.bodies)
 
 
 @dataclass
@@ -105,6 +105,11 @@ class _Columns:
     drifted: int = 0
     erased: int = 0
     plays_rejected: int = 0
+
+
+def raw_texts(bodies: Sequence[bytes]) -> list[str]:
+    """The JSON text of every row of a run of pages, in order."""
+    return [raw.decode("utf-8", "backslashreplace") for body in bodies for raw in raw_rows(body)]
 
 
 def decode_rows(
