@@ -29,15 +29,18 @@ class Folded:
     set_aside: pl.DataFrame
 
 
-def fold(endpoint: Endpoint, rows: pl.DataFrame) -> Folded | None:
-    """Keep one row of each key: the newest by `updated_at`. None when every key comes once.
+def has_repeated_keys(keys: pl.DataFrame) -> bool:
+    """Whether a row of these key columns comes twice."""
+    return bool(keys.select(pl.struct(pl.all()).n_unique()).item() < len(keys))
+
+
+def fold(endpoint: Endpoint, rows: pl.DataFrame) -> Folded:
+    """Keep one row of each key: the newest by `updated_at`.
 
     Of rows with an equal `updated_at`, the session with most plays is kept, then the row with the largest hash. So the
     choice depends on the rows alone, not on their order or pages. Of duplicates, the last one is kept.
     """
     key = list(KEYS[endpoint])
-    if rows.select(pl.struct(key).n_unique()).item() == len(rows):
-        return None
     repeated = rows.filter(pl.struct(key).is_duplicated()).sort("row_position")
     distinct = repeated.unique([*key, "row_hash"], keep="last", maintain_order=True)
     newest = distinct.sort("updated_at", *_plays(endpoint), "row_hash").unique(key, keep="last")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,7 +20,7 @@ import xxhash
 
 from core.columns import KEYS, LISTEN_HISTORY, TRACKS, Endpoint
 from pipeline.decoding import DecodedRows, Rejected, count_fields, decode_rows, raw_texts
-from pipeline.folding import CONFLICTING, SUPERSEDED, fold
+from pipeline.folding import CONFLICTING, SUPERSEDED, fold, has_repeated_keys
 from pipeline.landing import Landing
 from pipeline.raw_pages import only_ours
 from pipeline.suppression import Suppressed
@@ -174,9 +174,9 @@ class _Shaper:
         """Keep one row per key. Rows that differ from the one kept are set aside with their text and the reason."""
         set_aside: list[pl.DataFrame] = []
         for number in range(self.buckets):
-            folded = fold(self.endpoint, _read_parts(self.folder, number, self.endpoint))
-            if folded is None:
+            if not has_repeated_keys(_read_parts(self.folder, number, self.endpoint, KEYS[self.endpoint])):
                 continue
+            folded = fold(self.endpoint, _read_parts(self.folder, number, self.endpoint))
             shutil.rmtree(_bucket_folder(self.folder, number))
             self._write_bucket(number, 1, folded.kept)
             self.rows_duplicate += folded.duplicates
@@ -327,10 +327,12 @@ def _bucket_folder(folder: Path, number: int) -> Path:
     return folder / f"bucket-{number:04d}"
 
 
-def _read_parts(folder: Path, number: int, endpoint: Endpoint) -> pl.DataFrame:
-    """All rows of a bucket."""
+def _read_parts(folder: Path, number: int, endpoint: Endpoint, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """All rows of a bucket; of each, all columns unless some are named."""
+    wanted = list(columns) if columns else None
     parts = sorted(_bucket_folder(folder, number).glob("*.parquet"))
-    return pl.concat([pl.read_parquet(part) for part in parts]) if parts else _empty(endpoint)
+    rows = pl.concat([pl.read_parquet(part, columns=wanted) for part in parts]) if parts else _empty(endpoint)
+    return rows.select(wanted) if wanted else rows
 
 
 def _tellable(fields: Mapping[str, int]) -> dict[str, int]:

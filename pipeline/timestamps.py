@@ -1,7 +1,7 @@
 """Times as the source writes them, by one grammar: each is its own moment in UTC, or rejected with a reason.
 
-`YYYY-MM-DDTHH:MM:SS`, then up to six decimals if any, then `Z` or `+hh:mm` or `-hh:mm` if any; without either it is UTC.
-Further decimals may follow if they are zeros. Nothing is rounded, shifted or guessed at.
+`YYYY-MM-DDTHH:MM:SS`, then optionally a point and up to six decimals, then optionally `Z`, `+hh:mm` or `-hh:mm`. A time
+without a zone is UTC. Further decimals may follow if they are zeros. Nothing is rounded, shifted or guessed at.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +12,11 @@ import pytest
 from core.columns import LISTEN_HISTORY, TRACKS, USERS, Endpoint
 from pipeline import shaping
 from pipeline.folding import CONFLICTING, SUPERSEDED
-from pipeline.landing import Landing
-from pipeline.raw_pages import write_pages
-from pipeline.shaping import Shaped, shape
+from pipeline.shaping import Shaped
+from tests.landed import shaped
 from tests.source import Row, session, track, user
 
-NOW = datetime(2026, 11, 22)
 LATER = "2026-11-02T00:00:00"
-
-
-def shaped(folder: Path, endpoint: Endpoint, rows: list[Any], size: int = 100) -> Shaped:
-    """The rows, landed in pages of `size` and shaped."""
-    landing_folder = folder / "landing"
-    landing_folder.mkdir(exist_ok=True)
-    pages = [rows[start : start + size] for start in range(0, len(rows), size)]
-    bodies = [json.dumps({"items": page, "total": len(rows), "size": size}).encode() for page in pages]
-    for number, body in enumerate(bodies, 1):
-        write_pages(landing_folder / f"pages-{number:07d}-{number:07d}.jsonl.zst", [body])
-    landing = Landing(landing_folder, "http://a", len(rows), len(rows), len(pages), size, NOW, NOW)
-    return shape(landing, endpoint, folder / "shaped", known=None, latest=NOW)
 
 
 def kept(batch: Shaped) -> list[dict[str, Any]]:

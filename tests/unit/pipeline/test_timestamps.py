@@ -42,8 +42,9 @@ REJECTED = {
         " 2024-11-20T10:00:00", "2024-11-20T10:00:00 ", "2024-11-20T10:00:00\n", "\t2024-11-20T10:00:00",
         "2024-11-20T10:00:00\u00a0", "2024-11-20T10:00:00\0", "2024-11-20T10:00: 0", "2024- 1-20T10:00:00",
         "\uff12\uff10\uff12\uff14-11-20T10:00:00", "\u0662\u0660\u0662\u0664-11-20T10:00:00",
-        "2024\u201011\u201020T10:00:00", "2024-11-20T10:00:00+0000", "2024-11-20T10:00:00+00", "2024-11-20T10:00:00+1:00",
-        "2024-11-20T10:00:00+00:60", "2024-11-20T10:00:00 Z", "2024-11-20T10:00:00+00:00:30",
+        "2024\u201011\u201020T10:00:00", "2024-11-20T10:00:00+0000", "2024-11-20T10:00:00+00",
+        "2024-11-20T10:00:00+1:00", "2024-11-20T10:00:00+00:60", "2024-11-20T10:00:00 Z",
+        "2024-11-20T10:00:00+00:00:30",
         "2024-11-20T10:00:00\u2212 01:00", "2024-11-20T10:00:00Z[Europe/Paris]", "2024-11-20T10:00:00 UTC",
         "Wed, 20 Nov 2024 10:00:00 GMT", "1732096800", "1732096800.5", "2024/11/20T10:00:00", "20-11-2024T10:00:00",
     ],
@@ -68,5 +69,7 @@ def test_a_column_of_plain_times_is_read_alike() -> None:
 def test_any_other_text_is_rejected_with_the_reason(reason: str) -> None:
     texts = [*REJECTED[reason], "2024-11-20T10:00:00"]
     times, problems = read_times(pl.Series("created_at", texts))
-    assert dict(zip(texts, problems.to_list(), strict=True)) == dict.fromkeys(REJECTED[reason], reason) | {texts[-1]: None}
+    assert dict(zip(texts, problems.to_list(), strict=True)) == dict.fromkeys(REJECTED[reason], reason) | {
+        texts[-1]: None
+    }
     assert times.to_list() == [None] * len(REJECTED[reason]) + [datetime(2024, 11, 20, 10)]
