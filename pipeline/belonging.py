@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -36,6 +36,17 @@ _E_MAIL = re.compile(
 _LONGEST_ID = 19
 _ENVELOPE = ("total", "page", "size", "pages")
 
+
+class Subject(Protocol):
+    """Whose rows are looked for: one user, or every erased user."""
+
+    def among(self, ids: Iterable[int]) -> set[int]:
+        """Which of these ids are theirs."""
+
+    def is_borne_by(self, endpoint: Endpoint, raw: str) -> bool:
+        """Whether a row without a readable id is theirs."""
+
+
 Among = Callable[[Iterable[int]], set[int]]
 Bears = Callable[[Endpoint, str], bool]
 
@@ -51,11 +62,6 @@ class Identity:
     def among(self, ids: Iterable[int]) -> set[int]:
         """This listener, if they are one of these."""
         return {self.user_id} & set(ids)
-
-    def owns(self, endpoint: Endpoint, raw: str) -> bool:
-        """Whether the JSON text of a row is theirs."""
-        row_id = row_id_of(endpoint, raw)
-        return row_id == self.user_id if row_id is not None else self.is_borne_by(endpoint, raw)
 
     def is_borne_by(self, endpoint: Endpoint, raw: str) -> bool:
         """Whether a row without a readable id tells of them."""
@@ -87,6 +93,12 @@ class Identity:
             e_mails |= {e_mail.strip()} if e_mail.strip() else set()
             names |= {(first.strip(), last.strip())} if first.strip() and last.strip() else set()
         return Identity(self.user_id, frozenset(e_mails), frozenset(names))
+
+
+def owns(subject: Subject, endpoint: Endpoint, raw: str) -> bool:
+    """Whether the JSON text of a row is theirs."""
+    row_id = row_id_of(endpoint, raw)
+    return bool(subject.among([row_id])) if row_id is not None else subject.is_borne_by(endpoint, raw)
 
 
 class _UserId(msgspec.Struct, gc=False):

@@ -261,7 +261,7 @@ def killed(place: Place, step: str, when: str, nth: int) -> None:
         f"interrupt({step!r}, {when!r}, {nth}, lambda: os.kill(os.getpid(), signal.SIGKILL));"
         f"erase.main({[str(GHOST), *WHY]!r})"
     )
-    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
 
 

@@ -14,6 +14,7 @@ import zstandard
 
 from core import embedded
 from flows import erase, ingest
+from pipeline.raw_pages import read_pages, write_pages
 from tests.conftest import Query
 from tests.source import Source, serving, session, track, user
 from tests.states import assert_rows_add_up
@@ -81,3 +82,19 @@ def test_no_spelling_of_an_erased_user_stays_or_comes_back(
         NEXT_DAY,
     ) == [("listen_history", 0, 1), ("users", 0, odd + 1)]
     assert_rows_add_up(query)
+
+    # What an earlier version kept goes with --again, and what is of nobody erased stays.
+    kept = [json.dumps(user(0, email=text) | {"id": None}) for text in (NFD, "somebody@else.example")]
+    for raw in kept:
+        query("insert into ops.rejected_rows values (%s, 'users', 1, null, %s, 'old') returning 1", f"users-{DAY}", raw)
+    pages = environment / "landing" / "users" / f"users-{DAY}" / "pages-0000009-0000009.jsonl.zst"
+    write_pages(pages, [f'{{"items": [{", ".join(kept)}], "total": 2}}'.encode()])
+    assert len(traces(database, environment)) == 2
+
+    assert erase.main(["--again"]) == 0
+
+    assert traces(database, environment) == []
+    assert query("select raw_json from ops.rejected_rows where reason = 'old' and raw_json like '%%else%%'") == [
+        (kept[1],)
+    ]
+    assert b"somebody@else.example" in read_pages(pages)[0]
