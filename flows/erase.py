@@ -18,6 +18,7 @@ from pathlib import Path
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 
+from core.canonical import canonical, readings
 from core.clock import Clock, clock_of
 from core.database import Connection, connect, readable_errors, take_training_lock, take_warehouse_lock
 from core.errors import DatabaseError, SettingsError, named_errors
@@ -225,7 +226,7 @@ def _checked(user_id: int, reason: str, requested_by: str) -> Why:
     told = {"--reason": reason, "--requested-by": requested_by}
     lines = [written_reason(text, name) for name, text in told.items()]
     for name, line in zip(told, lines, strict=True):
-        if re.search(rf"(?<!\d){user_id}(?!\d)", line):
+        if any(re.search(rf"(?<!\d){user_id}(?!\d)", canonical(reading)) for reading in readings(line)):
             raise SettingsError(f"{name} must not name the listener: it is kept after they are erased")
     return Why(*lines)
 

@@ -2,7 +2,7 @@
 
 A row that names an id belongs to that listener, also where the id is written as a text or a float. A row that names
 none belongs to whose e-mail, whole name, or id in place of an id it bears. All of them are compared in their canonical
-form (`pipeline/canonical.py`). In place of the row stays a row that says so.
+form (`core/canonical.py`). In place of the row stays a row that says so.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any, Protocol
 
 import msgspec
 
+from core.canonical import canonical, canonical_e_mail, marks, older_forms, readings
 from core.columns import KEYS, LISTEN_HISTORY, USERS, Endpoint
 from core.errors import TransientSourceError
-from pipeline.canonical import canonical, canonical_e_mail, marks, older_forms, readings
 from pipeline.contract import ERASED_ROW, Id, raw_rows
 from pipeline.decoding import row_id_of
 

@@ -20,8 +20,8 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from core.canonical import canonical
 from core.columns import KEYS, LISTEN_HISTORY, Endpoint
-from pipeline.canonical import canonical
 from pipeline.contract import ERASED_ROW, ROWS, Id, attributes_of, can_be_declared, page_decoder, raw_rows, row_decoder
 
 _NUMBER = re.compile(r"\+?[0-9]{1,40}(?:\.[0-9]{0,40})?(?:e[+-]?[0-9]{1,2})?")

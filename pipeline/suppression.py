@@ -17,11 +17,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from core.canonical import canonical_e_mail
 from core.columns import Endpoint
 from core.database import Connection, readable_errors, statement
 from core.errors import LandingError
 from pipeline.belonging import e_mails_in, ids_about, older_e_mails_in
-from pipeline.canonical import canonical_e_mail
 from pipeline.raw_pages import only_ours
 
 COPY = Path("backups") / "erased.json"

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from core.columns import LISTEN_HISTORY, TRACKS, USERS, Endpoint
+from core.columns import ENDPOINTS, LISTEN_HISTORY, TRACKS, USERS, Endpoint
 from pipeline import shaping
 from pipeline.folding import CONFLICTING, SUPERSEDED
 from pipeline.shaping import Shaped
+from tests.conftest import ROOT
 from tests.landed import shaped
 from tests.source import Row, session, track, user
 
@@ -93,3 +94,11 @@ def test_rows_that_differ_keep_their_text_across_buckets_and_steps(
     assert len(aside) == 140
     assert all(rows[position - 1] == row for position, row, _ in aside)
     assert {row["items"] for row in kept(batch)}.isdisjoint(f"{{{row['items'][0]}}}" for _, row, _ in aside)
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_recorded_pages_of_the_real_api_have_nothing_to_fold(endpoint: Endpoint, tmp_path: Path) -> None:
+    page = json.loads((ROOT / "tests" / "data" / "contract" / f"{endpoint}.page1.json").read_text())
+    batch = shaped(tmp_path, endpoint, page["items"])
+    assert counts(batch) == (0, 0, 0)
+    assert len(kept(batch)) == len(page["items"]) > 0
