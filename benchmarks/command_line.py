@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -41,6 +41,7 @@ from benchmarks.processes import Runner, Show, WorkFailed, in_fresh_process
 from benchmarks.report import Report, missed, terminal_tables, write_page
 from benchmarks.source import ROOT, Sizes
 from core import embedded
+from core.dates import parse_day
 
 # In this order: some go on with what those before them left.
 MEASUREMENTS: Mapping[str, Callable[[Bench], Measured]] = {
@@ -145,9 +146,7 @@ def _read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=count, default=2, help="how often each side of a ratio is measured")
     parser.add_argument("--only", nargs="+", choices=MEASUREMENTS, default=list(MEASUREMENTS), metavar="NAME")
-    parser.add_argument(
-        "--date", type=date.fromisoformat, default=datetime.now(UTC).date(), help="for the page (today)"
-    )
+    parser.add_argument("--date", type=parse_day, default=datetime.now(UTC).date(), help="for the page (today)")
     parser.add_argument(
         "--write", nargs="?", type=Path, const=ROOT / "docs", metavar="FOLDER", help="write benchmarks.md there (docs)"
     )

@@ -101,7 +101,7 @@ def _parts(connection: Connection, table: str, shaped: Shaped) -> dict[str, floa
     reading = writing = 0.0
     for number in range(shaped.buckets):
         began = time.perf_counter()
-        rows, _ = shaped.bucket(number)
+        rows = shaped.bucket(number)
         reading += time.perf_counter() - began
         writing += seconds_of(partial(rows.write_csv, io.BytesIO(), include_header=False, quote_style="non_numeric"))
     analyze = seconds_of(lambda: connection.execute(f"analyze {table}"))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from core.dates import parse_time
 from core.errors import SettingsError
 from core.settings import Settings
 
@@ -25,7 +26,7 @@ def clock_of(settings: Settings) -> Clock:
 
 def _read(file: Path) -> datetime:
     try:
-        moment = datetime.fromisoformat(file.read_text().strip())
+        moment = parse_time(file.read_text().strip())
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it holds no time like 2026-11-22T03:00"
         raise SettingsError(f"CLOCK_FILE {file} does not tell the time: {why}; leave it out for now") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from core.canonical import canonical, readings
 from core.errors import SettingsError
 
 _LONGEST = 500
@@ -20,6 +21,6 @@ def written_reason(text: str | None, name: str) -> str:
         raise SettingsError(f"{name} must say something: it is written down")
     if len(line) > _LONGEST:
         raise SettingsError(f"{name} must have at most {_LONGEST} characters")
-    if _E_MAIL.search(line):
+    if any(_E_MAIL.search(canonical(reading)) for reading in readings(line)):
         raise SettingsError(f"{name} must not hold an e-mail address: give a reference, such as the number of a ticket")
     return line

@@ -15,7 +15,7 @@ from core.database import Connection
 
 _STYLES = {"published": "green", "unchanged": "green", "blocked": "bold red", "failed": "bold red"}
 _BATCHES = """
-select batch_id, day, endpoint, revision, status, rows_landed, rows_rejected, rows_duplicate, rows_unchanged,
+select batch_id, day, endpoint, revision, status, rows_landed, rows_rejected, rows_conflicting, rows_unchanged,
        rows_inserted, rows_updated, rows_removed, plays_rejected, reason
 from ops.batches order by day, revision, array_position(array['tracks', 'users', 'listen_history'], endpoint)
 """
@@ -54,7 +54,7 @@ class Summary:
         table = Table(title="Batches, in rows", title_justify="left", title_style="bold", show_edge=False)
         table.add_column("batch", no_wrap=True)
         table.add_column("state", no_wrap=True)
-        for name in ("read", "rejected", "as before", "new", "changed", "gone"):
+        for name in ("read", "rejected", "conflicting", "as before", "new", "changed", "gone"):
             table.add_column(name, justify="right", no_wrap=True)
         day = None
         for batch in self.batches:
@@ -64,6 +64,7 @@ class Summary:
             counts = (
                 batch.rows_landed,
                 batch.rows_rejected,
+                batch.rows_conflicting,
                 batch.rows_unchanged,
                 batch.rows_inserted,
                 batch.rows_updated,

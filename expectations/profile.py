@@ -29,6 +29,7 @@ def batch_rules(thresholds: Thresholds) -> list[Expectation]:
             column_B="rows_reported",
         ),
         *_share_rules(thresholds),
+        *_key_rules(),
         *_size_rules(thresholds),
         at_most(
             "source_is_fresh",
@@ -63,6 +64,16 @@ def _share_rules(thresholds: Thresholds) -> list[Expectation]:
             says=f"at most {figure(thresholds.max_rejected_share, 'share')} of the rows were rejected",
         ),
         at_most(
+            "conflicts_are_few",
+            "critical",
+            "conflicting_share",
+            thresholds.max_conflicting_share,
+            measure="share of conflicting rows",
+            unit="share",
+            says=f"at most {figure(thresholds.max_conflicting_share, 'share')} of the rows conflict with the row kept "
+            "of their key",
+        ),
+        at_most(
             "removals_are_few",
             "warning",
             "removed_share",
@@ -70,6 +81,29 @@ def _share_rules(thresholds: Thresholds) -> list[Expectation]:
             measure="removed share",
             unit="share",
             says=f"at most {figure(thresholds.warn_removed_share, 'share')} of the published rows disappeared",
+        ),
+    ]
+
+
+def _key_rules() -> list[Expectation]:
+    return [
+        at_most(
+            "no_rows_conflict",
+            "warning",
+            "rows_conflicting",
+            0,
+            measure="number of rows that conflict with the row kept",
+            unit="rows",
+            says="no two rows with the same key contradict each other",
+        ),
+        at_most(
+            "rows_have_one_version",
+            "warning",
+            "rows_superseded",
+            0,
+            measure="number of older versions of rows in the list",
+            unit="rows",
+            says="the list has one version of each row",
         ),
     ]
 

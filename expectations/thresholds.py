@@ -28,6 +28,10 @@ class Thresholds(BaseSettings):
     max_rejected_plays_share: Share = Field(
         default=0.01, description="plays are what is learned from: losing more than a few skews every recommendation"
     )
+    max_conflicting_share: Share = Field(
+        default=0.01,
+        description="of rows that share a key and contradict each other one is kept: more than a few lose data",
+    )
     max_blank_share: Share = Field(
         default=0.05, description="single blank texts happen; a batch full of them has lost a column"
     )

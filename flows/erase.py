@@ -18,6 +18,7 @@ from pathlib import Path
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 
+from core.canonical import canonical, readings
 from core import side_schemas
 from core.clock import Clock, clock_of
 from core.database import Connection, connect, readable_errors, take_training_lock, take_warehouse_lock
@@ -31,6 +32,7 @@ from flows.endings import told_when_it_fails
 from flows.readable_logs import keep_logs_readable
 from pipeline import batches, erased_pages, erasure, suppression
 from pipeline.belonging import Identity
+from pipeline.suppression import Suppressed
 from recommender.trials import sweep
 
 Found = Mapping[str, int]
@@ -109,7 +111,10 @@ def allow(user_id: int, reason: str, requested_by: str) -> Found:
 
 
 def erase_who_came_back() -> int:
-    """Erase again whoever is on the list and yet in the database, as after a restore. Returns how many they were."""
+    """Erase again whoever is on the list and yet in the database, as after a restore. Returns how many they were.
+
+    Rows of erased users without a readable id are erased too, as an earlier version may have kept them.
+    """
     with _place() as place:
         copy = suppression.renew_copy(place.connection, place.settings.data_dir)
         suppressed = erasure.turned_away(place.connection, copy)
@@ -118,8 +123,26 @@ def erase_who_came_back() -> int:
             _erase_everywhere(
                 place, user_id, Why("came back, as with a backup that was restored", "flows.erase --again")
             )
+        rows = _erase_rows_without_id(place, suppressed)
     print(f"{len(back)} erased listener(s) had come back, and are erased again", flush=True)
+    if rows:
+        print(f"{rows} rows without a readable id were of erased listeners, and are erased", flush=True)
     return len(back)
+
+
+def _erase_rows_without_id(place: Place, suppressed: Suppressed) -> int:
+    """Erase raw and rejected rows that bear an e-mail address of an erased user. Returns how many they were."""
+    wait = place.settings.lock_wait_seconds
+    with named_errors():
+        files = erased_pages.find(place.settings.data_dir, suppressed, wait).files
+        for file in files:
+            erased_pages.rewrite(file, suppressed, wait)
+    in_files = {FILES: len(files), ROWS: sum(file.rows for file in files)}
+    why = Why("rows without a readable id that were kept of erased users", "flows.erase --again")
+    found = erasure.blank_rejected_of_erased(
+        place.connection, suppressed, in_files, reason=why.reason, requested_by=why.requested_by, now=place.clock()
+    )
+    return sum(count for where, count in found.items() if where != FILES)
 
 
 def _erase_everywhere(place: Place, user_id: int, why: Why) -> Found:
@@ -206,7 +229,7 @@ def _checked(user_id: int, reason: str, requested_by: str) -> Why:
     told = {"--reason": reason, "--requested-by": requested_by}
     lines = [written_reason(text, name) for name, text in told.items()]
     for name, line in zip(told, lines, strict=True):
-        if re.search(rf"(?<!\d){user_id}(?!\d)", line):
+        if any(re.search(rf"(?<!\d){user_id}(?!\d)", canonical(reading)) for reading in readings(line)):
             raise SettingsError(f"{name} must not name the listener: it is kept after they are erased")
     return Why(*lines)
 

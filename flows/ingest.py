@@ -17,6 +17,7 @@ from prefect.runtime import flow_run
 
 from core.clock import clock_of, utc_now
 from core.columns import ENDPOINTS, Endpoint
+from core.dates import Day, parse_day
 from core.errors import (
     BatchBlocked,
     DatabaseError,
@@ -56,7 +57,7 @@ def _run_name() -> str:
 
 @flow(name="ingest", flow_run_name=_run_name, validate_parameters=True)
 @told_when_it_fails
-def ingest(day: date | None = None, endpoints: list[Endpoint] | None = None, refresh: bool = False) -> list[Outcome]:
+def ingest(day: Day | None = None, endpoints: list[Endpoint] | None = None, refresh: bool = False) -> list[Outcome]:
     """Fetch, audit and publish the lists of one day.
 
     Args:
@@ -181,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _day(text: str) -> date:
     try:
-        return date.fromisoformat(text)
+        return parse_day(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a day of the form YYYY-MM-DD") from None
 

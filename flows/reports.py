@@ -18,7 +18,10 @@ def show_in_ui(flow: str, outcomes: Sequence[Outcome], docs_dir: Path, docs_url:
     create_table_artifact(
         key=f"{flow}-batches",
         table=[_batch_row(outcome) for outcome in outcomes],
-        description="Rows of each batch: landed = rejected + erased + duplicate + unchanged + staged.",
+        description=(
+            "Rows of each batch: "
+            "landed = rejected + erased + duplicate + superseded + conflicting + unchanged + staged."
+        ),
     )
     create_table_artifact(
         key=f"{flow}-failed-expectations",
@@ -126,7 +129,10 @@ def _line(outcome: Outcome) -> str:
         f"{outcome.batch.batch_id}: {outcome.status}: {counts.rows_landed:,} landed, "
         f"{counts.rows_rejected:,} rejected, "
         f"{f'{counts.rows_erased:,} erased, ' if counts.rows_erased else ''}"
-        f"{counts.rows_duplicate:,} duplicate, {counts.rows_unchanged:,} unchanged, {counts.rows_staged:,} staged, "
+        f"{counts.rows_duplicate:,} duplicate, "
+        f"{f'{counts.rows_superseded:,} superseded, ' if counts.rows_superseded else ''}"
+        f"{f'{counts.rows_conflicting:,} conflicting, ' if counts.rows_conflicting else ''}"
+        f"{counts.rows_unchanged:,} unchanged, {counts.rows_staged:,} staged, "
         f"{counts.rows_inserted:,} inserted, {counts.rows_updated:,} updated, {counts.rows_removed:,} removed"
     )
     if counts.plays_rejected:
@@ -146,6 +152,8 @@ def _batch_row(outcome: Outcome) -> dict[str, Any]:
         "rejected": counts.rows_rejected,
         "erased": counts.rows_erased,
         "duplicate": counts.rows_duplicate,
+        "superseded": counts.rows_superseded,
+        "conflicting": counts.rows_conflicting,
         "unchanged": counts.rows_unchanged,
         "staged": counts.rows_staged,
         "inserted": counts.rows_inserted,

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from core.clock import clock_of
 from core.database import warehouse_lock
+from core.dates import parse_time
 from core.errors import InteractionsError, PublicationError, SettingsError, named_errors
 from core.roles import RECOMMENDER
 from core.settings import Settings, load_settings
@@ -258,7 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _moment(text: str) -> datetime:
     try:
-        return datetime.fromisoformat(text)
+        return parse_time(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a time of the form YYYY-MM-DD[THH:MM]") from None
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from mock_server.dates import parse_day
 from mock_server.faults import FaultGroup, UnknownFault, read_groups
 from mock_server.randomness import ID_SPACE
 from mock_server.scenarios import QUIET, SenselessScenario, with_scenarios
@@ -156,7 +157,7 @@ def _share(text: str) -> float:
 
 def _date(text: str) -> dt.date:
     try:
-        return dt.date.fromisoformat(text)
+        return parse_day(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not a day like 2026-11-22") from error
 

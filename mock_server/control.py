@@ -13,6 +13,7 @@ import numpy as np
 
 from mock_server.answers import ListAnswers
 from mock_server.bad_rows import KINDS
+from mock_server.dates import parse_day
 from mock_server.days import ImpossibleDay, Timeline
 from mock_server.faults import MEANINGS, SCOPE, FaultBook, FaultGroup, UnknownFault, read_groups
 from mock_server.listeners import true_scores
@@ -74,7 +75,7 @@ class Control:
     def _move_to_day(self, request: Request) -> dict[str, str]:
         content = _content(request)
         try:
-            day = dt.date.fromisoformat(content["day"])
+            day = parse_day(content["day"])
         except (TypeError, KeyError, ValueError) as error:
             raise WrongContent('the body must be like {"day": "2026-11-23"}') from error
         self.turn_to(day)

@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+from mock_server.dates import parse_day
 from mock_server.days import last_day
 from mock_server.world import Plan
 
@@ -80,7 +81,7 @@ def _day(name: str, text: Any, earliest: str, plan: Plan) -> dt.date:
     """The day in the text, from a day of the plan on and such that there is a day after it."""
     first, last = getattr(plan, earliest), last_day(plan) - dt.timedelta(days=1)
     try:
-        day = dt.date.fromisoformat(text)
+        day = parse_day(text)
     except (TypeError, ValueError) as error:
         raise SenselessScenario(f"{name}: {text!r} is not a day like 2026-12-01") from error
     if not first <= day <= last:

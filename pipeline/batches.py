@@ -17,7 +17,9 @@ from core.database import Connection, readable_errors, statement
 Status = Literal["landed", "staged", "blocked", "published", "unchanged", "failed"]
 DONE: frozenset[str] = frozenset({"published", "unchanged"})
 
-_BATCH_ID = re.compile(r"(?P<endpoint>tracks|users|listen_history)-(?P<day>\d{4}-\d{2}-\d{2})(?:-r(?P<revision>\d+))?")
+_BATCH_ID = re.compile(
+    r"(?P<endpoint>tracks|users|listen_history)-(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})(?:-r(?P<revision>[0-9]+))?"
+)
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,18 @@ class Batch:
 
 @dataclass(frozen=True)
 class Counts:
-    """Rows of one batch, by what became of them: landed = rejected + erased + duplicate + unchanged + staged."""
+    """Rows of one batch, by what became of them.
+
+    landed = rejected + erased + duplicate + superseded + conflicting + unchanged + staged.
+    """
 
     rows_reported: int | None = None
     rows_landed: int = 0
     rows_rejected: int = 0
     rows_erased: int = 0
     rows_duplicate: int = 0
+    rows_superseded: int = 0
+    rows_conflicting: int = 0
     rows_unchanged: int = 0
     rows_staged: int = 0
     rows_inserted: int = 0

@@ -1,34 +1,51 @@
 """Whose a raw row is: pages of /users and /listen_history without the rows of a listener.
 
 A row that names an id belongs to that listener, also where the id is written as a text or a float. A row that names
-none belongs to whose e-mail, whole name, or id in place of an id it bears. In its place stays a row that says so.
+none belongs to whose e-mail, whole name, or id in place of an id it bears. All of them are compared in their canonical
+form (`core/canonical.py`). In place of the row stays a row that says so.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
+from core.canonical import canonical, canonical_e_mail, marks, older_forms, readings
 from core.columns import KEYS, LISTEN_HISTORY, USERS, Endpoint
 from core.errors import TransientSourceError
-from pipeline.contract import ERASED_ROW, raw_rows
+from pipeline.contract import ERASED_ROW, Id, raw_rows
 from pipeline.decoding import row_id_of
 
 # What has rows of listeners.
 PERSONAL: tuple[Endpoint, ...] = (USERS, LISTEN_HISTORY)
 IN_PLACE = json.dumps(ERASED_ROW)
 # Whole: an apostrophe behind a letter is part of it, as in o'brien@x.com, any other is a quotation mark.
-_IN_LOCAL_PART = r"[\w.!#$%&?^~+-]"
+_LETTER = rf"[\w{marks()}]"
+_IN_LOCAL_PART = rf"[\w{marks()}.!#$%&?^~+-]"
+_IN_DOMAIN = rf"[\w{marks()}-]+"
 _E_MAIL = re.compile(
-    rf"""(?:"[^"\n]+"|(?<!{_IN_LOCAL_PART})(?<!\w')(?:{_IN_LOCAL_PART}|(?<=\w)')++)@[\w-]+(?:\.[\w-]+)*"""
+    rf"""(?:"[^"\n]+"|(?<!{_IN_LOCAL_PART})(?<!{_LETTER}')(?:{_IN_LOCAL_PART}|(?<={_LETTER})')++)"""
+    rf"""@{_IN_DOMAIN}(?:\.{_IN_DOMAIN})*"""
 )
+_LONGEST_ID = 19
 _ENVELOPE = ("total", "page", "size", "pages")
+
+
+class Subject(Protocol):
+    """Whose rows are looked for: one user, or every erased user."""
+
+    def among(self, ids: Iterable[int]) -> set[int]:
+        """Which of these ids are theirs."""
+
+    def is_borne_by(self, endpoint: Endpoint, raw: str) -> bool:
+        """Whether a row without a readable id is theirs."""
+
 
 Among = Callable[[Iterable[int]], set[int]]
 Bears = Callable[[Endpoint, str], bool]
@@ -46,20 +63,24 @@ class Identity:
         """This listener, if they are one of these."""
         return {self.user_id} & set(ids)
 
-    def owns(self, endpoint: Endpoint, raw: str) -> bool:
-        """Whether the JSON text of a row is theirs."""
-        row_id = row_id_of(endpoint, raw)
-        return row_id == self.user_id if row_id is not None else self.is_borne_by(endpoint, raw)
-
     def is_borne_by(self, endpoint: Endpoint, raw: str) -> bool:
         """Whether a row without a readable id tells of them."""
-        content, said = _content(raw), said_by(raw)
-        if not e_mails_in(raw).isdisjoint(e_mail.casefold() for e_mail in self.e_mails):
+        said = said_by(raw)
+        if not self._canonical_e_mails.isdisjoint(e_mails_in(raw)):
             return True
-        if any(all(_word(name).search(said) for name in pair) for pair in self.names):
+        if any(all(name.search(said) for name in pair) for pair in self._whole_names):
             return True
-        about = content.get(KEYS[endpoint][0]) if isinstance(content, dict) else said
-        return self._number.search(str(about)) is not None
+        content = _content(raw)
+        about = canonical(str(content.get(KEYS[endpoint][0]))) if isinstance(content, dict) else said
+        return self._number.search(about) is not None
+
+    @cached_property
+    def _canonical_e_mails(self) -> frozenset[str]:
+        return frozenset(map(canonical_e_mail, self.e_mails))
+
+    @cached_property
+    def _whole_names(self) -> list[list[re.Pattern[str]]]:
+        return [[_word(name) for name in pair] for pair in self.names]
 
     @cached_property
     def _number(self) -> re.Pattern[str]:
@@ -74,12 +95,18 @@ class Identity:
         return Identity(self.user_id, frozenset(e_mails), frozenset(names))
 
 
+def owns(subject: Subject, endpoint: Endpoint, raw: str) -> bool:
+    """Whether the JSON text of a row is theirs."""
+    row_id = row_id_of(endpoint, raw)
+    return bool(subject.among([row_id])) if row_id is not None else subject.is_borne_by(endpoint, raw)
+
+
 class _UserId(msgspec.Struct, gc=False):
-    id: int
+    id: Id
 
 
 class _SessionId(msgspec.Struct, gc=False):
-    user_id: int
+    user_id: Id
 
 
 class _UserIds(msgspec.Struct):
@@ -154,19 +181,45 @@ def _page(body: bytes, rows: list[str]) -> bytes:
 
 
 def said_by(raw: str) -> str:
-    """Everything that the JSON text of a row says, in small letters; the text itself where it cannot be read."""
-    return " ".join(_said(raw))
+    """Everything that the JSON text of a row says, in canonical form; the text itself where it cannot be read."""
+    return "\n".join(canonical(text) for text in _readings(raw))
 
 
 def e_mails_in(raw: str) -> set[str]:
-    """Every e-mail that the JSON text of a row bears, in small letters: each value with an @, and what is in it."""
-    said = [text.strip() for text in _said(raw) if "@" in text]
-    return {*said, *(e_mail for text in said for e_mail in _E_MAIL.findall(text))}
+    """Every e-mail address in the JSON text of a row, in canonical form: each value with an @, and what is in it."""
+    said = [text for text in map(canonical, _readings(raw)) if "@" in text]
+    return {canonical_e_mail(text) for text in [*said, *_addresses(said)]}
 
 
-def _said(raw: str) -> list[str]:
+def older_e_mails_in(raw: str) -> set[str]:
+    """The same as earlier versions wrote them, as far as that can be told: their hashes cannot be made anew."""
+    said = [text.casefold().strip() for text in _readings(raw) if "@" in text]
+    return {*said, *_addresses(said), *(form for e_mail in e_mails_in(raw) for form in older_forms(e_mail))}
+
+
+def ids_about(endpoint: Endpoint, raw: str) -> set[int]:
+    """Every number that stands in place of the id of a row, where the id itself cannot be read."""
+    key, content = KEYS[endpoint][0], _content(raw)
+    if isinstance(content, dict):
+        about = [canonical(str(content[key]))] if isinstance(content.get(key), str | list | dict) else []
+    elif content is None:
+        about = re.findall(rf"""\b{key}\b["']?\s*[:=]\s*["']?([+-]?\d+)""", said_by(raw))
+    else:
+        about = []
+    return {int(number) for text in about for number in re.findall(r"\d+", text) if len(number) <= _LONGEST_ID}
+
+
+def _addresses(texts: Sequence[str]) -> list[str]:
+    """The addresses in texts, also where spaces are around the @."""
+    joined = [re.sub(r"\s*@\s*", "@", text) for text in texts]
+    return [e_mail for text in {*texts, *joined} for e_mail in _E_MAIL.findall(text)]
+
+
+def _readings(raw: str) -> set[str]:
+    """Every name and value of a row, and what they say when escapes in them are resolved."""
     content = _content(raw)
-    return [text.casefold() for text in (_texts(content) if content is not None else [raw])]
+    texts = set(_texts(content)) if content is not None else {raw}
+    return {reading for text in texts for reading in readings(text)}
 
 
 def _content(raw: str) -> Any:
@@ -190,4 +243,4 @@ def _texts(content: Any) -> Iterator[str]:
 
 
 def _word(text: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<!\w){re.escape(text.casefold())}(?!\w)")
+    return re.compile(rf"(?<!{_LETTER}){re.escape(canonical(text))}(?!{_LETTER})")

@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
@@ -19,9 +20,12 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from core.canonical import canonical
 from core.columns import KEYS, LISTEN_HISTORY, Endpoint
 from pipeline.contract import ERASED_ROW, ROWS, Id, attributes_of, can_be_declared, page_decoder, raw_rows, row_decoder
 
+_NUMBER = re.compile(r"\+?[0-9]{1,40}(?:\.[0-9]{0,40})?(?:e[+-]?[0-9]{1,2})?")
+_MOST_DIGITS = 19
 OTHER_FIELDS = "(other fields)"
 _MOST_FIELDS = 50
 
@@ -91,7 +95,7 @@ class DecodedRows:
 
     @cached_property
     def _raw(self) -> list[str]:
-        return [raw.decode("utf-8", "backslashreplace") for body in self.bodies for raw in raw_rows(body)]
+        return raw_texts(self.bodies)
 
 
 @dataclass
@@ -105,6 +109,11 @@ class _Columns:
     drifted: int = 0
     erased: int = 0
     plays_rejected: int = 0
+
+
+def raw_texts(bodies: Sequence[bytes]) -> list[str]:
+    """The JSON text of every row of a run of pages, in order."""
+    return [raw.decode("utf-8", "backslashreplace") for body in bodies for raw in raw_rows(body)]
 
 
 def decode_rows(
@@ -243,12 +252,21 @@ def _comma_separated(items: list[list[int]]) -> list[str]:
 
 def meant_id(value: object) -> int | None:
     """The id that a row is about, as far as it can be told, also where it is written as a text or a float."""
-    digits = isinstance(value, str) and re.fullmatch(r"[0-9]{1,19}", value)
     whole = isinstance(value, float) and value.is_integer()
+    number = _whole_number(value) if isinstance(value, str) else int(value) if whole else value  # type: ignore[call-overload]
     try:
-        return msgspec.convert(int(value) if digits or whole else value, Id, strict=True)  # type: ignore[call-overload]
+        return msgspec.convert(number, Id, strict=True)
     except msgspec.ValidationError:
         return None
+
+
+def _whole_number(text: str) -> int | None:
+    """The whole number that a text says, with spaces, a sign, zeros or digits of any script; None if it says none."""
+    match = _NUMBER.fullmatch(canonical(text))
+    if match is None:
+        return None
+    number = Decimal(match[0])
+    return int(number) if number.adjusted() < _MOST_DIGITS and number == number.to_integral_value() else None
 
 
 def row_id_of(endpoint: Endpoint, raw: str) -> int | None:

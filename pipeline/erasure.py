@@ -19,7 +19,7 @@ from core.database import Connection, composed, readable_errors, statement
 from core.errors import DatabaseError, SettingsError
 from core.roles import refuse_code_of_others
 from pipeline import suppression
-from pipeline.belonging import IN_PLACE, Identity
+from pipeline.belonging import IN_PLACE, Identity, Subject, owns
 from pipeline.decoding import row_id_of
 from pipeline.suppression import Suppressed, Suppression
 
@@ -171,6 +171,22 @@ def who_came_back(connection: Connection, suppressed: Suppressed) -> set[int]:
     return suppressed.among(ids)
 
 
+@readable_errors()
+def blank_rejected_of_erased(
+    connection: Connection, suppressed: Suppressed, found: Found, *, reason: str, requested_by: str, now: datetime
+) -> Found:
+    """Blank rejected rows that are of erased users, and record it with what was `found` in files, if there was any.
+
+    Raises DatabaseError.
+    """
+    with connection.transaction():
+        _hold_tables(connection)
+        everything = Counter(found) + Counter({"ops.rejected_rows": _blank_rejected(connection, suppressed)})
+        if everything:
+            finish(connection, _record(connection, "erased", reason, requested_by, now), everything, now)
+    return everything
+
+
 def turned_away(connection: Connection, suppressed: Suppressed) -> Suppressed:
     """Bring the list of the database in line with that of the copy; returns both together."""
     with readable_errors(), connection.transaction():
@@ -195,11 +211,11 @@ def _hold_tables(connection: Connection) -> None:
     refuse_code_of_others(connection)
 
 
-def _blank_rejected(connection: Connection, identity: Identity) -> int:
+def _blank_rejected(connection: Connection, subject: Subject) -> int:
     values = {"in_place": IN_PLACE}
     with connection.cursor(name="rejected") as rejected:
         rejected.execute(statement("erasure/rejected_rows"), values)
-        places = [place for place, endpoint, raw in rejected if identity.owns(endpoint, raw)]
+        places = [place for place, endpoint, raw in rejected if owns(subject, endpoint, raw)]
     if not places:
         return 0
     return connection.execute(statement("erasure/blank_rejected_rows"), values | {"places": places}).rowcount

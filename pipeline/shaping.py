@@ -1,7 +1,7 @@
 """Shaping: raw pages to typed rows with Polars. What cannot be read as the contract says is set aside with its reason.
 
 The shaped rows of a batch are Parquet parts in buckets of about a quarter of a million rows, so that the steps that
-need all rows of a key together (folding duplicates, comparing with what is published) hold no more than a bucket.
+need all rows of a key together (folding, comparing with what is published) hold no more than a bucket.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,10 +19,12 @@ import polars as pl
 import xxhash
 
 from core.columns import KEYS, LISTEN_HISTORY, TRACKS, Endpoint
-from pipeline.decoding import DecodedRows, Rejected, count_fields, decode_rows
+from pipeline.decoding import DecodedRows, Rejected, count_fields, decode_rows, raw_texts
+from pipeline.folding import CONFLICTING, SUPERSEDED, fold, has_repeated_keys
 from pipeline.landing import Landing
 from pipeline.raw_pages import only_ours
 from pipeline.suppression import Suppressed
+from pipeline.timestamps import read_times
 
 ROWS_PER_BUCKET = 250_000
 PAGES_PER_STEP = 500
@@ -32,7 +34,7 @@ _LONGEST_FIELD_NAME = 60
 EARLIEST = datetime(1970, 1, 1)
 
 _TIMES = ("created_at", "updated_at")
-_TIME_FORMAT = "%Y-%m-%dT%H:%M:%S%.f"
+_PROBLEMS = tuple(f"{time}_problem" for time in _TIMES)
 _DURATION = r"^([0-9]{2,3}):([0-5][0-9])$"
 _SEPARATOR = "\x1f"
 
@@ -67,6 +69,9 @@ class Shaped:
     rows_landed: int
     rows_rejected: int
     rows_erased: int
+    rows_duplicate: int
+    rows_superseded: int
+    rows_conflicting: int
     plays_landed: int
     plays_rejected: int
     unknown_fields: dict[str, int]
@@ -74,23 +79,12 @@ class Shaped:
     protected: pl.Series
     newest_updated_at: datetime | None
 
-    def bucket(self, number: int) -> tuple[pl.DataFrame, int]:
-        """The rows of a bucket, one a key, in list order; and how many duplicates were folded away.
-
-        Of several rows with the same key the one updated last stays; of equals, the one further down the list.
-        """
-        parts = sorted(self.folder.glob(f"bucket-{number:04d}/*.parquet"))
-        if not parts:
-            return _empty(self.endpoint), 0
-        rows = pl.concat([pl.read_parquet(part) for part in parts])
-        key = list(KEYS[self.endpoint])
-        if rows.select(pl.struct(key).n_unique()).item() == len(rows):
-            return rows, 0
-        newest = rows.sort("updated_at", "row_position").unique(key, keep="last").sort("row_position")
-        return newest, len(rows) - len(newest)
+    def bucket(self, number: int) -> pl.DataFrame:
+        """The rows of a bucket, one a key, in snapshot order."""
+        return _read_parts(self.folder, number, self.endpoint)
 
     def rejected(self) -> Iterator[pl.DataFrame]:
-        """The rejected rows and plays, in list order, in frames of bounded size."""
+        """Rejected rows and plays, then superseded and conflicting rows, in frames of bounded size."""
         for path in sorted(self.folder.glob("rejected/*.parquet")):
             yield pl.read_parquet(path)
 
@@ -118,6 +112,7 @@ def shape(
     with _garbage_left_alone():
         for first, bodies in _steps(landing):
             shaper.add(first, (first - 1) * landing.size, bodies)
+    shaper.fold(landing)
     return shaper.result()
 
 
@@ -156,6 +151,9 @@ class _Shaper:
     rows_landed: int = 0
     rows_rejected: int = 0
     rows_erased: int = 0
+    rows_duplicate: int = 0
+    rows_superseded: int = 0
+    rows_conflicting: int = 0
     plays_landed: int = 0
     plays_rejected: int = 0
     unknown_fields: Counter[str] = field(default_factory=Counter)
@@ -172,6 +170,35 @@ class _Shaper:
         self._count(decoded, rows, rejected)
         self._write(part, rows, rejected)
 
+    def fold(self, landing: Landing) -> None:
+        """Keep one row per key. Rows that differ from the one kept are set aside with their text and the reason."""
+        set_aside: list[pl.DataFrame] = []
+        for number in range(self.buckets):
+            if not has_repeated_keys(_read_parts(self.folder, number, self.endpoint, KEYS[self.endpoint])):
+                continue
+            folded = fold(self.endpoint, _read_parts(self.folder, number, self.endpoint))
+            shutil.rmtree(_bucket_folder(self.folder, number))
+            self._write_bucket(number, 1, folded.kept)
+            self.rows_duplicate += folded.duplicates
+            set_aside.append(folded.set_aside)
+        differing = pl.concat(set_aside) if set_aside else pl.DataFrame()
+        if differing.is_empty():
+            return
+        self.rows_superseded += differing.filter(reason=SUPERSEDED).height
+        self.rows_conflicting += differing.filter(reason=CONFLICTING).height
+        for first, bodies in _steps(landing):
+            offset = (first - 1) * landing.size
+            wanted = differing.filter(
+                pl.col("row_position").is_between(offset + 1, offset + len(bodies) * landing.size)
+            )
+            if not wanted.is_empty():
+                raw = raw_texts(bodies)
+                rows = [
+                    Rejected(position, None, raw[position - offset - 1], reason)
+                    for position, reason in wanted.iter_rows()
+                ]
+                self._write_rejected(f"folded-{first:09d}", rows)
+
     def result(self) -> Shaped:
         return Shaped(
             endpoint=self.endpoint,
@@ -180,6 +207,9 @@ class _Shaper:
             rows_landed=self.rows_landed,
             rows_rejected=self.rows_rejected,
             rows_erased=self.rows_erased,
+            rows_duplicate=self.rows_duplicate,
+            rows_superseded=self.rows_superseded,
+            rows_conflicting=self.rows_conflicting,
             plays_landed=self.plays_landed,
             plays_rejected=self.plays_rejected,
             unknown_fields=_tellable(self.unknown_fields),
@@ -200,7 +230,7 @@ class _Shaper:
         rejected.extend(decoded.reject(position, reason, row_id) for position, row_id, reason in reasons.iter_rows())
         whole = {row.row_position for row in rejected if row.play_position is None}
         rejected = [row for row in rejected if row.play_position is None or row.row_position not in whole]
-        return rows.drop("user_is_known", strict=False), rejected
+        return rows.drop("user_is_known", *_PROBLEMS, strict=False), rejected
 
     def _without_erased(self, rows: pl.DataFrame, rejected: list[Rejected]) -> tuple[pl.DataFrame, list[Rejected]]:
         """Leave out rows of erased listeners that are still in the pages, whole and rejected ones."""
@@ -223,20 +253,20 @@ class _Shaper:
     def _reason(self) -> pl.Expr:
         """Why a typed row is bad, or null."""
         checks = [
-            (pl.col(text).str.contains("\x00", literal=True), f"{text}: holds a NUL character")
+            (pl.col(text).str.contains("\x00", literal=True), pl.lit(f"{text}: holds a NUL character"))
             for text in _TEXTS[self.endpoint]
         ]
         for time in _TIMES:
-            checks.append((pl.col(time).is_null(), f"{time}: not a date of the form YYYY-MM-DDTHH:MM:SS"))
-            checks.append((pl.col(time) < EARLIEST, f"{time}: before {EARLIEST:%Y-%m-%d}"))
-            checks.append((pl.col(time) > self.latest, f"{time}: in the future"))
+            checks.append((pl.col(time).is_null(), pl.lit(f"{time}: ") + pl.col(f"{time}_problem")))
+            checks.append((pl.col(time) < EARLIEST, pl.lit(f"{time}: before {EARLIEST:%Y-%m-%d}")))
+            checks.append((pl.col(time) > self.latest, pl.lit(f"{time}: in the future")))
         if self.endpoint == TRACKS:
-            checks.append((pl.col("duration_seconds").is_null(), "duration: not of the form MM:SS"))
+            checks.append((pl.col("duration_seconds").is_null(), pl.lit("duration: not of the form MM:SS")))
         if self.endpoint == LISTEN_HISTORY and self.known is not None:
-            checks.append((~pl.col("user_is_known"), "user_id: no such user is published"))
+            checks.append((~pl.col("user_is_known"), pl.lit("user_id: no such user is published")))
         reason = pl.lit(None, dtype=pl.String)
         for bad, text in reversed(checks):
-            reason = pl.when(bad).then(pl.lit(text)).otherwise(reason)
+            reason = pl.when(bad).then(text).otherwise(reason)
         return reason
 
     def _without_unknown_plays(self, rows: pl.DataFrame, decoded: DecodedRows) -> tuple[pl.DataFrame, list[Rejected]]:
@@ -269,22 +299,40 @@ class _Shaper:
 
     def _write(self, part: int, rows: pl.DataFrame, rejected: list[Rejected]) -> None:
         if rejected:
-            frame = pl.DataFrame(
-                [(r.row_position, r.play_position, r.raw_json, r.reason) for r in rejected],
-                schema={
-                    "row_position": pl.Int64,
-                    "play_position": pl.Int32,
-                    "raw_json": pl.String,
-                    "reason": pl.String,
-                },
-                orient="row",
-            )
-            frame.sort("row_position", "play_position").write_parquet(self.folder / "rejected" / f"{part:09d}.parquet")
+            self._write_rejected(f"{part:09d}", rejected)
         hashed = rows.with_columns(row_hash=_row_hash(rows, self.endpoint))
         for number, bucket in enumerate(_split(hashed, KEYS[self.endpoint][0], self.buckets)):
-            path = self.folder / f"bucket-{number:04d}" / f"{part:09d}.parquet"
-            path.parent.mkdir(exist_ok=True)
-            bucket.write_parquet(path, compression="lz4", statistics=False)
+            self._write_bucket(number, part, bucket)
+
+    def _write_bucket(self, number: int, part: int, rows: pl.DataFrame) -> None:
+        folder = _bucket_folder(self.folder, number)
+        folder.mkdir(exist_ok=True)
+        rows.write_parquet(folder / f"{part:09d}.parquet", compression="lz4", statistics=False)
+
+    def _write_rejected(self, name: str, rejected: list[Rejected]) -> None:
+        frame = pl.DataFrame(
+            [(row.row_position, row.play_position, row.raw_json, row.reason) for row in rejected],
+            schema={
+                "row_position": pl.Int64,
+                "play_position": pl.Int32,
+                "raw_json": pl.String,
+                "reason": pl.String,
+            },
+            orient="row",
+        )
+        frame.sort("row_position", "play_position").write_parquet(self.folder / "rejected" / f"{name}.parquet")
+
+
+def _bucket_folder(folder: Path, number: int) -> Path:
+    return folder / f"bucket-{number:04d}"
+
+
+def _read_parts(folder: Path, number: int, endpoint: Endpoint, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """All rows of a bucket; of each, all columns unless some are named."""
+    wanted = list(columns) if columns else None
+    parts = sorted(_bucket_folder(folder, number).glob("*.parquet"))
+    rows = pl.concat([pl.read_parquet(part, columns=wanted) for part in parts]) if parts else _empty(endpoint)
+    return rows.select(wanted) if wanted else rows
 
 
 def _tellable(fields: Mapping[str, int]) -> dict[str, int]:
@@ -296,31 +344,14 @@ def _tellable(fields: Mapping[str, int]) -> dict[str, int]:
 
 
 def _typed(decoded: DecodedRows, endpoint: Endpoint) -> pl.DataFrame:
-    """Decoded columns with times as UTC without a zone, and the duration in seconds."""
-    rows = decoded.frame.with_columns(_time(decoded.frame, name) for name in _TIMES)
+    """Decoded columns with times as UTC without a zone, why a time is none, and the duration in seconds."""
+    rows = decoded.frame.with_columns(column for name in _TIMES for column in read_times(decoded.frame[name]))
     if endpoint == TRACKS:
         seconds = pl.col("duration").str.extract(_DURATION, 1).cast(pl.Int32) * 60 + pl.col("duration").str.extract(
             _DURATION, 2
         ).cast(pl.Int32)
         rows = rows.with_columns(duration_seconds=seconds)
     return rows
-
-
-def _time(frame: pl.DataFrame, name: str) -> pl.Series:
-    """Times of the contract in one go; the few written otherwise (with a zone, say) one by one. Null: not a date."""
-    text = frame[name]
-    times = text.str.to_datetime(_TIME_FORMAT, time_unit="us", strict=False)
-    if times.null_count() == 0:
-        return times
-    return pl.Series(name, [t or _other_time(s) for t, s in zip(times, text, strict=True)], dtype=pl.Datetime("us"))
-
-
-def _other_time(text: str) -> datetime | None:
-    try:
-        time = datetime.fromisoformat(text)
-        return (time - offset).replace(tzinfo=None) if (offset := time.utcoffset()) is not None else time
-    except (ValueError, OverflowError):
-        return None
 
 
 def _row_hash(rows: pl.DataFrame, endpoint: Endpoint) -> pl.Series:
@@ -339,5 +370,5 @@ def _split(rows: pl.DataFrame, key: str, buckets: int) -> list[pl.DataFrame]:
 
 def _empty(endpoint: Endpoint) -> pl.DataFrame:
     """No rows, with the columns and types that shaped rows have."""
-    rows = _typed(decode_rows(endpoint, [], 0, frozenset()), endpoint)
+    rows = _typed(decode_rows(endpoint, [], 0, frozenset()), endpoint).drop(_PROBLEMS)
     return rows.with_columns(pl.lit(None, dtype=pl.Int64).alias("row_hash"))

@@ -59,7 +59,6 @@ class _Difference:
     `sessions` are those that would be published with it, by how many days before the batch's day they were created.
     """
 
-    duplicate: int = 0
     unchanged: int = 0
     staged: int = 0
     new: int = 0
@@ -79,7 +78,8 @@ def stage(
 ) -> Staged:
     """Copy the difference between a shaped batch and what is published to tables of its own, in one transaction.
 
-    A second call replaces what the first one staged. Rejected rows go to `ops.rejected_rows`. Raises DatabaseError.
+    A second call replaces what the first one staged. Rejected, superseded and conflicting rows go to
+    `ops.rejected_rows`. Raises DatabaseError.
     """
     rows_table, profile_table, removed_table = tables(batch)
     with readable_errors(), connection.transaction():
@@ -184,7 +184,7 @@ def _differences(
     """Per bucket, the rows to stage and the keys of published rows that are gone; adds to `difference`."""
     key = list(KEYS[shaped.endpoint])
     for number in range(shaped.buckets):
-        rows, duplicates = shaped.bucket(number)
+        rows = shaped.bucket(number)
         published = snapshot.bucket(number)
         compared = rows.join(published, on=key, how="left", maintain_order="left")
         same = (pl.col("row_hash") == pl.col("published_hash")) & ~pl.col("removed")
@@ -195,7 +195,6 @@ def _differences(
         absent = live.join(rows, on=key, how="anti")
         protected = pl.col(key[0]).is_in(shaped.protected.implode())
         gone = absent.filter(~protected)
-        difference.duplicate += duplicates
         difference.unchanged += len(rows) - len(changed)
         difference.staged += len(changed)
         difference.new += int(changed["is_new"].sum())
@@ -271,7 +270,9 @@ def _counts(shaped: Shaped, difference: _Difference, rows_reported: int) -> Coun
         rows_landed=shaped.rows_landed,
         rows_rejected=shaped.rows_rejected,
         rows_erased=shaped.rows_erased,
-        rows_duplicate=difference.duplicate,
+        rows_duplicate=shaped.rows_duplicate,
+        rows_superseded=shaped.rows_superseded,
+        rows_conflicting=shaped.rows_conflicting,
         rows_unchanged=difference.unchanged,
         rows_staged=difference.staged,
         plays_rejected=shaped.plays_rejected,
@@ -298,6 +299,9 @@ def _write_profile(
             "rows_listed": listed,
             "rows_rejected": counts.rows_rejected,
             "rejected_share": _share(counts.rows_rejected, counts.rows_landed),
+            "rows_superseded": counts.rows_superseded,
+            "rows_conflicting": counts.rows_conflicting,
+            "conflicting_share": _share(counts.rows_conflicting, counts.rows_landed),
             "plays_landed": shaped.plays_landed,
             "plays_rejected": shaped.plays_rejected,
             "plays_rejected_share": _share(shaped.plays_rejected, shaped.plays_landed),

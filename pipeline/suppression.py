@@ -17,10 +17,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from core.canonical import canonical_e_mail
 from core.columns import Endpoint
 from core.database import Connection, readable_errors, statement
 from core.errors import LandingError
-from pipeline.belonging import e_mails_in
+from pipeline.belonging import e_mails_in, ids_about, older_e_mails_in
 from pipeline.raw_pages import only_ours
 
 COPY = Path("backups") / "erased.json"
@@ -66,10 +67,15 @@ class Suppressed:
         self._clean |= unknown - found
         return found
 
-    def is_borne_by(self, _endpoint: Endpoint, raw: str) -> bool:
-        """Whether a row that names no id bears an e-mail of one of them."""
+    def is_borne_by(self, endpoint: Endpoint, raw: str) -> bool:
+        """Whether a row that names no id bears an e-mail of one of them, or their id among other text in its place."""
         active = self._by_key(lambda entry: entry.e_mails)
-        return any(fingerprint(key, one) in known for one in e_mails_in(raw) for key, known in active.items())
+        if not active:
+            return False
+        e_mails = e_mails_in(raw) | older_e_mails_in(raw)
+        if any(fingerprint(key, e_mail) in known for e_mail in e_mails for key, known in active.items()):
+            return True
+        return bool(self.among(ids_about(endpoint, raw)))
 
     def _by_key(self, hashes: Callable[[Suppression], Iterable[bytes]]) -> dict[bytes, set[bytes]]:
         by_key: dict[bytes, set[bytes]] = {}
@@ -91,11 +97,11 @@ class Suppressed:
             entry = Suppression(key, fingerprint(key, user_id), now)
         elif entry.allowed_at is not None:
             entry = replace(entry, erased_at=now, allowed_at=None)
-        return _with_e_mails(entry, {fingerprint(entry.key, e_mail.casefold()) for e_mail in e_mails})
+        return _with_e_mails(entry, {fingerprint(entry.key, canonical_e_mail(e_mail)) for e_mail in e_mails})
 
 
 def fingerprint(key: bytes, what: int | str) -> bytes:
-    """The keyed hash of an id, or of an e-mail in small letters."""
+    """The keyed hash of an id, or of an e-mail address in canonical form; earlier versions only used small letters."""
     return hashlib.blake2b(str(what).encode("utf-8", "backslashreplace"), key=key, digest_size=16).digest()
 
 

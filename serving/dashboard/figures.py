@@ -38,6 +38,7 @@ class Batch:
     status: str
     rows_landed: int
     rows_rejected: int
+    rows_conflicting: int
     plays_rejected: int
     was_blocked: bool
 

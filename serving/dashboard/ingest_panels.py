@@ -52,6 +52,9 @@ def rejected_rows(figures: Figures) -> Panel:
     rejected = sum(one.rows_rejected for one in figures.batches)
     plays = sum(one.plays_rejected for one in figures.batches)
     finding = f"{rejected:,} of {landed:,} rows rejected ({percent(rejected, landed)}), and {count(plays, 'play')}."
+    conflicting = sum(batch.rows_conflicting for batch in figures.batches)
+    if conflicting:
+        finding += f" {count(conflicting, 'row')} set aside for conflicts."
     worst = max(figures.batches, key=lambda one: one.rows_rejected)
     if worst.rows_rejected:
         finding += f" Most in {worst.batch_id}: {worst.rows_rejected:,}."
@@ -61,8 +64,10 @@ def rejected_rows(figures: Figures) -> Panel:
         batches = [by_day.get((day, name)) for name in ENDPOINTS]
         cells = [f"{one.rows_rejected:,}" if one else "-" for one in batches]
         heard = batches[-1]
-        rows.append((str(day), *cells, f"{heard.plays_rejected:,}" if heard else "-"))
-    head = ("Day", *(NAMES[name] for name in ENDPOINTS), "Plays")
+        conflicts = sum(batch.rows_conflicting for batch in batches if batch)
+        plays_of_day = f"{heard.plays_rejected:,}" if heard else "-"
+        rows.append((str(day), *cells, plays_of_day, f"{conflicts:,}" if any(batches) else "-"))
+    head = ("Day", *(NAMES[name] for name in ENDPOINTS), "Plays", "Conflicting rows")
     values = [
         {"day": str(one.day), "endpoint": NAMES[one.endpoint], "rows": one.rows_rejected} for one in figures.batches
     ]

@@ -6,6 +6,7 @@ select distinct on (endpoint, day)
     status,
     rows_landed,
     rows_rejected,
+    rows_conflicting,
     plays_rejected,
     bool_or(status = 'blocked') over (partition by endpoint, day) as was_blocked
 from ops.batches

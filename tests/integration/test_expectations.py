@@ -44,6 +44,7 @@ SESSION: dict[str, Any] = {
 ROW: dict[Endpoint, dict[str, Any]] = {TRACKS: TRACK, USERS: USER, LISTEN_HISTORY: SESSION}
 PROFILE: dict[str, Any] = {
     "rows_reported": 100, "rows_landed": 100, "rows_listed": 100, "rows_rejected": 0, "rejected_share": 0.0,
+    "rows_superseded": 0, "rows_conflicting": 0, "conflicting_share": 0.0,
     "plays_landed": 200, "plays_rejected": 0, "plays_rejected_share": 0.0, "published_rows": 100,
     "share_of_published": 1.0, "rows_removed": 0, "removed_share": 0.0, "days_since_newest_update": 0.5,
     "rows_with_unknown_fields": 0, "dependencies_not_published": 0, "last_day_sessions": 900,
@@ -283,6 +284,23 @@ def test_a_busy_user_warns(desk: Desk) -> None:
 BATCH_RULES: list[tuple[Endpoint, dict[str, Any], dict[str, tuple[str, str]]]] = [
     (USERS, {"rejected_share": 0.01}, {}),
     (USERS, {"rejected_share": 0.042}, {"rejects_are_few": ("critical", "rejected share 4.2 % is above 1 %")}),
+    (LISTEN_HISTORY, {"conflicting_share": 0.01}, {}),
+    (
+        LISTEN_HISTORY,
+        {"rows_conflicting": 30, "conflicting_share": 0.3},
+        {
+            "conflicts_are_few": ("critical", "share of conflicting rows 30 % is above 1 %"),
+            "no_rows_conflict": (
+                "warning",
+                "number of rows that conflict with the row kept 30 is above 0",
+            ),
+        },
+    ),
+    (
+        TRACKS,
+        {"rows_superseded": 2},
+        {"rows_have_one_version": ("warning", "number of older versions of rows in the list 2 is above 0")},
+    ),
     (LISTEN_HISTORY, {"plays_rejected_share": 0.01}, {}),
     (
         LISTEN_HISTORY,

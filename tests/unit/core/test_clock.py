@@ -51,7 +51,7 @@ def test_a_file_that_is_not_there_is_named() -> None:
         clock_of(settings(Path("/nowhere/clock")))()
 
 
-@pytest.mark.parametrize("content", [b"", b"tomorrow", b"2026-11-31", b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"", b"tomorrow", b"2026-11-31", b"20261122", b"2026-W47-7", b"\xff\xfe"])
 def test_a_file_without_a_time_says_what_one_looks_like(content: bytes, tmp_path: Path) -> None:
     file = tmp_path / "clock"
     file.write_bytes(content)

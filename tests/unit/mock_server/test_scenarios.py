@@ -68,6 +68,8 @@ SENSELESS = [
     ({"outage": {"day": "2026-12-03", "share": 0.5}}, "outage must be null or like"),
     ({"outage": {"day": "3 December"}}, "outage: '3 December' is not a day"),
     ({"outage": {"day": 20261203}}, "outage: 20261203 is not a day"),
+    ({"outage": {"day": "20261203"}}, "outage: '20261203' is not a day"),
+    ({"outage": {"day": "2026-W49-4"}}, "outage: '2026-W49-4' is not a day"),
     ({"outage": {"day": "2025-05-22"}}, "outage: 2025-05-22 is not a day from 2025-05-23 (start)"),
     ({"outage": {"day": "2099-01-01"}}, "outage: 2099-01-01 is not a day from"),
     ({"taste_shift": {"day": "2026-12-01"}}, "taste_shift must be null or like"),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core.columns import LISTEN_HISTORY, USERS, Endpoint
-from pipeline.belonging import IN_PLACE, Identity, without
+from pipeline.belonging import IN_PLACE, Identity, owns, without
 
 ADA = Identity(42, frozenset({"Ada.L@example.com"}), frozenset({("Ada", "Love Lace")}))
 
@@ -32,6 +32,15 @@ ADA = Identity(42, frozenset({"Ada.L@example.com"}), frozenset({("Ada", "Love La
         (USERS, '{"id": null, "email": "mailto:ada.l@example.com."}', True),
         (USERS, """{"id": null, 'email': 'ada.l@example.com'}""", True),
         (USERS, "7,ada.l@example.com,Ada", True),
+        (USERS, '{"id": " 42 "}', True),
+        (USERS, '{"id": "+042.0"}', True),
+        (USERS, '{"id": "4.2E1"}', True),
+        (USERS, '{"id": "\uff14\uff12"}', True),
+        (USERS, '{"id": "\u0664\u0662"}', True),
+        (USERS, '{"id": "4\u200b2"}', True),
+        (USERS, '{"id": null, "email": "\uff21da.l\uff20example.com"}', True),
+        (USERS, '{"id": null, "first_name": "A\u200bDA", "last_name": "Love\u00a0\u2003lace"}', True),
+        (USERS, '{"id": null, "name": "Love%20Lace, Ada"}', True),
         # Another listener may share an e-mail or a name, and anybody may play track 42.
         (USERS, '{"id": 7, "email": "ada.l@example.com"}', False),
         (USERS, '{"id": 7, "first_name": "Ada", "last_name": "Love Lace"}', False),
@@ -40,6 +49,8 @@ ADA = Identity(42, frozenset({"Ada.L@example.com"}), frozenset({("Ada", "Love La
         (USERS, '{"id": null, "email": "o\'ada.l@example.com"}', False),
         (USERS, '{"id": null, "email": "ada.l@example.com.au"}', False),
         (USERS, '{"id": "142"}', False),
+        (USERS, '{"id": "1e999999999"}', False),
+        (USERS, '{"id": null, "first_name": "Ada\u0301", "last_name": "Love Lace"}', False),
         (USERS, '{"id": null, "created_at": "2042-04-02"}', False),
         (USERS, "null", False),
         (LISTEN_HISTORY, '{"user_id": null, "items": [42]}', False),
@@ -47,7 +58,15 @@ ADA = Identity(42, frozenset({"Ada.L@example.com"}), frozenset({("Ada", "Love La
     ],
 )
 def test_a_row_is_theirs(endpoint: Endpoint, row: str, theirs: bool) -> None:
-    assert ADA.owns(endpoint, row) == theirs
+    assert owns(ADA, endpoint, row) == theirs
+
+
+def test_a_name_is_theirs_in_any_normal_form() -> None:
+    for first in ("Ren\u00e9", "Rene\u0301", "RENE\u0301"):
+        known = Identity(42, names=frozenset({(first, "O\u2019Stra\u00dfe")}))
+        for said in ("Ren\u00e9", "Rene\u0301", "REN\u00c9", "ren\u00e9"):
+            assert owns(known, USERS, json.dumps({"id": None, "first_name": said, "last_name": "o'STRASSE"}))
+        assert not owns(known, USERS, json.dumps({"id": None, "first_name": "Rene", "last_name": "O'Strasse"}))
 
 
 def page(*rows: Any) -> bytes:
@@ -73,3 +92,9 @@ def test_a_page_keeps_every_other_row_in_its_place() -> None:
 def test_what_is_no_page_stays_as_it_is() -> None:
     for body in (b"<html>42</html>", b"", b'{"items": 3}', b"[42]"):
         assert without(USERS, body, ADA.among, ADA.is_borne_by) == (body, 0)
+
+
+def test_a_page_whose_ids_are_out_of_range_is_looked_through_row_by_row() -> None:
+    body, rows = without(USERS, page({"id": 1}, {"id": -1, "email": "ADA.L@example.com"}), ADA.among, ADA.is_borne_by)
+    assert rows == 1
+    assert b"ADA" not in body

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from core.columns import USERS
+from core.columns import LISTEN_HISTORY, USERS
 from core.errors import LandingError
-from pipeline.suppression import COPY, Suppressed, merged, read_copy
+from pipeline.suppression import COPY, Suppressed, fingerprint, merged, read_copy
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -77,3 +78,75 @@ def test_an_e_mail_is_known_again_however_odd() -> None:
     assert not Suppressed((Suppressed().suppressing(42, NOW, ["brien@x.com"]),)).is_borne_by(
         USERS, '["o\'brien@x.com"]'
     )
+
+
+NFC = "jos\u00e9.m\u00fcller@ex\u00e4mple.com"
+NFD = unicodedata.normalize("NFD", NFC)
+PUNYCODE = "jos\u00e9.m\u00fcller@xn--exmple-cua.com"
+SAME_ADDRESS = [
+    NFC, NFD, PUNYCODE, NFC.upper(), NFD.upper(), unicodedata.normalize("NFD", PUNYCODE), PUNYCODE.upper(),
+    f" {NFC} ", f"\u00a0{NFC}\u3000", f"{NFC}.", f"{NFD}\n", f"\ufeff{NFC}", NFC.replace("@", " @ "),
+    NFC.replace("@", "\u200b@"), NFC.replace(".", "\u00ad."), NFC.replace("m\u00fc", "\u2060m\u00fc"),
+    NFC.replace("@", "\uff20"), NFC.replace("j", "\uff4a"), NFC.replace("m", "\U0001d426"),
+    NFC.replace(".com", "\uff0ecom"), NFC.replace(".com", "\u3002com"),
+    f"mailto:{NFC}", f"Jos\u00e9 M\u00fcller <{NFD}>", f'"M\u00fcller, Jos\u00e9" <{PUNYCODE}>',
+    f"<{NFC}>", f"({NFC})", f"'{NFC}'", f"his mail is {NFD}, hers is not",
+    NFC.replace("jos\u00e9.m\u00fcller", '"jos\u00e9.m\u00fcller"'),
+    NFC.replace("jos\u00e9.", '"jos\u00e9\\.').replace("@", '"@'),
+    "jos%C3%A9.m%C3%BCller%40ex%C3%A4mple.com", "jos%E9.m%FCller@ex%E4mple.com",
+    "jos&eacute;.m&#252;ller&#64;ex&auml;mple.com", NFC.encode().decode("latin-1"),
+    r"jos\u00e9.m\u00fcller\u0040ex\u00e4mple.com", r"jos\\u00e9.m\xfcller@ex\u00e4mple.com",
+]  # fmt: skip
+OTHER_ADDRESSES = [
+    "jose.muller@example.com", "jos\u00e9.m\u00fcller@example.com", f"a{NFC}", f"x.{NFD}", f"{NFC}.au",
+    NFC.replace("@", "+x@"), NFC.replace("@", "@mail."), NFC.replace("\u00e9", "e"), NFC.replace("\u00e9", "\u00e8"),
+    f"{NFC}\u0302",
+]  # fmt: skip
+INDIAN = "\u0905\u091c\u092f@\u0921\u093e\u091f\u093e.com"
+
+
+@pytest.mark.parametrize("known_as", [NFC, NFD, PUNYCODE, NFC.upper(), f" {NFC} "])
+def test_an_address_is_the_same_however_it_is_written(known_as: str) -> None:
+    now = Suppressed((Suppressed().suppressing(42, NOW, [known_as]),))
+    key = now.entries[0].key
+    # As earlier versions wrote it down: without its white space and in small letters, nothing else.
+    before = Suppressed((replace(now.entries[0], e_mails=(fingerprint(key, known_as.strip().casefold()),)),))
+    for listed in (now, before):
+        for text in SAME_ADDRESS:
+            for escaped in (True, False):
+                row = json.dumps({"id": None, "email": text}, ensure_ascii=escaped)
+                assert listed.is_borne_by(USERS, row), text
+                assert listed.is_borne_by(USERS, row[:-1]), text  # cut off: no JSON any more
+        for text in OTHER_ADDRESSES:
+            assert not listed.is_borne_by(USERS, json.dumps({"id": None, "email": text})), text
+
+
+@pytest.mark.parametrize(
+    ("address", "written"),
+    [
+        ("ali.\u0131\u015f\u0131k@x.com", "ALI.I\u015eIK@X.COM"),
+        ("\u0130rem@x.com", "irem@x.com"),
+        ("weiss@stra\u00dfe.de", "WEISS@STRASSE.DE"),
+        ("weiss@xn--strae-oqa.de", "wei\u00df@stra\u1e9ee.de"),
+        ("\ufb01ona@x.com", "fiona@x.com"),
+        (INDIAN, "<\u0905\u091c\u092f@xn--" + "\u0921\u093e\u091f\u093e".encode("punycode").decode() + ".com>"),
+        ("o'brien@x.com", "O\u2019Brien@x.com"),
+        ("ann-lee@x.com", "ann\u2011lee@x.com"),
+        ("user42@x.com", "user\u0664\u0662@x.com"),
+    ],
+)  # fmt: skip
+def test_letters_that_casing_and_scripts_write_in_two_ways_are_the_same(address: str, written: str) -> None:
+    for known_as, sent in ((address, written), (written.strip("<>"), address)):
+        listed = Suppressed((Suppressed().suppressing(42, NOW, [known_as]),))
+        assert listed.is_borne_by(USERS, json.dumps({"id": None, "email": sent}))
+
+
+def test_an_id_among_other_text_in_its_place_is_theirs() -> None:
+    listed = Suppressed((Suppressed().suppressing(42, NOW),))
+    for text in ("user 42", "#42", "u\uff14\uff12", "42/7", ["42"], {"value": "42"}):
+        assert listed.is_borne_by(USERS, json.dumps({"id": text})), text
+    assert listed.is_borne_by(LISTEN_HISTORY, '{"user_id": "42", "items": [1')
+    for text in ("142", "4 2", None, 12.5, "user"):
+        assert not listed.is_borne_by(USERS, json.dumps({"id": text, "created_at": "2042-04-02T00:42:42"})), text
+    assert not listed.is_borne_by(LISTEN_HISTORY, '{"user_id": "7", "items": [42, 42')
+    assert not listed.is_borne_by(USERS, "[42]")

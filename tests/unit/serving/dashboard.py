@@ -40,7 +40,7 @@ def healthy(**other: Any) -> Figures:
         days=last_days(NOW),
         watched="ndcg@20",
         endpoints=[endpoint(name) for name in ENDPOINTS],
-        batches=[Batch(name, TODAY, f"{name}-{TODAY}", "published", 1000, 0, 0, False) for name in ENDPOINTS],
+        batches=[Batch(name, TODAY, f"{name}-{TODAY}", "published", 1000, 0, 0, 0, False) for name in ENDPOINTS],
         task_costs=[cost, replace(cost, run_id=2, flow="recommend", peak_memory_mb=None)],
         last_runs=[LastRun(1, "ingest", TODAY, NIGHT, NIGHT, "published")],
         expectations_by_day=[JudgedDay(TODAY, 80, 0, 0)],

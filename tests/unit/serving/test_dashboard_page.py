@@ -123,14 +123,14 @@ def test_without_pictures_the_tables_are_open() -> None:
 
 
 def test_tables_say_what_is_drawn() -> None:
-    bad = replace(healthy().batches[0], status="blocked", rows_rejected=7)
+    bad = replace(healthy().batches[0], status="blocked", rows_rejected=7, rows_conflicting=3)
     live = [Live(2, 2, NIGHT, "trained", "ease", 2, 9, 9, 9)]
     values = [Value("ndcg@20", YESTERDAY, 0.08, 250, 0.05, 0.1, 1, False)]
     spoilt = healthy(batches=[bad], alarms=[alarm("kept")], quality=values, live=live)
     panels = {panel.key: panel for panel in make_panels(spoilt)}
     assert panels["rows"].rows[0] == (str(TODAY), "1,000 (blocked)", "-", "-")
     assert "the newest tracks-2026-11-22" in panels["rows"].finding
-    assert panels["rejected"].rows[0] == (str(TODAY), "7", "-", "-", "-")
+    assert panels["rejected"].rows[0] == (str(TODAY), "7", "-", "-", "-", "3")
     assert panels["ndcg"].rows == [(str(YESTERDAY), "0.0800", "0.0500", "0.1000", "250", "1", "alarm, not judged")]
     assert "answered: the model was kept" in panels["ndcg"].finding
     assert panels["coverage"].finding.startswith("9.0% of 100 listeners have a list")

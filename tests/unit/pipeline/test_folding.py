@@ -1,0 +1,104 @@
+"""Rows that share a key: which one is kept whatever their order, and how the others count."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.columns import ENDPOINTS, LISTEN_HISTORY, TRACKS, USERS, Endpoint
+from pipeline import shaping
+from pipeline.folding import CONFLICTING, SUPERSEDED
+from pipeline.shaping import Shaped
+from tests.conftest import ROOT
+from tests.landed import shaped
+from tests.source import Row, session, track, user
+
+LATER = "2026-11-02T00:00:00"
+
+
+def kept(batch: Shaped) -> list[dict[str, Any]]:
+    return [row for number in range(batch.buckets) for row in batch.bucket(number).iter_rows(named=True)]
+
+
+def set_aside(batch: Shaped) -> list[tuple[int, Any, str]]:
+    return [
+        (position, json.loads(raw), reason)
+        for frame in batch.rejected()
+        for position, _, raw, reason in frame.iter_rows()
+    ]
+
+
+def counts(batch: Shaped) -> tuple[int, int, int]:
+    """duplicate, superseded, conflicting; and every landed row is counted once."""
+    counted = batch.rows_duplicate, batch.rows_superseded, batch.rows_conflicting
+    assert batch.rows_landed == batch.rows_rejected + sum(counted) + len(kept(batch))
+    return counted
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "rows", "expected", "winner"),
+    [
+        # Nothing that is stored differs: null and empty items, field order, unknown fields, the zone of a time.
+        (LISTEN_HISTORY, [session(1, None), session(1, [])], (1, 0, 0), None),
+        (TRACKS, [track(1), dict(reversed(track(1).items())), track(1) | {"mood": 1}], (2, 0, 0), None),
+        (USERS, [user(1), user(1, created_at="2026-11-01T01:00:00.000001+01:00")], (1, 0, 0), None),
+        # A newer version takes the place of an older one.
+        (TRACKS, [track(1, album="new", updated_at=LATER), track(1)], (0, 1, 0), 0),
+        (USERS, [user(1), user(1, last_name="New", updated_at=LATER)], (0, 1, 0), 1),
+        (LISTEN_HISTORY, [session(1, [1, 1, 2], updated_at=LATER), session(1, [2, 1])], (0, 1, 0), 0),
+        (LISTEN_HISTORY, [session(1, None), session(1, [2], updated_at=LATER)], (0, 1, 0), 1),
+        # Nobody can tell which is right, or the older one holds something that the newer has not.
+        (TRACKS, [track(1), track(1, album="other")], (0, 0, 1), None),
+        (TRACKS, [track(1), track(1, created_at="2026-10-01T00:00:00", updated_at=LATER)], (0, 0, 1), 1),
+        (USERS, [user(1, first_name="Jos\u00e9"), user(1, first_name="Jose\u0301")], (0, 0, 1), None),
+        (LISTEN_HISTORY, [session(1, [1, 1]), session(1, [1], updated_at=LATER)], (0, 0, 1), 1),
+        (LISTEN_HISTORY, [session(1, [1]), session(1, [2, 3])], (0, 0, 1), 1),
+        (LISTEN_HISTORY, [session(1, [1, 2]), session(1, [2, 1])], (0, 0, 1), None),
+        # Content that comes again conflicts once: the other is its duplicate.
+        (LISTEN_HISTORY, [session(1, [1, 2]), session(1, [3]), session(1, [3]), session(1, [1, 2])], (2, 0, 1), 0),
+        # Rows without a usable key are rejected, and share none.
+        (LISTEN_HISTORY, [session(1, [1]) | {"user_id": None}, session(1, [2]) | {"user_id": None}], (0, 0, 0), None),
+    ],
+)  # fmt: skip
+def test_rows_of_a_key_count_by_how_they_differ_in_any_order_and_on_any_page(
+    endpoint: Endpoint, rows: list[Row], expected: tuple[int, int, int], winner: int | None, tmp_path: Path
+) -> None:
+    chosen = set()
+    for order, size in itertools.product(itertools.permutations(rows), (1, 2, 100)):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        batch = shaped(folder, endpoint, list(order), size)
+        assert counts(batch) == expected
+        chosen.add(repr([row | {"row_position": None} for row in kept(batch)]))
+        aside = [(row, reason) for _, row, reason in set_aside(batch) if reason in (SUPERSEDED, CONFLICTING)]
+        assert len(aside) == expected[1] + expected[2]
+        if winner is not None:
+            assert rows[winner] not in [row for row, _ in aside]
+    assert len(chosen) == 1
+
+
+def test_rows_that_differ_keep_their_text_across_buckets_and_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shaping, "ROWS_PER_BUCKET", 40)
+    monkeypatch.setattr(shaping, "PAGES_PER_STEP", 2)
+    rows = [session(number % 60, [number], created_at=f"2026-11-01T00:00:{number % 60:02d}") for number in range(200)]
+    batch = shaped(tmp_path, LISTEN_HISTORY, rows, size=7)
+    assert batch.buckets == 5
+    assert counts(batch) == (0, 0, 140)
+    aside = set_aside(batch)
+    assert len(aside) == 140
+    assert all(rows[position - 1] == row for position, row, _ in aside)
+    assert {row["items"] for row in kept(batch)}.isdisjoint(f"{{{row['items'][0]}}}" for _, row, _ in aside)
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_recorded_pages_of_the_real_api_have_nothing_to_fold(endpoint: Endpoint, tmp_path: Path) -> None:
+    page = json.loads((ROOT / "tests" / "data" / "contract" / f"{endpoint}.page1.json").read_text())
+    batch = shaped(tmp_path, endpoint, page["items"])
+    assert counts(batch) == (0, 0, 0)
+    assert len(kept(batch)) == len(page["items"]) > 0
