@@ -22,8 +22,8 @@ from serving.routes import Parts, add_routes
 
 def create_app(settings: Settings, url: str) -> FastAPI:
     """The API on the database at `url`, which may be down."""
-    database = Database(url, settings.serving_connections)
-    parts = Parts(database, Gate(settings, key_finder(database)), Metrics(), Watch(database), clock_of(settings))
+    database, clock = Database(url, settings.serving_connections), clock_of(settings)
+    parts = Parts(database, Gate(settings, key_finder(database), clock), Metrics(), Watch(database), clock)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

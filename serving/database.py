@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import psycopg
@@ -51,7 +50,7 @@ class Database:
         self.connections = connections
         self._away_until = 0.0
         self._why_not = ""  # the last connection that was tried failed
-        self.away_since: datetime | None = None  # the first failure since the last answer
+        self.away_since: float | None = None  # time.monotonic() of the first failure since the last answer
         self._pool = AsyncConnectionPool(
             url,
             connection_class=self._noting_failures(),
@@ -156,7 +155,7 @@ class Database:
                     made = await super().connect(*arguments, **options)
                 except psycopg.Error as error:
                     database._why_not = f": {' '.join(str(error).split())}"
-                    database.away_since = database.away_since or datetime.now(UTC)
+                    database.away_since = database.away_since or time.monotonic()
                     raise
                 database._why_not = ""
                 return made
@@ -165,7 +164,7 @@ class Database:
 
     def _away(self, why: str) -> DatabaseError:
         self._away_until = time.monotonic() + _SECONDS_AWAY
-        self.away_since = self.away_since or datetime.now(UTC)
+        self.away_since = self.away_since or time.monotonic()
         return DatabaseError(why)
 
 

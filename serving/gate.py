@@ -9,13 +9,14 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from starlette.types import Scope as Request
 
+from core.clock import Clock
 from core.errors import DatabaseError
 from core.settings import Settings
 from serving.database import Database
@@ -29,7 +30,6 @@ _NO_HASH = bytes(32)
 _MOST_REMEMBERED = 10_000
 
 FindKey = Callable[[str], Awaitable["Key | None"]]
-Clock = Callable[[], datetime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Gate:
     one that was known keeps what it may do.
     """
 
-    def __init__(self, settings: Settings, find: FindKey, clock: Clock = lambda: datetime.now(UTC)) -> None:
+    def __init__(self, settings: Settings, find: FindKey, clock: Clock) -> None:
         self._find = find
         self._clock = clock
         self._remember_seconds = settings.serving_key_cache_seconds

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from core.errors import DatabaseError
 from serving.database import Database
@@ -27,11 +27,11 @@ class Health:
         """Whether recommendations can be read."""
         return self.database and self.publication_id is not None
 
-    def age_seconds(self) -> float | None:
-        """Since the publication went live."""
+    def age_seconds(self, now: datetime) -> float | None:
+        """Since the publication went live; 0 if that was in the future of `now`, after a clock that was ahead."""
         if self.live_from is None:
             return None
-        return round(max(0.0, (datetime.now(UTC) - self.live_from).total_seconds()), 3)
+        return round(max(0.0, (now - self.live_from).total_seconds()), 3)
 
 
 class Watch:

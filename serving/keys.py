@@ -13,9 +13,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Literal, get_args
 
+from core.clock import clock_of
 from core.database import (
     Connection,
     connect,
@@ -113,9 +114,10 @@ def _migrated(settings: Settings) -> Iterator[Connection]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what is asked. Exit 0, 1, or 2 for wrong arguments or settings."""
     asked = _read(arguments)
-    now = datetime.now(UTC)
     try:
-        with _migrated(load_settings()) as connection:
+        settings = load_settings()
+        now = clock_of(settings)()
+        with _migrated(settings) as connection:
             if asked.command == "create":
                 key = create(connection, asked.name, asked.scope, now, asked.days)
                 print(key.text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -187,19 +188,19 @@ def _health(parts: Parts) -> APIRouter:
     @router.get("/health", summary="How it is", response_model=HealthReport, responses=not_ready | documented())
     async def health() -> Response:
         """The database answers, and something is published."""
-        return _report(await parts.watch.look())
+        return _report(await parts.watch.look(), parts.clock())
 
     return router
 
 
-def _report(health: Health) -> Response:
+def _report(health: Health, now: datetime) -> Response:
     report = HealthReport(
         live=True,
         ready=health.ready,
         database=health.database,
         publication_id=health.publication_id,
         published_at=health.live_from,
-        publication_age_seconds=health.age_seconds(),
+        publication_age_seconds=health.age_seconds(now),
     )
     return Response(orjson.dumps(report.model_dump()), 200 if health.ready else 503, media_type=_JSON)
 
@@ -223,7 +224,7 @@ def _metrics(parts: Parts) -> APIRouter:
         """Requests, seconds, the age of the publication, and whether the database answers."""
         health = await parts.watch.look()
         parts.metrics.database_up.set(health.database)
-        age = health.age_seconds()
+        age = health.age_seconds(parts.clock())
         parts.metrics.publication_age_seconds.set(float("nan") if age is None else age)
         return Response(parts.metrics.text(), media_type="text/plain; version=0.0.4")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from core.clock import Clock, utc_now
 from core.errors import DatabaseError, StatementRefused
@@ -47,12 +48,13 @@ class Dashboard:
         """What there is to say without figures. Alerts are for those whose key was known."""
         refused = isinstance(error, StatementRefused)
         alerts = read_alerts(self.settings, utc_now()) if trusted else OpenAlerts()
+        now, since = self.clock(), self.database.away_since
         return Content(
-            now=self.clock(),
+            now=now,
             verdict=judge_without_figures(alerts, refused=refused),
             alerts=alerts,
             links=Links.of(self.settings) if trusted else Links(),
-            away_since=self.database.away_since,
+            away_since=None if since is None else now - timedelta(seconds=time.monotonic() - since),
             why_away=str(error) if trusted else "",
             refused=refused,
             trusted=trusted,

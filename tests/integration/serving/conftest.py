@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import psycopg
 import pytest
@@ -12,6 +13,7 @@ from core.database import connect
 from tests.integration.serving.world import (
     JAZZER,
     LISTENERS,
+    NOW,
     REMOVED_TRACK,
     ROCKER,
     Api,
@@ -25,8 +27,8 @@ _NAME = "serving_world"
 
 
 @pytest.fixture(scope="package")
-def world(postgres: str, _template: str) -> Iterator[Api]:
-    """The API on a published world: listener u has the tracks u, the removed one, u + 1, u + 2."""
+def world(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """The API on a published world, an hour after NOW: listener u has the tracks u, the removed one, u + 1, u + 2."""
     identifiers = sql.Identifier(_NAME), sql.Identifier(_template)
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute(sql.SQL("create database {} template {}").format(*identifiers))
@@ -44,7 +46,9 @@ def world(postgres: str, _template: str) -> Iterator[Api]:
         )
         go_live(connection, new)
     assert ROCKER not in lists and JAZZER not in lists
-    with serving(url) as api:
+    clock = tmp_path_factory.mktemp("serving") / "clock"
+    clock.write_text((NOW + timedelta(hours=1)).isoformat())
+    with serving(url, clock_file=clock) as api:
         yield api
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(_NAME)))

@@ -51,7 +51,8 @@ def history(connection: psycopg.Connection[Any], now: datetime, days: int) -> in
     """So many days that ended well, today's the last; names, mails and texts of the source are where they would be.
     Returns the publication that is live."""
     connection.execute(
-        "insert into warehouse.users values (900, %s, 'Z', %s, 'f', 'Rock', now(), now(), null, 0, 'b')", [PERSON, MAIL]
+        "insert into warehouse.users values (900, %s, 'Z', %s, 'f', 'Rock', %s, %s, null, 0, 'b')",
+        [PERSON, MAIL, now, now],
     )
     publication = stage(connection, {900: [1, 2]})
     go_live(connection, publication)

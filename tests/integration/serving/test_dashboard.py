@@ -111,8 +111,8 @@ def test_what_went_wrong_is_said(database: str, data_dir: Path) -> None:
         connection.execute("insert into ops.runs (flow, day, started_at) values ('ingest', %s, %s)", [NOW, NOW])
         connection.execute(
             "insert into ops.acceptances (batch_id, run_id, reason, accepted_by, accepted_at, waived)"
-            " select %s, max(run_id), 'a <u>known</u> gap', 'ada', now(), '[]' from ops.runs",
-            [f"users-{NOW.date()}"],
+            " select %s, max(run_id), 'a <u>known</u> gap', 'ada', %s, '[]' from ops.runs",
+            [f"users-{NOW.date()}", NOW],
         )
         connection.execute("insert into ops.runs (flow, started_at) values ('retrain', %s)", [NOW])
         raise_alert(data_dir)
@@ -144,7 +144,7 @@ def test_who_may_see_it(world: Api) -> None:
     others = world.new_key(*(scope for scope in keys.SCOPES if scope != "dashboard:read"))
     assert_problem(asked(auth=("anyone", others.text)), 403, "missing-scope")
     with connect(world.database) as connection:
-        keys.revoke(connection, key.key_id, datetime.now(UTC))
+        keys.revoke(connection, key.key_id, NOW)
     until = time.monotonic() + 2
     while asked(auth=("anyone", key.text)).status_code == 200:
         assert time.monotonic() < until

@@ -50,7 +50,8 @@ def api(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory)
             connection.execute("update ops.batches set status = 'blocked' where batch_id = 'tracks-2026-11-22'")
             connection.execute(
                 "insert into ml.alarms (metric, day, value, baseline, statistic, publication_id, raised_at)"
-                " select 'ndcg@20', '2026-11-19', 0.1, 0.2, 6, max(publication_id), now() from ml.publications"
+                " select 'ndcg@20', '2026-11-19', 0.1, 0.2, 6, max(publication_id), %s from ml.publications",
+                [NOW],
             )
         with serving(url, data_dir=data_dir, clock_file=data_dir / "clock", data_docs_url="http://127.0.0.1:9") as made:
             look(made)  # until there are pictures

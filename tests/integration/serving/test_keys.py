@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import httpx
 import psycopg
@@ -13,7 +13,7 @@ import pytest
 from core.database import connect, warehouse_lock
 from serving import keys
 from tests.integration.serving.test_answers import assert_problem
-from tests.integration.serving.world import Api, go_live, serving, stage
+from tests.integration.serving.world import NOW, Api, go_live, serving, stage
 
 
 def read_with(api: Api, **headers: str | bytes) -> httpx.Response:
@@ -51,7 +51,7 @@ def test_a_wrong_secret_of_a_known_key(world: Api) -> None:
 
 
 def test_an_expired_key(world: Api) -> None:
-    expired = world.new_key("recommendations:read", now=datetime.now(UTC) - timedelta(days=2), days=1)
+    expired = world.new_key("recommendations:read", now=NOW - timedelta(days=2), days=1)
     assert_problem(read_with(world, Authorization=f"Bearer {expired.text}"), 401, "wrong-key")
 
 
@@ -79,9 +79,9 @@ def test_a_new_key_works_at_once_and_a_revoked_one_stops_soon(world: Api) -> Non
     headers = {"Authorization": f"Bearer {key.text}"}
     assert read_with(world, **headers).status_code == 200
     with connect(world.database) as connection:
-        assert keys.revoke(connection, key.key_id, datetime.now(UTC))
-        assert keys.revoke(connection, key.key_id, datetime.now(UTC))
-        assert not keys.revoke(connection, "000000000000", datetime.now(UTC))
+        assert keys.revoke(connection, key.key_id, NOW)
+        assert keys.revoke(connection, key.key_id, NOW)
+        assert not keys.revoke(connection, "000000000000", NOW)
     until = time.monotonic() + 2
     while read_with(world, **headers).status_code == 200:
         assert time.monotonic() < until

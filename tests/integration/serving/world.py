@@ -28,18 +28,19 @@ TRACKS, REMOVED_TRACK = range(1, 101), 101
 
 def populate(connection: psycopg.Connection[Any]) -> None:
     """The listeners and tracks."""
-    users = [(user, "Rock", None) for user in (*LISTENERS, ROCKER)]
-    users += [(JAZZER, "Jazz", None), (LEFT, "Rock", NOW)]
-    tracks = [(track, f"Title {track}", NOW if track == REMOVED_TRACK else None) for track in (*TRACKS, REMOVED_TRACK)]
+    users = [(user, "Rock", NOW, NOW, None) for user in (*LISTENERS, ROCKER)]
+    users += [(JAZZER, "Jazz", NOW, NOW, None), (LEFT, "Rock", NOW, NOW, NOW)]
+    tracks = [(track, f"Title {track}", NOW, NOW, None) for track in TRACKS]
+    tracks += [(REMOVED_TRACK, f"Title {REMOVED_TRACK}", NOW, NOW, NOW)]
     with connection.cursor() as cursor:
         cursor.executemany(
             "insert into warehouse.users values"
-            " (%s, 'Ada', 'Lovelace', 'ada@example.org', 'f', %s, now(), now(), %s, 0, 'b')",
+            " (%s, 'Ada', 'Lovelace', 'ada@example.org', 'f', %s, %s, %s, %s, 0, 'b')",
             users,
         )
         cursor.executemany(
             "insert into warehouse.tracks values"
-            " (%s, %s, 'Artist', 's', '03:00', 180, 'words', 'album', now(), now(), %s, 0, 'b')",
+            " (%s, %s, 'Artist', 's', '03:00', 180, 'words', 'album', %s, %s, %s, 0, 'b')",
             tracks,
         )
 
@@ -50,15 +51,16 @@ def stage(
     fallbacks: dict[str, Sequence[int]] | None = None,
     similar: dict[int, Sequence[int]] | None = None,
 ) -> int:
-    """A publication that is not live yet, its partitions attached; returns its id. Scores are 1 / rank."""
+    """A publication made at NOW that is not live yet, its partitions attached; returns its id. Scores are 1 / rank."""
     publication = _first(
         connection,
         "with run as ("
         " insert into ml.model_runs (model, seed, data_as_of, batches, code_version, decision, started_at)"
-        " values ('popularity', 1, now(), '{}', 'v', 'published', now()) returning model_run_id)"
+        " values ('popularity', 1, %(now)s, '{}', 'v', 'published', %(now)s) returning model_run_id)"
         " insert into ml.publications (model_run_id, flow, status, data_as_of, batches, listeners, rows,"
-        " tracks_covered, made_at) select model_run_id, 'test', 'published', now(), '{}', 1, 1, 1, now() from run"
+        " tracks_covered, made_at) select model_run_id, 'test', 'published', %(now)s, '{}', 1, 1, 1, %(now)s from run"
         " returning publication_id",
+        {"now": NOW},
     )
     for table, key, track, content in (
         ("recommendations", "user_id", "track_id", lists),
@@ -89,9 +91,9 @@ def stage(
 
 
 def go_live(connection: psycopg.Connection[Any], publication: int) -> None:
-    """Publish it, or roll back to it."""
+    """Publish it, or roll back to it, at NOW: the health page of these tests has a clock that is not the machine's."""
     connection.execute(
-        "insert into ml.live_publications (publication_id, live_from, why) values (%s, now(), 'test')", [publication]
+        "insert into ml.live_publications (publication_id, live_from, why) values (%s, %s, 'test')", [publication, NOW]
     )
 
 
@@ -100,8 +102,8 @@ def drop(connection: psycopg.Connection[Any], publication: int) -> None:
     connection.execute(f"drop table ml.recommendations_{publication}, ml.similar_tracks_{publication}")
 
 
-def _first(connection: psycopg.Connection[Any], text: str) -> int:
-    row = connection.execute(text).fetchone()
+def _first(connection: psycopg.Connection[Any], text: str, parameters: dict[str, Any]) -> int:
+    row = connection.execute(text, parameters).fetchone()
     assert row
     return int(row[0])
 
@@ -134,7 +136,7 @@ class Api:
 
     def new_key(self, *scopes: Scope, **options: Any) -> keys.PresentedKey:
         with connect(self.database) as connection:
-            return keys.create(connection, "test", scopes, options.pop("now", datetime.now(UTC)), **options)
+            return keys.create(connection, "test", scopes, options.pop("now", NOW), **options)
 
 
 @contextmanager
@@ -143,7 +145,7 @@ def serving(database: str, **settings: Any) -> Iterator[Api]:
     key = settings.pop("key", None)
     if key is None:
         with connect(database) as connection:
-            key = keys.create(connection, "test", SCOPES, datetime.now(UTC)).text
+            key = keys.create(connection, "test", SCOPES, NOW).text
     given = Settings.model_validate(
         {"serving_key_cache_seconds": 0.3, "serving_refusals_per_minute": 10_000} | settings
     )
