@@ -28,7 +28,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from core import embedded
-from core.clock import clock_of
+from core.clock import CLOCK_SKEW, clock_of
 from core.database import (
     SQL_FOLDER,
     Connection,
@@ -53,6 +53,7 @@ from services.supervision import Supervisor
 SCHEMAS = ("ops", "staging", "warehouse", "mart", "ml", "serving")
 FOLDER = "backups"
 _FORMAT = 1
+_NAME = "%Y-%m-%dT%H%M%SZ.tar"
 _OUR_NAME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{6}Z\.tar")
 _SINCE_ROLES = "0007"
 _MANIFEST, _DUMP, _SUMS, _MODELS = "manifest.json", "database.dump", "SHA256SUMS", "models"
@@ -158,7 +159,7 @@ def backup(settings: Settings, wanted: Path | None = None) -> Path:
     Raises BackupError, AlreadyRunning, DatabaseError.
     """
     now = clock_of(settings)().astimezone(UTC)
-    target = (wanted or settings.data_dir / FOLDER / f"{now:%Y-%m-%dT%H%M%SZ}.tar").expanduser().resolve()
+    target = (wanted or settings.data_dir / FOLDER / f"{now:{_NAME}}").expanduser().resolve()
     if target.exists():
         raise BackupError(f"{target} is there already; name another file, or move it away")
     url = database_url(settings)
@@ -180,17 +181,22 @@ def backup(settings: Settings, wanted: Path | None = None) -> Path:
         _pack(work / "backup.tar", work / _DUMP, manifest, settings)
         (work / "backup.tar").rename(target)
     print(f"backed up {manifest}: {_short(target)} ({target.stat().st_size / 1e6:,.1f} MB)", flush=True)
-    pruned = _prune(settings)
+    pruned = _prune(settings, target, now)
     if pruned:
         print(f"deleted {pruned} older backup(s); {settings.backups_kept} are kept (BACKUPS_KEPT)", flush=True)
     return target
 
 
-def _prune(settings: Settings) -> int:
-    """Delete the oldest of what we named ourselves in our own folder. Returns how many went."""
-    folder = settings.data_dir / FOLDER
-    ours = sorted(path for path in folder.glob("*.tar") if _OUR_NAME.fullmatch(path.name) and path.is_file())
-    old = ours[: -settings.backups_kept] if settings.backups_kept else []
+def _prune(settings: Settings, newest: Path, now: datetime) -> int:
+    """Delete the oldest of what we named ourselves in our own folder, except `newest`. Returns how many went.
+
+    One that is named after now was written while the clock was ahead. Nobody knows how old it is, so it stays, and does
+    not count.
+    """
+    folder, latest = settings.data_dir / FOLDER, f"{now + CLOCK_SKEW:{_NAME}}"
+    named = sorted(path for path in folder.glob("*.tar") if _OUR_NAME.fullmatch(path.name) and path.is_file())
+    ours = [path for path in named if path.name <= latest]
+    old = [path for path in ours[: -settings.backups_kept] if path.resolve() != newest] if settings.backups_kept else []
     for path in old:
         path.unlink()
     return len(old)

@@ -37,7 +37,7 @@ def everything(connection: Connection) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def due(connection: Connection) -> list[date]:
-    return [one.day for one in monitoring.days_to_judge(connection)]
+    return [one.day for one in monitoring.days_to_judge(connection, NOW)]
 
 
 def verdicts(connection: Connection) -> dict[date, str]:
@@ -75,7 +75,7 @@ def test_a_second_run_changes_nothing(quiet: Connection) -> None:
 
 def test_a_day_cannot_be_judged_twice(quiet: Connection) -> None:
     """Two monitors at once are kept apart by a lock; were they not, the second would write nothing."""
-    first, *_ = monitoring.days_to_judge(quiet)
+    first, *_ = monitoring.days_to_judge(quiet, NOW)
     monitoring.judge_day(quiet, first, RULES, NOW)
     before = everything(quiet)
     with pytest.raises(DatabaseError):
@@ -122,14 +122,14 @@ def test_a_day_waits_for_a_later_one(quiet: Connection) -> None:
 def test_the_day_after_an_outage_is_not_judged(quiet: Connection) -> None:
     """Half of day 6 is missing: its ingest of the next morning is blocked, and the one after brings it as it is."""
     judge(quiet)
-    usual = monitoring.days_to_judge(quiet)
+    usual = monitoring.days_to_judge(quiet, NOW)
     pass_day(quiet, 6, hits=False)
     begin_day(quiet, 7, "blocked")
-    assert usual == monitoring.days_to_judge(quiet) == []
+    assert usual == monitoring.days_to_judge(quiet, NOW) == []
     pass_day(quiet, 7)
     begin_day(quiet, 8)
 
-    assert monitoring.days_to_judge(quiet) == [DueDay(day(6), blocked=True), DueDay(day(7), blocked=False)]
+    assert monitoring.days_to_judge(quiet, NOW) == [DueDay(day(6), blocked=True), DueDay(day(7), blocked=False)]
     outage, after = judge(quiet)
 
     assert (outage.verdict, outage.why) == (
@@ -163,7 +163,7 @@ def test_the_last_audit_of_a_day_decides(attempts: list[str], judged: bool, quie
         ingest(quiet, 7, status, revision)
     play(quiet, (1, at(7, 0.5), (NOWHERE,)))
     begin_day(quiet, 8)
-    assert [one.blocked for one in monitoring.days_to_judge(quiet)] == [not judged, False]
+    assert [one.blocked for one in monitoring.days_to_judge(quiet, NOW)] == [not judged, False]
 
 
 def test_blocked_tracks_do_not_keep_listens_from_being_judged(quiet: Connection) -> None:
@@ -174,7 +174,7 @@ def test_blocked_tracks_do_not_keep_listens_from_being_judged(quiet: Connection)
         " values ('tracks', 'tracks', %s, 1, 'http://source', 'blocked', now())",
         [day(7)],
     )
-    assert [one.blocked for one in monitoring.days_to_judge(quiet)] == [False]
+    assert [one.blocked for one in monitoring.days_to_judge(quiet, NOW)] == [False]
 
 
 def test_days_without_plays_are_written_down_and_count_for_nothing(quiet: Connection) -> None:
@@ -279,7 +279,7 @@ def test_what_is_written_down_of_a_day(quiet: Connection) -> None:
 
 
 def test_a_day_that_cannot_be_written_leaves_nothing(quiet: Connection, quiet_database: str) -> None:
-    first, *_ = monitoring.days_to_judge(quiet)
+    first, *_ = monitoring.days_to_judge(quiet, NOW)
     quiet.execute("alter table ml.decisions add constraint refused check (kind <> 'day') not valid")
     with pytest.raises(DatabaseError):
         monitoring.judge_day(quiet, first, RULES, NOW)

@@ -160,12 +160,12 @@ def answer(
 def measure(connection: Connection, number: int, k: int = 20, usual: float | None = None) -> DayQuality:
     """That day, measured and not written down."""
     with connection.transaction():
-        return quality.measure_day(connection, day(number), k, usual)
+        return quality.measure_day(connection, day(number), k, usual, NOW)
 
 
 def judge(connection: Connection, rules: Rules = RULES, now: datetime = NOW) -> list[Judged]:
     """Every day that is due, as the flow does it."""
-    return [monitoring.judge_day(connection, due, rules, now) for due in monitoring.days_to_judge(connection)]
+    return [monitoring.judge_day(connection, due, rules, now) for due in monitoring.days_to_judge(connection, now)]
 
 
 def values(found: DayQuality) -> dict[str, float]:

@@ -329,7 +329,7 @@ def test_feedback_is_the_last_word_before_the_moment(camps: Filled, use: UseData
                 "insert into ml.feedback values (%s, %s, %s, %s, 'k', %s, %s)", [user, track, seen_in, useful, at, at]
             )
         early = source.read_play_log(connection, NEWEST + timedelta(days=4), 28).not_useful
-        late = source.read_plays(connection).not_useful
+        late = source.read_plays(connection, NEWEST + timedelta(days=10)).not_useful
     assert sorted(zip(early.users.tolist(), early.tracks.tolist(), strict=True)) == [(1, 3)]
     assert sorted(zip(late.users.tolist(), late.tracks.tolist(), strict=True)) == [(1, 3), (3, 5), (4, 6)]
     assert early.given_at[0] == np.datetime64((NEWEST + timedelta(days=1)).replace(tzinfo=None))
@@ -340,7 +340,7 @@ def test_the_log_keeps_every_play_once_wherever_it_is_cut(camps: Filled, use: Us
     end = NEWEST + timedelta(seconds=1)
     whole = np.datetime64(end.replace(tzinfo=None))
     with connect(place.database) as connection:
-        everything = source.read_plays(connection).interactions(whole)
+        everything = source.read_plays(connection, end).interactions(whole)
         for days in (1, 28, 3650):
             log = source.read_play_log(connection, end, days)
             assert log.interactions(whole).plays.sum() == everything.plays.sum() == 3 * len(place.world.sessions)
