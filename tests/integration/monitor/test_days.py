@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -227,14 +227,42 @@ def test_a_replay_of_an_old_day_moves_nothing(quiet: Connection) -> None:
     assert due(quiet) == []
 
 
-@pytest.mark.parametrize("moment", [datetime(2019, 1, 1).astimezone(), datetime(2031, 1, 1).astimezone()])
-def test_the_clock_has_no_say_in_which_days_are_due(moment: datetime, quiet: Connection) -> None:
-    judge(quiet, now=moment)
+def test_a_clock_that_is_ahead_changes_no_day_that_is_due(quiet: Connection) -> None:
+    judge(quiet, now=datetime(2031, 1, 1, tzinfo=UTC))
     days(quiet, 6, 2)
     assert due(quiet) == [day(6), day(7)]
     judge(quiet, now=NOW)
     assert list(verdicts(quiet)) == [day(number) for number in range(8)]
     assert due(quiet) == []
+
+
+def test_while_the_clock_is_behind_days_wait(quiet: Connection) -> None:
+    """No play is believed that lies after our own now, and no day is over before our own today."""
+    assert judge(quiet, now=datetime(2019, 1, 1, tzinfo=UTC)) == []
+    assert [one.quality.day for one in judge(quiet, now=at(QUIET_DAYS, 1))] == [day(number) for number in range(6)]
+
+
+@pytest.mark.parametrize("hours", [30, 24 * 200])
+def test_a_play_after_our_now_changes_no_verdict(
+    quiet_database: str, postgres: str, quiet_template: str, hours: int
+) -> None:
+    """A device's clock is ahead, and ours was when the list went live: from then on days are judged as without that."""
+    found = []
+    for ahead in (False, True):
+        for database in _new_database(postgres, quiet_template):
+            with connect(database) as connection:
+                if ahead:
+                    play(connection, (1, at(QUIET_DAYS, 1 + hours), (NOWHERE,)))
+                    values = {"latest": at(QUIET_DAYS, hours)}
+                    connection.execute("update ml.live_publications set live_from = %(latest)s", values)
+                for number in range(QUIET_DAYS, QUIET_DAYS + 3):
+                    judge(connection, now=at(number, 4))
+                    days(connection, number, 1)
+                found.append(verdicts(connection))
+    without, with_it = found
+    # Nobody knows when the list went live: it counts from the last play that it was made from.
+    assert with_it == {day(-1): "not-judged"} | without
+    assert list(without) == [day(number) for number in range(QUIET_DAYS + 2)]
 
 
 def test_the_first_day_is_that_of_the_first_list_also_by_a_clock_gone_wrong(connection: Connection) -> None:
