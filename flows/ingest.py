@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime
 
 from prefect import flow
 from prefect.runtime import flow_run
 
-from core.clock import clock_of, utc_now
+from core.clock import clock_of
 from core.columns import ENDPOINTS, Endpoint
 from core.errors import (
     BatchBlocked,
@@ -51,7 +52,11 @@ _LAST_DAY = date(9998, 12, 31)
 
 
 def _run_name() -> str:
-    return f"ingest-{flow_run.parameters.get('day') or utc_now().date()}"
+    day = flow_run.parameters.get("day")
+    if day is None:
+        with suppress(SettingsError):  # the run itself says what is wrong
+            day = clock_of(load_settings())().date()
+    return f"ingest-{day}"
 
 
 @flow(name="ingest", flow_run_name=_run_name, validate_parameters=True)

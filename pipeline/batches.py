@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Literal
 
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from core.clock import CLOCK_SKEW
+from core.clock import CLOCK_SKEW, is_ahead
 from core.columns import Endpoint
 from core.database import Connection, readable_errors, statement
 
@@ -155,6 +155,20 @@ def start_run(connection: Connection, flow: str, day: date | None, now: datetime
     if row is None:
         raise RuntimeError("the insert returned no run id")
     return int(row[0])
+
+
+@readable_errors()
+def clock_trouble(connection: Connection, now: datetime) -> str | None:
+    """What to tell people when the run before began after `now`: the clock was ahead then, or is behind. Else None."""
+    row = connection.execute(statement("ops/newest_run")).fetchone()
+    if row is None or not is_ahead(row[2], now):
+        return None
+    run_id, flow, started_at = row
+    return (
+        f"run {run_id} ({flow}) began at {started_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC, and now it is "
+        f"{now.astimezone(UTC):%Y-%m-%d %H:%M} UTC: the machine's clock was ahead then, or is behind; see "
+        "docs/operations.md#the-clock-was-wrong"
+    )
 
 
 @readable_errors()

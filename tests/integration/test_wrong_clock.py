@@ -76,7 +76,12 @@ def is_behind(database: str, now: datetime) -> bool:
 
 
 def test_after_runs_by_a_clock_that_was_months_ahead_everything_goes_on(
-    source: Source, set_clock: SetClock, database: str, query: Query, monkeypatch: pytest.MonkeyPatch
+    source: Source,
+    set_clock: SetClock,
+    database: str,
+    query: Query,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     set_clock(AHEAD)
     assert ingest.main(["--day", "2026-11-22"]) == 0
@@ -92,6 +97,7 @@ def test_after_runs_by_a_clock_that_was_months_ahead_everything_goes_on(
     every_track, source.tracks = source.tracks, source.tracks[:15]
     source.listen_history.append(play(1, [3], NIGHT + timedelta(hours=7)))
     assert ingest.main(["--day", "2026-11-23"]) == 1
+    assert "began at 2027-06-01 03:00 UTC, and now it is 2026-11-23 03:00 UTC" in capsys.readouterr().out
     with monkeypatch.context() as patch:
         patch.setenv("THRESHOLD_MIN_SHARE_OF_PUBLISHED", "0.1")
         patch.setenv("THRESHOLD_MAX_REMOVED_SHARE", "0.9")

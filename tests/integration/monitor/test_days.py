@@ -171,7 +171,7 @@ def test_blocked_tracks_do_not_keep_listens_from_being_judged(quiet: Connection)
     days(quiet, 6, 1)
     quiet.execute(
         "insert into ops.batches (batch_id, endpoint, day, revision, source, status, started_at)"
-        " values ('tracks', 'tracks', %s, 1, 'http://source', 'blocked', now())",
+        " values ('tracks', 'tracks', %s, 1, 'http://source', 'blocked', '2024-04-01')",
         [day(7)],
     )
     assert [one.blocked for one in monitoring.days_to_judge(quiet, NOW)] == [False]
@@ -181,7 +181,7 @@ def test_days_without_plays_are_written_down_and_count_for_nothing(quiet: Connec
     judge(quiet)
     for number in (7, 8, 9):
         ingest(quiet, number)
-    quiet.execute("update warehouse.listen_history set removed_at = now() where created_at >= %s", [at(6, 0)])
+    quiet.execute("update warehouse.listen_history set removed_at = '2024-04-01' where created_at >= %s", [at(6, 0)])
     begin_day(quiet, 10)
     quiet_days = judge(quiet)
     assert [one.verdict for one in quiet_days] == ["not-judged"] * 4
@@ -212,7 +212,7 @@ def test_a_day_of_the_far_future_in_the_ledger_makes_no_days(typo: date, quiet: 
     judge(quiet)
     quiet.execute(
         "insert into ops.batches (batch_id, endpoint, day, revision, source, status, started_at)"
-        " values ('typo', 'listen_history', %s, 1, 'http://source', 'published', now())",
+        " values ('typo', 'listen_history', %s, 1, 'http://source', 'published', '2024-04-01')",
         [typo],
     )
     assert due(quiet) == []  # of day 6 only the night has come in

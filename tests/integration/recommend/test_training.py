@@ -308,14 +308,14 @@ def test_feedback_is_the_last_word_before_the_moment(camps: Filled, use: UseData
         for number in (1, 2):
             connection.execute(
                 "insert into ml.model_runs (model, seed, data_as_of, batches, code_version, decision, started_at)"
-                " values ('m', 0, now(), '{}', 'v', 'kept', now())"
+                " values ('m', 0, '2024-05-01', '{}', 'v', 'kept', '2024-05-01')"
             )
             connection.execute(
                 "insert into ml.publications (model_run_id, flow, status, data_as_of, batches, made_at)"
-                " values (%s, 'test', 'staged', now(), '{}', now())",
+                " values (%s, 'test', 'staged', '2024-05-01', '{}', '2024-05-01')",
                 [number],
             )
-        connection.execute("insert into serving.api_keys values ('k', 'n', 'x', '{}', now())")
+        connection.execute("insert into serving.api_keys values ('k', 'n', 'x', '{}', '2024-05-01')")
         for user, track, seen_in, useful, day in (
             (1, 3, 1, False, 1),  # not useful, and that is all
             (2, 4, 1, False, 1),  # not useful, then useful
