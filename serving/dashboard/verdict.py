@@ -24,6 +24,7 @@ Section = Literal[
     "A day was not judged",
     "A training was cut off",
     "Nothing was published",
+    "The clock was wrong",
     "The database does not answer",
     "The watch does not look",
 ]
@@ -124,10 +125,8 @@ def _of_endpoints(figures: Figures, now: datetime, hours: float) -> Iterator[Rea
         elif one.status in _NOT_GOOD or one.published_day is None:
             yield _of_batch(one, now, hours)
         elif one.published_day > latest_today(now):
-            text = (
-                f"{name} is published as of {one.published_day}, a day in the future; the next ingest puts that right"
-            )
-            yield Reason("attention", text, "Where to look", one.batch_id)
+            text = f"{name} is published as of {one.published_day}, a day in the future; run the ingest of today"
+            yield Reason("attention", text, "The clock was wrong", one.batch_id)
         elif nights_missed(one.published_day, now, hours):
             late[one.published_day].append(name)
     for published, names in late.items():
@@ -178,7 +177,7 @@ def _of_lists(figures: Figures, now: datetime) -> Iterator[Reason]:
     live_from = figures.live[0].live_from
     if is_ahead(live_from, now):
         text = f"The lists that are live went live by a clock that was ahead ({_moment(live_from)}); make new ones"
-        yield Reason("attention", f"{text}: .venv/bin/python -m flows.recommend", "Where to look")
+        yield Reason("attention", f"{text}: .venv/bin/python -m flows.recommend", "The clock was wrong")
         return
     # Lists are made when something was published. While nothing changes, the old ones are right.
     changed = any(live_from.date() < day < now.date() for day in _published_days(figures, *ENDPOINTS))
