@@ -38,9 +38,9 @@ class Missed:
         name = str(failure["resource"].get("prefect.resource.name", ""))
         return mail_of(self.settings, self.api_url, name, self.cause(failure))
 
-    def failures(self, since: datetime) -> list[Event]:
-        """The notifications that failed since then. Raises RequestException."""
-        occurred = {"since": since.isoformat(), "until": (utc_now() + timedelta(minutes=1)).isoformat()}
+    def failures(self, since: datetime, until: datetime) -> list[Event]:
+        """The notifications that failed between these moments. Raises RequestException."""
+        occurred = {"since": since.isoformat(), "until": until.isoformat()}
         return self._events({"event": {"name": [_FAILED]}, "occurred": occurred, "order": "ASC"})
 
     def cause(self, failure: Event) -> Event | None:
@@ -71,10 +71,12 @@ class Missed:
 def tell_missed(store: Store, missed: Missed) -> int:
     """Put what Prefect could not send among what waits to be delivered, once; returns how many."""
     notes = store.state().notes
-    since = datetime.fromisoformat(notes[_NOTE_SINCE]) if _NOTE_SINCE in notes else utc_now() - _OVERLAP
     now = utc_now()
+    noted = datetime.fromisoformat(notes[_NOTE_SINCE]) if _NOTE_SINCE in notes else now - _OVERLAP
+    # A look after now was by a clock that was ahead: what occurred meanwhile has times up to then.
+    since, until = min(noted, now) - _OVERLAP, max(noted, now) + _OVERLAP
     try:
-        new = [one for one in missed.failures(since - _OVERLAP) if one["id"] not in notes.get(_NOTE_SEEN, [])]
+        new = [one for one in missed.failures(since, until) if one["id"] not in notes.get(_NOTE_SEEN, [])]
         mails = [(failure, missed.mail(failure)) for failure in new]
     except requests.RequestException:
         return 0  # asked again at the next look, from the same moment on

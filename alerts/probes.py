@@ -20,6 +20,7 @@ from requests.auth import HTTPBasicAuth
 from supervisor.xmlrpc import SupervisorTransport, UnixStreamHTTPConnection
 
 from core import embedded
+from core.clock import CLOCK_SKEW
 from core.database import login_refused, statement
 from core.roles import any_login
 from core.sessions import UnfitDatabase, open_connection
@@ -76,11 +77,14 @@ def database_fails(url: str) -> str | None:
     return None
 
 
-def newest_publication(url: str) -> datetime | None:
-    """When an ingest last published something, or found everything unchanged; None when never. Raises Unknown."""
+def newest_publication(url: str, now: datetime) -> datetime | None:
+    """When an ingest last published something, or found everything unchanged; None when never. Raises Unknown.
+
+    What was noted after `now`, by a clock that was ahead, does not count.
+    """
     try:
         with open_connection(url, settings=_SETTINGS, connect_timeout=_SECONDS) as connection:
-            row = connection.execute(statement("ops/newest_published")).fetchone()
+            row = connection.execute(statement("ops/newest_published"), {"latest": now + CLOCK_SKEW}).fetchone()
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
         return None
     except psycopg.Error as error:

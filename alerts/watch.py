@@ -11,11 +11,10 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from alerts import causes, probes
 from alerts.alert import Alert
@@ -24,7 +23,7 @@ from alerts.missed import Missed, tell_missed
 from alerts.probes import Program, Room, Unknown
 from alerts.programs import Programs
 from alerts.store import DATABASE, DISK, FOLDER, PREFECT, SERVING, UNDELIVERABLE, Store
-from core.clock import Clock, utc_now
+from core.clock import CLOCK_SKEW, Clock, is_ahead, utc_now
 from core.errors import SettingsError
 from core.settings import Settings, load_settings
 
@@ -99,6 +98,7 @@ class Watch:
             self.store.over(key)
             return False
         looks, since = self.failing.get(key, (0, now))
+        since = min(since, now)
         self.failing[key] = (looks + 1, since)
         if looks + 1 >= (looks_before_told or self.looks_before_told):
             self.store.begin(alert(since, why))
@@ -149,11 +149,13 @@ class Watch:
             self.store.over(causes.UNPUBLISHED)
 
     def _awaited_since(self) -> datetime:
-        """The first look at an installation that has published nothing yet."""
-        if _NOTE_AWAITED not in self.store.state().notes:
-            with self.store.changing() as state:
-                state.notes.setdefault(_NOTE_AWAITED, self.clock().isoformat())
-        return datetime.fromisoformat(self.store.state().notes[_NOTE_AWAITED])
+        """The first look at an installation that has published nothing yet; never after now."""
+        now, noted = self.clock(), self.store.state().notes.get(_NOTE_AWAITED)
+        if noted is not None and not is_ahead(datetime.fromisoformat(noted), now):
+            return datetime.fromisoformat(noted)
+        with self.store.changing() as state:
+            state.notes[_NOTE_AWAITED] = now.isoformat()
+        return now
 
     def _judge_worker(self, programs: Sequence[Program], prefect_fails: bool) -> None:
         if causes.key_of_program(causes.PROGRAM_OF[causes.WORKER]) in self._open_keys():
@@ -195,7 +197,7 @@ def real_probes(settings: Settings, serving: str) -> Probes:
         disk=lambda: probes.disk(settings.data_dir),
         memory=probes.memory,
         programs=probes.programs,
-        published=lambda: probes.newest_publication(probes.address_of_database(settings)),
+        published=lambda: probes.newest_publication(probes.address_of_database(settings), utc_now()),
         prefect=(lambda: probes.page_fails(f"{api_url}/health")) if api_url else None,
         worker=(lambda: probes.worker_missing(api_url, login)) if api_url else None,
         missed=Missed(settings, api_url, login) if api_url else None,
@@ -218,7 +220,9 @@ def _is_healthy(settings: Settings) -> bool:
         looked = (settings.data_dir / FOLDER / _LOOKED).stat().st_mtime
     except OSError:
         return False
-    return time.time() - looked < 3 * settings.alert_look_seconds + 60
+    age = utc_now() - datetime.fromtimestamp(looked, UTC)
+    # A look after now was by a clock that was ahead, and none has come since.
+    return -CLOCK_SKEW <= age < timedelta(seconds=3 * settings.alert_look_seconds + 60)
 
 
 def _until_stopped(watch: Watch) -> None:

@@ -17,6 +17,7 @@ from benchmarks.figures import Figure, Measured, at_most
 from benchmarks.processes import Show
 from benchmarks.raw_copies import seconds_of
 from benchmarks.source import BASE_DAY
+from core.clock import utc_now
 from core.columns import LISTEN_HISTORY
 from core.sessions import open_connection
 from core.settings import Settings
@@ -69,7 +70,9 @@ def take_turns(show: Show, settings: Settings, rounds: int) -> Turns:
     rows_table, profile_table, _ = staging.tables(Batch(LISTEN_HISTORY, BASE_DAY, settings.source))
     with (
         connected(url) as connection,
-        Auditor(url=url, thresholds=thresholds, docs_dir=settings.data_dir / "benchmark_docs") as auditor,
+        Auditor(
+            url=url, thresholds=thresholds, docs_dir=settings.data_dir / "benchmark_docs", clock=utc_now
+        ) as auditor,
     ):
 
         def audit(name: str, table: str) -> float:

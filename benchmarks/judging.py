@@ -120,7 +120,7 @@ def _judge(show: Show, connection: Connection, day: date, number: int, listeners
 
 def _measure_day(connection: Connection, day: date) -> None:
     with connection.transaction():
-        found = measure_day(connection, day, K, _USUAL_USEFULNESS)
+        found = measure_day(connection, day, K, _USUAL_USEFULNESS, datetime.now(UTC))
     if found.why_not:
         raise RuntimeError(f"{day} was not measured: {found.why_not}")
 
@@ -158,7 +158,9 @@ def _play(connection: Connection, sizes: dict[str, Any]) -> None:
     connection.execute(composed("staging/create_removed_listen_history", table=(SCHEMA, removed)))
     connection.execute(_text("judging_sessions").replace("{staged}", f'"{SCHEMA}"."{rows}"'), sizes)
     now = datetime.now(UTC)
-    warehouse.publish(connection, batch, Staged(rows, profile, removed, Counts()), started_at=now, clock=lambda: now)
+    warehouse.publish(
+        connection, batch, Staged(rows, profile, removed, Counts()), started_at=now, run_id=None, clock=lambda: now
+    )
 
 
 def _publish(connection: Connection, most: int, tracks: int) -> int:

@@ -118,7 +118,7 @@ def publish(connection: Connection, listeners: int, tracks: int) -> None:
         )
         connection.execute(_FALLBACK, sizes | {"publication": number})
         connection.execute(
-            "insert into ml.live_publications (publication_id, live_from, why) values (%s, now(), 'benchmark')",
+            "insert into ml.live_publications (publication_id, live_from, why) values (%s, '2024-05-01', 'benchmark')",
             [number],
         )
 
@@ -126,12 +126,12 @@ def publish(connection: Connection, listeners: int, tracks: int) -> None:
 _PUBLICATION = """
 with run as (
     insert into ml.model_runs (model, seed, data_as_of, batches, code_version, decision, started_at)
-    values ('none', 1, now(), '{}', '', 'published', now())
+    values ('none', 1, '2024-05-01', '{}', '', 'published', '2024-05-01')
     returning model_run_id
 )
 insert into ml.publications
     (model_run_id, flow, status, data_as_of, batches, listeners, rows, tracks_covered, made_at)
-select model_run_id, 'benchmark', 'published', now(), '{}', 0, 0, 0, now() from run
+select model_run_id, 'benchmark', 'published', '2024-05-01', '{}', 0, 0, 0, '2024-05-01' from run
 returning publication_id
 """
 _FALLBACK = """

@@ -72,7 +72,7 @@ def take_turns(show: Show, settings: Settings, rounds: int) -> Turns:
     shaped = shaping.shape(landed, LISTEN_HISTORY, settings.data_dir / "shaped", known=None, latest=latest)
     copies = RecordedCopies(staging.tables(batch)[0], settings.data_dir / "staged.csv")
     with connect(url) as connection:
-        record(connection, batch, "landed", Counts(), started_at=landed.started_at)
+        record(connection, batch, "landed", Counts(), started_at=landed.started_at, run_id=None)
         show("staging, to record what is sent")
         usual = connection.cursor_factory
         connection.cursor_factory = copies.cursor_of  # type: ignore[assignment]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from core.dates import parse_time
@@ -12,10 +12,19 @@ from core.settings import Settings
 
 Clock = Callable[[], datetime]
 
+# How far a moment may lie after our own now and still be believed: the clocks of two machines differ by so much.
+# A moment further ahead was written by a clock that was wrong, and tells nothing about order or age.
+CLOCK_SKEW = timedelta(minutes=5)
+
 
 def utc_now() -> datetime:
     """The clock of production."""
     return datetime.now(UTC)
+
+
+def is_ahead(moment: datetime, now: datetime) -> bool:
+    """Whether a moment lies so far after now that the clock which gave it was wrong."""
+    return moment > now + CLOCK_SKEW
 
 
 def clock_of(settings: Settings) -> Clock:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
@@ -37,6 +37,7 @@ from psycopg.rows import dict_row
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.audits import ExpectationResult, Severity
+from core.clock import Clock
 from core.columns import KEYS_OF_AUDITED, LISTEN_HISTORY, RECOMMENDATIONS, TRACKS, USERS, Audited
 from core.database import SQLALCHEMY_URL, Connection, connect, readable_errors
 from core.errors import BatchBlocked, DatabaseError
@@ -80,8 +81,11 @@ class Auditor:
     Everything Great Expectations keeps, it keeps in memory: two auditors share nothing but the folder of Data Docs.
     """
 
-    def __init__(self, *, url: str, thresholds: Thresholds, docs_dir: Path, max_failing_keys: int = 1_000) -> None:
+    def __init__(
+        self, *, url: str, thresholds: Thresholds, docs_dir: Path, clock: Clock, max_failing_keys: int = 1_000
+    ) -> None:
         self._url = url
+        self._clock = clock
         self._thresholds = thresholds
         self._docs_dir = docs_dir
         self._max_failing_keys = max_failing_keys
@@ -119,7 +123,7 @@ class Auditor:
         Nothing is written to the database; judging a batch again replaces its page. Raises DatabaseError when
         Postgres cannot be reached or a table is not there.
         """
-        audited_at = datetime.now(UTC)
+        audited_at = self._clock()
         suite = SUITES[staged.endpoint]
         rules = suite.rows(self._thresholds, staged.profile_table)
         with _readable_failures(), connect(self._url) as connection:

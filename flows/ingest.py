@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime
 
 from prefect import flow
 from prefect.runtime import flow_run
 
-from core.clock import clock_of, utc_now
+from core.clock import clock_of
 from core.columns import ENDPOINTS, Endpoint
 from core.dates import Day, parse_day
 from core.errors import (
@@ -41,7 +42,7 @@ from flows.run import Outcome, Run, open_run
 from flows.steps import audit, land, publish, shape, stage
 from pipeline import batches, landing, staging, suppression
 from pipeline.acceptance import Acceptance
-from pipeline.batches import Batch, Counts
+from pipeline.batches import Batch, Counts, LedgerEntry
 from pipeline.landing import Landing
 from recommender import publication
 
@@ -52,7 +53,11 @@ _LAST_DAY = date(9998, 12, 31)
 
 
 def _run_name() -> str:
-    return f"ingest-{flow_run.parameters.get('day') or utc_now().date()}"
+    day = flow_run.parameters.get("day")
+    if day is None:
+        with suppress(SettingsError):  # the run itself says what is wrong
+            day = clock_of(load_settings())().date()
+    return f"ingest-{day}"
 
 
 @flow(name="ingest", flow_run_name=_run_name, validate_parameters=True)
@@ -79,7 +84,7 @@ def ingest(day: Day | None = None, endpoints: list[Endpoint] | None = None, refr
                 run.outcomes.append(_ingest_endpoint(run, Batch(endpoint, day, settings.source), refresh))
             show_in_ui("ingest", run.outcomes, run.docs_dir, settings.data_docs_url)
             tell(run.outcomes)
-            tell_warehouse_published(run.outcomes, publication.is_behind(run.connection))
+            tell_warehouse_published(run.outcomes, publication.is_behind(run.connection, run.clock()))
             tell_warehouse_unchanged(run.outcomes)
             run.raise_if_incomplete()
             return run.outcomes
@@ -96,21 +101,26 @@ def _ingest_endpoint(run: Run, batch: Batch, refresh: bool) -> Outcome:
     started_at = run.clock()
     try:
         suppression.renew_copy(run.connection, run.settings.data_dir)
-        batch = _not_overtaken(run, batch, refresh)
+        batch = _not_overtaken(run, batch, entry, refresh)
         with measuring(run, "land", batch.batch_id):
             landed = land(batch, run.settings)
         return bring_in(run, batch, landed)
     except (SourceError, LandingError, StatementRefused, UnforeseenError) as error:
-        return _end(run, batch, Outcome(batch, "failed", Counts(), reason=str(error), cause=error.cause), started_at)
+        failed = Outcome(batch, "failed", Counts(), reason=str(error), cause=error.cause)
+        return _end(run, batch, failed, started_at, run.run_id)
 
 
-def _not_overtaken(run: Run, batch: Batch, refresh: bool) -> Batch:
+def _not_overtaken(run: Run, batch: Batch, entry: LedgerEntry | None, refresh: bool) -> Batch:
     """The batch, or its next revision when the pages landed for it are older than what was published since."""
     kept = landing.landed(run.settings.data_dir, batch)
-    later = batches.overtaken_by(run.connection, batch, kept.started_at) if kept else None
+    if kept:
+        # Pages that were read while the database was away are in no run.
+        is_recorded = entry is not None and entry.batch == batch and entry.started_at == kept.started_at
+        read_in_run = entry.read_in_run if entry and is_recorded else None
+        later = batches.overtaken_by(run.connection, batch, kept.started_at, read_in_run, run.clock())
     if kept and later:
         reason = f"its list was read before that of {later}, which is published; the day was fetched again"
-        _end(run, batch, Outcome(batch, "failed", Counts(), reason=reason), kept.started_at)
+        _end(run, batch, Outcome(batch, "failed", Counts(), reason=reason), kept.started_at, read_in_run)
         return replace(batch, revision=batch.revision + 1)
     if refresh:
         landing.remove(run.settings.data_dir, batch)
@@ -129,7 +139,7 @@ def bring_in(run: Run, batch: Batch, landed: Landing, accepting: Acceptance | No
             return publish(run, batch, landed, staged, found, accepting)
         reason = "; ".join([*([refusal] if refusal else []), *_why(run, batch, blocked)])
         outcome = Outcome(batch, "blocked", staged.counts, reason=reason, results=blocked.results)
-        return _end(run, batch, outcome, landed.started_at)
+        return _end(run, batch, outcome, landed.started_at, run.run_id)
 
 
 def _why(run: Run, batch: Batch, blocked: BatchBlocked) -> list[str]:
@@ -142,7 +152,7 @@ def _why(run: Run, batch: Batch, blocked: BatchBlocked) -> list[str]:
     return [waits, *others]
 
 
-def _end(run: Run, batch: Batch, outcome: Outcome, started_at: datetime) -> Outcome:
+def _end(run: Run, batch: Batch, outcome: Outcome, started_at: datetime, read_in_run: int | None) -> Outcome:
     """Write down how a batch ended that was not published."""
     if outcome.status == "failed":
         staging.forget_rejected(run.connection, batch)
@@ -152,6 +162,7 @@ def _end(run: Run, batch: Batch, outcome: Outcome, started_at: datetime) -> Outc
         outcome.status,
         outcome.counts,
         started_at=started_at,
+        run_id=read_in_run,
         finished_at=run.clock(),
         reason=outcome.reason,
     )

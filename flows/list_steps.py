@@ -92,7 +92,7 @@ class Trained:
 @named_errors()
 def read_marts(run: Run) -> Marts:
     """Every listener, track and play that is there now. Raises InteractionsError when nobody played anything."""
-    log = source.read_plays(run.connection)
+    log = source.read_plays(run.connection, run.clock())
     end = np.append(log.played_at, np.datetime64(0, "s")).max() + np.timedelta64(1, "s")
     known = log.interactions(end)
     if not len(known):

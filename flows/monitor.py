@@ -43,7 +43,7 @@ def monitor() -> list[Judged]:
     settings, thresholds = load_settings(), load_thresholds()
     rules = rules_of(settings)
     with open_run(settings, thresholds, "monitor", None, clock_of(settings), role=RECOMMENDER) as run:
-        judged = [judge_day(run, due, rules) for due in monitoring.days_to_judge(run.connection)]
+        judged = [judge_day(run, due, rules) for due in monitoring.days_to_judge(run.connection, run.clock())]
         alarms = monitoring.open_alarms(run.connection)
         run.outcome = judged[-1].verdict if judged else "nothing new"
         age = _age_to_refresh(run, judged) if not alarms else None

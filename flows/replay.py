@@ -67,7 +67,7 @@ def _replayable(run: Run, batch_id: str) -> tuple[LedgerEntry, Landing]:
         raise ReplayRefused(f"{batch_id} is not in ops.batches; fetch its day with python -m flows.ingest --day")
     if entry.status in DONE:
         raise ReplayRefused(f"{batch_id} is {entry.status} already; there is nothing to replay")
-    later = batches.overtaken_by(run.connection, entry.batch, entry.started_at)
+    later = batches.overtaken_by(run.connection, entry.batch, entry.started_at, entry.read_in_run, run.clock())
     if later is not None:
         raise ReplayRefused(f"{later} was published since and is newer; replaying {batch_id} would bring old rows back")
     landed = landing.landed(run.settings.data_dir, entry.batch)

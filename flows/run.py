@@ -88,7 +88,8 @@ class Run:
         """Great Expectations, imported only by a run that audits: it takes seconds."""
         from expectations.checkpoint import Auditor
 
-        return self.at_end.enter_context(Auditor(url=self.url, thresholds=self.thresholds, docs_dir=self.docs_dir))
+        auditor = Auditor(url=self.url, thresholds=self.thresholds, docs_dir=self.docs_dir, clock=self.clock)
+        return self.at_end.enter_context(auditor)
 
     def shaped_folder(self, batch: Batch) -> Path:
         """Where a batch is shaped; it is gone when the batch is staged."""
@@ -132,6 +133,8 @@ def open_run(
         connection = at_end.enter_context(connect(url))
         take_lock = take_training_lock if training else take_warehouse_lock
         take_lock(connection, settings.lock_wait_seconds)
+        if trouble := batches.clock_trouble(connection, clock()):
+            print(f"warning: {trouble}", flush=True)
         run_id = batches.start_run(connection, flow, day, clock())
         run = Run(flow, settings, thresholds, clock, url, connection, run_id, at_end)
         try:

@@ -77,7 +77,7 @@ def land(batch: Batch, settings: Settings) -> Landing:
 def shape(run: Run, batch: Batch, landed: Landing) -> Shaped:
     """Type the rows and set bad ones aside."""
     counts = Counts(rows_reported=landed.total)
-    batches.record(run.connection, batch, "landed", counts, started_at=landed.started_at)
+    batches.record(run.connection, batch, "landed", counts, started_at=landed.started_at, run_id=run.run_id)
     batches.join_run(run.connection, run.run_id, batch)
     judged = batch.endpoint == LISTEN_HISTORY and not run.unpublished_dependencies(batch)
     known = staging.known_ids(run.connection) if judged else None
@@ -97,7 +97,7 @@ def stage(run: Run, batch: Batch, landed: Landing, shaped: Shaped) -> Staged:
     staged = staging.stage(
         run.connection, batch, shaped, rows_reported=landed.total, dependencies_not_published=missing
     )
-    batches.record(run.connection, batch, "staged", staged.counts, started_at=landed.started_at)
+    batches.record(run.connection, batch, "staged", staged.counts, started_at=landed.started_at, run_id=run.run_id)
     staging.remove_shaped(shaped.folder)
     return staged
 
@@ -132,7 +132,7 @@ def publish(
     why = accepted.words(audited.results) if accepted else None
     status, counts = warehouse.publish(
         run.connection, batch, staged,
-        started_at=landed.started_at, clock=run.clock, reason=why, alongside=note_acceptance,
+        started_at=landed.started_at, run_id=run.run_id, clock=run.clock, reason=why, alongside=note_acceptance,
     )  # fmt: skip
     if why is not None:
         _show_accepted(run, batch, why)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Literal
 
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from core.clock import CLOCK_SKEW, is_ahead
 from core.columns import Endpoint
 from core.database import Connection, readable_errors, statement
 
@@ -70,7 +71,10 @@ class Counts:
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """A batch as `ops.batches` has it. `settled`: the run that judged it came to its end."""
+    """A batch as `ops.batches` has it. `settled`: the run that judged it came to its end.
+
+    `read_in_run` is the run that read its snapshot, None where no run knows.
+    """
 
     batch: Batch
     status: Status
@@ -78,6 +82,7 @@ class LedgerEntry:
     started_at: datetime
     reason: str | None
     settled: bool
+    read_in_run: int | None = None
 
 
 @readable_errors()
@@ -88,13 +93,17 @@ def record(
     counts: Counts,
     *,
     started_at: datetime,
+    run_id: int | None,
     finished_at: datetime | None = None,
     reason: str | None = None,
 ) -> None:
-    """Write what became of a batch, over whatever was written of it before."""
+    """Write what became of a batch, over whatever was written of it before.
+
+    `run_id` is noted as the run that read the snapshot, unless the ledger has the batch with the same `started_at`.
+    """
     values: dict[str, Any] = asdict(counts) | {"unknown_fields": Jsonb(dict(counts.unknown_fields))}
     values |= {"batch_id": batch.batch_id, "endpoint": batch.endpoint, "day": batch.day, "revision": batch.revision}
-    values |= {"source": batch.source, "status": status, "reason": reason}
+    values |= {"source": batch.source, "status": status, "reason": reason, "read_in_run": run_id}
     connection.execute(statement("ops/record_batch"), values | {"started_at": started_at, "finished_at": finished_at})
 
 
@@ -109,12 +118,16 @@ def find(connection: Connection, batch_id: str) -> LedgerEntry | None:
 
 
 @readable_errors()
-def overtaken_by(connection: Connection, batch: Batch, read_at: datetime) -> str | None:
-    """The id of a batch of the endpoint that was published from a list read after `read_at`, if there is one.
+def overtaken_by(
+    connection: Connection, batch: Batch, read_at: datetime, read_in_run: int | None, now: datetime
+) -> str | None:
+    """The id of a batch of the endpoint that was published from a snapshot read later than this one, if there is one.
 
-    Every list is the full list: one that was read earlier would bring old rows back, whatever day it is for.
+    Every snapshot is the full list: one that was read earlier would bring old rows back, whatever day it is for. The
+    runs that read them tell which is later. Where no run knows (None), `read_at` does, as far as it is not after now.
     """
-    parameters = {"endpoint": batch.endpoint, "read_at": read_at}
+    parameters = {"endpoint": batch.endpoint, "read_at": read_at, "read_in_run": read_in_run}
+    parameters["latest"] = now + CLOCK_SKEW
     row = connection.execute(statement("ops/overtaking_batch"), parameters).fetchone()
     return str(row[0]) if row else None
 
@@ -149,6 +162,20 @@ def start_run(connection: Connection, flow: str, day: date | None, now: datetime
     if row is None:
         raise RuntimeError("the insert returned no run id")
     return int(row[0])
+
+
+@readable_errors()
+def clock_trouble(connection: Connection, now: datetime) -> str | None:
+    """What to tell people when the run before began after `now`: the clock was ahead then, or is behind. Else None."""
+    row = connection.execute(statement("ops/newest_run")).fetchone()
+    if row is None or not is_ahead(row[2], now):
+        return None
+    run_id, flow, started_at = row
+    return (
+        f"run {run_id} ({flow}) began at {started_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC, and now it is "
+        f"{now.astimezone(UTC):%Y-%m-%d %H:%M} UTC: the machine's clock was ahead then, or is behind; see "
+        "docs/operations.md#the-clock-was-wrong"
+    )
 
 
 @readable_errors()
@@ -189,4 +216,5 @@ def _entry(connection: Connection, query: str, parameters: dict[str, Any]) -> Le
         started_at=row["started_at"],
         reason=row["reason"],
         settled=row["settled"],
+        read_in_run=row["read_in_run"],
     )

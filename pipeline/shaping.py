@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -77,7 +77,7 @@ class Shaped:
     unknown_fields: dict[str, int]
     rows_with_unknown_fields: int
     protected: pl.Series
-    newest_updated_at: datetime | None
+    newest_updated_at: datetime | None  # none of them after the moment of reading
 
     def bucket(self, number: int) -> pl.DataFrame:
         """The rows of a bucket, one a key, in snapshot order."""
@@ -108,7 +108,8 @@ def shape(
     only_ours(folder.parent)
     (folder / "rejected").mkdir(parents=True)
     buckets = max(1, -(-landing.rows // ROWS_PER_BUCKET))
-    shaper = _Shaper(endpoint, folder, buckets, known, latest.replace(tzinfo=None), suppressed or Suppressed())
+    read_at = landing.read_at.astimezone(UTC).replace(tzinfo=None)
+    shaper = _Shaper(endpoint, folder, buckets, known, latest.replace(tzinfo=None), read_at, suppressed or Suppressed())
     with _garbage_left_alone():
         for first, bodies in _steps(landing):
             shaper.add(first, (first - 1) * landing.size, bodies)
@@ -147,6 +148,7 @@ class _Shaper:
     buckets: int
     known: Known | None
     latest: datetime
+    read_at: datetime
     suppressed: Suppressed
     rows_landed: int = 0
     rows_rejected: int = 0
@@ -293,7 +295,8 @@ class _Shaper:
         count_fields(self.unknown_fields, decoded.unknown_fields)
         self.rows_with_unknown_fields += decoded.rows_with_unknown_fields
         self.protected.update(row.row_id for row in rejected if row.row_id is not None and row.play_position is None)
-        newest = rows["updated_at"].max()
+        # An update after the moment of reading is by a clock that is ahead, and says nothing about how fresh the list is.
+        newest = rows.select(pl.col("updated_at").filter(pl.col("updated_at") <= self.read_at).max()).item()
         if isinstance(newest, datetime):
             self.newest_updated_at = max(newest, self.newest_updated_at or newest)
 

@@ -25,6 +25,7 @@ def publish(
     staged: Staged,
     *,
     started_at: datetime,
+    run_id: int | None,
     clock: Callable[[], datetime],
     reason: str | None = None,
     alongside: Callable[[], None] | None = None,
@@ -39,7 +40,8 @@ def publish(
         inserted, updated, removed = merge(connection, batch, staged)
         counts = replace(staged.counts, rows_inserted=inserted, rows_updated=updated, rows_removed=removed)
         status: Status = "published" if inserted or updated or removed else "unchanged"
-        record(connection, batch, status, counts, started_at=started_at, finished_at=clock(), reason=reason)
+        times = {"started_at": started_at, "finished_at": clock()}
+        record(connection, batch, status, counts, run_id=run_id, reason=reason, **times)
         if alongside is not None:
             alongside()
     return status, counts

@@ -95,9 +95,9 @@ class Judged:
 
 
 @readable_errors()
-def days_to_judge(connection: Connection) -> list[DueDay]:
-    """Every day that is over and was not judged yet, in order. Raises DatabaseError."""
-    return [DueDay(*row) for row in connection.execute(statement("quality/days_to_judge"))]
+def days_to_judge(connection: Connection, now: datetime) -> list[DueDay]:
+    """Every day that is over by `now` and was not judged yet, in order. Raises DatabaseError."""
+    return [DueDay(*row) for row in connection.execute(statement("quality/days_to_judge"), {"now": now})]
 
 
 @readable_errors()
@@ -128,7 +128,7 @@ def judge_day(connection: Connection, due: DueDay, rules: Rules, now: datetime) 
     """
     with connection.transaction():
         usual = _usual(connection, USEFUL, due.day, rules)
-        quality = measure_day(connection, due.day, rules.k, usual)
+        quality = measure_day(connection, due.day, rules.k, usual, now)
         judged = not due.blocked and not quality.why_not
         _keep_metrics(connection, quality, judged, now)
         if not judged:

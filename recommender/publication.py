@@ -19,6 +19,7 @@ import polars as pl
 from psycopg import sql
 
 from core.audits import ExpectationResult
+from core.clock import CLOCK_SKEW
 from core.database import Connection, composed, readable_errors, statement
 from core.errors import PublicationError
 from core.frames import write_frame, write_numbers
@@ -194,9 +195,13 @@ def rollback(connection: Connection, publication_id: int, *, now: datetime, why:
 
 
 @readable_errors()
-def is_behind(connection: Connection) -> bool:
-    """Whether the newest list was made before the newest batch was published. Raises DatabaseError."""
-    return bool(_first(connection.execute(statement("recommendations/is_behind")).fetchone()))
+def is_behind(connection: Connection, now: datetime) -> bool:
+    """Whether the newest lists were made before the newest batch was published. Raises DatabaseError.
+
+    Also when the lists that are live went live after now, by a clock that was ahead: new ones put the ledger right.
+    """
+    values = {"latest": now + CLOCK_SKEW}
+    return bool(_first(connection.execute(statement("recommendations/is_behind"), values).fetchone()))
 
 
 @readable_errors()

@@ -69,13 +69,13 @@ class DayQuality:
 
 
 @readable_errors()
-def measure_day(connection: Connection, day: date, k: int, usual_usefulness: float | None) -> DayQuality:
+def measure_day(connection: Connection, day: date, k: int, usual_usefulness: float | None, now: datetime) -> DayQuality:
     """Everything that can be said of one day, within a transaction of the caller. Raises DatabaseError.
 
     The same plays, lists and answers give the same figures, however late they are asked for. `usual_usefulness` is the
-    share of useful answers so far (see `share_of_useful`).
+    share of useful answers so far (see `share_of_useful`). A moment of the ledger after `now` is not believed.
     """
-    plays = _first_plays(connection, day, k)
+    plays = _first_plays(connection, day, k, now)
     if plays.is_empty():
         return DayQuality(day, why_not="nobody played anything while a list was live")
     if int(plays["pruned"].sum()):
@@ -91,10 +91,10 @@ def measure_day(connection: Connection, day: date, k: int, usual_usefulness: flo
     return DayQuality(day, publication_id, tuple(metrics), notes=notes)
 
 
-def _first_plays(connection: Connection, day: date, k: int) -> pl.DataFrame:
+def _first_plays(connection: Connection, day: date, k: int, now: datetime) -> pl.DataFrame:
     """In steps of which Postgres knows the sizes: it plans them all at once as if a day had no plays."""
     for table in ("plays", "listeners", "heard"):
-        connection.execute(statement(f"quality/gather_{table}"), {"day": day})
+        connection.execute(statement(f"quality/gather_{table}"), {"day": day, "now": now})
         connection.execute(sql.SQL("analyze {}").format(sql.Identifier(f"day_{table}")))
     plays = read_frame(connection, "quality/copy_first_plays", _PLAYS, {"k": k})
     for table in ("plays", "listeners", "heard"):

@@ -29,7 +29,8 @@ def prune_publications(connection: Connection, *, keep: int, now: datetime) -> i
     with readable_errors():
         with connection.transaction():
             take_turn(connection)
-            marks = {"kept": keep, "unpublished_before": now - _UNPUBLISHED_FOR, "pruned_at": now}
+            marks = {"kept": keep, "pruned_at": now}
+            marks |= {"unpublished_before": now - _UNPUBLISHED_FOR, "unpublished_after": now + _UNPUBLISHED_FOR}
             connection.execute(statement("recommendations/mark_pruned"), marks)
             connection.execute(statement("recommendations/forget_fallbacks"))
         left = connection.execute(statement("recommendations/left_of_pruned")).fetchall()

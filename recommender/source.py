@@ -20,15 +20,18 @@ _MOST_GENRES = 200
 _IDS = {"user_id": pl.Int64(), "track_id": pl.Int64()}
 
 
-def read_plays(connection: Connection) -> PlayLog:
-    """Every play there is, summed by user and track with the time of the last. One snapshot. Raises DatabaseError."""
+def read_plays(connection: Connection, now: datetime) -> PlayLog:
+    """Every play there is, summed by user and track with the time of the last. One snapshot. Raises DatabaseError.
+
+    A play after `now` is by a device whose clock is wrong: it was played, and counts as the newest of the others.
+    """
     with readable_errors(), connection.transaction():
         _one_snapshot(connection)
         who, catalogue = _listeners(connection), _catalogue(connection)
-        answers = _refusals(connection, None)
+        answers = _refusals(connection, now)
         schema = _IDS | {"plays": pl.Int64(), "played_at": pl.Int64()}
         plays = _of_those(read_frame(connection, "recommendations/copy_plays", schema), who, catalogue)
-    return _log(plays, who, catalogue, answers)
+    return _log(_not_after(plays, now), who, catalogue, answers)
 
 
 def read_play_log(connection: Connection, as_of: datetime, single_days: int) -> PlayLog:
@@ -100,7 +103,7 @@ def _listeners(connection: Connection) -> pl.DataFrame:
     )
 
 
-def _refusals(connection: Connection, before: datetime | None) -> Feedback:
+def _refusals(connection: Connection, before: datetime) -> Feedback:
     schema = _IDS | {"given_at": pl.Int64()}
     refused = read_frame(connection, "recommendations/copy_refusals", schema, {"before": before})
     return Feedback(_column(refused, "user_id"), _column(refused, "track_id"), _times(refused, "given_at"))
@@ -109,6 +112,13 @@ def _refusals(connection: Connection, before: datetime | None) -> Feedback:
 def _catalogue(connection: Connection) -> pl.DataFrame:
     schema = {"track_id": pl.Int64(), "artist": pl.String(), "genres": pl.String()}
     return read_frame(connection, "recommendations/copy_catalogue", schema)
+
+
+def _not_after(plays: pl.DataFrame, now: datetime) -> pl.DataFrame:
+    """The same plays, none of them after the newest that was played by `now`."""
+    latest = int(now.timestamp())
+    newest = plays.select(pl.col("played_at").filter(pl.col("played_at") <= latest).max()).item()
+    return plays.with_columns(pl.col("played_at").clip(upper_bound=latest if newest is None else newest))
 
 
 def _of_those(plays: pl.DataFrame, who: pl.DataFrame, catalogue: pl.DataFrame) -> pl.DataFrame:

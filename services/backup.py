@@ -21,7 +21,7 @@ from core.errors import AlreadyRunning, MoovitamixError, SettingsError, named_er
 from core.roles import refuse_code_of_others
 from core.settings import Settings
 from core.side_schemas import SCHEMAS
-from services.backup_file import DUMP, FOLDER, BackupError, Manifest, model_files, pack, prune, short, work_folder
+from services.backup_file import DUMP, FOLDER, NAME, BackupError, Manifest, model_files, pack, prune, short, work_folder
 from services.plan import ROOT, load_plan
 from services.postgres_programs import programs_for
 from services.restore import finish_earlier, restore
@@ -35,7 +35,7 @@ def backup(settings: Settings, wanted: Path | None = None) -> Path:
     Raises BackupError, AlreadyRunning, DatabaseError.
     """
     now = clock_of(settings)().astimezone(UTC)
-    target = (wanted or settings.data_dir / FOLDER / f"{now:%Y-%m-%dT%H%M%SZ}.tar").expanduser().resolve()
+    target = (wanted or settings.data_dir / FOLDER / f"{now:{_NAME}}").expanduser().resolve()
     if target.exists():
         raise BackupError(f"{target} is there already; name another file, or move it away")
     url = database_url(settings)
@@ -58,7 +58,7 @@ def backup(settings: Settings, wanted: Path | None = None) -> Path:
         pack(work / "backup.tar", work / DUMP, manifest, settings)
         (work / "backup.tar").rename(target)
     print(f"backed up {manifest}: {short(target)} ({target.stat().st_size / 1e6:,.1f} MB)", flush=True)
-    pruned = prune(settings)
+    pruned = prune(settings, target, now)
     if pruned:
         print(f"deleted {pruned} older backup(s); {settings.backups_kept} are kept (BACKUPS_KEPT)", flush=True)
     return target

@@ -14,9 +14,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from core.clock import CLOCK_SKEW
 from core.database import SQL_FOLDER
 from core.errors import MoovitamixError
 from core.settings import Settings
@@ -26,6 +28,7 @@ FOLDER = "backups"
 MANIFEST, DUMP, SUMS, MODELS = "manifest.json", "database.dump", "SHA256SUMS", "models"
 # Since 2 a manifest has what verifying needs; restoring reads both.
 _FORMAT, _FORMATS = 2, (1, 2)
+NAME = "%Y-%m-%dT%H%M%SZ.tar"
 _OUR_NAME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{6}Z\.tar")
 _CHUNK = 1 << 20
 
@@ -132,11 +135,16 @@ def _extract(path: Path, work: Path) -> dict[str, str]:
     return digests
 
 
-def prune(settings: Settings) -> int:
-    """Delete the oldest of what we named ourselves in our own folder. Returns how many went."""
-    folder = settings.data_dir / FOLDER
-    ours = sorted(path for path in folder.glob("*.tar") if _OUR_NAME.fullmatch(path.name) and path.is_file())
-    old = ours[: -settings.backups_kept] if settings.backups_kept else []
+def prune(settings: Settings, newest: Path, now: datetime) -> int:
+    """Delete the oldest of what we named ourselves in our own folder, except `newest`. Returns how many went.
+
+    One that is named after now was written while the clock was ahead. Nobody knows how old it is, so it stays, and does
+    not count.
+    """
+    folder, latest = settings.data_dir / FOLDER, f"{now + CLOCK_SKEW:{NAME}}"
+    named = sorted(path for path in folder.glob("*.tar") if _OUR_NAME.fullmatch(path.name) and path.is_file())
+    ours = [path for path in named if path.name <= latest]
+    old = [path for path in ours[: -settings.backups_kept] if path.resolve() != newest] if settings.backups_kept else []
     for path in old:
         path.unlink()
     return len(old)

@@ -107,7 +107,7 @@ def fill(database: str, world: World) -> None:
         for batch in BATCHES:
             connection.execute(
                 "insert into ops.batches (batch_id, endpoint, day, revision, source, status, started_at)"
-                " values (%s, %s, '2024-03-31', 1, 'http://source', 'published', now())",
+                " values (%s, %s, '2024-03-31', 1, 'http://source', 'published', '2024-03-31')",
                 [batch, batch.partition("-")[0]],
             )
             connection.execute(
@@ -161,7 +161,7 @@ def count_plays(connection: Connection) -> None:
 
 def remove(connection: Connection, table: str, number: int) -> None:
     """It is gone at the source; its plays stay, as after an ingest."""
-    connection.execute(f"update warehouse.{table} set removed_at = now() where id = %s", [number])
+    connection.execute(f"update warehouse.{table} set removed_at = '2024-06-01' where id = %s", [number])
 
 
 def _weekly(random: np.random.Generator) -> list[datetime]:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, TypeAdapter, ValidationError
 
+from core.clock import is_ahead
 from core.settings import Settings
 
 _MOST_BYTES = 1_000_000
@@ -61,6 +62,9 @@ def read_alerts(settings: Settings, now: datetime) -> OpenAlerts:
     except OSError as error:
         why = error.strerror or type(error).__name__
         return replace(alerts, unwatched=f"Whether the watch of alerts is alive cannot be told: {why}")
+    if is_ahead(looked, now):
+        text = "The watch of alerts last looked by a clock that was ahead, and not since: start it again"
+        return replace(alerts, unwatched=text)
     if (now - looked).total_seconds() > _LOOKS_UNTIL_MISSED * settings.alert_look_seconds + _SECONDS_OF_A_LOOK:
         since = f"{looked:%Y-%m-%d %H:%M} UTC"
         return replace(alerts, unwatched=f"The watch of alerts has not looked since {since}: alerts may be out of date")

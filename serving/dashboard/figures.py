@@ -6,11 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, cast
+from zoneinfo import ZoneInfo
 
+from core.clock import CLOCK_SKEW
 from core.database import TRAINING_LOCK, WAREHOUSE_LOCK
 from serving.database import Database
 
 DAYS = 30
+# Where the ingest begins at four in the morning.
+PARIS = ZoneInfo("Europe/Paris")
 
 
 @dataclass(frozen=True)
@@ -223,11 +227,19 @@ def last_days(now: datetime) -> tuple[date, ...]:
     return tuple(now.date() - timedelta(days) for days in reversed(range(DAYS)))
 
 
+def latest_today(now: datetime) -> date:
+    """Today in UTC or in Paris, whichever is later: no batch of a later day can be due."""
+    return max(now.astimezone(UTC).date(), now.astimezone(PARIS).date())
+
+
 async def read_figures(database: Database, now: datetime, evaluated_at: int) -> Figures:
     """One snapshot of everything. Lists are measured by their best `evaluated_at`. Raises DatabaseError."""
     days, watched = last_days(now), f"ndcg@{evaluated_at}"
     parameters: Mapping[str, Any] = {
         "first_day": days[0],
+        "last_day": days[-1],
+        "today": latest_today(now),
+        "latest": now + CLOCK_SKEW,
         "since": datetime.combine(days[0], time(), UTC),
         "metrics": [watched, "useful", f"coverage@{evaluated_at}", "without_list"],
         "warehouse_lock": WAREHOUSE_LOCK,

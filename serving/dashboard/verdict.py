@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal
-from zoneinfo import ZoneInfo
 
+from core.clock import is_ahead
 from serving.dashboard.alerts import OpenAlerts
-from serving.dashboard.figures import Endpoint, Figures
+from serving.dashboard.figures import PARIS, Endpoint, Figures, latest_today
 
 State = Literal["healthy", "attention", "broken"]
 # The headings of docs/operations.md that are pointed to.
@@ -24,6 +24,7 @@ Section = Literal[
     "A day was not judged",
     "A training was cut off",
     "Nothing was published",
+    "The clock was wrong",
     "The database does not answer",
     "The watch does not look",
 ]
@@ -31,7 +32,7 @@ _KILLED: Section = "A run was killed, or the database went away"
 ENDPOINTS = ("tracks", "users", "listen_history")
 # When the ingest begins. A day that is not there by ALERT_PUBLISHED_WITHIN_HOURS later did not come; the alert says so
 # at that hour too.
-_PARIS, _BEGIN = ZoneInfo("Europe/Paris"), time(4)
+_BEGIN = time(4)
 _HOURS = 27.0
 _NIGHTS_TO_BREAK = 2
 _DAYS_OF_LISTS = timedelta(days=2)
@@ -65,7 +66,7 @@ def judge(figures: Figures, alerts: OpenAlerts, now: datetime, hours: float = _H
         *_of_endpoints(figures, now, hours),
         *_of_runs(figures),
         *_of_lists(figures, now),
-        *_of_quality(figures),
+        *_of_quality(figures, now),
     ]
     return _worst(found)
 
@@ -93,7 +94,7 @@ def nights_missed(published: date, now: datetime, hours: float = _HOURS) -> int:
     """
     allowed = timedelta(hours=hours if hours >= 24 else _HOURS)
     due = datetime.combine(published, _BEGIN) + allowed
-    local = now.astimezone(_PARIS).replace(tzinfo=None)
+    local = now.astimezone(PARIS).replace(tzinfo=None)
     return 0 if local < due else 1 + (local - due) // timedelta(days=allowed.days)
 
 
@@ -123,9 +124,9 @@ def _of_endpoints(figures: Figures, now: datetime, hours: float) -> Iterator[Rea
             yield Reason("attention", f"No batch of {name} ever came in", "A batch failed")
         elif one.status in _NOT_GOOD or one.published_day is None:
             yield _of_batch(one, now, hours)
-        elif one.published_day > max(now.astimezone(UTC).date(), now.astimezone(_PARIS).date()):
-            text = f"{name} is published as of {one.published_day}, a day in the future; until then no night is missed"
-            yield Reason("attention", text, "Where to look", one.batch_id)
+        elif one.published_day > latest_today(now):
+            text = f"{name} is published as of {one.published_day}, a day in the future; run the ingest of today"
+            yield Reason("attention", text, "The clock was wrong", one.batch_id)
         elif nights_missed(one.published_day, now, hours):
             late[one.published_day].append(name)
     for published, names in late.items():
@@ -174,6 +175,10 @@ def _of_lists(figures: Figures, now: datetime) -> Iterator[Reason]:
         yield Reason("attention", "No recommendations are published yet", "Where to look")
         return
     live_from = figures.live[0].live_from
+    if is_ahead(live_from, now):
+        text = f"The lists that are live went live by a clock that was ahead ({_moment(live_from)}); make new ones"
+        yield Reason("attention", f"{text}: .venv/bin/python -m flows.recommend", "The clock was wrong")
+        return
     # Lists are made when something was published. While nothing changes, the old ones are right.
     changed = any(live_from.date() < day < now.date() for day in _published_days(figures, *ENDPOINTS))
     if changed and now - live_from > _DAYS_OF_LISTS:
@@ -181,12 +186,14 @@ def _of_lists(figures: Figures, now: datetime) -> Iterator[Reason]:
         yield Reason("attention", text, "Where to look")
 
 
-def _of_quality(figures: Figures) -> Iterator[Reason]:
+def _of_quality(figures: Figures, now: datetime) -> Iterator[Reason]:
     for alarm in figures.alarms:
         if alarm.answer is None:
             text = f"Quality fell: {alarm.metric} {alarm.value:.3f} on {alarm.day}, usually {alarm.baseline:.3f}"
             yield Reason("attention", f"{text}; a training is to answer", "Quality fell: an alarm")
-    judged = max((decision.day for decision in figures.decisions if decision.kind == "day"), default=None)
+    days = [decision.day for decision in figures.decisions if decision.kind == "day"]
+    # No day is judged before it is over: one that is not was written down while the clock was ahead.
+    judged = max((day for day in days if day < now.date()), default=None)
     # A day is judged when listens were published, not while they stay the same.
     heard = [day for day in _published_days(figures, "listen_history") if judged is not None and day > judged]
     if len(heard) > _DAYS_UNJUDGED:

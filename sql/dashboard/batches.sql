@@ -1,4 +1,4 @@
--- One row per endpoint and day since `first_day`: what its newest revision came to, and whether one was blocked before.
+-- One row per endpoint and day from `first_day` to `last_day`: what its newest revision came to, and whether one was blocked before.
 select distinct on (endpoint, day)
     endpoint,
     day,
@@ -10,5 +10,5 @@ select distinct on (endpoint, day)
     plays_rejected,
     bool_or(status = 'blocked') over (partition by endpoint, day) as was_blocked
 from ops.batches
-where day >= %(first_day)s
+where day between %(first_day)s and %(last_day)s
 order by endpoint, day, revision desc

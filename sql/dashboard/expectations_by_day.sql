@@ -1,9 +1,9 @@
--- One row per day since `first_day` with an audited batch: how many expectations were judged and how many fail, by
+-- One row per day from `first_day` to `last_day` with an audited batch: how many expectations were judged and how many fail, by
 -- severity, in the newest revision of each endpoint.
 with newest as (
     select distinct on (endpoint, day) batch_id, day
     from ops.batches
-    where day >= %(first_day)s
+    where day between %(first_day)s and %(last_day)s
     order by endpoint, day, revision desc
 )
 select

@@ -4,7 +4,7 @@ with newest as (
     select distinct on (batch.endpoint) batch.batch_id, batch.endpoint
     from ops.batches as batch
     where exists (select from ops.expectation_results as result where result.batch_id = batch.batch_id)
-    order by batch.endpoint, batch.day desc, batch.revision desc
+    order by batch.endpoint, batch.day <= %(today)s desc, batch.day desc, batch.revision desc
 )
 select newest.endpoint, newest.batch_id, result.expectation, result."column" as column_name, result.severity,
     result.unexpected_count,

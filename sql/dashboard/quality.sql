@@ -1,5 +1,5 @@
--- One row per day since `first_day` and metric of those asked for, in order.
+-- One row per day from `first_day` to `last_day` and metric of those asked for, in order.
 select metric, day, value, users, lower, upper, publication_id, judged
 from ml.quality_metrics
-where day >= %(first_day)s and metric = any(%(metrics)s)
+where day between %(first_day)s and %(last_day)s and metric = any(%(metrics)s)
 order by metric, day

@@ -1,4 +1,5 @@
--- One row per run since `since` and step of it: wall and CPU seconds of its calls together, the most memory of any.
+-- One row per run from `since` to `latest` and step of it: wall and CPU seconds of its calls together, the most memory of
+-- any.
 select
     run.run_id,
     run.flow,
@@ -10,6 +11,6 @@ select
     count(*) filter (where not cost.succeeded) as failures
 from ops.runs as run
 join ops.task_runs as cost using (run_id)
-where run.started_at >= %(since)s
+where run.started_at between %(since)s and %(latest)s
 group by run.run_id, run.flow, run.started_at, cost.task
 order by run.run_id, min(cost.started_at), cost.task

@@ -4,14 +4,14 @@ insert into ops.batches (
     rows_reported, rows_landed, rows_rejected, rows_duplicate, rows_unchanged, rows_staged,
     rows_superseded, rows_conflicting, rows_erased, rows_inserted, rows_updated, rows_removed,
     plays_rejected, unknown_fields,
-    started_at, finished_at, reason
+    started_at, finished_at, reason, read_in_run
 )
 values (
     %(batch_id)s, %(endpoint)s, %(day)s, %(revision)s, %(source)s, %(status)s,
     %(rows_reported)s, %(rows_landed)s, %(rows_rejected)s, %(rows_duplicate)s, %(rows_unchanged)s, %(rows_staged)s,
     %(rows_superseded)s, %(rows_conflicting)s, %(rows_erased)s, %(rows_inserted)s, %(rows_updated)s, %(rows_removed)s,
     %(plays_rejected)s, %(unknown_fields)s,
-    %(started_at)s, %(finished_at)s, %(reason)s
+    %(started_at)s, %(finished_at)s, %(reason)s, %(read_in_run)s
 )
 on conflict (batch_id) do update set
     source = excluded.source,
@@ -30,6 +30,11 @@ on conflict (batch_id) do update set
     rows_removed = excluded.rows_removed,
     plays_rejected = excluded.plays_rejected,
     unknown_fields = excluded.unknown_fields,
+    -- The same snapshot, taken up by a later run: it was read when it was read.
+    read_in_run = case
+        when batches.started_at = excluded.started_at then batches.read_in_run
+        else excluded.read_in_run
+    end,
     started_at = excluded.started_at,
     finished_at = excluded.finished_at,
     reason = excluded.reason

@@ -1,8 +1,11 @@
 -- One row per day that is over, on which a list was live, and which was not judged yet; in order. A day is over when
 -- the listens of a later day came in; days after the newest play wait for one, and a batch that names a day further
--- on than the plays go tells nothing. `blocked`: its listens failed the last audit that they had.
+-- on than the plays go tells nothing. Nothing after `now` is believed: not a play of a device whose clock is ahead, not
+-- what the ledger noted while ours was. `blocked`: its listens failed the last audit that they had.
 with newest as (
-    select max(created_at)::date as day from warehouse.listen_history where removed_at is null
+    select max(created_at)::date as day
+    from warehouse.listen_history
+    where removed_at is null and created_at <= %(now)s
 )
 
 select
@@ -18,15 +21,20 @@ select
     ), false) as blocked
 from generate_series(
     coalesce(
-        (select max(day) + 1 from ml.decisions where kind = 'day'),
+        (select max(day) + 1 from ml.decisions where kind = 'day' and day < %(now)s::timestamptz::date),
         (
-            select min(greatest(live.live_from, publication.data_as_of))::date
+            select min(
+                greatest(
+                    case when live.live_from <= %(now)s then live.live_from end,
+                    case when publication.data_as_of <= %(now)s then publication.data_as_of end
+                )
+            )::date
             from ml.live_publications as live
             join ml.publications as publication using (publication_id)
         )
     ),
     (
-        select least(max(batch.day) - 1, newest.day)
+        select least(max(batch.day) - 1, newest.day, %(now)s::timestamptz::date - 1)
         from newest
         join ops.batches as batch on batch.day <= newest.day + 1
         where batch.endpoint = 'listen_history' and batch.status in ('published', 'unchanged')

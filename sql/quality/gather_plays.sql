@@ -1,18 +1,22 @@
--- One row per play of a day, with what was live at that moment; plays before anything was live are left out.
+-- One row per play of a day, with what was live at that moment; plays before anything was live are left out. A list is
+-- live from when it went live, and not before the last play that it was made from: by a clock that was behind it went
+-- live too early. A moment after `now`, by a clock that was ahead, is no moment: then the other one stands alone.
 create temporary table day_plays on commit drop as
-with live as (
-    select live.live_id, greatest(live.live_from, publication.data_as_of) as live_from
+with since as (
+    select
+        live.live_id,
+        greatest(
+            case when live.live_from <= %(now)s then live.live_from end,
+            case when publication.data_as_of <= %(now)s then publication.data_as_of end
+        ) as live_from
     from ml.live_publications as live
     join ml.publications as publication using (publication_id)
-    where live.live_id >= coalesce(
-        (
-            select max(before.live_id)
-            from ml.live_publications as before
-            join ml.publications as was using (publication_id)
-            where greatest(before.live_from, was.data_as_of) <= %(day)s::date
-        ),
-        0
-    )
+),
+
+live as (
+    select live_id, live_from
+    from since
+    where live_id >= coalesce((select max(live_id) from since where live_from <= %(day)s::date), 0)
 )
 
 select session.user_id, play.track_id, session.created_at as listened_at, at_the_time.live_id

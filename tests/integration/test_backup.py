@@ -9,6 +9,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -297,14 +298,32 @@ def test_the_newest_backups_are_kept_and_nothing_else_is_touched(tmp_path: Path)
     (tmp_path / "backups" / "2026-01-01T030000Z.tar").mkdir(parents=True)  # a folder that somebody made
     for name in (*days, *others):
         (tmp_path / "backups" / name).touch()
-    assert prune(Settings(data_dir=tmp_path, backups_kept=0)) == 0
-    assert prune(Settings(data_dir=tmp_path, backups_kept=2)) == 3
-    assert prune(Settings(data_dir=tmp_path, backups_kept=2)) == 0
+    newest, now = tmp_path / "backups" / days[-1], datetime(2026, 11, 5, 3, tzinfo=UTC)
+    assert prune(Settings(data_dir=tmp_path, backups_kept=0), newest, now) == 0
+    assert prune(Settings(data_dir=tmp_path, backups_kept=2), newest, now) == 3
+    assert prune(Settings(data_dir=tmp_path, backups_kept=2), newest, now) == 0
     assert {path.name for path in (tmp_path / "backups").iterdir()} == {
         *days[3:],
         *others,
         "2026-01-01T030000Z.tar",
     }
+
+
+def test_a_backup_by_a_clock_that_was_ahead_drives_none_out(tmp_path: Path) -> None:
+    """Its name stays the newest for months; and what is just written stays, wherever its name stands."""
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    ahead, old, newest = (folder / f"{moment}T030000Z.tar" for moment in ("2027-06-01", "2026-11-22", "2026-11-23"))
+    for path in (ahead, old, newest):
+        path.touch()
+    settings = Settings(data_dir=tmp_path, backups_kept=1)
+    assert _prune(settings, newest, datetime(2026, 11, 23, 3, tzinfo=UTC)) == 1
+    assert set(folder.iterdir()) == {ahead, newest}
+    # An hour back: the backup before has the later name.
+    earlier = folder / "2026-11-23T020000Z.tar"
+    earlier.touch()
+    assert _prune(settings, earlier, datetime(2026, 11, 23, 4, tzinfo=UTC)) == 0
+    assert earlier.exists()
 
 
 def test_a_password_is_not_shown(

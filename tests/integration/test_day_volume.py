@@ -45,7 +45,7 @@ def daily(query: Query) -> None:
         day = DAY - timedelta(number)
         query(
             "insert into ops.batches (batch_id, endpoint, day, revision, source, status, started_at)"
-            " values (%s, 'listen_history', %s, 1, 'http://source', 'published', now() - interval '1 month')"
+            " values (%s, 'listen_history', %s, 1, 'http://source', 'published', '2026-10-01')"
             " returning batch_id",
             f"listen_history-{day}",
             day,

@@ -144,8 +144,8 @@ def _world(
 def _leave_behind(database: str, data_dir: Path) -> None:
     """What listeners said, and what was left by runs that were killed or whose list was blocked."""
     with connect(database) as connection:
-        connection.execute("insert into serving.api_keys values ('k', 'app', '', '{}', now())")
-        connection.execute("insert into ml.feedback values (%s, 1, 1, true, 'k', now(), now())", [GHOST])
+        connection.execute("insert into serving.api_keys values ('k', 'app', '', '{}', '2024-05-01')")
+        connection.execute("insert into ml.feedback values (%s, 1, 1, true, 'k', '2024-05-01', '2024-05-01')", [GHOST])
         for table in ("ml.recommendations_99", "staging.recommendations_98"):
             connection.execute(f"create table {table} as select * from ml.recommendations")  # type: ignore[arg-type]
     for name in (

@@ -15,6 +15,7 @@ import pytest
 from psycopg import sql
 
 from core.audits import ExpectationResult
+from core.clock import utc_now
 from core.columns import LISTEN_HISTORY, TRACKS, USERS, Endpoint
 from core.database import composed, connect, migrate
 from core.errors import BatchBlocked, DatabaseError
@@ -107,7 +108,10 @@ def desk(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[De
     url = postgres.replace("/postgres?", "/expectations?")
     migrate(url)
     docs_dir = tmp_path_factory.mktemp("docs")
-    with connect(url) as connection, Auditor(url=url, thresholds=_DEFAULTS, docs_dir=docs_dir) as auditor:
+    with (
+        connect(url) as connection,
+        Auditor(url=url, thresholds=_DEFAULTS, docs_dir=docs_dir, clock=utc_now) as auditor,
+    ):
         for table, row in (("users", USER), ("tracks", TRACK)):
             columns = [name for name in row if name != "is_new"]
             values = sql.SQL(", ").join(
@@ -420,7 +424,9 @@ def test_shares_and_counts_of_rows_are_told(desk: Desk) -> None:
 
 
 def test_the_list_of_keys_ends(desk: Desk) -> None:
-    with Auditor(url=desk.url, thresholds=_DEFAULTS, docs_dir=desk.docs_dir, max_failing_keys=3) as auditor:
+    with Auditor(
+        url=desk.url, thresholds=_DEFAULTS, docs_dir=desk.docs_dir, clock=utc_now, max_failing_keys=3
+    ) as auditor:
         failed = failures(auditor.audit(desk.stage(USERS, rows(USERS, *[{"gender": "New"}] * 5))))
     assert len(failed["gender_is_known"].failing_keys) == 3
     assert failed["gender_is_known"].unexpected_count == 5
@@ -503,7 +509,7 @@ def test_tables_that_are_not_there_are_told_in_one_line(desk: Desk) -> None:
 
 def test_docs_that_cannot_be_written_do_not_change_the_verdict(desk: Desk, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    with Auditor(url=desk.url, thresholds=_DEFAULTS, docs_dir=tmp_path / "file") as auditor:
+    with Auditor(url=desk.url, thresholds=_DEFAULTS, docs_dir=tmp_path / "file", clock=utc_now) as auditor:
         assert failures(auditor.audit(desk.stage(USERS, rows(USERS, {"id": 3}))))["id_is_unique"].blocks
 
 
@@ -512,7 +518,7 @@ def test_two_audits_at_once(desk: Desk, tmp_path: Path) -> None:
     found: dict[str, dict[str, ExpectationResult]] = {}
 
     def audit(batch: StagedBatch) -> None:
-        with Auditor(url=desk.url, thresholds=_DEFAULTS, docs_dir=tmp_path) as auditor:
+        with Auditor(url=desk.url, thresholds=_DEFAULTS, docs_dir=tmp_path, clock=utc_now) as auditor:
             found[batch.batch_id] = failures(auditor.audit(batch))
 
     threads = [threading.Thread(target=audit, args=(batch,)) for batch in batches]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -37,7 +37,7 @@ def everything(connection: Connection) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def due(connection: Connection) -> list[date]:
-    return [one.day for one in monitoring.days_to_judge(connection)]
+    return [one.day for one in monitoring.days_to_judge(connection, NOW)]
 
 
 def verdicts(connection: Connection) -> dict[date, str]:
@@ -75,7 +75,7 @@ def test_a_second_run_changes_nothing(quiet: Connection) -> None:
 
 def test_a_day_cannot_be_judged_twice(quiet: Connection) -> None:
     """Two monitors at once are kept apart by a lock; were they not, the second would write nothing."""
-    first, *_ = monitoring.days_to_judge(quiet)
+    first, *_ = monitoring.days_to_judge(quiet, NOW)
     monitoring.judge_day(quiet, first, RULES, NOW)
     before = everything(quiet)
     with pytest.raises(DatabaseError):
@@ -122,14 +122,14 @@ def test_a_day_waits_for_a_later_one(quiet: Connection) -> None:
 def test_the_day_after_an_outage_is_not_judged(quiet: Connection) -> None:
     """Half of day 6 is missing: its ingest of the next morning is blocked, and the one after brings it as it is."""
     judge(quiet)
-    usual = monitoring.days_to_judge(quiet)
+    usual = monitoring.days_to_judge(quiet, NOW)
     pass_day(quiet, 6, hits=False)
     begin_day(quiet, 7, "blocked")
-    assert usual == monitoring.days_to_judge(quiet) == []
+    assert usual == monitoring.days_to_judge(quiet, NOW) == []
     pass_day(quiet, 7)
     begin_day(quiet, 8)
 
-    assert monitoring.days_to_judge(quiet) == [DueDay(day(6), blocked=True), DueDay(day(7), blocked=False)]
+    assert monitoring.days_to_judge(quiet, NOW) == [DueDay(day(6), blocked=True), DueDay(day(7), blocked=False)]
     outage, after = judge(quiet)
 
     assert (outage.verdict, outage.why) == (
@@ -163,7 +163,7 @@ def test_the_last_audit_of_a_day_decides(attempts: list[str], judged: bool, quie
         ingest(quiet, 7, status, revision)
     play(quiet, (1, at(7, 0.5), (NOWHERE,)))
     begin_day(quiet, 8)
-    assert [one.blocked for one in monitoring.days_to_judge(quiet)] == [not judged, False]
+    assert [one.blocked for one in monitoring.days_to_judge(quiet, NOW)] == [not judged, False]
 
 
 def test_blocked_tracks_do_not_keep_listens_from_being_judged(quiet: Connection) -> None:
@@ -171,17 +171,17 @@ def test_blocked_tracks_do_not_keep_listens_from_being_judged(quiet: Connection)
     days(quiet, 6, 1)
     quiet.execute(
         "insert into ops.batches (batch_id, endpoint, day, revision, source, status, started_at)"
-        " values ('tracks', 'tracks', %s, 1, 'http://source', 'blocked', now())",
+        " values ('tracks', 'tracks', %s, 1, 'http://source', 'blocked', '2024-04-01')",
         [day(7)],
     )
-    assert [one.blocked for one in monitoring.days_to_judge(quiet)] == [False]
+    assert [one.blocked for one in monitoring.days_to_judge(quiet, NOW)] == [False]
 
 
 def test_days_without_plays_are_written_down_and_count_for_nothing(quiet: Connection) -> None:
     judge(quiet)
     for number in (7, 8, 9):
         ingest(quiet, number)
-    quiet.execute("update warehouse.listen_history set removed_at = now() where created_at >= %s", [at(6, 0)])
+    quiet.execute("update warehouse.listen_history set removed_at = '2024-04-01' where created_at >= %s", [at(6, 0)])
     begin_day(quiet, 10)
     quiet_days = judge(quiet)
     assert [one.verdict for one in quiet_days] == ["not-judged"] * 4
@@ -212,7 +212,7 @@ def test_a_day_of_the_far_future_in_the_ledger_makes_no_days(typo: date, quiet: 
     judge(quiet)
     quiet.execute(
         "insert into ops.batches (batch_id, endpoint, day, revision, source, status, started_at)"
-        " values ('typo', 'listen_history', %s, 1, 'http://source', 'published', now())",
+        " values ('typo', 'listen_history', %s, 1, 'http://source', 'published', '2024-04-01')",
         [typo],
     )
     assert due(quiet) == []  # of day 6 only the night has come in
@@ -227,14 +227,42 @@ def test_a_replay_of_an_old_day_moves_nothing(quiet: Connection) -> None:
     assert due(quiet) == []
 
 
-@pytest.mark.parametrize("moment", [datetime(2019, 1, 1).astimezone(), datetime(2031, 1, 1).astimezone()])
-def test_the_clock_has_no_say_in_which_days_are_due(moment: datetime, quiet: Connection) -> None:
-    judge(quiet, now=moment)
+def test_a_clock_that_is_ahead_changes_no_day_that_is_due(quiet: Connection) -> None:
+    judge(quiet, now=datetime(2031, 1, 1, tzinfo=UTC))
     days(quiet, 6, 2)
     assert due(quiet) == [day(6), day(7)]
     judge(quiet, now=NOW)
     assert list(verdicts(quiet)) == [day(number) for number in range(8)]
     assert due(quiet) == []
+
+
+def test_while_the_clock_is_behind_days_wait(quiet: Connection) -> None:
+    """No play is believed that lies after our own now, and no day is over before our own today."""
+    assert judge(quiet, now=datetime(2019, 1, 1, tzinfo=UTC)) == []
+    assert [one.quality.day for one in judge(quiet, now=at(QUIET_DAYS, 1))] == [day(number) for number in range(6)]
+
+
+@pytest.mark.parametrize("hours", [30, 24 * 200])
+def test_a_play_after_our_now_changes_no_verdict(
+    quiet_database: str, postgres: str, quiet_template: str, hours: int
+) -> None:
+    """A device's clock is ahead, and ours was when the list went live: from then on days are judged as without that."""
+    found = []
+    for ahead in (False, True):
+        for database in _new_database(postgres, quiet_template):
+            with connect(database) as connection:
+                if ahead:
+                    play(connection, (1, at(QUIET_DAYS, 1 + hours), (NOWHERE,)))
+                    values = {"latest": at(QUIET_DAYS, hours)}
+                    connection.execute("update ml.live_publications set live_from = %(latest)s", values)
+                for number in range(QUIET_DAYS, QUIET_DAYS + 3):
+                    judge(connection, now=at(number, 4))
+                    days(connection, number, 1)
+                found.append(verdicts(connection))
+    without, with_it = found
+    # Nobody knows when the list went live: it counts from the last play that it was made from.
+    assert with_it == {day(-1): "not-judged"} | without
+    assert list(without) == [day(number) for number in range(QUIET_DAYS + 2)]
 
 
 def test_the_first_day_is_that_of_the_first_list_also_by_a_clock_gone_wrong(connection: Connection) -> None:
@@ -279,7 +307,7 @@ def test_what_is_written_down_of_a_day(quiet: Connection) -> None:
 
 
 def test_a_day_that_cannot_be_written_leaves_nothing(quiet: Connection, quiet_database: str) -> None:
-    first, *_ = monitoring.days_to_judge(quiet)
+    first, *_ = monitoring.days_to_judge(quiet, NOW)
     quiet.execute("alter table ml.decisions add constraint refused check (kind <> 'day') not valid")
     with pytest.raises(DatabaseError):
         monitoring.judge_day(quiet, first, RULES, NOW)

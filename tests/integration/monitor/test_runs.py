@@ -94,7 +94,8 @@ def test_a_training_of_an_alarm_answers_it_and_says_what_it_was_for(database: st
     with connect(database) as connection:
         connection.execute(
             "insert into ml.alarms (metric, day, value, baseline, statistic, publication_id, raised_at)"
-            " select metric, '2024-03-30', 0.1, 0.2, 7, 1, now() from unnest(array['ndcg@20', 'useful']) as metric"
+            " select metric, '2024-03-30', 0.1, 0.2, 7, 1, '2024-04-01'"
+            " from unnest(array['ndcg@20', 'useful']) as metric"
         )
         first, second = monitoring.open_alarms(connection)
 

@@ -43,7 +43,7 @@ def populate(database: str, users: Iterable[int], tracks: Iterable[int]) -> None
         )
         for table in ("users", "tracks"):
             connection.execute(f"update warehouse.{table} set created_at = '2024-01-01'")
-        connection.execute("insert into serving.api_keys values ('app', 'our app', '', '{}', now())")
+        connection.execute("insert into serving.api_keys values ('app', 'our app', '', '{}', '2024-04-01')")
 
 
 def train(connection: Connection, learned_until: datetime, decision: str = "published", cause: str = "asked") -> int:
@@ -51,7 +51,7 @@ def train(connection: Connection, learned_until: datetime, decision: str = "publ
     number = _number(
         connection,
         "insert into ml.model_runs (model, seed, data_as_of, batches, code_version, decision, started_at, cause)"
-        " values ('ease', 0, %s, '{}', 'v', %s, now(), %s) returning model_run_id",
+        " values ('ease', 0, %s, '{}', 'v', %s, '2024-04-01', %s) returning model_run_id",
         [learned_until, decision, cause],
     )
     if decision == "running":
@@ -91,7 +91,7 @@ def make(
     number = _number(
         connection,
         "insert into ml.publications (model_run_id, flow, status, data_as_of, batches, made_at, excludes_played)"
-        " values (%s, 'test', 'published', %s, '{}', now(), %s) returning publication_id",
+        " values (%s, 'test', 'published', %s, '{}', '2024-04-01', %s) returning publication_id",
         [run, until, excludes_played],
     )
     part = f"ml.recommendations_{number}"
@@ -119,7 +119,7 @@ def go_live(connection: Connection, publication: int, moment: datetime) -> None:
 
 def prune(connection: Connection, publication: int) -> None:
     """What retention does."""
-    connection.execute("update ml.publications set pruned_at = now() where publication_id = %s", [publication])
+    connection.execute("update ml.publications set pruned_at = '2024-04-01' where publication_id = %s", [publication])
     connection.execute(f"drop table ml.recommendations_{publication}")
 
 
@@ -128,7 +128,7 @@ def ingest(connection: Connection, number: int, status: str = "published", revis
     suffix = "" if revision == 1 else f"-r{revision}"
     connection.execute(
         "insert into ops.batches (batch_id, endpoint, day, revision, source, status, started_at)"
-        " values (%s, 'listen_history', %s, %s, 'http://source', %s, now())",
+        " values (%s, 'listen_history', %s, %s, 'http://source', %s, '2024-04-01')",
         [f"listen_history-{day(number)}{suffix}", day(number), revision, status],
     )
 
@@ -150,7 +150,9 @@ def answer(
     changed: datetime | None = None,
 ) -> None:
     """What a listener said of a track; `changed` is when it was said last."""
-    connection.execute("insert into serving.api_keys values (%s, 'k', '', '{}', now()) on conflict do nothing", [key])
+    connection.execute(
+        "insert into serving.api_keys values (%s, 'k', '', '{}', '2024-04-01') on conflict do nothing", [key]
+    )
     connection.execute(
         "insert into ml.feedback values (%s, %s, %s, %s, %s, %s, %s)",
         [user, track, publication, useful, key, moment, changed or moment],
@@ -160,12 +162,12 @@ def answer(
 def measure(connection: Connection, number: int, k: int = 20, usual: float | None = None) -> DayQuality:
     """That day, measured and not written down."""
     with connection.transaction():
-        return quality.measure_day(connection, day(number), k, usual)
+        return quality.measure_day(connection, day(number), k, usual, NOW)
 
 
 def judge(connection: Connection, rules: Rules = RULES, now: datetime = NOW) -> list[Judged]:
     """Every day that is due, as the flow does it."""
-    return [monitoring.judge_day(connection, due, rules, now) for due in monitoring.days_to_judge(connection)]
+    return [monitoring.judge_day(connection, due, rules, now) for due in monitoring.days_to_judge(connection, now)]
 
 
 def values(found: DayQuality) -> dict[str, float]:

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from core.audits import ExpectationResult
+from core.clock import utc_now
 from core.columns import RECOMMENDATIONS
 from core.database import Connection, connect
 from core.errors import BatchBlocked
@@ -74,7 +75,7 @@ def desk(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory
     with (
         a_database(postgres, _template) as url,
         connect(url) as connection,
-        Auditor(url=url, thresholds=_DEFAULTS, docs_dir=docs_dir) as auditor,
+        Auditor(url=url, thresholds=_DEFAULTS, docs_dir=docs_dir, clock=utc_now) as auditor,
     ):
         fill(url, WORLD)
         remove(connection, "users", 5)

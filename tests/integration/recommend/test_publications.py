@@ -421,12 +421,12 @@ def test_lists_are_behind_when_something_came_in_after_they_were_made(connection
             [name, len(name), status, at, at],
         )
 
-    assert not publication.is_behind(connection)
+    assert not publication.is_behind(connection, NOW)
     comes_in("a", NOW)
-    assert publication.is_behind(connection)  # nothing is live yet
+    assert publication.is_behind(connection, NOW)  # nothing is live yet
     published(connection, 10, NOW)
-    assert not publication.is_behind(connection)
+    assert not publication.is_behind(connection, NOW)
     comes_in("bb", NOW + timedelta(hours=1), "blocked")
-    assert not publication.is_behind(connection)
+    assert not publication.is_behind(connection, NOW)
     comes_in("ccc", NOW + timedelta(hours=1))
-    assert publication.is_behind(connection)
+    assert publication.is_behind(connection, NOW)

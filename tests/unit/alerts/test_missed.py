@@ -6,8 +6,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 
+from alerts import missed
 from alerts.delivery import Address
 from alerts.missed import Missed, tell_missed
 from alerts.store import Store
@@ -25,8 +27,8 @@ class Events(Missed):
             raise requests.ConnectionError
         if "id" in events:
             return [{"payload": {"subject": events["id"]["id"][0], "what": "it"}, "resource": {}}]
-        since = events["occurred"]["since"]
-        return [one for one in FAILURES if one["occurred"] >= since]
+        since, until = events["occurred"]["since"], events["occurred"]["until"]
+        return [one for one in FAILURES if since <= one["occurred"] <= until]
 
 
 def failure(number: int, occurred: datetime) -> dict[str, Any]:
@@ -75,3 +77,20 @@ def test_a_server_that_is_away_is_asked_from_the_same_moment_on(tmp_path: Path) 
         Events.down = False
     assert tell_missed(store, server) == 1
     assert tell_missed(store, server) == 0
+
+
+def test_after_a_clock_that_was_ahead_nothing_is_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither what failed meanwhile, with times of the future, nor what fails after."""
+    right = utc_now()
+    now = right + timedelta(days=190)
+    monkeypatch.setattr(missed, "utc_now", lambda: now)
+    store = Store(tmp_path, [Address("address 1", "a", "x://")], lambda *_: True, lambda: now)
+    server = Events(Settings(_env_file=None), "http://127.0.0.1:4200/api")  # type: ignore[call-arg]
+    FAILURES.clear()
+    tell_missed(store, server)
+    FAILURES[:] = [failure(1, now), failure(2, right)]
+    now = right + timedelta(seconds=5)
+    assert tell_missed(store, server) == 2
+    FAILURES.append(failure(3, right + timedelta(seconds=10)))
+    now = right + timedelta(seconds=20)
+    assert tell_missed(store, server) == 1

@@ -125,6 +125,16 @@ def test_a_mail_server_that_is_down_loses_nothing_and_is_not_pestered(post: Post
     assert store.state().troubles == {}
 
 
+def test_an_address_is_not_left_in_peace_for_months_after_a_clock_was_ahead(post: Post, tmp_path: Path) -> None:
+    store = post.store(tmp_path)
+    post.down, post.now = {MAIL.id}, START + timedelta(days=190)
+    store.begin(disk())
+    store.deliver()
+    post.down, post.now = set(), START
+    store.deliver()
+    assert [subject for _, subject in post.sent] == ["the disk is full"]
+
+
 def test_each_address_takes_its_own(post: Post, tmp_path: Path) -> None:
     store = post.store(tmp_path, MAIL, CHAT)
     post.down = {MAIL.id}

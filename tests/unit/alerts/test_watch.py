@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,9 @@ from alerts import probes
 from alerts.delivery import Address
 from alerts.probes import Program, Room, Unknown, memory, newest_publication, worker_missing
 from alerts.store import Store
-from alerts.watch import Probes, Watch, main
+from alerts.watch import Probes, Watch, _is_healthy, main
+from core.clock import utc_now
+from core.database import connect
 from core.settings import Settings
 from services.plan import WORK_POOL
 
@@ -269,13 +272,48 @@ def test_a_mail_names_the_log_as_it_is(world: World, tmp_path: Path) -> None:
 
 def test_what_cannot_be_asked_is_not_known() -> None:
     with pytest.raises(Unknown):
-        newest_publication("postgresql://user:s3cret@127.0.0.1:9/x")
+        newest_publication("postgresql://user:s3cret@127.0.0.1:9/x", START)
     with pytest.raises(Unknown):
         worker_missing("http://127.0.0.1:9/api", "")
 
 
 def test_nothing_was_published_to_a_database_without_our_tables(empty_database: str) -> None:
-    assert newest_publication(empty_database) is None
+    assert newest_publication(empty_database, START) is None
+
+
+def test_what_was_published_by_a_clock_that_was_ahead_hides_nothing(database: str) -> None:
+    """For months, nobody would hear that nothing comes in."""
+    with connect(database) as connection:
+        for number, finished_at in enumerate((START - timedelta(days=3), START + timedelta(days=190)), 1):
+            connection.execute(
+                "insert into ops.batches (batch_id, endpoint, day, revision, source, status, started_at, finished_at)"
+                " values (%s, 'tracks', %s, %s, 's', 'published', %s, %s)",
+                [str(number), finished_at, number, finished_at, finished_at],
+            )
+    assert newest_publication(database, START) == START - timedelta(days=3)
+    assert newest_publication(database, START + timedelta(days=190)) == START + timedelta(days=190)
+
+
+def test_a_look_by_a_clock_that_was_ahead_is_no_sign_of_a_watch(tmp_path: Path) -> None:
+    settings = Settings(_env_file=None, data_dir=tmp_path)  # type: ignore[call-arg]
+    looked = tmp_path / "alerts" / "looked"
+    looked.parent.mkdir()
+    looked.touch()
+    assert _is_healthy(settings)
+    ahead = (utc_now() + timedelta(days=190)).timestamp()
+    os.utime(looked, (ahead, ahead))
+    assert not _is_healthy(settings)
+
+
+def test_a_first_look_by_a_clock_that_was_ahead_is_forgotten(world: World) -> None:
+    right, world.now = world.now, world.now + timedelta(days=190)
+    world.published = None
+    world.look()
+    world.now = right
+    world.look()
+    world.now = right + timedelta(hours=28)
+    world.look()
+    assert world.open() == ["nothing-published"]
 
 
 def test_a_supervisor_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,6 +105,13 @@ def test_a_day_in_the_future_is_said() -> None:
     assert judge(healthy(endpoints=tomorrow), NONE, already_in_paris).state == "healthy"
 
 
+def test_lists_that_went_live_by_a_clock_that_was_ahead_are_to_be_made_anew() -> None:
+    live = [replace(healthy().live[0], live_from=NOW + timedelta(days=190))]
+    verdict = judge(healthy(live=live), NONE, NOW)
+    assert verdict.state == "attention"
+    assert "make new ones: .venv/bin/python -m flows.recommend" in verdict.reasons[0].text
+
+
 def test_before_the_first_ingest_it_says_how_to_begin() -> None:
     verdict = judge(Figures(last_days(NOW), "ndcg@20"), NONE, NOW)
     assert (verdict.state, len(verdict.reasons)) == ("attention", 1)
@@ -185,6 +192,8 @@ def test_a_dead_watch_is_said(tmp_path: Path) -> None:
     verdict = judge(healthy(), read_alerts(settings(tmp_path), late), NOW)
     assert verdict.state == "attention"
     assert "has not looked since 2026-11-22 12:00 UTC" in verdict.reasons[0].text
+    before = NOW - timedelta(days=190)  # the clock was ahead, and is right now
+    assert "by a clock that was ahead" in str(read_alerts(settings(tmp_path), before).unwatched)
 
 
 @pytest.mark.parametrize("sign", ["services", "alert_urls", "prefect_ui_url", ""])
