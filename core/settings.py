@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import SettingsError
+from core.tls import check_tls_files
 
 
 def _http_url(url: str) -> str:
@@ -140,7 +141,8 @@ class Settings(BaseSettings):
         """The API's address as it may be logged and stored: without user or password."""
         parts = urlsplit(self.moovitamix_api_url)
         host = parts.hostname or ""
-        return urlunsplit(parts._replace(netloc=f"{host}:{parts.port}" if parts.port else host))
+        in_url = f"[{host}]" if ":" in host else host  # an IPv6 address
+        return urlunsplit(parts._replace(netloc=f"{in_url}:{parts.port}" if parts.port else in_url))
 
 
 def alert_urls_of(settings: Settings) -> list[str]:
@@ -156,6 +158,7 @@ def load_settings() -> Settings:
     except ValidationError as error:
         wrong = "; ".join(f"{str(e['loc'][0]).upper()} {_plain(e['msg'])}" for e in error.errors(include_input=False))
         raise SettingsError(f"wrong setting: {wrong} (set it in the environment or in .env)") from None
+    check_tls_files()
     try:
         data_dir = settings.data_dir.expanduser().resolve()
         data_dir.mkdir(parents=True, exist_ok=True)

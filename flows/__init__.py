@@ -9,6 +9,8 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
+import core  # noqa: F401, puts the proxy variables in order
+
 _data_dir = os.environ.get("DATA_DIR") or dotenv_values(".env").get("DATA_DIR") or ".data"
 with suppress(OSError, RuntimeError):  # settings say what is wrong with the folder, in one line
     _home = Path(_data_dir).expanduser().resolve() / "prefect"
