@@ -207,12 +207,12 @@ def _usable_proxy(settings: Settings) -> Proxy | None:
     proxy = proxy_for(settings.moovitamix_api_url)
     if proxy is not None and proxy.defect:
         raise SettingsError(
-            f"the proxy {proxy} {proxy.defect}; or add the host of MOOVITAMIX_API_URL to NO_PROXY, if no proxy is needed"
+            f"the proxy {proxy} {proxy.defect}; or, if none is needed, add the host of MOOVITAMIX_API_URL to NO_PROXY"
         )
     return proxy
 
 
-def _check_certificates(settings: Settings, verify: bool | str) -> None:
+def _check_certificates(settings: Settings, verify: bool | str | None) -> None:
     """Raises SettingsError when the file of accepted certificates is missing, and the source is asked over TLS."""
     if not isinstance(verify, str) or not settings.moovitamix_api_url.lower().startswith("https:"):
         return

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import SettingsError
-from core.settings import load_settings
+from core.settings import Settings, load_settings
 
 
 @pytest.fixture(autouse=True)
