@@ -17,6 +17,10 @@ with suppress(OSError, RuntimeError):  # settings say what is wrong with the fol
     _home.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("PREFECT_HOME", str(_home))
 
+if "PREFECT_API_URL" not in os.environ:
+    # Runs report to the server that the environment or `.env` names, or to one of their own: not to that in
+    # pyproject.toml, which is for `.venv/bin/prefect`.
+    os.environ["PREFECT_API_URL"] = dotenv_values(".env").get("PREFECT_API_URL") or ""
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
 # On a new machine a server of its own needs longer for its first start than Prefect waits.

@@ -19,7 +19,7 @@ import requests
 from core import embedded
 from core.errors import MoovitamixError, SettingsError
 from core.settings import alert_urls_of
-from services import backup
+from services import backup, prefect_ui
 from services.automations import Server
 from services.deploy import answers
 from services.lost_runs import close_lost_runs
@@ -53,6 +53,8 @@ def up(plan: Plan) -> None:
             if not program.autostart:
                 supervisor.start_program(program.name)
             _wait_for(plan, program)
+            if program.name == "prefect-server":
+                prefect_ui.confine(plan.settings.data_dir, plan.ui_api_url)
         _step("deployments", lambda: _deploy(plan))
         _step("worker online", lambda: _wait_for_worker(plan))
     except (ServicesError, KeyboardInterrupt):
