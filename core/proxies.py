@@ -87,6 +87,13 @@ def keep_loopback_direct(environment: MutableMapping[str, str]) -> None:
     environment.update(no_proxy=direct, NO_PROXY=direct)
 
 
+def are_set(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether any proxy is named."""
+    variables = [found for name in _NAMES for found in _spellings(environment, name)]
+    variables += [found for name in _NAMES for found in _spellings(environment, f"{_SET_ASIDE}{name}")]
+    return any(environment[variable].strip() for variable in variables)
+
+
 def proxy_for(url: str, environment: Mapping[str, str] = os.environ) -> Proxy | None:
     """The proxy that a request to the source takes, or None: loopback and hosts of NO_PROXY take none."""
     from requests.utils import should_bypass_proxies

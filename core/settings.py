@@ -12,6 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from core.addresses import in_url
 from core.errors import SettingsError
 from core.tls import check_tls_files
 
@@ -140,9 +141,8 @@ class Settings(BaseSettings):
     def source(self) -> str:
         """The API's address as it may be logged and stored: without user or password."""
         parts = urlsplit(self.moovitamix_api_url)
-        host = parts.hostname or ""
-        in_url = f"[{host}]" if ":" in host else host  # an IPv6 address
-        return urlunsplit(parts._replace(netloc=f"{in_url}:{parts.port}" if parts.port else in_url))
+        host = in_url(parts.hostname or "")
+        return urlunsplit(parts._replace(netloc=f"{host}:{parts.port}" if parts.port else host))
 
 
 def alert_urls_of(settings: Settings) -> list[str]:

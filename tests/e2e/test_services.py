@@ -18,7 +18,7 @@ import zstandard
 
 from services.deploy import smoke
 from tests.conftest import all_rows
-from tests.e2e.conftest import API_TOKEN, LOGIN, ROOT, Services
+from tests.e2e.conftest import API_TOKEN, LOGIN, PROXY_PASSWORD, ROOT, Services
 from tests.e2e.secrecy import Secrets, readable_files
 from tests.integration.serving import browser
 
@@ -151,7 +151,9 @@ def test_no_listener_and_no_secret_is_seen_where_people_look(services: Services)
     finally:
         requests.delete(faults, timeout=10).raise_for_status()
     users, tracks = (all_rows(services.plan.api_url, endpoint) for endpoint in ("users", "tracks"))
-    hidden = Secrets.of(users, tracks, {"the token of the API": API_TOKEN, "Prefect's password": LOGIN})
+    hidden = Secrets.of(
+        users, tracks, {"the token of the API": API_TOKEN, "Prefect's password": LOGIN, "the proxy's": PROXY_PASSWORD}
+    )
     data_dir = services.plan.settings.data_dir
     raw = next((data_dir / "landing" / "users").rglob("pages-*.zst"))
     with zstandard.open(raw) as pages:

@@ -75,8 +75,13 @@ class Tab:
                 last = time.monotonic()
 
     def hosts(self) -> set[str]:
-        """Every host that was asked for something since the page was opened; pictures in the page itself have none."""
-        urls = [one["request"]["url"] for one in self.all("Network.requestWillBeSent")]
+        """Every host that was asked for something since the page was opened; pictures in the page itself have none.
+
+        What the page's own policy refuses is announced as well, but never leaves the browser.
+        """
+        refused = {one["requestId"] for one in self.all("Network.loadingFailed") if one.get("blockedReason") == "csp"}
+        sent = [one for one in self.all("Network.requestWillBeSent") if one["requestId"] not in refused]
+        urls = [one["request"]["url"] for one in sent]
         urls += [one["url"] for one in self.all("Network.webSocketCreated")]
         return {host for url in urls if (host := urlsplit(url.removeprefix("blob:")).hostname)}
 
