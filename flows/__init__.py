@@ -4,12 +4,21 @@ Prefect is told before its first import to keep its files with the project's dat
 """
 
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 from dotenv import dotenv_values
 
-import core  # noqa: F401, puts the proxy variables in order
+from core.errors import SettingsError
+from core.tls import check_tls_files
+
+if sys.argv[0] == "-m":  # a command of ours: Prefect would print a traceback when it is imported
+    try:
+        check_tls_files()
+    except SettingsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 _data_dir = os.environ.get("DATA_DIR") or dotenv_values(".env").get("DATA_DIR") or ".data"
 with suppress(OSError, RuntimeError):  # settings say what is wrong with the folder, in one line

@@ -6,9 +6,11 @@ import os
 import re
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import requests
 import requests.adapters
@@ -17,7 +19,7 @@ import urllib3.exceptions
 
 from core.columns import Endpoint
 from core.errors import SettingsError, TerminalSourceError, TransientSourceError
-from core.proxies import Proxy, proxy_for
+from core.proxies import proxy_for
 from core.settings import Settings
 from pipeline.belonging import PERSONAL, without
 from pipeline.contract import keyed_envelope
@@ -63,11 +65,9 @@ class ApiClient:
         self._settings = settings
         self._suppressed = suppressed or Suppressed()
         self._local = threading.local()
-        self._proxy = _usable_proxy(settings)
-        self._environment = requests.Session().merge_environment_settings(
-            settings.moovitamix_api_url, {}, False, None, None
-        )
-        _check_certificates(settings, self._environment["verify"])
+        check_network(settings)
+        self._proxy = proxy_for(settings.moovitamix_api_url)
+        self._environment = _environment(settings)
 
     def page(self, endpoint: Endpoint, number: int) -> Page:
         """One page, asked for again while the fault may pass.
@@ -202,24 +202,25 @@ def _too_long(seconds: float, settings: Settings) -> str:
     return f" and asks to wait {wait}, but a page is given up after {limit} (GIVE_UP_AFTER_SECONDS); run again later"
 
 
-def _usable_proxy(settings: Settings) -> Proxy | None:
-    """The proxy that the source is reached through. Raises SettingsError."""
+def check_network(settings: Settings) -> None:
+    """Raises SettingsError when a variable of the environment names a proxy or a certificate file that is of no use."""
     proxy = proxy_for(settings.moovitamix_api_url)
     if proxy is not None and proxy.defect:
         raise SettingsError(
             f"the proxy {proxy} {proxy.defect}; or, if none is needed, add the host of MOOVITAMIX_API_URL to NO_PROXY"
         )
-    return proxy
-
-
-def _check_certificates(settings: Settings, verify: bool | str | None) -> None:
-    """Raises SettingsError when the file of accepted certificates is missing, and the source is asked over TLS."""
-    if not isinstance(verify, str) or not settings.moovitamix_api_url.lower().startswith("https:"):
+    certificates = _environment(settings)["verify"]
+    if not isinstance(certificates, str) or not settings.moovitamix_api_url.lower().startswith("https:"):
         return
-    if not os.access(verify, os.R_OK):
+    if not os.access(certificates, os.R_OK):
         names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-        name = next((name for name in names if os.environ.get(name) == verify), names[0])
-        raise SettingsError(f"{name} names {verify}, which cannot be read: correct it, or unset it")
+        name = next((name for name in names if os.environ.get(name) == certificates), names[0])
+        raise SettingsError(f"{name} names {certificates}, which cannot be read: correct it, or unset it")
+
+
+def _environment(settings: Settings) -> Mapping[str, Any]:
+    """What `requests` takes from the environment for the source: certificates."""
+    return requests.Session().merge_environment_settings(settings.moovitamix_api_url, {}, False, None, None)
 
 
 def _proxy_error(where: str, error: requests.exceptions.ProxyError) -> TransientSourceError | TerminalSourceError:
