@@ -82,6 +82,17 @@ def test_a_file_of_certificates_that_is_missing_is_told_in_one_line(
     assert "SSL_CERT_FILE" in done.stderr
 
 
+def test_prefects_own_command_sends_nothing_home_from_this_folder(tmp_path: Path) -> None:
+    clean = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "DO_NOT_TRACK", "CI"))
+    }
+    with corporate_proxy("http://127.0.0.1:9") as proxy:  # whatever leaves this machine would go through it
+        shell = {"HOME": str(tmp_path), "HTTPS_PROXY": proxy.url, "HTTP_PROXY": proxy.url, "NO_PROXY": "127.0.0.1"}
+        command = [sys.executable, "-m", "prefect", "deployment", "ls"]
+        subprocess.run(command, cwd=ROOT, env=clean | shell, capture_output=True, check=False, timeout=120)
+    assert proxy.hosts == []
+
+
 def test_prefects_own_command_reads_our_settings_in_this_folder(tmp_path: Path) -> None:
     ask = (
         "from prefect.settings import get_current_settings as now; s = now();"
