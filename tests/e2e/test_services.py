@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -115,8 +116,15 @@ def test_the_next_runs_are_scheduled(services: Services) -> None:
 
 def test_up_again_changes_nothing(services: Services) -> None:
     before = services.states()
-    assert services.make("up").returncode == 0
+    again = services.make("up")
+    assert again.returncode == 0
     assert services.states() == before
+    addresses = re.findall(r"^\w[\w ]+ (http://\S+)", again.stdout, flags=re.M)
+    assert len(addresses) == 5
+    statuses = {url: requests.get(url, timeout=10).status_code for url in addresses}
+    assert {url for url, status in statuses.items() if status == 401} == {f"{services.plan.serving_url}/dashboard"}
+    assert set(statuses.values()) == {200, 401}
+    assert "  no_proxy='*' PREFECT_API_AUTH_STRING=" in again.stdout
 
 
 def test_a_port_in_use_is_one_line(services: Services, tmp_path: Path) -> None:
