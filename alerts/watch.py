@@ -23,6 +23,7 @@ from alerts.missed import Missed, tell_missed
 from alerts.probes import Program, Room, Unknown
 from alerts.programs import Programs
 from alerts.store import DATABASE, DISK, FOLDER, PREFECT, SERVING, UNDELIVERABLE, Store
+from core.addresses import in_url
 from core.clock import CLOCK_SKEW, Clock, is_ahead, utc_now
 from core.errors import SettingsError
 from core.settings import Settings, load_settings
@@ -205,7 +206,8 @@ def real_probes(settings: Settings, serving: str) -> Probes:
 
 
 def _to_ask(host: str) -> str:
-    return "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104  where it listens is not where it is asked
+    """The host of a URL: where serving listens is not always where it is asked."""
+    return "127.0.0.1" if host in ("0.0.0.0", "::") else in_url(host)  # noqa: S104
 
 
 def watch_of(settings: Settings, serving: str = "", *, looks_before_told: int = _LOOKS_BEFORE_TOLD) -> Watch:

@@ -12,7 +12,9 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from core.addresses import in_url
 from core.errors import SettingsError
+from core.tls import check_tls_files
 
 
 def _http_url(url: str) -> str:
@@ -139,7 +141,7 @@ class Settings(BaseSettings):
     def source(self) -> str:
         """The API's address as it may be logged and stored: without user or password."""
         parts = urlsplit(self.moovitamix_api_url)
-        host = parts.hostname or ""
+        host = in_url(parts.hostname or "")
         return urlunsplit(parts._replace(netloc=f"{host}:{parts.port}" if parts.port else host))
 
 
@@ -156,6 +158,7 @@ def load_settings() -> Settings:
     except ValidationError as error:
         wrong = "; ".join(f"{str(e['loc'][0]).upper()} {_plain(e['msg'])}" for e in error.errors(include_input=False))
         raise SettingsError(f"wrong setting: {wrong} (set it in the environment or in .env)") from None
+    check_tls_files()
     try:
         data_dir = settings.data_dir.expanduser().resolve()
         data_dir.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 from core.settings import load_settings
 from demo.surroundings import ROOT, DemoError
+from services import prefect_ui
 from services.automations import Server
 from services.deploy import NotDeployed, answers, deploy
 from services.plan import Plan, Ports, PrefectLogin, Program, inherited_environment
@@ -51,6 +52,7 @@ def running(folder: Path, deployments: Sequence[str]) -> Iterator[Programs]:
         started = {name: at_end.enter_context(_process(plan, programs[name], folder)) for name in _FIRST}
         for name, process in started.items():
             _wait_for(programs[name], process)
+        prefect_ui.confine(plan.settings.data_dir, plan.ui_api_url)
         os.environ["PREFECT_API_URL"] = f"{plan.prefect_url}/api"
         if plan.prefect_login:
             os.environ["PREFECT_API_AUTH_STRING"] = plan.prefect_login

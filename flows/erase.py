@@ -18,8 +18,8 @@ from pathlib import Path
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 
-from core.canonical import canonical, readings
 from core import side_schemas
+from core.canonical import canonical, readings
 from core.clock import Clock, clock_of
 from core.database import Connection, connect, readable_errors, take_training_lock, take_warehouse_lock
 from core.errors import DatabaseError, SettingsError, named_errors

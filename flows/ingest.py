@@ -42,6 +42,7 @@ from flows.run import Outcome, Run, open_run
 from flows.steps import audit, land, publish, shape, stage
 from pipeline import batches, landing, staging, suppression
 from pipeline.acceptance import Acceptance
+from pipeline.api import check_network
 from pipeline.batches import Batch, Counts, LedgerEntry
 from pipeline.landing import Landing
 from recommender import publication
@@ -188,6 +189,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--endpoint", action="append", choices=ENDPOINTS, help="take only this list; may be repeated")
     parser.add_argument("--refresh", action="store_true", help="fetch again what was published already")
     asked = parser.parse_args(arguments)
+    try:
+        check_network(load_settings())
+    except SettingsError as error:  # one line, before anything starts
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return run_command(ingest, day=asked.day, endpoints=asked.endpoint, refresh=asked.refresh)
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import requests
 import requests.adapters
@@ -14,7 +18,8 @@ import tenacity
 import urllib3.exceptions
 
 from core.columns import Endpoint
-from core.errors import TerminalSourceError, TransientSourceError
+from core.errors import SettingsError, TerminalSourceError, TransientSourceError
+from core.proxies import proxy_for
 from core.settings import Settings
 from pipeline.belonging import PERSONAL, without
 from pipeline.contract import keyed_envelope
@@ -25,6 +30,8 @@ _LONGEST_WAIT_SECONDS = 15.0
 _BACKOFF = tenacity.wait_exponential_jitter(
     multiplier=_FIRST_WAIT_SECONDS, max=_LONGEST_WAIT_SECONDS, jitter=_FIRST_WAIT_SECONDS
 )
+_LONGEST_SENSIBLE_SECONDS = 365 * 86_400
+_PROXY_LOGIN = "the proxy asks for a login: write it as http://user:password@host:port, special characters as %XX"
 _LARGEST_BODY = 64 * 2**20
 _LARGEST_PIECE = 2**20
 _LED_ASTRAY = (
@@ -51,13 +58,16 @@ class ApiClient:
     """Reads pages of the API. Safe to share between threads; each keeps its own connection."""
 
     def __init__(self, settings: Settings, suppressed: Suppressed | None = None) -> None:
-        """Rows of listeners who are `suppressed` are cut out of each page before anything else sees it."""
+        """Rows of listeners who are `suppressed` are cut out of each page before anything else sees it.
+
+        Raises SettingsError when a variable of the environment names a proxy or a certificate file that is of no use.
+        """
         self._settings = settings
         self._suppressed = suppressed or Suppressed()
         self._local = threading.local()
-        self._environment = requests.Session().merge_environment_settings(
-            settings.moovitamix_api_url, {}, False, None, None
-        )
+        check_network(settings)
+        self._proxy = proxy_for(settings.moovitamix_api_url)
+        self._environment = _environment(settings)
 
     def page(self, endpoint: Endpoint, number: int) -> Page:
         """One page, asked for again while the fault may pass.
@@ -77,17 +87,22 @@ class ApiClient:
         try:
             return retrying(self._page_once, endpoint, number)
         except TransientSourceError as error:
-            tries, seconds = retrying.statistics["attempt_number"], time.monotonic() - began
-            raise TransientSourceError(f"{error} (tried {tries} times in {seconds:.0f} s)") from error
+            seconds = time.monotonic() - began
+            tried = f"(tried {retrying.statistics['attempt_number']} times in {seconds:.0f} s)"
+            if error.retry_after and seconds + error.retry_after > settings.give_up_after_seconds:
+                raise TerminalSourceError(f"{error}{_too_long(error.retry_after, settings)} {tried}") from error
+            raise TransientSourceError(f"{error} {tried}") from error
 
     def _page_once(self, endpoint: Endpoint, number: int) -> Page:
-        where = f"GET {self._settings.source}/{endpoint}?page={number}&size={self._settings.page_size}"
+        where = f"GET {self._settings.source}/{endpoint}?page={number}&size={self._settings.page_size}{self._via}"
         timeout = (self._settings.connect_timeout_seconds, self._settings.read_timeout_seconds)
         try:
             with self._session.send(self._request(endpoint, number), timeout=timeout, stream=True) as response:
                 body = self._read(response)
         except _LED_ASTRAY as error:
             raise TerminalSourceError(f"{where}: redirected to nowhere; check MOOVITAMIX_API_URL") from error
+        except requests.exceptions.ProxyError as error:
+            raise _proxy_error(where, error) from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, TimeoutError) as error:
             raise TransientSourceError(f"{where}: {_what_happened(error)}") from error
         if response.status_code in _RETRY_STATUS:
@@ -130,12 +145,18 @@ class ApiClient:
         return request_of_page
 
     @property
+    def _via(self) -> str:
+        return f" through the proxy {self._proxy}" if self._proxy else ""
+
+    @property
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
             session = requests.Session()
-            session.trust_env = False  # proxies and certificates were looked up once: doing it per request is slow
-            session.proxies = self._environment["proxies"]
+            # Proxies and certificates were looked up once: doing it per request is slow. A login in ~/.netrc is not
+            # for the source, which has MOOVITAMIX_API_TOKEN.
+            session.trust_env = False
+            session.proxies = {"all": self._proxy.url} if self._proxy else {}
             session.verify = self._environment["verify"]
             session.cert = self._environment["cert"]
             session.headers["Accept"] = "application/json"
@@ -146,25 +167,71 @@ class ApiClient:
 
 
 def _wait(state: tenacity.RetryCallState) -> float:
-    """Seconds to the next try: what the server asked for, or twice the last wait with jitter."""
+    """Seconds to the next try: twice the last wait with jitter, or what the server asked for if that is longer."""
     error = state.outcome.exception() if state.outcome else None
-    asked = error.retry_after if isinstance(error, TransientSourceError) else None
-    return float(_BACKOFF(state)) if asked is None else asked
+    requested = error.retry_after if isinstance(error, TransientSourceError) else None
+    return max(float(_BACKOFF(state)), requested or 0.0)
 
 
 def _retry_after(response: requests.Response) -> float | None:
-    """Seconds that the header Retry-After asks for, given as a number or as a date."""
-    value = response.headers.get("Retry-After")
-    if not value:
-        return None
+    """Seconds that the header Retry-After asks for, as a number or a date; None if it asks for no wait, or nonsense."""
+    value = response.headers.get("Retry-After", "").strip()
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
     except ValueError:
-        pass
+        asked_for = _date(value)
+        if asked_for is None:
+            return None
+        # By the server's own clock, if it says what that shows: ours may differ.
+        seconds = (asked_for - (_date(response.headers.get("Date", "")) or datetime.now(UTC))).total_seconds()
+    return seconds if seconds > 0 else None  # NaN is not
+
+
+def _date(text: str) -> datetime | None:
     try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
+        date = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError):
         return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
+
+
+def _too_long(seconds: float, settings: Settings) -> str:
+    """Why a page is not asked for again."""
+    wait = f"{seconds:,.0f} s" if seconds < _LONGEST_SENSIBLE_SECONDS else "more than a year"
+    limit = f"{settings.give_up_after_seconds:g} s"
+    return f" and asks to wait {wait}, but a page is given up after {limit} (GIVE_UP_AFTER_SECONDS); run again later"
+
+
+def check_network(settings: Settings) -> None:
+    """Raises SettingsError when a variable of the environment names a proxy or a certificate file that is of no use."""
+    proxy = proxy_for(settings.moovitamix_api_url)
+    if proxy is not None and proxy.defect:
+        raise SettingsError(
+            f"the proxy {proxy} {proxy.defect}; or, if none is needed, add the host of MOOVITAMIX_API_URL to NO_PROXY"
+        )
+    certificates = _environment(settings)["verify"]
+    if not isinstance(certificates, str) or not settings.moovitamix_api_url.lower().startswith("https:"):
+        return
+    if not os.access(certificates, os.R_OK):
+        names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+        name = next((name for name in names if os.environ.get(name) == certificates), names[0])
+        raise SettingsError(f"{name} names {certificates}, which cannot be read: correct it, or unset it")
+
+
+def _environment(settings: Settings) -> Mapping[str, Any]:
+    """What `requests` takes from the environment for the source: certificates."""
+    return requests.Session().merge_environment_settings(settings.moovitamix_api_url, {}, False, None, None)
+
+
+def _proxy_error(where: str, error: requests.exceptions.ProxyError) -> TransientSourceError | TerminalSourceError:
+    """What a proxy did instead of passing the request on. Its own words are left out: they may hold its password."""
+    text = str(error)
+    if " 407 " in f"{text} ":
+        return TerminalSourceError(f"{where}: {_PROXY_LOGIN}")
+    refused = re.search(r"Tunnel connection failed: (\d{3})", text)
+    if refused:
+        return TransientSourceError(f"{where}: the proxy answered {refused[1]}")
+    return TransientSourceError(f"{where}: the proxy does not answer; check the variable, or add the host to NO_PROXY")
 
 
 def _hint(status: int) -> str:
@@ -172,6 +239,7 @@ def _hint(status: int) -> str:
         401: "; set MOOVITAMIX_API_TOKEN",
         403: "; the token in MOOVITAMIX_API_TOKEN lacks the right",
         404: "; check MOOVITAMIX_API_URL",
+        407: f"; {_PROXY_LOGIN}",
         422: "; check PAGE_SIZE",
     }.get(status, "")
 

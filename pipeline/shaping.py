@@ -295,7 +295,7 @@ class _Shaper:
         count_fields(self.unknown_fields, decoded.unknown_fields)
         self.rows_with_unknown_fields += decoded.rows_with_unknown_fields
         self.protected.update(row.row_id for row in rejected if row.row_id is not None and row.play_position is None)
-        # An update after the moment of reading is by a clock that is ahead, and says nothing about how fresh the list is.
+        # An update after the moment of reading is by a clock that is ahead: it does not show how fresh the snapshot is.
         newest = rows.select(pl.col("updated_at").filter(pl.col("updated_at") <= self.read_at).max()).item()
         if isinstance(newest, datetime):
             self.newest_updated_at = max(newest, self.newest_updated_at or newest)

@@ -16,10 +16,10 @@ from typing import Any
 
 import requests
 
-from core import embedded
+from core import embedded, proxies
 from core.errors import MoovitamixError, SettingsError
 from core.settings import alert_urls_of
-from services import backup_file, verification
+from services import backup_file, prefect_ui, verification
 from services.automations import Server
 from services.deploy import answers
 from services.lost_runs import close_lost_runs
@@ -53,6 +53,8 @@ def up(plan: Plan) -> None:
             if not program.autostart:
                 supervisor.start_program(program.name)
             _wait_for(plan, program)
+            if program.name == "prefect-server":
+                prefect_ui.confine(plan.settings.data_dir, plan.ui_api_url)
         _step("deployments", lambda: _deploy(plan))
         _step("worker online", lambda: _wait_for_worker(plan))
     except (ServicesError, KeyboardInterrupt):
@@ -181,17 +183,28 @@ def _tell(plan: Plan) -> None:
         f"Serving      {plan.serving_url}/docs",
         f"Health       {plan.serving_url}/dashboard",
         f"Alerts       {_alerted(plan)}",
-        f"API          {plan.api_url}{' (the mock)' if plan.mocked else ''}",
+        f"API          {_first_page(plan)}",
         f"Database     {_make('psql', plan)}",
         f"Logs         {_short(plan.logs)}",
         "",
         "Run the daily ingest now, and watch it:",
-        f"  {_login(plan)}PREFECT_API_URL={plan.prefect_url}/api .venv/bin/prefect deployment run ingest/daily --watch",
+        f"  {_direct()}{_login(plan)}PREFECT_API_URL={plan.prefect_url}/api"
+        " .venv/bin/prefect deployment run ingest/daily --watch",
         "Make the key that the health page asks for as a password, of any user:",
         f"  {_data_dir(plan)}.venv/bin/python -m serving.keys create --name on-call --scope dashboard:read",
         f"Stop everything; the state stays: {_make('down', plan)}",
     ]
     print("\n".join(lines), flush=True)
+
+
+def _first_page(plan: Plan) -> str:
+    """An address of the API that answers, without its login."""
+    return f"{plan.api_url}/tracks?page=1 (the mock)" if plan.mocked else f"{plan.settings.source}/tracks?page=1"
+
+
+def _direct() -> str:
+    """What goes before a command of Prefect's in a shell with proxies, which it would take to this machine too."""
+    return "no_proxy='*' " if proxies.are_set() else ""
 
 
 def _login(plan: Plan) -> str:

@@ -35,7 +35,7 @@ def backup(settings: Settings, wanted: Path | None = None) -> Path:
     Raises BackupError, AlreadyRunning, DatabaseError.
     """
     now = clock_of(settings)().astimezone(UTC)
-    target = (wanted or settings.data_dir / FOLDER / f"{now:{_NAME}}").expanduser().resolve()
+    target = (wanted or settings.data_dir / FOLDER / f"{now:{NAME}}").expanduser().resolve()
     if target.exists():
         raise BackupError(f"{target} is there already; name another file, or move it away")
     url = database_url(settings)

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import SettingsError
 from core.settings import Settings, load_settings
+from services import prefect_ui
 
 ROOT = Path(__file__).parent.parent
 WORK_POOL = "moovitamix"
@@ -113,6 +114,11 @@ class Plan:
         return f"http://{HOST}:{self.settings.serving_port}"
 
     @property
+    def ui_api_url(self) -> str:
+        """Prefect's API as the browser reaches it."""
+        return f"{self.settings.prefect_ui_url.rstrip('/') or self.prefect_url}/api"
+
+    @property
     def environment(self) -> dict[str, str]:
         """What every service sees beside the environment of `make up`."""
         return {
@@ -180,9 +186,11 @@ class Plan:
     @property
     def _server_environment(self) -> dict[str, str]:
         mine = {
-            # Asked by the browser: behind a proxy, where the browser reaches it.
-            "PREFECT_SERVER_UI_API_URL": f"{self.settings.prefect_ui_url.rstrip('/') or self.prefect_url}/api",
+            # Asked by the browser: behind a reverse proxy, where the browser reaches it.
+            "PREFECT_SERVER_UI_API_URL": self.ui_api_url,
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+            "PREFECT_SERVER_UI_V2_ENABLED": "false",
+            "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(prefect_ui.folder(self.settings.data_dir)),
         }
         # Not the database of flows that run without this server: SQLite takes one writer at a time.
         if not any(os.environ.get(name) for name in _PREFECT_DATABASE):

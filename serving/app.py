@@ -13,6 +13,7 @@ from serving.body import LimitedBody
 from serving.dashboard.routes import add_dashboard
 from serving.database import Database
 from serving.gate import Gate, key_finder
+from serving.head import HeadLikeGet
 from serving.health import Watch
 from serving.observation import Metrics, Observed
 from serving.openapi import describe
@@ -41,6 +42,7 @@ def create_app(settings: Settings, url: str) -> FastAPI:
         redirect_slashes=False,
         exception_handlers=HANDLERS,
     )
+    app.add_middleware(HeadLikeGet)
     app.add_middleware(LimitedBody, most=settings.serving_max_body_bytes)
     app.add_middleware(Observed, metrics=parts.metrics)
     add_routes(app, parts)

@@ -63,11 +63,14 @@ class Problem(HTTPException):
         explanation: str,
         headers: Mapping[str, str] | None = None,
         errors: Sequence[Mapping[str, str]] = (),
+        other: Mapping[str, Any] | None = None,
     ) -> None:
+        """`other` are further members of the answer."""
         super().__init__(kind.status, explanation, headers)
         self.kind = kind
         self.explanation = explanation
         self.errors = errors
+        self.other = other or {}
 
 
 def answer(problem: Problem, scope: Scope) -> Response:
@@ -79,6 +82,7 @@ def answer(problem: Problem, scope: Scope) -> Response:
         "detail": problem.explanation,
         "instance": f"urn:uuid:{uuid4()}",
     }
+    content |= problem.other
     if problem.errors:
         content["errors"] = problem.errors
     note = note_of(scope)
@@ -98,7 +102,10 @@ async def answer_problem(request: Request, error: Exception) -> Response:
         HTTPStatus.NOT_FOUND: "there is nothing at this address; /docs lists what there is",
         HTTPStatus.METHOD_NOT_ALLOWED: "this address does not take this method; Allow says which it takes",
     }.get(status, "the request cannot be read")
-    return answer(Problem(kind, explanation, error.headers), request.scope)
+    headers = dict(error.headers or {})
+    if "GET" in headers.get("Allow", "").split(", "):
+        headers["Allow"] += ", HEAD"  # every address that takes the one takes the other
+    return answer(Problem(kind, explanation, headers), request.scope)
 
 
 async def answer_invalid(request: Request, error: Exception) -> Response:

@@ -140,8 +140,7 @@ def _found(found: Found, unknown: Kind) -> Response:
     if found.answer is not None:
         return Response(found.answer, media_type=_JSON)
     if not found.live:
-        headers = {"Retry-After": str(problems.SECONDS_UNTIL_PUBLICATION_MAY_BE_THERE)}
-        raise Problem(problems.NOT_PUBLISHED, "there are no recommendations before the first publication", headers)
+        raise _not_published()
     raise Problem(unknown, "unknown, or removed")
 
 
@@ -172,7 +171,6 @@ def _feedback(parts: Parts) -> APIRouter:
 
 def _health(parts: Parts) -> APIRouter:
     router = APIRouter(tags=["health"])
-    not_ready: dict[int | str, dict[str, Any]] = {503: {"model": HealthReport, "description": "Not ready."}}
 
     @router.get("/health/live", summary="Whether the process answers", response_model=Alive, responses=documented())
     async def live() -> Response:
@@ -183,11 +181,11 @@ def _health(parts: Parts) -> APIRouter:
         "/health/ready",
         summary="Whether recommendations can be read",
         response_model=HealthReport,
-        responses=not_ready | documented(),
+        responses=documented(503),
     )
-    @router.get("/health", summary="How it is", response_model=HealthReport, responses=not_ready | documented())
+    @router.get("/health", summary="How it is", response_model=HealthReport, responses=documented(503))
     async def health() -> Response:
-        """The database answers, and something is published."""
+        """The database answers, and something is published. If not, the members of the report are in the problem."""
         return _report(await parts.watch.look(), parts.clock())
 
     return router
@@ -202,7 +200,23 @@ def _report(health: Health, now: datetime) -> Response:
         published_at=health.live_from,
         publication_age_seconds=health.age_seconds(now),
     )
-    return Response(orjson.dumps(report.model_dump()), 200 if health.ready else 503, media_type=_JSON)
+    if not health.ready:
+        raise _not_ready(health, report.model_dump())
+    return Response(orjson.dumps(report.model_dump()), media_type=_JSON)
+
+
+def _not_ready(health: Health, report: dict[str, Any]) -> Problem:
+    """The same problem as for whoever reads recommendations now."""
+    if health.database:
+        return _not_published(report)
+    headers = {"Retry-After": str(problems.SECONDS_UNTIL_DATABASE_MAY_BE_BACK)}
+    return Problem(problems.DATABASE_AWAY, "try again in a moment", headers, other=report)
+
+
+def _not_published(other: dict[str, Any] | None = None) -> Problem:
+    headers = {"Retry-After": str(problems.SECONDS_UNTIL_PUBLICATION_MAY_BE_THERE)}
+    explanation = "there are no recommendations before the first publication"
+    return Problem(problems.NOT_PUBLISHED, explanation, headers, other=other)
 
 
 def _metrics(parts: Parts) -> APIRouter:

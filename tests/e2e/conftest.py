@@ -25,6 +25,13 @@ ROOT = Path(__file__).parent.parent.parent
 # The mock asks for none: it is there to be searched for.
 API_TOKEN = "open-sesame-4711-and-nobody-else"
 LOGIN = "operator:knock-thrice-0815-and-wait"
+# A corporate shell, with proxies that nothing of this machine may take: nobody listens there.
+PROXY_PASSWORD = "proxy-4242-and-nobody-behind"
+CORPORATE = {
+    "HTTP_PROXY": f"http://somebody:{PROXY_PASSWORD}@127.0.0.1:9",
+    "https_proxy": "127.0.0.1:9",
+    "ALL_PROXY": "socks5h://127.0.0.1:9",
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,8 @@ class Services:
     def run(self, deployment: str, **parameters: str) -> int:
         given = [word for name, value in parameters.items() for word in ("--param", f"{name}={value}")]
         command = [sys.executable, "-m", "prefect", "deployment", "run", deployment, "--watch", *given]
-        done = subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, check=False, timeout=120)
+        environment = self.environment | {"no_proxy": "*"}  # as README says
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False, timeout=120)
         return done.returncode
 
     def flow_runs(self) -> dict[str, str]:
@@ -93,7 +101,7 @@ def _services_in(folder: str) -> Iterator[Services]:
         patch.delenv("MOOVITAMIX_API_URL", raising=False)
         plan = load_plan()
     environment |= {"PREFECT_API_URL": f"{plan.prefect_url}/api", "PREFECT_HOME": f"{folder}/prefect"}
-    environment["PREFECT_API_AUTH_STRING"] = LOGIN
+    environment |= {"PREFECT_API_AUTH_STRING": LOGIN} | CORPORATE
     environment.pop("MOOVITAMIX_API_URL", None)
     started = Services(environment, plan, mailbox)
     mailbox.open()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,13 +13,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+import pytest
 import requests
 import zstandard
 
 from services.deploy import smoke
 from tests.conftest import all_rows
-from tests.e2e.conftest import API_TOKEN, LOGIN, ROOT, Services
+from tests.e2e.conftest import API_TOKEN, LOGIN, PROXY_PASSWORD, ROOT, Services
 from tests.e2e.secrecy import Secrets, readable_files
+from tests.integration.serving import browser
 
 DAY = "2026-11-20"
 
@@ -66,6 +70,42 @@ def test_prefect_asks_for_its_login(services: Services) -> None:
         assert requests.post(url, json={}, auth=auth, timeout=10).status_code == status  # type: ignore[arg-type]
 
 
+@pytest.mark.skipif(browser.PROGRAM is None, reason="no Chromium on this machine")
+def test_no_page_asks_for_anything_but_this_machine(services: Services) -> None:
+    ui, key = services.plan.prefect_url, _key(services)
+    run, deployment, automation = (
+        services.ask(f"{kind}/filter", {"limit": 1})[0]["id"] for kind in ("flow_runs", "deployments", "automations")
+    )
+    artifact = services.ask("artifacts/filter", {"limit": 1})[0]["id"]
+    lists = ("dashboard", "runs", "flows", "deployments", "work-pools", "blocks", "variables", "automations", "events")
+    single = (f"runs/flow-run/{run}", f"deployments/deployment/{deployment}", f"automations/automation/{automation}")
+    pages = [*lists, *single, "concurrency-limits", "artifacts", f"artifacts/artifact/{artifact}", "settings"]
+    newer = ["dashboard", single[0], "deployments", "artifacts", "settings"]
+    folder = services.plan.settings.data_dir / "data_docs"
+    docs = [page.relative_to(folder) for page in sorted(folder.rglob("*.html"))]
+    others = [f"{services.plan.docs_url}/{page}" for page in ("", docs[-1])]
+    with browser.browser() as tab:
+        tab.open(f"{ui}/ui-settings")
+        tab.evaluate(f"localStorage.setItem('prefect-password', btoa('{LOGIN}'))")
+        tab.open(ui)
+        tab.settle()
+        assert "/v2/" not in tab.evaluate("location.href")  # the newer one is there for who switches to it
+        for page in [*pages, *(f"v2/{name}" for name in newer)]:
+            tab.open(f"{ui}/{page}")
+            tab.settle()
+            assert (page, tab.hosts()) == (page, {"127.0.0.1"})
+            asked = {one["request"]["url"] for one in tab.all("Network.requestWillBeSent")}
+            assert any("/api/" in url for url in asked), page  # it works
+            assert "Dashboard" in tab.evaluate("document.body.innerText"), page
+        # What stops the newer one is the policy: without it, that page would have asked.
+        assert any("Content Security Policy" in one["entry"]["text"] for one in tab.all("Log.entryAdded"))
+        tab.do("Network.setExtraHTTPHeaders", headers={"Authorization": f"Basic {_basic(key)}"})
+        for url in (*others, f"{services.plan.serving_url}/docs", f"{services.plan.serving_url}/dashboard"):
+            tab.open(url)
+            tab.settle()
+            assert (url, tab.hosts()) == (url, {"127.0.0.1"})
+
+
 def test_the_next_runs_are_scheduled(services: Services) -> None:
     def scheduled() -> bool:
         runs = services.ask("flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}})
@@ -76,8 +116,15 @@ def test_the_next_runs_are_scheduled(services: Services) -> None:
 
 def test_up_again_changes_nothing(services: Services) -> None:
     before = services.states()
-    assert services.make("up").returncode == 0
+    again = services.make("up")
+    assert again.returncode == 0
     assert services.states() == before
+    addresses = re.findall(r"^\w[\w ]+ (http://\S+)", again.stdout, flags=re.M)
+    assert len(addresses) == 5
+    statuses = {url: requests.get(url, timeout=10).status_code for url in addresses}
+    assert {url for url, status in statuses.items() if status == 401} == {f"{services.plan.serving_url}/dashboard"}
+    assert set(statuses.values()) == {200, 401}
+    assert "  no_proxy='*' PREFECT_API_AUTH_STRING=" in again.stdout
 
 
 def test_a_port_in_use_is_one_line(services: Services, tmp_path: Path) -> None:
@@ -112,7 +159,9 @@ def test_no_listener_and_no_secret_is_seen_where_people_look(services: Services)
     finally:
         requests.delete(faults, timeout=10).raise_for_status()
     users, tracks = (all_rows(services.plan.api_url, endpoint) for endpoint in ("users", "tracks"))
-    hidden = Secrets.of(users, tracks, {"the token of the API": API_TOKEN, "Prefect's password": LOGIN})
+    hidden = Secrets.of(
+        users, tracks, {"the token of the API": API_TOKEN, "Prefect's password": LOGIN, "the proxy's": PROXY_PASSWORD}
+    )
     data_dir = services.plan.settings.data_dir
     raw = next((data_dir / "landing" / "users").rglob("pages-*.zst"))
     with zstandard.open(raw) as pages:
@@ -174,6 +223,10 @@ def _key(services: Services) -> str:
     command = [sys.executable, "-m", "serving.keys", "create", "--name", "test", "--scope", "dashboard:read"]
     done = subprocess.run(command, cwd=ROOT, env=services.environment, capture_output=True, text=True, check=True)
     return done.stdout.strip()
+
+
+def _basic(key: str) -> str:
+    return base64.b64encode(f"browser:{key}".encode()).decode()
 
 
 def _comes(condition: Callable[[], bool], seconds: float) -> bool:

@@ -317,12 +317,12 @@ def test_a_backup_by_a_clock_that_was_ahead_drives_none_out(tmp_path: Path) -> N
     for path in (ahead, old, newest):
         path.touch()
     settings = Settings(data_dir=tmp_path, backups_kept=1)
-    assert _prune(settings, newest, datetime(2026, 11, 23, 3, tzinfo=UTC)) == 1
+    assert prune(settings, newest, datetime(2026, 11, 23, 3, tzinfo=UTC)) == 1
     assert set(folder.iterdir()) == {ahead, newest}
     # An hour back: the backup before has the later name.
     earlier = folder / "2026-11-23T020000Z.tar"
     earlier.touch()
-    assert _prune(settings, earlier, datetime(2026, 11, 23, 4, tzinfo=UTC)) == 0
+    assert prune(settings, earlier, datetime(2026, 11, 23, 4, tzinfo=UTC)) == 0
     assert earlier.exists()
 
 

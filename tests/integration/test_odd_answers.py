@@ -91,7 +91,7 @@ REFUSED: dict[str, tuple[Answer, str]] = {
     "not gzip at all": (lambda p, s: (200, {"Content-Encoding": "gzip"}, b"{}"), "tried 2 times"),
     "redirects in a circle": (lambda p, s: (307, {"Location": f"/tracks?page={p}&size={s}"}, b""), "redirected"),
     "redirected to another protocol": (lambda p, s: (302, {"Location": "ftp://example.org/"}, b""), "redirected"),
-    "later, much later": (lambda p, s: (503, {"Retry-After": "Fri, 31 Dec 2027 23:59:59 GMT"}, b""), "tried 1 times"),
+    "later, much later": (lambda p, s: (503, {"Retry-After": "Fri, 31 Dec 2999 23:59:59 GMT"}, b""), "tried 1 times"),
     "later, for ever": (lambda p, s: (429, {"Retry-After": "inf"}, b""), "tried 1 times"),
     "later, no number": (lambda p, s: (429, {"Retry-After": "soon"}, b""), "tried 2 times"),
     "later, in the past": (lambda p, s: (429, {"Retry-After": "-5"}, b""), "tried 2 times"),

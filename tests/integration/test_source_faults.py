@@ -122,7 +122,7 @@ FAILING: dict[str, tuple[list[dict[str, Any]], dict[str, str]]] = {
         {
             "tracks": "/tracks?page=1&size=50: the connection broke before the whole body came (tried ",
             "users": "/users?page=2&size=50: ",
-            "listen_history": "/listen_history?page=1&size=50: answered 429 (tried 1 times",
+            "listen_history": "/listen_history?page=1&size=50: answered 429 and asks to wait 86,400 s",
         },
     ),
 }

@@ -105,6 +105,14 @@ def test_prefect_is_linked_where_people_reach_it() -> None:
                 assert value.startswith("${PREFECT_UI_URL:-http://127.0.0.1:${PREFECT_SERVER_API_PORT:-4200}}")
 
 
+def test_services_ask_each_other_without_a_proxy() -> None:
+    for name, service in OURS.items():
+        variables = service.get("environment", {})
+        asked = set(re.findall(r"http://([\w-]+):", json.dumps([variables, service["command"]]))) - {"127.0.0.1"}
+        for variable in ("NO_PROXY", "no_proxy") if asked else ():
+            assert asked <= set(variables[variable].split("${")[0].split(",")), name
+
+
 def test_services_wait_for_services_that_say_when_they_are_ready() -> None:
     for name, service in SERVICES.items():
         for needed, how in service.get("depends_on", {}).items():
@@ -392,7 +400,8 @@ def test_env_example_has_every_setting_with_its_default(kind: type[BaseSettings]
 def test_env_example_has_nothing_else() -> None:
     known = {name.upper() for name in (*Settings.model_fields, *Ports.model_fields, *PrefectLogin.model_fields)}
     known |= {f"THRESHOLD_{name}".upper() for name in Thresholds.model_fields}
-    composed = set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text()))
+    # Proxies of a network are of the shell, and no setting of ours.
+    composed = set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text())) - {"NO_PROXY"}
     assert set(_documented()) - known - composed == set()
     assert composed <= set(_documented())
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from websockets.sync.client import ClientConnection, connect
@@ -59,6 +60,30 @@ class Tab:
         self.do("Page.navigate", url=url)
         while not self.all("Page.loadEventFired"):
             self._receive()
+
+    def settle(self, quiet: float = 1, most: float = 15) -> None:
+        """Wait until the page has asked for nothing for some seconds, but no longer than `most`."""
+        until = time.monotonic() + most
+        last = time.monotonic()
+        while (now := time.monotonic()) < until and now - last < quiet:
+            try:
+                message = json.loads(self.socket.recv(timeout=quiet))
+            except TimeoutError:
+                return
+            self.events.append(message)
+            if message["method"].startswith(("Network.request", "Network.response", "Network.loading")):
+                last = time.monotonic()
+
+    def hosts(self) -> set[str]:
+        """Every host that was asked for something since the page was opened; pictures in the page itself have none.
+
+        What the page's own policy refuses is announced as well, but never leaves the browser.
+        """
+        refused = {one["requestId"] for one in self.all("Network.loadingFailed") if one.get("blockedReason") == "csp"}
+        sent = [one for one in self.all("Network.requestWillBeSent") if one["requestId"] not in refused]
+        urls = [one["request"]["url"] for one in sent]
+        urls += [one["url"] for one in self.all("Network.webSocketCreated")]
+        return {host for url in urls if (host := urlsplit(url.removeprefix("blob:")).hostname)}
 
     def all(self, method: str) -> list[dict[str, Any]]:
         """The parameters of each event of this kind since the page was opened."""

@@ -132,7 +132,10 @@ def test_before_the_first_publication_it_says_so(populated: str) -> None:
             assert_problem(answer, 503, "not-published")
             assert int(answer.headers["retry-after"]) > 0
         assert api.get("/health/live").status_code == 200
-        assert api.get("/health/ready").status_code == 503
+        for path in ("/health", "/health/ready"):
+            report = assert_problem(api.get(path), 503, "not-published")
+            assert (report["live"], report["ready"], report["database"]) == (True, False, True)
+            assert int(api.get(path).headers["retry-after"]) > 0
         with connect(populated) as connection:
             go_live(connection, stage(connection, {5: [1, 2]}))
         assert tracks(api.read(5)) == [(1, 1), (2, 2)]
@@ -181,6 +184,25 @@ def test_health_and_metrics(world: Api) -> None:
     assert "moovitamix_serving_database_up 1.0" in text
     assert "\nmoovitamix_serving_publication_age_seconds " in text
     assert "/v1/users/5/" not in text
+
+
+def test_head_answers_like_get_without_a_body_at_every_address(world: Api) -> None:
+    pages = ["/docs", "/docs.js", "/openapi.json", "/", "/nothing/here"]
+    contract = world.get("/openapi.json").json()["paths"]
+    read = [path.format(user_id=5, track_id=1) for path, operations in contract.items() if "get" in operations]
+    for path in (*pages, *read):
+        for headers in ({}, {"Authorization": "Bearer wrong"}, dict(world.client.headers)):
+            get, head = (httpx.request(method, f"{world.url}{path}", headers=headers) for method in ("GET", "HEAD"))
+            assert (path, head.status_code, head.content) == (path, get.status_code, b"")
+            same = ("content-type", "www-authenticate", "content-security-policy", "allow")
+            assert [head.headers.get(name) for name in same] == [get.headers.get(name) for name in same]
+            assert int(head.headers["content-length"]) > 0
+    post_only = world.client.request("HEAD", "/v1/feedback")
+    assert (post_only.status_code, post_only.headers["allow"]) == (405, "POST")
+    assert world.client.request("DELETE", "/health").headers["allow"] == "GET, HEAD"
+    # One connection serves both: no length that was announced is waited for.
+    assert [world.client.request(method, "/health").status_code for method in ("HEAD", "GET", "HEAD")] == [200] * 3
+    assert 'method="HEAD",route="/health",status="200"' in world.get("/metrics").text
 
 
 def test_people_find_a_page_that_needs_no_internet(world: Api) -> None:

@@ -60,7 +60,7 @@ def assert_away(api: Api) -> None:
     began = time.monotonic()
     health = httpx.get(f"{api.url}/health")
     assert time.monotonic() - began < _SOON
-    assert health.status_code == 503
+    assert_problem(health, 503, "database-away")
     assert health.json()["live"] is True
     assert health.json()["database"] is health.json()["ready"] is False
     assert httpx.get(f"{api.url}/health/live").status_code == 200

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import SettingsError
-from core.settings import load_settings
+from core.settings import Settings, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -82,3 +82,33 @@ def test_credentials_are_in_no_text_of_the_settings(monkeypatch: pytest.MonkeyPa
     for secret in ("hunter2", "t0ken", "pa55"):
         assert secret not in settings.source
         assert secret not in repr(settings.moovitamix_api_token) + repr(settings.database_url)
+
+
+@pytest.mark.parametrize(
+    ("url", "source"),
+    [
+        ("http://[::1]:8000", "http://[::1]:8000"),
+        ("http://user:secret@[FD00::7]/api", "http://[fd00::7]/api"),
+        ("https://[fe80::1%25eth0]:8443", "https://[fe80::1%25eth0]:8443"),
+        ("http://[::ffff:127.0.0.1]:80", "http://[::ffff:127.0.0.1]:80"),
+        ("http://user:secret@source.example:80/api", "http://source.example:80/api"),
+    ],
+)
+def test_the_source_keeps_the_brackets_of_an_ipv6_address(url: str, source: str) -> None:
+    assert Settings(_env_file=None, moovitamix_api_url=url).source == source  # type: ignore[call-arg]
+
+
+def test_a_wrong_tls_file_of_the_environment_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    no_certificates = tmp_path / "text.pem"
+    no_certificates.write_text("hello\n")
+    for name, value, reason in (
+        ("SSL_CERT_FILE", tmp_path / "missing.pem", "No such file"),
+        ("SSL_CERT_FILE", no_certificates, "no certificate is in it"),
+        ("SSLKEYLOGFILE", tmp_path / "missing" / "keys", "No such file"),
+    ):
+        monkeypatch.setenv(name, str(value))
+        with pytest.raises(SettingsError, match=f"{name} {value} cannot be .*: {reason}"):
+            load_settings()
+        monkeypatch.delenv(name)
+    load_settings()

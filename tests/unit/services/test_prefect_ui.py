@@ -1,0 +1,38 @@
+"""The policy that keeps pages of Prefect's UI on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from services import prefect_ui
+
+PAGE = '<!DOCTYPE html>\n<html lang="en">\n  <head>\n    <meta charset="UTF-8" />\n  </head>\n</html>\n'
+
+
+@pytest.mark.parametrize(
+    ("api_url", "allowed"),
+    [
+        ("http://127.0.0.1:4200/api", "connect-src 'self' data: blob: http://127.0.0.1:4200 ws://127.0.0.1:4200;"),
+        ("https://p.example/api", "connect-src 'self' data: blob: https://p.example wss://p.example;"),
+    ],
+)
+def test_each_page_bears_the_policy_once(api_url: str, allowed: str, tmp_path: Path) -> None:
+    pages = [prefect_ui.folder(tmp_path) / version / "index.html" for version in ("v1", "v2")]
+    for page in pages:
+        page.parent.mkdir(parents=True)
+        page.write_text(PAGE)
+    assert prefect_ui.confine(tmp_path, "http://127.0.0.1:9/api") == 2  # the address changes
+    assert prefect_ui.confine(tmp_path, api_url) == 2
+    assert prefect_ui.confine(tmp_path, api_url) == 0
+    for page in pages:
+        text = page.read_text()
+        assert text.count("Content-Security-Policy") == 1
+        assert allowed in text
+        assert text.index("Content-Security-Policy") < text.index("charset")
+        assert [line for line in text.splitlines() if "Policy" not in line] == PAGE.splitlines()
+
+
+def test_without_pages_there_is_nothing_to_do(tmp_path: Path) -> None:
+    assert prefect_ui.confine(tmp_path, "http://127.0.0.1:4200/api") == 0
