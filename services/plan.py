@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import SettingsError
-from core.settings import Settings, load_settings
+from core.settings import ENV_FILE, Settings, load_settings
 
 ROOT = Path(__file__).parent.parent
 WORK_POOL = "moovitamix"
@@ -31,7 +31,7 @@ _PREFECT_DATABASE = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATA
 class Ports(BaseSettings):
     """Where the services listen, always on 127.0.0.1."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_file=ENV_FILE, extra="ignore", frozen=True)
 
     prefect_server_api_port: int = Field(default=4200, ge=1, le=65_535)
     mock_port: int = Field(default=8000, ge=1, le=65_535)
@@ -49,7 +49,7 @@ def _login(login: SecretStr) -> SecretStr:
 class PrefectLogin(BaseSettings):
     """What Prefect's server asks for, from browsers, workers and us; empty: nothing."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_file=ENV_FILE, extra="ignore", frozen=True)
 
     prefect_server_api_auth_string: Annotated[SecretStr, AfterValidator(_login)] = SecretStr("")
 
@@ -88,12 +88,16 @@ class Plan:
     @property
     def mocked(self) -> bool:
         """Whether the API is our stand-in: its address was not set to anything else."""
-        default: str = Settings.model_fields["moovitamix_api_url"].default
-        return self.settings.moovitamix_api_url == default
+        named = "moovitamix_api_url" in self.settings.model_fields_set
+        return not named or self.settings.moovitamix_api_url == self._mock_url
+
+    @property
+    def _mock_url(self) -> str:
+        return f"http://{HOST}:{self.ports.mock_port}"
 
     @property
     def api_url(self) -> str:
-        return f"http://{HOST}:{self.ports.mock_port}" if self.mocked else self.settings.moovitamix_api_url
+        return self._mock_url if self.mocked else self.settings.moovitamix_api_url
 
     @property
     def prefect_url(self) -> str:
