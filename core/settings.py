@@ -198,7 +198,7 @@ def load_settings(*, data_dir_is_written: bool = True) -> Settings:
     """Read the environment and `.env`, and make DATA_DIR.
 
     Raises SettingsError: one line that names each wrong setting, or says why DATA_DIR cannot be used. What only reads
-    DATA_DIR passes `data_dir_is_written=False`; then a read-only one is fine.
+    DATA_DIR passes `data_dir_is_written=False`; then a read-only one is fine, unless the database is in it.
     """
     names = setting_names()
     check_env_file(Path(ENV_FILE), names)
@@ -208,7 +208,8 @@ def load_settings(*, data_dir_is_written: bool = True) -> Settings:
     except ValidationError as error:
         wrong = "; ".join(wrong_values(error))
         raise SettingsError(f"wrong setting: {wrong} (set it in the environment or in .env)") from None
-    return settings.model_copy(update={"data_dir": _data_dir(settings.data_dir, data_dir_is_written)})
+    data_dir = _data_dir(settings.data_dir, data_dir_is_written or settings.embedded)
+    return settings.model_copy(update={"data_dir": data_dir})
 
 
 def wrong_values(error: ValidationError, prefix: str = "") -> Iterator[str]:
@@ -252,11 +253,12 @@ def _must_be_writable(folder: Path) -> None:
             return
         raise SettingsError(_not_writable(folder, error.strerror)) from None
     for subfolder in subfolders:
-        if subfolder.name not in _FOLDERS_OF_POSTGRES and not os.access(subfolder, os.W_OK | os.X_OK, effective_ids=True):
+        usable = os.access(subfolder, os.W_OK | os.X_OK, effective_ids=True)
+        if not usable and subfolder.name not in _FOLDERS_OF_POSTGRES:
             raise SettingsError(_not_writable(subfolder, "Permission denied"))
 
 
-def _not_writable(folder: Path, why: str) -> str:
+def _not_writable(folder: Path, why: str | None) -> str:
     return (
         f"wrong setting: DATA_DIR cannot be used, {str(folder)!r} cannot be written: {why}{_whose(folder)}; "
         "choose another DATA_DIR, or make this one writable for the user who runs this"

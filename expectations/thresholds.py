@@ -88,4 +88,3 @@ def _must_warn_first(thresholds: Thresholds) -> None:
                 f"wrong threshold: THRESHOLD_{warn.upper()} must not be below THRESHOLD_{least.upper()}, "
                 "or a batch blocks before it warns (set it in the environment or in .env)"
             )
-

@@ -43,6 +43,8 @@ from core.database import (
 from core.errors import AlreadyRunning, DatabaseError, MoovitamixError, SettingsError, named_errors
 from core.roles import ROLES, refuse_code_of_others, told_of_others
 from core.settings import Settings
+from core.temporary_files import keep_temporary_files_in
+from core.terminal import prepare_terminal
 from pipeline import suppression
 from pipeline.raw_pages import only_ours
 from services.backup_contents import not_ours
@@ -516,10 +518,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     restoring = commands.add_parser("restore", help="bring a backup back")
     restoring.add_argument("file", type=Path, help="what make backup wrote (BACKUP=file)")
     restoring.add_argument("--force", action="store_true", help="replace what the database has (FORCE=yes)")
+    prepare_terminal()
     asked = parser.parse_args(arguments)
     os.chdir(ROOT)
     try:
         plan = load_plan()
+        keep_temporary_files_in(plan.settings.data_dir)
         with named_errors():
             if asked.command == "make":
                 backup(plan.settings, asked.file)

@@ -13,7 +13,8 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import SettingsError
-from core.settings import ENV_FILE, Settings, load_settings
+from core.settings import ENV_FILE, Settings, load_settings, wrong_values
+from core.temporary_files import FOLDER as TEMPORARY_FILES
 
 ROOT = Path(__file__).parent.parent
 WORK_POOL = "moovitamix"
@@ -25,7 +26,7 @@ _MOCK_WORLD = ("--sessions", "20000")
 # What `automations.yaml` waits for: a worker is missed after three of its seconds, a run after 90.
 SIGNS_OF_LIFE = {"PREFECT_WORKER_HEARTBEAT_SECONDS": "10", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
 _LOGIN_OF_SERVER, _LOGIN_OF_CLIENT = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"
-_PREFECT_DATABASE = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL")
+PREFECT_DATABASE = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL")
 
 
 class Ports(BaseSettings):
@@ -126,7 +127,9 @@ class Plan:
             "PREFECT_UI_URL": self.settings.prefect_ui_url or self.prefect_url,
             "MOOVITAMIX_API_URL": self.api_url,
             "PREFECT_API_URL": f"{self.prefect_url}/api",
+            "TMPDIR": str(self.settings.data_dir / TEMPORARY_FILES),
             "PREFECT_HOME": str(self.settings.data_dir / "prefect"),
+            **self._prefect_database,
             "PREFECT_LOGGING_LEVEL": "INFO",  # a run's log in the UI tells how it went
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
@@ -183,15 +186,18 @@ class Plan:
 
     @property
     def _server_environment(self) -> dict[str, str]:
-        mine = {
+        return {
             # Asked by the browser: behind a proxy, where the browser reaches it.
             "PREFECT_SERVER_UI_API_URL": f"{self.settings.prefect_ui_url.rstrip('/') or self.prefect_url}/api",
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         }
-        # Not the database of flows that run without this server: SQLite takes one writer at a time.
-        if not any(os.environ.get(name) for name in _PREFECT_DATABASE):
-            mine[_PREFECT_DATABASE[0]] = f"sqlite+aiosqlite:///{self.settings.data_dir}/prefect/server.db"
-        return mine
+
+    @property
+    def _prefect_database(self) -> dict[str, str]:
+        """Not the database of flows that run without this server: SQLite takes one writer at a time."""
+        if any(os.environ.get(name) for name in PREFECT_DATABASE):
+            return {}
+        return {PREFECT_DATABASE[0]: f"sqlite+aiosqlite:///{self.settings.data_dir}/prefect/server.db"}
 
     def _mock_world(self) -> tuple[str, ...]:
         return ("--base-day", self._mock_base_day(), *_MOCK_WORLD)
@@ -205,13 +211,13 @@ class Plan:
         return kept.read_text().strip()
 
 
-def load_plan() -> Plan:
+def load_plan(*, data_dir_is_written: bool = True) -> Plan:
     """Read the environment and `.env`. Raises SettingsError."""
-    settings = load_settings()
+    settings = load_settings(data_dir_is_written=data_dir_is_written)
     try:
         ports = Ports()
     except ValidationError as error:
-        names = ", ".join(str(e["loc"][0]).upper() for e in error.errors(include_input=False))
+        names = ", ".join(wrong.partition(" ")[0] for wrong in wrong_values(error))
         raise SettingsError(f"wrong setting: {names} must be a port, from 1 to 65535") from None
     try:
         return Plan(settings, ports, PrefectLogin())

@@ -29,7 +29,7 @@ def acting_as_ordinary_user(uid: int = ORDINARY_USER) -> Iterator[None]:
 
 
 def python_as(uid: int) -> list[str]:
-    """The command that starts Python as that user, who may read everything, as root's Python, and write only their own."""
+    """The command that starts Python as that user, who may read all files but write none of root."""
     if os.geteuid() != 0:
         return [sys.executable]
     capability = "+dac_read_search"

@@ -111,7 +111,7 @@ def test_a_data_folder_with_characters_that_no_terminal_shows_is_refused(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATA_DIR", str(tmp_path / name))
-    with pytest.raises(SettingsError, match="DATA_DIR .* control character") as raised:
+    with pytest.raises(SettingsError, match=r"DATA_DIR .* control character") as raised:
         load_settings()
     assert str(raised.value).isprintable()
     assert not (tmp_path / name).exists()
@@ -124,7 +124,7 @@ def test_a_data_folder_that_is_a_file_or_a_broken_link_is_named(
     (tmp_path / "link").symlink_to(tmp_path / "file" / "nothing")
     for name in ("file", "link"):
         monkeypatch.setenv("DATA_DIR", str(tmp_path / name))
-        with pytest.raises(SettingsError, match="DATA_DIR .*(is no folder|cannot be made)"):
+        with pytest.raises(SettingsError, match=r"DATA_DIR .*(is no folder|cannot be made)"):
             load_settings()
 
 
@@ -140,6 +140,7 @@ def test_a_data_folder_that_cannot_be_written_is_named_unless_it_is_only_read(
     data_dir.chmod(mode)
     monkeypatch.chdir(shared_folder)
     monkeypatch.setenv("DATA_DIR", str(data_dir))
+    monkeypatch.setenv("DATABASE_URL", "postgresql://host/db")  # the embedded one is always written
     with acting_as_ordinary_user():
         assert read_only in _outcome(data_dir_is_written=False)
         assert read_and_written in _outcome()
