@@ -145,11 +145,12 @@ class _Server:
 
     @property
     def running(self) -> bool:
-        """Whether the process in `postmaster.pid` is a Postgres: after a crash the number may be someone else's."""
+        """Whether the process in `postmaster.pid` serves this folder: after a crash the number may be another's."""
         lines = self._postmaster_file()
         with suppress(psutil.Error, ValueError, IndexError):
             process = psutil.Process(abs(int(lines[0])))
-            return process.status() != psutil.STATUS_ZOMBIE and "postgres" in process.name()
+            at_work = process.status() != psutil.STATUS_ZOMBIE and "postgres" in process.name()
+            return at_work and Path(process.cwd()) == self.folder.resolve()
         return False
 
     @contextmanager

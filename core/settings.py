@@ -231,6 +231,8 @@ def _data_dir(data_dir: Path, is_written: bool) -> Path:
     shown = repr(str(data_dir))
     if any(not character.isprintable() for character in str(data_dir)):
         raise SettingsError(f"wrong setting: DATA_DIR {shown} holds a control character or is no text; choose another")
+    if "?" in str(data_dir.absolute()):
+        raise SettingsError(f"wrong setting: DATA_DIR {shown} holds a ?, which Prefect's database takes for a question")
     try:
         folder = data_dir.expanduser().resolve()
         folder.mkdir(parents=True, exist_ok=True)

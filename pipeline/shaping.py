@@ -82,7 +82,7 @@ class Shaped:
         parts = sorted(self.folder.glob(f"bucket-{number:04d}/*.parquet"))
         if not parts:
             return _empty(self.endpoint), 0
-        rows = pl.concat([pl.read_parquet(part) for part in parts])
+        rows = pl.concat([pl.read_parquet(part, glob=False) for part in parts])
         key = list(KEYS[self.endpoint])
         if rows.select(pl.struct(key).n_unique()).item() == len(rows):
             return rows, 0
@@ -92,7 +92,7 @@ class Shaped:
     def rejected(self) -> Iterator[pl.DataFrame]:
         """The rejected rows and plays, in list order, in frames of bounded size."""
         for path in sorted(self.folder.glob("rejected/*.parquet")):
-            yield pl.read_parquet(path)
+            yield pl.read_parquet(path, glob=False)
 
 
 def shape(

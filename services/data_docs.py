@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -57,6 +58,8 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     folder = plan.settings.data_dir / "data_docs"
+    with suppress(OSError):  # read-only: whoever writes the docs makes it
+        folder.mkdir(exist_ok=True)
     server(folder, host, plan.ports.data_docs_port).serve_forever()
     return 0
 

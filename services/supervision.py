@@ -102,6 +102,9 @@ class Supervisor:
         while self.states() and time.monotonic() < until:
             time.sleep(0.2)
         end(self.leftovers())
+        if self.socket.parent != self.plan.state:
+            with suppress(OSError):
+                self.socket.parent.rmdir()
 
     def leftovers(self) -> list[psutil.Process]:
         """Processes of our services that nobody supervises; not Postgres, which its last user stops."""
@@ -138,9 +141,12 @@ def render(plan: Plan, programs: Sequence[Program], socket: Path) -> str:
     Paths in DATA_DIR are relative: the supervisor expands `%` in some values twice, and takes ` #` for a comment.
     """
     logs = Path("..") / plan.logs.name
+    is_in_state = socket.parent == plan.state
+    # `supervisorctl -c` runs in any folder: it replaces this by the folder of the configuration, whatever its name.
+    socket_for_clients = f"%(here)s/{socket.name}" if is_in_state else socket
     sections = [
         f"{_SETTINGS_LINE}{json.dumps(settings_in_use(plan), sort_keys=True)}\n",
-        _section("unix_http_server", file=socket.name if socket.parent == plan.state else socket, chmod="0700"),
+        _section("unix_http_server", file=socket.name if is_in_state else socket, chmod="0700"),
         _section(
             "supervisord",
             logfile=logs / "supervisord.log",
@@ -150,6 +156,7 @@ def render(plan: Plan, programs: Sequence[Program], socket: Path) -> str:
             childlogdir=logs,
         ),
         "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface\n",
+        f"[supervisorctl]\nserverurl = unix://{socket_for_clients}\n",
         *(_program(logs, place, program) for place, program in enumerate(programs)),
     ]
     return "\n".join(sections)
@@ -204,8 +211,7 @@ def _is_fingerprint(text: str) -> bool:
 
 
 def _program(logs: Path, place: int, program: Program) -> str:
-    # The supervisor expands the environment twice.
-    environment = ",".join(f'{name}="{value.replace("%", "%%")}"' for name, value in program.environment.items())
+    environment = ",".join(f'{name}="{value}"' for name, value in program.environment.items())
     return _section(
         f"program:{program.name}",
         command=shlex.join(program.command),

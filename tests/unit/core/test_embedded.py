@@ -22,3 +22,15 @@ def test_a_server_without_room_is_not_waited_for(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(embedded, "_START_SECONDS", 1)
     with pytest.raises(DatabaseFull, match="no disk space left"):
         embedded._Server(tmp_path).answers()
+
+
+def test_a_postgres_of_another_folder_is_not_taken_for_this_one(postgres: str, tmp_path: Path) -> None:
+    """After a crash its number may be in our `postmaster.pid`: `pg_ctl stop` would then stop somebody else's server."""
+    with psycopg.connect(postgres) as connection:
+        row = connection.execute("show data_directory").fetchone()
+    assert row is not None
+    others = Path(row[0])
+    assert embedded._Server(others.parent).running
+    (tmp_path / "postgres").mkdir()
+    (tmp_path / "postgres" / "postmaster.pid").write_text((others / "postmaster.pid").read_text())
+    assert not embedded._Server(tmp_path).running
