@@ -13,6 +13,7 @@ def prepare_terminal() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+            os.set_inheritable(number, True)  # a program that we start needs it as well
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:

@@ -34,7 +34,8 @@ def python_as(uid: int) -> list[str]:
         return [sys.executable]
     capability = "+dac_read_search"
     user = ["--reuid", str(uid), "--regid", str(uid), "--clear-groups"]
-    return ["setpriv", *user, f"--inh-caps={capability}", f"--ambient-caps={capability}", sys.executable]
+    kept = ["--securebits", "+no_setuid_fixup"]  # access() sees it too
+    return ["setpriv", *user, f"--inh-caps={capability}", f"--ambient-caps={capability}", *kept, sys.executable]
 
 
 def bare_environment(**settings: str) -> dict[str, str]:

@@ -6,17 +6,30 @@ import subprocess
 import sys
 
 _CODE = """
+import subprocess, sys
 from core.terminal import prepare_terminal
 prepare_terminal()
 file = open({file!r}, "w")
 print("Montréal ✓")
+child = "import sys; print(sys.stdout.isatty(), sys.stdin.read(), flush=True)"
+subprocess.run([sys.executable, "-c", child], check=True, **{{"stdout": subprocess.DEVNULL}} if {quiet} else {{}})
 file.write(str(file.fileno()))
 """
 
 
 def _run(redirection: str, file: str, **environment: str) -> bytes:
-    command = ["sh", "-c", f'exec "$@" {redirection}', "sh", sys.executable, "-c", _CODE.format(file=file)]
-    return subprocess.run(command, capture_output=True, check=True, env=environment or None).stdout
+    command = [
+        "sh",
+        "-c",
+        f'exec "$@" {redirection}',
+        "sh",
+        sys.executable,
+        "-c",
+        _CODE.format(file=file, quiet=not redirection),
+    ]
+    return subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, check=True, env=environment or None
+    ).stdout
 
 
 def test_characters_that_the_terminal_lacks_are_escaped(tmp_path: object) -> None:
