@@ -82,6 +82,17 @@ def start(data_dir: Path) -> str:
         raise kind(f"embedded Postgres cannot be set up in {server.folder}: {_said(error)}") from error
 
 
+def check_user() -> None:
+    """Raises DatabaseError when the user has no name, as an arbitrary one in a container: `initdb` asks for it."""
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        raise DatabaseError(
+            f"embedded Postgres needs a user with a name, and user {os.geteuid()} has none; "
+            "add the user to /etc/passwd, or set DATABASE_URL"
+        ) from None
+
+
 def address(data_dir: Path) -> str:
     """The URL of the server, whether it runs or not."""
     return _Server(data_dir).url
@@ -166,6 +177,7 @@ class _Server:
     def initialise(self) -> None:
         """Make the data folder, whole or not at all."""
         if not (self.folder / "PG_VERSION").exists():
+            check_user()
             new = self.data_dir / "postgres.new"
             shutil.rmtree(new, ignore_errors=True)
             new.mkdir(mode=0o700)

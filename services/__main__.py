@@ -49,6 +49,8 @@ def up(plan: Plan) -> None:
         _refuse_other_settings(plan, supervisor)
         supervisor.start_again()
     else:
+        if plan.settings.embedded:
+            embedded.check_user()
         end(supervisor.leftovers())
         _check_ports(programs)
         _start(plan, supervisor, programs)

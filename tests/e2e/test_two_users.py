@@ -6,6 +6,7 @@ Neither has a home, a locale or a terminal; a shared temporary folder belongs to
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from demo.programs import free_ports
-from tests.ordinary_user import ROOT, bare_environment, folder_of_ordinary_user, python_as
+from tests.ordinary_user import ORDINARY_USER, ROOT, bare_environment, folder_of_ordinary_user, python_as
 
 # Every character of the first took part in a failure: in Supervisor, a shell, a URL, or a pattern of files.
 NAMES = ("100% é #1 ;2 $HOME 'x' [y] \"z\" \\", "long" * 40)
@@ -57,7 +58,7 @@ def users(shared_folder: Path) -> Iterator[list[User]]:
     (temporary / "runner_storage").mkdir()  # of a third user, as in /tmp
     ports = iter(free_ports(2 * len(PORTS)))
     users = []
-    for uid, name in zip((65_533, 65_534), NAMES, strict=True):
+    for uid, name in zip((pwd.getpwnam("daemon").pw_uid, ORDINARY_USER), NAMES, strict=True):
         data_dir = folder_of_ordinary_user(shared_folder / name, uid)
         settings = {"DATA_DIR": str(data_dir), "TMPDIR": str(temporary), "PYTHONIOENCODING": "ascii"}
         users.append(User(uid, settings | {port: str(next(ports)) for port in PORTS}))
