@@ -32,7 +32,7 @@ import psutil
 import psycopg
 
 from core.errors import DatabaseAway, DatabaseError, DatabaseFull, MoovitamixError, SettingsError
-from core.settings import load_settings
+from core.settings import load_settings, must_be_writable
 from core.temporary_files import keep_temporary_files_in, make_socket_folder, socket_folder
 from core.terminal import prepare_terminal
 
@@ -64,7 +64,7 @@ _in_this_process = threading.Lock()
 
 
 def start(data_dir: Path) -> str:
-    """Start the server, or join the one that runs, and return its URL. Raises DatabaseError.
+    """Start the server, or join the one that runs, and return its URL. Raises DatabaseError, SettingsError.
 
     After a crash it recovers first, which is waited for. Harmless when repeated.
     """
@@ -78,6 +78,8 @@ def start(data_dir: Path) -> str:
             server.run()
             return server.url
     except (OSError, subprocess.SubprocessError) as error:
+        if os.path.isdir(data_dir):
+            must_be_writable(data_dir)
         kind = DatabaseFull if _NO_SPACE.search(f"{error} {getattr(error, 'output', '')}") else DatabaseAway
         raise kind(f"embedded Postgres cannot be set up in {server.folder}: {_said(error)}") from error
 

@@ -25,8 +25,11 @@ from core.errors import SettingsError
 # Of the folder in which a command is called, which is the project's.
 ENV_FILE = ".env"
 _EMPTY = "must not be empty; leave it out for the default"
-# As root, they belong to the user that Postgres runs as.
-_FOLDERS_OF_POSTGRES = ("postgres", "postgres.new")
+# Of DATA_DIR, except for Postgres's own. Others may be in it, such as `lost+found` of a disk.
+_WRITTEN_FOLDERS = (
+    *("alerts", "backups", "data_docs", "landing", "logs", "models"),
+    *("prefect", "services", "shaped", "tmp"),
+)
 # What else reads settings, looked up by name: it is above this module, and only names of fields are asked for.
 _OTHER_SETTINGS = ("expectations.thresholds:Thresholds", "services.plan:Ports", "services.plan:PrefectLogin")
 
@@ -198,7 +201,7 @@ def load_settings(*, data_dir_is_written: bool = True) -> Settings:
     """Read the environment and `.env`, and make DATA_DIR.
 
     Raises SettingsError: one line that names each wrong setting, or says why DATA_DIR cannot be used. What only reads
-    DATA_DIR passes `data_dir_is_written=False`; then a read-only one is fine, unless the database is in it.
+    DATA_DIR passes `data_dir_is_written=False`; then a read-only one is fine.
     """
     names = setting_names()
     check_env_file(Path(ENV_FILE), names)
@@ -208,7 +211,9 @@ def load_settings(*, data_dir_is_written: bool = True) -> Settings:
     except ValidationError as error:
         wrong = "; ".join(wrong_values(error))
         raise SettingsError(f"wrong setting: {wrong} (set it in the environment or in .env)") from None
-    data_dir = _data_dir(settings.data_dir, data_dir_is_written or settings.embedded)
+    data_dir = _data_dir(settings.data_dir)
+    if data_dir_is_written:
+        must_be_writable(data_dir)
     return settings.model_copy(update={"data_dir": data_dir})
 
 
@@ -226,37 +231,35 @@ def plain(message: str) -> str:
     return message[:1].lower() + message[1:]
 
 
-def _data_dir(data_dir: Path, is_written: bool) -> Path:
+def _data_dir(data_dir: Path) -> Path:
     """The absolute path of the folder, which is made unless it exists. Raises SettingsError."""
     shown = repr(str(data_dir))
     if any(not character.isprintable() for character in str(data_dir)):
         raise SettingsError(f"wrong setting: DATA_DIR {shown} holds a control character or is no text; choose another")
-    if "?" in str(data_dir.absolute()):
-        raise SettingsError(f"wrong setting: DATA_DIR {shown} holds a ?, which Prefect's database takes for a question")
     try:
         folder = data_dir.expanduser().resolve()
+        if "?" in str(folder):
+            raise SettingsError(f"wrong setting: DATA_DIR {shown} holds a ?, which ends an address; choose another")
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
         raise SettingsError(f"wrong setting: DATA_DIR {shown} is no folder; choose another") from None
     except (OSError, RuntimeError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise SettingsError(f"wrong setting: DATA_DIR {shown} cannot be made: {why}{_whose(data_dir)}") from None
-    if is_written:
-        _must_be_writable(folder)
     return folder
 
 
-def _must_be_writable(folder: Path) -> None:
+def must_be_writable(folder: Path) -> None:
+    """Raises SettingsError unless this user can write to DATA_DIR and to those of our folders that are in it."""
     try:
         tempfile.TemporaryFile(dir=folder).close()
-        subfolders = [entry for entry in folder.iterdir() if entry.is_dir()]
+        subfolders = [entry for name in _WRITTEN_FOLDERS if (entry := folder / name).is_dir()]
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):  # what has no room says so, and what needs none goes on
             return
         raise SettingsError(_not_writable(folder, error.strerror)) from None
     for subfolder in subfolders:
-        usable = os.access(subfolder, os.W_OK | os.X_OK, effective_ids=True)
-        if not usable and subfolder.name not in _FOLDERS_OF_POSTGRES:
+        if not os.access(subfolder, os.W_OK | os.X_OK, effective_ids=True):
             raise SettingsError(_not_writable(subfolder, "Permission denied"))
 
 

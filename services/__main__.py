@@ -63,7 +63,7 @@ def up(plan: Plan) -> None:
             _wait_for(plan, program)
         _step("deployments", lambda: _deploy(plan))
         _step("worker online", lambda: _wait_for_worker(plan))
-    except (ServicesError, KeyboardInterrupt):
+    except BaseException:
         if not running:
             down(plan, quietly=True)
         raise
