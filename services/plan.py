@@ -135,6 +135,7 @@ class Plan:
             "DO_NOT_TRACK": "1",
             "GX_ANALYTICS_ENABLED": "False",
             "PYTHONUNBUFFERED": "1",
+            "PYTHONIOENCODING": "utf-8",  # what is printed goes to logs, whatever the terminal of `make up` can show
             **dict.fromkeys((_LOGIN_OF_SERVER, _LOGIN_OF_CLIENT) if self.prefect_login else (), self.prefect_login),
         }
 

@@ -72,8 +72,9 @@ def test_services_of_two_users_run_side_by_side_and_share_nothing(users: list[Us
     for user in users:
         user.run("services", "up")
     first, second = users
+    server = f"http://127.0.0.1:{first.settings['PREFECT_SERVER_API_PORT']}/api"
     run = ("prefect", "deployment", "run", "ingest/daily", "--watch")
-    first.run(*run, PREFECT_API_URL=f"http://127.0.0.1:{first.settings['PREFECT_SERVER_API_PORT']}/api")
+    first.run(*run, PREFECT_API_URL=server, PYTHONIOENCODING="utf-8")
     assert "mm_" in first.run("serving.keys", "create", "--name", "test", "--scope", "dashboard:read")
     assert "backed up" in first.run("services.backup", "make")
     again = second.start("services", "up", SERVING_PORT="1").communicate(timeout=100)[0]
