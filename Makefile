@@ -18,9 +18,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 export GX_ANALYTICS_ENABLED := False
-# Given on the command line (make psql DATA_DIR=.data/demo), a setting reaches the commands.
-ifdef DATA_DIR
-export DATA_DIR
+# Given on the command line (make psql DATA_DIR=.data/demo), it reaches the commands with every $ that is in it.
+ifeq ($(origin DATA_DIR),command line)
+override export DATA_DIR := $(value DATA_DIR)
 endif
 
 .PHONY: help

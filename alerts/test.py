@@ -14,13 +14,15 @@ from alerts.delivery import addresses, send
 from core.clock import utc_now
 from core.errors import SettingsError
 from core.settings import load_settings
+from core.terminal import prepare_terminal
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Try every address."""
+    prepare_terminal()
     argparse.ArgumentParser(prog="python -m alerts.test", description=__doc__).parse_args(arguments)
     try:
-        settings = load_settings()
+        settings = load_settings(data_dir_is_written=False)
     except SettingsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -27,6 +27,8 @@ from core.addresses import in_url
 from core.clock import CLOCK_SKEW, Clock, is_ahead, utc_now
 from core.errors import SettingsError
 from core.settings import Settings, load_settings
+from core.temporary_files import keep_temporary_files_in
+from core.terminal import prepare_terminal
 
 # A look that fails once may be a restart; twice, at the usual pace, is within half a minute.
 _LOOKS_BEFORE_TOLD = 2
@@ -241,6 +243,7 @@ def _until_stopped(watch: Watch) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Watch, or look once."""
+    prepare_terminal()
     parser = argparse.ArgumentParser(prog="python -m alerts.watch", description=__doc__)
     parser.add_argument("--once", action="store_true", help="look and deliver once, then end")
     parser.add_argument("--healthy", action="store_true", help="say by the exit code whether a watch looked lately")
@@ -248,6 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     try:
         settings = load_settings()
+        keep_temporary_files_in(settings.data_dir)
     except SettingsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import atexit
 import fcntl
-import hashlib
 import os
 import pwd
 import re
@@ -34,7 +33,9 @@ import psycopg
 
 from core.errors import DatabaseAway, DatabaseError, DatabaseFull, MoovitamixError, SettingsError
 from core.sessions import UnfitDatabase, client_environment, client_target, open_connection, server_environment
-from core.settings import load_settings
+from core.settings import load_settings, must_be_writable
+from core.temporary_files import keep_temporary_files_in, make_socket_folder, socket_folder
+from core.terminal import prepare_terminal
 
 # A bulk load writes new tables without the log (wal_level minimal) and with few checkpoints.
 _CONFIGURATION = """
@@ -57,7 +58,6 @@ _START_TRIES = 3
 _SECONDS_BETWEEN_TRIES = 3.0
 # Postgres refuses to run as root; then it runs as this user.
 _SYSTEM_USER = "pgserver"
-_SOCKET_PATH_LIMIT = 100
 _PORT = 5432
 _ROOM_TO_START = 2**20
 _NO_SPACE = re.compile("No space left on device|Disk quota exceeded", re.IGNORECASE)
@@ -67,7 +67,7 @@ _in_this_process = threading.Lock()
 
 
 def start(data_dir: Path) -> str:
-    """Start the server, or join the one that runs, and return its URL. Raises DatabaseError.
+    """Start the server, or join the one that runs, and return its URL. Raises DatabaseError, SettingsError.
 
     After a crash it recovers first, which is waited for. Harmless when repeated.
     """
@@ -81,8 +81,21 @@ def start(data_dir: Path) -> str:
             server.run()
             return server.url
     except (OSError, subprocess.SubprocessError) as error:
+        if os.path.isdir(data_dir):
+            must_be_writable(data_dir)
         kind = DatabaseFull if _NO_SPACE.search(f"{error} {getattr(error, 'output', '')}") else DatabaseAway
         raise kind(f"embedded Postgres cannot be set up in {server.folder}: {_said(error)}") from error
+
+
+def check_user() -> None:
+    """Raises DatabaseError when the user has no name, as an arbitrary one in a container: `initdb` asks for it."""
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        raise DatabaseError(
+            f"embedded Postgres needs a user with a name, and user {os.geteuid()} has none; "
+            "add the user to /etc/passwd, or set DATABASE_URL"
+        ) from None
 
 
 def address(data_dir: Path) -> str:
@@ -149,10 +162,7 @@ class _Server:
         running = self._postmaster_file()
         if len(running) > 4 and running[4]:
             return Path(running[4])
-        path = str(self.folder)
-        if len(os.fsencode(path)) <= _SOCKET_PATH_LIMIT - len("/.s.PGSQL.5432") and re.fullmatch(r"[\w/.-]+", path):
-            return self.folder
-        return Path(tempfile.gettempdir()) / f"moovitamix-{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}"
+        return socket_folder(self.folder)
 
     @property
     def url(self) -> str:
@@ -168,11 +178,12 @@ class _Server:
 
     @property
     def running(self) -> bool:
-        """Whether the process in `postmaster.pid` is a Postgres: after a crash the number may be someone else's."""
+        """Whether the process in `postmaster.pid` serves this folder: after a crash the number may be another's."""
         lines = self._postmaster_file()
         with suppress(psutil.Error, ValueError, IndexError):
             process = psutil.Process(abs(int(lines[0])))
-            return process.status() != psutil.STATUS_ZOMBIE and "postgres" in process.name()
+            at_work = process.status() != psutil.STATUS_ZOMBIE and "postgres" in process.name()
+            return at_work and Path(process.cwd()) == self.folder.resolve()
         return False
 
     @contextmanager
@@ -188,11 +199,12 @@ class _Server:
     def initialise(self) -> None:
         """Make the data folder, whole or not at all."""
         if not (self.folder / "PG_VERSION").exists():
+            check_user()
             new = self.data_dir / "postgres.new"
             shutil.rmtree(new, ignore_errors=True)
             new.mkdir(mode=0o700)
             _own(new)
-            _run("initdb", "--auth=trust", "--username=postgres", *_LOCALE, "-D", str(new))
+            _run(self.data_dir, "initdb", "--auth=trust", "--username=postgres", *_LOCALE, "-D", new.name)
             new.rename(self.folder)
         configuration = self.folder / "postgresql.conf"
         text = configuration.read_text()
@@ -244,7 +256,7 @@ class _Server:
         """Stop it, cutting off who is connected. Raises CalledProcessError."""
         if self.running:
             sockets = self.socket_folder
-            _run("pg_ctl", "-D", str(self.folder), "-m", "fast", "-w", "-t", "60", "stop")
+            _run(self.data_dir, "pg_ctl", "-D", self.folder.name, "-m", "fast", "-w", "-t", "60", "stop")
             if sockets != self.folder:
                 with suppress(OSError):
                     sockets.rmdir()
@@ -252,11 +264,12 @@ class _Server:
     def _launch(self) -> None:
         sockets = self.socket_folder
         if sockets != self.folder:
-            sockets.mkdir(mode=0o700, exist_ok=True)
+            make_socket_folder(sockets)
             _own(sockets)
         options = f"-h '' -p {_PORT} -k {shlex.quote(str(sockets))}"
         wait = ("-w", "-t", str(_START_SECONDS))
-        _run("pg_ctl", "-D", str(self.folder), "-l", str(self.log), "-o", options, *wait, "start")
+        log = str(self.log.relative_to(self.data_dir))
+        _run(self.data_dir, "pg_ctl", "-D", self.folder.name, "-l", log, "-o", options, *wait, "start")
 
     def _postmaster_file(self) -> list[str]:
         with suppress(OSError):
@@ -297,10 +310,13 @@ def programs() -> Path:
     return Path(package.origin).parent / "pginstall18" / "bin"
 
 
-def _run(program: str, *arguments: str) -> None:
-    """Run one of Postgres's programs as a user that Postgres accepts. Raises CalledProcessError with what it said."""
+def _run(data_dir: Path, program: str, *arguments: str) -> None:
+    """Run one of Postgres's programs as a user that Postgres accepts. Raises CalledProcessError with what it said.
+
+    It runs in `data_dir` and is given relative paths: these programs pass paths to a shell without escaping them.
+    """
     command = [str(programs() / program), *arguments]
-    with tempfile.TemporaryFile("w+") as output:  # a pipe would stay open as long as the server
+    with tempfile.TemporaryFile("w+", dir=data_dir) as output:  # a pipe would stay open as long as the server
         try:
             subprocess.run(
                 command,
@@ -308,7 +324,7 @@ def _run(program: str, *arguments: str) -> None:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                cwd="/",
+                cwd=data_dir,
                 env=server_environment(),
                 **_other_user(),
             )
@@ -359,9 +375,11 @@ def main() -> int:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--url", action="store_true", help="print the URL of the database and exit")
     what.add_argument("--psql", action="store_true", help="open the database in psql")
+    prepare_terminal()
     arguments = parser.parse_args()
     try:
         settings = load_settings()
+        keep_temporary_files_in(settings.data_dir)
         url = start(settings.data_dir) if settings.embedded else settings.database_url.get_secret_value()
         if not url:
             raise SettingsError("wrong setting: DATABASE_URL is empty, and this needs the login that owns the schema")
@@ -373,7 +391,7 @@ def main() -> int:
             _keep_running(settings.data_dir)
     except MoovitamixError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, SettingsError) else 1
     return 0
 
 

@@ -14,13 +14,18 @@ from core.database import newest_migration
 from core.errors import MoovitamixError, SettingsError
 from core.roles import up_to_date_url
 from core.settings import load_settings
+from core.temporary_files import keep_temporary_files_in
+from core.terminal import prepare_terminal
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Migrate, and say where the schema is."""
+    prepare_terminal()
     argparse.ArgumentParser(prog="python -m core.migrate", description=__doc__).parse_args(arguments)
     try:
-        up_to_date_url(load_settings())
+        settings = load_settings()
+        keep_temporary_files_in(settings.data_dir)
+        up_to_date_url(settings)
     except MoovitamixError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, SettingsError) else 1

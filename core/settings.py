@@ -2,19 +2,48 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import pwd
 import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from pkgutil import resolve_name
+from typing import Annotated, Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.addresses import in_url
+from core.env_file import check_env_file, check_environment
 from core.errors import SettingsError
 from core.tls import check_tls_files
+
+# Of the folder in which a command is called, which is the project's.
+ENV_FILE = ".env"
+_EMPTY = "must not be empty; leave it out for the default"
+# Of DATA_DIR, except for Postgres's own. Others may be in it, such as `lost+found` of a disk.
+_WRITTEN_FOLDERS = (
+    *("alerts", "backups", "data_docs", "landing", "logs", "models"),
+    *("prefect", "services", "shaped", "tmp"),
+)
+# What else reads settings, looked up by name: it is above this module, and only names of fields are asked for.
+_OTHER_SETTINGS = ("expectations.thresholds:Thresholds", "services.plan:Ports", "services.plan:PrefectLogin")
+
+
+def _not_empty(value: Any) -> Any:
+    if value == "":
+        raise ValueError(_EMPTY)
+    return value
+
+
+def _none_if_empty(value: Any) -> Any:
+    return None if value == "" else value
 
 
 def _http_url(url: str) -> str:
@@ -67,18 +96,19 @@ def _alert_urls(urls: SecretStr) -> SecretStr:
 class Settings(BaseSettings):
     """One frozen object; field names are the environment variables, in lower case."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_file=ENV_FILE, extra="ignore", frozen=True)
 
+    mock_port: int = Field(default=8000, ge=1, le=65_535)
     moovitamix_api_url: Annotated[str, AfterValidator(_http_url)] = "http://127.0.0.1:8000"
     moovitamix_api_token: Annotated[SecretStr | None, AfterValidator(_token)] = None
     database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] = SecretStr("")
     ingest_database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] = SecretStr("")
     recommender_database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] = SecretStr("")
-    data_dir: Path = Path(".data")
+    data_dir: Annotated[Path, BeforeValidator(_not_empty)] = Path(".data")
     data_docs_url: str = ""
     prefect_ui_url: str = ""
     runbook_url: str = ""
-    clock_file: Path | None = None
+    clock_file: Annotated[Path | None, BeforeValidator(_none_if_empty)] = None
 
     page_size: int = Field(default=100, ge=1, le=100)
     fetch_threads: int = Field(default=4, ge=1, le=64)
@@ -131,6 +161,14 @@ class Settings(BaseSettings):
     alert_memory_free_share: float = Field(default=0.05, ge=0, lt=1)
     alert_look_seconds: float = Field(default=15, ge=1, le=600)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _the_mock_unless_another_api_is_named(cls, given: dict[str, Any]) -> dict[str, Any]:
+        port = given.get("mock_port", "")
+        if "moovitamix_api_url" in given or not str(port).strip().isdigit():
+            return given
+        return given | {"moovitamix_api_url": f"http://127.0.0.1:{int(port)}"}
+
     @property
     def embedded(self) -> bool:
         """Whether Postgres is the one in a wheel, kept in `data_dir`."""
@@ -151,23 +189,98 @@ def alert_urls_of(settings: Settings) -> list[str]:
     return _BETWEEN_URLS.split(text) if text else []
 
 
-def load_settings() -> Settings:
-    """Read the environment and `.env`. Raises SettingsError: one line that names each wrong setting."""
+def setting_names() -> set[str]:
+    """Every name that is read from the environment or `.env`, in upper case."""
+    classes: list[type[BaseSettings]] = [Settings, *(resolve_name(name) for name in _OTHER_SETTINGS)]
+    return {
+        f"{settings.model_config.get('env_prefix', '')}{name}".upper()
+        for settings in classes
+        for name in settings.model_fields
+    }
+
+
+def load_settings(*, data_dir_is_written: bool = True) -> Settings:
+    """Read the environment and `.env`, and make DATA_DIR.
+
+    Raises SettingsError: one line that names each wrong setting, or says why DATA_DIR cannot be used. What only reads
+    DATA_DIR passes `data_dir_is_written=False`; then a read-only one is fine.
+    """
+    names = setting_names()
+    check_env_file(Path(ENV_FILE), names)
+    check_environment(names)
     try:
         settings = Settings()
     except ValidationError as error:
-        wrong = "; ".join(f"{str(e['loc'][0]).upper()} {_plain(e['msg'])}" for e in error.errors(include_input=False))
+        wrong = "; ".join(wrong_values(error))
         raise SettingsError(f"wrong setting: {wrong} (set it in the environment or in .env)") from None
     check_tls_files()
-    try:
-        data_dir = settings.data_dir.expanduser().resolve()
-        data_dir.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError) as error:
-        what = error.strerror if isinstance(error, OSError) else error
-        raise SettingsError(f"wrong setting: DATA_DIR {settings.data_dir} cannot be made: {what}") from None
+    data_dir = _data_dir(settings.data_dir)
+    if data_dir_is_written:
+        must_be_writable(data_dir)
     return settings.model_copy(update={"data_dir": data_dir})
 
 
-def _plain(message: str) -> str:
+def wrong_values(error: ValidationError, prefix: str = "") -> Iterator[str]:
+    """What is wrong with each setting, by its name and without its value, which may be secret."""
+    for detail in error.errors():
+        name = f"{prefix}{detail['loc'][0]}".upper()
+        generic = detail["type"] != "value_error"
+        yield f"{name} {_EMPTY if generic and detail['input'] == '' else plain(detail['msg'])}"
+
+
+def plain(message: str) -> str:
+    """A message of pydantic as part of a sentence."""
     message = message.removeprefix("Value error, ")
     return message[:1].lower() + message[1:]
+
+
+def _data_dir(data_dir: Path) -> Path:
+    """The absolute path of the folder, which is made unless it exists. Raises SettingsError."""
+    shown = repr(str(data_dir))
+    if any(not character.isprintable() for character in str(data_dir)):
+        raise SettingsError(f"wrong setting: DATA_DIR {shown} holds a control character or is no text; choose another")
+    try:
+        folder = data_dir.expanduser().resolve()
+        if "?" in str(folder):
+            raise SettingsError(f"wrong setting: DATA_DIR {shown} holds a ?, which ends an address; choose another")
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise SettingsError(f"wrong setting: DATA_DIR {shown} is no folder; choose another") from None
+    except (OSError, RuntimeError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise SettingsError(f"wrong setting: DATA_DIR {shown} cannot be made: {why}{_whose(data_dir)}") from None
+    return folder
+
+
+def must_be_writable(folder: Path) -> None:
+    """Raises SettingsError unless this user can write to DATA_DIR and to those of our folders that are in it."""
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+        subfolders = [entry for name in _WRITTEN_FOLDERS if (entry := folder / name).is_dir()]
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):  # what has no room says so, and what needs none goes on
+            return
+        raise SettingsError(_not_writable(folder, error.strerror)) from None
+    for subfolder in subfolders:
+        if not os.access(subfolder, os.W_OK | os.X_OK, effective_ids=True):
+            raise SettingsError(_not_writable(subfolder, "Permission denied"))
+
+
+def _not_writable(folder: Path, why: str | None) -> str:
+    return (
+        f"wrong setting: DATA_DIR cannot be used, {str(folder)!r} cannot be written: {why}{_whose(folder)}; "
+        "choose another DATA_DIR, or make this one writable for the user who runs this"
+    )
+
+
+def _whose(folder: Path) -> str:
+    """Who has the folder, or the nearest that exists above it; nothing if that is who asks."""
+    with suppress(OSError):
+        nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        owner = nearest.stat().st_uid
+        if owner == os.geteuid():
+            return ""
+        with suppress(KeyError):  # a container's user may have no name
+            return f" ({str(nearest)!r} belongs to {pwd.getpwuid(owner).pw_name})"
+        return f" ({str(nearest)!r} belongs to user {owner})"
+    return ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -16,8 +17,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from core.database import connect, database_url
-from core.errors import MoovitamixError
+from core.errors import MoovitamixError, SettingsError
 from core.settings import load_settings
+from core.terminal import prepare_terminal
 from demo.listeners import read_recommended
 from demo.story import FIRST_DAY, STORY, Chapter, Then
 from demo.summary import look_further, read_summary
@@ -124,14 +126,15 @@ def _check_models(live: list[str]) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the demo; returns the exit code."""
+    prepare_terminal()
     argparse.ArgumentParser(prog="python -m demo", description=__doc__).parse_args(arguments)
     here = Path.cwd()
     try:
         folder = fresh_folder()
     except MoovitamixError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
-    shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
+        return 2 if isinstance(error, SettingsError) else 1
+    shown = shlex.quote(str(folder.relative_to(here) if folder.is_relative_to(here) else folder))
     settle_in(folder)
     with quiet(folder / "logs" / "demo.log") as console:
         console.print("[bold]Four days of listening, from the API to recommendations[/]\n")

@@ -19,6 +19,7 @@ from rich.console import Console
 from core import embedded
 from core.errors import MoovitamixError
 from core.settings import Settings, load_settings
+from core.temporary_files import keep_temporary_files_in
 from expectations.thresholds import Thresholds
 
 ROOT = Path(__file__).parent.parent
@@ -55,6 +56,7 @@ def settle_in(folder: Path, **settings: str) -> None:
         "PYTHONPATH": str(ROOT),
         **settings,
     }
+    keep_temporary_files_in(folder)
     sys.path.insert(0, str(ROOT))
     os.chdir(folder)
 

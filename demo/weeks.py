@@ -22,8 +22,9 @@ from rich.text import Text
 
 from core.clock import clock_of
 from core.database import connect, database_url
-from core.errors import MoovitamixError
+from core.errors import MoovitamixError, SettingsError
 from core.settings import load_settings
+from core.terminal import prepare_terminal
 from demo.curve import Curve, draw, read_curve, show
 from demo.front_end import FrontEnd
 from demo.programs import Programs, running
@@ -195,6 +196,7 @@ def check(curve: Curve) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the demo; returns the exit code."""
+    prepare_terminal()
     parser = argparse.ArgumentParser(prog="python -m demo.weeks", description=__doc__)
     parser.add_argument("--report", type=Path, metavar="FILE", help="write what was seen there, as JSON")
     asked = parser.parse_args(arguments)
@@ -204,7 +206,7 @@ def main(arguments: list[str] | None = None) -> int:
         folder = fresh_folder("weeks")
     except MoovitamixError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, SettingsError) else 1
     settle_in(folder, CLOCK_FILE=str(folder / "clock"), **_SETTINGS)
     shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
     with quiet(folder / "logs" / "weeks.log") as console:

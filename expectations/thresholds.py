@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import SettingsError
+from core.settings import ENV_FILE, wrong_values
 
 Share = Annotated[float, Field(ge=0, le=1)]
 # What is worth a look before it is too little: each has a `warn_` and a `min_`.
@@ -20,7 +21,7 @@ _WARNED_AND_BLOCKED = ("share_of_published", "coverage")
 class Thresholds(BaseSettings):
     """One frozen object; `docs/data-quality.md` lists what each field blocks or warns about."""
 
-    model_config = SettingsConfigDict(env_prefix="THRESHOLD_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="THRESHOLD_", env_file=ENV_FILE, extra="ignore", frozen=True)
 
     max_rejected_share: Share = Field(
         default=0.01, description="a few broken rows are set aside; more means the source has changed its contract"
@@ -77,7 +78,7 @@ def load_thresholds() -> Thresholds:
     try:
         thresholds = Thresholds()
     except ValidationError as error:
-        wrong = "; ".join(f"THRESHOLD_{str(e['loc'][0]).upper()} {_plain(e['msg'])}" for e in error.errors())
+        wrong = "; ".join(wrong_values(error, "THRESHOLD_"))
         raise SettingsError(f"wrong threshold: {wrong} (set it in the environment or in .env)") from None
     _must_warn_first(thresholds)
     return thresholds
@@ -91,7 +92,3 @@ def _must_warn_first(thresholds: Thresholds) -> None:
                 f"wrong threshold: THRESHOLD_{warn.upper()} must not be below THRESHOLD_{least.upper()}, "
                 "or a batch blocks before it warns (set it in the environment or in .env)"
             )
-
-
-def _plain(message: str) -> str:
-    return message[:1].lower() + message[1:]

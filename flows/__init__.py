@@ -6,25 +6,22 @@ Prefect is told before its first import to keep its files with the project's dat
 import os
 import sys
 from contextlib import suppress
-from pathlib import Path
 
 from dotenv import dotenv_values
 
 from core.errors import SettingsError
-from core.tls import check_tls_files
+from core.settings import load_settings
 
-if sys.argv[0] == "-m":  # a command of ours: Prefect would print a traceback when it is imported
-    try:
-        check_tls_files()
-    except SettingsError as error:
+try:
+    _home = load_settings().data_dir / "prefect"
+    with suppress(OSError):
+        _home.mkdir(exist_ok=True)
+    os.environ.setdefault("PREFECT_HOME", str(_home))
+except SettingsError as error:
+    # Prefect reads `.env` and its home when it is imported, and would print a traceback.
+    if sys.argv[0] == "-m" and not {"-h", "--help"} & set(sys.argv):
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-
-_data_dir = os.environ.get("DATA_DIR") or dotenv_values(".env").get("DATA_DIR") or ".data"
-with suppress(OSError, RuntimeError):  # settings say what is wrong with the folder, in one line
-    _home = Path(_data_dir).expanduser().resolve() / "prefect"
-    _home.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("PREFECT_HOME", str(_home))
 
 if "PREFECT_API_URL" not in os.environ:
     # Runs report to the server that the environment or `.env` names, or to one of their own: not to that in

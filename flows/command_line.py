@@ -7,14 +7,17 @@ from typing import Any
 
 from core.errors import MoovitamixError, SettingsError, in_one_line
 from core.settings import load_settings
+from core.temporary_files import keep_temporary_files_in
+from core.terminal import prepare_terminal
 from expectations.thresholds import load_thresholds
 from flows.endings import tell_server_away
 
 
 def run_command(command: Any, **parameters: Any) -> int:
     """Call a flow; an error with a name is one line. Exit 0, 1 (blocked, failed) or 2 (settings)."""
+    prepare_terminal()
     try:
-        load_settings()
+        keep_temporary_files_in(load_settings().data_dir)
         load_thresholds()
         command(**parameters)
     except SettingsError as error:

@@ -148,7 +148,7 @@ class _Snapshot:
     def bucket(self, number: int) -> pl.DataFrame:
         """The published rows whose key falls into the bucket: the key, published_hash, removed."""
         parts = sorted(self._folder.glob(f"{number:04d}-*.parquet"))
-        return pl.concat([pl.read_parquet(part) for part in parts]) if parts else _no_rows(self._endpoint)
+        return pl.concat([pl.read_parquet(part, glob=False) for part in parts]) if parts else _no_rows(self._endpoint)
 
     def forget(self) -> None:
         """Delete the copies on disk."""

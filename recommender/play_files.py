@@ -53,7 +53,7 @@ def _read(path: Path, needed: tuple[str, ...], others: tuple[str, ...]) -> pl.Da
     try:
         with path.open("rb") as file:
             is_parquet = file.read(len(_PARQUET_BEGINS)) == _PARQUET_BEGINS
-        lazy = pl.scan_parquet(path) if is_parquet else pl.scan_csv(path, infer_schema=False)
+        lazy = pl.scan_parquet(path, glob=False) if is_parquet else pl.scan_csv(path, infer_schema=False, glob=False)
         columns = lazy.collect_schema().names()
         known = [name for name in (*needed, *others) if name in columns]
         missing = [name for name in needed if name not in columns]

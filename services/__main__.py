@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -17,16 +18,21 @@ from typing import Any
 import requests
 
 from core import embedded, proxies
-from core.errors import MoovitamixError, SettingsError
+from core.errors import MoovitamixError, SettingsError, named_errors
 from core.settings import alert_urls_of
+from core.temporary_files import FOLDER as TEMPORARY_FILES
+from core.temporary_files import keep_temporary_files_in
+from core.terminal import prepare_terminal
+from expectations.thresholds import load_thresholds
 from services import backup_file, prefect_ui, verification
 from services.automations import Server
 from services.deploy import answers
 from services.lost_runs import close_lost_runs
 from services.plan import HOST, ROOT, WORK_POOL, Plan, Program, inherited_environment, load_plan
-from services.supervision import Supervisor, end
+from services.supervision import CONFIGURATION, Supervisor, changed_settings, end, render
 
 _SECONDS_TO_BE_READY = 120.0
+_RUNNER_FILES = "runner_storage"  # of Prefect's workers; a killed one leaves them
 _CACHES = (".mypy_cache", ".pytest_cache", ".ruff_cache", ".import_linter_cache")
 
 
@@ -43,9 +49,11 @@ def up(plan: Plan) -> None:
         _refuse_other_settings(plan, supervisor)
         supervisor.start_again()
     else:
+        if plan.settings.embedded:
+            embedded.check_user()
         end(supervisor.leftovers())
         _check_ports(programs)
-        _start(supervisor, programs)
+        _start(plan, supervisor, programs)
     try:
         for program in programs:
             if program.name == "worker":
@@ -57,15 +65,16 @@ def up(plan: Plan) -> None:
                 prefect_ui.confine(plan.settings.data_dir, plan.ui_api_url)
         _step("deployments", lambda: _deploy(plan))
         _step("worker online", lambda: _wait_for_worker(plan))
-    except (ServicesError, KeyboardInterrupt):
+    except BaseException:
         if not running:
             down(plan, quietly=True)
         raise
     _tell(plan)
 
 
-def _start(supervisor: Supervisor, programs: Sequence[Program]) -> None:
+def _start(plan: Plan, supervisor: Supervisor, programs: Sequence[Program]) -> None:
     try:
+        shutil.rmtree(plan.settings.data_dir / TEMPORARY_FILES / _RUNNER_FILES, ignore_errors=True)
         supervisor.start(programs)
     except subprocess.CalledProcessError as error:
         said = (error.stderr or error.stdout or "").strip().splitlines()
@@ -73,12 +82,13 @@ def _start(supervisor: Supervisor, programs: Sequence[Program]) -> None:
 
 
 def _refuse_other_settings(plan: Plan, supervisor: Supervisor) -> None:
-    """Raises ServicesError when the running services were started with other settings."""
-    now = (plan.state / "supervisord.conf").read_text()
-    from services.supervision import render
-
-    if render(plan, plan.programs(), supervisor.socket) != now:
-        raise ServicesError("the services run with other settings; first stop them: make down")
+    """Raises ServicesError when the running services were started with other settings, and names these."""
+    running = (plan.state / CONFIGURATION).read_text()
+    if render(plan, plan.programs(), supervisor.socket) != running:
+        changed = "; ".join(changed_settings(plan)) or "the code or its folder"
+        raise ServicesError(
+            f"the services run with other settings than now ({changed}); stop them first: {_make('down', plan)}"
+        )
 
 
 def _check_ports(programs: Sequence[Program]) -> None:
@@ -225,7 +235,7 @@ def _make(target: str, plan: Plan) -> str:
 def _data_dir(plan: Plan) -> str:
     """What goes before or after a command for it to mean this DATA_DIR."""
     default = Path(".data").resolve() == plan.settings.data_dir
-    return "" if default else f"DATA_DIR={_short(plan.settings.data_dir)} "
+    return "" if default else f"DATA_DIR={shlex.quote(str(_short(plan.settings.data_dir)))} "
 
 
 def _short(path: Path) -> Path:
@@ -251,7 +261,7 @@ def status(plan: Plan) -> int:
     """Say what runs; 0 when everything does, 1 otherwise."""
     states = Supervisor(plan).states()
     if not states:
-        print("nothing runs; start with: make up")
+        print(f"nothing runs; start with: {_make('up', plan)}")
         return 1
     at = {program.name: program.answers_at for program in plan.programs()}
     for one in states:
@@ -266,7 +276,7 @@ def clean(plan: Plan) -> None:
     supervisor = Supervisor(plan)
     data_dir = plan.settings.data_dir
     if supervisor.states() or supervisor.leftovers():
-        raise ServicesError("services run; first stop them: make down")
+        raise ServicesError(f"services run; first stop them: {_make('down', plan)}")
     if embedded.in_use(data_dir):
         raise ServicesError(f"a flow or another program uses the database in {data_dir}; wait for it")
     if not _looks_like_ours(data_dir):
@@ -285,12 +295,14 @@ def clean(plan: Plan) -> None:
 
 def _looks_like_ours(data_dir: Path) -> bool:
     """A wrong DATA_DIR, such as a home folder, must not be emptied."""
-    if ROOT.is_relative_to(data_dir) or Path.home().is_relative_to(data_dir):
+    home = Path(os.path.expanduser("~"))  # stays "~" for a user without a home
+    if ROOT.is_relative_to(data_dir) or home.is_relative_to(data_dir):
         return False
     ours = {"postgres", "postgres.new", "postgres.lock", "postgres.users", "landing", "shaped", "data_docs", "prefect"}
     ours |= {backup_file.FOLDER, verification.SCRATCH}
     return all(
-        entry.name in ours | {"services", "logs", "models", "demo", "weeks", "alerts"} for entry in data_dir.iterdir()
+        entry.name in ours | {"services", "logs", "models", "demo", "weeks", "alerts", TEMPORARY_FILES}
+        for entry in data_dir.iterdir()
     )
 
 
@@ -304,10 +316,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands: dict[str, Callable[[Plan], Any]] = {"up": up, "down": down, "status": status, "clean": clean}
     parser = argparse.ArgumentParser(prog="python -m services", description=__doc__)
     parser.add_argument("command", choices=commands)
+    prepare_terminal()
     asked = parser.parse_args(arguments)
     os.chdir(ROOT)
     try:
-        return commands[asked.command](load_plan()) or 0
+        plan = load_plan()
+        load_thresholds()  # flow runs read them: better an error now than in the night
+        keep_temporary_files_in(plan.settings.data_dir)
+        with named_errors():
+            return commands[asked.command](plan) or 0
     except MoovitamixError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, SettingsError) else 1

@@ -21,6 +21,8 @@ from core.errors import AlreadyRunning, MoovitamixError, SettingsError, named_er
 from core.roles import refuse_code_of_others
 from core.settings import Settings
 from core.side_schemas import SCHEMAS
+from core.temporary_files import keep_temporary_files_in
+from core.terminal import prepare_terminal
 from services.backup_file import DUMP, FOLDER, NAME, BackupError, Manifest, model_files, pack, prune, short, work_folder
 from services.plan import ROOT, load_plan
 from services.postgres_programs import programs_for
@@ -138,10 +140,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     restoring.add_argument("--force", action="store_true", help="replace what the database has (FORCE=yes)")
     verifying = commands.add_parser("verify", help="restore a backup aside and compare it with what was backed up")
     verifying.add_argument("file", type=Path, help="what make backup wrote (BACKUP=file)")
+    prepare_terminal()
     asked = parser.parse_args(arguments)
     os.chdir(ROOT)
     try:
         plan = load_plan()
+        keep_temporary_files_in(plan.settings.data_dir)
         with named_errors():
             clear_leftovers(plan.settings)
             if asked.command == "make":

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from core.errors import MoovitamixError
+from core.errors import SettingsError
+from core.terminal import prepare_terminal
 from services.plan import HOST, load_plan
 
 _NOTHING_YET = b"""<!doctype html><meta charset="utf-8"><title>Data Docs</title>
@@ -44,18 +46,20 @@ def server(folder: Path, host: str, port: int) -> ThreadingHTTPServer:
 
 def main() -> int:
     """Serve until told to stop."""
+    prepare_terminal()
     parser = argparse.ArgumentParser(prog="python -m services.data_docs", description=__doc__)
     parser.add_argument(
         "--host", default=HOST, help="where to listen (default: %(default)s; the port is DATA_DOCS_PORT)"
     )
     host = parser.parse_args().host
     try:
-        plan = load_plan()
-    except MoovitamixError as error:
+        plan = load_plan(data_dir_is_written=False)
+    except SettingsError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2
     folder = plan.settings.data_dir / "data_docs"
-    folder.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):  # read-only: whoever writes the docs makes it
+        folder.mkdir(exist_ok=True)
     server(folder, host, plan.ports.data_docs_port).serve_forever()
     return 0
 

@@ -13,7 +13,8 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import SettingsError
-from core.settings import Settings, load_settings
+from core.settings import ENV_FILE, Settings, load_settings, wrong_values
+from core.temporary_files import FOLDER as TEMPORARY_FILES
 from services import prefect_ui
 
 ROOT = Path(__file__).parent.parent
@@ -26,13 +27,13 @@ _MOCK_WORLD = ("--sessions", "20000")
 # What `automations.yaml` waits for: a worker is missed after three of its seconds, a run after 90.
 SIGNS_OF_LIFE = {"PREFECT_WORKER_HEARTBEAT_SECONDS": "10", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
 _LOGIN_OF_SERVER, _LOGIN_OF_CLIENT = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"
-_PREFECT_DATABASE = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL")
+PREFECT_DATABASE = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL")
 
 
 class Ports(BaseSettings):
     """Where the services listen, always on 127.0.0.1."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_file=ENV_FILE, extra="ignore", frozen=True)
 
     prefect_server_api_port: int = Field(default=4200, ge=1, le=65_535)
     mock_port: int = Field(default=8000, ge=1, le=65_535)
@@ -50,7 +51,7 @@ def _login(login: SecretStr) -> SecretStr:
 class PrefectLogin(BaseSettings):
     """What Prefect's server asks for, from browsers, workers and us; empty: nothing."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_file=ENV_FILE, extra="ignore", frozen=True)
 
     prefect_server_api_auth_string: Annotated[SecretStr, AfterValidator(_login)] = SecretStr("")
 
@@ -89,12 +90,16 @@ class Plan:
     @property
     def mocked(self) -> bool:
         """Whether the API is our stand-in: its address was not set to anything else."""
-        default: str = Settings.model_fields["moovitamix_api_url"].default
-        return self.settings.moovitamix_api_url == default
+        named = "moovitamix_api_url" in self.settings.model_fields_set
+        return not named or self.settings.moovitamix_api_url == self._mock_url
+
+    @property
+    def _mock_url(self) -> str:
+        return f"http://{HOST}:{self.ports.mock_port}"
 
     @property
     def api_url(self) -> str:
-        return f"http://{HOST}:{self.ports.mock_port}" if self.mocked else self.settings.moovitamix_api_url
+        return self._mock_url if self.mocked else self.settings.moovitamix_api_url
 
     @property
     def prefect_url(self) -> str:
@@ -128,12 +133,15 @@ class Plan:
             "PREFECT_UI_URL": self.settings.prefect_ui_url or self.prefect_url,
             "MOOVITAMIX_API_URL": self.api_url,
             "PREFECT_API_URL": f"{self.prefect_url}/api",
+            "TMPDIR": str(self.settings.data_dir / TEMPORARY_FILES),
             "PREFECT_HOME": str(self.settings.data_dir / "prefect"),
+            **self._prefect_database,
             "PREFECT_LOGGING_LEVEL": "INFO",  # a run's log in the UI tells how it went
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
             "GX_ANALYTICS_ENABLED": "False",
             "PYTHONUNBUFFERED": "1",
+            "PYTHONIOENCODING": "utf-8",  # what is printed goes to logs, whatever the terminal of `make up` can show
             **dict.fromkeys((_LOGIN_OF_SERVER, _LOGIN_OF_CLIENT) if self.prefect_login else (), self.prefect_login),
         }
 
@@ -185,17 +193,20 @@ class Plan:
 
     @property
     def _server_environment(self) -> dict[str, str]:
-        mine = {
+        return {
             # Asked by the browser: behind a reverse proxy, where the browser reaches it.
             "PREFECT_SERVER_UI_API_URL": self.ui_api_url,
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
             "PREFECT_SERVER_UI_V2_ENABLED": "false",
             "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(prefect_ui.folder(self.settings.data_dir)),
         }
-        # Not the database of flows that run without this server: SQLite takes one writer at a time.
-        if not any(os.environ.get(name) for name in _PREFECT_DATABASE):
-            mine[_PREFECT_DATABASE[0]] = f"sqlite+aiosqlite:///{self.settings.data_dir}/prefect/server.db"
-        return mine
+
+    @property
+    def _prefect_database(self) -> dict[str, str]:
+        """Not the database of flows that run without this server: SQLite takes one writer at a time."""
+        if any(os.environ.get(name) for name in PREFECT_DATABASE):
+            return {}
+        return {PREFECT_DATABASE[0]: f"sqlite+aiosqlite:///{self.settings.data_dir}/prefect/server.db"}
 
     def _mock_world(self) -> tuple[str, ...]:
         return ("--base-day", self._mock_base_day(), *_MOCK_WORLD)
@@ -209,13 +220,13 @@ class Plan:
         return kept.read_text().strip()
 
 
-def load_plan() -> Plan:
+def load_plan(*, data_dir_is_written: bool = True) -> Plan:
     """Read the environment and `.env`. Raises SettingsError."""
-    settings = load_settings()
+    settings = load_settings(data_dir_is_written=data_dir_is_written)
     try:
         ports = Ports()
     except ValidationError as error:
-        names = ", ".join(str(e["loc"][0]).upper() for e in error.errors(include_input=False))
+        names = ", ".join(wrong.partition(" ")[0] for wrong in wrong_values(error))
         raise SettingsError(f"wrong setting: {names} must be a port, from 1 to 65535") from None
     try:
         return Plan(settings, ports, PrefectLogin())

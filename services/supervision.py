@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,13 +21,19 @@ import psutil
 from pydantic import SecretStr
 from supervisor.xmlrpc import SupervisorTransport
 
-from services.plan import MARK, ROOT, Plan, Program, inherited_environment
+from core.errors import SettingsError
+from core.settings import setting_names
+from core.temporary_files import make_socket_folder, socket_folder
+from services.plan import MARK, PREFECT_DATABASE, ROOT, Plan, Program, inherited_environment
 
-_SOCKET_PATH_LIMIT = 100
 # A program that crashes at once is started again and again, a second later each time.
 _START_TRIES = 100
-_READ_AT_START = ("alert_", "serving_", "prefect_ui_")
-# Who guesses a password by its fingerprint shall need long for each try.
+CONFIGURATION = "supervisord.conf"
+_PREFIXES_READ_AT_START = ("ALERT_", "SERVING_", "PREFECT_")
+_READ_AT_START = ("MOCK_PORT", "DATA_DOCS_PORT")
+_SETTINGS_LINE = "; settings in use: "
+_FINGERPRINT = "fingerprint "
+# To guess a password from its fingerprint, every try must take long.
 _ROUNDS = 100_000
 
 
@@ -49,11 +56,7 @@ class Supervisor:
     @property
     def socket(self) -> Path:
         """Elsewhere than the state if its path is too long for a socket."""
-        path = self.plan.state / "supervisor.sock"
-        if len(os.fsencode(path)) <= _SOCKET_PATH_LIMIT:
-            return path
-        name = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
-        return Path(tempfile.gettempdir()) / f"moovitamix-{name}.sock"
+        return socket_folder(self.plan.state) / "supervisor.sock"
 
     def states(self) -> list[ProgramState]:
         """One entry a program; none when the supervisor does not run."""
@@ -68,11 +71,12 @@ class Supervisor:
         """Start it with all programs. Raises CalledProcessError."""
         self.plan.state.mkdir(parents=True, exist_ok=True)
         self.plan.logs.mkdir(parents=True, exist_ok=True)
-        configuration = self.plan.state / "supervisord.conf"
+        make_socket_folder(self.socket.parent)
+        configuration = self.plan.state / CONFIGURATION
         configuration.write_text(render(self.plan, programs, self.socket))
         subprocess.run(
-            [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)],
-            cwd=ROOT,
+            [sys.executable, "-m", "supervisor.supervisord", "-c", configuration.name],
+            cwd=self.plan.state,
             env=inherited_environment() | self.plan.environment,
             check=True,
             capture_output=True,
@@ -98,6 +102,9 @@ class Supervisor:
         while self.states() and time.monotonic() < until:
             time.sleep(0.2)
         end(self.leftovers())
+        if self.socket.parent != self.plan.state:
+            with suppress(OSError):
+                self.socket.parent.rmdir()
 
     def leftovers(self) -> list[psutil.Process]:
         """Processes of our services that nobody supervises; not Postgres, which its last user stops."""
@@ -129,42 +136,86 @@ def end(processes: Sequence[psutil.Process]) -> None:
 
 
 def render(plan: Plan, programs: Sequence[Program], socket: Path) -> str:
-    """The supervisor's configuration."""
+    """The supervisor's configuration, for a supervisor that is started in `plan.state`.
+
+    Paths in DATA_DIR are relative: the supervisor expands `%` in some values twice, and takes ` #` for a comment.
+    """
+    logs = Path("..") / plan.logs.name
+    is_in_state = socket.parent == plan.state
+    # `supervisorctl -c` runs in any folder: it replaces this by the folder of the configuration, whatever its name.
+    socket_for_clients = f"%(here)s/{socket.name}" if is_in_state else socket
     sections = [
-        f"; {_fingerprint(plan)} are the settings that programs read when they start\n",
-        _section("unix_http_server", file=socket, chmod="0700"),
+        f"{_SETTINGS_LINE}{json.dumps(settings_in_use(plan), sort_keys=True)}\n",
+        _section("unix_http_server", file=socket.name if is_in_state else socket, chmod="0700"),
         _section(
             "supervisord",
-            logfile=plan.logs / "supervisord.log",
+            logfile=logs / "supervisord.log",
             logfile_maxbytes="5MB",
             logfile_backups=1,
-            pidfile=plan.state / "supervisord.pid",
-            childlogdir=plan.logs,
-            directory=ROOT,
+            pidfile="supervisord.pid",
+            childlogdir=logs,
         ),
         "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface\n",
-        _section("supervisorctl", serverurl=f"unix://{socket}"),
-        *(_program(plan, place, program) for place, program in enumerate(programs)),
+        f"[supervisorctl]\nserverurl = unix://{socket_for_clients}\n",
+        *(_program(logs, place, program) for place, program in enumerate(programs)),
     ]
     return "\n".join(sections)
 
 
-def _fingerprint(plan: Plan) -> str:
-    """Differs when a program that runs would have to be started again. What is secret cannot be read from it."""
-    known = {
-        name: value.get_secret_value() if isinstance(value, SecretStr) else value
-        for name, value in plan.settings
-        if isinstance(value, SecretStr) or name.startswith(_READ_AT_START)
+def settings_in_use(plan: Plan) -> dict[str, str]:
+    """By name, what running programs keep until they are started again. Of a secret, a fingerprint.
+
+    Flow runs read `.env` when they start; but what was in the environment of `make up`, they too keep.
+    """
+    names = setting_names()
+    values = {name.upper(): value for part in (plan.settings, plan.ports, plan.login) for name, value in part}
+    from_environment = {**os.environ, **plan.environment}
+    kept = {name: value for name, value in from_environment.items() if name in names or name in PREFECT_DATABASE} | {
+        name: value
+        for name, value in values.items()
+        if isinstance(value, SecretStr) or name in _READ_AT_START or name.startswith(_PREFIXES_READ_AT_START)
     }
-    text = json.dumps([known, plan.prefect_login], default=str, sort_keys=True)
-    return hashlib.pbkdf2_hmac("sha256", text.encode(), b"settings", _ROUNDS).hex()[:16]
+    return {name: _shown(value) for name, value in kept.items()}
 
 
-def _program(plan: Plan, place: int, program: Program) -> str:
+def changed_settings(plan: Plan) -> list[str]:
+    """What differs between the running services and the settings now, such as `SERVING_PORT 8080 -> 8081`."""
+    first_line = (plan.state / CONFIGURATION).read_text().partition("\n")[0]
+    try:
+        old = json.loads(first_line.removeprefix(_SETTINGS_LINE))
+    except ValueError:
+        return ["those of an older version"]
+    new = settings_in_use(plan)
+    unset = "(from .env or the default)"
+    return [
+        f"{name} (secret)"
+        if _is_fingerprint(old.get(name, "")) or _is_fingerprint(new.get(name, ""))
+        else f"{name} {old.get(name, unset) or '(empty)'} -> {new.get(name, unset) or '(empty)'}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _shown(value: object) -> str:
+    """The value, or a fingerprint of what may hold a password. What is secret cannot be read from it."""
+    secret = isinstance(value, SecretStr)
+    text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    if not text or not (secret or re.search("://.*@", text)):
+        return text
+    digest = hashlib.pbkdf2_hmac("sha256", text.encode(errors="surrogateescape"), b"settings", _ROUNDS).hex()
+    return f"{_FINGERPRINT}{digest[:16]}"
+
+
+def _is_fingerprint(text: str) -> bool:
+    return text.startswith(_FINGERPRINT)
+
+
+def _program(logs: Path, place: int, program: Program) -> str:
     environment = ",".join(f'{name}="{value}"' for name, value in program.environment.items())
     return _section(
         f"program:{program.name}",
-        command=" ".join(_quoted(word) for word in program.command),
+        command=shlex.join(program.command),
+        directory=ROOT,
         environment=environment,
         priority=10 * (place + 1),
         autostart=str(program.autostart).lower(),
@@ -175,16 +226,16 @@ def _program(plan: Plan, place: int, program: Program) -> str:
         stopwaitsecs=program.seconds_to_stop,
         killasgroup="true",
         redirect_stderr="true",
-        stdout_logfile=plan.logs / f"{program.name}.log",
+        stdout_logfile=logs / f"{program.name}.log",
         stdout_logfile_maxbytes="10MB",
         stdout_logfile_backups=2,
     )
 
 
 def _section(name: str, **values: object) -> str:
+    """A section of the configuration. Raises SettingsError for a value that it cannot hold."""
+    for value in values.values():
+        if re.search(r"\s[;#]", str(value)):
+            raise SettingsError(f"' ;' or ' #' in a path keeps the supervisor from starting: {value}; move the project")
     lines = [f"{key} = {str(value).replace('%', '%%')}" for key, value in values.items() if value != ""]
     return "\n".join([f"[{name}]", *lines, ""])
-
-
-def _quoted(word: str) -> str:
-    return f'"{word}"' if " " in word else word

@@ -10,6 +10,7 @@ import uvicorn
 
 from core.errors import MoovitamixError, SettingsError
 from core.settings import load_settings
+from core.terminal import prepare_terminal
 from serving.app import create_app
 from serving.database import serving_url
 from serving.observation import log_to_stdout
@@ -19,11 +20,12 @@ _SECONDS_TO_END_REQUESTS = 5
 
 def main() -> int:
     """Serve. Exit 0, 1, or 2 for wrong settings."""
+    prepare_terminal()
     parser = argparse.ArgumentParser(prog="python -m serving", description=__doc__)
     parser.add_argument("--host", help="where to listen (default: SERVING_HOST; the port is SERVING_PORT)")
     host = parser.parse_args().host
     try:
-        settings = load_settings()
+        settings = load_settings(data_dir_is_written=False)
         app = create_app(settings, serving_url(settings))
     except MoovitamixError as error:
         print(f"error: {error}", file=sys.stderr)

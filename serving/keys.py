@@ -26,6 +26,7 @@ from core.database import (
 from core.errors import MoovitamixError, SettingsError
 from core.roles import up_to_date_url
 from core.settings import Settings, load_settings
+from core.terminal import prepare_terminal
 
 Scope = Literal["recommendations:read", "feedback:write", "metrics:read", "dashboard:read"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -113,9 +114,10 @@ def _migrated(settings: Settings) -> Iterator[Connection]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what is asked. Exit 0, 1, or 2 for wrong arguments or settings."""
+    prepare_terminal()
     asked = _read(arguments)
     try:
-        settings = load_settings()
+        settings = load_settings(data_dir_is_written=False)
         now = clock_of(settings)()
         with _migrated(settings) as connection:
             if asked.command == "create":

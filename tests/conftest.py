@@ -45,6 +45,15 @@ def postgres() -> Iterator[str]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture
+def shared_folder() -> Iterator[Path]:
+    """A folder that every user of this machine may enter, unlike pytest's own."""
+    folder = Path(tempfile.mkdtemp(prefix="shared-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def _template(postgres: str) -> str:
     name = "template_moovitamix"

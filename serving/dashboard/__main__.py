@@ -14,6 +14,7 @@ from pathlib import Path
 from core.clock import clock_of
 from core.errors import DatabaseError, MoovitamixError, SettingsError
 from core.settings import Settings, load_settings
+from core.terminal import prepare_terminal
 from serving.dashboard.content import Dashboard
 from serving.dashboard.drawing import Drawer
 from serving.dashboard.page import WORDS, Content
@@ -39,11 +40,12 @@ async def look(settings: Settings) -> Content:
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the file and say the verdict."""
+    prepare_terminal()
     parser = argparse.ArgumentParser(prog="python -m serving.dashboard", description=__doc__)
     parser.add_argument("--output", type=Path, required=True, help="the file to write, such as health.html")
     output = parser.parse_args(arguments).output
     try:
-        content = asyncio.run(look(load_settings()))
+        content = asyncio.run(look(load_settings(data_dir_is_written=False)))
     except MoovitamixError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, SettingsError) else 1

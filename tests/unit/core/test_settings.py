@@ -1,11 +1,13 @@
 """Settings: what is taken, and that each wrong one is named in one line."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from core.errors import SettingsError
 from core.settings import Settings, load_settings
+from tests.ordinary_user import acting_as_ordinary_user, folder_of_ordinary_user
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +39,8 @@ def test_the_dotenv_file_is_read_and_the_environment_wins(tmp_path: Path, monkey
         ("MOOVITAMIX_API_URL", "http://h:port", "MOOVITAMIX_API_URL must look like http://host:port"),
         ("MOOVITAMIX_API_URL", "", "MOOVITAMIX_API_URL must look like http://host:port"),
         ("DATABASE_URL", "mysql://u:secret@h/d", "DATABASE_URL must look like postgresql://"),
+        ("PAGE_SIZE", "", "PAGE_SIZE must not be empty; leave it out"),
+        ("DATA_DIR", "", "DATA_DIR must not be empty; leave it out"),
         ("PAGE_SIZE", "0", "PAGE_SIZE input should be greater than or equal to 1"),
         ("PAGE_SIZE", "101", "PAGE_SIZE input should be less than or equal to 100"),
         ("FETCH_THREADS", "many", "FETCH_THREADS input should be a valid integer"),
@@ -112,3 +116,83 @@ def test_a_wrong_tls_file_of_the_environment_is_named(monkeypatch: pytest.Monkey
             load_settings()
         monkeypatch.delenv(name)
     load_settings()
+
+
+def test_the_mock_is_where_its_port_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOCK_PORT", "8123")
+    assert load_settings().moovitamix_api_url == "http://127.0.0.1:8123"
+    monkeypatch.setenv("MOOVITAMIX_API_URL", "http://127.0.0.1:8000")
+    assert load_settings().moovitamix_api_url == "http://127.0.0.1:8000"
+
+
+def test_an_empty_value_of_an_optional_setting_wins_over_the_dotenv_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("ALERT_URLS=json://host\nCLOCK_FILE=/clock\n")
+    monkeypatch.setenv("ALERT_URLS", "")
+    monkeypatch.setenv("CLOCK_FILE", "")
+    settings = load_settings()
+    assert settings.alert_urls.get_secret_value() == ""
+    assert settings.clock_file is None
+
+
+@pytest.mark.parametrize("name", ["a\nb", "bell\a", "esc\x1b[31m", os.fsdecode(b"latin-\xe9")])
+def test_a_data_folder_with_characters_that_no_terminal_shows_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / name))
+    with pytest.raises(SettingsError, match=r"DATA_DIR .* control character") as raised:
+        load_settings()
+    assert str(raised.value).isprintable()
+    assert not (tmp_path / name).exists()
+
+
+def test_a_data_folder_that_is_a_file_or_a_broken_link_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "file" / "nothing")
+    for name in ("file", "link"):
+        monkeypatch.setenv("DATA_DIR", str(tmp_path / name))
+        with pytest.raises(SettingsError, match=r"DATA_DIR .*(is no folder|cannot be made)"):
+            load_settings()
+
+
+@pytest.mark.parametrize(
+    ("mode", "read_only", "read_and_written"),
+    [(0o700, "fine", "fine"), (0o500, "fine", "cannot be written: Permission denied"), (0o600, "fine", "Permission")],
+    ids=["writable", "read-only", "not searchable"],
+)
+def test_a_data_folder_that_cannot_be_written_is_named_unless_it_is_only_read(
+    mode: int, read_only: str, read_and_written: str, shared_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data_dir = folder_of_ordinary_user(shared_folder / "data")
+    data_dir.chmod(mode)
+    monkeypatch.chdir(shared_folder)
+    monkeypatch.setenv("DATA_DIR", str(data_dir))
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    with acting_as_ordinary_user():
+        assert read_only in _outcome(data_dir_is_written=False)
+        assert read_and_written in _outcome()
+    data_dir.chmod(0o700)
+
+
+def _outcome(**how: bool) -> str:
+    try:
+        load_settings(**how)
+    except SettingsError as error:
+        return str(error)
+    return "fine"
+
+
+def test_a_folder_of_another_user_in_the_data_folder_is_named(
+    shared_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a first call with sudo."""
+    data_dir = folder_of_ordinary_user(shared_folder / "data")
+    (data_dir / "logs").mkdir()
+    (data_dir / "logs").chmod(0o555)
+    monkeypatch.chdir(shared_folder)
+    monkeypatch.setenv("DATA_DIR", str(data_dir))
+    with acting_as_ordinary_user():
+        assert f"DATA_DIR cannot be used, '{data_dir}/logs' cannot be written: Permission denied" in _outcome()

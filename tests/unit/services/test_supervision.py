@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from supervisor.options import ServerOptions
 
+from core.errors import SettingsError
 from core.settings import Settings
-from services.plan import Plan, Ports, PrefectLogin
-from services.supervision import render
+from services.plan import ROOT, Plan, Ports, PrefectLogin, Program
+from services.supervision import CONFIGURATION, Supervisor, changed_settings, render
 
 PASSWORD = "pa55word-of-the-mail-server"
 BEFORE = {"alert_urls": SecretStr(f"mailto://user:{PASSWORD}@h")}
 
 
-def rendered(folder: Path, login: str = "", **settings: Any) -> str:
+def _plan(folder: Path, login: str = "", **settings: Any) -> Plan:
     mine = Settings(_env_file=None, data_dir=folder, **(BEFORE | settings))  # type: ignore[call-arg]
     given = PrefectLogin(_env_file=None, prefect_server_api_auth_string=SecretStr(login))  # type: ignore[call-arg]
-    plan = Plan(mine, Ports(_env_file=None), given)  # type: ignore[call-arg]
+    return Plan(mine, Ports(_env_file=None), given)  # type: ignore[call-arg]
+
+
+def rendered(folder: Path, login: str = "", **settings: Any) -> str:
+    plan = _plan(folder, login, **settings)
     return render(plan, plan.programs(), folder / "socket")
 
 
@@ -48,3 +55,68 @@ def test_what_only_runs_read_may_change(tmp_path: Path) -> None:
 
 def test_no_secret_is_written_down(tmp_path: Path) -> None:
     assert PASSWORD not in rendered(tmp_path)
+
+
+def test_another_setting_is_named_with_both_values_and_a_secret_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FETCH_TRIES", "3")
+    plan = _plan(tmp_path, alert_look_seconds=15, moovitamix_api_url=f"https://user:{PASSWORD}@host")
+    plan.state.mkdir()
+    (plan.state / CONFIGURATION).write_text(render(plan, plan.programs(), tmp_path / "socket"))
+    assert changed_settings(plan) == []
+
+    monkeypatch.setenv("FETCH_TRIES", "4")
+    other = f"https://user:{PASSWORD}!@host"
+    changed = changed_settings(
+        _plan(tmp_path, "user:other", alert_look_seconds=30, moovitamix_api_url=other, alert_urls=SecretStr(""))
+    )
+    assert changed == [
+        "ALERT_LOOK_SECONDS 15.0 -> 30.0",
+        "ALERT_URLS (secret)",
+        "FETCH_TRIES 3 -> 4",
+        "MOOVITAMIX_API_URL (secret)",
+        "PREFECT_SERVER_API_AUTH_STRING (secret)",
+    ]
+
+
+def test_a_configuration_of_an_older_version_is_named(tmp_path: Path) -> None:
+    plan = _plan(tmp_path)
+    plan.state.mkdir()
+    (plan.state / CONFIGURATION).write_text("; 0123456789abcdef are the settings\n")
+    assert changed_settings(plan) == ["those of an older version"]
+
+
+@pytest.mark.parametrize("name", ["100% é", "a #b ;c", "%(here)s $HOME", 'it\'s "quoted"', "long" * 60])
+def test_the_supervisor_reads_what_was_meant_whatever_the_folder_is_called(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = _plan(tmp_path / name, prefect_ui_url="https://proxy/a%20b")
+    plan.state.mkdir(parents=True)
+    plan.logs.mkdir()
+    (plan.state / CONFIGURATION).write_text(render(plan, plan.programs(), Supervisor(plan).socket))
+    monkeypatch.chdir(plan.state)
+    options = ServerOptions()
+    options.realize(["-c", CONFIGURATION])
+
+    programs = {one.name: one for group in options.process_group_configs for one in group.process_configs}
+    for program in plan.programs():
+        read = programs[program.name]
+        assert shlex.split(read.command) == list(program.command)
+        assert read.environment == program.environment
+        assert Path(read.stdout_logfile).resolve() == plan.logs / f"{program.name}.log"
+        assert read.directory == str(ROOT)
+    [server] = options.server_configs
+    assert server["file"] == str(Supervisor(plan).socket)
+    assert len(server["file"]) < 100
+
+
+def test_a_path_that_the_supervisor_cannot_read_is_named(tmp_path: Path) -> None:
+    plan = _plan(tmp_path)
+    program = Program("worker", ("/a folder #1/python",))
+    with pytest.raises(SettingsError, match="' ;' or ' #' in a path"):
+        render(plan, [program], tmp_path / "socket")
+
+
+def test_temporary_files_of_services_are_in_the_data_folder(tmp_path: Path) -> None:
+    assert _plan(tmp_path).environment["TMPDIR"] == str(tmp_path / "tmp")

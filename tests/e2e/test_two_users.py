@@ -1,0 +1,92 @@
+"""`make up` of two users on one machine, as a cron job or a service starts it, in folders with odd names.
+
+Neither has a home, a locale or a terminal; a shared temporary folder belongs to somebody else.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from demo.programs import free_ports
+from tests.ordinary_user import ORDINARY_USER, ROOT, bare_environment, folder_of_ordinary_user, python_as
+
+# Every character of the first took part in a failure: in Supervisor, a shell, a URL, or a pattern of files.
+NAMES = ("100% é #1 ;2 $HOME 'x' [y] \"z\" \\", "long" * 40)
+PORTS = ("PREFECT_SERVER_API_PORT", "MOCK_PORT", "DATA_DOCS_PORT", "SERVING_PORT")
+
+
+@dataclass(frozen=True)
+class User:
+    """One of the users, and what they set."""
+
+    uid: int
+    settings: dict[str, str]
+
+    def start(self, *command: str, **settings: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*python_as(self.uid), "-m", *command],
+            cwd=ROOT,
+            env=bare_environment(**self.settings | settings),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, *command: str, **settings: str) -> str:
+        """Its output. Fails unless it ends with 0."""
+        process = self.start(*command, **settings)
+        output = process.communicate(timeout=250)[0]
+        assert process.returncode == 0, output
+        return output
+
+
+@pytest.fixture
+def users(shared_folder: Path) -> Iterator[list[User]]:
+    if os.geteuid() != 0:
+        pytest.skip("only root can start programs as two users")
+    temporary = shared_folder / "tmp"
+    temporary.mkdir()
+    (temporary / "runner_storage").mkdir()  # of a third user, as in /tmp
+    ports = iter(free_ports(2 * len(PORTS)))
+    users = []
+    for uid, name in zip((pwd.getpwnam("daemon").pw_uid, ORDINARY_USER), NAMES, strict=True):
+        data_dir = folder_of_ordinary_user(shared_folder / name, uid)
+        settings = {"DATA_DIR": str(data_dir), "TMPDIR": str(temporary), "PYTHONIOENCODING": "ascii"}
+        users.append(User(uid, settings | {port: str(next(ports)) for port in PORTS}))
+    with ExitStack() as at_end:
+        for user in users:
+            at_end.callback(lambda user=user: user.run("services", "down"))
+        yield users
+
+
+def test_services_of_two_users_run_side_by_side_and_share_nothing(users: list[User], shared_folder: Path) -> None:
+    for user in users:
+        user.run("services", "up")
+    first, second = users
+    server = f"http://127.0.0.1:{first.settings['PREFECT_SERVER_API_PORT']}/api"
+    run = ("prefect", "deployment", "run", "ingest/daily", "--watch")
+    first.run(*run, PREFECT_API_URL=server, PYTHONIOENCODING="utf-8")
+    assert "mm_" in first.run("serving.keys", "create", "--name", "test", "--scope", "dashboard:read")
+    assert "backed up" in first.run("services.backup", "make")
+    again = second.start("services", "up", SERVING_PORT="1").communicate(timeout=100)[0]
+    assert f"SERVING_PORT {second.settings['SERVING_PORT']} -> 1" in again
+
+    first.run("services", "down")
+    assert "RUNNING" in second.run("services", "status")
+    for user in users:
+        assert any((Path(user.settings["DATA_DIR"]) / "tmp").iterdir())
+        assert _owned_by(user.uid, shared_folder / "tmp") == ""
+
+
+def _owned_by(uid: int, folder: Path) -> str:
+    command = ["find", str(folder), "-uid", str(uid)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -1,0 +1,86 @@
+"""Every command says in one line what is wrong with its settings, and prints commands that can be pasted."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from core.settings import Settings
+from services.__main__ import _data_dir, _make
+from services.plan import Plan, Ports, PrefectLogin
+from tests.ordinary_user import ROOT, bare_environment, folder_of_ordinary_user, python_as
+
+COMMANDS = (
+    "services up",
+    "services.backup make",
+    "core.embedded --url",
+    "core.migrate",
+    "serving.keys list",
+    "alerts.watch --once",
+    "flows.ingest",
+    "demo",
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_read_only_data_folder_is_one_line(command: str, shared_folder: Path) -> None:
+    data_dir = folder_of_ordinary_user(shared_folder / "read only")
+    data_dir.chmod(0o500)
+    done = subprocess.run(
+        [*python_as(65_534), "-m", *command.split()],
+        cwd=ROOT,
+        env=bare_environment(DATA_DIR=str(data_dir)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert f"DATA_DIR cannot be used, '{data_dir}' cannot be written: Permission denied" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["services up", "flows.ingest", "serving.keys list"])
+def test_a_misspelled_setting_is_one_line(command: str, tmp_path: Path) -> None:
+    environment = bare_environment(DATA_DIR=str(tmp_path), ALERT_URL="json://u:hunter2@h", THRESHOLD_WARN_GROWHT="2")
+    done = subprocess.run(
+        [sys.executable, "-m", *command.split()], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "ALERT_URL is no setting, did you mean ALERT_URLS?" in done.stderr
+    assert "THRESHOLD_WARN_GROWHT is no setting, did you mean THRESHOLD_WARN_GROWTH?" in done.stderr
+    assert "hunter2" not in done.stderr
+
+
+def test_a_dotenv_file_that_prefect_cannot_read_either_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes("RUNBOOK_URL=é".encode("latin-1"))
+    environment = bare_environment(DATA_DIR=str(tmp_path / "data"), PYTHONPATH=str(ROOT))
+    command = [sys.executable, "-m", "flows.ingest"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "error: wrong setting: .env is no UTF-8 text; save it as UTF-8\n")
+
+
+@pytest.mark.parametrize("name", ["with space", "$HOME", "it's", 'quo"ted', "a;b&c"])
+def test_printed_commands_mean_this_data_folder(name: str, tmp_path: Path) -> None:
+    settings = Settings(_env_file=None, data_dir=tmp_path / name)  # type: ignore[call-arg]
+    plan = Plan(settings, Ports(_env_file=None), PrefectLogin(_env_file=None))  # type: ignore[call-arg]
+    assert shlex.split(_make("down", plan)) == ["make", "down", f"DATA_DIR={tmp_path / name}"]
+    assert shlex.split(_data_dir(plan)) == [f"DATA_DIR={tmp_path / name}"]
+
+    recipe = "--eval=print-data-dir: ; @printf '%s' \"$$DATA_DIR\""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    for given in ([f"DATA_DIR={tmp_path / name}"], []):
+        printed = subprocess.run(
+            ["make", "--silent", recipe, "print-data-dir", *given],
+            cwd=ROOT,
+            env=environment | ({} if given else {"DATA_DIR": str(tmp_path / name)}),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert printed.stdout == str(tmp_path / name)
