@@ -336,7 +336,7 @@ def main() -> int:
             _keep_running(settings.data_dir)
     except MoovitamixError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, SettingsError) else 1
     return 0
 
 

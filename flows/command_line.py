@@ -5,17 +5,22 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from prefect import Flow
+
 from core.errors import MoovitamixError, SettingsError, in_one_line
 from core.settings import load_settings
 from expectations.thresholds import load_thresholds
 from flows.endings import tell_server_away
+from flows.temporary_server import ensure_prefect_api
 
 
 def run_command(command: Any, **parameters: Any) -> int:
     """Call a flow; an error with a name is one line. Exit 0, 1 (blocked, failed) or 2 (settings)."""
     try:
-        load_settings()
+        settings = load_settings()
         load_thresholds()
+        if isinstance(command, Flow):
+            ensure_prefect_api(settings.data_dir)
         command(**parameters)
     except SettingsError as error:
         print(f"error: {error}", file=sys.stderr)

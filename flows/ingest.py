@@ -22,10 +22,10 @@ from core.errors import (
     DatabaseError,
     LandingError,
     MoovitamixError,
-    SettingsError,
     SourceError,
     StatementRefused,
     UnforeseenError,
+    UsageError,
 )
 from core.roles import INGEST
 from core.settings import Settings, load_settings
@@ -54,7 +54,7 @@ def _run_name() -> str:
     return f"ingest-{flow_run.parameters.get('day') or utc_now().date()}"
 
 
-@flow(name="ingest", flow_run_name=_run_name, validate_parameters=True)
+@flow(name="ingest", flow_run_name=_run_name, validate_parameters=False)
 @told_when_it_fails
 def ingest(day: date | None = None, endpoints: list[Endpoint] | None = None, refresh: bool = False) -> list[Outcome]:
     """Fetch, audit and publish the lists of one day.
@@ -70,7 +70,7 @@ def ingest(day: date | None = None, endpoints: list[Endpoint] | None = None, ref
     settings, thresholds = load_settings(), load_thresholds()
     day = day or clock_of(settings)().date()
     if day > _LAST_DAY:
-        raise SettingsError(f"{day} is too far in the future for a batch")
+        raise UsageError(f"{day} is too far in the future for a batch")
     wanted = [endpoint for endpoint in ENDPOINTS if endpoint in (endpoints or ENDPOINTS)]
     try:
         with open_run(settings, thresholds, "ingest", day, clock_of(settings), role=INGEST) as run:

@@ -34,7 +34,7 @@ _BYTES_OF_PREFECT = 64 * 2**20
 Days = Annotated[int, Field(ge=1, le=36_500)]
 
 
-@flow(name="maintain", flow_run_name="maintain")
+@flow(name="maintain", flow_run_name="maintain", validate_parameters=False)
 @told_when_it_fails
 def maintain(retention_days: Days | None = None) -> dict[str, int]:
     """Prune what is older than the retention. On a full disk, files go first, so that the database can work again.

@@ -32,7 +32,7 @@ from recommender.monitoring import DueDay, Judged, Rules
 _DECISIONS_SHOWN = 30
 
 
-@flow(name="monitor", flow_run_name="monitor")
+@flow(name="monitor", flow_run_name="monitor", validate_parameters=False)
 @told_when_it_fails
 def monitor() -> list[Judged]:
     """Judge every day that is over and was not judged yet, and say which alarms wait for a training.

@@ -38,7 +38,7 @@ from recommender.models.popularity import GenrePopularity
 _NO_MODEL_YET = "no model was trained yet: popularity by genre until the first training"
 
 
-@flow(name="recommend", flow_run_name="recommend")
+@flow(name="recommend", flow_run_name="recommend", validate_parameters=False)
 @told_when_it_fails
 def recommend() -> Published:
     """Refresh everyone's list from the champion. Before the first training, popularity by genre is published.

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from core.clock import clock_of
 from core.database import warehouse_lock
-from core.errors import InteractionsError, PublicationError, SettingsError, named_errors
+from core.errors import InteractionsError, PublicationError, UsageError, named_errors
 from core.roles import RECOMMENDER
 from core.settings import Settings, load_settings
 from core.version import code_version
@@ -70,7 +70,7 @@ class Degradation(BaseModel):
     day: date
 
 
-@flow(name="retrain", flow_run_name="retrain")
+@flow(name="retrain", flow_run_name="retrain", validate_parameters=False)
 @told_when_it_fails
 def retrain(
     as_of: datetime | None = None, seed: Seed = 0, degradation: Degradation | None = None, refresh: bool = False
@@ -232,15 +232,15 @@ def _limits(run: Run) -> Limits:
 
 
 def _in_utc(as_of: datetime | None, now: datetime) -> datetime:
-    """Raises SettingsError when it is no time, or lies in the future: nobody knows yet what will be played."""
+    """Raises UsageError when it is no time, or lies in the future: nobody knows yet what will be played."""
     if as_of is None:
         return now
     try:
         moment = as_of.replace(tzinfo=UTC) if as_of.tzinfo is None else as_of.astimezone(UTC)
     except OverflowError:
-        raise SettingsError(f"--as-of {as_of.isoformat()} is no time in UTC") from None
+        raise UsageError(f"--as-of {as_of.isoformat()} is no time in UTC") from None
     if moment > now:
-        raise SettingsError(f"--as-of {moment:%Y-%m-%d %H:%M} UTC lies in the future; leave it out for now")
+        raise UsageError(f"--as-of {moment:%Y-%m-%d %H:%M} UTC lies in the future; leave it out for now")
     return moment
 
 

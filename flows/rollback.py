@@ -25,7 +25,7 @@ from recommender import publication
 Number = Annotated[int, Field(ge=1)]
 
 
-@flow(name="rollback", flow_run_name="rollback")
+@flow(name="rollback", flow_run_name="rollback", validate_parameters=False)
 @told_when_it_fails
 def rollback(publication_id: Number | None = None, why: str = "rolled back by hand") -> int:
     """Make a publication live again; its model is the champion from then on.
@@ -34,7 +34,7 @@ def rollback(publication_id: Number | None = None, why: str = "rolled back by ha
         publication_id: Which one (ml.publications); the one that was live before, when left out.
         why: Written down with it.
 
-    Returns its number. Raises PublicationError when it is unknown, was never live, or its lists were pruned.
+    Returns its number. Raises UnusablePublication when it is unknown, was never live, or its lists were pruned.
     """
     keep_logs_readable()
     # No lock of the warehouse: it must be quick, also while an ingest or a training runs.

@@ -40,7 +40,7 @@ from core.database import (
     take_warehouse_lock,
     warehouse_lock,
 )
-from core.errors import AlreadyRunning, DatabaseError, MoovitamixError, SettingsError, named_errors
+from core.errors import AlreadyRunning, DatabaseError, MoovitamixError, SettingsError, UsageError, named_errors
 from core.roles import ROLES, refuse_code_of_others, told_of_others
 from core.settings import Settings
 from pipeline import suppression
@@ -160,7 +160,7 @@ def backup(settings: Settings, wanted: Path | None = None) -> Path:
     now = clock_of(settings)().astimezone(UTC)
     target = (wanted or settings.data_dir / FOLDER / f"{now:%Y-%m-%dT%H%M%SZ}.tar").expanduser().resolve()
     if target.exists():
-        raise BackupError(f"{target} is there already; name another file, or move it away")
+        raise UsageError(f"{target} is there already; name another file, or move it away")
     url = database_url(settings)
     programs = _programs(settings, url)
     with _work_folder(target.parent) as work, connect(url) as connection, _nobody_writes(connection, settings):
@@ -336,7 +336,7 @@ def _unpack(path: Path, work: Path) -> Manifest:
     except FileNotFoundError as error:
         if path.exists():
             raise damaged from error
-        raise BackupError(f"{path} is not there; BACKUP must name a file that make backup wrote") from error
+        raise UsageError(f"{path} is not there; BACKUP must name a file that make backup wrote") from error
     except (tarfile.TarError, EOFError, ValueError, KeyError) as error:
         raise damaged from error
     if content.get("format") != _FORMAT:

@@ -135,7 +135,7 @@ def main() -> int:
     login = os.environ.get("PREFECT_API_AUTH_STRING", "")
     if not api_url:
         print("error: set PREFECT_API_URL, such as http://127.0.0.1:4200/api", file=sys.stderr)
-        return 1
+        return 2
     try:
         deploy(api_url, code_at=options.code_at, login=login)
         if options.smoke:

@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"revoked {asked.key_id}")
             else:
                 print(f"error: there is no key {asked.key_id}", file=sys.stderr)
-                return 1
+                return 2
     except MoovitamixError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, SettingsError) else 1
