@@ -14,6 +14,7 @@ from alerts.delivery import addresses, send
 from core.clock import utc_now
 from core.errors import SettingsError
 from core.settings import load_settings
+from core.tracebacks import without_tracebacks
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,4 +45,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

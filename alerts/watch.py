@@ -27,6 +27,7 @@ from alerts.store import DATABASE, DISK, FOLDER, PREFECT, SERVING, UNDELIVERABLE
 from core.clock import Clock, utc_now
 from core.errors import SettingsError
 from core.settings import Settings, load_settings
+from core.tracebacks import without_tracebacks
 
 # A look that fails once may be a restart; twice, at the usual pace, is within half a minute.
 _LOOKS_BEFORE_TOLD = 2
@@ -263,4 +264,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

@@ -34,6 +34,7 @@ import psycopg
 
 from core.errors import DatabaseAway, DatabaseError, DatabaseFull, MoovitamixError, SettingsError
 from core.settings import load_settings
+from core.tracebacks import without_tracebacks
 
 # A bulk load writes new tables without the log (wal_level minimal) and with few checkpoints.
 _CONFIGURATION = """
@@ -351,4 +352,4 @@ def _keep_running(data_dir: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

@@ -14,6 +14,7 @@ from core.database import newest_migration
 from core.errors import MoovitamixError, SettingsError
 from core.roles import up_to_date_url
 from core.settings import load_settings
+from core.tracebacks import without_tracebacks
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,4 +30,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from core.database import connect, database_url
 from core.errors import MoovitamixError
 from core.settings import load_settings
+from core.tracebacks import without_tracebacks
 from demo.listeners import read_recommended
 from demo.story import FIRST_DAY, STORY, Chapter, Then
 from demo.summary import look_further, read_summary
@@ -139,4 +140,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

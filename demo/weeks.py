@@ -24,6 +24,7 @@ from core.clock import clock_of
 from core.database import connect, database_url
 from core.errors import MoovitamixError
 from core.settings import load_settings
+from core.tracebacks import without_tracebacks
 from demo.curve import Curve, draw, read_curve, show
 from demo.front_end import FrontEnd
 from demo.programs import Programs, running
@@ -223,4 +224,4 @@ def _story(console: Console, folder: Path, shown: Path, report: Path | None) -> 
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

@@ -4,10 +4,16 @@ Prefect is told before its first import to keep its files with the project's dat
 """
 
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 from dotenv import dotenv_values
+
+from core.tracebacks import hide_tracebacks
+
+if sys.argv[0] == "-m":  # a command of ours begins; its imports take seconds, in which somebody may press Ctrl-C
+    hide_tracebacks()
 
 _data_dir = os.environ.get("DATA_DIR") or dotenv_values(".env").get("DATA_DIR") or ".data"
 with suppress(OSError, RuntimeError):  # settings say what is wrong with the folder, in one line

@@ -7,8 +7,9 @@ from typing import Any
 
 from prefect import Flow
 
-from core.errors import MoovitamixError, SettingsError, in_one_line
+from core.errors import MoovitamixError, SettingsError
 from core.settings import load_settings
+from core.tracebacks import line_for_a_person
 from expectations.thresholds import load_thresholds
 from flows.endings import tell_server_away
 from flows.temporary_server import ensure_prefect_api
@@ -26,7 +27,7 @@ def run_command(command: Any, **parameters: Any) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except MoovitamixError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {line_for_a_person(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; run it again to go on", file=sys.stderr)
@@ -35,7 +36,7 @@ def run_command(command: Any, **parameters: Any) -> int:
         unreachable = "Failed to reach API" in str(error)
         if unreachable:
             tell_server_away()
-        what = "Prefect's server does not answer; check PREFECT_API_URL" if unreachable else in_one_line(error)
+        what = "Prefect's server does not answer; check PREFECT_API_URL" if unreachable else line_for_a_person(error)
         print(f"error: {what}", file=sys.stderr)
         return 1
     return 0

@@ -3,12 +3,13 @@
 A run that ends `Failed` is told by Prefect's automation, in the words of its state. `Blocked` and `Hindered` are of the
 same type, and whoever watches the run sees it fail; what is behind them has alerts of its own: a blocked batch one, a
 database that is away or a full disk one, however many runs it stops. Where nobody would tell of these, the run ends
-`Failed`. `Refused` is a run that was asked for what cannot be done, such as an unknown batch: whoever asked sees why, and
-nobody is notified. Without a Prefect server alerts are sent from here.
+`Failed`. `Refused` is a run that was asked for what cannot be done, such as an unknown batch: whoever asked sees why,
+and nobody is notified. Without a Prefect server alerts are sent from here.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -85,7 +86,8 @@ def told_when_it_fails(body: Callable[Parameters, Result]) -> Callable[Parameter
             ending = _tell(ending_of(_run_name(body.__name__), error, utc_now()))
             if flow_run.id is None:  # without Prefect's engine around it, as a rollback from a command line
                 raise
-            get_run_logger().error(str(error))
+            # Whoever typed a command reads it from the command; a run shows it on its page.
+            get_run_logger().log(logging.INFO if ending.name == "Refused" else logging.ERROR, str(error))
             # Prefect raises `data` to who called the flow.
             return cast(Result, Failed(name=ending.name, message=ending.message, data=error))
         except Exception as error:  # a defect: Prefect logs it with its traceback

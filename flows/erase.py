@@ -24,9 +24,9 @@ from core.errors import DatabaseError, UsageError, named_errors
 from core.references import written_reason
 from core.roles import up_to_date_url
 from core.settings import Settings, load_settings
+from core.tracebacks import keep_logs_readable, without_tracebacks
 from flows.command_line import run_command
 from flows.endings import told_when_it_fails
-from flows.readable_logs import keep_logs_readable
 from pipeline import batches, erased_pages, erasure, suppression
 from pipeline.belonging import Identity
 from recommender.trials import sweep
@@ -229,4 +229,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

@@ -29,12 +29,12 @@ from core.errors import (
 )
 from core.roles import INGEST
 from core.settings import Settings, load_settings
+from core.tracebacks import keep_logs_readable, without_tracebacks
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
 from flows.endings import told_when_it_fails
 from flows.events import tell_warehouse_published, tell_warehouse_unchanged
 from flows.measured import measuring
-from flows.readable_logs import keep_logs_readable
 from flows.reports import show_in_ui, tell
 from flows.run import Outcome, Run, open_run
 from flows.steps import audit, land, publish, shape, stage
@@ -187,4 +187,4 @@ def _day(text: str) -> date:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

@@ -17,13 +17,13 @@ from core.clock import clock_of
 from core.errors import named_errors
 from core.roles import RECOMMENDER
 from core.settings import Settings, load_settings
+from core.tracebacks import keep_logs_readable, without_tracebacks
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
 from flows.endings import told_when_it_fails
 from flows.events import tell_aged, tell_alarm, tell_degraded
 from flows.measured import measured
 from flows.quality_reports import show_quality, tell_quality
-from flows.readable_logs import keep_logs_readable
 from flows.run import Run, open_run
 from recommender import monitoring
 from recommender.drift import Rule
@@ -90,4 +90,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

@@ -16,12 +16,12 @@ from core.clock import clock_of
 from core.errors import ReplayRefused, UnknownBatch
 from core.roles import INGEST
 from core.settings import load_settings
+from core.tracebacks import keep_logs_readable, without_tracebacks
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
 from flows.endings import told_when_it_fails
 from flows.events import tell_warehouse_published
 from flows.ingest import bring_in
-from flows.readable_logs import keep_logs_readable
 from flows.reports import show_in_ui, tell
 from flows.run import Outcome, Run, open_run
 from pipeline import batches, landing, suppression
@@ -89,4 +89,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

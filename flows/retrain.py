@@ -24,6 +24,7 @@ from core.database import warehouse_lock
 from core.errors import InteractionsError, PublicationError, UsageError, named_errors
 from core.roles import RECOMMENDER
 from core.settings import Settings, load_settings
+from core.tracebacks import keep_logs_readable, without_tracebacks
 from core.version import code_version
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
@@ -31,7 +32,6 @@ from flows.endings import told_when_it_fails
 from flows.events import tell_answered
 from flows.list_steps import Published, Scorer, Trained, publish_everywhere, read_marts, write_down_failure
 from flows.measured import measured
-from flows.readable_logs import keep_logs_readable
 from flows.reports import show_training, tell_training
 from flows.run import Run, open_run
 from recommender import model_runs, monitoring, source, training
@@ -264,4 +264,4 @@ def _moment(text: str) -> datetime:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

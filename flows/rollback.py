@@ -17,9 +17,9 @@ from core.clock import clock_of
 from core.database import connect
 from core.roles import RECOMMENDER, url_in_role
 from core.settings import load_settings
+from core.tracebacks import keep_logs_readable, without_tracebacks
 from flows.command_line import run_command
 from flows.endings import told_when_it_fails
-from flows.readable_logs import keep_logs_readable
 from recommender import publication
 
 Number = Annotated[int, Field(ge=1)]
@@ -59,4 +59,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

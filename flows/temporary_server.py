@@ -160,9 +160,7 @@ def _port_of(process: subprocess.Popen[bytes], logs: Path) -> int:
     line = output.readline() if readable else b""
     if not line.strip().isdigit():
         what = "ended before it was ready" if readable else f"was not ready within {_SECONDS_TO_START:g} s"
-        raise PrefectServerError(
-            f"Prefect's temporary server {what}; run it again. Its log is {logs / _LOG}"
-        )
+        raise PrefectServerError(f"Prefect's temporary server {what}; run it again. Its log is {logs / _LOG}")
     return int(line)
 
 

@@ -19,6 +19,7 @@ import requests
 from core import embedded
 from core.errors import MoovitamixError, SettingsError
 from core.settings import alert_urls_of
+from core.tracebacks import without_tracebacks
 from services import backup
 from services.automations import Server
 from services.deploy import answers
@@ -302,4 +303,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

@@ -43,6 +43,7 @@ from core.database import (
 from core.errors import AlreadyRunning, DatabaseError, MoovitamixError, SettingsError, UsageError, named_errors
 from core.roles import ROLES, refuse_code_of_others, told_of_others
 from core.settings import Settings
+from core.tracebacks import without_tracebacks
 from pipeline import suppression
 from pipeline.raw_pages import only_ours
 from services.backup_contents import not_ours
@@ -534,4 +535,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

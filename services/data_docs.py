@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import MoovitamixError
+from core.tracebacks import without_tracebacks
 from services.plan import HOST, load_plan
 
 _NOTHING_YET = b"""<!doctype html><meta charset="utf-8"><title>Data Docs</title>
@@ -61,4 +62,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

@@ -24,6 +24,7 @@ from requests.auth import HTTPBasicAuth
 
 from core.errors import SettingsError
 from core.settings import load_settings
+from core.tracebacks import without_tracebacks
 from services import automations
 from services.plan import ROOT, WORK_POOL
 
@@ -147,4 +148,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

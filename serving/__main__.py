@@ -10,6 +10,7 @@ import uvicorn
 
 from core.errors import MoovitamixError, SettingsError
 from core.settings import load_settings
+from core.tracebacks import without_tracebacks
 from serving.app import create_app
 from serving.database import serving_url
 from serving.observation import log_to_stdout
@@ -44,4 +45,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

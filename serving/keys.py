@@ -25,6 +25,7 @@ from core.database import (
 from core.errors import MoovitamixError, SettingsError
 from core.roles import up_to_date_url
 from core.settings import Settings, load_settings
+from core.tracebacks import without_tracebacks
 
 Scope = Literal["recommendations:read", "feedback:write", "metrics:read", "dashboard:read"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -168,4 +169,4 @@ def _key_id(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))
