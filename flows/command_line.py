@@ -5,14 +5,22 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from prefect import Flow
+from prefect import Flow, tags
 
 from core.errors import MoovitamixError, SettingsError
-from core.settings import load_settings
+from core.settings import Settings, load_settings
 from core.tracebacks import line_for_a_person
 from expectations.thresholds import load_thresholds
-from flows.endings import tell_server_away
-from flows.temporary_server import ensure_prefect_api
+from flows.endings import tell_not_begun, tell_server_away
+from flows.prefect_server import RUN_TAG, ensure_prefect_api
+
+
+def _ensure_prefect_api(flow: str, settings: Settings) -> None:
+    try:
+        ensure_prefect_api(settings.data_dir)
+    except MoovitamixError as error:
+        tell_not_begun(flow, error)
+        raise
 
 
 def run_command(command: Any, **parameters: Any) -> int:
@@ -21,8 +29,9 @@ def run_command(command: Any, **parameters: Any) -> int:
         settings = load_settings()
         load_thresholds()
         if isinstance(command, Flow):
-            ensure_prefect_api(settings.data_dir)
-        command(**parameters)
+            _ensure_prefect_api(command.name, settings)
+        with tags(RUN_TAG):  # what becomes of a run that is killed is found by it
+            command(**parameters)
     except SettingsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

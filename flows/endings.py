@@ -46,7 +46,7 @@ from core.errors import (
 )
 from core.settings import Settings, load_settings
 from flows.run import IngestIncomplete, Outcome
-from flows.temporary_server import is_temporary
+from flows.prefect_server import is_temporary
 
 BATCH_BLOCKED = "moovitamix.batch.blocked"
 # As long as a run without a server may wait for a mail server; what is not sent then is sent by the next, or the watch.
@@ -268,6 +268,11 @@ def tell_server_away() -> None:
         store = _store(load_settings())
         if store.addresses and not store.is_watched():
             send_now(causes.prefect(utc_now(), "a run could not reach it"))
+
+
+def tell_not_begun(flow: str, error: MoovitamixError) -> None:
+    """Notify that a run could not begin, and why. Never raises."""
+    _tell(ending_of(flow, error, utc_now()))
 
 
 def _begin(cause: str) -> bool:

@@ -78,8 +78,8 @@ def ingest(day: date | None = None, endpoints: list[Endpoint] | None = None, ref
                 run.outcomes.append(_ingest_endpoint(run, Batch(endpoint, day, settings.source), refresh))
             show_in_ui("ingest", run.outcomes, run.docs_dir, settings.data_docs_url)
             tell(run.outcomes)
-            tell_warehouse_published(run.outcomes, publication.is_behind(run.connection))
-            tell_warehouse_unchanged(run.outcomes)
+            if not tell_warehouse_published(run.outcomes, publication.is_behind(run.connection)):
+                tell_warehouse_unchanged(run.outcomes)
             run.raise_if_incomplete()
             return run.outcomes
     except DatabaseError:

@@ -20,8 +20,8 @@ from core.settings import Settings, load_settings
 from core.tracebacks import keep_logs_readable, without_tracebacks
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
-from flows.endings import told_when_it_fails
-from flows.events import tell_aged, tell_alarm, tell_degraded
+from flows.endings import has_server, told_when_it_fails
+from flows.events import print_next, tell_aged, tell_alarm, tell_degraded
 from flows.measured import measured
 from flows.quality_reports import show_quality, tell_quality
 from flows.run import Run, open_run
@@ -50,6 +50,9 @@ def monitor() -> list[Judged]:
         show_quality(judged, alarms, monitoring.newest_decisions(run.connection, _DECISIONS_SHOWN))
         tell_quality(judged, alarms)
     # Events begin trainings: after the run has let go of the warehouse, which they need.
+    if not has_server() and (alarms or age is not None):
+        command = "flows.retrain" if alarms else "flows.retrain --refresh"
+        print_next(command, "an alarm waits for a training" if alarms else "the live model is old")
     for alarm in alarms:
         tell_degraded(alarm)
         tell_alarm(alarm, new=any(alarm.day == one.quality.day for one in judged))

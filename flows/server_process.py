@@ -1,4 +1,4 @@
-"""Prefect's temporary server, as a process of its own: `flows.temporary_server` starts it for one run.
+"""Prefect's temporary server, as a process of its own: `flows.prefect_server` starts it for one run.
 
 It ends when its standard input is closed, which the system does when the run ends in whatever way, also while this
 process is still starting. When it can be asked, it writes its port to standard output.
@@ -15,7 +15,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from threading import Thread
 
-from flows.temporary_server import DATABASE, stamp_of
+from flows.prefect_server import DATABASE, stamp_of
 
 
 def main() -> None:

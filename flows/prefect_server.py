@@ -1,7 +1,7 @@
-"""The Prefect server of a run from a command line that reports to no lasting server: started for it, and ended with it.
+"""Which Prefect server a run from a command line reports to: where none lasts, a temporary one is started for it.
 
-Each run has a server and a database of its own, in `PREFECT_HOME/temporary`. The database is a copy of the empty one in
-`PREFECT_HOME/prefect.db`, so that no run waits for another's lock, and a start needs no migrations.
+A temporary server has a database of its own, in `PREFECT_HOME/temporary`, and ends with the run. The database is a copy of
+the empty one in `PREFECT_HOME/prefect.db`: no run waits for another's lock, and a start needs no migrations.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import urllib.request
 import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import mkdtemp
@@ -29,10 +31,15 @@ import psutil
 from core.errors import DiskFull, MoovitamixError, is_disk_full
 
 DATABASE = "prefect.db"
+# What services.plan gives each service, and asks of each run: see there.
+SERVICES_MARK = "MOOVITAMIX_SERVICES"
+SIGNS_OF_LIFE = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
+RUN_TAG = "moovitamix"
 _ROOT = Path(__file__).parent.parent
 _LOCK, _PROCESS_ID, _LOG = "lock", "pid", "temporary-prefect-server.log"
 _SECONDS_TO_START = 120.0
 _SECONDS_TO_END = 5.0
+_SECONDS_TO_ANSWER = 5.0
 _LOG_BYTES = 2**20
 # Settings of other servers, which a temporary one must not take for its own.
 _OF_OTHER_SERVERS = ("PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_API_DATABASE_CONNECTION_URL")
@@ -68,15 +75,22 @@ _server: TemporaryServer | None = None
 
 
 def ensure_prefect_api(data_dir: Path) -> None:
-    """From here on, flows of this process report to the server that is set, or else to a temporary one.
+    """From here on, flows of this process report to the server that is set, or that of `make up`, or a temporary one.
 
-    It runs until this process ends: what Prefect still sends at exit reaches it. Raises PrefectServerError, DiskFull.
+    That of `make up` is used when it runs for this DATA_DIR: the deployments then follow up what a command publishes. A
+    temporary one runs until this process ends: what Prefect still sends at exit reaches it. Raises PrefectServerError,
+    DiskFull.
     """
     from prefect.context import refresh_global_settings_context
     from prefect.settings import get_current_settings
 
     settings = get_current_settings()
     if settings.api.url:
+        return
+    services = _server_of_services(data_dir)
+    if services is not None:
+        os.environ.update(services)
+        refresh_global_settings_context()
         return
     server = _ensure_server(settings.home.resolve(), data_dir / "logs")
     os.environ.pop("PREFECT_API_KEY", None)
@@ -92,6 +106,30 @@ def is_temporary(api_url: str | None) -> bool:
 def stamp_of(revision: str) -> int:
     """What a template is marked with: the installed Prefect, and the revision of the schema that it makes."""
     return zlib.crc32(f"{version('prefect')} {revision}".encode()) >> 1
+
+
+def _server_of_services(data_dir: Path) -> dict[str, str] | None:
+    """The settings with which a run reports to the Prefect server of `make up`; None unless it runs, and answers."""
+    if not (data_dir / "services").exists():
+        return None
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):  # a process of somebody else, or one that has just ended
+            if not {"prefect", "server", "start"} <= set(process.cmdline()):
+                continue
+            environment = process.environ()
+            url = environment.get("PREFECT_API_URL", "")
+            if environment.get(SERVICES_MARK) == str(data_dir) and _answers(f"{url}/health"):
+                names = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING")
+                return {name: environment[name] for name in names if name in environment} | SIGNS_OF_LIFE
+    return None
+
+
+def _answers(url: str) -> bool:
+    # Not by way of a proxy: it is on this machine.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with suppress(OSError, ValueError), opener.open(url, timeout=_SECONDS_TO_ANSWER) as answer:
+        return bool(answer.status == HTTPStatus.OK)
+    return False
 
 
 def _ensure_server(home: Path, logs: Path) -> TemporaryServer:
