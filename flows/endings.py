@@ -45,8 +45,8 @@ from core.errors import (
     in_one_line,
 )
 from core.settings import Settings, load_settings
-from flows.run import IngestIncomplete, Outcome
 from flows.prefect_server import is_temporary
+from flows.run import IngestIncomplete, Outcome
 
 BATCH_BLOCKED = "moovitamix.batch.blocked"
 # As long as a run without a server may wait for a mail server; what is not sent then is sent by the next, or the watch.

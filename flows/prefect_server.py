@@ -1,7 +1,7 @@
 """Which Prefect server a run from a command line reports to: where none lasts, a temporary one is started for it.
 
-A temporary server has a database of its own, in `PREFECT_HOME/temporary`, and ends with the run. The database is a copy of
-the empty one in `PREFECT_HOME/prefect.db`: no run waits for another's lock, and a start needs no migrations.
+A temporary server has a database of its own, in `PREFECT_HOME/temporary`, and ends with the run. The database is a copy
+of the empty one in `PREFECT_HOME/prefect.db`: no run waits for another's lock, and a start needs no migrations.
 """
 
 from __future__ import annotations

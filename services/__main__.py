@@ -25,6 +25,7 @@ from services.automations import Server
 from services.deploy import answers
 from services.lost_runs import close_lost_runs
 from services.plan import HOST, ROOT, WORK_POOL, Plan, Program, inherited_environment, load_plan
+from services.prefect_database import check_databases
 from services.supervision import Supervisor, end
 
 _SECONDS_TO_BE_READY = 120.0
@@ -46,6 +47,7 @@ def up(plan: Plan) -> None:
     else:
         end(supervisor.leftovers())
         _check_ports(programs)
+        check_databases(programs)
         _start(supervisor, programs)
     try:
         for program in programs:

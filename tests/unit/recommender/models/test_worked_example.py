@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 PAGE = (ROOT / "docs" / "models.md").read_text()
 MODEL, IMPORT, CANDIDATE, TEST = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 (COMMANDS,) = re.findall(r"```\n(\.venv/bin/python .*?)```", PAGE, re.DOTALL)
-PLACES = {path: text for path, text in zip(re.findall(r"`([\w/]+cosine\.py)`:", PAGE), (MODEL, TEST), strict=True)}
+PLACES = dict(zip(re.findall(r"`([\w/]+cosine\.py)`:", PAGE), (MODEL, TEST), strict=True))
 
 
 @pytest.fixture
