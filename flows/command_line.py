@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import httpx
 from prefect import Flow, tags
 
 from core.errors import MoovitamixError, SettingsError
@@ -12,7 +13,7 @@ from core.settings import Settings, load_settings
 from core.tracebacks import line_for_a_person
 from expectations.thresholds import load_thresholds
 from flows.endings import tell_not_begun, tell_server_away
-from flows.prefect_server import RUN_TAG, ensure_prefect_api
+from flows.prefect_server import RUN_TAG, ensure_prefect_api, server_does_not_answer
 
 
 def _ensure_prefect_api(flow: str, settings: Settings) -> None:
@@ -42,10 +43,10 @@ def run_command(command: Any, **parameters: Any) -> int:
         print("stopped; run it again to go on", file=sys.stderr)
         return 130
     except Exception as error:
-        unreachable = "Failed to reach API" in str(error)
+        unreachable = "Failed to reach API" in str(error) or isinstance(error, httpx.TransportError)
         if unreachable:
             tell_server_away()
-        what = "Prefect's server does not answer; check PREFECT_API_URL" if unreachable else line_for_a_person(error)
+        what = server_does_not_answer() if unreachable else line_for_a_person(error)
         print(f"error: {what}", file=sys.stderr)
         return 1
     return 0

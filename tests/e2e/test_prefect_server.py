@@ -89,8 +89,15 @@ def comes(condition: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("when", ["starting", "running"])
+@pytest.mark.parametrize(
+    ("when", "number"),
+    [
+        ("starting", signal.SIGKILL),
+        ("running", signal.SIGKILL),
+        ("running", signal.SIGTERM),
+        ("starting", signal.SIGHUP),
+    ],
+)
 def test_it_ends_with_a_run_that_is_killed(when: str, number: signal.Signals, data_dir: Path) -> None:
     run = waiting(data_dir)
     if when == "running":
