@@ -37,7 +37,9 @@ def run(console: Console, folder: Path, how_to_open: str) -> None:
             # Prefect and Great Expectations take seconds to import: while something moves on the screen.
             from expectations import checkpoint  # noqa: F401
             from flows.ingest import ingest
+            from flows.prefect_server import ensure_prefect_api
 
+            ensure_prefect_api(folder)
             _follow(lambda: progress.advance(steps))
             for chapter in STORY:
                 progress.update(steps, completed=0, total=_STEPS_A_RUN, description=f"{chapter.day}  {chapter.title}")
