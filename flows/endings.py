@@ -20,6 +20,7 @@ from threading import Thread
 from typing import Any, Literal, ParamSpec, TypeVar, cast, get_type_hints
 
 from prefect import get_run_logger
+from prefect.context import TagsContext
 from prefect.events import emit_event
 from prefect.runtime import flow_run
 from prefect.settings import get_current_settings
@@ -81,7 +82,8 @@ def told_when_it_fails(body: Callable[Parameters, Result]) -> Callable[Parameter
     def flow_body(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         try:
             args, kwargs = read_parameters(*args, **kwargs)
-            result = body(*args, **kwargs)
+            with TagsContext(current_tags=set()):  # a tag of the run on each task would cost a request for a slot
+                result = body(*args, **kwargs)
         except MoovitamixError as error:
             ending = _tell(ending_of(_run_name(body.__name__), error, utc_now()))
             if flow_run.id is None:  # without Prefect's engine around it, as a rollback from a command line

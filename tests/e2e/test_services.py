@@ -30,7 +30,9 @@ def test_a_command_reports_to_the_server_that_runs(services: Services) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "next, as" not in done.stdout  # it follows by itself: see below
     (run,) = (run for run in services.ask("flow_runs/filter", {}) if run["name"] == "ingest-2026-11-18")
-    assert (run["state_type"], "moovitamix" in run["tags"]) == ("COMPLETED", True)
+    assert (run["state_type"], run["tags"]) == ("COMPLETED", ["moovitamix"])
+    tasks = services.ask("task_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
+    assert {tuple(task["tags"]) for task in tasks} == {()}  # each tag of a task would be asked for a slot
     assert services.published() > 0
 
 
