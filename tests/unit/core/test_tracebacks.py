@@ -141,7 +141,7 @@ def test_an_error_with_a_name_is_its_message(records: pytest.LogCaptureFixture, 
     try:
         raise DatabaseAway("Postgres does not answer")
     except DatabaseAway:
-        logging.getLogger("prefect.flow_runs").exception("Encountered exception")
+        logging.getLogger("library").exception("Encountered exception")
     [record] = records.records
     assert (record.getMessage(), record.exc_info) == ("Postgres does not answer", None)
     assert not log.exists()
