@@ -15,6 +15,7 @@ from core.clock import utc_now
 from core.errors import SettingsError
 from core.settings import load_settings
 from core.terminal import prepare_terminal
+from core.tracebacks import without_tracebacks
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,4 +47,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

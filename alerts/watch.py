@@ -29,6 +29,7 @@ from core.errors import SettingsError
 from core.settings import Settings, load_settings
 from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
+from core.tracebacks import without_tracebacks
 
 # A look that fails once may be a restart; twice, at the usual pace, is within half a minute.
 _LOOKS_BEFORE_TOLD = 2
@@ -273,4 +274,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

@@ -44,9 +44,10 @@ def main() -> int:
     import expectations.checkpoint  # noqa: F401
 
     pass_mark(GREAT_EXPECTATIONS)
-    from prefect.server.api.server import SubprocessASGIServer
+    from core.settings import load_settings
+    from flows.prefect_server import ensure_prefect_api
 
-    SubprocessASGIServer().start()  # the one that the flow would start
+    ensure_prefect_api(load_settings().data_dir)  # the one that the flow would start
     pass_mark(SERVER)
     _time_steps(flows.ingest, seconds)
     exit_code = flows.ingest.main(arguments)

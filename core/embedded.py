@@ -36,6 +36,7 @@ from core.sessions import UnfitDatabase, client_environment, client_target, open
 from core.settings import load_settings, must_be_writable
 from core.temporary_files import keep_temporary_files_in, make_socket_folder, socket_folder
 from core.terminal import prepare_terminal
+from core.tracebacks import without_tracebacks
 
 # A bulk load writes new tables without the log (wal_level minimal) and with few checkpoints.
 _CONFIGURATION = """
@@ -406,4 +407,4 @@ def _keep_running(data_dir: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

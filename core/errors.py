@@ -2,6 +2,9 @@
 
 MoovitamixError
 ├── SettingsError             a setting or an argument is wrong; exit 2
+│   └── UsageError            what a person typed cannot be used: they see it, and nobody is notified
+│       ├── UnknownBatch      no batch has that id; a ReplayRefused too
+│       └── UnusablePublication  no publication that can go live has that number; a PublicationError too
 ├── SourceError               the API could not be read
 │   ├── TransientSourceError  may pass: connection, time-out, 429, 5xx, cut or unreadable body
 │   │   └── ListMoved         the list changed while it was read
@@ -49,6 +52,13 @@ class MoovitamixError(Exception):
 
 class SettingsError(MoovitamixError):
     """A setting or a command-line argument cannot be used."""
+
+
+class UsageError(SettingsError):
+    """What a person typed cannot be used: an argument, an id that nothing has, a file that cannot be read.
+
+    Whoever typed it can put it right, so it is reported to them alone.
+    """
 
 
 class SourceError(MoovitamixError):
@@ -127,6 +137,10 @@ class ReplayRefused(MoovitamixError):
     """A batch that cannot, or must not, be replayed."""
 
 
+class UnknownBatch(ReplayRefused, UsageError):
+    """There is no batch with that id."""
+
+
 class InteractionsError(MoovitamixError):
     """Plays that no model can learn from."""
 
@@ -143,8 +157,16 @@ class PublicationError(MoovitamixError):
     """A list of recommendations that cannot go live."""
 
 
+class UnusablePublication(PublicationError, UsageError):
+    """There is no publication with that number, or its lists cannot go live."""
+
+
 class UnforeseenError(MoovitamixError):
     """An error that has no name. The message says its kind and where in our code it came up."""
+
+
+# Whoever asked for it can put it right, and nobody else: it is reported to them alone.
+REFUSALS = (UsageError, ReplayRefused)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from core.roles import up_to_date_url
 from core.settings import load_settings
 from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
+from core.tracebacks import without_tracebacks
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,4 +35,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from core.canonical import canonical, readings
-from core.errors import SettingsError
+from core.errors import UsageError
 
 _LONGEST = 500
 _E_MAIL = re.compile(r"\S@\S")
@@ -14,13 +14,13 @@ _E_MAIL = re.compile(r"\S@\S")
 def written_reason(text: str | None, name: str) -> str:
     """The text in one line. `name` is how people know it, such as `--reason`.
 
-    Raises SettingsError when it is empty, too long, or holds an e-mail address.
+    Raises UsageError when it is empty, too long, or holds an e-mail address.
     """
     line = " ".join((text or "").split())
     if not line:
-        raise SettingsError(f"{name} must say something: it is written down")
+        raise UsageError(f"{name} must say something: it is written down")
     if len(line) > _LONGEST:
-        raise SettingsError(f"{name} must have at most {_LONGEST} characters")
+        raise UsageError(f"{name} must have at most {_LONGEST} characters")
     if any(_E_MAIL.search(canonical(reading)) for reading in readings(line)):
-        raise SettingsError(f"{name} must not hold an e-mail address: give a reference, such as the number of a ticket")
+        raise UsageError(f"{name} must not hold an e-mail address: give a reference, such as the number of a ticket")
     return line

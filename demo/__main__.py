@@ -20,6 +20,7 @@ from core.database import connect, database_url
 from core.errors import MoovitamixError, SettingsError
 from core.settings import load_settings
 from core.terminal import prepare_terminal
+from core.tracebacks import without_tracebacks
 from demo.listeners import read_recommended
 from demo.story import FIRST_DAY, STORY, Chapter, Then
 from demo.summary import look_further, read_summary
@@ -38,7 +39,9 @@ def run(console: Console, folder: Path, how_to_open: str) -> None:
             # Prefect and Great Expectations take seconds to import: while something moves on the screen.
             from expectations import checkpoint  # noqa: F401
             from flows.ingest import ingest
+            from flows.prefect_server import ensure_prefect_api
 
+            ensure_prefect_api(folder)
             _follow(lambda: progress.advance(steps))
             for chapter in STORY:
                 progress.update(steps, completed=0, total=_STEPS_A_RUN, description=f"{chapter.day}  {chapter.title}")
@@ -142,4 +145,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

@@ -25,6 +25,7 @@ from core.database import connect, database_url
 from core.errors import MoovitamixError, SettingsError
 from core.settings import load_settings
 from core.terminal import prepare_terminal
+from core.tracebacks import without_tracebacks
 from demo.curve import Curve, draw, read_curve, show
 from demo.front_end import FrontEnd
 from demo.programs import Programs, running
@@ -225,4 +226,4 @@ def _story(console: Console, folder: Path, shown: Path, report: Path | None) -> 
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

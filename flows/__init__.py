@@ -11,6 +11,11 @@ from dotenv import dotenv_values
 
 from core.errors import SettingsError
 from core.settings import load_settings
+from core.tracebacks import hide_tracebacks
+
+if sys.argv[0] == "-m":  # a command of ours begins; its imports take seconds, in which somebody may press Ctrl-C
+    hide_tracebacks()
+
 
 try:
     _home = load_settings().data_dir / "prefect"

@@ -5,35 +5,52 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from core.errors import MoovitamixError, SettingsError, in_one_line
-from core.settings import load_settings
+import httpx
+from prefect import Flow, tags
+
+from core.errors import MoovitamixError, SettingsError
+from core.settings import Settings, load_settings
 from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
+from core.tracebacks import line_for_a_person
 from expectations.thresholds import load_thresholds
-from flows.endings import tell_server_away
+from flows.endings import tell_not_begun, tell_server_away
+from flows.prefect_server import RUN_TAG, ensure_prefect_api, server_does_not_answer
+
+
+def _ensure_prefect_api(flow: str, settings: Settings) -> None:
+    try:
+        ensure_prefect_api(settings.data_dir)
+    except MoovitamixError as error:
+        tell_not_begun(flow, error)
+        raise
 
 
 def run_command(command: Any, **parameters: Any) -> int:
     """Call a flow; an error with a name is one line. Exit 0, 1 (blocked, failed) or 2 (settings)."""
     prepare_terminal()
     try:
-        keep_temporary_files_in(load_settings().data_dir)
+        settings = load_settings()
+        keep_temporary_files_in(settings.data_dir)
         load_thresholds()
-        command(**parameters)
+        if isinstance(command, Flow):
+            _ensure_prefect_api(command.name, settings)
+        with tags(RUN_TAG):  # what becomes of a run that is killed is found by it
+            command(**parameters)
     except SettingsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except MoovitamixError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {line_for_a_person(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; run it again to go on", file=sys.stderr)
         return 130
     except Exception as error:
-        unreachable = "Failed to reach API" in str(error)
+        unreachable = "Failed to reach API" in str(error) or isinstance(error, httpx.TransportError)
         if unreachable:
             tell_server_away()
-        what = "Prefect's server does not answer; check PREFECT_API_URL" if unreachable else in_one_line(error)
+        what = server_does_not_answer() if unreachable else line_for_a_person(error)
         print(f"error: {what}", file=sys.stderr)
         return 1
     return 0

@@ -3,11 +3,13 @@
 A run that ends `Failed` is told by Prefect's automation, in the words of its state. `Blocked` and `Hindered` are of the
 same type, and whoever watches the run sees it fail; what is behind them has alerts of its own: a blocked batch one, a
 database that is away or a full disk one, however many runs it stops. Where nobody would tell of these, the run ends
-`Failed`. Without a Prefect server alerts are sent from here.
+`Failed`. `Refused` is a run that was asked for what cannot be done, such as an unknown batch: whoever asked sees why,
+and nobody is notified. Without a Prefect server alerts are sent from here.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -15,13 +17,15 @@ from datetime import datetime
 from functools import wraps
 from inspect import signature
 from threading import Thread
-from typing import Literal, ParamSpec, TypeVar, cast, get_type_hints
+from typing import Any, Literal, ParamSpec, TypeVar, cast, get_type_hints
 
 from prefect import get_run_logger
+from prefect.context import TagsContext
 from prefect.events import emit_event
 from prefect.runtime import flow_run
 from prefect.settings import get_current_settings
 from prefect.states import Failed
+from pydantic import ValidationError, validate_call
 
 from alerts import causes, probes
 from alerts.alert import RUNBOOK, Alert
@@ -30,6 +34,7 @@ from alerts.store import DATABASE, DISK, Store
 from core.clock import utc_now
 from core.columns import DEPENDS_ON
 from core.errors import (
+    REFUSALS,
     AlreadyRunning,
     BatchBlocked,
     LoginRefused,
@@ -37,9 +42,11 @@ from core.errors import (
     MoovitamixError,
     PublicationError,
     SettingsError,
+    UsageError,
     in_one_line,
 )
 from core.settings import Settings, load_settings
+from flows.prefect_server import is_temporary
 from flows.run import IngestIncomplete, Outcome
 
 BATCH_BLOCKED = "moovitamix.batch.blocked"
@@ -55,7 +62,7 @@ Result = TypeVar("Result")
 class Ending:
     """How a run ended. `failure` is told by Prefect itself, `blocked` by an event each, `cause` by the store."""
 
-    name: Literal["Failed", "Blocked", "Hindered"]
+    name: Literal["Failed", "Blocked", "Hindered", "Refused"]
     message: str
     failure: Alert | None = None
     blocked: tuple[Alert, ...] = ()
@@ -65,18 +72,24 @@ class Ending:
 def told_when_it_fails(body: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Let a flow end in a state that says what happened, and see to it that somebody is told.
 
-    Stands between `@flow` and the flow. Who calls the flow gets the error that it raised, as before.
+    Stands between `@flow` and the flow. Who calls the flow gets the error that it raised, as before. Parameters are
+    validated here, not by Prefect, which would report what a person typed as a failed run.
     """
+
+    read_parameters = _parameter_reader(body)
 
     @wraps(body)
     def flow_body(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         try:
-            result = body(*args, **kwargs)
+            args, kwargs = read_parameters(*args, **kwargs)
+            with TagsContext(current_tags=set()):  # a tag of the run on each task would cost a request for a slot
+                result = body(*args, **kwargs)
         except MoovitamixError as error:
             ending = _tell(ending_of(_run_name(body.__name__), error, utc_now()))
             if flow_run.id is None:  # without Prefect's engine around it, as a rollback from a command line
                 raise
-            get_run_logger().error(str(error))
+            # Whoever typed a command reads it from the command; a run shows it on its page.
+            get_run_logger().log(logging.INFO if ending.name == "Refused" else logging.ERROR, str(error))
             # Prefect raises `data` to who called the flow.
             return cast(Result, Failed(name=ending.name, message=ending.message, data=error))
         except Exception as error:  # a defect: Prefect logs it with its traceback
@@ -92,10 +105,38 @@ def told_when_it_fails(body: Callable[Parameters, Result]) -> Callable[Parameter
     return flow_body
 
 
+def _parameter_reader(body: Callable[..., Any]) -> Callable[..., Any]:
+    """What turns the arguments of a flow into those that its annotations ask for, or raises UsageError."""
+
+    @wraps(body)
+    def arguments(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        return args, kwargs
+
+    hints = get_type_hints(body, include_extras=True)
+    arguments.__annotations__ = {name: hint for name, hint in hints.items() if name != "return"}
+    arguments.__signature__ = signature(body, eval_str=True)  # type: ignore[attr-defined]
+    validated = validate_call(arguments)
+
+    @wraps(body)
+    def reader(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        try:
+            return validated(*args, **kwargs)
+        except ValidationError as error:
+            wrong = "; ".join(
+                f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}"
+                for one in error.errors(include_input=False, include_url=False)
+            )
+            raise UsageError(f"wrong parameter: {wrong}") from None
+
+    return reader
+
+
 def ending_of(run: str, error: MoovitamixError, now: datetime) -> Ending:
     """What an error of ours means for whoever must act."""
     if isinstance(error, IngestIncomplete):
         return _of_batches(run, error, now)
+    if isinstance(error, REFUSALS):
+        return Ending("Refused", str(error))
     if isinstance(error, BatchBlocked):
         return Ending("Blocked", str(error), blocked=(_blocked_list(error, now),))
     if error.cause:
@@ -231,6 +272,11 @@ def tell_server_away() -> None:
             send_now(causes.prefect(utc_now(), "a run could not reach it"))
 
 
+def tell_not_begun(flow: str, error: MoovitamixError) -> None:
+    """Notify that a run could not begin, and why. Never raises."""
+    _tell(ending_of(flow, error, utc_now()))
+
+
 def _begin(cause: str) -> bool:
     """Note a cause; whether somebody will be told of it, from here or by the watch. Never raises."""
     with suppress(Exception):
@@ -278,8 +324,9 @@ def _store(settings: Settings) -> Store:
 
 
 def has_server() -> bool:
-    """Whether runs report to a Prefect server, which then has the automations."""
-    return bool(get_current_settings().api.url)
+    """Whether runs report to a Prefect server that outlasts them, which then has the automations."""
+    url = get_current_settings().api.url
+    return bool(url) and not is_temporary(url)
 
 
 def _run_name(otherwise: str) -> str:

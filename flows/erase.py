@@ -22,14 +22,14 @@ from core import side_schemas
 from core.canonical import canonical, readings
 from core.clock import Clock, clock_of
 from core.database import Connection, connect, readable_errors, take_training_lock, take_warehouse_lock
-from core.errors import DatabaseError, SettingsError, named_errors
+from core.errors import DatabaseError, UsageError, named_errors
 from core.references import written_reason
 from core.roles import up_to_date_url
 from core.settings import Settings, load_settings
 from core.side_schemas import REPLACED, RESTORING
+from core.tracebacks import keep_logs_readable, without_tracebacks
 from flows.command_line import run_command
 from flows.endings import told_when_it_fails
-from flows.readable_logs import keep_logs_readable
 from pipeline import batches, erased_pages, erasure, suppression
 from pipeline.belonging import Identity
 from pipeline.suppression import Suppressed
@@ -61,7 +61,7 @@ class Place:
         return self.settings.data_dir / "data_docs"
 
 
-@flow(name="erase", flow_run_name="erase")
+@flow(name="erase", flow_run_name="erase", validate_parameters=False)
 @told_when_it_fails
 def erase(user_id: int, reason: str, requested_by: str, allow_again: bool = False) -> dict[str, int]:
     """Erase a listener by id, or let one who was erased come back.
@@ -85,7 +85,7 @@ def erase(user_id: int, reason: str, requested_by: str, allow_again: bool = Fals
 
 
 def erase_listener(user_id: int, reason: str, requested_by: str) -> Found:
-    """Erase one listener, without Prefect around it. Raises SettingsError, AlreadyRunning, DatabaseError."""
+    """Erase one listener, without Prefect around it. Raises UsageError, AlreadyRunning, DatabaseError."""
     why = _checked(user_id, reason, requested_by)
     with _place() as place:
         found = _erase_everywhere(place, user_id, why)
@@ -230,7 +230,7 @@ def _checked(user_id: int, reason: str, requested_by: str) -> Why:
     lines = [written_reason(text, name) for name, text in told.items()]
     for name, line in zip(told, lines, strict=True):
         if any(re.search(rf"(?<!\d){user_id}(?!\d)", canonical(reading)) for reading in readings(line)):
-            raise SettingsError(f"{name} must not name the listener: it is kept after they are erased")
+            raise UsageError(f"{name} must not name the listener: it is kept after they are erased")
     return Why(*lines)
 
 
@@ -255,4 +255,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

@@ -26,20 +26,32 @@ _WAREHOUSE = {"prefect.resource.id": "moovitamix.warehouse", "prefect.resource.n
 _RECOMMENDATIONS = {"prefect.resource.id": "moovitamix.recommendations", "prefect.resource.name": "recommendations"}
 
 
-def tell_warehouse_published(outcomes: Sequence[Outcome], behind: bool = False) -> None:
-    """Say which batches this run put into the warehouse; nothing, when there were none.
+def tell_warehouse_published(outcomes: Sequence[Outcome], behind: bool = False) -> bool:
+    """Say that there is something to monitor and recommend by; nothing, when there is not. Returns whether there is.
 
-    `behind`: an earlier run had no time to say it of its own, as no list was made since.
+    The batches are those that this run published. `behind`: the recommendations are older than the warehouse, as after
+    a run that no lasting server heard of, or that was killed; then the event is emitted also when this run published
+    nothing. Where no lasting server runs, the command that a person has to run next is printed instead.
     """
     batches = [one.batch.batch_id for one in outcomes if one.status == "published" and (behind or not one.earlier)]
-    if batches:
+    if not batches and not behind:
+        return False
+    if has_server():
         emit_event(event=WAREHOUSE_PUBLISHED, resource=_WAREHOUSE, payload={"batches": batches})
+    else:
+        print_next("flows.recommend", "recommendations are older than what is published")
+    return True
 
 
 def tell_warehouse_unchanged(outcomes: Sequence[Outcome]) -> None:
     """Say that an ingest ended well and found nothing new, so that nobody waits for more."""
     if all(one.good and (one.status != "published" or one.earlier) for one in outcomes):
         emit_event(event=WAREHOUSE_UNCHANGED, resource=_WAREHOUSE)
+
+
+def print_next(command: str, why: str) -> None:
+    """Name the command that nothing starts by itself, because no Prefect server with deployments runs."""
+    print(f"next, as {why}: .venv/bin/python -m {command}", flush=True)
 
 
 def tell_alarm(alarm: Alarm, *, new: bool) -> None:

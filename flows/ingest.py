@@ -28,15 +28,16 @@ from core.errors import (
     SourceError,
     StatementRefused,
     UnforeseenError,
+    UsageError,
 )
 from core.roles import INGEST
 from core.settings import Settings, load_settings
+from core.tracebacks import keep_logs_readable, without_tracebacks
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
 from flows.endings import told_when_it_fails
 from flows.events import tell_warehouse_published, tell_warehouse_unchanged
 from flows.measured import measuring
-from flows.readable_logs import keep_logs_readable
 from flows.reports import show_in_ui, tell
 from flows.run import Outcome, Run, open_run
 from flows.steps import audit, land, publish, shape, stage
@@ -61,7 +62,7 @@ def _run_name() -> str:
     return f"ingest-{day}"
 
 
-@flow(name="ingest", flow_run_name=_run_name, validate_parameters=True)
+@flow(name="ingest", flow_run_name=_run_name, validate_parameters=False)
 @told_when_it_fails
 def ingest(day: Day | None = None, endpoints: list[Endpoint] | None = None, refresh: bool = False) -> list[Outcome]:
     """Fetch, audit and publish the lists of one day.
@@ -77,7 +78,7 @@ def ingest(day: Day | None = None, endpoints: list[Endpoint] | None = None, refr
     settings, thresholds = load_settings(), load_thresholds()
     day = day or clock_of(settings)().date()
     if day > _LAST_DAY:
-        raise SettingsError(f"{day} is too far in the future for a batch")
+        raise UsageError(f"{day} is too far in the future for a batch")
     wanted = [endpoint for endpoint in ENDPOINTS if endpoint in (endpoints or ENDPOINTS)]
     try:
         with open_run(settings, thresholds, "ingest", day, clock_of(settings), role=INGEST) as run:
@@ -85,8 +86,8 @@ def ingest(day: Day | None = None, endpoints: list[Endpoint] | None = None, refr
                 run.outcomes.append(_ingest_endpoint(run, Batch(endpoint, day, settings.source), refresh))
             show_in_ui("ingest", run.outcomes, run.docs_dir, settings.data_docs_url)
             tell(run.outcomes)
-            tell_warehouse_published(run.outcomes, publication.is_behind(run.connection, run.clock()))
-            tell_warehouse_unchanged(run.outcomes)
+            if not tell_warehouse_published(run.outcomes, publication.is_behind(run.connection, run.clock())):
+                tell_warehouse_unchanged(run.outcomes)
             run.raise_if_incomplete()
             return run.outcomes
     except DatabaseError:
@@ -205,4 +206,4 @@ def _day(text: str) -> date:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

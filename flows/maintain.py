@@ -23,10 +23,10 @@ from core.clock import Clock, clock_of, utc_now
 from core.errors import DatabaseFull, DiskFull
 from core.roles import INGEST
 from core.settings import Settings, load_settings
+from core.tracebacks import keep_logs_readable, without_tracebacks
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
 from flows.endings import told_when_it_fails
-from flows.readable_logs import keep_logs_readable
 from flows.run import open_run
 from pipeline import retention
 
@@ -34,7 +34,7 @@ _BYTES_OF_PREFECT = 64 * 2**20
 Days = Annotated[int, Field(ge=1, le=36_500)]
 
 
-@flow(name="maintain", flow_run_name="maintain")
+@flow(name="maintain", flow_run_name="maintain", validate_parameters=False)
 @told_when_it_fails
 def maintain(retention_days: Days | None = None) -> dict[str, int]:
     """Prune what is older than the retention. On a full disk, files go first, so that the database can work again.
@@ -112,4 +112,4 @@ def _prefect_has_room() -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

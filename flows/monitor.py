@@ -17,13 +17,13 @@ from core.clock import clock_of
 from core.errors import named_errors
 from core.roles import RECOMMENDER
 from core.settings import Settings, load_settings
+from core.tracebacks import keep_logs_readable, without_tracebacks
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
-from flows.endings import told_when_it_fails
-from flows.events import tell_aged, tell_alarm, tell_degraded
+from flows.endings import has_server, told_when_it_fails
+from flows.events import print_next, tell_aged, tell_alarm, tell_degraded
 from flows.measured import measured
 from flows.quality_reports import show_quality, tell_quality
-from flows.readable_logs import keep_logs_readable
 from flows.run import Run, open_run
 from recommender import monitoring
 from recommender.drift import Rule
@@ -32,7 +32,7 @@ from recommender.monitoring import DueDay, Judged, Rules
 _DECISIONS_SHOWN = 30
 
 
-@flow(name="monitor", flow_run_name="monitor")
+@flow(name="monitor", flow_run_name="monitor", validate_parameters=False)
 @told_when_it_fails
 def monitor() -> list[Judged]:
     """Judge every day that is over and was not judged yet, and say which alarms wait for a training.
@@ -50,6 +50,9 @@ def monitor() -> list[Judged]:
         show_quality(judged, alarms, monitoring.newest_decisions(run.connection, _DECISIONS_SHOWN))
         tell_quality(judged, alarms)
     # Events begin trainings: after the run has let go of the warehouse, which they need.
+    if not has_server() and (alarms or age is not None):
+        command = "flows.retrain" if alarms else "flows.retrain --refresh"
+        print_next(command, "an alarm waits for a training" if alarms else "the live model is old")
     for alarm in alarms:
         tell_degraded(alarm)
         tell_alarm(alarm, new=any(alarm.day == one.quality.day for one in judged))
@@ -90,4 +93,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

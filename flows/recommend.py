@@ -15,6 +15,7 @@ from prefect import flow
 from core.clock import clock_of
 from core.roles import RECOMMENDER
 from core.settings import load_settings
+from core.tracebacks import keep_logs_readable, without_tracebacks
 from core.version import code_version
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
@@ -28,7 +29,6 @@ from flows.list_steps import (
     read_marts,
     write_down_failure,
 )
-from flows.readable_logs import keep_logs_readable
 from flows.reports import show_lists, tell_lists
 from flows.run import Run, open_run
 from recommender import model_runs
@@ -38,7 +38,7 @@ from recommender.models.popularity import GenrePopularity
 _NO_MODEL_YET = "no model was trained yet: popularity by genre until the first training"
 
 
-@flow(name="recommend", flow_run_name="recommend")
+@flow(name="recommend", flow_run_name="recommend", validate_parameters=False)
 @told_when_it_fails
 def recommend() -> Published:
     """Refresh everyone's list from the champion. Before the first training, popularity by genre is published.
@@ -87,4 +87,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

@@ -13,15 +13,15 @@ from collections.abc import Sequence
 from prefect import flow
 
 from core.clock import clock_of
-from core.errors import ReplayRefused
+from core.errors import ReplayRefused, UnknownBatch
 from core.roles import INGEST
 from core.settings import load_settings
+from core.tracebacks import keep_logs_readable, without_tracebacks
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
 from flows.endings import told_when_it_fails
 from flows.events import tell_warehouse_published
 from flows.ingest import bring_in
-from flows.readable_logs import keep_logs_readable
 from flows.reports import show_in_ui, tell
 from flows.run import Outcome, Run, open_run
 from pipeline import batches, landing, suppression
@@ -30,7 +30,7 @@ from pipeline.batches import DONE, LedgerEntry
 from pipeline.landing import Landing
 
 
-@flow(name="replay", flow_run_name="replay-{batch_id}")
+@flow(name="replay", flow_run_name="replay-{batch_id}", validate_parameters=False)
 @told_when_it_fails
 def replay(batch_id: str, accept: str | None = None, by: str | None = None) -> list[Outcome]:
     """Shape, audit and publish the raw pages of a batch that was blocked, failed or cut off.
@@ -46,7 +46,7 @@ def replay(batch_id: str, accept: str | None = None, by: str | None = None) -> l
     settings, thresholds = load_settings(), load_thresholds()
     parts = batches.parse_batch_id(batch_id)
     if parts is None:
-        raise ReplayRefused(f"{batch_id!r} is no batch id; it looks like tracks-2026-11-22 or tracks-2026-11-22-r2")
+        raise UnknownBatch(f"{batch_id!r} is no batch id; it looks like tracks-2026-11-22 or tracks-2026-11-22-r2")
     with open_run(settings, thresholds, "replay", parts[1], clock_of(settings), role=INGEST) as run:
         suppression.renew_copy(run.connection, settings.data_dir)
         entry, landed = _replayable(run, batch_id)
@@ -64,7 +64,7 @@ def _replayable(run: Run, batch_id: str) -> tuple[LedgerEntry, Landing]:
     """The batch and its raw pages. Raises ReplayRefused, saying why not."""
     entry = batches.find(run.connection, batch_id)
     if entry is None:
-        raise ReplayRefused(f"{batch_id} is not in ops.batches; fetch its day with python -m flows.ingest --day")
+        raise UnknownBatch(f"{batch_id} is not in ops.batches; fetch its day with python -m flows.ingest --day")
     if entry.status in DONE:
         raise ReplayRefused(f"{batch_id} is {entry.status} already; there is nothing to replay")
     later = batches.overtaken_by(run.connection, entry.batch, entry.started_at, entry.read_in_run, run.clock())
@@ -89,4 +89,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

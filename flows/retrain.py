@@ -22,9 +22,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.clock import clock_of
 from core.database import warehouse_lock
 from core.dates import parse_time
-from core.errors import InteractionsError, PublicationError, SettingsError, named_errors
+from core.errors import InteractionsError, PublicationError, UsageError, named_errors
 from core.roles import RECOMMENDER
 from core.settings import Settings, load_settings
+from core.tracebacks import keep_logs_readable, without_tracebacks
 from core.version import code_version
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
@@ -32,7 +33,6 @@ from flows.endings import told_when_it_fails
 from flows.events import tell_answered
 from flows.list_steps import Published, Scorer, Trained, publish_everywhere, read_marts, write_down_failure
 from flows.measured import measured
-from flows.readable_logs import keep_logs_readable
 from flows.reports import show_training, tell_training
 from flows.run import Run, open_run
 from recommender import model_runs, monitoring, source, training
@@ -71,7 +71,7 @@ class Degradation(BaseModel):
     day: date
 
 
-@flow(name="retrain", flow_run_name="retrain")
+@flow(name="retrain", flow_run_name="retrain", validate_parameters=False)
 @told_when_it_fails
 def retrain(
     as_of: datetime | None = None, seed: Seed = 0, degradation: Degradation | None = None, refresh: bool = False
@@ -233,15 +233,15 @@ def _limits(run: Run) -> Limits:
 
 
 def _in_utc(as_of: datetime | None, now: datetime) -> datetime:
-    """Raises SettingsError when it is no time, or lies in the future: nobody knows yet what will be played."""
+    """Raises UsageError when it is no time, or lies in the future: nobody knows yet what will be played."""
     if as_of is None:
         return now
     try:
         moment = as_of.replace(tzinfo=UTC) if as_of.tzinfo is None else as_of.astimezone(UTC)
     except OverflowError:
-        raise SettingsError(f"--as-of {as_of.isoformat()} is no time in UTC") from None
+        raise UsageError(f"--as-of {as_of.isoformat()} is no time in UTC") from None
     if moment > now:
-        raise SettingsError(f"--as-of {moment:%Y-%m-%d %H:%M} UTC lies in the future; leave it out for now")
+        raise UsageError(f"--as-of {moment:%Y-%m-%d %H:%M} UTC lies in the future; leave it out for now")
     return moment
 
 
@@ -265,4 +265,4 @@ def _moment(text: str) -> datetime:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

@@ -17,15 +17,15 @@ from core.clock import clock_of
 from core.database import connect
 from core.roles import RECOMMENDER, url_in_role
 from core.settings import load_settings
+from core.tracebacks import keep_logs_readable, without_tracebacks
 from flows.command_line import run_command
 from flows.endings import told_when_it_fails
-from flows.readable_logs import keep_logs_readable
 from recommender import publication
 
 Number = Annotated[int, Field(ge=1)]
 
 
-@flow(name="rollback", flow_run_name="rollback")
+@flow(name="rollback", flow_run_name="rollback", validate_parameters=False)
 @told_when_it_fails
 def rollback(publication_id: Number | None = None, why: str = "rolled back by hand") -> int:
     """Make a publication live again; its model is the champion from then on.
@@ -34,7 +34,7 @@ def rollback(publication_id: Number | None = None, why: str = "rolled back by ha
         publication_id: Which one (ml.publications); the one that was live before, when left out.
         why: Written down with it.
 
-    Returns its number. Raises PublicationError when it is unknown, was never live, or its lists were pruned.
+    Returns its number. Raises UnusablePublication when it is unknown, was never live, or its lists were pruned.
     """
     keep_logs_readable()
     # No lock of the warehouse: it must be quick, also while an ingest or a training runs.
@@ -59,4 +59,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

@@ -19,7 +19,7 @@ from core.database import (
     take_training_lock,
     take_warehouse_lock,
 )
-from core.errors import DatabaseError, MoovitamixError
+from core.errors import REFUSALS, DatabaseError, MoovitamixError
 from core.roles import Role, up_to_date_url, url_in_role
 from core.settings import Settings
 from expectations.thresholds import Thresholds
@@ -139,9 +139,10 @@ def open_run(
         run = Run(flow, settings, thresholds, clock, url, connection, run_id, at_end)
         try:
             yield run
-        except BaseException:
+        except BaseException as error:
+            outcome = "refused" if isinstance(error, REFUSALS) else "failed"
             with suppress(DatabaseError):  # the database may be what failed: then the run stays open in the ledger
-                batches.finish_run(connection, run_id, "failed", clock())
+                batches.finish_run(connection, run_id, outcome, clock())
             raise
         batches.finish_run(connection, run_id, run.outcome or summary(run.outcomes), clock())
 

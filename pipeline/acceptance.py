@@ -65,7 +65,7 @@ class Acceptance:
 
 
 def acceptance_of(connection: Connection, batch: Batch, reason: str | None, accepted_by: str | None) -> Acceptance:
-    """What somebody asks for, and what the last audit of the batch found. Raises SettingsError, DatabaseError."""
+    """What somebody asks for, and what the last audit of the batch found. Raises UsageError, DatabaseError."""
     reason, accepted_by = written_reason(reason, "--accept"), written_reason(accepted_by, "--by")
     with readable_errors():
         rows = connection.execute(statement("ops/failures_seen"), {"batch_id": batch.batch_id}).fetchall()

@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 
 from core.columns import USERS
 from core.database import Connection, composed, readable_errors, statement
-from core.errors import DatabaseError, SettingsError
+from core.errors import DatabaseError, UsageError
 from core.roles import refuse_code_of_others
 from pipeline import suppression
 from pipeline.belonging import IN_PLACE, Identity, Subject, owns
@@ -29,9 +29,9 @@ _LARGEST_ID = 2**63 - 1
 
 
 def usable_id(user_id: int) -> int:
-    """The id, if a listener can have it. Raises SettingsError."""
+    """The id, if a listener can have it. Raises UsageError."""
     if isinstance(user_id, bool) or not 0 <= user_id <= _LARGEST_ID:
-        raise SettingsError("USER_ID must be a whole number from 0 to 9223372036854775807")
+        raise UsageError("USER_ID must be a whole number from 0 to 9223372036854775807")
     return user_id
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from core.errors import InteractionsError, ModelError
+from core.tracebacks import without_tracebacks
 from recommender.interactions import Interactions
 from recommender.metrics import Measures, measure
 from recommender.play_files import describe, read_interactions
@@ -188,4 +189,4 @@ def _positive(text: str) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

@@ -21,7 +21,7 @@ from psycopg import sql
 from core.audits import ExpectationResult
 from core.clock import CLOCK_SKEW
 from core.database import Connection, composed, readable_errors, statement
-from core.errors import PublicationError
+from core.errors import PublicationError, UnusablePublication
 from core.frames import write_frame, write_numbers
 
 _LISTS: Mapping[str, pl.DataType] = {
@@ -174,19 +174,19 @@ def publish(
 def rollback(connection: Connection, publication_id: int, *, now: datetime, why: str) -> None:
     """Make a publication that is kept the live one again, in one transaction. That it is already: nothing changes.
 
-    Raises PublicationError when there is no such publication, it never went live, or its rows were pruned.
+    Raises UnusablePublication when there is no such publication, it never went live, or its rows were pruned.
     """
     with connection.transaction():
         take_turn(connection)
         values = {"publication_id": publication_id}
         row = connection.execute(statement("recommendations/find_publication"), values).fetchone()
         if row is None:
-            raise PublicationError(f"there is no publication {publication_id}; ml.publications has those there are")
+            raise UnusablePublication(f"there is no publication {publication_id}; ml.publications has those there are")
         _, status, pruned_at, is_live = row
         if status != "published":
-            raise PublicationError(f"publication {publication_id} is {status} and was never live; choose another")
+            raise UnusablePublication(f"publication {publication_id} is {status} and was never live; choose another")
         if pruned_at is not None:
-            raise PublicationError(
+            raise UnusablePublication(
                 f"the lists of publication {publication_id} were pruned on {pruned_at:%Y-%m-%d}; choose a newer one, "
                 "or keep more with PUBLICATIONS_KEPT"
             )
@@ -206,10 +206,10 @@ def is_behind(connection: Connection, now: datetime) -> bool:
 
 @readable_errors()
 def live_before(connection: Connection) -> int:
-    """The publication that was live before the one that is. Raises PublicationError when there is none."""
+    """The publication that was live before the one that is. Raises UnusablePublication when there is none."""
     row = connection.execute(statement("recommendations/live_before")).fetchone()
     if row is None:
-        raise PublicationError("no other publication that is kept was live before; there is nothing to go back to")
+        raise UnusablePublication("no other publication that is kept was live before; there is nothing to go back to")
     return int(row[0])
 
 

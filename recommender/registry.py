@@ -1,4 +1,4 @@
-"""The models that compete. A new one is one file in `recommender/models/` and one line here."""
+"""The models that compete. A new one is a file in `recommender/models/` and two lines here: docs/models.md."""
 
 from __future__ import annotations
 

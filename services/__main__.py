@@ -23,12 +23,14 @@ from core.settings import alert_urls_of
 from core.temporary_files import FOLDER as TEMPORARY_FILES
 from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
+from core.tracebacks import without_tracebacks
 from expectations.thresholds import load_thresholds
 from services import backup_file, prefect_ui, verification
 from services.automations import Server
 from services.deploy import answers
 from services.lost_runs import close_lost_runs
 from services.plan import HOST, ROOT, WORK_POOL, Plan, Program, inherited_environment, load_plan
+from services.prefect_database import check_databases
 from services.supervision import CONFIGURATION, Supervisor, changed_settings, end, render
 
 _SECONDS_TO_BE_READY = 120.0
@@ -53,6 +55,7 @@ def up(plan: Plan) -> None:
             embedded.check_user()
         end(supervisor.leftovers())
         _check_ports(programs)
+        check_databases(programs)
         _start(plan, supervisor, programs)
     try:
         for program in programs:
@@ -333,4 +336,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

@@ -17,12 +17,13 @@ from pathlib import Path
 from core import side_schemas
 from core.clock import clock_of
 from core.database import Connection, connect, database_url, readable_errors, take_warehouse_lock, warehouse_lock
-from core.errors import AlreadyRunning, MoovitamixError, SettingsError, named_errors
+from core.errors import AlreadyRunning, MoovitamixError, SettingsError, UsageError, named_errors
 from core.roles import refuse_code_of_others
 from core.settings import Settings
 from core.side_schemas import SCHEMAS
 from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
+from core.tracebacks import without_tracebacks
 from services.backup_file import DUMP, FOLDER, NAME, BackupError, Manifest, model_files, pack, prune, short, work_folder
 from services.plan import ROOT, load_plan
 from services.postgres_programs import programs_for
@@ -39,7 +40,7 @@ def backup(settings: Settings, wanted: Path | None = None) -> Path:
     now = clock_of(settings)().astimezone(UTC)
     target = (wanted or settings.data_dir / FOLDER / f"{now:{NAME}}").expanduser().resolve()
     if target.exists():
-        raise BackupError(f"{target} is there already; name another file, or move it away")
+        raise UsageError(f"{target} is there already; name another file, or move it away")
     url = database_url(settings)
     finish_earlier(settings, url)
     programs = programs_for(settings, url)
@@ -163,4 +164,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

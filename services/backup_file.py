@@ -20,7 +20,7 @@ from typing import Any
 
 from core.clock import CLOCK_SKEW
 from core.database import SQL_FOLDER
-from core.errors import MoovitamixError
+from core.errors import MoovitamixError, UsageError
 from core.settings import Settings
 from pipeline.raw_pages import only_ours
 
@@ -102,7 +102,7 @@ def unpack(path: Path, work: Path) -> Manifest:
     except FileNotFoundError as error:
         if path.exists():
             raise damaged from error
-        raise BackupError(f"{path} is not there; BACKUP must name a file that make backup wrote") from error
+        raise UsageError(f"{path} is not there; BACKUP must name a file that make backup wrote") from error
     except (tarfile.TarError, EOFError, ValueError, KeyError) as error:
         raise damaged from error
     if content.get("format") not in _FORMATS:

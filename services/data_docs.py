@@ -13,6 +13,7 @@ from typing import Any
 
 from core.errors import SettingsError
 from core.terminal import prepare_terminal
+from core.tracebacks import without_tracebacks
 from services.plan import HOST, load_plan
 
 _NOTHING_YET = b"""<!doctype html><meta charset="utf-8"><title>Data Docs</title>
@@ -65,4 +66,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

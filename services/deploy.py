@@ -24,6 +24,7 @@ from requests.auth import HTTPBasicAuth
 
 from core.errors import SettingsError
 from core.settings import load_settings
+from core.tracebacks import without_tracebacks
 from services import automations
 from services.plan import ROOT, WORK_POOL
 
@@ -135,7 +136,7 @@ def main() -> int:
     login = os.environ.get("PREFECT_API_AUTH_STRING", "")
     if not api_url:
         print("error: set PREFECT_API_URL, such as http://127.0.0.1:4200/api", file=sys.stderr)
-        return 1
+        return 2
     try:
         deploy(api_url, code_at=options.code_at, login=login)
         if options.smoke:
@@ -147,4 +148,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

@@ -11,6 +11,7 @@ import uvicorn
 from core.errors import MoovitamixError, SettingsError
 from core.settings import load_settings
 from core.terminal import prepare_terminal
+from core.tracebacks import without_tracebacks
 from serving.app import create_app
 from serving.database import serving_url
 from serving.observation import log_to_stdout
@@ -46,4 +47,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

@@ -27,6 +27,7 @@ from core.errors import MoovitamixError, SettingsError
 from core.roles import up_to_date_url
 from core.settings import Settings, load_settings
 from core.terminal import prepare_terminal
+from core.tracebacks import without_tracebacks
 
 Scope = Literal["recommendations:read", "feedback:write", "metrics:read", "dashboard:read"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -130,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"revoked {asked.key_id}")
             else:
                 print(f"error: there is no key {asked.key_id}", file=sys.stderr)
-                return 1
+                return 2
     except MoovitamixError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, SettingsError) else 1
@@ -172,4 +173,4 @@ def _key_id(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

@@ -14,6 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 ROOT = Path(__file__).parent.parent
+TRACEBACK = "Traceback (most recent call last)"
 
 # Before anything imports Prefect: its files belong to this test run alone.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-")
@@ -33,6 +34,52 @@ from core.sessions import open_connection  # noqa: E402
 # A world small enough to read in a blink, in several pages.
 USERS, TRACKS, SESSIONS, PAGE_SIZE = 300, 200, 500, 50
 BASE_DAY = "2026-11-20"
+
+
+@pytest.fixture(autouse=True)
+def _nobody_is_shown_a_traceback(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever a test provokes: neither this process nor one that it starts may print a traceback.
+
+    Looks at what tests read of their own output and of their processes; what nobody reads, see the hook below.
+    """
+    if request.path.is_relative_to(ROOT / "tests" / "unit"):
+        yield
+        return
+    shown: list[str] = []
+    read_output, communicate = pytest.CaptureFixture.readouterr, subprocess.Popen.communicate
+
+    def note(*texts: Any) -> None:
+        for text in texts:
+            told = text.decode(errors="replace") if isinstance(text, bytes) else text
+            if isinstance(told, str) and TRACEBACK in told:
+                shown.append(told)
+
+    def readouterr(capture: Any) -> Any:
+        result = read_output(capture)
+        note(*result)
+        return result
+
+    def communicated(process: Any, *arguments: Any, **named: Any) -> Any:
+        result = communicate(process, *arguments, **named)
+        note(*result)
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pytest.CaptureFixture, "readouterr", readouterr)
+        patch.setattr(subprocess.Popen, "communicate", communicated)
+        yield
+    assert not shown, f"a person was shown a traceback:\n{shown[0]}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Fail a test that passed and whose output, which nobody read, holds a traceback."""
+    report: Any = yield
+    if call.when == "call" and report.passed and not item.path.is_relative_to(ROOT / "tests" / "unit"):
+        for name, text in report.sections:
+            if "log" not in name and TRACEBACK in text:
+                report.outcome, report.longrepr = "failed", f"a person was shown a traceback ({name}):\n{text}"
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from core.clock import clock_of
 from core.errors import DatabaseError, MoovitamixError, SettingsError
 from core.settings import Settings, load_settings
 from core.terminal import prepare_terminal
+from core.tracebacks import without_tracebacks
 from serving.dashboard.content import Dashboard
 from serving.dashboard.drawing import Drawer
 from serving.dashboard.page import WORDS, Content
@@ -64,4 +65,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(without_tracebacks(main))

@@ -68,9 +68,12 @@ class Site:
         self.ask("POST", f"flow_runs/{run}/set_state", {"state": state, "force": True})
 
     def ingest(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        return self.run("flows.ingest", "--day", DAY, *arguments, **settings)
+
+    def run(self, *command: str, **settings: str) -> subprocess.CompletedProcess[str]:
         mine = {"PREFECT_API_URL": self.api_url, "PREFECT_HOME": str(self.home), "ALERT_URLS": self.mailbox.url}
         return subprocess.run(
-            [sys.executable, "-m", "flows.ingest", "--day", DAY, *arguments],
+            [sys.executable, "-m", *command],
             cwd=ROOT,
             env=os.environ | mine | settings,
             capture_output=True,
@@ -186,6 +189,19 @@ def test_a_source_that_is_down_is_one_mail_with_the_reason(site: Site, environme
     assert "s3cret" not in body
     assert "Next:   docs/operations.md#a-batch-failed" in body
     assert "Page:   http://127.0.0.1" in body
+
+
+def test_what_a_person_typed_wrong_is_no_mail(site: Site, environment: Path) -> None:
+    done = site.ingest("--day", "9999-12-31")
+    assert (done.returncode, done.stderr) == (2, "error: 9999-12-31 is too far in the future for a batch\n")
+    alone = {"PREFECT_API_URL": "", "PREFECT_HOME": str(site.home / "alone")}
+    for command in (["flows.replay", "tracks-2020-01-01"], ["flows.replay", "nonsense", "--accept", "known"]):
+        done = site.run(*command, **alone)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.count("\n") == 1, done.stderr
+    assert site.mails() == []
+    runs = site.ask("POST", "flow_runs/filter", {"flow_runs": {"name": {"any_": ["ingest-9999-12-31"]}}})
+    assert [(run["state"]["type"], run["state"]["name"]) for run in runs] == [("FAILED", "Refused")]
 
 
 def test_a_database_that_is_away_is_one_mail_however_many_runs_it_stops(site: Site, environment: Path) -> None:

@@ -26,7 +26,21 @@ from tests.integration.serving import browser
 DAY = "2026-11-20"
 
 
-def test_a_deployment_runs_bears_its_day_and_publishes(services: Services) -> None:
+def test_a_command_reports_to_the_server_that_runs(services: Services) -> None:
+    environment = {name: value for name, value in services.environment.items() if not name.startswith("PREFECT_")}
+    environment["MOOVITAMIX_API_URL"] = services.plan.api_url
+    command = [sys.executable, "-m", "flows.ingest", "--day", "2026-11-18"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=200)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "next, as" not in done.stdout  # it follows by itself: see below
+    (run,) = (run for run in services.ask("flow_runs/filter", {}) if run["name"] == "ingest-2026-11-18")
+    assert (run["state_type"], run["tags"]) == ("COMPLETED", ["moovitamix"])
+    tasks = services.ask("task_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
+    assert {tuple(task["tags"]) for task in tasks} == {()}  # each tag of a task would be asked for a slot
+    assert services.published() > 0
+
+
+def test_a_deployment_runs_and_bears_its_day(services: Services) -> None:
     assert services.run("ingest/daily", day=DAY) == 0
     assert services.flow_runs()[f"ingest-{DAY}"] == "COMPLETED"
     assert services.published() > 0
@@ -34,7 +48,7 @@ def test_a_deployment_runs_bears_its_day_and_publishes(services: Services) -> No
     assert DAY in docs.text
 
 
-def test_the_monitor_and_then_the_lists_follow_an_ingest_by_themselves(services: Services) -> None:
+def test_the_monitor_and_then_the_lists_follow_what_a_command_published_by_themselves(services: Services) -> None:
     def followed() -> bool:
         runs = services.flow_runs()
         return runs.get("monitor") == runs.get("recommend") == "COMPLETED"

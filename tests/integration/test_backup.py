@@ -119,7 +119,7 @@ def test_what_was_destroyed_comes_back(place: tuple[str, Path], tmp_path: Path, 
     assert main(["make", str(file)]) == 0
     assert file.stat().st_mode & 0o077 == 0
     assert os.listdir(file.parent) == ["mine.tar"]
-    assert main(["make", str(file)]) == 1
+    assert main(["make", str(file)]) == 2
     assert "is there already" in error_of(capfd)
     destroy(database, data_dir)
     assert state(database) == {}
@@ -168,7 +168,7 @@ def test_what_is_not_whole_is_refused_and_touches_nothing(
         capfd.readouterr()
         assert main(["restore", str(tmp_path / "damaged.tar"), "--force"]) == 1, what
         assert "damaged or cut off" in error_of(capfd)
-    assert main(["restore", str(tmp_path / "none.tar")]) == 1
+    assert main(["restore", str(tmp_path / "none.tar")]) == 2
     assert "is not there" in error_of(capfd)
     assert state(database) == before
 

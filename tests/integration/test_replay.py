@@ -82,7 +82,7 @@ def test_pages_that_are_gone_cannot_be_replayed(blocked: Path, capsys: pytest.Ca
     ("batch_id", "says"), [("nonsense", "is no batch id"), ("tracks-2020-01-01", "is not in ops.batches")]
 )
 def test_an_unknown_batch_is_refused_in_one_line(batch_id: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert replay.main([batch_id]) == 1
+    assert replay.main([batch_id]) == 2
     assert says in capsys.readouterr().err
 
 

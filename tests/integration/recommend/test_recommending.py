@@ -316,7 +316,7 @@ def test_a_blocked_list_is_seen_by_nobody(
     failed = "select expectation from ml.expectation_results where publication_id = 2 and not success order by 1"
     assert place.query(failed) == [("catalogue_is_covered",), ("catalogue_is_well_covered",)]
     assert place.query("select decision from ml.model_runs") == [("published",)]
-    assert rollback.main(["2"]) == 1
+    assert rollback.main(["2"]) == 2
     assert only_error(capfd) == "publication 2 is blocked and was never live; choose another"
     assert place.query("select outcome from ops.runs order by run_id desc limit 1") == [("failed",)]
 
@@ -346,7 +346,7 @@ def test_rolled_back_and_refreshed_from_the_older_model(
 @pytest.mark.parametrize("number", ["99", str(10**30)])
 def test_rolled_back_to_a_number_that_is_none(number: str, camps: Filled, use: UseDatabase, capfd: Capture) -> None:
     use(camps)
-    assert rollback.main([number]) == 1
+    assert rollback.main([number]) == 2
     assert only_error(capfd) == f"there is no publication {number}; ml.publications has those there are"
 
 
@@ -354,10 +354,10 @@ def test_rolled_back_before_anything_was_published(
     empty_database: str, camps: Filled, use: UseDatabase, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
     use(camps)
-    assert rollback.main([]) == 1
+    assert rollback.main([]) == 2
     assert only_error(capfd) == "no other publication that is kept was live before; there is nothing to go back to"
     monkeypatch.setenv("DATABASE_URL", empty_database)
-    assert rollback.main(["1"]) == 1
+    assert rollback.main(["1"]) == 2
     assert only_error(capfd) == "there is no publication 1; ml.publications has those there are"
 
 

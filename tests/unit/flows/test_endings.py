@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -24,10 +25,20 @@ from core.errors import (
     LandingError,
     LoginRefused,
     MoovitamixError,
+    ReplayRefused,
+    SettingsError,
+    UnknownBatch,
+    UnusablePublication,
+    UsageError,
     named_errors,
 )
 from flows import endings
 from flows.endings import Ending, ending_of
+from flows.erase import erase
+from flows.ingest import ingest
+from flows.maintain import maintain
+from flows.replay import replay
+from flows.rollback import rollback
 from flows.run import IngestIncomplete, Outcome
 from pipeline.batches import Batch, Counts, Status
 
@@ -85,6 +96,33 @@ def test_what_failed_and_what_is_blocked_are_told_apart() -> None:
 def test_the_machine_is_told_as_itself(cause: str) -> None:
     ending = ending_of("run", IngestIncomplete([bad("tracks", "failed", "no room", cause)]), NOW)
     assert (ending.name, ending.cause, ending.blocked, ending.failure) == ("Hindered", cause, (), None)
+
+
+@pytest.mark.parametrize("kind", [UsageError, UnknownBatch, UnusablePublication, ReplayRefused])
+def test_a_request_that_cannot_be_done_is_reported_to_nobody_else(kind: type[MoovitamixError]) -> None:
+    ending = ending_of("replay-x", kind("x is not in ops.batches"), NOW)
+    assert ending == Ending("Refused", "x is not in ops.batches")
+
+
+def test_a_wrong_setting_is_reported_as_a_failed_run() -> None:
+    assert ending_of("ingest", SettingsError("wrong setting: PAGE_SIZE"), NOW).failure is not None
+
+
+@pytest.mark.parametrize(
+    ("flow", "parameters", "says"),
+    [
+        (ingest, {"day": "soon"}, "day: "),
+        (ingest, {"endpoints": ["trakcs"]}, "endpoints.0: "),
+        (rollback, {"publication_id": 0}, "publication_id: "),
+        (replay, {}, "batch_id: "),
+        (maintain, {"retention_days": 0}, "retention_days: "),
+        (erase, {"user_id": "ada@example.org", "reason": "r", "requested_by": "t"}, "user_id: "),
+    ],
+)
+def test_a_parameter_of_the_wrong_kind_is_a_usage_error(flow: Any, parameters: dict[str, Any], says: str) -> None:
+    with pytest.raises(UsageError, match=f"^wrong parameter: {says}") as caught:
+        flow.fn(**parameters)
+    assert "ada@" not in str(caught.value)
 
 
 def test_a_blocked_list_of_recommendations() -> None:

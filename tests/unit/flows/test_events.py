@@ -19,6 +19,7 @@ USERS = Batch("users", date(2026, 11, 22), "http://source")
 def told(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The batches of each event."""
     batches: list[Any] = []
+    monkeypatch.setattr(events, "has_server", lambda: True)
     monkeypatch.setattr(events, "emit_event", lambda **values: batches.append(values["payload"]["batches"]))
     return batches
 
@@ -38,3 +39,17 @@ def test_a_second_run_tells_what_the_first_was_killed_before_it_could_tell(told:
     outcomes = [Outcome(TRACKS, "published", Counts(), earlier=True), Outcome(USERS, "blocked", Counts(), earlier=True)]
     events.tell_warehouse_published(outcomes, behind=True)
     assert told == [["tracks-2026-11-22"]]
+
+
+def test_a_run_that_finds_nothing_new_still_wakes_what_an_earlier_one_left_behind(told: list[Any]) -> None:
+    assert events.tell_warehouse_published([Outcome(TRACKS, "unchanged", Counts())], behind=True)
+    assert told == [[]]
+
+
+def test_without_a_lasting_server_the_next_command_is_named(
+    told: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(events, "has_server", lambda: False)
+    assert events.tell_warehouse_published([Outcome(TRACKS, "published", Counts())])
+    assert told == []
+    assert capsys.readouterr().out.splitlines()[-1].endswith(": .venv/bin/python -m flows.recommend")

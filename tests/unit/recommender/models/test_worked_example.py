@@ -1,38 +1,49 @@
-"""The model that docs/models.md makes up keeps the contract, and its line fits the registry."""
+"""What docs/models.md says about a model of one's own, done step by step in a copy of the code."""
 
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
-from recommender.models.base import Recommender
-from recommender.trials import Candidate
-from tests.contracts import RecommenderContract
+import pytest
 
-PAGE = Path(__file__).parents[4] / "docs" / "models.md"
-FILE, LINE, TEST = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+from tests.conftest import ROOT
 
-
-def example() -> type[Recommender]:
-    names: dict[str, type[Recommender]] = {"__name__": "cosine"}  # type: ignore[dict-item]
-    exec(compile(FILE, PAGE.name, "exec"), names)
-    return names["Cosine"]
+PAGE = (ROOT / "docs" / "models.md").read_text()
+MODEL, IMPORT, CANDIDATE, TEST = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+(COMMANDS,) = re.findall(r"```\n(\.venv/bin/python .*?)```", PAGE, re.DOTALL)
+PLACES = dict(zip(re.findall(r"`([\w/]+cosine\.py)`:", PAGE), (MODEL, TEST), strict=True))
 
 
-class TestTheWorkedExample(RecommenderContract):
-    def make(self) -> Recommender:
-        return example()()
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Our code, as far as a model and its test need it, and a few plays."""
+    for folder in ("core", "recommender"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "tests/unit/recommender/models").mkdir(parents=True)
+    for file in ("tests/__init__.py", "tests/contracts.py", "tests/two_groups.py", "pyproject.toml"):
+        shutil.copy(ROOT / file, tmp_path / file)
+    plays = ["user_id,track_id", *(f"{user},{track}" for user in range(20) for track in range(user % 5, 10))]
+    (tmp_path / "train.csv").write_text("\n".join(plays))
+    (tmp_path / "test.csv").write_text("\n".join(["user_id,track_id", *(f"{user},{0}" for user in range(20))]))
+    return tmp_path
 
 
-def test_the_line_of_the_registry_names_it() -> None:
-    cosine = example()
-    candidates = eval(f"{{{LINE}}}", {"Cosine": cosine, "Candidate": Candidate})
-    assert candidates["cosine"].make is cosine
-    for settings in [{}, *(step for direction in candidates["cosine"].directions for step in direction)]:
-        cosine(**candidates["cosine"].settings | settings)
+def test_each_step_works_as_it_is_written(checkout: Path) -> None:
+    for path, text in PLACES.items():
+        (checkout / path).write_text(text)
+    registry = checkout / "recommender" / "registry.py"
+    first, imports, rest = registry.read_text().partition("from recommender.models.als import ALS\n")
+    before, candidates, after = rest.partition("CANDIDATES: Candidates = {\n")
+    assert imports and candidates
+    registry.write_text(first + imports + IMPORT + before + candidates + CANDIDATE + after)
 
+    for line in COMMANDS.splitlines():
+        words = line.replace(".venv/bin/python", sys.executable).split()
+        done = subprocess.run(words, cwd=checkout, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
 
-def test_the_test_is_the_one_above() -> None:
-    names = {"RecommenderContract": RecommenderContract, "Recommender": Recommender, "Cosine": example()}
-    exec(TEST, names)
-    assert names["TestCosine"]().make().name == "cosine"  # type: ignore[operator]
+    assert "cosine" in done.stdout

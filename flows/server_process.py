@@ -1,0 +1,75 @@
+"""Prefect's temporary server, as a process of its own: `flows.prefect_server` starts it for one run.
+
+It ends when its standard input is closed, which the system does when the run ends in whatever way, also while this
+process is still starting. When it can be asked, it writes its port to standard output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sqlite3
+import sys
+from contextlib import closing, suppress
+from pathlib import Path
+from threading import Thread
+
+from flows.prefect_server import DATABASE, stamp_of
+
+
+def main() -> None:
+    """Serve until the run ends. The database is in the folder; when it is missing, it is made, and kept for others."""
+    Thread(target=_end_with_the_run, name="end-with-the-run", daemon=True).start()
+    parser = argparse.ArgumentParser(prog="python -m flows.server_process", description=__doc__)
+    parser.add_argument("folder", type=Path, help="the folder of the run")
+    parser.add_argument("template", type=Path, help="where to keep a new database, for runs that come later")
+    arguments = parser.parse_args()
+    announcement = os.dup(1)
+    os.dup2(2, 1)  # whatever else is printed belongs in the log
+    _serve(arguments.folder / DATABASE, arguments.template, announcement)
+
+
+def _end_with_the_run() -> None:
+    while os.read(0, 1024):
+        pass
+    os._exit(0)  # nothing that it holds is needed, and an orderly end can hang
+
+
+def _serve(database: Path, template: Path, announcement: int) -> None:
+    is_new = not database.exists()
+
+    # Imported here: this takes seconds, in which the run may already have ended.
+    import uvicorn
+    from prefect.server.api.server import create_app
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.should_exit or not sockets:
+                return
+            if is_new:
+                with suppress(OSError, sqlite3.Error):  # the next run makes it again
+                    _keep_as_template(database, template)
+            os.write(announcement, f"{sockets[0].getsockname()[1]}\n".encode())
+            os.close(announcement)
+
+    config = uvicorn.Config(create_app(), host="127.0.0.1", port=0, log_level="error", lifespan="on")
+    server = Server(config)
+    server.run(sockets=[config.bind_socket()])
+    sys.exit(0 if server.started else 3)
+
+
+def _keep_as_template(database: Path, template: Path) -> None:
+    """Copy the new database, in which no run is yet, to where later runs take theirs from."""
+    copy = database.with_name("template.db")
+    with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+        target.execute("pragma journal_mode = delete")
+        (revision,) = target.execute("select version_num from alembic_version").fetchone()
+        target.execute(f"pragma user_version = {stamp_of(revision)}")
+    copy.replace(template)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""What a person typed wrong: exit 2, one line on the terminal, and nobody is notified. Of all commands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from alerts import test as alerts_test
+from core import migrate
+from flows import endings, erase, ingest, maintain, monitor, recommend, replay, retrain, rollback
+from recommender import evaluate
+from services import backup
+from serving import keys
+from serving.dashboard.__main__ import main as dashboard
+from tests.conftest import Query
+
+Main = Callable[[list[str]], int]
+WHO = ["--requested-by", "ticket 7"]
+
+
+@pytest.fixture(autouse=True)
+def alerts(prefect_server: None, environment: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which an alert is kept that cannot be delivered, as by a command without a lasting server."""
+    monkeypatch.setenv("ALERT_URLS", "json://127.0.0.1:9")
+    monkeypatch.setattr(endings, "has_server", lambda: False)
+    return environment / "alerts"
+
+
+@pytest.mark.parametrize(
+    ("main", "arguments", "says"),
+    [
+        (ingest.main, ["--day", "9999-12-31"], "too far in the future"),
+        (replay.main, ["nonsense"], "is no batch id"),
+        (replay.main, ["tracks-2026-02-30"], "is no batch id"),
+        (replay.main, ["tracks-2020-01-01"], "is not in ops.batches"),
+        (rollback.main, ["99"], "there is no publication 99"),
+        (rollback.main, [], "there is nothing to go back to"),
+        (erase.main, ["7", "--reason", "asked"], "--requested-by must say something"),
+        (erase.main, ["7", "--reason", "of ada@example.org", *WHO], "must not hold an e-mail address"),
+        (erase.main, [str(2**63), "--reason", "asked", *WHO], "USER_ID must be a whole number"),
+        (retrain.main, ["--as-of", "2999-01-01"], "lies in the future"),
+        (keys.main, ["revoke", "000000000000"], "there is no key 000000000000"),
+        (backup.main, ["restore", "none.tar"], "is not there"),
+        (evaluate.main, ["--train", "none.csv", "--test", "none.csv"], "none.csv: cannot be read"),
+        (dashboard, ["--output", "nowhere/health.html"], "cannot be written"),
+    ],
+)
+def test_one_line_exit_2_and_no_alert(
+    main: Main, arguments: list[str], says: str, alerts: Path, capfd: pytest.CaptureFixture[str], query: Query
+) -> None:
+    assert main(arguments) == 2
+    told = capfd.readouterr()
+    assert told.err.startswith("error: "), told.err
+    assert told.err.count("\n") == 1, told.err
+    assert says in told.err
+    assert "ada@" not in told.err
+    assert not alerts.exists() or list(alerts.glob("outbox.json")) == []
+    assert query("select count(*) from ops.runs where outcome = 'failed'") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("main", "arguments"),
+    [
+        (ingest.main, ["--day", "soon"]),
+        (ingest.main, ["--endpoint", "trakcs"]),
+        (replay.main, []),
+        (erase.main, []),
+        (maintain.main, ["--retention-days", "0"]),
+        (retrain.main, ["--seed", "-1"]),
+        (retrain.main, ["--as-of", "soon"]),
+        (rollback.main, ["0"]),
+        (monitor.main, ["7"]),
+        (recommend.main, ["7"]),
+        (migrate.main, ["7"]),
+        (alerts_test.main, ["7"]),
+        (keys.main, ["create", "--name", "x", "--scope", "everything"]),
+        (backup.main, ["restore"]),
+        (evaluate.main, ["--k", "0"]),
+        (dashboard, []),
+    ],
+)
+def test_wrong_arguments_show_the_usage(
+    main: Main, arguments: list[str], alerts: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert capfd.readouterr().err.startswith("usage: ")
+    assert not alerts.exists()
+
+
+def test_a_wrong_setting_exits_2_and_a_failure_1_with_an_alert(
+    alerts: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert recommend.main([]) == 1
+    assert capfd.readouterr().err.splitlines()[-1].startswith("error: there are no plays")
+    assert len(json.loads((alerts / "outbox.json").read_text())["messages"]) == 1
+    monkeypatch.setenv("PAGE_SIZE", "0")
+    for main in (ingest.main, recommend.main, migrate.main, alerts_test.main):
+        assert main([]) == 2
+        assert capfd.readouterr().err.startswith("error: wrong setting: PAGE_SIZE")

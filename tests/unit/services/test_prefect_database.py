@@ -1,0 +1,73 @@
+"""A history that Prefect's server cannot use stops `make up` with one line that says what to do."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from services.plan import Program
+from services.prefect_database import PrefectDatabaseError, _known_revisions, check_databases
+
+
+def make(path: Path, revision: str) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("create table alembic_version (version_num text)")
+        database.execute("insert into alembic_version values (?)", [revision])
+        database.execute("create table filler (text text)")
+        database.executemany("insert into filler values (?)", [("x" * 500,)] * 100)
+        database.commit()
+
+
+def truncated(path: Path) -> None:
+    make(path, min(_known_revisions()))
+    path.write_bytes(path.read_bytes()[:9_000])
+
+
+def programs(path: Path) -> list[Program]:
+    settings = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{path}"}
+    return [Program("postgres", ("postgres",)), Program("prefect-server", ("prefect",), environment=settings)]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda path: make(path, "ffffffffffff"), "is of a newer Prefect than the 3."),
+        (truncated, "is damaged"),
+        (lambda path: path.write_text("no database"), "is damaged"),
+        (lambda path: path.mkdir(), "cannot be opened"),
+    ],
+)
+def test_what_cannot_be_used(spoil: Callable[[Path], object], says: str, tmp_path: Path) -> None:
+    path = tmp_path / "server.db"
+    spoil(path)
+    with pytest.raises(PrefectDatabaseError) as caught:
+        check_databases(programs(path))
+    told = str(caught.value)
+    assert told.startswith(f"{path}, the history of Prefect's server, {says}")
+    assert told.endswith("or move it away to begin without history: make up makes the deployments again")
+    assert "\n" not in told
+
+
+def test_what_is_locked(tmp_path: Path) -> None:
+    path = tmp_path / "server.db"
+    make(path, min(_known_revisions()))
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("begin exclusive")
+        with pytest.raises(PrefectDatabaseError, match="cannot be opened"):
+            check_databases(programs(path))
+
+
+def test_every_revision_of_the_installed_prefect_is_known(tmp_path: Path) -> None:
+    assert len(_known_revisions()) > 50
+    for number, revision in enumerate(_known_revisions()):
+        make(path := tmp_path / f"{number}.db", revision)
+        check_databases(programs(path))
+
+
+def test_none_yet_and_another_database_are_left_to_prefect(tmp_path: Path) -> None:
+    check_databases(programs(tmp_path / "server.db"))
+    check_databases([Program("prefect-server", ("prefect",), environment={})])
