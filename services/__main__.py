@@ -16,11 +16,11 @@ from typing import Any
 
 import requests
 
+from alerts.prefect_server import Server
 from core import embedded
 from core.errors import MoovitamixError, SettingsError
 from core.settings import alert_urls_of
 from services import backup
-from services.automations import Server
 from services.deploy import answers
 from services.lost_runs import close_lost_runs
 from services.plan import HOST, ROOT, WORK_POOL, Plan, Program, inherited_environment, load_plan
