@@ -22,6 +22,7 @@ import requests
 from alerts import causes, probes
 from alerts.alert import Alert
 from alerts.delivery import addresses, send
+from alerts.erase_runs import KEPT_FOR, delete_erase_runs
 from alerts.lost_runs import SILENCE, SILENCE_OF_THIS_MACHINE, LostRuns, sees_every_process
 from alerts.missed import Missed, tell_missed
 from alerts.prefect_server import Server
@@ -57,6 +58,7 @@ class Probes:
     worker: Probe | None = None
     missed: Missed | None = None
     lost_runs: LostRuns | None = None
+    delete_erase_runs: Callable[[datetime], int] | None = None
 
 
 @dataclass
@@ -90,6 +92,9 @@ class Watch:
         if programs is not None:
             self.programs.judge(again, wrong | self._open_keys())
         self._mark_lost_runs(prefect_fails)
+        if not prefect_fails and self.probes.delete_erase_runs is not None:
+            with suppress(requests.RequestException):
+                self.probes.delete_erase_runs(self.clock() - KEPT_FOR)
         if not prefect_fails and self.probes.missed is not None and self.store.addresses:
             tell_missed(self.store, self.probes.missed)
         self.store.deliver()
@@ -215,6 +220,7 @@ def real_probes(settings: Settings, serving: str) -> Probes:
     if kept_running and not serving:
         serving = f"http://{_to_ask(settings.serving_host)}:{settings.serving_port}"
     database = kept_running or not settings.embedded
+    server = Server(api_url, login, tries=0)
     return Probes(
         database=lambda: probes.database_fails(probes.address_of_database(settings)) if database else None,
         serving=lambda: probes.page_fails(f"{serving.rstrip('/')}/health/live") if serving else None,
@@ -225,13 +231,13 @@ def real_probes(settings: Settings, serving: str) -> Probes:
         prefect=(lambda: probes.page_fails(f"{api_url}/health")) if api_url else None,
         worker=(lambda: probes.worker_missing(api_url, login)) if api_url else None,
         missed=Missed(settings, api_url, login) if api_url else None,
-        lost_runs=_lost_runs(api_url, login) if api_url else None,
+        lost_runs=_lost_runs(server) if api_url else None,
+        delete_erase_runs=(lambda before: delete_erase_runs(server, ended_before=before)) if api_url else None,
     )
 
 
-def _lost_runs(api_url: str, login: str) -> LostRuns:
-    silence = SILENCE_OF_THIS_MACHINE if sees_every_process() else SILENCE
-    return LostRuns(Server(api_url, login, tries=0), silence=silence)
+def _lost_runs(server: Server) -> LostRuns:
+    return LostRuns(server, silence=SILENCE_OF_THIS_MACHINE if sees_every_process() else SILENCE)
 
 
 def _to_ask(host: str) -> str:

@@ -183,6 +183,9 @@ class Plan:
             # Asked by the browser: behind a proxy, where the browser reaches it.
             "PREFECT_SERVER_UI_API_URL": f"{self.settings.prefect_ui_url.rstrip('/') or self.prefect_url}/api",
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": f"P{self.settings.run_retention_days}D",
+            "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": f"P{self.settings.run_retention_days}D",
         }
         # Not the database of flows that run without this server: SQLite takes one writer at a time.
         if not any(os.environ.get(name) for name in _PREFECT_DATABASE):
