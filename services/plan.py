@@ -183,6 +183,8 @@ class Plan:
             # Asked by the browser: behind a proxy, where the browser reaches it.
             "PREFECT_SERVER_UI_API_URL": f"{self.settings.prefect_ui_url.rstrip('/') or self.prefect_url}/api",
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+            # In files, so that a restart of the server does not cut off the runs that hold a slot of their deployment.
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
             "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
             "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": f"P{self.settings.run_retention_days}D",
             "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": f"P{self.settings.run_retention_days}D",

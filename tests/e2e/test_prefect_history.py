@@ -131,8 +131,9 @@ def test_old_runs_go_with_all_that_is_theirs_and_new_ones_stay(site: Site) -> No
     assert site.server.ask("GET", f"flow_runs/{new}")["state_type"] == "COMPLETED"
 
 
-def test_the_server_itself_has_the_same_limits(site: Site) -> None:
+def test_the_server_has_the_same_limits_and_leases_that_outlive_it(site: Site) -> None:
     shown = site.server.ask("GET", "admin/settings")["server"]
+    assert shown["concurrency"]["lease_storage"].endswith(".filesystem")
     assert set(shown["services"]["db_vacuum"]["enabled"]) == {"events", "flow_runs"}
     assert shown["services"]["db_vacuum"]["retention_period"] == "P30D"
     assert shown["events"]["retention_period"] == "P30D"
