@@ -1,6 +1,6 @@
 """Maintenance: delete raw pages, staging tables and Data Docs older than the retention. Ledger and rejects stay.
 
-What Prefect keeps of its runs goes after RUN_RETENTION_DAYS, and of erase runs at once.
+Of what Prefect keeps, erase runs go at once, and results of tasks after RUN_RETENTION_DAYS.
 
 `python -m flows.maintain [--retention-days N]` runs it without a server.
 """

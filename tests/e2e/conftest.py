@@ -61,6 +61,9 @@ class Services:
     def ask(self, what: str, content: dict[str, Any]) -> Any:
         return Server(f"{self.plan.prefect_url}/api", LOGIN).ask("POST", what, content)
 
+    def get(self, what: str) -> Any:
+        return Server(f"{self.plan.prefect_url}/api", LOGIN).ask("GET", what)
+
     def published(self) -> int:
         with psycopg.connect(
             f"postgresql://postgres@/postgres?host={self.plan.settings.data_dir}/postgres"
