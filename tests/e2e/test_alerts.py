@@ -89,7 +89,7 @@ class Site:
         return [one for one in self.mailbox.subjects if not one.startswith("mark-")]
 
 
-def comes(condition: Callable[[], bool], seconds: float = 60) -> None:
+def comes(condition: Callable[[], bool], seconds: float = 240) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "it did not come"
