@@ -16,10 +16,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+import requests
+
 from alerts import causes, probes
 from alerts.alert import Alert
 from alerts.delivery import addresses, send
+from alerts.erase_runs import KEPT_FOR, delete_erase_runs
+from alerts.lost_runs import SILENCE, SILENCE_OF_THIS_MACHINE, LostRuns, sees_every_process
 from alerts.missed import Missed, tell_missed
+from alerts.prefect_server import Server
 from alerts.probes import Program, Room, Unknown
 from alerts.programs import Programs
 from alerts.store import DATABASE, DISK, FOLDER, PREFECT, SERVING, UNDELIVERABLE, Store
@@ -37,6 +42,7 @@ _LOOKS_BEFORE_TOLD = 2
 _BEYOND = 1.1
 _LOOKED = "looked"
 _NOTE_AWAITED = "publication_awaited_since"
+_NOTE_RUNS, _NOTE_LOOKED = "runs_seen", "runs_looked_at"
 
 Probe = Callable[[], str | None]
 
@@ -54,6 +60,8 @@ class Probes:
     prefect: Probe | None = None
     worker: Probe | None = None
     missed: Missed | None = None
+    lost_runs: LostRuns | None = None
+    delete_erase_runs: Callable[[datetime], int] | None = None
 
 
 @dataclass
@@ -86,6 +94,10 @@ class Watch:
         self._judge_worker(programs or [], prefect_fails)
         if programs is not None:
             self.programs.judge(again, wrong | self._open_keys())
+        self._mark_lost_runs(prefect_fails)
+        if not prefect_fails and self.probes.delete_erase_runs is not None:
+            with suppress(requests.RequestException):
+                self.probes.delete_erase_runs(self.clock() - KEPT_FOR)
         if not prefect_fails and self.probes.missed is not None and self.store.addresses:
             tell_missed(self.store, self.probes.missed)
         self.store.deliver()
@@ -172,6 +184,25 @@ class Watch:
                 # A worker that has just been started reports after a while.
                 self._judge(causes.WORKER, self.probes.worker(), causes.worker, 3 * self.looks_before_told - 2)
 
+    def _mark_lost_runs(self, prefect_fails: bool) -> None:
+        """Only what was looked at without a gap counts as silence: not while the server or this machine was away."""
+        if self.probes.lost_runs is None:
+            return
+        notes, now = self.store.state().notes, self.clock()
+        seen = notes.get(_NOTE_RUNS, {})
+        looked = datetime.fromisoformat(notes.get(_NOTE_LOOKED, now.isoformat()))
+        if not timedelta(0) <= now - looked <= timedelta(seconds=3 * self.settings.alert_look_seconds + 30):
+            seen = {}
+        try:
+            after, marked = ({}, []) if prefect_fails else self.probes.lost_runs.look(seen)
+        except (requests.RequestException, KeyError):
+            after, marked = {}, []
+        if marked:
+            print(f"marked as crashed, as their processes are gone: {', '.join(marked)}", flush=True)
+        if after or seen:
+            with self.store.changing() as state:
+                state.notes |= {_NOTE_RUNS: after, _NOTE_LOOKED: now.isoformat()}
+
     def _judge_delivery(self) -> None:
         state = self.store.state()
         troubles = {one.name: state.troubles[one.id] for one in self.store.addresses if one.id in state.troubles}
@@ -195,6 +226,7 @@ def real_probes(settings: Settings, serving: str) -> Probes:
     if kept_running and not serving:
         serving = f"http://{_to_ask(settings.serving_host)}:{settings.serving_port}"
     database = kept_running or not settings.embedded
+    server = Server(api_url, login, tries=0)
     return Probes(
         database=lambda: probes.database_fails(probes.address_of_database(settings)) if database else None,
         serving=lambda: probes.page_fails(f"{serving.rstrip('/')}/health/live") if serving else None,
@@ -205,7 +237,13 @@ def real_probes(settings: Settings, serving: str) -> Probes:
         prefect=(lambda: probes.page_fails(f"{api_url}/health")) if api_url else None,
         worker=(lambda: probes.worker_missing(api_url, login)) if api_url else None,
         missed=Missed(settings, api_url, login) if api_url else None,
+        lost_runs=_lost_runs(server) if api_url else None,
+        delete_erase_runs=(lambda before: delete_erase_runs(server, ended_before=before)) if api_url else None,
     )
+
+
+def _lost_runs(server: Server) -> LostRuns:
+    return LostRuns(server, silence=SILENCE_OF_THIS_MACHINE if sees_every_process() else SILENCE)
 
 
 def _to_ask(host: str) -> str:

@@ -119,6 +119,7 @@ class Settings(BaseSettings):
     give_up_after_seconds: float = Field(default=60, gt=0, le=86_400)
     lock_wait_seconds: float = Field(default=300, ge=0, le=86_400)
     retention_days: int = Field(default=14, ge=1, le=36_500)
+    run_retention_days: int = Field(default=30, ge=1, le=36_500)
     backups_kept: int = Field(default=14, ge=0, le=10_000)
 
     recommendations_per_user: int = Field(default=50, ge=1, le=1_000)

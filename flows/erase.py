@@ -79,7 +79,7 @@ def erase(user_id: int, reason: str, requested_by: str, allow_again: bool = Fals
     create_table_artifact(
         key="erase-found",
         table=[{"place": place, "found": count} for place, count in found.items()],
-        description="What was theirs, by place. This run's parameters hold the id: delete the run when it is done.",
+        description="What was theirs, by place. This run's parameters hold the id, so it is deleted soon.",
     )
     return dict(found)
 

@@ -1,5 +1,7 @@
 """Maintenance: delete raw pages, staging tables and Data Docs older than the retention. Ledger and rejects stay.
 
+Of what Prefect keeps, erase runs go at once, and results of tasks after RUN_RETENTION_DAYS.
+
 `python -m flows.maintain [--retention-days N]` runs it without a server.
 """
 
@@ -27,6 +29,7 @@ from core.tracebacks import keep_logs_readable, without_tracebacks
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
 from flows.endings import told_when_it_fails
+from flows.prefect_history import prune_prefect_history
 from flows.run import open_run
 from pipeline import retention
 
@@ -45,7 +48,10 @@ def maintain(retention_days: Days | None = None) -> dict[str, int]:
     Returns how many of each kind were deleted.
     """
     keep_logs_readable()
-    pruned = prune_all(retention_days)
+    settings = load_settings()
+    history = prune_prefect_history(settings.data_dir, timedelta(days=settings.run_retention_days))
+    print(_in_words(history), flush=True)
+    pruned = history | prune_all(retention_days)
     create_table_artifact(key="maintain-pruned", table=[pruned], description="What was deleted, being old.")
     return pruned
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import requests
 
+from alerts.prefect_server import Server
 from core import embedded, proxies
 from core.errors import MoovitamixError, SettingsError, named_errors
 from core.settings import alert_urls_of
@@ -26,7 +27,6 @@ from core.terminal import prepare_terminal
 from core.tracebacks import without_tracebacks
 from expectations.thresholds import load_thresholds
 from services import backup_file, prefect_ui, verification
-from services.automations import Server
 from services.deploy import answers
 from services.lost_runs import close_lost_runs
 from services.plan import HOST, ROOT, WORK_POOL, Plan, Program, inherited_environment, load_plan

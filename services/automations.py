@@ -6,18 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import requests
-from requests.adapters import HTTPAdapter
-from requests.auth import HTTPBasicAuth
-from urllib3.util import Retry
-
 from alerts.automations import BLOCK, TAG, Content, for_blocks, read
 from alerts.delivery import Address, addresses
+from alerts.prefect_server import Server
 from core.settings import Settings
 
 # The block of Prefect that hands any address of Apprise on as it is, mail too; its name is of its first use.
 _BLOCK_TYPE = "slack-webhook"
-_SECONDS = 15
 _PREFIX = BLOCK.format(place="")
 _AWAITS_PUBLICATION = "alert: nothing published"
 
@@ -38,33 +33,6 @@ class Applied:
         if not self.addresses:
             return f"automations: {done}; ALERT_URLS is empty: nobody is told when something goes wrong"
         return f"automations: {done}; alerts go to {self.addresses} address(es)"
-
-
-class Server:
-    """A Prefect server's API. `login` is user:password, or empty. Everything raises RequestException."""
-
-    def __init__(self, api_url: str, login: str = "") -> None:
-        user, _, password = login.partition(":")
-        self.api_url = api_url.rstrip("/")
-        self._session = requests.Session()
-        # So answers a server whose database is busy, SQLite above all; what it so answers it has not done.
-        busy = Retry(
-            total=8,
-            backoff_factor=0.5,
-            status_forcelist=[429, 503],
-            allowed_methods=None,
-            raise_on_status=False,
-            respect_retry_after_header=False,  # one may ask for hours, or be no number
-        )
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(max_retries=busy))
-        self._session.auth = HTTPBasicAuth(user.encode(), password.encode()) if login else None
-
-    def ask(self, method: str, path: str, content: Any = None) -> Any:
-        """What the server answers, as JSON."""
-        answer = self._session.request(method, f"{self.api_url}/{path}", json=content, timeout=_SECONDS)
-        answer.raise_for_status()
-        return answer.json() if answer.content else None
 
 
 def apply(settings: Settings, api_url: str, login: str = "") -> Applied:

@@ -1,29 +1,19 @@
 """Closes flow runs that say they run and have no process any more, because the services were stopped or killed.
 
-Left alone they would stay "Running" for good, and hold the only slot of their deployment for minutes.
+`python -m alerts.watch` marks such runs while the services run; here it is done at once, before a worker starts.
 """
 
 from __future__ import annotations
 
-from services.automations import Server
-from services.plan import WORK_POOL
-
-_CRASHED = {"type": "CRASHED", "name": "Crashed", "message": "The services were stopped while it ran; run it again."}
+from alerts.lost_runs import mark_as_lost, open_runs, run_ids_of_processes
+from alerts.prefect_server import Server
 
 
 def close_lost_runs(server: Server) -> int:
     """Mark them as crashed; returns how many. Call it only while no worker of the pool has begun to work.
 
-    Raises RequestException.
+    A run that still has a process, of a worker that somebody started by hand, is left alone. Raises RequestException.
     """
-    lost = server.ask(
-        "POST",
-        "flow_runs/filter",
-        {
-            "flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}},
-            "work_pools": {"name": {"any_": [WORK_POOL]}},
-        },
-    )
-    for run in lost:
-        server.ask("POST", f"flow_runs/{run['id']}/set_state", {"state": _CRASHED, "force": True})
-    return len(lost)
+    here = run_ids_of_processes()
+    runs = [run for run in open_runs(server) if run["id"] not in here]
+    return sum(mark_as_lost(server, run, "The services were stopped while it ran; run it again.") for run in runs)

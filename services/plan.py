@@ -199,6 +199,11 @@ class Plan:
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
             "PREFECT_SERVER_UI_V2_ENABLED": "false",
             "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(prefect_ui.folder(self.settings.data_dir)),
+            # In files, so that a restart of the server does not cut off the runs that hold a slot of their deployment.
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": f"P{self.settings.run_retention_days}D",
+            "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": f"P{self.settings.run_retention_days}D",
         }
 
     @property

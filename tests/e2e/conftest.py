@@ -15,8 +15,8 @@ import psutil
 import psycopg
 import pytest
 
+from alerts.prefect_server import Server
 from demo.programs import free_ports
-from services.automations import Server
 from services.plan import Plan, load_plan
 from services.supervision import Supervisor
 from tests.e2e.mailbox import Mailbox
@@ -68,6 +68,9 @@ class Services:
 
     def ask(self, what: str, content: dict[str, Any]) -> Any:
         return Server(f"{self.plan.prefect_url}/api", LOGIN).ask("POST", what, content)
+
+    def get(self, what: str) -> Any:
+        return Server(f"{self.plan.prefect_url}/api", LOGIN).ask("GET", what)
 
     def published(self) -> int:
         with psycopg.connect(

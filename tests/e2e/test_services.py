@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -190,12 +191,19 @@ def test_no_listener_and_no_secret_is_seen_where_people_look(services: Services)
     assert {str(path): hidden.found_in(path.read_bytes()) for path in files if hidden.found_in(path.read_bytes())} == {}
 
 
-def test_killed_programs_come_back(services: Services) -> None:
+def test_killed_programs_come_back_and_the_run_that_they_had_is_marked(services: Services) -> None:
+    deployment = services.get("deployments/name/ingest/daily")["id"]
+    run = services.ask(f"deployments/{deployment}/create_flow_run", {"parameters": {"day": "2026-11-18"}})["id"]
+    assert _comes(lambda: services.get(f"flow_runs/{run}")["state_type"] in ("PENDING", "RUNNING"), seconds=60)
     before = services.states()
     postmaster = int((services.plan.settings.data_dir / "postgres/postmaster.pid").read_text().split()[0])
     for _, pid in before.values():
         os.kill(pid, signal.SIGKILL)
     os.kill(postmaster, signal.SIGKILL)
+    for process in services.our_processes():
+        with suppress(psutil.Error):
+            if process.environ().get("PREFECT__FLOW_RUN_ID") == run:
+                process.kill()
 
     def back() -> bool:
         now = services.states()
@@ -204,6 +212,7 @@ def test_killed_programs_come_back(services: Services) -> None:
     assert _comes(back, seconds=60)
     assert services.make("up").returncode == 0  # waits until each answers
     assert services.published() > 0
+    assert _comes(lambda: services.get(f"flow_runs/{run}")["state_type"] == "CRASHED", seconds=180)
 
 
 def test_the_state_survives_a_stop_and_nothing_else_does(services: Services) -> None:

@@ -8,12 +8,13 @@ import socket
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 from alerts import probes
 from alerts.delivery import Address
+from alerts.lost_runs import SILENCE, LostRuns
 from alerts.probes import Program, Room, Unknown, memory, newest_publication, worker_missing
 from alerts.store import Store
 from alerts.watch import Probes, Watch, _is_healthy, main
@@ -23,6 +24,7 @@ from core.settings import Settings
 from services.plan import WORK_POOL
 
 T = TypeVar("T")
+RUN = "a8a3dffd-0bf0-4b1f-9d1c-0a1c5b3c6a11"
 GB = 1024**3
 START = datetime(2026, 11, 22, 4, tzinfo=UTC)
 WELL, LOW = Room(50 * GB, 100 * GB), Room(GB // 2, 100 * GB)
@@ -43,6 +45,8 @@ class World:
     mail_down: bool = False
     now: datetime = START
     sent: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    erased_before: datetime | None = None
 
     def __post_init__(self) -> None:
         settings = Settings(_env_file=None, data_dir=self.folder)  # type: ignore[call-arg]
@@ -56,8 +60,26 @@ class World:
             published=lambda: self._known(self.published),
             prefect=lambda: self.wrong.get("prefect"),
             worker=lambda: self._known(self.worker),
+            lost_runs=LostRuns(self, lambda: self.now, run_ids=lambda: []),  # type: ignore[arg-type]
+            delete_erase_runs=self._delete_erase_runs,
         )
         self.watch = Watch(settings, store, probes, lambda: self.now)
+
+    def ask(self, _: str, path: str, content: object = None) -> Any:
+        """A Prefect server with one run, which is pending."""
+        self.asked.append(path)
+        state = {"id": "1", "type": "PENDING", "timestamp": START.isoformat()}
+        answers = {"flow_runs/filter": [{"id": RUN, "name": "ingest", "state": state}], "events/filter": {"events": []}}
+        return answers.get(path, {"status": "ACCEPT"} if "set_state" in path else [])
+
+    @property
+    def marked(self) -> bool:
+        """Whether the run was marked as crashed."""
+        return f"flow_runs/{RUN}/set_state" in self.asked
+
+    def _delete_erase_runs(self, ended_before: datetime) -> int:
+        self.erased_before = ended_before
+        return 0
 
     def _send(self, _: Address, subject: str, body: str) -> bool:
         assert all(f"{part}:" in body for part in ("What", "Since", "Kept"))
@@ -268,6 +290,37 @@ def test_a_mail_names_the_log_as_it_is(world: World, tmp_path: Path) -> None:
         world.programs = [Program("mock-api", pid, stopped=False)]
         world.look()
     assert [str(tmp_path / "logs/mock-api.log") in body for body in bodies] == [True, True]
+
+
+def test_a_run_of_which_nothing_is_seen_is_marked_once_it_was_silent_for_long(world: World) -> None:
+    world.look(int(SILENCE / timedelta(seconds=15)))
+    assert not world.marked
+    world.look()
+    assert world.marked
+
+
+@pytest.mark.parametrize("gap", ["server", "watch", "clock"])
+def test_silence_while_nobody_could_look_marks_no_run(world: World, gap: str) -> None:
+    world.look(5)
+    if gap == "server":
+        world.wrong = {"prefect": "ConnectTimeout"}
+        world.look()
+        world.wrong = {}
+    else:
+        world.now += timedelta(hours=2 if gap == "watch" else -2)
+    world.look(int(SILENCE / timedelta(seconds=15)))
+    assert not world.marked
+    world.look()
+    assert world.marked
+
+
+def test_erase_runs_go_when_somebody_could_read_how_they_ended(world: World) -> None:
+    world.wrong = {"prefect": "ConnectTimeout"}
+    world.look()
+    assert world.erased_before is None
+    world.wrong = {}
+    world.look()
+    assert world.erased_before == world.now - timedelta(minutes=10)
 
 
 def test_what_cannot_be_asked_is_not_known() -> None:

@@ -1,0 +1,73 @@
+"""What Prefect keeps of runs: erase runs go, old files too, and SQLite's room goes back to the disk.
+
+Prefect's server deletes old runs by itself (`RUN_RETENTION_DAYS`); a temporary one deletes its database when it ends.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from prefect.settings import get_current_settings
+from requests import RequestException
+
+from alerts.erase_runs import delete_erase_runs
+from alerts.prefect_server import Server
+
+_DATABASE = "server.db"  # of the services
+_SET_ASIDE = "*.set-aside"  # databases of other versions of Prefect
+_SECONDS_TO_WAIT = 30
+
+
+def prune_prefect_history(data_dir: Path, keep: timedelta) -> dict[str, int]:
+    """Delete erase runs that ended, and older files; rewrite the database without the rows that are gone.
+
+    Returns how many of each went. A database that is busy or damaged is left as it is, for the next time.
+    """
+    folder = data_dir / "prefect"
+    pruned = {"erase_runs": _delete_erase_runs(), "prefect_files": _prune_files(folder, keep)}
+    if (folder / _DATABASE).exists():
+        with suppress(sqlite3.Error, OSError):
+            _compact(folder / _DATABASE)
+    return pruned
+
+
+def _delete_erase_runs() -> int:
+    """Of the server that this run reports to; 0 when it does not answer."""
+    api = get_current_settings().api
+    login = api.auth_string.get_secret_value() if api.auth_string else ""
+    if api.url:
+        with suppress(RequestException):
+            return delete_erase_runs(Server(api.url, login), ended_before=datetime.now(UTC))
+    return 0
+
+
+def _prune_files(folder: Path, keep: timedelta) -> int:
+    oldest = (datetime.now(UTC) - keep).timestamp()
+    files = [path for path in _files(folder) if path.stat().st_mtime < oldest]
+    for path in files:
+        path.unlink(missing_ok=True)
+    results = sorted((path for path in (folder / "storage").rglob("*") if path.is_dir()), reverse=True)
+    for path in results:  # the key of a result has slashes, which make folders
+        with suppress(OSError):  # not empty
+            path.rmdir()
+    return len(files)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    yield from (path for path in (folder / "storage").rglob("*") if path.is_file())
+    yield from folder.glob(_SET_ASIDE)
+
+
+def _compact(database: Path) -> None:
+    """Write the file anew without deleted rows, when the disk has room for it. Raises sqlite3.Error, OSError."""
+    if shutil.disk_usage(database.parent).free < 3 * database.stat().st_size:
+        return
+    with closing(sqlite3.connect(database, timeout=_SECONDS_TO_WAIT, isolation_level=None)) as connection:
+        connection.execute("vacuum")
+        # Until then the old pages are in the file, and the new ones in the log beside it.
+        connection.execute("pragma wal_checkpoint(truncate)").fetchall()

@@ -1,0 +1,181 @@
+"""What Prefect keeps of runs, on a real server: old runs go, new ones stay, and erase runs leave nothing behind."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.events import Event
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from alerts.erase_runs import delete_erase_runs
+from alerts.prefect_server import Server
+from core.clock import utc_now
+from flows.prefect_history import prune_prefect_history
+from services.plan import Plan, Ports, PrefectLogin
+from tests.conftest import ROOT
+from tests.e2e.test_lost_runs import _until as until
+
+USER_ID = 918_273_645
+KEEP = timedelta(days=30)
+
+
+@dataclass
+class Site:
+    """A server as `make up` starts it, in a DATA_DIR of its own."""
+
+    server: Server
+    data_dir: Path
+
+    @property
+    def database(self) -> Path:
+        return self.data_dir / "prefect" / "server.db"
+
+    def run(self, flow: str, **parameters: Any) -> str:
+        """A run of the flow that has completed, with a log, an artifact and an event."""
+        ask = self.server.ask
+        flow_id = ask("POST", "flows/", {"name": flow})["id"]
+        content = {"flow_id": flow_id, "name": flow, "parameters": parameters, "state": {"type": "RUNNING"}}
+        run: str = ask("POST", "flow_runs/", content)["id"]
+        now = utc_now().isoformat()
+        log = {"name": "a", "level": 20, "message": "a line", "timestamp": now, "flow_run_id": run}
+        ask("POST", "logs/", [log])
+        ask("POST", "artifacts/", {"key": "a", "type": "table", "data": "[]", "flow_run_id": run})
+        resource = {"prefect.resource.id": f"prefect.flow-run.{run}"}
+        event = Event(event="prefect.flow-run.heartbeat", resource=resource)  # type: ignore[arg-type]
+        ask("POST", "events", [event.model_dump(mode="json")])
+        ask("POST", f"flow_runs/{run}/set_state", {"state": {"type": "COMPLETED"}})
+        until(lambda: self.rows("events", "resource_id", resource["prefect.resource.id"]) == 3)  # Running, Completed
+        return run
+
+    def age(self, run: str, days: int) -> None:
+        """Let the run, and its events, be so many days older."""
+        by = f"-{days} days"
+        of_run = {"by": by, "run": run.replace("-", ""), "resource": f"prefect.flow-run.{run}"}
+        with closing(sqlite3.connect(self.database, timeout=30)) as database, database:
+            for statement in (
+                "update flow_run set end_time = datetime(end_time, :by) || '.000000' where replace(id, '-', '') = :run",
+                "update event_resources set occurred = datetime(occurred, :by) || '.000000'"
+                " where event_id in (select id from events where resource_id = :resource)",
+                "update events set occurred = datetime(occurred, :by) || '.000000' where resource_id = :resource",
+            ):
+                assert database.execute(statement, of_run).rowcount > 0
+
+    def left_of(self, run: str) -> dict[str, int]:
+        """How many rows of each kind the database has of the run."""
+        by_run = {table: self.rows(table, "flow_run_id", run) for table in ("flow_run_state", "log", "artifact")}
+        return by_run | {
+            "flow_run": self.rows("flow_run", "id", run),
+            "events": self.rows("events", "resource_id", f"prefect.flow-run.{run}"),
+        }
+
+    def rows(self, table: str, column: str, value: str) -> int:
+        with closing(sqlite3.connect(self.database, timeout=30)) as database:
+            wanted = value.replace("-", "") if column != "resource_id" else value
+            column = f"replace({column}, '-', '')" if column != "resource_id" else column
+            found = database.execute(f"select count(*) from {table} where {column} = ?", [wanted])
+            return int(found.fetchone()[0])
+
+    def holds(self, text: str) -> bool:
+        """Whether any byte of Prefect's files is of the text."""
+        files = [path for path in (self.data_dir / "prefect").rglob("*") if path.is_file()]
+        return any(text.encode() in path.read_bytes() for path in files)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    from core.settings import Settings
+    from demo.programs import free_ports
+    from services.deploy import answers
+
+    data_dir = tmp_path_factory.mktemp("data")
+    (data_dir / "prefect").mkdir()
+    settings = Settings(_env_file=None, data_dir=data_dir)  # type: ignore[call-arg]
+    plan = Plan(settings, Ports(prefect_server_api_port=free_ports(1)[0]), PrefectLogin())
+    [program] = [one for one in plan.programs() if one.name == "prefect-server"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment |= plan.environment | program.environment
+    # Else every hour, and artifacts of deleted runs every day.
+    environment["PREFECT_SERVER_SERVICES_DB_VACUUM_LOOP_SECONDS"] = "2"
+    environment["PREFECT_SERVER_SERVICES_DB_VACUUM_ORPHAN_CLEANUP_LOOP_SECONDS"] = "2"
+    with (data_dir / "server.log").open("w") as log:
+        process = subprocess.Popen(program.command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        until(lambda: answers(f"{plan.prefect_url}/api/health"))
+        yield Site(Server(f"{plan.prefect_url}/api"), data_dir)
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def test_old_runs_go_with_all_that_is_theirs_and_new_ones_stay(site: Site) -> None:
+    old, new = site.run("ingest"), site.run("ingest")
+    assert all(site.left_of(old).values())
+    site.age(old, 31)
+    site.age(new, 29)
+    result = site.data_dir / "prefect" / "storage" / "land tracks" / "a"
+    result.parent.mkdir(parents=True)
+    result.write_text("{}")
+    os.utime(result, (0, 0))
+    newer = result.with_name("b")
+    newer.write_text("{}")
+
+    until(lambda: not any(site.left_of(old).values()))  # the server does it
+    assert all(site.left_of(new).values())
+    assert prune_prefect_history(site.data_dir, KEEP)["prefect_files"] == 1
+    assert (result.exists(), newer.exists()) == (False, True)
+    assert site.server.ask("GET", f"flow_runs/{new}")["state_type"] == "COMPLETED"
+
+
+def test_the_server_has_the_same_limits_and_leases_that_outlive_it(site: Site) -> None:
+    shown = site.server.ask("GET", "admin/settings")["server"]
+    assert shown["concurrency"]["lease_storage"].endswith(".filesystem")
+    assert set(shown["services"]["db_vacuum"]["enabled"]) == {"events", "flow_runs"}
+    assert shown["services"]["db_vacuum"]["retention_period"] == "P30D"
+    assert shown["events"]["retention_period"] == "P30D"
+
+
+def test_nothing_of_a_user_who_was_erased_stays_in_the_files(site: Site) -> None:
+    erase, kept = site.run("erase", user_id=USER_ID), site.run("ingest")
+    assert site.holds(str(USER_ID))
+    early = utc_now() - timedelta(minutes=10)
+    assert delete_erase_runs(site.server, ended_before=early) == 0  # not before anybody could read how it ended
+
+    with temporary_settings({PREFECT_API_URL: site.server.api_url}):
+        assert prune_prefect_history(site.data_dir, KEEP)["erase_runs"] == 1
+    assert not site.holds(str(USER_ID))
+    # Its events stay for a while: they name no parameters.
+    until(lambda: {kind for kind, rows in site.left_of(erase).items() if rows} == {"events"})
+    assert site.left_of(kept)["flow_run"] == 1
+
+
+def test_a_database_that_cannot_be_read_is_left_alone(tmp_path: Path) -> None:
+    database = tmp_path / "prefect" / "server.db"
+    database.parent.mkdir()
+    database.write_bytes(b"no database at all" * 100)
+    assert set(prune_prefect_history(tmp_path, KEEP).values()) == {0}
+    assert database.read_bytes().startswith(b"no database")
+
+
+def test_sqlite_gives_room_back(tmp_path: Path) -> None:
+    """Of a database that has rows to delete: the file is smaller afterwards."""
+    from flows.prefect_history import _compact
+
+    path = tmp_path / "server.db"
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("pragma journal_mode = wal")
+        database.execute("create table log (message text)")
+        database.executemany("insert into log values (?)", [("x" * 1000,)] * 2000)
+        database.commit()
+        database.execute("delete from log")
+    before = path.stat().st_size
+    _compact(path)
+    assert path.stat().st_size < before / 10
