@@ -26,8 +26,12 @@ _RUN_OF_PROCESS = "PREFECT__FLOW_RUN_ID"
 # Workers and runs report every 10 and 30 s. Where every process of the pool can be seen, less patience is needed.
 SILENCE = timedelta(seconds=90)
 SILENCE_OF_THIS_MACHINE = timedelta(seconds=60)
+# Of a run that somebody made from a command line, no process is known: heartbeats that a locked database of Prefect's
+# did not take must not count against it.
+SILENCE_OF_COMMANDS = timedelta(minutes=3)
+TAG = "moovitamix"  # of all our runs
 # Signs older than this tell nothing: what is asked for stays small.
-_SIGNS_SINCE = timedelta(minutes=3)
+_SIGNS_SINCE = timedelta(minutes=5)
 _EVENTS = 50  # the most that a server gives at once
 
 Run = dict[str, Any]
@@ -49,7 +53,7 @@ class LostRuns:
 
         Raises RequestException, after which the next look must begin anew, with nothing seen.
         """
-        runs = open_runs(self.server)
+        runs = open_runs(self.server, {"flow_runs": {"tags": {"all_": [TAG]}}})
         if not runs:
             return {}, []
         here, signs = self.run_ids(), self._signs(runs)
@@ -61,7 +65,9 @@ class LostRuns:
             last, since = seen.get(run_id, ["", ""])
             if run_id in here or sign != last:
                 after[run_id] = [sign, now.isoformat()]
-            elif now - datetime.fromisoformat(since) < self.silence:
+            elif now - datetime.fromisoformat(since) < (
+                self.silence if run.get("work_pool_name") else SILENCE_OF_COMMANDS
+            ):
                 after[run_id] = [last, since]
             elif mark_as_lost(self.server, run, "Its process is gone; run it again."):
                 marked.append(run["name"])
@@ -96,12 +102,13 @@ class LostRuns:
         return newest
 
 
-def open_runs(server: Server) -> list[Run]:
-    """Runs of our pool that a worker took and that have not ended. Raises RequestException."""
-    wanted = {
-        "flow_runs": {"state": {"type": {"any_": _OPEN_STATES}}},
-        "work_pools": {"name": {"any_": [WORK_POOL]}},
-    }
+def open_runs(server: Server, of: dict[str, Any]) -> list[Run]:
+    """Runs of these, as filters of Prefect's API, that have begun or were taken by a worker, and have not ended.
+
+    Raises RequestException.
+    """
+    states = {"state": {"type": {"any_": _OPEN_STATES}}}
+    wanted = of | {"flow_runs": of.get("flow_runs", {}) | states}
     runs: list[Run] = server.ask("POST", "flow_runs/filter", wanted)
     return runs
 
@@ -111,7 +118,7 @@ def mark_as_lost(server: Server, run: Run, why: str) -> bool:
 
     Not forced: the server decides under its lock, and refuses when the run has ended. Raises RequestException.
     """
-    cancelling = run["state"]["type"] == "CANCELLING"
+    cancelling = run["state"]["type"] == "CANCELLING"  # from where the server allows no other state than Cancelled
     state = {"type": "CANCELLED" if cancelling else "CRASHED", "message": why}
     answer = server.ask("POST", f"flow_runs/{run['id']}/set_state", {"state": state})
     return bool(answer["status"] == "ACCEPT")
