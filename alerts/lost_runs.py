@@ -21,15 +21,17 @@ from alerts.probes import WORK_POOL
 from core.clock import Clock, utc_now
 
 _OPEN_STATES = ["PENDING", "RUNNING", "CANCELLING"]
-# What `flows.prefect_server` tags them with.
-_TAG_OF_COMMANDS = "moovitamix"
 _HEARTBEAT = "prefect.flow-run.heartbeat"
 _RUN_OF_PROCESS = "PREFECT__FLOW_RUN_ID"
 # Workers and runs report every 10 and 30 s. Where every process of the pool can be seen, less patience is needed.
 SILENCE = timedelta(seconds=90)
 SILENCE_OF_THIS_MACHINE = timedelta(seconds=60)
+# Of a run that somebody made from a command line, no process is known: heartbeats that a locked database of Prefect's
+# did not take must not count against it.
+SILENCE_OF_COMMANDS = timedelta(minutes=3)
+TAG = "moovitamix"  # of all our runs
 # Signs older than this tell nothing: what is asked for stays small.
-_SIGNS_SINCE = timedelta(minutes=3)
+_SIGNS_SINCE = timedelta(minutes=5)
 _EVENTS = 50  # the most that a server gives at once
 
 Run = dict[str, Any]
@@ -51,22 +53,21 @@ class LostRuns:
 
         Raises RequestException, after which the next look must begin anew, with nothing seen.
         """
-        commands = open_runs_of_commands(self.server)
-        runs = [*open_runs(self.server), *commands]
+        runs = open_runs(self.server, {"flow_runs": {"tags": {"all_": [TAG]}}})
         if not runs:
             return {}, []
         here, signs = self.run_ids(), self._signs(runs)
         now = self.clock()
         after: Seen = {}
         marked = []
-        # Nothing but heartbeats tells that a command is alive: its process does not name the run.
-        silence = dict.fromkeys((run["id"] for run in commands), max(self.silence, SILENCE))
         for run in runs:
             run_id, sign = run["id"], signs[run["id"]]
             last, since = seen.get(run_id, ["", ""])
             if run_id in here or sign != last:
                 after[run_id] = [sign, now.isoformat()]
-            elif now - datetime.fromisoformat(since) < silence.get(run_id, self.silence):
+            elif now - datetime.fromisoformat(since) < (
+                self.silence if run.get("work_pool_name") else SILENCE_OF_COMMANDS
+            ):
                 after[run_id] = [last, since]
             elif mark_as_lost(self.server, run, "Its process is gone; run it again."):
                 marked.append(run["name"])
@@ -101,25 +102,13 @@ class LostRuns:
         return newest
 
 
-def open_runs(server: Server) -> list[Run]:
-    """Runs of our pool that a worker took and that have not ended. Raises RequestException."""
-    wanted = {
-        "flow_runs": {"state": {"type": {"any_": _OPEN_STATES}}},
-        "work_pools": {"name": {"any_": [WORK_POOL]}},
-    }
-    runs: list[Run] = server.ask("POST", "flow_runs/filter", wanted)
-    return runs
+def open_runs(server: Server, of: dict[str, Any]) -> list[Run]:
+    """Runs of these, as filters of Prefect's API, that have begun or were taken by a worker, and have not ended.
 
-
-def open_runs_of_commands(server: Server) -> list[Run]:
-    """Runs from a command line that report to this server and have not ended. Raises RequestException."""
-    wanted = {
-        "flow_runs": {
-            "state": {"type": {"any_": _OPEN_STATES}},
-            "tags": {"all_": [_TAG_OF_COMMANDS]},
-            "deployment_id": {"is_null_": True},
-        }
-    }
+    Raises RequestException.
+    """
+    states = {"state": {"type": {"any_": _OPEN_STATES}}}
+    wanted = of | {"flow_runs": of.get("flow_runs", {}) | states}
     runs: list[Run] = server.ask("POST", "flow_runs/filter", wanted)
     return runs
 
@@ -129,7 +118,7 @@ def mark_as_lost(server: Server, run: Run, why: str) -> bool:
 
     Not forced: the server decides under its lock, and refuses when the run has ended. Raises RequestException.
     """
-    cancelling = run["state"]["type"] == "CANCELLING"
+    cancelling = run["state"]["type"] == "CANCELLING"  # from where the server allows no other state than Cancelled
     state = {"type": "CANCELLED" if cancelling else "CRASHED", "message": why}
     answer = server.ask("POST", f"flow_runs/{run['id']}/set_state", {"state": state})
     return bool(answer["status"] == "ACCEPT")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from alerts.lost_runs import mark_as_lost, open_runs, run_ids_of_processes
 from alerts.prefect_server import Server
+from services.plan import WORK_POOL
 
 
 def close_lost_runs(server: Server) -> int:
@@ -15,5 +16,6 @@ def close_lost_runs(server: Server) -> int:
     A run that still has a process, of a worker that somebody started by hand, is left alone. Raises RequestException.
     """
     here = run_ids_of_processes()
-    runs = [run for run in open_runs(server) if run["id"] not in here]
+    of_workers = {"work_pools": {"name": {"any_": [WORK_POOL]}}}
+    runs = [run for run in open_runs(server, of_workers) if run["id"] not in here]
     return sum(mark_as_lost(server, run, "The services were stopped while it ran; run it again.") for run in runs)

@@ -50,7 +50,7 @@ class Services:
             capture_output=True,
             text=True,
             check=False,
-            timeout=200,
+            timeout=600,
         )
 
     def states(self) -> dict[str, tuple[str, int]]:

@@ -13,9 +13,10 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import yaml
 from prefect.events import Event
 
-from alerts.lost_runs import LostRuns, Seen, mark_as_lost, open_runs, run_ids_of_processes
+from alerts.lost_runs import TAG, LostRuns, Seen, mark_as_lost, open_runs, run_ids_of_processes
 from alerts.prefect_server import Server
 from core.clock import utc_now
 from demo.programs import free_ports
@@ -99,9 +100,9 @@ class Site:
 def site(server: Server) -> Iterator[Site]:
     flow = server.ask("POST", "flows/", {"name": "ingest"})["id"]
     content = {"name": uuid4().hex, "flow_id": flow, "work_pool_name": WORK_POOL, "concurrency_limit": 1}
-    content |= {"concurrency_options": {"collision_strategy": "CANCEL_NEW"}}
+    content |= {"tags": [TAG], "concurrency_options": {"collision_strategy": "CANCEL_NEW"}}
     yield Site(server, server.ask("POST", "deployments/", content)["id"])
-    for run in open_runs(server):
+    for run in open_runs(server, {}):
         server.ask("DELETE", f"flow_runs/{run['id']}")
 
 
@@ -139,19 +140,20 @@ def test_a_running_run_lives_while_it_sends_heartbeats_or_has_a_process(site: Si
     assert site.state(run) == "CRASHED"
 
 
-def test_a_command_lives_while_it_sends_heartbeats(site: Site) -> None:
-    flow_id = site.server.ask("POST", "flows/", {"name": "by-hand"})["id"]
-    run = site.server.ask("POST", "flow_runs/", {"flow_id": flow_id, "tags": ["moovitamix"]})["id"]
-    other = site.server.ask("POST", "flow_runs/", {"flow_id": flow_id})["id"]  # somebody's own flow
-    for run_id in (run, other):
-        site.set_state(run_id, "RUNNING")
-    for _ in range(2):
-        site.heartbeat(run)
-        assert site.look(80) == []
-    assert site.look(80) == []
-    assert site.look(20) != []
-    assert site.state(run) == "CRASHED"
-    assert site.state(other) == "RUNNING"
+def test_a_run_of_a_command_line_is_marked_when_its_heartbeats_stay_away_for_long(site: Site) -> None:
+    flow = site.server.ask("POST", "flows/", {"name": "ingest"})["id"]
+    content = {"flow_id": flow, "state": {"type": "RUNNING"}}
+    theirs = site.server.ask("POST", "flow_runs/", content)["id"]  # of somebody else's flow: without our tag
+    ours = site.server.ask("POST", "flow_runs/", content | {"tags": [TAG]})["id"]
+    assert close_lost_runs(site.server) == 0  # of workers alone
+    assert site.look() == site.look(120) == []
+    assert site.look(61) != []
+    assert (site.state(theirs), site.state(ours)) == ("RUNNING", "CRASHED")
+
+
+def test_every_deployment_has_the_tag_that_is_looked_for() -> None:
+    deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    assert [one["entrypoint"] for one in deployments if TAG not in one["tags"]] == []
 
 
 def test_a_run_that_was_to_be_cancelled_is_cancelled(site: Site) -> None:
@@ -168,7 +170,7 @@ def test_a_run_that_has_ended_keeps_its_state(site: Site, ended: str) -> None:
     run = site.run("PENDING", "RUNNING")
     site.heartbeat(run)
     site.look()
-    [as_read] = open_runs(site.server)
+    [as_read] = open_runs(site.server, {})
     site.set_state(run, ended)
     before = site.server.ask("GET", f"flow_runs/{run}")["state"]
     assert not mark_as_lost(site.server, as_read, "Its process is gone.")

@@ -69,7 +69,8 @@ class World:
         """A Prefect server with one run, which is pending."""
         self.asked.append(path)
         state = {"id": "1", "type": "PENDING", "timestamp": START.isoformat()}
-        answers = {"flow_runs/filter": [{"id": RUN, "name": "ingest", "state": state}], "events/filter": {"events": []}}
+        run = {"id": RUN, "name": "ingest", "work_pool_name": WORK_POOL, "state": state}
+        answers = {"flow_runs/filter": [run], "events/filter": {"events": []}}
         return answers.get(path, {"status": "ACCEPT"} if "set_state" in path else [])
 
     @property
