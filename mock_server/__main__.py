@@ -20,7 +20,7 @@ def main() -> int:
         print(f"mock_server: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"mock_server: cannot listen on {options.host}, port {options.port}: {error.strerror}", file=sys.stderr)
+        print(f"mock_server: cannot listen on {options.host_in_url}:{options.port}: {error.strerror}", file=sys.stderr)
         return 1
     return 0
 

@@ -30,6 +30,11 @@ class Options:
     token: str | None
     faults: list[FaultGroup]
 
+    @property
+    def host_in_url(self) -> str:
+        """An IPv6 address stands in brackets."""
+        return f"[{self.host}]" if ":" in self.host else self.host
+
 
 def read_options(arguments: list[str] | None, today: dt.date) -> Options:
     """The options in the arguments; ends the program with status 2 and a clear line where they make no sense."""

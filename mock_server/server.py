@@ -24,9 +24,9 @@ async def serve(options: Options) -> None:
         loop.add_signal_handler(name, asked_to_end.set)
     server = await loop.create_server(lambda: Connection(control.handle), options.host, options.port, backlog=1024)
     port = server.sockets[0].getsockname()[1]
-    host = f"[{options.host}]" if ":" in options.host else options.host
-    print(f"mock API ready: http://{host}:{port}", flush=True)
-    print(f"its first page: http://{host}:{port}/tracks?page=1", flush=True)
+    url = f"http://{options.host_in_url}:{port}"
+    print(f"mock API ready: {url}", flush=True)
+    print(f"its first page: {url}/tracks?page=1", flush=True)
     calendar = (
         asyncio.create_task(follow_calendar(control, _utc_now, asyncio.sleep)) if options.follows_calendar else None
     )

@@ -650,3 +650,27 @@ def test_malformed_rows_where_they_are_wished(api: Api) -> None:
     assert rows[120]["id"] is None
     assert rows[121] == good[1]
     assert rows[122]["email"] == good[2]["email"]
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", pytest.param("::1", marks=pytest.mark.skipif(not _has_ipv6(), reason="no IPv6 here"))]
+)
+def test_the_printed_addresses_answer(host: str) -> None:
+    command = [sys.executable, "-m", "mock_server", "--host", host, "--port", "0"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            ready, first_page = process.stdout.readline(), process.stdout.readline()
+            url = ready.split()[-1]
+            assert first_page.split()[-1] == f"{url}/tracks?page=1"
+            assert requests.get(first_page.split()[-1], timeout=5).json()["page"] == 1
+        finally:
+            process.terminate()
