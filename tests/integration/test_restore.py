@@ -20,6 +20,7 @@ from psycopg import sql
 
 from core import embedded, side_schemas
 from core.database import SQL_FOLDER, connect, migrate
+from flows.erase import _place
 from services import restore as restoring
 from services.backup import main
 from tests.conftest import ROOT
@@ -215,6 +216,11 @@ def test_killed_before_the_switch_nothing_has_changed(place: tuple[str, Path], t
     assert state(database) == backed_up
     assert models(data_dir) == files
     assert schemas(database) == set(side_schemas.SCHEMAS)
+
+    killed(("side_schemas", "put_in_place", "before"), "restore", str(tmp_path / "mine.tar"), "--force")
+    with _place(), connect(database) as connection:  # of an erasure
+        left = connection.execute("select tablename from pg_tables where schemaname ~ '^moovitamix_'").fetchall()
+    assert left == []
 
 
 @pytest.mark.parametrize(
