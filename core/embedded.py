@@ -38,7 +38,8 @@ from core.temporary_files import keep_temporary_files_in, make_socket_folder, so
 from core.terminal import prepare_terminal
 from core.tracebacks import without_tracebacks
 
-# A bulk load writes new tables without the log (wal_level minimal) and with few checkpoints.
+# A bulk load writes new tables without the log (wal_level minimal) and with few checkpoints. A query over all months
+# locks each month's tables and indexes.
 _CONFIGURATION = """
 shared_buffers = 256MB
 maintenance_work_mem = 256MB
@@ -46,6 +47,7 @@ max_wal_size = 4GB
 wal_level = minimal
 max_wal_senders = 0
 checkpoint_timeout = 15min
+max_locks_per_transaction = 256
 timezone = 'UTC'
 log_timezone = 'UTC'
 jit = off

@@ -21,7 +21,7 @@ _OWNER = re.compile(r"^\d+; \d+ \d+ TABLE ops schema_version (.*)$", re.M)
 
 # So that a step takes a few hundred locks, of the thousands that a server has room for: a table takes four, and a
 # foreign key is checked against two tables with their indexes. That of a parent is checked against all partitions.
-_STEP, _ENTRY, _FOREIGN_KEY_OF_PARTITION = 200, 2, 5
+_LOCKS_OF_STEP, _LOCKS_OF_ENTRY, _LOCKS_OF_FOREIGN_KEY = 400, 4, 10
 _RIGHTS = re.compile(r"\d+; \d+ \d+ (?:DEFAULT )?ACL ")
 _STATISTICS = re.compile(r"\d+; \d+ \d+ STATISTICS DATA ")
 _FOREIGN_KEY = re.compile(r"\d+; \d+ \d+ FK CONSTRAINT (\S+ \S+) ")
@@ -40,13 +40,13 @@ def steps(listing: str) -> list[str]:
     filled, last = 0, ""
     for entry in sorted(entries, key=lambda entry: bool(_RIGHTS.match(entry))):
         key = _FOREIGN_KEY.match(entry)
-        weight = _ENTRY if key is None else _FOREIGN_KEY_OF_PARTITION if key[1] in partitions else _STEP
+        locks = _LOCKS_OF_ENTRY if key is None else _LOCKS_OF_FOREIGN_KEY if key[1] in partitions else _LOCKS_OF_STEP
         kind = "rights" if _RIGHTS.match(entry) else "others"
-        if kind != last or filled + weight > _STEP:
+        if kind != last or filled + locks > _LOCKS_OF_STEP:
             found.append([])
             filled, last = 0, kind
         found[-1].append(entry)
-        filled += weight
+        filled += locks
     return ["\n".join(step) for step in found]
 
 

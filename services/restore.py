@@ -72,6 +72,8 @@ def restore(plan: Plan, path: Path, *, force: bool = False) -> Manifest:
                     connection.execute("select pg_advisory_unlock_all()")
                 finish_earlier(settings, url)
                 _refuse_a_database_in_use(connection, _SECONDS_TO_DISCONNECT)
+                if left := side_schemas.existing(connection, RESTORING, REPLACED):
+                    raise BackupError(f"{left[0]}, of an earlier restore, cannot be deleted; delete it, then try again")
             if not force and side_schemas.existing(connection, ""):
                 raise BackupError("the database is not empty; to replace all that is in it, add FORCE=yes")
             try:

@@ -20,6 +20,7 @@ from psycopg import sql
 
 from core import embedded, side_schemas
 from core.database import SQL_FOLDER, connect, migrate
+from flows.erase import _place
 from services import restore as restoring
 from services.backup import main
 from tests.conftest import ROOT
@@ -215,6 +216,11 @@ def test_killed_before_the_switch_nothing_has_changed(place: tuple[str, Path], t
     assert state(database) == backed_up
     assert models(data_dir) == files
     assert schemas(database) == set(side_schemas.SCHEMAS)
+
+    killed(("side_schemas", "put_in_place", "before"), "restore", str(tmp_path / "mine.tar"), "--force")
+    with _place(), connect(database) as connection:  # of an erasure
+        left = connection.execute("select tablename from pg_tables where schemaname ~ '^moovitamix_'").fetchall()
+    assert left == []
 
 
 @pytest.mark.parametrize(
@@ -445,3 +451,41 @@ def test_a_verification_that_was_killed_leaves_nothing_to_the_next(place: tuple[
     assert main(["verify", str(tmp_path / "mine.tar")]) == 0
     assert not scratch.exists()
     assert not server.is_running()
+
+
+def test_a_full_disk_changes_nothing(place: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An embedded server whose disk has no room for the live schemas and the restored ones."""
+    database, data_dir = place
+    small, large = str(tmp_path / "small.tar"), str(tmp_path / "large.tar")
+    assert main(["make", small]) == 0
+    before = state(database)
+    with connect(database) as connection:
+        connection.execute(
+            "insert into warehouse.tracks select number, repeat(md5(number::text), 4), 'A', 'S', '01:00', 60, 'g', 'x',"
+            " now(), now(), null, 1, 'b' from generate_series(10, 300000) as number"
+        )
+    assert main(["make", large]) == 0
+    disk = data_dir / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=150m", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("this user may not mount a disk")
+    monkeypatch.setenv("DATABASE_URL", "")
+    monkeypatch.setenv("DATA_DIR", str(disk))
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "services.backup", *arguments]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    try:
+        disk.chmod(0o755)
+        assert run("restore", small).returncode == 0
+        full = run("restore", large, "--force")
+        assert full.returncode == 1
+        assert "No space left on device" in full.stderr
+        assert "the database is as it was" in full.stderr
+        url = embedded.start(disk)
+        assert state(url) == before
+        assert schemas(url) == set(side_schemas.SCHEMAS)
+    finally:
+        embedded.stop_if_unused(disk)
+        subprocess.run(["umount", "--lazy", disk], check=True)
