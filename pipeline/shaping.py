@@ -86,7 +86,7 @@ class Shaped:
     def rejected(self) -> Iterator[pl.DataFrame]:
         """Rejected rows and plays, then superseded and conflicting rows, in frames of bounded size."""
         for path in sorted(self.folder.glob("rejected/*.parquet")):
-            yield pl.read_parquet(path)
+            yield pl.read_parquet(path, glob=False)
 
 
 def shape(
@@ -331,7 +331,9 @@ def _read_parts(folder: Path, number: int, endpoint: Endpoint, columns: Sequence
     """All rows of a bucket; of each, all columns unless some are named."""
     wanted = list(columns) if columns else None
     parts = sorted(_bucket_folder(folder, number).glob("*.parquet"))
-    rows = pl.concat([pl.read_parquet(part, columns=wanted) for part in parts]) if parts else _empty(endpoint)
+    rows = (
+        pl.concat([pl.read_parquet(part, columns=wanted, glob=False) for part in parts]) if parts else _empty(endpoint)
+    )
     return rows.select(wanted) if wanted else rows
 
 
