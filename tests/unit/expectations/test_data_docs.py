@@ -135,6 +135,6 @@ def test_two_processes_at_once_lose_nothing(tmp_path: Path) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(90)
+        process.join(280)
     assert [process.exitcode for process in processes] == [0, 0]
     assert (tmp_path / "index.html").read_text().count("validations/") == 16
