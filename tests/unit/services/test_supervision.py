@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from supervisor.options import ServerOptions
+from supervisor.options import ClientOptions, ServerOptions
 
 from core.errors import SettingsError
 from core.settings import Settings
@@ -109,6 +109,16 @@ def test_the_supervisor_reads_what_was_meant_whatever_the_folder_is_called(
     [server] = options.server_configs
     assert server["file"] == str(Supervisor(plan).socket)
     assert len(server["file"]) < 100
+
+
+@pytest.mark.parametrize("name", ["plain", "100% #1"])
+def test_supervisorctl_reaches_the_services_of_this_data_folder_from_any_folder(name: str, shared_folder: Path) -> None:
+    plan = _plan(shared_folder / name)
+    plan.state.mkdir(parents=True)
+    (plan.state / CONFIGURATION).write_text(render(plan, plan.programs(), Supervisor(plan).socket))
+    options = ClientOptions()
+    options.realize(["-c", str(plan.state / CONFIGURATION), "status"])
+    assert options.serverurl == f"unix://{Supervisor(plan).socket}"
 
 
 def test_a_path_that_the_supervisor_cannot_read_is_named(tmp_path: Path) -> None:
