@@ -323,9 +323,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     os.chdir(ROOT)
     try:
-        plan = load_plan()
-        load_thresholds()  # flow runs read them: better an error now than in the night
-        keep_temporary_files_in(plan.settings.data_dir)
+        # Services can be stopped also when DATA_DIR cannot be written any more.
+        plan = load_plan(data_dir_is_written=asked.command in ("up", "clean"))
+        if asked.command == "up":
+            load_thresholds()  # flow runs read them: better an error now than in the night
+            keep_temporary_files_in(plan.settings.data_dir)
         with named_errors():
             return commands[asked.command](plan) or 0
     except MoovitamixError as error:

@@ -77,7 +77,7 @@ class Supervisor:
         subprocess.run(
             [sys.executable, "-m", "supervisor.supervisord", "-c", configuration.name],
             cwd=self.plan.state,
-            env=inherited_environment() | self.plan.environment,
+            env=inherited_environment() | self.plan.environment | _environment_of(programs),
             check=True,
             capture_output=True,
             text=True,
@@ -210,13 +210,16 @@ def _is_fingerprint(text: str) -> bool:
     return text.startswith(_FINGERPRINT)
 
 
+def _environment_of(programs: Sequence[Program]) -> dict[str, str]:
+    """What the programs need, for all of them: the configuration could not hold every value. No two differ in one."""
+    return {name: value for program in programs for name, value in program.environment.items()}
+
+
 def _program(logs: Path, place: int, program: Program) -> str:
-    environment = ",".join(f'{name}="{value}"' for name, value in program.environment.items())
     return _section(
         f"program:{program.name}",
         command=shlex.join(program.command),
         directory=ROOT,
-        environment=environment,
         priority=10 * (place + 1),
         autostart=str(program.autostart).lower(),
         autorestart="true",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -84,3 +85,10 @@ def test_printed_commands_mean_this_data_folder(name: str, tmp_path: Path) -> No
             check=True,
         )
         assert printed.stdout == str(tmp_path / name)
+
+
+def test_no_documented_command_ends_processes_by_name() -> None:
+    """It would end those of other clones and of other users too."""
+    pages = [ROOT / "README.md", ROOT / "Makefile", *(ROOT / "docs").rglob("*.md"), *(ROOT / ".ci").iterdir()]
+    found = [page.name for page in pages if re.search(r"\b(pkill|killall|pgrep|fuser)\b", page.read_text())]
+    assert found == []

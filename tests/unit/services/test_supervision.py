@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from supervisor.options import ServerOptions
+from supervisor.options import ClientOptions, ServerOptions
 
 from core.errors import SettingsError
 from core.settings import Settings
@@ -91,7 +91,7 @@ def test_a_configuration_of_an_older_version_is_named(tmp_path: Path) -> None:
 def test_the_supervisor_reads_what_was_meant_whatever_the_folder_is_called(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = _plan(tmp_path / name, prefect_ui_url="https://proxy/a%20b")
+    plan = _plan(tmp_path / name)
     plan.state.mkdir(parents=True)
     plan.logs.mkdir()
     (plan.state / CONFIGURATION).write_text(render(plan, plan.programs(), Supervisor(plan).socket))
@@ -103,7 +103,7 @@ def test_the_supervisor_reads_what_was_meant_whatever_the_folder_is_called(
     for program in plan.programs():
         read = programs[program.name]
         assert shlex.split(read.command) == list(program.command)
-        assert read.environment == program.environment
+        assert not read.environment
         assert Path(read.stdout_logfile).resolve() == plan.logs / f"{program.name}.log"
         assert read.directory == str(ROOT)
     [server] = options.server_configs
@@ -111,11 +111,28 @@ def test_the_supervisor_reads_what_was_meant_whatever_the_folder_is_called(
     assert len(server["file"]) < 100
 
 
+@pytest.mark.parametrize("name", ["plain", "100% #1"])
+def test_supervisorctl_reaches_the_services_of_this_data_folder_from_any_folder(name: str, shared_folder: Path) -> None:
+    plan = _plan(shared_folder / name)
+    plan.state.mkdir(parents=True)
+    (plan.state / CONFIGURATION).write_text(render(plan, plan.programs(), Supervisor(plan).socket))
+    options = ClientOptions()
+    options.realize(["-c", str(plan.state / CONFIGURATION), "status"])
+    assert options.serverurl == f"unix://{Supervisor(plan).socket}"
+
+
 def test_a_path_that_the_supervisor_cannot_read_is_named(tmp_path: Path) -> None:
     plan = _plan(tmp_path)
     program = Program("worker", ("/a folder #1/python",))
     with pytest.raises(SettingsError, match="' ;' or ' #' in a path"):
         render(plan, [program], tmp_path / "socket")
+
+
+def test_what_one_program_is_told_contradicts_no_other(tmp_path: Path) -> None:
+    plan = _plan(tmp_path)
+    told = [(name, value) for program in plan.programs() for name, value in program.environment.items()]
+    assert len(dict(told)) == len(set(told))
+    assert not dict(told).keys() & plan.environment.keys()
 
 
 def test_temporary_files_of_services_are_in_the_data_folder(tmp_path: Path) -> None:
