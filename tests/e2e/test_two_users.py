@@ -68,6 +68,7 @@ def users(shared_folder: Path) -> Iterator[list[User]]:
         yield users
 
 
+@pytest.mark.timeout(900)
 def test_services_of_two_users_run_side_by_side_and_share_nothing(users: list[User], shared_folder: Path) -> None:
     for user in users:
         user.run("services", "up")
