@@ -3,7 +3,4 @@
 `thresholds` is light. Everything else imports Great Expectations, which takes seconds: import it where an audit runs.
 """
 
-import os
-
-# Read when Great Expectations is imported: no usage statistics leave this machine.
-os.environ.setdefault("GX_ANALYTICS_ENABLED", "False")
+import core  # noqa: F401  it turns telemetry off, before Great Expectations is imported

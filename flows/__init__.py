@@ -1,6 +1,6 @@
 """Order: one file a flow, with its retries, caching and reports. What a step does stands in `pipeline`.
 
-Prefect is told before its first import to keep its files with the project's data and to send nothing home.
+Prefect is told before its first import to keep its files with the project's data.
 """
 
 import os
@@ -32,9 +32,6 @@ if "PREFECT_API_URL" not in os.environ:
     # Runs report to the server that the environment or `.env` names, or to one of their own: not to that in
     # pyproject.toml, which is for `.venv/bin/prefect`.
     os.environ["PREFECT_API_URL"] = dotenv_values(".env").get("PREFECT_API_URL") or ""
-os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
 # On a new machine a server of its own needs longer for its first start than Prefect waits.
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
-os.environ.setdefault("DO_NOT_TRACK", "1")
-os.environ.setdefault("GX_ANALYTICS_ENABLED", "False")

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -107,13 +108,10 @@ def test_no_page_asks_for_anything_but_this_machine(services: Services) -> None:
         assert "/v2/" not in tab.evaluate("location.href")  # the newer one is there for who switches to it
         for page in [*pages, *(f"v2/{name}" for name in newer)]:
             tab.open(f"{ui}/{page}")
-            tab.settle()
+            assert _comes(partial(_is_shown, tab), 60), page
             assert (page, tab.hosts()) == (page, {"127.0.0.1"})
-            asked = {one["request"]["url"] for one in tab.all("Network.requestWillBeSent")}
-            assert any("/api/" in url for url in asked), page  # it works
-            assert "Dashboard" in tab.evaluate("document.body.innerText"), page
         # What stops the newer one is the policy: without it, that page would have asked.
-        assert any("Content Security Policy" in one["entry"]["text"] for one in tab.all("Log.entryAdded"))
+        assert _comes(partial(_is_refused_by_policy, tab), 60)
         tab.do("Network.setExtraHTTPHeaders", headers={"Authorization": f"Basic {_basic(key)}"})
         for url in (*others, f"{services.plan.serving_url}/docs", f"{services.plan.serving_url}/dashboard"):
             tab.open(url)
@@ -246,6 +244,18 @@ def _key(services: Services) -> str:
     command = [sys.executable, "-m", "serving.keys", "create", "--name", "test", "--scope", "dashboard:read"]
     done = subprocess.run(command, cwd=ROOT, env=services.environment, capture_output=True, text=True, check=True)
     return done.stdout.strip()
+
+
+def _is_refused_by_policy(tab: browser.Tab) -> bool:
+    tab.settle()
+    return any("Content Security Policy" in one["entry"]["text"] for one in tab.all("Log.entryAdded"))
+
+
+def _is_shown(tab: browser.Tab) -> bool:
+    """Whether a page of Prefect is there, with what it asked the server for."""
+    tab.settle()
+    asked = {one["request"]["url"] for one in tab.all("Network.requestWillBeSent")}
+    return "Dashboard" in tab.evaluate("document.body.innerText") and any("/api/" in url for url in asked)
 
 
 def _basic(key: str) -> str:
