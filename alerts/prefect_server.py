@@ -24,7 +24,12 @@ class Server:
         self._session = requests.Session()
         # So answers a server whose database is busy, SQLite above all; what it so answers it has not done.
         busy = Retry(
-            total=tries, backoff_factor=0.5, status_forcelist=[429, 503], allowed_methods=None, raise_on_status=False
+            total=tries,
+            backoff_factor=0.5,
+            status_forcelist=[429, 503],
+            allowed_methods=None,
+            raise_on_status=False,
+            respect_retry_after_header=False,  # one may ask for hours, or be no number
         )
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(max_retries=busy))
