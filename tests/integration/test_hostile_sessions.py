@@ -73,15 +73,16 @@ def _work(set_variables: Callable[[], object], backup_file: Path) -> Outcome:
         run(recommend.main)
         run(monitor.main)
         set_variables()
-        read = load_settings()
-        url = serving_url(read)
+        url = serving_url(load_settings())
         with serving(url) as answers:
             tracks = answers.read(1, 3).raise_for_status().json()["recommendations"]
             assert answers.get("/dashboard").status_code == 200
             assert answers.say(user_id=1, track_id=tracks[0]["track_id"], useful=True, publication_id=1).is_success
         tables, lists = _read(url, api.url)
         run(backup.main, "make", str(backup_file))
-        embedded.stop_if_unused(read.data_dir)  # a restore wants it for itself
+        patch.setenv(
+            "DATABASE_URL", url
+        )  # a restore wants the embedded server for itself, and serving drew charts here
         run(backup.main, "restore", str(backup_file), "--force")
         restored, _ = _read(url, api.url)
     return Outcome(tables, lists, tracks, restored)
@@ -143,17 +144,22 @@ def _leading_elsewhere(port: int, folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def settings(prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+def settings(prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Path]]:
     """Gives a run its settings, the embedded server where there is no URL; returns DATA_DIR."""
+    folders: list[Path] = []
 
     def give(database: str) -> Path:
-        data_dir = Path(tempfile.mkdtemp(prefix="data-", dir=tmp_path))
+        data_dir = Path(tempfile.mkdtemp(prefix="pg-"))  # below pytest's own, Postgres's user could not reach it
+        folders.append(data_dir)
         for name, value in (quick_settings(database, data_dir) | {"READ_TIMEOUT_SECONDS": "5"}).items():
             monkeypatch.setenv(name, value)
         return data_dir
 
     monkeypatch.setenv("PATH", f"{embedded.programs()}{os.pathsep}{os.environ['PATH']}")
-    return give
+    yield give
+    for folder in folders:
+        embedded.stop_if_unused(folder)
+        shutil.rmtree(folder)
 
 
 @pytest.fixture
@@ -186,25 +192,22 @@ def test_neither_variables_nor_defaults_change_what_is_stored_and_where(
                 connection.execute(text.format(*names))
         _assert_same(_work(dict, tmp_path / "defaults.tar"), expected)
 
-    data_dir = settings("")
+    settings("")
     variables = _leading_elsewhere(elsewhere, tmp_path)
 
     def set_variables() -> None:
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
 
-    try:
-        _assert_same(_work(set_variables, tmp_path / "variables.tar"), expected)
-        set_variables()
-        ask = "select name, now()::text ~ '^2...-..-.. .*[+]00$' from warehouse.tracks where id = 1;"
-        shown = subprocess.run(
-            [sys.executable, "-m", "core.embedded", "--psql"], cwd=ROOT, input=ask, capture_output=True, text=True,
-            check=True,
-        )  # fmt: skip
-        assert f"{_TITLE} 1 | t" in shown.stdout
-        assert shown.stderr == ""
-    finally:
-        embedded.stop_if_unused(data_dir)
+    _assert_same(_work(set_variables, tmp_path / "variables.tar"), expected)
+    set_variables()
+    ask = "select name, now()::text ~ '^2...-..-.. .*[+]00$' from warehouse.tracks where id = 1;"
+    shown = subprocess.run(
+        [sys.executable, "-m", "core.embedded", "--psql"], cwd=ROOT, input=ask, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    assert f"{_TITLE} 1 | t" in shown.stdout
+    assert shown.stderr == ""
     with open_connection(f"postgresql://postgres@127.0.0.1:{elsewhere}/postgres") as other:
         assert other.execute("select rolname from pg_roles where rolname ~ 'moovitamix'").fetchall() == []
         assert other.execute("select nspname from pg_namespace where nspname !~ '^pg_'").fetchall() == [
