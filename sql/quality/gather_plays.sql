@@ -1,14 +1,21 @@
 -- One row per play of a day, with what was live at that moment; plays before anything was live are left out. A list is
 -- live from when it went live, and not before the last play that it was made from: by a clock that was behind it went
--- live too early. A moment after `now`, by a clock that was ahead, is no moment: then the other one stands alone.
+-- live too early. One that went live after `now`, by a clock that was ahead, did so at a moment that nobody knows: it is
+-- left out when another went live since, and else counts from the last play that it was made from.
 create temporary table day_plays on commit drop as
 with since as (
     select
         live.live_id,
-        greatest(
-            case when live.live_from <= %(now)s then live.live_from end,
-            case when publication.data_as_of <= %(now)s then publication.data_as_of end
-        ) as live_from
+        case
+            when live.live_from <= %(now)s
+                then greatest(live.live_from, case when publication.data_as_of <= %(now)s then publication.data_as_of end)
+            when publication.data_as_of <= %(now)s
+                and not exists (
+                    select from ml.live_publications as later
+                    where later.live_id > live.live_id and later.live_from <= %(now)s
+                )
+                then publication.data_as_of
+        end as live_from
     from ml.live_publications as live
     join ml.publications as publication using (publication_id)
 ),
