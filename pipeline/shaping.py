@@ -108,8 +108,8 @@ def shape(
     """Shape a landed batch into `folder`, which is emptied first.
 
     Dates after `latest` are rejected; updates after `newest_until` (default: `latest`) do not count as the newest.
-    Listens are held against `known`; without it, references are not looked at. Rows of listeners who are `suppressed` are
-    counted, and nothing else is kept of them. Raises LandingError when the raw pages cannot be read back.
+    Listens are held against `known`; without it, references are not looked at. Rows of listeners who are `suppressed`
+    are counted, and nothing else is kept of them. Raises LandingError when the raw pages cannot be read back.
     """
     shutil.rmtree(folder, ignore_errors=True)
     only_ours(folder.parent)

@@ -24,17 +24,10 @@ from generate_series(
         (select max(day) + 1 from ml.decisions where kind = 'day' and day < %(now)s::timestamptz::date),
         (
             select min(
-                case -- as in gather_plays.sql
-                    when live.live_from <= %(now)s then greatest(
-                        live.live_from, case when publication.data_as_of <= %(now)s then publication.data_as_of end
-                    )
-                    when publication.data_as_of <= %(now)s
-                        and not exists (
-                            select from ml.live_publications as later
-                            where later.live_id > live.live_id and later.live_from <= %(now)s
-                        )
-                        then publication.data_as_of
-                end
+                greatest( -- as in gather_plays.sql
+                    case when live.live_from <= %(now)s then live.live_from end,
+                    case when publication.data_as_of <= %(now)s then publication.data_as_of end
+                )
             )::date
             from ml.live_publications as live
             join ml.publications as publication using (publication_id)
