@@ -82,10 +82,13 @@ def shape(run: Run, batch: Batch, landed: Landing) -> Shaped:
     judged = batch.endpoint == LISTEN_HISTORY and not run.unpublished_dependencies(batch)
     known = staging.known_ids(run.connection) if judged else None
     day_end = datetime(batch.day.year, batch.day.month, batch.day.day, tzinfo=UTC) + timedelta(days=1)
-    latest = max(landed.read_at, day_end) + _FUTURE_ALLOWANCE
+    until = max(landed.read_at, day_end)
+    latest = until + _FUTURE_ALLOWANCE
     suppressed = suppression.read_copy(run.settings.data_dir)
     folder = run.shaped_folder(batch)
-    return shaping.shape(landed, batch.endpoint, folder, known=known, latest=latest, suppressed=suppressed)
+    return shaping.shape(
+        landed, batch.endpoint, folder, known=known, latest=latest, newest_until=until, suppressed=suppressed
+    )
 
 
 @task(task_run_name="stage-{batch.batch_id}", cache_policy=NO_CACHE)

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -77,7 +77,7 @@ class Shaped:
     unknown_fields: dict[str, int]
     rows_with_unknown_fields: int
     protected: pl.Series
-    newest_updated_at: datetime | None  # none of them after the moment of reading
+    newest_updated_at: datetime | None
 
     def bucket(self, number: int) -> pl.DataFrame:
         """The rows of a bucket, one a key, in snapshot order."""
@@ -96,20 +96,21 @@ def shape(
     *,
     known: Known | None,
     latest: datetime,
+    newest_until: datetime | None = None,
     suppressed: Suppressed | None = None,
 ) -> Shaped:
     """Shape a landed batch into `folder`, which is emptied first.
 
-    Dates after `latest` are rejected. Listens are held against `known`; without it, references are not looked at. Rows
-    of listeners who are `suppressed` are counted, and nothing else is kept of them. Raises LandingError when the raw
-    pages cannot be read back.
+    Dates after `latest` are rejected; updates after `newest_until` (default: `latest`) do not count as the newest.
+    Listens are held against `known`; without it, references are not looked at. Rows of listeners who are `suppressed`
+    are counted, and nothing else is kept of them. Raises LandingError when the raw pages cannot be read back.
     """
     shutil.rmtree(folder, ignore_errors=True)
     only_ours(folder.parent)
     (folder / "rejected").mkdir(parents=True)
     buckets = max(1, -(-landing.rows // ROWS_PER_BUCKET))
-    read_at = landing.read_at.astimezone(UTC).replace(tzinfo=None)
-    shaper = _Shaper(endpoint, folder, buckets, known, latest.replace(tzinfo=None), read_at, suppressed or Suppressed())
+    until = (newest_until or latest).replace(tzinfo=None)
+    shaper = _Shaper(endpoint, folder, buckets, known, latest.replace(tzinfo=None), until, suppressed or Suppressed())
     with _garbage_left_alone():
         for first, bodies in _steps(landing):
             shaper.add(first, (first - 1) * landing.size, bodies)
@@ -148,7 +149,7 @@ class _Shaper:
     buckets: int
     known: Known | None
     latest: datetime
-    read_at: datetime
+    newest_until: datetime
     suppressed: Suppressed
     rows_landed: int = 0
     rows_rejected: int = 0
@@ -295,8 +296,8 @@ class _Shaper:
         count_fields(self.unknown_fields, decoded.unknown_fields)
         self.rows_with_unknown_fields += decoded.rows_with_unknown_fields
         self.protected.update(row.row_id for row in rejected if row.row_id is not None and row.play_position is None)
-        # An update after the moment of reading is by a clock that is ahead: it does not show how fresh the snapshot is.
-        newest = rows.select(pl.col("updated_at").filter(pl.col("updated_at") <= self.read_at).max()).item()
+        # A later update is by a clock that is ahead: it does not make the list fresh.
+        newest = rows.select(pl.col("updated_at").filter(pl.col("updated_at") <= self.newest_until).max()).item()
         if isinstance(newest, datetime):
             self.newest_updated_at = max(newest, self.newest_updated_at or newest)
 

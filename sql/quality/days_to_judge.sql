@@ -24,7 +24,7 @@ from generate_series(
         (select max(day) + 1 from ml.decisions where kind = 'day' and day < %(now)s::timestamptz::date),
         (
             select min(
-                greatest(
+                greatest( -- as in gather_plays.sql
                     case when live.live_from <= %(now)s then live.live_from end,
                     case when publication.data_as_of <= %(now)s then publication.data_as_of end
                 )

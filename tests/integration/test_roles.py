@@ -19,6 +19,7 @@ from psycopg import sql
 import core.database
 from alerts import probes
 from core import embedded, migrate
+from core.clock import utc_now
 from core.database import connect, newest_migration, statement
 from core.errors import DatabaseError
 from core.roles import ANALYST, INGEST, RECOMMENDER, ROLES, SERVING, in_role, url_in_role
@@ -145,14 +146,23 @@ def test_a_wrong_password_and_a_login_of_another_part_are_refused(
 
 
 def test_everything_runs_with_logins_that_are_members_of_one_role(
-    api: MockApi, parted: Path, prefect_server: None, query: Query
+    api: MockApi,
+    parted: Path,
+    prefect_server: None,
+    query: Query,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """All of it twice where it has something to take apart: months, the key of the mart, lists beyond those kept."""
+    clock = tmp_path / "clock"
+    clock.write_text("2026-11-20T04:00")
+    monkeypatch.setenv("CLOCK_FILE", str(clock))
     with few_candidates():
         assert ingest.main(["--day", "2026-11-20"]) == 0
         assert retrain.main([]) == 0
         assert recommend.main([]) == 0
         api.day("2026-11-21")
+        clock.write_text("2026-11-21T04:00")
         api.faults({"endpoint": "users", "bad_rows": {"id_null": 30}})
         assert ingest.main(["--day", "2026-11-21"]) == 1
         os.environ["THRESHOLD_MAX_REJECTED_SHARE"] = "1"
@@ -160,6 +170,7 @@ def test_everything_runs_with_logins_that_are_members_of_one_role(
         del os.environ["THRESHOLD_MAX_REJECTED_SHARE"]
         api.reset()
         api.day("2026-12-02")
+        clock.write_text("2026-12-02T04:00")
         assert ingest.main(["--day", "2026-12-02"]) == 0
         assert monitor.main([]) == 0
         for _ in range(2):
@@ -308,7 +319,7 @@ def test_docker_compose_gives_each_service_a_login_that_is_enough(monkeypatch: p
             connection.execute("select count(*) from ml.current_recommendations")
         assert probes.database_fails(probes.address_of_database(use("alerts"))) is None
         with connect(probes.address_of_database(use("alerts"))) as connection:
-            connection.execute(statement("ops/newest_published"))
+            connection.execute(statement("ops/newest_published"), {"latest": utc_now()})
         with pytest.raises(DatabaseError, match="permission denied for database"):
             connect(f"postgresql://prefect@/moovitamix?host={host}")
     finally:

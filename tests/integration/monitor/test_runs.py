@@ -78,13 +78,14 @@ def test_a_clock_that_jumps_neither_repeats_nor_skips_a_day(
 ) -> None:
     clock = tmp_path / "clock"
     monkeypatch.setenv("CLOCK_FILE", str(clock))
-    for number, moment in enumerate(("2024-04-07T04:00", "2019-01-01T00:00", "2031-01-01T00:00")):
+    """By one that is behind, days wait; by one that is ahead, each comes in its turn."""
+    for number, moment in enumerate(("2024-04-07T04:00", "2019-01-01T00:00", "2031-01-01T00:00", "2024-04-10T04:00")):
         clock.write_text(moment)
         assert monitor.main([]) == 0
         days(copied, QUIET_DAYS + number, 1)
     rows = copied.execute("select day, decided_at from ml.decisions order by decision_id").fetchall()
-    assert [row[0] for row in rows] == [day(number) for number in range(8)]
-    assert [f"{row[1]:%Y}" for row in rows[-3:]] == ["2024", "2019", "2031"]
+    assert [row[0] for row in rows] == [day(number) for number in range(9)]
+    assert [f"{row[1]:%Y}" for row in rows[-4:]] == ["2024", "2031", "2031", "2024"]
 
 
 def test_a_training_of_an_alarm_answers_it_and_says_what_it_was_for(database: str, monkeypatch: Patch) -> None:

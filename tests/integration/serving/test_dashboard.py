@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -102,6 +102,21 @@ def test_four_hundred_days_show_thirty_and_nothing_of_persons(database: str, dat
     for secret in (PERSON, MAIL, RAW):
         assert secret not in html
     assert "3 warning" not in html and "rule 1 of id" in words(html)
+
+
+def test_a_day_in_the_future_is_left_out_as_soon_as_another_came_in(database: str, data_dir: Path) -> None:
+    """Of a run by a clock that was ahead; until its day, nothing else would be the newest."""
+    with connect(database) as connection:
+        history(connection, NOW, 3)
+        connection.execute(
+            "insert into ops.batches (batch_id, endpoint, day, revision, source, status, started_at, finished_at)"
+            " values ('tracks-2027-06-01', 'tracks', '2027-06-01', 1, 's', 'blocked', %(at)s, %(at)s)",
+            {"at": NOW + timedelta(days=191)},
+        )
+    with page_of(database, data_dir) as api:
+        html = look(api)
+    assert heading(html) == "Healthy"
+    assert "2027" not in html
 
 
 def test_what_went_wrong_is_said(database: str, data_dir: Path) -> None:

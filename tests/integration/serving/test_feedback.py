@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from tests.integration.serving.test_answers import HUGE, PUBLISHED, assert_problem
-from tests.integration.serving.world import LEFT, REMOVED_TRACK, Api
+from tests.integration.serving.world import LEFT, NOW, REMOVED_TRACK, Api
 
 JSON = {"Content-Type": "application/json"}
 
@@ -18,7 +19,10 @@ JSON = {"Content-Type": "application/json"}
 def test_it_is_stored_once_and_the_last_word_counts(world: Api) -> None:
     first = world.say(user_id=1, track_id=1, useful=True, publication_id=PUBLISHED)
     again = world.say(user_id=1, track_id=1, useful=True, publication_id=PUBLISHED)
+    assert world.clock_file
+    world.clock_file.write_text((NOW + timedelta(hours=2)).isoformat())
     other = world.say(user_id=1, track_id=1, useful=False, publication_id=PUBLISHED)
+    world.clock_file.write_text((NOW + timedelta(hours=1)).isoformat())
     assert [first.status_code, again.status_code, other.status_code] == [201, 200, 200]
     assert first.json() == again.json()
     assert other.json() == first.json() | {"useful": False, "updated_at": other.json()["updated_at"]}

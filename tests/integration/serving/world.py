@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -122,6 +123,7 @@ class Api:
     url: str
     key: str
     client: httpx.Client = field(repr=False)
+    clock_file: Path | None = None
 
     def get(self, path: str, **options: Any) -> httpx.Response:
         return self.client.get(path, **options)
@@ -161,7 +163,7 @@ def serving(database: str, **settings: Any) -> Iterator[Api]:
         headers = {"Authorization": f"Bearer {key}"}
         with httpx.Client(base_url=url, headers=headers, transport=transport, timeout=10) as client:
             _wait_until_it_listens(server)
-            yield Api(database, url, key, client)
+            yield Api(database, url, key, client, given.clock_file)
     finally:
         server.should_exit = True
         thread.join(timeout=10)
