@@ -248,7 +248,7 @@ def _lost_runs(server: Server) -> LostRuns:
 
 def _to_ask(host: str) -> str:
     """The host of a URL: where serving listens is not always where it is asked."""
-    return "127.0.0.1" if host in ("0.0.0.0", "::") else in_url(host)  # noqa: S104
+    return "127.0.0.1" if host in ("0.0.0.0", "::") else in_url(host)  # noqa: S104, asked for, not listened at
 
 
 def watch_of(settings: Settings, serving: str = "", *, looks_before_told: int = _LOOKS_BEFORE_TOLD) -> Watch:

@@ -95,7 +95,7 @@ def test_prefects_own_command_sends_nothing_home_from_this_folder(tmp_path: Path
 
 def test_prefects_own_command_reads_our_settings_in_this_folder(tmp_path: Path) -> None:
     ask = (
-        "from prefect.settings import get_current_settings as now; s = now();"
+        "from prefect.settings import get_current_settings; s = get_current_settings();"
         "print(s.api.url, s.server.analytics_enabled, s.server.ui.v2_enabled)"
     )
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "DO_NOT_TRACK"))}

@@ -58,8 +58,10 @@ def add_rows(database: str, months: int) -> None:
     """A user, a track, and as many months of plays."""
     with connect(database) as connection:
         connection.execute(
-            "insert into warehouse.users values (1, 'Zoë', 'B', 'z@x.org', 'f', 'rock', now(), now(), null, 1, 'b');"
-            "insert into warehouse.tracks values (1, 'T', 'A', 'S', '01:00', 60, 'g', 'x', now(), now(), null, 1, 'b')"
+            "insert into warehouse.users values (1, 'Zoë', 'B', 'z@x.org', 'f', 'rock', '2026-11-22',"
+            " '2026-11-22', null, 1, 'b');"
+            "insert into warehouse.tracks values (1, 'T', 'A', 'S', '01:00', 60, 'g', 'x', '2026-11-22',"
+            " '2026-11-22', null, 1, 'b')"
         )
         connection.execute(MONTHS.replace("{months}", str(months)))  # type: ignore[arg-type]
 
