@@ -4,7 +4,7 @@
 - A superseded row is an older version of the row kept. Nothing of it is lost that the source did not replace.
 - A conflicting row is neither: two rows claim the same key, and content of one of them is lost.
 
-Why they are told apart is in `docs/adr/0021-rows-that-share-a-key.md`.
+Why they are told apart is in `docs/adr/0025-rows-that-share-a-key.md`.
 """
 
 from __future__ import annotations

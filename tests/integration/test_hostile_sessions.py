@@ -201,7 +201,8 @@ def test_neither_variables_nor_defaults_change_what_is_stored_and_where(
 
     _assert_same(_work(set_variables, tmp_path / "variables.tar"), expected)
     set_variables()
-    ask = "select name, '2026-11-22 12:00+02'::timestamptz::text = '2026-11-22 10:00:00+00' from warehouse.tracks where id = 1;"
+    moment = "'2026-11-22 12:00+02'::timestamptz::text = '2026-11-22 10:00:00+00'"
+    ask = f"select name, {moment} from warehouse.tracks where id = 1;"
     shown = subprocess.run(
         [sys.executable, "-m", "core.embedded", "--psql"], cwd=ROOT, input=ask, capture_output=True, text=True,
         check=True,
