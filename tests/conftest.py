@@ -36,6 +36,19 @@ USERS, TRACKS, SESSIONS, PAGE_SIZE = 300, 200, 500, 50
 BASE_DAY = "2026-11-20"
 
 
+_TEMPORARY_FOLDER = tempfile.gettempdir()
+
+
+@pytest.fixture(autouse=True)
+def _temporary_files_stay_where_they_were() -> Iterator[None]:
+    """A command that a test calls keeps its temporary files in its DATA_DIR from then on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", _TEMPORARY_FOLDER)
+        patch.setenv("TMPDIR", _TEMPORARY_FOLDER)
+        yield
+    tempfile.tempdir = _TEMPORARY_FOLDER
+
+
 @pytest.fixture(autouse=True)
 def _nobody_is_shown_a_traceback(request: pytest.FixtureRequest) -> Iterator[None]:
     """Whatever a test provokes: neither this process nor one that it starts may print a traceback.

@@ -21,7 +21,8 @@ from tests.conftest import ROOT
 
 # A command that has its server, as a flow does, and then stands still.
 WAITING = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever started the tests may ignore it, as nohup does
 from pathlib import Path
 from core.tracebacks import hide_tracebacks
 from flows.prefect_server import ensure_prefect_api
