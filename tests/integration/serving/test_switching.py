@@ -31,7 +31,7 @@ class Hammer:
     wrong: list[str] = field(default_factory=list)
 
     def read(self) -> None:
-        with httpx.Client(base_url=self.api.url, headers=self.api.client.headers, timeout=10) as client:
+        with httpx.Client(base_url=self.api.url, headers=self.api.client.headers, timeout=60) as client:
             while not self.stop.is_set():
                 for user in (1, 7, 404_000, 20):
                     self._judge(client.get(f"/v1/users/{user}/recommendations?n=20"), user)

@@ -161,7 +161,7 @@ def serving(database: str, **settings: Any) -> Iterator[Api]:
     try:
         transport = httpx.HTTPTransport(retries=20)
         headers = {"Authorization": f"Bearer {key}"}
-        with httpx.Client(base_url=url, headers=headers, transport=transport, timeout=10) as client:
+        with httpx.Client(base_url=url, headers=headers, transport=transport, timeout=60) as client:
             _wait_until_it_listens(server)
             yield Api(database, url, key, client, given.clock_file)
     finally:
