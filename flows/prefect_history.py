@@ -42,7 +42,7 @@ def _delete_erase_runs() -> int:
     login = api.auth_string.get_secret_value() if api.auth_string else ""
     if api.url:
         with suppress(RequestException):
-            return delete_erase_runs(Server(api.url, login), ended_before=datetime.now(UTC))
+            return delete_erase_runs(Server(api.url, login, tries=3), ended_before=datetime.now(UTC))
     return 0
 
 

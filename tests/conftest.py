@@ -18,7 +18,7 @@ TRACEBACK = "Traceback (most recent call last)"
 
 # Before anything imports Prefect: its files belong to this test run alone.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-")
-os.environ.pop("PREFECT_API_URL", None)
+os.environ["PREFECT_API_URL"] = ""  # not the server that pyproject.toml names for people
 # Tests also connect by themselves, and the shell they are started in may have another Postgres in mind.
 for _name in [name for name in os.environ if name.startswith("PG")]:
     del os.environ[_name]
