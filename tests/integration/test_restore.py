@@ -24,7 +24,7 @@ from flows.erase import _place
 from services import restore as restoring
 from services.backup import main
 from tests.conftest import ROOT
-from tests.integration.test_backup import error_of, models, state, structure
+from tests.integration.test_backup import ONLY_DATA, error_of, models, state, structure
 
 Capture = pytest.CaptureFixture[str]
 # One plays-and-sessions month each, from 1990 on, with a session and a play.
@@ -136,7 +136,7 @@ def small_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 def at_once(database: str, file: str, folder: Path) -> str:
     """What a restore in one transaction ends with."""
     with tarfile.open(file) as tar:
-        tar.extract("database.dump", folder, filter="data")
+        tar.extract("database.dump", folder, **ONLY_DATA)
     read = ["pg_restore", "--no-owner", "--file=-", folder / "database.dump"]
     script = subprocess.run(read, capture_output=True, check=True).stdout
     write = ["psql", "-X", "--single-transaction", "--set=ON_ERROR_STOP=1", f"--dbname={database}"]
@@ -359,7 +359,7 @@ def rewritten(file: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
     folder = Path(tempfile.mkdtemp(dir=file.parent))
     with tarfile.open(file) as tar:
         names = tar.getnames()[:-1]
-        tar.extractall(folder, filter="data")
+        tar.extractall(folder, **ONLY_DATA)
     manifest = json.loads((folder / "manifest.json").read_text())
     change(manifest)
     (folder / "manifest.json").write_text(json.dumps(manifest))
