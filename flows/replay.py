@@ -14,6 +14,7 @@ from prefect import flow
 
 from core.clock import clock_of
 from core.errors import ReplayRefused, UnknownBatch
+from core.references import written_reason
 from core.roles import INGEST
 from core.settings import load_settings
 from core.tracebacks import keep_logs_readable, without_tracebacks
@@ -47,10 +48,12 @@ def replay(batch_id: str, accept: str | None = None, by: str | None = None) -> l
     parts = batches.parse_batch_id(batch_id)
     if parts is None:
         raise UnknownBatch(f"{batch_id!r} is no batch id; it looks like tracks-2026-11-22 or tracks-2026-11-22-r2")
+    asked = accept is not None or by is not None
+    if asked:  # before the batch is looked for: what was typed is wrong, whatever the batch is
+        accept, by = written_reason(accept, "--accept"), written_reason(by, "--by")
     with open_run(settings, thresholds, "replay", parts[1], clock_of(settings), role=INGEST) as run:
         suppression.renew_copy(run.connection, settings.data_dir)
         entry, landed = _replayable(run, batch_id)
-        asked = accept is not None or by is not None
         accepting = acceptance_of(run.connection, entry.batch, accept, by) if asked else None
         run.outcomes.append(bring_in(run, entry.batch, landed, accepting))
         show_in_ui("replay", run.outcomes, run.docs_dir, settings.data_docs_url)

@@ -114,9 +114,9 @@ def elsewhere() -> Iterator[int]:
     embedded.stop_if_unused(folder)
     data = folder / "postgres"
     options = f"-h 127.0.0.1 -p {port} -k {data}"
-    embedded._run("pg_ctl", "-D", str(data), "-l", str(data / "log"), "-o", options, "-w", "start")
+    embedded._run(folder, "pg_ctl", "-D", str(data), "-l", str(data / "log"), "-o", options, "-w", "start")
     yield port
-    embedded._run("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
+    embedded._run(folder, "pg_ctl", "-D", str(data), "-m", "immediate", "stop")
     shutil.rmtree(folder)
 
 

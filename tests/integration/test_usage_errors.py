@@ -36,6 +36,8 @@ def alerts(prefect_server: None, environment: Path, monkeypatch: pytest.MonkeyPa
         (replay.main, ["nonsense"], "is no batch id"),
         (replay.main, ["tracks-2026-02-30"], "is no batch id"),
         (replay.main, ["tracks-2020-01-01"], "is not in ops.batches"),
+        (replay.main, ["tracks-2020-01-01", "--accept", "seen"], "--by must say something"),
+        (replay.main, ["tracks-2020-01-01", "--by", "ticket 4711"], "--accept must say something"),
         (rollback.main, ["99"], "there is no publication 99"),
         (rollback.main, [], "there is nothing to go back to"),
         (erase.main, ["7", "--reason", "asked"], "--requested-by must say something"),
