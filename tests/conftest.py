@@ -36,17 +36,17 @@ USERS, TRACKS, SESSIONS, PAGE_SIZE = 300, 200, 500, 50
 BASE_DAY = "2026-11-20"
 
 
-_TEMPORARY_FOLDER = tempfile.gettempdir()
+TEMPORARY_FOLDER = tempfile.gettempdir()
 
 
 @pytest.fixture(autouse=True)
 def _temporary_files_stay_where_they_were() -> Iterator[None]:
     """A command that a test calls keeps its temporary files in its DATA_DIR from then on."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tempfile, "tempdir", _TEMPORARY_FOLDER)
-        patch.setenv("TMPDIR", _TEMPORARY_FOLDER)
+        patch.setattr(tempfile, "tempdir", TEMPORARY_FOLDER)
+        patch.setenv("TMPDIR", TEMPORARY_FOLDER)
         yield
-    tempfile.tempdir = _TEMPORARY_FOLDER
+    tempfile.tempdir = TEMPORARY_FOLDER
 
 
 @pytest.fixture(autouse=True)

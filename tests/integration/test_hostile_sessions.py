@@ -23,7 +23,7 @@ from flows import ingest, monitor, recommend
 from services import backup
 from serving.database import serving_url
 from tests import source
-from tests.conftest import ROOT
+from tests.conftest import ROOT, TEMPORARY_FOLDER
 from tests.hostile import DEFAULTS_OF_A_DATABASE
 from tests.integration.serving.world import free_port, serving
 from tests.recommending import few_candidates, quick_settings
@@ -107,7 +107,7 @@ def _assert_same(outcome: Outcome, expected: Outcome) -> None:
 @pytest.fixture(scope="module")
 def elsewhere() -> Iterator[int]:
     """Another server on this machine, which takes anybody who comes to its port."""
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir=TEMPORARY_FOLDER))
     folder.chmod(0o755)
     port = free_port()
     embedded.start(folder)
@@ -117,7 +117,7 @@ def elsewhere() -> Iterator[int]:
     embedded._run(folder, "pg_ctl", "-D", str(data), "-l", str(data / "log"), "-o", options, "-w", "start")
     yield port
     embedded._run(folder, "pg_ctl", "-D", str(data), "-m", "immediate", "stop")
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _leading_elsewhere(port: int, folder: Path) -> dict[str, str]:
@@ -159,7 +159,7 @@ def settings(prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     yield give
     for folder in folders:
         embedded.stop_if_unused(folder)
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

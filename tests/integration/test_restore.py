@@ -19,11 +19,12 @@ import pytest
 from psycopg import sql
 
 from core import embedded, side_schemas
-from core.database import SQL_FOLDER, connect, migrate
+from core.database import connect, migrate
 from flows.erase import _place
 from services import restore as restoring
 from services.backup import main
 from tests.conftest import ROOT
+from tests.integration.monitor.test_upgrade import migrate_to
 from tests.integration.test_backup import ONLY_DATA, error_of, models, state, structure
 
 Capture = pytest.CaptureFixture[str]
@@ -380,18 +381,7 @@ def test_a_backup_of_an_older_version_is_restored(
     empty_database: str, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
     """Of a schema before there were roles, in the first format."""
-    import sqlalchemy
-    from alembic import command
-    from alembic.config import Config
-
-    from core.database import sqlalchemy_url
-
-    engine = sqlalchemy.create_engine(sqlalchemy_url(empty_database), poolclass=sqlalchemy.NullPool)
-    config = Config()
-    config.set_main_option("script_location", str(SQL_FOLDER / "migrations").replace("%", "%%"))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0006")
+    migrate_to(empty_database, "0006")
     use(empty_database, data_dir, monkeypatch)
     add_rows(empty_database, 2)
     assert main(["make", str(tmp_path / "mine.tar")]) == 0

@@ -100,7 +100,6 @@ def test_after_runs_by_a_clock_that_was_months_ahead_everything_goes_on(
     assert "began at 2027-06-01 03:00 UTC, and now it is 2026-11-23 03:00 UTC" in capsys.readouterr().out
     with monkeypatch.context() as patch:
         patch.setenv("THRESHOLD_MIN_SHARE_OF_PUBLISHED", "0.1")
-        patch.setenv("THRESHOLD_MAX_REMOVED_SHARE", "0.9")
         assert replay.main(["tracks-2026-11-23"]) == 0
     assert replay.main(["listen_history-2026-11-23"]) == 0
     assert recommend.main([]) == 0
@@ -164,7 +163,6 @@ def test_a_clock_that_goes_back_an_hour_between_two_runs_changes_no_order(
     source.tracks = source.tracks[:15]
     assert ingest.main(["--day", "2026-11-22", "--refresh", "--endpoint", "tracks"]) == 1
     monkeypatch.setenv("THRESHOLD_MIN_SHARE_OF_PUBLISHED", "0.1")
-    monkeypatch.setenv("THRESHOLD_MAX_REMOVED_SHARE", "0.9")
     set_clock(back + CLOCK_SKEW)
     assert replay.main(["tracks-2026-11-22-r2"]) == 0
     assert query("select count(*) from warehouse.tracks where removed_at is null") == [(15,)]

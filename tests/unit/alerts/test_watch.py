@@ -353,6 +353,8 @@ def test_a_look_by_a_clock_that_was_ahead_is_no_sign_of_a_watch(tmp_path: Path) 
     looked = tmp_path / "alerts" / "looked"
     looked.parent.mkdir()
     looked.touch()
+    now = utc_now().timestamp()
+    os.utime(looked, (now, now))
     assert _is_healthy(settings)
     ahead = (utc_now() + timedelta(days=190)).timestamp()
     os.utime(looked, (ahead, ahead))
