@@ -60,13 +60,8 @@ test: $(READY) ## Lint, types, import contracts, dead code and all tests
 	.venv/bin/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-under
-test-under: $(READY) .faketime/.ready ## All tests under another date, zone, locale or load: CONDITION=leap-day; `help` lists them
+test-under: $(READY) ## All tests under another date, zone, locale or load: CONDITION=leap-day; `help` lists them
 	.venv/bin/python .ci/run_under.py $(if $(filter help,$(CONDITION)),--help,$(CONDITION))
-
-.faketime/.ready: .ci/faketime.lock
-	@.venv/bin/python -m venv --clear .faketime
-	@.faketime/bin/python -m pip install -qq --no-deps --require-hashes --requirement .ci/faketime.lock
-	@touch .faketime/.ready
 
 .PHONY: coverage
 coverage: $(READY) ## Unit and integration tests once more, and whether they run as much of the code as they did

@@ -1,0 +1,70 @@
+/* Shifts the wall clock of a process and of its children by CLOCK_SHIFT seconds; monotonic clocks stay as they are.
+   .ci/run_under.py compiles it and names it in LD_PRELOAD. */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Deadlines of the monotonic clock count from the start of the machine, those of the wall clock from 1970. */
+static const time_t WALL_CLOCK_FROM = 1000000000;
+static time_t shift;
+
+__attribute__((constructor)) static void read_shift(void) {
+    const char *text = getenv("CLOCK_SHIFT");
+    shift = text ? atoll(text) : 0;
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    int result = (int)syscall(SYS_clock_gettime, clock, now);
+    if (result == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) now->tv_sec += shift;
+    return result;
+}
+
+int gettimeofday(struct timeval *restrict now, void *restrict zone) {
+    struct timespec precise;
+    (void)zone;
+    clock_gettime(CLOCK_REALTIME, &precise);
+    now->tv_sec = precise.tv_sec;
+    now->tv_usec = precise.tv_nsec / 1000;
+    return 0;
+}
+
+time_t time(time_t *now) {
+    struct timespec precise;
+    clock_gettime(CLOCK_REALTIME, &precise);
+    if (now) *now = precise.tv_sec;
+    return precise.tv_sec;
+}
+
+int timespec_get(struct timespec *now, int base) { return clock_gettime(CLOCK_REALTIME, now) == 0 ? base : 0; }
+
+/* The kernel's clock is not shifted, so a deadline of the wall clock is moved back before the wait. */
+static clockid_t unshifted(const struct timespec *deadline, struct timespec *kernel) {
+    *kernel = *deadline;
+    if (deadline->tv_sec < WALL_CLOCK_FROM) return CLOCK_MONOTONIC;
+    kernel->tv_sec -= shift;
+    return CLOCK_REALTIME;
+}
+
+int pthread_cond_timedwait(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex,
+                           const struct timespec *restrict deadline) {
+    struct timespec kernel;
+    clockid_t clock = unshifted(deadline, &kernel);
+    return pthread_cond_clockwait(condition, mutex, clock, &kernel);
+}
+
+int sem_timedwait(sem_t *restrict semaphore, const struct timespec *restrict deadline) {
+    struct timespec kernel;
+    clockid_t clock = unshifted(deadline, &kernel);
+    return sem_clockwait(semaphore, clock, &kernel);
+}
+
+int pthread_mutex_timedlock(pthread_mutex_t *restrict mutex, const struct timespec *restrict deadline) {
+    struct timespec kernel;
+    clockid_t clock = unshifted(deadline, &kernel);
+    return pthread_mutex_clocklock(mutex, clock, &kernel);
+}
