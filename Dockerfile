@@ -40,6 +40,7 @@ RUN useradd --uid 10001 --create-home moovitamix \
 COPY --from=build /opt/venv /opt/venv
 COPY core ./core
 COPY pipeline ./pipeline
+COPY erasure ./erasure
 COPY recommender ./recommender
 COPY expectations ./expectations
 COPY flows ./flows

@@ -14,8 +14,8 @@ from core.clock import utc_now
 from core.columns import ENDPOINTS
 from core.settings import Settings
 from pipeline import landing
-from pipeline.api import ApiClient
 from pipeline.batches import Batch
+from pipeline.client import ApiClient
 
 HOW = (
     "`pipeline.landing.land` over the three lists, which decodes, checks, compresses and keeps every page and reads"

@@ -92,7 +92,7 @@ def ingest_day(show: Show, settings: Settings, day: date) -> Ingest:
     from expectations.thresholds import load_thresholds
     from flows.run import open_run
     from pipeline import landing
-    from pipeline.api import ApiClient
+    from pipeline.client import ApiClient
 
     meter = StepMeter()
     with ExitStack() as stack:

@@ -22,7 +22,7 @@ from core.database import Connection, composed, connect, migrate
 from core.settings import Settings
 from pipeline import staging, warehouse
 from pipeline.batches import Batch, Counts
-from pipeline.staging import SCHEMA, Staged
+from pipeline.staging import SCHEMA, StagedTables
 from recommender import model_runs, publication
 from recommender.model_runs import Recipe
 from recommender.publication import Manner
@@ -159,7 +159,12 @@ def _play(connection: Connection, sizes: dict[str, Any]) -> None:
     connection.execute(_text("judging_sessions").replace("{staged}", f'"{SCHEMA}"."{rows}"'), sizes)
     now = datetime.now(UTC)
     warehouse.publish(
-        connection, batch, Staged(rows, profile, removed, Counts()), started_at=now, run_id=None, clock=lambda: now
+        connection,
+        batch,
+        StagedTables(rows, profile, removed, Counts()),
+        started_at=now,
+        run_id=None,
+        clock=lambda: now,
     )
 
 

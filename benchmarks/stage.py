@@ -18,10 +18,10 @@ from core.clock import utc_now
 from core.columns import LISTEN_HISTORY
 from core.database import Connection, connect, migrate
 from core.settings import Settings
-from pipeline import landing, shaping, staging
-from pipeline.api import ApiClient
+from pipeline import landing, staging, transformation
 from pipeline.batches import Batch, Counts, record
-from pipeline.shaping import Shaped
+from pipeline.client import ApiClient
+from pipeline.transformation import TransformedBatch
 
 HOW = (
     "`pipeline.staging.stage` of the first batch of sessions (comparing it with what is published, its counts and"
@@ -69,7 +69,7 @@ def take_turns(show: Show, settings: Settings, rounds: int) -> Turns:
     )
     show("shaping")
     latest = datetime(BASE_DAY.year, BASE_DAY.month, BASE_DAY.day, tzinfo=UTC) + timedelta(days=2)
-    shaped = shaping.shape(landed, LISTEN_HISTORY, settings.data_dir / "shaped", known=None, latest=latest)
+    shaped = transformation.transform(landed, LISTEN_HISTORY, settings.data_dir / "shaped", known=None, latest=latest)
     copies = RecordedCopies(staging.tables(batch)[0], settings.data_dir / "staged.csv")
     with connect(url) as connection:
         record(connection, batch, "landed", Counts(), started_at=landed.started_at, run_id=None)
@@ -91,12 +91,12 @@ def take_turns(show: Show, settings: Settings, rounds: int) -> Turns:
     return Turns(rows, file.stat().st_size, seconds, parts)
 
 
-def _stage(connection: Connection, batch: Batch, shaped: Shaped, reported: int) -> int:
+def _stage(connection: Connection, batch: Batch, shaped: TransformedBatch, reported: int) -> int:
     staged = staging.stage(connection, batch, shaped, rows_reported=reported, dependencies_not_published=0)
     return staged.counts.rows_staged
 
 
-def _parts(connection: Connection, table: str, shaped: Shaped) -> dict[str, float]:
+def _parts(connection: Connection, table: str, shaped: TransformedBatch) -> dict[str, float]:
     """Seconds of what staging does beside the COPY."""
     reading = writing = 0.0
     for number in range(shaped.buckets):

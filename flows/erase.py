@@ -28,11 +28,12 @@ from core.roles import up_to_date_url
 from core.settings import Settings, load_settings
 from core.side_schemas import REPLACED, RESTORING
 from core.tracebacks import keep_logs_readable, without_tracebacks
+from erasure import landed_pages, steps, suppression_list
+from erasure.subject_matching import Identity
+from erasure.suppression_list import SuppressionList
 from flows.command_line import run_command
 from flows.endings import told_when_it_fails
-from pipeline import batches, erased_pages, erasure, suppression
-from pipeline.belonging import Identity
-from pipeline.suppression import Suppressed
+from pipeline import batches
 from recommender.trials import sweep
 
 Found = Mapping[str, int]
@@ -101,11 +102,11 @@ def allow(user_id: int, reason: str, requested_by: str) -> Found:
     """Let a listener come in again with the next list that has them."""
     why = _checked(user_id, reason, requested_by)
     with _place() as place:
-        suppressed = suppression.renew_copy(place.connection, place.settings.data_dir)
-        found = erasure.allow_again(
+        suppressed = suppression_list.renew_copy(place.connection, place.settings.data_dir)
+        found = steps.allow_again(
             place.connection, user_id, suppressed, reason=why.reason, requested_by=why.requested_by, now=place.clock()
         )
-        suppression.renew_copy(place.connection, place.settings.data_dir)
+        suppression_list.renew_copy(place.connection, place.settings.data_dir)
     print("they come in with the next list" if found else "they were not turned away; nothing to do", flush=True)
     return {"ops.suppressed_listeners": int(found)}
 
@@ -116,9 +117,9 @@ def erase_who_came_back() -> int:
     Rows of erased users without a readable id are erased too, as an earlier version may have kept them.
     """
     with _place() as place:
-        copy = suppression.renew_copy(place.connection, place.settings.data_dir)
-        suppressed = erasure.turned_away(place.connection, copy)
-        back = erasure.who_came_back(place.connection, suppressed)
+        copy = suppression_list.renew_copy(place.connection, place.settings.data_dir)
+        suppressed = steps.turned_away(place.connection, copy)
+        back = steps.who_came_back(place.connection, suppressed)
         for user_id in sorted(back):
             _erase_everywhere(
                 place, user_id, Why("came back, as with a backup that was restored", "flows.erase --again")
@@ -130,16 +131,16 @@ def erase_who_came_back() -> int:
     return len(back)
 
 
-def _erase_rows_without_id(place: Place, suppressed: Suppressed) -> int:
+def _erase_rows_without_id(place: Place, suppressed: SuppressionList) -> int:
     """Erase raw and rejected rows that bear an e-mail address of an erased user. Returns how many they were."""
     wait = place.settings.lock_wait_seconds
     with named_errors():
-        files = erased_pages.find(place.settings.data_dir, suppressed, wait).files
+        files = landed_pages.find(place.settings.data_dir, suppressed, wait).files
         for file in files:
-            erased_pages.rewrite(file, suppressed, wait)
+            landed_pages.rewrite(file, suppressed, wait)
     in_files = {FILES: len(files), ROWS: sum(file.rows for file in files)}
     why = Why("rows without a readable id that were kept of erased users", "flows.erase --again")
-    found = erasure.blank_rejected_of_erased(
+    found = steps.blank_rejected_of_erased(
         place.connection, suppressed, in_files, reason=why.reason, requested_by=why.requested_by, now=place.clock()
     )
     return sum(count for where, count in found.items() if where != FILES)
@@ -153,28 +154,28 @@ def _erase_everywhere(place: Place, user_id: int, why: Why) -> Found:
     e-mail and name to look.
     """
     connection, data_dir = place.connection, place.settings.data_dir
-    suppressed = erasure.turned_away(connection, suppression.renew_copy(connection, data_dir))
-    identity = erasure.known_as(connection, user_id)
-    number, known = erasure.begin(
+    suppressed = steps.turned_away(connection, suppression_list.renew_copy(connection, data_dir))
+    identity = steps.known_as(connection, user_id)
+    number, known = steps.begin(
         connection, identity, suppressed, reason=why.reason, requested_by=why.requested_by, now=place.clock()
     )
-    suppression.renew_copy(connection, data_dir)
+    suppression_list.renew_copy(connection, data_dir)
     with named_errors():
-        identity = erased_pages.learn(data_dir, identity)
+        identity = landed_pages.learn(data_dir, identity)
         _turn_away_by_e_mails(place, identity, number)
         in_files = _erase_files(place, identity, number, known)
-    rows, touched = erasure.erase_rows(connection, identity, number, place.clock())
-    erasure.vacuum(connection, touched)
+    rows, touched = steps.erase_rows(connection, identity, number, place.clock())
+    steps.vacuum(connection, touched)
     return {**in_files, **rows}
 
 
 def _turn_away_by_e_mails(place: Place, identity: Identity, number: int) -> None:
     """Add what raw pages knew to the hashes that they are turned away by."""
-    listed = suppression.renew_copy(place.connection, place.settings.data_dir)
+    listed = suppression_list.renew_copy(place.connection, place.settings.data_dir)
     entry = listed.suppressing(identity.user_id, place.clock(), identity.e_mails)
     with readable_errors():
-        erasure.keep(place.connection, [entry], number)
-    suppression.renew_copy(place.connection, place.settings.data_dir)
+        steps.keep(place.connection, [entry], number)
+    suppression_list.renew_copy(place.connection, place.settings.data_dir)
 
 
 def _erase_files(place: Place, identity: Identity, number: int, known: Found) -> Found:
@@ -182,22 +183,22 @@ def _erase_files(place: Place, identity: Identity, number: int, known: Found) ->
     from expectations.data_docs import forget_keys, pages_with_keys  # imports Great Expectations: seconds
 
     data_dir, wait = place.settings.data_dir, place.settings.lock_wait_seconds
-    found = erased_pages.find(data_dir, identity, wait)
+    found = landed_pages.find(data_dir, identity, wait)
     damaged = {f"{UNREADABLE} of {folder.name}": files for folder, files in found.damaged.items()}
     if FILES not in known:
         pages = pages_with_keys(place.docs_dir, identity.user_id)
         counts = {FILES: len(found.files), ROWS: sum(file.rows for file in found.files), PAGES: pages}
         known = {**known, **counts}
     known = {**known, **damaged}
-    erasure.note_found(place.connection, number, known)
+    steps.note_found(place.connection, number, known)
     for folder in found.damaged:
-        erased_pages.remove(folder, wait)
+        landed_pages.remove(folder, wait)
         print(f"{folder} held raw pages that cannot be read, and is deleted; nothing of it can be replayed", flush=True)
     for file in found.files:
         if file.path.parent not in found.damaged:
-            erased_pages.rewrite(file, identity, wait)
+            landed_pages.rewrite(file, identity, wait)
     forget_keys(place.docs_dir, identity.user_id)
-    erased_pages.forget_shaped(data_dir)
+    landed_pages.forget_shaped(data_dir)
     sweep()  # plays that killed trials of models left
     return known
 
@@ -225,7 +226,7 @@ def _place() -> Iterator[Place]:
 
 
 def _checked(user_id: int, reason: str, requested_by: str) -> Why:
-    erasure.usable_id(user_id)
+    steps.usable_id(user_id)
     told = {"--reason": reason, "--requested-by": requested_by}
     lines = [written_reason(text, name) for name, text in told.items()]
     for name, line in zip(told, lines, strict=True):

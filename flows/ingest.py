@@ -33,6 +33,7 @@ from core.errors import (
 from core.roles import INGEST
 from core.settings import Settings, load_settings
 from core.tracebacks import keep_logs_readable, without_tracebacks
+from erasure import suppression_list
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
 from flows.endings import told_when_it_fails
@@ -41,10 +42,10 @@ from flows.measured import measuring
 from flows.reports import show_in_ui, tell
 from flows.run import Outcome, Run, open_run
 from flows.steps import audit, land, publish, shape, stage
-from pipeline import batches, landing, staging, suppression
+from pipeline import batches, landing, staging
 from pipeline.acceptance import Acceptance
-from pipeline.api import check_network
 from pipeline.batches import Batch, Counts, LedgerEntry
+from pipeline.client import check_network
 from pipeline.landing import Landing
 from recommender import publication
 
@@ -102,7 +103,7 @@ def _ingest_endpoint(run: Run, batch: Batch, refresh: bool) -> Outcome:
         return Outcome(batch, entry.status, entry.counts, earlier=True)
     started_at = run.clock()
     try:
-        suppression.renew_copy(run.connection, run.settings.data_dir)
+        suppression_list.renew_copy(run.connection, run.settings.data_dir)
         batch = _not_overtaken(run, batch, entry, refresh)
         with measuring(run, "land", batch.batch_id):
             landed = land(batch, run.settings)

@@ -18,6 +18,7 @@ from core.references import written_reason
 from core.roles import INGEST
 from core.settings import load_settings
 from core.tracebacks import keep_logs_readable, without_tracebacks
+from erasure import suppression_list
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
 from flows.endings import told_when_it_fails
@@ -25,7 +26,7 @@ from flows.events import tell_warehouse_published
 from flows.ingest import bring_in
 from flows.reports import show_in_ui, tell
 from flows.run import Outcome, Run, open_run
-from pipeline import batches, landing, suppression
+from pipeline import batches, landing
 from pipeline.acceptance import acceptance_of
 from pipeline.batches import DONE, LedgerEntry
 from pipeline.landing import Landing
@@ -52,7 +53,7 @@ def replay(batch_id: str, accept: str | None = None, by: str | None = None) -> l
     if asked:  # before the batch is looked for: what was typed is wrong, whatever the batch is
         accept, by = written_reason(accept, "--accept"), written_reason(by, "--by")
     with open_run(settings, thresholds, "replay", parts[1], clock_of(settings), role=INGEST) as run:
-        suppression.renew_copy(run.connection, settings.data_dir)
+        suppression_list.renew_copy(run.connection, settings.data_dir)
         entry, landed = _replayable(run, batch_id)
         accepting = acceptance_of(run.connection, entry.batch, accept, by) if asked else None
         run.outcomes.append(bring_in(run, entry.batch, landed, accepting))

@@ -20,15 +20,16 @@ from core.clock import clock_of
 from core.columns import LISTEN_HISTORY
 from core.errors import LandingError, TransientSourceError, named_errors
 from core.settings import Settings
+from erasure import suppression_list
 from flows.measured import measured
 from flows.run import Outcome, Run
-from pipeline import acceptance, batches, landing, quarantine, shaping, staging, suppression, warehouse
+from pipeline import acceptance, batches, landing, quarantine, staging, transformation, warehouse
 from pipeline.acceptance import Acceptance
-from pipeline.api import ApiClient
 from pipeline.batches import Batch, Counts
+from pipeline.client import ApiClient
 from pipeline.landing import Landing
-from pipeline.shaping import Shaped
-from pipeline.staging import Staged
+from pipeline.staging import StagedTables
+from pipeline.transformation import TransformedBatch
 
 _SECONDS_BETWEEN_PROGRESS = 2.0
 _FUTURE_ALLOWANCE = timedelta(days=1)
@@ -56,7 +57,7 @@ def _landing_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str:
 def land_pages(batch: Batch, settings: Settings) -> Landing:
     """Read the whole list; a retry goes on behind the pages that are there."""
     progress = _Progress(batch)
-    client = ApiClient(settings, suppression.read_copy(settings.data_dir))
+    client = ApiClient(settings, suppression_list.read_copy(settings.data_dir) or None)
     return landing.land(client, batch, settings, clock=clock_of(settings), progress=progress)
 
 
@@ -74,27 +75,27 @@ def land(batch: Batch, settings: Settings) -> Landing:
 @task(task_run_name="shape-{batch.batch_id}", cache_policy=NO_CACHE)
 @measured
 @named_errors()
-def shape(run: Run, batch: Batch, landed: Landing) -> Shaped:
+def shape(run: Run, batch: Batch, landed: Landing) -> TransformedBatch:
     """Type the rows and set bad ones aside."""
     counts = Counts(rows_reported=landed.total)
     batches.record(run.connection, batch, "landed", counts, started_at=landed.started_at, run_id=run.run_id)
     batches.join_run(run.connection, run.run_id, batch)
     judged = batch.endpoint == LISTEN_HISTORY and not run.unpublished_dependencies(batch)
-    known = staging.known_ids(run.connection) if judged else None
+    known = staging.published_ids(run.connection) if judged else None
     day_end = datetime(batch.day.year, batch.day.month, batch.day.day, tzinfo=UTC) + timedelta(days=1)
     until = max(landed.read_at, day_end)
     latest = until + _FUTURE_ALLOWANCE
-    suppressed = suppression.read_copy(run.settings.data_dir)
+    row_filter = suppression_list.read_copy(run.settings.data_dir) or None
     folder = run.shaped_folder(batch)
-    return shaping.shape(
-        landed, batch.endpoint, folder, known=known, latest=latest, newest_until=until, suppressed=suppressed
+    return transformation.transform(
+        landed, batch.endpoint, folder, known=known, latest=latest, newest_until=until, row_filter=row_filter
     )
 
 
 @task(task_run_name="stage-{batch.batch_id}", cache_policy=NO_CACHE)
 @measured
 @named_errors()
-def stage(run: Run, batch: Batch, landed: Landing, shaped: Shaped) -> Staged:
+def stage(run: Run, batch: Batch, landed: Landing, shaped: TransformedBatch) -> StagedTables:
     """Copy what differs from the published rows to the database."""
     missing = len(run.unpublished_dependencies(batch))
     staged = staging.stage(
@@ -108,7 +109,7 @@ def stage(run: Run, batch: Batch, landed: Landing, shaped: Shaped) -> Staged:
 @task(task_run_name="audit-{batch.batch_id}", cache_policy=NO_CACHE)
 @measured
 @named_errors()
-def audit(run: Run, batch: Batch, staged: Staged) -> Outcome:
+def audit(run: Run, batch: Batch, staged: StagedTables) -> Outcome:
     """Judge the staged batch. Raises BatchBlocked; what was found is kept either way."""
     from expectations.checkpoint import StagedBatch, raise_if_blocked  # imports Great Expectations: seconds
 
@@ -124,7 +125,7 @@ def audit(run: Run, batch: Batch, staged: Staged) -> Outcome:
 @measured
 @named_errors()
 def publish(
-    run: Run, batch: Batch, landed: Landing, staged: Staged, audited: Outcome, accepted: Acceptance | None = None
+    run: Run, batch: Batch, landed: Landing, staged: StagedTables, audited: Outcome, accepted: Acceptance | None = None
 ) -> Outcome:
     """Make the batch visible, in one transaction, with the record of who let it in if it was not good enough."""
 

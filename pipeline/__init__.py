@@ -1,1 +1,1 @@
-"""The way of a batch: api -> landing -> shaping -> staging -> (audit) -> warehouse. Knows nothing of Prefect."""
+"""The steps of a batch: client, extraction, landing, transformation, staging, warehouse. Imports no Prefect."""

@@ -22,7 +22,7 @@ import polars as pl
 
 from core.canonical import canonical
 from core.columns import KEYS, LISTEN_HISTORY, Endpoint
-from pipeline.contract import ERASED_ROW, ROWS, Id, attributes_of, can_be_declared, page_decoder, raw_rows, row_decoder
+from pipeline.endpoints import ERASED_ROW, ROWS, Id, attributes_of, can_be_declared, page_decoder, raw_rows, row_decoder
 
 _NUMBER = re.compile(r"\+?[0-9]{1,40}(?:\.[0-9]{0,40})?(?:e[+-]?[0-9]{1,2})?")
 _MOST_DIGITS = 19
@@ -31,7 +31,7 @@ _MOST_FIELDS = 50
 
 
 @dataclass(frozen=True)
-class Rejected:
+class RejectedRow:
     """A row, or one play of a session, that was set aside. Positions count from 1.
 
     `row_id` is the id that the row is about, if that can be told.
@@ -54,16 +54,16 @@ class DecodedRows:
     bodies: Sequence[bytes]
     frame: pl.DataFrame
     items: list[list[int]]
-    rejected: list[Rejected]
+    rejected: list[RejectedRow]
     rows_landed: int
     rows_erased: int
     plays_landed: int
     unknown_fields: Counter[str]
     rows_with_unknown_fields: int
 
-    def reject(self, position: int, reason: str, row_id: int | None, play_position: int | None = None) -> Rejected:
+    def reject(self, position: int, reason: str, row_id: int | None, play_position: int | None = None) -> RejectedRow:
         """The row at `position` as one that is set aside."""
-        return Rejected(position, play_position, self._raw[position - self.offset - 1], reason, row_id)
+        return RejectedRow(position, play_position, self._raw[position - self.offset - 1], reason, row_id)
 
     @cached_property
     def tracks(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -104,7 +104,7 @@ class _Columns:
 
     positions: list[int] = field(default_factory=list)
     rows: list[Any] = field(default_factory=list)
-    rejected: list[Rejected] = field(default_factory=list)
+    rejected: list[RejectedRow] = field(default_factory=list)
     unknown: Counter[str] = field(default_factory=Counter)
     drifted: int = 0
     erased: int = 0
@@ -195,13 +195,13 @@ def _second_look(endpoint: Endpoint, text: bytes, position: int, error: Exceptio
     try:
         content = msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        columns.rejected.append(Rejected(position, None, raw, "not readable as JSON text", row_id_of(endpoint, raw)))
+        columns.rejected.append(RejectedRow(position, None, raw, "not readable as JSON text", row_id_of(endpoint, raw)))
         return None
     if content == ERASED_ROW:
         columns.erased += 1
         return None
     if not isinstance(content, dict):
-        columns.rejected.append(Rejected(position, None, raw, f"not an object: {_kind(content)}"))
+        columns.rejected.append(RejectedRow(position, None, raw, f"not an object: {_kind(content)}"))
         return None
     known = {name: value for name, value in content.items() if name in ROWS[endpoint].__struct_fields__}
     row_id = meant_id(known.get(KEYS[endpoint][0]))
@@ -211,9 +211,9 @@ def _second_look(endpoint: Endpoint, text: bytes, position: int, error: Exceptio
     try:
         row = msgspec.convert(known, ROWS[endpoint], strict=True)
     except msgspec.ValidationError as reason:
-        columns.rejected.append(Rejected(position, None, raw, _in_words(reason), row_id))
+        columns.rejected.append(RejectedRow(position, None, raw, _in_words(reason), row_id))
         return None
-    columns.rejected.extend(Rejected(position, number, raw, why, row_id) for number, why in bad_plays.items())
+    columns.rejected.extend(RejectedRow(position, number, raw, why, row_id) for number, why in bad_plays.items())
     columns.plays_rejected += len(bad_plays)
     count_fields(columns.unknown, dict.fromkeys(sorted(content.keys() - known.keys()), 1))
     columns.drifted += len(content) > len(known)

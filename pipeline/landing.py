@@ -18,10 +18,10 @@ from pathlib import Path
 
 from core.errors import AlreadyRunning, DiskFull, LandingError, is_disk_full
 from core.settings import Settings
-from pipeline.api import ApiClient
 from pipeline.batches import Batch
+from pipeline.client import ApiClient
+from pipeline.extraction import CompleteSnapshot, Progress, SnapshotReader
 from pipeline.raw_pages import only_ours, read_pages, write_file
-from pipeline.reading import ListReader, Progress, WholeList
 
 _MANIFEST = "manifest.json"
 _LOCK = "lock"
@@ -88,7 +88,7 @@ def land(
             if done is not None:
                 return done
             (folder / _MANIFEST).unlink(missing_ok=True)  # of another source: its pages are about to go
-            whole = ListReader(client, batch, settings, folder, clock, progress).read()
+            whole = SnapshotReader(client, batch, settings, folder, clock, progress).read()
             return _finish(batch, folder, whole, clock())
     except OSError as error:
         kind = DiskFull if is_disk_full(error) else LandingError
@@ -97,7 +97,7 @@ def land(
         ) from error
 
 
-def _finish(batch: Batch, folder: Path, whole: WholeList, read_at: datetime) -> Landing:
+def _finish(batch: Batch, folder: Path, whole: CompleteSnapshot, read_at: datetime) -> Landing:
     """Write the manifest, which says that the folder is complete."""
     landing = Landing(folder, batch.source, whole.total, whole.rows, whole.pages, whole.size, whole.started_at, read_at)
     manifest = {name: getattr(landing, name) for name in ("source", "total", "rows", "pages", "size")}

@@ -17,7 +17,7 @@ from core.columns import KEYS, LISTEN_HISTORY, Endpoint
 from core.database import Connection, composed, readable_errors, statement
 from core.frames import as_csv, copy_into, read_frame, write_frame
 from pipeline.batches import Batch, Counts
-from pipeline.shaping import Known, Shaped
+from pipeline.transformation import PublishedIds, TransformedBatch
 
 SCHEMA = "staging"
 
@@ -43,7 +43,7 @@ _EPOCH = date(1970, 1, 1).toordinal()
 
 
 @dataclass(frozen=True)
-class Staged:
+class StagedTables:
     """A staged batch: where its rows are, and its counts so far."""
 
     rows_table: str
@@ -74,8 +74,13 @@ def tables(batch: Batch) -> tuple[str, str, str]:
 
 @readable_errors()
 def stage(
-    connection: Connection, batch: Batch, shaped: Shaped, *, rows_reported: int, dependencies_not_published: int
-) -> Staged:
+    connection: Connection,
+    batch: Batch,
+    shaped: TransformedBatch,
+    *,
+    rows_reported: int,
+    dependencies_not_published: int,
+) -> StagedTables:
     """Copy the difference between a shaped batch and what is published to tables of its own, in one transaction.
 
     A second call replaces what the first one staged. Rejected, superseded and conflicting rows go to
@@ -100,13 +105,13 @@ def stage(
         _write_profile(connection, batch, shaped, counts, difference, dependencies_not_published)
     counted = sql.SQL(", ").join(map(sql.Identifier, (*KEYS[batch.endpoint], "is_new")))  # what plans depend on
     connection.execute(sql.SQL("analyze {} ({})").format(sql.Identifier(SCHEMA, rows_table), counted))
-    return Staged(rows_table, profile_table, removed_table, counts)
+    return StagedTables(rows_table, profile_table, removed_table, counts)
 
 
-def known_ids(connection: Connection) -> Known:
+def published_ids(connection: Connection) -> PublishedIds:
     """The ids of all users and tracks that were ever published."""
     with readable_errors():
-        return Known(users=_ids(connection, "users"), tracks=_ids(connection, "tracks"))
+        return PublishedIds(users=_ids(connection, "users"), tracks=_ids(connection, "tracks"))
 
 
 @readable_errors()
@@ -135,7 +140,7 @@ def _create_tables(connection: Connection, batch: Batch) -> None:
 class _Snapshot:
     """Key, row hash and removal of every published row, in buckets on disk that match those of a shaped batch."""
 
-    def __init__(self, connection: Connection, endpoint: Endpoint, shaped: Shaped) -> None:
+    def __init__(self, connection: Connection, endpoint: Endpoint, shaped: TransformedBatch) -> None:
         self._endpoint = endpoint
         self._folder = shaped.folder / "published"
         self._buckets = shaped.buckets
@@ -161,7 +166,7 @@ class _Snapshot:
 
 
 def _changes(
-    batch: Batch, shaped: Shaped, snapshot: _Snapshot, difference: _Difference, removed: list[pl.DataFrame]
+    batch: Batch, shaped: TransformedBatch, snapshot: _Snapshot, difference: _Difference, removed: list[pl.DataFrame]
 ) -> Iterator[bytes]:
     """The rows to stage as CSV; adds to `difference` and `removed`."""
     for rows, gone in _differences(batch, shaped, snapshot, difference):
@@ -179,7 +184,7 @@ def _one_ahead(texts: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _differences(
-    batch: Batch, shaped: Shaped, snapshot: _Snapshot, difference: _Difference
+    batch: Batch, shaped: TransformedBatch, snapshot: _Snapshot, difference: _Difference
 ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
     """Per bucket, the rows to stage and the keys of published rows that are gone; adds to `difference`."""
     key = list(KEYS[shaped.endpoint])
@@ -253,7 +258,7 @@ def forget_rejected(connection: Connection, batch: Batch) -> None:
     connection.execute(statement("ops/forget_rejected_rows"), {"batch_id": batch.batch_id})
 
 
-def _keep_rejected(connection: Connection, batch: Batch, shaped: Shaped) -> None:
+def _keep_rejected(connection: Connection, batch: Batch, shaped: TransformedBatch) -> None:
     connection.execute(statement("ops/forget_rejected_rows"), {"batch_id": batch.batch_id})
     with connection.cursor() as cursor, cursor.copy(statement("ops/copy_rejected_rows")) as copy:
         for rejected in shaped.rejected():
@@ -264,7 +269,7 @@ def _keep_rejected(connection: Connection, batch: Batch, shaped: Shaped) -> None
                 copy.write(text)
 
 
-def _counts(shaped: Shaped, difference: _Difference, rows_reported: int) -> Counts:
+def _counts(shaped: TransformedBatch, difference: _Difference, rows_reported: int) -> Counts:
     return Counts(
         rows_reported=rows_reported,
         rows_landed=shaped.rows_landed,
@@ -283,7 +288,7 @@ def _counts(shaped: Shaped, difference: _Difference, rows_reported: int) -> Coun
 def _write_profile(
     connection: Connection,
     batch: Batch,
-    shaped: Shaped,
+    shaped: TransformedBatch,
     counts: Counts,
     difference: _Difference,
     dependencies_not_published: int,

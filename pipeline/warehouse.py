@@ -12,7 +12,7 @@ from psycopg import sql
 from core.columns import LISTEN_HISTORY
 from core.database import Connection, composed, readable_errors, statement
 from pipeline.batches import Batch, Counts, Status, record
-from pipeline.staging import SCHEMA, Staged
+from pipeline.staging import SCHEMA, StagedTables
 
 _WAREHOUSE = ("listen_history", "listen_history_tracks")
 _LOADING = ("loading_sessions", "loading_plays")
@@ -22,7 +22,7 @@ _ROLES = ("sessions", "plays")
 def publish(
     connection: Connection,
     batch: Batch,
-    staged: Staged,
+    staged: StagedTables,
     *,
     started_at: datetime,
     run_id: int | None,
@@ -47,7 +47,7 @@ def publish(
     return status, counts
 
 
-def _merge_dimension(connection: Connection, batch: Batch, staged: Staged) -> tuple[int, int, int]:
+def _merge_dimension(connection: Connection, batch: Batch, staged: StagedTables) -> tuple[int, int, int]:
     parameters = {"batch_id": batch.batch_id, "day": batch.day}
     names = {"staged": (SCHEMA, staged.rows_table), "removed": (SCHEMA, staged.removed_table)}
     inserted, updated, removed = (
@@ -57,7 +57,7 @@ def _merge_dimension(connection: Connection, batch: Batch, staged: Staged) -> tu
     return inserted, updated, removed
 
 
-def _merge_sessions(connection: Connection, batch: Batch, staged: Staged) -> tuple[int, int, int]:
+def _merge_sessions(connection: Connection, batch: Batch, staged: StagedTables) -> tuple[int, int, int]:
     names = {"staged": (SCHEMA, staged.rows_table), "removed": (SCHEMA, staged.removed_table)}
     parameters: dict[str, Any] = {"batch_id": batch.batch_id, "day": batch.day, "last_id": _last_id(connection)}
 
@@ -77,7 +77,7 @@ def _merge_sessions(connection: Connection, batch: Batch, staged: Staged) -> tup
     return inserted, updated, removed
 
 
-def _insert_sessions(connection: Connection, staged: Staged, parameters: dict[str, Any]) -> int:
+def _insert_sessions(connection: Connection, staged: StagedTables, parameters: dict[str, Any]) -> int:
     """Insert the new sessions and their plays, each month the quickest way. Returns the number of sessions."""
     source = composed("warehouse/months_of_batch", staged=(SCHEMA, staged.rows_table))
     has_partition = dict(connection.execute(source).fetchall())
@@ -92,7 +92,9 @@ def _insert_sessions(connection: Connection, staged: Staged, parameters: dict[st
     return inserted
 
 
-def _load_new_months(connection: Connection, staged: Staged, months: list[date], parameters: dict[str, Any]) -> int:
+def _load_new_months(
+    connection: Connection, staged: StagedTables, months: list[date], parameters: dict[str, Any]
+) -> int:
     """Load months that have no partition yet: bare tables first, keys and constraints when they are full.
 
     Adding them to rows that are there is many times faster than checking row by row. Returns the number of sessions.
@@ -115,7 +117,7 @@ def _load_new_months(connection: Connection, staged: Staged, months: list[date],
 
 
 def _insert_into(
-    connection: Connection, staged: Staged, schema: str, tables: tuple[str, str], parameters: dict[str, Any]
+    connection: Connection, staged: StagedTables, schema: str, tables: tuple[str, str], parameters: dict[str, Any]
 ) -> int:
     """Insert new sessions of the months asked for (null: of all) and their plays. Returns the number of sessions."""
     source = (SCHEMA, staged.rows_table)

@@ -34,7 +34,7 @@ from core.errors import DatabaseAway, DatabaseError
 from core.roles import ROLES, refuse_code_of_others, told_of_others
 from core.settings import Settings
 from core.side_schemas import REPLACED, RESTORING
-from pipeline import suppression
+from erasure import suppression_list
 from services.backup_contents import not_ours, steps
 from services.backup_file import DUMP, FOLDER, MODELS, BackupError, Manifest, known_versions, short, unpack, work_folder
 from services.plan import ROOT, Plan
@@ -152,7 +152,7 @@ def _clear_away(connection: Connection, settings: Settings) -> None:
 def _complete(connection: Connection, settings: Settings) -> bool:
     """What follows when the database is in place. Returns False where somebody is to be erased again before the end."""
     _place_models(settings)
-    if suppression.read_copy(settings.data_dir):
+    if suppression_list.read_copy(settings.data_dir):
         return False
     _drop_both(connection)
     return True

@@ -10,12 +10,12 @@ from typing import Any
 from core.columns import Endpoint
 from pipeline.landing import Landing
 from pipeline.raw_pages import write_pages
-from pipeline.shaping import Shaped, shape
+from pipeline.transformation import TransformedBatch, transform
 
 NOW = datetime(2026, 11, 22)
 
 
-def shaped(folder: Path, endpoint: Endpoint, rows: list[Any], size: int = 100) -> Shaped:
+def shaped(folder: Path, endpoint: Endpoint, rows: list[Any], size: int = 100) -> TransformedBatch:
     """The rows, landed in pages of `size` and shaped."""
     landing_folder = folder / "landing"
     landing_folder.mkdir(exist_ok=True)
@@ -24,4 +24,4 @@ def shaped(folder: Path, endpoint: Endpoint, rows: list[Any], size: int = 100) -
     for number, body in enumerate(bodies, 1):
         write_pages(landing_folder / f"pages-{number:07d}-{number:07d}.jsonl.zst", [body])
     landing = Landing(landing_folder, "http://a", len(rows), len(rows), len(pages), size, NOW, NOW)
-    return shape(landing, endpoint, folder / "shaped", known=None, latest=NOW)
+    return transform(landing, endpoint, folder / "shaped", known=None, latest=NOW)

@@ -77,7 +77,7 @@ def killed_at(step: str, when: str, nth: int) -> None:
 # 4 pages of tracks, 6 and then 7 of users, 10 and then 11 of listens; each is a file of its own.
 STEPS = {
     "fetching the users": ("os:fsync", "after", 10),
-    "shaping": ("pipeline.shaping:_Shaper.add", "after", 3),
+    "shaping": ("pipeline.transformation:_Shaper.add", "after", 3),
     "staging the users": ("pipeline.staging:composed|staging/write_profile", "before", 2),
     "publishing the tracks, all but committed": ("pipeline.warehouse:record", "after", 1),
     "publishing the listens, in the middle": ("pipeline.warehouse:composed|warehouse/update_sessions", "before", 1),

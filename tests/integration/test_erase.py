@@ -21,8 +21,8 @@ from psycopg import sql
 from core import embedded
 from core.database import connect, take_training_lock, take_warehouse_lock
 from core.errors import LandingError
+from erasure.suppression_list import read_copy
 from flows import erase, ingest, recommend, replay
-from pipeline.suppression import read_copy
 from services import backup
 from tests.conftest import ROOT, Query, _in_database
 from tests.recommending import few_candidates, quick_settings
@@ -266,8 +266,8 @@ def killed(place: Place, step: str, when: str, nth: int) -> None:
 
 
 def test_an_erasure_that_is_killed_twice_ends_as_one_clean_one(place: Place) -> None:
-    killed(place, "pipeline.erased_pages:rewrite", "after", 2)
-    killed(place, "pipeline.erasure:finish", "before", 1)  # in the middle of the transaction
+    killed(place, "erasure.landed_pages:rewrite", "after", 2)
+    killed(place, "erasure.steps:finish", "before", 1)  # in the middle of the transaction
     assert place.query("select count(*) from warehouse.users where id = %s", GHOST) == [(1,)]
     assert [(finished, found) for *_, finished, found in record(place)] == [(False, {**NOTHING, **_in_files(FOUND)})]
 
@@ -290,11 +290,11 @@ def test_a_damaged_file_of_raw_pages_stops_no_erasure(
     for file in files:
         file.write_bytes(file.read_bytes()[:-9])
     with monkeypatch.context() as patch:  # whatever becomes of files, they are turned away, also by their e-mail
-        patch.setattr("pipeline.erased_pages.read_pages", unreadable)
+        patch.setattr("erasure.landed_pages.read_pages", unreadable)
         assert erase.main([str(GHOST), *WHY]) == 1
     listed = read_copy(place.data_dir)
-    assert listed.among([GHOST]) == {GHOST}
-    assert listed.is_borne_by("users", f'["{OLD_MAIL}"]')
+    assert listed.matching_ids([GHOST]) == {GHOST}
+    assert listed.matches_row_without_id("users", f'["{OLD_MAIL}"]')
     assert all(file.exists() for file in files)
 
     assert erase.main([str(GHOST), *WHY]) == 0
@@ -309,7 +309,7 @@ def test_a_damaged_file_of_raw_pages_stops_no_erasure(
         assert found[f"unreadable raw page files of {batch}"] == 1
     assert replay.main([blocked]) == 1
     assert "are not kept any more" in capsys.readouterr().err
-    assert read_copy(place.data_dir).is_borne_by("users", f'["{MAIL}"]')
+    assert read_copy(place.data_dir).matches_row_without_id("users", f'["{MAIL}"]')
 
 
 def unreadable(path: Path) -> list[bytes]:

@@ -189,7 +189,7 @@ def test_a_defect_of_ours_fails_its_endpoint_only_and_quotes_no_row(
     def broken(*_: object, **__: object) -> None:
         raise ValueError("Ada Lovelace <ada1@example.com>")
 
-    monkeypatch.setattr("pipeline.shaping._row_hash", broken)
+    monkeypatch.setattr("pipeline.transformation._row_hash", broken)
     assert run(DAY, "--endpoint", "tracks") == 1
     out, err = capfd.readouterr()
     assert "unforeseen ValueError at " in err

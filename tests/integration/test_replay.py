@@ -12,7 +12,7 @@ from core.columns import Endpoint
 from core.frames import as_csv
 from flows import ingest, replay
 from pipeline.decoding import DecodedRows
-from pipeline.shaping import _typed
+from pipeline.transformation import _typed
 from tests.conftest import TRACKS, MockApi, Query
 from tests.states import assert_rows_add_up, state
 
@@ -163,7 +163,7 @@ def test_what_the_warehouse_stands_on_cannot_be_accepted(
 def test_only_what_was_found_before_is_accepted(
     blocked: Path, query: Query, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.shaping._typed", _without_names)
+    monkeypatch.setattr("pipeline.transformation._typed", _without_names)
     assert replay.main([f"tracks-{DAY}", *ACCEPTED]) == 1
     assert "name_is_not_lost failed only now" in capsys.readouterr().err
     assert query("select count(*) from warehouse.tracks") == [(0,)]

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-PACKAGES = ("core", "pipeline", "expectations", "recommender", "serving", "alerts", "flows", "services")
+PACKAGES = ("core", "pipeline", "erasure", "expectations", "recommender", "serving", "alerts", "flows", "services")
 READ_THE_MACHINE = {
     "datetime.now", "datetime.utcnow", "datetime.today", "date.today", "time.time", "time.time_ns", "time.localtime",
     "time.gmtime", "time.ctime", "time.strftime", "utc_now",
@@ -28,7 +28,7 @@ ALLOWED = {
     "flows/endings.py": "as above: a run that failed on this machine",
     "flows/events.py": "as above: the time in a notification",
     "flows/maintain.py": "times of files are the machine's, and the database cannot be asked on a full disk",
-    "pipeline/api.py": "Retry-After names a moment of the world, not of a rehearsal",
+    "pipeline/client.py": "Retry-After names a moment of the world, not of a rehearsal",
     "serving/gate.py": "the library that counts requests uses time.time()",
     "serving/observation.py": "the time of a line of the log",
     "serving/dashboard/content.py": "times of the files of alerts are the machine's",

@@ -9,22 +9,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
-
-import msgspec
+from typing import Any
 
 from core.canonical import canonical, canonical_e_mail, marks, older_forms, readings
-from core.columns import KEYS, LISTEN_HISTORY, USERS, Endpoint
-from core.errors import TransientSourceError
-from pipeline.contract import ERASED_ROW, Id, raw_rows
+from core.columns import KEYS, Endpoint
 from pipeline.decoding import row_id_of
+from pipeline.endpoints import raw_rows
+from pipeline.row_filter import readable_ids
 
-# What has rows of listeners.
-PERSONAL: tuple[Endpoint, ...] = (USERS, LISTEN_HISTORY)
-IN_PLACE = json.dumps(ERASED_ROW)
 # Whole: an apostrophe behind a letter is part of it, as in o'brien@x.com, any other is a quotation mark.
 _LETTER = rf"[\w{marks()}]"
 _IN_LOCAL_PART = rf"[\w{marks()}.!#$%&?^~+-]"
@@ -34,21 +29,6 @@ _E_MAIL = re.compile(
     rf"""@{_IN_DOMAIN}(?:\.{_IN_DOMAIN})*"""
 )
 _LONGEST_ID = 19
-_ENVELOPE = ("total", "page", "size", "pages")
-
-
-class Subject(Protocol):
-    """Whose rows are looked for: one user, or every erased user."""
-
-    def among(self, ids: Iterable[int]) -> set[int]:
-        """Which of these ids are theirs."""
-
-    def is_borne_by(self, endpoint: Endpoint, raw: str) -> bool:
-        """Whether a row without a readable id is theirs."""
-
-
-Among = Callable[[Iterable[int]], set[int]]
-Bears = Callable[[Endpoint, str], bool]
 
 
 @dataclass(frozen=True)
@@ -59,11 +39,11 @@ class Identity:
     e_mails: frozenset[str] = frozenset()
     names: frozenset[tuple[str, str]] = frozenset()
 
-    def among(self, ids: Iterable[int]) -> set[int]:
+    def matching_ids(self, user_ids: Iterable[int]) -> set[int]:
         """This listener, if they are one of these."""
-        return {self.user_id} & set(ids)
+        return {self.user_id} & set(user_ids)
 
-    def is_borne_by(self, endpoint: Endpoint, raw: str) -> bool:
+    def matches_row_without_id(self, endpoint: Endpoint, raw: str) -> bool:
         """Whether a row without a readable id tells of them."""
         said = said_by(raw)
         if not self._canonical_e_mails.isdisjoint(e_mails_in(raw)):
@@ -95,54 +75,9 @@ class Identity:
         return Identity(self.user_id, frozenset(e_mails), frozenset(names))
 
 
-def owns(subject: Subject, endpoint: Endpoint, raw: str) -> bool:
-    """Whether the JSON text of a row is theirs."""
-    row_id = row_id_of(endpoint, raw)
-    return bool(subject.among([row_id])) if row_id is not None else subject.is_borne_by(endpoint, raw)
-
-
-class _UserId(msgspec.Struct, gc=False):
-    id: Id
-
-
-class _SessionId(msgspec.Struct, gc=False):
-    user_id: Id
-
-
-class _UserIds(msgspec.Struct):
-    items: list[_UserId]
-
-
-class _SessionIds(msgspec.Struct):
-    items: list[_SessionId]
-
-
-_USERS = msgspec.json.Decoder(_UserIds)
-_SESSIONS = msgspec.json.Decoder(_SessionIds)
-
-
-def without(endpoint: Endpoint, body: bytes, among: Among, bears: Bears | None = None) -> tuple[bytes, int]:
-    """A page without the rows of the listeners that `among` picks, and how many those were.
-
-    Rows without a readable id are theirs when `bears` says so. A body that is no page, or has no such row, stays so.
-    """
-    ids = _ids(endpoint, body)
-    if ids is not None and not among(ids):
-        return body, 0
-    try:
-        rows = [row.decode("utf-8", "backslashreplace") for row in raw_rows(body)]
-    except TransientSourceError:
-        return body, 0
-    theirs = _theirs(endpoint, rows, among, bears)
-    if not theirs:
-        return body, 0
-    kept = [IN_PLACE if number in theirs else row for number, row in enumerate(rows)]
-    return _page(body, kept), len(theirs)
-
-
 def rows_of(endpoint: Endpoint, body: bytes, identity: Identity) -> Iterator[dict[str, Any]]:
     """The rows of a page that name this listener's id."""
-    ids = _ids(endpoint, body)
+    ids = readable_ids(endpoint, body)
     if ids is not None and identity.user_id not in ids:
         return
     for raw in raw_rows(body):
@@ -151,33 +86,6 @@ def rows_of(endpoint: Endpoint, body: bytes, identity: Identity) -> Iterator[dic
             content = _content(text)
             if isinstance(content, dict):
                 yield content
-
-
-def _ids(endpoint: Endpoint, body: bytes) -> list[int] | None:
-    """The id of every row; None when one has none, or the page cannot be decoded in one go."""
-    try:
-        if endpoint == USERS:
-            return [row.id for row in _USERS.decode(body).items]
-        return [row.user_id for row in _SESSIONS.decode(body).items]
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-
-
-def _theirs(endpoint: Endpoint, rows: list[str], among: Among, bears: Bears | None) -> set[int]:
-    by_row = [row_id_of(endpoint, row) for row in rows]
-    picked = among(one for one in by_row if one is not None)
-    return {
-        number
-        for number, (row_id, row) in enumerate(zip(by_row, rows, strict=True))
-        if row_id in picked or (row_id is None and row != IN_PLACE and bears is not None and bears(endpoint, row))
-    }
-
-
-def _page(body: bytes, rows: list[str]) -> bytes:
-    """The page with these rows; of its envelope, the fields of the contract."""
-    envelope = json.loads(body)
-    kept = {name: envelope[name] for name in _ENVELOPE if name in envelope}
-    return f'{{"items":[{",".join(rows)}],{json.dumps(kept)[1:]}'.encode()
 
 
 def said_by(raw: str) -> str:

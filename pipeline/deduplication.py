@@ -21,7 +21,7 @@ CONFLICTING = "conflict: another row with the same key and other content was kep
 
 
 @dataclass(frozen=True)
-class Folded:
+class Deduplicated:
     """Rows with one row per key, in snapshot order. `set_aside`: row_position and reason of rows that differ."""
 
     kept: pl.DataFrame
@@ -34,7 +34,7 @@ def has_repeated_keys(keys: pl.DataFrame) -> bool:
     return bool(keys.select(pl.struct(pl.all()).n_unique()).item() < len(keys))
 
 
-def fold(endpoint: Endpoint, rows: pl.DataFrame) -> Folded:
+def deduplicate(endpoint: Endpoint, rows: pl.DataFrame) -> Deduplicated:
     """Keep one row of each key: the newest by `updated_at`.
 
     Of rows with an equal `updated_at`, the session with most plays is kept, then the row with the largest hash. So the
@@ -50,7 +50,7 @@ def fold(endpoint: Endpoint, rows: pl.DataFrame) -> Folded:
     )
     removed = repeated.select("row_position").join(newest, on="row_position", how="anti")
     kept = rows.join(removed, on="row_position", how="anti", maintain_order="left")
-    return Folded(kept, len(repeated) - len(distinct), set_aside)
+    return Deduplicated(kept, len(repeated) - len(distinct), set_aside)
 
 
 def _plays(endpoint: Endpoint) -> list[pl.Expr]:

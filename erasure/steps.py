@@ -1,6 +1,6 @@
 """Erasing a listener from the database: every row with their id, and the text of rejected rows that are theirs.
 
-What is done, and in which order, stands in `flows/erase.py`; the raw pages are in `pipeline/erased_pages.py`.
+What is done, and in which order, stands in `flows/erase.py`; the raw pages are in `erasure/landed_pages.py`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from core.columns import USERS
 from core.database import Connection, composed, readable_errors, statement
 from core.errors import DatabaseError, UsageError
 from core.roles import refuse_code_of_others
-from pipeline import suppression
-from pipeline.belonging import IN_PLACE, Identity, Subject, owns
+from erasure import suppression_list
+from erasure.subject_matching import Identity
+from erasure.suppression_list import SuppressionEntry, SuppressionList
 from pipeline.decoding import row_id_of
-from pipeline.suppression import Suppressed, Suppression
+from pipeline.row_filter import PLACEHOLDER, RowFilter, matches_row
 
 Kind = Literal["erased", "allowed"]
 Found = Mapping[str, int]
@@ -37,7 +38,13 @@ def usable_id(user_id: int) -> int:
 
 @readable_errors()
 def begin(
-    connection: Connection, identity: Identity, suppressed: Suppressed, *, reason: str, requested_by: str, now: datetime
+    connection: Connection,
+    identity: Identity,
+    suppressed: SuppressionList,
+    *,
+    reason: str,
+    requested_by: str,
+    now: datetime,
 ) -> tuple[int, dict[str, int]]:
     """Turn the listener away from now on, and open the record, in one transaction.
 
@@ -56,7 +63,7 @@ def begin(
 
 @readable_errors()
 def allow_again(
-    connection: Connection, user_id: int, suppressed: Suppressed, *, reason: str, requested_by: str, now: datetime
+    connection: Connection, user_id: int, suppressed: SuppressionList, *, reason: str, requested_by: str, now: datetime
 ) -> bool:
     """Let the listener come in again with the next list that has them. Returns whether they were turned away."""
     entry = suppressed.entry_of(user_id)
@@ -69,7 +76,7 @@ def allow_again(
     return found
 
 
-def keep(connection: Connection, entries: Sequence[Suppression], erasure_id: int | None = None) -> None:
+def keep(connection: Connection, entries: Sequence[SuppressionEntry], erasure_id: int | None = None) -> None:
     """Write down who is turned away, where the database does not know better."""
     with connection.cursor() as cursor:
         cursor.executemany(
@@ -161,19 +168,19 @@ def vacuum(connection: Connection, tables: Sequence[tuple[str, str]]) -> None:
 
 
 @readable_errors()
-def who_came_back(connection: Connection, suppressed: Suppressed) -> set[int]:
+def who_came_back(connection: Connection, suppressed: SuppressionList) -> set[int]:
     """Erased listeners of whom the database has rows all the same, as after a restore of an older backup."""
     ids = {row[0] for row in connection.execute(statement("erasure/known_listeners"))}
     with connection.transaction(), connection.cursor(name="rejected") as rejected:
-        rejected.execute(statement("erasure/rejected_rows"), {"in_place": IN_PLACE})
+        rejected.execute(statement("erasure/rejected_rows"), {"in_place": PLACEHOLDER})
         told = (row_id_of(endpoint, raw) for _, endpoint, raw in rejected)
         ids |= {row_id for row_id in told if row_id is not None}
-    return suppressed.among(ids)
+    return suppressed.matching_ids(ids)
 
 
 @readable_errors()
 def blank_rejected_of_erased(
-    connection: Connection, suppressed: Suppressed, found: Found, *, reason: str, requested_by: str, now: datetime
+    connection: Connection, suppressed: SuppressionList, found: Found, *, reason: str, requested_by: str, now: datetime
 ) -> Found:
     """Blank rejected rows that are of erased users, and record it with what was `found` in files, if there was any.
 
@@ -187,11 +194,11 @@ def blank_rejected_of_erased(
     return everything
 
 
-def turned_away(connection: Connection, suppressed: Suppressed) -> Suppressed:
+def turned_away(connection: Connection, suppressed: SuppressionList) -> SuppressionList:
     """Bring the list of the database in line with that of the copy; returns both together."""
     with readable_errors(), connection.transaction():
         keep(connection, suppressed.entries)
-    return suppression.merged(suppressed, suppression.read_database(connection))
+    return suppression_list.merged(suppressed, suppression_list.read_database(connection))
 
 
 def _hold_tables(connection: Connection) -> None:
@@ -211,11 +218,11 @@ def _hold_tables(connection: Connection) -> None:
     refuse_code_of_others(connection)
 
 
-def _blank_rejected(connection: Connection, subject: Subject) -> int:
-    values = {"in_place": IN_PLACE}
+def _blank_rejected(connection: Connection, row_filter: RowFilter) -> int:
+    values = {"in_place": PLACEHOLDER}
     with connection.cursor(name="rejected") as rejected:
         rejected.execute(statement("erasure/rejected_rows"), values)
-        places = [place for place, endpoint, raw in rejected if owns(subject, endpoint, raw)]
+        places = [place for place, endpoint, raw in rejected if matches_row(row_filter, endpoint, raw)]
     if not places:
         return 0
     return connection.execute(statement("erasure/blank_rejected_rows"), values | {"places": places}).rowcount

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
-from core.columns import KEYS, LISTEN_HISTORY, Endpoint
+from core.columns import KEYS, LISTEN_HISTORY, USERS, Endpoint
 from core.errors import TransientSourceError
 
 Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -55,6 +55,8 @@ class Session(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 # What stands in a page in place of the row of a listener who was erased.
 ERASED_ROW = {"erased": True}
+# Endpoints with rows about a person.
+PERSONAL: tuple[Endpoint, ...] = (USERS, LISTEN_HISTORY)
 ROWS: dict[Endpoint, type[msgspec.Struct]] = {"tracks": Track, "users": User, "listen_history": Session}
 
 

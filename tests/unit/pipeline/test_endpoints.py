@@ -9,8 +9,8 @@ import pytest
 
 from core.columns import ENDPOINTS, Endpoint
 from core.errors import TransientSourceError
-from pipeline.contract import keyed_envelope, raw_rows
 from pipeline.decoding import decode_rows
+from pipeline.endpoints import keyed_envelope, raw_rows
 
 RECORDED = Path(__file__).parents[2] / "data" / "contract"
 

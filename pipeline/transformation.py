@@ -19,11 +19,12 @@ import polars as pl
 import xxhash
 
 from core.columns import KEYS, LISTEN_HISTORY, TRACKS, Endpoint
-from pipeline.decoding import DecodedRows, Rejected, count_fields, decode_rows, raw_texts
-from pipeline.folding import CONFLICTING, SUPERSEDED, fold, has_repeated_keys
+from pipeline.decoding import DecodedRows, RejectedRow, count_fields, decode_rows, raw_texts
+from pipeline.deduplication import CONFLICTING, SUPERSEDED, deduplicate, has_repeated_keys
+from pipeline.endpoints import PERSONAL
 from pipeline.landing import Landing
 from pipeline.raw_pages import only_ours
-from pipeline.suppression import Suppressed
+from pipeline.row_filter import RowFilter
 from pipeline.timestamps import read_times
 
 ROWS_PER_BUCKET = 250_000
@@ -52,7 +53,7 @@ _TEXTS: dict[Endpoint, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Known:
+class PublishedIds:
     """Ids that listens may refer to: those of the published users and tracks."""
 
     users: pl.Series
@@ -60,7 +61,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Shaped:
+class TransformedBatch:
     """A shaped batch. `protected` are ids of rejected rows: what is published of them is not taken for removed."""
 
     endpoint: Endpoint
@@ -84,37 +85,37 @@ class Shaped:
         return _read_parts(self.folder, number, self.endpoint)
 
     def rejected(self) -> Iterator[pl.DataFrame]:
-        """Rejected rows and plays, then superseded and conflicting rows, in frames of bounded size."""
+        """RejectedRow rows and plays, then superseded and conflicting rows, in frames of bounded size."""
         for path in sorted(self.folder.glob("rejected/*.parquet")):
             yield pl.read_parquet(path, glob=False)
 
 
-def shape(
+def transform(
     landing: Landing,
     endpoint: Endpoint,
     folder: Path,
     *,
-    known: Known | None,
+    known: PublishedIds | None,
     latest: datetime,
     newest_until: datetime | None = None,
-    suppressed: Suppressed | None = None,
-) -> Shaped:
-    """Shape a landed batch into `folder`, which is emptied first.
+    row_filter: RowFilter | None = None,
+) -> TransformedBatch:
+    """Transform a landed batch into `folder`, which is emptied first.
 
     Dates after `latest` are rejected; updates after `newest_until` (default: `latest`) do not count as the newest.
-    Listens are held against `known`; without it, references are not looked at. Rows of listeners who are `suppressed`
-    are counted, and nothing else is kept of them. Raises LandingError when the raw pages cannot be read back.
+    References of sessions are checked against `known`, if given. Rows that `row_filter` matches are
+    only counted. Raises LandingError when the raw pages cannot be read back.
     """
     shutil.rmtree(folder, ignore_errors=True)
     only_ours(folder.parent)
     (folder / "rejected").mkdir(parents=True)
     buckets = max(1, -(-landing.rows // ROWS_PER_BUCKET))
     until = (newest_until or latest).replace(tzinfo=None)
-    shaper = _Shaper(endpoint, folder, buckets, known, latest.replace(tzinfo=None), until, suppressed or Suppressed())
+    shaper = _Shaper(endpoint, folder, buckets, known, latest.replace(tzinfo=None), until, row_filter)
     with _garbage_left_alone():
         for first, bodies in _steps(landing):
             shaper.add(first, (first - 1) * landing.size, bodies)
-    shaper.fold(landing)
+    shaper.deduplicate(landing)
     return shaper.result()
 
 
@@ -147,10 +148,10 @@ class _Shaper:
     endpoint: Endpoint
     folder: Path
     buckets: int
-    known: Known | None
+    known: PublishedIds | None
     latest: datetime
     newest_until: datetime
-    suppressed: Suppressed
+    row_filter: RowFilter | None
     rows_landed: int = 0
     rows_rejected: int = 0
     rows_erased: int = 0
@@ -173,13 +174,13 @@ class _Shaper:
         self._count(decoded, rows, rejected)
         self._write(part, rows, rejected)
 
-    def fold(self, landing: Landing) -> None:
+    def deduplicate(self, landing: Landing) -> None:
         """Keep one row per key. Rows that differ from the one kept are set aside with their text and the reason."""
         set_aside: list[pl.DataFrame] = []
         for number in range(self.buckets):
             if not has_repeated_keys(_read_parts(self.folder, number, self.endpoint, KEYS[self.endpoint])):
                 continue
-            folded = fold(self.endpoint, _read_parts(self.folder, number, self.endpoint))
+            folded = deduplicate(self.endpoint, _read_parts(self.folder, number, self.endpoint))
             shutil.rmtree(_bucket_folder(self.folder, number))
             self._write_bucket(number, 1, folded.kept)
             self.rows_duplicate += folded.duplicates
@@ -197,13 +198,13 @@ class _Shaper:
             if not wanted.is_empty():
                 raw = raw_texts(bodies)
                 rows = [
-                    Rejected(position, None, raw[position - offset - 1], reason)
+                    RejectedRow(position, None, raw[position - offset - 1], reason)
                     for position, reason in wanted.iter_rows()
                 ]
                 self._write_rejected(f"folded-{first:09d}", rows)
 
-    def result(self) -> Shaped:
-        return Shaped(
+    def result(self) -> TransformedBatch:
+        return TransformedBatch(
             endpoint=self.endpoint,
             folder=self.folder,
             buckets=self.buckets,
@@ -221,7 +222,7 @@ class _Shaper:
             newest_updated_at=self.newest_updated_at,
         )
 
-    def _judge(self, rows: pl.DataFrame, decoded: DecodedRows) -> tuple[pl.DataFrame, list[Rejected]]:
+    def _judge(self, rows: pl.DataFrame, decoded: DecodedRows) -> tuple[pl.DataFrame, list[RejectedRow]]:
         """The rows that are good, and the reasons of those that are not."""
         rows, plays = self._without_unknown_plays(rows, decoded)
         if self.endpoint == LISTEN_HISTORY and self.known is not None:
@@ -235,16 +236,20 @@ class _Shaper:
         rejected = [row for row in rejected if row.play_position is None or row.row_position not in whole]
         return rows.drop("user_is_known", *_PROBLEMS, strict=False), rejected
 
-    def _without_erased(self, rows: pl.DataFrame, rejected: list[Rejected]) -> tuple[pl.DataFrame, list[Rejected]]:
+    def _without_erased(
+        self, rows: pl.DataFrame, rejected: list[RejectedRow]
+    ) -> tuple[pl.DataFrame, list[RejectedRow]]:
         """Leave out rows of erased listeners that are still in the pages, whole and rejected ones."""
-        if not self.suppressed or self.endpoint == TRACKS:
+        if not self.row_filter or self.endpoint not in PERSONAL:
             return rows, rejected
         key = KEYS[self.endpoint][0]
         # A listener who is published is not an erased one: only others are looked up, where it is known who is.
         ids = set() if self.endpoint == LISTEN_HISTORY and self.known is not None else set(rows[key].unique())
-        theirs = self.suppressed.among(ids | {row.row_id for row in rejected if row.row_id is not None})
+        theirs = self.row_filter.matching_ids(ids | {row.row_id for row in rejected if row.row_id is not None})
         nameless = (row for row in rejected if row.row_id is None and row.play_position is None)
-        borne = {row.row_position for row in nameless if self.suppressed.is_borne_by(self.endpoint, row.raw_json)}
+        borne = {
+            row.row_position for row in nameless if self.row_filter.matches_row_without_id(self.endpoint, row.raw_json)
+        }
         if not theirs and not borne:
             return rows, rejected
         mine = pl.col(key).is_in(pl.Series(sorted(theirs), dtype=pl.Int64).implode())
@@ -272,7 +277,9 @@ class _Shaper:
             reason = pl.when(bad).then(text).otherwise(reason)
         return reason
 
-    def _without_unknown_plays(self, rows: pl.DataFrame, decoded: DecodedRows) -> tuple[pl.DataFrame, list[Rejected]]:
+    def _without_unknown_plays(
+        self, rows: pl.DataFrame, decoded: DecodedRows
+    ) -> tuple[pl.DataFrame, list[RejectedRow]]:
         """Take plays of tracks that are not published out of their sessions."""
         if self.known is None or self.endpoint != LISTEN_HISTORY:
             return rows, []
@@ -287,7 +294,7 @@ class _Shaper:
         ]
         return decoded.with_items(rows, plays.filter("is_known"), unknown["row_position"].unique()), rejected
 
-    def _count(self, decoded: DecodedRows, rows: pl.DataFrame, rejected: list[Rejected]) -> None:
+    def _count(self, decoded: DecodedRows, rows: pl.DataFrame, rejected: list[RejectedRow]) -> None:
         self.rows_landed += decoded.rows_landed
         self.rows_erased += decoded.rows_erased
         self.plays_landed += decoded.plays_landed
@@ -301,7 +308,7 @@ class _Shaper:
         if isinstance(newest, datetime):
             self.newest_updated_at = max(newest, self.newest_updated_at or newest)
 
-    def _write(self, part: int, rows: pl.DataFrame, rejected: list[Rejected]) -> None:
+    def _write(self, part: int, rows: pl.DataFrame, rejected: list[RejectedRow]) -> None:
         if rejected:
             self._write_rejected(f"{part:09d}", rejected)
         hashed = rows.with_columns(row_hash=_row_hash(rows, self.endpoint))
@@ -313,7 +320,7 @@ class _Shaper:
         folder.mkdir(exist_ok=True)
         rows.write_parquet(folder / f"{part:09d}.parquet", compression="lz4", statistics=False)
 
-    def _write_rejected(self, name: str, rejected: list[Rejected]) -> None:
+    def _write_rejected(self, name: str, rejected: list[RejectedRow]) -> None:
         frame = pl.DataFrame(
             [(row.row_position, row.play_position, row.raw_json, row.reason) for row in rejected],
             schema={

@@ -21,7 +21,7 @@ from core.canonical import canonical_e_mail
 from core.columns import Endpoint
 from core.database import Connection, readable_errors, statement
 from core.errors import LandingError
-from pipeline.belonging import e_mails_in, ids_about, older_e_mails_in
+from erasure.subject_matching import e_mails_in, ids_about, older_e_mails_in
 from pipeline.raw_pages import only_ours
 
 COPY = Path("backups") / "erased.json"
@@ -30,7 +30,7 @@ _REMEMBERED = 200_000
 
 
 @dataclass(frozen=True)
-class Suppression:
+class SuppressionEntry:
     """One listener, as a keyed hash of their id. `allowed_at`: they may come back since then."""
 
     key: bytes
@@ -46,28 +46,28 @@ class Suppression:
 
 
 @dataclass
-class Suppressed:
+class SuppressionList:
     """The list. Safe to share between threads."""
 
-    entries: tuple[Suppression, ...] = ()
+    entries: tuple[SuppressionEntry, ...] = ()
     _clean: set[int] = field(default_factory=set, repr=False)
 
     def __bool__(self) -> bool:
         return any(entry.allowed_at is None for entry in self.entries)
 
-    def among(self, ids: Iterable[int]) -> set[int]:
+    def matching_ids(self, user_ids: Iterable[int]) -> set[int]:
         """Which of these listeners are turned away."""
         if not self:
             return set()
         if len(self._clean) > _REMEMBERED:
             self._clean = set()
-        unknown = set(ids) - self._clean
+        unknown = set(user_ids) - self._clean
         active = self._by_key(lambda entry: (entry.fingerprint,))
         found = {one for one in unknown for key, known in active.items() if fingerprint(key, one) in known}
         self._clean |= unknown - found
         return found
 
-    def is_borne_by(self, endpoint: Endpoint, raw: str) -> bool:
+    def matches_row_without_id(self, endpoint: Endpoint, raw: str) -> bool:
         """Whether a row that names no id bears an e-mail of one of them, or their id among other text in its place."""
         active = self._by_key(lambda entry: entry.e_mails)
         if not active:
@@ -75,26 +75,26 @@ class Suppressed:
         e_mails = e_mails_in(raw) | older_e_mails_in(raw)
         if any(fingerprint(key, e_mail) in known for e_mail in e_mails for key, known in active.items()):
             return True
-        return bool(self.among(ids_about(endpoint, raw)))
+        return bool(self.matching_ids(ids_about(endpoint, raw)))
 
-    def _by_key(self, hashes: Callable[[Suppression], Iterable[bytes]]) -> dict[bytes, set[bytes]]:
+    def _by_key(self, hashes: Callable[[SuppressionEntry], Iterable[bytes]]) -> dict[bytes, set[bytes]]:
         by_key: dict[bytes, set[bytes]] = {}
         for entry in self.entries:
             if entry.allowed_at is None:
                 by_key.setdefault(entry.key, set()).update(hashes(entry))
         return by_key
 
-    def entry_of(self, user_id: int) -> Suppression | None:
+    def entry_of(self, user_id: int) -> SuppressionEntry | None:
         """What is kept of this listener, if anything."""
         mine = (entry for entry in self.entries if fingerprint(entry.key, user_id) == entry.fingerprint)
         return max(mine, key=lambda entry: entry.last_word_at, default=None)
 
-    def suppressing(self, user_id: int, now: datetime, e_mails: Iterable[str] = ()) -> Suppression:
+    def suppressing(self, user_id: int, now: datetime, e_mails: Iterable[str] = ()) -> SuppressionEntry:
         """The entry of this listener from now on: the one there is, or one under the key of the others."""
         entry = self.entry_of(user_id)
         if entry is None:
             key = self.entries[0].key if self.entries else secrets.token_bytes(_KEY_BYTES)
-            entry = Suppression(key, fingerprint(key, user_id), now)
+            entry = SuppressionEntry(key, fingerprint(key, user_id), now)
         elif entry.allowed_at is not None:
             entry = replace(entry, erased_at=now, allowed_at=None)
         return _with_e_mails(entry, {fingerprint(entry.key, canonical_e_mail(e_mail)) for e_mail in e_mails})
@@ -105,18 +105,18 @@ def fingerprint(key: bytes, what: int | str) -> bytes:
     return hashlib.blake2b(str(what).encode("utf-8", "backslashreplace"), key=key, digest_size=16).digest()
 
 
-def _with_e_mails(entry: Suppression, e_mails: Iterable[bytes]) -> Suppression:
+def _with_e_mails(entry: SuppressionEntry, e_mails: Iterable[bytes]) -> SuppressionEntry:
     return replace(entry, e_mails=tuple(sorted({*entry.e_mails, *e_mails})))
 
 
-def read_copy(data_dir: Path) -> Suppressed:
+def read_copy(data_dir: Path) -> SuppressionList:
     """The list as the copy has it; nobody when there is none. Raises LandingError when it cannot be read."""
     path = data_dir / COPY
     try:
         rows = json.loads(path.read_text())["listeners"]
-        return Suppressed(tuple(_entry(row) for row in rows))
+        return SuppressionList(tuple(_entry(row) for row in rows))
     except FileNotFoundError:
-        return Suppressed()
+        return SuppressionList()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise LandingError(
             f"the list of erased listeners in {path} cannot be read ({type(error).__name__}); put another back, or "
@@ -124,19 +124,19 @@ def read_copy(data_dir: Path) -> Suppressed:
         ) from error
 
 
-def read_database(connection: Connection) -> Suppressed:
+def read_database(connection: Connection) -> SuppressionList:
     """The list as the database has it. Raises DatabaseError."""
     with readable_errors():
         rows = connection.execute(statement("erasure/suppressed_listeners")).fetchall()
-    return Suppressed(
+    return SuppressionList(
         tuple(
-            Suppression(bytes(key), bytes(hashed), erased_at, allowed_at, tuple(map(bytes, e_mails)))
+            SuppressionEntry(bytes(key), bytes(hashed), erased_at, allowed_at, tuple(map(bytes, e_mails)))
             for key, hashed, erased_at, allowed_at, e_mails in rows
         )
     )
 
 
-def renew_copy(connection: Connection, data_dir: Path) -> Suppressed:
+def renew_copy(connection: Connection, data_dir: Path) -> SuppressionList:
     """Bring the copy in line with the database, and return both together: of two words on one listener, the last.
 
     Running it again changes nothing. Raises DatabaseError, LandingError.
@@ -148,17 +148,17 @@ def renew_copy(connection: Connection, data_dir: Path) -> Suppressed:
     return both
 
 
-def merged(*lists: Suppressed) -> Suppressed:
+def merged(*lists: SuppressionList) -> SuppressionList:
     """All listeners of the lists, each with the last word, in a fixed order."""
-    by_print: dict[tuple[bytes, bytes], Suppression] = {}
+    by_print: dict[tuple[bytes, bytes], SuppressionEntry] = {}
     for entry in (entry for one in lists for entry in one.entries):
         known = by_print.setdefault((entry.key, entry.fingerprint), entry)
         last = entry if entry.last_word_at > known.last_word_at else known
         by_print[entry.key, entry.fingerprint] = _with_e_mails(last, {*entry.e_mails, *known.e_mails})
-    return Suppressed(tuple(sorted(by_print.values(), key=lambda one: (one.erased_at, one.key, one.fingerprint))))
+    return SuppressionList(tuple(sorted(by_print.values(), key=lambda one: (one.erased_at, one.key, one.fingerprint))))
 
 
-def _write_copy(data_dir: Path, suppressed: Suppressed) -> None:
+def _write_copy(data_dir: Path, suppressed: SuppressionList) -> None:
     path = data_dir / COPY
     unfinished = path.with_name(f".{path.name}.part")
     content = json.dumps({"listeners": [_row(entry) for entry in suppressed.entries]}, indent=1)
@@ -174,7 +174,7 @@ def _write_copy(data_dir: Path, suppressed: Suppressed) -> None:
         raise LandingError(f"the list of erased listeners cannot be written to {path}: {error.strerror}") from error
 
 
-def _row(entry: Suppression) -> dict[str, Any]:
+def _row(entry: SuppressionEntry) -> dict[str, Any]:
     return {
         "key": entry.key.hex(),
         "fingerprint": entry.fingerprint.hex(),
@@ -184,9 +184,9 @@ def _row(entry: Suppression) -> dict[str, Any]:
     }
 
 
-def _entry(row: dict[str, Any]) -> Suppression:
+def _entry(row: dict[str, Any]) -> SuppressionEntry:
     allowed_at = row["allowed_at"]
-    return Suppression(
+    return SuppressionEntry(
         bytes.fromhex(row["key"]),
         bytes.fromhex(row["fingerprint"]),
         datetime.fromisoformat(row["erased_at"]),

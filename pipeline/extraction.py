@@ -18,9 +18,9 @@ import numpy as np
 
 from core.errors import LandingError, ListMoved, SourceError
 from core.settings import Settings
-from pipeline.api import ApiClient, Page
 from pipeline.batches import Batch
-from pipeline.contract import keyed_envelope
+from pipeline.client import ApiClient, Page
+from pipeline.endpoints import keyed_envelope
 from pipeline.raw_pages import read_pages, write_file, write_pages
 
 Progress = Callable[[int, int], None]
@@ -34,7 +34,7 @@ _ID_TWICE = "an id is on two pages"
 
 
 @dataclass(frozen=True)
-class WholeList:
+class CompleteSnapshot:
     """A list that was read to its end and held still. `total` is what the API said, `rows` what it sent."""
 
     total: int
@@ -90,7 +90,7 @@ class _Reading:
         return sum(page.rows for page in self.pages.values())
 
 
-class ListReader:
+class SnapshotReader:
     """Reads one list into a folder, again if it moved. A second reader goes on behind the pages that are there."""
 
     def __init__(
@@ -109,7 +109,7 @@ class ListReader:
         self._clock = clock
         self._progress = progress
 
-    def read(self) -> WholeList:
+    def read(self) -> CompleteSnapshot:
         """Read until the list held still for one read. Raises SourceError, ListMoved, and OSError for the disk."""
         before: dict[int, _Seen] = {}
         problem, stable = "", False
@@ -122,7 +122,7 @@ class ListReader:
             stable = reading.pages == before
             if not problem or (stable and problem == _ID_TWICE):
                 (self._folder / _READING).unlink(missing_ok=True)
-                return WholeList(first.total, reading.rows, len(reading.pages), first.size, started_at)
+                return CompleteSnapshot(first.total, reading.rows, len(reading.pages), first.size, started_at)
             if stable:
                 break
             before = reading.pages

@@ -21,9 +21,8 @@ from core.columns import Endpoint
 from core.errors import SettingsError, TerminalSourceError, TransientSourceError
 from core.proxies import proxy_for
 from core.settings import Settings
-from pipeline.belonging import PERSONAL, without
-from pipeline.contract import keyed_envelope
-from pipeline.suppression import Suppressed
+from pipeline.endpoints import PERSONAL, keyed_envelope
+from pipeline.row_filter import RowFilter, remove_rows
 
 _FIRST_WAIT_SECONDS = 0.2
 _LONGEST_WAIT_SECONDS = 15.0
@@ -57,13 +56,13 @@ class Page:
 class ApiClient:
     """Reads pages of the API. Safe to share between threads; each keeps its own connection."""
 
-    def __init__(self, settings: Settings, suppressed: Suppressed | None = None) -> None:
-        """Rows of listeners who are `suppressed` are cut out of each page before anything else sees it.
+    def __init__(self, settings: Settings, row_filter: RowFilter | None = None) -> None:
+        """`row_filter` removes rows from each page of personal data before anything else reads it.
 
         Raises SettingsError when a variable of the environment names a proxy or a certificate file that is of no use.
         """
         self._settings = settings
-        self._suppressed = suppressed or Suppressed()
+        self._row_filter = row_filter
         self._local = threading.local()
         check_network(settings)
         self._proxy = proxy_for(settings.moovitamix_api_url)
@@ -109,8 +108,8 @@ class ApiClient:
             raise TransientSourceError(f"{where}: answered {response.status_code}", _retry_after(response))
         if response.status_code != 200:
             raise TerminalSourceError(f"{where}: answered {response.status_code}{_hint(response.status_code)}")
-        if self._suppressed and endpoint in PERSONAL:
-            body, _ = without(endpoint, body, self._suppressed.among, self._suppressed.is_borne_by)
+        if self._row_filter and endpoint in PERSONAL:
+            body, _ = remove_rows(endpoint, body, self._row_filter)
         try:
             total, size, keys = keyed_envelope(endpoint, body)
         except TransientSourceError as error:

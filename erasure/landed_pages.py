@@ -11,9 +11,11 @@ from pathlib import Path
 
 from core.columns import USERS, Endpoint
 from core.errors import DamagedPages, LandingError
-from pipeline.belonging import PERSONAL, Identity, Subject, rows_of, without
+from erasure.subject_matching import Identity, rows_of
+from pipeline.endpoints import PERSONAL
 from pipeline.landing import alone, forget
 from pipeline.raw_pages import read_pages, write_pages
+from pipeline.row_filter import RowFilter, remove_rows
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def learn(data_dir: Path, identity: Identity) -> Identity:
     return identity
 
 
-def find(data_dir: Path, subject: Subject, wait_seconds: float) -> Found:
+def find(data_dir: Path, row_filter: RowFilter, wait_seconds: float) -> Found:
     """Every file that has rows of the listener, or may have. Waits for a run that is still writing pages.
 
     Raises LandingError, AlreadyRunning.
@@ -57,7 +59,7 @@ def find(data_dir: Path, subject: Subject, wait_seconds: float) -> Found:
             with _held(folder, wait_seconds):
                 for path in _pages(folder):
                     try:
-                        rows = _rows(path, endpoint, subject)
+                        rows = _rows(path, endpoint, row_filter)
                     except DamagedPages:
                         damaged[folder] += 1
                     else:
@@ -74,13 +76,13 @@ def remove(folder: Path, wait_seconds: float) -> None:
         forget(folder)
 
 
-def rewrite(file: PageFile, subject: Subject, wait_seconds: float) -> None:
+def rewrite(file: PageFile, row_filter: RowFilter, wait_seconds: float) -> None:
     """Put rows that only say that they are erased in place of the listener's. Running it again changes nothing.
 
     Raises LandingError, AlreadyRunning.
     """
     with _held(file.path.parent, wait_seconds):
-        bodies = [without(file.endpoint, body, subject.among, subject.is_borne_by)[0] for body in read_pages(file.path)]
+        bodies = [remove_rows(file.endpoint, body, row_filter)[0] for body in read_pages(file.path)]
         write_pages(file.path, bodies)
 
 
@@ -92,9 +94,9 @@ def forget_shaped(data_dir: Path) -> int:
     return len(folders)
 
 
-def _rows(path: Path, endpoint: Endpoint, subject: Subject) -> int:
+def _rows(path: Path, endpoint: Endpoint, row_filter: RowFilter) -> int:
     """How many rows of a file are theirs."""
-    return sum(without(endpoint, body, subject.among, subject.is_borne_by)[1] for body in read_pages(path))
+    return sum(remove_rows(endpoint, body, row_filter)[1] for body in read_pages(path))
 
 
 def _folders(data_dir: Path, endpoint: Endpoint) -> list[Path]:

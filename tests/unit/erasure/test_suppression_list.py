@@ -12,38 +12,38 @@ import pytest
 
 from core.columns import LISTEN_HISTORY, USERS
 from core.errors import LandingError
-from pipeline.suppression import COPY, Suppressed, fingerprint, merged, read_copy
+from erasure.suppression_list import COPY, SuppressionList, fingerprint, merged, read_copy
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
 def test_only_those_on_the_list_are_turned_away() -> None:
-    entry = Suppressed().suppressing(42, NOW)
-    listed = Suppressed((entry,))
-    assert listed.among(range(100)) == {42}
-    assert listed.among(range(100)) == {42}  # from what it remembers
+    entry = SuppressionList().suppressing(42, NOW)
+    listed = SuppressionList((entry,))
+    assert listed.matching_ids(range(100)) == {42}
+    assert listed.matching_ids(range(100)) == {42}  # from what it remembers
     other = listed.suppressing(43, NOW)
     assert other.key == entry.key
     assert other.fingerprint != entry.fingerprint
-    assert Suppressed().suppressing(42, NOW).fingerprint != entry.fingerprint  # another installation, another key
+    assert SuppressionList().suppressing(42, NOW).fingerprint != entry.fingerprint  # another installation, another key
 
 
 def test_nobody_is_turned_away_by_an_empty_list() -> None:
-    assert not Suppressed()
-    assert Suppressed().among([1, 2]) == set()
+    assert not SuppressionList()
+    assert SuppressionList().matching_ids([1, 2]) == set()
 
 
 def test_the_last_word_counts_wherever_it_is_kept() -> None:
-    first = Suppressed().suppressing(42, NOW)
+    first = SuppressionList().suppressing(42, NOW)
     allowed = replace(first, allowed_at=NOW + timedelta(hours=1))
-    again = Suppressed((allowed,)).suppressing(42, NOW + timedelta(hours=2))
+    again = SuppressionList((allowed,)).suppressing(42, NOW + timedelta(hours=2))
     assert again.allowed_at is None
     for lists, turned_away in (((first, allowed), set()), ((allowed, first), set()), ((again, allowed, first), {42})):
-        assert merged(*(Suppressed((one,)) for one in lists)).among([42]) == turned_away
+        assert merged(*(SuppressionList((one,)) for one in lists)).matching_ids([42]) == turned_away
 
 
 def test_a_copy_that_cannot_be_read_lets_nobody_in(tmp_path: Path) -> None:
-    assert read_copy(tmp_path) == Suppressed()
+    assert read_copy(tmp_path) == SuppressionList()
     (tmp_path / COPY).parent.mkdir()
     for damaged in ("", "[]", '{"listeners": [{"key": "00"}]}'):
         (tmp_path / COPY).write_text(damaged)
@@ -52,8 +52,8 @@ def test_a_copy_that_cannot_be_read_lets_nobody_in(tmp_path: Path) -> None:
 
 
 def test_a_row_without_an_id_is_theirs_by_a_known_e_mail() -> None:
-    listed = Suppressed((Suppressed().suppressing(42, NOW, ["Ada@example.com"]),))
-    again = Suppressed((listed.suppressing(42, NOW, ["ada.l@example.com"]),))
+    listed = SuppressionList((SuppressionList().suppressing(42, NOW, ["Ada@example.com"]),))
+    again = SuppressionList((listed.suppressing(42, NOW, ["ada.l@example.com"]),))
     for row, theirs in (
         ('{"id": null, "email": "ADA@example.com"}', True),
         ('{"id": null, "email": "ada\\u0040example.com "}', True),
@@ -61,21 +61,21 @@ def test_a_row_without_an_id_is_theirs_by_a_known_e_mail() -> None:
         ('{"id": null, "email": "bada@example.com"}', False),
         ("42", False),
     ):
-        assert listed.is_borne_by(USERS, row) == theirs
-        assert again.is_borne_by(USERS, row) == theirs
-    assert again.is_borne_by(USERS, '["ada.l@example.com"]')
-    assert not listed.is_borne_by(USERS, '["ada.l@example.com"]')
+        assert listed.matches_row_without_id(USERS, row) == theirs
+        assert again.matches_row_without_id(USERS, row) == theirs
+    assert again.matches_row_without_id(USERS, '["ada.l@example.com"]')
+    assert not listed.matches_row_without_id(USERS, '["ada.l@example.com"]')
 
 
 def test_an_e_mail_is_known_again_however_odd() -> None:
     odd = ["o'brien@x.com", '"ann lee"@x.com', "a,b@x.com", "x=/{}|y@x.com"]
-    listed = Suppressed((Suppressed().suppressing(42, NOW, odd),))
+    listed = SuppressionList((SuppressionList().suppressing(42, NOW, odd),))
     for e_mail in odd:
-        assert listed.is_borne_by(USERS, json.dumps({"id": None, "email": f" {e_mail.upper()}"})), e_mail
-    assert listed.is_borne_by(USERS, "{broken, 'O'Brien@x.com'")
+        assert listed.matches_row_without_id(USERS, json.dumps({"id": None, "email": f" {e_mail.upper()}"})), e_mail
+    assert listed.matches_row_without_id(USERS, "{broken, 'O'Brien@x.com'")
     for other in ("brien@x.com", "lee@x.com", "b@x.com", "y@x.com"):
-        assert not listed.is_borne_by(USERS, json.dumps([other]))
-    assert not Suppressed((Suppressed().suppressing(42, NOW, ["brien@x.com"]),)).is_borne_by(
+        assert not listed.matches_row_without_id(USERS, json.dumps([other]))
+    assert not SuppressionList((SuppressionList().suppressing(42, NOW, ["brien@x.com"]),)).matches_row_without_id(
         USERS, '["o\'brien@x.com"]'
     )
 
@@ -107,18 +107,18 @@ INDIAN = "\u0905\u091c\u092f@\u0921\u093e\u091f\u093e.com"
 
 @pytest.mark.parametrize("known_as", [NFC, NFD, PUNYCODE, NFC.upper(), f" {NFC} "])
 def test_an_address_is_the_same_however_it_is_written(known_as: str) -> None:
-    now = Suppressed((Suppressed().suppressing(42, NOW, [known_as]),))
+    now = SuppressionList((SuppressionList().suppressing(42, NOW, [known_as]),))
     key = now.entries[0].key
     # As earlier versions wrote it down: without its white space and in small letters, nothing else.
-    before = Suppressed((replace(now.entries[0], e_mails=(fingerprint(key, known_as.strip().casefold()),)),))
+    before = SuppressionList((replace(now.entries[0], e_mails=(fingerprint(key, known_as.strip().casefold()),)),))
     for listed in (now, before):
         for text in SAME_ADDRESS:
             for escaped in (True, False):
                 row = json.dumps({"id": None, "email": text}, ensure_ascii=escaped)
-                assert listed.is_borne_by(USERS, row), text
-                assert listed.is_borne_by(USERS, row[:-1]), text  # cut off: no JSON any more
+                assert listed.matches_row_without_id(USERS, row), text
+                assert listed.matches_row_without_id(USERS, row[:-1]), text  # cut off: no JSON any more
         for text in OTHER_ADDRESSES:
-            assert not listed.is_borne_by(USERS, json.dumps({"id": None, "email": text})), text
+            assert not listed.matches_row_without_id(USERS, json.dumps({"id": None, "email": text})), text
 
 
 @pytest.mark.parametrize(
@@ -137,16 +137,18 @@ def test_an_address_is_the_same_however_it_is_written(known_as: str) -> None:
 )  # fmt: skip
 def test_letters_that_casing_and_scripts_write_in_two_ways_are_the_same(address: str, written: str) -> None:
     for known_as, sent in ((address, written), (written.strip("<>"), address)):
-        listed = Suppressed((Suppressed().suppressing(42, NOW, [known_as]),))
-        assert listed.is_borne_by(USERS, json.dumps({"id": None, "email": sent}))
+        listed = SuppressionList((SuppressionList().suppressing(42, NOW, [known_as]),))
+        assert listed.matches_row_without_id(USERS, json.dumps({"id": None, "email": sent}))
 
 
 def test_an_id_among_other_text_in_its_place_is_theirs() -> None:
-    listed = Suppressed((Suppressed().suppressing(42, NOW),))
+    listed = SuppressionList((SuppressionList().suppressing(42, NOW),))
     for text in ("user 42", "#42", "u\uff14\uff12", "42/7", ["42"], {"value": "42"}):
-        assert listed.is_borne_by(USERS, json.dumps({"id": text})), text
-    assert listed.is_borne_by(LISTEN_HISTORY, '{"user_id": "42", "items": [1')
+        assert listed.matches_row_without_id(USERS, json.dumps({"id": text})), text
+    assert listed.matches_row_without_id(LISTEN_HISTORY, '{"user_id": "42", "items": [1')
     for text in ("142", "4 2", None, 12.5, "user"):
-        assert not listed.is_borne_by(USERS, json.dumps({"id": text, "created_at": "2042-04-02T00:42:42"})), text
-    assert not listed.is_borne_by(LISTEN_HISTORY, '{"user_id": "7", "items": [42, 42')
-    assert not listed.is_borne_by(USERS, "[42]")
+        assert not listed.matches_row_without_id(
+            USERS, json.dumps({"id": text, "created_at": "2042-04-02T00:42:42"})
+        ), text
+    assert not listed.matches_row_without_id(LISTEN_HISTORY, '{"user_id": "7", "items": [42, 42')
+    assert not listed.matches_row_without_id(USERS, "[42]")

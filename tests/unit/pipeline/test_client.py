@@ -19,7 +19,7 @@ import tenacity.nap
 from core.errors import SettingsError, TerminalSourceError, TransientSourceError
 from core.proxies import keep_loopback_direct
 from core.settings import Settings
-from pipeline.api import ApiClient
+from pipeline.client import ApiClient
 from tests.proxy import SOURCE, CorporateProxy, corporate_proxy
 
 PAGE = b'{"items": [], "total": 0, "page": 1, "size": 50, "pages": 0}'

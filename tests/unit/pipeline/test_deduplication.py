@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from core.columns import ENDPOINTS, LISTEN_HISTORY, TRACKS, USERS, Endpoint
-from pipeline import shaping
-from pipeline.folding import CONFLICTING, SUPERSEDED
-from pipeline.shaping import Shaped
+from pipeline import transformation
+from pipeline.deduplication import CONFLICTING, SUPERSEDED
+from pipeline.transformation import TransformedBatch
 from tests.conftest import ROOT
 from tests.landed import shaped
 from tests.source import Row, session, track, user
@@ -20,11 +20,11 @@ from tests.source import Row, session, track, user
 LATER = "2026-11-02T00:00:00"
 
 
-def kept(batch: Shaped) -> list[dict[str, Any]]:
+def kept(batch: TransformedBatch) -> list[dict[str, Any]]:
     return [row for number in range(batch.buckets) for row in batch.bucket(number).iter_rows(named=True)]
 
 
-def set_aside(batch: Shaped) -> list[tuple[int, Any, str]]:
+def set_aside(batch: TransformedBatch) -> list[tuple[int, Any, str]]:
     return [
         (position, json.loads(raw), reason)
         for frame in batch.rejected()
@@ -32,7 +32,7 @@ def set_aside(batch: Shaped) -> list[tuple[int, Any, str]]:
     ]
 
 
-def counts(batch: Shaped) -> tuple[int, int, int]:
+def counts(batch: TransformedBatch) -> tuple[int, int, int]:
     """duplicate, superseded, conflicting; and every landed row is counted once."""
     counted = batch.rows_duplicate, batch.rows_superseded, batch.rows_conflicting
     assert batch.rows_landed == batch.rows_rejected + sum(counted) + len(kept(batch))
@@ -84,8 +84,8 @@ def test_rows_of_a_key_count_by_how_they_differ_in_any_order_and_on_any_page(
 def test_rows_that_differ_keep_their_text_across_buckets_and_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shaping, "ROWS_PER_BUCKET", 40)
-    monkeypatch.setattr(shaping, "PAGES_PER_STEP", 2)
+    monkeypatch.setattr(transformation, "ROWS_PER_BUCKET", 40)
+    monkeypatch.setattr(transformation, "PAGES_PER_STEP", 2)
     rows = [session(number % 60, [number], created_at=f"2026-11-01T00:00:{number % 60:02d}") for number in range(200)]
     batch = shaped(tmp_path, LISTEN_HISTORY, rows, size=7)
     assert batch.buckets == 5
