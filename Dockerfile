@@ -45,7 +45,7 @@ COPY recommender ./recommender
 COPY expectations ./expectations
 COPY flows ./flows
 COPY mock_server ./mock_server
-COPY alerts ./alerts
+COPY notifications ./notifications
 COPY services ./services
 COPY serving ./serving
 COPY sql ./sql

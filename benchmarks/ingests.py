@@ -80,7 +80,7 @@ class StepMeter:
 
 def ingest_day(show: Show, settings: Settings, day: date) -> Ingest:
     """Land, shape, stage, audit and publish the three lists. Raises BatchBlocked: a benchmark's data is good."""
-    from flows import steps  # imports Prefect, as a run of the flow does: its memory is part of the peak
+    from flows import ingest_tasks  # imports Prefect, as a run of the flow does: its memory is part of the peak
 
     before = time.perf_counter()
     import expectations.checkpoint  # noqa: F401
@@ -108,13 +108,13 @@ def ingest_day(show: Show, settings: Settings, day: date) -> Ingest:
                 "land", endpoint, landing.land, ApiClient(settings), batch, settings, clock=utc_now, progress=progress
             )
             show(f"{batch.batch_id}: shaping")
-            shaped = meter.measure("shape", endpoint, steps.shape.fn, run, batch, landed)
+            shaped = meter.measure("shape", endpoint, ingest_tasks.shape.fn, run, batch, landed)
             show(f"{batch.batch_id}: staging")
-            staged = meter.measure("stage", endpoint, steps.stage.fn, run, batch, landed, shaped)
+            staged = meter.measure("stage", endpoint, ingest_tasks.stage.fn, run, batch, landed, shaped)
             show(f"{batch.batch_id}: auditing")
-            audited = meter.measure("audit", endpoint, steps.audit.fn, run, batch, staged)
+            audited = meter.measure("audit", endpoint, ingest_tasks.audit.fn, run, batch, staged)
             show(f"{batch.batch_id}: publishing")
-            outcome = meter.measure("publish", endpoint, steps.publish.fn, run, batch, landed, staged, audited)
+            outcome = meter.measure("publish", endpoint, ingest_tasks.publish.fn, run, batch, landed, staged, audited)
             run.outcomes.append(outcome)
     counts = {one.batch.endpoint: one.counts for one in run.outcomes}
     return Ingest(meter.seconds, imported, counts, meter.peak_rises)

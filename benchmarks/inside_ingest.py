@@ -45,7 +45,7 @@ def main() -> int:
 
     pass_mark(GREAT_EXPECTATIONS)
     from core.settings import load_settings
-    from flows.prefect_server import ensure_prefect_api
+    from flows.temporary_prefect_server import ensure_prefect_api
 
     ensure_prefect_api(load_settings().data_dir)  # the one that the flow would start
     pass_mark(SERVER)
@@ -59,12 +59,12 @@ def main() -> int:
 
 def _time_steps(ingest: Any, seconds: dict[str, float]) -> None:
     """Let what the flow's tasks do, and opening and closing the run, add their time to its parts."""
-    from flows import steps
+    from flows import ingest_tasks
 
     seconds[OURS] = seconds[AUDIT] = 0.0
-    for step in (steps.land_pages, steps.shape, steps.stage, steps.publish):
+    for step in (ingest_tasks.land_pages, ingest_tasks.shape, ingest_tasks.stage, ingest_tasks.publish):
         _time(step, OURS, seconds)
-    _time(steps.audit, AUDIT, seconds)
+    _time(ingest_tasks.audit, AUDIT, seconds)
     open_run = ingest.open_run
 
     @contextmanager

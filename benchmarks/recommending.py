@@ -119,7 +119,7 @@ def train_and_publish(show: Show, settings: Settings) -> Whole:
     from core.clock import utc_now
     from core.roles import RECOMMENDER
     from expectations.thresholds import load_thresholds
-    from flows import list_steps
+    from flows import recommendation_tasks
     from flows.run import open_run
     from recommender import model_runs, publication, training
     from recommender.lists import fallback_lists
@@ -139,7 +139,7 @@ def train_and_publish(show: Show, settings: Settings) -> Whole:
             learned = lesson_log.interactions(end, verdict.recipe.options)
             meter("train", training.train, verdict.recipe, learned, rules.limits, file)
             scorer_model = load_model(file)
-        marts = meter("read", list_steps.read_marts.fn, run)
+        marts = meter("read", recommendation_tasks.read_marts.fn, run)
         number = model_runs.start(
             run.connection,
             recipe=verdict.recipe,
@@ -149,9 +149,9 @@ def train_and_publish(show: Show, settings: Settings) -> Whole:
             code_version="benchmark",
             now=utc_now(),
         )
-        scorer = list_steps.Scorer(number, verdict.recipe, scorer_model)
-        made = meter("score and stage", list_steps.make_lists.fn, run, scorer, marts)
-        meter("audit", list_steps.audit_lists.fn, run, made)
+        scorer = recommendation_tasks.Scorer(number, verdict.recipe, scorer_model)
+        made = meter("score and stage", recommendation_tasks.make_lists.fn, run, scorer, marts)
+        meter("audit", recommendation_tasks.audit_lists.fn, run, made)
         fallbacks = fallback_lists(GenrePopularity().fit(marts.known), marts.known.track_ids, 50)
         meter("publish", publication.attach, run.connection, made)
         meter(

@@ -39,7 +39,7 @@ def run(console: Console, folder: Path, how_to_open: str) -> None:
             # Prefect and Great Expectations take seconds to import: while something moves on the screen.
             from expectations import checkpoint  # noqa: F401
             from flows.ingest import ingest
-            from flows.prefect_server import ensure_prefect_api
+            from flows.temporary_prefect_server import ensure_prefect_api
 
             ensure_prefect_api(folder)
             _follow(lambda: progress.advance(steps))

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alerts.prefect_server import Server
 from core.settings import load_settings
 from demo.surroundings import ROOT, DemoError
+from notifications.prefect_client import Server
 from services import prefect_ui
 from services.deploy import NotDeployed, answers, deploy
 from services.plan import Plan, Ports, PrefectLogin, Program, inherited_environment

@@ -15,8 +15,8 @@ from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
 from core.tracebacks import line_for_a_person
 from expectations.thresholds import load_thresholds
-from flows.endings import tell_not_begun, tell_server_away
-from flows.prefect_server import RUN_TAG, ensure_prefect_api, server_does_not_answer
+from flows.failures import tell_not_begun, tell_server_away
+from flows.temporary_prefect_server import RUN_TAG, ensure_prefect_api, server_does_not_answer
 
 _BUSY_AT_EXIT = ("EventsWorker", "APILogWorker")
 

@@ -32,7 +32,7 @@ from erasure import landed_pages, steps, suppression_list
 from erasure.subject_matching import Identity
 from erasure.suppression_list import SuppressionList
 from flows.command_line import run_command
-from flows.endings import told_when_it_fails
+from flows.failures import told_when_it_fails
 from pipeline import batches
 from recommender.trials import sweep
 

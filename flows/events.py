@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 
 from prefect.events import emit_event
 
-from alerts.alert import RUNBOOK, Alert
 from core.clock import utc_now
-from flows.endings import has_server, tell_people
+from flows.failures import has_server, tell_people
 from flows.run import Outcome
+from notifications.notification import RUNBOOK, Alert
 from recommender.monitoring import Alarm
 
 WAREHOUSE_PUBLISHED = "moovitamix.warehouse.published"

@@ -36,12 +36,12 @@ from core.tracebacks import keep_logs_readable, without_tracebacks
 from erasure import suppression_list
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
-from flows.endings import told_when_it_fails
 from flows.events import tell_warehouse_published, tell_warehouse_unchanged
-from flows.measured import measuring
+from flows.failures import told_when_it_fails
+from flows.ingest_tasks import audit, land, publish, shape, stage
 from flows.reports import show_in_ui, tell
 from flows.run import Outcome, Run, open_run
-from flows.steps import audit, land, publish, shape, stage
+from flows.task_costs import measuring
 from pipeline import batches, landing, staging
 from pipeline.acceptance import Acceptance
 from pipeline.batches import Batch, Counts, LedgerEntry

@@ -20,7 +20,6 @@ from prefect.artifacts import create_table_artifact
 from prefect.settings import get_current_settings
 from pydantic import Field
 
-from alerts.alert import RUNBOOK
 from core.clock import Clock, clock_of, utc_now
 from core.errors import DatabaseFull, DiskFull
 from core.roles import INGEST
@@ -28,9 +27,10 @@ from core.settings import Settings, load_settings
 from core.tracebacks import keep_logs_readable, without_tracebacks
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
-from flows.endings import told_when_it_fails
+from flows.failures import told_when_it_fails
 from flows.prefect_history import prune_prefect_history
 from flows.run import open_run
+from notifications.notification import RUNBOOK
 from pipeline import retention
 
 _BYTES_OF_PREFECT = 64 * 2**20

@@ -20,11 +20,11 @@ from core.settings import Settings, load_settings
 from core.tracebacks import keep_logs_readable, without_tracebacks
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
-from flows.endings import has_server, told_when_it_fails
 from flows.events import print_next, tell_aged, tell_alarm, tell_degraded
-from flows.measured import measured
+from flows.failures import has_server, told_when_it_fails
 from flows.quality_reports import show_quality, tell_quality
 from flows.run import Run, open_run
+from flows.task_costs import measured
 from recommender import monitoring
 from recommender.drift import Rule
 from recommender.monitoring import DueDay, Judged, Rules

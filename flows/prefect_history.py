@@ -15,8 +15,8 @@ from pathlib import Path
 from prefect.settings import get_current_settings
 from requests import RequestException
 
-from alerts.erase_runs import delete_erase_runs
-from alerts.prefect_server import Server
+from notifications.erase_runs import delete_erase_runs
+from notifications.prefect_client import Server
 
 _DATABASE = "server.db"  # of the services
 _SET_ASIDE = "*.set-aside"  # databases of other versions of Prefect

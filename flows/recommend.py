@@ -19,8 +19,8 @@ from core.tracebacks import keep_logs_readable, without_tracebacks
 from core.version import code_version
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
-from flows.endings import told_when_it_fails
-from flows.list_steps import (
+from flows.failures import told_when_it_fails
+from flows.recommendation_tasks import (
     Marts,
     Published,
     Scorer,

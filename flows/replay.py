@@ -21,8 +21,8 @@ from core.tracebacks import keep_logs_readable, without_tracebacks
 from erasure import suppression_list
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
-from flows.endings import told_when_it_fails
 from flows.events import tell_warehouse_published
+from flows.failures import told_when_it_fails
 from flows.ingest import bring_in
 from flows.reports import show_in_ui, tell
 from flows.run import Outcome, Run, open_run

@@ -8,7 +8,7 @@ from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from flows.list_steps import Published, Trained
+from flows.recommendation_tasks import Published, Trained
 from flows.run import Outcome
 from recommender.selection import in_words
 

@@ -29,12 +29,12 @@ from core.tracebacks import keep_logs_readable, without_tracebacks
 from core.version import code_version
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
-from flows.endings import told_when_it_fails
 from flows.events import tell_answered
-from flows.list_steps import Published, Scorer, Trained, publish_everywhere, read_marts, write_down_failure
-from flows.measured import measured
+from flows.failures import told_when_it_fails
+from flows.recommendation_tasks import Published, Scorer, Trained, publish_everywhere, read_marts, write_down_failure
 from flows.reports import show_training, tell_training
 from flows.run import Run, open_run
+from flows.task_costs import measured
 from recommender import model_runs, monitoring, source, training
 from recommender.model_runs import Cause, Champion, Outcome, Recipe
 from recommender.models import file_format

@@ -19,7 +19,7 @@ from core.roles import RECOMMENDER, url_in_role
 from core.settings import load_settings
 from core.tracebacks import keep_logs_readable, without_tracebacks
 from flows.command_line import run_command
-from flows.endings import told_when_it_fails
+from flows.failures import told_when_it_fails
 from recommender import publication
 
 Number = Annotated[int, Field(ge=1)]

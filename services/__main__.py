@@ -17,7 +17,6 @@ from typing import Any
 
 import requests
 
-from alerts.prefect_server import Server
 from core import embedded, proxies
 from core.errors import MoovitamixError, SettingsError, named_errors
 from core.settings import alert_urls_of
@@ -26,6 +25,7 @@ from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
 from core.tracebacks import without_tracebacks
 from expectations.thresholds import load_thresholds
+from notifications.prefect_client import Server
 from services import backup_file, prefect_ui, verification
 from services.deploy import answers
 from services.lost_runs import close_lost_runs

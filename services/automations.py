@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from alerts.automations import BLOCK, TAG, Content, for_blocks, read
-from alerts.delivery import Address, addresses
-from alerts.prefect_server import Server
 from core.settings import Settings
+from notifications.automations import BLOCK, TAG, Content, for_blocks, read
+from notifications.delivery import Address, addresses
+from notifications.prefect_client import Server
 
 # The block of Prefect that hands any address of Apprise on as it is, mail too; its name is of its first use.
 _BLOCK_TYPE = "slack-webhook"

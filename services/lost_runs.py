@@ -1,12 +1,13 @@
 """Closes flow runs that say they run and have no process any more, because the services were stopped or killed.
 
-`python -m alerts.watch` marks such runs while the services run; here it is done at once, before a worker starts.
+While the services run, `python -m notifications.watchdog` marks such runs. This module marks them at once, before a
+worker starts.
 """
 
 from __future__ import annotations
 
-from alerts.lost_runs import mark_as_lost, open_runs, run_ids_of_processes
-from alerts.prefect_server import Server
+from notifications.lost_runs import mark_as_lost, open_runs, run_ids_of_processes
+from notifications.prefect_client import Server
 from services.plan import WORK_POOL
 
 

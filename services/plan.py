@@ -188,7 +188,9 @@ class Plan:
                 seconds_to_stop=40,
                 autostart=False,  # when the runs that a crash left behind are closed
             ),
-            Program("alerts", (python, "-m", "alerts.watch"), autostart=False),  # when there is something to watch
+            Program(
+                "alerts", (python, "-m", "notifications.watchdog"), autostart=False
+            ),  # when there is something to watch
         ]
 
     @property

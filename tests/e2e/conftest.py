@@ -15,8 +15,8 @@ import psutil
 import psycopg
 import pytest
 
-from alerts.prefect_server import Server
 from demo.programs import free_ports
+from notifications.prefect_client import Server
 from services.plan import Plan, load_plan
 from services.supervision import Supervisor
 from tests.e2e.mailbox import Mailbox

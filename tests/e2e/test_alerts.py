@@ -17,16 +17,16 @@ import requests
 from prefect.events import Event
 from pydantic import SecretStr
 
-from alerts.alert import Alert
-from alerts.automations import TAG, for_blocks, read
-from alerts.delivery import addresses, send
-from alerts.missed import Missed, tell_missed
-from alerts.prefect_server import Server
-from alerts.store import Store
-from alerts.test import main as send_test_alert
 from core.clock import utc_now
 from core.settings import Settings
 from demo.programs import free_ports
+from notifications.automations import TAG, for_blocks, read
+from notifications.delivery import addresses, send
+from notifications.failed_notifications import Missed, tell_missed
+from notifications.incidents import Store
+from notifications.notification import Alert
+from notifications.prefect_client import Server
+from notifications.send_test import main as send_test_alert
 from services.automations import apply
 from tests.conftest import ROOT, MockApi
 from tests.e2e.mailbox import Mailbox

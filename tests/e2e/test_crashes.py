@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from core import embedded
-from flows import steps
+from flows import ingest_tasks
 from flows.ingest import main
 from tests.conftest import BASE_DAY, ROOT, MockApi, Query
 from tests.e2e.interrupted import interrupt
@@ -51,7 +51,7 @@ def quick(environment: Path, database: str, api: MockApi, monkeypatch: pytest.Mo
     """Short time-outs; the source stands on the next day."""
     for name, value in quick_settings(api.url, database, environment).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(steps.land_pages, "retry_delay_seconds", 0.1)
+    monkeypatch.setattr(ingest_tasks.land_pages, "retry_delay_seconds", 0.1)
     api.day(NEXT_DAY)
 
 

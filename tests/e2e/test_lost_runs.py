@@ -16,10 +16,10 @@ import pytest
 import yaml
 from prefect.events import Event
 
-from alerts.lost_runs import TAG, LostRuns, Seen, mark_as_lost, open_runs, run_ids_of_processes
-from alerts.prefect_server import Server
 from core.clock import utc_now
 from demo.programs import free_ports
+from notifications.lost_runs import TAG, LostRuns, Seen, mark_as_lost, open_runs, run_ids_of_processes
+from notifications.prefect_client import Server
 from services.deploy import answers
 from services.lost_runs import close_lost_runs
 from services.plan import WORK_POOL

@@ -16,10 +16,10 @@ import pytest
 from prefect.events import Event
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from alerts.erase_runs import delete_erase_runs
-from alerts.prefect_server import Server
 from core.clock import utc_now
 from flows.prefect_history import prune_prefect_history
+from notifications.erase_runs import delete_erase_runs
+from notifications.prefect_client import Server
 from services.plan import Plan, Ports, PrefectLogin
 from tests.conftest import ROOT
 from tests.e2e.test_lost_runs import _until as until

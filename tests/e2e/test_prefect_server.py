@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.prefect_server import _server_of_services
+from flows.temporary_prefect_server import _server_of_services
 from tests.conftest import ROOT
 
 # A command that has its server, as a flow does, and then stands still.
@@ -25,7 +25,7 @@ import signal, sys, time
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever started the tests may ignore it, as nohup does
 from pathlib import Path
 from core.tracebacks import hide_tracebacks
-from flows.prefect_server import ensure_prefect_api
+from flows.temporary_prefect_server import ensure_prefect_api
 hide_tracebacks()
 ensure_prefect_api(Path(sys.argv[1]))
 print("ready", flush=True)
@@ -78,7 +78,9 @@ def servers(data_dir: Path) -> list[psutil.Process]:
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             words = process.cmdline()
-            if "flows.server_process" in words and any(word.startswith(f"{data_dir}/") for word in words):
+            if "flows.temporary_prefect_server_process" in words and any(
+                word.startswith(f"{data_dir}/") for word in words
+            ):
                 found.append(process)
     return [one for one in found if one.status() != psutil.STATUS_ZOMBIE]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import steps
+from flows import ingest_tasks
 from tests.conftest import MockApi
 from tests.runs import quick_settings
 
@@ -18,4 +18,4 @@ def quick(
     """Short time-outs, and a task that is tried again at once."""
     for name, value in quick_settings(api.url, database, environment).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(steps.land_pages, "retry_delay_seconds", 0.1)
+    monkeypatch.setattr(ingest_tasks.land_pages, "retry_delay_seconds", 0.1)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import ingest, replay, steps
+from flows import ingest, ingest_tasks, replay
 from tests.conftest import Query
 from tests.runs import warehouse_and_marts
 from tests.source import Row, Source, serving, session, track, user
@@ -59,7 +59,7 @@ def source(prefect_server: None, environment: Path, monkeypatch: pytest.MonkeyPa
     with serving(lists) as served:
         for name, value in {"MOOVITAMIX_API_URL": served.url, "PAGE_SIZE": "100"}.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(steps.land_pages, "retries", 0)
+        monkeypatch.setattr(ingest_tasks.land_pages, "retries", 0)
         yield served
 
 

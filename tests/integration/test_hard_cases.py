@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from flows import ingest, replay, steps
+from flows import ingest, ingest_tasks, replay
 from tests.conftest import Query
 from tests.source import Source, serving, session, track, user
 from tests.states import assert_rows_add_up, state
@@ -26,7 +26,7 @@ def source(prefect_server: None, environment: Path, monkeypatch: pytest.MonkeyPa
         for name, value in {"MOOVITAMIX_API_URL": served.url, "PAGE_SIZE": "100", "FETCH_THREADS": "1"}.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("FETCH_TRIES", "2")
-        monkeypatch.setattr(steps.land_pages, "retries", 0)
+        monkeypatch.setattr(ingest_tasks.land_pages, "retries", 0)
         yield served
 
 

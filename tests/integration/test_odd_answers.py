@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from flows import steps
+from flows import ingest_tasks
 from flows.ingest import main
 from tests.conftest import Query
 
@@ -146,7 +146,7 @@ def quick(prefect_server: None, environment: Path, odd: OddApi, monkeypatch: pyt
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("MOOVITAMIX_API_URL", odd.url)
-    monkeypatch.setattr(steps.land_pages, "retry_delay_seconds", 0.01)
+    monkeypatch.setattr(ingest_tasks.land_pages, "retry_delay_seconds", 0.01)
 
 
 def ingest_tracks() -> int:

@@ -17,7 +17,6 @@ import yaml
 from psycopg import sql
 
 import core.database
-from alerts import probes
 from core import embedded, migrate
 from core.clock import utc_now
 from core.database import connect, newest_migration, statement
@@ -25,6 +24,7 @@ from core.errors import DatabaseError
 from core.roles import ANALYST, INGEST, RECOMMENDER, ROLES, SERVING, in_role, url_in_role
 from core.settings import Settings, load_settings
 from flows import erase, ingest, maintain, monitor, recommend, replay, retrain, rollback
+from notifications import health_checks
 from pipeline.raw_pages import write_pages
 from services import backup
 from serving.database import serving_url
@@ -317,8 +317,8 @@ def test_docker_compose_gives_each_service_a_login_that_is_enough(monkeypatch: p
                 connection.execute("create temporary table t (); create table staging.t (); drop table staging.t")
         with connect(in_role(serving_url(use("serving")), SERVING)) as connection:
             connection.execute("select count(*) from ml.current_recommendations")
-        assert probes.database_fails(probes.address_of_database(use("alerts"))) is None
-        with connect(probes.address_of_database(use("alerts"))) as connection:
+        assert health_checks.database_fails(health_checks.address_of_database(use("alerts"))) is None
+        with connect(health_checks.address_of_database(use("alerts"))) as connection:
             connection.execute(statement("ops/newest_published"), {"latest": utc_now()})
         with pytest.raises(DatabaseError, match="permission denied for database"):
             connect(f"postgresql://prefect@/moovitamix?host={host}")

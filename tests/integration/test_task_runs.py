@@ -18,8 +18,8 @@ from core.roles import INGEST
 from core.settings import load_settings
 from expectations.thresholds import load_thresholds
 from flows import ingest
-from flows.measured import measured, measuring
 from flows.run import Run, open_run
+from flows.task_costs import measured, measuring
 from tests.conftest import BASE_DAY, Query
 from tests.e2e.interrupted import interrupt
 

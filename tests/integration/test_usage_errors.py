@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from alerts import test as alerts_test
 from core import migrate
-from flows import endings, erase, ingest, maintain, monitor, recommend, replay, retrain, rollback
+from flows import erase, failures, ingest, maintain, monitor, recommend, replay, retrain, rollback
+from notifications import send_test
 from recommender import evaluate
 from services import backup
 from serving import keys
@@ -25,7 +25,7 @@ WHO = ["--requested-by", "ticket 7"]
 def alerts(prefect_server: None, environment: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder in which an alert is kept that cannot be delivered, as by a command without a lasting server."""
     monkeypatch.setenv("ALERT_URLS", "json://127.0.0.1:9")
-    monkeypatch.setattr(endings, "has_server", lambda: False)
+    monkeypatch.setattr(failures, "has_server", lambda: False)
     return environment / "alerts"
 
 
@@ -77,7 +77,7 @@ def test_one_line_exit_2_and_no_alert(
         (monitor.main, ["7"]),
         (recommend.main, ["7"]),
         (migrate.main, ["7"]),
-        (alerts_test.main, ["7"]),
+        (send_test.main, ["7"]),
         (keys.main, ["create", "--name", "x", "--scope", "everything"]),
         (backup.main, ["restore"]),
         (evaluate.main, ["--k", "0"]),
@@ -101,6 +101,6 @@ def test_a_wrong_setting_exits_2_and_a_failure_1_with_an_alert(
     assert capfd.readouterr().err.splitlines()[-1].startswith("error: there are no plays")
     assert len(json.loads((alerts / "outbox.json").read_text())["messages"]) == 1
     monkeypatch.setenv("PAGE_SIZE", "0")
-    for main in (ingest.main, recommend.main, migrate.main, alerts_test.main):
+    for main in (ingest.main, recommend.main, migrate.main, send_test.main):
         assert main([]) == 2
         assert capfd.readouterr().err.startswith("error: wrong setting: PAGE_SIZE")

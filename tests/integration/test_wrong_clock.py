@@ -11,7 +11,7 @@ import pytest
 
 from core.clock import CLOCK_SKEW
 from core.database import connect
-from flows import ingest, maintain, monitor, recommend, replay, retrain, rollback, steps
+from flows import ingest, ingest_tasks, maintain, monitor, recommend, replay, retrain, rollback
 from recommender import monitoring, publication
 from tests.conftest import Query
 from tests.recommending import few_candidates, live, quick_settings
@@ -60,7 +60,7 @@ def source(
     )
     for name, value in quick_settings(database, environment).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(steps.land_pages, "retries", 0)
+    monkeypatch.setattr(ingest_tasks.land_pages, "retries", 0)
     with serving(lists) as served, few_candidates():
         monkeypatch.setenv("MOOVITAMIX_API_URL", served.url)
         yield served

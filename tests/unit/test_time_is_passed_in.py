@@ -11,7 +11,19 @@ import pytest
 
 from tests.conftest import ROOT
 
-PACKAGES = ("core", "pipeline", "erasure", "expectations", "recommender", "serving", "alerts", "flows", "services")
+PACKAGES = (
+    "core", "pipeline", "erasure", "expectations", "recommender", "serving", "notifications", "flows", "services",
+)  # fmt: skip
+    "core",
+    "pipeline",
+    "erasure",
+    "expectations",
+    "recommender",
+    "serving",
+    "notifications",
+    "flows",
+    "services",
+)
 READ_THE_MACHINE = {
     "datetime.now", "datetime.utcnow", "datetime.today", "date.today", "time.time", "time.time_ns", "time.localtime",
     "time.gmtime", "time.ctime", "time.strftime", "utc_now",
@@ -19,13 +31,13 @@ READ_THE_MACHINE = {
 # Who may read the machine's clock, and why.
 ALLOWED = {
     "core/clock.py": "it is the clock",
-    "alerts/watch.py": "notifications are about this machine, also while CLOCK_FILE rehearses other days",
-    "alerts/missed.py": "as above: it asks Prefect's server for events, which have the machine's time",
-    "alerts/test.py": "as above: a test message that is sent now",
-    "alerts/lost_runs.py": "as above: Prefect's server has the machine's time",
+    "notifications/watchdog.py": "notifications are about this machine, also while CLOCK_FILE rehearses other days",
+    "notifications/failed_notifications.py": "as above: events of Prefect's server have the machine's time",
+    "notifications/send_test.py": "as above: a test message that is sent now",
+    "notifications/lost_runs.py": "as above: Prefect's server has the machine's time",
     "core/tracebacks.py": "the time of an entry of the log",
     "flows/prefect_history.py": "times of files and of Prefect's runs are the machine's",
-    "flows/endings.py": "as above: a run that failed on this machine",
+    "flows/failures.py": "as above: a run that failed on this machine",
     "flows/events.py": "as above: the time in a notification",
     "flows/maintain.py": "times of files are the machine's, and the database cannot be asked on a full disk",
     "pipeline/client.py": "Retry-After names a moment of the world, not of a rehearsal",

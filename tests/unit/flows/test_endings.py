@@ -9,10 +9,6 @@ from typing import Any
 import psycopg
 import pytest
 
-from alerts import probes
-from alerts.alert import Alert
-from alerts.probes import Room
-from alerts.store import Store
 from core.audits import ExpectationResult
 from core.columns import Endpoint
 from core.database import readable_errors
@@ -32,14 +28,18 @@ from core.errors import (
     UsageError,
     named_errors,
 )
-from flows import endings
-from flows.endings import Ending, ending_of
+from flows import failures
 from flows.erase import erase
+from flows.failures import Ending, ending_of
 from flows.ingest import ingest
 from flows.maintain import maintain
 from flows.replay import replay
 from flows.rollback import rollback
 from flows.run import IngestIncomplete, Outcome
+from notifications import health_checks
+from notifications.health_checks import Room
+from notifications.incidents import Store
+from notifications.notification import Alert
 from pipeline.batches import Batch, Counts, Status
 
 FAILED = 'connection failed: connection to server at "h", port 5432 failed: FATAL:'
@@ -199,8 +199,8 @@ def sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
     monkeypatch.setenv("DATABASE_URL", "")
     monkeypatch.setenv("ALERT_URLS", "mailto://user:pass@127.0.0.1:9")
-    monkeypatch.setattr(endings, "send", send)
-    monkeypatch.setattr(probes, "disk", lambda _: Room(50 << 30, 100 << 30))
+    monkeypatch.setattr(failures, "send", send)
+    monkeypatch.setattr(health_checks, "disk", lambda _: Room(50 << 30, 100 << 30))
     return told
 
 
@@ -208,11 +208,11 @@ def test_a_cause_that_nobody_would_tell_is_told_as_a_run_that_failed(
     sent: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("ALERT_URLS", "")
-    told = endings._tell(HINDERED)
+    told = failures._tell(HINDERED)
     assert told.name == "Failed"
     assert "Next:   docs/operations.md#the-disk-is-full" in told.message
     with Store(tmp_path, [], lambda *_: True, lambda: NOW).watching():
-        assert endings._tell(HINDERED).name == "Hindered"
+        assert failures._tell(HINDERED).name == "Hindered"
         assert [entry["key"] for entry in Store(tmp_path, [], lambda *_: True, lambda: NOW).state().open] == ["disk"]
 
 
@@ -223,19 +223,19 @@ def test_what_the_watch_cannot_read_is_sent_by_the_run(
         raise OSError(28, "No space left on device")
 
     with Store(tmp_path, [], lambda *_: True, lambda: NOW).watching():
-        assert endings._tell(HINDERED).name == "Hindered"
+        assert failures._tell(HINDERED).name == "Hindered"
         assert sent == []  # left to the watch
-        monkeypatch.setattr("alerts.files.tempfile.mkstemp", full)
-        endings.send_now(Alert("x", "critical", "tracks is blocked", NOW, "all", "replay"))
+        monkeypatch.setattr("notifications.files.tempfile.mkstemp", full)
+        failures.send_now(Alert("x", "critical", "tracks is blocked", NOW, "all", "replay"))
         assert "tracks is blocked" in sent
         monkeypatch.setenv("ALERT_URLS", "")
-        assert endings._tell(Ending("Hindered", "away", cause="database")).name == "Failed"
+        assert failures._tell(Ending("Hindered", "away", cause="database")).name == "Failed"
 
 
 def test_an_embedded_database_that_went_away_on_a_full_disk_is_told_as_the_disk(
     sent: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probes, "disk", lambda _: Room(1 << 20, 100 << 30))
+    monkeypatch.setattr(health_checks, "disk", lambda _: Room(1 << 20, 100 << 30))
     for _ in range(2):
-        endings._tell(Ending("Hindered", "no connection", cause="database"))
+        failures._tell(Ending("Hindered", "no connection", cause="database"))
     assert sent == ["the disk of DATA_DIR is full or nearly so"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core.errors import ModelError
-from flows.list_steps import write_down_failure
+from flows.recommendation_tasks import write_down_failure
 from recommender import model_runs
 from recommender.model_runs import Outcome, Recipe
 

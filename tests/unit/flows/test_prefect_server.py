@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.prefect_server import _copy_template, stamp_of
+from flows.temporary_prefect_server import _copy_template, stamp_of
 
 REVISION = "a3b9c7d2e5f1"
 

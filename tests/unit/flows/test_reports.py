@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flows.list_steps import Trained
+from flows.recommendation_tasks import Trained
 from flows.reports import models_table, tell_training
 from recommender.model_runs import Recipe
 from recommender.training import Verdict

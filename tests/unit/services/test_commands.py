@@ -22,7 +22,7 @@ COMMANDS = (
     "core.embedded --url",
     "core.migrate",
     "serving.keys list",
-    "alerts.watch --once",
+    "notifications.watchdog --once",
     "flows.ingest",
     "demo",
 )

@@ -12,9 +12,9 @@ from typing import Any, get_args
 import pytest
 
 import serving.dashboard.verdict as rules
-from alerts.alert import Alert
-from alerts.store import Store
 from core.settings import Settings
+from notifications.incidents import Store
+from notifications.notification import Alert
 from serving.dashboard.alerts import OpenAlert, OpenAlerts, read_alerts
 from serving.dashboard.figures import Figures, LastRun, NewestLists, OpenRun, last_days
 from serving.dashboard.links import anchor

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from alerts import causes
-from alerts.alert import PREFIX, RUNBOOK, at, in_lines
-from alerts.probes import Program
-from alerts.store import Store
 from core.clock import Clock
 from core.settings import Settings
+from notifications import incident_types
+from notifications.health_checks import Program
+from notifications.incidents import Store
+from notifications.notification import PREFIX, RUNBOOK, at, in_lines
 
 # As long as a program must run, or have been stopped by hand, before its alert is over.
 _QUIET = timedelta(minutes=10)
@@ -51,9 +51,9 @@ class Programs:
 
     def judge(self, again: Sequence[str], wrong: set[str]) -> None:
         """Tell of those that have no open alert of their own, by the keys of `wrong`: their end is told with that."""
-        told = {causes.PROGRAM_OF[key] for key in wrong if key in causes.PROGRAM_OF}
+        told = {incident_types.PROGRAM_OF[key] for key in wrong if key in incident_types.PROGRAM_OF}
         for name, looks in self.down.items():
-            if looks >= self.looks_before_told and name not in {*told, *causes.PROGRAM_OF.values()}:
+            if looks >= self.looks_before_told and name not in {*told, *incident_types.PROGRAM_OF.values()}:
                 self._begin(name, "does not start")
         for name in again:
             if len(self.ended[name]) > 1 and name not in told:
@@ -61,11 +61,11 @@ class Programs:
         self._tell_of_once([name for name in again if name not in {*told, *self._open()}])
         for name in self._open():
             if self.clock() - self.last_trouble[name] >= _QUIET:
-                self.store.over(causes.key_of_program(name))
+                self.store.over(incident_types.key_of_program(name))
 
     def _begin(self, name: str, how: str) -> None:
         since = next(iter(self.ended.get(name, [])), self.clock())
-        self.store.begin(causes.program(since, name, how, self.settings))
+        self.store.begin(incident_types.program(since, name, how, self.settings))
 
     def _tell_of_once(self, names: Sequence[str]) -> None:
         if not names:
@@ -76,10 +76,11 @@ class Programs:
             Since=at(self.clock()),
             Kept="what was published. A run whose process ended with it is marked as crashed and told by itself, "
             "within two minutes; other runs go on.",
-            Next=f"make status; {causes.log_of(self.settings, names[0])}; {RUNBOOK}#a-program-was-started-again",
+            Next=f"make status; {incident_types.log_of(self.settings, names[0])}; "
+            f"{RUNBOOK}#a-program-was-started-again",
         )
         self.store.tell(f"{PREFIX} {which} ended unexpectedly and runs again", body)
 
     def _open(self) -> set[str]:
         keys = {str(entry["key"]) for entry in self.store.state().open}
-        return {key.removeprefix(causes.PROGRAM) for key in keys if key.startswith(causes.PROGRAM)}
+        return {key.removeprefix(incident_types.PROGRAM) for key in keys if key.startswith(incident_types.PROGRAM)}

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import requests
 
-from alerts import missed
-from alerts.delivery import Address
-from alerts.missed import Missed, tell_missed
-from alerts.store import Store
 from core.clock import utc_now
 from core.settings import Settings
+from notifications import failed_notifications
+from notifications.delivery import Address
+from notifications.failed_notifications import Missed, tell_missed
+from notifications.incidents import Store
 
 
 class Events(Missed):
@@ -83,7 +83,7 @@ def test_after_a_clock_that_was_ahead_nothing_is_missed(tmp_path: Path, monkeypa
     """Neither what failed meanwhile, with times of the future, nor what fails after."""
     right = utc_now()
     now = right + timedelta(days=190)
-    monkeypatch.setattr(missed, "utc_now", lambda: now)
+    monkeypatch.setattr(failed_notifications, "utc_now", lambda: now)
     store = Store(tmp_path, [Address("address 1", "a", "x://")], lambda *_: True, lambda: now)
     server = Events(Settings(_env_file=None), "http://127.0.0.1:4200/api")  # type: ignore[call-arg]
     FAILURES.clear()

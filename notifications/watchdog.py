@@ -1,7 +1,8 @@
-"""Looks at what Prefect cannot tell of, sends what Prefect could not, and says when it is over.
+"""Checks the health of this installation, delivers notifications that Prefect could not send, and closes incidents.
 
-`python -m alerts.watch` runs until it is stopped; with --once it looks and delivers once, for cron. It needs no Prefect
-server and no database. Exit 0: stopped, or looked once; 1: another watch runs on this DATA_DIR; 2: wrong settings.
+`python -m notifications.watchdog` runs until it is stopped. With --once it checks and delivers once, for cron. It needs
+no Prefect server and no database. Exit 0: stopped, or one check done; 1: another watchdog runs on this DATA_DIR; 2: the
+settings are wrong.
 """
 
 from __future__ import annotations
@@ -18,16 +19,6 @@ from datetime import UTC, datetime, timedelta
 
 import requests
 
-from alerts import causes, probes
-from alerts.alert import Alert
-from alerts.delivery import addresses, send
-from alerts.erase_runs import KEPT_FOR, delete_erase_runs
-from alerts.lost_runs import SILENCE, SILENCE_OF_THIS_MACHINE, LostRuns, sees_every_process
-from alerts.missed import Missed, tell_missed
-from alerts.prefect_server import Server
-from alerts.probes import Program, Room, Unknown
-from alerts.programs import Programs
-from alerts.store import DATABASE, DISK, FOLDER, PREFECT, SERVING, UNDELIVERABLE, Store
 from core.addresses import in_url
 from core.clock import CLOCK_SKEW, Clock, is_ahead, utc_now
 from core.errors import SettingsError
@@ -35,6 +26,16 @@ from core.settings import Settings, load_settings
 from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
 from core.tracebacks import without_tracebacks
+from notifications import health_checks, incident_types
+from notifications.delivery import addresses, send
+from notifications.erase_runs import KEPT_FOR, delete_erase_runs
+from notifications.failed_notifications import Missed, tell_missed
+from notifications.health_checks import Program, Room, Unknown
+from notifications.incidents import DATABASE, DISK, FOLDER, PREFECT, SERVING, UNDELIVERABLE, Store
+from notifications.lost_runs import SILENCE, SILENCE_OF_THIS_MACHINE, LostRuns, sees_every_process
+from notifications.notification import Alert
+from notifications.prefect_client import Server
+from notifications.process_restarts import Programs
 
 # A look that fails once may be a restart; twice, at the usual pace, is within half a minute.
 _LOOKS_BEFORE_TOLD = 2
@@ -84,11 +85,11 @@ class Watch:
         programs, wrong = self.probes.programs(), self._open_keys()
         again = self.programs.look(programs or [])
         # Before what falls with it.
-        self._judge_room(DISK, self.probes.disk, self._disk_limit, causes.disk)
-        database_fails = self._judge(DATABASE, self.probes.database(), causes.database)
-        self._judge(SERVING, self.probes.serving(), causes.serving)
+        self._judge_room(DISK, self.probes.disk, self._disk_limit, incident_types.disk)
+        database_fails = self._judge(DATABASE, self.probes.database(), incident_types.database)
+        self._judge(SERVING, self.probes.serving(), incident_types.serving)
         prefect_fails = self._judge_prefect()
-        self._judge_room(causes.MEMORY, self.probes.memory, self._memory_limit, causes.memory)
+        self._judge_room(incident_types.MEMORY, self.probes.memory, self._memory_limit, incident_types.memory)
         if not database_fails:
             self._judge_published()
         self._judge_worker(programs or [], prefect_fails)
@@ -124,7 +125,7 @@ class Watch:
 
     def _judge_prefect(self) -> bool:
         """Whether Prefect's server cannot be asked, or there is none."""
-        return self.probes.prefect is None or self._judge(PREFECT, self.probes.prefect(), causes.prefect)
+        return self.probes.prefect is None or self._judge(PREFECT, self.probes.prefect(), incident_types.prefect)
 
     def _judge_room(
         self,
@@ -148,7 +149,7 @@ class Watch:
             self.store.over(key)
 
     def _disk_limit(self, room: Room) -> float:
-        return causes.least_on_disk(room, self.settings)
+        return incident_types.least_on_disk(room, self.settings)
 
     def _memory_limit(self, room: Room) -> float:
         return self.settings.alert_memory_free_share * room.total
@@ -162,9 +163,9 @@ class Watch:
         hours = self.settings.alert_published_within_hours
         if self.clock() - newest > timedelta(hours=hours):
             mine = self.probes.prefect is None or PREFECT in self._open_keys()
-            self.store.begin(causes.unpublished(newest, hours), told_elsewhere=not mine)
+            self.store.begin(incident_types.unpublished(newest, hours), told_elsewhere=not mine)
         else:
-            self.store.over(causes.UNPUBLISHED)
+            self.store.over(incident_types.UNPUBLISHED)
 
     def _awaited_since(self) -> datetime:
         """The first look at an installation that has published nothing yet; never after now."""
@@ -176,15 +177,19 @@ class Watch:
         return now
 
     def _judge_worker(self, programs: Sequence[Program], prefect_fails: bool) -> None:
-        if causes.key_of_program(causes.PROGRAM_OF[causes.WORKER]) in self._open_keys():
+        if incident_types.key_of_program(incident_types.PROGRAM_OF[incident_types.WORKER]) in self._open_keys():
             return  # told already, as a program that keeps ending
-        mine = next((one for one in programs if one.name == causes.PROGRAM_OF[causes.WORKER]), None)
+        mine = next((one for one in programs if one.name == incident_types.PROGRAM_OF[incident_types.WORKER]), None)
         if mine is not None and (mine.stopped or mine.down):
-            self._judge(causes.WORKER, "it was stopped" if mine.stopped else "it does not start", causes.worker)
+            self._judge(
+                incident_types.WORKER, "it was stopped" if mine.stopped else "it does not start", incident_types.worker
+            )
         elif self.probes.worker is not None and not prefect_fails:
             with suppress(Unknown):
                 # A worker that has just been started reports after a while.
-                self._judge(causes.WORKER, self.probes.worker(), causes.worker, 3 * self.looks_before_told - 2)
+                self._judge(
+                    incident_types.WORKER, self.probes.worker(), incident_types.worker, 3 * self.looks_before_told - 2
+                )
 
     def _mark_lost_runs(self, prefect_fails: bool) -> None:
         """Only what was looked at without a gap counts as silence: not while the server or this machine was away."""
@@ -212,7 +217,7 @@ class Watch:
             self.store.over(UNDELIVERABLE)
             return
         since = min(datetime.fromisoformat(one.since) for one in troubles.values())
-        self.store.begin(causes.undeliverable(since, " and ".join(troubles), self.settings))
+        self.store.begin(incident_types.undeliverable(since, " and ".join(troubles), self.settings))
 
     def _open_keys(self) -> set[str]:
         return {str(entry["key"]) for entry in self.store.state().open}
@@ -224,20 +229,22 @@ def real_probes(settings: Settings, serving: str) -> Probes:
     An embedded database and a serving API that nobody keeps running may rest: they are looked at below `make up`.
     """
     api_url, login = os.environ.get("PREFECT_API_URL", "").rstrip("/"), os.environ.get("PREFECT_API_AUTH_STRING", "")
-    kept_running = probes.programs() is not None
+    kept_running = health_checks.programs() is not None
     if kept_running and not serving:
         serving = f"http://{_to_ask(settings.serving_host)}:{settings.serving_port}"
     database = kept_running or not settings.embedded
     server = Server(api_url, login, tries=0)
     return Probes(
-        database=lambda: probes.database_fails(probes.address_of_database(settings)) if database else None,
-        serving=lambda: probes.page_fails(f"{serving.rstrip('/')}/health/live") if serving else None,
-        disk=lambda: probes.disk(settings.data_dir),
-        memory=probes.memory,
-        programs=probes.programs,
-        published=lambda: probes.newest_publication(probes.address_of_database(settings), utc_now()),
-        prefect=(lambda: probes.page_fails(f"{api_url}/health")) if api_url else None,
-        worker=(lambda: probes.worker_missing(api_url, login)) if api_url else None,
+        database=lambda: (
+            health_checks.database_fails(health_checks.address_of_database(settings)) if database else None
+        ),
+        serving=lambda: health_checks.page_fails(f"{serving.rstrip('/')}/health/live") if serving else None,
+        disk=lambda: health_checks.disk(settings.data_dir),
+        memory=health_checks.memory,
+        programs=health_checks.programs,
+        published=lambda: health_checks.newest_publication(health_checks.address_of_database(settings), utc_now()),
+        prefect=(lambda: health_checks.page_fails(f"{api_url}/health")) if api_url else None,
+        worker=(lambda: health_checks.worker_missing(api_url, login)) if api_url else None,
         missed=Missed(settings, api_url, login) if api_url else None,
         lost_runs=_lost_runs(server) if api_url else None,
         delete_erase_runs=(lambda before: delete_erase_runs(server, ended_before=before)) if api_url else None,
@@ -285,7 +292,7 @@ def _until_stopped(watch: Watch) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Watch, or look once."""
     prepare_terminal()
-    parser = argparse.ArgumentParser(prog="python -m alerts.watch", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m notifications.watchdog", description=__doc__)
     parser.add_argument("--once", action="store_true", help="look and deliver once, then end")
     parser.add_argument("--healthy", action="store_true", help="say by the exit code whether a watch looked lately")
     parser.add_argument("--serving", metavar="URL", default="", help="where the serving API is, without make up")

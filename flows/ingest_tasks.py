@@ -21,8 +21,8 @@ from core.columns import LISTEN_HISTORY
 from core.errors import LandingError, TransientSourceError, named_errors
 from core.settings import Settings
 from erasure import suppression_list
-from flows.measured import measured
 from flows.run import Outcome, Run
+from flows.task_costs import measured
 from pipeline import acceptance, batches, landing, quarantine, staging, transformation, warehouse
 from pipeline.acceptance import Acceptance
 from pipeline.batches import Batch, Counts

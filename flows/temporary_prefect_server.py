@@ -163,7 +163,7 @@ def _start(home: Path, logs: Path) -> TemporaryServer:
     log = _log_in(logs)
     try:
         process = subprocess.Popen(
-            [sys.executable, "-m", "flows.server_process", str(folder), str(home / DATABASE)],
+            [sys.executable, "-m", "flows.temporary_prefect_server_process", str(folder), str(home / DATABASE)],
             cwd=_ROOT,
             env=_environment(home, folder, login, is_ready),
             stdin=subprocess.PIPE,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from alerts.prefect_server import Server
+from notifications.prefect_client import Server
 
 # Long enough to read how it ended; the record of the erasure is in ops.erasures.
 KEPT_FOR = timedelta(minutes=10)

@@ -1,4 +1,4 @@
-"""Prefect's temporary server, as a process of its own: `flows.prefect_server` starts it for one run.
+"""Prefect's temporary server, as a process of its own: `flows.temporary_prefect_server` starts it for one run.
 
 It ends when its standard input is closed, which the system does when the run ends in whatever way, also while this
 process is still starting. When it can be asked, it writes its port to standard output.
@@ -15,13 +15,13 @@ from contextlib import closing, suppress
 from pathlib import Path
 from threading import Thread
 
-from flows.prefect_server import DATABASE, stamp_of
+from flows.temporary_prefect_server import DATABASE, stamp_of
 
 
 def main() -> None:
     """Serve until the run ends. The database is in the folder; when it is missing, it is made, and kept for others."""
     Thread(target=_end_with_the_run, name="end-with-the-run", daemon=True).start()
-    parser = argparse.ArgumentParser(prog="python -m flows.server_process", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m flows.temporary_prefect_server_process", description=__doc__)
     parser.add_argument("folder", type=Path, help="the folder of the run")
     parser.add_argument("template", type=Path, help="where to keep a new database, for runs that come later")
     arguments = parser.parse_args()

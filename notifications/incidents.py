@@ -16,10 +16,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from alerts.alert import Alert, body_of, body_when_over, subject_when_over
-from alerts.delivery import Address, Send
-from alerts.files import replace_json, reserve
 from core.clock import Clock
+from notifications.delivery import Address, Send
+from notifications.files import replace_json, reserve
+from notifications.notification import Alert, body_of, body_when_over, subject_when_over
 
 FOLDER = "alerts"
 UNDELIVERABLE = "alerts-undelivered"

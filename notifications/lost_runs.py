@@ -16,9 +16,9 @@ from typing import Any
 
 import psutil
 
-from alerts.prefect_server import Server
-from alerts.probes import WORK_POOL
 from core.clock import Clock, utc_now
+from notifications.health_checks import WORK_POOL
+from notifications.prefect_client import Server
 
 _OPEN_STATES = ["PENDING", "RUNNING", "CANCELLING"]
 _HEARTBEAT = "prefect.flow-run.heartbeat"

@@ -27,10 +27,6 @@ from prefect.settings import get_current_settings
 from prefect.states import Failed
 from pydantic import ValidationError, validate_call
 
-from alerts import causes, probes
-from alerts.alert import RUNBOOK, Alert
-from alerts.delivery import addresses, send
-from alerts.store import DATABASE, DISK, Store
 from core.clock import utc_now
 from core.columns import DEPENDS_ON
 from core.errors import (
@@ -46,8 +42,12 @@ from core.errors import (
     in_one_line,
 )
 from core.settings import Settings, load_settings
-from flows.prefect_server import is_temporary
 from flows.run import IngestIncomplete, Outcome
+from flows.temporary_prefect_server import is_temporary
+from notifications import health_checks, incident_types
+from notifications.delivery import addresses, send
+from notifications.incidents import DATABASE, DISK, Store
+from notifications.notification import RUNBOOK, Alert
 
 BATCH_BLOCKED = "moovitamix.batch.blocked"
 # As long as a run without a server may wait for a mail server; what is not sent then is sent by the next, or the watch.
@@ -269,7 +269,7 @@ def tell_server_away() -> None:
     with suppress(Exception):
         store = _store(load_settings())
         if store.addresses and not store.is_watched():
-            send_now(causes.prefect(utc_now(), "a run could not reach it"))
+            send_now(incident_types.prefect(utc_now(), "a run could not reach it"))
 
 
 def tell_not_begun(flow: str, error: MoovitamixError) -> None:
@@ -291,14 +291,14 @@ def _begin(cause: str) -> bool:
 
 def _begin_in(store: Store, cause: str, settings: Settings) -> None:
     now, note = utc_now(), f"{_run_name('a run')} could not go on: run it again."
-    room = probes.disk(settings.data_dir)
-    disk = causes.disk(now, room, settings)
+    room = health_checks.disk(settings.data_dir)
+    disk = incident_types.disk(now, room, settings)
     if cause == DISK:
         store.begin(disk, note)
         return
-    if settings.embedded and room.free < causes.least_on_disk(room, settings):
+    if settings.embedded and room.free < incident_types.least_on_disk(room, settings):
         store.begin(disk)  # of which the database is a consequence
-    store.begin(causes.database(now, "a run could not reach it"), note)
+    store.begin(incident_types.database(now, "a run could not reach it"), note)
 
 
 def _deliver(store: Store) -> None:

@@ -10,12 +10,12 @@ import pytest
 import yaml
 from prefect.events.schemas.automations import AutomationCore
 
-from alerts import automations, causes
-from alerts.alert import RUNBOOK, Alert
-from alerts.automations import SEND, for_blocks, mail_of, read
-from alerts.probes import Room
 from core.settings import Settings
-from flows import endings, events
+from flows import events, failures
+from notifications import automations, incident_types
+from notifications.automations import SEND, for_blocks, mail_of, read
+from notifications.health_checks import Room
+from notifications.notification import RUNBOOK, Alert
 
 ROOT = Path(__file__).parent.parent.parent.parent
 API = "http://127.0.0.1:4200/api"
@@ -52,7 +52,7 @@ def test_events_that_are_waited_for_are_those_that_are_told() -> None:
         events.WAREHOUSE_UNCHANGED,
         events.ALARM_RAISED,
         events.ALARM_ANSWERED,
-        endings.BATCH_BLOCKED,
+        failures.BATCH_BLOCKED,
     }
 
 
@@ -93,7 +93,7 @@ def test_every_next_step_is_in_the_runbook() -> None:
         file.read_text() for file in (*ROOT.glob("alerts/*.py"), ROOT / "automations.yaml", ROOT / "flows/events.py")
     )
     told = set(re.findall(r"(?:operations\.md|\{RUNBOOK\})#([\w-]+)", text))
-    source = (ROOT / "flows/endings.py").read_text()
+    source = (ROOT / "flows/failures.py").read_text()
     told |= set(re.findall(r"\{RUNBOOK\}#([\w-]+)", source)) | set(re.findall(r'"([a-z]+(?:-[a-z]+){2,})"', source))
     documented = set(re.findall(r"operations\.md#([\w-]+)", (ROOT / "docs/alerts.md").read_text()))
     assert told <= anchors
@@ -104,15 +104,15 @@ def test_every_next_step_is_in_the_runbook() -> None:
 @pytest.mark.parametrize(
     "alert",
     [
-        causes.database(NOW, "no connection"),
-        causes.prefect(NOW, "ConnectionError"),
-        causes.serving(NOW, "HTTP 500"),
-        causes.disk(NOW, Room(1, 2), SETTINGS),
-        causes.memory(NOW, Room(1, 2), SETTINGS),
-        causes.unpublished(NOW, 27),
-        causes.worker(NOW, "it was stopped"),
-        causes.program(NOW, "data-docs", "does not start", SETTINGS),
-        causes.undeliverable(NOW, "address 1", SETTINGS),
+        incident_types.database(NOW, "no connection"),
+        incident_types.prefect(NOW, "ConnectionError"),
+        incident_types.serving(NOW, "HTTP 500"),
+        incident_types.disk(NOW, Room(1, 2), SETTINGS),
+        incident_types.memory(NOW, Room(1, 2), SETTINGS),
+        incident_types.unpublished(NOW, 27),
+        incident_types.worker(NOW, "it was stopped"),
+        incident_types.program(NOW, "data-docs", "does not start", SETTINGS),
+        incident_types.undeliverable(NOW, "address 1", SETTINGS),
     ],
     ids=lambda alert: alert.key,
 )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr
 
-from alerts.delivery import addresses, send
 from core.errors import SettingsError
 from core.settings import Settings, load_settings
+from notifications.delivery import addresses, send
 
 MAIL = "mailtos://user:s3cret@smtp.example.org?to=a@example.org,b@example.org"
 CHAT = "slack://s3cret/token"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from alerts import files as module
-from alerts.alert import Alert
-from alerts.delivery import Address
-from alerts.store import Store
+from notifications import files as module
+from notifications.delivery import Address
+from notifications.incidents import Store
+from notifications.notification import Alert
 
 START = datetime(2026, 11, 22, 4, tzinfo=UTC)
 MAIL, CHAT = Address("address 1", "aaa", "mailto://secret@one"), Address("address 2", "bbb", "slack://secret/two")

@@ -12,15 +12,15 @@ from typing import Any, TypeVar
 
 import pytest
 
-from alerts import probes
-from alerts.delivery import Address
-from alerts.lost_runs import SILENCE, LostRuns
-from alerts.probes import Program, Room, Unknown, memory, newest_publication, worker_missing
-from alerts.store import Store
-from alerts.watch import Probes, Watch, _is_healthy, main
 from core.clock import utc_now
 from core.database import connect
 from core.settings import Settings
+from notifications import health_checks
+from notifications.delivery import Address
+from notifications.health_checks import Program, Room, Unknown, memory, newest_publication, worker_missing
+from notifications.incidents import Store
+from notifications.lost_runs import SILENCE, LostRuns
+from notifications.watchdog import Probes, Watch, _is_healthy, main
 from services.plan import WORK_POOL
 
 T = TypeVar("T")
@@ -373,16 +373,16 @@ def test_a_first_look_by_a_clock_that_was_ahead_is_forgotten(world: World) -> No
 
 
 def test_a_supervisor_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probes, "_SECONDS", 0.1)
+    monkeypatch.setattr(health_checks, "_SECONDS", 0.1)
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(tmp_path / "s"))
         silent.listen()
         monkeypatch.setenv("SUPERVISOR_SERVER_URL", f"unix://{tmp_path / 's'}")
-        assert probes.programs() is None
+        assert health_checks.programs() is None
 
 
 def test_the_pool_that_is_watched_is_the_one_that_runs_are_of() -> None:
-    assert probes.WORK_POOL == WORK_POOL
+    assert health_checks.WORK_POOL == WORK_POOL
 
 
 def test_mail_that_cannot_be_delivered_is_an_open_alert_and_nothing_is_lost(world: World) -> None:

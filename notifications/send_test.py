@@ -1,4 +1,4 @@
-"""`python -m alerts.test`: sends one test alert to each of `ALERT_URLS`, and says which took it.
+"""`python -m notifications.send_test`: sends one test alert to each of `ALERT_URLS`, and says which took it.
 
 Exit 0: all did; 1: one did not, or there is none; 2: wrong settings.
 """
@@ -9,19 +9,19 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from alerts.alert import Alert
-from alerts.delivery import addresses, send
 from core.clock import utc_now
 from core.errors import SettingsError
 from core.settings import load_settings
 from core.terminal import prepare_terminal
 from core.tracebacks import without_tracebacks
+from notifications.delivery import addresses, send
+from notifications.notification import Alert
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Try every address."""
     prepare_terminal()
-    argparse.ArgumentParser(prog="python -m alerts.test", description=__doc__).parse_args(arguments)
+    argparse.ArgumentParser(prog="python -m notifications.send_test", description=__doc__).parse_args(arguments)
     try:
         settings = load_settings(data_dir_is_written=False)
     except SettingsError as error:

@@ -24,8 +24,8 @@ from core.errors import (
     in_one_line,
     named_errors,
 )
-from flows.measured import measured
 from flows.run import Run
+from flows.task_costs import measured
 from recommender import lists, model_runs, publication, retention, source
 from recommender.interactions import Interactions
 from recommender.model_runs import Champion, Decision, Outcome, Recipe

@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 import requests
 from requests.auth import HTTPBasicAuth
 
-from alerts.automations import BLOCK, mail_of
-from alerts.store import Store
 from core.clock import utc_now
 from core.settings import Settings
+from notifications.automations import BLOCK, mail_of
+from notifications.incidents import Store
 
 _FAILED = "prefect.automation.action.failed"
 _SECONDS = 10

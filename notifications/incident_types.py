@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from alerts.alert import RUNBOOK, Alert
-from alerts.probes import Room, in_mb
-from alerts.store import DATABASE, DISK, FOLDER, PREFECT, SERVING, UNDELIVERABLE
 from core.settings import Settings
+from notifications.health_checks import Room, in_mb
+from notifications.incidents import DATABASE, DISK, FOLDER, PREFECT, SERVING, UNDELIVERABLE
+from notifications.notification import RUNBOOK, Alert
 
 MEMORY, UNPUBLISHED, WORKER = "memory", "nothing-published", "worker"
 # The program of `make up` that is each part.
@@ -137,5 +137,5 @@ def undeliverable(since: datetime, names: str, settings: Settings) -> Alert:
         detail=f"{names} of ALERT_URLS takes nothing",
         since=since,
         kept=f"every message that waits, in {settings.data_dir / FOLDER}; they are sent when it takes them.",
-        next=f".venv/bin/python -m alerts.test; {RUNBOOK}#alerts-cannot-be-delivered",
+        next=f".venv/bin/python -m notifications.send_test; {RUNBOOK}#alerts-cannot-be-delivered",
     )
