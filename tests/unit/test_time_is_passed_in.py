@@ -14,16 +14,6 @@ from tests.conftest import ROOT
 PACKAGES = (
     "core", "pipeline", "erasure", "expectations", "recommender", "serving", "notifications", "flows", "services",
 )  # fmt: skip
-    "core",
-    "pipeline",
-    "erasure",
-    "expectations",
-    "recommender",
-    "serving",
-    "notifications",
-    "flows",
-    "services",
-)
 READ_THE_MACHINE = {
     "datetime.now", "datetime.utcnow", "datetime.today", "date.today", "time.time", "time.time_ns", "time.localtime",
     "time.gmtime", "time.ctime", "time.strftime", "utc_now",
