@@ -64,10 +64,10 @@ def measure(bench: Bench) -> Measured:
 
 def take_turns(show: Show, settings: Settings, rounds: int) -> Turns:
     """Audit and raw statement, each `rounds` times, after an audit of nothing."""
-    from expectations.checkpoint import Auditor, StagedBatch
+    from expectations.checkpoint import Auditor, AuditTarget
 
     url, thresholds = settings.database_url.get_secret_value(), load_thresholds()
-    rows_table, profile_table, _ = staging.tables(Batch(LISTEN_HISTORY, BASE_DAY, settings.source))
+    rows_table, profile_table, _ = staging.table_names(Batch(LISTEN_HISTORY, BASE_DAY, settings.source))
     with (
         connected(url) as connection,
         Auditor(
@@ -76,7 +76,7 @@ def take_turns(show: Show, settings: Settings, rounds: int) -> Turns:
     ):
 
         def audit(name: str, table: str) -> float:
-            staged = StagedBatch(name, LISTEN_HISTORY, BASE_DAY, table, profile_table)
+            staged = AuditTarget(name, LISTEN_HISTORY, BASE_DAY, table, profile_table)
             return seconds_of(lambda: auditor.audit(staged))
 
         show("auditing nothing")

@@ -18,9 +18,9 @@ from pipeline.batches import Batch
 from pipeline.client import ApiClient
 
 HOW = (
-    "`pipeline.landing.land` over the three lists, which decodes, checks, compresses and keeps every page and reads"
-    f" some twice, against as many threads ({FETCH_THREADS}) of `requests.Session().get` with the same page size that"
-    " throw the bodies away; taking turns in one process, the median of the ratios."
+    "`pipeline.landing.land_snapshot` over the three snapshots, which decodes, checks, compresses and keeps every page"
+    f" and reads some twice, against as many threads ({FETCH_THREADS}) of `requests.Session().get` with the same page"
+    " size that throw the bodies away; taking turns in one process, the median of the ratios."
 )
 
 
@@ -52,7 +52,7 @@ def take_turns(show: Show, settings: Settings, rounds: int) -> list[tuple[BareFe
 
 def _land_all(show: Show, settings: Settings) -> None:
     for endpoint in ENDPOINTS:
-        landing.land(
+        landing.land_snapshot(
             ApiClient(settings),
             Batch(endpoint, BASE_DAY, settings.source),
             settings,

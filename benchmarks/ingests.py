@@ -105,7 +105,14 @@ def ingest_day(show: Show, settings: Settings, day: date) -> Ingest:
                 show(f"{name}: landing, {done:,} of {pages:,} pages")
 
             landed = meter.measure(
-                "land", endpoint, landing.land, ApiClient(settings), batch, settings, clock=utc_now, progress=progress
+                "land",
+                endpoint,
+                landing.land_snapshot,
+                ApiClient(settings),
+                batch,
+                settings,
+                clock=utc_now,
+                progress=progress,
             )
             show(f"{batch.batch_id}: shaping")
             shaped = meter.measure("shape", endpoint, ingest_tasks.shape.fn, run, batch, landed)

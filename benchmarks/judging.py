@@ -153,12 +153,12 @@ def _fill(show: Show, connection: Connection, most: int, tracks: int, listeners:
 def _play(connection: Connection, sizes: dict[str, Any]) -> None:
     """Sessions, as an ingest publishes them: with month partitions, and counted in the marts."""
     batch = Batch(LISTEN_HISTORY, _FIRST + timedelta(len(sizes["listeners"])), "http://127.0.0.1:1")
-    rows, profile, removed = staging.tables(batch)
+    rows, profile, removed = staging.table_names(batch)
     connection.execute(composed("staging/create_listen_history", table=(SCHEMA, rows)))
     connection.execute(composed("staging/create_removed_listen_history", table=(SCHEMA, removed)))
     connection.execute(_text("judging_sessions").replace("{staged}", f'"{SCHEMA}"."{rows}"'), sizes)
     now = datetime.now(UTC)
-    warehouse.publish(
+    warehouse.publish_batch(
         connection,
         batch,
         StagedTables(rows, profile, removed, Counts()),

@@ -19,12 +19,12 @@ from core.columns import LISTEN_HISTORY
 from core.database import Connection, connect, migrate
 from core.settings import Settings
 from pipeline import landing, staging, transformation
-from pipeline.batches import Batch, Counts, record
+from pipeline.batches import Batch, Counts, record_batch
 from pipeline.client import ApiClient
 from pipeline.transformation import TransformedBatch
 
 HOW = (
-    "`pipeline.staging.stage` of the first batch of sessions (comparing it with what is published, its counts and"
+    "`pipeline.staging.stage_batch` of the first batch of sessions (comparing it with what is published, its counts and"
     " statistics included) against one COPY of the very bytes it sent, from a file, into an unlogged table of the same"
     " definition; taking turns in one process, the median of the ratios."
 )
@@ -60,7 +60,7 @@ def take_turns(show: Show, settings: Settings, rounds: int) -> Turns:
     url = settings.database_url.get_secret_value()
     migrate(url)
     batch = Batch(LISTEN_HISTORY, BASE_DAY, settings.source)
-    landed = landing.land(
+    landed = landing.land_snapshot(
         ApiClient(settings),
         batch,
         settings,
@@ -70,9 +70,9 @@ def take_turns(show: Show, settings: Settings, rounds: int) -> Turns:
     show("shaping")
     latest = datetime(BASE_DAY.year, BASE_DAY.month, BASE_DAY.day, tzinfo=UTC) + timedelta(days=2)
     shaped = transformation.transform(landed, LISTEN_HISTORY, settings.data_dir / "shaped", known=None, latest=latest)
-    copies = RecordedCopies(staging.tables(batch)[0], settings.data_dir / "staged.csv")
+    copies = RecordedCopies(staging.table_names(batch)[0], settings.data_dir / "staged.csv")
     with connect(url) as connection:
-        record(connection, batch, "landed", Counts(), started_at=landed.started_at, run_id=None)
+        record_batch(connection, batch, "landed", Counts(), started_at=landed.started_at, run_id=None)
         show("staging, to record what is sent")
         usual = connection.cursor_factory
         connection.cursor_factory = copies.cursor_of  # type: ignore[assignment]
@@ -86,13 +86,13 @@ def take_turns(show: Show, settings: Settings, rounds: int) -> Turns:
             file = settings.data_dir / "staged.csv"
             seconds.append((ours, raw_copy_seconds(connection, LISTEN_HISTORY, copies.statement, file)))
         parts = _parts(connection, copies.table, shaped)
-        staging.drop(connection, batch)
-    staging.remove_shaped(shaped.folder)
+        staging.drop_tables(connection, batch)
+    staging.delete_transformed(shaped.folder)
     return Turns(rows, file.stat().st_size, seconds, parts)
 
 
 def _stage(connection: Connection, batch: Batch, shaped: TransformedBatch, reported: int) -> int:
-    staged = staging.stage(connection, batch, shaped, rows_reported=reported, dependencies_not_published=0)
+    staged = staging.stage_batch(connection, batch, shaped, rows_reported=reported, dependencies_not_published=0)
     return staged.counts.rows_staged
 
 

@@ -62,14 +62,14 @@ def canonical_e_mail(text: str) -> str:
     return f"{local}@{canonical('.'.join(map(_in_unicode, domain.split('.'))))}"
 
 
-def older_forms(e_mail: str) -> set[str]:
+def legacy_forms(e_mail: str) -> set[str]:
     """What earlier versions kept of a canonical e-mail address: it as the source sent it, in small letters."""
     local, _, domain = e_mail.rpartition("@")
     domains = {domain, ".".join(map(_in_punycode, domain.split(".")))}
     return {unicodedata.normalize(form, f"{local}@{name}") for name in domains for form in ("NFC", "NFD")}
 
 
-def readings(text: str) -> set[str]:
+def decoded_forms(text: str) -> set[str]:
     """The text, and what it says when escapes of JSON, HTML or URLs in it are resolved, or its encoding is mended."""
     found = newest = {text}
     for _ in range(_ROUNDS):
@@ -81,7 +81,7 @@ def readings(text: str) -> set[str]:
 
 
 @cache
-def marks() -> str:
+def combining_marks() -> str:
     """The characters that combine with the letter before them, for a character class: `\\w` has none of them."""
     every = "".join(chr(point) for point in range(0x300, 0x20000) if unicodedata.category(chr(point))[0] == "M")
     return re.escape(every)

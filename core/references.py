@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from core.canonical import canonical, readings
+from core.canonical import canonical, decoded_forms
 from core.errors import UsageError
 
 _LONGEST = 500
@@ -21,6 +21,6 @@ def written_reason(text: str | None, name: str) -> str:
         raise UsageError(f"{name} must say something: it is written down")
     if len(line) > _LONGEST:
         raise UsageError(f"{name} must have at most {_LONGEST} characters")
-    if any(_E_MAIL.search(canonical(reading)) for reading in readings(line)):
+    if any(_E_MAIL.search(canonical(reading)) for reading in decoded_forms(line)):
         raise UsageError(f"{name} must not hold an e-mail address: give a reference, such as the number of a ticket")
     return line

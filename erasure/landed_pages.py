@@ -11,9 +11,9 @@ from pathlib import Path
 
 from core.columns import USERS, Endpoint
 from core.errors import DamagedPages, LandingError
-from erasure.subject_matching import Identity, rows_of
+from erasure.subject_matching import UserIdentity, rows_of_user
 from pipeline.endpoints import PERSONAL
-from pipeline.landing import alone, forget
+from pipeline.landing import delete_folder, exclusive_lock
 from pipeline.raw_pages import read_pages, write_pages
 from pipeline.row_filter import RowFilter, remove_rows
 
@@ -28,18 +28,18 @@ class PageFile:
 
 
 @dataclass(frozen=True)
-class Found:
+class AffectedFiles:
     """What raw pages have of the listener. `damaged`: landings with files that nobody can read, and how many."""
 
     files: list[PageFile]
     damaged: Counter[Path]
 
 
-def learn(data_dir: Path, identity: Identity) -> Identity:
+def collect_identity(data_dir: Path, identity: UserIdentity) -> UserIdentity:
     """The listener with every e-mail and name that readable pages of /users have of them. Raises LandingError."""
     for path in _files(data_dir, USERS):
         try:
-            rows = [row for body in read_pages(path) for row in rows_of(USERS, body, identity)]
+            rows = [row for body in read_pages(path) for row in rows_of_user(USERS, body, identity)]
         except DamagedPages:
             continue
         told = [tuple(str(row.get(name) or "") for name in ("email", "first_name", "last_name")) for row in rows]
@@ -47,7 +47,7 @@ def learn(data_dir: Path, identity: Identity) -> Identity:
     return identity
 
 
-def find(data_dir: Path, row_filter: RowFilter, wait_seconds: float) -> Found:
+def find_affected_files(data_dir: Path, row_filter: RowFilter, wait_seconds: float) -> AffectedFiles:
     """Every file that has rows of the listener, or may have. Waits for a run that is still writing pages.
 
     Raises LandingError, AlreadyRunning.
@@ -64,19 +64,19 @@ def find(data_dir: Path, row_filter: RowFilter, wait_seconds: float) -> Found:
                         damaged[folder] += 1
                     else:
                         files += [PageFile(path, endpoint, rows)] if rows else []
-    return Found(files, damaged)
+    return AffectedFiles(files, damaged)
 
 
-def remove(folder: Path, wait_seconds: float) -> None:
+def delete_landing(folder: Path, wait_seconds: float) -> None:
     """Delete a landing whose pages cannot all be read: there may be rows of theirs, and it could not be replayed.
 
     Raises LandingError, AlreadyRunning.
     """
     with _held(folder, wait_seconds):
-        forget(folder)
+        delete_folder(folder)
 
 
-def rewrite(file: PageFile, row_filter: RowFilter, wait_seconds: float) -> None:
+def rewrite_file(file: PageFile, row_filter: RowFilter, wait_seconds: float) -> None:
     """Put rows that only say that they are erased in place of the listener's. Running it again changes nothing.
 
     Raises LandingError, AlreadyRunning.
@@ -86,7 +86,7 @@ def rewrite(file: PageFile, row_filter: RowFilter, wait_seconds: float) -> None:
         write_pages(file.path, bodies)
 
 
-def forget_shaped(data_dir: Path) -> int:
+def delete_transformed(data_dir: Path) -> int:
     """Delete what a killed run left of shaped batches: it is made again from raw pages. Returns how many there were."""
     folders = [folder for folder in (data_dir / "shaped").glob("*") if folder.is_dir()]
     for folder in folders:
@@ -116,7 +116,7 @@ def _pages(folder: Path) -> list[Path]:
 def _held(folder: Path, wait_seconds: float) -> Iterator[None]:
     """Keep others out of the folder, and clear away files that were never finished."""
     try:
-        with alone(folder, wait_seconds):
+        with exclusive_lock(folder, wait_seconds):
             for unfinished in folder.glob(".*.part"):
                 unfinished.unlink(missing_ok=True)
             yield

@@ -19,17 +19,17 @@ from core.database import Connection, composed, readable_errors, statement
 from core.errors import DatabaseError, UsageError
 from core.roles import refuse_code_of_others
 from erasure import suppression_list
-from erasure.subject_matching import Identity
+from erasure.subject_matching import UserIdentity
 from erasure.suppression_list import SuppressionEntry, SuppressionList
-from pipeline.decoding import row_id_of
+from pipeline.decoding import readable_row_id
 from pipeline.row_filter import PLACEHOLDER, RowFilter, matches_row
 
 Kind = Literal["erased", "allowed"]
-Found = Mapping[str, int]
+RowCounts = Mapping[str, int]
 _LARGEST_ID = 2**63 - 1
 
 
-def usable_id(user_id: int) -> int:
+def check_user_id(user_id: int) -> int:
     """The id, if a listener can have it. Raises UsageError."""
     if isinstance(user_id, bool) or not 0 <= user_id <= _LARGEST_ID:
         raise UsageError("USER_ID must be a whole number from 0 to 9223372036854775807")
@@ -37,9 +37,9 @@ def usable_id(user_id: int) -> int:
 
 
 @readable_errors()
-def begin(
+def begin_erasure(
     connection: Connection,
-    identity: Identity,
+    identity: UserIdentity,
     suppressed: SuppressionList,
     *,
     reason: str,
@@ -57,12 +57,12 @@ def begin(
         return row[0], row[1]
     with connection.transaction():
         number = _record(connection, "erased", reason, requested_by, now)
-        keep(connection, [entry], number)
+        save_entries(connection, [entry], number)
     return number, {}
 
 
 @readable_errors()
-def allow_again(
+def allow_user(
     connection: Connection, user_id: int, suppressed: SuppressionList, *, reason: str, requested_by: str, now: datetime
 ) -> bool:
     """Let the listener come in again with the next list that has them. Returns whether they were turned away."""
@@ -71,12 +71,12 @@ def allow_again(
     with connection.transaction():
         number = _record(connection, "allowed", reason, requested_by, now)
         if entry is not None and found:
-            keep(connection, [replace(entry, allowed_at=now)], number)
-        finish(connection, number, {"ops.suppressed_listeners": int(found)}, now)
+            save_entries(connection, [replace(entry, allowed_at=now)], number)
+        finish_erasure(connection, number, {"ops.suppressed_listeners": int(found)}, now)
     return found
 
 
-def keep(connection: Connection, entries: Sequence[SuppressionEntry], erasure_id: int | None = None) -> None:
+def save_entries(connection: Connection, entries: Sequence[SuppressionEntry], erasure_id: int | None = None) -> None:
     """Write down who is turned away, where the database does not know better."""
     with connection.cursor() as cursor:
         cursor.executemany(
@@ -96,14 +96,14 @@ def keep(connection: Connection, entries: Sequence[SuppressionEntry], erasure_id
 
 
 @readable_errors()
-def note_found(connection: Connection, erasure_id: int, found: Found) -> None:
+def record_counts(connection: Connection, erasure_id: int, found: RowCounts) -> None:
     """Write down what there is to be erased, before it is."""
     connection.execute(
         statement("erasure/note_found"), {"erasure_id": erasure_id, "found": Jsonb(dict(sorted(found.items())))}
     )
 
 
-def finish(connection: Connection, erasure_id: int, found: Found, now: datetime) -> None:
+def finish_erasure(connection: Connection, erasure_id: int, found: RowCounts, now: datetime) -> None:
     """Close the record."""
     connection.execute(
         statement("erasure/finish_erasure"),
@@ -112,13 +112,13 @@ def finish(connection: Connection, erasure_id: int, found: Found, now: datetime)
 
 
 @readable_errors()
-def known_as(connection: Connection, user_id: int) -> Identity:
+def identify_user(connection: Connection, user_id: int) -> UserIdentity:
     """The listener with every e-mail and name that the database has of them.
 
     Raises DatabaseError where `erase_rows` could not, or must not, erase them: so nothing is touched before.
     """
     tables = [("warehouse", "users")]
-    identity = Identity(user_id)
+    identity = UserIdentity(user_id)
     with connection.transaction():
         _hold_tables(connection)
         tables += [
@@ -131,7 +131,9 @@ def known_as(connection: Connection, user_id: int) -> Identity:
 
 
 @readable_errors()
-def erase_rows(connection: Connection, identity: Identity, erasure_id: int, now: datetime) -> tuple[Found, list[Any]]:
+def erase_rows(
+    connection: Connection, identity: UserIdentity, erasure_id: int, now: datetime
+) -> tuple[RowCounts, list[Any]]:
     """Delete every row of the listener and close the record, in one transaction.
 
     The caller holds the warehouse lock. Returns what was found, and the tables that have dead rows now.
@@ -154,7 +156,7 @@ def erase_rows(connection: Connection, identity: Identity, erasure_id: int, now:
         found["ops.quarantined_rows"] = connection.execute(statement("erasure/delete_keys"), values).rowcount
         found["ops.rejected_rows"] = _blank_rejected(connection, identity)
         told = {place: rows for place, rows in found.items() if rows}
-        finish(connection, erasure_id, told, now)
+        finish_erasure(connection, erasure_id, told, now)
     ours = ("warehouse.users", "warehouse.listen_history_tracks", "ops.quarantined_rows", "ops.rejected_rows")
     touched += [(schema, table) for schema, _, table in (name.partition(".") for name in ours if found[name])]
     return told, touched
@@ -168,20 +170,26 @@ def vacuum(connection: Connection, tables: Sequence[tuple[str, str]]) -> None:
 
 
 @readable_errors()
-def who_came_back(connection: Connection, suppressed: SuppressionList) -> set[int]:
+def reappeared_user_ids(connection: Connection, suppressed: SuppressionList) -> set[int]:
     """Erased listeners of whom the database has rows all the same, as after a restore of an older backup."""
     ids = {row[0] for row in connection.execute(statement("erasure/known_listeners"))}
     with connection.transaction(), connection.cursor(name="rejected") as rejected:
         rejected.execute(statement("erasure/rejected_rows"), {"in_place": PLACEHOLDER})
-        told = (row_id_of(endpoint, raw) for _, endpoint, raw in rejected)
+        told = (readable_row_id(endpoint, raw) for _, endpoint, raw in rejected)
         ids |= {row_id for row_id in told if row_id is not None}
     return suppressed.matching_ids(ids)
 
 
 @readable_errors()
-def blank_rejected_of_erased(
-    connection: Connection, suppressed: SuppressionList, found: Found, *, reason: str, requested_by: str, now: datetime
-) -> Found:
+def redact_rejected_rows(
+    connection: Connection,
+    suppressed: SuppressionList,
+    found: RowCounts,
+    *,
+    reason: str,
+    requested_by: str,
+    now: datetime,
+) -> RowCounts:
     """Blank rejected rows that are of erased users, and record it with what was `found` in files, if there was any.
 
     Raises DatabaseError.
@@ -190,15 +198,15 @@ def blank_rejected_of_erased(
         _hold_tables(connection)
         everything = Counter(found) + Counter({"ops.rejected_rows": _blank_rejected(connection, suppressed)})
         if everything:
-            finish(connection, _record(connection, "erased", reason, requested_by, now), everything, now)
+            finish_erasure(connection, _record(connection, "erased", reason, requested_by, now), everything, now)
     return everything
 
 
-def turned_away(connection: Connection, suppressed: SuppressionList) -> SuppressionList:
+def merge_into_database(connection: Connection, suppressed: SuppressionList) -> SuppressionList:
     """Bring the list of the database in line with that of the copy; returns both together."""
     with readable_errors(), connection.transaction():
-        keep(connection, suppressed.entries)
-    return suppression_list.merged(suppressed, suppression_list.read_database(connection))
+        save_entries(connection, suppressed.entries)
+    return suppression_list.merge(suppressed, suppression_list.read_database(connection))
 
 
 def _hold_tables(connection: Connection) -> None:

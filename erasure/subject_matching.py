@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from core.canonical import canonical, canonical_e_mail, marks, older_forms, readings
+from core.canonical import canonical, canonical_e_mail, combining_marks, decoded_forms, legacy_forms
 from core.columns import KEYS, Endpoint
-from pipeline.decoding import row_id_of
+from pipeline.decoding import readable_row_id
 from pipeline.endpoints import raw_rows
 from pipeline.row_filter import readable_ids
 
 # Whole: an apostrophe behind a letter is part of it, as in o'brien@x.com, any other is a quotation mark.
-_LETTER = rf"[\w{marks()}]"
-_IN_LOCAL_PART = rf"[\w{marks()}.!#$%&?^~+-]"
-_IN_DOMAIN = rf"[\w{marks()}-]+"
+_LETTER = rf"[\w{combining_marks()}]"
+_IN_LOCAL_PART = rf"[\w{combining_marks()}.!#$%&?^~+-]"
+_IN_DOMAIN = rf"[\w{combining_marks()}-]+"
 _E_MAIL = re.compile(
     rf"""(?:"[^"\n]+"|(?<!{_IN_LOCAL_PART})(?<!{_LETTER}')(?:{_IN_LOCAL_PART}|(?<={_LETTER})')++)"""
     rf"""@{_IN_DOMAIN}(?:\.{_IN_DOMAIN})*"""
@@ -32,7 +32,7 @@ _LONGEST_ID = 19
 
 
 @dataclass(frozen=True)
-class Identity:
+class UserIdentity:
     """A listener as rows may name them."""
 
     user_id: int
@@ -45,7 +45,7 @@ class Identity:
 
     def matches_row_without_id(self, endpoint: Endpoint, raw: str) -> bool:
         """Whether a row without a readable id tells of them."""
-        said = said_by(raw)
+        said = canonical_text(raw)
         if not self._canonical_e_mails.isdisjoint(e_mails_in(raw)):
             return True
         if any(all(name.search(said) for name in pair) for pair in self._whole_names):
@@ -66,29 +66,29 @@ class Identity:
     def _number(self) -> re.Pattern[str]:
         return re.compile(rf"(?<!\d){self.user_id}(?!\d)")
 
-    def learned_from(self, rows: Iterable[tuple[str, str, str]]) -> Identity:
+    def learned_from(self, rows: Iterable[tuple[str, str, str]]) -> UserIdentity:
         """With more e-mails, first and last names of theirs."""
         e_mails, names = set(self.e_mails), set(self.names)
         for e_mail, first, last in rows:
             e_mails |= {e_mail.strip()} if e_mail.strip() else set()
             names |= {(first.strip(), last.strip())} if first.strip() and last.strip() else set()
-        return Identity(self.user_id, frozenset(e_mails), frozenset(names))
+        return UserIdentity(self.user_id, frozenset(e_mails), frozenset(names))
 
 
-def rows_of(endpoint: Endpoint, body: bytes, identity: Identity) -> Iterator[dict[str, Any]]:
+def rows_of_user(endpoint: Endpoint, body: bytes, identity: UserIdentity) -> Iterator[dict[str, Any]]:
     """The rows of a page that name this listener's id."""
     ids = readable_ids(endpoint, body)
     if ids is not None and identity.user_id not in ids:
         return
     for raw in raw_rows(body):
         text = raw.decode("utf-8", "backslashreplace")
-        if row_id_of(endpoint, text) == identity.user_id:
+        if readable_row_id(endpoint, text) == identity.user_id:
             content = _content(text)
             if isinstance(content, dict):
                 yield content
 
 
-def said_by(raw: str) -> str:
+def canonical_text(raw: str) -> str:
     """Everything that the JSON text of a row says, in canonical form; the text itself where it cannot be read."""
     return "\n".join(canonical(text) for text in _readings(raw))
 
@@ -99,19 +99,19 @@ def e_mails_in(raw: str) -> set[str]:
     return {canonical_e_mail(text) for text in [*said, *_addresses(said)]}
 
 
-def older_e_mails_in(raw: str) -> set[str]:
+def legacy_e_mails_in(raw: str) -> set[str]:
     """The same as earlier versions wrote them, as far as that can be told: their hashes cannot be made anew."""
     said = [text.casefold().strip() for text in _readings(raw) if "@" in text]
-    return {*said, *_addresses(said), *(form for e_mail in e_mails_in(raw) for form in older_forms(e_mail))}
+    return {*said, *_addresses(said), *(form for e_mail in e_mails_in(raw) for form in legacy_forms(e_mail))}
 
 
-def ids_about(endpoint: Endpoint, raw: str) -> set[int]:
+def ids_in_key_field(endpoint: Endpoint, raw: str) -> set[int]:
     """Every number that stands in place of the id of a row, where the id itself cannot be read."""
     key, content = KEYS[endpoint][0], _content(raw)
     if isinstance(content, dict):
         about = [canonical(str(content[key]))] if isinstance(content.get(key), str | list | dict) else []
     elif content is None:
-        about = re.findall(rf"""\b{key}\b["']?\s*[:=]\s*["']?([+-]?\d+)""", said_by(raw))
+        about = re.findall(rf"""\b{key}\b["']?\s*[:=]\s*["']?([+-]?\d+)""", canonical_text(raw))
     else:
         about = []
     return {int(number) for text in about for number in re.findall(r"\d+", text) if len(number) <= _LONGEST_ID}
@@ -127,7 +127,7 @@ def _readings(raw: str) -> set[str]:
     """Every name and value of a row, and what they say when escapes in them are resolved."""
     content = _content(raw)
     texts = set(_texts(content)) if content is not None else {raw}
-    return {reading for text in texts for reading in readings(text)}
+    return {reading for text in texts for reading in decoded_forms(text)}
 
 
 def _content(raw: str) -> Any:

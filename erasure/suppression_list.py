@@ -21,10 +21,10 @@ from core.canonical import canonical_e_mail
 from core.columns import Endpoint
 from core.database import Connection, readable_errors, statement
 from core.errors import LandingError
-from erasure.subject_matching import e_mails_in, ids_about, older_e_mails_in
-from pipeline.raw_pages import only_ours
+from erasure.subject_matching import e_mails_in, ids_in_key_field, legacy_e_mails_in
+from pipeline.raw_pages import make_private_folder
 
-COPY = Path("backups") / "erased.json"
+COPY_PATH = Path("backups") / "erased.json"
 _KEY_BYTES = 32
 _REMEMBERED = 200_000
 
@@ -72,10 +72,10 @@ class SuppressionList:
         active = self._by_key(lambda entry: entry.e_mails)
         if not active:
             return False
-        e_mails = e_mails_in(raw) | older_e_mails_in(raw)
+        e_mails = e_mails_in(raw) | legacy_e_mails_in(raw)
         if any(fingerprint(key, e_mail) in known for e_mail in e_mails for key, known in active.items()):
             return True
-        return bool(self.matching_ids(ids_about(endpoint, raw)))
+        return bool(self.matching_ids(ids_in_key_field(endpoint, raw)))
 
     def _by_key(self, hashes: Callable[[SuppressionEntry], Iterable[bytes]]) -> dict[bytes, set[bytes]]:
         by_key: dict[bytes, set[bytes]] = {}
@@ -111,7 +111,7 @@ def _with_e_mails(entry: SuppressionEntry, e_mails: Iterable[bytes]) -> Suppress
 
 def read_copy(data_dir: Path) -> SuppressionList:
     """The list as the copy has it; nobody when there is none. Raises LandingError when it cannot be read."""
-    path = data_dir / COPY
+    path = data_dir / COPY_PATH
     try:
         rows = json.loads(path.read_text())["listeners"]
         return SuppressionList(tuple(_entry(row) for row in rows))
@@ -136,19 +136,19 @@ def read_database(connection: Connection) -> SuppressionList:
     )
 
 
-def renew_copy(connection: Connection, data_dir: Path) -> SuppressionList:
+def synchronize_copy(connection: Connection, data_dir: Path) -> SuppressionList:
     """Bring the copy in line with the database, and return both together: of two words on one listener, the last.
 
     Running it again changes nothing. Raises DatabaseError, LandingError.
     """
     kept = read_copy(data_dir)
-    both = merged(kept, read_database(connection))
+    both = merge(kept, read_database(connection))
     if both.entries != kept.entries:
         _write_copy(data_dir, both)
     return both
 
 
-def merged(*lists: SuppressionList) -> SuppressionList:
+def merge(*lists: SuppressionList) -> SuppressionList:
     """All listeners of the lists, each with the last word, in a fixed order."""
     by_print: dict[tuple[bytes, bytes], SuppressionEntry] = {}
     for entry in (entry for one in lists for entry in one.entries):
@@ -159,11 +159,11 @@ def merged(*lists: SuppressionList) -> SuppressionList:
 
 
 def _write_copy(data_dir: Path, suppressed: SuppressionList) -> None:
-    path = data_dir / COPY
+    path = data_dir / COPY_PATH
     unfinished = path.with_name(f".{path.name}.part")
     content = json.dumps({"listeners": [_row(entry) for entry in suppressed.entries]}, indent=1)
     try:
-        only_ours(path.parent)
+        make_private_folder(path.parent)
         unfinished.unlink(missing_ok=True)
         with os.fdopen(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
             file.write(content)

@@ -58,7 +58,7 @@ _SQL_ERROR = re.compile(r"psycopg\.errors\.([A-Za-z]+)")
 
 
 @dataclass(frozen=True)
-class StagedBatch:
+class AuditTarget:
     """What is judged: two tables of the schema `staging`, one with its rows, one with its one-row profile."""
 
     batch_id: str
@@ -117,7 +117,7 @@ class Auditor:
         self._source.get_engine().dispose()
         self._source.get_execution_engine().engine.dispose()  # another engine than the one above
 
-    def audit(self, staged: StagedBatch) -> list[ExpectationResult]:
+    def audit(self, staged: AuditTarget) -> list[ExpectationResult]:
         """Judge one staged batch and publish its page of Data Docs.
 
         Nothing is written to the database; judging a batch again replaces its page. Raises DatabaseError when
@@ -141,9 +141,9 @@ class Auditor:
             results = [_result_of_rows(one, keys_of) for one in rows]
             results += [_result_of_profile(one, figures) for one in profile.results]
         whole = _as_one(staged.endpoint, [*rows, *profile.results], judged)
-        line = data_docs.IndexLine.of(staged.batch_id, staged.endpoint, staged.day, audited_at, results)
+        line = data_docs.AuditSummary.of(staged.batch_id, staged.endpoint, staged.day, audited_at, results)
         try:
-            data_docs.publish(self._docs_dir, line, whole)
+            data_docs.write_page(self._docs_dir, line, whole)
         except Exception as error:
             # Data Docs show the verdict; they are not part of it. The error's text may quote what it tripped over.
             _LOGGER.warning("the page of %s cannot be written (%s)", staged.batch_id, type(error).__name__)

@@ -42,7 +42,7 @@ _FOLDERS = {"validations": ".html", "results": ".json", "runs": ".json"}
 
 
 @dataclass(frozen=True)
-class IndexLine:
+class AuditSummary:
     """One audit in the index, and the head of its page. `day` and `audited_at` are ISO texts; failures are lists of
     what each says, its rule, and the first keys of its rows."""
 
@@ -113,7 +113,7 @@ def docs_page(docs_dir: Path, batch_id: str) -> Path:
     return docs_dir / "validations" / f"{batch_id}.html"
 
 
-def publish(docs_dir: Path, line: IndexLine, judged: Any) -> Path:
+def write_page(docs_dir: Path, line: AuditSummary, judged: Any) -> Path:
     """Write the page of one batch and list it in the index. An earlier audit of the same batch is replaced.
 
     `judged` is an ExpectationSuiteValidationResult, whose methods carry no types.
@@ -174,18 +174,18 @@ def mark_accepted(docs_dir: Path, batch_id: str, why: str) -> None:
         _write_index(docs_dir)
 
 
-def _heads(line: IndexLine) -> tuple[str, str, str]:
+def _heads(line: AuditSummary) -> tuple[str, str, str]:
     """What a page says of its verdict: in its title, first, and above what blocks."""
     head = str(_view().env.get_template("head.j2").render(batch=line)).strip()
     return f"<title>{line.batch_id}: {line.verdict}</title>", head, f"<h2>{line.about_blocking}</h2>"
 
 
-def pages_with_keys(docs_dir: Path, user_id: int) -> int:
+def count_pages_with_keys(docs_dir: Path, user_id: int) -> int:
     """How many pages show the key of a listener's row."""
     return sum(_names(line, user_id) for line in _lines(docs_dir))
 
 
-def forget_keys(docs_dir: Path, user_id: int) -> None:
+def remove_keys(docs_dir: Path, user_id: int) -> None:
     """Take the keys of a listener's rows off every page; its counts stay. Files that were never finished go.
 
     Running it again changes nothing.
@@ -199,7 +199,7 @@ def forget_keys(docs_dir: Path, user_id: int) -> None:
         _remove_leftovers(docs_dir, datetime.max.replace(tzinfo=UTC))
 
 
-def _names(line: IndexLine, user_id: int) -> bool:
+def _names(line: AuditSummary, user_id: int) -> bool:
     keys = (key for failure in (*line.blocking, *line.warnings) for key in failure["rows"])
     return line.endpoint != TRACKS and any(_is_of(key, user_id) for key in keys)
 
@@ -208,7 +208,7 @@ def _is_of(key: str, user_id: int) -> bool:
     return key.split(" ")[0] == str(user_id)
 
 
-def _forget_keys_of(docs_dir: Path, line: IndexLine, user_id: int) -> None:
+def _forget_keys_of(docs_dir: Path, line: AuditSummary, user_id: int) -> None:
     def without_theirs(shown: re.Match[str]) -> str:
         before, keys, after = shown.groups()
         return before + ", ".join(key for key in keys.split(", ") if not _is_of(key, user_id)) + after
@@ -227,12 +227,12 @@ def _write_index(docs_dir: Path) -> None:
     _write(docs_dir / "index.html", _view().env.get_template("index.j2").render(batches=lines))
 
 
-def _lines(docs_dir: Path) -> list[IndexLine]:
+def _lines(docs_dir: Path) -> list[AuditSummary]:
     lines = []
     for path in (docs_dir / "runs").glob("*.json"):
         # A line that another version wrote is left out; its page stays.
         with suppress(ValueError, TypeError, FileNotFoundError):
-            lines.append(IndexLine(**json.loads(path.read_text())))
+            lines.append(AuditSummary(**json.loads(path.read_text())))
     return lines
 
 

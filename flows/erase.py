@@ -19,7 +19,7 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 
 from core import side_schemas
-from core.canonical import canonical, readings
+from core.canonical import canonical, decoded_forms
 from core.clock import Clock, clock_of
 from core.database import Connection, connect, readable_errors, take_training_lock, take_warehouse_lock
 from core.errors import DatabaseError, UsageError, named_errors
@@ -29,7 +29,7 @@ from core.settings import Settings, load_settings
 from core.side_schemas import REPLACED, RESTORING
 from core.tracebacks import keep_logs_readable, without_tracebacks
 from erasure import landed_pages, steps, suppression_list
-from erasure.subject_matching import Identity
+from erasure.subject_matching import UserIdentity
 from erasure.suppression_list import SuppressionList
 from flows.command_line import run_command
 from flows.failures import told_when_it_fails
@@ -102,11 +102,11 @@ def allow(user_id: int, reason: str, requested_by: str) -> Found:
     """Let a listener come in again with the next list that has them."""
     why = _checked(user_id, reason, requested_by)
     with _place() as place:
-        suppressed = suppression_list.renew_copy(place.connection, place.settings.data_dir)
-        found = steps.allow_again(
+        suppressed = suppression_list.synchronize_copy(place.connection, place.settings.data_dir)
+        found = steps.allow_user(
             place.connection, user_id, suppressed, reason=why.reason, requested_by=why.requested_by, now=place.clock()
         )
-        suppression_list.renew_copy(place.connection, place.settings.data_dir)
+        suppression_list.synchronize_copy(place.connection, place.settings.data_dir)
     print("they come in with the next list" if found else "they were not turned away; nothing to do", flush=True)
     return {"ops.suppressed_listeners": int(found)}
 
@@ -117,9 +117,9 @@ def erase_who_came_back() -> int:
     Rows of erased users without a readable id are erased too, as an earlier version may have kept them.
     """
     with _place() as place:
-        copy = suppression_list.renew_copy(place.connection, place.settings.data_dir)
-        suppressed = steps.turned_away(place.connection, copy)
-        back = steps.who_came_back(place.connection, suppressed)
+        copy = suppression_list.synchronize_copy(place.connection, place.settings.data_dir)
+        suppressed = steps.merge_into_database(place.connection, copy)
+        back = steps.reappeared_user_ids(place.connection, suppressed)
         for user_id in sorted(back):
             _erase_everywhere(
                 place, user_id, Why("came back, as with a backup that was restored", "flows.erase --again")
@@ -135,12 +135,12 @@ def _erase_rows_without_id(place: Place, suppressed: SuppressionList) -> int:
     """Erase raw and rejected rows that bear an e-mail address of an erased user. Returns how many they were."""
     wait = place.settings.lock_wait_seconds
     with named_errors():
-        files = landed_pages.find(place.settings.data_dir, suppressed, wait).files
+        files = landed_pages.find_affected_files(place.settings.data_dir, suppressed, wait).files
         for file in files:
-            landed_pages.rewrite(file, suppressed, wait)
+            landed_pages.rewrite_file(file, suppressed, wait)
     in_files = {FILES: len(files), ROWS: sum(file.rows for file in files)}
     why = Why("rows without a readable id that were kept of erased users", "flows.erase --again")
-    found = steps.blank_rejected_of_erased(
+    found = steps.redact_rejected_rows(
         place.connection, suppressed, in_files, reason=why.reason, requested_by=why.requested_by, now=place.clock()
     )
     return sum(count for where, count in found.items() if where != FILES)
@@ -154,14 +154,14 @@ def _erase_everywhere(place: Place, user_id: int, why: Why) -> Found:
     e-mail and name to look.
     """
     connection, data_dir = place.connection, place.settings.data_dir
-    suppressed = steps.turned_away(connection, suppression_list.renew_copy(connection, data_dir))
-    identity = steps.known_as(connection, user_id)
-    number, known = steps.begin(
+    suppressed = steps.merge_into_database(connection, suppression_list.synchronize_copy(connection, data_dir))
+    identity = steps.identify_user(connection, user_id)
+    number, known = steps.begin_erasure(
         connection, identity, suppressed, reason=why.reason, requested_by=why.requested_by, now=place.clock()
     )
-    suppression_list.renew_copy(connection, data_dir)
+    suppression_list.synchronize_copy(connection, data_dir)
     with named_errors():
-        identity = landed_pages.learn(data_dir, identity)
+        identity = landed_pages.collect_identity(data_dir, identity)
         _turn_away_by_e_mails(place, identity, number)
         in_files = _erase_files(place, identity, number, known)
     rows, touched = steps.erase_rows(connection, identity, number, place.clock())
@@ -169,36 +169,36 @@ def _erase_everywhere(place: Place, user_id: int, why: Why) -> Found:
     return {**in_files, **rows}
 
 
-def _turn_away_by_e_mails(place: Place, identity: Identity, number: int) -> None:
+def _turn_away_by_e_mails(place: Place, identity: UserIdentity, number: int) -> None:
     """Add what raw pages knew to the hashes that they are turned away by."""
-    listed = suppression_list.renew_copy(place.connection, place.settings.data_dir)
+    listed = suppression_list.synchronize_copy(place.connection, place.settings.data_dir)
     entry = listed.suppressing(identity.user_id, place.clock(), identity.e_mails)
     with readable_errors():
-        steps.keep(place.connection, [entry], number)
-    suppression_list.renew_copy(place.connection, place.settings.data_dir)
+        steps.save_entries(place.connection, [entry], number)
+    suppression_list.synchronize_copy(place.connection, place.settings.data_dir)
 
 
-def _erase_files(place: Place, identity: Identity, number: int, known: Found) -> Found:
+def _erase_files(place: Place, identity: UserIdentity, number: int, known: Found) -> Found:
     """Returns what there was in files, or what the run before found that was cut off."""
-    from expectations.data_docs import forget_keys, pages_with_keys  # imports Great Expectations: seconds
+    from expectations.data_docs import count_pages_with_keys, remove_keys  # imports Great Expectations: seconds
 
     data_dir, wait = place.settings.data_dir, place.settings.lock_wait_seconds
-    found = landed_pages.find(data_dir, identity, wait)
+    found = landed_pages.find_affected_files(data_dir, identity, wait)
     damaged = {f"{UNREADABLE} of {folder.name}": files for folder, files in found.damaged.items()}
     if FILES not in known:
-        pages = pages_with_keys(place.docs_dir, identity.user_id)
+        pages = count_pages_with_keys(place.docs_dir, identity.user_id)
         counts = {FILES: len(found.files), ROWS: sum(file.rows for file in found.files), PAGES: pages}
         known = {**known, **counts}
     known = {**known, **damaged}
-    steps.note_found(place.connection, number, known)
+    steps.record_counts(place.connection, number, known)
     for folder in found.damaged:
-        landed_pages.remove(folder, wait)
+        landed_pages.delete_landing(folder, wait)
         print(f"{folder} held raw pages that cannot be read, and is deleted; nothing of it can be replayed", flush=True)
     for file in found.files:
         if file.path.parent not in found.damaged:
-            landed_pages.rewrite(file, identity, wait)
-    forget_keys(place.docs_dir, identity.user_id)
-    landed_pages.forget_shaped(data_dir)
+            landed_pages.rewrite_file(file, identity, wait)
+    remove_keys(place.docs_dir, identity.user_id)
+    landed_pages.delete_transformed(data_dir)
     sweep()  # plays that killed trials of models left
     return known
 
@@ -226,11 +226,11 @@ def _place() -> Iterator[Place]:
 
 
 def _checked(user_id: int, reason: str, requested_by: str) -> Why:
-    steps.usable_id(user_id)
+    steps.check_user_id(user_id)
     told = {"--reason": reason, "--requested-by": requested_by}
     lines = [written_reason(text, name) for name, text in told.items()]
     for name, line in zip(told, lines, strict=True):
-        if any(re.search(rf"(?<!\d){user_id}(?!\d)", canonical(reading)) for reading in readings(line)):
+        if any(re.search(rf"(?<!\d){user_id}(?!\d)", canonical(reading)) for reading in decoded_forms(line)):
             raise UsageError(f"{name} must not name the listener: it is kept after they are erased")
     return Why(*lines)
 

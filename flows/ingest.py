@@ -97,13 +97,13 @@ def ingest(day: Day | None = None, endpoints: list[Endpoint] | None = None, refr
 
 
 def _ingest_endpoint(run: Run, batch: Batch, refresh: bool) -> Outcome:
-    entry = batches.latest(run.connection, batch.endpoint, batch.day)
-    batch, done = batches.plan(entry, batch, refresh=refresh)
+    entry = batches.latest_entry(run.connection, batch.endpoint, batch.day)
+    batch, done = batches.choose_revision(entry, batch, refresh=refresh)
     if done and entry is not None:
         return Outcome(batch, entry.status, entry.counts, earlier=True)
     started_at = run.clock()
     try:
-        suppression_list.renew_copy(run.connection, run.settings.data_dir)
+        suppression_list.synchronize_copy(run.connection, run.settings.data_dir)
         batch = _not_overtaken(run, batch, entry, refresh)
         with measuring(run, "land", batch.batch_id):
             landed = land(batch, run.settings)
@@ -115,18 +115,18 @@ def _ingest_endpoint(run: Run, batch: Batch, refresh: bool) -> Outcome:
 
 def _not_overtaken(run: Run, batch: Batch, entry: LedgerEntry | None, refresh: bool) -> Batch:
     """The batch, or its next revision when the pages landed for it are older than what was published since."""
-    kept = landing.landed(run.settings.data_dir, batch)
+    kept = landing.find_landing(run.settings.data_dir, batch)
     if kept:
         # Pages that were read while the database was away are in no run.
         is_recorded = entry is not None and entry.batch == batch and entry.started_at == kept.started_at
         read_in_run = entry.read_in_run if entry and is_recorded else None
-        later = batches.overtaken_by(run.connection, batch, kept.started_at, read_in_run, run.clock())
+        later = batches.newer_published_batch(run.connection, batch, kept.started_at, read_in_run, run.clock())
     if kept and later:
         reason = f"its list was read before that of {later}, which is published; the day was fetched again"
         _end(run, batch, Outcome(batch, "failed", Counts(), reason=reason), kept.started_at, read_in_run)
         return replace(batch, revision=batch.revision + 1)
     if refresh:
-        landing.remove(run.settings.data_dir, batch)
+        landing.delete_landing(run.settings.data_dir, batch)
     return batch
 
 
@@ -158,8 +158,8 @@ def _why(run: Run, batch: Batch, blocked: BatchBlocked) -> list[str]:
 def _end(run: Run, batch: Batch, outcome: Outcome, started_at: datetime, read_in_run: int | None) -> Outcome:
     """Write down how a batch ended that was not published."""
     if outcome.status == "failed":
-        staging.forget_rejected(run.connection, batch)
-    batches.record(
+        staging.delete_rejected_rows(run.connection, batch)
+    batches.record_batch(
         run.connection,
         batch,
         outcome.status,
@@ -175,7 +175,7 @@ def _end(run: Run, batch: Batch, outcome: Outcome, started_at: datetime, read_in
 def _land_all_the_same(settings: Settings, endpoints: Sequence[Endpoint], day: date) -> None:
     """Without a database, keep at least the raw pages: the next run of the day goes on with them."""
     for endpoint in endpoints:
-        batch = landing.unclaimed(settings.data_dir, Batch(endpoint, day, settings.source))
+        batch = landing.unclaimed_revision(settings.data_dir, Batch(endpoint, day, settings.source))
         try:
             landed = land(batch, settings)
         except MoovitamixError as error:

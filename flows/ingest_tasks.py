@@ -58,15 +58,15 @@ def land_pages(batch: Batch, settings: Settings) -> Landing:
     """Read the whole list; a retry goes on behind the pages that are there."""
     progress = _Progress(batch)
     client = ApiClient(settings, suppression_list.read_copy(settings.data_dir) or None)
-    return landing.land(client, batch, settings, clock=clock_of(settings), progress=progress)
+    return landing.land_snapshot(client, batch, settings, clock=clock_of(settings), progress=progress)
 
 
 def land(batch: Batch, settings: Settings) -> Landing:
     """The batch's raw pages: fetched, or those of an earlier run of the same day. Raises SourceError, LandingError."""
     land_pages(batch, settings)
-    if landing.landed(settings.data_dir, batch) is None:  # cached, and the files were deleted since
+    if landing.find_landing(settings.data_dir, batch) is None:  # cached, and the files were deleted since
         land_pages.with_options(refresh_cache=True)(batch, settings)
-    kept = landing.landed(settings.data_dir, batch)
+    kept = landing.find_landing(settings.data_dir, batch)
     if kept is None:
         raise LandingError(f"the raw pages of {batch.batch_id} went while they were needed; run again")
     return kept
@@ -78,8 +78,8 @@ def land(batch: Batch, settings: Settings) -> Landing:
 def shape(run: Run, batch: Batch, landed: Landing) -> TransformedBatch:
     """Type the rows and set bad ones aside."""
     counts = Counts(rows_reported=landed.total)
-    batches.record(run.connection, batch, "landed", counts, started_at=landed.started_at, run_id=run.run_id)
-    batches.join_run(run.connection, run.run_id, batch)
+    batches.record_batch(run.connection, batch, "landed", counts, started_at=landed.started_at, run_id=run.run_id)
+    batches.add_batch_to_run(run.connection, run.run_id, batch)
     judged = batch.endpoint == LISTEN_HISTORY and not run.unpublished_dependencies(batch)
     known = staging.published_ids(run.connection) if judged else None
     day_end = datetime(batch.day.year, batch.day.month, batch.day.day, tzinfo=UTC) + timedelta(days=1)
@@ -98,11 +98,13 @@ def shape(run: Run, batch: Batch, landed: Landing) -> TransformedBatch:
 def stage(run: Run, batch: Batch, landed: Landing, shaped: TransformedBatch) -> StagedTables:
     """Copy what differs from the published rows to the database."""
     missing = len(run.unpublished_dependencies(batch))
-    staged = staging.stage(
+    staged = staging.stage_batch(
         run.connection, batch, shaped, rows_reported=landed.total, dependencies_not_published=missing
     )
-    batches.record(run.connection, batch, "staged", staged.counts, started_at=landed.started_at, run_id=run.run_id)
-    staging.remove_shaped(shaped.folder)
+    batches.record_batch(
+        run.connection, batch, "staged", staged.counts, started_at=landed.started_at, run_id=run.run_id
+    )
+    staging.delete_transformed(shaped.folder)
     return staged
 
 
@@ -111,12 +113,12 @@ def stage(run: Run, batch: Batch, landed: Landing, shaped: TransformedBatch) -> 
 @named_errors()
 def audit(run: Run, batch: Batch, staged: StagedTables) -> Outcome:
     """Judge the staged batch. Raises BatchBlocked; what was found is kept either way."""
-    from expectations.checkpoint import StagedBatch, raise_if_blocked  # imports Great Expectations: seconds
+    from expectations.checkpoint import AuditTarget, raise_if_blocked  # imports Great Expectations: seconds
 
     results = run.auditor.audit(
-        StagedBatch(batch.batch_id, batch.endpoint, batch.day, staged.rows_table, staged.profile_table)
+        AuditTarget(batch.batch_id, batch.endpoint, batch.day, staged.rows_table, staged.profile_table)
     )
-    quarantine.keep_results(run.connection, batch, results)
+    quarantine.save_audit_results(run.connection, batch, results)
     raise_if_blocked(batch.batch_id, results)
     return Outcome(batch, "staged", staged.counts, results=tuple(results))
 
@@ -131,10 +133,10 @@ def publish(
 
     def note_acceptance() -> None:
         if accepted is not None:
-            acceptance.write_down(run.connection, batch, run.run_id, accepted, audited.results, run.clock())
+            acceptance.record_acceptance(run.connection, batch, run.run_id, accepted, audited.results, run.clock())
 
     why = accepted.words(audited.results) if accepted else None
-    status, counts = warehouse.publish(
+    status, counts = warehouse.publish_batch(
         run.connection, batch, staged,
         started_at=landed.started_at, run_id=run.run_id, clock=run.clock, reason=why, alongside=note_acceptance,
     )  # fmt: skip

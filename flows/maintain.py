@@ -72,7 +72,7 @@ def prune_all(retention_days: int | None) -> dict[str, int]:
 def _prune(settings: Settings, clock: Clock, age: timedelta) -> dict[str, int]:
     with open_run(settings, load_thresholds(), "maintain", None, clock, role=INGEST) as run:
         oldest = run.clock() - age
-        pruned = retention.prune(run.connection, settings.data_dir, oldest)
+        pruned = retention.prune_batches(run.connection, settings.data_dir, oldest)
         return pruned | _prune_docs(settings, oldest)
 
 

@@ -148,10 +148,10 @@ def make_lists(run: Run, scorer: Scorer, marts: Marts) -> Publication:
 @named_errors()
 def audit_lists(run: Run, made: Publication) -> Sequence[ExpectationResult]:
     """Judge the staged lists. Raises BatchBlocked; what was found is kept either way."""
-    from expectations.checkpoint import StagedBatch, raise_if_blocked  # imports Great Expectations: seconds
+    from expectations.checkpoint import AuditTarget, raise_if_blocked  # imports Great Expectations: seconds
 
     day = run.clock().date()
-    results = run.auditor.audit(StagedBatch(made.batch_id, RECOMMENDATIONS, day, made.lists, made.profile))
+    results = run.auditor.audit(AuditTarget(made.batch_id, RECOMMENDATIONS, day, made.lists, made.profile))
     publication.keep_results(run.connection, made, results)
     try:
         raise_if_blocked(made.batch_id, results)

@@ -27,8 +27,8 @@ from flows.ingest import bring_in
 from flows.reports import show_in_ui, tell
 from flows.run import Outcome, Run, open_run
 from pipeline import batches, landing
-from pipeline.acceptance import acceptance_of
-from pipeline.batches import DONE, LedgerEntry
+from pipeline.acceptance import load_acceptance
+from pipeline.batches import PUBLISHED_STATUSES, LedgerEntry
 from pipeline.landing import Landing
 
 
@@ -53,9 +53,9 @@ def replay(batch_id: str, accept: str | None = None, by: str | None = None) -> l
     if asked:  # before the batch is looked for: what was typed is wrong, whatever the batch is
         accept, by = written_reason(accept, "--accept"), written_reason(by, "--by")
     with open_run(settings, thresholds, "replay", parts[1], clock_of(settings), role=INGEST) as run:
-        suppression_list.renew_copy(run.connection, settings.data_dir)
+        suppression_list.synchronize_copy(run.connection, settings.data_dir)
         entry, landed = _replayable(run, batch_id)
-        accepting = acceptance_of(run.connection, entry.batch, accept, by) if asked else None
+        accepting = load_acceptance(run.connection, entry.batch, accept, by) if asked else None
         run.outcomes.append(bring_in(run, entry.batch, landed, accepting))
         show_in_ui("replay", run.outcomes, run.docs_dir, settings.data_docs_url)
         tell(run.outcomes)
@@ -66,15 +66,15 @@ def replay(batch_id: str, accept: str | None = None, by: str | None = None) -> l
 
 def _replayable(run: Run, batch_id: str) -> tuple[LedgerEntry, Landing]:
     """The batch and its raw pages. Raises ReplayRefused, saying why not."""
-    entry = batches.find(run.connection, batch_id)
+    entry = batches.find_entry(run.connection, batch_id)
     if entry is None:
         raise UnknownBatch(f"{batch_id} is not in ops.batches; fetch its day with python -m flows.ingest --day")
-    if entry.status in DONE:
+    if entry.status in PUBLISHED_STATUSES:
         raise ReplayRefused(f"{batch_id} is {entry.status} already; there is nothing to replay")
-    later = batches.overtaken_by(run.connection, entry.batch, entry.started_at, entry.read_in_run, run.clock())
+    later = batches.newer_published_batch(run.connection, entry.batch, entry.started_at, entry.read_in_run, run.clock())
     if later is not None:
         raise ReplayRefused(f"{later} was published since and is newer; replaying {batch_id} would bring old rows back")
-    landed = landing.landed(run.settings.data_dir, entry.batch)
+    landed = landing.find_landing(run.settings.data_dir, entry.batch)
     if landed is None:
         raise ReplayRefused(
             f"the raw pages of {batch_id} are not kept any more (RETENTION_DAYS, or damaged); fetch its day again"

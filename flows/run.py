@@ -24,7 +24,7 @@ from core.roles import Role, up_to_date_url, url_in_role
 from core.settings import Settings
 from expectations.thresholds import Thresholds
 from pipeline import batches
-from pipeline.batches import DONE, Batch, Counts, Status
+from pipeline.batches import PUBLISHED_STATUSES, Batch, Counts, Status
 
 if TYPE_CHECKING:
     from expectations.checkpoint import Auditor
@@ -55,7 +55,7 @@ class Outcome:
 
     @property
     def good(self) -> bool:
-        return self.status in DONE
+        return self.status in PUBLISHED_STATUSES
 
 
 @dataclass
@@ -101,7 +101,7 @@ class Run:
         return [
             name
             for name in DEPENDS_ON[batch.endpoint]
-            if (here[name] if name in here else batches.did_not_come_in(self.connection, name, batch.day))
+            if (here[name] if name in here else batches.is_unpublished(self.connection, name, batch.day))
         ]
 
     def raise_if_incomplete(self) -> None:
@@ -133,7 +133,7 @@ def open_run(
         connection = at_end.enter_context(connect(url))
         take_lock = take_training_lock if training else take_warehouse_lock
         take_lock(connection, settings.lock_wait_seconds)
-        if trouble := batches.clock_trouble(connection, clock()):
+        if trouble := batches.clock_problem(connection, clock()):
             print(f"warning: {trouble}", flush=True)
         run_id = batches.start_run(connection, flow, day, clock())
         run = Run(flow, settings, thresholds, clock, url, connection, run_id, at_end)

@@ -19,7 +19,7 @@ _FIGURE = re.compile(r"(-?[\d,]+(?:\.\d+)?(?:e[+-]?\d+)?)(?: (?:%|[a-z]+))?")
 
 
 @dataclass(frozen=True)
-class Seen:
+class ReviewedFailure:
     """What an audit found of one expectation: how many rows break it, or the figure as people read it."""
 
     count: int | None
@@ -41,7 +41,7 @@ class Acceptance:
 
     reason: str
     accepted_by: str
-    seen: Mapping[str, Seen]
+    seen: Mapping[str, ReviewedFailure]
 
     def refusal(self, results: Sequence[ExpectationResult]) -> str | None:
         """Why it cannot be let in, as one line; None when it can."""
@@ -64,15 +64,15 @@ class Acceptance:
         return f"accepted although {waived} failed, by {self.accepted_by}: {self.reason}"
 
 
-def acceptance_of(connection: Connection, batch: Batch, reason: str | None, accepted_by: str | None) -> Acceptance:
+def load_acceptance(connection: Connection, batch: Batch, reason: str | None, accepted_by: str | None) -> Acceptance:
     """What somebody asks for, and what the last audit of the batch found. Raises UsageError, DatabaseError."""
     reason, accepted_by = written_reason(reason, "--accept"), written_reason(accepted_by, "--by")
     with readable_errors():
         rows = connection.execute(statement("ops/failures_seen"), {"batch_id": batch.batch_id}).fetchall()
-    return Acceptance(reason, accepted_by, {name: Seen(count, observed) for name, count, observed in rows})
+    return Acceptance(reason, accepted_by, {name: ReviewedFailure(count, observed) for name, count, observed in rows})
 
 
-def write_down(
+def record_acceptance(
     connection: Connection,
     batch: Batch,
     run_id: int,

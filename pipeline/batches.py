@@ -16,7 +16,7 @@ from core.columns import Endpoint
 from core.database import Connection, readable_errors, statement
 
 Status = Literal["landed", "staged", "blocked", "published", "unchanged", "failed"]
-DONE: frozenset[str] = frozenset({"published", "unchanged"})
+PUBLISHED_STATUSES: frozenset[str] = frozenset({"published", "unchanged"})
 
 _BATCH_ID = re.compile(
     r"(?P<endpoint>tracks|users|listen_history)-(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})(?:-r(?P<revision>[0-9]+))?"
@@ -86,7 +86,7 @@ class LedgerEntry:
 
 
 @readable_errors()
-def record(
+def record_batch(
     connection: Connection,
     batch: Batch,
     status: Status,
@@ -107,18 +107,18 @@ def record(
     connection.execute(statement("ops/record_batch"), values | {"started_at": started_at, "finished_at": finished_at})
 
 
-def latest(connection: Connection, endpoint: Endpoint, day: date) -> LedgerEntry | None:
+def latest_entry(connection: Connection, endpoint: Endpoint, day: date) -> LedgerEntry | None:
     """The newest revision of the day's batch, if there is one."""
     return _entry(connection, "ops/latest_batch", {"endpoint": endpoint, "day": day})
 
 
-def find(connection: Connection, batch_id: str) -> LedgerEntry | None:
+def find_entry(connection: Connection, batch_id: str) -> LedgerEntry | None:
     """The batch of that id, if the ledger has it."""
     return _entry(connection, "ops/find_batch", {"batch_id": batch_id})
 
 
 @readable_errors()
-def overtaken_by(
+def newer_published_batch(
     connection: Connection, batch: Batch, read_at: datetime, read_in_run: int | None, now: datetime
 ) -> str | None:
     """The id of a batch of the endpoint that was published from a snapshot read later than this one, if there is one.
@@ -133,13 +133,13 @@ def overtaken_by(
 
 
 @readable_errors()
-def did_not_come_in(connection: Connection, endpoint: Endpoint, day: date) -> bool:
+def is_unpublished(connection: Connection, endpoint: Endpoint, day: date) -> bool:
     """Whether the day's list of the endpoint was tried and not published, nor one that was read later."""
     parameters = {"endpoint": endpoint, "day": day}
     return connection.execute(statement("ops/dependency_not_published"), parameters).fetchone() is not None
 
 
-def plan(entry: LedgerEntry | None, batch: Batch, *, refresh: bool) -> tuple[Batch, bool]:
+def choose_revision(entry: LedgerEntry | None, batch: Batch, *, refresh: bool) -> tuple[Batch, bool]:
     """Which revision a run works on, and whether that one is done already.
 
     Published: done; a new revision for a refresh or another source than before. Blocked: the same, and also when the
@@ -150,9 +150,9 @@ def plan(entry: LedgerEntry | None, batch: Batch, *, refresh: bool) -> tuple[Bat
         return batch, False
     current = replace(batch, revision=entry.batch.revision)
     again = refresh or entry.batch.source != batch.source or (entry.status == "blocked" and entry.settled)
-    if again and entry.status in DONE | {"blocked"}:
+    if again and entry.status in PUBLISHED_STATUSES | {"blocked"}:
         return replace(batch, revision=current.revision + 1), False
-    return current, entry.status in DONE
+    return current, entry.status in PUBLISHED_STATUSES
 
 
 @readable_errors()
@@ -165,7 +165,7 @@ def start_run(connection: Connection, flow: str, day: date | None, now: datetime
 
 
 @readable_errors()
-def clock_trouble(connection: Connection, now: datetime) -> str | None:
+def clock_problem(connection: Connection, now: datetime) -> str | None:
     """What to tell people when the run before began after `now`: the clock was ahead then, or is behind. Else None."""
     row = connection.execute(statement("ops/newest_run")).fetchone()
     if row is None or not is_ahead(row[2], now):
@@ -179,7 +179,7 @@ def clock_trouble(connection: Connection, now: datetime) -> str | None:
 
 
 @readable_errors()
-def join_run(connection: Connection, run_id: int, batch: Batch) -> None:
+def add_batch_to_run(connection: Connection, run_id: int, batch: Batch) -> None:
     """Note that the run judges the batch."""
     connection.execute(statement("ops/join_run"), {"run_id": run_id, "batch_id": batch.batch_id})
 

@@ -22,7 +22,7 @@ import polars as pl
 
 from core.canonical import canonical
 from core.columns import KEYS, LISTEN_HISTORY, Endpoint
-from pipeline.endpoints import ERASED_ROW, ROWS, Id, attributes_of, can_be_declared, page_decoder, raw_rows, row_decoder
+from pipeline.endpoints import ERASED_ROW, ROWS, Id, attribute_names, is_declarable, page_decoder, raw_rows, row_decoder
 
 _NUMBER = re.compile(r"\+?[0-9]{1,40}(?:\.[0-9]{0,40})?(?:e[+-]?[0-9]{1,2})?")
 _MOST_DIGITS = 19
@@ -147,7 +147,7 @@ def _decode_page(
     endpoint: Endpoint, body: bytes, position: int, unknown_fields: frozenset[str], columns: _Columns
 ) -> int:
     """Add the rows of one page that begins behind `position`; returns how many it had."""
-    declared = frozenset(name for name in unknown_fields if name != OTHER_FIELDS and can_be_declared(name))
+    declared = frozenset(name for name in unknown_fields if name != OTHER_FIELDS and is_declarable(name))
     for fields in (frozenset[str](), declared) if declared else (frozenset[str](),):
         try:
             rows = page_decoder(endpoint, fields).decode(body).items
@@ -166,14 +166,14 @@ def _decode_page(
 def _count_unknown(rows: Iterable[Any], fields: frozenset[str], columns: _Columns) -> None:
     if not fields:
         return
-    names = attributes_of(fields)
+    names = attribute_names(fields)
     for row in rows:
         present = [name for attribute, name in names.items() if getattr(row, attribute) is not msgspec.UNSET]
-        count_fields(columns.unknown, dict.fromkeys(present, 1))
+        add_field_counts(columns.unknown, dict.fromkeys(present, 1))
         columns.drifted += bool(present)
 
 
-def count_fields(counted: Counter[str], more: Mapping[str, int]) -> None:
+def add_field_counts(counted: Counter[str], more: Mapping[str, int]) -> None:
     """Add to the rows counted by unknown field. From the fiftieth name on, all others are counted together."""
     for name, rows in more.items():
         counted[name if name in counted or len(counted) < _MOST_FIELDS else OTHER_FIELDS] += rows
@@ -195,7 +195,9 @@ def _second_look(endpoint: Endpoint, text: bytes, position: int, error: Exceptio
     try:
         content = msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        columns.rejected.append(RejectedRow(position, None, raw, "not readable as JSON text", row_id_of(endpoint, raw)))
+        columns.rejected.append(
+            RejectedRow(position, None, raw, "not readable as JSON text", readable_row_id(endpoint, raw))
+        )
         return None
     if content == ERASED_ROW:
         columns.erased += 1
@@ -204,7 +206,7 @@ def _second_look(endpoint: Endpoint, text: bytes, position: int, error: Exceptio
         columns.rejected.append(RejectedRow(position, None, raw, f"not an object: {_kind(content)}"))
         return None
     known = {name: value for name, value in content.items() if name in ROWS[endpoint].__struct_fields__}
-    row_id = meant_id(known.get(KEYS[endpoint][0]))
+    row_id = readable_id(known.get(KEYS[endpoint][0]))
     bad_plays = _bad_plays(known) if endpoint == LISTEN_HISTORY else {}
     if bad_plays:
         known["items"] = [play for number, play in enumerate(known["items"], 1) if number not in bad_plays]
@@ -215,7 +217,7 @@ def _second_look(endpoint: Endpoint, text: bytes, position: int, error: Exceptio
         return None
     columns.rejected.extend(RejectedRow(position, number, raw, why, row_id) for number, why in bad_plays.items())
     columns.plays_rejected += len(bad_plays)
-    count_fields(columns.unknown, dict.fromkeys(sorted(content.keys() - known.keys()), 1))
+    add_field_counts(columns.unknown, dict.fromkeys(sorted(content.keys() - known.keys()), 1))
     columns.drifted += len(content) > len(known)
     return row
 
@@ -250,7 +252,7 @@ def _comma_separated(items: list[list[int]]) -> list[str]:
     return msgspec.json.encode(items).decode()[2:-2].split("],[") if items else []
 
 
-def meant_id(value: object) -> int | None:
+def readable_id(value: object) -> int | None:
     """The id that a row is about, as far as it can be told, also where it is written as a text or a float."""
     whole = isinstance(value, float) and value.is_integer()
     number = _whole_number(value) if isinstance(value, str) else int(value) if whole else value  # type: ignore[call-overload]
@@ -269,13 +271,13 @@ def _whole_number(text: str) -> int | None:
     return int(number) if number.adjusted() < _MOST_DIGITS and number == number.to_integral_value() else None
 
 
-def row_id_of(endpoint: Endpoint, raw: str) -> int | None:
+def readable_row_id(endpoint: Endpoint, raw: str) -> int | None:
     """The id that the JSON text of a row is about, as far as it can be told."""
     try:
         row = json.loads(raw)
     except (ValueError, RecursionError):
         return None
-    return meant_id(row.get(KEYS[endpoint][0])) if isinstance(row, dict) else None
+    return readable_id(row.get(KEYS[endpoint][0])) if isinstance(row, dict) else None
 
 
 def _kind(value: object) -> str:

@@ -68,7 +68,7 @@ class Envelope(msgspec.Struct):
     size: int | None = None
 
 
-class LooseEnvelope(msgspec.Struct):
+class LenientEnvelope(msgspec.Struct):
     """A page read with Python's own, more forgiving, JSON."""
 
     items: list[Any]
@@ -81,17 +81,17 @@ def row_type(endpoint: Endpoint, unknown_fields: frozenset[str] = frozenset()) -
     """The row of an endpoint, with more fields that are known to come and are not read."""
     if not unknown_fields:
         return ROWS[endpoint]
-    names = attributes_of(unknown_fields)
+    names = attribute_names(unknown_fields)
     extra = [(attribute, Any, msgspec.UNSET) for attribute in names]
     return msgspec.defstruct("Row", extra, bases=(ROWS[endpoint],), kw_only=True, gc=False, rename=names)
 
 
-def can_be_declared(name: str) -> bool:
+def is_declarable(name: str) -> bool:
     """Whether a field of this name can be part of a row's type; the others are found row by row."""
     return name.isprintable() and not {'"', "\\"} & set(name)
 
 
-def attributes_of(unknown_fields: frozenset[str]) -> dict[str, str]:
+def attribute_names(unknown_fields: frozenset[str]) -> dict[str, str]:
     """Under which attribute of a row each unknown field is found: a field's name may be any text at all."""
     return {f"unknown_{number}": name for number, name in enumerate(sorted(unknown_fields))}
 
@@ -142,7 +142,7 @@ def keyed_envelope(endpoint: Endpoint, body: bytes) -> tuple[int, int | None, tu
     try:
         envelope = _KEY_DECODERS[endpoint].decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        loose = loose_envelope(body)
+        loose = lenient_envelope(body)
         return loose.total, loose.size, tuple(_loose_key(row, KEYS[endpoint]) for row in loose.items)
     if endpoint == LISTEN_HISTORY:
         keys = tuple([hash((row.user_id, row.created_at)) for row in envelope.items])
@@ -151,7 +151,7 @@ def keyed_envelope(endpoint: Endpoint, body: bytes) -> tuple[int, int | None, tu
     return envelope.total, envelope.size, keys
 
 
-def loose_envelope(body: bytes) -> LooseEnvelope:
+def lenient_envelope(body: bytes) -> LenientEnvelope:
     """A page whose rows may be anything that Python's JSON can read. Raises TransientSourceError."""
     try:
         content = json.loads(body, parse_int=_integer)
@@ -159,7 +159,7 @@ def loose_envelope(body: bytes) -> LooseEnvelope:
         kind = "HTML" if body.lstrip()[:1] == b"<" else "not whole JSON"
         raise TransientSourceError(f"answered 200 with a body that is {kind} ({len(body)} bytes)") from error
     try:
-        envelope = msgspec.convert(content, LooseEnvelope)
+        envelope = msgspec.convert(content, LenientEnvelope)
     except msgspec.ValidationError as error:
         raise TransientSourceError(f"answered 200 without the contract's envelope: {error}") from error
     if envelope.total < 0:
@@ -172,7 +172,7 @@ def raw_rows(body: bytes) -> list[bytes]:
     try:
         return [bytes(row) for row in msgspec.json.decode(body, type=Envelope).items]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return [json.dumps(row).encode() for row in loose_envelope(body).items]
+        return [json.dumps(row).encode() for row in lenient_envelope(body).items]
 
 
 def _loose_key(row: object, names: tuple[str, ...]) -> int | None:

@@ -21,7 +21,7 @@ from core.settings import Settings
 from pipeline.batches import Batch
 from pipeline.client import ApiClient
 from pipeline.extraction import CompleteSnapshot, Progress, SnapshotReader
-from pipeline.raw_pages import only_ours, read_pages, write_file
+from pipeline.raw_pages import make_private_folder, read_pages, write_atomically
 
 _MANIFEST = "manifest.json"
 _LOCK = "lock"
@@ -51,7 +51,7 @@ def landing_folder(data_dir: Path, batch: Batch) -> Path:
     return data_dir / "landing" / batch.endpoint / batch.batch_id
 
 
-def landed(data_dir: Path, batch: Batch) -> Landing | None:
+def find_landing(data_dir: Path, batch: Batch) -> Landing | None:
     """The landing of a batch, if it was read to its end from the batch's source and is still there."""
     folder = landing_folder(data_dir, batch)
     try:
@@ -64,14 +64,14 @@ def landed(data_dir: Path, batch: Batch) -> Landing | None:
     return landing if landing.source == batch.source else None
 
 
-def unclaimed(data_dir: Path, batch: Batch) -> Batch:
+def unclaimed_revision(data_dir: Path, batch: Batch) -> Batch:
     """The batch, or the next revision of it whose folder does not hold the complete list of another source."""
-    while (landing_folder(data_dir, batch) / _MANIFEST).exists() and landed(data_dir, batch) is None:
+    while (landing_folder(data_dir, batch) / _MANIFEST).exists() and find_landing(data_dir, batch) is None:
         batch = replace(batch, revision=batch.revision + 1)
     return batch
 
 
-def land(
+def land_snapshot(
     client: ApiClient, batch: Batch, settings: Settings, *, clock: Callable[[], datetime], progress: Progress
 ) -> Landing:
     """Read the whole list and keep its pages; a second call goes on behind the pages that are there.
@@ -81,10 +81,10 @@ def land(
     """
     folder = landing_folder(settings.data_dir, batch)
     try:
-        only_ours(settings.data_dir / "landing")
+        make_private_folder(settings.data_dir / "landing")
         folder.mkdir(parents=True, exist_ok=True)
-        with alone(folder, settings.lock_wait_seconds):
-            done = landed(settings.data_dir, batch)
+        with exclusive_lock(folder, settings.lock_wait_seconds):
+            done = find_landing(settings.data_dir, batch)
             if done is not None:
                 return done
             (folder / _MANIFEST).unlink(missing_ok=True)  # of another source: its pages are about to go
@@ -102,12 +102,12 @@ def _finish(batch: Batch, folder: Path, whole: CompleteSnapshot, read_at: dateti
     landing = Landing(folder, batch.source, whole.total, whole.rows, whole.pages, whole.size, whole.started_at, read_at)
     manifest = {name: getattr(landing, name) for name in ("source", "total", "rows", "pages", "size")}
     manifest |= {"started_at": landing.started_at.isoformat(), "read_at": landing.read_at.isoformat()}
-    write_file(folder / _MANIFEST, json.dumps(manifest, indent=1).encode())
+    write_atomically(folder / _MANIFEST, json.dumps(manifest, indent=1).encode())
     return landing
 
 
 @contextmanager
-def alone(folder: Path, wait_seconds: float) -> Iterator[None]:
+def exclusive_lock(folder: Path, wait_seconds: float) -> Iterator[None]:
     """Keep a second process out of the folder, also when there is no database to hold the warehouse lock."""
     with (folder / _LOCK).open("w") as file:
         until = time.monotonic() + wait_seconds
@@ -124,16 +124,16 @@ def alone(folder: Path, wait_seconds: float) -> Iterator[None]:
         yield
 
 
-def forget(folder: Path) -> None:
+def delete_folder(folder: Path) -> None:
     """Delete a landing. Cut off in the middle, it is none: the manifest goes first."""
     (folder / _MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(folder)
 
 
-def remove(data_dir: Path, batch: Batch) -> bool:
+def delete_landing(data_dir: Path, batch: Batch) -> bool:
     """Delete the raw pages of a batch. Returns whether there were any."""
     folder = landing_folder(data_dir, batch)
     if not folder.exists():
         return False
-    forget(folder)
+    delete_folder(folder)
     return True

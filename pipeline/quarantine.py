@@ -9,7 +9,7 @@ from core.database import Connection, readable_errors, statement
 from pipeline.batches import Batch
 
 
-def keep_results(connection: Connection, batch: Batch, results: Sequence[ExpectationResult]) -> None:
+def save_audit_results(connection: Connection, batch: Batch, results: Sequence[ExpectationResult]) -> None:
     """Write the results of an audit, over those of an earlier audit of the batch, in one transaction.
 
     The rows themselves stay where they are: raw in the landing folder, shaped in the batch's staging table.

@@ -16,7 +16,7 @@ def write_pages(path: Path, bodies: Sequence[bytes]) -> None:
     """Keep the bodies of some pages. Raises OSError."""
     # JSON holds line breaks only between its tokens, so a page fits a line without changing what it says.
     lines = b"\n".join(body.replace(b"\r", b" ").replace(b"\n", b" ") for body in bodies)
-    write_file(path, zstandard.ZstdCompressor(level=1, write_checksum=True).compress(lines))
+    write_atomically(path, zstandard.ZstdCompressor(level=1, write_checksum=True).compress(lines))
 
 
 def read_pages(path: Path) -> list[bytes]:
@@ -29,12 +29,12 @@ def read_pages(path: Path) -> list[bytes]:
         raise kind(f"raw pages cannot be read back from {path}: {error}; fetch the day again (--refresh)") from error
 
 
-def only_ours(folder: Path) -> None:
+def make_private_folder(folder: Path) -> None:
     """Make a folder that only this user can look into, as it will hold names and e-mails. One that is there stays."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
-def write_file(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
     unfinished = path.with_name(f".{path.name}.part")
     try:

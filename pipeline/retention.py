@@ -11,7 +11,7 @@ from pipeline import landing, staging
 from pipeline.batches import Batch
 
 
-def prune(connection: Connection, data_dir: Path, oldest: datetime) -> dict[str, int]:
+def prune_batches(connection: Connection, data_dir: Path, oldest: datetime) -> dict[str, int]:
     """Delete raw pages and staging tables of batches that came before `oldest`, and landings no batch knows of.
 
     Returns how many of each were deleted. Running it again deletes nothing more. Raises DatabaseError.
@@ -21,8 +21,8 @@ def prune(connection: Connection, data_dir: Path, oldest: datetime) -> dict[str,
         old = connection.execute(statement("ops/batches_before"), {"oldest": oldest}).fetchall()
         for endpoint, day, source, revision in old:
             batch = Batch(endpoint, day, source, revision)
-            pruned["landings"] += landing.remove(data_dir, batch)
-            pruned["staging_tables"] += staging.drop(connection, batch)
+            pruned["landings"] += landing.delete_landing(data_dir, batch)
+            pruned["staging_tables"] += staging.drop_tables(connection, batch)
         known = {row[0] for row in connection.execute(statement("ops/all_batch_ids"))}
     for folder in (data_dir / "landing").glob("*/*"):
         if folder.name not in known and folder.stat().st_mtime < oldest.timestamp():

@@ -14,7 +14,7 @@ import msgspec
 
 from core.columns import USERS, Endpoint
 from core.errors import TransientSourceError
-from pipeline.decoding import row_id_of
+from pipeline.decoding import readable_row_id
 from pipeline.endpoints import ERASED_ROW, Id, raw_rows
 
 PLACEHOLDER = json.dumps(ERASED_ROW)
@@ -53,7 +53,7 @@ _SESSIONS = msgspec.json.Decoder(_SessionIds)
 
 def matches_row(row_filter: RowFilter, endpoint: Endpoint, raw: str) -> bool:
     """Whether the filter removes the row with the JSON text `raw`."""
-    row_id = row_id_of(endpoint, raw)
+    row_id = readable_row_id(endpoint, raw)
     if row_id is None:
         return row_filter.matches_row_without_id(endpoint, raw)
     return bool(row_filter.matching_ids([row_id]))
@@ -89,7 +89,7 @@ def readable_ids(endpoint: Endpoint, body: bytes) -> list[int] | None:
 
 
 def _matching_positions(endpoint: Endpoint, rows: list[str], row_filter: RowFilter) -> set[int]:
-    row_ids = [row_id_of(endpoint, row) for row in rows]
+    row_ids = [readable_row_id(endpoint, row) for row in rows]
     matching_ids = row_filter.matching_ids(row_id for row_id in row_ids if row_id is not None)
     return {
         position

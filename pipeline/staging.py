@@ -67,13 +67,13 @@ class _Difference:
     sessions: Counter[int] = field(default_factory=Counter)
 
 
-def tables(batch: Batch) -> tuple[str, str, str]:
+def table_names(batch: Batch) -> tuple[str, str, str]:
     """Names in `staging` of the rows, the profile and the removed keys of a batch."""
     return batch.table, f"{batch.table}_profile", f"{batch.table}_removed"
 
 
 @readable_errors()
-def stage(
+def stage_batch(
     connection: Connection,
     batch: Batch,
     shaped: TransformedBatch,
@@ -86,7 +86,7 @@ def stage(
     A second call replaces what the first one staged. Rejected, superseded and conflicting rows go to
     `ops.rejected_rows`. Raises DatabaseError.
     """
-    rows_table, profile_table, removed_table = tables(batch)
+    rows_table, profile_table, removed_table = table_names(batch)
     with readable_errors(), connection.transaction():
         _create_tables(connection, batch)
         snapshot = _Snapshot(connection, batch.endpoint, shaped)
@@ -115,9 +115,9 @@ def published_ids(connection: Connection) -> PublishedIds:
 
 
 @readable_errors()
-def drop(connection: Connection, batch: Batch) -> int:
+def drop_tables(connection: Connection, batch: Batch) -> int:
     """Remove what was staged of a batch. Returns how many tables there were."""
-    there = [table for table in tables(batch) if _exists(connection, table)]
+    there = [table for table in table_names(batch) if _exists(connection, table)]
     for table in there:
         connection.execute(sql.SQL("drop table {}").format(sql.Identifier(SCHEMA, table)))
     return len(there)
@@ -129,8 +129,8 @@ def _exists(connection: Connection, table: str) -> bool:
 
 
 def _create_tables(connection: Connection, batch: Batch) -> None:
-    rows_table, profile_table, removed_table = tables(batch)
-    drop(connection, batch)
+    rows_table, profile_table, removed_table = table_names(batch)
+    drop_tables(connection, batch)
     removed = "removed_listen_history" if batch.endpoint == LISTEN_HISTORY else "removed_dimension"
     connection.execute(composed(f"staging/create_{batch.endpoint}", table=(SCHEMA, rows_table)))
     connection.execute(composed(f"staging/create_{removed}", table=(SCHEMA, removed_table)))
@@ -253,7 +253,7 @@ def _ids(connection: Connection, table: str) -> pl.Series:
 
 
 @readable_errors()
-def forget_rejected(connection: Connection, batch: Batch) -> None:
+def delete_rejected_rows(connection: Connection, batch: Batch) -> None:
     """Forget rejected rows of a batch that are not those of its last outcome."""
     connection.execute(statement("ops/forget_rejected_rows"), {"batch_id": batch.batch_id})
 
@@ -295,7 +295,7 @@ def _write_profile(
 ) -> None:
     listed = counts.rows_unchanged + counts.rows_staged
     published = difference.published or None
-    _, table, _ = tables(batch)
+    _, table, _ = table_names(batch)
     connection.execute(
         composed("staging/write_profile", table=(SCHEMA, table)),
         {
@@ -351,6 +351,6 @@ def _days_since(day: date, newest: datetime | None) -> float | None:
     return (end - newest) / timedelta(days=1)
 
 
-def remove_shaped(folder: Path) -> None:
+def delete_transformed(folder: Path) -> None:
     """Delete the shaped parts of a batch, which can always be made again from its landing."""
     shutil.rmtree(folder, ignore_errors=True)

@@ -26,7 +26,7 @@ _ANY = re.compile(
 )
 
 
-def read_times(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
+def parse_times(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
     """Moments in UTC, without a zone, and why a text is none; of each pair, one is null."""
     times = texts.str.to_datetime(_PLAIN_FORMAT, time_unit="us", strict=False, cache=False)
     plain = texts.str.contains(_PLAIN) & times.is_not_null()
@@ -34,13 +34,13 @@ def read_times(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
     if plain.all():
         return times, problems
     others = (~plain).arg_true()
-    read = [read_time(text) for text in texts.gather(others)]
+    read = [parse_time(text) for text in texts.gather(others)]
     moments = pl.Series([one if isinstance(one, datetime) else None for one in read], dtype=pl.Datetime("us"))
     reasons = pl.Series([one if isinstance(one, str) else None for one in read], dtype=pl.String)
     return times.scatter(others, moments), problems.scatter(others, reasons)
 
 
-def read_time(text: str) -> datetime | str:
+def parse_time(text: str) -> datetime | str:
     """The moment in UTC, without a zone; or why it is none."""
     match = _ANY.fullmatch(text)
     if match is None:

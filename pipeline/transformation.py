@@ -19,13 +19,13 @@ import polars as pl
 import xxhash
 
 from core.columns import KEYS, LISTEN_HISTORY, TRACKS, Endpoint
-from pipeline.decoding import DecodedRows, RejectedRow, count_fields, decode_rows, raw_texts
+from pipeline.decoding import DecodedRows, RejectedRow, add_field_counts, decode_rows, raw_texts
 from pipeline.deduplication import CONFLICTING, SUPERSEDED, deduplicate, has_repeated_keys
 from pipeline.endpoints import PERSONAL
 from pipeline.landing import Landing
-from pipeline.raw_pages import only_ours
+from pipeline.raw_pages import make_private_folder
 from pipeline.row_filter import RowFilter
-from pipeline.timestamps import read_times
+from pipeline.timestamps import parse_times
 
 ROWS_PER_BUCKET = 250_000
 PAGES_PER_STEP = 500
@@ -107,7 +107,7 @@ def transform(
     only counted. Raises LandingError when the raw pages cannot be read back.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    only_ours(folder.parent)
+    make_private_folder(folder.parent)
     (folder / "rejected").mkdir(parents=True)
     buckets = max(1, -(-landing.rows // ROWS_PER_BUCKET))
     until = (newest_until or latest).replace(tzinfo=None)
@@ -300,7 +300,7 @@ class _Shaper:
         self.plays_landed += decoded.plays_landed
         self.rows_rejected += sum(row.play_position is None for row in rejected)
         self.plays_rejected += sum(row.play_position is not None for row in rejected)
-        count_fields(self.unknown_fields, decoded.unknown_fields)
+        add_field_counts(self.unknown_fields, decoded.unknown_fields)
         self.rows_with_unknown_fields += decoded.rows_with_unknown_fields
         self.protected.update(row.row_id for row in rejected if row.row_id is not None and row.play_position is None)
         # A later update is by a clock that is ahead: it does not make the list fresh.
@@ -358,7 +358,7 @@ def _tellable(fields: Mapping[str, int]) -> dict[str, int]:
 
 def _typed(decoded: DecodedRows, endpoint: Endpoint) -> pl.DataFrame:
     """Decoded columns with times as UTC without a zone, why a time is none, and the duration in seconds."""
-    rows = decoded.frame.with_columns(column for name in _TIMES for column in read_times(decoded.frame[name]))
+    rows = decoded.frame.with_columns(column for name in _TIMES for column in parse_times(decoded.frame[name]))
     if endpoint == TRACKS:
         seconds = pl.col("duration").str.extract(_DURATION, 1).cast(pl.Int32) * 60 + pl.col("duration").str.extract(
             _DURATION, 2

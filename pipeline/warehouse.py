@@ -11,7 +11,7 @@ from psycopg import sql
 
 from core.columns import LISTEN_HISTORY
 from core.database import Connection, composed, readable_errors, statement
-from pipeline.batches import Batch, Counts, Status, record
+from pipeline.batches import Batch, Counts, Status, record_batch
 from pipeline.staging import SCHEMA, StagedTables
 
 _WAREHOUSE = ("listen_history", "listen_history_tracks")
@@ -19,7 +19,7 @@ _LOADING = ("loading_sessions", "loading_plays")
 _ROLES = ("sessions", "plays")
 
 
-def publish(
+def publish_batch(
     connection: Connection,
     batch: Batch,
     staged: StagedTables,
@@ -41,7 +41,7 @@ def publish(
         counts = replace(staged.counts, rows_inserted=inserted, rows_updated=updated, rows_removed=removed)
         status: Status = "published" if inserted or updated or removed else "unchanged"
         times = {"started_at": started_at, "finished_at": clock()}
-        record(connection, batch, status, counts, run_id=run_id, reason=reason, **times)
+        record_batch(connection, batch, status, counts, run_id=run_id, reason=reason, **times)
         if alongside is not None:
             alongside()
     return status, counts

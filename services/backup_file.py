@@ -22,7 +22,7 @@ from core.clock import CLOCK_SKEW
 from core.database import SQL_FOLDER
 from core.errors import MoovitamixError, UsageError
 from core.settings import Settings
-from pipeline.raw_pages import only_ours
+from pipeline.raw_pages import make_private_folder
 
 FOLDER = "backups"
 MANIFEST, DUMP, SUMS, MODELS = "manifest.json", "database.dump", "SHA256SUMS", "models"
@@ -158,7 +158,7 @@ def known_versions() -> set[str]:
 @contextmanager
 def work_folder(parent: Path) -> Iterator[Path]:
     """A folder beside the target, closed to others, gone afterwards."""
-    only_ours(parent)
+    make_private_folder(parent)
     with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=parent) as folder:
         yield Path(folder)
 

@@ -15,7 +15,7 @@ from core import embedded, side_schemas
 from core.database import Connection, connect, readable_errors, statement
 from core.errors import AlreadyRunning, DatabaseError
 from core.settings import Settings
-from pipeline.raw_pages import only_ours
+from pipeline.raw_pages import make_private_folder
 from services.backup_file import FOLDER, BackupError, Manifest, short, unpack
 from services.postgres_programs import Programs
 from services.restore import build_beside
@@ -82,7 +82,7 @@ def _differences(connection: Connection, manifest: Manifest) -> list[str]:
 @contextmanager
 def _scratch_folder(settings: Settings) -> Iterator[Path]:
     """A folder that is deleted in the end, with the server in it. One of an earlier verification is deleted first."""
-    only_ours(settings.data_dir / FOLDER)
+    make_private_folder(settings.data_dir / FOLDER)
     folder = settings.data_dir / SCRATCH
     with _exclusive(settings) as held:
         if not held:

@@ -82,7 +82,7 @@ STEPS = {
     "publishing the tracks, all but committed": ("pipeline.warehouse:record", "after", 1),
     "publishing the listens, in the middle": ("pipeline.warehouse:composed|warehouse/update_sessions", "before", 1),
     "publishing the listens, all but committed": ("pipeline.warehouse:record", "after", 3),
-    "the tracks are published": ("pipeline.warehouse:publish", "after", 1),
+    "the tracks are published": ("pipeline.warehouse:publish_batch", "after", 1),
     "everything is published": ("pipeline.batches:finish_run", "before", 1),
 }
 
@@ -99,8 +99,8 @@ def test_killed_while(step: str, query: Query, clean: State) -> None:
 
 def test_killed_again_and_again_each_time_a_step_further(query: Query, clean: State) -> None:
     killed_at("os:fsync", "before", 3)  # a page is written, and not yet under its name
-    killed_at("pipeline.landing:land", "after", 1)
-    killed_at("pipeline.staging:stage", "after", 1)
+    killed_at("pipeline.landing:land_snapshot", "after", 1)
+    killed_at("pipeline.staging:stage_batch", "after", 1)
     killed_at("expectations.checkpoint:Auditor.audit", "after", 2)
 
     assert main(["--day", NEXT_DAY]) == 0

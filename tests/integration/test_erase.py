@@ -266,8 +266,8 @@ def killed(place: Place, step: str, when: str, nth: int) -> None:
 
 
 def test_an_erasure_that_is_killed_twice_ends_as_one_clean_one(place: Place) -> None:
-    killed(place, "erasure.landed_pages:rewrite", "after", 2)
-    killed(place, "erasure.steps:finish", "before", 1)  # in the middle of the transaction
+    killed(place, "erasure.landed_pages:rewrite_file", "after", 2)
+    killed(place, "erasure.steps:finish_erasure", "before", 1)  # in the middle of the transaction
     assert place.query("select count(*) from warehouse.users where id = %s", GHOST) == [(1,)]
     assert [(finished, found) for *_, finished, found in record(place)] == [(False, {**NOTHING, **_in_files(FOUND)})]
 

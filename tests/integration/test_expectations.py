@@ -21,7 +21,7 @@ from core.database import composed, connect, migrate
 from core.errors import BatchBlocked, DatabaseError
 from expectations import listen_history, tracks, users
 from expectations.catalogue import _DEFAULTS
-from expectations.checkpoint import Auditor, StagedBatch, raise_if_blocked
+from expectations.checkpoint import Auditor, AuditTarget, raise_if_blocked
 from expectations.data_docs import docs_page
 from expectations.rules import ExpectNoSuchRows, meta_of, no_rows
 
@@ -72,14 +72,14 @@ class Desk:
     docs_dir: Path
     batches: int = field(default=0)
 
-    def stage(self, endpoint: Endpoint, staged: list[dict[str, Any]], **profile: Any) -> StagedBatch:
+    def stage(self, endpoint: Endpoint, staged: list[dict[str, Any]], **profile: Any) -> AuditTarget:
         self.batches += 1
         name = f"{endpoint}_{self.batches}"
         for table, file in ((name, f"staging/create_{endpoint}"), (f"{name}_profile", "staging/create_profile")):
             self.connection.execute(composed(file, table=("staging", table)))
         self.insert(name, staged)
         self.insert(f"{name}_profile", [PROFILE | profile])
-        return StagedBatch(f"{endpoint}-2026-11-22-r{self.batches}", endpoint, DAY, name, f"{name}_profile")
+        return AuditTarget(f"{endpoint}-2026-11-22-r{self.batches}", endpoint, DAY, name, f"{name}_profile")
 
     def insert(self, table: str, content: list[dict[str, Any]]) -> None:
         for row in content:
@@ -472,7 +472,7 @@ def test_no_personal_values_in_results_or_docs(desk: Desk) -> None:
     assert_nothing_personal(desk, batch, results)
 
 
-def assert_nothing_personal(desk: Desk, batch: StagedBatch, results: list[ExpectationResult]) -> None:
+def assert_nothing_personal(desk: Desk, batch: AuditTarget, results: list[ExpectationResult]) -> None:
     told = [repr(result) for result in results]
     told += [path.read_text() for path in desk.docs_dir.rglob(f"*{batch.batch_id}*")]
     told.append((desk.docs_dir / "index.html").read_text())
@@ -517,7 +517,7 @@ def test_two_audits_at_once(desk: Desk, tmp_path: Path) -> None:
     batches = [desk.stage(USERS, rows(USERS, {"id": 3})), desk.stage(TRACKS, rows(TRACKS))]
     found: dict[str, dict[str, ExpectationResult]] = {}
 
-    def audit(batch: StagedBatch) -> None:
+    def audit(batch: AuditTarget) -> None:
         with Auditor(url=desk.url, thresholds=_DEFAULTS, docs_dir=tmp_path, clock=utc_now) as auditor:
             found[batch.batch_id] = failures(auditor.audit(batch))
 

@@ -77,7 +77,7 @@ def test_a_task_that_failed_or_blocked_is_there(query: Query, capsys: pytest.Cap
     def fail() -> None:
         raise ValueError("a row")
 
-    undo = interrupt("pipeline.staging:stage", "before", 1, fail)
+    undo = interrupt("pipeline.staging:stage_batch", "before", 1, fail)
     try:
         assert ingest.main(["--day", DAY]) == 1
     finally:
@@ -107,7 +107,7 @@ def test_a_database_that_is_gone_says_so_itself(
                 [psycopg.conninfo.conninfo_to_dict(database)["dbname"]],
             )
 
-    undo = interrupt("pipeline.warehouse:publish", when, 1, cut_off)
+    undo = interrupt("pipeline.warehouse:publish_batch", when, 1, cut_off)
     try:
         assert ingest.main(["--day", DAY]) == 1
     finally:

@@ -16,7 +16,7 @@ from core.database import Connection, connect
 from core.errors import BatchBlocked
 from expectations import recommendations
 from expectations.catalogue import _DEFAULTS
-from expectations.checkpoint import Auditor, StagedBatch, raise_if_blocked
+from expectations.checkpoint import Auditor, AuditTarget, raise_if_blocked
 from expectations.rules import meta_of
 from recommender import model_runs, publication
 from recommender.model_runs import Recipe
@@ -45,7 +45,7 @@ class Desk:
     auditor: Auditor
     model_run_id: int
 
-    def stage(self, lists: dict[int, tuple[int, ...]], manner: Manner = MANNER) -> StagedBatch:
+    def stage(self, lists: dict[int, tuple[int, ...]], manner: Manner = MANNER) -> AuditTarget:
         made = publication.start(
             self.connection, model_run_id=self.model_run_id, flow="test", data_as_of=NOW, batches=["b"], now=NOW
         )
@@ -59,9 +59,9 @@ class Desk:
         )
         none = pl.DataFrame(schema=["track_id", "rank", "similar_track_id", "score"])
         publication.stage(self.connection, made, [frame], none, manner)
-        return StagedBatch(made.batch_id, RECOMMENDATIONS, date(2024, 5, 1), made.lists, made.profile)
+        return AuditTarget(made.batch_id, RECOMMENDATIONS, date(2024, 5, 1), made.lists, made.profile)
 
-    def judge(self, batch: StagedBatch, change: str = "") -> dict[str, ExpectationResult]:
+    def judge(self, batch: AuditTarget, change: str = "") -> dict[str, ExpectationResult]:
         """What failed, by rule, after a change to the staged rows or to their profile."""
         tables = {"lists": f"staging.{batch.rows_table}", "profile": f"staging.{batch.profile_table}"}
         if change:

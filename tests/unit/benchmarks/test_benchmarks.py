@@ -85,7 +85,7 @@ def test_the_page_has_every_figure_and_the_plots(measured: dict[str, Measured], 
 def test_the_raw_statement_computes_every_rule_of_the_suite(bench: Bench) -> None:
     _ = bench.first_ingest
     thresholds = load_thresholds()
-    rows_table, profile_table, _removed = staging.tables(Batch(LISTEN_HISTORY, BASE_DAY, bench.warehouse.source))
+    rows_table, profile_table, _removed = staging.table_names(Batch(LISTEN_HISTORY, BASE_DAY, bench.warehouse.source))
     suite = [*listen_history.rows(thresholds, profile_table), *listen_history.profile(thresholds)]
     with audit.connected(bench.warehouse.database_url.get_secret_value()) as connection:
         broken = audit.broken_rows(connection, rows_table, profile_table, thresholds)

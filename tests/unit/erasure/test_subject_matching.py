@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from core.columns import LISTEN_HISTORY, USERS, Endpoint
-from erasure.subject_matching import Identity
+from erasure.subject_matching import UserIdentity
 from pipeline.row_filter import PLACEHOLDER, matches_row, remove_rows
 
-ADA = Identity(42, frozenset({"Ada.L@example.com"}), frozenset({("Ada", "Love Lace")}))
+ADA = UserIdentity(42, frozenset({"Ada.L@example.com"}), frozenset({("Ada", "Love Lace")}))
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_row_is_theirs(endpoint: Endpoint, row: str, theirs: bool) -> None:
 
 def test_a_name_is_theirs_in_any_normal_form() -> None:
     for first in ("Ren\u00e9", "Rene\u0301", "RENE\u0301"):
-        known = Identity(42, names=frozenset({(first, "O\u2019Stra\u00dfe")}))
+        known = UserIdentity(42, names=frozenset({(first, "O\u2019Stra\u00dfe")}))
         for said in ("Ren\u00e9", "Rene\u0301", "REN\u00c9", "ren\u00e9"):
             assert matches_row(known, USERS, json.dumps({"id": None, "first_name": said, "last_name": "o'STRASSE"}))
         assert not matches_row(known, USERS, json.dumps({"id": None, "first_name": "Rene", "last_name": "O'Strasse"}))

@@ -12,7 +12,7 @@ import pytest
 
 from core.columns import LISTEN_HISTORY, USERS
 from core.errors import LandingError
-from erasure.suppression_list import COPY, SuppressionList, fingerprint, merged, read_copy
+from erasure.suppression_list import COPY_PATH, SuppressionList, fingerprint, merge, read_copy
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -39,14 +39,14 @@ def test_the_last_word_counts_wherever_it_is_kept() -> None:
     again = SuppressionList((allowed,)).suppressing(42, NOW + timedelta(hours=2))
     assert again.allowed_at is None
     for lists, turned_away in (((first, allowed), set()), ((allowed, first), set()), ((again, allowed, first), {42})):
-        assert merged(*(SuppressionList((one,)) for one in lists)).matching_ids([42]) == turned_away
+        assert merge(*(SuppressionList((one,)) for one in lists)).matching_ids([42]) == turned_away
 
 
 def test_a_copy_that_cannot_be_read_lets_nobody_in(tmp_path: Path) -> None:
     assert read_copy(tmp_path) == SuppressionList()
-    (tmp_path / COPY).parent.mkdir()
+    (tmp_path / COPY_PATH).parent.mkdir()
     for damaged in ("", "[]", '{"listeners": [{"key": "00"}]}'):
-        (tmp_path / COPY).write_text(damaged)
+        (tmp_path / COPY_PATH).write_text(damaged)
         with pytest.raises(LandingError, match=r"list of erased listeners .* cannot be read"):
             read_copy(tmp_path)
 

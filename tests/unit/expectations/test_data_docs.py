@@ -13,7 +13,7 @@ from great_expectations.core import ExpectationSuiteValidationResult
 from core.audits import ExpectationResult
 from core.errors import DiskFull
 from expectations import data_docs
-from expectations.data_docs import IndexLine, docs_page, prune_docs, publish
+from expectations.data_docs import AuditSummary, docs_page, prune_docs, write_page
 
 
 def publish_one(docs_dir: Path, day: int, *results: ExpectationResult, hour: int = 6, name: str = "users") -> str:
@@ -31,8 +31,8 @@ def publish_one(docs_dir: Path, day: int, *results: ExpectationResult, hour: int
         },
         meta={"run_id": {"run_name": batch_id, "run_time": audited_at.isoformat()}},
     )
-    line = IndexLine.of(batch_id, "users", date(2026, 11, day), audited_at, results)
-    assert publish(docs_dir, line, judged) == docs_page(docs_dir, batch_id)
+    line = AuditSummary.of(batch_id, "users", date(2026, 11, day), audited_at, results)
+    assert write_page(docs_dir, line, judged) == docs_page(docs_dir, batch_id)
     return batch_id
 
 

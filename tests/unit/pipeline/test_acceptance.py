@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from core.audits import ExpectationResult
-from pipeline.acceptance import Acceptance, Seen
+from pipeline.acceptance import Acceptance, ReviewedFailure
 
 
 def result(observed: str | None, count: int | None = None, **other: Any) -> ExpectationResult:
@@ -17,22 +17,22 @@ def result(observed: str | None, count: int | None = None, **other: Any) -> Expe
 @pytest.mark.parametrize(
     ("seen", "now", "accepted"),
     [
-        (Seen(None, "2 %"), result("50 %", beyond="above"), False),
-        (Seen(None, "2 %"), result("2 %", beyond="above"), True),
-        (Seen(None, "50 %"), result("2 %", beyond="above"), True),
-        (Seen(None, "50 %"), result("2 %", beyond="below"), False),
-        (Seen(None, "2 %"), result("50 %", beyond="below"), True),
-        (Seen(None, "1,900"), result("200", beyond="below"), False),
-        (Seen(None, "9 days"), result("1e+04 days", beyond="above"), False),
-        (Seen(None, "rows 3, total 4"), result("rows 3, total 4"), True),
-        (Seen(None, "rows 3, total 4"), result("rows 3, total 9"), False),
-        (Seen(None, None), result("3 %", beyond="above"), False),
-        (Seen(5, "5 rows"), result("5 rows", 5), True),
-        (Seen(5, "5 rows, 3 %"), result("4 rows, 40 %", 4), True),
-        (Seen(5, "5 rows"), result("6 rows", 6), False),
+        (ReviewedFailure(None, "2 %"), result("50 %", beyond="above"), False),
+        (ReviewedFailure(None, "2 %"), result("2 %", beyond="above"), True),
+        (ReviewedFailure(None, "50 %"), result("2 %", beyond="above"), True),
+        (ReviewedFailure(None, "50 %"), result("2 %", beyond="below"), False),
+        (ReviewedFailure(None, "2 %"), result("50 %", beyond="below"), True),
+        (ReviewedFailure(None, "1,900"), result("200", beyond="below"), False),
+        (ReviewedFailure(None, "9 days"), result("1e+04 days", beyond="above"), False),
+        (ReviewedFailure(None, "rows 3, total 4"), result("rows 3, total 4"), True),
+        (ReviewedFailure(None, "rows 3, total 4"), result("rows 3, total 9"), False),
+        (ReviewedFailure(None, None), result("3 %", beyond="above"), False),
+        (ReviewedFailure(5, "5 rows"), result("5 rows", 5), True),
+        (ReviewedFailure(5, "5 rows, 3 %"), result("4 rows, 40 %", 4), True),
+        (ReviewedFailure(5, "5 rows"), result("6 rows", 6), False),
     ],
 )
-def test_only_what_is_no_worse_than_seen(seen: Seen, now: ExpectationResult, accepted: bool) -> None:
+def test_only_what_is_no_worse_than_seen(seen: ReviewedFailure, now: ExpectationResult, accepted: bool) -> None:
     refusal = Acceptance("known", "ticket 7", {"a_rule": seen}).refusal([now])
     assert (refusal is None) == accepted
     if refusal:

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from pipeline.batches import Batch, Counts, LedgerEntry, Status, parse_batch_id, plan
+from pipeline.batches import Batch, Counts, LedgerEntry, Status, choose_revision, parse_batch_id
 
 BATCH = Batch("tracks", date(2026, 11, 22), "http://api")
 SECOND = replace(BATCH, revision=2)
@@ -33,7 +33,7 @@ def entry(status: Status, *, settled: bool = True, source: str = "http://api") -
 def test_a_run_goes_on_where_the_day_stands(
     known: LedgerEntry | None, refresh: bool, expected: tuple[Batch, bool]
 ) -> None:
-    assert plan(known, BATCH, refresh=refresh) == expected
+    assert choose_revision(known, BATCH, refresh=refresh) == expected
 
 
 def test_ids_name_endpoint_day_and_later_revisions() -> None:

@@ -7,7 +7,7 @@ from datetime import datetime
 import polars as pl
 import pytest
 
-from pipeline.timestamps import LEAP_SECOND, NOT_IN_THE_CALENDAR, NOT_THE_FORM, TOO_PRECISE, read_times
+from pipeline.timestamps import LEAP_SECOND, NOT_IN_THE_CALENDAR, NOT_THE_FORM, TOO_PRECISE, parse_times
 
 ACCEPTED = {
     "2024-11-20T10:00:00": "2024-11-20T10:00:00",
@@ -52,7 +52,7 @@ REJECTED = {
 
 
 def test_a_time_is_its_own_moment() -> None:
-    times, problems = read_times(pl.Series("created_at", list(ACCEPTED)))
+    times, problems = parse_times(pl.Series("created_at", list(ACCEPTED)))
     assert times.to_list() == [datetime.fromisoformat(moment) for moment in ACCEPTED.values()]
     assert problems.null_count() == len(problems)
 
@@ -60,7 +60,7 @@ def test_a_time_is_its_own_moment() -> None:
 def test_a_column_of_plain_times_is_read_alike() -> None:
     plain = [text for text in ACCEPTED if text[-1].isdigit() and len(text) <= 26 and text[19:20] in ("", ".")]
     assert len(plain) > 4
-    times, problems = read_times(pl.Series("created_at", plain))
+    times, problems = parse_times(pl.Series("created_at", plain))
     assert times.to_list() == [datetime.fromisoformat(ACCEPTED[text]) for text in plain]
     assert problems.null_count() == len(plain)
 
@@ -68,7 +68,7 @@ def test_a_column_of_plain_times_is_read_alike() -> None:
 @pytest.mark.parametrize("reason", REJECTED)
 def test_any_other_text_is_rejected_with_the_reason(reason: str) -> None:
     texts = [*REJECTED[reason], "2024-11-20T10:00:00"]
-    times, problems = read_times(pl.Series("created_at", texts))
+    times, problems = parse_times(pl.Series("created_at", texts))
     assert dict(zip(texts, problems.to_list(), strict=True)) == dict.fromkeys(REJECTED[reason], reason) | {
         texts[-1]: None
     }
