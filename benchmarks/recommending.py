@@ -150,8 +150,8 @@ def train_and_publish(show: Show, settings: Settings) -> Whole:
             now=utc_now(),
         )
         scorer = recommendation_tasks.Scorer(number, verdict.recipe, scorer_model)
-        made = meter("score and stage", recommendation_tasks.make_lists.fn, run, scorer, marts)
-        meter("audit", recommendation_tasks.audit_lists.fn, run, made)
+        made = meter("score and stage", recommendation_tasks.stage_recommendations.fn, run, scorer, marts)
+        meter("audit", recommendation_tasks.audit_recommendations.fn, run, made)
         fallbacks = fallback_lists(GenrePopularity().fit(marts.known), marts.known.track_ids, 50)
         meter("publish", publication.attach, run.connection, made)
         meter(

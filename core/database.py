@@ -17,9 +17,9 @@ from psycopg import sql
 from core import embedded
 from core.errors import (
     AlreadyRunning,
-    DatabaseAway,
     DatabaseError,
     DatabaseFull,
+    DatabaseUnavailable,
     LoginRefused,
     SettingsError,
     StatementRefused,
@@ -120,7 +120,7 @@ def _without_connection(error: psycopg.OperationalError) -> DatabaseError:
     if _FULL.search(what):
         return DatabaseFull(_NO_SPACE)
     away = error.sqlstate is None or error.sqlstate.startswith(_AWAY)
-    raised = DatabaseAway if away else DatabaseError
+    raised = DatabaseUnavailable if away else DatabaseError
     return raised(
         f"Postgres cannot be reached or gave up: {what}; check DATABASE_URL{honoured_variables(what)}, then run again"
     )

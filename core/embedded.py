@@ -31,7 +31,7 @@ from typing import Any
 import psutil
 import psycopg
 
-from core.errors import DatabaseAway, DatabaseError, DatabaseFull, MoovitamixError, SettingsError
+from core.errors import DatabaseError, DatabaseFull, DatabaseUnavailable, MoovitamixError, SettingsError
 from core.sessions import UnfitDatabase, client_environment, client_target, open_connection, server_environment
 from core.settings import load_settings, must_be_writable
 from core.temporary_files import keep_temporary_files_in, make_socket_folder, socket_folder
@@ -86,7 +86,7 @@ def start(data_dir: Path) -> str:
     except (OSError, subprocess.SubprocessError) as error:
         if os.path.isdir(data_dir):
             must_be_writable(data_dir)
-        kind = DatabaseFull if _NO_SPACE.search(f"{error} {getattr(error, 'output', '')}") else DatabaseAway
+        kind = DatabaseFull if _NO_SPACE.search(f"{error} {getattr(error, 'output', '')}") else DatabaseUnavailable
         raise kind(f"embedded Postgres cannot be set up in {server.folder}: {_said(error)}") from error
 
 
@@ -229,7 +229,7 @@ class _Server:
                     raise DatabaseFull(self._does_not_start()) from error
         if not self.answers():
             why = self._does_not_start()
-            raise (DatabaseFull if _NO_SPACE.search(why) else DatabaseAway)(why)
+            raise (DatabaseFull if _NO_SPACE.search(why) else DatabaseUnavailable)(why)
 
     def answers(self) -> bool:
         """Whether it takes connections; one that is starting or recovering is waited for. Raises DatabaseFull."""

@@ -7,14 +7,14 @@ MoovitamixError
 │       └── UnusablePublication  no publication that can go live has that number; a PublicationError too
 ├── SourceError               the API could not be read
 │   ├── TransientSourceError  may pass: connection, time-out, 429, 5xx, cut or unreadable body
-│   │   └── ListMoved         the list changed while it was read
+│   │   └── SnapshotChanged         the list changed while it was read
 │   └── TerminalSourceError   will not pass: other 4xx, an envelope that breaks the contract
 ├── LandingError              raw pages, or what is made of them, could not be written or read back
 │   ├── DamagedPages          what was written is not what is there
 │   └── DiskFull              because there is no room
 ├── BatchBlocked              an audit found something critical
 ├── DatabaseError             Postgres is unreachable, or the role lacks a right
-│   ├── DatabaseAway          it does not answer, or went away
+│   ├── DatabaseUnavailable          it does not answer, or went away
 │   ├── DatabaseFull          it has no disk space left
 │   ├── LoginRefused          it takes no connection of this login, or has no such database
 │   └── StatementRefused      Postgres refuses this one statement, and will take others
@@ -24,7 +24,7 @@ MoovitamixError
 ├── ModelError                a model failed: raised, ran out of time or memory, gave scores that are no numbers
 │   └── ModelFileError        the file of a model is missing, damaged, or of another version
 ├── PublicationError          a list cannot be published or rolled back to (unknown, pruned, or overtaken)
-└── UnforeseenError           a defect of ours: its kind and place, without its text, which may quote a row
+└── UnexpectedError           a defect of ours: its kind and place, without its text, which may quote a row
 
 Retries look at the family only: a `TransientSourceError` is tried again, nothing else is.
 Messages are one line, say what happened, where, and what to do, and never hold a person's data.
@@ -73,7 +73,7 @@ class TransientSourceError(SourceError):
         self.retry_after = retry_after
 
 
-class ListMoved(TransientSourceError):
+class SnapshotChanged(TransientSourceError):
     """The list changed between two pages of one read."""
 
 
@@ -109,7 +109,7 @@ class DatabaseError(MoovitamixError):
     """Postgres cannot be reached, or refuses what we ask of it."""
 
 
-class DatabaseAway(DatabaseError):
+class DatabaseUnavailable(DatabaseError):
     """Postgres does not answer."""
 
     cause = "database"
@@ -161,7 +161,7 @@ class UnusablePublication(PublicationError, UsageError):
     """There is no publication with that number, or its lists cannot go live."""
 
 
-class UnforeseenError(MoovitamixError):
+class UnexpectedError(MoovitamixError):
     """An error that has no name. The message says its kind and where in our code it came up."""
 
 
@@ -173,7 +173,7 @@ REFUSALS = (UsageError, ReplayRefused)
 def named_errors() -> Iterator[None]:
     """Let only errors with a name through, so that one batch's misfortune neither ends the run nor quotes a row.
 
-    Raises LandingError for the disk and UnforeseenError for all else; errors of ours pass as they are.
+    Raises LandingError for the disk and UnexpectedError for all else; errors of ours pass as they are.
     """
     try:
         yield
@@ -184,7 +184,7 @@ def named_errors() -> Iterator[None]:
         kind = DiskFull if is_disk_full(error) else LandingError
         raise kind(f"working files cannot be written or read: {error.strerror or error}{where}") from error
     except Exception as error:
-        raise UnforeseenError(in_one_line(error)) from error
+        raise UnexpectedError(summarize_defect(error)) from error
 
 
 def is_disk_full(error: OSError) -> bool:
@@ -192,7 +192,7 @@ def is_disk_full(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def in_one_line(error: BaseException) -> str:
+def summarize_defect(error: BaseException) -> str:
     """The kind of an error and the last place in our code on its way."""
     ours = [f for f in traceback.extract_tb(error.__traceback__) if _is_ours(Path(f.filename))]
     place = f" at {Path(ours[-1].filename).relative_to(_ROOT)}:{ours[-1].lineno}" if ours else ""

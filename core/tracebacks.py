@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from core.errors import MoovitamixError, UnforeseenError, in_one_line
+from core.errors import MoovitamixError, UnexpectedError, summarize_defect
 from core.settings import load_settings
 
 _FILE = "tracebacks.log"
@@ -43,7 +43,7 @@ def without_tracebacks(main: Callable[[], int | None]) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        print(f"error: {line_for_a_person(error)}", file=sys.stderr)
+        print(f"error: {message_for_user(error)}", file=sys.stderr)
         return 1
     return code
 
@@ -64,17 +64,17 @@ def keep_logs_readable() -> None:
         logging.setLogRecordFactory(_OneLineRecords(logging.getLogRecordFactory()))
 
 
-def told_in_one_line(error: BaseException) -> str:
+def record_and_summarize(error: BaseException) -> str:
     """One line for a person, which says where the rest is kept."""
     file = keep(error)
-    return f"{in_one_line(error)}{_details(file)}"
+    return f"{summarize_defect(error)}{_details(file)}"
 
 
-def line_for_a_person(error: BaseException) -> str:
+def message_for_user(error: BaseException) -> str:
     """The message of an error with a name; of a defect, kind and place, and where the rest is kept."""
-    if isinstance(error, UnforeseenError):
+    if isinstance(error, UnexpectedError):
         return f"{error}{_details(keep(error))}"
-    return str(error) if isinstance(error, MoovitamixError) else told_in_one_line(error)
+    return str(error) if isinstance(error, MoovitamixError) else record_and_summarize(error)
 
 
 def keep(error: BaseException) -> Path | None:
@@ -96,7 +96,7 @@ class _OneLineRecords:
                 keep(error)
             record.msg, record.args = str(error), ()
         elif error is not None:
-            record.msg, record.args = f"{record.name}: {told_in_one_line(error)}", ()
+            record.msg, record.args = f"{record.name}: {record_and_summarize(error)}", ()
         elif record.levelno >= logging.WARNING and _BEGINS in (text := _text_of(record)):
             kinds = _KIND.findall(text.rpartition(_BEGINS)[2])
             kind = kinds[-1] if kinds else "an error"
@@ -116,7 +116,7 @@ def _on_uncaught(kind: type[BaseException], error: BaseException | None, _where:
     if issubclass(kind, KeyboardInterrupt):
         print("stopped; run it again to go on", file=sys.stderr)
     elif error is not None and not isinstance(error, SystemExit):
-        print(f"error: {line_for_a_person(error)}", file=sys.stderr)
+        print(f"error: {message_for_user(error)}", file=sys.stderr)
 
 
 def _keep_silently(error: BaseException | None) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from core.settings import load_settings
 from demo.surroundings import ROOT, DemoError
-from notifications.prefect_client import Server
+from notifications.prefect_client import PrefectClient
 from services import prefect_ui
 from services.deploy import NotDeployed, answers, deploy
 from services.plan import Plan, Ports, PrefectLogin, Program, inherited_environment
@@ -27,7 +27,7 @@ _FIRST = ("prefect-server", "serving")
 class Programs:
     """Where they are."""
 
-    prefect: Server
+    prefect: PrefectClient
     serving_url: str
 
     def runs(self, deployment: str) -> list[dict[str, Any]]:
@@ -61,7 +61,7 @@ def running(folder: Path, deployments: Sequence[str]) -> Iterator[Programs]:
         except NotDeployed as error:
             raise DemoError(f"the deployments were not made: {error}") from error
         at_end.enter_context(_process(plan, programs["worker"], folder))
-        yield Programs(Server(f"{plan.prefect_url}/api", plan.prefect_login), plan.serving_url)
+        yield Programs(PrefectClient(f"{plan.prefect_url}/api", plan.prefect_login), plan.serving_url)
 
 
 @contextmanager

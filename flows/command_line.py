@@ -13,9 +13,9 @@ from core.errors import MoovitamixError, SettingsError
 from core.settings import Settings, load_settings
 from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
-from core.tracebacks import line_for_a_person
+from core.tracebacks import message_for_user
 from expectations.thresholds import load_thresholds
-from flows.failures import tell_not_begun, tell_server_away
+from flows.failures import notify_not_started, notify_server_unavailable
 from flows.temporary_prefect_server import RUN_TAG, ensure_prefect_api, server_does_not_answer
 
 _BUSY_AT_EXIT = ("EventsWorker", "APILogWorker")
@@ -25,7 +25,7 @@ def _ensure_prefect_api(flow: str, settings: Settings) -> None:
     try:
         ensure_prefect_api(settings.data_dir)
     except MoovitamixError as error:
-        tell_not_begun(flow, error)
+        notify_not_started(flow, error)
         raise
 
 
@@ -46,7 +46,7 @@ def run_command(command: Any, **parameters: Any) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except MoovitamixError as error:
-        print(f"error: {line_for_a_person(error)}", file=sys.stderr)
+        print(f"error: {message_for_user(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; run it again to go on", file=sys.stderr)
@@ -54,8 +54,8 @@ def run_command(command: Any, **parameters: Any) -> int:
     except Exception as error:
         unreachable = "Failed to reach API" in str(error) or isinstance(error, httpx.TransportError)
         if unreachable:
-            tell_server_away()
-        what = server_does_not_answer() if unreachable else line_for_a_person(error)
+            notify_server_unavailable()
+        what = server_does_not_answer() if unreachable else message_for_user(error)
         print(f"error: {what}", file=sys.stderr)
         return 1
     return 0

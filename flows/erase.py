@@ -32,7 +32,7 @@ from erasure import landed_pages, steps, suppression_list
 from erasure.subject_matching import UserIdentity
 from erasure.suppression_list import SuppressionList
 from flows.command_line import run_command
-from flows.failures import told_when_it_fails
+from flows.failures import handle_failures
 from pipeline import batches
 from recommender.trials import sweep
 
@@ -63,7 +63,7 @@ class Place:
 
 
 @flow(name="erase", flow_run_name="erase", validate_parameters=False)
-@told_when_it_fails
+@handle_failures
 def erase(user_id: int, reason: str, requested_by: str, allow_again: bool = False) -> dict[str, int]:
     """Erase a listener by id, or let one who was erased come back.
 
@@ -76,7 +76,7 @@ def erase(user_id: int, reason: str, requested_by: str, allow_again: bool = Fals
     Returns how many rows and files of each place were theirs. Running it again ends as one clean run.
     """
     keep_logs_readable()
-    found = allow(user_id, reason, requested_by) if allow_again else erase_listener(user_id, reason, requested_by)
+    found = allow(user_id, reason, requested_by) if allow_again else erase_user(user_id, reason, requested_by)
     create_table_artifact(
         key="erase-found",
         table=[{"place": place, "found": count} for place, count in found.items()],
@@ -85,7 +85,7 @@ def erase(user_id: int, reason: str, requested_by: str, allow_again: bool = Fals
     return dict(found)
 
 
-def erase_listener(user_id: int, reason: str, requested_by: str) -> Found:
+def erase_user(user_id: int, reason: str, requested_by: str) -> Found:
     """Erase one listener, without Prefect around it. Raises UsageError, AlreadyRunning, DatabaseError."""
     why = _checked(user_id, reason, requested_by)
     with _place() as place:
@@ -111,7 +111,7 @@ def allow(user_id: int, reason: str, requested_by: str) -> Found:
     return {"ops.suppressed_listeners": int(found)}
 
 
-def erase_who_came_back() -> int:
+def erase_reappeared_users() -> int:
     """Erase again whoever is on the list and yet in the database, as after a restore. Returns how many they were.
 
     Rows of erased users without a readable id are erased too, as an earlier version may have kept them.
@@ -247,11 +247,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.again:
         if asked.user_id is not None or asked.allow_again or asked.reason or asked.requested_by:
             parser.error("--again is for everybody on the list, and takes nothing with it")
-        return run_command(erase_who_came_back)
+        return run_command(erase_reappeared_users)
     if asked.user_id is None:
         parser.error("USER_ID is missing")
     # Without Prefect's engine around it: its server would keep the parameters, and the id with them.
-    command = allow if asked.allow_again else erase_listener
+    command = allow if asked.allow_again else erase_user
     return run_command(command, user_id=asked.user_id, reason=asked.reason, requested_by=asked.requested_by)
 
 

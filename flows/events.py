@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from prefect.events import emit_event
 
 from core.clock import utc_now
-from flows.failures import has_server, tell_people
-from flows.run import Outcome
-from notifications.notification import RUNBOOK, Alert
+from flows.failures import has_server, notify
+from flows.run import BatchResult
+from notifications.notification import RUNBOOK, Notification
 from recommender.monitoring import Alarm
 
 WAREHOUSE_PUBLISHED = "moovitamix.warehouse.published"
@@ -26,7 +26,7 @@ _WAREHOUSE = {"prefect.resource.id": "moovitamix.warehouse", "prefect.resource.n
 _RECOMMENDATIONS = {"prefect.resource.id": "moovitamix.recommendations", "prefect.resource.name": "recommendations"}
 
 
-def tell_warehouse_published(outcomes: Sequence[Outcome], behind: bool = False) -> bool:
+def emit_warehouse_published(outcomes: Sequence[BatchResult], behind: bool = False) -> bool:
     """Say that there is something to monitor and recommend by; nothing, when there is not. Returns whether there is.
 
     The batches are those that this run published. `behind`: the recommendations are older than the warehouse, as after
@@ -43,7 +43,7 @@ def tell_warehouse_published(outcomes: Sequence[Outcome], behind: bool = False) 
     return True
 
 
-def tell_warehouse_unchanged(outcomes: Sequence[Outcome]) -> None:
+def emit_warehouse_unchanged(outcomes: Sequence[BatchResult]) -> None:
     """Say that an ingest ended well and found nothing new, so that nobody waits for more."""
     if all(one.good and (one.status != "published" or one.earlier) for one in outcomes):
         emit_event(event=WAREHOUSE_UNCHANGED, resource=_WAREHOUSE)
@@ -54,9 +54,9 @@ def print_next(command: str, why: str) -> None:
     print(f"next, as {why}: .venv/bin/python -m {command}", flush=True)
 
 
-def tell_alarm(alarm: Alarm, *, new: bool) -> None:
+def notify_alarm(alarm: Alarm, *, new: bool) -> None:
     """Say it to people: told again it is the same alarm, of which they hear once. `new`: this run raised it."""
-    told = Alert(
+    told = Notification(
         key=f"quality:{alarm.alarm_id}",
         severity="warning",
         what=f"the quality of recommendations fell: {alarm.metric}",
@@ -67,13 +67,13 @@ def tell_alarm(alarm: Alarm, *, new: bool) -> None:
         next=f"{RUNBOOK}#quality-fell-an-alarm",
     )
     if new or has_server():
-        tell_people(ALARM_RAISED, f"moovitamix.alarm.{alarm.alarm_id}", told)
+        notify(ALARM_RAISED, f"moovitamix.alarm.{alarm.alarm_id}", told)
 
 
-def tell_answered(answered: Sequence[tuple[int, str, str]], why: str) -> None:
+def notify_alarm_answered(answered: Sequence[tuple[int, str, str]], why: str) -> None:
     """Say which alarms, and on what metric, a training answered, how, and why so."""
     for alarm_id, metric, answer in answered:
-        told = Alert(
+        told = Notification(
             key=f"quality-answered:{alarm_id}",
             severity="warning",
             what=f"the alarm on {metric} was answered: {answer}",
@@ -82,10 +82,10 @@ def tell_answered(answered: Sequence[tuple[int, str, str]], why: str) -> None:
             kept="the list that was live." if answer == "kept" else "the list before, for a rollback.",
             next=f"{RUNBOOK}#an-alarm-was-answered-with-kept" if answer == "kept" else "nothing to do.",
         )
-        tell_people(ALARM_ANSWERED, f"moovitamix.alarm.{alarm_id}", told)
+        notify(ALARM_ANSWERED, f"moovitamix.alarm.{alarm_id}", told)
 
 
-def tell_degraded(alarm: Alarm) -> None:
+def emit_degraded(alarm: Alarm) -> None:
     """Say that the quality of what is live fell beyond chance, and that no training has answered it."""
     payload = {
         "alarm_id": alarm.alarm_id,
@@ -99,6 +99,6 @@ def tell_degraded(alarm: Alarm) -> None:
     emit_event(event=DEGRADED, resource=_RECOMMENDATIONS, payload=payload)
 
 
-def tell_aged(age_days: float) -> None:
+def emit_aged(age_days: float) -> None:
     """Say that the plays which the live model has learned from ended long ago."""
     emit_event(event=AGED, resource=_RECOMMENDATIONS, payload={"age_days": age_days})

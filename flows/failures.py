@@ -1,10 +1,12 @@
-"""How a run ends that did not go well: the name of its state, and who is told what, once for each cause.
+"""Handle runs that fail: name the final state, and send one notification for each cause.
 
-A run that ends `Failed` is told by Prefect's automation, in the words of its state. `Blocked` and `Hindered` are of the
-same type, and whoever watches the run sees it fail; what is behind them has alerts of its own: a blocked batch one, a
-database that is away or a full disk one, however many runs it stops. Where nobody would tell of these, the run ends
-`Failed`. `Refused` is a run that was asked for what cannot be done, such as an unknown batch: whoever asked sees why,
-and nobody is notified. Without a Prefect server alerts are sent from here.
+- `Failed`: Prefect's automation sends a notification with the message of the state.
+- `Blocked`: an audit blocked a batch; each blocked batch has its own notification.
+- `DependencyUnavailable`: the database is down or the disk is full; one incident, however many runs fail.
+- `Refused`: the request cannot be fulfilled, such as an unknown batch; the caller reads why, and nobody is notified.
+
+If nobody would be notified of a `DependencyUnavailable` run, it ends as `Failed`. Without a Prefect server,
+notifications are sent from here.
 """
 
 from __future__ import annotations
@@ -39,15 +41,15 @@ from core.errors import (
     PublicationError,
     SettingsError,
     UsageError,
-    in_one_line,
+    summarize_defect,
 )
 from core.settings import Settings, load_settings
-from flows.run import IngestIncomplete, Outcome
+from flows.run import BatchResult, IngestIncomplete
 from flows.temporary_prefect_server import is_temporary
 from notifications import health_checks, incident_types
 from notifications.delivery import addresses, send
-from notifications.incidents import DATABASE, DISK, Store
-from notifications.notification import RUNBOOK, Alert
+from notifications.incidents import DATABASE, DISK, IncidentStore
+from notifications.notification import RUNBOOK, Notification
 
 BATCH_BLOCKED = "moovitamix.batch.blocked"
 # As long as a run without a server may wait for a mail server; what is not sent then is sent by the next, or the watch.
@@ -62,14 +64,14 @@ Result = TypeVar("Result")
 class Ending:
     """How a run ended. `failure` is told by Prefect itself, `blocked` by an event each, `cause` by the store."""
 
-    name: Literal["Failed", "Blocked", "Hindered", "Refused"]
+    name: Literal["Failed", "Blocked", "DependencyUnavailable", "Refused"]
     message: str
-    failure: Alert | None = None
-    blocked: tuple[Alert, ...] = ()
+    failure: Notification | None = None
+    blocked: tuple[Notification, ...] = ()
     cause: str = ""
 
 
-def told_when_it_fails(body: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+def handle_failures(body: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Let a flow end in a state that says what happened, and see to it that somebody is told.
 
     Stands between `@flow` and the flow. Who calls the flow gets the error that it raised, as before. Parameters are
@@ -94,7 +96,7 @@ def told_when_it_fails(body: Callable[Parameters, Result]) -> Callable[Parameter
             return cast(Result, Failed(name=ending.name, message=ending.message, data=error))
         except Exception as error:  # a defect: Prefect logs it with its traceback
             if not has_server():
-                _tell(_failed(_run_name(body.__name__), in_one_line(error), _page_of(error), utc_now()))
+                _tell(_failed(_run_name(body.__name__), summarize_defect(error), _page_of(error), utc_now()))
             raise
         _forget_causes()
         return result
@@ -140,12 +142,12 @@ def ending_of(run: str, error: MoovitamixError, now: datetime) -> Ending:
     if isinstance(error, BatchBlocked):
         return Ending("Blocked", str(error), blocked=(_blocked_list(error, now),))
     if error.cause:
-        return Ending("Hindered", str(error), cause=error.cause)
+        return Ending("DependencyUnavailable", str(error), cause=error.cause)
     return _failed(run, str(error), _page_of(error), now)
 
 
 def _failed(run: str, why: str, page: str, now: datetime) -> Ending:
-    alert = Alert(
+    alert = Notification(
         key=f"failed:{run}",
         severity="critical",
         what=f"{run} failed",
@@ -168,13 +170,13 @@ def _of_batches(run: str, error: IngestIncomplete, now: datetime) -> Ending:
         why = f"{_reasons(failed)}{_also(waiting)}"
         ending = _failed(run, why, "a-batch-failed", now)
         return Ending("Failed", ending.message, ending.failure, blocked, cause)
-    return Ending("Hindered" if cause else "Blocked", str(error), blocked=blocked, cause=cause)
+    return Ending("DependencyUnavailable" if cause else "Blocked", str(error), blocked=blocked, cause=cause)
 
 
-def _blocked_batch(outcome: Outcome, waiting: Sequence[Outcome], now: datetime) -> Alert:
+def _blocked_batch(outcome: BatchResult, waiting: Sequence[BatchResult], now: datetime) -> Notification:
     batch_id = outcome.batch.batch_id
     held = [one for one in waiting if outcome.batch.endpoint in DEPENDS_ON[one.batch.endpoint]]
-    return Alert(
+    return Notification(
         key=f"batch-blocked:{batch_id}",
         severity="critical",
         what=f"{batch_id} is blocked",
@@ -186,8 +188,8 @@ def _blocked_batch(outcome: Outcome, waiting: Sequence[Outcome], now: datetime) 
     )
 
 
-def _blocked_list(error: BatchBlocked, now: datetime) -> Alert:
-    return Alert(
+def _blocked_list(error: BatchBlocked, now: datetime) -> Notification:
+    return Notification(
         key=f"batch-blocked:{error.batch_id}",
         severity="critical",
         what=f"{error.batch_id} is blocked",
@@ -198,7 +200,7 @@ def _blocked_list(error: BatchBlocked, now: datetime) -> Alert:
     )
 
 
-def _reasons(failed: Sequence[Outcome]) -> str:
+def _reasons(failed: Sequence[BatchResult]) -> str:
     """Each reason once, with the batches that it stopped."""
     stopped: dict[str | None, list[str]] = {}
     for one in failed:
@@ -206,7 +208,7 @@ def _reasons(failed: Sequence[Outcome]) -> str:
     return "; ".join(f"{', '.join(ids)}: {reason}" for reason, ids in stopped.items())
 
 
-def _also(waiting: Sequence[Outcome]) -> str:
+def _also(waiting: Sequence[BatchResult]) -> str:
     return f"; {' and '.join(one.batch.batch_id for one in waiting)} waits for it" if waiting else ""
 
 
@@ -228,10 +230,10 @@ def _page_of(error: Exception) -> str:
 def _tell(ending: Ending) -> Ending:
     """The ending, as it was told. Never raises: whom nobody can tell, the run's state and the database still do."""
     try:
-        if ending.cause and not _begin(ending.cause) and ending.name == "Hindered":
+        if ending.cause and not _begin(ending.cause) and ending.name == "DependencyUnavailable":
             ending = _not_taken(ending)
         for alert in ending.blocked:
-            tell_people(BATCH_BLOCKED, f"moovitamix.batch.{alert.key.partition(':')[2]}", alert)
+            notify(BATCH_BLOCKED, f"moovitamix.batch.{alert.key.partition(':')[2]}", alert)
         if ending.failure and not has_server():
             send_now(ending.failure)
     except Exception as error:
@@ -247,7 +249,7 @@ def _not_taken(ending: Ending) -> Ending:
     return replace(failed, blocked=ending.blocked, cause=ending.cause)
 
 
-def tell_people(event: str, resource: str, alert: Alert) -> None:
+def notify(event: str, resource: str, alert: Notification) -> None:
     """Tell an alert as an event that an automation makes a mail of; without a server, send the mail. Never raises."""
     if has_server():
         emit_event(event=event, resource={"prefect.resource.id": resource}, payload=alert.payload())
@@ -255,7 +257,7 @@ def tell_people(event: str, resource: str, alert: Alert) -> None:
         send_now(alert)
 
 
-def send_now(alert: Alert) -> None:
+def send_now(alert: Notification) -> None:
     """Without a Prefect server: leave it to the watch, or send it from here. Seconds at most; never raises."""
     with suppress(Exception):
         store = _store(load_settings())
@@ -264,7 +266,7 @@ def send_now(alert: Alert) -> None:
             _deliver(store)
 
 
-def tell_server_away() -> None:
+def notify_server_unavailable() -> None:
     """Say that no run can begin, where no watch says so. Never raises."""
     with suppress(Exception):
         store = _store(load_settings())
@@ -272,7 +274,7 @@ def tell_server_away() -> None:
             send_now(incident_types.prefect(utc_now(), "a run could not reach it"))
 
 
-def tell_not_begun(flow: str, error: MoovitamixError) -> None:
+def notify_not_started(flow: str, error: MoovitamixError) -> None:
     """Notify that a run could not begin, and why. Never raises."""
     _tell(ending_of(flow, error, utc_now()))
 
@@ -289,7 +291,7 @@ def _begin(cause: str) -> bool:
     return False
 
 
-def _begin_in(store: Store, cause: str, settings: Settings) -> None:
+def _begin_in(store: IncidentStore, cause: str, settings: Settings) -> None:
     now, note = utc_now(), f"{_run_name('a run')} could not go on: run it again."
     room = health_checks.disk(settings.data_dir)
     disk = incident_types.disk(now, room, settings)
@@ -301,7 +303,7 @@ def _begin_in(store: Store, cause: str, settings: Settings) -> None:
     store.begin(incident_types.database(now, "a run could not reach it"), note)
 
 
-def _deliver(store: Store) -> None:
+def _deliver(store: IncidentStore) -> None:
     """Leave it to the watch, unless it stands in the memory of this process alone."""
     if store.addresses and not (store.is_written and store.is_watched()):
         sending = Thread(target=store.deliver, name="alerts", daemon=True)
@@ -319,8 +321,8 @@ def _forget_causes() -> None:
             _deliver(store)
 
 
-def _store(settings: Settings) -> Store:
-    return Store(settings.data_dir, addresses(settings), send, utc_now)
+def _store(settings: Settings) -> IncidentStore:
+    return IncidentStore(settings.data_dir, addresses(settings), send, utc_now)
 
 
 def has_server() -> bool:

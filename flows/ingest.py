@@ -27,7 +27,7 @@ from core.errors import (
     SettingsError,
     SourceError,
     StatementRefused,
-    UnforeseenError,
+    UnexpectedError,
     UsageError,
 )
 from core.roles import INGEST
@@ -36,11 +36,11 @@ from core.tracebacks import keep_logs_readable, without_tracebacks
 from erasure import suppression_list
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
-from flows.events import tell_warehouse_published, tell_warehouse_unchanged
-from flows.failures import told_when_it_fails
+from flows.events import emit_warehouse_published, emit_warehouse_unchanged
+from flows.failures import handle_failures
 from flows.ingest_tasks import audit, land, publish, shape, stage
-from flows.reports import show_in_ui, tell
-from flows.run import Outcome, Run, open_run
+from flows.reports import print_batches, show_batches
+from flows.run import BatchResult, Run, open_run
 from flows.task_costs import measuring
 from pipeline import batches, landing, staging
 from pipeline.acceptance import Acceptance
@@ -64,8 +64,8 @@ def _run_name() -> str:
 
 
 @flow(name="ingest", flow_run_name=_run_name, validate_parameters=False)
-@told_when_it_fails
-def ingest(day: Day | None = None, endpoints: list[Endpoint] | None = None, refresh: bool = False) -> list[Outcome]:
+@handle_failures
+def ingest(day: Day | None = None, endpoints: list[Endpoint] | None = None, refresh: bool = False) -> list[BatchResult]:
     """Fetch, audit and publish the lists of one day.
 
     Args:
@@ -85,10 +85,10 @@ def ingest(day: Day | None = None, endpoints: list[Endpoint] | None = None, refr
         with open_run(settings, thresholds, "ingest", day, clock_of(settings), role=INGEST) as run:
             for endpoint in wanted:
                 run.outcomes.append(_ingest_endpoint(run, Batch(endpoint, day, settings.source), refresh))
-            show_in_ui("ingest", run.outcomes, run.docs_dir, settings.data_docs_url)
-            tell(run.outcomes)
-            if not tell_warehouse_published(run.outcomes, publication.is_behind(run.connection, run.clock())):
-                tell_warehouse_unchanged(run.outcomes)
+            show_batches("ingest", run.outcomes, run.docs_dir, settings.data_docs_url)
+            print_batches(run.outcomes)
+            if not emit_warehouse_published(run.outcomes, publication.is_behind(run.connection, run.clock())):
+                emit_warehouse_unchanged(run.outcomes)
             run.raise_if_incomplete()
             return run.outcomes
     except DatabaseError:
@@ -96,20 +96,20 @@ def ingest(day: Day | None = None, endpoints: list[Endpoint] | None = None, refr
         raise
 
 
-def _ingest_endpoint(run: Run, batch: Batch, refresh: bool) -> Outcome:
+def _ingest_endpoint(run: Run, batch: Batch, refresh: bool) -> BatchResult:
     entry = batches.latest_entry(run.connection, batch.endpoint, batch.day)
     batch, done = batches.choose_revision(entry, batch, refresh=refresh)
     if done and entry is not None:
-        return Outcome(batch, entry.status, entry.counts, earlier=True)
+        return BatchResult(batch, entry.status, entry.counts, earlier=True)
     started_at = run.clock()
     try:
         suppression_list.synchronize_copy(run.connection, run.settings.data_dir)
         batch = _not_overtaken(run, batch, entry, refresh)
         with measuring(run, "land", batch.batch_id):
             landed = land(batch, run.settings)
-        return bring_in(run, batch, landed)
-    except (SourceError, LandingError, StatementRefused, UnforeseenError) as error:
-        failed = Outcome(batch, "failed", Counts(), reason=str(error), cause=error.cause)
+        return process_batch(run, batch, landed)
+    except (SourceError, LandingError, StatementRefused, UnexpectedError) as error:
+        failed = BatchResult(batch, "failed", Counts(), reason=str(error), cause=error.cause)
         return _end(run, batch, failed, started_at, run.run_id)
 
 
@@ -123,14 +123,14 @@ def _not_overtaken(run: Run, batch: Batch, entry: LedgerEntry | None, refresh: b
         later = batches.newer_published_batch(run.connection, batch, kept.started_at, read_in_run, run.clock())
     if kept and later:
         reason = f"its list was read before that of {later}, which is published; the day was fetched again"
-        _end(run, batch, Outcome(batch, "failed", Counts(), reason=reason), kept.started_at, read_in_run)
+        _end(run, batch, BatchResult(batch, "failed", Counts(), reason=reason), kept.started_at, read_in_run)
         return replace(batch, revision=batch.revision + 1)
     if refresh:
         landing.delete_landing(run.settings.data_dir, batch)
     return batch
 
 
-def bring_in(run: Run, batch: Batch, landed: Landing, accepting: Acceptance | None = None) -> Outcome:
+def process_batch(run: Run, batch: Batch, landed: Landing, accepting: Acceptance | None = None) -> BatchResult:
     """Take a landed batch the rest of the way: shaped, staged, audited, published; or blocked, if not accepted."""
     staged = stage(run, batch, landed, shape(run, batch, landed))
     try:
@@ -138,10 +138,10 @@ def bring_in(run: Run, batch: Batch, landed: Landing, accepting: Acceptance | No
     except BatchBlocked as blocked:
         refusal = accepting.refusal(blocked.results) if accepting else ""
         if accepting and not refusal:
-            found = Outcome(batch, "staged", staged.counts, results=blocked.results)
+            found = BatchResult(batch, "staged", staged.counts, results=blocked.results)
             return publish(run, batch, landed, staged, found, accepting)
         reason = "; ".join([*([refusal] if refusal else []), *_why(run, batch, blocked)])
-        outcome = Outcome(batch, "blocked", staged.counts, reason=reason, results=blocked.results)
+        outcome = BatchResult(batch, "blocked", staged.counts, reason=reason, results=blocked.results)
         return _end(run, batch, outcome, landed.started_at, run.run_id)
 
 
@@ -155,7 +155,7 @@ def _why(run: Run, batch: Batch, blocked: BatchBlocked) -> list[str]:
     return [waits, *others]
 
 
-def _end(run: Run, batch: Batch, outcome: Outcome, started_at: datetime, read_in_run: int | None) -> Outcome:
+def _end(run: Run, batch: Batch, outcome: BatchResult, started_at: datetime, read_in_run: int | None) -> BatchResult:
     """Write down how a batch ended that was not published."""
     if outcome.status == "failed":
         staging.delete_rejected_rows(run.connection, batch)

@@ -21,7 +21,7 @@ from core.columns import LISTEN_HISTORY
 from core.errors import LandingError, TransientSourceError, named_errors
 from core.settings import Settings
 from erasure import suppression_list
-from flows.run import Outcome, Run
+from flows.run import BatchResult, Run
 from flows.task_costs import measured
 from pipeline import acceptance, batches, landing, quarantine, staging, transformation, warehouse
 from pipeline.acceptance import Acceptance
@@ -111,7 +111,7 @@ def stage(run: Run, batch: Batch, landed: Landing, shaped: TransformedBatch) -> 
 @task(task_run_name="audit-{batch.batch_id}", cache_policy=NO_CACHE)
 @measured
 @named_errors()
-def audit(run: Run, batch: Batch, staged: StagedTables) -> Outcome:
+def audit(run: Run, batch: Batch, staged: StagedTables) -> BatchResult:
     """Judge the staged batch. Raises BatchBlocked; what was found is kept either way."""
     from expectations.checkpoint import AuditTarget, raise_if_blocked  # imports Great Expectations: seconds
 
@@ -120,15 +120,20 @@ def audit(run: Run, batch: Batch, staged: StagedTables) -> Outcome:
     )
     quarantine.save_audit_results(run.connection, batch, results)
     raise_if_blocked(batch.batch_id, results)
-    return Outcome(batch, "staged", staged.counts, results=tuple(results))
+    return BatchResult(batch, "staged", staged.counts, results=tuple(results))
 
 
 @task(task_run_name="publish-{batch.batch_id}", cache_policy=NO_CACHE)
 @measured
 @named_errors()
 def publish(
-    run: Run, batch: Batch, landed: Landing, staged: StagedTables, audited: Outcome, accepted: Acceptance | None = None
-) -> Outcome:
+    run: Run,
+    batch: Batch,
+    landed: Landing,
+    staged: StagedTables,
+    audited: BatchResult,
+    accepted: Acceptance | None = None,
+) -> BatchResult:
     """Make the batch visible, in one transaction, with the record of who let it in if it was not good enough."""
 
     def note_acceptance() -> None:
@@ -142,7 +147,7 @@ def publish(
     )  # fmt: skip
     if why is not None:
         _show_accepted(run, batch, why)
-    return Outcome(batch, status, counts, reason=why, results=audited.results)
+    return BatchResult(batch, status, counts, reason=why, results=audited.results)
 
 
 def _show_accepted(run: Run, batch: Batch, why: str) -> None:

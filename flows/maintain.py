@@ -27,7 +27,7 @@ from core.settings import Settings, load_settings
 from core.tracebacks import keep_logs_readable, without_tracebacks
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
-from flows.failures import told_when_it_fails
+from flows.failures import handle_failures
 from flows.prefect_history import prune_prefect_history
 from flows.run import open_run
 from notifications.notification import RUNBOOK
@@ -38,7 +38,7 @@ Days = Annotated[int, Field(ge=1, le=36_500)]
 
 
 @flow(name="maintain", flow_run_name="maintain", validate_parameters=False)
-@told_when_it_fails
+@handle_failures
 def maintain(retention_days: Days | None = None) -> dict[str, int]:
     """Prune what is older than the retention. On a full disk, files go first, so that the database can work again.
 

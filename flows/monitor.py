@@ -20,9 +20,9 @@ from core.settings import Settings, load_settings
 from core.tracebacks import keep_logs_readable, without_tracebacks
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
-from flows.events import print_next, tell_aged, tell_alarm, tell_degraded
-from flows.failures import has_server, told_when_it_fails
-from flows.quality_reports import show_quality, tell_quality
+from flows.events import emit_aged, emit_degraded, notify_alarm, print_next
+from flows.failures import handle_failures, has_server
+from flows.quality_reports import print_quality, show_quality
 from flows.run import Run, open_run
 from flows.task_costs import measured
 from recommender import monitoring
@@ -33,7 +33,7 @@ _DECISIONS_SHOWN = 30
 
 
 @flow(name="monitor", flow_run_name="monitor", validate_parameters=False)
-@told_when_it_fails
+@handle_failures
 def monitor() -> list[Judged]:
     """Judge every day that is over and was not judged yet, and say which alarms wait for a training.
 
@@ -48,16 +48,16 @@ def monitor() -> list[Judged]:
         run.outcome = judged[-1].verdict if judged else "nothing new"
         age = _age_to_refresh(run, judged) if not alarms else None
         show_quality(judged, alarms, monitoring.newest_decisions(run.connection, _DECISIONS_SHOWN))
-        tell_quality(judged, alarms)
+        print_quality(judged, alarms)
     # Events begin trainings: after the run has let go of the warehouse, which they need.
     if not has_server() and (alarms or age is not None):
         command = "flows.retrain" if alarms else "flows.retrain --refresh"
         print_next(command, "an alarm waits for a training" if alarms else "the live model is old")
     for alarm in alarms:
-        tell_degraded(alarm)
-        tell_alarm(alarm, new=any(alarm.day == one.quality.day for one in judged))
+        emit_degraded(alarm)
+        notify_alarm(alarm, new=any(alarm.day == one.quality.day for one in judged))
     if age is not None:
-        tell_aged(age)
+        emit_aged(age)
     return judged
 
 

@@ -16,7 +16,7 @@ from prefect.settings import get_current_settings
 from requests import RequestException
 
 from notifications.erase_runs import delete_erase_runs
-from notifications.prefect_client import Server
+from notifications.prefect_client import PrefectClient
 
 _DATABASE = "server.db"  # of the services
 _SET_ASIDE = "*.set-aside"  # databases of other versions of Prefect
@@ -42,7 +42,7 @@ def _delete_erase_runs() -> int:
     login = api.auth_string.get_secret_value() if api.auth_string else ""
     if api.url:
         with suppress(RequestException):
-            return delete_erase_runs(Server(api.url, login, tries=3), ended_before=datetime.now(UTC))
+            return delete_erase_runs(PrefectClient(api.url, login, tries=3), ended_before=datetime.now(UTC))
     return 0
 
 

@@ -29,7 +29,7 @@ def show_quality(judged: Sequence[Judged], alarms: Sequence[Alarm], decisions: S
     )
 
 
-def tell_quality(judged: Sequence[Judged], alarms: Sequence[Alarm]) -> None:
+def print_quality(judged: Sequence[Judged], alarms: Sequence[Alarm]) -> None:
     """Print one line per day that was judged, and one per alarm that waits."""
     for one in judged:
         print(f"{one.quality.day}: {one.verdict}: {one.why}", flush=True)

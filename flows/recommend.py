@@ -19,17 +19,17 @@ from core.tracebacks import keep_logs_readable, without_tracebacks
 from core.version import code_version
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
-from flows.failures import told_when_it_fails
+from flows.failures import handle_failures
 from flows.recommendation_tasks import (
     Marts,
     Published,
     Scorer,
     load_champion,
-    publish_everywhere,
+    publish_recommendations,
     read_marts,
-    write_down_failure,
+    record_training_failure,
 )
-from flows.reports import show_lists, tell_lists
+from flows.reports import print_publication, show_publication
 from flows.run import Run, open_run
 from recommender import model_runs
 from recommender.model_runs import Champion, Outcome, Recipe
@@ -39,7 +39,7 @@ _NO_MODEL_YET = "no model was trained yet: popularity by genre until the first t
 
 
 @flow(name="recommend", flow_run_name="recommend", validate_parameters=False)
-@told_when_it_fails
+@handle_failures
 def recommend() -> Published:
     """Refresh everyone's list from the champion. Before the first training, popularity by genre is published.
 
@@ -53,14 +53,14 @@ def recommend() -> Published:
         scorer = _scorer(run, champion, marts)
         replacing, why = (champion.live_id, "refreshed") if champion else (None, _NO_MODEL_YET)
         try:
-            published = publish_everywhere(run, scorer, marts, replacing=replacing, why=why)
+            published = publish_recommendations(run, scorer, marts, replacing=replacing, why=why)
         except BaseException as error:
             if champion is None:
-                write_down_failure(run, scorer.model_run_id, scorer.recipe, error)
+                record_training_failure(run, scorer.model_run_id, scorer.recipe, error)
             raise
         run.outcome = "published"
-        show_lists("recommend", published, run.docs_dir, settings.data_docs_url)
-        tell_lists(published)
+        show_publication("recommend", published, run.docs_dir, settings.data_docs_url)
+        print_publication(published)
         return published
 
 

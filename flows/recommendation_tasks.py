@@ -21,8 +21,8 @@ from core.errors import (
     InteractionsError,
     MoovitamixError,
     PublicationError,
-    in_one_line,
     named_errors,
+    summarize_defect,
 )
 from flows.run import Run
 from flows.task_costs import measured
@@ -117,7 +117,7 @@ def load_champion(run: Run, champion: Champion) -> Recommender:
 @task(task_run_name="make-lists", cache_policy=NO_CACHE)
 @measured
 @named_errors()
-def make_lists(run: Run, scorer: Scorer, marts: Marts) -> Publication:
+def stage_recommendations(run: Run, scorer: Scorer, marts: Marts) -> Publication:
     """Score every listener, and stage the lists to be audited."""
     settings, known = run.settings, marts.known
     histories = marts.log.interactions(marts.end, scorer.recipe.options)
@@ -146,7 +146,7 @@ def make_lists(run: Run, scorer: Scorer, marts: Marts) -> Publication:
 @task(task_run_name="audit-lists", cache_policy=NO_CACHE)
 @measured
 @named_errors()
-def audit_lists(run: Run, made: Publication) -> Sequence[ExpectationResult]:
+def audit_recommendations(run: Run, made: Publication) -> Sequence[ExpectationResult]:
     """Judge the staged lists. Raises BatchBlocked; what was found is kept either way."""
     from expectations.checkpoint import AuditTarget, raise_if_blocked  # imports Great Expectations: seconds
 
@@ -189,10 +189,10 @@ def publish_lists(
     return Published(made.publication_id, scorer.model_run_id, scorer.recipe.model, *size, tuple(results))
 
 
-def publish_everywhere(run: Run, scorer: Scorer, marts: Marts, *, replacing: int | None, why: str) -> Published:
+def publish_recommendations(run: Run, scorer: Scorer, marts: Marts, *, replacing: int | None, why: str) -> Published:
     """Lists of a model for everyone: made, audited, live. Raises BatchBlocked, PublicationError, DatabaseError."""
-    made = make_lists(run, scorer, marts)
-    results = audit_lists(run, made)
+    made = stage_recommendations(run, scorer, marts)
+    results = audit_recommendations(run, made)
     try:
         return publish_lists(run, scorer, made, marts, results, replacing=replacing, why=why)
     except PublicationError as error:
@@ -200,11 +200,11 @@ def publish_everywhere(run: Run, scorer: Scorer, marts: Marts, *, replacing: int
         raise
 
 
-def write_down_failure(
+def record_training_failure(
     run: Run, model_run_id: int, recipe: Recipe, error: BaseException, metrics: Mapping[str, Any] | None = None
 ) -> None:
     """Tell the ledger that nothing came of a training, and why; it stays silent about one that was published."""
-    why = str(error) if isinstance(error, MoovitamixError) else in_one_line(error)
+    why = str(error) if isinstance(error, MoovitamixError) else summarize_defect(error)
     if not isinstance(error, Exception):  # somebody ended it
         why = "it was cut off: nothing of it was published"
     decision: Decision = "blocked" if isinstance(error, BatchBlocked) else "failed"

@@ -21,11 +21,11 @@ from core.tracebacks import keep_logs_readable, without_tracebacks
 from erasure import suppression_list
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
-from flows.events import tell_warehouse_published
-from flows.failures import told_when_it_fails
-from flows.ingest import bring_in
-from flows.reports import show_in_ui, tell
-from flows.run import Outcome, Run, open_run
+from flows.events import emit_warehouse_published
+from flows.failures import handle_failures
+from flows.ingest import process_batch
+from flows.reports import print_batches, show_batches
+from flows.run import BatchResult, Run, open_run
 from pipeline import batches, landing
 from pipeline.acceptance import load_acceptance
 from pipeline.batches import PUBLISHED_STATUSES, LedgerEntry
@@ -33,8 +33,8 @@ from pipeline.landing import Landing
 
 
 @flow(name="replay", flow_run_name="replay-{batch_id}", validate_parameters=False)
-@told_when_it_fails
-def replay(batch_id: str, accept: str | None = None, by: str | None = None) -> list[Outcome]:
+@handle_failures
+def replay(batch_id: str, accept: str | None = None, by: str | None = None) -> list[BatchResult]:
     """Shape, audit and publish the raw pages of a batch that was blocked, failed or cut off.
 
     Args:
@@ -56,10 +56,10 @@ def replay(batch_id: str, accept: str | None = None, by: str | None = None) -> l
         suppression_list.synchronize_copy(run.connection, settings.data_dir)
         entry, landed = _replayable(run, batch_id)
         accepting = load_acceptance(run.connection, entry.batch, accept, by) if asked else None
-        run.outcomes.append(bring_in(run, entry.batch, landed, accepting))
-        show_in_ui("replay", run.outcomes, run.docs_dir, settings.data_docs_url)
-        tell(run.outcomes)
-        tell_warehouse_published(run.outcomes)
+        run.outcomes.append(process_batch(run, entry.batch, landed, accepting))
+        show_batches("replay", run.outcomes, run.docs_dir, settings.data_docs_url)
+        print_batches(run.outcomes)
+        emit_warehouse_published(run.outcomes)
         run.raise_if_incomplete()
         return run.outcomes
 

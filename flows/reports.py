@@ -9,11 +9,11 @@ from typing import Any
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from flows.recommendation_tasks import Published, Trained
-from flows.run import Outcome
+from flows.run import BatchResult
 from recommender.selection import in_words
 
 
-def show_in_ui(flow: str, outcomes: Sequence[Outcome], docs_dir: Path, docs_url: str) -> None:
+def show_batches(flow: str, outcomes: Sequence[BatchResult], docs_dir: Path, docs_url: str) -> None:
     """Rows per endpoint and state, every failed expectation, and a link to Data Docs, as artifacts of the run."""
     create_table_artifact(
         key=f"{flow}-batches",
@@ -38,7 +38,7 @@ def _link_docs(flow: str, docs_dir: Path, docs_url: str) -> None:
         )
 
 
-def show_lists(flow: str, published: Published, docs_dir: Path, docs_url: str) -> None:
+def show_publication(flow: str, published: Published, docs_dir: Path, docs_url: str) -> None:
     """What went live, every failed expectation, and a link to Data Docs, as artifacts of the run."""
     create_table_artifact(
         key=f"{flow}-publication",
@@ -58,7 +58,7 @@ def show_lists(flow: str, published: Published, docs_dir: Path, docs_url: str) -
     _link_docs(flow, docs_dir, docs_url)
 
 
-def tell_lists(published: Published) -> None:
+def print_publication(published: Published) -> None:
     """Print one line about what went live, and one per warning."""
     print(
         f"publication {published.publication_id}: {published.rows:,} recommendations for {published.listeners:,} "
@@ -84,7 +84,7 @@ def show_training(trained: Trained, docs_dir: Path, docs_url: str) -> None:
         description=f"Model run {trained.model_run_id}.",
     )
     if trained.published is not None:
-        show_lists("retrain", trained.published, docs_dir, docs_url)
+        show_publication("retrain", trained.published, docs_dir, docs_url)
 
 
 def models_table(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -104,22 +104,22 @@ def models_table(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows + [nothing | {"model": name, "out": why} for name, why in dict(metrics.get("out", {})).items()]
 
 
-def tell_training(trained: Trained) -> None:
+def print_training(trained: Trained) -> None:
     """Print which models are out and why, the decision, and what went live."""
     for name, why in dict(trained.verdict.metrics.get("out", {})).items():
         print(f"out: {name}, {why}", flush=True)
     print(f"model run {trained.model_run_id}: {trained.verdict.decision}: {trained.verdict.why}", flush=True)
     if trained.published is not None:
-        tell_lists(trained.published)
+        print_publication(trained.published)
 
 
-def tell(outcomes: Sequence[Outcome]) -> None:
+def print_batches(outcomes: Sequence[BatchResult]) -> None:
     """Print one line per batch."""
     for outcome in outcomes:
         print(_line(outcome), flush=True)
 
 
-def _line(outcome: Outcome) -> str:
+def _line(outcome: BatchResult) -> str:
     counts = outcome.counts
     if outcome.earlier:
         return f"{outcome.batch.batch_id}: {outcome.status} by an earlier run, nothing to do"
@@ -143,7 +143,7 @@ def _line(outcome: Outcome) -> str:
     return f"{told}: {outcome.reason}" if outcome.reason else told
 
 
-def _batch_row(outcome: Outcome) -> dict[str, Any]:
+def _batch_row(outcome: BatchResult) -> dict[str, Any]:
     counts = outcome.counts
     return {
         "batch": outcome.batch.batch_id,
@@ -164,7 +164,7 @@ def _batch_row(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _failed_expectations(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+def _failed_expectations(outcomes: Sequence[BatchResult]) -> list[dict[str, Any]]:
     failed = [
         {
             "batch": outcome.batch.batch_id,

@@ -29,10 +29,17 @@ from core.tracebacks import keep_logs_readable, without_tracebacks
 from core.version import code_version
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
-from flows.events import tell_answered
-from flows.failures import told_when_it_fails
-from flows.recommendation_tasks import Published, Scorer, Trained, publish_everywhere, read_marts, write_down_failure
-from flows.reports import show_training, tell_training
+from flows.events import notify_alarm_answered
+from flows.failures import handle_failures
+from flows.recommendation_tasks import (
+    Published,
+    Scorer,
+    Trained,
+    publish_recommendations,
+    read_marts,
+    record_training_failure,
+)
+from flows.reports import print_training, show_training
 from flows.run import Run, open_run
 from flows.task_costs import measured
 from recommender import model_runs, monitoring, source, training
@@ -72,7 +79,7 @@ class Degradation(BaseModel):
 
 
 @flow(name="retrain", flow_run_name="retrain", validate_parameters=False)
-@told_when_it_fails
+@handle_failures
 def retrain(
     as_of: datetime | None = None, seed: Seed = 0, degradation: Degradation | None = None, refresh: bool = False
 ) -> Trained | None:
@@ -105,13 +112,13 @@ def retrain(
         except BaseException as error:
             nothing = Recipe(lesson.champion.recipe.model if lesson.champion else GenrePopularity.name)
             recipe, metrics = (verdict.recipe, verdict.metrics) if verdict else (nothing, {})
-            write_down_failure(run, model_run_id, recipe, error, metrics)
+            record_training_failure(run, model_run_id, recipe, error, metrics)
             raise
         run.outcome = verdict.decision
         trained = Trained(model_run_id, verdict, published)
         show_training(trained, run.docs_dir, settings.data_docs_url)
-        tell_training(trained)
-        tell_answered(monitoring.answered_by(run.connection, model_run_id), verdict.why)
+        print_training(trained)
+        notify_alarm_answered(monitoring.answered_by(run.connection, model_run_id), verdict.why)
         return trained
 
 
@@ -174,7 +181,7 @@ def _publish(run: Run, model_run_id: int, verdict: Verdict, lesson: Lesson) -> P
         model = load_model(file) if file else GenrePopularity()
         scorer = Scorer(model_run_id, verdict.recipe, model, outcome_of(verdict, file))
         replacing = champion.live_id if champion else None
-        return publish_everywhere(run, scorer, marts, replacing=replacing, why=verdict.why)
+        return publish_recommendations(run, scorer, marts, replacing=replacing, why=verdict.why)
 
 
 def _cause(run: Run, as_of: datetime, degradation: Degradation | None, refresh: bool) -> Cause | None:

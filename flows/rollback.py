@@ -19,14 +19,14 @@ from core.roles import RECOMMENDER, url_in_role
 from core.settings import load_settings
 from core.tracebacks import keep_logs_readable, without_tracebacks
 from flows.command_line import run_command
-from flows.failures import told_when_it_fails
+from flows.failures import handle_failures
 from recommender import publication
 
 Number = Annotated[int, Field(ge=1)]
 
 
 @flow(name="rollback", flow_run_name="rollback", validate_parameters=False)
-@told_when_it_fails
+@handle_failures
 def rollback(publication_id: Number | None = None, why: str = "rolled back by hand") -> int:
     """Make a publication live again; its model is the champion from then on.
 

@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 class IngestIncomplete(MoovitamixError):
     """At least one batch was blocked or failed; the others went on."""
 
-    def __init__(self, outcomes: Sequence[Outcome]) -> None:
+    def __init__(self, outcomes: Sequence[BatchResult]) -> None:
         super().__init__("; ".join(f"{one.batch.batch_id} {one.status}: {one.reason}" for one in outcomes))
         self.outcomes = tuple(outcomes)
 
 
 @dataclass(frozen=True)
-class Outcome:
+class BatchResult:
     """What became of one batch in this run. `earlier`: it was published by an earlier run, nothing was done.
 
     `cause` is the part of the machine that failed, if that is why: see MoovitamixError.
@@ -70,7 +70,7 @@ class Run:
     connection: Connection
     run_id: int
     at_end: ExitStack
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[BatchResult] = field(default_factory=list)
     outcome: str = ""  # of a run without batches, in a word
 
     @property
@@ -147,7 +147,7 @@ def open_run(
         batches.finish_run(connection, run_id, run.outcome or summary(run.outcomes), clock())
 
 
-def summary(outcomes: Sequence[Outcome]) -> str:
+def summary(outcomes: Sequence[BatchResult]) -> str:
     """One word for a run: how its worst batch ended."""
     statuses = {outcome.status for outcome in outcomes}
     return next((status for status in ("failed", "blocked", "published") if status in statuses), "unchanged")

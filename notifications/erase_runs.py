@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from notifications.prefect_client import Server
+from notifications.prefect_client import PrefectClient
 
 # Long enough to read how it ended; the record of the erasure is in ops.erasures.
 KEPT_FOR = timedelta(minutes=10)
@@ -12,7 +12,7 @@ _ENDED = ["COMPLETED", "FAILED", "CANCELLED", "CRASHED"]
 _AT_ONCE = 50
 
 
-def delete_erase_runs(server: Server, *, ended_before: datetime) -> int:
+def delete_erase_runs(server: PrefectClient, *, ended_before: datetime) -> int:
     """Delete those that ended before then, with their logs; returns how many went. Raises RequestException."""
     wanted = {
         "flows": {"name": {"any_": ["erase"]}},

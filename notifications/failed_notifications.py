@@ -13,7 +13,7 @@ from requests.auth import HTTPBasicAuth
 from core.clock import utc_now
 from core.settings import Settings
 from notifications.automations import BLOCK, mail_of
-from notifications.incidents import Store
+from notifications.incidents import IncidentStore
 
 _FAILED = "prefect.automation.action.failed"
 _SECONDS = 10
@@ -26,7 +26,7 @@ Event = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Missed:
+class FailedNotifications:
     """A Prefect server, asked for what it could not send. `login` is user:password, or empty."""
 
     settings: Settings
@@ -68,7 +68,7 @@ class Missed:
         return found
 
 
-def tell_missed(store: Store, missed: Missed) -> int:
+def resend_failed_notifications(store: IncidentStore, missed: FailedNotifications) -> int:
     """Put what Prefect could not send among what waits to be delivered, once; returns how many."""
     notes = store.state().notes
     now = utc_now()

@@ -34,12 +34,12 @@ _DOWN = ("BACKOFF", "FATAL", "EXITED")
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-class Unknown(Exception):
+class HealthUnknown(Exception):
     """What was asked for cannot be known now: the answer is neither well nor wrong."""
 
 
 @dataclass(frozen=True)
-class Room:
+class FreeSpace:
     """Bytes that are free, of how many."""
 
     free: int
@@ -47,7 +47,7 @@ class Room:
 
 
 @dataclass(frozen=True)
-class Program:
+class ProcessState:
     """A program as the supervisor has it; `stopped`: somebody asked for that; `down`: it ended, or does not start."""
 
     name: str
@@ -78,7 +78,7 @@ def database_fails(url: str) -> str | None:
 
 
 def newest_publication(url: str, now: datetime) -> datetime | None:
-    """When an ingest last published something, or found everything unchanged; None when never. Raises Unknown.
+    """When an ingest last published something, or found everything unchanged; None when never. Raises HealthUnknown.
 
     What was noted after `now`, by a clock that was ahead, does not count.
     """
@@ -88,12 +88,12 @@ def newest_publication(url: str, now: datetime) -> datetime | None:
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
         return None
     except psycopg.Error as error:
-        raise Unknown from error
+        raise HealthUnknown from error
     return row[0] if row else None
 
 
 def worker_missing(api_url: str, login: str) -> str | None:
-    """That no worker of our pool reports to Prefect's server; None also when the pool is paused. Raises Unknown."""
+    """Return why no worker of the pool is online, or None. A paused pool counts as online. Raises HealthUnknown."""
     user, _, password = login.partition(":")
     auth = HTTPBasicAuth(user.encode(), password.encode()) if login else None
     try:
@@ -101,7 +101,7 @@ def worker_missing(api_url: str, login: str) -> str | None:
         answer.raise_for_status()
         status = answer.json()["status"]
     except (requests.RequestException, KeyError) as error:
-        raise Unknown from error
+        raise HealthUnknown from error
     return f"none of the pool {WORK_POOL} reports" if status == "NOT_READY" else None
 
 
@@ -114,27 +114,27 @@ def page_fails(url: str) -> str | None:
     return None if answer.ok else f"HTTP {answer.status_code}"
 
 
-def disk(folder: Path) -> Room:
+def disk(folder: Path) -> FreeSpace:
     """The disk that holds the folder, as its owner may use it."""
     usage = shutil.disk_usage(folder)
-    return Room(usage.free, usage.used + usage.free)
+    return FreeSpace(usage.free, usage.used + usage.free)
 
 
-def memory(cgroup: Path = _CGROUP) -> Room:
+def memory(cgroup: Path = _CGROUP) -> FreeSpace:
     """The memory of this machine, or of the container when it is given less."""
     of_machine = psutil.virtual_memory()
-    room = Room(of_machine.available, of_machine.total)
+    room = FreeSpace(of_machine.available, of_machine.total)
     with suppress(OSError, ValueError):  # not in a container, or without a limit
         limit = int((cgroup / "memory.max").read_text())
         lines = (cgroup / "memory.stat").read_text().splitlines()
         cached = {name: int(value) for name, _, value in (line.partition(" ") for line in lines)}["inactive_file"]
         used = int((cgroup / "memory.current").read_text()) - cached
         if limit < room.total:
-            return Room(max(min(limit - used, room.free), 0), limit)
+            return FreeSpace(max(min(limit - used, room.free), 0), limit)
     return room
 
 
-def programs() -> list[Program] | None:
+def programs() -> list[ProcessState] | None:
     """What `make up` runs or should run; None when this is not one of its programs, or cannot be known."""
     url = os.environ.get("SUPERVISOR_SERVER_URL")
     if not url:
@@ -146,7 +146,7 @@ def programs() -> list[Program] | None:
         return None
     told: list[Any] = list(answers) if isinstance(answers, list) else []
     return [
-        Program(one["name"], one["pid"], one["statename"] == "STOPPED", one["statename"] in _DOWN)
+        ProcessState(one["name"], one["pid"], one["statename"] == "STOPPED", one["statename"] in _DOWN)
         for one in told
         if one["statename"] in ("RUNNING", "STOPPED", *_DOWN)  # not on its way to one of these
     ]
@@ -172,6 +172,6 @@ def _transport(url: str) -> SupervisorTransport:
     return transport
 
 
-def in_mb(room: Room) -> str:
+def in_mb(room: FreeSpace) -> str:
     """Such as 812 MB of 40,960 MB."""
     return f"{room.free / _MB:,.0f} MB of {room.total / _MB:,.0f} MB"

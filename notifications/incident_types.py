@@ -6,9 +6,9 @@ from datetime import datetime
 from pathlib import Path
 
 from core.settings import Settings
-from notifications.health_checks import Room, in_mb
+from notifications.health_checks import FreeSpace, in_mb
 from notifications.incidents import DATABASE, DISK, FOLDER, PREFECT, SERVING, UNDELIVERABLE
-from notifications.notification import RUNBOOK, Alert
+from notifications.notification import RUNBOOK, Notification
 
 MEMORY, UNPUBLISHED, WORKER = "memory", "nothing-published", "worker"
 # The program of `make up` that is each part.
@@ -26,8 +26,8 @@ def log_of(settings: Settings, name: str) -> Path:
     return settings.data_dir / "logs" / f"{name}.log"
 
 
-def database(since: datetime, why: str) -> Alert:
-    return Alert(
+def database(since: datetime, why: str) -> Notification:
+    return Notification(
         key=DATABASE,
         severity="critical",
         what="the database does not answer",
@@ -39,8 +39,8 @@ def database(since: datetime, why: str) -> Alert:
     )
 
 
-def prefect(since: datetime, why: str) -> Alert:
-    return Alert(
+def prefect(since: datetime, why: str) -> Notification:
+    return Notification(
         key=PREFECT,
         severity="critical",
         what="Prefect's server does not answer",
@@ -51,8 +51,8 @@ def prefect(since: datetime, why: str) -> Alert:
     )
 
 
-def serving(since: datetime, why: str) -> Alert:
-    return Alert(
+def serving(since: datetime, why: str) -> Notification:
+    return Notification(
         key=SERVING,
         severity="critical",
         what="the serving API does not answer",
@@ -63,13 +63,13 @@ def serving(since: datetime, why: str) -> Alert:
     )
 
 
-def least_on_disk(room: Room, settings: Settings) -> float:
+def least_on_disk(room: FreeSpace, settings: Settings) -> float:
     """Below so many bytes the disk counts as full."""
     return max(settings.alert_disk_free_share * room.total, settings.alert_disk_free_mb * 1024 * 1024)
 
 
-def disk(since: datetime, room: Room, settings: Settings) -> Alert:
-    return Alert(
+def disk(since: datetime, room: FreeSpace, settings: Settings) -> Notification:
+    return Notification(
         key=DISK,
         severity="critical",
         what="the disk of DATA_DIR is full or nearly so",
@@ -81,8 +81,8 @@ def disk(since: datetime, room: Room, settings: Settings) -> Alert:
     )
 
 
-def memory(since: datetime, room: Room, settings: Settings) -> Alert:
-    return Alert(
+def memory(since: datetime, room: FreeSpace, settings: Settings) -> Notification:
+    return Notification(
         key=MEMORY,
         severity="warning",
         what="memory is nearly used up",
@@ -93,8 +93,8 @@ def memory(since: datetime, room: Room, settings: Settings) -> Alert:
     )
 
 
-def worker(since: datetime, why: str) -> Alert:
-    return Alert(
+def worker(since: datetime, why: str) -> Notification:
+    return Notification(
         key=WORKER,
         severity="critical",
         what="no worker is there to run anything",
@@ -105,8 +105,8 @@ def worker(since: datetime, why: str) -> Alert:
     )
 
 
-def program(since: datetime, name: str, how: str, settings: Settings) -> Alert:
-    return Alert(
+def program(since: datetime, name: str, how: str, settings: Settings) -> Notification:
+    return Notification(
         key=key_of_program(name),
         severity="critical",
         what=f"{name} {how}",
@@ -117,8 +117,8 @@ def program(since: datetime, name: str, how: str, settings: Settings) -> Alert:
     )
 
 
-def unpublished(since: datetime, hours: float) -> Alert:
-    return Alert(
+def unpublished(since: datetime, hours: float) -> Notification:
+    return Notification(
         key=UNPUBLISHED,
         severity="critical",
         what="nothing was published by the set hour",
@@ -129,8 +129,8 @@ def unpublished(since: datetime, hours: float) -> Alert:
     )
 
 
-def undeliverable(since: datetime, names: str, settings: Settings) -> Alert:
-    return Alert(
+def undeliverable(since: datetime, names: str, settings: Settings) -> Notification:
+    return Notification(
         key=UNDELIVERABLE,
         severity="critical",
         what="alerts cannot be delivered",

@@ -19,7 +19,7 @@ from typing import Any
 from core.clock import Clock
 from notifications.delivery import Address, Send
 from notifications.files import replace_json, reserve
-from notifications.notification import Alert, body_of, body_when_over, subject_when_over
+from notifications.notification import Notification, body_of, body_when_over, subject_when_over
 
 FOLDER = "alerts"
 UNDELIVERABLE = "alerts-undelivered"
@@ -35,7 +35,7 @@ Entry = dict[str, Any]
 
 
 @dataclass
-class Message:
+class QueuedMessage:
     """A mail that waits. `pending` are the addresses that have not taken it; `key` is the open alert it begins.
 
     For all, whoever posts it may not know them: `EVERYBODY` stands for those of the process that delivers. One that
@@ -50,7 +50,7 @@ class Message:
 
 
 @dataclass
-class Trouble:
+class DeliveryFailure:
     """An address that takes nothing."""
 
     since: str
@@ -59,12 +59,12 @@ class Trouble:
 
 
 @dataclass
-class State:
+class NotificationState:
     """All that is kept. `notes` is what the watch remembers from one look to the next."""
 
     open: list[Entry] = field(default_factory=list)
-    messages: list[Message] = field(default_factory=list)
-    troubles: dict[str, Trouble] = field(default_factory=dict)
+    messages: list[QueuedMessage] = field(default_factory=list)
+    troubles: dict[str, DeliveryFailure] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
 
     def find(self, key: str) -> Entry | None:
@@ -72,7 +72,7 @@ class State:
         return next((entry for entry in self.open if entry["key"] == key), None)
 
 
-class Store:
+class IncidentStore:
     """The alerts of one DATA_DIR. Nothing here raises because a disk is full or a mail server is away."""
 
     def __init__(self, data_dir: Path, addresses: Sequence[Address], send: Send, clock: Clock) -> None:
@@ -80,9 +80,9 @@ class Store:
         self.addresses = list(addresses)
         self._send = send
         self._clock = clock
-        self._unwritten: State | None = None
+        self._unwritten: NotificationState | None = None
 
-    def begin(self, alert: Alert, note: str = "", *, told_elsewhere: bool = False) -> None:
+    def begin(self, alert: Notification, note: str = "", *, told_elsewhere: bool = False) -> None:
         """Note that a cause is there, and tell it once, unless somebody else does.
 
         `note` says which run it stopped; it is told at the end too.
@@ -105,7 +105,7 @@ class Store:
             state.open.append(told | {"severity": alert.severity, "delivered_at": delivered_at})
             if not told_elsewhere:
                 to = self._to(state, alert.key)
-                self._post(state, Message(alert.subject, alert.body, to, alert.key, names_run))
+                self._post(state, QueuedMessage(alert.subject, alert.body, to, alert.key, names_run))
 
     def over(self, key: str) -> None:
         """Note that a cause is gone, and tell that. Nothing to do when it was not there."""
@@ -118,12 +118,12 @@ class Store:
             untold = [one for one in state.messages if one.key == key and self._is_untouched(one) and not one.names_run]
             state.messages = [one for one in state.messages if one not in untold]
             subject, body = subject_when_over(entry), body_when_over(entry, self._clock())
-            self._post(state, Message(subject, body, [EVERYBODY]))
+            self._post(state, QueuedMessage(subject, body, [EVERYBODY]))
 
     def tell(self, subject: str, body: str, only: Sequence[str] = ()) -> None:
         """Tell something that has no end; to all addresses, or those ids."""
         with self.changing() as state:
-            self._post(state, Message(subject, body, list(only) or [EVERYBODY]))
+            self._post(state, QueuedMessage(subject, body, list(only) or [EVERYBODY]))
 
     def deliver(self) -> None:
         """Send what waits, oldest first, to each address that is not being left in peace after a failure.
@@ -139,7 +139,7 @@ class Store:
             for address in self.addresses:
                 self._deliver_to(address)
 
-    def state(self) -> State:
+    def state(self) -> NotificationState:
         """All that is kept, as it is now."""
         return self._unwritten or self._read()
 
@@ -149,7 +149,7 @@ class Store:
         return self._unwritten is None
 
     @contextmanager
-    def changing(self) -> Iterator[State]:
+    def changing(self) -> Iterator[NotificationState]:
         """The state, to be changed by one process at a time, and written when the block ends."""
         with self._only_one("state.lock", wait=True):
             state = self.state()
@@ -167,22 +167,22 @@ class Store:
         with self._only_one("watch.lock") as mine:
             return not mine
 
-    def _to(self, state: State, key: str) -> list[str]:
+    def _to(self, state: NotificationState, key: str) -> list[str]:
         """That an address takes nothing is told to the others."""
         return (
             [one.id for one in self.addresses if one.id not in state.troubles] if key == UNDELIVERABLE else [EVERYBODY]
         )
 
-    def _note_in_mail(self, state: State, entry: Entry, names_run: bool) -> None:
+    def _note_in_mail(self, state: NotificationState, entry: Entry, names_run: bool) -> None:
         """What came to be known before anybody heard of it is in the first mail."""
         for message in state.messages:
             if message.key == entry["key"] and self._is_untouched(message):
                 message.body, message.names_run = body_of(entry), message.names_run or names_run
 
-    def _is_untouched(self, message: Message) -> bool:
+    def _is_untouched(self, message: QueuedMessage) -> bool:
         return message.pending == [EVERYBODY] or len(message.pending) == len(self.addresses)
 
-    def _post(self, state: State, message: Message) -> None:
+    def _post(self, state: NotificationState, message: QueuedMessage) -> None:
         if message.pending and message not in state.messages:  # said twice, it waits once
             state.messages.append(message)
 
@@ -205,7 +205,7 @@ class Store:
                 state.troubles.pop(address.id, None)
                 self._taken(state, message, address)
 
-    def _taken(self, state: State, message: Message, address: Address) -> None:
+    def _taken(self, state: NotificationState, message: QueuedMessage, address: Address) -> None:
         waiting = next((one for one in state.messages if one == message), None)
         if waiting is None:
             return
@@ -216,7 +216,7 @@ class Store:
         if entry is not None and entry["delivered_at"] is None:
             entry["delivered_at"] = self._clock().isoformat()
 
-    def _readdress(self, state: State) -> None:
+    def _readdress(self, state: NotificationState) -> None:
         """What is for everybody, or waits for an address that is not set any more, goes to those that are."""
         ids = [one.id for one in self.addresses]
         for message in state.messages:
@@ -242,18 +242,18 @@ class Store:
         finally:
             os.close(file)
 
-    def _read(self) -> State:
-        state = State()
+    def _read(self) -> NotificationState:
+        state = NotificationState()
         with suppress(OSError, ValueError):
             state.open = json.loads((self._folder / "open.json").read_text())
         with suppress(OSError, ValueError, TypeError, KeyError):
             kept = json.loads((self._folder / "outbox.json").read_text())
-            state.messages = [Message(**one) for one in kept["messages"]]
-            state.troubles = {one: Trouble(**trouble) for one, trouble in kept["troubles"].items()}
+            state.messages = [QueuedMessage(**one) for one in kept["messages"]]
+            state.troubles = {one: DeliveryFailure(**trouble) for one, trouble in kept["troubles"].items()}
             state.notes = kept["notes"]
         return state
 
-    def _write(self, state: State) -> None:
+    def _write(self, state: NotificationState) -> None:
         outbox = {
             "messages": [asdict(one) for one in state.messages],
             "troubles": {one: asdict(trouble) for one, trouble in state.troubles.items()},
@@ -276,7 +276,7 @@ class Store:
         replace_json(self._folder / "open.json", open_alerts, mode=0o644)
 
 
-def _later(trouble: Trouble | None, now: datetime) -> Trouble:
+def _later(trouble: DeliveryFailure | None, now: datetime) -> DeliveryFailure:
     tries = trouble.tries + 1 if trouble else 1
     wait = min(_SOONEST * 2 ** min(tries - 1, 10), _LATEST)
-    return Trouble(trouble.since if trouble else now.isoformat(), tries, (now + wait).isoformat())
+    return DeliveryFailure(trouble.since if trouble else now.isoformat(), tries, (now + wait).isoformat())

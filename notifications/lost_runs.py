@@ -18,7 +18,7 @@ import psutil
 
 from core.clock import Clock, utc_now
 from notifications.health_checks import WORK_POOL
-from notifications.prefect_client import Server
+from notifications.prefect_client import PrefectClient
 
 _OPEN_STATES = ["PENDING", "RUNNING", "CANCELLING"]
 _HEARTBEAT = "prefect.flow-run.heartbeat"
@@ -43,7 +43,7 @@ Seen = dict[str, list[str]]
 class LostRuns:
     """The open runs of one Prefect server, from look to look."""
 
-    server: Server
+    server: PrefectClient
     clock: Clock = utc_now
     silence: timedelta = SILENCE
     run_ids: Callable[[], Collection[str]] = lambda: run_ids_of_processes()
@@ -102,7 +102,7 @@ class LostRuns:
         return newest
 
 
-def open_runs(server: Server, of: dict[str, Any]) -> list[Run]:
+def open_runs(server: PrefectClient, of: dict[str, Any]) -> list[Run]:
     """Runs of these, as filters of Prefect's API, that have begun or were taken by a worker, and have not ended.
 
     Raises RequestException.
@@ -113,7 +113,7 @@ def open_runs(server: Server, of: dict[str, Any]) -> list[Run]:
     return runs
 
 
-def mark_as_lost(server: Server, run: Run, why: str) -> bool:
+def mark_as_lost(server: PrefectClient, run: Run, why: str) -> bool:
     """Mark an open run as crashed, or as cancelled when somebody asked for that; returns whether it was still open.
 
     Not forced: the server decides under its lock, and refuses when the run has ended. Raises RequestException.

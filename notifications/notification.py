@@ -15,7 +15,7 @@ _LONGEST_DETAIL = 600
 
 
 @dataclass(frozen=True)
-class Alert:
+class Notification:
     """One cause that somebody must know of. `key` is the same for as long as the cause is; `what` is a short line.
 
     Nothing in it is about a person, and nothing in it is secret.

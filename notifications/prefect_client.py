@@ -12,7 +12,7 @@ from urllib3.util import Retry
 _SECONDS = 15
 
 
-class Server:
+class PrefectClient:
     """A Prefect server's API. `login` is user:password, or empty. Everything raises RequestException.
 
     `tries` is how often a request is repeated while the server says that its database is busy.

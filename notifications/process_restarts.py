@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from core.clock import Clock
 from core.settings import Settings
 from notifications import incident_types
-from notifications.health_checks import Program
-from notifications.incidents import Store
+from notifications.health_checks import ProcessState
+from notifications.incidents import IncidentStore
 from notifications.notification import PREFIX, RUNBOOK, at, in_lines
 
 # As long as a program must run, or have been stopped by hand, before its alert is over.
@@ -18,11 +18,11 @@ _QUIET = timedelta(minutes=10)
 
 
 @dataclass
-class Programs:
+class RestartTracker:
     """What is known of them from look to look."""
 
     settings: Settings
-    store: Store
+    store: IncidentStore
     clock: Clock
     looks_before_told: int
     pids: dict[str, int] = field(default_factory=dict)
@@ -30,7 +30,7 @@ class Programs:
     ended: dict[str, list[datetime]] = field(default_factory=dict)
     last_trouble: dict[str, datetime] = field(default_factory=dict)
 
-    def look(self, programs: Sequence[Program]) -> list[str]:
+    def look(self, programs: Sequence[ProcessState]) -> list[str]:
         """Those that ended since the last look, and run again."""
         now = self.clock()
         running = {one.name: one.pid for one in programs if not (one.stopped or one.down)}

@@ -15,7 +15,7 @@ from core.settings import load_settings
 from core.terminal import prepare_terminal
 from core.tracebacks import without_tracebacks
 from notifications.delivery import addresses, send
-from notifications.notification import Alert
+from notifications.notification import Notification
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not to:
         print("error: ALERT_URLS is empty; set it in .env, as docs/alerts.md says", file=sys.stderr)
         return 1
-    alert = Alert(
+    alert = Notification(
         key="test",
         severity="warning",
         what="a test: alerts reach you",

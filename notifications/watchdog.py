@@ -29,13 +29,13 @@ from core.tracebacks import without_tracebacks
 from notifications import health_checks, incident_types
 from notifications.delivery import addresses, send
 from notifications.erase_runs import KEPT_FOR, delete_erase_runs
-from notifications.failed_notifications import Missed, tell_missed
-from notifications.health_checks import Program, Room, Unknown
-from notifications.incidents import DATABASE, DISK, FOLDER, PREFECT, SERVING, UNDELIVERABLE, Store
+from notifications.failed_notifications import FailedNotifications, resend_failed_notifications
+from notifications.health_checks import FreeSpace, HealthUnknown, ProcessState
+from notifications.incidents import DATABASE, DISK, FOLDER, PREFECT, SERVING, UNDELIVERABLE, IncidentStore
 from notifications.lost_runs import SILENCE, SILENCE_OF_THIS_MACHINE, LostRuns, sees_every_process
-from notifications.notification import Alert
-from notifications.prefect_client import Server
-from notifications.process_restarts import Programs
+from notifications.notification import Notification
+from notifications.prefect_client import PrefectClient
+from notifications.process_restarts import RestartTracker
 
 # A look that fails once may be a restart; twice, at the usual pace, is within half a minute.
 _LOOKS_BEFORE_TOLD = 2
@@ -49,35 +49,35 @@ Probe = Callable[[], str | None]
 
 
 @dataclass
-class Probes:
-    """What is looked at. Each says why it fails; None is well. `published` and `worker` may raise Unknown."""
+class HealthChecks:
+    """What is looked at. Each says why it fails; None is well. `published` and `worker` may raise HealthUnknown."""
 
     database: Probe
     serving: Probe
-    disk: Callable[[], Room]
-    memory: Callable[[], Room]
-    programs: Callable[[], list[Program] | None]
+    disk: Callable[[], FreeSpace]
+    memory: Callable[[], FreeSpace]
+    programs: Callable[[], list[ProcessState] | None]
     published: Callable[[], datetime | None]
     prefect: Probe | None = None
     worker: Probe | None = None
-    missed: Missed | None = None
+    missed: FailedNotifications | None = None
     lost_runs: LostRuns | None = None
     delete_erase_runs: Callable[[datetime], int] | None = None
 
 
 @dataclass
-class Watch:
+class Watchdog:
     """One watch, from look to look."""
 
     settings: Settings
-    store: Store
-    probes: Probes
+    store: IncidentStore
+    probes: HealthChecks
     clock: Clock
     looks_before_told: int = _LOOKS_BEFORE_TOLD
     failing: dict[str, tuple[int, datetime]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.programs = Programs(self.settings, self.store, self.clock, self.looks_before_told)
+        self.programs = RestartTracker(self.settings, self.store, self.clock, self.looks_before_told)
 
     def look(self) -> None:
         """Look at everything once, and deliver what there is to be told."""
@@ -100,7 +100,7 @@ class Watch:
             with suppress(requests.RequestException):
                 self.probes.delete_erase_runs(self.clock() - KEPT_FOR)
         if not prefect_fails and self.probes.missed is not None and self.store.addresses:
-            tell_missed(self.store, self.probes.missed)
+            resend_failed_notifications(self.store, self.probes.missed)
         self.store.deliver()
         self._judge_delivery()
         with suppress(OSError):
@@ -109,7 +109,7 @@ class Watch:
             os.utime(looked, (now, now))  # by our clock: a disk over the network has another one
 
     def _judge(
-        self, key: str, why: str | None, alert: Callable[[datetime, str], Alert], looks_before_told: int = 0
+        self, key: str, why: str | None, alert: Callable[[datetime, str], Notification], looks_before_told: int = 0
     ) -> bool:
         now = self.clock()
         if why is None:
@@ -130,9 +130,9 @@ class Watch:
     def _judge_room(
         self,
         key: str,
-        probe: Callable[[], Room],
-        limit: Callable[[Room], float],
-        alert: Callable[[datetime, Room, Settings], Alert],
+        probe: Callable[[], FreeSpace],
+        limit: Callable[[FreeSpace], float],
+        alert: Callable[[datetime, FreeSpace, Settings], Notification],
     ) -> None:
         try:
             room = probe()
@@ -148,17 +148,17 @@ class Watch:
             self.failing.pop(key, None)
             self.store.over(key)
 
-    def _disk_limit(self, room: Room) -> float:
+    def _disk_limit(self, room: FreeSpace) -> float:
         return incident_types.least_on_disk(room, self.settings)
 
-    def _memory_limit(self, room: Room) -> float:
+    def _memory_limit(self, room: FreeSpace) -> float:
         return self.settings.alert_memory_free_share * room.total
 
     def _judge_published(self) -> None:
         """Noted as open in any case; the mail is of Prefect's own automation while its server is there."""
         try:
             newest = self.probes.published() or self._awaited_since()
-        except Unknown:
+        except HealthUnknown:
             return
         hours = self.settings.alert_published_within_hours
         if self.clock() - newest > timedelta(hours=hours):
@@ -176,7 +176,7 @@ class Watch:
             state.notes[_NOTE_AWAITED] = now.isoformat()
         return now
 
-    def _judge_worker(self, programs: Sequence[Program], prefect_fails: bool) -> None:
+    def _judge_worker(self, programs: Sequence[ProcessState], prefect_fails: bool) -> None:
         if incident_types.key_of_program(incident_types.PROGRAM_OF[incident_types.WORKER]) in self._open_keys():
             return  # told already, as a program that keeps ending
         mine = next((one for one in programs if one.name == incident_types.PROGRAM_OF[incident_types.WORKER]), None)
@@ -185,7 +185,7 @@ class Watch:
                 incident_types.WORKER, "it was stopped" if mine.stopped else "it does not start", incident_types.worker
             )
         elif self.probes.worker is not None and not prefect_fails:
-            with suppress(Unknown):
+            with suppress(HealthUnknown):
                 # A worker that has just been started reports after a while.
                 self._judge(
                     incident_types.WORKER, self.probes.worker(), incident_types.worker, 3 * self.looks_before_told - 2
@@ -223,7 +223,7 @@ class Watch:
         return {str(entry["key"]) for entry in self.store.state().open}
 
 
-def real_probes(settings: Settings, serving: str) -> Probes:
+def installation_health_checks(settings: Settings, serving: str) -> HealthChecks:
     """The parts of this installation, as the settings and `PREFECT_API_URL` name them.
 
     An embedded database and a serving API that nobody keeps running may rest: they are looked at below `make up`.
@@ -233,8 +233,8 @@ def real_probes(settings: Settings, serving: str) -> Probes:
     if kept_running and not serving:
         serving = f"http://{_to_ask(settings.serving_host)}:{settings.serving_port}"
     database = kept_running or not settings.embedded
-    server = Server(api_url, login, tries=0)
-    return Probes(
+    server = PrefectClient(api_url, login, tries=0)
+    return HealthChecks(
         database=lambda: (
             health_checks.database_fails(health_checks.address_of_database(settings)) if database else None
         ),
@@ -245,13 +245,13 @@ def real_probes(settings: Settings, serving: str) -> Probes:
         published=lambda: health_checks.newest_publication(health_checks.address_of_database(settings), utc_now()),
         prefect=(lambda: health_checks.page_fails(f"{api_url}/health")) if api_url else None,
         worker=(lambda: health_checks.worker_missing(api_url, login)) if api_url else None,
-        missed=Missed(settings, api_url, login) if api_url else None,
+        missed=FailedNotifications(settings, api_url, login) if api_url else None,
         lost_runs=_lost_runs(server) if api_url else None,
         delete_erase_runs=(lambda before: delete_erase_runs(server, ended_before=before)) if api_url else None,
     )
 
 
-def _lost_runs(server: Server) -> LostRuns:
+def _lost_runs(server: PrefectClient) -> LostRuns:
     return LostRuns(server, silence=SILENCE_OF_THIS_MACHINE if sees_every_process() else SILENCE)
 
 
@@ -260,10 +260,10 @@ def _to_ask(host: str) -> str:
     return "127.0.0.1" if host in ("0.0.0.0", "::") else in_url(host)  # noqa: S104, asked for, not listened at
 
 
-def watch_of(settings: Settings, serving: str = "", *, looks_before_told: int = _LOOKS_BEFORE_TOLD) -> Watch:
+def make_watchdog(settings: Settings, serving: str = "", *, looks_before_told: int = _LOOKS_BEFORE_TOLD) -> Watchdog:
     """The watch of these settings; `serving` is where its API is, when `make up` does not run it here."""
-    store = Store(settings.data_dir, addresses(settings), send, utc_now)
-    return Watch(settings, store, real_probes(settings, serving), utc_now, looks_before_told)
+    store = IncidentStore(settings.data_dir, addresses(settings), send, utc_now)
+    return Watchdog(settings, store, installation_health_checks(settings, serving), utc_now, looks_before_told)
 
 
 def _is_healthy(settings: Settings) -> bool:
@@ -277,7 +277,7 @@ def _is_healthy(settings: Settings) -> bool:
     return -CLOCK_SKEW <= age < timedelta(seconds=3 * settings.alert_look_seconds + 60)
 
 
-def _until_stopped(watch: Watch) -> None:
+def _until_stopped(watch: Watchdog) -> None:
     stopped = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stopped.set())
@@ -305,7 +305,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if asked.healthy:
         return 0 if _is_healthy(settings) else 1
-    watch = watch_of(settings, asked.serving, looks_before_told=1 if asked.once else _LOOKS_BEFORE_TOLD)
+    watch = make_watchdog(settings, asked.serving, looks_before_told=1 if asked.once else _LOOKS_BEFORE_TOLD)
     if not watch.store.addresses:
         where = settings.data_dir / FOLDER / "open.json"
         print(f"ALERT_URLS is empty: nobody is told; what is wrong is in {where}", flush=True)

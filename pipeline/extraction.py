@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.errors import LandingError, ListMoved, SourceError
+from core.errors import LandingError, SnapshotChanged, SourceError
 from core.settings import Settings
 from pipeline.batches import Batch
 from pipeline.client import ApiClient, Page
@@ -110,7 +110,7 @@ class SnapshotReader:
         self._progress = progress
 
     def read(self) -> CompleteSnapshot:
-        """Read until the list held still for one read. Raises SourceError, ListMoved, and OSError for the disk."""
+        """Read until the snapshot stays the same for one read. Raises SourceError, SnapshotChanged, OSError."""
         before: dict[int, _Seen] = {}
         problem, stable = "", False
         for _ in range(self._settings.fetch_reads):
@@ -128,7 +128,7 @@ class SnapshotReader:
             before = reading.pages
             self._clear()
         reads = "twice alike" if stable else f"read {self._settings.fetch_reads} times"
-        raise ListMoved(f"GET {self._batch.source}/{self._batch.endpoint}: {problem}; {reads}")
+        raise SnapshotChanged(f"GET {self._batch.source}/{self._batch.endpoint}: {problem}; {reads}")
 
     def _resume_or_begin(self, first: Page) -> None:
         """Keep the pages of a read that was cut off only if it was of the same list, as far as page 1 can tell."""

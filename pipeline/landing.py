@@ -76,8 +76,8 @@ def land_snapshot(
 ) -> Landing:
     """Read the whole list and keep its pages; a second call goes on behind the pages that are there.
 
-    Raises SourceError when the API cannot be read, ListMoved when the list does not hold still, LandingError when the
-    disk does not take the pages.
+    Raises SourceError when the API cannot be read, SnapshotChanged when the snapshot keeps changing, LandingError when
+    the pages cannot be written.
     """
     folder = landing_folder(settings.data_dir, batch)
     try:

@@ -25,7 +25,7 @@ from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
 from core.tracebacks import without_tracebacks
 from expectations.thresholds import load_thresholds
-from notifications.prefect_client import Server
+from notifications.prefect_client import PrefectClient
 from services import backup_file, prefect_ui, verification
 from services.deploy import answers
 from services.lost_runs import close_lost_runs
@@ -142,7 +142,7 @@ def _close_lost_runs(plan: Plan, *, first: bool) -> None:
     if not first:
         return
     try:
-        lost = close_lost_runs(Server(f"{plan.prefect_url}/api", plan.prefect_login))
+        lost = close_lost_runs(PrefectClient(f"{plan.prefect_url}/api", plan.prefect_login))
     except requests.RequestException as error:
         raise ServicesError(f"Prefect's server cannot say which runs are open: {type(error).__name__}") from error
     if lost:
@@ -165,7 +165,7 @@ def _deploy(plan: Plan) -> None:
 
 
 def _wait_for_worker(plan: Plan) -> None:
-    server = Server(f"{plan.prefect_url}/api", plan.prefect_login)
+    server = PrefectClient(f"{plan.prefect_url}/api", plan.prefect_login)
 
     def online() -> bool:
         with suppress(requests.RequestException):

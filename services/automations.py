@@ -9,7 +9,7 @@ from typing import Any
 from core.settings import Settings
 from notifications.automations import BLOCK, TAG, Content, for_blocks, read
 from notifications.delivery import Address, addresses
-from notifications.prefect_client import Server
+from notifications.prefect_client import PrefectClient
 
 # The block of Prefect that hands any address of Apprise on as it is, mail too; its name is of its first use.
 _BLOCK_TYPE = "slack-webhook"
@@ -37,7 +37,7 @@ class Applied:
 
 def apply(settings: Settings, api_url: str, login: str = "") -> Applied:
     """Make, change and remove what differs; again, it changes nothing. Raises RequestException."""
-    server = Server(api_url, login)
+    server = PrefectClient(api_url, login)
     blocks, kept = _apply_blocks(server, addresses(settings))
     wanted = {one["name"]: one for one in for_blocks(read(settings, api_url), [blocks[name] for name in kept])}
     there = {one["name"]: one for one in _ours(server)}
@@ -60,7 +60,7 @@ def apply(settings: Settings, api_url: str, login: str = "") -> Applied:
     return applied
 
 
-def _ours(server: Server) -> list[Content]:
+def _ours(server: PrefectClient) -> list[Content]:
     found: list[Content] = server.ask("POST", "automations/filter", {"limit": 200})
     return [one for one in found if TAG in one.get("tags", [])]
 
@@ -72,7 +72,7 @@ def _as_sent(automation: Content) -> Any:
     return AutomationCore.model_validate(automation)
 
 
-def _apply_blocks(server: Server, wanted: Sequence[Address]) -> tuple[dict[str, str], list[str]]:
+def _apply_blocks(server: PrefectClient, wanted: Sequence[Address]) -> tuple[dict[str, str], list[str]]:
     """One block an address: the ids of all blocks of ours, and the names of those to be used."""
     kind = server.ask("GET", f"block_types/slug/{_BLOCK_TYPE}")["id"]
     there = server.ask("GET", f"block_types/slug/{_BLOCK_TYPE}/block_documents?include_secrets=true")
@@ -96,7 +96,7 @@ def _schemas_of(kind: str) -> Content:
     return {"block_schemas": {"block_type_id": {"any_": [kind]}}, "limit": 1}
 
 
-def _expect_a_publication(server: Server) -> None:
+def _expect_a_publication(server: PrefectClient) -> None:
     """From now on something must be published in time, also if nothing ever was."""
     from prefect.events import Event
 

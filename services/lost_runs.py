@@ -7,11 +7,11 @@ worker starts.
 from __future__ import annotations
 
 from notifications.lost_runs import mark_as_lost, open_runs, run_ids_of_processes
-from notifications.prefect_client import Server
+from notifications.prefect_client import PrefectClient
 from services.plan import WORK_POOL
 
 
-def close_lost_runs(server: Server) -> int:
+def close_lost_runs(server: PrefectClient) -> int:
     """Mark them as crashed; returns how many. Call it only while no worker of the pool has begun to work.
 
     A run that still has a process, of a worker that somebody started by hand, is left alone. Raises RequestException.

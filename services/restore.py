@@ -30,7 +30,7 @@ from core.database import (
     take_training_lock,
     take_warehouse_lock,
 )
-from core.errors import DatabaseAway, DatabaseError
+from core.errors import DatabaseError, DatabaseUnavailable
 from core.roles import ROLES, refuse_code_of_others, told_of_others
 from core.settings import Settings
 from core.side_schemas import REPLACED, RESTORING
@@ -83,7 +83,7 @@ def restore(plan: Plan, path: Path, *, force: bool = False) -> Manifest:
                 side_schemas.put_in_place(connection)
             except BaseException as error:
                 _clear_away(connection, settings)
-                if isinstance(error, (BackupError, DatabaseError)) and not isinstance(error, DatabaseAway):
+                if isinstance(error, (BackupError, DatabaseError)) and not isinstance(error, DatabaseUnavailable):
                     raise BackupError(f"{error}; the database is as it was") from error
                 raise
             _tell(path, manifest, made)

@@ -13,7 +13,7 @@ import orjson
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from core.errors import in_one_line
+from core.errors import summarize_defect
 from serving.notes import begin_note
 from serving.problems import DEFECT, TOO_MANY_REQUESTS, Problem, answer
 
@@ -105,7 +105,7 @@ class Observed:
         try:
             await self._app(scope, receive, noting_status)
         except Exception as error:
-            note.why = in_one_line(error)
+            note.why = summarize_defect(error)
             if not status:
                 await answer(Problem(DEFECT, "it was logged"), scope)(scope, receive, noting_status)
         finally:
@@ -133,7 +133,7 @@ class JsonLines(logging.Formatter):
         request = getattr(record, "line", None)
         line |= request if request is not None else {"message": record.getMessage()}
         if record.exc_info and record.exc_info[1] is not None:
-            line["why"] = in_one_line(record.exc_info[1])
+            line["why"] = summarize_defect(record.exc_info[1])
         return orjson.dumps(line, default=str).decode()
 
     @staticmethod

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from demo.programs import free_ports
-from notifications.prefect_client import Server
+from notifications.prefect_client import PrefectClient
 from services.plan import Plan, load_plan
 from services.supervision import Supervisor
 from tests.e2e.mailbox import Mailbox
@@ -67,10 +67,10 @@ class Services:
         return {run["name"]: run["state_type"] for run in self.ask("flow_runs/filter", {})}
 
     def ask(self, what: str, content: dict[str, Any]) -> Any:
-        return Server(f"{self.plan.prefect_url}/api", LOGIN).ask("POST", what, content)
+        return PrefectClient(f"{self.plan.prefect_url}/api", LOGIN).ask("POST", what, content)
 
     def get(self, what: str) -> Any:
-        return Server(f"{self.plan.prefect_url}/api", LOGIN).ask("GET", what)
+        return PrefectClient(f"{self.plan.prefect_url}/api", LOGIN).ask("GET", what)
 
     def published(self) -> int:
         with psycopg.connect(

@@ -22,10 +22,10 @@ from core.settings import Settings
 from demo.programs import free_ports
 from notifications.automations import TAG, for_blocks, read
 from notifications.delivery import addresses, send
-from notifications.failed_notifications import Missed, tell_missed
-from notifications.incidents import Store
-from notifications.notification import Alert
-from notifications.prefect_client import Server
+from notifications.failed_notifications import FailedNotifications, resend_failed_notifications
+from notifications.incidents import IncidentStore
+from notifications.notification import Notification
+from notifications.prefect_client import PrefectClient
 from notifications.send_test import main as send_test_alert
 from services.automations import apply
 from tests.conftest import ROOT, MockApi
@@ -52,14 +52,16 @@ class Site:
         return {"made": done.made, "changed": done.changed, "removed": done.removed}
 
     def ask(self, method: str, path: str, content: Any = None) -> Any:
-        return Server(self.api_url).ask(method, path, content)
+        return PrefectClient(self.api_url).ask(method, path, content)
 
     def emit(self, event: str, resource: str, payload: dict[str, Any] | None = None) -> None:
         told = Event(event=event, resource={"prefect.resource.id": resource}, payload=payload or {})  # type: ignore[arg-type]
         self.ask("POST", "events", [told.model_dump(mode="json")])
 
     def block(self, batch_id: str) -> None:
-        alert = Alert(f"batch-blocked:{batch_id}", "critical", f"{batch_id} is blocked", utc_now(), "all", "replay")
+        alert = Notification(
+            f"batch-blocked:{batch_id}", "critical", f"{batch_id} is blocked", utc_now(), "all", "replay"
+        )
         self.emit("moovitamix.batch.blocked", f"moovitamix.batch.{batch_id}", alert.payload())
 
     def run_ended(self, run_name: str, **state: str) -> None:
@@ -233,7 +235,7 @@ def test_what_a_defect_says_is_not_in_the_mail(site: Site) -> None:
 
 
 def test_an_alarm_that_is_told_again_is_one_mail_and_its_answer_another(site: Site) -> None:
-    raised = Alert("quality:7", "warning", "quality fell", utc_now(), "the list", "look").payload()
+    raised = Notification("quality:7", "warning", "quality fell", utc_now(), "the list", "look").payload()
     for _ in range(3):
         site.emit("moovitamix.alarm.raised", "moovitamix.alarm.7", raised)
     site.emit("moovitamix.alarm.raised", "moovitamix.alarm.8", raised)
@@ -255,9 +257,9 @@ def test_nothing_published_by_the_set_hour_is_told_once(site: Site) -> None:
 
 
 def test_a_mail_server_that_is_down_loses_nothing(site: Site, tmp_path: Path) -> None:
-    store = Store(tmp_path, addresses(site.settings), send, utc_now)
-    missed = Missed(site.settings, site.api_url)
-    tell_missed(store, missed)
+    store = IncidentStore(tmp_path, addresses(site.settings), send, utc_now)
+    missed = FailedNotifications(site.settings, site.api_url)
+    resend_failed_notifications(store, missed)
     site.mailbox.close()
     for number in range(60):  # more than one answer of the server holds
         site.block(f"tracks-{number}")
@@ -265,12 +267,12 @@ def test_a_mail_server_that_is_down_loses_nothing(site: Site, tmp_path: Path) ->
 
     def all_missed() -> bool:
         nonlocal told
-        told += tell_missed(store, missed)
+        told += resend_failed_notifications(store, missed)
         return told == 60
 
     comes(all_missed)
     store.deliver()
-    assert tell_missed(store, missed) == 0
+    assert resend_failed_notifications(store, missed) == 0
     assert site.mailbox.subjects == []
 
     site.mailbox.open()

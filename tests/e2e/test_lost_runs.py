@@ -19,7 +19,7 @@ from prefect.events import Event
 from core.clock import utc_now
 from demo.programs import free_ports
 from notifications.lost_runs import TAG, LostRuns, Seen, mark_as_lost, open_runs, run_ids_of_processes
-from notifications.prefect_client import Server
+from notifications.prefect_client import PrefectClient
 from services.deploy import answers
 from services.lost_runs import close_lost_runs
 from services.plan import WORK_POOL
@@ -29,7 +29,7 @@ SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectClient]:
     folder = tmp_path_factory.mktemp("prefect")
     [port] = free_ports(1)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
@@ -37,7 +37,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     with (folder / "server.log").open("w") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
-    started = Server(f"http://127.0.0.1:{port}/api")
+    started = PrefectClient(f"http://127.0.0.1:{port}/api")
     try:
         _until(lambda: answers(f"{started.api_url}/health"))
         started.ask("POST", "work_pools/", {"name": WORK_POOL, "type": "process"})
@@ -51,7 +51,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 class Site:
     """A deployment with one slot, and looks at its runs at any time after now."""
 
-    server: Server
+    server: PrefectClient
     deployment: str
     seen: Seen = field(default_factory=dict)
     later: timedelta = timedelta(0)
@@ -97,7 +97,7 @@ class Site:
 
 
 @pytest.fixture
-def site(server: Server) -> Iterator[Site]:
+def site(server: PrefectClient) -> Iterator[Site]:
     flow = server.ask("POST", "flows/", {"name": "ingest"})["id"]
     content = {"name": uuid4().hex, "flow_id": flow, "work_pool_name": WORK_POOL, "concurrency_limit": 1}
     content |= {"tags": [TAG], "concurrency_options": {"collision_strategy": "CANCEL_NEW"}}

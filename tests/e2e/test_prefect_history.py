@@ -19,7 +19,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from core.clock import utc_now
 from flows.prefect_history import prune_prefect_history
 from notifications.erase_runs import delete_erase_runs
-from notifications.prefect_client import Server
+from notifications.prefect_client import PrefectClient
 from services.plan import Plan, Ports, PrefectLogin
 from tests.conftest import ROOT
 from tests.e2e.test_lost_runs import _until as until
@@ -32,7 +32,7 @@ KEEP = timedelta(days=30)
 class Site:
     """A server as `make up` starts it, in a DATA_DIR of its own."""
 
-    server: Server
+    server: PrefectClient
     data_dir: Path
 
     @property
@@ -110,7 +110,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         process = subprocess.Popen(program.command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
     try:
         until(lambda: answers(f"{plan.prefect_url}/api/health"))
-        yield Site(Server(f"{plan.prefect_url}/api"), data_dir)
+        yield Site(PrefectClient(f"{plan.prefect_url}/api"), data_dir)
     finally:
         process.terminate()
         process.wait(timeout=30)

@@ -46,7 +46,7 @@ def run(url: str, text: str, role: str) -> None:
         connection.execute(sql.SQL(text).format(role=sql.Identifier(role)))  # type: ignore[arg-type]
 
 
-def in_one_line(told: pytest.CaptureFixture[str]) -> str:
+def one_line(told: pytest.CaptureFixture[str]) -> str:
     """The one line on standard error that is ours; there is no traceback, Prefect's lines included."""
     out, err = told.readouterr()
     assert "Traceback" not in out + err
@@ -83,7 +83,7 @@ def test_unreachable(
 
         assert main(["--day", DAY]) == 1
 
-    line = in_one_line(capfd)
+    line = one_line(capfd)
     assert line.startswith(f"error: Postgres {'cannot be reached' if url == 'wrong port' else 'refuses the login'}")
     assert "check DATABASE_URL" in line
     assert "pa55w0rd" not in line
@@ -131,7 +131,7 @@ def test_a_role_without_rights(
 
     assert main(["--day", DAY]) == 1
 
-    assert in_one_line(capfd).startswith(f"error: {said}")
+    assert one_line(capfd).startswith(f"error: {said}")
     assert kept(environment) == set(ENDPOINTS)
     api.reset()
     for mend in MENDING:
@@ -155,5 +155,5 @@ def test_a_role_without_rights_on_an_empty_database(
     assert main(["--day", DAY]) == 1
 
     said = "error: this login cannot bring the schema up to date: permission denied for database "
-    assert in_one_line(capfd).startswith(said)
+    assert one_line(capfd).startswith(said)
     assert kept(environment) == set(ENDPOINTS)

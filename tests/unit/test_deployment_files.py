@@ -315,7 +315,7 @@ def test_a_changed_warehouse_is_judged_before_lists_are_made_anew() -> None:
 def test_lists_are_made_anew_in_whatever_way_the_monitor_ended() -> None:
     """Without a verdict on yesterday there is still a today."""
     ends = {f"prefect.flow-run.{state.title()}" for state in TERMINAL_STATES}
-    ends.add("prefect.flow-run.Hindered")  # by the database or the disk; Prefect names an event after a state's name
+    ends.add("prefect.flow-run.DependencyUnavailable")  # Prefect names an event after the name of the state
     assert set(_trigger("recommend/after-ingest")["expect"]) == ends
 
 
@@ -335,8 +335,8 @@ def test_triggers_match_the_resources_that_events_are_of(monkeypatch: pytest.Mon
     monkeypatch.setattr(
         events, "emit_event", lambda event, resource, payload: told.update({event: resource["prefect.resource.id"]})
     )
-    events.tell_degraded(Alarm("ndcg@20", date(2026, 11, 22), 0.1, 0.2, 5.1, 7, 1))
-    events.tell_aged(91.0)
+    events.emit_degraded(Alarm("ndcg@20", date(2026, 11, 22), 0.1, 0.2, 5.1, 7, 1))
+    events.emit_aged(91.0)
     for name in ("retrain/on-degradation", "retrain/on-age"):
         trigger = _trigger(name)
         assert trigger["match"] == {"prefect.resource.id": told[trigger["expect"][0]]}
@@ -347,7 +347,7 @@ def test_a_training_gets_the_alarm_as_it_was_told(monkeypatch: pytest.MonkeyPatc
     payloads: list[dict[str, Any]] = []
     monkeypatch.setattr(events, "emit_event", lambda event, resource, payload: payloads.append(payload))
     alarm = Alarm("ndcg@20", date(2026, 11, 22), 0.1, 0.2, 5.1, 7, 1)
-    events.tell_degraded(alarm)
+    events.emit_degraded(alarm)
 
     value = _trigger("retrain/on-degradation")["parameters"]["degradation"]["value"]
     assert value["__prefect_kind"] == "jinja"

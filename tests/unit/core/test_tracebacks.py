@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import DatabaseAway, UnforeseenError, named_errors
-from core.tracebacks import keep_logs_readable, line_for_a_person
+from core.errors import DatabaseUnavailable, UnexpectedError, named_errors
+from core.tracebacks import keep_logs_readable, message_for_user
 from tests.conftest import ROOT
 
 SECRET = "ada@example.org"
@@ -139,8 +139,8 @@ def test_a_reader_that_goes_away_is_no_error(log: Path) -> None:
 
 def test_an_error_with_a_name_is_its_message(records: pytest.LogCaptureFixture, log: Path) -> None:
     try:
-        raise DatabaseAway("Postgres does not answer")
-    except DatabaseAway:
+        raise DatabaseUnavailable("Postgres does not answer")
+    except DatabaseUnavailable:
         logging.getLogger("library").exception("Encountered exception")
     [record] = records.records
     assert (record.getMessage(), record.exc_info) == ("Postgres does not answer", None)
@@ -148,9 +148,9 @@ def test_an_error_with_a_name_is_its_message(records: pytest.LogCaptureFixture, 
 
 
 def test_a_defect_says_where_the_rest_is(log: Path) -> None:
-    with pytest.raises(UnforeseenError) as caught, named_errors():
+    with pytest.raises(UnexpectedError) as caught, named_errors():
         raise ValueError(SECRET)
-    line = line_for_a_person(caught.value)
+    line = message_for_user(caught.value)
     assert line.startswith("unforeseen ValueError at tests/unit/core/test_tracebacks.py:")
     assert line.endswith(f"; please report it; details in {log}")
     kept = log.read_text()
@@ -164,12 +164,12 @@ def test_without_room_for_the_log_the_line_is_shown_all_the_same(
 ) -> None:
     (tmp_path / "logs").write_text("a file, where the folder should be")
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
-    assert line_for_a_person(ValueError(SECRET)) == "unforeseen ValueError; please report it"
+    assert message_for_user(ValueError(SECRET)) == "unforeseen ValueError; please report it"
 
 
 def test_the_log_does_not_grow_without_end(log: Path) -> None:
     log.parent.mkdir()
     log.write_bytes(bytes(6 * 2**20))
-    line_for_a_person(ValueError(SECRET))
+    message_for_user(ValueError(SECRET))
     assert log.stat().st_size < 1_000
     assert log.with_name("tracebacks.log.1").exists()

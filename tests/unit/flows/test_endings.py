@@ -14,9 +14,9 @@ from core.columns import Endpoint
 from core.database import readable_errors
 from core.errors import (
     BatchBlocked,
-    DatabaseAway,
     DatabaseError,
     DatabaseFull,
+    DatabaseUnavailable,
     DiskFull,
     LandingError,
     LoginRefused,
@@ -35,22 +35,22 @@ from flows.ingest import ingest
 from flows.maintain import maintain
 from flows.replay import replay
 from flows.rollback import rollback
-from flows.run import IngestIncomplete, Outcome
+from flows.run import BatchResult, IngestIncomplete
 from notifications import health_checks
-from notifications.health_checks import Room
-from notifications.incidents import Store
-from notifications.notification import Alert
+from notifications.health_checks import FreeSpace
+from notifications.incidents import IncidentStore
+from notifications.notification import Notification
 from pipeline.batches import Batch, Counts, Status
 
 FAILED = 'connection failed: connection to server at "h", port 5432 failed: FATAL:'
 NOW = datetime(2026, 11, 22, 4, tzinfo=UTC)
 
 
-def bad(endpoint: Endpoint, status: Status, reason: str = "why", cause: str = "") -> Outcome:
-    return Outcome(Batch(endpoint, date(2026, 11, 22), "http://x"), status, Counts(), reason=reason, cause=cause)
+def bad(endpoint: Endpoint, status: Status, reason: str = "why", cause: str = "") -> BatchResult:
+    return BatchResult(Batch(endpoint, date(2026, 11, 22), "http://x"), status, Counts(), reason=reason, cause=cause)
 
 
-def keys(alerts: tuple[Alert, ...]) -> list[str]:
+def keys(alerts: tuple[Notification, ...]) -> list[str]:
     return [alert.key for alert in alerts]
 
 
@@ -95,7 +95,7 @@ def test_what_failed_and_what_is_blocked_are_told_apart() -> None:
 @pytest.mark.parametrize("cause", ["disk", "database"])
 def test_the_machine_is_told_as_itself(cause: str) -> None:
     ending = ending_of("run", IngestIncomplete([bad("tracks", "failed", "no room", cause)]), NOW)
-    assert (ending.name, ending.cause, ending.blocked, ending.failure) == ("Hindered", cause, (), None)
+    assert (ending.name, ending.cause, ending.blocked, ending.failure) == ("DependencyUnavailable", cause, (), None)
 
 
 @pytest.mark.parametrize("kind", [UsageError, UnknownBatch, UnusablePublication, ReplayRefused])
@@ -151,15 +151,15 @@ def test_a_full_disk_is_told_from_other_trouble_with_files(
 @pytest.mark.parametrize(
     ("raised", "kind", "cause"),
     [
-        (psycopg.OperationalError("connection refused"), DatabaseAway, "database"),
-        (psycopg.errors.AdminShutdown("terminating"), DatabaseAway, "database"),
+        (psycopg.OperationalError("connection refused"), DatabaseUnavailable, "database"),
+        (psycopg.errors.AdminShutdown("terminating"), DatabaseUnavailable, "database"),
         (psycopg.OperationalError(f'{FAILED}  password authentication failed for user "x"'), LoginRefused, ""),
         (psycopg.OperationalError(f'{FAILED}  role "x" does not exist'), LoginRefused, ""),
         (psycopg.OperationalError(f'{FAILED}  database "x" does not exist'), LoginRefused, ""),
         (psycopg.OperationalError(f'{FAILED}  no pg_hba.conf entry for host "h", user "x"'), LoginRefused, ""),
         (psycopg.OperationalError("connection failed: fe_sendauth: no password supplied"), LoginRefused, ""),
-        (psycopg.OperationalError(f"{FAILED}  the database system is starting up"), DatabaseAway, "database"),
-        (psycopg.OperationalError(f"{FAILED}  sorry, too many clients already"), DatabaseAway, "database"),
+        (psycopg.OperationalError(f"{FAILED}  the database system is starting up"), DatabaseUnavailable, "database"),
+        (psycopg.OperationalError(f"{FAILED}  sorry, too many clients already"), DatabaseUnavailable, "database"),
         (
             psycopg.OperationalError(f"{FAILED}  could not write init file: No space left on device"),
             DatabaseFull,
@@ -184,7 +184,7 @@ def test_a_login_that_is_refused_is_a_run_that_failed_with_a_next_step() -> None
     assert "Next:   docs/operations.md#the-database-refuses-a-login" in ending.message
 
 
-HINDERED = Ending("Hindered", "no room", cause="disk")
+HINDERED = Ending("DependencyUnavailable", "no room", cause="disk")
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setenv("DATABASE_URL", "")
     monkeypatch.setenv("ALERT_URLS", "mailto://user:pass@127.0.0.1:9")
     monkeypatch.setattr(failures, "send", send)
-    monkeypatch.setattr(health_checks, "disk", lambda _: Room(50 << 30, 100 << 30))
+    monkeypatch.setattr(health_checks, "disk", lambda _: FreeSpace(50 << 30, 100 << 30))
     return told
 
 
@@ -211,9 +211,11 @@ def test_a_cause_that_nobody_would_tell_is_told_as_a_run_that_failed(
     told = failures._tell(HINDERED)
     assert told.name == "Failed"
     assert "Next:   docs/operations.md#the-disk-is-full" in told.message
-    with Store(tmp_path, [], lambda *_: True, lambda: NOW).watching():
-        assert failures._tell(HINDERED).name == "Hindered"
-        assert [entry["key"] for entry in Store(tmp_path, [], lambda *_: True, lambda: NOW).state().open] == ["disk"]
+    with IncidentStore(tmp_path, [], lambda *_: True, lambda: NOW).watching():
+        assert failures._tell(HINDERED).name == "DependencyUnavailable"
+        assert [entry["key"] for entry in IncidentStore(tmp_path, [], lambda *_: True, lambda: NOW).state().open] == [
+            "disk"
+        ]
 
 
 def test_what_the_watch_cannot_read_is_sent_by_the_run(
@@ -222,20 +224,20 @@ def test_what_the_watch_cannot_read_is_sent_by_the_run(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    with Store(tmp_path, [], lambda *_: True, lambda: NOW).watching():
-        assert failures._tell(HINDERED).name == "Hindered"
+    with IncidentStore(tmp_path, [], lambda *_: True, lambda: NOW).watching():
+        assert failures._tell(HINDERED).name == "DependencyUnavailable"
         assert sent == []  # left to the watch
         monkeypatch.setattr("notifications.files.tempfile.mkstemp", full)
-        failures.send_now(Alert("x", "critical", "tracks is blocked", NOW, "all", "replay"))
+        failures.send_now(Notification("x", "critical", "tracks is blocked", NOW, "all", "replay"))
         assert "tracks is blocked" in sent
         monkeypatch.setenv("ALERT_URLS", "")
-        assert failures._tell(Ending("Hindered", "away", cause="database")).name == "Failed"
+        assert failures._tell(Ending("DependencyUnavailable", "away", cause="database")).name == "Failed"
 
 
 def test_an_embedded_database_that_went_away_on_a_full_disk_is_told_as_the_disk(
     sent: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health_checks, "disk", lambda _: Room(1 << 20, 100 << 30))
+    monkeypatch.setattr(health_checks, "disk", lambda _: FreeSpace(1 << 20, 100 << 30))
     for _ in range(2):
-        failures._tell(Ending("Hindered", "no connection", cause="database"))
+        failures._tell(Ending("DependencyUnavailable", "no connection", cause="database"))
     assert sent == ["the disk of DATA_DIR is full or nearly so"]

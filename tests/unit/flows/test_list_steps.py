@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core.errors import ModelError
-from flows.recommendation_tasks import write_down_failure
+from flows.recommendation_tasks import record_training_failure
 from recommender import model_runs
 from recommender.model_runs import Outcome, Recipe
 
@@ -29,5 +29,5 @@ def test_an_end_by_somebody_is_no_defect(error: BaseException, why: str, monkeyp
 
     monkeypatch.setattr(model_runs, "decide", decide)
     run: Any = SimpleNamespace(connection=None, clock=lambda: None)
-    write_down_failure(run, 1, Recipe("ease"), error)
+    record_training_failure(run, 1, Recipe("ease"), error)
     assert [(outcome.decision, outcome.why) for outcome in told] == [("failed", why)]

@@ -64,7 +64,7 @@ def test_without_a_new_day_the_verdict_still_names_what_waits(artifacts: dict[st
 
 
 def test_the_command_says_a_line_a_day_and_a_line_an_alarm(capsys: pytest.CaptureFixture[str]) -> None:
-    quality_reports.tell_quality(JUDGED, [ALARM])
+    quality_reports.print_quality(JUDGED, [ALARM])
     assert capsys.readouterr().out.splitlines() == [
         "2026-11-22: not-judged: not judged: nobody played",
         "2026-11-23: alarm: ndcg@20 fell",
@@ -73,14 +73,14 @@ def test_the_command_says_a_line_a_day_and_a_line_an_alarm(capsys: pytest.Captur
 
 
 def test_the_command_says_that_there_is_no_day(capsys: pytest.CaptureFixture[str]) -> None:
-    quality_reports.tell_quality([], [])
+    quality_reports.print_quality([], [])
     assert capsys.readouterr().out == "no day to judge: none is over that was not judged before\n"
 
 
 def test_an_alarm_is_told_with_all_that_a_training_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[dict[str, Any]] = []
     monkeypatch.setattr(events, "emit_event", lambda **values: told.append(values))
-    events.tell_degraded(ALARM)
+    events.emit_degraded(ALARM)
     (event,) = told
     assert event["event"] == "moovitamix.recommendations.degraded"
     assert event["resource"]["prefect.resource.id"] == "moovitamix.recommendations"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flows.recommendation_tasks import Trained
-from flows.reports import models_table, tell_training
+from flows.reports import models_table, print_training
 from recommender.model_runs import Recipe
 from recommender.training import Verdict
 
@@ -39,5 +39,5 @@ def test_without_a_contest_the_table_is_empty() -> None:
 
 def test_the_command_says_which_models_are_out_and_why(capsys: pytest.CaptureFixture[str]) -> None:
     verdict = Verdict(Recipe("ease"), "kept", "the champion stays", {"out": {"als": "ran out of memory"}})
-    tell_training(Trained(7, verdict, None))
+    print_training(Trained(7, verdict, None))
     assert capsys.readouterr().out == "out: als, ran out of memory\nmodel run 7: kept: the champion stays\n"

@@ -14,8 +14,8 @@ from core.settings import Settings
 from flows import events, failures
 from notifications import automations, incident_types
 from notifications.automations import SEND, for_blocks, mail_of, read
-from notifications.health_checks import Room
-from notifications.notification import RUNBOOK, Alert
+from notifications.health_checks import FreeSpace
+from notifications.notification import RUNBOOK, Notification
 
 ROOT = Path(__file__).parent.parent.parent.parent
 API = "http://127.0.0.1:4200/api"
@@ -39,7 +39,7 @@ def test_every_flow_is_told_of() -> None:
     for name in ("alert: a run failed", "alert: a run crashed"):
         assert set(DECLARED[name]["trigger"]["match_related"]["prefect.resource.name"]) == flows
     sources = {name: (ROOT / f"flows/{name}.py").read_text() for name in flows}
-    assert [name for name, text in sources.items() if "\n@told_when_it_fails\ndef " not in text] == []
+    assert [name for name, text in sources.items() if "\n@handle_failures\ndef " not in text] == []
 
 
 def test_events_that_are_waited_for_are_those_that_are_told() -> None:
@@ -71,7 +71,7 @@ def test_templates_use_the_event_alone() -> None:
 
 
 def test_a_payload_becomes_the_same_mail_as_the_alert_itself() -> None:
-    alert = Alert("batch-blocked:x", "critical", "x is blocked", NOW, "all {{ 1 }}", "replay", "<b> & more")
+    alert = Notification("batch-blocked:x", "critical", "x is blocked", NOW, "all {{ 1 }}", "replay", "<b> & more")
     event = {"payload": alert.payload(), "resource": {}}
     assert mail_of(SETTINGS, API, "alert: a batch is blocked", event) == (alert.subject, alert.body)
 
@@ -107,8 +107,8 @@ def test_every_next_step_is_in_the_runbook() -> None:
         incident_types.database(NOW, "no connection"),
         incident_types.prefect(NOW, "ConnectionError"),
         incident_types.serving(NOW, "HTTP 500"),
-        incident_types.disk(NOW, Room(1, 2), SETTINGS),
-        incident_types.memory(NOW, Room(1, 2), SETTINGS),
+        incident_types.disk(NOW, FreeSpace(1, 2), SETTINGS),
+        incident_types.memory(NOW, FreeSpace(1, 2), SETTINGS),
         incident_types.unpublished(NOW, 27),
         incident_types.worker(NOW, "it was stopped"),
         incident_types.program(NOW, "data-docs", "does not start", SETTINGS),
@@ -116,7 +116,7 @@ def test_every_next_step_is_in_the_runbook() -> None:
     ],
     ids=lambda alert: alert.key,
 )
-def test_an_alert_says_what_since_when_what_is_kept_and_what_next(alert: Alert) -> None:
+def test_an_alert_says_what_since_when_what_is_kept_and_what_next(alert: Notification) -> None:
     lines = alert.body.splitlines()
     assert [line.partition(":")[0] for line in lines] == ["What", "Since", "Kept", "Next"]
     assert lines[1] == "Since:  2026-11-22 04:00:00 UTC"
@@ -125,7 +125,7 @@ def test_an_alert_says_what_since_when_what_is_kept_and_what_next(alert: Alert) 
 
 
 def test_a_long_reason_is_cut() -> None:
-    assert len(Alert("x", "warning", "x", NOW, "k", "n", "y" * 5000).body) < 800
+    assert len(Notification("x", "warning", "x", NOW, "k", "n", "y" * 5000).body) < 800
 
 
 @pytest.mark.parametrize(

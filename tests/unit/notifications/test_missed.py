@@ -13,11 +13,11 @@ from core.clock import utc_now
 from core.settings import Settings
 from notifications import failed_notifications
 from notifications.delivery import Address
-from notifications.failed_notifications import Missed, tell_missed
-from notifications.incidents import Store
+from notifications.failed_notifications import FailedNotifications, resend_failed_notifications
+from notifications.incidents import IncidentStore
 
 
-class Events(Missed):
+class Events(FailedNotifications):
     """A server's events; down when told so."""
 
     down = False
@@ -53,30 +53,32 @@ def test_each_is_told_once_to_its_address_and_none_is_left_out(tmp_path: Path) -
         sent.append((address.id, subject))
         return True
 
-    store = Store(tmp_path, [Address("address 1", "a", "x://"), Address("address 2", "b", "x://")], send, utc_now)
+    store = IncidentStore(
+        tmp_path, [Address("address 1", "a", "x://"), Address("address 2", "b", "x://")], send, utc_now
+    )
     server = Events(Settings(_env_file=None), "http://127.0.0.1:4200/api")  # type: ignore[call-arg]
     began = utc_now()
     FAILURES[:] = [failure(n, began + timedelta(milliseconds=n)) for n in range(120)]
     for _ in range(5):
-        tell_missed(store, server)
+        resend_failed_notifications(store, server)
         store.deliver()
     # All are within the time that one look shares with the next.
     assert sorted(sent) == sorted(("a", f"subject-{n}") for n in range(120))
 
 
 def test_a_server_that_is_away_is_asked_from_the_same_moment_on(tmp_path: Path) -> None:
-    store = Store(tmp_path, [Address("address 1", "a", "x://")], lambda *_: True, utc_now)
+    store = IncidentStore(tmp_path, [Address("address 1", "a", "x://")], lambda *_: True, utc_now)
     server = Events(Settings(_env_file=None), "http://127.0.0.1:4200/api")  # type: ignore[call-arg]
     FAILURES.clear()
-    tell_missed(store, server)
+    resend_failed_notifications(store, server)
     Events.down = True
     try:
-        assert tell_missed(store, server) == 0
+        assert resend_failed_notifications(store, server) == 0
         FAILURES[:] = [failure(1, utc_now())]
     finally:
         Events.down = False
-    assert tell_missed(store, server) == 1
-    assert tell_missed(store, server) == 0
+    assert resend_failed_notifications(store, server) == 1
+    assert resend_failed_notifications(store, server) == 0
 
 
 def test_after_a_clock_that_was_ahead_nothing_is_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,13 +86,13 @@ def test_after_a_clock_that_was_ahead_nothing_is_missed(tmp_path: Path, monkeypa
     right = utc_now()
     now = right + timedelta(days=190)
     monkeypatch.setattr(failed_notifications, "utc_now", lambda: now)
-    store = Store(tmp_path, [Address("address 1", "a", "x://")], lambda *_: True, lambda: now)
+    store = IncidentStore(tmp_path, [Address("address 1", "a", "x://")], lambda *_: True, lambda: now)
     server = Events(Settings(_env_file=None), "http://127.0.0.1:4200/api")  # type: ignore[call-arg]
     FAILURES.clear()
-    tell_missed(store, server)
+    resend_failed_notifications(store, server)
     FAILURES[:] = [failure(1, now), failure(2, right)]
     now = right + timedelta(seconds=5)
-    assert tell_missed(store, server) == 2
+    assert resend_failed_notifications(store, server) == 2
     FAILURES.append(failure(3, right + timedelta(seconds=10)))
     now = right + timedelta(seconds=20)
-    assert tell_missed(store, server) == 1
+    assert resend_failed_notifications(store, server) == 1

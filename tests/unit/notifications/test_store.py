@@ -11,8 +11,8 @@ import pytest
 
 from notifications import files as module
 from notifications.delivery import Address
-from notifications.incidents import Store
-from notifications.notification import Alert
+from notifications.incidents import IncidentStore
+from notifications.notification import Notification
 
 START = datetime(2026, 11, 22, 4, tzinfo=UTC)
 MAIL, CHAT = Address("address 1", "aaa", "mailto://secret@one"), Address("address 2", "bbb", "slack://secret/two")
@@ -37,12 +37,12 @@ class Post:
     def clock(self) -> datetime:
         return self.now
 
-    def store(self, folder: Path, *addresses: Address) -> Store:
-        return Store(folder, addresses or (MAIL,), self.send, self.clock)
+    def store(self, folder: Path, *addresses: Address) -> IncidentStore:
+        return IncidentStore(folder, addresses or (MAIL,), self.send, self.clock)
 
 
-def disk(kept: str = "everything.") -> Alert:
-    return Alert("disk", "critical", "the disk is full", START, kept, "free some", "1 MB are free")
+def disk(kept: str = "everything.") -> Notification:
+    return Notification("disk", "critical", "the disk is full", START, kept, "free some", "1 MB are free")
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_pages_read_what_is_open(post: Post, tmp_path: Path) -> None:
 
 def test_what_falls_with_a_full_disk_is_noted_with_it_alone(post: Post, tmp_path: Path) -> None:
     store = post.store(tmp_path)
-    database = Alert(
+    database = Notification(
         "database", "critical", "the database does not answer", START, "what was published.", "make status"
     )
     store.begin(database)
@@ -166,7 +166,7 @@ def test_what_is_said_twice_while_it_waits_is_one_mail(post: Post, tmp_path: Pat
 
 
 def test_who_knows_no_address_leaves_it_to_who_does(post: Post, tmp_path: Path) -> None:
-    Store(tmp_path, (), post.send, post.clock).begin(disk())
+    IncidentStore(tmp_path, (), post.send, post.clock).begin(disk())
     post.store(tmp_path, MAIL, CHAT).deliver()
     assert sorted(post.sent) == [(MAIL.id, "the disk is full"), (CHAT.id, "the disk is full")]
 

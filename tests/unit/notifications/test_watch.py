@@ -17,17 +17,24 @@ from core.database import connect
 from core.settings import Settings
 from notifications import health_checks
 from notifications.delivery import Address
-from notifications.health_checks import Program, Room, Unknown, memory, newest_publication, worker_missing
-from notifications.incidents import Store
+from notifications.health_checks import (
+    FreeSpace,
+    HealthUnknown,
+    ProcessState,
+    memory,
+    newest_publication,
+    worker_missing,
+)
+from notifications.incidents import IncidentStore
 from notifications.lost_runs import SILENCE, LostRuns
-from notifications.watchdog import Probes, Watch, _is_healthy, main
+from notifications.watchdog import HealthChecks, Watchdog, _is_healthy, main
 from services.plan import WORK_POOL
 
 T = TypeVar("T")
 RUN = "a8a3dffd-0bf0-4b1f-9d1c-0a1c5b3c6a11"
 GB = 1024**3
 START = datetime(2026, 11, 22, 4, tzinfo=UTC)
-WELL, LOW = Room(50 * GB, 100 * GB), Room(GB // 2, 100 * GB)
+WELL, LOW = FreeSpace(50 * GB, 100 * GB), FreeSpace(GB // 2, 100 * GB)
 
 
 @dataclass
@@ -36,9 +43,9 @@ class World:
 
     folder: Path
     wrong: dict[str, str] = field(default_factory=dict)
-    disk: Room = WELL
-    memory: Room = WELL
-    programs: list[Program] = field(default_factory=list)
+    disk: FreeSpace = WELL
+    memory: FreeSpace = WELL
+    programs: list[ProcessState] = field(default_factory=list)
     published: datetime | None = START
     worker: str | None = None
     unknown: bool = False
@@ -50,8 +57,8 @@ class World:
 
     def __post_init__(self) -> None:
         settings = Settings(_env_file=None, data_dir=self.folder)  # type: ignore[call-arg]
-        store = Store(self.folder, [Address("address 1", "aaa", "mailto://x")], self._send, lambda: self.now)
-        probes = Probes(
+        store = IncidentStore(self.folder, [Address("address 1", "aaa", "mailto://x")], self._send, lambda: self.now)
+        probes = HealthChecks(
             database=lambda: self.wrong.get("database"),
             serving=lambda: self.wrong.get("serving"),
             disk=lambda: self.disk,
@@ -63,7 +70,7 @@ class World:
             lost_runs=LostRuns(self, lambda: self.now, run_ids=lambda: []),  # type: ignore[arg-type]
             delete_erase_runs=self._delete_erase_runs,
         )
-        self.watch = Watch(settings, store, probes, lambda: self.now)
+        self.watch = Watchdog(settings, store, probes, lambda: self.now)
 
     def ask(self, _: str, path: str, content: object = None) -> Any:
         """A Prefect server with one run, which is pending."""
@@ -90,7 +97,7 @@ class World:
 
     def _known(self, answer: T) -> T:
         if self.unknown:
-            raise Unknown
+            raise HealthUnknown
         return answer
 
     def open(self) -> list[str]:
@@ -141,7 +148,7 @@ def test_a_part_that_missed_one_look_is_no_alert(world: World) -> None:
 def test_a_full_disk_is_told_at_once_and_over_when_there_is_room_to_spare(world: World) -> None:
     world.disk = LOW
     assert world.look() == ["the disk of DATA_DIR is full or nearly so"]
-    world.disk = Room(int(5.1 * GB), 100 * GB)  # just above the limit: it may be below again in a minute
+    world.disk = FreeSpace(int(5.1 * GB), 100 * GB)  # just above the limit: it may be below again in a minute
     assert world.look(3) == []
     world.disk = WELL
     assert world.look() == ["Over: the disk of DATA_DIR is full or nearly so"]
@@ -162,7 +169,7 @@ def test_little_memory_is_told_when_it_stays_so(world: World) -> None:
 
 
 def test_a_small_disk_has_a_limit_in_bytes(world: World) -> None:
-    world.disk = Room(GB // 2, 4 * GB)
+    world.disk = FreeSpace(GB // 2, 4 * GB)
     assert world.look() == ["the disk of DATA_DIR is full or nearly so"]
 
 
@@ -194,24 +201,24 @@ def test_nothing_published_is_told_from_here_when_prefect_cannot(world: World) -
 
 
 def test_a_program_that_was_killed_is_told_once(world: World) -> None:
-    world.programs = [Program("worker", 10, False), Program("serving", 11, False)]
+    world.programs = [ProcessState("worker", 10, False), ProcessState("serving", 11, False)]
     world.look()
-    world.programs = [Program("worker", 12, False), Program("serving", 11, False)]
+    world.programs = [ProcessState("worker", 12, False), ProcessState("serving", 11, False)]
     assert world.look(3) == ["worker ended unexpectedly and runs again"]
 
 
 def test_a_program_that_somebody_stopped_is_no_accident(world: World) -> None:
     for pid, stopped in ((10, False), (0, True), (12, False)):
-        world.programs = [Program("worker", pid, stopped)]
+        world.programs = [ProcessState("worker", pid, stopped)]
         assert world.look() == []
 
 
 def test_a_part_that_was_away_and_restarted_is_one_cause(world: World) -> None:
-    world.programs = [Program("postgres", 10, False)]
+    world.programs = [ProcessState("postgres", 10, False)]
     world.look()
     world.wrong = {"database": "no connection"}
     world.look(2)
-    world.wrong, world.programs = {}, [Program("postgres", 11, False)]
+    world.wrong, world.programs = {}, [ProcessState("postgres", 11, False)]
     assert world.look(2) == ["Over: the database does not answer"]
 
 
@@ -228,11 +235,11 @@ def test_a_worker_that_is_missing_is_open_until_one_is_there(world: World) -> No
 
 
 def test_a_worker_that_was_stopped_is_told_though_prefect_still_counts_it(world: World) -> None:
-    world.programs = [Program("worker", 10, stopped=False)]
+    world.programs = [ProcessState("worker", 10, stopped=False)]
     world.look()
-    world.programs = [Program("worker", 0, stopped=True)]
+    world.programs = [ProcessState("worker", 0, stopped=True)]
     assert world.look(4) == ["no worker is there to run anything"]
-    world.programs = [Program("worker", 11, stopped=False)]
+    world.programs = [ProcessState("worker", 11, stopped=False)]
     assert world.look(2) == ["Over: no worker is there to run anything"]
 
 
@@ -244,42 +251,42 @@ def test_while_prefects_server_is_away_nobody_knows_of_workers(world: World) -> 
 def test_a_program_that_keeps_ending_is_two_mails_and_one_when_it_was_quiet(world: World) -> None:
     sent: list[str] = []
     for pid in range(10, 30):
-        world.programs = [Program("serving", pid, stopped=False)]
+        world.programs = [ProcessState("serving", pid, stopped=False)]
         sent += world.look()
     assert sent == ["serving ended unexpectedly and runs again", "serving keeps ending"]
     assert world.open() == ["program:serving"]
     assert world.look(39) == []
     assert world.look(2) == ["Over: serving keeps ending"]
-    world.programs = [Program("serving", 30, stopped=False)]
+    world.programs = [ProcessState("serving", 30, stopped=False)]
     assert world.look() == ["serving ended unexpectedly and runs again"]
 
 
 def test_a_program_that_does_not_start_is_one_mail_until_it_ran_for_a_while(world: World) -> None:
-    world.programs = [Program("data-docs", 0, stopped=False, down=True)]
+    world.programs = [ProcessState("data-docs", 0, stopped=False, down=True)]
     assert world.look(1) == []
     world.programs = []  # on its way up
     world.look()
-    world.programs = [Program("data-docs", 0, stopped=False, down=True)]
+    world.programs = [ProcessState("data-docs", 0, stopped=False, down=True)]
     assert world.look(50) == ["data-docs does not start"]
-    world.programs = [Program("data-docs", 7, stopped=False)]
+    world.programs = [ProcessState("data-docs", 7, stopped=False)]
     assert world.look(39) == []
     assert world.look(2) == ["Over: data-docs does not start"]
 
 
 def test_a_watch_that_was_restarted_lets_a_program_be_quiet_anew(world: World) -> None:
-    world.programs = [Program("data-docs", 0, stopped=False, down=True)]
+    world.programs = [ProcessState("data-docs", 0, stopped=False, down=True)]
     world.look(2)
-    world.programs = [Program("data-docs", 7, stopped=False)]
-    world.watch = Watch(world.watch.settings, world.watch.store, world.watch.probes, world.watch.clock)
+    world.programs = [ProcessState("data-docs", 7, stopped=False)]
+    world.watch = Watchdog(world.watch.settings, world.watch.store, world.watch.probes, world.watch.clock)
     assert world.look(39) == []
     assert world.look(2) == ["Over: data-docs does not start"]
 
 
 def test_a_worker_that_keeps_ending_is_not_also_missing(world: World) -> None:
     for pid in range(10, 14):
-        world.programs = [Program("worker", pid, stopped=False)]
+        world.programs = [ProcessState("worker", pid, stopped=False)]
         world.look()
-    world.programs = [Program("worker", 0, stopped=False, down=True)]
+    world.programs = [ProcessState("worker", 0, stopped=False, down=True)]
     assert world.look(9) == []
     assert world.open() == ["program:worker"]
 
@@ -288,7 +295,7 @@ def test_a_mail_names_the_log_as_it_is(world: World, tmp_path: Path) -> None:
     bodies: list[str] = []
     world.watch.store._send = lambda _, __, body: not bodies.append(body)  # type: ignore[func-returns-value]
     for pid in (1, 2, 3):
-        world.programs = [Program("mock-api", pid, stopped=False)]
+        world.programs = [ProcessState("mock-api", pid, stopped=False)]
         world.look()
     assert [str(tmp_path / "logs/mock-api.log") in body for body in bodies] == [True, True]
 
@@ -325,9 +332,9 @@ def test_erase_runs_go_when_somebody_could_read_how_they_ended(world: World) -> 
 
 
 def test_what_cannot_be_asked_is_not_known() -> None:
-    with pytest.raises(Unknown):
+    with pytest.raises(HealthUnknown):
         newest_publication("postgresql://user:s3cret@127.0.0.1:9/x", START)
-    with pytest.raises(Unknown):
+    with pytest.raises(HealthUnknown):
         worker_missing("http://127.0.0.1:9/api", "")
 
 
@@ -399,7 +406,7 @@ def test_memory_of_a_container_is_what_it_may_use(tmp_path: Path) -> None:
     (tmp_path / "memory.max").write_text("1000000\n")
     (tmp_path / "memory.current").write_text("900000\n")
     (tmp_path / "memory.stat").write_text("anon 500000\ninactive_file 300000\n")
-    assert memory(tmp_path) == Room(400_000, 1_000_000)
+    assert memory(tmp_path) == FreeSpace(400_000, 1_000_000)
     (tmp_path / "memory.max").write_text("max\n")
     assert memory(tmp_path).total > 1_000_000
 
@@ -430,7 +437,7 @@ def test_one_look_from_cron_tells_at_once_and_needs_nothing_that_runs(
 
 def test_a_second_watch_of_the_same_folder_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
-    with Store(tmp_path, [], lambda *_: True, lambda: START).watching():
+    with IncidentStore(tmp_path, [], lambda *_: True, lambda: START).watching():
         assert main(["--once"]) == 1
 
 

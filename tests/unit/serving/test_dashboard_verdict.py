@@ -13,8 +13,8 @@ import pytest
 
 import serving.dashboard.verdict as rules
 from core.settings import Settings
-from notifications.incidents import Store
-from notifications.notification import Alert
+from notifications.incidents import IncidentStore
+from notifications.notification import Notification
 from serving.dashboard.alerts import OpenAlert, OpenAlerts, read_alerts
 from serving.dashboard.figures import Figures, LastRun, NewestLists, OpenRun, last_days
 from serving.dashboard.links import anchor
@@ -170,8 +170,8 @@ def test_each_section_that_is_named_is_in_the_runbook() -> None:
 
 
 def test_what_the_watch_keeps_is_understood(tmp_path: Path) -> None:
-    store = Store(tmp_path, [], lambda *_: False, lambda: NOW)
-    store.begin(Alert(key="k", severity="critical", what="w", since=NIGHT, kept="all", next="n", detail="d"))
+    store = IncidentStore(tmp_path, [], lambda *_: False, lambda: NOW)
+    store.begin(Notification(key="k", severity="critical", what="w", since=NIGHT, kept="all", next="n", detail="d"))
     known = OpenAlert(key="k", what="w: d", since=NIGHT, kept="all", next="n", severity="critical")
     assert read_alerts(settings(tmp_path), NOW) == OpenAlerts([known], watch_expected=False)
 
