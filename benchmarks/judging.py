@@ -23,10 +23,10 @@ from core.settings import Settings
 from pipeline import staging, warehouse
 from pipeline.batches import Batch, Counts
 from pipeline.staging import SCHEMA, StagedTables
-from recommender import model_runs, publication
-from recommender.model_runs import Recipe
-from recommender.publication import Manner
-from recommender.quality import measure_day
+from recommender.models.recipe import Recipe
+from recommender.monitoring.daily_quality import measure_day
+from recommender.publishing import model_runs, publication
+from recommender.publishing.publication import Manner
 from serving import keys
 
 HOW = (

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.interactions import Interactions
+from recommender.data.interactions import Interactions
 
 Column = NDArray[np.int64]
 HELD_OUT = 0.2

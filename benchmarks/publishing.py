@@ -16,9 +16,9 @@ from benchmarks.raw_copies import seconds_of
 from core.database import Connection, composed, connect, migrate
 from core.frames import as_csv, copy_into
 from core.settings import Settings
-from recommender import model_runs, publication
-from recommender.model_runs import Recipe
-from recommender.publication import Manner
+from recommender.models.recipe import Recipe
+from recommender.publishing import model_runs, publication
+from recommender.publishing.publication import Manner
 
 HOW = (
     "`stage`, `attach` and `publish` of everyone's list and of similar tracks, as frames in memory, until they are live"

@@ -121,23 +121,25 @@ def train_and_publish(show: Show, settings: Settings) -> Whole:
     from expectations.thresholds import load_thresholds
     from flows import recommendation_tasks
     from flows.run import open_run
-    from recommender import model_runs, publication, training
-    from recommender.lists import fallback_lists
+    from recommender.evaluation import promotion
+    from recommender.evaluation.promotion import Rules
+    from recommender.evaluation.trials import Limits
     from recommender.models.popularity import GenrePopularity
-    from recommender.registry import load_model
-    from recommender.training import Rules
-    from recommender.trials import Limits
+    from recommender.models.recipe import POPULARITIES
+    from recommender.models.registry import load_model
+    from recommender.publishing import model_runs, publication
+    from recommender.publishing.recommendation_lists import fallback_lists
 
     meter = _Meter(show)
     with open_run(settings, load_thresholds(), "retrain", None, utc_now, role=RECOMMENDER) as run:
         lesson_log, end = meter("read", _read, run)
         rules = Rules(limits=Limits(600, 2_048), search_seconds=settings.retrain_search_seconds, seed=_SEED, say=show)
-        verdict = meter("try and judge", training.judge, lesson_log, end, None, run.models_dir, rules)
+        verdict = meter("try and judge", promotion.judge, lesson_log, end, None, run.models_dir, rules)
         scorer_model: Any = GenrePopularity()
         if verdict.recipe.personal:
             file = run.models_dir / "benchmark.npz"
             learned = lesson_log.interactions(end, verdict.recipe.options)
-            meter("train", training.train, verdict.recipe, learned, rules.limits, file)
+            meter("train", promotion.train, verdict.recipe, learned, rules.limits, file)
             scorer_model = load_model(file)
         marts = meter("read", recommendation_tasks.read_marts.fn, run)
         number = model_runs.start(
@@ -166,7 +168,7 @@ def train_and_publish(show: Show, settings: Settings) -> Whole:
         )
         rows = publication.size(run.connection, made)[1]
     models = verdict.metrics.get("models", {})
-    ndcg = {"popularity": max((models[n]["ndcg"] for n in model_runs.POPULARITIES if n in models), default=0.0)}
+    ndcg = {"popularity": max((models[n]["ndcg"] for n in POPULARITIES if n in models), default=0.0)}
     if verdict.recipe.model in models:
         show("asking for the true tastes")
         ndcg |= _beside_truth(settings, lesson_log, end, verdict, rules)
@@ -186,25 +188,25 @@ def train_and_publish(show: Show, settings: Settings) -> Whole:
 def _read(run: Any) -> tuple[Any, np.datetime64]:
     from datetime import timedelta
 
-    from recommender import source
+    from recommender.data import mart_reader
 
-    newest = source.newest_play(run.connection, run.clock() + timedelta(days=1))
+    newest = mart_reader.newest_play(run.connection, run.clock() + timedelta(days=1))
     if newest is None:
         raise RuntimeError("the world has no plays")
     end = newest.replace(microsecond=0) + timedelta(seconds=1)
-    log = source.read_play_log(run.connection, end, run.settings.retrain_window_days)
+    log = mart_reader.read_play_log(run.connection, end, run.settings.retrain_window_days)
     return log, np.datetime64(end.replace(tzinfo=None), "s")
 
 
 def _beside_truth(settings: Settings, log: Any, end: np.datetime64, verdict: Any, rules: Any) -> dict[str, float]:
     """NDCG of the chosen model and of the true tastes, on the same listeners and held-out plays."""
-    from recommender import training
-    from recommender.metrics import measure as measured
+    from recommender.evaluation import promotion
+    from recommender.evaluation.metrics import measure as measured
+    from recommender.evaluation.trials import run_trial
     from recommender.models.base import Ranking
-    from recommender.registry import CANDIDATES
-    from recommender.trials import run_trial
+    from recommender.models.registry import CANDIDATES
 
-    exam = training.set_exam(log, end, rules)
+    exam = promotion.set_exam(log, end, rules)
     train, held_out = exam.split.train, exam.split.held_out.sample(_LISTENERS_ASKED_OF_TRUTH, _SEED)
     weighed = train if exam.split_at is None else log.interactions(exam.split_at, verdict.recipe.options)
     make = CANDIDATES[verdict.recipe.model].make

@@ -30,7 +30,7 @@ from demo.curve import Curve, draw, read_curve, show
 from demo.front_end import FrontEnd
 from demo.programs import Programs, running
 from demo.surroundings import DemoError, MockApi, fresh_folder, mock_api, quiet, settle_in, told
-from recommender.monitoring import open_alarms
+from recommender.monitoring.quality_monitor import open_alarms
 from serving import keys
 
 FIRST_DAY = date(2026, 9, 1)

@@ -34,7 +34,7 @@ from erasure.suppression_list import SuppressionList
 from flows.command_line import run_command
 from flows.failures import handle_failures
 from pipeline import batches
-from recommender.trials import sweep
+from recommender.evaluation.trials import sweep
 
 Found = Mapping[str, int]
 FILES, ROWS, PAGES = "raw page files", "raw rows", "Data Docs pages"

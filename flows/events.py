@@ -14,7 +14,7 @@ from core.clock import utc_now
 from flows.failures import has_server, notify
 from flows.run import BatchResult
 from notifications.notification import RUNBOOK, Notification
-from recommender.monitoring import Alarm
+from recommender.monitoring.quality_monitor import Alarm
 
 WAREHOUSE_PUBLISHED = "moovitamix.warehouse.published"
 WAREHOUSE_UNCHANGED = "moovitamix.warehouse.unchanged"

@@ -47,7 +47,7 @@ from pipeline.acceptance import Acceptance
 from pipeline.batches import Batch, Counts, LedgerEntry
 from pipeline.client import check_network
 from pipeline.landing import Landing
-from recommender import publication
+from recommender.publishing import publication
 
 # The rule of the listens' suite that says the same without names.
 DEPENDENCIES = "dependencies_are_published"

@@ -25,9 +25,9 @@ from flows.failures import handle_failures, has_server
 from flows.quality_reports import print_quality, show_quality
 from flows.run import Run, open_run
 from flows.task_costs import measured
-from recommender import monitoring
-from recommender.drift import Rule
-from recommender.monitoring import DueDay, Judged, Rules
+from recommender.monitoring import quality_monitor
+from recommender.monitoring.drift import Rule
+from recommender.monitoring.quality_monitor import DueDay, Judged, Rules
 
 _DECISIONS_SHOWN = 30
 
@@ -43,11 +43,11 @@ def monitor() -> list[Judged]:
     settings, thresholds = load_settings(), load_thresholds()
     rules = rules_of(settings)
     with open_run(settings, thresholds, "monitor", None, clock_of(settings), role=RECOMMENDER) as run:
-        judged = [judge_day(run, due, rules) for due in monitoring.days_to_judge(run.connection, run.clock())]
-        alarms = monitoring.open_alarms(run.connection)
+        judged = [judge_day(run, due, rules) for due in quality_monitor.days_to_judge(run.connection, run.clock())]
+        alarms = quality_monitor.open_alarms(run.connection)
         run.outcome = judged[-1].verdict if judged else "nothing new"
         age = _age_to_refresh(run, judged) if not alarms else None
-        show_quality(judged, alarms, monitoring.newest_decisions(run.connection, _DECISIONS_SHOWN))
+        show_quality(judged, alarms, quality_monitor.newest_decisions(run.connection, _DECISIONS_SHOWN))
         print_quality(judged, alarms)
     # Events begin trainings: after the run has let go of the warehouse, which they need.
     if not has_server() and (alarms or age is not None):
@@ -66,7 +66,7 @@ def monitor() -> list[Judged]:
 @named_errors()
 def judge_day(run: Run, due: DueDay, rules: Rules) -> Judged:
     """The verdict on one day, written down in one transaction. Raises DatabaseError."""
-    return monitoring.judge_day(run.connection, due, rules, run.clock())
+    return quality_monitor.judge_day(run.connection, due, rules, run.clock())
 
 
 def rules_of(settings: Settings) -> Rules:
@@ -83,7 +83,7 @@ def _age_to_refresh(run: Run, judged: Sequence[Judged]) -> float | None:
     if not judged:
         return None
     most, cool_down = run.settings.retrain_max_age_days, run.settings.monitor_cool_down_days
-    return monitoring.age_to_refresh(run.connection, judged[-1], most, cool_down)
+    return quality_monitor.age_to_refresh(run.connection, judged[-1], most, cool_down)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

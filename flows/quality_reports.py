@@ -7,7 +7,7 @@ from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from recommender.monitoring import Alarm, Judged
+from recommender.monitoring.quality_monitor import Alarm, Judged
 
 
 def show_quality(judged: Sequence[Judged], alarms: Sequence[Alarm], decisions: Sequence[dict[str, Any]]) -> None:

@@ -31,9 +31,11 @@ from flows.recommendation_tasks import (
 )
 from flows.reports import print_publication, show_publication
 from flows.run import Run, open_run
-from recommender import model_runs
-from recommender.model_runs import Champion, Outcome, Recipe
+from recommender.models.champion import Champion
 from recommender.models.popularity import GenrePopularity
+from recommender.models.recipe import Recipe
+from recommender.publishing import model_runs
+from recommender.publishing.model_runs import Outcome
 
 _NO_MODEL_YET = "no model was trained yet: popularity by genre until the first training"
 

@@ -26,15 +26,18 @@ from core.errors import (
 )
 from flows.run import Run
 from flows.task_costs import measured
-from recommender import lists, model_runs, publication, retention, source
-from recommender.interactions import Interactions
-from recommender.model_runs import Champion, Decision, Outcome, Recipe
+from recommender.data import mart_reader
+from recommender.data.interactions import Interactions
+from recommender.data.play_log import PlayLog
+from recommender.evaluation.promotion import Decision, Verdict
 from recommender.models.base import Recommender
+from recommender.models.champion import Champion
 from recommender.models.popularity import GenrePopularity, Popularity
-from recommender.play_log import PlayLog
-from recommender.publication import Manner, Publication
-from recommender.similar import similar_tracks
-from recommender.training import Verdict
+from recommender.models.recipe import Recipe
+from recommender.publishing import model_runs, publication, recommendation_lists, retention
+from recommender.publishing.model_runs import Outcome
+from recommender.publishing.publication import Manner, Publication
+from recommender.publishing.similar_tracks import similar_tracks
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +52,7 @@ class Marts:
     @property
     def data_as_of(self) -> datetime:
         """`end` as the ledger writes it down."""
-        return source.in_utc(self.end)
+        return mart_reader.in_utc(self.end)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,14 +95,14 @@ class Trained:
 @named_errors()
 def read_marts(run: Run) -> Marts:
     """Every listener, track and play that is there now. Raises InteractionsError when nobody played anything."""
-    log = source.read_plays(run.connection, run.clock())
+    log = mart_reader.read_plays(run.connection, run.clock())
     end = np.append(log.played_at, np.datetime64(0, "s")).max() + np.timedelta64(1, "s")
     known = log.interactions(end)
     if not len(known):
         raise InteractionsError(
             "there are no plays of users and tracks that are there, so nothing to recommend by; run an ingest first"
         )
-    return Marts(log, end, known, tuple(source.newest_batches(run.connection)))
+    return Marts(log, end, known, tuple(mart_reader.newest_batches(run.connection)))
 
 
 @task(task_run_name="load-{champion.recipe.model}", cache_policy=NO_CACHE)
@@ -130,7 +133,7 @@ def stage_recommendations(run: Run, scorer: Scorer, marts: Marts) -> Publication
         batches=marts.batches,
         now=run.clock(),
     )
-    everyone = lists.lists_of_everyone(
+    everyone = recommendation_lists.lists_of_everyone(
         model,
         GenrePopularity().fit(known),
         known,
@@ -175,7 +178,7 @@ def publish_lists(
     why: str,
 ) -> Published:
     """Make the lists the live ones, in one transaction; then drop those beyond the retention."""
-    fallbacks = lists.fallback_lists(
+    fallbacks = recommendation_lists.fallback_lists(
         GenrePopularity().fit(marts.known), marts.known.track_ids, run.settings.recommendations_per_user
     )
     publication.attach(run.connection, made)

@@ -10,7 +10,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 
 from flows.recommendation_tasks import Published, Trained
 from flows.run import BatchResult
-from recommender.selection import in_words
+from recommender.evaluation.model_search import in_words
 
 
 def show_batches(flow: str, outcomes: Sequence[BatchResult], docs_dir: Path, docs_url: str) -> None:

@@ -42,14 +42,19 @@ from flows.recommendation_tasks import (
 from flows.reports import print_training, show_training
 from flows.run import Run, open_run
 from flows.task_costs import measured
-from recommender import model_runs, monitoring, source, training
-from recommender.model_runs import Cause, Champion, Outcome, Recipe
+from recommender.data import mart_reader
+from recommender.data.play_log import AS_PLAYED, SHORT_MEMORY, PlayLog
+from recommender.evaluation import promotion
+from recommender.evaluation.promotion import Rules, Verdict
+from recommender.evaluation.trials import Limits
 from recommender.models import file_format
+from recommender.models.champion import Champion
 from recommender.models.popularity import GenrePopularity
-from recommender.play_log import AS_PLAYED, SHORT_MEMORY, PlayLog
-from recommender.registry import load_model
-from recommender.training import Rules, Verdict
-from recommender.trials import Limits
+from recommender.models.recipe import Recipe
+from recommender.models.registry import load_model
+from recommender.monitoring import quality_monitor
+from recommender.publishing import model_runs
+from recommender.publishing.model_runs import Cause, Outcome
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
@@ -118,7 +123,7 @@ def retrain(
         trained = Trained(model_run_id, verdict, published)
         show_training(trained, run.docs_dir, settings.data_docs_url)
         print_training(trained)
-        notify_alarm_answered(monitoring.answered_by(run.connection, model_run_id), verdict.why)
+        notify_alarm_answered(quality_monitor.answered_by(run.connection, model_run_id), verdict.why)
         return trained
 
 
@@ -127,14 +132,14 @@ def retrain(
 @named_errors()
 def read_lesson(run: Run, as_of: datetime) -> Lesson:
     """Every play before `as_of`, and the champion. Raises InteractionsError when there is none."""
-    newest = source.newest_play(run.connection, as_of)
+    newest = mart_reader.newest_play(run.connection, as_of)
     if newest is None:
         raise InteractionsError(
             f"there are no plays before {as_of:%Y-%m-%d %H:%M} UTC to learn from; run an ingest first"
         )
     end = newest.replace(microsecond=0) + timedelta(seconds=1)
-    log = source.read_play_log(run.connection, min(as_of, end), run.settings.retrain_window_days)
-    batches = tuple(source.newest_batches(run.connection))
+    log = mart_reader.read_play_log(run.connection, min(as_of, end), run.settings.retrain_window_days)
+    batches = tuple(mart_reader.newest_batches(run.connection))
     return Lesson(log, np.datetime64(end.replace(tzinfo=None), "s"), batches, model_runs.champion(run.connection))
 
 
@@ -155,7 +160,7 @@ def judge_models(run: Run, lesson: Lesson, seed: int, cause: Cause) -> Verdict:
         search_seconds=run.settings.retrain_search_seconds,
         say=get_run_logger().info,
     )
-    return training.judge(lesson.log, lesson.end, lesson.champion, run.models_dir, rules)
+    return promotion.judge(lesson.log, lesson.end, lesson.champion, run.models_dir, rules)
 
 
 @task(task_run_name="train-{verdict.recipe.model}", cache_policy=NO_CACHE)
@@ -167,7 +172,7 @@ def train_winner(run: Run, model_run_id: int, verdict: Verdict, lesson: Lesson) 
         return None
     path = run.models_dir / f"model-{model_run_id}.npz"
     interactions = lesson.log.interactions(lesson.end, verdict.recipe.options)
-    training.train(verdict.recipe, interactions, _limits(run), path)
+    promotion.train(verdict.recipe, interactions, _limits(run), path)
     return path
 
 
@@ -190,7 +195,7 @@ def _cause(run: Run, as_of: datetime, degradation: Degradation | None, refresh: 
     Whoever asked for it: while an alarm is open it answers that, and is held as an alarm asks for. One that is raised
     after it began, or of a day that it does not learn from, is left to another.
     """
-    alarms = {alarm.alarm_id for alarm in monitoring.open_alarms(run.connection) if alarm.day <= as_of.date()}
+    alarms = {alarm.alarm_id for alarm in quality_monitor.open_alarms(run.connection) if alarm.day <= as_of.date()}
     if degradation is not None and degradation.alarm_id not in alarms:
         run.outcome = "answered already"
         print(f"alarm {degradation.alarm_id} was answered by another training; nothing to do", flush=True)
@@ -204,7 +209,7 @@ def _start(run: Run, lesson: Lesson, seed: int, cause: Cause) -> int:
         run.connection,
         recipe=lesson.champion.recipe if lesson.champion else Recipe(GenrePopularity.name),
         seed=seed,
-        data_as_of=source.in_utc(lesson.end),
+        data_as_of=mart_reader.in_utc(lesson.end),
         batches=lesson.batches,
         code_version=code_version(run.settings),
         now=run.clock(),

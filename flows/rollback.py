@@ -20,7 +20,7 @@ from core.settings import load_settings
 from core.tracebacks import keep_logs_readable, without_tracebacks
 from flows.command_line import run_command
 from flows.failures import handle_failures
-from recommender import publication
+from recommender.publishing import publication
 
 Number = Annotated[int, Field(ge=1)]
 

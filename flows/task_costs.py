@@ -17,7 +17,7 @@ from core.database import readable_errors, statement
 from core.errors import DatabaseError
 from flows.run import Run
 from pipeline.batches import Batch
-from recommender.publication import Publication
+from recommender.publishing.publication import Publication
 
 _SECONDS_BETWEEN_LOOKS = 0.05
 _KB_A_MB = 1024

@@ -1,1 +1,1 @@
-"""Models: who played what, what each model makes of it, which one is best, and how its lists are published."""
+"""Recommendations. Sub-packages import one way: data, models, evaluation, publishing or monitoring."""

@@ -16,14 +16,14 @@ from rich.console import Console
 
 from core.errors import InteractionsError, ModelError
 from core.tracebacks import without_tracebacks
-from recommender.interactions import Interactions
-from recommender.metrics import Measures, measure
-from recommender.play_files import describe, read_interactions
-from recommender.registry import CANDIDATES, Candidates
-from recommender.report import Report
-from recommender.selection import Search, Selection, choose
-from recommender.splitting import HeldOut, by_listener
-from recommender.trials import Ground, Limits, Trial
+from recommender.data.interaction_files import describe, read_interactions
+from recommender.data.interactions import Interactions
+from recommender.evaluation.evaluation_report import Report
+from recommender.evaluation.metrics import Measures, measure
+from recommender.evaluation.model_search import Search, Selection, choose
+from recommender.evaluation.splitting import HeldOut, by_listener
+from recommender.evaluation.trials import Ground, Limits, Trial
+from recommender.models.registry import CANDIDATES, Candidates
 
 _WIDTH_OF_A_FILE = 140
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from core.errors import InteractionsError, ModelFileError
-from recommender.interactions import Interactions
+from recommender.data.interactions import Interactions
 from recommender.models.base import Recommender
 from recommender.models.popularity import Popularity
 from tests.two_groups import FIRST_GROUP, LISTENERS, TRACKS, group_of, played_by, same, two_groups

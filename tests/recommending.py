@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from recommender.models.ease import EASE
 from recommender.models.popularity import GenrePopularity, Popularity
-from recommender.registry import CANDIDATES, Candidates
-from recommender.trials import Candidate
+from recommender.models.registry import CANDIDATES, Candidate, Candidates
 
 if TYPE_CHECKING:  # a process of its own keeps the settings of the test that started it
     from tests.conftest import Query

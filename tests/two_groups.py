@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recommender.interactions import Interactions
+from recommender.data.interactions import Interactions
 from recommender.models.base import Ranking
 
 GROUP, PLAYED = 6, 4

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from benchmarks.processes import Show
 from benchmarks.source import BASE_DAY, started_mock
-from recommender.metrics import hits, ndcg_at
+from recommender.data.play_log import PlayLog
+from recommender.evaluation.metrics import hits, ndcg_at
+from recommender.evaluation.splitting import by_time
 from recommender.models.ease import EASE
-from recommender.play_log import PlayLog
-from recommender.splitting import by_time
 
 Values = NDArray[np.float64]
 Days = list[Values]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from benchmarks.monitoring.histories import Counts
 from benchmarks.monitoring.mock_days import Values
-from recommender.drift import Rule, SelfStartingCusum
+from recommender.monitoring.drift import Rule, SelfStartingCusum
 
 Alarms = NDArray[np.bool_]
 Judge = Callable[[Values, Counts], Alarms]

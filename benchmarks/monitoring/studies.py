@@ -26,8 +26,8 @@ from benchmarks.monitoring.mock_days import Days, Values, without_trend
 from benchmarks.monitoring.rules import Judge, PageHinkley, alike, by_values, cusum, first_alarm, naive
 from benchmarks.monitoring.simulation import LOOKED, QUARTER, YEAR, Found, Histories, share_by
 from benchmarks.processes import Show
-from recommender.drift import Rule
-from recommender.monitoring import Rules
+from recommender.monitoring.drift import Rule
+from recommender.monitoring.quality_monitor import Rules
 
 RULES = Rules()
 OURS = RULES.plays

@@ -1,1 +1,1 @@
-"""One file a model. `recommender.registry` names those that compete."""
+"""The models, one file each, and the registry of those that compete."""

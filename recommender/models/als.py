@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
 from core.errors import ModelError
-from recommender.interactions import Interactions
+from recommender.data.interactions import Interactions
 from recommender.models.base import Recommender, Scores
 from recommender.models.scaling import weighted
 

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from core.errors import InteractionsError, ModelError, ModelFileError
-from recommender.interactions import Ids, Interactions
+from recommender.data.interactions import Ids, Interactions
 from recommender.models import file_format
-from recommender.models.threads import in_blocks
-from recommender.ranking import best, rows_a_block, strike_out
+from recommender.models.parallel import in_blocks
+from recommender.models.top_n import best, rows_a_block, strike_out
 
 Params = Mapping[str, Any]
 Scores = NDArray[np.float32]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ModelError
-from recommender.interactions import ARTIST, GENRE, UNKNOWN, Interactions
+from recommender.data.interactions import ARTIST, GENRE, UNKNOWN, Interactions
 from recommender.models.base import Recommender, Scores
 from recommender.models.scaling import column_sums, power, row_sums, weighted
 

@@ -10,7 +10,7 @@ from scipy.linalg.lapack import spotrf, spotri
 from scipy.sparse import csr_array
 
 from core.errors import ModelError
-from recommender.interactions import Interactions
+from recommender.data.interactions import Interactions
 from recommender.models.base import Recommender, Scores
 from recommender.models.scaling import Sums, Weighting, column_sums, power, row_sums, scaled, weighted
 

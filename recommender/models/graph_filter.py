@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from scipy.linalg.blas import sgemm
 from scipy.sparse import csr_array
 
-from recommender.interactions import Interactions
+from recommender.data.interactions import Interactions
 from recommender.models.base import Recommender, Scores
 from recommender.models.scaling import Weighting, column_sums, power, row_sums, scaled, weighted
-from recommender.models.spectrum import right_singular
+from recommender.models.singular_vectors import right_singular
 
 
 class GraphFilter(Recommender):

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.interactions import Interactions
+from recommender.data.interactions import Interactions
 from recommender.models.base import Recommender, Scores
 
 

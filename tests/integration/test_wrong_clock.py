@@ -12,7 +12,8 @@ import pytest
 from core.clock import CLOCK_SKEW
 from core.database import connect
 from flows import ingest, ingest_tasks, maintain, monitor, recommend, replay, retrain, rollback
-from recommender import monitoring, publication
+from recommender.monitoring import quality_monitor
+from recommender.publishing import publication
 from tests.conftest import Query
 from tests.recommending import few_candidates, live, quick_settings
 from tests.source import Row, Source, serving, session, track, user
@@ -214,5 +215,5 @@ def test_what_was_judged_of_days_that_are_not_over_keeps_no_day_from_its_turn(da
                 " values (%s, 'listen_history', %s, 1, 's', 'published', %s)",
                 [f"listen_history-{day}", day, NIGHT],
             )
-        due = [one.day.isoformat() for one in monitoring.days_to_judge(connection, NIGHT + DAY)]
+        due = [one.day.isoformat() for one in quality_monitor.days_to_judge(connection, NIGHT + DAY)]
     assert due == ["2026-11-21", "2026-11-22"]

@@ -36,7 +36,7 @@ from expectations.thresholds import Thresholds
 from flows import events
 from flows.monitor import monitor
 from flows.retrain import retrain
-from recommender.monitoring import Alarm
+from recommender.monitoring.quality_monitor import Alarm
 from services import deploy
 from services.plan import WORK_POOL, Plan, Ports, PrefectLogin
 

@@ -9,9 +9,12 @@ import psycopg
 import pytest
 
 from core.errors import DatabaseError
-from recommender import model_runs, monitoring
-from recommender.model_runs import Decision, Outcome, Recipe
-from recommender.monitoring import Judged, Rules
+from recommender.evaluation.promotion import Decision
+from recommender.models.recipe import Recipe
+from recommender.monitoring import quality_monitor
+from recommender.monitoring.quality_monitor import Judged, Rules
+from recommender.publishing import model_runs
+from recommender.publishing.model_runs import Outcome
 from tests.integration.monitor.quiet import LISTENERS, NOWHERE, POPULAR, QUIET_DAYS, begin_day, days, on_list
 from tests.integration.monitor.world import NOW, RULES, Connection, at, day, go_live, judge, make, play, train
 
@@ -45,7 +48,7 @@ def fall(connection: Connection, *, useful: bool | None = None) -> Judged:
 def test_a_fall_is_one_alarm_with_its_figures(quiet: Connection) -> None:
     last = fall(quiet)
 
-    (alarm,) = monitoring.open_alarms(quiet)
+    (alarm,) = quality_monitor.open_alarms(quiet)
     (ndcg,) = (watch for watch in last.watches if watch.metric == "ndcg@20")
     assert last.verdict == "alarm"
     assert (alarm.metric, alarm.day, alarm.publication_id) == ("ndcg@20", day(7), 1)
@@ -82,7 +85,7 @@ def test_a_training_that_was_decided_answers(decision: Decision, quiet: Connecti
     fall(quiet)
     run = decide(quiet, decision)
     assert alarms(quiet) == [("ndcg@20", day(7), decision, day(7), run)]
-    assert monitoring.open_alarms(quiet) == []
+    assert quality_monitor.open_alarms(quiet) == []
     rows = quiet.execute("select verdict, why, model_run_id from ml.decisions where kind = 'training'").fetchall()
     assert rows == [(decision, "because", run)]
 
@@ -91,7 +94,7 @@ def test_a_training_that_was_decided_answers(decision: Decision, quiet: Connecti
 def test_a_training_that_came_to_nothing_answers_nothing(decision: Decision, quiet: Connection) -> None:
     fall(quiet)
     decide(quiet, decision)
-    assert len(monitoring.open_alarms(quiet)) == 1
+    assert len(quality_monitor.open_alarms(quiet)) == 1
     ((verdict,),) = quiet.execute("select verdict from ml.decisions where kind = 'training'").fetchall()
     assert verdict == decision
 
@@ -100,16 +103,16 @@ def test_an_alarm_raised_while_a_training_runs_is_left_to_another(quiet: Connect
     run = train(quiet, at(20), "running")
     fall(quiet)
     model_runs.decide(quiet, run, Outcome(Recipe("ease"), "kept", "because"), NOW)
-    assert len(monitoring.open_alarms(quiet)) == 1
+    assert len(quality_monitor.open_alarms(quiet)) == 1
     assert decide(quiet, "published") > run
-    assert monitoring.open_alarms(quiet) == []
+    assert quality_monitor.open_alarms(quiet) == []
 
 
 def test_an_alarm_of_a_day_that_is_not_learned_from_is_left_to_another(quiet: Connection) -> None:
     fall(quiet)
     run = train(quiet, at(6), "running")
     model_runs.decide(quiet, run, Outcome(Recipe("ease"), "kept", "because"), NOW)
-    assert len(monitoring.open_alarms(quiet)) == 1
+    assert len(quality_monitor.open_alarms(quiet)) == 1
 
 
 def test_a_training_that_was_killed_is_written_down_and_its_alarm_waits(quiet: Connection) -> None:
@@ -118,7 +121,7 @@ def test_a_training_that_was_killed_is_written_down_and_its_alarm_waits(quiet: C
     assert model_runs.close_abandoned(quiet, NOW) == 1
     rows = quiet.execute("select verdict, model_run_id from ml.decisions where kind = 'training'").fetchall()
     assert rows == [("failed", run)]
-    assert len(monitoring.open_alarms(quiet)) == 1
+    assert len(quality_monitor.open_alarms(quiet)) == 1
 
 
 def test_an_answer_and_its_training_are_one_transaction(quiet: Connection) -> None:
@@ -180,7 +183,7 @@ def test_a_later_answer_begins_later(quiet: Connection) -> None:
 def test_a_champion_that_was_kept_is_left_alone_for_the_cool_down(quiet: Connection) -> None:
     """Kept on day 7, with a cool-down of ten days: until day 17 nothing is raised, and nothing learned."""
     fall(quiet)
-    (alarm,) = monitoring.open_alarms(quiet)
+    (alarm,) = quality_monitor.open_alarms(quiet)
     decide(quiet, "kept")
     days(quiet, 8, 20, hits=False)
 
@@ -267,13 +270,13 @@ def test_an_old_model_is_refreshed_once_in_a_cool_down(
     if lately:
         train(quiet, at(4), lately, "age")
     # Learned until noon of the day before day 0, and asked about the end of day 5.
-    found = monitoring.age_to_refresh(quiet, last, age, RULES.cool_down_days)
+    found = quality_monitor.age_to_refresh(quiet, last, age, RULES.cool_down_days)
     assert found == expected
 
 
-def _open_after(connection: Connection) -> list[monitoring.Alarm]:
+def _open_after(connection: Connection) -> list[quality_monitor.Alarm]:
     judge(connection)
-    return monitoring.open_alarms(connection)
+    return quality_monitor.open_alarms(connection)
 
 
 def test_a_list_that_came_back_ends_the_alarm_no_sooner(quiet: Connection) -> None:
@@ -282,4 +285,4 @@ def test_a_list_that_came_back_ends_the_alarm_no_sooner(quiet: Connection) -> No
     go_live(quiet, 1, at(8, 1))
     days(quiet, 8, 3)
     judge(quiet)
-    assert [alarm.day for alarm in monitoring.open_alarms(quiet)] == [date(2024, 4, 8)]
+    assert [alarm.day for alarm in quality_monitor.open_alarms(quiet)] == [date(2024, 4, 8)]

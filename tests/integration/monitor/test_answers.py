@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from core.frames import read_frame
-from recommender.quality import Metric
-from recommender.usefulness import ANSWERS
+from recommender.monitoring.daily_quality import Metric
+from recommender.monitoring.usefulness import ANSWERS
 from tests.integration.monitor.world import Connection, answer, at, day, go_live, make, measure, play, prune
 
 LISTS = {user: [user, 10 + user, 20 + user] for user in range(1, 6)}

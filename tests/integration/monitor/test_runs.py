@@ -11,7 +11,7 @@ from prefect.client.orchestration import get_client
 
 from core.database import connect
 from flows import events, monitor, retrain
-from recommender import monitoring
+from recommender.monitoring import quality_monitor
 from tests.integration.monitor.quiet import QUIET_DAYS, days
 from tests.integration.monitor.world import RULES, Connection, day, hold_training
 from tests.listening import fill, two_camps
@@ -43,7 +43,7 @@ def test_a_fall_is_told_until_it_is_answered(
 
     assert monitor.main([]) == 0
 
-    (alarm,) = monitoring.open_alarms(copied)
+    (alarm,) = quality_monitor.open_alarms(copied)
     payload = {**vars(alarm), "day": str(day(7))}
     assert emitted == [(events.DEGRADED, payload)]
     out = capsys.readouterr().out
@@ -98,7 +98,7 @@ def test_a_training_of_an_alarm_answers_it_and_says_what_it_was_for(database: st
             " select metric, '2024-03-30', 0.1, 0.2, 7, 1, '2024-04-01'"
             " from unnest(array['ndcg@20', 'useful']) as metric"
         )
-        first, second = monitoring.open_alarms(connection)
+        first, second = quality_monitor.open_alarms(connection)
 
         trained = retrain.retrain(degradation=retrain.Degradation(**{**vars(first), "day": str(first.day)}))
 

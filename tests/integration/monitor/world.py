@@ -9,11 +9,14 @@ from typing import Any
 import psycopg
 
 from core.database import connect, statement
-from recommender import model_runs, monitoring, quality
-from recommender.drift import Rule
-from recommender.model_runs import Cause, Decision, Outcome, Recipe
-from recommender.monitoring import Judged, Rules
-from recommender.quality import DayQuality
+from recommender.evaluation.promotion import Decision
+from recommender.models.recipe import Recipe
+from recommender.monitoring import daily_quality, quality_monitor
+from recommender.monitoring.daily_quality import DayQuality
+from recommender.monitoring.drift import Rule
+from recommender.monitoring.quality_monitor import Judged, Rules
+from recommender.publishing import model_runs
+from recommender.publishing.model_runs import Cause, Outcome
 from tests.listening import Session, World, fill, listen
 
 Connection = psycopg.Connection[Any]
@@ -162,12 +165,14 @@ def answer(
 def measure(connection: Connection, number: int, k: int = 20, usual: float | None = None) -> DayQuality:
     """That day, measured and not written down."""
     with connection.transaction():
-        return quality.measure_day(connection, day(number), k, usual, NOW)
+        return daily_quality.measure_day(connection, day(number), k, usual, NOW)
 
 
 def judge(connection: Connection, rules: Rules = RULES, now: datetime = NOW) -> list[Judged]:
     """Every day that is due, as the flow does it."""
-    return [monitoring.judge_day(connection, due, rules, now) for due in monitoring.days_to_judge(connection, now)]
+    return [
+        quality_monitor.judge_day(connection, due, rules, now) for due in quality_monitor.days_to_judge(connection, now)
+    ]
 
 
 def values(found: DayQuality) -> dict[str, float]:

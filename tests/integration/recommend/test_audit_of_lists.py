@@ -18,9 +18,9 @@ from expectations import recommendations
 from expectations.catalogue import _DEFAULTS
 from expectations.checkpoint import Auditor, AuditTarget, raise_if_blocked
 from expectations.rules import meta_of
-from recommender import model_runs, publication
-from recommender.model_runs import Recipe
-from recommender.publication import Manner
+from recommender.models.recipe import Recipe
+from recommender.publishing import model_runs, publication
+from recommender.publishing.publication import Manner
 from tests.listening import NEWEST, Session, World, fill, remove
 from tests.runs import a_database
 

@@ -53,9 +53,9 @@ def lists_and_ledger(place: Place) -> dict[str, Any]:
 
 # When nothing is live yet.
 FIRST_TRAINING = {
-    "the winner is trained": ("recommender.training:train", "after"),
-    "its lists are staged": ("recommender.publication:stage", "after"),
-    "its lists are all but live": ("recommender.publication:_go_live", "after"),
+    "the winner is trained": ("recommender.evaluation.promotion:train", "after"),
+    "its lists are staged": ("recommender.publishing.publication:stage", "after"),
+    "its lists are all but live": ("recommender.publishing.publication:_go_live", "after"),
 }
 
 
@@ -85,8 +85,8 @@ def test_a_training_killed_when(step: str, camps: Filled, trained_camps: Filled,
 
 
 REFRESHING = {
-    "lists are staged": ("recommender.publication:stage", "after"),
-    "lists are partitions": ("recommender.publication:attach", "after"),
+    "lists are staged": ("recommender.publishing.publication:stage", "after"),
+    "lists are partitions": ("recommender.publishing.publication:attach", "after"),
 }
 
 

@@ -9,11 +9,11 @@ import pytest
 
 from core.database import connect
 from flows import recommend, retrain
-from recommender import source
-from recommender.interactions import ARTIST, GENRE
+from recommender.data import mart_reader
+from recommender.data.interactions import ARTIST, GENRE
 from recommender.models.content import ContentPopularity
 from recommender.models.ease import EASE
-from recommender.trials import Candidate
+from recommender.models.registry import Candidate
 from tests.integration.recommend.conftest import Filled, UseDatabase
 from tests.listening import NEWEST, Session, add_tracks, add_users, camp_of, listen
 from tests.recommending import FEW, live, live_lists, only
@@ -41,7 +41,7 @@ def test_a_new_track_of_a_favourite_artist_is_recommended(camps: Filled, use: Us
         listen(connection, [Session(fan, NEWEST - WEEK, SOLO[: fan % 5] + SOLO[fan % 5 + 1 :]) for fan in FANS])
         artist = "case when id = 1002 then '' when id > 200 then 'Solo, \"the\" one' else 'Camp ' || id % 2 end"
         connection.execute(f"update warehouse.tracks set genres = ' ', artist = {artist}")
-        log = source.read_plays(connection, NEWEST + timedelta(days=1))
+        log = mart_reader.read_plays(connection, NEWEST + timedelta(days=1))
         tracks = [*sorted(place.world.tracks), *SOLO, NEW, NAMELESS]
         assert log.catalogue.tolist() == tracks
         assert log.labels[ARTIST].tolist() == [*(2 if track > 200 else camp_of(track) for track in tracks[:-1]), -1]

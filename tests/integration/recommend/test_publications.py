@@ -15,11 +15,12 @@ import pytest
 
 from core.database import Connection, connect
 from core.errors import DatabaseError, PublicationError
-from recommender import model_runs, publication, retention
-from recommender.model_runs import Outcome, Recipe
 from recommender.models.ease import EASE
 from recommender.models.popularity import GenrePopularity
-from recommender.publication import Manner, Publication
+from recommender.models.recipe import Recipe
+from recommender.publishing import model_runs, publication, retention
+from recommender.publishing.model_runs import Outcome
+from recommender.publishing.publication import Manner, Publication
 from tests.conftest import Query
 from tests.recommending import live, live_lists, tables_of_lists
 

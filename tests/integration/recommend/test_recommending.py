@@ -9,7 +9,7 @@ import pytest
 
 from core.database import connect
 from flows import recommend, retrain, rollback
-from recommender import publication
+from recommender.publishing import publication
 from tests.conftest import Query
 from tests.integration.recommend.conftest import Filled, Place, UseDatabase
 from tests.listening import (

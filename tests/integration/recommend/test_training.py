@@ -13,11 +13,14 @@ import pytest
 
 from core.database import connect, take_training_lock, take_warehouse_lock
 from flows import recommend, retrain
-from recommender import publication, retention, source, training
+from recommender.data import mart_reader
+from recommender.evaluation import promotion
+from recommender.evaluation.promotion import Rules
+from recommender.evaluation.trials import Limits
 from recommender.models.ease import EASE
 from recommender.models.popularity import GenrePopularity, Popularity
-from recommender.training import Rules
-from recommender.trials import Candidate, Limits
+from recommender.models.registry import Candidate
+from recommender.publishing import publication, retention
 from tests.integration.recommend.conftest import Filled, Place, UseDatabase
 from tests.listening import BATCHES, NEWEST, Session, camp_of, listen
 from tests.recommending import PER_USER, live, live_lists, tables_of_lists
@@ -177,15 +180,15 @@ def test_a_rollback_while_models_are_trained_is_not_published_over(
 ) -> None:
     place = use(trained_camps)
     assert recommend.main([]) == 0
-    real = training.judge
+    real = promotion.judge
 
-    def rolled_back_meanwhile(*arguments: Any) -> training.Verdict:
+    def rolled_back_meanwhile(*arguments: Any) -> promotion.Verdict:
         with connect(place.database) as connection:
             publication.rollback(connection, 1, now=datetime.now(UTC), why="by hand")
         verdict = real(*arguments)
         return replace(verdict, decision="published")
 
-    monkeypatch.setattr(training, "judge", rolled_back_meanwhile)
+    monkeypatch.setattr(promotion, "judge", rolled_back_meanwhile)
 
     assert retrain.main([]) == 1
 
@@ -198,16 +201,16 @@ def test_a_refresh_while_models_are_trained_is_published_over(
     trained_camps: Filled, use: UseDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = use(trained_camps)
-    real = training.judge
+    real = promotion.judge
 
-    def refreshed_meanwhile(*arguments: Any) -> training.Verdict:
+    def refreshed_meanwhile(*arguments: Any) -> promotion.Verdict:
         verdict = real(*arguments)
         patch.undo()
         assert recommend.main([]) == 0
         return replace(verdict, decision="published")
 
     patch = pytest.MonkeyPatch()
-    patch.setattr(training, "judge", refreshed_meanwhile)
+    patch.setattr(promotion, "judge", refreshed_meanwhile)
     try:
         assert retrain.main([]) == 0
     finally:
@@ -328,8 +331,8 @@ def test_feedback_is_the_last_word_before_the_moment(camps: Filled, use: UseData
             connection.execute(
                 "insert into ml.feedback values (%s, %s, %s, %s, 'k', %s, %s)", [user, track, seen_in, useful, at, at]
             )
-        early = source.read_play_log(connection, NEWEST + timedelta(days=4), 28).not_useful
-        late = source.read_plays(connection, NEWEST + timedelta(days=10)).not_useful
+        early = mart_reader.read_play_log(connection, NEWEST + timedelta(days=4), 28).not_useful
+        late = mart_reader.read_plays(connection, NEWEST + timedelta(days=10)).not_useful
     assert sorted(zip(early.users.tolist(), early.tracks.tolist(), strict=True)) == [(1, 3)]
     assert sorted(zip(late.users.tolist(), late.tracks.tolist(), strict=True)) == [(1, 3), (3, 5), (4, 6)]
     assert early.given_at[0] == np.datetime64((NEWEST + timedelta(days=1)).replace(tzinfo=None))
@@ -340,11 +343,11 @@ def test_the_log_keeps_every_play_once_wherever_it_is_cut(camps: Filled, use: Us
     end = NEWEST + timedelta(seconds=1)
     whole = np.datetime64(end.replace(tzinfo=None))
     with connect(place.database) as connection:
-        everything = source.read_plays(connection, end).interactions(whole)
+        everything = mart_reader.read_plays(connection, end).interactions(whole)
         for days in (1, 28, 3650):
-            log = source.read_play_log(connection, end, days)
+            log = mart_reader.read_play_log(connection, end, days)
             assert log.interactions(whole).plays.sum() == everything.plays.sum() == 3 * len(place.world.sessions)
-        log = source.read_play_log(connection, end, 28)
+        log = mart_reader.read_play_log(connection, end, 28)
     for days in (1, 7, 28):
         moment = end - timedelta(days=days)
         split = np.datetime64(moment.replace(tzinfo=None))
@@ -368,10 +371,10 @@ def test_candidates_that_go_wrong_are_out_and_named_and_the_others_compete(camps
         EASE.name: Candidate(EASE),
     }
     with connect(place.database) as connection:
-        log = source.read_play_log(connection, NEWEST + timedelta(seconds=1), 28)
+        log = mart_reader.read_play_log(connection, NEWEST + timedelta(seconds=1), 28)
     end = np.datetime64((NEWEST + timedelta(seconds=1)).replace(tzinfo=None), "s")
 
-    verdict = training.judge(log, end, None, place.data_dir, RULES, candidates)
+    verdict = promotion.judge(log, end, None, place.data_dir, RULES, candidates)
 
     assert (verdict.recipe.model, verdict.decision) == ("ease", "published")
     out = verdict.metrics["out"]
@@ -386,10 +389,10 @@ def test_candidates_that_go_wrong_are_out_and_named_and_the_others_compete(camps
 def test_when_no_candidate_is_left_popularity_by_genre_is_published(camps: Filled, use: UseDatabase) -> None:
     place = use(camps)
     with connect(place.database) as connection:
-        log = source.read_play_log(connection, NEWEST + timedelta(seconds=1), 28)
+        log = mart_reader.read_play_log(connection, NEWEST + timedelta(seconds=1), 28)
     end = np.datetime64((NEWEST + timedelta(seconds=1)).replace(tzinfo=None), "s")
 
-    verdict = training.judge(log, end, None, place.data_dir, RULES, {"raises": Candidate(broken.Raises)})
+    verdict = promotion.judge(log, end, None, place.data_dir, RULES, {"raises": Candidate(broken.Raises)})
 
     assert (verdict.recipe.model, verdict.decision) == (GenrePopularity.name, "fallback")
     assert "no model is left to choose: raises" in verdict.why

@@ -22,8 +22,8 @@ from benchmarks.monitoring.plot import draw_alarms
 from benchmarks.monitoring.rules import PageHinkley, alike, cusum, first_alarm, naive
 from benchmarks.monitoring.simulation import Found, Histories, share_by
 from benchmarks.monitoring.studies import MANY, MOCK, SOME, Studies, judge
-from recommender.drift import Rule, SelfStartingCusum
-from recommender.monitoring import Rules
+from recommender.monitoring.drift import Rule, SelfStartingCusum
+from recommender.monitoring.quality_monitor import Rules
 
 SMALL = MockWorld(users=600, tracks=400, sessions_a_day=120, days_to_learn=20, days=21)
 PAGE = "# Title\n\nBefore.\n\n<!-- simulation: begin -->\nof before\n<!-- simulation: end -->\n\nAfter.\n"

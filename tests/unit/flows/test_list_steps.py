@@ -9,8 +9,9 @@ import pytest
 
 from core.errors import ModelError
 from flows.recommendation_tasks import record_training_failure
-from recommender import model_runs
-from recommender.model_runs import Outcome, Recipe
+from recommender.models.recipe import Recipe
+from recommender.publishing import model_runs
+from recommender.publishing.model_runs import Outcome
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 
 from flows import events, quality_reports
 from flows.retrain import Degradation
-from recommender.monitoring import Alarm, Judged, Watch
-from recommender.quality import DayQuality, Metric
+from recommender.monitoring.daily_quality import DayQuality, Metric
+from recommender.monitoring.quality_monitor import Alarm, Judged, Watch
 
 DAY = date(2026, 11, 22)
 ALARM = Alarm("ndcg@20", DAY, 0.1, 0.25, 5.5, 3, alarm_id=4)

@@ -6,8 +6,8 @@ import pytest
 
 from flows.recommendation_tasks import Trained
 from flows.reports import models_table, print_training
-from recommender.model_runs import Recipe
-from recommender.training import Verdict
+from recommender.evaluation.promotion import Verdict
+from recommender.models.recipe import Recipe
 
 EASE = {
     "settings": {"ridge": 3.0, "als": {"factors": 8}},

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ModelError
-from recommender.interactions import Interactions
+from recommender.data.interactions import Interactions
 from recommender.models.base import Ranking, Recommender, Scores
 from recommender.models.popularity import Popularity
 

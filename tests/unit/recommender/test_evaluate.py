@@ -12,15 +12,15 @@ import pytest
 
 from core.errors import InteractionsError, ModelError
 from recommender import evaluate as command
+from recommender.data.interactions import Interactions
 from recommender.evaluate import NothingToMeasure, evaluate, main
-from recommender.interactions import Interactions
+from recommender.evaluation.model_search import Search
+from recommender.evaluation.splitting import by_listener
+from recommender.evaluation.trials import Limits
 from recommender.models.als import ALS
 from recommender.models.ease import EASE
 from recommender.models.popularity import Popularity
-from recommender.registry import CANDIDATES
-from recommender.selection import Search
-from recommender.splitting import by_listener
-from recommender.trials import Candidate, Limits
+from recommender.models.registry import CANDIDATES, Candidate
 from tests.unit.recommender import broken_models as broken
 from tests.unit.recommender.worlds import tasteful
 

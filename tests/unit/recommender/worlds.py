@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recommender.interactions import Interactions
+from recommender.data.interactions import Interactions
 
 
 def tasteful(users: int = 120, tracks: int = 60, groups: int = 4, seed: int = 0) -> Interactions:

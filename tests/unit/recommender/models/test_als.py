@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from core.errors import ModelError
 from recommender.models.als import ALS
-from recommender.registry import CANDIDATES
+from recommender.models.registry import CANDIDATES
 from tests.two_groups import LISTENERS, dense, two_groups
 from tests.unit.recommender.models.test_ease import listening
 
@@ -64,7 +64,7 @@ def test_what_cannot_be_solved_says_so() -> None:
 
 WITHOUT_OPENMP = """
 from core.errors import ModelError
-from recommender.registry import CANDIDATES
+from recommender.models.registry import CANDIDATES
 from tests.two_groups import two_groups
 
 for name, candidate in CANDIDATES.items():

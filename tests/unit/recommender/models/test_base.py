@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from core.errors import ModelError
-from recommender.interactions import Interactions
+from recommender.data.interactions import Interactions
 from recommender.models import base
 from recommender.models.als import ALS
 from recommender.models.base import Recommender, Scores

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from core.errors import ModelError
-from recommender.interactions import ARTIST, GENRE, Interactions
+from recommender.data.interactions import ARTIST, GENRE, Interactions
 from recommender.models.blend import EASEWithContent, GraphFilterWithContent
 from recommender.models.content import ContentPopularity
 from recommender.models.ease import EASE

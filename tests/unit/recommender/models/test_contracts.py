@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from recommender.interactions import ARTIST, GENRE, Interactions
+from recommender.data.interactions import ARTIST, GENRE, Interactions
 from recommender.models.als import ALS
 from recommender.models.base import Recommender
 from recommender.models.blend import (

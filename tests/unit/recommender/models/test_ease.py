@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from core.errors import ModelError
-from recommender.interactions import Interactions
+from recommender.data.interactions import Interactions
 from recommender.models.ease import EASE, inverse_of_gram
 from recommender.models.scaling import weighted
 from tests.two_groups import dense

@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recommender.interactions import Interactions
-from recommender.models import spectrum
+from recommender.data.interactions import Interactions
+from recommender.models import singular_vectors
 from recommender.models.graph_filter import GraphFilter
 from tests.two_groups import dense
 from tests.unit.recommender.models.test_ease import listening
@@ -59,30 +59,30 @@ def test_more_vectors_than_there_are_make_no_difference() -> None:
 
 @pytest.mark.parametrize("shape", [(300, 120), (120, 300)])
 def test_iteration_finds_the_first_singular_vectors(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spectrum, "_DENSE", 10)
+    monkeypatch.setattr(singular_vectors, "_DENSE", 10)
     rng = np.random.default_rng(0)
     falling = 0.8 ** np.arange(shape[1])
     matrix = (rng.standard_normal(shape) @ np.diag(falling)).astype(np.float32)
-    vectors, values = spectrum.right_singular(csr_array(matrix), 5, seed=1)
+    vectors, values = singular_vectors.right_singular(csr_array(matrix), 5, seed=1)
     _, exact, right = np.linalg.svd(matrix)
     assert values == pytest.approx(exact[:5], rel=1e-3)
     assert vectors @ vectors.T == pytest.approx(right[:5].T @ right[:5], abs=1e-3)
 
 
 def test_iteration_leaves_out_vectors_that_are_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spectrum, "_DENSE", 10)
+    monkeypatch.setattr(singular_vectors, "_DENSE", 10)
     rng = np.random.default_rng(0)
     matrix = (rng.random((200, 3)) @ rng.random((3, 150))).astype(np.float32)
-    vectors, _ = spectrum.right_singular(csr_array(matrix), 20, seed=1)
+    vectors, _ = singular_vectors.right_singular(csr_array(matrix), 20, seed=1)
     assert vectors.shape == (150, 3)
     assert vectors.T @ vectors == pytest.approx(np.eye(3), abs=1e-3)
 
 
 def test_the_number_of_threads_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spectrum, "_DENSE", 10)
+    monkeypatch.setattr(singular_vectors, "_DENSE", 10)
     plays = listening(300, 200)
     several = GraphFilter(rank=20).fit(plays).recommend(plays.user_ids, 10)
-    monkeypatch.setattr("recommender.models.threads.cores", lambda: 1)
+    monkeypatch.setattr("recommender.models.parallel.cores", lambda: 1)
     alone = GraphFilter(rank=20).fit(plays).recommend(plays.user_ids, 10)
     assert (several.ids == alone.ids).all()
     assert (several.scores == alone.scores).all()

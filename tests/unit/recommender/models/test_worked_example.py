@@ -35,7 +35,7 @@ def checkout(tmp_path: Path) -> Path:
 def test_each_step_works_as_it_is_written(checkout: Path) -> None:
     for path, text in PLACES.items():
         (checkout / path).write_text(text)
-    registry = checkout / "recommender" / "registry.py"
+    registry = checkout / "recommender/models/registry.py"
     first, imports, rest = registry.read_text().partition("from recommender.models.als import ALS\n")
     before, candidates, after = rest.partition("CANDIDATES: Candidates = {\n")
     assert imports and candidates

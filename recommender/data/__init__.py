@@ -1,0 +1,1 @@
+"""What models learn from: plays, the attributes of tracks, and where both are read."""

@@ -1,0 +1,115 @@
+"""Plays, and what is known of tracks, from Parquet or CSV files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from core.errors import InteractionsError
+from recommender.data.interactions import ARTIST, GENRE, Interactions
+from recommender.data.item_attributes import codes_of
+
+USER, TRACK, PLAYS = "user_id", "track_id", "plays"
+_COLUMN_OF = {ARTIST: "artist", GENRE: "genres"}
+_ROW = "row of the file"
+_PARQUET_BEGINS = b"PAR1"
+_MOST_PLAYS = float(np.finfo(np.float32).max)
+
+
+def read_interactions(path: Path) -> Interactions:
+    """One row of the file per user and track; repeated pairs are added up, other columns ignored.
+
+    Without plays each row counts one. Raises InteractionsError: one line that names the file, the row (counted from 1,
+    without the header) and what to do.
+    """
+    try:
+        frame = _read(path, (USER, TRACK), (PLAYS,))
+        users, tracks = _ids(frame, USER), _ids(frame, TRACK)
+        return Interactions.of(users, tracks, _plays(frame) if PLAYS in frame.columns else None)
+    except InteractionsError as error:
+        raise InteractionsError(f"{path}: {error}") from None
+
+
+def describe(interactions: Interactions, path: Path) -> Interactions:
+    """The same plays with the tracks of a file, one row each, and their artists and genres, as far as it has those.
+
+    Raises InteractionsError like `read_interactions`, and when a track comes twice.
+    """
+    try:
+        frame = _read(path, (TRACK,), tuple(_COLUMN_OF.values()))
+        tracks = _ids(frame, TRACK)
+        _refuse(~frame[TRACK].is_first_distinct(), frame, TRACK, "a track that came before")
+        labels = {kind: codes_of(_texts(frame, name)) for kind, name in _COLUMN_OF.items() if name in frame.columns}
+        return interactions.described(tracks, labels)
+    except InteractionsError as error:
+        raise InteractionsError(f"{path}: {error}") from None
+
+
+def _read(path: Path, needed: tuple[str, ...], others: tuple[str, ...]) -> pl.DataFrame:
+    """The columns we know, of a CSV file as text and without blank lines."""
+    try:
+        with path.open("rb") as file:
+            is_parquet = file.read(len(_PARQUET_BEGINS)) == _PARQUET_BEGINS
+        lazy = pl.scan_parquet(path, glob=False) if is_parquet else pl.scan_csv(path, infer_schema=False, glob=False)
+        columns = lazy.collect_schema().names()
+        known = [name for name in (*needed, *others) if name in columns]
+        missing = [name for name in needed if name not in columns]
+        if missing:
+            found = ", ".join(columns[:10])
+            raise InteractionsError(f"no column {' and no column '.join(missing)}, only {found}; add or rename it")
+        lazy = lazy.with_row_index(_ROW, 1)
+        if not is_parquet:
+            lazy = lazy.filter(~pl.all_horizontal(pl.col(columns).is_null()))
+        return lazy.select(_ROW, *known).collect()
+    except OSError as error:
+        raise InteractionsError(f"cannot be read ({error.strerror or 'unreadable'})") from None
+    except pl.exceptions.NoDataError:
+        names = f"{', '.join(needed)} and, if known, {', '.join(others)}"
+        raise InteractionsError(f"is empty; it needs the columns {names}") from None
+    except pl.exceptions.PolarsError as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InteractionsError(f"can be read neither as Parquet nor as CSV ({reason})") from None
+
+
+def _ids(frame: pl.DataFrame, name: str) -> NDArray[np.int64]:
+    given = frame[name]
+    if not (given.dtype.is_integer() or given.dtype in (pl.String, pl.Null)):
+        raise InteractionsError(f"{name} is a column of {given.dtype}, not of integers; convert it")
+    ids = _stripped(given).cast(pl.Int64, strict=False)
+    _refuse(ids.is_null(), frame, name, "not an integer from -2^63 to 2^63-1")
+    return ids.to_numpy()
+
+
+def _plays(frame: pl.DataFrame) -> NDArray[np.float64]:
+    given = frame[PLAYS]
+    if not (given.dtype.is_numeric() or given.dtype in (pl.String, pl.Null)):
+        raise InteractionsError(f"{PLAYS} is a column of {given.dtype}, not of numbers; convert it")
+    plays = _stripped(given).cast(pl.Float64, strict=False)
+    fine = plays.is_between(0, _MOST_PLAYS).fill_null(False)
+    _refuse(~fine, frame, PLAYS, "not a finite number of 0 or more")
+    return plays.to_numpy()
+
+
+def _texts(frame: pl.DataFrame, name: str) -> pl.Series:
+    given = frame[name]
+    if given.dtype.is_nested() or given.dtype == pl.Binary:
+        raise InteractionsError(f"{name} is a column of {given.dtype}, not of text; convert it")
+    return given
+
+
+def _stripped(values: pl.Series) -> pl.Series:
+    return values.str.strip_chars() if values.dtype == pl.String else values
+
+
+def _refuse(wrong: pl.Series, frame: pl.DataFrame, name: str, what: str) -> None:
+    first = wrong.arg_max()
+    if first is None or not wrong[first]:
+        return
+    row, value = frame[_ROW][first], frame[name][first]
+    shown = "missing" if value is None else repr(value)[:40]
+    others = int(wrong.sum()) - 1
+    more = f" (and {others:,} more)" if others else ""
+    raise InteractionsError(f"{name} in row {row:,} is {shown}, {what}{more}; correct or remove it")

@@ -1,0 +1,133 @@
+"""What the marts know of listeners, tracks and plays. Users and tracks that are gone at the source are left out."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from core.database import Connection, readable_errors, statement
+from core.frames import read_frame
+from recommender.data.interactions import ARTIST, GENRE
+from recommender.data.item_attributes import codes_of
+from recommender.data.play_log import Feedback, PlayLog
+
+# The source has 17. Popularity is learned for each, so a source that lets people write what they like is bounded.
+_MOST_GENRES = 200
+_IDS = {"user_id": pl.Int64(), "track_id": pl.Int64()}
+
+
+def read_plays(connection: Connection, now: datetime) -> PlayLog:
+    """Every play there is, summed by user and track with the time of the last. One snapshot. Raises DatabaseError.
+
+    A play after `now` is by a device whose clock is wrong: it was played, and counts as the newest of the others.
+    """
+    with readable_errors(), connection.transaction():
+        _one_snapshot(connection)
+        who, catalogue = _listeners(connection), _catalogue(connection)
+        answers = _refusals(connection, now)
+        schema = _IDS | {"plays": pl.Int64(), "played_at": pl.Int64()}
+        plays = _of_those(read_frame(connection, "recommendations/copy_plays", schema), who, catalogue)
+    return _log(_not_after(plays, now), who, catalogue, answers)
+
+
+def read_play_log(connection: Connection, as_of: datetime, single_days: int) -> PlayLog:
+    """Every play before `as_of`: one by one in the last `single_days` days, before them summed by user and track.
+
+    So it may be split anywhere within those days. Raises DatabaseError.
+    """
+    begin = as_of - timedelta(days=single_days)
+    with readable_errors(), connection.transaction():
+        _one_snapshot(connection)
+        who, catalogue = _listeners(connection), _catalogue(connection)
+        summed = _IDS | {"plays": pl.Int64(), "played_at": pl.Int64()}
+        single = _IDS | {"played_at": pl.Int64()}
+        before, bounds = {"before": begin}, {"begin": begin, "before": as_of}
+        old = read_frame(connection, "recommendations/copy_plays_before", summed, before)
+        new = read_frame(connection, "recommendations/copy_plays_between", single, bounds)
+        answers = _refusals(connection, as_of)
+    rows = pl.concat([old, new.with_columns(plays=pl.lit(1, pl.Int64)).select(old.columns)])
+    return _log(_of_those(rows, who, catalogue), who, catalogue, answers)
+
+
+def newest_play(connection: Connection, as_of: datetime) -> datetime | None:
+    """When somebody last played anything before `as_of`. Raises DatabaseError."""
+    with readable_errors():
+        row = connection.execute(statement("recommendations/newest_play"), {"before": as_of}).fetchone()
+    return row[0] if row else None
+
+
+def newest_batches(connection: Connection) -> list[str]:
+    """The newest batch of each endpoint that came in: what the marts show now. Raises DatabaseError."""
+    with readable_errors():
+        return [row[0] for row in connection.execute(statement("recommendations/newest_batches"))]
+
+
+def in_utc(moment: np.datetime64) -> datetime:
+    """The same moment as the database knows moments: to the second, in UTC."""
+    return datetime.fromtimestamp(int(moment.astype("datetime64[s]").astype(np.int64)), UTC)
+
+
+def _log(plays: pl.DataFrame, who: pl.DataFrame, catalogue: pl.DataFrame, answers: Feedback) -> PlayLog:
+    return PlayLog(
+        _column(plays, "user_id"),
+        _column(plays, "track_id"),
+        _column(plays, "plays"),
+        _times(plays, "played_at"),
+        listeners=_column(who, "user_id"),
+        catalogue=_column(catalogue, "track_id"),
+        genres=who["favorite_genres"].to_numpy().astype(np.str_),
+        not_useful=answers,
+        labels={ARTIST: codes_of(catalogue["artist"]), GENRE: codes_of(catalogue["genres"])},
+    )
+
+
+def _one_snapshot(connection: Connection) -> None:
+    connection.execute("set transaction isolation level repeatable read, read only")
+
+
+def _listeners(connection: Connection) -> pl.DataFrame:
+    schema = {"user_id": pl.Int64(), "favorite_genres": pl.String()}
+    who = read_frame(connection, "recommendations/copy_listeners", schema).with_columns(
+        pl.col("favorite_genres").fill_null("")
+    )
+    counted = who.group_by("favorite_genres").len().sort("len", "favorite_genres", descending=[True, False])
+    common = counted["favorite_genres"].head(_MOST_GENRES)
+    return who.with_columns(
+        favorite_genres=pl.when(pl.col("favorite_genres").is_in(common.implode()))
+        .then(pl.col("favorite_genres"))
+        .otherwise(pl.lit(""))
+    )
+
+
+def _refusals(connection: Connection, before: datetime) -> Feedback:
+    schema = _IDS | {"given_at": pl.Int64()}
+    refused = read_frame(connection, "recommendations/copy_refusals", schema, {"before": before})
+    return Feedback(_column(refused, "user_id"), _column(refused, "track_id"), _times(refused, "given_at"))
+
+
+def _catalogue(connection: Connection) -> pl.DataFrame:
+    schema = {"track_id": pl.Int64(), "artist": pl.String(), "genres": pl.String()}
+    return read_frame(connection, "recommendations/copy_catalogue", schema)
+
+
+def _not_after(plays: pl.DataFrame, now: datetime) -> pl.DataFrame:
+    """The same plays, none of them after the newest that was played by `now`."""
+    latest = int(now.timestamp())
+    newest = plays.select(pl.col("played_at").filter(pl.col("played_at") <= latest).max()).item()
+    return plays.with_columns(pl.col("played_at").clip(upper_bound=latest if newest is None else newest))
+
+
+def _of_those(plays: pl.DataFrame, who: pl.DataFrame, catalogue: pl.DataFrame) -> pl.DataFrame:
+    return plays.join(who, on="user_id", how="semi").join(catalogue, on="track_id", how="semi")
+
+
+def _column(frame: pl.DataFrame, name: str) -> NDArray[Any]:
+    return frame[name].to_numpy()
+
+
+def _times(frame: pl.DataFrame, name: str) -> NDArray[Any]:
+    return _column(frame, name).astype("datetime64[s]")

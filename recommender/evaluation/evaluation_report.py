@@ -1,0 +1,88 @@
+"""What `python -m recommender.evaluate` says: as a table for people, as JSON for programs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from recommender.evaluation.metrics import Measures
+from recommender.evaluation.model_search import Selection, in_words
+from recommender.evaluation.splitting import HeldOut
+from recommender.evaluation.trials import Trial
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What the candidates are worth on test: a trial and its measures each, those chosen on train best first."""
+
+    selection: Selection
+    held_out: HeldOut
+    trials: dict[str, Trial]
+    measures: dict[str, Measures]
+    out: dict[str, str]
+
+    @property
+    def chosen(self) -> str:
+        """The best on validation, of those that could also learn from all of train."""
+        return next(iter(self.trials))
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints. Metrics are means over listeners, times in seconds, memory in MiB."""
+        return {
+            "chosen": self.chosen,
+            "k": self.selection.k,
+            "models": {name: self._model_as_json(name) for name in self.trials},
+            "out": self.out,
+            "users": len(self.held_out),
+            "left_out": self.held_out.left_out,
+            "validation": {
+                "users": len(self.selection.held_out),
+                "tried": [
+                    {
+                        "model": result.model,
+                        "settings": dict(result.params),
+                        "recall": result.measures.mean_recall,
+                        "ndcg": result.ndcg,
+                    }
+                    for result in self.selection.tried
+                ],
+                "failed": list(self.selection.failed),
+                "skipped": list(self.selection.skipped),
+            },
+        }
+
+    def _model_as_json(self, name: str) -> dict[str, Any]:
+        trial, measures = self.trials[name], self.measures[name]
+        return {
+            "recall": measures.mean_recall,
+            "ndcg": measures.mean_ndcg,
+            "coverage": measures.coverage,
+            "novelty": measures.novelty,
+            "fit_seconds": trial.fit_seconds,
+            "score_seconds": trial.score_seconds,
+            "peak_memory_mb": trial.peak_memory_mb,
+            "settings": dict(trial.params),
+        }
+
+    def as_table(self) -> Table:
+        """What is printed for people."""
+        k = self.selection.k
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column("model", no_wrap=True)
+        for title in (f"recall@{k}", f"ndcg@{k}", "coverage", "novelty", "fit s", "score s", "peak MB"):
+            table.add_column(title, justify="right", no_wrap=True)
+        table.add_column("settings")
+        for name, trial in self.trials.items():
+            measures = self.measures[name]
+            table.add_row(
+                f"{name} (chosen)" if name == self.chosen else name,
+                *(f"{value:.4f}" for value in (measures.mean_recall, measures.mean_ndcg, measures.coverage)),
+                *(f"{value:.1f}" for value in (measures.novelty, trial.fit_seconds, trial.score_seconds)),
+                f"{trial.peak_memory_mb:,.0f}",
+                escape(in_words(trial.params)) or "-",
+                style="bold" if name == self.chosen else "",
+            )
+        return table

@@ -1,0 +1,335 @@
+"""Training: what is learned from, who is asked, which model wins, and whether it may be published.
+
+Models learn from plays before a moment and are asked for what was first played after it. Half of the listeners asked
+choose among the models; the other half judge the chosen one against the champion and against popularity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from core.errors import ModelError
+from recommender.data.interactions import Interactions
+from recommender.data.play_log import AS_PLAYED, TRIED, TRIED_WITH_FEEDBACK, Options, PlayLog
+from recommender.evaluation.metrics import Measures, measure
+from recommender.evaluation.model_search import Result, Search, Selection, choose
+from recommender.evaluation.paired_bootstrap import FEWEST_LISTENERS, Comparison, compare
+from recommender.evaluation.splitting import Split, by_listener, by_time
+from recommender.evaluation.trials import Limits, run_trial
+from recommender.models.champion import Champion
+from recommender.models.popularity import GenrePopularity
+from recommender.models.recipe import POPULARITIES, Recipe
+from recommender.models.registry import CANDIDATES, Candidates
+
+Decision = Literal["published", "fallback", "kept", "blocked", "failed"]
+
+_DAYS_TRIED = (1, 2, 3, 5, 7, 10, 14, 21, 28, 42, 60, 90)
+# Of fewer listeners in all, neither half says anything.
+_FEWEST_ASKED = 2 * FEWEST_LISTENERS
+# Of fewer who played on both sides of a day, tracks held out at random say more.
+_FEWEST_BY_TIME = 100
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a training is held. `window_days` is the longest time asked about, `listeners` how many should be asked.
+
+    A challenger must beat the champion. With a `refresh_margin`, a share of the champion's mean NDCG, it is enough to
+    be less than that worse, beyond chance. Models compete with plays `weighed` so; other ways are tried for the winner.
+    """
+
+    k: int = 20
+    seed: int = 0
+    window_days: int = 28
+    listeners: int = 1_000
+    confidence: float = 0.975
+    refresh_margin: float | None = None
+    weighed: Options = AS_PLAYED
+    limits: Limits = field(default_factory=Limits)
+    search_seconds: float = 300.0
+    say: Callable[[str], None] = lambda line: None
+
+
+@dataclass(frozen=True, eq=False)
+class Exam:
+    """What is learned from and what is asked. `split_at` is None where time gave nobody to ask."""
+
+    split: Split
+    split_at: np.datetime64 | None
+    how: str
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """What a training came to: the recipe to publish, or the best that was not good enough, and why."""
+
+    recipe: Recipe
+    decision: Decision
+    why: str
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def publishes(self) -> bool:
+        """Whether something is to go live."""
+        return self.decision in ("published", "fallback")
+
+
+def set_exam(log: PlayLog, end: np.datetime64, rules: Rules) -> Exam:
+    """Split by time: the last days, as few as give enough listeners to ask, or as give the most.
+
+    When hardly anybody played on both sides of any such moment, tracks are held out at random instead.
+    """
+    best: tuple[int, int, Split] | None = None
+    for days in [days for days in _DAYS_TRIED if days <= rules.window_days]:
+        split = by_time(log, end - np.timedelta64(days, "D"))
+        if best is None or len(split.held_out) > best[1]:
+            best = days, len(split.held_out), split
+        if len(split.held_out) >= rules.listeners:
+            break
+    if best is not None and best[1] >= _FEWEST_BY_TIME:
+        days, asked, split = best
+        how = f"{asked:,} listeners asked for what they first played in the last {days} day{'s'[: days > 1]}"
+        return Exam(split, end - np.timedelta64(days, "D"), how)
+    split = by_listener(log.interactions(end), seed=rules.seed)
+    how = (
+        f"{len(split.held_out):,} listeners asked for a fifth of their tracks, held out at random, as too few played "
+        "on both sides of a day"
+    )
+    return Exam(split, None, how)
+
+
+def judge(
+    log: PlayLog,
+    end: np.datetime64,
+    champion: Champion | None,
+    models: Path,
+    rules: Rules,
+    candidates: Candidates = CANDIDATES,
+) -> Verdict:
+    """Which recipe is to be published, if any. `models` is the folder of model files. Same input, same verdict.
+
+    Raises InteractionsError when there are no plays at all.
+    """
+    going_on, lost = _that_can_go_on(champion, models, candidates)
+    verdict = _verdict(log, end, going_on, models, rules, candidates)
+    if not lost:
+        return verdict
+    why = f"{verdict.why}; the champion cannot go on: {lost['out']}"
+    return replace(verdict, why=why, metrics={**verdict.metrics, "champion": lost})
+
+
+def _verdict(
+    log: PlayLog, end: np.datetime64, champion: Champion | None, models: Path, rules: Rules, candidates: Candidates
+) -> Verdict:
+    exam = set_exam(log, end, rules)
+    if len(exam.split.held_out) < _FEWEST_ASKED:
+        why = f"only {len(exam.split.held_out)} listeners can be asked, which says nothing"
+        return _without_evidence(champion, why, {"exam": exam.how})
+    search = Search(
+        rules.k,
+        rules.seed,
+        rules.limits,
+        rules.search_seconds,
+        deciding_share=0.5,
+        weighed=rules.weighed,
+        say=rules.say,
+    )
+    try:
+        selection = _choose(log, exam, candidates, search)
+    except ModelError as error:
+        return _without_evidence(champion, str(error), {"exam": exam.how})
+    return _Gate(log, exam, selection, champion, models, rules, candidates).verdict()
+
+
+def _that_can_go_on(
+    champion: Champion | None, models: Path, candidates: Candidates
+) -> tuple[Champion | None, dict[str, str]]:
+    """The champion, or else what the ledger is told of it: no list can be made of one whose file is lost.
+
+    To keep such a champion would be to keep its last list for ever.
+    """
+    if champion is None or not champion.recipe.personal:
+        return champion, {}
+    try:
+        champion.load(models, candidates)
+    except ModelError as error:
+        return None, {"recipe": str(champion.recipe), "out": str(error)}
+    return champion, {}
+
+
+def _choose(log: PlayLog, exam: Exam, candidates: Candidates, search: Search) -> Selection:
+    split_at = exam.split_at
+    if split_at is None:
+        return choose(exam.split.train, exam.split.held_out, candidates, replace(search, weighed=AS_PLAYED))
+    options = (AS_PLAYED, *(TRIED_WITH_FEEDBACK if len(log.not_useful.users) else TRIED))
+    return choose(
+        log.interactions(split_at, search.weighed),
+        exam.split.held_out,
+        candidates,
+        search,
+        options=[one for one in options if one != search.weighed],
+        interactions_with=lambda options: log.interactions(split_at, options),
+    )
+
+
+class _Gate:
+    """Holds the chosen model against popularity and the champion, on listeners who did not choose it."""
+
+    def __init__(
+        self,
+        log: PlayLog,
+        exam: Exam,
+        selection: Selection,
+        champion: Champion | None,
+        models: Path,
+        rules: Rules,
+        candidates: Candidates,
+    ) -> None:
+        self._log, self._exam, self._selection, self._champion = log, exam, selection, champion
+        self._models, self._rules, self._candidates = models, rules, candidates
+        self._judging = ~selection.deciding
+        self._metrics: dict[str, Any] = {"exam": exam.how, **_told(selection)}
+
+    def verdict(self) -> Verdict:
+        chosen = self._selection.chosen
+        recipe = Recipe(chosen.model, chosen.params, chosen.options)
+        against: dict[str, Comparison | None] = {}
+        if recipe.personal:
+            against["popularity"] = self._against_popularity(chosen)
+        if self._champion is not None and self._champion.recipe.personal:
+            against["the champion"] = self._against_champion(chosen, self._champion)
+        comparisons = {name: one for name, one in against.items() if one is not None}
+        self._metrics["gate"] = {name: _figures(one) for name, one in comparisons.items()}
+        told = "; ".join(f"against {name}: {one}" for name, one in comparisons.items())
+        said = f"{recipe}: ndcg@{self._rules.k} {self._mean(chosen.measures):.4f} of {self._exam.how}; {told}"
+        if recipe.personal and all(one.beats for one in comparisons.values()):
+            return Verdict(recipe, "published", said, self._metrics)
+        if recipe.personal and self._refreshes(comparisons):
+            share = 100 * (self._rules.refresh_margin or 0)
+            why = f"a refresh by age: not worse than the champion by {share:g} % or more ({said})"
+            return Verdict(recipe, "published", why, self._metrics)
+        if self._champion is None or not self._champion.recipe.personal:
+            why = f"no model is better than popularity, so popularity by genre is published ({said})"
+            return Verdict(Recipe(GenrePopularity.name), "fallback", why, self._metrics)
+        if not recipe.personal and comparisons and all(one.beats for one in comparisons.values()):
+            why = f"popularity is better than the champion, so popularity by genre is published ({said})"
+            return Verdict(Recipe(GenrePopularity.name), "fallback", why, self._metrics)
+        return Verdict(recipe, "kept", f"the champion stays ({said})", self._metrics)
+
+    def _refreshes(self, comparisons: Mapping[str, Comparison]) -> bool:
+        """Whether the chosen one may replace an old champion without beating it: popularity it must beat."""
+        champion, share = comparisons.get("the champion"), self._rules.refresh_margin
+        if champion is None or share is None:
+            return False
+        margin = share * self._metrics["champion"]["ndcg"]
+        return comparisons["popularity"].beats and champion.not_inferior(margin)
+
+    def _mean(self, measures: Measures) -> float:
+        return float(measures.ndcg[self._judging].mean())
+
+    def _against_popularity(self, chosen: Result) -> Comparison:
+        """Against the better one, in the eyes of those who chose."""
+        measured = [self._selection.results[name] for name in POPULARITIES if name in self._selection.results]
+        if not measured:
+            nobody = np.empty(0)
+            return compare(nobody, nobody)  # which is no win
+        return self._compare(chosen.measures, max(measured, key=lambda result: result.ndcg).measures)
+
+    def _against_champion(self, chosen: Result, champion: Champion) -> Comparison | None:
+        try:
+            measures, how = self._champion_measures(champion)
+        except ModelError as error:
+            self._metrics["champion"] = {"recipe": str(champion.recipe), "out": str(error)}
+            self._rules.say(f"the champion cannot be measured: {error}")
+            return None
+        self._metrics["champion"] = {"recipe": str(champion.recipe), "how": how, "ndcg": self._mean(measures)}
+        return self._compare(chosen.measures, measures)
+
+    def _champion_measures(self, champion: Champion) -> tuple[Measures, str]:
+        """As it is live, if it has seen nothing of what is asked; else its recipe, trained like the others."""
+        train, split_at = self._exam.split.train, self._exam.split_at
+        held_out, k = self._selection.held_out, self._selection.k
+        known = train if split_at is None else self._log.interactions(split_at, champion.recipe.options)
+        if split_at is not None and np.datetime64(champion.data_as_of.replace(tzinfo=None), "us") <= split_at:
+            try:
+                ranking = (
+                    champion.load(self._models, self._candidates)
+                    .fold_in(known)
+                    .recommend(held_out.users, k, exclude=train)
+                )
+                return measure(ranking, held_out, train, k), "as it is live"
+            except ModelError as error:
+                self._rules.say(f"the champion's file cannot be used: {error}")
+        for result in self._selection.tried:
+            if Recipe(result.model, result.params, result.options) == champion.recipe:
+                return result.measures, "its recipe, trained again"
+        if champion.recipe.model not in self._candidates:
+            raise ModelError(f"{champion.recipe.model} is no longer in the registry")
+        make, settings = self._candidates[champion.recipe.model].make, champion.recipe.settings
+        n = min(k, len(train.track_ids))
+        limits = self._rules.limits
+        trial = run_trial(make, settings, known, held_out.users, n, exclude=train, limits=limits)
+        return measure(trial.ranking, held_out, train, k), "its recipe, trained again"
+
+    def _compare(self, challenger: Measures, other: Measures) -> Comparison:
+        return compare(
+            challenger.ndcg[self._judging],
+            other.ndcg[self._judging],
+            seed=self._rules.seed,
+            confidence=self._rules.confidence,
+        )
+
+
+def train(
+    recipe: Recipe, interactions: Interactions, limits: Limits, save_to: Path, candidates: Candidates = CANDIDATES
+) -> None:
+    """Learn from everything, in a process with limits, and write the model to a file. Raises ModelError."""
+    nobody = np.empty(0, np.int64)
+    run_trial(candidates[recipe.model].make, recipe.settings, interactions, nobody, 1, limits=limits, save_to=save_to)
+
+
+def _without_evidence(champion: Champion | None, why: str, metrics: Mapping[str, Any]) -> Verdict:
+    if champion is not None and champion.recipe.personal:
+        return Verdict(champion.recipe, "kept", f"the champion stays: {why}", metrics)
+    return Verdict(Recipe(GenrePopularity.name), "fallback", f"popularity by genre is published: {why}", metrics)
+
+
+def _told(selection: Selection) -> dict[str, Any]:
+    return {
+        "k": selection.k,
+        "listeners_choosing": int(selection.deciding.sum()),
+        "listeners_judging": int((~selection.deciding).sum()),
+        "models": {
+            name: {
+                "settings": dict(result.params),
+                "options": str(result.options),
+                "ndcg_choosing": result.ndcg,
+                "recall": result.measures.mean_recall,
+                "ndcg": result.measures.mean_ndcg,
+                "coverage": result.measures.coverage,
+                "novelty": result.measures.novelty,
+                "fit_seconds": round(result.fit_seconds, 2),
+                "score_seconds": round(result.score_seconds, 2),
+                "peak_memory_mb": round(result.peak_memory_mb),
+            }
+            for name, result in selection.results.items()
+        },
+        "out": dict(selection.out),
+        "failed": list(selection.failed),
+        "skipped": list(selection.skipped),
+    }
+
+
+def _figures(comparison: Comparison) -> dict[str, Any]:
+    bounds = {"mean": comparison.mean, "lower": comparison.lower, "upper": comparison.upper}
+    finite = {name: value if np.isfinite(value) else None for name, value in bounds.items()}
+    return finite | {
+        "listeners": comparison.listeners,
+        "confidence": comparison.confidence,
+        "why_not": comparison.why_not,
+    }

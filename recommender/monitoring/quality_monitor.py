@@ -1,0 +1,319 @@
+"""The verdict on each day: whether the quality of what is published fell beyond chance, and what is done about it.
+
+Everything that is decided stands in the database, in `ml.quality_metrics`, `ml.alarms` and `ml.decisions`: a day is
+judged once and in order, and an alarm stays open until a training was decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import date, datetime
+from typing import Any, Literal
+
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from core.database import Connection, readable_errors, statement
+from recommender.monitoring.daily_quality import MODEL_AGE, USEFUL, DayQuality, lift, measure_day, ndcg
+from recommender.monitoring.drift import Reading, Rule, SelfStartingCusum
+
+# From the one that matters most: the verdict on a day is the first that holds of any metric.
+Verdict = Literal["alarm", "unanswered", "cooling-down", "steady", "warming-up", "gathering", "not-judged"]
+_VERDICTS: tuple[Verdict, ...] = (
+    "alarm",
+    "unanswered",
+    "cooling-down",
+    "steady",
+    "warming-up",
+    "gathering",
+    "not-judged",
+)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How days are judged: lists by their first `k`, a fall in what is played by `plays`, in what is said by `useful`.
+
+    Days are put together until they have `listeners` values. No alarm is raised for `cool_down_days` after a training
+    that kept the champion; these days do not tell what is usual either.
+    """
+
+    k: int = 20
+    plays: Rule = field(default_factory=Rule)
+    useful: Rule = field(default_factory=lambda: Rule(h=6.5))
+    listeners: int = 200
+    cool_down_days: int = 7
+
+    def of(self, metric: str) -> Rule:
+        """The rule of one metric."""
+        return self.useful if metric == USEFUL else self.plays
+
+
+@dataclass(frozen=True)
+class DueDay:
+    """A day to be judged. `blocked`: its listens did not pass their audit."""
+
+    day: date
+    blocked: bool
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """A metric that fell: its `value` over the days merged, what was usual before, and how much fell together."""
+
+    metric: str
+    day: date
+    value: float
+    baseline: float
+    statistic: float
+    publication_id: int
+    alarm_id: int = 0
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What one metric says on one day: `batches` of days with enough listeners, and `gathered` listeners since."""
+
+    metric: str
+    verdict: Verdict
+    batches: int = 0
+    gathered: int = 0
+    value: float | None = None
+    baseline: float | None = None
+    statistic: float | None = None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The verdict on one day, in one word and in words for people, and what it rests on."""
+
+    quality: DayQuality
+    verdict: Verdict
+    why: str
+    watches: tuple[Watch, ...] = ()
+
+
+@readable_errors()
+def days_to_judge(connection: Connection, now: datetime) -> list[DueDay]:
+    """Every day that is over by `now` and was not judged yet, in order. Raises DatabaseError."""
+    return [DueDay(*row) for row in connection.execute(statement("quality/days_to_judge"), {"now": now})]
+
+
+@readable_errors()
+def open_alarms(connection: Connection) -> list[Alarm]:
+    """Alarms that no training has answered, oldest first. Raises DatabaseError."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return [Alarm(**row) for row in cursor.execute(statement("quality/open_alarms"))]
+
+
+@readable_errors()
+def answered_by(connection: Connection, model_run_id: int) -> list[tuple[int, str, str]]:
+    """Number, metric and answer of each alarm that a training answered. Raises DatabaseError."""
+    return connection.execute(statement("quality/answered_by"), {"model_run_id": model_run_id}).fetchall()
+
+
+@readable_errors()
+def newest_decisions(connection: Connection, limit: int) -> list[dict[str, Any]]:
+    """What was decided lately about days and trainings, newest first. Raises DatabaseError."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return list(cursor.execute(statement("quality/newest_decisions"), {"limit": limit}))
+
+
+@readable_errors()
+def judge_day(connection: Connection, due: DueDay, rules: Rules, now: datetime) -> Judged:
+    """Measure a day, compare it with those before, and write all of it down, in one transaction.
+
+    The caller judges days in order, and holds the warehouse lock. Raises DatabaseError.
+    """
+    with connection.transaction():
+        usual = _usual(connection, USEFUL, due.day, rules)
+        quality = measure_day(connection, due.day, rules.k, usual, now)
+        judged = not due.blocked and not quality.why_not
+        _keep_metrics(connection, quality, judged, now)
+        if not judged:
+            why = quality.why_not or "the listens of this day did not pass their audit"
+            found = Judged(quality, "not-judged", f"not judged: {why}")
+        else:
+            found = _judge(connection, quality, rules, now)
+        _keep_verdict(connection, found, now)
+    return found
+
+
+@readable_errors()
+def age_to_refresh(connection: Connection, judged: Judged, max_age_days: float, cool_down_days: int) -> float | None:
+    """The age of the live model in days, when it is old enough to be refreshed, and was not lately; else None.
+
+    It is old when the plays that it learned from ended `max_age_days` before the end of the day that was judged.
+    Raises DatabaseError.
+    """
+    age = judged.quality[MODEL_AGE]
+    if age is None or age.value < max_age_days:
+        return None
+    values = {"day": judged.quality.day, "days": cool_down_days}
+    return None if connection.execute(statement("quality/refreshed_lately"), values).fetchone() else age.value
+
+
+def _judge(connection: Connection, quality: DayQuality, rules: Rules, now: datetime) -> Judged:
+    waiting = {alarm.metric for alarm in open_alarms(connection)}
+    cooling = _cooling_down(connection, quality.day, rules)
+    watches = []
+    for metric in (ndcg(rules.k), USEFUL):
+        watch = _watch(connection, metric, quality, rules, cooling)
+        if watch.verdict == "alarm" and metric in waiting:
+            watch = _with_verdict(watch, "unanswered")
+        elif watch.verdict == "alarm":
+            _raise(connection, watch, quality, now)
+        watches.append(watch)
+    verdict = next(one for one in _VERDICTS if one in {watch.verdict for watch in watches})
+    said = [_in_words(watch, rules, cooling) for watch in watches if watch.verdict != "not-judged"]
+    if any(watch.metric != USEFUL and watch.verdict == "alarm" for watch in watches):
+        said.append(_diagnosis(connection, quality, rules))
+    return Judged(quality, verdict, "; ".join([*said, *quality.notes]) or "nothing to judge by", tuple(watches))
+
+
+def _watch(connection: Connection, metric: str, quality: DayQuality, rules: Rules, cooling: date | None) -> Watch:
+    measured = quality[metric]
+    if measured is None:
+        return Watch(metric, "not-judged")
+    if cooling is not None:
+        return Watch(metric, "cooling-down", value=measured.value)
+    merged, gathered = _merged(_series(connection, metric, quality.day, rules), rules.listeners)
+    if gathered:
+        return Watch(metric, "gathering", len(merged), gathered)
+    value, reading = merged[-1].value, _read(merged, rules.of(metric))
+    figures = (value, float(reading.baseline[0]), float(reading.statistic[0]))
+    if len(merged) <= rules.of(metric).warm_up:
+        return Watch(metric, "warming-up", len(merged), 0, value)
+    return Watch(metric, "alarm" if reading.alarm[0] else "steady", len(merged), 0, *figures)
+
+
+@dataclass(frozen=True)
+class Value:
+    """One day, or several merged: a mean over listeners. `forgiven`: a training has answered what fell so far."""
+
+    value: float
+    listeners: int
+    forgiven: bool = False
+
+
+def _series(connection: Connection, metric: str, day: date, rules: Rules) -> list[Value]:
+    values = {"metric": metric, "day": day, "cool_down_days": rules.cool_down_days}
+    return [Value(*row[1:]) for row in connection.execute(statement("quality/series"), values)]
+
+
+def _merged(series: Sequence[Value], listeners: int) -> tuple[list[Value], int]:
+    """Means over days with enough listeners together, in order, and how many listeners came since the last."""
+    merged, total, count, forgiven = [], 0.0, 0, False
+    for one in series:
+        total, count, forgiven = total + one.value * one.listeners, count + one.listeners, forgiven or one.forgiven
+        if count >= listeners:
+            merged.append(Value(total / count, count, forgiven))
+            total, count, forgiven = 0.0, 0, False
+    return merged, count
+
+
+def _read(merged: Sequence[Value], rule: Rule) -> Reading:
+    """What the last of them says."""
+    cusum = SelfStartingCusum(rule)
+    for before in merged[:-1]:
+        cusum.add(before.value, before.listeners)
+        if before.forgiven:
+            cusum.forgive()
+    return cusum.add(merged[-1].value, merged[-1].listeners)
+
+
+def _usual(connection: Connection, metric: str, day: date, rules: Rules) -> float | None:
+    """What a metric was before a day, once enough is known."""
+    merged, _ = _merged(_series(connection, metric, day, rules), rules.listeners)
+    if len(merged) < rules.of(metric).warm_up:
+        return None
+    return sum(one.value * one.listeners for one in merged) / sum(one.listeners for one in merged)
+
+
+def _cooling_down(connection: Connection, day: date, rules: Rules) -> date | None:
+    values = {"days": rules.cool_down_days, "day": day}
+    row = connection.execute(statement("quality/cooling_down"), values).fetchone()
+    return None if row is None else row[0]
+
+
+def _diagnosis(connection: Connection, quality: DayQuality, rules: Rules) -> str:
+    """Whether the lists became worse than popularity by as much as they did, or everything became harder to guess."""
+    merged, _ = _merged(_series(connection, lift(rules.k), quality.day, rules), rules.listeners)
+    if len(merged) <= rules.plays.warm_up:
+        return "too little is known of the lift over popularity to say why"
+    if float(_read(merged, rules.plays).statistic[0]) > rules.plays.h / 2:
+        return "the lift over popularity fell with it: listeners or lists have changed"
+    return "the lift over popularity did not fall with it: traffic or data changed, look at the audits first"
+
+
+def _raise(connection: Connection, watch: Watch, quality: DayQuality, now: datetime) -> None:
+    values = {
+        "metric": watch.metric,
+        "day": quality.day,
+        "value": watch.value,
+        "baseline": watch.baseline,
+        "statistic": watch.statistic,
+        "publication_id": quality.publication_id,
+        "raised_at": now,
+    }
+    connection.execute(statement("quality/raise_alarm"), values)
+
+
+def _with_verdict(watch: Watch, verdict: Verdict) -> Watch:
+    return Watch(**asdict(watch) | {"verdict": verdict})
+
+
+def _in_words(watch: Watch, rules: Rules, cooling: date | None) -> str:
+    name, rule = watch.metric, rules.of(watch.metric)
+    if watch.verdict == "gathering":
+        return f"{name}: {watch.gathered:,} of the {rules.listeners:,} listeners that a verdict needs, more days follow"
+    if watch.verdict == "cooling-down":
+        return (
+            f"{name} {watch.value:.4f}: the champion was kept after the last alarm, nothing is raised up to {cooling}"
+        )
+    if watch.verdict == "warming-up":
+        return f"{name} {watch.value:.4f}: learning what is usual, {watch.batches} of {rule.warm_up} values"
+    told = (
+        f"{name} {watch.value:.4f}, usually {watch.baseline:.4f}: fell by {watch.statistic:.1f} standard deviations "
+        f"together, more than {rule.h:g} are an alarm"
+    )
+    if watch.verdict == "unanswered":
+        return f"{told}; the alarm before waits for a training"
+    return told
+
+
+def _keep_metrics(connection: Connection, quality: DayQuality, judged: bool, now: datetime) -> None:
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            statement("quality/write_metric"),
+            [
+                {
+                    "metric": one.name,
+                    "day": quality.day,
+                    "value": one.value,
+                    "users": one.users,
+                    "lower": one.lower,
+                    "upper": one.upper,
+                    "publication_id": quality.publication_id,
+                    "judged": judged,
+                    "measured_at": now,
+                }
+                for one in quality.metrics
+            ],
+        )
+
+
+def _keep_verdict(connection: Connection, found: Judged, now: datetime) -> None:
+    figures = {
+        "metrics": {one.name: one.value for one in found.quality.metrics},
+        "watched": {watch.metric: asdict(watch) for watch in found.watches},
+    }
+    values = {
+        "day": found.quality.day,
+        "verdict": found.verdict,
+        "why": found.why,
+        "figures": Jsonb(figures),
+        "decided_at": now,
+    }
+    connection.execute(statement("quality/decide_day"), values)

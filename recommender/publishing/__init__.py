@@ -1,0 +1,1 @@
+"""Recommendations for all users, their publication and rollback, and the ledger of trainings."""

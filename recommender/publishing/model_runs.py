@@ -1,0 +1,119 @@
+"""The ledger of trainings: what was learned from what, how good it is, what became of it, and which model is live."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from psycopg.types.json import Jsonb
+
+from core.database import Connection, readable_errors, statement
+from core.errors import DatabaseError
+from recommender.data.play_log import Options
+from recommender.evaluation.promotion import Decision
+from recommender.models.champion import Champion
+from recommender.models.recipe import Recipe
+
+# Why a training is held.
+Cause = Literal["asked", "degradation", "age"]
+_ANSWERS: tuple[Decision, ...] = ("published", "fallback", "kept")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a training."""
+
+    recipe: Recipe
+    decision: Decision
+    why: str
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    model_file: str | None = None
+    model_digest: str | None = None
+
+
+@readable_errors()
+def champion(connection: Connection) -> Champion | None:
+    """The model behind what is live, None before the first publication. Raises DatabaseError."""
+    row = connection.execute(statement("recommendations/live")).fetchone()
+    if row is None:
+        return None
+    live_id, publication_id, model_run_id, model, params, model_file, model_digest, data_as_of = row
+    recipe = Recipe(model, params.get("settings", {}), Options(**params.get("options", {})))
+    return Champion(live_id, publication_id, model_run_id, recipe, model_file, model_digest, data_as_of)
+
+
+@readable_errors()
+def start(
+    connection: Connection,
+    *,
+    recipe: Recipe,
+    seed: int,
+    data_as_of: datetime,
+    batches: Sequence[str],
+    code_version: str,
+    now: datetime,
+    cause: Cause = "asked",
+) -> int:
+    """Note that a training began; one for degradation takes up the open alarms. Returns its number.
+
+    Raises DatabaseError.
+    """
+    values = {
+        "model": recipe.model,
+        "params": Jsonb(recipe.params),
+        "seed": seed,
+        "data_as_of": data_as_of,
+        "batches": list(batches),
+        "code_version": code_version,
+        "cause": cause,
+        "started_at": now,
+    }
+    with connection.transaction():
+        row = connection.execute(statement("recommendations/start_model_run"), values).fetchone()
+        if row is None:
+            raise DatabaseError("Postgres gave no number to a model run; see its log")
+        if cause == "degradation":
+            taken = {"model_run_id": row[0], "data_as_of": data_as_of}
+            connection.execute(statement("quality/take_up_alarms"), taken)
+    return int(row[0])
+
+
+@readable_errors()
+def close_abandoned(connection: Connection, now: datetime) -> int:
+    """Note of trainings that are still open that they were cut off. The caller holds the lock of trainings.
+
+    Returns how many there were. Raises DatabaseError.
+    """
+    with connection.transaction():
+        closed = connection.execute(statement("recommendations/close_abandoned"), {"finished_at": now}).fetchall()
+        for (model_run_id,) in closed:
+            connection.execute(statement("quality/decide_training"), {"model_run_id": model_run_id})
+    return len(closed)
+
+
+@readable_errors()
+def decide(connection: Connection, model_run_id: int, outcome: Outcome, now: datetime) -> None:
+    """Write down what became of a training, which answers the alarms it took up unless it failed, in one transaction.
+
+    Raises DatabaseError.
+    """
+    values = {
+        "model_run_id": model_run_id,
+        "model": outcome.recipe.model,
+        "params": Jsonb(outcome.recipe.params),
+        "metrics": Jsonb(dict(outcome.metrics)),
+        "decision": outcome.decision,
+        "why": outcome.why,
+        "model_file": outcome.model_file,
+        "model_digest": outcome.model_digest,
+        "finished_at": now,
+    }
+    with connection.transaction():
+        if not connection.execute(statement("recommendations/decide_model_run"), values).rowcount:
+            return  # it is live already
+        connection.execute(statement("quality/decide_training"), {"model_run_id": model_run_id})
+        if outcome.decision in _ANSWERS:
+            answer = {"answer": outcome.decision, "answered_at": now, "model_run_id": model_run_id}
+            connection.execute(statement("quality/answer_alarms"), answer)

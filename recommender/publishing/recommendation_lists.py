@@ -1,0 +1,75 @@
+"""Everyone's list: what a model recommends, filled up with what is popular where the model has nothing to say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import polars as pl
+
+from recommender.data.interactions import Ids, Interactions
+from recommender.models.base import Ranking, Recommender
+from recommender.models.popularity import GenrePopularity
+
+_LISTENERS_A_PART = 50_000
+
+
+def lists_of_everyone(
+    model: Recommender, fallback: GenrePopularity, listeners: Interactions, n: int, *, exclude_played: bool
+) -> Iterator[pl.DataFrame]:
+    """The list of each listener in `listeners`, in frames of bounded size: user_id, rank from 1, track_id, score.
+
+    Both models know `listeners` as their histories. A list holds n tracks, or all there are; scores never rise.
+    """
+    for begin in range(0, len(listeners.user_ids), _LISTENERS_A_PART):
+        users = listeners.user_ids[begin : begin + _LISTENERS_A_PART]
+        exclude = listeners if exclude_played else None
+        ranking = model.recommend(users, n, exclude)
+        _fill_up(ranking, users, fallback, exclude)
+        yield _as_frame(users, ranking)
+
+
+def fallback_lists(fallback: GenrePopularity, catalogue: Ids, n: int) -> pl.DataFrame:
+    """The list of each favourite genre, '' being everyone: genre, rank from 1, track_id, score."""
+    genres = np.array(fallback.genres)
+    strangers = Interactions.of([], [], listeners=np.arange(len(genres)), genres=genres, catalogue=catalogue)
+    ranking = fallback.fold_in(strangers).recommend(strangers.user_ids, n)
+    frame = _as_frame(strangers.user_ids, ranking)
+    return frame.select(pl.Series("genre", genres[frame["user_id"].to_numpy()]), "rank", "track_id", "score")
+
+
+def _fill_up(ranking: Ranking, users: Ids, fallback: GenrePopularity, exclude: Interactions | None) -> None:
+    """Put tracks of the fallback into the places left, none of which then has a higher score than the one before."""
+    found = np.isfinite(ranking.scores).sum(axis=1)
+    n = ranking.ids.shape[1]
+    short = np.flatnonzero(found < n)
+    if not len(short):
+        return
+    # Enough of them, even if those already listed are the most popular ones.
+    others = fallback.recommend(users[short], n + int(found[short].max()), exclude)
+    without = found[short] == 0
+    ranking.ids[short[without]] = others.ids[without, :n]
+    ranking.scores[short[without]] = others.scores[without, :n]
+    for line in np.flatnonzero(~without).tolist():
+        _append(ranking, int(short[line]), int(found[short[line]]), others, line)
+
+
+def _append(ranking: Ranking, row: int, listed: int, others: Ranking, line: int) -> None:
+    new = np.isfinite(others.scores[line]) & ~np.isin(others.ids[line], ranking.ids[row, :listed])
+    tracks, scores = others.ids[line][new], others.scores[line][new]
+    places = slice(listed, min(listed + len(tracks), ranking.ids.shape[1]))
+    room = places.stop - listed
+    ranking.ids[row, places] = tracks[:room]
+    ranking.scores[row, places] = np.minimum(scores[:room], ranking.scores[row, listed - 1])
+
+
+def _as_frame(users: Ids, ranking: Ranking) -> pl.DataFrame:
+    rows, places = np.nonzero(np.isfinite(ranking.scores))
+    return pl.DataFrame(
+        {
+            "user_id": users[rows],
+            "rank": (places + 1).astype(np.int32),
+            "track_id": ranking.ids[rows, places],
+            "score": ranking.scores[rows, places].astype(np.float64),
+        }
+    )

@@ -1,0 +1,157 @@
+"""Plays from files: what can be read is, and what cannot is said in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from core.errors import InteractionsError
+from recommender.data.interaction_files import describe, read_interactions
+from recommender.data.interactions import ARTIST, GENRE, Interactions
+
+
+def _csv(folder: Path, text: str) -> Path:
+    path = folder / "plays.csv"
+    path.write_text(text)
+    return path
+
+
+def _parquet(folder: Path, **columns: Any) -> Path:
+    path = folder / "plays.parquet"
+    pl.DataFrame(columns).write_parquet(path)
+    return path
+
+
+def _rows(interactions: Interactions) -> list[tuple[int, int, float]]:
+    entries = interactions.plays.tocoo()
+    rows, columns = entries.coords
+    users, tracks = interactions.user_ids[rows].tolist(), interactions.track_ids[columns].tolist()
+    return sorted(zip(users, tracks, entries.data.tolist(), strict=True))
+
+
+def test_csv_with_other_columns_in_any_order(tmp_path: Path) -> None:
+    path = _csv(tmp_path, 'plays,name,track_id,user_id\n3,"a, b",11,1\n1,,12,1\n')
+    assert _rows(read_interactions(path)) == [(1, 11, 3), (1, 12, 1)]
+
+
+def test_without_plays_each_row_counts_one_and_repeated_pairs_add_up(tmp_path: Path) -> None:
+    assert _rows(read_interactions(_csv(tmp_path, "user_id,track_id\n1,11\n1,11\n2,11\n"))) == [(1, 11, 2), (2, 11, 1)]
+
+
+def test_parquet_with_small_integers_and_extra_columns(tmp_path: Path) -> None:
+    ids = np.array([1, 2], np.uint8)
+    path = _parquet(tmp_path, user_id=ids, track_id=ids, plays=[2.5, 0.0], name=["a", "b"])
+    assert _rows(read_interactions(path)) == [(1, 1, 2.5)]
+
+
+def test_a_file_is_known_by_its_content_and_not_its_name(tmp_path: Path) -> None:
+    path = _parquet(tmp_path, user_id=[1], track_id=[2]).rename(tmp_path / "plays.dat")
+    assert _rows(read_interactions(path)) == [(1, 2, 1)]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_ids_of_64_bits_come_through_exactly(tmp_path: Path, kind: str) -> None:
+    smallest, largest = -(2**63), 2**63 - 1
+    path = tmp_path / f"plays.{kind}"
+    frame = pl.DataFrame({"user_id": [smallest, largest], "track_id": [largest, largest - 1]})
+    frame.write_csv(path) if kind == "csv" else frame.write_parquet(path)
+    assert _rows(read_interactions(path)) == [(smallest, largest, 1), (largest, largest - 1, 1)]
+
+
+def test_blank_lines_spaces_and_a_byte_order_mark_do_no_harm(tmp_path: Path) -> None:
+    path = _csv(tmp_path, "\ufeffuser_id,track_id,plays\r\n1, 11,2\r\n\r\n 2,12 ,1 \r\n\r\n")
+    assert _rows(read_interactions(path)) == [(1, 11, 2), (2, 12, 1)]
+
+
+def test_a_header_alone_is_no_plays(tmp_path: Path) -> None:
+    assert not len(read_interactions(_csv(tmp_path, "user_id,track_id,plays\n")))
+    assert not len(read_interactions(_parquet(tmp_path, user_id=[], track_id=[])))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is empty"),
+        ("user,track_id\n1,2\n", "no column user_id, only user, track_id; add or rename it"),
+        ("user,track\n1,2\n", "no column user_id and no column track_id"),
+        ("user_id,track_id\n1,2\n1.5,2\n", "user_id in row 2 is '1.5', not an integer"),
+        ("user_id,track_id\n\n1,2\nanna,2\n", "user_id in row 3 is 'anna', not an integer"),
+        ("user_id,track_id\n1,9223372036854775808\n", r"track_id in row 1 is '9223372036854775808', not .* to 2\^63-1"),
+        ("user_id,track_id\n1\n", "track_id in row 1 is missing"),
+        ("user_id,track_id,plays\n1,2,1\n1,3,-4\n1,4,-4\n", r"plays in row 2 is '-4', .* 0 or more \(and 1 more\)"),
+        ("user_id,track_id,plays\n1,2,NaN\n", "plays in row 1 is 'NaN'"),
+        ("user_id,track_id,plays\n1,2,inf\n", "plays in row 1 is 'inf'"),
+        ("user_id,track_id,plays\n1,2,1e39\n", "plays in row 1 is '1e39'"),
+        ("user_id,track_id,plays\n1,2,\n", "plays in row 1 is missing"),
+        ("user_id,track_id,plays\n1,2,often\n", "plays in row 1 is 'often'"),
+        ("user_id,track_id\n1,2,3,4\n", "can be read neither as Parquet nor as CSV"),
+        ("PAR1 and then nothing that is Parquet", "can be read neither as Parquet nor as CSV"),
+    ],
+)
+def test_what_cannot_be_read_is_said_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+    path = _csv(tmp_path, text)
+    with pytest.raises(InteractionsError, match=said) as caught:
+        read_interactions(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"user_id": [1.0], "track_id": [1]}, "user_id is a column of Float64, not of integers"),
+        ({"user_id": [1], "track_id": [[1]]}, r"track_id is a column of List\(Int64\), not of integers"),
+        ({"user_id": ["a"], "track_id": [1]}, "user_id in row 1 is 'a', not an integer"),
+        ({"user_id": [1, None], "track_id": [1, 1]}, "user_id in row 2 is missing"),
+        ({"user_id": np.array([2**63], np.uint64), "track_id": [1]}, "user_id in row 1 is 9223372036854775808"),
+        ({"user_id": [1], "track_id": [1], "plays": [float("nan")]}, "plays in row 1 is nan"),
+        ({"user_id": [1], "track_id": [1], "plays": [None]}, "plays in row 1 is missing"),
+        ({"user_id": [1], "track_id": [1], "plays": [True]}, "plays is a column of Boolean, not of numbers"),
+    ],
+)
+def test_what_parquet_must_not_hold(tmp_path: Path, columns: dict[str, Any], said: str) -> None:
+    with pytest.raises(InteractionsError, match=said):
+        read_interactions(_parquet(tmp_path, **columns))
+
+
+def test_a_missing_file_and_a_folder_are_said(tmp_path: Path) -> None:
+    with pytest.raises(InteractionsError, match=r"nowhere.csv: cannot be read \(No such file or directory\)"):
+        read_interactions(tmp_path / "nowhere.csv")
+    with pytest.raises(InteractionsError, match=r"cannot be read \(Is a directory\)"):
+        read_interactions(tmp_path)
+
+
+PLAYS = Interactions.of([1, 1], [11, 12])
+
+
+def test_tracks_are_described_by_artist_and_genres_as_a_whole(tmp_path: Path) -> None:
+    text = 'genres,track_id,artist,album\n"soul, funk",12,Ada,x\nsoul,13, Bo,y\n,11,Ada,z\n'
+    described = describe(PLAYS, _csv(tmp_path, text))
+    assert described.track_ids.tolist() == [11, 12, 13]
+    assert described.labels[ARTIST].tolist() == [0, 0, 1]
+    assert described.labels[GENRE].tolist() == [-1, 1, 0]
+    assert _rows(described) == _rows(PLAYS)
+    assert set(describe(PLAYS, _parquet(tmp_path, track_id=[11], artist=[7])).labels) == {ARTIST}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is empty; it needs the columns track_id and, if known, artist, genres"),
+        ("id,artist\n1,Ada\n", "no column track_id"),
+        ("track_id,artist\n1,Ada\n2,Bo\n1,Bo\n", "track_id in row 3 is '1', a track that came before"),
+        ("track_id,artist\none,Ada\n", "track_id in row 1 is 'one', not an integer"),
+    ],
+)
+def test_tracks_that_cannot_be_read_are_said_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(InteractionsError, match=said):
+        describe(PLAYS, _csv(tmp_path, text))
+
+
+def test_a_list_of_genres_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InteractionsError, match=r"genres is a column of List.*, not of text; convert it"):
+        describe(PLAYS, _parquet(tmp_path, track_id=[1], genres=[["soul", "funk"]]))

@@ -1,0 +1,135 @@
+"""Who played what: pairs add up, ids are exact, and impossible plays are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from core.errors import InteractionsError
+from recommender.data.interactions import ARTIST, GENRE, Interactions
+from recommender.data.item_attributes import codes_of
+from recommender.data.play_log import Options, PlayLog
+from recommender.evaluation.splitting import by_listener
+
+SMALLEST, LARGEST = -(2**63), 2**63 - 1
+SOME = Interactions.of([2, 1, 2, 2], [20, 10, 10, 20], [1, 2, 3, 4], listeners=[1, 3], genres=["jazz", "rock"])
+TOLD = Interactions.of([2, 1], [20, 10], catalogue=[30, 20], labels={ARTIST: [5, 6], GENRE: [-1, 0]})
+
+
+def test_pairs_add_up_and_ids_ascend() -> None:
+    assert SOME.user_ids.tolist() == [1, 2, 3]
+    assert SOME.track_ids.tolist() == [10, 20]
+    assert SOME.plays.toarray().tolist() == [[2, 0], [3, 5], [0, 0]]
+    assert SOME.genres.tolist() == ["jazz", "", "rock"]
+    assert SOME.listeners_with_plays.tolist() == [1, 2]
+    assert len(SOME) == 3
+
+
+def test_zero_plays_are_no_interaction_though_the_track_is_known() -> None:
+    interactions = Interactions.of([1, 1], [10, 11], [0, 1])
+    assert len(interactions) == 1
+    assert interactions.track_ids.tolist() == [10, 11]
+
+
+def test_ids_of_64_bits_are_exact() -> None:
+    interactions = Interactions.of([LARGEST, SMALLEST, LARGEST - 1], [SMALLEST, LARGEST, 0])
+    assert interactions.user_ids.tolist() == [SMALLEST, LARGEST - 1, LARGEST]
+    assert interactions.rows_of([LARGEST, 5]).tolist() == [2, -1]
+    assert interactions.columns_of([LARGEST, SMALLEST]).tolist() == [2, 0]
+
+
+@pytest.mark.parametrize("ids", [[1.0], ["1"], [True], np.array([2**63], np.uint64)])
+def test_ids_that_are_no_integers_of_64_bits_are_refused(ids: Any) -> None:
+    with pytest.raises(InteractionsError, match="user ids must be integers"):
+        Interactions.of(ids, [1])
+    with pytest.raises(InteractionsError, match="track ids must be integers"):
+        Interactions.of([1], ids)
+
+
+@pytest.mark.parametrize("plays", [float("nan"), float("inf"), -1, -0.5, 1e39])
+def test_impossible_plays_are_refused_with_the_first_pair(plays: float) -> None:
+    with pytest.raises(InteractionsError, match=r"1 of 2 are not, the first is .* \(user 8, track 9\)"):
+        Interactions.of([7, 8], [9, 9], [1, plays])
+
+
+def test_columns_of_different_lengths_are_refused() -> None:
+    with pytest.raises(InteractionsError, match="2 users, 1 tracks and 2 plays"):
+        Interactions.of([1, 2], [1])
+
+
+def test_rows_can_be_taken_in_any_order_also_for_strangers() -> None:
+    taken = SOME.of_users([9, 2, 2])
+    assert taken.plays.toarray().tolist() == [[0, 0], [3, 5], [3, 5]]
+    assert SOME.of_users([3]).genres.tolist() == ["rock"]
+
+
+def test_columns_can_be_taken_by_track() -> None:
+    assert SOME.on_tracks(np.array([5, 20])).plays.toarray().tolist() == [[0, 0], [0, 5], [0, 0]]
+    assert SOME.on_tracks(SOME.track_ids) is SOME
+
+
+@pytest.mark.parametrize("interactions", [SOME, TOLD, Interactions.of([], []), Interactions.of([LARGEST], [SMALLEST])])
+def test_what_is_saved_is_loaded(tmp_path: Path, interactions: Interactions) -> None:
+    interactions.save(tmp_path / "plays.npz")
+    loaded = Interactions.load(tmp_path / "plays.npz")
+    assert loaded.user_ids.tolist() == interactions.user_ids.tolist()
+    assert loaded.track_ids.tolist() == interactions.track_ids.tolist()
+    assert loaded.genres.tolist() == interactions.genres.tolist()
+    assert loaded.plays.toarray().tolist() == interactions.plays.toarray().tolist()
+    assert labels(loaded) == labels(interactions)
+
+
+def test_nothing_at_all_has_no_rows() -> None:
+    nothing = Interactions.of([], [])
+    assert not len(nothing)
+    assert nothing.rows_of([1]).tolist() == [-1]
+    assert nothing.of_users([1]).plays.shape == (1, 0)
+
+
+def labels(interactions: Interactions) -> dict[str, list[int]]:
+    return {kind: codes.tolist() for kind, codes in interactions.labels.items()}
+
+
+def test_labels_go_with_the_catalogue_and_are_unknown_beyond_it() -> None:
+    assert TOLD.track_ids.tolist() == [10, 20, 30]
+    assert labels(TOLD) == {ARTIST: [-1, 6, 5], GENRE: [-1, 0, -1]}
+    assert labels(SOME) == {}
+    with pytest.raises(InteractionsError, match="2 tracks and 1 labels are not the same number"):
+        Interactions.of([1], [1], catalogue=[1, 2], labels={ARTIST: [0]})
+
+
+def test_labels_stay_with_their_tracks() -> None:
+    assert labels(TOLD[0:1]) == labels(TOLD.of_users([2, 9])) == labels(TOLD)
+    assert labels(TOLD.on_tracks(np.array([5, 30]))) == {ARTIST: [-1, 5], GENRE: [-1, -1]}
+    split = by_listener(Interactions.of([1] * 4, range(4), catalogue=range(4), labels={ARTIST: range(4)}))
+    assert labels(split.train) == {ARTIST: [0, 1, 2, 3]}
+    times = np.array(["2024-01-01", "2024-01-03"], "datetime64[s]")
+    log = PlayLog(
+        np.array([1, 1]),
+        np.array([4, 5]),
+        np.ones(2),
+        times,
+        catalogue=np.array([4]),
+        labels={ARTIST: np.array([7], np.int32)},
+    )
+    assert labels(log.interactions("2024-01-02")) == {ARTIST: [7]}
+    assert labels(log.interactions("2024-01-04", Options(half_life_days=1))) == {ARTIST: [7, -1]}
+
+
+def test_tracks_can_be_described_later() -> None:
+    described = SOME.described([30, 10], {GENRE: [3, 4]})
+    assert described.track_ids.tolist() == [10, 20, 30]
+    assert labels(described) == {GENRE: [4, -1, 3]}
+    assert described.plays.toarray().tolist() == [[2, 0, 0], [3, 5, 0], [0, 0, 0]]
+
+
+def test_codes_are_the_same_for_the_same_text_and_unknown_for_none() -> None:
+    texts = pl.Series(["soul, funk", "", None, " jazz ", "jazz", "  "])
+    assert codes_of(texts).tolist() == [1, -1, -1, 0, 0, -1]
+    assert codes_of(pl.Series([3, 1, 3])).tolist() == [1, 0, 1]
+    assert codes_of(pl.Series([None, None])).tolist() == [-1, -1]
+    assert codes_of(pl.Series([], dtype=pl.String)).tolist() == []

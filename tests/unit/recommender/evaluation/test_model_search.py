@@ -1,0 +1,185 @@
+"""The best on held-out plays is chosen; who fails is out, and the others compete."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.errors import InteractionsError, ModelError, ModelFileError
+from recommender.data.interactions import Interactions
+from recommender.data.play_log import Options
+from recommender.evaluation.model_search import Search, choose, in_words
+from recommender.evaluation.splitting import HeldOut, by_listener
+from recommender.evaluation.trials import Limits
+from recommender.models import file_format
+from recommender.models.als import ALS
+from recommender.models.blend import EASEWithALS
+from recommender.models.ease import EASE
+from recommender.models.popularity import Popularity
+from recommender.models.registry import CANDIDATES, Candidate, load_model
+from tests.unit.recommender import broken_models as broken
+from tests.unit.recommender.worlds import tasteful
+
+SPLIT = by_listener(tasteful())
+SEARCH = Search(k=5)
+# What was held out is what stands at the end of the catalogue.
+UPWARDS = Interactions.of([1, 1, 2, 2], [1, 2, 1, 2], catalogue=range(10))
+LATER = HeldOut.of(Interactions.of([1, 2], [9, 8]), UPWARDS)
+
+
+def test_the_model_that_names_what_was_held_out_is_chosen() -> None:
+    candidates = {"popularity": Candidate(Popularity), "ease": Candidate(EASE)}
+    selection = choose(*SPLIT, candidates, SEARCH)
+    assert selection.chosen.model == "ease"
+    assert list(selection.results) == ["ease", "popularity"]
+    assert selection.chosen.ndcg > 1.5 * selection.results["popularity"].ndcg
+    assert selection.chosen.measures.ndcg.shape == (len(selection.held_out),)
+    assert not selection.out
+
+
+def test_of_its_settings_each_model_keeps_the_best() -> None:
+    candidates = {"knows": Candidate(broken.Knows, {"upwards": False}, (({"upwards": True},),))}
+    selection = choose(UPWARDS, LATER, candidates, SEARCH)
+    assert selection.chosen.params == {"upwards": True}
+    assert [result.ndcg for result in selection.tried] == [0, pytest.approx(selection.chosen.ndcg)]
+
+
+def test_of_equals_the_earlier_is_chosen() -> None:
+    knows = Candidate(broken.Knows)
+    assert choose(UPWARDS, LATER, {"a": knows, "b": knows}, SEARCH).chosen.model == "a"
+    assert choose(UPWARDS, LATER, {"b": knows, "a": knows}, SEARCH).chosen.model == "b"
+
+
+def test_models_that_fail_are_out_and_the_others_compete() -> None:
+    candidates = {
+        "raises": Candidate(broken.Raises),
+        "hangs": Candidate(broken.Hangs),
+        "gives_nan": Candidate(broken.GivesNaN),
+        "popularity": Candidate(Popularity),
+    }
+    search = Search(k=5, limits=Limits(seconds=3))
+    selection = choose(*SPLIT, candidates, search)
+    assert selection.chosen.model == "popularity"
+    assert set(selection.out) == {"raises", "hangs", "gives_nan"}
+    assert selection.out["hangs"] == "ran past its time limit of 3 s"
+
+
+def test_a_model_whose_first_setting_fails_is_not_tried_again() -> None:
+    refuses = Candidate(broken.Refuses, {"refuses": True}, (({"refuses": False},),))
+    selection = choose(*SPLIT, {"refuses": refuses, "popularity": Candidate(Popularity)}, SEARCH)
+    assert selection.out == {"refuses": "refuses needs more than this"}
+
+
+def test_a_model_whose_second_setting_fails_keeps_its_first() -> None:
+    refuses = Candidate(broken.Refuses, {"refuses": False}, (({"refuses": True},),))
+    selection = choose(*SPLIT, {"refuses": refuses}, SEARCH)
+    assert selection.chosen.params == {"refuses": False}
+    assert selection.failed == ["refuses refuses=True: refuses needs more than this"]
+    assert not selection.out
+
+
+def test_a_direction_is_followed_while_it_is_better_and_the_next_begins_at_the_best() -> None:
+    """The model names the tracks nearest to `start + more`; 9 and 8 are held out."""
+    near = Candidate(
+        broken.Near,
+        {"start": 5, "more": 0},
+        (({"start": 7}, {"start": 8}, {"start": 0}, {"start": 9}), ({"start": 6},), ({"more": 0.6},)),
+    )
+    selection = choose(UPWARDS, LATER, {"near": near}, Search(k=3))
+    tried = [tuple(result.params.values()) for result in selection.tried]
+    assert tried == [(5, 0), (7, 0), (8, 0), (0, 0), (8, 0.6)]
+
+
+def test_a_blend_is_made_of_the_best_settings_of_its_members() -> None:
+    candidates = {
+        "ease_als": Candidate(EASEWithALS, {"als_weight": 0.2}, members={"ease": "ease", "als": "als"}),
+        "ease": Candidate(EASE, {"ridge": 0.0001}, (({"ridge": 3.0},),)),
+        "als": Candidate(ALS, {"factors": 4}),
+    }
+    selection = choose(*SPLIT, candidates, SEARCH)
+    assert selection.results["ease_als"].params == {"als_weight": 0.2, "ease": {"ridge": 3.0}, "als": {"factors": 4}}
+
+
+def test_a_blend_of_a_model_that_is_out_is_out() -> None:
+    candidates = {
+        "ease": Candidate(EASE, {"max_matrix_mb": 0.0}),
+        "ease_als": Candidate(EASEWithALS, members={"ease": "ease", "als": "als"}),
+        "popularity": Candidate(Popularity),
+    }
+    selection = choose(*SPLIT, candidates, SEARCH)
+    assert selection.out["ease_als"] == "is made of ease, which is out"
+
+
+def test_no_model_left_is_said_with_every_reason() -> None:
+    with pytest.raises(
+        ModelError, match=r"no model is left to choose: raises raised KeyError at .*; leaves ended without"
+    ):
+        choose(*SPLIT, {"raises": Candidate(broken.Raises), "leaves": Candidate(broken.Leaves)}, SEARCH)
+    with pytest.raises(ModelError, match="no candidates were given"):
+        choose(*SPLIT, {}, SEARCH)
+
+
+def test_other_settings_wait_for_a_budget_and_are_said_to_be_skipped() -> None:
+    candidates = {"knows": Candidate(broken.Knows, {"upwards": False}, (({"upwards": True},),))}
+    selection = choose(UPWARDS, LATER, candidates, Search(k=5, budget_seconds=0.001))
+    assert selection.chosen.params == {"upwards": False}
+    assert selection.skipped == ["knows upwards=True: no time left"]
+
+
+def test_an_option_is_kept_only_if_it_wins() -> None:
+    good, bad = Options(half_life_days=30), Options(half_life_days=90)
+    # With the one, the held-out tracks are what everyone else plays; with the other, they are what nobody does.
+    made = {
+        good: Interactions.of([3, 3, 4, 4], [9, 8, 9, 8], catalogue=range(10), listeners=[1, 2]),
+        bad: Interactions.of([3, 4], [7, 7], catalogue=range(10), listeners=[1, 2]),
+    }
+    candidates = {"popularity": Candidate(Popularity)}
+    search = Search(k=2)
+    kept = choose(UPWARDS, LATER, candidates, search, options=[bad, good], interactions_with=made.__getitem__)
+    assert kept.chosen.options == good
+    assert kept.chosen.ndcg > 0.5
+    refused = choose(UPWARDS, LATER, candidates, search, options=[bad], interactions_with=made.__getitem__)
+    assert refused.chosen.options == Options()
+    assert [str(result.options) for result in refused.tried] == ["as played", "half-life 90 days"]
+
+
+def test_settings_of_members_are_said_with_their_member() -> None:
+    assert in_words({"als_weight": 0.3, "als": {"factors": 64}, "ease": {}}) == "als_weight=0.3 als.factors=64"
+
+
+def test_only_so_many_listeners_are_asked() -> None:
+    selection = choose(*SPLIT, {"popularity": Candidate(Popularity)}, Search(k=5, listeners=10))
+    assert len(selection.held_out) == 10
+    assert len(selection.chosen.measures.recall) == 10
+
+
+def test_nothing_to_learn_or_to_ask_is_said() -> None:
+    nothing = Interactions.of([], [])
+    with pytest.raises(InteractionsError, match="no plays to learn from"):
+        choose(nothing, HeldOut.of(nothing, nothing), CANDIDATES, SEARCH)
+    one = Interactions.of([1], [1])
+    with pytest.raises(InteractionsError, match="no listener has both"):
+        choose(one, HeldOut.of(one, one), CANDIDATES, SEARCH)
+
+
+def test_the_registry_knows_each_model_by_its_own_name() -> None:
+    assert {name: candidate.make.name for name, candidate in CANDIDATES.items()} == {name: name for name in CANDIDATES}
+    assert next(iter(CANDIDATES)) == "popularity"
+
+
+@pytest.mark.parametrize("name", list(CANDIDATES))
+def test_every_setting_in_the_registry_can_be_made(name: str) -> None:
+    candidate = CANDIDATES[name]
+    for params in ({}, *itertools.chain(*candidate.directions)):
+        given = {**candidate.settings, **params}
+        assert given.items() <= candidate.make(**given).params.items()
+    assert set(candidate.members.values()) <= set(CANDIDATES)
+
+
+def test_a_file_of_an_unknown_model_is_refused(tmp_path: Path) -> None:
+    file_format.write(tmp_path / "model.npz", "oracle", {}, {"track_ids": np.array([1])})
+    with pytest.raises(ModelFileError, match="is the file of oracle, a model that is not in the registry"):
+        load_model(tmp_path / "model.npz")

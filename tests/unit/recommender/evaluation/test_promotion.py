@@ -1,0 +1,174 @@
+"""Training: who is asked (the fewest last days that give enough listeners), and what an old model gives way to."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recommender.data.interactions import Interactions
+from recommender.data.play_log import SHORT_MEMORY, PlayLog
+from recommender.evaluation.metrics import Measures
+from recommender.evaluation.model_search import Result, Selection
+from recommender.evaluation.paired_bootstrap import FEWEST_LISTENERS, Comparison
+from recommender.evaluation.promotion import Exam, Rules, Verdict, _Gate, judge, set_exam
+from recommender.evaluation.splitting import HeldOut, Split
+from recommender.models.champion import Champion
+from recommender.models.recipe import Recipe
+from tests.recommending import FEW
+
+END = np.datetime64("2024-03-31T01:30:01", "s")
+
+
+def log_of(*groups: tuple[int, float]) -> PlayLog:
+    """So many listeners who played one track 100 days ago, and found another so many days before the end."""
+    users, tracks, times = [], [], []
+    for listeners, days in groups:
+        for _ in range(listeners):
+            user = len(users)
+            users += [user, user]
+            tracks += [1, 2]
+            times += [END - np.timedelta64(100, "D"), END - np.timedelta64(int(days * 86_400), "s")]
+    return PlayLog(np.array(users), np.array(tracks), np.ones(len(users)), np.array(times, "datetime64[s]"))
+
+
+@pytest.mark.parametrize(
+    ("groups", "days", "asked"),
+    [
+        (((200, 0.5), (50, 6)), 1, 200),  # enough on the last day
+        (((199, 0.5), (50, 6)), 7, 249),  # the fewest days that give enough
+        (((130, 0.5), (20, 6), (10, 27)), 28, 160),  # never enough: as many as there are
+        (((130, 0.5), (50, 40)), 1, 130),  # what lies before the window does not count; fewer days of equally many
+        (((130, 1),), 1, 130),  # the very moment belongs to the exam
+        (((130, 1.001),), 2, 130),
+    ],
+)
+def test_the_fewest_days_that_give_enough_listeners(
+    groups: tuple[tuple[int, float], ...], days: int, asked: int
+) -> None:
+    exam = set_exam(log_of(*groups), END, Rules(listeners=200, window_days=28))
+    assert exam.split_at == END - np.timedelta64(days, "D")
+    assert len(exam.split.held_out) == asked
+    assert exam.how.startswith(f"{asked} listeners asked for what they first played in the last {days} day")
+    assert exam.how.endswith("days" if days > 1 else "day")
+
+
+def test_a_shorter_window_looks_no_further() -> None:
+    exam = set_exam(log_of((130, 0.5), (150, 6)), END, Rules(listeners=200, window_days=4))
+    assert (exam.split_at, len(exam.split.held_out)) == (END - np.timedelta64(1, "D"), 130)
+
+
+def test_where_time_gives_too_few_tracks_are_held_out_at_random() -> None:
+    exam = set_exam(log_of((99, 0.5), (31, 50)), END, Rules(listeners=100))
+    assert exam.split_at is None
+    assert len(exam.split.held_out) == 130
+    assert exam.how == (
+        "130 listeners asked for a fifth of their tracks, held out at random, as too few played on both sides of a day"
+    )
+    again = set_exam(log_of((99, 0.5), (31, 50)), END, Rules(listeners=100))
+    assert np.array_equal(exam.split.held_out.tracks, again.split.held_out.tracks)
+
+
+CHAMPION = Champion(1, 1, 1, Recipe("old"), None, None, datetime(2024, 1, 1, tzinfo=UTC))
+
+
+def ndcg(mean: float, seed: int, listeners: int = 600) -> np.ndarray:
+    """Of listeners who differ."""
+    return np.random.default_rng(seed).uniform(mean - 0.1, mean + 0.1, listeners)
+
+
+OLD, POPULAR = ndcg(0.3, 0), ndcg(0.15, 1)
+
+
+def verdict(
+    challenger: np.ndarray, margin: float | None, champion: np.ndarray = OLD, popularity: np.ndarray = POPULAR
+) -> Verdict:
+    """What becomes of a challenger when the champion was trained again; half of the listeners judge."""
+    measured = {
+        name: Result(name, {}, Measures(values, values, 1, 1), float(values.mean()), 0, 0, 0)
+        for name, values in (("new", challenger), ("old", champion), ("popularity", popularity))
+    }
+    listeners = np.arange(len(challenger))
+    train = Interactions.of(listeners, listeners)
+    split = Split(train, HeldOut.of(Interactions.of(listeners, listeners + 1), train))
+    selection = Selection(split.held_out, listeners % 2 == 0, 20, measured, {}, list(measured.values()), [], [])
+    gate = _Gate(log_of(), Exam(split, None, "all"), selection, CHAMPION, Path(), Rules(refresh_margin=margin), {})
+    return gate.verdict()
+
+
+@pytest.mark.parametrize(
+    "challenger", [OLD, OLD + np.random.default_rng(2).normal(0, 0.02, len(OLD))], ids=["the same lists", "as good"]
+)
+def test_who_is_as_good_as_the_champion_replaces_it_only_by_age(challenger: np.ndarray) -> None:
+    kept = verdict(challenger, None)
+    assert (kept.decision, kept.why[:20]) == ("kept", "the champion stays (")
+
+    refreshed = verdict(challenger, 0.05)
+
+    assert (refreshed.decision, refreshed.recipe.model) == ("published", "new")
+    assert refreshed.why.startswith("a refresh by age: not worse than the champion by 5 % or more (new: ndcg@20 0.3")
+    assert "against popularity: better" in refreshed.why
+
+
+def test_who_beats_the_champion_is_no_refresh() -> None:
+    why = {verdict(OLD + 0.1 * POPULAR, margin).why for margin in (None, 0.05)}
+    assert len(why) == 1
+    assert "against the champion: better" in why.pop()
+
+
+def test_who_is_clearly_worse_does_not_replace_the_champion_by_age() -> None:
+    challenger = OLD - ndcg(0.1, 3) * 0.4  # by about 0.04 of 0.3
+    assert verdict(challenger, 0.05).decision == "kept"
+    assert verdict(challenger, 0.25).decision == "published"
+
+
+def test_the_margin_is_a_share_of_the_champion() -> None:
+    """0.02 worse is 7 % of a champion of 0.3, and 3 % of one of 0.6."""
+    loss = ndcg(0.1, 3) * 0.2
+    assert verdict(OLD - loss, 0.05).decision == "kept"
+    assert verdict(OLD + 0.3 - loss, 0.05, OLD + 0.3).decision == "published"
+
+
+def test_too_few_listeners_refresh_nothing() -> None:
+    few = slice(2 * FEWEST_LISTENERS - 2)
+    told = verdict(OLD[few], 0.5, OLD[few], POPULAR[few])
+    assert told.decision == "kept"
+    assert f"against the champion: no win: {FEWEST_LISTENERS - 1} listeners are too few" in told.why
+    nothing_known = Comparison(0, -np.inf, np.inf, FEWEST_LISTENERS - 1, 0.975, "too few")
+    assert not any(nothing_known.not_inferior(margin) for margin in (0, 0.5, 1e9, np.inf))
+
+
+def test_a_refresh_by_age_beats_popularity_all_the_same() -> None:
+    assert verdict(OLD, 0.5, popularity=OLD).decision == "kept"
+    assert verdict(OLD, 0.5, popularity=OLD + 0.1 * POPULAR).decision == "kept"
+
+
+def changed_tastes(listeners: int = 240, seed: int = 0) -> PlayLog:
+    """For months everyone played the tracks of their group, in the last three days they play those of the next."""
+    random = np.random.default_rng(seed)
+    users, tracks, days = [], [], []
+    for user in range(listeners):
+        for day in [*random.uniform(4, 80, 25), *random.uniform(1, 3, 6), random.uniform(0, 1)]:
+            likes = (user if day > 3 else user + 1) % 4
+            users.append(user)
+            tracks.append(int(4 * random.integers(0, 25) + likes))
+            days.append(day)
+    times = END - (np.array(days) * 86_400).astype("timedelta64[s]")
+    return PlayLog(np.array(users), np.array(tracks), np.ones(len(users)), times.astype("datetime64[s]"))
+
+
+def test_after_a_change_models_of_short_memory_win(tmp_path: Path) -> None:
+    rules = Rules(listeners=200, search_seconds=20, weighed=SHORT_MEMORY)
+    found = judge(changed_tastes(), END, None, tmp_path, rules, {name: FEW[name] for name in FEW})
+    assert found.decision == "published"
+    assert found.recipe.options == SHORT_MEMORY
+    tried = {figures["options"] for figures in found.metrics["models"].values()}
+    assert "as played" not in tried  # it was tried, and did not win
+
+
+def test_without_days_to_split_by_plays_are_taken_as_they_come(tmp_path: Path) -> None:
+    rules = Rules(listeners=100, search_seconds=20, weighed=SHORT_MEMORY)
+    found = judge(log_of((99, 0.5), (31, 50)), END, None, tmp_path, rules, {name: FEW[name] for name in FEW})
+    assert {figures["options"] for figures in found.metrics["models"].values()} == {"as played"}

@@ -1,0 +1,144 @@
+"""A model that goes wrong costs its trial and nothing else; one that does not gives the ranking it would give here."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from core.errors import ModelError
+from recommender.data.interactions import Interactions
+from recommender.evaluation.trials import Limits, run_trial
+from recommender.models.base import Recommender
+from recommender.models.ease import EASE
+from recommender.models.popularity import Popularity
+from recommender.models.registry import load_model
+from tests.unit.recommender import broken_models as broken
+from tests.unit.recommender.worlds import tasteful
+
+WORLD = tasteful()
+
+
+def test_a_trial_gives_what_the_model_gives() -> None:
+    users = np.array([3, 0, 999])
+    trial = run_trial(EASE, {"ridge": 2.0}, WORLD, users, 5, exclude=WORLD)
+    here = EASE(ridge=2.0).fit(WORLD).recommend(users, 5, WORLD)
+    assert trial.model == "ease"
+    assert trial.ranking.ids.tolist() == here.ids.tolist()
+    assert trial.ranking.scores == pytest.approx(here.scores, rel=1e-4)
+    assert trial.fit_seconds > 0
+    assert trial.score_seconds > 0
+
+
+def test_memory_is_that_of_the_trial_and_not_of_who_started_it() -> None:
+    ballast = np.ones(2**26)  # 512 MiB
+    trial = run_trial(Popularity, {}, WORLD, WORLD.user_ids, 5)
+    assert ballast.any()
+    assert 20 < trial.peak_memory_mb < 400
+
+
+def test_a_trial_can_keep_the_model(tmp_path: Path) -> None:
+    trial = run_trial(Popularity, {}, WORLD, WORLD.user_ids, 5, exclude=WORLD, save_to=tmp_path / "model.npz")
+    model = load_model(tmp_path / "model.npz")
+    assert isinstance(model, Popularity)
+    again = model.fold_in(WORLD).recommend(WORLD.user_ids, 5, WORLD)
+    assert again.ids.tolist() == trial.ranking.ids.tolist()
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (broken.Raises, "raised KeyError at broken_models.py:"),
+        (broken.Refuses, "refuses needs more than this"),
+        (broken.Crashes, r"crashed \(SIGSEGV\)"),
+        (broken.Leaves, "ended without an answer"),
+        (broken.GivesNaN, "gave scores that are not numbers"),
+        (broken.ScoresNaN, "scores_nan gave scores that are not finite numbers"),
+        (broken.Repeats, "named a track twice for one listener"),
+        (broken.NamesPlayed, "named tracks that were to be left out"),
+    ],
+)
+def test_a_model_that_goes_wrong_is_out_with_one_line(make: type[Recommender], reason: str) -> None:
+    with pytest.raises(ModelError, match=reason) as caught:
+        run_trial(make, {}, WORLD, WORLD.user_ids, 5, exclude=WORLD)
+    assert "\n" not in str(caught.value)
+    assert "anna@" not in str(caught.value)
+
+
+def test_a_model_that_hangs_is_ended_at_its_limit() -> None:
+    begin = time.monotonic()
+    with pytest.raises(ModelError, match="ran past its time limit of 2 s"):
+        run_trial(broken.Hangs, {}, WORLD, WORLD.user_ids, 5, limits=Limits(seconds=2))
+    assert time.monotonic() - begin < 10
+    assert not [
+        child for child in psutil.Process().children() if "recommender.evaluation.trial_process" in child.cmdline()
+    ]
+
+
+def test_a_model_that_eats_memory_is_ended_at_its_limit() -> None:
+    with pytest.raises(ModelError, match="took more memory than its limit of 300 MB"):
+        run_trial(broken.EatsMemory, {}, WORLD, WORLD.user_ids, 5, limits=Limits(memory_mb=300))
+
+
+def test_a_setting_the_model_does_not_know_puts_it_out() -> None:
+    with pytest.raises(ModelError, match="raised TypeError"):
+        run_trial(Popularity, {"factors": 3}, WORLD, WORLD.user_ids, 5)
+
+
+def test_nothing_to_learn_from_gives_empty_places() -> None:
+    trial = run_trial(Popularity, {}, Interactions.of([], []), np.array([1, 2]), 3)
+    assert np.isneginf(trial.ranking.scores).all()
+
+
+def test_a_trial_ends_with_who_started_it(tmp_path: Path) -> None:
+    WORLD.save(tmp_path / "world.npz")
+    program = (
+        "import pathlib, sys; from recommender.data.interactions import Interactions;"
+        "from recommender.evaluation.trials import run_trial; from tests.unit.recommender.broken_models import Hangs;"
+        "world = Interactions.load(pathlib.Path(sys.argv[1])); run_trial(Hangs, {}, world, world.user_ids, 5)"
+    )
+    starter = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "world.npz")])
+    try:
+        trial = _wait_for_child(psutil.Process(starter.pid))
+    finally:
+        starter.kill()
+        starter.wait()
+    trial.wait(timeout=10)
+
+
+def _wait_for_child(process: psutil.Process) -> psutil.Process:
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        for child in process.children():
+            # Once its threads are more than one, it watches its parent.
+            if "recommender.evaluation.trial_process" in child.cmdline() and child.num_threads() > 1:
+                return child
+        time.sleep(0.05)
+    raise AssertionError("no trial was started")
+
+
+def test_what_a_killed_process_left_is_removed_and_what_is_in_use_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    left, used, foreign = (tmp_path / f"trials-{of}-x" for of in (ended.pid, psutil.Process().ppid(), "others"))
+    for folder in (left, used, foreign):
+        folder.mkdir()
+    run_trial(Popularity, {}, WORLD, WORLD.user_ids, 5)
+    assert sorted(tmp_path.iterdir()) == sorted([used, foreign])
+
+
+def test_a_trial_imports_little() -> None:
+    program = (
+        "import sys, recommender.evaluation.trial_process, recommender.models.popularity;"
+        "print([name for name in ('prefect', 'great_expectations', 'polars', 'implicit') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
