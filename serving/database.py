@@ -88,12 +88,12 @@ class Database:
         await self._pool.close(timeout=2)
 
     async def rows(self, name: str, parameters: Mapping[str, Any]) -> Sequence[Row]:
-        """What `sql/serving/<name>.sql` returns. Raises DatabaseError, after SECONDS_TO_ANSWER at the latest.
+        """What `sql/<name>.sql` returns. Raises DatabaseError, after SECONDS_TO_ANSWER at the latest.
 
         The work is a task of its own: a server that hangs also hangs its cancellation, which nobody waits for.
         For a moment after it was found away, that is the answer: nobody waits for the same twice in a row.
         """
-        text = statement(f"serving/{name}")
+        text = statement(name)
 
         async def read(connection: psycopg.AsyncConnection[Row]) -> Sequence[Row]:
             return await (await connection.execute(text, parameters)).fetchall()

@@ -110,8 +110,8 @@ def add_routes(app: FastAPI, parts: Parts) -> None:
 
 def _reading(parts: Parts) -> APIRouter:
     router = APIRouter(route_class=needs(parts.gate, "recommendations:read", quick=True), tags=["read"])
-    recommendations = Lookup(parts.database, "recommendations")
-    similar_tracks = Lookup(parts.database, "similar_tracks")
+    recommendations = Lookup(parts.database, "serving/recommendations")
+    similar_tracks = Lookup(parts.database, "serving/similar_tracks")
 
     @router.get(
         "/v1/users/{user_id}/recommendations",
@@ -157,7 +157,8 @@ def _feedback(parts: Parts) -> APIRouter:
     async def give_feedback(feedback: Feedback, request: Request) -> Response:
         """One word per listener, track and publication: sending it again changes nothing, another word replaces it."""
         parameters = feedback.model_dump() | {"key_id": note_of(request.scope).key_id, "now": parts.clock()}
-        ((listener, track, publication, new, stored),) = await parts.database.rows("record_feedback", parameters)
+        (row,) = await parts.database.rows("serving/record_feedback", parameters)
+        listener, track, publication, new, stored = row
         known = {"user_id": listener, "track_id": track, "publication_id": publication}
         unknown = [
             {"field": f"body.{name}", "message": "is unknown"} for name, is_known in known.items() if not is_known

@@ -204,22 +204,22 @@ class Figures:
     audience: Sequence[Audience] = ()
 
 
-_ROWS: dict[str, type[Any]] = {
-    "endpoints": Endpoint,
-    "batches": Batch,
-    "task_costs": TaskCost,
-    "last_runs": LastRun,
-    "open_runs": OpenRun,
-    "failing_expectations": FailingExpectation,
-    "expectations_by_day": JudgedDay,
-    "quality": Value,
-    "alarms": Alarm,
-    "live": Live,
-    "newest_lists": NewestLists,
-    "decisions": Decision,
-    "audience": Audience,
+_ROWS: dict[str, tuple[str, type[Any]]] = {
+    "endpoints": ("dashboard/endpoints", Endpoint),
+    "batches": ("dashboard/batches", Batch),
+    "task_costs": ("dashboard/task_costs", TaskCost),
+    "last_runs": ("dashboard/last_runs", LastRun),
+    "open_runs": ("dashboard/open_runs", OpenRun),
+    "failing_expectations": ("dashboard/failing_expectations", FailingExpectation),
+    "expectations_by_day": ("dashboard/expectations_by_day", JudgedDay),
+    "quality": ("dashboard/quality", Value),
+    "alarms": ("dashboard/alarms", Alarm),
+    "live": ("dashboard/live", Live),
+    "newest_lists": ("dashboard/newest_lists", NewestLists),
+    "decisions": ("dashboard/decisions", Decision),
+    "audience": ("dashboard/audience", Audience),
 }
-STATEMENTS = tuple(f"dashboard/{name}" for name in _ROWS)
+STATEMENTS = tuple(query for query, _ in _ROWS.values())
 
 
 def last_days(now: datetime) -> tuple[date, ...]:
@@ -246,5 +246,5 @@ async def read_figures(database: Database, now: datetime, evaluated_at: int) -> 
         "training_lock": TRAINING_LOCK,
     }
     found = await database.snapshot(STATEMENTS, parameters)
-    rows = {name: tuple(kind(*row) for row in found[f"dashboard/{name}"]) for name, kind in _ROWS.items()}
+    rows = {name: tuple(row_class(*row) for row in found[query]) for name, (query, row_class) in _ROWS.items()}
     return Figures(days, watched, **cast(dict[str, Any], rows))
