@@ -10,11 +10,15 @@ RUN pip wheel --no-cache-dir --require-hashes --no-deps --wheel-dir /wheels --re
 
 # Of those only what the running code needs: from /wheels alone there is one version of each to choose, the locked one.
 # pip compiles the bytecode, without which the audit takes ten seconds more to start.
+WORKDIR /app
 COPY pyproject.toml ./
 RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
-        > runtime.txt \
+        > /build/runtime.txt \
     && python -m venv --without-pip /opt/venv \
-    && pip --python /opt/venv/bin/python install --no-index --find-links /wheels --requirement runtime.txt
+    && pip --python /opt/venv/bin/python install --no-index --find-links /wheels --requirement /build/runtime.txt
+
+# The command moovitamix, for the code that the image has in /app.
+RUN pip --python /opt/venv/bin/python install --no-index --find-links /wheels --no-deps --editable .
 
 
 FROM python:3.11-slim
@@ -48,6 +52,7 @@ COPY mock_server ./mock_server
 COPY notifications ./notifications
 COPY services ./services
 COPY serving ./serving
+COPY cli ./cli
 COPY sql ./sql
 COPY prefect.yaml automations.yaml ./
 

@@ -28,7 +28,7 @@ help: ## List what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: setup
-setup: $(READY) ## Make .venv and install the locked dependencies; nothing to do when nothing changed
+setup: $(READY) ## Make .venv, install the locked dependencies and the command moovitamix
 
 # The stamp is written last: after an interruption, the next call goes on.
 $(READY): requirements.lock .ci/find-python
@@ -41,6 +41,7 @@ $(READY): requirements.lock .ci/find-python
 	fi
 	@echo "installing the locked dependencies: a minute or two"
 	@.venv/bin/python -m pip install -qq --require-hashes --no-deps --requirement requirements.lock
+	@.venv/bin/python -m pip install -qq --no-index --no-deps --no-build-isolation --editable .
 	@echo "compiling bytecode"
 	@.venv/bin/python -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true
 	@touch $(READY)
@@ -49,6 +50,14 @@ $(READY): requirements.lock .ci/find-python
 demo: $(READY) ## Four days of listening, one of them bad, and recommendations; then weeks in which tastes change
 	@.venv/bin/python -m demo
 	@.venv/bin/python -m demo.weeks
+
+.PHONY: check
+check: $(READY) ## Lint, types, import contracts and unit tests: for while you work
+	.venv/bin/python -m ruff check .
+	.venv/bin/python -m ruff format --check .
+	.venv/bin/python -m mypy
+	.venv/bin/lint-imports
+	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/unit
 
 .PHONY: test
 test: $(READY) ## Lint, types, import contracts, dead code and all tests
@@ -80,8 +89,8 @@ status: $(READY) ## Say what runs, and where
 	@.venv/bin/python -m services status
 
 .PHONY: psql
-psql: $(READY) ## Open the database (make psql DATA_DIR=.data/demo opens the demo's)
-	@.venv/bin/python -m core.embedded --psql
+psql: $(READY) ## Open the database as the read-only analyst role; OWNER=yes as its owner
+	@.venv/bin/moovitamix psql $(if $(filter yes,$(OWNER)),--owner)
 
 .PHONY: backup
 backup: export BACKUP := $(BACKUP)

@@ -1,0 +1,327 @@
+"""Every command of `moovitamix`: its arguments, help and example. The modules behind the commands do the work.
+
+The arguments repeat those of `python -m <module>`, so that help, completion and checks of arguments need none of the
+modules. A test compares the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, Group, Parameter
+from cyclopts.validators import Number
+
+from cli.modules import run_module
+from core.columns import Endpoint
+
+Command = Callable[..., Any]
+_FLOWS = Group("Flows", sort_key=1)
+_SERVICES = Group("Local services", sort_key=2)
+_DATABASE = Group("Database", sort_key=3)
+_TOOLS = Group("Tools", sort_key=4)
+_SHELL = Group("Help", sort_key=5)
+
+app = App(
+    name="moovitamix",
+    help="MoovitaMix: from the music API to audited data and recommendations.",
+    help_epilogue="Run `moovitamix COMMAND --help` for the options of a command and an example.",
+    help_format="plaintext",
+    default_parameter=Parameter(negative=()),
+    version_flags=[],
+    group_commands=_SHELL,
+)
+app["--help"].group = _SHELL
+app.register_install_completion_command(help="Install completion for your shell.", group=_SHELL)
+
+
+def _command(group: Group, example: str, parent: App = app, name: str | None = None) -> Callable[[Command], Command]:
+    return parent.command(name=name, group=group, help_epilogue=f"Example:\n\n    {example}")
+
+
+def _day(_type: Any, value: str | None) -> None:
+    from core.dates import parse_day
+
+    if value is not None:
+        parse_day(value)
+
+
+def _time(_type: Any, value: str | None) -> None:
+    from core.dates import parse_time
+
+    if value is not None:
+        parse_time(value)
+
+
+def _checked(help_text: str, *validators: Any) -> Parameter:
+    return Parameter(help=help_text, validator=validators)
+
+
+def _flag(help_text: str) -> Parameter:
+    return Parameter(help=help_text, show_default=False)
+
+
+Json = Annotated[bool, _flag("Print the result as one JSON document.")]
+Positive = Number(gt=0)
+Share = Number(gte=0, lte=1)
+
+
+@_command(_FLOWS, "moovitamix ingest --day 2026-11-22 --endpoint tracks")
+def ingest(
+    *,
+    day: Annotated[str | None, _checked("Day of the batches, YYYY-MM-DD. Default: today in UTC.", _day)] = None,
+    endpoint: Annotated[list[Endpoint] | None, Parameter(help="Only this endpoint. Repeatable.")] = None,
+    refresh: Annotated[bool, _flag("Extract again what is already published.")] = False,
+) -> int:
+    """Extract, audit and publish the snapshots of one day."""
+    return run_module("flows.ingest", day=day, endpoint=endpoint, refresh=refresh)
+
+
+@_command(_FLOWS, "moovitamix monitor")
+def monitor() -> int:
+    """Measure the quality of published recommendations, day by day, and raise drift alarms."""
+    return run_module("flows.monitor")
+
+
+@_command(_FLOWS, "moovitamix recommend")
+def recommend() -> int:
+    """Publish new recommendations from the champion, without a training."""
+    return run_module("flows.recommend")
+
+
+@_command(_FLOWS, "moovitamix retrain --as-of 2026-11-22T03:00 --seed 7")
+def retrain(
+    *,
+    as_of: Annotated[str | None, _checked("Use plays before this UTC time only. Default: now.", _time)] = None,
+    seed: Annotated[int, _checked("Seed of random numbers.", Number(gte=0, lt=2**32))] = 0,
+    refresh: Annotated[bool, _flag("Let a challenger that is as good replace an old champion.")] = False,
+) -> int:
+    """Train the candidate models, and publish the best if it beats the champion."""
+    return run_module("flows.retrain", as_of=as_of, seed=seed, refresh=refresh)
+
+
+@_command(_FLOWS, "moovitamix rollback 12 --why 'the new recommendations repeat artists'")
+def rollback(
+    publication_id: Annotated[int | None, _checked("Default: the one before the live one.", Number(gte=1))] = None,
+    /,
+    *,
+    why: Annotated[str, Parameter(help="Reason, stored with the publication.")] = "rolled back by hand",
+) -> int:
+    """Make an earlier publication live again."""
+    return run_module("flows.rollback", publication_id, why=why)
+
+
+@_command(_FLOWS, "moovitamix replay tracks-2026-11-22 --accept 'the label withdrew its catalogue' --by 'ticket 4711'")
+def replay(
+    batch_id: Annotated[str, Parameter(help="Such as tracks-2026-11-22.")],
+    /,
+    *,
+    accept: Annotated[str | None, Parameter(help="Publish the blocked batch as it is, for this reason.")] = None,
+    by: Annotated[str | None, Parameter(help="Who accepts it: a ticket or a team, no e-mail address.")] = None,
+) -> int:
+    """Audit and publish a landed batch again, without extracting it."""
+    return run_module("flows.replay", batch_id, accept=accept, by=by)
+
+
+@_command(_FLOWS, "moovitamix erase 13582629 --reason 'asked to be forgotten' --requested-by 'ticket 4712'")
+def erase(
+    user_id: Annotated[int | None, Parameter(help="Id of the user at the source.")] = None,
+    /,
+    *,
+    reason: Annotated[str, Parameter(help="Why. Stored in ops.erasures.")] = "",
+    requested_by: Annotated[str, Parameter(help="A reference such as a ticket, no e-mail address.")] = "",
+    allow_again: Annotated[bool, _flag("Erase nothing: remove the user from the suppression list.")] = False,
+    again: Annotated[bool, _flag("Erase every suppressed user who came back, as after a restore.")] = False,
+) -> int:
+    """Erase a user everywhere, and keep them out."""
+    return run_module(
+        "flows.erase", user_id, reason=reason or None, requested_by=requested_by or None,
+        allow_again=allow_again, again=again,
+    )  # fmt: skip
+
+
+@_command(_FLOWS, "moovitamix maintain --retention-days 7")
+def maintain(
+    *,
+    retention_days: Annotated[
+        int | None, _checked("Days to keep. Default: RETENTION_DAYS.", Number(gte=1, lte=36_500))
+    ] = None,
+) -> int:
+    """Delete raw pages, staging tables and Data Docs that are older than the retention."""
+    return run_module("flows.maintain", retention_days=retention_days)
+
+
+Model = Literal[
+    "popularity", "popularity_by_genre", "content", "als", "ease", "graph_filter",
+    "ease_als", "graph_als", "ease_content", "graph_content", "ease_graph_als",
+]  # fmt: skip
+
+
+@_command(_TOOLS, "moovitamix evaluate --train train.csv --test test.csv --model ease als")
+def evaluate(
+    *,
+    train: Annotated[Path, Parameter(help="Training data: Parquet or CSV with user_id, track_id and, if any, plays.")],
+    test: Annotated[Path, Parameter(help="Holdout, in the same format.")],
+    tracks: Annotated[Path | None, Parameter(help="Item attributes: track_id with artist, genres or both.")] = None,
+    k: Annotated[int, _checked("Number of recommended tracks.", Number(gte=1))] = 20,
+    model: Annotated[list[Model] | None, Parameter(help="Only these models.", consume_multiple=True)] = None,
+    json: Json = False,
+    seed: Annotated[int, _checked("Seed of the splits.", Number(gte=0))] = 0,
+    time_limit: Annotated[float, _checked("Seconds after which a model is out.", Positive)] = 300,
+    memory_mb: Annotated[float, _checked("MiB of memory above which a model is out.", Positive)] = 2048,
+    budget: Annotated[float, _checked("Seconds after which no new trial starts.", Positive)] = 240,
+) -> int:
+    """Compare the models on plays of your own."""
+    files = {name: file and file.absolute() for name, file in {"train": train, "test": test, "tracks": tracks}.items()}
+    return run_module(
+        "recommender.evaluate", **files, k=k, model=model, json=json, seed=seed,
+        time_limit=time_limit, memory_mb=memory_mb, budget=budget,
+    )  # fmt: skip
+
+
+keys = App(name="keys", help="Create, list and revoke API keys of the serving API.", group=_TOOLS)
+app.command(keys)
+Scope = Literal["recommendations:read", "feedback:write", "metrics:read", "dashboard:read"]
+
+
+@_command(_TOOLS, "moovitamix keys create --name mobile-app --scope recommendations:read --days 365", keys)
+def create(
+    *,
+    name: Annotated[str, Parameter(help="Owner of the key, such as mobile-app.")],
+    scope: Annotated[list[Scope], Parameter(help="What the key may do. Repeatable.")],
+    days: Annotated[int | None, _checked("Days until it expires. Default: never.", Number(gte=1, lte=36_500))] = None,
+) -> int:
+    """Create a key and print it once."""
+    return run_module("serving.keys", "create", name=name, scope=scope, days=days)
+
+
+@_command(_TOOLS, "moovitamix keys list", keys, "list")
+def list_keys() -> int:
+    """List all keys, without secrets."""
+    return run_module("serving.keys", "list")
+
+
+@_command(_TOOLS, "moovitamix keys revoke 3f9c0a51b7de", keys)
+def revoke(key_id: Annotated[str, Parameter(help="Id of the key: the part between mm_ and the secret.")], /) -> int:
+    """Stop a key from working, within seconds."""
+    return run_module("serving.keys", "revoke", key_id)
+
+
+alerts = App(name="alerts", help="Test notifications, and run the watchdog.", group=_TOOLS)
+app.command(alerts)
+
+
+@_command(_TOOLS, "moovitamix alerts test", alerts)
+def test() -> int:
+    """Send a test notification to each of ALERT_URLS."""
+    return run_module("notifications.send_test")
+
+
+@_command(_TOOLS, "moovitamix alerts watch --once", alerts)
+def watch(
+    *,
+    once: Annotated[bool, _flag("Check and notify once, then exit.")] = False,
+    healthy: Annotated[bool, _flag("Exit with 0 if a watchdog ran lately, else with 1.")] = False,
+    serving: Annotated[str, Parameter(help="URL of the serving API, where `make up` does not run it.")] = "",
+) -> int:
+    """Run the watchdog."""
+    return run_module("notifications.watchdog", once=once, healthy=healthy, serving=serving or None)
+
+
+@_command(_TOOLS, "moovitamix health --output health.html")
+def health(*, output: Annotated[Path, Parameter(help="File to write, such as health.html.")]) -> int:
+    """Write the health page to a file. Exit code 0 means healthy."""
+    return run_module("serving.dashboard", output=output.absolute())
+
+
+@_command(_TOOLS, "moovitamix mock --port 8123 --day 2026-09-01 --outage 2026-08-30 --fault error_share=0.1")
+def mock(
+    *,
+    host: Annotated[str, Parameter(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, _checked("0 chooses a free port.", Number(gte=0, lte=65_535))] = 8000,
+    token: Annotated[str | None, Parameter(help="Answer only requests with this bearer token.")] = None,
+    seed: Annotated[int, _checked("Seed of the world.", Number(gte=0, lte=2**31))] = 7,
+    users: Annotated[int, _checked("Users on the base day.", Number(gte=1))] = 1000,
+    tracks: Annotated[int, _checked("Tracks on the base day.", Number(gte=1))] = 1000,
+    sessions: Annotated[int, _checked("Sessions on the base day.", Number(gte=0))] = 1000,
+    plays_per_session: Annotated[int, _checked("Different tracks in a session.", Number(gte=1, lte=100))] = 5,
+    day: Annotated[str | None, _checked("Simulated day. Default: today, and on with the calendar.", _day)] = None,
+    base_day: Annotated[str | None, _checked("Day on which the sizes hold. Default: --day.", _day)] = None,
+    start: Annotated[str | None, _checked("First day of the history. Default: 548 days before.", _day)] = None,
+    growth: Annotated[float, _checked("New users and tracks a day, as a share.", Share)] = 0.002,
+    new_sessions: Annotated[float, _checked("New sessions a day, as a share.", Share)] = 0.01,
+    updates: Annotated[float, _checked("Rows that change a day, as a share.", Share)] = 0.005,
+    removals: Annotated[float, _checked("Rows that are removed a day, as a share.", Share)] = 0.0005,
+    taste_shift: Annotated[str | None, Parameter(help="DAY=SHARE: a share of users has new tastes from then on.")] = (
+        None
+    ),
+    catalogue_shift: Annotated[str | None, Parameter(help="DAY=SHARE: new tracks take that share of plays.")] = None,
+    outage: Annotated[str | None, _checked("Plays from 12:00 of this day are missing on the next day.", _day)] = None,
+    fault: Annotated[list[str] | None, Parameter(help="[ENDPOINT[/PAGE]:]NAME=VALUE. Repeatable.")] = None,
+    fault_seed: Annotated[int, _checked("Seed of the faults.", Number(gte=0, lte=2**31))] = 0,
+) -> int:
+    """Run the mock API."""
+    return run_module(
+        "mock_server", host=host, port=port, token=token, seed=seed, users=users, tracks=tracks, sessions=sessions,
+        plays_per_session=plays_per_session, day=day, base_day=base_day, start=start, growth=growth,
+        new_sessions=new_sessions, updates=updates, removals=removals, taste_shift=taste_shift,
+        catalogue_shift=catalogue_shift, outage=outage, fault=fault, fault_seed=fault_seed,
+    )  # fmt: skip
+
+
+@_command(_SERVICES, "moovitamix up")
+def up() -> int:
+    """Start Postgres, the APIs, Prefect and its worker on this machine."""
+    return run_module("services", "up")
+
+
+@_command(_SERVICES, "moovitamix down")
+def down() -> int:
+    """Stop all of them. The data stays."""
+    return run_module("services", "down")
+
+
+@_command(_SERVICES, "moovitamix status")
+def status() -> int:
+    """Show which services run, and where."""
+    return run_module("services", "status")
+
+
+@_command(_DATABASE, "moovitamix psql -c 'select count(*) from mart.fact_listens'")
+def psql(
+    *,
+    owner: Annotated[bool, _flag("Connect as the owner of the schema, who may change everything.")] = False,
+    command: Annotated[str | None, Parameter(name=["--command", "-c"], help="Run this statement, then exit.")] = None,
+) -> int:
+    """Open the database as the read-only analyst role."""
+    return run_module("cli.psql", owner=owner, command=command)
+
+
+@_command(_DATABASE, "moovitamix backup before-upgrade.tar")
+def backup(file: Annotated[Path | None, Parameter(help="Default: DATA_DIR/backups/<time>.tar.")] = None, /) -> int:
+    """Write the database and the models to one file."""
+    return run_module("services.backup", "make", file and file.absolute())
+
+
+@_command(_DATABASE, "moovitamix restore before-upgrade.tar --force")
+def restore(
+    file: Annotated[Path, Parameter(help="File written by `moovitamix backup`.")],
+    /,
+    *,
+    force: Annotated[bool, _flag("Replace what the database holds.")] = False,
+) -> int:
+    """Restore the database and the models from a backup."""
+    return run_module("services.backup", "restore", file.absolute(), force=force)
+
+
+@_command(_DATABASE, "moovitamix verify before-upgrade.tar")
+def verify(file: Annotated[Path, Parameter(help="File written by `moovitamix backup`.")], /) -> int:
+    """Restore a backup beside the database, and compare it with what was backed up."""
+    return run_module("services.backup", "verify", file.absolute())
+
+
+@_command(_DATABASE, "moovitamix migrate")
+def migrate() -> int:
+    """Bring the schema up to date."""
+    return run_module("core.migrate")

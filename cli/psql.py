@@ -1,0 +1,42 @@
+"""Open the database in psql: as the read-only analyst role, or with `--owner` as the owner of the schema."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from core.database import database_url
+from core.embedded import programs
+from core.errors import MoovitamixError, SettingsError
+from core.roles import ANALYST, url_in_role
+from core.sessions import client_environment, client_target
+from core.settings import load_settings
+from core.temporary_files import keep_temporary_files_in
+from core.terminal import prepare_terminal
+from core.tracebacks import without_tracebacks
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run psql and return its exit code."""
+    prepare_terminal()
+    parser = argparse.ArgumentParser(prog="python -m cli.psql", description=__doc__)
+    parser.add_argument("--owner", action="store_true", help="connect as the owner of the schema")
+    parser.add_argument("--command", metavar="SQL", help="run this statement, then exit")
+    options = parser.parse_args(arguments)
+    try:
+        settings = load_settings()
+        keep_temporary_files_in(settings.data_dir)
+        url = database_url(settings) if options.owner else url_in_role(settings, ANALYST)
+        psql = programs() / "psql"
+    except MoovitamixError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, SettingsError) else 1
+    statement = ["--command", options.command] if options.command is not None else []
+    command = [str(psql), *statement, client_target(url)]
+    return subprocess.run(command, check=False, env=client_environment(url)).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(without_tracebacks(main))

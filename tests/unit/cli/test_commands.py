@@ -1,0 +1,224 @@
+"""The commands of `moovitamix`: their help, and that each passes on what it was given."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cyclopts import App
+
+from cli import commands
+from cli.__main__ import main
+from cli.commands import app
+from cli.modules import option_arguments, positional_arguments
+
+ROOT = Path(__file__).parent.parent.parent.parent
+NAMES = (
+    *("ingest", "monitor", "recommend", "retrain", "rollback", "replay", "erase", "maintain", "evaluate", "keys"),
+    *("alerts", "health", "mock", "up", "down", "status", "psql", "backup", "restore", "migrate"),
+)
+# What each command runs, and the arguments that `python -m <module>` needs to name a subcommand of its own.
+MODULES = {
+    "ingest": ("flows.ingest", ()),
+    "monitor": ("flows.monitor", ()),
+    "recommend": ("flows.recommend", ()),
+    "retrain": ("flows.retrain", ()),
+    "rollback": ("flows.rollback", ()),
+    "replay": ("flows.replay", ()),
+    "erase": ("flows.erase", ()),
+    "maintain": ("flows.maintain", ()),
+    "evaluate": ("recommender.evaluate", ()),
+    "keys create": ("serving.keys", ("create",)),
+    "keys list": ("serving.keys", ("list",)),
+    "keys revoke": ("serving.keys", ("revoke",)),
+    "alerts test": ("notifications.send_test", ()),
+    "alerts watch": ("notifications.watchdog", ()),
+    "health": ("serving.dashboard.__main__", ()),
+    "mock": ("mock_server.__main__", ()),
+    "psql": ("cli.psql", ()),
+    "backup": ("services.backup", ("make",)),
+    "restore": ("services.backup", ("restore",)),
+    "verify": ("services.backup", ("verify",)),
+    "migrate": ("core.migrate", ()),
+}
+
+
+def _leaves(parent: App = app, path: tuple[str, ...] = ()) -> Iterator[tuple[str, App]]:
+    """Each command that runs something, by its words."""
+    for name in parent:
+        if name.startswith("-"):
+            continue
+        child = parent[name]
+        if child.default_command is None:
+            yield from _leaves(child, (*path, name))
+        else:
+            yield " ".join((*path, name)), child
+
+
+LEAVES = dict(_leaves())
+
+
+class Ran(Exception):
+    """Raised in place of running a module, with its arguments."""
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Notes modules and their arguments instead of running them."""
+    calls: list[list[str]] = []
+
+    def run_module(module: str, *positionals: object, **options: object) -> int:
+        calls.append([module, *option_arguments(options), *positional_arguments(positionals)])
+        return 0
+
+    monkeypatch.setattr(commands, "run_module", run_module)
+    return calls
+
+
+def _help(words: str) -> str:
+    output = StringIO()
+    with redirect_stdout(output):
+        assert main([*words.split(), "--help"]) == 0
+    return output.getvalue()
+
+
+def test_every_command_of_the_tool_is_there() -> None:
+    assert set(NAMES) <= {name for name in app if not name.startswith("-")}
+
+
+def test_help_lists_each_command_with_one_sentence() -> None:
+    shown = " ".join(re.sub("[╭╮╰╯─│]", " ", _help("")).split())
+    for name in app:
+        if not name.startswith("-"):
+            assert app[name].help.endswith("."), name
+            assert f"{name} {app[name].help}" in shown
+
+
+@pytest.mark.parametrize("words", LEAVES)
+def test_help_of_a_command_has_an_example_that_is_valid(words: str, run: list[list[str]]) -> None:
+    epilogue = LEAVES[words].help_epilogue
+    assert epilogue is not None
+    example = re.findall(r"^    (moovitamix .*)$", epilogue, re.M)
+    assert len(example) == 1
+    assert example[0] in " ".join(_help(words).split())
+    assert main(shlex.split(example[0])[1:]) == 0
+    assert len(run) == 1
+    assert example[0].split()[1 : 1 + len(words.split())] == words.split()
+
+
+def _parser(words: str, monkeypatch: pytest.MonkeyPatch) -> argparse.ArgumentParser:
+    """The parser of the module behind a command; of its subcommand, where it has some."""
+    module, subcommand = MODULES[words]
+    parsers: list[argparse.ArgumentParser] = []
+
+    def parse_args(parser: argparse.ArgumentParser, *_: Any) -> None:
+        parsers.append(parser)
+        raise Ran
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_args)
+    with pytest.raises(Ran):
+        importlib.import_module(module).main()
+    (parser,) = parsers
+    for name in subcommand:
+        (action,) = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+        parser = action.choices[name]
+    return parser
+
+
+@pytest.mark.parametrize("words", MODULES)
+def test_command_takes_what_its_module_takes(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = {argument.names[0]: argument for argument in LEAVES[words].assemble_argument_collection()}
+    actions = {
+        (action.option_strings[0] if action.option_strings else action.dest.upper()): action
+        for action in _parser(words, monkeypatch)._actions
+        if not isinstance(action, argparse._HelpAction)
+    }
+    assert set(arguments) == set(actions)
+    for name, action in actions.items():
+        argument = arguments[name]
+        positional_required = not action.option_strings and action.nargs is None
+        assert argument.required == (action.required if action.option_strings else positional_required), name
+        choices = argument.get_choices()
+        assert (list(choices) if choices else None) == (list(action.choices) if action.choices else None), name
+        default = argument.field_info.default
+        if not argument.required and action.default not in (None, [], ""):
+            assert default == action.default, name
+
+
+@pytest.mark.parametrize("words", sorted(set(LEAVES) - set(MODULES)))
+def test_other_commands_name_a_program_of_ours(words: str) -> None:
+    assert words in ("up", "down", "status")
+
+
+@pytest.mark.parametrize(
+    ("line", "arguments"),
+    [
+        ("ingest", ["flows.ingest"]),
+        (
+            "ingest --endpoint users --endpoint tracks --refresh",
+            ["flows.ingest", "--endpoint=users", "--endpoint=tracks", "--refresh"],
+        ),
+        ("retrain --seed 4294967295", ["flows.retrain", "--seed=4294967295"]),
+        ("erase --again", ["flows.erase", "--again"]),
+        ("erase 7 --allow-again", ["flows.erase", "--allow-again", "7"]),
+        ("erase -- -7", ["flows.erase", "--", "-7"]),
+        ("replay t --by=x --accept=--why", ["flows.replay", "--accept=--why", "--by=x", "t"]),
+        ("rollback", ["flows.rollback", "--why=rolled back by hand"]),
+        ("psql --owner", ["cli.psql", "--owner"]),
+        ("mock --fault a=1 --fault b=2", ["mock_server", "--fault=a=1", "--fault=b=2"]),
+        ("backup x.tar", ["services.backup", "make", str(Path("x.tar").absolute())]),
+        ("evaluate --train a --test b --model als ease", ["recommender.evaluate", "--model=als", "--model=ease"]),
+    ],
+)  # fmt: skip
+def test_arguments_reach_the_module(line: str, arguments: list[str], run: list[list[str]]) -> None:
+    assert main(line.split()) == 0
+    (call,) = run
+    assert [argument for argument in call if argument in arguments] == arguments
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("ingest --day 20261122", "--day. '20261122' is not a day of the form YYYY-MM-DD"),
+        ("ingest --endpoint artists", 'Choose from: "tracks", "users", "listen_history"'),
+        ("ingest --days 3", "--day"),
+        ("retrain --seed -1", "Must be >= 0"),
+        ("retrain --as-of yesterday", "is not a time of the form YYYY-MM-DD[THH:MM]"),
+        ("rollback 0", "Must be >= 1"),
+        ("replay", "BATCH_ID requires an argument"),
+        ("maintain --retention-days 0", "Must be >= 1"),
+        ("keys create --name app", "--scope requires an argument"),
+        ("injest", 'Did you mean "ingest"?'),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(
+    line: str, message: str, run: list[list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(line.split()) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert error.startswith("error: ")
+    assert message in error
+    assert run == []
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_every_command(shell: Any) -> None:
+    script = app.generate_completion(shell=shell)
+    assert all(name.lstrip("-") in script for name in app)
+
+
+def test_help_imports_neither_a_flow_nor_the_database() -> None:
+    code = "import sys; from cli.__main__ import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not set(done.stderr.split()) & {"prefect", "psycopg", "pydantic", "polars", "numpy", "flows", "services"}
