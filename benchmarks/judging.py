@@ -26,7 +26,7 @@ from pipeline.staging import SCHEMA, StagedTables
 from recommender.models.recipe import Recipe
 from recommender.monitoring.daily_quality import measure_day
 from recommender.publishing import model_runs, publication
-from recommender.publishing.publication import Manner
+from recommender.publishing.publication import PublicationOptions
 from serving import keys
 
 HOW = (
@@ -171,7 +171,7 @@ def _play(connection: Connection, sizes: dict[str, Any]) -> None:
 def _publish(connection: Connection, most: int, tracks: int) -> int:
     """Everyone's list, live when the first day that is judged begins."""
     live_from = datetime.combine(_FIRST + timedelta(_DAYS_BEFORE), time(), UTC)
-    run = model_runs.start(
+    run = model_runs.start_model_run(
         connection,
         recipe=Recipe("none"),
         seed=0,
@@ -180,18 +180,18 @@ def _publish(connection: Connection, most: int, tracks: int) -> int:
         code_version="benchmark",
         now=live_from,
     )
-    made = publication.start(
+    made = publication.start_publication(
         connection, model_run_id=run, flow="benchmark", data_as_of=live_from, batches=[], now=live_from
     )
-    manner = Manner(LENGTH, exclude_played=True, personal=True)
+    manner = PublicationOptions(LENGTH, exclude_played=True, personal=True)
     lists = _lists(most, tracks)
     similar = lists.head(0).select("track_id", "rank", pl.col("user_id").alias("similar_track_id"), "score")
-    publication.stage(connection, made, [lists], similar, manner)
-    publication.attach(connection, made)
+    publication.stage_recommendations(connection, made, [lists], similar, manner)
+    publication.attach_partitions(connection, made)
     popular = lists.head(LENGTH).select(
         pl.lit("").alias("genre"), "rank", pl.col("rank").cast(pl.Int64).alias("track_id"), "score"
     )
-    publication.publish(connection, made, popular, replacing=None, now=live_from, why="measured")
+    publication.publish_recommendations(connection, made, popular, replacing=None, now=live_from, why="measured")
     return made.publication_id
 
 

@@ -18,7 +18,7 @@ from core.frames import as_csv, copy_into
 from core.settings import Settings
 from recommender.models.recipe import Recipe
 from recommender.publishing import model_runs, publication
-from recommender.publishing.publication import Manner
+from recommender.publishing.publication import PublicationOptions
 
 HOW = (
     "`stage`, `attach` and `publish` of everyone's list and of similar tracks, as frames in memory, until they are live"
@@ -63,7 +63,7 @@ def take_turns(show: Show, settings: Settings, listeners: int, tracks: int, roun
     copies = [b"".join(as_csv(frame)) for frame in (lists, similar)]
     seconds = []
     with connect(url) as connection:
-        run = model_runs.start(
+        run = model_runs.start_model_run(
             connection,
             recipe=Recipe("none"),
             seed=0,
@@ -83,12 +83,16 @@ def take_turns(show: Show, settings: Settings, listeners: int, tracks: int, roun
 
 
 def _publish(connection: Connection, run: int, lists: pl.DataFrame, similar: pl.DataFrame) -> None:
-    made = publication.start(connection, model_run_id=run, flow="benchmark", data_as_of=_now(), batches=[], now=_now())
-    publication.stage(connection, made, [lists], similar, Manner(_LENGTH, exclude_played=True, personal=True))
-    publication.attach(connection, made)
+    made = publication.start_publication(
+        connection, model_run_id=run, flow="benchmark", data_as_of=_now(), batches=[], now=_now()
+    )
+    publication.stage_recommendations(
+        connection, made, [lists], similar, PublicationOptions(_LENGTH, exclude_played=True, personal=True)
+    )
+    publication.attach_partitions(connection, made)
     fallbacks = lists.head(_LENGTH).select(pl.lit("").alias("genre"), "rank", "track_id", "score")
-    replacing = publication.live_id(connection)
-    publication.publish(connection, made, fallbacks, replacing=replacing, now=_now(), why="measured")
+    replacing = publication.newest_live_id(connection)
+    publication.publish_recommendations(connection, made, fallbacks, replacing=replacing, now=_now(), why="measured")
 
 
 def _copy(connection: Connection, lists: pl.DataFrame, similar: pl.DataFrame, copies: list[bytes]) -> None:

@@ -122,27 +122,29 @@ def train_and_publish(show: Show, settings: Settings) -> Whole:
     from flows import recommendation_tasks
     from flows.run import open_run
     from recommender.evaluation import promotion
-    from recommender.evaluation.promotion import Rules
-    from recommender.evaluation.trials import Limits
+    from recommender.evaluation.promotion import PromotionSettings
+    from recommender.evaluation.trials import TrialLimits
     from recommender.models.popularity import GenrePopularity
     from recommender.models.recipe import POPULARITIES
     from recommender.models.registry import load_model
     from recommender.publishing import model_runs, publication
-    from recommender.publishing.recommendation_lists import fallback_lists
+    from recommender.publishing.recommendation_lists import fallback_recommendations
 
     meter = _Meter(show)
     with open_run(settings, load_thresholds(), "retrain", None, utc_now, role=RECOMMENDER) as run:
         lesson_log, end = meter("read", _read, run)
-        rules = Rules(limits=Limits(600, 2_048), search_seconds=settings.retrain_search_seconds, seed=_SEED, say=show)
-        verdict = meter("try and judge", promotion.judge, lesson_log, end, None, run.models_dir, rules)
+        rules = PromotionSettings(
+            limits=TrialLimits(600, 2_048), search_seconds=settings.retrain_search_seconds, seed=_SEED, say=show
+        )
+        verdict = meter("try and judge", promotion.decide_promotion, lesson_log, end, None, run.models_dir, rules)
         scorer_model: Any = GenrePopularity()
         if verdict.recipe.personal:
             file = run.models_dir / "benchmark.npz"
             learned = lesson_log.interactions(end, verdict.recipe.options)
-            meter("train", promotion.train, verdict.recipe, learned, rules.limits, file)
+            meter("train", promotion.train_model, verdict.recipe, learned, rules.limits, file)
             scorer_model = load_model(file)
         marts = meter("read", recommendation_tasks.read_marts.fn, run)
-        number = model_runs.start(
+        number = model_runs.start_model_run(
             run.connection,
             recipe=verdict.recipe,
             seed=_SEED,
@@ -154,19 +156,19 @@ def train_and_publish(show: Show, settings: Settings) -> Whole:
         scorer = recommendation_tasks.Scorer(number, verdict.recipe, scorer_model)
         made = meter("score and stage", recommendation_tasks.stage_recommendations.fn, run, scorer, marts)
         meter("audit", recommendation_tasks.audit_recommendations.fn, run, made)
-        fallbacks = fallback_lists(GenrePopularity().fit(marts.known), marts.known.track_ids, 50)
-        meter("publish", publication.attach, run.connection, made)
+        fallbacks = fallback_recommendations(GenrePopularity().fit(marts.known), marts.known.track_ids, 50)
+        meter("publish", publication.attach_partitions, run.connection, made)
         meter(
             "publish",
-            publication.publish,
+            publication.publish_recommendations,
             run.connection,
             made,
             fallbacks,
-            replacing=publication.live_id(run.connection),
+            replacing=publication.newest_live_id(run.connection),
             now=utc_now(),
             why="measured",
         )
-        rows = publication.size(run.connection, made)[1]
+        rows = publication.publication_size(run.connection, made)[1]
     models = verdict.metrics.get("models", {})
     ndcg = {"popularity": max((models[n]["ndcg"] for n in POPULARITIES if n in models), default=0.0)}
     if verdict.recipe.model in models:
@@ -201,12 +203,12 @@ def _read(run: Any) -> tuple[Any, np.datetime64]:
 def _beside_truth(settings: Settings, log: Any, end: np.datetime64, verdict: Any, rules: Any) -> dict[str, float]:
     """NDCG of the chosen model and of the true tastes, on the same listeners and held-out plays."""
     from recommender.evaluation import promotion
-    from recommender.evaluation.metrics import measure as measured
+    from recommender.evaluation.metrics import measure_ranking as measured
     from recommender.evaluation.trials import run_trial
     from recommender.models.base import Ranking
     from recommender.models.registry import CANDIDATES
 
-    exam = promotion.set_exam(log, end, rules)
+    exam = promotion.make_evaluation_split(log, end, rules)
     train, held_out = exam.split.train, exam.split.held_out.sample(_LISTENERS_ASKED_OF_TRUTH, _SEED)
     weighed = train if exam.split_at is None else log.interactions(exam.split_at, verdict.recipe.options)
     make = CANDIDATES[verdict.recipe.model].make

@@ -34,7 +34,7 @@ from erasure.suppression_list import SuppressionList
 from flows.command_line import run_command
 from flows.failures import handle_failures
 from pipeline import batches
-from recommender.evaluation.trials import sweep
+from recommender.evaluation.trials import remove_abandoned_trials
 
 Found = Mapping[str, int]
 FILES, ROWS, PAGES = "raw page files", "raw rows", "Data Docs pages"
@@ -199,7 +199,7 @@ def _erase_files(place: Place, identity: UserIdentity, number: int, known: Found
             landed_pages.rewrite_file(file, identity, wait)
     remove_keys(place.docs_dir, identity.user_id)
     landed_pages.delete_transformed(data_dir)
-    sweep()  # plays that killed trials of models left
+    remove_abandoned_trials()  # plays that killed trials of models left
     return known
 
 

@@ -87,7 +87,7 @@ def ingest(day: Day | None = None, endpoints: list[Endpoint] | None = None, refr
                 run.outcomes.append(_ingest_endpoint(run, Batch(endpoint, day, settings.source), refresh))
             show_batches("ingest", run.outcomes, run.docs_dir, settings.data_docs_url)
             print_batches(run.outcomes)
-            if not emit_warehouse_published(run.outcomes, publication.is_behind(run.connection, run.clock())):
+            if not emit_warehouse_published(run.outcomes, publication.is_outdated(run.connection, run.clock())):
                 emit_warehouse_unchanged(run.outcomes)
             run.raise_if_incomplete()
             return run.outcomes

@@ -26,15 +26,15 @@ from flows.quality_reports import print_quality, show_quality
 from flows.run import Run, open_run
 from flows.task_costs import measured
 from recommender.monitoring import quality_monitor
-from recommender.monitoring.drift import Rule
-from recommender.monitoring.quality_monitor import DueDay, Judged, Rules
+from recommender.monitoring.drift import CusumSettings
+from recommender.monitoring.quality_monitor import DayEvaluation, DueDay, MonitoringSettings
 
 _DECISIONS_SHOWN = 30
 
 
 @flow(name="monitor", flow_run_name="monitor", validate_parameters=False)
 @handle_failures
-def monitor() -> list[Judged]:
+def monitor() -> list[DayEvaluation]:
     """Judge every day that is over and was not judged yet, and say which alarms wait for a training.
 
     A second run finds nothing to judge, and tells of the same alarms again. Raises DatabaseError.
@@ -43,7 +43,7 @@ def monitor() -> list[Judged]:
     settings, thresholds = load_settings(), load_thresholds()
     rules = rules_of(settings)
     with open_run(settings, thresholds, "monitor", None, clock_of(settings), role=RECOMMENDER) as run:
-        judged = [judge_day(run, due, rules) for due in quality_monitor.days_to_judge(run.connection, run.clock())]
+        judged = [judge_day(run, due, rules) for due in quality_monitor.days_to_evaluate(run.connection, run.clock())]
         alarms = quality_monitor.open_alarms(run.connection)
         run.outcome = judged[-1].verdict if judged else "nothing new"
         age = _age_to_refresh(run, judged) if not alarms else None
@@ -64,26 +64,27 @@ def monitor() -> list[Judged]:
 @task(task_run_name="judge-{due.day}", cache_policy=NO_CACHE)
 @measured
 @named_errors()
-def judge_day(run: Run, due: DueDay, rules: Rules) -> Judged:
+def judge_day(run: Run, due: DueDay, rules: MonitoringSettings) -> DayEvaluation:
     """The verdict on one day, written down in one transaction. Raises DatabaseError."""
-    return quality_monitor.judge_day(run.connection, due, rules, run.clock())
+    return quality_monitor.evaluate_day(run.connection, due, rules, run.clock())
 
 
-def rules_of(settings: Settings) -> Rules:
+def rules_of(settings: Settings) -> MonitoringSettings:
     """How days are judged, by the settings."""
     plays, useful = (
-        Rule(settings.monitor_k, h, settings.monitor_warm_up) for h in (settings.monitor_h, settings.monitor_useful_h)
+        CusumSettings(settings.monitor_k, h, settings.monitor_warm_up)
+        for h in (settings.monitor_h, settings.monitor_useful_h)
     )
-    return Rules(
+    return MonitoringSettings(
         settings.retrain_evaluated_at, plays, useful, settings.monitor_listeners, settings.monitor_cool_down_days
     )
 
 
-def _age_to_refresh(run: Run, judged: Sequence[Judged]) -> float | None:
+def _age_to_refresh(run: Run, judged: Sequence[DayEvaluation]) -> float | None:
     if not judged:
         return None
     most, cool_down = run.settings.retrain_max_age_days, run.settings.monitor_cool_down_days
-    return quality_monitor.age_to_refresh(run.connection, judged[-1], most, cool_down)
+    return quality_monitor.age_due_for_refresh(run.connection, judged[-1], most, cool_down)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -35,7 +35,7 @@ from recommender.models.champion import Champion
 from recommender.models.popularity import GenrePopularity
 from recommender.models.recipe import Recipe
 from recommender.publishing import model_runs
-from recommender.publishing.model_runs import Outcome
+from recommender.publishing.model_runs import TrainingOutcome
 
 _NO_MODEL_YET = "no model was trained yet: popularity by genre until the first training"
 
@@ -51,7 +51,7 @@ def recommend() -> Published:
     keep_logs_readable()
     settings, thresholds = load_settings(), load_thresholds()
     with open_run(settings, thresholds, "recommend", None, clock_of(settings), role=RECOMMENDER) as run:
-        champion, marts = model_runs.champion(run.connection), read_marts(run)
+        champion, marts = model_runs.find_champion(run.connection), read_marts(run)
         scorer = _scorer(run, champion, marts)
         replacing, why = (champion.live_id, "refreshed") if champion else (None, _NO_MODEL_YET)
         try:
@@ -70,7 +70,7 @@ def _scorer(run: Run, champion: Champion | None, marts: Marts) -> Scorer:
     if champion is not None:
         return Scorer(champion.model_run_id, champion.recipe, load_champion(run, champion))
     recipe = Recipe(GenrePopularity.name)
-    number = model_runs.start(
+    number = model_runs.start_model_run(
         run.connection,
         recipe=recipe,
         seed=0,
@@ -79,7 +79,7 @@ def _scorer(run: Run, champion: Champion | None, marts: Marts) -> Scorer:
         code_version=code_version(run.settings),
         now=run.clock(),
     )
-    return Scorer(number, recipe, GenrePopularity(), Outcome(recipe, "fallback", _NO_MODEL_YET))
+    return Scorer(number, recipe, GenrePopularity(), TrainingOutcome(recipe, "fallback", _NO_MODEL_YET))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -29,14 +29,14 @@ from flows.task_costs import measured
 from recommender.data import mart_reader
 from recommender.data.interactions import Interactions
 from recommender.data.play_log import PlayLog
-from recommender.evaluation.promotion import Decision, Verdict
+from recommender.evaluation.promotion import Decision, PromotionDecision
 from recommender.models.base import Recommender
 from recommender.models.champion import Champion
 from recommender.models.popularity import GenrePopularity, Popularity
 from recommender.models.recipe import Recipe
 from recommender.publishing import model_runs, publication, recommendation_lists, retention
-from recommender.publishing.model_runs import Outcome
-from recommender.publishing.publication import Manner, Publication
+from recommender.publishing.model_runs import TrainingOutcome
+from recommender.publishing.publication import Publication, PublicationOptions
 from recommender.publishing.similar_tracks import similar_tracks
 
 
@@ -65,7 +65,7 @@ class Scorer:
     model_run_id: int
     recipe: Recipe
     model: Recommender
-    outcome: Outcome | None = None
+    outcome: TrainingOutcome | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Trained:
     """What a training came to; `published` is None where the champion stayed."""
 
     model_run_id: int
-    verdict: Verdict
+    verdict: PromotionDecision
     published: Published | None
 
 
@@ -125,7 +125,7 @@ def stage_recommendations(run: Run, scorer: Scorer, marts: Marts) -> Publication
     settings, known = run.settings, marts.known
     histories = marts.log.interactions(marts.end, scorer.recipe.options)
     model = scorer.model.fold_in(histories) if scorer.recipe.personal else scorer.model.fit(known)
-    made = publication.start(
+    made = publication.start_publication(
         run.connection,
         model_run_id=scorer.model_run_id,
         flow=run.flow,
@@ -133,16 +133,18 @@ def stage_recommendations(run: Run, scorer: Scorer, marts: Marts) -> Publication
         batches=marts.batches,
         now=run.clock(),
     )
-    everyone = recommendation_lists.lists_of_everyone(
+    everyone = recommendation_lists.recommend_to_all_users(
         model,
         GenrePopularity().fit(known),
         known,
         settings.recommendations_per_user,
         exclude_played=not settings.recommend_played,
     )
-    manner = Manner(settings.recommendations_per_user, not settings.recommend_played, scorer.recipe.personal)
+    manner = PublicationOptions(
+        settings.recommendations_per_user, not settings.recommend_played, scorer.recipe.personal
+    )
     similar = similar_tracks(known, settings.similar_tracks_per_track)
-    publication.stage(run.connection, made, everyone, similar, manner)
+    publication.stage_recommendations(run.connection, made, everyone, similar, manner)
     return made
 
 
@@ -155,11 +157,11 @@ def audit_recommendations(run: Run, made: Publication) -> Sequence[ExpectationRe
 
     day = run.clock().date()
     results = run.auditor.audit(AuditTarget(made.batch_id, RECOMMENDATIONS, day, made.lists, made.profile))
-    publication.keep_results(run.connection, made, results)
+    publication.save_audit_results(run.connection, made, results)
     try:
         raise_if_blocked(made.batch_id, results)
     except BatchBlocked as blocked:
-        publication.block(run.connection, made, "; ".join(blocked.failures))
+        publication.block_publication(run.connection, made, "; ".join(blocked.failures))
         raise
     return results
 
@@ -178,17 +180,19 @@ def publish_lists(
     why: str,
 ) -> Published:
     """Make the lists the live ones, in one transaction; then drop those beyond the retention."""
-    fallbacks = recommendation_lists.fallback_lists(
+    fallbacks = recommendation_lists.fallback_recommendations(
         GenrePopularity().fit(marts.known), marts.known.track_ids, run.settings.recommendations_per_user
     )
-    publication.attach(run.connection, made)
+    publication.attach_partitions(run.connection, made)
     with readable_errors(), run.connection.transaction():
         if scorer.outcome is not None:
-            model_runs.decide(run.connection, scorer.model_run_id, scorer.outcome, run.clock())
-        publication.publish(run.connection, made, fallbacks, replacing=replacing, now=run.clock(), why=why)
+            model_runs.record_outcome(run.connection, scorer.model_run_id, scorer.outcome, run.clock())
+        publication.publish_recommendations(
+            run.connection, made, fallbacks, replacing=replacing, now=run.clock(), why=why
+        )
     retention.prune_publications(run.connection, keep=run.settings.publications_kept, now=run.clock())
     retention.prune_model_files(run.connection, run.models_dir, now=run.clock())
-    size = publication.size(run.connection, made)
+    size = publication.publication_size(run.connection, made)
     return Published(made.publication_id, scorer.model_run_id, scorer.recipe.model, *size, tuple(results))
 
 
@@ -199,7 +203,7 @@ def publish_recommendations(run: Run, scorer: Scorer, marts: Marts, *, replacing
     try:
         return publish_lists(run, scorer, made, marts, results, replacing=replacing, why=why)
     except PublicationError as error:
-        publication.refuse(run.connection, made, str(error))
+        publication.mark_unpublished(run.connection, made, str(error))
         raise
 
 
@@ -212,4 +216,6 @@ def record_training_failure(
         why = "it was cut off: nothing of it was published"
     decision: Decision = "blocked" if isinstance(error, BatchBlocked) else "failed"
     with suppress(DatabaseError):  # the database may be what failed: then the next training closes the entry
-        model_runs.decide(run.connection, model_run_id, Outcome(recipe, decision, why, metrics or {}), run.clock())
+        model_runs.record_outcome(
+            run.connection, model_run_id, TrainingOutcome(recipe, decision, why, metrics or {}), run.clock()
+        )

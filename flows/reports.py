@@ -10,7 +10,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 
 from flows.recommendation_tasks import Published, Trained
 from flows.run import BatchResult
-from recommender.evaluation.model_search import in_words
+from recommender.evaluation.model_search import format_params
 
 
 def show_batches(flow: str, outcomes: Sequence[BatchResult], docs_dir: Path, docs_url: str) -> None:
@@ -97,7 +97,7 @@ def models_table(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
         {"model": name}
         | {measure: round(figures[measure], 4) for measure in ("ndcg", "recall", "coverage", "novelty")}
         | {"fit s": figures["fit_seconds"], "score s": figures["score_seconds"], "MB": figures["peak_memory_mb"]}
-        | {"out": "", "plays": figures["options"], "settings": in_words(figures["settings"])}
+        | {"out": "", "plays": figures["options"], "settings": format_params(figures["settings"])}
         for name, figures in models.items()
     ]
     nothing = {column: "" for row in rows[:1] for column in row}

@@ -45,8 +45,8 @@ from flows.task_costs import measured
 from recommender.data import mart_reader
 from recommender.data.play_log import AS_PLAYED, SHORT_MEMORY, PlayLog
 from recommender.evaluation import promotion
-from recommender.evaluation.promotion import Rules, Verdict
-from recommender.evaluation.trials import Limits
+from recommender.evaluation.promotion import PromotionDecision, PromotionSettings
+from recommender.evaluation.trials import TrialLimits
 from recommender.models import file_format
 from recommender.models.champion import Champion
 from recommender.models.popularity import GenrePopularity
@@ -54,13 +54,13 @@ from recommender.models.recipe import Recipe
 from recommender.models.registry import load_model
 from recommender.monitoring import quality_monitor
 from recommender.publishing import model_runs
-from recommender.publishing.model_runs import Cause, Outcome
+from recommender.publishing.model_runs import TrainingCause, TrainingOutcome
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
+class TrainingData:
     """What is learned from: plays before `end`, a second after the newest at the latest."""
 
     log: PlayLog
@@ -106,16 +106,16 @@ def retrain(
         cause = _cause(run, moment, degradation, refresh)
         if cause is None:
             return None
-        lesson = read_lesson(run, moment)
-        model_run_id = _start(run, lesson, seed, cause)
-        verdict: Verdict | None = None
+        training_data = read_training_data(run, moment)
+        model_run_id = _start(run, training_data, seed, cause)
+        verdict: PromotionDecision | None = None
         try:
-            verdict = judge_models(run, lesson, seed, cause)
-            published = _publish(run, model_run_id, verdict, lesson) if verdict.publishes else None
+            verdict = judge_models(run, training_data, seed, cause)
+            published = _publish(run, model_run_id, verdict, training_data) if verdict.publishes else None
             if published is None:
-                model_runs.decide(run.connection, model_run_id, outcome_of(verdict), run.clock())
+                model_runs.record_outcome(run.connection, model_run_id, outcome_of(verdict), run.clock())
         except BaseException as error:
-            nothing = Recipe(lesson.champion.recipe.model if lesson.champion else GenrePopularity.name)
+            nothing = Recipe(training_data.champion.recipe.model if training_data.champion else GenrePopularity.name)
             recipe, metrics = (verdict.recipe, verdict.metrics) if verdict else (nothing, {})
             record_training_failure(run, model_run_id, recipe, error, metrics)
             raise
@@ -123,14 +123,14 @@ def retrain(
         trained = Trained(model_run_id, verdict, published)
         show_training(trained, run.docs_dir, settings.data_docs_url)
         print_training(trained)
-        notify_alarm_answered(quality_monitor.answered_by(run.connection, model_run_id), verdict.why)
+        notify_alarm_answered(quality_monitor.alarms_answered_by(run.connection, model_run_id), verdict.why)
         return trained
 
 
-@task(task_run_name="read-lesson", cache_policy=NO_CACHE)
+@task(task_run_name="read-training-data", cache_policy=NO_CACHE)
 @measured
 @named_errors()
-def read_lesson(run: Run, as_of: datetime) -> Lesson:
+def read_training_data(run: Run, as_of: datetime) -> TrainingData:
     """Every play before `as_of`, and the champion. Raises InteractionsError when there is none."""
     newest = mart_reader.newest_play(run.connection, as_of)
     if newest is None:
@@ -140,15 +140,17 @@ def read_lesson(run: Run, as_of: datetime) -> Lesson:
     end = newest.replace(microsecond=0) + timedelta(seconds=1)
     log = mart_reader.read_play_log(run.connection, min(as_of, end), run.settings.retrain_window_days)
     batches = tuple(mart_reader.newest_batches(run.connection))
-    return Lesson(log, np.datetime64(end.replace(tzinfo=None), "s"), batches, model_runs.champion(run.connection))
+    return TrainingData(
+        log, np.datetime64(end.replace(tzinfo=None), "s"), batches, model_runs.find_champion(run.connection)
+    )
 
 
 @task(task_run_name="judge-models", cache_policy=NO_CACHE)
 @measured
 @named_errors()
-def judge_models(run: Run, lesson: Lesson, seed: int, cause: Cause) -> Verdict:
+def judge_models(run: Run, training_data: TrainingData, seed: int, cause: TrainingCause) -> PromotionDecision:
     """Fit the candidates, each in a process of its own, and hold the best against champion and popularity."""
-    rules = Rules(
+    rules = PromotionSettings(
         k=run.settings.retrain_evaluated_at,
         seed=seed,
         window_days=run.settings.retrain_window_days,
@@ -160,28 +162,30 @@ def judge_models(run: Run, lesson: Lesson, seed: int, cause: Cause) -> Verdict:
         search_seconds=run.settings.retrain_search_seconds,
         say=get_run_logger().info,
     )
-    return promotion.judge(lesson.log, lesson.end, lesson.champion, run.models_dir, rules)
+    return promotion.decide_promotion(
+        training_data.log, training_data.end, training_data.champion, run.models_dir, rules
+    )
 
 
 @task(task_run_name="train-{verdict.recipe.model}", cache_policy=NO_CACHE)
 @measured
 @named_errors()
-def train_winner(run: Run, model_run_id: int, verdict: Verdict, lesson: Lesson) -> Path | None:
+def train_winner(run: Run, model_run_id: int, verdict: PromotionDecision, training_data: TrainingData) -> Path | None:
     """The winner again, on everything; popularity is learned when it is needed. Raises ModelError."""
     if not verdict.recipe.personal:
         return None
     path = run.models_dir / f"model-{model_run_id}.npz"
-    interactions = lesson.log.interactions(lesson.end, verdict.recipe.options)
-    promotion.train(verdict.recipe, interactions, _limits(run), path)
+    interactions = training_data.log.interactions(training_data.end, verdict.recipe.options)
+    promotion.train_model(verdict.recipe, interactions, _limits(run), path)
     return path
 
 
-def _publish(run: Run, model_run_id: int, verdict: Verdict, lesson: Lesson) -> Published:
-    file = train_winner(run, model_run_id, verdict, lesson)
+def _publish(run: Run, model_run_id: int, verdict: PromotionDecision, training_data: TrainingData) -> Published:
+    file = train_winner(run, model_run_id, verdict, training_data)
     with warehouse_lock(run.connection, run.settings.lock_wait_seconds):
         # As the marts are now: hours may have gone by, and users, tracks and plays with them.
-        champion = model_runs.champion(run.connection)
-        _must_be_judged_against(champion, lesson.champion)
+        champion = model_runs.find_champion(run.connection)
+        _must_be_judged_against(champion, training_data.champion)
         marts = read_marts(run)
         model = load_model(file) if file else GenrePopularity()
         scorer = Scorer(model_run_id, verdict.recipe, model, outcome_of(verdict, file))
@@ -189,7 +193,7 @@ def _publish(run: Run, model_run_id: int, verdict: Verdict, lesson: Lesson) -> P
         return publish_recommendations(run, scorer, marts, replacing=replacing, why=verdict.why)
 
 
-def _cause(run: Run, as_of: datetime, degradation: Degradation | None, refresh: bool) -> Cause | None:
+def _cause(run: Run, as_of: datetime, degradation: Degradation | None, refresh: bool) -> TrainingCause | None:
     """What the training is for; None when it was asked for by an alarm that another has answered.
 
     Whoever asked for it: while an alarm is open it answers that, and is held as an alarm asks for. One that is raised
@@ -203,24 +207,24 @@ def _cause(run: Run, as_of: datetime, degradation: Degradation | None, refresh: 
     return "degradation" if alarms else "age" if refresh else "asked"
 
 
-def _start(run: Run, lesson: Lesson, seed: int, cause: Cause) -> int:
-    model_runs.close_abandoned(run.connection, run.clock())
-    return model_runs.start(
+def _start(run: Run, training_data: TrainingData, seed: int, cause: TrainingCause) -> int:
+    model_runs.close_abandoned_model_runs(run.connection, run.clock())
+    return model_runs.start_model_run(
         run.connection,
-        recipe=lesson.champion.recipe if lesson.champion else Recipe(GenrePopularity.name),
+        recipe=training_data.champion.recipe if training_data.champion else Recipe(GenrePopularity.name),
         seed=seed,
-        data_as_of=mart_reader.in_utc(lesson.end),
-        batches=lesson.batches,
+        data_as_of=mart_reader.in_utc(training_data.end),
+        batches=training_data.batches,
         code_version=code_version(run.settings),
         now=run.clock(),
         cause=cause,
     )
 
 
-def outcome_of(verdict: Verdict, file: Path | None = None) -> Outcome:
+def outcome_of(verdict: PromotionDecision, file: Path | None = None) -> TrainingOutcome:
     """What the ledger is told of a verdict, and of the model's file."""
     name, digest = (file.name, file_format.digest(file)) if file else (None, None)
-    return Outcome(verdict.recipe, verdict.decision, verdict.why, verdict.metrics, name, digest)
+    return TrainingOutcome(verdict.recipe, verdict.decision, verdict.why, verdict.metrics, name, digest)
 
 
 def _must_be_judged_against(now: Champion | None, judged: Champion | None) -> None:
@@ -234,14 +238,14 @@ def _must_be_judged_against(now: Champion | None, judged: Champion | None) -> No
         )
 
 
-def _listeners_to_ask(settings: Settings, cause: Cause) -> int:
+def _listeners_to_ask(settings: Settings, cause: TrainingCause) -> int:
     """An alarm is answered by the newest days, as few as a verdict needs: what was before, the old model knew."""
     most = settings.retrain_validation_listeners
     return min(most, settings.monitor_listeners) if cause == "degradation" else most
 
 
-def _limits(run: Run) -> Limits:
-    return Limits(run.settings.retrain_seconds_per_model, run.settings.retrain_memory_mb)
+def _limits(run: Run) -> TrialLimits:
+    return TrialLimits(run.settings.retrain_seconds_per_model, run.settings.retrain_memory_mb)
 
 
 def _in_utc(as_of: datetime | None, now: datetime) -> datetime:

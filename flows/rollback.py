@@ -40,8 +40,8 @@ def rollback(publication_id: Number | None = None, why: str = "rolled back by ha
     # No lock of the warehouse: it must be quick, also while an ingest or a training runs.
     settings = load_settings()
     with connect(url_in_role(settings, RECOMMENDER)) as connection:
-        wanted = publication_id or publication.live_before(connection)
-        publication.rollback(connection, wanted, now=clock_of(settings)(), why=why)
+        wanted = publication_id or publication.previous_live_publication(connection)
+        publication.roll_back(connection, wanted, now=clock_of(settings)(), why=why)
     print(f"publication {wanted} is live", flush=True)
     return wanted
 

@@ -1,4 +1,4 @@
-"""Measures every model on plays it has not seen, chosen and set up on the plays it may see.
+"""Evaluates every model on held-out plays; the model and its settings are chosen on the training plays alone.
 
 Exit 0: measured; 1: no listener can be asked, or no model is left; 2: a wrong argument, or a file nothing can be
 learned from.
@@ -16,13 +16,13 @@ from rich.console import Console
 
 from core.errors import InteractionsError, ModelError
 from core.tracebacks import without_tracebacks
-from recommender.data.interaction_files import describe, read_interactions
+from recommender.data.interaction_files import add_item_attributes, read_interactions
 from recommender.data.interactions import Interactions
-from recommender.evaluation.evaluation_report import Report
-from recommender.evaluation.metrics import Measures, measure
-from recommender.evaluation.model_search import Search, Selection, choose
-from recommender.evaluation.splitting import HeldOut, by_listener
-from recommender.evaluation.trials import Ground, Limits, Trial
+from recommender.evaluation.evaluation_report import EvaluationReport
+from recommender.evaluation.metrics import RankingMetrics, measure_ranking
+from recommender.evaluation.model_search import ModelSearchResult, ModelSearchSettings, search_models
+from recommender.evaluation.splitting import Holdout, split_by_user
+from recommender.evaluation.trials import Trial, TrialLimits, TrialRunner
 from recommender.models.registry import CANDIDATES, Candidates
 
 _WIDTH_OF_A_FILE = 140
@@ -33,38 +33,45 @@ class NothingToMeasure(InteractionsError):
 
 
 def evaluate(
-    train: Interactions, test: Interactions, candidates: Candidates = CANDIDATES, search: Search | None = None
-) -> Report:
+    train: Interactions,
+    test: Interactions,
+    candidates: Candidates = CANDIDATES,
+    search: ModelSearchSettings | None = None,
+) -> EvaluationReport:
     """Settings and the choice of model by a split of `train` alone; then each learns all of it and is asked for `test`.
 
     Raises InteractionsError when there is nothing to learn from, NothingToMeasure when nobody can be asked, ModelError
     when no model is left.
     """
-    search = search or Search()
+    search = search or ModelSearchSettings()
     if not len(train):
         raise InteractionsError("train has no plays: there is nothing to learn from")
-    held_out = HeldOut.of(test, train)
+    held_out = Holdout.of(test, train)
     if not len(held_out):
         raise NothingToMeasure(
             f"test has nothing to ask: of its listeners {held_out.left_out:,} are not in train, "
             f"and {held_out.repeaters:,} played nothing in it that is not in train"
         )
-    split = by_listener(train, seed=search.seed, listeners=search.listeners)
+    split = split_by_user(train, seed=search.seed, listeners=search.listeners)
     if not len(split.held_out):
         raise NothingToMeasure("train cannot be split to choose on: nobody in it played two tracks or more")
-    selection = choose(split.train, split.held_out, candidates, search)
+    selection = search_models(split.train, split.held_out, candidates, search)
     search.say(f"choice on {len(selection.held_out):,} listeners of train: {selection.chosen.model}")
     return _measure_on(train, held_out, selection, candidates, search)
 
 
 def _measure_on(
-    train: Interactions, held_out: HeldOut, selection: Selection, candidates: Candidates, search: Search
-) -> Report:
+    train: Interactions,
+    held_out: Holdout,
+    selection: ModelSearchResult,
+    candidates: Candidates,
+    search: ModelSearchSettings,
+) -> EvaluationReport:
     trials: dict[str, Trial] = {}
-    measures: dict[str, Measures] = {}
+    measures: dict[str, RankingMetrics] = {}
     out = dict(selection.out)
     n = min(search.k, len(train.track_ids))
-    with Ground.of(train, held_out.users, n, exclude=train) as ground:
+    with TrialRunner.of(train, held_out.users, n, exclude=train) as ground:
         for name, result in selection.results.items():
             search.say(f"measuring {name}")
             try:
@@ -73,24 +80,24 @@ def _measure_on(
                 out[name] = str(error)
                 search.say(f"{name}: out, {error}")
             else:
-                trials[name], measures[name] = trial, measure(trial.ranking, held_out, train, search.k)
+                trials[name], measures[name] = trial, measure_ranking(trial.ranking, held_out, train, search.k)
     if not trials:
         reasons = "; ".join(f"{name} {why}" for name, why in out.items())
         raise ModelError(f"no model is left to measure: {reasons}")
-    return Report(selection, held_out, trials, measures, out)
+    return EvaluationReport(selection, held_out, trials, measures, out)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     asked = _read_options(arguments)
     candidates = {name: CANDIDATES[name] for name in CANDIDATES if not asked.model or name in asked.model}
-    limits = Limits(asked.time_limit, asked.memory_mb)
-    search = Search(
+    limits = TrialLimits(asked.time_limit, asked.memory_mb)
+    search = ModelSearchSettings(
         asked.k, asked.seed, limits, asked.budget, say=lambda line: print(line, file=sys.stderr, flush=True)
     )
     try:
         train, test = read_interactions(asked.train), read_interactions(asked.test)
-        report = evaluate(describe(train, asked.tracks) if asked.tracks else train, test, candidates, search)
+        report = evaluate(add_item_attributes(train, asked.tracks) if asked.tracks else train, test, candidates, search)
     except (NothingToMeasure, ModelError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -108,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _show(report: Report) -> None:
+def _show(report: EvaluationReport) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = _WIDTH_OF_A_FILE
@@ -141,7 +148,7 @@ def _read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     parser.add_argument("--seed", type=_seed, default=0, help="of the splits (default: %(default)s)")
-    limits, search = Limits(), Search()
+    limits, search = TrialLimits(), ModelSearchSettings()
     parser.add_argument(
         "--time-limit",
         type=_positive,

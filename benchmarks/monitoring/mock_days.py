@@ -15,7 +15,7 @@ from benchmarks.processes import Show
 from benchmarks.source import BASE_DAY, started_mock
 from recommender.data.play_log import PlayLog
 from recommender.evaluation.metrics import hits, ndcg_at
-from recommender.evaluation.splitting import by_time
+from recommender.evaluation.splitting import split_by_time
 from recommender.models.ease import EASE
 
 Values = NDArray[np.float64]
@@ -94,7 +94,7 @@ def _judge(model: EASE, log: PlayLog, day: np.datetime64) -> Values:
     past = replace(
         log, users=log.users[until], tracks=log.tracks[until], plays=log.plays[until], played_at=log.played_at[until]
     )
-    before, held_out = by_time(past, day)
+    before, held_out = split_by_time(past, day)
     ranking = model.fold_in(before).recommend(held_out.users, PLACES, exclude=before)
     return ndcg_at(hits(ranking, held_out, PLACES), held_out, PLACES)
 

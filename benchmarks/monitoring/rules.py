@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from benchmarks.monitoring.histories import Counts
 from benchmarks.monitoring.mock_days import Values
-from recommender.monitoring.drift import Rule, SelfStartingCusum
+from recommender.monitoring.drift import CusumSettings, SelfStartingCusum
 
 Alarms = NDArray[np.bool_]
 Judge = Callable[[Values, Counts], Alarms]
@@ -19,7 +19,7 @@ Judge = Callable[[Values, Counts], Alarms]
 _LOWER_95 = 1.959964
 
 
-def cusum(values: Values, listeners: Counts, rule: Rule) -> Alarms:
+def cusum(values: Values, listeners: Counts, rule: CusumSettings) -> Alarms:
     """The alarm of this project."""
     watch = SelfStartingCusum(rule, values.shape[1])
     return np.stack([watch.add(row, float(count)).alarm for row, count in zip(values, listeners, strict=True)])

@@ -26,10 +26,10 @@ from benchmarks.monitoring.mock_days import Days, Values, without_trend
 from benchmarks.monitoring.rules import Judge, PageHinkley, alike, by_values, cusum, first_alarm, naive
 from benchmarks.monitoring.simulation import LOOKED, QUARTER, YEAR, Found, Histories, share_by
 from benchmarks.processes import Show
-from recommender.monitoring.drift import Rule
-from recommender.monitoring.quality_monitor import Rules
+from recommender.monitoring.drift import CusumSettings
+from recommender.monitoring.quality_monitor import MonitoringSettings
 
-RULES = Rules()
+RULES = MonitoringSettings()
 OURS = RULES.plays
 DROPS = (0.1, 0.2, 0.3)
 DROP = 0.2
@@ -236,7 +236,7 @@ class Studies:
         rows = []
         for k, h in product(_KS, _HS):
             self.show(f"choosing k and h: k {k}, h {h}")
-            rule = partial(cusum, rule=Rule(k, h, OURS.warm_up))
+            rule = partial(cusum, rule=CusumSettings(k, h, OURS.warm_up))
             found = [_said(Found.of(group.alarms(values, rule), day)) for (_, day), values in falling.items()]
             rows.append([f"{k:g}", f"{h:g}", *_within(group.false_alarms(rule)), *found])
         header = [f"{100 * share:.0f} % drop on day {day}" for share, day in drops]
@@ -381,7 +381,7 @@ def _listeners_of_days() -> dict[str, Counts]:
 
 
 def _with(h: float) -> Judge:
-    return partial(cusum, rule=Rule(OURS.k, h, OURS.warm_up))
+    return partial(cusum, rule=CusumSettings(OURS.k, h, OURS.warm_up))
 
 
 def _within(alarms: Values) -> list[str]:

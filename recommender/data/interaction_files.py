@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from core.errors import InteractionsError
 from recommender.data.interactions import ARTIST, GENRE, Interactions
-from recommender.data.item_attributes import codes_of
+from recommender.data.item_attributes import attribute_codes
 
 USER, TRACK, PLAYS = "user_id", "track_id", "plays"
 _COLUMN_OF = {ARTIST: "artist", GENRE: "genres"}
@@ -33,7 +33,7 @@ def read_interactions(path: Path) -> Interactions:
         raise InteractionsError(f"{path}: {error}") from None
 
 
-def describe(interactions: Interactions, path: Path) -> Interactions:
+def add_item_attributes(interactions: Interactions, path: Path) -> Interactions:
     """The same plays with the tracks of a file, one row each, and their artists and genres, as far as it has those.
 
     Raises InteractionsError like `read_interactions`, and when a track comes twice.
@@ -42,7 +42,9 @@ def describe(interactions: Interactions, path: Path) -> Interactions:
         frame = _read(path, (TRACK,), tuple(_COLUMN_OF.values()))
         tracks = _ids(frame, TRACK)
         _refuse(~frame[TRACK].is_first_distinct(), frame, TRACK, "a track that came before")
-        labels = {kind: codes_of(_texts(frame, name)) for kind, name in _COLUMN_OF.items() if name in frame.columns}
+        labels = {
+            kind: attribute_codes(_texts(frame, name)) for kind, name in _COLUMN_OF.items() if name in frame.columns
+        }
         return interactions.described(tracks, labels)
     except InteractionsError as error:
         raise InteractionsError(f"{path}: {error}") from None

@@ -14,7 +14,7 @@ from scipy.sparse import csr_array
 from core.errors import InteractionsError
 
 Ids = NDArray[np.int64]
-Labels = Mapping[str, NDArray[np.int32]]
+ItemAttributes = Mapping[str, NDArray[np.int32]]
 
 ARTIST, GENRE = "artist", "genre"
 UNKNOWN = -1
@@ -35,7 +35,7 @@ class Interactions:
     track_ids: Ids
     plays: csr_array
     genres: NDArray[np.str_]
-    labels: Labels = field(default_factory=dict)
+    labels: ItemAttributes = field(default_factory=dict)
 
     @classmethod
     def of(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from recommender.data.interactions import UNKNOWN
 
 
-def codes_of(texts: pl.Series) -> NDArray[np.int32]:
+def attribute_codes(texts: pl.Series) -> NDArray[np.int32]:
     """A code from 0 for each text, the same for equal ones, by their order; UNKNOWN for what is blank or null.
 
     Texts are compared as a whole, without spaces around them: what a list of genres is made of is not ours to guess.

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from core.database import Connection, readable_errors, statement
 from core.frames import read_frame
 from recommender.data.interactions import ARTIST, GENRE
-from recommender.data.item_attributes import codes_of
-from recommender.data.play_log import Feedback, PlayLog
+from recommender.data.item_attributes import attribute_codes
+from recommender.data.play_log import NegativeFeedback, PlayLog
 
 # The source has 17. Popularity is learned for each, so a source that lets people write what they like is bounded.
 _MOST_GENRES = 200
@@ -71,7 +71,7 @@ def in_utc(moment: np.datetime64) -> datetime:
     return datetime.fromtimestamp(int(moment.astype("datetime64[s]").astype(np.int64)), UTC)
 
 
-def _log(plays: pl.DataFrame, who: pl.DataFrame, catalogue: pl.DataFrame, answers: Feedback) -> PlayLog:
+def _log(plays: pl.DataFrame, who: pl.DataFrame, catalogue: pl.DataFrame, answers: NegativeFeedback) -> PlayLog:
     return PlayLog(
         _column(plays, "user_id"),
         _column(plays, "track_id"),
@@ -81,7 +81,7 @@ def _log(plays: pl.DataFrame, who: pl.DataFrame, catalogue: pl.DataFrame, answer
         catalogue=_column(catalogue, "track_id"),
         genres=who["favorite_genres"].to_numpy().astype(np.str_),
         not_useful=answers,
-        labels={ARTIST: codes_of(catalogue["artist"]), GENRE: codes_of(catalogue["genres"])},
+        labels={ARTIST: attribute_codes(catalogue["artist"]), GENRE: attribute_codes(catalogue["genres"])},
     )
 
 
@@ -103,10 +103,10 @@ def _listeners(connection: Connection) -> pl.DataFrame:
     )
 
 
-def _refusals(connection: Connection, before: datetime) -> Feedback:
+def _refusals(connection: Connection, before: datetime) -> NegativeFeedback:
     schema = _IDS | {"given_at": pl.Int64()}
     refused = read_frame(connection, "recommendations/copy_refusals", schema, {"before": before})
-    return Feedback(_column(refused, "user_id"), _column(refused, "track_id"), _times(refused, "given_at"))
+    return NegativeFeedback(_column(refused, "user_id"), _column(refused, "track_id"), _times(refused, "given_at"))
 
 
 def _catalogue(connection: Connection) -> pl.DataFrame:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from core.errors import InteractionsError
-from recommender.data.interactions import Ids, Interactions, Labels
+from recommender.data.interactions import Ids, Interactions, ItemAttributes
 
 Times = NDArray[np.datetime64]
 
@@ -19,7 +19,7 @@ _NO_TIMES: Times = np.empty(0, "datetime64[s]")
 
 
 @dataclass(frozen=True)
-class Options:
+class PlayWeighting:
     """How plays are weighed; as they come, unless said otherwise.
 
     `half_life_days`: a play counts half as much after so many days. `without_not_useful`: what a listener called not
@@ -34,16 +34,16 @@ class Options:
         return ", ".join(said + ["without not useful"] * self.without_not_useful) or "as played"
 
 
-AS_PLAYED = Options()
+AS_PLAYED = PlayWeighting()
 # When listening has changed, what was played before says little of what will be.
-SHORT_MEMORY = Options(half_life_days=7)
+SHORT_MEMORY = PlayWeighting(half_life_days=7)
 # What is tried for the model that was chosen; each is kept only if it wins.
-TRIED = tuple(Options(half_life_days=days) for days in (7, 30, 90, 365))
-TRIED_WITH_FEEDBACK = (*TRIED, Options(without_not_useful=True))
+WEIGHTINGS_TO_TRY = tuple(PlayWeighting(half_life_days=days) for days in (7, 30, 90, 365))
+WEIGHTINGS_TO_TRY_WITH_FEEDBACK = (*WEIGHTINGS_TO_TRY, PlayWeighting(without_not_useful=True))
 
 
 @dataclass(frozen=True, eq=False)
-class Feedback:
+class NegativeFeedback:
     """One row per answer of a listener about a track that was not useful, with its time in UTC."""
 
     users: Ids = field(default_factory=_NO_IDS.copy)
@@ -66,14 +66,14 @@ class PlayLog:
     listeners: Ids = field(default_factory=_NO_IDS.copy)
     catalogue: Ids = field(default_factory=_NO_IDS.copy)
     genres: NDArray[np.str_] | None = None
-    not_useful: Feedback = field(default_factory=Feedback)
-    labels: Labels = field(default_factory=dict)
+    not_useful: NegativeFeedback = field(default_factory=NegativeFeedback)
+    labels: ItemAttributes = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if np.isnat(self.played_at).any() or np.isnat(self.not_useful.given_at).any():
             raise InteractionsError("every play and every answer needs a time")
 
-    def interactions(self, before: ArrayLike, options: Options = AS_PLAYED) -> Interactions:
+    def interactions(self, before: ArrayLike, options: PlayWeighting = AS_PLAYED) -> Interactions:
         """What was known at the time `before`, itself not included."""
         until = np.datetime64(before, "us")  # type: ignore[call-overload]
         rows = self.played_at < until

@@ -8,20 +8,20 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from recommender.evaluation.metrics import Measures
-from recommender.evaluation.model_search import Selection, in_words
-from recommender.evaluation.splitting import HeldOut
+from recommender.evaluation.metrics import RankingMetrics
+from recommender.evaluation.model_search import ModelSearchResult, format_params
+from recommender.evaluation.splitting import Holdout
 from recommender.evaluation.trials import Trial
 
 
 @dataclass(frozen=True, eq=False)
-class Report:
+class EvaluationReport:
     """What the candidates are worth on test: a trial and its measures each, those chosen on train best first."""
 
-    selection: Selection
-    held_out: HeldOut
+    selection: ModelSearchResult
+    held_out: Holdout
     trials: dict[str, Trial]
-    measures: dict[str, Measures]
+    measures: dict[str, RankingMetrics]
     out: dict[str, str]
 
     @property
@@ -82,7 +82,7 @@ class Report:
                 *(f"{value:.4f}" for value in (measures.mean_recall, measures.mean_ndcg, measures.coverage)),
                 *(f"{value:.1f}" for value in (measures.novelty, trial.fit_seconds, trial.score_seconds)),
                 f"{trial.peak_memory_mb:,.0f}",
-                escape(in_words(trial.params)) or "-",
+                escape(format_params(trial.params)) or "-",
                 style="bold" if name == self.chosen else "",
             )
         return table

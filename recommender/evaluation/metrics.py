@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommender.data.interactions import Interactions
-from recommender.evaluation.splitting import HeldOut
+from recommender.evaluation.splitting import Holdout
 from recommender.models.base import Ranking
 
 Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Measures:
+class RankingMetrics:
     """Of one ranking: `recall` and `ndcg` are 0 to 1 for each listener, `coverage` is a share, `novelty` is in bits."""
 
     recall: Values
@@ -38,15 +38,15 @@ class Measures:
         return float(self.ndcg.mean())
 
 
-def measure(ranking: Ranking, held_out: HeldOut, train: Interactions, k: int) -> Measures:
+def measure_ranking(ranking: Ranking, held_out: Holdout, train: Interactions, k: int) -> RankingMetrics:
     """All of them at k. `ranking` has one row per listener of `held_out`, of whom there is at least one."""
     found = hits(ranking, held_out, k)
-    return Measures(
+    return RankingMetrics(
         recall_at(found, held_out), ndcg_at(found, held_out, k), coverage(ranking, train, k), novelty(ranking, train, k)
     )
 
 
-def hits(ranking: Ranking, held_out: HeldOut, k: int) -> NDArray[np.bool_]:
+def hits(ranking: Ranking, held_out: Holdout, k: int) -> NDArray[np.bool_]:
     """Which of the first k places of each listener name a held-out track."""
     ids, given = ranking.ids[:, :k], np.isfinite(ranking.scores[:, :k])
     known = np.unique(held_out.tracks)
@@ -59,12 +59,12 @@ def hits(ranking: Ranking, held_out: HeldOut, k: int) -> NDArray[np.bool_]:
     return np.asarray(given & (known[places] == ids) & np.isin(pairs, wanted), bool)
 
 
-def recall_at(found: NDArray[np.bool_], held_out: HeldOut) -> Values:
+def recall_at(found: NDArray[np.bool_], held_out: Holdout) -> Values:
     """Hits by held-out tracks, of each listener."""
     return np.asarray(found.sum(axis=1) / held_out.sizes, np.float64)
 
 
-def ndcg_at(found: NDArray[np.bool_], held_out: HeldOut, k: int) -> Values:
+def ndcg_at(found: NDArray[np.bool_], held_out: Holdout, k: int) -> Values:
     """Gain 1 for a hit, discounted by log2(rank + 1), by the best that min(k, held-out tracks) hits could give."""
     discounts = 1 / np.log2(np.arange(2, k + 2))
     ideal = np.cumsum(discounts)[np.minimum(held_out.sizes, k) - 1]

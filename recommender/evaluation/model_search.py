@@ -12,36 +12,36 @@ from numpy.typing import NDArray
 
 from core.errors import InteractionsError, ModelError
 from recommender.data.interactions import Interactions
-from recommender.data.play_log import AS_PLAYED, Options
-from recommender.evaluation.metrics import Measures, measure
-from recommender.evaluation.splitting import HeldOut
-from recommender.evaluation.trials import Ground, Limits
+from recommender.data.play_log import AS_PLAYED, PlayWeighting
+from recommender.evaluation.metrics import RankingMetrics, measure_ranking
+from recommender.evaluation.splitting import Holdout
+from recommender.evaluation.trials import TrialLimits, TrialRunner
 from recommender.models.base import Params
 from recommender.models.registry import CANDIDATES, Candidates
 
 # Other settings are tried for so many models, of those that have any: the ones that did best with their first.
-CONTENDERS = 3
+MODELS_TUNED = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Result:
-    """One model with one setting, measured on listeners of `Selection.held_out`, in their order.
+class ScoredTrial:
+    """One model with one setting, measured on listeners of `ModelSearchResult.held_out`, in their order.
 
     `ndcg` is the mean over those who decide: what models are chosen by.
     """
 
     model: str
     params: Params
-    measures: Measures
+    measures: RankingMetrics
     ndcg: float
     fit_seconds: float
     score_seconds: float
     peak_memory_mb: float
-    options: Options = AS_PLAYED
+    options: PlayWeighting = AS_PLAYED
 
 
 @dataclass(frozen=True, eq=False)
-class Selection:
+class ModelSearchResult:
     """Who won on whom.
 
     `deciding` are the listeners of `held_out` whose results decided; a gate asks the others, who have not seen the luck
@@ -50,23 +50,23 @@ class Selection:
     `tried` is every trial that was measured, `failed` and `skipped` say which settings were not, and why.
     """
 
-    held_out: HeldOut
+    held_out: Holdout
     deciding: NDArray[np.bool_]
     k: int
-    results: Mapping[str, Result]
+    results: Mapping[str, ScoredTrial]
     out: Mapping[str, str]
-    tried: Sequence[Result]
+    tried: Sequence[ScoredTrial]
     failed: Sequence[str]
     skipped: Sequence[str]
 
     @property
-    def chosen(self) -> Result:
+    def chosen(self) -> ScoredTrial:
         """The one with the highest mean NDCG; of equal ones, the earlier in the registry."""
         return next(iter(self.results.values()))
 
 
 @dataclass(frozen=True)
-class Search:
+class ModelSearchSettings:
     """How a model is looked for. Trials that have begun may go on for `limits.seconds` after the budget is spent.
 
     At most so many `listeners` are asked, and the `deciding_share` of them, drawn by the seed, decides. `weighed` is
@@ -75,35 +75,35 @@ class Search:
 
     k: int = 20
     seed: int = 0
-    limits: Limits = field(default_factory=Limits)
+    limits: TrialLimits = field(default_factory=TrialLimits)
     budget_seconds: float = 240.0
     listeners: int = 5_000
     deciding_share: float = 1.0
-    weighed: Options = AS_PLAYED
+    weighed: PlayWeighting = AS_PLAYED
     say: Callable[[str], None] = lambda line: None
 
 
-def choose(
+def search_models(
     train: Interactions,
-    held_out: HeldOut,
+    held_out: Holdout,
     candidates: Candidates = CANDIDATES,
-    search: Search | None = None,
+    search: ModelSearchSettings | None = None,
     *,
-    options: Sequence[Options] = (),
-    interactions_with: Callable[[Options], Interactions] | None = None,
-) -> Selection:
+    options: Sequence[PlayWeighting] = (),
+    interactions_with: Callable[[PlayWeighting], Interactions] | None = None,
+) -> ModelSearchResult:
     """Try every candidate, and choose. The same input gives the same choice, unless the budget runs out.
 
     The first setting of each model is always tried. While the budget lasts, so are other settings of the best few, of
     a blend that leads, and `options` for the one that won; `interactions_with` gives train with an option.
     Raises InteractionsError when there is nothing to learn or to ask, ModelError when no model is left.
     """
-    search = search or Search()
+    search = search or ModelSearchSettings()
     if not len(train):
         raise InteractionsError("there are no plays to learn from")
     if not len(held_out):
         raise InteractionsError("no listener has both plays to learn from and others to be asked for")
-    contest = _Contest(train, held_out.sample(search.listeners, search.seed), candidates, search)
+    contest = _ModelSearch(train, held_out.sample(search.listeners, search.seed), candidates, search)
     contest.run()
     if interactions_with is not None:
         for option in options:
@@ -111,19 +111,21 @@ def choose(
     return contest.selection()
 
 
-class _Contest:
+class _ModelSearch:
     """The trials of one choice, and what came of them."""
 
-    def __init__(self, train: Interactions, held_out: HeldOut, candidates: Candidates, search: Search) -> None:
+    def __init__(
+        self, train: Interactions, held_out: Holdout, candidates: Candidates, search: ModelSearchSettings
+    ) -> None:
         self._train, self._held_out, self._candidates, self._search = train, held_out, candidates, search
         asked = len(held_out)
         order = np.random.default_rng(search.seed).permutation(asked)
         self._deciding = np.zeros(asked, bool)
         self._deciding[order[: max(1, round(search.deciding_share * asked))]] = True
         self._until = time.monotonic() + search.budget_seconds
-        self._best: dict[str, Result] = {}
+        self._best: dict[str, ScoredTrial] = {}
         self._seconds: dict[str, float] = {}  # how long the last trial of each model took
-        self._tried: list[Result] = []
+        self._tried: list[ScoredTrial] = []
         self._why: dict[str, str] = {}
         self._failed: list[str] = []
         self._skipped: list[str] = []
@@ -133,13 +135,13 @@ class _Contest:
         blends = [name for name in self._candidates if name not in single]
         with self._ground(self._train) as ground:
             self._try_first_settings(ground, single)
-            for name in [name for name in self._ranked() if self._candidates[name].directions][:CONTENDERS]:
+            for name in [name for name in self._ranked() if self._candidates[name].directions][:MODELS_TUNED]:
                 self._look_on(ground, name)
             self._try_first_settings(ground, blends)
             for name in [name for name in list(self._ranked())[:1] if name in blends]:
                 self._look_on(ground, name)
 
-    def _try_first_settings(self, ground: Ground, names: Sequence[str]) -> None:
+    def _try_first_settings(self, ground: TrialRunner, names: Sequence[str]) -> None:
         for name in names:
             candidate = self._candidates[name]
             lost = [member for member in candidate.members.values() if member in self._why and member not in self._best]
@@ -153,18 +155,18 @@ class _Contest:
             }
             self._try(ground, name, {**candidate.settings, **members})
 
-    def _look_on(self, ground: Ground, name: str) -> None:
+    def _look_on(self, ground: TrialRunner, name: str) -> None:
         bettered: set[str] = set()
         for direction in self._candidates[name].directions:
             if bettered & direction[0].keys():
                 continue  # it got better one way, so the other way is not tried
             for step in direction:
                 params = {**self._best[name].params, **step}
-                if not self._may_try(name, f"{name} {in_words(params)}") or not self._try(ground, name, params):
+                if not self._may_try(name, f"{name} {format_params(params)}") or not self._try(ground, name, params):
                     break
                 bettered |= step.keys()
 
-    def try_option(self, option: Options, interactions_with: Callable[[Options], Interactions]) -> None:
+    def try_option(self, option: PlayWeighting, interactions_with: Callable[[PlayWeighting], Interactions]) -> None:
         if not self._best:
             return
         name, best = next(iter(self._ranked().items()))
@@ -172,17 +174,17 @@ class _Contest:
             with self._ground(interactions_with(option)) as ground:
                 self._try(ground, name, best.params, option)
 
-    def selection(self) -> Selection:
+    def selection(self) -> ModelSearchResult:
         if not self._best:
             reasons = "; ".join(f"{name} {why}" for name, why in self._why.items())
             raise ModelError(f"no model is left to choose: {reasons or 'no candidates were given'}")
         out = {name: why for name, why in self._why.items() if name not in self._best}
         search = self._search
-        return Selection(
+        return ModelSearchResult(
             self._held_out, self._deciding, search.k, self._ranked(), out, self._tried, self._failed, self._skipped
         )
 
-    def _ranked(self) -> dict[str, Result]:
+    def _ranked(self) -> dict[str, ScoredTrial]:
         """Best first; the order of the candidates decides between equal ones."""
         order = [name for name in self._candidates if name in self._best]
         return {name: self._best[name] for name in sorted(order, key=lambda name: -self._best[name].ndcg)}
@@ -195,11 +197,11 @@ class _Contest:
         self._skipped.append(f"{what}: no time left")
         return False
 
-    def _try(self, ground: Ground, name: str, params: Params, option: Options | None = None) -> bool:
+    def _try(self, ground: TrialRunner, name: str, params: Params, option: PlayWeighting | None = None) -> bool:
         """Whether that is the best of the model so far."""
         search = self._search
         option = search.weighed if option is None else option
-        what = " ".join(filter(None, [name, in_words(params), str(option) if option != AS_PLAYED else ""]))
+        what = " ".join(filter(None, [name, format_params(params), str(option) if option != AS_PLAYED else ""]))
         begin = time.monotonic()
         try:
             trial = ground.run(self._candidates[name].make, params, search.limits)
@@ -210,9 +212,9 @@ class _Contest:
             return False
         finally:
             self._seconds[name] = time.monotonic() - begin
-        measures = measure(trial.ranking, self._held_out, self._train, search.k)
+        measures = measure_ranking(trial.ranking, self._held_out, self._train, search.k)
         ndcg = float(measures.ndcg[self._deciding].mean())
-        result = Result(
+        result = ScoredTrial(
             name, params, measures, ndcg, trial.fit_seconds, trial.score_seconds, trial.peak_memory_mb, option
         )
         self._tried.append(result)
@@ -222,12 +224,12 @@ class _Contest:
             self._best[name] = result
         return better
 
-    def _ground(self, interactions: Interactions) -> AbstractContextManager[Ground]:
+    def _ground(self, interactions: Interactions) -> AbstractContextManager[TrialRunner]:
         n = min(self._search.k, len(self._train.track_ids))
-        return Ground.of(interactions, self._held_out.users, n, exclude=self._train)
+        return TrialRunner.of(interactions, self._held_out.users, n, exclude=self._train)
 
 
-def in_words(params: Params) -> str:
+def format_params(params: Params) -> str:
     """Settings on one line, such as `als_weight=0.3 als.factors=64`."""
     said = []
     for name, value in params.items():

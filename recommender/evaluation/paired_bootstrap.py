@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from recommender.evaluation.metrics import Values
 
-FEWEST_LISTENERS = 20  # of fewer, the spread of the draws is too narrow to be believed
+MIN_USERS = 20  # of fewer, the spread of the draws is too narrow to be believed
 _DRAWS_A_BLOCK = 2**22
 
 
@@ -62,9 +62,9 @@ def compare(
     if not np.isfinite(difference).all():
         raise ValueError("a measure is not a number")
     listeners = len(difference)
-    if listeners < FEWEST_LISTENERS:
+    if listeners < MIN_USERS:
         mean = float(difference.mean()) if listeners else 0.0
-        why_not = f"{listeners} listeners are too few to compare on, {FEWEST_LISTENERS} are needed"
+        why_not = f"{listeners} listeners are too few to compare on, {MIN_USERS} are needed"
         return Comparison(mean, -np.inf, np.inf, listeners, confidence, why_not)
     mean = float(difference.mean())
     if np.ptp(difference) == 0:

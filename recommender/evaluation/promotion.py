@@ -15,12 +15,18 @@ import numpy as np
 
 from core.errors import ModelError
 from recommender.data.interactions import Interactions
-from recommender.data.play_log import AS_PLAYED, TRIED, TRIED_WITH_FEEDBACK, Options, PlayLog
-from recommender.evaluation.metrics import Measures, measure
-from recommender.evaluation.model_search import Result, Search, Selection, choose
-from recommender.evaluation.paired_bootstrap import FEWEST_LISTENERS, Comparison, compare
-from recommender.evaluation.splitting import Split, by_listener, by_time
-from recommender.evaluation.trials import Limits, run_trial
+from recommender.data.play_log import (
+    AS_PLAYED,
+    WEIGHTINGS_TO_TRY,
+    WEIGHTINGS_TO_TRY_WITH_FEEDBACK,
+    PlayLog,
+    PlayWeighting,
+)
+from recommender.evaluation.metrics import RankingMetrics, measure_ranking
+from recommender.evaluation.model_search import ModelSearchResult, ModelSearchSettings, ScoredTrial, search_models
+from recommender.evaluation.paired_bootstrap import MIN_USERS, Comparison, compare
+from recommender.evaluation.splitting import DataSplit, split_by_time, split_by_user
+from recommender.evaluation.trials import TrialLimits, run_trial
 from recommender.models.champion import Champion
 from recommender.models.popularity import GenrePopularity
 from recommender.models.recipe import POPULARITIES, Recipe
@@ -30,13 +36,13 @@ Decision = Literal["published", "fallback", "kept", "blocked", "failed"]
 
 _DAYS_TRIED = (1, 2, 3, 5, 7, 10, 14, 21, 28, 42, 60, 90)
 # Of fewer listeners in all, neither half says anything.
-_FEWEST_ASKED = 2 * FEWEST_LISTENERS
+_FEWEST_ASKED = 2 * MIN_USERS
 # Of fewer who played on both sides of a day, tracks held out at random say more.
 _FEWEST_BY_TIME = 100
 
 
 @dataclass(frozen=True)
-class Rules:
+class PromotionSettings:
     """How a training is held. `window_days` is the longest time asked about, `listeners` how many should be asked.
 
     A challenger must beat the champion. With a `refresh_margin`, a share of the champion's mean NDCG, it is enough to
@@ -49,23 +55,23 @@ class Rules:
     listeners: int = 1_000
     confidence: float = 0.975
     refresh_margin: float | None = None
-    weighed: Options = AS_PLAYED
-    limits: Limits = field(default_factory=Limits)
+    weighed: PlayWeighting = AS_PLAYED
+    limits: TrialLimits = field(default_factory=TrialLimits)
     search_seconds: float = 300.0
     say: Callable[[str], None] = lambda line: None
 
 
 @dataclass(frozen=True, eq=False)
-class Exam:
+class EvaluationSplit:
     """What is learned from and what is asked. `split_at` is None where time gave nobody to ask."""
 
-    split: Split
+    split: DataSplit
     split_at: np.datetime64 | None
     how: str
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
+class PromotionDecision:
     """What a training came to: the recipe to publish, or the best that was not good enough, and why."""
 
     recipe: Recipe
@@ -79,14 +85,14 @@ class Verdict:
         return self.decision in ("published", "fallback")
 
 
-def set_exam(log: PlayLog, end: np.datetime64, rules: Rules) -> Exam:
+def make_evaluation_split(log: PlayLog, end: np.datetime64, rules: PromotionSettings) -> EvaluationSplit:
     """Split by time: the last days, as few as give enough listeners to ask, or as give the most.
 
     When hardly anybody played on both sides of any such moment, tracks are held out at random instead.
     """
-    best: tuple[int, int, Split] | None = None
+    best: tuple[int, int, DataSplit] | None = None
     for days in [days for days in _DAYS_TRIED if days <= rules.window_days]:
-        split = by_time(log, end - np.timedelta64(days, "D"))
+        split = split_by_time(log, end - np.timedelta64(days, "D"))
         if best is None or len(split.held_out) > best[1]:
             best = days, len(split.held_out), split
         if len(split.held_out) >= rules.listeners:
@@ -94,23 +100,23 @@ def set_exam(log: PlayLog, end: np.datetime64, rules: Rules) -> Exam:
     if best is not None and best[1] >= _FEWEST_BY_TIME:
         days, asked, split = best
         how = f"{asked:,} listeners asked for what they first played in the last {days} day{'s'[: days > 1]}"
-        return Exam(split, end - np.timedelta64(days, "D"), how)
-    split = by_listener(log.interactions(end), seed=rules.seed)
+        return EvaluationSplit(split, end - np.timedelta64(days, "D"), how)
+    split = split_by_user(log.interactions(end), seed=rules.seed)
     how = (
         f"{len(split.held_out):,} listeners asked for a fifth of their tracks, held out at random, as too few played "
         "on both sides of a day"
     )
-    return Exam(split, None, how)
+    return EvaluationSplit(split, None, how)
 
 
-def judge(
+def decide_promotion(
     log: PlayLog,
     end: np.datetime64,
     champion: Champion | None,
     models: Path,
-    rules: Rules,
+    rules: PromotionSettings,
     candidates: Candidates = CANDIDATES,
-) -> Verdict:
+) -> PromotionDecision:
     """Which recipe is to be published, if any. `models` is the folder of model files. Same input, same verdict.
 
     Raises InteractionsError when there are no plays at all.
@@ -124,13 +130,18 @@ def judge(
 
 
 def _verdict(
-    log: PlayLog, end: np.datetime64, champion: Champion | None, models: Path, rules: Rules, candidates: Candidates
-) -> Verdict:
-    exam = set_exam(log, end, rules)
+    log: PlayLog,
+    end: np.datetime64,
+    champion: Champion | None,
+    models: Path,
+    rules: PromotionSettings,
+    candidates: Candidates,
+) -> PromotionDecision:
+    exam = make_evaluation_split(log, end, rules)
     if len(exam.split.held_out) < _FEWEST_ASKED:
         why = f"only {len(exam.split.held_out)} listeners can be asked, which says nothing"
         return _without_evidence(champion, why, {"exam": exam.how})
-    search = Search(
+    search = ModelSearchSettings(
         rules.k,
         rules.seed,
         rules.limits,
@@ -143,7 +154,7 @@ def _verdict(
         selection = _choose(log, exam, candidates, search)
     except ModelError as error:
         return _without_evidence(champion, str(error), {"exam": exam.how})
-    return _Gate(log, exam, selection, champion, models, rules, candidates).verdict()
+    return _PromotionGate(log, exam, selection, champion, models, rules, candidates).verdict()
 
 
 def _that_can_go_on(
@@ -162,12 +173,14 @@ def _that_can_go_on(
     return champion, {}
 
 
-def _choose(log: PlayLog, exam: Exam, candidates: Candidates, search: Search) -> Selection:
+def _choose(
+    log: PlayLog, exam: EvaluationSplit, candidates: Candidates, search: ModelSearchSettings
+) -> ModelSearchResult:
     split_at = exam.split_at
     if split_at is None:
-        return choose(exam.split.train, exam.split.held_out, candidates, replace(search, weighed=AS_PLAYED))
-    options = (AS_PLAYED, *(TRIED_WITH_FEEDBACK if len(log.not_useful.users) else TRIED))
-    return choose(
+        return search_models(exam.split.train, exam.split.held_out, candidates, replace(search, weighed=AS_PLAYED))
+    options = (AS_PLAYED, *(WEIGHTINGS_TO_TRY_WITH_FEEDBACK if len(log.not_useful.users) else WEIGHTINGS_TO_TRY))
+    return search_models(
         log.interactions(split_at, search.weighed),
         exam.split.held_out,
         candidates,
@@ -177,17 +190,17 @@ def _choose(log: PlayLog, exam: Exam, candidates: Candidates, search: Search) ->
     )
 
 
-class _Gate:
+class _PromotionGate:
     """Holds the chosen model against popularity and the champion, on listeners who did not choose it."""
 
     def __init__(
         self,
         log: PlayLog,
-        exam: Exam,
-        selection: Selection,
+        exam: EvaluationSplit,
+        selection: ModelSearchResult,
         champion: Champion | None,
         models: Path,
-        rules: Rules,
+        rules: PromotionSettings,
         candidates: Candidates,
     ) -> None:
         self._log, self._exam, self._selection, self._champion = log, exam, selection, champion
@@ -195,7 +208,7 @@ class _Gate:
         self._judging = ~selection.deciding
         self._metrics: dict[str, Any] = {"exam": exam.how, **_told(selection)}
 
-    def verdict(self) -> Verdict:
+    def verdict(self) -> PromotionDecision:
         chosen = self._selection.chosen
         recipe = Recipe(chosen.model, chosen.params, chosen.options)
         against: dict[str, Comparison | None] = {}
@@ -208,18 +221,18 @@ class _Gate:
         told = "; ".join(f"against {name}: {one}" for name, one in comparisons.items())
         said = f"{recipe}: ndcg@{self._rules.k} {self._mean(chosen.measures):.4f} of {self._exam.how}; {told}"
         if recipe.personal and all(one.beats for one in comparisons.values()):
-            return Verdict(recipe, "published", said, self._metrics)
+            return PromotionDecision(recipe, "published", said, self._metrics)
         if recipe.personal and self._refreshes(comparisons):
             share = 100 * (self._rules.refresh_margin or 0)
             why = f"a refresh by age: not worse than the champion by {share:g} % or more ({said})"
-            return Verdict(recipe, "published", why, self._metrics)
+            return PromotionDecision(recipe, "published", why, self._metrics)
         if self._champion is None or not self._champion.recipe.personal:
             why = f"no model is better than popularity, so popularity by genre is published ({said})"
-            return Verdict(Recipe(GenrePopularity.name), "fallback", why, self._metrics)
+            return PromotionDecision(Recipe(GenrePopularity.name), "fallback", why, self._metrics)
         if not recipe.personal and comparisons and all(one.beats for one in comparisons.values()):
             why = f"popularity is better than the champion, so popularity by genre is published ({said})"
-            return Verdict(Recipe(GenrePopularity.name), "fallback", why, self._metrics)
-        return Verdict(recipe, "kept", f"the champion stays ({said})", self._metrics)
+            return PromotionDecision(Recipe(GenrePopularity.name), "fallback", why, self._metrics)
+        return PromotionDecision(recipe, "kept", f"the champion stays ({said})", self._metrics)
 
     def _refreshes(self, comparisons: Mapping[str, Comparison]) -> bool:
         """Whether the chosen one may replace an old champion without beating it: popularity it must beat."""
@@ -229,10 +242,10 @@ class _Gate:
         margin = share * self._metrics["champion"]["ndcg"]
         return comparisons["popularity"].beats and champion.not_inferior(margin)
 
-    def _mean(self, measures: Measures) -> float:
+    def _mean(self, measures: RankingMetrics) -> float:
         return float(measures.ndcg[self._judging].mean())
 
-    def _against_popularity(self, chosen: Result) -> Comparison:
+    def _against_popularity(self, chosen: ScoredTrial) -> Comparison:
         """Against the better one, in the eyes of those who chose."""
         measured = [self._selection.results[name] for name in POPULARITIES if name in self._selection.results]
         if not measured:
@@ -240,7 +253,7 @@ class _Gate:
             return compare(nobody, nobody)  # which is no win
         return self._compare(chosen.measures, max(measured, key=lambda result: result.ndcg).measures)
 
-    def _against_champion(self, chosen: Result, champion: Champion) -> Comparison | None:
+    def _against_champion(self, chosen: ScoredTrial, champion: Champion) -> Comparison | None:
         try:
             measures, how = self._champion_measures(champion)
         except ModelError as error:
@@ -250,7 +263,7 @@ class _Gate:
         self._metrics["champion"] = {"recipe": str(champion.recipe), "how": how, "ndcg": self._mean(measures)}
         return self._compare(chosen.measures, measures)
 
-    def _champion_measures(self, champion: Champion) -> tuple[Measures, str]:
+    def _champion_measures(self, champion: Champion) -> tuple[RankingMetrics, str]:
         """As it is live, if it has seen nothing of what is asked; else its recipe, trained like the others."""
         train, split_at = self._exam.split.train, self._exam.split_at
         held_out, k = self._selection.held_out, self._selection.k
@@ -262,7 +275,7 @@ class _Gate:
                     .fold_in(known)
                     .recommend(held_out.users, k, exclude=train)
                 )
-                return measure(ranking, held_out, train, k), "as it is live"
+                return measure_ranking(ranking, held_out, train, k), "as it is live"
             except ModelError as error:
                 self._rules.say(f"the champion's file cannot be used: {error}")
         for result in self._selection.tried:
@@ -274,9 +287,9 @@ class _Gate:
         n = min(k, len(train.track_ids))
         limits = self._rules.limits
         trial = run_trial(make, settings, known, held_out.users, n, exclude=train, limits=limits)
-        return measure(trial.ranking, held_out, train, k), "its recipe, trained again"
+        return measure_ranking(trial.ranking, held_out, train, k), "its recipe, trained again"
 
-    def _compare(self, challenger: Measures, other: Measures) -> Comparison:
+    def _compare(self, challenger: RankingMetrics, other: RankingMetrics) -> Comparison:
         return compare(
             challenger.ndcg[self._judging],
             other.ndcg[self._judging],
@@ -285,21 +298,23 @@ class _Gate:
         )
 
 
-def train(
-    recipe: Recipe, interactions: Interactions, limits: Limits, save_to: Path, candidates: Candidates = CANDIDATES
+def train_model(
+    recipe: Recipe, interactions: Interactions, limits: TrialLimits, save_to: Path, candidates: Candidates = CANDIDATES
 ) -> None:
     """Learn from everything, in a process with limits, and write the model to a file. Raises ModelError."""
     nobody = np.empty(0, np.int64)
     run_trial(candidates[recipe.model].make, recipe.settings, interactions, nobody, 1, limits=limits, save_to=save_to)
 
 
-def _without_evidence(champion: Champion | None, why: str, metrics: Mapping[str, Any]) -> Verdict:
+def _without_evidence(champion: Champion | None, why: str, metrics: Mapping[str, Any]) -> PromotionDecision:
     if champion is not None and champion.recipe.personal:
-        return Verdict(champion.recipe, "kept", f"the champion stays: {why}", metrics)
-    return Verdict(Recipe(GenrePopularity.name), "fallback", f"popularity by genre is published: {why}", metrics)
+        return PromotionDecision(champion.recipe, "kept", f"the champion stays: {why}", metrics)
+    return PromotionDecision(
+        Recipe(GenrePopularity.name), "fallback", f"popularity by genre is published: {why}", metrics
+    )
 
 
-def _told(selection: Selection) -> dict[str, Any]:
+def _told(selection: ModelSearchResult) -> dict[str, Any]:
     return {
         "k": selection.k,
         "listeners_choosing": int(selection.deciding.sum()),

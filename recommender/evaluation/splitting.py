@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
 from recommender.data.interactions import Ids, Interactions
-from recommender.data.play_log import AS_PLAYED, Options, PlayLog
+from recommender.data.play_log import AS_PLAYED, PlayLog, PlayWeighting
 
 
 @dataclass(frozen=True, eq=False)
-class HeldOut:
+class Holdout:
     """What each listener played that was kept from the models: at least one track of each.
 
     `users` ascend; those of `users[i]` are `tracks[indptr[i]:indptr[i + 1]]`, ascending, of which the catalogue may not
@@ -72,14 +72,16 @@ class HeldOut:
         return self.of_listeners(np.sort(np.random.default_rng(seed).choice(len(self), at_most, replace=False)))
 
 
-class Split(NamedTuple):
+class DataSplit(NamedTuple):
     """What is learned from, and what is asked."""
 
     train: Interactions
-    held_out: HeldOut
+    held_out: Holdout
 
 
-def by_listener(interactions: Interactions, share: float = 0.2, seed: int = 0, listeners: int | None = None) -> Split:
+def split_by_user(
+    interactions: Interactions, share: float = 0.2, seed: int = 0, listeners: int | None = None
+) -> DataSplit:
     """Hold out a random `share` of the tracks of each listener, or of so many `listeners` drawn by the seed.
 
     Of two tracks or more at least one is held out, and at least one stays. Train keeps all rows and columns.
@@ -99,14 +101,14 @@ def by_listener(interactions: Interactions, share: float = 0.2, seed: int = 0, l
     held = np.zeros(len(rows), bool)
     held[order[place < out[rows]]] = True
     train = _entries(interactions, rows, ~held)
-    return Split(train, HeldOut.of(_entries(interactions, rows, held), train))
+    return DataSplit(train, Holdout.of(_entries(interactions, rows, held), train))
 
 
-def by_time(log: PlayLog, split_at: ArrayLike, options: Options = AS_PLAYED) -> Split:
+def split_by_time(log: PlayLog, split_at: ArrayLike, options: PlayWeighting = AS_PLAYED) -> DataSplit:
     """Train is every play before `split_at`; held out is what its listeners first played at or after it."""
     train = log.interactions(split_at, options)
     before = train if options == AS_PLAYED else log.interactions(split_at)
-    return Split(train, HeldOut.of(log.interactions_from(split_at), before))
+    return DataSplit(train, Holdout.of(log.interactions_from(split_at), before))
 
 
 def _entries(interactions: Interactions, rows: NDArray[np.intp], kept: NDArray[np.bool_]) -> Interactions:

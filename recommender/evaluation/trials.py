@@ -34,7 +34,7 @@ _MB = 2**20
 
 
 @dataclass(frozen=True)
-class Limits:
+class TrialLimits:
     """Of one trial: `seconds` on the clock from start to end, `memory_mb` MiB resident."""
 
     seconds: float = 300.0
@@ -54,7 +54,7 @@ class Trial:
 
 
 @dataclass(frozen=True, eq=False)
-class Ground:
+class TrialRunner:
     """What trials are run on: the same plays, listeners, number of tracks and exclusions for every model."""
 
     folder: Path
@@ -67,9 +67,9 @@ class Ground:
     @contextmanager
     def of(
         cls, interactions: Interactions, users: Ids, n: int, exclude: Interactions | None = None
-    ) -> Iterator[Ground]:
+    ) -> Iterator[TrialRunner]:
         """Put into files what the processes read; they are gone on the way out, or when the next trial begins."""
-        sweep()
+        remove_abandoned_trials()
         with tempfile.TemporaryDirectory(prefix=f"{_FOLDER}{os.getpid()}-") as name:
             folder = Path(name)
             interactions.save(folder / "interactions.npz")
@@ -80,7 +80,7 @@ class Ground:
             (folder / "request.json").write_text(json.dumps(request))
             yield cls(folder, interactions.track_ids, users, n, exclude)
 
-    def run(self, make: type[Recommender], params: Params, limits: Limits, save_to: Path | None = None) -> Trial:
+    def run(self, make: type[Recommender], params: Params, limits: TrialLimits, save_to: Path | None = None) -> Trial:
         """Try one model once, and write it to `save_to`, if given. Raises ModelError: one line that says why not."""
         with tempfile.TemporaryDirectory(dir=self.folder) as name:
             answer = Path(name)
@@ -126,7 +126,7 @@ class Ground:
         return bool(np.isin(named[columns >= 0], rows * width + shunned.indices).any())
 
 
-def sweep() -> None:
+def remove_abandoned_trials() -> None:
     """Remove what killed processes left: plays, with the ids of listeners."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*-*"):
         owner = folder.name.removeprefix(_FOLDER).partition("-")[0]
@@ -142,18 +142,18 @@ def run_trial(
     n: int,
     *,
     exclude: Interactions | None = None,
-    limits: Limits | None = None,
+    limits: TrialLimits | None = None,
     save_to: Path | None = None,
 ) -> Trial:
     """One model, once: fitted on `interactions`, the best `n` tracks of `users`, without the pairs of `exclude`.
 
     Raises ModelError: one line that says why the model is out.
     """
-    with Ground.of(interactions, users, n, exclude) as ground:
-        return ground.run(make, params, limits or Limits(), save_to)
+    with TrialRunner.of(interactions, users, n, exclude) as ground:
+        return ground.run(make, params, limits or TrialLimits(), save_to)
 
 
-def _run_process(arguments: list[str], limits: Limits) -> str:
+def _run_process(arguments: list[str], limits: TrialLimits) -> str:
     """Why it was ended, or how it ended; '' when all is well. It does not outlive this process."""
     process = subprocess.Popen(
         [sys.executable, "-m", "recommender.evaluation.trial_process", *arguments],
@@ -178,7 +178,7 @@ def _environment() -> dict[str, str]:
     return {"OPENBLAS_THREAD_TIMEOUT": "4", **os.environ, "PYTHONPATH": packages}
 
 
-def _watch(process: subprocess.Popen[bytes], limits: Limits) -> str:
+def _watch(process: subprocess.Popen[bytes], limits: TrialLimits) -> str:
     watched = psutil.Process(process.pid)
     until = time.monotonic() + limits.seconds
     while True:

@@ -18,7 +18,7 @@ from core.errors import InteractionsError, ModelError, ModelFileError
 from recommender.data.interactions import Ids, Interactions
 from recommender.models import file_format
 from recommender.models.parallel import in_blocks
-from recommender.models.top_n import best, rows_a_block, strike_out
+from recommender.models.top_n import exclude_pairs, rows_per_block, top_n
 
 Params = Mapping[str, Any]
 Scores = NDArray[np.float32]
@@ -89,7 +89,7 @@ class Recommender(ABC):
             ids[lines[block], :width] = np.where(columns >= 0, self._track_ids[columns], -1)
             scores[lines[block], :width] = values
 
-        in_blocks(fill, len(lines), rows_a_block(len(self._track_ids)))
+        in_blocks(fill, len(lines), rows_per_block(len(self._track_ids)))
         return Ranking(ids, scores)
 
     def _served(self, wanted: Ids) -> NDArray[np.intp]:
@@ -104,10 +104,10 @@ class Recommender(ABC):
     def _best(self, histories: Interactions, shunned: Interactions | None, n: int) -> tuple[NDArray[np.intp], Scores]:
         scores = np.ascontiguousarray(self._score(histories), np.float32)
         if shunned is not None:
-            strike_out(scores, shunned.plays)
+            exclude_pairs(scores, shunned.plays)
         scores[:, self._withdrawn] = -np.inf
         try:
-            return best(scores, n)
+            return top_n(scores, n)
         except FloatingPointError as error:
             raise ModelError(f"{self.name} gave {error}") from None
 

@@ -21,7 +21,7 @@ _FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Content:
+class ModelFileContent:
     """What stands in a model's file."""
 
     path: Path
@@ -48,7 +48,7 @@ def write(path: Path, model: str, params: Mapping[str, Any], arrays: Mapping[str
         unfinished.unlink(missing_ok=True)
 
 
-def read(path: Path) -> Content:
+def read(path: Path) -> ModelFileContent:
     """Raises ModelFileError when the file is missing, damaged, or of another version."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
@@ -56,7 +56,7 @@ def read(path: Path) -> Content:
         header = json.loads(arrays.pop("header").tobytes())
         if header["format"] != _FORMAT:
             raise ModelFileError(f"{path} is a model file of format {header['format']}, not {_FORMAT}; retrain")
-        return Content(path, header["model"], header["params"], arrays)
+        return ModelFileContent(path, header["model"], header["params"], arrays)
     except FileNotFoundError:
         raise ModelFileError(f"the model file {path} is missing; restore it, or retrain") from None
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:

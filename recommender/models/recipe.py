@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from recommender.data.play_log import AS_PLAYED, Options
+from recommender.data.play_log import AS_PLAYED, PlayWeighting
 from recommender.models.popularity import GenrePopularity, Popularity
 
 # They are the same for many listeners, and learned anew in no time: nothing is kept of them in a file.
@@ -19,7 +19,7 @@ class Recipe:
 
     model: str
     settings: Mapping[str, Any] = field(default_factory=dict)
-    options: Options = AS_PLAYED
+    options: PlayWeighting = AS_PLAYED
 
     @property
     def params(self) -> dict[str, Any]:

@@ -13,12 +13,12 @@ Scores = NDArray[np.float32]
 Columns = NDArray[np.intp]
 
 
-def rows_a_block(columns: int) -> int:
+def rows_per_block(columns: int) -> int:
     """How many listeners are scored at once, for one block of scores to stay within 16 MiB."""
     return max(1, _BYTES_A_BLOCK // (4 * max(columns, 1)))
 
 
-def best(scores: Scores, n: int) -> tuple[Columns, Scores]:
+def top_n(scores: Scores, n: int) -> tuple[Columns, Scores]:
     """Columns and scores of the n highest of each row, best first; equal scores in column order.
 
     A score of -inf is never among them: the column is -1 where there are fewer. Raises FloatingPointError when a score
@@ -39,7 +39,7 @@ def best(scores: Scores, n: int) -> tuple[Columns, Scores]:
     return columns, values
 
 
-def strike_out(scores: Scores, pairs: csr_array) -> None:
+def exclude_pairs(scores: Scores, pairs: csr_array) -> None:
     """Set the scores of these pairs, a row of columns for each row of scores, to -inf."""
     lines = np.repeat(np.arange(len(scores)), np.diff(pairs.indptr))
     scores[lines, pairs.indices] = -np.inf

@@ -20,7 +20,7 @@ from psycopg.rows import dict_row
 
 from core.database import Connection, readable_errors, statement
 from core.frames import read_frame
-from recommender.monitoring.usefulness import ANSWERS, STANDARD_ERRORS, share_of_useful
+from recommender.monitoring.usefulness import FEEDBACK_COLUMNS, STANDARD_ERRORS, share_of_useful
 
 USEFUL = "useful"
 WITHOUT_LIST = "without_list"
@@ -44,7 +44,7 @@ def lift(k: int) -> str:
 
 
 @dataclass(frozen=True)
-class Metric:
+class QualityMetric:
     """A mean over `users` listeners with its 95 % bounds; None where it is no mean, and chance has no part in it."""
 
     name: str
@@ -60,11 +60,11 @@ class DayQuality:
 
     day: date
     publication_id: int | None = None
-    metrics: tuple[Metric, ...] = ()
+    metrics: tuple[QualityMetric, ...] = ()
     why_not: str = ""
     notes: tuple[str, ...] = ()
 
-    def __getitem__(self, name: str) -> Metric | None:
+    def __getitem__(self, name: str) -> QualityMetric | None:
         return next((one for one in self.metrics if one.name == name), None)
 
 
@@ -82,11 +82,11 @@ def measure_day(connection: Connection, day: date, k: int, usual_usefulness: flo
         return DayQuality(day, why_not="its lists are no longer kept; raise PUBLICATIONS_KEPT, or monitor in time")
     publication_id = _of_most(plays["publication_id"].to_numpy())
     metrics = [*_of_lists(plays, k), *_of_plays(plays), *_of_publication(connection, day, publication_id, k)]
-    answers = read_frame(connection, "quality/copy_answers", ANSWERS, {"day": day})
+    answers = read_frame(connection, "quality/copy_answers", FEEDBACK_COLUMNS, {"day": day})
     useful = share_of_useful(answers, usual_usefulness)
     notes: tuple[str, ...] = ()
     if useful is not None:
-        metrics.append(Metric(USEFUL, useful.share, useful.listeners, useful.lower, useful.upper))
+        metrics.append(QualityMetric(USEFUL, useful.share, useful.listeners, useful.lower, useful.upper))
         notes = (f"judged without {useful.left_out}",) if useful.left_out else ()
     return DayQuality(day, publication_id, tuple(metrics), notes=notes)
 
@@ -107,7 +107,7 @@ def _of_most(publications: NDArray[np.int64]) -> int:
     return int(values[::-1][np.argmax(counts[::-1])])
 
 
-def _of_lists(plays: pl.DataFrame, k: int) -> list[Metric]:
+def _of_lists(plays: pl.DataFrame, k: int) -> list[QualityMetric]:
     asked = plays.filter(pl.col("has_list") == 1, pl.col("heard") > 0)
     if asked.is_empty():
         return []
@@ -117,13 +117,13 @@ def _of_lists(plays: pl.DataFrame, k: int) -> list[Metric]:
     return [_mean(ndcg(k), ours, 0, 1), _mean(f"hit@{k}", hit, 0, 1), _mean(lift(k), ours - popular, -1, 1)]
 
 
-def _of_plays(plays: pl.DataFrame) -> list[Metric]:
+def _of_plays(plays: pl.DataFrame) -> list[QualityMetric]:
     missing = 1.0 - plays["has_list"].to_numpy()
     share_of_new = int(plays["plays_of_new"].sum()) / int(plays["plays"].sum())
-    return [_mean(WITHOUT_LIST, missing, 0, 1), Metric(NEW_TRACKS, share_of_new, len(plays))]
+    return [_mean(WITHOUT_LIST, missing, 0, 1), QualityMetric(NEW_TRACKS, share_of_new, len(plays))]
 
 
-def _of_publication(connection: Connection, day: date, publication_id: int, k: int) -> list[Metric]:
+def _of_publication(connection: Connection, day: date, publication_id: int, k: int) -> list[QualityMetric]:
     with connection.cursor(row_factory=dict_row) as cursor:
         values = {"publication_id": publication_id, "day": day, "k": k}
         about = cursor.execute(statement("quality/describe_publication"), values).fetchone()
@@ -132,13 +132,13 @@ def _of_publication(connection: Connection, day: date, publication_id: int, k: i
     end = datetime.combine(day, time(), UTC) + timedelta(days=1)
     age = max(0.0, (end - about["learned_until"]).total_seconds() / 86_400)
     found = {f"coverage@{k}": about["coverage"], f"novelty@{k}": about["novelty"], MODEL_AGE: age}
-    return [Metric(name, float(value), 0) for name, value in found.items() if value is not None]
+    return [QualityMetric(name, float(value), 0) for name, value in found.items() if value is not None]
 
 
-def _mean(name: str, values: NDArray[np.float64], lowest: float, highest: float) -> Metric:
+def _mean(name: str, values: NDArray[np.float64], lowest: float, highest: float) -> QualityMetric:
     """With bounds by the normal approximation: mean -/+ 1.96 standard errors."""
     mean, listeners = float(values.mean()), len(values)
     if listeners < 2:
-        return Metric(name, mean, listeners)
+        return QualityMetric(name, mean, listeners)
     reach = STANDARD_ERRORS * float(values.std(ddof=1)) / listeners**0.5
-    return Metric(name, mean, listeners, max(lowest, mean - reach), min(highest, mean + reach))
+    return QualityMetric(name, mean, listeners, max(lowest, mean - reach), min(highest, mean + reach))

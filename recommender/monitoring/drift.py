@@ -20,7 +20,7 @@ _FURTHEST = 4.0
 
 
 @dataclass(frozen=True)
-class Rule:
+class CusumSettings:
     """When a fall is an alarm. `k` and `h` are in standard deviations of one value.
 
     `k` is the fall that is put up with day after day, half of the smallest one worth knowing; `h` is how much more
@@ -37,7 +37,7 @@ class Rule:
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
+class CusumResult:
     """What one value says, for each history: how far it lies from the `baseline` in standard deviations (`deviation`),
     how much fell together so far (`statistic`), and whether that is an alarm. NaN where nothing is known yet."""
 
@@ -57,7 +57,7 @@ class SelfStartingCusum:
     u and in what is learned of it.
     """
 
-    def __init__(self, rule: Rule, histories: int = 1) -> None:
+    def __init__(self, rule: CusumSettings, histories: int = 1) -> None:
         self.rule = rule
         self._count = 0
         self._weight = 0.0
@@ -65,7 +65,7 @@ class SelfStartingCusum:
         self._squares = np.zeros(histories)
         self._statistic = np.zeros(histories)
 
-    def add(self, values: ArrayLike, weight: float = 1.0) -> Reading:
+    def add(self, values: ArrayLike, weight: float = 1.0) -> CusumResult:
         """Take the next value of each history, a mean of `weight` draws. Raises ValueError when one is not finite."""
         given = np.atleast_1d(np.asarray(values, np.float64))
         if not np.isfinite(given).all() or not 0 < weight < np.inf:
@@ -75,7 +75,7 @@ class SelfStartingCusum:
         if self._count >= self.rule.warm_up:
             self._statistic = np.maximum(0.0, self._statistic - deviation - self.rule.k)
         self._learn(taken, weight)
-        return Reading(baseline, deviation, self._statistic.copy(), self._statistic > self.rule.h)
+        return CusumResult(baseline, deviation, self._statistic.copy(), self._statistic > self.rule.h)
 
     def forgive(self) -> None:
         """Count from zero again; what is usual stays known."""

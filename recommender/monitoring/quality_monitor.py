@@ -16,11 +16,11 @@ from psycopg.types.json import Jsonb
 
 from core.database import Connection, readable_errors, statement
 from recommender.monitoring.daily_quality import MODEL_AGE, USEFUL, DayQuality, lift, measure_day, ndcg
-from recommender.monitoring.drift import Reading, Rule, SelfStartingCusum
+from recommender.monitoring.drift import CusumResult, CusumSettings, SelfStartingCusum
 
 # From the one that matters most: the verdict on a day is the first that holds of any metric.
-Verdict = Literal["alarm", "unanswered", "cooling-down", "steady", "warming-up", "gathering", "not-judged"]
-_VERDICTS: tuple[Verdict, ...] = (
+DayStatus = Literal["alarm", "unanswered", "cooling-down", "steady", "warming-up", "gathering", "not-judged"]
+_STATUSES: tuple[DayStatus, ...] = (
     "alarm",
     "unanswered",
     "cooling-down",
@@ -32,7 +32,7 @@ _VERDICTS: tuple[Verdict, ...] = (
 
 
 @dataclass(frozen=True)
-class Rules:
+class MonitoringSettings:
     """How days are judged: lists by their first `k`, a fall in what is played by `plays`, in what is said by `useful`.
 
     Days are put together until they have `listeners` values. No alarm is raised for `cool_down_days` after a training
@@ -40,12 +40,12 @@ class Rules:
     """
 
     k: int = 20
-    plays: Rule = field(default_factory=Rule)
-    useful: Rule = field(default_factory=lambda: Rule(h=6.5))
+    plays: CusumSettings = field(default_factory=CusumSettings)
+    useful: CusumSettings = field(default_factory=lambda: CusumSettings(h=6.5))
     listeners: int = 200
     cool_down_days: int = 7
 
-    def of(self, metric: str) -> Rule:
+    def of(self, metric: str) -> CusumSettings:
         """The rule of one metric."""
         return self.useful if metric == USEFUL else self.plays
 
@@ -59,7 +59,7 @@ class DueDay:
 
 
 @dataclass(frozen=True)
-class Alarm:
+class DriftAlarm:
     """A metric that fell: its `value` over the days merged, what was usual before, and how much fell together."""
 
     metric: str
@@ -72,11 +72,11 @@ class Alarm:
 
 
 @dataclass(frozen=True)
-class Watch:
+class MetricStatus:
     """What one metric says on one day: `batches` of days with enough listeners, and `gathered` listeners since."""
 
     metric: str
-    verdict: Verdict
+    verdict: DayStatus
     batches: int = 0
     gathered: int = 0
     value: float | None = None
@@ -85,30 +85,30 @@ class Watch:
 
 
 @dataclass(frozen=True)
-class Judged:
+class DayEvaluation:
     """The verdict on one day, in one word and in words for people, and what it rests on."""
 
     quality: DayQuality
-    verdict: Verdict
+    verdict: DayStatus
     why: str
-    watches: tuple[Watch, ...] = ()
+    watches: tuple[MetricStatus, ...] = ()
 
 
 @readable_errors()
-def days_to_judge(connection: Connection, now: datetime) -> list[DueDay]:
+def days_to_evaluate(connection: Connection, now: datetime) -> list[DueDay]:
     """Every day that is over by `now` and was not judged yet, in order. Raises DatabaseError."""
     return [DueDay(*row) for row in connection.execute(statement("quality/days_to_judge"), {"now": now})]
 
 
 @readable_errors()
-def open_alarms(connection: Connection) -> list[Alarm]:
+def open_alarms(connection: Connection) -> list[DriftAlarm]:
     """Alarms that no training has answered, oldest first. Raises DatabaseError."""
     with connection.cursor(row_factory=dict_row) as cursor:
-        return [Alarm(**row) for row in cursor.execute(statement("quality/open_alarms"))]
+        return [DriftAlarm(**row) for row in cursor.execute(statement("quality/open_alarms"))]
 
 
 @readable_errors()
-def answered_by(connection: Connection, model_run_id: int) -> list[tuple[int, str, str]]:
+def alarms_answered_by(connection: Connection, model_run_id: int) -> list[tuple[int, str, str]]:
     """Number, metric and answer of each alarm that a training answered. Raises DatabaseError."""
     return connection.execute(statement("quality/answered_by"), {"model_run_id": model_run_id}).fetchall()
 
@@ -121,7 +121,7 @@ def newest_decisions(connection: Connection, limit: int) -> list[dict[str, Any]]
 
 
 @readable_errors()
-def judge_day(connection: Connection, due: DueDay, rules: Rules, now: datetime) -> Judged:
+def evaluate_day(connection: Connection, due: DueDay, rules: MonitoringSettings, now: datetime) -> DayEvaluation:
     """Measure a day, compare it with those before, and write all of it down, in one transaction.
 
     The caller judges days in order, and holds the warehouse lock. Raises DatabaseError.
@@ -133,15 +133,17 @@ def judge_day(connection: Connection, due: DueDay, rules: Rules, now: datetime) 
         _keep_metrics(connection, quality, judged, now)
         if not judged:
             why = quality.why_not or "the listens of this day did not pass their audit"
-            found = Judged(quality, "not-judged", f"not judged: {why}")
+            found = DayEvaluation(quality, "not-judged", f"not judged: {why}")
         else:
-            found = _judge(connection, quality, rules, now)
+            found = _evaluate(connection, quality, rules, now)
         _keep_verdict(connection, found, now)
     return found
 
 
 @readable_errors()
-def age_to_refresh(connection: Connection, judged: Judged, max_age_days: float, cool_down_days: int) -> float | None:
+def age_due_for_refresh(
+    connection: Connection, judged: DayEvaluation, max_age_days: float, cool_down_days: int
+) -> float | None:
     """The age of the live model in days, when it is old enough to be refreshed, and was not lately; else None.
 
     It is old when the plays that it learned from ended `max_age_days` before the end of the day that was judged.
@@ -154,42 +156,44 @@ def age_to_refresh(connection: Connection, judged: Judged, max_age_days: float, 
     return None if connection.execute(statement("quality/refreshed_lately"), values).fetchone() else age.value
 
 
-def _judge(connection: Connection, quality: DayQuality, rules: Rules, now: datetime) -> Judged:
+def _evaluate(connection: Connection, quality: DayQuality, rules: MonitoringSettings, now: datetime) -> DayEvaluation:
     waiting = {alarm.metric for alarm in open_alarms(connection)}
     cooling = _cooling_down(connection, quality.day, rules)
     watches = []
     for metric in (ndcg(rules.k), USEFUL):
-        watch = _watch(connection, metric, quality, rules, cooling)
+        watch = _metric_status(connection, metric, quality, rules, cooling)
         if watch.verdict == "alarm" and metric in waiting:
             watch = _with_verdict(watch, "unanswered")
         elif watch.verdict == "alarm":
             _raise(connection, watch, quality, now)
         watches.append(watch)
-    verdict = next(one for one in _VERDICTS if one in {watch.verdict for watch in watches})
+    verdict = next(one for one in _STATUSES if one in {watch.verdict for watch in watches})
     said = [_in_words(watch, rules, cooling) for watch in watches if watch.verdict != "not-judged"]
     if any(watch.metric != USEFUL and watch.verdict == "alarm" for watch in watches):
         said.append(_diagnosis(connection, quality, rules))
-    return Judged(quality, verdict, "; ".join([*said, *quality.notes]) or "nothing to judge by", tuple(watches))
+    return DayEvaluation(quality, verdict, "; ".join([*said, *quality.notes]) or "nothing to judge by", tuple(watches))
 
 
-def _watch(connection: Connection, metric: str, quality: DayQuality, rules: Rules, cooling: date | None) -> Watch:
+def _metric_status(
+    connection: Connection, metric: str, quality: DayQuality, rules: MonitoringSettings, cooling: date | None
+) -> MetricStatus:
     measured = quality[metric]
     if measured is None:
-        return Watch(metric, "not-judged")
+        return MetricStatus(metric, "not-judged")
     if cooling is not None:
-        return Watch(metric, "cooling-down", value=measured.value)
+        return MetricStatus(metric, "cooling-down", value=measured.value)
     merged, gathered = _merged(_series(connection, metric, quality.day, rules), rules.listeners)
     if gathered:
-        return Watch(metric, "gathering", len(merged), gathered)
+        return MetricStatus(metric, "gathering", len(merged), gathered)
     value, reading = merged[-1].value, _read(merged, rules.of(metric))
     figures = (value, float(reading.baseline[0]), float(reading.statistic[0]))
     if len(merged) <= rules.of(metric).warm_up:
-        return Watch(metric, "warming-up", len(merged), 0, value)
-    return Watch(metric, "alarm" if reading.alarm[0] else "steady", len(merged), 0, *figures)
+        return MetricStatus(metric, "warming-up", len(merged), 0, value)
+    return MetricStatus(metric, "alarm" if reading.alarm[0] else "steady", len(merged), 0, *figures)
 
 
 @dataclass(frozen=True)
-class Value:
+class MetricMean:
     """One day, or several merged: a mean over listeners. `forgiven`: a training has answered what fell so far."""
 
     value: float
@@ -197,23 +201,23 @@ class Value:
     forgiven: bool = False
 
 
-def _series(connection: Connection, metric: str, day: date, rules: Rules) -> list[Value]:
+def _series(connection: Connection, metric: str, day: date, rules: MonitoringSettings) -> list[MetricMean]:
     values = {"metric": metric, "day": day, "cool_down_days": rules.cool_down_days}
-    return [Value(*row[1:]) for row in connection.execute(statement("quality/series"), values)]
+    return [MetricMean(*row[1:]) for row in connection.execute(statement("quality/series"), values)]
 
 
-def _merged(series: Sequence[Value], listeners: int) -> tuple[list[Value], int]:
+def _merged(series: Sequence[MetricMean], listeners: int) -> tuple[list[MetricMean], int]:
     """Means over days with enough listeners together, in order, and how many listeners came since the last."""
     merged, total, count, forgiven = [], 0.0, 0, False
     for one in series:
         total, count, forgiven = total + one.value * one.listeners, count + one.listeners, forgiven or one.forgiven
         if count >= listeners:
-            merged.append(Value(total / count, count, forgiven))
+            merged.append(MetricMean(total / count, count, forgiven))
             total, count, forgiven = 0.0, 0, False
     return merged, count
 
 
-def _read(merged: Sequence[Value], rule: Rule) -> Reading:
+def _read(merged: Sequence[MetricMean], rule: CusumSettings) -> CusumResult:
     """What the last of them says."""
     cusum = SelfStartingCusum(rule)
     for before in merged[:-1]:
@@ -223,7 +227,7 @@ def _read(merged: Sequence[Value], rule: Rule) -> Reading:
     return cusum.add(merged[-1].value, merged[-1].listeners)
 
 
-def _usual(connection: Connection, metric: str, day: date, rules: Rules) -> float | None:
+def _usual(connection: Connection, metric: str, day: date, rules: MonitoringSettings) -> float | None:
     """What a metric was before a day, once enough is known."""
     merged, _ = _merged(_series(connection, metric, day, rules), rules.listeners)
     if len(merged) < rules.of(metric).warm_up:
@@ -231,13 +235,13 @@ def _usual(connection: Connection, metric: str, day: date, rules: Rules) -> floa
     return sum(one.value * one.listeners for one in merged) / sum(one.listeners for one in merged)
 
 
-def _cooling_down(connection: Connection, day: date, rules: Rules) -> date | None:
+def _cooling_down(connection: Connection, day: date, rules: MonitoringSettings) -> date | None:
     values = {"days": rules.cool_down_days, "day": day}
     row = connection.execute(statement("quality/cooling_down"), values).fetchone()
     return None if row is None else row[0]
 
 
-def _diagnosis(connection: Connection, quality: DayQuality, rules: Rules) -> str:
+def _diagnosis(connection: Connection, quality: DayQuality, rules: MonitoringSettings) -> str:
     """Whether the lists became worse than popularity by as much as they did, or everything became harder to guess."""
     merged, _ = _merged(_series(connection, lift(rules.k), quality.day, rules), rules.listeners)
     if len(merged) <= rules.plays.warm_up:
@@ -247,7 +251,7 @@ def _diagnosis(connection: Connection, quality: DayQuality, rules: Rules) -> str
     return "the lift over popularity did not fall with it: traffic or data changed, look at the audits first"
 
 
-def _raise(connection: Connection, watch: Watch, quality: DayQuality, now: datetime) -> None:
+def _raise(connection: Connection, watch: MetricStatus, quality: DayQuality, now: datetime) -> None:
     values = {
         "metric": watch.metric,
         "day": quality.day,
@@ -260,11 +264,11 @@ def _raise(connection: Connection, watch: Watch, quality: DayQuality, now: datet
     connection.execute(statement("quality/raise_alarm"), values)
 
 
-def _with_verdict(watch: Watch, verdict: Verdict) -> Watch:
-    return Watch(**asdict(watch) | {"verdict": verdict})
+def _with_verdict(watch: MetricStatus, verdict: DayStatus) -> MetricStatus:
+    return MetricStatus(**asdict(watch) | {"verdict": verdict})
 
 
-def _in_words(watch: Watch, rules: Rules, cooling: date | None) -> str:
+def _in_words(watch: MetricStatus, rules: MonitoringSettings, cooling: date | None) -> str:
     name, rule = watch.metric, rules.of(watch.metric)
     if watch.verdict == "gathering":
         return f"{name}: {watch.gathered:,} of the {rules.listeners:,} listeners that a verdict needs, more days follow"
@@ -304,7 +308,7 @@ def _keep_metrics(connection: Connection, quality: DayQuality, judged: bool, now
         )
 
 
-def _keep_verdict(connection: Connection, found: Judged, now: datetime) -> None:
+def _keep_verdict(connection: Connection, found: DayEvaluation, now: datetime) -> None:
     figures = {
         "metrics": {one.name: one.value for one in found.quality.metrics},
         "watched": {watch.metric: asdict(watch) for watch in found.watches},

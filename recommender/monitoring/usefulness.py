@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-ANSWERS: Mapping[str, pl.DataType] = {
+FEEDBACK_COLUMNS: Mapping[str, pl.DataType] = {
     **{"user_id": pl.Int64(), "track_id": pl.Int64(), "key_id": pl.String()},
     **{"useful": pl.Int64(), "usual": pl.Float64(), "publication_id": pl.Int64()},
 }
@@ -46,7 +46,7 @@ class Usefulness:
 
 
 def share_of_useful(answers: pl.DataFrame, usual: float | None) -> Usefulness | None:
-    """The share of one day's answers, with columns as in ANSWERS; None without any.
+    """The share of one day's answers, with columns as in FEEDBACK_COLUMNS; None without any.
 
     `usual` is the share so far, None when nothing is known yet.
     """

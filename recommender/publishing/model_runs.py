@@ -11,18 +11,18 @@ from psycopg.types.json import Jsonb
 
 from core.database import Connection, readable_errors, statement
 from core.errors import DatabaseError
-from recommender.data.play_log import Options
+from recommender.data.play_log import PlayWeighting
 from recommender.evaluation.promotion import Decision
 from recommender.models.champion import Champion
 from recommender.models.recipe import Recipe
 
 # Why a training is held.
-Cause = Literal["asked", "degradation", "age"]
+TrainingCause = Literal["asked", "degradation", "age"]
 _ANSWERS: tuple[Decision, ...] = ("published", "fallback", "kept")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingOutcome:
     """What became of a training."""
 
     recipe: Recipe
@@ -34,18 +34,18 @@ class Outcome:
 
 
 @readable_errors()
-def champion(connection: Connection) -> Champion | None:
+def find_champion(connection: Connection) -> Champion | None:
     """The model behind what is live, None before the first publication. Raises DatabaseError."""
     row = connection.execute(statement("recommendations/live")).fetchone()
     if row is None:
         return None
     live_id, publication_id, model_run_id, model, params, model_file, model_digest, data_as_of = row
-    recipe = Recipe(model, params.get("settings", {}), Options(**params.get("options", {})))
+    recipe = Recipe(model, params.get("settings", {}), PlayWeighting(**params.get("options", {})))
     return Champion(live_id, publication_id, model_run_id, recipe, model_file, model_digest, data_as_of)
 
 
 @readable_errors()
-def start(
+def start_model_run(
     connection: Connection,
     *,
     recipe: Recipe,
@@ -54,7 +54,7 @@ def start(
     batches: Sequence[str],
     code_version: str,
     now: datetime,
-    cause: Cause = "asked",
+    cause: TrainingCause = "asked",
 ) -> int:
     """Note that a training began; one for degradation takes up the open alarms. Returns its number.
 
@@ -81,7 +81,7 @@ def start(
 
 
 @readable_errors()
-def close_abandoned(connection: Connection, now: datetime) -> int:
+def close_abandoned_model_runs(connection: Connection, now: datetime) -> int:
     """Note of trainings that are still open that they were cut off. The caller holds the lock of trainings.
 
     Returns how many there were. Raises DatabaseError.
@@ -94,7 +94,7 @@ def close_abandoned(connection: Connection, now: datetime) -> int:
 
 
 @readable_errors()
-def decide(connection: Connection, model_run_id: int, outcome: Outcome, now: datetime) -> None:
+def record_outcome(connection: Connection, model_run_id: int, outcome: TrainingOutcome, now: datetime) -> None:
     """Write down what became of a training, which answers the alarms it took up unless it failed, in one transaction.
 
     Raises DatabaseError.

@@ -63,7 +63,7 @@ class Publication:
 
 
 @dataclass(frozen=True)
-class Manner:
+class PublicationOptions:
     """How the lists were meant to be: so many tracks each, with or without played ones, each its own or all alike."""
 
     per_user: int
@@ -72,7 +72,7 @@ class Manner:
 
 
 @readable_errors()
-def start(
+def start_publication(
     connection: Connection, *, model_run_id: int, flow: str, data_as_of: datetime, batches: Sequence[str], now: datetime
 ) -> Publication:
     """Note that a list is being made. Raises DatabaseError."""
@@ -82,12 +82,12 @@ def start(
 
 
 @readable_errors()
-def stage(
+def stage_recommendations(
     connection: Connection,
     publication: Publication,
     lists: Iterable[pl.DataFrame],
     similar: pl.DataFrame,
-    manner: Manner,
+    manner: PublicationOptions,
 ) -> None:
     """Copy the lists to tables of their own and profile them, in one transaction. Raises DatabaseError."""
     number = pl.lit(publication.publication_id, pl.Int64).alias("publication_id")
@@ -105,7 +105,7 @@ def stage(
 
 
 @readable_errors()
-def keep_results(connection: Connection, publication: Publication, results: Sequence[ExpectationResult]) -> None:
+def save_audit_results(connection: Connection, publication: Publication, results: Sequence[ExpectationResult]) -> None:
     """Write down what the audit of the lists found. Raises DatabaseError."""
     with connection.transaction(), connection.cursor() as cursor:
         cursor.executemany(
@@ -115,22 +115,22 @@ def keep_results(connection: Connection, publication: Publication, results: Sequ
 
 
 @readable_errors()
-def block(connection: Connection, publication: Publication, reason: str) -> None:
+def block_publication(connection: Connection, publication: Publication, reason: str) -> None:
     """Note that a list failed its audit. Its rows stay in `staging` until the retention. Raises DatabaseError."""
     _finish(connection, publication, "blocked", reason)
 
 
 @readable_errors()
-def refuse(connection: Connection, publication: Publication, reason: str) -> None:
+def mark_unpublished(connection: Connection, publication: Publication, reason: str) -> None:
     """Note why a list that passed its audit did not go live. Raises DatabaseError."""
     _finish(connection, publication, "staged", reason)
 
 
 @readable_errors()
-def attach(connection: Connection, publication: Publication) -> None:
+def attach_partitions(connection: Connection, publication: Publication) -> None:
     """Make a staged list a partition, in one transaction of its own, and wait for those who read without it.
 
-    Nobody is shown it before `publish`. Raises DatabaseError.
+    Nobody is shown it before `publish_recommendations`. Raises DatabaseError.
     """
     with connection.transaction():
         _attach(connection, "recommendations", publication.lists, publication)
@@ -141,7 +141,7 @@ def attach(connection: Connection, publication: Publication) -> None:
 
 
 @readable_errors()
-def publish(
+def publish_recommendations(
     connection: Connection,
     publication: Publication,
     fallbacks: pl.DataFrame,
@@ -150,14 +150,14 @@ def publish(
     now: datetime,
     why: str,
 ) -> None:
-    """Make a list that is attached the one that is live, in one transaction.
+    """Make attached recommendations live, in one transaction.
 
-    `replacing` is the `live_id` that its maker saw (None: nothing was live). Raises PublicationError when something
-    else went live meanwhile or the list is not attached, DatabaseError.
+    `replacing` is the `newest_live_id` at the time they were made (None: nothing was live). Raises PublicationError when
+    another publication went live meanwhile or this one is not attached, and DatabaseError.
     """
     with connection.transaction():
-        take_turn(connection)
-        seen = live_id(connection)
+        lock_live_publication(connection)
+        seen = newest_live_id(connection)
         if seen != replacing:
             raise PublicationError(
                 f"{publication.batch_id} was made while another list went live (by a rollback or another run), and is "
@@ -171,13 +171,13 @@ def publish(
 
 
 @readable_errors()
-def rollback(connection: Connection, publication_id: int, *, now: datetime, why: str) -> None:
+def roll_back(connection: Connection, publication_id: int, *, now: datetime, why: str) -> None:
     """Make a publication that is kept the live one again, in one transaction. That it is already: nothing changes.
 
     Raises UnusablePublication when there is no such publication, it never went live, or its rows were pruned.
     """
     with connection.transaction():
-        take_turn(connection)
+        lock_live_publication(connection)
         values = {"publication_id": publication_id}
         row = connection.execute(statement("recommendations/find_publication"), values).fetchone()
         if row is None:
@@ -195,7 +195,7 @@ def rollback(connection: Connection, publication_id: int, *, now: datetime, why:
 
 
 @readable_errors()
-def is_behind(connection: Connection, now: datetime) -> bool:
+def is_outdated(connection: Connection, now: datetime) -> bool:
     """Whether the newest lists were made before the newest batch was published. Raises DatabaseError.
 
     Also when the lists that are live went live after now, by a clock that was ahead: new ones put the ledger right.
@@ -205,7 +205,7 @@ def is_behind(connection: Connection, now: datetime) -> bool:
 
 
 @readable_errors()
-def live_before(connection: Connection) -> int:
+def previous_live_publication(connection: Connection) -> int:
     """The publication that was live before the one that is. Raises UnusablePublication when there is none."""
     row = connection.execute(statement("recommendations/live_before")).fetchone()
     if row is None:
@@ -214,20 +214,20 @@ def live_before(connection: Connection) -> int:
 
 
 @readable_errors()
-def size(connection: Connection, publication: Publication) -> tuple[int, int, int]:
+def publication_size(connection: Connection, publication: Publication) -> tuple[int, int, int]:
     """How many listeners, recommendations and different tracks a publication has. Raises DatabaseError."""
     values = {"publication_id": publication.publication_id}
     row = connection.execute(statement("recommendations/size_of_publication"), values).fetchone()
     return (0, 0, 0) if row is None else (row[0], row[1], row[2])
 
 
-def live_id(connection: Connection) -> int | None:
+def newest_live_id(connection: Connection) -> int | None:
     """Which going-live is the newest; None before the first."""
     row = connection.execute(statement("recommendations/newest_live_id")).fetchone()
     return None if row is None else row[0]
 
 
-def take_turn(connection: Connection) -> None:
+def lock_live_publication(connection: Connection) -> None:
     """Until the transaction ends, nothing else goes live."""
     connection.execute("select pg_advisory_xact_lock(%s)", [_LIVE_LOCK])
 

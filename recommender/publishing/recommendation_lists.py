@@ -14,7 +14,7 @@ from recommender.models.popularity import GenrePopularity
 _LISTENERS_A_PART = 50_000
 
 
-def lists_of_everyone(
+def recommend_to_all_users(
     model: Recommender, fallback: GenrePopularity, listeners: Interactions, n: int, *, exclude_played: bool
 ) -> Iterator[pl.DataFrame]:
     """The list of each listener in `listeners`, in frames of bounded size: user_id, rank from 1, track_id, score.
@@ -29,7 +29,7 @@ def lists_of_everyone(
         yield _as_frame(users, ranking)
 
 
-def fallback_lists(fallback: GenrePopularity, catalogue: Ids, n: int) -> pl.DataFrame:
+def fallback_recommendations(fallback: GenrePopularity, catalogue: Ids, n: int) -> pl.DataFrame:
     """The list of each favourite genre, '' being everyone: genre, rank from 1, track_id, score."""
     genres = np.array(fallback.genres)
     strangers = Interactions.of([], [], listeners=np.arange(len(genres)), genres=genres, catalogue=catalogue)

@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 
 from core.database import Connection, composed, readable_errors, statement
-from recommender.publishing.publication import Publication, take_turn
+from recommender.publishing.publication import Publication, lock_live_publication
 
 # A list that never went live may be one that is just being made; a model file, one that is just being trained.
 _UNPUBLISHED_FOR = timedelta(days=1)
@@ -28,7 +28,7 @@ def prune_publications(connection: Connection, *, keep: int, now: datetime) -> i
     """
     with readable_errors():
         with connection.transaction():
-            take_turn(connection)
+            lock_live_publication(connection)
             marks = {"kept": keep, "pruned_at": now}
             marks |= {"unpublished_before": now - _UNPUBLISHED_FOR, "unpublished_after": now + _UNPUBLISHED_FOR}
             connection.execute(statement("recommendations/mark_pruned"), marks)

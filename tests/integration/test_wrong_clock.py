@@ -73,7 +73,7 @@ def status(query: Query, batch_id: str) -> str:
 
 def is_behind(database: str, now: datetime) -> bool:
     with connect(database) as connection:
-        return publication.is_behind(connection, now)
+        return publication.is_outdated(connection, now)
 
 
 def test_after_runs_by_a_clock_that_was_months_ahead_everything_goes_on(
@@ -215,5 +215,5 @@ def test_what_was_judged_of_days_that_are_not_over_keeps_no_day_from_its_turn(da
                 " values (%s, 'listen_history', %s, 1, 's', 'published', %s)",
                 [f"listen_history-{day}", day, NIGHT],
             )
-        due = [one.day.isoformat() for one in quality_monitor.days_to_judge(connection, NIGHT + DAY)]
+        due = [one.day.isoformat() for one in quality_monitor.days_to_evaluate(connection, NIGHT + DAY)]
     assert due == ["2026-11-21", "2026-11-22"]

@@ -12,20 +12,20 @@ from core.errors import DatabaseError
 from recommender.evaluation.promotion import Decision
 from recommender.models.recipe import Recipe
 from recommender.monitoring import quality_monitor
-from recommender.monitoring.quality_monitor import Judged, Rules
+from recommender.monitoring.quality_monitor import DayEvaluation, MonitoringSettings
 from recommender.publishing import model_runs
-from recommender.publishing.model_runs import Outcome
+from recommender.publishing.model_runs import TrainingOutcome
 from tests.integration.monitor.quiet import LISTENERS, NOWHERE, POPULAR, QUIET_DAYS, begin_day, days, on_list
 from tests.integration.monitor.world import NOW, RULES, Connection, at, day, go_live, judge, make, play, train
 
 # A training that kept the champion is waited for longer than the baseline takes to be learned anew.
-PATIENT = Rules(RULES.k, RULES.plays, RULES.useful, RULES.listeners, cool_down_days=10)
+PATIENT = MonitoringSettings(RULES.k, RULES.plays, RULES.useful, RULES.listeners, cool_down_days=10)
 
 
 def decide(connection: Connection, decision: Decision, cause: str = "degradation") -> int:
     """A training that was held now, and came to this."""
     run = train(connection, at(20), "running", cause)
-    model_runs.decide(connection, run, Outcome(Recipe("ease"), decision, "because"), NOW)
+    model_runs.record_outcome(connection, run, TrainingOutcome(Recipe("ease"), decision, "because"), NOW)
     return run
 
 
@@ -35,11 +35,11 @@ def alarms(connection: Connection) -> list[tuple[Any, ...]]:
     ).fetchall()
 
 
-def told(judged: list[Judged]) -> list[str]:
+def told(judged: list[DayEvaluation]) -> list[str]:
     return [one.verdict for one in judged]
 
 
-def fall(connection: Connection, *, useful: bool | None = None) -> Judged:
+def fall(connection: Connection, *, useful: bool | None = None) -> DayEvaluation:
     """Quiet days, and then two without a hit: the second is beyond chance."""
     days(connection, QUIET_DAYS, 2, hits=False, useful=useful)
     return judge(connection)[-1]
@@ -102,7 +102,7 @@ def test_a_training_that_came_to_nothing_answers_nothing(decision: Decision, qui
 def test_an_alarm_raised_while_a_training_runs_is_left_to_another(quiet: Connection) -> None:
     run = train(quiet, at(20), "running")
     fall(quiet)
-    model_runs.decide(quiet, run, Outcome(Recipe("ease"), "kept", "because"), NOW)
+    model_runs.record_outcome(quiet, run, TrainingOutcome(Recipe("ease"), "kept", "because"), NOW)
     assert len(quality_monitor.open_alarms(quiet)) == 1
     assert decide(quiet, "published") > run
     assert quality_monitor.open_alarms(quiet) == []
@@ -111,14 +111,14 @@ def test_an_alarm_raised_while_a_training_runs_is_left_to_another(quiet: Connect
 def test_an_alarm_of_a_day_that_is_not_learned_from_is_left_to_another(quiet: Connection) -> None:
     fall(quiet)
     run = train(quiet, at(6), "running")
-    model_runs.decide(quiet, run, Outcome(Recipe("ease"), "kept", "because"), NOW)
+    model_runs.record_outcome(quiet, run, TrainingOutcome(Recipe("ease"), "kept", "because"), NOW)
     assert len(quality_monitor.open_alarms(quiet)) == 1
 
 
 def test_a_training_that_was_killed_is_written_down_and_its_alarm_waits(quiet: Connection) -> None:
     fall(quiet)
     run = train(quiet, at(20), "running")
-    assert model_runs.close_abandoned(quiet, NOW) == 1
+    assert model_runs.close_abandoned_model_runs(quiet, NOW) == 1
     rows = quiet.execute("select verdict, model_run_id from ml.decisions where kind = 'training'").fetchall()
     assert rows == [("failed", run)]
     assert len(quality_monitor.open_alarms(quiet)) == 1
@@ -129,7 +129,7 @@ def test_an_answer_and_its_training_are_one_transaction(quiet: Connection) -> No
     run = train(quiet, at(20), "running")
     quiet.execute("alter table ml.alarms add constraint refused check (answer is null) not valid")
     with pytest.raises(DatabaseError):
-        model_runs.decide(quiet, run, Outcome(Recipe("ease"), "kept", "because"), NOW)
+        model_runs.record_outcome(quiet, run, TrainingOutcome(Recipe("ease"), "kept", "because"), NOW)
     ((decision,),) = quiet.execute("select decision from ml.model_runs where model_run_id = %s", [run]).fetchall()
     assert decision == "running"
     assert quiet.execute("select from ml.decisions where kind = 'training'").fetchall() == []
@@ -270,11 +270,11 @@ def test_an_old_model_is_refreshed_once_in_a_cool_down(
     if lately:
         train(quiet, at(4), lately, "age")
     # Learned until noon of the day before day 0, and asked about the end of day 5.
-    found = quality_monitor.age_to_refresh(quiet, last, age, RULES.cool_down_days)
+    found = quality_monitor.age_due_for_refresh(quiet, last, age, RULES.cool_down_days)
     assert found == expected
 
 
-def _open_after(connection: Connection) -> list[quality_monitor.Alarm]:
+def _open_after(connection: Connection) -> list[quality_monitor.DriftAlarm]:
     judge(connection)
     return quality_monitor.open_alarms(connection)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from core.frames import read_frame
-from recommender.monitoring.daily_quality import Metric
-from recommender.monitoring.usefulness import ANSWERS
+from recommender.monitoring.daily_quality import QualityMetric
+from recommender.monitoring.usefulness import FEEDBACK_COLUMNS
 from tests.integration.monitor.world import Connection, answer, at, day, go_live, make, measure, play, prune
 
 LISTS = {user: [user, 10 + user, 20 + user] for user in range(1, 6)}
@@ -20,13 +20,17 @@ def asked(connection: Connection) -> Connection:
     return connection
 
 
-def useful(connection: Connection, usual: float | None = None) -> Metric | None:
+def useful(connection: Connection, usual: float | None = None) -> QualityMetric | None:
     return measure(connection, 1, usual=usual)["useful"]
 
 
 def counted(connection: Connection) -> list[tuple[int, int]]:
     """Whose answers about what count on day 1."""
-    return read_frame(connection, "quality/copy_answers", ANSWERS, {"day": day(1)}).select("user_id", "track_id").rows()
+    return (
+        read_frame(connection, "quality/copy_answers", FEEDBACK_COLUMNS, {"day": day(1)})
+        .select("user_id", "track_id")
+        .rows()
+    )
 
 
 def test_a_day_without_answers_says_nothing(asked: Connection) -> None:
@@ -89,7 +93,7 @@ def test_what_is_usual_of_a_key_is_the_median_of_four_weeks(asked: Connection) -
     for user, key in ((1, "app"), (2, "new"), (3, "old")):
         answer(asked, user, user, True, at(1), key=key)
 
-    found = read_frame(asked, "quality/copy_answers", ANSWERS, {"day": day(1)})
+    found = read_frame(asked, "quality/copy_answers", FEEDBACK_COLUMNS, {"day": day(1)})
 
     assert dict(found.select("key_id", "usual").rows()) == {"app": 3.0, "new": 0.0, "old": 0.0}
 
@@ -98,4 +102,4 @@ def test_with_half_of_the_days_a_key_is_still_new(asked: Connection) -> None:
     for number in range(-12, 1):
         answer(asked, 1, 30 + number + 14, True, at(number))
     answer(asked, 1, 1, True, at(1))
-    assert read_frame(asked, "quality/copy_answers", ANSWERS, {"day": day(1)})["usual"].to_list() == [0]
+    assert read_frame(asked, "quality/copy_answers", FEEDBACK_COLUMNS, {"day": day(1)})["usual"].to_list() == [0]

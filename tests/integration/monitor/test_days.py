@@ -37,7 +37,7 @@ def everything(connection: Connection) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def due(connection: Connection) -> list[date]:
-    return [one.day for one in quality_monitor.days_to_judge(connection, NOW)]
+    return [one.day for one in quality_monitor.days_to_evaluate(connection, NOW)]
 
 
 def verdicts(connection: Connection) -> dict[date, str]:
@@ -75,11 +75,11 @@ def test_a_second_run_changes_nothing(quiet: Connection) -> None:
 
 def test_a_day_cannot_be_judged_twice(quiet: Connection) -> None:
     """Two monitors at once are kept apart by a lock; were they not, the second would write nothing."""
-    first, *_ = quality_monitor.days_to_judge(quiet, NOW)
-    quality_monitor.judge_day(quiet, first, RULES, NOW)
+    first, *_ = quality_monitor.days_to_evaluate(quiet, NOW)
+    quality_monitor.evaluate_day(quiet, first, RULES, NOW)
     before = everything(quiet)
     with pytest.raises(DatabaseError):
-        quality_monitor.judge_day(quiet, first, RULES, NOW)
+        quality_monitor.evaluate_day(quiet, first, RULES, NOW)
     assert everything(quiet) == before
 
 
@@ -122,14 +122,14 @@ def test_a_day_waits_for_a_later_one(quiet: Connection) -> None:
 def test_the_day_after_an_outage_is_not_judged(quiet: Connection) -> None:
     """Half of day 6 is missing: its ingest of the next morning is blocked, and the one after brings it as it is."""
     judge(quiet)
-    usual = quality_monitor.days_to_judge(quiet, NOW)
+    usual = quality_monitor.days_to_evaluate(quiet, NOW)
     pass_day(quiet, 6, hits=False)
     begin_day(quiet, 7, "blocked")
-    assert usual == quality_monitor.days_to_judge(quiet, NOW) == []
+    assert usual == quality_monitor.days_to_evaluate(quiet, NOW) == []
     pass_day(quiet, 7)
     begin_day(quiet, 8)
 
-    assert quality_monitor.days_to_judge(quiet, NOW) == [DueDay(day(6), blocked=True), DueDay(day(7), blocked=False)]
+    assert quality_monitor.days_to_evaluate(quiet, NOW) == [DueDay(day(6), blocked=True), DueDay(day(7), blocked=False)]
     outage, after = judge(quiet)
 
     assert (outage.verdict, outage.why) == (
@@ -163,7 +163,7 @@ def test_the_last_audit_of_a_day_decides(attempts: list[str], judged: bool, quie
         ingest(quiet, 7, status, revision)
     play(quiet, (1, at(7, 0.5), (NOWHERE,)))
     begin_day(quiet, 8)
-    assert [one.blocked for one in quality_monitor.days_to_judge(quiet, NOW)] == [not judged, False]
+    assert [one.blocked for one in quality_monitor.days_to_evaluate(quiet, NOW)] == [not judged, False]
 
 
 def test_blocked_tracks_do_not_keep_listens_from_being_judged(quiet: Connection) -> None:
@@ -174,7 +174,7 @@ def test_blocked_tracks_do_not_keep_listens_from_being_judged(quiet: Connection)
         " values ('tracks', 'tracks', %s, 1, 'http://source', 'blocked', '2024-04-01')",
         [day(7)],
     )
-    assert [one.blocked for one in quality_monitor.days_to_judge(quiet, NOW)] == [False]
+    assert [one.blocked for one in quality_monitor.days_to_evaluate(quiet, NOW)] == [False]
 
 
 def test_days_without_plays_are_written_down_and_count_for_nothing(quiet: Connection) -> None:
@@ -276,7 +276,7 @@ def test_the_first_day_is_that_of_the_first_list_also_by_a_clock_gone_wrong(conn
 
 def test_small_days_are_put_together(quiet: Connection) -> None:
     """25 listeners make a value: of ten a day, that is every third day."""
-    rules = quality_monitor.Rules(20, RULES.plays, RULES.useful, listeners=25)
+    rules = quality_monitor.MonitoringSettings(20, RULES.plays, RULES.useful, listeners=25)
     told = judge(quiet, rules)
     assert [one.verdict for one in told] == ["gathering", "gathering", "warming-up"] * 2
     assert [one.watches[0].gathered for one in told] == [10, 20, 0, 10, 20, 0]
@@ -307,9 +307,9 @@ def test_what_is_written_down_of_a_day(quiet: Connection) -> None:
 
 
 def test_a_day_that_cannot_be_written_leaves_nothing(quiet: Connection, quiet_database: str) -> None:
-    first, *_ = quality_monitor.days_to_judge(quiet, NOW)
+    first, *_ = quality_monitor.days_to_evaluate(quiet, NOW)
     quiet.execute("alter table ml.decisions add constraint refused check (kind <> 'day') not valid")
     with pytest.raises(DatabaseError):
-        quality_monitor.judge_day(quiet, first, RULES, NOW)
+        quality_monitor.evaluate_day(quiet, first, RULES, NOW)
     assert everything(quiet) == {"quality_metrics": [], "alarms": [], "decisions": []}
     assert due(quiet)[0] == first.day

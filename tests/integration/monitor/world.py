@@ -13,16 +13,18 @@ from recommender.evaluation.promotion import Decision
 from recommender.models.recipe import Recipe
 from recommender.monitoring import daily_quality, quality_monitor
 from recommender.monitoring.daily_quality import DayQuality
-from recommender.monitoring.drift import Rule
-from recommender.monitoring.quality_monitor import Judged, Rules
+from recommender.monitoring.drift import CusumSettings
+from recommender.monitoring.quality_monitor import DayEvaluation, MonitoringSettings
 from recommender.publishing import model_runs
-from recommender.publishing.model_runs import Cause, Outcome
+from recommender.publishing.model_runs import TrainingCause, TrainingOutcome
 from tests.listening import Session, World, fill, listen
 
 Connection = psycopg.Connection[Any]
 
 FIRST = date(2024, 4, 1)
-RULES = Rules(k=20, plays=Rule(h=3, warm_up=4), useful=Rule(h=3, warm_up=4), listeners=5, cool_down_days=10)
+RULES = MonitoringSettings(
+    k=20, plays=CusumSettings(h=3, warm_up=4), useful=CusumSettings(h=3, warm_up=4), listeners=5, cool_down_days=10
+)
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 
 
@@ -63,9 +65,9 @@ def train(connection: Connection, learned_until: datetime, decision: str = "publ
     return number
 
 
-def hold_training(connection: Connection, decision: Decision, cause: Cause = "degradation") -> int:
+def hold_training(connection: Connection, decision: Decision, cause: TrainingCause = "degradation") -> int:
     """A training that began when all that is there was there, and came to this; returns its number."""
-    run = model_runs.start(
+    run = model_runs.start_model_run(
         connection,
         recipe=Recipe("ease"),
         seed=0,
@@ -75,7 +77,7 @@ def hold_training(connection: Connection, decision: Decision, cause: Cause = "de
         now=NOW,
         cause=cause,
     )
-    model_runs.decide(connection, run, Outcome(Recipe("ease"), decision, "because"), NOW)
+    model_runs.record_outcome(connection, run, TrainingOutcome(Recipe("ease"), decision, "because"), NOW)
     return run
 
 
@@ -168,10 +170,11 @@ def measure(connection: Connection, number: int, k: int = 20, usual: float | Non
         return daily_quality.measure_day(connection, day(number), k, usual, NOW)
 
 
-def judge(connection: Connection, rules: Rules = RULES, now: datetime = NOW) -> list[Judged]:
+def judge(connection: Connection, rules: MonitoringSettings = RULES, now: datetime = NOW) -> list[DayEvaluation]:
     """Every day that is due, as the flow does it."""
     return [
-        quality_monitor.judge_day(connection, due, rules, now) for due in quality_monitor.days_to_judge(connection, now)
+        quality_monitor.evaluate_day(connection, due, rules, now)
+        for due in quality_monitor.days_to_evaluate(connection, now)
     ]
 
 

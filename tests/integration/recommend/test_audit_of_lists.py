@@ -20,13 +20,13 @@ from expectations.checkpoint import Auditor, AuditTarget, raise_if_blocked
 from expectations.rules import meta_of
 from recommender.models.recipe import Recipe
 from recommender.publishing import model_runs, publication
-from recommender.publishing.publication import Manner
+from recommender.publishing.publication import PublicationOptions
 from tests.listening import NEWEST, Session, World, fill, remove
 from tests.runs import a_database
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
 LAST = 2**63 - 1
-MANNER = Manner(per_user=3, exclude_played=True, personal=True)
+MANNER = PublicationOptions(per_user=3, exclude_played=True, personal=True)
 # Of tracks 1 to 6: user 3 has two left, user 6 none; user 5 and track 7 are gone.
 PLAYED = {1: (1, 2, 7), 2: (3,), 3: (1, 2, 3, 4), 5: (1,), 6: (1, 2, 3, 4, 5, 6), LAST: (1,)}
 WORLD = World(
@@ -45,8 +45,8 @@ class Desk:
     auditor: Auditor
     model_run_id: int
 
-    def stage(self, lists: dict[int, tuple[int, ...]], manner: Manner = MANNER) -> AuditTarget:
-        made = publication.start(
+    def stage(self, lists: dict[int, tuple[int, ...]], manner: PublicationOptions = MANNER) -> AuditTarget:
+        made = publication.start_publication(
             self.connection, model_run_id=self.model_run_id, flow="test", data_as_of=NOW, batches=["b"], now=NOW
         )
         rows = [
@@ -58,7 +58,7 @@ class Desk:
             rows, {"user_id": pl.Int64, "rank": pl.Int32, "track_id": pl.Int64, "score": pl.Float64}, orient="row"
         )
         none = pl.DataFrame(schema=["track_id", "rank", "similar_track_id", "score"])
-        publication.stage(self.connection, made, [frame], none, manner)
+        publication.stage_recommendations(self.connection, made, [frame], none, manner)
         return AuditTarget(made.batch_id, RECOMMENDATIONS, date(2024, 5, 1), made.lists, made.profile)
 
     def judge(self, batch: AuditTarget, change: str = "") -> dict[str, ExpectationResult]:
@@ -80,7 +80,7 @@ def desk(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory
         fill(url, WORLD)
         remove(connection, "users", 5)
         remove(connection, "tracks", 7)
-        number = model_runs.start(
+        number = model_runs.start_model_run(
             connection, recipe=Recipe("ease"), seed=0, data_as_of=NOW, batches=["b"], code_version="v", now=NOW
         )
         yield Desk(connection, auditor, number)
@@ -156,14 +156,16 @@ def test_coverage_is_of_what_so_many_rows_could_show(desk: Desk) -> None:
 
 
 def test_lists_that_are_alike_by_design_are_not_asked_to_cover(desk: Desk) -> None:
-    batch = desk.stage(LISTS, Manner(per_user=3, exclude_played=True, personal=False))
+    batch = desk.stage(LISTS, PublicationOptions(per_user=3, exclude_played=True, personal=False))
     assert desk.connection.execute(f"select coverage from staging.{batch.profile_table}").fetchone() == (None,)
     assert desk.judge(batch) == {}
 
 
 def test_played_tracks_pass_where_they_are_wanted(desk: Desk) -> None:
     users = (1, 2, 3, 4, 6, LAST)
-    batch = desk.stage(dict.fromkeys(users, (1, 2, 3)), Manner(per_user=3, exclude_played=False, personal=True))
+    batch = desk.stage(
+        dict.fromkeys(users, (1, 2, 3)), PublicationOptions(per_user=3, exclude_played=False, personal=True)
+    )
     assert desk.judge(batch) == {}
 
 

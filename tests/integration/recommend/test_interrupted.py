@@ -53,8 +53,8 @@ def lists_and_ledger(place: Place) -> dict[str, Any]:
 
 # When nothing is live yet.
 FIRST_TRAINING = {
-    "the winner is trained": ("recommender.evaluation.promotion:train", "after"),
-    "its lists are staged": ("recommender.publishing.publication:stage", "after"),
+    "the winner is trained": ("recommender.evaluation.promotion:train_model", "after"),
+    "its lists are staged": ("recommender.publishing.publication:stage_recommendations", "after"),
     "its lists are all but live": ("recommender.publishing.publication:_go_live", "after"),
 }
 
@@ -85,8 +85,8 @@ def test_a_training_killed_when(step: str, camps: Filled, trained_camps: Filled,
 
 
 REFRESHING = {
-    "lists are staged": ("recommender.publishing.publication:stage", "after"),
-    "lists are partitions": ("recommender.publishing.publication:attach", "after"),
+    "lists are staged": ("recommender.publishing.publication:stage_recommendations", "after"),
+    "lists are partitions": ("recommender.publishing.publication:attach_partitions", "after"),
 }
 
 

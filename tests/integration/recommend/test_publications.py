@@ -19,13 +19,13 @@ from recommender.models.ease import EASE
 from recommender.models.popularity import GenrePopularity
 from recommender.models.recipe import Recipe
 from recommender.publishing import model_runs, publication, retention
-from recommender.publishing.model_runs import Outcome
-from recommender.publishing.publication import Manner, Publication
+from recommender.publishing.model_runs import TrainingOutcome
+from recommender.publishing.publication import Publication, PublicationOptions
 from tests.conftest import Query
 from tests.recommending import live, live_lists, tables_of_lists
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
-PERSONAL = Manner(per_user=2, exclude_played=True, personal=True)
+PERSONAL = PublicationOptions(per_user=2, exclude_played=True, personal=True)
 NO_FALLBACKS = pl.DataFrame(schema={"genre": pl.String, "rank": pl.Int32, "track_id": pl.Int64, "score": pl.Float64})
 
 
@@ -51,10 +51,16 @@ def similar_to(track: int) -> pl.DataFrame:
 def staged(connection: Connection, track: int, now: datetime = NOW) -> Publication:
     """A list that nobody sees yet, and its model run."""
     recipe = Recipe(EASE.name)
-    run = model_runs.start(connection, recipe=recipe, seed=0, data_as_of=now, batches=["b"], code_version="v", now=now)
-    model_runs.decide(connection, run, Outcome(recipe, "published", "won", {}, f"model-{run}.npz", "digest"), now)
-    made = publication.start(connection, model_run_id=run, flow="test", data_as_of=now, batches=["b"], now=now)
-    publication.stage(connection, made, [lists_of(track)], similar_to(track), PERSONAL)
+    run = model_runs.start_model_run(
+        connection, recipe=recipe, seed=0, data_as_of=now, batches=["b"], code_version="v", now=now
+    )
+    model_runs.record_outcome(
+        connection, run, TrainingOutcome(recipe, "published", "won", {}, f"model-{run}.npz", "digest"), now
+    )
+    made = publication.start_publication(
+        connection, model_run_id=run, flow="test", data_as_of=now, batches=["b"], now=now
+    )
+    publication.stage_recommendations(connection, made, [lists_of(track)], similar_to(track), PERSONAL)
     return made
 
 
@@ -62,8 +68,10 @@ def published(connection: Connection, track: int, now: datetime = NOW) -> int:
     """A list that is live."""
     made = staged(connection, track, now)
     fallbacks = pl.DataFrame({"genre": [""], "rank": [1], "track_id": [track], "score": [1.0]})
-    publication.attach(connection, made)
-    publication.publish(connection, made, fallbacks, replacing=publication.live_id(connection), now=now, why="new")
+    publication.attach_partitions(connection, made)
+    publication.publish_recommendations(
+        connection, made, fallbacks, replacing=publication.newest_live_id(connection), now=now, why="new"
+    )
     return made.publication_id
 
 
@@ -71,10 +79,10 @@ def test_a_list_is_seen_by_nobody_until_it_is_published(connection: Connection, 
     made = staged(connection, 10)
     assert (live_lists(query), live(query)) == ({}, None)
     assert query("select status, listeners from ml.publications") == [("staged", 0)]
-    publication.attach(connection, made)
+    publication.attach_partitions(connection, made)
     assert (live_lists(query), live(query)) == ({}, None)
 
-    publication.publish(connection, made, NO_FALLBACKS, replacing=None, now=NOW, why="first")
+    publication.publish_recommendations(connection, made, NO_FALLBACKS, replacing=None, now=NOW, why="first")
 
     assert live_lists(query) == {1: [10, 11], 2: [10, 11]}
     assert query("select status, listeners, rows, tracks_covered, reason from ml.publications") == [
@@ -91,12 +99,12 @@ def test_a_list_is_seen_by_nobody_until_it_is_published(connection: Connection, 
 def test_what_fails_in_the_middle_of_publishing_changes_nothing(connection: Connection, query: Query) -> None:
     published(connection, 10)
     made = staged(connection, 20)
-    publication.attach(connection, made)
+    publication.attach_partitions(connection, made)
     before = tables_of_lists(query)
     twice = pl.DataFrame({"genre": ["", ""], "rank": [1, 1], "track_id": [1, 1], "score": [1.0, 1.0]})
 
     with pytest.raises(DatabaseError):
-        publication.publish(connection, made, twice, replacing=1, now=NOW, why="new")
+        publication.publish_recommendations(connection, made, twice, replacing=1, now=NOW, why="new")
 
     assert live_lists(query) == {1: [10, 11], 2: [10, 11]}
     assert tables_of_lists(query) == before
@@ -106,19 +114,19 @@ def test_what_fails_in_the_middle_of_publishing_changes_nothing(connection: Conn
 def test_a_list_that_is_no_partition_cannot_go_live(connection: Connection, query: Query) -> None:
     made = staged(connection, 10)
     with pytest.raises(PublicationError, match="recommendations-1 is not attached, so nobody could read it"):
-        publication.publish(connection, made, NO_FALLBACKS, replacing=None, now=NOW, why="new")
+        publication.publish_recommendations(connection, made, NO_FALLBACKS, replacing=None, now=NOW, why="new")
     assert live(query) is None
 
 
 def test_a_list_made_while_another_went_live_is_refused(connection: Connection, query: Query) -> None:
     published(connection, 10)
     published(connection, 20)
-    made, seen = staged(connection, 30), publication.live_id(connection)
-    publication.attach(connection, made)
-    publication.rollback(connection, 1, now=NOW, why="by hand")
+    made, seen = staged(connection, 30), publication.newest_live_id(connection)
+    publication.attach_partitions(connection, made)
+    publication.roll_back(connection, 1, now=NOW, why="by hand")
 
     with pytest.raises(PublicationError, match=r"recommendations-3 was made while another list went live .* run again"):
-        publication.publish(connection, made, NO_FALLBACKS, replacing=seen, now=NOW, why="new")
+        publication.publish_recommendations(connection, made, NO_FALLBACKS, replacing=seen, now=NOW, why="new")
 
     assert live_lists(query) == {1: [10, 11], 2: [10, 11]}
 
@@ -127,14 +135,14 @@ def test_back_to_an_older_one_and_forth_again(connection: Connection, query: Que
     for track in (10, 20, 30):
         published(connection, track)
 
-    publication.rollback(connection, 1, now=NOW, why="by hand")
+    publication.roll_back(connection, 1, now=NOW, why="by hand")
 
     assert live_lists(query)[1] == [10, 11]
-    champion = model_runs.champion(connection)
+    champion = model_runs.find_champion(connection)
     assert champion is not None
     assert (champion.publication_id, champion.model_run_id, champion.model_file) == (1, 1, "model-1.npz")
-    assert publication.live_before(connection) == 3
-    publication.rollback(connection, 3, now=NOW, why="by hand")
+    assert publication.previous_live_publication(connection) == 3
+    publication.roll_back(connection, 3, now=NOW, why="by hand")
     assert live_lists(query)[1] == [30, 31]
     assert query("select publication_id, why from ml.live_publications order by live_id") == [
         (1, "new"),
@@ -147,22 +155,22 @@ def test_back_to_an_older_one_and_forth_again(connection: Connection, query: Que
 
 def test_back_to_the_one_that_is_live_changes_nothing(connection: Connection, query: Query) -> None:
     published(connection, 10)
-    publication.rollback(connection, 1, now=NOW, why="by hand")
+    publication.roll_back(connection, 1, now=NOW, why="by hand")
     assert query("select count(*) from ml.live_publications") == [(1,)]
 
 
 def test_without_another_there_is_nothing_to_go_back_to(connection: Connection) -> None:
     with pytest.raises(PublicationError, match="no other publication that is kept was live before"):
-        publication.live_before(connection)
+        publication.previous_live_publication(connection)
     published(connection, 10)
     with pytest.raises(PublicationError, match="no other publication that is kept was live before"):
-        publication.live_before(connection)
+        publication.previous_live_publication(connection)
 
 
 def test_what_was_never_live_or_is_gone_cannot_be_put_back(connection: Connection, query: Query) -> None:
     for track in (10, 20):
         published(connection, track)
-    publication.block(connection, staged(connection, 30), "coverage 0 % is below 1 %")
+    publication.block_publication(connection, staged(connection, 30), "coverage 0 % is below 1 %")
     waiting = staged(connection, 40)
     retention.prune_publications(connection, keep=1, now=NOW)
 
@@ -174,14 +182,14 @@ def test_what_was_never_live_or_is_gone_cannot_be_put_back(connection: Connectio
         (2**63, "there is no publication 9223372036854775808"),
     ):
         with pytest.raises(PublicationError, match=words):
-            publication.rollback(connection, number, now=NOW, why="by hand")
+            publication.roll_back(connection, number, now=NOW, why="by hand")
     assert live_lists(query)[1] == [20, 21]
 
 
 def test_retention_keeps_the_newest_that_were_live_and_the_live_one(connection: Connection, query: Query) -> None:
     for track in (10, 20, 30, 40):
         published(connection, track)
-    publication.rollback(connection, 1, now=NOW, why="by hand")
+    publication.roll_back(connection, 1, now=NOW, why="by hand")
 
     # Newest by when they were live: 1, which is so again, then 4.
     assert retention.prune_publications(connection, keep=2, now=NOW) == 2
@@ -197,13 +205,13 @@ def test_retention_keeps_the_newest_that_were_live_and_the_live_one(connection: 
     assert {name.rpartition("_")[2] for name in tables_of_lists(query) if name.startswith("ml.")} == {"1", "4"}
     assert live_lists(query)[1] == [10, 11]
     assert retention.prune_publications(connection, keep=2, now=NOW) == 0
-    assert publication.live_before(connection) == 4
+    assert publication.previous_live_publication(connection) == 4
 
 
 def test_lists_that_were_never_live_are_kept_for_a_day(connection: Connection, query: Query) -> None:
     published(connection, 10)
-    publication.block(connection, staged(connection, 20), "why")
-    publication.attach(connection, staged(connection, 30))
+    publication.block_publication(connection, staged(connection, 20), "why")
+    publication.attach_partitions(connection, staged(connection, 30))
 
     assert retention.prune_publications(connection, keep=5, now=NOW + timedelta(hours=23)) == 0
     assert "staging.recommendations_2" in tables_of_lists(query)
@@ -287,7 +295,7 @@ def test_what_has_begun_to_go_is_no_choice_for_a_rollback_and_goes_though_more_a
             retention.prune_publications(connection, keep=2, now=NOW)
 
     with pytest.raises(PublicationError, match="were pruned"):
-        publication.rollback(connection, 1, now=NOW, why="by hand")
+        publication.roll_back(connection, 1, now=NOW, why="by hand")
     retention.prune_publications(connection, keep=9, now=NOW)
     assert {name.rpartition("_")[2] for name in tables_of_lists(query) if name.startswith("ml.")} == {"2", "3"}
     assert published(connection, 40) == 4
@@ -303,7 +311,7 @@ def test_a_rollback_while_retention_is_at_work_is_never_dropped(
     def rolled_back_meanwhile(*arguments: Any) -> None:
         if not refused:
             try:
-                publication.rollback(connection, 2, now=NOW, why="just now")
+                publication.roll_back(connection, 2, now=NOW, why="just now")
                 refused.append("no")
             except PublicationError as error:
                 refused.append(str(error))
@@ -362,7 +370,9 @@ def test_readers_see_one_whole_list_while_others_come_and_go(
             published(connection, track)
             retention.prune_publications(connection, keep=2, now=NOW)
             if track % 30 == 0:
-                publication.rollback(connection, publication.live_before(connection), now=NOW, why="by hand")
+                publication.roll_back(
+                    connection, publication.previous_live_publication(connection), now=NOW, why="by hand"
+                )
     finally:
         stop.set()
         for thread in threads:
@@ -393,7 +403,9 @@ def test_a_model_file_is_kept_as_long_as_a_publication_stands_on_it(
 def test_a_training_that_was_published_stays_so_whatever_fails_afterwards(connection: Connection, query: Query) -> None:
     published(connection, 10)
 
-    model_runs.decide(connection, 1, Outcome(Recipe(GenrePopularity.name), "failed", "a file could not go"), NOW)
+    model_runs.record_outcome(
+        connection, 1, TrainingOutcome(Recipe(GenrePopularity.name), "failed", "a file could not go"), NOW
+    )
 
     assert query("select model, decision, why, model_file from ml.model_runs") == [
         (EASE.name, "published", "won", "model-1.npz")
@@ -403,15 +415,15 @@ def test_a_training_that_was_published_stays_so_whatever_fails_afterwards(connec
 def test_a_training_that_was_cut_off_is_closed(connection: Connection, query: Query) -> None:
     published(connection, 10)
     recipe = Recipe(EASE.name)
-    model_runs.start(connection, recipe=recipe, seed=0, data_as_of=NOW, batches=[], code_version="v", now=NOW)
+    model_runs.start_model_run(connection, recipe=recipe, seed=0, data_as_of=NOW, batches=[], code_version="v", now=NOW)
 
-    assert model_runs.close_abandoned(connection, NOW) == 1
+    assert model_runs.close_abandoned_model_runs(connection, NOW) == 1
 
     assert query("select decision, why from ml.model_runs order by model_run_id") == [
         ("published", "won"),
         ("failed", "it was cut off: nothing of it was published"),
     ]
-    assert model_runs.close_abandoned(connection, NOW) == 0
+    assert model_runs.close_abandoned_model_runs(connection, NOW) == 0
 
 
 def test_lists_are_behind_when_something_came_in_after_they_were_made(connection: Connection) -> None:
@@ -422,12 +434,12 @@ def test_lists_are_behind_when_something_came_in_after_they_were_made(connection
             [name, len(name), status, at, at],
         )
 
-    assert not publication.is_behind(connection, NOW)
+    assert not publication.is_outdated(connection, NOW)
     comes_in("a", NOW)
-    assert publication.is_behind(connection, NOW)  # nothing is live yet
+    assert publication.is_outdated(connection, NOW)  # nothing is live yet
     published(connection, 10, NOW)
-    assert not publication.is_behind(connection, NOW)
+    assert not publication.is_outdated(connection, NOW)
     comes_in("bb", NOW + timedelta(hours=1), "blocked")
-    assert not publication.is_behind(connection, NOW)
+    assert not publication.is_outdated(connection, NOW)
     comes_in("ccc", NOW + timedelta(hours=1))
-    assert publication.is_behind(connection, NOW)
+    assert publication.is_outdated(connection, NOW)

@@ -367,13 +367,13 @@ def test_a_rollback_while_a_list_is_made_is_not_published_over(
     place = use(trained_camps)
     before = live_lists(place.query)
     assert recommend.main([]) == 0
-    real = publication.stage
+    real = publication.stage_recommendations
 
     def rolled_back_meanwhile(connection: object, *arguments: object) -> None:
         real(connection, *arguments)  # type: ignore[arg-type]
         assert rollback.main(["1"]) == 0
 
-    monkeypatch.setattr(publication, "stage", rolled_back_meanwhile)
+    monkeypatch.setattr(publication, "stage_recommendations", rolled_back_meanwhile)
 
     assert recommend.main([]) == 1
 

@@ -15,8 +15,8 @@ from core.database import connect, take_training_lock, take_warehouse_lock
 from flows import recommend, retrain
 from recommender.data import mart_reader
 from recommender.evaluation import promotion
-from recommender.evaluation.promotion import Rules
-from recommender.evaluation.trials import Limits
+from recommender.evaluation.promotion import PromotionSettings
+from recommender.evaluation.trials import TrialLimits
 from recommender.models.ease import EASE
 from recommender.models.popularity import GenrePopularity, Popularity
 from recommender.models.registry import Candidate
@@ -180,15 +180,15 @@ def test_a_rollback_while_models_are_trained_is_not_published_over(
 ) -> None:
     place = use(trained_camps)
     assert recommend.main([]) == 0
-    real = promotion.judge
+    real = promotion.decide_promotion
 
-    def rolled_back_meanwhile(*arguments: Any) -> promotion.Verdict:
+    def rolled_back_meanwhile(*arguments: Any) -> promotion.PromotionDecision:
         with connect(place.database) as connection:
-            publication.rollback(connection, 1, now=datetime.now(UTC), why="by hand")
+            publication.roll_back(connection, 1, now=datetime.now(UTC), why="by hand")
         verdict = real(*arguments)
         return replace(verdict, decision="published")
 
-    monkeypatch.setattr(promotion, "judge", rolled_back_meanwhile)
+    monkeypatch.setattr(promotion, "decide_promotion", rolled_back_meanwhile)
 
     assert retrain.main([]) == 1
 
@@ -201,16 +201,16 @@ def test_a_refresh_while_models_are_trained_is_published_over(
     trained_camps: Filled, use: UseDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = use(trained_camps)
-    real = promotion.judge
+    real = promotion.decide_promotion
 
-    def refreshed_meanwhile(*arguments: Any) -> promotion.Verdict:
+    def refreshed_meanwhile(*arguments: Any) -> promotion.PromotionDecision:
         verdict = real(*arguments)
         patch.undo()
         assert recommend.main([]) == 0
         return replace(verdict, decision="published")
 
     patch = pytest.MonkeyPatch()
-    patch.setattr(promotion, "judge", refreshed_meanwhile)
+    patch.setattr(promotion, "decide_promotion", refreshed_meanwhile)
     try:
         assert retrain.main([]) == 0
     finally:
@@ -356,7 +356,7 @@ def test_the_log_keeps_every_play_once_wherever_it_is_cut(camps: Filled, use: Us
         assert log.interactions_from(split).plays.sum() == everything.plays.sum() - before
 
 
-RULES = Rules(k=5, limits=Limits(seconds=4), search_seconds=0.001)
+RULES = PromotionSettings(k=5, limits=TrialLimits(seconds=4), search_seconds=0.001)
 
 
 def test_candidates_that_go_wrong_are_out_and_named_and_the_others_compete(camps: Filled, use: UseDatabase) -> None:
@@ -374,7 +374,7 @@ def test_candidates_that_go_wrong_are_out_and_named_and_the_others_compete(camps
         log = mart_reader.read_play_log(connection, NEWEST + timedelta(seconds=1), 28)
     end = np.datetime64((NEWEST + timedelta(seconds=1)).replace(tzinfo=None), "s")
 
-    verdict = promotion.judge(log, end, None, place.data_dir, RULES, candidates)
+    verdict = promotion.decide_promotion(log, end, None, place.data_dir, RULES, candidates)
 
     assert (verdict.recipe.model, verdict.decision) == ("ease", "published")
     out = verdict.metrics["out"]
@@ -392,7 +392,7 @@ def test_when_no_candidate_is_left_popularity_by_genre_is_published(camps: Fille
         log = mart_reader.read_play_log(connection, NEWEST + timedelta(seconds=1), 28)
     end = np.datetime64((NEWEST + timedelta(seconds=1)).replace(tzinfo=None), "s")
 
-    verdict = promotion.judge(log, end, None, place.data_dir, RULES, {"raises": Candidate(broken.Raises)})
+    verdict = promotion.decide_promotion(log, end, None, place.data_dir, RULES, {"raises": Candidate(broken.Raises)})
 
     assert (verdict.recipe.model, verdict.decision) == (GenrePopularity.name, "fallback")
     assert "no model is left to choose: raises" in verdict.why

@@ -22,8 +22,8 @@ from benchmarks.monitoring.plot import draw_alarms
 from benchmarks.monitoring.rules import PageHinkley, alike, cusum, first_alarm, naive
 from benchmarks.monitoring.simulation import Found, Histories, share_by
 from benchmarks.monitoring.studies import MANY, MOCK, SOME, Studies, judge
-from recommender.monitoring.drift import Rule, SelfStartingCusum
-from recommender.monitoring.quality_monitor import Rules
+from recommender.monitoring.drift import CusumSettings, SelfStartingCusum
+from recommender.monitoring.quality_monitor import MonitoringSettings
 
 SMALL = MockWorld(users=600, tracks=400, sessions_a_day=120, days_to_learn=20, days=21)
 PAGE = "# Title\n\nBefore.\n\n<!-- simulation: begin -->\nof before\n<!-- simulation: end -->\n\nAfter.\n"
@@ -78,9 +78,9 @@ def test_our_rule_is_the_one_of_production() -> None:
     values = np.random.default_rng(3).normal(0.2, 0.03, (80, 4))
     values[40:] *= 0.7
     listeners = np.arange(200, 280)
-    watch = SelfStartingCusum(Rule(), 4)
+    watch = SelfStartingCusum(CusumSettings(), 4)
     expected = [watch.add(row, count).alarm for row, count in zip(values, listeners, strict=True)]
-    assert (cusum(values, listeners, Rule()) == expected).all()
+    assert (cusum(values, listeners, CusumSettings()) == expected).all()
     assert (alike(judge)(values, listeners) == judge(values, np.ones(80, np.int64))).all()
 
 
@@ -217,7 +217,7 @@ def test_both_measures_are_watched_by_the_rules_of_production(studies: Studies) 
     }
     wrong, share, delay = found.values()
     first, *others = studies.both_metrics().rows
-    assert first[1] == f"{Rules().plays.h:g} and {Rules().useful.h:g}"
+    assert first[1] == f"{MonitoringSettings().plays.h:g} and {MonitoringSettings().useful.h:g}"
     assert first[2] == f"{wrong.number:.1f} %"
     assert wrong.number < 15
     assert wrong.number <= float(others[0][2].split()[0]), "with h 5 for both there are more"
@@ -229,7 +229,7 @@ def test_what_hangs_together_raises_more_false_alarms_and_a_higher_h_fewer() -> 
     alone, together = (Histories(NormalNoise(1.2, share), 200, 1_000, 11) for share in (0.0, 0.2))
     shares = [share_by(group.false_alarms(judge), 90) for group in (alone, together)]
     assert shares[1] > 1.5 * shares[0]
-    assert share_by(together.false_alarms(lambda *given: cusum(*given, Rule(h=8))), 90) < shares[0]
+    assert share_by(together.false_alarms(lambda *given: cusum(*given, CusumSettings(h=8))), 90) < shares[0]
 
 
 def test_a_number_of_listeners_that_changes_is_no_alarm(studies: Studies) -> None:

@@ -11,7 +11,7 @@ from core.errors import ModelError
 from flows.recommendation_tasks import record_training_failure
 from recommender.models.recipe import Recipe
 from recommender.publishing import model_runs
-from recommender.publishing.model_runs import Outcome
+from recommender.publishing.model_runs import TrainingOutcome
 
 
 @pytest.mark.parametrize(
@@ -23,12 +23,12 @@ from recommender.publishing.model_runs import Outcome
     ],
 )
 def test_an_end_by_somebody_is_no_defect(error: BaseException, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[Outcome] = []
+    told: list[TrainingOutcome] = []
 
-    def decide(_connection: Any, _run: int, outcome: Outcome, _now: Any) -> None:
+    def decide(_connection: Any, _run: int, outcome: TrainingOutcome, _now: Any) -> None:
         told.append(outcome)
 
-    monkeypatch.setattr(model_runs, "decide", decide)
+    monkeypatch.setattr(model_runs, "record_outcome", decide)
     run: Any = SimpleNamespace(connection=None, clock=lambda: None)
     record_training_failure(run, 1, Recipe("ease"), error)
     assert [(outcome.decision, outcome.why) for outcome in told] == [("failed", why)]

@@ -9,22 +9,26 @@ import pytest
 
 from flows import events, quality_reports
 from flows.retrain import Degradation
-from recommender.monitoring.daily_quality import DayQuality, Metric
-from recommender.monitoring.quality_monitor import Alarm, Judged, Watch
+from recommender.monitoring.daily_quality import DayQuality, QualityMetric
+from recommender.monitoring.quality_monitor import DayEvaluation, DriftAlarm, MetricStatus
 
 DAY = date(2026, 11, 22)
-ALARM = Alarm("ndcg@20", DAY, 0.1, 0.25, 5.5, 3, alarm_id=4)
+ALARM = DriftAlarm("ndcg@20", DAY, 0.1, 0.25, 5.5, 3, alarm_id=4)
 JUDGED = [
-    Judged(DayQuality(DAY, why_not="nobody played"), "not-judged", "not judged: nobody played"),
-    Judged(
+    DayEvaluation(DayQuality(DAY, why_not="nobody played"), "not-judged", "not judged: nobody played"),
+    DayEvaluation(
         DayQuality(
             DAY + timedelta(1),
             3,
-            (Metric("ndcg@20", 1 / 3, 20, 0.2, 0.4), Metric("hit@20", 0.7, 20), Metric("useful", 0.5, 10)),
+            (
+                QualityMetric("ndcg@20", 1 / 3, 20, 0.2, 0.4),
+                QualityMetric("hit@20", 0.7, 20),
+                QualityMetric("useful", 0.5, 10),
+            ),
         ),
         "alarm",
         "ndcg@20 fell",
-        (Watch("ndcg@20", "alarm"), Watch("useful", "gathering")),
+        (MetricStatus("ndcg@20", "alarm"), MetricStatus("useful", "gathering")),
     ),
 ]
 

@@ -14,9 +14,9 @@ from core.errors import InteractionsError, ModelError
 from recommender import evaluate as command
 from recommender.data.interactions import Interactions
 from recommender.evaluate import NothingToMeasure, evaluate, main
-from recommender.evaluation.model_search import Search
-from recommender.evaluation.splitting import by_listener
-from recommender.evaluation.trials import Limits
+from recommender.evaluation.model_search import ModelSearchSettings
+from recommender.evaluation.splitting import split_by_user
+from recommender.evaluation.trials import TrialLimits
 from recommender.models.als import ALS
 from recommender.models.ease import EASE
 from recommender.models.popularity import Popularity
@@ -25,7 +25,7 @@ from tests.unit.recommender import broken_models as broken
 from tests.unit.recommender.worlds import tasteful
 
 FEW = {"popularity": Candidate(Popularity), "ease": Candidate(EASE, {}, (({"ridge": 1.0},),))}
-SEARCH = Search(k=5)
+SEARCH = ModelSearchSettings(k=5)
 # How long a trial took, and how much memory, is never twice the same.
 MEASURED = ("fit_seconds", "score_seconds", "peak_memory_mb")
 
@@ -33,7 +33,7 @@ MEASURED = ("fit_seconds", "score_seconds", "peak_memory_mb")
 def _files(folder: Path, kind: str = "csv", seed: int = 0) -> list[str]:
     """A world split in two, and the arguments that name its files."""
     world = tasteful(seed=seed)
-    train, held_out = by_listener(world, seed=seed)
+    train, held_out = split_by_user(world, seed=seed)
     plays = train.plays.tocoo()
     rows, columns = plays.coords
     frames = {
@@ -138,7 +138,7 @@ def test_figures_are_worked_out_on_test_by_hand() -> None:
     # 1 and 2 played 1 and 2; the model names 9, 8, 7 ... to both. 3 is not in train, 2 played nothing new.
     train = Interactions.of([1, 1, 2, 2, 5], [1, 2, 1, 2, 3], catalogue=range(10))
     test = Interactions.of([1, 1, 1, 2, 3, 5], [1, 8, 77, 2, 9, 9])
-    report = evaluate(train, test, {"knows": Candidate(broken.Knows)}, Search(k=2)).as_json()
+    report = evaluate(train, test, {"knows": Candidate(broken.Knows)}, ModelSearchSettings(k=2)).as_json()
     model = report["models"]["knows"]
     # 1 is asked for 8 and 77, and has 8 on rank 2; 5 is asked for 9, and has it on rank 1.
     assert model["recall"] == (1 / 2 + 1) / 2
@@ -171,9 +171,9 @@ def test_popularity_is_chosen_when_every_other_model_is_out() -> None:
         "raises": Candidate(broken.Raises),
         "eats_memory": Candidate(broken.EatsMemory),
     }
-    train, held_out = by_listener(tasteful())
+    train, held_out = split_by_user(tasteful())
     test = Interactions.of(np.repeat(held_out.users, held_out.sizes), held_out.tracks)
-    report = evaluate(train, test, candidates, Search(k=5, limits=Limits(memory_mb=400)))
+    report = evaluate(train, test, candidates, ModelSearchSettings(k=5, limits=TrialLimits(memory_mb=400)))
     assert report.chosen == "popularity"
     assert set(report.out) == {"raises", "eats_memory"}
 

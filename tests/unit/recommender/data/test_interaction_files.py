@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from core.errors import InteractionsError
-from recommender.data.interaction_files import describe, read_interactions
+from recommender.data.interaction_files import add_item_attributes, read_interactions
 from recommender.data.interactions import ARTIST, GENRE, Interactions
 
 
@@ -130,12 +130,12 @@ PLAYS = Interactions.of([1, 1], [11, 12])
 
 def test_tracks_are_described_by_artist_and_genres_as_a_whole(tmp_path: Path) -> None:
     text = 'genres,track_id,artist,album\n"soul, funk",12,Ada,x\nsoul,13, Bo,y\n,11,Ada,z\n'
-    described = describe(PLAYS, _csv(tmp_path, text))
+    described = add_item_attributes(PLAYS, _csv(tmp_path, text))
     assert described.track_ids.tolist() == [11, 12, 13]
     assert described.labels[ARTIST].tolist() == [0, 0, 1]
     assert described.labels[GENRE].tolist() == [-1, 1, 0]
     assert _rows(described) == _rows(PLAYS)
-    assert set(describe(PLAYS, _parquet(tmp_path, track_id=[11], artist=[7])).labels) == {ARTIST}
+    assert set(add_item_attributes(PLAYS, _parquet(tmp_path, track_id=[11], artist=[7])).labels) == {ARTIST}
 
 
 @pytest.mark.parametrize(
@@ -149,9 +149,9 @@ def test_tracks_are_described_by_artist_and_genres_as_a_whole(tmp_path: Path) ->
 )
 def test_tracks_that_cannot_be_read_are_said_in_one_line(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(InteractionsError, match=said):
-        describe(PLAYS, _csv(tmp_path, text))
+        add_item_attributes(PLAYS, _csv(tmp_path, text))
 
 
 def test_a_list_of_genres_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InteractionsError, match=r"genres is a column of List.*, not of text; convert it"):
-        describe(PLAYS, _parquet(tmp_path, track_id=[1], genres=[["soul", "funk"]]))
+        add_item_attributes(PLAYS, _parquet(tmp_path, track_id=[1], genres=[["soul", "funk"]]))

@@ -11,9 +11,9 @@ import pytest
 
 from core.errors import InteractionsError
 from recommender.data.interactions import ARTIST, GENRE, Interactions
-from recommender.data.item_attributes import codes_of
-from recommender.data.play_log import Options, PlayLog
-from recommender.evaluation.splitting import by_listener
+from recommender.data.item_attributes import attribute_codes
+from recommender.data.play_log import PlayLog, PlayWeighting
+from recommender.evaluation.splitting import split_by_user
 
 SMALLEST, LARGEST = -(2**63), 2**63 - 1
 SOME = Interactions.of([2, 1, 2, 2], [20, 10, 10, 20], [1, 2, 3, 4], listeners=[1, 3], genres=["jazz", "rock"])
@@ -105,7 +105,7 @@ def test_labels_go_with_the_catalogue_and_are_unknown_beyond_it() -> None:
 def test_labels_stay_with_their_tracks() -> None:
     assert labels(TOLD[0:1]) == labels(TOLD.of_users([2, 9])) == labels(TOLD)
     assert labels(TOLD.on_tracks(np.array([5, 30]))) == {ARTIST: [-1, 5], GENRE: [-1, -1]}
-    split = by_listener(Interactions.of([1] * 4, range(4), catalogue=range(4), labels={ARTIST: range(4)}))
+    split = split_by_user(Interactions.of([1] * 4, range(4), catalogue=range(4), labels={ARTIST: range(4)}))
     assert labels(split.train) == {ARTIST: [0, 1, 2, 3]}
     times = np.array(["2024-01-01", "2024-01-03"], "datetime64[s]")
     log = PlayLog(
@@ -117,7 +117,7 @@ def test_labels_stay_with_their_tracks() -> None:
         labels={ARTIST: np.array([7], np.int32)},
     )
     assert labels(log.interactions("2024-01-02")) == {ARTIST: [7]}
-    assert labels(log.interactions("2024-01-04", Options(half_life_days=1))) == {ARTIST: [7, -1]}
+    assert labels(log.interactions("2024-01-04", PlayWeighting(half_life_days=1))) == {ARTIST: [7, -1]}
 
 
 def test_tracks_can_be_described_later() -> None:
@@ -129,7 +129,7 @@ def test_tracks_can_be_described_later() -> None:
 
 def test_codes_are_the_same_for_the_same_text_and_unknown_for_none() -> None:
     texts = pl.Series(["soul, funk", "", None, " jazz ", "jazz", "  "])
-    assert codes_of(texts).tolist() == [1, -1, -1, 0, 0, -1]
-    assert codes_of(pl.Series([3, 1, 3])).tolist() == [1, 0, 1]
-    assert codes_of(pl.Series([None, None])).tolist() == [-1, -1]
-    assert codes_of(pl.Series([], dtype=pl.String)).tolist() == []
+    assert attribute_codes(texts).tolist() == [1, -1, -1, 0, 0, -1]
+    assert attribute_codes(pl.Series([3, 1, 3])).tolist() == [1, 0, 1]
+    assert attribute_codes(pl.Series([None, None])).tolist() == [-1, -1]
+    assert attribute_codes(pl.Series([], dtype=pl.String)).tolist() == []

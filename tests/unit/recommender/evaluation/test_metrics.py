@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from recommender.data.interactions import Interactions
-from recommender.evaluation.metrics import coverage, hits, measure, ndcg_at, novelty, recall_at
-from recommender.evaluation.splitting import HeldOut
+from recommender.evaluation.metrics import coverage, hits, measure_ranking, ndcg_at, novelty, recall_at
+from recommender.evaluation.splitting import Holdout
 from recommender.models.base import Ranking
 
 # Listener 1 played 10, 2 played 10 and 11, 3 played 12, 4 played 10: 4 listeners, 5 tracks, 13 and 14 unplayed.
@@ -23,9 +23,9 @@ def _ranking(*rows: list[int | None]) -> Ranking:
     return Ranking(ids, scores.astype(np.float32))
 
 
-def _held_out(**tracks: list[int]) -> HeldOut:
+def _held_out(**tracks: list[int]) -> Holdout:
     users = [int(name[1:]) for name, theirs in tracks.items() for _ in theirs]
-    return HeldOut.of(Interactions.of(users, [track for theirs in tracks.values() for track in theirs]), TRAIN)
+    return Holdout.of(Interactions.of(users, [track for theirs in tracks.values() for track in theirs]), TRAIN)
 
 
 def test_recall_is_hits_by_held_out_tracks() -> None:
@@ -57,7 +57,7 @@ def test_a_list_shorter_than_k_is_measured_against_the_ideal_of_k() -> None:
 
 def test_an_empty_place_is_no_hit_even_where_minus_one_is_a_track() -> None:
     train = Interactions.of([1], [5])
-    held_out = HeldOut.of(Interactions.of([1], [-1]), train)
+    held_out = Holdout.of(Interactions.of([1], [-1]), train)
     assert recall_at(hits(_ranking([None, None]), held_out, 2), held_out).tolist() == [0]
     named = Ranking(np.array([[-1]]), np.zeros((1, 1), np.float32))
     assert recall_at(hits(named, held_out, 2), held_out).tolist() == [1]
@@ -66,7 +66,7 @@ def test_an_empty_place_is_no_hit_even_where_minus_one_is_a_track() -> None:
 def test_ids_may_be_as_large_and_as_small_as_64_bits() -> None:
     smallest, largest = -(2**63), 2**63 - 1
     train = Interactions.of([largest, smallest], [largest, 0])
-    held_out = HeldOut.of(Interactions.of([largest, smallest], [smallest, largest]), train)
+    held_out = Holdout.of(Interactions.of([largest, smallest], [smallest, largest]), train)
     assert held_out.users.tolist() == [smallest, largest]
     found = hits(_ranking([largest], [smallest]), held_out, 1)
     assert recall_at(found, held_out).tolist() == [1, 1]
@@ -87,6 +87,6 @@ def test_novelty_is_the_mean_information_of_what_is_recommended() -> None:
 
 
 def test_means_are_over_listeners_with_held_out_tracks() -> None:
-    measures = measure(_ranking([11], [13]), _held_out(u1=[11], u2=[12], u9=[10]), TRAIN, 1)
+    measures = measure_ranking(_ranking([11], [13]), _held_out(u1=[11], u2=[12], u9=[10]), TRAIN, 1)
     assert measures.mean_recall == 1 / 2
     assert measures.mean_ndcg == 1 / 2

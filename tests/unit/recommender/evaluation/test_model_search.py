@@ -10,10 +10,10 @@ import pytest
 
 from core.errors import InteractionsError, ModelError, ModelFileError
 from recommender.data.interactions import Interactions
-from recommender.data.play_log import Options
-from recommender.evaluation.model_search import Search, choose, in_words
-from recommender.evaluation.splitting import HeldOut, by_listener
-from recommender.evaluation.trials import Limits
+from recommender.data.play_log import PlayWeighting
+from recommender.evaluation.model_search import ModelSearchSettings, format_params, search_models
+from recommender.evaluation.splitting import Holdout, split_by_user
+from recommender.evaluation.trials import TrialLimits
 from recommender.models import file_format
 from recommender.models.als import ALS
 from recommender.models.blend import EASEWithALS
@@ -23,16 +23,16 @@ from recommender.models.registry import CANDIDATES, Candidate, load_model
 from tests.unit.recommender import broken_models as broken
 from tests.unit.recommender.worlds import tasteful
 
-SPLIT = by_listener(tasteful())
-SEARCH = Search(k=5)
+SPLIT = split_by_user(tasteful())
+SEARCH = ModelSearchSettings(k=5)
 # What was held out is what stands at the end of the catalogue.
 UPWARDS = Interactions.of([1, 1, 2, 2], [1, 2, 1, 2], catalogue=range(10))
-LATER = HeldOut.of(Interactions.of([1, 2], [9, 8]), UPWARDS)
+LATER = Holdout.of(Interactions.of([1, 2], [9, 8]), UPWARDS)
 
 
 def test_the_model_that_names_what_was_held_out_is_chosen() -> None:
     candidates = {"popularity": Candidate(Popularity), "ease": Candidate(EASE)}
-    selection = choose(*SPLIT, candidates, SEARCH)
+    selection = search_models(*SPLIT, candidates, SEARCH)
     assert selection.chosen.model == "ease"
     assert list(selection.results) == ["ease", "popularity"]
     assert selection.chosen.ndcg > 1.5 * selection.results["popularity"].ndcg
@@ -42,15 +42,15 @@ def test_the_model_that_names_what_was_held_out_is_chosen() -> None:
 
 def test_of_its_settings_each_model_keeps_the_best() -> None:
     candidates = {"knows": Candidate(broken.Knows, {"upwards": False}, (({"upwards": True},),))}
-    selection = choose(UPWARDS, LATER, candidates, SEARCH)
+    selection = search_models(UPWARDS, LATER, candidates, SEARCH)
     assert selection.chosen.params == {"upwards": True}
     assert [result.ndcg for result in selection.tried] == [0, pytest.approx(selection.chosen.ndcg)]
 
 
 def test_of_equals_the_earlier_is_chosen() -> None:
     knows = Candidate(broken.Knows)
-    assert choose(UPWARDS, LATER, {"a": knows, "b": knows}, SEARCH).chosen.model == "a"
-    assert choose(UPWARDS, LATER, {"b": knows, "a": knows}, SEARCH).chosen.model == "b"
+    assert search_models(UPWARDS, LATER, {"a": knows, "b": knows}, SEARCH).chosen.model == "a"
+    assert search_models(UPWARDS, LATER, {"b": knows, "a": knows}, SEARCH).chosen.model == "b"
 
 
 def test_models_that_fail_are_out_and_the_others_compete() -> None:
@@ -60,8 +60,8 @@ def test_models_that_fail_are_out_and_the_others_compete() -> None:
         "gives_nan": Candidate(broken.GivesNaN),
         "popularity": Candidate(Popularity),
     }
-    search = Search(k=5, limits=Limits(seconds=3))
-    selection = choose(*SPLIT, candidates, search)
+    search = ModelSearchSettings(k=5, limits=TrialLimits(seconds=3))
+    selection = search_models(*SPLIT, candidates, search)
     assert selection.chosen.model == "popularity"
     assert set(selection.out) == {"raises", "hangs", "gives_nan"}
     assert selection.out["hangs"] == "ran past its time limit of 3 s"
@@ -69,13 +69,13 @@ def test_models_that_fail_are_out_and_the_others_compete() -> None:
 
 def test_a_model_whose_first_setting_fails_is_not_tried_again() -> None:
     refuses = Candidate(broken.Refuses, {"refuses": True}, (({"refuses": False},),))
-    selection = choose(*SPLIT, {"refuses": refuses, "popularity": Candidate(Popularity)}, SEARCH)
+    selection = search_models(*SPLIT, {"refuses": refuses, "popularity": Candidate(Popularity)}, SEARCH)
     assert selection.out == {"refuses": "refuses needs more than this"}
 
 
 def test_a_model_whose_second_setting_fails_keeps_its_first() -> None:
     refuses = Candidate(broken.Refuses, {"refuses": False}, (({"refuses": True},),))
-    selection = choose(*SPLIT, {"refuses": refuses}, SEARCH)
+    selection = search_models(*SPLIT, {"refuses": refuses}, SEARCH)
     assert selection.chosen.params == {"refuses": False}
     assert selection.failed == ["refuses refuses=True: refuses needs more than this"]
     assert not selection.out
@@ -88,7 +88,7 @@ def test_a_direction_is_followed_while_it_is_better_and_the_next_begins_at_the_b
         {"start": 5, "more": 0},
         (({"start": 7}, {"start": 8}, {"start": 0}, {"start": 9}), ({"start": 6},), ({"more": 0.6},)),
     )
-    selection = choose(UPWARDS, LATER, {"near": near}, Search(k=3))
+    selection = search_models(UPWARDS, LATER, {"near": near}, ModelSearchSettings(k=3))
     tried = [tuple(result.params.values()) for result in selection.tried]
     assert tried == [(5, 0), (7, 0), (8, 0), (0, 0), (8, 0.6)]
 
@@ -99,7 +99,7 @@ def test_a_blend_is_made_of_the_best_settings_of_its_members() -> None:
         "ease": Candidate(EASE, {"ridge": 0.0001}, (({"ridge": 3.0},),)),
         "als": Candidate(ALS, {"factors": 4}),
     }
-    selection = choose(*SPLIT, candidates, SEARCH)
+    selection = search_models(*SPLIT, candidates, SEARCH)
     assert selection.results["ease_als"].params == {"als_weight": 0.2, "ease": {"ridge": 3.0}, "als": {"factors": 4}}
 
 
@@ -109,7 +109,7 @@ def test_a_blend_of_a_model_that_is_out_is_out() -> None:
         "ease_als": Candidate(EASEWithALS, members={"ease": "ease", "als": "als"}),
         "popularity": Candidate(Popularity),
     }
-    selection = choose(*SPLIT, candidates, SEARCH)
+    selection = search_models(*SPLIT, candidates, SEARCH)
     assert selection.out["ease_als"] == "is made of ease, which is out"
 
 
@@ -117,41 +117,41 @@ def test_no_model_left_is_said_with_every_reason() -> None:
     with pytest.raises(
         ModelError, match=r"no model is left to choose: raises raised KeyError at .*; leaves ended without"
     ):
-        choose(*SPLIT, {"raises": Candidate(broken.Raises), "leaves": Candidate(broken.Leaves)}, SEARCH)
+        search_models(*SPLIT, {"raises": Candidate(broken.Raises), "leaves": Candidate(broken.Leaves)}, SEARCH)
     with pytest.raises(ModelError, match="no candidates were given"):
-        choose(*SPLIT, {}, SEARCH)
+        search_models(*SPLIT, {}, SEARCH)
 
 
 def test_other_settings_wait_for_a_budget_and_are_said_to_be_skipped() -> None:
     candidates = {"knows": Candidate(broken.Knows, {"upwards": False}, (({"upwards": True},),))}
-    selection = choose(UPWARDS, LATER, candidates, Search(k=5, budget_seconds=0.001))
+    selection = search_models(UPWARDS, LATER, candidates, ModelSearchSettings(k=5, budget_seconds=0.001))
     assert selection.chosen.params == {"upwards": False}
     assert selection.skipped == ["knows upwards=True: no time left"]
 
 
 def test_an_option_is_kept_only_if_it_wins() -> None:
-    good, bad = Options(half_life_days=30), Options(half_life_days=90)
+    good, bad = PlayWeighting(half_life_days=30), PlayWeighting(half_life_days=90)
     # With the one, the held-out tracks are what everyone else plays; with the other, they are what nobody does.
     made = {
         good: Interactions.of([3, 3, 4, 4], [9, 8, 9, 8], catalogue=range(10), listeners=[1, 2]),
         bad: Interactions.of([3, 4], [7, 7], catalogue=range(10), listeners=[1, 2]),
     }
     candidates = {"popularity": Candidate(Popularity)}
-    search = Search(k=2)
-    kept = choose(UPWARDS, LATER, candidates, search, options=[bad, good], interactions_with=made.__getitem__)
+    search = ModelSearchSettings(k=2)
+    kept = search_models(UPWARDS, LATER, candidates, search, options=[bad, good], interactions_with=made.__getitem__)
     assert kept.chosen.options == good
     assert kept.chosen.ndcg > 0.5
-    refused = choose(UPWARDS, LATER, candidates, search, options=[bad], interactions_with=made.__getitem__)
-    assert refused.chosen.options == Options()
+    refused = search_models(UPWARDS, LATER, candidates, search, options=[bad], interactions_with=made.__getitem__)
+    assert refused.chosen.options == PlayWeighting()
     assert [str(result.options) for result in refused.tried] == ["as played", "half-life 90 days"]
 
 
 def test_settings_of_members_are_said_with_their_member() -> None:
-    assert in_words({"als_weight": 0.3, "als": {"factors": 64}, "ease": {}}) == "als_weight=0.3 als.factors=64"
+    assert format_params({"als_weight": 0.3, "als": {"factors": 64}, "ease": {}}) == "als_weight=0.3 als.factors=64"
 
 
 def test_only_so_many_listeners_are_asked() -> None:
-    selection = choose(*SPLIT, {"popularity": Candidate(Popularity)}, Search(k=5, listeners=10))
+    selection = search_models(*SPLIT, {"popularity": Candidate(Popularity)}, ModelSearchSettings(k=5, listeners=10))
     assert len(selection.held_out) == 10
     assert len(selection.chosen.measures.recall) == 10
 
@@ -159,10 +159,10 @@ def test_only_so_many_listeners_are_asked() -> None:
 def test_nothing_to_learn_or_to_ask_is_said() -> None:
     nothing = Interactions.of([], [])
     with pytest.raises(InteractionsError, match="no plays to learn from"):
-        choose(nothing, HeldOut.of(nothing, nothing), CANDIDATES, SEARCH)
+        search_models(nothing, Holdout.of(nothing, nothing), CANDIDATES, SEARCH)
     one = Interactions.of([1], [1])
     with pytest.raises(InteractionsError, match="no listener has both"):
-        choose(one, HeldOut.of(one, one), CANDIDATES, SEARCH)
+        search_models(one, Holdout.of(one, one), CANDIDATES, SEARCH)
 
 
 def test_the_registry_knows_each_model_by_its_own_name() -> None:

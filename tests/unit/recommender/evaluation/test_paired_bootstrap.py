@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recommender.evaluation.paired_bootstrap import FEWEST_LISTENERS, compare
+from recommender.evaluation.paired_bootstrap import MIN_USERS, compare
 
 LISTENERS = 400
 
@@ -52,7 +52,7 @@ def test_more_listeners_than_fit_into_a_block_are_drawn_in_several(monkeypatch: 
     assert compare(challenger, champion).lower == pytest.approx(whole.lower, abs=0.005)
 
 
-@pytest.mark.parametrize("listeners", [0, 1, FEWEST_LISTENERS - 1])
+@pytest.mark.parametrize("listeners", [0, 1, MIN_USERS - 1])
 def test_too_few_listeners_are_no_win(listeners: int) -> None:
     comparison = compare(np.ones(listeners), np.zeros(listeners))
     assert not comparison.beats

@@ -10,11 +10,18 @@ import pytest
 
 from recommender.data.interactions import Interactions
 from recommender.data.play_log import SHORT_MEMORY, PlayLog
-from recommender.evaluation.metrics import Measures
-from recommender.evaluation.model_search import Result, Selection
-from recommender.evaluation.paired_bootstrap import FEWEST_LISTENERS, Comparison
-from recommender.evaluation.promotion import Exam, Rules, Verdict, _Gate, judge, set_exam
-from recommender.evaluation.splitting import HeldOut, Split
+from recommender.evaluation.metrics import RankingMetrics
+from recommender.evaluation.model_search import ModelSearchResult, ScoredTrial
+from recommender.evaluation.paired_bootstrap import MIN_USERS, Comparison
+from recommender.evaluation.promotion import (
+    EvaluationSplit,
+    PromotionDecision,
+    PromotionSettings,
+    _PromotionGate,
+    decide_promotion,
+    make_evaluation_split,
+)
+from recommender.evaluation.splitting import DataSplit, Holdout
 from recommender.models.champion import Champion
 from recommender.models.recipe import Recipe
 from tests.recommending import FEW
@@ -48,7 +55,7 @@ def log_of(*groups: tuple[int, float]) -> PlayLog:
 def test_the_fewest_days_that_give_enough_listeners(
     groups: tuple[tuple[int, float], ...], days: int, asked: int
 ) -> None:
-    exam = set_exam(log_of(*groups), END, Rules(listeners=200, window_days=28))
+    exam = make_evaluation_split(log_of(*groups), END, PromotionSettings(listeners=200, window_days=28))
     assert exam.split_at == END - np.timedelta64(days, "D")
     assert len(exam.split.held_out) == asked
     assert exam.how.startswith(f"{asked} listeners asked for what they first played in the last {days} day")
@@ -56,18 +63,18 @@ def test_the_fewest_days_that_give_enough_listeners(
 
 
 def test_a_shorter_window_looks_no_further() -> None:
-    exam = set_exam(log_of((130, 0.5), (150, 6)), END, Rules(listeners=200, window_days=4))
+    exam = make_evaluation_split(log_of((130, 0.5), (150, 6)), END, PromotionSettings(listeners=200, window_days=4))
     assert (exam.split_at, len(exam.split.held_out)) == (END - np.timedelta64(1, "D"), 130)
 
 
 def test_where_time_gives_too_few_tracks_are_held_out_at_random() -> None:
-    exam = set_exam(log_of((99, 0.5), (31, 50)), END, Rules(listeners=100))
+    exam = make_evaluation_split(log_of((99, 0.5), (31, 50)), END, PromotionSettings(listeners=100))
     assert exam.split_at is None
     assert len(exam.split.held_out) == 130
     assert exam.how == (
         "130 listeners asked for a fifth of their tracks, held out at random, as too few played on both sides of a day"
     )
-    again = set_exam(log_of((99, 0.5), (31, 50)), END, Rules(listeners=100))
+    again = make_evaluation_split(log_of((99, 0.5), (31, 50)), END, PromotionSettings(listeners=100))
     assert np.array_equal(exam.split.held_out.tracks, again.split.held_out.tracks)
 
 
@@ -84,17 +91,25 @@ OLD, POPULAR = ndcg(0.3, 0), ndcg(0.15, 1)
 
 def verdict(
     challenger: np.ndarray, margin: float | None, champion: np.ndarray = OLD, popularity: np.ndarray = POPULAR
-) -> Verdict:
+) -> PromotionDecision:
     """What becomes of a challenger when the champion was trained again; half of the listeners judge."""
     measured = {
-        name: Result(name, {}, Measures(values, values, 1, 1), float(values.mean()), 0, 0, 0)
+        name: ScoredTrial(name, {}, RankingMetrics(values, values, 1, 1), float(values.mean()), 0, 0, 0)
         for name, values in (("new", challenger), ("old", champion), ("popularity", popularity))
     }
     listeners = np.arange(len(challenger))
     train = Interactions.of(listeners, listeners)
-    split = Split(train, HeldOut.of(Interactions.of(listeners, listeners + 1), train))
-    selection = Selection(split.held_out, listeners % 2 == 0, 20, measured, {}, list(measured.values()), [], [])
-    gate = _Gate(log_of(), Exam(split, None, "all"), selection, CHAMPION, Path(), Rules(refresh_margin=margin), {})
+    split = DataSplit(train, Holdout.of(Interactions.of(listeners, listeners + 1), train))
+    selection = ModelSearchResult(split.held_out, listeners % 2 == 0, 20, measured, {}, list(measured.values()), [], [])
+    gate = _PromotionGate(
+        log_of(),
+        EvaluationSplit(split, None, "all"),
+        selection,
+        CHAMPION,
+        Path(),
+        PromotionSettings(refresh_margin=margin),
+        {},
+    )
     return gate.verdict()
 
 
@@ -132,11 +147,11 @@ def test_the_margin_is_a_share_of_the_champion() -> None:
 
 
 def test_too_few_listeners_refresh_nothing() -> None:
-    few = slice(2 * FEWEST_LISTENERS - 2)
+    few = slice(2 * MIN_USERS - 2)
     told = verdict(OLD[few], 0.5, OLD[few], POPULAR[few])
     assert told.decision == "kept"
-    assert f"against the champion: no win: {FEWEST_LISTENERS - 1} listeners are too few" in told.why
-    nothing_known = Comparison(0, -np.inf, np.inf, FEWEST_LISTENERS - 1, 0.975, "too few")
+    assert f"against the champion: no win: {MIN_USERS - 1} listeners are too few" in told.why
+    nothing_known = Comparison(0, -np.inf, np.inf, MIN_USERS - 1, 0.975, "too few")
     assert not any(nothing_known.not_inferior(margin) for margin in (0, 0.5, 1e9, np.inf))
 
 
@@ -160,8 +175,8 @@ def changed_tastes(listeners: int = 240, seed: int = 0) -> PlayLog:
 
 
 def test_after_a_change_models_of_short_memory_win(tmp_path: Path) -> None:
-    rules = Rules(listeners=200, search_seconds=20, weighed=SHORT_MEMORY)
-    found = judge(changed_tastes(), END, None, tmp_path, rules, {name: FEW[name] for name in FEW})
+    rules = PromotionSettings(listeners=200, search_seconds=20, weighed=SHORT_MEMORY)
+    found = decide_promotion(changed_tastes(), END, None, tmp_path, rules, {name: FEW[name] for name in FEW})
     assert found.decision == "published"
     assert found.recipe.options == SHORT_MEMORY
     tried = {figures["options"] for figures in found.metrics["models"].values()}
@@ -169,6 +184,6 @@ def test_after_a_change_models_of_short_memory_win(tmp_path: Path) -> None:
 
 
 def test_without_days_to_split_by_plays_are_taken_as_they_come(tmp_path: Path) -> None:
-    rules = Rules(listeners=100, search_seconds=20, weighed=SHORT_MEMORY)
-    found = judge(log_of((99, 0.5), (31, 50)), END, None, tmp_path, rules, {name: FEW[name] for name in FEW})
+    rules = PromotionSettings(listeners=100, search_seconds=20, weighed=SHORT_MEMORY)
+    found = decide_promotion(log_of((99, 0.5), (31, 50)), END, None, tmp_path, rules, {name: FEW[name] for name in FEW})
     assert {figures["options"] for figures in found.metrics["models"].values()} == {"as played"}

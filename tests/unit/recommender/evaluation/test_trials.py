@@ -13,7 +13,7 @@ import pytest
 
 from core.errors import ModelError
 from recommender.data.interactions import Interactions
-from recommender.evaluation.trials import Limits, run_trial
+from recommender.evaluation.trials import TrialLimits, run_trial
 from recommender.models.base import Recommender
 from recommender.models.ease import EASE
 from recommender.models.popularity import Popularity
@@ -73,7 +73,7 @@ def test_a_model_that_goes_wrong_is_out_with_one_line(make: type[Recommender], r
 def test_a_model_that_hangs_is_ended_at_its_limit() -> None:
     begin = time.monotonic()
     with pytest.raises(ModelError, match="ran past its time limit of 2 s"):
-        run_trial(broken.Hangs, {}, WORLD, WORLD.user_ids, 5, limits=Limits(seconds=2))
+        run_trial(broken.Hangs, {}, WORLD, WORLD.user_ids, 5, limits=TrialLimits(seconds=2))
     assert time.monotonic() - begin < 10
     assert not [
         child for child in psutil.Process().children() if "recommender.evaluation.trial_process" in child.cmdline()
@@ -82,7 +82,7 @@ def test_a_model_that_hangs_is_ended_at_its_limit() -> None:
 
 def test_a_model_that_eats_memory_is_ended_at_its_limit() -> None:
     with pytest.raises(ModelError, match="took more memory than its limit of 300 MB"):
-        run_trial(broken.EatsMemory, {}, WORLD, WORLD.user_ids, 5, limits=Limits(memory_mb=300))
+        run_trial(broken.EatsMemory, {}, WORLD, WORLD.user_ids, 5, limits=TrialLimits(memory_mb=300))
 
 
 def test_a_setting_the_model_does_not_know_puts_it_out() -> None:

@@ -62,7 +62,7 @@ def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     plays = two_groups()
     model = ALS(factors=2).fit(plays)
     whole = model.recommend(LISTENERS, 8, exclude=plays)
-    monkeypatch.setattr(base, "rows_a_block", lambda columns: 3)
+    monkeypatch.setattr(base, "rows_per_block", lambda columns: 3)
     in_threes = model.recommend(LISTENERS, 8, exclude=plays)
     assert (in_threes.ids == whole.ids).all()
     assert in_threes.scores == pytest.approx(whole.scores, abs=1e-6)

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recommender.models.top_n import best, rows_a_block, strike_out
+from recommender.models.top_n import exclude_pairs, rows_per_block, top_n
 
 
 def by_sorting(scores: NDArray[np.float32], n: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
@@ -24,7 +24,7 @@ def test_the_best_are_those_that_sorting_finds_ties_and_gaps_included(seed: int)
     scores = rng.integers(-kinds, kinds, (rows, width)).astype(np.float32)
     scores[rng.random((rows, width)) < rng.random() ** 2] = -np.inf
     before = scores.copy()
-    columns, values = best(scores, n)
+    columns, values = top_n(scores, n)
     expected_columns, expected_values = by_sorting(scores, n)
     assert (columns == expected_columns).all()
     assert (values == expected_values).all()
@@ -33,12 +33,12 @@ def test_the_best_are_those_that_sorting_finds_ties_and_gaps_included(seed: int)
 
 def test_columns_are_found_in_an_array_that_does_not_lie_in_order() -> None:
     scores = np.asfortranarray(np.random.default_rng(0).random((50, 80), dtype=np.float32))
-    assert (best(scores, 5)[0] == by_sorting(scores, 5)[0]).all()
+    assert (top_n(scores, 5)[0] == by_sorting(scores, 5)[0]).all()
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (3, 0)])
 def test_nothing_to_choose_from(shape: tuple[int, int]) -> None:
-    columns, values = best(np.zeros(shape, np.float32), 2)
+    columns, values = top_n(np.zeros(shape, np.float32), 2)
     assert columns.shape == values.shape == (shape[0], min(2, shape[1]))
 
 
@@ -49,16 +49,16 @@ def test_what_is_no_number_is_refused_wherever_it_stands(wrong: float, width: in
     scores = np.zeros((4, width), np.float32)
     scores[2, place] = wrong
     with pytest.raises(FloatingPointError):
-        best(scores, 2)
+        top_n(scores, 2)
 
 
 def test_pairs_are_struck_out() -> None:
     scores = np.zeros((3, 4), np.float32)
-    strike_out(scores, csr_array(([1.0, 1.0, 1.0], ([0, 2, 2], [1, 0, 3])), shape=(3, 4)))
+    exclude_pairs(scores, csr_array(([1.0, 1.0, 1.0], ([0, 2, 2], [1, 0, 3])), shape=(3, 4)))
     assert np.argwhere(np.isneginf(scores)).tolist() == [[0, 1], [2, 0], [2, 3]]
 
 
 def test_a_block_is_of_some_megabytes_and_never_empty() -> None:
-    assert rows_a_block(41_000) * 41_000 * 4 <= 16 * 2**20
-    assert rows_a_block(10**9) == 1
-    assert rows_a_block(0) > 0
+    assert rows_per_block(41_000) * 41_000 * 4 <= 16 * 2**20
+    assert rows_per_block(10**9) == 1
+    assert rows_per_block(0) > 0

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 from scipy.stats import norm, t
 
-from recommender.monitoring.drift import Rule, SelfStartingCusum
+from recommender.monitoring.drift import CusumSettings, SelfStartingCusum
 
 
-def readings(values: list[float], rule: Rule | None = None) -> list[tuple[float, float, bool]]:
-    watch = SelfStartingCusum(rule or Rule())
+def readings(values: list[float], rule: CusumSettings | None = None) -> list[tuple[float, float, bool]]:
+    watch = SelfStartingCusum(rule or CusumSettings())
     told = [watch.add(value) for value in values]
     return [(float(one.deviation[0]), float(one.statistic[0]), bool(one.alarm[0])) for one in told]
 
 
 def test_a_worked_example() -> None:
     # Of 1, 2, 3 the mean is 2 and the standard deviation 1; 0 lies 2 / sqrt(4/3) of it below.
-    deviation, statistic, alarm = readings([1, 2, 3, 0], Rule(k=0.5, h=1, warm_up=3))[-1]
+    deviation, statistic, alarm = readings([1, 2, 3, 0], CusumSettings(k=0.5, h=1, warm_up=3))[-1]
     expected = norm.ppf(t.cdf(-2 / np.sqrt(4 / 3), 2))
     assert deviation == pytest.approx(expected)
     assert statistic == pytest.approx(-expected - 0.5)
@@ -26,11 +26,11 @@ def test_a_worked_example() -> None:
 
 def test_nothing_is_said_before_the_warm_up_is_over() -> None:
     falling = [1.0, 0.9, 0.8, 0.5, 0.4, 0.3, 0.2, 0.1]
-    assert not any(alarm for _, _, alarm in readings(falling, Rule(warm_up=8)))
+    assert not any(alarm for _, _, alarm in readings(falling, CusumSettings(warm_up=8)))
 
 
 def test_deviations_are_standard_normal_while_nothing_changes() -> None:
-    random, watch = np.random.default_rng(1), SelfStartingCusum(Rule(), 4_000)
+    random, watch = np.random.default_rng(1), SelfStartingCusum(CusumSettings(), 4_000)
     seen = np.concatenate([watch.add(random.normal(0.2, 0.03, 4_000)).deviation for _ in range(40)][2:])
     assert abs(seen.mean()) < 0.01
     assert abs(seen.std() - 1) < 0.01
@@ -64,7 +64,7 @@ def test_values_that_never_differed() -> None:
 
 def test_many_histories_are_each_judged_as_if_alone() -> None:
     values = np.random.default_rng(5).normal(0.2, 0.05, (50, 3))
-    together = SelfStartingCusum(Rule(), 3)
+    together = SelfStartingCusum(CusumSettings(), 3)
     statistics = np.stack([together.add(row).statistic for row in values])
     for history in range(3):
         alone = [one[1] for one in readings(list(values[:, history]))]
@@ -74,12 +74,12 @@ def test_many_histories_are_each_judged_as_if_alone() -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_what_is_no_number_is_refused(value: float) -> None:
     with pytest.raises(ValueError, match="not a finite number"):
-        SelfStartingCusum(Rule()).add(value)
+        SelfStartingCusum(CusumSettings()).add(value)
 
 
 def test_a_value_of_many_draws_is_held_to_less_spread() -> None:
     # Of 1 (one draw) and 4 (two draws) the mean is 3 and the spread of one draw sqrt(1 * 4 + 2 * 1) = sqrt(6).
-    watch = SelfStartingCusum(Rule(k=0.5, h=1, warm_up=3))
+    watch = SelfStartingCusum(CusumSettings(k=0.5, h=1, warm_up=3))
     for value, draws in ((1, 1), (4, 2)):
         watch.add(value, draws)
     told = watch.add(0, 5)
@@ -89,7 +89,7 @@ def test_a_value_of_many_draws_is_held_to_less_spread() -> None:
 
 def test_fewer_listeners_than_before_are_no_alarm() -> None:
     """Noise of a mean grows when it is of fewer: 1,000 a day for a month, then 250."""
-    random, watch = np.random.default_rng(6), SelfStartingCusum(Rule(), 2_000)
+    random, watch = np.random.default_rng(6), SelfStartingCusum(CusumSettings(), 2_000)
     alarms = np.zeros(2_000, bool)
     for day in range(90):
         listeners = 1_000 if day < 30 else 250

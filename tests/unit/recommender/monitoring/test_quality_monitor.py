@@ -7,10 +7,10 @@ from datetime import date
 import pytest
 
 from recommender.monitoring import quality_monitor
-from recommender.monitoring.drift import Rule
-from recommender.monitoring.quality_monitor import Rules, Value, Verdict, Watch
+from recommender.monitoring.drift import CusumSettings
+from recommender.monitoring.quality_monitor import DayStatus, MetricMean, MetricStatus, MonitoringSettings
 
-RULES = Rules(plays=Rule(h=5), useful=Rule(h=6.5))
+RULES = MonitoringSettings(plays=CusumSettings(h=5), useful=CusumSettings(h=6.5))
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ RULES = Rules(plays=Rule(h=5), useful=Rule(h=6.5))
 def test_days_are_put_together_until_there_are_enough_listeners(
     series: list[tuple[float, int]], merged: list[tuple[float, int]], gathered: int
 ) -> None:
-    found, left = quality_monitor._merged([Value(*one) for one in series], 10)
+    found, left = quality_monitor._merged([MetricMean(*one) for one in series], 10)
     assert [one.value for one in found] == pytest.approx([value for value, _ in merged])
     assert [one.listeners for one in found] == [listeners for _, listeners in merged]
     assert left == gathered
@@ -53,12 +53,12 @@ def test_each_metric_has_its_rule() -> None:
         ),
     ],
 )
-def test_a_verdict_in_words(verdict: Verdict, words: str) -> None:
-    watch = Watch("useful", verdict, 3, 1150, 0.5, 0.6, 7.1)
+def test_a_verdict_in_words(verdict: DayStatus, words: str) -> None:
+    watch = MetricStatus("useful", verdict, 3, 1150, 0.5, 0.6, 7.1)
     assert quality_monitor._in_words(watch, RULES, date(2026, 11, 22)).endswith(words)
 
 
 def test_the_verdict_on_a_day_is_the_one_that_matters_most() -> None:
-    assert Verdict.__args__ == quality_monitor._VERDICTS  # type: ignore[attr-defined]
-    assert quality_monitor._VERDICTS[0] == "alarm"
-    assert quality_monitor._VERDICTS[-1] == "not-judged"
+    assert DayStatus.__args__ == quality_monitor._STATUSES  # type: ignore[attr-defined]
+    assert quality_monitor._STATUSES[0] == "alarm"
+    assert quality_monitor._STATUSES[-1] == "not-judged"

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recommender.monitoring.usefulness import ANSWERS, share_of_useful
+from recommender.monitoring.usefulness import FEEDBACK_COLUMNS, share_of_useful
 
 # What one key or one track may move the share by, once it is known what is usual.
 A_LITTLE = 0.02
@@ -19,7 +19,7 @@ LISTENERS = 200
 
 
 class Answer(NamedTuple):
-    """In the order of ANSWERS."""
+    """In the order of FEEDBACK_COLUMNS."""
 
     user: int
     track: int
@@ -30,7 +30,7 @@ class Answer(NamedTuple):
 
 
 def frame(answers: Iterable[Answer]) -> pl.DataFrame:
-    return pl.DataFrame(list(answers), schema=dict(ANSWERS), orient="row")
+    return pl.DataFrame(list(answers), schema=dict(FEEDBACK_COLUMNS), orient="row")
 
 
 def share(answers: Iterable[Answer], usual: float | None = USUAL) -> float:

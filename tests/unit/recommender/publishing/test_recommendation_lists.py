@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from recommender.data.interactions import Interactions
 from recommender.models.base import Recommender, Scores
 from recommender.models.popularity import GenrePopularity
-from recommender.publishing.recommendation_lists import fallback_lists, lists_of_everyone
+from recommender.publishing.recommendation_lists import fallback_recommendations, recommend_to_all_users
 
 # Tracks 1 to 5 by how many play them: 1 by four, 2 by three, 3 by two, 4 by one; nobody plays 5.
 PLAYED = {1: (1, 2, 3), 2: (1, 2, 3), 3: (1, 2, 4), 4: (1,), 5: (), 6: (1, 2, 3, 4, 5)}
@@ -52,7 +52,7 @@ class Names(Recommender):
 def made(model: Recommender, n: int, *, exclude_played: bool = True) -> dict[int, list[tuple[int, float]]]:
     """Tracks and scores of each listener; ranks are whole."""
     popular = GenrePopularity().fit(EVERYONE)
-    parts = list(lists_of_everyone(model.fit(EVERYONE), popular, EVERYONE, n, exclude_played=exclude_played))
+    parts = list(recommend_to_all_users(model.fit(EVERYONE), popular, EVERYONE, n, exclude_played=exclude_played))
     frame = pl.concat(parts)
     assert frame.schema == {"user_id": pl.Int64, "rank": pl.Int32, "track_id": pl.Int64, "score": pl.Float64}
     found: dict[int, list[tuple[int, float]]] = {}
@@ -105,7 +105,7 @@ def test_the_parts_make_no_difference(part: int, monkeypatch: pytest.MonkeyPatch
 
 def test_a_fallback_for_each_genre_and_for_everyone() -> None:
     popular = GenrePopularity(drawn_by=1.0).fit(EVERYONE)
-    frame = fallback_lists(popular, EVERYONE.track_ids, 3)
+    frame = fallback_recommendations(popular, EVERYONE.track_ids, 3)
     assert frame.schema == {"genre": pl.String, "rank": pl.Int32, "track_id": pl.Int64, "score": pl.Float64}
     found = {genre: rows["track_id"].to_list() for (genre,), rows in frame.group_by("genre", maintain_order=True)}
     assert found == {"": [1, 2, 3], "Jazz": [1, 2, 4], "Rock": [1, 2, 3]}
