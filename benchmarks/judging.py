@@ -18,7 +18,8 @@ from benchmarks.figures import Figure, Measured, Scaling, Table, at_most
 from benchmarks.processes import Show
 from benchmarks.raw_copies import seconds_of
 from core.columns import LISTEN_HISTORY
-from core.database import Connection, composed, connect, migrate
+from core.database import Connection, connect, migrate
+from core.queries import compose_query
 from core.settings import Settings
 from pipeline import staging, warehouse
 from pipeline.batches import Batch, Counts
@@ -154,8 +155,8 @@ def _play(connection: Connection, sizes: dict[str, Any]) -> None:
     """Sessions, as an ingest publishes them: with month partitions, and counted in the marts."""
     batch = Batch(LISTEN_HISTORY, _FIRST + timedelta(len(sizes["listeners"])), "http://127.0.0.1:1")
     rows, profile, removed = staging.table_names(batch)
-    connection.execute(composed("staging/create_listen_history", table=(SCHEMA, rows)))
-    connection.execute(composed("staging/create_removed_listen_history", table=(SCHEMA, removed)))
+    connection.execute(compose_query("staging/tables.create_listen_history", table=(SCHEMA, rows)))
+    connection.execute(compose_query("staging/tables.create_removed_listen_history", table=(SCHEMA, removed)))
     connection.execute(_text("judging_sessions").replace("{staged}", f'"{SCHEMA}"."{rows}"'), sizes)
     now = datetime.now(UTC)
     warehouse.publish_batch(

@@ -13,8 +13,9 @@ from benchmarks.bench import Bench
 from benchmarks.figures import Figure, Measured, at_least
 from benchmarks.processes import Show
 from benchmarks.raw_copies import seconds_of
-from core.database import Connection, composed, connect, migrate
+from core.database import Connection, connect, migrate
 from core.frames import as_csv, copy_into
+from core.queries import compose_query
 from core.settings import Settings
 from recommender.models.recipe import Recipe
 from recommender.publishing import model_runs, publication
@@ -97,9 +98,9 @@ def _publish(connection: Connection, run: int, lists: pl.DataFrame, similar: pl.
 
 def _copy(connection: Connection, lists: pl.DataFrame, similar: pl.DataFrame, copies: list[bytes]) -> None:
     with connection.transaction():
-        for name, frame, text in zip(("lists", "similar"), (lists, similar), copies, strict=True):
+        for name, frame, text in zip(("recommendations", "similar_tracks"), (lists, similar), copies, strict=True):
             table = ("staging", f"raw_{name}")
-            connection.execute(composed(f"recommendations/create_{name}", table=table))
+            connection.execute(compose_query(f"recommendations/partitions.create_{name}", table=table))
             with connection.cursor() as cursor, cursor.copy(copy_into(table, tuple(frame.columns))) as copy:
                 copy.write(text)
 

@@ -14,7 +14,8 @@ from psycopg.abc import Buffer, Params, Query
 from psycopg.copy import Copy, LibpqWriter, Writer
 
 from core.columns import Endpoint
-from core.database import Connection, composed
+from core.database import Connection
+from core.queries import compose_query
 from pipeline.staging import SCHEMA
 
 _TABLE = "raw_copy"
@@ -82,7 +83,7 @@ def raw_copy_seconds(connection: Connection, endpoint: Endpoint, statement: str,
 
     def load() -> None:
         with connection.transaction(), connection.cursor() as cursor:
-            cursor.execute(composed(f"staging/create_{endpoint}", table=(SCHEMA, _TABLE)))
+            cursor.execute(compose_query(f"staging/tables.create_{endpoint}", table=(SCHEMA, _TABLE)))
             with cursor.copy(statement) as copy, file.open("rb") as source:
                 while data := source.read(_CHUNK):
                     copy.write(data)

@@ -1,4 +1,4 @@
-"""Postgres: connections, our SQL files, migrations, and the lock that lets one ingest run at a time."""
+"""Postgres: connections, migrations, and the lock that lets one ingest run at a time."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg import sql
 
 from core import embedded
 from core.errors import (
@@ -24,6 +22,7 @@ from core.errors import (
     SettingsError,
     StatementRefused,
 )
+from core.queries import SQL_FOLDER
 from core.sessions import UnfitDatabase, honoured_variables, open_connection
 from core.settings import Settings
 
@@ -45,7 +44,6 @@ Connection = psycopg.Connection[Any]
 
 # What SQLAlchemy and Great Expectations are told: which driver. Connections come from a `creator`, secrets stay out.
 SQLALCHEMY_URL = "postgresql+psycopg://postgres@localhost/postgres"
-SQL_FOLDER = Path(__file__).parent.parent / "sql"
 # Any constant: everything that changes the warehouse, or makes lists from it, takes the same one.
 WAREHOUSE_LOCK = 7_300_811_022
 # One training at a time: it takes long, and needs the warehouse only at its end.
@@ -124,20 +122,6 @@ def _without_connection(error: psycopg.OperationalError) -> DatabaseError:
     return raised(
         f"Postgres cannot be reached or gave up: {what}; check DATABASE_URL{honoured_variables(what)}, then run again"
     )
-
-
-@cache
-def statement(name: str) -> str:
-    """The text of `sql/<name>.sql`."""
-    return (SQL_FOLDER / f"{name}.sql").read_text()
-
-
-def composed(name: str, **identifiers: str | tuple[str, str]) -> sql.Composed:
-    """The SQL file with its `{placeholders}` replaced by quoted identifiers, such as a schema and a table."""
-    quoted = {
-        key: sql.Identifier(*([value] if isinstance(value, str) else value)) for key, value in identifiers.items()
-    }
-    return sql.SQL(statement(name)).format(**quoted)
 
 
 def migrate(url: str) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 from psycopg import sql
 
-from core.database import Connection, statement
+from core.database import Connection
+from core.queries import load_query
 
 _ROWS_PER_WRITE = 50_000
 _BINARY: dict[Any, str] = {pl.Int32: ">i4", pl.Int64: ">i8", pl.Float64: ">f8"}
@@ -50,8 +51,8 @@ def write_frame(connection: Connection, table: tuple[str, str], frame: pl.DataFr
 def read_frame(
     connection: Connection, name: str, schema: Mapping[str, pl.DataType], parameters: Mapping[str, Any] | None = None
 ) -> pl.DataFrame:
-    """What `sql/<name>.sql`, a `copy (...) to stdout (format csv)`, gives: its columns in the order of `schema`."""
-    with connection.cursor() as cursor, cursor.copy(statement(name), parameters) as copy:
+    """What the query, a `copy (...) to stdout (format csv)`, gives: its columns in the order of `schema`."""
+    with connection.cursor() as cursor, cursor.copy(load_query(name), parameters) as copy:
         text = b"".join(bytes(data) for data in copy)
     return pl.read_csv(text, has_header=False, schema=dict(schema)) if text else pl.DataFrame(schema=schema)
 

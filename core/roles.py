@@ -1,6 +1,6 @@
 """Who a part of the system is in the database: a role that may do its part and no more, from the first statement on.
 
-The roles are made by `sql/roles/make.sql`, their rights by migrations; `sql/rights.yaml` has all of them.
+The roles are made by `sql/roles/create_roles.sql`, their rights by migrations; `sql/rights.yaml` has all of them.
 """
 
 from __future__ import annotations
@@ -11,17 +11,9 @@ from typing import Literal, get_args
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from core.database import (
-    Connection,
-    connect,
-    database_url,
-    is_migrated,
-    migrate,
-    readable_errors,
-    statement,
-    warehouse_lock,
-)
+from core.database import Connection, connect, database_url, is_migrated, migrate, readable_errors, warehouse_lock
 from core.errors import DatabaseError
+from core.queries import load_query
 from core.settings import Settings
 
 Role = Literal["moovitamix_ingest", "moovitamix_recommender", "moovitamix_serving", "moovitamix_analyst"]
@@ -115,7 +107,7 @@ def refuse_code_of_others(connection: Connection) -> None:
 
     The owner asks before touching what roles made. Who must not be overtaken holds the tables first.
     """
-    found = [name for (name,) in connection.execute(statement("roles/code_of_others"))]
+    found = [name for (name,) in connection.execute(load_query("roles/find_foreign_code"))]
     if found:
         raise DatabaseError(told_of_others(found))
 

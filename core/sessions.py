@@ -15,13 +15,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, LiteralString
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Conninfo
 from psycopg.rows import tuple_row
+
+from core.queries import load_query
 
 _FORMATS = {
     "client_encoding": "UTF8",
@@ -107,7 +108,7 @@ _UNSECURED = {
 }
 # Variables that stand for no option of a connection: a startup packet carries the first three all the same.
 _NO_OPTIONS = ("PGDATESTYLE", "PGTZ", "PGGEQO", "PGSYSCONFDIR", "PGLOCALEDIR", "PGDATA")
-_PIN = (Path(__file__).parent.parent / "sql" / "session" / "pin.sql").read_text()
+_PIN = load_query("session/apply_settings")
 
 
 class UnfitDatabase(psycopg.OperationalError):
@@ -236,7 +237,10 @@ def _in_peace(info: psycopg.ConnectionInfo) -> LiteralString:
 
 
 def _pinned(url: str, settings: Mapping[str, str]) -> dict[str, Sequence[str]]:
-    """The parameters of `pin.sql`. What the URL asks for is asked again: a pooler may have dropped it, a role even."""
+    """The parameters of `session/apply_settings`.
+
+    What the URL asks for is asked again: a pooler may have dropped it, a role even.
+    """
     options = _OPTION.findall(_parts(url).get("options", ""))
     asked = {name.lower(): re.sub(r"\\(.)", r"\1", value) for name, value in options}
     again = {name: value for name, value in asked.items() if name in DEFAULTS or name.startswith(("role", "enable_"))}

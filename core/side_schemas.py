@@ -13,8 +13,9 @@ from contextlib import contextmanager
 import psycopg
 from psycopg import sql
 
-from core.database import Connection, readable_errors, statement
+from core.database import Connection, readable_errors
 from core.errors import DatabaseError
+from core.queries import load_query
 from core.roles import refuse_code_of_others
 
 SCHEMAS = ("ops", "staging", "warehouse", "mart", "ml", "serving")
@@ -38,9 +39,9 @@ def existing(connection: Connection, *prefixes: str) -> list[str]:
 def step(connection: Connection) -> Iterator[None]:
     """One transaction in which the schemas being restored have their final names. Raises DatabaseError."""
     with readable_errors(), connection.transaction():
-        connection.execute(statement("restore/begin_step"))
+        connection.execute(load_query("restore/schemas.begin_step"))
         yield
-        connection.execute(statement("restore/end_step"))
+        connection.execute(load_query("restore/schemas.end_step"))
 
 
 def put_in_place(connection: Connection) -> None:
@@ -49,14 +50,14 @@ def put_in_place(connection: Connection) -> None:
     Raises DatabaseError when a transaction uses a live table, or the restored schemas hold what no migration made.
     """
     with _patient_transaction(connection):
-        in_use = [sql.Identifier(*name) for name in connection.execute(statement("restore/tables_in_use"))]
+        in_use = [sql.Identifier(*name) for name in connection.execute(load_query("restore/tables.find_tables_in_use"))]
         if in_use:
             tables = sql.SQL(", ").join(in_use)
             try:
                 connection.execute(sql.SQL("lock table only {} in access exclusive mode").format(tables))
             except psycopg.errors.LockNotAvailable as error:
                 raise DatabaseError("somebody reads or writes a table; end that, then try again") from error
-        connection.execute(statement("restore/put_in_place"))
+        connection.execute(load_query("restore/schemas.swap_schemas"))
         refuse_code_of_others(connection)
 
 
@@ -82,7 +83,7 @@ def _drop_some_tables(connection: Connection, schemas: Sequence[str]) -> int:
     """Returns how many."""
     with _patient_transaction(connection):
         parameters = {"schemas": list(schemas), "at_once": _TABLES_AT_ONCE}
-        tables = connection.execute(statement("restore/tables_to_drop"), parameters).fetchall()
+        tables = connection.execute(load_query("restore/tables.find_tables_to_drop"), parameters).fetchall()
         for table in tables:
             connection.execute(sql.SQL("drop table if exists {} cascade").format(sql.Identifier(*table)))
     return len(tables)

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from core.database import Connection, statement
+from core.database import Connection
+from core.queries import load_query
 
 _SHOWN = 5
 # Of different favourite genres, with enough plays to show some and not too many to read.
@@ -79,7 +80,7 @@ def read_recommended(connection: Connection) -> Recommended:
         for who in three:
             played = cursor.execute(_PLAYED, {"user_id": who.user_id, "tracks": _SHOWN}).fetchall()
             values = {"user_id": who.user_id, "ranks": _SHOWN}
-            offered = cursor.execute(statement("recommendations/explain_listener"), values).fetchall()
+            offered = cursor.execute(load_query("recommendations/explain_recommendations"), values).fetchall()
             listeners.append(Listener(who, played, offered))
         return Recommended(publications, listeners)
 

@@ -15,8 +15,9 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from core.columns import USERS
-from core.database import Connection, composed, readable_errors, statement
+from core.database import Connection, readable_errors
 from core.errors import DatabaseError, UsageError
+from core.queries import compose_query, load_query
 from core.roles import refuse_code_of_others
 from erasure import suppression_list
 from erasure.subject_matching import UserIdentity
@@ -52,7 +53,7 @@ def begin_erasure(
     """
     entry = suppressed.suppressing(identity.user_id, now, identity.e_mails)
     names = {"key": entry.key, "fingerprint": entry.fingerprint}
-    row = connection.execute(statement("erasure/open_erasure"), names).fetchone()
+    row = connection.execute(load_query("erasure/erasures.find_open_erasure"), names).fetchone()
     if row is not None:
         return row[0], row[1]
     with connection.transaction():
@@ -80,7 +81,7 @@ def save_entries(connection: Connection, entries: Sequence[SuppressionEntry], er
     """Write down who is turned away, where the database does not know better."""
     with connection.cursor() as cursor:
         cursor.executemany(
-            statement("erasure/suppress"),
+            load_query("erasure/suppression_list.save_suppression"),
             [
                 {
                     "key": entry.key,
@@ -99,14 +100,15 @@ def save_entries(connection: Connection, entries: Sequence[SuppressionEntry], er
 def record_counts(connection: Connection, erasure_id: int, found: RowCounts) -> None:
     """Write down what there is to be erased, before it is."""
     connection.execute(
-        statement("erasure/note_found"), {"erasure_id": erasure_id, "found": Jsonb(dict(sorted(found.items())))}
+        load_query("erasure/erasures.record_erased_rows"),
+        {"erasure_id": erasure_id, "found": Jsonb(dict(sorted(found.items())))},
     )
 
 
 def finish_erasure(connection: Connection, erasure_id: int, found: RowCounts, now: datetime) -> None:
     """Close the record."""
     connection.execute(
-        statement("erasure/finish_erasure"),
+        load_query("erasure/erasures.finish_erasure"),
         {"erasure_id": erasure_id, "found": Jsonb(dict(sorted(found.items()))), "finished_at": now},
     )
 
@@ -125,7 +127,9 @@ def identify_user(connection: Connection, user_id: int) -> UserIdentity:
             (schema, table) for schema, table, column, _ in _tables(connection) if column == "id" and _has_names(table)
         ]
         for table in tables:
-            rows = connection.execute(composed("erasure/known_as", table=table), {"user_id": user_id}).fetchall()
+            rows = connection.execute(
+                compose_query("erasure/user_rows.find_identity", table=table), {"user_id": user_id}
+            ).fetchall()
             identity = identity.learned_from(rows)
     return identity
 
@@ -143,17 +147,21 @@ def erase_rows(
     values = {"user_id": identity.user_id}
     with connection.transaction():
         _hold_tables(connection)
-        connection.execute(statement("erasure/lock_user"), values)
+        connection.execute(load_query("erasure/user_rows.lock_user"), values)
         found["warehouse.listen_history_tracks"] = connection.execute(
-            statement("erasure/delete_plays"), values
+            load_query("erasure/user_rows.delete_plays"), values
         ).rowcount
         for schema, table, column, told_as in _tables(connection):
             names: dict[str, Any] = {"table": (schema, table), "column": column}
-            deleted = connection.execute(composed("erasure/delete_of_listener", **names), values).rowcount
+            deleted = connection.execute(
+                compose_query("erasure/user_rows.delete_rows_of_user", **names), values
+            ).rowcount
             found[told_as] += deleted
             touched += [(schema, table)] if deleted else []
-        found["warehouse.users"] = connection.execute(statement("erasure/delete_user"), values).rowcount
-        found["ops.quarantined_rows"] = connection.execute(statement("erasure/delete_keys"), values).rowcount
+        found["warehouse.users"] = connection.execute(load_query("erasure/user_rows.delete_user"), values).rowcount
+        found["ops.quarantined_rows"] = connection.execute(
+            load_query("erasure/user_rows.delete_quarantined_rows"), values
+        ).rowcount
         found["ops.rejected_rows"] = _blank_rejected(connection, identity)
         told = {place: rows for place, rows in found.items() if rows}
         finish_erasure(connection, erasure_id, told, now)
@@ -172,9 +180,9 @@ def vacuum(connection: Connection, tables: Sequence[tuple[str, str]]) -> None:
 @readable_errors()
 def reappeared_user_ids(connection: Connection, suppressed: SuppressionList) -> set[int]:
     """Erased listeners of whom the database has rows all the same, as after a restore of an older backup."""
-    ids = {row[0] for row in connection.execute(statement("erasure/known_listeners"))}
+    ids = {row[0] for row in connection.execute(load_query("erasure/user_rows.find_user_ids"))}
     with connection.transaction(), connection.cursor(name="rejected") as rejected:
-        rejected.execute(statement("erasure/rejected_rows"), {"in_place": PLACEHOLDER})
+        rejected.execute(load_query("erasure/user_rows.find_rejected_rows"), {"in_place": PLACEHOLDER})
         told = (readable_row_id(endpoint, raw) for _, endpoint, raw in rejected)
         ids |= {row_id for row_id in told if row_id is not None}
     return suppressed.matching_ids(ids)
@@ -214,7 +222,7 @@ def _hold_tables(connection: Connection) -> None:
 
     To take the role first would not do: what runs then can give it back.
     """
-    strangers = connection.execute(statement("erasure/tables_of_strangers")).fetchall()
+    strangers = connection.execute(load_query("erasure/tables.find_tables_without_rights")).fetchall()
     if strangers:
         table, login = strangers[0]
         more = f" (and {len(strangers) - 1} more)" if len(strangers) > 1 else ""
@@ -222,30 +230,30 @@ def _hold_tables(connection: Connection) -> None:
             f"{table} belongs to {login}{more}, and this login may not erase from it: give it to the role that made it "
             f"(alter table {table} owner to ...) or drop it, then run again"
         )
-    connection.execute(statement("erasure/hold_tables"))
+    connection.execute(load_query("erasure/tables.lock_tables"))
     refuse_code_of_others(connection)
 
 
 def _blank_rejected(connection: Connection, row_filter: RowFilter) -> int:
     values = {"in_place": PLACEHOLDER}
     with connection.cursor(name="rejected") as rejected:
-        rejected.execute(statement("erasure/rejected_rows"), values)
+        rejected.execute(load_query("erasure/user_rows.find_rejected_rows"), values)
         places = [place for place, endpoint, raw in rejected if matches_row(row_filter, endpoint, raw)]
     if not places:
         return 0
-    return connection.execute(statement("erasure/blank_rejected_rows"), values | {"places": places}).rowcount
+    return connection.execute(load_query("erasure/user_rows.blank_rejected_rows"), values | {"places": places}).rowcount
 
 
 def _record(connection: Connection, kind: Kind, reason: str, requested_by: str, now: datetime) -> int:
     values = {"kind": kind, "reason": reason, "requested_by": requested_by, "began_at": now}
-    row = connection.execute(statement("erasure/begin_erasure"), values).fetchone()
+    row = connection.execute(load_query("erasure/erasures.begin_erasure"), values).fetchone()
     if row is None:
         raise RuntimeError("the insert returned no number")
     return int(row[0])
 
 
 def _tables(connection: Connection) -> list[tuple[str, str, str, str]]:
-    return connection.execute(statement("erasure/tables_of_listeners")).fetchall()
+    return connection.execute(load_query("erasure/tables.find_tables_with_user_rows")).fetchall()
 
 
 def _has_names(table: str) -> bool:

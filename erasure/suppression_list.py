@@ -19,8 +19,9 @@ from typing import Any
 
 from core.canonical import canonical_e_mail
 from core.columns import Endpoint
-from core.database import Connection, readable_errors, statement
+from core.database import Connection, readable_errors
 from core.errors import LandingError
+from core.queries import load_query
 from erasure.subject_matching import e_mails_in, ids_in_key_field, legacy_e_mails_in
 from pipeline.raw_pages import make_private_folder
 
@@ -127,7 +128,7 @@ def read_copy(data_dir: Path) -> SuppressionList:
 def read_database(connection: Connection) -> SuppressionList:
     """The list as the database has it. Raises DatabaseError."""
     with readable_errors():
-        rows = connection.execute(statement("erasure/suppressed_listeners")).fetchall()
+        rows = connection.execute(load_query("erasure/suppression_list.find_suppressions")).fetchall()
     return SuppressionList(
         tuple(
             SuppressionEntry(bytes(key), bytes(hashed), erased_at, allowed_at, tuple(map(bytes, e_mails)))

@@ -32,20 +32,24 @@ def rows(thresholds: Thresholds, profile_table: str) -> list[Expectation]:
         ),
         timestamps_are_possible(LISTEN_HISTORY),
         no_rows(
-            "key_is_unique", "critical", "a user has one session at a time", "sessions_staged_twice", meta=STRUCTURAL
+            "key_is_unique",
+            "critical",
+            "a user has one session at a time",
+            "audit/staged_sessions.find_duplicate_sessions",
+            meta=STRUCTURAL,
         ),
         no_rows(
             "user_is_published",
             "critical",
             "a session's user is in the warehouse",
-            "sessions_of_unknown_users",
+            "audit/staged_sessions.find_sessions_of_unknown_users",
             meta=STRUCTURAL,
         ),
         no_rows(
             "tracks_are_published",
             "critical",
             "every play is of a track in the warehouse",
-            "sessions_with_unknown_tracks",
+            "audit/staged_sessions.find_sessions_with_unknown_tracks",
             meta=STRUCTURAL,
         ),
         rule(
@@ -57,19 +61,21 @@ def rows(thresholds: Thresholds, profile_table: str) -> list[Expectation]:
             column_B="created_at",
             or_equal=True,
         ),
-        no_rows("session_has_plays", "warning", "a session has plays", "sessions_without_plays"),
+        no_rows(
+            "session_has_plays", "warning", "a session has plays", "audit/staged_sessions.find_sessions_without_plays"
+        ),
         no_rows(
             "session_is_plausible",
             "warning",
             f"a session has at most {thresholds.warn_plays_per_session:,} plays",
-            "sessions_too_long",
+            "audit/staged_sessions.find_oversized_sessions",
             limit=thresholds.warn_plays_per_session,
         ),
         no_rows(
             "user_is_plausible",
             "warning",
             f"a user has at most {thresholds.warn_sessions_per_user_day:,} sessions a day",
-            "users_too_busy",
+            "audit/staged_sessions.find_overactive_users",
             limit=thresholds.warn_sessions_per_user_day,
         ),
     ]

@@ -12,26 +12,50 @@ from expectations.thresholds import Thresholds
 def rows(thresholds: Thresholds, profile_table: str) -> list[Expectation]:
     """Rules over the lists, one row a listener and rank, held against the marts as they are now."""
     return [
-        no_rows("ranks_are_whole", "critical", "a list has the ranks 1, 2, 3 and so on", "lists_with_broken_ranks"),
+        no_rows(
+            "ranks_are_whole",
+            "critical",
+            "a list has the ranks 1, 2, 3 and so on",
+            "audit/recommendations.find_broken_ranks",
+        ),
         no_rows(
             "list_is_whole",
             "critical",
             "every listener has as many tracks as were asked for, or all that are left to recommend",
-            "lists_of_wrong_length",
-            profile=profile_table,
+            "audit/recommendations.find_wrong_lengths",
+            profile=("staging", profile_table),
         ),
-        no_rows("track_comes_once", "critical", "a list has a track once", "lists_with_repeats"),
-        no_rows("listener_is_there", "critical", "a list is of a user who is at the source", "lists_of_strangers"),
-        no_rows("track_is_offered", "critical", "a recommended track is at the source", "tracks_not_offered"),
+        no_rows(
+            "track_comes_once", "critical", "a list has a track once", "audit/recommendations.find_repeated_tracks"
+        ),
+        no_rows(
+            "listener_is_there",
+            "critical",
+            "a list is of a user who is at the source",
+            "audit/recommendations.find_unknown_users",
+        ),
+        no_rows(
+            "track_is_offered",
+            "critical",
+            "a recommended track is at the source",
+            "audit/recommendations.find_removed_tracks",
+        ),
         no_rows(
             "track_is_new_to_listener",
             "critical",
             "a list has nothing that the listener already played (unless RECOMMEND_PLAYED is set)",
-            "tracks_already_played",
-            profile=profile_table,
+            "audit/recommendations.find_seen_tracks",
+            profile=("staging", profile_table),
         ),
-        no_rows("score_is_finite", "critical", "a score is a finite number", "scores_not_finite"),
-        no_rows("scores_do_not_rise", "critical", "no rank has a higher score than the one before", "scores_rising"),
+        no_rows(
+            "score_is_finite", "critical", "a score is a finite number", "audit/recommendations.find_non_finite_scores"
+        ),
+        no_rows(
+            "scores_do_not_rise",
+            "critical",
+            "no rank has a higher score than the one before",
+            "audit/recommendations.find_rising_scores",
+        ),
     ]
 
 

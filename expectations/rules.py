@@ -13,10 +13,11 @@ from typing import Any, ClassVar, Literal, TypeVar
 from great_expectations import expectations as gxe
 from great_expectations.expectations.expectation import Expectation
 from great_expectations.expectations.metadata_types import FailureSeverity
+from psycopg import sql
 
 from core.audits import Severity
 from core.columns import KEYS, Endpoint
-from core.database import statement
+from core.queries import Part, compose_query
 from expectations.thresholds import Thresholds
 
 AnyExpectation = TypeVar("AnyExpectation", bound=Expectation)
@@ -60,17 +61,19 @@ def no_rows(
     name: str,
     severity: Severity,
     says: str,
-    file: str,
+    query: str,
     *,
     meta: Mapping[str, Any] | None = None,
-    **values: str | float,
+    **parts: Part | float,
 ) -> ExpectNoSuchRows:
-    """`sql/audit/<file>.sql` finds no rows. The file selects the keys of those that break the rule.
+    """The query finds no rows. It selects the keys of those that break the rule.
 
-    Its `{batch}` is the staged table; other placeholders are filled with `values`, which come from settings only.
+    Its `{batch}` is the staged table, which the auditor fills in. `parts` replace its other placeholders as in
+    `compose_query`; numbers are limits.
     """
-    query = statement(f"audit/{file}").format(batch="{batch}", **values)
-    return rule(ExpectNoSuchRows, name, severity, says, meta=meta, unexpected_rows_query=query)
+    composables = {key: sql.Literal(part) if isinstance(part, int | float) else part for key, part in parts.items()}
+    composed = compose_query(query, batch=sql.SQL("{batch}"), **composables)
+    return rule(ExpectNoSuchRows, name, severity, says, meta=meta, unexpected_rows_query=composed.as_string())
 
 
 def at_most(
@@ -112,9 +115,9 @@ def timestamps_are_possible(endpoint: Endpoint) -> ExpectNoSuchRows:
         "timestamps_are_possible",
         "critical",
         "created_at and updated_at lie between 1970 and 2200",
-        "impossible_timestamps",
+        "audit/staged_rows.find_impossible_timestamps",
         meta=STRUCTURAL,
-        keys=", ".join(KEYS[endpoint]),
+        keys=sql.SQL(", ").join(map(sql.Identifier, KEYS[endpoint])),
     )
 
 
@@ -140,16 +143,18 @@ def dimension_rules(
             column="id",
             min_value=0,
         ),
-        no_rows("id_is_unique", "critical", "an id comes once", "ids_staged_twice", meta=STRUCTURAL),
+        no_rows(
+            "id_is_unique", "critical", "an id comes once", "audit/staged_rows.find_duplicate_ids", meta=STRUCTURAL
+        ),
         timestamps_are_possible(endpoint),
         *(
             no_rows(
                 f"{column}_is_not_lost",
                 "critical",
                 f"at most {figure(thresholds.max_blank_share, 'share')} of the list arrived with a blank {column}",
-                "column_lost",
+                "audit/staged_rows.find_blank_values",
                 column=column,
-                profile=profile_table,
+                profile=("staging", profile_table),
                 limit=thresholds.max_blank_share,
             )
             for column in must_say

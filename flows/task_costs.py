@@ -13,8 +13,9 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from psycopg.pq import TransactionStatus
 
-from core.database import readable_errors, statement
+from core.database import readable_errors
 from core.errors import DatabaseError
+from core.queries import load_query
 from flows.run import Run
 from pipeline.batches import Batch
 from recommender.publishing.publication import Publication
@@ -74,7 +75,7 @@ def _write_down(run: Run, cost: dict[str, Any]) -> None:
     # In a transaction of somebody else, the row could go with it, or break it; a dead connection has no status.
     if run.connection.info.transaction_status == TransactionStatus.IDLE:
         with suppress(DatabaseError), readable_errors():
-            run.connection.execute(statement("ops/insert_task_run"), cost)
+            run.connection.execute(load_query("ops/runs.insert_task_run"), cost)
 
 
 def _what(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:

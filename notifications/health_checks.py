@@ -21,7 +21,8 @@ from supervisor.xmlrpc import SupervisorTransport, UnixStreamHTTPConnection
 
 from core import embedded
 from core.clock import CLOCK_SKEW
-from core.database import login_refused, statement
+from core.database import login_refused
+from core.queries import load_query
 from core.roles import any_login
 from core.sessions import UnfitDatabase, open_connection
 from core.settings import Settings
@@ -84,7 +85,9 @@ def newest_publication(url: str, now: datetime) -> datetime | None:
     """
     try:
         with open_connection(url, settings=_SETTINGS, connect_timeout=_SECONDS) as connection:
-            row = connection.execute(statement("ops/newest_published"), {"latest": now + CLOCK_SKEW}).fetchone()
+            row = connection.execute(
+                load_query("ops/batches.find_last_publication_time"), {"latest": now + CLOCK_SKEW}
+            ).fetchone()
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
         return None
     except psycopg.Error as error:

@@ -10,7 +10,8 @@ from datetime import datetime
 from psycopg.types.json import Jsonb
 
 from core.audits import ExpectationResult
-from core.database import Connection, readable_errors, statement
+from core.database import Connection, readable_errors
+from core.queries import load_query
 from core.references import written_reason
 from pipeline.batches import Batch
 
@@ -68,7 +69,9 @@ def load_acceptance(connection: Connection, batch: Batch, reason: str | None, ac
     """What somebody asks for, and what the last audit of the batch found. Raises UsageError, DatabaseError."""
     reason, accepted_by = written_reason(reason, "--accept"), written_reason(accepted_by, "--by")
     with readable_errors():
-        rows = connection.execute(statement("ops/failures_seen"), {"batch_id": batch.batch_id}).fetchall()
+        rows = connection.execute(
+            load_query("ops/audit_results.find_critical_failures"), {"batch_id": batch.batch_id}
+        ).fetchall()
     return Acceptance(reason, accepted_by, {name: ReviewedFailure(count, observed) for name, count, observed in rows})
 
 
@@ -93,7 +96,7 @@ def record_acceptance(
         if one.blocks
     ]
     connection.execute(
-        statement("ops/insert_acceptance"),
+        load_query("ops/audit_results.insert_acceptance"),
         {
             "batch_id": batch.batch_id,
             "run_id": run_id,

@@ -13,7 +13,8 @@ from psycopg.types.json import Jsonb
 
 from core.clock import CLOCK_SKEW, is_ahead
 from core.columns import Endpoint
-from core.database import Connection, readable_errors, statement
+from core.database import Connection, readable_errors
+from core.queries import load_query
 
 Status = Literal["landed", "staged", "blocked", "published", "unchanged", "failed"]
 PUBLISHED_STATUSES: frozenset[str] = frozenset({"published", "unchanged"})
@@ -104,17 +105,17 @@ def record_batch(
     values: dict[str, Any] = asdict(counts) | {"unknown_fields": Jsonb(dict(counts.unknown_fields))}
     values |= {"batch_id": batch.batch_id, "endpoint": batch.endpoint, "day": batch.day, "revision": batch.revision}
     values |= {"source": batch.source, "status": status, "reason": reason, "read_in_run": run_id}
-    connection.execute(statement("ops/record_batch"), values | {"started_at": started_at, "finished_at": finished_at})
+    connection.execute(load_query("ops/record_batch"), values | {"started_at": started_at, "finished_at": finished_at})
 
 
 def latest_entry(connection: Connection, endpoint: Endpoint, day: date) -> LedgerEntry | None:
     """The newest revision of the day's batch, if there is one."""
-    return _entry(connection, "ops/latest_batch", {"endpoint": endpoint, "day": day})
+    return _entry(connection, "ops/batches.find_latest_batch", {"endpoint": endpoint, "day": day})
 
 
 def find_entry(connection: Connection, batch_id: str) -> LedgerEntry | None:
     """The batch of that id, if the ledger has it."""
-    return _entry(connection, "ops/find_batch", {"batch_id": batch_id})
+    return _entry(connection, "ops/batches.find_batch", {"batch_id": batch_id})
 
 
 @readable_errors()
@@ -128,7 +129,7 @@ def newer_published_batch(
     """
     parameters = {"endpoint": batch.endpoint, "read_at": read_at, "read_in_run": read_in_run}
     parameters["latest"] = now + CLOCK_SKEW
-    row = connection.execute(statement("ops/overtaking_batch"), parameters).fetchone()
+    row = connection.execute(load_query("ops/batches.find_overtaking_batch"), parameters).fetchone()
     return str(row[0]) if row else None
 
 
@@ -136,7 +137,7 @@ def newer_published_batch(
 def is_unpublished(connection: Connection, endpoint: Endpoint, day: date) -> bool:
     """Whether the day's list of the endpoint was tried and not published, nor one that was read later."""
     parameters = {"endpoint": endpoint, "day": day}
-    return connection.execute(statement("ops/dependency_not_published"), parameters).fetchone() is not None
+    return connection.execute(load_query("ops/batches.find_unpublished_dependency"), parameters).fetchone() is not None
 
 
 def choose_revision(entry: LedgerEntry | None, batch: Batch, *, refresh: bool) -> tuple[Batch, bool]:
@@ -158,7 +159,7 @@ def choose_revision(entry: LedgerEntry | None, batch: Batch, *, refresh: bool) -
 @readable_errors()
 def start_run(connection: Connection, flow: str, day: date | None, now: datetime) -> int:
     """Note that a run began; returns its id."""
-    row = connection.execute(statement("ops/start_run"), {"flow": flow, "day": day, "started_at": now}).fetchone()
+    row = connection.execute(load_query("ops/runs.start_run"), {"flow": flow, "day": day, "started_at": now}).fetchone()
     if row is None:
         raise RuntimeError("the insert returned no run id")
     return int(row[0])
@@ -167,7 +168,7 @@ def start_run(connection: Connection, flow: str, day: date | None, now: datetime
 @readable_errors()
 def clock_problem(connection: Connection, now: datetime) -> str | None:
     """What to tell people when the run before began after `now`: the clock was ahead then, or is behind. Else None."""
-    row = connection.execute(statement("ops/newest_run")).fetchone()
+    row = connection.execute(load_query("ops/runs.find_newest_run")).fetchone()
     if row is None or not is_ahead(row[2], now):
         return None
     run_id, flow, started_at = row
@@ -181,13 +182,13 @@ def clock_problem(connection: Connection, now: datetime) -> str | None:
 @readable_errors()
 def add_batch_to_run(connection: Connection, run_id: int, batch: Batch) -> None:
     """Note that the run judges the batch."""
-    connection.execute(statement("ops/join_run"), {"run_id": run_id, "batch_id": batch.batch_id})
+    connection.execute(load_query("ops/runs.add_batch_to_run"), {"run_id": run_id, "batch_id": batch.batch_id})
 
 
 @readable_errors()
 def finish_run(connection: Connection, run_id: int, outcome: str, now: datetime) -> None:
     """Note that the run came to its end, well or not."""
-    connection.execute(statement("ops/finish_run"), {"run_id": run_id, "outcome": outcome, "finished_at": now})
+    connection.execute(load_query("ops/runs.finish_run"), {"run_id": run_id, "outcome": outcome, "finished_at": now})
 
 
 def parse_batch_id(batch_id: str) -> tuple[Endpoint, date, int] | None:
@@ -206,7 +207,7 @@ def parse_batch_id(batch_id: str) -> tuple[Endpoint, date, int] | None:
 @readable_errors()
 def _entry(connection: Connection, query: str, parameters: dict[str, Any]) -> LedgerEntry | None:
     with connection.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute(statement(query), parameters).fetchone()
+        row = cursor.execute(load_query(query), parameters).fetchone()
     if row is None:
         return None
     return LedgerEntry(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.audits import ExpectationResult
-from core.database import Connection, readable_errors, statement
+from core.database import Connection, readable_errors
+from core.queries import load_query
 from pipeline.batches import Batch
 
 
@@ -15,14 +16,14 @@ def save_audit_results(connection: Connection, batch: Batch, results: Sequence[E
     The rows themselves stay where they are: raw in the landing folder, shaped in the batch's staging table.
     """
     with readable_errors(), connection.transaction(), connection.cursor() as cursor:
-        cursor.execute(statement("ops/forget_expectation_results"), {"batch_id": batch.batch_id})
-        cursor.execute(statement("ops/forget_quarantined_rows"), {"batch_id": batch.batch_id})
+        cursor.execute(load_query("ops/audit_results.delete_expectation_results"), {"batch_id": batch.batch_id})
+        cursor.execute(load_query("ops/audit_results.delete_quarantined_rows"), {"batch_id": batch.batch_id})
         cursor.executemany(
-            statement("ops/insert_expectation_result"),
+            load_query("ops/audit_results.insert_expectation_result"),
             [vars(result) | {"batch_id": batch.batch_id} for result in results],
         )
         cursor.executemany(
-            statement("ops/insert_quarantined_row"),
+            load_query("ops/audit_results.insert_quarantined_row"),
             [
                 vars(result) | {"batch_id": batch.batch_id, "row_key": key}
                 for result in results

@@ -6,7 +6,8 @@ import shutil
 from datetime import datetime
 from pathlib import Path
 
-from core.database import Connection, readable_errors, statement
+from core.database import Connection, readable_errors
+from core.queries import load_query
 from pipeline import landing, staging
 from pipeline.batches import Batch
 
@@ -18,12 +19,12 @@ def prune_batches(connection: Connection, data_dir: Path, oldest: datetime) -> d
     """
     pruned = {"landings": 0, "staging_tables": 0}
     with readable_errors():
-        old = connection.execute(statement("ops/batches_before"), {"oldest": oldest}).fetchall()
+        old = connection.execute(load_query("ops/batches.find_batches_before"), {"oldest": oldest}).fetchall()
         for endpoint, day, source, revision in old:
             batch = Batch(endpoint, day, source, revision)
             pruned["landings"] += landing.delete_landing(data_dir, batch)
             pruned["staging_tables"] += staging.drop_tables(connection, batch)
-        known = {row[0] for row in connection.execute(statement("ops/all_batch_ids"))}
+        known = {row[0] for row in connection.execute(load_query("ops/batches.find_batch_ids"))}
     for folder in (data_dir / "landing").glob("*/*"):
         if folder.name not in known and folder.stat().st_mtime < oldest.timestamp():
             shutil.rmtree(folder)

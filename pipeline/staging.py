@@ -14,8 +14,9 @@ import polars as pl
 from psycopg import sql
 
 from core.columns import KEYS, LISTEN_HISTORY, Endpoint
-from core.database import Connection, composed, readable_errors, statement
+from core.database import Connection, readable_errors
 from core.frames import as_csv, copy_into, read_frame, write_frame
+from core.queries import compose_query, load_query
 from pipeline.batches import Batch, Counts
 from pipeline.transformation import PublishedIds, TransformedBatch
 
@@ -132,9 +133,9 @@ def _create_tables(connection: Connection, batch: Batch) -> None:
     rows_table, profile_table, removed_table = table_names(batch)
     drop_tables(connection, batch)
     removed = "removed_listen_history" if batch.endpoint == LISTEN_HISTORY else "removed_dimension"
-    connection.execute(composed(f"staging/create_{batch.endpoint}", table=(SCHEMA, rows_table)))
-    connection.execute(composed(f"staging/create_{removed}", table=(SCHEMA, removed_table)))
-    connection.execute(composed("staging/create_profile", table=(SCHEMA, profile_table)))
+    connection.execute(compose_query(f"staging/tables.create_{batch.endpoint}", table=(SCHEMA, rows_table)))
+    connection.execute(compose_query(f"staging/tables.create_{removed}", table=(SCHEMA, removed_table)))
+    connection.execute(compose_query("staging/tables.create_profile", table=(SCHEMA, profile_table)))
 
 
 class _Snapshot:
@@ -220,7 +221,10 @@ def _by_days_ago(day: date, sessions: pl.DataFrame) -> Counter[int]:
 def _published(connection: Connection, endpoint: Endpoint) -> Iterator[pl.DataFrame]:
     """Published keys in frames of bounded size, streamed from the database."""
     buffer = bytearray()
-    with connection.cursor() as cursor, cursor.copy(statement(f"staging/published_{endpoint}")) as copy:
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(load_query(f"staging/published_rows.copy_published_{endpoint}")) as copy,
+    ):
         for data in copy:
             buffer += data
             if len(buffer) >= _BYTES_PER_READ:
@@ -249,18 +253,18 @@ def _no_rows(endpoint: Endpoint) -> pl.DataFrame:
 
 
 def _ids(connection: Connection, table: str) -> pl.Series:
-    return read_frame(connection, f"staging/known_{table}", {"id": pl.Int64()}).to_series()
+    return read_frame(connection, f"staging/published_rows.copy_known_{table}", {"id": pl.Int64()}).to_series()
 
 
 @readable_errors()
 def delete_rejected_rows(connection: Connection, batch: Batch) -> None:
     """Forget rejected rows of a batch that are not those of its last outcome."""
-    connection.execute(statement("ops/forget_rejected_rows"), {"batch_id": batch.batch_id})
+    connection.execute(load_query("ops/rejected_rows.delete_rejected_rows"), {"batch_id": batch.batch_id})
 
 
 def _keep_rejected(connection: Connection, batch: Batch, shaped: TransformedBatch) -> None:
-    connection.execute(statement("ops/forget_rejected_rows"), {"batch_id": batch.batch_id})
-    with connection.cursor() as cursor, cursor.copy(statement("ops/copy_rejected_rows")) as copy:
+    connection.execute(load_query("ops/rejected_rows.delete_rejected_rows"), {"batch_id": batch.batch_id})
+    with connection.cursor() as cursor, cursor.copy(load_query("ops/rejected_rows.copy_rejected_rows")) as copy:
         for rejected in shaped.rejected():
             rows = rejected.with_columns(batch_id=pl.lit(batch.batch_id), endpoint=pl.lit(batch.endpoint))
             for text in as_csv(
@@ -297,7 +301,7 @@ def _write_profile(
     published = difference.published or None
     _, table, _ = table_names(batch)
     connection.execute(
-        composed("staging/write_profile", table=(SCHEMA, table)),
+        compose_query("staging/tables.insert_profile", table=(SCHEMA, table)),
         {
             "rows_reported": counts.rows_reported,
             "rows_landed": counts.rows_landed,
@@ -335,7 +339,7 @@ def _day_volume(connection: Connection, batch: Batch, sessions: Counter[int]) ->
 
 def _days_published(connection: Connection, batch: Batch) -> int:
     values = {"endpoint": batch.endpoint, "day": batch.day, "days": _DAYS_COMPARED}
-    row = connection.execute(statement("ops/days_published"), values).fetchone()
+    row = connection.execute(load_query("ops/batches.count_published_days"), values).fetchone()
     return int(row[0]) if row else 0
 
 

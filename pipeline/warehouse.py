@@ -10,7 +10,8 @@ from typing import Any
 from psycopg import sql
 
 from core.columns import LISTEN_HISTORY
-from core.database import Connection, composed, readable_errors, statement
+from core.database import Connection, readable_errors
+from core.queries import compose_query, load_query
 from pipeline.batches import Batch, Counts, Status, record_batch
 from pipeline.staging import SCHEMA, StagedTables
 
@@ -51,7 +52,7 @@ def _merge_dimension(connection: Connection, batch: Batch, staged: StagedTables)
     parameters = {"batch_id": batch.batch_id, "day": batch.day}
     names = {"staged": (SCHEMA, staged.rows_table), "removed": (SCHEMA, staged.removed_table)}
     inserted, updated, removed = (
-        connection.execute(composed(f"warehouse/{step}_{batch.endpoint}", **names), parameters).rowcount
+        connection.execute(compose_query(f"warehouse/dimensions.{step}_{batch.endpoint}", **names), parameters).rowcount
         for step in ("insert", "update", "remove")
     )
     return inserted, updated, removed
@@ -62,24 +63,24 @@ def _merge_sessions(connection: Connection, batch: Batch, staged: StagedTables) 
     parameters: dict[str, Any] = {"batch_id": batch.batch_id, "day": batch.day, "last_id": _last_id(connection)}
 
     def run(name: str) -> int:
-        return connection.execute(composed(name, **names), parameters).rowcount
+        return connection.execute(compose_query(name, **names), parameters).rowcount
 
-    run("warehouse/changed_sessions")
-    run("warehouse/removed_sessions")
-    connection.execute(statement("warehouse/analyze_changes"))
-    run("marts/play_changes")
+    run("warehouse/sessions.create_changed_sessions")
+    run("warehouse/sessions.create_removed_sessions")
+    connection.execute(load_query("warehouse/sessions.analyze_changes"))
+    run("marts/create_play_changes")
     inserted = _insert_sessions(connection, staged, parameters)
-    run("warehouse/delete_changed_plays")
-    updated = run("warehouse/update_sessions")
-    run("warehouse/insert_changed_plays")
-    removed = run("warehouse/remove_sessions")
+    run("warehouse/sessions.delete_changed_plays")
+    updated = run("warehouse/sessions.update_sessions")
+    run("warehouse/sessions.insert_changed_plays")
+    removed = run("warehouse/sessions.remove_sessions")
     _count_plays(connection, run)
     return inserted, updated, removed
 
 
 def _insert_sessions(connection: Connection, staged: StagedTables, parameters: dict[str, Any]) -> int:
     """Insert the new sessions and their plays, each month the quickest way. Returns the number of sessions."""
-    source = composed("warehouse/months_of_batch", staged=(SCHEMA, staged.rows_table))
+    source = compose_query("warehouse/months.find_months_of_batch", staged=(SCHEMA, staged.rows_table))
     has_partition = dict(connection.execute(source).fetchall())
     new = [month for month, there in has_partition.items() if not there]
     mixed = 0 < len(new) < len(has_partition)
@@ -99,20 +100,20 @@ def _load_new_months(
 
     Adding them to rows that are there is many times faster than checking row by row. Returns the number of sessions.
     """
-    connection.execute(statement("warehouse/create_loading_sessions"))
-    connection.execute(statement("warehouse/create_loading_plays"))
+    connection.execute(load_query("warehouse/months.create_loading_sessions"))
+    connection.execute(load_query("warehouse/months.create_loading_plays"))
     for parent, loading in zip(_WAREHOUSE, _LOADING, strict=True):
         for month in months:
-            connection.execute(_month_statement("warehouse/create_month", parent, loading, month))
+            connection.execute(_month_statement("warehouse/months.create_month", parent, loading, month))
     sessions = _insert_into(connection, staged, SCHEMA, _LOADING, parameters)
     for parent, loading in zip(_WAREHOUSE, _LOADING, strict=True):
         for month in months:
-            connection.execute(_month_statement("warehouse/detach_month", parent, loading, month))
-            connection.execute(_month_statement("warehouse/attach_month", parent, loading, month))
+            connection.execute(_month_statement("warehouse/months.detach_month", parent, loading, month))
+            connection.execute(_month_statement("warehouse/months.attach_month", parent, loading, month))
         connection.execute(sql.SQL("drop table {}").format(sql.Identifier(SCHEMA, loading)))
     for month in months:
         leaves = {name: ("warehouse", _partition(table, month)) for name, table in zip(_ROLES, _WAREHOUSE, strict=True)}
-        connection.execute(composed("warehouse/refer_to_sessions", **leaves))
+        connection.execute(compose_query("warehouse/months.add_foreign_key", **leaves))
     return sessions
 
 
@@ -123,31 +124,34 @@ def _insert_into(
     source = (SCHEMA, staged.rows_table)
     sessions, plays = tables
     inserted = connection.execute(
-        composed("warehouse/insert_sessions", staged=source, target=(schema, sessions)), parameters
+        compose_query("warehouse/sessions.insert_sessions", staged=source, target=(schema, sessions)), parameters
     ).rowcount
-    connection.execute(composed("warehouse/insert_plays", staged=source, target=(schema, plays)), parameters)
+    connection.execute(
+        compose_query("warehouse/sessions.insert_plays", staged=source, target=(schema, plays)), parameters
+    )
     return inserted
 
 
 def _count_plays(connection: Connection, run: Callable[[str], int]) -> None:
     """Bring `mart.user_track_plays` up to date. Of an empty one the key is built when it is full, not row by row."""
-    row = connection.execute(statement("marts/is_empty")).fetchone()
+    row = connection.execute(load_query("marts/user_track_plays.is_first_load")).fetchone()
     if row and row[0]:
-        connection.execute(statement("marts/drop_key"))
-        run("marts/count_new_plays")
-        connection.execute(statement("marts/add_key"))
+        connection.execute(load_query("marts/user_track_plays.drop_primary_key"))
+        run("marts/user_track_plays.insert_new_plays")
+        connection.execute(load_query("marts/user_track_plays.add_primary_key"))
     else:
-        for change in ("add_plays", "drop_plays", "forget_unplayed"):
-            run(f"marts/{change}")
-        connection.execute(statement("marts/date_plays"))
+        for change in ("add_plays", "subtract_plays", "delete_unplayed_tracks"):
+            run(f"marts/user_track_plays.{change}")
+        connection.execute(load_query("marts/update_play_dates"))
 
 
 def _month_statement(name: str, parent: str, loading: str, month: date) -> sql.Composed:
     following = date(month.year + month.month // 12, month.month % 12 + 1, 1)
-    return sql.SQL(statement(name)).format(
-        table=sql.Identifier("warehouse", _partition(parent, month)),
-        loading=sql.Identifier(SCHEMA, loading),
-        parent=sql.Identifier("warehouse", parent),
+    return compose_query(
+        name,
+        table=("warehouse", _partition(parent, month)),
+        loading=(SCHEMA, loading),
+        parent=("warehouse", parent),
         start=sql.Literal(f"{month} 00:00:00+00"),
         stop=sql.Literal(f"{following} 00:00:00+00"),
     )
@@ -158,5 +162,5 @@ def _partition(parent: str, month: date) -> str:
 
 
 def _last_id(connection: Connection) -> int:
-    row = connection.execute(statement("warehouse/last_session_id")).fetchone()
+    row = connection.execute(load_query("warehouse/sessions.find_last_session_id")).fetchone()
     return int(row[0]) if row else 0

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from core.clock import CLOCK_SKEW
-from core.database import SQL_FOLDER
 from core.errors import MoovitamixError, UsageError
+from core.queries import SQL_FOLDER
 from core.settings import Settings
 from pipeline.raw_pages import make_private_folder
 

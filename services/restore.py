@@ -21,16 +21,9 @@ import psycopg
 from psycopg import sql
 
 from core import embedded, side_schemas
-from core.database import (
-    Connection,
-    connect,
-    database_url,
-    readable_errors,
-    statement,
-    take_training_lock,
-    take_warehouse_lock,
-)
+from core.database import Connection, connect, database_url, readable_errors, take_training_lock, take_warehouse_lock
 from core.errors import DatabaseError, DatabaseUnavailable
+from core.queries import load_query
 from core.roles import ROLES, refuse_code_of_others, told_of_others
 from core.settings import Settings
 from core.side_schemas import REPLACED, RESTORING
@@ -132,7 +125,7 @@ def build_beside(connection: Connection, programs: Programs, work: Path, manifes
         refuse_code_of_others(connection)
     _count_again(connection, manifest)
     with readable_errors():
-        for table in connection.execute(statement("restore/tables_to_analyze")).fetchall():
+        for table in connection.execute(load_query("restore/tables.find_tables_to_analyze")).fetchall():
             connection.execute(sql.SQL("analyze {}").format(sql.Identifier(*table)))
     if manifest.schema_version >= _SINCE_ROLES:
         while _hand_over_some(connection):
@@ -225,7 +218,7 @@ def _make_roles(connection: Connection, names: Sequence[str]) -> list[str]:
     lacking = "select name from unnest(%s::text[]) as name where not exists (select from pg_roles where rolname = name)"
     with readable_errors():
         made = [name for (name,) in connection.execute(lacking, [[*names, *(set(ROLES) - set(names))]])]
-        connection.execute(statement("roles/make"))  # says what to run where we may not
+        connection.execute(load_query("roles/create_roles"))  # says what to run where we may not
         for name in set(made) - set(ROLES):
             role = sql.Identifier(name)
             connection.execute(sql.SQL("create role {} nologin").format(role))
@@ -236,7 +229,7 @@ def _make_roles(connection: Connection, names: Sequence[str]) -> list[str]:
 def _hand_over_some(connection: Connection) -> int:
     """Whoever restores owns everything; these tables belong to roles. Returns how many were handed over."""
     with side_schemas.step(connection):
-        statements = connection.execute(statement("roles/to_hand_over")).fetchmany(_TABLES_AT_ONCE)
+        statements = connection.execute(load_query("roles/change_table_owners")).fetchmany(_TABLES_AT_ONCE)
         for (hand_over,) in statements:
             connection.execute(hand_over)
     return len(statements)
@@ -280,12 +273,12 @@ def _replay(programs: Programs, paths: tuple[str, str], work: Path, parts: Seque
         with suppress(BrokenPipeError), script:
             for part in parts:
                 (work / _STEP).write_text(part)
-                script.write(f"begin;\n{statement('restore/begin_step')}\n".encode())
+                script.write(f"begin;\n{load_query('restore/schemas.begin_step')};\n".encode())
                 read = [pg_restore, "--no-owner", f"--use-list={work / _STEP}", "--file=-", str(work / DUMP)]
                 for chunk in _statements(programs, read, server_version):
                     script.write(chunk)
                 # Without this, the end of the script undoes what it has of this part.
-                script.write(f"\n{statement('restore/end_step')}\ncommit;\n".encode())
+                script.write(f"\n{load_query('restore/schemas.end_step')};\ncommit;\n".encode())
         if writer.wait():
             raise DatabaseError(programs.complaint("psql", said))
 

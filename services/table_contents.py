@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from core.database import Connection, statement
+from core.database import Connection
+from core.queries import load_query
 
 # In any order of rows. `concat` writes a row as a dump does; a cast to text could run a function of others.
 _CONTENTS = sql.SQL(
@@ -20,5 +21,5 @@ def contents_of(connection: Connection, schema: str, table: str) -> tuple[int, s
 
 def constraints_of(connection: Connection) -> int:
     """How many keys and checks in our schemas hold for all rows. Those of partitions count with their parent."""
-    (number,) = connection.execute(statement("restore/count_constraints")).fetchone() or (0,)
+    (number,) = connection.execute(load_query("restore/tables.count_constraints")).fetchone() or (0,)
     return int(number)

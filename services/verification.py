@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from core import embedded, side_schemas
-from core.database import Connection, connect, readable_errors, statement
+from core.database import Connection, connect, readable_errors
 from core.errors import AlreadyRunning, DatabaseError
+from core.queries import load_query
 from core.settings import Settings
 from pipeline.raw_pages import make_private_folder
 from services.backup_file import FOLDER, BackupError, Manifest, short, unpack
@@ -75,7 +76,10 @@ def _differences(connection: Connection, manifest: Manifest) -> list[str]:
     constraints = constraints_of(connection)
     if manifest.constraints not in (None, constraints):
         found.append(f"{constraints} valid constraints instead of {manifest.constraints}")
-    found += [f"index {name} is not valid" for (name,) in connection.execute(statement("restore/invalid_indexes"))]
+    found += [
+        f"index {name} is not valid"
+        for (name,) in connection.execute(load_query("restore/tables.find_invalid_indexes"))
+    ]
     return found
 
 

@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
-from core.database import database_url, statement
+from core.database import database_url
 from core.errors import DatabaseError, StatementRefused
+from core.queries import load_query
 from core.roles import SERVING, in_role
 from core.sessions import UnfitDatabase, connection_keywords, forget_environment, pin
 from core.settings import Settings
@@ -88,12 +89,12 @@ class Database:
         await self._pool.close(timeout=2)
 
     async def rows(self, name: str, parameters: Mapping[str, Any]) -> Sequence[Row]:
-        """What `sql/<name>.sql` returns. Raises DatabaseError, after SECONDS_TO_ANSWER at the latest.
+        """What a query returns. Raises DatabaseError, after SECONDS_TO_ANSWER at the latest.
 
         The work is a task of its own: a server that hangs also hangs its cancellation, which nobody waits for.
         For a moment after it was found away, that is the answer: nobody waits for the same twice in a row.
         """
-        text = statement(name)
+        text = load_query(name)
 
         async def read(connection: psycopg.AsyncConnection[Row]) -> Sequence[Row]:
             return await (await connection.execute(text, parameters)).fetchall()
@@ -104,11 +105,11 @@ class Database:
             raise self._away("no answer in time") from None
 
     async def snapshot(self, names: Sequence[str], parameters: Mapping[str, Any]) -> dict[str, Sequence[Row]]:
-        """What each of these `sql/<name>.sql` returns, all of one moment. Raises DatabaseError, as soon as `rows`.
+        """What each of these queries returns, all of one moment. Raises DatabaseError, as soon as `rows`.
 
         That it takes too long is no sign of an outage: whoever asks for a few rows is not refused for it.
         """
-        texts = {name: statement(name) for name in names}
+        texts = {name: load_query(name) for name in names}
 
         async def read(connection: psycopg.AsyncConnection[Row]) -> dict[str, Sequence[Row]]:
             async with connection.transaction():

@@ -49,7 +49,7 @@ def key_finder(database: Database) -> FindKey:
     """Looks keys up in the database. Raises DatabaseError."""
 
     async def find(key_id: str) -> Key | None:
-        rows = await database.rows("serving/find_key", {"key_id": key_id})
+        rows = await database.rows("serving/api_keys.find_key", {"key_id": key_id})
         for _name, secret_hash, scopes, expires_at, revoked_at in rows:
             return Key(bytes(secret_hash), frozenset(scopes), expires_at, revoked_at)
         return None

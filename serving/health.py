@@ -53,7 +53,7 @@ class Watch:
 
     async def _look(self) -> Health:
         try:
-            rows = await self._database.rows("serving/live_publication", {})
+            rows = await self._database.rows("serving/find_live_publication", {})
         except DatabaseError:
             return Health(False, self._last.publication_id, self._last.live_from)
         publication_id, live_from = rows[0] if rows else (None, None)

@@ -17,13 +17,9 @@ from datetime import datetime, timedelta
 from typing import Literal, get_args
 
 from core.clock import clock_of
-from core.database import (
-    Connection,
-    connect,
-    readable_errors,
-    statement,
-)
+from core.database import Connection, connect, readable_errors
 from core.errors import MoovitamixError, SettingsError
+from core.queries import load_query
 from core.roles import up_to_date_url
 from core.settings import Settings, load_settings
 from core.terminal import prepare_terminal
@@ -77,7 +73,7 @@ def create(
         "expires_at": None if days is None else now + timedelta(days=days),
     }
     with readable_errors():
-        connection.execute(statement("serving/insert_key"), parameters)
+        connection.execute(load_query("serving/api_keys.insert_key"), parameters)
     return key
 
 
@@ -85,13 +81,13 @@ def revoke(connection: Connection, key_id: str, now: datetime) -> bool:
     """Whether there is such a key; it no longer works. Once more changes nothing. Raises DatabaseError."""
     with readable_errors():
         parameters = {"key_id": key_id, "revoked_at": now}
-        return connection.execute(statement("serving/revoke_key"), parameters).fetchone() is not None
+        return connection.execute(load_query("serving/api_keys.revoke_key"), parameters).fetchone() is not None
 
 
 def listing(connection: Connection, now: datetime) -> list[str]:
     """One line a key, the newest first. Raises DatabaseError."""
     with readable_errors():
-        rows = connection.execute(statement("serving/list_keys")).fetchall()
+        rows = connection.execute(load_query("serving/api_keys.find_keys")).fetchall()
     lines = []
     for key_id, name, scopes, created_at, expires_at, revoked_at in rows:
         state = "works" if expires_at is None else f"works until {expires_at:%Y-%m-%d}"

@@ -30,7 +30,7 @@ class _Asked:
 
 @dataclass
 class Lookup:
-    """One of our SQL files that answers many keys at once.
+    """A query that answers many keys at once.
 
     Each statement begins after the requests that it answers came in, and sees one snapshot: as fresh and as whole as
     one statement a request, at a fraction of the round trips when many ask.

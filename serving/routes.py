@@ -110,8 +110,8 @@ def add_routes(app: FastAPI, parts: Parts) -> None:
 
 def _reading(parts: Parts) -> APIRouter:
     router = APIRouter(route_class=needs(parts.gate, "recommendations:read", quick=True), tags=["read"])
-    recommendations = Lookup(parts.database, "serving/recommendations")
-    similar_tracks = Lookup(parts.database, "serving/similar_tracks")
+    recommendations = Lookup(parts.database, "serving/find_recommendations")
+    similar_tracks = Lookup(parts.database, "serving/find_similar_tracks")
 
     @router.get(
         "/v1/users/{user_id}/recommendations",

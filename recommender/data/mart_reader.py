@@ -9,8 +9,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from core.database import Connection, readable_errors, statement
+from core.database import Connection, readable_errors
 from core.frames import read_frame
+from core.queries import load_query
 from recommender.data.interactions import ARTIST, GENRE
 from recommender.data.item_attributes import attribute_codes
 from recommender.data.play_log import NegativeFeedback, PlayLog
@@ -30,7 +31,7 @@ def read_plays(connection: Connection, now: datetime) -> PlayLog:
         who, catalogue = _listeners(connection), _catalogue(connection)
         answers = _refusals(connection, now)
         schema = _IDS | {"plays": pl.Int64(), "played_at": pl.Int64()}
-        plays = _of_those(read_frame(connection, "recommendations/copy_plays", schema), who, catalogue)
+        plays = _of_those(read_frame(connection, "recommendations/training_data.copy_plays", schema), who, catalogue)
     return _log(_not_after(plays, now), who, catalogue, answers)
 
 
@@ -46,8 +47,8 @@ def read_play_log(connection: Connection, as_of: datetime, single_days: int) -> 
         summed = _IDS | {"plays": pl.Int64(), "played_at": pl.Int64()}
         single = _IDS | {"played_at": pl.Int64()}
         before, bounds = {"before": begin}, {"begin": begin, "before": as_of}
-        old = read_frame(connection, "recommendations/copy_plays_before", summed, before)
-        new = read_frame(connection, "recommendations/copy_plays_between", single, bounds)
+        old = read_frame(connection, "recommendations/training_data.copy_plays_before", summed, before)
+        new = read_frame(connection, "recommendations/training_data.copy_plays_between", single, bounds)
         answers = _refusals(connection, as_of)
     rows = pl.concat([old, new.with_columns(plays=pl.lit(1, pl.Int64)).select(old.columns)])
     return _log(_of_those(rows, who, catalogue), who, catalogue, answers)
@@ -56,14 +57,16 @@ def read_play_log(connection: Connection, as_of: datetime, single_days: int) -> 
 def newest_play(connection: Connection, as_of: datetime) -> datetime | None:
     """When somebody last played anything before `as_of`. Raises DatabaseError."""
     with readable_errors():
-        row = connection.execute(statement("recommendations/newest_play"), {"before": as_of}).fetchone()
+        row = connection.execute(
+            load_query("recommendations/training_data.find_newest_play_time"), {"before": as_of}
+        ).fetchone()
     return row[0] if row else None
 
 
 def newest_batches(connection: Connection) -> list[str]:
     """The newest batch of each endpoint that came in: what the marts show now. Raises DatabaseError."""
     with readable_errors():
-        return [row[0] for row in connection.execute(statement("recommendations/newest_batches"))]
+        return [row[0] for row in connection.execute(load_query("recommendations/publications.find_newest_batches"))]
 
 
 def in_utc(moment: np.datetime64) -> datetime:
@@ -91,7 +94,7 @@ def _one_snapshot(connection: Connection) -> None:
 
 def _listeners(connection: Connection) -> pl.DataFrame:
     schema = {"user_id": pl.Int64(), "favorite_genres": pl.String()}
-    who = read_frame(connection, "recommendations/copy_listeners", schema).with_columns(
+    who = read_frame(connection, "recommendations/training_data.copy_users", schema).with_columns(
         pl.col("favorite_genres").fill_null("")
     )
     counted = who.group_by("favorite_genres").len().sort("len", "favorite_genres", descending=[True, False])
@@ -105,13 +108,13 @@ def _listeners(connection: Connection) -> pl.DataFrame:
 
 def _refusals(connection: Connection, before: datetime) -> NegativeFeedback:
     schema = _IDS | {"given_at": pl.Int64()}
-    refused = read_frame(connection, "recommendations/copy_refusals", schema, {"before": before})
+    refused = read_frame(connection, "recommendations/training_data.copy_negative_feedback", schema, {"before": before})
     return NegativeFeedback(_column(refused, "user_id"), _column(refused, "track_id"), _times(refused, "given_at"))
 
 
 def _catalogue(connection: Connection) -> pl.DataFrame:
     schema = {"track_id": pl.Int64(), "artist": pl.String(), "genres": pl.String()}
-    return read_frame(connection, "recommendations/copy_catalogue", schema)
+    return read_frame(connection, "recommendations/training_data.copy_tracks", schema)
 
 
 def _not_after(plays: pl.DataFrame, now: datetime) -> pl.DataFrame:

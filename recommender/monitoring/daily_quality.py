@@ -18,14 +18,20 @@ from numpy.typing import NDArray
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from core.database import Connection, readable_errors, statement
+from core.database import Connection, readable_errors
 from core.frames import read_frame
+from core.queries import load_query
 from recommender.monitoring.usefulness import FEEDBACK_COLUMNS, STANDARD_ERRORS, share_of_useful
 
 USEFUL = "useful"
 WITHOUT_LIST = "without_list"
 NEW_TRACKS = "new_tracks"
 MODEL_AGE = "model_age_days"
+_DAY_TABLES = {
+    "day_plays": "quality/create_day_plays",
+    "day_users": "quality/days.create_day_users",
+    "day_user_tracks": "quality/days.create_day_user_tracks",
+}
 _PLAYS: Mapping[str, pl.DataType] = {
     **{"publication_id": pl.Int64(), "pruned": pl.Int64(), "has_list": pl.Int64(), "plays": pl.Int64()},
     **{"plays_of_new": pl.Int64(), "heard": pl.Int64(), "hits": pl.Int64()},
@@ -82,7 +88,7 @@ def measure_day(connection: Connection, day: date, k: int, usual_usefulness: flo
         return DayQuality(day, why_not="its lists are no longer kept; raise PUBLICATIONS_KEPT, or monitor in time")
     publication_id = _of_most(plays["publication_id"].to_numpy())
     metrics = [*_of_lists(plays, k), *_of_plays(plays), *_of_publication(connection, day, publication_id, k)]
-    answers = read_frame(connection, "quality/copy_answers", FEEDBACK_COLUMNS, {"day": day})
+    answers = read_frame(connection, "quality/copy_feedback", FEEDBACK_COLUMNS, {"day": day})
     useful = share_of_useful(answers, usual_usefulness)
     notes: tuple[str, ...] = ()
     if useful is not None:
@@ -93,12 +99,12 @@ def measure_day(connection: Connection, day: date, k: int, usual_usefulness: flo
 
 def _first_plays(connection: Connection, day: date, k: int, now: datetime) -> pl.DataFrame:
     """In steps of which Postgres knows the sizes: it plans them all at once as if a day had no plays."""
-    for table in ("plays", "listeners", "heard"):
-        connection.execute(statement(f"quality/gather_{table}"), {"day": day, "now": now})
-        connection.execute(sql.SQL("analyze {}").format(sql.Identifier(f"day_{table}")))
-    plays = read_frame(connection, "quality/copy_first_plays", _PLAYS, {"k": k})
-    for table in ("plays", "listeners", "heard"):
-        connection.execute(sql.SQL("drop table {}").format(sql.Identifier(f"day_{table}")))
+    for table, query in _DAY_TABLES.items():
+        connection.execute(load_query(query), {"day": day, "now": now})
+        connection.execute(sql.SQL("analyze {}").format(sql.Identifier(table)))
+    plays = read_frame(connection, "quality/copy_user_days", _PLAYS, {"k": k})
+    for table in _DAY_TABLES:
+        connection.execute(sql.SQL("drop table {}").format(sql.Identifier(table)))
     return plays
 
 
@@ -126,7 +132,7 @@ def _of_plays(plays: pl.DataFrame) -> list[QualityMetric]:
 def _of_publication(connection: Connection, day: date, publication_id: int, k: int) -> list[QualityMetric]:
     with connection.cursor(row_factory=dict_row) as cursor:
         values = {"publication_id": publication_id, "day": day, "k": k}
-        about = cursor.execute(statement("quality/describe_publication"), values).fetchone()
+        about = cursor.execute(load_query("quality/describe_publication"), values).fetchone()
     if about is None:
         return []
     end = datetime.combine(day, time(), UTC) + timedelta(days=1)

@@ -14,7 +14,8 @@ from typing import Any, Literal
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from core.database import Connection, readable_errors, statement
+from core.database import Connection, readable_errors
+from core.queries import load_query
 from recommender.monitoring.daily_quality import MODEL_AGE, USEFUL, DayQuality, lift, measure_day, ndcg
 from recommender.monitoring.drift import CusumResult, CusumSettings, SelfStartingCusum
 
@@ -97,27 +98,29 @@ class DayEvaluation:
 @readable_errors()
 def days_to_evaluate(connection: Connection, now: datetime) -> list[DueDay]:
     """Every day that is over by `now` and was not judged yet, in order. Raises DatabaseError."""
-    return [DueDay(*row) for row in connection.execute(statement("quality/days_to_judge"), {"now": now})]
+    return [DueDay(*row) for row in connection.execute(load_query("quality/find_days_to_evaluate"), {"now": now})]
 
 
 @readable_errors()
 def open_alarms(connection: Connection) -> list[DriftAlarm]:
     """Alarms that no training has answered, oldest first. Raises DatabaseError."""
     with connection.cursor(row_factory=dict_row) as cursor:
-        return [DriftAlarm(**row) for row in cursor.execute(statement("quality/open_alarms"))]
+        return [DriftAlarm(**row) for row in cursor.execute(load_query("quality/alarms.find_open_alarms"))]
 
 
 @readable_errors()
 def alarms_answered_by(connection: Connection, model_run_id: int) -> list[tuple[int, str, str]]:
     """Number, metric and answer of each alarm that a training answered. Raises DatabaseError."""
-    return connection.execute(statement("quality/answered_by"), {"model_run_id": model_run_id}).fetchall()
+    return connection.execute(
+        load_query("quality/alarms.find_answered_alarms"), {"model_run_id": model_run_id}
+    ).fetchall()
 
 
 @readable_errors()
 def newest_decisions(connection: Connection, limit: int) -> list[dict[str, Any]]:
     """What was decided lately about days and trainings, newest first. Raises DatabaseError."""
     with connection.cursor(row_factory=dict_row) as cursor:
-        return list(cursor.execute(statement("quality/newest_decisions"), {"limit": limit}))
+        return list(cursor.execute(load_query("quality/decisions.find_newest_decisions"), {"limit": limit}))
 
 
 @readable_errors()
@@ -153,7 +156,11 @@ def age_due_for_refresh(
     if age is None or age.value < max_age_days:
         return None
     values = {"day": judged.quality.day, "days": cool_down_days}
-    return None if connection.execute(statement("quality/refreshed_lately"), values).fetchone() else age.value
+    return (
+        None
+        if connection.execute(load_query("quality/decisions.find_recent_refresh"), values).fetchone()
+        else age.value
+    )
 
 
 def _evaluate(connection: Connection, quality: DayQuality, rules: MonitoringSettings, now: datetime) -> DayEvaluation:
@@ -203,7 +210,9 @@ class MetricMean:
 
 def _series(connection: Connection, metric: str, day: date, rules: MonitoringSettings) -> list[MetricMean]:
     values = {"metric": metric, "day": day, "cool_down_days": rules.cool_down_days}
-    return [MetricMean(*row[1:]) for row in connection.execute(statement("quality/series"), values)]
+    return [
+        MetricMean(*row[1:]) for row in connection.execute(load_query("quality/metrics.find_metric_series"), values)
+    ]
 
 
 def _merged(series: Sequence[MetricMean], listeners: int) -> tuple[list[MetricMean], int]:
@@ -237,7 +246,7 @@ def _usual(connection: Connection, metric: str, day: date, rules: MonitoringSett
 
 def _cooling_down(connection: Connection, day: date, rules: MonitoringSettings) -> date | None:
     values = {"days": rules.cool_down_days, "day": day}
-    row = connection.execute(statement("quality/cooling_down"), values).fetchone()
+    row = connection.execute(load_query("quality/alarms.find_end_of_cool_down"), values).fetchone()
     return None if row is None else row[0]
 
 
@@ -261,7 +270,7 @@ def _raise(connection: Connection, watch: MetricStatus, quality: DayQuality, now
         "publication_id": quality.publication_id,
         "raised_at": now,
     }
-    connection.execute(statement("quality/raise_alarm"), values)
+    connection.execute(load_query("quality/alarms.insert_alarm"), values)
 
 
 def _with_verdict(watch: MetricStatus, verdict: DayStatus) -> MetricStatus:
@@ -290,7 +299,7 @@ def _in_words(watch: MetricStatus, rules: MonitoringSettings, cooling: date | No
 def _keep_metrics(connection: Connection, quality: DayQuality, judged: bool, now: datetime) -> None:
     with connection.cursor() as cursor:
         cursor.executemany(
-            statement("quality/write_metric"),
+            load_query("quality/metrics.insert_metric"),
             [
                 {
                     "metric": one.name,
@@ -320,4 +329,4 @@ def _keep_verdict(connection: Connection, found: DayEvaluation, now: datetime) -
         "figures": Jsonb(figures),
         "decided_at": now,
     }
-    connection.execute(statement("quality/decide_day"), values)
+    connection.execute(load_query("quality/decisions.insert_day_decision"), values)

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from psycopg.types.json import Jsonb
 
-from core.database import Connection, readable_errors, statement
+from core.database import Connection, readable_errors
 from core.errors import DatabaseError
+from core.queries import load_query
 from recommender.data.play_log import PlayWeighting
 from recommender.evaluation.promotion import Decision
 from recommender.models.champion import Champion
@@ -36,7 +37,7 @@ class TrainingOutcome:
 @readable_errors()
 def find_champion(connection: Connection) -> Champion | None:
     """The model behind what is live, None before the first publication. Raises DatabaseError."""
-    row = connection.execute(statement("recommendations/live")).fetchone()
+    row = connection.execute(load_query("recommendations/publications.find_live_publication")).fetchone()
     if row is None:
         return None
     live_id, publication_id, model_run_id, model, params, model_file, model_digest, data_as_of = row
@@ -71,12 +72,12 @@ def start_model_run(
         "started_at": now,
     }
     with connection.transaction():
-        row = connection.execute(statement("recommendations/start_model_run"), values).fetchone()
+        row = connection.execute(load_query("recommendations/model_runs.start_model_run"), values).fetchone()
         if row is None:
             raise DatabaseError("Postgres gave no number to a model run; see its log")
         if cause == "degradation":
             taken = {"model_run_id": row[0], "data_as_of": data_as_of}
-            connection.execute(statement("quality/take_up_alarms"), taken)
+            connection.execute(load_query("quality/alarms.assign_alarms"), taken)
     return int(row[0])
 
 
@@ -87,9 +88,11 @@ def close_abandoned_model_runs(connection: Connection, now: datetime) -> int:
     Returns how many there were. Raises DatabaseError.
     """
     with connection.transaction():
-        closed = connection.execute(statement("recommendations/close_abandoned"), {"finished_at": now}).fetchall()
+        closed = connection.execute(
+            load_query("recommendations/model_runs.close_abandoned_model_runs"), {"finished_at": now}
+        ).fetchall()
         for (model_run_id,) in closed:
-            connection.execute(statement("quality/decide_training"), {"model_run_id": model_run_id})
+            connection.execute(load_query("quality/decisions.insert_training_decision"), {"model_run_id": model_run_id})
     return len(closed)
 
 
@@ -111,9 +114,9 @@ def record_outcome(connection: Connection, model_run_id: int, outcome: TrainingO
         "finished_at": now,
     }
     with connection.transaction():
-        if not connection.execute(statement("recommendations/decide_model_run"), values).rowcount:
+        if not connection.execute(load_query("recommendations/model_runs.finish_model_run"), values).rowcount:
             return  # it is live already
-        connection.execute(statement("quality/decide_training"), {"model_run_id": model_run_id})
+        connection.execute(load_query("quality/decisions.insert_training_decision"), {"model_run_id": model_run_id})
         if outcome.decision in _ANSWERS:
             answer = {"answer": outcome.decision, "answered_at": now, "model_run_id": model_run_id}
-            connection.execute(statement("quality/answer_alarms"), answer)
+            connection.execute(load_query("quality/alarms.answer_alarms"), answer)

@@ -20,9 +20,10 @@ from psycopg import sql
 
 from core.audits import ExpectationResult
 from core.clock import CLOCK_SKEW
-from core.database import Connection, composed, readable_errors, statement
+from core.database import Connection, readable_errors
 from core.errors import PublicationError, UnusablePublication
 from core.frames import write_frame, write_numbers
+from core.queries import compose_query, load_query
 
 _LISTS: Mapping[str, pl.DataType] = {
     **{"publication_id": pl.Int64(), "user_id": pl.Int64(), "rank": pl.Int32()},
@@ -77,7 +78,9 @@ def start_publication(
 ) -> Publication:
     """Note that a list is being made. Raises DatabaseError."""
     values = {"model_run_id": model_run_id, "flow": flow, "data_as_of": data_as_of, "batches": list(batches)}
-    row = connection.execute(statement("recommendations/start_publication"), values | {"made_at": now}).fetchone()
+    row = connection.execute(
+        load_query("recommendations/publications.start_publication"), values | {"made_at": now}
+    ).fetchone()
     return Publication(_first(row))
 
 
@@ -93,12 +96,14 @@ def stage_recommendations(
     number = pl.lit(publication.publication_id, pl.Int64).alias("publication_id")
     rows_table, similar_table = ("staging", publication.lists), ("staging", publication.similar)
     with connection.transaction():
-        connection.execute(composed("recommendations/create_lists", table=rows_table))
-        connection.execute(composed("recommendations/create_similar", table=similar_table))
+        connection.execute(compose_query("recommendations/partitions.create_recommendations", table=rows_table))
+        connection.execute(compose_query("recommendations/partitions.create_similar_tracks", table=similar_table))
         write_numbers(connection, rows_table, _LISTS, (part.with_columns(number) for part in lists))
         write_numbers(connection, similar_table, _SIMILAR, [similar.with_columns(number)])
         connection.execute(
-            composed("recommendations/create_profile", table=("staging", publication.profile), lists=rows_table),
+            compose_query(
+                "recommendations/partitions.create_profile", table=("staging", publication.profile), lists=rows_table
+            ),
             {"per_user": manner.per_user, "excludes_played": manner.exclude_played, "personal": manner.personal},
         )
     connection.execute(sql.SQL("analyze {}").format(sql.Identifier(*rows_table)))
@@ -109,7 +114,7 @@ def save_audit_results(connection: Connection, publication: Publication, results
     """Write down what the audit of the lists found. Raises DatabaseError."""
     with connection.transaction(), connection.cursor() as cursor:
         cursor.executemany(
-            statement("recommendations/insert_expectation_result"),
+            load_query("recommendations/publications.insert_expectation_result"),
             [{"publication_id": publication.publication_id, **asdict(result)} for result in results],
         )
 
@@ -152,8 +157,8 @@ def publish_recommendations(
 ) -> None:
     """Make attached recommendations live, in one transaction.
 
-    `replacing` is the `newest_live_id` at the time they were made (None: nothing was live). Raises PublicationError when
-    another publication went live meanwhile or this one is not attached, and DatabaseError.
+    `replacing` is the `newest_live_id` at the time they were made (None: nothing was live). Raises PublicationError
+    when another publication went live meanwhile or this one is not attached, and DatabaseError.
     """
     with connection.transaction():
         lock_live_publication(connection)
@@ -179,7 +184,7 @@ def roll_back(connection: Connection, publication_id: int, *, now: datetime, why
     with connection.transaction():
         lock_live_publication(connection)
         values = {"publication_id": publication_id}
-        row = connection.execute(statement("recommendations/find_publication"), values).fetchone()
+        row = connection.execute(load_query("recommendations/publications.find_publication"), values).fetchone()
         if row is None:
             raise UnusablePublication(f"there is no publication {publication_id}; ml.publications has those there are")
         _, status, pruned_at, is_live = row
@@ -201,13 +206,13 @@ def is_outdated(connection: Connection, now: datetime) -> bool:
     Also when the lists that are live went live after now, by a clock that was ahead: new ones put the ledger right.
     """
     values = {"latest": now + CLOCK_SKEW}
-    return bool(_first(connection.execute(statement("recommendations/is_behind"), values).fetchone()))
+    return bool(_first(connection.execute(load_query("recommendations/publications.is_behind"), values).fetchone()))
 
 
 @readable_errors()
 def previous_live_publication(connection: Connection) -> int:
     """The publication that was live before the one that is. Raises UnusablePublication when there is none."""
-    row = connection.execute(statement("recommendations/live_before")).fetchone()
+    row = connection.execute(load_query("recommendations/publications.find_previous_publication")).fetchone()
     if row is None:
         raise UnusablePublication("no other publication that is kept was live before; there is nothing to go back to")
     return int(row[0])
@@ -217,13 +222,13 @@ def previous_live_publication(connection: Connection) -> int:
 def publication_size(connection: Connection, publication: Publication) -> tuple[int, int, int]:
     """How many listeners, recommendations and different tracks a publication has. Raises DatabaseError."""
     values = {"publication_id": publication.publication_id}
-    row = connection.execute(statement("recommendations/size_of_publication"), values).fetchone()
+    row = connection.execute(load_query("recommendations/publications.find_publication_size"), values).fetchone()
     return (0, 0, 0) if row is None else (row[0], row[1], row[2])
 
 
 def newest_live_id(connection: Connection) -> int | None:
     """Which going-live is the newest; None before the first."""
-    row = connection.execute(statement("recommendations/newest_live_id")).fetchone()
+    row = connection.execute(load_query("recommendations/publications.find_live_id")).fetchone()
     return None if row is None else row[0]
 
 
@@ -233,40 +238,40 @@ def lock_live_publication(connection: Connection) -> None:
 
 
 def _readers(connection: Connection) -> set[str]:
-    return {row[0] for row in connection.execute(statement("recommendations/readers"))}
+    return {row[0] for row in connection.execute(load_query("recommendations/partitions.find_readers"))}
 
 
 def _attach(connection: Connection, parent: str, table: str, publication: Publication) -> None:
     """Key the table, move it to `ml`, and make it a partition; a check that says so saves a scan."""
     names: dict[str, Any] = {
-        "staged": sql.Identifier("staging", table),
-        "table": sql.Identifier("ml", table),
-        "parent": sql.Identifier("ml", parent),
+        "staged": ("staging", table),
+        "table": ("ml", table),
+        "parent": ("ml", parent),
         "key": sql.SQL("user_id, rank" if parent == "recommendations" else "track_id, rank"),
         "number": sql.Literal(publication.publication_id),
-        "belongs": sql.Identifier(f"{table}_belongs"),
+        "belongs": f"{table}_belongs",
     }
-    for step in ("key_lists", "move_lists", "attach_lists", "trust_lists"):
-        connection.execute(sql.SQL(statement(f"recommendations/{step}")).format(**names))
+    for step in ("add_primary_key", "move_to_ml", "attach_partition", "drop_check"):
+        connection.execute(compose_query(f"recommendations/partitions.{step}", **names))
 
 
 def _must_be_attached(connection: Connection, publication: Publication) -> None:
     tables = {"lists": f"ml.{publication.lists}", "similar": f"ml.{publication.similar}"}
-    row = connection.execute(statement("recommendations/is_attached"), tables).fetchone()
+    row = connection.execute(load_query("recommendations/partitions.is_attached"), tables).fetchone()
     if not (row and row[0]):
         raise PublicationError(f"{publication.batch_id} is not attached, so nobody could read it; run again")
 
 
 def _finish(connection: Connection, publication: Publication, status: str, reason: str) -> None:
     connection.execute(
-        composed("recommendations/finish_publication", profile=("staging", publication.profile)),
+        compose_query("recommendations/publications.finish_publication", profile=("staging", publication.profile)),
         {"publication_id": publication.publication_id, "status": status, "reason": reason},
     )
 
 
 def _go_live(connection: Connection, publication: Publication, now: datetime, why: str) -> None:
     values = {"publication_id": publication.publication_id, "live_from": now, "why": why}
-    connection.execute(statement("recommendations/go_live"), values)
+    connection.execute(load_query("recommendations/publications.insert_live_publication"), values)
 
 
 def _first(row: Any) -> Any:

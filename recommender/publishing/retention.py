@@ -10,7 +10,8 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from core.database import Connection, composed, readable_errors, statement
+from core.database import Connection, readable_errors
+from core.queries import compose_query, load_query
 from recommender.publishing.publication import Publication, lock_live_publication
 
 # A list that never went live may be one that is just being made; a model file, one that is just being trained.
@@ -31,9 +32,9 @@ def prune_publications(connection: Connection, *, keep: int, now: datetime) -> i
             lock_live_publication(connection)
             marks = {"kept": keep, "pruned_at": now}
             marks |= {"unpublished_before": now - _UNPUBLISHED_FOR, "unpublished_after": now + _UNPUBLISHED_FOR}
-            connection.execute(statement("recommendations/mark_pruned"), marks)
-            connection.execute(statement("recommendations/forget_fallbacks"))
-        left = connection.execute(statement("recommendations/left_of_pruned")).fetchall()
+            connection.execute(load_query("recommendations/retention.mark_pruned"), marks)
+            connection.execute(load_query("recommendations/retention.delete_fallbacks"))
+        left = connection.execute(load_query("recommendations/retention.find_unfinished_pruning")).fetchall()
         gone = 0
         with _patience(connection):
             for (publication_id,) in left:
@@ -45,7 +46,10 @@ def prune_publications(connection: Connection, *, keep: int, now: datetime) -> i
 def prune_model_files(connection: Connection, models: Path, *, now: datetime) -> int:
     """Delete model files that no kept publication stands on, a day after they were written. Returns how many went."""
     with readable_errors():
-        used = {Path(row[0]).name for row in connection.execute(statement("recommendations/model_files_in_use"))}
+        used = {
+            Path(row[0]).name
+            for row in connection.execute(load_query("recommendations/model_runs.find_model_files_in_use"))
+        }
     oldest = (now - _UNPUBLISHED_FOR).timestamp()
     old = [path for path in models.glob("*.npz") if path.name not in used and path.stat().st_mtime < oldest]
     for path in old:
@@ -75,10 +79,14 @@ def _drop_tables(connection: Connection, publication: Publication) -> None:
 
 
 def _detach(connection: Connection, parent: str, table: str) -> None:
-    row = connection.execute(statement("recommendations/detach_pending"), {"table": f"ml.{table}"}).fetchone()
+    row = connection.execute(
+        load_query("recommendations/partitions.find_attachment"), {"table": f"ml.{table}"}
+    ).fetchone()
     if row is not None:
-        step = "finish_detaching" if row[0] else "detach_lists"
-        connection.execute(composed(f"recommendations/{step}", parent=("ml", parent), table=("ml", table)))
+        step = "finish_detaching" if row[0] else "detach_partition"
+        connection.execute(
+            compose_query(f"recommendations/partitions.{step}", parent=("ml", parent), table=("ml", table))
+        )
 
 
 def _drop(connection: Connection, schema: str, table: str) -> None:

@@ -205,19 +205,19 @@ class Figures:
 
 
 _ROWS: dict[str, tuple[str, type[Any]]] = {
-    "endpoints": ("dashboard/endpoints", Endpoint),
-    "batches": ("dashboard/batches", Batch),
-    "task_costs": ("dashboard/task_costs", TaskCost),
-    "last_runs": ("dashboard/last_runs", LastRun),
-    "open_runs": ("dashboard/open_runs", OpenRun),
-    "failing_expectations": ("dashboard/failing_expectations", FailingExpectation),
-    "expectations_by_day": ("dashboard/expectations_by_day", JudgedDay),
-    "quality": ("dashboard/quality", Value),
-    "alarms": ("dashboard/alarms", Alarm),
-    "live": ("dashboard/live", Live),
-    "newest_lists": ("dashboard/newest_lists", NewestLists),
-    "decisions": ("dashboard/decisions", Decision),
-    "audience": ("dashboard/audience", Audience),
+    "endpoints": ("dashboard/batches.find_endpoint_status", Endpoint),
+    "batches": ("dashboard/batches.find_batches_by_day", Batch),
+    "task_costs": ("dashboard/runs.sum_task_costs", TaskCost),
+    "last_runs": ("dashboard/runs.find_last_runs", LastRun),
+    "open_runs": ("dashboard/runs.find_open_runs", OpenRun),
+    "failing_expectations": ("dashboard/batches.find_failed_expectations", FailingExpectation),
+    "expectations_by_day": ("dashboard/batches.count_expectations_by_day", JudgedDay),
+    "quality": ("dashboard/recommendations.find_quality_metrics", Value),
+    "alarms": ("dashboard/recommendations.find_alarms", Alarm),
+    "live": ("dashboard/recommendations.find_live_publications", Live),
+    "newest_lists": ("dashboard/recommendations.find_newest_publication", NewestLists),
+    "decisions": ("dashboard/recommendations.find_decisions", Decision),
+    "audience": ("dashboard/recommendations.count_users_and_tracks", Audience),
 }
 STATEMENTS = tuple(query for query, _ in _ROWS.values())
 

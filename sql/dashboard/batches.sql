@@ -1,3 +1,31 @@
+-- name: find_endpoint_status
+-- One row per endpoint of which a batch is known: the newest day that came in whole, and the newest batch whatever became
+-- of it. A batch without `finished_at` is at work, or was cut off. A batch that names a day after `today` (by a clock that
+-- was ahead, or by hand) counts only while there is no other.
+select
+    newest.endpoint,
+    published.day as published_day,
+    published.finished_at as published_at,
+    newest.batch_id,
+    newest.day,
+    newest.status,
+    newest.reason,
+    newest.started_at,
+    newest.finished_at
+from (
+    select distinct on (endpoint) endpoint, batch_id, day, status, reason, started_at, finished_at
+    from ops.batches
+    order by endpoint, day <= %(today)s desc, day desc, revision desc
+) as newest
+left join lateral (
+    select day, finished_at
+    from ops.batches
+    where endpoint = newest.endpoint and status in ('published', 'unchanged')
+    order by day <= %(today)s desc, day desc, revision desc
+    limit 1
+) as published on true;
+
+-- name: find_batches_by_day
 -- One row per endpoint and day from `first_day` to `last_day`: what its newest revision came to, and whether one was blocked before.
 select distinct on (endpoint, day)
     endpoint,
@@ -11,4 +39,42 @@ select distinct on (endpoint, day)
     bool_or(status = 'blocked') over (partition by endpoint, day) as was_blocked
 from ops.batches
 where day between %(first_day)s and %(last_day)s
-order by endpoint, day, revision desc
+order by endpoint, day, revision desc;
+
+-- name: count_expectations_by_day
+-- One row per day from `first_day` to `last_day` with an audited batch: how many expectations were judged and how many fail, by
+-- severity, in the newest revision of each endpoint.
+with newest as (
+    select distinct on (endpoint, day) batch_id, day
+    from ops.batches
+    where day between %(first_day)s and %(last_day)s
+    order by endpoint, day, revision desc
+)
+select
+    newest.day,
+    count(*) as judged,
+    count(*) filter (where not success and severity = 'critical') as critical,
+    count(*) filter (where not success and severity <> 'critical') as warning
+from newest
+join ops.expectation_results using (batch_id)
+group by newest.day
+order by newest.day;
+
+-- name: find_failed_expectations
+-- One row per expectation that fails in the newest audit of an endpoint, with why the batch was let in all the same, if it
+-- was. No values of rows: those are in Data Docs, for whoever may see them.
+with newest as (
+    select distinct on (batch.endpoint) batch.batch_id, batch.endpoint
+    from ops.batches as batch
+    where exists (select from ops.expectation_results as result where result.batch_id = batch.batch_id)
+    order by batch.endpoint, batch.day <= %(today)s desc, batch.day desc, batch.revision desc
+)
+select newest.endpoint, newest.batch_id, result.expectation, result."column" as column_name, result.severity,
+    result.unexpected_count,
+    (
+        select reason from ops.acceptances where batch_id = newest.batch_id order by acceptance_id desc limit 1
+    ) as accepted
+from newest
+join ops.expectation_results as result using (batch_id)
+where not result.success
+order by result.severity, newest.endpoint, result.expectation, result."column";

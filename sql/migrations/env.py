@@ -2,12 +2,12 @@
 
 from alembic import context
 
-from core.database import statement
+from core.queries import load_query
 
 connection = context.config.attributes["connection"]
 # The version stands in a schema of ours: a role needs no right on `public`.
 connection.exec_driver_sql("create schema if not exists ops")
-connection.exec_driver_sql(statement("roles/make"))
+connection.exec_driver_sql(load_query("roles/create_roles"))
 context.configure(connection=connection, version_table="schema_version", version_table_schema="ops")
 with context.begin_transaction():
     context.run_migrations()

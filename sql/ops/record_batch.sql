@@ -37,4 +37,4 @@ on conflict (batch_id) do update set
     end,
     started_at = excluded.started_at,
     finished_at = excluded.finished_at,
-    reason = excluded.reason
+    reason = excluded.reason;

@@ -37,4 +37,4 @@ select
     run.data_as_of as learned_until
 from ml.publications
 join ml.model_runs as run using (model_run_id)
-where publication_id = %(publication_id)s
+where publication_id = %(publication_id)s;

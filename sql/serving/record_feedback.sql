@@ -42,4 +42,4 @@ select
         'updated_at', stored.updated_at
     )::text as answer
 from known
-left join stored on true
+left join stored on true;

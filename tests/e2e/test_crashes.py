@@ -78,9 +78,13 @@ def killed_at(step: str, when: str, nth: int) -> None:
 STEPS = {
     "fetching the users": ("os:fsync", "after", 10),
     "shaping": ("pipeline.transformation:_Shaper.add", "after", 3),
-    "staging the users": ("pipeline.staging:composed|staging/write_profile", "before", 2),
+    "staging the users": ("pipeline.staging:compose_query|staging/tables.insert_profile", "before", 2),
     "publishing the tracks, all but committed": ("pipeline.warehouse:record", "after", 1),
-    "publishing the listens, in the middle": ("pipeline.warehouse:composed|warehouse/update_sessions", "before", 1),
+    "publishing the listens, in the middle": (
+        "pipeline.warehouse:compose_query|warehouse/sessions.update_sessions",
+        "before",
+        1,
+    ),
     "publishing the listens, all but committed": ("pipeline.warehouse:record", "after", 3),
     "the tracks are published": ("pipeline.warehouse:publish_batch", "after", 1),
     "everything is published": ("pipeline.batches:finish_run", "before", 1),
@@ -154,10 +158,10 @@ def test_postgres_is_killed_at_every_step(
 
     monkeypatch.setenv("DATABASE_URL", embedded.start(folder))
     for step, when, nth in (
-        ("pipeline.staging:composed|staging/write_profile", "before", 1),  # the tracks are being staged
+        ("pipeline.staging:compose_query|staging/tables.insert_profile", "before", 1),  # the tracks are being staged
         ("expectations.checkpoint:Auditor.audit", "before", 1),
         (
-            "pipeline.warehouse:composed|warehouse/update_sessions",
+            "pipeline.warehouse:compose_query|warehouse/sessions.update_sessions",
             "before",
             1,
         ),  # tracks and users are published, listens are being

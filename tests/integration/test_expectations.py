@@ -17,8 +17,9 @@ from psycopg import sql
 from core.audits import ExpectationResult
 from core.clock import utc_now
 from core.columns import LISTEN_HISTORY, TRACKS, USERS, Endpoint
-from core.database import composed, connect, migrate
+from core.database import connect, migrate
 from core.errors import BatchBlocked, DatabaseError
+from core.queries import compose_query
 from expectations import listen_history, tracks, users
 from expectations.catalogue import _DEFAULTS
 from expectations.checkpoint import Auditor, AuditTarget, raise_if_blocked
@@ -75,8 +76,11 @@ class Desk:
     def stage(self, endpoint: Endpoint, staged: list[dict[str, Any]], **profile: Any) -> AuditTarget:
         self.batches += 1
         name = f"{endpoint}_{self.batches}"
-        for table, file in ((name, f"staging/create_{endpoint}"), (f"{name}_profile", "staging/create_profile")):
-            self.connection.execute(composed(file, table=("staging", table)))
+        for table, file in (
+            (name, f"staging/tables.create_{endpoint}"),
+            (f"{name}_profile", "staging/tables.create_profile"),
+        ):
+            self.connection.execute(compose_query(file, table=("staging", table)))
         self.insert(name, staged)
         self.insert(f"{name}_profile", [PROFILE | profile])
         return AuditTarget(f"{endpoint}-2026-11-22-r{self.batches}", endpoint, DAY, name, f"{name}_profile")
@@ -436,7 +440,7 @@ def test_the_list_of_keys_ends(desk: Desk) -> None:
 def broken_check(monkeypatch: pytest.MonkeyPatch) -> None:
     """Among the rules, a mere warning whose query trips over a value of a row."""
     query = "select id from {batch} where cast(email as integer) > 0"
-    rule = no_rows("odd", "warning", "an e-mail is odd", "ids_staged_twice").copy(
+    rule = no_rows("odd", "warning", "an e-mail is odd", "audit/staged_rows.find_duplicate_ids").copy(
         update={"unexpected_rows_query": query}
     )
     assert isinstance(rule, ExpectNoSuchRows)

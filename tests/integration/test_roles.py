@@ -19,8 +19,9 @@ from psycopg import sql
 import core.database
 from core import embedded, migrate
 from core.clock import utc_now
-from core.database import connect, newest_migration, statement
+from core.database import connect, newest_migration
 from core.errors import DatabaseError
+from core.queries import load_query
 from core.roles import ANALYST, INGEST, RECOMMENDER, ROLES, SERVING, in_role, url_in_role
 from core.settings import Settings, load_settings
 from flows import erase, ingest, maintain, monitor, recommend, replay, retrain, rollback
@@ -319,7 +320,7 @@ def test_docker_compose_gives_each_service_a_login_that_is_enough(monkeypatch: p
             connection.execute("select count(*) from ml.current_recommendations")
         assert health_checks.database_fails(health_checks.address_of_database(use("alerts"))) is None
         with connect(health_checks.address_of_database(use("alerts"))) as connection:
-            connection.execute(statement("ops/newest_published"), {"latest": utc_now()})
+            connection.execute(load_query("ops/batches.find_last_publication_time"), {"latest": utc_now()})
         with pytest.raises(DatabaseError, match="permission denied for database"):
             connect(f"postgresql://prefect@/moovitamix?host={host}")
     finally:

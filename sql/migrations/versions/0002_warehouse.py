@@ -2,11 +2,11 @@
 
 from alembic import op
 
-from core.database import statement
+from core.queries import load_query
 
 revision = "0002"
 down_revision = "0001"
 
 
 def upgrade() -> None:
-    op.get_bind().exec_driver_sql(statement("migrations/0002_warehouse"))
+    op.get_bind().exec_driver_sql(load_query("migrations/0002_warehouse"))

@@ -2,11 +2,11 @@
 
 from alembic import op
 
-from core.database import statement
+from core.queries import load_query
 
 revision = "0006"
 down_revision = "0005"
 
 
 def upgrade() -> None:
-    op.get_bind().exec_driver_sql(statement("migrations/0006_task_runs"))
+    op.get_bind().exec_driver_sql(load_query("migrations/0006_task_runs"))

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from core.database import statement
+from core.queries import load_query
 
 revision = "0007"
 down_revision = "0006"
@@ -10,6 +10,6 @@ down_revision = "0006"
 
 def upgrade() -> None:
     connection = op.get_bind()
-    connection.exec_driver_sql(statement("migrations/0007_roles"))
-    for (hand_over,) in connection.exec_driver_sql(statement("roles/to_hand_over")).all():
+    connection.exec_driver_sql(load_query("migrations/0007_roles"))
+    for (hand_over,) in connection.exec_driver_sql(load_query("roles/change_table_owners")).all():
         connection.exec_driver_sql(hand_over)

@@ -2,11 +2,11 @@
 
 from alembic import op
 
-from core.database import statement
+from core.queries import load_query
 
 revision = "0009"
 down_revision = "0008"
 
 
 def upgrade() -> None:
-    op.get_bind().exec_driver_sql(statement("migrations/0009_seen_figures"))
+    op.get_bind().exec_driver_sql(load_query("migrations/0009_seen_figures"))

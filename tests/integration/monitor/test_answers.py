@@ -27,7 +27,7 @@ def useful(connection: Connection, usual: float | None = None) -> QualityMetric 
 def counted(connection: Connection) -> list[tuple[int, int]]:
     """Whose answers about what count on day 1."""
     return (
-        read_frame(connection, "quality/copy_answers", FEEDBACK_COLUMNS, {"day": day(1)})
+        read_frame(connection, "quality/copy_feedback", FEEDBACK_COLUMNS, {"day": day(1)})
         .select("user_id", "track_id")
         .rows()
     )
@@ -93,7 +93,7 @@ def test_what_is_usual_of_a_key_is_the_median_of_four_weeks(asked: Connection) -
     for user, key in ((1, "app"), (2, "new"), (3, "old")):
         answer(asked, user, user, True, at(1), key=key)
 
-    found = read_frame(asked, "quality/copy_answers", FEEDBACK_COLUMNS, {"day": day(1)})
+    found = read_frame(asked, "quality/copy_feedback", FEEDBACK_COLUMNS, {"day": day(1)})
 
     assert dict(found.select("key_id", "usual").rows()) == {"app": 3.0, "new": 0.0, "old": 0.0}
 
@@ -102,4 +102,4 @@ def test_with_half_of_the_days_a_key_is_still_new(asked: Connection) -> None:
     for number in range(-12, 1):
         answer(asked, 1, 30 + number + 14, True, at(number))
     answer(asked, 1, 1, True, at(1))
-    assert read_frame(asked, "quality/copy_answers", FEEDBACK_COLUMNS, {"day": day(1)})["usual"].to_list() == [0]
+    assert read_frame(asked, "quality/copy_feedback", FEEDBACK_COLUMNS, {"day": day(1)})["usual"].to_list() == [0]

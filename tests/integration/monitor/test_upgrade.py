@@ -6,7 +6,8 @@ import sqlalchemy
 from alembic import command
 from alembic.config import Config
 
-from core.database import SQL_FOLDER, SQLALCHEMY_URL, connect, migrate
+from core.database import SQLALCHEMY_URL, connect, migrate
+from core.queries import SQL_FOLDER
 from core.sessions import open_connection
 from tests.integration.monitor.world import answer, at, day, go_live, ingest, judge, make, play, populate
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import psycopg
 
-from core.database import connect, statement
+from core.database import connect
+from core.queries import load_query
 from recommender.evaluation.promotion import Decision
 from recommender.models.recipe import Recipe
 from recommender.monitoring import daily_quality, quality_monitor
@@ -61,7 +62,7 @@ def train(connection: Connection, learned_until: datetime, decision: str = "publ
     )
     if decision == "running":
         values = {"model_run_id": number, "data_as_of": learned_until}
-        connection.execute(statement("quality/take_up_alarms"), values)
+        connection.execute(load_query("quality/alarms.assign_alarms"), values)
     return number
 
 

@@ -35,7 +35,7 @@ class Answering:
 
 
 def lookup(database: Answering) -> Lookup:
-    return Lookup(database, "recommendations")  # type: ignore[arg-type]
+    return Lookup(database, "serving/find_recommendations")  # type: ignore[arg-type]
 
 
 def test_one_question_is_one_statement() -> None:

@@ -1,0 +1,52 @@
+"""The queries in `sql/`, by name."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+from psycopg import sql
+
+SQL_FOLDER = Path(__file__).parent.parent / "sql"
+# What a placeholder is replaced with.
+Part = str | tuple[str, str] | sql.Composable
+_NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+
+
+@cache
+def load_query(name: str, folder: Path = SQL_FOLDER) -> str:
+    """The text of a query, without its last semicolon.
+
+    `ops/runs.start_run` is the block of `sql/ops/runs.sql` below the line `-- name: start_run`;
+    `ops/record_batch` is the whole of `sql/ops/record_batch.sql`. Raises KeyError, FileNotFoundError.
+    """
+    file, _, block = name.partition(".")
+    path = folder / f"{file}.sql"
+    text = named_queries(path)[block] if block else path.read_text()
+    return text.rstrip().removesuffix(";")
+
+
+@cache
+def named_queries(path: Path) -> dict[str, str]:
+    """The blocks of a file by their names, in order; empty where the file is one query. Raises ValueError."""
+    before, *parts = _NAME.split(path.read_text())
+    blocks = dict(zip(parts[::2], parts[1::2], strict=True))
+    if parts and (before.strip() or 2 * len(blocks) != len(parts)):
+        raise ValueError(f"{path}: a query has no name, or the name of another")
+    return blocks
+
+
+def compose_query(name: str, **parts: Part) -> sql.Composed:
+    """The query with its `{placeholders}` replaced.
+
+    A text becomes a quoted identifier, two texts a schema and what is in it. Values that Postgres takes no parameters
+    for, such as the bounds of a partition, are given as `sql.Literal`.
+    """
+    return sql.SQL(load_query(name)).format(**{key: _part(part) for key, part in parts.items()})
+
+
+def _part(part: Part) -> sql.Composable:
+    if isinstance(part, sql.Composable):
+        return part
+    return sql.Identifier(*([part] if isinstance(part, str) else part))

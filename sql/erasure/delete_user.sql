@@ -1,2 +1,0 @@
--- One listener.
-delete from warehouse.users where id = %(user_id)s

@@ -1,2 +1,0 @@
--- One row per listener who is published.
-select id from warehouse.users

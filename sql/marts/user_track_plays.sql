@@ -1,0 +1,67 @@
+-- name: is_first_load
+-- Whether no play was counted yet and only new sessions bring any.
+select not exists (select from mart.user_track_plays) and not exists (select from changed_sessions);
+
+-- name: drop_primary_key
+-- Only when the table is empty. Truncated here, it may be filled without the write-ahead log; sorted, its key is
+-- quick to build and a user's rows lie together.
+truncate mart.user_track_plays;
+alter table mart.user_track_plays drop constraint user_track_plays_pkey;
+set local enable_hashagg = off;
+set local work_mem = '256MB';
+
+-- name: insert_new_plays
+-- One row per user and track of the new sessions, into an empty table without a key.
+insert into mart.user_track_plays (user_id, track_id, plays, first_played_at, last_played_at)
+select session.user_id, play.track_id, count(*), min(session.created_at), max(session.created_at)
+from {staged} as session
+cross join lateral unnest(session.items) as play (track_id)
+where session.is_new
+group by session.user_id, play.track_id;
+
+-- name: add_primary_key
+-- One row per user and track: checked, now that all rows are there.
+alter table mart.user_track_plays add constraint user_track_plays_pkey primary key (user_id, track_id);
+reset enable_hashagg;
+reset work_mem;
+
+-- name: add_plays
+-- One row per user and track with added plays, of new and of changed sessions: counted on top of what is there.
+insert into mart.user_track_plays as counted (user_id, track_id, plays, first_played_at, last_played_at)
+select user_id, track_id, sum(added), min(first_added_at), max(last_added_at)
+from (
+    select
+        session.user_id,
+        play.track_id,
+        count(*) as added,
+        min(session.created_at) as first_added_at,
+        max(session.created_at) as last_added_at
+    from {staged} as session
+    cross join lateral unnest(session.items) as play (track_id)
+    where session.is_new
+    group by session.user_id, play.track_id
+    union all
+    select user_id, track_id, added, first_added_at, last_added_at
+    from play_changes
+    where added > 0
+) as additions
+group by user_id, track_id
+order by user_id, track_id
+on conflict (user_id, track_id) do update set
+    plays = counted.plays + excluded.plays,
+    first_played_at = least(counted.first_played_at, excluded.first_played_at),
+    last_played_at = greatest(counted.last_played_at, excluded.last_played_at);
+
+-- name: subtract_plays
+-- One row per user and track with dropped plays: fewer than were counted.
+update mart.user_track_plays as counted
+set plays = counted.plays - change.dropped
+from play_changes as change
+where counted.user_id = change.user_id and counted.track_id = change.track_id and change.dropped > 0;
+
+-- name: delete_unplayed_tracks
+-- All users and tracks of which no play is left.
+delete from mart.user_track_plays as counted
+using play_changes as change
+where counted.user_id = change.user_id and counted.track_id = change.track_id
+    and change.dropped > 0 and counted.plays = 0;

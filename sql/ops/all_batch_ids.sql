@@ -1,2 +1,0 @@
--- One row per batch.
-select batch_id from ops.batches

@@ -1,0 +1,30 @@
+-- name: insert_metric
+-- One row: a metric of a day. A day is measured once.
+insert into ml.quality_metrics (metric, day, value, users, lower, upper, publication_id, judged, measured_at)
+values (
+    %(metric)s, %(day)s, %(value)s, %(users)s, %(lower)s, %(upper)s, %(publication_id)s, %(judged)s, %(measured_at)s
+);
+
+-- name: find_metric_series
+-- One row per day on which a metric was judged, in order: of the days after a training last answered an alarm with other
+-- lists. Where one kept the champion, the days of the fall up to the end of the cool-down are left out, and `forgiven` is
+-- the day of the alarm, up to which the fall has been answered.
+select
+    measured.day,
+    measured.value,
+    measured.users,
+    exists (select from ml.alarms where answer = 'kept' and day = measured.day) as forgiven
+from ml.quality_metrics as measured
+where measured.metric = %(metric)s
+    and measured.judged
+    and measured.day <= %(day)s
+    and measured.day > coalesce(
+        (select max(answered_after) from ml.alarms where answer in ('published', 'fallback')), '-infinity'
+    )
+    and not exists (
+        select from ml.alarms as kept
+        where kept.answer = 'kept'
+            and measured.day > kept.day
+            and measured.day <= kept.answered_after + %(cool_down_days)s::integer
+    )
+order by measured.day;

@@ -1,0 +1,54 @@
+-- name: find_newest_play_time
+-- One row: when somebody last played anything before a moment; null when nobody did.
+select max(listened_at) from mart.fact_listens where listened_at < %(before)s;
+
+-- name: copy_tracks
+-- One row per track that is still at the source, with what is known of it. In the order of ids.
+copy (
+    select track_id, artist, genres from mart.dim_tracks where removed_at is null order by track_id
+) to stdout (format csv);
+
+-- name: copy_users
+-- One row per listener who is still at the source, with the favourite genre they state; a text without end is none.
+copy (
+    select user_id, case when length(favorite_genres) <= 100 then favorite_genres else '' end
+    from mart.dim_users where removed_at is null
+) to stdout (format csv);
+
+-- name: copy_plays
+-- One row per user and track ever played. last_played_at in seconds since 1970.
+copy (
+    select user_id, track_id, plays, floor(extract(epoch from last_played_at))::bigint
+    from mart.user_track_plays
+) to stdout (format csv);
+
+-- name: copy_plays_before
+-- One row per user and track played before a moment. last_played_at in seconds since 1970.
+copy (
+    select user_id, track_id, count(*), floor(extract(epoch from max(listened_at)))::bigint
+    from mart.fact_listens
+    where listened_at < %(before)s
+    group by user_id, track_id
+) to stdout (format csv);
+
+-- name: copy_plays_between
+-- One row per play from one moment on and before another. listened_at in seconds since 1970.
+copy (
+    select user_id, track_id, floor(extract(epoch from listened_at))::bigint
+    from mart.fact_listens
+    where listened_at >= %(begin)s and listened_at < %(before)s
+) to stdout (format csv);
+
+-- name: copy_negative_feedback
+-- One row per user and track whose last answer, given before a moment, is that it was not useful. given_at in seconds since
+-- 1970.
+copy (
+    select user_id, track_id, floor(extract(epoch from updated_at))::bigint
+    from (
+        select distinct on (user_id, track_id) user_id, track_id, useful, updated_at
+        from ml.feedback
+        where updated_at < %(before)s
+        order by user_id, track_id, updated_at desc
+    ) as last_answers
+    where not useful
+) to stdout (format csv);

@@ -1,2 +1,0 @@
--- The check has done its work.
-alter table {table} drop constraint {belongs}

@@ -1,2 +1,0 @@
--- One row per published row: its key, its hash, and whether it was removed.
-copy (select id, row_hash, removed_at is not null from warehouse.users) to stdout (format csv)

@@ -1,0 +1,100 @@
+-- name: create_tracks
+-- One row per track of the batch that differs from what is published.
+create unlogged table {table} (
+    id bigint not null,
+    name text not null,
+    artist text not null,
+    songwriters text not null,
+    duration text not null,
+    duration_seconds integer not null,
+    genres text not null,
+    album text not null,
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    row_hash bigint not null,
+    is_new boolean not null
+);
+
+-- name: create_users
+-- One row per user of the batch that differs from what is published.
+create unlogged table {table} (
+    id bigint not null,
+    first_name text not null,
+    last_name text not null,
+    email text not null,
+    gender text not null,
+    favorite_genres text not null,
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    row_hash bigint not null,
+    is_new boolean not null
+);
+
+-- name: create_listen_history
+-- One row per session of the batch that differs from what is published, its plays in order.
+-- new_ordinal counts the new sessions in list order, from 1; null when the session is published already.
+create unlogged table {table} (
+    user_id bigint not null,
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    items bigint[] not null,
+    row_hash bigint not null,
+    is_new boolean not null,
+    new_ordinal bigint
+);
+
+-- name: create_removed_dimension
+-- One row per published row that the batch no longer has.
+create unlogged table {table} (id bigint not null);
+
+-- name: create_removed_listen_history
+-- One row per published session that the batch no longer has.
+create unlogged table {table} (user_id bigint not null, created_at timestamptz not null);
+
+-- name: create_profile
+-- One row: the batch as a whole, for the expectations that judge it so.
+-- Shares are of 1; published_rows is null when nothing was published before.
+-- Of listens, sessions by the day they were created, as published with this batch: on the day before the batch's, and
+-- on the quietest of the 14 days before that; their share is null where the quietest has too few to tell.
+create unlogged table {table} (
+    rows_reported bigint not null,
+    rows_landed bigint not null,
+    rows_listed bigint not null,
+    rows_rejected bigint not null,
+    rejected_share double precision not null,
+    rows_superseded bigint not null,
+    rows_conflicting bigint not null,
+    conflicting_share double precision not null,
+    plays_landed bigint not null,
+    plays_rejected bigint not null,
+    plays_rejected_share double precision not null,
+    published_rows bigint,
+    share_of_published double precision,
+    rows_removed bigint not null,
+    removed_share double precision not null,
+    days_since_newest_update double precision,
+    rows_with_unknown_fields bigint not null,
+    dependencies_not_published bigint not null,
+    last_day_sessions bigint,
+    quietest_day_sessions bigint,
+    share_of_quietest_day double precision
+);
+
+-- name: insert_profile
+-- One row: the batch as a whole.
+insert into {table} (
+    rows_reported, rows_landed, rows_listed, rows_rejected, rejected_share,
+    rows_superseded, rows_conflicting, conflicting_share,
+    plays_landed, plays_rejected, plays_rejected_share,
+    published_rows, share_of_published, rows_removed, removed_share,
+    days_since_newest_update, rows_with_unknown_fields, dependencies_not_published,
+    last_day_sessions, quietest_day_sessions, share_of_quietest_day
+)
+values (
+    %(rows_reported)s, %(rows_landed)s, %(rows_listed)s, %(rows_rejected)s, %(rejected_share)s,
+    %(rows_superseded)s, %(rows_conflicting)s, %(conflicting_share)s,
+    %(plays_landed)s, %(plays_rejected)s, %(plays_rejected_share)s,
+    %(published_rows)s, %(share_of_published)s, %(rows_removed)s, %(removed_share)s,
+    %(days_since_newest_update)s, %(rows_with_unknown_fields)s, %(dependencies_not_published)s,
+    %(last_day_sessions)s, %(quietest_day_sessions)s, %(share_of_quietest_day)s
+);

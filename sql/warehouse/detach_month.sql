@@ -1,2 +1,0 @@
--- One month, loaded.
-alter table {loading} detach partition {table}
