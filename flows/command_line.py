@@ -1,9 +1,11 @@
-"""A flow called from a command line: settings first, errors in one line, an exit code."""
+"""Call a flow from a command line: load the settings, print errors as one line, return an exit code."""
 
 from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
+from contextlib import nullcontext, redirect_stdout
 from typing import Any
 
 import httpx
@@ -16,6 +18,8 @@ from core.terminal import prepare_terminal
 from core.tracebacks import message_for_user
 from expectations.thresholds import load_thresholds
 from flows.failures import notify_not_started, notify_server_unavailable
+from flows.json_results import json_document
+from flows.run import IngestIncomplete
 from flows.temporary_prefect_server import RUN_TAG, ensure_prefect_api, server_does_not_answer
 
 _BUSY_AT_EXIT = ("EventsWorker", "APILogWorker")
@@ -29,33 +33,63 @@ def _ensure_prefect_api(flow: str, settings: Settings) -> None:
         raise
 
 
-def run_command(command: Any, **parameters: Any) -> int:
-    """Call a flow; an error with a name is one line. Exit 0, 1 (blocked, failed) or 2 (settings)."""
+def run_command(
+    command: Callable[..., Any],
+    *,
+    name: str,
+    as_json: bool = False,
+    result_name: str | None = None,
+    check_settings: Callable[[Settings], None] = lambda settings: None,
+    **parameters: Any,
+) -> int:
+    """Call a flow, or a function in place of one, from a command line. Never raises.
+
+    An error with a name is one line on stderr. With `as_json`, stdout holds one JSON document and nothing else;
+    `result_name` is the key of a result that is a single value or a list. Returns the exit code: 0, 1 (blocked or
+    failed), 2 (settings or usage) or 130 (Ctrl-C).
+    """
     prepare_terminal()
-    try:
-        settings = load_settings()
-        keep_temporary_files_in(settings.data_dir)
-        load_thresholds()
-        for name in _BUSY_AT_EXIT:  # on a busy machine they would write that a run which has ended still ends
-            logging.getLogger(name).setLevel(logging.ERROR)
-        if isinstance(command, Flow):
-            _ensure_prefect_api(command.name, settings)
-        with tags(RUN_TAG):  # what becomes of a run that is killed is found by it
-            command(**parameters)
-    except SettingsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except MoovitamixError as error:
-        print(f"error: {message_for_user(error)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; run it again to go on", file=sys.stderr)
-        return 130
-    except Exception as error:
-        unreachable = "Failed to reach API" in str(error) or isinstance(error, httpx.TransportError)
-        if unreachable:
-            notify_server_unavailable()
-        what = server_does_not_answer() if unreachable else message_for_user(error)
-        print(f"error: {what}", file=sys.stderr)
-        return 1
-    return 0
+    result, error = None, None
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        try:
+            code, result = 0, _call(command, name, check_settings, parameters)
+        except BaseException as caught:
+            code, error = _exit_code_and_message(caught)
+            result = caught.batches if isinstance(caught, IngestIncomplete) else None
+            print(error, file=sys.stderr)
+    if as_json:
+        if result is not None and result_name is not None:
+            result = {result_name: result}
+        print(json_document(name, exit_code=code, error=error, result=result), flush=True)
+    return code
+
+
+def _call(
+    command: Callable[..., Any], name: str, check_settings: Callable[[Settings], None], parameters: dict[str, Any]
+) -> Any:
+    settings = load_settings()
+    check_settings(settings)
+    keep_temporary_files_in(settings.data_dir)
+    load_thresholds()
+    for logger in _BUSY_AT_EXIT:  # on a busy machine they would log that a finished run is still finishing
+        logging.getLogger(logger).setLevel(logging.ERROR)
+    if isinstance(command, Flow):
+        _ensure_prefect_api(name, settings)
+    with tags(RUN_TAG):  # the watchdog finds killed runs by this tag
+        return command(**parameters)
+
+
+def _exit_code_and_message(error: BaseException) -> tuple[int, str]:
+    """Return the exit code and the line for the user. Raises what no command handles, such as SystemExit."""
+    if isinstance(error, SettingsError):
+        return 2, f"error: {error}"
+    if isinstance(error, MoovitamixError):
+        return 1, f"error: {message_for_user(error)}"
+    if isinstance(error, KeyboardInterrupt):
+        return 130, "stopped; run it again to go on"
+    if not isinstance(error, Exception):
+        raise error
+    if "Failed to reach API" in str(error) or isinstance(error, httpx.TransportError):
+        notify_server_unavailable()
+        return 1, f"error: {server_does_not_answer()}"
+    return 1, f"error: {message_for_user(error)}"

@@ -33,6 +33,7 @@ from erasure.subject_matching import UserIdentity
 from erasure.suppression_list import SuppressionList
 from flows.command_line import run_command
 from flows.failures import handle_failures
+from flows.json_results import add_json_option
 from pipeline import batches
 from recommender.evaluation.trials import remove_abandoned_trials
 
@@ -243,16 +244,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--requested-by", default="", help="a reference, such as a ticket; no e-mail address")
     parser.add_argument("--allow-again", action="store_true", help="erase nothing: let the listener come back")
     parser.add_argument("--again", action="store_true", help="erase all who were erased before and came back")
+    add_json_option(parser)
     asked = parser.parse_args(arguments)
     if asked.again:
         if asked.user_id is not None or asked.allow_again or asked.reason or asked.requested_by:
             parser.error("--again is for everybody on the list, and takes nothing with it")
-        return run_command(erase_reappeared_users)
+        return run_command(erase_reappeared_users, name="erase", as_json=asked.json, result_name="erased_users")
     if asked.user_id is None:
         parser.error("USER_ID is missing")
     # Without Prefect's engine around it: its server would keep the parameters, and the id with them.
     command = allow if asked.allow_again else erase_user
-    return run_command(command, user_id=asked.user_id, reason=asked.reason, requested_by=asked.requested_by)
+    return run_command(
+        command,
+        name="erase",
+        as_json=asked.json,
+        result_name="found",
+        user_id=asked.user_id,
+        reason=asked.reason,
+        requested_by=asked.requested_by,
+    )
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ from flows.command_line import run_command
 from flows.events import emit_warehouse_published, emit_warehouse_unchanged
 from flows.failures import handle_failures
 from flows.ingest_tasks import audit, land, publish, shape, stage
+from flows.json_results import add_json_option
 from flows.reports import print_batches, show_batches
 from flows.run import BatchResult, Run, open_run
 from flows.task_costs import measuring
@@ -190,13 +191,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--day", type=_day, help="the day the batches are for, as YYYY-MM-DD (default: today in UTC)")
     parser.add_argument("--endpoint", action="append", choices=ENDPOINTS, help="take only this list; may be repeated")
     parser.add_argument("--refresh", action="store_true", help="fetch again what was published already")
+    add_json_option(parser)
     asked = parser.parse_args(arguments)
-    try:
-        check_network(load_settings())
-    except SettingsError as error:  # one line, before anything starts
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return run_command(ingest, day=asked.day, endpoints=asked.endpoint, refresh=asked.refresh)
+    return run_command(
+        ingest,
+        name="ingest",
+        as_json=asked.json,
+        result_name="batches",
+        check_settings=check_network,
+        day=asked.day,
+        endpoints=asked.endpoint,
+        refresh=asked.refresh,
+    )
 
 
 def _day(text: str) -> date:

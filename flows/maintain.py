@@ -28,6 +28,7 @@ from core.tracebacks import keep_logs_readable, without_tracebacks
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
 from flows.failures import handle_failures
+from flows.json_results import add_json_option
 from flows.prefect_history import prune_prefect_history
 from flows.run import open_run
 from notifications.notification import RUNBOOK
@@ -103,10 +104,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the flow from a command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m flows.maintain", description=__doc__)
     parser.add_argument("--retention-days", type=int, help="days to keep (default: RETENTION_DAYS)")
-    days = parser.parse_args(arguments).retention_days
+    add_json_option(parser)
+    asked = parser.parse_args(arguments)
+    days = asked.retention_days
     if days is not None and not 1 <= days <= 36_500:
         parser.error("--retention-days must be between 1 and 36500")
-    return run_command(maintain if _prefect_has_room() else prune_all, retention_days=days)
+    command = maintain if _prefect_has_room() else prune_all
+    return run_command(command, name="maintain", as_json=asked.json, result_name="deleted", retention_days=days)
 
 
 def _prefect_has_room() -> bool:

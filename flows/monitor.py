@@ -22,6 +22,7 @@ from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
 from flows.events import emit_aged, emit_degraded, notify_alarm, print_next
 from flows.failures import handle_failures, has_server
+from flows.json_results import add_json_option
 from flows.quality_reports import print_quality, show_quality
 from flows.run import Run, open_run
 from flows.task_costs import measured
@@ -89,8 +90,10 @@ def _age_to_refresh(run: Run, judged: Sequence[DayEvaluation]) -> float | None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the flow from a command line; returns the exit code."""
-    argparse.ArgumentParser(prog="python -m flows.monitor", description=__doc__).parse_args(arguments)
-    return run_command(monitor)
+    parser = argparse.ArgumentParser(prog="python -m flows.monitor", description=__doc__)
+    add_json_option(parser)
+    asked = parser.parse_args(arguments)
+    return run_command(monitor, name="monitor", as_json=asked.json, result_name="days")
 
 
 if __name__ == "__main__":

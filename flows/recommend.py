@@ -20,6 +20,7 @@ from core.version import code_version
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
 from flows.failures import handle_failures
+from flows.json_results import add_json_option
 from flows.recommendation_tasks import (
     Marts,
     Published,
@@ -84,8 +85,10 @@ def _scorer(run: Run, champion: Champion | None, marts: Marts) -> Scorer:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the flow from a command line; returns the exit code."""
-    argparse.ArgumentParser(prog="python -m flows.recommend", description=__doc__).parse_args(arguments)
-    return run_command(recommend)
+    parser = argparse.ArgumentParser(prog="python -m flows.recommend", description=__doc__)
+    add_json_option(parser)
+    asked = parser.parse_args(arguments)
+    return run_command(recommend, name="recommend", as_json=asked.json)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from flows.command_line import run_command
 from flows.events import emit_warehouse_published
 from flows.failures import handle_failures
 from flows.ingest import process_batch
+from flows.json_results import add_json_option
 from flows.reports import print_batches, show_batches
 from flows.run import BatchResult, Run, open_run
 from pipeline import batches, landing
@@ -88,8 +89,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("batch_id", help="such as tracks-2026-11-22")
     parser.add_argument("--accept", metavar="WHY", help="let it in although it fails what it was blocked for")
     parser.add_argument("--by", metavar="WHO", help="who accepts it: a ticket or a team, no e-mail address")
+    add_json_option(parser)
     asked = parser.parse_args(arguments)
-    return run_command(replay, batch_id=asked.batch_id, accept=asked.accept, by=asked.by)
+    return run_command(
+        replay,
+        name="replay",
+        as_json=asked.json,
+        result_name="batches",
+        batch_id=asked.batch_id,
+        accept=asked.accept,
+        by=asked.by,
+    )
 
 
 if __name__ == "__main__":

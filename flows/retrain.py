@@ -31,6 +31,7 @@ from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
 from flows.events import notify_alarm_answered
 from flows.failures import handle_failures
+from flows.json_results import add_json_option
 from flows.recommendation_tasks import (
     Published,
     Scorer,
@@ -267,10 +268,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--as-of", type=_moment, help="learn from plays before this time, in UTC (default: now)")
     parser.add_argument("--seed", type=int, default=0, help="for what is drawn at random (default: 0)")
     parser.add_argument("--refresh", action="store_true", help="let what is as good as an old champion take its place")
+    add_json_option(parser)
     asked = parser.parse_args(arguments)
     if not 0 <= asked.seed < 2**32:
         parser.error("--seed must be between 0 and 4294967295")
-    return run_command(retrain, as_of=asked.as_of, seed=asked.seed, refresh=asked.refresh)
+    return run_command(
+        retrain, name="retrain", as_json=asked.json, as_of=asked.as_of, seed=asked.seed, refresh=asked.refresh
+    )
 
 
 def _moment(text: str) -> datetime:

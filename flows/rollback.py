@@ -20,6 +20,7 @@ from core.settings import load_settings
 from core.tracebacks import keep_logs_readable, without_tracebacks
 from flows.command_line import run_command
 from flows.failures import handle_failures
+from flows.json_results import add_json_option
 from recommender.publishing import publication
 
 Number = Annotated[int, Field(ge=1)]
@@ -51,11 +52,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m flows.rollback", description=__doc__)
     parser.add_argument("publication_id", type=int, nargs="?", help="which publication (default: the one before)")
     parser.add_argument("--why", default="rolled back by hand", help="written down with it")
+    add_json_option(parser)
     asked = parser.parse_args(arguments)
     if asked.publication_id is not None and asked.publication_id < 1:
         parser.error("PUBLICATION_ID must be 1 or more")
     # Without Prefect's engine around it: what is needed in haste must not need one server more.
-    return run_command(rollback.fn, publication_id=asked.publication_id, why=asked.why)
+    return run_command(
+        rollback.fn,
+        name="rollback",
+        as_json=asked.json,
+        result_name="publication_id",
+        publication_id=asked.publication_id,
+        why=asked.why,
+    )
 
 
 if __name__ == "__main__":

@@ -31,11 +31,13 @@ if TYPE_CHECKING:
 
 
 class IngestIncomplete(MoovitamixError):
-    """At least one batch was blocked or failed; the others went on."""
+    """At least one batch was blocked or failed. `batches` holds all batches of the run, `outcomes` those that are not
+    published."""
 
-    def __init__(self, outcomes: Sequence[BatchResult]) -> None:
+    def __init__(self, outcomes: Sequence[BatchResult], batches: Sequence[BatchResult] = ()) -> None:
         super().__init__("; ".join(f"{one.batch.batch_id} {one.status}: {one.reason}" for one in outcomes))
         self.outcomes = tuple(outcomes)
+        self.batches = tuple(batches or outcomes)
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class Run:
         """Raises IngestIncomplete, naming each batch that was blocked or failed."""
         bad = [outcome for outcome in self.outcomes if not outcome.good]
         if bad:
-            raise IngestIncomplete(bad)
+            raise IngestIncomplete(bad, self.outcomes)
 
 
 @contextmanager
