@@ -7,8 +7,8 @@ import datetime as dt
 import sys
 
 from mock_server.command_line import read_options
-from mock_server.days import ImpossibleDay
 from mock_server.server import serve
+from mock_server.timeline import DayOutOfRange
 
 
 def main() -> int:
@@ -16,7 +16,7 @@ def main() -> int:
     options = read_options(None, today=dt.datetime.now(dt.UTC).date())
     try:
         asyncio.run(serve(options))
-    except ImpossibleDay as error:
+    except DayOutOfRange as error:
         print(f"mock_server: {error}", file=sys.stderr)
         return 2
     except OSError as error:

@@ -7,17 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mock_server.listing import Listing
+from mock_server.day_state import ENDPOINTS, DayState
+from mock_server.endpoint_rows import EndpointRows
 from mock_server.randomness import ID_SPACE, public_ids
 from mock_server.records import FIELDS, Record
-from mock_server.world import ENDPOINTS, World
 
-Spoil = Callable[[Record, str], Any]
+Corrupt = Callable[[Record, str], Any]
 MISSING = object()
 
 
 @dataclass(frozen=True)
-class Kind:
+class BadRowKind:
     """One way a row can be wrong.
 
     `spoil` gets a good row and the name of the field to change, and returns what is listed instead. That row is a
@@ -25,25 +25,25 @@ class Kind:
     """
 
     meaning: str
-    spoil: Spoil
+    corrupt: Corrupt
     field: str = ""
     endpoints: tuple[str, ...] = ENDPOINTS
     keeps: tuple[str, ...] = ()
 
 
-def _value(meaning: str, field: str, value: Any, *endpoints: str) -> Kind:
+def _value(meaning: str, field: str, value: Any, *endpoints: str) -> BadRowKind:
     """The kind that puts one value, or nothing at all (MISSING), into a field."""
 
-    def spoil(row: Record, name: str) -> Record:
+    def corrupt(row: Record, name: str) -> Record:
         if value is MISSING:
-            return {key: kept for key, kept in row.items() if key != name}
+            return {key: value for key, value in row.items() if key != name}
         return row | {name: value}
 
-    return Kind(meaning, spoil, field, endpoints or ENDPOINTS)
+    return BadRowKind(meaning, corrupt, field, endpoints or ENDPOINTS)
 
 
-def _row(meaning: str, row: Any) -> Kind:
-    return Kind(meaning, lambda _row, _field: row)
+def _row(meaning: str, row: Any) -> BadRowKind:
+    return BadRowKind(meaning, lambda _row, _field: row)
 
 
 def _zoned(row: Record, field: str) -> Record:
@@ -61,29 +61,29 @@ def _of_wrong_type(row: Record, field: str) -> Record:
     return row | {field: {"value": str(value)} if isinstance(value, list) else [str(value)]}
 
 
-def _version(hours: int) -> Spoil:
+def _version(hours: int) -> Corrupt:
     """The same row as of other hours, with other content."""
 
-    def spoil(row: Record, _field: str) -> Record:
+    def corrupt(row: Record, _field: str) -> Record:
         field = next(field for field in ("items", "album", "last_name") if field in row)
         content = row["items"][::-1] if field == "items" else "changed"
         return row | {field: content, "updated_at": row["updated_at"] + dt.timedelta(hours=hours)}
 
-    return spoil
+    return corrupt
 
 
 def _as_it_is(row: Record, _field: str) -> Record:
     return row
 
 
-def _items(change: Callable[[list[Any]], Any]) -> Spoil:
+def _items(change: Callable[[list[Any]], Any]) -> Corrupt:
     return lambda row, field: row | {field: change(row[field])}
 
 
 _TEXT = "a text"
 _IDENTITY = ("id", "email", "user_id", "created_at")
 _LISTENS = "listen_history"
-KINDS: dict[str, Kind] = {
+KINDS: dict[str, BadRowKind] = {
     "id_null": _value("the id (user_id in listens) is null", "id", None),
     "id_missing": _value("there is no id", "id", MISSING),
     "id_text": _value("the id is a text", "id", "abc"),
@@ -95,12 +95,12 @@ KINDS: dict[str, Kind] = {
     "date_missing": _value("there is no such date", "created_at", MISSING),
     "date_impossible": _value("a date that no calendar has", "created_at", "2026-02-30T12:00:00.000001"),
     "date_empty": _value("a date is an empty text", "created_at", ""),
-    "date_zoned": Kind("a date, but with the offset +02:00; the same moment", _zoned, "created_at"),
-    "date_utc": Kind("a date, but with a Z at its end; the same moment", _in_utc, "created_at"),
+    "date_zoned": BadRowKind("a date, but with the offset +02:00; the same moment", _zoned, "created_at"),
+    "date_utc": BadRowKind("a date, but with a Z at its end; the same moment", _in_utc, "created_at"),
     "date_future": _value("a date far in the future", "updated_at", "2999-12-31T23:59:59.999999"),
     "field_missing": _value("a field is missing", _TEXT, MISSING),
     "field_null": _value("a field is null", _TEXT, None),
-    "field_wrong_type": Kind("a field has another type", _of_wrong_type, _TEXT),
+    "field_wrong_type": BadRowKind("a field has another type", _of_wrong_type, _TEXT),
     "record_null": _row("the row is null", None),
     "record_text": _row("the row is a text", "not a record"),
     "record_list": _row("the row is a list", [1, 2, 3]),
@@ -112,39 +112,41 @@ KINDS: dict[str, Kind] = {
     "duration_short": _value("a duration without its zeros", "duration", "3:5", "tracks"),
     "duration_overflow": _value("a duration of 99 minutes and 99 seconds", "duration", "99:99", "tracks"),
     "duration_hours": _value("a duration with hours", "duration", "1:02:03", "tracks"),
-    "copy_exact": Kind("a row that is listed already, exactly", _as_it_is, keeps=_IDENTITY),
-    "copy_older": Kind("a row that is listed already, an older version", _version(-48), keeps=_IDENTITY),
-    "copy_newer": Kind("a row that is listed already, a newer version", _version(1), keeps=_IDENTITY),
+    "copy_exact": BadRowKind("a row that is listed already, exactly", _as_it_is, keeps=_IDENTITY),
+    "copy_older": BadRowKind("a row that is listed already, an older version", _version(-48), keeps=_IDENTITY),
+    "copy_newer": BadRowKind("a row that is listed already, a newer version", _version(1), keeps=_IDENTITY),
     "items_null": _value("a session whose plays are null", "items", None, _LISTENS),
     "items_empty": _value("a session without plays", "items", [], _LISTENS),
-    "items_with_null": Kind("a null among the plays", _items(lambda items: [*items, None]), "items", (_LISTENS,)),
-    "items_with_text": Kind("a text among the plays", _items(lambda items: [*items, "abc"]), "items", (_LISTENS,)),
-    "items_repeated": Kind(
+    "items_with_null": BadRowKind("a null among the plays", _items(lambda items: [*items, None]), "items", (_LISTENS,)),
+    "items_with_text": BadRowKind(
+        "a text among the plays", _items(lambda items: [*items, "abc"]), "items", (_LISTENS,)
+    ),
+    "items_repeated": BadRowKind(
         "a session that holds a track twice; a good row", _items(lambda items: [*items, items[0]]), "items", (_LISTENS,)
     ),
-    "items_unknown": Kind(
+    "items_unknown": BadRowKind(
         "a play of a track that is not listed", _items(lambda items: [*items, ID_SPACE + 7]), "items", (_LISTENS,)
     ),
     "user_unknown": _value("a session of a user who is not listed", "user_id", ID_SPACE + 7, _LISTENS),
-    "email_shared": Kind("a user with another user's e-mail; a good row", _as_it_is, "", ("users",), ("email",)),
+    "email_shared": BadRowKind("a user with another user's e-mail; a good row", _as_it_is, "", ("users",), ("email",)),
     "gender_new": _value("a gender never seen before", "gender", "Two-Spirit", "users"),
     "genre_new": _value("a favourite genre never seen before", "favorite_genres", "Hyperpop", "users"),
 }
 
 
-def bad_rows(world: World, endpoint: str, good: Listing, kinds: dict[str, int]) -> list[Any]:
+def bad_rows(state: DayState, endpoint: str, good: EndpointRows, kinds: dict[str, int]) -> list[Any]:
     """The malformed rows of the wished kinds, in the order wished; "kind:field" changes another field than usual.
 
     The nth of them is made from the nth good row of the list (starting over where the list is short).
     """
-    wished = [name for name, count in kinds.items() for _ in range(count)]
-    sources = good.rows(0, min(len(wished), good.total))
+    requested = [name for name, count in kinds.items() for _ in range(count)]
+    sources = good.rows(0, min(len(requested), good.total))
     made = []
-    for place, name in enumerate(wished if sources else []):
+    for place, name in enumerate(requested if sources else []):
         kind, field = _kind_and_field(name, endpoint)
         source = sources[place % len(sources)]
-        kept = {name: source[name] for name in kind.keeps if name in source}
-        made.append(kind.spoil(newcomer(world, endpoint, source, place) | kept, field))
+        kept_fields = {name: source[name] for name in kind.keeps if name in source}
+        made.append(kind.corrupt(unlisted_row(state, endpoint, source, place) | kept_fields, field))
     return made
 
 
@@ -156,31 +158,31 @@ def check_kinds(endpoint: str | None, kinds: Any) -> str | None:
 
 
 def _wrong_kind(endpoint: str | None, name: str) -> str | None:
-    wished, _, field = name.partition(":")
-    kind = KINDS.get(wished)
+    requested, _, field = name.partition(":")
+    kind = KINDS.get(requested)
     if kind is None:
-        return f"no kind of bad row is called {wished!r}; GET /_control/kinds lists them"
+        return f"no kind of bad row is called {requested!r}; GET /_control/kinds lists them"
     endpoints = ENDPOINTS if endpoint is None else (endpoint,)
     if not set(endpoints) <= set(kind.endpoints):
-        return f"{wished!r} needs one of these endpoints: {', '.join(kind.endpoints)}"
+        return f"{requested!r} needs one of these endpoints: {', '.join(kind.endpoints)}"
     if field and not all(field in FIELDS[each] for each in endpoints):
         return f"{name!r}: there is no field {field!r} at {', '.join(endpoints)}"
-    if field and kind.spoil in (_zoned, _in_utc) and not field.endswith("_at"):
-        return f"{wished!r} needs a date, which {field!r} is not"
+    if field and kind.corrupt in (_zoned, _in_utc) and not field.endswith("_at"):
+        return f"{requested!r} needs a date, which {field!r} is not"
     return None
 
 
-def _kind_and_field(name: str, endpoint: str) -> tuple[Kind, str]:
-    wished, _, field = name.partition(":")
-    kind = KINDS[wished]
+def _kind_and_field(name: str, endpoint: str) -> tuple[BadRowKind, str]:
+    requested, _, field = name.partition(":")
+    kind = KINDS[requested]
     usual = {"id": {_LISTENS: "user_id"}, _TEXT: {"tracks": "name", "users": "first_name", _LISTENS: "items"}}
     return kind, field or usual.get(kind.field, {}).get(endpoint, kind.field)
 
 
-def newcomer(world: World, endpoint: str, source: Record, number: int) -> Record:
+def unlisted_row(state: DayState, endpoint: str, source: Record, number: int) -> Record:
     """A good row like `source` that no list holds yet; another one for each number."""
     if endpoint == _LISTENS:
         return source | {"created_at": source["created_at"] - dt.timedelta(microseconds=2 * (number + 1))}
-    identity = int(public_ids(ID_SPACE - 1 - number, 1, world.plan.seed, kind=1 + (endpoint == "users"))[0])
-    own = {"email": f"newcomer{identity}@example.com"} if endpoint == "users" else {}
-    return source | {"id": identity} | own
+    identity = int(public_ids(ID_SPACE - 1 - number, 1, state.plan.seed, kind=1 + (endpoint == "users"))[0])
+    email = {"email": f"newcomer{identity}@example.com"} if endpoint == "users" else {}
+    return source | {"id": identity} | email

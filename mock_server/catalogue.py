@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mock_server.randomness import Indices, Integers, Period, instants, public_ids
-from mock_server.words import GENRES
+from mock_server.word_lists import GENRES
 
 TRACKS_PER_ARTIST = 8
 ARTISTS_PER_SCENE = 6
@@ -70,7 +70,7 @@ def draw_updates(created: Integers, period: Period) -> Integers:
     return instants(period.rng, low, high, count)
 
 
-class Shelves:
+class TrackPools:
     """Overlapping sets of tracks that a listener picks from by popularity.
 
     Shelf 0 holds every track; then come one shelf per genre, per scene (a niche within a genre) and per artist.
@@ -89,9 +89,9 @@ class Shelves:
         artists = int(tracks.artist.max(initial=0)) + 1
         stretches = [
             np.array([[0, len(tracks)]]),
-            _stretches(genre[self.order], len(GENRES)),
-            _stretches(scene[self.order], scenes),
-            _stretches(tracks.artist[self.order], artists),
+            _ranges(genre[self.order], len(GENRES)),
+            _ranges(scene[self.order], scenes),
+            _ranges(tracks.artist[self.order], artists),
         ]
         self.first, self.last = np.concatenate(stretches).T.astype(np.int64)
         self._low, self._high = self._drawable()
@@ -106,29 +106,29 @@ class Shelves:
         """The true genre (an index into GENRES) of tracks."""
         return (self.artist_of[tracks] % self.scenes % len(GENRES)).astype(np.int32)
 
-    def genre_shelf(self, genre: Indices) -> Indices:
+    def genre_pool(self, genre: Indices) -> Indices:
         """The shelf of a genre."""
         return (1 + genre).astype(np.int32)
 
-    def scene_shelf(self, tracks: Indices) -> Indices:
+    def scene_pool(self, tracks: Indices) -> Indices:
         """The shelf of the scene that tracks belong to."""
         return (1 + len(GENRES) + self.artist_of[tracks] % self.scenes).astype(np.int32)
 
-    def artist_shelf(self, tracks: Indices) -> Indices:
+    def artist_pool(self, tracks: Indices) -> Indices:
         """The shelf of the artist of tracks."""
         return (1 + len(GENRES) + self.scenes + self.artist_of[tracks]).astype(np.int32)
 
-    def draw(self, shelves: Indices, rng: np.random.Generator) -> Indices:
+    def draw(self, pools: Indices, rng: np.random.Generator) -> Indices:
         """One track (row of the catalogue) for each shelf, by popularity; same shape as `shelves`."""
-        low = self._low[shelves]
-        point = low + rng.random(shelves.shape) * (self._high[shelves] - low)
+        low = self._low[pools]
+        point = low + rng.random(pools.shape) * (self._high[pools] - low)
         position = np.searchsorted(self.cumulative, point, side="right") - 1
         return self.order[np.minimum(position, len(self.order) - 1)]
 
-    def probabilities(self, shelf: int) -> tuple[slice, NDArray[np.float64]]:
+    def probabilities(self, pool: int) -> tuple[slice, NDArray[np.float64]]:
         """Where a shelf stands in `order`, and the probability of each of its tracks."""
-        total = self.cumulative[self.last[shelf]] - self.cumulative[self.first[shelf]]
-        stand = slice(self.first[shelf], self.last[shelf]) if total > 0 else slice(0, len(self.order))
+        total = self.cumulative[self.last[pool]] - self.cumulative[self.first[pool]]
+        stand = slice(self.first[pool], self.last[pool]) if total > 0 else slice(0, len(self.order))
         weight = self.weight[stand]
         return stand, weight / max(weight.sum(), 1e-300)
 
@@ -138,7 +138,7 @@ def scenes_for(tracks: int) -> int:
     return max(1, tracks // TRACKS_PER_ARTIST // ARTISTS_PER_SCENE)
 
 
-def _stretches(keys: Indices, count: int) -> Integers:
+def _ranges(keys: Indices, count: int) -> Integers:
     """First and last position (exclusive) of each key 0..count-1 in `keys`, which holds equal keys side by side."""
     found = np.zeros((count, 2), np.int64)
     starts = np.flatnonzero(np.diff(keys, prepend=-1))

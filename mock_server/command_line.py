@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from mock_server.dates import parse_day
-from mock_server.faults import FaultGroup, UnknownFault, read_groups
+from mock_server.day_state import SimulationPlan
+from mock_server.faults import FaultGroup, InvalidFault, read_groups
 from mock_server.randomness import ID_SPACE
-from mock_server.scenarios import QUIET, SenselessScenario, with_scenarios
-from mock_server.world import Plan
+from mock_server.scenarios import NO_SCENARIOS, InvalidScenario, with_scenarios
 
 HISTORY_DAYS = 548
 
 
 @dataclass(frozen=True)
-class Options:
+class MockServerOptions:
     """Everything the command line says."""
 
-    plan: Plan
+    plan: SimulationPlan
     day: dt.date
     follows_calendar: bool
     host: str
@@ -36,32 +36,35 @@ class Options:
         return f"[{self.host}]" if ":" in self.host else self.host
 
 
-def read_options(arguments: list[str] | None, today: dt.date) -> Options:
+def read_options(arguments: list[str] | None, today: dt.date) -> MockServerOptions:
     """The options in the arguments; ends the program with status 2 and a clear line where they make no sense."""
     parser = _parser()
-    told = parser.parse_args(arguments)
-    day = told.day or today
-    base_day = told.base_day or day
-    start = told.start or base_day - dt.timedelta(days=HISTORY_DAYS)
+    parsed = parser.parse_args(arguments)
+    day = parsed.day or today
+    base_day = parsed.base_day or day
+    start = parsed.start or base_day - dt.timedelta(days=HISTORY_DAYS)
     if not start < base_day or not start < day:
         parser.error(f"--start {start} must lie before --day {day} and --base-day {base_day}")
     try:
-        faults = read_groups([_fault(text, told.fault_seed) for text in told.fault])
-    except UnknownFault as error:
+        faults = read_groups([_fault(text, parsed.fault_seed) for text in parsed.fault])
+    except InvalidFault as error:
         parser.error(f"--fault: {error}")
     try:
-        plan = _plan(told, start, base_day)
-    except SenselessScenario as error:
+        plan = _plan(parsed, start, base_day)
+    except InvalidScenario as error:
         parser.error(str(error))
-    return Options(plan, day, told.day is None, told.host, told.port, told.token, faults)
+    return MockServerOptions(plan, day, parsed.day is None, parsed.host, parsed.port, parsed.token, faults)
 
 
-def _plan(told: argparse.Namespace, start: dt.date, base_day: dt.date) -> Plan:
+def _plan(parsed: argparse.Namespace, start: dt.date, base_day: dt.date) -> SimulationPlan:
     """The plan in the options. Raises SenselessScenario."""
     numbers = ("seed", "users", "tracks", "sessions", "plays_per_session")
     shares = ("growth", "new_sessions", "updates", "removals")
-    given = {name: getattr(told, name) for name in numbers + shares}
-    return with_scenarios(Plan(start=start, base_day=base_day, **given), {name: getattr(told, name) for name in QUIET})
+    numbers_and_shares = {name: getattr(parsed, name) for name in numbers + shares}
+    return with_scenarios(
+        SimulationPlan(start=start, base_day=base_day, **numbers_and_shares),
+        {name: getattr(parsed, name) for name in NO_SCENARIOS},
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -81,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="[ENDPOINT[/PAGE]:]NAME=VALUE",
-        help='may be given more than once, e.g. error_share=0.1, tracks:half=true, users:bad_rows={"id_null":2}',
+        help='repeatable, such as error_share=0.1, tracks:half=true, users:bad_rows={"id_null":2}',
     )
     faults.add_argument("--fault-seed", type=_whole(0, 2**31), default=0)
     return parser
@@ -124,7 +127,7 @@ def _fault(text: str, seed: int) -> dict[str, Any]:
     """One --fault as a fault group: "tracks/3:hang_share=1" is for page 3 of the tracks."""
     setting, equals, value = text.partition("=")
     if not equals:
-        raise UnknownFault(f"{text!r} is not like NAME=VALUE")
+        raise InvalidFault(f"{text!r} is not like NAME=VALUE")
     scope, _, name = setting.rpartition(":")
     endpoint, _, page = scope.partition("/")
     group = {"seed": seed, name: _json_or_text(value)}

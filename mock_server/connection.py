@@ -7,12 +7,12 @@ import socket
 import struct
 from collections.abc import Callable
 
-from mock_server.messages import Answer, BadRequest, Request, detail, take_request
+from mock_server.http_messages import BadRequest, Request, Response, error_response, take_request
 
-Handler = Callable[[Request], Answer]
+Handler = Callable[[Request], Response]
 
 
-class Connection(asyncio.Protocol):
+class ClientConnection(asyncio.Protocol):
     """HTTP/1.1 with keep-alive and pipelining. A plain asyncio protocol, because faults need the bare socket."""
 
     def __init__(self, handle: Handler) -> None:
@@ -36,59 +36,59 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._full = False
-        self._answer_received()
+        self._respond_to_received()
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        self._answer_received()
+        self._respond_to_received()
 
-    def _answer_received(self) -> None:
+    def _respond_to_received(self) -> None:
         """Answers what has come in completely, up to the first answer that takes time or does not fit."""
         while not (self._delivering or self._full or self._transport.is_closing()):
             try:
                 request = take_request(self._received)
             except BadRequest as error:
-                self._send(detail(error.status, str(error)), keep_alive=False)
+                self._send(error_response(error.status, str(error)), keep_alive=False)
                 return
             if request is None:
                 return
-            self._answer(request)
+            self._respond(request)
 
-    def _answer(self, request: Request) -> None:
-        answer = self._handle(request)
-        if answer.delivery.mode == "whole" and not answer.delivery.delay:
-            self._send(answer, request.keep_alive, with_body=request.method != "HEAD")
+    def _respond(self, request: Request) -> None:
+        response = self._handle(request)
+        if response.delivery.mode == "whole" and not response.delivery.delay:
+            self._send(response, request.keep_alive, with_body=request.method != "HEAD")
         else:
-            self._delivering = asyncio.get_running_loop().create_task(self._deliver(answer, request.keep_alive))
+            self._delivering = asyncio.get_running_loop().create_task(self._deliver(response, request.keep_alive))
 
-    def _send(self, answer: Answer, keep_alive: bool, with_body: bool = True) -> None:
-        head = answer.head(keep_alive)
-        self._transport.write(head + answer.body if with_body else head)
+    def _send(self, response: Response, keep_alive: bool, with_body: bool = True) -> None:
+        head = response.head(keep_alive)
+        self._transport.write(head + response.body if with_body else head)
         if not keep_alive:
             self._transport.close()
 
-    async def _deliver(self, answer: Answer, keep_alive: bool) -> None:
+    async def _deliver(self, response: Response, keep_alive: bool) -> None:
         """Any delivery that takes time or ends the connection."""
-        await asyncio.sleep(answer.delivery.delay)
-        match answer.delivery.mode:
+        await asyncio.sleep(response.delivery.delay)
+        match response.delivery.mode:
             case "hang":
                 await asyncio.Event().wait()
             case "short":
-                self._send_half(answer)
+                self._send_half(response)
                 self._transport.close()
             case "reset":
-                self._send_half(answer)
+                self._send_half(response)
                 await asyncio.sleep(0.01)
                 self._reset()
             case "drip":
-                await self._drip(answer, keep_alive)
+                await self._drip(response, keep_alive)
             case _:
-                self._send(answer, keep_alive)
+                self._send(response, keep_alive)
         self._delivering = None
-        self._answer_received()
+        self._respond_to_received()
 
-    def _send_half(self, answer: Answer) -> None:
-        self._transport.write(answer.head(keep_alive=False) + answer.body[: len(answer.body) // 2])
+    def _send_half(self, response: Response) -> None:
+        self._transport.write(response.head(keep_alive=False) + response.body[: len(response.body) // 2])
 
     def _reset(self) -> None:
         """Closes at once with a TCP reset: lingering for zero seconds drops what was not sent yet."""
@@ -96,10 +96,10 @@ class Connection(asyncio.Protocol):
         open_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
 
-    async def _drip(self, answer: Answer, keep_alive: bool) -> None:
-        self._transport.write(answer.head(keep_alive))
-        for byte in answer.body:
+    async def _drip(self, response: Response, keep_alive: bool) -> None:
+        self._transport.write(response.head(keep_alive))
+        for byte in response.body:
             self._transport.write(bytes([byte]))
-            await asyncio.sleep(answer.delivery.pause)
+            await asyncio.sleep(response.delivery.pause)
         if not keep_alive:
             self._transport.close()

@@ -11,26 +11,26 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from mock_server.answers import ListAnswers
 from mock_server.bad_rows import KINDS
 from mock_server.dates import parse_day
-from mock_server.days import ImpossibleDay, Timeline
-from mock_server.faults import MEANINGS, SCOPE, FaultBook, FaultGroup, UnknownFault, read_groups
-from mock_server.listeners import true_scores
-from mock_server.messages import Answer, Request, detail, json_answer
-from mock_server.scenarios import SenselessScenario, as_json, with_scenarios
-from mock_server.usefulness import Shown, UnknownId, answers
-from mock_server.world import ENDPOINTS, World
+from mock_server.day_state import ENDPOINTS, DayState
+from mock_server.faults import FAULT_DESCRIPTIONS, SCOPE, ActiveFaults, FaultGroup, InvalidFault, read_groups
+from mock_server.feedback import ShownTracks, UnknownId, report_usefulness
+from mock_server.http_messages import Request, Response, error_response, json_response
+from mock_server.page_handler import PageHandler
+from mock_server.scenarios import InvalidScenario, as_json, with_scenarios
+from mock_server.timeline import DayOutOfRange, Timeline
+from mock_server.users import true_scores
 
 PREFIX = "/_control/"
 
 
-class Control:
+class MockApi:
     """Answers every request: those under /_control/ itself, all others through the lists."""
 
     def __init__(self, timeline: Timeline, day: dt.date, groups: list[FaultGroup], token: str | None) -> None:
         self._timeline = timeline
-        self._lists = ListAnswers(timeline.on(day), FaultBook(groups), token)
+        self._pages_handler = PageHandler(timeline.on(day), ActiveFaults(groups), token)
         self._routes: dict[tuple[str, str], Callable[[Request], Any]] = {
             ("GET", "health"): self._health,
             ("GET", "day"): self._day,
@@ -47,48 +47,48 @@ class Control:
             ("POST", "answers"): self._answers,
         }
 
-    def handle(self, request: Request) -> Answer:
+    def handle(self, request: Request) -> Response:
         """The answer to any request."""
         if not request.path.startswith(PREFIX):
-            return self._lists.handle(request)
+            return self._pages_handler.handle(request)
         name = request.path.removeprefix(PREFIX)
         route = self._routes.get((request.method, name))
         if route is None:
             known = any(name == path for _, path in self._routes)
-            return detail(405, "Method Not Allowed") if known else detail(404, "Not Found")
+            return error_response(405, "Method Not Allowed") if known else error_response(404, "Not Found")
         try:
-            return json_answer(200, route(request))
+            return json_response(200, route(request))
         except (UnknownId, UnknownUser) as error:
-            return detail(404, str(error))
-        except (ImpossibleDay, SenselessScenario, UnknownFault, WrongContent) as error:
-            return detail(422, str(error))
+            return error_response(404, str(error))
+        except (DayOutOfRange, InvalidScenario, InvalidFault, InvalidControlRequest) as error:
+            return error_response(422, str(error))
 
     def _health(self, _request: Request) -> dict[str, Any]:
-        world = self._lists.world
-        totals = {endpoint: world.total(endpoint) for endpoint in ENDPOINTS}
-        return {"status": "ok", "day": str(world.day), "seed": world.plan.seed, "totals": totals}
+        state = self._pages_handler.state
+        totals = {endpoint: state.total(endpoint) for endpoint in ENDPOINTS}
+        return {"status": "ok", "day": str(state.day), "seed": state.plan.seed, "totals": totals}
 
     def _day(self, _request: Request) -> dict[str, str]:
-        plan = self._lists.world.plan
-        return {"day": str(self._lists.world.day), "start": str(plan.start), "base_day": str(plan.base_day)}
+        plan = self._pages_handler.state.plan
+        return {"day": str(self._pages_handler.state.day), "start": str(plan.start), "base_day": str(plan.base_day)}
 
     def _move_to_day(self, request: Request) -> dict[str, str]:
         content = _content(request)
         try:
             day = parse_day(content["day"])
         except (TypeError, KeyError, ValueError) as error:
-            raise WrongContent('the body must be like {"day": "2026-11-23"}') from error
-        self.turn_to(day)
+            raise InvalidControlRequest('the body must be like {"day": "2026-11-23"}') from error
+        self.change_day(day)
         return self._day(request)
 
     @property
     def day(self) -> dt.date:
         """The simulated day."""
-        return self._lists.world.day
+        return self._pages_handler.state.day
 
-    def turn_to(self, day: dt.date) -> None:
+    def change_day(self, day: dt.date) -> None:
         """Let it be another day. Raises ImpossibleDay."""
-        self._lists.turn(world=self._timeline.on(day))
+        self._pages_handler.change_to(state=self._timeline.on(day))
 
     def _scenarios(self, _request: Request) -> dict[str, Any]:
         return as_json(self._timeline.base.plan)
@@ -96,32 +96,32 @@ class Control:
     def _set_scenarios(self, request: Request) -> dict[str, Any]:
         """Other scenarios, past and future: the day stays, and is what it would be had they been set from the start."""
         self._timeline = self._timeline.under(with_scenarios(self._timeline.base.plan, _content(request)))
-        self.turn_to(self.day)
+        self.change_day(self.day)
         return self._scenarios(request)
 
     def _faults(self, _request: Request) -> list[dict[str, Any]]:
-        return [group.as_json() for group in self._lists.book.groups]
+        return [group.as_json() for group in self._pages_handler.active_faults.groups]
 
     def _set_faults(self, request: Request) -> list[dict[str, Any]]:
-        self._lists.turn(book=FaultBook(read_groups(_content(request))))
+        self._pages_handler.change_to(active_faults=ActiveFaults(read_groups(_content(request))))
         return self._faults(request)
 
     def _clear_faults(self, request: Request) -> list[dict[str, Any]]:
-        self._lists.turn(book=FaultBook([]))
+        self._pages_handler.change_to(active_faults=ActiveFaults([]))
         return self._faults(request)
 
     def _requests(self, _request: Request) -> dict[str, Any]:
         by_endpoint: Counter[str] = Counter(dict.fromkeys(ENDPOINTS, 0))
-        for (endpoint, *_), count in self._lists.asked.items():
+        for (endpoint, *_), count in self._pages_handler.request_counts.items():
             by_endpoint[endpoint] += count
         counts = [
             {"endpoint": endpoint, "page": page, "status": status, "delivery": delivery, "count": count}
-            for (endpoint, page, status, delivery), count in self._lists.asked.items()
+            for (endpoint, page, status, delivery), count in self._pages_handler.request_counts.items()
         ]
         return {"total": by_endpoint.total(), "by_endpoint": by_endpoint, "requests": counts}
 
     def _forget_requests(self, request: Request) -> dict[str, Any]:
-        self._lists.asked.clear()
+        self._pages_handler.request_counts.clear()
         return self._requests(request)
 
     def _truth(self, request: Request) -> dict[str, Any]:
@@ -129,18 +129,20 @@ class Control:
         try:
             user_id, count = int(parameters["user_id"]), int(parameters.get("n", "20"))
         except (KeyError, ValueError) as error:
-            raise WrongContent("needs user_id, and n if not 20, as whole numbers") from error
-        return {"user_id": user_id, "tracks": top_tracks(self._lists.world, user_id, count)}
+            raise InvalidControlRequest("needs user_id, and n if not 20, as whole numbers") from error
+        return {"user_id": user_id, "tracks": top_tracks(self._pages_handler.state, user_id, count)}
 
     def _answers(self, request: Request) -> list[dict[str, Any]]:
         try:
-            shown = msgspec.json.decode(request.body, type=list[Shown])
+            shown = msgspec.json.decode(request.body, type=list[ShownTracks])
         except msgspec.DecodeError as error:
-            raise WrongContent(f'the body must be like [{{"user_id": 1, "tracks": [2, 3]}}]: {error}') from error
-        return answers(self._lists.world, shown)
+            raise InvalidControlRequest(
+                f'the body must be like [{{"user_id": 1, "tracks": [2, 3]}}]: {error}'
+            ) from error
+        return report_usefulness(self._pages_handler.state, shown)
 
 
-class WrongContent(ValueError):
+class InvalidControlRequest(ValueError):
     """The body or the parameters of a control request make no sense."""
 
 
@@ -148,27 +150,27 @@ class UnknownUser(LookupError):
     """No listed user has this id."""
 
 
-def top_tracks(world: World, user_id: int, count: int) -> list[dict[str, Any]]:
+def top_tracks(state: DayState, user_id: int, count: int) -> list[dict[str, Any]]:
     """The `count` tracks that a user is likeliest to play, best first, with the probability of each."""
-    rows = world.listed_users[world.listeners.id[world.listed_users] == user_id]
+    rows = state.listed_users[state.users.id[state.listed_users] == user_id]
     if not len(rows):
         raise UnknownUser(f"no listed user has the id {user_id}")
-    scores = true_scores(world.listeners, world.shelves, rows)[0]
+    scores = true_scores(state.users, state.pools, rows)[0]
     best = np.argsort(-scores, kind="stable")[: max(count, 0)]
     best = best[scores[best] > 0]
     return [
         {"track_id": track, "probability": probability}
-        for track, probability in zip(world.tracks.id[best].tolist(), scores[best].tolist(), strict=True)
+        for track, probability in zip(state.tracks.id[best].tolist(), scores[best].tolist(), strict=True)
     ]
 
 
 def _kinds(_request: Request) -> dict[str, Any]:
     kinds = {name: {"meaning": kind.meaning, "endpoints": kind.endpoints} for name, kind in KINDS.items()}
-    return {"faults": MEANINGS, "scope": SCOPE, "bad_rows": kinds}
+    return {"faults": FAULT_DESCRIPTIONS, "scope": SCOPE, "bad_rows": kinds}
 
 
 def _content(request: Request) -> Any:
     try:
         return json.loads(request.body)
     except ValueError as error:
-        raise WrongContent("the body must be JSON") from error
+        raise InvalidControlRequest("the body must be JSON") from error

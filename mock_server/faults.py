@@ -10,13 +10,13 @@ from http import HTTPStatus
 from typing import Any
 
 from mock_server.bad_rows import check_kinds
-from mock_server.contract import Question
-from mock_server.world import ENDPOINTS
+from mock_server.day_state import ENDPOINTS
+from mock_server.pagination import PageRequest
 
-MEANINGS = {
+FAULT_DESCRIPTIONS = {
     "error_share": "this share of the answers is 500 or 503",
     "rate_limit_share": "this share of the answers is 429 with Retry-After",
-    "retry_after": "seconds that a 429 tells in Retry-After (1 unless told)",
+    "retry_after": "seconds that a 429 tells in Retry-After (1 by default)",
     "fail_first": "the first n requests of every page fail with 500",
     "page_always_fails": "this page fails with 500, always",
     "status": "every answer has this status, and an error's body",
@@ -37,7 +37,7 @@ MEANINGS = {
     "schema_drift": "every row has one more field of this name",
     "renamed_field": 'fields of every row have other names: {"old": "new"}',
     "bad_rows": 'malformed rows are put into the list: {"kind": count}; see place',
-    "place": "the position of the malformed rows, from 0 (at the end unless told)",
+    "place": "the position of the malformed rows, from 0 (at the end by default)",
 }
 SCOPE = {
     "endpoint": "only this endpoint",
@@ -49,7 +49,7 @@ CONTENT = ("missing_items", "missing_total", "empty", "half", "wrong_endpoint", 
            "renamed_field", "bad_rows", "place")  # fmt: skip
 
 
-class UnknownFault(ValueError):
+class InvalidFault(ValueError):
     """A fault, or what it is set to, makes no sense."""
 
 
@@ -63,11 +63,11 @@ class FaultGroup:
     first: int | None = None
     seed: int = 0
 
-    def hits(self, question: Question, attempt: int) -> bool:
+    def hits(self, page_request: PageRequest, attempt: int) -> bool:
         """Whether the nth request for this page of the endpoint is meant."""
         return (
-            self.endpoint in (None, question.endpoint)
-            and self.page in (None, question.page)
+            self.endpoint in (None, page_request.endpoint)
+            and self.page in (None, page_request.page)
             and (self.first is None or attempt <= self.first)
         )
 
@@ -78,22 +78,22 @@ class FaultGroup:
 
 
 @dataclass(frozen=True)
-class Trouble:
+class RequestFaults:
     """The faults that hit one request. Draws depend on nothing but seed, endpoint, page and attempt."""
 
     faults: dict[str, Any] = field(default_factory=dict)
-    draw: str = ""
+    draw_key: str = ""
     attempt: int = 1
     moves: int = 0
 
-    def luck(self, name: str) -> float:
+    def random_number(self, name: str) -> float:
         """A number in [0, 1), another one for each name."""
-        return random.Random(f"{self.draw}:{name}").random()
+        return random.Random(f"{self.draw_key}:{name}").random()
 
-    def strikes(self, name: str) -> bool:
+    def occurs(self, name: str) -> bool:
         """Whether a fault with a share happens this time."""
         share = self.faults.get(name, 0)
-        return bool(share) and self.luck(name) < share
+        return bool(share) and self.random_number(name) < share
 
     @property
     def content(self) -> str:
@@ -102,10 +102,10 @@ class Trouble:
         return f"{wrong}{self.moves}" if wrong else ""
 
 
-NO_TROUBLE = Trouble()
+NO_FAULTS = RequestFaults()
 
 
-class FaultBook:
+class ActiveFaults:
     """The faults wished for at the moment, and what has been asked since they were."""
 
     def __init__(self, groups: list[FaultGroup]) -> None:
@@ -113,28 +113,28 @@ class FaultBook:
         self._attempts: Counter[tuple[str, int]] = Counter()
         self._reads: Counter[str] = Counter()
 
-    def trouble(self, question: Question) -> Trouble:
+    def request_faults(self, page_request: PageRequest) -> RequestFaults:
         """The faults that hit this request, which is counted."""
         if not self.groups:
-            return NO_TROUBLE
-        place = (question.endpoint, question.page)
+            return NO_FAULTS
+        place = (page_request.endpoint, page_request.page)
         self._attempts[place] += 1
-        self._reads[question.endpoint] += 1
+        self._reads[page_request.endpoint] += 1
         attempt = self._attempts[place]
-        hitting = [group for group in self.groups if group.hits(question, attempt)]
+        hitting = [group for group in self.groups if group.hits(page_request, attempt)]
         faults = {name: value for group in hitting for name, value in group.faults.items()}
         seeds = [group.seed for group in hitting]
-        moves = _moves(faults.get("moving"), self._reads[question.endpoint] - 1)
-        return Trouble(faults, f"{seeds}:{question.endpoint}:{question.page}:{attempt}", attempt, moves)
+        moves = _moves(faults.get("moving"), self._reads[page_request.endpoint] - 1)
+        return RequestFaults(faults, f"{seeds}:{page_request.endpoint}:{page_request.page}:{attempt}", attempt, moves)
 
 
 def _moves(moving: Any, reads: int) -> int:
     """How often the list has changed after so many requests."""
     if moving is None:
         return 0
-    told = moving if isinstance(moving, dict) else {"every": moving}
-    moves = reads // int(told["every"])
-    return min(moves, int(told.get("moves", moves)))
+    options = moving if isinstance(moving, dict) else {"every": moving}
+    moves = reads // int(options["every"])
+    return min(moves, int(options.get("moves", moves)))
 
 
 def read_groups(content: Any) -> list[FaultGroup]:
@@ -144,29 +144,29 @@ def read_groups(content: Any) -> list[FaultGroup]:
 
 def _read_group(content: Any) -> FaultGroup:
     if not isinstance(content, dict):
-        raise UnknownFault('faults come as an object like {"endpoint": "tracks", "error_share": 0.1}')
+        raise InvalidFault('faults come as an object like {"endpoint": "tracks", "error_share": 0.1}')
     scope = {name: value for name, value in content.items() if name in SCOPE and value is not None}
     faults = {name: value for name, value in content.items() if name not in SCOPE}
     if scope.get("endpoint", ENDPOINTS[0]) not in ENDPOINTS:
-        raise UnknownFault(f"endpoint must be one of {', '.join(ENDPOINTS)}")
+        raise InvalidFault(f"endpoint must be one of {', '.join(ENDPOINTS)}")
     for name in ("page", "first", "seed"):
         if not _is_count(scope.get(name, 0)):
-            raise UnknownFault(f"{name} must be a whole number")
+            raise InvalidFault(f"{name} must be a whole number")
     for name, value in faults.items():
         _check(name, value, scope.get("endpoint"))
     return FaultGroup(faults, **scope)
 
 
 def _check(name: str, value: Any, endpoint: str | None) -> None:
-    if name not in MEANINGS:
-        raise UnknownFault(f"no fault is called {name!r}; GET /_control/kinds lists them")
+    if name not in FAULT_DESCRIPTIONS:
+        raise InvalidFault(f"no fault is called {name!r}; GET /_control/kinds lists them")
     if name == "bad_rows":
         wrong = check_kinds(endpoint, value)
         if wrong:
-            raise UnknownFault(wrong)
+            raise InvalidFault(wrong)
     need, fits = _NEEDS.get(name, ("true or false", _is_switch))
     if name != "bad_rows" and not fits(value):
-        raise UnknownFault(f"{name} must be {need}, not {value!r}")
+        raise InvalidFault(f"{name} must be {need}, not {value!r}")
 
 
 def _is_count(value: Any) -> bool:
@@ -186,13 +186,13 @@ def _is_switch(value: Any) -> bool:
 
 
 def _is_moving(value: Any) -> bool:
-    told = value if isinstance(value, dict) else {"every": value}
+    options = value if isinstance(value, dict) else {"every": value}
     return (
-        set(told) <= {"every", "moves", "kind"}
-        and _is_count(told.get("every"))
-        and told["every"] > 0
-        and _is_count(told.get("moves", 0))
-        and told.get("kind", "insert") in ("insert", "remove", "both")
+        set(options) <= {"every", "moves", "kind"}
+        and _is_count(options.get("every"))
+        and options["every"] > 0
+        and _is_count(options.get("moves", 0))
+        and options.get("kind", "insert") in ("insert", "remove", "both")
     )
 
 
@@ -205,7 +205,7 @@ _COUNT = ("a whole number", _is_count)
 _TIME = ("a number from 0", _is_number)
 _ERROR_STATUSES = {int(status) for status in HTTPStatus if status >= HTTPStatus.BAD_REQUEST}
 _NEEDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    **{name: _SHARE for name in MEANINGS if name.endswith("_share")},
+    **{name: _SHARE for name in FAULT_DESCRIPTIONS if name.endswith("_share")},
     **dict.fromkeys(("fail_first", "page_always_fails", "retry_after", "place"), _COUNT),
     **dict.fromkeys(("latency_ms", "drip"), _TIME),
     "status": ("the HTTP status of an error", lambda value: _is_count(value) and value in _ERROR_STATUSES),

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from mock_server.day_state import DayState
 from mock_server.randomness import Integers, choose, scramble
 from mock_server.sessions import NO_TRACK
-from mock_server.words import FIRST_NAMES, GENDERS, GENRES, LAST_NAMES, MAIL_DOMAINS, WORDS
-from mock_server.world import World
+from mock_server.word_lists import FIRST_NAMES, GENDERS, GENRES, LAST_NAMES, MAIL_DOMAINS, WORDS
 
 Record = dict[str, Any]
 
@@ -23,17 +23,17 @@ FIELDS = {
 DURATIONS = [f"{minute:02}:{second:02}" for minute in range(60) for second in range(60)][1:]
 
 
-def records(world: World, endpoint: str, start: int, stop: int) -> list[Record]:
+def records(state: DayState, endpoint: str, start: int, stop: int) -> list[Record]:
     """The rows start..stop-1 of an endpoint's list; times are naive datetimes."""
     if endpoint == "tracks":
-        return _tracks(world, world.listed_tracks[start:stop])
+        return _tracks(state, state.listed_tracks[start:stop])
     if endpoint == "users":
-        return _users(world, world.listed_users[start:stop])
-    return _sessions(world, start, stop)
+        return _users(state, state.listed_users[start:stop])
+    return _sessions(state, start, stop)
 
 
-def _tracks(world: World, rows: Integers) -> list[Record]:
-    tracks, seed = world.tracks, world.plan.seed
+def _tracks(state: DayState, rows: Integers) -> list[Record]:
+    tracks, seed = state.tracks, state.plan.seed
     artist = tracks.artist[rows]
     lasting = scramble(rows, seed * 8 + 4)
     changing = scramble(rows * 1024 + tracks.version[rows], seed * 8 + 5)
@@ -44,7 +44,7 @@ def _tracks(world: World, rows: Integers) -> list[Record]:
         _full_names(choose(band, 0, len(FIRST_NAMES)), choose(band, 1, len(LAST_NAMES))),
         _full_names(choose(lasting, 1, len(FIRST_NAMES)), choose(lasting, 2, len(LAST_NAMES))),
         _pick(DURATIONS, choose(changing, 0, len(DURATIONS))),
-        _pick(WORDS, choose(scramble(artist % world.shelves.scenes, seed * 8 + 7), 0, len(WORDS))),
+        _pick(WORDS, choose(scramble(artist % state.pools.scenes, seed * 8 + 7), 0, len(WORDS))),
         _pick(WORDS, choose(changing, 1, len(WORDS))),
         _moments(tracks.created[rows]),
         _moments(tracks.updated[rows]),
@@ -66,19 +66,19 @@ def _tracks(world: World, rows: Integers) -> list[Record]:
     ]
 
 
-def _users(world: World, rows: Integers) -> list[Record]:
-    listeners, seed = world.listeners, world.plan.seed
+def _users(state: DayState, rows: Integers) -> list[Record]:
+    users, seed = state.users, state.plan.seed
     lasting = scramble(rows, seed * 8 + 4)
-    changing = scramble(rows * 1024 + listeners.version[rows], seed * 8 + 5)
+    changing = scramble(rows * 1024 + users.version[rows], seed * 8 + 5)
     columns = zip(
-        listeners.id[rows].tolist(),
+        users.id[rows].tolist(),
         _pick(FIRST_NAMES, choose(lasting, 0, len(FIRST_NAMES))),
         _pick(LAST_NAMES, choose(changing, 0, len(LAST_NAMES))),
-        _emails(listeners.mailbox[rows].astype(np.int64), seed),
+        _emails(users.mailbox[rows].astype(np.int64), seed),
         _pick(GENDERS, choose(lasting, 1, len(GENDERS))),
-        _pick(GENRES, listeners.genre[rows].tolist()),
-        _moments(listeners.created[rows]),
-        _moments(listeners.updated[rows]),
+        _pick(GENRES, users.genre[rows].tolist()),
+        _moments(users.created[rows]),
+        _moments(users.updated[rows]),
         strict=True,
     )
     return [
@@ -96,14 +96,14 @@ def _users(world: World, rows: Integers) -> list[Record]:
     ]
 
 
-def _sessions(world: World, start: int, stop: int) -> list[Record]:
-    sessions = world.sessions
+def _sessions(state: DayState, start: int, stop: int) -> list[Record]:
+    sessions = state.sessions
     plays = sessions.plays[start:stop]
-    items = world.tracks.id[plays].tolist()
+    items = state.tracks.id[plays].tolist()
     if (plays == NO_TRACK).any():
-        items = [world.tracks.id[row[row != NO_TRACK]].tolist() for row in plays]
+        items = [state.tracks.id[row[row != NO_TRACK]].tolist() for row in plays]
     columns = zip(
-        world.listeners.id[sessions.user[start:stop]].tolist(),
+        state.users.id[sessions.user[start:stop]].tolist(),
         items,
         _moments(sessions.created[start:stop]),
         _moments(sessions.updated[start:stop]),

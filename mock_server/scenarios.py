@@ -8,18 +8,18 @@ from dataclasses import replace
 from typing import Any
 
 from mock_server.dates import parse_day
-from mock_server.days import last_day
-from mock_server.world import Plan
+from mock_server.day_state import SimulationPlan
+from mock_server.timeline import last_day
 
-QUIET: dict[str, Any] = {"taste_shift": None, "catalogue_shift": None, "outage": None}
+NO_SCENARIOS: dict[str, Any] = {"taste_shift": None, "catalogue_shift": None, "outage": None}
 """Every scenario, and that none of them happens."""
 
 
-class SenselessScenario(ValueError):
+class InvalidScenario(ValueError):
     """A scenario that does not exist, or whose day or share makes no sense."""
 
 
-def as_json(plan: Plan) -> dict[str, Any]:
+def as_json(plan: SimulationPlan) -> dict[str, Any]:
     """The plan's scenarios in the form in which they come and go; null is what does not happen."""
     return {
         "taste_shift": _shift_as_json(plan.taste_shift_day, plan.taste_shift),
@@ -28,25 +28,25 @@ def as_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def with_scenarios(plan: Plan, content: Any) -> Plan:
+def with_scenarios(plan: SimulationPlan, content: Any) -> SimulationPlan:
     """The plan with the scenarios in JSON content, and no others. Raises SenselessScenario."""
     if not isinstance(content, dict):
-        raise SenselessScenario('scenarios come as an object like {"outage": {"day": "2026-12-03"}}')
+        raise InvalidScenario('scenarios come as an object like {"outage": {"day": "2026-12-03"}}')
     for name in content:
-        if name not in QUIET:
-            raise SenselessScenario(f"no scenario is called {name!r}; there are {', '.join(QUIET)}")
-    wished = QUIET | content
-    taste_day, taste_shift = _shift("taste_shift", wished["taste_shift"], plan)
-    catalogue_day, catalogue_shift = _shift("catalogue_shift", wished["catalogue_shift"], plan)
+        if name not in NO_SCENARIOS:
+            raise InvalidScenario(f"no scenario is called {name!r}; there are {', '.join(NO_SCENARIOS)}")
+    requested = NO_SCENARIOS | content
+    taste_day, taste_shift = _shift("taste_shift", requested["taste_shift"], plan)
+    catalogue_day, catalogue_shift = _shift("catalogue_shift", requested["catalogue_shift"], plan)
     if catalogue_day and not 0 < catalogue_shift < 1:
-        raise SenselessScenario(f"catalogue_shift: share must lie between 0 and 1, and be neither: {catalogue_shift}")
+        raise InvalidScenario(f"catalogue_shift: share must lie between 0 and 1, and be neither: {catalogue_shift}")
     return replace(
         plan,
         taste_shift_day=taste_day,
         taste_shift=taste_shift,
         catalogue_shift_day=catalogue_day,
         catalogue_shift=catalogue_shift,
-        outage_day=_outage(wished["outage"], plan),
+        outage_day=_outage(requested["outage"], plan),
     )
 
 
@@ -54,36 +54,36 @@ def _shift_as_json(day: dt.date | None, share: float) -> dict[str, Any] | None:
     return {"day": str(day), "share": share} if day else None
 
 
-def _shift(name: str, wish: Any, plan: Plan) -> tuple[dt.date | None, float]:
+def _shift(name: str, requested: Any, plan: SimulationPlan) -> tuple[dt.date | None, float]:
     """The day and the share of a shift; no day where none is wished."""
-    if wish is None:
+    if requested is None:
         return None, 0.0
-    _check_fields(name, wish, {"day": "2026-12-01", "share": 0.5})
-    share = wish["share"]
+    _check_fields(name, requested, {"day": "2026-12-01", "share": 0.5})
+    share = requested["share"]
     if type(share) not in (int, float) or not 0 <= share <= 1:
-        raise SenselessScenario(f"{name}: share must be a number from 0 to 1, not {share!r}")
-    return _day(name, wish["day"], "base_day", plan), float(share)
+        raise InvalidScenario(f"{name}: share must be a number from 0 to 1, not {share!r}")
+    return _day(name, requested["day"], "base_day", plan), float(share)
 
 
-def _outage(wish: Any, plan: Plan) -> dt.date | None:
-    if wish is None:
+def _outage(requested: Any, plan: SimulationPlan) -> dt.date | None:
+    if requested is None:
         return None
-    _check_fields("outage", wish, {"day": "2026-12-03"})
-    return _day("outage", wish["day"], "start", plan)
+    _check_fields("outage", requested, {"day": "2026-12-03"})
+    return _day("outage", requested["day"], "start", plan)
 
 
-def _check_fields(name: str, wish: Any, example: dict[str, Any]) -> None:
-    if not isinstance(wish, dict) or set(wish) != set(example):
-        raise SenselessScenario(f"{name} must be null or like {json.dumps(example)}, not {json.dumps(wish)}")
+def _check_fields(name: str, requested: Any, example: dict[str, Any]) -> None:
+    if not isinstance(requested, dict) or set(requested) != set(example):
+        raise InvalidScenario(f"{name} must be null or like {json.dumps(example)}, not {json.dumps(requested)}")
 
 
-def _day(name: str, text: Any, earliest: str, plan: Plan) -> dt.date:
+def _day(name: str, text: Any, earliest: str, plan: SimulationPlan) -> dt.date:
     """The day in the text, from a day of the plan on and such that there is a day after it."""
     first, last = getattr(plan, earliest), last_day(plan) - dt.timedelta(days=1)
     try:
         day = parse_day(text)
     except (TypeError, ValueError) as error:
-        raise SenselessScenario(f"{name}: {text!r} is not a day like 2026-12-01") from error
+        raise InvalidScenario(f"{name}: {text!r} is not a day like 2026-12-01") from error
     if not first <= day <= last:
-        raise SenselessScenario(f"{name}: {day} is not a day from {first} ({earliest}) to {last}")
+        raise InvalidScenario(f"{name}: {day} is not a day from {first} ({earliest}) to {last}")
     return day

@@ -8,21 +8,23 @@ import gc
 import signal
 from collections.abc import Awaitable, Callable
 
-from mock_server.command_line import Options
-from mock_server.connection import Connection
-from mock_server.control import Control
-from mock_server.days import Timeline
+from mock_server.command_line import MockServerOptions
+from mock_server.connection import ClientConnection
+from mock_server.control import MockApi
+from mock_server.timeline import Timeline
 
 
-async def serve(options: Options) -> None:
+async def serve(options: MockServerOptions) -> None:
     """Draws the world, listens until SIGTERM or SIGINT; raises OSError where it cannot listen."""
-    control = Control(Timeline(options.plan), options.day, options.faults, options.token)
+    control = MockApi(Timeline(options.plan), options.day, options.faults, options.token)
     gc.freeze()
     loop = asyncio.get_running_loop()
     asked_to_end = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, asked_to_end.set)
-    server = await loop.create_server(lambda: Connection(control.handle), options.host, options.port, backlog=1024)
+    server = await loop.create_server(
+        lambda: ClientConnection(control.handle), options.host, options.port, backlog=1024
+    )
     port = server.sockets[0].getsockname()[1]
     url = f"http://{options.host_in_url}:{port}"
     print(f"mock API ready: {url}", flush=True)
@@ -37,14 +39,14 @@ async def serve(options: Options) -> None:
 
 
 async def follow_calendar(
-    control: Control, clock: Callable[[], dt.datetime], sleep: Callable[[float], Awaitable[object]]
+    control: MockApi, clock: Callable[[], dt.datetime], sleep: Callable[[float], Awaitable[object]]
 ) -> None:
     """Turn to the next day at each midnight (UTC), for ever."""
     while True:
         now = clock()
         midnight = dt.datetime.combine(now.date() + dt.timedelta(days=1), dt.time(), dt.UTC)
         await sleep((midnight - now).total_seconds())
-        control.turn_to(midnight.date())
+        control.change_day(midnight.date())
 
 
 def _utc_now() -> dt.datetime:

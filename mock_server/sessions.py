@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mock_server.catalogue import Shelves
-from mock_server.listeners import SLOT_WEIGHTS, Listeners
+from mock_server.catalogue import TrackPools
 from mock_server.randomness import Indices, Integers, Period, instants
+from mock_server.users import SLOT_WEIGHTS, Users
 
 CHUNK = 500_000
 """Sessions drawn at once, which bounds the memory a draw takes."""
@@ -36,56 +36,56 @@ class Sessions:
 
 
 @dataclass(frozen=True)
-class Listening:
+class ListeningModel:
     """Who may listen to what: all that is needed to draw sessions."""
 
-    listeners: Listeners
-    shelves: Shelves
+    users: Users
+    pools: TrackPools
     plays_per_session: int
 
 
-def draw_sessions(count: int, listening: Listening, period: Period) -> Sessions:
+def draw_sessions(count: int, listening_model: ListeningModel, period: Period) -> Sessions:
     """`count` new sessions within the period, more of them by more active users; updated within it as well."""
     rng = period.rng
     created = instants(rng, period.start, period.end, count)
-    users = _draw_users(count, listening.listeners, rng)
+    users = _draw_users(count, listening_model.users, rng)
     return Sessions(
         user=users,
-        plays=draw_plays(users, listening, rng),
+        plays=draw_plays(users, listening_model, rng),
         created=created,
         updated=instants(rng, created, period.end, count),
     )
 
 
-def _draw_users(count: int, listeners: Listeners, rng: np.random.Generator) -> Indices:
-    cumulative = np.cumsum(np.where(listeners.listed, listeners.activity, 0.0))
+def _draw_users(count: int, users: Users, rng: np.random.Generator) -> Indices:
+    cumulative = np.cumsum(np.where(users.listed, users.activity, 0.0))
     drawn = np.searchsorted(cumulative, rng.random(count) * cumulative[-1], side="right")
-    users: Indices = np.minimum(drawn, len(listeners) - 1).astype(np.int32)
-    return users
+    drawn_rows: Indices = np.minimum(drawn, len(users) - 1).astype(np.int32)
+    return drawn_rows
 
 
-def draw_plays(users: Indices, listening: Listening, rng: np.random.Generator) -> Indices:
+def draw_plays(users: Indices, listening_model: ListeningModel, rng: np.random.Generator) -> Indices:
     """Different tracks for a session of each user: len(users) x plays per session."""
-    plays = np.empty((len(users), listening.plays_per_session), np.int32)
+    plays = np.empty((len(users), listening_model.plays_per_session), np.int32)
     for begin in range(0, len(users), CHUNK):
-        plays[begin : begin + CHUNK] = _draw_chunk(users[begin : begin + CHUNK], listening, rng)
+        plays[begin : begin + CHUNK] = _draw_chunk(users[begin : begin + CHUNK], listening_model, rng)
     return plays
 
 
-def _draw_chunk(users: Indices, listening: Listening, rng: np.random.Generator) -> Indices:
-    tastes, shelves = listening.listeners.tastes, listening.shelves
-    plays = shelves.draw(_draw_shelves(users[:, None], listening.plays_per_session, tastes, rng), rng)
+def _draw_chunk(users: Indices, listening_model: ListeningModel, rng: np.random.Generator) -> Indices:
+    tastes, pools = listening_model.users.tastes, listening_model.pools
+    plays = pools.draw(_draw_pools(users[:, None], listening_model.plays_per_session, tastes, rng), rng)
     for attempt in range(PATIENCE):
         session, place = np.nonzero(_repeats(plays))
         if not len(session):
             return plays
-        again = _draw_shelves(users[session][:, None], 1, tastes, rng)[:, 0]
-        plays[session, place] = shelves.draw(again if attempt < PATIENCE // 2 else np.zeros_like(again), rng)
+        again = _draw_pools(users[session][:, None], 1, tastes, rng)[:, 0]
+        plays[session, place] = pools.draw(again if attempt < PATIENCE // 2 else np.zeros_like(again), rng)
     plays[_repeats(plays)] = NO_TRACK
     return plays
 
 
-def _draw_shelves(users: Indices, plays: int, tastes: Indices, rng: np.random.Generator) -> Indices:
+def _draw_pools(users: Indices, plays: int, tastes: Indices, rng: np.random.Generator) -> Indices:
     """The shelf each play comes from, by the users' tastes; `users` is a column, the result has `plays` columns."""
     slots = np.searchsorted(np.cumsum(SLOT_WEIGHTS)[:-1], rng.random((len(users), plays)), side="right")
     anything = slots == tastes.shape[1]

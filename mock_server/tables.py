@@ -18,7 +18,7 @@ def appended(table: Table, more: Table) -> Table:
     return type(table)(**{name: np.concatenate([column, getattr(more, name)]) for name, column in vars(table).items()})
 
 
-def kept(table: Table, mask: NDArray[np.bool_]) -> Table:
+def filtered(table: Table, mask: NDArray[np.bool_]) -> Table:
     """Only the marked rows, in the same order."""
     return type(table)(**{name: column[mask] for name, column in vars(table).items()})
 

@@ -14,7 +14,7 @@ from core.terminal import prepare_terminal
 from core.tracebacks import without_tracebacks
 from serving.app import create_app
 from serving.database import serving_url
-from serving.observation import log_to_stdout
+from serving.request_logging import log_to_stdout
 
 _SECONDS_TO_END_REQUESTS = 5
 

@@ -9,22 +9,28 @@ from fastapi import FastAPI
 
 from core.clock import clock_of
 from core.settings import Settings
-from serving.body import LimitedBody
+from serving.access_control import AccessControl, api_key_finder
+from serving.body_limit import BodyLimitMiddleware
 from serving.dashboard.routes import add_dashboard
 from serving.database import Database
-from serving.gate import Gate, key_finder
-from serving.head import HeadLikeGet
-from serving.health import Watch
-from serving.observation import Metrics, Observed
-from serving.openapi import describe
-from serving.problems import HANDLERS
-from serving.routes import Parts, add_routes
+from serving.head_requests import HeadRequestMiddleware
+from serving.health import ReadinessCheck
+from serving.openapi import add_openapi
+from serving.problems import EXCEPTION_HANDLERS
+from serving.request_logging import RequestLoggingMiddleware, ServingMetrics
+from serving.routes import Dependencies, add_routes
 
 
 def create_app(settings: Settings, url: str) -> FastAPI:
     """The API on the database at `url`, which may be down."""
     database, clock = Database(url, settings.serving_connections), clock_of(settings)
-    parts = Parts(database, Gate(settings, key_finder(database), clock), Metrics(), Watch(database), clock)
+    dependencies = Dependencies(
+        database,
+        AccessControl(settings, api_key_finder(database), clock),
+        ServingMetrics(),
+        ReadinessCheck(database),
+        clock,
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -40,12 +46,12 @@ def create_app(settings: Settings, url: str) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        exception_handlers=HANDLERS,
+        exception_handlers=EXCEPTION_HANDLERS,
     )
-    app.add_middleware(HeadLikeGet)
-    app.add_middleware(LimitedBody, most=settings.serving_max_body_bytes)
-    app.add_middleware(Observed, metrics=parts.metrics)
-    add_routes(app, parts)
-    add_dashboard(app, parts, settings)
-    describe(app)
+    app.add_middleware(HeadRequestMiddleware)
+    app.add_middleware(BodyLimitMiddleware, most=settings.serving_max_body_bytes)
+    app.add_middleware(RequestLoggingMiddleware, metrics=dependencies.metrics)
+    add_routes(app, dependencies)
+    add_dashboard(app, dependencies, settings)
+    add_openapi(app)
     return app

@@ -19,9 +19,9 @@ from core.sessions import UnfitDatabase, connection_keywords, forget_environment
 from core.settings import Settings
 
 # An outage is told within this time: what a statement may take, and the wait for a connection.
-SECONDS_TO_ANSWER = 1.8
+MAX_SECONDS_PER_QUERY = 1.8
 _SECONDS_FOR_A_CONNECTION = 1.0
-_SECONDS_AWAY = 0.3
+_SECONDS_WITHOUT_RETRY = 0.3
 _SETTINGS = {
     "statement_timeout": "1500",
     "lock_timeout": "1000",
@@ -33,7 +33,7 @@ _SETTINGS = {
 }
 _LOGGER = logging.getLogger(__name__)
 # Statements that read whole tables are planned as usual.
-_WHOLE_TABLES = (
+_FULL_SCAN_SETTINGS = (
     "set transaction isolation level repeatable read, read only;"
     " set local enable_seqscan = on; set local enable_hashjoin = on; set local enable_mergejoin = on;"
     " set local plan_cache_mode = auto"
@@ -43,7 +43,7 @@ _NETWORK = {"connect_timeout": 2, "keepalives_idle": 5, "keepalives_interval": 2
 
 Row = tuple[Any, ...]
 Result = TypeVar("Result")
-_Work = Callable[[psycopg.AsyncConnection[Row]], Awaitable[Result]]
+_Read = Callable[[psycopg.AsyncConnection[Row]], Awaitable[Result]]
 
 
 def serving_url(settings: Settings) -> str:
@@ -56,14 +56,14 @@ class Database:
 
     def __init__(self, url: str, connections: int) -> None:
         self.connections = connections
-        self._away_until = 0.0
-        self._why_not = ""  # the last connection that was tried failed
-        self.away_since: float | None = None  # time.monotonic() of the first failure since the last answer
+        self._unavailable_until = 0.0
+        self._connection_error = ""  # the last connection that was tried failed
+        self.unavailable_since: float | None = None  # time.monotonic() of the first failure since the last answer
         url = in_role(url, SERVING)
         forget_environment()
         self._pool = AsyncConnectionPool(
             url,
-            connection_class=self._noting_failures(url),
+            connection_class=self._connection_class(url),
             kwargs={
                 "autocommit": True,
                 "prepare_threshold": 0,
@@ -100,9 +100,9 @@ class Database:
             return await (await connection.execute(text, parameters)).fetchall()
 
         try:
-            return await self._in_time(read)
+            return await self._within_deadline(read)
         except TimeoutError:
-            raise self._away("no answer in time") from None
+            raise self._unavailable("no answer in time") from None
 
     async def snapshot(self, names: Sequence[str], parameters: Mapping[str, Any]) -> dict[str, Sequence[Row]]:
         """What each of these queries returns, all of one moment. Raises DatabaseError, as soon as `rows`.
@@ -113,39 +113,39 @@ class Database:
 
         async def read(connection: psycopg.AsyncConnection[Row]) -> dict[str, Sequence[Row]]:
             async with connection.transaction():
-                await connection.execute(_WHOLE_TABLES, prepare=False)
+                await connection.execute(_FULL_SCAN_SETTINGS, prepare=False)
                 found: dict[str, Sequence[Row]] = {}
                 for name, text in texts.items():
                     found[name] = await (await connection.execute(text, parameters, prepare=False)).fetchall()
                 return found
 
         try:
-            return await self._in_time(read)
+            return await self._within_deadline(read)
         except TimeoutError:
             raise DatabaseError("it took too long to read") from None
 
-    async def _in_time(self, read: _Work[Result]) -> Result:
+    async def _within_deadline(self, read: _Read[Result]) -> Result:
         """Raises TimeoutError, DatabaseError."""
-        if time.monotonic() < self._away_until:
+        if time.monotonic() < self._unavailable_until:
             raise DatabaseError("it was away a moment ago")
         work = asyncio.create_task(self._with_connection(read))
-        done, _ = await asyncio.wait((work,), timeout=SECONDS_TO_ANSWER)
+        done, _ = await asyncio.wait((work,), timeout=MAX_SECONDS_PER_QUERY)
         if not done:
-            work.add_done_callback(_forget)
+            work.add_done_callback(_consume_result)
             work.cancel()
             raise TimeoutError
         return work.result()
 
-    async def _with_connection(self, read: _Work[Result]) -> Result:
+    async def _with_connection(self, read: _Read[Result]) -> Result:
         """Tried again once when a partition was dropped at that moment, and for each connection that was cut."""
         for again in range(self.connections + 1):
             try:
                 async with self._pool.connection() as connection:
                     result = await read(connection)
-                    self.away_since = None
+                    self.unavailable_since = None
                     return result
             except (PoolTimeout, PoolClosed) as error:
-                raise self._away(f"no connection{self._why_not}") from error
+                raise self._unavailable(f"no connection{self._connection_error}") from error
             except psycopg.errors.QueryCanceled as error:
                 raise DatabaseError("a statement took too long") from error
             except psycopg.Error as error:
@@ -154,7 +154,7 @@ class Database:
                     raise StatementRefused(f"a statement failed: {kind}") from error
         raise DatabaseError("all connections were cut")
 
-    def _noting_failures(self, url: str) -> type[psycopg.AsyncConnection[Row]]:
+    def _connection_class(self, url: str) -> type[psycopg.AsyncConnection[Row]]:
         """Connections whose session is ours, and that leave behind why they failed: a wrong password is not an outage
         that ends by itself."""
         database = self
@@ -166,23 +166,23 @@ class Database:
                     made = await super().connect(*arguments, **options)
                     await pin(made, url, _SETTINGS)
                 except psycopg.Error as error:
-                    if isinstance(error, UnfitDatabase) and not database._why_not:
+                    if isinstance(error, UnfitDatabase) and not database._connection_error:
                         _LOGGER.error("%s", error)  # no waiting mends it
-                    database._why_not = f": {' '.join(str(error).split())}"
-                    database.away_since = database.away_since or time.monotonic()
+                    database._connection_error = f": {' '.join(str(error).split())}"
+                    database.unavailable_since = database.unavailable_since or time.monotonic()
                     raise
-                database._why_not = ""
+                database._connection_error = ""
                 return made
 
         return Connection
 
-    def _away(self, why: str) -> DatabaseError:
-        self._away_until = time.monotonic() + _SECONDS_AWAY
-        self.away_since = self.away_since or time.monotonic()
+    def _unavailable(self, why: str) -> DatabaseError:
+        self._unavailable_until = time.monotonic() + _SECONDS_WITHOUT_RETRY
+        self.unavailable_since = self.unavailable_since or time.monotonic()
         return DatabaseError(why)
 
 
-def _forget(work: asyncio.Task[Any]) -> None:
+def _consume_result(work: asyncio.Task[Any]) -> None:
     """Take note of how it ended, so that nobody complains that no one did."""
     if not work.cancelled():
         work.exception()

@@ -15,7 +15,7 @@ _SECONDS_TO_REMEMBER = 0.25
 
 
 @dataclass(frozen=True)
-class Health:
+class Readiness:
     """What was found when it was looked for."""
 
     database: bool
@@ -34,16 +34,16 @@ class Health:
         return round(max(0.0, (now - self.live_from).total_seconds()), 3)
 
 
-class Watch:
+class ReadinessCheck:
     """Looks after the database and the publication, at most every quarter of a second."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._last = Health(database=False)
+        self._last = Readiness(database=False)
         self._until = 0.0
         self._looking = asyncio.Lock()
 
-    async def look(self) -> Health:
+    async def look(self) -> Readiness:
         """How it is. While the database is away, the publication is the last one seen."""
         async with self._looking:
             if time.monotonic() >= self._until:
@@ -51,10 +51,10 @@ class Watch:
                 self._until = time.monotonic() + _SECONDS_TO_REMEMBER
         return self._last
 
-    async def _look(self) -> Health:
+    async def _look(self) -> Readiness:
         try:
             rows = await self._database.rows("serving/find_live_publication", {})
         except DatabaseError:
-            return Health(False, self._last.publication_id, self._last.live_from)
+            return Readiness(False, self._last.publication_id, self._last.live_from)
         publication_id, live_from = rows[0] if rows else (None, None)
-        return Health(True, publication_id, live_from)
+        return Readiness(True, publication_id, live_from)

@@ -31,20 +31,20 @@ _FORMAT = re.compile(r"mm_([0-9a-f]{12})_([0-9a-f]{64})", re.ASCII)
 
 
 @dataclass(frozen=True)
-class PresentedKey:
+class ApiKey:
     """The two parts of a key."""
 
     key_id: str
     secret: str = field(repr=False)
 
     @classmethod
-    def read(cls, text: str) -> PresentedKey | None:
+    def read(cls, text: str) -> ApiKey | None:
         """None when it is not even of the form of a key."""
         found = _FORMAT.fullmatch(text)
         return cls(*found.groups()) if found else None
 
     @classmethod
-    def new(cls) -> PresentedKey:
+    def new(cls) -> ApiKey:
         """A key with 256 random bits of secret."""
         return cls(secrets.token_hex(6), secrets.token_hex(32))
 
@@ -61,9 +61,9 @@ class PresentedKey:
 
 def create(
     connection: Connection, name: str, scopes: Sequence[Scope], now: datetime, days: int | None = None
-) -> PresentedKey:
+) -> ApiKey:
     """Store a new key, which expires after so many days, or never. Raises DatabaseError."""
-    key = PresentedKey.new()
+    key = ApiKey.new()
     parameters = {
         "key_id": key.key_id,
         "name": name,
@@ -84,7 +84,7 @@ def revoke(connection: Connection, key_id: str, now: datetime) -> bool:
         return connection.execute(load_query("serving/api_keys.revoke_key"), parameters).fetchone() is not None
 
 
-def listing(connection: Connection, now: datetime) -> list[str]:
+def describe_keys(connection: Connection, now: datetime) -> list[str]:
     """One line a key, the newest first. Raises DatabaseError."""
     with readable_errors():
         rows = connection.execute(load_query("serving/api_keys.find_keys")).fetchall()
@@ -110,23 +110,26 @@ def _migrated(settings: Settings) -> Iterator[Connection]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what is asked. Exit 0, 1, or 2 for wrong arguments or settings."""
+    """Do what is parsed. Exit 0, 1, or 2 for wrong arguments or settings."""
     prepare_terminal()
-    asked = _read(arguments)
+    parsed = _read(arguments)
     try:
         settings = load_settings(data_dir_is_written=False)
         now = clock_of(settings)()
         with _migrated(settings) as connection:
-            if asked.command == "create":
-                key = create(connection, asked.name, asked.scope, now, asked.days)
+            if parsed.command == "create":
+                key = create(connection, parsed.name, parsed.scope, now, parsed.days)
                 print(key.text)
                 print(f"made {key.key_id}; it is not shown again", file=sys.stderr)
-            elif asked.command == "list":
-                print("\n".join(listing(connection, now)) or "no key yet; make one: python -m serving.keys create -h")
-            elif revoke(connection, asked.key_id, now):
-                print(f"revoked {asked.key_id}")
+            elif parsed.command == "list":
+                print(
+                    "\n".join(describe_keys(connection, now))
+                    or "no key yet; make one: python -m serving.keys create -h"
+                )
+            elif revoke(connection, parsed.key_id, now):
+                print(f"revoked {parsed.key_id}")
             else:
-                print(f"error: there is no key {asked.key_id}", file=sys.stderr)
+                print(f"error: there is no key {parsed.key_id}", file=sys.stderr)
                 return 2
     except MoovitamixError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -161,7 +164,7 @@ def _days(text: str) -> int:
 
 def _key_id(text: str) -> str:
     """Taken from a whole key too, so that nobody has to cut it by hand."""
-    whole = PresentedKey.read(text)
+    whole = ApiKey.read(text)
     key_id = whole.key_id if whole else text
     if not re.fullmatch("[0-9a-f]{12}", key_id):
         raise argparse.ArgumentTypeError("must be 12 characters, 0-9 and a-f")

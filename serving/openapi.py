@@ -10,7 +10,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
 
-from serving.contract import FieldError, ProblemDetails
+from serving.schemas import FieldError, ProblemDetails
 
 _FOLDER = Path(__file__).parent
 _REFERENCES = "#/components/schemas/{model}"
@@ -34,7 +34,7 @@ _PAGE_HEADERS = {
 }
 
 
-def describe(app: FastAPI) -> None:
+def add_openapi(app: FastAPI) -> None:
     """Give the app its contract, made once, and the page that shows it."""
 
     def openapi() -> dict[str, Any]:

@@ -16,18 +16,18 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from core.errors import DatabaseError
-from serving.notes import note_of
+from serving.request_context import context_of
 
 MEDIA_TYPE = "application/problem+json"
-SECONDS_UNTIL_DATABASE_MAY_BE_BACK = 2
-SECONDS_UNTIL_PUBLICATION_MAY_BE_THERE = 30
+RETRY_SECONDS_DATABASE_UNAVAILABLE = 2
+RETRY_SECONDS_NOT_PUBLISHED = 30
 
 
 Handler = Callable[[Request, Exception], Coroutine[Any, Any, Response]]
 
 
 @dataclass(frozen=True)
-class Kind:
+class ProblemType:
     """What can be wrong; `name` is what a program tells problems apart by."""
 
     name: str
@@ -39,19 +39,19 @@ class Kind:
         return f"urn:moovitamix:problem:{self.name}"
 
 
-UNKNOWN_LISTENER = Kind("unknown-listener", HTTPStatus.NOT_FOUND, "No such listener")
-UNKNOWN_TRACK = Kind("unknown-track", HTTPStatus.NOT_FOUND, "No such track")
-NOT_PUBLISHED = Kind("not-published", HTTPStatus.SERVICE_UNAVAILABLE, "Nothing is published yet")
-DATABASE_AWAY = Kind("database-away", HTTPStatus.SERVICE_UNAVAILABLE, "The database does not answer")
-INVALID = Kind("invalid-request", HTTPStatus.UNPROCESSABLE_ENTITY, "The request is not valid")
-UNKNOWN_REFERENCE = Kind("unknown-reference", HTTPStatus.UNPROCESSABLE_ENTITY, "Feedback on something unknown")
-NO_KEY = Kind("no-key", HTTPStatus.UNAUTHORIZED, "An API key is needed")
-WRONG_KEY = Kind("wrong-key", HTTPStatus.UNAUTHORIZED, "The API key is not accepted")
-MISSING_SCOPE = Kind("missing-scope", HTTPStatus.FORBIDDEN, "The API key may not do this")
-TOO_MANY_REQUESTS = Kind("too-many-requests", HTTPStatus.TOO_MANY_REQUESTS, "Too many requests")
-TOO_LARGE = Kind("too-large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large")
-TOO_SLOW = Kind("too-slow", HTTPStatus.REQUEST_TIMEOUT, "The body did not come in time")
-DEFECT = Kind("defect", HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here")
+UNKNOWN_USER = ProblemType("unknown-listener", HTTPStatus.NOT_FOUND, "No such listener")
+UNKNOWN_TRACK = ProblemType("unknown-track", HTTPStatus.NOT_FOUND, "No such track")
+NOT_PUBLISHED = ProblemType("not-published", HTTPStatus.SERVICE_UNAVAILABLE, "Nothing is published yet")
+DATABASE_UNAVAILABLE = ProblemType("database-away", HTTPStatus.SERVICE_UNAVAILABLE, "The database does not answer")
+INVALID = ProblemType("invalid-request", HTTPStatus.UNPROCESSABLE_ENTITY, "The request is not valid")
+UNKNOWN_REFERENCE = ProblemType("unknown-reference", HTTPStatus.UNPROCESSABLE_ENTITY, "Feedback on something unknown")
+MISSING_KEY = ProblemType("no-key", HTTPStatus.UNAUTHORIZED, "An API key is needed")
+INVALID_KEY = ProblemType("wrong-key", HTTPStatus.UNAUTHORIZED, "The API key is not accepted")
+MISSING_SCOPE = ProblemType("missing-scope", HTTPStatus.FORBIDDEN, "The API key may not do this")
+TOO_MANY_REQUESTS = ProblemType("too-many-requests", HTTPStatus.TOO_MANY_REQUESTS, "Too many requests")
+BODY_TOO_LARGE = ProblemType("too-large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large")
+BODY_TOO_SLOW = ProblemType("too-slow", HTTPStatus.REQUEST_TIMEOUT, "The body did not come in time")
+DEFECT = ProblemType("defect", HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here")
 
 
 class Problem(HTTPException):
@@ -59,7 +59,7 @@ class Problem(HTTPException):
 
     def __init__(
         self,
-        kind: Kind,
+        kind: ProblemType,
         explanation: str,
         headers: Mapping[str, str] | None = None,
         errors: Sequence[Mapping[str, str]] = (),
@@ -73,7 +73,7 @@ class Problem(HTTPException):
         self.other = other or {}
 
 
-def answer(problem: Problem, scope: Scope) -> Response:
+def problem_response(problem: Problem, scope: Scope) -> Response:
     """The problem as a response. `instance` names this one occurrence: the log line of the request bears it too."""
     content: dict[str, Any] = {
         "type": problem.kind.type,
@@ -85,19 +85,19 @@ def answer(problem: Problem, scope: Scope) -> Response:
     content |= problem.other
     if problem.errors:
         content["errors"] = problem.errors
-    note = note_of(scope)
-    note.instance, note.problem = content["instance"], problem.kind.name
+    context = context_of(scope)
+    context.instance, context.problem = content["instance"], problem.kind.name
     return Response(orjson.dumps(content), problem.kind.status, dict(problem.headers or {}), MEDIA_TYPE)
 
 
-async def answer_problem(request: Request, error: Exception) -> Response:
+async def handle_http_exception(request: Request, error: Exception) -> Response:
     """What we, Starlette or FastAPI raise on purpose."""
     if isinstance(error, Problem):
-        return answer(error, request.scope)
+        return problem_response(error, request.scope)
     if not isinstance(error, HTTPException):
         raise error
     status = HTTPStatus(error.status_code)
-    kind = Kind(status.phrase.lower().replace(" ", "-"), status, status.phrase)
+    kind = ProblemType(status.phrase.lower().replace(" ", "-"), status, status.phrase)
     explanation = {
         HTTPStatus.NOT_FOUND: "there is nothing at this address; /docs lists what there is",
         HTTPStatus.METHOD_NOT_ALLOWED: "this address does not take this method; Allow says which it takes",
@@ -105,28 +105,28 @@ async def answer_problem(request: Request, error: Exception) -> Response:
     headers = dict(error.headers or {})
     if "GET" in headers.get("Allow", "").split(", "):
         headers["Allow"] += ", HEAD"  # every address that takes the one takes the other
-    return answer(Problem(kind, explanation, headers), request.scope)
+    return problem_response(Problem(kind, explanation, headers), request.scope)
 
 
-async def answer_invalid(request: Request, error: Exception) -> Response:
+async def handle_invalid_request(request: Request, error: Exception) -> Response:
     """A parameter or body that is not what the OpenAPI page says: which field and why, never what was sent."""
     if not isinstance(error, RequestValidationError):
         raise error
     errors = [_field_error(one) for one in error.errors()]
-    return answer(Problem(INVALID, "errors names each field that is wrong", errors=errors), request.scope)
+    return problem_response(Problem(INVALID, "errors names each field that is wrong", errors=errors), request.scope)
 
 
-async def answer_database_away(request: Request, error: Exception) -> Response:
+async def handle_database_error(request: Request, error: Exception) -> Response:
     """The database is away: asking again soon may help."""
-    note_of(request.scope).why = str(error)
-    headers = {"Retry-After": str(SECONDS_UNTIL_DATABASE_MAY_BE_BACK)}
-    return answer(Problem(DATABASE_AWAY, "try again in a moment", headers), request.scope)
+    context_of(request.scope).why = str(error)
+    headers = {"Retry-After": str(RETRY_SECONDS_DATABASE_UNAVAILABLE)}
+    return problem_response(Problem(DATABASE_UNAVAILABLE, "try again in a moment", headers), request.scope)
 
 
-HANDLERS: dict[int | type[Exception], Handler] = {
-    HTTPException: answer_problem,
-    RequestValidationError: answer_invalid,
-    DatabaseError: answer_database_away,
+EXCEPTION_HANDLERS: dict[int | type[Exception], Handler] = {
+    HTTPException: handle_http_exception,
+    RequestValidationError: handle_invalid_request,
+    DatabaseError: handle_database_error,
 }
 
 

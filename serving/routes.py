@@ -16,26 +16,26 @@ from starlette.types import Scope as RequestScope
 from core.clock import Clock
 from core.errors import DatabaseError
 from serving import problems
-from serving.contract import (
-    Alive,
+from serving.access_control import AccessControl
+from serving.database import Database
+from serving.health import Readiness, ReadinessCheck
+from serving.keys import Scope
+from serving.problems import Problem, ProblemType
+from serving.query_batching import BatchedQuery, QueryResult
+from serving.request_context import context_of
+from serving.request_logging import ServingMetrics
+from serving.schemas import (
     Count,
-    Feedback,
+    FeedbackRequest,
     HealthReport,
+    LivenessReport,
     Recommendations,
     SimilarTracks,
     StoredFeedback,
     TrackId,
     UserId,
+    error_responses,
 )
-from serving.contract import problems as documented
-from serving.database import Database
-from serving.gate import Gate
-from serving.health import Health, Watch
-from serving.keys import Scope
-from serving.lookups import Found, Lookup
-from serving.notes import note_of
-from serving.observation import Metrics
-from serving.problems import Kind, Problem
 
 _JSON = "application/json"
 _READ = (401, 403, 404, 413, 422, 429, 503)
@@ -46,21 +46,23 @@ _DIGITS_OF_ANY_ID = 18
 _ALIVE = orjson.dumps({"live": True})
 
 
-Outage = Callable[[Request, DatabaseError], Response]
+OutageResponse = Callable[[Request, DatabaseError], Response]
 
 
 @dataclass(frozen=True)
-class Parts:
+class Dependencies:
     """What the addresses work with."""
 
     database: Database
-    gate: Gate
-    metrics: Metrics
-    watch: Watch
+    access_control: AccessControl
+    metrics: ServingMetrics
+    readiness_check: ReadinessCheck
     clock: Clock
 
 
-def needs(gate: Gate, scope: Scope, *, quick: bool = False, to_browser: Outage | None = None) -> type[APIRoute]:
+def scoped_route(
+    access_control: AccessControl, scope: Scope, *, quick: bool = False, to_browser: OutageResponse | None = None
+) -> type[APIRoute]:
     """Routes that admit only keys of this scope, before anything of the request is read.
 
     With `quick`, a request that is plainly right goes straight to its function, which takes an id and a count:
@@ -78,7 +80,7 @@ def needs(gate: Gate, scope: Scope, *, quick: bool = False, to_browser: Outage |
 
             async def admitting(request: Request) -> Response:
                 try:
-                    await gate.admit(request.scope, scope, browser=to_browser is not None)
+                    await access_control.authorize(request.scope, scope, browser=to_browser is not None)
                 except DatabaseError as error:
                     if to_browser is None:
                         raise
@@ -100,34 +102,36 @@ def _plainly_asked(request: RequestScope) -> tuple[int, int] | None:
     return int(text), count
 
 
-def add_routes(app: FastAPI, parts: Parts) -> None:
+def add_routes(app: FastAPI, dependencies: Dependencies) -> None:
     """All of them."""
-    app.include_router(_reading(parts))
-    app.include_router(_feedback(parts))
-    app.include_router(_health(parts))
-    app.include_router(_metrics(parts))
+    app.include_router(_reading(dependencies))
+    app.include_router(_feedback(dependencies))
+    app.include_router(_health(dependencies))
+    app.include_router(_metrics(dependencies))
 
 
-def _reading(parts: Parts) -> APIRouter:
-    router = APIRouter(route_class=needs(parts.gate, "recommendations:read", quick=True), tags=["read"])
-    recommendations = Lookup(parts.database, "serving/find_recommendations")
-    similar_tracks = Lookup(parts.database, "serving/find_similar_tracks")
+def _reading(dependencies: Dependencies) -> APIRouter:
+    router = APIRouter(
+        route_class=scoped_route(dependencies.access_control, "recommendations:read", quick=True), tags=["read"]
+    )
+    recommendations = BatchedQuery(dependencies.database, "serving/find_recommendations")
+    similar_tracks = BatchedQuery(dependencies.database, "serving/find_similar_tracks")
 
     @router.get(
         "/v1/users/{user_id}/recommendations",
         summary="What a listener may like",
         response_model=Recommendations,
-        responses=documented(*_READ),
+        responses=error_responses(*_READ),
     )
     async def read_recommendations(user_id: UserId, n: Count = _COUNT) -> Response:
         """Best first. Tracks that were removed since are left out. `fallback` says whether it is a list for many."""
-        return _found(await recommendations(user_id, n), problems.UNKNOWN_LISTENER)
+        return _found(await recommendations(user_id, n), problems.UNKNOWN_USER)
 
     @router.get(
         "/v1/tracks/{track_id}/similar",
         summary="What the same listeners play",
         response_model=SimilarTracks,
-        responses=documented(*_READ),
+        responses=error_responses(*_READ),
     )
     async def read_similar_tracks(track_id: TrackId, n: Count = _COUNT) -> Response:
         """Nearest first; empty when nothing is known to be near."""
@@ -136,28 +140,28 @@ def _reading(parts: Parts) -> APIRouter:
     return router
 
 
-def _found(found: Found, unknown: Kind) -> Response:
-    if found.answer is not None:
-        return Response(found.answer, media_type=_JSON)
+def _found(found: QueryResult, unknown: ProblemType) -> Response:
+    if found.response is not None:
+        return Response(found.response, media_type=_JSON)
     if not found.live:
         raise _not_published()
     raise Problem(unknown, "unknown, or removed")
 
 
-def _feedback(parts: Parts) -> APIRouter:
-    router = APIRouter(route_class=needs(parts.gate, "feedback:write"), tags=["write"])
+def _feedback(dependencies: Dependencies) -> APIRouter:
+    router = APIRouter(route_class=scoped_route(dependencies.access_control, "feedback:write"), tags=["write"])
 
     @router.post(
         "/v1/feedback",
         summary="Say whether a track was useful",
         response_model=StoredFeedback,
-        responses={201: {"model": StoredFeedback, "description": "New, and stored."}, **documented(*_WRITE)},
+        responses={201: {"model": StoredFeedback, "description": "New, and stored."}, **error_responses(*_WRITE)},
         response_description="Stored before; the last word counts.",
     )
-    async def give_feedback(feedback: Feedback, request: Request) -> Response:
+    async def give_feedback(feedback: FeedbackRequest, request: Request) -> Response:
         """One word per listener, track and publication: sending it again changes nothing, another word replaces it."""
-        parameters = feedback.model_dump() | {"key_id": note_of(request.scope).key_id, "now": parts.clock()}
-        (row,) = await parts.database.rows("serving/record_feedback", parameters)
+        parameters = feedback.model_dump() | {"key_id": context_of(request.scope).key_id, "now": dependencies.clock()}
+        (row,) = await dependencies.database.rows("serving/record_feedback", parameters)
         listener, track, publication, new, stored = row
         known = {"user_id": listener, "track_id": track, "publication_id": publication}
         unknown = [
@@ -170,10 +174,15 @@ def _feedback(parts: Parts) -> APIRouter:
     return router
 
 
-def _health(parts: Parts) -> APIRouter:
+def _health(dependencies: Dependencies) -> APIRouter:
     router = APIRouter(tags=["health"])
 
-    @router.get("/health/live", summary="Whether the process answers", response_model=Alive, responses=documented())
+    @router.get(
+        "/health/live",
+        summary="Whether the process answers",
+        response_model=LivenessReport,
+        responses=error_responses(),
+    )
     async def live() -> Response:
         """Always, while it runs."""
         return Response(_ALIVE, media_type=_JSON)
@@ -182,17 +191,17 @@ def _health(parts: Parts) -> APIRouter:
         "/health/ready",
         summary="Whether recommendations can be read",
         response_model=HealthReport,
-        responses=documented(503),
+        responses=error_responses(503),
     )
-    @router.get("/health", summary="How it is", response_model=HealthReport, responses=documented(503))
+    @router.get("/health", summary="How it is", response_model=HealthReport, responses=error_responses(503))
     async def health() -> Response:
         """The database answers, and something is published. If not, the members of the report are in the problem."""
-        return _report(await parts.watch.look(), parts.clock())
+        return _report(await dependencies.readiness_check.look(), dependencies.clock())
 
     return router
 
 
-def _report(health: Health, now: datetime) -> Response:
+def _report(health: Readiness, now: datetime) -> Response:
     report = HealthReport(
         live=True,
         ready=health.ready,
@@ -206,22 +215,22 @@ def _report(health: Health, now: datetime) -> Response:
     return Response(orjson.dumps(report.model_dump()), media_type=_JSON)
 
 
-def _not_ready(health: Health, report: dict[str, Any]) -> Problem:
+def _not_ready(health: Readiness, report: dict[str, Any]) -> Problem:
     """The same problem as for whoever reads recommendations now."""
     if health.database:
         return _not_published(report)
-    headers = {"Retry-After": str(problems.SECONDS_UNTIL_DATABASE_MAY_BE_BACK)}
-    return Problem(problems.DATABASE_AWAY, "try again in a moment", headers, other=report)
+    headers = {"Retry-After": str(problems.RETRY_SECONDS_DATABASE_UNAVAILABLE)}
+    return Problem(problems.DATABASE_UNAVAILABLE, "try again in a moment", headers, other=report)
 
 
 def _not_published(other: dict[str, Any] | None = None) -> Problem:
-    headers = {"Retry-After": str(problems.SECONDS_UNTIL_PUBLICATION_MAY_BE_THERE)}
+    headers = {"Retry-After": str(problems.RETRY_SECONDS_NOT_PUBLISHED)}
     explanation = "there are no recommendations before the first publication"
     return Problem(problems.NOT_PUBLISHED, explanation, headers, other=other)
 
 
-def _metrics(parts: Parts) -> APIRouter:
-    router = APIRouter(route_class=needs(parts.gate, "metrics:read"), tags=["health"])
+def _metrics(dependencies: Dependencies) -> APIRouter:
+    router = APIRouter(route_class=scoped_route(dependencies.access_control, "metrics:read"), tags=["health"])
 
     @router.get(
         "/metrics",
@@ -232,15 +241,15 @@ def _metrics(parts: Parts) -> APIRouter:
                 "content": {"text/plain": {"schema": {"type": "string"}}},
                 "description": "Prometheus's text format.",
             },
-            **documented(401, 403, 429, 503),
+            **error_responses(401, 403, 429, 503),
         },
     )
     async def read_metrics() -> Response:
         """Requests, seconds, the age of the publication, and whether the database answers."""
-        health = await parts.watch.look()
-        parts.metrics.database_up.set(health.database)
-        age = health.age_seconds(parts.clock())
-        parts.metrics.publication_age_seconds.set(float("nan") if age is None else age)
-        return Response(parts.metrics.text(), media_type="text/plain; version=0.0.4")
+        health = await dependencies.readiness_check.look()
+        dependencies.metrics.database_up.set(health.database)
+        age = health.age_seconds(dependencies.clock())
+        dependencies.metrics.publication_age_seconds.set(float("nan") if age is None else age)
+        return Response(dependencies.metrics.text(), media_type="text/plain; version=0.0.4")
 
     return router

@@ -16,25 +16,25 @@ from core.errors import DatabaseError, MoovitamixError, SettingsError
 from core.settings import Settings, load_settings
 from core.terminal import prepare_terminal
 from core.tracebacks import without_tracebacks
-from serving.dashboard.content import Dashboard
-from serving.dashboard.drawing import Drawer
-from serving.dashboard.page import WORDS, Content
+from serving.dashboard.chart_renderer import ChartRenderer
+from serving.dashboard.page import WORDS, HealthPage
+from serving.dashboard.page_builder import HealthPageBuilder
 from serving.database import Database, serving_url
 
 _SECONDS_FOR_PICTURES = 120.0
 
 
-async def look(settings: Settings) -> Content:
+async def look(settings: Settings) -> HealthPage:
     """How it is now, with a connection of its own."""
     try:
         url = serving_url(settings)
     except DatabaseError as error:  # the embedded server does not start
-        return Dashboard(settings, Database("", 2), clock_of(settings)).away(error, trusted=True)
+        return HealthPageBuilder(settings, Database("", 2), clock_of(settings)).away(error, trusted=True)
     database = Database(url, 2)
     await database.open()
     try:
-        patient = Drawer(patience=_SECONDS_FOR_PICTURES)
-        return await Dashboard(settings, database, clock_of(settings), patient).look()
+        patient = ChartRenderer(patience=_SECONDS_FOR_PICTURES)
+        return await HealthPageBuilder(settings, database, clock_of(settings), patient).look()
     finally:
         await database.close()
 
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True, help="the file to write, such as health.html")
     output = parser.parse_args(arguments).output
     try:
-        content = asyncio.run(look(load_settings(data_dir_is_written=False)))
+        page = asyncio.run(look(load_settings(data_dir_is_written=False)))
     except MoovitamixError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, SettingsError) else 1
@@ -54,14 +54,14 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: it cannot be looked at: {error.strerror or type(error).__name__}", file=sys.stderr)
         return 1
     try:
-        output.write_text(content.html, encoding="utf-8")
+        output.write_text(page.html, encoding="utf-8")
     except OSError as error:
         print(f"error: {output} cannot be written: {error.strerror}", file=sys.stderr)
         return 2
-    print(f"{WORDS[content.verdict.state][1]}; {output}", file=sys.stderr)  # the file may be standard output
-    for reason in content.verdict.reasons:
+    print(f"{WORDS[page.health_status.state][1]}; {output}", file=sys.stderr)  # the file may be standard output
+    for reason in page.health_status.reasons:
         print(f"  {reason.text}", file=sys.stderr)
-    return 0 if content.verdict.state == "healthy" else 1
+    return 0 if page.health_status.state == "healthy" else 1
 
 
 if __name__ == "__main__":

@@ -5,20 +5,20 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 
-from serving.dashboard.figures import Figures, TaskCost
+from serving.dashboard.page_data import PageData, TaskCost
 from serving.dashboard.panel import Panel, count, nothing_to_draw, over_days
 
 _STEPS_SHOWN = 12
 _LEAST_CPU = 0.01  # on a logarithmic scale there is no zero
 
 
-def seconds_of_steps(figures: Figures) -> Panel:
+def seconds_of_steps(data: PageData) -> Panel:
     """What each step usually takes, and what it took last."""
     title = "How long each step takes"
-    if not figures.task_costs:
-        return Panel("steps", title, nothing_to_draw(figures, "no step ran"))
+    if not data.task_costs:
+        return Panel("steps", title, nothing_to_draw(data, "no step ran"))
     calls: dict[tuple[str, str], list[TaskCost]] = defaultdict(list)
-    for cost in figures.task_costs:
+    for cost in data.task_costs:
         calls[(cost.flow, cost.task)].append(cost)
     steps = sorted(calls.items(), key=lambda step: -statistics.median(one.seconds for one in step[1]))
     rows, values = [], []
@@ -33,18 +33,18 @@ def seconds_of_steps(figures: Figures) -> Panel:
     finding += " Bars are the median, lines the last run."
     if len(steps) > _STEPS_SHOWN:
         finding += f" The {_STEPS_SHOWN} longest are drawn; the table has all."
-    drawing = ("steps", {"values": values[:_STEPS_SHOWN]})
+    chart = ("steps", {"values": values[:_STEPS_SHOWN]})
     head = ("Step", "Median, s", "Last, s", "Longest, s", "Runs")
-    return Panel("steps", title, finding, head, rows, drawing)
+    return Panel("steps", title, finding, head, rows, chart)
 
 
-def costs_of_runs(figures: Figures) -> Panel:
+def costs_of_runs(data: PageData) -> Panel:
     """Wall and CPU seconds of each run's steps, and the most memory that one of them had."""
     title = "What each run costs"
-    if not figures.task_costs:
-        return Panel("runs", title, nothing_to_draw(figures, "no step ran"))
+    if not data.task_costs:
+        return Panel("runs", title, nothing_to_draw(data, "no step ran"))
     runs: dict[int, list[TaskCost]] = defaultdict(list)
-    for cost in figures.task_costs:
+    for cost in data.task_costs:
         runs[cost.run_id].append(cost)
     rows, values, peaks = [], [], []
     for run_id, costs in sorted(runs.items(), reverse=True):
@@ -63,4 +63,4 @@ def costs_of_runs(figures: Figures) -> Panel:
     else:
         finding += f"the last took {rows[0][2]} s of CPU; memory is not told by this system."
     head = ("Run", "Steps, s", "CPU, s", "Peak memory, MiB")
-    return Panel("runs", title, finding, head, rows, ("runs", over_days(figures, values)))
+    return Panel("runs", title, finding, head, rows, ("runs", over_days(data, values)))

@@ -15,13 +15,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from serving.dashboard.alerts import OpenAlerts
-from serving.dashboard.drawing import Pictures
-from serving.dashboard.figures import Figures
+from serving.dashboard.chart_renderer import ChartSvgs
+from serving.dashboard.health_status import ENDPOINTS, HealthStatus, nights_missed
+from serving.dashboard.incidents import OpenIncidents
 from serving.dashboard.ingest_panels import NAMES
 from serving.dashboard.links import RUNBOOK, Links
+from serving.dashboard.page_data import PageData
 from serving.dashboard.panel import Panel
-from serving.dashboard.verdict import ENDPOINTS, Verdict, nights_missed
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _DECISIONS_SHOWN = 10
@@ -31,20 +31,20 @@ WORDS = {"healthy": ("\u2713", "Healthy"), "attention": ("!", "Needs attention")
 
 
 @dataclass(frozen=True)
-class Content:
+class HealthPage:
     """What is on the page. Without `figures`, the database did not answer; `away_since` says since when."""
 
     now: datetime
-    verdict: Verdict
-    alerts: OpenAlerts
+    health_status: HealthStatus
+    incidents: OpenIncidents
     links: Links
     hours: float = 27.0  # ALERT_PUBLISHED_WITHIN_HOURS
-    figures: Figures | None = None
+    data: PageData | None = None
     panels: Sequence[Panel] = ()
-    pictures: Mapping[str, Pictures] = field(default_factory=dict)
-    away_since: datetime | None = None
-    why_away: str = ""
-    refused: bool = False  # it answers, and takes none of our statements
+    charts: Mapping[str, ChartSvgs] = field(default_factory=dict)
+    unavailable_since: datetime | None = None
+    database_error: str = ""
+    statement_refused: bool = False  # it answers, and takes none of our statements
     trusted: bool = True  # not, while nobody can tell whose key it is
 
     @cached_property
@@ -53,18 +53,18 @@ class Content:
         return render(self)
 
 
-def render(content: Content) -> str:
+def render(page: HealthPage) -> str:
     """The HTML."""
     return (
         _environment()
         .get_template("page.html")
         .render(
-            content=content,
-            links=content.links,
+            page=page,
+            links=page.links,
             csp=content_security_policy(),
             words=WORDS,
             runbook=RUNBOOK,
-            **_shown(content),
+            **_shown(page),
         )
     )
 
@@ -74,32 +74,30 @@ def content_security_policy() -> str:
     return f"default-src 'none'; style-src '{_style_hash()}'; base-uri 'none'; form-action 'none'"
 
 
-def _shown(content: Content) -> dict[str, Any]:
-    figures = content.figures
-    if figures is None:
+def _shown(page: HealthPage) -> dict[str, Any]:
+    data = page.data
+    if data is None:
         return {}
-    by_name = {one.endpoint: one for one in figures.endpoints}
+    by_name = {one.endpoint: one for one in data.endpoints}
     return {
-        "figures": figures,
-        "endpoints": [(NAMES[name], by_name.get(name), _freshness(by_name.get(name), content)) for name in ENDPOINTS],
+        "endpoints": [(NAMES[name], by_name.get(name), _freshness(by_name.get(name), page)) for name in ENDPOINTS],
         "last_runs": [
-            (run.flow, _moment(run.started_at), _moment(run.finished_at), run.outcome or "-")
-            for run in figures.last_runs
+            (run.flow, _moment(run.started_at), _moment(run.finished_at), run.outcome or "-") for run in data.last_runs
         ],
         "decisions": [
-            (str(one.day), "a day" if one.kind == "day" else "a training", one.verdict, one.why)
-            for one in figures.decisions[:_DECISIONS_SHOWN]
+            (str(one.day), "a day" if one.kind == "day" else "a training", one.outcome, one.why)
+            for one in data.decisions[:_DECISIONS_SHOWN]
         ],
-        "lost": [run for run in figures.open_runs if not run.at_work],
-        "at_work": [run for run in figures.open_runs if run.at_work],
+        "lost": [run for run in data.unfinished_runs if not run.at_work],
+        "at_work": [run for run in data.unfinished_runs if run.at_work],
     }
 
 
-def _freshness(endpoint: Any, content: Content) -> str:
+def _freshness(endpoint: Any, page: HealthPage) -> str:
     if endpoint is None or endpoint.published_day is None:
         return "nothing published"
-    missed = nights_missed(endpoint.published_day, content.now, content.hours)
-    days = (content.now.date() - endpoint.published_day).days
+    missed = nights_missed(endpoint.published_day, page.now, page.hours)
+    days = (page.now.date() - endpoint.published_day).days
     if days < 0:
         return "a day in the future" if days < -1 else "tomorrow's"
     age = {0: "today's", 1: "yesterday's"}.get(days, f"{days} days old")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from serving.dashboard.figures import Figures
+from serving.dashboard.page_data import PageData
 
 
 @dataclass(frozen=True)
@@ -18,18 +18,18 @@ class Panel:
     finding: str
     head: tuple[str, ...] = ()
     rows: Sequence[tuple[str, ...]] = ()
-    drawing: tuple[str, dict[str, Any]] | None = None
+    chart: tuple[str, dict[str, Any]] | None = None
     columns_of_text: frozenset[int] = field(default=frozenset({0}))
 
 
-def over_days(figures: Figures, values: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def over_days(data: PageData, values: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Values, and the days that are drawn whether they have any or not."""
-    return {"values": list(values), "days": [str(figures.days[0]), str(figures.days[-1])]}
+    return {"values": list(values), "days": [str(data.days[0]), str(data.days[-1])]}
 
 
-def nothing_to_draw(figures: Figures, why: str, start: bool = True) -> str:
+def nothing_to_draw(data: PageData, why: str, start: bool = True) -> str:
     """Why there is no picture."""
-    text = f"nothing to draw: {why} in these {len(figures.days)} days."
+    text = f"nothing to draw: {why} in these {len(data.days)} days."
     return text[0].upper() + text[1:] if start else text
 
 

@@ -7,24 +7,26 @@ from starlette.responses import HTMLResponse, Response
 
 from core.errors import DatabaseError
 from core.settings import Settings
-from serving.contract import problems as documented
-from serving.dashboard.content import Dashboard
-from serving.dashboard.page import Content, content_security_policy
-from serving.notes import note_of
-from serving.problems import DATABASE_AWAY, SECONDS_UNTIL_DATABASE_MAY_BE_BACK
-from serving.routes import Parts, needs
+from serving.dashboard.page import HealthPage, content_security_policy
+from serving.dashboard.page_builder import HealthPageBuilder
+from serving.problems import DATABASE_UNAVAILABLE, RETRY_SECONDS_DATABASE_UNAVAILABLE
+from serving.request_context import context_of
+from serving.routes import Dependencies, scoped_route
+from serving.schemas import error_responses
 
 _PAGE = {"content": {"text/html": {"schema": {"type": "string"}}}}
 
 
-def add_dashboard(app: FastAPI, parts: Parts, settings: Settings) -> None:
+def add_dashboard(app: FastAPI, dependencies: Dependencies, settings: Settings) -> None:
     """The one address of it."""
-    dashboard = Dashboard(settings, parts.database, parts.clock)
+    dashboard = HealthPageBuilder(settings, dependencies.database, dependencies.clock)
 
     def away(request: Request, error: DatabaseError) -> Response:
         return _response(dashboard.away(error, trusted=False), request, str(error))
 
-    router = APIRouter(route_class=needs(parts.gate, "dashboard:read", to_browser=away), tags=["health"])
+    router = APIRouter(
+        route_class=scoped_route(dependencies.access_control, "dashboard:read", to_browser=away), tags=["health"]
+    )
 
     @router.get(
         "/dashboard",
@@ -33,18 +35,18 @@ def add_dashboard(app: FastAPI, parts: Parts, settings: Settings) -> None:
         responses={
             200: _PAGE | {"description": "The page."},
             503: _PAGE | {"description": "The page, without figures: the database does not answer."},
-            **documented(401, 403, 429),
+            **error_responses(401, 403, 429),
         },
     )
     async def read_dashboard(request: Request) -> Response:
         """In a browser, the key is the password, of any user."""
-        content = await dashboard.look()
-        return _response(content, request, content.why_away)
+        page = await dashboard.look()
+        return _response(page, request, page.database_error)
 
     app.include_router(router)
 
 
-def _response(content: Content, request: Request, why: str) -> Response:
+def _response(page: HealthPage, request: Request, why: str) -> Response:
     headers = {
         "Content-Security-Policy": f"{content_security_policy()}; frame-ancestors 'none'",
         "X-Content-Type-Options": "nosniff",
@@ -52,8 +54,8 @@ def _response(content: Content, request: Request, why: str) -> Response:
         "Referrer-Policy": "no-referrer",
         "Cache-Control": "no-store",
     }
-    if content.figures is None:
-        headers["Retry-After"] = str(SECONDS_UNTIL_DATABASE_MAY_BE_BACK)
-        note = note_of(request.scope)
-        note.problem, note.why = DATABASE_AWAY.name, why
-    return HTMLResponse(content.html, 503 if content.figures is None else 200, headers)
+    if page.data is None:
+        headers["Retry-After"] = str(RETRY_SECONDS_DATABASE_UNAVAILABLE)
+        context = context_of(request.scope)
+        context.problem, context.why = DATABASE_UNAVAILABLE.name, why
+    return HTMLResponse(page.html, 503 if page.data is None else 200, headers)

@@ -25,7 +25,7 @@ from serving.database import serving_url
 from tests import source
 from tests.conftest import ROOT, TEMPORARY_FOLDER
 from tests.hostile import DEFAULTS_OF_A_DATABASE
-from tests.integration.serving.world import free_port, serving
+from tests.integration.serving.api import free_port, serving
 from tests.recommending import few_candidates, quick_settings
 from tests.runs import a_database, asking
 from tests.states import state

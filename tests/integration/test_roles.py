@@ -141,9 +141,9 @@ def test_a_wrong_password_and_a_login_of_another_part_are_refused(
         (logins[SERVING], f'permission denied to set role "{INGEST}"'),
     ):
         monkeypatch.setenv("INGEST_DATABASE_URL", url)
-        with pytest.raises(DatabaseError, match=why) as refused:
+        with pytest.raises(DatabaseError, match=why) as statement_refused:
             url_in_role(load_settings(), INGEST)
-        assert PASSWORD not in str(refused.value)
+        assert PASSWORD not in str(statement_refused.value)
 
 
 def test_everything_runs_with_logins_that_are_members_of_one_role(
@@ -231,11 +231,11 @@ def give(postgres: str, *statements: str) -> None:
 def test_an_owner_who_may_not_make_roles_is_told_what_is_to_be_run(owned: str, postgres: str) -> None:
     give(postgres, f"alter role {ANALYST} rename to somebody_else")
     try:
-        with pytest.raises(DatabaseError) as refused:
+        with pytest.raises(DatabaseError) as statement_refused:
             core.database.migrate(owned)
     finally:
         give(postgres, f"alter role somebody_else rename to {ANALYST}")
-    runs = str(refused.value).partition("who may, runs: ")[2].partition(")")[0]
+    runs = str(statement_refused.value).partition("who may, runs: ")[2].partition(")")[0]
     assert runs == (
         f"grant {INGEST} to owner_of_a_test; grant {RECOMMENDER} to owner_of_a_test; create role {ANALYST} nologin"
     )

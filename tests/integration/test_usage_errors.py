@@ -22,7 +22,7 @@ WHO = ["--requested-by", "ticket 7"]
 
 
 @pytest.fixture(autouse=True)
-def alerts(prefect_server: None, environment: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def incidents(prefect_server: None, environment: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder in which an alert is kept that cannot be delivered, as by a command without a lasting server."""
     monkeypatch.setenv("ALERT_URLS", "json://127.0.0.1:9")
     monkeypatch.setattr(failures, "has_server", lambda: False)
@@ -51,7 +51,7 @@ def alerts(prefect_server: None, environment: Path, monkeypatch: pytest.MonkeyPa
     ],
 )
 def test_one_line_exit_2_and_no_alert(
-    main: Main, arguments: list[str], says: str, alerts: Path, capfd: pytest.CaptureFixture[str], query: Query
+    main: Main, arguments: list[str], says: str, incidents: Path, capfd: pytest.CaptureFixture[str], query: Query
 ) -> None:
     assert main(arguments) == 2
     told = capfd.readouterr()
@@ -59,7 +59,7 @@ def test_one_line_exit_2_and_no_alert(
     assert told.err.count("\n") == 1, told.err
     assert says in told.err
     assert "ada@" not in told.err
-    assert not alerts.exists() or list(alerts.glob("outbox.json")) == []
+    assert not incidents.exists() or list(incidents.glob("outbox.json")) == []
     assert query("select count(*) from ops.runs where outcome = 'failed'") == [(0,)]
 
 
@@ -85,21 +85,21 @@ def test_one_line_exit_2_and_no_alert(
     ],
 )
 def test_wrong_arguments_show_the_usage(
-    main: Main, arguments: list[str], alerts: Path, capfd: pytest.CaptureFixture[str]
+    main: Main, arguments: list[str], incidents: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
     assert capfd.readouterr().err.startswith("usage: ")
-    assert not alerts.exists()
+    assert not incidents.exists()
 
 
 def test_a_wrong_setting_exits_2_and_a_failure_1_with_an_alert(
-    alerts: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    incidents: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert recommend.main([]) == 1
     assert capfd.readouterr().err.splitlines()[-1].startswith("error: there are no plays")
-    assert len(json.loads((alerts / "outbox.json").read_text())["messages"]) == 1
+    assert len(json.loads((incidents / "outbox.json").read_text())["messages"]) == 1
     monkeypatch.setenv("PAGE_SIZE", "0")
     for main in (ingest.main, recommend.main, migrate.main, send_test.main):
         assert main([]) == 2

@@ -31,9 +31,9 @@ ALLOWED = {
     "flows/events.py": "as above: the time in a notification",
     "flows/maintain.py": "times of files are the machine's, and the database cannot be asked on a full disk",
     "pipeline/client.py": "Retry-After names a moment of the world, not of a rehearsal",
-    "serving/gate.py": "the library that counts requests uses time.time()",
-    "serving/observation.py": "the time of a line of the log",
-    "serving/dashboard/content.py": "times of the files of alerts are the machine's",
+    "serving/access_control.py": "the library that counts requests uses time.time()",
+    "serving/request_logging.py": "the time of a line of the log",
+    "serving/dashboard/page_builder.py": "times of the files of alerts are the machine's",
     "services/plan.py": "the mock API follows the machine's calendar, and begins with its day",
 }
 _CLOCKS_OF_POSTGRES = re.compile(

@@ -79,8 +79,10 @@ class Tab:
 
         What the page's own policy refuses is announced as well, but never leaves the browser.
         """
-        refused = {one["requestId"] for one in self.all("Network.loadingFailed") if one.get("blockedReason") == "csp"}
-        sent = [one for one in self.all("Network.requestWillBeSent") if one["requestId"] not in refused]
+        statement_refused = {
+            one["requestId"] for one in self.all("Network.loadingFailed") if one.get("blockedReason") == "csp"
+        }
+        sent = [one for one in self.all("Network.requestWillBeSent") if one["requestId"] not in statement_refused]
         urls = [one["request"]["url"] for one in sent]
         urls += [one["url"] for one in self.all("Network.webSocketCreated")]
         return {host for url in urls if (host := urlsplit(url.removeprefix("blob:")).hostname)}

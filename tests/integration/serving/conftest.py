@@ -10,7 +10,7 @@ import pytest
 from psycopg import sql
 
 from core.database import connect
-from tests.integration.serving.world import (
+from tests.integration.serving.api import (
     JAZZER,
     LISTENERS,
     NOW,

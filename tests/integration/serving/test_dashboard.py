@@ -17,9 +17,9 @@ import pytest
 from core.database import WAREHOUSE_LOCK, connect
 from serving import keys
 from serving.dashboard.__main__ import main
-from tests.integration.serving.ledger import MAIL, PERSON, RAW, history
-from tests.integration.serving.test_answers import assert_problem
-from tests.integration.serving.world import Api, serving
+from tests.integration.serving.api import Api, serving
+from tests.integration.serving.run_history import MAIL, PERSON, RAW, history
+from tests.integration.serving.test_responses import assert_problem
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ALERT = {

@@ -14,10 +14,10 @@ from psycopg import sql
 
 from core.database import connect
 from tests.integration.serving import browser
+from tests.integration.serving.api import Api, serving
 from tests.integration.serving.browser import Tab
-from tests.integration.serving.ledger import history
+from tests.integration.serving.run_history import history
 from tests.integration.serving.test_dashboard import look
-from tests.integration.serving.world import Api, serving
 
 pytestmark = pytest.mark.skipif(browser.PROGRAM is None, reason="no Chromium on this machine")
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -133,7 +133,7 @@ def test_screen_readers_are_told_what_is_seen(api: Api, tab: Tab) -> None:
     headings = named("heading")
     assert headings[0].endswith("Needs attention")
     assert "Rows in and blocked" in headings
-    pictures = named("image", "img")
-    assert pictures == [name for name in named("figure") if name in pictures]
-    assert len(pictures) == 8 and all(pictures)
+    charts = named("image", "img")
+    assert charts == [name for name in named("figure") if name in charts]
+    assert len(charts) == 8 and all(charts)
     assert named("main", "banner", "contentinfo") and all(named("region"))

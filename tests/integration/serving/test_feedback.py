@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.serving.test_answers import HUGE, PUBLISHED, assert_problem
-from tests.integration.serving.world import LEFT, NOW, REMOVED_TRACK, Api
+from tests.integration.serving.api import LEFT, NOW, REMOVED_TRACK, Api
+from tests.integration.serving.test_responses import HUGE, PUBLISHED, assert_problem
 
 JSON = {"Content-Type": "application/json"}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.serving.world import Api
+from tests.integration.serving.api import Api
 
 _COMMAND = [sys.executable, "-m", "schemathesis.cli", "run"]
 _OPTIONS = ["--max-examples=40", "--max-time=11", "--seed=1", "--generation-deterministic"]

@@ -12,8 +12,8 @@ import pytest
 
 from core.database import connect, warehouse_lock
 from serving import keys
-from tests.integration.serving.test_answers import assert_problem
-from tests.integration.serving.world import NOW, Api, go_live, serving, stage
+from tests.integration.serving.api import NOW, Api, go_live, serving, stage
+from tests.integration.serving.test_responses import assert_problem
 
 
 def read_with(api: Api, **headers: str | bytes) -> httpx.Response:
@@ -43,9 +43,9 @@ def test_wrong_keys_all_look_the_same(world: Api, key: str) -> None:
 
 
 def test_a_wrong_secret_of_a_known_key(world: Api) -> None:
-    known = keys.PresentedKey.read(world.key)
+    known = keys.ApiKey.read(world.key)
     assert known
-    wrong = keys.PresentedKey(known.key_id, "0" * 64)
+    wrong = keys.ApiKey(known.key_id, "0" * 64)
     assert_problem(read_with(world, Authorization=f"Bearer {wrong.text}"), 401, "wrong-key")
     assert_problem(read_with(world, Authorization=f"Basic {world.key}"), 401, "wrong-key")
 
@@ -93,7 +93,7 @@ def test_the_command_makes_lists_and_revokes(
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", empty_database)  # it migrates by itself
     assert keys.main(["create", "--name", "app", "--scope", "recommendations:read", "--days", "9"]) == 0
-    key = keys.PresentedKey.read(capsys.readouterr().out.strip())
+    key = keys.ApiKey.read(capsys.readouterr().out.strip())
     assert key
     assert keys.main(["list"]) == 0
     listed = capsys.readouterr().out

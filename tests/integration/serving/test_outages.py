@@ -21,8 +21,8 @@ import pytest
 from core import embedded
 from core.database import connect, migrate
 from tests.conftest import ROOT
-from tests.integration.serving.test_answers import assert_problem
-from tests.integration.serving.world import Api, free_port, go_live, populate, serving, stage
+from tests.integration.serving.api import Api, free_port, go_live, populate, serving, stage
+from tests.integration.serving.test_responses import assert_problem
 
 _SOON = 2.5
 

@@ -10,7 +10,7 @@ import pytest
 
 from core.database import migrate
 from core.roles import ROLES, SERVING
-from tests.integration.serving.world import Api, serving
+from tests.integration.serving.api import Api, serving
 
 
 @pytest.mark.parametrize(

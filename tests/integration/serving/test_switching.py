@@ -15,7 +15,7 @@ from core.database import connect
 from core.settings import Settings
 from serving import database as serving_database
 from serving.database import Database
-from tests.integration.serving.world import LISTENERS, Api, drop, go_live, serving, stage
+from tests.integration.serving.api import LISTENERS, Api, drop, go_live, serving, stage
 
 _SECONDS = 4.0
 

@@ -88,12 +88,12 @@ def test_a_password_file_and_the_security_of_a_network_are_still_the_callers(mon
     assert client_environment("postgresql://u:secret@db/d")["PGPASSWORD"] == "secret"
     assert "secret" not in client_target("postgresql://u:secret@db/d")
     assert not [name for name in server_environment() if name.startswith("PG")]
-    refused = {}
+    statement_refused = {}
     for url in ("postgresql://u@127.0.0.1:1/d", "postgresql://u@/d?host=/nowhere"):
         with pytest.raises(psycopg.OperationalError) as error:
             open_connection(url)
-        refused[url] = str(error.value)
-    assert "/nowhere/.s.PGSQL.5432" in refused["postgresql://u@/d?host=/nowhere"]
+        statement_refused[url] = str(error.value)
+    assert "/nowhere/.s.PGSQL.5432" in statement_refused["postgresql://u@/d?host=/nowhere"]
     kept = {"PGPASSWORD", "PGPASSFILE", "PGSERVICEFILE", *SECURITY}
     assert {name for name in os.environ if name.startswith("PG")} == kept
 
@@ -226,7 +226,7 @@ def test_nothing_else_opens_a_connection() -> None:
     found, bare = set(), []
     for path in sorted(ROOT.rglob("*.py")):
         name = path.relative_to(ROOT)
-        if name.parts[0] in ("tests", ".venv") or name.parts[0].startswith("."):
+        if name.dependencies[0] in ("tests", ".venv") or name.dependencies[0].startswith("."):
             continue
         tree = ast.parse(path.read_text())
         for node in ast.walk(tree):

@@ -5,7 +5,7 @@ import datetime as dt
 import pytest
 
 from mock_server.command_line import read_options
-from mock_server.scenarios import QUIET, as_json
+from mock_server.scenarios import NO_SCENARIOS, as_json
 
 TODAY = dt.date(2026, 11, 22)
 
@@ -30,7 +30,7 @@ def test_scenarios_are_part_of_the_plan_and_days_are_quiet_without() -> None:
         "catalogue_shift": {"day": "2026-12-02", "share": 0.3},
         "outage": {"day": "2026-12-03"},
     }
-    assert as_json(read_options([], TODAY).plan) == QUIET
+    assert as_json(read_options([], TODAY).plan) == NO_SCENARIOS
 
 
 def test_faults_with_their_scope() -> None:

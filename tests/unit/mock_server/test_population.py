@@ -7,35 +7,35 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from mock_server.listeners import true_scores
+from mock_server.day_state import ENDPOINTS, DayState, SimulationPlan, base_state, midnight
 from mock_server.records import FIELDS, records
 from mock_server.sessions import NO_TRACK
-from mock_server.words import GENDERS, GENRES
-from mock_server.world import ENDPOINTS, Plan, World, base_world, midnight
+from mock_server.users import true_scores
+from mock_server.word_lists import GENDERS, GENRES
 
 START, TODAY = dt.date(2025, 5, 23), dt.date(2026, 11, 22)
-PLAN = Plan(seed=7, start=START, base_day=TODAY, users=2000, tracks=2000, sessions=4000)
+PLAN = SimulationPlan(seed=7, start=START, base_day=TODAY, users=2000, tracks=2000, sessions=4000)
 
 
 @pytest.fixture(scope="module")
-def world() -> World:
-    return base_world(PLAN)
+def state() -> DayState:
+    return base_state(PLAN)
 
 
-def every_row(world: World, endpoint: str) -> list[dict]:
-    return records(world, endpoint, 0, world.total(endpoint))
-
-
-@pytest.mark.parametrize("endpoint", ENDPOINTS)
-def test_same_seed_same_rows_and_another_seed_other_rows(world: World, endpoint: str) -> None:
-    assert every_row(base_world(PLAN), endpoint) == every_row(world, endpoint)
-    other = base_world(Plan(seed=8, start=START, base_day=TODAY, users=2000, tracks=2000, sessions=4000))
-    assert every_row(other, endpoint)[0] != every_row(world, endpoint)[0]
+def every_row(state: DayState, endpoint: str) -> list[dict]:
+    return records(state, endpoint, 0, state.total(endpoint))
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-def test_sizes_fields_and_dates(world: World, endpoint: str) -> None:
-    rows = every_row(world, endpoint)
+def test_same_seed_same_rows_and_another_seed_other_rows(state: DayState, endpoint: str) -> None:
+    assert every_row(base_state(PLAN), endpoint) == every_row(state, endpoint)
+    other = base_state(SimulationPlan(seed=8, start=START, base_day=TODAY, users=2000, tracks=2000, sessions=4000))
+    assert every_row(other, endpoint)[0] != every_row(state, endpoint)[0]
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_sizes_fields_and_dates(state: DayState, endpoint: str) -> None:
+    rows = every_row(state, endpoint)
     assert len(rows) == getattr(PLAN, "sessions" if endpoint == "listen_history" else endpoint)
     assert tuple(rows[0]) == FIELDS[endpoint]
     first, last = dt.datetime(2025, 5, 23), dt.datetime(2026, 11, 22)
@@ -44,105 +44,105 @@ def test_sizes_fields_and_dates(world: World, endpoint: str) -> None:
 
 
 @pytest.mark.parametrize("endpoint", ["tracks", "users"])
-def test_a_quarter_of_tracks_and_users_is_created_after_its_update(world: World, endpoint: str) -> None:
-    late = [row["created_at"] > row["updated_at"] for row in every_row(world, endpoint)]
+def test_a_quarter_of_tracks_and_users_is_created_after_its_update(state: DayState, endpoint: str) -> None:
+    late = [row["created_at"] > row["updated_at"] for row in every_row(state, endpoint)]
     assert 0.22 < np.mean(late) < 0.28
 
 
-def test_no_session_is_created_after_its_update(world: World) -> None:
-    assert (world.sessions.created <= world.sessions.updated).all()
+def test_no_session_is_created_after_its_update(state: DayState) -> None:
+    assert (state.sessions.created <= state.sessions.updated).all()
 
 
-def test_half_of_the_listens_are_older_than_their_user(world: World) -> None:
-    older = world.sessions.created < world.listeners.created[world.sessions.user]
+def test_half_of_the_listens_are_older_than_their_user(state: DayState) -> None:
+    older = state.sessions.created < state.users.created[state.sessions.user]
     assert 0.45 < older.mean() < 0.55
 
 
-def test_a_quarter_of_the_plays_are_older_than_their_track(world: World) -> None:
-    older = world.sessions.created[:, None] < world.tracks.created[world.sessions.plays]
+def test_a_quarter_of_the_plays_are_older_than_their_track(state: DayState) -> None:
+    older = state.sessions.created[:, None] < state.tracks.created[state.sessions.plays]
     assert 0.2 < older.mean() < 0.3
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_one_to_three_users_in_a_thousand_share_an_email(seed: int) -> None:
-    users = every_row(base_world(Plan(seed, START, TODAY, users=1000, tracks=50, sessions=0)), "users")
+    users = every_row(base_state(SimulationPlan(seed, START, TODAY, users=1000, tracks=50, sessions=0)), "users")
     shared = [count for count in Counter(row["email"] for row in users).values() if count > 1]
     assert 1 <= len(shared) <= 3
     assert set(shared) == {2}
 
 
-def test_ids_are_unique_and_neither_contiguous_nor_sorted(world: World) -> None:
+def test_ids_are_unique_and_neither_contiguous_nor_sorted(state: DayState) -> None:
     for endpoint in ("tracks", "users"):
-        ids = [row["id"] for row in every_row(world, endpoint)]
+        ids = [row["id"] for row in every_row(state, endpoint)]
         assert len(set(ids)) == len(ids)
         assert ids != sorted(ids)
         assert max(ids) > 10 * len(ids)
 
 
-def test_a_session_holds_five_different_listed_tracks(world: World) -> None:
-    known = {row["id"] for row in every_row(world, "tracks")}
-    for row in every_row(world, "listen_history"):
+def test_a_session_holds_five_different_listed_tracks(state: DayState) -> None:
+    known = {row["id"] for row in every_row(state, "tracks")}
+    for row in every_row(state, "listen_history"):
         assert len(set(row["items"])) == len(row["items"]) == 5
         assert known.issuperset(row["items"])
 
 
 def test_a_tiny_catalogue_gives_shorter_sessions() -> None:
-    world = base_world(Plan(7, START, TODAY, users=3, tracks=3, sessions=20))
-    assert (world.sessions.plays == NO_TRACK).any()
-    for row in every_row(world, "listen_history"):
+    state = base_state(SimulationPlan(7, START, TODAY, users=3, tracks=3, sessions=20))
+    assert (state.sessions.plays == NO_TRACK).any()
+    for row in every_row(state, "listen_history"):
         assert 0 < len(set(row["items"])) == len(row["items"]) <= 3
 
 
-def test_texts_are_drawn_from_the_contract(world: World) -> None:
-    users = every_row(world, "users")
+def test_texts_are_drawn_from_the_contract(state: DayState) -> None:
+    users = every_row(state, "users")
     assert {row["favorite_genres"] for row in users} == set(GENRES)
     assert {row["gender"] for row in users} == set(GENDERS)
     assert all(re.fullmatch(r"[a-z]+\.[a-z]+\d+@example\.(com|org|net)", row["email"]) for row in users)
-    assert all(re.fullmatch(r"[0-5]\d:[0-5]\d", row["duration"]) for row in every_row(world, "tracks"))
+    assert all(re.fullmatch(r"[0-5]\d:[0-5]\d", row["duration"]) for row in every_row(state, "tracks"))
 
 
-def test_a_tenth_of_the_tracks_gets_three_tenths_of_the_plays(world: World) -> None:
-    plays = np.sort(np.bincount(world.sessions.plays.ravel(), minlength=PLAN.tracks))[::-1]
+def test_a_tenth_of_the_tracks_gets_three_tenths_of_the_plays(state: DayState) -> None:
+    plays = np.sort(np.bincount(state.sessions.plays.ravel(), minlength=PLAN.tracks))[::-1]
     assert plays[: PLAN.tracks // 10].sum() > 0.3 * plays.sum()
 
 
-def test_the_truth_is_a_probability(world: World) -> None:
-    scores = true_scores(world.listeners, world.shelves, np.arange(50))
+def test_the_truth_is_a_probability(state: DayState) -> None:
+    scores = true_scores(state.users, state.pools, np.arange(50))
     assert scores.shape == (50, PLAN.tracks)
     np.testing.assert_allclose(scores.sum(axis=1), 1.0)
 
 
-def test_users_play_what_they_truly_like(world: World) -> None:
-    users = np.unique(world.sessions.user)[:300]
-    scores = true_scores(world.listeners, world.shelves, users)
-    of_users = np.isin(world.sessions.user, users)
-    lines = np.searchsorted(users, world.sessions.user[of_users])
-    played = scores[lines[:, None], world.sessions.plays[of_users]]
-    of_others = scores[np.roll(lines, 1)[:, None], world.sessions.plays[of_users]]
+def test_users_play_what_they_truly_like(state: DayState) -> None:
+    users = np.unique(state.sessions.user)[:300]
+    scores = true_scores(state.users, state.pools, users)
+    of_users = np.isin(state.sessions.user, users)
+    lines = np.searchsorted(users, state.sessions.user[of_users])
+    played = scores[lines[:, None], state.sessions.plays[of_users]]
+    of_others = scores[np.roll(lines, 1)[:, None], state.sessions.plays[of_users]]
     assert played.mean() > 20 / PLAN.tracks
     assert played.mean() > 3 * of_others.mean()
 
 
 def test_plays_come_as_often_as_the_truth_says() -> None:
-    world = base_world(Plan(7, START, TODAY, users=1, tracks=40, sessions=4000, plays_per_session=1))
-    truth = true_scores(world.listeners, world.shelves, np.array([0]))[0]
-    found = np.bincount(world.sessions.plays.ravel(), minlength=40) / 4000
+    state = base_state(SimulationPlan(7, START, TODAY, users=1, tracks=40, sessions=4000, plays_per_session=1))
+    truth = true_scores(state.users, state.pools, np.array([0]))[0]
+    found = np.bincount(state.sessions.plays.ravel(), minlength=40) / 4000
     np.testing.assert_allclose(found, truth, atol=0.03)
 
 
 def test_what_similar_users_play_tells_more_than_popularity() -> None:
     """Recommending by co-occurrence of tracks finds more of the last fifth of the sessions than the charts do."""
-    world = base_world(Plan(7, START, TODAY, users=500, tracks=500, sessions=10_000))
-    old = world.sessions.created < np.quantile(world.sessions.created, 0.8)
-    past, future = (_played(world, part) for part in (old, ~old))
+    state = base_state(SimulationPlan(7, START, TODAY, users=500, tracks=500, sessions=10_000))
+    old = state.sessions.created < np.quantile(state.sessions.created, 0.8)
+    past, future = (_played(state, part) for part in (old, ~old))
     plays = 1.0 + past.sum(axis=0)
     together = past.T @ past / np.sqrt(plays[:, None] * plays)
     assert _found(past @ together, future) > 1.4 * _found(np.tile(plays, (500, 1)), future)
 
 
-def _played(world: World, part: np.ndarray) -> np.ndarray:
-    played = np.zeros((world.plan.users, world.plan.tracks))
-    played[world.sessions.user[part][:, None], world.sessions.plays[part]] = 1.0
+def _played(state: DayState, part: np.ndarray) -> np.ndarray:
+    played = np.zeros((state.plan.users, state.plan.tracks))
+    played[state.sessions.user[part][:, None], state.sessions.plays[part]] = 1.0
     return played
 
 

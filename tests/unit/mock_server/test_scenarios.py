@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mock_server.days import Timeline, next_world
+from mock_server.day_state import ENDPOINTS, DayState, SimulationPlan, midnight
 from mock_server.records import Record, records
-from mock_server.scenarios import QUIET, SenselessScenario, as_json, with_scenarios
-from mock_server.world import ENDPOINTS, Plan, World, midnight
+from mock_server.scenarios import NO_SCENARIOS, InvalidScenario, as_json, with_scenarios
+from mock_server.timeline import Timeline, next_state
 
 TODAY = dt.date(2026, 11, 22)
 SHIFT_DAY = TODAY + dt.timedelta(days=2)
-PLAN = Plan(7, dt.date(2025, 5, 23), TODAY, users=2000, tracks=2000, sessions=4000, new_sessions=0.5)
+PLAN = SimulationPlan(7, dt.date(2025, 5, 23), TODAY, users=2000, tracks=2000, sessions=4000, new_sessions=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -26,39 +26,39 @@ def after(days: int, day: dt.date = SHIFT_DAY) -> dt.date:
     return day + dt.timedelta(days=days)
 
 
-def shifted_catalogue(share: float) -> Plan:
+def shifted_catalogue(share: float) -> SimulationPlan:
     return replace(PLAN, catalogue_shift_day=SHIFT_DAY, catalogue_shift=share)
 
 
-def with_outage(day: dt.date) -> Plan:
+def with_outage(day: dt.date) -> SimulationPlan:
     return replace(PLAN, outage_day=day)
 
 
-def pages(world: World) -> dict[str, list[Record]]:
-    return {endpoint: records(world, endpoint, 0, world.total(endpoint)) for endpoint in ENDPOINTS}
+def pages(state: DayState) -> dict[str, list[Record]]:
+    return {endpoint: records(state, endpoint, 0, state.total(endpoint)) for endpoint in ENDPOINTS}
 
 
 # --- as JSON -----------------------------------------------------------------------------------------------------
 
 
 def test_scenarios_come_and_go_as_json() -> None:
-    wished = {
+    requested = {
         "taste_shift": {"day": "2026-12-01", "share": 0.5},
         "catalogue_shift": {"day": "2026-12-02", "share": 0.25},
         "outage": {"day": "2026-11-03"},
     }
-    plan = with_scenarios(PLAN, wished)
+    plan = with_scenarios(PLAN, requested)
     assert (plan.taste_shift_day, plan.taste_shift) == (dt.date(2026, 12, 1), 0.5)
     assert (plan.catalogue_shift_day, plan.catalogue_shift) == (dt.date(2026, 12, 2), 0.25)
     assert plan.outage_day == dt.date(2026, 11, 3)
-    assert as_json(plan) == wished
+    assert as_json(plan) == requested
 
 
-@pytest.mark.parametrize("nothing", [{}, QUIET, {"outage": None}])
+@pytest.mark.parametrize("nothing", [{}, NO_SCENARIOS, {"outage": None}])
 def test_what_is_not_named_does_not_happen(nothing: dict[str, Any]) -> None:
     eventful = with_scenarios(PLAN, {"taste_shift": {"day": "2026-12-01", "share": 1}, "outage": {"day": "2026-12-03"}})
     assert with_scenarios(eventful, nothing) == PLAN
-    assert as_json(PLAN) == QUIET
+    assert as_json(PLAN) == NO_SCENARIOS
 
 
 SENSELESS = [
@@ -85,7 +85,7 @@ SENSELESS = [
 
 @pytest.mark.parametrize(("content", "words"), SENSELESS)
 def test_senseless_scenarios_are_refused_with_a_reason(content: Any, words: str) -> None:
-    with pytest.raises(SenselessScenario) as refused:
+    with pytest.raises(InvalidScenario) as refused:
         with_scenarios(PLAN, content)
     assert words in str(refused.value)
 
@@ -95,7 +95,7 @@ def test_senseless_scenarios_are_refused_with_a_reason(content: Any, words: str)
 
 def test_listeners_whose_tastes_shift_state_the_same_genre(quiet: Timeline) -> None:
     shifting = quiet.under(replace(PLAN, taste_shift_day=SHIFT_DAY, taste_shift=1.0))
-    before, now = (shifting.on(day).listeners for day in (SHIFT_DAY, after(1)))
+    before, now = (shifting.on(day).users for day in (SHIFT_DAY, after(1)))
     old = np.arange(PLAN.users)
     assert (before.tastes[old] != now.tastes[old]).any(axis=1).mean() > 0.99
     assert (before.genre[old] == now.genre[old]).all()
@@ -104,11 +104,11 @@ def test_listeners_whose_tastes_shift_state_the_same_genre(quiet: Timeline) -> N
 # --- the catalogue -----------------------------------------------------------------------------------------------
 
 
-def hits(world: World, quiet: World) -> np.ndarray:
+def hits(state: DayState, quiet: DayState) -> np.ndarray:
     """Rows of the tracks that the shift brought: of its day, one in ten of the base day's."""
     count = PLAN.tracks // 10
     first = len(quiet.tracks)
-    assert world.tracks.created[first : first + count].min() >= midnight(SHIFT_DAY)
+    assert state.tracks.created[first : first + count].min() >= midnight(SHIFT_DAY)
     return np.arange(first, first + count)
 
 
@@ -116,9 +116,9 @@ def hits(world: World, quiet: World) -> np.ndarray:
 def test_new_tracks_take_their_share_of_draws_and_plays(quiet: Timeline, share: float) -> None:
     before = quiet.on(SHIFT_DAY)
     timeline = quiet.under(shifted_catalogue(share))
-    world = timeline.on(after(1))
-    new = hits(world, before)
-    drawn = world.shelves.draw(np.zeros(50_000, np.int32), np.random.default_rng(1))
+    state = timeline.on(after(1))
+    new = hits(state, before)
+    drawn = state.pools.draw(np.zeros(50_000, np.int32), np.random.default_rng(1))
     assert np.isin(drawn, new).mean() == pytest.approx(share, abs=0.02)
     fresh = timeline.on(after(3)).sessions
     played = np.isin(fresh.plays[fresh.created >= midnight(SHIFT_DAY)], new).mean()
@@ -142,7 +142,7 @@ def test_a_shifted_catalogue_is_the_same_however_one_got_there(quiet: Timeline) 
 
 
 def test_the_smallest_catalogue_shifts_too() -> None:
-    plan = Plan(7, PLAN.start, TODAY, 3, 3, 30, catalogue_shift_day=TODAY, catalogue_shift=0.5, growth=0.0)
+    plan = SimulationPlan(7, PLAN.start, TODAY, 3, 3, 30, catalogue_shift_day=TODAY, catalogue_shift=0.5, growth=0.0)
     assert len(Timeline(plan).on(after(1, TODAY)).tracks) == 4
 
 
@@ -187,6 +187,6 @@ def test_a_timeline_under_another_plan_is_that_plans_own(quiet: Timeline) -> Non
 
 def test_worlds_know_the_whole_day_even_when_they_show_half_of_it(quiet: Timeline) -> None:
     shown = quiet.under(with_outage(SHIFT_DAY))
-    next_day = next_world(quiet.on(after(1)))
+    next_day = next_state(quiet.on(after(1)))
     shown.on(after(1))
     assert pages(shown.on(after(2))) == pages(next_day)

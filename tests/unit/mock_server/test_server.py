@@ -6,16 +6,16 @@ import datetime as dt
 import pytest
 
 from mock_server.command_line import read_options
-from mock_server.control import Control
-from mock_server.days import Timeline
+from mock_server.control import MockApi
 from mock_server.server import follow_calendar
+from mock_server.timeline import Timeline
 
 NOON = dt.datetime(2026, 11, 22, 12, tzinfo=dt.UTC)
 
 
 def test_each_midnight_is_another_day() -> None:
     options = read_options(["--users", "20", "--tracks", "20", "--sessions", "20"], NOON.date())
-    control = Control(Timeline(options.plan), options.day, options.faults, options.token)
+    control = MockApi(Timeline(options.plan), options.day, options.faults, options.token)
     slept: list[float] = []
     days: list[str] = []
 

@@ -11,25 +11,25 @@ from typing import Any
 import pytest
 
 from core.settings import Settings
-from serving.dashboard.alerts import OpenAlert, OpenAlerts
-from serving.dashboard.charts import PIXELS, draw
-from serving.dashboard.figures import Figures, Live, Value, last_days
+from serving.dashboard.all_panels import make_panels
+from serving.dashboard.altair_charts import PIXELS, render_svg
+from serving.dashboard.health_status import evaluate_health, health_without_database
+from serving.dashboard.incidents import OpenIncident, OpenIncidents
 from serving.dashboard.links import Links
-from serving.dashboard.page import Content, content_security_policy, render
-from serving.dashboard.panels import make_panels
-from serving.dashboard.verdict import judge, judge_without_figures
+from serving.dashboard.page import HealthPage, content_security_policy, render
+from serving.dashboard.page_data import LivePublication, PageData, QualityMetric, last_days
 from tests.conftest import ROOT
-from tests.unit.serving.dashboard import NIGHT, NOW, TODAY, YESTERDAY, alarm, endpoint, healthy
+from tests.unit.serving.healthy_page_data import NIGHT, NOW, TODAY, YESTERDAY, alarm, endpoint, healthy
 
 CSS = (ROOT / "serving/dashboard/templates/page.css").read_text()
 HARM = "<script>alert(1)</script><b>'\"&"
 
 
-def content(figures: Figures, links: Links | None = None, **other: Any) -> Content:
-    alerts = other.pop("alerts", OpenAlerts())
-    verdict = judge(figures, alerts, NOW)
-    given = {"alerts": alerts, "links": links or Links(), "figures": figures, "panels": make_panels(figures)} | other
-    return Content(NOW, verdict, **given)
+def content(data: PageData, links: Links | None = None, **other: Any) -> HealthPage:
+    incidents = other.pop("incidents", OpenIncidents())
+    health_status = evaluate_health(data, incidents, NOW)
+    given = {"incidents": incidents, "links": links or Links(), "data": data, "panels": make_panels(data)} | other
+    return HealthPage(NOW, health_status, **given)
 
 
 class Reader(HTMLParser):
@@ -67,9 +67,11 @@ def test_it_answers_first_in_words() -> None:
 
 def test_free_text_is_never_markup() -> None:
     bad = replace(endpoint("tracks", status="failed"), reason=HARM, batch_id=f"tracks{HARM}")
-    alerts = OpenAlerts([OpenAlert(key="k", what=HARM, since=NOW, kept=HARM, next=HARM, severity="critical")])
-    lived = Live(1, 1, NIGHT, HARM, HARM, 1, 9, 9, 9)
-    html = render(content(healthy(endpoints=[bad], live=[lived]), Links("http://docs"), alerts=alerts))
+    incidents = OpenIncidents([OpenIncident(key="k", what=HARM, since=NOW, kept=HARM, next=HARM, severity="critical")])
+    lived = LivePublication(1, 1, NIGHT, HARM, HARM, 1, 9, 9, 9)
+    html = render(
+        content(healthy(endpoints=[bad], live_publications=[lived]), Links("http://docs"), incidents=incidents)
+    )
     assert "<script" not in html
     assert "&lt;script&gt;" in html
     Reader(html)
@@ -89,17 +91,19 @@ def test_links_are_pages_or_nothing() -> None:
 
 
 def test_an_alert_leads_to_its_section() -> None:
-    known = OpenAlert(key="k", what="w", since=NOW, next="<make>; docs/operations.md#the-disk-is-full")
-    shown = render(content(healthy(), Links(None, None, "http://book"), alerts=OpenAlerts([known])))
+    known = OpenIncident(key="k", what="w", since=NOW, next="<make>; docs/operations.md#the-disk-is-full")
+    shown = render(content(healthy(), Links(None, None, "http://book"), incidents=OpenIncidents([known])))
     assert '&lt;make&gt;; <a href="http://book#the-disk-is-full">docs/operations.md#the-disk-is-full</a>' in shown
-    assert "&lt;make&gt;; docs/operations.md#the-disk-is-full" in render(content(healthy(), alerts=OpenAlerts([known])))
+    assert "&lt;make&gt;; docs/operations.md#the-disk-is-full" in render(
+        content(healthy(), incidents=OpenIncidents([known]))
+    )
 
 
 def test_every_picture_has_a_name_its_finding_and_its_figures_as_a_table() -> None:
-    figures = healthy()
-    panels = make_panels(figures)
-    pictures = {panel.key: dict.fromkeys(PIXELS, "<svg ></svg>") for panel in panels if panel.drawing}
-    html = render(content(figures, pictures=pictures))
+    data = healthy()
+    panels = make_panels(data)
+    charts = {panel.key: dict.fromkeys(PIXELS, "<svg ></svg>") for panel in panels if panel.chart}
+    html = render(content(data, charts=charts))
     reader = Reader(html)
     ids = [attributes["id"] for _, attributes in reader.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
@@ -112,36 +116,36 @@ def test_every_picture_has_a_name_its_finding_and_its_figures_as_a_table() -> No
     for panel in panels:
         assert panel.finding.endswith(".")
         assert all(len(row) == len(panel.head) for row in panel.rows)
-        assert bool(panel.rows) >= bool(panel.drawing)
+        assert bool(panel.rows) >= bool(panel.chart)
     assert all(scroll.get("tabindex") == "0" for scroll in reader.all("div") if scroll.get("class") == "scroll")
 
 
 def test_without_pictures_the_tables_are_open() -> None:
-    panels = [panel for panel in make_panels(healthy()) if panel.drawing]
+    panels = [panel for panel in make_panels(healthy()) if panel.chart]
     html = render(content(healthy()))
     assert html.count("The picture is not drawn yet") == html.count("<details open>") == len(panels)
 
 
 def test_tables_say_what_is_drawn() -> None:
     bad = replace(healthy().batches[0], status="blocked", rows_rejected=7, rows_conflicting=3)
-    live = [Live(2, 2, NIGHT, "trained", "ease", 2, 9, 9, 9)]
-    values = [Value("ndcg@20", YESTERDAY, 0.08, 250, 0.05, 0.1, 1, False)]
-    spoilt = healthy(batches=[bad], alarms=[alarm("kept")], quality=values, live=live)
+    live = [LivePublication(2, 2, NIGHT, "trained", "ease", 2, 9, 9, 9)]
+    values = [QualityMetric("ndcg@20", YESTERDAY, 0.08, 250, 0.05, 0.1, 1, False)]
+    spoilt = healthy(batches=[bad], alarms=[alarm("kept")], quality=values, live_publications=live)
     panels = {panel.key: panel for panel in make_panels(spoilt)}
     assert panels["rows"].rows[0] == (str(TODAY), "1,000 (blocked)", "-", "-")
     assert "the newest tracks-2026-11-22" in panels["rows"].finding
     assert panels["rejected"].rows[0] == (str(TODAY), "7", "-", "-", "-", "3")
     assert panels["ndcg"].rows == [(str(YESTERDAY), "0.0800", "0.0500", "0.1000", "250", "1", "alarm, not judged")]
     assert "answered: the model was kept" in panels["ndcg"].finding
-    assert panels["coverage"].finding.startswith("9.0% of 100 listeners have a list")
+    assert panels["coverage"].finding.startswith("9.0% of 100 users have recommendations of their own")
     assert panels["runs"].rows[1] == ("ingest 1, 2026-11-22 03:00", "2.5", "1.2", "400")
     assert panels["steps"].rows[0] == ("ingest: audit", "2.50", "2.50", "2.50", "1")
 
 
 def test_before_the_first_ingest_each_picture_says_why_it_is_not_there() -> None:
-    empty = Figures(last_days(NOW), "ndcg@20")
+    empty = PageData(last_days(NOW), "ndcg@20")
     panels = make_panels(empty)
-    assert all("othing to draw" in panel.finding and panel.drawing is None for panel in panels)
+    assert all("othing to draw" in panel.finding and panel.chart is None for panel in panels)
     Reader(render(content(empty)))
 
 
@@ -149,29 +153,37 @@ def test_what_is_live_again_or_anew_is_marked() -> None:
     days = [NIGHT - timedelta(days=back) for back in (3, 2, 1, 0)]
     lived = [(1, 1, 1), (2, 2, 1), (3, 3, 2), (4, 1, 1)]  # made anew, a new model, a rollback
     live = [
-        Live(live_id, publication, moment, "", "als", run, 9, 9, 9)
+        LivePublication(live_id, publication, moment, "", "als", run, 9, 9, 9)
         for (live_id, publication, run), moment in zip(lived, days, strict=True)
     ]
-    (panel,) = [one for one in make_panels(healthy(live=live[::-1])) if one.key == "ndcg"]
-    assert panel.drawing
-    assert panel.drawing[1]["marks"] == [
+    (panel,) = [one for one in make_panels(healthy(live_publications=live[::-1])) if one.key == "ndcg"]
+    assert panel.chart
+    assert panel.chart[1]["marks"] == [
         {"day": str(days[3].date()), "what": "rollback"},
         {"day": str(days[2].date()), "what": "new model"},
     ]
 
 
 def test_without_a_database_it_says_since_when_and_what_to_do() -> None:
-    alerts = OpenAlerts(
-        [OpenAlert(key="database", what="the database does not answer", since=NIGHT, severity="critical")]
+    incidents = OpenIncidents(
+        [OpenIncident(key="database", what="the database does not answer", since=NIGHT, severity="critical")]
     )
-    away = Content(
-        NOW, judge_without_figures(alerts, refused=False), alerts, Links(), away_since=NIGHT, why_away="no connection"
+    away = HealthPage(
+        NOW,
+        health_without_database(incidents, statement_refused=False),
+        incidents,
+        Links(),
+        unavailable_since=NIGHT,
+        database_error="no connection",
     )
     html = render(away)
     assert "Since 2026-11-22 03:00 UTC, 9 hours ago." in html
     assert "make status" in html
     stranger = replace(
-        away, alerts=OpenAlerts(), verdict=judge_without_figures(OpenAlerts(), refused=False), trusted=False
+        away,
+        incidents=OpenIncidents(),
+        health_status=health_without_database(OpenIncidents(), statement_refused=False),
+        trusted=False,
     )
     assert "Your key cannot be checked" in render(stranger)
 
@@ -190,9 +202,9 @@ def test_charts_fit_their_width_take_their_colours_from_the_page_and_bear_no_sty
         batches=[replace(healthy().batches[0], status="blocked", rows_rejected=7)],
         alarms=[alarm()],
         expectations_by_day=[replace(healthy().expectations_by_day[0], critical=2, warning=1)],
-        quality=[*healthy().quality, Value("without_list", YESTERDAY, 0.1, 9, 0.0, 0.2, 1, True)],
+        quality=[*healthy().quality, QualityMetric("without_list", YESTERDAY, 0.1, 9, 0.0, 0.2, 1, True)],
     )
-    drawn = {panel.key: draw(*panel.drawing, width) for panel in make_panels(spoilt) if panel.drawing}
+    drawn = {panel.key: render_svg(*panel.chart, width) for panel in make_panels(spoilt) if panel.chart}
     assert set(drawn) == {"rows", "rejected", "expectations", "steps", "runs", "ndcg", "coverage"}
     for svg in drawn.values():
         found = re.search(r'viewBox="0 0 (\d+) ', svg)
@@ -222,6 +234,6 @@ def contrast(one: str, other: str) -> float:
 
 
 def luminance(colour: str) -> float:
-    parts = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    dependencies = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in dependencies]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -6,18 +6,18 @@ import hashlib
 
 import pytest
 
-from serving.keys import PresentedKey, main
+from serving.keys import ApiKey, main
 
 
 def test_a_new_key_is_read_back_and_no_two_are_alike() -> None:
-    made = [PresentedKey.new() for _ in range(100)]
-    assert all(PresentedKey.read(key.text) == key for key in made)
+    made = [ApiKey.new() for _ in range(100)]
+    assert all(ApiKey.read(key.text) == key for key in made)
     assert len({key.key_id for key in made}) == len({key.secret for key in made}) == 100
     assert all(len(bytes.fromhex(key.secret)) * 8 == 256 for key in made)
 
 
 def test_what_is_kept_is_a_hash_and_what_is_shown_has_no_secret() -> None:
-    key = PresentedKey.new()
+    key = ApiKey.new()
     assert key.secret_hash == hashlib.sha256(key.secret.encode()).digest()
     assert key.secret not in repr(key)
 
@@ -41,7 +41,7 @@ _KEY_ID, _SECRET = "a" * 12, "0" * 64
     ],
 )
 def test_what_is_no_key(text: str) -> None:
-    assert PresentedKey.read(text) is None
+    assert ApiKey.read(text) is None
 
 
 @pytest.mark.parametrize(

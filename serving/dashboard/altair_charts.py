@@ -1,0 +1,230 @@
+"""The charts, in Altair: from the values of a panel to SVG. Imported by the process that draws, and by no other.
+
+Colours are variables of the page, so that one chart_data serves light and dark. Whatever colour tells, shape, text or
+place tells too. Marks have no names of their own: the picture as a whole has one, and the table has its figures.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import altair as alt
+import vl_convert
+
+Width = Literal["wide", "narrow"]
+PIXELS: dict[Width, int] = {"wide": 540, "narrow": 320}
+INK, SOFT, LINE = "var(--ink)", "var(--soft)", "var(--line)"
+ACCENT, BAD, WARN = "var(--accent)", "var(--bad)", "var(--warn)"
+_ENDPOINTS = ("Tracks", "Users", "Listening sessions")
+_SEVERITIES = ("Critical", "Warning")
+_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-left", "wedge")
+_TEXT = 12
+_AXIS = 44  # what stands left of the plot, whatever the font of the reader
+_STEP_NAMES = 176
+_MARGIN = 14  # half of the last day's name stands right of the plot
+
+ChartData = dict[str, Any]
+Values = Sequence[dict[str, Any]]
+Mark = Callable[[alt.Chart, Values], Any]
+_CONFIG = {
+    "aria": False,
+    "background": "transparent",
+    "font": "system-ui, sans-serif",
+    "view": {"stroke": None},
+    "padding": {"left": 0, "top": 4, "right": _MARGIN, "bottom": 4},
+    "axis": {
+        "labelColor": SOFT,
+        "titleColor": SOFT,
+        "gridColor": LINE,
+        "domain": False,
+        "ticks": False,
+        "labelFontSize": _TEXT,
+        "titleFontSize": _TEXT,
+        "titleFontWeight": "normal",
+        "labelPadding": 6,
+    },
+    "legend": {"labelColor": INK, "labelFontSize": _TEXT, "orient": "top", "title": None, "columnPadding": 32},
+    "title": {"anchor": "start", "color": INK, "fontSize": _TEXT, "fontWeight": "normal", "offset": 6},
+    "text": {"fontSize": _TEXT},
+}
+
+
+def render_svg(name: str, chart_data: ChartData, width: Width) -> str:
+    """The SVG of one chart at one width. Nothing is fetched for it."""
+    specification = _CHARTS[name](chart_data, PIXELS[width] - _MARGIN).to_dict(validate=False) | {"config": _CONFIG}
+    svg: str = vl_convert.vegalite_to_svg(specification, allowed_base_urls=[])
+    return svg
+
+
+def _chart(values: Sequence[Any], width: int, height: int, **options: Any) -> alt.Chart:
+    return alt.Chart(alt.InlineData(values=list(values)), width=width, height=height, **options)
+
+
+def _days(chart_data: ChartData, field: str = "day") -> Any:
+    """The thirty days, also those of which there is nothing."""
+    first, last = chart_data["days"]
+    scale = alt.Scale(domain=[f"{first}T00:00:00Z", f"{last}T23:59:59Z"], type="utc")
+    axis = alt.Axis(format="%-d %b", tickCount=5, grid=False, title=None)
+    return alt.X(f"{field}:T", timeUnit="utcyearmonthdate", bandPosition=0.5, scale=scale, axis=axis)
+
+
+def _decades(field: str, values: Sequence[float]) -> Any:
+    """A logarithmic scale: a training takes a hundred times what a monitor takes."""
+    first, last = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    powers = [10.0**power for power in range(first, max(last, first + 1) + 1)]
+    scale = alt.Scale(type="log", domain=[powers[0], powers[-1]])
+    axis = alt.Axis(title=None, values=powers, format=",~r", minExtent=_AXIS, maxExtent=_AXIS)
+    return alt.Y(f"{field}:Q", scale=scale, axis=axis)
+
+
+def _amount(field: str, most: float | None = None, **axis: Any) -> Any:
+    scale = alt.Scale(domain=[0, most]) if most else alt.Scale()
+    options = {"title": None, "tickCount": 2, "format": "~s", "minExtent": _AXIS, "maxExtent": _AXIS} | axis
+    return alt.Y(f"{field}:Q", scale=scale, axis=alt.Axis(**options))
+
+
+def _palette(names: Sequence[str], values: Sequence[Any]) -> Any:
+    return alt.Scale(domain=list(names), range=list(values))
+
+
+def _each(what: str, names: Sequence[str], chart_data: ChartData, mark: Mark, width: int) -> Any:
+    """One small chart a name, one above the other, each with a scale of its own."""
+    charts = []
+    for name in names:
+        values = [one for one in chart_data["values"] if one[what] == name]
+        if values:
+            charts.append(mark(_chart(values, width - _AXIS, 64, title=name), values))
+    return alt.vconcat(*charts, spacing=8)
+
+
+def _rows(chart_data: ChartData, width: int) -> Any:
+    colour = alt.Color("state:N", scale=_palette(["in", "blocked", "failed"], [ACCENT, BAD, BAD]), legend=None)
+
+    def mark(chart: alt.Chart, _: Values) -> Any:
+        base = chart.encode(x=_days(chart_data), y=_amount("rows"))
+        bad = base.transform_filter("datum.state != 'in'")
+        cross = bad.mark_text(text="\u2715", dy=-8, color=BAD, fontWeight="bold")
+        return base.mark_bar(width=_bar(width)).encode(color=colour) + cross
+
+    return _each("endpoint", _ENDPOINTS, chart_data, mark, width)
+
+
+def _rejected(chart_data: ChartData, width: int) -> Any:
+    def mark(chart: alt.Chart, values: Values) -> Any:
+        most = max(2, *(one["rows"] for one in values))
+        return chart.mark_bar(width=_bar(width), color=WARN).encode(x=_days(chart_data), y=_amount("rows", most))
+
+    return _each("endpoint", _ENDPOINTS, chart_data, mark, width)
+
+
+def _bar(width: int) -> int:
+    return max(4, (width - _AXIS) // 30 - 4)
+
+
+def _expectations(chart_data: ChartData, width: int) -> Any:
+    colours = _palette(_SEVERITIES, [BAD, WARN])
+
+    def mark(chart: alt.Chart, values: Values) -> Any:
+        most = max(2, *(one["failing"] for one in values))
+        y = _amount("failing", most, format="d", tickMinStep=1)
+        colour = alt.Color("severity:N", scale=colours, legend=None)
+        return chart.mark_bar(width=_bar(width)).encode(x=_days(chart_data), y=y, color=colour)
+
+    return _each("severity", _SEVERITIES, chart_data, mark, width)
+
+
+def _steps(chart_data: ChartData, width: int) -> Any:
+    names = [one["step"] for one in chart_data["values"]]
+    names_axis = alt.Axis(
+        title=None, labelLimit=_STEP_NAMES, labelColor=INK, minExtent=_STEP_NAMES, maxExtent=_STEP_NAMES
+    )
+    base = _chart(chart_data["values"], width - _STEP_NAMES, 22 * len(names)).encode(
+        y=alt.Y("step:N", sort=names, axis=names_axis)
+    )
+    x = alt.X("usual:Q", axis=alt.Axis(title="seconds", tickCount=3, format="~s"))
+    usual = base.mark_bar(color=ACCENT, height=11).encode(x=x)
+    last = base.mark_tick(color=INK, thickness=2.5, height=17).encode(x=alt.X("last:Q"))
+    return usual + last
+
+
+def _runs(chart_data: ChartData, width: int) -> Any:
+    flows = sorted({one["flow"] for one in chart_data["values"]})
+    legend = alt.Legend(columns=4 if width > PIXELS["narrow"] else 2)
+    shape = alt.Shape("flow:N", scale=_palette(flows, _SHAPES[: len(flows)]), legend=legend)
+    colours = ((ACCENT, INK, WARN, SOFT) * 2)[: len(flows)]
+    colour = alt.Color("flow:N", scale=_palette(flows, colours), legend=legend)
+    charts = []
+    for field, title in (("cpu", "CPU seconds"), ("memory", "Peak memory, MiB")):
+        known = [one for one in chart_data["values"] if one[field] is not None]
+        if known:
+            # Hollow, as runs of one day often cost the same.
+            marks = _chart(known, width - _AXIS, 100, title=title).mark_point(size=44, strokeWidth=1.5, opacity=1)
+            y = _decades("cpu", [one["cpu"] for one in known]) if field == "cpu" else _amount("memory", format=",~r")
+            charts.append(marks.encode(x=_days(chart_data), y=y, shape=shape, color=colour))
+    return alt.vconcat(*charts, spacing=8)
+
+
+def _quality(chart_data: ChartData, width: int) -> Any:
+    x = _days(chart_data)
+    base = _chart(chart_data["values"], width - _AXIS, 170).encode(x=x)
+    band = base.mark_area(color=ACCENT, opacity=0.2).encode(
+        y=_amount("lower", tickCount=4, format="~g"), y2=alt.Y2("upper")
+    )
+    line = base.mark_line(color=ACCENT, strokeWidth=2).encode(y=alt.Y("value:Q"))
+    points = base.mark_point(color=ACCENT, filled=True, size=24, opacity=1).encode(y=alt.Y("value:Q"))
+    return alt.layer(band, line, points, *_marks(chart_data, width, x))
+
+
+def _marks(chart_data: ChartData, width: int, x: Any) -> list[Any]:
+    """A line and a word for each; each kind of word has a height of its own, to be read where they come together."""
+    layers: list[Any] = []
+    looks: dict[str, tuple[str, list[int]]] = {
+        "alarm": (BAD, [1, 0]),
+        "new model": (SOFT, [4, 3]),
+        "rollback": (WARN, [2, 2]),
+    }
+    kinds = [what for what in looks if any(one["what"] == what for one in chart_data["marks"])]
+    for row, what in enumerate(kinds):
+        colour, dash = looks[what]
+        for late, align, dx in ((False, "left", 5), (True, "right", -5)):
+            days = [
+                one for one in chart_data["marks"] if one["what"] == what and _is_late(one["day"], chart_data) == late
+            ]
+            if days:
+                marks = _chart(days, width - _AXIS, 170).encode(x=x)
+                layers.append(marks.mark_rule(color=colour, strokeWidth=1.5, strokeDash=dash))
+                text = marks.mark_text(text=what, align=align, dx=dx, color=colour)  # type: ignore[arg-type]
+                layers.append(text.encode(y=alt.value(6 + 16 * row)))
+    return layers
+
+
+def _is_late(day: str, chart_data: ChartData) -> bool:
+    return day >= str(chart_data["late"])
+
+
+def _coverage(chart_data: ChartData, width: int) -> Any:
+    names = ["listeners with a list", "catalogue shown"]
+    legend = alt.Legend(columns=1)
+    return (
+        _chart(chart_data["values"], width - _AXIS, 130)
+        .mark_line(strokeWidth=2)
+        .encode(
+            x=_days(chart_data),
+            y=_amount("share", 1, format="%", tickCount=4),
+            color=alt.Color("what:N", scale=_palette(names, [ACCENT, INK]), legend=legend),
+            strokeDash=alt.StrokeDash("what:N", scale=_palette(names, [[1, 0], [5, 3]]), legend=legend),
+        )
+    )
+
+
+_CHARTS: dict[str, Callable[[ChartData, int], Any]] = {
+    "rows": _rows,
+    "rejected": _rejected,
+    "expectations": _expectations,
+    "steps": _steps,
+    "runs": _runs,
+    "quality": _quality,
+    "coverage": _coverage,
+}

@@ -1,0 +1,149 @@
+"""What is known of each request afterwards: a line of JSON in the log, and numbers for Prometheus."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import orjson
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from core.errors import summarize_defect
+from serving.problems import DEFECT, TOO_MANY_REQUESTS, Problem, problem_response
+from serving.request_context import start_request_context
+
+UNKNOWN_ROUTE = "unknown"
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+
+requests_log = logging.getLogger("serving.requests")
+
+
+class ServingMetrics:
+    """The numbers of one app, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "moovitamix_serving_requests",
+            "Requests by route template, method and status.",
+            ("route", "method", "status"),
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "moovitamix_serving_request_seconds",
+            "Seconds until a request was answered.",
+            ("route",),
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._limited = Counter(
+            "moovitamix_serving_rate_limited", "Requests answered 429.", ("route",), registry=self._registry
+        )
+        self._counters: dict[tuple[str, str, int], Callable[[], None]] = {}
+        self._observers: dict[str, Callable[[float], None]] = {}
+
+    @cached_property
+    def publication_age_seconds(self) -> Gauge:
+        """NaN until anything is published."""
+        text = "Seconds since the publication that is live went live."
+        gauge = Gauge("moovitamix_serving_publication_age_seconds", text, registry=self._registry)
+        gauge.set(float("nan"))
+        return gauge
+
+    @cached_property
+    def database_up(self) -> Gauge:
+        """1 or 0."""
+        text = "Whether the database answered when it was last asked."
+        return Gauge("moovitamix_serving_database_up", text, registry=self._registry)
+
+    def count(self, route: str, method: str, status: int, seconds: float) -> None:
+        """One request. Children are kept: looking them up by labels costs more than counting."""
+        counter = self._counters.get((route, method, status))
+        if counter is None:
+            counter = self._requests.labels(route, method, str(status)).inc
+            self._counters[(route, method, status)] = counter
+        counter()
+        observer = self._observers.get(route)
+        if observer is None:
+            observer = self._observers[route] = self._seconds.labels(route).observe
+        observer(seconds)
+        if status == TOO_MANY_REQUESTS.status:
+            self._limited.labels(route).inc()
+
+    def text(self) -> bytes:
+        """All of it, in the format of Prometheus."""
+        return generate_latest(self._registry)
+
+
+class RequestLoggingMiddleware:
+    """Middleware: logs and counts each request, and answers what nothing else caught without saying what it was."""
+
+    def __init__(self, app: ASGIApp, metrics: ServingMetrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        context = start_request_context(scope)
+        began = time.perf_counter()
+        status = 0
+
+        async def noting_status(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting_status)
+        except Exception as error:
+            context.why = summarize_defect(error)
+            if not status:
+                await problem_response(Problem(DEFECT, "it was logged"), scope)(scope, receive, noting_status)
+        finally:
+            seconds = time.perf_counter() - began
+            route = getattr(scope.get("route"), "path", UNKNOWN_ROUTE)
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            self._metrics.count(route, method, status, seconds)
+            line: dict[str, Any] = {
+                "route": route,
+                "method": method,
+                "status": status,
+                "ms": round(seconds * 1000, 2),
+                "key_id": context.key_id,
+            }
+            if context.problem:
+                line |= {"problem": context.problem, "instance": context.instance, "why": context.why}
+            requests_log.info("request", extra={"line": line})
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line. Of exceptions their kind and place, never their text."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {"at": self._at(record), "level": record.levelname.lower(), "from": record.name}
+        request = getattr(record, "line", None)
+        line |= request if request is not None else {"message": record.getMessage()}
+        if record.exc_info and record.exc_info[1] is not None:
+            line["why"] = summarize_defect(record.exc_info[1])
+        return orjson.dumps(line, default=str).decode()
+
+    @staticmethod
+    def _at(record: logging.LogRecord) -> str:
+        return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03}Z"
+
+
+def log_to_stdout() -> None:
+    """Everything that is logged in this process becomes a line of JSON."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # what it says of each try, our own lines say better

@@ -1,0 +1,212 @@
+"""What is answered, to whom, and how errors look."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import httpx
+import pytest
+
+from core.database import connect
+from tests.integration.serving.api import JAZZER, LEFT, REMOVED_TRACK, ROCKER, Api, go_live, serving, stage
+
+PUBLISHED = 2  # the publication that is live in the shared world
+HUGE = "9" * 40
+ODD = [
+    "1%27%20or%20%271%27=%271",
+    "1;drop%20table%20ml.feedback",
+    "%00",
+    "1%00",
+    "%F0%9F%8E%B5",
+    "%D9%A1",
+    "%C3%28",
+    "1.0",
+]
+ODD += [
+    "1_0",
+    "+1",
+    "%201",
+    "0x1",
+    "1e3",
+    "nan",
+    "null",
+    "-",
+    HUGE,
+    f"-{HUGE}",
+    str(2**63),
+    str(-(2**63) - 1),
+    "a" * 4000,
+]
+
+
+def tracks(answer: httpx.Response, name: str = "recommendations") -> list[tuple[int, int]]:
+    assert answer.status_code == 200, answer.text
+    return [(track["rank"], track["track_id"]) for track in answer.json()[name]]
+
+
+def assert_problem(answer: httpx.Response, status: int, name: str) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["type"] == f"urn:moovitamix:problem:{name}"
+    assert problem["status"] == status
+    assert problem.keys() >= {"title", "detail", "instance"}
+    assert problem["instance"].startswith("urn:uuid:")
+    return dict(problem)
+
+
+def test_a_listener_gets_their_list_without_removed_tracks_and_without_gaps(world: Api) -> None:
+    answer = world.read(5)
+    assert tracks(answer) == [(1, 5), (2, 6), (3, 7)]
+    content = answer.json()
+    assert {name: content[name] for name in ("user_id", "publication_id", "fallback")} == {
+        "user_id": 5,
+        "publication_id": PUBLISHED,
+        "fallback": False,
+    }
+    assert datetime.fromisoformat(content["published_at"]).utcoffset() is not None
+    assert content["recommendations"][0] == {
+        "rank": 1,
+        "track_id": 5,
+        "title": "Title 5",
+        "artist": "Artist",
+        "score": 1.0,
+    }
+
+
+def test_n_counts_what_is_shown(world: Api) -> None:
+    assert tracks(world.read(5, n=2)) == [(1, 5), (2, 6)]
+    assert tracks(world.read(5, n=50)) == [(1, 5), (2, 6), (3, 7)]
+
+
+def test_without_a_list_the_favourite_genre_counts_and_else_everyone(world: Api) -> None:
+    rock, jazz = world.read(ROCKER), world.read(JAZZER)
+    assert tracks(rock) == [(1, 60), (2, 61)]
+    assert tracks(jazz) == [(1, 50), (2, 51), (3, 52)]
+    assert rock.json()["fallback"] is jazz.json()["fallback"] is True
+
+
+@pytest.mark.parametrize("user_id", [LEFT, 404, 0, -1, 2**63 - 1, -(2**63)])
+def test_an_unknown_or_removed_listener_is_404(world: Api, user_id: int) -> None:
+    assert_problem(world.read(user_id), 404, "unknown-listener")
+
+
+def test_similar_tracks(world: Api) -> None:
+    assert tracks(world.get("/v1/tracks/1/similar"), "similar") == [(1, 2), (2, 3)]
+    assert tracks(world.get("/v1/tracks/1/similar?n=1"), "similar") == [(1, 2)]
+    assert tracks(world.get("/v1/tracks/2/similar"), "similar") == []
+
+
+@pytest.mark.parametrize("track_id", [REMOVED_TRACK, 404])
+def test_an_unknown_or_removed_track_is_404(world: Api, track_id: int) -> None:
+    assert_problem(world.get(f"/v1/tracks/{track_id}/similar"), 404, "unknown-track")
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_ids_are_refused_and_not_repeated(world: Api, odd: str) -> None:
+    for path in (f"/v1/users/{odd}/recommendations", f"/v1/tracks/{odd}/similar"):
+        answer = world.get(path)
+        problem = assert_problem(answer, 422, "invalid-request")
+        assert [error["field"].split(".")[0] for error in problem["errors"]] == ["path"]
+        assert odd not in answer.text or len(odd) < 4
+
+
+@pytest.mark.parametrize("n", ["0", "51", "-1", *ODD])
+def test_odd_counts_are_refused(world: Api, n: str) -> None:
+    problem = assert_problem(world.get(f"/v1/users/5/recommendations?n={n}"), 422, "invalid-request")
+    assert [error["field"] for error in problem["errors"]] == ["query.n"]
+
+
+def test_the_long_way_gives_the_same_answer(world: Api) -> None:
+    """What is plainly right skips FastAPI's reading of parameters: the same must come out."""
+    for plain, odd in (("n=2", "n=2&other=1"), ("n=2", "n=02"), ("", "other=1")):
+        assert world.get(f"/v1/users/5/recommendations?{odd}").content == (
+            world.get(f"/v1/users/5/recommendations?{plain}").content
+        )
+
+
+def test_before_the_first_publication_it_says_so(populated: str) -> None:
+    with serving(populated) as api:
+        for answer in (api.read(5), api.read(404), api.get("/v1/tracks/1/similar")):
+            assert_problem(answer, 503, "not-published")
+            assert int(answer.headers["retry-after"]) > 0
+        assert api.get("/health/live").status_code == 200
+        for path in ("/health", "/health/ready"):
+            report = assert_problem(api.get(path), 503, "not-published")
+            assert (report["live"], report["ready"], report["database"]) == (True, False, True)
+            assert int(api.get(path).headers["retry-after"]) > 0
+        with connect(populated) as connection:
+            go_live(connection, stage(connection, {5: [1, 2]}))
+        assert tracks(api.read(5)) == [(1, 1), (2, 2)]
+        # Without any fallback and without a list: nothing, and said so.
+        nothing = api.read(6)
+        assert (tracks(nothing), nothing.json()["fallback"]) == ([], True)
+
+
+def test_a_list_of_removed_tracks_only_falls_back(populated: str) -> None:
+    with connect(populated) as connection:
+        go_live(connection, stage(connection, {5: [REMOVED_TRACK]}, fallbacks={"": [7]}))
+    with serving(populated) as api:
+        answer = api.read(5)
+        assert (tracks(answer), answer.json()["fallback"]) == ([(1, 7)], True)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "name"),
+    [
+        ("GET", "/", 404, "not-found"),
+        ("GET", "/v1/users/5/recommendations/", 404, "not-found"),
+        ("GET", "/v1/users/5%2F6/recommendations", 404, "not-found"),
+        ("POST", "/v1/users/5/recommendations", 405, "method-not-allowed"),
+        ("GET", "/v1/feedback", 405, "method-not-allowed"),
+        ("DELETE", "/health", 405, "method-not-allowed"),
+    ],
+)
+def test_addresses_that_are_not_there(world: Api, method: str, path: str, status: int, name: str) -> None:
+    answer = world.client.request(method, path)
+    assert_problem(answer, status, name)
+    assert ("allow" in answer.headers) == (status == 405)
+
+
+def test_health_and_metrics(world: Api) -> None:
+    assert httpx.get(f"{world.url}/health/live").json() == {"live": True}
+    for path in ("/health", "/health/ready"):
+        health = httpx.get(f"{world.url}{path}")
+        assert health.status_code == 200
+        assert health.json()["publication_id"] == PUBLISHED
+        assert health.json()["publication_age_seconds"] == 3600
+    world.read(5)
+    text = world.get("/metrics").text
+    template = 'route="/v1/users/{user_id}/recommendations"'
+    assert f'moovitamix_serving_requests_total{{method="GET",{template},status="200"}}' in text
+    assert f'moovitamix_serving_request_seconds_bucket{{le="0.005",{template}}}' in text
+    assert "moovitamix_serving_database_up 1.0" in text
+    assert "\nmoovitamix_serving_publication_age_seconds " in text
+    assert "/v1/users/5/" not in text
+
+
+def test_head_answers_like_get_without_a_body_at_every_address(world: Api) -> None:
+    pages = ["/docs", "/docs.js", "/openapi.json", "/", "/nothing/here"]
+    contract = world.get("/openapi.json").json()["paths"]
+    read = [path.format(user_id=5, track_id=1) for path, operations in contract.items() if "get" in operations]
+    for path in (*pages, *read):
+        for headers in ({}, {"Authorization": "Bearer wrong"}, dict(world.client.headers)):
+            get, head = (httpx.request(method, f"{world.url}{path}", headers=headers) for method in ("GET", "HEAD"))
+            assert (path, head.status_code, head.content) == (path, get.status_code, b"")
+            same = ("content-type", "www-authenticate", "content-security-policy", "allow")
+            assert [head.headers.get(name) for name in same] == [get.headers.get(name) for name in same]
+            assert int(head.headers["content-length"]) > 0
+    post_only = world.client.request("HEAD", "/v1/feedback")
+    assert (post_only.status_code, post_only.headers["allow"]) == (405, "POST")
+    assert world.client.request("DELETE", "/health").headers["allow"] == "GET, HEAD"
+    # One connection serves both: no length that was announced is waited for.
+    assert [world.client.request(method, "/health").status_code for method in ("HEAD", "GET", "HEAD")] == [200] * 3
+    assert 'method="HEAD",route="/health",status="200"' in world.get("/metrics").text
+
+
+def test_people_find_a_page_that_needs_no_internet(world: Api) -> None:
+    page, script = httpx.get(f"{world.url}/docs"), httpx.get(f"{world.url}/docs.js")
+    assert page.status_code == script.status_code == 200
+    assert "http" not in page.text.replace("http-equiv", "") and "//cdn" not in script.text
+    assert "default-src 'none'" in page.headers["content-security-policy"]

@@ -1,0 +1,69 @@
+"""Charts are drawn by another process: only what changed, and whatever becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import replace
+
+import pytest
+
+from serving.dashboard.chart_renderer import ChartRenderer
+from serving.dashboard.panel import Panel
+
+PANEL = Panel("steps", "t", "f.", chart=("steps", {"values": [{"step": "a", "usual": 1, "last": 2}]}))
+# Stands in for the program that draws: the same protocol, and it tells how often it was asked, and with what around it.
+STAND_IN = """
+import json, os, sys
+asked = json.load(sys.stdin)
+print(json.dumps({key: {"wide": f"{sorted(asked)} {sorted(os.environ)}", "narrow": ""} for key in asked}))
+"""
+
+
+# However long a busy machine takes to begin a process.
+PATIENT = 600.0
+
+
+def standing_in(program: str, seconds: float = PATIENT) -> ChartRenderer:
+    return ChartRenderer([sys.executable, "-c", program], seconds, PATIENT)
+
+
+def test_the_program_draws() -> None:
+    (charts,) = asyncio.run(ChartRenderer(seconds=PATIENT, patience=PATIENT).render([PANEL])).values()
+    assert set(charts) == {"wide", "narrow"}
+    assert all(svg.startswith("<svg ") for svg in charts.values())
+
+
+def test_only_what_changed_is_drawn_and_no_secret_goes_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOOVITAMIX_API_TOKEN", "secret")
+    other, nothing = replace(PANEL, key="other"), Panel("empty", "t", "f.")
+    chart_renderer = standing_in(STAND_IN)
+    first = asyncio.run(chart_renderer.render([PANEL, other, nothing]))
+    assert set(first) == {"steps", "other"}
+    assert first["steps"]["wide"].startswith("['other', 'steps']")
+    assert "MOOVITAMIX_API_TOKEN" not in first["steps"]["wide"]
+    second = asyncio.run(chart_renderer.render([PANEL, replace(other, chart=("steps", {"values": []}))]))
+    assert second["steps"] == first["steps"]
+    assert second["other"]["wide"].startswith("['other']")
+
+
+def test_nobody_waits_for_long_and_the_next_finds_what_was_drawn_meanwhile() -> None:
+    async def look_twice() -> tuple[int, int]:
+        chart_renderer = ChartRenderer([sys.executable, "-c", STAND_IN], patience=0)
+        first = await chart_renderer.render([PANEL])
+        while not (second := await chart_renderer.render([PANEL])):
+            await asyncio.sleep(0.05)
+        return len(first), len(second)
+
+    assert asyncio.run(look_twice()) == (0, 1)
+
+
+def test_a_program_that_is_not_there(caplog: pytest.LogCaptureFixture) -> None:
+    assert asyncio.run(ChartRenderer(["/nowhere/to/be/found"]).render([PANEL])) == {}
+    assert "charts were not drawn: No such file" in caplog.text
+
+
+@pytest.mark.parametrize("program", ["raise SystemExit(3)", "import time; time.sleep(60)", "print('no JSON')"])
+def test_what_cannot_be_drawn_is_left_out_and_tried_again(program: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert asyncio.run(standing_in(program, seconds=1).render([PANEL])) == {}
+    assert "charts were not drawn" in caplog.text

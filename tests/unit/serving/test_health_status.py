@@ -1,0 +1,228 @@
+"""What makes it healthy, in need of attention, or broken."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+import serving.dashboard.health_status as rules
+from core.settings import Settings
+from notifications.incidents import IncidentStore
+from notifications.notification import Notification
+from serving.dashboard.health_status import evaluate_health, health_without_database, nights_missed
+from serving.dashboard.incidents import OpenIncident, OpenIncidents, read_incidents
+from serving.dashboard.links import anchor
+from serving.dashboard.page_data import LastRun, NewestPublication, PageData, UnfinishedRun, last_days
+from tests.conftest import ROOT
+from tests.unit.serving.healthy_page_data import NIGHT, NOW, TODAY, alarm, endpoint, healthy
+
+NONE = OpenIncidents()
+OTHERS = [endpoint("users"), endpoint("listen_history")]
+LONG_AGO = TODAY - timedelta(days=3)
+
+
+def incident(severity: Any) -> OpenIncidents:
+    return OpenIncidents([OpenIncident(key="k", what="w", since=NOW, severity=severity)])
+
+
+def test_all_is_well() -> None:
+    assert evaluate_health(healthy(), NONE, NOW) == rules.HealthStatus("healthy", [])
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "state", "says"),
+    [
+        ({"endpoints": [endpoint("tracks", status="blocked"), *OTHERS]}, "attention", "tracks-2026-11-22 is blocked"),
+        ({"endpoints": [endpoint("tracks", LONG_AGO, "failed"), *OTHERS]}, "broken", "tracks is as of 2026-11-19"),
+        ({"endpoints": [endpoint("tracks", None, "blocked"), *OTHERS]}, "attention", "none was published before"),
+        ({"endpoints": OTHERS}, "attention", "No batch of tracks ever came in"),
+        ({"endpoints": [endpoint("tracks", TODAY - timedelta(days=1)), *OTHERS]}, "attention", "1 night missed"),
+        ({"endpoints": [endpoint("tracks", LONG_AGO), *OTHERS]}, "broken", "Nothing of tracks came after 2026-11-19"),
+        ({"last_runs": [LastRun(9, "retrain", None, NIGHT, NIGHT, "failed")]}, "attention", "The last run of retrain"),
+        ({"unfinished_runs": [UnfinishedRun(9, "retrain", None, NIGHT, False)]}, "attention", "never came to an end"),
+        (
+            {"newest_publication": [NewestPublication(2, "blocked", NIGHT, "r")]},
+            "attention",
+            "publication 2) are blocked",
+        ),
+        ({"live_publications": []}, "attention", "No recommendations are published"),
+        ({"alarms": [alarm()]}, "attention", "ndcg@20 0.080 on 2026-11-21, usually 0.180"),
+    ],
+)
+def test_what_is_wrong_is_said(spoilt: dict[str, Any], state: str, says: str) -> None:
+    health_status = evaluate_health(healthy(**spoilt), NONE, NOW)
+    assert health_status.state == state
+    assert any(says in reason.text and reason.state == state for reason in health_status.reasons), health_status
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"alarms": [alarm("kept")]},
+        {"unfinished_runs": [UnfinishedRun(9, "ingest", TODAY, NIGHT, True)]},
+        {"unfinished_runs": [UnfinishedRun(0, "ingest", TODAY, NIGHT, False)]},  # one that came after it ended well
+    ],
+)
+def test_what_is_over_or_at_work_is_not_wrong(spoilt: dict[str, Any]) -> None:
+    assert evaluate_health(healthy(**spoilt), NONE, NOW).state == "healthy"
+
+
+def five_days_later(status: str) -> tuple[PageData, datetime]:
+    """Nights that all came in, with this status; the lists and the verdicts are of the first."""
+    later = NOW + timedelta(days=5)
+    nights = [TODAY + timedelta(days=number) for number in range(6)]
+    first = healthy().batches[0]
+    batches = [
+        replace(first, endpoint=name, day=day, status=status if day > TODAY else "published")
+        for name in rules.ENDPOINTS
+        for day in nights
+    ]
+    endpoints = [endpoint(name, later.date(), status) for name in rules.ENDPOINTS]
+    return healthy(endpoints=endpoints, batches=batches), later
+
+
+def test_lists_that_were_not_refreshed_and_days_that_were_not_judged() -> None:
+    data, later = five_days_later("published")
+    texts = [reason.text for reason in evaluate_health(data, NONE, later).reasons]
+    assert any("were not refreshed since" in text for text in texts)
+    assert any("No day after 2026-11-21 was judged" in text for text in texts)
+
+
+def test_while_nothing_changes_nothing_has_to_be_made_anew() -> None:
+    data, later = five_days_later("unchanged")
+    assert evaluate_health(data, NONE, later).reasons == []
+
+
+def test_a_day_in_the_future_is_said() -> None:
+    data = healthy(endpoints=[endpoint("tracks", date(2027, 11, 22)), *OTHERS])
+    health_status = evaluate_health(data, NONE, NOW)
+    assert health_status.state == "attention"
+    assert "tracks is published as of 2027-11-22, a day in the future" in health_status.reasons[0].text
+    already_in_paris = datetime(2026, 11, 22, 23, 30, tzinfo=UTC)
+    tomorrow = [endpoint(name, date(2026, 11, 23)) for name in rules.ENDPOINTS]
+    assert evaluate_health(healthy(endpoints=tomorrow), NONE, already_in_paris).state == "healthy"
+
+
+def test_lists_that_went_live_by_a_clock_that_was_ahead_are_to_be_made_anew() -> None:
+    live = [replace(healthy().live_publications[0], live_from=NOW + timedelta(days=190))]
+    health_status = evaluate_health(healthy(live_publications=live), NONE, NOW)
+    assert health_status.state == "attention"
+    assert "make new ones: .venv/bin/python -m flows.recommend" in health_status.reasons[0].text
+
+
+def test_before_the_first_ingest_it_says_how_to_begin() -> None:
+    health_status = evaluate_health(PageData(last_days(NOW), "ndcg@20"), NONE, NOW)
+    assert (health_status.state, len(health_status.reasons)) == ("attention", 1)
+    assert "flows.ingest begins" in health_status.reasons[0].text
+
+
+def test_alerts_count_and_the_worst_comes_first() -> None:
+    assert evaluate_health(healthy(), incident("critical"), NOW).state == "broken"
+    assert evaluate_health(healthy(), incident("warning"), NOW).state == "attention"
+    assert evaluate_health(healthy(), OpenIncidents(unreadable="no right"), NOW).state == "attention"
+    both = evaluate_health(healthy(alarms=[alarm()]), incident("critical"), NOW)
+    assert [reason.state for reason in both.reasons] == ["broken", "attention"]
+    for statement_refused in (False, True):
+        assert health_without_database(incident("warning"), statement_refused=statement_refused).state == "broken"
+
+
+@pytest.mark.parametrize(
+    ("now", "missed"),
+    [
+        (datetime(2026, 11, 23, 5, 59, tzinfo=UTC), 0),  # 06:59 in Paris, in winter
+        (datetime(2026, 11, 23, 6, 0, tzinfo=UTC), 1),
+        (datetime(2026, 11, 22, 23, 30, tzinfo=UTC), 0),  # the 23rd in Paris
+        (datetime(2026, 11, 25, 6, 0, tzinfo=UTC), 3),
+        (datetime(2026, 11, 20, 6, 0, tzinfo=UTC), 0),
+    ],
+)
+def test_a_night_is_missed_when_its_day_is_due(now: datetime, missed: int) -> None:
+    assert nights_missed(date(2026, 11, 22), now) == missed
+
+
+@pytest.mark.parametrize(
+    ("hours", "now", "missed"),
+    [
+        (30, datetime(2026, 11, 23, 8, 59, tzinfo=UTC), 0),  # 09:59 in Paris
+        (30, datetime(2026, 11, 23, 9, 0, tzinfo=UTC), 1),
+        (171, datetime(2026, 11, 29, 5, 59, tzinfo=UTC), 0),  # a week and three hours
+        (171, datetime(2026, 11, 29, 6, 0, tzinfo=UTC), 1),
+        (171, datetime(2026, 12, 6, 6, 0, tzinfo=UTC), 2),
+        (6, datetime(2026, 11, 22, 20, 0, tzinfo=UTC), 0),
+    ],
+)
+def test_a_night_is_due_when_the_alert_is(hours: float, now: datetime, missed: int) -> None:
+    assert nights_missed(date(2026, 11, 22), now, hours) == missed
+    late = any("came after" in reason.text for reason in evaluate_health(healthy(), NONE, now, hours).reasons)
+    assert late == (missed > 0)
+
+
+def test_summer_time_is_an_hour_earlier() -> None:
+    assert nights_missed(date(2026, 7, 1), datetime(2026, 7, 2, 5, 0, tzinfo=UTC)) == 1
+
+
+def test_each_section_that_is_named_is_in_the_runbook() -> None:
+    headings = re.findall(r"^## (.*)$", (ROOT / "docs/operations.md").read_text(), re.M)
+    assert set(get_args(rules.Section)) <= set(headings)
+    assert anchor("A run was killed, or the database went away") == "a-run-was-killed-or-the-database-went-away"
+
+
+def test_what_the_watch_keeps_is_understood(tmp_path: Path) -> None:
+    store = IncidentStore(tmp_path, [], lambda *_: False, lambda: NOW)
+    store.begin(Notification(key="k", severity="critical", what="w", since=NIGHT, kept="all", next="n", detail="d"))
+    known = OpenIncident(key="k", what="w: d", since=NIGHT, kept="all", next="n", severity="critical")
+    assert read_incidents(settings(tmp_path), NOW) == OpenIncidents([known], watchdog_expected=False)
+
+
+def settings(data_dir: Path, **other: Any) -> Settings:
+    return Settings(_env_file=None, data_dir=data_dir, **other)
+
+
+def test_a_dead_watch_is_said(tmp_path: Path) -> None:
+    looked = tmp_path / "alerts" / "looked"
+    looked.parent.mkdir()
+    looked.touch()
+    os.utime(looked, (NOW.timestamp(), NOW.timestamp()))
+    in_time, late = NOW + timedelta(seconds=105), NOW + timedelta(seconds=106)
+    assert evaluate_health(healthy(), read_incidents(settings(tmp_path), in_time), NOW).state == "healthy"
+    assert not read_incidents(settings(tmp_path, alert_look_seconds=60), late).watchdog_problem
+    (looked.parent / "open.json").write_text("[]")
+    health_status = evaluate_health(healthy(), read_incidents(settings(tmp_path), late), NOW)
+    assert health_status.state == "attention"
+    assert "has not looked since 2026-11-22 12:00 UTC" in health_status.reasons[0].text
+    before = NOW - timedelta(days=190)  # the clock was ahead, and is right now
+    assert "by a clock that was ahead" in str(read_incidents(settings(tmp_path), before).watchdog_problem)
+
+
+@pytest.mark.parametrize("sign", ["services", "alert_urls", "prefect_ui_url", ""])
+def test_a_watch_that_never_looked_is_missed_where_one_should_run(tmp_path: Path, sign: str) -> None:
+    if sign == "services":
+        (tmp_path / sign).mkdir()
+    other = {"alert_urls": "json://localhost", "prefect_ui_url": "http://localhost"}
+    found = read_incidents(settings(tmp_path, **{name: value for name, value in other.items() if name == sign}), NOW)
+    assert bool(found.watchdog_problem) == bool(sign)
+    assert evaluate_health(healthy(), found, NOW).state == ("attention" if sign else "healthy")
+    assert found.watchdog_expected == bool(sign)
+
+
+def test_the_file_of_alerts(tmp_path: Path) -> None:
+    assert read_incidents(settings(tmp_path), NOW) == OpenIncidents(watchdog_expected=False)
+    (tmp_path / "alerts").mkdir()
+    file = tmp_path / "alerts" / "open.json"
+    one = '{"key": "%s", "what": "w", "since": "2026-11-22T04:00:00+00:00", "severity": "%s", "delivered_at": null}'
+    file.write_text(f"[{one % ('a', 'warning')}, {one % ('b', 'critical')}]")
+    assert [found.key for found in read_incidents(settings(tmp_path), NOW).incidents] == ["b", "a"]
+    for wrong in ("", "{}", '[{"key": "secret"}]', "[" * 100_000, "x" * 2_000_000):
+        file.write_text(wrong)
+        found = read_incidents(settings(tmp_path), NOW)
+        assert not found.incidents
+        assert found.unreadable == "it is not the list that it should be"
+    file.unlink()
+    file.mkdir()
+    assert read_incidents(settings(tmp_path), NOW).unreadable == "Is a directory"

@@ -1,0 +1,91 @@
+"""The log, the numbers, and what is answered when something of ours breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from typing import Any
+
+import httpx
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from serving.body_limit import BodyLimitMiddleware
+from serving.problems import DATABASE_UNAVAILABLE, EXCEPTION_HANDLERS, Problem
+from serving.request_logging import JsonFormatter, RequestLoggingMiddleware, ServingMetrics
+
+SECRET = "secret of Ada"
+
+
+async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+    raise RuntimeError(SECRET)
+
+
+def ask(app: Any, method: str = "GET", **options: Any) -> httpx.Response:
+    async def run() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.request(method, "/x", **options)
+
+    return asyncio.run(run())
+
+
+def test_a_defect_is_a_problem_that_says_nothing_and_a_line_that_says_where(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "serving.requests")
+    metrics = ServingMetrics()
+    answer = ask(RequestLoggingMiddleware(broken, metrics), "STRANGE")
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["type"] == "urn:moovitamix:problem:defect"
+    (record,) = [one for one in caplog.records if one.name == "serving.requests"]
+    line = json.loads(JsonFormatter().format(record))
+    assert {name: line[name] for name in ("route", "method", "status", "key_id", "problem")} == {
+        "route": "unknown",
+        "method": "other",
+        "status": 500,
+        "key_id": None,
+        "problem": "defect",
+    }
+    assert line["instance"] == answer.json()["instance"]
+    assert line["why"].startswith("unforeseen RuntimeError")
+    assert SECRET not in answer.text + json.dumps(line)
+    assert 'requests_total{method="other",route="unknown",status="500"} 1.0' in metrics.text().decode()
+
+
+def test_a_log_line_is_one_line_without_the_text_of_exceptions() -> None:
+    try:
+        raise RuntimeError(SECRET)
+    except RuntimeError as error:
+        record = logging.LogRecord("x", logging.ERROR, "", 1, "it %s\nbroke", ("all",), (type(error), error, None))
+    text = JsonFormatter().format(record)
+    assert "\n" not in text
+    assert SECRET not in text
+    assert json.loads(text)["message"] == "it all\nbroke"
+
+
+def test_a_body_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.body_limit._SECONDS", 0.01)
+
+    async def reading(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+
+    async def never() -> Any:
+        await asyncio.sleep(60)
+
+    async def run() -> None:
+        scope = {"type": "http", "headers": []}
+        with pytest.raises(Problem) as raised:
+            await BodyLimitMiddleware(reading, 100)(scope, never, never)  # type: ignore[arg-type]
+        assert raised.value.status_code == 408
+
+    asyncio.run(run())
+
+
+def test_every_error_that_can_reach_a_client_has_a_handler() -> None:
+    assert {kind.__name__ for kind in EXCEPTION_HANDLERS if isinstance(kind, type)} == {
+        "HTTPException",
+        "RequestValidationError",
+        "DatabaseError",
+    }
+    assert DATABASE_UNAVAILABLE.status == 503

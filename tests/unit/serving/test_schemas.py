@@ -1,0 +1,73 @@
+"""/openapi.json: complete, and true to the settings of the code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from core.settings import Settings
+from serving.app import create_app
+from serving.keys import SCOPES
+
+CONTRACT: dict[str, Any] = create_app(Settings(_env_file=None), "postgresql://nowhere").openapi()
+OPERATIONS = {
+    f"{method.upper()} {path}": operation
+    for path, methods in CONTRACT["paths"].items()
+    for method, operation in methods.items()
+}
+OPEN = {"GET /health", "GET /health/live", "GET /health/ready"}
+
+
+def test_the_operations() -> None:
+    assert set(OPERATIONS) == OPEN | {
+        "GET /v1/users/{user_id}/recommendations",
+        "GET /v1/tracks/{track_id}/similar",
+        "POST /v1/feedback",
+        "GET /metrics",
+        "GET /dashboard",
+    }
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_each_says_who_may_and_what_can_go_wrong(name: str) -> None:
+    operation = OPERATIONS[name]
+    statuses = {int(status) for status in operation["responses"]}
+    assert {200, 500} <= statuses
+    assert ("security" in operation) == (name not in OPEN)
+    if name not in OPEN:
+        assert operation["x-scope"] in SCOPES
+        assert {401, 403, 429, 503} <= statuses
+        basic = [{"basic": []}] if name == "GET /dashboard" else []
+        assert operation["security"] == [{"bearer": []}, {"header": []}, *basic]
+    if "/v1/" in name:
+        assert 422 in statuses
+    for status, response in operation["responses"].items():
+        if int(status) >= 400:
+            page = (name, status) == ("GET /dashboard", "503")
+            assert list(response["content"]) == ["text/html" if page else "application/problem+json"]
+            assert response["description"]
+    assert operation["summary"]
+    assert operation["description"]
+
+
+def test_references_lead_somewhere() -> None:
+    def references(part: Any) -> set[str]:
+        if isinstance(part, dict):
+            own = {part["$ref"]} if isinstance(part.get("$ref"), str) else set()
+            return own.union(*map(references, part.values()))
+        return set().union(*map(references, part)) if isinstance(part, list) else set()
+
+    known = {f"#/components/schemas/{name}" for name in CONTRACT["components"]["schemas"]}
+    assert references(CONTRACT) <= known
+    assert "HTTPValidationError" not in CONTRACT["components"]["schemas"]
+
+
+def test_shapes_have_examples_and_ids_are_of_64_bits() -> None:
+    schemas = CONTRACT["components"]["schemas"]
+    for name in ("Recommendations", "SimilarTracks", "FeedbackRequest", "ProblemDetails"):
+        assert schemas[name]["examples"]
+    (user_id, n) = OPERATIONS["GET /v1/users/{user_id}/recommendations"]["parameters"]
+    assert (user_id["schema"]["minimum"], user_id["schema"]["maximum"]) == (-(2**63), 2**63 - 1)
+    assert (n["schema"]["minimum"], n["schema"]["maximum"], n["schema"]["default"]) == (1, 50, 10)
+    assert schemas["FeedbackRequest"]["additionalProperties"] is False
