@@ -17,7 +17,7 @@ from benchmarks.listening_sets import make_checkins
 from benchmarks.processes import Show
 from benchmarks.raw_copies import seconds_of
 from recommender.models.als import ALS
-from recommender.models.blend import GraphFilterWithALS
+from recommender.models.registry import GraphFilterWithALS
 
 HOW = (
     "`recommend` of ALS with 64 factors for everyone, 20 tracks and none that was played, against"

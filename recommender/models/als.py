@@ -38,10 +38,10 @@ class ALS(Recommender):
 
     def __init__(
         self,
-        factors: int = 64,
-        regularization: float = 0.1,
-        alpha: float = 1.0,
-        iterations: int = 15,
+        factors: int = 64,  # untuned: the size measured in docs/benchmarks.md ("scoring"); the search tries 32 to 256
+        regularization: float = 0.1,  # docs/models.md ("als"): good values lie between 0.05 and 0.2
+        alpha: float = 1.0,  # untuned: the default of `implicit`
+        iterations: int = 15,  # untuned: the default of `implicit`
         seed: int = 0,
     ) -> None:
         super().__init__(factors=factors, regularization=regularization, alpha=alpha, iterations=iterations, seed=seed)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -67,73 +68,44 @@ class Blend(Recommender):
             member._take(self._track_ids, own)
 
 
-class EASEWithALS(Blend):
-    """EASE, and a share of ALS: for a few thousand listeners or tracks."""
+@dataclass(frozen=True)
+class BlendMember:
+    """A member of a named blend. `weight` is the default of its weight parameter; None fixes the weight at 1."""
 
-    name: ClassVar[str] = "ease_als"
-
-    def __init__(self, als_weight: float = 0.15, ease: Params | None = None, als: Params | None = None) -> None:
-        super().__init__([_member(EASE, ease), _member(ALS, als, als_weight)])
-        self.params = {"als_weight": als_weight, "ease": dict(ease or {}), "als": dict(als or {})}
+    model: type[Recommender]
+    weight: float | None = None
 
 
-class GraphFilterWithALS(Blend):
-    """The graph filter, and a share of ALS: for more listeners and tracks than EASE can take."""
+class NamedBlend(Blend):
+    """A blend of fixed models with a name in the registry; `blend_class` makes its subclasses.
 
-    name: ClassVar[str] = "graph_als"
+    The parameter `<member>` holds the settings of a member, `<member>_weight` its weight. Model files and
+    `ml.model_runs` store both under these names.
+    """
 
-    def __init__(self, als_weight: float = 0.15, graph: Params | None = None, als: Params | None = None) -> None:
-        super().__init__([_member(GraphFilter, graph), _member(ALS, als, als_weight)])
-        self.params = {"als_weight": als_weight, "graph": dict(graph or {}), "als": dict(als or {})}
+    members: ClassVar[Mapping[str, BlendMember]]
 
-
-class AllThree(Blend):
-    """EASE, and shares of the graph filter and of ALS: all that is known about a few thousand listeners or tracks."""
-
-    name: ClassVar[str] = "ease_graph_als"
-
-    def __init__(
-        self,
-        graph_weight: float = 0.5,
-        als_weight: float = 0.15,
-        ease: Params | None = None,
-        graph: Params | None = None,
-        als: Params | None = None,
-    ) -> None:
-        super().__init__(
-            [_member(EASE, ease), _member(GraphFilter, graph, graph_weight), _member(ALS, als, als_weight)]
-        )
-        self.params = {
-            "graph_weight": graph_weight,
-            "als_weight": als_weight,
-            "ease": dict(ease or {}),
-            "graph": dict(graph or {}),
-            "als": dict(als or {}),
+    def __init__(self, **params: Any) -> None:
+        weights = {
+            f"{name}_weight": member.weight for name, member in self.members.items() if member.weight is not None
         }
+        unknown = params.keys() - weights.keys() - self.members.keys()
+        if unknown:
+            raise TypeError(f"{self.name} has no parameter {', '.join(sorted(unknown))}")
+        weights |= {name: params[name] for name in weights if name in params}
+        settings = {name: dict(params.get(name) or {}) for name in self.members}
+        super().__init__(
+            [
+                {"name": member.model.name, "params": settings[name], "weight": weights.get(f"{name}_weight", 1.0)}
+                for name, member in self.members.items()
+            ]
+        )
+        self.params = {**weights, **settings}
 
 
-class EASEWithContent(Blend):
-    """EASE, and what is popular of a listener's artists and genres: for short histories, and for new tracks."""
-
-    name: ClassVar[str] = "ease_content"
-
-    def __init__(self, content_weight: float = 2.0, ease: Params | None = None, content: Params | None = None) -> None:
-        super().__init__([_member(EASE, ease), _member(ContentPopularity, content, content_weight)])
-        self.params = {"content_weight": content_weight, "ease": dict(ease or {}), "content": dict(content or {})}
-
-
-class GraphFilterWithContent(Blend):
-    """The graph filter, and the same of it: for more listeners and tracks than EASE can take."""
-
-    name: ClassVar[str] = "graph_content"
-
-    def __init__(self, content_weight: float = 2.0, graph: Params | None = None, content: Params | None = None) -> None:
-        super().__init__([_member(GraphFilter, graph), _member(ContentPopularity, content, content_weight)])
-        self.params = {"content_weight": content_weight, "graph": dict(graph or {}), "content": dict(content or {})}
-
-
-def _member(model: type[Recommender], params: Params | None, weight: float = 1.0) -> Params:
-    return {"name": model.name, "params": dict(params or {}), "weight": weight}
+def blend_class(class_name: str, name: str, *, module: str, members: Mapping[str, BlendMember]) -> type[NamedBlend]:
+    """A model class for this blend. Assign it to `class_name` in `module`, so that trial processes can import it."""
+    return type(class_name, (NamedBlend,), {"name": name, "members": members, "__module__": module})
 
 
 def _made(member: Params) -> Recommender:

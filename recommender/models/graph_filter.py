@@ -30,11 +30,11 @@ class GraphFilter(Recommender):
 
     def __init__(
         self,
-        rank: int = 256,
-        sharpening: float = 0.8,
-        low_pass: float = 0.45,
-        popularity: float = 0.3,
-        weighting: Weighting = "binary",
+        rank: int = 256,  # Shen 2021 (GF-CF); the search tries 128 and 64
+        sharpening: float = 0.8,  # untuned: no experiment is on record; Choi 2023 (BSPM) gives the form
+        low_pass: float = 0.45,  # untuned: no experiment is on record; Shen 2021 (GF-CF) gives the form
+        popularity: float = 0.3,  # untuned: no experiment is on record
+        weighting: Weighting = "binary",  # Shen 2021 (GF-CF); "log1p" won twice in docs/benchmarks.md
         seed: int = 0,
     ) -> None:
         super().__init__(

@@ -13,10 +13,11 @@ from recommender.models.parallel import in_blocks
 
 _DENSE = 2000
 """Up to so many rows or columns, all eigenvectors of the smaller Gram matrix are found: exact, and quick enough."""
+# Oversampling and rounds of subspace iteration: untuned, above what Halko 2011 needs (5 to 10 and 1 to 2).
 _SPARE = 64
 _ITERATIONS = 8
-_NEGLIGIBLE = 1e-3
-_COLUMNS_AT_ONCE = 64
+_NEGLIGIBLE = 1e-3  # untuned: relative to the largest value; float32 resolves about 1e-7, its square root is 3e-4
+_COLUMNS_AT_ONCE = 64  # untuned: only speed depends on it
 
 
 Vectors = NDArray[np.floating[Any]]

@@ -16,10 +16,9 @@ from recommender.evaluation.splitting import Holdout, split_by_user
 from recommender.evaluation.trials import TrialLimits
 from recommender.models import file_format
 from recommender.models.als import ALS
-from recommender.models.blend import EASEWithALS
 from recommender.models.ease import EASE
 from recommender.models.popularity import Popularity
-from recommender.models.registry import CANDIDATES, Candidate, load_model
+from recommender.models.registry import CANDIDATES, Candidate, EASEWithALS, load_model
 from tests.unit.recommender import broken_models as broken
 from tests.unit.recommender.worlds import tasteful
 

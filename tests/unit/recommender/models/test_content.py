@@ -9,9 +9,9 @@ import pytest
 
 from core.errors import ModelError
 from recommender.data.interactions import ARTIST, GENRE, Interactions
-from recommender.models.blend import EASEWithContent, GraphFilterWithContent
 from recommender.models.content import ContentPopularity
 from recommender.models.ease import EASE
+from recommender.models.registry import EASEWithContent, GraphFilterWithContent
 
 # Tracks 1 and 2 are of one artist, 3 of another, 4 and 5 of nobody known; 3 and 4 share a genre; nobody played 2.
 TRACKS = [1, 2, 3, 4, 5]

@@ -9,18 +9,18 @@ import numpy as np
 from recommender.data.interactions import ARTIST, GENRE, Interactions
 from recommender.models.als import ALS
 from recommender.models.base import Recommender
-from recommender.models.blend import (
-    AllThree,
-    Blend,
-    EASEWithALS,
-    EASEWithContent,
-    GraphFilterWithALS,
-    GraphFilterWithContent,
-)
+from recommender.models.blend import Blend
 from recommender.models.content import ContentPopularity
 from recommender.models.ease import EASE
 from recommender.models.graph_filter import GraphFilter
 from recommender.models.popularity import GenrePopularity, Popularity
+from recommender.models.registry import (
+    EASEWithALS,
+    EASEWithContent,
+    EASEWithGraphFilterAndALS,
+    GraphFilterWithALS,
+    GraphFilterWithContent,
+)
 from tests.contracts import RecommenderContract
 from tests.two_groups import FIRST_GROUP, TRACKS
 
@@ -98,9 +98,9 @@ class TestBlend(RecommenderContract):
         return Blend([{"name": "ease", "weight": 1.0}, {"name": "popularity", "weight": 0.1}])
 
 
-class TestAllThree(RecommenderContract):
+class TestEASEWithGraphFilterAndALS(RecommenderContract):
     def make(self) -> Recommender:
-        return AllThree(graph={"rank": 2}, als={"factors": 2})
+        return EASEWithGraphFilterAndALS(graph={"rank": 2}, als={"factors": 2})
 
 
 class _Told(Recommender):

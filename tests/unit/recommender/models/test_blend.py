@@ -1,0 +1,79 @@
+"""Named blends: their classes, parameters and files."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core.errors import ModelFileError
+from recommender.data.interactions import Interactions
+from recommender.models import file_format
+from recommender.models.blend import NamedBlend
+from recommender.models.registry import CANDIDATES, load_model
+
+PLAYS = Interactions.of([1, 1, 2, 2, 3, 3], [1, 2, 2, 3, 1, 3])
+# The parameters as model files and ml.model_runs hold them.
+STORED: dict[str, dict[str, Any]] = {
+    "ease_als": {"als_weight": 0.3, "ease": {"ridge": 3.0}, "als": {"factors": 2}},
+    "graph_als": {"als_weight": 0.3, "graph": {"rank": 2}, "als": {"factors": 2}},
+    "ease_graph_als": {
+        "graph_weight": 1.0,
+        "als_weight": 0.3,
+        "ease": {},
+        "graph": {"rank": 2},
+        "als": {"factors": 2},
+    },
+}
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_stored_parameters_and_files_stay_readable(name: str, tmp_path: Path) -> None:
+    model = CANDIDATES[name].make(**STORED[name]).fit(PLAYS)
+    path = tmp_path / "model.npz"
+    model.save(path)
+
+    content = file_format.read(path)
+    assert (content.model, content.params) == (name, STORED[name])
+
+    loaded = load_model(path).fold_in(PLAYS)
+    expected, ranking = model.recommend([1, 2, 3], 3), loaded.recommend([1, 2, 3], 3)
+    assert np.array_equal(ranking.ids, expected.ids)
+    assert np.array_equal(ranking.scores, expected.scores)
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        ("ease_als", {"als_weight": 0.15, "ease": {}, "als": {}}),
+        ("graph_als", {"als_weight": 0.15, "graph": {}, "als": {}}),
+        ("ease_graph_als", {"graph_weight": 0.5, "als_weight": 0.15, "ease": {}, "graph": {}, "als": {}}),
+        ("ease_content", {"content_weight": 2.0, "ease": {}, "content": {}}),
+        ("graph_content", {"content_weight": 2.0, "graph": {}, "content": {}}),
+    ],
+)
+def test_default_parameters(name: str, params: dict[str, Any]) -> None:
+    assert CANDIDATES[name].make().params == params
+
+
+def test_a_file_with_an_unknown_parameter_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.npz"
+    file_format.write(path, "ease_als", {"als_weight": 0.3, "shrink": 1.0}, {"track_ids": np.array([1])})
+    with pytest.raises(ModelFileError, match="does not hold what ease_als needs"):
+        load_model(path)
+
+
+def test_trial_processes_can_import_every_registered_class() -> None:
+    for candidate in CANDIDATES.values():
+        model_class = candidate.make
+        assert getattr(import_module(model_class.__module__), model_class.__qualname__) is model_class
+
+
+def test_the_members_of_a_blend_are_candidates_themselves() -> None:
+    for candidate in CANDIDATES.values():
+        if issubclass(candidate.make, NamedBlend):
+            assert candidate.members.keys() == candidate.make.members.keys()
+            assert set(candidate.members.values()) <= CANDIDATES.keys()
