@@ -15,8 +15,8 @@ from benchmarks.plot import draw_growth, draw_scalings
 from benchmarks.source import Sizes
 
 PAGE = "benchmarks.md"
-PLOT = "img/benchmarks-growth.png"
-LEARNING_PLOT = "img/benchmarks-learning.png"
+PLOT = "images/benchmarks-growth.png"
+LEARNING_PLOT = "images/benchmarks-learning.png"
 _COLOURS = {"met": "green", "missed": "red", "no target": ""}
 
 

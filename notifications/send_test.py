@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     to = addresses(settings)
     if not to:
-        print("error: ALERT_URLS is empty; set it in .env, as docs/alerts.md says", file=sys.stderr)
+        print("error: ALERT_URLS is empty; set it in .env, as docs/notifications.md says", file=sys.stderr)
         return 1
     alert = Notification(
         key="test",

@@ -1,4 +1,4 @@
-"""The simulation's part of docs/quality-monitoring.md, between its two marks; the rest is written by hand."""
+"""The simulation's part of docs/drift-detection.md, between its two marks; the rest is written by hand."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from textwrap import fill
 from benchmarks.figures import Figure, Table
 from benchmarks.monitoring.mock_days import MockWorld
 
-PAGE = "quality-monitoring.md"
-PLOT = "img/quality-alarms.png"
+PAGE = "drift-detection.md"
+PLOT = "images/quality-alarms.png"
 _BEGIN, _END = "<!-- simulation: begin -->", "<!-- simulation: end -->"
 _WIDTH = 120
 

@@ -76,9 +76,9 @@ def test_the_page_has_every_figure_and_the_plots(measured: dict[str, Measured], 
         assert f"| {figure.name} | {figure.target_shown} | {figure.shown} |" in page
     assert "300 users, 300 tracks, 3,000 sessions" in page
     assert "2026-11-22" in page
-    plots = list((tmp_path / "img").iterdir())
+    plots = list((tmp_path / "images").iterdir())
     assert len(plots) == 2
-    assert all(f"(img/{plot.name})" in page for plot in plots)
+    assert all(f"(images/{plot.name})" in page for plot in plots)
     assert all(plot.read_bytes().startswith(b"\x89PNG") for plot in plots)
 
 

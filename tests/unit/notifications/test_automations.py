@@ -95,7 +95,7 @@ def test_every_next_step_is_in_the_runbook() -> None:
     told = set(re.findall(r"(?:operations\.md|\{RUNBOOK\})#([\w-]+)", text))
     source = (ROOT / "flows/failures.py").read_text()
     told |= set(re.findall(r"\{RUNBOOK\}#([\w-]+)", source)) | set(re.findall(r'"([a-z]+(?:-[a-z]+){2,})"', source))
-    documented = set(re.findall(r"operations\.md#([\w-]+)", (ROOT / "docs/alerts.md").read_text()))
+    documented = set(re.findall(r"operations\.md#([\w-]+)", (ROOT / "docs/notifications.md").read_text()))
     assert told <= anchors
     assert documented <= anchors
     assert len(told) > 12
