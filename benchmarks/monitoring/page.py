@@ -1,4 +1,4 @@
-"""The simulation's part of docs/drift-detection.md, between its two marks; the rest is written by hand."""
+"""The simulation's part of docs/drift-simulation.md, between its two marks; the rest is written by hand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from textwrap import fill
 from benchmarks.figures import Figure, Table
 from benchmarks.monitoring.mock_days import MockWorld
 
-PAGE = "drift-detection.md"
+PAGE = "drift-simulation.md"
 PLOT = "images/quality-alarms.png"
 _BEGIN, _END = "<!-- simulation: begin -->", "<!-- simulation: end -->"
 _WIDTH = 120

@@ -275,7 +275,7 @@ def test_the_same_days_give_the_same_figures(raw: Days, studies: Studies) -> Non
 def test_a_page_without_marks_is_refused_before_anything_is_simulated(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "drift-detection.md").write_text("# Title\n")
+    (tmp_path / "drift-simulation.md").write_text("# Title\n")
     with pytest.raises(SystemExit):
         _read_options(["--write", str(tmp_path)])
     assert "simulation: begin" in capsys.readouterr().err
