@@ -11,6 +11,7 @@ from typing import ParamSpec, TypeVar
 
 from benchmarks.processes import Show, peak_bytes
 from core.columns import ENDPOINTS, LISTEN_HISTORY, Endpoint
+from core.errors import BatchBlocked
 from core.settings import Settings
 from pipeline.batches import Batch, Counts
 
@@ -115,13 +116,17 @@ def ingest_day(show: Show, settings: Settings, day: date) -> Ingest:
                 progress=progress,
             )
             show(f"{batch.batch_id}: shaping")
-            shaped = meter.measure("shape", endpoint, ingest_tasks.shape.fn, run, batch, landed)
+            shaped = meter.measure("shape", endpoint, ingest_tasks.transform_landed_batch, run, batch, landed)
             show(f"{batch.batch_id}: staging")
-            staged = meter.measure("stage", endpoint, ingest_tasks.stage.fn, run, batch, landed, shaped)
+            staged = meter.measure("stage", endpoint, ingest_tasks.stage_transformed_batch, run, batch, landed, shaped)
             show(f"{batch.batch_id}: auditing")
-            audited = meter.measure("audit", endpoint, ingest_tasks.audit.fn, run, batch, staged)
+            report = meter.measure("audit", endpoint, ingest_tasks.audit_staged_batch, run, batch, staged)
             show(f"{batch.batch_id}: publishing")
-            outcome = meter.measure("publish", endpoint, ingest_tasks.publish.fn, run, batch, landed, staged, audited)
+            if report.blocks:
+                raise BatchBlocked(batch.batch_id, report.critical_failures, report.results)
+            outcome = meter.measure(
+                "publish", endpoint, ingest_tasks.publish_staged_batch, run, batch, landed, staged, report
+            )
             run.outcomes.append(outcome)
     counts = {one.batch.endpoint: one.counts for one in run.outcomes}
     return Ingest(meter.seconds, imported, counts, meter.peak_rises)

@@ -62,9 +62,9 @@ def _time_steps(ingest: Any, seconds: dict[str, float]) -> None:
     from flows import ingest_tasks
 
     seconds[OURS] = seconds[AUDIT] = 0.0
-    for step in (ingest_tasks.land_pages, ingest_tasks.shape, ingest_tasks.stage, ingest_tasks.publish):
-        _time(step, OURS, seconds)
-    _time(ingest_tasks.audit, AUDIT, seconds)
+    for name in ("land_snapshot", "transform_landed_batch", "stage_transformed_batch", "publish_staged_batch"):
+        setattr(ingest_tasks, name, _timed(getattr(ingest_tasks, name), OURS, seconds))
+    ingest_tasks.audit_staged_batch = _timed(ingest_tasks.audit_staged_batch, AUDIT, seconds)
     open_run = ingest.open_run
 
     @contextmanager
@@ -79,10 +79,6 @@ def _time_steps(ingest: Any, seconds: dict[str, float]) -> None:
         seconds[OURS] += time.time() - began
 
     ingest.open_run = timed_open_run
-
-
-def _time(task: Any, part: str, seconds: dict[str, float]) -> None:
-    task.fn = _timed(task.fn, part, seconds)
 
 
 def _timed(work: Callable[Arguments, Result], part: str, seconds: dict[str, float]) -> Callable[Arguments, Result]:

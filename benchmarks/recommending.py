@@ -119,7 +119,7 @@ def train_and_publish(show: Show, settings: Settings) -> Whole:
     from core.clock import utc_now
     from core.roles import RECOMMENDER
     from expectations.thresholds import load_thresholds
-    from flows import recommendation_tasks
+    from flows.recommendation_tasks import audit_staged
     from flows.run import open_run
     from recommender.evaluation import promotion
     from recommender.evaluation.promotion import PromotionSettings
@@ -127,8 +127,7 @@ def train_and_publish(show: Show, settings: Settings) -> Whole:
     from recommender.models.popularity import GenrePopularity
     from recommender.models.recipe import POPULARITIES
     from recommender.models.registry import load_model
-    from recommender.publishing import model_runs, publication
-    from recommender.publishing.recommendation_lists import fallback_recommendations
+    from recommender.publishing import model_runs, publication, scoring
 
     meter = _Meter(show)
     with open_run(settings, load_thresholds(), "retrain", None, utc_now, role=RECOMMENDER) as run:
@@ -143,7 +142,7 @@ def train_and_publish(show: Show, settings: Settings) -> Whole:
             learned = lesson_log.interactions(end, verdict.recipe.options)
             meter("train", promotion.train_model, verdict.recipe, learned, rules.limits, file)
             scorer_model = load_model(file)
-        marts = meter("read", recommendation_tasks.read_marts.fn, run)
+        marts = meter("read", scoring.read_mart_data, run.connection, utc_now())
         number = model_runs.start_model_run(
             run.connection,
             recipe=verdict.recipe,
@@ -153,22 +152,31 @@ def train_and_publish(show: Show, settings: Settings) -> Whole:
             code_version="benchmark",
             now=utc_now(),
         )
-        scorer = recommendation_tasks.Scorer(number, verdict.recipe, scorer_model)
-        made = meter("score and stage", recommendation_tasks.stage_recommendations.fn, run, scorer, marts)
-        meter("audit", recommendation_tasks.audit_recommendations.fn, run, made)
-        fallbacks = fallback_recommendations(GenrePopularity().fit(marts.known), marts.known.track_ids, 50)
-        meter("publish", publication.attach_partitions, run.connection, made)
+        scoring_model = scoring.ScoringModel(number, verdict.recipe, scorer_model)
+        staged = meter(
+            "score and stage",
+            scoring.score_and_stage,
+            run.connection,
+            scoring_model,
+            marts,
+            settings=settings,
+            flow=run.flow,
+            clock=utc_now,
+        )
+        meter("audit", audit_staged, run, staged)
         meter(
             "publish",
-            publication.publish_recommendations,
+            scoring.publish_staged,
             run.connection,
-            made,
-            fallbacks,
+            scoring_model,
+            staged,
+            marts,
+            settings=settings,
+            clock=utc_now,
             replacing=publication.newest_live_id(run.connection),
-            now=utc_now(),
             why="measured",
         )
-        rows = publication.publication_size(run.connection, made)[1]
+        rows = publication.publication_size(run.connection, staged)[1]
     models = verdict.metrics.get("models", {})
     ndcg = {"popularity": max((models[n]["ndcg"] for n in POPULARITIES if n in models), default=0.0)}
     if verdict.recipe.model in models:
@@ -176,9 +184,9 @@ def train_and_publish(show: Show, settings: Settings) -> Whole:
         ndcg |= _beside_truth(settings, lesson_log, end, verdict, rules)
     return Whole(
         meter.seconds,
-        len(marts.known),
-        len(marts.known.user_ids),
-        len(marts.known.track_ids),
+        len(marts.interactions),
+        len(marts.interactions.user_ids),
+        len(marts.interactions.track_ids),
         rows,
         verdict.decision,
         str(verdict.recipe),

@@ -33,3 +33,21 @@ class ExpectationResult:
     def blocks(self) -> bool:
         """Whether this result alone keeps the batch out of the warehouse."""
         return not self.success and self.severity == "critical"
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """All audit results of one batch."""
+
+    batch_id: str
+    results: tuple[ExpectationResult, ...]
+
+    @property
+    def critical_failures(self) -> tuple[str, ...]:
+        """The descriptions of the failed expectations that block the batch."""
+        return tuple(result.description for result in self.results if result.blocks)
+
+    @property
+    def blocks(self) -> bool:
+        """Whether the batch is blocked, unless a person accepts it."""
+        return bool(self.critical_failures)

@@ -109,7 +109,7 @@ class Weeks:
         trained = retrain()
         if trained is None or trained.published is None:
             raise DemoError("nothing was published by the first training")
-        self.console.print(f"  {FIRST_DAY}  a first training: {trained.verdict.recipe.model} is published")
+        self.console.print(f"  {FIRST_DAY}  a first training: {trained.decision.recipe.model} is published")
 
     def _tell(self, judged: Any) -> None:
         style = {"alarm": "bold red", "not-judged": "yellow"}.get(judged.verdict, "dim")

@@ -16,11 +16,11 @@ from datetime import date, datetime
 from prefect import flow
 from prefect.runtime import flow_run
 
+from core.audits import AuditReport, ExpectationResult
 from core.clock import clock_of
 from core.columns import ENDPOINTS, Endpoint
 from core.dates import Day, parse_day
 from core.errors import (
-    BatchBlocked,
     DatabaseError,
     LandingError,
     MoovitamixError,
@@ -134,26 +134,28 @@ def _not_overtaken(run: Run, batch: Batch, entry: LedgerEntry | None, refresh: b
 def process_batch(run: Run, batch: Batch, landed: Landing, accepting: Acceptance | None = None) -> BatchResult:
     """Take a landed batch the rest of the way: shaped, staged, audited, published; or blocked, if not accepted."""
     staged = stage(run, batch, landed, shape(run, batch, landed))
-    try:
-        return publish(run, batch, landed, staged, audit(run, batch, staged))
-    except BatchBlocked as blocked:
-        refusal = accepting.refusal(blocked.results) if accepting else ""
-        if accepting and not refusal:
-            found = BatchResult(batch, "staged", staged.counts, results=blocked.results)
-            return publish(run, batch, landed, staged, found, accepting)
-        reason = "; ".join([*([refusal] if refusal else []), *_why(run, batch, blocked)])
-        outcome = BatchResult(batch, "blocked", staged.counts, reason=reason, results=blocked.results)
-        return _end(run, batch, outcome, landed.started_at, run.run_id)
+    report = audit(run, batch, staged)
+    if not report.blocks:
+        return publish(run, batch, landed, staged, report)
+    refusal = accepting.refusal(report.results) if accepting else ""
+    if accepting and not refusal:
+        return publish(run, batch, landed, staged, report, accepting)
+    reason = "; ".join([*([refusal] if refusal else []), *_blocking_reasons(run, batch, report)])
+    blocked = BatchResult(batch, "blocked", staged.counts, reason=reason, results=report.results)
+    return _end(run, batch, blocked, landed.started_at, run.run_id)
 
 
-def _why(run: Run, batch: Batch, blocked: BatchBlocked) -> list[str]:
-    """What an audit found critical, with the lists that this one waits for named."""
+def _blocking_reasons(run: Run, batch: Batch, report: AuditReport) -> list[str]:
+    """The failed expectations that block the batch. Endpoints that it depends on are named first."""
     missing = run.unpublished_dependencies(batch)
     if not missing:
-        return list(blocked.failures)
+        return list(report.critical_failures)
     waits = f"waits for {' and '.join(missing)} of the same day, which did not come in"
-    others = [one.description for one in blocked.results if one.blocks and one.expectation != DEPENDENCIES]
-    return [waits, *others]
+    return [waits, *(result.description for result in report.results if result.blocks and not _is_dependency(result))]
+
+
+def _is_dependency(result: ExpectationResult) -> bool:
+    return result.expectation == DEPENDENCIES
 
 
 def _end(run: Run, batch: Batch, outcome: BatchResult, started_at: datetime, read_in_run: int | None) -> BatchResult:

@@ -16,6 +16,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
 from prefect.tasks import Task, exponential_backoff
 
+from core.audits import AuditReport
 from core.clock import clock_of
 from core.columns import LISTEN_HISTORY
 from core.errors import LandingError, TransientSourceError, named_errors
@@ -55,7 +56,12 @@ def _landing_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str:
 )
 @named_errors()
 def land_pages(batch: Batch, settings: Settings) -> Landing:
-    """Read the whole list; a retry goes on behind the pages that are there."""
+    """Land all pages of the snapshot. A retry continues after the pages that are landed."""
+    return land_snapshot(batch, settings)
+
+
+def land_snapshot(batch: Batch, settings: Settings) -> Landing:
+    """Land all pages of the snapshot, with its progress shown in the UI. Raises SourceError, LandingError."""
     progress = _Progress(batch)
     client = ApiClient(settings, suppression_list.read_copy(settings.data_dir) or None)
     return landing.land_snapshot(client, batch, settings, clock=clock_of(settings), progress=progress)
@@ -76,6 +82,11 @@ def land(batch: Batch, settings: Settings) -> Landing:
 @measured
 @named_errors()
 def shape(run: Run, batch: Batch, landed: Landing) -> TransformedBatch:
+    """Transform the landed pages to typed rows."""
+    return transform_landed_batch(run, batch, landed)
+
+
+def transform_landed_batch(run: Run, batch: Batch, landed: Landing) -> TransformedBatch:
     """Type the rows and set bad ones aside."""
     counts = Counts(rows_reported=landed.total)
     batches.record_batch(run.connection, batch, "landed", counts, started_at=landed.started_at, run_id=run.run_id)
@@ -96,6 +107,11 @@ def shape(run: Run, batch: Batch, landed: Landing) -> TransformedBatch:
 @measured
 @named_errors()
 def stage(run: Run, batch: Batch, landed: Landing, shaped: TransformedBatch) -> StagedTables:
+    """Stage the rows that differ from the published ones."""
+    return stage_transformed_batch(run, batch, landed, shaped)
+
+
+def stage_transformed_batch(run: Run, batch: Batch, landed: Landing, shaped: TransformedBatch) -> StagedTables:
     """Copy what differs from the published rows to the database."""
     missing = len(run.unpublished_dependencies(batch))
     staged = staging.stage_batch(
@@ -111,16 +127,20 @@ def stage(run: Run, batch: Batch, landed: Landing, shaped: TransformedBatch) -> 
 @task(task_run_name="audit-{batch.batch_id}", cache_policy=NO_CACHE)
 @measured
 @named_errors()
-def audit(run: Run, batch: Batch, staged: StagedTables) -> BatchResult:
-    """Judge the staged batch. Raises BatchBlocked; what was found is kept either way."""
-    from expectations.checkpoint import AuditTarget, raise_if_blocked  # imports Great Expectations: seconds
+def audit(run: Run, batch: Batch, staged: StagedTables) -> AuditReport:
+    """Audit the staged batch."""
+    return audit_staged_batch(run, batch, staged)
+
+
+def audit_staged_batch(run: Run, batch: Batch, staged: StagedTables) -> AuditReport:
+    """Audit the staged batch and save the audit results. The caller decides whether the batch is blocked."""
+    from expectations.checkpoint import AuditTarget  # imports Great Expectations: seconds
 
     results = run.auditor.audit(
         AuditTarget(batch.batch_id, batch.endpoint, batch.day, staged.rows_table, staged.profile_table)
     )
     quarantine.save_audit_results(run.connection, batch, results)
-    raise_if_blocked(batch.batch_id, results)
-    return BatchResult(batch, "staged", staged.counts, results=tuple(results))
+    return AuditReport(batch.batch_id, tuple(results))
 
 
 @task(task_run_name="publish-{batch.batch_id}", cache_policy=NO_CACHE)
@@ -131,23 +151,35 @@ def publish(
     batch: Batch,
     landed: Landing,
     staged: StagedTables,
-    audited: BatchResult,
+    report: AuditReport,
+    accepted: Acceptance | None = None,
+) -> BatchResult:
+    """Publish the batch."""
+    return publish_staged_batch(run, batch, landed, staged, report, accepted)
+
+
+def publish_staged_batch(
+    run: Run,
+    batch: Batch,
+    landed: Landing,
+    staged: StagedTables,
+    report: AuditReport,
     accepted: Acceptance | None = None,
 ) -> BatchResult:
     """Make the batch visible, in one transaction, with the record of who let it in if it was not good enough."""
 
     def note_acceptance() -> None:
         if accepted is not None:
-            acceptance.record_acceptance(run.connection, batch, run.run_id, accepted, audited.results, run.clock())
+            acceptance.record_acceptance(run.connection, batch, run.run_id, accepted, report.results, run.clock())
 
-    why = accepted.words(audited.results) if accepted else None
+    why = accepted.words(report.results) if accepted else None
     status, counts = warehouse.publish_batch(
         run.connection, batch, staged,
         started_at=landed.started_at, run_id=run.run_id, clock=run.clock, reason=why, alongside=note_acceptance,
     )  # fmt: skip
     if why is not None:
         _show_accepted(run, batch, why)
-    return BatchResult(batch, status, counts, reason=why, results=audited.results)
+    return BatchResult(batch, status, counts, reason=why, results=report.results)
 
 
 def _show_accepted(run: Run, batch: Batch, why: str) -> None:

@@ -21,15 +21,7 @@ from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
 from flows.failures import handle_failures
 from flows.json_results import add_json_option
-from flows.recommendation_tasks import (
-    Marts,
-    Published,
-    Scorer,
-    load_champion,
-    publish_recommendations,
-    read_marts,
-    record_training_failure,
-)
+from flows.recommendation_tasks import load_champion, read_marts, record_training_failure, stage_audit_and_publish
 from flows.reports import print_publication, show_publication
 from flows.run import Run, open_run
 from recommender.models.champion import Champion
@@ -37,13 +29,14 @@ from recommender.models.popularity import GenrePopularity
 from recommender.models.recipe import Recipe
 from recommender.publishing import model_runs
 from recommender.publishing.model_runs import TrainingOutcome
+from recommender.publishing.scoring import MartData, PublishedRecommendations, ScoringModel
 
 _NO_MODEL_YET = "no model was trained yet: popularity by genre until the first training"
 
 
 @flow(name="recommend", flow_run_name="recommend", validate_parameters=False)
 @handle_failures
-def recommend() -> Published:
+def recommend() -> PublishedRecommendations:
     """Refresh everyone's list from the champion. Before the first training, popularity by genre is published.
 
     Raises BatchBlocked when the audit finds something critical, ModelFileError when the champion cannot be read,
@@ -56,7 +49,7 @@ def recommend() -> Published:
         scorer = _scorer(run, champion, marts)
         replacing, why = (champion.live_id, "refreshed") if champion else (None, _NO_MODEL_YET)
         try:
-            published = publish_recommendations(run, scorer, marts, replacing=replacing, why=why)
+            published = stage_audit_and_publish(run, scorer, marts, replacing=replacing, why=why)
         except BaseException as error:
             if champion is None:
                 record_training_failure(run, scorer.model_run_id, scorer.recipe, error)
@@ -67,9 +60,9 @@ def recommend() -> Published:
         return published
 
 
-def _scorer(run: Run, champion: Champion | None, marts: Marts) -> Scorer:
+def _scorer(run: Run, champion: Champion | None, marts: MartData) -> ScoringModel:
     if champion is not None:
-        return Scorer(champion.model_run_id, champion.recipe, load_champion(run, champion))
+        return ScoringModel(champion.model_run_id, champion.recipe, load_champion(run, champion))
     recipe = Recipe(GenrePopularity.name)
     number = model_runs.start_model_run(
         run.connection,
@@ -80,7 +73,7 @@ def _scorer(run: Run, champion: Champion | None, marts: Marts) -> Scorer:
         code_version=code_version(run.settings),
         now=run.clock(),
     )
-    return Scorer(number, recipe, GenrePopularity(), TrainingOutcome(recipe, "fallback", _NO_MODEL_YET))
+    return ScoringModel(number, recipe, GenrePopularity(), TrainingOutcome(recipe, "fallback", _NO_MODEL_YET))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,9 +8,10 @@ from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from flows.recommendation_tasks import Published, Trained
+from flows.recommendation_tasks import TrainingResult
 from flows.run import BatchResult
 from recommender.evaluation.model_search import format_params
+from recommender.publishing.scoring import PublishedRecommendations
 
 
 def show_batches(flow: str, outcomes: Sequence[BatchResult], docs_dir: Path, docs_url: str) -> None:
@@ -38,7 +39,7 @@ def _link_docs(flow: str, docs_dir: Path, docs_url: str) -> None:
         )
 
 
-def show_publication(flow: str, published: Published, docs_dir: Path, docs_url: str) -> None:
+def show_publication(flow: str, published: PublishedRecommendations, docs_dir: Path, docs_url: str) -> None:
     """What went live, every failed expectation, and a link to Data Docs, as artifacts of the run."""
     create_table_artifact(
         key=f"{flow}-publication",
@@ -47,7 +48,7 @@ def show_publication(flow: str, published: Published, docs_dir: Path, docs_url: 
                 "publication": published.publication_id,
                 "model run": published.model_run_id,
                 "model": published.model,
-                "listeners": published.listeners,
+                "listeners": published.users,
                 "recommendations": published.rows,
                 "different tracks": published.tracks_covered,
                 "warnings": "; ".join(one.description for one in published.results if not one.success),
@@ -58,10 +59,10 @@ def show_publication(flow: str, published: Published, docs_dir: Path, docs_url: 
     _link_docs(flow, docs_dir, docs_url)
 
 
-def print_publication(published: Published) -> None:
+def print_publication(published: PublishedRecommendations) -> None:
     """Print one line about what went live, and one per warning."""
     print(
-        f"publication {published.publication_id}: {published.rows:,} recommendations for {published.listeners:,} "
+        f"publication {published.publication_id}: {published.rows:,} recommendations for {published.users:,} "
         f"listeners by {published.model} (model run {published.model_run_id}), "
         f"{published.tracks_covered:,} different tracks",
         flush=True,
@@ -71,20 +72,20 @@ def print_publication(published: Published) -> None:
             print(f"warning: {result.description}", flush=True)
 
 
-def show_training(trained: Trained, docs_dir: Path, docs_url: str) -> None:
+def show_training(training: TrainingResult, docs_dir: Path, docs_url: str) -> None:
     """What each model is worth, what was decided and why, and what went live, as artifacts of the run."""
     create_table_artifact(
         key="retrain-models",
-        table=models_table(trained.verdict.metrics),
+        table=models_table(training.decision.metrics),
         description="Best first in the eyes of the listeners who choose; figures are of all. And why some are out.",
     )
     create_markdown_artifact(
-        f"## {trained.verdict.decision}\n\n{trained.verdict.recipe}\n\n{trained.verdict.why}\n",
+        f"## {training.decision.decision}\n\n{training.decision.recipe}\n\n{training.decision.why}\n",
         key="retrain-decision",
-        description=f"Model run {trained.model_run_id}.",
+        description=f"Model run {training.model_run_id}.",
     )
-    if trained.published is not None:
-        show_publication("retrain", trained.published, docs_dir, docs_url)
+    if training.published is not None:
+        show_publication("retrain", training.published, docs_dir, docs_url)
 
 
 def models_table(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -104,13 +105,13 @@ def models_table(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows + [nothing | {"model": name, "out": why} for name, why in dict(metrics.get("out", {})).items()]
 
 
-def print_training(trained: Trained) -> None:
+def print_training(training: TrainingResult) -> None:
     """Print which models are out and why, the decision, and what went live."""
-    for name, why in dict(trained.verdict.metrics.get("out", {})).items():
+    for name, why in dict(training.decision.metrics.get("out", {})).items():
         print(f"out: {name}, {why}", flush=True)
-    print(f"model run {trained.model_run_id}: {trained.verdict.decision}: {trained.verdict.why}", flush=True)
-    if trained.published is not None:
-        print_publication(trained.published)
+    print(f"model run {training.model_run_id}: {training.decision.decision}: {training.decision.why}", flush=True)
+    if training.published is not None:
+        print_publication(training.published)
 
 
 def print_batches(outcomes: Sequence[BatchResult]) -> None:

@@ -32,14 +32,7 @@ from flows.command_line import run_command
 from flows.events import notify_alarm_answered
 from flows.failures import handle_failures
 from flows.json_results import add_json_option
-from flows.recommendation_tasks import (
-    Published,
-    Scorer,
-    Trained,
-    publish_recommendations,
-    read_marts,
-    record_training_failure,
-)
+from flows.recommendation_tasks import TrainingResult, read_marts, record_training_failure, stage_audit_and_publish
 from flows.reports import print_training, show_training
 from flows.run import Run, open_run
 from flows.task_costs import measured
@@ -56,6 +49,7 @@ from recommender.models.registry import load_model
 from recommender.monitoring import quality_monitor
 from recommender.publishing import model_runs
 from recommender.publishing.model_runs import TrainingCause, TrainingOutcome
+from recommender.publishing.scoring import PublishedRecommendations, ScoringModel
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
@@ -88,7 +82,7 @@ class Degradation(BaseModel):
 @handle_failures
 def retrain(
     as_of: datetime | None = None, seed: Seed = 0, degradation: Degradation | None = None, refresh: bool = False
-) -> Trained | None:
+) -> TrainingResult | None:
     """Train every candidate, choose one, and publish it if it wins.
 
     Args:
@@ -109,23 +103,23 @@ def retrain(
             return None
         training_data = read_training_data(run, moment)
         model_run_id = _start(run, training_data, seed, cause)
-        verdict: PromotionDecision | None = None
+        decision: PromotionDecision | None = None
         try:
-            verdict = judge_models(run, training_data, seed, cause)
-            published = _publish(run, model_run_id, verdict, training_data) if verdict.publishes else None
+            decision = judge_models(run, training_data, seed, cause)
+            published = _publish(run, model_run_id, decision, training_data) if decision.publishes else None
             if published is None:
-                model_runs.record_outcome(run.connection, model_run_id, outcome_of(verdict), run.clock())
+                model_runs.record_outcome(run.connection, model_run_id, outcome_of(decision), run.clock())
         except BaseException as error:
             nothing = Recipe(training_data.champion.recipe.model if training_data.champion else GenrePopularity.name)
-            recipe, metrics = (verdict.recipe, verdict.metrics) if verdict else (nothing, {})
+            recipe, metrics = (decision.recipe, decision.metrics) if decision else (nothing, {})
             record_training_failure(run, model_run_id, recipe, error, metrics)
             raise
-        run.outcome = verdict.decision
-        trained = Trained(model_run_id, verdict, published)
-        show_training(trained, run.docs_dir, settings.data_docs_url)
-        print_training(trained)
-        notify_alarm_answered(quality_monitor.alarms_answered_by(run.connection, model_run_id), verdict.why)
-        return trained
+        run.outcome = decision.decision
+        training = TrainingResult(model_run_id, decision, published)
+        show_training(training, run.docs_dir, settings.data_docs_url)
+        print_training(training)
+        notify_alarm_answered(quality_monitor.alarms_answered_by(run.connection, model_run_id), decision.why)
+        return training
 
 
 @task(task_run_name="read-training-data", cache_policy=NO_CACHE)
@@ -168,30 +162,32 @@ def judge_models(run: Run, training_data: TrainingData, seed: int, cause: Traini
     )
 
 
-@task(task_run_name="train-{verdict.recipe.model}", cache_policy=NO_CACHE)
+@task(task_run_name="train-{decision.recipe.model}", cache_policy=NO_CACHE)
 @measured
 @named_errors()
-def train_winner(run: Run, model_run_id: int, verdict: PromotionDecision, training_data: TrainingData) -> Path | None:
+def train_winner(run: Run, model_run_id: int, decision: PromotionDecision, training_data: TrainingData) -> Path | None:
     """The winner again, on everything; popularity is learned when it is needed. Raises ModelError."""
-    if not verdict.recipe.personal:
+    if not decision.recipe.personal:
         return None
     path = run.models_dir / f"model-{model_run_id}.npz"
-    interactions = training_data.log.interactions(training_data.end, verdict.recipe.options)
-    promotion.train_model(verdict.recipe, interactions, _limits(run), path)
+    interactions = training_data.log.interactions(training_data.end, decision.recipe.options)
+    promotion.train_model(decision.recipe, interactions, _limits(run), path)
     return path
 
 
-def _publish(run: Run, model_run_id: int, verdict: PromotionDecision, training_data: TrainingData) -> Published:
-    file = train_winner(run, model_run_id, verdict, training_data)
+def _publish(
+    run: Run, model_run_id: int, decision: PromotionDecision, training_data: TrainingData
+) -> PublishedRecommendations:
+    file = train_winner(run, model_run_id, decision, training_data)
     with warehouse_lock(run.connection, run.settings.lock_wait_seconds):
         # As the marts are now: hours may have gone by, and users, tracks and plays with them.
         champion = model_runs.find_champion(run.connection)
         _must_be_judged_against(champion, training_data.champion)
         marts = read_marts(run)
         model = load_model(file) if file else GenrePopularity()
-        scorer = Scorer(model_run_id, verdict.recipe, model, outcome_of(verdict, file))
+        scorer = ScoringModel(model_run_id, decision.recipe, model, outcome_of(decision, file))
         replacing = champion.live_id if champion else None
-        return publish_recommendations(run, scorer, marts, replacing=replacing, why=verdict.why)
+        return stage_audit_and_publish(run, scorer, marts, replacing=replacing, why=decision.why)
 
 
 def _cause(run: Run, as_of: datetime, degradation: Degradation | None, refresh: bool) -> TrainingCause | None:
@@ -222,10 +218,10 @@ def _start(run: Run, training_data: TrainingData, seed: int, cause: TrainingCaus
     )
 
 
-def outcome_of(verdict: PromotionDecision, file: Path | None = None) -> TrainingOutcome:
-    """What the ledger is told of a verdict, and of the model's file."""
+def outcome_of(decision: PromotionDecision, file: Path | None = None) -> TrainingOutcome:
+    """What the ledger is told of a decision, and of the model's file."""
     name, digest = (file.name, file_format.digest(file)) if file else (None, None)
-    return TrainingOutcome(verdict.recipe, verdict.decision, verdict.why, verdict.metrics, name, digest)
+    return TrainingOutcome(decision.recipe, decision.decision, decision.why, decision.metrics, name, digest)
 
 
 def _must_be_judged_against(now: Champion | None, judged: Champion | None) -> None:
@@ -240,7 +236,7 @@ def _must_be_judged_against(now: Champion | None, judged: Champion | None) -> No
 
 
 def _listeners_to_ask(settings: Settings, cause: TrainingCause) -> int:
-    """An alarm is answered by the newest days, as few as a verdict needs: what was before, the old model knew."""
+    """An alarm is answered by the newest days, as few as a decision needs: what was before, the old model knew."""
     most = settings.retrain_validation_listeners
     return min(most, settings.monitor_listeners) if cause == "degradation" else most
 

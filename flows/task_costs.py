@@ -6,6 +6,7 @@ import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from threading import Event, Thread
@@ -13,6 +14,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from psycopg.pq import TransactionStatus
 
+from core.audits import AuditReport
 from core.database import readable_errors
 from core.errors import DatabaseError
 from core.queries import load_query
@@ -38,14 +40,23 @@ def measured(
 
     @wraps(step)
     def measured_step(run: Run, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        with measuring(run, step.__name__, _what(args, kwargs)):
-            return step(run, *args, **kwargs)
+        with measuring(run, step.__name__, _what(args, kwargs)) as task_outcome:
+            result = step(run, *args, **kwargs)
+            task_outcome.succeeded = not (isinstance(result, AuditReport) and result.blocks)
+            return result
 
     return measured_step
 
 
+@dataclass
+class TaskOutcome:
+    """Whether a task succeeded. An audit that blocks its batch has not."""
+
+    succeeded: bool = True
+
+
 @contextmanager
-def measuring(run: Run, task: str, what: str = "") -> Iterator[None]:
+def measuring(run: Run, task: str, what: str = "") -> Iterator[TaskOutcome]:
     """Write down what the block costs, also when it fails. Without a database nothing is written, and nothing raised.
 
     CPU seconds, user and system, are of this process with all its threads, and of children that ended meanwhile; not
@@ -53,10 +64,12 @@ def measuring(run: Run, task: str, what: str = "") -> Iterator[None]:
     """
     started_at, started, cpu = run.clock(), time.perf_counter(), _cpu_seconds()
     memory = _Memory()
-    succeeded = False
+    outcome = TaskOutcome()
     try:
-        yield
-        succeeded = True
+        yield outcome
+    except BaseException:
+        outcome.succeeded = False
+        raise
     finally:
         cost = {
             "run_id": run.run_id,
@@ -66,7 +79,7 @@ def measuring(run: Run, task: str, what: str = "") -> Iterator[None]:
             "seconds": time.perf_counter() - started,
             "cpu_seconds": _cpu_seconds() - cpu,
             "peak_memory_mb": memory.peak_mb(),
-            "succeeded": succeeded,
+            "succeeded": outcome.succeeded,
         }
         _write_down(run, cost)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flows.recommendation_tasks import Trained
+from flows.recommendation_tasks import TrainingResult
 from flows.reports import models_table, print_training
 from recommender.evaluation.promotion import PromotionDecision
 from recommender.models.recipe import Recipe
@@ -39,5 +39,5 @@ def test_without_a_contest_the_table_is_empty() -> None:
 
 def test_the_command_says_which_models_are_out_and_why(capsys: pytest.CaptureFixture[str]) -> None:
     verdict = PromotionDecision(Recipe("ease"), "kept", "the champion stays", {"out": {"als": "ran out of memory"}})
-    print_training(Trained(7, verdict, None))
+    print_training(TrainingResult(7, verdict, None))
     assert capsys.readouterr().out == "out: als, ran out of memory\nmodel run 7: kept: the champion stays\n"
