@@ -1,0 +1,216 @@
+"""Every query of `sql/`, checked by Postgres against the migrated schema, and used by the code."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from core.database import Connection, connect
+from core.queries import SQL_FOLDER, Part, compose_query, load_query, named_queries
+from tests.conftest import ROOT
+
+# What the code fills into the placeholders of each query, or something of the same kind.
+_SESSIONS = ("staging", "listen_history_1")
+PARTS: dict[str, Part] = {
+    "batch": _SESSIONS,
+    "belongs": "belongs",
+    "column": "user_id",
+    "key": sql.SQL("user_id, rank"),
+    "keys": sql.SQL("user_id, created_at"),
+    "limit": sql.Literal(5),
+    "lists": ("staging", "recommendations_1"),
+    "loading": ("staging", "loading_sessions"),
+    "number": sql.Literal(1),
+    "parent": ("ml", "recommendations"),
+    "profile": ("staging", "profile_1"),
+    "removed": ("staging", "removed_1"),
+    "staged": _SESSIONS,
+    "start": sql.Literal("2026-11-01 00:00:00+00"),
+    "plays": ("warehouse", "listen_history_tracks"),
+    "sessions": ("warehouse", "listen_history"),
+    "table": ("staging", "new"),
+    "stop": sql.Literal("2026-12-01 00:00:00+00"),
+}
+# Where a query needs another relation than the others, or one that does not exist yet.
+EXCEPTIONS: dict[str, dict[str, Part]] = {
+    "audit/staged_rows.find_blank_values": {"batch": ("staging", "users_1"), "column": "email"},
+    "audit/staged_rows.find_duplicate_ids": {"batch": ("staging", "users_1")},
+    "erasure/user_rows.find_identity": {"table": ("staging", "users_1")},
+    "erasure/user_rows.delete_rows_of_user": {"table": ("mart", "user_track_plays")},
+    "recommendations/partitions.add_primary_key": {"staged": ("staging", "recommendations_1")},
+    "recommendations/partitions.move_to_ml": {"staged": ("staging", "recommendations_1")},
+    "recommendations/partitions.attach_partition": {"table": ("staging", "recommendations_1")},
+    "recommendations/partitions.detach_partition": {"table": ("staging", "recommendations_1")},
+    "recommendations/partitions.finish_detaching": {"table": ("staging", "recommendations_1")},
+    "recommendations/publications.finish_publication": {"profile": ("staging", "recommendations_1_profile")},
+    "staging/tables.insert_profile": {"table": ("staging", "profile_1")},
+    "warehouse/months.create_month": {"table": ("staging", "new")},
+    "warehouse/sessions.insert_sessions": {"target": ("warehouse", "listen_history")},
+    "warehouse/sessions.insert_plays": {"target": ("warehouse", "listen_history_tracks")},
+    "warehouse/sessions.create_removed_sessions": {"removed": ("staging", "removed_sessions_1")},
+}
+for _name in named_queries(SQL_FOLDER / "audit" / "recommendations.sql"):
+    EXCEPTIONS[f"audit/recommendations.{_name}"] = {
+        "batch": ("staging", "recommendations_1"),
+        "profile": ("staging", "recommendations_1_profile"),
+    }
+for _endpoint in ("tracks", "users"):
+    for _step in ("insert", "update"):
+        EXCEPTIONS[f"warehouse/dimensions.{_step}_{_endpoint}"] = {"staged": ("staging", f"{_endpoint}_1")}
+# Tables that a run makes before it runs the others, in order.
+MADE_FIRST: dict[str, dict[str, Part]] = {
+    "staging/tables.create_tracks": {"table": ("staging", "tracks_1")},
+    "staging/tables.create_users": {"table": ("staging", "users_1")},
+    "staging/tables.create_listen_history": {"table": _SESSIONS},
+    "staging/tables.create_removed_dimension": {"table": ("staging", "removed_1")},
+    "staging/tables.create_removed_listen_history": {"table": ("staging", "removed_sessions_1")},
+    "staging/tables.create_profile": {"table": ("staging", "profile_1")},
+    "recommendations/partitions.create_recommendations": {"table": ("staging", "recommendations_1")},
+    "recommendations/partitions.create_similar_tracks": {"table": ("staging", "similar_tracks_1")},
+    "recommendations/partitions.create_profile": {"table": ("staging", "recommendations_1_profile")},
+    "warehouse/sessions.create_changed_sessions": {},
+    "warehouse/sessions.create_removed_sessions": {"removed": ("staging", "removed_sessions_1")},
+    "warehouse/months.create_loading_sessions": {},
+    "warehouse/months.create_loading_plays": {},
+    "marts/create_play_changes": {},
+    "quality/create_day_plays": {},
+    "quality/days.create_day_users": {},
+    "quality/days.create_day_user_tracks": {},
+}
+# What runs only where more stands than here; Postgres checks its syntax.
+SYNTAX_ONLY = {
+    "restore/schemas.swap_schemas": "restored schemas; test_restore.py runs it",
+    "marts/user_track_plays.add_primary_key": "the key was dropped",
+    "recommendations/partitions.attach_partition": "the partition bears a key and a check by then",
+    "recommendations/partitions.detach_partition": "not in a transaction",
+    "recommendations/partitions.drop_check": "the partition bears the check",
+    "recommendations/partitions.finish_detaching": "after a detaching that was cut off",
+    "warehouse/months.add_foreign_key": "months of sessions and plays",
+    "warehouse/months.attach_month": "a month that was loaded",
+    "warehouse/months.detach_month": "a month that was loaded",
+}
+_PLANNED = re.compile(
+    r"(select|with|insert|update|delete|create (unlogged |temporary )?table \S+( on commit drop)? as)\b"
+)
+_PLACEHOLDER = re.compile(r"(?<!\{)\{(\w+)\}")
+_PARAMETER = re.compile(r"%\((\w+)\)s")
+
+
+def query_names() -> list[str]:
+    names = []
+    for path in sorted(SQL_FOLDER.rglob("*.sql")):
+        file = str(path.relative_to(SQL_FOLDER).with_suffix(""))
+        names += [f"{file}.{block}" for block in named_queries(path)] or [file]
+    return [name for name in names if not name.startswith("migrations/")]
+
+
+NAMES = query_names()
+
+
+def composed(name: str, more: dict[str, Part] | None = None) -> sql.Composed:
+    parts = PARTS | EXCEPTIONS.get(name, {}) | (more or {})
+    return compose_query(name, **{key: parts[key] for key in _PLACEHOLDER.findall(load_query(name))})
+
+
+def parameters(name: str) -> dict[str, None] | None:
+    found = _PARAMETER.findall(load_query(name))
+    return dict.fromkeys(found) if found else None
+
+
+@pytest.fixture
+def workshop(database: str) -> Iterator[Connection]:
+    """A migrated database with the tables that a run makes."""
+    with connect(database) as connection, connection.transaction(force_rollback=True):
+        for name, parts in MADE_FIRST.items():
+            connection.execute(composed(name, parts), parameters(name))
+        yield connection
+
+
+def test_postgres_accepts_every_query(workshop: Connection) -> None:
+    refused = {}
+    for name in NAMES:
+        try:
+            with workshop.transaction(force_rollback=True):
+                check(workshop, name)
+        except psycopg.Error as error:
+            refused[name] = str(error)
+    assert refused == {}
+
+
+def check(connection: Connection, name: str) -> None:
+    """Raises psycopg.Error."""
+    if name in MADE_FIRST:
+        return
+    text = composed(name).as_string(connection)
+    bare = re.sub(r"--[^\n]*\n", "", text).strip()
+    if copy := re.fullmatch(r"copy \((.*)\) to stdout \(format csv\)", bare, re.DOTALL):
+        bare = copy[1].strip()
+    if _PLANNED.match(bare) and ";" not in bare:
+        connection.execute(f"explain {bare}", parameters(name))
+    elif bare.startswith("copy "):
+        with connection.cursor() as cursor, cursor.copy(bare):
+            pass
+    elif name in SYNTAX_ONLY:
+        for statement in [bare] if bare.startswith("do ") else bare.split(";"):
+            result = connection.pgconn.prepare(b"", statement.encode())
+            if result.status != psycopg.pq.ExecStatus.COMMAND_OK:
+                raise psycopg.ProgrammingError(result.error_message.decode())
+    else:
+        connection.execute(bare, parameters(name))
+
+
+def test_code_uses_every_query() -> None:
+    assert [name for name in NAMES if not any(pattern.fullmatch(name) for pattern in used_names())] == []
+
+
+def test_code_uses_no_other_query() -> None:
+    """A name that a formatted string builds stands for every query that it may be."""
+    folders = "|".join(sorted({name.partition("/")[0] for name in NAMES}))
+    query = re.compile(rf"({folders})/[a-z_]+(\.[a-z_]+)?")
+    unknown = {
+        pattern.pattern
+        for pattern in used_names()
+        if query.fullmatch(pattern.pattern.replace("\\w+", "x").replace("\\", ""))
+        and not any(pattern.fullmatch(name) for name in NAMES)
+    }
+    assert unknown == set()
+
+
+@cache
+def used_names() -> list[re.Pattern[str]]:
+    """The strings in our code, but tests, as patterns: a part that is filled in matches any word."""
+    files = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    patterns = set()
+    for file in files.split():
+        if file.startswith("tests/") or not (ROOT / file).exists():
+            continue
+        nodes = list(ast.walk(ast.parse((ROOT / file).read_text())))
+        in_formatted = {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
+        for node in nodes:
+            if isinstance(node, ast.JoinedStr):
+                parts = [re.escape(part.value) if isinstance(part, ast.Constant) else r"\w+" for part in node.values]
+                patterns.add("".join(parts))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in in_formatted:
+                patterns.add(re.escape(node.value))
+    return [re.compile(pattern) for pattern in patterns if len(pattern) < 200 and pattern != r"\w+"]
+
+
+def test_values_are_bound_by_name() -> None:
+    """`%(name)s` is a value that the server binds, `{name}` a part of the statement."""
+    positional = [name for name in NAMES if re.search(r"%s|\$\d", load_query(name))]
+    assert positional == []
+
+
+def test_large_queries_have_their_own_files() -> None:
+    large: dict[str, int] = {}
+    for name in NAMES:
+        if "." in name:
+            large[name] = load_query(name).count("\n")
+    assert {name: lines for name, lines in large.items() if lines > 40} == {}
