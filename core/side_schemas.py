@@ -1,7 +1,7 @@
 """Schemas beside the live ones, while a restore is at work: those that it builds, and those that it has replaced.
 
 One transaction that restores or drops hundreds of partitions needs more locks than Postgres has room for. So a restore
-builds beside the live schemas in many transactions, and one changes names (docs/adr/0024-a-restore-changes-names.md).
+builds beside the live schemas in many transactions, and one changes names (docs/adr/0024-a-restore-swaps-schemas.md).
 Names that begin with `moovitamix_restoring_`, `moovitamix_replaced_` and `moovitamix_live_` are reserved for this.
 """
 

@@ -1,6 +1,6 @@
 """Reading a list page by page while it may change, and proving that the pages read are one whole list.
 
-Why a list counts as moved is in `docs/adr/0004-what-a-moved-list-is.md`.
+Why a list counts as moved is in `docs/adr/0004-when-a-snapshot-counts-as-changed.md`.
 """
 
 from __future__ import annotations

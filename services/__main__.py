@@ -227,7 +227,7 @@ def _login(plan: Plan) -> str:
 def _alerted(plan: Plan) -> str:
     """How many addresses alerts go to; never which, for they hold passwords."""
     count = len(alert_urls_of(plan.settings))
-    return f"to {count} address{'es' if count > 1 else ''}" if count else "to nobody; set ALERT_URLS (docs/notifications.md)"
+    return f"to {count} address{'es' if count > 1 else ''}" if count else "to nobody (docs/notifications.md)"
 
 
 def _make(target: str, plan: Plan) -> str:

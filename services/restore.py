@@ -2,7 +2,7 @@
 
 A restore that is killed has either changed nothing, or it is complete but for its end: the model files, erasing again
 who was erased since, and dropping what was replaced. `finish_earlier` tells which, and ends it.
-See docs/adr/0024-a-restore-changes-names.md.
+See docs/adr/0024-a-restore-swaps-schemas.md.
 """
 
 from __future__ import annotations

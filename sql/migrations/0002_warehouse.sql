@@ -49,7 +49,7 @@ create table warehouse.listen_history (
 
 -- One row per play: a session may hold a track twice. created_at is the session's: it names the partition.
 -- Each month's plays refer to the same month's sessions: that foreign key is made with the month, where it is checked
--- against one month's sessions instead of all (see docs/adr/0003-months-refer-to-months.md).
+-- against one month's sessions instead of all (see docs/adr/0003-foreign-keys-between-month-partitions.md).
 create table warehouse.listen_history_tracks (
     listen_history_id bigint not null,
     position integer not null,

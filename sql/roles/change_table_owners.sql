@@ -1,6 +1,6 @@
 -- One row per table that is not of the role that adds partitions and keys to it: ingest or recommender. Postgres lets
 -- nobody but the owner do that, and a partition cannot be detached concurrently in a function
--- (docs/adr/0017-roles-own-what-they-alter.md). By name, so that a restore finds them too.
+-- (docs/adr/0017-roles-own-the-tables-they-alter.md). By name, so that a restore finds them too.
 select 'alter table ' || decided.relation || ' owner to ' || decided.role as statement
 from (
     select
