@@ -184,7 +184,7 @@ def _publish(connection: Connection, most: int, tracks: int) -> int:
     made = publication.start_publication(
         connection, model_run_id=run, flow="benchmark", data_as_of=live_from, batches=[], now=live_from
     )
-    manner = PublicationOptions(LENGTH, exclude_played=True, personal=True)
+    manner = PublicationOptions(LENGTH, exclude_seen=True, personal=True)
     lists = _lists(most, tracks)
     similar = lists.head(0).select("track_id", "rank", pl.col("user_id").alias("similar_track_id"), "score")
     publication.stage_recommendations(connection, made, [lists], similar, manner)

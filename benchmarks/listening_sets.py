@@ -85,7 +85,7 @@ class ListeningSet:
             Shelves(np.zeros(shape.items, np.int64), 1, weight),
         )
         self._tastes = self._draw_tastes(niche, region, rng)
-        self.train, self.held_out = self._split(*self._draw_plays(rng), rng)
+        self.train, self.holdout = self._split(*self._draw_plays(rng), rng)
 
     def truth(self, user: int) -> NDArray[np.float64]:
         """The probability of each item in a play of this user."""

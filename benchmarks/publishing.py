@@ -88,7 +88,7 @@ def _publish(connection: Connection, run: int, lists: pl.DataFrame, similar: pl.
         connection, model_run_id=run, flow="benchmark", data_as_of=_now(), batches=[], now=_now()
     )
     publication.stage_recommendations(
-        connection, made, [lists], similar, PublicationOptions(_LENGTH, exclude_played=True, personal=True)
+        connection, made, [lists], similar, PublicationOptions(_LENGTH, exclude_seen=True, personal=True)
     )
     publication.attach_partitions(connection, made)
     fallbacks = lists.head(_LENGTH).select(pl.lit("").alias("genre"), "rank", "track_id", "score")

@@ -217,15 +217,15 @@ def _beside_truth(settings: Settings, log: Any, end: np.datetime64, verdict: Any
     from recommender.models.registry import CANDIDATES
 
     exam = promotion.make_evaluation_split(log, end, rules)
-    train, held_out = exam.split.train, exam.split.held_out.sample(_LISTENERS_ASKED_OF_TRUTH, _SEED)
+    train, holdout = exam.split.train, exam.split.holdout.sample(_LISTENERS_ASKED_OF_TRUTH, _SEED)
     weighed = train if exam.split_at is None else log.interactions(exam.split_at, verdict.recipe.options)
     make = CANDIDATES[verdict.recipe.model].make
     trial = run_trial(
-        make, verdict.recipe.settings, weighed, held_out.users, rules.k, exclude=train, limits=rules.limits
+        make, verdict.recipe.settings, weighed, holdout.users, rules.k, exclude=train, limits=rules.limits
     )
-    ids = np.full((len(held_out), rules.k), -1, np.int64)
-    played = train.of_users(held_out.users).plays
-    for line, user in enumerate(held_out.users):
+    ids = np.full((len(holdout), rules.k), -1, np.int64)
+    played = train.of_users(holdout.users).plays
+    for line, user in enumerate(holdout.users):
         mine = train.track_ids[played.indices[played.indptr[line] : played.indptr[line + 1]]]
         asked = {"user_id": int(user), "n": rules.k + len(mine)}
         answer = requests.get(f"{settings.moovitamix_api_url}/_control/truth", params=asked, timeout=60)
@@ -235,8 +235,8 @@ def _beside_truth(settings: Settings, log: Any, end: np.datetime64, verdict: Any
         ids[line, : len(best)] = best
     truth = Ranking(ids, np.where(ids >= 0, -np.arange(rules.k, dtype=np.float32), -np.inf).astype(np.float32))
     return {
-        "chosen": measured(trial.ranking, held_out, train, rules.k).mean_ndcg,
-        "true tastes": measured(truth, held_out, train, rules.k).mean_ndcg,
+        "chosen": measured(trial.ranking, holdout, train, rules.k).mean_ndcg,
+        "true tastes": measured(truth, holdout, train, rules.k).mean_ndcg,
     }
 
 

@@ -94,7 +94,7 @@ def take_turns(show: Show, listeners: int, tracks: int, rounds: int) -> Turns:
     with threadpool_limits(1, "blas"):
         peer = AlternatingLeastSquares(factors=FACTORS)
         peer.item_factors = model._tracks
-        peer.user_factors = peer_vectors = model._listeners
+        peer.user_factors = peer_vectors = model._users
         ids = peer.recommend(rows, matrix, N=N, filter_already_liked_items=True)[0]
         same = float((ids == model.recommend(everyone, N, exclude=plays).ids)[peer_vectors.any(axis=1)].mean())
         seconds = []

@@ -149,7 +149,7 @@ def judge_models(run: Run, training_data: TrainingData, seed: int, cause: Traini
         k=run.settings.retrain_evaluated_at,
         seed=seed,
         window_days=run.settings.retrain_window_days,
-        listeners=_listeners_to_ask(run.settings, cause),
+        users=_listeners_to_ask(run.settings, cause),
         confidence=run.settings.retrain_confidence,
         weighed=SHORT_MEMORY if cause == "degradation" else AS_PLAYED,
         refresh_margin=run.settings.retrain_refresh_margin if cause == "age" else None,

@@ -1,6 +1,6 @@
 """Evaluates every model on held-out plays; the model and its settings are chosen on the training plays alone.
 
-Exit 0: measured; 1: no listener can be asked, or no model is left; 2: a wrong argument, or a file nothing can be
+Exit 0: measured; 1: no user can be asked, or no model is left; 2: a wrong argument, or a file nothing can be
 learned from.
 """
 
@@ -29,7 +29,7 @@ _WIDTH_OF_A_FILE = 140
 
 
 class NothingToMeasure(InteractionsError):
-    """The plays can be read, and no listener has both some to learn from and others to be asked for."""
+    """The plays can be read, and no user has both some to learn from and others to be asked for."""
 
 
 def evaluate(
@@ -46,23 +46,23 @@ def evaluate(
     search = search or ModelSearchSettings()
     if not len(train):
         raise InteractionsError("train has no plays: there is nothing to learn from")
-    held_out = Holdout.of(test, train)
-    if not len(held_out):
+    holdout = Holdout.of(test, train)
+    if not len(holdout):
         raise NothingToMeasure(
-            f"test has nothing to ask: of its listeners {held_out.left_out:,} are not in train, "
-            f"and {held_out.repeaters:,} played nothing in it that is not in train"
+            f"test has nothing to ask: of its users {holdout.left_out:,} are not in train, "
+            f"and {holdout.repeaters:,} played nothing in it that is not in train"
         )
-    split = split_by_user(train, seed=search.seed, listeners=search.listeners)
-    if not len(split.held_out):
+    split = split_by_user(train, seed=search.seed, users=search.users)
+    if not len(split.holdout):
         raise NothingToMeasure("train cannot be split to choose on: nobody in it played two tracks or more")
-    selection = search_models(split.train, split.held_out, candidates, search)
-    search.say(f"choice on {len(selection.held_out):,} listeners of train: {selection.chosen.model}")
-    return _measure_on(train, held_out, selection, candidates, search)
+    selection = search_models(split.train, split.holdout, candidates, search)
+    search.say(f"choice on {len(selection.holdout):,} users of train: {selection.chosen.model}")
+    return _measure_on(train, holdout, selection, candidates, search)
 
 
 def _measure_on(
     train: Interactions,
-    held_out: Holdout,
+    holdout: Holdout,
     selection: ModelSearchResult,
     candidates: Candidates,
     search: ModelSearchSettings,
@@ -71,7 +71,7 @@ def _measure_on(
     measures: dict[str, RankingMetrics] = {}
     out = dict(selection.out)
     n = min(search.k, len(train.track_ids))
-    with TrialRunner.of(train, held_out.users, n, exclude=train) as ground:
+    with TrialRunner.of(train, holdout.users, n, exclude=train) as ground:
         for name, result in selection.results.items():
             search.say(f"measuring {name}")
             try:
@@ -80,24 +80,26 @@ def _measure_on(
                 out[name] = str(error)
                 search.say(f"{name}: out, {error}")
             else:
-                trials[name], measures[name] = trial, measure_ranking(trial.ranking, held_out, train, search.k)
+                trials[name], measures[name] = trial, measure_ranking(trial.ranking, holdout, train, search.k)
     if not trials:
         reasons = "; ".join(f"{name} {why}" for name, why in out.items())
         raise ModelError(f"no model is left to measure: {reasons}")
-    return EvaluationReport(selection, held_out, trials, measures, out)
+    return EvaluationReport(selection, holdout, trials, measures, out)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
-    asked = _read_options(arguments)
-    candidates = {name: CANDIDATES[name] for name in CANDIDATES if not asked.model or name in asked.model}
-    limits = TrialLimits(asked.time_limit, asked.memory_mb)
+    options = _read_options(arguments)
+    candidates = {name: CANDIDATES[name] for name in CANDIDATES if not options.model or name in options.model}
+    limits = TrialLimits(options.time_limit, options.memory_mb)
     search = ModelSearchSettings(
-        asked.k, asked.seed, limits, asked.budget, say=lambda line: print(line, file=sys.stderr, flush=True)
+        options.k, options.seed, limits, options.budget, say=lambda line: print(line, file=sys.stderr, flush=True)
     )
     try:
-        train, test = read_interactions(asked.train), read_interactions(asked.test)
-        report = evaluate(add_item_attributes(train, asked.tracks) if asked.tracks else train, test, candidates, search)
+        train, test = read_interactions(options.train), read_interactions(options.test)
+        report = evaluate(
+            add_item_attributes(train, options.tracks) if options.tracks else train, test, candidates, search
+        )
     except (NothingToMeasure, ModelError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -108,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f" ({error.filename})" if error.filename else ""
         print(f"error: working files cannot be written: {error.strerror or error}{where}; see TMPDIR", file=sys.stderr)
         return 1
-    if asked.json:
+    if options.json:
         print(json.dumps(report.as_json(), indent=2, allow_nan=False))
     else:
         _show(report)
@@ -122,8 +124,8 @@ def _show(report: EvaluationReport) -> None:
     console.print(report.as_table())
     for name, why in report.out.items():
         console.print(f"out: {name}, {why}", markup=False)
-    held_out = report.held_out
-    console.print(f"{len(held_out):,} listeners; {held_out.left_out:,} of test left out, who are not in train")
+    holdout = report.holdout
+    console.print(f"{len(holdout):,} users; {holdout.left_out:,} of test left out, who are not in train")
 
 
 def _read_options(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -76,7 +76,7 @@ class RecommenderContract(ABC):
     def test_a_user_who_is_unknown_or_has_no_plays(self, plays: Interactions) -> None:
         silent = 42
         model = self.make().fit(
-            Interactions.of([*LISTENERS[:2], *LISTENERS[:2]], [*TRACKS[:2], *TRACKS[2:4]], listeners=[silent])
+            Interactions.of([*LISTENERS[:2], *LISTENERS[:2]], [*TRACKS[:2], *TRACKS[2:4]], known_users=[silent])
         )
         ranking = model.recommend([silent, 43, LISTENERS[0]], 3)
         if model.needs_plays:
@@ -105,7 +105,7 @@ class RecommenderContract(ABC):
 
     @pytest.mark.parametrize("catalogue", [[], [1, 2, 3]])
     def test_no_interactions_at_all(self, catalogue: list[int], tmp_path: Path) -> None:
-        nothing = Interactions.of([], [], listeners=[7], catalogue=catalogue)
+        nothing = Interactions.of([], [], known_users=[7], catalogue=catalogue)
         model = self.make().fit(nothing)
         assert (model.recommend([7, 8], 2, exclude=nothing).ids == -1).all()
         model.save(tmp_path / "model.npz")

@@ -37,7 +37,7 @@ def two_groups(times: int = 1) -> Interactions:
     users = np.repeat(LISTENERS, PLAYED)
     tracks = np.concatenate([played_by(listener) for listener in range(len(LISTENERS))])
     plays = times * (1 + np.arange(len(users)) % 3)
-    return Interactions.of(users, tracks, plays, listeners=LISTENERS, genres=GENRES[np.arange(len(LISTENERS)) % 2])
+    return Interactions.of(users, tracks, plays, known_users=LISTENERS, genres=GENRES[np.arange(len(LISTENERS)) % 2])
 
 
 def same(one: Ranking, other: Ranking) -> bool:

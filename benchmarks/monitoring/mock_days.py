@@ -94,9 +94,9 @@ def _judge(model: EASE, log: PlayLog, day: np.datetime64) -> Values:
     past = replace(
         log, users=log.users[until], tracks=log.tracks[until], plays=log.plays[until], played_at=log.played_at[until]
     )
-    before, held_out = split_by_time(past, day)
-    ranking = model.fold_in(before).recommend(held_out.users, PLACES, exclude=before)
-    return ndcg_at(hits(ranking, held_out, PLACES), held_out, PLACES)
+    before, holdout = split_by_time(past, day)
+    ranking = model.fold_in(before).recommend(holdout.users, PLACES, exclude=before)
+    return ndcg_at(hits(ranking, holdout, PLACES), holdout, PLACES)
 
 
 def _read_plays(api_url: str) -> PlayLog:
@@ -114,7 +114,7 @@ def _read_plays(api_url: str) -> PlayLog:
         np.array(tracks),
         np.ones(len(plays)),
         np.array(times, "datetime64[us]"),
-        listeners=np.array(everyone),
+        known_users=np.array(everyone),
         catalogue=np.array(catalogue),
     )
 

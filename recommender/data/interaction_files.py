@@ -42,26 +42,28 @@ def add_item_attributes(interactions: Interactions, path: Path) -> Interactions:
         frame = _read(path, (TRACK,), tuple(_COLUMN_OF.values()))
         tracks = _ids(frame, TRACK)
         _refuse(~frame[TRACK].is_first_distinct(), frame, TRACK, "a track that came before")
-        labels = {
+        item_attributes = {
             kind: attribute_codes(_texts(frame, name)) for kind, name in _COLUMN_OF.items() if name in frame.columns
         }
-        return interactions.described(tracks, labels)
+        return interactions.with_item_attributes(tracks, item_attributes)
     except InteractionsError as error:
         raise InteractionsError(f"{path}: {error}") from None
 
 
-def _read(path: Path, needed: tuple[str, ...], others: tuple[str, ...]) -> pl.DataFrame:
+def _read(path: Path, needed: tuple[str, ...], optional: tuple[str, ...]) -> pl.DataFrame:
     """The columns we know, of a CSV file as text and without blank lines."""
     try:
         with path.open("rb") as file:
             is_parquet = file.read(len(_PARQUET_BEGINS)) == _PARQUET_BEGINS
         lazy = pl.scan_parquet(path, glob=False) if is_parquet else pl.scan_csv(path, infer_schema=False, glob=False)
         columns = lazy.collect_schema().names()
-        known = [name for name in (*needed, *others) if name in columns]
+        known = [name for name in (*needed, *optional) if name in columns]
         missing = [name for name in needed if name not in columns]
         if missing:
-            found = ", ".join(columns[:10])
-            raise InteractionsError(f"no column {' and no column '.join(missing)}, only {found}; add or rename it")
+            shown_columns = ", ".join(columns[:10])
+            raise InteractionsError(
+                f"no column {' and no column '.join(missing)}, only {shown_columns}; add or rename it"
+            )
         lazy = lazy.with_row_index(_ROW, 1)
         if not is_parquet:
             lazy = lazy.filter(~pl.all_horizontal(pl.col(columns).is_null()))
@@ -69,7 +71,7 @@ def _read(path: Path, needed: tuple[str, ...], others: tuple[str, ...]) -> pl.Da
     except OSError as error:
         raise InteractionsError(f"cannot be read ({error.strerror or 'unreadable'})") from None
     except pl.exceptions.NoDataError:
-        names = f"{', '.join(needed)} and, if known, {', '.join(others)}"
+        names = f"{', '.join(needed)} and, if known, {', '.join(optional)}"
         raise InteractionsError(f"is empty; it needs the columns {names}") from None
     except pl.exceptions.PolarsError as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -77,29 +79,29 @@ def _read(path: Path, needed: tuple[str, ...], others: tuple[str, ...]) -> pl.Da
 
 
 def _ids(frame: pl.DataFrame, name: str) -> NDArray[np.int64]:
-    given = frame[name]
-    if not (given.dtype.is_integer() or given.dtype in (pl.String, pl.Null)):
-        raise InteractionsError(f"{name} is a column of {given.dtype}, not of integers; convert it")
-    ids = _stripped(given).cast(pl.Int64, strict=False)
+    column = frame[name]
+    if not (column.dtype.is_integer() or column.dtype in (pl.String, pl.Null)):
+        raise InteractionsError(f"{name} is a column of {column.dtype}, not of integers; convert it")
+    ids = _stripped(column).cast(pl.Int64, strict=False)
     _refuse(ids.is_null(), frame, name, "not an integer from -2^63 to 2^63-1")
     return ids.to_numpy()
 
 
 def _plays(frame: pl.DataFrame) -> NDArray[np.float64]:
-    given = frame[PLAYS]
-    if not (given.dtype.is_numeric() or given.dtype in (pl.String, pl.Null)):
-        raise InteractionsError(f"{PLAYS} is a column of {given.dtype}, not of numbers; convert it")
-    plays = _stripped(given).cast(pl.Float64, strict=False)
+    column = frame[PLAYS]
+    if not (column.dtype.is_numeric() or column.dtype in (pl.String, pl.Null)):
+        raise InteractionsError(f"{PLAYS} is a column of {column.dtype}, not of numbers; convert it")
+    plays = _stripped(column).cast(pl.Float64, strict=False)
     fine = plays.is_between(0, _MOST_PLAYS).fill_null(False)
     _refuse(~fine, frame, PLAYS, "not a finite number of 0 or more")
     return plays.to_numpy()
 
 
 def _texts(frame: pl.DataFrame, name: str) -> pl.Series:
-    given = frame[name]
-    if given.dtype.is_nested() or given.dtype == pl.Binary:
-        raise InteractionsError(f"{name} is a column of {given.dtype}, not of text; convert it")
-    return given
+    column = frame[name]
+    if column.dtype.is_nested() or column.dtype == pl.Binary:
+        raise InteractionsError(f"{name} is a column of {column.dtype}, not of text; convert it")
+    return column
 
 
 def _stripped(values: pl.Series) -> pl.Series:
@@ -112,6 +114,6 @@ def _refuse(wrong: pl.Series, frame: pl.DataFrame, name: str, what: str) -> None
         return
     row, value = frame[_ROW][first], frame[name][first]
     shown = "missing" if value is None else repr(value)[:40]
-    others = int(wrong.sum()) - 1
-    more = f" (and {others:,} more)" if others else ""
+    optional = int(wrong.sum()) - 1
+    more = f" (and {optional:,} more)" if optional else ""
     raise InteractionsError(f"{name} in row {row:,} is {shown}, {what}{more}; correct or remove it")

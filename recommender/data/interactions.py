@@ -23,19 +23,19 @@ _LABELS = "labels."
 
 @dataclass(frozen=True, eq=False)
 class Interactions:
-    """One row a listener, one column a track; a value is how often the one played the other, above zero.
+    """One row a user, one column a track; a value is how often the one played the other, above zero.
 
-    `user_ids` and `track_ids` ascend, and may hold listeners and tracks without a play. `genres` is the favourite
-    genre of each listener, '' where it is not known. `labels` says what is known of tracks beside their plays: by kind,
-    such as ARTIST and GENRE, a code of each track, from 0, the same for all of one artist, and UNKNOWN where it is not
-    known. Codes mean nothing beyond one run.
+    `user_ids` and `track_ids` ascend, and may hold users and tracks without a play. `genres` is the favourite
+    genre of each user, '' where it is not known. `item_attributes` holds a code from 0 of each track by kind, such as
+    ARTIST and GENRE: tracks of one artist share a code, and UNKNOWN stands where nothing is known. Codes are valid
+    within one run only.
     """
 
     user_ids: Ids
     track_ids: Ids
     plays: csr_array
     genres: NDArray[np.str_]
-    labels: ItemAttributes = field(default_factory=dict)
+    item_attributes: ItemAttributes = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -44,16 +44,16 @@ class Interactions:
         tracks: ArrayLike,
         plays: ArrayLike | None = None,
         *,
-        listeners: ArrayLike = (),
+        known_users: ArrayLike = (),
         catalogue: ArrayLike = (),
         genres: ArrayLike | None = None,
-        labels: Mapping[str, ArrayLike] | None = None,
+        item_attributes: Mapping[str, ArrayLike] | None = None,
     ) -> Self:
         """From one entry per user and track (a pair that comes twice is added up); without `plays`, each counts one.
 
-        `listeners` and `catalogue` are ids to have rows and columns for even without plays; `genres` go with
-        `listeners`, `labels` with `catalogue`. Zero plays are no interaction. Raises InteractionsError when plays are
-        negative or not finite.
+        `known_users` and `catalogue` are ids that get a row or column even without plays. `genres` belong to
+        `known_users`, `item_attributes` to `catalogue`. Zero plays are no interaction. Raises InteractionsError when
+        plays are negative or not finite.
         """
         user_column, track_column = _ids(users, "user"), _ids(tracks, "track")
         values = np.ones(len(user_column), np.float32) if plays is None else np.asarray(plays, np.float64)
@@ -62,10 +62,10 @@ class Interactions:
                 f"{len(user_column)} users, {len(track_column)} tracks and {len(values)} plays are not the same number"
             )
         _refuse_impossible(values, user_column, track_column)
-        named = _ids(listeners, "user")
+        named = _ids(known_users, "user")
         user_ids = np.union1d(user_column, named)
-        described = _ids(catalogue, "track")
-        track_ids = np.union1d(track_column, described)
+        described_tracks = _ids(catalogue, "track")
+        track_ids = np.union1d(track_column, described_tracks)
         rows, columns = np.searchsorted(user_ids, user_column), np.searchsorted(track_ids, track_column)
         matrix = csr_array(
             (values.astype(np.float32), (rows.astype(np.int32), columns.astype(np.int32))),
@@ -73,7 +73,7 @@ class Interactions:
         )
         matrix.sum_duplicates()
         matrix.eliminate_zeros()
-        codes = {kind: _codes_of(track_ids, described, given) for kind, given in (labels or {}).items()}
+        codes = {kind: _codes_of(track_ids, described_tracks, given) for kind, given in (item_attributes or {}).items()}
         return cls(user_ids, track_ids, matrix, _genres_of(user_ids, named, genres), codes)
 
     def __len__(self) -> int:
@@ -91,7 +91,7 @@ class Interactions:
         return replace(self, user_ids=self.user_ids[begin:end], plays=plays, genres=self.genres[begin:end])
 
     @property
-    def listeners_with_plays(self) -> Ids:
+    def users_with_plays(self) -> Ids:
         """The ids of those who played anything."""
         played: NDArray[np.bool_] = np.diff(self.plays.indptr) > 0
         return self.user_ids[played]
@@ -117,7 +117,7 @@ class Interactions:
         return replace(self, user_ids=wanted, plays=with_nobody[rows], genres=genres[rows])
 
     def on_tracks(self, track_ids: Ids) -> Self:
-        """The same listeners with these tracks as columns; plays of others are left out. `track_ids` ascend."""
+        """The same users with these tracks as columns; plays of others are left out. `track_ids` ascend."""
         if np.array_equal(track_ids, self.track_ids):
             return self
         columns = _places(track_ids, self.track_ids)
@@ -129,19 +129,21 @@ class Interactions:
             shape=(len(self.user_ids), len(track_ids)),
         )
         matrix.sort_indices()
-        labels = {kind: _codes_of(track_ids, self.track_ids, codes) for kind, codes in self.labels.items()}
-        return replace(self, track_ids=track_ids, plays=matrix, labels=labels)
+        item_attributes = {
+            kind: _codes_of(track_ids, self.track_ids, codes) for kind, codes in self.item_attributes.items()
+        }
+        return replace(self, track_ids=track_ids, plays=matrix, item_attributes=item_attributes)
 
-    def described(self, catalogue: ArrayLike, labels: Mapping[str, ArrayLike]) -> Self:
-        """The same plays, with columns for these tracks as well, and their labels."""
+    def with_item_attributes(self, catalogue: ArrayLike, item_attributes: Mapping[str, ArrayLike]) -> Self:
+        """The same plays, with columns for these tracks as well, and their item attributes."""
         ids = _ids(catalogue, "track")
         wider = self.on_tracks(np.union1d(self.track_ids, ids))
-        codes = {kind: _codes_of(wider.track_ids, ids, given) for kind, given in labels.items()}
-        return replace(wider, labels=codes)
+        codes = {kind: _codes_of(wider.track_ids, ids, given) for kind, given in item_attributes.items()}
+        return replace(wider, item_attributes=codes)
 
     def save(self, path: Path) -> None:
         """Write it to a file, for another process."""
-        labels: dict[str, Any] = {_LABELS + kind: codes for kind, codes in self.labels.items()}
+        item_attributes: dict[str, Any] = {_LABELS + kind: codes for kind, codes in self.item_attributes.items()}
         np.savez(
             path,
             user_ids=self.user_ids,
@@ -150,7 +152,7 @@ class Interactions:
             data=self.plays.data,
             indices=self.plays.indices,
             indptr=self.plays.indptr,
-            **labels,
+            **item_attributes,
         )
 
     @classmethod
@@ -160,8 +162,8 @@ class Interactions:
             parts: dict[str, NDArray[Any]] = dict(file)
         shape = (len(parts["user_ids"]), len(parts["track_ids"]))
         plays = csr_array((parts["data"], parts["indices"], parts["indptr"]), shape=shape)
-        labels = {name.removeprefix(_LABELS): parts[name] for name in parts if name.startswith(_LABELS)}
-        return cls(parts["user_ids"], parts["track_ids"], plays, parts["genres"], labels)
+        item_attributes = {name.removeprefix(_LABELS): parts[name] for name in parts if name.startswith(_LABELS)}
+        return cls(parts["user_ids"], parts["track_ids"], plays, parts["genres"], item_attributes)
 
 
 def _ids(values: ArrayLike, what: str) -> Ids:
@@ -200,12 +202,14 @@ def _genres_of(user_ids: Ids, named: Ids, genres: ArrayLike | None) -> NDArray[n
     return found
 
 
-def _codes_of(track_ids: Ids, described: Ids, codes: ArrayLike) -> NDArray[np.int32]:
-    """The code of each of `track_ids` (which ascend), where those of the tracks `described` are given."""
+def _codes_of(track_ids: Ids, described_tracks: Ids, codes: ArrayLike) -> NDArray[np.int32]:
+    """The code of each of `track_ids` (which ascend), where those of the tracks `described_tracks` are given."""
     given = np.asarray(codes, np.int32)
-    if len(given) != len(described):
-        raise InteractionsError(f"{len(described)} tracks and {len(given)} labels are not the same number")
+    if len(given) != len(described_tracks):
+        raise InteractionsError(
+            f"{len(described_tracks)} tracks and {len(given)} item attributes are not the same number"
+        )
     found = np.full(len(track_ids), UNKNOWN, np.int32)
-    places = _places(track_ids, described)
+    places = _places(track_ids, described_tracks)
     found[places[places >= 0]] = given[places >= 0]
     return found

@@ -1,4 +1,4 @@
-"""What the marts know of listeners, tracks and plays. Users and tracks that are gone at the source are left out."""
+"""What the marts know of users, tracks and plays. Users and tracks that are gone at the source are left out."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def read_plays(connection: Connection, now: datetime) -> PlayLog:
     """
     with readable_errors(), connection.transaction():
         _one_snapshot(connection)
-        who, catalogue = _listeners(connection), _catalogue(connection)
-        answers = _refusals(connection, now)
+        users, catalogue = _read_users(connection), _catalogue(connection)
+        feedback = _read_negative_feedback(connection, now)
         schema = _IDS | {"plays": pl.Int64(), "played_at": pl.Int64()}
-        plays = _of_those(read_frame(connection, "recommendations/training_data.copy_plays", schema), who, catalogue)
-    return _log(_not_after(plays, now), who, catalogue, answers)
+        plays = _of_those(read_frame(connection, "recommendations/training_data.copy_plays", schema), users, catalogue)
+    return _log(_not_after(plays, now), users, catalogue, feedback)
 
 
 def read_play_log(connection: Connection, as_of: datetime, single_days: int) -> PlayLog:
@@ -43,15 +43,15 @@ def read_play_log(connection: Connection, as_of: datetime, single_days: int) -> 
     begin = as_of - timedelta(days=single_days)
     with readable_errors(), connection.transaction():
         _one_snapshot(connection)
-        who, catalogue = _listeners(connection), _catalogue(connection)
+        users, catalogue = _read_users(connection), _catalogue(connection)
         summed = _IDS | {"plays": pl.Int64(), "played_at": pl.Int64()}
         single = _IDS | {"played_at": pl.Int64()}
         before, bounds = {"before": begin}, {"begin": begin, "before": as_of}
         old = read_frame(connection, "recommendations/training_data.copy_plays_before", summed, before)
         new = read_frame(connection, "recommendations/training_data.copy_plays_between", single, bounds)
-        answers = _refusals(connection, as_of)
+        feedback = _read_negative_feedback(connection, as_of)
     rows = pl.concat([old, new.with_columns(plays=pl.lit(1, pl.Int64)).select(old.columns)])
-    return _log(_of_those(rows, who, catalogue), who, catalogue, answers)
+    return _log(_of_those(rows, users, catalogue), users, catalogue, feedback)
 
 
 def newest_play(connection: Connection, as_of: datetime) -> datetime | None:
@@ -74,17 +74,17 @@ def in_utc(moment: np.datetime64) -> datetime:
     return datetime.fromtimestamp(int(moment.astype("datetime64[s]").astype(np.int64)), UTC)
 
 
-def _log(plays: pl.DataFrame, who: pl.DataFrame, catalogue: pl.DataFrame, answers: NegativeFeedback) -> PlayLog:
+def _log(plays: pl.DataFrame, users: pl.DataFrame, catalogue: pl.DataFrame, feedback: NegativeFeedback) -> PlayLog:
     return PlayLog(
         _column(plays, "user_id"),
         _column(plays, "track_id"),
         _column(plays, "plays"),
         _times(plays, "played_at"),
-        listeners=_column(who, "user_id"),
+        known_users=_column(users, "user_id"),
         catalogue=_column(catalogue, "track_id"),
-        genres=who["favorite_genres"].to_numpy().astype(np.str_),
-        not_useful=answers,
-        labels={ARTIST: attribute_codes(catalogue["artist"]), GENRE: attribute_codes(catalogue["genres"])},
+        genres=users["favorite_genres"].to_numpy().astype(np.str_),
+        not_useful=feedback,
+        item_attributes={ARTIST: attribute_codes(catalogue["artist"]), GENRE: attribute_codes(catalogue["genres"])},
     )
 
 
@@ -92,24 +92,26 @@ def _one_snapshot(connection: Connection) -> None:
     connection.execute("set transaction isolation level repeatable read, read only")
 
 
-def _listeners(connection: Connection) -> pl.DataFrame:
+def _read_users(connection: Connection) -> pl.DataFrame:
     schema = {"user_id": pl.Int64(), "favorite_genres": pl.String()}
-    who = read_frame(connection, "recommendations/training_data.copy_users", schema).with_columns(
+    users = read_frame(connection, "recommendations/training_data.copy_users", schema).with_columns(
         pl.col("favorite_genres").fill_null("")
     )
-    counted = who.group_by("favorite_genres").len().sort("len", "favorite_genres", descending=[True, False])
+    counted = users.group_by("favorite_genres").len().sort("len", "favorite_genres", descending=[True, False])
     common = counted["favorite_genres"].head(_MOST_GENRES)
-    return who.with_columns(
+    return users.with_columns(
         favorite_genres=pl.when(pl.col("favorite_genres").is_in(common.implode()))
         .then(pl.col("favorite_genres"))
         .otherwise(pl.lit(""))
     )
 
 
-def _refusals(connection: Connection, before: datetime) -> NegativeFeedback:
+def _read_negative_feedback(connection: Connection, before: datetime) -> NegativeFeedback:
     schema = _IDS | {"given_at": pl.Int64()}
-    refused = read_frame(connection, "recommendations/training_data.copy_negative_feedback", schema, {"before": before})
-    return NegativeFeedback(_column(refused, "user_id"), _column(refused, "track_id"), _times(refused, "given_at"))
+    feedback = read_frame(
+        connection, "recommendations/training_data.copy_negative_feedback", schema, {"before": before}
+    )
+    return NegativeFeedback(_column(feedback, "user_id"), _column(feedback, "track_id"), _times(feedback, "given_at"))
 
 
 def _catalogue(connection: Connection) -> pl.DataFrame:
@@ -124,8 +126,8 @@ def _not_after(plays: pl.DataFrame, now: datetime) -> pl.DataFrame:
     return plays.with_columns(pl.col("played_at").clip(upper_bound=latest if newest is None else newest))
 
 
-def _of_those(plays: pl.DataFrame, who: pl.DataFrame, catalogue: pl.DataFrame) -> pl.DataFrame:
-    return plays.join(who, on="user_id", how="semi").join(catalogue, on="track_id", how="semi")
+def _of_those(plays: pl.DataFrame, users: pl.DataFrame, catalogue: pl.DataFrame) -> pl.DataFrame:
+    return plays.join(users, on="user_id", how="semi").join(catalogue, on="track_id", how="semi")
 
 
 def _column(frame: pl.DataFrame, name: str) -> NDArray[Any]:

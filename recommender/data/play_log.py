@@ -1,4 +1,4 @@
-"""When everything was played, and what listeners said of it: what interactions as of a time are made from."""
+"""When everything was played, and what users said of it: what interactions as of a time are made from."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NO_TIMES: Times = np.empty(0, "datetime64[s]")
 class PlayWeighting:
     """How plays are weighed; as they come, unless said otherwise.
 
-    `half_life_days`: a play counts half as much after so many days. `without_not_useful`: what a listener called not
+    `half_life_days`: a play counts half as much after so many days. `without_not_useful`: what a user called not
     useful does not count as liked, though it was played.
     """
 
@@ -44,7 +44,7 @@ WEIGHTINGS_TO_TRY_WITH_FEEDBACK = (*WEIGHTINGS_TO_TRY, PlayWeighting(without_not
 
 @dataclass(frozen=True, eq=False)
 class NegativeFeedback:
-    """One row per answer of a listener about a track that was not useful, with its time in UTC."""
+    """One row per answer of a user about a track that was not useful, with its time in UTC."""
 
     users: Ids = field(default_factory=_NO_IDS.copy)
     tracks: Ids = field(default_factory=_NO_IDS.copy)
@@ -55,19 +55,19 @@ class NegativeFeedback:
 class PlayLog:
     """One row per user, track and time: a play, or the plays of one day. Times are UTC.
 
-    A row belongs to one side of a split as a whole, so it must not sum plays over weeks. `listeners`, `catalogue`,
-    `genres` and `labels` are as in `Interactions.of`, and must not depend on plays after a split.
+    A row belongs to one side of a split as a whole, so it must not sum plays over weeks. `known_users`, `catalogue`,
+    `genres` and `item_attributes` are as in `Interactions.of`, and must not depend on plays after a split.
     """
 
     users: Ids
     tracks: Ids
     plays: NDArray[Any]
     played_at: Times
-    listeners: Ids = field(default_factory=_NO_IDS.copy)
+    known_users: Ids = field(default_factory=_NO_IDS.copy)
     catalogue: Ids = field(default_factory=_NO_IDS.copy)
     genres: NDArray[np.str_] | None = None
     not_useful: NegativeFeedback = field(default_factory=NegativeFeedback)
-    labels: ItemAttributes = field(default_factory=dict)
+    item_attributes: ItemAttributes = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if np.isnat(self.played_at).any() or np.isnat(self.not_useful.given_at).any():
@@ -96,10 +96,10 @@ class PlayLog:
             self.users[rows],
             self.tracks[rows],
             weights,
-            listeners=self.listeners,
+            known_users=self.known_users,
             catalogue=self.catalogue,
             genres=self.genres,
-            labels=self.labels,
+            item_attributes=self.item_attributes,
         )
 
     def _called_not_useful(self, rows: NDArray[np.bool_], until: Any) -> NDArray[np.bool_]:

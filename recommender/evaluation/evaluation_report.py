@@ -19,7 +19,7 @@ class EvaluationReport:
     """What the candidates are worth on test: a trial and its measures each, those chosen on train best first."""
 
     selection: ModelSearchResult
-    held_out: Holdout
+    holdout: Holdout
     trials: dict[str, Trial]
     measures: dict[str, RankingMetrics]
     out: dict[str, str]
@@ -30,16 +30,16 @@ class EvaluationReport:
         return next(iter(self.trials))
 
     def as_json(self) -> dict[str, Any]:
-        """What `--json` prints. Metrics are means over listeners, times in seconds, memory in MiB."""
+        """What `--json` prints. Metrics are means over users, times in seconds, memory in MiB."""
         return {
             "chosen": self.chosen,
             "k": self.selection.k,
             "models": {name: self._model_as_json(name) for name in self.trials},
             "out": self.out,
-            "users": len(self.held_out),
-            "left_out": self.held_out.left_out,
+            "users": len(self.holdout),
+            "left_out": self.holdout.left_out,
             "validation": {
-                "users": len(self.selection.held_out),
+                "users": len(self.selection.holdout),
                 "tried": [
                     {
                         "model": result.model,

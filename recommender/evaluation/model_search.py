@@ -25,7 +25,7 @@ MODELS_TUNED = 3
 
 @dataclass(frozen=True, eq=False)
 class ScoredTrial:
-    """One model with one setting, measured on listeners of `ModelSearchResult.held_out`, in their order.
+    """One model with one setting, measured on users of `ModelSearchResult.holdout`, in their order.
 
     `ndcg` is the mean over those who decide: what models are chosen by.
     """
@@ -44,13 +44,13 @@ class ScoredTrial:
 class ModelSearchResult:
     """Who won on whom.
 
-    `deciding` are the listeners of `held_out` whose results decided; a gate asks the others, who have not seen the luck
+    `deciding` are the users of `holdout` whose results decided; a gate asks the others, who have not seen the luck
     of the best. `results` has the best setting of each model that was measured, best first; `out` says why a model has
     none.
     `tried` is every trial that was measured, `failed` and `skipped` say which settings were not, and why.
     """
 
-    held_out: Holdout
+    holdout: Holdout
     deciding: NDArray[np.bool_]
     k: int
     results: Mapping[str, ScoredTrial]
@@ -69,7 +69,7 @@ class ModelSearchResult:
 class ModelSearchSettings:
     """How a model is looked for. Trials that have begun may go on for `limits.seconds` after the budget is spent.
 
-    At most so many `listeners` are asked, and the `deciding_share` of them, drawn by the seed, decides. `weighed` is
+    At most so many `users` are asked, and the `deciding_share` of them, drawn by the seed, decides. `weighed` is
     how the plays are weighed that the models learn from.
     """
 
@@ -77,7 +77,7 @@ class ModelSearchSettings:
     seed: int = 0
     limits: TrialLimits = field(default_factory=TrialLimits)
     budget_seconds: float = 240.0
-    listeners: int = 5_000
+    users: int = 5_000
     deciding_share: float = 1.0
     weighed: PlayWeighting = AS_PLAYED
     say: Callable[[str], None] = lambda line: None
@@ -85,7 +85,7 @@ class ModelSearchSettings:
 
 def search_models(
     train: Interactions,
-    held_out: Holdout,
+    holdout: Holdout,
     candidates: Candidates = CANDIDATES,
     search: ModelSearchSettings | None = None,
     *,
@@ -101,27 +101,27 @@ def search_models(
     search = search or ModelSearchSettings()
     if not len(train):
         raise InteractionsError("there are no plays to learn from")
-    if not len(held_out):
-        raise InteractionsError("no listener has both plays to learn from and others to be asked for")
-    contest = _ModelSearch(train, held_out.sample(search.listeners, search.seed), candidates, search)
-    contest.run()
+    if not len(holdout):
+        raise InteractionsError("no user has both plays to learn from and others to be asked for")
+    search_run = _ModelSearch(train, holdout.sample(search.users, search.seed), candidates, search)
+    search_run.run()
     if interactions_with is not None:
         for option in options:
-            contest.try_option(option, interactions_with)
-    return contest.selection()
+            search_run.try_option(option, interactions_with)
+    return search_run.selection()
 
 
 class _ModelSearch:
     """The trials of one choice, and what came of them."""
 
     def __init__(
-        self, train: Interactions, held_out: Holdout, candidates: Candidates, search: ModelSearchSettings
+        self, train: Interactions, holdout: Holdout, candidates: Candidates, search: ModelSearchSettings
     ) -> None:
-        self._train, self._held_out, self._candidates, self._search = train, held_out, candidates, search
-        asked = len(held_out)
-        order = np.random.default_rng(search.seed).permutation(asked)
-        self._deciding = np.zeros(asked, bool)
-        self._deciding[order[: max(1, round(search.deciding_share * asked))]] = True
+        self._train, self._holdout, self._candidates, self._search = train, holdout, candidates, search
+        user_count = len(holdout)
+        order = np.random.default_rng(search.seed).permutation(user_count)
+        self._deciding = np.zeros(user_count, bool)
+        self._deciding[order[: max(1, round(search.deciding_share * user_count))]] = True
         self._until = time.monotonic() + search.budget_seconds
         self._best: dict[str, ScoredTrial] = {}
         self._seconds: dict[str, float] = {}  # how long the last trial of each model took
@@ -181,7 +181,7 @@ class _ModelSearch:
         out = {name: why for name, why in self._why.items() if name not in self._best}
         search = self._search
         return ModelSearchResult(
-            self._held_out, self._deciding, search.k, self._ranked(), out, self._tried, self._failed, self._skipped
+            self._holdout, self._deciding, search.k, self._ranked(), out, self._tried, self._failed, self._skipped
         )
 
     def _ranked(self) -> dict[str, ScoredTrial]:
@@ -212,7 +212,7 @@ class _ModelSearch:
             return False
         finally:
             self._seconds[name] = time.monotonic() - begin
-        measures = measure_ranking(trial.ranking, self._held_out, self._train, search.k)
+        measures = measure_ranking(trial.ranking, self._holdout, self._train, search.k)
         ndcg = float(measures.ndcg[self._deciding].mean())
         result = ScoredTrial(
             name, params, measures, ndcg, trial.fit_seconds, trial.score_seconds, trial.peak_memory_mb, option
@@ -226,15 +226,15 @@ class _ModelSearch:
 
     def _ground(self, interactions: Interactions) -> AbstractContextManager[TrialRunner]:
         n = min(self._search.k, len(self._train.track_ids))
-        return TrialRunner.of(interactions, self._held_out.users, n, exclude=self._train)
+        return TrialRunner.of(interactions, self._holdout.users, n, exclude=self._train)
 
 
 def format_params(params: Params) -> str:
     """Settings on one line, such as `als_weight=0.3 als.factors=64`."""
-    said = []
+    texts = []
     for name, value in params.items():
         if isinstance(value, Mapping):
-            said += [f"{name}.{inner}={what}" for inner, what in value.items()]
+            texts += [f"{name}.{inner}={what}" for inner, what in value.items()]
         else:
-            said.append(f"{name}={value}")
-    return " ".join(said)
+            texts.append(f"{name}={value}")
+    return " ".join(texts)

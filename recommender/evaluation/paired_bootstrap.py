@@ -1,7 +1,7 @@
-"""Whether one model is better than another, or its listeners were lucky.
+"""Whether one model is better than another, or its users were lucky.
 
-Both are measured on the same listeners. Their differences are drawn again and again with replacement; where the means
-of the draws lie tells how far the mean would have moved with other listeners of the same kind. It is the percentile
+Both are measured on the same users. Their differences are drawn again and again with replacement; where the means
+of the draws lie tells how far the mean would have moved with other users of the same kind. It is the percentile
 bootstrap of Efron and Tibshirani (An Introduction to the Bootstrap, 1993, chapter 13), used on differences per query
 as by Sakai (Evaluating Evaluation Metrics based on the Bootstrap, SIGIR 2006).
 """
@@ -29,7 +29,7 @@ class Comparison:
     mean: float
     lower: float
     upper: float
-    listeners: int
+    users: int
     confidence: float
     why_not: str = ""
 
@@ -41,7 +41,7 @@ class Comparison:
     def not_inferior(self, margin: float) -> bool:
         """Whether the challenger is, beyond chance, less than `margin` worse, in units of the measure.
 
-        The same lists as before are; on too few listeners nobody is.
+        The same lists as before are; on too few users nobody is.
         """
         return self.lower > -margin
 
@@ -49,30 +49,30 @@ class Comparison:
         if self.why_not:
             return f"no win: {self.why_not}"
         verdict = "better" if self.beats else "worse" if self.upper < 0 else "no win: the lower bound is not above zero"
-        return f"{verdict} ({self.mean:+.4f}, {self.lower:+.4f} to {self.upper:+.4f}, {self.listeners:,} listeners)"
+        return f"{verdict} ({self.mean:+.4f}, {self.lower:+.4f} to {self.upper:+.4f}, {self.users:,} users)"
 
 
 def compare(
     challenger: Values, champion: Values, *, seed: int = 0, confidence: float = 0.975, resamples: int = 2_000
 ) -> Comparison:
-    """Compare one value per listener with another of the same listeners, in the same order. Raises ValueError."""
+    """Compare one value per user with another of the same users, in the same order. Raises ValueError."""
     if challenger.shape != champion.shape or challenger.ndim != 1:
-        raise ValueError(f"not of the same listeners: {challenger.shape} and {champion.shape}")
+        raise ValueError(f"not of the same users: {challenger.shape} and {champion.shape}")
     difference = challenger - champion
     if not np.isfinite(difference).all():
         raise ValueError("a measure is not a number")
-    listeners = len(difference)
-    if listeners < MIN_USERS:
-        mean = float(difference.mean()) if listeners else 0.0
-        why_not = f"{listeners} listeners are too few to compare on, {MIN_USERS} are needed"
-        return Comparison(mean, -np.inf, np.inf, listeners, confidence, why_not)
+    users = len(difference)
+    if users < MIN_USERS:
+        mean = float(difference.mean()) if users else 0.0
+        why_not = f"{users} users are too few to compare on, {MIN_USERS} are needed"
+        return Comparison(mean, -np.inf, np.inf, users, confidence, why_not)
     mean = float(difference.mean())
     if np.ptp(difference) == 0:
-        why_not = f"the difference is {mean:+.4f} for every listener, and chance cannot be told from it"
-        return Comparison(mean, mean, mean, listeners, confidence, why_not)
+        why_not = f"the difference is {mean:+.4f} for every user, and chance cannot be told from it"
+        return Comparison(mean, mean, mean, users, confidence, why_not)
     means = _means_of_draws(difference, resamples, np.random.default_rng(seed))
     lower, upper = np.quantile(means, [1 - confidence, confidence])
-    return Comparison(mean, float(lower), float(upper), listeners, confidence)
+    return Comparison(mean, float(lower), float(upper), users, confidence)
 
 
 def _means_of_draws(values: Values, resamples: int, random: np.random.Generator) -> NDArray[np.float64]:

@@ -1,6 +1,6 @@
 """Training: what is learned from, who is asked, which model wins, and whether it may be published.
 
-Models learn from plays before a moment and are asked for what was first played after it. Half of the listeners asked
+Models learn from plays before a moment and are asked for what was first played after it. Half of the users asked
 choose among the models; the other half judge the chosen one against the champion and against popularity.
 """
 
@@ -35,7 +35,7 @@ from recommender.models.registry import CANDIDATES, Candidates
 Decision = Literal["published", "fallback", "kept", "blocked", "failed"]
 
 _DAYS_TRIED = (1, 2, 3, 5, 7, 10, 14, 21, 28, 42, 60, 90)
-# Of fewer listeners in all, neither half says anything.
+# Of fewer users in all, neither half says anything.
 _FEWEST_ASKED = 2 * MIN_USERS
 # Of fewer who played on both sides of a day, tracks held out at random say more.
 _FEWEST_BY_TIME = 100
@@ -43,7 +43,7 @@ _FEWEST_BY_TIME = 100
 
 @dataclass(frozen=True)
 class PromotionSettings:
-    """How a training is held. `window_days` is the longest time asked about, `listeners` how many should be asked.
+    """How a training is held. `window_days` is the longest time asked about, `users` how many should be asked.
 
     A challenger must beat the champion. With a `refresh_margin`, a share of the champion's mean NDCG, it is enough to
     be less than that worse, beyond chance. Models compete with plays `weighed` so; other ways are tried for the winner.
@@ -52,7 +52,7 @@ class PromotionSettings:
     k: int = 20
     seed: int = 0
     window_days: int = 28
-    listeners: int = 1_000
+    users: int = 1_000
     confidence: float = 0.975
     refresh_margin: float | None = None
     weighed: PlayWeighting = AS_PLAYED
@@ -85,25 +85,25 @@ class PromotionDecision:
         return self.decision in ("published", "fallback")
 
 
-def make_evaluation_split(log: PlayLog, end: np.datetime64, rules: PromotionSettings) -> EvaluationSplit:
-    """Split by time: the last days, as few as give enough listeners to ask, or as give the most.
+def make_evaluation_split(log: PlayLog, end: np.datetime64, settings: PromotionSettings) -> EvaluationSplit:
+    """Split by time: the last days, as few as give enough users to ask, or as give the most.
 
     When hardly anybody played on both sides of any such moment, tracks are held out at random instead.
     """
     best: tuple[int, int, DataSplit] | None = None
-    for days in [days for days in _DAYS_TRIED if days <= rules.window_days]:
+    for days in [days for days in _DAYS_TRIED if days <= settings.window_days]:
         split = split_by_time(log, end - np.timedelta64(days, "D"))
-        if best is None or len(split.held_out) > best[1]:
-            best = days, len(split.held_out), split
-        if len(split.held_out) >= rules.listeners:
+        if best is None or len(split.holdout) > best[1]:
+            best = days, len(split.holdout), split
+        if len(split.holdout) >= settings.users:
             break
     if best is not None and best[1] >= _FEWEST_BY_TIME:
-        days, asked, split = best
-        how = f"{asked:,} listeners asked for what they first played in the last {days} day{'s'[: days > 1]}"
+        days, user_count, split = best
+        how = f"{user_count:,} users asked for what they first played in the last {days} day{'s'[: days > 1]}"
         return EvaluationSplit(split, end - np.timedelta64(days, "D"), how)
-    split = split_by_user(log.interactions(end), seed=rules.seed)
+    split = split_by_user(log.interactions(end), seed=settings.seed)
     how = (
-        f"{len(split.held_out):,} listeners asked for a fifth of their tracks, held out at random, as too few played "
+        f"{len(split.holdout):,} users asked for a fifth of their tracks, held out at random, as too few played "
         "on both sides of a day"
     )
     return EvaluationSplit(split, None, how)
@@ -114,50 +114,50 @@ def decide_promotion(
     end: np.datetime64,
     champion: Champion | None,
     models: Path,
-    rules: PromotionSettings,
+    settings: PromotionSettings,
     candidates: Candidates = CANDIDATES,
 ) -> PromotionDecision:
     """Which recipe is to be published, if any. `models` is the folder of model files. Same input, same verdict.
 
     Raises InteractionsError when there are no plays at all.
     """
-    going_on, lost = _that_can_go_on(champion, models, candidates)
-    verdict = _verdict(log, end, going_on, models, rules, candidates)
+    usable_champion, lost = _usable_champion(champion, models, candidates)
+    decision = _decide(log, end, usable_champion, models, settings, candidates)
     if not lost:
-        return verdict
-    why = f"{verdict.why}; the champion cannot go on: {lost['out']}"
-    return replace(verdict, why=why, metrics={**verdict.metrics, "champion": lost})
+        return decision
+    why = f"{decision.why}; the champion cannot go on: {lost['out']}"
+    return replace(decision, why=why, metrics={**decision.metrics, "champion": lost})
 
 
-def _verdict(
+def _decide(
     log: PlayLog,
     end: np.datetime64,
     champion: Champion | None,
     models: Path,
-    rules: PromotionSettings,
+    settings: PromotionSettings,
     candidates: Candidates,
 ) -> PromotionDecision:
-    exam = make_evaluation_split(log, end, rules)
-    if len(exam.split.held_out) < _FEWEST_ASKED:
-        why = f"only {len(exam.split.held_out)} listeners can be asked, which says nothing"
-        return _without_evidence(champion, why, {"exam": exam.how})
+    evaluation_split = make_evaluation_split(log, end, settings)
+    if len(evaluation_split.split.holdout) < _FEWEST_ASKED:
+        why = f"only {len(evaluation_split.split.holdout)} users can be asked, which says nothing"
+        return _without_evidence(champion, why, {"exam": evaluation_split.how})
     search = ModelSearchSettings(
-        rules.k,
-        rules.seed,
-        rules.limits,
-        rules.search_seconds,
+        settings.k,
+        settings.seed,
+        settings.limits,
+        settings.search_seconds,
         deciding_share=0.5,
-        weighed=rules.weighed,
-        say=rules.say,
+        weighed=settings.weighed,
+        say=settings.say,
     )
     try:
-        selection = _choose(log, exam, candidates, search)
+        selection = _choose(log, evaluation_split, candidates, search)
     except ModelError as error:
-        return _without_evidence(champion, str(error), {"exam": exam.how})
-    return _PromotionGate(log, exam, selection, champion, models, rules, candidates).verdict()
+        return _without_evidence(champion, str(error), {"exam": evaluation_split.how})
+    return _PromotionGate(log, evaluation_split, selection, champion, models, settings, candidates).decision()
 
 
-def _that_can_go_on(
+def _usable_champion(
     champion: Champion | None, models: Path, candidates: Candidates
 ) -> tuple[Champion | None, dict[str, str]]:
     """The champion, or else what the ledger is told of it: no list can be made of one whose file is lost.
@@ -174,41 +174,43 @@ def _that_can_go_on(
 
 
 def _choose(
-    log: PlayLog, exam: EvaluationSplit, candidates: Candidates, search: ModelSearchSettings
+    log: PlayLog, evaluation_split: EvaluationSplit, candidates: Candidates, search: ModelSearchSettings
 ) -> ModelSearchResult:
-    split_at = exam.split_at
+    split_at = evaluation_split.split_at
     if split_at is None:
-        return search_models(exam.split.train, exam.split.held_out, candidates, replace(search, weighed=AS_PLAYED))
+        return search_models(
+            evaluation_split.split.train, evaluation_split.split.holdout, candidates, replace(search, weighed=AS_PLAYED)
+        )
     options = (AS_PLAYED, *(WEIGHTINGS_TO_TRY_WITH_FEEDBACK if len(log.not_useful.users) else WEIGHTINGS_TO_TRY))
     return search_models(
         log.interactions(split_at, search.weighed),
-        exam.split.held_out,
+        evaluation_split.split.holdout,
         candidates,
         search,
-        options=[one for one in options if one != search.weighed],
+        options=[comparison for comparison in options if comparison != search.weighed],
         interactions_with=lambda options: log.interactions(split_at, options),
     )
 
 
 class _PromotionGate:
-    """Holds the chosen model against popularity and the champion, on listeners who did not choose it."""
+    """Holds the chosen model against popularity and the champion, on users who did not choose it."""
 
     def __init__(
         self,
         log: PlayLog,
-        exam: EvaluationSplit,
+        evaluation_split: EvaluationSplit,
         selection: ModelSearchResult,
         champion: Champion | None,
         models: Path,
-        rules: PromotionSettings,
+        settings: PromotionSettings,
         candidates: Candidates,
     ) -> None:
-        self._log, self._exam, self._selection, self._champion = log, exam, selection, champion
-        self._models, self._rules, self._candidates = models, rules, candidates
+        self._log, self._evaluation_split, self._selection, self._champion = log, evaluation_split, selection, champion
+        self._models, self._settings, self._candidates = models, settings, candidates
         self._judging = ~selection.deciding
-        self._metrics: dict[str, Any] = {"exam": exam.how, **_told(selection)}
+        self._metrics: dict[str, Any] = {"exam": evaluation_split.how, **_search_metrics(selection)}
 
-    def verdict(self) -> PromotionDecision:
+    def decision(self) -> PromotionDecision:
         chosen = self._selection.chosen
         recipe = Recipe(chosen.model, chosen.params, chosen.options)
         against: dict[str, Comparison | None] = {}
@@ -216,27 +218,28 @@ class _PromotionGate:
             against["popularity"] = self._against_popularity(chosen)
         if self._champion is not None and self._champion.recipe.personal:
             against["the champion"] = self._against_champion(chosen, self._champion)
-        comparisons = {name: one for name, one in against.items() if one is not None}
-        self._metrics["gate"] = {name: _figures(one) for name, one in comparisons.items()}
-        told = "; ".join(f"against {name}: {one}" for name, one in comparisons.items())
-        said = f"{recipe}: ndcg@{self._rules.k} {self._mean(chosen.measures):.4f} of {self._exam.how}; {told}"
-        if recipe.personal and all(one.beats for one in comparisons.values()):
-            return PromotionDecision(recipe, "published", said, self._metrics)
+        comparisons = {name: comparison for name, comparison in against.items() if comparison is not None}
+        self._metrics["gate"] = {name: _figures(comparison) for name, comparison in comparisons.items()}
+        comparison_text = "; ".join(f"against {name}: {comparison}" for name, comparison in comparisons.items())
+        ndcg = self._mean(chosen.measures)
+        summary = f"{recipe}: ndcg@{self._settings.k} {ndcg:.4f} of {self._evaluation_split.how}; {comparison_text}"
+        if recipe.personal and all(comparison.beats for comparison in comparisons.values()):
+            return PromotionDecision(recipe, "published", summary, self._metrics)
         if recipe.personal and self._refreshes(comparisons):
-            share = 100 * (self._rules.refresh_margin or 0)
-            why = f"a refresh by age: not worse than the champion by {share:g} % or more ({said})"
+            share = 100 * (self._settings.refresh_margin or 0)
+            why = f"a refresh by age: not worse than the champion by {share:g} % or more ({summary})"
             return PromotionDecision(recipe, "published", why, self._metrics)
         if self._champion is None or not self._champion.recipe.personal:
-            why = f"no model is better than popularity, so popularity by genre is published ({said})"
+            why = f"no model is better than popularity, so popularity by genre is published ({summary})"
             return PromotionDecision(Recipe(GenrePopularity.name), "fallback", why, self._metrics)
-        if not recipe.personal and comparisons and all(one.beats for one in comparisons.values()):
-            why = f"popularity is better than the champion, so popularity by genre is published ({said})"
+        if not recipe.personal and comparisons and all(comparison.beats for comparison in comparisons.values()):
+            why = f"popularity is better than the champion, so popularity by genre is published ({summary})"
             return PromotionDecision(Recipe(GenrePopularity.name), "fallback", why, self._metrics)
-        return PromotionDecision(recipe, "kept", f"the champion stays ({said})", self._metrics)
+        return PromotionDecision(recipe, "kept", f"the champion stays ({summary})", self._metrics)
 
     def _refreshes(self, comparisons: Mapping[str, Comparison]) -> bool:
         """Whether the chosen one may replace an old champion without beating it: popularity it must beat."""
-        champion, share = comparisons.get("the champion"), self._rules.refresh_margin
+        champion, share = comparisons.get("the champion"), self._settings.refresh_margin
         if champion is None or share is None:
             return False
         margin = share * self._metrics["champion"]["ndcg"]
@@ -258,26 +261,26 @@ class _PromotionGate:
             measures, how = self._champion_measures(champion)
         except ModelError as error:
             self._metrics["champion"] = {"recipe": str(champion.recipe), "out": str(error)}
-            self._rules.say(f"the champion cannot be measured: {error}")
+            self._settings.say(f"the champion cannot be measured: {error}")
             return None
         self._metrics["champion"] = {"recipe": str(champion.recipe), "how": how, "ndcg": self._mean(measures)}
         return self._compare(chosen.measures, measures)
 
     def _champion_measures(self, champion: Champion) -> tuple[RankingMetrics, str]:
         """As it is live, if it has seen nothing of what is asked; else its recipe, trained like the others."""
-        train, split_at = self._exam.split.train, self._exam.split_at
-        held_out, k = self._selection.held_out, self._selection.k
+        train, split_at = self._evaluation_split.split.train, self._evaluation_split.split_at
+        holdout, k = self._selection.holdout, self._selection.k
         known = train if split_at is None else self._log.interactions(split_at, champion.recipe.options)
         if split_at is not None and np.datetime64(champion.data_as_of.replace(tzinfo=None), "us") <= split_at:
             try:
                 ranking = (
                     champion.load(self._models, self._candidates)
                     .fold_in(known)
-                    .recommend(held_out.users, k, exclude=train)
+                    .recommend(holdout.users, k, exclude=train)
                 )
-                return measure_ranking(ranking, held_out, train, k), "as it is live"
+                return measure_ranking(ranking, holdout, train, k), "as it is live"
             except ModelError as error:
-                self._rules.say(f"the champion's file cannot be used: {error}")
+                self._settings.say(f"the champion's file cannot be used: {error}")
         for result in self._selection.tried:
             if Recipe(result.model, result.params, result.options) == champion.recipe:
                 return result.measures, "its recipe, trained again"
@@ -285,16 +288,16 @@ class _PromotionGate:
             raise ModelError(f"{champion.recipe.model} is no longer in the registry")
         make, settings = self._candidates[champion.recipe.model].make, champion.recipe.settings
         n = min(k, len(train.track_ids))
-        limits = self._rules.limits
-        trial = run_trial(make, settings, known, held_out.users, n, exclude=train, limits=limits)
-        return measure_ranking(trial.ranking, held_out, train, k), "its recipe, trained again"
+        limits = self._settings.limits
+        trial = run_trial(make, settings, known, holdout.users, n, exclude=train, limits=limits)
+        return measure_ranking(trial.ranking, holdout, train, k), "its recipe, trained again"
 
     def _compare(self, challenger: RankingMetrics, other: RankingMetrics) -> Comparison:
         return compare(
             challenger.ndcg[self._judging],
             other.ndcg[self._judging],
-            seed=self._rules.seed,
-            confidence=self._rules.confidence,
+            seed=self._settings.seed,
+            confidence=self._settings.confidence,
         )
 
 
@@ -314,7 +317,7 @@ def _without_evidence(champion: Champion | None, why: str, metrics: Mapping[str,
     )
 
 
-def _told(selection: ModelSearchResult) -> dict[str, Any]:
+def _search_metrics(selection: ModelSearchResult) -> dict[str, Any]:
     return {
         "k": selection.k,
         "listeners_choosing": int(selection.deciding.sum()),
@@ -344,7 +347,7 @@ def _figures(comparison: Comparison) -> dict[str, Any]:
     bounds = {"mean": comparison.mean, "lower": comparison.lower, "upper": comparison.upper}
     finite = {name: value if np.isfinite(value) else None for name, value in bounds.items()}
     return finite | {
-        "listeners": comparison.listeners,
+        "listeners": comparison.users,
         "confidence": comparison.confidence,
         "why_not": comparison.why_not,
     }

@@ -15,10 +15,10 @@ from recommender.data.play_log import AS_PLAYED, PlayLog, PlayWeighting
 
 @dataclass(frozen=True, eq=False)
 class Holdout:
-    """What each listener played that was kept from the models: at least one track of each.
+    """What each user played that was kept from the models: at least one track of each.
 
     `users` ascend; those of `users[i]` are `tracks[indptr[i]:indptr[i + 1]]`, ascending, of which the catalogue may not
-    know all. `left_out` counts listeners with held-out plays who are not in train, `repeaters` those of train who
+    know all. `left_out` counts users with held-out plays who are not in train, `repeaters` those of train who
     played nothing new: neither is in `users`.
     """
 
@@ -33,18 +33,18 @@ class Holdout:
 
     @property
     def sizes(self) -> NDArray[np.int64]:
-        """How many tracks of each listener are held out."""
+        """How many tracks of each user are held out."""
         return np.diff(self.indptr)
 
     @classmethod
     def of(cls, later: Interactions, train: Interactions) -> Self:
-        """The pairs of `later` that are not in `train`, of listeners who are in `train` with plays."""
+        """The pairs of `later` that are not in `train`, of users who are in `train` with plays."""
         before = train.of_users(later.user_ids)
         known = np.diff(before.plays.indptr) > 0
         rows, pairs = _pairs(later)
         new = known[rows] & ~np.isin(pairs, _pairs(before.on_tracks(later.track_ids))[1])
         sizes = np.bincount(rows[new], minlength=len(known))
-        asked = np.isin(later.user_ids, later.listeners_with_plays)
+        asked = np.isin(later.user_ids, later.users_with_plays)
         return cls(
             later.user_ids[sizes > 0],
             np.concatenate([[0], np.cumsum(sizes[sizes > 0])]).astype(np.int64),
@@ -53,7 +53,7 @@ class Holdout:
             repeaters=int((asked & known & (sizes == 0)).sum()),
         )
 
-    def of_listeners(self, chosen: NDArray[np.intp]) -> Self:
+    def at_positions(self, chosen: NDArray[np.intp]) -> Self:
         """Those at these places only; `chosen` ascends."""
         sizes = self.sizes[chosen]
         indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
@@ -66,23 +66,21 @@ class Holdout:
         )
 
     def sample(self, at_most: int, seed: int) -> Self:
-        """At most so many listeners, drawn by the seed."""
+        """At most so many users, drawn by the seed."""
         if len(self) <= at_most:
             return self
-        return self.of_listeners(np.sort(np.random.default_rng(seed).choice(len(self), at_most, replace=False)))
+        return self.at_positions(np.sort(np.random.default_rng(seed).choice(len(self), at_most, replace=False)))
 
 
 class DataSplit(NamedTuple):
     """What is learned from, and what is asked."""
 
     train: Interactions
-    held_out: Holdout
+    holdout: Holdout
 
 
-def split_by_user(
-    interactions: Interactions, share: float = 0.2, seed: int = 0, listeners: int | None = None
-) -> DataSplit:
-    """Hold out a random `share` of the tracks of each listener, or of so many `listeners` drawn by the seed.
+def split_by_user(interactions: Interactions, share: float = 0.2, seed: int = 0, users: int | None = None) -> DataSplit:
+    """Hold out a random `share` of the tracks of each user, or of so many `users` drawn by the seed.
 
     Of two tracks or more at least one is held out, and at least one stays. Train keeps all rows and columns.
     """
@@ -91,8 +89,8 @@ def split_by_user(
     sizes = np.diff(plays.indptr)
     rows = np.repeat(np.arange(len(sizes)), sizes)
     asked = np.flatnonzero(sizes >= 2)
-    if listeners is not None and listeners < len(asked):
-        asked = random.choice(asked, listeners, replace=False)
+    if users is not None and users < len(asked):
+        asked = random.choice(asked, users, replace=False)
     out = np.zeros(len(sizes), np.int64)
     out[asked] = np.clip(np.rint(share * sizes[asked]), 1, sizes[asked] - 1)
     # The entries of each row in random order; the first `out` of each are held out.
@@ -105,7 +103,7 @@ def split_by_user(
 
 
 def split_by_time(log: PlayLog, split_at: ArrayLike, options: PlayWeighting = AS_PLAYED) -> DataSplit:
-    """Train is every play before `split_at`; held out is what its listeners first played at or after it."""
+    """Train is every play before `split_at`; held out is what its users first played at or after it."""
     train = log.interactions(split_at, options)
     before = train if options == AS_PLAYED else log.interactions(split_at)
     return DataSplit(train, Holdout.of(log.interactions_from(split_at), before))

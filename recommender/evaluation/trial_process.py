@@ -85,11 +85,11 @@ def main(ground: Path, answer: Path) -> int:
     """Exit 0: measured; 1: the model is out, and said.json says why."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        said = run(ground, answer)
+        answer_data = run(ground, answer)
     except BaseException as error:  # whatever a model raises, SystemExit included
-        said = {"failure": _why(error)}
-    (answer / "said.json").write_text(json.dumps(said))
-    return 1 if "failure" in said else 0
+        answer_data = {"failure": _why(error)}
+    (answer / "said.json").write_text(json.dumps(answer_data))
+    return 1 if "failure" in answer_data else 0
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ class TrialLimits:
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """What came of a trial: a row of `ranking` per listener asked for. Peak memory is that of the whole process."""
+    """What came of a trial: a row of `ranking` per user asked for. Peak memory is that of the whole process."""
 
     model: str
     params: Params
@@ -55,7 +55,7 @@ class Trial:
 
 @dataclass(frozen=True, eq=False)
 class TrialRunner:
-    """What trials are run on: the same plays, listeners, number of tracks and exclusions for every model."""
+    """What trials are run on: the same plays, users, number of tracks and exclusions for every model."""
 
     folder: Path
     track_ids: Ids
@@ -91,15 +91,22 @@ class TrialRunner:
             }
             (answer / "task.json").write_text(json.dumps(task))
             ended = _run_process([str(self.folder), str(answer)], limits)
-            said = _read_said(answer / "said.json")
-            if "failure" in said:
-                raise ModelError(str(said["failure"]))
-            if ended or "fit_seconds" not in said:
+            answer_data = _read_answer(answer / "said.json")
+            if "failure" in answer_data:
+                raise ModelError(str(answer_data["failure"]))
+            if ended or "fit_seconds" not in answer_data:
                 raise ModelError(ended or "ended without an answer")
             with np.load(answer / "ranking.npz", allow_pickle=False) as file:
                 ranking = Ranking(file["ids"], file["scores"])
         self._check(ranking)
-        return Trial(make.name, params, ranking, said["fit_seconds"], said["score_seconds"], said["peak_memory_mb"])
+        return Trial(
+            make.name,
+            params,
+            ranking,
+            answer_data["fit_seconds"],
+            answer_data["score_seconds"],
+            answer_data["peak_memory_mb"],
+        )
 
     def _check(self, ranking: Ranking) -> None:
         """Nobody's ranking is measured before it is one. Raises ModelError."""
@@ -114,20 +121,20 @@ class TrialRunner:
         # Equal neighbours of a sorted row are repeats; empty places sort by their own, distinct numbers.
         places = np.where(given, np.searchsorted(self.track_ids, ranking.ids), -1 - np.arange(self.n))
         if (np.diff(np.sort(places, axis=1), axis=1) == 0).any():
-            raise ModelError("named a track twice for one listener")
+            raise ModelError("named a track twice for one user")
         if self.exclude is not None and self._has_any(self.exclude, ranking.ids, given):
             raise ModelError("named tracks that were to be left out")
 
     def _has_any(self, pairs: Interactions, ids: Ids, given: NDArray[np.bool_]) -> bool:
-        shunned = pairs.of_users(self.users).plays
-        columns, width = pairs.columns_of(ids[given]), shunned.shape[1]
+        excluded = pairs.of_users(self.users).plays
+        columns, width = pairs.columns_of(ids[given]), excluded.shape[1]
         named = np.nonzero(given)[0] * width + columns
-        rows = np.repeat(np.arange(len(self.users)), np.diff(shunned.indptr))
-        return bool(np.isin(named[columns >= 0], rows * width + shunned.indices).any())
+        rows = np.repeat(np.arange(len(self.users)), np.diff(excluded.indptr))
+        return bool(np.isin(named[columns >= 0], rows * width + excluded.indices).any())
 
 
 def remove_abandoned_trials() -> None:
-    """Remove what killed processes left: plays, with the ids of listeners."""
+    """Remove what killed processes left: plays, with the ids of users."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*-*"):
         owner = folder.name.removeprefix(_FOLDER).partition("-")[0]
         if owner.isdigit() and not psutil.pid_exists(int(owner)):
@@ -216,9 +223,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.communicate()
 
 
-def _read_said(path: Path) -> dict[str, Any]:
+def _read_answer(path: Path) -> dict[str, Any]:
     try:
-        said: dict[str, Any] = json.loads(path.read_text())
-        return said
+        answer_data: dict[str, Any] = json.loads(path.read_text())
+        return answer_data
     except (OSError, ValueError):
         return {}

@@ -1,4 +1,4 @@
-"""Alternating least squares: listeners and tracks as vectors whose products say who would play what (Hu 2008)."""
+"""Alternating least squares: users and tracks as vectors whose products say who would play what (Hu 2008)."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class ALS(Recommender):
 
     `alpha` is how much more a play counts than its absence. `regularization` draws all vectors towards zero; it is
     relative to how much is known, so that one setting suits small and large data: `implicit` gets it times the
-    geometric mean of what the confidences of an average listener, and of an average track, add up to.
+    geometric mean of what the confidences of an average user, and of an average track, add up to.
 
-    Only the vectors of tracks are learned; that of a listener is solved exactly from their plays, so that new
-    listeners and new plays are served without training.
+    Only the vectors of tracks are learned; that of a user is solved exactly from their plays, so that new
+    users and new plays are served without training.
     """
 
     name: ClassVar[str] = "als"
@@ -47,7 +47,7 @@ class ALS(Recommender):
         super().__init__(factors=factors, regularization=regularization, alpha=alpha, iterations=iterations, seed=seed)
         self._tracks = np.empty((0, factors), np.float32)
         self._strength = 0.0
-        self._listeners = np.empty((0, factors), np.float32)
+        self._users = np.empty((0, factors), np.float32)
 
     def _learn(self, interactions: Interactions) -> None:
         confidences = _confidences(interactions)
@@ -61,15 +61,15 @@ class ALS(Recommender):
         self._tracks = solver.item_factors
 
     def _know(self, histories: Interactions) -> None:
-        self._listeners = np.zeros((len(histories.user_ids), self._tracks.shape[1]), np.float32)
+        self._users = np.zeros((len(histories.user_ids), self._tracks.shape[1]), np.float32)
         if self.learned and len(histories):
             with self._solver() as solver:
                 solver.item_factors = self._tracks
                 rows = np.arange(len(histories.user_ids))
-                self._listeners = solver.recalculate_user(rows, _confidences(histories))
+                self._users = solver.recalculate_user(rows, _confidences(histories))
 
-    def _score(self, listeners: Interactions) -> Scores:
-        scores: Scores = self._listeners[self._histories.rows_of(listeners.user_ids)] @ self._tracks.T
+    def _score(self, users: Interactions) -> Scores:
+        scores: Scores = self._users[self._histories.rows_of(users.user_ids)] @ self._tracks.T
         return scores
 
     def _state(self) -> dict[str, NDArray[Any]]:
@@ -106,6 +106,6 @@ def _confidences(interactions: Interactions) -> csr_matrix:
 
 
 def _geometric_size(interactions: Interactions) -> float:
-    """The geometric mean of the numbers of listeners and of tracks that have plays."""
+    """The geometric mean of the numbers of users and of tracks that have plays."""
     tracks = np.count_nonzero(np.bincount(interactions.plays.indices))
-    return float(np.sqrt(len(interactions.listeners_with_plays) * tracks))
+    return float(np.sqrt(len(interactions.users_with_plays) * tracks))

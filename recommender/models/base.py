@@ -1,4 +1,4 @@
-"""What every model is: it learns from interactions, and names the next tracks of each listener.
+"""What every model is: it learns from interactions, and names the next tracks of each user.
 
 A new model is one file with a subclass: `_learn`, `_score`, and `_state` / `_restore` for its file. Everything else
 (ids, histories, exclusion, the best n, blocks that fit into memory, files) is here.
@@ -35,13 +35,13 @@ class Ranking(NamedTuple):
 
 
 class Recommender(ABC):
-    """A model. What it learns is about tracks; what it knows of listeners are their plays, which can be replaced.
+    """A model. What it learns is about tracks; what it knows of users are their plays, which can be replaced.
 
     `name` is its name in the registry, `params` what it was made with, as JSON would hold it.
     """
 
     name: ClassVar[str]
-    # Whether a listener without plays gets nothing from this model.
+    # Whether a user without plays gets nothing from this model.
     needs_plays: ClassVar[bool] = True
 
     def __init__(self, **params: Any) -> None:
@@ -51,19 +51,19 @@ class Recommender(ABC):
         self._withdrawn: NDArray[np.intp] = np.empty(0, np.intp)
 
     def fit(self, interactions: Interactions) -> Self:
-        """Learn from these plays, and know them as the histories of their listeners. Same input, same model."""
+        """Learn from these plays, and know them as the histories of their users. Same input, same model."""
         self._train(interactions)
         return self.fold_in(interactions)
 
     def fold_in(self, interactions: Interactions) -> Self:
-        """Keep what was learned about tracks, and take these plays as the listeners' histories.
+        """Keep what was learned about tracks, and take these plays as the users' histories.
 
         Plays of tracks that the model has not learned are left out of what it scores by, and tracks that are not
         among the columns of `interactions` are no longer recommended.
         """
         ids = interactions.user_ids
         if (ids[1:] <= ids[:-1]).any():
-            raise InteractionsError("the histories of listeners must come in the order of their ids, each once")
+            raise InteractionsError("the histories of users must come in the order of their ids, each once")
         self._histories = interactions.on_tracks(self._track_ids)
         self._withdrawn = np.flatnonzero(interactions.columns_of(self._track_ids) < 0)
         self._know(self._histories)
@@ -74,37 +74,37 @@ class Recommender(ABC):
 
         A user without plays gets nothing, unless the model `needs_plays` not. Raises ModelError when a score is NaN.
         """
-        wanted = np.asarray(users, np.int64)
-        ids = np.full((len(wanted), n), -1, np.int64)
-        scores = np.full((len(wanted), n), -np.inf, np.float32)
-        lines = self._served(wanted)
-        if not len(lines):
+        user_ids = np.asarray(users, np.int64)
+        ids = np.full((len(user_ids), n), -1, np.int64)
+        scores = np.full((len(user_ids), n), -np.inf, np.float32)
+        served_rows = self._served(user_ids)
+        if not len(served_rows):
             return Ranking(ids, scores)
-        histories = self._histories.of_users(wanted[lines])
-        shunned = exclude.on_tracks(self._track_ids).of_users(wanted[lines]) if exclude is not None else None
+        histories = self._histories.of_users(user_ids[served_rows])
+        excluded = exclude.on_tracks(self._track_ids).of_users(user_ids[served_rows]) if exclude is not None else None
 
         def fill(block: slice) -> None:
-            columns, values = self._best(histories[block], shunned[block] if shunned is not None else None, n)
+            columns, values = self._best(histories[block], excluded[block] if excluded is not None else None, n)
             width = columns.shape[1]
-            ids[lines[block], :width] = np.where(columns >= 0, self._track_ids[columns], -1)
-            scores[lines[block], :width] = values
+            ids[served_rows[block], :width] = np.where(columns >= 0, self._track_ids[columns], -1)
+            scores[served_rows[block], :width] = values
 
-        in_blocks(fill, len(lines), rows_per_block(len(self._track_ids)))
+        in_blocks(fill, len(served_rows), rows_per_block(len(self._track_ids)))
         return Ranking(ids, scores)
 
-    def _served(self, wanted: Ids) -> NDArray[np.intp]:
+    def _served(self, user_ids: Ids) -> NDArray[np.intp]:
         """Which of these users get something."""
         if not self.learned:
             return np.empty(0, np.intp)
         if not self.needs_plays:
-            return np.arange(len(wanted))
+            return np.arange(len(user_ids))
         plays = np.append(np.diff(self._histories.plays.indptr), 0)
-        return np.flatnonzero(plays[self._histories.rows_of(wanted)])
+        return np.flatnonzero(plays[self._histories.rows_of(user_ids)])
 
-    def _best(self, histories: Interactions, shunned: Interactions | None, n: int) -> tuple[NDArray[np.intp], Scores]:
+    def _best(self, histories: Interactions, excluded: Interactions | None, n: int) -> tuple[NDArray[np.intp], Scores]:
         scores = np.ascontiguousarray(self._score(histories), np.float32)
-        if shunned is not None:
-            exclude_pairs(scores, shunned.plays)
+        if excluded is not None:
+            exclude_pairs(scores, excluded.plays)
         scores[:, self._withdrawn] = -np.inf
         try:
             return top_n(scores, n)
@@ -122,15 +122,15 @@ class Recommender(ABC):
         return bool(self._state())
 
     def save(self, path: Path) -> None:
-        """Write what was learned, and nothing about any listener, to one file; whole or not at all."""
+        """Write what was learned, and nothing about any user, to one file; whole or not at all."""
         state = self._state()
         file_format.write(path, self.name, self.params, {"track_ids": self._track_ids, **state})
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote; `fold_in` gives it the listeners. Raises ModelFileError."""
+        """Read what `save` wrote; `fold_in` gives it the users. Raises ModelFileError."""
         content = file_format.read(path)
-        content.must_be_of(cls.name)
+        content.require_model(cls.name)
         arrays = dict(content.arrays)
         try:
             model = cls(**content.params)
@@ -152,11 +152,11 @@ class Recommender(ABC):
         """Learn about the tracks; there is at least one play."""
 
     def _know(self, histories: Interactions) -> None:  # noqa: B027, most models need no more than the plays
-        """Make ready for these listeners, after training and whenever their plays are replaced."""
+        """Make ready for these users, after training and whenever their plays are replaced."""
 
     @abstractmethod
-    def _score(self, listeners: Interactions) -> Scores:
-        """A score for each listener and track, higher is better: a new array of listeners x tracks, float32."""
+    def _score(self, users: Interactions) -> Scores:
+        """A score for each user and track, higher is better: a new array of users x tracks, float32."""
 
     @abstractmethod
     def _state(self) -> dict[str, NDArray[Any]]:

@@ -1,4 +1,4 @@
-"""A blend: the scores of several models, each put on the same scale per listener, and added up."""
+"""A blend: the scores of several models, each put on the same scale per user, and added up."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MEMBERS: dict[str, type[Recommender]] = {
 
 
 class Blend(Recommender):
-    """The weighted sum of its members' scores, for each listener as z-scores: mean 0 and deviation 1 over all tracks.
+    """The weighted sum of its members' scores, for each user as z-scores: mean 0 and deviation 1 over all tracks.
 
     Each of `members` is `{"name": .., "params": {..}, "weight": ..}`. Models that err differently are better together;
     the z-scores make a weight mean the same whatever the scale of a model's scores.
@@ -46,10 +46,10 @@ class Blend(Recommender):
         for member in self._members:
             member.fold_in(histories)
 
-    def _score(self, listeners: Interactions) -> Scores:
-        total = np.zeros((len(listeners.user_ids), len(listeners.track_ids)), np.float32)
+    def _score(self, users: Interactions) -> Scores:
+        total = np.zeros((len(users.user_ids), len(users.track_ids)), np.float32)
         for member, weight in zip(self._members, self._weights, strict=True):
-            total += _standardised(member._score(listeners), weight)
+            total += _standardised(member._score(users), weight)
         return total
 
     def _state(self) -> dict[str, NDArray[Any]]:

@@ -1,4 +1,4 @@
-"""Popularity within a listener's own artists and genres: the one model that can name a track nobody played yet."""
+"""Popularity within a user's own artists and genres: the one model that can name a track nobody played yet."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _KINDS = (ARTIST, GENRE, "everyone")
 
 
 class ContentPopularity(Recommender):
-    """What others play most of the artists and genres that a listener plays.
+    """What others play most of the artists and genres that a user plays.
 
     Tracks stand on shelves: one of their artist, one of their genre, and one that holds them all. The score of a track
-    is the sum over its shelves of (the listener's taste for the shelf) to the `power` x (the track's share of the
-    plays of the shelf, where plays are log(1 + plays) of each listener, and `smoothing` is added to every track).
+    is the sum over its shelves of (the user's taste for the shelf) to the `power` x (the track's share of the
+    plays of the shelf, where plays are log(1 + plays) of each user, and `smoothing` is added to every track).
 
-    A taste is the share of a listener's plays, counted as they are or as log(1 + plays), that is put down to a shelf.
+    A taste is the share of a user's plays, counted as they are or as log(1 + plays), that is put down to a shelf.
     At first every play is put down to each of its shelves; then, in so many `rounds`, it is divided among them by how
     likely each would have brought it, taste x share: plays of an artist's tracks all over the genres tell of the
-    artist. This is folding a listener into a mixture whose topics are known (Hofmann 1999).
+    artist. This is folding a user into a mixture whose topics are known (Hofmann 1999).
 
-    It needs labels to learn, and keeps codes of shelves and shares; labels of later histories are not looked at.
+    It needs item attributes to learn, and keeps codes of shelves and shares; it ignores those of later histories.
     """
 
     name: ClassVar[str] = "content"
@@ -51,20 +51,20 @@ class ContentPopularity(Recommender):
     def _learn(self, interactions: Interactions) -> None:
         tracks = interactions.track_ids.shape
         nothing = {kind: np.full(tracks, UNKNOWN, np.int32) for kind in (ARTIST, GENRE)}
-        labels = {**nothing, **interactions.labels, "everyone": np.zeros(tracks, np.int32)}
-        if not any((labels[kind] != UNKNOWN).any() for kind in (ARTIST, GENRE)):
+        item_attributes = {**nothing, **interactions.item_attributes, "everyone": np.zeros(tracks, np.int32)}
+        if not any((item_attributes[kind] != UNKNOWN).any() for kind in (ARTIST, GENRE)):
             raise ModelError(f"{self.name} needs artists or genres of tracks")
         plays = column_sums(weighted(interactions.plays, "log1p")) + np.float32(self.params["smoothing"])
-        self._kinds = [_Kind.of(labels[kind], plays) for kind in _KINDS]
+        self._kinds = [_Kind.of(item_attributes[kind], plays) for kind in _KINDS]
 
-    def _score(self, listeners: Interactions) -> Scores:
-        played = _Played(listeners, self.params["counting"])
+    def _score(self, users: Interactions) -> Scores:
+        played = _Played(users, self.params["counting"])
         tastes = [kind.plays_of(played, played.shares) for kind in self._kinds]
         for _ in range(self.params["rounds"]):
             likely = [kind.likely(played, taste) for kind, taste in zip(self._kinds, tastes, strict=True)]
             one = played.shares / np.sum(likely, axis=0)
             tastes = [kind.plays_of(played, one * some) for kind, some in zip(self._kinds, likely, strict=True)]
-        scores: Scores = np.zeros(listeners.plays.shape, np.float32)
+        scores: Scores = np.zeros(users.plays.shape, np.float32)
         for kind, taste in zip(self._kinds, tastes, strict=True):
             kind.add_to(scores, taste ** np.float32(self.params["power"]))
         return scores
@@ -81,10 +81,10 @@ class ContentPopularity(Recommender):
 
 
 class _Played:
-    """The plays of some listeners one by one: whose (a row), of what (a column), and which share of all of theirs."""
+    """The plays of some users one by one: whose (a row), of what (a column), and which share of all of theirs."""
 
-    def __init__(self, listeners: Interactions, counting: Counting) -> None:
-        plays = listeners.plays if counting == "plays" else weighted(listeners.plays, "log1p")
+    def __init__(self, users: Interactions, counting: Counting) -> None:
+        plays = users.plays if counting == "plays" else weighted(users.plays, "log1p")
         self.count: int = plays.shape[0]
         self.rows = np.repeat(np.arange(self.count), np.diff(plays.indptr))
         self.columns = plays.indices
@@ -103,14 +103,14 @@ class _Kind:
     def of(cls, codes: NDArray[np.int32], plays: NDArray[np.float32]) -> _Kind:
         """From the label of each track, or UNKNOWN, and its plays, which are above 0."""
         known = codes != UNKNOWN
-        labels, numbers = np.unique(codes[known], return_inverse=True)
-        shelves = np.full(len(codes), len(labels))
+        item_attributes, numbers = np.unique(codes[known], return_inverse=True)
+        shelves = np.full(len(codes), len(item_attributes))
         shelves[known] = numbers
         of_shelves = np.bincount(shelves, weights=plays).astype(np.float32)
         return cls(shelves, np.where(known, plays / of_shelves[shelves], np.float32(0)))
 
     def plays_of(self, played: _Played, amounts: NDArray[np.float32]) -> Scores:
-        """Listeners x shelves: the sum of these amounts, one of each play."""
+        """Users x shelves: the sum of these amounts, one of each play."""
         cells = played.rows * self._count + self.shelves[played.columns]
         sums = np.bincount(cells, weights=amounts, minlength=played.count * self._count)
         return sums.astype(np.float32).reshape(played.count, self._count)

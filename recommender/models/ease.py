@@ -23,12 +23,12 @@ _ROWS_AT_ONCE = 256
 class EASE(Recommender):
     """Scores z B, where B minimises |Z - Z B|² + lambda |B|² with nothing on its diagonal.
 
-    Z is the listeners x tracks matrix of weights, each row divided by its sum to the power `user_exponent`, each column
+    Z is the users x tracks matrix of weights, each row divided by its sum to the power `user_exponent`, each column
     by its sum to the power `item_exponent`; scores are multiplied by the column's sum to the power `popularity`
     (`item_exponent` undoes the scaling). lambda is `ridge` times the mean of the rows' squared lengths.
 
-    With P the inverse of ZᵀZ + lambda, B = I - P / diag(P). With fewer listeners than tracks, P is never made: by the
-    Woodbury identity lambda P = I - Zᵀ K Z, where K is the inverse of ZZᵀ + lambda, of listeners x listeners. So the
+    With P the inverse of ZᵀZ + lambda, B = I - P / diag(P). With fewer users than tracks, P is never made: by the
+    Woodbury identity lambda P = I - Zᵀ K Z, where K is the inverse of ZZᵀ + lambda, of users x users. So the
     cost is the cube of the smaller side, and memory its square: beyond `max_matrix_mb` (of float32) it refuses.
     """
 
@@ -78,8 +78,8 @@ class EASE(Recommender):
             found = {"weights": inverse, "played": played}
         self._restore({"sums": sums, **found})
 
-    def _score(self, listeners: Interactions) -> Scores:
-        own = self._scaled(listeners.plays, self._learned["sums"])
+    def _score(self, users: Interactions) -> Scores:
+        own = self._scaled(users.plays, self._learned["sums"])
         scores: Scores
         if "weights" in self._learned:
             played = self._learned["played"]
@@ -108,7 +108,7 @@ class EASE(Recommender):
         self._learned = state
 
     def _scaled(self, plays: csr_array, sums: Sums) -> csr_array:
-        """Z for these listeners, with the columns scaled by the sums that were learned."""
+        """Z for these users, with the columns scaled by the sums that were learned."""
         weights = weighted(plays, self.params["weighting"])
         by_row = power(row_sums(weights), -self.params["user_exponent"])
         return scaled(weights, by_row, power(sums, -self.params["item_exponent"]))

@@ -29,7 +29,7 @@ class ModelFileContent:
     params: dict[str, Any]
     arrays: dict[str, NDArray[Any]]
 
-    def must_be_of(self, model: str) -> None:
+    def require_model(self, model: str) -> None:
         """Raises ModelFileError when another model wrote it."""
         if self.model != model:
             raise ModelFileError(f"{self.path} is the file of {self.model}, not of {model}")

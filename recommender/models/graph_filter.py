@@ -1,4 +1,4 @@
-"""Graph filter: plays flow from a listener's tracks over all who played them to what those played.
+"""Graph filter: plays flow from a user's tracks over all who played them to what those played.
 
 Shen 2021 (GF-CF) and Choi 2023 (BSPM): a low pass over the graph of tracks, sharpened against what is too smooth.
 """
@@ -21,7 +21,7 @@ from recommender.models.singular_vectors import right_singular
 class GraphFilter(Recommender):
     """Scores (r P - `sharpening` r P²) d^`popularity` + `low_pass` r d^-½ V Vᵀ d^½.
 
-    r is the listener's row of R, which holds 1 for each track played; d is how many listeners played each track.
+    r is the user's row of R, which holds 1 for each track played; d is how many users played each track.
     N = Du^-½ R d^-½ has rows and columns scaled by their sums, P = NᵀN. V are the first `rank` right singular vectors
     of N, S their singular values: they are the low pass, and P² is kept as V S⁴ Vᵀ.
     """
@@ -64,9 +64,9 @@ class GraphFilter(Recommender):
             }
         )
 
-    def _score(self, listeners: Interactions) -> Scores:
-        own = weighted(listeners.plays, self.params["weighting"])
-        # Plays reach only some other listeners, so this product is sparse; the next one is not.
+    def _score(self, users: Interactions) -> Scores:
+        own = weighted(users.plays, self.params["weighting"])
+        # Plays reach only some other users, so this product is sparse; the next one is not.
         reached = np.ascontiguousarray((own @ self._graph_by_track).toarray().T)
         scores: Scores = np.ascontiguousarray((self._lifted @ reached).T)
         low = np.hstack([(own @ self._vectors) * self._sharpen, self._smoothed(own) @ self._vectors])

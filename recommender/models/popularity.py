@@ -1,4 +1,4 @@
-"""Popularity: what most listeners play. The measure of every other model, and what is left when none is better."""
+"""Popularity: what most users play. The measure of every other model, and what is left when none is better."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recommender.models.base import Recommender, Scores
 
 
 class Popularity(Recommender):
-    """The share of listeners who played a track, the same for everyone."""
+    """The share of users who played a track, the same for everyone."""
 
     name: ClassVar[str] = "popularity"
     needs_plays: ClassVar[bool] = False
@@ -22,10 +22,10 @@ class Popularity(Recommender):
         self._share = np.empty(0, np.float32)
 
     def _learn(self, interactions: Interactions) -> None:
-        self._share = _listeners_of_tracks(interactions) / np.float32(len(interactions.listeners_with_plays))
+        self._share = _users_of_tracks(interactions) / np.float32(len(interactions.users_with_plays))
 
-    def _score(self, listeners: Interactions) -> Scores:
-        return np.tile(self._share, (len(listeners.user_ids), 1))
+    def _score(self, users: Interactions) -> Scores:
+        return np.tile(self._share, (len(users.user_ids), 1))
 
     def _state(self) -> dict[str, NDArray[Any]]:
         return {"share": self._share} if len(self._share) else {}
@@ -35,10 +35,10 @@ class Popularity(Recommender):
 
 
 class GenrePopularity(Recommender):
-    """The share of listeners with the same favourite genre who played a track, drawn towards that of everyone.
+    """The share of users with the same favourite genre who played a track, drawn towards that of everyone.
 
-    `drawn_by` listeners of everyone are added to those of each genre, so that a genre of few listeners is not decided
-    by one of them. A listener whose genre is not known has the share of everyone.
+    `drawn_by` users of everyone are added to those of each genre, so that a genre of few users is not decided
+    by one of them. A user whose genre is not known has the share of everyone.
     """
 
     name: ClassVar[str] = "popularity_by_genre"
@@ -57,7 +57,7 @@ class GenrePopularity(Recommender):
         return tuple(map(str, self._genres))
 
     def _learn(self, interactions: Interactions) -> None:
-        everyone = _listeners_of_tracks(interactions) / np.float32(len(interactions.listeners_with_plays))
+        everyone = _users_of_tracks(interactions) / np.float32(len(interactions.users_with_plays))
         self._genres = np.union1d(interactions.genres, [""])
         self._shares = np.tile(everyone, (len(self._genres), 1))
         played = np.diff(interactions.plays.indptr) > 0
@@ -67,9 +67,9 @@ class GenrePopularity(Recommender):
                 counts = np.bincount(interactions.plays[rows].indices, minlength=len(everyone))
                 self._shares[line] = (counts + self._drawn_by * everyone) / np.float32(len(rows) + self._drawn_by)
 
-    def _score(self, listeners: Interactions) -> Scores:
-        lines = np.minimum(np.searchsorted(self._genres, listeners.genres), len(self._genres) - 1)
-        known = self._genres[lines] == listeners.genres
+    def _score(self, users: Interactions) -> Scores:
+        lines = np.minimum(np.searchsorted(self._genres, users.genres), len(self._genres) - 1)
+        known = self._genres[lines] == users.genres
         return self._shares[np.where(known, lines, 0)]  # '' sorts first
 
     def _state(self) -> dict[str, NDArray[Any]]:
@@ -79,6 +79,6 @@ class GenrePopularity(Recommender):
         self._genres, self._shares = state["genres"], state["shares"]
 
 
-def _listeners_of_tracks(interactions: Interactions) -> NDArray[np.float32]:
+def _users_of_tracks(interactions: Interactions) -> NDArray[np.float32]:
     counts = np.bincount(interactions.plays.indices, minlength=len(interactions.track_ids))
     return counts.astype(np.float32)

@@ -9,7 +9,7 @@ from typing import Any
 from recommender.data.play_log import AS_PLAYED, PlayWeighting
 from recommender.models.popularity import GenrePopularity, Popularity
 
-# They are the same for many listeners, and learned anew in no time: nothing is kept of them in a file.
+# They are the same for many users, and learned anew in no time: nothing is kept of them in a file.
 POPULARITIES = (Popularity.name, GenrePopularity.name)
 
 
@@ -28,10 +28,10 @@ class Recipe:
 
     @property
     def personal(self) -> bool:
-        """Whether its lists are meant to differ from listener to listener."""
+        """Whether its lists are meant to differ from user to user."""
         return self.model not in POPULARITIES
 
     def __str__(self) -> str:
-        said = [f"{name}={value}" for name, value in self.settings.items()]
-        said += [str(self.options)] if self.options != AS_PLAYED else []
-        return f"{self.model} ({', '.join(said)})" if said else self.model
+        texts = [f"{name}={value}" for name, value in self.settings.items()]
+        texts += [str(self.options)] if self.options != AS_PLAYED else []
+        return f"{self.model} ({', '.join(texts)})" if texts else self.model

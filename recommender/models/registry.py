@@ -102,7 +102,7 @@ CANDIDATES: Candidates = {
 
 
 def load_model(path: Path, candidates: Candidates = CANDIDATES) -> Recommender:
-    """The model that wrote this file; `fold_in` gives it its listeners. Raises ModelFileError."""
+    """The model that wrote this file; `fold_in` gives it its users. Raises ModelFileError."""
     name = file_format.read(path).model
     if name not in candidates:
         raise ModelFileError(f"{path} is the file of {name}, a model that is not in the registry; retrain")

@@ -14,7 +14,7 @@ Columns = NDArray[np.intp]
 
 
 def rows_per_block(columns: int) -> int:
-    """How many listeners are scored at once, for one block of scores to stay within 16 MiB."""
+    """How many users are scored at once, for one block of scores to stay within 16 MiB."""
     return max(1, _BYTES_A_BLOCK // (4 * max(columns, 1)))
 
 

@@ -1,8 +1,8 @@
-"""How good the published lists turned out to be on one day, by what their listeners first played and what they said.
+"""How good the published lists turned out to be on one day, by what their users first played and what they said.
 
-Watched for alarms: `ndcg@k`, over listeners with a list of their own who played something it could name, and `useful`.
-The others are a diagnosis beside them: `hit@k` (the share of these listeners with a hit), `lift@k` (ndcg@k minus that
-of what is popular with everyone), `coverage@k` and `novelty@k` of the lists, `without_list` (the share of listeners
+Watched for alarms: `ndcg@k`, over users with a list of their own who played something it could name, and `useful`.
+The others are a diagnosis beside them: `hit@k` (the share of these users with a hit), `lift@k` (ndcg@k minus that
+of what is popular with everyone), `coverage@k` and `novelty@k` of the lists, `without_list` (the share of users
 that day), `new_tracks` (the share of plays of tracks that came after the model had learned), `model_age_days`.
 """
 
@@ -51,7 +51,7 @@ def lift(k: int) -> str:
 
 @dataclass(frozen=True)
 class QualityMetric:
-    """A mean over `users` listeners with its 95 % bounds; None where it is no mean, and chance has no part in it."""
+    """A mean over `users` users with its 95 % bounds; None where it is no mean, and chance has no part in it."""
 
     name: str
     value: float
@@ -92,7 +92,7 @@ def measure_day(connection: Connection, day: date, k: int, usual_usefulness: flo
     useful = share_of_useful(answers, usual_usefulness)
     notes: tuple[str, ...] = ()
     if useful is not None:
-        metrics.append(QualityMetric(USEFUL, useful.share, useful.listeners, useful.lower, useful.upper))
+        metrics.append(QualityMetric(USEFUL, useful.share, useful.effective_users, useful.lower, useful.upper))
         notes = (f"judged without {useful.left_out}",) if useful.left_out else ()
     return DayQuality(day, publication_id, tuple(metrics), notes=notes)
 
@@ -143,8 +143,8 @@ def _of_publication(connection: Connection, day: date, publication_id: int, k: i
 
 def _mean(name: str, values: NDArray[np.float64], lowest: float, highest: float) -> QualityMetric:
     """With bounds by the normal approximation: mean -/+ 1.96 standard errors."""
-    mean, listeners = float(values.mean()), len(values)
-    if listeners < 2:
-        return QualityMetric(name, mean, listeners)
-    reach = STANDARD_ERRORS * float(values.std(ddof=1)) / listeners**0.5
-    return QualityMetric(name, mean, listeners, max(lowest, mean - reach), min(highest, mean + reach))
+    mean, users = float(values.mean()), len(values)
+    if users < 2:
+        return QualityMetric(name, mean, users)
+    reach = STANDARD_ERRORS * float(values.std(ddof=1)) / users**0.5
+    return QualityMetric(name, mean, users, max(lowest, mean - reach), min(highest, mean + reach))

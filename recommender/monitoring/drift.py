@@ -77,7 +77,7 @@ class SelfStartingCusum:
         self._learn(taken, weight)
         return CusumResult(baseline, deviation, self._statistic.copy(), self._statistic > self.rule.h)
 
-    def forgive(self) -> None:
+    def reset_statistic(self) -> None:
         """Count from zero again; what is usual stays known."""
         self._statistic = np.zeros_like(self._statistic)
 

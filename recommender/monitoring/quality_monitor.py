@@ -36,14 +36,14 @@ _STATUSES: tuple[DayStatus, ...] = (
 class MonitoringSettings:
     """How days are judged: lists by their first `k`, a fall in what is played by `plays`, in what is said by `useful`.
 
-    Days are put together until they have `listeners` values. No alarm is raised for `cool_down_days` after a training
+    Days are put together until they have `users` values. No alarm is raised for `cool_down_days` after a training
     that kept the champion; these days do not tell what is usual either.
     """
 
     k: int = 20
     plays: CusumSettings = field(default_factory=CusumSettings)
     useful: CusumSettings = field(default_factory=lambda: CusumSettings(h=6.5))
-    listeners: int = 200
+    users: int = 200
     cool_down_days: int = 7
 
     def of(self, metric: str) -> CusumSettings:
@@ -74,7 +74,7 @@ class DriftAlarm:
 
 @dataclass(frozen=True)
 class MetricStatus:
-    """What one metric says on one day: `batches` of days with enough listeners, and `gathered` listeners since."""
+    """What one metric says on one day: `batches` of days with enough users, and `gathered` users since."""
 
     metric: str
     verdict: DayStatus
@@ -124,23 +124,23 @@ def newest_decisions(connection: Connection, limit: int) -> list[dict[str, Any]]
 
 
 @readable_errors()
-def evaluate_day(connection: Connection, due: DueDay, rules: MonitoringSettings, now: datetime) -> DayEvaluation:
+def evaluate_day(connection: Connection, due: DueDay, settings: MonitoringSettings, now: datetime) -> DayEvaluation:
     """Measure a day, compare it with those before, and write all of it down, in one transaction.
 
     The caller judges days in order, and holds the warehouse lock. Raises DatabaseError.
     """
     with connection.transaction():
-        usual = _usual(connection, USEFUL, due.day, rules)
-        quality = measure_day(connection, due.day, rules.k, usual, now)
+        usual = _usual(connection, USEFUL, due.day, settings)
+        quality = measure_day(connection, due.day, settings.k, usual, now)
         judged = not due.blocked and not quality.why_not
         _keep_metrics(connection, quality, judged, now)
         if not judged:
             why = quality.why_not or "the listens of this day did not pass their audit"
-            found = DayEvaluation(quality, "not-judged", f"not judged: {why}")
+            evaluation = DayEvaluation(quality, "not-judged", f"not judged: {why}")
         else:
-            found = _evaluate(connection, quality, rules, now)
-        _keep_verdict(connection, found, now)
-    return found
+            evaluation = _evaluate(connection, quality, settings, now)
+        _keep_verdict(connection, evaluation, now)
+    return evaluation
 
 
 @readable_errors()
@@ -163,64 +163,70 @@ def age_due_for_refresh(
     )
 
 
-def _evaluate(connection: Connection, quality: DayQuality, rules: MonitoringSettings, now: datetime) -> DayEvaluation:
+def _evaluate(
+    connection: Connection, quality: DayQuality, settings: MonitoringSettings, now: datetime
+) -> DayEvaluation:
     waiting = {alarm.metric for alarm in open_alarms(connection)}
-    cooling = _cooling_down(connection, quality.day, rules)
+    cooling = _cooling_down(connection, quality.day, settings)
     watches = []
-    for metric in (ndcg(rules.k), USEFUL):
-        watch = _metric_status(connection, metric, quality, rules, cooling)
-        if watch.verdict == "alarm" and metric in waiting:
-            watch = _with_verdict(watch, "unanswered")
-        elif watch.verdict == "alarm":
-            _raise(connection, watch, quality, now)
-        watches.append(watch)
-    verdict = next(one for one in _STATUSES if one in {watch.verdict for watch in watches})
-    said = [_in_words(watch, rules, cooling) for watch in watches if watch.verdict != "not-judged"]
-    if any(watch.metric != USEFUL and watch.verdict == "alarm" for watch in watches):
-        said.append(_diagnosis(connection, quality, rules))
-    return DayEvaluation(quality, verdict, "; ".join([*said, *quality.notes]) or "nothing to judge by", tuple(watches))
+    for metric in (ndcg(settings.k), USEFUL):
+        status = _metric_status(connection, metric, quality, settings, cooling)
+        if status.verdict == "alarm" and metric in waiting:
+            status = _with_verdict(status, "unanswered")
+        elif status.verdict == "alarm":
+            _raise(connection, status, quality, now)
+        watches.append(status)
+    verdict = next(element for element in _STATUSES if element in {status.verdict for status in watches})
+    texts = [_in_words(status, settings, cooling) for status in watches if status.verdict != "not-judged"]
+    if any(status.metric != USEFUL and status.verdict == "alarm" for status in watches):
+        texts.append(_diagnosis(connection, quality, settings))
+    return DayEvaluation(quality, verdict, "; ".join([*texts, *quality.notes]) or "nothing to judge by", tuple(watches))
 
 
 def _metric_status(
-    connection: Connection, metric: str, quality: DayQuality, rules: MonitoringSettings, cooling: date | None
+    connection: Connection, metric: str, quality: DayQuality, settings: MonitoringSettings, cooling: date | None
 ) -> MetricStatus:
     measured = quality[metric]
     if measured is None:
         return MetricStatus(metric, "not-judged")
     if cooling is not None:
         return MetricStatus(metric, "cooling-down", value=measured.value)
-    merged, gathered = _merged(_series(connection, metric, quality.day, rules), rules.listeners)
+    merged, gathered = _merged(_series(connection, metric, quality.day, settings), settings.users)
     if gathered:
         return MetricStatus(metric, "gathering", len(merged), gathered)
-    value, reading = merged[-1].value, _read(merged, rules.of(metric))
+    value, reading = merged[-1].value, _read(merged, settings.of(metric))
     figures = (value, float(reading.baseline[0]), float(reading.statistic[0]))
-    if len(merged) <= rules.of(metric).warm_up:
+    if len(merged) <= settings.of(metric).warm_up:
         return MetricStatus(metric, "warming-up", len(merged), 0, value)
     return MetricStatus(metric, "alarm" if reading.alarm[0] else "steady", len(merged), 0, *figures)
 
 
 @dataclass(frozen=True)
 class MetricMean:
-    """One day, or several merged: a mean over listeners. `forgiven`: a training has answered what fell so far."""
+    """One day, or several merged: a mean over users. `forgiven`: a training has answered what fell so far."""
 
     value: float
-    listeners: int
+    users: int
     forgiven: bool = False
 
 
-def _series(connection: Connection, metric: str, day: date, rules: MonitoringSettings) -> list[MetricMean]:
-    values = {"metric": metric, "day": day, "cool_down_days": rules.cool_down_days}
+def _series(connection: Connection, metric: str, day: date, settings: MonitoringSettings) -> list[MetricMean]:
+    values = {"metric": metric, "day": day, "cool_down_days": settings.cool_down_days}
     return [
         MetricMean(*row[1:]) for row in connection.execute(load_query("quality/metrics.find_metric_series"), values)
     ]
 
 
-def _merged(series: Sequence[MetricMean], listeners: int) -> tuple[list[MetricMean], int]:
-    """Means over days with enough listeners together, in order, and how many listeners came since the last."""
+def _merged(series: Sequence[MetricMean], users: int) -> tuple[list[MetricMean], int]:
+    """Means over days with enough users together, in order, and how many users came since the last."""
     merged, total, count, forgiven = [], 0.0, 0, False
-    for one in series:
-        total, count, forgiven = total + one.value * one.listeners, count + one.listeners, forgiven or one.forgiven
-        if count >= listeners:
+    for element in series:
+        total, count, forgiven = (
+            total + element.value * element.users,
+            count + element.users,
+            forgiven or element.forgiven,
+        )
+        if count >= users:
             merged.append(MetricMean(total / count, count, forgiven))
             total, count, forgiven = 0.0, 0, False
     return merged, count
@@ -230,70 +236,70 @@ def _read(merged: Sequence[MetricMean], rule: CusumSettings) -> CusumResult:
     """What the last of them says."""
     cusum = SelfStartingCusum(rule)
     for before in merged[:-1]:
-        cusum.add(before.value, before.listeners)
+        cusum.add(before.value, before.users)
         if before.forgiven:
-            cusum.forgive()
-    return cusum.add(merged[-1].value, merged[-1].listeners)
+            cusum.reset_statistic()
+    return cusum.add(merged[-1].value, merged[-1].users)
 
 
-def _usual(connection: Connection, metric: str, day: date, rules: MonitoringSettings) -> float | None:
+def _usual(connection: Connection, metric: str, day: date, settings: MonitoringSettings) -> float | None:
     """What a metric was before a day, once enough is known."""
-    merged, _ = _merged(_series(connection, metric, day, rules), rules.listeners)
-    if len(merged) < rules.of(metric).warm_up:
+    merged, _ = _merged(_series(connection, metric, day, settings), settings.users)
+    if len(merged) < settings.of(metric).warm_up:
         return None
-    return sum(one.value * one.listeners for one in merged) / sum(one.listeners for one in merged)
+    return sum(element.value * element.users for element in merged) / sum(element.users for element in merged)
 
 
-def _cooling_down(connection: Connection, day: date, rules: MonitoringSettings) -> date | None:
-    values = {"days": rules.cool_down_days, "day": day}
+def _cooling_down(connection: Connection, day: date, settings: MonitoringSettings) -> date | None:
+    values = {"days": settings.cool_down_days, "day": day}
     row = connection.execute(load_query("quality/alarms.find_end_of_cool_down"), values).fetchone()
     return None if row is None else row[0]
 
 
-def _diagnosis(connection: Connection, quality: DayQuality, rules: MonitoringSettings) -> str:
+def _diagnosis(connection: Connection, quality: DayQuality, settings: MonitoringSettings) -> str:
     """Whether the lists became worse than popularity by as much as they did, or everything became harder to guess."""
-    merged, _ = _merged(_series(connection, lift(rules.k), quality.day, rules), rules.listeners)
-    if len(merged) <= rules.plays.warm_up:
+    merged, _ = _merged(_series(connection, lift(settings.k), quality.day, settings), settings.users)
+    if len(merged) <= settings.plays.warm_up:
         return "too little is known of the lift over popularity to say why"
-    if float(_read(merged, rules.plays).statistic[0]) > rules.plays.h / 2:
-        return "the lift over popularity fell with it: listeners or lists have changed"
+    if float(_read(merged, settings.plays).statistic[0]) > settings.plays.h / 2:
+        return "the lift over popularity fell with it: users or lists have changed"
     return "the lift over popularity did not fall with it: traffic or data changed, look at the audits first"
 
 
-def _raise(connection: Connection, watch: MetricStatus, quality: DayQuality, now: datetime) -> None:
+def _raise(connection: Connection, status: MetricStatus, quality: DayQuality, now: datetime) -> None:
     values = {
-        "metric": watch.metric,
+        "metric": status.metric,
         "day": quality.day,
-        "value": watch.value,
-        "baseline": watch.baseline,
-        "statistic": watch.statistic,
+        "value": status.value,
+        "baseline": status.baseline,
+        "statistic": status.statistic,
         "publication_id": quality.publication_id,
         "raised_at": now,
     }
     connection.execute(load_query("quality/alarms.insert_alarm"), values)
 
 
-def _with_verdict(watch: MetricStatus, verdict: DayStatus) -> MetricStatus:
-    return MetricStatus(**asdict(watch) | {"verdict": verdict})
+def _with_verdict(status: MetricStatus, verdict: DayStatus) -> MetricStatus:
+    return MetricStatus(**asdict(status) | {"verdict": verdict})
 
 
-def _in_words(watch: MetricStatus, rules: MonitoringSettings, cooling: date | None) -> str:
-    name, rule = watch.metric, rules.of(watch.metric)
-    if watch.verdict == "gathering":
-        return f"{name}: {watch.gathered:,} of the {rules.listeners:,} listeners that a verdict needs, more days follow"
-    if watch.verdict == "cooling-down":
+def _in_words(status: MetricStatus, settings: MonitoringSettings, cooling: date | None) -> str:
+    name, rule = status.metric, settings.of(status.metric)
+    if status.verdict == "gathering":
+        return f"{name}: {status.gathered:,} of the {settings.users:,} users that a verdict needs, more days follow"
+    if status.verdict == "cooling-down":
         return (
-            f"{name} {watch.value:.4f}: the champion was kept after the last alarm, nothing is raised up to {cooling}"
+            f"{name} {status.value:.4f}: the champion was kept after the last alarm, nothing is raised up to {cooling}"
         )
-    if watch.verdict == "warming-up":
-        return f"{name} {watch.value:.4f}: learning what is usual, {watch.batches} of {rule.warm_up} values"
-    told = (
-        f"{name} {watch.value:.4f}, usually {watch.baseline:.4f}: fell by {watch.statistic:.1f} standard deviations "
+    if status.verdict == "warming-up":
+        return f"{name} {status.value:.4f}: learning what is usual, {status.batches} of {rule.warm_up} values"
+    text = (
+        f"{name} {status.value:.4f}, usually {status.baseline:.4f}: fell by {status.statistic:.1f} standard deviations "
         f"together, more than {rule.h:g} are an alarm"
     )
-    if watch.verdict == "unanswered":
-        return f"{told}; the alarm before waits for a training"
-    return told
+    if status.verdict == "unanswered":
+        return f"{text}; the alarm before waits for a training"
+    return text
 
 
 def _keep_metrics(connection: Connection, quality: DayQuality, judged: bool, now: datetime) -> None:
@@ -302,30 +308,30 @@ def _keep_metrics(connection: Connection, quality: DayQuality, judged: bool, now
             load_query("quality/metrics.insert_metric"),
             [
                 {
-                    "metric": one.name,
+                    "metric": element.name,
                     "day": quality.day,
-                    "value": one.value,
-                    "users": one.users,
-                    "lower": one.lower,
-                    "upper": one.upper,
+                    "value": element.value,
+                    "users": element.users,
+                    "lower": element.lower,
+                    "upper": element.upper,
                     "publication_id": quality.publication_id,
                     "judged": judged,
                     "measured_at": now,
                 }
-                for one in quality.metrics
+                for element in quality.metrics
             ],
         )
 
 
-def _keep_verdict(connection: Connection, found: DayEvaluation, now: datetime) -> None:
+def _keep_verdict(connection: Connection, evaluation: DayEvaluation, now: datetime) -> None:
     figures = {
-        "metrics": {one.name: one.value for one in found.quality.metrics},
-        "watched": {watch.metric: asdict(watch) for watch in found.watches},
+        "metrics": {element.name: element.value for element in evaluation.quality.metrics},
+        "watched": {status.metric: asdict(status) for status in evaluation.watches},
     }
     values = {
-        "day": found.quality.day,
-        "verdict": found.verdict,
-        "why": found.why,
+        "day": evaluation.quality.day,
+        "verdict": evaluation.verdict,
+        "why": evaluation.why,
         "figures": Jsonb(figures),
         "decided_at": now,
     }

@@ -1,7 +1,7 @@
 """The share of useful answers of a day, which neither one API key nor answers about one track can move.
 
-Every listener counts once: with the mean over the tracks that they answered about. A key counts at most twice the
-listeners it usually has, a new one at most a fiftieth of what is usual for all; a track at most a fiftieth of all
+Every user counts once: with the mean over the tracks that they answered about. A key counts at most twice the
+users it usually has, a new one at most a fiftieth of what is usual for all; a track at most a fiftieth of all
 others together, or as much as the median track. And of a key or a track with less than half of the weight, what is told
 is judged without it when that is, beyond chance, closer to what is usual.
 """
@@ -25,7 +25,7 @@ _SHARE_OF_A_NEW_KEY = 0.02
 _SHARE_OF_A_TRACK = 0.02
 # With half of the weight or more, it is not the odd one out.
 _MOST_LEFT_OUT = 0.5
-# Of fewer listeners, what is left says nothing.
+# Of fewer users, what is left says nothing.
 _FEWEST_LEFT = 20
 # The 97.5 % point of the standard normal distribution: 95 % of what chance does lies within.
 STANDARD_ERRORS = 1.959963984540054
@@ -35,13 +35,13 @@ STANDARD_ERRORS = 1.959963984540054
 class Usefulness:
     """The share of useful answers, its 95 % bounds, and what was left out ('': nothing).
 
-    `listeners` are as many as would tell as much if all of them counted the same (Kish 1965: (sum w)^2 / sum w^2).
+    `effective_users` is the effective sample size: (sum w)^2 / sum w^2 (Kish 1965).
     """
 
     share: float
     lower: float
     upper: float
-    listeners: int
+    effective_users: int
     left_out: str = ""
 
 
@@ -66,14 +66,14 @@ def share_of_useful(answers: pl.DataFrame, usual: float | None) -> Usefulness | 
 
 
 def _weights(answers: pl.DataFrame) -> NDArray[np.float64]:
-    """Of each answer: those of a listener sum to one, or less where a key or a track has more than it may."""
+    """Of each answer: those of a user sum to one, or less where a key or a track has more than it may."""
     through = ("user_id", "key_id")
-    # Alone in each key: what a listener says, or is said to say, through another takes nothing from it yet.
+    # Alone in each key: what a user says, or is said to say, through another takes nothing from it yet.
     tracks = answers.select(pl.col("track_id").n_unique().over(through)).to_series().to_numpy()
     about_it = answers.select(pl.len().over(*through, "track_id")).to_series().to_numpy()
     weights = _of_keys(answers, 1.0 / (tracks * about_it.astype(np.float64)))
-    _, listener = np.unique(answers["user_id"].to_numpy(), return_inverse=True)
-    return _of_tracks(answers, weights / np.maximum(1.0, np.bincount(listener, weights))[listener])
+    _, user_index = np.unique(answers["user_id"].to_numpy(), return_inverse=True)
+    return _of_tracks(answers, weights / np.maximum(1.0, np.bincount(user_index, weights))[user_index])
 
 
 def _of_keys(answers: pl.DataFrame, weights: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -101,8 +101,8 @@ def _without_the_oddest(
     values, group = np.unique(answers[column].to_numpy(), return_inverse=True)
     weight = np.bincount(group, weights)
     useful = np.bincount(group, weights * answers["useful"].to_numpy())
-    listeners_left = answers["user_id"].n_unique() - _listeners_of_it_alone(answers, group)
-    may_go = np.flatnonzero((weight < _MOST_LEFT_OUT * weight.sum()) & (listeners_left >= _FEWEST_LEFT))
+    users_left = answers["user_id"].n_unique() - _users_of_one_group(answers, group)
+    may_go = np.flatnonzero((weight < _MOST_LEFT_OUT * weight.sum()) & (users_left >= _FEWEST_LEFT))
     if not len(may_go):
         return None
     shares = (useful.sum() - useful[may_go]) / (weight.sum() - weight[may_go])
@@ -111,23 +111,23 @@ def _without_the_oddest(
     return _share(answers, np.where(group == oddest, 0.0, weights), left_out)
 
 
-def _listeners_of_it_alone(answers: pl.DataFrame, group: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Of each group, how many listeners answered in no other."""
+def _users_of_one_group(answers: pl.DataFrame, group: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Of each group, how many users answered in no other."""
     of = answers.select("user_id").with_columns(pl.Series("group", group))
     alone = of.group_by("user_id").agg(pl.col("group").first(), pl.col("group").n_unique().alias("groups"))
     return np.bincount(alone.filter(pl.col("groups") == 1)["group"].to_numpy(), minlength=int(group.max()) + 1)
 
 
 def _share(answers: pl.DataFrame, weights: NDArray[np.float64], left_out: str = "") -> Usefulness:
-    """The weighted mean over listeners, with the bounds of a weighted mean whose weights are given."""
-    users, listener = np.unique(answers["user_id"].to_numpy(), return_inverse=True)
-    weight = np.bincount(listener, weights, len(users))
-    useful = np.bincount(listener, weights * answers["useful"].to_numpy(), len(users))
+    """The weighted mean over users, with the bounds of a weighted mean whose weights are given."""
+    users, user_index = np.unique(answers["user_id"].to_numpy(), return_inverse=True)
+    weight = np.bincount(user_index, weights, len(users))
+    useful = np.bincount(user_index, weights * answers["useful"].to_numpy(), len(users))
     heard = weight > 0
     weight, value = weight[heard], useful[heard] / weight[heard]
     share = float(np.average(value, weights=weight))
     error = float(np.sqrt(np.sum((weight * (value - share)) ** 2)) / weight.sum())
     reach = STANDARD_ERRORS * error
     # Where many hardly count, they tell as much as so many would who all count the same.
-    listeners = round(weight.sum() ** 2 / np.sum(weight**2))
-    return Usefulness(share, max(0.0, share - reach), min(1.0, share + reach), listeners, left_out)
+    effective_users = round(weight.sum() ** 2 / np.sum(weight**2))
+    return Usefulness(share, max(0.0, share - reach), min(1.0, share + reach), effective_users, left_out)

@@ -68,7 +68,7 @@ class PublicationOptions:
     """How the lists were meant to be: so many tracks each, with or without played ones, each its own or all alike."""
 
     per_user: int
-    exclude_played: bool
+    exclude_seen: bool
     personal: bool
 
 
@@ -90,7 +90,7 @@ def stage_recommendations(
     publication: Publication,
     lists: Iterable[pl.DataFrame],
     similar: pl.DataFrame,
-    manner: PublicationOptions,
+    options: PublicationOptions,
 ) -> None:
     """Copy the lists to tables of their own and profile them, in one transaction. Raises DatabaseError."""
     number = pl.lit(publication.publication_id, pl.Int64).alias("publication_id")
@@ -104,7 +104,7 @@ def stage_recommendations(
             compose_query(
                 "recommendations/partitions.create_profile", table=("staging", publication.profile), lists=rows_table
             ),
-            {"per_user": manner.per_user, "excludes_played": manner.exclude_played, "personal": manner.personal},
+            {"per_user": options.per_user, "excludes_played": options.exclude_seen, "personal": options.personal},
         )
     connection.execute(sql.SQL("analyze {}").format(sql.Identifier(*rows_table)))
 
@@ -220,7 +220,7 @@ def previous_live_publication(connection: Connection) -> int:
 
 @readable_errors()
 def publication_size(connection: Connection, publication: Publication) -> tuple[int, int, int]:
-    """How many listeners, recommendations and different tracks a publication has. Raises DatabaseError."""
+    """How many users, recommendations and different tracks a publication has. Raises DatabaseError."""
     values = {"publication_id": publication.publication_id}
     row = connection.execute(load_query("recommendations/publications.find_publication_size"), values).fetchone()
     return (0, 0, 0) if row is None else (row[0], row[1], row[2])

@@ -11,19 +11,19 @@ from recommender.data.interactions import Ids, Interactions
 from recommender.models.base import Ranking, Recommender
 from recommender.models.popularity import GenrePopularity
 
-_LISTENERS_A_PART = 50_000
+_USERS_PER_PART = 50_000
 
 
 def recommend_to_all_users(
-    model: Recommender, fallback: GenrePopularity, listeners: Interactions, n: int, *, exclude_played: bool
+    model: Recommender, fallback: GenrePopularity, histories: Interactions, n: int, *, exclude_seen: bool
 ) -> Iterator[pl.DataFrame]:
-    """The list of each listener in `listeners`, in frames of bounded size: user_id, rank from 1, track_id, score.
+    """The list of each user in `histories`, in frames of bounded size: user_id, rank from 1, track_id, score.
 
-    Both models know `listeners` as their histories. A list holds n tracks, or all there are; scores never rise.
+    Both models know `histories` as their histories. A list holds n tracks, or all there are; scores never rise.
     """
-    for begin in range(0, len(listeners.user_ids), _LISTENERS_A_PART):
-        users = listeners.user_ids[begin : begin + _LISTENERS_A_PART]
-        exclude = listeners if exclude_played else None
+    for begin in range(0, len(histories.user_ids), _USERS_PER_PART):
+        users = histories.user_ids[begin : begin + _USERS_PER_PART]
+        exclude = histories if exclude_seen else None
         ranking = model.recommend(users, n, exclude)
         _fill_up(ranking, users, fallback, exclude)
         yield _as_frame(users, ranking)
@@ -32,9 +32,9 @@ def recommend_to_all_users(
 def fallback_recommendations(fallback: GenrePopularity, catalogue: Ids, n: int) -> pl.DataFrame:
     """The list of each favourite genre, '' being everyone: genre, rank from 1, track_id, score."""
     genres = np.array(fallback.genres)
-    strangers = Interactions.of([], [], listeners=np.arange(len(genres)), genres=genres, catalogue=catalogue)
-    ranking = fallback.fold_in(strangers).recommend(strangers.user_ids, n)
-    frame = _as_frame(strangers.user_ids, ranking)
+    genre_users = Interactions.of([], [], known_users=np.arange(len(genres)), genres=genres, catalogue=catalogue)
+    ranking = fallback.fold_in(genre_users).recommend(genre_users.user_ids, n)
+    frame = _as_frame(genre_users.user_ids, ranking)
     return frame.select(pl.Series("genre", genres[frame["user_id"].to_numpy()]), "rank", "track_id", "score")
 
 

@@ -106,15 +106,15 @@ def score_and_stage(
         batches=data.batches,
         now=clock(),
     )
-    exclude_played = not settings.recommend_played
+    exclude_seen = not settings.recommend_played
     recommendations = recommendation_lists.recommend_to_all_users(
         model,
         GenrePopularity().fit(interactions),
         interactions,
         settings.recommendations_per_user,
-        exclude_played=exclude_played,
+        exclude_seen=exclude_seen,
     )
-    options = PublicationOptions(settings.recommendations_per_user, exclude_played, recipe.personal)
+    options = PublicationOptions(settings.recommendations_per_user, exclude_seen, recipe.personal)
     similar = similar_tracks(interactions, settings.similar_tracks_per_track)
     publication.stage_recommendations(connection, staged, recommendations, similar, options)
     return staged

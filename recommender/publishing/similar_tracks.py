@@ -1,4 +1,4 @@
-"""Which tracks the same listeners play: for "similar tracks", and to say why something is recommended."""
+"""Which tracks the same users play: for "similar tracks", and to say why something is recommended."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _PAIRS_A_BLOCK = 8_000_000
 
 
 def similar_tracks(interactions: Interactions, n: int) -> pl.DataFrame:
-    """The n nearest tracks of each track by the cosine of their listeners: track_id, rank, similar_track_id, score.
+    """The n nearest tracks of each track by the cosine of their users: track_id, rank, similar_track_id, score.
 
-    The cosine is shrunk: common listeners / sqrt((listeners + 5) (other's listeners + 5)), between 0 and 1. Tracks
-    that share no listener are not similar; a track is not similar to itself. Equal ones are in the order of their ids.
+    The cosine is shrunk: common users / sqrt((users + 5) (other's users + 5)), between 0 and 1. Tracks
+    that share no user are not similar; a track is not similar to itself. Equal ones are in the order of their ids.
     """
     tracks, ranks, others, scores = [], [], [], []
     for track, near, cosines in _nearest(interactions.plays, n):
@@ -44,11 +44,11 @@ def similar_tracks(interactions: Interactions, n: int) -> pl.DataFrame:
 
 def _nearest(plays: csr_array, n: int) -> Iterator[tuple[int, Ids, NDArray[np.float64]]]:
     """Column, nearest columns and their scores, of each column that has any."""
-    listeners = np.bincount(plays.indices, minlength=plays.shape[1])
-    weight = 1 / np.sqrt(listeners + _SHRUNK_BY)
+    users = np.bincount(plays.indices, minlength=plays.shape[1])
+    weight = 1 / np.sqrt(users + _SHRUNK_BY)
     played = csr_array((weight[plays.indices], plays.indices, plays.indptr), shape=plays.shape)
     of_tracks = csr_array(played.T)
-    # Each listener of a track brings all that they play: no row of the product has more pairs than these.
+    # Each user of a track brings all that they play: no row of the product has more pairs than these.
     lengths = np.diff(plays.indptr)
     most_pairs = np.minimum(
         csr_array((np.ones(of_tracks.nnz), of_tracks.indices, of_tracks.indptr), shape=of_tracks.shape) @ lengths,

@@ -19,7 +19,7 @@ from tests.integration.monitor.quiet import LISTENERS, NOWHERE, POPULAR, QUIET_D
 from tests.integration.monitor.world import NOW, RULES, Connection, at, day, go_live, judge, make, play, train
 
 # A training that kept the champion is waited for longer than the baseline takes to be learned anew.
-PATIENT = MonitoringSettings(RULES.k, RULES.plays, RULES.useful, RULES.listeners, cool_down_days=10)
+PATIENT = MonitoringSettings(RULES.k, RULES.plays, RULES.useful, RULES.users, cool_down_days=10)
 
 
 def decide(connection: Connection, decision: Decision, cause: str = "degradation") -> int:
@@ -222,7 +222,7 @@ def test_a_training_that_nobody_was_alarmed_for_begins_nothing_anew(quiet: Conne
 
 
 def test_when_the_lift_fell_with_it_lists_or_listeners_changed(quiet: Connection) -> None:
-    assert fall(quiet).why.endswith("the lift over popularity fell with it: listeners or lists have changed")
+    assert fall(quiet).why.endswith("the lift over popularity fell with it: users or lists have changed")
 
 
 def test_when_the_lift_did_not_fall_the_data_is_looked_at_first(quiet: Connection) -> None:

@@ -276,13 +276,13 @@ def test_the_first_day_is_that_of_the_first_list_also_by_a_clock_gone_wrong(conn
 
 def test_small_days_are_put_together(quiet: Connection) -> None:
     """25 listeners make a value: of ten a day, that is every third day."""
-    rules = quality_monitor.MonitoringSettings(20, RULES.plays, RULES.useful, listeners=25)
+    rules = quality_monitor.MonitoringSettings(20, RULES.plays, RULES.useful, users=25)
     told = judge(quiet, rules)
     assert [one.verdict for one in told] == ["gathering", "gathering", "warming-up"] * 2
     assert [one.watches[0].gathered for one in told] == [10, 20, 0, 10, 20, 0]
     ndcg = [one.quality["ndcg@20"] for one in told]
     assert told[2].watches[0].value == pytest.approx(sum(one.value for one in ndcg[:3] if one) / 3)
-    assert "ndcg@20: 20 of the 25 listeners that a verdict needs, more days follow" in told[1].why
+    assert "ndcg@20: 20 of the 25 users that a verdict needs, more days follow" in told[1].why
 
 
 def test_what_is_written_down_of_a_day(quiet: Connection) -> None:

@@ -24,7 +24,7 @@ Connection = psycopg.Connection[Any]
 
 FIRST = date(2024, 4, 1)
 RULES = MonitoringSettings(
-    k=20, plays=CusumSettings(h=3, warm_up=4), useful=CusumSettings(h=3, warm_up=4), listeners=5, cool_down_days=10
+    k=20, plays=CusumSettings(h=3, warm_up=4), useful=CusumSettings(h=3, warm_up=4), users=5, cool_down_days=10
 )
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 

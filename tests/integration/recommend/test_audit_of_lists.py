@@ -26,7 +26,7 @@ from tests.runs import a_database
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
 LAST = 2**63 - 1
-MANNER = PublicationOptions(per_user=3, exclude_played=True, personal=True)
+MANNER = PublicationOptions(per_user=3, exclude_seen=True, personal=True)
 # Of tracks 1 to 6: user 3 has two left, user 6 none; user 5 and track 7 are gone.
 PLAYED = {1: (1, 2, 7), 2: (3,), 3: (1, 2, 3, 4), 5: (1,), 6: (1, 2, 3, 4, 5, 6), LAST: (1,)}
 WORLD = World(
@@ -156,7 +156,7 @@ def test_coverage_is_of_what_so_many_rows_could_show(desk: Desk) -> None:
 
 
 def test_lists_that_are_alike_by_design_are_not_asked_to_cover(desk: Desk) -> None:
-    batch = desk.stage(LISTS, PublicationOptions(per_user=3, exclude_played=True, personal=False))
+    batch = desk.stage(LISTS, PublicationOptions(per_user=3, exclude_seen=True, personal=False))
     assert desk.connection.execute(f"select coverage from staging.{batch.profile_table}").fetchone() == (None,)
     assert desk.judge(batch) == {}
 
@@ -164,7 +164,7 @@ def test_lists_that_are_alike_by_design_are_not_asked_to_cover(desk: Desk) -> No
 def test_played_tracks_pass_where_they_are_wanted(desk: Desk) -> None:
     users = (1, 2, 3, 4, 6, LAST)
     batch = desk.stage(
-        dict.fromkeys(users, (1, 2, 3)), PublicationOptions(per_user=3, exclude_played=False, personal=True)
+        dict.fromkeys(users, (1, 2, 3)), PublicationOptions(per_user=3, exclude_seen=False, personal=True)
     )
     assert desk.judge(batch) == {}
 

@@ -25,7 +25,7 @@ from tests.conftest import Query
 from tests.recommending import live, live_lists, tables_of_lists
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
-PERSONAL = PublicationOptions(per_user=2, exclude_played=True, personal=True)
+PERSONAL = PublicationOptions(per_user=2, exclude_seen=True, personal=True)
 NO_FALLBACKS = pl.DataFrame(schema={"genre": pl.String, "rank": pl.Int32, "track_id": pl.Int64, "score": pl.Float64})
 
 

@@ -85,7 +85,7 @@ def test_trained_again_on_the_same_plays_the_champion_stays(
     assert err == ""
     run = model_run(place, 2)
     assert (run["decision"], run["model_file"]) == ("kept", None)
-    assert "against the champion: no win: the difference is +0.0000 for every listener" in run["why"]
+    assert "against the champion: no win: the difference is +0.0000 for every user" in run["why"]
     assert run["metrics"]["champion"]["how"] == "its recipe, trained again"
     assert live(place.query) == (1, 1, "ease", "published")
     assert place.query("select count(*) from ml.publications") == [(1,)]

@@ -33,14 +33,14 @@ MEASURED = ("fit_seconds", "score_seconds", "peak_memory_mb")
 def _files(folder: Path, kind: str = "csv", seed: int = 0) -> list[str]:
     """A world split in two, and the arguments that name its files."""
     world = tasteful(seed=seed)
-    train, held_out = split_by_user(world, seed=seed)
+    train, holdout = split_by_user(world, seed=seed)
     plays = train.plays.tocoo()
     rows, columns = plays.coords
     frames = {
         "train": pl.DataFrame(
             {"user_id": train.user_ids[rows], "track_id": train.track_ids[columns], "plays": plays.data}
         ),
-        "test": pl.DataFrame({"user_id": np.repeat(held_out.users, held_out.sizes), "track_id": held_out.tracks}),
+        "test": pl.DataFrame({"user_id": np.repeat(holdout.users, holdout.sizes), "track_id": holdout.tracks}),
     }
     arguments = []
     for name, frame in frames.items():
@@ -131,7 +131,7 @@ def test_a_table_for_people(
     assert "recall@5  ndcg@5  coverage  novelty" in printed
     assert "ease (chosen)" in printed
     assert "out: raises, raised KeyError at broken_models.py" in printed
-    assert "119 listeners; 0 of test left out" in printed or "120 listeners; 0 of test left out" in printed
+    assert "119 users; 0 of test left out" in printed or "120 users; 0 of test left out" in printed
 
 
 def test_figures_are_worked_out_on_test_by_hand() -> None:
@@ -171,8 +171,8 @@ def test_popularity_is_chosen_when_every_other_model_is_out() -> None:
         "raises": Candidate(broken.Raises),
         "eats_memory": Candidate(broken.EatsMemory),
     }
-    train, held_out = split_by_user(tasteful())
-    test = Interactions.of(np.repeat(held_out.users, held_out.sizes), held_out.tracks)
+    train, holdout = split_by_user(tasteful())
+    test = Interactions.of(np.repeat(holdout.users, holdout.sizes), holdout.tracks)
     report = evaluate(train, test, candidates, ModelSearchSettings(k=5, limits=TrialLimits(memory_mb=400)))
     assert report.chosen == "popularity"
     assert set(report.out) == {"raises", "eats_memory"}
@@ -194,7 +194,7 @@ def test_equal_plays_and_a_listener_who_played_everything_are_measured() -> None
     test = Interactions.of([*users[~keep], 0], [*tracks[~keep], 3])
     report = evaluate(train, test, {"popularity": Candidate(Popularity), "als": Candidate(ALS)}, SEARCH)
     assert not report.out
-    assert 0 not in report.held_out.users
+    assert 0 not in report.holdout.users
     assert report.measures["popularity"].mean_recall == 1  # each has at most four tracks left
 
 

@@ -130,12 +130,12 @@ PLAYS = Interactions.of([1, 1], [11, 12])
 
 def test_tracks_are_described_by_artist_and_genres_as_a_whole(tmp_path: Path) -> None:
     text = 'genres,track_id,artist,album\n"soul, funk",12,Ada,x\nsoul,13, Bo,y\n,11,Ada,z\n'
-    described = add_item_attributes(PLAYS, _csv(tmp_path, text))
-    assert described.track_ids.tolist() == [11, 12, 13]
-    assert described.labels[ARTIST].tolist() == [0, 0, 1]
-    assert described.labels[GENRE].tolist() == [-1, 1, 0]
-    assert _rows(described) == _rows(PLAYS)
-    assert set(add_item_attributes(PLAYS, _parquet(tmp_path, track_id=[11], artist=[7])).labels) == {ARTIST}
+    with_item_attributes = add_item_attributes(PLAYS, _csv(tmp_path, text))
+    assert with_item_attributes.track_ids.tolist() == [11, 12, 13]
+    assert with_item_attributes.item_attributes[ARTIST].tolist() == [0, 0, 1]
+    assert with_item_attributes.item_attributes[GENRE].tolist() == [-1, 1, 0]
+    assert _rows(with_item_attributes) == _rows(PLAYS)
+    assert set(add_item_attributes(PLAYS, _parquet(tmp_path, track_id=[11], artist=[7])).item_attributes) == {ARTIST}
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from recommender.data.play_log import PlayLog, PlayWeighting
 from recommender.evaluation.splitting import split_by_user
 
 SMALLEST, LARGEST = -(2**63), 2**63 - 1
-SOME = Interactions.of([2, 1, 2, 2], [20, 10, 10, 20], [1, 2, 3, 4], listeners=[1, 3], genres=["jazz", "rock"])
-TOLD = Interactions.of([2, 1], [20, 10], catalogue=[30, 20], labels={ARTIST: [5, 6], GENRE: [-1, 0]})
+SOME = Interactions.of([2, 1, 2, 2], [20, 10, 10, 20], [1, 2, 3, 4], known_users=[1, 3], genres=["jazz", "rock"])
+TOLD = Interactions.of([2, 1], [20, 10], catalogue=[30, 20], item_attributes={ARTIST: [5, 6], GENRE: [-1, 0]})
 
 
 def test_pairs_add_up_and_ids_ascend() -> None:
@@ -25,7 +25,7 @@ def test_pairs_add_up_and_ids_ascend() -> None:
     assert SOME.track_ids.tolist() == [10, 20]
     assert SOME.plays.toarray().tolist() == [[2, 0], [3, 5], [0, 0]]
     assert SOME.genres.tolist() == ["jazz", "", "rock"]
-    assert SOME.listeners_with_plays.tolist() == [1, 2]
+    assert SOME.users_with_plays.tolist() == [1, 2]
     assert len(SOME) == 3
 
 
@@ -91,21 +91,21 @@ def test_nothing_at_all_has_no_rows() -> None:
 
 
 def labels(interactions: Interactions) -> dict[str, list[int]]:
-    return {kind: codes.tolist() for kind, codes in interactions.labels.items()}
+    return {kind: codes.tolist() for kind, codes in interactions.item_attributes.items()}
 
 
 def test_labels_go_with_the_catalogue_and_are_unknown_beyond_it() -> None:
     assert TOLD.track_ids.tolist() == [10, 20, 30]
     assert labels(TOLD) == {ARTIST: [-1, 6, 5], GENRE: [-1, 0, -1]}
     assert labels(SOME) == {}
-    with pytest.raises(InteractionsError, match="2 tracks and 1 labels are not the same number"):
-        Interactions.of([1], [1], catalogue=[1, 2], labels={ARTIST: [0]})
+    with pytest.raises(InteractionsError, match="2 tracks and 1 item attributes are not the same number"):
+        Interactions.of([1], [1], catalogue=[1, 2], item_attributes={ARTIST: [0]})
 
 
 def test_labels_stay_with_their_tracks() -> None:
     assert labels(TOLD[0:1]) == labels(TOLD.of_users([2, 9])) == labels(TOLD)
     assert labels(TOLD.on_tracks(np.array([5, 30]))) == {ARTIST: [-1, 5], GENRE: [-1, -1]}
-    split = split_by_user(Interactions.of([1] * 4, range(4), catalogue=range(4), labels={ARTIST: range(4)}))
+    split = split_by_user(Interactions.of([1] * 4, range(4), catalogue=range(4), item_attributes={ARTIST: range(4)}))
     assert labels(split.train) == {ARTIST: [0, 1, 2, 3]}
     times = np.array(["2024-01-01", "2024-01-03"], "datetime64[s]")
     log = PlayLog(
@@ -114,14 +114,14 @@ def test_labels_stay_with_their_tracks() -> None:
         np.ones(2),
         times,
         catalogue=np.array([4]),
-        labels={ARTIST: np.array([7], np.int32)},
+        item_attributes={ARTIST: np.array([7], np.int32)},
     )
     assert labels(log.interactions("2024-01-02")) == {ARTIST: [7]}
     assert labels(log.interactions("2024-01-04", PlayWeighting(half_life_days=1))) == {ARTIST: [7, -1]}
 
 
 def test_tracks_can_be_described_later() -> None:
-    described = SOME.described([30, 10], {GENRE: [3, 4]})
+    described = SOME.with_item_attributes([30, 10], {GENRE: [3, 4]})
     assert described.track_ids.tolist() == [10, 20, 30]
     assert labels(described) == {GENRE: [4, -1, 3]}
     assert described.plays.toarray().tolist() == [[2, 0, 0], [3, 5, 0], [0, 0, 0]]

@@ -29,47 +29,47 @@ def _held_out(**tracks: list[int]) -> Holdout:
 
 
 def test_recall_is_hits_by_held_out_tracks() -> None:
-    held_out = _held_out(u1=[11, 12, 99], u2=[12], u3=[10])
-    found = hits(_ranking([13, 11, 12], [12, 13, 14], [13, 14, 11]), held_out, 3)
-    assert recall_at(found, held_out).tolist() == [2 / 3, 1, 0]
+    holdout = _held_out(u1=[11, 12, 99], u2=[12], u3=[10])
+    found = hits(_ranking([13, 11, 12], [12, 13, 14], [13, 14, 11]), holdout, 3)
+    assert recall_at(found, holdout).tolist() == [2 / 3, 1, 0]
 
 
 def test_ndcg_discounts_by_rank_and_divides_by_the_best_that_could_be() -> None:
-    held_out = _held_out(u1=[11, 12, 99], u2=[12], u3=[10])
-    found = hits(_ranking([13, 11, 12], [13, 12, 14], [13, 14, 11]), held_out, 3)
+    holdout = _held_out(u1=[11, 12, 99], u2=[12], u3=[10])
+    found = hits(_ranking([13, 11, 12], [13, 12, 14], [13, 14, 11]), holdout, 3)
     ideal_of_three = 1 + 1 / log2(3) + 1 / log2(4)
     expected = [(1 / log2(3) + 1 / log2(4)) / ideal_of_three, 1 / log2(3), 0]
-    assert ndcg_at(found, held_out, 3) == pytest.approx(expected, abs=1e-12)
+    assert ndcg_at(found, holdout, 3) == pytest.approx(expected, abs=1e-12)
 
 
 def test_the_ideal_has_no_more_places_than_k() -> None:
-    held_out = _held_out(u1=[11, 12, 13])
-    found = hits(_ranking([11, 12, 13]), held_out, 2)
-    assert ndcg_at(found, held_out, 2).tolist() == [1]
-    assert recall_at(found, held_out).tolist() == [2 / 3]
+    holdout = _held_out(u1=[11, 12, 13])
+    found = hits(_ranking([11, 12, 13]), holdout, 2)
+    assert ndcg_at(found, holdout, 2).tolist() == [1]
+    assert recall_at(found, holdout).tolist() == [2 / 3]
 
 
 def test_a_list_shorter_than_k_is_measured_against_the_ideal_of_k() -> None:
-    held_out = _held_out(u1=[11, 12])
-    found = hits(_ranking([11]), held_out, 20)
-    assert ndcg_at(found, held_out, 20) == pytest.approx([1 / (1 + 1 / log2(3))])
+    holdout = _held_out(u1=[11, 12])
+    found = hits(_ranking([11]), holdout, 20)
+    assert ndcg_at(found, holdout, 20) == pytest.approx([1 / (1 + 1 / log2(3))])
 
 
 def test_an_empty_place_is_no_hit_even_where_minus_one_is_a_track() -> None:
     train = Interactions.of([1], [5])
-    held_out = Holdout.of(Interactions.of([1], [-1]), train)
-    assert recall_at(hits(_ranking([None, None]), held_out, 2), held_out).tolist() == [0]
+    holdout = Holdout.of(Interactions.of([1], [-1]), train)
+    assert recall_at(hits(_ranking([None, None]), holdout, 2), holdout).tolist() == [0]
     named = Ranking(np.array([[-1]]), np.zeros((1, 1), np.float32))
-    assert recall_at(hits(named, held_out, 2), held_out).tolist() == [1]
+    assert recall_at(hits(named, holdout, 2), holdout).tolist() == [1]
 
 
 def test_ids_may_be_as_large_and_as_small_as_64_bits() -> None:
     smallest, largest = -(2**63), 2**63 - 1
     train = Interactions.of([largest, smallest], [largest, 0])
-    held_out = Holdout.of(Interactions.of([largest, smallest], [smallest, largest]), train)
-    assert held_out.users.tolist() == [smallest, largest]
-    found = hits(_ranking([largest], [smallest]), held_out, 1)
-    assert recall_at(found, held_out).tolist() == [1, 1]
+    holdout = Holdout.of(Interactions.of([largest, smallest], [smallest, largest]), train)
+    assert holdout.users.tolist() == [smallest, largest]
+    found = hits(_ranking([largest], [smallest]), holdout, 1)
+    assert recall_at(found, holdout).tolist() == [1, 1]
 
 
 def test_coverage_is_the_share_of_the_catalogue_in_anybodys_first_k() -> None:

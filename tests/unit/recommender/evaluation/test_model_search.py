@@ -35,7 +35,7 @@ def test_the_model_that_names_what_was_held_out_is_chosen() -> None:
     assert selection.chosen.model == "ease"
     assert list(selection.results) == ["ease", "popularity"]
     assert selection.chosen.ndcg > 1.5 * selection.results["popularity"].ndcg
-    assert selection.chosen.measures.ndcg.shape == (len(selection.held_out),)
+    assert selection.chosen.measures.ndcg.shape == (len(selection.holdout),)
     assert not selection.out
 
 
@@ -132,8 +132,8 @@ def test_an_option_is_kept_only_if_it_wins() -> None:
     good, bad = PlayWeighting(half_life_days=30), PlayWeighting(half_life_days=90)
     # With the one, the held-out tracks are what everyone else plays; with the other, they are what nobody does.
     made = {
-        good: Interactions.of([3, 3, 4, 4], [9, 8, 9, 8], catalogue=range(10), listeners=[1, 2]),
-        bad: Interactions.of([3, 4], [7, 7], catalogue=range(10), listeners=[1, 2]),
+        good: Interactions.of([3, 3, 4, 4], [9, 8, 9, 8], catalogue=range(10), known_users=[1, 2]),
+        bad: Interactions.of([3, 4], [7, 7], catalogue=range(10), known_users=[1, 2]),
     }
     candidates = {"popularity": Candidate(Popularity)}
     search = ModelSearchSettings(k=2)
@@ -150,8 +150,8 @@ def test_settings_of_members_are_said_with_their_member() -> None:
 
 
 def test_only_so_many_listeners_are_asked() -> None:
-    selection = search_models(*SPLIT, {"popularity": Candidate(Popularity)}, ModelSearchSettings(k=5, listeners=10))
-    assert len(selection.held_out) == 10
+    selection = search_models(*SPLIT, {"popularity": Candidate(Popularity)}, ModelSearchSettings(k=5, users=10))
+    assert len(selection.holdout) == 10
     assert len(selection.chosen.measures.recall) == 10
 
 
@@ -160,7 +160,7 @@ def test_nothing_to_learn_or_to_ask_is_said() -> None:
     with pytest.raises(InteractionsError, match="no plays to learn from"):
         search_models(nothing, Holdout.of(nothing, nothing), CANDIDATES, SEARCH)
     one = Interactions.of([1], [1])
-    with pytest.raises(InteractionsError, match="no listener has both"):
+    with pytest.raises(InteractionsError, match="no user has both"):
         search_models(one, Holdout.of(one, one), CANDIDATES, SEARCH)
 
 

@@ -19,7 +19,7 @@ def test_a_challenger_that_is_better_beats() -> None:
     comparison = compare(champion + np.random.default_rng(1).normal(0.02, 0.05, LISTENERS), champion)
     assert comparison.beats
     assert 0 < comparison.lower < comparison.mean < comparison.upper
-    assert comparison.listeners == LISTENERS
+    assert comparison.users == LISTENERS
     assert str(comparison).startswith("better (+0.0")
 
 
@@ -57,14 +57,14 @@ def test_too_few_listeners_are_no_win(listeners: int) -> None:
     comparison = compare(np.ones(listeners), np.zeros(listeners))
     assert not comparison.beats
     assert not comparison.not_inferior(0.5)
-    assert f"{listeners} listeners are too few" in str(comparison)
+    assert f"{listeners} users are too few" in str(comparison)
 
 
 @pytest.mark.parametrize(("difference", "said"), [(0.0, "+0.0000"), (0.1, "+0.1000")])
 def test_the_same_difference_for_everyone_is_no_win(difference: float, said: str) -> None:
     comparison = compare(np.full(50, 0.25 + difference), np.full(50, 0.25))
     assert not comparison.beats
-    assert f"the difference is {said} for every listener" in comparison.why_not
+    assert f"the difference is {said} for every user" in comparison.why_not
 
 
 def test_who_is_hardly_worse_is_not_inferior() -> None:
@@ -84,7 +84,7 @@ def test_a_worse_challenger_is_said_to_be_worse() -> None:
 
 
 def test_measures_of_different_listeners_are_refused() -> None:
-    with pytest.raises(ValueError, match="not of the same listeners"):
+    with pytest.raises(ValueError, match="not of the same users"):
         compare(np.ones(20), np.ones(21))
     with pytest.raises(ValueError, match="not a number"):
         compare(np.full(20, np.nan), np.ones(20))

@@ -48,34 +48,34 @@ def log_of(*groups: tuple[int, float]) -> PlayLog:
         (((199, 0.5), (50, 6)), 7, 249),  # the fewest days that give enough
         (((130, 0.5), (20, 6), (10, 27)), 28, 160),  # never enough: as many as there are
         (((130, 0.5), (50, 40)), 1, 130),  # what lies before the window does not count; fewer days of equally many
-        (((130, 1),), 1, 130),  # the very moment belongs to the exam
+        (((130, 1),), 1, 130),  # the very moment belongs to the holdout
         (((130, 1.001),), 2, 130),
     ],
 )
 def test_the_fewest_days_that_give_enough_listeners(
     groups: tuple[tuple[int, float], ...], days: int, asked: int
 ) -> None:
-    exam = make_evaluation_split(log_of(*groups), END, PromotionSettings(listeners=200, window_days=28))
-    assert exam.split_at == END - np.timedelta64(days, "D")
-    assert len(exam.split.held_out) == asked
-    assert exam.how.startswith(f"{asked} listeners asked for what they first played in the last {days} day")
-    assert exam.how.endswith("days" if days > 1 else "day")
+    split = make_evaluation_split(log_of(*groups), END, PromotionSettings(users=200, window_days=28))
+    assert split.split_at == END - np.timedelta64(days, "D")
+    assert len(split.split.holdout) == asked
+    assert split.how.startswith(f"{asked} users asked for what they first played in the last {days} day")
+    assert split.how.endswith("days" if days > 1 else "day")
 
 
 def test_a_shorter_window_looks_no_further() -> None:
-    exam = make_evaluation_split(log_of((130, 0.5), (150, 6)), END, PromotionSettings(listeners=200, window_days=4))
-    assert (exam.split_at, len(exam.split.held_out)) == (END - np.timedelta64(1, "D"), 130)
+    split = make_evaluation_split(log_of((130, 0.5), (150, 6)), END, PromotionSettings(users=200, window_days=4))
+    assert (split.split_at, len(split.split.holdout)) == (END - np.timedelta64(1, "D"), 130)
 
 
 def test_where_time_gives_too_few_tracks_are_held_out_at_random() -> None:
-    exam = make_evaluation_split(log_of((99, 0.5), (31, 50)), END, PromotionSettings(listeners=100))
-    assert exam.split_at is None
-    assert len(exam.split.held_out) == 130
-    assert exam.how == (
-        "130 listeners asked for a fifth of their tracks, held out at random, as too few played on both sides of a day"
+    split = make_evaluation_split(log_of((99, 0.5), (31, 50)), END, PromotionSettings(users=100))
+    assert split.split_at is None
+    assert len(split.split.holdout) == 130
+    assert split.how == (
+        "130 users asked for a fifth of their tracks, held out at random, as too few played on both sides of a day"
     )
-    again = make_evaluation_split(log_of((99, 0.5), (31, 50)), END, PromotionSettings(listeners=100))
-    assert np.array_equal(exam.split.held_out.tracks, again.split.held_out.tracks)
+    again = make_evaluation_split(log_of((99, 0.5), (31, 50)), END, PromotionSettings(users=100))
+    assert np.array_equal(split.split.holdout.tracks, again.split.holdout.tracks)
 
 
 CHAMPION = Champion(1, 1, 1, Recipe("old"), None, None, datetime(2024, 1, 1, tzinfo=UTC))
@@ -100,7 +100,7 @@ def verdict(
     listeners = np.arange(len(challenger))
     train = Interactions.of(listeners, listeners)
     split = DataSplit(train, Holdout.of(Interactions.of(listeners, listeners + 1), train))
-    selection = ModelSearchResult(split.held_out, listeners % 2 == 0, 20, measured, {}, list(measured.values()), [], [])
+    selection = ModelSearchResult(split.holdout, listeners % 2 == 0, 20, measured, {}, list(measured.values()), [], [])
     gate = _PromotionGate(
         log_of(),
         EvaluationSplit(split, None, "all"),
@@ -110,7 +110,7 @@ def verdict(
         PromotionSettings(refresh_margin=margin),
         {},
     )
-    return gate.verdict()
+    return gate.decision()
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_too_few_listeners_refresh_nothing() -> None:
     few = slice(2 * MIN_USERS - 2)
     told = verdict(OLD[few], 0.5, OLD[few], POPULAR[few])
     assert told.decision == "kept"
-    assert f"against the champion: no win: {MIN_USERS - 1} listeners are too few" in told.why
+    assert f"against the champion: no win: {MIN_USERS - 1} users are too few" in told.why
     nothing_known = Comparison(0, -np.inf, np.inf, MIN_USERS - 1, 0.975, "too few")
     assert not any(nothing_known.not_inferior(margin) for margin in (0, 0.5, 1e9, np.inf))
 
@@ -175,7 +175,7 @@ def changed_tastes(listeners: int = 240, seed: int = 0) -> PlayLog:
 
 
 def test_after_a_change_models_of_short_memory_win(tmp_path: Path) -> None:
-    rules = PromotionSettings(listeners=200, search_seconds=20, weighed=SHORT_MEMORY)
+    rules = PromotionSettings(users=200, search_seconds=20, weighed=SHORT_MEMORY)
     found = decide_promotion(changed_tastes(), END, None, tmp_path, rules, {name: FEW[name] for name in FEW})
     assert found.decision == "published"
     assert found.recipe.options == SHORT_MEMORY
@@ -184,6 +184,6 @@ def test_after_a_change_models_of_short_memory_win(tmp_path: Path) -> None:
 
 
 def test_without_days_to_split_by_plays_are_taken_as_they_come(tmp_path: Path) -> None:
-    rules = PromotionSettings(listeners=100, search_seconds=20, weighed=SHORT_MEMORY)
+    rules = PromotionSettings(users=100, search_seconds=20, weighed=SHORT_MEMORY)
     found = decide_promotion(log_of((99, 0.5), (31, 50)), END, None, tmp_path, rules, {name: FEW[name] for name in FEW})
     assert {figures["options"] for figures in found.metrics["models"].values()} == {"as played"}

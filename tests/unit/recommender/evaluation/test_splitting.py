@@ -19,9 +19,9 @@ def _pairs(interactions: Interactions) -> set[tuple[int, int]]:
     return set(zip(interactions.user_ids[rows].tolist(), interactions.track_ids[columns].tolist(), strict=True))
 
 
-def _held_pairs(held_out: Holdout) -> set[tuple[int, int]]:
-    users = np.repeat(held_out.users, held_out.sizes)
-    return set(zip(users.tolist(), held_out.tracks.tolist(), strict=True))
+def _held_pairs(holdout: Holdout) -> set[tuple[int, int]]:
+    users = np.repeat(holdout.users, holdout.sizes)
+    return set(zip(users.tolist(), holdout.tracks.tolist(), strict=True))
 
 
 def _days(*days: float) -> np.ndarray:
@@ -43,66 +43,66 @@ def _random(seed: int = 0, users: int = 200, tracks: int = 50) -> Interactions:
 
 def test_a_share_of_each_listeners_tracks_is_held_out() -> None:
     interactions = Interactions.of([1] * 10 + [2] * 2 + [3], [*range(10), 0, 1, 0])
-    train, held_out = split_by_user(interactions, share=0.2, seed=3)
-    assert held_out.users.tolist() == [1, 2]
-    assert held_out.sizes.tolist() == [2, 1]
-    assert _pairs(train) | _held_pairs(held_out) == _pairs(interactions)
-    assert not _pairs(train) & _held_pairs(held_out)
+    train, holdout = split_by_user(interactions, share=0.2, seed=3)
+    assert holdout.users.tolist() == [1, 2]
+    assert holdout.sizes.tolist() == [2, 1]
+    assert _pairs(train) | _held_pairs(holdout) == _pairs(interactions)
+    assert not _pairs(train) & _held_pairs(holdout)
     assert train.track_ids.tolist() == interactions.track_ids.tolist()
 
 
 def test_plays_that_stay_keep_their_number() -> None:
     interactions = Interactions.of([1, 1, 1], [5, 6, 7], [2, 30, 400])
-    train, held_out = split_by_user(interactions)
+    train, holdout = split_by_user(interactions)
     left = dict(zip([5, 6, 7], [2, 30, 400], strict=True))
-    del left[int(held_out.tracks[0])]
+    del left[int(holdout.tracks[0])]
     assert train.plays.data.tolist() == list(left.values())
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_at_least_one_track_stays_and_one_is_held_out(share: float) -> None:
-    train, held_out = split_by_user(Interactions.of([1, 1, 1, 2], [1, 2, 3, 1]), share=share)
-    assert held_out.users.tolist() == [1]
-    assert 1 <= held_out.sizes[0] <= 2
-    assert len(train) + len(held_out.tracks) == 4
+    train, holdout = split_by_user(Interactions.of([1, 1, 1, 2], [1, 2, 3, 1]), share=share)
+    assert holdout.users.tolist() == [1]
+    assert 1 <= holdout.sizes[0] <= 2
+    assert len(train) + len(holdout.tracks) == 4
 
 
 def test_only_so_many_listeners_are_asked_and_the_others_stay_whole() -> None:
     interactions = _random()
-    train, held_out = split_by_user(interactions, listeners=20)
-    assert len(held_out) == 20
-    assert len(interactions) - len(train) == len(held_out.tracks)
+    train, holdout = split_by_user(interactions, users=20)
+    assert len(holdout) == 20
+    assert len(interactions) - len(train) == len(holdout.tracks)
 
 
 def test_a_split_depends_on_its_seed_alone() -> None:
     interactions = _random()
     first, again, other = (split_by_user(interactions, seed=seed) for seed in (1, 1, 2))
-    assert _held_pairs(first.held_out) == _held_pairs(again.held_out)
-    assert _held_pairs(first.held_out) != _held_pairs(other.held_out)
+    assert _held_pairs(first.holdout) == _held_pairs(again.holdout)
+    assert _held_pairs(first.holdout) != _held_pairs(other.holdout)
 
 
 def test_no_interactions_give_no_split_and_no_error() -> None:
-    train, held_out = split_by_user(Interactions.of([], []))
+    train, holdout = split_by_user(Interactions.of([], []))
     assert not len(train)
-    assert not len(held_out)
+    assert not len(holdout)
 
 
 def test_listeners_not_in_train_are_counted_and_left_out_and_pairs_of_train_are_not_asked() -> None:
-    train = Interactions.of([1, 2, 3], [10, 10, 11], listeners=[4])
+    train = Interactions.of([1, 2, 3], [10, 10, 11], known_users=[4])
     test = Interactions.of([1, 1, 2, 4, 9], [10, 99, 10, 10, 10])
-    held_out = Holdout.of(test, train)
-    assert _held_pairs(held_out) == {(1, 99)}
-    assert held_out.left_out == 2  # 4 has a row and no plays
-    assert held_out.repeaters == 1
+    holdout = Holdout.of(test, train)
+    assert _held_pairs(holdout) == {(1, 99)}
+    assert holdout.left_out == 2  # 4 has a row and no plays
+    assert holdout.repeaters == 1
 
 
 def test_later_plays_are_not_in_train_and_earlier_ones_not_held_out() -> None:
     log = _log([(1, 10, 1, 0), (1, 10, 5, 3), (1, 11, 2, 3), (2, 10, 1, 2), (2, 12, 1, 1.99), (3, 10, 1, 5)])
-    train, held_out = split_by_time(log, DAY + np.timedelta64(2, "D"))
+    train, holdout = split_by_time(log, DAY + np.timedelta64(2, "D"))
     assert _pairs(train) == {(1, 10), (2, 12)}
     assert train.plays.data.tolist() == [1, 1]  # not the five plays of day 3
-    assert _held_pairs(held_out) == {(1, 11), (2, 10)}
-    assert held_out.left_out == 1
+    assert _held_pairs(holdout) == {(1, 11), (2, 10)}
+    assert holdout.left_out == 1
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -118,10 +118,10 @@ def test_no_split_by_time_lets_a_later_play_into_train(seed: int) -> None:
     split_at = DAY + np.timedelta64(int(random.integers(10**6)), "s")
     later = log.played_at >= split_at
     changed = PlayLog(users, np.where(later, 999, tracks), np.where(later, 10**6, log.plays), log.played_at)
-    train, held_out = split_by_time(log, split_at)
+    train, holdout = split_by_time(log, split_at)
     assert train.plays.sum() == (~later).sum()
     assert _pairs(train) == set(zip(users[~later].tolist(), tracks[~later].tolist(), strict=True))
-    assert not _pairs(train) & _held_pairs(held_out)
+    assert not _pairs(train) & _held_pairs(holdout)
     other = split_by_time(changed, split_at).train
     assert _pairs(other) == _pairs(train)
     assert other.plays.data.tolist() == train.plays.data.tolist()
@@ -144,7 +144,7 @@ def test_what_was_called_not_useful_is_left_out_once_it_was_said() -> None:
     log = _log([(1, 10, 8, 0), (1, 11, 1, 0), (2, 10, 1, 0), (2, 12, 1, 6)], said)
     split = split_by_time(log, DAY + np.timedelta64(5, "D"), PlayWeighting(without_not_useful=True))
     assert _pairs(split.train) == {(1, 11), (2, 10)}
-    assert _held_pairs(split.held_out) == {(2, 12)}  # (1, 10) is not asked for either: it was played
+    assert _held_pairs(split.holdout) == {(2, 12)}  # (1, 10) is not asked for either: it was played
     assert _pairs(log.interactions(DAY + np.timedelta64(5, "D"))) == {(1, 10), (1, 11), (2, 10)}
 
 
@@ -160,7 +160,7 @@ def test_an_option_says_what_it_does() -> None:
 
 def test_a_sample_is_of_whole_listeners() -> None:
     split: DataSplit = split_by_user(_random())
-    sample = split.held_out.sample(10, seed=0)
+    sample = split.holdout.sample(10, seed=0)
     assert len(sample) == 10
-    assert _held_pairs(sample) <= _held_pairs(split.held_out)
-    assert split.held_out.sample(10**6, seed=0) is split.held_out
+    assert _held_pairs(sample) <= _held_pairs(split.holdout)
+    assert split.holdout.sample(10**6, seed=0) is split.holdout

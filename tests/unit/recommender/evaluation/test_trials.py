@@ -59,7 +59,7 @@ def test_a_trial_can_keep_the_model(tmp_path: Path) -> None:
         (broken.Leaves, "ended without an answer"),
         (broken.GivesNaN, "gave scores that are not numbers"),
         (broken.ScoresNaN, "scores_nan gave scores that are not finite numbers"),
-        (broken.Repeats, "named a track twice for one listener"),
+        (broken.Repeats, "named a track twice for one user"),
         (broken.NamesPlayed, "named tracks that were to be left out"),
     ],
 )

@@ -41,9 +41,9 @@ def test_implicit_recommends_the_same_from_the_same_vectors() -> None:
     model = ALS(factors=8).fit(plays)
     with threadpool_limits(1, "blas"):
         peer = AlternatingLeastSquares(factors=8)
-    peer.item_factors, peer.user_factors = model._tracks, model._listeners
+    peer.item_factors, peer.user_factors = model._tracks, model._users
     matrix = csr_matrix(plays.plays)
-    played = plays.listeners_with_plays
+    played = plays.users_with_plays
     ids, scores = peer.recommend(np.arange(40), matrix, N=10, filter_already_liked_items=True)
     ours = model.recommend(played, 10, exclude=plays)
     assert (ours.ids == ids[played]).all()

@@ -21,7 +21,7 @@ ARTISTS, GENRES = [7, 7, 9, -1, -1], [-1, -1, 0, 0, -1]
 def four_listeners(**labels: list[int]) -> Interactions:
     """The plays of everyone else: 1 once, 3 once, 4 and 5 three times each, by one listener each."""
     known = labels or {ARTIST: ARTISTS, GENRE: GENRES}
-    return Interactions.of([1, 2, 3, 4], [1, 3, 4, 5], [1, 1, 3, 3], catalogue=TRACKS, labels=known)
+    return Interactions.of([1, 2, 3, 4], [1, 3, 4, 5], [1, 1, 3, 3], catalogue=TRACKS, item_attributes=known)
 
 
 def scores(model: ContentPopularity, tracks: list[int], plays: list[float]) -> list[float]:
@@ -81,7 +81,7 @@ def test_a_new_track_of_a_favourite_artist_comes_before_what_is_merely_popular(
         np.concatenate([np.repeat(np.arange(10), 3), np.arange(10, 40), others]),
         np.concatenate([tracks, np.full(30, 5), 6 + (np.tile(np.arange(8), 30) * 3 + others) % 24]),
         catalogue=range(32),
-        labels={ARTIST: [0] * 5 + [1] * 25 + [0, 1], GENRE: [-1] * 32},
+        item_attributes={ARTIST: [0] * 5 + [1] * 25 + [0, 1], GENRE: [-1] * 32},
     )
     fitted = model().fit(plays)
     ranking = fitted.recommend(range(10), 3, exclude=plays)
@@ -103,7 +103,7 @@ def test_a_listener_of_unlabelled_tracks_gets_what_is_popular() -> None:
 @pytest.mark.parametrize("labels", [{}, {ARTIST: [-1] * 5}, {ARTIST: [-1] * 5, GENRE: [-1] * 5}, {"mood": [1] * 5}])
 @pytest.mark.parametrize("model", [ContentPopularity, EASEWithContent, GraphFilterWithContent])
 def test_without_artists_and_genres_it_is_out(model: type[ContentPopularity], labels: dict[str, list[int]]) -> None:
-    plays = Interactions.of([1, 2, 3], [1, 3, 4], catalogue=TRACKS, labels=labels)
+    plays = Interactions.of([1, 2, 3], [1, 3, 4], catalogue=TRACKS, item_attributes=labels)
     with pytest.raises(ModelError, match=r"^content needs artists or genres of tracks"):
         model().fit(plays)
 

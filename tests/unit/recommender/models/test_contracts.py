@@ -110,7 +110,7 @@ class _Told(Recommender):
         tracks = interactions.track_ids
         artists = np.where(np.isin(tracks, TRACKS), np.where(np.isin(tracks, FIRST_GROUP), 0, 1), -1).astype(np.int32)
         labels = {ARTIST: artists, GENRE: np.zeros(len(tracks), np.int32)}
-        super()._learn(replace(interactions, labels=labels))  # type: ignore[safe-super]
+        super()._learn(replace(interactions, item_attributes=labels))  # type: ignore[safe-super]
 
 
 class _ToldContent(_Told, ContentPopularity):

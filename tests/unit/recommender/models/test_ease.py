@@ -21,7 +21,7 @@ def listening(users: int, tracks: int, seed: int = 0) -> Interactions:
     plays[3], plays[:, 2] = 0, 0
     rows, columns = np.nonzero(plays)
     named, catalogue = np.arange(users), np.arange(tracks)
-    return Interactions.of(rows, columns, plays[rows, columns], listeners=named, catalogue=catalogue)
+    return Interactions.of(rows, columns, plays[rows, columns], known_users=named, catalogue=catalogue)
 
 
 def written_out(plays: Interactions, ridge: float = 3.0) -> NDArray[np.float64]:
@@ -77,7 +77,7 @@ def test_what_would_not_fit_is_refused_at_once() -> None:
 
 
 def test_only_the_smaller_side_has_to_fit_and_only_what_was_played() -> None:
-    few = Interactions.of([1, 2], [10, 11], listeners=np.arange(1_000), catalogue=np.arange(1_000))
+    few = Interactions.of([1, 2], [10, 11], known_users=np.arange(1_000), catalogue=np.arange(1_000))
     EASE(max_matrix_mb=0.001).fit(few)
 
 

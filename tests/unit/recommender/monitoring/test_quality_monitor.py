@@ -29,7 +29,7 @@ def test_days_are_put_together_until_there_are_enough_listeners(
 ) -> None:
     found, left = quality_monitor._merged([MetricMean(*one) for one in series], 10)
     assert [one.value for one in found] == pytest.approx([value for value, _ in merged])
-    assert [one.listeners for one in found] == [listeners for _, listeners in merged]
+    assert [one.users for one in found] == [listeners for _, listeners in merged]
     assert left == gathered
 
 
@@ -40,7 +40,7 @@ def test_each_metric_has_its_rule() -> None:
 @pytest.mark.parametrize(
     ("verdict", "words"),
     [
-        ("gathering", "useful: 1,150 of the 200 listeners that a verdict needs, more days follow"),
+        ("gathering", "useful: 1,150 of the 200 users that a verdict needs, more days follow"),
         ("warming-up", "useful 0.5000: learning what is usual, 3 of 14 values"),
         (
             "steady",

@@ -79,7 +79,7 @@ def test_bounds_by_hand() -> None:
     found = share_of_useful(frame(Answer(user, user, "a", int(user == 1)) for user in range(1, 5)), None)
     assert found
     error = np.sqrt((3 / 4) ** 2 + 3 * (1 / 4) ** 2) / 4
-    assert (found.share, found.listeners) == (0.25, 4)
+    assert (found.share, found.effective_users) == (0.25, 4)
     assert found.lower == max(0, 0.25 - 1.959963984540054 * error)
     assert found.upper == pytest.approx(0.25 + 1.959963984540054 * error)
 
@@ -113,7 +113,7 @@ def test_the_protection_says_what_it_left_out() -> None:
     found = share_of_useful(frame([*honest(), *broken]), USUAL)
     assert found
     assert found.left_out == "the answers of key app-of-old, 33% of all"
-    assert found.listeners == LISTENERS
+    assert found.effective_users == LISTENERS
 
 
 def test_what_moves_it_no_more_than_chance_is_not_left_out() -> None:
@@ -136,7 +136,7 @@ def test_hundreds_who_hardly_count_are_no_hundreds() -> None:
     old = [Answer(1000 + user, 1 + user % 300, "app", int(user % 10 < 4), 10) for user in range(10)]
     found = share_of_useful(frame([*rotated, *old]), USUAL)
     assert found
-    assert found.listeners < 15
+    assert found.effective_users < 15
 
 
 @pytest.mark.parametrize("says", [0, 1])
@@ -221,7 +221,7 @@ def test_without_history_nothing_is_left_out() -> None:
     found = share_of_useful(frame(answers), None)
     assert found
     assert found.left_out == ""
-    assert found.listeners == LISTENERS
+    assert found.effective_users == LISTENERS
 
 
 def test_the_order_of_answers_does_not_matter() -> None:
@@ -230,7 +230,7 @@ def test_the_order_of_answers_does_not_matter() -> None:
     assert there
     assert back
     assert there.share == pytest.approx(back.share, rel=1e-12)
-    assert (there.left_out, there.listeners) == (back.left_out, back.listeners)
+    assert (there.left_out, there.effective_users) == (back.left_out, back.effective_users)
 
 
 def test_many_answers_about_many_tracks_take_little_time() -> None:

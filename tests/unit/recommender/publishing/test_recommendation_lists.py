@@ -19,7 +19,7 @@ PLAYED = {1: (1, 2, 3), 2: (1, 2, 3), 3: (1, 2, 4), 4: (1,), 5: (), 6: (1, 2, 3,
 EVERYONE = Interactions.of(
     [user for user, tracks in PLAYED.items() for _ in tracks],
     [track for tracks in PLAYED.values() for track in tracks],
-    listeners=list(PLAYED),
+    known_users=list(PLAYED),
     catalogue=range(1, 6),
     genres=["Rock", "Rock", "Jazz", "Jazz", "Jazz", ""],
 )
@@ -49,10 +49,10 @@ class Names(Recommender):
         pass
 
 
-def made(model: Recommender, n: int, *, exclude_played: bool = True) -> dict[int, list[tuple[int, float]]]:
+def made(model: Recommender, n: int, *, exclude_seen: bool = True) -> dict[int, list[tuple[int, float]]]:
     """Tracks and scores of each listener; ranks are whole."""
     popular = GenrePopularity().fit(EVERYONE)
-    parts = list(recommend_to_all_users(model.fit(EVERYONE), popular, EVERYONE, n, exclude_played=exclude_played))
+    parts = list(recommend_to_all_users(model.fit(EVERYONE), popular, EVERYONE, n, exclude_seen=exclude_seen))
     frame = pl.concat(parts)
     assert frame.schema == {"user_id": pl.Int64, "rank": pl.Int32, "track_id": pl.Int64, "score": pl.Float64}
     found: dict[int, list[tuple[int, float]]] = {}
@@ -79,8 +79,8 @@ def test_what_the_model_leaves_open_is_filled_with_what_is_popular() -> None:
 
 
 def test_what_the_model_named_does_not_come_again() -> None:
-    assert tracks_of(made(Names(1, 2), 4, exclude_played=False))[4] == [1, 2, 3, 4]
-    assert tracks_of(made(Names(3, 1), 5, exclude_played=False))[1] == [3, 1, 2, 4, 5]
+    assert tracks_of(made(Names(1, 2), 4, exclude_seen=False))[4] == [1, 2, 3, 4]
+    assert tracks_of(made(Names(3, 1), 5, exclude_seen=False))[1] == [3, 1, 2, 4, 5]
 
 
 def test_scores_of_the_popular_stay_below_negative_ones_of_the_model() -> None:
@@ -99,7 +99,7 @@ def test_a_longer_list_than_there_are_tracks() -> None:
 @pytest.mark.parametrize("part", [1, 4, 6])
 def test_the_parts_make_no_difference(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = made(Names(5), 3)
-    monkeypatch.setattr("recommender.publishing.recommendation_lists._LISTENERS_A_PART", part)
+    monkeypatch.setattr("recommender.publishing.recommendation_lists._USERS_PER_PART", part)
     assert made(Names(5), 3) == whole
 
 

@@ -40,7 +40,7 @@ def test_of_equally_near_ones_those_with_lower_ids_come_first() -> None:
     "interactions",
     [
         Interactions.of([], []),
-        Interactions.of([], [], listeners=[1], catalogue=[1, 2]),
+        Interactions.of([], [], known_users=[1], catalogue=[1, 2]),
         Interactions.of([1], [1]),
         Interactions.of([1, 2], [1, 2]),
     ],

@@ -44,8 +44,11 @@ def test_a_new_track_of_a_favourite_artist_is_recommended(camps: Filled, use: Us
         log = mart_reader.read_plays(connection, NEWEST + timedelta(days=1))
         tracks = [*sorted(place.world.tracks), *SOLO, NEW, NAMELESS]
         assert log.catalogue.tolist() == tracks
-        assert log.labels[ARTIST].tolist() == [*(2 if track > 200 else camp_of(track) for track in tracks[:-1]), -1]
-        assert set(log.labels[GENRE]) == {-1}
+        assert log.item_attributes[ARTIST].tolist() == [
+            *(2 if track > 200 else camp_of(track) for track in tracks[:-1]),
+            -1,
+        ]
+        assert set(log.item_attributes[GENRE]) == {-1}
 
     assert retrain.main([]) == 0
 
