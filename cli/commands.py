@@ -73,21 +73,22 @@ def ingest(
     day: Annotated[str | None, _checked("Day of the batches, YYYY-MM-DD. Default: today in UTC.", _day)] = None,
     endpoint: Annotated[list[Endpoint] | None, Parameter(help="Only this endpoint. Repeatable.")] = None,
     refresh: Annotated[bool, _flag("Extract again what is already published.")] = False,
+    json: Json = False,
 ) -> int:
     """Extract, audit and publish the snapshots of one day."""
-    return run_module("flows.ingest", day=day, endpoint=endpoint, refresh=refresh)
+    return run_module("flows.ingest", day=day, endpoint=endpoint, refresh=refresh, json=json)
 
 
 @_command(_FLOWS, "moovitamix monitor")
-def monitor() -> int:
+def monitor(*, json: Json = False) -> int:
     """Measure the quality of published recommendations, day by day, and raise drift alarms."""
-    return run_module("flows.monitor")
+    return run_module("flows.monitor", json=json)
 
 
 @_command(_FLOWS, "moovitamix recommend")
-def recommend() -> int:
+def recommend(*, json: Json = False) -> int:
     """Publish new recommendations from the champion, without a training."""
-    return run_module("flows.recommend")
+    return run_module("flows.recommend", json=json)
 
 
 @_command(_FLOWS, "moovitamix retrain --as-of 2026-11-22T03:00 --seed 7")
@@ -96,9 +97,10 @@ def retrain(
     as_of: Annotated[str | None, _checked("Use plays before this UTC time only. Default: now.", _time)] = None,
     seed: Annotated[int, _checked("Seed of random numbers.", Number(gte=0, lt=2**32))] = 0,
     refresh: Annotated[bool, _flag("Let a challenger that is as good replace an old champion.")] = False,
+    json: Json = False,
 ) -> int:
     """Train the candidate models, and publish the best if it beats the champion."""
-    return run_module("flows.retrain", as_of=as_of, seed=seed, refresh=refresh)
+    return run_module("flows.retrain", as_of=as_of, seed=seed, refresh=refresh, json=json)
 
 
 @_command(_FLOWS, "moovitamix rollback 12 --why 'the new recommendations repeat artists'")
@@ -107,9 +109,10 @@ def rollback(
     /,
     *,
     why: Annotated[str, Parameter(help="Reason, stored with the publication.")] = "rolled back by hand",
+    json: Json = False,
 ) -> int:
     """Make an earlier publication live again."""
-    return run_module("flows.rollback", publication_id, why=why)
+    return run_module("flows.rollback", publication_id, why=why, json=json)
 
 
 @_command(_FLOWS, "moovitamix replay tracks-2026-11-22 --accept 'the label withdrew its catalogue' --by 'ticket 4711'")
@@ -119,9 +122,10 @@ def replay(
     *,
     accept: Annotated[str | None, Parameter(help="Publish the blocked batch as it is, for this reason.")] = None,
     by: Annotated[str | None, Parameter(help="Who accepts it: a ticket or a team, no e-mail address.")] = None,
+    json: Json = False,
 ) -> int:
     """Audit and publish a landed batch again, without extracting it."""
-    return run_module("flows.replay", batch_id, accept=accept, by=by)
+    return run_module("flows.replay", batch_id, accept=accept, by=by, json=json)
 
 
 @_command(_FLOWS, "moovitamix erase 13582629 --reason 'asked to be forgotten' --requested-by 'ticket 4712'")
@@ -133,11 +137,12 @@ def erase(
     requested_by: Annotated[str, Parameter(help="A reference such as a ticket, no e-mail address.")] = "",
     allow_again: Annotated[bool, _flag("Erase nothing: remove the user from the suppression list.")] = False,
     again: Annotated[bool, _flag("Erase every suppressed user who came back, as after a restore.")] = False,
+    json: Json = False,
 ) -> int:
     """Erase a user everywhere, and keep them out."""
     return run_module(
         "flows.erase", user_id, reason=reason or None, requested_by=requested_by or None,
-        allow_again=allow_again, again=again,
+        allow_again=allow_again, again=again, json=json,
     )  # fmt: skip
 
 
@@ -147,9 +152,10 @@ def maintain(
     retention_days: Annotated[
         int | None, _checked("Days to keep. Default: RETENTION_DAYS.", Number(gte=1, lte=36_500))
     ] = None,
+    json: Json = False,
 ) -> int:
     """Delete raw pages, staging tables and Data Docs that are older than the retention."""
-    return run_module("flows.maintain", retention_days=retention_days)
+    return run_module("flows.maintain", retention_days=retention_days, json=json)
 
 
 Model = Literal[
@@ -325,3 +331,9 @@ def verify(file: Annotated[Path, Parameter(help="File written by `moovitamix bac
 def migrate() -> int:
     """Bring the schema up to date."""
     return run_module("core.migrate")
+
+
+@_command(_TOOLS, "moovitamix doctor --json")
+def doctor(*, json: Json = False) -> int:
+    """Check settings, ports, database, roles, disk, source API and Prefect. Exit code 1 means problems."""
+    return run_module("cli.doctor", json=json)

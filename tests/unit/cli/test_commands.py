@@ -25,7 +25,7 @@ from cli.modules import option_arguments, positional_arguments
 ROOT = Path(__file__).parent.parent.parent.parent
 NAMES = (
     *("ingest", "monitor", "recommend", "retrain", "rollback", "replay", "erase", "maintain", "evaluate", "keys"),
-    *("alerts", "health", "mock", "up", "down", "status", "psql", "backup", "restore", "migrate"),
+    *("alerts", "health", "mock", "up", "down", "status", "psql", "backup", "restore", "migrate", "doctor"),
 )
 # What each command runs, and the arguments that `python -m <module>` needs to name a subcommand of its own.
 MODULES = {
@@ -50,6 +50,7 @@ MODULES = {
     "restore": ("services.backup", ("restore",)),
     "verify": ("services.backup", ("verify",)),
     "migrate": ("core.migrate", ()),
+    "doctor": ("cli.doctor", ()),
 }
 
 
@@ -169,6 +170,7 @@ def test_other_commands_name_a_program_of_ours(words: str) -> None:
             ["flows.ingest", "--endpoint=users", "--endpoint=tracks", "--refresh"],
         ),
         ("retrain --seed 4294967295", ["flows.retrain", "--seed=4294967295"]),
+        ("monitor --json", ["flows.monitor", "--json"]),
         ("erase --again", ["flows.erase", "--again"]),
         ("erase 7 --allow-again", ["flows.erase", "--allow-again", "7"]),
         ("erase -- -7", ["flows.erase", "--", "-7"]),
@@ -222,3 +224,13 @@ def test_help_imports_neither_a_flow_nor_the_database() -> None:
     code = "import sys; from cli.__main__ import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not set(done.stderr.split()) & {"prefect", "psycopg", "pydantic", "polars", "numpy", "flows", "services"}
+
+
+def test_docs_list_every_command_as_the_program_has_it() -> None:
+    rows = []
+    for words, command in LEAVES.items():
+        epilogue = command.help_epilogue
+        assert epilogue is not None
+        rows.append(f"| `{words}` | {command.help} | `{epilogue.split(maxsplit=1)[1]}` |")
+    lines = (ROOT / "docs" / "command-line.md").read_text().splitlines()
+    assert [line for line in lines if line.startswith("| `")] == rows

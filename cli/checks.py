@@ -1,0 +1,215 @@
+"""The checks of `moovitamix doctor`. Each looks at one part of the installation and changes nothing.
+
+An embedded Postgres that rests is started for its check, and stops again when the check ends.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import requests
+
+from core.columns import ENDPOINTS
+from core.database import connect, database_url, is_migrated, newest_migration
+from core.errors import MoovitamixError, SettingsError, named_errors
+from core.roles import INGEST, RECOMMENDER, ROLES, SERVING, Role, any_login, in_role
+from core.settings import Settings
+from expectations.thresholds import load_thresholds
+from notifications import health_checks
+from notifications.health_checks import HealthUnknown, in_mb
+from notifications.incident_types import least_on_disk
+from pipeline.client import ApiClient
+from services.plan import HOST, Plan, load_plan
+from services.supervision import ProgramState, Supervisor
+
+Status = Literal["ok", "skipped", "problem"]
+_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """The result of one check. `fix` says what to do about a problem."""
+
+    name: str
+    status: Status
+    detail: str
+    fix: str = ""
+
+
+def all_checks() -> Iterator[Check]:
+    """Check every part; without usable settings, only these."""
+    try:
+        plan = load_plan()
+        load_thresholds()
+    except SettingsError as error:
+        yield Check("settings", "problem", str(error), "correct it in .env or in the environment; see .env.example")
+        return
+    source = ".env and the environment" if Path(".env").exists() else "the environment; there is no .env"
+    yield Check("settings", "ok", f"read from {source}; DATA_DIR is {plan.settings.data_dir}")
+    processes = Supervisor(plan).states()
+    yield from check_ports(plan, running=bool(processes))
+    yield from check_database(plan.settings)
+    yield check_disk(plan.settings)
+    yield check_source_api(plan, running=bool(processes))
+    yield from check_prefect(plan, processes)
+
+
+def check_ports(plan: Plan, *, running: bool) -> Iterator[Check]:
+    """Each service's port answers while `make up` runs; otherwise it is free, and no two settings share it."""
+    users: dict[int, str] = {}
+    for program in plan.programs():
+        if program.port is None or program.setting is None:
+            continue
+        name, port = f"port {program.port}", program.port
+        other_fix = f"stop what uses the port, or set {program.setting} in .env to another one"
+        if port in users:
+            detail = f"{users[port]} and {program.setting} are both {port}"
+            yield Check(name, "problem", detail, f"set {program.setting} in .env to another port")
+        elif running and program.answers_at:
+            failure = health_checks.page_fails(program.answers_at)
+            detail = f"{program.name} does not answer: {failure}" if failure else f"{program.name} answers"
+            fix = f"read {plan.logs / program.name}.log, then run `moovitamix down` and `moovitamix up`"
+            yield Check(name, "problem", detail, fix) if failure else Check(name, "ok", detail)
+        elif is_free(port):
+            yield Check(name, "ok", f"free for {program.name}")
+        else:
+            yield Check(name, "problem", f"in use by another program; {program.name} needs it", other_fix)
+        users.setdefault(port, program.setting)
+
+
+def is_free(port: int) -> bool:
+    """Whether a service can listen there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def check_database(settings: Settings) -> Iterator[Check]:
+    """The server answers, its schema is of this version, and each part of the system can take its role."""
+    if settings.embedded and not (settings.data_dir / "postgres" / "PG_VERSION").exists():
+        detail = "not created yet; the first command that needs it creates it"
+        yield Check("database", "skipped", detail)
+        yield Check("roles", "skipped", "made with the schema")
+        return
+    try:
+        with named_errors():
+            owner = settings.embedded or bool(settings.database_url.get_secret_value())
+            url = database_url(settings) if owner else any_login(settings)
+            with connect(url) as connection:
+                server = f"PostgreSQL {connection.info.server_version // 10_000}"
+                migrated = is_migrated(connection)
+                # The catalogue of Postgres, which every login may read.
+                existing = {name for (name,) in connection.execute("select rolname from pg_roles")}
+    except MoovitamixError as error:
+        where = "embedded Postgres" if settings.embedded else "DATABASE_URL"
+        log = settings.data_dir / "postgres" / "log"
+        fix = f"read {log}" if settings.embedded else "check DATABASE_URL, and that the server runs"
+        yield Check("database", "problem", f"{where}: {error}", fix)
+        yield Check("roles", "skipped", "the database does not answer")
+        return
+    if migrated:
+        yield Check("database", "ok", f"{server}, schema {newest_migration()}")
+    else:
+        fix = "run `moovitamix migrate` with the owner's DATABASE_URL"
+        yield Check("database", "problem", f"{server}, schema is not {newest_migration()}", fix)
+    missing = [role for role in ROLES if role not in existing]
+    if missing:
+        fix = "run `moovitamix migrate`, with a login that may create roles"
+        yield Check("roles", "problem", f"missing: {', '.join(missing)}", fix)
+        return
+    yield _check_roles(settings, url)
+
+
+def _check_roles(settings: Settings, url: str) -> Check:
+    logins: dict[Role, str] = {
+        INGEST: settings.ingest_database_url.get_secret_value(),
+        RECOMMENDER: settings.recommender_database_url.get_secret_value(),
+        SERVING: settings.serving_database_url.get_secret_value(),
+    }
+    owner = settings.embedded or bool(settings.database_url.get_secret_value())
+    for role, login in logins.items():
+        if not login and not (settings.embedded or (owner and role != SERVING)):
+            continue  # this machine does not work in that role
+        try:
+            with connect(in_role(login or url, role)):
+                pass
+        except MoovitamixError as error:
+            return Check("roles", "problem", f"{role}: {error}", f"as an administrator, run: grant {role} to <login>;")
+    return Check("roles", "ok", f"all {len(ROLES)} exist, and the logins of the settings may take theirs")
+
+
+def check_disk(settings: Settings) -> Check:
+    """The disk of DATA_DIR has more room than the watchdog demands."""
+    space = health_checks.disk(settings.data_dir)
+    detail = f"{in_mb(space)} are free at {settings.data_dir}"
+    if space.free >= least_on_disk(space, settings):
+        return Check("disk", "ok", detail)
+    fix = "free some space, for example with `moovitamix maintain --retention-days 3`, or lower ALERT_DISK_FREE_MB"
+    return Check("disk", "problem", detail, fix)
+
+
+def check_source_api(plan: Plan, *, running: bool) -> Check:
+    """The first page of each endpoint can be read as an ingest reads it, without waiting for what may pass."""
+    settings = plan.settings
+    if plan.mocked and not running and is_free(plan.ports.mock_port):
+        return Check("source API", "skipped", "the mock API does not run; start it with `moovitamix up`")
+    once = settings.model_copy(
+        update={"fetch_tries": 1, "connect_timeout_seconds": _SECONDS, "read_timeout_seconds": _SECONDS, "page_size": 1}
+    )
+    try:
+        with named_errors():
+            client = ApiClient(once)
+            totals = {endpoint: client.page(endpoint, 1).total for endpoint in ENDPOINTS}
+    except MoovitamixError as error:
+        fix = "check MOOVITAMIX_API_URL, MOOVITAMIX_API_TOKEN and the network"
+        if plan.mocked:
+            fix = "run `moovitamix up`, or `moovitamix mock`; for another API, set MOOVITAMIX_API_URL"
+        return Check("source API", "problem", str(error), fix)
+    rows = ", ".join(f"{total:,} {endpoint}" for endpoint, total in totals.items())
+    return Check("source API", "ok", f"{settings.source}: {rows}")
+
+
+def check_prefect(plan: Plan, processes: list[ProgramState]) -> Iterator[Check]:
+    """Prefect's server answers and a worker of our pool reports to it, where one was started or is named."""
+    address = os.environ.get("PREFECT_API_URL", "").rstrip("/")
+    api_url = address or f"{plan.prefect_url}/api"
+    if not processes and not address:
+        detail = "does not run; flows need it only for schedules and the UI: `moovitamix up`"
+        yield Check("Prefect server", "skipped", detail)
+        yield Check("Prefect worker", "skipped", "the server does not run")
+        return
+    failure = health_checks.page_fails(f"{api_url}/health")
+    if failure:
+        fix = "run `moovitamix up`" if not address else "check PREFECT_API_URL, or unset it and run `moovitamix up`"
+        if processes:
+            fix = f"read {plan.logs / 'prefect-server.log'}, then run `moovitamix down` and `moovitamix up`"
+        yield Check("Prefect server", "problem", f"{api_url} does not answer: {failure}", fix)
+        yield Check("Prefect worker", "skipped", "the server does not answer")
+        return
+    yield Check("Prefect server", "ok", api_url)
+    yield _check_worker(plan, api_url)
+
+
+def _check_worker(plan: Plan, api_url: str) -> Check:
+    name, fix = "Prefect worker", "run `moovitamix up`; where it runs already, read " + str(plan.logs / "worker.log")
+    login = plan.prefect_login or os.environ.get("PREFECT_API_AUTH_STRING", "")
+    try:
+        failure = health_checks.worker_missing(api_url, login)
+    except HealthUnknown as error:
+        response = error.__cause__.response if isinstance(error.__cause__, requests.HTTPError) else None
+        status = response.status_code if response is not None else 0
+        if status == 404:
+            return Check(name, "problem", "the work pool moovitamix does not exist", "run `moovitamix up`")
+        if status in (401, 403):
+            fix = "set PREFECT_SERVER_API_AUTH_STRING to the login of the server"
+        return Check(name, "problem", "the server does not say whether a worker reports", fix)
+    return Check(name, "problem", failure, fix) if failure else Check(name, "ok", "a worker reports to the pool")
