@@ -18,12 +18,13 @@ from benchmarks.processes import Show
 from benchmarks.raw_copies import seconds_of
 from benchmarks.source import BASE_DAY
 from core.clock import utc_now
-from core.columns import LISTEN_HISTORY
+from core.endpoints import LISTEN_HISTORY
 from core.sessions import open_connection
 from core.settings import Settings
 from expectations.thresholds import Thresholds, load_thresholds
 from pipeline import staging
 from pipeline.batches import Batch
+from pipeline.endpoint_tables import STAGING
 
 HOW = (
     "`Auditor.audit` of the staged sessions of the first ingest (every rule, results, the page of Data Docs) against"
@@ -116,4 +117,4 @@ def _make_empty_batch(connection: psycopg.Connection[Any], like: str) -> None:
 
 
 def _staged(table: str) -> sql.Identifier:
-    return sql.Identifier(staging.SCHEMA, table)
+    return sql.Identifier(STAGING, table)

@@ -11,7 +11,7 @@ from benchmarks.processes import Show
 from benchmarks.raw_copies import seconds_of
 from benchmarks.source import BASE_DAY, BareFetch, bare_fetch
 from core.clock import utc_now
-from core.columns import ENDPOINTS
+from core.endpoints import ENDPOINTS
 from core.settings import Settings
 from pipeline import landing
 from pipeline.batches import Batch

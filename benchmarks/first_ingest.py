@@ -7,8 +7,8 @@ from benchmarks.figures import Figure, Measured, Table, at_most, shares
 from benchmarks.processes import Show
 from benchmarks.raw_copies import raw_copy_seconds, unload
 from benchmarks.source import BASE_DAY
-from core.columns import ENDPOINTS
 from core.database import connect
+from core.endpoints import ENDPOINTS
 from core.settings import Settings
 from pipeline.batches import Batch
 

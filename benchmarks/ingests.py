@@ -10,7 +10,7 @@ from datetime import date
 from typing import ParamSpec, TypeVar
 
 from benchmarks.processes import Show, peak_bytes
-from core.columns import ENDPOINTS, LISTEN_HISTORY, Endpoint
+from core.endpoints import ENDPOINTS, LISTEN_HISTORY, Endpoint
 from core.errors import BatchBlocked
 from core.settings import Settings
 from pipeline.batches import Batch, Counts

@@ -17,13 +17,13 @@ from benchmarks.bench import Bench
 from benchmarks.figures import Figure, Measured, Scaling, Table, at_most
 from benchmarks.processes import Show
 from benchmarks.raw_copies import seconds_of
-from core.columns import LISTEN_HISTORY
 from core.database import Connection, connect, migrate
-from core.queries import compose_query
+from core.endpoints import LISTEN_HISTORY
 from core.settings import Settings
 from pipeline import staging, warehouse
 from pipeline.batches import Batch, Counts
-from pipeline.staging import SCHEMA, StagedTables
+from pipeline.endpoint_tables import STAGING, create_removed_table, create_rows_table
+from pipeline.staging import StagedTables
 from recommender.models.recipe import Recipe
 from recommender.monitoring.daily_quality import measure_day
 from recommender.publishing import model_runs, publication
@@ -155,9 +155,9 @@ def _play(connection: Connection, sizes: dict[str, Any]) -> None:
     """Sessions, as an ingest publishes them: with month partitions, and counted in the marts."""
     batch = Batch(LISTEN_HISTORY, _FIRST + timedelta(len(sizes["listeners"])), "http://127.0.0.1:1")
     rows, profile, removed = staging.table_names(batch)
-    connection.execute(compose_query("staging/tables.create_listen_history", table=(SCHEMA, rows)))
-    connection.execute(compose_query("staging/tables.create_removed_listen_history", table=(SCHEMA, removed)))
-    connection.execute(_text("judging_sessions").replace("{staged}", f'"{SCHEMA}"."{rows}"'), sizes)
+    connection.execute(create_rows_table(LISTEN_HISTORY, rows))
+    connection.execute(create_removed_table(LISTEN_HISTORY, removed))
+    connection.execute(_text("judging_sessions").replace("{staged}", f'"{STAGING}"."{rows}"'), sizes)
     now = datetime.now(UTC)
     warehouse.publish_batch(
         connection,

@@ -13,10 +13,9 @@ from psycopg import sql
 from psycopg.abc import Buffer, Params, Query
 from psycopg.copy import Copy, LibpqWriter, Writer
 
-from core.columns import Endpoint
 from core.database import Connection
-from core.queries import compose_query
-from pipeline.staging import SCHEMA
+from core.endpoints import Endpoint
+from pipeline.endpoint_tables import STAGING, create_rows_table
 
 _TABLE = "raw_copy"
 _CHUNK = 1 << 20
@@ -26,7 +25,7 @@ class RecordedCopies:
     """Keeps the bytes and the statement of the COPY into one staged table, made through its cursors."""
 
     def __init__(self, table: str, file: Path) -> None:
-        self.table = f'"{SCHEMA}"."{table}"'
+        self.table = f'"{STAGING}"."{table}"'
         self._file = file
         self.statement = ""
 
@@ -39,7 +38,7 @@ class RecordedCopies:
         text = statement.as_string(cursor) if isinstance(statement, sql.Composable) else str(statement)
         if f"copy {self.table} " not in text:
             return None
-        self.statement = text.replace(self.table, f'"{SCHEMA}"."{_TABLE}"')
+        self.statement = text.replace(self.table, f'"{STAGING}"."{_TABLE}"')
         return _Tee(LibpqWriter(cursor), self._file.open("wb"))
 
 
@@ -71,11 +70,11 @@ class _Tee(Writer):
 def unload(connection: Connection, table: str, file: Path) -> str:
     """Write the rows of a staged table to a file, and return the statement that copies them into a bare one."""
     with connection.cursor() as cursor, file.open("wb") as out:
-        source = sql.SQL("copy {} to stdout (format csv)").format(sql.Identifier(SCHEMA, table))
+        source = sql.SQL("copy {} to stdout (format csv)").format(sql.Identifier(STAGING, table))
         with cursor.copy(source) as copy:
             for data in copy:
                 out.write(data)
-    return f"copy {SCHEMA}.{_TABLE} from stdin (format csv)"
+    return f"copy {STAGING}.{_TABLE} from stdin (format csv)"
 
 
 def raw_copy_seconds(connection: Connection, endpoint: Endpoint, statement: str, file: Path) -> float:
@@ -83,13 +82,13 @@ def raw_copy_seconds(connection: Connection, endpoint: Endpoint, statement: str,
 
     def load() -> None:
         with connection.transaction(), connection.cursor() as cursor:
-            cursor.execute(compose_query(f"staging/tables.create_{endpoint}", table=(SCHEMA, _TABLE)))
+            cursor.execute(create_rows_table(endpoint, _TABLE))
             with cursor.copy(statement) as copy, file.open("rb") as source:
                 while data := source.read(_CHUNK):
                     copy.write(data)
 
     seconds = seconds_of(load)
-    connection.execute(sql.SQL("drop table {}").format(sql.Identifier(SCHEMA, _TABLE)))
+    connection.execute(sql.SQL("drop table {}").format(sql.Identifier(STAGING, _TABLE)))
     return seconds
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import requests
 
 from benchmarks.processes import Show
-from core.columns import ENDPOINTS
+from core.endpoints import ENDPOINTS
 
 ROOT = Path(__file__).parent.parent
 BASE_DAY = date(2026, 11, 22)

@@ -15,8 +15,8 @@ from benchmarks.processes import Show
 from benchmarks.raw_copies import RecordedCopies, raw_copy_seconds, seconds_of
 from benchmarks.source import BASE_DAY
 from core.clock import utc_now
-from core.columns import LISTEN_HISTORY
 from core.database import Connection, connect, migrate
+from core.endpoints import LISTEN_HISTORY
 from core.settings import Settings
 from pipeline import landing, staging, transformation
 from pipeline.batches import Batch, Counts, record_batch

@@ -14,7 +14,7 @@ from cyclopts import App, Group, Parameter
 from cyclopts.validators import Number
 
 from cli.modules import run_module
-from core.columns import Endpoint
+from core.endpoints import Endpoint
 
 Command = Callable[..., Any]
 _FLOWS = Group("Flows", sort_key=1)

@@ -51,8 +51,18 @@ def write_frame(connection: Connection, table: tuple[str, str], frame: pl.DataFr
 def read_frame(
     connection: Connection, name: str, schema: Mapping[str, pl.DataType], parameters: Mapping[str, Any] | None = None
 ) -> pl.DataFrame:
-    """What the query, a `copy (...) to stdout (format csv)`, gives: its columns in the order of `schema`."""
-    with connection.cursor() as cursor, cursor.copy(load_query(name), parameters) as copy:
+    """The result of a named query, a `copy (...) to stdout (format csv)`, with its columns in the order of `schema`."""
+    return read_query(connection, load_query(name), schema, parameters)
+
+
+def read_query(
+    connection: Connection,
+    query: str | sql.Composed,
+    schema: Mapping[str, pl.DataType],
+    parameters: Mapping[str, Any] | None = None,
+) -> pl.DataFrame:
+    """The result of a `copy (...) to stdout (format csv)`, with its columns in the order of `schema`."""
+    with connection.cursor() as cursor, cursor.copy(query, parameters) as copy:
         text = b"".join(bytes(data) for data in copy)
     return pl.read_csv(text, has_header=False, schema=dict(schema)) if text else pl.DataFrame(schema=schema)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal
 
-from core.columns import LISTEN_HISTORY, TRACKS, USERS, Endpoint
+from core.endpoints import LISTEN_HISTORY, TRACKS, USERS, Endpoint
 
 _ALL_PUBLISHED: dict[Endpoint, str] = {TRACKS: "published", USERS: "published", LISTEN_HISTORY: "published"}
 

@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.columns import USERS, Endpoint
+from core.endpoints import ENDPOINTS, USERS, Endpoint
 from core.errors import DamagedPages, LandingError
 from erasure.subject_matching import UserIdentity, rows_of_user
-from pipeline.endpoints import PERSONAL
 from pipeline.landing import delete_folder, exclusive_lock
 from pipeline.raw_pages import read_pages, write_pages
 from pipeline.row_filter import RowFilter, remove_rows
@@ -54,7 +53,7 @@ def find_affected_files(data_dir: Path, row_filter: RowFilter, wait_seconds: flo
     """
     files: list[PageFile] = []
     damaged: Counter[Path] = Counter()
-    for endpoint in PERSONAL:
+    for endpoint in (name for name, specification in ENDPOINTS.items() if specification.is_personal):
         for folder in _folders(data_dir, endpoint):
             with _held(folder, wait_seconds):
                 for path in _pages(folder):

@@ -14,8 +14,8 @@ from typing import Any, Literal
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from core.columns import USERS
 from core.database import Connection, readable_errors
+from core.endpoints import USERS
 from core.errors import DatabaseError, UsageError
 from core.queries import compose_query, load_query
 from core.roles import refuse_code_of_others

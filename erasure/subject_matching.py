@@ -15,9 +15,9 @@ from functools import cached_property
 from typing import Any
 
 from core.canonical import canonical, canonical_e_mail, combining_marks, decoded_forms, legacy_forms
-from core.columns import KEYS, Endpoint
+from core.endpoints import ENDPOINTS, Endpoint
 from pipeline.decoding import readable_row_id
-from pipeline.endpoints import raw_rows
+from pipeline.page_format import raw_rows
 from pipeline.row_filter import readable_ids
 
 # Whole: an apostrophe behind a letter is part of it, as in o'brien@x.com, any other is a quotation mark.
@@ -51,7 +51,7 @@ class UserIdentity:
         if any(all(name.search(said) for name in pair) for pair in self._whole_names):
             return True
         content = _content(raw)
-        about = canonical(str(content.get(KEYS[endpoint][0]))) if isinstance(content, dict) else said
+        about = canonical(str(content.get(ENDPOINTS[endpoint].id_field))) if isinstance(content, dict) else said
         return self._number.search(about) is not None
 
     @cached_property
@@ -107,7 +107,7 @@ def legacy_e_mails_in(raw: str) -> set[str]:
 
 def ids_in_key_field(endpoint: Endpoint, raw: str) -> set[int]:
     """Every number that stands in place of the id of a row, where the id itself cannot be read."""
-    key, content = KEYS[endpoint][0], _content(raw)
+    key, content = ENDPOINTS[endpoint].id_field, _content(raw)
     if isinstance(content, dict):
         about = [canonical(str(content[key]))] if isinstance(content.get(key), str | list | dict) else []
     elif content is None:

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from core.canonical import canonical_e_mail
-from core.columns import Endpoint
 from core.database import Connection, readable_errors
+from core.endpoints import Endpoint
 from core.errors import LandingError
 from core.queries import load_query
 from erasure.subject_matching import e_mails_in, ids_in_key_field, legacy_e_mails_in

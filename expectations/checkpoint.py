@@ -38,8 +38,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core.audits import ExpectationResult, Severity
 from core.clock import Clock
-from core.columns import KEYS_OF_AUDITED, LISTEN_HISTORY, RECOMMENDATIONS, TRACKS, USERS, Audited
 from core.database import SQLALCHEMY_URL, Connection, connect, readable_errors
+from core.endpoints import LISTEN_HISTORY, RECOMMENDATIONS, TRACKS, USERS, Audited, audited_key
 from core.errors import BatchBlocked, DatabaseError
 from core.sessions import open_connection
 from expectations import data_docs, listen_history, recommendations, tracks, users
@@ -133,10 +133,8 @@ class Auditor:
                 (table, rules),
                 (self._batch_definition(staged.profile_table), suite.profile(self._thresholds)),
             )
-            rows = _explained(judged, table, rules, KEYS_OF_AUDITED[staged.endpoint])
-            keys_of = _FailingKeys(
-                connection, staged.rows_table, KEYS_OF_AUDITED[staged.endpoint], self._max_failing_keys
-            )
+            rows = _explained(judged, table, rules, audited_key(staged.endpoint))
+            keys_of = _FailingKeys(connection, staged.rows_table, audited_key(staged.endpoint), self._max_failing_keys)
             figures = _profile(connection, staged.profile_table)
             results = [_result_of_rows(one, keys_of) for one in rows]
             results += [_result_of_profile(one, figures) for one in profile.results]

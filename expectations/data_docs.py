@@ -31,7 +31,7 @@ from great_expectations.render.renderer.page_renderer import ValidationResultsPa
 from great_expectations.render.view import DefaultJinjaPageView
 
 from core.audits import ExpectationResult
-from core.columns import KEYS_OF_AUDITED, TRACKS, Audited
+from core.endpoints import Audited, audited_key, is_personal
 from core.errors import DiskFull, is_disk_full
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -90,7 +90,7 @@ class AuditSummary:
     @property
     def key_names(self) -> str:
         """What the keys of its rows are."""
-        return ", ".join(KEYS_OF_AUDITED[self.endpoint])
+        return ", ".join(audited_key(self.endpoint))
 
 
 def _failure(result: ExpectationResult) -> dict[str, Any]:
@@ -201,7 +201,7 @@ def remove_keys(docs_dir: Path, user_id: int) -> None:
 
 def _names(line: AuditSummary, user_id: int) -> bool:
     keys = (key for failure in (*line.blocking, *line.warnings) for key in failure["rows"])
-    return line.endpoint != TRACKS and any(_is_of(key, user_id) for key in keys)
+    return is_personal(line.endpoint) and any(_is_of(key, user_id) for key in keys)
 
 
 def _is_of(key: str, user_id: int) -> bool:

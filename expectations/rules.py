@@ -16,7 +16,7 @@ from great_expectations.expectations.metadata_types import FailureSeverity
 from psycopg import sql
 
 from core.audits import Severity
-from core.columns import KEYS, Endpoint
+from core.endpoints import ENDPOINTS, Endpoint
 from core.queries import Part, compose_query
 from expectations.thresholds import Thresholds
 
@@ -117,12 +117,12 @@ def timestamps_are_possible(endpoint: Endpoint) -> ExpectNoSuchRows:
         "created_at and updated_at lie between 1970 and 2200",
         "audit/staged_rows.find_impossible_timestamps",
         meta=STRUCTURAL,
-        keys=sql.SQL(", ").join(map(sql.Identifier, KEYS[endpoint])),
+        keys=sql.SQL(", ").join(map(sql.Identifier, ENDPOINTS[endpoint].key)),
     )
 
 
 def dimension_rules(
-    endpoint: Endpoint, thresholds: Thresholds, profile_table: str, texts: Sequence[str], must_say: Sequence[str]
+    endpoint: Endpoint, thresholds: Thresholds, profile_table: str, must_say: Sequence[str]
 ) -> list[Expectation]:
     """What tracks and users have in common. A batch in which the `must_say` columns go blank has lost them."""
     return [
@@ -168,7 +168,7 @@ def dimension_rules(
                 column=column,
                 regex=r"\S",
             )
-            for column in texts
+            for column in ENDPOINTS[endpoint].texts
         ),
         *(
             rule(
@@ -179,7 +179,7 @@ def dimension_rules(
                 column=column,
                 max_value=thresholds.warn_text_length,
             )
-            for column in texts
+            for column in ENDPOINTS[endpoint].texts
         ),
     ]
 

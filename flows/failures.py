@@ -30,7 +30,7 @@ from prefect.states import Failed
 from pydantic import ValidationError, validate_call
 
 from core.clock import utc_now
-from core.columns import DEPENDS_ON
+from core.endpoints import ENDPOINTS
 from core.errors import (
     REFUSALS,
     AlreadyRunning,
@@ -161,7 +161,9 @@ def _failed(run: str, why: str, page: str, now: datetime) -> Ending:
 
 def _of_batches(run: str, error: IngestIncomplete, now: datetime) -> Ending:
     bad = {one.batch.endpoint for one in error.outcomes}
-    waiting = [one for one in error.outcomes if one.status == "blocked" and bad & set(DEPENDS_ON[one.batch.endpoint])]
+    waiting = [
+        one for one in error.outcomes if one.status == "blocked" and bad & set(ENDPOINTS[one.batch.endpoint].depends_on)
+    ]
     roots = [one for one in error.outcomes if one not in waiting]
     cause = next((one.cause for one in roots if one.cause), "")
     failed = [one for one in roots if one.status != "blocked" and not one.cause]
@@ -175,7 +177,7 @@ def _of_batches(run: str, error: IngestIncomplete, now: datetime) -> Ending:
 
 def _blocked_batch(outcome: BatchResult, waiting: Sequence[BatchResult], now: datetime) -> Notification:
     batch_id = outcome.batch.batch_id
-    held = [one for one in waiting if outcome.batch.endpoint in DEPENDS_ON[one.batch.endpoint]]
+    held = [one for one in waiting if outcome.batch.endpoint in ENDPOINTS[one.batch.endpoint].depends_on]
     return Notification(
         key=f"batch-blocked:{batch_id}",
         severity="critical",

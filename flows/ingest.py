@@ -18,8 +18,8 @@ from prefect.runtime import flow_run
 
 from core.audits import AuditReport, ExpectationResult
 from core.clock import clock_of
-from core.columns import ENDPOINTS, Endpoint
 from core.dates import Day, parse_day
+from core.endpoints import ENDPOINTS, Endpoint
 from core.errors import (
     DatabaseError,
     LandingError,

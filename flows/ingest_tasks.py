@@ -18,7 +18,7 @@ from prefect.tasks import Task, exponential_backoff
 
 from core.audits import AuditReport
 from core.clock import clock_of
-from core.columns import LISTEN_HISTORY
+from core.endpoints import ENDPOINTS
 from core.errors import LandingError, TransientSourceError, named_errors
 from core.settings import Settings
 from erasure import suppression_list
@@ -91,8 +91,9 @@ def transform_landed_batch(run: Run, batch: Batch, landed: Landing) -> Transform
     counts = Counts(rows_reported=landed.total)
     batches.record_batch(run.connection, batch, "landed", counts, started_at=landed.started_at, run_id=run.run_id)
     batches.add_batch_to_run(run.connection, run.run_id, batch)
-    judged = batch.endpoint == LISTEN_HISTORY and not run.unpublished_dependencies(batch)
-    known = staging.published_ids(run.connection) if judged else None
+    references = ENDPOINTS[batch.endpoint].depends_on
+    is_checked = references and not run.unpublished_dependencies(batch)
+    known = staging.published_ids(run.connection, references) if is_checked else None
     day_end = datetime(batch.day.year, batch.day.month, batch.day.day, tzinfo=UTC) + timedelta(days=1)
     until = max(landed.read_at, day_end)
     latest = until + _FUTURE_ALLOWANCE

@@ -11,7 +11,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from core.audits import ExpectationResult
-from core.columns import RECOMMENDATIONS
+from core.endpoints import RECOMMENDATIONS
 from core.errors import (
     BatchBlocked,
     DatabaseError,

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from core.audits import ExpectationResult
 from core.clock import Clock
-from core.columns import DEPENDS_ON
 from core.database import (
     Connection,
     connect,
     take_training_lock,
     take_warehouse_lock,
 )
+from core.endpoints import ENDPOINTS
 from core.errors import REFUSALS, DatabaseError, MoovitamixError
 from core.roles import Role, up_to_date_url, url_in_role
 from core.settings import Settings
@@ -102,7 +102,7 @@ class Run:
         here = {outcome.batch.endpoint: not outcome.good for outcome in self.outcomes}
         return [
             name
-            for name in DEPENDS_ON[batch.endpoint]
+            for name in ENDPOINTS[batch.endpoint].depends_on
             if (here[name] if name in here else batches.is_unpublished(self.connection, name, batch.day))
         ]
 

@@ -12,16 +12,14 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from core.clock import CLOCK_SKEW, is_ahead
-from core.columns import Endpoint
 from core.database import Connection, readable_errors
+from core.endpoints import ENDPOINTS, Endpoint
 from core.queries import load_query
 
 Status = Literal["landed", "staged", "blocked", "published", "unchanged", "failed"]
 PUBLISHED_STATUSES: frozenset[str] = frozenset({"published", "unchanged"})
 
-_BATCH_ID = re.compile(
-    r"(?P<endpoint>tracks|users|listen_history)-(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})(?:-r(?P<revision>[0-9]+))?"
-)
+_BATCH_ID = re.compile(r"(?P<endpoint>[a-z_]+)-(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})(?:-r(?P<revision>[0-9]+))?")
 
 
 @dataclass(frozen=True)
@@ -194,13 +192,13 @@ def finish_run(connection: Connection, run_id: int, outcome: str, now: datetime)
 def parse_batch_id(batch_id: str) -> tuple[Endpoint, date, int] | None:
     """The parts of a batch id, or None when it is not one."""
     match = _BATCH_ID.fullmatch(batch_id)
-    if match is None:
+    if match is None or match["endpoint"] not in ENDPOINTS:
         return None
     try:
         day = date.fromisoformat(match["day"])
     except ValueError:
         return None
-    endpoint: Endpoint = match["endpoint"]  # type: ignore[assignment]
+    endpoint: Endpoint = match["endpoint"]
     return endpoint, day, int(match["revision"] or 1)
 
 

@@ -17,11 +17,11 @@ import requests.adapters
 import tenacity
 import urllib3.exceptions
 
-from core.columns import Endpoint
+from core.endpoints import ENDPOINTS, Endpoint
 from core.errors import SettingsError, TerminalSourceError, TransientSourceError
 from core.proxies import proxy_for
 from core.settings import Settings
-from pipeline.endpoints import PERSONAL, keyed_envelope
+from pipeline.page_format import keyed_envelope
 from pipeline.row_filter import RowFilter, remove_rows
 
 _FIRST_WAIT_SECONDS = 0.2
@@ -108,7 +108,7 @@ class ApiClient:
             raise TransientSourceError(f"{where}: answered {response.status_code}", _retry_after(response))
         if response.status_code != 200:
             raise TerminalSourceError(f"{where}: answered {response.status_code}{_hint(response.status_code)}")
-        if self._row_filter and endpoint in PERSONAL:
+        if self._row_filter and ENDPOINTS[endpoint].is_personal:
             body, _ = remove_rows(endpoint, body, self._row_filter)
         try:
             total, size, keys = keyed_envelope(endpoint, body)

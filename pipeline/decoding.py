@@ -21,8 +21,17 @@ import numpy as np
 import polars as pl
 
 from core.canonical import canonical
-from core.columns import KEYS, LISTEN_HISTORY, Endpoint
-from pipeline.endpoints import ERASED_ROW, ROWS, Id, attribute_names, is_declarable, page_decoder, raw_rows, row_decoder
+from core.endpoints import ENDPOINTS, LISTEN_HISTORY, Endpoint
+from pipeline.page_format import (
+    ERASED_ROW,
+    Id,
+    attribute_names,
+    is_declarable,
+    page_decoder,
+    raw_rows,
+    row_decoder,
+    row_type,
+)
 
 _NUMBER = re.compile(r"\+?[0-9]{1,40}(?:\.[0-9]{0,40})?(?:e[+-]?[0-9]{1,2})?")
 _MOST_DIGITS = 19
@@ -205,13 +214,13 @@ def _second_look(endpoint: Endpoint, text: bytes, position: int, error: Exceptio
     if not isinstance(content, dict):
         columns.rejected.append(RejectedRow(position, None, raw, f"not an object: {_kind(content)}"))
         return None
-    known = {name: value for name, value in content.items() if name in ROWS[endpoint].__struct_fields__}
-    row_id = readable_id(known.get(KEYS[endpoint][0]))
+    known = {name: value for name, value in content.items() if name in row_type(endpoint).__struct_fields__}
+    row_id = readable_id(known.get(ENDPOINTS[endpoint].id_field))
     bad_plays = _bad_plays(known) if endpoint == LISTEN_HISTORY else {}
     if bad_plays:
         known["items"] = [play for number, play in enumerate(known["items"], 1) if number not in bad_plays]
     try:
-        row = msgspec.convert(known, ROWS[endpoint], strict=True)
+        row = msgspec.convert(known, row_type(endpoint), strict=True)
     except msgspec.ValidationError as reason:
         columns.rejected.append(RejectedRow(position, None, raw, _in_words(reason), row_id))
         return None
@@ -238,12 +247,12 @@ def _bad_plays(row: dict[str, Any]) -> dict[int, str]:
 
 def _frame(endpoint: Endpoint, columns: _Columns, items: list[list[int]]) -> pl.DataFrame:
     data: dict[str, pl.Series] = {"row_position": pl.Series(columns.positions, dtype=pl.Int64)}
-    for name in ROWS[endpoint].__struct_fields__:
-        if name == "items":
-            data[name] = "{" + pl.Series(_comma_separated(items), dtype=pl.String) + "}"
+    for column in ENDPOINTS[endpoint].fields:
+        if column.kind == "id_list":
+            data[column.name] = "{" + pl.Series(_comma_separated(items), dtype=pl.String) + "}"
         else:
-            dtype = pl.Int64 if name in ("id", "user_id") else pl.String
-            data[name] = pl.Series([getattr(row, name) for row in columns.rows], dtype=dtype)
+            dtype = pl.Int64 if column.kind == "id" else pl.String
+            data[column.name] = pl.Series([getattr(row, column.name) for row in columns.rows], dtype=dtype)
     return pl.DataFrame(data)
 
 
@@ -277,7 +286,7 @@ def readable_row_id(endpoint: Endpoint, raw: str) -> int | None:
         row = json.loads(raw)
     except (ValueError, RecursionError):
         return None
-    return readable_id(row.get(KEYS[endpoint][0])) if isinstance(row, dict) else None
+    return readable_id(row.get(ENDPOINTS[endpoint].id_field)) if isinstance(row, dict) else None
 
 
 def _kind(value: object) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from core.columns import KEYS, LISTEN_HISTORY, Endpoint
+from core.endpoints import ENDPOINTS, LISTEN_HISTORY, Endpoint
 
 SUPERSEDED = "older version of a row that was kept"
 CONFLICTING = "conflict: another row with the same key and other content was kept"
@@ -40,7 +40,7 @@ def deduplicate(endpoint: Endpoint, rows: pl.DataFrame) -> Deduplicated:
     Of rows with an equal `updated_at`, the session with most plays is kept, then the row with the largest hash. So the
     choice depends on the rows alone, not on their order or pages. Of duplicates, the last one is kept.
     """
-    key = list(KEYS[endpoint])
+    key = list(ENDPOINTS[endpoint].key)
     repeated = rows.filter(pl.struct(key).is_duplicated()).sort("row_position")
     distinct = repeated.unique([*key, "row_hash"], keep="last", maintain_order=True)
     newest = distinct.sort("updated_at", *_plays(endpoint), "row_hash").unique(key, keep="last")

@@ -20,7 +20,7 @@ from core.errors import LandingError, SnapshotChanged, SourceError
 from core.settings import Settings
 from pipeline.batches import Batch
 from pipeline.client import ApiClient, Page
-from pipeline.endpoints import keyed_envelope
+from pipeline.page_format import keyed_envelope
 from pipeline.raw_pages import read_pages, write_atomically, write_pages
 
 Progress = Callable[[int, int], None]

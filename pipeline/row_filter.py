@@ -12,10 +12,10 @@ from typing import Protocol
 
 import msgspec
 
-from core.columns import USERS, Endpoint
+from core.endpoints import ENDPOINTS, Endpoint
 from core.errors import TransientSourceError
 from pipeline.decoding import readable_row_id
-from pipeline.endpoints import ERASED_ROW, Id, raw_rows
+from pipeline.page_format import ERASED_ROW, id_decoder, raw_rows
 
 PLACEHOLDER = json.dumps(ERASED_ROW)
 _ENVELOPE_FIELDS = ("total", "page", "size", "pages")
@@ -29,26 +29,6 @@ class RowFilter(Protocol):
 
     def matches_row_without_id(self, endpoint: Endpoint, raw: str) -> bool:
         """Whether a row without a readable id is removed. `raw` is its JSON text."""
-
-
-class _UserId(msgspec.Struct, gc=False):
-    id: Id
-
-
-class _SessionId(msgspec.Struct, gc=False):
-    user_id: Id
-
-
-class _UserIds(msgspec.Struct):
-    items: list[_UserId]
-
-
-class _SessionIds(msgspec.Struct):
-    items: list[_SessionId]
-
-
-_USERS = msgspec.json.Decoder(_UserIds)
-_SESSIONS = msgspec.json.Decoder(_SessionIds)
 
 
 def matches_row(row_filter: RowFilter, endpoint: Endpoint, raw: str) -> bool:
@@ -80,10 +60,9 @@ def remove_rows(endpoint: Endpoint, body: bytes, row_filter: RowFilter) -> tuple
 
 def readable_ids(endpoint: Endpoint, body: bytes) -> list[int] | None:
     """The user id of every row; None if a row has none, or the page cannot be decoded at once."""
+    id_field = ENDPOINTS[endpoint].id_field
     try:
-        if endpoint == USERS:
-            return [row.id for row in _USERS.decode(body).items]
-        return [row.user_id for row in _SESSIONS.decode(body).items]
+        return [getattr(row, id_field) for row in id_decoder(id_field).decode(body).items]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 

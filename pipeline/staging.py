@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -13,26 +13,22 @@ from pathlib import Path
 import polars as pl
 from psycopg import sql
 
-from core.columns import KEYS, LISTEN_HISTORY, Endpoint
 from core.database import Connection, readable_errors
-from core.frames import as_csv, copy_into, read_frame, write_frame
+from core.endpoints import ENDPOINTS, LISTEN_HISTORY, Endpoint
+from core.frames import as_csv, copy_into, read_query, write_frame
 from core.queries import compose_query, load_query
 from pipeline.batches import Batch, Counts
+from pipeline.endpoint_tables import (
+    STAGING,
+    copy_published_ids,
+    copy_published_keys,
+    create_removed_table,
+    create_rows_table,
+    key_schema,
+    staged_columns,
+)
 from pipeline.transformation import PublishedIds, TransformedBatch
 
-SCHEMA = "staging"
-
-_COLUMNS: dict[Endpoint, tuple[str, ...]] = {
-    "tracks": (
-        *("id", "name", "artist", "songwriters", "duration", "duration_seconds", "genres", "album"),
-        *("created_at", "updated_at", "row_hash", "is_new"),
-    ),
-    "users": (
-        *("id", "first_name", "last_name", "email", "gender", "favorite_genres"),
-        *("created_at", "updated_at", "row_hash", "is_new"),
-    ),
-    "listen_history": ("user_id", "created_at", "updated_at", "items", "row_hash", "is_new", "new_ordinal"),
-}
 _BYTES_PER_READ = 32 * 2**20
 # The last whole day is held against so many days before it: two of each day of the week.
 _DAYS_COMPARED = 14
@@ -95,24 +91,28 @@ def stage_batch(
         removed: list[pl.DataFrame] = []
         with (
             connection.cursor() as cursor,
-            cursor.copy(copy_into((SCHEMA, rows_table), _COLUMNS[batch.endpoint])) as copy,
+            cursor.copy(copy_into((STAGING, rows_table), staged_columns(batch.endpoint))) as copy,
         ):
             for text in _one_ahead(_changes(batch, shaped, snapshot, difference, removed)):
                 copy.write(text)
         snapshot.forget()
-        write_frame(connection, (SCHEMA, removed_table), pl.concat(removed).select(KEYS[batch.endpoint]))
+        write_frame(connection, (STAGING, removed_table), pl.concat(removed).select(ENDPOINTS[batch.endpoint].key))
         _keep_rejected(connection, batch, shaped)
         counts = _counts(shaped, difference, rows_reported)
         _write_profile(connection, batch, shaped, counts, difference, dependencies_not_published)
-    counted = sql.SQL(", ").join(map(sql.Identifier, (*KEYS[batch.endpoint], "is_new")))  # what plans depend on
-    connection.execute(sql.SQL("analyze {} ({})").format(sql.Identifier(SCHEMA, rows_table), counted))
+    planned = (*ENDPOINTS[batch.endpoint].key, "is_new")  # the columns that query plans depend on
+    counted = sql.SQL(", ").join(map(sql.Identifier, planned))
+    connection.execute(sql.SQL("analyze {} ({})").format(sql.Identifier(STAGING, rows_table), counted))
     return StagedTables(rows_table, profile_table, removed_table, counts)
 
 
-def published_ids(connection: Connection) -> PublishedIds:
-    """The ids of all users and tracks that were ever published."""
+def published_ids(connection: Connection, endpoints: Iterable[Endpoint]) -> PublishedIds:
+    """The ids of all rows of these endpoints that were ever published."""
     with readable_errors():
-        return PublishedIds(users=_ids(connection, "users"), tracks=_ids(connection, "tracks"))
+        return {
+            endpoint: read_query(connection, copy_published_ids(endpoint), {"id": pl.Int64()}).to_series()
+            for endpoint in endpoints
+        }
 
 
 @readable_errors()
@@ -120,22 +120,21 @@ def drop_tables(connection: Connection, batch: Batch) -> int:
     """Remove what was staged of a batch. Returns how many tables there were."""
     there = [table for table in table_names(batch) if _exists(connection, table)]
     for table in there:
-        connection.execute(sql.SQL("drop table {}").format(sql.Identifier(SCHEMA, table)))
+        connection.execute(sql.SQL("drop table {}").format(sql.Identifier(STAGING, table)))
     return len(there)
 
 
 def _exists(connection: Connection, table: str) -> bool:
-    row = connection.execute("select to_regclass(%s) is not null", [f"{SCHEMA}.{table}"]).fetchone()
+    row = connection.execute("select to_regclass(%s) is not null", [f"{STAGING}.{table}"]).fetchone()
     return bool(row and row[0])
 
 
 def _create_tables(connection: Connection, batch: Batch) -> None:
     rows_table, profile_table, removed_table = table_names(batch)
     drop_tables(connection, batch)
-    removed = "removed_listen_history" if batch.endpoint == LISTEN_HISTORY else "removed_dimension"
-    connection.execute(compose_query(f"staging/tables.create_{batch.endpoint}", table=(SCHEMA, rows_table)))
-    connection.execute(compose_query(f"staging/tables.create_{removed}", table=(SCHEMA, removed_table)))
-    connection.execute(compose_query("staging/tables.create_profile", table=(SCHEMA, profile_table)))
+    connection.execute(create_rows_table(batch.endpoint, rows_table))
+    connection.execute(create_removed_table(batch.endpoint, removed_table))
+    connection.execute(compose_query("staging/tables.create_profile", table=(STAGING, profile_table)))
 
 
 class _Snapshot:
@@ -161,7 +160,7 @@ class _Snapshot:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _split(self, frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
-        key = KEYS[self._endpoint][0]
+        key = ENDPOINTS[self._endpoint].id_field
         for bucket in range(self._buckets):
             yield frame if self._buckets == 1 else frame.filter(pl.col(key) % self._buckets == bucket)
 
@@ -172,7 +171,7 @@ def _changes(
     """The rows to stage as CSV; adds to `difference` and `removed`."""
     for rows, gone in _differences(batch, shaped, snapshot, difference):
         removed.append(gone)
-        yield from as_csv(rows.select(_COLUMNS[shaped.endpoint]))
+        yield from as_csv(rows.select(staged_columns(shaped.endpoint)))
 
 
 def _one_ahead(texts: Iterator[bytes]) -> Iterator[bytes]:
@@ -188,7 +187,7 @@ def _differences(
     batch: Batch, shaped: TransformedBatch, snapshot: _Snapshot, difference: _Difference
 ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
     """Per bucket, the rows to stage and the keys of published rows that are gone; adds to `difference`."""
-    key = list(KEYS[shaped.endpoint])
+    key = list(ENDPOINTS[shaped.endpoint].key)
     for number in range(shaped.buckets):
         rows = shaped.bucket(number)
         published = snapshot.bucket(number)
@@ -221,39 +220,26 @@ def _by_days_ago(day: date, sessions: pl.DataFrame) -> Counter[int]:
 def _published(connection: Connection, endpoint: Endpoint) -> Iterator[pl.DataFrame]:
     """Published keys in frames of bounded size, streamed from the database."""
     buffer = bytearray()
-    with (
-        connection.cursor() as cursor,
-        cursor.copy(load_query(f"staging/published_rows.copy_published_{endpoint}")) as copy,
-    ):
+    with connection.cursor() as cursor, cursor.copy(copy_published_keys(endpoint)) as copy:
         for data in copy:
             buffer += data
             if len(buffer) >= _BYTES_PER_READ:
-                yield _snapshot_frame(bytes(buffer), endpoint)
+                yield _published_frame(bytes(buffer), endpoint)
                 buffer.clear()
     if buffer:
-        yield _snapshot_frame(bytes(buffer), endpoint)
+        yield _published_frame(bytes(buffer), endpoint)
 
 
-def _snapshot_frame(text: bytes, endpoint: Endpoint) -> pl.DataFrame:
-    schema = dict(_no_rows(endpoint).schema) | {"removed": pl.String}
-    if endpoint == LISTEN_HISTORY:
-        schema["created_at"] = pl.String
-    frame = pl.read_csv(text, has_header=False, schema=schema).with_columns(removed=pl.col("removed") == "t")
-    if endpoint == LISTEN_HISTORY:
-        time = pl.col("created_at").str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us")
-        frame = frame.with_columns(created_at=time)
-    return frame
+def _published_frame(text: bytes, endpoint: Endpoint) -> pl.DataFrame:
+    times = [name for name in ENDPOINTS[endpoint].key if name in ENDPOINTS[endpoint].times]
+    schema = dict(_no_rows(endpoint).schema) | dict.fromkeys((*times, "removed"), pl.String())
+    return pl.read_csv(text, has_header=False, schema=schema).with_columns(
+        pl.col(times).str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us"), removed=pl.col("removed") == "t"
+    )
 
 
 def _no_rows(endpoint: Endpoint) -> pl.DataFrame:
-    key: dict[str, pl.DataType] = (
-        {"user_id": pl.Int64(), "created_at": pl.Datetime("us")} if endpoint == LISTEN_HISTORY else {"id": pl.Int64()}
-    )
-    return pl.DataFrame(schema=key | {"published_hash": pl.Int64(), "removed": pl.Boolean()})
-
-
-def _ids(connection: Connection, table: str) -> pl.Series:
-    return read_frame(connection, f"staging/published_rows.copy_known_{table}", {"id": pl.Int64()}).to_series()
+    return pl.DataFrame(schema=key_schema(endpoint) | {"published_hash": pl.Int64(), "removed": pl.Boolean()})
 
 
 @readable_errors()
@@ -301,7 +287,7 @@ def _write_profile(
     published = difference.published or None
     _, table, _ = table_names(batch)
     connection.execute(
-        compose_query("staging/tables.insert_profile", table=(SCHEMA, table)),
+        compose_query("staging/tables.insert_profile", table=(STAGING, table)),
         {
             "rows_reported": counts.rows_reported,
             "rows_landed": counts.rows_landed,

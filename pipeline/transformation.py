@@ -18,10 +18,9 @@ from pathlib import Path
 import polars as pl
 import xxhash
 
-from core.columns import KEYS, LISTEN_HISTORY, TRACKS, Endpoint
+from core.endpoints import ENDPOINTS, Endpoint, EndpointSpecification, Field
 from pipeline.decoding import DecodedRows, RejectedRow, add_field_counts, decode_rows, raw_texts
 from pipeline.deduplication import CONFLICTING, SUPERSEDED, deduplicate, has_repeated_keys
-from pipeline.endpoints import PERSONAL
 from pipeline.landing import Landing
 from pipeline.raw_pages import make_private_folder
 from pipeline.row_filter import RowFilter
@@ -34,30 +33,11 @@ _LONGEST_FIELD_NAME = 60
 # The oldest date that can be meant: before it, a date is a placeholder.
 EARLIEST = datetime(1970, 1, 1)
 
-_TIMES = ("created_at", "updated_at")
-_PROBLEMS = tuple(f"{time}_problem" for time in _TIMES)
 _DURATION = r"^([0-9]{2,3}):([0-5][0-9])$"
 _SEPARATOR = "\x1f"
 
-# What is stored of a row besides its key, in the order of the hash.
-CONTENT: dict[Endpoint, tuple[str, ...]] = {
-    "tracks": ("name", "artist", "songwriters", "duration", "genres", "album", "created_at", "updated_at"),
-    "users": ("first_name", "last_name", "email", "gender", "favorite_genres", "created_at", "updated_at"),
-    "listen_history": ("updated_at", "items"),
-}
-_TEXTS: dict[Endpoint, tuple[str, ...]] = {
-    "tracks": ("name", "artist", "songwriters", "duration", "genres", "album"),
-    "users": ("first_name", "last_name", "email", "gender", "favorite_genres"),
-    "listen_history": (),
-}
-
-
-@dataclass(frozen=True)
-class PublishedIds:
-    """Ids that listens may refer to: those of the published users and tracks."""
-
-    users: pl.Series
-    tracks: pl.Series
+# The ids of published rows that a field may refer to, by endpoint.
+PublishedIds = Mapping[Endpoint, pl.Series]
 
 
 @dataclass(frozen=True)
@@ -169,8 +149,8 @@ class _Shaper:
         """Shape one run of pages; `offset` is the number of rows before it."""
         decoded = decode_rows(self.endpoint, bodies, offset, frozenset(self.unknown_fields))
         rows = _typed(decoded, self.endpoint)
-        rows, rejected = self._judge(rows, decoded)
-        rows, rejected = self._without_erased(rows, rejected)
+        rows, rejected = self._separate(rows, decoded)
+        rows, rejected = self._without_filtered(rows, rejected)
         self._count(decoded, rows, rejected)
         self._write(part, rows, rejected)
 
@@ -178,7 +158,7 @@ class _Shaper:
         """Keep one row per key. Rows that differ from the one kept are set aside with their text and the reason."""
         set_aside: list[pl.DataFrame] = []
         for number in range(self.buckets):
-            if not has_repeated_keys(_read_parts(self.folder, number, self.endpoint, KEYS[self.endpoint])):
+            if not has_repeated_keys(_read_parts(self.folder, number, self.endpoint, ENDPOINTS[self.endpoint].key)):
                 continue
             folded = deduplicate(self.endpoint, _read_parts(self.folder, number, self.endpoint))
             shutil.rmtree(_bucket_folder(self.folder, number))
@@ -222,74 +202,80 @@ class _Shaper:
             newest_updated_at=self.newest_updated_at,
         )
 
-    def _judge(self, rows: pl.DataFrame, decoded: DecodedRows) -> tuple[pl.DataFrame, list[RejectedRow]]:
-        """The rows that are good, and the reasons of those that are not."""
+    def _separate(self, rows: pl.DataFrame, decoded: DecodedRows) -> tuple[pl.DataFrame, list[RejectedRow]]:
+        """The valid rows, and the rejected rows and plays with their reasons."""
+        specification = ENDPOINTS[self.endpoint]
         rows, plays = self._without_unknown_plays(rows, decoded)
-        if self.endpoint == LISTEN_HISTORY and self.known is not None:
-            rows = rows.with_columns(user_is_known=rows["user_id"].is_in(self.known.users.implode()))
-        reasons = rows.select("row_position", KEYS[self.endpoint][0], reason=self._reason()).drop_nulls("reason")
+        reasons = rows.select("row_position", specification.id_field, reason=self._reason()).drop_nulls("reason")
         if not reasons.is_empty():
             rows = rows.join(reasons, on="row_position", how="anti", maintain_order="left")
         rejected = [*decoded.rejected, *plays]
         rejected.extend(decoded.reject(position, reason, row_id) for position, row_id, reason in reasons.iter_rows())
-        whole = {row.row_position for row in rejected if row.play_position is None}
-        rejected = [row for row in rejected if row.play_position is None or row.row_position not in whole]
-        return rows.drop("user_is_known", *_PROBLEMS, strict=False), rejected
+        whole_rows = {row.row_position for row in rejected if row.play_position is None}
+        rejected = [row for row in rejected if row.play_position is None or row.row_position not in whole_rows]
+        return rows.drop(_problem_columns(specification)), rejected
 
-    def _without_erased(
+    def _without_filtered(
         self, rows: pl.DataFrame, rejected: list[RejectedRow]
     ) -> tuple[pl.DataFrame, list[RejectedRow]]:
-        """Leave out rows of erased listeners that are still in the pages, whole and rejected ones."""
-        if not self.row_filter or self.endpoint not in PERSONAL:
+        """Leave out the valid and rejected rows that the row filter matches."""
+        specification = ENDPOINTS[self.endpoint]
+        if not self.row_filter or not specification.is_personal:
             return rows, rejected
-        key = KEYS[self.endpoint][0]
-        # A listener who is published is not an erased one: only others are looked up, where it is known who is.
-        ids = set() if self.endpoint == LISTEN_HISTORY and self.known is not None else set(rows[key].unique())
-        theirs = self.row_filter.matching_ids(ids | {row.row_id for row in rejected if row.row_id is not None})
-        nameless = (row for row in rejected if row.row_id is None and row.play_position is None)
-        borne = {
-            row.row_position for row in nameless if self.row_filter.matches_row_without_id(self.endpoint, row.raw_json)
-        }
-        if not theirs and not borne:
+        # A published user is not excluded: where valid rows refer to one, only rejected rows are looked up.
+        refers_to_published = self.known is not None and specification.field(specification.id_field).references
+        ids = set() if refers_to_published else set(rows[specification.id_field].unique())
+        matching_ids = self.row_filter.matching_ids(ids | {row.row_id for row in rejected if row.row_id is not None})
+        positions = {row.row_position for row in rejected if row.row_id in matching_ids}
+        for row in rejected:
+            has_no_id = row.row_id is None and row.play_position is None
+            if has_no_id and self.row_filter.matches_row_without_id(self.endpoint, row.raw_json):
+                positions.add(row.row_position)
+        if not matching_ids and not positions:
             return rows, rejected
-        mine = pl.col(key).is_in(pl.Series(sorted(theirs), dtype=pl.Int64).implode())
-        named = {row.row_position for row in rejected if row.row_id in theirs}
-        gone = {*rows.filter(mine)["row_position"], *named, *borne}
-        self.rows_erased += len(gone)
-        return rows.filter(~mine), [row for row in rejected if row.row_position not in gone]
+        matches = pl.col(specification.id_field).is_in(pl.Series(sorted(matching_ids), dtype=pl.Int64).implode())
+        positions |= set(rows.filter(matches)["row_position"])
+        self.rows_erased += len(positions)
+        return rows.filter(~matches), [row for row in rejected if row.row_position not in positions]
 
     def _reason(self) -> pl.Expr:
-        """Why a typed row is bad, or null."""
+        """Why a typed row is rejected, or null."""
+        specification = ENDPOINTS[self.endpoint]
         checks = [
             (pl.col(text).str.contains("\x00", literal=True), pl.lit(f"{text}: holds a NUL character"))
-            for text in _TEXTS[self.endpoint]
+            for text in specification.texts
         ]
-        for time in _TIMES:
+        for time in specification.times:
             checks.append((pl.col(time).is_null(), pl.lit(f"{time}: ") + pl.col(f"{time}_problem")))
             checks.append((pl.col(time) < EARLIEST, pl.lit(f"{time}: before {EARLIEST:%Y-%m-%d}")))
             checks.append((pl.col(time) > self.latest, pl.lit(f"{time}: in the future")))
-        if self.endpoint == TRACKS:
-            checks.append((pl.col("duration_seconds").is_null(), pl.lit("duration: not of the form MM:SS")))
-        if self.endpoint == LISTEN_HISTORY and self.known is not None:
-            checks.append((~pl.col("user_is_known"), pl.lit("user_id: no such user is published")))
+        for column in specification.fields:
+            if column.kind == "duration":
+                checks.append(
+                    (pl.col(f"{column.name}_seconds").is_null(), pl.lit(f"{column.name}: not of the form MM:SS"))
+                )
+            if column.kind == "id" and column.references and self.known is not None:
+                is_known = pl.col(column.name).is_in(self.known[column.references].implode())
+                checks.append((~is_known, pl.lit(_not_published(column))))
         reason = pl.lit(None, dtype=pl.String)
-        for bad, text in reversed(checks):
-            reason = pl.when(bad).then(text).otherwise(reason)
+        for is_bad, text in reversed(checks):
+            reason = pl.when(is_bad).then(text).otherwise(reason)
         return reason
 
     def _without_unknown_plays(
         self, rows: pl.DataFrame, decoded: DecodedRows
     ) -> tuple[pl.DataFrame, list[RejectedRow]]:
-        """Take plays of tracks that are not published out of their sessions."""
-        if self.known is None or self.endpoint != LISTEN_HISTORY:
+        """Remove plays of tracks that are not published from their sessions."""
+        plays_field = next((field for field in ENDPOINTS[self.endpoint].fields if field.kind == "id_list"), None)
+        if self.known is None or plays_field is None or plays_field.references is None:
             return rows, []
-        is_known = pl.Series(decoded.tracks).is_in(self.known.tracks.implode())
+        is_known = pl.Series(decoded.tracks).is_in(self.known[plays_field.references].implode())
         if is_known.all():
             return rows, []
         plays = decoded.plays().with_columns(is_known=is_known)
         unknown = plays.filter(~pl.col("is_known"))
         rejected = [
-            decoded.reject(position, "items: no such track is published", None, play_position)
+            decoded.reject(position, _not_published(plays_field), None, play_position)
             for position, play_position in unknown.select("row_position", "play_position").iter_rows()
         ]
         return decoded.with_items(rows, plays.filter("is_known"), unknown["row_position"].unique()), rejected
@@ -312,7 +298,7 @@ class _Shaper:
         if rejected:
             self._write_rejected(f"{part:09d}", rejected)
         hashed = rows.with_columns(row_hash=_row_hash(rows, self.endpoint))
-        for number, bucket in enumerate(_split(hashed, KEYS[self.endpoint][0], self.buckets)):
+        for number, bucket in enumerate(_split(hashed, ENDPOINTS[self.endpoint].id_field, self.buckets)):
             self._write_bucket(number, part, bucket)
 
     def _write_bucket(self, number: int, part: int, rows: pl.DataFrame) -> None:
@@ -356,20 +342,39 @@ def _tellable(fields: Mapping[str, int]) -> dict[str, int]:
     return dict(told)
 
 
+def _not_published(field: Field) -> str:
+    """The reason of a row, or a play, whose reference has no published row."""
+    return f"{field.name}: no such {str(field.references).removesuffix('s')} is published"
+
+
+def _problem_columns(specification: EndpointSpecification) -> tuple[str, ...]:
+    """Columns that say why a time cannot be read."""
+    return tuple(f"{time}_problem" for time in specification.times)
+
+
 def _typed(decoded: DecodedRows, endpoint: Endpoint) -> pl.DataFrame:
-    """Decoded columns with times as UTC without a zone, why a time is none, and the duration in seconds."""
-    rows = decoded.frame.with_columns(column for name in _TIMES for column in parse_times(decoded.frame[name]))
-    if endpoint == TRACKS:
-        seconds = pl.col("duration").str.extract(_DURATION, 1).cast(pl.Int32) * 60 + pl.col("duration").str.extract(
-            _DURATION, 2
-        ).cast(pl.Int32)
-        rows = rows.with_columns(duration_seconds=seconds)
-    return rows
+    """Decoded columns with times in UTC without a zone, why a time is unreadable, and durations in seconds."""
+    specification = ENDPOINTS[endpoint]
+    rows = decoded.frame.with_columns(
+        column for name in specification.times for column in parse_times(decoded.frame[name])
+    )
+    return rows.with_columns(
+        (
+            pl.col(field.name).str.extract(_DURATION, 1).cast(pl.Int32) * 60
+            + pl.col(field.name).str.extract(_DURATION, 2).cast(pl.Int32)
+        ).alias(f"{field.name}_seconds")
+        for field in specification.fields
+        if field.kind == "duration"
+    )
 
 
 def _row_hash(rows: pl.DataFrame, endpoint: Endpoint) -> pl.Series:
-    """A 64-bit hash of what is stored of a row, the same on every machine and in every version."""
-    columns = [pl.col(c).dt.timestamp("us").cast(pl.String) if c in _TIMES else pl.col(c) for c in CONTENT[endpoint]]
+    """A 64-bit hash of the content of each row, equal on every machine and in every version."""
+    specification = ENDPOINTS[endpoint]
+    columns = [
+        pl.col(name).dt.timestamp("us").cast(pl.String) if name in specification.times else pl.col(name)
+        for name in specification.content
+    ]
     texts = rows.select(pl.concat_str(columns, separator=_SEPARATOR)).to_series()
     hashes = [xxhash.xxh3_64_intdigest(text.encode()) for text in texts]
     return pl.Series(hashes, dtype=pl.UInt64).reinterpret(signed=True)
@@ -383,5 +388,6 @@ def _split(rows: pl.DataFrame, key: str, buckets: int) -> list[pl.DataFrame]:
 
 def _empty(endpoint: Endpoint) -> pl.DataFrame:
     """No rows, with the columns and types that shaped rows have."""
-    rows = _typed(decode_rows(endpoint, [], 0, frozenset()), endpoint).drop(_PROBLEMS)
+    rows = _typed(decode_rows(endpoint, [], 0, frozenset()), endpoint)
+    rows = rows.drop(_problem_columns(ENDPOINTS[endpoint]))
     return rows.with_columns(pl.lit(None, dtype=pl.Int64).alias("row_hash"))

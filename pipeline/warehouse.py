@@ -9,11 +9,19 @@ from typing import Any
 
 from psycopg import sql
 
-from core.columns import LISTEN_HISTORY
 from core.database import Connection, readable_errors
+from core.endpoints import LISTEN_HISTORY
 from core.queries import compose_query, load_query
 from pipeline.batches import Batch, Counts, Status, record_batch
-from pipeline.staging import SCHEMA, StagedTables
+from pipeline.endpoint_tables import (
+    STAGING,
+    insert_numbered_rows,
+    insert_rows,
+    mark_removed_rows,
+    update_numbered_rows,
+    update_rows,
+)
+from pipeline.staging import StagedTables
 
 _WAREHOUSE = ("listen_history", "listen_history_tracks")
 _LOADING = ("loading_sessions", "loading_plays")
@@ -50,16 +58,19 @@ def publish_batch(
 
 def _merge_dimension(connection: Connection, batch: Batch, staged: StagedTables) -> tuple[int, int, int]:
     parameters = {"batch_id": batch.batch_id, "day": batch.day}
-    names = {"staged": (SCHEMA, staged.rows_table), "removed": (SCHEMA, staged.removed_table)}
     inserted, updated, removed = (
-        connection.execute(compose_query(f"warehouse/dimensions.{step}_{batch.endpoint}", **names), parameters).rowcount
-        for step in ("insert", "update", "remove")
+        connection.execute(statement, parameters).rowcount
+        for statement in (
+            insert_rows(batch.endpoint, staged.rows_table),
+            update_rows(batch.endpoint, staged.rows_table),
+            mark_removed_rows(batch.endpoint, staged.removed_table),
+        )
     )
     return inserted, updated, removed
 
 
 def _merge_sessions(connection: Connection, batch: Batch, staged: StagedTables) -> tuple[int, int, int]:
-    names = {"staged": (SCHEMA, staged.rows_table), "removed": (SCHEMA, staged.removed_table)}
+    names = {"staged": (STAGING, staged.rows_table), "removed": (STAGING, staged.removed_table)}
     parameters: dict[str, Any] = {"batch_id": batch.batch_id, "day": batch.day, "last_id": _last_id(connection)}
 
     def run(name: str) -> int:
@@ -71,7 +82,7 @@ def _merge_sessions(connection: Connection, batch: Batch, staged: StagedTables) 
     run("marts/create_play_changes")
     inserted = _insert_sessions(connection, staged, parameters)
     run("warehouse/sessions.delete_changed_plays")
-    updated = run("warehouse/sessions.update_sessions")
+    updated = connection.execute(update_numbered_rows(batch.endpoint, "changed_sessions"), parameters).rowcount
     run("warehouse/sessions.insert_changed_plays")
     removed = run("warehouse/sessions.remove_sessions")
     _count_plays(connection, run)
@@ -80,7 +91,7 @@ def _merge_sessions(connection: Connection, batch: Batch, staged: StagedTables) 
 
 def _insert_sessions(connection: Connection, staged: StagedTables, parameters: dict[str, Any]) -> int:
     """Insert the new sessions and their plays, each month the quickest way. Returns the number of sessions."""
-    source = compose_query("warehouse/months.find_months_of_batch", staged=(SCHEMA, staged.rows_table))
+    source = compose_query("warehouse/months.find_months_of_batch", staged=(STAGING, staged.rows_table))
     has_partition = dict(connection.execute(source).fetchall())
     new = [month for month, there in has_partition.items() if not there]
     mixed = 0 < len(new) < len(has_partition)
@@ -105,12 +116,12 @@ def _load_new_months(
     for parent, loading in zip(_WAREHOUSE, _LOADING, strict=True):
         for month in months:
             connection.execute(_month_statement("warehouse/months.create_month", parent, loading, month))
-    sessions = _insert_into(connection, staged, SCHEMA, _LOADING, parameters)
+    sessions = _insert_into(connection, staged, STAGING, _LOADING, parameters)
     for parent, loading in zip(_WAREHOUSE, _LOADING, strict=True):
         for month in months:
             connection.execute(_month_statement("warehouse/months.detach_month", parent, loading, month))
             connection.execute(_month_statement("warehouse/months.attach_month", parent, loading, month))
-        connection.execute(sql.SQL("drop table {}").format(sql.Identifier(SCHEMA, loading)))
+        connection.execute(sql.SQL("drop table {}").format(sql.Identifier(STAGING, loading)))
     for month in months:
         leaves = {name: ("warehouse", _partition(table, month)) for name, table in zip(_ROLES, _WAREHOUSE, strict=True)}
         connection.execute(compose_query("warehouse/months.add_foreign_key", **leaves))
@@ -121,10 +132,10 @@ def _insert_into(
     connection: Connection, staged: StagedTables, schema: str, tables: tuple[str, str], parameters: dict[str, Any]
 ) -> int:
     """Insert new sessions of the months asked for (null: of all) and their plays. Returns the number of sessions."""
-    source = (SCHEMA, staged.rows_table)
+    source = (STAGING, staged.rows_table)
     sessions, plays = tables
     inserted = connection.execute(
-        compose_query("warehouse/sessions.insert_sessions", staged=source, target=(schema, sessions)), parameters
+        insert_numbered_rows(LISTEN_HISTORY, staged.rows_table, (schema, sessions)), parameters
     ).rowcount
     connection.execute(
         compose_query("warehouse/sessions.insert_plays", staged=source, target=(schema, plays)), parameters
@@ -150,7 +161,7 @@ def _month_statement(name: str, parent: str, loading: str, month: date) -> sql.C
     return compose_query(
         name,
         table=("warehouse", _partition(parent, month)),
-        loading=(SCHEMA, loading),
+        loading=(STAGING, loading),
         parent=("warehouse", parent),
         start=sql.Literal(f"{month} 00:00:00+00"),
         stop=sql.Literal(f"{following} 00:00:00+00"),

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from core.columns import Endpoint
+from core.endpoints import Endpoint
 from pipeline.landing import Landing
 from pipeline.raw_pages import write_pages
 from pipeline.transformation import TransformedBatch, transform

@@ -4,12 +4,8 @@
 create temporary table changed_sessions on commit drop as
 select
     published.id,
-    staged.user_id,
-    staged.created_at,
     published.removed_at is null as was_live,
-    staged.updated_at,
-    staged.items,
-    staged.row_hash
+    staged.*
 from {staged} as staged
 cross join lateral (
     select id, removed_at
@@ -42,14 +38,6 @@ analyze removed_sessions;
 -- The highest id given to a session; 0 when there is none.
 select coalesce(max(id), 0) from warehouse.listen_history;
 
--- name: insert_sessions
--- One row per new session of the months asked for; of every month when none is named.
-insert into {target} (id, user_id, created_at, updated_at, row_hash, batch_id)
-select %(last_id)s + new_ordinal, user_id, created_at, updated_at, row_hash, %(batch_id)s
-from {staged}
-where is_new
-    and (%(in_months)s::date[] is null or date_trunc('month', created_at, 'UTC')::date = any(%(in_months)s::date[]));
-
 -- name: insert_plays
 -- One row per play of the new sessions of the months asked for; of every month when none is named.
 insert into {target} (listen_history_id, position, track_id, created_at)
@@ -58,13 +46,6 @@ from {staged} as session
 cross join lateral unnest(session.items) with ordinality as play (track_id, position)
 where session.is_new
     and (%(in_months)s::date[] is null or date_trunc('month', session.created_at, 'UTC')::date = any(%(in_months)s::date[]));
-
--- name: update_sessions
--- One row per session that changed.
-update warehouse.listen_history as published
-set updated_at = changed.updated_at, row_hash = changed.row_hash, batch_id = %(batch_id)s, removed_at = null
-from changed_sessions as changed
-where published.id = changed.id and published.created_at = changed.created_at;
 
 -- name: delete_changed_plays
 -- All plays of the sessions that changed.

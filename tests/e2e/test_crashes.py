@@ -81,7 +81,7 @@ STEPS = {
     "staging the users": ("pipeline.staging:compose_query|staging/tables.insert_profile", "before", 2),
     "publishing the tracks, all but committed": ("pipeline.warehouse:record", "after", 1),
     "publishing the listens, in the middle": (
-        "pipeline.warehouse:compose_query|warehouse/sessions.update_sessions",
+        "pipeline.warehouse:update_numbered_rows",
         "before",
         1,
     ),
@@ -161,7 +161,7 @@ def test_postgres_is_killed_at_every_step(
         ("pipeline.staging:compose_query|staging/tables.insert_profile", "before", 1),  # the tracks are being staged
         ("expectations.checkpoint:Auditor.audit", "before", 1),
         (
-            "pipeline.warehouse:compose_query|warehouse/sessions.update_sessions",
+            "pipeline.warehouse:update_numbered_rows",
             "before",
             1,
         ),  # tracks and users are published, listens are being

@@ -16,8 +16,8 @@ from psycopg import sql
 
 from core.audits import ExpectationResult
 from core.clock import utc_now
-from core.columns import LISTEN_HISTORY, TRACKS, USERS, Endpoint
 from core.database import connect, migrate
+from core.endpoints import LISTEN_HISTORY, TRACKS, USERS, Endpoint
 from core.errors import BatchBlocked, DatabaseError
 from core.queries import compose_query
 from expectations import listen_history, tracks, users

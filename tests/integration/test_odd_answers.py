@@ -72,7 +72,7 @@ READ: dict[str, Answer] = {
     "the envelope has more fields": lambda page, size: as_json(envelope(page, size, links={"next": None})),
     "no content type": lambda page, size: (200, {"Content-Type": ""}, as_json(envelope(page, size))[2]),
 }
-NO_ENVELOPE = "without the contract's envelope"
+NO_ENVELOPE = "without the documented envelope"
 REFUSED: dict[str, tuple[Answer, str]] = {
     "total as text": (lambda p, s: as_json(envelope(p, s, total="250")), NO_ENVELOPE),
     "total is null": (lambda p, s: as_json(envelope(p, s, total=None)), NO_ENVELOPE),

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from core.columns import Endpoint
+from core.endpoints import Endpoint
 from core.frames import as_csv
 from flows import ingest, replay
 from pipeline.decoding import DecodedRows

@@ -108,8 +108,8 @@ FAILING: dict[str, tuple[list[dict[str, Any]], dict[str, str]]] = {
             {"endpoint": "listen_history", "page": 2, "cut_share": 1},
         ],
         {
-            "tracks": "/tracks?page=1&size=50: answered 200 without the contract's envelope: Object missing",
-            "users": "/users?page=1&size=50: answered 200 without the contract's envelope: Object missing",
+            "tracks": "/tracks?page=1&size=50: answered 200 without the documented envelope: Object missing",
+            "users": "/users?page=1&size=50: answered 200 without the documented envelope: Object missing",
             "listen_history": "/listen_history?page=2&size=50: answered 200 with a body that is not whole JSON",
         },
     ),

@@ -11,8 +11,8 @@ import pytest
 
 from core.audits import ExpectationResult
 from core.clock import utc_now
-from core.columns import RECOMMENDATIONS
 from core.database import Connection, connect
+from core.endpoints import RECOMMENDATIONS
 from core.errors import BatchBlocked
 from expectations import recommendations
 from expectations.catalogue import _DEFAULTS

@@ -21,7 +21,7 @@ from benchmarks.ingests import ingest_day
 from benchmarks.processes import Ran, Show, peak_bytes
 from benchmarks.report import Report, missed, write_page
 from benchmarks.source import BASE_DAY, Sizes, mock_api
-from core.columns import LISTEN_HISTORY
+from core.endpoints import LISTEN_HISTORY
 from expectations import listen_history
 from expectations.thresholds import load_thresholds
 from pipeline import staging

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.columns import LISTEN_HISTORY, USERS, Endpoint
+from core.endpoints import LISTEN_HISTORY, USERS, Endpoint
 from erasure.subject_matching import UserIdentity
 from pipeline.row_filter import PLACEHOLDER, matches_row, remove_rows
 

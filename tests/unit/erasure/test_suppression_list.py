@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from core.columns import LISTEN_HISTORY, USERS
+from core.endpoints import LISTEN_HISTORY, USERS
 from core.errors import LandingError
 from erasure.suppression_list import COPY_PATH, SuppressionList, fingerprint, merge, read_copy
 

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from core.audits import ExpectationResult
-from core.columns import Endpoint
 from core.database import readable_errors
+from core.endpoints import Endpoint
 from core.errors import (
     BatchBlocked,
     DatabaseError,

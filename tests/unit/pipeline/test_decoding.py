@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.columns import Endpoint
+from core.endpoints import Endpoint
 from pipeline.decoding import DecodedRows, decode_rows
 
 SESSION: dict[str, Any] = {

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from core.columns import ENDPOINTS, LISTEN_HISTORY, TRACKS, USERS, Endpoint
+from core.endpoints import ENDPOINTS, LISTEN_HISTORY, TRACKS, USERS, Endpoint
 from pipeline import transformation
 from pipeline.deduplication import CONFLICTING, SUPERSEDED
 from pipeline.transformation import TransformedBatch

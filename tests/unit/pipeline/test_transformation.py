@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.columns import LISTEN_HISTORY, TRACKS
+from core.endpoints import LISTEN_HISTORY, TRACKS
 from pipeline.timestamps import LEAP_SECOND, NOT_THE_FORM
 from tests.landed import shaped
 from tests.source import session, track

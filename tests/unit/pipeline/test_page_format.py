@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from core.columns import ENDPOINTS, Endpoint
+from core.endpoints import ENDPOINTS, Endpoint
 from core.errors import TransientSourceError
 from pipeline.decoding import decode_rows
-from pipeline.endpoints import keyed_envelope, raw_rows
+from pipeline.page_format import keyed_envelope, raw_rows
 
 RECORDED = Path(__file__).parents[2] / "data" / "contract"
 
@@ -40,11 +40,11 @@ def test_a_key_is_the_same_beside_a_broken_row(endpoint: Endpoint) -> None:
         (b"<html><body>Sign in</body></html>", "HTML"),
         (b'{"items": [{"id": 1}, {"i', "not whole JSON"),
         (b"", "not whole JSON"),
-        (b"null", "without the contract's envelope"),
-        (b'{"total": 3}', "without the contract's envelope"),
-        (b'{"items": []}', "without the contract's envelope"),
-        (b'{"items": [], "total": "3"}', "without the contract's envelope"),
-        (b'{"items": {}, "total": 3}', "without the contract's envelope"),
+        (b"null", "without the documented envelope"),
+        (b'{"total": 3}', "without the documented envelope"),
+        (b'{"items": []}', "without the documented envelope"),
+        (b'{"items": [], "total": "3"}', "without the documented envelope"),
+        (b'{"items": {}, "total": 3}', "without the documented envelope"),
         (b"[" * 100_000, "not whole JSON"),
         (b'{"items": ["\xff"], "total": 1}', "not whole JSON"),
     ],

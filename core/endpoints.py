@@ -1,0 +1,137 @@
+"""The endpoints of the API: each field is declared here once.
+
+The row struct, transformation, row hash, staging table and the insert and update statements follow from the
+specification. A new field takes one line here and a migration that adds its column. A new endpoint takes its name in
+`Endpoint`, a specification, a migration, and a suite in `expectations/`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Endpoint = Literal["tracks", "users", "listen_history"]
+# Tables with a suite of expectations: the endpoints, and what is published.
+Audited = Literal["tracks", "users", "listen_history", "recommendations"]
+
+TRACKS: Endpoint = "tracks"
+USERS: Endpoint = "users"
+LISTEN_HISTORY: Endpoint = "listen_history"
+RECOMMENDATIONS: Audited = "recommendations"
+
+# id: an integer. id_list: a list of integers, or null. duration: a text MM:SS, stored also in seconds.
+# time: an ISO 8601 text, stored as timestamptz.
+Kind = Literal["id", "id_list", "text", "duration", "time"]
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a row, stored in the column of the same name.
+
+    `references` is the endpoint whose ids the field holds. `personal`: the field identifies a person.
+    """
+
+    name: str
+    kind: Kind
+    references: Endpoint | None = None
+    personal: bool = False
+
+
+@dataclass(frozen=True)
+class EndpointSpecification:
+    """The fields of an endpoint, in the order of the staging table and of the row hash.
+
+    Every endpoint has the fields created_at and updated_at. The first field of a key is an id; if the endpoint is
+    personal, it is the id of the user.
+    """
+
+    fields: tuple[Field, ...]
+    key: tuple[str, ...] = ("id",)
+
+    @property
+    def id_field(self) -> str:
+        """The first field of the key."""
+        return self.key[0]
+
+    def field(self, name: str) -> Field:
+        """The field of that name. Raises KeyError."""
+        return {field.name: field for field in self.fields}[name]
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Fields whose text is stored as it was sent."""
+        return tuple(field.name for field in self.fields if field.kind in ("text", "duration"))
+
+    @property
+    def times(self) -> tuple[str, ...]:
+        """Fields that are stored as moments."""
+        return tuple(field.name for field in self.fields if field.kind == "time")
+
+    @property
+    def content(self) -> tuple[str, ...]:
+        """Stored fields besides the key, in the order of the row hash."""
+        return tuple(field.name for field in self.fields if field.name not in self.key)
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether the warehouse gives its rows an id, because the source has none."""
+        return self.key != ("id",)
+
+    @property
+    def depends_on(self) -> tuple[Endpoint, ...]:
+        """Endpoints whose batches are published before a batch of this one, in their order in `ENDPOINTS`."""
+        referenced = {field.references for field in self.fields}
+        return tuple(endpoint for endpoint in ENDPOINTS if endpoint in referenced)
+
+    @property
+    def is_personal(self) -> bool:
+        """Whether its rows are about a person."""
+        return any(field.personal for field in self.fields)
+
+
+_TIMES = (Field("created_at", "time"), Field("updated_at", "time"))
+
+# In the order in which a run publishes them: an endpoint follows those that it references.
+ENDPOINTS: dict[Endpoint, EndpointSpecification] = {
+    TRACKS: EndpointSpecification(
+        fields=(
+            Field("id", "id"),
+            Field("name", "text"),
+            Field("artist", "text"),
+            Field("songwriters", "text"),
+            Field("duration", "duration"),
+            Field("genres", "text"),
+            Field("album", "text"),
+            *_TIMES,
+        ),
+    ),
+    USERS: EndpointSpecification(
+        fields=(
+            Field("id", "id", personal=True),
+            Field("first_name", "text", personal=True),
+            Field("last_name", "text", personal=True),
+            Field("email", "text", personal=True),
+            Field("gender", "text"),
+            Field("favorite_genres", "text"),
+            *_TIMES,
+        ),
+    ),
+    LISTEN_HISTORY: EndpointSpecification(
+        fields=(
+            Field("user_id", "id", references=USERS, personal=True),
+            *_TIMES,
+            Field("items", "id_list", references=TRACKS),
+        ),
+        key=("user_id", "created_at"),
+    ),
+}
+
+
+def audited_key(table: Audited) -> tuple[str, ...]:
+    """The columns that identify a row of an audited table."""
+    return ("user_id", "rank") if table == "recommendations" else ENDPOINTS[table].key
+
+
+def is_personal(table: Audited) -> bool:
+    """Whether the rows of an audited table are about a person."""
+    return table == "recommendations" or ENDPOINTS[table].is_personal
