@@ -14,8 +14,8 @@ from typing import Literal
 
 import requests
 
-from core.columns import ENDPOINTS
 from core.database import connect, database_url, is_migrated, newest_migration
+from core.endpoints import ENDPOINTS
 from core.errors import MoovitamixError, SettingsError, named_errors
 from core.roles import INGEST, RECOMMENDER, ROLES, SERVING, Role, any_login, in_role
 from core.settings import Settings
