@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import wraps
@@ -47,6 +46,7 @@ from core.settings import Settings, load_settings
 from flows.run import BatchResult, IngestIncomplete
 from flows.temporary_prefect_server import is_temporary
 from notifications import health_checks, incident_types
+from notifications.defects import record_defect, recorded_defects
 from notifications.delivery import addresses, send
 from notifications.incidents import DATABASE, DISK, IncidentStore
 from notifications.notification import RUNBOOK, Notification
@@ -239,8 +239,7 @@ def _tell(ending: Ending) -> Ending:
         if ending.failure and not has_server():
             send_now(ending.failure)
     except Exception as error:
-        with suppress(Exception):
-            get_run_logger().warning(f"an alert could not be told: {type(error).__name__}")
+        record_defect(error)
     return ending
 
 
@@ -261,7 +260,7 @@ def notify(event: str, resource: str, alert: Notification) -> None:
 
 def send_now(alert: Notification) -> None:
     """Without a Prefect server: leave it to the watch, or send it from here. Seconds at most; never raises."""
-    with suppress(Exception):
+    with recorded_defects():
         store = _store(load_settings())
         if store.addresses or store.is_watched():
             store.tell(alert.subject, alert.body)
@@ -270,7 +269,7 @@ def send_now(alert: Notification) -> None:
 
 def notify_server_unavailable() -> None:
     """Say that no run can begin, where no watch says so. Never raises."""
-    with suppress(Exception):
+    with recorded_defects():
         store = _store(load_settings())
         if store.addresses and not store.is_watched():
             send_now(incident_types.prefect(utc_now(), "a run could not reach it"))
@@ -283,7 +282,7 @@ def notify_not_started(flow: str, error: MoovitamixError) -> None:
 
 def _begin(cause: str) -> bool:
     """Note a cause; whether somebody will be told of it, from here or by the watch. Never raises."""
-    with suppress(Exception):
+    with recorded_defects():
         settings = load_settings()
         store = _store(settings)
         if store.addresses or store.is_watched():
@@ -315,7 +314,7 @@ def _deliver(store: IncidentStore) -> None:
 
 def _forget_causes() -> None:
     """A run that went well had a database and a disk. Where a watch runs, it says so itself."""
-    with suppress(Exception):
+    with recorded_defects():
         store = _store(load_settings())
         if store.state().open and not store.is_watched():
             for key in (DATABASE, DISK):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,14 +83,16 @@ def _has_services(settings: Settings) -> bool:
 
 
 def _open_alerts(data_dir: Path) -> OpenIncidents:
+    """Read the open incidents, and the defect of the notification path if there is one."""
+    incidents: list[OpenIncident] = []
     try:
-        with (data_dir / "alerts" / "open.json").open("rb") as file:
-            text = file.read(_MOST_BYTES + 1)
-        incidents = _LIST.validate_json(text)
-    except FileNotFoundError:
-        return OpenIncidents()
+        for name in ("open.json", "defect.json"):
+            with suppress(FileNotFoundError), (data_dir / "alerts" / name).open("rb") as file:
+                incidents += _LIST.validate_json(file.read(_MOST_BYTES + 1))
     except OSError as error:
         return OpenIncidents(unreadable=error.strerror or type(error).__name__)
     except ValidationError:  # its message would quote the file
         return OpenIncidents(unreadable="it is not the list that it should be")
+    if not incidents:
+        return OpenIncidents()
     return OpenIncidents(sorted(incidents, key=lambda incident: (incident.severity != "critical", incident.since)))

@@ -23,6 +23,7 @@ ALLOWED = {
     "core/clock.py": "it is the clock",
     "notifications/watchdog.py": "notifications are about this machine, also while CLOCK_FILE rehearses other days",
     "notifications/failed_notifications.py": "as above: events of Prefect's server have the machine's time",
+    "notifications/defects.py": "as above: a defect on this machine",
     "notifications/send_test.py": "as above: a test message that is sent now",
     "notifications/lost_runs.py": "as above: Prefect's server has the machine's time",
     "core/tracebacks.py": "the time of an entry of the log",

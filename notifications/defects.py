@@ -1,0 +1,54 @@
+"""Defects in the notification path itself: they must not fail a run, and must not stay unnoticed.
+
+The traceback goes to `DATA_DIR/logs/tracebacks.log`. `DATA_DIR/alerts/defect.json` holds the newest defect for the
+health page, until a later notification works.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from core.clock import utc_now
+from core.errors import MoovitamixError
+from core.settings import load_settings
+from core.tracebacks import record_and_summarize
+from notifications.files import replace_json
+from notifications.incidents import FOLDER
+from notifications.notification import RUNBOOK
+
+DEFECT_FILE = "defect.json"
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def recorded_defects() -> Iterator[None]:
+    """Record an error of the block instead of raising it. A block that works clears the defect recorded before."""
+    try:
+        yield
+    except Exception as error:
+        record_defect(error)
+    else:
+        _clear_defect()
+
+
+def record_defect(error: Exception) -> None:
+    """Log the error with its traceback, and note it for the health page. Never raises."""
+    summary = str(error) if isinstance(error, MoovitamixError) else record_and_summarize(error)
+    _log.error("a notification could not be sent: %s", summary)
+    incident = {
+        "key": "notification-defect",
+        "severity": "critical",
+        "what": f"a notification could not be sent because of a defect: {summary}",
+        "since": utc_now().isoformat(),
+        "kept": "published data; the run state and the database record what happened.",
+        "next": f"read the newest entry of logs/tracebacks.log in DATA_DIR; {RUNBOOK}#where-to-look",
+    }
+    with suppress(OSError, MoovitamixError):  # no room, or no settings: the log has it
+        replace_json(load_settings().data_dir / FOLDER / DEFECT_FILE, [incident], mode=0o644)
+
+
+def _clear_defect() -> None:
+    with suppress(OSError, MoovitamixError):
+        (load_settings().data_dir / FOLDER / DEFECT_FILE).unlink(missing_ok=True)
