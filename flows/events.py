@@ -14,7 +14,7 @@ from core.clock import utc_now
 from flows.failures import has_server, notify
 from flows.run import BatchResult
 from notifications.notification import RUNBOOK, Notification
-from recommender.monitoring.quality_monitor import DriftAlarm
+from recommender.monitoring.quality_monitor import OpenDriftAlarm
 
 WAREHOUSE_PUBLISHED = "moovitamix.warehouse.published"
 WAREHOUSE_UNCHANGED = "moovitamix.warehouse.unchanged"
@@ -54,7 +54,7 @@ def print_next(command: str, why: str) -> None:
     print(f"next, as {why}: .venv/bin/python -m {command}", flush=True)
 
 
-def notify_alarm(alarm: DriftAlarm, *, new: bool) -> None:
+def notify_alarm(alarm: OpenDriftAlarm, *, new: bool) -> None:
     """Say it to people: told again it is the same alarm, of which they hear once. `new`: this run raised it."""
     told = Notification(
         key=f"quality:{alarm.alarm_id}",
@@ -85,7 +85,7 @@ def notify_alarm_answered(answered: Sequence[tuple[int, str, str]], why: str) ->
         notify(ALARM_ANSWERED, f"moovitamix.alarm.{alarm_id}", told)
 
 
-def emit_degraded(alarm: DriftAlarm) -> None:
+def emit_degraded(alarm: OpenDriftAlarm) -> None:
     """Say that the quality of what is live fell beyond chance, and that no training has answered it."""
     payload = {
         "alarm_id": alarm.alarm_id,

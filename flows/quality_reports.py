@@ -7,11 +7,11 @@ from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from recommender.monitoring.quality_monitor import DayEvaluation, DriftAlarm
+from recommender.monitoring.quality_monitor import DayEvaluation, OpenDriftAlarm
 
 
 def show_quality(
-    judged: Sequence[DayEvaluation], alarms: Sequence[DriftAlarm], decisions: Sequence[dict[str, Any]]
+    judged: Sequence[DayEvaluation], alarms: Sequence[OpenDriftAlarm], decisions: Sequence[dict[str, Any]]
 ) -> None:
     """The metrics of the days just judged, what was decided lately, and the verdict, as artifacts of the run."""
     if judged:
@@ -31,7 +31,7 @@ def show_quality(
     )
 
 
-def print_quality(judged: Sequence[DayEvaluation], alarms: Sequence[DriftAlarm]) -> None:
+def print_quality(judged: Sequence[DayEvaluation], alarms: Sequence[OpenDriftAlarm]) -> None:
     """Print one line per day that was judged, and one per alarm that waits."""
     for one in judged:
         print(f"{one.quality.day}: {one.verdict}: {one.why}", flush=True)
@@ -58,13 +58,13 @@ def _figures(judged: Sequence[DayEvaluation]) -> list[dict[str, Any]]:
     ]
 
 
-def _verdict(judged: Sequence[DayEvaluation], alarms: Sequence[DriftAlarm]) -> str:
+def _verdict(judged: Sequence[DayEvaluation], alarms: Sequence[OpenDriftAlarm]) -> str:
     days = [f"- {one.quality.day}: **{one.verdict}**. {one.why}" for one in judged] or ["- no new day to judge"]
     waiting = [f"- {_alarm(alarm)}" for alarm in alarms] or ["- none"]
     return "\n".join(["## Days", "", *days, "", "## Alarms that wait for a training", "", *waiting, ""])
 
 
-def _alarm(alarm: DriftAlarm) -> str:
+def _alarm(alarm: OpenDriftAlarm) -> str:
     return (
         f"alarm {alarm.alarm_id} of {alarm.day}: {alarm.metric} fell from {alarm.baseline:.4f} to {alarm.value:.4f}, "
         "a training is asked for"

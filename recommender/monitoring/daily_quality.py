@@ -50,7 +50,7 @@ def lift(k: int) -> str:
 
 
 @dataclass(frozen=True)
-class QualityMetric:
+class DayMetric:
     """A mean over `users` users with its 95 % bounds; None where it is no mean, and chance has no part in it."""
 
     name: str
@@ -66,11 +66,11 @@ class DayQuality:
 
     day: date
     publication_id: int | None = None
-    metrics: tuple[QualityMetric, ...] = ()
+    metrics: tuple[DayMetric, ...] = ()
     why_not: str = ""
     notes: tuple[str, ...] = ()
 
-    def __getitem__(self, name: str) -> QualityMetric | None:
+    def __getitem__(self, name: str) -> DayMetric | None:
         return next((one for one in self.metrics if one.name == name), None)
 
 
@@ -92,7 +92,7 @@ def measure_day(connection: Connection, day: date, k: int, usual_usefulness: flo
     useful = share_of_useful(answers, usual_usefulness)
     notes: tuple[str, ...] = ()
     if useful is not None:
-        metrics.append(QualityMetric(USEFUL, useful.share, useful.effective_users, useful.lower, useful.upper))
+        metrics.append(DayMetric(USEFUL, useful.share, useful.effective_users, useful.lower, useful.upper))
         notes = (f"judged without {useful.left_out}",) if useful.left_out else ()
     return DayQuality(day, publication_id, tuple(metrics), notes=notes)
 
@@ -113,7 +113,7 @@ def _of_most(publications: NDArray[np.int64]) -> int:
     return int(values[::-1][np.argmax(counts[::-1])])
 
 
-def _of_lists(plays: pl.DataFrame, k: int) -> list[QualityMetric]:
+def _of_lists(plays: pl.DataFrame, k: int) -> list[DayMetric]:
     asked = plays.filter(pl.col("has_list") == 1, pl.col("heard") > 0)
     if asked.is_empty():
         return []
@@ -123,13 +123,13 @@ def _of_lists(plays: pl.DataFrame, k: int) -> list[QualityMetric]:
     return [_mean(ndcg(k), ours, 0, 1), _mean(f"hit@{k}", hit, 0, 1), _mean(lift(k), ours - popular, -1, 1)]
 
 
-def _of_plays(plays: pl.DataFrame) -> list[QualityMetric]:
+def _of_plays(plays: pl.DataFrame) -> list[DayMetric]:
     missing = 1.0 - plays["has_list"].to_numpy()
     share_of_new = int(plays["plays_of_new"].sum()) / int(plays["plays"].sum())
-    return [_mean(WITHOUT_LIST, missing, 0, 1), QualityMetric(NEW_TRACKS, share_of_new, len(plays))]
+    return [_mean(WITHOUT_LIST, missing, 0, 1), DayMetric(NEW_TRACKS, share_of_new, len(plays))]
 
 
-def _of_publication(connection: Connection, day: date, publication_id: int, k: int) -> list[QualityMetric]:
+def _of_publication(connection: Connection, day: date, publication_id: int, k: int) -> list[DayMetric]:
     with connection.cursor(row_factory=dict_row) as cursor:
         values = {"publication_id": publication_id, "day": day, "k": k}
         about = cursor.execute(load_query("quality/describe_publication"), values).fetchone()
@@ -138,13 +138,13 @@ def _of_publication(connection: Connection, day: date, publication_id: int, k: i
     end = datetime.combine(day, time(), UTC) + timedelta(days=1)
     age = max(0.0, (end - about["learned_until"]).total_seconds() / 86_400)
     found = {f"coverage@{k}": about["coverage"], f"novelty@{k}": about["novelty"], MODEL_AGE: age}
-    return [QualityMetric(name, float(value), 0) for name, value in found.items() if value is not None]
+    return [DayMetric(name, float(value), 0) for name, value in found.items() if value is not None]
 
 
-def _mean(name: str, values: NDArray[np.float64], lowest: float, highest: float) -> QualityMetric:
+def _mean(name: str, values: NDArray[np.float64], lowest: float, highest: float) -> DayMetric:
     """With bounds by the normal approximation: mean -/+ 1.96 standard errors."""
     mean, users = float(values.mean()), len(values)
     if users < 2:
-        return QualityMetric(name, mean, users)
+        return DayMetric(name, mean, users)
     reach = STANDARD_ERRORS * float(values.std(ddof=1)) / users**0.5
-    return QualityMetric(name, mean, users, max(lowest, mean - reach), min(highest, mean + reach))
+    return DayMetric(name, mean, users, max(lowest, mean - reach), min(highest, mean + reach))

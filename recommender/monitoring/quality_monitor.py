@@ -60,7 +60,7 @@ class DueDay:
 
 
 @dataclass(frozen=True)
-class DriftAlarm:
+class OpenDriftAlarm:
     """A metric that fell: its `value` over the days merged, what was usual before, and how much fell together."""
 
     metric: str
@@ -102,10 +102,10 @@ def days_to_evaluate(connection: Connection, now: datetime) -> list[DueDay]:
 
 
 @readable_errors()
-def open_alarms(connection: Connection) -> list[DriftAlarm]:
+def open_alarms(connection: Connection) -> list[OpenDriftAlarm]:
     """Alarms that no training has answered, oldest first. Raises DatabaseError."""
     with connection.cursor(row_factory=dict_row) as cursor:
-        return [DriftAlarm(**row) for row in cursor.execute(load_query("quality/alarms.find_open_alarms"))]
+        return [OpenDriftAlarm(**row) for row in cursor.execute(load_query("quality/alarms.find_open_alarms"))]
 
 
 @readable_errors()

@@ -36,7 +36,7 @@ from expectations.thresholds import Thresholds
 from flows import events
 from flows.monitor import monitor
 from flows.retrain import retrain
-from recommender.monitoring.quality_monitor import DriftAlarm
+from recommender.monitoring.quality_monitor import OpenDriftAlarm
 from services import deploy
 from services.plan import WORK_POOL, Plan, Ports, PrefectLogin
 
@@ -335,7 +335,7 @@ def test_triggers_match_the_resources_that_events_are_of(monkeypatch: pytest.Mon
     monkeypatch.setattr(
         events, "emit_event", lambda event, resource, payload: told.update({event: resource["prefect.resource.id"]})
     )
-    events.emit_degraded(DriftAlarm("ndcg@20", date(2026, 11, 22), 0.1, 0.2, 5.1, 7, 1))
+    events.emit_degraded(OpenDriftAlarm("ndcg@20", date(2026, 11, 22), 0.1, 0.2, 5.1, 7, 1))
     events.emit_aged(91.0)
     for name in ("retrain/on-degradation", "retrain/on-age"):
         trigger = _trigger(name)
@@ -346,7 +346,7 @@ def test_a_training_gets_the_alarm_as_it_was_told(monkeypatch: pytest.MonkeyPatc
     """The template turns an event's payload into the flow's parameter, and the flow takes it."""
     payloads: list[dict[str, Any]] = []
     monkeypatch.setattr(events, "emit_event", lambda event, resource, payload: payloads.append(payload))
-    alarm = DriftAlarm("ndcg@20", date(2026, 11, 22), 0.1, 0.2, 5.1, 7, 1)
+    alarm = OpenDriftAlarm("ndcg@20", date(2026, 11, 22), 0.1, 0.2, 5.1, 7, 1)
     events.emit_degraded(alarm)
 
     value = _trigger("retrain/on-degradation")["parameters"]["degradation"]["value"]

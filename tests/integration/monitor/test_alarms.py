@@ -274,7 +274,7 @@ def test_an_old_model_is_refreshed_once_in_a_cool_down(
     assert found == expected
 
 
-def _open_after(connection: Connection) -> list[quality_monitor.DriftAlarm]:
+def _open_after(connection: Connection) -> list[quality_monitor.OpenDriftAlarm]:
     judge(connection)
     return quality_monitor.open_alarms(connection)
 

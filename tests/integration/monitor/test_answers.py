@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.frames import read_frame
-from recommender.monitoring.daily_quality import QualityMetric
+from recommender.monitoring.daily_quality import DayMetric
 from recommender.monitoring.usefulness import FEEDBACK_COLUMNS
 from tests.integration.monitor.world import Connection, answer, at, day, go_live, make, measure, play, prune
 
@@ -20,7 +20,7 @@ def asked(connection: Connection) -> Connection:
     return connection
 
 
-def useful(connection: Connection, usual: float | None = None) -> QualityMetric | None:
+def useful(connection: Connection, usual: float | None = None) -> DayMetric | None:
     return measure(connection, 1, usual=usual)["useful"]
 
 

@@ -9,11 +9,11 @@ import pytest
 
 from flows import events, quality_reports
 from flows.retrain import Degradation
-from recommender.monitoring.daily_quality import DayQuality, QualityMetric
-from recommender.monitoring.quality_monitor import DayEvaluation, DriftAlarm, MetricStatus
+from recommender.monitoring.daily_quality import DayMetric, DayQuality
+from recommender.monitoring.quality_monitor import DayEvaluation, MetricStatus, OpenDriftAlarm
 
 DAY = date(2026, 11, 22)
-ALARM = DriftAlarm("ndcg@20", DAY, 0.1, 0.25, 5.5, 3, alarm_id=4)
+ALARM = OpenDriftAlarm("ndcg@20", DAY, 0.1, 0.25, 5.5, 3, alarm_id=4)
 JUDGED = [
     DayEvaluation(DayQuality(DAY, why_not="nobody played"), "not-judged", "not judged: nobody played"),
     DayEvaluation(
@@ -21,9 +21,9 @@ JUDGED = [
             DAY + timedelta(1),
             3,
             (
-                QualityMetric("ndcg@20", 1 / 3, 20, 0.2, 0.4),
-                QualityMetric("hit@20", 0.7, 20),
-                QualityMetric("useful", 0.5, 10),
+                DayMetric("ndcg@20", 1 / 3, 20, 0.2, 0.4),
+                DayMetric("hit@20", 0.7, 20),
+                DayMetric("useful", 0.5, 10),
             ),
         ),
         "alarm",

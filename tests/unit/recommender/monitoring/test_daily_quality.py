@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recommender.monitoring import daily_quality
-from recommender.monitoring.daily_quality import DayQuality, QualityMetric
+from recommender.monitoring.daily_quality import DayMetric, DayQuality
 
 
 def test_metrics_are_named_by_how_many_places_count() -> None:
@@ -16,8 +16,8 @@ def test_metrics_are_named_by_how_many_places_count() -> None:
 
 
 def test_a_metric_that_was_not_measured_is_none() -> None:
-    found = DayQuality(date(2026, 11, 22), 1, (QualityMetric("useful", 0.5, 2),))
-    assert found["useful"] == QualityMetric("useful", 0.5, 2)
+    found = DayQuality(date(2026, 11, 22), 1, (DayMetric("useful", 0.5, 2),))
+    assert found["useful"] == DayMetric("useful", 0.5, 2)
     assert found["ndcg@20"] is None
 
 
