@@ -1,0 +1,163 @@
+"""`moovitamix` on a real embedded Postgres and a real mock API."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT, TEMPORARY_FOLDER, MockApi
+from tests.integration.serving.api import free_port
+from tests.ordinary_user import bare_environment
+
+
+@dataclass
+class Installation:
+    """A DATA_DIR with an embedded Postgres, and free ports for its services."""
+
+    environment: dict[str, str]
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run `moovitamix`."""
+        return subprocess.run(
+            [sys.executable, "-m", "cli", *arguments],
+            cwd=ROOT,
+            env=self.environment | environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def doctor(self, **environment: str) -> dict[str, dict[str, str]]:
+        """The checks of `moovitamix doctor` by name. Each problem comes with a fix, and makes the exit code 1."""
+        done = self.run("doctor", "--json", **environment)
+        document: dict[str, Any] = json.loads(done.stdout)
+        problems = [check for check in document["checks"] if check["status"] == "problem"]
+        assert (done.returncode, document["healthy"]) == ((1, False) if problems else (0, True))
+        assert all(check["fix"] for check in problems)
+        return {check["name"]: check for check in document["checks"]}
+
+
+@pytest.fixture(scope="module")
+def data_dir() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="cli-", dir=TEMPORARY_FOLDER))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def installation(data_dir: Path, api: MockApi) -> Installation:
+    names = ("MOCK_PORT", "DATA_DOCS_PORT", "SERVING_PORT", "PREFECT_SERVER_API_PORT")
+    ports = {name: str(free_port()) for name in names}
+    room = {"ALERT_DISK_FREE_SHARE": "0", "ALERT_DISK_FREE_MB": "0"}
+    return Installation(bare_environment(DATA_DIR=str(data_dir), MOOVITAMIX_API_URL=api.url, **ports, **room))
+
+
+def test_doctor_finds_no_problems_in_a_new_installation(installation: Installation) -> None:
+    checks = installation.doctor()
+    assert {name: check["status"] for name, check in checks.items() if not name.startswith("port")} == {
+        "settings": "ok", "database": "skipped", "roles": "skipped", "disk": "ok", "source API": "ok",
+        "Prefect server": "skipped", "Prefect worker": "skipped",
+    }  # fmt: skip
+    assert [check["status"] for name, check in checks.items() if name.startswith("port")] == [
+        "ok"
+    ] * 3  # not of the mock API: another one is named
+
+
+def test_migrated_database_is_healthy_and_psql_is_read_only_unless_the_owner_asks(installation: Installation) -> None:
+    migrated = installation.run("migrate")
+    assert migrated.returncode == 0, migrated.stderr
+    checks = installation.doctor()
+    assert (checks["database"]["status"], checks["roles"]["status"]) == ("ok", "ok")
+
+    analyst = installation.run("psql", "-c", "select current_role")
+    assert "moovitamix_analyst" in analyst.stdout, analyst.stderr
+    assert "0" in installation.run("psql", "-c", "select count(*) from mart.fact_listens").stdout
+    refused = installation.run("psql", "-c", "delete from mart.dim_users")
+    assert refused.returncode != 0
+    assert "permission denied" in refused.stderr
+    owner = installation.run("psql", "--owner", "-c", "delete from ops.runs")
+    assert (owner.returncode, owner.stdout) == (0, "DELETE 0\n"), owner.stderr
+
+
+def test_doctor_names_a_schema_and_roles_that_are_not_up_to_date(installation: Installation) -> None:
+    assert installation.run("migrate").returncode == 0
+    version = installation.run("psql", "--owner", "-c", "select version_num from ops.schema_version").stdout.split()[2]
+    change = "update ops.schema_version set version_num = '{}'; alter role {} rename to {}"
+    installation.run("psql", "--owner", "-c", change.format("0001", "moovitamix_analyst", "somebody_else"))
+    try:
+        checks = installation.doctor()
+        assert (checks["database"]["status"], checks["roles"]["status"]) == ("problem", "problem")
+        assert "moovitamix migrate" in checks["database"]["fix"]
+        assert checks["roles"]["detail"] == "missing: moovitamix_analyst"
+    finally:
+        installation.run("psql", "--owner", "-c", change.format(version, "somebody_else", "moovitamix_analyst"))
+    assert installation.doctor()["roles"]["status"] == "ok"
+
+
+def test_doctor_names_each_broken_part(installation: Installation, api: MockApi) -> None:
+    taken = api.url.rpartition(":")[2]
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    checks = installation.doctor(
+        DATA_DOCS_PORT=taken,
+        SERVING_PORT=installation.environment["PREFECT_SERVER_API_PORT"],
+        MOOVITAMIX_API_URL=nowhere,
+        DATABASE_URL=f"postgresql://nobody:hunter2@127.0.0.1:{free_port()}/moovitamix",
+        ALERT_DISK_FREE_MB="1000000000",
+        PREFECT_API_URL=f"{nowhere}/api",
+    )
+    shared = installation.environment["PREFECT_SERVER_API_PORT"]
+    assert {name for name, check in checks.items() if check["status"] == "problem"} == {
+        f"port {taken}", f"port {shared}", "database", "disk", "source API", "Prefect server",
+    }  # fmt: skip
+    assert checks[f"port {shared}"]["detail"] == f"SERVING_PORT and PREFECT_SERVER_API_PORT are both {shared}"
+    assert "DATA_DOCS_PORT" in checks[f"port {taken}"]["fix"]
+    assert "hunter2" not in json.dumps(checks)
+
+
+def test_doctor_reports_wrong_settings_and_nothing_else(installation: Installation) -> None:
+    checks = installation.doctor(RETENTION_DAYS="never")
+    assert list(checks) == ["settings"]
+    assert "RETENTION_DAYS" in checks["settings"]["detail"]
+
+
+def test_doctor_names_the_token_when_the_source_api_refuses(installation: Installation, api: MockApi) -> None:
+    api.faults({"status": 401})
+    check = installation.doctor()["source API"]
+    assert check["status"] == "problem"
+    assert "MOOVITAMIX_API_TOKEN" in check["fix"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["replay not-a-batch", "erase -1 --reason r --requested-by t"],
+)
+def test_flow_ends_the_same_under_both_names(line: str, installation: Installation) -> None:
+    name, *arguments = line.split()
+    by_module = subprocess.run(
+        [sys.executable, "-m", f"flows.{name}", *arguments],
+        cwd=ROOT, env=installation.environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    by_tool = installation.run(name, *arguments)
+    assert by_module.returncode == 2
+    assert (by_tool.returncode, by_tool.stdout, by_tool.stderr) == (2, by_module.stdout, by_module.stderr)
+
+
+def test_flow_prints_its_result_as_json_from_any_folder(installation: Installation, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cli", "monitor", "--json"],
+        cwd=tmp_path, env=installation.environment | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["flow"] == "monitor"
+    assert list(tmp_path.iterdir()) == []
