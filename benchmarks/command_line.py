@@ -40,7 +40,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.processes import Runner, Show, WorkFailed, in_fresh_process
 from benchmarks.report import Report, missed, terminal_tables, write_page
 from benchmarks.source import ROOT, Sizes
-from core import embedded
+from core import embedded_postgres
 from core.dates import parse_day
 
 # In this order: some go on with what those before them left.
@@ -123,9 +123,9 @@ def _own_postgres() -> Iterator[tuple[Path, str]]:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ["DATA_DIR"] = str(folder)  # where a child that imports the flows keeps Prefect's files
     try:
-        yield folder, embedded.start(folder / "server")
+        yield folder, embedded_postgres.start(folder / "server")
     finally:
-        embedded.stop_if_unused(folder / "server")
+        embedded_postgres.stop_if_unused(folder / "server")
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from core.database import database_url
-from core.embedded import programs
+from core.database import ensure_database
+from core.embedded_postgres import programs
 from core.errors import MoovitamixError, SettingsError
 from core.roles import ANALYST, url_in_role
 from core.sessions import client_environment, client_target
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = load_settings()
         keep_temporary_files_in(settings.data_dir)
-        url = database_url(settings) if options.owner else url_in_role(settings, ANALYST)
+        url = ensure_database(settings) if options.owner else url_in_role(settings, ANALYST)
         psql = programs() / "psql"
     except MoovitamixError as error:
         print(f"error: {error}", file=sys.stderr)

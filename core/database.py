@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from core import embedded
+from core import embedded_postgres
 from core.errors import (
     AlreadyRunning,
     DatabaseError,
@@ -50,13 +50,13 @@ WAREHOUSE_LOCK = 7_300_811_022
 TRAINING_LOCK = 7_300_811_024
 
 
-def database_url(settings: Settings) -> str:
+def ensure_database(settings: Settings) -> str:
     """The URL of the database as its owner sees it, with the embedded server started if it is the one in use.
 
     Raises DatabaseError, SettingsError where only logins of single roles are set.
     """
     if settings.embedded:
-        return embedded.start(settings.data_dir)
+        return embedded_postgres.start(settings.data_dir)
     if not settings.database_url.get_secret_value():
         raise SettingsError("wrong setting: DATABASE_URL is empty, and this needs the login that owns the schema")
     return settings.database_url.get_secret_value()

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from core.database import Connection, connect, database_url, is_migrated, migrate, readable_errors, warehouse_lock
+from core.database import Connection, connect, ensure_database, is_migrated, migrate, readable_errors, warehouse_lock
 from core.errors import DatabaseError
 from core.queries import load_query
 from core.settings import Settings
@@ -49,7 +49,7 @@ def up_to_date_url(settings: Settings) -> str:
 
     Raises DatabaseError, AlreadyRunning.
     """
-    url = database_url(settings)
+    url = ensure_database(settings)
     with connect(url) as connection:
         try:
             if not is_migrated(connection):

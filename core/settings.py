@@ -19,7 +19,7 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from core.addresses import in_url
+from core.addresses import bracket_ipv6
 from core.env_file import check_env_file, check_environment
 from core.errors import SettingsError
 from core.tls import check_tls_files
@@ -33,7 +33,11 @@ _WRITTEN_FOLDERS = (
     *("prefect", "services", "shaped", "tmp"),
 )
 # What else reads settings, looked up by name: it is above this module, and only names of fields are asked for.
-_OTHER_SETTINGS = ("expectations.thresholds:Thresholds", "services.plan:Ports", "services.plan:PrefectLogin")
+_OTHER_SETTINGS = (
+    "expectations.thresholds:Thresholds",
+    "services.local_services:Ports",
+    "services.local_services:PrefectCredentials",
+)
 
 
 def _not_empty(value: Any) -> Any:
@@ -180,7 +184,7 @@ class Settings(BaseSettings):
     def source(self) -> str:
         """The API's address as it may be logged and stored: without user or password."""
         parts = urlsplit(self.moovitamix_api_url)
-        host = in_url(parts.hostname or "")
+        host = bracket_ipv6(parts.hostname or "")
         return urlunsplit(parts._replace(netloc=f"{host}:{parts.port}" if parts.port else host))
 
 

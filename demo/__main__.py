@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from core.database import connect, database_url
+from core.database import connect, ensure_database
 from core.errors import MoovitamixError, SettingsError
 from core.settings import load_settings
 from core.terminal import prepare_terminal
@@ -35,7 +35,7 @@ def run(console: Console, folder: Path, how_to_open: str) -> None:
     with mock_api(str(FIRST_DAY), "--sessions", "20000") as api:
         with _progress(console) as progress:
             steps = progress.add_task("starting Postgres, Great Expectations and Prefect", total=None)
-            url = database_url(load_settings())
+            url = ensure_database(load_settings())
             # Prefect and Great Expectations take seconds to import: while something moves on the screen.
             from expectations import checkpoint  # noqa: F401
             from flows.ingest import ingest

@@ -17,7 +17,7 @@ from demo.surroundings import ROOT, DemoError
 from notifications.prefect_client import PrefectClient
 from services import prefect_ui
 from services.deploy import NotDeployed, answers, deploy
-from services.plan import Plan, Ports, PrefectLogin, Program, inherited_environment
+from services.local_services import LocalServices, Ports, PrefectCredentials, ServiceProcess, inherited_environment
 
 _SECONDS_TO_START = 120.0
 _FIRST = ("prefect-server", "serving")
@@ -46,7 +46,7 @@ def running(folder: Path, deployments: Sequence[str]) -> Iterator[Programs]:
     """
     serving, server = free_ports(2)
     os.environ |= {"SERVING_PORT": str(serving), "PREFECT_SERVER_API_PORT": str(server)}
-    plan = Plan(load_settings(), Ports(prefect_server_api_port=server), PrefectLogin())
+    plan = LocalServices(load_settings(), Ports(prefect_server_api_port=server), PrefectCredentials())
     programs = {program.name: program for program in plan.programs()}
     with ExitStack() as at_end:
         started = {name: at_end.enter_context(_process(plan, programs[name], folder)) for name in _FIRST}
@@ -65,7 +65,7 @@ def running(folder: Path, deployments: Sequence[str]) -> Iterator[Programs]:
 
 
 @contextmanager
-def _process(plan: Plan, program: Program, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _process(plan: LocalServices, program: ServiceProcess, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     environment = inherited_environment() | plan.environment | program.environment
     with (folder / "logs" / f"{program.name}.log").open("w") as log:
         process = subprocess.Popen(program.command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
@@ -79,7 +79,7 @@ def _process(plan: Plan, program: Program, folder: Path) -> Iterator[subprocess.
         process.wait()
 
 
-def _wait_for(program: Program, process: subprocess.Popen[bytes]) -> None:
+def _wait_for(program: ServiceProcess, process: subprocess.Popen[bytes]) -> None:
     until = time.monotonic() + _SECONDS_TO_START
     while program.answers_at is not None and not answers(program.answers_at):
         if process.poll() is not None or time.monotonic() > until:

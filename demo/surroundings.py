@@ -16,7 +16,7 @@ from typing import Any
 import requests
 from rich.console import Console
 
-from core import embedded
+from core import embedded_postgres
 from core.errors import MoovitamixError
 from core.settings import Settings, load_settings
 from core.temporary_files import keep_temporary_files_in
@@ -35,8 +35,8 @@ def fresh_folder(name: str = "demo") -> Path:
     """An empty folder of that name below DATA_DIR. Raises DemoError while another demo uses it, SettingsError."""
     folder = load_settings().data_dir / name
     if (folder / "postgres").exists():
-        embedded.stop_if_unused(folder)
-        if embedded.in_use(folder):
+        embedded_postgres.stop_if_unused(folder)
+        if embedded_postgres.in_use(folder):
             raise DemoError(f"the database of an earlier demo in {folder} is in use; close it first")
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "logs").mkdir(parents=True)

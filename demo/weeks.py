@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.text import Text
 
 from core.clock import clock_of
-from core.database import connect, database_url
+from core.database import connect, ensure_database
 from core.errors import MoovitamixError, SettingsError
 from core.settings import load_settings
 from core.terminal import prepare_terminal
@@ -117,7 +117,7 @@ class Weeks:
         self.console.print(Text(f"  {judged.quality.day}  {judged.verdict}: {why}", style), soft_wrap=True)
 
     def _alarmed(self) -> bool:
-        with connect(database_url(load_settings())) as connection:
+        with connect(ensure_database(load_settings())) as connection:
             return bool(open_alarms(connection))
 
     def _wait_for_the_answer(self) -> None:
@@ -131,7 +131,7 @@ class Weeks:
         self.console.print(f"              answered by {_ON_DEGRADATION}, begun by the event, after {seconds:.0f} s")
 
     def _listeners(self) -> list[int]:
-        with connect(database_url(load_settings())) as connection:
+        with connect(ensure_database(load_settings())) as connection:
             return [row[0] for row in connection.execute("select user_id from mart.dim_users where removed_at is null")]
 
 
@@ -146,7 +146,7 @@ def run(console: Console, folder: Path) -> Curve:
         with _in_haste():
             for number in range((LAST_DAY - FIRST_DAY).days + 1):
                 weeks.play(FIRST_DAY + timedelta(number))
-        with connect(database_url(settings)) as connection:
+        with connect(ensure_database(settings)) as connection:
             return read_curve(connection, programs.runs(_ON_DEGRADATION))
 
 
@@ -167,7 +167,7 @@ def _in_haste() -> AbstractContextManager[object]:
 def _key(settings: Any) -> str:
     from core.database import migrate
 
-    url = database_url(settings)
+    url = ensure_database(settings)
     migrate(url)
     with connect(url) as connection:
         scopes: tuple[keys.Scope, ...] = ("recommendations:read", "feedback:write")

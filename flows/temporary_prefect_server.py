@@ -31,7 +31,7 @@ import psutil
 from core.errors import DiskFull, MoovitamixError, is_disk_full
 
 DATABASE = "prefect.db"
-# What services.plan gives each service, and asks of each run: see there.
+# What services.local_services gives each service, and asks of each run: see there.
 SERVICES_MARK = "MOOVITAMIX_SERVICES"
 SIGNS_OF_LIFE = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
 RUN_TAG = "moovitamix"

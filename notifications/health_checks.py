@@ -19,7 +19,7 @@ import requests
 from requests.auth import HTTPBasicAuth
 from supervisor.xmlrpc import SupervisorTransport, UnixStreamHTTPConnection
 
-from core import embedded
+from core import embedded_postgres
 from core.clock import CLOCK_SKEW
 from core.database import login_refused
 from core.queries import load_query
@@ -59,7 +59,7 @@ class ProcessState:
 
 def address_of_database(settings: Settings) -> str:
     """Where the database is; the embedded one is not started for it."""
-    return embedded.address(settings.data_dir) if settings.embedded else any_login(settings)
+    return embedded_postgres.address(settings.data_dir) if settings.embedded else any_login(settings)
 
 
 def database_fails(url: str) -> str | None:

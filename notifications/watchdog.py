@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 
 import requests
 
-from core.addresses import in_url
+from core.addresses import bracket_ipv6
 from core.clock import CLOCK_SKEW, Clock, is_ahead, utc_now
 from core.errors import SettingsError
 from core.settings import Settings, load_settings
@@ -258,7 +258,7 @@ def _lost_runs(server: PrefectClient) -> LostRuns:
 
 def _to_ask(host: str) -> str:
     """The host of a URL: where serving listens is not always where it is asked."""
-    return "127.0.0.1" if host in ("0.0.0.0", "::") else in_url(host)  # noqa: S104, asked for, not listened at
+    return "127.0.0.1" if host in ("0.0.0.0", "::") else bracket_ipv6(host)  # noqa: S104, asked for, not listened at
 
 
 def make_watchdog(settings: Settings, serving: str = "", *, looks_before_told: int = _LOOKS_BEFORE_TOLD) -> Watchdog:

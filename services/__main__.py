@@ -17,7 +17,7 @@ from typing import Any
 
 import requests
 
-from core import embedded, proxies
+from core import embedded_postgres, proxies
 from core.errors import MoovitamixError, SettingsError, named_errors
 from core.settings import alert_urls_of
 from core.temporary_files import FOLDER as TEMPORARY_FILES
@@ -28,8 +28,16 @@ from expectations.thresholds import load_thresholds
 from notifications.prefect_client import PrefectClient
 from services import backup_file, prefect_ui, verification
 from services.deploy import answers
+from services.local_services import (
+    HOST,
+    ROOT,
+    WORK_POOL,
+    LocalServices,
+    ServiceProcess,
+    inherited_environment,
+    load_local_services,
+)
 from services.lost_runs import close_lost_runs
-from services.plan import HOST, ROOT, WORK_POOL, Plan, Program, inherited_environment, load_plan
 from services.prefect_database import check_databases
 from services.supervision import CONFIGURATION, Supervisor, changed_settings, end, render
 
@@ -42,7 +50,7 @@ class ServicesError(MoovitamixError):
     """The services cannot be started, stopped or cleaned."""
 
 
-def up(plan: Plan) -> None:
+def up(plan: LocalServices) -> None:
     """Start what does not run, wait until each part answers, deploy, and say where things are."""
     supervisor = Supervisor(plan)
     programs = plan.programs()
@@ -52,7 +60,7 @@ def up(plan: Plan) -> None:
         supervisor.start_again()
     else:
         if plan.settings.embedded:
-            embedded.check_user()
+            embedded_postgres.check_user()
         end(supervisor.leftovers())
         _check_ports(programs)
         check_databases(programs)
@@ -75,7 +83,7 @@ def up(plan: Plan) -> None:
     _tell(plan)
 
 
-def _start(plan: Plan, supervisor: Supervisor, programs: Sequence[Program]) -> None:
+def _start(plan: LocalServices, supervisor: Supervisor, programs: Sequence[ServiceProcess]) -> None:
     try:
         shutil.rmtree(plan.settings.data_dir / TEMPORARY_FILES / _RUNNER_FILES, ignore_errors=True)
         supervisor.start(programs)
@@ -84,7 +92,7 @@ def _start(plan: Plan, supervisor: Supervisor, programs: Sequence[Program]) -> N
         raise ServicesError(f"the supervisor does not start: {said[-1] if said else error}") from error
 
 
-def _refuse_other_settings(plan: Plan, supervisor: Supervisor) -> None:
+def _refuse_other_settings(plan: LocalServices, supervisor: Supervisor) -> None:
     """Raises ServicesError when the running services were started with other settings, and names these."""
     running = (plan.state / CONFIGURATION).read_text()
     if render(plan, plan.programs(), supervisor.socket) != running:
@@ -94,7 +102,7 @@ def _refuse_other_settings(plan: Plan, supervisor: Supervisor) -> None:
         )
 
 
-def _check_ports(programs: Sequence[Program]) -> None:
+def _check_ports(programs: Sequence[ServiceProcess]) -> None:
     """Raises ServicesError naming the first port that another program has."""
     for program in programs:
         if program.port is None:
@@ -110,7 +118,7 @@ def _check_ports(programs: Sequence[Program]) -> None:
                 ) from error
 
 
-def _wait_for(plan: Plan, program: Program) -> None:
+def _wait_for(plan: LocalServices, program: ServiceProcess) -> None:
     supervisor = Supervisor(plan)
 
     def ready() -> bool:
@@ -138,7 +146,7 @@ def _in_time(condition: Callable[[], bool]) -> bool:
     return True
 
 
-def _close_lost_runs(plan: Plan, *, first: bool) -> None:
+def _close_lost_runs(plan: LocalServices, *, first: bool) -> None:
     if not first:
         return
     try:
@@ -149,7 +157,7 @@ def _close_lost_runs(plan: Plan, *, first: bool) -> None:
         print(f"  {lost} flow run(s) that were cut off are marked as crashed", flush=True)
 
 
-def _deploy(plan: Plan) -> None:
+def _deploy(plan: LocalServices) -> None:
     log = plan.logs / "deploy.log"
     with log.open("w") as output:
         done = subprocess.run(
@@ -164,7 +172,7 @@ def _deploy(plan: Plan) -> None:
         raise ServicesError(f"the deployments were not made; the log is {log}")
 
 
-def _wait_for_worker(plan: Plan) -> None:
+def _wait_for_worker(plan: LocalServices) -> None:
     server = PrefectClient(f"{plan.prefect_url}/api", plan.prefect_login)
 
     def online() -> bool:
@@ -188,7 +196,7 @@ def _step(name: str, work: Callable[[], None]) -> None:
     print(f"ready ({time.monotonic() - begin:.0f} s)", flush=True)
 
 
-def _tell(plan: Plan) -> None:
+def _tell(plan: LocalServices) -> None:
     lines = [
         "",
         f"Prefect      {plan.prefect_url}",
@@ -210,7 +218,7 @@ def _tell(plan: Plan) -> None:
     print("\n".join(lines), flush=True)
 
 
-def _first_page(plan: Plan) -> str:
+def _first_page(plan: LocalServices) -> str:
     """An address of the API that answers, without its login."""
     return f"{plan.api_url}/tracks?page=1 (the mock)" if plan.mocked else f"{plan.settings.source}/tracks?page=1"
 
@@ -220,22 +228,22 @@ def _direct() -> str:
     return "no_proxy='*' " if proxies.are_set() else ""
 
 
-def _login(plan: Plan) -> str:
+def _login(plan: LocalServices) -> str:
     return "PREFECT_API_AUTH_STRING=user:password " if plan.prefect_login else ""
 
 
-def _alerted(plan: Plan) -> str:
+def _alerted(plan: LocalServices) -> str:
     """How many addresses alerts go to; never which, for they hold passwords."""
     count = len(alert_urls_of(plan.settings))
     return f"to {count} address{'es' if count > 1 else ''}" if count else "to nobody (docs/notifications.md)"
 
 
-def _make(target: str, plan: Plan) -> str:
+def _make(target: str, plan: LocalServices) -> str:
     """The command as a person would type it, with the settings that were given on the command line."""
     return f"make {target} {_data_dir(plan)}".rstrip()
 
 
-def _data_dir(plan: Plan) -> str:
+def _data_dir(plan: LocalServices) -> str:
     """What goes before or after a command for it to mean this DATA_DIR."""
     default = Path(".data").resolve() == plan.settings.data_dir
     return "" if default else f"DATA_DIR={shlex.quote(str(_short(plan.settings.data_dir)))} "
@@ -247,7 +255,7 @@ def _short(path: Path) -> Path:
     return path
 
 
-def down(plan: Plan, quietly: bool = False) -> None:
+def down(plan: LocalServices, quietly: bool = False) -> None:
     """Stop all services of this DATA_DIR. Nothing to do when none runs."""
     supervisor = Supervisor(plan)
     ran = bool(supervisor.states() or supervisor.leftovers())
@@ -255,12 +263,12 @@ def down(plan: Plan, quietly: bool = False) -> None:
         print("stopping", flush=True)
     supervisor.stop(seconds=sum(program.seconds_to_stop for program in plan.programs()))
     if (plan.settings.data_dir / "postgres").exists():
-        embedded.stop_if_unused(plan.settings.data_dir)
+        embedded_postgres.stop_if_unused(plan.settings.data_dir)
     if not quietly:
         print(f"stopped; the state stays in {_short(plan.settings.data_dir)}" if ran else "nothing runs")
 
 
-def status(plan: Plan) -> int:
+def status(plan: LocalServices) -> int:
     """Say what runs; 0 when everything does, 1 otherwise."""
     states = Supervisor(plan).states()
     if not states:
@@ -274,13 +282,13 @@ def status(plan: Plan) -> int:
     return 0 if all(one.state == "RUNNING" for one in states) else 1
 
 
-def clean(plan: Plan) -> None:
+def clean(plan: LocalServices) -> None:
     """Delete the state and the caches, and keep backups. Raises ServicesError while anything uses them."""
     supervisor = Supervisor(plan)
     data_dir = plan.settings.data_dir
     if supervisor.states() or supervisor.leftovers():
         raise ServicesError(f"services run; first stop them: {_make('down', plan)}")
-    if embedded.in_use(data_dir):
+    if embedded_postgres.in_use(data_dir):
         raise ServicesError(f"a flow or another program uses the database in {data_dir}; wait for it")
     if not _looks_like_ours(data_dir):
         raise ServicesError(f"{data_dir} holds other things than our state; delete it by hand")
@@ -316,7 +324,7 @@ def _bytecode() -> list[Path]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what is asked; an error with a name is one line. Exit 0, 1 or, for wrong settings, 2."""
-    commands: dict[str, Callable[[Plan], Any]] = {"up": up, "down": down, "status": status, "clean": clean}
+    commands: dict[str, Callable[[LocalServices], Any]] = {"up": up, "down": down, "status": status, "clean": clean}
     parser = argparse.ArgumentParser(prog="python -m services", description=__doc__)
     parser.add_argument("command", choices=commands)
     prepare_terminal()
@@ -324,7 +332,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.chdir(ROOT)
     try:
         # Services can be stopped also when DATA_DIR cannot be written any more.
-        plan = load_plan(data_dir_is_written=asked.command in ("up", "clean"))
+        plan = load_local_services(data_dir_is_written=asked.command in ("up", "clean"))
         if asked.command == "up":
             load_thresholds()  # flow runs read them: better an error now than in the night
             keep_temporary_files_in(plan.settings.data_dir)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from core import side_schemas
 from core.clock import clock_of
-from core.database import Connection, connect, database_url, readable_errors, take_warehouse_lock, warehouse_lock
+from core.database import Connection, connect, ensure_database, readable_errors, take_warehouse_lock, warehouse_lock
 from core.errors import AlreadyRunning, MoovitamixError, SettingsError, UsageError, named_errors
 from core.roles import refuse_code_of_others
 from core.settings import Settings
@@ -25,8 +25,8 @@ from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
 from core.tracebacks import without_tracebacks
 from services.backup_file import DUMP, FOLDER, NAME, BackupError, Manifest, model_files, pack, prune, short, work_folder
-from services.plan import ROOT, load_plan
-from services.postgres_programs import programs_for
+from services.local_services import ROOT, load_local_services
+from services.postgres_tools import find_postgres_tools
 from services.restore import finish_earlier, restore
 from services.table_contents import constraints_of, contents_of
 from services.verification import clear_leftovers, verify
@@ -41,9 +41,9 @@ def backup(settings: Settings, wanted: Path | None = None) -> Path:
     target = (wanted or settings.data_dir / FOLDER / f"{now:{NAME}}").expanduser().resolve()
     if target.exists():
         raise UsageError(f"{target} is there already; name another file, or move it away")
-    url = database_url(settings)
+    url = ensure_database(settings)
     finish_earlier(settings, url)
-    programs = programs_for(settings, url)
+    programs = find_postgres_tools(settings, url)
     with work_folder(target.parent) as work, connect(url) as connection, _nobody_writes(connection, settings):
         version = connection.info.server_version
         pg_dump = programs.path("pg_dump", version)
@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     os.chdir(ROOT)
     try:
-        plan = load_plan()
+        plan = load_local_services()
         keep_temporary_files_in(plan.settings.data_dir)
         with named_errors():
             clear_leftovers(plan.settings)

@@ -14,7 +14,7 @@ from typing import Any
 from core.errors import SettingsError
 from core.terminal import prepare_terminal
 from core.tracebacks import without_tracebacks
-from services.plan import HOST, load_plan
+from services.local_services import HOST, load_local_services
 
 _NOTHING_YET = b"""<!doctype html><meta charset="utf-8"><title>Data Docs</title>
 <p style="font: 1rem sans-serif">
@@ -54,7 +54,7 @@ def main() -> int:
     )
     host = parser.parse_args().host
     try:
-        plan = load_plan(data_dir_is_written=False)
+        plan = load_local_services(data_dir_is_written=False)
     except SettingsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -26,7 +26,7 @@ from core.errors import SettingsError
 from core.settings import load_settings
 from core.tracebacks import without_tracebacks
 from services import automations
-from services.plan import ROOT, WORK_POOL
+from services.local_services import ROOT, WORK_POOL
 
 SMOKE = "ingest/daily"
 _SECONDS_TO_WAIT = 120.0

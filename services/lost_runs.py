@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from notifications.lost_runs import mark_as_lost, open_runs, run_ids_of_processes
 from notifications.prefect_client import PrefectClient
-from services.plan import WORK_POOL
+from services.local_services import WORK_POOL
 
 
 def close_lost_runs(server: PrefectClient) -> int:

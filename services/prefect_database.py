@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from core.errors import MoovitamixError
-from services.plan import Program
+from services.local_services import ServiceProcess
 
 _PREFIX = "sqlite+aiosqlite:///"
 _SETTING = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
@@ -26,7 +26,7 @@ class PrefectDatabaseError(MoovitamixError):
     """Prefect's server cannot use its database."""
 
 
-def check_databases(programs: Sequence[Program]) -> None:
+def check_databases(programs: Sequence[ServiceProcess]) -> None:
     """Raises PrefectDatabaseError when the file of a program is damaged, locked or of a newer Prefect."""
     for program in programs:
         url = program.environment.get(_SETTING, "")

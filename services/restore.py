@@ -20,8 +20,8 @@ from typing import IO, cast
 import psycopg
 from psycopg import sql
 
-from core import embedded, side_schemas
-from core.database import Connection, connect, database_url, readable_errors, take_training_lock, take_warehouse_lock
+from core import embedded_postgres, side_schemas
+from core.database import Connection, connect, ensure_database, readable_errors, take_training_lock, take_warehouse_lock
 from core.errors import DatabaseError, DatabaseUnavailable
 from core.queries import load_query
 from core.roles import ROLES, refuse_code_of_others, told_of_others
@@ -30,8 +30,8 @@ from core.side_schemas import REPLACED, RESTORING
 from erasure import suppression_list
 from services.backup_contents import not_ours, steps
 from services.backup_file import DUMP, FOLDER, MODELS, BackupError, Manifest, known_versions, short, unpack, work_folder
-from services.plan import ROOT, Plan
-from services.postgres_programs import Programs, programs_for
+from services.local_services import ROOT, LocalServices
+from services.postgres_tools import PostgresTools, find_postgres_tools
 from services.supervision import Supervisor
 
 _SINCE_ROLES = "0007"
@@ -47,7 +47,7 @@ _SECONDS_TO_DISCONNECT = 5.0
 _WAITING_MODELS = Path(FOLDER) / ".restored-models"
 
 
-def restore(plan: Plan, path: Path, *, force: bool = False) -> Manifest:
+def restore(plan: LocalServices, path: Path, *, force: bool = False) -> Manifest:
     """Bring database and model files back from a backup. The database changes in one transaction, or not at all.
 
     With `force`, what the database has of ours is replaced. Raises BackupError, AlreadyRunning, DatabaseError.
@@ -57,7 +57,7 @@ def restore(plan: Plan, path: Path, *, force: bool = False) -> Manifest:
     with work_folder(settings.data_dir / FOLDER) as work:
         manifest = unpack(path, work)
         _refuse_services(plan)
-        url = database_url(settings)
+        url = ensure_database(settings)
         with connect(url) as connection:
             _refuse_a_database_in_use(connection)
             if side_schemas.existing(connection, RESTORING, REPLACED):
@@ -70,7 +70,7 @@ def restore(plan: Plan, path: Path, *, force: bool = False) -> Manifest:
             if not force and side_schemas.existing(connection, ""):
                 raise BackupError("the database is not empty; to replace all that is in it, add FORCE=yes")
             try:
-                made = build_beside(connection, programs_for(settings, url), work, manifest)
+                made = build_beside(connection, find_postgres_tools(settings, url), work, manifest)
                 shutil.rmtree(settings.data_dir / _WAITING_MODELS, ignore_errors=True)
                 (work / MODELS).replace(settings.data_dir / _WAITING_MODELS)
                 side_schemas.put_in_place(connection)
@@ -108,7 +108,7 @@ def finish_earlier(settings: Settings, url: str) -> None:
         _drop_replaced(settings, url)
 
 
-def build_beside(connection: Connection, programs: Programs, work: Path, manifest: Manifest) -> list[str]:
+def build_beside(connection: Connection, programs: PostgresTools, work: Path, manifest: Manifest) -> list[str]:
     """Restore the dump in `work` beside the live schemas, and count its rows. Returns the roles that it had to make.
 
     Raises BackupError, DatabaseError; what was built until then is left.
@@ -174,14 +174,14 @@ def _erase_again() -> None:
         )
 
 
-def _refuse_services(plan: Plan) -> None:
+def _refuse_services(plan: LocalServices) -> None:
     """Raises BackupError while something of this DATA_DIR runs."""
     supervisor = Supervisor(plan)
     if supervisor.states() or supervisor.leftovers():
         raise BackupError("services run; first stop them: make down")
     if plan.settings.embedded:
-        embedded.stop_if_unused(plan.settings.data_dir)
-        if embedded.in_use(plan.settings.data_dir):
+        embedded_postgres.stop_if_unused(plan.settings.data_dir)
+        if embedded_postgres.in_use(plan.settings.data_dir):
             raise BackupError(f"a run or another program uses the database in {plan.settings.data_dir}; wait for it")
 
 
@@ -259,7 +259,9 @@ def _expect(connection: Connection, query: sql.Composed, expected: object, what:
         raise BackupError(f"{what} is not whole")
 
 
-def _replay(programs: Programs, paths: tuple[str, str], work: Path, parts: Sequence[str], server_version: int) -> None:
+def _replay(
+    programs: PostgresTools, paths: tuple[str, str], work: Path, parts: Sequence[str], server_version: int
+) -> None:
     """Restore the dump into the side schemas, each part in a transaction of its own. Raises DatabaseError."""
     pg_restore, psql = paths
     ask = [psql, "-X", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1", f"--dbname={programs.target}"]
@@ -283,7 +285,7 @@ def _replay(programs: Programs, paths: tuple[str, str], work: Path, parts: Seque
             raise DatabaseError(programs.complaint("psql", said))
 
 
-def _statements(programs: Programs, command: Sequence[str], server_version: int) -> Iterator[bytes]:
+def _statements(programs: PostgresTools, command: Sequence[str], server_version: int) -> Iterator[bytes]:
     """What pg_restore writes, without the one setting that an older server does not know. Raises DatabaseError."""
     with (
         tempfile.TemporaryFile() as said,

@@ -24,7 +24,7 @@ from supervisor.xmlrpc import SupervisorTransport
 from core.errors import SettingsError
 from core.settings import setting_names
 from core.temporary_files import make_socket_folder, socket_folder
-from services.plan import MARK, PREFECT_DATABASE, ROOT, Plan, Program, inherited_environment
+from services.local_services import MARK, PREFECT_DATABASE, ROOT, LocalServices, ServiceProcess, inherited_environment
 
 # A program that crashes at once is started again and again, a second later each time.
 _START_TRIES = 100
@@ -38,7 +38,7 @@ _ROUNDS = 100_000
 
 
 @dataclass(frozen=True)
-class ProgramState:
+class ProcessState:
     """What the supervisor says of one program, such as RUNNING."""
 
     name: str
@@ -51,23 +51,23 @@ class ProgramState:
 class Supervisor:
     """The supervisor of one plan, whether it runs or not."""
 
-    plan: Plan
+    plan: LocalServices
 
     @property
     def socket(self) -> Path:
         """Elsewhere than the state if its path is too long for a socket."""
         return socket_folder(self.plan.state) / "supervisor.sock"
 
-    def states(self) -> list[ProgramState]:
+    def states(self) -> list[ProcessState]:
         """One entry a program; none when the supervisor does not run."""
         try:
             with self._ask() as supervisor:
                 answers: Any = supervisor.getAllProcessInfo()
         except (OSError, Fault):
             return []
-        return [ProgramState(a["name"], a["statename"], a["pid"], a["description"]) for a in answers]
+        return [ProcessState(a["name"], a["statename"], a["pid"], a["description"]) for a in answers]
 
-    def start(self, programs: Sequence[Program]) -> None:
+    def start(self, programs: Sequence[ServiceProcess]) -> None:
         """Start it with all programs. Raises CalledProcessError."""
         self.plan.state.mkdir(parents=True, exist_ok=True)
         self.plan.logs.mkdir(parents=True, exist_ok=True)
@@ -135,7 +135,7 @@ def end(processes: Sequence[psutil.Process]) -> None:
     psutil.wait_procs(alive, timeout=5)
 
 
-def render(plan: Plan, programs: Sequence[Program], socket: Path) -> str:
+def render(plan: LocalServices, programs: Sequence[ServiceProcess], socket: Path) -> str:
     """The supervisor's configuration, for a supervisor that is started in `plan.state`.
 
     Paths in DATA_DIR are relative: the supervisor expands `%` in some values twice, and takes ` #` for a comment.
@@ -162,7 +162,7 @@ def render(plan: Plan, programs: Sequence[Program], socket: Path) -> str:
     return "\n".join(sections)
 
 
-def settings_in_use(plan: Plan) -> dict[str, str]:
+def settings_in_use(plan: LocalServices) -> dict[str, str]:
     """By name, what running programs keep until they are started again. Of a secret, a fingerprint.
 
     Flow runs read `.env` when they start; but what was in the environment of `make up`, they too keep.
@@ -178,7 +178,7 @@ def settings_in_use(plan: Plan) -> dict[str, str]:
     return {name: _shown(value) for name, value in kept.items()}
 
 
-def changed_settings(plan: Plan) -> list[str]:
+def changed_settings(plan: LocalServices) -> list[str]:
     """What differs between the running services and the settings now, such as `SERVING_PORT 8080 -> 8081`."""
     first_line = (plan.state / CONFIGURATION).read_text().partition("\n")[0]
     try:
@@ -210,12 +210,12 @@ def _is_fingerprint(text: str) -> bool:
     return text.startswith(_FINGERPRINT)
 
 
-def _environment_of(programs: Sequence[Program]) -> dict[str, str]:
+def _environment_of(programs: Sequence[ServiceProcess]) -> dict[str, str]:
     """What the programs need, for all of them: the configuration could not hold every value. No two differ in one."""
     return {name: value for program in programs for name, value in program.environment.items()}
 
 
-def _program(logs: Path, place: int, program: Program) -> str:
+def _program(logs: Path, place: int, program: ServiceProcess) -> str:
     return _section(
         f"program:{program.name}",
         command=shlex.join(program.command),

@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from core import embedded, side_schemas
+from core import embedded_postgres, side_schemas
 from core.database import Connection, connect, readable_errors
 from core.errors import AlreadyRunning, DatabaseError
 from core.queries import load_query
 from core.settings import Settings
 from pipeline.raw_pages import make_private_folder
 from services.backup_file import FOLDER, BackupError, Manifest, short, unpack
-from services.postgres_programs import Programs
+from services.postgres_tools import PostgresTools
 from services.restore import build_beside
 from services.table_contents import constraints_of, contents_of
 
@@ -36,10 +36,10 @@ def verify(settings: Settings, path: Path) -> Manifest:
         work = folder / "backup"
         work.mkdir(mode=0o700)
         manifest = unpack(path, work)
-        url = embedded.start(folder)
+        url = embedded_postgres.start(folder)
         with connect(url) as connection:
             try:
-                build_beside(connection, Programs(url, embedded.programs()), work, manifest)
+                build_beside(connection, PostgresTools(url, embedded_postgres.programs()), work, manifest)
                 side_schemas.put_in_place(connection)
             except (BackupError, DatabaseError) as error:
                 raise BackupError(f"{short(path)} cannot be restored: {error}") from error
@@ -63,7 +63,7 @@ def clear_leftovers(settings: Settings) -> None:
     if (settings.data_dir / SCRATCH).exists():
         with _exclusive(settings) as held:
             if held:
-                embedded.discard(settings.data_dir / SCRATCH)
+                embedded_postgres.discard(settings.data_dir / SCRATCH)
 
 
 @readable_errors()
@@ -91,12 +91,12 @@ def _scratch_folder(settings: Settings) -> Iterator[Path]:
     with _exclusive(settings) as held:
         if not held:
             raise AlreadyRunning("another verification of a backup is at work; wait for it")
-        embedded.discard(folder)
+        embedded_postgres.discard(folder)
         folder.mkdir()
         try:
             yield folder
         finally:
-            embedded.discard(folder)
+            embedded_postgres.discard(folder)
 
 
 @contextmanager

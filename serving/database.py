@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
-from core.database import database_url
+from core.database import ensure_database
 from core.errors import DatabaseError, StatementRefused
 from core.queries import load_query
 from core.roles import SERVING, in_role
@@ -48,7 +48,7 @@ _Read = Callable[[psycopg.AsyncConnection[Row]], Awaitable[Result]]
 
 def serving_url(settings: Settings) -> str:
     """SERVING_DATABASE_URL, or the database of everyone else. Raises DatabaseError."""
-    return settings.serving_database_url.get_secret_value() or database_url(settings)
+    return settings.serving_database_url.get_secret_value() or ensure_database(settings)
 
 
 class Database:

@@ -27,7 +27,7 @@ import pytest  # noqa: E402
 import requests  # noqa: E402
 from psycopg import sql  # noqa: E402
 
-from core import embedded  # noqa: E402
+from core import embedded_postgres  # noqa: E402
 from core.database import migrate  # noqa: E402
 from core.sessions import open_connection  # noqa: E402
 
@@ -101,7 +101,7 @@ def postgres() -> Iterator[str]:
     and Postgres does not run as root."""
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
     folder.chmod(0o755)
-    yield embedded.start(folder)
+    yield embedded_postgres.start(folder)
     shutil.rmtree(folder, ignore_errors=True)
 
 

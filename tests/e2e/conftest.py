@@ -17,7 +17,7 @@ import pytest
 
 from demo.programs import free_ports
 from notifications.prefect_client import PrefectClient
-from services.plan import Plan, load_plan
+from services.local_services import LocalServices, load_local_services
 from services.supervision import Supervisor
 from tests.e2e.mailbox import Mailbox
 
@@ -39,7 +39,7 @@ class Services:
     """The services of one test run."""
 
     environment: dict[str, str]
-    plan: Plan
+    plan: LocalServices
     mailbox: Mailbox
 
     def make(self, target: str) -> subprocess.CompletedProcess[str]:
@@ -102,7 +102,7 @@ def _services_in(folder: str) -> Iterator[Services]:
         for name, value in ours.items():
             patch.setenv(name, value)
         patch.delenv("MOOVITAMIX_API_URL", raising=False)
-        plan = load_plan()
+        plan = load_local_services()
     environment |= {"PREFECT_API_URL": f"{plan.prefect_url}/api", "PREFECT_HOME": f"{folder}/prefect"}
     environment |= {"PREFECT_API_AUTH_STRING": LOGIN} | CORPORATE
     environment.pop("MOOVITAMIX_API_URL", None)

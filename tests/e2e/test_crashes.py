@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from core import embedded
+from core import embedded_postgres
 from flows import ingest_tasks
 from flows.ingest import main
 from tests.conftest import BASE_DAY, ROOT, MockApi, Query
@@ -156,7 +156,7 @@ def test_postgres_is_killed_at_every_step(
         os.kill(number, signal.SIGKILL)
         time.sleep(0.5)  # its processes notice, and end
 
-    monkeypatch.setenv("DATABASE_URL", embedded.start(folder))
+    monkeypatch.setenv("DATABASE_URL", embedded_postgres.start(folder))
     for step, when, nth in (
         ("pipeline.staging:compose_query|staging/tables.insert_profile", "before", 1),  # the tracks are being staged
         ("expectations.checkpoint:Auditor.audit", "before", 1),
@@ -176,7 +176,7 @@ def test_postgres_is_killed_at_every_step(
         errors = [line for line in told.err.splitlines() if line.startswith("error: ")]
         assert len(errors) == 1, (step, told.err)
         assert "Postgres" in errors[0]
-        monkeypatch.setenv("DATABASE_URL", embedded.start(folder))
+        monkeypatch.setenv("DATABASE_URL", embedded_postgres.start(folder))
 
     assert main(["--day", DAY]) == 0
 

@@ -26,7 +26,7 @@ def full(tmp_path: Path) -> Iterator[Path]:
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", folder], capture_output=True).returncode:
         pytest.skip("mounting a small file system is not permitted here")
     try:
-        assert _run(folder, "core.embedded", "--url").returncode == 0
+        assert _run(folder, "core.embedded_postgres", "--url").returncode == 0
         old = folder / "landing" / "users" / "users-2020-01-01"
         old.mkdir(parents=True)
         (old / "page").write_bytes(bytes(64 * _MB))

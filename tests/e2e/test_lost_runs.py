@@ -21,8 +21,8 @@ from demo.programs import free_ports
 from notifications.lost_runs import TAG, LostRuns, Seen, mark_as_lost, open_runs, run_ids_of_processes
 from notifications.prefect_client import PrefectClient
 from services.deploy import answers
+from services.local_services import WORK_POOL
 from services.lost_runs import close_lost_runs
-from services.plan import WORK_POOL
 from tests.conftest import ROOT
 
 SECOND = timedelta(seconds=1)

@@ -21,7 +21,7 @@ from core.clock import utc_now
 from flows.prefect_history import prune_prefect_history
 from notifications.erase_runs import delete_erase_runs
 from notifications.prefect_client import PrefectClient
-from services.plan import Plan, Ports, PrefectLogin
+from services.local_services import LocalServices, Ports, PrefectCredentials
 from tests.conftest import ROOT
 from tests.e2e.test_lost_runs import _until as until
 
@@ -100,7 +100,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     data_dir = tmp_path_factory.mktemp("data")
     (data_dir / "prefect").mkdir()
     settings = Settings(_env_file=None, data_dir=data_dir)  # type: ignore[call-arg]
-    plan = Plan(settings, Ports(prefect_server_api_port=free_ports(1)[0]), PrefectLogin())
+    plan = LocalServices(settings, Ports(prefect_server_api_port=free_ports(1)[0]), PrefectCredentials())
     [program] = [one for one in plan.programs() if one.name == "prefect-server"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     environment |= plan.environment | program.environment

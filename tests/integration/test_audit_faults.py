@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from core import embedded
+from core import embedded_postgres
 from flows.ingest import main
 from tests.conftest import BASE_DAY, MockApi
 from tests.e2e.interrupted import interrupt
@@ -47,7 +47,7 @@ def test_postgres_is_killed_during_an_audit(
         time.sleep(0.5)  # its processes notice, and end
 
     for moment, function in MOMENTS.items():
-        monkeypatch.setenv("DATABASE_URL", embedded.start(folder))
+        monkeypatch.setenv("DATABASE_URL", embedded_postgres.start(folder))
         undo = interrupt(function, "before", 1, kill_postgres)
         try:
             code = main(["--day", BASE_DAY, "--endpoint", "tracks"])
@@ -59,5 +59,5 @@ def test_postgres_is_killed_during_an_audit(
         assert errors == told.err.splitlines()[-1:], (moment, told.err)
         assert 'File "' not in told.out + told.err, moment
 
-    monkeypatch.setenv("DATABASE_URL", embedded.start(folder))
+    monkeypatch.setenv("DATABASE_URL", embedded_postgres.start(folder))
     assert main(["--day", BASE_DAY, "--endpoint", "tracks"]) == 0

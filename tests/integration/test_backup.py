@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from core import embedded
+from core import embedded_postgres
 from core.database import connect, warehouse_lock
 from core.roles import RECOMMENDER, SERVING
 from core.settings import Settings
@@ -44,7 +44,7 @@ def place(
         monkeypatch.delenv(name)
     for name, value in quick_settings(database, tmp_path / "data").items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("PATH", f"{embedded.programs()}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{embedded_postgres.programs()}{os.pathsep}{os.environ['PATH']}")
     fill(database, two_camps(users=40, tracks=40))
     with few_candidates():
         assert recommend.main([]) == 0
@@ -258,7 +258,7 @@ def test_on_another_machine(place: tuple[str, Path], tmp_path: Path, monkeypatch
         restored = run("restore", str(tmp_path / "mine.tar"))
         assert (restored.returncode, restored.stderr) == (0, "")
         assert "roles that were missing are made" in restored.stdout
-        url = embedded.start(folder)
+        url = embedded_postgres.start(folder)
         assert state(url) == state(database)
         assert structure(url) == structure(database)
         assert models(folder) == models(data_dir)
@@ -269,7 +269,7 @@ def test_on_another_machine(place: tuple[str, Path], tmp_path: Path, monkeypatch
         )
         assert run("make").returncode == 0
     finally:
-        embedded.stop_if_unused(folder)
+        embedded_postgres.stop_if_unused(folder)
         shutil.rmtree(folder)
 
 
@@ -382,6 +382,6 @@ def test_an_empty_database_has_nothing_to_back_up(
 ) -> None:
     for name, value in quick_settings(empty_database, tmp_path / "data").items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("PATH", f"{embedded.programs()}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{embedded_postgres.programs()}{os.pathsep}{os.environ['PATH']}")
     assert main(["make"]) == 1
     assert "nothing to back up" in error_of(capfd)

@@ -18,7 +18,7 @@ import zstandard
 from prefect.artifacts import Artifact
 from psycopg import sql
 
-from core import embedded
+from core import embedded_postgres
 from core.database import connect, take_training_lock, take_warehouse_lock
 from core.errors import LandingError
 from erasure.suppression_list import read_copy
@@ -84,7 +84,9 @@ class Place:
     def traces(self) -> list[str]:
         """Where something tells of them: in a dump of the whole database, or in a file, unpacked."""
         dump = subprocess.run(
-            [str(embedded.programs() / "pg_dump"), f"--dbname={self.database}"], check=True, capture_output=True
+            [str(embedded_postgres.programs() / "pg_dump"), f"--dbname={self.database}"],
+            check=True,
+            capture_output=True,
         ).stdout
         found = [f"dump: {line[:200]}" for line in dump.decode().splitlines() if tells(line)]
         for path in self.data_dir.rglob("*"):
@@ -381,7 +383,7 @@ def test_again_is_for_everybody_on_the_list(more: list[str], capsys: pytest.Capt
 def test_who_comes_back_with_a_backup_is_erased_again(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PATH", f"{embedded.programs()}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{embedded_postgres.programs()}{os.pathsep}{os.environ['PATH']}")
     shutil.rmtree(place.data_dir / "landing")  # of another machine
     assert backup.main(["make", str(tmp_path / "before.tar")]) == 0
     assert erase.main([str(GHOST), *WHY]) == 0

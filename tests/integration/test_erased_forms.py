@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import zstandard
 
-from core import embedded
+from core import embedded_postgres
 from flows import erase, ingest
 from pipeline.raw_pages import read_pages, write_pages
 from tests.conftest import Query
@@ -54,7 +54,7 @@ def source(prefect_server: None, environment: Path, monkeypatch: pytest.MonkeyPa
 def traces(database: str, data_dir: Path) -> list[str]:
     """Where the mark stands: in a dump of the database, or in raw pages."""
     dump = subprocess.run(
-        [str(embedded.programs() / "pg_dump"), f"--dbname={database}"], check=True, capture_output=True
+        [str(embedded_postgres.programs() / "pg_dump"), f"--dbname={database}"], check=True, capture_output=True
     ).stdout
     found = [line for line in dump.decode().splitlines() if MARK in line.casefold()]
     for path in data_dir.rglob("*.zst"):

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from core import embedded
+from core import embedded_postgres
 from core.sessions import open_connection
 from core.settings import load_settings
 from flows import ingest, monitor, recommend
@@ -110,13 +110,13 @@ def elsewhere() -> Iterator[int]:
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir=TEMPORARY_FOLDER))
     folder.chmod(0o755)
     port = free_port()
-    embedded.start(folder)
-    embedded.stop_if_unused(folder)
+    embedded_postgres.start(folder)
+    embedded_postgres.stop_if_unused(folder)
     data = folder / "postgres"
     options = f"-h 127.0.0.1 -p {port} -k {data}"
-    embedded._run(folder, "pg_ctl", "-D", str(data), "-l", str(data / "log"), "-o", options, "-w", "start")
+    embedded_postgres._run(folder, "pg_ctl", "-D", str(data), "-l", str(data / "log"), "-o", options, "-w", "start")
     yield port
-    embedded._run(folder, "pg_ctl", "-D", str(data), "-m", "immediate", "stop")
+    embedded_postgres._run(folder, "pg_ctl", "-D", str(data), "-m", "immediate", "stop")
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -155,10 +155,10 @@ def settings(prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[
             monkeypatch.setenv(name, value)
         return data_dir
 
-    monkeypatch.setenv("PATH", f"{embedded.programs()}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{embedded_postgres.programs()}{os.pathsep}{os.environ['PATH']}")
     yield give
     for folder in folders:
-        embedded.stop_if_unused(folder)
+        embedded_postgres.stop_if_unused(folder)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -204,7 +204,7 @@ def test_neither_variables_nor_defaults_change_what_is_stored_and_where(
     moment = "'2026-11-22 12:00+02'::timestamptz::text = '2026-11-22 10:00:00+00'"
     ask = f"select name, {moment} from warehouse.tracks where id = 1;"
     shown = subprocess.run(
-        [sys.executable, "-m", "core.embedded", "--psql"], cwd=ROOT, input=ask, capture_output=True, text=True,
+        [sys.executable, "-m", "core.embedded_postgres", "--psql"], cwd=ROOT, input=ask, capture_output=True, text=True,
         check=True,
     )  # fmt: skip
     assert f"{_TITLE} 1 | t" in shown.stdout

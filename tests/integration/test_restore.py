@@ -18,7 +18,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from core import embedded, side_schemas
+from core import embedded_postgres, side_schemas
 from core.database import connect, migrate
 from flows.erase import _place
 from services import restore as restoring
@@ -98,7 +98,7 @@ def use(database: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", database)
     monkeypatch.setenv("DATA_DIR", str(data_dir))
     monkeypatch.setenv("LOCK_WAIT_SECONDS", "5")
-    monkeypatch.setenv("PATH", f"{embedded.programs()}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{embedded_postgres.programs()}{os.pathsep}{os.environ['PATH']}")
 
 
 def change(database: str, data_dir: Path) -> None:
@@ -112,17 +112,17 @@ def change(database: str, data_dir: Path) -> None:
 def small_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A server of PostgreSQL 16 or 18 with room for few locks, and a login that owns nothing but its own database."""
     with monkeypatch.context() as patch:
-        newest, (version, locks) = embedded.programs(), request.param
-        patch.setattr("core.embedded.programs", lambda: newest.parent.parent / version / "bin")
-        patch.setattr("core.embedded._LOCALE", ("--encoding=UTF8", "--locale=C"))  # as the older one knows it
+        newest, (version, locks) = embedded_postgres.programs(), request.param
+        patch.setattr("core.embedded_postgres.programs", lambda: newest.parent.parent / version / "bin")
+        patch.setattr("core.embedded_postgres._LOCALE", ("--encoding=UTF8", "--locale=C"))  # as the older one knows it
         folder = Path(tempfile.mkdtemp(prefix="pg-"))
         folder.chmod(0o755)
         try:
-            embedded.start(folder)
-            embedded.stop_if_unused(folder)
+            embedded_postgres.start(folder)
+            embedded_postgres.stop_if_unused(folder)
             with (folder / "postgres" / "postgresql.conf").open("a") as file:
                 file.write(f"\nmax_locks_per_transaction = {locks}\nmax_connections = 12\nmax_worker_processes = 2\n")
-            url = embedded.start(folder)
+            url = embedded_postgres.start(folder)
             with psycopg.connect(url, autocommit=True) as connection:
                 connection.execute("create role plain login createrole")
                 for name in ("first", "second"):
@@ -131,7 +131,7 @@ def small_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
             patch.undo()
             yield url.replace("postgres@/postgres", "plain@/first")
         finally:
-            embedded.discard(folder)
+            embedded_postgres.discard(folder)
 
 
 def at_once(database: str, file: str, folder: Path) -> str:

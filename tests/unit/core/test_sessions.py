@@ -17,7 +17,7 @@ from psycopg import sql
 from psycopg.pq import Conninfo
 
 import core.migrate
-from core import embedded
+from core import embedded_postgres
 from core.database import connect, migrate
 from core.errors import DatabaseError
 from core.roles import SERVING, in_role
@@ -74,7 +74,7 @@ def test_no_variable_of_libpq_reaches_a_connection_or_a_program(
     with open_connection(postgres) as connection:
         assert connection.execute(ask).fetchone() == ("ISO, MDY", "UTC", "postgres", "postgres")
     assert "PGPORT" not in os.environ
-    command = [embedded.programs() / "psql", "-X", "-A", "-t", "-c", ask, target]
+    command = [embedded_postgres.programs() / "psql", "-X", "-A", "-t", "-c", ask, target]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("ISO, MDY|UTC|postgres|postgres\n", "")
 
@@ -198,20 +198,20 @@ def test_a_standby_says_that_it_is_one() -> None:
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
     folder.chmod(0o755)
     try:
-        embedded.start(folder)
-        embedded.stop_if_unused(folder)
+        embedded_postgres.start(folder)
+        embedded_postgres.stop_if_unused(folder)
         with (folder / "postgres" / "postgresql.conf").open("a") as configuration:
             configuration.write("wal_level = replica\n")
-        embedded.start(folder)
-        embedded.stop_if_unused(folder)
+        embedded_postgres.start(folder)
+        embedded_postgres.stop_if_unused(folder)
         (folder / "postgres" / "standby.signal").touch()
-        url = embedded.start(folder)
+        url = embedded_postgres.start(folder)
         with connect(url) as connection:
             assert connection.execute("select pg_is_in_recovery()").fetchone() == (True,)
         with pytest.raises(DatabaseError, match=r"^Postgres takes no writes: it is a standby, or"):
             migrate(url)
     finally:
-        embedded.stop_if_unused(folder)
+        embedded_postgres.stop_if_unused(folder)
         shutil.rmtree(folder)
 
 

@@ -28,7 +28,7 @@ from notifications.health_checks import (
 from notifications.incidents import IncidentStore
 from notifications.lost_runs import SILENCE, LostRuns
 from notifications.watchdog import HealthChecks, Watchdog, _is_healthy, main
-from services.plan import WORK_POOL
+from services.local_services import WORK_POOL
 
 T = TypeVar("T")
 RUN = "a8a3dffd-0bf0-4b1f-9d1c-0a1c5b3c6a11"

@@ -13,13 +13,13 @@ import pytest
 
 from core.settings import Settings
 from services.__main__ import _data_dir, _make
-from services.plan import Plan, Ports, PrefectLogin
+from services.local_services import LocalServices, Ports, PrefectCredentials
 from tests.ordinary_user import ROOT, bare_environment, folder_of_ordinary_user, python_as
 
 COMMANDS = (
     "services up",
     "services.backup make",
-    "core.embedded --url",
+    "core.embedded_postgres --url",
     "core.migrate",
     "serving.keys list",
     "notifications.watchdog --once",
@@ -69,7 +69,7 @@ def test_a_dotenv_file_that_prefect_cannot_read_either_is_one_line(tmp_path: Pat
 @pytest.mark.parametrize("name", ["with space", "$HOME", "it's", 'quo"ted', "a;b&c"])
 def test_printed_commands_mean_this_data_folder(name: str, tmp_path: Path) -> None:
     settings = Settings(_env_file=None, data_dir=tmp_path / name)  # type: ignore[call-arg]
-    plan = Plan(settings, Ports(_env_file=None), PrefectLogin(_env_file=None))  # type: ignore[call-arg]
+    plan = LocalServices(settings, Ports(_env_file=None), PrefectCredentials(_env_file=None))  # type: ignore[call-arg]
     assert shlex.split(_make("down", plan)) == ["make", "down", f"DATA_DIR={tmp_path / name}"]
     assert shlex.split(_data_dir(plan)) == [f"DATA_DIR={tmp_path / name}"]
 

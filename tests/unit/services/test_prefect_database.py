@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from services.plan import Program
+from services.local_services import ServiceProcess
 from services.prefect_database import PrefectDatabaseError, _known_revisions, check_databases
 
 
@@ -27,9 +27,12 @@ def truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:9_000])
 
 
-def programs(path: Path) -> list[Program]:
+def programs(path: Path) -> list[ServiceProcess]:
     settings = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{path}"}
-    return [Program("postgres", ("postgres",)), Program("prefect-server", ("prefect",), environment=settings)]
+    return [
+        ServiceProcess("postgres", ("postgres",)),
+        ServiceProcess("prefect-server", ("prefect",), environment=settings),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -70,4 +73,4 @@ def test_every_revision_of_the_installed_prefect_is_known(tmp_path: Path) -> Non
 
 def test_none_yet_and_another_database_are_left_to_prefect(tmp_path: Path) -> None:
     check_databases(programs(tmp_path / "server.db"))
-    check_databases([Program("prefect-server", ("prefect",), environment={})])
+    check_databases([ServiceProcess("prefect-server", ("prefect",), environment={})])

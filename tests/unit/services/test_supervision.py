@@ -12,17 +12,17 @@ from supervisor.options import ClientOptions, ServerOptions
 
 from core.errors import SettingsError
 from core.settings import Settings
-from services.plan import ROOT, Plan, Ports, PrefectLogin, Program
+from services.local_services import ROOT, LocalServices, Ports, PrefectCredentials, ServiceProcess
 from services.supervision import CONFIGURATION, Supervisor, changed_settings, render
 
 PASSWORD = "pa55word-of-the-mail-server"
 BEFORE = {"alert_urls": SecretStr(f"mailto://user:{PASSWORD}@h")}
 
 
-def _plan(folder: Path, login: str = "", **settings: Any) -> Plan:
+def _plan(folder: Path, login: str = "", **settings: Any) -> LocalServices:
     mine = Settings(_env_file=None, data_dir=folder, **(BEFORE | settings))  # type: ignore[call-arg]
-    given = PrefectLogin(_env_file=None, prefect_server_api_auth_string=SecretStr(login))  # type: ignore[call-arg]
-    return Plan(mine, Ports(_env_file=None), given)  # type: ignore[call-arg]
+    given = PrefectCredentials(_env_file=None, prefect_server_api_auth_string=SecretStr(login))  # type: ignore[call-arg]
+    return LocalServices(mine, Ports(_env_file=None), given)  # type: ignore[call-arg]
 
 
 def rendered(folder: Path, login: str = "", **settings: Any) -> str:
@@ -123,7 +123,7 @@ def test_supervisorctl_reaches_the_services_of_this_data_folder_from_any_folder(
 
 def test_a_path_that_the_supervisor_cannot_read_is_named(tmp_path: Path) -> None:
     plan = _plan(tmp_path)
-    program = Program("worker", ("/a folder #1/python",))
+    program = ServiceProcess("worker", ("/a folder #1/python",))
     with pytest.raises(SettingsError, match="' ;' or ' #' in a path"):
         render(plan, [program], tmp_path / "socket")
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from core.settings import Settings
-from services.plan import HOST, Plan, Ports, PrefectLogin
+from services.local_services import HOST, LocalServices, Ports, PrefectCredentials
 
 
 def test_serving_is_one_of_the_programs() -> None:
     settings = Settings(_env_file=None, serving_port=8181, serving_host="0.0.0.0")
-    plan = Plan(settings, Ports(_env_file=None), PrefectLogin(_env_file=None))
+    plan = LocalServices(settings, Ports(_env_file=None), PrefectCredentials(_env_file=None))
     (serving,) = [program for program in plan.programs() if program.name == "serving"]
     assert serving.command[1:] == ("-m", "serving", "--host", HOST)
     assert (serving.port, serving.setting) == (8181, "SERVING_PORT")

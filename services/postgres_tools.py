@@ -12,7 +12,7 @@ from typing import IO
 
 from psycopg.conninfo import conninfo_to_dict
 
-from core import embedded
+from core import embedded_postgres
 from core.errors import DatabaseError, SettingsError
 from core.sessions import client_environment, client_target
 from core.settings import Settings
@@ -23,13 +23,13 @@ _SECRETS = ("sslpassword", "oauth_client_secret", "scram_client_key", "scram_ser
 _NO_LOCKS = "out of shared memory"
 
 
-def programs_for(settings: Settings, url: str) -> Programs:
+def find_postgres_tools(settings: Settings, url: str) -> PostgresTools:
     """Those of the wheel for the embedded server, else those of the PATH."""
-    return Programs(url, embedded.programs() if settings.embedded else None)
+    return PostgresTools(url, embedded_postgres.programs() if settings.embedded else None)
 
 
 @dataclass(frozen=True)
-class Programs:
+class PostgresTools:
     """Postgres's programs for one database. No password stands on a command line, nor in what they say."""
 
     url: str

@@ -1,6 +1,6 @@
 """Postgres 18 out of a wheel, kept in `DATA_DIR/postgres`: the default when `DATABASE_URL` is not set.
 
-`python -m core.embedded` runs it in the foreground, `--url` says where it is, `--psql` opens it.
+`python -m core.embedded_postgres` runs it in the foreground, `--url` says where it is, `--psql` opens it.
 Who uses it holds a shared lock on `DATA_DIR/postgres.users`, which the system drops even when the process is killed:
 the server stops when the last process that joined it ends, and never because another one crashed.
 """
@@ -374,7 +374,7 @@ def _said(error: OSError | subprocess.SubprocessError) -> str:
 
 def main() -> int:
     """Run in the foreground until told to stop, print the URL, or open psql."""
-    parser = argparse.ArgumentParser(prog="python -m core.embedded", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m core.embedded_postgres", description=__doc__)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--url", action="store_true", help="print the URL of the database and exit")
     what.add_argument("--psql", action="store_true", help="open the database in psql")

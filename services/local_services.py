@@ -48,7 +48,7 @@ def _login(login: SecretStr) -> SecretStr:
     return login
 
 
-class PrefectLogin(BaseSettings):
+class PrefectCredentials(BaseSettings):
     """What Prefect's server asks for, from browsers, workers and us; empty: nothing."""
 
     model_config = SettingsConfigDict(env_file=ENV_FILE, extra="ignore", frozen=True)
@@ -57,7 +57,7 @@ class PrefectLogin(BaseSettings):
 
 
 @dataclass(frozen=True)
-class Program:
+class ServiceProcess:
     """One process to keep running. `answers_at` is asked before it counts as ready; `port` is what it needs free."""
 
     name: str
@@ -71,12 +71,12 @@ class Program:
 
 
 @dataclass(frozen=True)
-class Plan:
+class LocalServices:
     """The services of one DATA_DIR."""
 
     settings: Settings
     ports: Ports
-    login: PrefectLogin
+    login: PrefectCredentials
 
     @property
     def state(self) -> Path:
@@ -145,11 +145,11 @@ class Plan:
             **dict.fromkeys((_LOGIN_OF_SERVER, _LOGIN_OF_CLIENT) if self.prefect_login else (), self.prefect_login),
         }
 
-    def programs(self) -> list[Program]:
+    def programs(self) -> list[ServiceProcess]:
         """In the order in which they start; they stop in the other."""
         python, port = sys.executable, self.ports.prefect_server_api_port
-        postgres = Program("postgres", (python, "-m", "core.embedded"), seconds_to_stop=90)
-        mock_api = Program(
+        postgres = ServiceProcess("postgres", (python, "-m", "core.embedded_postgres"), seconds_to_stop=90)
+        mock_api = ServiceProcess(
             "mock-api",
             (python, "-m", "mock_server", "--port", str(self.ports.mock_port), *self._mock_world()),
             setting="MOCK_PORT",
@@ -159,21 +159,21 @@ class Plan:
         return [
             *([postgres] if self.settings.embedded else []),
             *([mock_api] if self.mocked else []),
-            Program(
+            ServiceProcess(
                 "data-docs",
                 (python, "-m", "services.data_docs"),
                 setting="DATA_DOCS_PORT",
                 port=self.ports.data_docs_port,
                 answers_at=f"{self.docs_url}/",
             ),
-            Program(
+            ServiceProcess(
                 "serving",
                 (python, "-m", "serving", "--host", HOST),
                 setting="SERVING_PORT",
                 port=self.settings.serving_port,
                 answers_at=f"{self.serving_url}/health/live",  # before the first publication too
             ),
-            Program(
+            ServiceProcess(
                 "prefect-server",
                 (python, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)),
                 setting="PREFECT_SERVER_API_PORT",
@@ -181,14 +181,14 @@ class Plan:
                 answers_at=f"{self.prefect_url}/api/health",
                 environment=self._server_environment,
             ),
-            Program(
+            ServiceProcess(
                 "worker",
                 (python, "-m", "prefect", "worker", "start", "--pool", WORK_POOL, "--type", "process"),
                 environment={"PREFECT_WORKER_QUERY_SECONDS": "3"} | SIGNS_OF_LIFE,
                 seconds_to_stop=40,
                 autostart=False,  # when the runs that a crash left behind are closed
             ),
-            Program(
+            ServiceProcess(
                 "alerts", (python, "-m", "notifications.watchdog"), autostart=False
             ),  # when there is something to watch
         ]
@@ -227,7 +227,7 @@ class Plan:
         return kept.read_text().strip()
 
 
-def load_plan(*, data_dir_is_written: bool = True) -> Plan:
+def load_local_services(*, data_dir_is_written: bool = True) -> LocalServices:
     """Read the environment and `.env`. Raises SettingsError."""
     settings = load_settings(data_dir_is_written=data_dir_is_written)
     try:
@@ -236,7 +236,7 @@ def load_plan(*, data_dir_is_written: bool = True) -> Plan:
         names = ", ".join(wrong.partition(" ")[0] for wrong in wrong_values(error))
         raise SettingsError(f"wrong setting: {names} must be a port, from 1 to 65535") from None
     try:
-        return Plan(settings, ports, PrefectLogin())
+        return LocalServices(settings, ports, PrefectCredentials())
     except ValidationError:
         raise SettingsError(f"wrong setting: {_LOGIN_OF_SERVER} must look like user:password") from None
 
