@@ -14,7 +14,7 @@ from typing import Literal
 
 import requests
 
-from core.database import connect, database_url, is_migrated, newest_migration
+from core.database import connect, ensure_database, is_migrated, newest_migration
 from core.endpoints import ENDPOINTS
 from core.errors import MoovitamixError, SettingsError, named_errors
 from core.roles import INGEST, RECOMMENDER, ROLES, SERVING, Role, any_login, in_role
@@ -24,8 +24,8 @@ from notifications import health_checks
 from notifications.health_checks import HealthUnknown, in_mb
 from notifications.incident_types import least_on_disk
 from pipeline.client import ApiClient
-from services.plan import HOST, Plan, load_plan
-from services.supervision import ProgramState, Supervisor
+from services.local_services import HOST, LocalServices, load_local_services
+from services.supervision import ProcessState, Supervisor
 
 Status = Literal["ok", "skipped", "problem"]
 _SECONDS = 5.0
@@ -44,7 +44,7 @@ class Check:
 def all_checks() -> Iterator[Check]:
     """Check every part; without usable settings, only these."""
     try:
-        plan = load_plan()
+        plan = load_local_services()
         load_thresholds()
     except SettingsError as error:
         yield Check("settings", "problem", str(error), "correct it in .env or in the environment; see .env.example")
@@ -59,7 +59,7 @@ def all_checks() -> Iterator[Check]:
     yield from check_prefect(plan, processes)
 
 
-def check_ports(plan: Plan, *, running: bool) -> Iterator[Check]:
+def check_ports(plan: LocalServices, *, running: bool) -> Iterator[Check]:
     """Each service's port answers while `make up` runs; otherwise it is free, and no two settings share it."""
     users: dict[int, str] = {}
     for program in plan.programs():
@@ -103,7 +103,7 @@ def check_database(settings: Settings) -> Iterator[Check]:
     try:
         with named_errors():
             owner = settings.embedded or bool(settings.database_url.get_secret_value())
-            url = database_url(settings) if owner else any_login(settings)
+            url = ensure_database(settings) if owner else any_login(settings)
             with connect(url) as connection:
                 server = f"PostgreSQL {connection.info.server_version // 10_000}"
                 migrated = is_migrated(connection)
@@ -157,7 +157,7 @@ def check_disk(settings: Settings) -> Check:
     return Check("disk", "problem", detail, fix)
 
 
-def check_source_api(plan: Plan, *, running: bool) -> Check:
+def check_source_api(plan: LocalServices, *, running: bool) -> Check:
     """The first page of each endpoint can be read as an ingest reads it, without waiting for what may pass."""
     settings = plan.settings
     if plan.mocked and not running and is_free(plan.ports.mock_port):
@@ -178,7 +178,7 @@ def check_source_api(plan: Plan, *, running: bool) -> Check:
     return Check("source API", "ok", f"{settings.source}: {rows}")
 
 
-def check_prefect(plan: Plan, processes: list[ProgramState]) -> Iterator[Check]:
+def check_prefect(plan: LocalServices, processes: list[ProcessState]) -> Iterator[Check]:
     """Prefect's server answers and a worker of our pool reports to it, where one was started or is named."""
     address = os.environ.get("PREFECT_API_URL", "").rstrip("/")
     api_url = address or f"{plan.prefect_url}/api"
@@ -199,7 +199,7 @@ def check_prefect(plan: Plan, processes: list[ProgramState]) -> Iterator[Check]:
     yield _check_worker(plan, api_url)
 
 
-def _check_worker(plan: Plan, api_url: str) -> Check:
+def _check_worker(plan: LocalServices, api_url: str) -> Check:
     name, fix = "Prefect worker", "run `moovitamix up`; where it runs already, read " + str(plan.logs / "worker.log")
     login = plan.prefect_login or os.environ.get("PREFECT_API_AUTH_STRING", "")
     try:
