@@ -79,13 +79,13 @@ STEPS = {
     "fetching the users": ("os:fsync", "after", 10),
     "shaping": ("pipeline.transformation:_Shaper.add", "after", 3),
     "staging the users": ("pipeline.staging:compose_query|staging/tables.insert_profile", "before", 2),
-    "publishing the tracks, all but committed": ("pipeline.warehouse:record", "after", 1),
+    "publishing the tracks, all but committed": ("pipeline.warehouse:record_batch", "after", 1),
     "publishing the listens, in the middle": (
         "pipeline.warehouse:update_numbered_rows",
         "before",
         1,
     ),
-    "publishing the listens, all but committed": ("pipeline.warehouse:record", "after", 3),
+    "publishing the listens, all but committed": ("pipeline.warehouse:record_batch", "after", 3),
     "the tracks are published": ("pipeline.warehouse:publish_batch", "after", 1),
     "everything is published": ("pipeline.batches:finish_run", "before", 1),
 }
@@ -214,7 +214,7 @@ def test_the_disk_is_full_while_landing(
 
 def paused_ingest() -> subprocess.Popen[str]:
     """An ingest that stands still in the middle of publishing the users, with the lock in its hands."""
-    process = child("tests.e2e.interrupted", "SIGSTOP", "pipeline.warehouse:record", "after", "2")
+    process = child("tests.e2e.interrupted", "SIGSTOP", "pipeline.warehouse:record_batch", "after", "2")
     while "T" not in Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]:
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)
