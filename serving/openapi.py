@@ -1,4 +1,4 @@
-"""The contract for programs at /openapi.json, and for people at /docs: a page of our own, which needs no internet."""
+"""The OpenAPI specification at /openapi.json, and a page at /docs that shows it without internet access."""
 
 from __future__ import annotations
 
@@ -14,15 +14,19 @@ from serving.schemas import FieldError, ProblemDetails
 
 _FOLDER = Path(__file__).parent
 _REFERENCES = "#/components/schemas/{model}"
-_ABOUT = """What listeners may like, similar tracks, and a place for feedback.
+_ABOUT = """Recommendations for users, similar tracks, and feedback.
 
 Send an API key with every request: `Authorization: Bearer <key>`, or `X-API-Key: <key>`.
-Errors are problem details (RFC 9457): tell them apart by `type`.
+Errors are problem details (RFC 9457). Distinguish them by `type`.
 """
 _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "Authorization: Bearer mm_..."},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
-    "basic": {"type": "http", "scheme": "basic", "description": "For browsers: any user name, the key as password."},
+    "basic": {
+        "type": "http",
+        "scheme": "basic",
+        "description": "For browsers: any user name, and the API key as the password.",
+    },
 }
 _PAGE_HEADERS = {
     "Content-Security-Policy": (
@@ -35,11 +39,11 @@ _PAGE_HEADERS = {
 
 
 def add_openapi(app: FastAPI) -> None:
-    """Give the app its contract, made once, and the page that shows it."""
+    """Add the OpenAPI specification, generated once, and the page that shows it."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _contract(app)
+            app.openapi_schema = _specification(app)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
@@ -60,7 +64,7 @@ def add_openapi(app: FastAPI) -> None:
     app.include_router(router)
 
 
-def _contract(app: FastAPI) -> dict[str, Any]:
+def _specification(app: FastAPI) -> dict[str, Any]:
     contract = get_openapi(title=app.title, version=app.version, description=_ABOUT, routes=app.routes)
     components = contract.setdefault("components", {})
     components["securitySchemes"] = _SCHEMES

@@ -39,18 +39,18 @@ class ProblemType:
         return f"urn:moovitamix:problem:{self.name}"
 
 
-UNKNOWN_USER = ProblemType("unknown-listener", HTTPStatus.NOT_FOUND, "No such listener")
+UNKNOWN_USER = ProblemType("unknown-listener", HTTPStatus.NOT_FOUND, "No such user")
 UNKNOWN_TRACK = ProblemType("unknown-track", HTTPStatus.NOT_FOUND, "No such track")
 NOT_PUBLISHED = ProblemType("not-published", HTTPStatus.SERVICE_UNAVAILABLE, "Nothing is published yet")
-DATABASE_UNAVAILABLE = ProblemType("database-away", HTTPStatus.SERVICE_UNAVAILABLE, "The database does not answer")
+DATABASE_UNAVAILABLE = ProblemType("database-away", HTTPStatus.SERVICE_UNAVAILABLE, "The database does not respond")
 INVALID = ProblemType("invalid-request", HTTPStatus.UNPROCESSABLE_ENTITY, "The request is not valid")
 UNKNOWN_REFERENCE = ProblemType("unknown-reference", HTTPStatus.UNPROCESSABLE_ENTITY, "Feedback on something unknown")
-MISSING_KEY = ProblemType("no-key", HTTPStatus.UNAUTHORIZED, "An API key is needed")
+MISSING_KEY = ProblemType("no-key", HTTPStatus.UNAUTHORIZED, "An API key is required")
 INVALID_KEY = ProblemType("wrong-key", HTTPStatus.UNAUTHORIZED, "The API key is not accepted")
-MISSING_SCOPE = ProblemType("missing-scope", HTTPStatus.FORBIDDEN, "The API key may not do this")
+MISSING_SCOPE = ProblemType("missing-scope", HTTPStatus.FORBIDDEN, "The API key lacks a scope")
 TOO_MANY_REQUESTS = ProblemType("too-many-requests", HTTPStatus.TOO_MANY_REQUESTS, "Too many requests")
 BODY_TOO_LARGE = ProblemType("too-large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large")
-BODY_TOO_SLOW = ProblemType("too-slow", HTTPStatus.REQUEST_TIMEOUT, "The body did not come in time")
+BODY_TOO_SLOW = ProblemType("too-slow", HTTPStatus.REQUEST_TIMEOUT, "The body was not received in time")
 DEFECT = ProblemType("defect", HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here")
 
 

@@ -61,18 +61,18 @@ class Dependencies:
 
 
 def scoped_route(
-    access_control: AccessControl, scope: Scope, *, quick: bool = False, to_browser: OutageResponse | None = None
+    access_control: AccessControl, scope: Scope, *, quick: bool = False, outage_response: OutageResponse | None = None
 ) -> type[APIRoute]:
     """Routes that admit only keys of this scope, before anything of the request is read.
 
     With `quick`, a request that is plainly right goes straight to its function, which takes an id and a count:
-    for FastAPI to read the two takes as long as all the rest. With `to_browser`, the key may come as a
+    for FastAPI to read the two takes as long as all the rest. With `outage_response`, the key may come as a
     password, and that is the answer when the database cannot tell whose key it is.
     """
 
     class Admitting(APIRoute):
         def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-            options["openapi_extra"] = {"x-scope": scope} | ({"x-browser": True} if to_browser else {})
+            options["openapi_extra"] = {"x-scope": scope} | ({"x-browser": True} if outage_response else {})
             super().__init__(path, endpoint, **options)
 
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -80,11 +80,11 @@ def scoped_route(
 
             async def admitting(request: Request) -> Response:
                 try:
-                    await access_control.authorize(request.scope, scope, browser=to_browser is not None)
+                    await access_control.authorize(request.scope, scope, browser=outage_response is not None)
                 except DatabaseError as error:
-                    if to_browser is None:
+                    if outage_response is None:
                         raise
-                    return to_browser(request, error)
+                    return outage_response(request, error)
                 asked = _plainly_asked(request.scope) if quick else None
                 return await (handle(request) if asked is None else self.endpoint(*asked))
 
@@ -119,22 +119,22 @@ def _reading(dependencies: Dependencies) -> APIRouter:
 
     @router.get(
         "/v1/users/{user_id}/recommendations",
-        summary="What a listener may like",
+        summary="Recommendations for a user",
         response_model=Recommendations,
         responses=error_responses(*_READ),
     )
     async def read_recommendations(user_id: UserId, n: Count = _COUNT) -> Response:
-        """Best first. Tracks that were removed since are left out. `fallback` says whether it is a list for many."""
+        """Best first, without removed tracks. `fallback` is true if the user has no recommendations of their own."""
         return _found(await recommendations(user_id, n), problems.UNKNOWN_USER)
 
     @router.get(
         "/v1/tracks/{track_id}/similar",
-        summary="What the same listeners play",
+        summary="Similar tracks",
         response_model=SimilarTracks,
         responses=error_responses(*_READ),
     )
     async def read_similar_tracks(track_id: TrackId, n: Count = _COUNT) -> Response:
-        """Nearest first; empty when nothing is known to be near."""
+        """Most similar first. Empty if no similar track is known."""
         return _found(await similar_tracks(track_id, n), problems.UNKNOWN_TRACK)
 
     return router
@@ -153,13 +153,13 @@ def _feedback(dependencies: Dependencies) -> APIRouter:
 
     @router.post(
         "/v1/feedback",
-        summary="Say whether a track was useful",
+        summary="Send feedback on a recommended track",
         response_model=StoredFeedback,
         responses={201: {"model": StoredFeedback, "description": "New, and stored."}, **error_responses(*_WRITE)},
-        response_description="Stored before; the last word counts.",
+        response_description="Updated: the feedback was stored before.",
     )
     async def give_feedback(feedback: FeedbackRequest, request: Request) -> Response:
-        """One word per listener, track and publication: sending it again changes nothing, another word replaces it."""
+        """One value per user, track and publication. The same value changes nothing; another value replaces it."""
         parameters = feedback.model_dump() | {"key_id": context_of(request.scope).key_id, "now": dependencies.clock()}
         (row,) = await dependencies.database.rows("serving/record_feedback", parameters)
         listener, track, publication, new, stored = row
@@ -179,23 +179,23 @@ def _health(dependencies: Dependencies) -> APIRouter:
 
     @router.get(
         "/health/live",
-        summary="Whether the process answers",
+        summary="Liveness",
         response_model=LivenessReport,
         responses=error_responses(),
     )
     async def live() -> Response:
-        """Always, while it runs."""
+        """Always 200 while the process runs."""
         return Response(_ALIVE, media_type=_JSON)
 
     @router.get(
         "/health/ready",
-        summary="Whether recommendations can be read",
+        summary="Readiness",
         response_model=HealthReport,
         responses=error_responses(503),
     )
-    @router.get("/health", summary="How it is", response_model=HealthReport, responses=error_responses(503))
+    @router.get("/health", summary="Health", response_model=HealthReport, responses=error_responses(503))
     async def health() -> Response:
-        """The database answers, and something is published. If not, the members of the report are in the problem."""
+        """200 if the database responds and recommendations are published. Otherwise the problem contains the report."""
         return _report(await dependencies.readiness_check.look(), dependencies.clock())
 
     return router
@@ -234,7 +234,7 @@ def _metrics(dependencies: Dependencies) -> APIRouter:
 
     @router.get(
         "/metrics",
-        summary="Numbers for Prometheus",
+        summary="Prometheus metrics",
         response_class=Response,
         responses={
             200: {
@@ -245,7 +245,7 @@ def _metrics(dependencies: Dependencies) -> APIRouter:
         },
     )
     async def read_metrics() -> Response:
-        """Requests, seconds, the age of the publication, and whether the database answers."""
+        """Requests, durations, the age of the live publication, and whether the database responds."""
         health = await dependencies.readiness_check.look()
         dependencies.metrics.database_up.set(health.database)
         age = health.age_seconds(dependencies.clock())

@@ -1,4 +1,4 @@
-"""The shapes that clients see: what is asked, what is answered, and what the OpenAPI page says of both."""
+"""Schemas of requests and responses, with their descriptions for OpenAPI."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _INTEGER = re.compile("-?[0-9]{1,19}", re.ASCII)
 
 
 def _plain_integer(value: object) -> object:
-    """Digits and nothing else: no blanks, underscores or fractions, which Python would take."""
+    """Accept digits only: no blanks, underscores or fractions, which Python would accept."""
     if isinstance(value, str) and not _INTEGER.fullmatch(value):
         raise ValueError("must be an integer")
     return value
@@ -27,7 +27,7 @@ _Id = Annotated[int, Ge(_LEAST), Le(_MOST), BeforeValidator(_plain_integer)]
 UserId = Annotated[_Id, Path(json_schema_extra={"format": "int64"}, examples=[4211])]
 TrackId = Annotated[_Id, Path(json_schema_extra={"format": "int64"}, examples=[917])]
 _Count = Annotated[int, Ge(1), Le(50), BeforeValidator(_plain_integer)]
-Count = Annotated[_Count, Query(description="How many tracks at most.", examples=[10])]
+Count = Annotated[_Count, Query(description="The maximum number of tracks.", examples=[10])]
 BodyId = Annotated[StrictInt, Field(ge=_LEAST, le=_MOST, json_schema_extra={"format": "int64"})]
 
 
@@ -40,7 +40,7 @@ class _Schema(BaseModel):
 
 
 class ResponseTrack(_Schema):
-    """A track at its place in a list. Scores compare within one list only."""
+    """A track with its rank. Scores are comparable within one response only."""
 
     rank: int = Field(ge=1)
     track_id: int
@@ -50,15 +50,17 @@ class ResponseTrack(_Schema):
 
 
 class _Published(_Schema):
-    publication_id: int = Field(description="The list of everyone that this is from; send it back with feedback.")
-    published_at: AwareDatetime = Field(description="When that went live.")
+    publication_id: int = Field(description="The publication that this response is from. Send it with feedback.")
+    published_at: AwareDatetime = Field(description="When the publication went live.")
 
 
 class Recommendations(_Published):
-    """What a listener may like, best first. Without a list of their own, what others like who like the same genre."""
+    """Recommendations for a user, best first. Users without recommendations of their own get a fallback list."""
 
     user_id: int
-    fallback: bool = Field(description="Whether the listener has no list of their own, and gets what is popular.")
+    fallback: bool = Field(
+        description="Whether the recommendations are a fallback: popular tracks of the favourite genre or of all users."
+    )
     recommendations: list[ResponseTrack]
 
     model_config = _with_example(
@@ -75,7 +77,7 @@ class Recommendations(_Published):
 
 
 class SimilarTracks(_Published):
-    """Tracks that the same listeners play, nearest first. Empty when too few play it."""
+    """Tracks that the same users play, most similar first. Empty if too few users play the track."""
 
     track_id: int
     similar: list[ResponseTrack]
@@ -93,18 +95,18 @@ class SimilarTracks(_Published):
 
 
 class FeedbackRequest(_Schema):
-    """Whether a recommended track was useful to a listener."""
+    """Whether a recommended track was useful to a user."""
 
     user_id: BodyId
     track_id: BodyId
     useful: StrictBool
-    publication_id: BodyId | None = Field(None, description="The list it was recommended in.")
+    publication_id: BodyId | None = Field(None, description="The publication that recommended the track.")
 
     model_config = _with_example({"user_id": 4211, "track_id": 917, "useful": True, "publication_id": 7})
 
 
 class StoredFeedback(_Schema):
-    """The feedback as it is kept."""
+    """The feedback as stored."""
 
     user_id: int
     track_id: int
@@ -115,7 +117,7 @@ class StoredFeedback(_Schema):
 
 
 class HealthReport(_Schema):
-    """`ready`: the database answers, and something is published."""
+    """`ready` is true if the database responds and recommendations are published."""
 
     live: bool
     ready: bool
@@ -126,32 +128,32 @@ class HealthReport(_Schema):
 
 
 class LivenessReport(_Schema):
-    """The process answers."""
+    """The process responds."""
 
     live: bool
 
 
 class FieldError(BaseModel):
-    """One field that is wrong."""
+    """One invalid field."""
 
     field: str
     message: str
 
 
 class ProblemDetails(BaseModel):
-    """An error, as RFC 9457 has it."""
+    """An error as problem details (RFC 9457)."""
 
-    type: str = Field(description="What kind of problem: the same for all of its kind.")
+    type: str = Field(description="The type of the problem, the same for each occurrence.")
     title: str
     status: int
     detail: str
-    instance: str = Field(description="This one occurrence; the service's log has it too.")
-    errors: list[FieldError] | None = Field(None, description="The fields that are wrong, with 422 only.")
+    instance: str = Field(description="This occurrence. The log of the service contains it too.")
+    errors: list[FieldError] | None = Field(None, description="The invalid fields, with 422 only.")
 
     model_config = _with_example(
         {
             "type": "urn:moovitamix:problem:unknown-listener",
-            "title": "No such listener",
+            "title": "No such user",
             "status": 404,
             "detail": "unknown, or removed",
             "instance": "urn:uuid:6f0f1e1c-52f2-4c0e-9f6f-0d6f6f4f2b7a",
@@ -160,23 +162,23 @@ class ProblemDetails(BaseModel):
 
 
 _WHEN = {
-    400: "The body cannot be read at all.",
-    401: "No API key, or one that is not accepted.",
+    400: "The body cannot be parsed.",
+    401: "The API key is missing or not accepted.",
     403: "The API key lacks the scope.",
     404: "Unknown, or removed.",
-    408: "The body did not come in time.",
+    408: "The body was not received in time.",
     413: "The body is too large.",
-    422: "A parameter or field is wrong; `errors` says which.",
-    429: "Too many requests; `Retry-After` says when to come again.",
+    422: "A parameter or field is invalid; `errors` names it.",
+    429: "Too many requests; retry after `Retry-After` seconds.",
     500: "A defect of this service.",
-    503: "The database does not answer, or nothing is published yet; `Retry-After` says when to come again.",
+    503: "The database does not respond, or nothing is published yet; retry after `Retry-After` seconds.",
 }
 _HEADERS = {
-    401: {"WWW-Authenticate": "How to send a key."},
+    401: {"WWW-Authenticate": "How to send the API key."},
     429: {
         "Retry-After": "Seconds to wait.",
-        "RateLimit-Policy": "The limit: its name, how many, in how many seconds.",
-        "RateLimit": "How many are left, and the seconds until there are more.",
+        "RateLimit-Policy": "The limit: its name, the number of requests, and the window in seconds.",
+        "RateLimit": "The remaining requests, and the seconds until the window resets.",
     },
     503: {"Retry-After": "Seconds to wait."},
 }

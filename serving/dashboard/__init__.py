@@ -1,1 +1,1 @@
-"""The health page: is it healthy, and if not, what is wrong and what is to be done. `/dashboard`, or a file."""
+"""The health page, as `/dashboard` or as a file: the health status, the reasons, and what to do."""

@@ -1,7 +1,7 @@
-"""`python -m serving.dashboard --output health.html`: the page as one file, to be sent or kept.
+"""`python -m serving.dashboard --output health.html`: writes the health page to one file.
 
-Exit 0: healthy; 1: it needs attention or is broken, or could not be looked at, which is said as `error: ...` and leaves
-no file; 2: wrong usage or setting, or the file cannot be written.
+Exit 0: healthy. Exit 1: it needs attention or is broken; or it cannot be built, and then no file is written. Exit 2:
+wrong usage or setting, or the file cannot be written.
 """
 
 from __future__ import annotations
@@ -21,44 +21,46 @@ from serving.dashboard.page import WORDS, HealthPage
 from serving.dashboard.page_builder import HealthPageBuilder
 from serving.database import Database, serving_url
 
-_SECONDS_FOR_PICTURES = 120.0
+_CHART_SECONDS = 120.0
 
 
-async def look(settings: Settings) -> HealthPage:
-    """How it is now, with a connection of its own."""
+async def build_page(settings: Settings) -> HealthPage:
+    """The health page as of now, read over a separate connection."""
     try:
         url = serving_url(settings)
     except DatabaseError as error:  # the embedded server does not start
-        return HealthPageBuilder(settings, Database("", 2), clock_of(settings)).away(error, trusted=True)
+        return HealthPageBuilder(settings, Database("", 2), clock_of(settings)).page_without_database(
+            error, trusted=True
+        )
     database = Database(url, 2)
     await database.open()
     try:
-        patient = ChartRenderer(patience=_SECONDS_FOR_PICTURES)
-        return await HealthPageBuilder(settings, database, clock_of(settings), patient).look()
+        renderer = ChartRenderer(max_wait=_CHART_SECONDS)
+        return await HealthPageBuilder(settings, database, clock_of(settings), renderer).current_page()
     finally:
         await database.close()
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the file and say the verdict."""
+    """Write the file and print the health status."""
     prepare_terminal()
     parser = argparse.ArgumentParser(prog="python -m serving.dashboard", description=__doc__)
     parser.add_argument("--output", type=Path, required=True, help="the file to write, such as health.html")
     output = parser.parse_args(arguments).output
     try:
-        page = asyncio.run(look(load_settings(data_dir_is_written=False)))
+        page = asyncio.run(build_page(load_settings(data_dir_is_written=False)))
     except MoovitamixError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, SettingsError) else 1
     except OSError as error:
-        print(f"error: it cannot be looked at: {error.strerror or type(error).__name__}", file=sys.stderr)
+        print(f"error: the health page cannot be built: {error.strerror or type(error).__name__}", file=sys.stderr)
         return 1
     try:
         output.write_text(page.html, encoding="utf-8")
     except OSError as error:
         print(f"error: {output} cannot be written: {error.strerror}", file=sys.stderr)
         return 2
-    print(f"{WORDS[page.health_status.state][1]}; {output}", file=sys.stderr)  # the file may be standard output
+    print(f"{WORDS[page.health_status.state][1]}; {output}", file=sys.stderr)  # standard output may be the file
     for reason in page.health_status.reasons:
         print(f"  {reason.text}", file=sys.stderr)
     return 0 if page.health_status.state == "healthy" else 1

@@ -1,4 +1,4 @@
-"""All figures of the page."""
+"""All panels of the health page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from serving.dashboard.quality_panels import coverage, quality
 
 
 def make_panels(data: PageData) -> list[Panel]:
-    """In the order of the page: what came in and what that cost, then how good it was and how long it took."""
+    """All panels in page order: ingestion and cost, then quality and durations."""
     return [
         rows_in(data),
         rejected_rows(data),

@@ -45,7 +45,14 @@ _CONFIG = {
         "titleFontWeight": "normal",
         "labelPadding": 6,
     },
-    "legend": {"labelColor": INK, "labelFontSize": _TEXT, "orient": "top", "title": None, "columnPadding": 32},
+    "legend": {
+        "labelColor": INK,
+        "labelFontSize": _TEXT,
+        "orient": "top",
+        "title": None,
+        "columnPadding": 32,
+        "labelLimit": 0,
+    },
     "title": {"anchor": "start", "color": INK, "fontSize": _TEXT, "fontWeight": "normal", "offset": 6},
     "text": {"fontSize": _TEXT},
 }
@@ -205,7 +212,7 @@ def _is_late(day: str, chart_data: ChartData) -> bool:
 
 
 def _coverage(chart_data: ChartData, width: int) -> Any:
-    names = ["listeners with a list", "catalogue shown"]
+    names = ["users with own recommendations", "catalogue recommended"]
     legend = alt.Legend(columns=1)
     return (
         _chart(chart_data["values"], width - _AXIS, 130)

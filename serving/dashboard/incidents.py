@@ -1,4 +1,4 @@
-"""Open alerts, from the files that whoever raises them keeps: they are there when the database is not."""
+"""Open incidents, read from files of the watchdog. The files can be read while the database is down."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pydantic import AwareDatetime, BaseModel, TypeAdapter, ValidationError
 from core.clock import is_ahead
 from core.settings import Settings
 
-_MOST_BYTES = 1_000_000
-# A look may take a while when nothing answers.
-_LOOKS_UNTIL_MISSED, _SECONDS_OF_A_LOOK = 3, 60
+_MAX_BYTES = 1_000_000
+# A health check takes up to a minute when nothing responds.
+_MISSED_CHECKS_ALLOWED, _SECONDS_PER_CHECK = 3, 60
 
 
 class OpenIncident(BaseModel):
-    """One cause that somebody was told of, or is about to be."""
+    """One incident. `delivered_at` is None until its notification was delivered."""
 
     key: str
     what: str
@@ -33,9 +33,9 @@ class OpenIncident(BaseModel):
 
 @dataclass(frozen=True)
 class OpenIncidents:
-    """The critical ones first, then the oldest; or, in `unreadable`, why nobody knows.
+    """Critical incidents first, then by age. `unreadable` says why the list could not be read.
 
-    `unwatched` says why nobody would notice a new one; `watch_expected` is False where no watch is meant to run.
+    `watchdog_problem` says why a new incident may go unnoticed. `watchdog_expected` is False where none should run.
     """
 
     incidents: Sequence[OpenIncident] = ()
@@ -44,55 +44,52 @@ class OpenIncidents:
     watchdog_expected: bool = True
 
 
-_LIST = TypeAdapter(list[OpenIncident])
+_INCIDENTS = TypeAdapter(list[OpenIncident])
 
 
 def read_incidents(settings: Settings, now: datetime) -> OpenIncidents:
-    """What `alerts/open.json` says, and whether a watch looked lately.
+    """Read `alerts/open.json`, and check when the watchdog last ran.
 
-    `now` is the machine's time, as that of the files is. Without services (a run from a command line), no watch is
-    expected.
+    `now` is the time of the machine, like the times of the files. Without local services, no watchdog is expected.
     """
-    incidents = _open_alerts(settings.data_dir)
+    incidents = _open_incidents(settings.data_dir)
     try:
-        looked = datetime.fromtimestamp((settings.data_dir / "alerts" / "looked").stat().st_mtime, UTC)
+        checked_at = datetime.fromtimestamp((settings.data_dir / "alerts" / "looked").stat().st_mtime, UTC)
     except FileNotFoundError:
         if not _has_services(settings):
             return replace(incidents, watchdog_expected=False)
-        return replace(
-            incidents, watchdog_problem="The watch of alerts never looked: what is wrong may not be known here"
-        )
+        return replace(incidents, watchdog_problem="The watchdog never ran, so incidents may be missing here")
     except OSError as error:
         why = error.strerror or type(error).__name__
-        return replace(incidents, watchdog_problem=f"Whether the watch of alerts is alive cannot be told: {why}")
-    if is_ahead(looked, now):
-        text = "The watch of alerts last looked by a clock that was ahead, and not since: start it again"
+        return replace(incidents, watchdog_problem=f"The state of the watchdog cannot be read: {why}")
+    if is_ahead(checked_at, now):
+        text = "The watchdog last ran while the clock was ahead, and not since: restart it"
         return replace(incidents, watchdog_problem=text)
-    if (now - looked).total_seconds() > _LOOKS_UNTIL_MISSED * settings.alert_look_seconds + _SECONDS_OF_A_LOOK:
-        since = f"{looked:%Y-%m-%d %H:%M} UTC"
+    if (now - checked_at).total_seconds() > _MISSED_CHECKS_ALLOWED * settings.alert_look_seconds + _SECONDS_PER_CHECK:
+        since = f"{checked_at:%Y-%m-%d %H:%M} UTC"
         return replace(
-            incidents, watchdog_problem=f"The watch of alerts has not looked since {since}: alerts may be out of date"
+            incidents, watchdog_problem=f"The watchdog has not run since {since}, so incidents may be missing here"
         )
     return incidents
 
 
 def _has_services(settings: Settings) -> bool:
-    """Whether `make up` or docker-compose runs here, or somebody asked to be told: then there is a watch."""
-    asked = bool(settings.alert_urls.get_secret_value() or settings.prefect_ui_url)
-    return asked or (settings.data_dir / "services").exists()
+    """Whether local services or docker-compose run here, or notifications are configured. Both need a watchdog."""
+    is_configured = bool(settings.alert_urls.get_secret_value() or settings.prefect_ui_url)
+    return is_configured or (settings.data_dir / "services").exists()
 
 
-def _open_alerts(data_dir: Path) -> OpenIncidents:
+def _open_incidents(data_dir: Path) -> OpenIncidents:
     """Read the open incidents, and the defect of the notification path if there is one."""
     incidents: list[OpenIncident] = []
     try:
         for name in ("open.json", "defect.json"):
             with suppress(FileNotFoundError), (data_dir / "alerts" / name).open("rb") as file:
-                incidents += _LIST.validate_json(file.read(_MOST_BYTES + 1))
+                incidents += _INCIDENTS.validate_json(file.read(_MAX_BYTES + 1))
     except OSError as error:
         return OpenIncidents(unreadable=error.strerror or type(error).__name__)
-    except ValidationError:  # its message would quote the file
-        return OpenIncidents(unreadable="it is not the list that it should be")
+    except ValidationError:  # the message of the error would quote the file
+        return OpenIncidents(unreadable="the file is not a list of incidents")
     if not incidents:
         return OpenIncidents()
     return OpenIncidents(sorted(incidents, key=lambda incident: (incident.severity != "critical", incident.since)))

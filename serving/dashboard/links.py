@@ -1,4 +1,4 @@
-"""Where the page leads to: Data Docs, Prefect's UI, and the section of the runbook that helps."""
+"""Links of the health page: Data Docs, the Prefect UI, and sections of the runbook."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RUNBOOK = "docs/operations.md"
 
 @dataclass(frozen=True)
 class Links:
-    """Addresses, each None where nobody said where it is."""
+    """URLs. Each is None if its setting is empty."""
 
     data_docs: str | None = None
     prefect: str | None = None
@@ -21,11 +21,11 @@ class Links:
 
     @classmethod
     def of(cls, settings: Settings) -> Links:
-        """Those of the settings."""
+        """The links in the settings."""
         return cls(_web(settings.data_docs_url), _web(settings.prefect_ui_url), _web(settings.runbook_url))
 
     def batch(self, batch_id: str) -> str | None:
-        """The page of Data Docs on one batch."""
+        """The Data Docs page of a batch."""
         return f"{self.data_docs}/validations/{quote(batch_id)}.html" if self.data_docs else None
 
     def section(self, heading: str) -> str | None:
@@ -34,10 +34,10 @@ class Links:
 
 
 def anchor(heading: str) -> str:
-    """What GitHub and GitLab make of a heading."""
+    """The anchor that GitHub and GitLab generate for a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def _web(url: str) -> str | None:
-    """Only what a browser opens as a page: an address of another kind could be a script."""
+    """The URL if it is http or https, else None: a URL of another scheme could run a script."""
     return url.rstrip("/") if url.startswith(("http://", "https://")) else None

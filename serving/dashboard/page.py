@@ -1,4 +1,4 @@
-"""The page: HTML with all that it needs in it, so that it reads the same from a server, from a file and on paper."""
+"""The health page as self-contained HTML, which looks the same from a server, from a file and in print."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WORDS = {"healthy": ("\u2713", "Healthy"), "attention": ("!", "Needs attention")
 
 @dataclass(frozen=True)
 class HealthPage:
-    """What is on the page. Without `figures`, the database did not answer; `away_since` says since when."""
+    """The content of the page. `data` is None if the database did not respond, since `unavailable_since`."""
 
     now: datetime
     health_status: HealthStatus
@@ -44,17 +44,17 @@ class HealthPage:
     charts: Mapping[str, ChartSvgs] = field(default_factory=dict)
     unavailable_since: datetime | None = None
     database_error: str = ""
-    statement_refused: bool = False  # it answers, and takes none of our statements
-    trusted: bool = True  # not, while nobody can tell whose key it is
+    statement_refused: bool = False  # the database responds, but rejects our queries
+    trusted: bool = True  # False while the API key cannot be verified
 
     @cached_property
     def html(self) -> str:
-        """The page, made once."""
+        """The HTML, rendered once."""
         return render(self)
 
 
 def render(page: HealthPage) -> str:
-    """The HTML."""
+    """Render the HTML."""
     return (
         _environment()
         .get_template("page.html")
@@ -64,32 +64,37 @@ def render(page: HealthPage) -> str:
             csp=content_security_policy(),
             words=WORDS,
             runbook=RUNBOOK,
-            **_shown(page),
+            **_template_values(page),
         )
     )
 
 
 def content_security_policy() -> str:
-    """Nothing is loaded, nothing runs; only this one sheet of styles applies."""
+    """No resources, no scripts; only the embedded style sheet."""
     return f"default-src 'none'; style-src '{_style_hash()}'; base-uri 'none'; form-action 'none'"
 
 
-def _shown(page: HealthPage) -> dict[str, Any]:
+def _template_values(page: HealthPage) -> dict[str, Any]:
     data = page.data
     if data is None:
         return {}
-    by_name = {one.endpoint: one for one in data.endpoints}
+    by_name = {status.endpoint: status for status in data.endpoints}
     return {
         "endpoints": [(NAMES[name], by_name.get(name), _freshness(by_name.get(name), page)) for name in ENDPOINTS],
         "last_runs": [
             (run.flow, _moment(run.started_at), _moment(run.finished_at), run.outcome or "-") for run in data.last_runs
         ],
         "decisions": [
-            (str(one.day), "a day" if one.kind == "day" else "a training", one.outcome, one.why)
-            for one in data.decisions[:_DECISIONS_SHOWN]
+            (
+                str(decision.day),
+                "daily evaluation" if decision.kind == "day" else "training",
+                decision.outcome,
+                decision.why,
+            )
+            for decision in data.decisions[:_DECISIONS_SHOWN]
         ],
-        "lost": [run for run in data.unfinished_runs if not run.at_work],
-        "at_work": [run for run in data.unfinished_runs if run.at_work],
+        "interrupted": [run for run in data.unfinished_runs if not run.at_work],
+        "running": [run for run in data.unfinished_runs if run.at_work],
     }
 
 
@@ -99,8 +104,8 @@ def _freshness(endpoint: Any, page: HealthPage) -> str:
     missed = nights_missed(endpoint.published_day, page.now, page.hours)
     days = (page.now.date() - endpoint.published_day).days
     if days < 0:
-        return "a day in the future" if days < -1 else "tomorrow's"
-    age = {0: "today's", 1: "yesterday's"}.get(days, f"{days} days old")
+        return "a day in the future" if days < -1 else "tomorrow"
+    age = {0: "today", 1: "yesterday"}.get(days, f"{days} days old")
     return age if not missed else f"{age}, {missed} night{'s' if missed > 1 else ''} missed"
 
 
@@ -115,7 +120,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {"moment": _moment, "ago": _ago, "svg": _inline}
     environment.filters |= {"whole_dates": _whole_dates, "with_links": _with_links}
-    environment.globals["style"] = Markup(_style())  # noqa: S704  our own file
+    environment.globals["style"] = Markup(_style())  # noqa: S704  a file of this package
     return environment
 
 
@@ -130,23 +135,23 @@ def _style_hash() -> str:
 
 
 def _inline(svg: str, key: str) -> Markup:
-    """A picture that our own process drew, under the name of its figure, which says and lists the same."""
-    named = svg.replace("<svg ", f'<svg role="img" aria-labelledby="{key}-title" ', 1)
-    return Markup(named)  # noqa: S704, our own picture
+    """An SVG rendered by our own process, labelled by the title of its panel."""
+    labelled = svg.replace("<svg ", f'<svg role="img" aria-labelledby="{key}-title" ', 1)
+    return Markup(labelled)  # noqa: S704  rendered by our own process
 
 
 def _whole_dates(text: str) -> Markup:
-    """The text, in which no line ends within a date."""
+    """The text, with line breaks inside dates prevented."""
     spans = _DATE.sub(r'<span class="whole">\g<0></span>', str(escape(text)))
     return Markup(spans)  # noqa: S704  escaped above
 
 
 def _with_links(text: str, links: Links) -> Markup:
-    """The text, in which a section of the runbook is a link where it is known where people read it."""
+    """The text, with links to sections of the runbook if RUNBOOK_URL is set."""
     if not links.runbook:
         return escape(text)
     address = escape(links.runbook)
-    linked = _SECTION.sub(lambda found: f'<a href="{address}{found[1]}">{found[0]}</a>', str(escape(text)))
+    linked = _SECTION.sub(lambda match: f'<a href="{address}{match[1]}">{match[0]}</a>', str(escape(text)))
     return Markup(linked)  # noqa: S704  escaped above, twice
 
 

@@ -1,4 +1,4 @@
-"""What is on the page now: read, judged and drawn; by one at a time, and kept for a moment."""
+"""Builds the health page: reads the data, evaluates the health status, renders charts, and caches the page briefly."""
 
 from __future__ import annotations
 
@@ -19,33 +19,37 @@ from serving.dashboard.page import HealthPage
 from serving.dashboard.page_data import read_page_data
 from serving.database import Database
 
-# Pictures are kept for longer: for as long as their values are the same.
-_SECONDS_TO_KEEP = 5.0
+# Charts are cached for longer: until their values change.
+_CACHE_SECONDS = 5.0
 
 
 @dataclass
 class HealthPageBuilder:
-    """Makes the content of the page. Whoever asks while it is made waits for the same one."""
+    """Builds and caches the page. Concurrent requests wait for the same build."""
 
     settings: Settings
     database: Database
     clock: Clock
     chart_renderer: ChartRenderer = field(default_factory=ChartRenderer)
-    seconds_to_keep: float = _SECONDS_TO_KEEP
-    _kept: HealthPage | None = None
-    _until: float = 0.0
-    _making: asyncio.Task[HealthPage] | None = None
+    cache_seconds: float = _CACHE_SECONDS
+    _cached: HealthPage | None = None
+    _cached_until: float = 0.0
+    _build_task: asyncio.Task[HealthPage] | None = None
 
-    async def look(self) -> HealthPage:
-        """How it is. Raises SettingsError when nobody can tell the time."""
-        if self._kept is not None and time.monotonic() < self._until and self.database.unavailable_since is None:
-            return self._kept
-        if self._making is None or self._making.done():
-            self._making = asyncio.create_task(self._make())
-        return await asyncio.shield(self._making)
+    async def current_page(self) -> HealthPage:
+        """The page as of now. Raises SettingsError if the clock file cannot be read."""
+        if (
+            self._cached is not None
+            and time.monotonic() < self._cached_until
+            and self.database.unavailable_since is None
+        ):
+            return self._cached
+        if self._build_task is None or self._build_task.done():
+            self._build_task = asyncio.create_task(self._build())
+        return await asyncio.shield(self._build_task)
 
-    def away(self, error: DatabaseError, *, trusted: bool) -> HealthPage:
-        """What there is to say without figures. Alerts are for those whose key was known."""
+    def page_without_database(self, error: DatabaseError, *, trusted: bool) -> HealthPage:
+        """The page without data. Incidents and links are shown only if the API key was verified (`trusted`)."""
         statement_refused = isinstance(error, StatementRefused)
         incidents = read_incidents(self.settings, utc_now()) if trusted else OpenIncidents()
         now, since = self.clock(), self.database.unavailable_since
@@ -60,12 +64,12 @@ class HealthPageBuilder:
             trusted=trusted,
         )
 
-    async def _make(self) -> HealthPage:
+    async def _build(self) -> HealthPage:
         now = self.clock()
         try:
             data = await read_page_data(self.database, now, self.settings.retrain_evaluated_at)
         except DatabaseError as error:
-            return self.away(error, trusted=True)
+            return self.page_without_database(error, trusted=True)
         incidents = read_incidents(self.settings, utc_now())
         panels = make_panels(data)
         charts = await self.chart_renderer.render(panels)
@@ -79,7 +83,9 @@ class HealthPageBuilder:
             panels=panels,
             charts=charts,
         )
-        await asyncio.to_thread(getattr, page, "html")  # milliseconds in which others are answered
+        await asyncio.to_thread(
+            getattr, page, "html"
+        )  # rendering takes milliseconds, in which the event loop stays free
         if all(panel.key in charts for panel in panels if panel.chart):
-            self._kept, self._until = page, time.monotonic() + self.seconds_to_keep
+            self._cached, self._cached_until = page, time.monotonic() + self.cache_seconds
         return page

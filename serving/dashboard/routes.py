@@ -1,4 +1,4 @@
-"""`/dashboard`: the page for browsers and people, behind the gate of everything else."""
+"""`/dashboard`: the health page. It needs an API key, like every other path."""
 
 from __future__ import annotations
 
@@ -18,29 +18,30 @@ _PAGE = {"content": {"text/html": {"schema": {"type": "string"}}}}
 
 
 def add_dashboard(app: FastAPI, dependencies: Dependencies, settings: Settings) -> None:
-    """The one address of it."""
+    """Add the route `/dashboard`."""
     dashboard = HealthPageBuilder(settings, dependencies.database, dependencies.clock)
 
-    def away(request: Request, error: DatabaseError) -> Response:
-        return _response(dashboard.away(error, trusted=False), request, str(error))
+    def page_without_database(request: Request, error: DatabaseError) -> Response:
+        return _response(dashboard.page_without_database(error, trusted=False), request, str(error))
 
     router = APIRouter(
-        route_class=scoped_route(dependencies.access_control, "dashboard:read", to_browser=away), tags=["health"]
+        route_class=scoped_route(dependencies.access_control, "dashboard:read", outage_response=page_without_database),
+        tags=["health"],
     )
 
     @router.get(
         "/dashboard",
-        summary="Is it healthy? A page for people",
+        summary="Show the health page",
         response_class=HTMLResponse,
         responses={
             200: _PAGE | {"description": "The page."},
-            503: _PAGE | {"description": "The page, without figures: the database does not answer."},
+            503: _PAGE | {"description": "The page without data, because the database does not respond."},
             **error_responses(401, 403, 429),
         },
     )
     async def read_dashboard(request: Request) -> Response:
-        """In a browser, the key is the password, of any user."""
-        page = await dashboard.look()
+        """An HTML page. In a browser, enter any user name, and the API key as the password."""
+        page = await dashboard.current_page()
         return _response(page, request, page.database_error)
 
     app.include_router(router)

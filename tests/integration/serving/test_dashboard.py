@@ -47,13 +47,13 @@ def page_of(database: str, data_dir: Path) -> Iterator[Api]:
 
 
 def look(api: Api) -> str:
-    """The page with its pictures, however long a busy machine takes to draw them."""
+    """The page with its charts, however long a busy machine takes to render them."""
     until = time.monotonic() + 120
     while True:
         answer = api.get("/dashboard")
         assert answer.status_code == 200
         assert answer.headers["content-type"] == "text/html; charset=utf-8"
-        if "not drawn yet" not in answer.text:
+        if "not ready yet" not in answer.text:
             return answer.text
         assert time.monotonic() < until
 
@@ -77,7 +77,7 @@ def test_before_the_first_ingest(database: str, data_dir: Path) -> None:
     with page_of(database, data_dir) as api:
         html = look(api)
     assert heading(html) == "Needs attention"
-    assert "Nothing came in yet" in html
+    assert "No data was ingested yet" in html
     assert "<svg" not in html
 
 
@@ -138,9 +138,9 @@ def test_what_went_wrong_is_said(database: str, data_dir: Path) -> None:
     said = words(html)
     assert "tracks-2026-11-22 is blocked" in said
     assert "&lt;i&gt;why&lt;/i&gt;" in html and "&lt;b&gt;nearly&lt;/b&gt;" in html
-    assert "At work now: ingest" in said
-    assert "the batch was let in: a &lt;u&gt;known&lt;/u&gt; gap" in said
-    assert "retrain (run 17), begun 2026-11-22 12:00 UTC: killed" in said
+    assert "Running now: ingest" in said
+    assert "the batch was accepted: a &lt;u&gt;known&lt;/u&gt; gap" in said
+    assert "retrain (run 17), started 2026-11-22 12:00 UTC: it was killed" in said
 
 
 def test_who_may_see_it(world: Api) -> None:
@@ -196,9 +196,9 @@ def test_while_the_database_is_away(database: str, postgres: str, data_dir: Path
             assert time.monotonic() - began < 2.5
             assert answer.status_code == 503
             assert int(answer.headers["retry-after"]) >= 1
-            assert "The database does not answer" in answer.text
+            assert "The database does not respond" in answer.text
             assert ("&lt;b&gt;nearly" in answer.text) == sees_alerts
-            assert ("What was said" in answer.text) == sees_alerts
+            assert ("Error: <code>" in answer.text) == sees_alerts
         server.execute(f'alter database "{name}" allow_connections true')
         until = time.monotonic() + 8
         while api.get("/dashboard").status_code != 200:
@@ -221,7 +221,7 @@ def test_the_file(
     assert main(["--output", str(data_dir / "nowhere" / "health.html")]) == 2
     monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
     assert main(["--output", str(output)]) == 1
-    assert "The database does not answer" in output.read_text()
+    assert "The database does not respond" in output.read_text()
 
 
 def test_a_schema_that_is_not_there_is_no_outage(
@@ -230,4 +230,4 @@ def test_a_schema_that_is_not_there_is_no_outage(
     monkeypatch.setenv("DATABASE_URL", empty_database)
     monkeypatch.setenv("DATA_DIR", str(data_dir))
     assert main(["--output", str(data_dir / "health.html")]) == 1
-    assert "The database refuses what this page asks" in (data_dir / "health.html").read_text()
+    assert "The database rejects the queries of this page" in (data_dir / "health.html").read_text()

@@ -109,13 +109,13 @@ def test_the_keyboard_reaches_every_link_and_table_in_order(api: Api, tab: Tab) 
         "[...document.querySelectorAll('a, summary, [tabindex=\"0\"]')].filter(one => one.checkVisibility())"
         ".map(one => one.textContent.trim().slice(0, 60))"
     )
-    assert expected[0] == "To the figures"
+    assert expected[0] == "Skip to the details"
     reached = []
     for _ in expected:
         tab.press("Tab")
         reached.append(tab.evaluate("document.activeElement.textContent.trim().slice(0, 60)"))
     assert reached == expected
-    assert sum(name.startswith("Figures of") for name in reached) == 8
+    assert sum(name.startswith("Values of") for name in reached) == 8
     tab.evaluate("document.querySelector('summary').focus()")
     tab.press("Enter")
     assert tab.evaluate("document.querySelector('details').open") is True
@@ -132,7 +132,7 @@ def test_screen_readers_are_told_what_is_seen(api: Api, tab: Tab) -> None:
 
     headings = named("heading")
     assert headings[0].endswith("Needs attention")
-    assert "Rows in and blocked" in headings
+    assert "Landed rows and blocked batches" in headings
     charts = named("image", "img")
     assert charts == [name for name in named("figure") if name in charts]
     assert len(charts) == 8 and all(charts)

@@ -29,7 +29,7 @@ def standing_in(program: str, seconds: float = PATIENT) -> ChartRenderer:
 
 
 def test_the_program_draws() -> None:
-    (charts,) = asyncio.run(ChartRenderer(seconds=PATIENT, patience=PATIENT).render([PANEL])).values()
+    (charts,) = asyncio.run(ChartRenderer(seconds=PATIENT, max_wait=PATIENT).render([PANEL])).values()
     assert set(charts) == {"wide", "narrow"}
     assert all(svg.startswith("<svg ") for svg in charts.values())
 
@@ -49,7 +49,7 @@ def test_only_what_changed_is_drawn_and_no_secret_goes_along(monkeypatch: pytest
 
 def test_nobody_waits_for_long_and_the_next_finds_what_was_drawn_meanwhile() -> None:
     async def look_twice() -> tuple[int, int]:
-        chart_renderer = ChartRenderer([sys.executable, "-c", STAND_IN], patience=0)
+        chart_renderer = ChartRenderer([sys.executable, "-c", STAND_IN], max_wait=0)
         first = await chart_renderer.render([PANEL])
         while not (second := await chart_renderer.render([PANEL])):
             await asyncio.sleep(0.05)
@@ -60,10 +60,10 @@ def test_nobody_waits_for_long_and_the_next_finds_what_was_drawn_meanwhile() -> 
 
 def test_a_program_that_is_not_there(caplog: pytest.LogCaptureFixture) -> None:
     assert asyncio.run(ChartRenderer(["/nowhere/to/be/found"]).render([PANEL])) == {}
-    assert "charts were not drawn: No such file" in caplog.text
+    assert "charts were not rendered: No such file" in caplog.text
 
 
 @pytest.mark.parametrize("program", ["raise SystemExit(3)", "import time; time.sleep(60)", "print('no JSON')"])
 def test_what_cannot_be_drawn_is_left_out_and_tried_again(program: str, caplog: pytest.LogCaptureFixture) -> None:
     assert asyncio.run(standing_in(program, seconds=1).render([PANEL])) == {}
-    assert "charts were not drawn" in caplog.text
+    assert "charts were not rendered" in caplog.text

@@ -13,12 +13,12 @@ from serving.dashboard import __main__ as command
 @pytest.mark.parametrize(
     ("error", "code", "says"),
     [
-        (OSError(24, "Too many open files"), 1, "error: it cannot be looked at: Too many open files"),
+        (OSError(24, "Too many open files"), 1, "error: the health page cannot be built: Too many open files"),
         (DatabaseError("no right"), 1, "error: no right"),
         (SettingsError("wrong setting"), 2, "error: wrong setting"),
     ],
 )
-def test_what_cannot_be_looked_at_is_not_told_as_a_file_that_cannot_be_written(
+def test_a_page_that_cannot_be_built_is_not_reported_as_a_file_that_cannot_be_written(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -26,10 +26,10 @@ def test_what_cannot_be_looked_at_is_not_told_as_a_file_that_cannot_be_written(
     code: int,
     says: str,
 ) -> None:
-    async def look(_: object) -> None:
+    async def build_page(_: object) -> None:
         raise error
 
-    monkeypatch.setattr(command, "look", look)
+    monkeypatch.setattr(command, "build_page", build_page)
     output = tmp_path / "health.html"
     assert command.main(["--output", str(output)]) == code
     assert capsys.readouterr().err.strip() == says

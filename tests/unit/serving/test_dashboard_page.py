@@ -123,7 +123,7 @@ def test_every_picture_has_a_name_its_finding_and_its_figures_as_a_table() -> No
 def test_without_pictures_the_tables_are_open() -> None:
     panels = [panel for panel in make_panels(healthy()) if panel.chart]
     html = render(content(healthy()))
-    assert html.count("The picture is not drawn yet") == html.count("<details open>") == len(panels)
+    assert html.count("The chart is not ready yet") == html.count("<details open>") == len(panels)
 
 
 def test_tables_say_what_is_drawn() -> None:
@@ -135,8 +135,8 @@ def test_tables_say_what_is_drawn() -> None:
     assert panels["rows"].rows[0] == (str(TODAY), "1,000 (blocked)", "-", "-")
     assert "the newest tracks-2026-11-22" in panels["rows"].finding
     assert panels["rejected"].rows[0] == (str(TODAY), "7", "-", "-", "-", "3")
-    assert panels["ndcg"].rows == [(str(YESTERDAY), "0.0800", "0.0500", "0.1000", "250", "1", "alarm, not judged")]
-    assert "answered: the model was kept" in panels["ndcg"].finding
+    assert panels["ndcg"].rows == [(str(YESTERDAY), "0.0800", "0.0500", "0.1000", "250", "1", "alarm, not evaluated")]
+    assert "a training kept the model" in panels["ndcg"].finding
     assert panels["coverage"].finding.startswith("9.0% of 100 users have recommendations of their own")
     assert panels["runs"].rows[1] == ("ingest 1, 2026-11-22 03:00", "2.5", "1.2", "400")
     assert panels["steps"].rows[0] == ("ingest: audit", "2.50", "2.50", "2.50", "1")
@@ -185,7 +185,7 @@ def test_without_a_database_it_says_since_when_and_what_to_do() -> None:
         health_status=health_without_database(OpenIncidents(), statement_refused=False),
         trusted=False,
     )
-    assert "Your key cannot be checked" in render(stranger)
+    assert "Your API key cannot be verified" in render(stranger)
 
 
 def test_its_policy_lets_nothing_in_but_its_own_style() -> None:
