@@ -1,1 +1,1 @@
-"""A stand-in for the MooVitamix API: same contract, listeners with tastes, days that pass, faults on demand."""
+"""The mock API: the contract of the MooVitamix API, users with known tastes, days that advance, faults on demand."""

@@ -1,4 +1,4 @@
-"""Starts the stand-in: python -m mock_server --help."""
+"""`python -m mock_server`: starts the mock API."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mock_server.timeline import DayOutOfRange
 
 
 def main() -> int:
-    """Serves until asked to end; the exit status."""
+    """Serve until SIGTERM or SIGINT. Returns the exit code."""
     options = read_options(None, today=dt.datetime.now(dt.UTC).date())
     try:
         asyncio.run(serve(options))

@@ -1,4 +1,4 @@
-"""The tracks, and the shelves that listeners draw them from."""
+"""The tracks, and the pools from which plays are drawn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line: what kind of world to simulate, where to listen, which faults to start with."""
+"""The command line: sizes and days of the data, address, scenarios and faults."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HISTORY_DAYS = 548
 
 @dataclass(frozen=True)
 class MockServerOptions:
-    """Everything the command line says."""
+    """The parsed options."""
 
     plan: SimulationPlan
     day: dt.date
@@ -70,14 +70,14 @@ def _plan(parsed: argparse.Namespace, start: dt.date, base_day: dt.date) -> Simu
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mock_server",
-        description="A stand-in for the MooVitamix API. The same seed, sizes and days give the same pages.",
+        description="The mock of the MooVitamix API. The same seed, sizes and days give the same pages.",
     )
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=_whole(0, 65535), default=8000, help="0 chooses a free one")
+    parser.add_argument("--port", type=_whole(0, 65535), default=8000, help="port to listen on; 0 chooses a free port")
     parser.add_argument("--token", help="answer only requests with this bearer token")
-    _add_world(parser.add_argument_group("the world"))
+    _add_world(parser.add_argument_group("data"))
     _add_days(parser.add_argument_group("days"))
-    _add_scenarios(parser.add_argument_group("scenarios", "what happens on a day; without any, days are quiet"))
+    _add_scenarios(parser.add_argument_group("scenarios", "events on chosen days; none by default"))
     faults = parser.add_argument_group("faults")
     faults.add_argument(
         "--fault",
@@ -99,27 +99,32 @@ def _add_world(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_days(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--day", type=_date, help="the simulated day (today, and on with the calendar)")
-    group.add_argument("--base-day", type=_date, help="the day on which the sizes hold (--day)")
-    group.add_argument("--start", type=_date, help=f"the first day of the history ({HISTORY_DAYS} days before)")
+    group.add_argument("--day", type=_date, help="the simulated day (default: today, following the calendar)")
+    group.add_argument("--base-day", type=_date, help="the day on which the sizes hold (default: --day)")
+    group.add_argument(
+        "--start", type=_date, help=f"the first day of the history (default: {HISTORY_DAYS} days before)"
+    )
     group.add_argument("--growth", type=_share, default=0.002, help="new users and tracks a day, as a share")
     group.add_argument("--new-sessions", type=_share, default=0.01, help="new sessions a day, as a share")
     group.add_argument("--updates", type=_share, default=0.005, help="rows that change a day, as a share")
-    group.add_argument("--removals", type=_share, default=0.0005, help="rows that vanish a day, as a share")
+    group.add_argument("--removals", type=_share, default=0.0005, help="rows that are removed a day, as a share")
 
 
 def _add_scenarios(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--taste-shift", type=_shift, metavar="DAY=SHARE", help="a share of the users has new tastes from then on"
+        "--taste-shift",
+        type=_shift,
+        metavar="DAY=SHARE",
+        help="from this day on, this share of the users has new tastes",
     )
     group.add_argument(
         "--catalogue-shift",
         type=_shift,
         metavar="DAY=SHARE",
-        help="a tenth more tracks appear, and about that share of the plays is of them from then on",
+        help="from this day on, a tenth more tracks exist and get about this share of the plays",
     )
     group.add_argument(
-        "--outage", type=_outage, metavar="DAY", help="what is played from 12:00 on is missing on the day after"
+        "--outage", type=_outage, metavar="DAY", help="sessions from 12:00 on are missing on the next day"
     )
 
 

@@ -1,4 +1,4 @@
-"""Everything the API knows on one day, as columns, and the first such day."""
+"""The data of the API on one day, as columns, and the data of the base day."""
 
 from __future__ import annotations
 

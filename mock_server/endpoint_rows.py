@@ -1,4 +1,4 @@
-"""The list behind an endpoint, and lists made of other lists: shortened, with rows put in, with rows taken out."""
+"""The rows of an endpoint, and wrappers that truncate them, insert rows, or remove rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mock_server.records import records
 
 
 class EndpointRows(Protocol):
-    """A list of rows that is rendered a stretch at a time."""
+    """The rows of an endpoint, rendered range by range."""
 
     total: int
 
@@ -18,7 +18,7 @@ class EndpointRows(Protocol):
 
 
 class DatasetRows:
-    """What the world lists at an endpoint."""
+    """The rows of an endpoint in a day's data."""
 
     def __init__(self, state: DayState, endpoint: str) -> None:
         self.total = state.total(endpoint)
@@ -30,7 +30,7 @@ class DatasetRows:
 
 
 class TruncatedRows:
-    """The first rows of another list, which says that there are no more."""
+    """The first rows of other rows; `total` is reduced accordingly."""
 
     def __init__(self, whole: EndpointRows, total: int) -> None:
         self.total = min(total, whole.total)
@@ -41,7 +41,7 @@ class TruncatedRows:
 
 
 class RowsWithoutFirst:
-    """Another list whose first rows were removed."""
+    """Other rows, of which the first are removed."""
 
     def __init__(self, whole: EndpointRows, gone: int) -> None:
         self._gone = min(gone, whole.total)
@@ -53,7 +53,7 @@ class RowsWithoutFirst:
 
 
 class RowsWithInsertion:
-    """Another list with further rows put in at one place."""
+    """Other rows, with more rows inserted at one position."""
 
     def __init__(self, whole: EndpointRows, place: int, more: list[Any]) -> None:
         self.total = whole.total + len(more)

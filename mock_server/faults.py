@@ -1,4 +1,4 @@
-"""Faults on demand: which are wished, and which of them hit a request."""
+"""Faults on demand: the active faults, and which of them apply to a request."""
 
 from __future__ import annotations
 

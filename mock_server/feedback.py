@@ -1,4 +1,4 @@
-"""What listeners say of the tracks they were shown: truthfully to their tastes of the day, with a few slips."""
+"""Feedback of users on tracks: by their tastes of the day, with a small share of wrong answers."""
 
 from __future__ import annotations
 

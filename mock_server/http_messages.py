@@ -1,4 +1,4 @@
-"""What goes in and out of a connection: requests, and answers with the way they are to be delivered."""
+"""HTTP requests and responses, and how a response is delivered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a question to an answer, past all the faults that are wished for."""
+"""Responds to page requests, and applies the active faults."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HTML = b"<!doctype html><html><head><title>Welcome</title></head><body><h1>It wo
 
 
 class PageHandler:
-    """Answers the requests for pages on one day, under the faults of the moment, and counts them."""
+    """Responds to page requests with the data of one day and the active faults, and counts the requests."""
 
     def __init__(self, state: DayState, active_faults: ActiveFaults, token: str | None = None) -> None:
         self.state = state
@@ -35,14 +35,14 @@ class PageHandler:
         self._rows_by_endpoint: dict[tuple[str, str], EndpointRows] = {}
 
     def change_to(self, state: DayState | None = None, active_faults: ActiveFaults | None = None) -> None:
-        """Another day, or other faults: no page is what it was."""
+        """Change the day or the faults, and clear the caches."""
         self.state = state or self.state
         self.active_faults = active_faults or self.active_faults
         self._pages.clear()
         self._rows_by_endpoint.clear()
 
     def handle(self, request: Request) -> Response:
-        """The answer to any request outside the control endpoints."""
+        """The response to a request outside the control endpoints."""
         page_request = parse_page_request(request, self._token)
         if isinstance(page_request, Response):
             endpoint = request.path[1:].removesuffix("/")
@@ -79,7 +79,7 @@ class PageHandler:
         return Response(200, body)
 
     def _body(self, page_request: PageRequest, request_faults: RequestFaults) -> bytes:
-        """The page as JSON, from memory if it was asked for lately."""
+        """The page as JSON, cached."""
         key = (page_request, request_faults.content)
         body = self._pages.get(key)
         if body is None:
@@ -102,7 +102,7 @@ class PageHandler:
 
 
 def _failure(page_request: PageRequest, request_faults: RequestFaults) -> Response | None:
-    """The answer instead of the page, if one of the faults asks for that."""
+    """The response that replaces the page, if a fault requires one."""
     faults = request_faults.faults
     if request_faults.occurs("hang_share"):
         return Response(200, b"", delivery=Delivery("hang"))

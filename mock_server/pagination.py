@@ -1,4 +1,4 @@
-"""What the real API promises: endpoints, bounds of page and size, the envelope, error details."""
+"""The pages of the real API: endpoints, bounds of page and size, the envelope, and error details."""
 
 from __future__ import annotations
 

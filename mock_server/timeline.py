@@ -1,4 +1,4 @@
-"""Days that pass: new rows at the end, rows that change, rows that vanish."""
+"""The data of each day: from one day to the next, rows are added, changed and removed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The users and the truth about them: what each of them likes, and how likely each track is to be played."""
+"""The users, their tastes, and the true probability that each user plays each track."""
 
 from __future__ import annotations
 
