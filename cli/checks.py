@@ -19,6 +19,7 @@ from core.endpoints import ENDPOINTS
 from core.errors import MoovitamixError, SettingsError, named_errors
 from core.roles import INGEST, RECOMMENDER, ROLES, SERVING, Role, any_login, in_role
 from core.settings import Settings
+from core.tcp_access import LOGIN, tcp_access_of
 from expectations.thresholds import load_thresholds
 from notifications import health_checks
 from notifications.health_checks import HealthUnknown, in_mb
@@ -121,12 +122,27 @@ def check_database(settings: Settings) -> Iterator[Check]:
     else:
         fix = "run `moovitamix migrate` with the owner's DATABASE_URL"
         yield Check("database", "problem", f"{server}, schema is not {newest_migration()}", fix)
+    yield from _check_tcp_access(settings)
     missing = [role for role in ROLES if role not in existing]
     if missing:
         fix = "run `moovitamix migrate`, with a login that may create roles"
         yield Check("roles", "problem", f"missing: {', '.join(missing)}", fix)
         return
     yield _check_roles(settings, url)
+
+
+def _check_tcp_access(settings: Settings) -> Iterator[Check]:
+    access = tcp_access_of(settings)
+    if access is None or not settings.embedded:
+        return
+    name = f"port {access.port}"
+    try:
+        connect(access.url).close()
+    except MoovitamixError as error:
+        fix = "let every command end, run `moovitamix down`, then `moovitamix up`: the port is opened at the start"
+        yield Check(name, "problem", f"{LOGIN} cannot connect: {error}", fix)
+    else:
+        yield Check(name, "ok", f"{LOGIN} can connect to embedded Postgres")
 
 
 def _check_roles(settings: Settings, url: str) -> Check:

@@ -25,6 +25,7 @@ from core.errors import (
 from core.queries import SQL_FOLDER
 from core.sessions import UnfitDatabase, honoured_variables, open_connection
 from core.settings import Settings
+from core.tcp_access import tcp_access_of
 
 # Without a code the connection broke or was never made; of class 08 it did too; 57P0 is a server that stops or starts.
 _AWAY = ("08", "57P0")
@@ -56,7 +57,7 @@ def ensure_database(settings: Settings) -> str:
     Raises DatabaseError, SettingsError where only logins of single roles are set.
     """
     if settings.embedded:
-        return embedded_postgres.start(settings.data_dir)
+        return embedded_postgres.start(settings.data_dir, tcp_access_of(settings))
     if not settings.database_url.get_secret_value():
         raise SettingsError("wrong setting: DATABASE_URL is empty, and this needs the login that owns the schema")
     return settings.database_url.get_secret_value()

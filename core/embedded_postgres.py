@@ -34,6 +34,7 @@ import psycopg
 from core.errors import DatabaseError, DatabaseFull, DatabaseUnavailable, MoovitamixError, SettingsError
 from core.sessions import UnfitDatabase, client_environment, client_target, open_connection, server_environment
 from core.settings import load_settings, must_be_writable
+from core.tcp_access import HOST, TcpAccess, create_login, prepare_server, tcp_access_of
 from core.temporary_files import keep_temporary_files_in, make_socket_folder, socket_folder
 from core.terminal import prepare_terminal
 from core.tracebacks import without_tracebacks
@@ -69,12 +70,14 @@ _users: dict[Path, int] = {}
 _in_this_process = threading.Lock()
 
 
-def start(data_dir: Path) -> str:
+def start(data_dir: Path, tcp_access: TcpAccess | None = None) -> str:
     """Start the server, or join the one that runs, and return its URL. Raises DatabaseError, SettingsError.
+
+    With `tcp_access`, a server that is started here also listens on that port of this machine.
 
     After a crash it recovers first, which is waited for. Harmless when repeated.
     """
-    server = _Server(data_dir)
+    server = _Server(data_dir, tcp_access)
     try:
         with _in_this_process, server.nobody_else_starts_or_stops():
             if data_dir not in _users:
@@ -146,6 +149,7 @@ class _Server:
     """The server of one DATA_DIR, whether it runs or not."""
 
     data_dir: Path
+    tcp_access: TcpAccess | None = None
 
     @property
     def folder(self) -> Path:
@@ -224,6 +228,8 @@ class _Server:
             self._forget_stale_postmaster()
             try:
                 self._launch()
+                if self.tcp_access is not None:
+                    create_login(self.url, self.tcp_access)
             except subprocess.CalledProcessError as error:
                 if shutil.disk_usage(self.folder).free < _ROOM_TO_START:  # trying again makes none
                     raise DatabaseFull(self._does_not_start()) from error
@@ -269,7 +275,11 @@ class _Server:
         if sockets != self.folder:
             make_socket_folder(sockets)
             _own(sockets)
-        options = f"-h '' -p {_PORT} -k {shlex.quote(str(sockets))}"
+        host, port = "", _PORT
+        if self.tcp_access is not None:
+            prepare_server(self.folder, self.tcp_access)
+            host, port = HOST, self.tcp_access.port
+        options = f"-h '{host}' -p {port} -k {shlex.quote(str(sockets))}"
         wait = ("-w", "-t", str(_START_SECONDS))
         log = str(self.log.relative_to(self.data_dir))
         _run(self.data_dir, "pg_ctl", "-D", self.folder.name, "-l", log, "-o", options, *wait, "start")
@@ -383,7 +393,11 @@ def main() -> int:
     try:
         settings = load_settings()
         keep_temporary_files_in(settings.data_dir)
-        url = start(settings.data_dir) if settings.embedded else settings.database_url.get_secret_value()
+        url = (
+            start(settings.data_dir, tcp_access_of(settings))
+            if settings.embedded
+            else settings.database_url.get_secret_value()
+        )
         if not url:
             raise SettingsError("wrong setting: DATABASE_URL is empty, and this needs the login that owns the schema")
         if arguments.psql:
@@ -391,21 +405,21 @@ def main() -> int:
             return subprocess.run(command, check=False, env=client_environment(url)).returncode
         print(url, flush=True)
         if not arguments.url and settings.embedded:
-            _keep_running(settings.data_dir)
+            _keep_running(settings.data_dir, tcp_access_of(settings))
     except MoovitamixError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, SettingsError) else 1
     return 0
 
 
-def _keep_running(data_dir: Path) -> None:
+def _keep_running(data_dir: Path, tcp_access: TcpAccess | None) -> None:
     """Hold the server until SIGTERM or SIGINT, and start it again when it crashes."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     while not stop.wait(1.0):
         if not _Server(data_dir).running:
-            start(data_dir)
+            start(data_dir, tcp_access)
 
 
 if __name__ == "__main__":

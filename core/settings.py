@@ -16,7 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.addresses import bracket_ipv6
@@ -97,6 +97,12 @@ def _alert_urls(urls: SecretStr) -> SecretStr:
     return SecretStr(text)
 
 
+def _needed_with_tcp_port(password: SecretStr, info: ValidationInfo) -> SecretStr:
+    if info.data.get("embedded_tcp_port") is not None and not password.get_secret_value():
+        raise ValueError("must be set with EMBEDDED_TCP_PORT")
+    return password
+
+
 class Settings(BaseSettings):
     """One frozen object; field names are the environment variables, in lower case."""
 
@@ -109,6 +115,10 @@ class Settings(BaseSettings):
     ingest_database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] = SecretStr("")
     recommender_database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] = SecretStr("")
     data_dir: Annotated[Path, BeforeValidator(_not_empty)] = Path(".data")
+    embedded_tcp_port: Annotated[int | None, BeforeValidator(_none_if_empty)] = Field(default=None, ge=1, le=65_535)
+    embedded_tcp_password: Annotated[SecretStr, AfterValidator(_needed_with_tcp_port)] = Field(
+        default=SecretStr(""), validate_default=True
+    )
     data_docs_url: str = ""
     prefect_ui_url: str = ""
     runbook_url: str = ""

@@ -29,7 +29,7 @@ from services.local_services import MARK, PREFECT_DATABASE, ROOT, LocalServices,
 # A program that crashes at once is started again and again, a second later each time.
 _START_TRIES = 100
 CONFIGURATION = "supervisord.conf"
-_PREFIXES_READ_AT_START = ("ALERT_", "SERVING_", "PREFECT_")
+_PREFIXES_READ_AT_START = ("ALERT_", "EMBEDDED_", "SERVING_", "PREFECT_")
 _READ_AT_START = ("MOCK_PORT", "DATA_DOCS_PORT")
 _SETTINGS_LINE = "; settings in use: "
 _FINGERPRINT = "fingerprint "

@@ -161,3 +161,12 @@ def test_flow_prints_its_result_as_json_from_any_folder(installation: Installati
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["flow"] == "monitor"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_tcp_port_needs_a_password_and_doctor_connects_to_it(installation: Installation) -> None:
+    port = str(free_port())
+    detail = installation.doctor(EMBEDDED_TCP_PORT=port)["settings"]["detail"]
+    assert "EMBEDDED_TCP_PASSWORD must be set with EMBEDDED_TCP_PORT" in detail
+    access = {"EMBEDDED_TCP_PORT": port, "EMBEDDED_TCP_PASSWORD": "correct horse"}
+    assert installation.run("migrate", **access).returncode == 0
+    assert installation.doctor(**access)[f"port {port}"]["status"] == "ok"
