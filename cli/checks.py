@@ -26,7 +26,7 @@ from notifications.health_checks import HealthUnknown, in_mb
 from notifications.incident_types import least_on_disk
 from pipeline.client import ApiClient
 from services.local_services import HOST, LocalServices, load_local_services
-from services.supervision import ProcessState, Supervisor
+from services.supervision import SupervisedProcess, Supervisor
 
 Status = Literal["ok", "skipped", "problem"]
 _SECONDS = 5.0
@@ -194,7 +194,7 @@ def check_source_api(plan: LocalServices, *, running: bool) -> Check:
     return Check("source API", "ok", f"{settings.source}: {rows}")
 
 
-def check_prefect(plan: LocalServices, processes: list[ProcessState]) -> Iterator[Check]:
+def check_prefect(plan: LocalServices, processes: list[SupervisedProcess]) -> Iterator[Check]:
     """Prefect's server answers and a worker of our pool reports to it, where one was started or is named."""
     address = os.environ.get("PREFECT_API_URL", "").rstrip("/")
     api_url = address or f"{plan.prefect_url}/api"

@@ -38,7 +38,7 @@ _ROUNDS = 100_000
 
 
 @dataclass(frozen=True)
-class ProcessState:
+class SupervisedProcess:
     """What the supervisor says of one program, such as RUNNING."""
 
     name: str
@@ -58,14 +58,14 @@ class Supervisor:
         """Elsewhere than the state if its path is too long for a socket."""
         return socket_folder(self.plan.state) / "supervisor.sock"
 
-    def states(self) -> list[ProcessState]:
+    def states(self) -> list[SupervisedProcess]:
         """One entry a program; none when the supervisor does not run."""
         try:
             with self._ask() as supervisor:
                 answers: Any = supervisor.getAllProcessInfo()
         except (OSError, Fault):
             return []
-        return [ProcessState(a["name"], a["statename"], a["pid"], a["description"]) for a in answers]
+        return [SupervisedProcess(a["name"], a["statename"], a["pid"], a["description"]) for a in answers]
 
     def start(self, programs: Sequence[ServiceProcess]) -> None:
         """Start it with all programs. Raises CalledProcessError."""

@@ -25,6 +25,7 @@ from expectations.catalogue import _DEFAULTS
 from expectations.checkpoint import Auditor, AuditTarget, raise_if_blocked
 from expectations.data_docs import docs_page
 from expectations.rules import ExpectNoSuchRows, meta_of, no_rows
+from pipeline.endpoint_tables import create_rows_table
 
 DAY = date(2026, 11, 22)
 SECRETS = ("Marie-Secret", "Noone-Private", "hidden.person@example.com", "Secret gender", "Private genre")
@@ -76,11 +77,9 @@ class Desk:
     def stage(self, endpoint: Endpoint, staged: list[dict[str, Any]], **profile: Any) -> AuditTarget:
         self.batches += 1
         name = f"{endpoint}_{self.batches}"
-        for table, file in (
-            (name, f"staging/tables.create_{endpoint}"),
-            (f"{name}_profile", "staging/tables.create_profile"),
-        ):
-            self.connection.execute(compose_query(file, table=("staging", table)))
+        self.connection.execute(create_rows_table(endpoint, name))
+        profile_table = ("staging", f"{name}_profile")
+        self.connection.execute(compose_query("staging/tables.create_profile", table=profile_table))
         self.insert(name, staged)
         self.insert(f"{name}_profile", [PROFILE | profile])
         return AuditTarget(f"{endpoint}-2026-11-22-r{self.batches}", endpoint, DAY, name, f"{name}_profile")

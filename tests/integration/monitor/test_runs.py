@@ -103,7 +103,7 @@ def test_a_training_of_an_alarm_answers_it_and_says_what_it_was_for(database: st
         trained = retrain.retrain(degradation=retrain.Degradation(**{**vars(first), "day": str(first.day)}))
 
         assert trained
-        decision = trained.verdict.decision
+        decision = trained.decision.decision
         answers = connection.execute("select answer, model_run_id, answered_after from ml.alarms").fetchall()
         assert answers == [(decision, trained.model_run_id, first.day)] * 2
         causes = connection.execute("select cause, decision from ml.model_runs order by model_run_id").fetchall()

@@ -42,7 +42,7 @@ class Kept:
 
 def test_a_publication_is_awaited_once_until_the_wait_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
     server = Kept()
-    monkeypatch.setattr(automations, "Server", lambda *_: server)
+    monkeypatch.setattr(automations, "PrefectClient", lambda *_: server)
     for _ in range(3):
         apply(SETTINGS, API)
     assert server.events == ["moovitamix.warehouse.expected"]
