@@ -79,7 +79,7 @@ def take_turns(show: Show, settings: Settings, listeners: int, tracks: int, roun
             ours = seconds_of(lambda: _publish(connection, run, lists, similar))
             show(f"raw COPY, {turn + 1} of {rounds}")
             seconds.append((ours, seconds_of(lambda: _copy(connection, lists, similar, copies))))
-            connection.execute("drop table staging.raw_lists, staging.raw_similar")
+            connection.execute("drop table staging.raw_recommendations, staging.raw_similar_tracks")
     return Turns(len(lists) + len(similar), seconds)
 
 
