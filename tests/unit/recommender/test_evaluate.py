@@ -204,7 +204,7 @@ def test_one_user_and_one_track_cannot_be_asked_for_anything() -> None:
         evaluate(one, one, FEW, SEARCH)
     with pytest.raises(NothingToMeasure, match="nobody in it played two tracks or more"):
         evaluate(one, Interactions.of([1], [2]), FEW, SEARCH)
-    with pytest.raises(NothingToMeasure, match="of its listeners 1 are not in train"):
+    with pytest.raises(NothingToMeasure, match="of its users 1 are not in train"):
         evaluate(one, Interactions.of([2], [1]), FEW, SEARCH)
 
 
