@@ -6,7 +6,6 @@ An embedded Postgres that rests is started for its check, and stops again when t
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Literal
 
 import requests
 
+from core.addresses import refuse_port_in_use
 from core.database import connect, ensure_database, is_migrated, newest_migration
 from core.endpoints import ENDPOINTS
 from core.errors import MoovitamixError, SettingsError, named_errors
@@ -85,12 +85,10 @@ def check_ports(plan: LocalServices, *, running: bool) -> Iterator[Check]:
 
 def is_free(port: int) -> bool:
     """Whether a service can listen there."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
+    try:
+        refuse_port_in_use(HOST, port)
+    except OSError:
+        return False
     return True
 
 

@@ -1,8 +1,17 @@
-"""Hosts in URLs."""
+"""Hosts and ports."""
 
 from __future__ import annotations
+
+import socket
 
 
 def bracket_ipv6(host: str) -> str:
     """A host as it stands in a URL: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host
+
+
+def refuse_port_in_use(host: str, port: int) -> None:
+    """Raises OSError when another program listens on the port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))

@@ -6,7 +6,6 @@ the read-only role `moovitamix_analyst`.
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
+from core.addresses import refuse_port_in_use
 from core.errors import DatabaseError
 from core.queries import compose_query
 from core.sessions import open_connection
@@ -52,15 +52,13 @@ def tcp_access_of(settings: Settings) -> TcpAccess | None:
 
 def prepare_server(server_folder: Path, access: TcpAccess) -> None:
     """Before the server starts: check that the port is free, and write who may connect. Raises DatabaseError."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, access.port))
-        except OSError as error:
-            raise DatabaseError(
-                f"port {access.port}, for embedded Postgres, is in use ({error.strerror}): stop what uses it, or "
-                "choose another with EMBEDDED_TCP_PORT"
-            ) from error
+    try:
+        refuse_port_in_use(HOST, access.port)
+    except OSError as error:
+        raise DatabaseError(
+            f"port {access.port}, for embedded Postgres, is in use ({error.strerror}): stop what uses it, or "
+            "choose another with EMBEDDED_TCP_PORT"
+        ) from error
     (server_folder / "pg_hba.conf").write_text(_ALLOWED_CONNECTIONS)
 
 

@@ -12,13 +12,12 @@ notifications are sent from here.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from inspect import signature
 from threading import Thread
-from typing import Any, Literal, ParamSpec, TypeVar, cast, get_type_hints
+from typing import Any, ParamSpec, TypeVar, cast, get_type_hints
 
 from prefect import get_run_logger
 from prefect.context import TagsContext
@@ -29,53 +28,29 @@ from prefect.states import Failed
 from pydantic import ValidationError, validate_call
 
 from core.clock import utc_now
-from core.endpoints import ENDPOINTS
-from core.errors import (
-    REFUSALS,
-    AlreadyRunning,
-    BatchBlocked,
-    LoginRefused,
-    ModelFileError,
-    MoovitamixError,
-    PublicationError,
-    SettingsError,
-    UsageError,
-    summarize_defect,
-)
+from core.errors import MoovitamixError, UsageError, summarize_defect
 from core.settings import Settings, load_settings
-from flows.run import BatchResult, IngestIncomplete
+from flows.failure_classification import RunFailure, classify_failure, failed_run, runbook_section
 from flows.temporary_prefect_server import is_temporary
 from notifications import health_checks, incident_types
-from notifications.defects import record_defect, recorded_defects
+from notifications.defects import clear_defect, record_defect, recorded_defects
 from notifications.delivery import addresses, send
 from notifications.incidents import DATABASE, DISK, IncidentStore
-from notifications.notification import RUNBOOK, Notification
+from notifications.notification import Notification
 
 BATCH_BLOCKED = "moovitamix.batch.blocked"
-# As long as a run without a server may wait for a mail server; what is not sent then is sent by the next, or the watch.
+# A run without a Prefect server waits this long for a mail server. The next run or the watchdog sends what is left.
 _SECONDS_TO_SEND = 8.0
-_KEPT = "what was published; a run that fails changes nothing of it."
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True)
-class Ending:
-    """How a run ended. `failure` is told by Prefect itself, `blocked` by an event each, `cause` by the store."""
-
-    name: Literal["Failed", "Blocked", "DependencyUnavailable", "Refused"]
-    message: str
-    failure: Notification | None = None
-    blocked: tuple[Notification, ...] = ()
-    cause: str = ""
-
-
 def handle_failures(body: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Let a flow end in a state that says what happened, and see to it that somebody is told.
+    """Give a failed flow run a named state, and send its notifications.
 
-    Stands between `@flow` and the flow. Who calls the flow gets the error that it raised, as before. Parameters are
-    validated here, not by Prefect, which would report what a person typed as a failed run.
+    Place it between `@flow` and the function. The caller of the flow still gets the error that the function raised.
+    Parameters are validated here: Prefect would report a typing error of a person as a failed run.
     """
 
     read_parameters = _parameter_reader(body)
@@ -87,28 +62,29 @@ def handle_failures(body: Callable[Parameters, Result]) -> Callable[Parameters, 
             with TagsContext(current_tags=set()):  # a tag of the run on each task would cost a request for a slot
                 result = body(*args, **kwargs)
         except MoovitamixError as error:
-            ending = _tell(ending_of(_run_name(body.__name__), error, utc_now()))
-            if flow_run.id is None:  # without Prefect's engine around it, as a rollback from a command line
+            failure = _send_notifications(classify_failure(_run_name(body.__name__), error, utc_now()))
+            if flow_run.id is None:  # Prefect's engine does not run the function, as in a rollback by command
                 raise
-            # Whoever typed a command reads it from the command; a run shows it on its page.
-            get_run_logger().log(logging.INFO if ending.name == "Refused" else logging.ERROR, str(error))
-            # Prefect raises `data` to who called the flow.
-            return cast(Result, Failed(name=ending.name, message=ending.message, data=error))
+            # The command prints a refusal itself; the log shows it on the page of the run.
+            get_run_logger().log(logging.INFO if failure.name == "Refused" else logging.ERROR, str(error))
+            # Prefect raises `data` to the caller of the flow.
+            return cast(Result, Failed(name=failure.name, message=failure.message, data=error))
         except Exception as error:  # a defect: Prefect logs it with its traceback
             if not has_server():
-                _tell(_failed(_run_name(body.__name__), summarize_defect(error), _page_of(error), utc_now()))
+                run = _run_name(body.__name__)
+                _send_notifications(failed_run(run, summarize_defect(error), runbook_section(error), utc_now()))
             raise
-        _forget_causes()
+        _close_incidents()
         return result
 
-    # Prefect would look for the names of its annotations here, where they are not.
+    # Prefect would resolve the names of annotations in this module, which does not import them.
     flow_body.__annotations__ = get_type_hints(body, include_extras=True)
     flow_body.__signature__ = signature(body, eval_str=True)  # type: ignore[attr-defined]
     return flow_body
 
 
 def _parameter_reader(body: Callable[..., Any]) -> Callable[..., Any]:
-    """What turns the arguments of a flow into those that its annotations ask for, or raises UsageError."""
+    """Return a function that converts the arguments of a flow to the annotated types, or raises UsageError."""
 
     @wraps(body)
     def arguments(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
@@ -125,150 +101,60 @@ def _parameter_reader(body: Callable[..., Any]) -> Callable[..., Any]:
             return validated(*args, **kwargs)
         except ValidationError as error:
             wrong = "; ".join(
-                f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}"
-                for one in error.errors(include_input=False, include_url=False)
+                f"{'.'.join(str(part) for part in invalid['loc'])}: {invalid['msg']}"
+                for invalid in error.errors(include_input=False, include_url=False)
             )
             raise UsageError(f"wrong parameter: {wrong}") from None
 
     return reader
 
 
-def ending_of(run: str, error: MoovitamixError, now: datetime) -> Ending:
-    """What an error of ours means for whoever must act."""
-    if isinstance(error, IngestIncomplete):
-        return _of_batches(run, error, now)
-    if isinstance(error, REFUSALS):
-        return Ending("Refused", str(error))
-    if isinstance(error, BatchBlocked):
-        return Ending("Blocked", str(error), blocked=(_blocked_list(error, now),))
-    if error.cause:
-        return Ending("DependencyUnavailable", str(error), cause=error.cause)
-    return _failed(run, str(error), _page_of(error), now)
+def _send_notifications(failure: RunFailure) -> RunFailure:
+    """Send the notifications of a failure, and return it with the state that the run gets.
 
-
-def _failed(run: str, why: str, page: str, now: datetime) -> Ending:
-    alert = Notification(
-        key=f"failed:{run}",
-        severity="critical",
-        what=f"{run} failed",
-        detail=why,
-        since=now,
-        kept=_KEPT,
-        next=f"{RUNBOOK}#{page}",
-    )
-    return Ending("Failed", alert.body, failure=alert)
-
-
-def _of_batches(run: str, error: IngestIncomplete, now: datetime) -> Ending:
-    bad = {one.batch.endpoint for one in error.outcomes}
-    waiting = [
-        one for one in error.outcomes if one.status == "blocked" and bad & set(ENDPOINTS[one.batch.endpoint].depends_on)
-    ]
-    roots = [one for one in error.outcomes if one not in waiting]
-    cause = next((one.cause for one in roots if one.cause), "")
-    failed = [one for one in roots if one.status != "blocked" and not one.cause]
-    blocked = tuple(_blocked_batch(one, waiting, now) for one in roots if one.status == "blocked")
-    if failed:
-        why = f"{_reasons(failed)}{_also(waiting)}"
-        ending = _failed(run, why, "a-batch-failed", now)
-        return Ending("Failed", ending.message, ending.failure, blocked, cause)
-    return Ending("DependencyUnavailable" if cause else "Blocked", str(error), blocked=blocked, cause=cause)
-
-
-def _blocked_batch(outcome: BatchResult, waiting: Sequence[BatchResult], now: datetime) -> Notification:
-    batch_id = outcome.batch.batch_id
-    held = [one for one in waiting if outcome.batch.endpoint in ENDPOINTS[one.batch.endpoint].depends_on]
-    return Notification(
-        key=f"batch-blocked:{batch_id}",
-        severity="critical",
-        what=f"{batch_id} is blocked",
-        detail=f"{outcome.reason}{_also(held)}",
-        since=now,
-        kept=f"what was published before is live; the raw pages and the rows of {batch_id} are kept.",
-        next=f"when the source or the threshold is mended: .venv/bin/python -m flows.replay {batch_id}; "
-        f"{RUNBOOK}#a-batch-is-blocked",
-    )
-
-
-def _blocked_list(error: BatchBlocked, now: datetime) -> Notification:
-    return Notification(
-        key=f"batch-blocked:{error.batch_id}",
-        severity="critical",
-        what=f"{error.batch_id} is blocked",
-        detail="; ".join(error.failures),
-        since=now,
-        kept="the list before is live; what was blocked is kept for a day.",
-        next=f".venv/bin/python -m flows.recommend; {RUNBOOK}#a-list-of-recommendations-is-blocked",
-    )
-
-
-def _reasons(failed: Sequence[BatchResult]) -> str:
-    """Each reason once, with the batches that it stopped."""
-    stopped: dict[str | None, list[str]] = {}
-    for one in failed:
-        stopped.setdefault(one.reason, []).append(one.batch.batch_id)
-    return "; ".join(f"{', '.join(ids)}: {reason}" for reason, ids in stopped.items())
-
-
-def _also(waiting: Sequence[BatchResult]) -> str:
-    return f"; {' and '.join(one.batch.batch_id for one in waiting)} waits for it" if waiting else ""
-
-
-def _page_of(error: Exception) -> str:
-    """The paragraph of the runbook."""
-    pages: dict[type[Exception], str] = {
-        AlreadyRunning: "another-run-is-at-work",
-        LoginRefused: "the-database-refuses-a-login",
-        ModelFileError: "a-models-file-is-missing-or-damaged",
-        PublicationError: "the-lists-that-are-live-are-bad",
-        SettingsError: "a-setting-is-wrong",
-    }
-    known = next((page for kind, page in pages.items() if isinstance(error, kind)), "")
-    return known or (
-        "where-to-look" if isinstance(error, MoovitamixError) else "a-run-failed-for-a-reason-without-a-name"
-    )
-
-
-def _tell(ending: Ending) -> Ending:
-    """The ending, as it was told. Never raises: whom nobody can tell, the run's state and the database still do."""
+    Never raises. If no notification can be delivered, the run state and the database still record the failure.
+    """
     try:
-        if ending.cause and not _begin(ending.cause) and ending.name == "DependencyUnavailable":
-            ending = _not_taken(ending)
-        for alert in ending.blocked:
-            notify(BATCH_BLOCKED, f"moovitamix.batch.{alert.key.partition(':')[2]}", alert)
-        if ending.failure and not has_server():
-            send_now(ending.failure)
+        if failure.cause and not _open_incident(failure.cause) and failure.name == "DependencyUnavailable":
+            failure = _without_incident(failure)
+        for blocked in failure.blocked:
+            notify(BATCH_BLOCKED, f"moovitamix.batch.{blocked.key.partition(':')[2]}", blocked)
+        if failure.failure and not has_server():
+            send_now(failure.failure)
     except Exception as error:
         record_defect(error)
-    return ending
+    return failure
 
 
-def _not_taken(ending: Ending) -> Ending:
-    """A cause that nobody would tell is a run that failed, which Prefect tells."""
-    page = "the-database-does-not-answer" if ending.cause == DATABASE else "the-disk-is-full"
-    failed = _failed(_run_name("a run"), ending.message, page, utc_now())
-    return replace(failed, blocked=ending.blocked, cause=ending.cause)
+def _without_incident(failure: RunFailure) -> RunFailure:
+    """A failure whose incident nobody would hear of ends as `Failed`, for which Prefect sends a notification."""
+    section = "the-database-does-not-answer" if failure.cause == DATABASE else "the-disk-is-full"
+    failed = failed_run(_run_name("a run"), failure.message, section, utc_now())
+    return replace(failed, blocked=failure.blocked, cause=failure.cause)
 
 
-def notify(event: str, resource: str, alert: Notification) -> None:
-    """Tell an alert as an event that an automation makes a mail of; without a server, send the mail. Never raises."""
-    if has_server():
-        emit_event(event=event, resource={"prefect.resource.id": resource}, payload=alert.payload())
-    else:
-        send_now(alert)
+def notify(event: str, resource: str, notification: Notification) -> None:
+    """Emit the event for Prefect's automation; without a Prefect server, send the notification. Never raises."""
+    if not has_server():
+        send_now(notification)
+        return
+    with recorded_defects():
+        emit_event(event=event, resource={"prefect.resource.id": resource}, payload=notification.payload())
+        clear_defect()
 
 
-def send_now(alert: Notification) -> None:
-    """Without a Prefect server: leave it to the watch, or send it from here. Seconds at most; never raises."""
+def send_now(notification: Notification) -> None:
+    """Without a Prefect server: queue the notification for the watchdog, or send it. Takes seconds; never raises."""
     with recorded_defects():
         store = _store(load_settings())
         if store.addresses or store.is_watched():
-            store.tell(alert.subject, alert.body)
+            store.tell(notification.subject, notification.body)
             _deliver(store)
+            clear_defect()
 
 
 def notify_server_unavailable() -> None:
-    """Say that no run can begin, where no watch says so. Never raises."""
+    """Notify that no run can start because Prefect's server is down, unless a watchdog does so. Never raises."""
     with recorded_defects():
         store = _store(load_settings())
         if store.addresses and not store.is_watched():
@@ -276,23 +162,23 @@ def notify_server_unavailable() -> None:
 
 
 def notify_not_started(flow: str, error: MoovitamixError) -> None:
-    """Notify that a run could not begin, and why. Never raises."""
-    _tell(ending_of(flow, error, utc_now()))
+    """Notify that a run could not start, and why. Never raises."""
+    _send_notifications(classify_failure(flow, error, utc_now()))
 
 
-def _begin(cause: str) -> bool:
-    """Note a cause; whether somebody will be told of it, from here or by the watch. Never raises."""
+def _open_incident(cause: str) -> bool:
+    """Open an incident, and return whether this process or the watchdog notifies anybody of it. Never raises."""
     with recorded_defects():
         settings = load_settings()
         store = _store(settings)
         if store.addresses or store.is_watched():
-            _begin_in(store, cause, settings)
+            _record_incident(store, cause, settings)
             _deliver(store)
             return bool(store.addresses) or store.is_written
     return False
 
 
-def _begin_in(store: IncidentStore, cause: str, settings: Settings) -> None:
+def _record_incident(store: IncidentStore, cause: str, settings: Settings) -> None:
     now, note = utc_now(), f"{_run_name('a run')} could not go on: run it again."
     room = health_checks.disk(settings.data_dir)
     disk = incident_types.disk(now, room, settings)
@@ -300,20 +186,20 @@ def _begin_in(store: IncidentStore, cause: str, settings: Settings) -> None:
         store.begin(disk, note)
         return
     if settings.embedded and room.free < incident_types.least_on_disk(room, settings):
-        store.begin(disk)  # of which the database is a consequence
+        store.begin(disk)  # the full disk is why the database is down
     store.begin(incident_types.database(now, "a run could not reach it"), note)
 
 
 def _deliver(store: IncidentStore) -> None:
-    """Leave it to the watch, unless it stands in the memory of this process alone."""
+    """Send the queued messages, unless the watchdog can read them from the disk and sends them."""
     if store.addresses and not (store.is_written and store.is_watched()):
         sending = Thread(target=store.deliver, name="alerts", daemon=True)
         sending.start()
         sending.join(_SECONDS_TO_SEND)
 
 
-def _forget_causes() -> None:
-    """A run that went well had a database and a disk. Where a watch runs, it says so itself."""
+def _close_incidents() -> None:
+    """A successful run had a database and disk space, so it closes their incidents, unless a watchdog runs."""
     with recorded_defects():
         store = _store(load_settings())
         if store.state().open and not store.is_watched():
@@ -327,7 +213,7 @@ def _store(settings: Settings) -> IncidentStore:
 
 
 def has_server() -> bool:
-    """Whether runs report to a Prefect server that outlasts them, which then has the automations."""
+    """Whether runs report to a Prefect server with automations: one that outlasts the run."""
     url = get_current_settings().api.url
     return bool(url) and not is_temporary(url)
 

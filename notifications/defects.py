@@ -1,7 +1,7 @@
 """Defects in the notification path itself: they must not fail a run, and must not stay unnoticed.
 
 The traceback goes to `DATA_DIR/logs/tracebacks.log`. `DATA_DIR/alerts/defect.json` holds the newest defect for the
-health page, until a later notification works.
+health page. A notification that is sent later, or a health check that works again, clears it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,11 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def recorded_defects() -> Iterator[None]:
-    """Record an error of the block instead of raising it. A block that works clears the defect recorded before."""
+    """Record an error of the block instead of raising it."""
     try:
         yield
     except Exception as error:
         record_defect(error)
-    else:
-        _clear_defect()
 
 
 def record_defect(error: Exception) -> None:
@@ -49,6 +47,7 @@ def record_defect(error: Exception) -> None:
         replace_json(load_settings().data_dir / FOLDER / DEFECT_FILE, [incident], mode=0o644)
 
 
-def _clear_defect() -> None:
+def clear_defect() -> None:
+    """Remove the recorded defect, after a notification was sent. Never raises."""
     with suppress(OSError, MoovitamixError):
         (load_settings().data_dir / FOLDER / DEFECT_FILE).unlink(missing_ok=True)

@@ -27,7 +27,7 @@ from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
 from core.tracebacks import without_tracebacks
 from notifications import health_checks, incident_types
-from notifications.defects import record_defect
+from notifications.defects import clear_defect, record_defect
 from notifications.delivery import addresses, send
 from notifications.erase_runs import KEPT_FOR, delete_erase_runs
 from notifications.failed_notifications import FailedNotifications, resend_failed_notifications
@@ -282,12 +282,18 @@ def _until_stopped(watch: Watchdog) -> None:
     stopped = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stopped.set())
+    failed = False
     while not stopped.is_set():
         try:
             watch.look()
-        except Exception as error:  # the one program that must not end because something is not as it should be
+        except Exception as error:  # the watchdog must go on, whatever is broken
             print(f"a health check failed: {type(error).__name__}", file=sys.stderr, flush=True)
             record_defect(error)
+            failed = True
+        else:
+            if failed:
+                clear_defect()
+            failed = False
         stopped.wait(watch.settings.alert_look_seconds)
 
 

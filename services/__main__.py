@@ -6,7 +6,6 @@ import argparse
 import os
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from typing import Any
 import requests
 
 from core import embedded_postgres, proxies
+from core.addresses import refuse_port_in_use
 from core.errors import MoovitamixError, SettingsError, named_errors
 from core.settings import alert_urls_of
 from core.temporary_files import FOLDER as TEMPORARY_FILES
@@ -107,15 +107,13 @@ def _check_ports(programs: Sequence[ServiceProcess]) -> None:
     for program in programs:
         if program.port is None:
             continue
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, program.port))
-            except OSError as error:
-                raise ServicesError(
-                    f"port {program.port}, for {program.name}, is in use ({error.strerror}): stop what uses it, "
-                    f"or choose another with {program.setting}"
-                ) from error
+        try:
+            refuse_port_in_use(HOST, program.port)
+        except OSError as error:
+            raise ServicesError(
+                f"port {program.port}, for {program.name}, is in use ({error.strerror}): stop what uses it, "
+                f"or choose another with {program.setting}"
+            ) from error
 
 
 def _wait_for(plan: LocalServices, program: ServiceProcess) -> None:

@@ -30,7 +30,7 @@ from core.errors import (
 )
 from flows import failures
 from flows.erase import erase
-from flows.failures import Ending, ending_of
+from flows.failure_classification import RunFailure, classify_failure
 from flows.ingest import ingest
 from flows.maintain import maintain
 from flows.replay import replay
@@ -56,56 +56,58 @@ def keys(alerts: tuple[Notification, ...]) -> list[str]:
 
 def test_a_list_that_waits_for_a_blocked_one_is_told_with_it() -> None:
     error = IngestIncomplete([bad("tracks", "blocked"), bad("listen_history", "blocked")])
-    ending = ending_of("ingest-2026-11-22", error, NOW)
-    assert (ending.name, ending.failure) == ("Blocked", None)
-    assert keys(ending.blocked) == ["batch-blocked:tracks-2026-11-22"]
-    assert "listen_history-2026-11-22 waits for it" in ending.blocked[0].body
+    failure = classify_failure("ingest-2026-11-22", error, NOW)
+    assert (failure.name, failure.failure) == ("Blocked", None)
+    assert keys(failure.blocked) == ["batch-blocked:tracks-2026-11-22"]
+    assert "listen_history-2026-11-22 waits for it" in failure.blocked[0].body
 
 
 def test_two_lists_that_are_bad_are_two_causes() -> None:
     error = IngestIncomplete([bad("tracks", "blocked"), bad("users", "blocked"), bad("listen_history", "blocked")])
-    assert keys(ending_of("run", error, NOW).blocked) == [
+    assert keys(classify_failure("run", error, NOW).blocked) == [
         "batch-blocked:tracks-2026-11-22",
         "batch-blocked:users-2026-11-22",
     ]
 
 
 def test_listens_that_are_bad_alone_are_a_cause() -> None:
-    ending = ending_of("run", IngestIncomplete([bad("listen_history", "blocked")]), NOW)
-    assert keys(ending.blocked) == ["batch-blocked:listen_history-2026-11-22"]
+    failure = classify_failure("run", IngestIncomplete([bad("listen_history", "blocked")]), NOW)
+    assert keys(failure.blocked) == ["batch-blocked:listen_history-2026-11-22"]
 
 
 def test_one_reason_that_stopped_all_is_told_once() -> None:
     error = IngestIncomplete([bad("tracks", "failed", "HTTP 401"), bad("users", "failed", "HTTP 401")])
-    ending = ending_of("ingest-2026-11-22", error, NOW)
-    assert ending.name == "Failed"
-    assert ending.failure is not None
-    assert ending.message == ending.failure.body
-    assert ending.message.count("HTTP 401") == 1
-    assert "Next:   docs/operations.md#a-batch-failed" in ending.message
+    failure = classify_failure("ingest-2026-11-22", error, NOW)
+    assert failure.name == "Failed"
+    assert failure.failure is not None
+    assert failure.message == failure.failure.body
+    assert failure.message.count("HTTP 401") == 1
+    assert "Next:   docs/operations.md#a-batch-failed" in failure.message
 
 
 def test_what_failed_and_what_is_blocked_are_told_apart() -> None:
-    ending = ending_of("run", IngestIncomplete([bad("tracks", "blocked", "too few"), bad("users", "failed")]), NOW)
-    assert ending.name == "Failed"
-    assert keys(ending.blocked) == ["batch-blocked:tracks-2026-11-22"]
-    assert "too few" not in ending.message
+    failure = classify_failure(
+        "run", IngestIncomplete([bad("tracks", "blocked", "too few"), bad("users", "failed")]), NOW
+    )
+    assert failure.name == "Failed"
+    assert keys(failure.blocked) == ["batch-blocked:tracks-2026-11-22"]
+    assert "too few" not in failure.message
 
 
 @pytest.mark.parametrize("cause", ["disk", "database"])
 def test_the_machine_is_told_as_itself(cause: str) -> None:
-    ending = ending_of("run", IngestIncomplete([bad("tracks", "failed", "no room", cause)]), NOW)
-    assert (ending.name, ending.cause, ending.blocked, ending.failure) == ("DependencyUnavailable", cause, (), None)
+    failure = classify_failure("run", IngestIncomplete([bad("tracks", "failed", "no room", cause)]), NOW)
+    assert (failure.name, failure.cause, failure.blocked, failure.failure) == ("DependencyUnavailable", cause, (), None)
 
 
 @pytest.mark.parametrize("kind", [UsageError, UnknownBatch, UnusablePublication, ReplayRefused])
 def test_a_request_that_cannot_be_done_is_reported_to_nobody_else(kind: type[MoovitamixError]) -> None:
-    ending = ending_of("replay-x", kind("x is not in ops.batches"), NOW)
-    assert ending == Ending("Refused", "x is not in ops.batches")
+    failure = classify_failure("replay-x", kind("x is not in ops.batches"), NOW)
+    assert failure == RunFailure("Refused", "x is not in ops.batches")
 
 
 def test_a_wrong_setting_is_reported_as_a_failed_run() -> None:
-    assert ending_of("ingest", SettingsError("wrong setting: PAGE_SIZE"), NOW).failure is not None
+    assert classify_failure("ingest", SettingsError("wrong setting: PAGE_SIZE"), NOW).failure is not None
 
 
 @pytest.mark.parametrize(
@@ -127,9 +129,9 @@ def test_a_parameter_of_the_wrong_kind_is_a_usage_error(flow: Any, parameters: d
 
 def test_a_blocked_list_of_recommendations() -> None:
     error = BatchBlocked("recommendations-7", ["covers 0.5 % of the catalogue"], list[ExpectationResult]())
-    ending = ending_of("recommend", error, NOW)
-    assert ending.name == "Blocked"
-    assert keys(ending.blocked) == ["batch-blocked:recommendations-7"]
+    failure = classify_failure("recommend", error, NOW)
+    assert failure.name == "Blocked"
+    assert keys(failure.blocked) == ["batch-blocked:recommendations-7"]
 
 
 @pytest.mark.parametrize(
@@ -179,12 +181,14 @@ def test_a_database_that_is_away_is_told_from_one_that_refuses(
 
 
 def test_a_login_that_is_refused_is_a_run_that_failed_with_a_next_step() -> None:
-    ending = ending_of("ingest-2026-11-22", LoginRefused('Postgres refuses the login: role "x" does not exist'), NOW)
-    assert (ending.name, ending.cause) == ("Failed", "")
-    assert "Next:   docs/operations.md#the-database-refuses-a-login" in ending.message
+    failure = classify_failure(
+        "ingest-2026-11-22", LoginRefused('Postgres refuses the login: role "x" does not exist'), NOW
+    )
+    assert (failure.name, failure.cause) == ("Failed", "")
+    assert "Next:   docs/operations.md#the-database-refuses-a-login" in failure.message
 
 
-HINDERED = Ending("DependencyUnavailable", "no room", cause="disk")
+HINDERED = RunFailure("DependencyUnavailable", "no room", cause="disk")
 
 
 @pytest.fixture
@@ -208,11 +212,11 @@ def test_a_cause_that_nobody_would_tell_is_told_as_a_run_that_failed(
     sent: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("ALERT_URLS", "")
-    told = failures._tell(HINDERED)
+    told = failures._send_notifications(HINDERED)
     assert told.name == "Failed"
     assert "Next:   docs/operations.md#the-disk-is-full" in told.message
     with IncidentStore(tmp_path, [], lambda *_: True, lambda: NOW).watching():
-        assert failures._tell(HINDERED).name == "DependencyUnavailable"
+        assert failures._send_notifications(HINDERED).name == "DependencyUnavailable"
         assert [entry["key"] for entry in IncidentStore(tmp_path, [], lambda *_: True, lambda: NOW).state().open] == [
             "disk"
         ]
@@ -225,13 +229,15 @@ def test_what_the_watch_cannot_read_is_sent_by_the_run(
         raise OSError(28, "No space left on device")
 
     with IncidentStore(tmp_path, [], lambda *_: True, lambda: NOW).watching():
-        assert failures._tell(HINDERED).name == "DependencyUnavailable"
+        assert failures._send_notifications(HINDERED).name == "DependencyUnavailable"
         assert sent == []  # left to the watch
         monkeypatch.setattr("notifications.files.tempfile.mkstemp", full)
         failures.send_now(Notification("x", "critical", "tracks is blocked", NOW, "all", "replay"))
         assert "tracks is blocked" in sent
         monkeypatch.setenv("ALERT_URLS", "")
-        assert failures._tell(Ending("DependencyUnavailable", "away", cause="database")).name == "Failed"
+        assert (
+            failures._send_notifications(RunFailure("DependencyUnavailable", "away", cause="database")).name == "Failed"
+        )
 
 
 def test_an_embedded_database_that_went_away_on_a_full_disk_is_told_as_the_disk(
@@ -239,5 +245,5 @@ def test_an_embedded_database_that_went_away_on_a_full_disk_is_told_as_the_disk(
 ) -> None:
     monkeypatch.setattr(health_checks, "disk", lambda _: FreeSpace(1 << 20, 100 << 30))
     for _ in range(2):
-        failures._tell(Ending("DependencyUnavailable", "no connection", cause="database"))
+        failures._send_notifications(RunFailure("DependencyUnavailable", "no connection", cause="database"))
     assert sent == ["the disk of DATA_DIR is full or nearly so"]

@@ -1,0 +1,138 @@
+"""Classify the error of a failed run: the name of its final state, and what to notify. Nothing here sends anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from core.endpoints import ENDPOINTS
+from core.errors import (
+    REFUSALS,
+    AlreadyRunning,
+    BatchBlocked,
+    LoginRefused,
+    ModelFileError,
+    MoovitamixError,
+    PublicationError,
+    SettingsError,
+)
+from flows.run import BatchResult, IngestIncomplete
+from notifications.notification import RUNBOOK, Notification
+
+_KEPT = "what was published; a failed run changes nothing of it."
+
+
+@dataclass(frozen=True)
+class RunFailure:
+    """Why a run failed, and what to notify.
+
+    Prefect's automation sends `failure`, with the message of the state. Each of `blocked` is an event. `cause` opens an
+    incident: "database", "disk" or empty.
+    """
+
+    name: Literal["Failed", "Blocked", "DependencyUnavailable", "Refused"]
+    message: str
+    failure: Notification | None = None
+    blocked: tuple[Notification, ...] = ()
+    cause: str = ""
+
+
+def classify_failure(run: str, error: MoovitamixError, now: datetime) -> RunFailure:
+    """Return the failure of the run with that name."""
+    if isinstance(error, IngestIncomplete):
+        return _incomplete_ingest(run, error, now)
+    if isinstance(error, REFUSALS):
+        return RunFailure("Refused", str(error))
+    if isinstance(error, BatchBlocked):
+        return RunFailure("Blocked", str(error), blocked=(_blocked_recommendations(error, now),))
+    if error.cause:
+        return RunFailure("DependencyUnavailable", str(error), cause=error.cause)
+    return failed_run(run, str(error), runbook_section(error), now)
+
+
+def failed_run(run: str, why: str, section: str, now: datetime) -> RunFailure:
+    """Return the failure of a run that no other state describes; `section` is an anchor of the runbook."""
+    notification = Notification(
+        key=f"failed:{run}",
+        severity="critical",
+        what=f"{run} failed",
+        detail=why,
+        since=now,
+        kept=_KEPT,
+        next=f"{RUNBOOK}#{section}",
+    )
+    return RunFailure("Failed", notification.body, failure=notification)
+
+
+def _incomplete_ingest(run: str, error: IngestIncomplete, now: datetime) -> RunFailure:
+    unpublished = {result.batch.endpoint for result in error.outcomes}
+    waiting = [
+        result
+        for result in error.outcomes
+        if result.status == "blocked" and unpublished & set(ENDPOINTS[result.batch.endpoint].depends_on)
+    ]
+    roots = [result for result in error.outcomes if result not in waiting]
+    cause = next((result.cause for result in roots if result.cause), "")
+    failed = [result for result in roots if result.status != "blocked" and not result.cause]
+    blocked = tuple(_blocked_batch(result, waiting, now) for result in roots if result.status == "blocked")
+    if failed:
+        why = f"{_reasons(failed)}{_waiting_batches(waiting)}"
+        failure = failed_run(run, why, "a-batch-failed", now)
+        return RunFailure("Failed", failure.message, failure.failure, blocked, cause)
+    return RunFailure("DependencyUnavailable" if cause else "Blocked", str(error), blocked=blocked, cause=cause)
+
+
+def _blocked_batch(blocked: BatchResult, waiting: Sequence[BatchResult], now: datetime) -> Notification:
+    batch_id = blocked.batch.batch_id
+    dependents = [result for result in waiting if blocked.batch.endpoint in ENDPOINTS[result.batch.endpoint].depends_on]
+    return Notification(
+        key=f"batch-blocked:{batch_id}",
+        severity="critical",
+        what=f"{batch_id} is blocked",
+        detail=f"{blocked.reason}{_waiting_batches(dependents)}",
+        since=now,
+        kept=f"what was published before is live; the raw pages and the rows of {batch_id} are kept.",
+        next=f"correct the source or the threshold, then run: .venv/bin/python -m flows.replay {batch_id}; "
+        f"{RUNBOOK}#a-batch-is-blocked",
+    )
+
+
+def _blocked_recommendations(error: BatchBlocked, now: datetime) -> Notification:
+    return Notification(
+        key=f"batch-blocked:{error.batch_id}",
+        severity="critical",
+        what=f"{error.batch_id} is blocked",
+        detail="; ".join(error.failures),
+        since=now,
+        kept="the previous publication is live; the blocked recommendations are kept for a day.",
+        next=f".venv/bin/python -m flows.recommend; {RUNBOOK}#a-list-of-recommendations-is-blocked",
+    )
+
+
+def _reasons(failed: Sequence[BatchResult]) -> str:
+    """Each reason once, with the batches that it stopped."""
+    batch_ids: dict[str | None, list[str]] = {}
+    for result in failed:
+        batch_ids.setdefault(result.reason, []).append(result.batch.batch_id)
+    return "; ".join(f"{', '.join(ids)}: {reason}" for reason, ids in batch_ids.items())
+
+
+def _waiting_batches(waiting: Sequence[BatchResult]) -> str:
+    return f"; {' and '.join(result.batch.batch_id for result in waiting)} waits for it" if waiting else ""
+
+
+def runbook_section(error: Exception) -> str:
+    """Return the anchor of the section in the runbook that helps with the error."""
+    sections: dict[type[Exception], str] = {
+        AlreadyRunning: "another-run-is-at-work",
+        LoginRefused: "the-database-refuses-a-login",
+        ModelFileError: "a-models-file-is-missing-or-damaged",
+        PublicationError: "the-lists-that-are-live-are-bad",
+        SettingsError: "a-setting-is-wrong",
+    }
+    for kind, section in sections.items():
+        if isinstance(error, kind):
+            return section
+    return "where-to-look" if isinstance(error, MoovitamixError) else "a-run-failed-for-a-reason-without-a-name"
