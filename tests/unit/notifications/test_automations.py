@@ -90,10 +90,11 @@ def test_every_next_step_is_in_the_runbook() -> None:
     headings = re.findall(r"^## (.+)$", (ROOT / RUNBOOK).read_text(), re.M)
     anchors = {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
     text = "".join(
-        file.read_text() for file in (*ROOT.glob("alerts/*.py"), ROOT / "automations.yaml", ROOT / "flows/events.py")
+        file.read_text()
+        for file in (*ROOT.glob("notifications/*.py"), ROOT / "automations.yaml", ROOT / "flows/events.py")
     )
     told = set(re.findall(r"(?:operations\.md|\{RUNBOOK\})#([\w-]+)", text))
-    source = (ROOT / "flows/failures.py").read_text()
+    source = (ROOT / "flows/failure_classification.py").read_text() + (ROOT / "flows/failures.py").read_text()
     told |= set(re.findall(r"\{RUNBOOK\}#([\w-]+)", source)) | set(re.findall(r'"([a-z]+(?:-[a-z]+){2,})"', source))
     documented = set(re.findall(r"operations\.md#([\w-]+)", (ROOT / "docs/notifications.md").read_text()))
     assert told <= anchors

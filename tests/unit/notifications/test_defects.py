@@ -38,6 +38,6 @@ def test_a_defect_is_logged_and_shown_until_a_notification_works(
     assert SECRET not in incident.what + caplog.text
 
     failures._close_incidents()  # as a run that succeeds and sends nothing
-    assert read_incidents(load_settings(), utc_now()).incidents == (incident,)
+    assert read_incidents(load_settings(), utc_now()).incidents == [incident]
     failures.send_now(notification)
     assert read_incidents(load_settings(), utc_now()).incidents == ()
