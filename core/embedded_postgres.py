@@ -383,7 +383,7 @@ def _said(error: OSError | subprocess.SubprocessError) -> str:
 
 
 def main() -> int:
-    """Run in the foreground until told to stop, or print the URL."""
+    """Run in the foreground until it is stopped, or print the URL."""
     parser = argparse.ArgumentParser(prog="python -m core.embedded_postgres", description=__doc__)
     parser.add_argument("--url", action="store_true", help="print the URL of the database and exit")
     prepare_terminal()

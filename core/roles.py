@@ -102,17 +102,18 @@ def _what_is_lacking(error: DatabaseError) -> str:
 
 
 @readable_errors()
-def refuse_code_of_others(connection: Connection) -> None:
-    """Raise DatabaseError when something in our schemas that no migration made would run as whoever touches a table.
+def refuse_foreign_code(connection: Connection) -> None:
+    """Raise DatabaseError if our schemas contain code that no migration made and that would run as the caller.
 
-    The owner asks before touching what roles made. Who must not be overtaken holds the tables first.
+    The owner checks this before it uses tables that roles own. Lock the tables before checking them, so that no other
+    role can alter them in between.
     """
     found = [name for (name,) in connection.execute(load_query("roles/find_foreign_code"))]
     if found:
-        raise DatabaseError(told_of_others(found))
+        raise DatabaseError(foreign_code_message(found))
 
 
-def told_of_others(found: Sequence[str]) -> str:
+def foreign_code_message(found: Sequence[str]) -> str:
     """What is said of things that no migration made."""
     return (
         f"no migration made {', '.join(found[:_SHOWN])}{' and more' if len(found) > _SHOWN else ''}, and it could run "

@@ -7,7 +7,8 @@ whatever libpq's environment variables, a service file, or the defaults of a dat
 - `client_target` and `client_environment` are for psql, pg_dump and pg_restore;
 - `server_environment` is for the embedded server.
 
-`DATABASE_URL` alone says where and as whom. See docs/adr/0021-we-configure-every-database-session.md.
+Only `DATABASE_URL` chooses the server, the database and the login.
+See docs/adr/0021-we-configure-every-database-session.md.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from psycopg import sql
 from core.database import Connection, readable_errors
 from core.errors import DatabaseError
 from core.queries import load_query
-from core.roles import refuse_code_of_others
+from core.roles import refuse_foreign_code
 
 SCHEMAS = ("ops", "staging", "warehouse", "mart", "ml", "serving")
 RESTORING = "moovitamix_restoring_"
@@ -58,7 +58,7 @@ def put_in_place(connection: Connection) -> None:
             except psycopg.errors.LockNotAvailable as error:
                 raise DatabaseError("somebody reads or writes a table; end that, then try again") from error
         connection.execute(load_query("restore/schemas.swap_schemas"))
-        refuse_code_of_others(connection)
+        refuse_foreign_code(connection)
 
 
 def empty(connection: Connection, *prefixes: str) -> None:

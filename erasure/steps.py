@@ -1,6 +1,6 @@
 """Erasing a listener from the database: every row with their id, and the text of rejected rows that are theirs.
 
-What is done, and in which order, stands in `flows/erase.py`; the raw pages are in `erasure/landed_pages.py`.
+`flows/erase.py` calls the steps in order; the raw pages are in `erasure/landed_pages.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from core.database import Connection, readable_errors
 from core.endpoints import USERS
 from core.errors import DatabaseError, UsageError
 from core.queries import compose_query, load_query
-from core.roles import refuse_code_of_others
+from core.roles import refuse_foreign_code
 from erasure import suppression_list
 from erasure.subject_matching import UserIdentity
 from erasure.suppression_list import SuppressionEntry, SuppressionList
@@ -231,7 +231,7 @@ def _hold_tables(connection: Connection) -> None:
             f"(alter table {table} owner to ...) or drop it, then run again"
         )
     connection.execute(load_query("erasure/tables.lock_tables"))
-    refuse_code_of_others(connection)
+    refuse_foreign_code(connection)
 
 
 def _blank_rejected(connection: Connection, row_filter: RowFilter) -> int:

@@ -1,8 +1,8 @@
-"""Whose a raw row is: pages of /users and /listen_history without the rows of a listener.
+"""Match raw rows of /users and /listen_history to a user, and remove that user's rows from pages.
 
-A row that names an id belongs to that listener, also where the id is written as a text or a float. A row that names
-none belongs to whose e-mail, whole name, or id in place of an id it bears. All of them are compared in their canonical
-form (`core/canonical.py`). In place of the row stays a row that says so.
+A row with a readable id belongs to the user with that id, also if the id is written as a text or a float. A row without
+a readable id belongs to a user if it contains their e-mail address, full name, or their id in another field. All values
+are compared in their canonical form (`core/canonical.py`). A placeholder replaces each removed row.
 """
 
 from __future__ import annotations

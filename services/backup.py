@@ -18,7 +18,7 @@ from core import side_schemas
 from core.clock import clock_of
 from core.database import Connection, connect, ensure_database, readable_errors, take_warehouse_lock, warehouse_lock
 from core.errors import AlreadyRunning, MoovitamixError, SettingsError, UsageError, named_errors
-from core.roles import refuse_code_of_others
+from core.roles import refuse_foreign_code
 from core.settings import Settings
 from core.side_schemas import SCHEMAS
 from core.temporary_files import keep_temporary_files_in
@@ -50,7 +50,7 @@ def backup(settings: Settings, wanted: Path | None = None) -> Path:
         with readable_errors(), connection.transaction():
             connection.execute("set transaction isolation level repeatable read, read only")
             _refuse_an_empty_database(connection)
-            refuse_code_of_others(connection)  # a restore would make it the owner's
+            refuse_foreign_code(connection)  # a restore would make it the owner's
             manifest = _manifest(connection, now, model_files(settings))
             (snapshot,) = connection.execute("select pg_export_snapshot()").fetchone() or ("",)
             wanted_schemas = [f"--schema={name}" for name in SCHEMAS]

@@ -46,7 +46,7 @@ def server(folder: Path, host: str, port: int) -> ThreadingHTTPServer:
 
 
 def main() -> int:
-    """Serve until told to stop."""
+    """Serve until it is stopped."""
     prepare_terminal()
     parser = argparse.ArgumentParser(prog="python -m services.data_docs", description=__doc__)
     parser.add_argument(

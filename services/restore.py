@@ -24,7 +24,7 @@ from core import embedded_postgres, side_schemas
 from core.database import Connection, connect, ensure_database, readable_errors, take_training_lock, take_warehouse_lock
 from core.errors import DatabaseError, DatabaseUnavailable
 from core.queries import load_query
-from core.roles import ROLES, refuse_code_of_others, told_of_others
+from core.roles import ROLES, refuse_foreign_code, foreign_code_message
 from core.settings import Settings
 from core.side_schemas import REPLACED, RESTORING
 from erasure import suppression_list
@@ -118,11 +118,11 @@ def build_beside(connection: Connection, programs: PostgresTools, work: Path, ma
     programs.run(pg_restore, "--list", f"--file={work / _LISTING}", str(work / DUMP))  # of a format it reads
     listing = (work / _LISTING).read_text()
     if others := not_ours(listing):
-        raise BackupError(f"in the backup, {told_of_others(others)}")
+        raise BackupError(f"in the backup, {foreign_code_message(others)}")
     made = _make_roles(connection, manifest.roles)
     _replay(programs, (pg_restore, psql), work, steps(listing), version)
     with side_schemas.step(connection):
-        refuse_code_of_others(connection)
+        refuse_foreign_code(connection)
     _count_again(connection, manifest)
     with readable_errors():
         for table in connection.execute(load_query("restore/tables.find_tables_to_analyze")).fetchall():

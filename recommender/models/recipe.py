@@ -9,7 +9,7 @@ from typing import Any
 from recommender.data.play_log import AS_PLAYED, PlayWeighting
 from recommender.models.popularity import GenrePopularity, Popularity
 
-# They are the same for many users, and learned anew in no time: nothing is kept of them in a file.
+# They are the same for many users, and training them is fast, so no model file holds them.
 POPULARITIES = (Popularity.name, GenrePopularity.name)
 
 

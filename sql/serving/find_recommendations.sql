@@ -5,8 +5,8 @@
 -- `offset 0` keeps every step a lookup by key, even while a new publication has no statistics.
 select
     live.publication_id is not null as live,
-    listener.user_id is not null as known,
-    case when live.publication_id is not null and listener.user_id is not null then json_build_object(
+    known_user.user_id is not null as known,
+    case when live.publication_id is not null and known_user.user_id is not null then json_build_object(
         'user_id', request.user_id,
         'publication_id', live.publication_id,
         'published_at', live.live_from,
@@ -21,7 +21,7 @@ left join lateral (
     select user_id, favorite_genres from mart.dim_users
     where user_id = request.user_id and removed_at is null
     offset 0
-) as listener on true
+) as known_user on true
 left join lateral (
     select source.source, ranked.tracks
     from (
@@ -38,7 +38,7 @@ left join lateral (
                 (
                     select rank, track_id, score from ml.recommendations
                     where source.source = 'user'
-                        and publication_id = live.publication_id and user_id = listener.user_id
+                        and publication_id = live.publication_id and user_id = known_user.user_id
                     order by rank
                 )
                 union all
@@ -46,7 +46,7 @@ left join lateral (
                     select rank, track_id, score from ml.fallbacks
                     where source.source <> 'user'
                         and publication_id = live.publication_id
-                        and genre = case source.source when 'genre' then listener.favorite_genres else '' end
+                        and genre = case source.source when 'genre' then known_user.favorite_genres else '' end
                     order by rank
                 )
             ) as item
@@ -62,5 +62,5 @@ left join lateral (
     where ranked.tracks is not null
     order by source.priority
     limit 1
-) as list on listener.user_id is not null
+) as list on known_user.user_id is not null
 order by request.number;

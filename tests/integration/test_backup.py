@@ -217,7 +217,7 @@ def test_what_a_role_made_does_not_come_back_as_the_owners(
     }
     files = []
     with monkeypatch.context() as patch:
-        patch.setattr("services.backup.refuse_code_of_others", lambda _: None)
+        patch.setattr("services.backup.refuse_foreign_code", lambda _: None)
         for number, statement in enumerate(made):
             with psycopg.connect(database, options=f"-c role={RECOMMENDER}") as connection:
                 connection.execute(statement)  # type: ignore[arg-type]
