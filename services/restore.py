@@ -24,7 +24,7 @@ from core import embedded_postgres, side_schemas
 from core.database import Connection, connect, ensure_database, readable_errors, take_training_lock, take_warehouse_lock
 from core.errors import DatabaseError, DatabaseUnavailable
 from core.queries import load_query
-from core.roles import ROLES, refuse_foreign_code, foreign_code_message
+from core.roles import ROLES, foreign_code_message, refuse_foreign_code
 from core.settings import Settings
 from core.side_schemas import REPLACED, RESTORING
 from erasure import suppression_list
