@@ -40,6 +40,7 @@ PARTS: dict[str, Part] = {
     "loading": ("staging", "loading_sessions"),
     "number": sql.Literal(1),
     "parent": ("ml", "recommendations"),
+    "password": sql.Literal("a SCRAM hash"),
     "profile": ("staging", "profile_1"),
     "removed": ("staging", "removed_listen_history_1"),
     "staged": _SESSIONS,
