@@ -22,7 +22,9 @@ _SEVERITIES = ("Critical", "Warning")
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-left", "wedge")
 _TEXT = 12
 _AXIS = 44  # what stands left of the plot, whatever the font of the reader
-_STEP_NAMES = 176
+# The widest task names, such as "recommend: publish recommendations"; the narrow chart shortens them.
+_STEP_NAMES = {"wide": 224, "narrow": 168}
+_LABEL_GAP = 10
 _MARGIN = 14  # half of the last day's name stands right of the plot
 
 ChartData = dict[str, Any]
@@ -144,10 +146,11 @@ def _expectations(chart_data: ChartData, width: int) -> Any:
 
 def _steps(chart_data: ChartData, width: int) -> Any:
     names = [one["step"] for one in chart_data["values"]]
+    extent = _STEP_NAMES["wide" if width > PIXELS["narrow"] else "narrow"]
     names_axis = alt.Axis(
-        title=None, labelLimit=_STEP_NAMES, labelColor=INK, minExtent=_STEP_NAMES, maxExtent=_STEP_NAMES
+        title=None, labelLimit=extent - _LABEL_GAP, labelColor=INK, minExtent=extent, maxExtent=extent
     )
-    base = _chart(chart_data["values"], width - _STEP_NAMES, 22 * len(names)).encode(
+    base = _chart(chart_data["values"], width - extent, 22 * len(names)).encode(
         y=alt.Y("step:N", sort=names, axis=names_axis)
     )
     x = alt.X("usual:Q", axis=alt.Axis(title="seconds", tickCount=3, format="~s"))
