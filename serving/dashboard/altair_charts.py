@@ -23,8 +23,8 @@ _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down
 _TEXT = 12
 _AXIS = 44  # what stands left of the plot, whatever the font of the reader
 # The widest task names, such as "recommend: publish recommendations"; the narrow chart shortens them.
-_STEP_NAMES = {"wide": 224, "narrow": 168}
-_LABEL_GAP = 10
+_STEP_NAMES = {"wide": 264, "narrow": 168}
+_FONT_SLACK = 0.85  # the font of the reader may be wider than the one that Vega measures
 _MARGIN = 14  # half of the last day's name stands right of the plot
 
 ChartData = dict[str, Any]
@@ -148,7 +148,7 @@ def _steps(chart_data: ChartData, width: int) -> Any:
     names = [one["step"] for one in chart_data["values"]]
     extent = _STEP_NAMES["wide" if width > PIXELS["narrow"] else "narrow"]
     names_axis = alt.Axis(
-        title=None, labelLimit=extent - _LABEL_GAP, labelColor=INK, minExtent=extent, maxExtent=extent
+        title=None, labelLimit=_FONT_SLACK * extent, labelColor=INK, minExtent=extent, maxExtent=extent
     )
     base = _chart(chart_data["values"], width - extent, 22 * len(names)).encode(
         y=alt.Y("step:N", sort=names, axis=names_axis)
