@@ -45,7 +45,8 @@ def test_page_tells_verdict_failures_and_first_keys(tmp_path: Path) -> None:
     batch_id = publish_one(tmp_path, 22, failed("critical", "an id < 0 & odd", keys=30), failed("warning", "meh"))
     page = docs_page(tmp_path, batch_id).read_text()
     assert '<span class="verdict blocked">blocked</span>' in page
-    assert "2026-11-22 06:30 UTC: 2 expectations, 1 blocking, 1 warning." in " ".join(page.split()).replace("audited ", "")
+    text = " ".join(page.split())
+    assert "audited 2026-11-22 06:30 UTC: 2 expectations, 1 blocking, 1 warning." in text
     assert "an id &lt; 0 &amp; odd" in page
     assert "id: 1, 2, 3," in page
     assert "19, 20, and more" in page
