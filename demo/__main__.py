@@ -21,10 +21,18 @@ from core.errors import MoovitamixError, SettingsError
 from core.settings import load_settings
 from core.terminal import prepare_terminal
 from core.tracebacks import without_tracebacks
-from demo.listeners import read_recommended
-from demo.story import FIRST_DAY, STORY, Chapter, Then
+from demo.environment import (
+    DemoError,
+    MockApiClient,
+    create_empty_folder,
+    isolate_settings,
+    mock_api,
+    redirect_output,
+    run_and_report,
+)
+from demo.scenario import FIRST_DAY, SCENARIO, FollowUpFlow, ScenarioStep
 from demo.summary import look_further, read_summary
-from demo.surroundings import DemoError, MockApi, fresh_folder, mock_api, quiet, settle_in, told
+from demo.users import read_recommendation_summary
 
 _STEPS_A_RUN = 15  # three lists, each landed, shaped, staged, audited, published
 _STEPS_OF = {"recommend": 4, "retrain": 7}
@@ -43,7 +51,7 @@ def run(console: Console, folder: Path, how_to_open: str) -> None:
 
             ensure_prefect_api(folder)
             _follow(lambda: progress.advance(steps))
-            for chapter in STORY:
+            for chapter in SCENARIO:
                 progress.update(steps, completed=0, total=_STEPS_A_RUN, description=f"{chapter.day}  {chapter.title}")
                 _play(chapter, api, ingest, console)
                 if chapter.then:
@@ -51,7 +59,7 @@ def run(console: Console, folder: Path, how_to_open: str) -> None:
                     progress.update(steps, completed=0, total=total, description=f"            {chapter.then.title}")
                     _go_on(chapter.then, console)
         with connect(url) as connection:
-            summary, recommended = read_summary(connection), read_recommended(connection)
+            summary, recommended = read_summary(connection), read_recommendation_summary(connection)
     console.print()
     summary.show(console)
     recommended.show(console)
@@ -65,7 +73,7 @@ def _progress(console: Console) -> Progress:
     return Progress(*columns, console=console, transient=True)
 
 
-def _play(chapter: Chapter, api: MockApi, ingest: Callable[..., object], console: Console) -> None:
+def _play(chapter: ScenarioStep, api: MockApiClient, ingest: Callable[..., object], console: Console) -> None:
     from flows.run import IngestIncomplete
 
     begin = time.monotonic()
@@ -78,7 +86,7 @@ def _play(chapter: Chapter, api: MockApi, ingest: Callable[..., object], console
     console.print(f"  {chapter.day}  {chapter.title:<62}{what}  {time.monotonic() - begin:4.1f} s")
 
 
-def _go_on(then: Then, console: Console) -> None:
+def _go_on(then: FollowUpFlow, console: Console) -> None:
     from flows.recommend import recommend
     from flows.retrain import retrain
 
@@ -104,7 +112,7 @@ def _follow(advance: Callable[[], None]) -> None:
 def _check(found: dict[str, str]) -> None:
     """Raises DemoError naming each batch that is not what the story says."""
     expected: dict[str, str] = {}
-    for chapter in STORY:
+    for chapter in SCENARIO:
         for endpoint, state in chapter.expected.items():
             batch_id = f"{endpoint}-{chapter.day}"
             if batch_id not in expected:
@@ -122,7 +130,7 @@ def _check(found: dict[str, str]) -> None:
 
 def _check_models(live: list[str]) -> None:
     """Raises DemoError when another kind of model went live than the story says."""
-    expected = [chapter.then.personal for chapter in STORY if chapter.then]
+    expected = [chapter.then.personal for chapter in SCENARIO if chapter.then]
     if [not model.startswith("popularity") for model in live] != expected:
         raise DemoError(f"this should not have happened: the models that went live are {', '.join(live) or 'none'}")
 
@@ -133,15 +141,15 @@ def main(arguments: list[str] | None = None) -> int:
     argparse.ArgumentParser(prog="python -m demo", description=__doc__).parse_args(arguments)
     here = Path.cwd()
     try:
-        folder = fresh_folder()
+        folder = create_empty_folder()
     except MoovitamixError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, SettingsError) else 1
     shown = shlex.quote(str(folder.relative_to(here) if folder.is_relative_to(here) else folder))
-    settle_in(folder)
-    with quiet(folder / "logs" / "demo.log") as console:
+    isolate_settings(folder)
+    with redirect_output(folder / "logs" / "demo.log") as console:
         console.print("[bold]Four days of listening, from the API to recommendations[/]\n")
-        return told(console, lambda: run(console, folder, f"make psql DATA_DIR={shown}"), folder / "logs")
+        return run_and_report(console, lambda: run(console, folder, f"make psql DATA_DIR={shown}"), folder / "logs")
 
 
 if __name__ == "__main__":

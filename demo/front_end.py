@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import requests
 
-from demo.surroundings import DemoError, MockApi
+from demo.environment import DemoError, MockApiClient
 
 _TIMEOUT = 30.0
 _SHOWN = 2
@@ -21,7 +21,7 @@ class FrontEnd:
 
     serving_url: str
     key: str
-    api: MockApi
+    api: MockApiClient
     seed: int = 0
     _session: requests.Session = field(default_factory=requests.Session)
 

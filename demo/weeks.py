@@ -26,10 +26,18 @@ from core.errors import MoovitamixError, SettingsError
 from core.settings import load_settings
 from core.terminal import prepare_terminal
 from core.tracebacks import without_tracebacks
-from demo.curve import Curve, draw, read_curve, show
+from demo.environment import (
+    DemoError,
+    MockApiClient,
+    create_empty_folder,
+    isolate_settings,
+    mock_api,
+    redirect_output,
+    run_and_report,
+)
 from demo.front_end import FrontEnd
-from demo.programs import Programs, running
-from demo.surroundings import DemoError, MockApi, fresh_folder, mock_api, quiet, settle_in, told
+from demo.local_services import RunningServices, run_services
+from demo.quality_history import QualityHistory, draw_quality_history, print_quality_history, read_quality_history
 from recommender.monitoring.quality_monitor import open_alarms
 from serving import keys
 
@@ -64,12 +72,12 @@ _SECONDS_FOR_A_TRAINING = 240.0
 
 
 @dataclass
-class Weeks:
+class Simulation:
     """What each day needs: the API and its clock, the programs, and the app that shows lists."""
 
-    api: MockApi
+    api: MockApiClient
     clock: Path
-    programs: Programs
+    programs: RunningServices
     front_end: FrontEnd
     console: Console
 
@@ -135,19 +143,19 @@ class Weeks:
             return [row[0] for row in connection.execute("select user_id from mart.dim_users where removed_at is null")]
 
 
-def run(console: Console, folder: Path) -> Curve:
+def run(console: Console, folder: Path) -> QualityHistory:
     """Let the weeks pass. Returns what was measured on the way. Raises DemoError when something does not work."""
     world = [str(word) for option in _WORLD.items() for word in option]
     clock = Path(os.environ["CLOCK_FILE"])
     clock.write_text(f"{FIRST_DAY}T03:00:00+00:00\n")
     settings = load_settings()
-    with mock_api(str(FIRST_DAY), *world) as api, running(folder, _DEPLOYMENTS) as programs:
-        weeks = Weeks(api, clock, programs, FrontEnd(programs.serving_url, _key(settings), api), console)
+    with mock_api(str(FIRST_DAY), *world) as api, run_services(folder, _DEPLOYMENTS) as programs:
+        weeks = Simulation(api, clock, programs, FrontEnd(programs.serving_url, _key(settings), api), console)
         with _in_haste():
             for number in range((LAST_DAY - FIRST_DAY).days + 1):
                 weeks.play(FIRST_DAY + timedelta(number))
         with connect(ensure_database(settings)) as connection:
-            return read_curve(connection, programs.runs(_ON_DEGRADATION))
+            return read_quality_history(connection, programs.runs(_ON_DEGRADATION))
 
 
 def _in_haste() -> AbstractContextManager[object]:
@@ -174,7 +182,7 @@ def _key(settings: Any) -> str:
         return keys.create(connection, "demo", scopes, clock_of(settings)()).text
 
 
-def check(curve: Curve) -> None:
+def check(curve: QualityHistory) -> None:
     """Raises DemoError naming what should not have happened."""
     wrong = []
     if [alarm.metric for alarm in curve.alarms] != ["ndcg@20"]:
@@ -204,21 +212,21 @@ def main(arguments: list[str] | None = None) -> int:
     report = asked.report.resolve() if asked.report else None
     here = Path.cwd()
     try:
-        folder = fresh_folder("weeks")
+        folder = create_empty_folder("weeks")
     except MoovitamixError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, SettingsError) else 1
-    settle_in(folder, CLOCK_FILE=str(folder / "clock"), **_SETTINGS)
+    isolate_settings(folder, CLOCK_FILE=str(folder / "clock"), **_SETTINGS)
     shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
-    with quiet(folder / "logs" / "weeks.log") as console:
+    with redirect_output(folder / "logs" / "weeks.log") as console:
         console.print("\n[bold]Four weeks: an outage, and a day on which half of the listeners change taste[/]\n")
-        return told(console, lambda: _story(console, folder, shown / "quality.png", report), folder / "logs")
+        return run_and_report(console, lambda: _story(console, folder, shown / "quality.png", report), folder / "logs")
 
 
 def _story(console: Console, folder: Path, shown: Path, report: Path | None) -> None:
     curve = run(console, folder)
-    show(curve, console, OUTAGE, SHIFT)
-    draw(curve, folder / "quality.png", OUTAGE, SHIFT)
+    print_quality_history(curve, console, OUTAGE, SHIFT)
+    draw_quality_history(curve, folder / "quality.png", OUTAGE, SHIFT)
     if report:
         report.write_text(json.dumps(curve.as_json(), indent=1))
     check(curve)

@@ -119,33 +119,33 @@ def _template(postgres: str) -> str:
     name = "template_moovitamix"
     with open_connection(postgres) as connection:
         connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
-    migrate(_in_database(postgres, name))
+    migrate(url_of_database(postgres, name))
     return name
 
 
 @pytest.fixture
 def empty_database(postgres: str) -> Iterator[str]:
     """The URL of a database without any schema of ours."""
-    yield from _new_database(postgres, "template1")
+    yield from new_database(postgres, "template1")
 
 
 @pytest.fixture
 def database(postgres: str, _template: str) -> Iterator[str]:
     """The URL of a migrated database that only this test has."""
-    yield from _new_database(postgres, _template)
+    yield from new_database(postgres, _template)
 
 
-def _new_database(postgres: str, template: str) -> Iterator[str]:
+def new_database(postgres: str, template: str) -> Iterator[str]:
     name = f"test_{uuid4().hex[:12]}"
     with open_connection(postgres) as connection:
         connection.execute(
             sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template))
         )
-        yield _in_database(postgres, name)
+        yield url_of_database(postgres, name)
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
 
-def _in_database(url: str, name: str) -> str:
+def url_of_database(url: str, name: str) -> str:
     return url.replace("/postgres?", f"/{name}?")
 
 
@@ -167,15 +167,15 @@ class MockApi:
     url: str
     process: subprocess.Popen[str]
 
-    def day(self, day: str) -> None:
+    def set_day(self, day: str) -> None:
         """Let the simulated day be `day`."""
-        self._ask("POST", "day", {"day": day})
+        self._control("POST", "day", {"day": day})
 
-    def faults(self, *groups: dict[str, Any]) -> None:
+    def set_faults(self, *groups: dict[str, Any]) -> None:
         """Replace all faults."""
-        self._ask("PUT", "faults", list(groups))
+        self._control("PUT", "faults", list(groups))
 
-    def requests(self) -> dict[str, Any]:
+    def request_counts(self) -> dict[str, Any]:
         """How often each page was asked for since the last reset."""
         return requests.get(f"{self.url}/_control/requests", timeout=5).json()
 
@@ -183,13 +183,13 @@ class MockApi:
         """No faults, the base day, no requests counted."""
         requests.delete(f"{self.url}/_control/faults", timeout=5).raise_for_status()
         requests.delete(f"{self.url}/_control/requests", timeout=5).raise_for_status()
-        self.day(BASE_DAY)
+        self.set_day(BASE_DAY)
 
     def rows(self, endpoint: str) -> list[dict[str, Any]]:
         """The whole list of an endpoint as it is now."""
         return all_rows(self.url, endpoint)
 
-    def _ask(self, method: str, name: str, content: Any) -> None:
+    def _control(self, method: str, name: str, content: Any) -> None:
         answer = requests.request(method, f"{self.url}/_control/{name}", json=content, timeout=5)
         assert answer.ok, answer.text
 

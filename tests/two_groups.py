@@ -15,16 +15,16 @@ from recommender.models.base import Ranking
 
 GROUP, PLAYED = 6, 4
 # Ids as odd as they may be, in an order of their own; listeners' ids are long enough to be found in a file.
-LISTENERS = np.array([-(2**62), -7_000_000_000_000_001, *range(8_000_000_000_001, 8_000_000_000_008), 2**63 - 1])
-TRACKS = np.array([-(2**63), -5, 0, 3, 4, 10**12, 10**12 + 7, 10**15, 2**40, 2**52, 2**62, 2**63 - 1])
-TRACKS.sort()
-FIRST_GROUP = TRACKS[::2]
+USER_IDS = np.array([-(2**62), -7_000_000_000_000_001, *range(8_000_000_000_001, 8_000_000_000_008), 2**63 - 1])
+TRACK_IDS = np.array([-(2**63), -5, 0, 3, 4, 10**12, 10**12 + 7, 10**15, 2**40, 2**52, 2**62, 2**63 - 1])
+TRACK_IDS.sort()
+FIRST_GROUP = TRACK_IDS[::2]
 GENRES = np.array(["Jazz", "Metal"])
 
 
 def group_of(listener: int) -> NDArray[np.int64]:
     """The six tracks that a listener, by position, chooses from."""
-    return FIRST_GROUP if listener % 2 == 0 else TRACKS[1::2]
+    return FIRST_GROUP if listener % 2 == 0 else TRACK_IDS[1::2]
 
 
 def played_by(listener: int) -> NDArray[np.int64]:
@@ -34,13 +34,13 @@ def played_by(listener: int) -> NDArray[np.int64]:
 
 def two_groups(times: int = 1) -> Interactions:
     """Everybody's plays; each track was played `times` times by who played it, or more."""
-    users = np.repeat(LISTENERS, PLAYED)
-    tracks = np.concatenate([played_by(listener) for listener in range(len(LISTENERS))])
+    users = np.repeat(USER_IDS, PLAYED)
+    tracks = np.concatenate([played_by(listener) for listener in range(len(USER_IDS))])
     plays = times * (1 + np.arange(len(users)) % 3)
-    return Interactions.of(users, tracks, plays, known_users=LISTENERS, genres=GENRES[np.arange(len(LISTENERS)) % 2])
+    return Interactions.of(users, tracks, plays, known_users=USER_IDS, genres=GENRES[np.arange(len(USER_IDS)) % 2])
 
 
-def same(one: Ranking, other: Ranking) -> bool:
+def same_ranking(one: Ranking, other: Ranking) -> bool:
     """Whether two answers agree in every bit."""
     return bool((one.ids == other.ids).all() and one.scores.tobytes() == other.scores.tobytes())
 

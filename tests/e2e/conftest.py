@@ -15,7 +15,7 @@ import psutil
 import psycopg
 import pytest
 
-from demo.programs import free_ports
+from demo.local_services import free_ports
 from notifications.prefect_client import PrefectClient
 from services.local_services import LocalServices, load_local_services
 from services.supervision import Supervisor

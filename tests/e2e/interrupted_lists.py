@@ -11,13 +11,13 @@ import signal
 import sys
 
 from tests.e2e.interrupted import interrupt
-from tests.recommending import few_candidates
+from tests.publications import quick_candidates
 
 
 def main() -> int:
     """Run the flow, interrupted."""
     flow, number, step, when = sys.argv[1:]
-    with few_candidates():
+    with quick_candidates():
         interrupt(step, when, 1, lambda: os.kill(os.getpid(), signal.Signals[number]))
         code: int = importlib.import_module(f"flows.{flow}").main([])
     return code

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from core.clock import utc_now
 from core.settings import Settings
-from demo.programs import free_ports
+from demo.local_services import free_ports
 from notifications.automations import TAG, for_blocks, read
 from notifications.delivery import addresses, send
 from notifications.failed_notifications import FailedNotifications, resend_failed_notifications
@@ -171,7 +171,7 @@ def test_only_ours_are_touched_and_without_an_address_none_that_only_notifies_st
 
 
 def test_a_blocked_batch_is_one_mail(site: Site, api: MockApi, environment: Path) -> None:
-    api.faults({"endpoint": "tracks", "bad_rows": {"id_null": 5}})
+    api.set_faults({"endpoint": "tracks", "bad_rows": {"id_null": 5}})
     done = site.ingest()
     assert done.returncode == 1
     assert site.mails() == [f"tracks-{DAY} is blocked"]

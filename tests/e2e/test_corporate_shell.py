@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from tests.conftest import BASE_DAY, PAGE_SIZE, ROOT, MockApi
-from tests.proxy import SOURCE, corporate_proxy
+from tests.corporate_proxy import SOURCE, corporate_proxy
 
 DEAD = "127.0.0.1:9"
 

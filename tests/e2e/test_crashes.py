@@ -17,9 +17,16 @@ from core import embedded_postgres
 from flows import ingest_tasks
 from flows.ingest import main
 from tests.conftest import BASE_DAY, ROOT, MockApi, Query
+from tests.database_state import assert_rows_add_up, database_state
 from tests.e2e.interrupted import interrupt
-from tests.runs import State, a_database, asking, ingested, quick_settings, template_of
-from tests.states import assert_rows_add_up, state
+from tests.ingest_runs import (
+    Tables,
+    ingest_days,
+    open_query,
+    quick_settings,
+    template_with_days,
+    temporary_database,
+)
 
 DAY, NEXT_DAY = BASE_DAY, "2026-12-01"
 
@@ -27,22 +34,24 @@ DAY, NEXT_DAY = BASE_DAY, "2026-12-01"
 @pytest.fixture(scope="module")
 def first_day(
     prefect_server: None, postgres: str, _template: str, _mock_api: MockApi, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[State]:
-    with template_of(postgres, "first_day", _mock_api, tmp_path_factory.mktemp("first"), _template, [DAY]) as tables:
+) -> Iterator[Tables]:
+    with template_with_days(
+        postgres, "first_day", _mock_api, tmp_path_factory.mktemp("first"), _template, [DAY]
+    ) as tables:
         yield tables
 
 
 @pytest.fixture(scope="module")
-def clean(first_day: State, postgres: str, _mock_api: MockApi, tmp_path_factory: pytest.TempPathFactory) -> State:
+def clean(first_day: Tables, postgres: str, _mock_api: MockApi, tmp_path_factory: pytest.TempPathFactory) -> Tables:
     """Every table after clean runs of both days: new rows, changed, removed ones, and a month more."""
-    with a_database(postgres, "first_day") as database:
-        return ingested(_mock_api, database, tmp_path_factory.mktemp("clean"), [NEXT_DAY])
+    with temporary_database(postgres, "first_day") as database:
+        return ingest_days(_mock_api, database, tmp_path_factory.mktemp("clean"), [NEXT_DAY])
 
 
 @pytest.fixture
-def database(first_day: State, postgres: str) -> Iterator[str]:
+def database(first_day: Tables, postgres: str) -> Iterator[str]:
     """A database in which the first day is published."""
-    with a_database(postgres, "first_day") as url:
+    with temporary_database(postgres, "first_day") as url:
         yield url
 
 
@@ -52,7 +61,7 @@ def quick(environment: Path, database: str, api: MockApi, monkeypatch: pytest.Mo
     for name, value in quick_settings(api.url, database, environment).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(ingest_tasks.land_pages, "retry_delay_seconds", 0.1)
-    api.day(NEXT_DAY)
+    api.set_day(NEXT_DAY)
 
 
 def child(*command: str) -> subprocess.Popen[str]:
@@ -92,16 +101,16 @@ STEPS = {
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_killed_while(step: str, query: Query, clean: State) -> None:
+def test_killed_while(step: str, query: Query, clean: Tables) -> None:
     killed_at(*STEPS[step])
 
     assert main(["--day", NEXT_DAY]) == 0
 
-    assert state(query) == clean
+    assert database_state(query) == clean
     assert_rows_add_up(query)
 
 
-def test_killed_again_and_again_each_time_a_step_further(query: Query, clean: State) -> None:
+def test_killed_again_and_again_each_time_a_step_further(query: Query, clean: Tables) -> None:
     killed_at("os:fsync", "before", 3)  # a page is written, and not yet under its name
     killed_at("pipeline.landing:land_snapshot", "after", 1)
     killed_at("pipeline.staging:stage_batch", "after", 1)
@@ -109,23 +118,23 @@ def test_killed_again_and_again_each_time_a_step_further(query: Query, clean: St
 
     assert main(["--day", NEXT_DAY]) == 0
 
-    assert state(query) == clean
+    assert database_state(query) == clean
 
 
 def test_killed_when_a_batch_was_just_blocked(api: MockApi, query: Query, postgres: str, tmp_path: Path) -> None:
     half = {"endpoint": "users", "half": True}
-    with a_database(postgres, "first_day") as other, pytest.MonkeyPatch.context() as patch:
+    with temporary_database(postgres, "first_day") as other, pytest.MonkeyPatch.context() as patch:
         patch.setenv("DATABASE_URL", other)
         patch.setenv("DATA_DIR", str(tmp_path / "other"))
-        api.faults(half)
+        api.set_faults(half)
         assert main(["--day", NEXT_DAY]) == 1
-        with asking(other) as ask:
-            blocked = state(ask)
+        with open_query(other) as ask:
+            blocked = database_state(ask)
     killed_at("flows.ingest:_end", "after", 1)
 
     assert main(["--day", NEXT_DAY]) == 1
 
-    assert state(query) == blocked
+    assert database_state(query) == blocked
 
 
 def test_killed_when_a_batch_was_just_blocked_that_had_failed_before(api: MockApi, database: str, query: Query) -> None:
@@ -133,7 +142,7 @@ def test_killed_when_a_batch_was_just_blocked_that_had_failed_before(api: MockAp
         with psycopg.connect(database, autocommit=True) as connection:
             connection.execute(text)
 
-    api.faults({"endpoint": "users", "half": True})
+    api.set_faults({"endpoint": "users", "half": True})
     tell("alter table ops.expectation_results add constraint refused check (batch_id not like 'users%') not valid")
     assert main(["--day", NEXT_DAY]) == 1
     tell("alter table ops.expectation_results drop constraint refused")
@@ -146,9 +155,13 @@ def test_killed_when_a_batch_was_just_blocked_that_had_failed_before(api: MockAp
 
 
 def test_postgres_is_killed_at_every_step(
-    api: MockApi, tmp_path: Path, capfd: pytest.CaptureFixture[str], first_day: State, monkeypatch: pytest.MonkeyPatch
+    api: MockApi,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    first_day: Tables,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    api.day(DAY)
+    api.set_day(DAY)
     folder = tmp_path / "server"
 
     def kill_postgres() -> None:
@@ -180,8 +193,8 @@ def test_postgres_is_killed_at_every_step(
 
     assert main(["--day", DAY]) == 0
 
-    with asking(os.environ["DATABASE_URL"]) as ask:
-        assert state(ask) == first_day
+    with open_query(os.environ["DATABASE_URL"]) as ask:
+        assert database_state(ask) == first_day
 
 
 @pytest.fixture
@@ -196,7 +209,7 @@ def small_disk(environment: Path) -> Iterator[Path]:
 
 
 def test_the_disk_is_full_while_landing(
-    small_disk: Path, query: Query, clean: State, capfd: pytest.CaptureFixture[str]
+    small_disk: Path, query: Query, clean: Tables, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["--day", NEXT_DAY]) == 1
 
@@ -209,7 +222,7 @@ def test_the_disk_is_full_while_landing(
 
     assert main(["--day", NEXT_DAY]) == 0
 
-    assert state(query) == clean
+    assert database_state(query) == clean
 
 
 def paused_ingest() -> subprocess.Popen[str]:
@@ -222,7 +235,7 @@ def paused_ingest() -> subprocess.Popen[str]:
 
 
 def test_a_second_run_says_that_the_first_is_at_work(
-    query: Query, clean: State, capfd: pytest.CaptureFixture[str]
+    query: Query, clean: Tables, capfd: pytest.CaptureFixture[str]
 ) -> None:
     first = paused_ingest()
 
@@ -237,11 +250,11 @@ def test_a_second_run_says_that_the_first_is_at_work(
     out, err = first.communicate(timeout=60)
     assert (first.returncode, err) == (0, "")
     assert "listen_history-2026-12-01: published" in out
-    assert state(query) == clean
+    assert database_state(query) == clean
 
 
 def test_a_second_run_waits_and_finds_nothing_to_do(
-    api: MockApi, query: Query, clean: State, monkeypatch: pytest.MonkeyPatch
+    api: MockApi, query: Query, clean: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = paused_ingest()
     monkeypatch.setenv("LOCK_WAIT_SECONDS", "60")
@@ -254,6 +267,6 @@ def test_a_second_run_waits_and_finds_nothing_to_do(
     assert (first.returncode, second.returncode) == (0, 0), (first_told, second_told)
     assert second_told[0].count("published by an earlier run, nothing to do") == 3
     assert first_told[1] == second_told[1] == ""
-    assert state(query) == clean
+    assert database_state(query) == clean
     # Read once by one run, and looked at once more at its end.
-    assert {entry["count"] for entry in api.requests()["requests"]} == {2}
+    assert {entry["count"] for entry in api.request_counts()["requests"]} == {2}

@@ -17,7 +17,7 @@ import yaml
 from prefect.events import Event
 
 from core.clock import utc_now
-from demo.programs import free_ports
+from demo.local_services import free_ports
 from notifications.lost_runs import TAG, LostRuns, Seen, mark_as_lost, open_runs, run_ids_of_processes
 from notifications.prefect_client import PrefectClient
 from services.deploy import answers

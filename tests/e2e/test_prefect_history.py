@@ -94,7 +94,7 @@ class Site:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     from core.settings import Settings
-    from demo.programs import free_ports
+    from demo.local_services import free_ports
     from services.deploy import answers
 
     data_dir = tmp_path_factory.mktemp("data")

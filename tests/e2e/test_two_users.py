@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.programs import free_ports
+from demo.local_services import free_ports
 from tests.ordinary_user import ORDINARY_USER, ROOT, bare_environment, folder_of_ordinary_user, python_as
 
 # Every character of the first took part in a failure: in Supervisor, a shell, a URL, or a pattern of files.

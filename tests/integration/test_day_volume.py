@@ -10,9 +10,9 @@ import pytest
 
 from flows import ingest, ingest_tasks, replay
 from tests.conftest import Query
-from tests.runs import warehouse_and_marts
-from tests.source import Row, Source, serving, session, track, user
-from tests.states import assert_rows_add_up, state
+from tests.database_state import assert_rows_add_up, database_state
+from tests.ingest_runs import warehouse_and_marts
+from tests.source_stub import Row, SourceStub, serve_source, session, track, user
 
 DAY = date(2026, 11, 20)  # a Friday
 FIRST = DAY - timedelta(21)
@@ -53,10 +53,10 @@ def daily(query: Query) -> None:
 
 
 @pytest.fixture
-def source(prefect_server: None, environment: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Source]:
+def source(prefect_server: None, environment: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SourceStub]:
     """Three weeks of listening, 100 sessions a day."""
-    lists = Source([track(1), track(2)], [user(number) for number in range(1, USERS + 1)], until(DAY))
-    with serving(lists) as served:
+    lists = SourceStub([track(1), track(2)], [user(number) for number in range(1, USERS + 1)], until(DAY))
+    with serve_source(lists) as served:
         for name, value in {"MOOVITAMIX_API_URL": served.url, "PAGE_SIZE": "100"}.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(ingest_tasks.land_pages, "retries", 0)
@@ -94,7 +94,7 @@ def sessions(query: Query) -> int:
     return int(query("select count(*) from warehouse.listen_history where removed_at is null")[0][0])
 
 
-def test_a_usual_day_passes(daily: None, source: Source, query: Query) -> None:
+def test_a_usual_day_passes(daily: None, source: SourceStub, query: Query) -> None:
     assert run(DAY) == 0  # a first load: everything is staged, nothing is published
     assert volume(query, f"listen_history-{DAY}") == (USUAL, USUAL, 1.0)
     source.listen_history += on(DAY, 70)  # the limit itself
@@ -105,15 +105,15 @@ def test_a_usual_day_passes(daily: None, source: Source, query: Query) -> None:
     assert volume(query, f"users-{DAY}") == volume(query, f"tracks-{DAY}") == (None, None, None)
 
 
-def test_half_a_day_is_blocked_and_comes_in_when_it_is_whole(daily: None, source: Source, query: Query) -> None:
+def test_half_a_day_is_blocked_and_comes_in_when_it_is_whole(daily: None, source: SourceStub, query: Query) -> None:
     assert run(DAY) == 0
-    before = warehouse_and_marts(state(query))
+    before = warehouse_and_marts(database_state(query))
     source.listen_history += on(DAY, USUAL // 2)
 
     assert listens(DAY + timedelta(1)) == 1
 
     assert reason(query, DAY + timedelta(1)) == OUTAGE
-    assert warehouse_and_marts(state(query)) == before
+    assert warehouse_and_marts(database_state(query)) == before
     source.listen_history = until(DAY + timedelta(2))
 
     assert listens(DAY + timedelta(2)) == 0
@@ -123,7 +123,7 @@ def test_half_a_day_is_blocked_and_comes_in_when_it_is_whole(daily: None, source
 
 
 def test_half_a_day_is_blocked_in_a_first_load_and_replayed_at_will(
-    daily: None, source: Source, query: Query, monkeypatch: pytest.MonkeyPatch
+    daily: None, source: SourceStub, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source.listen_history = until(DAY - timedelta(1)) + on(DAY - timedelta(1), USUAL // 2)
     batch = f"listen_history-{DAY}"
@@ -139,7 +139,7 @@ def test_half_a_day_is_blocked_in_a_first_load_and_replayed_at_will(
     assert sessions(query) == len(source.listen_history)
 
 
-def test_days_without_an_ingest_count_as_they_arrive(daily: None, source: Source, query: Query) -> None:
+def test_days_without_an_ingest_count_as_they_arrive(daily: None, source: SourceStub, query: Query) -> None:
     assert run(DAY) == 0
     whole = until(DAY + timedelta(4))
     source.listen_history = until(DAY + timedelta(3)) + on(DAY + timedelta(3), USUAL // 2)
@@ -150,7 +150,7 @@ def test_days_without_an_ingest_count_as_they_arrive(daily: None, source: Source
     assert volume(query, f"listen_history-{DAY + timedelta(4)}-r2") == (USUAL, USUAL, 1.0)
 
 
-def test_a_day_in_the_past_is_judged_by_the_days_before_it(daily: None, source: Source, query: Query) -> None:
+def test_a_day_in_the_past_is_judged_by_the_days_before_it(daily: None, source: SourceStub, query: Query) -> None:
     half = DAY - timedelta(3)
     source.listen_history = until(DAY, lambda day: 60 if day == half else USUAL)
     assert run(DAY) == 0
@@ -163,7 +163,7 @@ def test_a_day_in_the_past_is_judged_by_the_days_before_it(daily: None, source: 
     assert volume(query, f"listen_history-{half}") == (USUAL, USUAL, 1.0)
 
 
-def test_weekends_pass(daily: None, source: Source, query: Query) -> None:
+def test_weekends_pass(daily: None, source: SourceStub, query: Query) -> None:
     def week(day: date) -> int:
         return 60 if day.weekday() >= 5 else USUAL
 
@@ -173,13 +173,13 @@ def test_weekends_pass(daily: None, source: Source, query: Query) -> None:
         assert volume(query, f"listen_history-{day}") == (last, 60, last / 60)
 
 
-def test_a_source_with_few_sessions_a_day_is_not_judged(daily: None, source: Source, query: Query) -> None:
+def test_a_source_with_few_sessions_a_day_is_not_judged(daily: None, source: SourceStub, query: Query) -> None:
     source.listen_history = until(DAY, lambda day: 20 if day == DAY - timedelta(1) else 49)
     assert run(DAY) == 0
     assert volume(query, f"listen_history-{DAY}") == (20, 49, None)
 
 
-def test_sessions_count_as_they_stand_after_publishing(daily: None, source: Source, query: Query) -> None:
+def test_sessions_count_as_they_stand_after_publishing(daily: None, source: SourceStub, query: Query) -> None:
     def without(listed: list[Row], day: date, user_id: int) -> list[Row]:
         gone = (user_id, str(day))
         return [row for row in listed if (row["user_id"], row["created_at"][:10]) != gone]
@@ -196,7 +196,7 @@ def test_sessions_count_as_they_stand_after_publishing(daily: None, source: Sour
     assert volume(query, f"listen_history-{DAY + timedelta(2)}") == (USUAL, USUAL, 1.0)
 
 
-def test_a_first_load_is_not_judged(source: Source, query: Query) -> None:
+def test_a_first_load_is_not_judged(source: SourceStub, query: Query) -> None:
     source.listen_history = until(DAY - timedelta(1)) + on(DAY - timedelta(1), USUAL // 2)
     assert run(DAY) == 0
     assert volume(query, f"listen_history-{DAY}") == (USUAL // 2, USUAL, None)

@@ -16,8 +16,8 @@ import pytest
 
 from flows.ingest import main
 from tests.conftest import BASE_DAY, ROOT, SESSIONS, TRACKS, USERS, MockApi, Query, start_mock_api
-from tests.runs import State, a_database, template_of, warehouse_and_marts
-from tests.states import assert_rows_add_up, state
+from tests.database_state import assert_rows_add_up, database_state
+from tests.ingest_runs import Tables, template_with_days, temporary_database, warehouse_and_marts
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -30,16 +30,16 @@ Row = dict[str, Any]
 @pytest.fixture(scope="module")
 def first_day(
     prefect_server: None, postgres: str, _template: str, _mock_api: MockApi, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[State]:
+) -> Iterator[Tables]:
     name = "the_first_of_the_days"
-    with template_of(postgres, name, _mock_api, tmp_path_factory.mktemp("first"), _template, [DAY]) as tables:
+    with template_with_days(postgres, name, _mock_api, tmp_path_factory.mktemp("first"), _template, [DAY]) as tables:
         yield tables
 
 
 @pytest.fixture
-def database(first_day: State, postgres: str) -> Iterator[str]:
+def database(first_day: Tables, postgres: str) -> Iterator[str]:
     """A database in which the first day is published."""
-    with a_database(postgres, "the_first_of_the_days") as url:
+    with temporary_database(postgres, "the_first_of_the_days") as url:
         yield url
 
 
@@ -74,17 +74,17 @@ ANOTHER = {"tracks": "users", "users": "listen_history", "listen_history": "trac
     ids=str,
 )
 def test_a_suspicious_list_is_blocked_and_changes_nothing(
-    wrong: str, endpoints: tuple[str, ...], api: MockApi, query: Query, first_day: State
+    wrong: str, endpoints: tuple[str, ...], api: MockApi, query: Query, first_day: Tables
 ) -> None:
     fault, words = WRONG_LISTS[wrong]
-    api.faults(*({"endpoint": name} | (fault or {"wrong_endpoint": ANOTHER[name]}) for name in endpoints))
+    api.set_faults(*({"endpoint": name} | (fault or {"wrong_endpoint": ANOTHER[name]}) for name in endpoints))
 
     assert main(["--day", NEXT_DAY]) == 1
 
     blocked = {*endpoints, "listen_history"}  # listens need both of the others
     expected = {name: "blocked" if name in blocked else "unchanged" for name in ENDPOINTS}
     assert {name: status for name, (_, status) in ledger(query, NEXT_DAY).items()} == expected
-    assert warehouse_and_marts(state(query)) == warehouse_and_marts(first_day)
+    assert warehouse_and_marts(database_state(query)) == warehouse_and_marts(first_day)
     for name in endpoints:
         reason = query("select reason from ops.batches where status = 'blocked' and endpoint = %s", name)[0][0]
         assert words in reason
@@ -100,8 +100,8 @@ def test_a_suspicious_list_is_blocked_and_changes_nothing(
     assert ledger(query, NEXT_DAY) == {
         name: (f"{name}-{NEXT_DAY}" + ("-r2" if name in blocked else ""), "unchanged") for name in ENDPOINTS
     }
-    assert {name for name, count in api.requests()["by_endpoint"].items() if count} == blocked
-    assert warehouse_and_marts(state(query)) == warehouse_and_marts(first_day)
+    assert {name for name, count in api.request_counts()["by_endpoint"].items() if count} == blocked
+    assert warehouse_and_marts(database_state(query)) == warehouse_and_marts(first_day)
 
 
 @dataclass
@@ -192,7 +192,7 @@ def test_many_days_equal_a_naive_recomputation(api: MockApi, query: Query) -> No
         ("2026-12-31", "2026-12-03"),
         ("2027-01-01", "2027-01-01"),
     ):
-        api.day(shown)
+        api.set_day(shown)
         expected = {endpoint: naive.take(endpoint, api.rows(endpoint), day) for endpoint in ENDPOINTS}
 
         assert main(["--day", day]) == 0
@@ -211,41 +211,41 @@ def test_many_days_equal_a_naive_recomputation(api: MockApi, query: Query) -> No
     )
 
 
-def test_the_same_day_again_asks_nothing_and_changes_nothing(api: MockApi, query: Query, first_day: State) -> None:
+def test_the_same_day_again_asks_nothing_and_changes_nothing(api: MockApi, query: Query, first_day: Tables) -> None:
     api.reset()
 
     assert main(["--day", DAY]) == 0
 
-    assert api.requests()["total"] == 0
-    assert state(query) == first_day
+    assert api.request_counts()["total"] == 0
+    assert database_state(query) == first_day
 
 
-def test_a_refresh_asks_again_as_a_new_revision(api: MockApi, query: Query, first_day: State) -> None:
+def test_a_refresh_asks_again_as_a_new_revision(api: MockApi, query: Query, first_day: Tables) -> None:
     api.reset()
 
     assert main(["--day", DAY, "--refresh"]) == 0
 
-    assert all(count > 0 for count in api.requests()["by_endpoint"].values())
+    assert all(count > 0 for count in api.request_counts()["by_endpoint"].values())
     assert ledger(query, DAY) == {name: (f"{name}-{DAY}-r2", "unchanged") for name in ENDPOINTS}
-    assert warehouse_and_marts(state(query)) == warehouse_and_marts(first_day)
+    assert warehouse_and_marts(database_state(query)) == warehouse_and_marts(first_day)
 
 
-def test_a_day_without_change_is_unchanged(query: Query, first_day: State) -> None:
+def test_a_day_without_change_is_unchanged(query: Query, first_day: Tables) -> None:
     assert main(["--day", NEXT_DAY]) == 0
 
     assert ledger(query, NEXT_DAY) == {name: (f"{name}-{NEXT_DAY}", "unchanged") for name in ENDPOINTS}
-    assert warehouse_and_marts(state(query)) == warehouse_and_marts(first_day)
+    assert warehouse_and_marts(database_state(query)) == warehouse_and_marts(first_day)
     assert query(
         "select distinct rows_staged, rows_unchanged = rows_landed from ops.batches where day = %s", NEXT_DAY
     ) == [(0, True)]
 
 
 @pytest.mark.parametrize("day", ["0001-01-01", "1969-12-31", "2199-12-31"])
-def test_a_day_far_away(day: str, query: Query, first_day: State) -> None:
+def test_a_day_far_away(day: str, query: Query, first_day: Tables) -> None:
     assert main(["--day", day]) == 0
 
     assert {status for _, status in ledger(query, day).values()} == {"unchanged"}
-    assert warehouse_and_marts(state(query)) == warehouse_and_marts(first_day)
+    assert warehouse_and_marts(database_state(query)) == warehouse_and_marts(first_day)
 
 
 def test_a_day_at_the_end_of_the_calendar(capfd: pytest.CaptureFixture[str]) -> None:
@@ -270,7 +270,7 @@ def assert_nowhere(secret: str, query: Query, data_dir: Path, told: Any) -> None
     prefect_database = Path(str(PREFECT_API_DATABASE_CONNECTION_URL.value()).partition("///")[2])
     assert prefect_database.is_file()
     assert files_with(prefect_database.parent, secret) == []
-    assert secret not in repr(state(query)) + repr(query("select * from ops.runs"))
+    assert secret not in repr(database_state(query)) + repr(query("select * from ops.runs"))
 
 
 def test_the_token_is_sent_and_told_to_nobody_else(
@@ -290,7 +290,7 @@ def test_the_token_is_sent_and_told_to_nobody_else(
         assert main(["--day", NEXT_DAY, "--endpoint", "tracks"]) == 1
         assert "answered 403; the token" in query("select reason from ops.batches where status = 'failed'")[0][0]
         monkeypatch.setenv("MOOVITAMIX_API_TOKEN", token)
-        closed.faults({"endpoint": "users", "status": 500})
+        closed.set_faults({"endpoint": "users", "status": 500})
         assert main(["--day", NEXT_DAY]) == 1
         assert ledger(query, NEXT_DAY)["tracks"][1] == "unchanged"
     finally:
@@ -303,7 +303,7 @@ def test_a_password_in_the_address_is_told_to_nobody(
     api: MockApi, query: Query, environment: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MOOVITAMIX_API_URL", api.url.replace("http://", "http://someone:pa55w0rd@"))
-    api.faults({"endpoint": "users", "reset_share": 1})
+    api.set_faults({"endpoint": "users", "reset_share": 1})
 
     assert main(["--day", NEXT_DAY]) == 1
 

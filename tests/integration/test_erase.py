@@ -24,11 +24,11 @@ from core.errors import LandingError
 from erasure.suppression_list import read_copy
 from flows import erase, ingest, recommend, replay
 from services import backup
-from tests.conftest import ROOT, Query, _in_database
-from tests.recommending import few_candidates, quick_settings
-from tests.runs import a_database, asking
-from tests.source import Row, Source, serving, session, track, user
-from tests.states import assert_rows_add_up, state
+from tests.conftest import ROOT, Query, url_of_database
+from tests.database_state import assert_rows_add_up, database_state
+from tests.ingest_runs import open_query, temporary_database
+from tests.publications import quick_candidates, quick_settings
+from tests.source_stub import Row, SourceStub, serve_source, session, track, user
 
 GHOST = 7_300_811_022_334_455_667
 MAIL, OLD_MAIL = "zelda.quux@unmistakable.example", "zelda.before@unmistakable.example"
@@ -78,7 +78,7 @@ class Place:
 
     database: str
     data_dir: Path
-    source: Source
+    source: SourceStub
     query: Query
 
     def traces(self) -> list[str]:
@@ -102,7 +102,7 @@ def tells(text: str) -> bool:
     return any(trace.casefold() in text.casefold() for trace in TRACES)
 
 
-def settings(database: str, data_dir: Path, source: Source) -> dict[str, str]:
+def settings(database: str, data_dir: Path, source: SourceStub) -> dict[str, str]:
     return quick_settings(database, data_dir) | {
         "MOOVITAMIX_API_URL": source.url,
         "PAGE_SIZE": "5",
@@ -116,15 +116,15 @@ def settings(database: str, data_dir: Path, source: Source) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def _world(
     postgres: str, _template: str, prefect_server: None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[str, Path, Source]]:
+) -> Iterator[tuple[str, Path, SourceStub]]:
     """Two days, of which the second is blocked; two lists; and what killed runs leave."""
     name, data_dir = "erase_world", tmp_path_factory.mktemp("erase") / "data"
-    source = Source([track(number) for number in range(1, 21)], users(), sessions())
+    source = SourceStub([track(number) for number in range(1, 21)], users(), sessions())
     with psycopg.connect(postgres, autocommit=True) as connection:
         names = sql.Identifier(name), sql.Identifier(_template)
         connection.execute(sql.SQL("create database {} template {}").format(*names))
-    database = _in_database(postgres, name)
-    with serving(source), pytest.MonkeyPatch.context() as patch, few_candidates():
+    database = url_of_database(postgres, name)
+    with serve_source(source), pytest.MonkeyPatch.context() as patch, quick_candidates():
         for variable in [one for one in os.environ if one.startswith(("THRESHOLD_", "MOOVITAMIX_"))]:
             patch.delenv(variable)
         for variable, value in settings(database, data_dir, source).items():
@@ -162,14 +162,14 @@ def _leave_behind(database: str, data_dir: Path) -> None:
 
 @pytest.fixture
 def place(
-    postgres: str, _world: tuple[str, Path, Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    postgres: str, _world: tuple[str, Path, SourceStub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Place]:
     name, filled, source = _world
     data_dir = tmp_path / "data"
     shutil.copytree(filled, data_dir)
     source.users, source.listen_history = users(), sessions()
     source.before_request = lambda _: None
-    with a_database(postgres, name) as database, asking(database) as query, few_candidates():
+    with temporary_database(postgres, name) as database, open_query(database) as query, quick_candidates():
         for variable, value in settings(database, data_dir, source).items():
             monkeypatch.setenv(variable, value)
         yield Place(database, data_dir, source, query)
@@ -322,12 +322,12 @@ def unreadable(path: Path) -> list[bytes]:
 def test_a_run_at_work_is_waited_for(
     take: Callable[[Any, float], None], says: str, place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = state(place.query)
+    before = database_state(place.query)
     with connect(place.database) as other:
         take(other, 0)
         assert erase.main([str(GHOST), *WHY]) == 1
     assert says in capsys.readouterr().err
-    assert state(place.query) == before
+    assert database_state(place.query) == before
     assert record(place) == []
 
 
@@ -391,7 +391,7 @@ def test_who_comes_back_with_a_backup_is_erased_again(
 
     assert backup.main(["restore", str(tmp_path / "before.tar"), "--force"]) == 0
 
-    with asking(place.database) as query:
+    with open_query(place.database) as query:
         restored = replace(place, query=query)
         assert restored.traces() == []
         assert [(by, finished) for _, _, by, finished, _ in record(restored)] == [("flows.erase --again", True)]

@@ -16,8 +16,8 @@ from core import embedded_postgres
 from flows import erase, ingest
 from pipeline.raw_pages import read_pages, write_pages
 from tests.conftest import Query
-from tests.source import Source, serving, session, track, user
-from tests.states import assert_rows_add_up
+from tests.database_state import assert_rows_add_up
+from tests.source_stub import SourceStub, serve_source, session, track, user
 
 DAY, NEXT_DAY = "2026-11-20", "2026-11-21"
 MARK = "quuxmark"  # in every spelling
@@ -32,15 +32,15 @@ IDS = [" 5 ", "+5", "5.0", "\uff15", "user 5", -5, None]
 
 
 @pytest.fixture
-def source(prefect_server: None, environment: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Source]:
+def source(prefect_server: None, environment: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SourceStub]:
     known = [user(number) for number in range(1, 13)]
     known[4]["email"] = ADDRESS
     without_id: list[Any] = [user(0, email=text) | {"id": None} for text in SPELLINGS]
     odd_ids: list[Any] = [
         user(0, email=ADDRESS if text in (-5, None) else f"{MARK}@x.com") | {"id": text} for text in IDS
     ]
-    rows = Source([track(1)], [*known, *without_id, *odd_ids], [session(5, [1]), session(6, [1])])
-    with serving(rows) as served:
+    rows = SourceStub([track(1)], [*known, *without_id, *odd_ids], [session(5, [1]), session(6, [1])])
+    with serve_source(rows) as served:
         for name, value in {
             "MOOVITAMIX_API_URL": served.url,
             "PAGE_SIZE": "10",
@@ -64,7 +64,7 @@ def traces(database: str, data_dir: Path) -> list[str]:
 
 
 def test_no_spelling_of_an_erased_user_stays_or_comes_back(
-    source: Source, query: Query, database: str, environment: Path
+    source: SourceStub, query: Query, database: str, environment: Path
 ) -> None:
     assert ingest.main(["--day", DAY]) == 0
     odd = len(SPELLINGS) + len(IDS)

@@ -22,13 +22,13 @@ from core.settings import load_settings
 from flows import ingest, monitor, recommend
 from services import backup
 from serving.database import serving_url
-from tests import source
+from tests import source_stub
 from tests.conftest import ROOT, TEMPORARY_FOLDER
-from tests.hostile import DEFAULTS_OF_A_DATABASE
+from tests.database_state import database_state
+from tests.hostile_settings import DATABASE_DEFAULTS
+from tests.ingest_runs import open_query, temporary_database
 from tests.integration.serving.api import free_port, serving
-from tests.recommending import few_candidates, quick_settings
-from tests.runs import a_database, asking
-from tests.states import state
+from tests.publications import quick_candidates, quick_settings
 
 _TITLE = "Déjà vu: 夜に駆ける 🎵 \\ 'x'"
 _DAYS = ("2026-11-22", "2026-11-23")
@@ -46,20 +46,22 @@ class Outcome:
     restored: dict[str, Any]
 
 
-def _world() -> source.Source:
-    tracks = [source.track(number, name=f"{_TITLE} {number}") for number in range(1, 31)]
-    users = [source.user(number, first_name="Zoë") for number in range(1, 13)]
+def _world() -> source_stub.SourceStub:
+    tracks = [source_stub.track(number, name=f"{_TITLE} {number}") for number in range(1, 31)]
+    users = [source_stub.user(number, first_name="Zoë") for number in range(1, 13)]
     plays = [
-        source.session(1 + number % 12, [1 + (number * step) % 30 for step in (1, 7, 11)], created_at=at, updated_at=at)
+        source_stub.session(
+            1 + number % 12, [1 + (number * step) % 30 for step in (1, 7, 11)], created_at=at, updated_at=at
+        )
         for number in range(60)
         if (at := f"2026-11-{1 + number // 3:02d}T{number % 24:02d}:30:00.{number:06d}")
     ]
-    return source.Source(tracks=tracks, users=users, listen_history=plays)
+    return source_stub.SourceStub(tracks=tracks, users=users, listen_history=plays)
 
 
 def _work(set_variables: Callable[[], object], backup_file: Path) -> Outcome:
     """Two days, recommendations, a look at them, an answer, and a backup there and back."""
-    with source.serving(_world()) as api, pytest.MonkeyPatch.context() as patch, few_candidates():
+    with source_stub.serve_source(_world()) as api, pytest.MonkeyPatch.context() as patch, quick_candidates():
         patch.setenv("MOOVITAMIX_API_URL", api.url)
 
         def run(main: Callable[[list[str]], int], *arguments: str) -> None:
@@ -68,7 +70,7 @@ def _work(set_variables: Callable[[], object], backup_file: Path) -> Outcome:
 
         run(ingest.main, "--day", _DAYS[0])
         api.listen_history[0]["items"] = [5, 6]
-        api.listen_history.append(source.session(1, [1, 2], created_at="2026-11-22T10:00:00.000001"))
+        api.listen_history.append(source_stub.session(1, [1, 2], created_at="2026-11-22T10:00:00.000001"))
         run(ingest.main, "--day", _DAYS[1])
         run(recommend.main)
         run(monitor.main)
@@ -90,10 +92,10 @@ def _work(set_variables: Callable[[], object], backup_file: Path) -> Outcome:
 
 def _read(url: str, source_url: str) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
     """Every table, with the port of the source left out, and what is live."""
-    with asking(url) as query:
+    with open_query(url) as query:
         tables = {
             table: [tuple(str(value).replace(source_url, "the source") for value in row) for row in rows]
-            for table, rows in state(query).items()
+            for table, rows in database_state(query).items()
         }
         return tables, query(_LISTS)
 
@@ -165,7 +167,7 @@ def settings(prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 @pytest.fixture
 def new_database(postgres: str, _template: str) -> Callable[[], AbstractContextManager[str]]:
     """Makes databases with our schema and nothing in it."""
-    return lambda: a_database(postgres, _template)
+    return lambda: temporary_database(postgres, _template)
 
 
 def test_neither_variables_nor_defaults_change_what_is_stored_and_where(
@@ -186,7 +188,7 @@ def test_neither_variables_nor_defaults_change_what_is_stored_and_where(
     with new_database() as url:
         settings(url)
         with open_connection(url) as connection:
-            for name, value in DEFAULTS_OF_A_DATABASE.items() - {("session_replication_role", "'replica'")}:
+            for name, value in DATABASE_DEFAULTS.items() - {("session_replication_role", "'replica'")}:
                 text = sql.SQL("alter role current_user in database {} set {} = {}")
                 names = sql.Identifier(connection.info.dbname), sql.Identifier(name), sql.SQL(value)
                 connection.execute(text.format(*names))

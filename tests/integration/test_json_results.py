@@ -24,7 +24,7 @@ def document(capfd: pytest.CaptureFixture[str]) -> dict[str, Any]:
 def test_every_flow_prints_its_result_as_json(
     api: MockApi, environment: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    api.faults({"endpoint": "tracks", "bad_rows": {"id_null": 5}})
+    api.set_faults({"endpoint": "tracks", "bad_rows": {"id_null": 5}})
     assert ingest.main(["--day", DAY, "--json"]) == 1
     shown = document(capfd)
     batches = {batch["endpoint"]: batch for batch in shown["result"]["batches"]}

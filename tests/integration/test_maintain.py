@@ -9,7 +9,7 @@ import pytest
 
 from flows import ingest, maintain
 from tests.conftest import MockApi, Query
-from tests.states import state
+from tests.database_state import database_state
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -17,9 +17,9 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 def test_old_pages_staging_and_docs_go_and_everything_else_stays(
     api: MockApi, environment: Path, query: Query, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    api.faults({"endpoint": "users", "bad_rows": {"id_null": 2}})
+    api.set_faults({"endpoint": "users", "bad_rows": {"id_null": 2}})
     assert ingest.main(["--day", "2026-11-20"]) == 0
-    before = state(query)
+    before = database_state(query)
     orphan = environment / "landing" / "users" / "users-2020-01-01"
     orphan.mkdir()
     os.utime(orphan, (0, 0))
@@ -32,7 +32,7 @@ def test_old_pages_staging_and_docs_go_and_everything_else_stays(
     assert maintain.main(["--retention-days", "1"]) == 0
     assert list((environment / "landing").glob("*/*")) == []
     assert query("select count(*) from pg_tables where schemaname = 'staging'") == [(0,)]
-    assert state(query) == before
+    assert database_state(query) == before
     assert "3 landings, 9 staging tables" in capsys.readouterr().out
 
 

@@ -16,21 +16,21 @@ from expectations.profile import batch_rules
 from expectations.rules import dimension_rules
 from flows import ingest
 from tests.conftest import Query
-from tests.source import TIME, Row, Source, serving, session, track, user
-from tests.states import assert_rows_add_up
+from tests.database_state import assert_rows_add_up
+from tests.source_stub import TIME, Row, SourceStub, serve_source, session, track, user
 
 DAY, NEXT_DAY = "2026-11-20", "2026-11-21"
 LATER = "2026-11-19T00:00:00.000001"
 
 
 @pytest.fixture
-def source(prefect_server: None, environment: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Source]:
-    rows = Source(
+def source(prefect_server: None, environment: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SourceStub]:
+    rows = SourceStub(
         [track(number) for number in range(1, 4)],
         [user(number) for number in range(1, 4)],
         [session(number, [1, 2]) for number in range(1, 4)],
     )
-    with serving(rows) as served:
+    with serve_source(rows) as served:
         monkeypatch.setenv("MOOVITAMIX_API_URL", served.url)
         yield served
 
@@ -48,7 +48,7 @@ def declare(monkeypatch: pytest.MonkeyPatch, endpoint: str, field: Field) -> Non
 
 
 def test_new_field_is_published_after_one_line_and_one_migration(
-    source: Source, database: str, query: Query, monkeypatch: pytest.MonkeyPatch
+    source: SourceStub, database: str, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert ingest.main(["--day", DAY]) == 0
     migrate(
@@ -88,7 +88,7 @@ def test_new_field_is_published_after_one_line_and_one_migration(
 
 
 def test_fourth_endpoint_is_ingested_from_its_specification(
-    source: Source, database: str, query: Query, monkeypatch: pytest.MonkeyPatch
+    source: SourceStub, database: str, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     migrate(
         database,

@@ -14,7 +14,7 @@ from flows import ingest, replay
 from pipeline.decoding import DecodedRows
 from pipeline.transformation import _typed
 from tests.conftest import TRACKS, MockApi, Query
-from tests.states import assert_rows_add_up, state
+from tests.database_state import assert_rows_add_up, database_state
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -24,7 +24,7 @@ DAY, NEXT_DAY = "2026-11-20", "2026-11-21"
 @pytest.fixture
 def blocked(api: MockApi, environment: Path) -> Path:
     """Day one: tracks hold too many bad rows, and listens wait for them. Returns the data folder."""
-    api.faults({"endpoint": "tracks", "bad_rows": {"id_null": 5}})
+    api.set_faults({"endpoint": "tracks", "bad_rows": {"id_null": 5}})
     assert ingest.main(["--day", DAY]) == 1
     return environment
 
@@ -45,7 +45,7 @@ def test_a_mended_threshold_lets_the_batch_in_without_fetching(
     assert replay.main([f"tracks-{DAY}"]) == 0
     assert replay.main([f"listen_history-{DAY}"]) == 0
 
-    assert api.requests()["total"] == 0
+    assert api.request_counts()["total"] == 0
     assert status(query, f"tracks-{DAY}") == "published"
     assert query("select count(*) from warehouse.tracks") == [(TRACKS,)]
     assert query("select count(*) from warehouse.listen_history where removed_at is null")[0][0] > 0
@@ -53,22 +53,22 @@ def test_a_mended_threshold_lets_the_batch_in_without_fetching(
 
 
 def test_a_batch_that_is_still_bad_is_blocked_again(blocked: Path, query: Query) -> None:
-    before = state(query)
+    before = database_state(query)
     assert replay.main([f"tracks-{DAY}"]) == 1
-    assert state(query) == before
+    assert database_state(query) == before
 
 
 @pytest.mark.usefixtures("blocked")
 def test_an_older_list_does_not_overwrite_a_newer_one(
     api: MockApi, query: Query, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    api.faults()
+    api.set_faults()
     assert ingest.main(["--day", NEXT_DAY]) == 0
     monkeypatch.setenv("THRESHOLD_MAX_REJECTED_SHARE", "0.1")
-    before = state(query)
+    before = database_state(query)
     assert replay.main([f"tracks-{DAY}"]) == 1
     assert f"tracks-{NEXT_DAY} was published since" in capsys.readouterr().err
-    assert state(query) == before
+    assert database_state(query) == before
 
 
 def test_pages_that_are_gone_cannot_be_replayed(blocked: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,10 +89,10 @@ def test_an_unknown_batch_is_refused_in_one_line(batch_id: str, says: str, capsy
 @pytest.mark.usefixtures("environment")
 def test_a_published_batch_is_not_replayed(query: Query, capsys: pytest.CaptureFixture[str]) -> None:
     assert ingest.main(["--day", DAY, "--endpoint", "tracks"]) == 0
-    before = state(query)
+    before = database_state(query)
     assert replay.main([f"tracks-{DAY}"]) == 1
     assert "is published already" in capsys.readouterr().err
-    assert state(query) == before
+    assert database_state(query) == before
 
 
 @pytest.mark.usefixtures("blocked")
@@ -105,7 +105,7 @@ def test_listens_wait_for_lists_that_another_run_could_not_publish(api: MockApi,
     assert query("select count(*) from warehouse.listen_history") == [(0,)]
 
     # Tracks of another day are as good, if their list was read later; and a day that nobody tried waits for nobody.
-    api.faults()
+    api.set_faults()
     assert ingest.main(["--day", NEXT_DAY, "--endpoint", "tracks"]) == 0
     assert replay.main([f"{listens}-r2"]) == 0
     assert ingest.main(["--day", "2026-11-22", "--endpoint", "listen_history"]) == 0
@@ -194,7 +194,7 @@ def _without_names(decoded: DecodedRows, endpoint: Endpoint) -> pl.DataFrame:
 def test_an_older_list_is_not_accepted_over_a_newer_one(
     api: MockApi, query: Query, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    api.faults()
+    api.set_faults()
     assert ingest.main(["--day", NEXT_DAY]) == 0
     assert replay.main([f"tracks-{DAY}", *ACCEPTED]) == 1
     assert f"tracks-{NEXT_DAY} was published since" in capsys.readouterr().err

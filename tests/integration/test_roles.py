@@ -32,9 +32,9 @@ from serving.database import serving_url
 from tests.conftest import ROOT, MockApi, Query
 from tests.integration.monitor.test_upgrade import migrate_to
 from tests.integration.recommend.test_publications import published, staged
-from tests.listening import fill, two_camps
-from tests.recommending import few_candidates, quick_settings
+from tests.publications import quick_candidates, quick_settings
 from tests.rights import FORBIDDEN, columns_of_relations, rights_of_relations, rights_of_schemas
+from tests.warehouse_data import fill_warehouse, two_taste_groups
 
 PASSWORD = "tell-n0-one"
 Capture = pytest.CaptureFixture[str]
@@ -158,19 +158,19 @@ def test_everything_runs_with_logins_that_are_members_of_one_role(
     clock = tmp_path / "clock"
     clock.write_text("2026-11-20T04:00")
     monkeypatch.setenv("CLOCK_FILE", str(clock))
-    with few_candidates():
+    with quick_candidates():
         assert ingest.main(["--day", "2026-11-20"]) == 0
         assert retrain.main([]) == 0
         assert recommend.main([]) == 0
-        api.day("2026-11-21")
+        api.set_day("2026-11-21")
         clock.write_text("2026-11-21T04:00")
-        api.faults({"endpoint": "users", "bad_rows": {"id_null": 30}})
+        api.set_faults({"endpoint": "users", "bad_rows": {"id_null": 30}})
         assert ingest.main(["--day", "2026-11-21"]) == 1
         os.environ["THRESHOLD_MAX_REJECTED_SHARE"] = "1"
         assert replay.main(["users-2026-11-21"]) == 0
         del os.environ["THRESHOLD_MAX_REJECTED_SHARE"]
         api.reset()
-        api.day("2026-12-02")
+        api.set_day("2026-12-02")
         clock.write_text("2026-12-02T04:00")
         assert ingest.main(["--day", "2026-12-02"]) == 0
         assert monitor.main([]) == 0
@@ -249,7 +249,7 @@ def test_an_installation_from_before_there_were_roles(
     """Its tables are handed over, with what was staged and published; its owner, no superuser, takes the roles."""
     give(postgres, f"grant {INGEST}, {RECOMMENDER} to owner_of_a_test")
     migrate_to(owned, "0006")
-    fill(owned, two_camps(users=40, tracks=40))
+    fill_warehouse(owned, two_taste_groups(users=40, tracks=40))
     with connect(owned) as connection:
         published(connection, 10)
         staged(connection, 11)
@@ -385,7 +385,7 @@ def test_what_a_role_hangs_on_its_tables_never_runs_as_the_owner(
     monkeypatch: pytest.MonkeyPatch,
     capfd: Capture,
 ) -> None:
-    fill(database, two_camps(users=4, tracks=10))
+    fill_warehouse(database, two_taste_groups(users=4, tracks=10))
     ((listener,),) = query("select min(id) from warehouse.users")
     for name, value in quick_settings(database, tmp_path / "data").items():
         monkeypatch.setenv(name, value)

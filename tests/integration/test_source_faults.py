@@ -11,8 +11,8 @@ import pytest
 
 from flows.ingest import main
 from tests.conftest import BASE_DAY, MockApi, Query
-from tests.runs import State, a_database, ingested, warehouse_and_marts, without_revisions
-from tests.states import assert_rows_add_up, state
+from tests.database_state import assert_rows_add_up, database_state
+from tests.ingest_runs import Tables, ingest_days, temporary_database, warehouse_and_marts, without_revisions
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -23,10 +23,10 @@ ENDPOINTS = ("tracks", "users", "listen_history")
 @pytest.fixture(scope="module")
 def clean(
     prefect_server: None, postgres: str, _template: str, _mock_api: MockApi, tmp_path_factory: pytest.TempPathFactory
-) -> State:
+) -> Tables:
     """Every table after one run without faults."""
-    with a_database(postgres, _template) as database:
-        return ingested(_mock_api, database, tmp_path_factory.mktemp("clean"), [DAY])
+    with temporary_database(postgres, _template) as database:
+        return ingest_days(_mock_api, database, tmp_path_factory.mktemp("clean"), [DAY])
 
 
 def ledger(query: Query) -> dict[str, tuple[str, str | None]]:
@@ -42,7 +42,7 @@ def statuses(query: Query) -> dict[str, str]:
 def asked(api: MockApi, endpoint: str) -> dict[int, int]:
     """How often each page of an endpoint was asked for."""
     counts: dict[int, int] = {}
-    for entry in api.requests()["requests"]:
+    for entry in api.request_counts()["requests"]:
         if entry["endpoint"] == endpoint:
             counts[entry["page"]] = counts.get(entry["page"], 0) + entry["count"]
     return counts
@@ -72,18 +72,18 @@ PASSING = {
 
 @pytest.mark.parametrize("fault", PASSING)
 def test_what_passes_leaves_no_trace(
-    fault: str, api: MockApi, query: Query, clean: State, monkeypatch: pytest.MonkeyPatch
+    fault: str, api: MockApi, query: Query, clean: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FETCH_TRIES", "8")
     monkeypatch.setenv("GIVE_UP_AFTER_SECONDS", "30")
     monkeypatch.setenv("READ_TIMEOUT_SECONDS", "15")
     # A whole page would drip for very long, and small pages would wait for each other.
     monkeypatch.setenv("PAGE_SIZE", "10" if fault == "a page drips" else "100" if "first" in fault else "50")
-    api.faults(PASSING[fault] | {"seed": 3})
+    api.set_faults(PASSING[fault] | {"seed": 3})
 
     assert main(["--day", DAY]) == 0
 
-    assert state(query) == clean
+    assert database_state(query) == clean
     assert_rows_add_up(query)
 
 
@@ -133,14 +133,14 @@ def test_what_does_not_pass_fails_its_endpoint_and_a_later_run_is_clean(
     faults: str,
     api: MockApi,
     query: Query,
-    clean: State,
+    clean: Tables,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("FETCH_TRIES", "2")
     monkeypatch.setenv("READ_TIMEOUT_SECONDS", "0.5")
     groups, reasons = FAILING[faults]
-    api.faults(*groups)
+    api.set_faults(*groups)
     began = time.monotonic()
 
     assert main(["--day", DAY]) == 1
@@ -152,23 +152,23 @@ def test_what_does_not_pass_fails_its_endpoint_and_a_later_run_is_clean(
         assert api.url in reason
         assert reasons[endpoint] in reason
         assert "tried " in reason
-    assert not any(warehouse_and_marts(state(query)).values())
+    assert not any(warehouse_and_marts(database_state(query)).values())
     told = capfd.readouterr()
     assert "Traceback" not in told.out + told.err
     api.reset()
 
     assert main(["--day", DAY]) == 0
 
-    assert state(query) == clean
+    assert database_state(query) == clean
 
 
-def test_a_refusal_is_asked_once_and_told_with_its_remedy(api: MockApi, query: Query, clean: State) -> None:
+def test_a_refusal_is_asked_once_and_told_with_its_remedy(api: MockApi, query: Query, clean: Tables) -> None:
     refusals = {"tracks": 401, "users": 403, "listen_history": 404}
-    api.faults(*({"endpoint": name, "status": status} for name, status in refusals.items()))
+    api.set_faults(*({"endpoint": name, "status": status} for name, status in refusals.items()))
 
     assert main(["--day", DAY]) == 1
 
-    counted = api.requests()["requests"]
+    counted = api.request_counts()["requests"]
     assert [(entry["endpoint"], entry["page"], entry["status"], entry["count"]) for entry in counted] == [
         (name, 1, status, 1) for name, status in refusals.items()
     ]
@@ -179,11 +179,11 @@ def test_a_refusal_is_asked_once_and_told_with_its_remedy(api: MockApi, query: Q
         assert remedy in str(told[name][1])
     api.reset()
     assert main(["--day", DAY]) == 0
-    assert state(query) == clean
+    assert database_state(query) == clean
 
 
 def test_the_api_is_down(
-    closed_port: int, api: MockApi, query: Query, clean: State, monkeypatch: pytest.MonkeyPatch
+    closed_port: int, api: MockApi, query: Query, clean: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MOOVITAMIX_API_URL", f"http://127.0.0.1:{closed_port}")
     monkeypatch.setenv("FETCH_TRIES", "2")
@@ -196,16 +196,16 @@ def test_the_api_is_down(
         assert "connection refused; is the API running? (tried 2 times" in str(reason)
     monkeypatch.setenv("MOOVITAMIX_API_URL", api.url)
     assert main(["--day", DAY]) == 0
-    assert state(query) == clean
+    assert database_state(query) == clean
 
 
-def test_users_fail_so_tracks_come_in_and_listens_wait_for_them(api: MockApi, query: Query, clean: State) -> None:
-    api.faults({"endpoint": "users", "status": 403})
+def test_users_fail_so_tracks_come_in_and_listens_wait_for_them(api: MockApi, query: Query, clean: Tables) -> None:
+    api.set_faults({"endpoint": "users", "status": 403})
 
     assert main(["--day", DAY]) == 1
 
     assert statuses(query) == {"tracks": "published", "users": "failed", "listen_history": "blocked"}
-    before = state(query)
+    before = database_state(query)
     assert before["warehouse.tracks"] == clean["warehouse.tracks"]
     assert before["warehouse.users"] == before["warehouse.listen_history"] == before["mart.user_track_plays"] == []
     assert before["warehouse.listen_history_tracks"] == []
@@ -214,12 +214,12 @@ def test_users_fail_so_tracks_come_in_and_listens_wait_for_them(api: MockApi, qu
     assert main(["--day", DAY]) == 0
 
     assert asked(api, "tracks") == {}
-    assert without_revisions(state(query)) == without_revisions(clean)
+    assert without_revisions(database_state(query)) == without_revisions(clean)
     assert_rows_add_up(query)
 
 
-def test_a_failed_read_is_taken_up_where_it_stopped(api: MockApi, query: Query, clean: State) -> None:
-    api.faults({"endpoint": "listen_history", "page_always_fails": 7})
+def test_a_failed_read_is_taken_up_where_it_stopped(api: MockApi, query: Query, clean: Tables) -> None:
+    api.set_faults({"endpoint": "listen_history", "page_always_fails": 7})
     assert main(["--day", DAY]) == 1
     assert statuses(query) == {"tracks": "published", "users": "published", "listen_history": "failed"}
     api.reset()
@@ -229,14 +229,14 @@ def test_a_failed_read_is_taken_up_where_it_stopped(api: MockApi, query: Query, 
     # Read are only page 1, to see whether it is the same list, and page 7; then each is looked at once more.
     assert asked(api, "listen_history") == dict.fromkeys(range(1, 11), 1) | {1: 2, 7: 2}
     assert asked(api, "tracks") == asked(api, "users") == {}
-    assert state(query) == clean
+    assert database_state(query) == clean
 
 
 def test_a_read_taken_up_on_a_list_that_moved_begins_anew(api: MockApi, query: Query) -> None:
-    api.faults({"endpoint": "listen_history", "page_always_fails": 7})
+    api.set_faults({"endpoint": "listen_history", "page_always_fails": 7})
     assert main(["--day", DAY]) == 1
     api.reset()
-    api.day("2026-11-25")
+    api.set_day("2026-11-25")
 
     assert main(["--day", DAY, "--endpoint", "listen_history"]) in (
         0,
@@ -251,7 +251,7 @@ def test_a_read_taken_up_on_a_list_that_moved_begins_anew(api: MockApi, query: Q
 @pytest.mark.parametrize("kind", ["insert", "remove", "both"])
 def test_a_list_that_moves_and_then_holds_still_is_read_whole(kind: str, api: MockApi, query: Query) -> None:
     moving = {"every": 3, "moves": 2, "kind": kind}
-    api.faults({"endpoint": "tracks", "moving": moving}, {"endpoint": "users", "moving": moving})
+    api.set_faults({"endpoint": "tracks", "moving": moving}, {"endpoint": "users", "moving": moving})
 
     assert main(["--day", DAY, "--endpoint", "tracks", "--endpoint", "users"]) == 0
 
@@ -262,8 +262,8 @@ def test_a_list_that_moves_and_then_holds_still_is_read_whole(kind: str, api: Mo
     assert_rows_add_up(query)
 
 
-def test_a_list_that_never_holds_still_fails_and_says_so(api: MockApi, query: Query, clean: State) -> None:
-    api.faults({"endpoint": "listen_history", "moving": 3})
+def test_a_list_that_never_holds_still_fails_and_says_so(api: MockApi, query: Query, clean: Tables) -> None:
+    api.set_faults({"endpoint": "listen_history", "moving": 3})
 
     assert main(["--day", DAY]) == 1
 
@@ -273,4 +273,4 @@ def test_a_list_that_never_holds_still_fails_and_says_so(api: MockApi, query: Qu
     assert query("select count(*) from warehouse.listen_history") == [(0,)]
     api.reset()
     assert main(["--day", DAY]) == 0
-    assert state(query) == clean
+    assert database_state(query) == clean

@@ -15,8 +15,8 @@ from flows import ingest, ingest_tasks, maintain, monitor, recommend, replay, re
 from recommender.monitoring import quality_monitor
 from recommender.publishing import publication
 from tests.conftest import Query
-from tests.recommending import few_candidates, live, quick_settings
-from tests.source import Row, Source, serving, session, track, user
+from tests.publications import live_publication, quick_candidates, quick_settings
+from tests.source_stub import Row, SourceStub, serve_source, session, track, user
 
 NIGHT = datetime(2026, 11, 22, 3, tzinfo=UTC)
 AHEAD = datetime(2027, 6, 1, 3, tzinfo=UTC)
@@ -52,9 +52,9 @@ def set_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SetClock:
 @pytest.fixture
 def source(
     prefect_server: None, environment: Path, database: str, set_clock: SetClock, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Source]:
+) -> Iterator[SourceStub]:
     """Thirty tracks and twelve listeners, whose last plays are of the evening before NIGHT."""
-    lists = Source(
+    lists = SourceStub(
         [track(number) for number in range(1, 31)],
         [user(number) for number in range(1, 13)],
         plays_until(NIGHT - timedelta(hours=4)),
@@ -62,7 +62,7 @@ def source(
     for name, value in quick_settings(database, environment).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(ingest_tasks.land_pages, "retries", 0)
-    with serving(lists) as served, few_candidates():
+    with serve_source(lists) as served, quick_candidates():
         monkeypatch.setenv("MOOVITAMIX_API_URL", served.url)
         yield served
 
@@ -77,7 +77,7 @@ def is_behind(database: str, now: datetime) -> bool:
 
 
 def test_after_runs_by_a_clock_that_was_months_ahead_everything_goes_on(
-    source: Source,
+    source: SourceStub,
     set_clock: SetClock,
     database: str,
     query: Query,
@@ -89,7 +89,7 @@ def test_after_runs_by_a_clock_that_was_months_ahead_everything_goes_on(
     assert recommend.main([]) == 0
     assert retrain.main([]) == 0
     assert monitor.main([]) == 0
-    assert live(query) is not None
+    assert live_publication(query) is not None
 
     # The clock is put right; half of the catalogue is missing, which blocks the tracks and the listens behind them.
     now = NIGHT + DAY
@@ -118,9 +118,9 @@ def test_after_runs_by_a_clock_that_was_months_ahead_everything_goes_on(
     assert is_behind(database, now)
     for run in (recommend, retrain, monitor, maintain):
         assert run.main([]) == 0  # type: ignore[attr-defined]
-    before = live(query)
+    before = live_publication(query)
     assert rollback.main([]) == 0
-    assert live(query) != before
+    assert live_publication(query) != before
     judged = query("select day::text, verdict from ml.decisions where kind = 'day' order by decision_id")
     assert [day for day, _ in judged] == ["2026-11-21", "2026-11-22", "2026-11-23"]
     assert query(
@@ -130,7 +130,7 @@ def test_after_runs_by_a_clock_that_was_months_ahead_everything_goes_on(
 
 
 def test_a_play_of_a_device_whose_clock_is_ahead_keeps_no_day_from_being_judged(
-    source: Source, set_clock: SetClock, query: Query
+    source: SourceStub, set_clock: SetClock, query: Query
 ) -> None:
     source.listen_history.append(play(5, [1, 2, 3], NIGHT + timedelta(hours=30)))
     for number in range(4):
@@ -155,7 +155,7 @@ def test_a_play_of_a_device_whose_clock_is_ahead_keeps_no_day_from_being_judged(
 
 
 def test_a_clock_that_goes_back_an_hour_between_two_runs_changes_no_order(
-    source: Source, set_clock: SetClock, database: str, query: Query, monkeypatch: pytest.MonkeyPatch
+    source: SourceStub, set_clock: SetClock, database: str, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert ingest.main(["--day", "2026-11-22"]) == 0
     assert recommend.main([]) == 0
@@ -173,7 +173,7 @@ def test_a_clock_that_goes_back_an_hour_between_two_runs_changes_no_order(
     assert query("select max(track_id) <= 15 from ml.current_recommendations") == [(True,)]
 
 
-def test_a_source_whose_updates_are_all_in_2099_is_blocked_and_then_comes_in(source: Source, query: Query) -> None:
+def test_a_source_whose_updates_are_all_in_2099_is_blocked_and_then_comes_in(source: SourceStub, query: Query) -> None:
     right, source.users = source.users, [row | {"updated_at": "2099-01-01T00:00:00.000001"} for row in source.users]
     assert ingest.main(["--day", "2026-11-22"]) == 1
     assert status(query, "users-2026-11-22") == "blocked"
@@ -185,12 +185,12 @@ def test_a_source_whose_updates_are_all_in_2099_is_blocked_and_then_comes_in(sou
     assert recommend.main([]) == 0
 
 
-def test_a_play_of_the_distant_past_is_a_play(source: Source, query: Query) -> None:
+def test_a_play_of_the_distant_past_is_a_play(source: SourceStub, query: Query) -> None:
     source.listen_history.append(play(3, [7], datetime(1971, 2, 3, tzinfo=UTC)))
     assert ingest.main(["--day", "2026-11-22"]) == 0
     for run in (recommend, retrain, monitor):
         assert run.main([]) == 0  # type: ignore[attr-defined]
-    assert live(query) is not None
+    assert live_publication(query) is not None
 
 
 def test_what_was_judged_of_days_that_are_not_over_keeps_no_day_from_its_turn(database: str) -> None:

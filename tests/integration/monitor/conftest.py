@@ -11,11 +11,11 @@ import pytest
 from psycopg import sql
 
 from core.database import connect
-from tests.conftest import _in_database, _new_database
+from tests.conftest import new_database, url_of_database
 from tests.integration.monitor.quiet import quiet_days
 from tests.integration.monitor.world import Connection, populate
 from tests.integration.recommend.conftest import no_settings as no_settings
-from tests.recommending import quick_settings
+from tests.publications import quick_settings
 
 _SMALL, _QUIET = "monitor_small", "monitor_quiet"
 # Rows get the numbers that they get in a database of a test's own.
@@ -33,7 +33,7 @@ def _database(postgres: str, name: str, template: str) -> Iterator[str]:
     names = sql.Identifier(name), sql.Identifier(template)
     with psycopg.connect(postgres, autocommit=True) as server:
         server.execute(sql.SQL("create database {} template {}").format(*names))
-        yield _in_database(postgres, name)
+        yield url_of_database(postgres, name)
         server.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
 
@@ -87,7 +87,7 @@ def quiet(_shared: str) -> Iterator[Connection]:
 @pytest.fixture
 def quiet_database(postgres: str, quiet_template: str) -> Iterator[str]:
     """The URL of a copy of it, which others may read."""
-    yield from _new_database(postgres, quiet_template)
+    yield from new_database(postgres, quiet_template)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from core.database import connect
 from core.errors import DatabaseError
 from recommender.monitoring import quality_monitor
 from recommender.monitoring.quality_monitor import DueDay
-from tests.conftest import _new_database
+from tests.conftest import new_database
 from tests.integration.monitor.quiet import LISTENERS, NOWHERE, QUIET_DAYS, begin_day, days, on_list, pass_day
 from tests.integration.monitor.world import (
     NOW,
@@ -99,7 +99,7 @@ def test_days_that_are_caught_up_have_the_figures_they_would_have_had(
         ingest(late, QUIET_DAYS + 4)
         assert [one.quality.day for one in judge(late)] == [day(number) for number in range(6, 10)]
         caught_up = everything(late)
-    for database in _new_database(postgres, quiet_template):
+    for database in new_database(postgres, quiet_template):
         with connect(database) as punctual:
             judge(punctual)
             for number in range(QUIET_DAYS, QUIET_DAYS + 4):
@@ -249,7 +249,7 @@ def test_a_play_after_our_now_changes_no_verdict(
     """A device's clock is ahead, and ours was when the list went live: from then on days are judged as without that."""
     found = []
     for ahead in (False, True):
-        for database in _new_database(postgres, quiet_template):
+        for database in new_database(postgres, quiet_template):
             with connect(database) as connection:
                 if ahead:
                     play(connection, (1, at(QUIET_DAYS, 1 + hours), (NOWHERE,)))

@@ -14,7 +14,7 @@ from flows import events, monitor, retrain
 from recommender.monitoring import quality_monitor
 from tests.integration.monitor.quiet import QUIET_DAYS, days
 from tests.integration.monitor.world import RULES, Connection, day, hold_training
-from tests.listening import fill, two_camps
+from tests.warehouse_data import fill_warehouse, two_taste_groups
 
 pytestmark = pytest.mark.usefixtures("runs")
 Capture = pytest.CaptureFixture[str]
@@ -89,7 +89,7 @@ def test_a_clock_that_jumps_neither_repeats_nor_skips_a_day(
 
 
 def test_a_training_of_an_alarm_answers_it_and_says_what_it_was_for(database: str, monkeypatch: Patch) -> None:
-    fill(database, two_camps(users=80))
+    fill_warehouse(database, two_taste_groups(users=80))
     monkeypatch.setenv("DATABASE_URL", database)
     assert retrain.main([]) == 0
     with connect(database) as connection:

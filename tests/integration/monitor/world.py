@@ -18,7 +18,7 @@ from recommender.monitoring.drift import CusumSettings
 from recommender.monitoring.quality_monitor import DayEvaluation, MonitoringSettings
 from recommender.publishing import model_runs
 from recommender.publishing.model_runs import TrainingCause, TrainingOutcome
-from tests.listening import Session, World, fill, listen
+from tests.warehouse_data import Session, WarehouseData, add_sessions, fill_warehouse
 
 Connection = psycopg.Connection[Any]
 
@@ -41,7 +41,7 @@ def at(number: int, hour: float = 12) -> datetime:
 
 def populate(database: str, users: Iterable[int], tracks: Iterable[int]) -> None:
     """Users with telling names, and tracks; nobody has played anything."""
-    fill(database, World(dict.fromkeys(users, "Rock"), list(tracks)))
+    fill_warehouse(database, WarehouseData(dict.fromkeys(users, "Rock"), list(tracks)))
     with connect(database) as connection:
         connection.execute(
             "update warehouse.users set first_name = 'Firstname' || id, last_name = 'Lastname' || id,"
@@ -141,7 +141,7 @@ def ingest(connection: Connection, number: int, status: str = "published", revis
 
 def play(connection: Connection, *plays: tuple[int, datetime, tuple[int, ...]]) -> None:
     """Sessions: who, when, which tracks."""
-    listen(connection, [Session(*one) for one in plays])
+    add_sessions(connection, [Session(*one) for one in plays])
 
 
 def answer(

@@ -14,10 +14,10 @@ import pytest
 from psycopg import sql
 
 from flows import retrain
-from tests.conftest import Query, _in_database
-from tests.listening import World, chance, fill, two_camps
-from tests.recommending import few_candidates, quick_settings
-from tests.runs import a_database, asking
+from tests.conftest import Query, url_of_database
+from tests.ingest_runs import open_query, temporary_database
+from tests.publications import quick_candidates, quick_settings
+from tests.warehouse_data import WarehouseData, fill_warehouse, random_tastes, two_taste_groups
 
 
 @dataclass(frozen=True)
@@ -25,18 +25,18 @@ class Filled:
     """A database to be copied by tests, the world in it, and its data folder."""
 
     name: str
-    world: World
+    world: WarehouseData
     data_dir: Path
 
 
 @contextmanager
-def _filled(postgres: str, empty: str, name: str, world: World, data_dir: Path) -> Iterator[Filled]:
+def _filled(postgres: str, empty: str, name: str, world: WarehouseData, data_dir: Path) -> Iterator[Filled]:
     with psycopg.connect(postgres, autocommit=True) as connection:
         names = sql.Identifier(name), sql.Identifier(empty)
         connection.execute(sql.SQL("create database {} template {}").format(*names))
         if not data_dir.exists():
             data_dir.mkdir()
-            fill(_in_database(postgres, name), world)
+            fill_warehouse(url_of_database(postgres, name), world)
         yield Filled(name, world, data_dir)
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
@@ -45,7 +45,7 @@ def _filled(postgres: str, empty: str, name: str, world: World, data_dir: Path) 
 def camps(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
     """Two camps, and nothing learned from them yet."""
     folder = tmp_path_factory.mktemp("camps") / "data"
-    with _filled(postgres, _template, "two_camps", two_camps(), folder) as filled:
+    with _filled(postgres, _template, "two_camps", two_taste_groups(), folder) as filled:
         yield filled
 
 
@@ -53,7 +53,7 @@ def camps(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactor
 def no_taste(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
     """Listeners without any taste."""
     folder = tmp_path_factory.mktemp("no_taste") / "data"
-    with _filled(postgres, _template, "no_taste", chance(), folder) as filled:
+    with _filled(postgres, _template, "no_taste", random_tastes(), folder) as filled:
         yield filled
 
 
@@ -65,8 +65,8 @@ def trained_camps(
     folder = tmp_path_factory.mktemp("trained") / "data"
     folder.mkdir()
     with _filled(postgres, camps.name, "trained_camps", camps.world, folder) as filled:
-        with pytest.MonkeyPatch.context() as patch, few_candidates():
-            for name, value in quick_settings(_in_database(postgres, filled.name), folder).items():
+        with pytest.MonkeyPatch.context() as patch, quick_candidates():
+            for name, value in quick_settings(url_of_database(postgres, filled.name), folder).items():
                 patch.setenv(name, value)
             assert retrain.main([]) == 0
         yield filled
@@ -77,7 +77,7 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing of the machine's own settings, and few candidates."""
     for name in [name for name in os.environ if name.startswith(("THRESHOLD_", "RETRAIN_", "MOOVITAMIX_"))]:
         monkeypatch.delenv(name)
-    with few_candidates():
+    with quick_candidates():
         yield
 
 
@@ -94,7 +94,7 @@ class Place:
     """A database of a test with what its runs need, all set."""
 
     database: str
-    world: World
+    world: WarehouseData
     data_dir: Path
     query: Query
 
@@ -110,12 +110,12 @@ def use(
     with ExitStack() as at_end:
 
         def copied(filled: Filled) -> Place:
-            database = at_end.enter_context(a_database(postgres, filled.name))
+            database = at_end.enter_context(temporary_database(postgres, filled.name))
             folder = tmp_path / database.partition("?")[0].rpartition("/")[2]
             shutil.copytree(filled.data_dir, folder)
             for name, value in quick_settings(database, folder).items():
                 monkeypatch.setenv(name, value)
-            query = at_end.enter_context(asking(database))
+            query = at_end.enter_context(open_query(database))
             return Place(database, filled.world, folder, query)
 
         yield copied

@@ -21,15 +21,15 @@ from expectations.rules import meta_of
 from recommender.models.recipe import Recipe
 from recommender.publishing import model_runs, publication
 from recommender.publishing.publication import PublicationOptions
-from tests.listening import NEWEST, Session, World, fill, remove
-from tests.runs import a_database
+from tests.ingest_runs import temporary_database
+from tests.warehouse_data import NEWEST, Session, WarehouseData, fill_warehouse, mark_removed
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
 LAST = 2**63 - 1
 MANNER = PublicationOptions(per_user=3, exclude_seen=True, personal=True)
 # Of tracks 1 to 6: user 3 has two left, user 6 none; user 5 and track 7 are gone.
 PLAYED = {1: (1, 2, 7), 2: (3,), 3: (1, 2, 3, 4), 5: (1,), 6: (1, 2, 3, 4, 5, 6), LAST: (1,)}
-WORLD = World(
+WORLD = WarehouseData(
     dict.fromkeys((1, 2, 3, 4, 5, 6, LAST), "Rock"),
     (1, 2, 3, 4, 5, 6, 7),
     [Session(user, NEWEST, tracks) for user, tracks in PLAYED.items()],
@@ -73,13 +73,13 @@ class Desk:
 def desk(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     docs_dir = tmp_path_factory.mktemp("docs")
     with (
-        a_database(postgres, _template) as url,
+        temporary_database(postgres, _template) as url,
         connect(url) as connection,
         Auditor(url=url, thresholds=_DEFAULTS, docs_dir=docs_dir, clock=utc_now) as auditor,
     ):
-        fill(url, WORLD)
-        remove(connection, "users", 5)
-        remove(connection, "tracks", 7)
+        fill_warehouse(url, WORLD)
+        mark_removed(connection, "users", 5)
+        mark_removed(connection, "tracks", 7)
         number = model_runs.start_model_run(
             connection, recipe=Recipe("ease"), seed=0, data_as_of=NOW, batches=["b"], code_version="v", now=NOW
         )

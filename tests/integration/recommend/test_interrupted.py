@@ -15,10 +15,10 @@ import pytest
 from flows import ingest, recommend, retrain
 from flows.ingest import main as ingest_main
 from tests.conftest import BASE_DAY, ROOT, MockApi, Query
+from tests.database_state import assert_rows_add_up, database_state
+from tests.ingest_runs import warehouse_and_marts
 from tests.integration.recommend.conftest import Filled, Place, UseDatabase
-from tests.recommending import live, live_lists, quick_settings, tables_of_lists
-from tests.runs import warehouse_and_marts
-from tests.states import assert_rows_add_up, state
+from tests.publications import live_publication, live_recommendations, quick_settings, recommendation_tables
 
 
 def killed_at(flow: str, step: str, when: str) -> None:
@@ -66,8 +66,8 @@ def test_a_training_killed_when(step: str, camps: Filled, trained_camps: Filled,
 
     killed_at("retrain", *FIRST_TRAINING[step])
 
-    assert live(place.query) is None
-    assert live_lists(place.query) == {}
+    assert live_publication(place.query) is None
+    assert live_recommendations(place.query) == {}
     assert place.query("select decision from ml.model_runs") == [("running",)]
     assert retrain.main([]) == 0
     assert lists_and_ledger(place) == clean
@@ -77,7 +77,7 @@ def test_a_training_killed_when(step: str, camps: Filled, trained_camps: Filled,
     # Nobody else's leftovers stand in the way, today or when they are old.
     place.query("update ml.publications set made_at = made_at - interval '2 days' returning 1")
     assert recommend.main([]) == 0
-    assert {name.removeprefix("ml.") for name in tables_of_lists(place.query) if name.startswith("ml.")} == {
+    assert {name.removeprefix("ml.") for name in recommendation_tables(place.query) if name.startswith("ml.")} == {
         f"{table}_{number}"
         for (number,) in place.query("select publication_id from ml.publications where pruned_at is null")
         for table in ("recommendations", "similar_tracks")
@@ -96,14 +96,14 @@ def test_a_refresh_killed_when(step: str, trained_camps: Filled, use: UseDatabas
     assert recommend.main([]) == 0
     clean = lists_and_ledger(other)
     place = use(trained_camps)
-    before = live_lists(place.query)
+    before = live_recommendations(place.query)
 
     killed_at("recommend", *REFRESHING[step])
 
-    assert live(place.query) == (1, 1, "ease", "published")
-    assert live_lists(place.query) == before
+    assert live_publication(place.query) == (1, 1, "ease", "published")
+    assert live_recommendations(place.query) == before
     assert recommend.main([]) == 0
-    assert live(place.query) == (3, 1, "ease", "published")
+    assert live_publication(place.query) == (3, 1, "ease", "published")
     assert lists_and_ledger(place) == clean
 
 
@@ -122,7 +122,7 @@ def test_an_ingest_and_a_training_at_the_same_time(
     monkeypatch.setenv("LOCK_WAIT_SECONDS", "60")
     assert ingest_main(["--day", BASE_DAY]) == 0
     assert recommend.main([]) == 0
-    api.day("2026-11-28")
+    api.set_day("2026-11-28")
     codes: dict[str, int] = {}
     both = [
         threading.Thread(target=lambda: codes.update(retrain=retrain.main([]))),
@@ -135,9 +135,9 @@ def test_an_ingest_and_a_training_at_the_same_time(
 
     assert codes == {"retrain": 0, "ingest": 0}
     assert_rows_add_up(query)
-    assert warehouse_and_marts(state(query))["warehouse.users"]
+    assert warehouse_and_marts(database_state(query))["warehouse.users"]
     assert query("select count(*) from ops.runs where finished_at is null") == [(0,)]
     assert query("select count(*) from ml.model_runs where decision = 'running'") == [(0,)]
     assert recommend.main([]) == 0
     listeners = query("select user_id from mart.dim_users where removed_at is null order by 1")
-    assert [(user,) for user in sorted(live_lists(query))] == listeners
+    assert [(user,) for user in sorted(live_recommendations(query))] == listeners

@@ -15,8 +15,8 @@ from recommender.models.content import ContentPopularity
 from recommender.models.ease import EASE
 from recommender.models.registry import Candidate
 from tests.integration.recommend.conftest import Filled, UseDatabase
-from tests.listening import NEWEST, Session, add_tracks, add_users, camp_of, listen
-from tests.recommending import FEW, live, live_lists, only
+from tests.publications import QUICK_CANDIDATES, live_publication, live_recommendations, only_candidates
+from tests.warehouse_data import NEWEST, Session, add_sessions, add_tracks, add_users, taste_group_of
 
 WEEK = timedelta(weeks=1)
 SOLO = (201, 203, 205, 207, 209)
@@ -27,8 +27,8 @@ FANS = range(501, 511)
 @pytest.fixture
 def content_alone(no_settings: None) -> Iterator[None]:
     """Let it compete with popularity only."""
-    few = {name: candidate for name, candidate in FEW.items() if name != EASE.name}
-    with only(few | {ContentPopularity.name: Candidate(ContentPopularity)}):
+    few = {name: candidate for name, candidate in QUICK_CANDIDATES.items() if name != EASE.name}
+    with only_candidates(few | {ContentPopularity.name: Candidate(ContentPopularity)}):
         yield
 
 
@@ -38,27 +38,27 @@ def test_a_new_track_of_a_favourite_artist_is_recommended(camps: Filled, use: Us
         add_tracks(connection, [*SOLO, NEW, NAMELESS])
         add_users(connection, dict.fromkeys(FANS, "Rock"))
         # Fans play four of the five old tracks.
-        listen(connection, [Session(fan, NEWEST - WEEK, SOLO[: fan % 5] + SOLO[fan % 5 + 1 :]) for fan in FANS])
+        add_sessions(connection, [Session(fan, NEWEST - WEEK, SOLO[: fan % 5] + SOLO[fan % 5 + 1 :]) for fan in FANS])
         artist = "case when id = 1002 then '' when id > 200 then 'Solo, \"the\" one' else 'Camp ' || id % 2 end"
         connection.execute(f"update warehouse.tracks set genres = ' ', artist = {artist}")
         log = mart_reader.read_plays(connection, NEWEST + timedelta(days=1))
         tracks = [*sorted(place.world.tracks), *SOLO, NEW, NAMELESS]
         assert log.catalogue.tolist() == tracks
         assert log.item_attributes[ARTIST].tolist() == [
-            *(2 if track > 200 else camp_of(track) for track in tracks[:-1]),
+            *(2 if track > 200 else taste_group_of(track) for track in tracks[:-1]),
             -1,
         ]
         assert set(log.item_attributes[GENRE]) == {-1}
 
     assert retrain.main([]) == 0
 
-    assert live(place.query) == (1, 1, "content", "published")
-    lists = live_lists(place.query)
+    assert live_publication(place.query) == (1, 1, "content", "published")
+    lists = live_recommendations(place.query)
     for fan in FANS:
         assert set(lists[fan][:2]) == {SOLO[fan % 5], NEW}
     for user in place.world.users:
-        assert {camp_of(track) for track in lists[user][:3]} == {camp_of(user)}
+        assert {taste_group_of(track) for track in lists[user][:3]} == {taste_group_of(user)}
         assert not {NEW, NAMELESS} & set(lists[user])
 
     assert recommend.main([]) == 0
-    assert live_lists(place.query) == lists
+    assert live_recommendations(place.query) == lists

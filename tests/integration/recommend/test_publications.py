@@ -22,7 +22,7 @@ from recommender.publishing import model_runs, publication, retention
 from recommender.publishing.model_runs import TrainingOutcome
 from recommender.publishing.publication import Publication, PublicationOptions
 from tests.conftest import Query
-from tests.recommending import live, live_lists, tables_of_lists
+from tests.publications import live_publication, live_recommendations, recommendation_tables
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
 PERSONAL = PublicationOptions(per_user=2, exclude_seen=True, personal=True)
@@ -77,19 +77,19 @@ def published(connection: Connection, track: int, now: datetime = NOW) -> int:
 
 def test_a_list_is_seen_by_nobody_until_it_is_published(connection: Connection, query: Query) -> None:
     made = staged(connection, 10)
-    assert (live_lists(query), live(query)) == ({}, None)
+    assert (live_recommendations(query), live_publication(query)) == ({}, None)
     assert query("select status, listeners from ml.publications") == [("staged", 0)]
     publication.attach_partitions(connection, made)
-    assert (live_lists(query), live(query)) == ({}, None)
+    assert (live_recommendations(query), live_publication(query)) == ({}, None)
 
     publication.publish_recommendations(connection, made, NO_FALLBACKS, replacing=None, now=NOW, why="first")
 
-    assert live_lists(query) == {1: [10, 11], 2: [10, 11]}
+    assert live_recommendations(query) == {1: [10, 11], 2: [10, 11]}
     assert query("select status, listeners, rows, tracks_covered, reason from ml.publications") == [
         ("published", 2, 4, 2, "first")
     ]
     assert query("select track_id, similar_track_id from ml.similar_tracks") == [(10, 11)]
-    assert tables_of_lists(query) == {
+    assert recommendation_tables(query) == {
         "ml.recommendations_1",
         "ml.similar_tracks_1",
         "staging.recommendations_1_profile",
@@ -100,14 +100,14 @@ def test_what_fails_in_the_middle_of_publishing_changes_nothing(connection: Conn
     published(connection, 10)
     made = staged(connection, 20)
     publication.attach_partitions(connection, made)
-    before = tables_of_lists(query)
+    before = recommendation_tables(query)
     twice = pl.DataFrame({"genre": ["", ""], "rank": [1, 1], "track_id": [1, 1], "score": [1.0, 1.0]})
 
     with pytest.raises(DatabaseError):
         publication.publish_recommendations(connection, made, twice, replacing=1, now=NOW, why="new")
 
-    assert live_lists(query) == {1: [10, 11], 2: [10, 11]}
-    assert tables_of_lists(query) == before
+    assert live_recommendations(query) == {1: [10, 11], 2: [10, 11]}
+    assert recommendation_tables(query) == before
     assert query("select status from ml.publications order by 1") == [("published",), ("staged",)]
 
 
@@ -115,7 +115,7 @@ def test_a_list_that_is_no_partition_cannot_go_live(connection: Connection, quer
     made = staged(connection, 10)
     with pytest.raises(PublicationError, match="recommendations-1 is not attached, so nobody could read it"):
         publication.publish_recommendations(connection, made, NO_FALLBACKS, replacing=None, now=NOW, why="new")
-    assert live(query) is None
+    assert live_publication(query) is None
 
 
 def test_a_list_made_while_another_went_live_is_refused(connection: Connection, query: Query) -> None:
@@ -128,7 +128,7 @@ def test_a_list_made_while_another_went_live_is_refused(connection: Connection, 
     with pytest.raises(PublicationError, match=r"recommendations-3 was made while another list went live .* run again"):
         publication.publish_recommendations(connection, made, NO_FALLBACKS, replacing=seen, now=NOW, why="new")
 
-    assert live_lists(query) == {1: [10, 11], 2: [10, 11]}
+    assert live_recommendations(query) == {1: [10, 11], 2: [10, 11]}
 
 
 def test_back_to_an_older_one_and_forth_again(connection: Connection, query: Query) -> None:
@@ -137,13 +137,13 @@ def test_back_to_an_older_one_and_forth_again(connection: Connection, query: Que
 
     publication.roll_back(connection, 1, now=NOW, why="by hand")
 
-    assert live_lists(query)[1] == [10, 11]
+    assert live_recommendations(query)[1] == [10, 11]
     champion = model_runs.find_champion(connection)
     assert champion is not None
     assert (champion.publication_id, champion.model_run_id, champion.model_file) == (1, 1, "model-1.npz")
     assert publication.previous_live_publication(connection) == 3
     publication.roll_back(connection, 3, now=NOW, why="by hand")
-    assert live_lists(query)[1] == [30, 31]
+    assert live_recommendations(query)[1] == [30, 31]
     assert query("select publication_id, why from ml.live_publications order by live_id") == [
         (1, "new"),
         (2, "new"),
@@ -183,7 +183,7 @@ def test_what_was_never_live_or_is_gone_cannot_be_put_back(connection: Connectio
     ):
         with pytest.raises(PublicationError, match=words):
             publication.roll_back(connection, number, now=NOW, why="by hand")
-    assert live_lists(query)[1] == [20, 21]
+    assert live_recommendations(query)[1] == [20, 21]
 
 
 def test_retention_keeps_the_newest_that_were_live_and_the_live_one(connection: Connection, query: Query) -> None:
@@ -202,8 +202,8 @@ def test_retention_keeps_the_newest_that_were_live_and_the_live_one(connection: 
     assert query("select distinct publication_id from ml.recommendations order by 1") == [(1,), (4,)]
     assert query("select distinct publication_id from ml.similar_tracks order by 1") == [(1,), (4,)]
     assert query("select distinct publication_id from ml.fallbacks order by 1") == [(1,), (4,)]
-    assert {name.rpartition("_")[2] for name in tables_of_lists(query) if name.startswith("ml.")} == {"1", "4"}
-    assert live_lists(query)[1] == [10, 11]
+    assert {name.rpartition("_")[2] for name in recommendation_tables(query) if name.startswith("ml.")} == {"1", "4"}
+    assert live_recommendations(query)[1] == [10, 11]
     assert retention.prune_publications(connection, keep=2, now=NOW) == 0
     assert publication.previous_live_publication(connection) == 4
 
@@ -214,9 +214,9 @@ def test_lists_that_were_never_live_are_kept_for_a_day(connection: Connection, q
     publication.attach_partitions(connection, staged(connection, 30))
 
     assert retention.prune_publications(connection, keep=5, now=NOW + timedelta(hours=23)) == 0
-    assert "staging.recommendations_2" in tables_of_lists(query)
+    assert "staging.recommendations_2" in recommendation_tables(query)
     assert retention.prune_publications(connection, keep=5, now=NOW + timedelta(hours=25)) == 2
-    assert {name.partition("_")[2] for name in tables_of_lists(query)} == {"1", "tracks_1", "1_profile"}
+    assert {name.partition("_")[2] for name in recommendation_tables(query)} == {"1", "tracks_1", "1_profile"}
     assert query("select status, reason, pruned_at is null from ml.publications order by publication_id") == [
         ("published", "new", True),
         ("blocked", "why", False),
@@ -252,9 +252,9 @@ def test_cut_off_anywhere_the_next_run_drops_the_rest(
         with pytest.raises(CutOff):
             retention.prune_publications(connection, keep=1, now=NOW)
 
-    assert live_lists(query)[1] == [30, 31]
+    assert live_recommendations(query)[1] == [30, 31]
     retention.prune_publications(connection, keep=1, now=NOW)
-    assert {name.rpartition("_")[2] for name in tables_of_lists(query) if name.startswith("ml.")} == {"3"}
+    assert {name.rpartition("_")[2] for name in recommendation_tables(query) if name.startswith("ml.")} == {"3"}
     assert retention.prune_publications(connection, keep=1, now=NOW) == 0
 
 
@@ -275,8 +275,8 @@ def test_a_detaching_that_was_cut_off_is_finished(database: str, connection: Con
 
     assert retention.prune_publications(connection, keep=1, now=NOW) == 2
 
-    assert {name.rpartition("_")[2] for name in tables_of_lists(query) if name.startswith("ml.")} == {"3"}
-    assert live_lists(query)[1] == [30, 31]
+    assert {name.rpartition("_")[2] for name in recommendation_tables(query) if name.startswith("ml.")} == {"3"}
+    assert live_recommendations(query)[1] == [30, 31]
 
 
 def test_what_has_begun_to_go_is_no_choice_for_a_rollback_and_goes_though_more_are_kept(
@@ -297,7 +297,7 @@ def test_what_has_begun_to_go_is_no_choice_for_a_rollback_and_goes_though_more_a
     with pytest.raises(PublicationError, match="were pruned"):
         publication.roll_back(connection, 1, now=NOW, why="by hand")
     retention.prune_publications(connection, keep=9, now=NOW)
-    assert {name.rpartition("_")[2] for name in tables_of_lists(query) if name.startswith("ml.")} == {"2", "3"}
+    assert {name.rpartition("_")[2] for name in recommendation_tables(query) if name.startswith("ml.")} == {"2", "3"}
     assert published(connection, 40) == 4
 
 
@@ -322,7 +322,7 @@ def test_a_rollback_while_retention_is_at_work_is_never_dropped(
 
     # Either it came too late, or what it chose is still there.
     ((number,),) = query("select publication_id from ml.current_publication")
-    assert live_lists(query)[1] == [10 * number, 10 * number + 1]
+    assert live_recommendations(query)[1] == [10 * number, 10 * number + 1]
     assert "were pruned" in refused[0]
 
 
@@ -335,7 +335,7 @@ def test_somebody_who_reads_for_long_holds_nobody_up(
     with psycopg.connect(database) as backup:
         backup.execute("select count(*) from ml.recommendations")
         assert retention.prune_publications(connection, keep=1, now=NOW) == 0
-        assert live_lists(query)[1] == [30, 31]
+        assert live_recommendations(query)[1] == [30, 31]
         assert retention.prune_publications(connection, keep=1, now=NOW) == 0
         # As many rows as before: a backup has what it began with.
         assert backup.execute("select count(*) from ml.current_recommendations").fetchone() == (4,)

@@ -12,23 +12,29 @@ from flows import recommend, retrain, rollback
 from recommender.publishing import publication
 from tests.conftest import Query
 from tests.integration.recommend.conftest import Filled, Place, UseDatabase
-from tests.listening import (
+from tests.publications import (
+    PER_USER,
+    SIMILAR_TRACKS,
+    live_publication,
+    live_recommendations,
+    recommendation_tables,
+)
+from tests.warehouse_data import (
     BATCHES,
     GENRES,
     NEWEST,
     Session,
-    World,
+    WarehouseData,
+    add_sessions,
     add_tracks,
     add_users,
-    camp_of,
-    everyone_equal,
-    fill,
-    listen,
-    remove,
-    renumbered,
-    two_camps,
+    fill_warehouse,
+    identical_users,
+    mark_removed,
+    taste_group_of,
+    two_taste_groups,
+    with_large_ids,
 )
-from tests.recommending import PER_USER, SIMILAR, live, live_lists, tables_of_lists
 
 Capture = pytest.CaptureFixture[str]
 LAST = 2**63 - 1
@@ -65,8 +71,8 @@ def test_before_the_first_training_popularity_by_genre_is_published(
         "publication 1: 1,200 recommendations for 120 listeners by popularity_by_genre (model run 1), "
     )
     assert err == ""
-    assert live(place.query) == (1, 1, "popularity_by_genre", "fallback")
-    lists = live_lists(place.query)
+    assert live_publication(place.query) == (1, 1, "popularity_by_genre", "fallback")
+    lists = live_recommendations(place.query)
     assert lists.keys() == place.world.users.keys()
     for user, tracks in lists.items():
         assert len(tracks) == PER_USER
@@ -77,7 +83,7 @@ def test_before_the_first_training_popularity_by_genre_is_published(
         "select count(distinct track_id), max(rank), count(*) filter (where track_id = similar_track_id)"
         " from ml.similar_tracks"
     )
-    assert (tracks, most, self_similar) == (len(place.world.tracks), SIMILAR, 0)
+    assert (tracks, most, self_similar) == (len(place.world.tracks), SIMILAR_TRACKS, 0)
     assert place.query(
         "select distinct camps from (select (track_id % 2 = similar_track_id % 2) as camps"
         " from ml.similar_tracks where rank = 1) as nearest"
@@ -92,30 +98,30 @@ def test_before_the_first_training_popularity_by_genre_is_published(
 
 def test_refreshed_from_the_champion_with_what_is_new(trained_camps: Filled, use: UseDatabase) -> None:
     place = use(trained_camps)
-    before = live_lists(place.query)
+    before = live_recommendations(place.query)
     gone, removed = before[8][0], 9
     later = NEWEST + timedelta(hours=5)
     with connect(place.database) as connection:
         add_users(connection, {500: "Jazz", 501: "Rock", 502: "Polka", LAST: ""})
         add_tracks(connection, [LAST])
         # One listener plays what they were offered, a new one begins, and somebody finds the new track.
-        listen(
+        add_sessions(
             connection,
             [Session(7, later, tuple(before[7][:3])), Session(501, later, (3, 5, 7)), Session(1, later, (LAST,))],
         )
-        remove(connection, "tracks", gone)
-        remove(connection, "users", removed)
+        mark_removed(connection, "tracks", gone)
+        mark_removed(connection, "users", removed)
 
     assert recommend.main([]) == 0
 
-    assert live(place.query) == (2, 1, "ease", "published")
+    assert live_publication(place.query) == (2, 1, "ease", "published")
     assert place.query("select live_why, data_as_of > %s from ml.current_publication", later) == [("refreshed", True)]
-    lists = live_lists(place.query)
+    lists = live_recommendations(place.query)
     assert lists.keys() == (place.world.users.keys() | {500, 501, 502, LAST}) - {removed}
     assert {len(tracks) for tracks in lists.values()} == {PER_USER}
     assert not set(before[7][:3]) & set(lists[7])
     assert all(gone not in tracks for tracks in lists.values())
-    assert {camp_of(track) for track in lists[501][:5]} == {1}
+    assert {taste_group_of(track) for track in lists[501][:5]} == {1}
     popular = fallbacks(place.query)
     assert (lists[500], lists[LAST]) == (popular["Jazz"], popular[""])
     assert lists[502] == popular[""]  # nobody else likes Polka
@@ -135,25 +141,25 @@ def test_played_tracks_are_recommended_where_that_is_wanted(
 
     assert recommend.main([]) == 0
 
-    lists = live_lists(place.query)
+    lists = live_recommendations(place.query)
     assert sum(len(place.world.played(user) & set(tracks)) for user, tracks in lists.items()) > len(lists)
 
 
-def one_of_each() -> World:
+def one_of_each() -> WarehouseData:
     """One listener, one track, one play."""
-    return World({1: "Rock"}, [1], [Session(1, NEWEST, (1,))])
+    return WarehouseData({1: "Rock"}, [1], [Session(1, NEWEST, (1,))])
 
 
-def devoted() -> World:
+def devoted() -> WarehouseData:
     """Somebody who played everything, somebody who played nothing, and somebody in between."""
     tracks = range(1, 6)
-    return World(
+    return WarehouseData(
         {1: "Rock", 2: "Rock", 3: "Jazz"}, tracks, [Session(1, NEWEST, tuple(tracks)), Session(3, NEWEST, (1, 2))]
     )
 
 
 SMALL_WORLDS = {
-    "one track for two": (World({1: "", 2: ""}, [1], [Session(1, NEWEST, (1,))]), {2: [1]}),
+    "one track for two": (WarehouseData({1: "", 2: ""}, [1], [Session(1, NEWEST, (1,))]), {2: [1]}),
     "one who played everything": (devoted(), {2: [1, 2, 3, 4, 5], 3: [3, 4, 5]}),
 }
 
@@ -164,12 +170,12 @@ def test_small_worlds(
     name: str, flow: object, database: str, data_dir: Path, prefect_server: None, query: Query
 ) -> None:
     world, lists = SMALL_WORLDS[name]
-    fill(database, world)
+    fill_warehouse(database, world)
 
     assert flow.main([]) == 0  # type: ignore[attr-defined]
 
-    assert live_lists(query) == lists
-    assert live(query) == (1, 1, "popularity_by_genre", "fallback")
+    assert live_recommendations(query) == lists
+    assert live_publication(query) == (1, 1, "popularity_by_genre", "fallback")
     assert set(fallbacks(query)[""]) == set(world.tracks)
 
 
@@ -177,12 +183,12 @@ def test_small_worlds(
 def test_nobody_can_be_recommended_anything(
     flow: object, database: str, data_dir: Path, prefect_server: None, query: Query, capfd: Capture
 ) -> None:
-    fill(database, one_of_each())
+    fill_warehouse(database, one_of_each())
 
     assert flow.main([]) == 1  # type: ignore[attr-defined]
 
     assert "blocked: number of recommendations 0 is below 1" in only_error(capfd)
-    assert live(query) is None
+    assert live_publication(query) is None
     assert query("select decision from ml.model_runs") == [("blocked",)]
     assert query("select status from ml.publications") == [("blocked",)]
     assert query("select outcome from ops.runs") == [("failed",)]
@@ -193,11 +199,11 @@ def test_nobody_can_be_recommended_anything(
 def test_without_anything_to_learn_from_it_is_one_line(
     missing: str, flow: object, database: str, data_dir: Path, prefect_server: None, query: Query, capfd: Capture
 ) -> None:
-    world = two_camps(users=4)
+    world = two_taste_groups(users=4)
     if missing == "plays":
-        fill(database, World(world.users, world.tracks))
+        fill_warehouse(database, WarehouseData(world.users, world.tracks))
     elif missing != "anything":
-        fill(database, world)
+        fill_warehouse(database, world)
         with connect(database) as connection:
             connection.execute(f"update warehouse.{missing} set removed_at = '2024-05-01'")
 
@@ -205,31 +211,31 @@ def test_without_anything_to_learn_from_it_is_one_line(
 
     assert "there are no plays" in (told := only_error(capfd))
     assert told.endswith("run an ingest first")
-    assert live(query) is None
+    assert live_publication(query) is None
     assert query("select count(*) from ml.model_runs where decision = 'running'") == [(0,)]
 
 
 def test_all_plays_equal(database: str, data_dir: Path, prefect_server: None, query: Query) -> None:
-    world = everyone_equal()
-    fill(database, world)
+    world = identical_users()
+    fill_warehouse(database, world)
 
     assert retrain.main([]) == 0
 
-    assert live(query) == (1, 1, "popularity_by_genre", "fallback")
-    lists = live_lists(query)
+    assert live_publication(query) == (1, 1, "popularity_by_genre", "fallback")
+    lists = live_recommendations(query)
     assert lists.keys() == world.users.keys()
     assert {tuple(sorted(tracks)) for tracks in lists.values()} == {tuple(range(11, 21))}
 
 
 def test_ids_up_to_the_last_one(database: str, data_dir: Path, prefect_server: None, query: Query) -> None:
-    world = renumbered(two_camps())
-    fill(database, world)
+    world = with_large_ids(two_taste_groups())
+    fill_warehouse(database, world)
 
     assert retrain.main([]) == 0
     assert recommend.main([]) == 0
 
-    assert live(query) == (2, 1, "ease", "published")
-    lists = live_lists(query)
+    assert live_publication(query) == (2, 1, "ease", "published")
+    lists = live_recommendations(query)
     assert max(lists) == LAST
     for user, tracks in lists.items():
         assert {track % 2 for track in tracks[:3]} <= {track % 2 for track in world.played(user)}
@@ -239,23 +245,24 @@ def test_ids_up_to_the_last_one(database: str, data_dir: Path, prefect_server: N
 def test_genres_that_people_write_themselves_are_bounded(
     database: str, data_dir: Path, prefect_server: None, query: Query
 ) -> None:
-    world = two_camps(users=400)
+    world = two_taste_groups(users=400)
     genres = {1: "Ra" * 1_000_000, 2: "R" * 101, 3: "Rock", 4: "Rock", 5: 'a "quoted", one\n'}
-    fill(
-        database, World({user: genres.get(user, f"Genre {user}") for user in world.users}, world.tracks, world.sessions)
+    fill_warehouse(
+        database,
+        WarehouseData({user: genres.get(user, f"Genre {user}") for user in world.users}, world.tracks, world.sessions),
     )
 
     assert recommend.main([]) == 0
 
-    assert live_lists(query).keys() == world.users.keys()
+    assert live_recommendations(query).keys() == world.users.keys()
     assert len(fallbacks(query)) == 200
     assert {"", "Rock"} <= fallbacks(query).keys()
     assert all(len(genre) <= 100 for genre in fallbacks(query))
 
 
 def assert_the_live_list_stays(place: Place, before: dict[int, list[int]]) -> None:
-    assert live(place.query) == (1, 1, "ease", "published")
-    assert live_lists(place.query) == before
+    assert live_publication(place.query) == (1, 1, "ease", "published")
+    assert live_recommendations(place.query) == before
 
 
 BROKEN_FILES = {
@@ -273,7 +280,7 @@ def test_without_the_champions_file_the_list_stays_and_a_training_mends_it(
     broken: str, trained_camps: Filled, use: UseDatabase, capfd: Capture
 ) -> None:
     place = use(trained_camps)
-    before = live_lists(place.query)
+    before = live_recommendations(place.query)
     spoil, words = BROKEN_FILES[broken]
     spoil(place.data_dir / "models" / "model-1.npz")
 
@@ -285,9 +292,9 @@ def test_without_the_champions_file_the_list_stays_and_a_training_mends_it(
     assert_the_live_list_stays(place, before)
     # As it was told to: although the same recipe wins again, and is no better than it was.
     assert retrain.main([]) == 0
-    assert live(place.query) == (2, 2, "ease", "published")
+    assert live_publication(place.query) == (2, 2, "ease", "published")
     assert recommend.main([]) == 0
-    assert live(place.query) == (3, 2, "ease", "published")
+    assert live_publication(place.query) == (3, 2, "ease", "published")
     # Its lists are still whole.
     assert rollback.main(["1"]) == 0
     assert_the_live_list_stays(place, before)
@@ -297,7 +304,7 @@ def test_a_blocked_list_is_seen_by_nobody(
     trained_camps: Filled, use: UseDatabase, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
     place = use(trained_camps)
-    before = live_lists(place.query)
+    before = live_recommendations(place.query)
     monkeypatch.setenv("THRESHOLD_MIN_COVERAGE", "1")
     monkeypatch.setenv("THRESHOLD_WARN_COVERAGE", "1")
     monkeypatch.setenv("RECOMMENDATIONS_PER_USER", "1")
@@ -311,7 +318,7 @@ def test_a_blocked_list_is_seen_by_nobody(
     assert place.query(
         "select status, reason like 'coverage %%', listeners, rows from ml.publications where publication_id = 2"
     ) == [("blocked", True, 120, 120)]
-    assert {"staging.recommendations_2", "staging.similar_tracks_2"} <= tables_of_lists(place.query)
+    assert {"staging.recommendations_2", "staging.similar_tracks_2"} <= recommendation_tables(place.query)
     assert place.query("select count(*) from ml.recommendations where publication_id = 2") == [(0,)]
     failed = "select expectation from ml.expectation_results where publication_id = 2 and not success order by 1"
     assert place.query(failed) == [("catalogue_is_covered",), ("catalogue_is_well_covered",)]
@@ -325,9 +332,9 @@ def test_rolled_back_and_refreshed_from_the_older_model(
     trained_camps: Filled, use: UseDatabase, capfd: Capture
 ) -> None:
     place = use(trained_camps)
-    before = live_lists(place.query)
+    before = live_recommendations(place.query)
     with connect(place.database) as connection:
-        listen(connection, [Session(7, NEWEST + timedelta(hours=1), tuple(before[7]))])
+        add_sessions(connection, [Session(7, NEWEST + timedelta(hours=1), tuple(before[7]))])
     assert recommend.main([]) == 0
     assert recommend.main([]) == 0
     capfd.readouterr()
@@ -340,7 +347,7 @@ def test_rolled_back_and_refreshed_from_the_older_model(
     assert rollback.main(["1"]) == 0  # it is live already
     assert place.query("select count(*) from ml.live_publications") == [(5,)]
     assert recommend.main([]) == 0
-    assert live(place.query) == (4, 1, "ease", "published")
+    assert live_publication(place.query) == (4, 1, "ease", "published")
 
 
 @pytest.mark.parametrize("number", ["99", str(10**30)])
@@ -365,7 +372,7 @@ def test_a_rollback_while_a_list_is_made_is_not_published_over(
     trained_camps: Filled, use: UseDatabase, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
     place = use(trained_camps)
-    before = live_lists(place.query)
+    before = live_recommendations(place.query)
     assert recommend.main([]) == 0
     real = publication.stage_recommendations
 

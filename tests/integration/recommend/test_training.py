@@ -22,9 +22,9 @@ from recommender.models.popularity import GenrePopularity, Popularity
 from recommender.models.registry import Candidate
 from recommender.publishing import publication, retention
 from tests.integration.recommend.conftest import Filled, Place, UseDatabase
-from tests.listening import BATCHES, NEWEST, Session, camp_of, listen
-from tests.recommending import PER_USER, live, live_lists, tables_of_lists
+from tests.publications import PER_USER, live_publication, live_recommendations, recommendation_tables
 from tests.unit.recommender import broken_models as broken
+from tests.warehouse_data import BATCHES, NEWEST, Session, add_sessions, taste_group_of
 
 Capture = pytest.CaptureFixture[str]
 
@@ -39,7 +39,7 @@ def model_run(place: Place, number: int) -> dict[str, Any]:
 def test_listeners_with_tastes_get_a_model_of_their_own(trained_camps: Filled, use: UseDatabase) -> None:
     place = use(trained_camps)
 
-    assert live(place.query) == (1, 1, "ease", "published")
+    assert live_publication(place.query) == (1, 1, "ease", "published")
     run = model_run(place, 1)
     assert run["model_file"] == "model-1.npz"
     assert (place.data_dir / "models" / "model-1.npz").is_file()
@@ -51,11 +51,11 @@ def test_listeners_with_tastes_get_a_model_of_their_own(trained_camps: Filled, u
     assert set(figures["models"]) == {"ease", "popularity", "popularity_by_genre"}
     assert figures["gate"]["popularity"]["lower"] > 0
     assert figures["listeners_choosing"] + figures["listeners_judging"] > 50
-    lists = live_lists(place.query)
+    lists = live_recommendations(place.query)
     assert lists.keys() == place.world.users.keys()
     for user, tracks in lists.items():
         assert len(tracks) == PER_USER
-        assert {camp_of(track) for track in tracks[:3]} == {camp_of(user)}
+        assert {taste_group_of(track) for track in tracks[:3]} == {taste_group_of(user)}
         assert not place.world.played(user) & set(tracks)
 
 
@@ -76,7 +76,7 @@ def test_trained_again_on_the_same_plays_the_champion_stays(
     trained_camps: Filled, use: UseDatabase, capfd: Capture
 ) -> None:
     place = use(trained_camps)
-    before = live_lists(place.query), tables_of_lists(place.query)
+    before = live_recommendations(place.query), recommendation_tables(place.query)
 
     assert retrain.main([]) == 0
 
@@ -87,9 +87,9 @@ def test_trained_again_on_the_same_plays_the_champion_stays(
     assert (run["decision"], run["model_file"]) == ("kept", None)
     assert "against the champion: no win: the difference is +0.0000 for every user" in run["why"]
     assert run["metrics"]["champion"]["how"] == "its recipe, trained again"
-    assert live(place.query) == (1, 1, "ease", "published")
+    assert live_publication(place.query) == (1, 1, "ease", "published")
     assert place.query("select count(*) from ml.publications") == [(1,)]
-    assert (live_lists(place.query), tables_of_lists(place.query)) == before
+    assert (live_recommendations(place.query), recommendation_tables(place.query)) == before
     assert not list(place.data_dir.glob("models/model-2*"))
 
 
@@ -100,13 +100,13 @@ def test_without_tastes_popularity_is_published_and_the_decision_says_so(
 
     assert retrain.main([]) == 0
 
-    assert live(place.query) == (1, 1, "popularity_by_genre", "fallback")
+    assert live_publication(place.query) == (1, 1, "popularity_by_genre", "fallback")
     out = capfd.readouterr().out
     assert "no model is better than popularity, so popularity by genre is published" in out
     assert model_run(place, 1)["why"] in out
     # Popularity is no champion to beat: it is published afresh.
     assert retrain.main([]) == 0
-    assert live(place.query) == (2, 2, "popularity_by_genre", "fallback")
+    assert live_publication(place.query) == (2, 2, "popularity_by_genre", "fallback")
 
 
 def without_seconds(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -193,7 +193,7 @@ def test_a_rollback_while_models_are_trained_is_not_published_over(
     assert retrain.main([]) == 1
 
     assert "publication 1 went live while the models were trained" in capfd.readouterr().err
-    assert live(place.query) == (1, 1, "ease", "published")
+    assert live_publication(place.query) == (1, 1, "ease", "published")
     assert model_run(place, 2)["decision"] == "failed"
 
 
@@ -227,10 +227,10 @@ def test_a_champion_older_than_the_exam_is_measured_as_it_is_live(trained_camps:
     random = np.random.default_rng(1)
     with connect(place.database) as connection:
         sessions = [
-            Session(user, later, tuple(int(2 * track + camp_of(user)) for track in random.integers(1, 40, 8)))
+            Session(user, later, tuple(int(2 * track + taste_group_of(user)) for track in random.integers(1, 40, 8)))
             for user in place.world.users
         ]
-        listen(connection, sessions)
+        add_sessions(connection, sessions)
 
     assert retrain.main([]) == 0
 
@@ -252,7 +252,7 @@ def test_a_failure_after_publishing_leaves_what_is_live_as_it_is(
     assert retrain.main([]) == 1
 
     assert "cannot be written or read: Permission denied (model-0.npz)" in capfd.readouterr().err
-    assert live(place.query) == (1, 1, "ease", "published")
+    assert live_publication(place.query) == (1, 1, "ease", "published")
     assert model_run(place, 1)["model_file"] == "model-1.npz"
     monkeypatch.undo()
 
@@ -271,8 +271,8 @@ def test_a_blocked_training_says_so_everywhere(
     assert (run["decision"], run["model"], run["model_file"]) == ("blocked", "ease", None)
     assert run["metrics"]["gate"]["popularity"]["lower"] > 0
     assert "coverage" in run["why"]
-    assert live(place.query) is None
-    assert "staging.recommendations_1" in tables_of_lists(place.query)
+    assert live_publication(place.query) is None
+    assert "staging.recommendations_1" in recommendation_tables(place.query)
 
 
 def test_a_second_training_says_that_the_first_is_at_work(camps: Filled, use: UseDatabase, capfd: Capture) -> None:
@@ -296,13 +296,13 @@ def test_an_ingest_at_work_is_waited_for_only_to_publish(
         assert retrain.main([]) == 1
         assert "another run is at work (waited 1 s)" in capfd.readouterr().err
         assert model_run(place, 1)["metrics"]["models"]
-        assert live(place.query) is None
+        assert live_publication(place.query) is None
         release = threading.Timer(4, ingest.close)
         release.start()
         monkeypatch.setenv("LOCK_WAIT_SECONDS", "60")
         assert retrain.main([]) == 0
         release.join()
-    assert live(place.query) == (1, 2, "ease", "published")
+    assert live_publication(place.query) == (1, 2, "ease", "published")
 
 
 def test_feedback_is_the_last_word_before_the_moment(camps: Filled, use: UseDatabase) -> None:

@@ -26,7 +26,7 @@ from expectations import listen_history
 from expectations.thresholds import load_thresholds
 from pipeline import staging
 from pipeline.batches import Batch
-from tests.recommending import few_candidates
+from tests.publications import quick_candidates
 
 TINY = Sizes(users=300, tracks=300, sessions=3_000)
 RUN_AS_WHOLE = "fixed-cost"  # three processes with a Prefect server each: one of them has a test of its own
@@ -51,7 +51,7 @@ def bench(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[B
 
 @pytest.fixture(scope="module")
 def measured(bench: Bench) -> dict[str, Measured]:
-    with few_candidates():  # all of them train in the tests of the models
+    with quick_candidates():  # all of them train in the tests of the models
         return {name: measure(bench) for name, measure in MEASUREMENTS.items() if name != RUN_AS_WHOLE}
 
 

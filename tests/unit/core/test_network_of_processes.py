@@ -16,7 +16,7 @@ _ASK = "import importlib, os, sys; importlib.import_module(sys.argv[1]); print([
 
 @pytest.mark.parametrize(
     "module",
-    ["core", "expectations", "flows", "services.local_services", "notifications.delivery", "demo.surroundings"],
+    ["core", "expectations", "flows", "services.local_services", "notifications.delivery", "demo.environment"],
 )
 def test_no_telemetry_no_netrc_and_no_proxy_to_this_machine(module: str) -> None:
     shell = {name: value for name, value in os.environ.items() if name not in _NAMES}

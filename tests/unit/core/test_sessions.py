@@ -32,7 +32,7 @@ from core.sessions import (
 )
 from serving import keys
 from tests.conftest import ROOT
-from tests.hostile import DEFAULTS_OF_A_DATABASE, SECURITY, VARIABLES
+from tests.hostile_settings import DATABASE_DEFAULTS, LIBPQ_VARIABLES, TLS_VARIABLES
 
 _DRIVERS = ("psycopg", "psycopg_pool", "sqlalchemy", "sa", "asyncpg")
 _OPENERS = re.compile(r"connect|create_\w*engine|\w*ConnectionPool|add_postgres|engine_from_config")
@@ -60,15 +60,17 @@ _MILD = {
 
 def test_the_hostile_variables_are_all_that_libpq_has() -> None:
     named = {option.envvar.decode() for option in Conninfo.get_defaults() if option.envvar}
-    assert named <= VARIABLES.keys()
+    assert named <= LIBPQ_VARIABLES.keys()
 
 
-@pytest.mark.parametrize("names", [*([name] for name in VARIABLES), list(VARIABLES)], ids=lambda names: names[-1])
+@pytest.mark.parametrize(
+    "names", [*([name] for name in LIBPQ_VARIABLES), list(LIBPQ_VARIABLES)], ids=lambda names: names[-1]
+)
 def test_no_variable_of_libpq_reaches_a_connection_or_a_program(
     names: list[str], postgres: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in names:
-        monkeypatch.setenv(name, VARIABLES[name])
+        monkeypatch.setenv(name, LIBPQ_VARIABLES[name])
     target, environment = client_target(postgres), client_environment(postgres)
     ask = "select current_setting('DateStyle'), current_setting('TimeZone'), current_user, current_database()"
     with open_connection(postgres) as connection:
@@ -80,11 +82,11 @@ def test_no_variable_of_libpq_reaches_a_connection_or_a_program(
 
 
 def test_a_password_file_and_the_security_of_a_network_are_still_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in VARIABLES.items():
+    for name, value in LIBPQ_VARIABLES.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("LC_ALL", "C")
     inside = {name for name in client_environment("postgresql://u:secret@db/d") if name.startswith("PG")}
-    assert inside == {"PGPASSWORD", "PGPASSFILE", "PGSERVICEFILE", "PGCLIENTENCODING", "PGAPPNAME", *SECURITY}
+    assert inside == {"PGPASSWORD", "PGPASSFILE", "PGSERVICEFILE", "PGCLIENTENCODING", "PGAPPNAME", *TLS_VARIABLES}
     assert client_environment("postgresql://u:secret@db/d")["PGPASSWORD"] == "secret"
     assert "secret" not in client_target("postgresql://u:secret@db/d")
     assert not [name for name in server_environment() if name.startswith("PG")]
@@ -94,7 +96,7 @@ def test_a_password_file_and_the_security_of_a_network_are_still_the_callers(mon
             open_connection(url)
         statement_refused[url] = str(error.value)
     assert "/nowhere/.s.PGSQL.5432" in statement_refused["postgresql://u@/d?host=/nowhere"]
-    kept = {"PGPASSWORD", "PGPASSFILE", "PGSERVICEFILE", *SECURITY}
+    kept = {"PGPASSWORD", "PGPASSFILE", "PGSERVICEFILE", *TLS_VARIABLES}
     assert {name for name in os.environ if name.startswith("PG")} == kept
 
 
@@ -103,7 +105,7 @@ def hostile(postgres: str) -> Iterator[str]:
     """A database in which every setting of ours, as far as there is another value, has another one."""
     with open_connection(postgres) as server:
         server.execute("create database hostile")
-        for name, value in DEFAULTS_OF_A_DATABASE.items():
+        for name, value in DATABASE_DEFAULTS.items():
             text = sql.SQL("alter database hostile set {} = {}")
             server.execute(text.format(sql.Identifier(name), sql.SQL(value)))
     yield postgres.replace("/postgres?", "/hostile?")
@@ -112,7 +114,7 @@ def hostile(postgres: str) -> Iterator[str]:
 
 
 def test_each_of_our_settings_has_a_hostile_default() -> None:
-    assert {**FIXED, **DEFAULTS}.keys() - _ONE_VALUE <= DEFAULTS_OF_A_DATABASE.keys()
+    assert {**FIXED, **DEFAULTS}.keys() - _ONE_VALUE <= DATABASE_DEFAULTS.keys()
 
 
 def test_no_default_of_a_database_changes_a_session(hostile: str, postgres: str) -> None:

@@ -20,7 +20,7 @@ from core.errors import SettingsError, TerminalSourceError, TransientSourceError
 from core.proxies import keep_loopback_direct
 from core.settings import Settings
 from pipeline.client import ApiClient
-from tests.proxy import SOURCE, CorporateProxy, corporate_proxy
+from tests.corporate_proxy import SOURCE, CorporateProxy, corporate_proxy
 
 PAGE = b'{"items": [], "total": 0, "page": 1, "size": 50, "pages": 0}'
 FUTURE = format_datetime(datetime(2999, 12, 31, 23, 59, 59, tzinfo=UTC), usegmt=True)

@@ -14,8 +14,8 @@ from pipeline import transformation
 from pipeline.deduplication import CONFLICTING, SUPERSEDED
 from pipeline.transformation import TransformedBatch
 from tests.conftest import ROOT
-from tests.landed import shaped
-from tests.source import Row, session, track, user
+from tests.landed_rows import transform_rows
+from tests.source_stub import Row, session, track, user
 
 LATER = "2026-11-02T00:00:00"
 
@@ -71,7 +71,7 @@ def test_rows_of_a_key_count_by_how_they_differ_in_any_order_and_on_any_page(
     for order, size in itertools.product(itertools.permutations(rows), (1, 2, 100)):
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         folder.mkdir()
-        batch = shaped(folder, endpoint, list(order), size)
+        batch = transform_rows(folder, endpoint, list(order), size)
         assert counts(batch) == expected
         chosen.add(repr([row | {"row_position": None} for row in kept(batch)]))
         aside = [(row, reason) for _, row, reason in set_aside(batch) if reason in (SUPERSEDED, CONFLICTING)]
@@ -87,7 +87,7 @@ def test_rows_that_differ_keep_their_text_across_buckets_and_steps(
     monkeypatch.setattr(transformation, "ROWS_PER_BUCKET", 40)
     monkeypatch.setattr(transformation, "PAGES_PER_STEP", 2)
     rows = [session(number % 60, [number], created_at=f"2026-11-01T00:00:{number % 60:02d}") for number in range(200)]
-    batch = shaped(tmp_path, LISTEN_HISTORY, rows, size=7)
+    batch = transform_rows(tmp_path, LISTEN_HISTORY, rows, size=7)
     assert batch.buckets == 5
     assert counts(batch) == (0, 0, 140)
     aside = set_aside(batch)
@@ -99,6 +99,6 @@ def test_rows_that_differ_keep_their_text_across_buckets_and_steps(
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_recorded_pages_of_the_real_api_have_nothing_to_fold(endpoint: Endpoint, tmp_path: Path) -> None:
     page = json.loads((ROOT / "tests" / "data" / "contract" / f"{endpoint}.page1.json").read_text())
-    batch = shaped(tmp_path, endpoint, page["items"])
+    batch = transform_rows(tmp_path, endpoint, page["items"])
     assert counts(batch) == (0, 0, 0)
     assert len(kept(batch)) == len(page["items"]) > 0

@@ -24,7 +24,7 @@ from recommender.evaluation.promotion import (
 from recommender.evaluation.splitting import DataSplit, Holdout
 from recommender.models.champion import Champion
 from recommender.models.recipe import Recipe
-from tests.recommending import FEW
+from tests.publications import QUICK_CANDIDATES
 
 END = np.datetime64("2024-03-31T01:30:01", "s")
 
@@ -176,7 +176,7 @@ def changed_tastes(listeners: int = 240, seed: int = 0) -> PlayLog:
 
 def test_after_a_change_models_of_short_memory_win(tmp_path: Path) -> None:
     rules = PromotionSettings(users=200, search_seconds=20, weighed=SHORT_MEMORY)
-    found = decide_promotion(changed_tastes(), END, None, tmp_path, rules, {name: FEW[name] for name in FEW})
+    found = decide_promotion(changed_tastes(), END, None, tmp_path, rules, dict(QUICK_CANDIDATES))
     assert found.decision == "published"
     assert found.recipe.options == SHORT_MEMORY
     tried = {figures["options"] for figures in found.metrics["models"].values()}
@@ -185,5 +185,12 @@ def test_after_a_change_models_of_short_memory_win(tmp_path: Path) -> None:
 
 def test_without_days_to_split_by_plays_are_taken_as_they_come(tmp_path: Path) -> None:
     rules = PromotionSettings(users=100, search_seconds=20, weighed=SHORT_MEMORY)
-    found = decide_promotion(log_of((99, 0.5), (31, 50)), END, None, tmp_path, rules, {name: FEW[name] for name in FEW})
+    found = decide_promotion(
+        log_of((99, 0.5), (31, 50)),
+        END,
+        None,
+        tmp_path,
+        rules,
+        dict(QUICK_CANDIDATES),
+    )
     assert {figures["options"] for figures in found.metrics["models"].values()} == {"as played"}

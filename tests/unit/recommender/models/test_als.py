@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from core.errors import ModelError
 from recommender.models.als import ALS
 from recommender.models.registry import CANDIDATES
-from tests.two_groups import LISTENERS, dense, two_groups
+from tests.two_groups import USER_IDS, dense, two_groups
 from tests.unit.recommender.models.test_ease import listening
 
 
@@ -52,7 +52,7 @@ def test_implicit_recommends_the_same_from_the_same_vectors() -> None:
 
 def test_a_seed_is_a_model() -> None:
     plays = two_groups()
-    one, same, other = (ALS(factors=2, seed=seed).fit(plays).recommend(LISTENERS, 8) for seed in (1, 1, 2))
+    one, same, other = (ALS(factors=2, seed=seed).fit(plays).recommend(USER_IDS, 8) for seed in (1, 1, 2))
     assert (one.scores == same.scores).all()
     assert (one.scores != other.scores).any()
 

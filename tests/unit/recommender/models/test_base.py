@@ -14,7 +14,7 @@ from recommender.models import base
 from recommender.models.als import ALS
 from recommender.models.base import Recommender, Scores
 from recommender.models.blend import Blend
-from tests.two_groups import LISTENERS, TRACKS, two_groups
+from tests.two_groups import TRACK_IDS, USER_IDS, two_groups
 
 
 class Constant(Recommender):
@@ -45,35 +45,35 @@ class Constant(Recommender):
 @pytest.mark.parametrize("other", [0.0, np.nan])
 def test_scores_that_are_no_numbers_are_refused(wrong: float, other: float) -> None:
     with pytest.raises(ModelError, match="constant gave scores that are not finite numbers"):
-        Constant(score=other, odd=wrong).fit(two_groups()).recommend(LISTENERS, 3)
+        Constant(score=other, odd=wrong).fit(two_groups()).recommend(USER_IDS, 3)
 
 
 def test_a_model_may_rule_tracks_out() -> None:
-    ranking = Constant(odd=-np.inf).fit(two_groups()).recommend(LISTENERS, 12)
-    assert (ranking.ids[:, :11] == TRACKS[1:]).all()
+    ranking = Constant(odd=-np.inf).fit(two_groups()).recommend(USER_IDS, 12)
+    assert (ranking.ids[:, :11] == TRACK_IDS[1:]).all()
     assert (ranking.ids[:, 11] == -1).all()
 
 
 def test_equal_scores_come_in_the_order_of_ids() -> None:
-    assert (Constant().fit(two_groups()).recommend(LISTENERS, 5).ids == TRACKS[:5]).all()
+    assert (Constant().fit(two_groups()).recommend(USER_IDS, 5).ids == TRACK_IDS[:5]).all()
 
 
 def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     plays = two_groups()
     model = ALS(factors=2).fit(plays)
-    whole = model.recommend(LISTENERS, 8, exclude=plays)
+    whole = model.recommend(USER_IDS, 8, exclude=plays)
     monkeypatch.setattr(base, "rows_per_block", lambda columns: 3)
-    in_threes = model.recommend(LISTENERS, 8, exclude=plays)
+    in_threes = model.recommend(USER_IDS, 8, exclude=plays)
     assert (in_threes.ids == whole.ids).all()
     assert in_threes.scores == pytest.approx(whole.scores, abs=1e-6)
 
 
 def test_exclusion_may_know_other_tracks_and_users() -> None:
     plays = two_groups()
-    elsewhere = Interactions.of([LISTENERS[0], 1], [TRACKS[0], 424242])
-    ids = Constant().fit(plays).recommend(LISTENERS[:2], 12, exclude=elsewhere).ids
-    assert TRACKS[0] not in ids[0]
-    assert set(ids[1]) == set(TRACKS)
+    elsewhere = Interactions.of([USER_IDS[0], 1], [TRACK_IDS[0], 424242])
+    ids = Constant().fit(plays).recommend(USER_IDS[:2], 12, exclude=elsewhere).ids
+    assert TRACK_IDS[0] not in ids[0]
+    assert set(ids[1]) == set(TRACK_IDS)
 
 
 def test_a_blend_of_models_that_do_not_exist_says_so() -> None:
@@ -90,6 +90,6 @@ def test_a_blend_adds_z_scores() -> None:
 
 
 def test_a_member_without_an_opinion_does_not_count() -> None:
-    plays = Interactions.of(LISTENERS, TRACKS[:10])  # every track has one listener
+    plays = Interactions.of(USER_IDS, TRACK_IDS[:10])  # every track has one listener
     model = Blend([{"name": "popularity", "weight": 5.0}, {"name": "als", "params": {"factors": 2}}]).fit(plays)
-    assert np.isfinite(model.recommend(LISTENERS, 3).scores).all()
+    assert np.isfinite(model.recommend(USER_IDS, 3).scores).all()

@@ -21,8 +21,8 @@ from recommender.models.registry import (
     GraphFilterWithALS,
     GraphFilterWithContent,
 )
-from tests.contracts import RecommenderContract
-from tests.two_groups import FIRST_GROUP, TRACKS
+from tests.recommender_contract import RecommenderContract
+from tests.two_groups import FIRST_GROUP, TRACK_IDS
 
 
 class TestPopularity(RecommenderContract):
@@ -108,7 +108,9 @@ class _Told(Recommender):
 
     def _learn(self, interactions: Interactions) -> None:
         tracks = interactions.track_ids
-        artists = np.where(np.isin(tracks, TRACKS), np.where(np.isin(tracks, FIRST_GROUP), 0, 1), -1).astype(np.int32)
+        artists = np.where(np.isin(tracks, TRACK_IDS), np.where(np.isin(tracks, FIRST_GROUP), 0, 1), -1).astype(
+            np.int32
+        )
         labels = {ARTIST: artists, GENRE: np.zeros(len(tracks), np.int32)}
         super()._learn(replace(interactions, item_attributes=labels))  # type: ignore[safe-super]
 

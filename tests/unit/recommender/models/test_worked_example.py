@@ -24,7 +24,7 @@ def checkout(tmp_path: Path) -> Path:
     for folder in ("core", "recommender"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "tests/unit/recommender/models").mkdir(parents=True)
-    for file in ("tests/__init__.py", "tests/contracts.py", "tests/two_groups.py", "pyproject.toml"):
+    for file in ("tests/__init__.py", "tests/recommender_contract.py", "tests/two_groups.py", "pyproject.toml"):
         shutil.copy(ROOT / file, tmp_path / file)
     plays = ["user_id,track_id", *(f"{user},{track}" for user in range(20) for track in range(user % 5, 10))]
     (tmp_path / "train.csv").write_text("\n".join(plays))

@@ -14,8 +14,8 @@ from recommender.models.registry import CANDIDATES, Candidate, Candidates
 if TYPE_CHECKING:  # a process of its own keeps the settings of the test that started it
     from tests.conftest import Query
 
-PER_USER, SIMILAR = 10, 5
-FEW = {
+PER_USER, SIMILAR_TRACKS = 10, 5
+QUICK_CANDIDATES = {
     Popularity.name: Candidate(Popularity),
     GenrePopularity.name: Candidate(GenrePopularity),
     EASE.name: Candidate(EASE),
@@ -23,7 +23,7 @@ FEW = {
 
 
 @contextmanager
-def only(candidates: Candidates) -> Iterator[None]:
+def only_candidates(candidates: Candidates) -> Iterator[None]:
     """Let these compete, and no others; afterwards the registry is as it was, its order too."""
     registry: dict[str, Candidate] = CANDIDATES  # type: ignore[assignment]
     before = dict(registry)
@@ -36,9 +36,9 @@ def only(candidates: Candidates) -> Iterator[None]:
         registry.update(before)
 
 
-def few_candidates() -> AbstractContextManager[None]:
+def quick_candidates() -> AbstractContextManager[None]:
     """Let only the quick ones compete, with one setting each; all of them do in the tests of the models."""
-    return only(FEW)
+    return only_candidates(QUICK_CANDIDATES)
 
 
 def quick_settings(database: str, data_dir: Path) -> dict[str, str]:
@@ -48,14 +48,14 @@ def quick_settings(database: str, data_dir: Path) -> dict[str, str]:
         "DATA_DIR": str(data_dir),
         "LOCK_WAIT_SECONDS": "1",
         "RECOMMENDATIONS_PER_USER": str(PER_USER),
-        "SIMILAR_TRACKS_PER_TRACK": str(SIMILAR),
+        "SIMILAR_TRACKS_PER_TRACK": str(SIMILAR_TRACKS),
         "RETRAIN_SECONDS_PER_MODEL": "60",
         "RETRAIN_SEARCH_SECONDS": "0.001",  # first settings only, and no options
         "CODE_VERSION": "v-test",
     }
 
 
-def live_lists(query: Query) -> dict[int, list[int]]:
+def live_recommendations(query: Query) -> dict[int, list[int]]:
     """What each listener is shown, best first; ranks are 1 to N and scores do not rise."""
     lists: dict[int, list[int]] = {}
     last: dict[int, float] = {}
@@ -71,7 +71,7 @@ def live_lists(query: Query) -> dict[int, list[int]]:
     return lists
 
 
-def live(query: Query) -> tuple[Any, ...] | None:
+def live_publication(query: Query) -> tuple[Any, ...] | None:
     """The publication that is live, its model run and that run's model and decision."""
     rows = query(
         "select publication_id, model_run_id, model, decision from ml.current_publication"
@@ -80,7 +80,7 @@ def live(query: Query) -> tuple[Any, ...] | None:
     return rows[0] if rows else None
 
 
-def tables_of_lists(query: Query) -> set[str]:
+def recommendation_tables(query: Query) -> set[str]:
     """Every table there is for a publication, wherever it stands."""
     return {
         f"{schema}.{name}"

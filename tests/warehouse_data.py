@@ -30,7 +30,7 @@ class Session(NamedTuple):
 
 
 @dataclass(frozen=True)
-class World:
+class WarehouseData:
     """Users with their favourite genres, tracks, and who listened to what, when."""
 
     users: Mapping[int, str] = field(default_factory=dict)
@@ -42,23 +42,23 @@ class World:
         return {track for session in self.sessions if session.user == user for track in session.tracks}
 
 
-def camp_of(number: int) -> int:
+def taste_group_of(number: int) -> int:
     """Which of the two camps a user or a track of `two_camps` is in."""
     return number % 2
 
 
-def two_camps(users: int = 120, tracks: int = 80, seed: int = 0) -> World:
+def two_taste_groups(users: int = 120, tracks: int = 80, seed: int = 0) -> WarehouseData:
     """Listeners of odd numbers play tracks of odd numbers, others others, a new few each week; genres say nothing."""
     random = np.random.default_rng(seed)
     sessions = [
-        Session(user, at, tuple(int(2 * track + camp_of(user)) for track in random.integers(1, tracks // 2, 3)))
+        Session(user, at, tuple(int(2 * track + taste_group_of(user)) for track in random.integers(1, tracks // 2, 3)))
         for user in range(1, users + 1)
         for at in _weekly(random)
     ]
-    return World(_with_genres(range(1, users + 1)), range(2, tracks), sessions)
+    return WarehouseData(_with_genres(range(1, users + 1)), range(2, tracks), sessions)
 
 
-def chance(users: int = 120, tracks: int = 60, seed: int = 0) -> World:
+def random_tastes(users: int = 120, tracks: int = 60, seed: int = 0) -> WarehouseData:
     """Nobody has a taste."""
     random = np.random.default_rng(seed)
     sessions = [
@@ -66,24 +66,24 @@ def chance(users: int = 120, tracks: int = 60, seed: int = 0) -> World:
         for user in range(1, users + 1)
         for at in _weekly(random)
     ]
-    return World(_with_genres(range(1, users + 1)), range(1, tracks + 1), sessions)
+    return WarehouseData(_with_genres(range(1, users + 1)), range(1, tracks + 1), sessions)
 
 
-def everyone_equal(users: int = 40, tracks: int = 20) -> World:
+def identical_users(users: int = 40, tracks: int = 20) -> WarehouseData:
     """Everyone played the same half of the catalogue in the same order, at the same times."""
     sessions = [
         Session(user, NEWEST - timedelta(weeks=week), (week + 1,))
         for user in range(1, users + 1)
         for week in range(tracks // 2)
     ]
-    return World(dict.fromkeys(range(1, users + 1), "Rock"), range(1, tracks + 1), sessions)
+    return WarehouseData(dict.fromkeys(range(1, users + 1), "Rock"), range(1, tracks + 1), sessions)
 
 
-def renumbered(world: World) -> World:
+def with_large_ids(world: WarehouseData) -> WarehouseData:
     """The same world with ids that end at 2^63-1."""
     last = np.iinfo(np.int64).max
     most_users, most_tracks = max(world.users), max(world.tracks)
-    return World(
+    return WarehouseData(
         {int(last - most_users + user): genre for user, genre in world.users.items()},
         [int(last - most_tracks + track) for track in world.tracks],
         [
@@ -97,7 +97,7 @@ def renumbered(world: World) -> World:
     )
 
 
-def fill(database: str, world: World) -> None:
+def fill_warehouse(database: str, world: WarehouseData) -> None:
     """Write the world down, with the batches it came in by and their audits."""
     with connect(database) as connection:
         for table in ("listen_history", "listen_history_tracks"):
@@ -115,7 +115,7 @@ def fill(database: str, world: World) -> None:
                 " values (%s, 'id_is_unique', 'critical', true), (%s, 'name_is_not_blank', 'warning', false)",
                 [batch, batch],
             )
-        listen(connection, world.sessions)
+        add_sessions(connection, world.sessions)
 
 
 def add_users(connection: Connection, users: Mapping[int, str]) -> None:
@@ -133,7 +133,7 @@ def add_tracks(connection: Connection, tracks: Iterable[int]) -> None:
             copy.write_row((track, title, "A", "S", "03:05", 185, "calm", "LP", NEWEST, NEWEST, None, 0, "b"))
 
 
-def listen(connection: Connection, sessions: Iterable[Session]) -> None:
+def add_sessions(connection: Connection, sessions: Iterable[Session]) -> None:
     """More sessions, the marts kept up."""
     (first,) = connection.execute("select coalesce(max(id), 0) + 1 from warehouse.listen_history").fetchone() or (1,)
     numbered = list(enumerate(sessions, first))
@@ -145,10 +145,10 @@ def listen(connection: Connection, sessions: Iterable[Session]) -> None:
             for number, one in numbered:
                 for position, track in enumerate(one.tracks, 1):
                     copy.write_row((number, position, track, one.at))
-    count_plays(connection)
+    rebuild_play_counts(connection)
 
 
-def count_plays(connection: Connection) -> None:
+def rebuild_play_counts(connection: Connection) -> None:
     """Make the recommender's mart anew."""
     with connection.transaction():
         connection.execute("truncate mart.user_track_plays")
@@ -159,7 +159,7 @@ def count_plays(connection: Connection) -> None:
         )
 
 
-def remove(connection: Connection, table: str, number: int) -> None:
+def mark_removed(connection: Connection, table: str, number: int) -> None:
     """It is gone at the source; its plays stay, as after an ingest."""
     connection.execute(f"update warehouse.{table} set removed_at = '2024-06-01' where id = %s", [number])
 

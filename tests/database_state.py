@@ -40,7 +40,7 @@ def assert_rows_add_up(query: Query) -> None:
     )
 
 
-def state(query: Query) -> dict[str, Any]:
+def database_state(query: Query) -> dict[str, Any]:
     """Every table, without the times of runs, in an order of its own."""
     return {table: _rows(query, table) for table in TABLES}
 

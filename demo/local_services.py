@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from core.settings import load_settings
-from demo.surroundings import ROOT, DemoError
+from demo.environment import ROOT, DemoError
 from notifications.prefect_client import PrefectClient
 from services import prefect_ui
 from services.deploy import NotDeployed, answers, deploy
@@ -24,7 +24,7 @@ _FIRST = ("prefect-server", "serving")
 
 
 @dataclass(frozen=True)
-class Programs:
+class RunningServices:
     """Where they are."""
 
     prefect: PrefectClient
@@ -39,7 +39,7 @@ class Programs:
 
 
 @contextmanager
-def running(folder: Path, deployments: Sequence[str]) -> Iterator[Programs]:
+def run_services(folder: Path, deployments: Sequence[str]) -> Iterator[RunningServices]:
     """Start them, with those deployments of `prefect.yaml` and no others. Raises DemoError.
 
     From then on PREFECT_API_URL names the server, for flows of this process too: so nothing may import Prefect before.
@@ -61,7 +61,7 @@ def running(folder: Path, deployments: Sequence[str]) -> Iterator[Programs]:
         except NotDeployed as error:
             raise DemoError(f"the deployments were not made: {error}") from error
         at_end.enter_context(_process(plan, programs["worker"], folder))
-        yield Programs(PrefectClient(f"{plan.prefect_url}/api", plan.prefect_login), plan.serving_url)
+        yield RunningServices(PrefectClient(f"{plan.prefect_url}/api", plan.prefect_login), plan.serving_url)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # One wrong value of each variable of libpq: somewhere else, somebody else, other formats, or nonsense.
-SECURITY = {
+TLS_VARIABLES = {
     "PGSSLMODE": "verify-full",
     "PGREQUIRESSL": "1",
     "PGSSLNEGOTIATION": "direct",
@@ -24,7 +24,7 @@ SECURITY = {
     "PGGSSLIB": "nonsense",
     "PGGSSDELEGATION": "nonsense",
 }
-VARIABLES = SECURITY | {
+LIBPQ_VARIABLES = TLS_VARIABLES | {
     "PGHOST": "db.example.org",
     "PGHOSTADDR": "192.0.2.1",
     "PGPORT": "6543",
@@ -51,7 +51,7 @@ VARIABLES = SECURITY | {
     "PGSSLCOMPRESSION": "1",
 }
 # What somebody may have set with ALTER DATABASE or ALTER ROLE, in SQL.
-DEFAULTS_OF_A_DATABASE = {
+DATABASE_DEFAULTS = {
     "client_encoding": "'LATIN1'",
     "datestyle": "'German'",
     "intervalstyle": "'sql_standard'",

@@ -33,7 +33,7 @@ def session(user_id: int, items: list[int] | None, **other: Any) -> Row:
 
 
 @dataclass
-class Source:
+class SourceStub:
     """The lists, the pages asked for, and what is to happen before the nth request."""
 
     tracks: list[Row] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Source:
 
 
 @contextmanager
-def serving(source: Source) -> Iterator[Source]:
+def serve_source(source: SourceStub) -> Iterator[SourceStub]:
     """Serve the lists on a port of their own."""
     lock = threading.Lock()
 

@@ -44,7 +44,7 @@ order by live_id
 
 
 @dataclass(frozen=True)
-class Listener:
+class ExampleUser:
     """One of the three: what is known of them, and their list."""
 
     who: Any
@@ -53,11 +53,11 @@ class Listener:
 
 
 @dataclass(frozen=True)
-class Recommended:
+class RecommendationSummary:
     """Read from the database after all days."""
 
     publications: list[Any]
-    listeners: list[Listener]
+    listeners: list[ExampleUser]
 
     def show(self, console: Console) -> None:
         """Print it."""
@@ -71,7 +71,7 @@ class Recommended:
             console.print(_table(listener))
 
 
-def read_recommended(connection: Connection) -> Recommended:
+def read_recommendation_summary(connection: Connection) -> RecommendationSummary:
     """What went live, and the three listeners."""
     with connection.cursor(row_factory=namedtuple_row) as cursor:
         publications = cursor.execute(_PUBLICATIONS).fetchall()
@@ -81,11 +81,11 @@ def read_recommended(connection: Connection) -> Recommended:
             played = cursor.execute(_PLAYED, {"user_id": who.user_id, "tracks": _SHOWN}).fetchall()
             values = {"user_id": who.user_id, "ranks": _SHOWN}
             offered = cursor.execute(load_query("recommendations/explain_recommendations"), values).fetchall()
-            listeners.append(Listener(who, played, offered))
-        return Recommended(publications, listeners)
+            listeners.append(ExampleUser(who, played, offered))
+        return RecommendationSummary(publications, listeners)
 
 
-def _table(listener: Listener) -> Table:
+def _table(listener: ExampleUser) -> Table:
     who = listener.who
     title = f"Listener {who.user_id}, who says they like {who.genre}, and played {who.tracks} tracks"
     table = Table(title=title, title_justify="left", title_style="bold", show_edge=False)

@@ -31,7 +31,7 @@ class DemoError(MoovitamixError):
     """The demo cannot run, or something else came of it than must."""
 
 
-def fresh_folder(name: str = "demo") -> Path:
+def create_empty_folder(name: str = "demo") -> Path:
     """An empty folder of that name below DATA_DIR. Raises DemoError while another demo uses it, SettingsError."""
     folder = load_settings().data_dir / name
     if (folder / "postgres").exists():
@@ -43,7 +43,7 @@ def fresh_folder(name: str = "demo") -> Path:
     return folder
 
 
-def settle_in(folder: Path, **settings: str) -> None:
+def isolate_settings(folder: Path, **settings: str) -> None:
     """Make the folder the only source of settings: nobody's `.env` or environment changes what the demo shows."""
     ours = [*Settings.model_fields, *(f"threshold_{name}" for name in Thresholds.model_fields)]
     for name in list(os.environ):
@@ -62,7 +62,7 @@ def settle_in(folder: Path, **settings: str) -> None:
 
 
 @contextmanager
-def quiet(log: Path) -> Iterator[Console]:
+def redirect_output(log: Path) -> Iterator[Console]:
     """Send what anybody prints to the log, child processes too; what is for people goes to the console given."""
     screen = os.dup(1)
     with open(log, "w") as file, os.fdopen(os.dup(screen), "w") as people:
@@ -75,7 +75,7 @@ def quiet(log: Path) -> Iterator[Console]:
         # Standard output stays with the log: what ends after us has nothing to tell people.
 
 
-def told(console: Console, story: Callable[[], None], logs: Path) -> int:
+def run_and_report(console: Console, story: Callable[[], None], logs: Path) -> int:
     """Let the story happen, and say how it ended; returns the exit code."""
     begin = time.monotonic()
     try:
@@ -94,7 +94,7 @@ def told(console: Console, story: Callable[[], None], logs: Path) -> int:
 
 
 @contextmanager
-def mock_api(first_day: str, *world: str) -> Iterator[MockApi]:
+def mock_api(first_day: str, *world: str) -> Iterator[MockApiClient]:
     """The mock API on a free port, for as long as the block lasts. Raises DemoError."""
     command = [sys.executable, "-m", "mock_server", "--port", "0", "--day", first_day, "--base-day", first_day, *world]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -104,7 +104,7 @@ def mock_api(first_day: str, *world: str) -> Iterator[MockApi]:
             raise DemoError("the mock API does not start")
         url = line.partition(_READY)[2].strip()
         os.environ["MOOVITAMIX_API_URL"] = url
-        yield MockApi(url)
+        yield MockApiClient(url)
     finally:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
@@ -112,7 +112,7 @@ def mock_api(first_day: str, *world: str) -> Iterator[MockApi]:
         process.kill()
 
 
-class MockApi:
+class MockApiClient:
     """Turns days and faults of the running mock."""
 
     def __init__(self, url: str) -> None:

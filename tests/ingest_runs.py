@@ -13,17 +13,17 @@ from psycopg import sql
 
 from core.sessions import open_connection
 from flows.ingest import main
-from tests.conftest import PAGE_SIZE, MockApi, Query, _in_database, _new_database
-from tests.states import state
+from tests.conftest import PAGE_SIZE, MockApi, Query, new_database, url_of_database
+from tests.database_state import database_state
 
-State = dict[str, list[tuple[Any, ...]]]
+Tables = dict[str, list[tuple[Any, ...]]]
 WAREHOUSE_AND_MARTS = ("warehouse.", "mart.")
 
-a_database = contextmanager(_new_database)
+temporary_database = contextmanager(new_database)
 
 
 @contextmanager
-def asking(url: str) -> Iterator[Query]:
+def open_query(url: str) -> Iterator[Query]:
     """Ask a database something."""
     with open_connection(url) as connection:
         yield lambda text, *parameters: connection.execute(text, parameters or None).fetchall()
@@ -43,30 +43,30 @@ def quick_settings(api_url: str, database: str, data_dir: Path) -> dict[str, str
     }
 
 
-def ingested(api: MockApi, database: str, data_dir: Path, days: Sequence[str]) -> State:
+def ingest_days(api: MockApi, database: str, data_dir: Path, days: Sequence[str]) -> Tables:
     """Every table after clean runs of these days, the state of the source moving along."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in quick_settings(api.url, database, data_dir).items():
             patch.setenv(name, value)
         for day in days:
             api.reset()
-            api.day(day)
+            api.set_day(day)
             assert main(["--day", day]) == 0
     api.reset()
-    with asking(database) as query:
-        return state(query)
+    with open_query(database) as query:
+        return database_state(query)
 
 
 @contextmanager
-def template_of(
+def template_with_days(
     postgres: str, name: str, api: MockApi, data_dir: Path, empty: str, days: Sequence[str]
-) -> Iterator[State]:
+) -> Iterator[Tables]:
     """A database of this name that clean runs of these days have filled, to be copied by tests."""
     with open_connection(postgres) as connection:
         connection.execute(
             sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(empty))
         )
-    filled = ingested(api, _in_database(postgres, name), data_dir, days)
+    filled = ingest_days(api, url_of_database(postgres, name), data_dir, days)
     with open_connection(postgres) as connection:
         connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [name])
     yield filled
@@ -75,12 +75,12 @@ def template_of(
     shutil.rmtree(data_dir, ignore_errors=True)
 
 
-def warehouse_and_marts(tables: State) -> State:
+def warehouse_and_marts(tables: Tables) -> Tables:
     """The published state alone."""
     return {name: rows for name, rows in tables.items() if name.startswith(WAREHOUSE_AND_MARTS)}
 
 
-def without_revisions(tables: State) -> State:
+def without_revisions(tables: Tables) -> Tables:
     """The published state, with it left open at which attempt of a day it came in."""
     return {
         name: sorted((tuple(_first_revision(value) for value in row) for row in rows), key=repr)

@@ -15,7 +15,7 @@ from pipeline.transformation import TransformedBatch, transform
 NOW = datetime(2026, 11, 22)
 
 
-def shaped(folder: Path, endpoint: Endpoint, rows: list[Any], size: int = 100) -> TransformedBatch:
+def transform_rows(folder: Path, endpoint: Endpoint, rows: list[Any], size: int = 100) -> TransformedBatch:
     """The rows, landed in pages of `size` and shaped."""
     landing_folder = folder / "landing"
     landing_folder.mkdir(exist_ok=True)

@@ -31,7 +31,7 @@ _BLOCKED = "select day from ops.batches where endpoint = 'listen_history' and st
 
 
 @dataclass(frozen=True)
-class Day:
+class DailyFigures:
     """One day that was judged or passed over, with the 95 % bounds of what was measured."""
 
     day: date
@@ -45,7 +45,7 @@ class Day:
 
 
 @dataclass(frozen=True)
-class Alarm:
+class AlarmOutcome:
     """A fall, the day it was noticed for, and what the training came to."""
 
     metric: str
@@ -55,11 +55,11 @@ class Alarm:
 
 
 @dataclass(frozen=True)
-class Curve:
+class QualityHistory:
     """All of it. `trainings` are day, cause and decision; `runs` are flow runs that an event began."""
 
-    days: Sequence[Day]
-    alarms: Sequence[Alarm]
+    days: Sequence[DailyFigures]
+    alarms: Sequence[AlarmOutcome]
     trainings: Sequence[tuple[date, str, str]]
     blocked: Sequence[date]
     runs: Sequence[dict[str, Any]]
@@ -83,16 +83,16 @@ class Curve:
         return plain
 
 
-def read_curve(connection: Connection, runs: Sequence[dict[str, Any]]) -> Curve:
+def read_quality_history(connection: Connection, runs: Sequence[dict[str, Any]]) -> QualityHistory:
     """What the database has of the weeks."""
-    days = connection.cursor(row_factory=class_row(Day)).execute(_DAYS).fetchall()
-    alarms = connection.cursor(row_factory=class_row(Alarm)).execute(_ALARMS).fetchall()
+    days = connection.cursor(row_factory=class_row(DailyFigures)).execute(_DAYS).fetchall()
+    alarms = connection.cursor(row_factory=class_row(AlarmOutcome)).execute(_ALARMS).fetchall()
     trainings = connection.execute(_TRAININGS).fetchall()
     blocked = [row[0] for row in connection.execute(_BLOCKED)]
-    return Curve(days, alarms, trainings, blocked, runs)
+    return QualityHistory(days, alarms, trainings, blocked, runs)
 
 
-def show(curve: Curve, console: Console, outage: date, shift: date) -> None:
+def print_quality_history(curve: QualityHistory, console: Console, outage: date, shift: date) -> None:
     """Print the curve, a day a line."""
     table = Table(title="Quality day by day", title_justify="left", title_style="bold", show_edge=False)
     table.add_column("day", no_wrap=True)
@@ -114,7 +114,7 @@ def show(curve: Curve, console: Console, outage: date, shift: date) -> None:
     )
 
 
-def _happened(one: Day, curve: Curve, outage: date, shift: date) -> str:
+def _happened(one: DailyFigures, curve: QualityHistory, outage: date, shift: date) -> str:
     told = []
     if one.day == outage:
         told.append("half a day's listens are missing: blocked, not judged")
@@ -126,7 +126,7 @@ def _happened(one: Day, curve: Curve, outage: date, shift: date) -> str:
     return "; ".join(told)
 
 
-def draw(curve: Curve, file: Path, outage: date, shift: date) -> None:
+def draw_quality_history(curve: QualityHistory, file: Path, outage: date, shift: date) -> None:
     """Write the plot as PNG: both metrics with their bounds, and lines where something happened."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.dates import DateFormatter
