@@ -243,6 +243,19 @@ def test_an_owner_who_may_not_make_roles_is_told_what_is_to_be_run(owned: str, p
     core.database.migrate(owned)
 
 
+def test_an_owner_without_superuser_comments_on_tables_that_roles_own(owned: str, postgres: str) -> None:
+    give(postgres, f"grant {INGEST}, {RECOMMENDER} to owner_of_a_test")
+    migrate_to(owned, "0011")
+    core.database.migrate(owned)
+    with connect(owned) as connection:
+        assert (INGEST, "mart.user_track_plays") in owners(owned)
+        rows = connection.execute(
+            "select relname::text from pg_class where relnamespace in ('warehouse'::regnamespace, 'mart'::regnamespace,"
+            " 'ml'::regnamespace, 'ops'::regnamespace) and relkind in ('r', 'p', 'v') and obj_description(oid) is null"
+        )
+        assert rows.fetchall() == []
+
+
 def test_an_installation_from_before_there_were_roles(
     owned: str, postgres: str, prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
