@@ -69,7 +69,9 @@ def take_turns(show: Show, settings: Settings, rounds: int) -> Turns:
     )
     show("shaping")
     latest = datetime(BASE_DAY.year, BASE_DAY.month, BASE_DAY.day, tzinfo=UTC) + timedelta(days=2)
-    shaped = transformation.transform(landed, LISTEN_HISTORY, settings.data_dir / "shaped", known=None, latest=latest)
+    shaped = transformation.transform(
+        landed, LISTEN_HISTORY, settings.data_dir / "shaped", published=None, latest=latest
+    )
     copies = RecordedCopies(staging.table_names(batch)[0], settings.data_dir / "staged.csv")
     with connect(url) as connection:
         record_batch(connection, batch, "landed", Counts(), started_at=landed.started_at, run_id=None)

@@ -182,7 +182,7 @@ def check_source_api(plan: LocalServices, *, running: bool) -> Check:
     try:
         with named_errors():
             client = ApiClient(once)
-            totals = {endpoint: client.page(endpoint, 1).total for endpoint in ENDPOINTS}
+            totals = {endpoint: client.fetch_page(endpoint, 1).total for endpoint in ENDPOINTS}
     except MoovitamixError as error:
         fix = "check MOOVITAMIX_API_URL, MOOVITAMIX_API_TOKEN and the network"
         if plan.mocked:

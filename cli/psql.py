@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from core.database import ensure_database
-from core.embedded_postgres import programs
+from core.embedded_postgres import programs_folder
 from core.errors import MoovitamixError, SettingsError
 from core.roles import ANALYST, url_in_role
 from core.sessions import client_environment, client_target
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = load_settings()
         keep_temporary_files_in(settings.data_dir)
         url = ensure_database(settings) if options.owner else url_in_role(settings, ANALYST)
-        psql = programs() / "psql"
+        psql = programs_folder() / "psql"
     except MoovitamixError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, SettingsError) else 1

@@ -101,7 +101,7 @@ def readable_errors() -> Iterator[None]:
         raise StatementRefused(f"Postgres refused a statement ({kind}); see its log") from error
 
 
-def login_refused(error: psycopg.OperationalError) -> str:
+def login_refusal(error: psycopg.OperationalError) -> str:
     """Why Postgres does not take the login, which no waiting mends; empty when it is something else."""
     found = _REFUSED.search(" ".join(str(error).split()))
     return (found[1] or found[2]) if found else ""
@@ -111,7 +111,7 @@ def _without_connection(error: psycopg.OperationalError) -> DatabaseError:
     what = " ".join(str(error).split()) or type(error).__name__
     if lacks := _LACKS_ROLE.search(what):
         return DatabaseError(f"the login lacks a role: {lacks[1]}; grant it, then run again")
-    if refused := login_refused(error):
+    if refused := login_refusal(error):
         return LoginRefused(
             f"Postgres refuses the login: {refused}; check DATABASE_URL, or the URL of this "
             f"part's own login{honoured_variables(what)}, then run again"

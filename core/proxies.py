@@ -87,7 +87,7 @@ def keep_loopback_direct(environment: MutableMapping[str, str]) -> None:
     environment.update(no_proxy=direct, NO_PROXY=direct)
 
 
-def are_set(environment: Mapping[str, str] = os.environ) -> bool:
+def any_proxy_set(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether any proxy is named."""
     variables = [found for name in _NAMES for found in _spellings(environment, name)]
     variables += [found for name in _NAMES for found in _spellings(environment, f"{_SET_ASIDE}{name}")]

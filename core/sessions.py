@@ -3,7 +3,7 @@
 Values, formats, encoding, time zone, search path, planner limits and write access are ours on every connection,
 whatever libpq's environment variables, a service file, or the defaults of a database or role say:
 
-- `open_connection` connects, `pin` sets up the connections of a pool;
+- `open_connection` connects, `configure_connection` sets up the connections of a pool;
 - `client_target` and `client_environment` are for psql, pg_dump and pg_restore;
 - `server_environment` is for the embedded server.
 
@@ -137,7 +137,7 @@ def open_connection(
     return connection
 
 
-async def pin(connection: psycopg.AsyncConnection[Any], url: str, settings: Mapping[str, str]) -> None:
+async def configure_connection(connection: psycopg.AsyncConnection[Any], url: str, settings: Mapping[str, str]) -> None:
     """Make the session of a new connection ours, as `open_connection` does, or close it. It must be in autocommit.
 
     Raises psycopg.Error; UnfitDatabase where the database must not be used.

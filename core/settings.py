@@ -240,10 +240,10 @@ def wrong_values(error: ValidationError, prefix: str = "") -> Iterator[str]:
     for detail in error.errors():
         name = f"{prefix}{detail['loc'][0]}".upper()
         generic = detail["type"] != "value_error"
-        yield f"{name} {_EMPTY if generic and detail['input'] == '' else plain(detail['msg'])}"
+        yield f"{name} {_EMPTY if generic and detail['input'] == '' else as_clause(detail['msg'])}"
 
 
-def plain(message: str) -> str:
+def as_clause(message: str) -> str:
     """A message of pydantic as part of a sentence."""
     message = message.removeprefix("Value error, ")
     return message[:1].lower() + message[1:]

@@ -66,18 +66,18 @@ def keep_logs_readable() -> None:
 
 def record_and_summarize(error: BaseException) -> str:
     """One line for a person, which says where the rest is kept."""
-    file = keep(error)
+    file = record_traceback(error)
     return f"{summarize_defect(error)}{_details(file)}"
 
 
 def message_for_user(error: BaseException) -> str:
     """The message of an error with a name; of a defect, kind and place, and where the rest is kept."""
     if isinstance(error, UnexpectedError):
-        return f"{error}{_details(keep(error))}"
+        return f"{error}{_details(record_traceback(error))}"
     return str(error) if isinstance(error, MoovitamixError) else record_and_summarize(error)
 
 
-def keep(error: BaseException) -> Path | None:
+def record_traceback(error: BaseException) -> Path | None:
     """Write down kinds and places of an error and of what caused it. Returns the file; None if it cannot be written."""
     return _write(list(_lines_of(error)))
 
@@ -93,7 +93,7 @@ class _OneLineRecords:
         error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
         if isinstance(error, MoovitamixError):
             if error.__cause__ is not None and not error.cause:
-                keep(error)
+                record_traceback(error)
             record.msg, record.args = str(error), ()
         elif error is not None:
             record.msg, record.args = f"{record.name}: {record_and_summarize(error)}", ()
@@ -121,7 +121,7 @@ def _on_uncaught(kind: type[BaseException], error: BaseException | None, _where:
 
 def _keep_silently(error: BaseException | None) -> None:
     if error is not None:
-        keep(error)
+        record_traceback(error)
 
 
 def _on_warning(

@@ -42,7 +42,7 @@ def collect_identity(data_dir: Path, identity: UserIdentity) -> UserIdentity:
         except DamagedPages:
             continue
         told = [tuple(str(row.get(name) or "") for name in ("email", "first_name", "last_name")) for row in rows]
-        identity = identity.learned_from(told)  # type: ignore[arg-type]
+        identity = identity.with_details(told)  # type: ignore[arg-type]
     return identity
 
 

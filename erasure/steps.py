@@ -51,7 +51,7 @@ def begin_erasure(
 
     Returns its number, and what was found when it was cut off before: then it is the same record. Raises DatabaseError.
     """
-    entry = suppressed.suppressing(identity.user_id, now, identity.e_mails)
+    entry = suppressed.suppressed_entry(identity.user_id, now, identity.e_mails)
     names = {"key": entry.key, "fingerprint": entry.fingerprint}
     row = connection.execute(load_query("erasure/erasures.find_open_erasure"), names).fetchone()
     if row is not None:
@@ -130,7 +130,7 @@ def identify_user(connection: Connection, user_id: int) -> UserIdentity:
             rows = connection.execute(
                 compose_query("erasure/user_rows.find_identity", table=table), {"user_id": user_id}
             ).fetchall()
-            identity = identity.learned_from(rows)
+            identity = identity.with_details(rows)
     return identity
 
 

@@ -66,7 +66,7 @@ class UserIdentity:
     def _number(self) -> re.Pattern[str]:
         return re.compile(rf"(?<!\d){self.user_id}(?!\d)")
 
-    def learned_from(self, rows: Iterable[tuple[str, str, str]]) -> UserIdentity:
+    def with_details(self, rows: Iterable[tuple[str, str, str]]) -> UserIdentity:
         """With more e-mails, first and last names of theirs."""
         e_mails, names = set(self.e_mails), set(self.names)
         for e_mail, first, last in rows:

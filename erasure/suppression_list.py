@@ -41,7 +41,7 @@ class SuppressionEntry:
     e_mails: tuple[bytes, ...] = ()
 
     @property
-    def last_word_at(self) -> datetime:
+    def decided_at(self) -> datetime:
         """When it was last decided."""
         return max(self.erased_at, self.allowed_at or self.erased_at)
 
@@ -88,9 +88,9 @@ class SuppressionList:
     def entry_of(self, user_id: int) -> SuppressionEntry | None:
         """What is kept of this listener, if anything."""
         mine = (entry for entry in self.entries if fingerprint(entry.key, user_id) == entry.fingerprint)
-        return max(mine, key=lambda entry: entry.last_word_at, default=None)
+        return max(mine, key=lambda entry: entry.decided_at, default=None)
 
-    def suppressing(self, user_id: int, now: datetime, e_mails: Iterable[str] = ()) -> SuppressionEntry:
+    def suppressed_entry(self, user_id: int, now: datetime, e_mails: Iterable[str] = ()) -> SuppressionEntry:
         """The entry of this listener from now on: the one there is, or one under the key of the others."""
         entry = self.entry_of(user_id)
         if entry is None:
@@ -154,7 +154,7 @@ def merge(*lists: SuppressionList) -> SuppressionList:
     by_print: dict[tuple[bytes, bytes], SuppressionEntry] = {}
     for entry in (entry for one in lists for entry in one.entries):
         known = by_print.setdefault((entry.key, entry.fingerprint), entry)
-        last = entry if entry.last_word_at > known.last_word_at else known
+        last = entry if entry.decided_at > known.decided_at else known
         by_print[entry.key, entry.fingerprint] = _with_e_mails(last, {*entry.e_mails, *known.e_mails})
     return SuppressionList(tuple(sorted(by_print.values(), key=lambda one: (one.erased_at, one.key, one.fingerprint))))
 

@@ -21,9 +21,9 @@ def rules_as_markdown() -> str:
     parts = []
     for suite in (tracks, users, listen_history, recommendations):
         name = suite.__name__.rpartition(".")[2]
-        every = suite.rows(_DEFAULTS, "profile"), suite.profile(_DEFAULTS)
+        every = suite.row_expectations(_DEFAULTS, "profile"), suite.profile_expectations(_DEFAULTS)
         lines = [
-            (_word(rule), meta_of(rule)["rule"], about, meta_of(rule)["says"])
+            (_word(rule), meta_of(rule)["rule"], about, meta_of(rule)["requirement"])
             for rules, about in zip(every, ("rows", "batch"), strict=True)
             for rule in rules
         ]
@@ -41,7 +41,7 @@ def thresholds_as_markdown() -> str:
     return "\n".join(lines) + "\n"
 
 
-def renewed(page: str) -> str:
+def with_new_tables(page: str) -> str:
     """The page with what stands between its markers written anew."""
     head, _, rest = page.partition(BEGIN)
     tail = rest.partition(END)[2]
@@ -53,7 +53,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m expectations.catalogue", description=__doc__)
     parser.add_argument("--write", action="store_true", help=f"renew {PAGE.name}")
     if parser.parse_args().write:
-        PAGE.write_text(renewed(PAGE.read_text()))
+        PAGE.write_text(with_new_tables(PAGE.read_text()))
     else:
         print(rules_as_markdown(), thresholds_as_markdown(), sep="\n")
     return 0

@@ -125,13 +125,13 @@ class Auditor:
         """
         audited_at = self._clock()
         suite = SUITES[staged.endpoint]
-        rules = suite.rows(self._thresholds, staged.profile_table)
+        rules = suite.row_expectations(self._thresholds, staged.profile_table)
         with _readable_failures(), connect(self._url) as connection:
             table = self._batch_definition(staged.rows_table)
             judged, profile = self._judge(
                 RunIdentifier(staged.batch_id, audited_at),
                 (table, rules),
-                (self._batch_definition(staged.profile_table), suite.profile(self._thresholds)),
+                (self._batch_definition(staged.profile_table), suite.profile_expectations(self._thresholds)),
             )
             rows = _explained(judged, table, rules, audited_key(staged.endpoint))
             keys_of = _FailingKeys(connection, staged.rows_table, audited_key(staged.endpoint), self._max_failing_keys)
@@ -139,7 +139,7 @@ class Auditor:
             results = [_result_of_rows(one, keys_of) for one in rows]
             results += [_result_of_profile(one, figures) for one in profile.results]
         whole = _as_one(staged.endpoint, [*rows, *profile.results], judged)
-        line = data_docs.AuditSummary.of(staged.batch_id, staged.endpoint, staged.day, audited_at, results)
+        line = data_docs.AuditSummary.from_results(staged.batch_id, staged.endpoint, staged.day, audited_at, results)
         try:
             data_docs.write_page(self._docs_dir, line, whole)
         except Exception as error:
@@ -204,7 +204,7 @@ def _result_of_rows(result: ExpectationValidationResult, keys_of: _FailingKeys) 
     config, details = _config(result), result.result
     count = 0 if result.success else int(details.get("unexpected_count", details.get("observed_value")) or 0)
     percent = details.get("unexpected_percent")
-    says, observed = config.meta["says"], "no row breaks it" if result.success else _rows(count, percent)
+    requirement, observed = config.meta["requirement"], "no row breaks it" if result.success else _rows(count, percent)
     # For the page: it knows nothing of a rule that was only asked whether it holds.
     details["observed_value"] = observed
     details.setdefault("unexpected_percent", 0.0)
@@ -216,7 +216,7 @@ def _result_of_rows(result: ExpectationValidationResult, keys_of: _FailingKeys) 
         unexpected_count=count,
         unexpected_share=None if percent is None else percent / 100,
         observed_value=observed,
-        description=says if result.success else f"not true of {observed}: {says}",
+        description=requirement if result.success else f"not true of {observed}: {requirement}",
         failing_keys=() if result.success else keys_of(result),
         structural=_is_structural(result),
     )
@@ -284,7 +284,7 @@ def _result_of_profile(result: ExpectationValidationResult, profile: Mapping[str
         unexpected_count=None,
         unexpected_share=None,
         observed_value=observed,
-        description=config.meta["says"] if result.success else description,
+        description=config.meta["requirement"] if result.success else description,
         structural=_is_structural(result),
         beyond=config.meta.get("beyond"),
     )
@@ -297,7 +297,7 @@ def _observed(meta: Mapping[str, Any], kwargs: Mapping[str, Any], profile: Mappi
         return observed, f"{meta['measure']} {observed} is {meta['beyond']} {figure(meta['limit'], meta['unit'])}"
     columns = [kwargs[name] for name in ("column_A", "column_B") if name in kwargs]
     observed = ", ".join(f"{column} {figure(profile.get(column), 'rows')}" for column in columns)
-    return observed, f"not true: {meta['says']}" + (f" ({observed})" if observed else "")
+    return observed, f"not true: {meta['requirement']}" + (f" ({observed})" if observed else "")
 
 
 def _broken_result(result: ExpectationValidationResult) -> ExpectationResult:
@@ -312,7 +312,7 @@ def _broken_result(result: ExpectationValidationResult) -> ExpectationResult:
         unexpected_count=None,
         unexpected_share=None,
         observed_value=None,
-        description=f"the check itself broke ({name}), so nobody knows whether {config.meta['says']}",
+        description=f"the check itself broke ({name}), so nobody knows whether {config.meta['requirement']}",
         structural=True,
     )
 

@@ -56,7 +56,7 @@ class AuditSummary:
     accepted: str = ""  # who let it in although it was blocked, and why
 
     @classmethod
-    def of(
+    def from_results(
         cls, batch_id: str, endpoint: Audited, day: date, audited_at: datetime, results: Sequence[ExpectationResult]
     ) -> Self:
         """The line of one audit."""
@@ -71,19 +71,19 @@ class AuditSummary:
         )
 
     @property
-    def verdict(self) -> str:
+    def status(self) -> str:
         """The word on the badge."""
         if self.accepted:
             return "accepted"
         return "blocked" if self.blocking else "warned" if self.warnings else "passed"
 
     @property
-    def about_blocking(self) -> str:
+    def blocking_heading(self) -> str:
         """What stands above the rules that block."""
         return "Failed, and was accepted" if self.accepted else "Blocks publication"
 
     @property
-    def judged(self) -> str:
+    def audited(self) -> str:
         """When, as people read it."""
         return f"{datetime.fromisoformat(self.audited_at).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
@@ -177,7 +177,7 @@ def mark_accepted(docs_dir: Path, batch_id: str, why: str) -> None:
 def _heads(line: AuditSummary) -> tuple[str, str, str]:
     """What a page says of its verdict: in its title, first, and above what blocks."""
     head = str(_view().env.get_template("head.j2").render(batch=line)).strip()
-    return f"<title>{line.batch_id}: {line.verdict}</title>", head, f"<h2>{line.about_blocking}</h2>"
+    return f"<title>{line.batch_id}: {line.status}</title>", head, f"<h2>{line.blocking_heading}</h2>"
 
 
 def count_pages_with_keys(docs_dir: Path, user_id: int) -> int:

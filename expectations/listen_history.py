@@ -1,4 +1,4 @@
-"""Listens: what a staged session must be like, and what is worth a look."""
+"""The suite of listening sessions."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from expectations.rules import STRUCTURAL, at_least, at_most, figure, no_rows, r
 from expectations.thresholds import Thresholds
 
 
-def rows(thresholds: Thresholds, profile_table: str) -> list[Expectation]:
-    """Rules over the staged sessions. One may be older than its user or its tracks: that is normal at the source."""
+def row_expectations(thresholds: Thresholds, profile_table: str) -> list[Expectation]:
+    """Rules over the staged sessions. A session may be older than its user or its tracks."""
     return [
         rule(
             gxe.ExpectColumnValuesToNotBeNull,
             "user_is_named",
             "critical",
-            "a session names its user",
+            "a session has a user id",
             meta=STRUCTURAL,
             column="user_id",
         ),
@@ -81,8 +81,8 @@ def rows(thresholds: Thresholds, profile_table: str) -> list[Expectation]:
     ]
 
 
-def profile(thresholds: Thresholds) -> list[Expectation]:
-    """Rules over the batch as a whole, and over what it depends on."""
+def profile_expectations(thresholds: Thresholds) -> list[Expectation]:
+    """Rules over the batch as a whole, and over the batches that it depends on."""
     return [
         *batch_rules(thresholds),
         at_most(
@@ -92,7 +92,7 @@ def profile(thresholds: Thresholds) -> list[Expectation]:
             0,
             measure="number of the day's other batches that were not published",
             unit="rows",
-            says="listens are judged against the day's users and tracks, and those were published",
+            requirement="the day's users and tracks are published, because sessions refer to them",
             structural=True,
         ),
         at_most(
@@ -102,7 +102,7 @@ def profile(thresholds: Thresholds) -> list[Expectation]:
             thresholds.max_rejected_plays_share,
             measure="rejected plays share",
             unit="share",
-            says=f"at most {figure(thresholds.max_rejected_plays_share, 'share')} of the plays were rejected",
+            requirement=f"at most {figure(thresholds.max_rejected_plays_share, 'share')} of the plays were rejected",
         ),
         at_least(
             "last_day_is_whole",
@@ -111,7 +111,7 @@ def profile(thresholds: Thresholds) -> list[Expectation]:
             thresholds.min_day_volume,
             measure="sessions of the last whole day, compared with the quietest of the 14 days before it:",
             unit="share",
-            says=f"the last whole day has at least {figure(thresholds.min_day_volume, 'share')} of the sessions of the "
-            "quietest of the 14 days before it",
+            requirement=f"the last whole day has at least {figure(thresholds.min_day_volume, 'share')} of the sessions "
+            "of the quietest of the 14 days before it",
         ),
     ]

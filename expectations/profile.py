@@ -1,4 +1,4 @@
-"""The batch as a whole: rules over the one row of its profile, the same for every table."""
+"""Rules over a batch as a whole: its profile is one row, with the same columns for every endpoint."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from expectations.thresholds import Thresholds
 
 
 def batch_rules(thresholds: Thresholds) -> list[Expectation]:
-    """What must hold of any batch, compared with what the API reported and with what is published."""
+    """The rules for any batch. They compare it with the API's total and with the published rows."""
     return [
         rule(
             gxe.ExpectTableRowCountToEqual,
@@ -24,7 +24,7 @@ def batch_rules(thresholds: Thresholds) -> list[Expectation]:
             gxe.ExpectColumnPairValuesToBeEqual,
             "list_is_complete",
             "critical",
-            "as many rows arrived as the API reported",
+            "the number of landed rows equals the total that the API reported",
             column_A="rows_landed",
             column_B="rows_reported",
         ),
@@ -38,16 +38,16 @@ def batch_rules(thresholds: Thresholds) -> list[Expectation]:
             thresholds.warn_stale_days,
             measure="age of the newest row",
             unit="days",
-            says=f"something was updated within {thresholds.warn_stale_days:g} days before the batch's day",
+            requirement=f"a row was updated within the {thresholds.warn_stale_days:g} days before the batch's day",
         ),
         at_most(
             "fields_are_known",
             "warning",
             "rows_with_unknown_fields",
             0,
-            measure="number of rows with fields we do not know",
+            measure="number of rows with unknown fields",
             unit="rows",
-            says="the API sends no fields beyond its contract",
+            requirement="the API sends no undocumented fields",
         ),
     ]
 
@@ -61,7 +61,7 @@ def _share_rules(thresholds: Thresholds) -> list[Expectation]:
             thresholds.max_rejected_share,
             measure="rejected share",
             unit="share",
-            says=f"at most {figure(thresholds.max_rejected_share, 'share')} of the rows were rejected",
+            requirement=f"at most {figure(thresholds.max_rejected_share, 'share')} of the rows were rejected",
         ),
         at_most(
             "conflicts_are_few",
@@ -70,8 +70,8 @@ def _share_rules(thresholds: Thresholds) -> list[Expectation]:
             thresholds.max_conflicting_share,
             measure="share of conflicting rows",
             unit="share",
-            says=f"at most {figure(thresholds.max_conflicting_share, 'share')} of the rows conflict with the row kept "
-            "of their key",
+            requirement=f"at most {figure(thresholds.max_conflicting_share, 'share')} of the rows conflict with the "
+            "kept row of the same key",
         ),
         at_most(
             "removals_are_few",
@@ -80,7 +80,7 @@ def _share_rules(thresholds: Thresholds) -> list[Expectation]:
             thresholds.warn_removed_share,
             measure="removed share",
             unit="share",
-            says=f"at most {figure(thresholds.warn_removed_share, 'share')} of the published rows disappeared",
+            requirement=f"at most {figure(thresholds.warn_removed_share, 'share')} of the published rows disappeared",
         ),
     ]
 
@@ -92,18 +92,18 @@ def _key_rules() -> list[Expectation]:
             "warning",
             "rows_conflicting",
             0,
-            measure="number of rows that conflict with the row kept",
+            measure="number of rows that conflict with the kept row",
             unit="rows",
-            says="no two rows with the same key contradict each other",
+            requirement="no two rows with the same key contradict each other",
         ),
         at_most(
             "rows_have_one_version",
             "warning",
             "rows_superseded",
             0,
-            measure="number of older versions of rows in the list",
+            measure="number of older versions of rows in the snapshot",
             unit="rows",
-            says="the list has one version of each row",
+            requirement="the snapshot has one version of each row",
         ),
     ]
 
@@ -119,35 +119,35 @@ def _size_rules(thresholds: Thresholds) -> list[Expectation]:
             "critical",
             "share_of_published",
             thresholds.min_share_of_published,
-            measure="size compared with what is published",
+            measure="size compared with the published rows",
             unit="share",
-            says=f"the list has at least {lowest} of the rows published before",
+            requirement=f"the snapshot has at least {lowest} of the rows published before",
         ),
         at_least(
             "list_did_not_shrink",
             "warning",
             "share_of_published",
             thresholds.warn_share_of_published,
-            measure="size compared with what is published",
+            measure="size compared with the published rows",
             unit="share",
-            says=f"the list has at least {low} of the rows published before",
+            requirement=f"the snapshot has at least {low} of the rows published before",
         ),
         at_most(
             "list_did_not_explode",
             "warning",
             "share_of_published",
             thresholds.warn_growth,
-            measure="size compared with what is published",
+            measure="size compared with the published rows",
             unit="share",
-            says=f"the list has at most {high} of the rows published before",
+            requirement=f"the snapshot has at most {high} of the rows published before",
         ),
         at_least(
             "list_is_not_empty",
             "warning",
             "rows_listed",
             1,
-            measure="number of rows in the list",
+            measure="number of rows in the snapshot",
             unit="rows",
-            says="the list has rows",
+            requirement="the snapshot has rows",
         ),
     ]

@@ -1,4 +1,4 @@
-"""Recommendations: what everyone's lists must be like before anybody sees them."""
+"""The suite of recommendations. It must pass before anyone can read them."""
 
 from __future__ import annotations
 
@@ -9,75 +9,81 @@ from expectations.rules import at_least, figure, no_rows, rule
 from expectations.thresholds import Thresholds
 
 
-def rows(thresholds: Thresholds, profile_table: str) -> list[Expectation]:
-    """Rules over the lists, one row a listener and rank, held against the marts as they are now."""
+def row_expectations(thresholds: Thresholds, profile_table: str) -> list[Expectation]:
+    """Rules over the staged recommendations, one row per user and rank. They are compared with the current marts."""
     return [
         no_rows(
-            "ranks_are_whole",
+            "ranks_are_consecutive",
             "critical",
-            "a list has the ranks 1, 2, 3 and so on",
+            "the ranks of a recommendation list are 1, 2, 3 and so on",
             "audit/recommendations.find_broken_ranks",
         ),
         no_rows(
-            "list_is_whole",
+            "list_is_full",
             "critical",
-            "every listener has as many tracks as were asked for, or all that are left to recommend",
+            "every user has the configured number of tracks, or all that can be recommended to them",
             "audit/recommendations.find_wrong_lengths",
             profile=("staging", profile_table),
         ),
         no_rows(
-            "track_comes_once", "critical", "a list has a track once", "audit/recommendations.find_repeated_tracks"
+            "track_is_unique",
+            "critical",
+            "a recommendation list has each track at most once",
+            "audit/recommendations.find_repeated_tracks",
         ),
         no_rows(
-            "listener_is_there",
+            "user_exists",
             "critical",
-            "a list is of a user who is at the source",
+            "every recommendation list belongs to a user that the source still has",
             "audit/recommendations.find_unknown_users",
         ),
         no_rows(
-            "track_is_offered",
+            "track_exists",
             "critical",
-            "a recommended track is at the source",
+            "every recommended track is one that the source still has",
             "audit/recommendations.find_removed_tracks",
         ),
         no_rows(
-            "track_is_new_to_listener",
+            "track_is_new_to_user",
             "critical",
-            "a list has nothing that the listener already played (unless RECOMMEND_PLAYED is set)",
+            "no recommended track was already played by the user (unless RECOMMEND_PLAYED is set)",
             "audit/recommendations.find_seen_tracks",
             profile=("staging", profile_table),
         ),
         no_rows(
-            "score_is_finite", "critical", "a score is a finite number", "audit/recommendations.find_non_finite_scores"
+            "score_is_finite",
+            "critical",
+            "every score is a finite number",
+            "audit/recommendations.find_non_finite_scores",
         ),
         no_rows(
             "scores_do_not_rise",
             "critical",
-            "no rank has a higher score than the one before",
+            "no rank has a higher score than the previous rank",
             "audit/recommendations.find_rising_scores",
         ),
     ]
 
 
-def profile(thresholds: Thresholds) -> list[Expectation]:
-    """Rules over the lists as a whole. Lists of popularity are alike by design: coverage is not asked of them."""
+def profile_expectations(thresholds: Thresholds) -> list[Expectation]:
+    """Rules over all recommendations together. Popular tracks are the same for all users: they have no coverage."""
     lowest, low = figure(thresholds.min_coverage, "share"), figure(thresholds.warn_coverage, "share")
     return [
         rule(
             gxe.ExpectTableRowCountToEqual,
-            "lists_are_profiled",
+            "recommendations_are_profiled",
             "critical",
-            "the lists have exactly one profile",
+            "the recommendations have exactly one profile",
             value=1,
         ),
         at_least(
-            "lists_are_there",
+            "recommendations_exist",
             "critical",
             "rows_listed",
             1,
             measure="number of recommendations",
             unit="rows",
-            says="there are recommendations",
+            requirement="there are recommendations",
         ),
         at_least(
             "catalogue_is_covered",
@@ -86,7 +92,7 @@ def profile(thresholds: Thresholds) -> list[Expectation]:
             thresholds.min_coverage,
             measure="coverage",
             unit="share",
-            says=f"a model's lists show at least {lowest} of the tracks that so many rows could show",
+            requirement=f"a model recommends at least {lowest} of the tracks that this number of rows could contain",
         ),
         at_least(
             "catalogue_is_well_covered",
@@ -95,6 +101,6 @@ def profile(thresholds: Thresholds) -> list[Expectation]:
             thresholds.warn_coverage,
             measure="coverage",
             unit="share",
-            says=f"a model's lists show at least {low} of the tracks that so many rows could show",
+            requirement=f"a model recommends at least {low} of the tracks that this number of rows could contain",
         ),
     ]

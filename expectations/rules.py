@@ -1,8 +1,7 @@
-"""How one rule is written down, so that suites read as lists: a name, what it says in plain words, whether it blocks.
+"""Builders for the rules of a suite. Each rule has a name, a requirement in plain words, and a severity.
 
-A rule is an ordinary Great Expectations expectation. Its `meta` carries our name for it (`rule`), what was measured
-(`measure`, `unit`), whether the warehouse itself stands on it (`structural`), and, for a rule about single rows, the
-SQL file that finds their keys.
+A rule is an ordinary Great Expectations expectation. Its `meta` holds the name (`rule`), the requirement, the measured
+figure (`measure`, `unit`, `limit`, `beyond`), and whether the warehouse depends on the rule (`structural`).
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ from expectations.thresholds import Thresholds
 
 AnyExpectation = TypeVar("AnyExpectation", bound=Expectation)
 Unit = Literal["share", "rows", "days"]
-# What no reason can waive: without it, rows could not be keyed, dated or referred to.
+# Nobody can accept a batch that fails such a rule: its rows would have no usable key, date or reference.
 STRUCTURAL: Mapping[str, Any] = {"structural": True}
-KEEPS_OUT: Mapping[str, str] = {"critical": "Blocks", "warning": "Warns"}
+_EFFECTS: Mapping[str, str] = {"critical": "Blocks", "warning": "Warns"}
 
 
 class ExpectNoSuchRows(gxe.UnexpectedRowsExpectation):
-    """A query over the batch finds no rows. They are counted in the database and never fetched."""
+    """A query over the batch finds no rows. The database counts the rows; none is fetched."""
 
     metric_dependencies: ClassVar[tuple[str, ...]] = ("unexpected_rows_query.row_count",)
 
@@ -43,16 +42,16 @@ def rule(
     kind: type[AnyExpectation],
     name: str,
     severity: Severity,
-    says: str,
+    requirement: str,
     *,
     meta: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> AnyExpectation:
-    """One expectation. `name` is unique within its table; `says` is the sentence people read."""
+    """One expectation. `name` is unique within its suite; `requirement` is the sentence that people read."""
     return kind(
         severity=FailureSeverity(severity),
-        description=f"{KEEPS_OUT[severity]}: {says}",
-        meta={"rule": name, "says": says, **(meta or {})},
+        description=f"{_EFFECTS[severity]}: {requirement}",
+        meta={"rule": name, "requirement": requirement, **(meta or {})},
         **kwargs,
     )
 
@@ -60,20 +59,20 @@ def rule(
 def no_rows(
     name: str,
     severity: Severity,
-    says: str,
+    requirement: str,
     query: str,
     *,
     meta: Mapping[str, Any] | None = None,
     **parts: Part | float,
 ) -> ExpectNoSuchRows:
-    """The query finds no rows. It selects the keys of those that break the rule.
+    """A rule that a query finds no rows. The query selects the keys of rows that break the rule.
 
-    Its `{batch}` is the staged table, which the auditor fills in. `parts` replace its other placeholders as in
+    The auditor replaces `{batch}` with the staged table. `parts` replace the other placeholders, as in
     `compose_query`; numbers are limits.
     """
     composables = {key: sql.Literal(part) if isinstance(part, int | float) else part for key, part in parts.items()}
     composed = compose_query(query, batch=sql.SQL("{batch}"), **composables)
-    return rule(ExpectNoSuchRows, name, severity, says, meta=meta, unexpected_rows_query=composed.as_string())
+    return rule(ExpectNoSuchRows, name, severity, requirement, meta=meta, unexpected_rows_query=composed.as_string())
 
 
 def at_most(
@@ -84,24 +83,28 @@ def at_most(
     *,
     measure: str,
     unit: Unit,
-    says: str,
+    requirement: str,
     structural: bool = False,
 ) -> gxe.ExpectColumnValuesToBeBetween:
-    """A figure of the profile is not above `limit`. A null figure passes: there was nothing to compare with."""
+    """A figure of the profile is not above `limit`. A null figure passes: nothing could be compared."""
     meta = {"measure": measure, "unit": unit, "limit": limit, "beyond": "above", "structural": structural}
-    return rule(gxe.ExpectColumnValuesToBeBetween, name, severity, says, meta=meta, column=column, max_value=limit)
+    return rule(
+        gxe.ExpectColumnValuesToBeBetween, name, severity, requirement, meta=meta, column=column, max_value=limit
+    )
 
 
 def at_least(
-    name: str, severity: Severity, column: str, limit: float, *, measure: str, unit: Unit, says: str
+    name: str, severity: Severity, column: str, limit: float, *, measure: str, unit: Unit, requirement: str
 ) -> gxe.ExpectColumnValuesToBeBetween:
-    """A figure of the profile is not below `limit`. A null figure passes: there was nothing to compare with."""
+    """A figure of the profile is not below `limit`. A null figure passes: nothing could be compared."""
     meta = {"measure": measure, "unit": unit, "limit": limit, "beyond": "below"}
-    return rule(gxe.ExpectColumnValuesToBeBetween, name, severity, says, meta=meta, column=column, min_value=limit)
+    return rule(
+        gxe.ExpectColumnValuesToBeBetween, name, severity, requirement, meta=meta, column=column, min_value=limit
+    )
 
 
 def figure(value: float | None, unit: Unit) -> str:
-    """A figure as people read it: 0.042 of unit share is `4.2 %`."""
+    """The figure as text: 0.042 of unit share becomes `4.2 %`."""
     if value is None:
         return "nothing to compare with"
     if unit == "share":
@@ -110,7 +113,7 @@ def figure(value: float | None, unit: Unit) -> str:
 
 
 def timestamps_are_possible(endpoint: Endpoint) -> ExpectNoSuchRows:
-    """Both timestamps lie in times a computer can have recorded: a month partition is made for nothing else."""
+    """Both timestamps lie between 1970 and 2200. Each month outside would get a partition of its own."""
     return no_rows(
         "timestamps_are_possible",
         "critical",
@@ -122,9 +125,9 @@ def timestamps_are_possible(endpoint: Endpoint) -> ExpectNoSuchRows:
 
 
 def dimension_rules(
-    endpoint: Endpoint, thresholds: Thresholds, profile_table: str, must_say: Sequence[str]
+    endpoint: Endpoint, thresholds: Thresholds, profile_table: str, required_texts: Sequence[str]
 ) -> list[Expectation]:
-    """What tracks and users have in common. A batch in which the `must_say` columns go blank has lost them."""
+    """Rules that tracks and users share. If too many values of a `required_texts` column are blank, the batch fails."""
     return [
         rule(
             gxe.ExpectColumnValuesToNotBeNull,
@@ -151,13 +154,13 @@ def dimension_rules(
             no_rows(
                 f"{column}_is_not_lost",
                 "critical",
-                f"at most {figure(thresholds.max_blank_share, 'share')} of the list arrived with a blank {column}",
+                f"at most {figure(thresholds.max_blank_share, 'share')} of the snapshot has a blank {column}",
                 "audit/staged_rows.find_blank_values",
                 column=column,
                 profile=("staging", profile_table),
                 limit=thresholds.max_blank_share,
             )
-            for column in must_say
+            for column in required_texts
         ),
         *(
             rule(
@@ -185,5 +188,5 @@ def dimension_rules(
 
 
 def meta_of(expectation: Expectation) -> Mapping[str, Any]:
-    """What `rule` noted down about an expectation."""
+    """The `meta` that `rule` gave an expectation."""
     return expectation.meta or {}

@@ -1,4 +1,4 @@
-"""Tracks: what a staged track must be like, and what is worth a look."""
+"""The suite of tracks."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from expectations.rules import dimension_rules, rule
 from expectations.thresholds import Thresholds
 
 
-def rows(thresholds: Thresholds, profile_table: str) -> list[Expectation]:
-    """Rules over the staged tracks. The genres are free words, and created_at may follow updated_at: both pass."""
+def row_expectations(thresholds: Thresholds, profile_table: str) -> list[Expectation]:
+    """Rules over the staged tracks. Genres are free text, and created_at may be later than updated_at: both pass."""
     return [
-        *dimension_rules(TRACKS, thresholds, profile_table, must_say=("name", "artist")),
+        *dimension_rules(TRACKS, thresholds, profile_table, required_texts=("name", "artist")),
         rule(
             gxe.ExpectColumnValuesToMatchRegex,
             "duration_is_mm_ss",
@@ -36,6 +36,6 @@ def rows(thresholds: Thresholds, profile_table: str) -> list[Expectation]:
     ]
 
 
-def profile(thresholds: Thresholds) -> list[Expectation]:
+def profile_expectations(thresholds: Thresholds) -> list[Expectation]:
     """Rules over the batch as a whole."""
     return batch_rules(thresholds)

@@ -1,4 +1,4 @@
-"""Users: what a staged user must be like, and what is worth a look. No rule here may carry a value into a report."""
+"""The suite of users. No rule here may put a value of a row into a report."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ GENDERS = (
 )  # fmt: skip
 
 
-def rows(thresholds: Thresholds, profile_table: str) -> list[Expectation]:
-    """Rules over the staged users. Shared e-mails, and created_at after updated_at, are normal at the source."""
+def row_expectations(thresholds: Thresholds, profile_table: str) -> list[Expectation]:
+    """Rules over the staged users. Two users may share an e-mail, and created_at may be later than updated_at."""
     return [
-        *dimension_rules(USERS, thresholds, profile_table, must_say=("email", "favorite_genres")),
+        *dimension_rules(USERS, thresholds, profile_table, required_texts=("email", "favorite_genres")),
         rule(
             gxe.ExpectColumnValuesToMatchRegex,
             "email_has_an_at",
@@ -51,6 +51,6 @@ def rows(thresholds: Thresholds, profile_table: str) -> list[Expectation]:
     ]
 
 
-def profile(thresholds: Thresholds) -> list[Expectation]:
+def profile_expectations(thresholds: Thresholds) -> list[Expectation]:
     """Rules over the batch as a whole."""
     return batch_rules(thresholds)

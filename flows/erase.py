@@ -23,7 +23,7 @@ from core.canonical import canonical, decoded_forms
 from core.clock import Clock, clock_of
 from core.database import Connection, connect, readable_errors, take_training_lock, take_warehouse_lock
 from core.errors import DatabaseError, UsageError, named_errors
-from core.references import written_reason
+from core.reasons import check_reason
 from core.roles import up_to_date_url
 from core.settings import Settings, load_settings
 from core.side_schemas import REPLACED, RESTORING
@@ -173,7 +173,7 @@ def _erase_everywhere(place: Place, user_id: int, why: Why) -> Found:
 def _turn_away_by_e_mails(place: Place, identity: UserIdentity, number: int) -> None:
     """Add what raw pages knew to the hashes that they are turned away by."""
     listed = suppression_list.synchronize_copy(place.connection, place.settings.data_dir)
-    entry = listed.suppressing(identity.user_id, place.clock(), identity.e_mails)
+    entry = listed.suppressed_entry(identity.user_id, place.clock(), identity.e_mails)
     with readable_errors():
         steps.save_entries(place.connection, [entry], number)
     suppression_list.synchronize_copy(place.connection, place.settings.data_dir)
@@ -229,7 +229,7 @@ def _place() -> Iterator[Place]:
 def _checked(user_id: int, reason: str, requested_by: str) -> Why:
     steps.check_user_id(user_id)
     told = {"--reason": reason, "--requested-by": requested_by}
-    lines = [written_reason(text, name) for name, text in told.items()]
+    lines = [check_reason(text, name) for name, text in told.items()]
     for name, line in zip(told, lines, strict=True):
         if any(re.search(rf"(?<!\d){user_id}(?!\d)", canonical(reading)) for reading in decoded_forms(line)):
             raise UsageError(f"{name} must not name the listener: it is kept after they are erased")

@@ -93,14 +93,14 @@ def transform_landed_batch(run: Run, batch: Batch, landed: Landing) -> Transform
     batches.add_batch_to_run(run.connection, run.run_id, batch)
     references = ENDPOINTS[batch.endpoint].depends_on
     is_checked = references and not run.unpublished_dependencies(batch)
-    known = staging.published_ids(run.connection, references) if is_checked else None
+    published = staging.published_ids(run.connection, references) if is_checked else None
     day_end = datetime(batch.day.year, batch.day.month, batch.day.day, tzinfo=UTC) + timedelta(days=1)
     until = max(landed.read_at, day_end)
     latest = until + _FUTURE_ALLOWANCE
     row_filter = suppression_list.read_copy(run.settings.data_dir) or None
     folder = run.shaped_folder(batch)
     return transformation.transform(
-        landed, batch.endpoint, folder, known=known, latest=latest, newest_until=until, row_filter=row_filter
+        landed, batch.endpoint, folder, published=published, latest=latest, newest_until=until, row_filter=row_filter
     )
 
 
@@ -173,10 +173,10 @@ def publish_staged_batch(
         if accepted is not None:
             acceptance.record_acceptance(run.connection, batch, run.run_id, accepted, report.results, run.clock())
 
-    why = accepted.words(report.results) if accepted else None
+    why = accepted.summary(report.results) if accepted else None
     status, counts = warehouse.publish_batch(
         run.connection, batch, staged,
-        started_at=landed.started_at, run_id=run.run_id, clock=run.clock, reason=why, alongside=note_acceptance,
+        started_at=landed.started_at, run_id=run.run_id, clock=run.clock, reason=why, before_commit=note_acceptance,
     )  # fmt: skip
     if why is not None:
         _show_accepted(run, batch, why)

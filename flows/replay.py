@@ -14,7 +14,7 @@ from prefect import flow
 
 from core.clock import clock_of
 from core.errors import ReplayRefused, UnknownBatch
-from core.references import written_reason
+from core.reasons import check_reason
 from core.roles import INGEST
 from core.settings import load_settings
 from core.tracebacks import keep_logs_readable, without_tracebacks
@@ -52,7 +52,7 @@ def replay(batch_id: str, accept: str | None = None, by: str | None = None) -> l
         raise UnknownBatch(f"{batch_id!r} is no batch id; it looks like tracks-2026-11-22 or tracks-2026-11-22-r2")
     asked = accept is not None or by is not None
     if asked:  # before the batch is looked for: what was typed is wrong, whatever the batch is
-        accept, by = written_reason(accept, "--accept"), written_reason(by, "--by")
+        accept, by = check_reason(accept, "--accept"), check_reason(by, "--by")
     with open_run(settings, thresholds, "replay", parts[1], clock_of(settings), role=INGEST) as run:
         suppression_list.synchronize_copy(run.connection, settings.data_dir)
         entry, landed = _replayable(run, batch_id)

@@ -21,7 +21,7 @@ from supervisor.xmlrpc import SupervisorTransport, UnixStreamHTTPConnection
 
 from core import embedded_postgres
 from core.clock import CLOCK_SKEW
-from core.database import login_refused
+from core.database import login_refusal
 from core.queries import load_query
 from core.roles import any_login
 from core.sessions import UnfitDatabase, open_connection
@@ -59,7 +59,7 @@ class ProcessState:
 
 def address_of_database(settings: Settings) -> str:
     """Where the database is; the embedded one is not started for it."""
-    return embedded_postgres.address(settings.data_dir) if settings.embedded else any_login(settings)
+    return embedded_postgres.server_url(settings.data_dir) if settings.embedded else any_login(settings)
 
 
 def database_fails(url: str) -> str | None:
@@ -70,7 +70,7 @@ def database_fails(url: str) -> str | None:
     except UnfitDatabase as error:
         return str(error)
     except psycopg.OperationalError as error:
-        if login_refused(error):
+        if login_refusal(error):
             return "it refuses the login of the watch"
         return f"no connection ({error.sqlstate})" if error.sqlstate else "no connection"
     except psycopg.Error as error:

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from core.audits import ExpectationResult
 from core.database import Connection, readable_errors
 from core.queries import load_query
-from core.references import written_reason
+from core.reasons import check_reason
 from pipeline.batches import Batch
 
 # As expectations.rules.figure writes it.
@@ -26,7 +26,7 @@ class ReviewedFailure:
     count: int | None
     observed: str | None
 
-    def is_less_than(self, now: ExpectationResult) -> bool:
+    def has_worsened(self, now: ExpectationResult) -> bool:
         """Whether it is worse now. Where nobody can tell what is worse, whatever differs is."""
         if self.count is not None and now.unexpected_count is not None:
             return now.unexpected_count > self.count
@@ -42,24 +42,24 @@ class Acceptance:
 
     reason: str
     accepted_by: str
-    seen: Mapping[str, ReviewedFailure]
+    reviewed: Mapping[str, ReviewedFailure]
 
     def refusal(self, results: Sequence[ExpectationResult]) -> str | None:
         """Why it cannot be let in, as one line; None when it can."""
         never = [one.expectation for one in results if one.blocks and one.structural]
         if never:
             return f"cannot be accepted: the warehouse would not hold together ({', '.join(never)})"
-        unseen = [one.expectation for one in results if one.blocks and one.expectation not in self.seen]
+        unseen = [one.expectation for one in results if one.blocks and one.expectation not in self.reviewed]
         if unseen:
             return f"not accepted: {', '.join(unseen)} failed only now; read what was found, then accept it again"
         worse = [
             f"{one.expectation} was {seen.observed} when it was read, and is {one.observed_value} now"
             for one in results
-            if one.blocks and (seen := self.seen[one.expectation]).is_less_than(one)
+            if one.blocks and (seen := self.reviewed[one.expectation]).has_worsened(one)
         ]
         return f"not accepted: {'; '.join(worse)}; read it, then accept it again" if worse else None
 
-    def words(self, results: Sequence[ExpectationResult]) -> str:
+    def summary(self, results: Sequence[ExpectationResult]) -> str:
         """What the ledger is told, as one line."""
         waived = ", ".join(one.expectation for one in results if one.blocks)
         return f"accepted although {waived} failed, by {self.accepted_by}: {self.reason}"
@@ -67,7 +67,7 @@ class Acceptance:
 
 def load_acceptance(connection: Connection, batch: Batch, reason: str | None, accepted_by: str | None) -> Acceptance:
     """What somebody asks for, and what the last audit of the batch found. Raises UsageError, DatabaseError."""
-    reason, accepted_by = written_reason(reason, "--accept"), written_reason(accepted_by, "--by")
+    reason, accepted_by = check_reason(reason, "--accept"), check_reason(accepted_by, "--by")
     with readable_errors():
         rows = connection.execute(
             load_query("ops/audit_results.find_critical_failures"), {"batch_id": batch.batch_id}

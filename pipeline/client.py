@@ -68,7 +68,7 @@ class ApiClient:
         self._proxy = proxy_for(settings.moovitamix_api_url)
         self._environment = _environment(settings)
 
-    def page(self, endpoint: Endpoint, number: int) -> Page:
+    def fetch_page(self, endpoint: Endpoint, number: int) -> Page:
         """One page, asked for again while the fault may pass.
 
         Raises TransientSourceError when it did not pass in the tries and the time allowed, TerminalSourceError at once

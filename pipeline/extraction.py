@@ -115,7 +115,7 @@ class SnapshotReader:
         problem, stable = "", False
         for _ in range(self._settings.fetch_reads):
             started_at = self._clock()
-            first = self._client.page(self._batch.endpoint, 1)
+            first = self._client.fetch_page(self._batch.endpoint, 1)
             self._resume_or_begin(first)
             reading = self._read_pages(first)
             problem = self._problem(reading, first)
@@ -179,7 +179,7 @@ class SnapshotReader:
         for number in range(span.first, span.last + 1):
             if stop.is_set():
                 raise SourceError("another page could not be read")
-            pages.append(first if number == 1 else self._client.page(self._batch.endpoint, number))
+            pages.append(first if number == 1 else self._client.fetch_page(self._batch.endpoint, number))
             if not pages[-1].keys and number < _page_count(first):
                 break  # the list ends here, whatever its total says
         write_pages(self._folder / span.file_name, [page.body for page in pages])
@@ -204,7 +204,7 @@ class SnapshotReader:
         if reading.rows != first.total:
             return f"says total {first.total} and sends {reading.rows} rows"
         for number in _to_recheck(first, self._threads):
-            if _seen(self._client.page(self._batch.endpoint, number)) != reading.pages[number]:
+            if _seen(self._client.fetch_page(self._batch.endpoint, number)) != reading.pages[number]:
                 return f"page {number} changed while the list was read"
         if reading.has_key_on_two_pages():
             return _repeated_page(reading.pages) or _ID_TWICE

@@ -75,7 +75,7 @@ def transform(
     endpoint: Endpoint,
     folder: Path,
     *,
-    known: PublishedIds | None,
+    published: PublishedIds | None,
     latest: datetime,
     newest_until: datetime | None = None,
     row_filter: RowFilter | None = None,
@@ -83,7 +83,7 @@ def transform(
     """Transform a landed batch into `folder`, which is emptied first.
 
     Dates after `latest` are rejected; updates after `newest_until` (default: `latest`) do not count as the newest.
-    References of sessions are checked against `known`, if given. Rows that `row_filter` matches are
+    References of sessions are checked against `published`, if given. Rows that `row_filter` matches are
     only counted. Raises LandingError when the raw pages cannot be read back.
     """
     shutil.rmtree(folder, ignore_errors=True)
@@ -91,7 +91,7 @@ def transform(
     (folder / "rejected").mkdir(parents=True)
     buckets = max(1, -(-landing.rows // ROWS_PER_BUCKET))
     until = (newest_until or latest).replace(tzinfo=None)
-    shaper = _Shaper(endpoint, folder, buckets, known, latest.replace(tzinfo=None), until, row_filter)
+    shaper = _Shaper(endpoint, folder, buckets, published, latest.replace(tzinfo=None), until, row_filter)
     with _garbage_left_alone():
         for first, bodies in _steps(landing):
             shaper.add(first, (first - 1) * landing.size, bodies)
@@ -128,7 +128,7 @@ class _Shaper:
     endpoint: Endpoint
     folder: Path
     buckets: int
-    known: PublishedIds | None
+    published: PublishedIds | None
     latest: datetime
     newest_until: datetime
     row_filter: RowFilter | None
@@ -223,7 +223,7 @@ class _Shaper:
         if not self.row_filter or not specification.is_personal:
             return rows, rejected
         # A published user is not excluded: where valid rows refer to one, only rejected rows are looked up.
-        refers_to_published = self.known is not None and specification.field(specification.id_field).references
+        refers_to_published = self.published is not None and specification.field(specification.id_field).references
         ids = set() if refers_to_published else set(rows[specification.id_field].unique())
         matching_ids = self.row_filter.matching_ids(ids | {row.row_id for row in rejected if row.row_id is not None})
         positions = {row.row_position for row in rejected if row.row_id in matching_ids}
@@ -254,8 +254,8 @@ class _Shaper:
                 checks.append(
                     (pl.col(f"{column.name}_seconds").is_null(), pl.lit(f"{column.name}: not of the form MM:SS"))
                 )
-            if column.kind == "id" and column.references and self.known is not None:
-                is_known = pl.col(column.name).is_in(self.known[column.references].implode())
+            if column.kind == "id" and column.references and self.published is not None:
+                is_known = pl.col(column.name).is_in(self.published[column.references].implode())
                 checks.append((~is_known, pl.lit(_not_published(column))))
         reason = pl.lit(None, dtype=pl.String)
         for is_bad, text in reversed(checks):
@@ -267,9 +267,9 @@ class _Shaper:
     ) -> tuple[pl.DataFrame, list[RejectedRow]]:
         """Remove plays of tracks that are not published from their sessions."""
         plays_field = next((field for field in ENDPOINTS[self.endpoint].fields if field.kind == "id_list"), None)
-        if self.known is None or plays_field is None or plays_field.references is None:
+        if self.published is None or plays_field is None or plays_field.references is None:
             return rows, []
-        is_known = pl.Series(decoded.tracks).is_in(self.known[plays_field.references].implode())
+        is_known = pl.Series(decoded.tracks).is_in(self.published[plays_field.references].implode())
         if is_known.all():
             return rows, []
         plays = decoded.plays().with_columns(is_known=is_known)

@@ -37,11 +37,11 @@ def publish_batch(
     run_id: int | None,
     clock: Callable[[], datetime],
     reason: str | None = None,
-    alongside: Callable[[], None] | None = None,
+    before_commit: Callable[[], None] | None = None,
 ) -> tuple[Status, Counts]:
     """Merge a staged batch into the warehouse and the marts, and write it down, in one transaction.
 
-    `alongside` writes down in it what must stand or fall with the batch, `reason` is why it is in all the same. The
+    `before_commit` writes down in it what must stand or fall with the batch, `reason` is why it is in all the same. The
     caller holds the warehouse lock. Running it again for the same batch changes nothing. Raises DatabaseError.
     """
     with readable_errors(), connection.transaction():
@@ -51,8 +51,8 @@ def publish_batch(
         status: Status = "published" if inserted or updated or removed else "unchanged"
         times = {"started_at": started_at, "finished_at": clock()}
         record_batch(connection, batch, status, counts, run_id=run_id, reason=reason, **times)
-        if alongside is not None:
-            alongside()
+        if before_commit is not None:
+            before_commit()
     return status, counts
 
 

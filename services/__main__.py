@@ -223,7 +223,7 @@ def _first_page(plan: LocalServices) -> str:
 
 def _direct() -> str:
     """What goes before a command of Prefect's in a shell with proxies, which it would take to this machine too."""
-    return "no_proxy='*' " if proxies.are_set() else ""
+    return "no_proxy='*' " if proxies.any_proxy_set() else ""
 
 
 def _login(plan: LocalServices) -> str:

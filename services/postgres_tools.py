@@ -25,7 +25,7 @@ _NO_LOCKS = "out of shared memory"
 
 def find_postgres_tools(settings: Settings, url: str) -> PostgresTools:
     """Those of the wheel for the embedded server, else those of the PATH."""
-    return PostgresTools(url, embedded_postgres.programs() if settings.embedded else None)
+    return PostgresTools(url, embedded_postgres.programs_folder() if settings.embedded else None)
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def verify(settings: Settings, path: Path) -> Manifest:
         url = embedded_postgres.start(folder)
         with connect(url) as connection:
             try:
-                build_beside(connection, PostgresTools(url, embedded_postgres.programs()), work, manifest)
+                build_beside(connection, PostgresTools(url, embedded_postgres.programs_folder()), work, manifest)
                 side_schemas.put_in_place(connection)
             except (BackupError, DatabaseError) as error:
                 raise BackupError(f"{short(path)} cannot be restored: {error}") from error

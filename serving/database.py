@@ -15,7 +15,7 @@ from core.database import ensure_database
 from core.errors import DatabaseError, StatementRefused
 from core.queries import load_query
 from core.roles import SERVING, in_role
-from core.sessions import UnfitDatabase, connection_keywords, forget_environment, pin
+from core.sessions import UnfitDatabase, configure_connection, connection_keywords, forget_environment
 from core.settings import Settings
 
 # An outage is told within this time: what a statement may take, and the wait for a connection.
@@ -164,7 +164,7 @@ class Database:
             async def connect(cls, *arguments: Any, **options: Any) -> Any:
                 try:
                     made = await super().connect(*arguments, **options)
-                    await pin(made, url, _SETTINGS)
+                    await configure_connection(made, url, _SETTINGS)
                 except psycopg.Error as error:
                     if isinstance(error, UnfitDatabase) and not database._connection_error:
                         _LOGGER.error("%s", error)  # no waiting mends it

@@ -24,4 +24,4 @@ def transform_rows(folder: Path, endpoint: Endpoint, rows: list[Any], size: int 
     for number, body in enumerate(bodies, 1):
         write_pages(landing_folder / f"pages-{number:07d}-{number:07d}.jsonl.zst", [body])
     landing = Landing(landing_folder, "http://a", len(rows), len(rows), len(pages), size, NOW, NOW)
-    return transform(landing, endpoint, folder / "shaped", known=None, latest=NOW)
+    return transform(landing, endpoint, folder / "shaped", published=None, latest=NOW)

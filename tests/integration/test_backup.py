@@ -44,7 +44,7 @@ def place(
         monkeypatch.delenv(name)
     for name, value in quick_settings(database, tmp_path / "data").items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("PATH", f"{embedded_postgres.programs()}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{embedded_postgres.programs_folder()}{os.pathsep}{os.environ['PATH']}")
     fill_warehouse(database, two_taste_groups(users=40, tracks=40))
     with quick_candidates():
         assert recommend.main([]) == 0
@@ -382,6 +382,6 @@ def test_an_empty_database_has_nothing_to_back_up(
 ) -> None:
     for name, value in quick_settings(empty_database, tmp_path / "data").items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("PATH", f"{embedded_postgres.programs()}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{embedded_postgres.programs_folder()}{os.pathsep}{os.environ['PATH']}")
     assert main(["make"]) == 1
     assert "nothing to back up" in error_of(capfd)

@@ -84,7 +84,7 @@ class Place:
     def traces(self) -> list[str]:
         """Where something tells of them: in a dump of the whole database, or in a file, unpacked."""
         dump = subprocess.run(
-            [str(embedded_postgres.programs() / "pg_dump"), f"--dbname={self.database}"],
+            [str(embedded_postgres.programs_folder() / "pg_dump"), f"--dbname={self.database}"],
             check=True,
             capture_output=True,
         ).stdout
@@ -383,7 +383,7 @@ def test_again_is_for_everybody_on_the_list(more: list[str], capsys: pytest.Capt
 def test_who_comes_back_with_a_backup_is_erased_again(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PATH", f"{embedded_postgres.programs()}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{embedded_postgres.programs_folder()}{os.pathsep}{os.environ['PATH']}")
     shutil.rmtree(place.data_dir / "landing")  # of another machine
     assert backup.main(["make", str(tmp_path / "before.tar")]) == 0
     assert erase.main([str(GHOST), *WHY]) == 0

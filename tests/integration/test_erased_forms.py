@@ -54,7 +54,7 @@ def source(prefect_server: None, environment: Path, monkeypatch: pytest.MonkeyPa
 def traces(database: str, data_dir: Path) -> list[str]:
     """Where the mark stands: in a dump of the database, or in raw pages."""
     dump = subprocess.run(
-        [str(embedded_postgres.programs() / "pg_dump"), f"--dbname={database}"], check=True, capture_output=True
+        [str(embedded_postgres.programs_folder() / "pg_dump"), f"--dbname={database}"], check=True, capture_output=True
     ).stdout
     found = [line for line in dump.decode().splitlines() if MARK in line.casefold()]
     for path in data_dir.rglob("*.zst"):

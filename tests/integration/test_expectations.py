@@ -139,7 +139,10 @@ def test_a_clean_batch_passes(desk: Desk, endpoint: Endpoint) -> None:
     assert not failures(results)
     raise_if_blocked(batch.batch_id, results)
     suite = {TRACKS: tracks, USERS: users, LISTEN_HISTORY: listen_history}[endpoint]
-    expected = [meta_of(rule)["rule"] for rule in [*suite.rows(_DEFAULTS, "p"), *suite.profile(_DEFAULTS)]]
+    expected = [
+        meta_of(rule)["rule"]
+        for rule in [*suite.row_expectations(_DEFAULTS, "p"), *suite.profile_expectations(_DEFAULTS)]
+    ]
     assert sorted(result.expectation for result in results) == sorted(expected)
 
 
@@ -306,7 +309,7 @@ BATCH_RULES: list[tuple[Endpoint, dict[str, Any], dict[str, tuple[str, str]]]] =
     (
         TRACKS,
         {"rows_superseded": 2},
-        {"rows_have_one_version": ("warning", "number of older versions of rows in the list 2 is above 0")},
+        {"rows_have_one_version": ("warning", "number of older versions of rows in the snapshot 2 is above 0")},
     ),
     (LISTEN_HISTORY, {"plays_rejected_share": 0.01}, {}),
     (
@@ -320,7 +323,8 @@ BATCH_RULES: list[tuple[Endpoint, dict[str, Any], dict[str, tuple[str, str]]]] =
         {
             "list_is_complete": (
                 "critical",
-                "not true: as many rows arrived as the API reported (rows_landed 1,990, rows_reported 2,000)",
+                "not true: the number of landed rows equals the total that the API reported "
+                "(rows_landed 1,990, rows_reported 2,000)",
             )
         },
     ),
@@ -328,23 +332,23 @@ BATCH_RULES: list[tuple[Endpoint, dict[str, Any], dict[str, tuple[str, str]]]] =
     (
         TRACKS,
         {"share_of_published": 0.7},
-        {"list_did_not_shrink": ("warning", "size compared with what is published 70 % is below 90 %")},
+        {"list_did_not_shrink": ("warning", "size compared with the published rows 70 % is below 90 %")},
     ),
     # Yesterday 1,000; today half of the 1,010 that there should be.
     (
         TRACKS,
         {"published_rows": 1_000, "rows_listed": 505, "share_of_published": 0.505},
         {
-            "list_did_not_collapse": ("critical", "size compared with what is published 50.5 % is below 70 %"),
-            "list_did_not_shrink": ("warning", "size compared with what is published 50.5 % is below 90 %"),
+            "list_did_not_collapse": ("critical", "size compared with the published rows 50.5 % is below 70 %"),
+            "list_did_not_shrink": ("warning", "size compared with the published rows 50.5 % is below 90 %"),
         },
     ),
     (
         USERS,
         {"rows_reported": 0, "rows_landed": 0, "rows_listed": 0, "share_of_published": 0.0},
         {
-            "list_did_not_collapse": ("critical", "size compared with what is published 0 % is below 70 %"),
-            "list_did_not_shrink": ("warning", "size compared with what is published 0 % is below 90 %"),
+            "list_did_not_collapse": ("critical", "size compared with the published rows 0 % is below 70 %"),
+            "list_did_not_shrink": ("warning", "size compared with the published rows 0 % is below 90 %"),
             "list_is_not_empty": ("warning", "number of rows in the list 0 is below 1"),
         },
     ),
@@ -352,7 +356,7 @@ BATCH_RULES: list[tuple[Endpoint, dict[str, Any], dict[str, tuple[str, str]]]] =
     (
         USERS,
         {"share_of_published": 1.6},
-        {"list_did_not_explode": ("warning", "size compared with what is published 160 % is above 150 %")},
+        {"list_did_not_explode": ("warning", "size compared with the published rows 160 % is above 150 %")},
     ),
     (USERS, {"removed_share": 0.1}, {}),
     (USERS, {"removed_share": 0.25}, {"removals_are_few": ("warning", "removed share 25 % is above 10 %")}),
@@ -366,7 +370,7 @@ BATCH_RULES: list[tuple[Endpoint, dict[str, Any], dict[str, tuple[str, str]]]] =
     (
         TRACKS,
         {"rows_with_unknown_fields": 3},
-        {"fields_are_known": ("warning", "number of rows with fields we do not know 3 is above 0")},
+        {"fields_are_known": ("warning", "number of rows with unknown fields 3 is above 0")},
     ),
     (LISTEN_HISTORY, {"share_of_quietest_day": 0.7}, {}),
     (LISTEN_HISTORY, {"share_of_quietest_day": None}, {}),
@@ -443,8 +447,8 @@ def broken_check(monkeypatch: pytest.MonkeyPatch) -> None:
         update={"unexpected_rows_query": query}
     )
     assert isinstance(rule, ExpectNoSuchRows)
-    sound = users.rows
-    monkeypatch.setattr(users, "rows", lambda thresholds, profile: [*sound(thresholds, profile), rule])
+    sound = users.row_expectations
+    monkeypatch.setattr(users, "row_expectations", lambda thresholds, profile: [*sound(thresholds, profile), rule])
 
 
 @pytest.mark.usefixtures("broken_check")

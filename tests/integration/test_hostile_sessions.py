@@ -157,7 +157,7 @@ def settings(prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[
             monkeypatch.setenv(name, value)
         return data_dir
 
-    monkeypatch.setenv("PATH", f"{embedded_postgres.programs()}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{embedded_postgres.programs_folder()}{os.pathsep}{os.environ['PATH']}")
     yield give
     for folder in folders:
         embedded_postgres.stop_if_unused(folder)

@@ -132,7 +132,7 @@ def test_a_blocked_batch_is_let_in_with_a_reason_that_is_kept(
     assert (batch_id, why, who) == (f"tracks-{DAY}", "five tracks are known to be broken", "ticket 7")
     assert (waived["expectation"], waived["observed"]) == ("rejects_are_few", "2.439 %")
     page = (blocked / "data_docs" / "validations" / f"tracks-{DAY}.html").read_text()
-    assert '<span class="verdict accepted">accepted</span>' in page
+    assert '<span class="status accepted">accepted</span>' in page
     assert f"<title>tracks-{DAY}: accepted</title>" in page
     assert page.count(said) == 1
     assert "Blocks publication" not in page

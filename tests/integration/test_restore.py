@@ -98,7 +98,7 @@ def use(database: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", database)
     monkeypatch.setenv("DATA_DIR", str(data_dir))
     monkeypatch.setenv("LOCK_WAIT_SECONDS", "5")
-    monkeypatch.setenv("PATH", f"{embedded_postgres.programs()}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{embedded_postgres.programs_folder()}{os.pathsep}{os.environ['PATH']}")
 
 
 def change(database: str, data_dir: Path) -> None:
@@ -112,8 +112,8 @@ def change(database: str, data_dir: Path) -> None:
 def small_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A server of PostgreSQL 16 or 18 with room for few locks, and a login that owns nothing but its own database."""
     with monkeypatch.context() as patch:
-        newest, (version, locks) = embedded_postgres.programs(), request.param
-        patch.setattr("core.embedded_postgres.programs", lambda: newest.parent.parent / version / "bin")
+        newest, (version, locks) = embedded_postgres.programs_folder(), request.param
+        patch.setattr("core.embedded_postgres.programs_folder", lambda: newest.parent.parent / version / "bin")
         patch.setattr("core.embedded_postgres._LOCALE", ("--encoding=UTF8", "--locale=C"))  # as the older one knows it
         folder = Path(tempfile.mkdtemp(prefix="pg-"))
         folder.chmod(0o755)

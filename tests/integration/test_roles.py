@@ -288,7 +288,7 @@ def test_an_installation_from_before_there_were_roles(
     assert recommend.main([]) == 0
 
     # Who restores a backup owns all of it at first.
-    monkeypatch.setenv("PATH", f"{embedded_postgres.programs()}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{embedded_postgres.programs_folder()}{os.pathsep}{os.environ['PATH']}")
     assert backup.main(["make", str(tmp_path / "kept.tar")]) == 0
     assert backup.main(["restore", str(tmp_path / "kept.tar"), "--force"]) == 0
     assert owners(owned) == {(role, table) for role, table in handed_over if not table.startswith("staging.")}
@@ -315,7 +315,7 @@ def test_docker_compose_gives_each_service_a_login_that_is_enough(monkeypatch: p
     passwords = dict.fromkeys(services["postgres"]["environment"], PASSWORD)
     try:
         host = embedded_postgres.start(folder).partition("host=")[2]
-        path = f"{embedded_postgres.programs()}{os.pathsep}{os.environ['PATH']}"
+        path = f"{embedded_postgres.programs_folder()}{os.pathsep}{os.environ['PATH']}"
         script = ["sh", str(ROOT / "services/compose/create-databases.sh")]
         subprocess.run(script, env={**passwords, "PATH": path, "PGHOST": host}, check=True, capture_output=True)
 
@@ -402,7 +402,7 @@ def test_what_a_role_hangs_on_its_tables_never_runs_as_the_owner(
     ((listener,),) = query("select min(id) from warehouse.users")
     for name, value in quick_settings(database, tmp_path / "data").items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("PATH", f"{embedded_postgres.programs()}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{embedded_postgres.programs_folder()}{os.pathsep}{os.environ['PATH']}")
     ask = [str(listener), "--reason", "asked", "--requested-by", "ticket 12"]
     with psycopg.connect(logins[RECOMMENDER], autocommit=True, options=f"-c role={RECOMMENDER}") as intruder:
         for step in TRAPS[trap]:

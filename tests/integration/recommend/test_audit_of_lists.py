@@ -90,33 +90,37 @@ def test_whole_lists_pass(desk: Desk) -> None:
     batch = desk.stage(LISTS)
     results = desk.auditor.audit(batch)
     assert [result.expectation for result in results if not result.success] == []
-    rules = [*recommendations.rows(_DEFAULTS, "p"), *recommendations.profile(_DEFAULTS)]
+    rules = [*recommendations.row_expectations(_DEFAULTS, "p"), *recommendations.profile_expectations(_DEFAULTS)]
     assert sorted(result.expectation for result in results) == sorted(meta_of(rule)["rule"] for rule in rules)
 
 
-# What is changed in good lists, the rule that finds it, and the listeners and ranks it names.
+# A change to valid recommendations, the rule that finds it, and the reported users and ranks.
 TAMPERED = {
-    "a rank is left out": ("update {lists} set rank = 4 where user_id = 1 and rank = 3", "ranks_are_whole", ("1 1",)),
-    "ranks from 0": ("update {lists} set rank = rank - 1 where user_id = 1", "ranks_are_whole", ("1 0",)),
-    "a rank twice": ("update {lists} set rank = 2, score = .5 where user_id = 1 and rank > 1", "ranks_are_whole", None),
-    "a list too short": ("delete from {lists} where user_id = 2 and rank = 3", "list_is_whole", ("2 0",)),
-    "nobody's list": ("delete from {lists} where user_id = 4", "list_is_whole", ("4 0",)),
-    "the list of the last id": (f"delete from {{lists}} where user_id = {LAST}", "list_is_whole", (f"{LAST} 0",)),
-    "too many asked for": ("update {profile} set per_user = 2", "list_is_whole", None),
-    "a track twice": ("update {lists} set track_id = 4 where user_id = 2 and rank = 2", "track_comes_once", ("2 2",)),
-    "somebody who left": ("insert into {lists} values (1, 5, 1, 2, 1)", "listener_is_there", ("5 1",)),
-    "a stranger": ("insert into {lists} values (1, 99, 1, 2, 1)", "listener_is_there", ("99 1",)),
-    "a removed track": ("update {lists} set track_id = 7 where user_id = 2 and rank = 3", "track_is_offered", ("2 3",)),
-    "an unknown track": ("update {lists} set track_id = 99 where user_id = 2 and rank = 3", "track_is_offered", None),
+    "a rank is left out": (
+        "update {lists} set rank = 4 where user_id = 1 and rank = 3", "ranks_are_consecutive", ("1 1",)
+    ),
+    "ranks from 0": ("update {lists} set rank = rank - 1 where user_id = 1", "ranks_are_consecutive", ("1 0",)),
+    "a rank twice": (
+        "update {lists} set rank = 2, score = .5 where user_id = 1 and rank > 1", "ranks_are_consecutive", None
+    ),
+    "a list too short": ("delete from {lists} where user_id = 2 and rank = 3", "list_is_full", ("2 0",)),
+    "nobody's list": ("delete from {lists} where user_id = 4", "list_is_full", ("4 0",)),
+    "the list of the last id": (f"delete from {{lists}} where user_id = {LAST}", "list_is_full", (f"{LAST} 0",)),
+    "too many asked for": ("update {profile} set per_user = 2", "list_is_full", None),
+    "a track twice": ("update {lists} set track_id = 4 where user_id = 2 and rank = 2", "track_is_unique", ("2 2",)),
+    "somebody who left": ("insert into {lists} values (1, 5, 1, 2, 1)", "user_exists", ("5 1",)),
+    "a stranger": ("insert into {lists} values (1, 99, 1, 2, 1)", "user_exists", ("99 1",)),
+    "a removed track": ("update {lists} set track_id = 7 where user_id = 2 and rank = 3", "track_exists", ("2 3",)),
+    "an unknown track": ("update {lists} set track_id = 99 where user_id = 2 and rank = 3", "track_exists", None),
     "a played track": (
-        "update {lists} set track_id = 3 where user_id = 2 and rank = 3", "track_is_new_to_listener", ("2 3",)
+        "update {lists} set track_id = 3 where user_id = 2 and rank = 3", "track_is_new_to_user", ("2 3",)
     ),
     "no number": ("update {lists} set score = 'NaN' where user_id = 2 and rank = 1", "score_is_finite", ("2 1",)),
     "endless": ("update {lists} set score = 'Infinity' where user_id = 2 and rank = 1", "score_is_finite", ("2 1",)),
     "below all": ("update {lists} set score = '-Infinity' where user_id = 2 and rank = 3", "score_is_finite", ("2 3",)),
     "a better one": ("update {lists} set score = 9 where user_id = 2 and rank = 3", "scores_do_not_rise", ("2 3",)),
-    "no profile": ("delete from {profile}", "lists_are_profiled", ()),
-    "nothing listed": ("update {profile} set rows_listed = 0", "lists_are_there", ()),
+    "no profile": ("delete from {profile}", "recommendations_are_profiled", ()),
+    "nothing listed": ("update {profile} set rows_listed = 0", "recommendations_exist", ()),
 }  # fmt: skip
 
 
@@ -171,5 +175,5 @@ def test_played_tracks_pass_where_they_are_wanted(desk: Desk) -> None:
 
 def test_no_lists_at_all_are_blocked(desk: Desk) -> None:
     failed = desk.judge(desk.stage({}))
-    assert set(failed) == {"list_is_whole", "lists_are_there"}
-    assert failed["list_is_whole"].unexpected_count == 5  # user 6 has nothing left to be recommended
+    assert set(failed) == {"list_is_full", "recommendations_exist"}
+    assert failed["list_is_full"].unexpected_count == 5  # user 6 has nothing left to be recommended

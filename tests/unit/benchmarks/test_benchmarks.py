@@ -86,7 +86,10 @@ def test_the_raw_statement_computes_every_rule_of_the_suite(bench: Bench) -> Non
     _ = bench.first_ingest
     thresholds = load_thresholds()
     rows_table, profile_table, _removed = staging.table_names(Batch(LISTEN_HISTORY, BASE_DAY, bench.warehouse.source))
-    suite = [*listen_history.rows(thresholds, profile_table), *listen_history.profile(thresholds)]
+    suite = [
+        *listen_history.row_expectations(thresholds, profile_table),
+        *listen_history.profile_expectations(thresholds),
+    ]
     with audit.connected(bench.warehouse.database_url.get_secret_value()) as connection:
         broken = audit.broken_rows(connection, rows_table, profile_table, thresholds)
         assert set(broken) == {rule.meta["rule"] for rule in suite if rule.meta}

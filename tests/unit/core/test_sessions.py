@@ -76,7 +76,7 @@ def test_no_variable_of_libpq_reaches_a_connection_or_a_program(
     with open_connection(postgres) as connection:
         assert connection.execute(ask).fetchone() == ("ISO, MDY", "UTC", "postgres", "postgres")
     assert "PGPORT" not in os.environ
-    command = [embedded_postgres.programs() / "psql", "-X", "-A", "-t", "-c", ask, target]
+    command = [embedded_postgres.programs_folder() / "psql", "-X", "-A", "-t", "-c", ask, target]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("ISO, MDY|UTC|postgres|postgres\n", "")
 

@@ -18,14 +18,16 @@ NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
 def test_only_those_on_the_list_are_turned_away() -> None:
-    entry = SuppressionList().suppressing(42, NOW)
+    entry = SuppressionList().suppressed_entry(42, NOW)
     listed = SuppressionList((entry,))
     assert listed.matching_ids(range(100)) == {42}
     assert listed.matching_ids(range(100)) == {42}  # from what it remembers
-    other = listed.suppressing(43, NOW)
+    other = listed.suppressed_entry(43, NOW)
     assert other.key == entry.key
     assert other.fingerprint != entry.fingerprint
-    assert SuppressionList().suppressing(42, NOW).fingerprint != entry.fingerprint  # another installation, another key
+    assert (
+        SuppressionList().suppressed_entry(42, NOW).fingerprint != entry.fingerprint
+    )  # another installation, another key
 
 
 def test_nobody_is_turned_away_by_an_empty_list() -> None:
@@ -34,9 +36,9 @@ def test_nobody_is_turned_away_by_an_empty_list() -> None:
 
 
 def test_the_last_word_counts_wherever_it_is_kept() -> None:
-    first = SuppressionList().suppressing(42, NOW)
+    first = SuppressionList().suppressed_entry(42, NOW)
     allowed = replace(first, allowed_at=NOW + timedelta(hours=1))
-    again = SuppressionList((allowed,)).suppressing(42, NOW + timedelta(hours=2))
+    again = SuppressionList((allowed,)).suppressed_entry(42, NOW + timedelta(hours=2))
     assert again.allowed_at is None
     for lists, turned_away in (((first, allowed), set()), ((allowed, first), set()), ((again, allowed, first), {42})):
         assert merge(*(SuppressionList((one,)) for one in lists)).matching_ids([42]) == turned_away
@@ -52,8 +54,8 @@ def test_a_copy_that_cannot_be_read_lets_nobody_in(tmp_path: Path) -> None:
 
 
 def test_a_row_without_an_id_is_theirs_by_a_known_e_mail() -> None:
-    listed = SuppressionList((SuppressionList().suppressing(42, NOW, ["Ada@example.com"]),))
-    again = SuppressionList((listed.suppressing(42, NOW, ["ada.l@example.com"]),))
+    listed = SuppressionList((SuppressionList().suppressed_entry(42, NOW, ["Ada@example.com"]),))
+    again = SuppressionList((listed.suppressed_entry(42, NOW, ["ada.l@example.com"]),))
     for row, theirs in (
         ('{"id": null, "email": "ADA@example.com"}', True),
         ('{"id": null, "email": "ada\\u0040example.com "}', True),
@@ -69,13 +71,13 @@ def test_a_row_without_an_id_is_theirs_by_a_known_e_mail() -> None:
 
 def test_an_e_mail_is_known_again_however_odd() -> None:
     odd = ["o'brien@x.com", '"ann lee"@x.com', "a,b@x.com", "x=/{}|y@x.com"]
-    listed = SuppressionList((SuppressionList().suppressing(42, NOW, odd),))
+    listed = SuppressionList((SuppressionList().suppressed_entry(42, NOW, odd),))
     for e_mail in odd:
         assert listed.matches_row_without_id(USERS, json.dumps({"id": None, "email": f" {e_mail.upper()}"})), e_mail
     assert listed.matches_row_without_id(USERS, "{broken, 'O'Brien@x.com'")
     for other in ("brien@x.com", "lee@x.com", "b@x.com", "y@x.com"):
         assert not listed.matches_row_without_id(USERS, json.dumps([other]))
-    assert not SuppressionList((SuppressionList().suppressing(42, NOW, ["brien@x.com"]),)).matches_row_without_id(
+    assert not SuppressionList((SuppressionList().suppressed_entry(42, NOW, ["brien@x.com"]),)).matches_row_without_id(
         USERS, '["o\'brien@x.com"]'
     )
 
@@ -107,7 +109,7 @@ INDIAN = "\u0905\u091c\u092f@\u0921\u093e\u091f\u093e.com"
 
 @pytest.mark.parametrize("known_as", [NFC, NFD, PUNYCODE, NFC.upper(), f" {NFC} "])
 def test_an_address_is_the_same_however_it_is_written(known_as: str) -> None:
-    now = SuppressionList((SuppressionList().suppressing(42, NOW, [known_as]),))
+    now = SuppressionList((SuppressionList().suppressed_entry(42, NOW, [known_as]),))
     key = now.entries[0].key
     # As earlier versions wrote it down: without its white space and in small letters, nothing else.
     before = SuppressionList((replace(now.entries[0], e_mails=(fingerprint(key, known_as.strip().casefold()),)),))
@@ -137,12 +139,12 @@ def test_an_address_is_the_same_however_it_is_written(known_as: str) -> None:
 )  # fmt: skip
 def test_letters_that_casing_and_scripts_write_in_two_ways_are_the_same(address: str, written: str) -> None:
     for known_as, sent in ((address, written), (written.strip("<>"), address)):
-        listed = SuppressionList((SuppressionList().suppressing(42, NOW, [known_as]),))
+        listed = SuppressionList((SuppressionList().suppressed_entry(42, NOW, [known_as]),))
         assert listed.matches_row_without_id(USERS, json.dumps({"id": None, "email": sent}))
 
 
 def test_an_id_among_other_text_in_its_place_is_theirs() -> None:
-    listed = SuppressionList((SuppressionList().suppressing(42, NOW),))
+    listed = SuppressionList((SuppressionList().suppressed_entry(42, NOW),))
     for text in ("user 42", "#42", "u\uff14\uff12", "42/7", ["42"], {"value": "42"}):
         assert listed.matches_row_without_id(USERS, json.dumps({"id": text})), text
     assert listed.matches_row_without_id(LISTEN_HISTORY, '{"user_id": "42", "items": [1')

@@ -31,7 +31,7 @@ def publish_one(docs_dir: Path, day: int, *results: ExpectationResult, hour: int
         },
         meta={"run_id": {"run_name": batch_id, "run_time": audited_at.isoformat()}},
     )
-    line = AuditSummary.of(batch_id, "users", date(2026, 11, day), audited_at, results)
+    line = AuditSummary.from_results(batch_id, "users", date(2026, 11, day), audited_at, results)
     assert write_page(docs_dir, line, judged) == docs_page(docs_dir, batch_id)
     return batch_id
 
@@ -44,7 +44,7 @@ def failed(severity: str, says: str, keys: int = 0) -> ExpectationResult:
 def test_page_tells_verdict_failures_and_first_keys(tmp_path: Path) -> None:
     batch_id = publish_one(tmp_path, 22, failed("critical", "an id < 0 & odd", keys=30), failed("warning", "meh"))
     page = docs_page(tmp_path, batch_id).read_text()
-    assert '<span class="verdict blocked">blocked</span>' in page
+    assert '<span class="status blocked">blocked</span>' in page
     text = " ".join(page.split())
     assert "audited 2026-11-22 06:30 UTC: 2 expectations, 1 blocking, 1 warning." in text
     assert "an id &lt; 0 &amp; odd" in page

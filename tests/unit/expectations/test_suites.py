@@ -21,7 +21,7 @@ each_suite = pytest.mark.parametrize("suite", [tracks, users, listen_history])
 
 
 def rules_of(suite: ModuleType) -> list[gxe.Expectation]:
-    return [*suite.rows(DEFAULTS, "profile"), *suite.profile(DEFAULTS)]
+    return [*suite.row_expectations(DEFAULTS, "profile"), *suite.profile_expectations(DEFAULTS)]
 
 
 @each_suite
@@ -32,7 +32,7 @@ def test_every_rule_has_a_unique_name_a_severity_and_a_sentence(suite: ModuleTyp
         assert re.fullmatch(r"[a-z_]+", meta_of(rule)["rule"])
         assert rule.severity in (FailureSeverity.CRITICAL, FailureSeverity.WARNING)
         word = "Blocks" if rule.severity == FailureSeverity.CRITICAL else "Warns"
-        assert rule.description == f"{word}: {meta_of(rule)['says']}"
+        assert rule.description == f"{word}: {meta_of(rule)['requirement']}"
 
 
 @each_suite
@@ -72,14 +72,14 @@ def test_a_suite_for_what_comes_in_and_what_goes_out() -> None:
 
 def test_thresholds_reach_the_rules() -> None:
     strict = Thresholds.model_construct(**{**DEFAULTS.model_dump(), "max_rejected_share": 0.002})
-    says = {meta_of(rule)["rule"]: meta_of(rule)["says"] for rule in users.profile(strict)}
+    says = {meta_of(rule)["rule"]: meta_of(rule)["requirement"] for rule in users.profile_expectations(strict)}
     assert says["rejects_are_few"] == "at most 0.2 % of the rows were rejected"
 
 
 def test_the_page_for_people_lists_every_rule_and_threshold() -> None:
     """If this fails: `python -m expectations.catalogue --write`."""
     page = catalogue.PAGE.read_text()
-    assert page == catalogue.renewed(page)
+    assert page == catalogue.with_new_tables(page)
     assert "`tracks_are_published`" in page
 
 

@@ -110,7 +110,7 @@ def test_a_delay_shorter_than_the_backoff_does_not_shorten_it(
 ) -> None:
     busy.status, busy.refusals, busy.headers = status, 3, ASKS_FOR_LITTLE[case]
 
-    assert ApiClient(settings(busy.url)).page("tracks", 1).total == 0
+    assert ApiClient(settings(busy.url)).fetch_page("tracks", 1).total == 0
 
     assert len(busy.seen) == 4
     assert len(waits) == 3
@@ -135,7 +135,7 @@ def test_a_delay_shorter_than_the_backoff_does_not_shorten_it(
 def test_a_longer_delay_is_waited_for(headers: dict[str, str], seconds: float, busy: Busy, waits: list[float]) -> None:
     busy.refusals, busy.headers = 2, headers
 
-    ApiClient(settings(busy.url)).page("tracks", 1)
+    ApiClient(settings(busy.url)).fetch_page("tracks", 1)
 
     assert waits == [seconds, seconds]
 
@@ -147,7 +147,7 @@ def test_a_delay_beyond_what_the_run_allows_ends_it_at_once_and_says_so(
     busy.refusals, busy.headers = 9, {"Retry-After": value}
 
     with pytest.raises(TerminalSourceError) as raised:  # the task does not ask again either
-        ApiClient(settings(busy.url, give_up_after_seconds=60)).page("tracks", 1)
+        ApiClient(settings(busy.url, give_up_after_seconds=60)).fetch_page("tracks", 1)
 
     assert (waits, len(busy.seen)) == ([], 1)
     assert "answered 429 and asks to wait " in str(raised.value)
@@ -157,7 +157,7 @@ def test_a_delay_beyond_what_the_run_allows_ends_it_at_once_and_says_so(
 def test_without_a_requested_delay_the_tries_are_told(busy: Busy, waits: list[float]) -> None:
     busy.refusals = 9
     with pytest.raises(TransientSourceError, match=r"answered 429 \(tried 4 times"):
-        ApiClient(settings(busy.url)).page("tracks", 1)
+        ApiClient(settings(busy.url)).fetch_page("tracks", 1)
     assert len(waits) == 3
 
 
@@ -181,11 +181,11 @@ def test_the_source_is_asked_through_the_proxy_and_loopback_is_not(
 ) -> None:
     through(proxy.url, shell, name)
 
-    assert ApiClient(settings(f"http://{SOURCE}", moovitamix_api_token="t0ken")).page("tracks", 1).total == 0
+    assert ApiClient(settings(f"http://{SOURCE}", moovitamix_api_token="t0ken")).fetch_page("tracks", 1).total == 0
     assert proxy.hosts == [SOURCE]
     assert busy.seen[0]["authorization"] == "Bearer t0ken"
 
-    assert ApiClient(settings(busy.url)).page("tracks", 1).total == 0
+    assert ApiClient(settings(busy.url)).fetch_page("tracks", 1).total == 0
     assert proxy.hosts == [SOURCE]
 
 
@@ -202,7 +202,7 @@ def test_what_a_proxy_answers_names_the_proxy(
     proxy.status = status
     through(proxy.url.replace("http://", "http://user:secret@"), shell)
     with pytest.raises(kind) as raised:
-        ApiClient(settings(f"http://{SOURCE}", fetch_tries=2)).page("tracks", 1)
+        ApiClient(settings(f"http://{SOURCE}", fetch_tries=2)).fetch_page("tracks", 1)
     assert f"GET http://{SOURCE}/tracks?page=1&size=50 through the proxy {proxy.url} (HTTP_PROXY): " in str(
         raised.value
     )
@@ -217,7 +217,7 @@ def test_a_refused_tunnel_names_the_proxy(
     proxy.status = status
     through(proxy.url, shell, "https_proxy")
     with pytest.raises((TransientSourceError, TerminalSourceError)) as raised:
-        ApiClient(settings(f"https://{SOURCE}", fetch_tries=1)).page("tracks", 1)
+        ApiClient(settings(f"https://{SOURCE}", fetch_tries=1)).fetch_page("tracks", 1)
     assert f"through the proxy {proxy.url} (https_proxy): the proxy " in str(raised.value)
     assert ("asks for a login" if status == 407 else "answered 503") in str(raised.value)
 
@@ -228,7 +228,7 @@ def test_a_proxy_that_is_away_is_named_without_its_password(shell: pytest.Monkey
         address = f"127.0.0.1:{nobody.getsockname()[1]}"
         through(f"http://user:secret@{address}", shell)
         with pytest.raises(TransientSourceError) as raised:
-            ApiClient(settings(f"http://{SOURCE}", fetch_tries=2)).page("tracks", 1)
+            ApiClient(settings(f"http://{SOURCE}", fetch_tries=2)).fetch_page("tracks", 1)
     assert f"through the proxy http://{address} (HTTP_PROXY): the proxy does not answer" in str(raised.value)
     assert "secret" not in str(raised.value)
 
@@ -243,7 +243,7 @@ def test_a_proxy_that_cannot_be_used_is_a_wrong_setting_unless_the_source_is_loo
     with pytest.raises(SettingsError, match="ALL_PROXY") as raised:
         ApiClient(settings(f"http://{SOURCE}"))
     assert "secret" not in str(raised.value)
-    assert ApiClient(settings(busy.url)).page("tracks", 1).total == 0
+    assert ApiClient(settings(busy.url)).fetch_page("tracks", 1).total == 0
 
 
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
@@ -253,7 +253,7 @@ def test_a_missing_file_of_certificates_is_named_and_no_matter_without_tls(
     shell.setenv(name, str(tmp_path / "missing.pem"))
     with pytest.raises(SettingsError, match=f"{name} names .*missing.pem, which cannot be read"):
         ApiClient(settings("https://source.example"))
-    assert ApiClient(settings(busy.url)).page("tracks", 1).total == 0
+    assert ApiClient(settings(busy.url)).fetch_page("tracks", 1).total == 0
 
 
 def test_a_login_of_netrc_is_not_sent(busy: Busy, shell: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -261,6 +261,6 @@ def test_a_login_of_netrc_is_not_sent(busy: Busy, shell: pytest.MonkeyPatch, tmp
     netrc.write_text("default login somebody password secret\n")
     netrc.chmod(0o600)
     shell.setenv("NETRC", str(netrc))
-    ApiClient(settings(busy.url)).page("tracks", 1)
-    ApiClient(settings(busy.url, moovitamix_api_token="t0ken")).page("tracks", 1)
+    ApiClient(settings(busy.url)).fetch_page("tracks", 1)
+    ApiClient(settings(busy.url, moovitamix_api_token="t0ken")).fetch_page("tracks", 1)
     assert [headers.get("authorization") for headers in busy.seen] == [None, "Bearer t0ken"]

@@ -11,7 +11,7 @@ _LONGEST = 500
 _E_MAIL = re.compile(r"\S@\S")
 
 
-def written_reason(text: str | None, name: str) -> str:
+def check_reason(text: str | None, name: str) -> str:
     """The text in one line. `name` is how people know it, such as `--reason`.
 
     Raises UsageError when it is empty, too long, or holds an e-mail address.
