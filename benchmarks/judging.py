@@ -122,8 +122,8 @@ def _judge(show: Show, connection: Connection, day: date, number: int, listeners
 def _measure_day(connection: Connection, day: date) -> None:
     with connection.transaction():
         found = measure_day(connection, day, K, _USUAL_USEFULNESS, datetime.now(UTC))
-    if found.why_not:
-        raise RuntimeError(f"{day} was not measured: {found.why_not}")
+    if found.not_evaluated_reason:
+        raise RuntimeError(f"{day} was not measured: {found.not_evaluated_reason}")
 
 
 def _count_hits(connection: Connection, day: date, number: int) -> int:

@@ -135,7 +135,7 @@ class ListeningSet:
         heard = np.ceil(plays[kept] * rng.lognormal(1.0, 1.5, len(kept)))
         ahead = rng.random(len(kept)) < HELD_OUT
         sides = [
-            Interactions.of(user[side], item[side], heard[side], catalogue=np.arange(self.shape.items))
+            Interactions.from_pairs(user[side], item[side], heard[side], catalogue=np.arange(self.shape.items))
             for side in (~ahead, ahead)
         ]
         return sides[0], sides[1]

@@ -133,13 +133,16 @@ def train_and_publish(show: Show, settings: Settings) -> Whole:
     with open_run(settings, load_thresholds(), "retrain", None, utc_now, role=RECOMMENDER) as run:
         lesson_log, end = meter("read", _read, run)
         rules = PromotionSettings(
-            limits=TrialLimits(600, 2_048), search_seconds=settings.retrain_search_seconds, seed=_SEED, say=show
+            limits=TrialLimits(600, 2_048),
+            search_seconds=settings.retrain_search_seconds,
+            seed=_SEED,
+            log_progress=show,
         )
         verdict = meter("try and judge", promotion.decide_promotion, lesson_log, end, None, run.models_dir, rules)
         scorer_model: Any = GenrePopularity()
         if verdict.recipe.personal:
             file = run.models_dir / "benchmark.npz"
-            learned = lesson_log.interactions(end, verdict.recipe.options)
+            learned = lesson_log.interactions(end, verdict.recipe.weighting)
             meter("train", promotion.train_model, verdict.recipe, learned, rules.limits, file)
             scorer_model = load_model(file)
         marts = meter("read", scoring.read_mart_data, run.connection, utc_now())
@@ -200,7 +203,7 @@ def _read(run: Any) -> tuple[Any, np.datetime64]:
 
     from recommender.data import mart_reader
 
-    newest = mart_reader.newest_play(run.connection, run.clock() + timedelta(days=1))
+    newest = mart_reader.newest_play_time(run.connection, run.clock() + timedelta(days=1))
     if newest is None:
         raise RuntimeError("the world has no plays")
     end = newest.replace(microsecond=0) + timedelta(seconds=1)
@@ -218,13 +221,13 @@ def _beside_truth(settings: Settings, log: Any, end: np.datetime64, verdict: Any
 
     exam = promotion.make_evaluation_split(log, end, rules)
     train, holdout = exam.split.train, exam.split.holdout.sample(_LISTENERS_ASKED_OF_TRUTH, _SEED)
-    weighed = train if exam.split_at is None else log.interactions(exam.split_at, verdict.recipe.options)
-    make = CANDIDATES[verdict.recipe.model].make
+    weighed = train if exam.split_at is None else log.interactions(exam.split_at, verdict.recipe.weighting)
+    make = CANDIDATES[verdict.recipe.model].model_class
     trial = run_trial(
         make, verdict.recipe.settings, weighed, holdout.users, rules.k, exclude=train, limits=rules.limits
     )
     ids = np.full((len(holdout), rules.k), -1, np.int64)
-    played = train.of_users(holdout.users).plays
+    played = train.select_users(holdout.users).plays
     for line, user in enumerate(holdout.users):
         mine = train.track_ids[played.indices[played.indptr[line] : played.indptr[line + 1]]]
         asked = {"user_id": int(user), "n": rules.k + len(mine)}

@@ -53,7 +53,7 @@ def _figures(judged: Sequence[DayEvaluation]) -> list[dict[str, Any]]:
             "watched": watches[metric.name].verdict if metric.name in watches else "",
         }
         for one in judged
-        for watches in [{watch.metric: watch for watch in one.watches}]
+        for watches in [{watch.metric: watch for watch in one.metric_statuses}]
         for metric in sorted(one.quality.metrics, key=lambda metric: metric.name not in watches)
     ]
 

@@ -127,7 +127,7 @@ def retrain(
 @named_errors()
 def read_training_data(run: Run, as_of: datetime) -> TrainingData:
     """Every play before `as_of`, and the champion. Raises InteractionsError when there is none."""
-    newest = mart_reader.newest_play(run.connection, as_of)
+    newest = mart_reader.newest_play_time(run.connection, as_of)
     if newest is None:
         raise InteractionsError(
             f"there are no plays before {as_of:%Y-%m-%d %H:%M} UTC to learn from; run an ingest first"
@@ -151,11 +151,11 @@ def judge_models(run: Run, training_data: TrainingData, seed: int, cause: Traini
         window_days=run.settings.retrain_window_days,
         users=_listeners_to_ask(run.settings, cause),
         confidence=run.settings.retrain_confidence,
-        weighed=SHORT_MEMORY if cause == "degradation" else AS_PLAYED,
+        weighting=SHORT_MEMORY if cause == "degradation" else AS_PLAYED,
         refresh_margin=run.settings.retrain_refresh_margin if cause == "age" else None,
         limits=_limits(run),
         search_seconds=run.settings.retrain_search_seconds,
-        say=get_run_logger().info,
+        log_progress=get_run_logger().info,
     )
     return promotion.decide_promotion(
         training_data.log, training_data.end, training_data.champion, run.models_dir, rules
@@ -170,7 +170,7 @@ def train_winner(run: Run, model_run_id: int, decision: PromotionDecision, train
     if not decision.recipe.personal:
         return None
     path = run.models_dir / f"model-{model_run_id}.npz"
-    interactions = training_data.log.interactions(training_data.end, decision.recipe.options)
+    interactions = training_data.log.interactions(training_data.end, decision.recipe.weighting)
     promotion.train_model(decision.recipe, interactions, _limits(run), path)
     return path
 

@@ -1,1 +1,1 @@
-"""Recommendations. Sub-packages import one way: data, models, evaluation, publishing or monitoring."""
+"""Recommendations. Imports go one way: data, models, evaluation, then publishing or monitoring."""

@@ -1,7 +1,6 @@
-"""Evaluates every model on held-out plays; the model and its settings are chosen on the training plays alone.
+"""Evaluate every model on held-out plays. The model and its settings are chosen on the training plays alone.
 
-Exit 0: measured; 1: no user can be asked, or no model is left; 2: a wrong argument, or a file nothing can be
-learned from.
+Exit 0: evaluated; 1: no user can be evaluated, or every model failed; 2: a wrong argument, or an unusable file.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ from recommender.evaluation.splitting import Holdout, split_by_user
 from recommender.evaluation.trials import Trial, TrialLimits, TrialRunner
 from recommender.models.registry import CANDIDATES, Candidates
 
-_WIDTH_OF_A_FILE = 140
+_FILE_WIDTH = 140
 
 
-class NothingToMeasure(InteractionsError):
-    """The plays can be read, and no user has both some to learn from and others to be asked for."""
+class EmptyHoldout(InteractionsError):
+    """The plays are readable, but no user has both training plays and held-out plays."""
 
 
 def evaluate(
@@ -38,25 +37,25 @@ def evaluate(
     candidates: Candidates = CANDIDATES,
     search: ModelSearchSettings | None = None,
 ) -> EvaluationReport:
-    """Settings and the choice of model by a split of `train` alone; then each learns all of it and is asked for `test`.
+    """Choose the model and its settings on a split of `train`; then fit all models on `train`, and measure on `test`.
 
-    Raises InteractionsError when there is nothing to learn from, NothingToMeasure when nobody can be asked, ModelError
-    when no model is left.
+    Raises InteractionsError when `train` has no plays, EmptyHoldout when no user can be evaluated, ModelError when
+    every model failed.
     """
     search = search or ModelSearchSettings()
     if not len(train):
-        raise InteractionsError("train has no plays: there is nothing to learn from")
-    holdout = Holdout.of(test, train)
+        raise InteractionsError("train has no plays to learn from")
+    holdout = Holdout.from_interactions(test, train)
     if not len(holdout):
-        raise NothingToMeasure(
-            f"test has nothing to ask: of its users {holdout.left_out:,} are not in train, "
-            f"and {holdout.repeaters:,} played nothing in it that is not in train"
+        raise EmptyHoldout(
+            f"no user of test can be evaluated: {holdout.left_out:,} are not in train, "
+            f"and {holdout.repeaters:,} played only tracks that train has too"
         )
     split = split_by_user(train, seed=search.seed, users=search.users)
     if not len(split.holdout):
-        raise NothingToMeasure("train cannot be split to choose on: nobody in it played two tracks or more")
+        raise EmptyHoldout("train cannot be split for the model search: no user played two or more tracks")
     selection = search_models(split.train, split.holdout, candidates, search)
-    search.say(f"choice on {len(selection.holdout):,} users of train: {selection.chosen.model}")
+    search.log_progress(f"model search on {len(selection.holdout):,} users of train chose {selection.chosen.model}")
     return _measure_on(train, holdout, selection, candidates, search)
 
 
@@ -69,46 +68,50 @@ def _measure_on(
 ) -> EvaluationReport:
     trials: dict[str, Trial] = {}
     measures: dict[str, RankingMetrics] = {}
-    out = dict(selection.out)
+    failed_models = dict(selection.failed_models)
     n = min(search.k, len(train.track_ids))
-    with TrialRunner.of(train, holdout.users, n, exclude=train) as ground:
+    with TrialRunner.prepare(train, holdout.users, n, exclude=train) as runner:
         for name, result in selection.results.items():
-            search.say(f"measuring {name}")
+            search.log_progress(f"measuring {name}")
             try:
-                trial = ground.run(candidates[name].make, result.params, search.limits)
+                trial = runner.run(candidates[name].model_class, result.params, search.limits)
             except ModelError as error:
-                out[name] = str(error)
-                search.say(f"{name}: out, {error}")
+                failed_models[name] = str(error)
+                search.log_progress(f"{name}: failed, {error}")
             else:
                 trials[name], measures[name] = trial, measure_ranking(trial.ranking, holdout, train, search.k)
     if not trials:
-        reasons = "; ".join(f"{name} {why}" for name, why in out.items())
-        raise ModelError(f"no model is left to measure: {reasons}")
-    return EvaluationReport(selection, holdout, trials, measures, out)
+        reasons = "; ".join(f"{name} {why}" for name, why in failed_models.items())
+        raise ModelError(f"every model failed: {reasons}")
+    return EvaluationReport(selection, holdout, trials, measures, failed_models)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
+    """Run the command line; return its exit code."""
     options = _read_options(arguments)
     candidates = {name: CANDIDATES[name] for name in CANDIDATES if not options.model or name in options.model}
     limits = TrialLimits(options.time_limit, options.memory_mb)
     search = ModelSearchSettings(
-        options.k, options.seed, limits, options.budget, say=lambda line: print(line, file=sys.stderr, flush=True)
+        options.k,
+        options.seed,
+        limits,
+        options.budget,
+        log_progress=lambda line: print(line, file=sys.stderr, flush=True),
     )
     try:
         train, test = read_interactions(options.train), read_interactions(options.test)
         report = evaluate(
             add_item_attributes(train, options.tracks) if options.tracks else train, test, candidates, search
         )
-    except (NothingToMeasure, ModelError) as error:
+    except (EmptyHoldout, ModelError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except InteractionsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        print(f"error: working files cannot be written: {error.strerror or error}{where}; see TMPDIR", file=sys.stderr)
+        path = f" ({error.filename})" if error.filename else ""
+        print(f"error: cannot write temporary files: {error.strerror or error}{path}; check TMPDIR", file=sys.stderr)
         return 1
     if options.json:
         print(json.dumps(report.as_json(), indent=2, allow_nan=False))
@@ -120,57 +123,57 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _show(report: EvaluationReport) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = _WIDTH_OF_A_FILE
+        console.width = _FILE_WIDTH
     console.print(report.as_table())
-    for name, why in report.out.items():
-        console.print(f"out: {name}, {why}", markup=False)
+    for name, why in report.failed_models.items():
+        console.print(f"failed: {name}, {why}", markup=False)
     holdout = report.holdout
-    console.print(f"{len(holdout):,} users; {holdout.left_out:,} of test left out, who are not in train")
+    console.print(f"{len(holdout):,} users evaluated; {holdout.left_out:,} users of test are not in train")
 
 
 def _read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m recommender.evaluate", description=__doc__)
-    files = "Parquet or CSV with the columns user_id, track_id and, if there is one, plays"
-    parser.add_argument("--train", type=Path, required=True, metavar="FILE", help=f"what models learn from: {files}")
-    parser.add_argument("--test", type=Path, required=True, metavar="FILE", help="what they are asked for, likewise")
+    files = "Parquet or CSV with the columns user_id, track_id and optionally plays"
+    parser.add_argument("--train", type=Path, required=True, metavar="FILE", help=f"training plays: {files}")
+    parser.add_argument("--test", type=Path, required=True, metavar="FILE", help="held-out plays, in the same format")
     parser.add_argument(
         "--tracks",
         type=Path,
         metavar="FILE",
-        help="what is known of tracks, for models that use it: columns track_id and artist, genres, or one of these",
+        help="item attributes for the models that use them: columns track_id and artist, genres or both",
     )
-    parser.add_argument("--k", type=_count, default=20, help="how many tracks are recommended (default: %(default)s)")
+    parser.add_argument("--k", type=_count, default=20, help="length of a recommendation list (default: %(default)s)")
     parser.add_argument(
         "--model",
         nargs="+",
         action="extend",
         choices=list(CANDIDATES),
         metavar="NAME",
-        help=f"only these compete, of {', '.join(CANDIDATES)}",
+        help=f"evaluate only these models: {', '.join(CANDIDATES)}",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    parser.add_argument("--seed", type=_seed, default=0, help="of the splits (default: %(default)s)")
+    parser.add_argument("--seed", type=_seed, default=0, help="seed of the splits (default: %(default)s)")
     limits, search = TrialLimits(), ModelSearchSettings()
     parser.add_argument(
         "--time-limit",
         type=_positive,
         default=limits.seconds,
         metavar="S",
-        help="seconds after which a model is out (default: %(default)g)",
+        help="time limit of one trial in seconds (default: %(default)g)",
     )
     parser.add_argument(
         "--memory-mb",
         type=_positive,
         default=limits.memory_mb,
         metavar="M",
-        help="MiB of memory beyond which a model is out (default: %(default)g)",
+        help="memory limit of one trial in MiB (default: %(default)g)",
     )
     parser.add_argument(
         "--budget",
         type=_positive,
         default=search.budget_seconds,
         metavar="S",
-        help="seconds after which no further settings are tried (default: %(default)g)",
+        help="seconds of the model search; later settings are skipped (default: %(default)g)",
     )
     return parser.parse_args(arguments)
 

@@ -76,7 +76,7 @@ class RecommenderContract(ABC):
     def test_a_user_who_is_unknown_or_has_no_plays(self, plays: Interactions) -> None:
         silent = 42
         model = self.make().fit(
-            Interactions.of([*USER_IDS[:2], *USER_IDS[:2]], [*TRACK_IDS[:2], *TRACK_IDS[2:4]], known_users=[silent])
+            Interactions.from_pairs([*USER_IDS[:2], *USER_IDS[:2]], [*TRACK_IDS[:2], *TRACK_IDS[2:4]], known_users=[silent])
         )
         ranking = model.recommend([silent, 43, USER_IDS[0]], 3)
         if model.needs_plays:
@@ -87,25 +87,25 @@ class RecommenderContract(ABC):
         assert ranking.ids[2, 0] != -1
 
     def test_a_user_who_played_everything(self) -> None:
-        plays = Interactions.of([1] * 12 + [2, 2], [*TRACK_IDS, *TRACK_IDS[:2]])
+        plays = Interactions.from_pairs([1] * 12 + [2, 2], [*TRACK_IDS, *TRACK_IDS[:2]])
         ranking = self.make().fit(plays).recommend([1, 2], 3, exclude=plays)
         assert (ranking.ids[0] == -1).all()
         assert (ranking.ids[1] != -1).all()
 
     def test_one_user(self) -> None:
-        plays = Interactions.of([5, 5], TRACK_IDS[:2], catalogue=TRACK_IDS)
+        plays = Interactions.from_pairs([5, 5], TRACK_IDS[:2], catalogue=TRACK_IDS)
         ranking = self.make().fit(plays).recommend([5], 3, exclude=plays)
         assert set(ranking.ids[0]) <= {*TRACK_IDS[2:], -1}
 
     def test_one_track(self) -> None:
-        plays = Interactions.of([5, 6], [9, 9])
+        plays = Interactions.from_pairs([5, 6], [9, 9])
         model = self.make().fit(plays)
         assert model.recommend([5, 6], 2).ids.tolist() == [[9, -1], [9, -1]]
         assert (model.recommend([5, 6], 2, exclude=plays).ids == -1).all()
 
     @pytest.mark.parametrize("catalogue", [[], [1, 2, 3]])
     def test_no_interactions_at_all(self, catalogue: list[int], tmp_path: Path) -> None:
-        nothing = Interactions.of([], [], known_users=[7], catalogue=catalogue)
+        nothing = Interactions.from_pairs([], [], known_users=[7], catalogue=catalogue)
         model = self.make().fit(nothing)
         assert (model.recommend([7, 8], 2, exclude=nothing).ids == -1).all()
         model.save(tmp_path / "model.npz")
@@ -124,7 +124,7 @@ class RecommenderContract(ABC):
 
     def test_tracks_that_nobody_played(self) -> None:
         plays = two_groups()
-        with_more = plays.on_tracks(np.union1d(TRACK_IDS, [1, 2, 99]))
+        with_more = plays.select_tracks(np.union1d(TRACK_IDS, [1, 2, 99]))
         ranking = self.make().fit(with_more).recommend(USER_IDS, 2, exclude=with_more)
         if self.personal:
             assert not np.isin(ranking.ids, [1, 2, 99]).any()
@@ -133,7 +133,7 @@ class RecommenderContract(ABC):
     def test_a_listener_who_plays_everything_often_does_not_drown_the_others(self) -> None:
         calm = two_groups()
         entries = calm.plays.tocoo()
-        plays = Interactions.of(
+        plays = Interactions.from_pairs(
             [*calm.user_ids[entries.coords[0]], *[77] * len(TRACK_IDS)],
             [*calm.track_ids[entries.coords[1]], *TRACK_IDS],
             [*entries.data, *[100_000] * len(TRACK_IDS)],
@@ -146,7 +146,7 @@ class RecommenderContract(ABC):
     def test_a_track_withdrawn_from_the_catalogue_is_not_recommended(
         self, fitted: Recommender, plays: Interactions
     ) -> None:
-        left = plays.on_tracks(TRACK_IDS[2:])
+        left = plays.select_tracks(TRACK_IDS[2:])
         ranking = fitted.fold_in(left).recommend(USER_IDS, 12)
         assert not np.isin(ranking.ids, TRACK_IDS[:2]).any()
         assert (ranking.ids[:, :10] != -1).all()
@@ -166,10 +166,10 @@ class RecommenderContract(ABC):
 
     def test_histories_out_of_order_are_refused(self, fitted: Recommender, plays: Interactions) -> None:
         with pytest.raises(InteractionsError, match="order"):
-            fitted.fold_in(plays.of_users(USER_IDS[::-1]))
+            fitted.fold_in(plays.select_users(USER_IDS[::-1]))
 
     def test_a_new_listener_is_served_without_training(self, fitted: Recommender) -> None:
-        newcomer = Interactions.of([123, 123, 123], FIRST_GROUP[:3], catalogue=TRACK_IDS)
+        newcomer = Interactions.from_pairs([123, 123, 123], FIRST_GROUP[:3], catalogue=TRACK_IDS)
         ranking = fitted.fold_in(newcomer).recommend([123], 3, exclude=newcomer)
         if self.personal:
             assert set(ranking.ids[0]) == set(FIRST_GROUP[3:])
@@ -177,13 +177,13 @@ class RecommenderContract(ABC):
 
     def test_new_plays_count(self, fitted: Recommender, plays: Interactions) -> None:
         if self.personal:
-            turned = Interactions.of([USER_IDS[0]] * 3, TRACK_IDS[1::2][:3], catalogue=TRACK_IDS)
+            turned = Interactions.from_pairs([USER_IDS[0]] * 3, TRACK_IDS[1::2][:3], catalogue=TRACK_IDS)
             ranking = fitted.fold_in(turned).recommend(USER_IDS[:1], 3, exclude=turned)
             assert set(ranking.ids[0]) == set(TRACK_IDS[1::2][3:])
 
     def test_plays_of_tracks_it_never_saw_are_left_out(self, fitted: Recommender) -> None:
-        known = Interactions.of([123] * 3, FIRST_GROUP[:3], catalogue=TRACK_IDS)
-        odd = Interactions.of([123] * 4, [*FIRST_GROUP[:3], 777], catalogue=TRACK_IDS)
+        known = Interactions.from_pairs([123] * 3, FIRST_GROUP[:3], catalogue=TRACK_IDS)
+        odd = Interactions.from_pairs([123] * 4, [*FIRST_GROUP[:3], 777], catalogue=TRACK_IDS)
         one = fitted.fold_in(known).recommend([123], 5)
         other = fitted.fold_in(odd).recommend([123], 5)
         assert same_ranking(one, other)

@@ -1,1 +1,1 @@
-"""What models learn from: plays, the attributes of tracks, and where both are read."""
+"""The data that models learn from: plays, item attributes, and their readers."""

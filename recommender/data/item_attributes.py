@@ -1,4 +1,4 @@
-"""What is known of tracks, as codes: names are not learned, only who shares one."""
+"""Item attributes as codes. Models learn which tracks share a value, not the value itself."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from recommender.data.interactions import UNKNOWN
 
 
 def attribute_codes(texts: pl.Series) -> NDArray[np.int32]:
-    """A code from 0 for each text, the same for equal ones, by their order; UNKNOWN for what is blank or null.
+    """Return a code from 0 for each text, in sort order; equal texts share a code. Blank or null texts are UNKNOWN.
 
-    Texts are compared as a whole, without spaces around them: what a list of genres is made of is not ours to guess.
+    Texts are compared as a whole, without surrounding spaces. A list of genres is not split, because its format is
+    unknown.
     """
     stripped = texts.cast(pl.String).str.strip_chars()
-    known = stripped.set(stripped == "", None)
-    return (known.rank("dense").cast(pl.Int32) - 1).fill_null(UNKNOWN).to_numpy()
+    non_blank = stripped.set(stripped == "", None)
+    return (non_blank.rank("dense").cast(pl.Int32) - 1).fill_null(UNKNOWN).to_numpy()

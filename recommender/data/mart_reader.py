@@ -1,4 +1,4 @@
-"""What the marts know of users, tracks and plays. Users and tracks that are gone at the source are left out."""
+"""Read users, tracks and plays from the marts. Users and tracks that the source has deleted are excluded."""
 
 from __future__ import annotations
 
@@ -16,29 +16,33 @@ from recommender.data.interactions import ARTIST, GENRE
 from recommender.data.item_attributes import attribute_codes
 from recommender.data.play_log import NegativeFeedback, PlayLog
 
-# The source has 17. Popularity is learned for each, so a source that lets people write what they like is bounded.
+# The source has 17 genres. Popularity is fitted for each genre, so free text at the source must not create too many.
 _MOST_GENRES = 200
 _IDS = {"user_id": pl.Int64(), "track_id": pl.Int64()}
 
 
 def read_plays(connection: Connection, now: datetime) -> PlayLog:
-    """Every play there is, summed by user and track with the time of the last. One snapshot. Raises DatabaseError.
+    """Read all plays, summed by user and track, with the time of the last play. Raises DatabaseError.
 
-    A play after `now` is by a device whose clock is wrong: it was played, and counts as the newest of the others.
+    The read is one database snapshot. A play after `now` comes from a device with a wrong clock: it counts, with the
+    time of the newest play before `now`.
     """
     with readable_errors(), connection.transaction():
         _one_snapshot(connection)
         users, catalogue = _read_users(connection), _catalogue(connection)
         feedback = _read_negative_feedback(connection, now)
         schema = _IDS | {"plays": pl.Int64(), "played_at": pl.Int64()}
-        plays = _of_those(read_frame(connection, "recommendations/training_data.copy_plays", schema), users, catalogue)
-    return _log(_not_after(plays, now), users, catalogue, feedback)
+        plays = _of_current(
+            read_frame(connection, "recommendations/training_data.copy_plays", schema), users, catalogue
+        )
+    return _play_log(_not_after(plays, now), users, catalogue, feedback)
 
 
 def read_play_log(connection: Connection, as_of: datetime, single_days: int) -> PlayLog:
-    """Every play before `as_of`: one by one in the last `single_days` days, before them summed by user and track.
+    """Read all plays before `as_of`. Raises DatabaseError.
 
-    So it may be split anywhere within those days. Raises DatabaseError.
+    Plays of the last `single_days` days stay single rows, so that a split may fall anywhere within these days. Older
+    plays are summed by user and track.
     """
     begin = as_of - timedelta(days=single_days)
     with readable_errors(), connection.transaction():
@@ -51,11 +55,11 @@ def read_play_log(connection: Connection, as_of: datetime, single_days: int) -> 
         new = read_frame(connection, "recommendations/training_data.copy_plays_between", single, bounds)
         feedback = _read_negative_feedback(connection, as_of)
     rows = pl.concat([old, new.with_columns(plays=pl.lit(1, pl.Int64)).select(old.columns)])
-    return _log(_of_those(rows, users, catalogue), users, catalogue, feedback)
+    return _play_log(_of_current(rows, users, catalogue), users, catalogue, feedback)
 
 
-def newest_play(connection: Connection, as_of: datetime) -> datetime | None:
-    """When somebody last played anything before `as_of`. Raises DatabaseError."""
+def newest_play_time(connection: Connection, as_of: datetime) -> datetime | None:
+    """The time of the last play before `as_of`. Raises DatabaseError."""
     with readable_errors():
         row = connection.execute(
             load_query("recommendations/training_data.find_newest_play_time"), {"before": as_of}
@@ -64,17 +68,17 @@ def newest_play(connection: Connection, as_of: datetime) -> datetime | None:
 
 
 def newest_batches(connection: Connection) -> list[str]:
-    """The newest batch of each endpoint that came in: what the marts show now. Raises DatabaseError."""
+    """The ids of the newest published batch of each endpoint. Raises DatabaseError."""
     with readable_errors():
         return [row[0] for row in connection.execute(load_query("recommendations/publications.find_newest_batches"))]
 
 
 def in_utc(moment: np.datetime64) -> datetime:
-    """The same moment as the database knows moments: to the second, in UTC."""
+    """Convert to a datetime in UTC, to the second."""
     return datetime.fromtimestamp(int(moment.astype("datetime64[s]").astype(np.int64)), UTC)
 
 
-def _log(plays: pl.DataFrame, users: pl.DataFrame, catalogue: pl.DataFrame, feedback: NegativeFeedback) -> PlayLog:
+def _play_log(plays: pl.DataFrame, users: pl.DataFrame, catalogue: pl.DataFrame, feedback: NegativeFeedback) -> PlayLog:
     return PlayLog(
         _column(plays, "user_id"),
         _column(plays, "track_id"),
@@ -120,13 +124,13 @@ def _catalogue(connection: Connection) -> pl.DataFrame:
 
 
 def _not_after(plays: pl.DataFrame, now: datetime) -> pl.DataFrame:
-    """The same plays, none of them after the newest that was played by `now`."""
+    """Move plays after `now` to the time of the newest play before it."""
     latest = int(now.timestamp())
     newest = plays.select(pl.col("played_at").filter(pl.col("played_at") <= latest).max()).item()
     return plays.with_columns(pl.col("played_at").clip(upper_bound=latest if newest is None else newest))
 
 
-def _of_those(plays: pl.DataFrame, users: pl.DataFrame, catalogue: pl.DataFrame) -> pl.DataFrame:
+def _of_current(plays: pl.DataFrame, users: pl.DataFrame, catalogue: pl.DataFrame) -> pl.DataFrame:
     return plays.join(users, on="user_id", how="semi").join(catalogue, on="track_id", how="semi")
 
 

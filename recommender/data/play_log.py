@@ -1,4 +1,4 @@
-"""When everything was played, and what users said of it: what interactions as of a time are made from."""
+"""Plays and negative feedback with their times. Interactions as of any time are built from them."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ _NO_TIMES: Times = np.empty(0, "datetime64[s]")
 
 @dataclass(frozen=True)
 class PlayWeighting:
-    """How plays are weighed; as they come, unless said otherwise.
+    """How plays are weighted. By default each play counts as one.
 
-    `half_life_days`: a play counts half as much after so many days. `without_not_useful`: what a user called not
-    useful does not count as liked, though it was played.
+    `half_life_days`: the weight of a play halves after this many days. `without_not_useful`: plays of tracks that the
+    user called not useful do not count.
     """
 
     half_life_days: float | None = None
     without_not_useful: bool = False
 
     def __str__(self) -> str:
-        said = [f"half-life {self.half_life_days:g} days"] if self.half_life_days is not None else []
-        return ", ".join(said + ["without not useful"] * self.without_not_useful) or "as played"
+        parts = [f"half-life {self.half_life_days:g} days"] if self.half_life_days is not None else []
+        return ", ".join(parts + ["without not useful"] * self.without_not_useful) or "as played"
 
 
 AS_PLAYED = PlayWeighting()
-# When listening has changed, what was played before says little of what will be.
+# After listening has changed, old plays predict little.
 SHORT_MEMORY = PlayWeighting(half_life_days=7)
-# What is tried for the model that was chosen; each is kept only if it wins.
+# The model search tries these for the best model, and keeps one only if it wins.
 WEIGHTINGS_TO_TRY = tuple(PlayWeighting(half_life_days=days) for days in (7, 30, 90, 365))
 WEIGHTINGS_TO_TRY_WITH_FEEDBACK = (*WEIGHTINGS_TO_TRY, PlayWeighting(without_not_useful=True))
 
 
 @dataclass(frozen=True, eq=False)
 class NegativeFeedback:
-    """One row per answer of a user about a track that was not useful, with its time in UTC."""
+    """One row per feedback that calls a track not useful, with its time in UTC."""
 
     users: Ids = field(default_factory=_NO_IDS.copy)
     tracks: Ids = field(default_factory=_NO_IDS.copy)
@@ -55,8 +55,9 @@ class NegativeFeedback:
 class PlayLog:
     """One row per user, track and time: a play, or the plays of one day. Times are UTC.
 
-    A row belongs to one side of a split as a whole, so it must not sum plays over weeks. `known_users`, `catalogue`,
-    `genres` and `item_attributes` are as in `Interactions.of`, and must not depend on plays after a split.
+    A split puts a row on one side as a whole, so a row must not sum plays over weeks. `known_users`, `catalogue`,
+    `genres` and `item_attributes` have the meaning of `Interactions.from_pairs`, and must not depend on plays after a
+    split.
     """
 
     users: Ids
@@ -71,28 +72,28 @@ class PlayLog:
 
     def __post_init__(self) -> None:
         if np.isnat(self.played_at).any() or np.isnat(self.not_useful.given_at).any():
-            raise InteractionsError("every play and every answer needs a time")
+            raise InteractionsError("every play and every feedback needs a time")
 
-    def interactions(self, before: ArrayLike, options: PlayWeighting = AS_PLAYED) -> Interactions:
-        """What was known at the time `before`, itself not included."""
+    def interactions(self, before: ArrayLike, weighting: PlayWeighting = AS_PLAYED) -> Interactions:
+        """Build the interactions from plays and feedback before the time `before`."""
         until = np.datetime64(before, "us")  # type: ignore[call-overload]
         rows = self.played_at < until
         weights = np.asarray(self.plays, np.float64)[rows]
-        if options.half_life_days is not None:
+        if weighting.half_life_days is not None:
             age = (until - self.played_at[rows].astype("datetime64[us]")) / np.timedelta64(1, "s") / _SECONDS_A_DAY
-            # Never to zero: what was played long ago was played.
-            weights = weights * np.maximum(np.exp2(-age / options.half_life_days), 1e-6)
-        if options.without_not_useful:
+            # Never zero, because an old play is still an interaction.
+            weights = weights * np.maximum(np.exp2(-age / weighting.half_life_days), 1e-6)
+        if weighting.without_not_useful:
             weights = np.where(self._called_not_useful(rows, until), 0.0, weights)
-        return self._of(rows, weights)
+        return self._from_rows(rows, weights)
 
     def interactions_from(self, start: ArrayLike) -> Interactions:
-        """What was played at or after the time `start`."""
+        """Build the interactions from plays at or after the time `start`."""
         rows = self.played_at >= np.datetime64(start, "us")  # type: ignore[call-overload]
-        return self._of(rows, np.asarray(self.plays, np.float64)[rows])
+        return self._from_rows(rows, np.asarray(self.plays, np.float64)[rows])
 
-    def _of(self, rows: NDArray[np.bool_], weights: NDArray[np.float64]) -> Interactions:
-        return Interactions.of(
+    def _from_rows(self, rows: NDArray[np.bool_], weights: NDArray[np.float64]) -> Interactions:
+        return Interactions.from_pairs(
             self.users[rows],
             self.tracks[rows],
             weights,
@@ -103,11 +104,11 @@ class PlayLog:
         )
 
     def _called_not_useful(self, rows: NDArray[np.bool_], until: Any) -> NDArray[np.bool_]:
-        """Which of these rows are of a pair that was called so before `until`."""
-        given = self.not_useful.given_at < until
-        if not given.any():
+        """Whether the user called the track not useful before `until`, for each row."""
+        earlier = self.not_useful.given_at < until
+        if not earlier.any():
             return np.zeros(int(rows.sum()), bool)
-        pairs = np.stack([self.not_useful.users[given], self.not_useful.tracks[given]], axis=1)
-        asked = np.stack([self.users[rows], self.tracks[rows]], axis=1)
-        _, numbers = np.unique(np.concatenate([pairs, asked]), axis=0, return_inverse=True)
-        return np.isin(numbers[len(pairs) :], numbers[: len(pairs)])
+        negative_pairs = np.stack([self.not_useful.users[earlier], self.not_useful.tracks[earlier]], axis=1)
+        played_pairs = np.stack([self.users[rows], self.tracks[rows]], axis=1)
+        _, numbers = np.unique(np.concatenate([negative_pairs, played_pairs]), axis=0, return_inverse=True)
+        return np.isin(numbers[len(negative_pairs) :], numbers[: len(negative_pairs)])

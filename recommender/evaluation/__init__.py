@@ -1,1 +1,1 @@
-"""How models are compared: splits, metrics, trials, the model search, and the promotion decision."""
+"""Compare models: splits, metrics, trials, the model search and the promotion decision."""

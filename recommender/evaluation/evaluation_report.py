@@ -1,4 +1,4 @@
-"""What `python -m recommender.evaluate` says: as a table for people, as JSON for programs."""
+"""The report of `python -m recommender.evaluate`, as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from recommender.evaluation.trials import Trial
 
 @dataclass(frozen=True, eq=False)
 class EvaluationReport:
-    """What the candidates are worth on test: a trial and its measures each, those chosen on train best first."""
+    """Trials and metrics of all models on test, ordered by their result in the model search."""
 
     selection: ModelSearchResult
     holdout: Holdout
     trials: dict[str, Trial]
     measures: dict[str, RankingMetrics]
-    out: dict[str, str]
+    failed_models: dict[str, str]
 
     @property
     def chosen(self) -> str:
-        """The best on validation, of those that could also learn from all of train."""
+        """The best model of the search that did not fail on all of train."""
         return next(iter(self.trials))
 
     def as_json(self) -> dict[str, Any]:
-        """What `--json` prints. Metrics are means over users, times in seconds, memory in MiB."""
+        """The object that `--json` prints. Metrics are means over users; times are seconds, memory is MiB."""
         return {
             "chosen": self.chosen,
             "k": self.selection.k,
             "models": {name: self._model_as_json(name) for name in self.trials},
-            "out": self.out,
+            "out": self.failed_models,
             "users": len(self.holdout),
             "left_out": self.holdout.left_out,
             "validation": {
@@ -68,7 +68,7 @@ class EvaluationReport:
         }
 
     def as_table(self) -> Table:
-        """What is printed for people."""
+        """The table for the terminal."""
         k = self.selection.k
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("model", no_wrap=True)

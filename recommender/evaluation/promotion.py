@@ -1,7 +1,7 @@
-"""Training: what is learned from, who is asked, which model wins, and whether it may be published.
+"""Promotion: split the plays, search the best model, and decide whether it replaces the champion.
 
-Models learn from plays before a moment and are asked for what was first played after it. Half of the users asked
-choose among the models; the other half judge the chosen one against the champion and against popularity.
+Models learn from the plays before a split time. The holdout is what users first played after it. Half of the holdout
+users choose the model; the gate compares the chosen model with the champion and popularity on the other half.
 """
 
 from __future__ import annotations
@@ -35,18 +35,19 @@ from recommender.models.registry import CANDIDATES, Candidates
 Decision = Literal["published", "fallback", "kept", "blocked", "failed"]
 
 _DAYS_TRIED = (1, 2, 3, 5, 7, 10, 14, 21, 28, 42, 60, 90)
-# Of fewer users in all, neither half says anything.
-_FEWEST_ASKED = 2 * MIN_USERS
-# Of fewer who played on both sides of a day, tracks held out at random say more.
-_FEWEST_BY_TIME = 100
+# Each half of the holdout needs MIN_USERS.
+_MIN_HOLDOUT_USERS = 2 * MIN_USERS
+# With fewer users on both sides of a split time, a random split is more reliable.
+_MIN_USERS_BY_TIME = 100
 
 
 @dataclass(frozen=True)
 class PromotionSettings:
-    """How a training is held. `window_days` is the longest time asked about, `users` how many should be asked.
+    """Settings of a training. `window_days` limits the length of the holdout; `users` is its desired size.
 
-    A challenger must beat the champion. With a `refresh_margin`, a share of the champion's mean NDCG, it is enough to
-    be less than that worse, beyond chance. Models compete with plays `weighed` so; other ways are tried for the winner.
+    A challenger must beat the champion. With a `refresh_margin` (a share of the champion's mean NDCG), it is enough
+    that the challenger is less than this margin worse, beyond chance. All models learn with the same `weighting`;
+    other weightings are tried for the winner.
     """
 
     k: int = 20
@@ -55,24 +56,24 @@ class PromotionSettings:
     users: int = 1_000
     confidence: float = 0.975
     refresh_margin: float | None = None
-    weighed: PlayWeighting = AS_PLAYED
+    weighting: PlayWeighting = AS_PLAYED
     limits: TrialLimits = field(default_factory=TrialLimits)
     search_seconds: float = 300.0
-    say: Callable[[str], None] = lambda line: None
+    log_progress: Callable[[str], None] = lambda line: None
 
 
 @dataclass(frozen=True, eq=False)
 class EvaluationSplit:
-    """What is learned from and what is asked. `split_at` is None where time gave nobody to ask."""
+    """Training data and holdout. `split_at` is None for a random split."""
 
     split: DataSplit
     split_at: np.datetime64 | None
-    how: str
+    description: str
 
 
 @dataclass(frozen=True, eq=False)
 class PromotionDecision:
-    """What a training came to: the recipe to publish, or the best that was not good enough, and why."""
+    """The outcome of a training: the recipe to publish, or the best recipe that was not good enough, and the reason."""
 
     recipe: Recipe
     decision: Decision
@@ -81,14 +82,14 @@ class PromotionDecision:
 
     @property
     def publishes(self) -> bool:
-        """Whether something is to go live."""
+        """Whether the decision leads to a publication."""
         return self.decision in ("published", "fallback")
 
 
 def make_evaluation_split(log: PlayLog, end: np.datetime64, settings: PromotionSettings) -> EvaluationSplit:
-    """Split by time: the last days, as few as give enough users to ask, or as give the most.
+    """Split by time: hold out the fewest last days that give enough users, or else the most users.
 
-    When hardly anybody played on both sides of any such moment, tracks are held out at random instead.
+    If too few users played on both sides of every split time, hold out tracks at random instead.
     """
     best: tuple[int, int, DataSplit] | None = None
     for days in [days for days in _DAYS_TRIED if days <= settings.window_days]:
@@ -97,16 +98,16 @@ def make_evaluation_split(log: PlayLog, end: np.datetime64, settings: PromotionS
             best = days, len(split.holdout), split
         if len(split.holdout) >= settings.users:
             break
-    if best is not None and best[1] >= _FEWEST_BY_TIME:
+    if best is not None and best[1] >= _MIN_USERS_BY_TIME:
         days, user_count, split = best
-        how = f"{user_count:,} users asked for what they first played in the last {days} day{'s'[: days > 1]}"
-        return EvaluationSplit(split, end - np.timedelta64(days, "D"), how)
+        description = f"{user_count:,} users, first plays of the last {days} day{'s'[: days > 1]}"
+        return EvaluationSplit(split, end - np.timedelta64(days, "D"), description)
     split = split_by_user(log.interactions(end), seed=settings.seed)
-    how = (
-        f"{len(split.holdout):,} users asked for a fifth of their tracks, held out at random, as too few played "
-        "on both sides of a day"
+    description = (
+        f"{len(split.holdout):,} users, a fifth of their tracks held out at random because too few users played "
+        "before and after a split time"
     )
-    return EvaluationSplit(split, None, how)
+    return EvaluationSplit(split, None, description)
 
 
 def decide_promotion(
@@ -117,16 +118,16 @@ def decide_promotion(
     settings: PromotionSettings,
     candidates: Candidates = CANDIDATES,
 ) -> PromotionDecision:
-    """Which recipe is to be published, if any. `models` is the folder of model files. Same input, same verdict.
+    """Decide which recipe to publish, if any. `models` is the folder of model files. The decision is deterministic.
 
-    Raises InteractionsError when there are no plays at all.
+    Raises InteractionsError when there are no plays.
     """
-    usable_champion, lost = _usable_champion(champion, models, candidates)
+    usable_champion, failure = _usable_champion(champion, models, candidates)
     decision = _decide(log, end, usable_champion, models, settings, candidates)
-    if not lost:
+    if not failure:
         return decision
-    why = f"{decision.why}; the champion cannot go on: {lost['out']}"
-    return replace(decision, why=why, metrics={**decision.metrics, "champion": lost})
+    why = f"{decision.why}; the champion is not usable: {failure['out']}"
+    return replace(decision, why=why, metrics={**decision.metrics, "champion": failure})
 
 
 def _decide(
@@ -138,31 +139,31 @@ def _decide(
     candidates: Candidates,
 ) -> PromotionDecision:
     evaluation_split = make_evaluation_split(log, end, settings)
-    if len(evaluation_split.split.holdout) < _FEWEST_ASKED:
-        why = f"only {len(evaluation_split.split.holdout)} users can be asked, which says nothing"
-        return _without_evidence(champion, why, {"exam": evaluation_split.how})
+    if len(evaluation_split.split.holdout) < _MIN_HOLDOUT_USERS:
+        why = f"the holdout has only {len(evaluation_split.split.holdout)} users, {_MIN_HOLDOUT_USERS} are needed"
+        return _without_evidence(champion, why, {"exam": evaluation_split.description})
     search = ModelSearchSettings(
         settings.k,
         settings.seed,
         settings.limits,
         settings.search_seconds,
-        deciding_share=0.5,
-        weighed=settings.weighed,
-        say=settings.say,
+        selection_share=0.5,
+        weighting=settings.weighting,
+        log_progress=settings.log_progress,
     )
     try:
-        selection = _choose(log, evaluation_split, candidates, search)
+        selection = _search(log, evaluation_split, candidates, search)
     except ModelError as error:
-        return _without_evidence(champion, str(error), {"exam": evaluation_split.how})
+        return _without_evidence(champion, str(error), {"exam": evaluation_split.description})
     return _PromotionGate(log, evaluation_split, selection, champion, models, settings, candidates).decision()
 
 
 def _usable_champion(
     champion: Champion | None, models: Path, candidates: Candidates
 ) -> tuple[Champion | None, dict[str, str]]:
-    """The champion, or else what the ledger is told of it: no list can be made of one whose file is lost.
+    """Return the champion if its model file is usable, otherwise the failure to record.
 
-    To keep such a champion would be to keep its last list for ever.
+    A champion without a usable file must not be kept: its recommendations could never be renewed.
     """
     if champion is None or not champion.recipe.personal:
         return champion, {}
@@ -173,27 +174,30 @@ def _usable_champion(
     return champion, {}
 
 
-def _choose(
+def _search(
     log: PlayLog, evaluation_split: EvaluationSplit, candidates: Candidates, search: ModelSearchSettings
 ) -> ModelSearchResult:
     split_at = evaluation_split.split_at
     if split_at is None:
         return search_models(
-            evaluation_split.split.train, evaluation_split.split.holdout, candidates, replace(search, weighed=AS_PLAYED)
+            evaluation_split.split.train,
+            evaluation_split.split.holdout,
+            candidates,
+            replace(search, weighting=AS_PLAYED),
         )
-    options = (AS_PLAYED, *(WEIGHTINGS_TO_TRY_WITH_FEEDBACK if len(log.not_useful.users) else WEIGHTINGS_TO_TRY))
+    weightings = (AS_PLAYED, *(WEIGHTINGS_TO_TRY_WITH_FEEDBACK if len(log.not_useful.users) else WEIGHTINGS_TO_TRY))
     return search_models(
-        log.interactions(split_at, search.weighed),
+        log.interactions(split_at, search.weighting),
         evaluation_split.split.holdout,
         candidates,
         search,
-        options=[comparison for comparison in options if comparison != search.weighed],
-        interactions_with=lambda options: log.interactions(split_at, options),
+        weightings=[weighting for weighting in weightings if weighting != search.weighting],
+        interactions_with=lambda weighting: log.interactions(split_at, weighting),
     )
 
 
 class _PromotionGate:
-    """Holds the chosen model against popularity and the champion, on users who did not choose it."""
+    """Compare the chosen model with popularity and the champion, on users who did not choose it."""
 
     def __init__(
         self,
@@ -207,27 +211,29 @@ class _PromotionGate:
     ) -> None:
         self._log, self._evaluation_split, self._selection, self._champion = log, evaluation_split, selection, champion
         self._models, self._settings, self._candidates = models, settings, candidates
-        self._judging = ~selection.deciding
-        self._metrics: dict[str, Any] = {"exam": evaluation_split.how, **_search_metrics(selection)}
+        self._gating = ~selection.selecting
+        self._metrics: dict[str, Any] = {"exam": evaluation_split.description, **_search_metrics(selection)}
 
     def decision(self) -> PromotionDecision:
         chosen = self._selection.chosen
-        recipe = Recipe(chosen.model, chosen.params, chosen.options)
-        against: dict[str, Comparison | None] = {}
+        recipe = Recipe(chosen.model, chosen.params, chosen.weighting)
+        opponents: dict[str, Comparison | None] = {}
         if recipe.personal:
-            against["popularity"] = self._against_popularity(chosen)
+            opponents["popularity"] = self._against_popularity(chosen)
         if self._champion is not None and self._champion.recipe.personal:
-            against["the champion"] = self._against_champion(chosen, self._champion)
-        comparisons = {name: comparison for name, comparison in against.items() if comparison is not None}
+            opponents["the champion"] = self._against_champion(chosen, self._champion)
+        comparisons = {name: comparison for name, comparison in opponents.items() if comparison is not None}
         self._metrics["gate"] = {name: _figures(comparison) for name, comparison in comparisons.items()}
         comparison_text = "; ".join(f"against {name}: {comparison}" for name, comparison in comparisons.items())
         ndcg = self._mean(chosen.measures)
-        summary = f"{recipe}: ndcg@{self._settings.k} {ndcg:.4f} of {self._evaluation_split.how}; {comparison_text}"
+        summary = (
+            f"{recipe}: ndcg@{self._settings.k} {ndcg:.4f} on {self._evaluation_split.description}; {comparison_text}"
+        )
         if recipe.personal and all(comparison.beats for comparison in comparisons.values()):
             return PromotionDecision(recipe, "published", summary, self._metrics)
         if recipe.personal and self._refreshes(comparisons):
             share = 100 * (self._settings.refresh_margin or 0)
-            why = f"a refresh by age: not worse than the champion by {share:g} % or more ({summary})"
+            why = f"a refresh by age: less than {share:g} % worse than the champion ({summary})"
             return PromotionDecision(recipe, "published", why, self._metrics)
         if self._champion is None or not self._champion.recipe.personal:
             why = f"no model is better than popularity, so popularity by genre is published ({summary})"
@@ -238,7 +244,7 @@ class _PromotionGate:
         return PromotionDecision(recipe, "kept", f"the champion stays ({summary})", self._metrics)
 
     def _refreshes(self, comparisons: Mapping[str, Comparison]) -> bool:
-        """Whether the chosen one may replace an old champion without beating it: popularity it must beat."""
+        """Whether the challenger may replace an old champion without beating it. It must beat popularity."""
         champion, share = comparisons.get("the champion"), self._settings.refresh_margin
         if champion is None or share is None:
             return False
@@ -246,14 +252,14 @@ class _PromotionGate:
         return comparisons["popularity"].beats and champion.not_inferior(margin)
 
     def _mean(self, measures: RankingMetrics) -> float:
-        return float(measures.ndcg[self._judging].mean())
+        return float(measures.ndcg[self._gating].mean())
 
     def _against_popularity(self, chosen: ScoredTrial) -> Comparison:
-        """Against the better one, in the eyes of those who chose."""
+        """Compare with the popularity model that is better for the selecting users."""
         measured = [self._selection.results[name] for name in POPULARITIES if name in self._selection.results]
         if not measured:
-            nobody = np.empty(0)
-            return compare(nobody, nobody)  # which is no win
+            no_users = np.empty(0)
+            return compare(no_users, no_users)  # inconclusive
         return self._compare(chosen.measures, max(measured, key=lambda result: result.ndcg).measures)
 
     def _against_champion(self, chosen: ScoredTrial, champion: Champion) -> Comparison | None:
@@ -261,41 +267,41 @@ class _PromotionGate:
             measures, how = self._champion_measures(champion)
         except ModelError as error:
             self._metrics["champion"] = {"recipe": str(champion.recipe), "out": str(error)}
-            self._settings.say(f"the champion cannot be measured: {error}")
+            self._settings.log_progress(f"the champion cannot be evaluated: {error}")
             return None
         self._metrics["champion"] = {"recipe": str(champion.recipe), "how": how, "ndcg": self._mean(measures)}
         return self._compare(chosen.measures, measures)
 
     def _champion_measures(self, champion: Champion) -> tuple[RankingMetrics, str]:
-        """As it is live, if it has seen nothing of what is asked; else its recipe, trained like the others."""
+        """Measure the live model if it has not learned from the holdout, otherwise its recipe, trained again."""
         train, split_at = self._evaluation_split.split.train, self._evaluation_split.split_at
         holdout, k = self._selection.holdout, self._selection.k
-        known = train if split_at is None else self._log.interactions(split_at, champion.recipe.options)
+        histories = train if split_at is None else self._log.interactions(split_at, champion.recipe.weighting)
         if split_at is not None and np.datetime64(champion.data_as_of.replace(tzinfo=None), "us") <= split_at:
             try:
                 ranking = (
                     champion.load(self._models, self._candidates)
-                    .fold_in(known)
+                    .fold_in(histories)
                     .recommend(holdout.users, k, exclude=train)
                 )
                 return measure_ranking(ranking, holdout, train, k), "as it is live"
             except ModelError as error:
-                self._settings.say(f"the champion's file cannot be used: {error}")
+                self._settings.log_progress(f"the champion's file is not usable: {error}")
         for result in self._selection.tried:
-            if Recipe(result.model, result.params, result.options) == champion.recipe:
+            if Recipe(result.model, result.params, result.weighting) == champion.recipe:
                 return result.measures, "its recipe, trained again"
         if champion.recipe.model not in self._candidates:
             raise ModelError(f"{champion.recipe.model} is no longer in the registry")
-        make, settings = self._candidates[champion.recipe.model].make, champion.recipe.settings
+        model_class, settings = self._candidates[champion.recipe.model].model_class, champion.recipe.settings
         n = min(k, len(train.track_ids))
         limits = self._settings.limits
-        trial = run_trial(make, settings, known, holdout.users, n, exclude=train, limits=limits)
+        trial = run_trial(model_class, settings, histories, holdout.users, n, exclude=train, limits=limits)
         return measure_ranking(trial.ranking, holdout, train, k), "its recipe, trained again"
 
-    def _compare(self, challenger: RankingMetrics, other: RankingMetrics) -> Comparison:
+    def _compare(self, challenger: RankingMetrics, opponent: RankingMetrics) -> Comparison:
         return compare(
-            challenger.ndcg[self._judging],
-            other.ndcg[self._judging],
+            challenger.ndcg[self._gating],
+            opponent.ndcg[self._gating],
             seed=self._settings.seed,
             confidence=self._settings.confidence,
         )
@@ -304,9 +310,11 @@ class _PromotionGate:
 def train_model(
     recipe: Recipe, interactions: Interactions, limits: TrialLimits, save_to: Path, candidates: Candidates = CANDIDATES
 ) -> None:
-    """Learn from everything, in a process with limits, and write the model to a file. Raises ModelError."""
-    nobody = np.empty(0, np.int64)
-    run_trial(candidates[recipe.model].make, recipe.settings, interactions, nobody, 1, limits=limits, save_to=save_to)
+    """Fit a model on all interactions in a limited process, and write it to a file. Raises ModelError."""
+    no_users = np.empty(0, np.int64)
+    run_trial(
+        candidates[recipe.model].model_class, recipe.settings, interactions, no_users, 1, limits=limits, save_to=save_to
+    )
 
 
 def _without_evidence(champion: Champion | None, why: str, metrics: Mapping[str, Any]) -> PromotionDecision:
@@ -320,12 +328,12 @@ def _without_evidence(champion: Champion | None, why: str, metrics: Mapping[str,
 def _search_metrics(selection: ModelSearchResult) -> dict[str, Any]:
     return {
         "k": selection.k,
-        "listeners_choosing": int(selection.deciding.sum()),
-        "listeners_judging": int((~selection.deciding).sum()),
+        "listeners_choosing": int(selection.selecting.sum()),
+        "listeners_judging": int((~selection.selecting).sum()),
         "models": {
             name: {
                 "settings": dict(result.params),
-                "options": str(result.options),
+                "options": str(result.weighting),
                 "ndcg_choosing": result.ndcg,
                 "recall": result.measures.mean_recall,
                 "ndcg": result.measures.mean_ndcg,
@@ -337,7 +345,7 @@ def _search_metrics(selection: ModelSearchResult) -> dict[str, Any]:
             }
             for name, result in selection.results.items()
         },
-        "out": dict(selection.out),
+        "out": dict(selection.failed_models),
         "failed": list(selection.failed),
         "skipped": list(selection.skipped),
     }
@@ -349,5 +357,5 @@ def _figures(comparison: Comparison) -> dict[str, Any]:
     return finite | {
         "listeners": comparison.users,
         "confidence": comparison.confidence,
-        "why_not": comparison.why_not,
+        "why_not": comparison.inconclusive_reason,
     }

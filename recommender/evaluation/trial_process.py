@@ -1,7 +1,7 @@
-"""The process of one trial: reads its task from a folder, leaves there what came of it, and imports little.
+"""The process of one trial: read a task from a folder, fit and recommend, and write the result.
 
-`recommender.evaluation.trials` starts `python -m recommender.evaluation.trial_process GROUND ANSWER`; do not run it by
-hand.
+`recommender.evaluation.trials` starts `python -m recommender.evaluation.trial_process INPUT_FOLDER RESULT_FOLDER`; do
+not run it yourself. It imports little, so that it starts fast.
 """
 
 from __future__ import annotations
@@ -23,24 +23,26 @@ from core.errors import MoovitamixError
 from recommender.data.interactions import Interactions
 
 
-def run(ground: Path, answer: Path) -> dict[str, Any]:
-    """Fit, recommend, save; the ranking is written to the answer's folder. Returns seconds and MiB."""
-    request: dict[str, Any] = json.loads((ground / "request.json").read_text())
-    task: dict[str, Any] = json.loads((answer / "task.json").read_text())
+def run(input_folder: Path, result_folder: Path) -> dict[str, Any]:
+    """Fit, recommend and save; write the ranking to the result folder. Return seconds and MiB."""
+    request: dict[str, Any] = json.loads((input_folder / "request.json").read_text())
+    task: dict[str, Any] = json.loads((result_folder / "task.json").read_text())
     module, _, name = task["model"].partition(":")
-    make = getattr(import_module(module), name)
-    interactions = Interactions.load(ground / "interactions.npz")
-    exclude = _exclude(ground, request["exclude"], interactions)
-    users = np.load(ground / "users.npy", allow_pickle=False)
+    model_class = getattr(import_module(module), name)
+    interactions = Interactions.load(input_folder / "interactions.npz")
+    exclude = _excluded_pairs(input_folder, request["exclude"], interactions)
+    users = np.load(input_folder / "users.npy", allow_pickle=False)
     begin = time.perf_counter()
-    model = make(**task["params"]).fit(interactions)
+    model = model_class(**task["params"]).fit(interactions)
     fitted = time.perf_counter()
     ranking = model.recommend(users, request["n"], exclude)
     scored = time.perf_counter()
     if task["save_to"]:
         model.save(Path(task["save_to"]))
     np.savez(
-        answer / "ranking.npz", ids=np.asarray(ranking.ids, np.int64), scores=np.asarray(ranking.scores, np.float32)
+        result_folder / "ranking.npz",
+        ids=np.asarray(ranking.ids, np.int64),
+        scores=np.asarray(ranking.scores, np.float32),
     )
     return {
         "fit_seconds": round(fitted - begin, 4),
@@ -49,14 +51,14 @@ def run(ground: Path, answer: Path) -> dict[str, Any]:
     }
 
 
-def _exclude(ground: Path, name: str | None, interactions: Interactions) -> Interactions | None:
+def _excluded_pairs(input_folder: Path, name: str | None, interactions: Interactions) -> Interactions | None:
     if name is None:
         return None
-    return interactions if name == "interactions" else Interactions.load(ground / f"{name}.npz")
+    return interactions if name == "interactions" else Interactions.load(input_folder / f"{name}.npz")
 
 
 def _peak_mb() -> float:
-    """The most that was resident. Not getrusage where it can be avoided: on Linux, that starts at the parent's."""
+    """Peak resident memory in MiB. On Linux, getrusage starts at the parent's peak, so /proc comes first."""
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -66,8 +68,8 @@ def _peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _why(error: BaseException) -> str:
-    """One line. The text of errors that are not ours may hold anything, so it is left out."""
+def _failure_reason(error: BaseException) -> str:
+    """One line. The text of a foreign error may contain personal data, so it is left out."""
     if isinstance(error, MoovitamixError):
         return " ".join(str(error).split())
     if isinstance(error, MemoryError):
@@ -81,17 +83,17 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def main(ground: Path, answer: Path) -> int:
-    """Exit 0: measured; 1: the model is out, and said.json says why."""
+def main(input_folder: Path, result_folder: Path) -> int:
+    """Exit 0: measured; 1: the model failed, and result.json has the reason."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        answer_data = run(ground, answer)
-    except BaseException as error:  # whatever a model raises, SystemExit included
-        answer_data = {"failure": _why(error)}
-    (answer / "said.json").write_text(json.dumps(answer_data))
-    return 1 if "failure" in answer_data else 0
+        result = run(input_folder, result_folder)
+    except BaseException as error:  # a model may raise anything, SystemExit included
+        result = {"failure": _failure_reason(error)}
+    (result_folder / "result.json").write_text(json.dumps(result))
+    return 1 if "failure" in result else 0
 
 
 if __name__ == "__main__":
     code = main(Path(sys.argv[1]), Path(sys.argv[2]))
-    os._exit(code)  # without waiting for threads that a model left behind
+    os._exit(code)  # do not wait for threads that a model left running

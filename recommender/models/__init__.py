@@ -1,1 +1,1 @@
-"""The models, one file each, and the registry of those that compete."""
+"""The models, one file each, and the registry of candidates."""

@@ -1,4 +1,4 @@
-"""Alternating least squares: users and tracks as vectors whose products say who would play what (Hu 2008)."""
+"""Alternating least squares: the product of a user vector and a track vector is the score (Hu 2008)."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from recommender.models.scaling import weighted
 _NOT_LOADED = ""
 try:
     from implicit.cpu.als import AlternatingLeastSquares
-except (ImportError, OSError) as error:  # its compiled part misses a library: the other models go on
+except (ImportError, OSError) as error:  # a library of its compiled part is missing; other models still work
     _NOT_LOADED = " ".join(str(error).split())
 
 
 class ALS(Recommender):
-    """`implicit`'s factors of log1p(plays).
+    """The factorization of `implicit` on log1p(plays).
 
-    `alpha` is how much more a play counts than its absence. `regularization` draws all vectors towards zero; it is
-    relative to how much is known, so that one setting suits small and large data: `implicit` gets it times the
-    geometric mean of what the confidences of an average user, and of an average track, add up to.
+    `alpha` is the weight of a play relative to an absent play. `regularization` shrinks all vectors. It is relative to
+    the data, so that one setting suits small and large data: `implicit` gets it times the geometric mean of the summed
+    confidence of an average user and of an average track.
 
-    Only the vectors of tracks are learned; that of a user is solved exactly from their plays, so that new
-    users and new plays are served without training.
+    The model stores track vectors only. A user vector is solved exactly from the user's plays, so new users and new
+    plays need no training.
     """
 
     name: ClassVar[str] = "als"
@@ -49,27 +49,27 @@ class ALS(Recommender):
         self._strength = 0.0
         self._users = np.empty((0, factors), np.float32)
 
-    def _learn(self, interactions: Interactions) -> None:
+    def _fit(self, interactions: Interactions) -> None:
         confidences = _confidences(interactions)
-        known = self.params["alpha"] * confidences.sum() / _geometric_size(interactions)
-        self._strength = float(np.float32(self.params["regularization"] * known))
+        mean_confidence = self.params["alpha"] * confidences.sum() / _geometric_size(interactions)
+        self._strength = float(np.float32(self.params["regularization"] * mean_confidence))
         with self._solver() as solver:
             try:
                 solver.fit(confidences, show_progress=False)
             except Exception as error:
-                raise ModelError(f"{self.name} cannot learn ({error}); try a higher regularization") from error
+                raise ModelError(f"{self.name} cannot be fitted ({error}); try a higher regularization") from error
         self._tracks = solver.item_factors
 
-    def _know(self, histories: Interactions) -> None:
+    def _prepare_users(self, histories: Interactions) -> None:
         self._users = np.zeros((len(histories.user_ids), self._tracks.shape[1]), np.float32)
-        if self.learned and len(histories):
+        if self.is_fitted and len(histories):
             with self._solver() as solver:
                 solver.item_factors = self._tracks
                 rows = np.arange(len(histories.user_ids))
                 self._users = solver.recalculate_user(rows, _confidences(histories))
 
     def _score(self, users: Interactions) -> Scores:
-        scores: Scores = self._users[self._histories.rows_of(users.user_ids)] @ self._tracks.T
+        scores: Scores = self._users[self._histories.user_rows(users.user_ids)] @ self._tracks.T
         return scores
 
     def _state(self) -> dict[str, NDArray[Any]]:
@@ -82,13 +82,13 @@ class ALS(Recommender):
 
     @contextmanager
     def _solver(self) -> Iterator[AlternatingLeastSquares]:
-        """Raises ModelError where `implicit` cannot be loaded."""
+        """Yield a solver of `implicit`. Raises ModelError when `implicit` cannot be loaded."""
         if _NOT_LOADED:
             raise ModelError(
                 f"{self.name} needs the package implicit, which cannot be loaded ({_NOT_LOADED}); its compiled part "
                 "needs GNU OpenMP: install libgomp1"
             )
-        with threadpool_limits(1, "blas"):  # implicit has threads of its own
+        with threadpool_limits(1, "blas"):  # implicit runs its own threads
             yield AlternatingLeastSquares(
                 factors=self.params["factors"],
                 regularization=self._strength,
@@ -99,13 +99,13 @@ class ALS(Recommender):
 
 
 def _confidences(interactions: Interactions) -> csr_matrix:
-    """log1p(plays) as `implicit` wants it: csr_matrix of float32 with indices of 32 bits."""
+    """log1p(plays) in the format of `implicit`: a csr_matrix of float32 with 32-bit indices."""
     weights = weighted(interactions.plays, "log1p")
     indices, indptr = weights.indices.astype(np.int32), weights.indptr.astype(np.int32)
     return csr_matrix((weights.data, indices, indptr), shape=weights.shape)
 
 
 def _geometric_size(interactions: Interactions) -> float:
-    """The geometric mean of the numbers of users and of tracks that have plays."""
+    """The geometric mean of the number of users with plays and the number of tracks with plays."""
     tracks = np.count_nonzero(np.bincount(interactions.plays.indices))
     return float(np.sqrt(len(interactions.users_with_plays) * tracks))

@@ -1,4 +1,4 @@
-"""A blend: the scores of several models, each put on the same scale per user, and added up."""
+"""A blend adds up the scores of several models after standardising them per user."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from recommender.models.popularity import GenrePopularity, Popularity
 MEMBERS: dict[str, type[Recommender]] = {
     model.name: model for model in (Popularity, GenrePopularity, ContentPopularity, ALS, EASE, GraphFilter)
 }
-"""The models that can be part of a blend. One of your own needs a line here for that, besides the registry's."""
+"""The models that can be a member of a blend. A new member model needs a line here, besides the registry."""
 
 
 class Blend(Recommender):
-    """The weighted sum of its members' scores, for each user as z-scores: mean 0 and deviation 1 over all tracks.
+    """The weighted sum of the members' z-scores: per user, mean 0 and standard deviation 1 over all tracks.
 
-    Each of `members` is `{"name": .., "params": {..}, "weight": ..}`. Models that err differently are better together;
-    the z-scores make a weight mean the same whatever the scale of a model's scores.
+    Each of `members` is `{"name": .., "params": {..}, "weight": ..}`. Models with different errors improve each other.
+    Because of the z-scores, a weight does not depend on the scale of a model's scores.
     """
 
     name: ClassVar[str] = "blend"
 
     def __init__(self, members: Sequence[Params]) -> None:
         super().__init__(members=[dict(member) for member in members])
-        self._members = [_made(member) for member in members]
+        self._members = [_create_member(member) for member in members]
         self._weights = [np.float32(member.get("weight", 1.0)) for member in members]
 
-    def _learn(self, interactions: Interactions) -> None:
+    def _fit(self, interactions: Interactions) -> None:
         for member in self._members:
-            member._train(interactions)
+            member._fit_tracks(interactions)
 
-    def _know(self, histories: Interactions) -> None:
+    def _prepare_users(self, histories: Interactions) -> None:
         for member in self._members:
             member.fold_in(histories)
 
@@ -54,18 +54,18 @@ class Blend(Recommender):
 
     def _state(self) -> dict[str, NDArray[Any]]:
         return {
-            f"{place}.{name}": array
-            for place, member in enumerate(self._members)
+            f"{position}.{name}": array
+            for position, member in enumerate(self._members)
             for name, array in member._state().items()
         }
 
     def _restore(self, state: dict[str, NDArray[Any]]) -> None:
-        for place, member in enumerate(self._members):
-            begin = f"{place}."
-            own = {name.removeprefix(begin): array for name, array in state.items() if name.startswith(begin)}
-            if not own:
+        for position, member in enumerate(self._members):
+            prefix = f"{position}."
+            arrays = {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}
+            if not arrays:
                 raise KeyError(member.name)
-            member._take(self._track_ids, own)
+            member._load_state(self._track_ids, arrays)
 
 
 @dataclass(frozen=True)
@@ -104,19 +104,19 @@ class NamedBlend(Blend):
 
 
 def blend_class(class_name: str, name: str, *, module: str, members: Mapping[str, BlendMember]) -> type[NamedBlend]:
-    """A model class for this blend. Assign it to `class_name` in `module`, so that trial processes can import it."""
+    """Create a model class. Assign it to `class_name` in `module`, so that trial processes can import it."""
     return type(class_name, (NamedBlend,), {"name": name, "members": members, "__module__": module})
 
 
-def _made(member: Params) -> Recommender:
+def _create_member(member: Params) -> Recommender:
     name = member.get("name")
     if name not in MEMBERS:
-        raise ModelError(f"a blend can be of {', '.join(MEMBERS)}, not of {name!r}")
+        raise ModelError(f"{name!r} cannot be a member of a blend; use {', '.join(MEMBERS)}")
     return MEMBERS[name](**member.get("params", {}))
 
 
 def _standardised(scores: Scores, weight: np.float32) -> Scores:
-    """The scores, changed in place: minus the mean of their row, divided by its deviation, times the weight."""
+    """Standardise each row in place, and multiply it by the weight."""
     scores -= scores.mean(axis=1, keepdims=True)
     deviation = np.sqrt(np.einsum("ij,ij->i", scores, scores) / np.float32(scores.shape[1]))
     scores *= np.divide(weight, deviation, where=deviation > 0, out=np.zeros_like(deviation))[:, None]

@@ -15,7 +15,7 @@ from recommender.models.registry import CANDIDATES, Candidates, load_model
 
 @dataclass(frozen=True)
 class Champion:
-    """The model behind the list that is live. `data_as_of` is when its plays end."""
+    """The model behind the live publication. Its plays end at `data_as_of`."""
 
     live_id: int
     publication_id: int
@@ -26,10 +26,10 @@ class Champion:
     data_as_of: datetime
 
     def load(self, models: Path, candidates: Candidates = CANDIDATES) -> Recommender:
-        """What it learned, from its file. Raises ModelFileError when it is missing, or not the one that was written."""
+        """Load the model file. Raises ModelFileError when it is missing or its digest differs."""
         if self.model_file is None:
-            raise ModelFileError(f"no file was kept of model run {self.model_run_id} ({self.recipe}); retrain")
+            raise ModelFileError(f"there is no model file of model run {self.model_run_id} ({self.recipe}); retrain")
         path = models / self.model_file
         if file_format.digest(path) != self.model_digest:
-            raise ModelFileError(f"the model file {path} is not the one that was written; restore it, or retrain")
+            raise ModelFileError(f"the model file {path} was changed after training; restore it, or retrain")
         return load_model(path, candidates)

@@ -1,4 +1,4 @@
-"""Popularity within a user's own artists and genres: the one model that can name a track nobody played yet."""
+"""Popularity within a user's artists and genres. This model can recommend a track that nobody has played yet."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _KINDS = (ARTIST, GENRE, "everyone")
 
 
 class ContentPopularity(Recommender):
-    """What others play most of the artists and genres that a user plays.
+    """Recommend what others play most of the artists and genres that a user plays.
 
-    Tracks stand on shelves: one of their artist, one of their genre, and one that holds them all. The score of a track
-    is the sum over its shelves of (the user's taste for the shelf) to the `power` x (the track's share of the
-    plays of the shelf, where plays are log(1 + plays) of each user, and `smoothing` is added to every track).
+    A track belongs to three groups: the tracks of its artist, the tracks of its genre, and all tracks. The score of a
+    track is the sum over its groups of (the user's affinity to the group) to the `power` x (the track's share of the
+    plays of the group). Plays are log(1 + plays) of each user; `smoothing` is added to every track.
 
-    A taste is the share of a user's plays, counted as they are or as log(1 + plays), that is put down to a shelf.
-    At first every play is put down to each of its shelves; then, in so many `rounds`, it is divided among them by how
-    likely each would have brought it, taste x share: plays of an artist's tracks all over the genres tell of the
-    artist. This is folding a user into a mixture whose topics are known (Hofmann 1999).
+    An affinity is the share of a user's plays (raw, or log(1 + plays)) that is assigned to a group. At first each
+    play is assigned to all its groups. Then each of the `rounds` divides every play among its groups in proportion to
+    affinity x share, so that plays of one artist across many genres count for the artist. This folds a user into a
+    mixture model with known topics (Hofmann 1999).
 
-    It needs item attributes to learn, and keeps codes of shelves and shares; it ignores those of later histories.
+    Fitting needs item attributes. The model keeps the group of each track, and ignores attributes of later histories.
     """
 
     name: ClassVar[str] = "content"
@@ -43,45 +43,52 @@ class ContentPopularity(Recommender):
     ) -> None:
         super().__init__(power=power, rounds=rounds, smoothing=smoothing, counting=counting)
         if counting not in get_args(Counting):
-            raise ModelError(f"plays are counted as {' or '.join(get_args(Counting))}, not as {counting!r}")
+            raise ModelError(f"counting must be {' or '.join(get_args(Counting))}, not {counting!r}")
         if not smoothing > 0:
             raise ModelError("smoothing must be above 0")
-        self._kinds: list[_Kind] = []
+        self._groupings: list[_Grouping] = []
 
-    def _learn(self, interactions: Interactions) -> None:
+    def _fit(self, interactions: Interactions) -> None:
         tracks = interactions.track_ids.shape
-        nothing = {kind: np.full(tracks, UNKNOWN, np.int32) for kind in (ARTIST, GENRE)}
-        item_attributes = {**nothing, **interactions.item_attributes, "everyone": np.zeros(tracks, np.int32)}
+        unknown = {kind: np.full(tracks, UNKNOWN, np.int32) for kind in (ARTIST, GENRE)}
+        item_attributes = {**unknown, **interactions.item_attributes, "everyone": np.zeros(tracks, np.int32)}
         if not any((item_attributes[kind] != UNKNOWN).any() for kind in (ARTIST, GENRE)):
             raise ModelError(f"{self.name} needs artists or genres of tracks")
         plays = column_sums(weighted(interactions.plays, "log1p")) + np.float32(self.params["smoothing"])
-        self._kinds = [_Kind.of(item_attributes[kind], plays) for kind in _KINDS]
+        self._groupings = [_Grouping.from_codes(item_attributes[kind], plays) for kind in _KINDS]
 
     def _score(self, users: Interactions) -> Scores:
-        played = _Played(users, self.params["counting"])
-        tastes = [kind.plays_of(played, played.shares) for kind in self._kinds]
+        played = _PlayedPairs(users, self.params["counting"])
+        groupings = self._groupings
+        affinities = [grouping.sum_by_group(played, played.shares) for grouping in groupings]
         for _ in range(self.params["rounds"]):
-            likely = [kind.likely(played, taste) for kind, taste in zip(self._kinds, tastes, strict=True)]
-            one = played.shares / np.sum(likely, axis=0)
-            tastes = [kind.plays_of(played, one * some) for kind, some in zip(self._kinds, likely, strict=True)]
+            weights = [
+                grouping.play_weights(played, affinity)
+                for grouping, affinity in zip(groupings, affinities, strict=True)
+            ]
+            scale = played.shares / np.sum(weights, axis=0)
+            affinities = [
+                grouping.sum_by_group(played, scale * weight)
+                for grouping, weight in zip(groupings, weights, strict=True)
+            ]
         scores: Scores = np.zeros(users.plays.shape, np.float32)
-        for kind, taste in zip(self._kinds, tastes, strict=True):
-            kind.add_to(scores, taste ** np.float32(self.params["power"]))
+        for grouping, affinity in zip(groupings, affinities, strict=True):
+            grouping.add_scores(scores, affinity ** np.float32(self.params["power"]))
         return scores
 
     def _state(self) -> dict[str, NDArray[Any]]:
         return {
-            f"{name}.{what}": array
-            for name, kind in zip(_KINDS, self._kinds, strict=False)  # none before it learned
-            for what, array in (("shelves", kind.shelves.astype(np.int32)), ("shares", kind.shares))
+            f"{name}.{part}": array
+            for name, grouping in zip(_KINDS, self._groupings, strict=False)  # empty before fitting
+            for part, array in (("shelves", grouping.groups.astype(np.int32)), ("shares", grouping.shares))
         }
 
     def _restore(self, state: dict[str, NDArray[Any]]) -> None:
-        self._kinds = [_Kind(state[f"{name}.shelves"], state[f"{name}.shares"]) for name in _KINDS]
+        self._groupings = [_Grouping(state[f"{name}.shelves"], state[f"{name}.shares"]) for name in _KINDS]
 
 
-class _Played:
-    """The plays of some users one by one: whose (a row), of what (a column), and which share of all of theirs."""
+class _PlayedPairs:
+    """The played pairs of some users: row, column, and share of the user's plays."""
 
     def __init__(self, users: Interactions, counting: Counting) -> None:
         plays = users.plays if counting == "plays" else weighted(users.plays, "log1p")
@@ -91,36 +98,37 @@ class _Played:
         self.shares = plays.data * power(row_sums(plays), -1.0)[self.rows]
 
 
-class _Kind:
-    """Shelves of one kind: where each track stands, and its share of the plays there; the last is for no shelf."""
+class _Grouping:
+    """The groups of one kind: the group of each track, and its share of the plays there; the last group is unknown."""
 
-    def __init__(self, shelves: NDArray[Any], shares: NDArray[np.float32]) -> None:
-        self.shelves = shelves.astype(np.intp)  # which numpy would else make of it for every block
+    def __init__(self, groups: NDArray[Any], shares: NDArray[np.float32]) -> None:
+        self.groups = groups.astype(np.intp)  # convert once, not for every block
         self.shares = shares
-        self._count = int(shelves.max()) + 1
+        self._count = int(groups.max()) + 1
 
     @classmethod
-    def of(cls, codes: NDArray[np.int32], plays: NDArray[np.float32]) -> _Kind:
-        """From the label of each track, or UNKNOWN, and its plays, which are above 0."""
-        known = codes != UNKNOWN
-        item_attributes, numbers = np.unique(codes[known], return_inverse=True)
-        shelves = np.full(len(codes), len(item_attributes))
-        shelves[known] = numbers
-        of_shelves = np.bincount(shelves, weights=plays).astype(np.float32)
-        return cls(shelves, np.where(known, plays / of_shelves[shelves], np.float32(0)))
+    def from_codes(cls, codes: NDArray[np.int32], plays: NDArray[np.float32]) -> _Grouping:
+        """Group tracks by their attribute code, or UNKNOWN. The plays of each track are above 0."""
+        has_code = codes != UNKNOWN
+        distinct_codes, numbers = np.unique(codes[has_code], return_inverse=True)
+        groups = np.full(len(codes), len(distinct_codes))
+        groups[has_code] = numbers
+        group_plays = np.bincount(groups, weights=plays).astype(np.float32)
+        return cls(groups, np.where(has_code, plays / group_plays[groups], np.float32(0)))
 
-    def plays_of(self, played: _Played, amounts: NDArray[np.float32]) -> Scores:
-        """Users x shelves: the sum of these amounts, one of each play."""
-        cells = played.rows * self._count + self.shelves[played.columns]
+    def sum_by_group(self, played: _PlayedPairs, amounts: NDArray[np.float32]) -> Scores:
+        """Sum one amount per play, by user and group."""
+        cells = played.rows * self._count + self.groups[played.columns]
         sums = np.bincount(cells, weights=amounts, minlength=played.count * self._count)
         return sums.astype(np.float32).reshape(played.count, self._count)
 
-    def likely(self, played: _Played, tastes: Scores) -> NDArray[np.float32]:
-        """How likely each play is brought by its shelf."""
-        chances: NDArray[np.float32] = tastes[played.rows, self.shelves[played.columns]] * self.shares[played.columns]
-        return chances
+    def play_weights(self, played: _PlayedPairs, affinities: Scores) -> NDArray[np.float32]:
+        """Affinity x share of each play."""
+        weights: NDArray[np.float32] = (
+            affinities[played.rows, self.groups[played.columns]] * self.shares[played.columns]
+        )
+        return weights
 
-    def add_to(self, scores: Scores, tastes: Scores) -> None:
-        """What these tastes say of every track."""
-        said = tastes * self.shares if self._count == 1 else tastes[:, self.shelves] * self.shares
-        scores += said
+    def add_scores(self, scores: Scores, affinities: Scores) -> None:
+        """Add affinity x share of every track to the scores."""
+        scores += (affinities if self._count == 1 else affinities[:, self.groups]) * self.shares

@@ -1,4 +1,4 @@
-"""Kernel EASE: each track is predicted from all others by ridge regression, in closed form (Steck 2019)."""
+"""Kernel EASE: ridge regression predicts each track from all others, in closed form (Steck 2019)."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from recommender.models.base import Recommender, Scores
 from recommender.models.scaling import Sums, Weighting, column_sums, power, row_sums, scaled, weighted
 
 MAX_MATRIX_MB = 800.0
-"""The largest matrix that is inverted by default: 14,000 users or tracks. It leaves a trial within its 2,048 MiB."""
+"""The default limit of the inverted matrix: 14,000 users or tracks. A trial stays within its 2,048 MiB."""
 
 _ROWS_AT_ONCE = 256
 
 
 class EASE(Recommender):
-    """Scores z B, where B minimises |Z - Z B|² + lambda |B|² with nothing on its diagonal.
+    """Scores z B, where B minimises |Z - Z B|² + lambda |B|² with a zero diagonal.
 
-    Z is the users x tracks matrix of weights, each row divided by its sum to the power `user_exponent`, each column
-    by its sum to the power `item_exponent`; scores are multiplied by the column's sum to the power `popularity`
-    (`item_exponent` undoes the scaling). lambda is `ridge` times the mean of the rows' squared lengths.
+    Z is the users x tracks matrix of weights. Each row is divided by its sum to the power `user_exponent`, each column
+    by its sum to the power `item_exponent`. Scores are multiplied by the column's sum to the power `popularity`
+    (a `popularity` equal to `item_exponent` undoes the scaling). lambda is `ridge` times the mean squared row length.
 
-    With P the inverse of ZᵀZ + lambda, B = I - P / diag(P). With fewer users than tracks, P is never made: by the
-    Woodbury identity lambda P = I - Zᵀ K Z, where K is the inverse of ZZᵀ + lambda, of users x users. So the
-    cost is the cube of the smaller side, and memory its square: beyond `max_matrix_mb` (of float32) it refuses.
+    With P the inverse of ZᵀZ + lambda, B = I - P / diag(P). With fewer users than tracks, P is not computed: by the
+    Woodbury identity lambda P = I - Zᵀ K Z, where K is the inverse of ZZᵀ + lambda (users x users). Time grows with
+    the cube of the smaller side, memory with its square. Fitting is refused above `max_matrix_mb` (float32).
     """
 
     name: ClassVar[str] = "ease"
@@ -51,10 +51,10 @@ class EASE(Recommender):
             weighting=weighting,
             max_matrix_mb=max_matrix_mb,
         )
-        self._learned: dict[str, NDArray[Any]] = {}
+        self._arrays: dict[str, NDArray[Any]] = {}
         self._rows = csr_array((0, 0), dtype=np.float32)
 
-    def _learn(self, interactions: Interactions) -> None:
+    def _fit(self, interactions: Interactions) -> None:
         plays = interactions.plays[np.flatnonzero(np.diff(interactions.plays.indptr))]
         side = min(plays.shape[0], np.count_nonzero(column_sums(plays)))
         self._refuse_too_large(side)
@@ -63,7 +63,7 @@ class EASE(Recommender):
         ridge = np.float32(self.params["ridge"] * (rows.data.astype(np.float64) ** 2).sum() / rows.shape[0])
         if plays.shape[0] <= np.count_nonzero(sums):
             inverse = inverse_of_gram(rows, ridge)
-            found = {
+            solution = {
                 "inverse": inverse,
                 "diagonal": 1 - _quadratic_forms(rows, inverse),
                 "data": rows.data,
@@ -75,40 +75,40 @@ class EASE(Recommender):
             inverse = inverse_of_gram(csr_array(rows[:, played].T), ridge)
             inverse /= -inverse.diagonal()
             np.fill_diagonal(inverse, 0)
-            found = {"weights": inverse, "played": played}
-        self._restore({"sums": sums, **found})
+            solution = {"weights": inverse, "played": played}
+        self._restore({"sums": sums, **solution})
 
     def _score(self, users: Interactions) -> Scores:
-        own = self._scaled(users.plays, self._learned["sums"])
+        scaled_plays = self._scaled(users.plays, self._arrays["sums"])
         scores: Scores
-        if "weights" in self._learned:
-            played = self._learned["played"]
-            scores = np.zeros(own.shape, np.float32)
-            scores[:, played] = own[:, played] @ self._learned["weights"]
+        if "weights" in self._arrays:
+            played = self._arrays["played"]
+            scores = np.zeros(scaled_plays.shape, np.float32)
+            scores[:, played] = scaled_plays[:, played] @ self._arrays["weights"]
         else:
             # z_j - (z P)_j / P_jj, with lambda P = I - Zᵀ K Z.
-            diagonal = self._learned["diagonal"]
-            reached = (own @ self._rows.T).toarray() @ self._learned["inverse"]
+            diagonal = self._arrays["diagonal"]
+            reached = (scaled_plays @ self._rows.T).toarray() @ self._arrays["inverse"]
             scores = np.ascontiguousarray(reached @ self._rows)
             scores /= diagonal
-            lines = np.repeat(np.arange(own.shape[0]), np.diff(own.indptr))
-            scores[lines, own.indices] += own.data * (1 - 1 / diagonal[own.indices])
+            rows = np.repeat(np.arange(scaled_plays.shape[0]), np.diff(scaled_plays.indptr))
+            scores[rows, scaled_plays.indices] += scaled_plays.data * (1 - 1 / diagonal[scaled_plays.indices])
         if self.params["popularity"]:
-            scores *= power(self._learned["sums"], self.params["popularity"])
+            scores *= power(self._arrays["sums"], self.params["popularity"])
         return scores
 
     def _state(self) -> dict[str, NDArray[Any]]:
-        return self._learned
+        return self._arrays
 
     def _restore(self, state: dict[str, NDArray[Any]]) -> None:
         sums = state["sums"]
         if "weights" not in state:
             shape = (len(state["inverse"]), len(sums))
             self._rows = csr_array((state["data"], state["indices"], state["indptr"]), shape=shape)
-        self._learned = state
+        self._arrays = state
 
     def _scaled(self, plays: csr_array, sums: Sums) -> csr_array:
-        """Z for these users, with the columns scaled by the sums that were learned."""
+        """Z of these users; `sums` are the learned column sums."""
         weights = weighted(plays, self.params["weighting"])
         by_row = power(row_sums(weights), -self.params["user_exponent"])
         return scaled(weights, by_row, power(sums, -self.params["item_exponent"]))
@@ -117,32 +117,32 @@ class EASE(Recommender):
         megabytes, limit = side**2 * 4 / 1e6, self.params["max_matrix_mb"]
         if megabytes > limit:
             raise ModelError(
-                f"{self.name} would need a matrix of {side:,} x {side:,} ({megabytes:,.0f} MB), more than the "
-                f"{limit:,.0f} MB it may take; leave it out, or raise max_matrix_mb"
+                f"{self.name} needs a matrix of {side:,} x {side:,} ({megabytes:,.0f} MB), more than the limit of "
+                f"{limit:,.0f} MB; leave it out, or raise max_matrix_mb"
             )
 
 
 def inverse_of_gram(matrix: csr_array, ridge: np.float32) -> NDArray[np.float32]:
-    """The inverse of M Mᵀ + ridge I, float32, of rows x rows, with little memory beside itself. Raises ModelError."""
+    """The float32 inverse of M Mᵀ + ridge I (rows x rows), computed in place. Raises ModelError."""
     count = matrix.shape[0]
     gram = np.empty((count, count), np.float32, order="F")
     transposed = matrix.T.tocsr()
     for begin in range(0, count, _ROWS_AT_ONCE):
-        some = slice(begin, begin + _ROWS_AT_ONCE)
-        gram[:, some] = (matrix[some] @ transposed).toarray().T
+        block = slice(begin, begin + _ROWS_AT_ONCE)
+        gram[:, block] = (matrix[block] @ transposed).toarray().T
     gram[np.diag_indices(count)] += ridge
     factor, failed = spotrf(gram, lower=1, overwrite_a=1, clean=0)
     if not failed:
         factor, failed = spotri(factor, lower=1, overwrite_c=1)
     if failed:
         raise ModelError("the matrix has no inverse; try a higher ridge")
-    # LAPACK fills one triangle.
+    # LAPACK fills one triangle; copy it to the other.
     for begin in range(0, count, _ROWS_AT_ONCE):
-        some = slice(begin, begin + _ROWS_AT_ONCE)
-        square = factor[some, some]
+        block = slice(begin, begin + _ROWS_AT_ONCE)
+        square = factor[block, block]
         square[:] = np.tril(square) + np.tril(square, -1).T
-        factor[some, begin + _ROWS_AT_ONCE :] = factor[begin + _ROWS_AT_ONCE :, some].T
-    inverse: NDArray[np.float32] = factor.T  # symmetric, and rows are contiguous
+        factor[block, begin + _ROWS_AT_ONCE :] = factor[begin + _ROWS_AT_ONCE :, block].T
+    inverse: NDArray[np.float32] = factor.T  # symmetric, with contiguous rows
     return inverse
 
 
@@ -151,6 +151,6 @@ def _quadratic_forms(rows: csr_array, inverse: NDArray[np.float32]) -> NDArray[n
     columns = rows.T.tocsr()
     forms = np.empty(columns.shape[0], np.float32)
     for begin in range(0, len(forms), _ROWS_AT_ONCE):
-        some = columns[begin : begin + _ROWS_AT_ONCE]
-        forms[begin : begin + _ROWS_AT_ONCE] = row_sums(some.multiply(some @ inverse))
+        block = columns[begin : begin + _ROWS_AT_ONCE]
+        forms[begin : begin + _ROWS_AT_ONCE] = row_sums(block.multiply(block @ inverse))
     return forms

@@ -1,4 +1,4 @@
-"""The file of a model: one .npz of plain arrays and a JSON header. Nothing in it can run."""
+"""The format of model files: one .npz with plain arrays and a JSON header, without executable content."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class ModelFileContent:
-    """What stands in a model's file."""
+    """The content of a model file."""
 
     path: Path
     model: str
@@ -36,7 +36,7 @@ class ModelFileContent:
 
 
 def write(path: Path, model: str, params: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write a file that appears whole or not at all."""
+    """Write a model file atomically."""
     header = json.dumps({"format": _FORMAT, "model": model, "params": dict(params)}, sort_keys=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".tmp-{uuid4().hex}.npz")
@@ -49,7 +49,7 @@ def write(path: Path, model: str, params: Mapping[str, Any], arrays: Mapping[str
 
 
 def read(path: Path) -> ModelFileContent:
-    """Raises ModelFileError when the file is missing, damaged, or of another version."""
+    """Read a model file. Raises ModelFileError when it is missing, damaged, or of another version."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = dict(file)

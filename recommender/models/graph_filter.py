@@ -1,6 +1,6 @@
-"""Graph filter: plays flow from a user's tracks over all who played them to what those played.
+"""Graph filter: a low-pass filter on the graph of tracks with common users, plus a sharpening term.
 
-Shen 2021 (GF-CF) and Choi 2023 (BSPM): a low pass over the graph of tracks, sharpened against what is too smooth.
+Sources: Shen 2021 (GF-CF) and Choi 2023 (BSPM).
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from recommender.models.singular_vectors import right_singular
 class GraphFilter(Recommender):
     """Scores (r P - `sharpening` r P²) d^`popularity` + `low_pass` r d^-½ V Vᵀ d^½.
 
-    r is the user's row of R, which holds 1 for each track played; d is how many users played each track.
-    N = Du^-½ R d^-½ has rows and columns scaled by their sums, P = NᵀN. V are the first `rank` right singular vectors
-    of N, S their singular values: they are the low pass, and P² is kept as V S⁴ Vᵀ.
+    r is the user's row of R, which is 1 for each played track. d is the number of users of each track.
+    N = Du^-½ R d^-½ has rows and columns scaled by their sums; P = NᵀN. V are the first `rank` right singular vectors
+    of N, and S their singular values. V Vᵀ is the low pass, and P² is approximated by V S⁴ Vᵀ.
     """
 
     name: ClassVar[str] = "graph_filter"
@@ -45,9 +45,9 @@ class GraphFilter(Recommender):
             weighting=weighting,
             seed=seed,
         )
-        self._learned: dict[str, NDArray[Any]] = {}
+        self._arrays: dict[str, NDArray[Any]] = {}
 
-    def _learn(self, interactions: Interactions) -> None:
+    def _fit(self, interactions: Interactions) -> None:
         plays = interactions.plays[np.flatnonzero(np.diff(interactions.plays.indptr))]
         weights = weighted(plays, self.params["weighting"])
         sums = column_sums(weights)
@@ -65,31 +65,31 @@ class GraphFilter(Recommender):
         )
 
     def _score(self, users: Interactions) -> Scores:
-        own = weighted(users.plays, self.params["weighting"])
-        # Plays reach only some other users, so this product is sparse; the next one is not.
-        reached = np.ascontiguousarray((own @ self._graph_by_track).toarray().T)
+        weights = weighted(users.plays, self.params["weighting"])
+        # This product is sparse, because plays reach few other users. The next product is dense.
+        reached = np.ascontiguousarray((weights @ self._graph_by_track).toarray().T)
         scores: Scores = np.ascontiguousarray((self._lifted @ reached).T)
-        low = np.hstack([(own @ self._vectors) * self._sharpen, self._smoothed(own) @ self._vectors])
-        # Adds to the scores where they stand; BLAS sees them transposed.
+        low = np.hstack([(weights @ self._vectors) * self._sharpen, self._smoothed(weights) @ self._vectors])
+        # Add to the scores in place. BLAS sees the arrays transposed.
         sgemm(1.0, self._passed.T, low.T, beta=1.0, c=scores.T, trans_a=True, overwrite_c=True)
         return scores
 
     def _state(self) -> dict[str, NDArray[Any]]:
-        return self._learned
+        return self._arrays
 
     def _restore(self, state: dict[str, NDArray[Any]]) -> None:
-        self._learned = state
+        self._arrays = state
         sums, self._vectors = state["sums"], state["vectors"]
         shape = (len(state["indptr"]) - 1, len(sums))
         graph = csr_array((state["data"], state["indices"], state["indptr"]), shape=shape)
         self._graph_by_track = graph.T.tocsr()
         lift = power(sums, self.params["popularity"])
-        # The lift is part of the last factor of each product, so that no score has to be touched for it.
+        # Fold the lift into the last factor of each product, which saves a pass over the scores.
         self._lifted = scaled(self._graph_by_track, lift, np.ones(shape[0], np.float32))
         self._passed = np.hstack([self._vectors * lift[:, None], self._vectors * power(sums, 0.5)[:, None]])
         self._sharpen = np.float32(-self.params["sharpening"]) * state["values"] ** 4
         self._smooth = np.float32(self.params["low_pass"]) * power(sums, -0.5)
 
-    def _smoothed(self, own: csr_array) -> csr_array:
-        """r d^-½, times the share of the low pass."""
-        return scaled(own, np.ones(own.shape[0], np.float32), self._smooth)
+    def _smoothed(self, weights: csr_array) -> csr_array:
+        """`low_pass` r d^-½."""
+        return scaled(weights, np.ones(weights.shape[0], np.float32), self._smooth)

@@ -1,4 +1,4 @@
-"""Work in blocks, on all cores that this process may use."""
+"""Run work in blocks on all available cores."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from threadpoolctl import threadpool_limits
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_blocks(work: Callable[[slice], None], count: int, step: int) -> None:
-    """Do the work for rows 0 to `count`, `step` at a time, a thread a core, each with one thread of linear algebra.
+    """Run `work` on rows 0 to `count` in blocks of `step`, one thread per core, with single-threaded BLAS.
 
-    Blocks are the same however many cores there are, so the results are, too. Raises what the work raises.
+    Blocks, and so results, do not depend on the number of cores. Raises the exceptions of `work`.
     """
     blocks = [slice(begin, min(begin + step, count)) for begin in range(0, count, step)]
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(cores()) as pool:

@@ -1,4 +1,4 @@
-"""Popularity: what most users play. The measure of every other model, and what is left when none is better."""
+"""Popularity models: the baseline of every other model, and the fallback when no model is better."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recommender.models.base import Recommender, Scores
 
 
 class Popularity(Recommender):
-    """The share of users who played a track, the same for everyone."""
+    """The score of a track is the share of users who played it. All users get the same ranking."""
 
     name: ClassVar[str] = "popularity"
     needs_plays: ClassVar[bool] = False
@@ -21,8 +21,8 @@ class Popularity(Recommender):
         super().__init__()
         self._share = np.empty(0, np.float32)
 
-    def _learn(self, interactions: Interactions) -> None:
-        self._share = _users_of_tracks(interactions) / np.float32(len(interactions.users_with_plays))
+    def _fit(self, interactions: Interactions) -> None:
+        self._share = _users_per_track(interactions) / np.float32(len(interactions.users_with_plays))
 
     def _score(self, users: Interactions) -> Scores:
         return np.tile(self._share, (len(users.user_ids), 1))
@@ -35,16 +35,16 @@ class Popularity(Recommender):
 
 
 class GenrePopularity(Recommender):
-    """The share of users with the same favourite genre who played a track, drawn towards that of everyone.
+    """The score of a track is the share of users with the same favourite genre who played it.
 
-    `drawn_by` users of everyone are added to those of each genre, so that a genre of few users is not decided
-    by one of them. A user whose genre is not known has the share of everyone.
+    The share is shrunk towards the overall share: `drawn_by` average users are added to each genre, so that one user
+    does not dominate a small genre. A user without a known genre gets the overall share.
     """
 
     name: ClassVar[str] = "popularity_by_genre"
     needs_plays: ClassVar[bool] = False
 
-    # drawn_by is untuned: 20 users are also the fewest that the paired bootstrap compares on.
+    # drawn_by is untuned: 20 is also the minimum number of users of the paired bootstrap.
     def __init__(self, drawn_by: float = 20.0) -> None:
         super().__init__(drawn_by=drawn_by)
         self._drawn_by = drawn_by
@@ -53,24 +53,24 @@ class GenrePopularity(Recommender):
 
     @property
     def genres(self) -> tuple[str, ...]:
-        """The genres it knows; '' is everyone."""
+        """The fitted genres; '' is all users."""
         return tuple(map(str, self._genres))
 
-    def _learn(self, interactions: Interactions) -> None:
-        everyone = _users_of_tracks(interactions) / np.float32(len(interactions.users_with_plays))
+    def _fit(self, interactions: Interactions) -> None:
+        overall = _users_per_track(interactions) / np.float32(len(interactions.users_with_plays))
         self._genres = np.union1d(interactions.genres, [""])
-        self._shares = np.tile(everyone, (len(self._genres), 1))
+        self._shares = np.tile(overall, (len(self._genres), 1))
         played = np.diff(interactions.plays.indptr) > 0
-        for line, genre in enumerate(self._genres):
+        for row, genre in enumerate(self._genres):
             if genre:
                 rows = np.flatnonzero((interactions.genres == genre) & played)
-                counts = np.bincount(interactions.plays[rows].indices, minlength=len(everyone))
-                self._shares[line] = (counts + self._drawn_by * everyone) / np.float32(len(rows) + self._drawn_by)
+                counts = np.bincount(interactions.plays[rows].indices, minlength=len(overall))
+                self._shares[row] = (counts + self._drawn_by * overall) / np.float32(len(rows) + self._drawn_by)
 
     def _score(self, users: Interactions) -> Scores:
-        lines = np.minimum(np.searchsorted(self._genres, users.genres), len(self._genres) - 1)
-        known = self._genres[lines] == users.genres
-        return self._shares[np.where(known, lines, 0)]  # '' sorts first
+        rows = np.minimum(np.searchsorted(self._genres, users.genres), len(self._genres) - 1)
+        is_fitted_genre = self._genres[rows] == users.genres
+        return self._shares[np.where(is_fitted_genre, rows, 0)]  # '' sorts first
 
     def _state(self) -> dict[str, NDArray[Any]]:
         return {"genres": self._genres, "shares": self._shares} if len(self._shares) else {}
@@ -79,6 +79,6 @@ class GenrePopularity(Recommender):
         self._genres, self._shares = state["genres"], state["shares"]
 
 
-def _users_of_tracks(interactions: Interactions) -> NDArray[np.float32]:
+def _users_per_track(interactions: Interactions) -> NDArray[np.float32]:
     counts = np.bincount(interactions.plays.indices, minlength=len(interactions.track_ids))
     return counts.astype(np.float32)

@@ -1,4 +1,4 @@
-"""A recipe: a model, its settings, and the weighting of plays. It is enough to train the model again."""
+"""A recipe: everything that is needed to train a model again."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from typing import Any
 from recommender.data.play_log import AS_PLAYED, PlayWeighting
 from recommender.models.popularity import GenrePopularity, Popularity
 
-# They are the same for many users, and training them is fast, so no model file holds them.
+# Popularity models are fast to train, so they have no model file.
 POPULARITIES = (Popularity.name, GenrePopularity.name)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A model, its settings, and how plays are weighed for it: enough to train it again."""
+    """A model, its settings, and the weighting of plays."""
 
     model: str
     settings: Mapping[str, Any] = field(default_factory=dict)
-    options: PlayWeighting = AS_PLAYED
+    weighting: PlayWeighting = AS_PLAYED
 
     @property
     def params(self) -> dict[str, Any]:
-        """As `ml.model_runs.params` holds it."""
-        return {"settings": dict(self.settings), "options": asdict(self.options)}
+        """The value of `ml.model_runs.params`."""
+        return {"settings": dict(self.settings), "options": asdict(self.weighting)}
 
     @property
     def personal(self) -> bool:
-        """Whether its lists are meant to differ from user to user."""
+        """Whether recommendations differ from user to user."""
         return self.model not in POPULARITIES
 
     def __str__(self) -> str:
         texts = [f"{name}={value}" for name, value in self.settings.items()]
-        texts += [str(self.options)] if self.options != AS_PLAYED else []
+        texts += [str(self.weighting)] if self.weighting != AS_PLAYED else []
         return f"{self.model} ({', '.join(texts)})" if texts else self.model

@@ -1,4 +1,4 @@
-"""The models that compete. A new one is a file in `recommender/models/` and two lines here: docs/models.md."""
+"""The registry of candidates. docs/models.md explains how to add a model."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ from recommender.models.popularity import GenrePopularity, Popularity
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model that competes: its class, the settings to start from, which should always work, and where to look on.
+    """A model of the search: its class, its first settings, which must always work, and its search directions.
 
-    Each of `directions` is a line of settings that replace those of the same name in the best found so far; it is
-    followed as long as each step is better, and left out when an earlier one has bettered the same setting. A blend has
-    `members`: for each of its parameters that takes another candidate's settings, the name of that candidate; it gets
-    the best that were found for it.
+    Each of `directions` is a sequence of steps. A step replaces settings of the best trial so far. The search follows a
+    direction while every step improves the result, and skips it when an earlier direction improved the same setting.
+    The `members` of a blend map a parameter to the candidate whose best settings it takes.
     """
 
-    make: type[Recommender]
+    model_class: type[Recommender]
     settings: Params = field(default_factory=dict)
     directions: tuple[tuple[Params, ...], ...] = ()
     members: Mapping[str, str] = field(default_factory=dict)
@@ -63,7 +62,7 @@ GraphFilterWithContent = blend_class(
 
 
 def _blend_candidate(blend: type[NamedBlend], *directions: tuple[Params, ...]) -> Candidate:
-    """Starts from the default weights, and from the best settings that the search found for each member."""
+    """A candidate that starts from the default weights and the best settings of each member."""
     weights = {f"{name}_weight": member.weight for name, member in blend.members.items() if member.weight is not None}
     return Candidate(blend, weights, directions, {name: member.model.name for name, member in blend.members.items()})
 
@@ -72,8 +71,8 @@ def _blend_candidate(blend: type[NamedBlend], *directions: tuple[Params, ...]) -
 # removed. docs/benchmarks.md ("Recommending") lists the settings chosen last.
 _ALS_WEIGHTS = (({"als_weight": 0.3}, {"als_weight": 0.6}), ({"als_weight": 0.1},))
 _CONTENT_WEIGHTS = (({"content_weight": 4.0},), ({"content_weight": 1.0}, {"content_weight": 0.5}))
-# Simple models first: of two equally good models, the earlier one is chosen. The classes name the source of the
-# settings that a model starts from.
+# Simple models first: the earlier of two equally good models is chosen. The model classes document the source of the
+# first settings.
 CANDIDATES: Candidates = {
     Popularity.name: Candidate(Popularity),
     GenrePopularity.name: Candidate(GenrePopularity),
@@ -102,8 +101,8 @@ CANDIDATES: Candidates = {
 
 
 def load_model(path: Path, candidates: Candidates = CANDIDATES) -> Recommender:
-    """The model that wrote this file; `fold_in` gives it its users. Raises ModelFileError."""
+    """Load a model file; call `fold_in` before `recommend`. Raises ModelFileError."""
     name = file_format.read(path).model
     if name not in candidates:
         raise ModelFileError(f"{path} is the file of {name}, a model that is not in the registry; retrain")
-    return candidates[name].make.load(path)
+    return candidates[name].model_class.load(path)

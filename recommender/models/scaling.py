@@ -1,4 +1,4 @@
-"""How plays become the weights that models learn from, and how rows and columns are scaled."""
+"""Weight plays, and scale rows and columns of a sparse matrix."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Sums = NDArray[np.float32]
 
 
 def weighted(plays: csr_array, weighting: Weighting) -> csr_array:
-    """A new matrix of the same shape. Raises ModelError.
+    """Return a new matrix of weights. Raises ModelError for an unknown weighting.
 
-    log(1 + plays); log(1 + plays / 3), which lets the second and third play count more; or 1 for a track that was
-    played.
+    `log1p` is log(1 + plays). `log1p_third` is log(1 + plays / 3), where repeated plays count more. `binary` is 1 for
+    each played track.
     """
-    known = get_args(Weighting)
-    if weighting not in known:
-        raise ModelError(f"plays are weighted by {', '.join(known[:-1])} or {known[-1]}, not by {weighting!r}")
+    weightings = get_args(Weighting)
+    if weighting not in weightings:
+        raise ModelError(f"weighting must be {', '.join(weightings[:-1])} or {weightings[-1]}, not {weighting!r}")
     if weighting == "binary":
         values = np.ones(plays.nnz)
     else:
@@ -41,14 +41,14 @@ def column_sums(matrix: csr_array) -> Sums:
 
 
 def power(sums: Sums, exponent: float) -> Sums:
-    """Each sum to that power, and zero for a row or column that is empty."""
+    """Raise each sum to a power. The result of an empty row or column is 0."""
     raised = np.zeros_like(sums)
     np.power(sums, exponent, where=sums > 0, out=raised)
     return raised
 
 
 def scaled(matrix: csr_array, rows: Sums, columns: Sums) -> csr_array:
-    """A new matrix: each value times the factor of its row and that of its column."""
+    """Return a new matrix: each value times the factors of its row and column."""
     values = matrix.data * np.repeat(rows, np.diff(matrix.indptr)) * columns[matrix.indices]
     return csr_array((values, matrix.indices, matrix.indptr), shape=matrix.shape)
 

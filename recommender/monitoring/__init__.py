@@ -1,1 +1,1 @@
-"""How good published recommendations turn out to be, and when a drop is an alarm."""
+"""Measure the quality of published recommendations day by day, and detect drift."""

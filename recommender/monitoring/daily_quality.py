@@ -1,9 +1,10 @@
-"""How good the published lists turned out to be on one day, by what their users first played and what they said.
+"""Measure the published recommendations of one day by the first plays and the feedback of their users.
 
-Watched for alarms: `ndcg@k`, over users with a list of their own who played something it could name, and `useful`.
-The others are a diagnosis beside them: `hit@k` (the share of these users with a hit), `lift@k` (ndcg@k minus that
-of what is popular with everyone), `coverage@k` and `novelty@k` of the lists, `without_list` (the share of users
-that day), `new_tracks` (the share of plays of tracks that came after the model had learned), `model_age_days`.
+Drift alarms use two metrics: `ndcg@k`, over users with their own recommendations who played a track that could be
+recommended, and `useful`. The other metrics help to find the cause: `hit@k` (the share of these users with a hit),
+`lift@k` (ndcg@k minus the ndcg@k of overall popularity), `coverage@k` and `novelty@k` of the recommendations,
+`without_list` (the share of active users without recommendations), `new_tracks` (the share of plays of tracks that
+are newer than the model), and `model_age_days`.
 """
 
 from __future__ import annotations
@@ -40,18 +41,18 @@ _PLAYS: Mapping[str, pl.DataType] = {
 
 
 def ndcg(k: int) -> str:
-    """The name of the metric that is watched for alarms."""
+    """The name of the ranking metric that can raise an alarm."""
     return f"ndcg@{k}"
 
 
 def lift(k: int) -> str:
-    """The name of the metric that tells a worse list from other listening."""
+    """The name of the metric that separates worse recommendations from changed listening."""
     return f"lift@{k}"
 
 
 @dataclass(frozen=True)
 class DayMetric:
-    """A mean over `users` users with its 95 % bounds; None where it is no mean, and chance has no part in it."""
+    """A mean over `users` users with its 95 % bounds. The bounds are None for a metric that is not a sample mean."""
 
     name: str
     value: float
@@ -62,43 +63,48 @@ class DayMetric:
 
 @dataclass(frozen=True)
 class DayQuality:
-    """All that was measured of one day (UTC). `why_not` says why nothing could be, `notes` what to know of it."""
+    """The metrics of one day (UTC). `not_evaluated_reason` is '' for an evaluated day."""
 
     day: date
     publication_id: int | None = None
     metrics: tuple[DayMetric, ...] = ()
-    why_not: str = ""
+    not_evaluated_reason: str = ""
     notes: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> DayMetric | None:
-        return next((one for one in self.metrics if one.name == name), None)
+        return next((metric for metric in self.metrics if metric.name == name), None)
 
 
 @readable_errors()
 def measure_day(connection: Connection, day: date, k: int, usual_usefulness: float | None, now: datetime) -> DayQuality:
-    """Everything that can be said of one day, within a transaction of the caller. Raises DatabaseError.
+    """Measure one day within a transaction of the caller. Raises DatabaseError.
 
-    The same plays, lists and answers give the same figures, however late they are asked for. `usual_usefulness` is the
-    share of useful answers so far (see `share_of_useful`). A moment of the ledger after `now` is not believed.
+    The same plays, recommendations and feedback always give the same figures. `usual_usefulness` is the share of
+    useful answers so far (see `share_of_useful`). Times in the ledger after `now` are ignored.
     """
     plays = _first_plays(connection, day, k, now)
     if plays.is_empty():
-        return DayQuality(day, why_not="nobody played anything while a list was live")
+        return DayQuality(day, not_evaluated_reason="no user played anything while recommendations were live")
     if int(plays["pruned"].sum()):
-        return DayQuality(day, why_not="its lists are no longer kept; raise PUBLICATIONS_KEPT, or monitor in time")
-    publication_id = _of_most(plays["publication_id"].to_numpy())
-    metrics = [*_of_lists(plays, k), *_of_plays(plays), *_of_publication(connection, day, publication_id, k)]
+        reason = "the recommendations of this day were pruned; raise PUBLICATIONS_KEPT, or run the monitor every day"
+        return DayQuality(day, not_evaluated_reason=reason)
+    publication_id = _most_used_publication(plays["publication_id"].to_numpy())
+    metrics = [
+        *_ranking_metrics(plays, k),
+        *_play_metrics(plays),
+        *_publication_metrics(connection, day, publication_id, k),
+    ]
     answers = read_frame(connection, "quality/copy_feedback", FEEDBACK_COLUMNS, {"day": day})
     useful = share_of_useful(answers, usual_usefulness)
     notes: tuple[str, ...] = ()
     if useful is not None:
         metrics.append(DayMetric(USEFUL, useful.share, useful.effective_users, useful.lower, useful.upper))
-        notes = (f"judged without {useful.left_out}",) if useful.left_out else ()
+        notes = (f"excluded: {useful.left_out}",) if useful.left_out else ()
     return DayQuality(day, publication_id, tuple(metrics), notes=notes)
 
 
 def _first_plays(connection: Connection, day: date, k: int, now: datetime) -> pl.DataFrame:
-    """In steps of which Postgres knows the sizes: it plans them all at once as if a day had no plays."""
+    """Read the first plays of each user. Analyzed temporary tables keep Postgres from planning for an empty day."""
     for table, query in _DAY_TABLES.items():
         connection.execute(load_query(query), {"day": day, "now": now})
         connection.execute(sql.SQL("analyze {}").format(sql.Identifier(table)))
@@ -108,43 +114,43 @@ def _first_plays(connection: Connection, day: date, k: int, now: datetime) -> pl
     return plays
 
 
-def _of_most(publications: NDArray[np.int64]) -> int:
+def _most_used_publication(publications: NDArray[np.int64]) -> int:
     values, counts = np.unique(publications, return_counts=True)
     return int(values[::-1][np.argmax(counts[::-1])])
 
 
-def _of_lists(plays: pl.DataFrame, k: int) -> list[DayMetric]:
-    asked = plays.filter(pl.col("has_list") == 1, pl.col("heard") > 0)
-    if asked.is_empty():
+def _ranking_metrics(plays: pl.DataFrame, k: int) -> list[DayMetric]:
+    users = plays.filter(pl.col("has_list") == 1, pl.col("heard") > 0)
+    if users.is_empty():
         return []
-    ideal = np.cumsum(1 / np.log2(np.arange(2, k + 2)))[np.minimum(asked["heard"].to_numpy(), k) - 1]
-    ours, popular = asked["gain"].to_numpy() / ideal, asked["popular_gain"].to_numpy() / ideal
-    hit = (asked["hits"].to_numpy() > 0).astype(np.float64)
-    return [_mean(ndcg(k), ours, 0, 1), _mean(f"hit@{k}", hit, 0, 1), _mean(lift(k), ours - popular, -1, 1)]
+    ideal = np.cumsum(1 / np.log2(np.arange(2, k + 2)))[np.minimum(users["heard"].to_numpy(), k) - 1]
+    gain, popular_gain = users["gain"].to_numpy() / ideal, users["popular_gain"].to_numpy() / ideal
+    hit = (users["hits"].to_numpy() > 0).astype(np.float64)
+    return [_mean(ndcg(k), gain, 0, 1), _mean(f"hit@{k}", hit, 0, 1), _mean(lift(k), gain - popular_gain, -1, 1)]
 
 
-def _of_plays(plays: pl.DataFrame) -> list[DayMetric]:
+def _play_metrics(plays: pl.DataFrame) -> list[DayMetric]:
     missing = 1.0 - plays["has_list"].to_numpy()
     share_of_new = int(plays["plays_of_new"].sum()) / int(plays["plays"].sum())
     return [_mean(WITHOUT_LIST, missing, 0, 1), DayMetric(NEW_TRACKS, share_of_new, len(plays))]
 
 
-def _of_publication(connection: Connection, day: date, publication_id: int, k: int) -> list[DayMetric]:
+def _publication_metrics(connection: Connection, day: date, publication_id: int, k: int) -> list[DayMetric]:
     with connection.cursor(row_factory=dict_row) as cursor:
         values = {"publication_id": publication_id, "day": day, "k": k}
-        about = cursor.execute(load_query("quality/describe_publication"), values).fetchone()
-    if about is None:
+        publication = cursor.execute(load_query("quality/describe_publication"), values).fetchone()
+    if publication is None:
         return []
     end = datetime.combine(day, time(), UTC) + timedelta(days=1)
-    age = max(0.0, (end - about["learned_until"]).total_seconds() / 86_400)
-    found = {f"coverage@{k}": about["coverage"], f"novelty@{k}": about["novelty"], MODEL_AGE: age}
-    return [DayMetric(name, float(value), 0) for name, value in found.items() if value is not None]
+    age = max(0.0, (end - publication["learned_until"]).total_seconds() / 86_400)
+    metrics = {f"coverage@{k}": publication["coverage"], f"novelty@{k}": publication["novelty"], MODEL_AGE: age}
+    return [DayMetric(name, float(value), 0) for name, value in metrics.items() if value is not None]
 
 
 def _mean(name: str, values: NDArray[np.float64], lowest: float, highest: float) -> DayMetric:
-    """With bounds by the normal approximation: mean -/+ 1.96 standard errors."""
+    """The mean with bounds of 1.96 standard errors (normal approximation), clipped to the range of the metric."""
     mean, users = float(values.mean()), len(values)
     if users < 2:
         return DayMetric(name, mean, users)
-    reach = STANDARD_ERRORS * float(values.std(ddof=1)) / users**0.5
-    return DayMetric(name, mean, users, max(lowest, mean - reach), min(highest, mean + reach))
+    margin = STANDARD_ERRORS * float(values.std(ddof=1)) / users**0.5
+    return DayMetric(name, mean, users, max(lowest, mean - margin), min(highest, mean + margin))

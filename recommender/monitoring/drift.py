@@ -1,8 +1,7 @@
-"""Whether a quality that is measured day by day has become worse, or had a few bad days.
+"""Detect a lasting fall of a daily quality metric with a self-starting one-sided CUSUM.
 
-A self-starting one-sided CUSUM: every value is compared with the mean and spread of those before it, so no baseline
-has to be known beforehand (Hawkins and Olwell, Cumulative Sum Charts and Charting for Quality Improvement, 1998,
-chapter 7).
+Each value is compared with the mean and spread of the earlier values, so no baseline is needed in advance (Hawkins and
+Olwell, Cumulative Sum Charts and Charting for Quality Improvement, 1998, chapter 7).
 """
 
 from __future__ import annotations
@@ -15,16 +14,16 @@ from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 Values = NDArray[np.float64]
 
-# One bad value alone never raises an alarm: it counts as so many standard deviations at most.
-_FURTHEST = 4.0
+# Deviations are clipped to this many standard deviations, so that one bad value alone never raises an alarm.
+_MAX_DEVIATION = 4.0
 
 
 @dataclass(frozen=True)
 class CusumSettings:
-    """When a fall is an alarm. `k` and `h` are in standard deviations of one value.
+    """The parameters of the CUSUM. `k` and `h` are in standard deviations of one value.
 
-    `k` is the fall that is put up with day after day, half of the smallest one worth knowing; `h` is how much more
-    than that may come together before it is an alarm. The first `warm_up` values only tell what is normal.
+    `k` is the fall per value that is tolerated: half of the smallest fall to detect. `h` is the alarm threshold of the
+    cumulative fall beyond `k`. The first `warm_up` values only estimate the baseline.
     """
 
     k: float = 0.5
@@ -33,13 +32,16 @@ class CusumSettings:
 
     def __post_init__(self) -> None:
         if self.warm_up < 3:
-            raise ValueError(f"{self.warm_up} values do not tell what is usual; a warm-up takes 3 or more")
+            raise ValueError(f"a warm-up of {self.warm_up} values is too short; use 3 or more")
 
 
 @dataclass(frozen=True, eq=False)
 class CusumResult:
-    """What one value says, for each history: how far it lies from the `baseline` in standard deviations (`deviation`),
-    how much fell together so far (`statistic`), and whether that is an alarm. NaN where nothing is known yet."""
+    """The result of one value, per history.
+
+    `deviation` is the distance from the `baseline` in standard deviations, `statistic` the cumulative fall. Both are
+    NaN or 0 while the baseline is unknown.
+    """
 
     baseline: Values
     deviation: Values
@@ -48,13 +50,12 @@ class CusumResult:
 
 
 class SelfStartingCusum:
-    """The state of one or of many histories, each a value at a time.
+    """The CUSUM state of one or more histories. Values are added one at a time.
 
-    A value x of weight w, after n others of weights W together with weighted mean m, is
-    u = Phi^-1(T_{n-1}((x - m) / (s sqrt(1/w + 1/W)))) with s^2 = sum of w_i (x_i - m)^2 / (n - 1), which is standard
-    normal while nothing changes, whatever the true mean and spread, for means of w draws each; the statistic is
-    C = max(0, C - u - k), and above h it is an alarm. What lies more than 4 deviations away is taken as lying there, in
-    u and in what is learned of it.
+    Let x be a value of weight w, after n values with total weight W and weighted mean m. Its deviation is
+    u = Phi^-1(T_{n-1}((x - m) / (s sqrt(1/w + 1/W)))) with s^2 = sum of w_i (x_i - m)^2 / (n - 1). Without a change, u
+    is standard normal for means of w draws, whatever the true mean and spread. The statistic is C = max(0, C - u - k);
+    above h it is an alarm. Values beyond 4 deviations are clipped, in u and in the baseline.
     """
 
     def __init__(self, rule: CusumSettings, histories: int = 1) -> None:
@@ -66,38 +67,38 @@ class SelfStartingCusum:
         self._statistic = np.zeros(histories)
 
     def add(self, values: ArrayLike, weight: float = 1.0) -> CusumResult:
-        """Take the next value of each history, a mean of `weight` draws. Raises ValueError when one is not finite."""
-        given = np.atleast_1d(np.asarray(values, np.float64))
-        if not np.isfinite(given).all() or not 0 < weight < np.inf:
-            raise ValueError("a value of quality, or its weight, is not a finite number")
-        baseline = self._mean.copy() if self._count else np.full(len(given), np.nan)
-        deviation, taken = self._compare(given, weight)
+        """Add the next value of each history, a mean of `weight` draws. Raises ValueError for a non-finite value."""
+        new_values = np.atleast_1d(np.asarray(values, np.float64))
+        if not np.isfinite(new_values).all() or not 0 < weight < np.inf:
+            raise ValueError("a value or its weight is not a finite number")
+        baseline = self._mean.copy() if self._count else np.full(len(new_values), np.nan)
+        deviation, clipped = self._compare(new_values, weight)
         if self._count >= self.rule.warm_up:
             self._statistic = np.maximum(0.0, self._statistic - deviation - self.rule.k)
-        self._learn(taken, weight)
+        self._update_baseline(clipped, weight)
         return CusumResult(baseline, deviation, self._statistic.copy(), self._statistic > self.rule.h)
 
     def reset_statistic(self) -> None:
-        """Count from zero again; what is usual stays known."""
+        """Set the statistic to zero; keep the baseline."""
         self._statistic = np.zeros_like(self._statistic)
 
-    def _compare(self, given: Values, weight: float) -> tuple[Values, Values]:
-        """Each value in standard deviations, and the value itself, both no further away than _FURTHEST."""
+    def _compare(self, values: Values, weight: float) -> tuple[Values, Values]:
+        """Return each value in standard deviations, and the value itself, both clipped at _MAX_DEVIATION."""
         if self._count < 2:
-            return np.full(len(given), np.nan), given
+            return np.full(len(values), np.nan), values
         spread = np.sqrt(self._squares / (self._count - 1) * (1 / weight + 1 / self._weight))
-        same = np.isclose(given, self._mean, rtol=1e-12, atol=1e-12)
-        apart = given - self._mean
+        same = np.isclose(values, self._mean, rtol=1e-12, atol=1e-12)
+        difference = values - self._mean
         with np.errstate(divide="ignore", invalid="ignore"):
-            scaled = np.where(same, 0.0, apart / spread)  # without any spread, what differs lies infinitely far away
-        # By its distance below or above the mean, whichever tail is exact.
+            scaled = np.where(same, 0.0, difference / spread)  # infinite without spread
+        # Use the lower tail of both signs, which is numerically exact.
         tail = stdtr(self._count - 1, -np.abs(scaled))
-        deviation = np.clip(np.sign(scaled) * -ndtri(tail), -_FURTHEST, _FURTHEST)
-        furthest = -spread * _student_of(-_FURTHEST, self._count - 1)
-        taken = np.where(spread > 0, self._mean + np.clip(apart, -furthest, furthest), given)
-        return deviation, taken
+        deviation = np.clip(np.sign(scaled) * -ndtri(tail), -_MAX_DEVIATION, _MAX_DEVIATION)
+        max_difference = -spread * _student_quantile(-_MAX_DEVIATION, self._count - 1)
+        limited = self._mean + np.clip(difference, -max_difference, max_difference)
+        return deviation, np.where(spread > 0, limited, values)
 
-    def _learn(self, values: Values, weight: float) -> None:
+    def _update_baseline(self, values: Values, weight: float) -> None:
         self._count += 1
         self._weight += weight
         step = values - self._mean
@@ -105,6 +106,6 @@ class SelfStartingCusum:
         self._squares = self._squares + weight * step * (values - self._mean)
 
 
-def _student_of(deviation: float, freedom: int) -> float:
-    """Which value of Student's t lies as far out as so many standard deviations of the normal distribution."""
+def _student_quantile(deviation: float, freedom: int) -> float:
+    """The quantile of Student's t with the same tail probability as a deviation of the normal distribution."""
     return float(stdtrit(freedom, ndtr(deviation)))

@@ -1,7 +1,7 @@
-"""The verdict on each day: whether the quality of what is published fell beyond chance, and what is done about it.
+"""Evaluate each day: measure the quality of the publication, compare it with earlier days, and raise drift alarms.
 
-Everything that is decided stands in the database, in `ml.quality_metrics`, `ml.alarms` and `ml.decisions`: a day is
-judged once and in order, and an alarm stays open until a training was decided.
+The results are in `ml.quality_metrics`, `ml.alarms` and `ml.decisions`. Each day is evaluated once, in order. An alarm
+stays open until a training answers it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from core.queries import load_query
 from recommender.monitoring.daily_quality import MODEL_AGE, USEFUL, DayQuality, lift, measure_day, ndcg
 from recommender.monitoring.drift import CusumResult, CusumSettings, SelfStartingCusum
 
-# From the one that matters most: the verdict on a day is the first that holds of any metric.
+# Most important first. The verdict of a day is the first of these that any metric has.
 DayStatus = Literal["alarm", "unanswered", "cooling-down", "steady", "warming-up", "gathering", "not-judged"]
 _STATUSES: tuple[DayStatus, ...] = (
     "alarm",
@@ -34,10 +34,11 @@ _STATUSES: tuple[DayStatus, ...] = (
 
 @dataclass(frozen=True)
 class MonitoringSettings:
-    """How days are judged: lists by their first `k`, a fall in what is played by `plays`, in what is said by `useful`.
+    """Settings of the monitor.
 
-    Days are put together until they have `users` values. No alarm is raised for `cool_down_days` after a training
-    that kept the champion; these days do not tell what is usual either.
+    Recommendations are evaluated at `k`. `plays` and `useful` are the CUSUM settings of the two metrics. Consecutive
+    days are merged until they have `users` users. After a training that kept the champion, `cool_down_days` days raise
+    no alarm and do not count for the baseline.
     """
 
     k: int = 20
@@ -46,14 +47,14 @@ class MonitoringSettings:
     users: int = 200
     cool_down_days: int = 7
 
-    def of(self, metric: str) -> CusumSettings:
-        """The rule of one metric."""
+    def cusum_settings(self, metric: str) -> CusumSettings:
+        """The CUSUM settings of one metric."""
         return self.useful if metric == USEFUL else self.plays
 
 
 @dataclass(frozen=True)
 class DueDay:
-    """A day to be judged. `blocked`: its listens did not pass their audit."""
+    """A day to evaluate. `blocked`: its plays did not pass their audit."""
 
     day: date
     blocked: bool
@@ -61,7 +62,7 @@ class DueDay:
 
 @dataclass(frozen=True)
 class OpenDriftAlarm:
-    """A metric that fell: its `value` over the days merged, what was usual before, and how much fell together."""
+    """A fall of a metric: its `value` over the merged days, its `baseline`, and the cumulative fall (`statistic`)."""
 
     metric: str
     day: date
@@ -74,7 +75,7 @@ class OpenDriftAlarm:
 
 @dataclass(frozen=True)
 class MetricStatus:
-    """What one metric says on one day: `batches` of days with enough users, and `gathered` users since."""
+    """The status of one metric on one day: `batches` of merged days with enough users, and `gathered` users since."""
 
     metric: str
     verdict: DayStatus
@@ -87,17 +88,17 @@ class MetricStatus:
 
 @dataclass(frozen=True)
 class DayEvaluation:
-    """The verdict on one day, in one word and in words for people, and what it rests on."""
+    """The verdict of one day, its explanation, and the metrics behind it."""
 
     quality: DayQuality
     verdict: DayStatus
     why: str
-    watches: tuple[MetricStatus, ...] = ()
+    metric_statuses: tuple[MetricStatus, ...] = ()
 
 
 @readable_errors()
 def days_to_evaluate(connection: Connection, now: datetime) -> list[DueDay]:
-    """Every day that is over by `now` and was not judged yet, in order. Raises DatabaseError."""
+    """All days that ended before `now` and are not evaluated yet, in order. Raises DatabaseError."""
     return [DueDay(*row) for row in connection.execute(load_query("quality/find_days_to_evaluate"), {"now": now})]
 
 
@@ -110,7 +111,7 @@ def open_alarms(connection: Connection) -> list[OpenDriftAlarm]:
 
 @readable_errors()
 def alarms_answered_by(connection: Connection, model_run_id: int) -> list[tuple[int, str, str]]:
-    """Number, metric and answer of each alarm that a training answered. Raises DatabaseError."""
+    """Id, metric and answer of each alarm that a training answered. Raises DatabaseError."""
     return connection.execute(
         load_query("quality/alarms.find_answered_alarms"), {"model_run_id": model_run_id}
     ).fetchall()
@@ -118,44 +119,44 @@ def alarms_answered_by(connection: Connection, model_run_id: int) -> list[tuple[
 
 @readable_errors()
 def newest_decisions(connection: Connection, limit: int) -> list[dict[str, Any]]:
-    """What was decided lately about days and trainings, newest first. Raises DatabaseError."""
+    """The newest decisions about days and trainings, newest first. Raises DatabaseError."""
     with connection.cursor(row_factory=dict_row) as cursor:
         return list(cursor.execute(load_query("quality/decisions.find_newest_decisions"), {"limit": limit}))
 
 
 @readable_errors()
 def evaluate_day(connection: Connection, due: DueDay, settings: MonitoringSettings, now: datetime) -> DayEvaluation:
-    """Measure a day, compare it with those before, and write all of it down, in one transaction.
+    """Measure a day, compare it with earlier days, and record the result, in one transaction.
 
-    The caller judges days in order, and holds the warehouse lock. Raises DatabaseError.
+    The caller evaluates days in order, and holds the warehouse lock. Raises DatabaseError.
     """
     with connection.transaction():
-        usual = _usual(connection, USEFUL, due.day, settings)
-        quality = measure_day(connection, due.day, settings.k, usual, now)
-        judged = not due.blocked and not quality.why_not
-        _keep_metrics(connection, quality, judged, now)
-        if not judged:
-            why = quality.why_not or "the listens of this day did not pass their audit"
+        usual_usefulness = _baseline(connection, USEFUL, due.day, settings)
+        quality = measure_day(connection, due.day, settings.k, usual_usefulness, now)
+        evaluated = not due.blocked and not quality.not_evaluated_reason
+        _record_metrics(connection, quality, evaluated, now)
+        if not evaluated:
+            why = quality.not_evaluated_reason or "the plays of this day did not pass their audit"
             evaluation = DayEvaluation(quality, "not-judged", f"not judged: {why}")
         else:
             evaluation = _evaluate(connection, quality, settings, now)
-        _keep_verdict(connection, evaluation, now)
+        _record_verdict(connection, evaluation, now)
     return evaluation
 
 
 @readable_errors()
 def age_due_for_refresh(
-    connection: Connection, judged: DayEvaluation, max_age_days: float, cool_down_days: int
+    connection: Connection, evaluation: DayEvaluation, max_age_days: float, cool_down_days: int
 ) -> float | None:
-    """The age of the live model in days, when it is old enough to be refreshed, and was not lately; else None.
+    """The age of the live model in days if a refresh is due, otherwise None. Raises DatabaseError.
 
-    It is old when the plays that it learned from ended `max_age_days` before the end of the day that was judged.
-    Raises DatabaseError.
+    The age is the time from the end of the model's plays to the end of the evaluated day. A refresh is due at
+    `max_age_days`, unless another refresh ran within `cool_down_days`.
     """
-    age = judged.quality[MODEL_AGE]
+    age = evaluation.quality[MODEL_AGE]
     if age is None or age.value < max_age_days:
         return None
-    values = {"day": judged.quality.day, "days": cool_down_days}
+    values = {"day": evaluation.quality.day, "days": cool_down_days}
     return (
         None
         if connection.execute(load_query("quality/decisions.find_recent_refresh"), values).fetchone()
@@ -166,44 +167,46 @@ def age_due_for_refresh(
 def _evaluate(
     connection: Connection, quality: DayQuality, settings: MonitoringSettings, now: datetime
 ) -> DayEvaluation:
-    waiting = {alarm.metric for alarm in open_alarms(connection)}
-    cooling = _cooling_down(connection, quality.day, settings)
-    watches = []
+    metrics_with_alarm = {alarm.metric for alarm in open_alarms(connection)}
+    cool_down_end = _end_of_cool_down(connection, quality.day, settings)
+    statuses = []
     for metric in (ndcg(settings.k), USEFUL):
-        status = _metric_status(connection, metric, quality, settings, cooling)
-        if status.verdict == "alarm" and metric in waiting:
+        status = _metric_status(connection, metric, quality, settings, cool_down_end)
+        if status.verdict == "alarm" and metric in metrics_with_alarm:
             status = _with_verdict(status, "unanswered")
         elif status.verdict == "alarm":
-            _raise(connection, status, quality, now)
-        watches.append(status)
-    verdict = next(element for element in _STATUSES if element in {status.verdict for status in watches})
-    texts = [_in_words(status, settings, cooling) for status in watches if status.verdict != "not-judged"]
-    if any(status.metric != USEFUL and status.verdict == "alarm" for status in watches):
+            _raise_alarm(connection, status, quality, now)
+        statuses.append(status)
+    verdict = next(verdict for verdict in _STATUSES if verdict in {status.verdict for status in statuses})
+    texts = [_explain(status, settings, cool_down_end) for status in statuses if status.verdict != "not-judged"]
+    if any(status.metric != USEFUL and status.verdict == "alarm" for status in statuses):
         texts.append(_diagnosis(connection, quality, settings))
-    return DayEvaluation(quality, verdict, "; ".join([*texts, *quality.notes]) or "nothing to judge by", tuple(watches))
+    return DayEvaluation(
+        quality, verdict, "; ".join([*texts, *quality.notes]) or "no metric to evaluate", tuple(statuses)
+    )
 
 
 def _metric_status(
-    connection: Connection, metric: str, quality: DayQuality, settings: MonitoringSettings, cooling: date | None
+    connection: Connection, metric: str, quality: DayQuality, settings: MonitoringSettings, cool_down_end: date | None
 ) -> MetricStatus:
     measured = quality[metric]
     if measured is None:
         return MetricStatus(metric, "not-judged")
-    if cooling is not None:
+    if cool_down_end is not None:
         return MetricStatus(metric, "cooling-down", value=measured.value)
     merged, gathered = _merged(_series(connection, metric, quality.day, settings), settings.users)
     if gathered:
         return MetricStatus(metric, "gathering", len(merged), gathered)
-    value, reading = merged[-1].value, _read(merged, settings.of(metric))
-    figures = (value, float(reading.baseline[0]), float(reading.statistic[0]))
-    if len(merged) <= settings.of(metric).warm_up:
+    value, result = merged[-1].value, _run_cusum(merged, settings.cusum_settings(metric))
+    figures = (value, float(result.baseline[0]), float(result.statistic[0]))
+    if len(merged) <= settings.cusum_settings(metric).warm_up:
         return MetricStatus(metric, "warming-up", len(merged), 0, value)
-    return MetricStatus(metric, "alarm" if reading.alarm[0] else "steady", len(merged), 0, *figures)
+    return MetricStatus(metric, "alarm" if result.alarm[0] else "steady", len(merged), 0, *figures)
 
 
 @dataclass(frozen=True)
 class MetricMean:
-    """One day, or several merged: a mean over users. `forgiven`: a training has answered what fell so far."""
+    """The mean of one or more merged days. `forgiven`: a training has answered the fall so far."""
 
     value: float
     users: int
@@ -218,13 +221,13 @@ def _series(connection: Connection, metric: str, day: date, settings: Monitoring
 
 
 def _merged(series: Sequence[MetricMean], users: int) -> tuple[list[MetricMean], int]:
-    """Means over days with enough users together, in order, and how many users came since the last."""
+    """Merge consecutive days until they have enough users. Also return the users of the last, unfinished merge."""
     merged, total, count, forgiven = [], 0.0, 0, False
-    for element in series:
+    for day_mean in series:
         total, count, forgiven = (
-            total + element.value * element.users,
-            count + element.users,
-            forgiven or element.forgiven,
+            total + day_mean.value * day_mean.users,
+            count + day_mean.users,
+            forgiven or day_mean.forgiven,
         )
         if count >= users:
             merged.append(MetricMean(total / count, count, forgiven))
@@ -232,41 +235,41 @@ def _merged(series: Sequence[MetricMean], users: int) -> tuple[list[MetricMean],
     return merged, count
 
 
-def _read(merged: Sequence[MetricMean], rule: CusumSettings) -> CusumResult:
-    """What the last of them says."""
+def _run_cusum(merged: Sequence[MetricMean], rule: CusumSettings) -> CusumResult:
+    """Run the CUSUM over all values, and return its result for the last one."""
     cusum = SelfStartingCusum(rule)
-    for before in merged[:-1]:
-        cusum.add(before.value, before.users)
-        if before.forgiven:
+    for mean in merged[:-1]:
+        cusum.add(mean.value, mean.users)
+        if mean.forgiven:
             cusum.reset_statistic()
     return cusum.add(merged[-1].value, merged[-1].users)
 
 
-def _usual(connection: Connection, metric: str, day: date, settings: MonitoringSettings) -> float | None:
-    """What a metric was before a day, once enough is known."""
+def _baseline(connection: Connection, metric: str, day: date, settings: MonitoringSettings) -> float | None:
+    """The mean of a metric before a day, None during the warm-up."""
     merged, _ = _merged(_series(connection, metric, day, settings), settings.users)
-    if len(merged) < settings.of(metric).warm_up:
+    if len(merged) < settings.cusum_settings(metric).warm_up:
         return None
-    return sum(element.value * element.users for element in merged) / sum(element.users for element in merged)
+    return sum(mean.value * mean.users for mean in merged) / sum(mean.users for mean in merged)
 
 
-def _cooling_down(connection: Connection, day: date, settings: MonitoringSettings) -> date | None:
+def _end_of_cool_down(connection: Connection, day: date, settings: MonitoringSettings) -> date | None:
     values = {"days": settings.cool_down_days, "day": day}
     row = connection.execute(load_query("quality/alarms.find_end_of_cool_down"), values).fetchone()
     return None if row is None else row[0]
 
 
 def _diagnosis(connection: Connection, quality: DayQuality, settings: MonitoringSettings) -> str:
-    """Whether the lists became worse than popularity by as much as they did, or everything became harder to guess."""
+    """Separate worse recommendations from listening that became harder to predict."""
     merged, _ = _merged(_series(connection, lift(settings.k), quality.day, settings), settings.users)
     if len(merged) <= settings.plays.warm_up:
-        return "too little is known of the lift over popularity to say why"
-    if float(_read(merged, settings.plays).statistic[0]) > settings.plays.h / 2:
-        return "the lift over popularity fell with it: users or lists have changed"
-    return "the lift over popularity did not fall with it: traffic or data changed, look at the audits first"
+        return "the lift over popularity has too few values for a diagnosis"
+    if float(_run_cusum(merged, settings.plays).statistic[0]) > settings.plays.h / 2:
+        return "the lift over popularity fell too: users or recommendations have changed"
+    return "the lift over popularity did not fall: traffic or data have changed; check the audits first"
 
 
-def _raise(connection: Connection, status: MetricStatus, quality: DayQuality, now: datetime) -> None:
+def _raise_alarm(connection: Connection, status: MetricStatus, quality: DayQuality, now: datetime) -> None:
     values = {
         "metric": status.metric,
         "day": quality.day,
@@ -283,50 +286,50 @@ def _with_verdict(status: MetricStatus, verdict: DayStatus) -> MetricStatus:
     return MetricStatus(**asdict(status) | {"verdict": verdict})
 
 
-def _in_words(status: MetricStatus, settings: MonitoringSettings, cooling: date | None) -> str:
-    name, rule = status.metric, settings.of(status.metric)
+def _explain(status: MetricStatus, settings: MonitoringSettings, cool_down_end: date | None) -> str:
+    name, rule = status.metric, settings.cusum_settings(status.metric)
     if status.verdict == "gathering":
-        return f"{name}: {status.gathered:,} of the {settings.users:,} users that a verdict needs, more days follow"
-    if status.verdict == "cooling-down":
         return (
-            f"{name} {status.value:.4f}: the champion was kept after the last alarm, nothing is raised up to {cooling}"
+            f"{name}: {status.gathered:,} of the {settings.users:,} users that a verdict needs; the next day is added"
         )
+    if status.verdict == "cooling-down":
+        return f"{name} {status.value:.4f}: a training kept the champion, so no alarm is raised up to {cool_down_end}"
     if status.verdict == "warming-up":
-        return f"{name} {status.value:.4f}: learning what is usual, {status.batches} of {rule.warm_up} values"
+        return f"{name} {status.value:.4f}: warm-up, {status.batches} of {rule.warm_up} values"
     text = (
-        f"{name} {status.value:.4f}, usually {status.baseline:.4f}: fell by {status.statistic:.1f} standard deviations "
-        f"together, more than {rule.h:g} are an alarm"
+        f"{name} {status.value:.4f}, baseline {status.baseline:.4f}: cumulative fall of "
+        f"{status.statistic:.1f} standard deviations, the alarm threshold is {rule.h:g}"
     )
     if status.verdict == "unanswered":
-        return f"{text}; the alarm before waits for a training"
+        return f"{text}; the previous alarm still waits for a training"
     return text
 
 
-def _keep_metrics(connection: Connection, quality: DayQuality, judged: bool, now: datetime) -> None:
+def _record_metrics(connection: Connection, quality: DayQuality, evaluated: bool, now: datetime) -> None:
     with connection.cursor() as cursor:
         cursor.executemany(
             load_query("quality/metrics.insert_metric"),
             [
                 {
-                    "metric": element.name,
+                    "metric": metric.name,
                     "day": quality.day,
-                    "value": element.value,
-                    "users": element.users,
-                    "lower": element.lower,
-                    "upper": element.upper,
+                    "value": metric.value,
+                    "users": metric.users,
+                    "lower": metric.lower,
+                    "upper": metric.upper,
                     "publication_id": quality.publication_id,
-                    "judged": judged,
+                    "judged": evaluated,
                     "measured_at": now,
                 }
-                for element in quality.metrics
+                for metric in quality.metrics
             ],
         )
 
 
-def _keep_verdict(connection: Connection, evaluation: DayEvaluation, now: datetime) -> None:
+def _record_verdict(connection: Connection, evaluation: DayEvaluation, now: datetime) -> None:
     figures = {
-        "metrics": {element.name: element.value for element in evaluation.quality.metrics},
-        "watched": {status.metric: asdict(status) for status in evaluation.watches},
+        "metrics": {metric.name: metric.value for metric in evaluation.quality.metrics},
+        "watched": {status.metric: asdict(status) for status in evaluation.metric_statuses},
     }
     values = {
         "day": evaluation.quality.day,

@@ -1,9 +1,9 @@
-"""The share of useful answers of a day, which neither one API key nor answers about one track can move.
+"""The share of useful feedback of a day, robust against one API key and against feedback about one track.
 
-Every user counts once: with the mean over the tracks that they answered about. A key counts at most twice the
-users it usually has, a new one at most a fiftieth of what is usual for all; a track at most a fiftieth of all
-others together, or as much as the median track. And of a key or a track with less than half of the weight, what is told
-is judged without it when that is, beyond chance, closer to what is usual.
+Each user counts once, with the mean over their tracks. A key counts at most twice its usual users; a new key counts at
+most a fiftieth of the usual users of all keys. A track counts at most a fiftieth of all other tracks, or as much as the
+median track. A key or track with less than half of the weight is excluded if the share without it is closer to the
+usual share, beyond chance.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ FEEDBACK_COLUMNS: Mapping[str, pl.DataType] = {
     **{"useful": pl.Int64(), "usual": pl.Float64(), "publication_id": pl.Int64()},
 }
 _TIMES_THE_USUAL = 2.0
-# Of a share s, that moves at most max(s, 1 - s) / 51: less than 0.02, upwards and downwards.
+# This moves a share s by at most max(s, 1 - s) / 51, which is less than 0.02.
 _SHARE_OF_A_NEW_KEY = 0.02
 _SHARE_OF_A_TRACK = 0.02
-# With half of the weight or more, it is not the odd one out.
-_MOST_LEFT_OUT = 0.5
-# Of fewer users, what is left says nothing.
-_FEWEST_LEFT = 20
-# The 97.5 % point of the standard normal distribution: 95 % of what chance does lies within.
+# A key or track with half of the weight or more is not an outlier.
+_MAX_EXCLUDED_WEIGHT = 0.5
+# With fewer remaining users, the share is not reliable.
+_MIN_REMAINING_USERS = 20
+# The 97.5 % quantile of the standard normal distribution, for two-sided 95 % bounds.
 STANDARD_ERRORS = 1.959963984540054
 
 
 @dataclass(frozen=True)
 class Usefulness:
-    """The share of useful answers, its 95 % bounds, and what was left out ('': nothing).
+    """The share of useful feedback, its 95 % bounds, and the excluded key or track ('': none).
 
     `effective_users` is the effective sample size: (sum w)^2 / sum w^2 (Kish 1965).
     """
@@ -46,9 +46,9 @@ class Usefulness:
 
 
 def share_of_useful(answers: pl.DataFrame, usual: float | None) -> Usefulness | None:
-    """The share of one day's answers, with columns as in FEEDBACK_COLUMNS; None without any.
+    """The useful share of one day's feedback, with columns as in FEEDBACK_COLUMNS; None without feedback.
 
-    `usual` is the share so far, None when nothing is known yet.
+    `usual` is the share of earlier days, None if unknown.
     """
     if answers.is_empty():
         return None
@@ -57,77 +57,83 @@ def share_of_useful(answers: pl.DataFrame, usual: float | None) -> Usefulness | 
     if usual is None:
         return best
     for column, name in (("key_id", "key"), ("track_id", "track")):
-        share = _without_the_oddest(answers, weights, column, name, usual)
+        share = _without_outlier(answers, weights, column, name, usual)
         if share is None or best.lower <= share.share <= best.upper:
-            continue  # by so much, chance alone may have moved it
+            continue  # the difference may be chance
         if abs(share.share - usual) < abs(best.share - usual):
             best = share
     return best
 
 
 def _weights(answers: pl.DataFrame) -> NDArray[np.float64]:
-    """Of each answer: those of a user sum to one, or less where a key or a track has more than it may."""
+    """The weight of each answer. The weights of a user sum to one, or less if a key or track exceeds its limit."""
     through = ("user_id", "key_id")
-    # Alone in each key: what a user says, or is said to say, through another takes nothing from it yet.
+    # Weigh within each key first, so that answers through another key take no weight away.
     tracks = answers.select(pl.col("track_id").n_unique().over(through)).to_series().to_numpy()
-    about_it = answers.select(pl.len().over(*through, "track_id")).to_series().to_numpy()
-    weights = _of_keys(answers, 1.0 / (tracks * about_it.astype(np.float64)))
+    answers_per_track = answers.select(pl.len().over(*through, "track_id")).to_series().to_numpy()
+    weights = _limit_keys(answers, 1.0 / (tracks * answers_per_track.astype(np.float64)))
     _, user_index = np.unique(answers["user_id"].to_numpy(), return_inverse=True)
-    return _of_tracks(answers, weights / np.maximum(1.0, np.bincount(user_index, weights))[user_index])
+    return _limit_tracks(answers, weights / np.maximum(1.0, np.bincount(user_index, weights))[user_index])
 
 
-def _of_keys(answers: pl.DataFrame, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    keys, key_of = np.unique(answers["key_id"].to_numpy(), return_inverse=True)
+def _limit_keys(answers: pl.DataFrame, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    keys, key_index = np.unique(answers["key_id"].to_numpy(), return_inverse=True)
     usual = np.zeros(len(keys))
-    usual[key_of] = answers["usual"].to_numpy()
+    usual[key_index] = answers["usual"].to_numpy()
     if not usual.any():
-        return weights  # the first weeks: nobody knows what is usual
+        return weights  # the first weeks, without usual numbers
     allowed = np.maximum(_TIMES_THE_USUAL * usual, _SHARE_OF_A_NEW_KEY * usual.sum())
-    limits = np.minimum(1.0, allowed / np.bincount(key_of, weights))
-    return np.asarray(weights * limits[key_of], np.float64)
+    limits = np.minimum(1.0, allowed / np.bincount(key_index, weights))
+    return np.asarray(weights * limits[key_index], np.float64)
 
 
-def _of_tracks(answers: pl.DataFrame, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    _, track_of = np.unique(answers["track_id"].to_numpy(), return_inverse=True)
-    each = np.bincount(track_of, weights)
-    allowed = np.maximum(_SHARE_OF_A_TRACK * (each.sum() - each), np.median(each))
-    return np.asarray(weights * np.minimum(1.0, allowed / each)[track_of], np.float64)
+def _limit_tracks(answers: pl.DataFrame, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    _, track_index = np.unique(answers["track_id"].to_numpy(), return_inverse=True)
+    track_weights = np.bincount(track_index, weights)
+    other_weights = track_weights.sum() - track_weights
+    allowed = np.maximum(_SHARE_OF_A_TRACK * other_weights, np.median(track_weights))
+    return np.asarray(weights * np.minimum(1.0, allowed / track_weights)[track_index], np.float64)
 
 
-def _without_the_oddest(
+def _without_outlier(
     answers: pl.DataFrame, weights: NDArray[np.float64], column: str, name: str, usual: float
 ) -> Usefulness | None:
-    """The share without that key, or without that track, without which it is closest to what is usual."""
+    """The share without the one key or track whose exclusion brings it closest to the usual share."""
     values, group = np.unique(answers[column].to_numpy(), return_inverse=True)
     weight = np.bincount(group, weights)
     useful = np.bincount(group, weights * answers["useful"].to_numpy())
-    users_left = answers["user_id"].n_unique() - _users_of_one_group(answers, group)
-    may_go = np.flatnonzero((weight < _MOST_LEFT_OUT * weight.sum()) & (users_left >= _FEWEST_LEFT))
-    if not len(may_go):
+    remaining_users = answers["user_id"].n_unique() - _users_in_one_group(answers, group)
+    candidates = np.flatnonzero(
+        (weight < _MAX_EXCLUDED_WEIGHT * weight.sum()) & (remaining_users >= _MIN_REMAINING_USERS)
+    )
+    if not len(candidates):
         return None
-    shares = (useful.sum() - useful[may_go]) / (weight.sum() - weight[may_go])
-    oddest = may_go[np.argmin(np.abs(shares - usual))]
-    left_out = f"the answers of {name} {values[oddest]}, {weight[oddest] / weight.sum():.0%} of all"
-    return _share(answers, np.where(group == oddest, 0.0, weights), left_out)
+    shares = (useful.sum() - useful[candidates]) / (weight.sum() - weight[candidates])
+    outlier = candidates[np.argmin(np.abs(shares - usual))]
+    left_out = f"the answers of {name} {values[outlier]}, {weight[outlier] / weight.sum():.0%} of all"
+    return _share(answers, np.where(group == outlier, 0.0, weights), left_out)
 
 
-def _users_of_one_group(answers: pl.DataFrame, group: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Of each group, how many users answered in no other."""
-    of = answers.select("user_id").with_columns(pl.Series("group", group))
-    alone = of.group_by("user_id").agg(pl.col("group").first(), pl.col("group").n_unique().alias("groups"))
-    return np.bincount(alone.filter(pl.col("groups") == 1)["group"].to_numpy(), minlength=int(group.max()) + 1)
+def _users_in_one_group(answers: pl.DataFrame, group: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The number of users per group who answered in no other group."""
+    users = answers.select("user_id").with_columns(pl.Series("group", group))
+    users_and_groups = users.group_by("user_id").agg(
+        pl.col("group").first(), pl.col("group").n_unique().alias("groups")
+    )
+    return np.bincount(
+        users_and_groups.filter(pl.col("groups") == 1)["group"].to_numpy(), minlength=int(group.max()) + 1
+    )
 
 
 def _share(answers: pl.DataFrame, weights: NDArray[np.float64], left_out: str = "") -> Usefulness:
-    """The weighted mean over users, with the bounds of a weighted mean whose weights are given."""
+    """The weighted mean over users, with the bounds of a weighted mean with fixed weights."""
     users, user_index = np.unique(answers["user_id"].to_numpy(), return_inverse=True)
     weight = np.bincount(user_index, weights, len(users))
     useful = np.bincount(user_index, weights * answers["useful"].to_numpy(), len(users))
-    heard = weight > 0
-    weight, value = weight[heard], useful[heard] / weight[heard]
+    counted = weight > 0
+    weight, value = weight[counted], useful[counted] / weight[counted]
     share = float(np.average(value, weights=weight))
     error = float(np.sqrt(np.sum((weight * (value - share)) ** 2)) / weight.sum())
-    reach = STANDARD_ERRORS * error
-    # Where many hardly count, they tell as much as so many would who all count the same.
+    margin = STANDARD_ERRORS * error
     effective_users = round(weight.sum() ** 2 / np.sum(weight**2))
-    return Usefulness(share, max(0.0, share - reach), min(1.0, share + reach), effective_users, left_out)
+    return Usefulness(share, max(0.0, share - margin), min(1.0, share + margin), effective_users, left_out)

@@ -1,1 +1,1 @@
-"""Recommendations for all users, their publication and rollback, and the ledger of trainings."""
+"""Recommend to all users, publish and roll back, and record model runs."""

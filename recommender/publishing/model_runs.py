@@ -1,4 +1,4 @@
-"""The ledger of trainings: what was learned from what, how good it is, what became of it, and which model is live."""
+"""The ledger of trainings: data, metrics and outcome of each model run, and the live model."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from recommender.evaluation.promotion import Decision
 from recommender.models.champion import Champion
 from recommender.models.recipe import Recipe
 
-# Why a training is held.
+# Why a training runs.
 TrainingCause = Literal["asked", "degradation", "age"]
 _ANSWERS: tuple[Decision, ...] = ("published", "fallback", "kept")
 
 
 @dataclass(frozen=True)
 class TrainingOutcome:
-    """What became of a training."""
+    """The outcome of a training, as recorded in `ml.model_runs`."""
 
     recipe: Recipe
     decision: Decision
@@ -36,7 +36,7 @@ class TrainingOutcome:
 
 @readable_errors()
 def find_champion(connection: Connection) -> Champion | None:
-    """The model behind what is live, None before the first publication. Raises DatabaseError."""
+    """The model of the live publication, None before the first publication. Raises DatabaseError."""
     row = connection.execute(load_query("recommendations/publications.find_live_publication")).fetchone()
     if row is None:
         return None
@@ -57,7 +57,7 @@ def start_model_run(
     now: datetime,
     cause: TrainingCause = "asked",
 ) -> int:
-    """Note that a training began; one for degradation takes up the open alarms. Returns its number.
+    """Record the start of a training, and return its id. A training for degradation takes over the open alarms.
 
     Raises DatabaseError.
     """
@@ -74,18 +74,18 @@ def start_model_run(
     with connection.transaction():
         row = connection.execute(load_query("recommendations/model_runs.start_model_run"), values).fetchone()
         if row is None:
-            raise DatabaseError("Postgres gave no number to a model run; see its log")
+            raise DatabaseError("Postgres returned no id for the model run; check the log of Postgres")
         if cause == "degradation":
-            taken = {"model_run_id": row[0], "data_as_of": data_as_of}
-            connection.execute(load_query("quality/alarms.assign_alarms"), taken)
+            values = {"model_run_id": row[0], "data_as_of": data_as_of}
+            connection.execute(load_query("quality/alarms.assign_alarms"), values)
     return int(row[0])
 
 
 @readable_errors()
 def close_abandoned_model_runs(connection: Connection, now: datetime) -> int:
-    """Note of trainings that are still open that they were cut off. The caller holds the lock of trainings.
+    """Mark unfinished trainings as failed, and return their number. The caller holds the lock of trainings.
 
-    Returns how many there were. Raises DatabaseError.
+    Raises DatabaseError.
     """
     with connection.transaction():
         closed = connection.execute(
@@ -98,7 +98,7 @@ def close_abandoned_model_runs(connection: Connection, now: datetime) -> int:
 
 @readable_errors()
 def record_outcome(connection: Connection, model_run_id: int, outcome: TrainingOutcome, now: datetime) -> None:
-    """Write down what became of a training, which answers the alarms it took up unless it failed, in one transaction.
+    """Record the outcome of a training in one transaction. Unless it failed, it answers its alarms.
 
     Raises DatabaseError.
     """
@@ -115,7 +115,7 @@ def record_outcome(connection: Connection, model_run_id: int, outcome: TrainingO
     }
     with connection.transaction():
         if not connection.execute(load_query("recommendations/model_runs.finish_model_run"), values).rowcount:
-            return  # it is live already
+            return  # the outcome is already recorded
         connection.execute(load_query("quality/decisions.insert_training_decision"), {"model_run_id": model_run_id})
         if outcome.decision in _ANSWERS:
             answer = {"answer": outcome.decision, "answered_at": now, "model_run_id": model_run_id}

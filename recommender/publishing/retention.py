@@ -1,4 +1,4 @@
-"""Which lists and model files may go: the newest that were live stay, so that a rollback finds them."""
+"""Prune old publications and model files. The newest live publications are kept for rollbacks."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ from core.database import Connection, readable_errors
 from core.queries import compose_query, load_query
 from recommender.publishing.publication import Publication, lock_live_publication
 
-# A list that never went live may be one that is just being made; a model file, one that is just being trained.
-_UNPUBLISHED_FOR = timedelta(days=1)
-_PATIENCE = "30s"
+# Younger unpublished publications and model files may belong to a running flow.
+_UNPUBLISHED_AGE = timedelta(days=1)
+_STATEMENT_TIMEOUT = "30s"
 
 
 def prune_publications(connection: Connection, *, keep: int, now: datetime) -> int:
-    """Drop the rows of publications beyond the newest `keep` that were live, and of unpublished ones after a day.
+    """Drop publications beyond the newest `keep` live ones, and unpublished ones after a day. Return their number.
 
-    What is live is never dropped: those that go are marked first, so that no rollback chooses one of them. Partitions
-    are detached before, so that nobody who reads others waits. Returns how many went; running it again, also after it
-    was cut off, drops what is left. Somebody who reads for long is not waited for: the next run drops the rest.
-    The caller holds the warehouse lock. Raises DatabaseError.
+    The live publication is never dropped. Publications are marked as pruned first, so that no rollback chooses them.
+    Partitions are detached before they are dropped, so that readers of other partitions do not wait. If a long query
+    blocks a drop, or the run is interrupted, the next run drops the rest. The caller holds the warehouse lock. Raises
+    DatabaseError.
     """
     with readable_errors():
         with connection.transaction():
             lock_live_publication(connection)
             marks = {"kept": keep, "pruned_at": now}
-            marks |= {"unpublished_before": now - _UNPUBLISHED_FOR, "unpublished_after": now + _UNPUBLISHED_FOR}
+            marks |= {"unpublished_before": now - _UNPUBLISHED_AGE, "unpublished_after": now + _UNPUBLISHED_AGE}
             connection.execute(load_query("recommendations/retention.mark_pruned"), marks)
             connection.execute(load_query("recommendations/retention.delete_fallbacks"))
-        left = connection.execute(load_query("recommendations/retention.find_unfinished_pruning")).fetchall()
-        gone = 0
-        with _patience(connection):
-            for (publication_id,) in left:
+        unfinished = connection.execute(load_query("recommendations/retention.find_unfinished_pruning")).fetchall()
+        dropped = 0
+        with _limited_wait(connection):
+            for (publication_id,) in unfinished:
                 _drop_tables(connection, Publication(publication_id))
-                gone += 1
-    return gone
+                dropped += 1
+    return dropped
 
 
 def prune_model_files(connection: Connection, models: Path, *, now: datetime) -> int:
-    """Delete model files that no kept publication stands on, a day after they were written. Returns how many went."""
+    """Delete model files older than a day that no kept publication uses. Return their number."""
     with readable_errors():
         used = {
             Path(row[0]).name
             for row in connection.execute(load_query("recommendations/model_runs.find_model_files_in_use"))
         }
-    oldest = (now - _UNPUBLISHED_FOR).timestamp()
+    oldest = (now - _UNPUBLISHED_AGE).timestamp()
     old = [path for path in models.glob("*.npz") if path.name not in used and path.stat().st_mtime < oldest]
     for path in old:
         path.unlink(missing_ok=True)
@@ -58,9 +58,9 @@ def prune_model_files(connection: Connection, models: Path, *, now: datetime) ->
 
 
 @contextmanager
-def _patience(connection: Connection) -> Iterator[None]:
-    """Give up without an error when a statement waits too long: a backup may hold on to what it reads for hours."""
-    connection.execute("select set_config('statement_timeout', %s, false)", [_PATIENCE])
+def _limited_wait(connection: Connection) -> Iterator[None]:
+    """Stop without an error when a statement waits too long, for example for a backup that reads for hours."""
+    connection.execute("select set_config('statement_timeout', %s, false)", [_STATEMENT_TIMEOUT])
     try:
         yield
     except psycopg.errors.QueryCanceled:
@@ -71,11 +71,14 @@ def _patience(connection: Connection) -> Iterator[None]:
 
 
 def _drop_tables(connection: Connection, publication: Publication) -> None:
-    for parent, table in (("recommendations", publication.lists), ("similar_tracks", publication.similar)):
+    for parent, table in (
+        ("recommendations", publication.recommendations_table),
+        ("similar_tracks", publication.similar_tracks_table),
+    ):
         _detach(connection, parent, table)
         _drop(connection, "staging", table)
         _drop(connection, "ml", table)
-    _drop(connection, "staging", publication.profile)
+    _drop(connection, "staging", publication.profile_table)
 
 
 def _detach(connection: Connection, parent: str, table: str) -> None:

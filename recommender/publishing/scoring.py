@@ -1,4 +1,4 @@
-"""Score all users with a model, stage their recommendations, and publish them."""
+"""Score all users, stage their recommendations, and publish them."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def score_and_stage(
     """Score all users and stage their recommendations for the audit. Raises ModelError, DatabaseError."""
     recipe, interactions = scoring_model.recipe, data.interactions
     if recipe.personal:
-        model = scoring_model.model.fold_in(data.log.interactions(data.end, recipe.options))
+        model = scoring_model.model.fold_in(data.log.interactions(data.end, recipe.weighting))
     else:
         model = scoring_model.model.fit(interactions)
     staged = publication.start_publication(

@@ -49,14 +49,14 @@ def test_a_fall_is_one_alarm_with_its_figures(quiet: Connection) -> None:
     last = fall(quiet)
 
     (alarm,) = quality_monitor.open_alarms(quiet)
-    (ndcg,) = (watch for watch in last.watches if watch.metric == "ndcg@20")
+    (ndcg,) = (watch for watch in last.metric_statuses if watch.metric == "ndcg@20")
     assert last.verdict == "alarm"
     assert (alarm.metric, alarm.day, alarm.publication_id) == ("ndcg@20", day(7), 1)
     assert (alarm.value, alarm.baseline, alarm.statistic) == (ndcg.value, ndcg.baseline, ndcg.statistic)
     assert alarm.value == 0
     assert alarm.baseline > 0.3
     assert alarm.statistic > RULES.plays.h
-    assert f"ndcg@20 0.0000, usually {alarm.baseline:.4f}: fell by {alarm.statistic:.1f} standard devi" in last.why
+    assert f"ndcg@20 0.0000, baseline {alarm.baseline:.4f}: cumulative fall of {alarm.statistic:.1f} stand" in last.why
 
 
 def test_one_terrible_day_is_no_alarm(quiet: Connection) -> None:
@@ -71,7 +71,7 @@ def test_while_an_alarm_is_open_there_is_no_second_of_its_metric(quiet: Connecti
     days(quiet, 8, 3, hits=False)
     unanswered = judge(quiet)
     assert told(unanswered) == ["unanswered"] * 3
-    assert "the alarm before waits for a training" in unanswered[0].why
+    assert "the previous alarm still waits for a training" in unanswered[0].why
     assert len(alarms(quiet)) == 1
     with pytest.raises(psycopg.errors.UniqueViolation):
         quiet.execute(
@@ -140,7 +140,7 @@ def test_two_metrics_that_fell_are_answered_by_one_training(quiet: Connection) -
     days(quiet, QUIET_DAYS + 6, 1, hits=False, useful=False)
     last = judge(quiet)[-1]
 
-    assert {watch.metric for watch in last.watches if watch.verdict == "alarm"} == {"ndcg@20", "useful"}
+    assert {watch.metric for watch in last.metric_statuses if watch.verdict == "alarm"} == {"ndcg@20", "useful"}
     assert "ndcg@20 0.0000" in last.why
     assert "useful 0.0000" in last.why
     run = decide(quiet, "published")
@@ -165,8 +165,8 @@ def test_after_an_answer_what_is_usual_is_learned_anew(quiet: Connection) -> Non
     days(quiet, 8, 7, hits=False)
     afterwards = judge(quiet)
     assert told(afterwards) == ["warming-up"] * 4 + ["steady"] * 3
-    assert [one.watches[0].batches for one in afterwards] == [1, 2, 3, 4, 5, 6, 7]
-    assert afterwards[-1].watches[0].baseline == 0
+    assert [one.metric_statuses[0].batches for one in afterwards] == [1, 2, 3, 4, 5, 6, 7]
+    assert afterwards[-1].metric_statuses[0].baseline == 0
 
 
 def test_a_later_answer_begins_later(quiet: Connection) -> None:
@@ -177,7 +177,7 @@ def test_a_later_answer_begins_later(quiet: Connection) -> None:
     decide(quiet, "published")
     assert [row[3] for row in alarms(quiet)] == [day(9)]
     days(quiet, 10, 1)
-    assert judge(quiet)[0].watches[0].batches == 1
+    assert judge(quiet)[0].metric_statuses[0].batches == 1
 
 
 def test_a_champion_that_was_kept_is_left_alone_for_the_cool_down(quiet: Connection) -> None:
@@ -191,9 +191,9 @@ def test_a_champion_that_was_kept_is_left_alone_for_the_cool_down(quiet: Connect
     cooling, first, rest = judged[:10], judged[10], told(judged[11:])
 
     assert told(cooling) == ["cooling-down"] * 10
-    assert "nothing is raised up to 2024-04-18" in cooling[0].why
+    assert "no alarm is raised up to 2024-04-18" in cooling[0].why
     assert (first.verdict, rest.count("alarm")) == ("steady", 1)  # it counts from zero
-    usual = first.watches[0].baseline
+    usual = first.metric_statuses[0].baseline
     assert usual is not None and usual > alarm.baseline / 2  # of before the fall, not of the cool-down
     assert [row[2] for row in alarms(quiet)] == ["kept", None]
 
@@ -222,7 +222,7 @@ def test_a_training_that_nobody_was_alarmed_for_begins_nothing_anew(quiet: Conne
 
 
 def test_when_the_lift_fell_with_it_lists_or_listeners_changed(quiet: Connection) -> None:
-    assert fall(quiet).why.endswith("the lift over popularity fell with it: users or lists have changed")
+    assert fall(quiet).why.endswith("the lift over popularity fell too: users or recommendations have changed")
 
 
 def test_when_the_lift_did_not_fall_the_data_is_looked_at_first(quiet: Connection) -> None:
@@ -250,7 +250,7 @@ def test_when_the_lift_did_not_fall_the_data_is_looked_at_first(quiet: Connectio
 
     assert alarm.quality.day in (day(6), day(7))
     assert alarm.why.endswith(
-        "the lift over popularity did not fall with it: traffic or data changed, look at the audits first"
+        "the lift over popularity did not fall: traffic or data have changed; check the audits first"
     )
 
 

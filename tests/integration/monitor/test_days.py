@@ -134,13 +134,13 @@ def test_the_day_after_an_outage_is_not_judged(quiet: Connection) -> None:
 
     assert (outage.verdict, outage.why) == (
         "not-judged",
-        "not judged: the listens of this day did not pass their audit",
+        "not judged: the plays of this day did not pass their audit",
     )
     kept = quiet.execute("select value, judged from ml.quality_metrics where metric = 'hit@20' and day = %s", [day(6)])
     assert kept.fetchall() == [(0, False)]
     assert after.verdict == "steady"
-    assert after.watches[0].batches == QUIET_DAYS + 1
-    assert after.watches[0].statistic is not None and after.watches[0].statistic < 2
+    assert after.metric_statuses[0].batches == QUIET_DAYS + 1
+    assert after.metric_statuses[0].statistic is not None and after.metric_statuses[0].statistic < 2
 
 
 @pytest.mark.parametrize(
@@ -185,9 +185,9 @@ def test_days_without_plays_are_written_down_and_count_for_nothing(quiet: Connec
     begin_day(quiet, 10)
     quiet_days = judge(quiet)
     assert [one.verdict for one in quiet_days] == ["not-judged"] * 4
-    assert {one.why for one in quiet_days} == {"not judged: nobody played anything while a list was live"}
+    assert {one.why for one in quiet_days} == {"not judged: no user played anything while recommendations were live"}
     days(quiet, 10, 1)
-    assert judge(quiet)[0].watches[0].batches == QUIET_DAYS + 1
+    assert judge(quiet)[0].metric_statuses[0].batches == QUIET_DAYS + 1
 
 
 def test_pruned_lists_are_a_reason_and_no_figure(quiet: Connection) -> None:
@@ -199,7 +199,8 @@ def test_pruned_lists_are_a_reason_and_no_figure(quiet: Connection) -> None:
     gone, after = judge(quiet)
     assert (gone.verdict, gone.why) == (
         "not-judged",
-        "not judged: its lists are no longer kept; raise PUBLICATIONS_KEPT, or monitor in time",
+        "not judged: the recommendations of this day were pruned; raise PUBLICATIONS_KEPT, "
+        "or run the monitor every day",
     )
     assert after.verdict == "not-judged"  # listener 1 had begun this day with the list before
     days(quiet, 8, 1)
@@ -279,10 +280,10 @@ def test_small_days_are_put_together(quiet: Connection) -> None:
     rules = quality_monitor.MonitoringSettings(20, RULES.plays, RULES.useful, users=25)
     told = judge(quiet, rules)
     assert [one.verdict for one in told] == ["gathering", "gathering", "warming-up"] * 2
-    assert [one.watches[0].gathered for one in told] == [10, 20, 0, 10, 20, 0]
+    assert [one.metric_statuses[0].gathered for one in told] == [10, 20, 0, 10, 20, 0]
     ndcg = [one.quality["ndcg@20"] for one in told]
-    assert told[2].watches[0].value == pytest.approx(sum(one.value for one in ndcg[:3] if one) / 3)
-    assert "ndcg@20: 20 of the 25 users that a verdict needs, more days follow" in told[1].why
+    assert told[2].metric_statuses[0].value == pytest.approx(sum(one.value for one in ndcg[:3] if one) / 3)
+    assert "ndcg@20: 20 of the 25 users that a verdict needs; the next day is added" in told[1].why
 
 
 def test_what_is_written_down_of_a_day(quiet: Connection) -> None:
@@ -303,7 +304,7 @@ def test_what_is_written_down_of_a_day(quiet: Connection) -> None:
     (ndcg,) = (row for row in rows if row[0] == "ndcg@20")
     assert ndcg[2] == len(LISTENERS)
     assert ndcg[3] < ndcg[1] < ndcg[4]
-    assert figures["watched"]["ndcg@20"]["statistic"] == last.watches[0].statistic
+    assert figures["watched"]["ndcg@20"]["statistic"] == last.metric_statuses[0].statistic
 
 
 def test_a_day_that_cannot_be_written_leaves_nothing(quiet: Connection, quiet_database: str) -> None:

@@ -132,7 +132,7 @@ def test_plays_before_anything_was_live_do_not_count(connection: Connection) -> 
     ndcg = found["ndcg@20"]
     assert ndcg
     assert (ndcg.users, ndcg.value) == (1, approximately(GAIN[2]))
-    assert measure(connection, -1).why_not == "nobody played anything while a list was live"
+    assert measure(connection, -1).not_evaluated_reason == "no user played anything while recommendations were live"
 
 
 def test_a_play_is_not_held_to_a_list_that_knew_it(connection: Connection) -> None:
@@ -251,5 +251,7 @@ def test_lists_that_are_no_longer_kept_are_not_guessed(connection: Connection) -
     prune(connection, 1)
     play(connection, (1, at(0), (1,)), (2, at(0, 14), (1,)))
     found = measure(connection, 0)
-    assert found.why_not == "its lists are no longer kept; raise PUBLICATIONS_KEPT, or monitor in time"
+    assert found.not_evaluated_reason == (
+        "the recommendations of this day were pruned; raise PUBLICATIONS_KEPT, or run the monitor every day"
+    )
     assert found.metrics == ()

@@ -59,7 +59,9 @@ class Desk:
         )
         none = pl.DataFrame(schema=["track_id", "rank", "similar_track_id", "score"])
         publication.stage_recommendations(self.connection, made, [frame], none, manner)
-        return AuditTarget(made.batch_id, RECOMMENDATIONS, date(2024, 5, 1), made.lists, made.profile)
+        return AuditTarget(
+            made.batch_id, RECOMMENDATIONS, date(2024, 5, 1), made.recommendations_table, made.profile_table
+        )
 
     def judge(self, batch: AuditTarget, change: str = "") -> dict[str, ExpectationResult]:
         """What failed, by rule, after a change to the staged rows or to their profile."""

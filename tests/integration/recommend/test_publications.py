@@ -113,7 +113,7 @@ def test_what_fails_in_the_middle_of_publishing_changes_nothing(connection: Conn
 
 def test_a_list_that_is_no_partition_cannot_go_live(connection: Connection, query: Query) -> None:
     made = staged(connection, 10)
-    with pytest.raises(PublicationError, match="recommendations-1 is not attached, so nobody could read it"):
+    with pytest.raises(PublicationError, match="recommendations-1 is not attached, so it cannot be read"):
         publication.publish_recommendations(connection, made, NO_FALLBACKS, replacing=None, now=NOW, why="new")
     assert live_publication(query) is None
 
@@ -125,7 +125,7 @@ def test_a_list_made_while_another_went_live_is_refused(connection: Connection, 
     publication.attach_partitions(connection, made)
     publication.roll_back(connection, 1, now=NOW, why="by hand")
 
-    with pytest.raises(PublicationError, match=r"recommendations-3 was made while another list went live .* run again"):
+    with pytest.raises(PublicationError, match=r"recommendations-3 is not published, because another .* run again"):
         publication.publish_recommendations(connection, made, NO_FALLBACKS, replacing=seen, now=NOW, why="new")
 
     assert live_recommendations(query) == {1: [10, 11], 2: [10, 11]}
@@ -160,10 +160,10 @@ def test_back_to_the_one_that_is_live_changes_nothing(connection: Connection, qu
 
 
 def test_without_another_there_is_nothing_to_go_back_to(connection: Connection) -> None:
-    with pytest.raises(PublicationError, match="no other publication that is kept was live before"):
+    with pytest.raises(PublicationError, match="no earlier live publication is kept"):
         publication.previous_live_publication(connection)
     published(connection, 10)
-    with pytest.raises(PublicationError, match="no other publication that is kept was live before"):
+    with pytest.raises(PublicationError, match="no earlier live publication is kept"):
         publication.previous_live_publication(connection)
 
 
@@ -175,10 +175,10 @@ def test_what_was_never_live_or_is_gone_cannot_be_put_back(connection: Connectio
     retention.prune_publications(connection, keep=1, now=NOW)
 
     for number, words in (
-        (1, "were pruned on 2024-05-01; choose a newer one, or keep more with PUBLICATIONS_KEPT"),
+        (1, "was pruned on 2024-05-01; choose a newer one, or raise PUBLICATIONS_KEPT"),
         (3, "publication 3 is blocked and was never live; choose another"),
         (waiting.publication_id, "publication 4 is staged and was never live"),
-        (5, "there is no publication 5; ml.publications has those there are"),
+        (5, "there is no publication 5; ml.publications lists all publications"),
         (2**63, "there is no publication 9223372036854775808"),
     ):
         with pytest.raises(PublicationError, match=words):

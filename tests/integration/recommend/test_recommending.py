@@ -269,9 +269,9 @@ BROKEN_FILES = {
     "missing": (lambda path: path.unlink(), "cannot be read (No such file or directory); restore it, or retrain"),
     "cut": (
         lambda path: path.write_bytes(path.read_bytes()[:1000]),
-        "is not the one that was written; restore it, or retrain",
+        "was changed after training; restore it, or retrain",
     ),
-    "another": (lambda path: path.write_bytes(b"PK"), "is not the one that was written; restore it, or retrain"),
+    "another": (lambda path: path.write_bytes(b"PK"), "was changed after training; restore it, or retrain"),
 }
 
 
@@ -354,7 +354,7 @@ def test_rolled_back_and_refreshed_from_the_older_model(
 def test_rolled_back_to_a_number_that_is_none(number: str, camps: Filled, use: UseDatabase, capfd: Capture) -> None:
     use(camps)
     assert rollback.main([number]) == 2
-    assert only_error(capfd) == f"there is no publication {number}; ml.publications has those there are"
+    assert only_error(capfd) == f"there is no publication {number}; ml.publications lists all publications"
 
 
 def test_rolled_back_before_anything_was_published(
@@ -362,10 +362,10 @@ def test_rolled_back_before_anything_was_published(
 ) -> None:
     use(camps)
     assert rollback.main([]) == 2
-    assert only_error(capfd) == "no other publication that is kept was live before; there is nothing to go back to"
+    assert only_error(capfd) == "no earlier live publication is kept, so there is nothing to roll back to"
     monkeypatch.setenv("DATABASE_URL", empty_database)
     assert rollback.main(["1"]) == 2
-    assert only_error(capfd) == "there is no publication 1; ml.publications has those there are"
+    assert only_error(capfd) == "there is no publication 1; ml.publications lists all publications"
 
 
 def test_a_rollback_while_a_list_is_made_is_not_published_over(
@@ -385,8 +385,8 @@ def test_a_rollback_while_a_list_is_made_is_not_published_over(
     assert recommend.main([]) == 1
 
     assert only_error(capfd) == (
-        "recommendations-3 was made while another list went live (by a rollback or another run), and is not published"
-        " over it; run again"
+        "recommendations-3 is not published, because another publication went live meanwhile (by a rollback "
+        "or another run); run again"
     )
     assert place.query(
         "select status, reason ~ 'another list went live' from ml.publications order by 1 desc limit 1"

@@ -379,10 +379,10 @@ def test_candidates_that_go_wrong_are_out_and_named_and_the_others_compete(camps
     assert (verdict.recipe.model, verdict.decision) == ("ease", "published")
     out = verdict.metrics["out"]
     assert set(out) == {"raises", "hangs", "gives_nan", "crashes"}
-    assert out["hangs"] == "ran past its time limit of 4 s"
+    assert out["hangs"] == "exceeded its time limit of 4 s"
     assert "KeyError" in out["raises"]
     assert "anna@example.org" not in str(verdict.metrics)
-    assert out["gives_nan"] == "gave scores that are not numbers"
+    assert out["gives_nan"] == "returned scores that are not finite numbers"
     json.dumps(verdict.metrics, allow_nan=False)  # as Postgres takes it
 
 

@@ -15,7 +15,7 @@ from recommender.monitoring.quality_monitor import DayEvaluation, MetricStatus, 
 DAY = date(2026, 11, 22)
 ALARM = OpenDriftAlarm("ndcg@20", DAY, 0.1, 0.25, 5.5, 3, alarm_id=4)
 JUDGED = [
-    DayEvaluation(DayQuality(DAY, why_not="nobody played"), "not-judged", "not judged: nobody played"),
+    DayEvaluation(DayQuality(DAY, not_evaluated_reason="nobody played"), "not-judged", "not judged: nobody played"),
     DayEvaluation(
         DayQuality(
             DAY + timedelta(1),

@@ -21,7 +21,7 @@ class Raises(Popularity):
 
     name: ClassVar[str] = "raises"
 
-    def _learn(self, interactions: Interactions) -> None:
+    def _fit(self, interactions: Interactions) -> None:
         raise KeyError("anna@example.org")
 
 
@@ -34,10 +34,10 @@ class Refuses(Popularity):
         super().__init__()
         self.params = {"refuses": refuses}
 
-    def _learn(self, interactions: Interactions) -> None:
+    def _fit(self, interactions: Interactions) -> None:
         if self.params["refuses"]:
             raise ModelError("refuses needs\nmore than this")
-        super()._learn(interactions)
+        super()._fit(interactions)
 
 
 class Hangs(Popularity):
@@ -45,7 +45,7 @@ class Hangs(Popularity):
 
     name: ClassVar[str] = "hangs"
 
-    def _learn(self, interactions: Interactions) -> None:
+    def _fit(self, interactions: Interactions) -> None:
         time.sleep(3600)
 
 
@@ -54,7 +54,7 @@ class EatsMemory(Popularity):
 
     name: ClassVar[str] = "eats_memory"
 
-    def _learn(self, interactions: Interactions) -> None:
+    def _fit(self, interactions: Interactions) -> None:
         eaten = []
         while True:
             eaten.append(np.ones(2**21))
@@ -66,7 +66,7 @@ class Crashes(Popularity):
 
     name: ClassVar[str] = "crashes"
 
-    def _learn(self, interactions: Interactions) -> None:
+    def _fit(self, interactions: Interactions) -> None:
         ctypes.string_at(0)
 
 
@@ -75,7 +75,7 @@ class Leaves(Popularity):
 
     name: ClassVar[str] = "leaves"
 
-    def _learn(self, interactions: Interactions) -> None:
+    def _fit(self, interactions: Interactions) -> None:
         os._exit(0)
 
 
@@ -126,7 +126,7 @@ class Knows(Recommender):
         super().__init__(upwards=upwards)
         self._ids = np.empty(0)
 
-    def _learn(self, interactions: Interactions) -> None:
+    def _fit(self, interactions: Interactions) -> None:
         self._ids = interactions.track_ids.astype(np.float32) * (1 if self.params["upwards"] else -1)
 
     def _score(self, listeners: Interactions) -> Scores:
@@ -148,7 +148,7 @@ class Near(Knows):
         super().__init__()
         self.params = {"start": start, "more": more}
 
-    def _learn(self, interactions: Interactions) -> None:
+    def _fit(self, interactions: Interactions) -> None:
         self._ids = -np.abs(interactions.track_ids - self.params["start"] - self.params["more"]).astype(np.float32)
 
 
@@ -157,7 +157,7 @@ class FailsOnFour(Knows):
 
     name: ClassVar[str] = "fails_on_four"
 
-    def _learn(self, interactions: Interactions) -> None:
+    def _fit(self, interactions: Interactions) -> None:
         if len(interactions) == 4:
             raise ModelError("fails_on_four cannot take four plays")
-        super()._learn(interactions)
+        super()._fit(interactions)

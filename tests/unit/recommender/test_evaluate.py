@@ -13,7 +13,7 @@ import pytest
 from core.errors import InteractionsError, ModelError
 from recommender import evaluate as command
 from recommender.data.interactions import Interactions
-from recommender.evaluate import NothingToMeasure, evaluate, main
+from recommender.evaluate import EmptyHoldout, evaluate, main
 from recommender.evaluation.model_search import ModelSearchSettings
 from recommender.evaluation.splitting import split_by_user
 from recommender.evaluation.trials import TrialLimits
@@ -78,7 +78,7 @@ def test_one_json_object_with_every_model_the_same_for_csv_and_parquet(
     assert report["models"]["ease"]["ndcg"] > report["models"]["popularity"]["ndcg"]
     assert report["out"] == {}
     assert report["left_out"] == 0
-    assert "choice on" in progress
+    assert "model search on" in progress
     again, _ = _run([*_files(tmp_path, "parquet"), "--k", "5"], capsys)
     assert _without_times(again) == _without_times(report)
 
@@ -101,7 +101,7 @@ def test_models_that_need_labels_are_out_without_a_file_of_tracks(
     assert set(report["models"]) == {"popularity", "ease"}
     assert report["out"] == {
         "content": "content needs artists or genres of tracks",
-        "ease_content": "is made of content, which is out",
+        "ease_content": "has the member content, which failed",
     }
     assert progress.count("content") == 2  # tried once, and said why
 
@@ -130,14 +130,14 @@ def test_a_table_for_people(
     printed = capsys.readouterr().out
     assert "recall@5  ndcg@5  coverage  novelty" in printed
     assert "ease (chosen)" in printed
-    assert "out: raises, raised KeyError at broken_models.py" in printed
-    assert "119 users; 0 of test left out" in printed or "120 users; 0 of test left out" in printed
+    assert "failed: raises, raised KeyError at broken_models.py" in printed
+    assert "119 users evaluated; 0 users of test" in printed or "120 users evaluated; 0 users of test" in printed
 
 
 def test_figures_are_worked_out_on_test_by_hand() -> None:
     # 1 and 2 played 1 and 2; the model names 9, 8, 7 ... to both. 3 is not in train, 2 played nothing new.
-    train = Interactions.of([1, 1, 2, 2, 5], [1, 2, 1, 2, 3], catalogue=range(10))
-    test = Interactions.of([1, 1, 1, 2, 3, 5], [1, 8, 77, 2, 9, 9])
+    train = Interactions.from_pairs([1, 1, 2, 2, 5], [1, 2, 1, 2, 3], catalogue=range(10))
+    test = Interactions.from_pairs([1, 1, 1, 2, 3, 5], [1, 8, 77, 2, 9, 9])
     report = evaluate(train, test, {"knows": Candidate(broken.Knows)}, ModelSearchSettings(k=2)).as_json()
     model = report["models"]["knows"]
     # 1 is asked for 8 and 77, and has 8 on rank 2; 5 is asked for 9, and has it on rank 1.
@@ -155,13 +155,15 @@ def test_the_choice_does_not_look_at_test() -> None:
         "down": Candidate(broken.Knows, {"upwards": False}),
     }
     random = np.random.default_rng(0)
-    train = Interactions.of(np.repeat(np.arange(40), 5), random.integers(60, 100, size=200), catalogue=range(100))
+    train = Interactions.from_pairs(
+        np.repeat(np.arange(40), 5), random.integers(60, 100, size=200), catalogue=range(100)
+    )
     for later in (range(60), range(100)):
-        test = Interactions.of(np.repeat(np.arange(40), len(later)), np.tile(later, 40))
+        test = Interactions.from_pairs(np.repeat(np.arange(40), len(later)), np.tile(later, 40))
         report = evaluate(train, test, candidates, SEARCH)
         assert report.chosen == "up"
     assert report.measures["up"].mean_ndcg > 0
-    worst = Interactions.of(np.repeat(np.arange(40), 60), np.tile(range(60), 40))
+    worst = Interactions.from_pairs(np.repeat(np.arange(40), 60), np.tile(range(60), 40))
     assert evaluate(train, worst, candidates, SEARCH).measures["up"].mean_ndcg == 0
 
 
@@ -172,52 +174,55 @@ def test_popularity_is_chosen_when_every_other_model_is_out() -> None:
         "eats_memory": Candidate(broken.EatsMemory),
     }
     train, holdout = split_by_user(tasteful())
-    test = Interactions.of(np.repeat(holdout.users, holdout.sizes), holdout.tracks)
+    test = Interactions.from_pairs(np.repeat(holdout.users, holdout.sizes), holdout.tracks)
     report = evaluate(train, test, candidates, ModelSearchSettings(k=5, limits=TrialLimits(memory_mb=400)))
     assert report.chosen == "popularity"
-    assert set(report.out) == {"raises", "eats_memory"}
+    assert set(report.failed_models) == {"raises", "eats_memory"}
 
 
 def test_a_model_that_fails_on_all_of_train_gives_way_to_the_next() -> None:
-    train, test = Interactions.of([1, 1, 2, 2], [8, 9, 8, 9], catalogue=range(10)), Interactions.of([1], [7])
+    train, test = (
+        Interactions.from_pairs([1, 1, 2, 2], [8, 9, 8, 9], catalogue=range(10)),
+        Interactions.from_pairs([1], [7]),
+    )
     candidates = {"fails": Candidate(broken.FailsOnFour), "popularity": Candidate(Popularity)}
     report = evaluate(train, test, candidates, SEARCH)
     assert report.selection.chosen.model == "fails"
     assert report.chosen == "popularity"
-    assert report.out == {"fails": "fails_on_four cannot take four plays"}
+    assert report.failed_models == {"fails": "fails_on_four cannot take four plays"}
 
 
 def test_equal_plays_and_a_listener_who_played_everything_are_measured() -> None:
     users, tracks = np.divmod(np.arange(200), 10)
     keep = (users == 0) | ((users + tracks) % 3 != 0)
-    train = Interactions.of(users[keep], tracks[keep])
-    test = Interactions.of([*users[~keep], 0], [*tracks[~keep], 3])
+    train = Interactions.from_pairs(users[keep], tracks[keep])
+    test = Interactions.from_pairs([*users[~keep], 0], [*tracks[~keep], 3])
     report = evaluate(train, test, {"popularity": Candidate(Popularity), "als": Candidate(ALS)}, SEARCH)
-    assert not report.out
+    assert not report.failed_models
     assert 0 not in report.holdout.users
     assert report.measures["popularity"].mean_recall == 1  # each has at most four tracks left
 
 
 def test_one_user_and_one_track_cannot_be_asked_for_anything() -> None:
-    one = Interactions.of([1], [1])
-    with pytest.raises(NothingToMeasure, match="0 are not in train, and 1 played nothing"):
+    one = Interactions.from_pairs([1], [1])
+    with pytest.raises(EmptyHoldout, match="0 are not in train, and 1 played only tracks"):
         evaluate(one, one, FEW, SEARCH)
-    with pytest.raises(NothingToMeasure, match="nobody in it played two tracks or more"):
-        evaluate(one, Interactions.of([1], [2]), FEW, SEARCH)
-    with pytest.raises(NothingToMeasure, match="of its users 1 are not in train"):
-        evaluate(one, Interactions.of([2], [1]), FEW, SEARCH)
+    with pytest.raises(EmptyHoldout, match="no user played two or more tracks"):
+        evaluate(one, Interactions.from_pairs([1], [2]), FEW, SEARCH)
+    with pytest.raises(EmptyHoldout, match="can be evaluated: 1 are not in train"):
+        evaluate(one, Interactions.from_pairs([2], [1]), FEW, SEARCH)
 
 
 def test_one_user_with_a_few_tracks_is_measured() -> None:
-    train = Interactions.of([1, 1, 1], [1, 2, 3])
-    report = evaluate(train, Interactions.of([1], [4]), {"popularity": Candidate(Popularity)}, SEARCH)
+    train = Interactions.from_pairs([1, 1, 1], [1, 2, 3])
+    report = evaluate(train, Interactions.from_pairs([1], [4]), {"popularity": Candidate(Popularity)}, SEARCH)
     assert report.measures["popularity"].mean_recall == 0
 
 
 def test_nothing_to_learn_from_and_no_model_left_are_said() -> None:
     with pytest.raises(InteractionsError, match="nothing to learn from"):
-        evaluate(Interactions.of([], []), Interactions.of([1], [1]), FEW, SEARCH)
-    train, test = Interactions.of([1, 1], [1, 2]), Interactions.of([1], [3])
+        evaluate(Interactions.from_pairs([], []), Interactions.from_pairs([1], [1]), FEW, SEARCH)
+    train, test = Interactions.from_pairs([1, 1], [1, 2]), Interactions.from_pairs([1], [3])
     with pytest.raises(ModelError, match="no model is left"):
         evaluate(train, test, {"raises": Candidate(broken.Raises)}, SEARCH)
 

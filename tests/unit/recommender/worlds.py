@@ -13,4 +13,4 @@ def tasteful(users: int = 120, tracks: int = 60, groups: int = 4, seed: int = 0)
     groups_of_tracks = np.arange(tracks) % groups
     chances = np.where(groups_of_tracks == (np.arange(users) % groups)[:, None], 0.5, 0.03)
     rows, columns = np.nonzero(random.random((users, tracks)) < chances)
-    return Interactions.of(rows, columns, random.geometric(0.3, len(rows)))
+    return Interactions.from_pairs(rows, columns, random.geometric(0.3, len(rows)))

@@ -125,7 +125,7 @@ def test_a_missing_file_and_a_folder_are_said(tmp_path: Path) -> None:
         read_interactions(tmp_path)
 
 
-PLAYS = Interactions.of([1, 1], [11, 12])
+PLAYS = Interactions.from_pairs([1, 1], [11, 12])
 
 
 def test_tracks_are_described_by_artist_and_genres_as_a_whole(tmp_path: Path) -> None:
@@ -141,9 +141,9 @@ def test_tracks_are_described_by_artist_and_genres_as_a_whole(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "is empty; it needs the columns track_id and, if known, artist, genres"),
+        ("", "is empty; it needs the columns track_id and optionally artist, genres"),
         ("id,artist\n1,Ada\n", "no column track_id"),
-        ("track_id,artist\n1,Ada\n2,Bo\n1,Bo\n", "track_id in row 3 is '1', a track that came before"),
+        ("track_id,artist\n1,Ada\n2,Bo\n1,Bo\n", "track_id in row 3 is '1', a track of an earlier row"),
         ("track_id,artist\none,Ada\n", "track_id in row 1 is 'one', not an integer"),
     ],
 )

@@ -16,8 +16,10 @@ from recommender.data.play_log import PlayLog, PlayWeighting
 from recommender.evaluation.splitting import split_by_user
 
 SMALLEST, LARGEST = -(2**63), 2**63 - 1
-SOME = Interactions.of([2, 1, 2, 2], [20, 10, 10, 20], [1, 2, 3, 4], known_users=[1, 3], genres=["jazz", "rock"])
-TOLD = Interactions.of([2, 1], [20, 10], catalogue=[30, 20], item_attributes={ARTIST: [5, 6], GENRE: [-1, 0]})
+SOME = Interactions.from_pairs(
+    [2, 1, 2, 2], [20, 10, 10, 20], [1, 2, 3, 4], known_users=[1, 3], genres=["jazz", "rock"]
+)
+TOLD = Interactions.from_pairs([2, 1], [20, 10], catalogue=[30, 20], item_attributes={ARTIST: [5, 6], GENRE: [-1, 0]})
 
 
 def test_pairs_add_up_and_ids_ascend() -> None:
@@ -30,49 +32,51 @@ def test_pairs_add_up_and_ids_ascend() -> None:
 
 
 def test_zero_plays_are_no_interaction_though_the_track_is_known() -> None:
-    interactions = Interactions.of([1, 1], [10, 11], [0, 1])
+    interactions = Interactions.from_pairs([1, 1], [10, 11], [0, 1])
     assert len(interactions) == 1
     assert interactions.track_ids.tolist() == [10, 11]
 
 
 def test_ids_of_64_bits_are_exact() -> None:
-    interactions = Interactions.of([LARGEST, SMALLEST, LARGEST - 1], [SMALLEST, LARGEST, 0])
+    interactions = Interactions.from_pairs([LARGEST, SMALLEST, LARGEST - 1], [SMALLEST, LARGEST, 0])
     assert interactions.user_ids.tolist() == [SMALLEST, LARGEST - 1, LARGEST]
-    assert interactions.rows_of([LARGEST, 5]).tolist() == [2, -1]
-    assert interactions.columns_of([LARGEST, SMALLEST]).tolist() == [2, 0]
+    assert interactions.user_rows([LARGEST, 5]).tolist() == [2, -1]
+    assert interactions.track_columns([LARGEST, SMALLEST]).tolist() == [2, 0]
 
 
 @pytest.mark.parametrize("ids", [[1.0], ["1"], [True], np.array([2**63], np.uint64)])
 def test_ids_that_are_no_integers_of_64_bits_are_refused(ids: Any) -> None:
     with pytest.raises(InteractionsError, match="user ids must be integers"):
-        Interactions.of(ids, [1])
+        Interactions.from_pairs(ids, [1])
     with pytest.raises(InteractionsError, match="track ids must be integers"):
-        Interactions.of([1], ids)
+        Interactions.from_pairs([1], ids)
 
 
 @pytest.mark.parametrize("plays", [float("nan"), float("inf"), -1, -0.5, 1e39])
 def test_impossible_plays_are_refused_with_the_first_pair(plays: float) -> None:
     with pytest.raises(InteractionsError, match=r"1 of 2 are not, the first is .* \(user 8, track 9\)"):
-        Interactions.of([7, 8], [9, 9], [1, plays])
+        Interactions.from_pairs([7, 8], [9, 9], [1, plays])
 
 
 def test_columns_of_different_lengths_are_refused() -> None:
     with pytest.raises(InteractionsError, match="2 users, 1 tracks and 2 plays"):
-        Interactions.of([1, 2], [1])
+        Interactions.from_pairs([1, 2], [1])
 
 
 def test_rows_can_be_taken_in_any_order_also_for_strangers() -> None:
-    taken = SOME.of_users([9, 2, 2])
+    taken = SOME.select_users([9, 2, 2])
     assert taken.plays.toarray().tolist() == [[0, 0], [3, 5], [3, 5]]
-    assert SOME.of_users([3]).genres.tolist() == ["rock"]
+    assert SOME.select_users([3]).genres.tolist() == ["rock"]
 
 
 def test_columns_can_be_taken_by_track() -> None:
-    assert SOME.on_tracks(np.array([5, 20])).plays.toarray().tolist() == [[0, 0], [0, 5], [0, 0]]
-    assert SOME.on_tracks(SOME.track_ids) is SOME
+    assert SOME.select_tracks(np.array([5, 20])).plays.toarray().tolist() == [[0, 0], [0, 5], [0, 0]]
+    assert SOME.select_tracks(SOME.track_ids) is SOME
 
 
-@pytest.mark.parametrize("interactions", [SOME, TOLD, Interactions.of([], []), Interactions.of([LARGEST], [SMALLEST])])
+@pytest.mark.parametrize(
+    "interactions", [SOME, TOLD, Interactions.from_pairs([], []), Interactions.from_pairs([LARGEST], [SMALLEST])]
+)
 def test_what_is_saved_is_loaded(tmp_path: Path, interactions: Interactions) -> None:
     interactions.save(tmp_path / "plays.npz")
     loaded = Interactions.load(tmp_path / "plays.npz")
@@ -84,10 +88,10 @@ def test_what_is_saved_is_loaded(tmp_path: Path, interactions: Interactions) -> 
 
 
 def test_nothing_at_all_has_no_rows() -> None:
-    nothing = Interactions.of([], [])
+    nothing = Interactions.from_pairs([], [])
     assert not len(nothing)
-    assert nothing.rows_of([1]).tolist() == [-1]
-    assert nothing.of_users([1]).plays.shape == (1, 0)
+    assert nothing.user_rows([1]).tolist() == [-1]
+    assert nothing.select_users([1]).plays.shape == (1, 0)
 
 
 def labels(interactions: Interactions) -> dict[str, list[int]]:
@@ -99,13 +103,15 @@ def test_labels_go_with_the_catalogue_and_are_unknown_beyond_it() -> None:
     assert labels(TOLD) == {ARTIST: [-1, 6, 5], GENRE: [-1, 0, -1]}
     assert labels(SOME) == {}
     with pytest.raises(InteractionsError, match="2 tracks and 1 item attributes are not the same number"):
-        Interactions.of([1], [1], catalogue=[1, 2], item_attributes={ARTIST: [0]})
+        Interactions.from_pairs([1], [1], catalogue=[1, 2], item_attributes={ARTIST: [0]})
 
 
 def test_labels_stay_with_their_tracks() -> None:
-    assert labels(TOLD[0:1]) == labels(TOLD.of_users([2, 9])) == labels(TOLD)
-    assert labels(TOLD.on_tracks(np.array([5, 30]))) == {ARTIST: [-1, 5], GENRE: [-1, -1]}
-    split = split_by_user(Interactions.of([1] * 4, range(4), catalogue=range(4), item_attributes={ARTIST: range(4)}))
+    assert labels(TOLD[0:1]) == labels(TOLD.select_users([2, 9])) == labels(TOLD)
+    assert labels(TOLD.select_tracks(np.array([5, 30]))) == {ARTIST: [-1, 5], GENRE: [-1, -1]}
+    split = split_by_user(
+        Interactions.from_pairs([1] * 4, range(4), catalogue=range(4), item_attributes={ARTIST: range(4)})
+    )
     assert labels(split.train) == {ARTIST: [0, 1, 2, 3]}
     times = np.array(["2024-01-01", "2024-01-03"], "datetime64[s]")
     log = PlayLog(

@@ -13,7 +13,7 @@ from recommender.evaluation.splitting import Holdout
 from recommender.models.base import Ranking
 
 # Listener 1 played 10, 2 played 10 and 11, 3 played 12, 4 played 10: 4 listeners, 5 tracks, 13 and 14 unplayed.
-TRAIN = Interactions.of([1, 2, 2, 3, 4], [10, 10, 11, 12, 10], catalogue=[13, 14])
+TRAIN = Interactions.from_pairs([1, 2, 2, 3, 4], [10, 10, 11, 12, 10], catalogue=[13, 14])
 
 
 def _ranking(*rows: list[int | None]) -> Ranking:
@@ -25,7 +25,9 @@ def _ranking(*rows: list[int | None]) -> Ranking:
 
 def _held_out(**tracks: list[int]) -> Holdout:
     users = [int(name[1:]) for name, theirs in tracks.items() for _ in theirs]
-    return Holdout.of(Interactions.of(users, [track for theirs in tracks.values() for track in theirs]), TRAIN)
+    return Holdout.from_interactions(
+        Interactions.from_pairs(users, [track for theirs in tracks.values() for track in theirs]), TRAIN
+    )
 
 
 def test_recall_is_hits_by_held_out_tracks() -> None:
@@ -56,8 +58,8 @@ def test_a_list_shorter_than_k_is_measured_against_the_ideal_of_k() -> None:
 
 
 def test_an_empty_place_is_no_hit_even_where_minus_one_is_a_track() -> None:
-    train = Interactions.of([1], [5])
-    holdout = Holdout.of(Interactions.of([1], [-1]), train)
+    train = Interactions.from_pairs([1], [5])
+    holdout = Holdout.from_interactions(Interactions.from_pairs([1], [-1]), train)
     assert recall_at(hits(_ranking([None, None]), holdout, 2), holdout).tolist() == [0]
     named = Ranking(np.array([[-1]]), np.zeros((1, 1), np.float32))
     assert recall_at(hits(named, holdout, 2), holdout).tolist() == [1]
@@ -65,8 +67,8 @@ def test_an_empty_place_is_no_hit_even_where_minus_one_is_a_track() -> None:
 
 def test_ids_may_be_as_large_and_as_small_as_64_bits() -> None:
     smallest, largest = -(2**63), 2**63 - 1
-    train = Interactions.of([largest, smallest], [largest, 0])
-    holdout = Holdout.of(Interactions.of([largest, smallest], [smallest, largest]), train)
+    train = Interactions.from_pairs([largest, smallest], [largest, 0])
+    holdout = Holdout.from_interactions(Interactions.from_pairs([largest, smallest], [smallest, largest]), train)
     assert holdout.users.tolist() == [smallest, largest]
     found = hits(_ranking([largest], [smallest]), holdout, 1)
     assert recall_at(found, holdout).tolist() == [1, 1]

@@ -25,8 +25,8 @@ from tests.unit.recommender.worlds import tasteful
 SPLIT = split_by_user(tasteful())
 SEARCH = ModelSearchSettings(k=5)
 # What was held out is what stands at the end of the catalogue.
-UPWARDS = Interactions.of([1, 1, 2, 2], [1, 2, 1, 2], catalogue=range(10))
-LATER = Holdout.of(Interactions.of([1, 2], [9, 8]), UPWARDS)
+UPWARDS = Interactions.from_pairs([1, 1, 2, 2], [1, 2, 1, 2], catalogue=range(10))
+LATER = Holdout.from_interactions(Interactions.from_pairs([1, 2], [9, 8]), UPWARDS)
 
 
 def test_the_model_that_names_what_was_held_out_is_chosen() -> None:
@@ -36,7 +36,7 @@ def test_the_model_that_names_what_was_held_out_is_chosen() -> None:
     assert list(selection.results) == ["ease", "popularity"]
     assert selection.chosen.ndcg > 1.5 * selection.results["popularity"].ndcg
     assert selection.chosen.measures.ndcg.shape == (len(selection.holdout),)
-    assert not selection.out
+    assert not selection.failed_models
 
 
 def test_of_its_settings_each_model_keeps_the_best() -> None:
@@ -62,14 +62,14 @@ def test_models_that_fail_are_out_and_the_others_compete() -> None:
     search = ModelSearchSettings(k=5, limits=TrialLimits(seconds=3))
     selection = search_models(*SPLIT, candidates, search)
     assert selection.chosen.model == "popularity"
-    assert set(selection.out) == {"raises", "hangs", "gives_nan"}
-    assert selection.out["hangs"] == "ran past its time limit of 3 s"
+    assert set(selection.failed_models) == {"raises", "hangs", "gives_nan"}
+    assert selection.failed_models["hangs"] == "exceeded its time limit of 3 s"
 
 
 def test_a_model_whose_first_setting_fails_is_not_tried_again() -> None:
     refuses = Candidate(broken.Refuses, {"refuses": True}, (({"refuses": False},),))
     selection = search_models(*SPLIT, {"refuses": refuses, "popularity": Candidate(Popularity)}, SEARCH)
-    assert selection.out == {"refuses": "refuses needs more than this"}
+    assert selection.failed_models == {"refuses": "refuses needs more than this"}
 
 
 def test_a_model_whose_second_setting_fails_keeps_its_first() -> None:
@@ -77,7 +77,7 @@ def test_a_model_whose_second_setting_fails_keeps_its_first() -> None:
     selection = search_models(*SPLIT, {"refuses": refuses}, SEARCH)
     assert selection.chosen.params == {"refuses": False}
     assert selection.failed == ["refuses refuses=True: refuses needs more than this"]
-    assert not selection.out
+    assert not selection.failed_models
 
 
 def test_a_direction_is_followed_while_it_is_better_and_the_next_begins_at_the_best() -> None:
@@ -109,13 +109,11 @@ def test_a_blend_of_a_model_that_is_out_is_out() -> None:
         "popularity": Candidate(Popularity),
     }
     selection = search_models(*SPLIT, candidates, SEARCH)
-    assert selection.out["ease_als"] == "is made of ease, which is out"
+    assert selection.failed_models["ease_als"] == "has the member ease, which failed"
 
 
 def test_no_model_left_is_said_with_every_reason() -> None:
-    with pytest.raises(
-        ModelError, match=r"no model is left to choose: raises raised KeyError at .*; leaves ended without"
-    ):
+    with pytest.raises(ModelError, match=r"every model failed: raises raised KeyError at .*; leaves ended without"):
         search_models(*SPLIT, {"raises": Candidate(broken.Raises), "leaves": Candidate(broken.Leaves)}, SEARCH)
     with pytest.raises(ModelError, match="no candidates were given"):
         search_models(*SPLIT, {}, SEARCH)
@@ -132,17 +130,17 @@ def test_an_option_is_kept_only_if_it_wins() -> None:
     good, bad = PlayWeighting(half_life_days=30), PlayWeighting(half_life_days=90)
     # With the one, the held-out tracks are what everyone else plays; with the other, they are what nobody does.
     made = {
-        good: Interactions.of([3, 3, 4, 4], [9, 8, 9, 8], catalogue=range(10), known_users=[1, 2]),
-        bad: Interactions.of([3, 4], [7, 7], catalogue=range(10), known_users=[1, 2]),
+        good: Interactions.from_pairs([3, 3, 4, 4], [9, 8, 9, 8], catalogue=range(10), known_users=[1, 2]),
+        bad: Interactions.from_pairs([3, 4], [7, 7], catalogue=range(10), known_users=[1, 2]),
     }
     candidates = {"popularity": Candidate(Popularity)}
     search = ModelSearchSettings(k=2)
-    kept = search_models(UPWARDS, LATER, candidates, search, options=[bad, good], interactions_with=made.__getitem__)
-    assert kept.chosen.options == good
+    kept = search_models(UPWARDS, LATER, candidates, search, weightings=[bad, good], interactions_with=made.__getitem__)
+    assert kept.chosen.weighting == good
     assert kept.chosen.ndcg > 0.5
-    refused = search_models(UPWARDS, LATER, candidates, search, options=[bad], interactions_with=made.__getitem__)
-    assert refused.chosen.options == PlayWeighting()
-    assert [str(result.options) for result in refused.tried] == ["as played", "half-life 90 days"]
+    refused = search_models(UPWARDS, LATER, candidates, search, weightings=[bad], interactions_with=made.__getitem__)
+    assert refused.chosen.weighting == PlayWeighting()
+    assert [str(result.weighting) for result in refused.tried] == ["as played", "half-life 90 days"]
 
 
 def test_settings_of_members_are_said_with_their_member() -> None:
@@ -156,16 +154,18 @@ def test_only_so_many_listeners_are_asked() -> None:
 
 
 def test_nothing_to_learn_or_to_ask_is_said() -> None:
-    nothing = Interactions.of([], [])
+    nothing = Interactions.from_pairs([], [])
     with pytest.raises(InteractionsError, match="no plays to learn from"):
-        search_models(nothing, Holdout.of(nothing, nothing), CANDIDATES, SEARCH)
-    one = Interactions.of([1], [1])
+        search_models(nothing, Holdout.from_interactions(nothing, nothing), CANDIDATES, SEARCH)
+    one = Interactions.from_pairs([1], [1])
     with pytest.raises(InteractionsError, match="no user has both"):
-        search_models(one, Holdout.of(one, one), CANDIDATES, SEARCH)
+        search_models(one, Holdout.from_interactions(one, one), CANDIDATES, SEARCH)
 
 
 def test_the_registry_knows_each_model_by_its_own_name() -> None:
-    assert {name: candidate.make.name for name, candidate in CANDIDATES.items()} == {name: name for name in CANDIDATES}
+    assert {name: candidate.model_class.name for name, candidate in CANDIDATES.items()} == {
+        name: name for name in CANDIDATES
+    }
     assert next(iter(CANDIDATES)) == "popularity"
 
 
@@ -174,7 +174,7 @@ def test_every_setting_in_the_registry_can_be_made(name: str) -> None:
     candidate = CANDIDATES[name]
     for params in ({}, *itertools.chain(*candidate.directions)):
         given = {**candidate.settings, **params}
-        assert given.items() <= candidate.make(**given).params.items()
+        assert given.items() <= candidate.model_class(**given).params.items()
     assert set(candidate.members.values()) <= set(CANDIDATES)
 
 

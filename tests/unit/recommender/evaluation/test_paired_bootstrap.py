@@ -64,7 +64,7 @@ def test_too_few_listeners_are_no_win(listeners: int) -> None:
 def test_the_same_difference_for_everyone_is_no_win(difference: float, said: str) -> None:
     comparison = compare(np.full(50, 0.25 + difference), np.full(50, 0.25))
     assert not comparison.beats
-    assert f"the difference is {said} for every user" in comparison.why_not
+    assert f"the difference is {said} for every user" in comparison.inconclusive_reason
 
 
 def test_who_is_hardly_worse_is_not_inferior() -> None:

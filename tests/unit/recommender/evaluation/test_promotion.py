@@ -58,8 +58,8 @@ def test_the_fewest_days_that_give_enough_listeners(
     split = make_evaluation_split(log_of(*groups), END, PromotionSettings(users=200, window_days=28))
     assert split.split_at == END - np.timedelta64(days, "D")
     assert len(split.split.holdout) == asked
-    assert split.how.startswith(f"{asked} users asked for what they first played in the last {days} day")
-    assert split.how.endswith("days" if days > 1 else "day")
+    assert split.description.startswith(f"{asked} users, first plays of the last {days} day")
+    assert split.description.endswith("days" if days > 1 else "day")
 
 
 def test_a_shorter_window_looks_no_further() -> None:
@@ -71,8 +71,9 @@ def test_where_time_gives_too_few_tracks_are_held_out_at_random() -> None:
     split = make_evaluation_split(log_of((99, 0.5), (31, 50)), END, PromotionSettings(users=100))
     assert split.split_at is None
     assert len(split.split.holdout) == 130
-    assert split.how == (
-        "130 users asked for a fifth of their tracks, held out at random, as too few played on both sides of a day"
+    assert split.description == (
+        "130 users, a fifth of their tracks held out at random because too few users played "
+        "before and after a split time"
     )
     again = make_evaluation_split(log_of((99, 0.5), (31, 50)), END, PromotionSettings(users=100))
     assert np.array_equal(split.split.holdout.tracks, again.split.holdout.tracks)
@@ -98,8 +99,8 @@ def verdict(
         for name, values in (("new", challenger), ("old", champion), ("popularity", popularity))
     }
     listeners = np.arange(len(challenger))
-    train = Interactions.of(listeners, listeners)
-    split = DataSplit(train, Holdout.of(Interactions.of(listeners, listeners + 1), train))
+    train = Interactions.from_pairs(listeners, listeners)
+    split = DataSplit(train, Holdout.from_interactions(Interactions.from_pairs(listeners, listeners + 1), train))
     selection = ModelSearchResult(split.holdout, listeners % 2 == 0, 20, measured, {}, list(measured.values()), [], [])
     gate = _PromotionGate(
         log_of(),
@@ -123,7 +124,7 @@ def test_who_is_as_good_as_the_champion_replaces_it_only_by_age(challenger: np.n
     refreshed = verdict(challenger, 0.05)
 
     assert (refreshed.decision, refreshed.recipe.model) == ("published", "new")
-    assert refreshed.why.startswith("a refresh by age: not worse than the champion by 5 % or more (new: ndcg@20 0.3")
+    assert refreshed.why.startswith("a refresh by age: less than 5 % worse than the champion (new: ndcg@20 0.3")
     assert "against popularity: better" in refreshed.why
 
 
@@ -175,16 +176,16 @@ def changed_tastes(listeners: int = 240, seed: int = 0) -> PlayLog:
 
 
 def test_after_a_change_models_of_short_memory_win(tmp_path: Path) -> None:
-    rules = PromotionSettings(users=200, search_seconds=20, weighed=SHORT_MEMORY)
+    rules = PromotionSettings(users=200, search_seconds=20, weighting=SHORT_MEMORY)
     found = decide_promotion(changed_tastes(), END, None, tmp_path, rules, dict(QUICK_CANDIDATES))
     assert found.decision == "published"
-    assert found.recipe.options == SHORT_MEMORY
+    assert found.recipe.weighting == SHORT_MEMORY
     tried = {figures["options"] for figures in found.metrics["models"].values()}
     assert "as played" not in tried  # it was tried, and did not win
 
 
 def test_without_days_to_split_by_plays_are_taken_as_they_come(tmp_path: Path) -> None:
-    rules = PromotionSettings(users=100, search_seconds=20, weighed=SHORT_MEMORY)
+    rules = PromotionSettings(users=100, search_seconds=20, weighting=SHORT_MEMORY)
     found = decide_promotion(
         log_of((99, 0.5), (31, 50)),
         END,

@@ -38,11 +38,11 @@ def _log(rows: list[tuple[int, int, int, float]], not_useful: NegativeFeedback |
 
 def _random(seed: int = 0, users: int = 200, tracks: int = 50) -> Interactions:
     random = np.random.default_rng(seed)
-    return Interactions.of(random.integers(users, size=2_000), random.integers(tracks, size=2_000))
+    return Interactions.from_pairs(random.integers(users, size=2_000), random.integers(tracks, size=2_000))
 
 
 def test_a_share_of_each_listeners_tracks_is_held_out() -> None:
-    interactions = Interactions.of([1] * 10 + [2] * 2 + [3], [*range(10), 0, 1, 0])
+    interactions = Interactions.from_pairs([1] * 10 + [2] * 2 + [3], [*range(10), 0, 1, 0])
     train, holdout = split_by_user(interactions, share=0.2, seed=3)
     assert holdout.users.tolist() == [1, 2]
     assert holdout.sizes.tolist() == [2, 1]
@@ -52,7 +52,7 @@ def test_a_share_of_each_listeners_tracks_is_held_out() -> None:
 
 
 def test_plays_that_stay_keep_their_number() -> None:
-    interactions = Interactions.of([1, 1, 1], [5, 6, 7], [2, 30, 400])
+    interactions = Interactions.from_pairs([1, 1, 1], [5, 6, 7], [2, 30, 400])
     train, holdout = split_by_user(interactions)
     left = dict(zip([5, 6, 7], [2, 30, 400], strict=True))
     del left[int(holdout.tracks[0])]
@@ -61,7 +61,7 @@ def test_plays_that_stay_keep_their_number() -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_at_least_one_track_stays_and_one_is_held_out(share: float) -> None:
-    train, holdout = split_by_user(Interactions.of([1, 1, 1, 2], [1, 2, 3, 1]), share=share)
+    train, holdout = split_by_user(Interactions.from_pairs([1, 1, 1, 2], [1, 2, 3, 1]), share=share)
     assert holdout.users.tolist() == [1]
     assert 1 <= holdout.sizes[0] <= 2
     assert len(train) + len(holdout.tracks) == 4
@@ -82,15 +82,15 @@ def test_a_split_depends_on_its_seed_alone() -> None:
 
 
 def test_no_interactions_give_no_split_and_no_error() -> None:
-    train, holdout = split_by_user(Interactions.of([], []))
+    train, holdout = split_by_user(Interactions.from_pairs([], []))
     assert not len(train)
     assert not len(holdout)
 
 
 def test_listeners_not_in_train_are_counted_and_left_out_and_pairs_of_train_are_not_asked() -> None:
-    train = Interactions.of([1, 2, 3], [10, 10, 11], known_users=[4])
-    test = Interactions.of([1, 1, 2, 4, 9], [10, 99, 10, 10, 10])
-    holdout = Holdout.of(test, train)
+    train = Interactions.from_pairs([1, 2, 3], [10, 10, 11], known_users=[4])
+    test = Interactions.from_pairs([1, 1, 2, 4, 9], [10, 99, 10, 10, 10])
+    holdout = Holdout.from_interactions(test, train)
     assert _held_pairs(holdout) == {(1, 99)}
     assert holdout.left_out == 2  # 4 has a row and no plays
     assert holdout.repeaters == 1

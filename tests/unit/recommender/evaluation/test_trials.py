@@ -56,11 +56,11 @@ def test_a_trial_can_keep_the_model(tmp_path: Path) -> None:
         (broken.Raises, "raised KeyError at broken_models.py:"),
         (broken.Refuses, "refuses needs more than this"),
         (broken.Crashes, r"crashed \(SIGSEGV\)"),
-        (broken.Leaves, "ended without an answer"),
-        (broken.GivesNaN, "gave scores that are not numbers"),
+        (broken.Leaves, "ended without a result"),
+        (broken.GivesNaN, "returned scores that are not finite numbers"),
         (broken.ScoresNaN, "scores_nan gave scores that are not finite numbers"),
-        (broken.Repeats, "named a track twice for one user"),
-        (broken.NamesPlayed, "named tracks that were to be left out"),
+        (broken.Repeats, "recommended a track twice to one user"),
+        (broken.NamesPlayed, "recommended excluded tracks"),
     ],
 )
 def test_a_model_that_goes_wrong_is_out_with_one_line(make: type[Recommender], reason: str) -> None:
@@ -72,7 +72,7 @@ def test_a_model_that_goes_wrong_is_out_with_one_line(make: type[Recommender], r
 
 def test_a_model_that_hangs_is_ended_at_its_limit() -> None:
     begin = time.monotonic()
-    with pytest.raises(ModelError, match="ran past its time limit of 2 s"):
+    with pytest.raises(ModelError, match="exceeded its time limit of 2 s"):
         run_trial(broken.Hangs, {}, WORLD, WORLD.user_ids, 5, limits=TrialLimits(seconds=2))
     assert time.monotonic() - begin < 10
     assert not [
@@ -81,7 +81,7 @@ def test_a_model_that_hangs_is_ended_at_its_limit() -> None:
 
 
 def test_a_model_that_eats_memory_is_ended_at_its_limit() -> None:
-    with pytest.raises(ModelError, match="took more memory than its limit of 300 MB"):
+    with pytest.raises(ModelError, match="exceeded its memory limit of 300 MB"):
         run_trial(broken.EatsMemory, {}, WORLD, WORLD.user_ids, 5, limits=TrialLimits(memory_mb=300))
 
 
@@ -91,7 +91,7 @@ def test_a_setting_the_model_does_not_know_puts_it_out() -> None:
 
 
 def test_nothing_to_learn_from_gives_empty_places() -> None:
-    trial = run_trial(Popularity, {}, Interactions.of([], []), np.array([1, 2]), 3)
+    trial = run_trial(Popularity, {}, Interactions.from_pairs([], []), np.array([1, 2]), 3)
     assert np.isneginf(trial.ranking.scores).all()
 
 

@@ -69,7 +69,7 @@ from tests.two_groups import two_groups
 
 for name, candidate in CANDIDATES.items():
     try:
-        candidate.make(**candidate.settings).fit(two_groups())
+        candidate.model_class(**candidate.settings).fit(two_groups())
     except ModelError as error:
         print(name, error)
 """

@@ -25,7 +25,7 @@ class Constant(Recommender):
     def __init__(self, score: float = 1.0, odd: float | None = None) -> None:
         super().__init__(score=score, odd=odd)
 
-    def _learn(self, interactions: Interactions) -> None:
+    def _fit(self, interactions: Interactions) -> None:
         pass
 
     def _score(self, listeners: Interactions) -> Scores:
@@ -70,14 +70,14 @@ def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_exclusion_may_know_other_tracks_and_users() -> None:
     plays = two_groups()
-    elsewhere = Interactions.of([USER_IDS[0], 1], [TRACK_IDS[0], 424242])
+    elsewhere = Interactions.from_pairs([USER_IDS[0], 1], [TRACK_IDS[0], 424242])
     ids = Constant().fit(plays).recommend(USER_IDS[:2], 12, exclude=elsewhere).ids
     assert TRACK_IDS[0] not in ids[0]
     assert set(ids[1]) == set(TRACK_IDS)
 
 
 def test_a_blend_of_models_that_do_not_exist_says_so() -> None:
-    with pytest.raises(ModelError, match="not of 'oracle'"):
+    with pytest.raises(ModelError, match="'oracle' cannot be a member"):
         Blend([{"name": "oracle"}])
 
 
@@ -90,6 +90,6 @@ def test_a_blend_adds_z_scores() -> None:
 
 
 def test_a_member_without_an_opinion_does_not_count() -> None:
-    plays = Interactions.of(USER_IDS, TRACK_IDS[:10])  # every track has one listener
+    plays = Interactions.from_pairs(USER_IDS, TRACK_IDS[:10])  # every track has one listener
     model = Blend([{"name": "popularity", "weight": 5.0}, {"name": "als", "params": {"factors": 2}}]).fit(plays)
     assert np.isfinite(model.recommend(USER_IDS, 3).scores).all()

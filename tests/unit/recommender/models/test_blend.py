@@ -15,7 +15,7 @@ from recommender.models import file_format
 from recommender.models.blend import NamedBlend
 from recommender.models.registry import CANDIDATES, load_model
 
-PLAYS = Interactions.of([1, 1, 2, 2, 3, 3], [1, 2, 2, 3, 1, 3])
+PLAYS = Interactions.from_pairs([1, 1, 2, 2, 3, 3], [1, 2, 2, 3, 1, 3])
 # The parameters as model files and ml.model_runs hold them.
 STORED: dict[str, dict[str, Any]] = {
     "ease_als": {"als_weight": 0.3, "ease": {"ridge": 3.0}, "als": {"factors": 2}},
@@ -32,7 +32,7 @@ STORED: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", STORED)
 def test_stored_parameters_and_files_stay_readable(name: str, tmp_path: Path) -> None:
-    model = CANDIDATES[name].make(**STORED[name]).fit(PLAYS)
+    model = CANDIDATES[name].model_class(**STORED[name]).fit(PLAYS)
     path = tmp_path / "model.npz"
     model.save(path)
 
@@ -56,24 +56,24 @@ def test_stored_parameters_and_files_stay_readable(name: str, tmp_path: Path) ->
     ],
 )
 def test_default_parameters(name: str, params: dict[str, Any]) -> None:
-    assert CANDIDATES[name].make().params == params
+    assert CANDIDATES[name].model_class().params == params
 
 
 def test_a_file_with_an_unknown_parameter_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.npz"
     file_format.write(path, "ease_als", {"als_weight": 0.3, "shrink": 1.0}, {"track_ids": np.array([1])})
-    with pytest.raises(ModelFileError, match="does not hold what ease_als needs"):
+    with pytest.raises(ModelFileError, match="does not contain a valid ease_als model"):
         load_model(path)
 
 
 def test_trial_processes_can_import_every_registered_class() -> None:
     for candidate in CANDIDATES.values():
-        model_class = candidate.make
+        model_class = candidate.model_class
         assert getattr(import_module(model_class.__module__), model_class.__qualname__) is model_class
 
 
 def test_the_members_of_a_blend_are_candidates_themselves() -> None:
     for candidate in CANDIDATES.values():
-        if issubclass(candidate.make, NamedBlend):
-            assert candidate.members.keys() == candidate.make.members.keys()
+        if issubclass(candidate.model_class, NamedBlend):
+            assert candidate.members.keys() == candidate.model_class.members.keys()
             assert set(candidate.members.values()) <= CANDIDATES.keys()

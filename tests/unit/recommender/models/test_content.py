@@ -21,12 +21,12 @@ ARTISTS, GENRES = [7, 7, 9, -1, -1], [-1, -1, 0, 0, -1]
 def four_listeners(**labels: list[int]) -> Interactions:
     """The plays of everyone else: 1 once, 3 once, 4 and 5 three times each, by one listener each."""
     known = labels or {ARTIST: ARTISTS, GENRE: GENRES}
-    return Interactions.of([1, 2, 3, 4], [1, 3, 4, 5], [1, 1, 3, 3], catalogue=TRACKS, item_attributes=known)
+    return Interactions.from_pairs([1, 2, 3, 4], [1, 3, 4, 5], [1, 1, 3, 3], catalogue=TRACKS, item_attributes=known)
 
 
 def scores(model: ContentPopularity, tracks: list[int], plays: list[float]) -> list[float]:
     """What it says of tracks 1 to 5 to one who played these."""
-    asked = Interactions.of([9] * len(tracks), tracks, plays, catalogue=TRACKS)
+    asked = Interactions.from_pairs([9] * len(tracks), tracks, plays, catalogue=TRACKS)
     return [float(score) for score in model._score(asked)[0]]
 
 
@@ -77,7 +77,7 @@ def test_a_new_track_of_a_favourite_artist_comes_before_what_is_merely_popular(
     # eight of 6 to 29. Tracks 30 and 31, one of each artist, are new.
     tracks = (np.repeat(np.arange(10), 3) + np.tile(np.arange(3), 10)) % 5
     others = np.repeat(np.arange(10, 40), 8)
-    plays = Interactions.of(
+    plays = Interactions.from_pairs(
         np.concatenate([np.repeat(np.arange(10), 3), np.arange(10, 40), others]),
         np.concatenate([tracks, np.full(30, 5), 6 + (np.tile(np.arange(8), 30) * 3 + others) % 24]),
         catalogue=range(32),
@@ -96,14 +96,14 @@ def test_a_new_track_of_a_favourite_artist_comes_before_what_is_merely_popular(
 
 def test_a_listener_of_unlabelled_tracks_gets_what_is_popular() -> None:
     model = ContentPopularity().fit(four_listeners())
-    asked = Interactions.of([9], [5], catalogue=TRACKS)
+    asked = Interactions.from_pairs([9], [5], catalogue=TRACKS)
     assert model.fold_in(asked).recommend([9], 5, exclude=asked).ids.tolist() == [[4, 1, 3, 2, -1]]
 
 
 @pytest.mark.parametrize("labels", [{}, {ARTIST: [-1] * 5}, {ARTIST: [-1] * 5, GENRE: [-1] * 5}, {"mood": [1] * 5}])
 @pytest.mark.parametrize("model", [ContentPopularity, EASEWithContent, GraphFilterWithContent])
 def test_without_artists_and_genres_it_is_out(model: type[ContentPopularity], labels: dict[str, list[int]]) -> None:
-    plays = Interactions.of([1, 2, 3], [1, 3, 4], catalogue=TRACKS, item_attributes=labels)
+    plays = Interactions.from_pairs([1, 2, 3], [1, 3, 4], catalogue=TRACKS, item_attributes=labels)
     with pytest.raises(ModelError, match=r"^content needs artists or genres of tracks"):
         model().fit(plays)
 
@@ -121,7 +121,7 @@ def test_the_numbers_of_labels_mean_nothing() -> None:
 
 
 def test_impossible_settings_are_refused() -> None:
-    with pytest.raises(ModelError, match="counted as plays or log1p, not as 'binary'"):
+    with pytest.raises(ModelError, match="counting must be plays or log1p, not 'binary'"):
         ContentPopularity(counting="binary")  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="smoothing must be above 0"):
         ContentPopularity(smoothing=0.0)

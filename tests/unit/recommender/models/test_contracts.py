@@ -106,13 +106,13 @@ class TestEASEWithGraphFilterAndALS(RecommenderContract):
 class _Told(Recommender):
     """Knows the artist of each track: one for each group, and nothing of tracks that are in none."""
 
-    def _learn(self, interactions: Interactions) -> None:
+    def _fit(self, interactions: Interactions) -> None:
         tracks = interactions.track_ids
         artists = np.where(np.isin(tracks, TRACK_IDS), np.where(np.isin(tracks, FIRST_GROUP), 0, 1), -1).astype(
             np.int32
         )
         labels = {ARTIST: artists, GENRE: np.zeros(len(tracks), np.int32)}
-        super()._learn(replace(interactions, item_attributes=labels))  # type: ignore[safe-super]
+        super()._fit(replace(interactions, item_attributes=labels))  # type: ignore[safe-super]
 
 
 class _ToldContent(_Told, ContentPopularity):

@@ -21,7 +21,7 @@ def listening(users: int, tracks: int, seed: int = 0) -> Interactions:
     plays[3], plays[:, 2] = 0, 0
     rows, columns = np.nonzero(plays)
     named, catalogue = np.arange(users), np.arange(tracks)
-    return Interactions.of(rows, columns, plays[rows, columns], known_users=named, catalogue=catalogue)
+    return Interactions.from_pairs(rows, columns, plays[rows, columns], known_users=named, catalogue=catalogue)
 
 
 def written_out(plays: Interactions, ridge: float = 3.0) -> NDArray[np.float64]:
@@ -48,7 +48,7 @@ def test_two_listeners_and_two_tracks_by_hand() -> None:
     # Both play a, one also b: Z = [[1, 1], [1, 0]], lambda = 1 x (2 + 1) / 2 = 3/2.
     # ZᵀZ + 3/2 = [[7/2, 1], [1, 5/2]]; its inverse is [[5/2, -1], [-1, 7/2]] / (31/4).
     # B[a, b] = 1 / (7/2) = 2/7, B[b, a] = 1 / (5/2) = 2/5.
-    plays = Interactions.of([1, 1, 2], [10, 11, 10])
+    plays = Interactions.from_pairs([1, 1, 2], [10, 11, 10])
     model = EASE(ridge=1.0, user_exponent=0.0, item_exponent=0.0, weighting="binary").fit(plays)
     assert model._score(plays) == pytest.approx(np.array([[2 / 5, 2 / 7], [0, 2 / 7]]), abs=1e-6)
 
@@ -71,27 +71,27 @@ def test_the_inverse_is_whole_and_symmetric(count: int) -> None:
 
 def test_what_would_not_fit_is_refused_at_once() -> None:
     users = np.arange(30_000)
-    plays = Interactions.of(users, users, catalogue=np.arange(41_000))
+    plays = Interactions.from_pairs(users, users, catalogue=np.arange(41_000))
     with pytest.raises(ModelError, match=r"30,000 x 30,000 \(3,600 MB\), more than the 800 MB"):
         EASE().fit(plays)
 
 
 def test_only_the_smaller_side_has_to_fit_and_only_what_was_played() -> None:
-    few = Interactions.of([1, 2], [10, 11], known_users=np.arange(1_000), catalogue=np.arange(1_000))
+    few = Interactions.from_pairs([1, 2], [10, 11], known_users=np.arange(1_000), catalogue=np.arange(1_000))
     EASE(max_matrix_mb=0.001).fit(few)
 
 
 def test_a_matrix_without_inverse_says_so() -> None:
-    plays = Interactions.of([1, 2, 3, 3], [10, 10, 10, 11])
+    plays = Interactions.from_pairs([1, 2, 3, 3], [10, 10, 10, 11])
     with pytest.raises(ModelError, match="ridge"):
         EASE(ridge=-1.0).fit(plays)
 
 
 def test_an_unknown_weighting_says_so() -> None:
-    with pytest.raises(ModelError, match="log1p, log1p_third or binary, not by 'sqrt'"):
-        EASE(weighting="sqrt").fit(Interactions.of([1], [2]))  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match="log1p, log1p_third or binary, not 'sqrt'"):
+        EASE(weighting="sqrt").fit(Interactions.from_pairs([1], [2]))  # type: ignore[arg-type]
 
 
 def test_a_third_of_the_plays_inside_the_logarithm() -> None:
-    plays = Interactions.of([1, 1, 2], [10, 11, 10], [3, 6, 9])
+    plays = Interactions.from_pairs([1, 1, 2], [10, 11, 10], [3, 6, 9])
     assert weighted(plays.plays, "log1p_third").data == pytest.approx(np.log([2, 3, 4]))

@@ -40,7 +40,7 @@ def test_scores_are_those_of_the_formula(users: int, tracks: int, weighting: str
 def test_two_listeners_and_two_tracks_by_hand() -> None:
     # Both play a, one also b: R = [[1, 1], [1, 0]], Du = (2, 1), d = (2, 1).
     # N = [[1/2, 1/sqrt(2)], [1/sqrt(2), 0]], P = NᵀN = [[3/4, 1/sqrt(8)], [1/sqrt(8), 1/2]].
-    plays = Interactions.of([1, 1, 2], [10, 11, 10])
+    plays = Interactions.from_pairs([1, 1, 2], [10, 11, 10])
     flows = GraphFilter(sharpening=0.0, low_pass=0.0, popularity=0.0).fit(plays)._score(plays)
     root = 1 / np.sqrt(8)
     assert flows == pytest.approx(np.array([[0.75 + root, root + 0.5], [0.75, root]]), abs=1e-6)

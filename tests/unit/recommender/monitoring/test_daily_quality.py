@@ -45,4 +45,4 @@ def test_bounds_end_where_values_can_be() -> None:
 
 @pytest.mark.parametrize(("of", "most"), [([1, 1, 2], 1), ([1, 2], 2), ([2, 1, 1, 2], 2), ([7], 7)])
 def test_of_as_many_listeners_the_newer_publication_is_named(of: list[int], most: int) -> None:
-    assert daily_quality._of_most(np.array(of)) == most
+    assert daily_quality._most_used_publication(np.array(of)) == most

@@ -34,28 +34,28 @@ def test_days_are_put_together_until_there_are_enough_listeners(
 
 
 def test_each_metric_has_its_rule() -> None:
-    assert (RULES.of("ndcg@20").h, RULES.of("useful").h) == (5, 6.5)
+    assert (RULES.cusum_settings("ndcg@20").h, RULES.cusum_settings("useful").h) == (5, 6.5)
 
 
 @pytest.mark.parametrize(
     ("verdict", "words"),
     [
-        ("gathering", "useful: 1,150 of the 200 users that a verdict needs, more days follow"),
-        ("warming-up", "useful 0.5000: learning what is usual, 3 of 14 values"),
+        ("gathering", "useful: 1,150 of the 200 users that a verdict needs; the next day is added"),
+        ("warming-up", "useful 0.5000: warm-up, 3 of 14 values"),
         (
             "steady",
-            "useful 0.5000, usually 0.6000: fell by 7.1 standard deviations together, more than 6.5 are an alarm",
+            "useful 0.5000, baseline 0.6000: cumulative fall of 7.1 standard deviations, the alarm threshold is 6.5",
         ),
-        ("unanswered", "more than 6.5 are an alarm; the alarm before waits for a training"),
+        ("unanswered", "the alarm threshold is 6.5; the previous alarm still waits for a training"),
         (
             "cooling-down",
-            "the champion was kept after the last alarm, nothing is raised up to 2026-11-22",
+            "a training kept the champion, so no alarm is raised up to 2026-11-22",
         ),
     ],
 )
-def test_a_verdict_in_words(verdict: DayStatus, words: str) -> None:
+def test_a_verdict_explain(verdict: DayStatus, words: str) -> None:
     watch = MetricStatus("useful", verdict, 3, 1150, 0.5, 0.6, 7.1)
-    assert quality_monitor._in_words(watch, RULES, date(2026, 11, 22)).endswith(words)
+    assert quality_monitor._explain(watch, RULES, date(2026, 11, 22)).endswith(words)
 
 
 def test_the_verdict_on_a_day_is_the_one_that_matters_most() -> None:

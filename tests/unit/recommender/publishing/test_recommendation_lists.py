@@ -16,7 +16,7 @@ from recommender.publishing.recommendation_lists import fallback_recommendations
 
 # Tracks 1 to 5 by how many play them: 1 by four, 2 by three, 3 by two, 4 by one; nobody plays 5.
 PLAYED = {1: (1, 2, 3), 2: (1, 2, 3), 3: (1, 2, 4), 4: (1,), 5: (), 6: (1, 2, 3, 4, 5)}
-EVERYONE = Interactions.of(
+EVERYONE = Interactions.from_pairs(
     [user for user, tracks in PLAYED.items() for _ in tracks],
     [track for tracks in PLAYED.values() for track in tracks],
     known_users=list(PLAYED),
@@ -34,7 +34,7 @@ class Names(Recommender):
         super().__init__()
         self._tracks = list(tracks)
 
-    def _learn(self, interactions: Interactions) -> None:
+    def _fit(self, interactions: Interactions) -> None:
         pass
 
     def _score(self, listeners: Interactions) -> Scores:

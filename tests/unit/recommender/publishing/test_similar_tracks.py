@@ -16,7 +16,7 @@ from tests.unit.recommender.worlds import tasteful
 def test_common_listeners_by_the_roots_of_both_audiences_and_five_each() -> None:
     # Track 10 is played by 1, 2, 3; 20 by 1, 2; 30 by 3, 4; 40 by 5; how often does not count. Nobody played 50.
     users, tracks = [1, 2, 3, 1, 2, 3, 4, 5], [10, 10, 10, 20, 20, 30, 30, 40]
-    found = similar_tracks(Interactions.of(users, tracks, [9, 1, 1, 1, 7, 1, 1, 1], catalogue=[50]), 2)
+    found = similar_tracks(Interactions.from_pairs(users, tracks, [9, 1, 1, 1, 7, 1, 1, 1], catalogue=[50]), 2)
 
     assert found.columns == ["track_id", "rank", "similar_track_id", "score"]
     expected = [
@@ -30,7 +30,7 @@ def test_common_listeners_by_the_roots_of_both_audiences_and_five_each() -> None
 
 
 def test_of_equally_near_ones_those_with_lower_ids_come_first() -> None:
-    found = similar_tracks(Interactions.of([1] * 5, [2**63 - 1, 3, 9, 5, 7]), 2)
+    found = similar_tracks(Interactions.from_pairs([1] * 5, [2**63 - 1, 3, 9, 5, 7]), 2)
     assert found.filter(pl.col("track_id") == 9)["similar_track_id"].to_list() == [3, 5]
     assert found.filter(pl.col("track_id") == 3)["similar_track_id"].to_list() == [5, 7]
     assert found["rank"].to_list() == [1, 2] * 5
@@ -39,10 +39,10 @@ def test_of_equally_near_ones_those_with_lower_ids_come_first() -> None:
 @pytest.mark.parametrize(
     "interactions",
     [
-        Interactions.of([], []),
-        Interactions.of([], [], known_users=[1], catalogue=[1, 2]),
-        Interactions.of([1], [1]),
-        Interactions.of([1, 2], [1, 2]),
+        Interactions.from_pairs([], []),
+        Interactions.from_pairs([], [], known_users=[1], catalogue=[1, 2]),
+        Interactions.from_pairs([1], [1]),
+        Interactions.from_pairs([1, 2], [1, 2]),
     ],
     ids=["nothing", "no plays", "one track", "nothing in common"],
 )
