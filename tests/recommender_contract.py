@@ -76,7 +76,9 @@ class RecommenderContract(ABC):
     def test_a_user_who_is_unknown_or_has_no_plays(self, plays: Interactions) -> None:
         silent = 42
         model = self.make().fit(
-            Interactions.from_pairs([*USER_IDS[:2], *USER_IDS[:2]], [*TRACK_IDS[:2], *TRACK_IDS[2:4]], known_users=[silent])
+            Interactions.from_pairs(
+                [*USER_IDS[:2], *USER_IDS[:2]], [*TRACK_IDS[:2], *TRACK_IDS[2:4]], known_users=[silent]
+            )
         )
         ranking = model.recommend([silent, 43, USER_IDS[0]], 3)
         if model.needs_plays:

@@ -37,7 +37,9 @@ def two_groups(times: int = 1) -> Interactions:
     users = np.repeat(USER_IDS, PLAYED)
     tracks = np.concatenate([played_by(listener) for listener in range(len(USER_IDS))])
     plays = times * (1 + np.arange(len(users)) % 3)
-    return Interactions.from_pairs(users, tracks, plays, known_users=USER_IDS, genres=GENRES[np.arange(len(USER_IDS)) % 2])
+    return Interactions.from_pairs(
+        users, tracks, plays, known_users=USER_IDS, genres=GENRES[np.arange(len(USER_IDS)) % 2]
+    )
 
 
 def same_ranking(one: Ranking, other: Ranking) -> bool:
