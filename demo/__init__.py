@@ -1,1 +1,1 @@
-"""The daily ingest, shown: four days of listening from the mock API, one of them bad, and what came of each."""
+"""Demonstrations on the mock API: four days of ingest (`make demo`), and four weeks with drift (`demo.weeks`)."""

@@ -1,6 +1,6 @@
-"""`make demo`: from the mock API to recommendations: four days of listening, a bad one among them, and a training.
+"""`make demo`: four days from the mock API to recommendations, with a blocked day and a training.
 
-Exit 0: all that should be published was, and all that should be blocked was; 1: something else happened.
+Exit code 0: every batch has the expected status; 1: a batch has another status, or an error occurred.
 """
 
 from __future__ import annotations
@@ -31,41 +31,41 @@ from demo.environment import (
     run_and_report,
 )
 from demo.scenario import FIRST_DAY, SCENARIO, FollowUpFlow, ScenarioStep
-from demo.summary import look_further, read_summary
+from demo.summary import print_locations, read_summary
 from demo.users import read_recommendation_summary
 
-_STEPS_A_RUN = 15  # three lists, each landed, shaped, staged, audited, published
-_STEPS_OF = {"recommend": 4, "retrain": 7}
+_INGEST_TASKS = 15  # three endpoints, each landed, transformed, staged, audited and published
+_TASKS_OF_FLOW = {"recommend": 4, "retrain": 7}
 
 
 def run(console: Console, folder: Path, how_to_open: str) -> None:
-    """Tell the story. Raises DemoError when it ends otherwise than it must."""
+    """Run the scenario and print the result. Raises DemoError if the result differs from the expected one."""
     with mock_api(str(FIRST_DAY), "--sessions", "20000") as api:
         with _progress(console) as progress:
-            steps = progress.add_task("starting Postgres, Great Expectations and Prefect", total=None)
+            bar = progress.add_task("starting Postgres, Great Expectations and Prefect", total=None)
             url = ensure_database(load_settings())
-            # Prefect and Great Expectations take seconds to import: while something moves on the screen.
+            # Import here: Prefect and Great Expectations take seconds, and the progress bar already moves.
             from expectations import checkpoint  # noqa: F401
             from flows.ingest import ingest
             from flows.temporary_prefect_server import ensure_prefect_api
 
             ensure_prefect_api(folder)
-            _follow(lambda: progress.advance(steps))
-            for chapter in SCENARIO:
-                progress.update(steps, completed=0, total=_STEPS_A_RUN, description=f"{chapter.day}  {chapter.title}")
-                _play(chapter, api, ingest, console)
-                if chapter.then:
-                    total = _STEPS_OF[chapter.then.flow]
-                    progress.update(steps, completed=0, total=total, description=f"            {chapter.then.title}")
-                    _go_on(chapter.then, console)
+            _on_task_end(lambda: progress.advance(bar))
+            for step in SCENARIO:
+                progress.update(bar, completed=0, total=_INGEST_TASKS, description=f"{step.day}  {step.title}")
+                _run_ingest(step, api, ingest, console)
+                if step.follow_up:
+                    total = _TASKS_OF_FLOW[step.follow_up.flow]
+                    progress.update(bar, completed=0, total=total, description=f"            {step.follow_up.title}")
+                    _run_follow_up(step.follow_up, console)
         with connect(url) as connection:
-            summary, recommended = read_summary(connection), read_recommendation_summary(connection)
+            summary, recommendations = read_summary(connection), read_recommendation_summary(connection)
     console.print()
     summary.show(console)
-    recommended.show(console)
-    look_further(console, folder, how_to_open)
-    _check({batch.batch_id: batch.status for batch in summary.batches})
-    _check_models([one.model for one in recommended.publications])
+    recommendations.show(console)
+    print_locations(console, folder, how_to_open)
+    _check_batches({batch.batch_id: batch.status for batch in summary.batches})
+    _check_models([publication.model for publication in recommendations.publications])
 
 
 def _progress(console: Console) -> Progress:
@@ -73,83 +73,84 @@ def _progress(console: Console) -> Progress:
     return Progress(*columns, console=console, transient=True)
 
 
-def _play(chapter: ScenarioStep, api: MockApiClient, ingest: Callable[..., object], console: Console) -> None:
+def _run_ingest(step: ScenarioStep, api: MockApiClient, ingest: Callable[..., object], console: Console) -> None:
     from flows.run import IngestIncomplete
 
     begin = time.monotonic()
-    api.turn(str(chapter.day), chapter.faults)
+    api.set_day_and_faults(str(step.day), step.faults)
     try:
-        ingest(day=chapter.day)
-        what = "[green]published[/]"
+        ingest(day=step.day)
+        status = "[green]published[/]"
     except IngestIncomplete:
-        what = "[bold red]blocked[/]"
-    console.print(f"  {chapter.day}  {chapter.title:<62}{what}  {time.monotonic() - begin:4.1f} s")
+        status = "[bold red]blocked[/]"
+    console.print(f"  {step.day}  {step.title:<62}{status}  {time.monotonic() - begin:4.1f} s")
 
 
-def _go_on(then: FollowUpFlow, console: Console) -> None:
+def _run_follow_up(follow_up: FollowUpFlow, console: Console) -> None:
     from flows.recommend import recommend
     from flows.retrain import retrain
 
     begin = time.monotonic()
-    if then.flow == "retrain":
+    if follow_up.flow == "retrain":
         retrain()
     else:
         recommend()
-    console.print(f"              {then.title:<62}[green]published[/]  {time.monotonic() - begin:4.1f} s")
+    console.print(f"              {follow_up.title:<62}[green]published[/]  {time.monotonic() - begin:4.1f} s")
 
 
-def _follow(advance: Callable[[], None]) -> None:
-    """Call it whenever a task of a flow ends."""
+def _on_task_end(callback: Callable[[], None]) -> None:
+    """Call `callback` whenever a Prefect task ends."""
 
-    class Listener(logging.Handler):
+    class TaskEndHandler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             if "Finished in state" in record.getMessage():
-                advance()
+                callback()
 
-    logging.getLogger("prefect.task_runs").addHandler(Listener())
+    logging.getLogger("prefect.task_runs").addHandler(TaskEndHandler())
 
 
-def _check(found: dict[str, str]) -> None:
-    """Raises DemoError naming each batch that is not what the story says."""
+def _check_batches(statuses: dict[str, str]) -> None:
+    """Raises DemoError that names each batch with another status than the scenario expects."""
     expected: dict[str, str] = {}
-    for chapter in SCENARIO:
-        for endpoint, state in chapter.expected.items():
-            batch_id = f"{endpoint}-{chapter.day}"
+    for step in SCENARIO:
+        for endpoint, status in step.expected.items():
+            batch_id = f"{endpoint}-{step.day}"
             if batch_id not in expected:
-                expected[batch_id] = state
-            elif expected[batch_id] != state:  # what was blocked is fetched again as a second revision
-                expected[f"{batch_id}-r2"] = state
-    wrong = [
-        f"{batch_id} is {found.get(batch_id, 'missing')} and should be {expected.get(batch_id, 'missing')}"
-        for batch_id in sorted(expected.keys() | found.keys())
-        if found.get(batch_id) != expected.get(batch_id)
+                expected[batch_id] = status
+            elif expected[batch_id] != status:  # a blocked batch is fetched again as revision 2
+                expected[f"{batch_id}-r2"] = status
+    differences = [
+        f"{batch_id} is {statuses.get(batch_id, 'missing')}, expected {expected.get(batch_id, 'missing')}"
+        for batch_id in sorted(expected.keys() | statuses.keys())
+        if statuses.get(batch_id) != expected.get(batch_id)
     ]
-    if wrong:
-        raise DemoError("this should not have happened: " + "; ".join(wrong))
+    if differences:
+        raise DemoError("unexpected result: " + "; ".join(differences))
 
 
-def _check_models(live: list[str]) -> None:
-    """Raises DemoError when another kind of model went live than the story says."""
-    expected = [chapter.then.personal for chapter in SCENARIO if chapter.then]
-    if [not model.startswith("popularity") for model in live] != expected:
-        raise DemoError(f"this should not have happened: the models that went live are {', '.join(live) or 'none'}")
+def _check_models(models: list[str]) -> None:
+    """Raises DemoError if the published models are not of the kinds that the scenario expects."""
+    expected = [step.follow_up.personal for step in SCENARIO if step.follow_up]
+    if [not model.startswith("popularity") for model in models] != expected:
+        raise DemoError(f"unexpected result: the published models are {', '.join(models) or 'none'}")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the demo; returns the exit code."""
+    """Run the demo. Returns the exit code."""
     prepare_terminal()
     argparse.ArgumentParser(prog="python -m demo", description=__doc__).parse_args(arguments)
-    here = Path.cwd()
+    working_directory = Path.cwd()
     try:
         folder = create_empty_folder()
     except MoovitamixError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, SettingsError) else 1
-    shown = shlex.quote(str(folder.relative_to(here) if folder.is_relative_to(here) else folder))
+    in_working_directory = folder.is_relative_to(working_directory)
+    displayed = shlex.quote(str(folder.relative_to(working_directory) if in_working_directory else folder))
     isolate_settings(folder)
     with redirect_output(folder / "logs" / "demo.log") as console:
         console.print("[bold]Four days of listening, from the API to recommendations[/]\n")
-        return run_and_report(console, lambda: run(console, folder, f"make psql DATA_DIR={shown}"), folder / "logs")
+        return run_and_report(console, lambda: run(console, folder, f"make psql DATA_DIR={displayed}"), folder / "logs")
 
 
 if __name__ == "__main__":

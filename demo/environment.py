@@ -1,4 +1,4 @@
-"""What the demo runs in: a folder of its own, the mock API on a free port, and a log for all that is not for people."""
+"""The environment of a demo: an empty data folder, isolated settings, the mock API, and a log file for all output."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ _TIMEOUT = 30.0
 
 
 class DemoError(MoovitamixError):
-    """The demo cannot run, or something else came of it than must."""
+    """The demo cannot run, or its result is not the expected one."""
 
 
 def create_empty_folder(name: str = "demo") -> Path:
-    """An empty folder of that name below DATA_DIR. Raises DemoError while another demo uses it, SettingsError."""
+    """Empty the folder of this name below DATA_DIR. Raises DemoError if another demo uses it; SettingsError."""
     folder = load_settings().data_dir / name
     if (folder / "postgres").exists():
         embedded_postgres.stop_if_unused(folder)
         if embedded_postgres.in_use(folder):
-            raise DemoError(f"the database of an earlier demo in {folder} is in use; close it first")
+            raise DemoError(f"the database of an earlier demo in {folder} is in use; close its connections first")
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "logs").mkdir(parents=True)
     return folder
 
 
 def isolate_settings(folder: Path, **settings: str) -> None:
-    """Make the folder the only source of settings: nobody's `.env` or environment changes what the demo shows."""
-    ours = [*Settings.model_fields, *(f"threshold_{name}" for name in Thresholds.model_fields)]
+    """Use only the defaults and these settings, so that `.env` and the environment cannot change the demo."""
+    names = [*Settings.model_fields, *(f"threshold_{name}" for name in Thresholds.model_fields)]
     for name in list(os.environ):
-        if name.lower() in ours or name.startswith("PREFECT_"):
+        if name.lower() in names or name.startswith("PREFECT_"):
             del os.environ[name]
     os.environ |= {
         "DATA_DIR": str(folder),
-        "PREFECT_LOGGING_LEVEL": "INFO",  # for the log, and for the progress that is read from it
+        "PREFECT_LOGGING_LEVEL": "INFO",  # the progress bar reads these log lines
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         "PYTHONPATH": str(ROOT),
         **settings,
@@ -63,40 +63,51 @@ def isolate_settings(folder: Path, **settings: str) -> None:
 
 @contextmanager
 def redirect_output(log: Path) -> Iterator[Console]:
-    """Send what anybody prints to the log, child processes too; what is for people goes to the console given."""
+    """Write all output, that of child processes too, to the log. Yield a console that prints to the terminal."""
     screen = os.dup(1)
-    with open(log, "w") as file, os.fdopen(os.dup(screen), "w") as people:
+    with open(log, "w") as file, os.fdopen(os.dup(screen), "w") as terminal:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-        console = Console(file=people, highlight=False)
+        console = Console(file=terminal, highlight=False)
         if not console.is_terminal:
             console.width = 130
         yield console
-        # Standard output stays with the log: what ends after us has nothing to tell people.
+        # Standard output stays redirected: processes that end later must not print to the terminal.
 
 
-def run_and_report(console: Console, story: Callable[[], None], logs: Path) -> int:
-    """Let the story happen, and say how it ended; returns the exit code."""
+def run_and_report(console: Console, run: Callable[[], None], logs: Path) -> int:
+    """Run the demo and print how it ended. Returns the exit code."""
     begin = time.monotonic()
     try:
-        story()
+        run()
     except KeyboardInterrupt:
         console.print("stopped")
         return 130
-    except Exception as error:  # people get one line, the log gets the rest
+    except Exception as error:  # print one line; the traceback goes to the log
         logging.getLogger(__name__).exception("the demo failed")
-        known = isinstance(error, MoovitamixError)
-        console.print(f"\nerror: {error if known else type(error).__name__}", style="bold red", markup=False)
-        console.print(f"the log is in {logs}", markup=False)
+        message = error if isinstance(error, MoovitamixError) else type(error).__name__
+        console.print(f"\nerror: {message}", style="bold red", markup=False)
+        console.print(f"see the log in {logs}", markup=False)
         return 1
-    console.print(f"\nAs it should be, in {time.monotonic() - begin:.0f} s.")
+    console.print(f"\nEvery result is as expected ({time.monotonic() - begin:.0f} s).")
     return 0
 
 
 @contextmanager
-def mock_api(first_day: str, *world: str) -> Iterator[MockApiClient]:
-    """The mock API on a free port, for as long as the block lasts. Raises DemoError."""
-    command = [sys.executable, "-m", "mock_server", "--port", "0", "--day", first_day, "--base-day", first_day, *world]
+def mock_api(first_day: str, *options: str) -> Iterator[MockApiClient]:
+    """Run the mock API on a free port for the duration of the block. Raises DemoError."""
+    command = [
+        sys.executable,
+        "-m",
+        "mock_server",
+        "--port",
+        "0",
+        "--day",
+        first_day,
+        "--base-day",
+        first_day,
+        *options,
+    ]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         line = next((text for text in process.stdout or () if _READY in text), None)
@@ -113,19 +124,19 @@ def mock_api(first_day: str, *world: str) -> Iterator[MockApiClient]:
 
 
 class MockApiClient:
-    """Turns days and faults of the running mock."""
+    """A client of the control endpoints of the mock API."""
 
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def useful(self, shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Which of the tracks shown to them listeners call useful."""
-        answer = requests.post(f"{self._url}/_control/answers", json=shown, timeout=_TIMEOUT)
-        answer.raise_for_status()
-        said: list[dict[str, Any]] = answer.json()
-        return said
+    def feedback(self, shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """For each user, whether they call each track they were shown useful."""
+        response = requests.post(f"{self._url}/_control/answers", json=shown, timeout=_TIMEOUT)
+        response.raise_for_status()
+        feedback: list[dict[str, Any]] = response.json()
+        return feedback
 
-    def turn(self, day: str, faults: list[dict[str, Any]]) -> None:
-        """Make it that day, with those faults and no others."""
+    def set_day_and_faults(self, day: str, faults: list[dict[str, Any]]) -> None:
+        """Set the simulated day and replace all faults."""
         requests.post(f"{self._url}/_control/day", json={"day": day}, timeout=_TIMEOUT).raise_for_status()
         requests.put(f"{self._url}/_control/faults", json=faults, timeout=_TIMEOUT).raise_for_status()

@@ -1,4 +1,4 @@
-"""An app that shows recommendations: it reads the lists of some listeners, and passes on what they say of them."""
+"""A simulated app: it shows recommendations to users through the serving API and sends their feedback."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NOT_FOUND = 404
 
 @dataclass
 class FrontEnd:
-    """It has one API key. Which listeners open it on a day is drawn by the seed."""
+    """A client of the serving API with one API key. The seed draws the users who open the app on a day."""
 
     serving_url: str
     key: str
@@ -25,44 +25,42 @@ class FrontEnd:
     seed: int = 0
     _session: requests.Session = field(default_factory=requests.Session)
 
-    def day(self, listeners: Sequence[int], count: int) -> tuple[int, int]:
-        """So many of the listeners see their first tracks, and answer. Returns how many answers are useful, and all."""
+    def simulate_day(self, user_ids: Sequence[int], count: int) -> None:
+        """`count` of the users see their first tracks and give feedback on each."""
         self.seed += 1
-        opened = random.Random(self.seed).sample(sorted(listeners), min(count, len(listeners)))
-        lists = {user: found for user in opened if (found := self._recommended(user)) is not None}
-        shown = [{"user_id": user, "tracks": tracks} for user, (_, tracks) in lists.items()]
-        useful = answered = 0
-        for said in self.api.useful(shown):
-            publication_id, tracks = lists[said["user_id"]]
-            for track, verdict in zip(tracks, said["useful"], strict=True):
-                self._pass_on(said["user_id"], track, publication_id, verdict)
-                useful, answered = useful + verdict, answered + 1
-        return useful, answered
+        active_users = random.Random(self.seed).sample(sorted(user_ids), min(count, len(user_ids)))
+        shown = {user: result for user in active_users if (result := self._recommendations(user)) is not None}
+        shown_tracks = [{"user_id": user, "tracks": track_ids} for user, (_, track_ids) in shown.items()]
+        for feedback in self.api.feedback(shown_tracks):
+            publication_id, track_ids = shown[feedback["user_id"]]
+            for track_id, useful in zip(track_ids, feedback["useful"], strict=True):
+                self._send_feedback(feedback["user_id"], track_id, publication_id, useful)
 
-    def _recommended(self, user_id: int) -> tuple[int, list[int]] | None:
-        answer = self._session.get(
+    def _recommendations(self, user_id: int) -> tuple[int, list[int]] | None:
+        """The publication id and the track ids; None if the user was removed."""
+        response = self._session.get(
             f"{self.serving_url}/v1/users/{user_id}/recommendations",
             params={"n": _SHOWN},
             headers={"Authorization": f"Bearer {self.key}"},
             timeout=_TIMEOUT,
         )
-        if answer.status_code == _NOT_FOUND:
-            return None  # removed since
-        found = _checked(answer).json()
-        return found["publication_id"], [one["track_id"] for one in found["recommendations"]]
+        if response.status_code == _NOT_FOUND:
+            return None
+        content = _checked(response).json()
+        return content["publication_id"], [item["track_id"] for item in content["recommendations"]]
 
-    def _pass_on(self, user_id: int, track_id: int, publication_id: int, useful: bool) -> None:
-        answer = self._session.post(
+    def _send_feedback(self, user_id: int, track_id: int, publication_id: int, useful: bool) -> None:
+        response = self._session.post(
             f"{self.serving_url}/v1/feedback",
             json={"user_id": user_id, "track_id": track_id, "publication_id": publication_id, "useful": useful},
             headers={"Authorization": f"Bearer {self.key}"},
             timeout=_TIMEOUT,
         )
-        _checked(answer)
+        _checked(response)
 
 
-def _checked(answer: requests.Response) -> requests.Response:
-    """Raises DemoError when serving did not take it."""
-    if not answer.ok:
-        raise DemoError(f"the serving API answers {answer.status_code}: {answer.text[:200]}")
-    return answer
+def _checked(response: requests.Response) -> requests.Response:
+    """Raises DemoError if the response is an error."""
+    if not response.ok:
+        raise DemoError(f"the serving API responded with {response.status_code}: {response.text[:200]}")
+    return response

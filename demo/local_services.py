@@ -1,4 +1,4 @@
-"""Prefect's server with its worker, and the serving API, on free ports, for as long as a block lasts."""
+"""A Prefect server with a worker, and the serving API, on free ports for the duration of a `with` block."""
 
 from __future__ import annotations
 
@@ -20,80 +20,82 @@ from services.deploy import NotDeployed, answers, deploy
 from services.local_services import LocalServices, Ports, PrefectCredentials, ServiceProcess, inherited_environment
 
 _SECONDS_TO_START = 120.0
-_FIRST = ("prefect-server", "serving")
+_BEFORE_WORKER = ("prefect-server", "serving")
 
 
 @dataclass(frozen=True)
 class RunningServices:
-    """Where they are."""
+    """Clients and addresses of the running services."""
 
     prefect: PrefectClient
     serving_url: str
 
     def runs(self, deployment: str) -> list[dict[str, Any]]:
-        """The flow runs of a deployment such as retrain/on-degradation, in whatever state."""
+        """The flow runs of a deployment such as retrain/on-degradation, in any state."""
         flow, _, name = deployment.partition("/")
-        which = {"flows": {"name": {"any_": [flow]}}, "deployments": {"name": {"any_": [name]}}}
-        runs: list[dict[str, Any]] = self.prefect.ask("POST", "flow_runs/filter", which)
+        filters = {"flows": {"name": {"any_": [flow]}}, "deployments": {"name": {"any_": [name]}}}
+        runs: list[dict[str, Any]] = self.prefect.ask("POST", "flow_runs/filter", filters)
         return runs
 
 
 @contextmanager
 def run_services(folder: Path, deployments: Sequence[str]) -> Iterator[RunningServices]:
-    """Start them, with those deployments of `prefect.yaml` and no others. Raises DemoError.
+    """Start the services with only these deployments of `prefect.yaml`. Raises DemoError.
 
-    From then on PREFECT_API_URL names the server, for flows of this process too: so nothing may import Prefect before.
+    This sets PREFECT_API_URL for this process too. Do not import Prefect before.
     """
     serving, server = free_ports(2)
     os.environ |= {"SERVING_PORT": str(serving), "PREFECT_SERVER_API_PORT": str(server)}
-    plan = LocalServices(load_settings(), Ports(prefect_server_api_port=server), PrefectCredentials())
-    programs = {program.name: program for program in plan.programs()}
-    with ExitStack() as at_end:
-        started = {name: at_end.enter_context(_process(plan, programs[name], folder)) for name in _FIRST}
-        for name, process in started.items():
-            _wait_for(programs[name], process)
-        prefect_ui.confine(plan.settings.data_dir, plan.ui_api_url)
-        os.environ["PREFECT_API_URL"] = f"{plan.prefect_url}/api"
-        if plan.prefect_login:
-            os.environ["PREFECT_API_AUTH_STRING"] = plan.prefect_login
+    services = LocalServices(load_settings(), Ports(prefect_server_api_port=server), PrefectCredentials())
+    processes = {process.name: process for process in services.programs()}
+    with ExitStack() as stack:
+        running = {name: stack.enter_context(_run(services, processes[name], folder)) for name in _BEFORE_WORKER}
+        for name, process in running.items():
+            _wait_until_ready(processes[name], process)
+        prefect_ui.confine(services.settings.data_dir, services.ui_api_url)
+        os.environ["PREFECT_API_URL"] = f"{services.prefect_url}/api"
+        if services.prefect_login:
+            os.environ["PREFECT_API_AUTH_STRING"] = services.prefect_login
         try:
-            deploy(f"{plan.prefect_url}/api", deployments, login=plan.prefect_login)
+            deploy(f"{services.prefect_url}/api", deployments, login=services.prefect_login)
         except NotDeployed as error:
-            raise DemoError(f"the deployments were not made: {error}") from error
-        at_end.enter_context(_process(plan, programs["worker"], folder))
-        yield RunningServices(PrefectClient(f"{plan.prefect_url}/api", plan.prefect_login), plan.serving_url)
+            raise DemoError(f"deploying failed: {error}") from error
+        stack.enter_context(_run(services, processes["worker"], folder))
+        yield RunningServices(
+            PrefectClient(f"{services.prefect_url}/api", services.prefect_login), services.serving_url
+        )
 
 
 @contextmanager
-def _process(plan: LocalServices, program: ServiceProcess, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    environment = inherited_environment() | plan.environment | program.environment
-    with (folder / "logs" / f"{program.name}.log").open("w") as log:
-        process = subprocess.Popen(program.command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
+def _run(services: LocalServices, definition: ServiceProcess, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    environment = inherited_environment() | services.environment | definition.environment
+    with (folder / "logs" / f"{definition.name}.log").open("w") as log:
+        process = subprocess.Popen(definition.command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
     try:
         yield process
     finally:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
-            process.wait(program.seconds_to_stop)
+            process.wait(definition.seconds_to_stop)
         process.kill()
         process.wait()
 
 
-def _wait_for(program: ServiceProcess, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + _SECONDS_TO_START
-    while program.answers_at is not None and not answers(program.answers_at):
-        if process.poll() is not None or time.monotonic() > until:
-            raise DemoError(f"{program.name} does not start; see its log")
+def _wait_until_ready(definition: ServiceProcess, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _SECONDS_TO_START
+    while definition.answers_at is not None and not answers(definition.answers_at):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise DemoError(f"{definition.name} does not start; see logs/{definition.name}.log")
         time.sleep(0.3)
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of this machine that nobody has at this moment."""
+    """Ports of this machine that are free at the moment."""
     sockets = [socket.socket() for _ in range(count)]
     try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
+        for free_socket in sockets:
+            free_socket.bind(("127.0.0.1", 0))
+        return [int(free_socket.getsockname()[1]) for free_socket in sockets]
     finally:
-        for one in sockets:
-            one.close()
+        for free_socket in sockets:
+            free_socket.close()

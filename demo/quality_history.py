@@ -1,4 +1,4 @@
-"""Quality over the weeks: read from the database, printed as a curve, drawn with what happened marked on it."""
+"""Recommendation quality per day: read from the database, printed as a table, and drawn as a plot with events."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from rich.table import Table
 
 from core.database import Connection
 
-_DAYS_AT_THE_END = 4
+_LAST_DAYS = 4
 _WIDTH = 40
 _DAYS = """
-select decision.day, decision.verdict, plays.value as ndcg, plays.lower, plays.upper, said.value as useful,
-    said.lower as useful_lower, said.upper as useful_upper
+select decision.day, decision.verdict, plays.value as ndcg, plays.lower, plays.upper, feedback.value as useful,
+    feedback.lower as useful_lower, feedback.upper as useful_upper
 from ml.decisions as decision
 left join ml.quality_metrics as plays on plays.day = decision.day and plays.metric = 'ndcg@20'
-left join ml.quality_metrics as said on said.day = decision.day and said.metric = 'useful'
+left join ml.quality_metrics as feedback on feedback.day = decision.day and feedback.metric = 'useful'
 where decision.kind = 'day'
 order by decision.day
 """
@@ -32,7 +32,7 @@ _BLOCKED = "select day from ops.batches where endpoint = 'listen_history' and st
 
 @dataclass(frozen=True)
 class DailyFigures:
-    """One day that was judged or passed over, with the 95 % bounds of what was measured."""
+    """The decision of the monitor for a day, and the metrics with their 95 % intervals."""
 
     day: date
     verdict: str
@@ -46,7 +46,7 @@ class DailyFigures:
 
 @dataclass(frozen=True)
 class AlarmOutcome:
-    """A fall, the day it was noticed for, and what the training came to."""
+    """A drift alarm, and the result of the training that answered it."""
 
     metric: str
     day: date
@@ -56,7 +56,7 @@ class AlarmOutcome:
 
 @dataclass(frozen=True)
 class QualityHistory:
-    """All of it. `trainings` are day, cause and decision; `runs` are flow runs that an event began."""
+    """The results of all days. `trainings` are (day, cause, decision); `runs` are flow runs started by an event."""
 
     days: Sequence[DailyFigures]
     alarms: Sequence[AlarmOutcome]
@@ -66,25 +66,25 @@ class QualityHistory:
 
     @property
     def usual(self) -> float:
-        """What ndcg@20 was before the alarm: the baseline that it was held against."""
+        """The baseline of ndcg@20 before the alarm."""
         return self.alarms[0].baseline if self.alarms else float("nan")
 
     @property
     def now(self) -> float:
-        """What it is at the end: the mean of the last days."""
-        measured = [one.ndcg for one in self.days if one.ndcg is not None][-_DAYS_AT_THE_END:]
+        """The mean ndcg@20 of the last days."""
+        measured = [day.ndcg for day in self.days if day.ndcg is not None][-_LAST_DAYS:]
         return sum(measured) / len(measured) if measured else float("nan")
 
     def as_json(self) -> dict[str, Any]:
-        """For programs."""
-        told = asdict(self) | {"usual": self.usual, "now": self.now}
-        told["runs"] = [{name: run[name] for name in ("name", "state_type", "parameters")} for run in self.runs]
-        plain: dict[str, Any] = _plain(told)
-        return plain
+        """The history as JSON values."""
+        content = asdict(self) | {"usual": self.usual, "now": self.now}
+        content["runs"] = [{name: run[name] for name in ("name", "state_type", "parameters")} for run in self.runs]
+        json_values: dict[str, Any] = _as_json_value(content)
+        return json_values
 
 
 def read_quality_history(connection: Connection, runs: Sequence[dict[str, Any]]) -> QualityHistory:
-    """What the database has of the weeks."""
+    """Read the history from the database."""
     days = connection.cursor(row_factory=class_row(DailyFigures)).execute(_DAYS).fetchall()
     alarms = connection.cursor(row_factory=class_row(AlarmOutcome)).execute(_ALARMS).fetchall()
     trainings = connection.execute(_TRAININGS).fetchall()
@@ -92,70 +92,71 @@ def read_quality_history(connection: Connection, runs: Sequence[dict[str, Any]])
     return QualityHistory(days, alarms, trainings, blocked, runs)
 
 
-def print_quality_history(curve: QualityHistory, console: Console, outage: date, shift: date) -> None:
-    """Print the curve, a day a line."""
+def print_quality_history(history: QualityHistory, console: Console, outage: date, shift: date) -> None:
+    """Print one line per day."""
     table = Table(title="Quality day by day", title_justify="left", title_style="bold", show_edge=False)
     table.add_column("day", no_wrap=True)
     table.add_column("ndcg@20", justify="right")
     table.add_column("", no_wrap=True, width=_WIDTH)
     table.add_column("useful", justify="right")
-    table.add_column("what happened")
-    most = max((one.ndcg for one in curve.days if one.ndcg is not None), default=1.0)
-    for one in curve.days:
-        bar = "" if one.ndcg is None else "█" * round(_WIDTH * one.ndcg / most)
-        style = {"alarm": "red", "not-judged": "yellow"}.get(one.verdict, "green" if one.verdict == "steady" else "dim")
-        figures = ["" if value is None else f"{value:.3f}" for value in (one.ndcg, one.useful)]
-        happened = _happened(one, curve, outage, shift)
-        table.add_row(str(one.day), figures[0], f"[{style}]{bar}[/]", figures[1], happened)
+    table.add_column("events")
+    highest = max((day.ndcg for day in history.days if day.ndcg is not None), default=1.0)
+    for day in history.days:
+        bar = "" if day.ndcg is None else "█" * round(_WIDTH * day.ndcg / highest)
+        style = {"alarm": "red", "not-judged": "yellow"}.get(day.verdict, "green" if day.verdict == "steady" else "dim")
+        figures = ["" if value is None else f"{value:.3f}" for value in (day.ndcg, day.useful)]
+        events = _events(day, history, outage, shift)
+        table.add_row(str(day.day), figures[0], f"[{style}]{bar}[/]", figures[1], events)
     console.print()
     console.print(table)
-    console.print(
-        f"\nUsual before the alarm {curve.usual:.4f}; mean of the last {_DAYS_AT_THE_END} days {curve.now:.4f}"
-    )
+    console.print(f"\nndcg@20: baseline {history.usual:.4f}, mean of the last {_LAST_DAYS} days {history.now:.4f}")
 
 
-def _happened(one: DailyFigures, curve: QualityHistory, outage: date, shift: date) -> str:
-    told = []
-    if one.day == outage:
-        told.append("half a day's listens are missing: blocked, not judged")
-    if one.day == shift:
-        told.append("half of the listeners change taste")
-    for alarm in curve.alarms:
-        if alarm.day == one.day:
-            told.append(f"alarm; a training answers: {alarm.answer}")
-    return "; ".join(told)
+def _events(day: DailyFigures, history: QualityHistory, outage: date, shift: date) -> str:
+    events = []
+    if day.day == outage:
+        events.append("outage: half of the listens missing; blocked, not judged")
+    if day.day == shift:
+        events.append("half of the users change taste")
+    for alarm in history.alarms:
+        if alarm.day == day.day:
+            events.append(f"drift alarm; training result: {alarm.answer}")
+    return "; ".join(events)
 
 
-def draw_quality_history(curve: QualityHistory, file: Path, outage: date, shift: date) -> None:
-    """Write the plot as PNG: both metrics with their bounds, and lines where something happened."""
+def draw_quality_history(history: QualityHistory, file: Path, outage: date, shift: date) -> None:
+    """Write the plot as PNG: both metrics with their intervals, and a line for each event."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.dates import DateFormatter
     from matplotlib.figure import Figure
 
     canvas = Figure(figsize=(10, 6), layout="constrained")
     FigureCanvasAgg(canvas)
-    above, below = canvas.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    _line(above, [(one.day, one.ndcg, one.lower, one.upper) for one in curve.days], "#0072B2")
-    _line(below, [(one.day, one.useful, one.useful_lower, one.useful_upper) for one in curve.days], "#009E73")
-    above.axhline(curve.usual, color="grey", linewidth=1, linestyle=":", label="usual before the alarm")
-    marks = [
+    ndcg_axes, useful_axes = canvas.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    _line(ndcg_axes, [(day.day, day.ndcg, day.lower, day.upper) for day in history.days], "#0072B2")
+    useful = [(day.day, day.useful, day.useful_lower, day.useful_upper) for day in history.days]
+    _line(useful_axes, useful, "#009E73")
+    ndcg_axes.axhline(history.usual, color="grey", linewidth=1, linestyle=":", label="baseline before the alarm")
+    events = [
         (outage, "#999999", "--", "outage: blocked"),
-        (shift, "#E69F00", "--", "half of the listeners change taste"),
+        (shift, "#E69F00", "--", "half of the users change taste"),
     ]
-    marks += [(alarm.day, "#D55E00", "-", f"alarm: {alarm.metric}") for alarm in curve.alarms]
-    marks += [
+    events += [(alarm.day, "#D55E00", "-", f"alarm: {alarm.metric}") for alarm in history.alarms]
+    events += [
         (day, "#CC79A7", "-", "new model published")
-        for day, cause, decision in curve.trainings
+        for day, cause, decision in history.trainings
         if cause == "degradation" and decision == "published"
     ]
-    for axes in (above, below):
-        for day, colour, style, label in marks:
+    for axes in (ndcg_axes, useful_axes):
+        for day, colour, style, label in events:
             axes.axvline(_noon(day), color=colour, linestyle=style, linewidth=1.8, label=label)
         axes.grid(visible=True, alpha=0.25)
-    above.set(title="Quality of what is published, with what chance leaves open", ylabel="ndcg@20", ylim=(0, None))
-    below.set(ylabel="share of useful answers", ylim=(0, 1))
-    below.xaxis.set_major_formatter(DateFormatter("%d %b"))  # type: ignore[no-untyped-call]
-    handles, labels = above.get_legend_handles_labels()
+    ndcg_axes.set(
+        title="Quality of the published recommendations, with 95 % intervals", ylabel="ndcg@20", ylim=(0, None)
+    )
+    useful_axes.set(ylabel="share of useful feedback", ylim=(0, 1))
+    useful_axes.xaxis.set_major_formatter(DateFormatter("%d %b"))  # type: ignore[no-untyped-call]
+    handles, labels = ndcg_axes.get_legend_handles_labels()
     canvas.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9)
     canvas.savefig(file, dpi=110, metadata={"Software": None})
 
@@ -173,9 +174,9 @@ def _noon(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, 12)
 
 
-def _plain(value: Any) -> Any:
+def _as_json_value(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
+        return {name: _as_json_value(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_as_json_value(item) for item in value]
     return str(value) if isinstance(value, date) else value

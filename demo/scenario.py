@@ -1,4 +1,4 @@
-"""What happens in the demo, day by day, and what must come of it."""
+"""The scenario of `make demo`: the runs in order, and the expected result of each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ALL_PUBLISHED: dict[Endpoint, str] = {TRACKS: "published", USERS: "published", 
 
 @dataclass(frozen=True)
 class FollowUpFlow:
-    """What follows an ingest: a flow for recommendations, and the model that must be live after it."""
+    """The flow that runs after an ingest, and whether the model it publishes must be personal."""
 
     flow: Literal["recommend", "retrain"]
     title: str
@@ -22,41 +22,41 @@ class FollowUpFlow:
 
 @dataclass(frozen=True)
 class ScenarioStep:
-    """One run of the ingest: its day, what the API does meanwhile, and the states that its batches must end in."""
+    """One run of the ingest: its day, the faults of the API, and the expected status of each batch."""
 
     day: date
     title: str
     faults: list[dict[str, Any]] = field(default_factory=list)
     expected: dict[Endpoint, str] = field(default_factory=lambda: dict(_ALL_PUBLISHED))
-    then: FollowUpFlow | None = None
+    follow_up: FollowUpFlow | None = None
 
 
 FIRST_DAY = date(2026, 11, 16)
 SCENARIO = (
     ScenarioStep(
         FIRST_DAY,
-        "the first day: everything is new",
-        then=FollowUpFlow("recommend", "everyone's list, from popularity: nothing was trained yet", personal=False),
+        "first day: every row is new",
+        follow_up=FollowUpFlow("recommend", "recommendations from popularity: no model is trained yet", personal=False),
     ),
     ScenarioStep(
         date(2026, 11, 17),
-        "a shaky API: every tenth answer is an error or is cut off",
+        "unreliable API: a tenth of the responses is an error or cut off",
         faults=[{"error_share": 0.07, "truncate_share": 0.03}],
     ),
     ScenarioStep(
         date(2026, 11, 18),
-        "a bad day: the API lists only half of the tracks",
+        "bad day: the API lists only half of the tracks",
         faults=[{"endpoint": "tracks", "half": True}],
         expected={TRACKS: "blocked", USERS: "published", LISTEN_HISTORY: "blocked"},
     ),
-    ScenarioStep(date(2026, 11, 18), "the same day again: the API was mended"),
+    ScenarioStep(date(2026, 11, 18), "same day again: the API is repaired"),
     ScenarioStep(
         date(2026, 11, 19),
-        "a few malformed rows among good ones",
+        "a few malformed rows among good rows",
         faults=[
             {"endpoint": "users", "bad_rows": {"id_null": 2, "date_impossible": 1}},
             {"endpoint": "listen_history", "bad_rows": {"user_unknown": 2, "items_unknown": 3, "record_text": 1}},
         ],
-        then=FollowUpFlow("retrain", "models compete, and the best must beat popularity", personal=True),
+        follow_up=FollowUpFlow("retrain", "model search: the best model must beat popularity", personal=True),
     ),
 )

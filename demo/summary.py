@@ -1,4 +1,4 @@
-"""What came of it, for people: every batch, what was blocked and why, what was turned away, where to look further."""
+"""The summary that `make demo` prints: batches, blocked batches with reasons, rejected rows, and locations."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ select (select count(*) from warehouse.tracks where removed_at is null) as track
 
 @dataclass(frozen=True)
 class Summary:
-    """Read from the database after all days."""
+    """Batches, rejected rows and warehouse counts after the last day."""
 
     batches: list[Any]
     rejected: list[Any]
     warehouse: Any
 
     def show(self, console: Console) -> None:
-        """Print it."""
+        """Print the summary."""
         console.print(self._table())
         self._blocked(console)
-        self._turned_away(console)
-        now = self.warehouse
+        self._rejected_rows(console)
+        counts = self.warehouse
         console.print(
-            f"\n[bold]In the warehouse now[/]  {now.tracks:,} tracks, {now.users:,} users, "
-            f"{now.sessions:,} sessions, {now.plays:,} plays"
+            f"\n[bold]In the warehouse[/]  {counts.tracks:,} tracks, {counts.users:,} users, "
+            f"{counts.sessions:,} sessions, {counts.plays:,} plays"
         )
 
     def _table(self) -> Table:
         table = Table(title="Batches, in rows", title_justify="left", title_style="bold", show_edge=False)
         table.add_column("batch", no_wrap=True)
-        table.add_column("state", no_wrap=True)
-        for name in ("read", "rejected", "conflicting", "as before", "new", "changed", "gone"):
+        table.add_column("status", no_wrap=True)
+        for name in ("read", "rejected", "conflicting", "unchanged", "new", "changed", "removed"):
             table.add_column(name, justify="right", no_wrap=True)
         day = None
         for batch in self.batches:
@@ -75,32 +75,32 @@ class Summary:
         return table
 
     def _blocked(self, console: Console) -> None:
-        console.print("\n[bold]Blocked, and why[/]  (nothing of these reached the warehouse)")
+        console.print("\n[bold]Blocked batches[/]  (no row of them reached the warehouse)")
         for batch in self.batches:
             if batch.status in ("blocked", "failed"):
                 console.print(Text(f"  {batch.batch_id:<30}{batch.reason}"), soft_wrap=True)
 
-    def _turned_away(self, console: Console) -> None:
-        console.print("\n[bold]Rejected one by one[/]  (the rest of the batch was published)")
+    def _rejected_rows(self, console: Console) -> None:
+        console.print("\n[bold]Rejected rows[/]  (the rest of the batch was published)")
         for row in self.rejected:
-            what = ("play" if row.play else "row") + ("s" if row.count != 1 else "")
-            console.print(Text(f"  {row.batch_id:<30}{row.count} {what}: {row.reason}"), soft_wrap=True)
+            noun = ("play" if row.play else "row") + ("s" if row.count != 1 else "")
+            console.print(Text(f"  {row.batch_id:<30}{row.count} {noun}: {row.reason}"), soft_wrap=True)
 
 
-def look_further(console: Console, folder: Path, how_to_open: str) -> None:
-    """Print where everything is."""
-    console.print("\n[bold]Look further[/]")
-    for name, where in (
+def print_locations(console: Console, folder: Path, how_to_open: str) -> None:
+    """Print where to find the Data Docs, the database and the log."""
+    console.print("\n[bold]Where to look[/]")
+    for name, location in (
         ("Data Docs", folder / "data_docs" / "index.html"),
         ("Database", how_to_open),
         ("Log", folder / "logs" / "demo.log"),
-        ("All of it, with Prefect's UI", "make up"),
+        ("All services, Prefect UI", "make up"),
     ):
-        console.print(Text(f"  {name:<30}{where}"), soft_wrap=True)
+        console.print(Text(f"  {name:<30}{location}"), soft_wrap=True)
 
 
 def read_summary(connection: Connection) -> Summary:
-    """The summary of all that was ingested."""
+    """Read the summary of all ingests."""
     with connection.cursor(row_factory=namedtuple_row) as cursor:
         batches = cursor.execute(_BATCHES).fetchall()
         rejected = cursor.execute(_REJECTED).fetchall()

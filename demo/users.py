@@ -1,8 +1,9 @@
-"""Three listeners, for people: what they played, what they are offered, and which played track is nearest to it."""
+"""Example users that `make demo` prints: tracks they played, their recommendations, and the explanation of each."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from psycopg.rows import namedtuple_row
@@ -14,15 +15,15 @@ from core.database import Connection
 from core.queries import load_query
 
 _SHOWN = 5
-# Of different favourite genres, with enough plays to show some and not too many to read.
-_THREE = """
-select distinct on (listener.favorite_genres) listener.user_id, listener.favorite_genres as genre, count(*) as tracks
+# Users of different favourite genres with 10 to 40 tracks.
+_USERS = """
+select distinct on (users.favorite_genres) users.user_id, users.favorite_genres as genre, count(*) as tracks
 from mart.user_track_plays as plays
-join mart.dim_users as listener using (user_id)
-where listener.removed_at is null
-group by listener.user_id, listener.favorite_genres
+join mart.dim_users as users using (user_id)
+where users.removed_at is null
+group by users.user_id, users.favorite_genres
 having count(*) between 10 and 40
-order by listener.favorite_genres, count(*) desc, listener.user_id
+order by users.favorite_genres, count(*) desc, users.user_id
 limit 3
 """
 _PLAYED = """
@@ -45,58 +46,57 @@ order by live_id
 
 @dataclass(frozen=True)
 class ExampleUser:
-    """One of the three: what is known of them, and their list."""
+    """A user with the tracks they played most and their recommendations."""
 
-    who: Any
-    played: list[Any]
-    offered: list[Any]
+    profile: Any
+    played_tracks: list[Any]
+    recommendations: list[Any]
 
 
 @dataclass(frozen=True)
 class RecommendationSummary:
-    """Read from the database after all days."""
+    """The publications that went live, and the example users."""
 
     publications: list[Any]
-    listeners: list[ExampleUser]
+    users: list[ExampleUser]
 
     def show(self, console: Console) -> None:
-        """Print it."""
+        """Print the publications and the example users."""
         console.print("\n[bold]Published[/]  (the last one is live)")
-        for one in self.publications:
-            size = f"{one.rows:,} recommendations for {one.listeners:,} listeners, {one.tracks_covered:,} tracks"
-            console.print(Text(f"  {one.publication_id}  {one.model:<22}{size}"), soft_wrap=True)
-            console.print(Text(f"     {one.decision}: {one.why}"), soft_wrap=True, style="dim")
-        for listener in self.listeners:
+        for run in self.publications:
+            size = f"{run.rows:,} recommendations for {run.listeners:,} users, {run.tracks_covered:,} tracks"
+            console.print(Text(f"  {run.publication_id}  {run.model:<22}{size}"), soft_wrap=True)
+            console.print(Text(f"     {run.decision}: {run.why}"), soft_wrap=True, style="dim")
+        for user in self.users:
             console.print()
-            console.print(_table(listener))
+            console.print(_table(user))
 
 
 def read_recommendation_summary(connection: Connection) -> RecommendationSummary:
-    """What went live, and the three listeners."""
+    """Read the publications that went live, and the example users."""
     with connection.cursor(row_factory=namedtuple_row) as cursor:
         publications = cursor.execute(_PUBLICATIONS).fetchall()
-        three: list[Any] = cursor.execute(_THREE).fetchall()
-        listeners = []
-        for who in three:
-            played = cursor.execute(_PLAYED, {"user_id": who.user_id, "tracks": _SHOWN}).fetchall()
-            values = {"user_id": who.user_id, "ranks": _SHOWN}
-            offered = cursor.execute(load_query("recommendations/explain_recommendations"), values).fetchall()
-            listeners.append(ExampleUser(who, played, offered))
-        return RecommendationSummary(publications, listeners)
+        profiles: list[Any] = cursor.execute(_USERS).fetchall()
+        users = []
+        for profile in profiles:
+            played_tracks = cursor.execute(_PLAYED, {"user_id": profile.user_id, "tracks": _SHOWN}).fetchall()
+            values = {"user_id": profile.user_id, "ranks": _SHOWN}
+            recommendations = cursor.execute(load_query("recommendations/explain_recommendations"), values).fetchall()
+            users.append(ExampleUser(profile, played_tracks, recommendations))
+        return RecommendationSummary(publications, users)
 
 
-def _table(listener: ExampleUser) -> Table:
-    who = listener.who
-    title = f"Listener {who.user_id}, who says they like {who.genre}, and played {who.tracks} tracks"
+def _table(user: ExampleUser) -> Table:
+    profile = user.profile
+    title = f"User {profile.user_id}: favourite genre {profile.genre}, {profile.tracks} tracks played"
     table = Table(title=title, title_justify="left", title_style="bold", show_edge=False)
-    for name in ("played most", "is offered", "because it is near to what they played"):
+    for name in ("most played", "recommended", "because it is similar to"):
         table.add_column(name, no_wrap=True, max_width=46)
-    for line in range(max(len(listener.played), len(listener.offered))):
-        played = listener.played[line] if line < len(listener.played) else None
-        offered = listener.offered[line] if line < len(listener.offered) else None
+    for track, recommendation in zip_longest(user.played_tracks, user.recommendations):
+        explained = recommendation and recommendation.near_title
         table.add_row(
-            f"{played.plays} x {played.title}, {played.artist}" if played else "",
-            f"{offered.rank}. {offered.title}, {offered.artist}" if offered else "",
-            f"{offered.near_title}, {offered.near_artist}" if offered and offered.near_title else "-",
+            f"{track.plays} x {track.title}, {track.artist}" if track else "",
+            f"{recommendation.rank}. {recommendation.title}, {recommendation.artist}" if recommendation else "",
+            f"{recommendation.near_title}, {recommendation.near_artist}" if explained else "-",
         )
     return table

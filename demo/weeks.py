@@ -1,7 +1,7 @@
-"""`python -m demo.weeks`: four weeks of listening. An outage is blocked, a change of taste is noticed and answered.
+"""`python -m demo.weeks`: four simulated weeks with a blocked outage, a taste shift, a drift alarm and a training.
 
-Days pass quickly; Prefect's server, its worker, Postgres and the serving API are real. Listeners are shown their lists
-and say what is useful. Exit 0: all of it came as it must; 1: something else happened.
+Time is simulated. The Prefect server, the worker, Postgres and the serving API are real. Users see their
+recommendations and give feedback. Exit code 0: the result is as expected; 1: it is not, or an error occurred.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ FIRST_DAY = date(2026, 9, 1)
 OUTAGE = FIRST_DAY + timedelta(10)
 SHIFT = FIRST_DAY + timedelta(17)
 LAST_DAY = FIRST_DAY + timedelta(30)
-RECOVERED = 0.9
+RECOVERY_SHARE = 0.9
 _HISTORY_DAYS = 30
-_SESSIONS_A_DAY = 400
-_WORLD = {
+_SESSIONS_PER_DAY = 400
+_MOCK_API_OPTIONS = {
     "--start": FIRST_DAY - timedelta(_HISTORY_DAYS),
     "--users": 500,
     "--tracks": 1000,
-    "--sessions": _SESSIONS_A_DAY * _HISTORY_DAYS,
+    "--sessions": _SESSIONS_PER_DAY * _HISTORY_DAYS,
     "--new-sessions": 1 / _HISTORY_DAYS,
     "--plays-per-session": 8,
     "--outage": OUTAGE,
@@ -61,54 +61,54 @@ _WORLD = {
 _SETTINGS = {
     "RECOMMENDATIONS_PER_USER": "20",
     "RETRAIN_SEARCH_SECONDS": "60",
-    "MONITOR_WARM_UP": "8",  # instead of 14, so that there are days on which an alarm would be possible, and is not
+    "MONITOR_WARM_UP": "8",  # instead of 14: leaves days before the shift on which a false alarm would show
     "SERVING_FEEDBACK_PER_MINUTE": "1000000",
     "SERVING_REQUESTS_PER_MINUTE": "1000000",
 }
 _ON_DEGRADATION = "retrain/on-degradation"
 _DEPLOYMENTS = (_ON_DEGRADATION, "retrain/on-age")
-_LISTENERS_A_DAY = 70
-_SECONDS_FOR_A_TRAINING = 240.0
+_USERS_PER_DAY = 70
+_TRAINING_TIMEOUT_SECONDS = 240.0
 
 
 @dataclass
 class Simulation:
-    """What each day needs: the API and its clock, the programs, and the app that shows lists."""
+    """The running parts: the mock API, the clock file, the services and the simulated app."""
 
     api: MockApiClient
     clock: Path
-    programs: RunningServices
+    services: RunningServices
     front_end: FrontEnd
     console: Console
 
-    def play(self, day: date) -> None:
-        """One day: its ingest in the night, the monitor, a training if there is an alarm, new lists, listeners."""
+    def simulate_day(self, day: date) -> None:
+        """Run one day: ingest, monitor, training after an alarm, recommend; then users open the app."""
         from flows.ingest import ingest
         from flows.monitor import monitor
         from flows.recommend import recommend
         from flows.run import IngestIncomplete
 
-        self.turn(day, hour=3)
+        self.set_time(day, hour=3)
         try:
             ingest(day=day)
-        except IngestIncomplete as error:  # what was published before stays, and nothing begins by itself
+        except IngestIncomplete as error:  # the previous publication stays live
             self.console.print(Text(f"  {day}  blocked: {str(error).partition('blocked: ')[2]}", "bold red"))
         else:
             if day == FIRST_DAY:
                 self._train()
-            for judged in monitor():
-                self._tell(judged)
-            if self._alarmed():
-                monitor()  # once more, while the training begins: the same alarm, and no other training
-                self._wait_for_the_answer()
+            for decision in monitor():
+                self._print_decision(decision)
+            if self._has_open_alarm():
+                monitor()  # a second run must not start a second training
+                self._wait_for_training()
             if day != FIRST_DAY:
                 recommend()
-        self.turn(day, hour=12)
-        self.front_end.day(self._listeners(), _LISTENERS_A_DAY)
+        self.set_time(day, hour=12)
+        self.front_end.simulate_day(self._user_ids(), _USERS_PER_DAY)
 
-    def turn(self, day: date, hour: int) -> None:
-        """Let it be that hour of that day, for the API and for all of ours."""
-        self.api.turn(str(day), [])
+    def set_time(self, day: date, hour: int) -> None:
+        """Set the day of the mock API and the clock of the project."""
+        self.api.set_day_and_faults(str(day), [])
         self.clock.write_text(f"{day}T{hour:02}:00:00+00:00\n")
 
     def _train(self) -> None:
@@ -116,52 +116,53 @@ class Simulation:
 
         trained = retrain()
         if trained is None or trained.published is None:
-            raise DemoError("nothing was published by the first training")
-        self.console.print(f"  {FIRST_DAY}  a first training: {trained.decision.recipe.model} is published")
+            raise DemoError("the first training published no model")
+        self.console.print(f"  {FIRST_DAY}  first training: {trained.decision.recipe.model} is published")
 
-    def _tell(self, judged: Any) -> None:
-        style = {"alarm": "bold red", "not-judged": "yellow"}.get(judged.verdict, "dim")
-        why = judged.why if judged.verdict == "alarm" else judged.why.partition("; ")[0]
-        self.console.print(Text(f"  {judged.quality.day}  {judged.verdict}: {why}", style), soft_wrap=True)
+    def _print_decision(self, decision: Any) -> None:
+        style = {"alarm": "bold red", "not-judged": "yellow"}.get(decision.verdict, "dim")
+        why = decision.why if decision.verdict == "alarm" else decision.why.partition("; ")[0]
+        self.console.print(Text(f"  {decision.quality.day}  {decision.verdict}: {why}", style), soft_wrap=True)
 
-    def _alarmed(self) -> bool:
+    def _has_open_alarm(self) -> bool:
         with connect(ensure_database(load_settings())) as connection:
             return bool(open_alarms(connection))
 
-    def _wait_for_the_answer(self) -> None:
-        """Nobody calls the training: the event does. Raises DemoError when none answers."""
+    def _wait_for_training(self) -> None:
+        """Wait for the training that the event starts. Raises DemoError on a timeout."""
         begin = time.monotonic()
-        while self._alarmed():
-            if time.monotonic() > begin + _SECONDS_FOR_A_TRAINING:
-                raise DemoError("no training answered the alarm; see logs/worker.log")
+        while self._has_open_alarm():
+            if time.monotonic() > begin + _TRAINING_TIMEOUT_SECONDS:
+                raise DemoError("no training ended within the time limit; see logs/worker.log")
             time.sleep(0.5)
         seconds = time.monotonic() - begin
-        self.console.print(f"              answered by {_ON_DEGRADATION}, begun by the event, after {seconds:.0f} s")
+        self.console.print(f"              {_ON_DEGRADATION}, started by the event, ended after {seconds:.0f} s")
 
-    def _listeners(self) -> list[int]:
+    def _user_ids(self) -> list[int]:
         with connect(ensure_database(load_settings())) as connection:
             return [row[0] for row in connection.execute("select user_id from mart.dim_users where removed_at is null")]
 
 
 def run(console: Console, folder: Path) -> QualityHistory:
-    """Let the weeks pass. Returns what was measured on the way. Raises DemoError when something does not work."""
-    world = [str(word) for option in _WORLD.items() for word in option]
+    """Simulate all days. Returns the measured quality. Raises DemoError if a service fails."""
+    options = [str(word) for option in _MOCK_API_OPTIONS.items() for word in option]
     clock = Path(os.environ["CLOCK_FILE"])
     clock.write_text(f"{FIRST_DAY}T03:00:00+00:00\n")
     settings = load_settings()
-    with mock_api(str(FIRST_DAY), *world) as api, run_services(folder, _DEPLOYMENTS) as programs:
-        weeks = Simulation(api, clock, programs, FrontEnd(programs.serving_url, _key(settings), api), console)
-        with _in_haste():
+    with mock_api(str(FIRST_DAY), *options) as api, run_services(folder, _DEPLOYMENTS) as services:
+        front_end = FrontEnd(services.serving_url, _create_api_key(settings), api)
+        simulation = Simulation(api, clock, services, front_end, console)
+        with _fast_flows():
             for number in range((LAST_DAY - FIRST_DAY).days + 1):
-                weeks.play(FIRST_DAY + timedelta(number))
+                simulation.simulate_day(FIRST_DAY + timedelta(number))
         with connect(ensure_database(settings)) as connection:
-            return read_quality_history(connection, programs.runs(_ON_DEGRADATION))
+            return read_quality_history(connection, services.runs(_ON_DEGRADATION))
 
 
-def _in_haste() -> AbstractContextManager[object]:
-    """Flows that end after a second need not say that they live, and wait a second for the thread that would.
+def _fast_flows() -> AbstractContextManager[object]:
+    """Turn off heartbeats, which delay the end of a short flow by a second, and logging to the Prefect server.
 
-    What they log goes to the file; the server has the log of the run that the worker began.
+    The flows log to the file instead. The server still has the log of the run that the worker starts.
     """
     from prefect.settings import (
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
@@ -172,7 +173,7 @@ def _in_haste() -> AbstractContextManager[object]:
     return temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_LOGGING_TO_API_ENABLED: False})
 
 
-def _key(settings: Any) -> str:
+def _create_api_key(settings: Any) -> str:
     from core.database import migrate
 
     url = ensure_database(settings)
@@ -182,55 +183,59 @@ def _key(settings: Any) -> str:
         return keys.create(connection, "demo", scopes, clock_of(settings)()).text
 
 
-def check(curve: QualityHistory) -> None:
-    """Raises DemoError naming what should not have happened."""
-    wrong = []
-    if [alarm.metric for alarm in curve.alarms] != ["ndcg@20"]:
-        wrong.append(f"the alarms are {[f'{one.metric} of {one.day}' for one in curve.alarms]}, and one is right")
-    if any(alarm.day < SHIFT for alarm in curve.alarms):
-        wrong.append("there was an alarm before anything changed")
-    if [run["state_type"] for run in curve.runs] != ["COMPLETED"]:
-        wrong.append(f"the trainings begun by the event are {[run['state_type'] for run in curve.runs]}")
-    if [answer for _, cause, answer in curve.trainings if cause == "degradation"] != ["published"]:
-        wrong.append(f"the trainings are {curve.trainings}")
-    if [day.day for day in curve.days if day.verdict == "not-judged"] != [OUTAGE]:
-        wrong.append("the day of the outage, and no other, should not be judged")
-    if curve.blocked != [OUTAGE + timedelta(1)]:
-        wrong.append(f"the blocked days are {curve.blocked}, and {OUTAGE + timedelta(1)} is right")
-    if curve.now < RECOVERED * curve.usual:
-        wrong.append(f"ndcg@20 is {curve.now:.4f} after the training, and was {curve.usual:.4f}")
-    if wrong:
-        raise DemoError("this should not have happened: " + "; ".join(wrong))
+def check(history: QualityHistory) -> None:
+    """Raises DemoError that names every unexpected result."""
+    errors = []
+    if [alarm.metric for alarm in history.alarms] != ["ndcg@20"]:
+        alarms = [f"{alarm.metric} on {alarm.day}" for alarm in history.alarms]
+        errors.append(f"the drift alarms are {alarms}, expected one of ndcg@20")
+    if any(alarm.day < SHIFT for alarm in history.alarms):
+        errors.append("there is a drift alarm before the taste shift")
+    if [run["state_type"] for run in history.runs] != ["COMPLETED"]:
+        states = [run["state_type"] for run in history.runs]
+        errors.append(f"the trainings started by the event are {states}, expected one COMPLETED")
+    if [decision for _, cause, decision in history.trainings if cause == "degradation"] != ["published"]:
+        errors.append(f"the trainings are {history.trainings}, expected one published because of degradation")
+    if [day.day for day in history.days if day.verdict == "not-judged"] != [OUTAGE]:
+        errors.append("the days that are not judged must be the day of the outage alone")
+    if history.blocked != [OUTAGE + timedelta(1)]:
+        errors.append(f"the blocked days are {history.blocked}, expected {OUTAGE + timedelta(1)}")
+    if history.now < RECOVERY_SHARE * history.usual:
+        errors.append(f"ndcg@20 is {history.now:.4f} after the training; the baseline was {history.usual:.4f}")
+    if errors:
+        raise DemoError("unexpected result: " + "; ".join(errors))
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the demo; returns the exit code."""
+    """Run the demo. Returns the exit code."""
     prepare_terminal()
     parser = argparse.ArgumentParser(prog="python -m demo.weeks", description=__doc__)
-    parser.add_argument("--report", type=Path, metavar="FILE", help="write what was seen there, as JSON")
-    asked = parser.parse_args(arguments)
-    report = asked.report.resolve() if asked.report else None
-    here = Path.cwd()
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write the measured quality to this file, as JSON")
+    options = parser.parse_args(arguments)
+    report = options.report.resolve() if options.report else None
+    working_directory = Path.cwd()
     try:
         folder = create_empty_folder("weeks")
     except MoovitamixError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, SettingsError) else 1
     isolate_settings(folder, CLOCK_FILE=str(folder / "clock"), **_SETTINGS)
-    shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
+    displayed = folder.relative_to(working_directory) if folder.is_relative_to(working_directory) else folder
     with redirect_output(folder / "logs" / "weeks.log") as console:
-        console.print("\n[bold]Four weeks: an outage, and a day on which half of the listeners change taste[/]\n")
-        return run_and_report(console, lambda: _story(console, folder, shown / "quality.png", report), folder / "logs")
+        console.print("\n[bold]Four weeks: an outage, and a day on which half of the users change taste[/]\n")
+        return run_and_report(
+            console, lambda: _run_and_check(console, folder, displayed / "quality.png", report), folder / "logs"
+        )
 
 
-def _story(console: Console, folder: Path, shown: Path, report: Path | None) -> None:
-    curve = run(console, folder)
-    print_quality_history(curve, console, OUTAGE, SHIFT)
-    draw_quality_history(curve, folder / "quality.png", OUTAGE, SHIFT)
+def _run_and_check(console: Console, folder: Path, plot: Path, report: Path | None) -> None:
+    history = run(console, folder)
+    print_quality_history(history, console, OUTAGE, SHIFT)
+    draw_quality_history(history, folder / "quality.png", OUTAGE, SHIFT)
     if report:
-        report.write_text(json.dumps(curve.as_json(), indent=1))
-    check(curve)
-    console.print(f"\nThe curve with alarm and publication: {shown}", markup=False)
+        report.write_text(json.dumps(history.as_json(), indent=1))
+    check(history)
+    console.print(f"\nPlot of the quality with its events: {plot}", markup=False)
 
 
 if __name__ == "__main__":

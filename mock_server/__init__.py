@@ -1,1 +1,1 @@
-"""The mock API: the contract of the MooVitamix API, users with known tastes, days that advance, faults on demand."""
+"""The mock API. It has the endpoints of the MooVitamix API, users with known tastes, simulated days and faults."""

@@ -1,4 +1,4 @@
-"""The tracks, and the pools from which plays are drawn."""
+"""The tracks, and the pools that plays are drawn from."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OLDER_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Tracks:
-    """One entry per track ever seen, removed ones included. Times in microseconds since 1970."""
+    """One entry per track, removed tracks included. Times are microseconds since 1970."""
 
     id: Indices
     artist: Indices
@@ -33,7 +33,7 @@ class Tracks:
 
 
 def draw_tracks(first: int, count: int, period: Period) -> Tracks:
-    """`count` new tracks created within the period, many of them early, with power-law popularity."""
+    """`count` new tracks with power-law popularity, created within the period, most of them early in it."""
     artists = max(1, (first + count) // TRACKS_PER_ARTIST)
     rng = period.rng
     created = (period.start + (rng.random(count) ** 3 * (period.end - period.start)).astype(np.int64)) | 1
@@ -49,20 +49,20 @@ def draw_tracks(first: int, count: int, period: Period) -> Tracks:
 
 
 def draw_hits(tracks: Tracks, count: int, share: float, period: Period) -> Tracks:
-    """`count` new tracks which, beside the listed ones, make up `share` (below 1) of all popularity.
+    """`count` new tracks that get `share` (below 1) of the popularity of all listed tracks.
 
-    One each by the most popular artists, as popular beside the older tracks of its artist as anywhere: wherever
-    listeners pick from, the new ones take over alike.
+    Each of the most popular artists gets one. A new track takes the same share of its artist's popularity as of the
+    whole catalogue, so that every pool shifts alike.
     """
     popularity = np.bincount(tracks.artist, weights=np.where(tracks.listed, tracks.popularity, 0.0))
     artists = np.argsort(-popularity, kind="stable")[:count].astype(np.int32)
-    wanted = popularity.sum() * share / (1 - share)
-    hits = popularity[artists] * wanted / popularity[artists].sum()
+    total = popularity.sum() * share / (1 - share)
+    hits = popularity[artists] * total / popularity[artists].sum()
     return replace(draw_tracks(len(tracks), len(artists), period), artist=artists, popularity=hits)
 
 
 def draw_updates(created: Integers, period: Period) -> Integers:
-    """The moment each row was last changed: after its creation, for OLDER_SHARE of the rows before it."""
+    """The time each row was last changed: after its creation, and before it for OLDER_SHARE of the rows."""
     count = len(created)
     before = period.rng.random(count) < OLDER_SHARE
     low = np.where(before, period.start, created)
@@ -71,11 +71,11 @@ def draw_updates(created: Integers, period: Period) -> Integers:
 
 
 class TrackPools:
-    """Overlapping sets of tracks that a listener picks from by popularity.
+    """Overlapping sets of tracks (pools). A play draws one track of a pool, weighted by popularity.
 
-    Shelf 0 holds every track; then come one shelf per genre, per scene (a niche within a genre) and per artist.
-    Sorted by genre, scene and artist, every shelf is one stretch of the same cumulative popularity, so that a draw
-    is one binary search, whatever the shelf.
+    Pool 0 holds every track. Then comes one pool per genre, per scene (a niche within a genre) and per artist.
+    Tracks are sorted by genre, scene and artist, so every pool is a contiguous range of the cumulative popularity.
+    A draw from any pool is one binary search.
     """
 
     def __init__(self, tracks: Tracks, scenes: int) -> None:
@@ -87,61 +87,61 @@ class TrackPools:
         self.artist_of = tracks.artist
         self.scenes = scenes
         artists = int(tracks.artist.max(initial=0)) + 1
-        stretches = [
+        ranges = [
             np.array([[0, len(tracks)]]),
             _ranges(genre[self.order], len(GENRES)),
             _ranges(scene[self.order], scenes),
             _ranges(tracks.artist[self.order], artists),
         ]
-        self.first, self.last = np.concatenate(stretches).T.astype(np.int64)
+        self.first, self.last = np.concatenate(ranges).T.astype(np.int64)
         self._low, self._high = self._drawable()
 
     def _drawable(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The stretch of cumulative popularity of each shelf; an empty shelf is replaced by all tracks."""
+        """The range of cumulative popularity of each pool. An empty pool is replaced by all tracks."""
         low, high = self.cumulative[self.first], self.cumulative[self.last]
         empty = high <= low
         return np.where(empty, 0.0, low), np.where(empty, self.cumulative[-1], high)
 
     def genre_of(self, tracks: Indices) -> Indices:
-        """The true genre (an index into GENRES) of tracks."""
+        """The true genre of each track, as an index into GENRES."""
         return (self.artist_of[tracks] % self.scenes % len(GENRES)).astype(np.int32)
 
     def genre_pool(self, genre: Indices) -> Indices:
-        """The shelf of a genre."""
+        """The pool of each genre."""
         return (1 + genre).astype(np.int32)
 
     def scene_pool(self, tracks: Indices) -> Indices:
-        """The shelf of the scene that tracks belong to."""
+        """The pool of each track's scene."""
         return (1 + len(GENRES) + self.artist_of[tracks] % self.scenes).astype(np.int32)
 
     def artist_pool(self, tracks: Indices) -> Indices:
-        """The shelf of the artist of tracks."""
+        """The pool of each track's artist."""
         return (1 + len(GENRES) + self.scenes + self.artist_of[tracks]).astype(np.int32)
 
     def draw(self, pools: Indices, rng: np.random.Generator) -> Indices:
-        """One track (row of the catalogue) for each shelf, by popularity; same shape as `shelves`."""
+        """One track (a row of the catalogue) for each pool, drawn by popularity; same shape as `pools`."""
         low = self._low[pools]
         point = low + rng.random(pools.shape) * (self._high[pools] - low)
         position = np.searchsorted(self.cumulative, point, side="right") - 1
         return self.order[np.minimum(position, len(self.order) - 1)]
 
     def probabilities(self, pool: int) -> tuple[slice, NDArray[np.float64]]:
-        """Where a shelf stands in `order`, and the probability of each of its tracks."""
+        """The slice of `order` that a pool covers, and the probability of each of its tracks."""
         total = self.cumulative[self.last[pool]] - self.cumulative[self.first[pool]]
-        stand = slice(self.first[pool], self.last[pool]) if total > 0 else slice(0, len(self.order))
-        weight = self.weight[stand]
-        return stand, weight / max(weight.sum(), 1e-300)
+        positions = slice(self.first[pool], self.last[pool]) if total > 0 else slice(0, len(self.order))
+        weight = self.weight[positions]
+        return positions, weight / max(weight.sum(), 1e-300)
 
 
 def scenes_for(tracks: int) -> int:
-    """How many scenes a catalogue of this size has."""
+    """The number of scenes in a catalogue of this size."""
     return max(1, tracks // TRACKS_PER_ARTIST // ARTISTS_PER_SCENE)
 
 
 def _ranges(keys: Indices, count: int) -> Integers:
-    """First and last position (exclusive) of each key 0..count-1 in `keys`, which holds equal keys side by side."""
-    found = np.zeros((count, 2), np.int64)
+    """First and last position (exclusive) of each key 0..count-1. Equal keys are adjacent in `keys`."""
+    ranges = np.zeros((count, 2), np.int64)
     starts = np.flatnonzero(np.diff(keys, prepend=-1))
-    found[keys[starts], 0] = starts
-    found[keys[starts], 1] = np.append(starts[1:], len(keys))
-    return found
+    ranges[keys[starts], 0] = starts
+    ranges[keys[starts], 1] = np.append(starts[1:], len(keys))
+    return ranges

@@ -1,4 +1,4 @@
-"""The command line: sizes and days of the data, address, scenarios and faults."""
+"""The command-line options: address, data, days, scenarios and faults."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ class MockServerOptions:
 
     @property
     def host_in_url(self) -> str:
-        """An IPv6 address stands in brackets."""
+        """The host as a URL needs it: an IPv6 address in brackets."""
         return f"[{self.host}]" if ":" in self.host else self.host
 
 
 def read_options(arguments: list[str] | None, today: dt.date) -> MockServerOptions:
-    """The options in the arguments; ends the program with status 2 and a clear line where they make no sense."""
+    """Parse the arguments. Invalid options end the program with exit code 2 and a message."""
     parser = _parser()
     parsed = parser.parse_args(arguments)
     day = parsed.day or today
     base_day = parsed.base_day or day
     start = parsed.start or base_day - dt.timedelta(days=HISTORY_DAYS)
     if not start < base_day or not start < day:
-        parser.error(f"--start {start} must lie before --day {day} and --base-day {base_day}")
+        parser.error(f"--start {start} must be before --day {day} and --base-day {base_day}")
     try:
         faults = read_groups([_fault(text, parsed.fault_seed) for text in parsed.fault])
     except InvalidFault as error:
@@ -57,12 +57,12 @@ def read_options(arguments: list[str] | None, today: dt.date) -> MockServerOptio
 
 
 def _plan(parsed: argparse.Namespace, start: dt.date, base_day: dt.date) -> SimulationPlan:
-    """The plan in the options. Raises SenselessScenario."""
-    numbers = ("seed", "users", "tracks", "sessions", "plays_per_session")
+    """The simulation plan of the options. Raises InvalidScenario."""
+    counts = ("seed", "users", "tracks", "sessions", "plays_per_session")
     shares = ("growth", "new_sessions", "updates", "removals")
-    numbers_and_shares = {name: getattr(parsed, name) for name in numbers + shares}
+    sizes = {name: getattr(parsed, name) for name in counts + shares}
     return with_scenarios(
-        SimulationPlan(start=start, base_day=base_day, **numbers_and_shares),
+        SimulationPlan(start=start, base_day=base_day, **sizes),
         {name: getattr(parsed, name) for name in NO_SCENARIOS},
     )
 
@@ -73,9 +73,11 @@ def _parser() -> argparse.ArgumentParser:
         description="The mock of the MooVitamix API. The same seed, sizes and days give the same pages.",
     )
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=_whole(0, 65535), default=8000, help="port to listen on; 0 chooses a free port")
+    parser.add_argument(
+        "--port", type=_integer(0, 65535), default=8000, help="port to listen on; 0 chooses a free port"
+    )
     parser.add_argument("--token", help="answer only requests with this bearer token")
-    _add_world(parser.add_argument_group("data"))
+    _add_data(parser.add_argument_group("data"))
     _add_days(parser.add_argument_group("days"))
     _add_scenarios(parser.add_argument_group("scenarios", "events on chosen days; none by default"))
     faults = parser.add_argument_group("faults")
@@ -86,28 +88,30 @@ def _parser() -> argparse.ArgumentParser:
         metavar="[ENDPOINT[/PAGE]:]NAME=VALUE",
         help='repeatable, such as error_share=0.1, tracks:half=true, users:bad_rows={"id_null":2}',
     )
-    faults.add_argument("--fault-seed", type=_whole(0, 2**31), default=0)
+    faults.add_argument("--fault-seed", type=_integer(0, 2**31), default=0)
     return parser
 
 
-def _add_world(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--seed", type=_whole(0, 2**31), default=7)
-    group.add_argument("--users", type=_whole(1, ID_SPACE // 2), default=1000, help="on the base day")
-    group.add_argument("--tracks", type=_whole(1, ID_SPACE // 2), default=1000, help="on the base day")
-    group.add_argument("--sessions", type=_whole(0, ID_SPACE // 2), default=1000, help="on the base day")
-    group.add_argument("--plays-per-session", type=_whole(1, 100), default=5, help="different tracks in a session")
+def _add_data(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--seed", type=_integer(0, 2**31), default=7)
+    group.add_argument("--users", type=_integer(1, ID_SPACE // 2), default=1000, help="on the base day")
+    group.add_argument("--tracks", type=_integer(1, ID_SPACE // 2), default=1000, help="on the base day")
+    group.add_argument("--sessions", type=_integer(0, ID_SPACE // 2), default=1000, help="on the base day")
+    group.add_argument(
+        "--plays-per-session", type=_integer(1, 100), default=5, help="number of different tracks in a session"
+    )
 
 
 def _add_days(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--day", type=_date, help="the simulated day (default: today, following the calendar)")
-    group.add_argument("--base-day", type=_date, help="the day on which the sizes hold (default: --day)")
+    group.add_argument("--day", type=_date, help="the simulated day (default: today; it follows the calendar)")
+    group.add_argument("--base-day", type=_date, help="the day that has exactly these sizes (default: --day)")
     group.add_argument(
-        "--start", type=_date, help=f"the first day of the history (default: {HISTORY_DAYS} days before)"
+        "--start", type=_date, help=f"the first day of the history (default: {HISTORY_DAYS} days before --base-day)"
     )
-    group.add_argument("--growth", type=_share, default=0.002, help="new users and tracks a day, as a share")
-    group.add_argument("--new-sessions", type=_share, default=0.01, help="new sessions a day, as a share")
-    group.add_argument("--updates", type=_share, default=0.005, help="rows that change a day, as a share")
-    group.add_argument("--removals", type=_share, default=0.0005, help="rows that are removed a day, as a share")
+    group.add_argument("--growth", type=_share, default=0.002, help="share of new users and tracks per day")
+    group.add_argument("--new-sessions", type=_share, default=0.01, help="share of new sessions per day")
+    group.add_argument("--updates", type=_share, default=0.005, help="share of rows that change per day")
+    group.add_argument("--removals", type=_share, default=0.0005, help="share of rows that are removed per day")
 
 
 def _add_scenarios(group: argparse._ArgumentGroup) -> None:
@@ -121,18 +125,21 @@ def _add_scenarios(group: argparse._ArgumentGroup) -> None:
         "--catalogue-shift",
         type=_shift,
         metavar="DAY=SHARE",
-        help="from this day on, a tenth more tracks exist and get about this share of the plays",
+        help="on this day a tenth more tracks appear, which get about this share of the plays from then on",
     )
     group.add_argument(
-        "--outage", type=_outage, metavar="DAY", help="sessions from 12:00 on are missing on the next day"
+        "--outage",
+        type=_outage,
+        metavar="DAY",
+        help="sessions of this day from 12:00 on are listed one day late",
     )
 
 
 def _fault(text: str, seed: int) -> dict[str, Any]:
-    """One --fault as a fault group: "tracks/3:hang_share=1" is for page 3 of the tracks."""
+    """Parse one --fault option; "tracks/3:hang_share=1" applies to page 3 of the tracks."""
     setting, equals, value = text.partition("=")
     if not equals:
-        raise InvalidFault(f"{text!r} is not like NAME=VALUE")
+        raise InvalidFault(f"{text!r} does not have the form NAME=VALUE")
     scope, _, name = setting.rpartition(":")
     endpoint, _, page = scope.partition("/")
     group = {"seed": seed, name: _json_or_text(value)}
@@ -148,7 +155,7 @@ def _json_or_text(text: str) -> Any:
         return text
 
 
-def _whole(low: int, high: int) -> Callable[[str], int]:
+def _integer(low: int, high: int) -> Callable[[str], int]:
     def read(text: str) -> int:
         number = int(text) if text.isdecimal() else -1
         if not low <= number <= high:

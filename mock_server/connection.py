@@ -1,4 +1,4 @@
-"""One client's connection: requests are answered in order, kept alive, and delivered as badly as wished."""
+"""One client connection: it answers requests in order and applies delivery faults."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Handler = Callable[[Request], Response]
 
 
 class ClientConnection(asyncio.Protocol):
-    """HTTP/1.1 with keep-alive and pipelining. A plain asyncio protocol, because faults need the bare socket."""
+    """HTTP/1.1 with keep-alive and pipelining. Delivery faults need the raw socket, hence an asyncio protocol."""
 
     def __init__(self, handle: Handler) -> None:
         self._handle = handle
@@ -24,7 +24,7 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if not isinstance(transport, asyncio.Transport):
-            raise TypeError(f"a stream is needed, not a {type(transport).__name__}")
+            raise TypeError(f"expected a stream transport, not {type(transport).__name__}")
         self._transport = transport
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -43,7 +43,7 @@ class ClientConnection(asyncio.Protocol):
         self._respond_to_received()
 
     def _respond_to_received(self) -> None:
-        """Answers what has come in completely, up to the first answer that takes time or does not fit."""
+        """Answer complete requests in order. Stop at a response that takes time or while the write buffer is full."""
         while not (self._delivering or self._full or self._transport.is_closing()):
             try:
                 request = take_request(self._received)
@@ -68,7 +68,7 @@ class ClientConnection(asyncio.Protocol):
             self._transport.close()
 
     async def _deliver(self, response: Response, keep_alive: bool) -> None:
-        """Any delivery that takes time or ends the connection."""
+        """Send a response that takes time or ends the connection."""
         await asyncio.sleep(response.delivery.delay)
         match response.delivery.mode:
             case "hang":
@@ -91,7 +91,7 @@ class ClientConnection(asyncio.Protocol):
         self._transport.write(response.head(keep_alive=False) + response.body[: len(response.body) // 2])
 
     def _reset(self) -> None:
-        """Closes at once with a TCP reset: lingering for zero seconds drops what was not sent yet."""
+        """Close with a TCP reset. SO_LINGER of zero seconds drops unsent data."""
         open_socket = self._transport.get_extra_info("socket")
         open_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()

@@ -1,4 +1,5 @@
-"""The control endpoints, which the real API does not have: days, scenarios, faults, counts, truth, answers."""
+"""The control endpoints, which the real API does not have: day, scenarios, faults, request counts, true tastes,
+feedback."""
 
 from __future__ import annotations
 
@@ -25,12 +26,12 @@ from mock_server.users import true_scores
 PREFIX = "/_control/"
 
 
-class MockApi:
-    """Answers every request: those under /_control/ itself, all others through the lists."""
+class RequestRouter:
+    """Routes requests: paths under /_control/ to the control endpoints, all others to the page handler."""
 
     def __init__(self, timeline: Timeline, day: dt.date, groups: list[FaultGroup], token: str | None) -> None:
         self._timeline = timeline
-        self._pages_handler = PageHandler(timeline.on(day), ActiveFaults(groups), token)
+        self._pages_handler = PageHandler(timeline.state_on(day), ActiveFaults(groups), token)
         self._routes: dict[tuple[str, str], Callable[[Request], Any]] = {
             ("GET", "health"): self._health,
             ("GET", "day"): self._day,
@@ -48,14 +49,14 @@ class MockApi:
         }
 
     def handle(self, request: Request) -> Response:
-        """The answer to any request."""
+        """The response to a request."""
         if not request.path.startswith(PREFIX):
             return self._pages_handler.handle(request)
         name = request.path.removeprefix(PREFIX)
         route = self._routes.get((request.method, name))
         if route is None:
-            known = any(name == path for _, path in self._routes)
-            return error_response(405, "Method Not Allowed") if known else error_response(404, "Not Found")
+            path_exists = any(name == path for _, path in self._routes)
+            return error_response(405, "Method Not Allowed") if path_exists else error_response(404, "Not Found")
         try:
             return json_response(200, route(request))
         except (UnknownId, UnknownUser) as error:
@@ -87,15 +88,15 @@ class MockApi:
         return self._pages_handler.state.day
 
     def change_day(self, day: dt.date) -> None:
-        """Let it be another day. Raises ImpossibleDay."""
-        self._pages_handler.change_to(state=self._timeline.on(day))
+        """Change the simulated day. Raises DayOutOfRange."""
+        self._pages_handler.change_to(state=self._timeline.state_on(day))
 
     def _scenarios(self, _request: Request) -> dict[str, Any]:
         return as_json(self._timeline.base.plan)
 
     def _set_scenarios(self, request: Request) -> dict[str, Any]:
-        """Other scenarios, past and future: the day stays, and is what it would be had they been set from the start."""
-        self._timeline = self._timeline.under(with_scenarios(self._timeline.base.plan, _content(request)))
+        """Replace the scenarios. The data of the current day is as if they had been set from the start."""
+        self._timeline = self._timeline.with_plan(with_scenarios(self._timeline.base.plan, _content(request)))
         self.change_day(self.day)
         return self._scenarios(request)
 
@@ -129,7 +130,7 @@ class MockApi:
         try:
             user_id, count = int(parameters["user_id"]), int(parameters.get("n", "20"))
         except (KeyError, ValueError) as error:
-            raise InvalidControlRequest("needs user_id, and n if not 20, as whole numbers") from error
+            raise InvalidControlRequest("user_id must be a whole number; so must n, which is optional (20)") from error
         return {"user_id": user_id, "tracks": top_tracks(self._pages_handler.state, user_id, count)}
 
     def _answers(self, request: Request) -> list[dict[str, Any]]:
@@ -143,7 +144,7 @@ class MockApi:
 
 
 class InvalidControlRequest(ValueError):
-    """The body or the parameters of a control request make no sense."""
+    """A control request has an invalid body or invalid parameters."""
 
 
 class UnknownUser(LookupError):
@@ -151,7 +152,7 @@ class UnknownUser(LookupError):
 
 
 def top_tracks(state: DayState, user_id: int, count: int) -> list[dict[str, Any]]:
-    """The `count` tracks that a user is likeliest to play, best first, with the probability of each."""
+    """The `count` tracks that a user is most likely to play, in descending order of probability."""
     rows = state.listed_users[state.users.id[state.listed_users] == user_id]
     if not len(rows):
         raise UnknownUser(f"no listed user has the id {user_id}")

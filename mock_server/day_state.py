@@ -1,4 +1,4 @@
-"""The data of the API on one day, as columns, and the data of the base day."""
+"""The data of the API on one day, stored as columns; and the data of the base day."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ ENDPOINTS = ("tracks", "users", "listen_history")
 
 @dataclass(frozen=True)
 class SimulationPlan:
-    """What determines all data, on every day: the same plan and day give the same pages, byte for byte.
+    """The parameters of the simulated data. The same plan and day give the same pages, byte for byte.
 
-    `users`, `tracks` and `sessions` are the numbers of rows on `base_day`; the shares are per day. The last five
-    are scenarios (see scenarios.py); without them nothing out of the ordinary happens. In the activity of
-    `taste_shift_day` the share `taste_shift` of the users gets new tastes; in that of `catalogue_shift_day` new tracks
-    appear that take the share `catalogue_shift` of all popularity. Neither day may lie before the base day. Half of
-    what was played on `outage_day` is listed a day late.
+    `users`, `tracks` and `sessions` are the numbers of rows on `base_day`. The shares apply per day. The last five
+    fields are scenarios (see scenarios.py):
+
+    - On `taste_shift_day` the share `taste_shift` of the users gets new tastes.
+    - On `catalogue_shift_day` new tracks appear, which take the share `catalogue_shift` of all popularity.
+    - The sessions of `outage_day` from 12:00 on are listed a day late.
+
+    Neither shift may be before the base day.
     """
 
     seed: int
@@ -47,7 +50,7 @@ class SimulationPlan:
 
 @dataclass(frozen=True)
 class DayState:
-    """The state at the first minute of `day`: every time in it lies before that midnight."""
+    """The data at the start of `day` (00:00 UTC). Every time in it is earlier."""
 
     plan: SimulationPlan
     day: dt.date
@@ -57,26 +60,26 @@ class DayState:
 
     @cached_property
     def pools(self) -> TrackPools:
-        """The tracks as listeners find them."""
+        """The pools that plays are drawn from."""
         return TrackPools(self.tracks, scenes_for(self.plan.tracks))
 
     @cached_property
     def listening_model(self) -> ListeningModel:
-        """All that is needed to draw sessions."""
+        """The inputs of drawing sessions."""
         return ListeningModel(self.users, self.pools, self.plan.plays_per_session)
 
     @cached_property
     def listed_tracks(self) -> Integers:
-        """Rows of the tracks that the API lists, in its order."""
+        """Rows of the listed tracks, in the order of the API."""
         return np.flatnonzero(self.tracks.listed)
 
     @cached_property
     def listed_users(self) -> Integers:
-        """Rows of the users that the API lists, in its order."""
+        """Rows of the listed users, in the order of the API."""
         return np.flatnonzero(self.users.listed)
 
     def total(self, endpoint: str) -> int:
-        """How many rows an endpoint lists."""
+        """The number of rows of an endpoint."""
         if endpoint == "tracks":
             return len(self.listed_tracks)
         if endpoint == "users":
@@ -85,12 +88,12 @@ class DayState:
 
 
 def midnight(day: dt.date) -> int:
-    """The first moment of a day, in microseconds since 1970."""
+    """The start of a day in UTC, in microseconds since 1970."""
     return (day - dt.date(1970, 1, 1)).days * 86_400_000_000
 
 
 def base_state(plan: SimulationPlan) -> DayState:
-    """The world on the plan's base day, with exactly the planned numbers of rows."""
+    """The data of the base day, with exactly the planned numbers of rows."""
     rng = np.random.default_rng([plan.seed, 0])
     period = Period(plan.seed, rng, midnight(plan.start), midnight(plan.base_day))
     tracks = draw_tracks(0, plan.tracks, period)

@@ -1,4 +1,4 @@
-"""The rows of an endpoint, and wrappers that truncate them, insert rows, or remove rows."""
+"""The rows of an endpoint, and wrappers that truncate them, insert rows or remove rows."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from mock_server.records import records
 
 
 class EndpointRows(Protocol):
-    """The rows of an endpoint, rendered range by range."""
+    """The rows of an endpoint, read by range."""
 
     total: int
 
     def rows(self, start: int, stop: int) -> list[Any]:
-        """The rows start..stop-1, fewer or none past the end."""
+        """The rows start..stop-1; fewer past the end."""
 
 
 class DatasetRows:
-    """The rows of an endpoint in a day's data."""
+    """The rows of an endpoint on one day."""
 
     def __init__(self, state: DayState, endpoint: str) -> None:
         self.total = state.total(endpoint)
-        self._world = state
+        self._state = state
         self._endpoint = endpoint
 
     def rows(self, start: int, stop: int) -> list[Any]:
-        return records(self._world, self._endpoint, start, stop)
+        return records(self._state, self._endpoint, start, stop)
 
 
 class TruncatedRows:
-    """The first rows of other rows; `total` is reduced accordingly."""
+    """At most the first `total` rows; `total` is reduced accordingly."""
 
     def __init__(self, whole: EndpointRows, total: int) -> None:
         self.total = min(total, whole.total)
@@ -41,29 +41,30 @@ class TruncatedRows:
 
 
 class RowsWithoutFirst:
-    """Other rows, of which the first are removed."""
+    """All rows except the first `removed` ones."""
 
-    def __init__(self, whole: EndpointRows, gone: int) -> None:
-        self._gone = min(gone, whole.total)
-        self.total = whole.total - self._gone
+    def __init__(self, whole: EndpointRows, removed: int) -> None:
+        self._removed = min(removed, whole.total)
+        self.total = whole.total - self._removed
         self._whole = whole
 
     def rows(self, start: int, stop: int) -> list[Any]:
-        return self._whole.rows(start + self._gone, stop + self._gone)
+        return self._whole.rows(start + self._removed, stop + self._removed)
 
 
 class RowsWithInsertion:
-    """Other rows, with more rows inserted at one position."""
+    """All rows, with more rows inserted at one position."""
 
-    def __init__(self, whole: EndpointRows, place: int, more: list[Any]) -> None:
-        self.total = whole.total + len(more)
+    def __init__(self, whole: EndpointRows, position: int, inserted: list[Any]) -> None:
+        self.total = whole.total + len(inserted)
         self._whole = whole
-        self._place = min(place, whole.total)
-        self._more = more
+        self._position = min(position, whole.total)
+        self._inserted = inserted
 
     def rows(self, start: int, stop: int) -> list[Any]:
-        place, end = self._place, self._place + len(self._more)
-        before = self._whole.rows(start, min(stop, place)) if start < place else []
-        more = self._more[max(start - place, 0) : max(stop - place, 0)]
-        after = self._whole.rows(max(start, end) - len(self._more), stop - len(self._more)) if stop > end else []
-        return before + more + after
+        position, count = self._position, len(self._inserted)
+        end = position + count
+        head = self._whole.rows(start, min(stop, position)) if start < position else []
+        inserted = self._inserted[max(start - position, 0) : max(stop - position, 0)]
+        tail = self._whole.rows(max(start, end) - count, stop - count) if stop > end else []
+        return head + inserted + tail

@@ -1,4 +1,4 @@
-"""HTTP requests and responses, and how a response is delivered."""
+"""HTTP requests, responses, and delivery modes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LONGEST_BODY = 16_777_216
 
 
 class BadRequest(ValueError):
-    """The bytes are no HTTP/1.x request that this server reads; the connection cannot go on."""
+    """The server cannot parse the request. The connection must close."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -22,7 +22,7 @@ class BadRequest(ValueError):
 
 @dataclass(frozen=True)
 class Request:
-    """One HTTP request; header names are in lower case."""
+    """An HTTP request. Header names are in lower case."""
 
     method: str
     path: str
@@ -33,17 +33,16 @@ class Request:
 
     @property
     def parameters(self) -> dict[str, str]:
-        """Query parameters; of a repeated one the last counts."""
+        """The query parameters. If a name repeats, the last value counts."""
         return dict(parse_qsl(self.query, keep_blank_values=True))
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """How an answer reaches the client.
+    """How a response reaches the client, after `delay` seconds.
 
-    `mode` is "whole", "short" (the body stops half-way, then the connection closes), "reset" (the same, but with a
-    TCP reset), "hang" (nothing ever comes) or "drip" (a byte at a time, `pause` seconds apart). Anything happens
-    only after `delay` seconds.
+    Modes: "whole"; "short" (the body stops half-way and the connection closes); "reset" (the same with a TCP reset);
+    "hang" (no response); "drip" (byte by byte, `pause` seconds apart).
     """
 
     mode: str = "whole"
@@ -53,7 +52,7 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Response:
-    """One HTTP answer. `body` is complete even if the delivery cuts it."""
+    """An HTTP response. `body` is complete even if the delivery cuts it."""
 
     status: int
     body: bytes
@@ -62,7 +61,7 @@ class Response:
     delivery: Delivery = field(default_factory=Delivery)
 
     def head(self, keep_alive: bool) -> bytes:
-        """The status line and the headers, with the blank line that ends them."""
+        """The status line, the headers and the blank line after them."""
         lines = [
             f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}",
             f"content-type: {self.content_type}",
@@ -75,17 +74,17 @@ class Response:
 
 
 def json_response(status: int, content: Any, headers: tuple[tuple[str, str], ...] = ()) -> Response:
-    """An answer with JSON content."""
+    """A response with a JSON body."""
     return Response(status, json.dumps(content, separators=(",", ":")).encode(), headers=headers)
 
 
 def error_response(status: int, text: str, headers: tuple[tuple[str, str], ...] = ()) -> Response:
-    """An error in the API's usual form."""
+    """An error in the form of the real API."""
     return json_response(status, {"detail": text}, headers)
 
 
 def take_request(received: bytearray) -> Request | None:
-    """Removes the first complete request from the received bytes; None while it is not complete."""
+    """Remove the first complete request from the received bytes; None if it is still incomplete."""
     end = received.find(b"\r\n\r\n")
     if end < 0:
         if len(received) > LONGEST_HEAD:

@@ -1,4 +1,4 @@
-"""Responds to page requests, and applies the active faults."""
+"""The responses to page requests, with the active faults applied."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mock_server.pagination import PageRequest, encode, envelope, parse_page_req
 CACHED_PAGES = 4096
 CACHED_ENDPOINT_ROWS = 16
 MOVED_ROW_NUMBERS = 1_000_000
-"""Newcomers from this number on are put in by a moving list, those below are made into malformed rows."""
+"""Numbers of unlisted rows: from here on for the fault `moving`, below for malformed rows."""
 
 HTML = b"<!doctype html><html><head><title>Welcome</title></head><body><h1>It works!</h1></body></html>"
 
@@ -64,15 +64,15 @@ class PageHandler:
 
     def _page(self, page_request: PageRequest, request_faults: RequestFaults) -> Response:
         body = self._body(page_request, request_faults)
-        cut_by_choice = request_faults.occurs("truncate_share")
-        cut_in_json = cut_by_choice and request_faults.random_number("which cut") < 0.5
+        truncated = request_faults.occurs("truncate_share")
+        cut_in_json = truncated and request_faults.random_number("which cut") < 0.5
         if request_faults.occurs("html_share"):
             return Response(200, HTML, content_type="text/html; charset=utf-8")
         if request_faults.occurs("reset_share"):
             return Response(200, body, delivery=Delivery("reset"))
         if cut_in_json or request_faults.occurs("cut_share"):
             return Response(200, body[: len(body) // 2])
-        if cut_by_choice or request_faults.occurs("short_share"):
+        if truncated or request_faults.occurs("short_share"):
             return Response(200, body, delivery=Delivery("short"))
         if "drip" in request_faults.faults:
             return Response(200, body, delivery=Delivery("drip", pause=request_faults.faults["drip"] / 1000))
@@ -121,16 +121,16 @@ _ERRORS = {True: (500, "Internal Server Error"), False: (503, "Service Unavailab
 
 
 def _rows_under_faults(state: DayState, endpoint: str, request_faults: RequestFaults) -> EndpointRows:
-    """The list that a request sees: what the world has, unless faults change it."""
+    """The rows of an endpoint after the faults of the request."""
     faults = request_faults.faults
-    shown = faults.get("wrong_endpoint", endpoint)
-    good: EndpointRows = DatasetRows(state, shown)
+    source_endpoint = faults.get("wrong_endpoint", endpoint)
+    good: EndpointRows = DatasetRows(state, source_endpoint)
     endpoint_rows = good
-    if "bad_rows" in faults and shown == endpoint:
-        rows = bad_rows(state, shown, good, faults["bad_rows"])
+    if "bad_rows" in faults and source_endpoint == endpoint:
+        rows = bad_rows(state, source_endpoint, good, faults["bad_rows"])
         endpoint_rows = RowsWithInsertion(endpoint_rows, faults.get("place", endpoint_rows.total), rows)
     if request_faults.moves and good.total:
-        endpoint_rows = _moved_rows(state, shown, endpoint_rows, request_faults)
+        endpoint_rows = _moved_rows(state, source_endpoint, endpoint_rows, request_faults)
     if faults.get("half"):
         endpoint_rows = TruncatedRows(endpoint_rows, endpoint_rows.total // 2)
     return TruncatedRows(endpoint_rows, 0) if faults.get("empty") else endpoint_rows
@@ -139,7 +139,7 @@ def _rows_under_faults(state: DayState, endpoint: str, request_faults: RequestFa
 def _moved_rows(
     state: DayState, endpoint: str, endpoint_rows: EndpointRows, request_faults: RequestFaults
 ) -> EndpointRows:
-    """The list after rows were put in at its front, or its first ones removed, or both in turn."""
+    """The rows after insertions at the front, removals at the front, or both in turn."""
     moving = request_faults.faults["moving"]
     kind = moving.get("kind", "insert") if isinstance(moving, dict) else "insert"
     inserted = {"insert": request_faults.moves, "remove": 0, "both": (request_faults.moves + 1) // 2}[kind]
@@ -149,19 +149,19 @@ def _moved_rows(
 
 
 def _with_field_faults(page: dict[str, Any], request_faults: RequestFaults) -> dict[str, Any]:
-    """The envelope and its rows under other names, or with fields missing or added."""
+    """The envelope with fields added, renamed or removed."""
     faults = request_faults.faults
     if "schema_drift" in faults:
-        page["items"] = _each(page["items"], lambda row: row | {faults["schema_drift"]: "calm"})
+        page["items"] = _change_records(page["items"], lambda row: row | {faults["schema_drift"]: "calm"})
     if "renamed_field" in faults:
         names = faults["renamed_field"]
-        page["items"] = _each(page["items"], lambda row: {names.get(name, name): row[name] for name in row})
+        page["items"] = _change_records(page["items"], lambda row: {names.get(name, name): row[name] for name in row})
     for name in ("items", "total"):
         if faults.get(f"missing_{name}"):
             del page[name]
     return page
 
 
-def _each(rows: list[Any], change: Callable[[dict[str, Any]], dict[str, Any]]) -> list[Any]:
-    """Every row changed, except malformed ones that are no records."""
+def _change_records(rows: list[Any], change: Callable[[dict[str, Any]], dict[str, Any]]) -> list[Any]:
+    """Change every row that is a record; leave malformed rows that are none."""
     return [change(row) if isinstance(row, dict) else row for row in rows]

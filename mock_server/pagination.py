@@ -1,4 +1,4 @@
-"""The pages of the real API: endpoints, bounds of page and size, the envelope, and error details."""
+"""Pagination as in the real API: bounds of page and size, the envelope, and error details."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LARGEST_SIZE = 100
 
 @dataclass(frozen=True)
 class PageRequest:
-    """Which page of which endpoint is asked for."""
+    """The requested page of an endpoint."""
 
     endpoint: str
     page: int
@@ -27,7 +27,7 @@ class PageRequest:
 
 
 def parse_page_request(request: Request, token: str | None) -> PageRequest | Response:
-    """The page a request asks for, or the answer to a request that asks for none."""
+    """Parse a page request. If it is invalid, return the error response instead."""
     endpoint = request.path[1:]
     if endpoint not in ENDPOINTS:
         return _redirect_or_not_found(request)
@@ -45,31 +45,31 @@ def _redirect_or_not_found(request: Request) -> Response:
 
 
 def _refusal(request: Request, token: str | None) -> Response | None:
-    given = request.headers.get("authorization")
-    if token is None or given == f"Bearer {token}":
+    authorization = request.headers.get("authorization")
+    if token is None or authorization == f"Bearer {token}":
         return None
-    if given is None:
+    if authorization is None:
         return error_response(401, "Not authenticated", (("www-authenticate", "Bearer"),))
     return error_response(403, "Invalid token")
 
 
 def _parse_bounds(endpoint: str, parameters: dict[str, str]) -> PageRequest | Response:
-    page, wrong_page = _whole_number(parameters, "page", default=1, largest=None)
-    size, wrong_size = _whole_number(parameters, "size", default=DEFAULT_SIZE, largest=LARGEST_SIZE)
-    wrong = wrong_page + wrong_size
-    return json_response(422, {"detail": wrong}) if wrong else PageRequest(endpoint, page, size)
+    page, page_errors = _whole_number(parameters, "page", default=1, largest=None)
+    size, size_errors = _whole_number(parameters, "size", default=DEFAULT_SIZE, largest=LARGEST_SIZE)
+    errors = page_errors + size_errors
+    return json_response(422, {"detail": errors}) if errors else PageRequest(endpoint, page, size)
 
 
 def _whole_number(
     parameters: dict[str, str], name: str, default: int, largest: int | None
 ) -> tuple[int, list[dict[str, Any]]]:
-    """The parameter's value and what is wrong with it, as FastAPI words it."""
+    """The parameter's value and its validation errors, in the words of FastAPI."""
     text = parameters.get(name)
     if text is None:
         return default, []
     if not re.fullmatch(r"[+-]?[0-9]{1,4000}", text):
-        words = "Input should be a valid integer, unable to parse string as an integer"
-        return default, [{"type": "int_parsing", "loc": ["query", name], "msg": words, "input": text}]
+        message = "Input should be a valid integer, unable to parse string as an integer"
+        return default, [{"type": "int_parsing", "loc": ["query", name], "msg": message, "input": text}]
     if int(text) < 1:
         return default, [_out_of_bounds(name, text, "greater_than_equal", "greater than or equal to", {"ge": 1})]
     if largest is not None and int(text) > largest:
@@ -89,7 +89,7 @@ def _out_of_bounds(name: str, text: str, kind: str, words: str, bound: dict[str,
 
 
 def envelope(endpoint_rows: EndpointRows, page_request: PageRequest) -> dict[str, Any]:
-    """The page that is asked for; past the end it has no items."""
+    """The envelope of the requested page. Past the end it has no items."""
     start = (page_request.page - 1) * page_request.size
     return {
         "items": endpoint_rows.rows(start, start + page_request.size) if start < endpoint_rows.total else [],
@@ -101,7 +101,7 @@ def envelope(endpoint_rows: EndpointRows, page_request: PageRequest) -> dict[str
 
 
 def encode(page: Any) -> bytes:
-    """Compact JSON. The fast encoder is strict; malformed rows may need the patient one of the standard library."""
+    """Compact JSON. msgspec rejects some malformed rows; the json module encodes those."""
     try:
         return msgspec.json.encode(page)
     except (UnicodeEncodeError, OverflowError):

@@ -1,4 +1,4 @@
-"""Repeatable randomness: the same seed and keys always give the same draw, on every machine."""
+"""Reproducible random numbers: the same seed and keys give the same draw on every machine."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Integers = NDArray[np.int64]
 Indices = NDArray[np.int32]
 
 ID_SPACE = 99_999_989
-"""A prime above the largest number of rows an endpoint may ever have; public ids lie in 1..ID_SPACE."""
+"""A prime above the largest number of rows of an endpoint. Public ids are in 1..ID_SPACE."""
 
 
 @dataclass(frozen=True)
 class Period:
-    """A stretch of time, in microseconds since 1970, and the randomness of what happens in it."""
+    """A period in microseconds since 1970, with the generator for its events."""
 
     seed: int
     rng: np.random.Generator
@@ -25,7 +25,7 @@ class Period:
 
 
 def scramble(keys: NDArray[np.integer], salt: int) -> NDArray[np.uint64]:
-    """One well-mixed 64-bit number per key (splitmix64), the same for the same key and salt."""
+    """One 64-bit hash per key (splitmix64). The same key and salt give the same hash."""
     mixed = keys.astype(np.uint64)
     mixed += np.uint64((salt * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) & 0xFFFFFFFFFFFFFFFF)
     mixed ^= mixed >> np.uint64(30)
@@ -37,20 +37,20 @@ def scramble(keys: NDArray[np.integer], salt: int) -> NDArray[np.uint64]:
 
 
 def choose(mixed: NDArray[np.uint64], part: int, options: int) -> list[int]:
-    """One number below `options` per mixed key; each `part` (0 to 4) of the key gives another one."""
+    """One number below `options` per hash. Each `part` (0 to 4) of the hash gives another number."""
     chosen: list[int] = ((mixed >> np.uint64(12 * part)) % np.uint64(options)).tolist()
     return chosen
 
 
 def public_ids(first: int, count: int, seed: int, kind: int) -> Indices:
-    """Unique, random-looking ids of the rows first..first+count-1 of one kind of row."""
+    """Unique, random-looking ids of the rows first..first+count-1 of one kind."""
     step, offset = _step_and_offset(seed, kind)
     rows = np.arange(first, first + count, dtype=np.int64)
     return ((rows * step + offset) % ID_SPACE + 1).astype(np.int32)
 
 
 def rows_of(ids: Integers, seed: int, kind: int) -> Indices:
-    """The rows whose public ids these are, the way back; ID_SPACE for what is no public id."""
+    """The rows with these public ids (inverse of `public_ids`); ID_SPACE for an invalid id."""
     step, offset = _step_and_offset(seed, kind)
     possible = (ids >= 1) & (ids <= ID_SPACE)
     steps_taken = (np.where(possible, ids, 1) - 1 - offset) % ID_SPACE
@@ -63,12 +63,12 @@ def _step_and_offset(seed: int, kind: int) -> tuple[int, int]:
 
 
 def instants(rng: np.random.Generator, low: Integers | int, high: Integers | int, count: int) -> Integers:
-    """Moments in [low, high), in microseconds since 1970; odd, so that they always show their microseconds."""
+    """Random times in [low, high), in microseconds since 1970. They are odd, so that texts always show microseconds."""
     span = np.asarray(high) - np.asarray(low)
     drawn: Integers = np.asarray(low) + (rng.random(count) * span).astype(np.int64)
     return drawn | 1
 
 
 def rounded(rng: np.random.Generator, expected: float) -> int:
-    """A whole number whose mean is `expected`."""
+    """A random integer with the mean `expected`."""
     return int(expected + rng.random())

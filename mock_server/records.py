@@ -1,4 +1,4 @@
-"""Rows as the API shows them: one dict per row, fields and formats as in the recorded pages."""
+"""Rows as the API returns them: one dict per row, with the fields and formats of the recorded pages."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ FIELDS = {
     "users": ("id", "first_name", "last_name", "email", "gender", "favorite_genres", "created_at", "updated_at"),
     "listen_history": ("user_id", "items", "created_at", "updated_at"),
 }
-"""The contract's fields of each endpoint, in their order."""
+"""The fields of each endpoint, in the order of the API."""
 
 DURATIONS = [f"{minute:02}:{second:02}" for minute in range(60) for second in range(60)][1:]
 
 
 def records(state: DayState, endpoint: str, start: int, stop: int) -> list[Record]:
-    """The rows start..stop-1 of an endpoint's list; times are naive datetimes."""
+    """The rows start..stop-1 of an endpoint. Times are naive datetimes."""
     if endpoint == "tracks":
         return _tracks(state, state.listed_tracks[start:stop])
     if endpoint == "users":
@@ -46,8 +46,8 @@ def _tracks(state: DayState, rows: Integers) -> list[Record]:
         _pick(DURATIONS, choose(changing, 0, len(DURATIONS))),
         _pick(WORDS, choose(scramble(artist % state.pools.scenes, seed * 8 + 7), 0, len(WORDS))),
         _pick(WORDS, choose(changing, 1, len(WORDS))),
-        _moments(tracks.created[rows]),
-        _moments(tracks.updated[rows]),
+        _times(tracks.created[rows]),
+        _times(tracks.updated[rows]),
         strict=True,
     )
     return [
@@ -77,8 +77,8 @@ def _users(state: DayState, rows: Integers) -> list[Record]:
         _emails(users.mailbox[rows].astype(np.int64), seed),
         _pick(GENDERS, choose(lasting, 1, len(GENDERS))),
         _pick(GENRES, users.genre[rows].tolist()),
-        _moments(users.created[rows]),
-        _moments(users.updated[rows]),
+        _times(users.created[rows]),
+        _times(users.updated[rows]),
         strict=True,
     )
     return [
@@ -105,8 +105,8 @@ def _sessions(state: DayState, start: int, stop: int) -> list[Record]:
     columns = zip(
         state.users.id[sessions.user[start:stop]].tolist(),
         items,
-        _moments(sessions.created[start:stop]),
-        _moments(sessions.updated[start:stop]),
+        _times(sessions.created[start:stop]),
+        _times(sessions.updated[start:stop]),
         strict=True,
     )
     return [
@@ -116,7 +116,7 @@ def _sessions(state: DayState, start: int, stop: int) -> list[Record]:
 
 
 def _emails(mailboxes: Integers, seed: int) -> list[str]:
-    """One address per mailbox; it keeps the name the user had at first."""
+    """One address per mailbox, from the user's first version."""
     lasting = scramble(mailboxes, seed * 8 + 4)
     first_version = scramble(mailboxes * 1024, seed * 8 + 5)
     return [
@@ -132,12 +132,12 @@ def _emails(mailboxes: Integers, seed: int) -> list[str]:
 
 
 def _full_names(first: list[int], last: list[int]) -> list[str]:
-    return [f"{FIRST_NAMES[one]} {LAST_NAMES[other]}" for one, other in zip(first, last, strict=True)]
+    return [f"{FIRST_NAMES[i]} {LAST_NAMES[j]}" for i, j in zip(first, last, strict=True)]
 
 
-def _pick(words: tuple[str, ...] | list[str], places: list[int]) -> list[str]:
-    return [words[place] for place in places]
+def _pick(words: tuple[str, ...] | list[str], indices: list[int]) -> list[str]:
+    return [words[index] for index in indices]
 
 
-def _moments(microseconds: Integers) -> list[Any]:
+def _times(microseconds: Integers) -> list[Any]:
     return microseconds.astype("datetime64[us]").tolist()  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Scenarios: what is to happen to tastes, catalogue and listing on which day, as JSON and as part of a plan."""
+"""Scenarios: events on chosen days, parsed from JSON into a simulation plan."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from mock_server.day_state import SimulationPlan
 from mock_server.timeline import last_day
 
 NO_SCENARIOS: dict[str, Any] = {"taste_shift": None, "catalogue_shift": None, "outage": None}
-"""Every scenario, and that none of them happens."""
+"""Every scenario, set to none."""
 
 
 class InvalidScenario(ValueError):
-    """A scenario that does not exist, or whose day or share makes no sense."""
+    """A scenario is unknown, or its day or share is invalid."""
 
 
 def as_json(plan: SimulationPlan) -> dict[str, Any]:
-    """The plan's scenarios in the form in which they come and go; null is what does not happen."""
+    """The plan's scenarios in the JSON form of the control endpoint; null for a scenario that is not set."""
     return {
         "taste_shift": _shift_as_json(plan.taste_shift_day, plan.taste_shift),
         "catalogue_shift": _shift_as_json(plan.catalogue_shift_day, plan.catalogue_shift),
@@ -29,17 +29,17 @@ def as_json(plan: SimulationPlan) -> dict[str, Any]:
 
 
 def with_scenarios(plan: SimulationPlan, content: Any) -> SimulationPlan:
-    """The plan with the scenarios in JSON content, and no others. Raises SenselessScenario."""
+    """The plan with exactly these scenarios. Raises InvalidScenario."""
     if not isinstance(content, dict):
-        raise InvalidScenario('scenarios come as an object like {"outage": {"day": "2026-12-03"}}')
+        raise InvalidScenario('scenarios must be an object like {"outage": {"day": "2026-12-03"}}')
     for name in content:
         if name not in NO_SCENARIOS:
-            raise InvalidScenario(f"no scenario is called {name!r}; there are {', '.join(NO_SCENARIOS)}")
+            raise InvalidScenario(f"unknown scenario {name!r}; the scenarios are {', '.join(NO_SCENARIOS)}")
     requested = NO_SCENARIOS | content
     taste_day, taste_shift = _shift("taste_shift", requested["taste_shift"], plan)
     catalogue_day, catalogue_shift = _shift("catalogue_shift", requested["catalogue_shift"], plan)
     if catalogue_day and not 0 < catalogue_shift < 1:
-        raise InvalidScenario(f"catalogue_shift: share must lie between 0 and 1, and be neither: {catalogue_shift}")
+        raise InvalidScenario(f"catalogue_shift: share must be above 0 and below 1, not {catalogue_shift}")
     return replace(
         plan,
         taste_shift_day=taste_day,
@@ -55,7 +55,7 @@ def _shift_as_json(day: dt.date | None, share: float) -> dict[str, Any] | None:
 
 
 def _shift(name: str, requested: Any, plan: SimulationPlan) -> tuple[dt.date | None, float]:
-    """The day and the share of a shift; no day where none is wished."""
+    """The day and the share of a shift; None and 0 if it is not requested."""
     if requested is None:
         return None, 0.0
     _check_fields(name, requested, {"day": "2026-12-01", "share": 0.5})
@@ -78,7 +78,7 @@ def _check_fields(name: str, requested: Any, example: dict[str, Any]) -> None:
 
 
 def _day(name: str, text: Any, earliest: str, plan: SimulationPlan) -> dt.date:
-    """The day in the text, from a day of the plan on and such that there is a day after it."""
+    """Parse a day. It must be between the plan's `earliest` day and the day before the last possible one."""
     first, last = getattr(plan, earliest), last_day(plan) - dt.timedelta(days=1)
     try:
         day = parse_day(text)

@@ -1,4 +1,4 @@
-"""The running server: listens, says so, and ends quietly when asked to."""
+"""The server process: it listens until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -10,43 +10,41 @@ from collections.abc import Awaitable, Callable
 
 from mock_server.command_line import MockServerOptions
 from mock_server.connection import ClientConnection
-from mock_server.control import MockApi
+from mock_server.control import RequestRouter
 from mock_server.timeline import Timeline
 
 
 async def serve(options: MockServerOptions) -> None:
-    """Draws the world, listens until SIGTERM or SIGINT; raises OSError where it cannot listen."""
-    control = MockApi(Timeline(options.plan), options.day, options.faults, options.token)
+    """Draw the data and serve until SIGTERM or SIGINT. Raises OSError if it cannot listen."""
+    router = RequestRouter(Timeline(options.plan), options.day, options.faults, options.token)
     gc.freeze()
     loop = asyncio.get_running_loop()
-    asked_to_end = asyncio.Event()
+    stop_requested = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, asked_to_end.set)
-    server = await loop.create_server(
-        lambda: ClientConnection(control.handle), options.host, options.port, backlog=1024
-    )
+        loop.add_signal_handler(name, stop_requested.set)
+    server = await loop.create_server(lambda: ClientConnection(router.handle), options.host, options.port, backlog=1024)
     port = server.sockets[0].getsockname()[1]
     url = f"http://{options.host_in_url}:{port}"
     print(f"mock API ready: {url}", flush=True)
-    print(f"its first page: {url}/tracks?page=1", flush=True)
+    print(f"first page: {url}/tracks?page=1", flush=True)
     calendar = (
-        asyncio.create_task(follow_calendar(control, _utc_now, asyncio.sleep)) if options.follows_calendar else None
+        asyncio.create_task(follow_calendar(router, _utc_now, asyncio.sleep)) if options.follows_calendar else None
     )
-    await asked_to_end.wait()
+    await stop_requested.wait()
     if calendar:
         calendar.cancel()
     server.close()
 
 
 async def follow_calendar(
-    control: MockApi, clock: Callable[[], dt.datetime], sleep: Callable[[float], Awaitable[object]]
+    router: RequestRouter, clock: Callable[[], dt.datetime], sleep: Callable[[float], Awaitable[object]]
 ) -> None:
-    """Turn to the next day at each midnight (UTC), for ever."""
+    """Change to the next day at each midnight (UTC). Never returns."""
     while True:
         now = clock()
         midnight = dt.datetime.combine(now.date() + dt.timedelta(days=1), dt.time(), dt.UTC)
         await sleep((midnight - now).total_seconds())
-        control.change_day(midnight.date())
+        router.change_day(midnight.date())
 
 
 def _utc_now() -> dt.datetime:

@@ -1,4 +1,4 @@
-"""The listening sessions: who played which tracks, and when."""
+"""Listening sessions: which user played which tracks, and when."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from mock_server.randomness import Indices, Integers, Period, instants
 from mock_server.users import SLOT_WEIGHTS, Users
 
 CHUNK = 500_000
-"""Sessions drawn at once, which bounds the memory a draw takes."""
+"""Sessions drawn at once; this bounds the memory of a draw."""
 
 NO_TRACK = -1
-PATIENCE = 6
-"""How often a track that a session holds twice is drawn again before the session goes without it."""
+REDRAWS = 6
+"""How often a repeated track of a session is drawn again before the session does without it."""
 
 
 @dataclass(frozen=True)
 class Sessions:
-    """One entry per listed session. Users and plays are rows of their tables, times microseconds since 1970.
+    """One entry per listed session. Users and plays are row numbers; times are microseconds since 1970.
 
-    `plays` is sessions x plays per session; NO_TRACK fills up sessions that found too few different tracks.
+    `plays` has the shape (sessions, plays per session). NO_TRACK fills sessions with too few different tracks.
     """
 
     user: Indices
@@ -37,7 +37,7 @@ class Sessions:
 
 @dataclass(frozen=True)
 class ListeningModel:
-    """Who may listen to what: all that is needed to draw sessions."""
+    """The inputs of drawing sessions."""
 
     users: Users
     pools: TrackPools
@@ -45,7 +45,7 @@ class ListeningModel:
 
 
 def draw_sessions(count: int, listening_model: ListeningModel, period: Period) -> Sessions:
-    """`count` new sessions within the period, more of them by more active users; updated within it as well."""
+    """`count` new sessions, created and updated within the period. Users are drawn by their activity."""
     rng = period.rng
     created = instants(rng, period.start, period.end, count)
     users = _draw_users(count, listening_model.users, rng)
@@ -65,7 +65,7 @@ def _draw_users(count: int, users: Users, rng: np.random.Generator) -> Indices:
 
 
 def draw_plays(users: Indices, listening_model: ListeningModel, rng: np.random.Generator) -> Indices:
-    """Different tracks for a session of each user: len(users) x plays per session."""
+    """Different tracks for one session of each user; shape (users, plays per session)."""
     plays = np.empty((len(users), listening_model.plays_per_session), np.int32)
     for begin in range(0, len(users), CHUNK):
         plays[begin : begin + CHUNK] = _draw_chunk(users[begin : begin + CHUNK], listening_model, rng)
@@ -75,25 +75,25 @@ def draw_plays(users: Indices, listening_model: ListeningModel, rng: np.random.G
 def _draw_chunk(users: Indices, listening_model: ListeningModel, rng: np.random.Generator) -> Indices:
     tastes, pools = listening_model.users.tastes, listening_model.pools
     plays = pools.draw(_draw_pools(users[:, None], listening_model.plays_per_session, tastes, rng), rng)
-    for attempt in range(PATIENCE):
+    for attempt in range(REDRAWS):
         session, place = np.nonzero(_repeats(plays))
         if not len(session):
             return plays
-        again = _draw_pools(users[session][:, None], 1, tastes, rng)[:, 0]
-        plays[session, place] = pools.draw(again if attempt < PATIENCE // 2 else np.zeros_like(again), rng)
+        drawn = _draw_pools(users[session][:, None], 1, tastes, rng)[:, 0]
+        plays[session, place] = pools.draw(drawn if attempt < REDRAWS // 2 else np.zeros_like(drawn), rng)
     plays[_repeats(plays)] = NO_TRACK
     return plays
 
 
 def _draw_pools(users: Indices, plays: int, tastes: Indices, rng: np.random.Generator) -> Indices:
-    """The shelf each play comes from, by the users' tastes; `users` is a column, the result has `plays` columns."""
+    """The pool of each play, drawn by the users' tastes. `users` is a column; the result has `plays` columns."""
     slots = np.searchsorted(np.cumsum(SLOT_WEIGHTS)[:-1], rng.random((len(users), plays)), side="right")
-    anything = slots == tastes.shape[1]
-    return np.where(anything, 0, tastes[users, np.where(anything, 0, slots)])
+    any_track = slots == tastes.shape[1]
+    return np.where(any_track, 0, tastes[users, np.where(any_track, 0, slots)])
 
 
 def _repeats(plays: Indices) -> NDArray[np.bool_]:
-    """Marks each play whose track stands further left in the same session already."""
+    """Marks each play whose track occurs earlier in the same session."""
     repeated = np.zeros(plays.shape, np.bool_)
     for place in range(1, plays.shape[1]):
         repeated[:, place] = (plays[:, :place] == plays[:, place : place + 1]).any(axis=1)

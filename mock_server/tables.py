@@ -1,4 +1,4 @@
-"""Tables as dataclasses of columns, one array each; a change makes a new table and leaves the old one as it was."""
+"""Immutable tables: dataclasses with one array per column. Every change returns a new table."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ Table = TypeVar("Table")
 
 
 def appended(table: Table, more: Table) -> Table:
-    """The rows of both, the new ones at the end."""
+    """The rows of both tables."""
     return type(table)(**{name: np.concatenate([column, getattr(more, name)]) for name, column in vars(table).items()})
 
 
 def filtered(table: Table, mask: NDArray[np.bool_]) -> Table:
-    """Only the marked rows, in the same order."""
+    """The rows where `mask` is true."""
     return type(table)(**{name: column[mask] for name, column in vars(table).items()})
 
 
 def changed(table: Table, rows: Integers, **values: NDArray[Any]) -> Table:
-    """The same rows, some of them with other values in the given columns."""
+    """The table with new values in these rows and columns."""
     columns = {name: getattr(table, name).copy() for name in values}
     for name, column in columns.items():
         column[rows] = values[name]

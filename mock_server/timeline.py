@@ -1,4 +1,4 @@
-"""The data of each day: from one day to the next, rows are added, changed and removed."""
+"""The data of every day. From one day to the next, rows are added, changed and removed."""
 
 from __future__ import annotations
 
@@ -17,45 +17,45 @@ from mock_server.tables import appended, changed, filtered
 from mock_server.users import Users, draw_tastes, draw_users
 
 UNPOPULAR = 2.0
-"""Only tracks of a lower popularity are ever removed: a catalogue drops what hardly anyone plays."""
+"""Only tracks below this popularity are removed, because a catalogue drops tracks that hardly anyone plays."""
 
 HITS = 0.1
-"""Tracks that appear when the catalogue shifts, as a share of the tracks on the base day."""
+"""Number of new tracks in a catalogue shift, as a share of the tracks on the base day."""
 
 NOON = 12 * 3_600_000_000
-"""Microseconds from midnight to the moment an outage begins."""
+"""Start of an outage, in microseconds after midnight."""
 
 Versioned = TypeVar("Versioned", Tracks, Users)
 
 LONGEST_FUTURE = 3660
-"""Days after the base day that may be asked for."""
+"""Number of days after the base day that can be requested."""
 
 
 class DayOutOfRange(ValueError):
-    """The day lies before the history or too far in the future."""
+    """The day is before the history or too far in the future."""
 
 
 class Timeline:
-    """The worlds of all days. A world is a pure function of plan and day, however one got there."""
+    """The data of all days. The data of a day depends only on plan and day, not on earlier requests."""
 
     def __init__(self, plan: SimulationPlan, base: DayState | None = None) -> None:
         self.base = base or base_state(plan)
         self._latest = self.base
 
-    def under(self, plan: SimulationPlan) -> Timeline:
-        """The timeline of a plan of other scenarios only. The base world knows of none and is not drawn again."""
+    def with_plan(self, plan: SimulationPlan) -> Timeline:
+        """The timeline of a plan with other scenarios. Scenarios do not change the base day, so it is reused."""
         return Timeline(plan, replace(self.base, plan=plan))
 
-    def on(self, day: dt.date) -> DayState:
-        """The world at the first minute of `day`, as the API shows it."""
+    def state_on(self, day: dt.date) -> DayState:
+        """The data at the start of `day`, as the API returns it. Raises DayOutOfRange."""
         plan = self.base.plan
         last = last_day(plan)
         if not plan.start < day <= last:
-            raise DayOutOfRange(f"{day} is not a day after {plan.start} and up to {last}")
-        state = self._whole(day)
+            raise DayOutOfRange(f"{day} is out of range: it must be after {plan.start} and at most {last}")
+        state = self._complete_state(day)
         return without_afternoon(state) if day - dt.timedelta(days=1) == plan.outage_day else state
 
-    def _whole(self, day: dt.date) -> DayState:
+    def _complete_state(self, day: dt.date) -> DayState:
         if day < self.base.day:
             return earlier_state(self.base, day)
         if day < self._latest.day:
@@ -66,18 +66,18 @@ class Timeline:
 
 
 def last_day(plan: SimulationPlan) -> dt.date:
-    """The last day that may be asked for."""
+    """The last day that can be requested."""
     return plan.base_day + dt.timedelta(days=LONGEST_FUTURE)
 
 
 def without_afternoon(state: DayState) -> DayState:
-    """The same world, but for the sessions created from noon on of the day before."""
+    """The data without the sessions created from noon on of the day before."""
     noon = midnight(state.day - dt.timedelta(days=1)) + NOON
     return replace(state, sessions=filtered(state.sessions, state.sessions.created < noon))
 
 
 def next_state(state: DayState) -> DayState:
-    """The world one day later, after the activity of the day between."""
+    """The data one day later."""
     day = state.day + dt.timedelta(days=1)
     rng = np.random.default_rng([state.plan.seed, day.toordinal()])
     period = Period(state.plan.seed, rng, midnight(state.day), midnight(day))
@@ -118,11 +118,11 @@ def _listen(state: DayState, period: Period) -> DayState:
 
 
 def _change(state: DayState, period: Period) -> DayState:
-    """A share of the rows gets new content; a session of this very day is changed after it was created."""
+    """Give a share of the rows new content. A session of this day is changed after its creation."""
     share, rng = state.plan.updates, period.rng
-    tracks = _some(state.listed_tracks, share, rng)
-    users = _some(state.listed_users, share, rng)
-    rows = _some(np.arange(len(state.sessions)), share, rng)
+    tracks = _sample(state.listed_tracks, share, rng)
+    users = _sample(state.listed_users, share, rng)
+    rows = _sample(np.arange(len(state.sessions)), share, rng)
     plays = draw_plays(state.sessions.user[rows], state.listening_model, rng)
     moments = instants(rng, np.maximum(state.sessions.created[rows], period.start), period.end, len(rows))
     return replace(
@@ -139,7 +139,7 @@ def _next_versions(table: Versioned, rows: Integers, period: Period) -> Versione
 
 
 def _remove(state: DayState, rng: np.random.Generator) -> DayState:
-    """A few rows vanish: unpopular tracks and any users, each with their sessions, and some sessions more."""
+    """Remove a few unpopular tracks, a few users, the sessions of both, and a few other sessions."""
     share = state.plan.removals
     tracks, users = state.tracks, state.users
     unpopular = state.listed_tracks[tracks.popularity[state.listed_tracks] < UNPOPULAR]
@@ -157,27 +157,27 @@ def _remove(state: DayState, rng: np.random.Generator) -> DayState:
 def _without(
     listed: NDArray[np.bool_], candidates: Integers, expected: float, rng: np.random.Generator
 ) -> NDArray[np.bool_]:
-    left = listed.copy()
-    left[rng.permutation(candidates)[: rounded(rng, expected)]] = False
-    return left
+    remaining = listed.copy()
+    remaining[rng.permutation(candidates)[: rounded(rng, expected)]] = False
+    return remaining
 
 
-def _some(rows: Integers, share: float, rng: np.random.Generator) -> Integers:
-    """About a share of the rows, each at most once, in order."""
+def _sample(rows: Integers, share: float, rng: np.random.Generator) -> Integers:
+    """A random sample of about this share of the rows, without repeats, in order."""
     return np.asarray(rows[rng.random(len(rows)) < share])
 
 
 def without_orphans(sessions: Sessions, tracks: NDArray[np.bool_], users: NDArray[np.bool_]) -> Sessions:
-    """Only the sessions whose user and tracks are all listed."""
-    known_track = np.append(tracks, True)  # the last one answers for NO_TRACK, which is -1
-    return filtered(sessions, users[sessions.user] & known_track[sessions.plays].all(axis=1))
+    """The sessions whose user and tracks are all listed."""
+    track_is_listed = np.append(tracks, True)  # index -1 is NO_TRACK
+    return filtered(sessions, users[sessions.user] & track_is_listed[sessions.plays].all(axis=1))
 
 
 def earlier_state(base: DayState, day: dt.date) -> DayState:
-    """The base world without what had not happened by `day`.
+    """The data of a day before the base day: the base data without later rows.
 
-    A row that was changed later shows its creation as its last change; a session appears with the last of its
-    user and tracks, so that there are no orphans.
+    A row that was changed later has its creation time as its last change. A session appears when its user and all its
+    tracks exist, so that there are no orphans.
     """
     now = midnight(day)
     tracks = _as_of(base.tracks, now)

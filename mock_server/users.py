@@ -1,4 +1,4 @@
-"""The users, their tastes, and the true probability that each user plays each track."""
+"""Users, their tastes, and the true probability that a user plays a track."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mock_server.word_lists import GENRES
 SCENE_SLOTS = 6
 _FALLING = 0.7 ** np.arange(SCENE_SLOTS)
 SLOT_WEIGHTS = np.concatenate([0.45 * _FALLING / _FALLING.sum(), 0.45 * _FALLING / _FALLING.sum(), [0.10]])
-"""How often a play comes from each favourite scene, from each favourite artist, and from just anything (last)."""
+"""Probability that a play comes from each favourite scene, each favourite artist, and the whole catalogue (last)."""
 
 HOME_SHARE = 0.6
 FAITHFUL_SHARE = 0.85
@@ -22,10 +22,10 @@ FAITHFUL_SHARE = 0.85
 
 @dataclass(frozen=True)
 class Users:
-    """One entry per user ever seen, removed ones included. Times in microseconds since 1970.
+    """One entry per user, removed users included. Times are microseconds since 1970.
 
-    `tastes` holds the shelves of the favourite scenes and artists, users x 12. `mailbox` is the row whose e-mail
-    address the user has: their own, or for 1 to 3 users in a thousand that of a neighbour.
+    `tastes` holds the pools of the favourite scenes and artists, shape (users, 12). `mailbox` is the row whose e-mail
+    address the user has: normally their own row; for 1 to 3 users in a thousand, the previous row.
     """
 
     id: Indices
@@ -43,7 +43,7 @@ class Users:
 
 
 def draw_users(first: int, count: int, period: Period, pools: TrackPools) -> Users:
-    """`count` new users created within the period, with tastes and power-law activity."""
+    """`count` new users with tastes and power-law activity, created within the period."""
     rng = period.rng
     genre, tastes = draw_tastes(count, pools, rng)
     created = instants(rng, period.start, period.end, count)
@@ -61,22 +61,22 @@ def draw_users(first: int, count: int, period: Period, pools: TrackPools) -> Use
 
 
 def draw_tastes(count: int, pools: TrackPools, rng: np.random.Generator) -> tuple[NDArray[np.int8], Indices]:
-    """A favourite genre and 12 favourite shelves for each of `count` users.
+    """A stated favourite genre and 12 favourite pools for each of `count` users.
 
-    Six scenes, most of them of the home genre, and an artist met in each of these scenes. The favourite genre a
-    user states is the home genre, but for a few who state any.
+    The pools are six scenes, most of them of the home genre, and one artist of each scene. FAITHFUL_SHARE of the users
+    state their home genre; the others state a random genre.
     """
     home = pools.genre_of(pools.draw(np.zeros(count, np.int32), rng))
     at_home = rng.random((count, SCENE_SLOTS)) < HOME_SHARE
-    met = pools.draw(np.where(at_home, pools.genre_pool(home)[:, None], 0), rng)
-    scenes = pools.scene_pool(met)
+    seed_tracks = pools.draw(np.where(at_home, pools.genre_pool(home)[:, None], 0), rng)
+    scenes = pools.scene_pool(seed_tracks)
     artists = pools.artist_pool(pools.draw(scenes, rng))
     stated = np.where(rng.random(count) < FAITHFUL_SHARE, home, rng.integers(0, len(GENRES), count))
     return stated.astype(np.int8), np.concatenate([scenes, artists], axis=1)
 
 
 def _mailboxes(first: int, count: int, seed: int) -> Indices:
-    """The row whose e-mail each user has: in every thousand, 1 to 3 users have their predecessor's."""
+    """The row whose e-mail each user has. In every thousand, 1 to 3 users have the e-mail of the previous row."""
     rows = np.arange(first, first + count, dtype=np.int32)
     thousand, place = rows // 1000, rows % 1000
     mixed = scramble(thousand, seed * 8 + 3)
@@ -88,9 +88,9 @@ def _mailboxes(first: int, count: int, seed: int) -> Indices:
 
 
 def true_scores(users: Users, pools: TrackPools, user_rows: Integers) -> NDArray[np.float64]:
-    """The probability that a play of each user is each track: users x tracks, rows sum to 1.
+    """The probability that a play of each user is each track. Shape (users, tracks); each row sums to 1.
 
-    `user_rows` and the columns are rows of `listeners` and of the catalogue, not public ids. Removed tracks have zero.
+    `user_rows` and the columns are row numbers, not public ids. Removed tracks have probability zero.
     """
     by_pool = np.zeros((len(user_rows), len(pools.order)))
     everything = pools.probabilities(0)[1] * SLOT_WEIGHTS[-1]

@@ -1,4 +1,4 @@
-"""The words that names, titles, albums and e-mails are made of."""
+"""Word lists for names, titles, albums and e-mail addresses."""
 
 _FIRST_NAMES_TEXT = """
     Aaron Abigail Adam Alan Alice Amanda Amber Amy Andrea Andrew Angela Anna Anthony Arthur Ashley Austin

@@ -1,4 +1,4 @@
-"""The stand-in as a running server: the recorded contract, the control endpoints, and every fault."""
+"""The mock API as a running server: the recorded contract, the control endpoints and every fault."""
 
 import json
 import re
@@ -17,12 +17,12 @@ import requests
 ROOT = Path(__file__).parents[2]
 CONTRACT = ROOT / "tests" / "data" / "contract"
 ENDPOINTS = ("tracks", "users", "listen_history")
-MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}")
+TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}")
 ARGUMENTS = ("--port", "0", "--day", "2026-11-22")
 
 
 def start(*arguments: str) -> tuple[subprocess.Popen[str], str]:
-    """A server of our own, and its address from the line it prints when it listens."""
+    """Start a server. Returns the process and the address that it prints."""
     command = [sys.executable, "-m", "mock_server", *ARGUMENTS, *arguments]
     server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert server.stdout
@@ -52,11 +52,11 @@ def api(address: str) -> Iterator["Api"]:
         session.delete(f"{address}/_control/faults")
         session.delete(f"{address}/_control/requests")
         session.put(f"{address}/_control/scenarios", json={})
-        api.go_to("2026-11-22")
+        api.set_day("2026-11-22")
 
 
 class Api:
-    """The server as a client and as a tester see it."""
+    """A client of the pages and the control endpoints."""
 
     def __init__(self, address: str, session: requests.Session) -> None:
         self.address = address
@@ -66,29 +66,29 @@ class Api:
         return self._session.get(f"{self.address}{path}", params=parameters, timeout=timeout, allow_redirects=False)
 
     def page(self, endpoint: str, **parameters: Any) -> Any:
-        answer = self.get(f"/{endpoint}", **parameters)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+        response = self.get(f"/{endpoint}", **parameters)
+        assert response.status_code == 200, response.text
+        return response.json()
 
     def every_row(self, endpoint: str) -> list[Any]:
         first = self.page(endpoint, size=100)
         rest = [self.page(endpoint, size=100, page=page) for page in range(2, first["pages"] + 1)]
         return [row for page in [first, *rest] for row in page["items"]]
 
-    def wish(self, *groups: dict[str, Any]) -> None:
-        answer = self._session.put(f"{self.address}/_control/faults", json=list(groups))
-        assert answer.status_code == 200, answer.text
+    def set_faults(self, *groups: dict[str, Any]) -> None:
+        response = self._session.put(f"{self.address}/_control/faults", json=list(groups))
+        assert response.status_code == 200, response.text
 
-    def go_to(self, day: str) -> None:
-        answer = self._session.post(f"{self.address}/_control/day", json={"day": day})
-        assert answer.status_code == 200, answer.text
+    def set_day(self, day: str) -> None:
+        response = self._session.post(f"{self.address}/_control/day", json={"day": day})
+        assert response.status_code == 200, response.text
 
-    def scenarios(self, **scenarios: Any) -> Any:
-        answer = self._session.put(f"{self.address}/_control/scenarios", json=scenarios)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+    def set_scenarios(self, **scenarios: Any) -> Any:
+        response = self._session.put(f"{self.address}/_control/scenarios", json=scenarios)
+        assert response.status_code == 200, response.text
+        return response.json()
 
-    def answers(self, shown: Any) -> requests.Response:
+    def feedback(self, shown: Any) -> requests.Response:
         return self._session.post(f"{self.address}/_control/answers", json=shown, timeout=5)
 
     def statuses(self, path: str, times: int, **parameters: Any) -> list[int]:
@@ -99,14 +99,16 @@ class Api:
 
 
 def shape(value: Any) -> Any:
-    """The type of a value, with what makes up a moment, a duration or a list."""
+    """The type and format of a value; for a list also its length."""
     if isinstance(value, str):
-        return "moment" if MOMENT.fullmatch(value) else "duration" if re.fullmatch(r"\d\d:\d\d", value) else "text"
+        return (
+            "timestamp" if TIMESTAMP.fullmatch(value) else "duration" if re.fullmatch(r"\d\d:\d\d", value) else "text"
+        )
     return [shape(value[0]), len(value)] if isinstance(value, list) else type(value).__name__
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-def test_pages_look_like_the_recorded_ones(api: Api, endpoint: str) -> None:
+def test_pages_have_the_shape_of_the_recorded_pages(api: Api, endpoint: str) -> None:
     recorded = json.loads((CONTRACT / f"{endpoint}.page1.json").read_text())
     page = api.page(endpoint, size=100)
     assert list(page) == list(recorded)
@@ -116,19 +118,19 @@ def test_pages_look_like_the_recorded_ones(api: Api, endpoint: str) -> None:
         "size": 100,
         "pages": 10,
     }
-    wanted = {name: shape(value) for name, value in recorded["items"][0].items()}
+    expected = {name: shape(value) for name, value in recorded["items"][0].items()}
     for row in page["items"]:
-        assert {name: shape(value) for name, value in row.items()} == wanted
-        assert list(row) == list(wanted)
+        assert {name: shape(value) for name, value in row.items()} == expected
+        assert list(row) == list(expected)
 
 
 @pytest.mark.parametrize("field", ["gender", "favorite_genres"])
-def test_words_of_users_are_the_recorded_ones(api: Api, field: str) -> None:
+def test_users_have_the_recorded_values(api: Api, field: str) -> None:
     recorded = json.loads((CONTRACT / "users.page1.json").read_text())["items"]
     assert {row[field] for row in api.every_row("users")} == {row[field] for row in recorded}
 
 
-def test_page_and_size(api: Api) -> None:
+def test_page_and_size_select_rows(api: Api) -> None:
     assert api.page("tracks")["size"] == len(api.page("tracks")["items"]) == 50
     assert api.page("tracks", page=11, size=100)["items"] == []
     assert api.page("tracks", page=2, size=7)["items"] == api.page("tracks")["items"][7:14]
@@ -148,14 +150,14 @@ def test_page_and_size(api: Api) -> None:
         ("page", "1.5", "int_parsing"),
     ],
 )
-def test_outside_the_bounds_is_422(api: Api, name: str, value: str, kind: str) -> None:
-    answer = api.get("/users", **{name: value})
-    assert answer.status_code == 422
-    (error,) = answer.json()["detail"]
+def test_page_or_size_out_of_bounds_is_422(api: Api, name: str, value: str, kind: str) -> None:
+    response = api.get("/users", **{name: value})
+    assert response.status_code == 422
+    (error,) = response.json()["detail"]
     assert (error["type"], error["loc"], error["input"]) == (kind, ["query", name], value)
 
 
-def test_other_paths_and_methods(api: Api) -> None:
+def test_unknown_paths_and_methods_are_errors(api: Api) -> None:
     assert api.get("//tracks").status_code == 404
     assert api.get("/nothing").json() == {"detail": "Not Found"}
     redirect = api.get("/tracks/", page=2)
@@ -166,25 +168,25 @@ def test_other_paths_and_methods(api: Api) -> None:
 
 def test_requests_on_one_connection_are_answered_in_order(address: str) -> None:
     host, port = address.removeprefix("http://").split(":")
-    asked = b"".join(b"GET /tracks?size=1&page=%d HTTP/1.1\r\n\r\n" % page for page in range(1, 51))
+    pipelined = b"".join(b"GET /tracks?size=1&page=%d HTTP/1.1\r\n\r\n" % page for page in range(1, 51))
     with socket.create_connection((host, int(port)), timeout=5) as client:
-        client.sendall(asked + b"GET /users?size=1 HTTP/1.1\r\nConnection: close\r\n\r\n")
+        client.sendall(pipelined + b"GET /users?size=1 HTTP/1.1\r\nConnection: close\r\n\r\n")
         received = b"".join(iter(lambda: client.recv(65536), b""))
     assert [int(page) for page in re.findall(rb'"page":(\d+)', received)] == [*range(1, 51), 1]
 
 
-def test_same_options_same_bytes_and_other_seed_other_bytes(api: Api) -> None:
+def test_bytes_depend_on_options_and_seed_alone(api: Api) -> None:
     for arguments, same in (((), True), (("--seed", "8"), False)):
         server, address = start(*arguments)
-        other = requests.get(f"{address}/users", timeout=5).content
-        assert (other == api.get("/users").content) is same
+        users = requests.get(f"{address}/users", timeout=5).content
+        assert (users == api.get("/users").content) is same
         stop(server)
 
 
-# --- starting, ending, tokens ------------------------------------------------------------------------------------
+# --- start, stop, token ------------------------------------------------------------------------------------------
 
 
-def test_a_token_is_asked_for_but_not_by_control() -> None:
+def test_pages_require_the_token_and_control_endpoints_do_not() -> None:
     server, address = start("--token", "secret", "--fault", "users:status=404")
     with_token = {"Authorization": "Bearer secret"}
     assert requests.get(f"{address}/tracks", timeout=5).status_code == 401
@@ -197,49 +199,49 @@ def test_a_token_is_asked_for_but_not_by_control() -> None:
 
 
 @pytest.mark.parametrize(("arguments", "status"), [(["--size", "x"], 2), (["--fault", "x=1"], 2)])
-def test_bad_arguments_end_with_a_clear_line(arguments: list[str], status: int) -> None:
-    ended = subprocess.run(
+def test_invalid_arguments_end_with_a_message(arguments: list[str], status: int) -> None:
+    result = subprocess.run(
         [sys.executable, "-m", "mock_server", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=20
     )
-    assert ended.returncode == status
-    assert "error: " in ended.stderr and "Traceback" not in ended.stderr
+    assert result.returncode == status
+    assert "error: " in result.stderr and "Traceback" not in result.stderr
 
 
-def test_a_port_in_use_is_said_clearly(address: str) -> None:
+def test_port_in_use_is_reported(address: str) -> None:
     port = address.rpartition(":")[2]
     command = [sys.executable, "-m", "mock_server", "--port", port]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20)
-    assert ended.returncode == 1
-    assert f"cannot listen on 127.0.0.1:{port}" in ended.stderr and "Traceback" not in ended.stderr
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20)
+    assert result.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in result.stderr and "Traceback" not in result.stderr
 
 
 # --- control -----------------------------------------------------------------------------------------------------
 
 
-def test_days_move_forward_and_back(api: Api) -> None:
+def test_day_can_move_forward_and_back(api: Api) -> None:
     before = api.get("/listen_history").content
-    api.go_to("2026-12-22")
+    api.set_day("2026-12-22")
     health = api.get("/_control/health").json()
     assert health["day"] == "2026-12-22"
     assert health["totals"]["listen_history"] > 1200
     assert len(api.every_row("listen_history")) == health["totals"]["listen_history"]
-    api.go_to("2026-11-22")
+    api.set_day("2026-11-22")
     assert api.get("/listen_history").content == before
 
 
 @pytest.mark.parametrize("body", ["", "[]", '{"day": "tomorrow"}', '{"day": "1999-01-01"}', '{"day": 5}'])
-def test_impossible_days_are_refused(api: Api, body: str) -> None:
+def test_invalid_days_are_refused(api: Api, body: str) -> None:
     assert requests.post(f"{api.address}/_control/day", data=body, timeout=5).status_code == 422
 
 
 def test_requests_are_counted(api: Api) -> None:
-    api.wish({"endpoint": "users", "status": 503})
+    api.set_faults({"endpoint": "users", "status": 503})
     api.statuses("/tracks", 2, page=3)
     api.statuses("/users", 1)
     api.get("/users", page=0)
-    counted = api.get("/_control/requests").json()
-    assert counted["by_endpoint"] == {"tracks": 2, "users": 2, "listen_history": 0}
-    assert counted["requests"] == [
+    counts = api.get("/_control/requests").json()
+    assert counts["by_endpoint"] == {"tracks": 2, "users": 2, "listen_history": 0}
+    assert counts["requests"] == [
         {"endpoint": "tracks", "page": 3, "status": 200, "delivery": "whole", "count": 2},
         {"endpoint": "users", "page": 1, "status": 503, "delivery": "whole", "count": 1},
         {"endpoint": "users", "page": None, "status": 422, "delivery": "whole", "count": 1},
@@ -247,19 +249,20 @@ def test_requests_are_counted(api: Api) -> None:
     assert requests.delete(f"{api.address}/_control/requests", timeout=5).json()["total"] == 0
 
 
-def test_the_truth_ranks_listed_tracks(api: Api) -> None:
+def test_truth_ranks_listed_tracks(api: Api) -> None:
     user = api.page("users")["items"][5]["id"]
     truth = api.get("/_control/truth", user_id=user, n=10).json()
-    likely = [entry["probability"] for entry in truth["tracks"]]
-    assert len(likely) == 10 and likely == sorted(likely, reverse=True) and 0 < sum(likely) < 1
+    probabilities = [entry["probability"] for entry in truth["tracks"]]
+    assert len(probabilities) == 10 and probabilities == sorted(probabilities, reverse=True)
+    assert 0 < sum(probabilities) < 1
     assert {entry["track_id"] for entry in truth["tracks"]} <= {row["id"] for row in api.every_row("tracks")}
     assert api.get("/_control/truth", user_id=-1).status_code == 404
     assert api.get("/_control/truth").status_code == 422
 
 
-def test_faults_are_told_and_cleared(api: Api) -> None:
+def test_faults_can_be_read_and_cleared(api: Api) -> None:
     group = {"endpoint": "tracks", "page": 2, "first": 3, "seed": 4, "error_share": 0.5}
-    api.wish(group)
+    api.set_faults(group)
     assert api.get("/_control/faults").json() == [group]
     assert requests.delete(f"{api.address}/_control/faults", timeout=5).json() == []
     assert api.get("/_control/nothing").status_code == 404
@@ -269,59 +272,59 @@ def test_faults_are_told_and_cleared(api: Api) -> None:
 @pytest.mark.parametrize(
     "group", [{"error_share": 2}, {"nothing": 1}, {"endpoint": "x"}, {"page": "1"}, {"half": 1}, 5, {"moving": {}}]
 )
-def test_senseless_faults_are_refused_and_change_nothing(api: Api, group: Any) -> None:
-    api.wish({"status": 503})
-    answer = requests.put(f"{api.address}/_control/faults", json=group, timeout=5)
-    assert answer.status_code == 422 and answer.json()["detail"]
+def test_invalid_faults_are_refused_and_change_nothing(api: Api, group: Any) -> None:
+    api.set_faults({"status": 503})
+    response = requests.put(f"{api.address}/_control/faults", json=group, timeout=5)
+    assert response.status_code == 422 and response.json()["detail"]
     assert api.get("/tracks").status_code == 503
 
 
 # --- scenarios ---------------------------------------------------------------------------------------------------
 
-QUIET = {"taste_shift": None, "catalogue_shift": None, "outage": None}
+NO_SCENARIOS = {"taste_shift": None, "catalogue_shift": None, "outage": None}
 
 
-def test_scenarios_are_told_and_replaced_while_the_day_stays(api: Api) -> None:
-    assert api.get("/_control/scenarios").json() == QUIET
-    api.go_to("2026-11-24")
-    quiet = api.get("/tracks", page=11, size=100).content
+def test_scenarios_can_be_read_and_replaced_without_changing_the_day(api: Api) -> None:
+    assert api.get("/_control/scenarios").json() == NO_SCENARIOS
+    api.set_day("2026-11-24")
+    page_without_scenarios = api.get("/tracks", page=11, size=100).content
     shift = {"day": "2026-11-23", "share": 0.5}
-    assert api.scenarios(catalogue_shift=shift) == QUIET | {"catalogue_shift": shift}
+    assert api.set_scenarios(catalogue_shift=shift) == NO_SCENARIOS | {"catalogue_shift": shift}
     health = api.get("/_control/health").json()
     assert (health["day"], health["totals"]["tracks"] > 1090) == ("2026-11-24", True)
-    assert api.get("/tracks", page=11, size=100).content != quiet
-    assert api.scenarios(outage={"day": "2026-11-25"}) == QUIET | {"outage": {"day": "2026-11-25"}}
-    assert api.get("/tracks", page=11, size=100).content == quiet
+    assert api.get("/tracks", page=11, size=100).content != page_without_scenarios
+    assert api.set_scenarios(outage={"day": "2026-11-25"}) == NO_SCENARIOS | {"outage": {"day": "2026-11-25"}}
+    assert api.get("/tracks", page=11, size=100).content == page_without_scenarios
     assert api.get("/_control/scenarios").json()["outage"] == {"day": "2026-11-25"}
 
 
-def test_scenarios_set_at_runtime_or_at_the_start_give_the_same_pages(api: Api) -> None:
+def test_scenarios_give_the_same_pages_whether_set_at_runtime_or_at_start(api: Api) -> None:
     options = ("--taste-shift", "2026-11-22=0.5", "--catalogue-shift", "2026-11-23=0.4", "--outage", "2026-11-23")
     server, address = start("--base-day", "2026-11-22", "--day", "2026-11-24", *options)
-    api.go_to("2026-11-24")
-    api.scenarios(
+    api.set_day("2026-11-24")
+    api.set_scenarios(
         taste_shift={"day": "2026-11-22", "share": 0.5},
         catalogue_shift={"day": "2026-11-23", "share": 0.4},
         outage={"day": "2026-11-23"},
     )
     for endpoint in ENDPOINTS:
         last = api.page(endpoint, size=100)["pages"]
-        other = requests.get(f"{address}/{endpoint}", params={"page": last, "size": 100}, timeout=5)
-        assert other.content == api.get(f"/{endpoint}", page=last, size=100).content
+        page = requests.get(f"{address}/{endpoint}", params={"page": last, "size": 100}, timeout=5)
+        assert page.content == api.get(f"/{endpoint}", page=last, size=100).content
     stop(server)
 
 
-def test_an_afternoon_is_listed_a_day_late(api: Api) -> None:
+def test_outage_lists_the_afternoon_a_day_late(api: Api) -> None:
     def listens(day: str) -> list[Any]:
-        api.go_to(day)
+        api.set_day(day)
         return api.every_row("listen_history")
 
     days = ("2026-11-23", "2026-11-24", "2026-11-25", "2026-11-26")
-    quiet = [listens(day) for day in days]
-    api.scenarios(outage={"day": "2026-11-23"})
+    without_outage = [listens(day) for day in days]
+    api.set_scenarios(outage={"day": "2026-11-23"})
     with_outage = [listens(day) for day in days]
-    assert [one == other for one, other in zip(quiet, with_outage, strict=True)] == [True, False, True, True]
-    missing = [row for row in quiet[1] if row not in with_outage[1]]
+    assert [plain == late for plain, late in zip(without_outage, with_outage, strict=True)] == [True, False, True, True]
+    missing = [row for row in without_outage[1] if row not in with_outage[1]]
     assert missing and all("2026-11-23T12:00" <= row["created_at"] < "2026-11-24" for row in missing)
 
 
@@ -337,49 +340,51 @@ def test_an_afternoon_is_listed_a_day_late(api: Api) -> None:
         '{"catalogue_shift": {"day": "2026-11-21", "share": 0.5}}',
     ],
 )
-def test_senseless_scenarios_are_refused_and_change_nothing(api: Api, body: str) -> None:
-    told = api.scenarios(outage={"day": "2026-11-25"})
-    answer = requests.put(f"{api.address}/_control/scenarios", data=body, timeout=5)
-    assert answer.status_code == 422 and answer.json()["detail"]
-    assert api.get("/_control/scenarios").json() == told
+def test_invalid_scenarios_are_refused_and_change_nothing(api: Api, body: str) -> None:
+    scenarios = api.set_scenarios(outage={"day": "2026-11-25"})
+    response = requests.put(f"{api.address}/_control/scenarios", data=body, timeout=5)
+    assert response.status_code == 422 and response.json()["detail"]
+    assert api.get("/_control/scenarios").json() == scenarios
 
 
-# --- answers of listeners ----------------------------------------------------------------------------------------
+# --- feedback of users -------------------------------------------------------------------------------------------
 
 
 def best_tracks(api: Api, users: list[int]) -> list[dict[str, Any]]:
-    """What each user is shown who is shown the best."""
+    """The most likely tracks of each user, as a feedback request."""
     truths = [api.get("/_control/truth", user_id=user).json() for user in users]
-    return [{"user_id": truth["user_id"], "tracks": [best["track_id"] for best in truth["tracks"]]} for truth in truths]
+    return [
+        {"user_id": truth["user_id"], "tracks": [track["track_id"] for track in truth["tracks"]]} for truth in truths
+    ]
 
 
-def useful_share(answer: requests.Response) -> float:
-    assert answer.status_code == 200, answer.text
-    useful = [each for entry in answer.json() for each in entry["useful"]]
+def useful_share(response: requests.Response) -> float:
+    assert response.status_code == 200, response.text
+    useful = [is_useful for entry in response.json() for is_useful in entry["useful"]]
     return sum(useful) / len(useful)
 
 
-def test_listeners_answer_to_their_taste_of_the_day(api: Api) -> None:
+def test_feedback_follows_the_taste_of_the_day(api: Api) -> None:
     users = [row["id"] for row in api.every_row("users")][:100]
     best = best_tracks(api, users)
-    answer = api.answers(best)
-    assert [entry["user_id"] for entry in answer.json()] == users
-    assert api.answers(best).content == answer.content
-    assert useful_share(answer) > 0.9
-    api.scenarios(taste_shift={"day": "2026-11-22", "share": 1.0})
-    assert useful_share(api.answers(best)) > 0.9
-    api.go_to("2026-11-23")
-    assert useful_share(api.answers(best)) < 0.6
+    response = api.feedback(best)
+    assert [entry["user_id"] for entry in response.json()] == users
+    assert api.feedback(best).content == response.content
+    assert useful_share(response) > 0.9
+    api.set_scenarios(taste_shift={"day": "2026-11-22", "share": 1.0})
+    assert useful_share(api.feedback(best)) > 0.9
+    api.set_day("2026-11-23")
+    assert useful_share(api.feedback(best)) < 0.6
 
 
-def test_unknown_users_and_tracks_are_named(api: Api) -> None:
+def test_unknown_users_and_tracks_are_named_in_the_error(api: Api) -> None:
     user, track = (api.page(endpoint)["items"][0]["id"] for endpoint in ("users", "tracks"))
     for shown, words in (
         ([{"user_id": user, "tracks": [track, -4, -5]}], "no track has the id -4"),
         ([{"user_id": user, "tracks": [track]}, {"user_id": -3, "tracks": []}], "no user has the id -3"),
     ):
-        answer = api.answers(shown)
-        assert (answer.status_code, answer.json()) == (404, {"detail": words})
+        response = api.feedback(shown)
+        assert (response.status_code, response.json()) == (404, {"detail": words})
 
 
 @pytest.mark.parametrize(
@@ -394,37 +399,37 @@ def test_unknown_users_and_tracks_are_named(api: Api) -> None:
         [{"user_id": 1, "tracks": [], "more": 1}],
     ],
 )
-def test_senseless_questions_are_refused(api: Api, shown: Any) -> None:
-    answer = api.answers(shown)
-    assert answer.status_code == 422 and "must be like" in answer.json()["detail"]
+def test_invalid_feedback_requests_are_refused(api: Api, shown: Any) -> None:
+    response = api.feedback(shown)
+    assert response.status_code == 422 and "must be like" in response.json()["detail"]
 
 
-# --- faults of answers -------------------------------------------------------------------------------------------
+# --- response faults ---------------------------------------------------------------------------------------------
 
 
-def test_shares_of_errors_are_kept_and_repeatable(api: Api) -> None:
+def test_error_share_is_kept_and_reproducible(api: Api) -> None:
     runs = []
     for seed in (1, 1, 2):
-        api.wish({"seed": seed, "error_share": 0.3})
+        api.set_faults({"seed": seed, "error_share": 0.3})
         runs.append([api.get("/tracks", size=1, page=page).status_code for page in range(1, 301)])
     assert runs[0] == runs[1] != runs[2]
     assert set(runs[0]) == {200, 500, 503}
     assert 0.2 < sum(status != 200 for status in runs[0]) / 300 < 0.4
 
 
-def test_rate_limits_tell_when_to_come_back(api: Api) -> None:
-    api.wish({"rate_limit_share": 1, "retry_after": 7})
-    answer = api.get("/tracks")
-    assert (answer.status_code, answer.headers["retry-after"]) == (429, "7")
+def test_rate_limit_sets_retry_after(api: Api) -> None:
+    api.set_faults({"rate_limit_share": 1, "retry_after": 7})
+    response = api.get("/tracks")
+    assert (response.status_code, response.headers["retry-after"]) == (429, "7")
 
 
-def test_the_first_requests_of_every_page_fail(api: Api) -> None:
-    api.wish({"fail_first": 2})
+def test_fail_first_fails_the_first_requests_for_every_page(api: Api) -> None:
+    api.set_faults({"fail_first": 2})
     assert api.statuses("/tracks", 4, page=1) == api.statuses("/tracks", 4, page=2) == [500, 500, 200, 200]
 
 
-def test_faults_keep_to_their_endpoint_page_and_first_requests(api: Api) -> None:
-    api.wish(
+def test_faults_apply_only_within_their_scope(api: Api) -> None:
+    api.set_faults(
         {"endpoint": "tracks", "page": 2, "first": 1, "status": 404}, {"endpoint": "users", "page_always_fails": 3}
     )
     assert api.statuses("/tracks", 2, page=2) == [404, 200]
@@ -434,36 +439,36 @@ def test_faults_keep_to_their_endpoint_page_and_first_requests(api: Api) -> None
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 418, 500, 502])
-def test_a_status_for_every_answer(api: Api, status: int) -> None:
-    api.wish({"status": status})
+def test_status_applies_to_every_response(api: Api, status: int) -> None:
+    api.set_faults({"status": status})
     assert api.statuses("/tracks", 2) == [status] * 2
     assert api.get("/tracks").json()["detail"]
 
 
-def test_html_instead_of_json(api: Api) -> None:
-    api.wish({"html_share": 1})
-    answer = api.get("/tracks")
-    assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/html")
+def test_html_share_returns_html_with_status_200(api: Api) -> None:
+    api.set_faults({"html_share": 1})
+    response = api.get("/tracks")
+    assert response.status_code == 200 and response.headers["content-type"].startswith("text/html")
     with pytest.raises(ValueError):
-        answer.json()
+        response.json()
 
 
-def test_json_cut_with_an_honest_length(api: Api) -> None:
-    api.wish({"cut_share": 1})
-    answer = api.get("/tracks")
-    assert len(answer.content) == int(answer.headers["content-length"])
+def test_cut_share_cuts_json_and_content_length(api: Api) -> None:
+    api.set_faults({"cut_share": 1})
+    response = api.get("/tracks")
+    assert len(response.content) == int(response.headers["content-length"])
     with pytest.raises(ValueError):
-        answer.json()
+        response.json()
 
 
-def test_a_body_shorter_than_promised(api: Api) -> None:
-    api.wish({"short_share": 1})
+def test_short_share_ends_before_content_length(api: Api) -> None:
+    api.set_faults({"short_share": 1})
     with pytest.raises(requests.exceptions.ChunkedEncodingError, match="IncompleteRead"):
         api.get("/tracks")
 
 
-def test_truncation_comes_in_both_kinds(api: Api) -> None:
-    api.wish({"truncate_share": 1})
+def test_truncate_share_gives_both_kinds_of_cut(api: Api) -> None:
+    api.set_faults({"truncate_share": 1})
     kinds = set()
     for page in range(1, 21):
         try:
@@ -474,88 +479,88 @@ def test_truncation_comes_in_both_kinds(api: Api) -> None:
     assert kinds == {"cut", "short"}
 
 
-def test_a_reset_in_the_middle(api: Api) -> None:
-    api.wish({"reset_share": 1})
+def test_reset_share_resets_the_connection(api: Api) -> None:
+    api.set_faults({"reset_share": 1})
     with pytest.raises((requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError), match="reset"):
         api.get("/tracks")
     assert api.get("/_control/requests").json()["requests"][0]["delivery"] == "reset"
 
 
-def test_latency(api: Api) -> None:
-    api.wish({"latency_ms": 200})
+def test_latency_delays_responses(api: Api) -> None:
+    api.set_faults({"latency_ms": 200})
     started = time.monotonic()
     assert api.get("/tracks").status_code == 200
     assert 0.2 <= time.monotonic() - started < 2
 
 
-def test_a_hanging_page_and_the_next_one(api: Api) -> None:
-    api.wish({"page": 2, "hang_share": 1})
+def test_hanging_page_does_not_block_the_next_page(api: Api) -> None:
+    api.set_faults({"page": 2, "hang_share": 1})
     with pytest.raises(requests.exceptions.ReadTimeout):
         api.get("/tracks", page=2, timeout=0.3)
     assert api.statuses("/tracks", 1, page=3) == [200]
 
 
-def test_drip_arrives_whole_but_slowly(api: Api) -> None:
-    wanted = api.page("tracks", size=1)
-    api.wish({"drip": 1})
+def test_drip_delivers_the_page_slowly(api: Api) -> None:
+    expected = api.page("tracks", size=1)
+    api.set_faults({"drip": 1})
     started = time.monotonic()
-    assert api.page("tracks", size=1) == wanted
+    assert api.page("tracks", size=1) == expected
     assert time.monotonic() - started > 0.2
 
 
-# --- faults of the list ------------------------------------------------------------------------------------------
+# --- row faults --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["items", "total"])
-def test_an_envelope_without(api: Api, name: str) -> None:
-    api.wish({f"missing_{name}": True})
+def test_missing_field_is_absent_from_the_envelope(api: Api, name: str) -> None:
+    api.set_faults({f"missing_{name}": True})
     assert set(api.page("tracks")) == {"items", "total", "page", "size", "pages"} - {name}
 
 
-def test_an_empty_list(api: Api) -> None:
-    api.wish({"endpoint": "users", "empty": True})
+def test_empty_endpoint_has_total_zero(api: Api) -> None:
+    api.set_faults({"endpoint": "users", "empty": True})
     assert api.page("users") == {"items": [], "total": 0, "page": 1, "size": 50, "pages": 0}
     assert api.page("tracks")["total"] == 1000
 
 
-def test_half_a_list(api: Api) -> None:
+def test_half_lists_the_first_half_of_the_rows(api: Api) -> None:
     whole = api.every_row("listen_history")
-    api.wish({"half": True})
+    api.set_faults({"half": True})
     assert api.page("listen_history")["total"] == 500
     assert api.every_row("listen_history") == whole[:500]
 
 
-def test_rows_of_another_endpoint(api: Api) -> None:
+def test_wrong_endpoint_lists_rows_of_another_endpoint(api: Api) -> None:
     users = api.page("users")
-    api.wish({"endpoint": "tracks", "wrong_endpoint": "users"})
+    api.set_faults({"endpoint": "tracks", "wrong_endpoint": "users"})
     assert api.page("tracks") == users
 
 
-def test_drift_of_the_schema(api: Api) -> None:
-    api.wish({"endpoint": "tracks", "schema_drift": "mood", "renamed_field": {"artist": "artist_name"}})
+def test_schema_drift_adds_and_renames_fields(api: Api) -> None:
+    api.set_faults({"endpoint": "tracks", "schema_drift": "mood", "renamed_field": {"artist": "artist_name"}})
     row = api.page("tracks")["items"][0]
     assert {"mood", "artist_name"} <= set(row) and "artist" not in row
 
 
-def test_a_list_that_moves_for_a_while(api: Api) -> None:
-    still = api.every_row("tracks")
-    api.wish({"moving": {"every": 4, "moves": 2}})
-    torn = [row["id"] for row in api.every_row("tracks")]
-    assert len(set(torn)) < len(torn)
-    settled = [row["id"] for row in api.every_row("tracks")]
-    assert len(set(settled)) == len(settled) == 1002
-    assert settled[2:] == [row["id"] for row in still]
+def test_moving_inserts_rows_and_stops(api: Api) -> None:
+    original = api.every_row("tracks")
+    api.set_faults({"moving": {"every": 4, "moves": 2}})
+    read_during_change = [row["id"] for row in api.every_row("tracks")]
+    assert len(set(read_during_change)) < len(read_during_change)
+    final_ids = [row["id"] for row in api.every_row("tracks")]
+    assert len(set(final_ids)) == len(final_ids) == 1002
+    assert final_ids[2:] == [row["id"] for row in original]
 
 
-def test_a_list_that_loses_rows_and_one_that_never_stops(api: Api) -> None:
-    still = [row["id"] for row in api.every_row("users")]
-    api.wish({"moving": {"every": 4, "moves": 2, "kind": "remove"}})
-    torn = [row["id"] for row in api.every_row("users")]
-    assert set(torn) < set(still) and len(torn) < 1000
-    assert [row["id"] for row in api.every_row("users")] == still[2:]
-    api.wish({"moving": 1})
+def test_moving_can_remove_rows_and_can_continue(api: Api) -> None:
+    original = [row["id"] for row in api.every_row("users")]
+    api.set_faults({"moving": {"every": 4, "moves": 2, "kind": "remove"}})
+    read_during_change = [row["id"] for row in api.every_row("users")]
+    assert set(read_during_change) < set(original) and len(read_during_change) < 1000
+    assert [row["id"] for row in api.every_row("users")] == original[2:]
+    api.set_faults({"moving": 1})
     assert [api.page("listen_history")["total"] for _ in range(4)] == [1000, 1001, 1002, 1003]
-    api.wish({"moving": {"every": 1, "kind": "both"}})
+    api.set_faults({"moving": {"every": 1, "kind": "both"}})
     assert [api.page("listen_history")["total"] for _ in range(4)] == [1000, 1001, 1000, 1001]
 
 
@@ -595,8 +600,8 @@ KINDS: dict[str, tuple[str, Check]] = {
     "duration_overflow": ("tracks", lambda row, _: row["duration"] == "99:99"),
     "duration_hours": ("tracks", lambda row, _: row["duration"] == "1:02:03"),
     "copy_exact": (ANY, lambda row, key: row == key["first"]),
-    "copy_older": (ANY, lambda row, key: same(row, key) and row["updated_at"] < key["first"]["updated_at"]),
-    "copy_newer": (ANY, lambda row, key: same(row, key) and row["updated_at"] > key["first"]["updated_at"]),
+    "copy_older": (ANY, lambda row, key: is_other_version(row, key) and row["updated_at"] < key["first"]["updated_at"]),
+    "copy_newer": (ANY, lambda row, key: is_other_version(row, key) and row["updated_at"] > key["first"]["updated_at"]),
     "items_null": ("listen_history", lambda row, _: row["items"] is None),
     "items_empty": ("listen_history", lambda row, _: row["items"] == []),
     "items_with_null": ("listen_history", lambda row, _: None in row["items"]),
@@ -613,38 +618,40 @@ KINDS: dict[str, tuple[str, Check]] = {
 }
 
 
-def same(row: dict[str, Any], key: dict[str, Any]) -> bool:
-    """Another version of the first row: the same identity, other content."""
+def is_other_version(row: dict[str, Any], key: dict[str, Any]) -> bool:
+    """Whether the row has the identity of the first row and other content."""
     names = [name for name in ("id", "user_id", "created_at") if name in row]
     return all(row[name] == key["first"][name] for name in names) and row != key["first"]
 
 
-def test_every_kind_is_explained_and_tested_here(api: Api) -> None:
-    explained = api.get("/_control/kinds").json()
-    assert set(explained["bad_rows"]) == {kind.partition(":")[0] for kind in KINDS}
-    assert all(kind["meaning"] for kind in explained["bad_rows"].values())
+def test_every_kind_of_bad_row_is_described_and_tested(api: Api) -> None:
+    described = api.get("/_control/kinds").json()
+    assert set(described["bad_rows"]) == {kind.partition(":")[0] for kind in KINDS}
+    assert all(kind["meaning"] for kind in described["bad_rows"].values())
 
 
-CASES = [(kind, each) for kind, (where, _) in KINDS.items() for each in (ENDPOINTS if where == ANY else (where,))]
+CASES = [
+    (kind, endpoint) for kind, (scope, _) in KINDS.items() for endpoint in (ENDPOINTS if scope == ANY else (scope,))
+]
 
 
 @pytest.mark.parametrize(("kind", "endpoint"), CASES)
-def test_malformed_rows_stand_behind_all_the_good_ones(api: Api, kind: str, endpoint: str) -> None:
+def test_malformed_rows_follow_all_good_rows(api: Api, kind: str, endpoint: str) -> None:
     first = api.page(endpoint, size=1)["items"][0]
     last_good = api.page(endpoint, size=1, page=1000)["items"]
-    api.wish({"endpoint": endpoint, "bad_rows": {kind: 2}})
+    api.set_faults({"endpoint": endpoint, "bad_rows": {kind: 2}})
     pages = [api.page(endpoint, size=1, page=page) for page in (1000, 1001, 1002, 1003)]
     assert [page["total"] for page in pages] == [1002] * 4
     assert (pages[0]["items"], pages[3]["items"]) == (last_good, [])
-    listens = endpoint == "listen_history"
+    is_listens = endpoint == "listen_history"
     text = {"tracks": "name", "users": "first_name", "listen_history": "items"}[endpoint]
-    key = {"id": "user_id" if listens else "id", "text": text, "type": list if listens else str, "first": first}
+    key = {"id": "user_id" if is_listens else "id", "text": text, "type": list if is_listens else str, "first": first}
     assert KINDS[kind][1](pages[1]["items"][0], key)
 
 
-def test_malformed_rows_where_they_are_wished(api: Api) -> None:
+def test_malformed_rows_are_inserted_at_place(api: Api) -> None:
     good = api.every_row("users")
-    api.wish({"endpoint": "users", "place": 120, "bad_rows": {"id_null": 1, "copy_exact": 1, "email_shared": 1}})
+    api.set_faults({"endpoint": "users", "place": 120, "bad_rows": {"id_null": 1, "copy_exact": 1, "email_shared": 1}})
     rows = api.every_row("users")
     assert rows[:120] + rows[123:] == good
     assert rows[120]["id"] is None
@@ -661,9 +668,9 @@ def _has_ipv6() -> bool:
 
 
 @pytest.mark.parametrize(
-    "host", ["127.0.0.1", pytest.param("::1", marks=pytest.mark.skipif(not _has_ipv6(), reason="no IPv6 here"))]
+    "host", ["127.0.0.1", pytest.param("::1", marks=pytest.mark.skipif(not _has_ipv6(), reason="needs IPv6"))]
 )
-def test_the_printed_addresses_answer(host: str) -> None:
+def test_printed_addresses_respond(host: str) -> None:
     command = [sys.executable, "-m", "mock_server", "--host", host, "--port", "0"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -1,4 +1,4 @@
-"""The command line becomes a plan and faults, or ends with status 2 and a line that says why."""
+"""Command-line options of the mock API: parsing, and exit code 2 with a message for invalid options."""
 
 import datetime as dt
 
@@ -10,19 +10,19 @@ from mock_server.scenarios import NO_SCENARIOS, as_json
 TODAY = dt.date(2026, 11, 22)
 
 
-def test_defaults() -> None:
+def test_default_options() -> None:
     options = read_options([], TODAY)
     assert (options.day, options.plan.base_day, options.port, options.token) == (TODAY, TODAY, 8000, None)
     assert options.plan.start == TODAY - dt.timedelta(days=548)
     assert (options.plan.users, options.plan.tracks, options.plan.sessions) == (1000, 1000, 1000)
 
 
-def test_a_later_day_of_an_older_world() -> None:
+def test_day_may_be_later_than_base_day() -> None:
     options = read_options(["--base-day", "2026-11-01", "--day", "2026-11-05"], TODAY)
     assert (options.plan.base_day, options.day) == (dt.date(2026, 11, 1), dt.date(2026, 11, 5))
 
 
-def test_scenarios_are_part_of_the_plan_and_days_are_quiet_without() -> None:
+def test_scenario_options_set_the_plan_and_default_to_none() -> None:
     shifts = ["--taste-shift", "2026-12-01=0.5", "--catalogue-shift", "2026-12-02=0.3", "--outage", "2026-12-03"]
     plan = read_options(shifts, TODAY).plan
     assert as_json(plan) == {
@@ -33,7 +33,7 @@ def test_scenarios_are_part_of_the_plan_and_days_are_quiet_without() -> None:
     assert as_json(read_options([], TODAY).plan) == NO_SCENARIOS
 
 
-def test_faults_with_their_scope() -> None:
+def test_fault_options_are_parsed_with_their_scope() -> None:
     arguments = ["error_share=0.1", "tracks/3:hang_share=1", 'users:bad_rows={"id_null": 2}', "schema_drift=mood"]
     options = read_options(["--fault-seed", "5", *(f"--fault={text}" for text in arguments)], TODAY)
     assert [group.as_json() for group in options.faults] == [
@@ -74,8 +74,8 @@ def test_faults_with_their_scope() -> None:
         ["--unknown"],
     ],
 )
-def test_nonsense_ends_with_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
+def test_invalid_options_end_with_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_info:
         read_options(arguments, TODAY)
-    assert ended.value.code == 2
+    assert exit_info.value.code == 2
     assert "error: " in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Lists made of other lists show the same rows, however they are cut into pages."""
+"""Wrapped rows: pages of any size contain the same rows."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ class Numbers:
     ],
 )
 @pytest.mark.parametrize("size", [1, 2, 3, 10])
-def test_pages_of_any_size_make_up_the_list(endpoint_rows: EndpointRows, rows: list[Any], size: int) -> None:
+def test_pages_of_any_size_contain_all_rows(endpoint_rows: EndpointRows, rows: list[Any], size: int) -> None:
     assert endpoint_rows.total == len(rows)
     pages = [endpoint_rows.rows(start, start + size) for start in range(0, len(rows) + size, size)]
     assert [row for page in pages for row in page] == rows

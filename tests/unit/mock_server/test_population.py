@@ -1,4 +1,4 @@
-"""The simulated world: repeatable, with the real server's quirks, and with tastes that can be learnt."""
+"""The simulated data: reproducible, with the quirks of the real server, and with tastes that models can learn."""
 
 import datetime as dt
 import re
@@ -27,14 +27,14 @@ def every_row(state: DayState, endpoint: str) -> list[dict]:
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-def test_same_seed_same_rows_and_another_seed_other_rows(state: DayState, endpoint: str) -> None:
+def test_rows_depend_on_the_seed_alone(state: DayState, endpoint: str) -> None:
     assert every_row(base_state(PLAN), endpoint) == every_row(state, endpoint)
-    other = base_state(SimulationPlan(seed=8, start=START, base_day=TODAY, users=2000, tracks=2000, sessions=4000))
-    assert every_row(other, endpoint)[0] != every_row(state, endpoint)[0]
+    reseeded = base_state(SimulationPlan(seed=8, start=START, base_day=TODAY, users=2000, tracks=2000, sessions=4000))
+    assert every_row(reseeded, endpoint)[0] != every_row(state, endpoint)[0]
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-def test_sizes_fields_and_dates(state: DayState, endpoint: str) -> None:
+def test_rows_have_the_planned_number_fields_and_dates(state: DayState, endpoint: str) -> None:
     rows = every_row(state, endpoint)
     assert len(rows) == getattr(PLAN, "sessions" if endpoint == "listen_history" else endpoint)
     assert tuple(rows[0]) == FIELDS[endpoint]
@@ -44,16 +44,16 @@ def test_sizes_fields_and_dates(state: DayState, endpoint: str) -> None:
 
 
 @pytest.mark.parametrize("endpoint", ["tracks", "users"])
-def test_a_quarter_of_tracks_and_users_is_created_after_its_update(state: DayState, endpoint: str) -> None:
+def test_a_quarter_of_tracks_and_users_has_created_at_after_updated_at(state: DayState, endpoint: str) -> None:
     late = [row["created_at"] > row["updated_at"] for row in every_row(state, endpoint)]
     assert 0.22 < np.mean(late) < 0.28
 
 
-def test_no_session_is_created_after_its_update(state: DayState) -> None:
+def test_sessions_have_created_at_before_updated_at(state: DayState) -> None:
     assert (state.sessions.created <= state.sessions.updated).all()
 
 
-def test_half_of_the_listens_are_older_than_their_user(state: DayState) -> None:
+def test_half_of_the_sessions_are_older_than_their_user(state: DayState) -> None:
     older = state.sessions.created < state.users.created[state.sessions.user]
     assert 0.45 < older.mean() < 0.55
 
@@ -64,7 +64,7 @@ def test_a_quarter_of_the_plays_are_older_than_their_track(state: DayState) -> N
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_one_to_three_users_in_a_thousand_share_an_email(seed: int) -> None:
+def test_one_to_three_users_per_thousand_share_an_email(seed: int) -> None:
     users = every_row(base_state(SimulationPlan(seed, START, TODAY, users=1000, tracks=50, sessions=0)), "users")
     shared = [count for count in Counter(row["email"] for row in users).values() if count > 1]
     assert 1 <= len(shared) <= 3
@@ -79,21 +79,21 @@ def test_ids_are_unique_and_neither_contiguous_nor_sorted(state: DayState) -> No
         assert max(ids) > 10 * len(ids)
 
 
-def test_a_session_holds_five_different_listed_tracks(state: DayState) -> None:
-    known = {row["id"] for row in every_row(state, "tracks")}
+def test_session_has_five_different_listed_tracks(state: DayState) -> None:
+    track_ids = {row["id"] for row in every_row(state, "tracks")}
     for row in every_row(state, "listen_history"):
         assert len(set(row["items"])) == len(row["items"]) == 5
-        assert known.issuperset(row["items"])
+        assert track_ids.issuperset(row["items"])
 
 
-def test_a_tiny_catalogue_gives_shorter_sessions() -> None:
+def test_sessions_are_shorter_in_a_tiny_catalogue() -> None:
     state = base_state(SimulationPlan(7, START, TODAY, users=3, tracks=3, sessions=20))
     assert (state.sessions.plays == NO_TRACK).any()
     for row in every_row(state, "listen_history"):
         assert 0 < len(set(row["items"])) == len(row["items"]) <= 3
 
 
-def test_texts_are_drawn_from_the_contract(state: DayState) -> None:
+def test_texts_have_the_values_and_formats_of_the_real_api(state: DayState) -> None:
     users = every_row(state, "users")
     assert {row["favorite_genres"] for row in users} == set(GENRES)
     assert {row["gender"] for row in users} == set(GENDERS)
@@ -101,43 +101,43 @@ def test_texts_are_drawn_from_the_contract(state: DayState) -> None:
     assert all(re.fullmatch(r"[0-5]\d:[0-5]\d", row["duration"]) for row in every_row(state, "tracks"))
 
 
-def test_a_tenth_of_the_tracks_gets_three_tenths_of_the_plays(state: DayState) -> None:
+def test_top_tenth_of_tracks_gets_over_30_percent_of_plays(state: DayState) -> None:
     plays = np.sort(np.bincount(state.sessions.plays.ravel(), minlength=PLAN.tracks))[::-1]
     assert plays[: PLAN.tracks // 10].sum() > 0.3 * plays.sum()
 
 
-def test_the_truth_is_a_probability(state: DayState) -> None:
+def test_true_scores_are_probabilities(state: DayState) -> None:
     scores = true_scores(state.users, state.pools, np.arange(50))
     assert scores.shape == (50, PLAN.tracks)
     np.testing.assert_allclose(scores.sum(axis=1), 1.0)
 
 
-def test_users_play_what_they_truly_like(state: DayState) -> None:
+def test_users_play_tracks_of_high_true_score(state: DayState) -> None:
     users = np.unique(state.sessions.user)[:300]
     scores = true_scores(state.users, state.pools, users)
-    of_users = np.isin(state.sessions.user, users)
-    lines = np.searchsorted(users, state.sessions.user[of_users])
-    played = scores[lines[:, None], state.sessions.plays[of_users]]
-    of_others = scores[np.roll(lines, 1)[:, None], state.sessions.plays[of_users]]
-    assert played.mean() > 20 / PLAN.tracks
-    assert played.mean() > 3 * of_others.mean()
+    is_sampled = np.isin(state.sessions.user, users)
+    lines = np.searchsorted(users, state.sessions.user[is_sampled])
+    own_scores = scores[lines[:, None], state.sessions.plays[is_sampled]]
+    scores_of_others = scores[np.roll(lines, 1)[:, None], state.sessions.plays[is_sampled]]
+    assert own_scores.mean() > 20 / PLAN.tracks
+    assert own_scores.mean() > 3 * scores_of_others.mean()
 
 
-def test_plays_come_as_often_as_the_truth_says() -> None:
+def test_play_frequencies_match_true_scores() -> None:
     state = base_state(SimulationPlan(7, START, TODAY, users=1, tracks=40, sessions=4000, plays_per_session=1))
-    truth = true_scores(state.users, state.pools, np.array([0]))[0]
-    found = np.bincount(state.sessions.plays.ravel(), minlength=40) / 4000
-    np.testing.assert_allclose(found, truth, atol=0.03)
+    expected = true_scores(state.users, state.pools, np.array([0]))[0]
+    frequencies = np.bincount(state.sessions.plays.ravel(), minlength=40) / 4000
+    np.testing.assert_allclose(frequencies, expected, atol=0.03)
 
 
-def test_what_similar_users_play_tells_more_than_popularity() -> None:
-    """Recommending by co-occurrence of tracks finds more of the last fifth of the sessions than the charts do."""
+def test_co_occurrence_predicts_plays_better_than_popularity() -> None:
+    """Co-occurrence of tracks finds more plays of the last fifth of the sessions than popularity does."""
     state = base_state(SimulationPlan(7, START, TODAY, users=500, tracks=500, sessions=10_000))
     old = state.sessions.created < np.quantile(state.sessions.created, 0.8)
     past, future = (_played(state, part) for part in (old, ~old))
     plays = 1.0 + past.sum(axis=0)
     together = past.T @ past / np.sqrt(plays[:, None] * plays)
-    assert _found(past @ together, future) > 1.4 * _found(np.tile(plays, (500, 1)), future)
+    assert _recall(past @ together, future) > 1.4 * _recall(np.tile(plays, (500, 1)), future)
 
 
 def _played(state: DayState, part: np.ndarray) -> np.ndarray:
@@ -146,11 +146,11 @@ def _played(state: DayState, part: np.ndarray) -> np.ndarray:
     return played
 
 
-def _found(scores: np.ndarray, future: np.ndarray) -> float:
-    """Share of the future plays that stand among each user's 20 best scores."""
+def _recall(scores: np.ndarray, future: np.ndarray) -> float:
+    """Share of the future plays among each user's 20 best scores."""
     best = np.argsort(-scores, axis=1)[:, :20]
     return float(np.take_along_axis(future, best, axis=1).sum() / future.sum())
 
 
-def test_midnight_counts_microseconds() -> None:
+def test_midnight_is_in_microseconds() -> None:
     assert midnight(dt.date(1970, 1, 2)) == 86_400_000_000

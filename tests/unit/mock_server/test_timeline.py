@@ -1,4 +1,4 @@
-"""Days that pass: a world depends on plan and day only, and changes by rows added, changed and removed."""
+"""Simulated days: the data depends only on plan and day, and rows are added, changed and removed."""
 
 import datetime as dt
 
@@ -19,47 +19,47 @@ def endpoint_pages(state: DayState) -> dict[str, list[dict]]:
     return {endpoint: records(state, endpoint, 0, state.total(endpoint)) for endpoint in ENDPOINTS}
 
 
-def keyed(rows: list[dict]) -> dict:
+def by_key(rows: list[dict]) -> dict:
     return {row.get("id", (row.get("user_id"), row["created_at"])): row for row in rows}
 
 
-def test_any_way_to_a_day_gives_the_same_world() -> None:
+def test_data_does_not_depend_on_earlier_requests() -> None:
     later = TODAY + dt.timedelta(days=5)
-    straight, wandering = Timeline(PLAN), Timeline(PLAN)
+    fresh, visited = Timeline(PLAN), Timeline(PLAN)
     for day in (TODAY + dt.timedelta(days=9), TODAY - dt.timedelta(days=100), TOMORROW):
-        wandering.on(day)
-    assert endpoint_pages(wandering.on(later)) == endpoint_pages(straight.on(later))
-    assert endpoint_pages(wandering.on(TODAY)) == endpoint_pages(Timeline(PLAN).base)
+        visited.state_on(day)
+    assert endpoint_pages(visited.state_on(later)) == endpoint_pages(fresh.state_on(later))
+    assert endpoint_pages(visited.state_on(TODAY)) == endpoint_pages(Timeline(PLAN).base)
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_a_day_adds_changes_and_removes_rows(endpoint: str) -> None:
     timeline = Timeline(PLAN)
     before, after = (
-        keyed(endpoint_pages(timeline.on(TODAY))[endpoint]),
-        keyed(endpoint_pages(timeline.on(TOMORROW))[endpoint]),
+        by_key(endpoint_pages(timeline.state_on(TODAY))[endpoint]),
+        by_key(endpoint_pages(timeline.state_on(TOMORROW))[endpoint]),
     )
-    new, gone = after.keys() - before.keys(), before.keys() - after.keys()
+    new, removed = after.keys() - before.keys(), before.keys() - after.keys()
     changed = {key for key in before.keys() & after.keys() if before[key] != after[key]}
-    assert new and gone and changed
+    assert new and removed and changed
     day = dt.datetime(2026, 11, 22)
     assert all(day <= after[key]["created_at"] < day + dt.timedelta(days=1) for key in new)
     assert all(day <= after[key]["updated_at"] < day + dt.timedelta(days=1) for key in changed)
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-def test_order_lasts_and_new_rows_stand_at_the_end(endpoint: str) -> None:
+def test_order_is_stable_and_new_rows_are_at_the_end(endpoint: str) -> None:
     timeline = Timeline(PLAN)
-    before = list(keyed(endpoint_pages(timeline.on(TODAY))[endpoint]))
-    after = list(keyed(endpoint_pages(timeline.on(TOMORROW))[endpoint]))
-    kept = set(before) & set(after)
-    assert after[: len(kept)] == [key for key in before if key in kept]
+    before = list(by_key(endpoint_pages(timeline.state_on(TODAY))[endpoint]))
+    after = list(by_key(endpoint_pages(timeline.state_on(TOMORROW))[endpoint]))
+    common = set(before) & set(after)
+    assert after[: len(common)] == [key for key in before if key in common]
 
 
 @pytest.mark.parametrize("days", [-400, -30, 30])
-def test_no_orphans_and_nothing_from_the_future(days: int) -> None:
+def test_no_row_is_an_orphan_or_in_the_future(days: int) -> None:
     day = TODAY + dt.timedelta(days=days)
-    state = Timeline(PLAN).on(day)
+    state = Timeline(PLAN).state_on(day)
     rows = endpoint_pages(state)
     users, tracks = ({row["id"] for row in rows[endpoint]} for endpoint in ("users", "tracks"))
     now = dt.datetime(1970, 1, 1) + dt.timedelta(microseconds=midnight(day))
@@ -70,26 +70,26 @@ def test_no_orphans_and_nothing_from_the_future(days: int) -> None:
 
 def test_earlier_days_have_fewer_rows() -> None:
     timeline = Timeline(PLAN)
-    totals = [len(timeline.on(TODAY - dt.timedelta(days=back)).sessions) for back in (400, 200, 0)]
+    totals = [len(timeline.state_on(TODAY - dt.timedelta(days=back)).sessions) for back in (400, 200, 0)]
     assert totals == sorted(totals)
 
 
-def test_tastes_last_unless_they_shift() -> None:
+def test_tastes_change_only_in_a_taste_shift() -> None:
     shifting = SimulationPlan(**vars(PLAN) | {"taste_shift_day": TODAY, "taste_shift": 0.5})
     users = np.arange(200)
-    before, after = (Timeline(plan).on(TOMORROW).users.tastes[users] for plan in (PLAN, shifting))
+    before, after = (Timeline(plan).state_on(TOMORROW).users.tastes[users] for plan in (PLAN, shifting))
     assert (Timeline(PLAN).base.users.tastes[users] == before).all()
     assert 0.3 < (before != after).any(axis=1).mean() < 0.7
 
 
-def test_removed_tracks_are_no_longer_likely() -> None:
-    state = Timeline(PLAN).on(TODAY + dt.timedelta(days=30))
+def test_removed_tracks_have_score_zero() -> None:
+    state = Timeline(PLAN).state_on(TODAY + dt.timedelta(days=30))
     scores = true_scores(state.users, state.pools, np.arange(20))
     assert not state.tracks.listed.all()
     assert (scores[:, ~state.tracks.listed] == 0).all()
 
 
 @pytest.mark.parametrize("day", [PLAN.start, TODAY + dt.timedelta(days=5000)])
-def test_impossible_days_are_refused(day: dt.date) -> None:
+def test_days_out_of_range_are_refused(day: dt.date) -> None:
     with pytest.raises(DayOutOfRange):
-        Timeline(PLAN).on(day)
+        Timeline(PLAN).state_on(day)
