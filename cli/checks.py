@@ -23,7 +23,7 @@ from core.tcp_access import LOGIN, tcp_access_of
 from expectations.thresholds import load_thresholds
 from notifications import health_checks
 from notifications.health_checks import HealthUnknown, in_mb
-from notifications.incident_types import least_on_disk
+from notifications.incident_types import disk_limit
 from pipeline.client import ApiClient
 from services.local_services import HOST, LocalServices, load_local_services
 from services.supervision import SupervisedProcess, Supervisor
@@ -45,25 +45,25 @@ class Check:
 def all_checks() -> Iterator[Check]:
     """Check every part; without usable settings, only these."""
     try:
-        plan = load_local_services()
+        services = load_local_services()
         load_thresholds()
     except SettingsError as error:
         yield Check("settings", "problem", str(error), "correct it in .env or in the environment; see .env.example")
         return
     source = ".env and the environment" if Path(".env").exists() else "the environment; there is no .env"
-    yield Check("settings", "ok", f"read from {source}; DATA_DIR is {plan.settings.data_dir}")
-    processes = Supervisor(plan).states()
-    yield from check_ports(plan, running=bool(processes))
-    yield from check_database(plan.settings)
-    yield check_disk(plan.settings)
-    yield check_source_api(plan, running=bool(processes))
-    yield from check_prefect(plan, processes)
+    yield Check("settings", "ok", f"read from {source}; DATA_DIR is {services.settings.data_dir}")
+    processes = Supervisor(services).states()
+    yield from check_ports(services, running=bool(processes))
+    yield from check_database(services.settings)
+    yield check_disk(services.settings)
+    yield check_source_api(services, running=bool(processes))
+    yield from check_prefect(services, processes)
 
 
-def check_ports(plan: LocalServices, *, running: bool) -> Iterator[Check]:
+def check_ports(services: LocalServices, *, running: bool) -> Iterator[Check]:
     """Each service's port answers while `make up` runs; otherwise it is free, and no two settings share it."""
     users: dict[int, str] = {}
-    for program in plan.programs():
+    for program in services.processes():
         if program.port is None or program.setting is None:
             continue
         name, port = f"port {program.port}", program.port
@@ -71,10 +71,10 @@ def check_ports(plan: LocalServices, *, running: bool) -> Iterator[Check]:
         if port in users:
             detail = f"{users[port]} and {program.setting} are both {port}"
             yield Check(name, "problem", detail, f"set {program.setting} in .env to another port")
-        elif running and program.answers_at:
-            failure = health_checks.page_fails(program.answers_at)
+        elif running and program.health_url:
+            failure = health_checks.page_problem(program.health_url)
             detail = f"{program.name} does not answer: {failure}" if failure else f"{program.name} answers"
-            fix = f"read {plan.logs / program.name}.log, then run `moovitamix down` and `moovitamix up`"
+            fix = f"read {services.logs / program.name}.log, then run `moovitamix down` and `moovitamix up`"
             yield Check(name, "problem", detail, fix) if failure else Check(name, "ok", detail)
         elif is_free(port):
             yield Check(name, "ok", f"free for {program.name}")
@@ -165,16 +165,16 @@ def check_disk(settings: Settings) -> Check:
     """The disk of DATA_DIR has more room than the watchdog demands."""
     space = health_checks.disk(settings.data_dir)
     detail = f"{in_mb(space)} are free at {settings.data_dir}"
-    if space.free >= least_on_disk(space, settings):
+    if space.free >= disk_limit(space, settings):
         return Check("disk", "ok", detail)
     fix = "free some space, for example with `moovitamix maintain --retention-days 3`, or lower ALERT_DISK_FREE_MB"
     return Check("disk", "problem", detail, fix)
 
 
-def check_source_api(plan: LocalServices, *, running: bool) -> Check:
+def check_source_api(services: LocalServices, *, running: bool) -> Check:
     """The first page of each endpoint can be read as an ingest reads it, without waiting for what may pass."""
-    settings = plan.settings
-    if plan.mocked and not running and is_free(plan.ports.mock_port):
+    settings = services.settings
+    if services.uses_mock_api and not running and is_free(services.ports.mock_port):
         return Check("source API", "skipped", "the mock API does not run; start it with `moovitamix up`")
     once = settings.model_copy(
         update={"fetch_tries": 1, "connect_timeout_seconds": _SECONDS, "read_timeout_seconds": _SECONDS, "page_size": 1}
@@ -185,39 +185,42 @@ def check_source_api(plan: LocalServices, *, running: bool) -> Check:
             totals = {endpoint: client.fetch_page(endpoint, 1).total for endpoint in ENDPOINTS}
     except MoovitamixError as error:
         fix = "check MOOVITAMIX_API_URL, MOOVITAMIX_API_TOKEN and the network"
-        if plan.mocked:
+        if services.uses_mock_api:
             fix = "run `moovitamix up`, or `moovitamix mock`; for another API, set MOOVITAMIX_API_URL"
         return Check("source API", "problem", str(error), fix)
     rows = ", ".join(f"{total:,} {endpoint}" for endpoint, total in totals.items())
     return Check("source API", "ok", f"{settings.source}: {rows}")
 
 
-def check_prefect(plan: LocalServices, processes: list[SupervisedProcess]) -> Iterator[Check]:
+def check_prefect(services: LocalServices, processes: list[SupervisedProcess]) -> Iterator[Check]:
     """Prefect's server answers and a worker of our pool reports to it, where one was started or is named."""
     address = os.environ.get("PREFECT_API_URL", "").rstrip("/")
-    api_url = address or f"{plan.prefect_url}/api"
+    api_url = address or f"{services.prefect_url}/api"
     if not processes and not address:
         detail = "does not run; flows need it only for schedules and the UI: `moovitamix up`"
         yield Check("Prefect server", "skipped", detail)
         yield Check("Prefect worker", "skipped", "the server does not run")
         return
-    failure = health_checks.page_fails(f"{api_url}/health")
+    failure = health_checks.page_problem(f"{api_url}/health")
     if failure:
         fix = "run `moovitamix up`" if not address else "check PREFECT_API_URL, or unset it and run `moovitamix up`"
         if processes:
-            fix = f"read {plan.logs / 'prefect-server.log'}, then run `moovitamix down` and `moovitamix up`"
+            fix = f"read {services.logs / 'prefect-server.log'}, then run `moovitamix down` and `moovitamix up`"
         yield Check("Prefect server", "problem", f"{api_url} does not answer: {failure}", fix)
         yield Check("Prefect worker", "skipped", "the server does not answer")
         return
     yield Check("Prefect server", "ok", api_url)
-    yield _check_worker(plan, api_url)
+    yield _check_worker(services, api_url)
 
 
-def _check_worker(plan: LocalServices, api_url: str) -> Check:
-    name, fix = "Prefect worker", "run `moovitamix up`; where it runs already, read " + str(plan.logs / "worker.log")
-    login = plan.prefect_login or os.environ.get("PREFECT_API_AUTH_STRING", "")
+def _check_worker(services: LocalServices, api_url: str) -> Check:
+    name, fix = (
+        "Prefect worker",
+        "run `moovitamix up`; where it runs already, read " + str(services.logs / "worker.log"),
+    )
+    login = services.prefect_login or os.environ.get("PREFECT_API_AUTH_STRING", "")
     try:
-        failure = health_checks.worker_missing(api_url, login)
+        failure = health_checks.worker_problem(api_url, login)
     except HealthUnknown as error:
         response = error.__cause__.response if isinstance(error.__cause__, requests.HTTPError) else None
         status = response.status_code if response is not None else 0

@@ -16,7 +16,7 @@ from core.settings import load_settings
 from demo.environment import ROOT, DemoError
 from notifications.prefect_client import PrefectClient
 from services import prefect_ui
-from services.deploy import NotDeployed, answers, deploy
+from services.deploy import DeploymentError, deploy, is_reachable
 from services.local_services import LocalServices, Ports, PrefectCredentials, ServiceProcess, inherited_environment
 
 _SECONDS_TO_START = 120.0
@@ -47,18 +47,18 @@ def run_services(folder: Path, deployments: Sequence[str]) -> Iterator[RunningSe
     serving, server = free_ports(2)
     os.environ |= {"SERVING_PORT": str(serving), "PREFECT_SERVER_API_PORT": str(server)}
     services = LocalServices(load_settings(), Ports(prefect_server_api_port=server), PrefectCredentials())
-    processes = {process.name: process for process in services.programs()}
+    processes = {process.name: process for process in services.processes()}
     with ExitStack() as stack:
         running = {name: stack.enter_context(_run(services, processes[name], folder)) for name in _BEFORE_WORKER}
         for name, process in running.items():
             _wait_until_ready(processes[name], process)
-        prefect_ui.confine(services.settings.data_dir, services.ui_api_url)
+        prefect_ui.restrict_pages(services.settings.data_dir, services.ui_api_url)
         os.environ["PREFECT_API_URL"] = f"{services.prefect_url}/api"
         if services.prefect_login:
             os.environ["PREFECT_API_AUTH_STRING"] = services.prefect_login
         try:
             deploy(f"{services.prefect_url}/api", deployments, login=services.prefect_login)
-        except NotDeployed as error:
+        except DeploymentError as error:
             raise DemoError(f"deploying failed: {error}") from error
         stack.enter_context(_run(services, processes["worker"], folder))
         yield RunningServices(
@@ -83,7 +83,7 @@ def _run(services: LocalServices, definition: ServiceProcess, folder: Path) -> I
 
 def _wait_until_ready(definition: ServiceProcess, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + _SECONDS_TO_START
-    while definition.answers_at is not None and not answers(definition.answers_at):
+    while definition.health_url is not None and not is_reachable(definition.health_url):
         if process.poll() is not None or time.monotonic() > deadline:
             raise DemoError(f"{definition.name} does not start; see logs/{definition.name}.log")
         time.sleep(0.3)

@@ -20,7 +20,7 @@ from expectations.thresholds import load_thresholds
 from flows.failures import notify_not_started, notify_server_unavailable
 from flows.json_results import json_document
 from flows.run import IngestIncomplete
-from flows.temporary_prefect_server import RUN_TAG, ensure_prefect_api, server_does_not_answer
+from flows.temporary_prefect_server import RUN_TAG, ensure_prefect_api, server_unavailable_message
 
 _BUSY_AT_EXIT = ("EventsWorker", "APILogWorker")
 
@@ -91,5 +91,5 @@ def _exit_code_and_message(error: BaseException) -> tuple[int, str]:
         raise error
     if "Failed to reach API" in str(error) or isinstance(error, httpx.TransportError):
         notify_server_unavailable()
-        return 1, f"error: {server_does_not_answer()}"
+        return 1, f"error: {server_unavailable_message()}"
     return 1, f"error: {message_for_user(error)}"

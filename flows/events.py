@@ -33,23 +33,25 @@ def emit_warehouse_published(outcomes: Sequence[BatchResult], behind: bool = Fal
     a run that no lasting server heard of, or that was killed; then the event is emitted also when this run published
     nothing. Where no lasting server runs, the command that a person has to run next is printed instead.
     """
-    batches = [one.batch.batch_id for one in outcomes if one.status == "published" and (behind or not one.earlier)]
+    batches = [
+        one.batch.batch_id for one in outcomes if one.status == "published" and (behind or not one.published_earlier)
+    ]
     if not batches and not behind:
         return False
     if has_server():
         emit_event(event=WAREHOUSE_PUBLISHED, resource=_WAREHOUSE, payload={"batches": batches})
     else:
-        print_next("flows.recommend", "recommendations are older than what is published")
+        print_next_command("flows.recommend", "recommendations are older than what is published")
     return True
 
 
 def emit_warehouse_unchanged(outcomes: Sequence[BatchResult]) -> None:
     """Say that an ingest ended well and found nothing new, so that nobody waits for more."""
-    if all(one.good and (one.status != "published" or one.earlier) for one in outcomes):
+    if all(one.is_published and (one.status != "published" or one.published_earlier) for one in outcomes):
         emit_event(event=WAREHOUSE_UNCHANGED, resource=_WAREHOUSE)
 
 
-def print_next(command: str, why: str) -> None:
+def print_next_command(command: str, why: str) -> None:
     """Name the command that nothing starts by itself, because no Prefect server with deployments runs."""
     print(f"next, as {why}: .venv/bin/python -m {command}", flush=True)
 
@@ -59,12 +61,12 @@ def notify_alarm(alarm: OpenDriftAlarm, *, new: bool) -> None:
     told = Notification(
         key=f"quality:{alarm.alarm_id}",
         severity="warning",
-        what=f"the quality of recommendations fell: {alarm.metric}",
+        summary=f"the quality of recommendations fell: {alarm.metric}",
         detail=f"alarm {alarm.alarm_id}: {alarm.value:.4f}, usual is {alarm.baseline:.4f}, "
         f"publication {alarm.publication_id}",
         since=datetime(alarm.day.year, alarm.day.month, alarm.day.day, tzinfo=UTC),
-        kept="the list that is live stays until a training finds a better one, which begins by itself.",
-        next=f"{RUNBOOK}#quality-fell-an-alarm",
+        unaffected="the list that is live stays until a training finds a better one, which begins by itself.",
+        next=f"{RUNBOOK}#quality-fell-a-drift-alarm",
     )
     if new or has_server():
         notify(ALARM_RAISED, f"moovitamix.alarm.{alarm.alarm_id}", told)
@@ -76,11 +78,11 @@ def notify_alarm_answered(answered: Sequence[tuple[int, str, str]], why: str) ->
         told = Notification(
             key=f"quality-answered:{alarm_id}",
             severity="warning",
-            what=f"the alarm on {metric} was answered: {answer}",
+            summary=f"the alarm on {metric} was answered: {answer}",
             detail=f"alarm {alarm_id}: {why}",
             since=utc_now(),
-            kept="the list that was live." if answer == "kept" else "the list before, for a rollback.",
-            next=f"{RUNBOOK}#an-alarm-was-answered-with-kept" if answer == "kept" else "nothing to do.",
+            unaffected="the list that was live." if answer == "kept" else "the list before, for a rollback.",
+            next=f"{RUNBOOK}#a-drift-alarm-was-answered-with-kept" if answer == "kept" else "nothing to do.",
         )
         notify(ALARM_ANSWERED, f"moovitamix.alarm.{alarm_id}", told)
 

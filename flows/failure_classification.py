@@ -57,10 +57,10 @@ def failed_run(run: str, why: str, section: str, now: datetime) -> RunFailure:
     notification = Notification(
         key=f"failed:{run}",
         severity="critical",
-        what=f"{run} failed",
+        summary=f"{run} failed",
         detail=why,
         since=now,
-        kept=_KEPT,
+        unaffected=_KEPT,
         next=f"{RUNBOOK}#{section}",
     )
     return RunFailure("Failed", notification.body, failure=notification)
@@ -90,10 +90,10 @@ def _blocked_batch(blocked: BatchResult, waiting: Sequence[BatchResult], now: da
     return Notification(
         key=f"batch-blocked:{batch_id}",
         severity="critical",
-        what=f"{batch_id} is blocked",
+        summary=f"{batch_id} is blocked",
         detail=f"{blocked.reason}{_waiting_batches(dependents)}",
         since=now,
-        kept=f"what was published before is live; the raw pages and the rows of {batch_id} are kept.",
+        unaffected=f"what was published before is live; the raw pages and the rows of {batch_id} are kept.",
         next=f"correct the source or the threshold, then run: .venv/bin/python -m flows.replay {batch_id}; "
         f"{RUNBOOK}#a-batch-is-blocked",
     )
@@ -103,11 +103,11 @@ def _blocked_recommendations(error: BatchBlocked, now: datetime) -> Notification
     return Notification(
         key=f"batch-blocked:{error.batch_id}",
         severity="critical",
-        what=f"{error.batch_id} is blocked",
+        summary=f"{error.batch_id} is blocked",
         detail="; ".join(error.failures),
         since=now,
-        kept="the previous publication is live; the blocked recommendations are kept for a day.",
-        next=f".venv/bin/python -m flows.recommend; {RUNBOOK}#a-list-of-recommendations-is-blocked",
+        unaffected="the previous publication is live; the blocked recommendations are kept for a day.",
+        next=f".venv/bin/python -m flows.recommend; {RUNBOOK}#recommendations-are-blocked",
     )
 
 
@@ -126,13 +126,13 @@ def _waiting_batches(waiting: Sequence[BatchResult]) -> str:
 def runbook_section(error: Exception) -> str:
     """Return the anchor of the section in the runbook that helps with the error."""
     sections: dict[type[Exception], str] = {
-        AlreadyRunning: "another-run-is-at-work",
+        AlreadyRunning: "another-run-is-active",
         LoginRefused: "the-database-refuses-a-login",
         ModelFileError: "a-models-file-is-missing-or-damaged",
-        PublicationError: "the-lists-that-are-live-are-bad",
+        PublicationError: "the-live-recommendations-are-bad",
         SettingsError: "a-setting-is-wrong",
     }
     for kind, section in sections.items():
         if isinstance(error, kind):
             return section
-    return "where-to-look" if isinstance(error, MoovitamixError) else "a-run-failed-for-a-reason-without-a-name"
+    return "where-to-look" if isinstance(error, MoovitamixError) else "a-run-failed-because-of-a-defect"

@@ -147,8 +147,8 @@ def send_now(notification: Notification) -> None:
     """Without a Prefect server: queue the notification for the watchdog, or send it. Takes seconds; never raises."""
     with recorded_defects():
         store = _store(load_settings())
-        if store.addresses or store.is_watched():
-            store.tell(notification.subject, notification.body)
+        if store.addresses or store.is_watchdog_running():
+            store.queue_message(notification.subject, notification.body)
             _deliver(store)
             clear_defect()
 
@@ -157,7 +157,7 @@ def notify_server_unavailable() -> None:
     """Notify that no run can start because Prefect's server is down, unless a watchdog does so. Never raises."""
     with recorded_defects():
         store = _store(load_settings())
-        if store.addresses and not store.is_watched():
+        if store.addresses and not store.is_watchdog_running():
             send_now(incident_types.prefect(utc_now(), "a run could not reach it"))
 
 
@@ -171,7 +171,7 @@ def _open_incident(cause: str) -> bool:
     with recorded_defects():
         settings = load_settings()
         store = _store(settings)
-        if store.addresses or store.is_watched():
+        if store.addresses or store.is_watchdog_running():
             _record_incident(store, cause, settings)
             _deliver(store)
             return bool(store.addresses) or store.is_written
@@ -183,16 +183,16 @@ def _record_incident(store: IncidentStore, cause: str, settings: Settings) -> No
     room = health_checks.disk(settings.data_dir)
     disk = incident_types.disk(now, room, settings)
     if cause == DISK:
-        store.begin(disk, note)
+        store.open_incident(disk, note)
         return
-    if settings.embedded and room.free < incident_types.least_on_disk(room, settings):
-        store.begin(disk)  # the full disk is why the database is down
-    store.begin(incident_types.database(now, "a run could not reach it"), note)
+    if settings.embedded and room.free < incident_types.disk_limit(room, settings):
+        store.open_incident(disk)  # the full disk is why the database is down
+    store.open_incident(incident_types.database(now, "a run could not reach it"), note)
 
 
 def _deliver(store: IncidentStore) -> None:
     """Send the queued messages, unless the watchdog can read them from the disk and sends them."""
-    if store.addresses and not (store.is_written and store.is_watched()):
+    if store.addresses and not (store.is_written and store.is_watchdog_running()):
         sending = Thread(target=store.deliver, name="alerts", daemon=True)
         sending.start()
         sending.join(_SECONDS_TO_SEND)
@@ -202,9 +202,9 @@ def _close_incidents() -> None:
     """A successful run had a database and disk space, so it closes their incidents, unless a watchdog runs."""
     with recorded_defects():
         store = _store(load_settings())
-        if store.state().open and not store.is_watched():
+        if store.state().open and not store.is_watchdog_running():
             for key in (DATABASE, DISK):
-                store.over(key)
+                store.close_incident(key)
             _deliver(store)
 
 

@@ -93,7 +93,7 @@ def ingest(day: Day | None = None, endpoints: list[Endpoint] | None = None, refr
             run.raise_if_incomplete()
             return run.outcomes
     except DatabaseError:
-        _land_all_the_same(settings, wanted, day)
+        _land_without_database(settings, wanted, day)
         raise
 
 
@@ -101,20 +101,20 @@ def _ingest_endpoint(run: Run, batch: Batch, refresh: bool) -> BatchResult:
     entry = batches.latest_entry(run.connection, batch.endpoint, batch.day)
     batch, done = batches.choose_revision(entry, batch, refresh=refresh)
     if done and entry is not None:
-        return BatchResult(batch, entry.status, entry.counts, earlier=True)
+        return BatchResult(batch, entry.status, entry.counts, published_earlier=True)
     started_at = run.clock()
     try:
         suppression_list.synchronize_copy(run.connection, run.settings.data_dir)
-        batch = _not_overtaken(run, batch, entry, refresh)
+        batch = _revision_to_process(run, batch, entry, refresh)
         with measuring(run, "land", batch.batch_id):
             landed = land(batch, run.settings)
         return process_batch(run, batch, landed)
     except (SourceError, LandingError, StatementRefused, UnexpectedError) as error:
         failed = BatchResult(batch, "failed", Counts(), reason=str(error), cause=error.cause)
-        return _end(run, batch, failed, started_at, run.run_id)
+        return _record_result(run, batch, failed, started_at, run.run_id)
 
 
-def _not_overtaken(run: Run, batch: Batch, entry: LedgerEntry | None, refresh: bool) -> Batch:
+def _revision_to_process(run: Run, batch: Batch, entry: LedgerEntry | None, refresh: bool) -> Batch:
     """The batch, or its next revision when the pages landed for it are older than what was published since."""
     kept = landing.find_landing(run.settings.data_dir, batch)
     if kept:
@@ -124,7 +124,7 @@ def _not_overtaken(run: Run, batch: Batch, entry: LedgerEntry | None, refresh: b
         later = batches.newer_published_batch(run.connection, batch, kept.started_at, read_in_run, run.clock())
     if kept and later:
         reason = f"its list was read before that of {later}, which is published; the day was fetched again"
-        _end(run, batch, BatchResult(batch, "failed", Counts(), reason=reason), kept.started_at, read_in_run)
+        _record_result(run, batch, BatchResult(batch, "failed", Counts(), reason=reason), kept.started_at, read_in_run)
         return replace(batch, revision=batch.revision + 1)
     if refresh:
         landing.delete_landing(run.settings.data_dir, batch)
@@ -142,7 +142,7 @@ def process_batch(run: Run, batch: Batch, landed: Landing, accepting: Acceptance
         return publish(run, batch, landed, staged, report, accepting)
     reason = "; ".join([*([refusal] if refusal else []), *_blocking_reasons(run, batch, report)])
     blocked = BatchResult(batch, "blocked", staged.counts, reason=reason, results=report.results)
-    return _end(run, batch, blocked, landed.started_at, run.run_id)
+    return _record_result(run, batch, blocked, landed.started_at, run.run_id)
 
 
 def _blocking_reasons(run: Run, batch: Batch, report: AuditReport) -> list[str]:
@@ -158,7 +158,9 @@ def _is_dependency(result: ExpectationResult) -> bool:
     return result.expectation == DEPENDENCIES
 
 
-def _end(run: Run, batch: Batch, outcome: BatchResult, started_at: datetime, read_in_run: int | None) -> BatchResult:
+def _record_result(
+    run: Run, batch: Batch, outcome: BatchResult, started_at: datetime, read_in_run: int | None
+) -> BatchResult:
     """Write down how a batch ended that was not published."""
     if outcome.status == "failed":
         staging.delete_rejected_rows(run.connection, batch)
@@ -175,7 +177,7 @@ def _end(run: Run, batch: Batch, outcome: BatchResult, started_at: datetime, rea
     return outcome
 
 
-def _land_all_the_same(settings: Settings, endpoints: Sequence[Endpoint], day: date) -> None:
+def _land_without_database(settings: Settings, endpoints: Sequence[Endpoint], day: date) -> None:
     """Without a database, keep at least the raw pages: the next run of the day goes on with them."""
     for endpoint in endpoints:
         batch = landing.unclaimed_revision(settings.data_dir, Batch(endpoint, day, settings.source))

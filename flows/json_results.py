@@ -68,7 +68,7 @@ def _batch(result: BatchResult) -> dict[str, Any]:
         "day": result.batch.day.isoformat(),
         "revision": result.batch.revision,
         "status": result.status,
-        "published_earlier": result.earlier,
+        "published_earlier": result.published_earlier,
         "reason": result.reason,
         "counts": to_json(result.counts),
         "failed_expectations": [_expectation(expectation) for expectation in result.results if not expectation.success],

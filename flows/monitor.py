@@ -20,7 +20,7 @@ from core.settings import Settings, load_settings
 from core.tracebacks import keep_logs_readable, without_tracebacks
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
-from flows.events import emit_aged, emit_degraded, notify_alarm, print_next
+from flows.events import emit_aged, emit_degraded, notify_alarm, print_next_command
 from flows.failures import handle_failures, has_server
 from flows.json_results import add_json_option
 from flows.quality_reports import print_quality, show_quality
@@ -42,7 +42,7 @@ def monitor() -> list[DayEvaluation]:
     """
     keep_logs_readable()
     settings, thresholds = load_settings(), load_thresholds()
-    rules = rules_of(settings)
+    rules = monitoring_settings(settings)
     with open_run(settings, thresholds, "monitor", None, clock_of(settings), role=RECOMMENDER) as run:
         judged = [judge_day(run, due, rules) for due in quality_monitor.days_to_evaluate(run.connection, run.clock())]
         alarms = quality_monitor.open_alarms(run.connection)
@@ -53,7 +53,7 @@ def monitor() -> list[DayEvaluation]:
     # Events begin trainings: after the run has let go of the warehouse, which they need.
     if not has_server() and (alarms or age is not None):
         command = "flows.retrain" if alarms else "flows.retrain --refresh"
-        print_next(command, "an alarm waits for a training" if alarms else "the live model is old")
+        print_next_command(command, "an alarm waits for a training" if alarms else "the live model is old")
     for alarm in alarms:
         emit_degraded(alarm)
         notify_alarm(alarm, new=any(alarm.day == one.quality.day for one in judged))
@@ -70,7 +70,7 @@ def judge_day(run: Run, due: DueDay, rules: MonitoringSettings) -> DayEvaluation
     return quality_monitor.evaluate_day(run.connection, due, rules, run.clock())
 
 
-def rules_of(settings: Settings) -> MonitoringSettings:
+def monitoring_settings(settings: Settings) -> MonitoringSettings:
     """How days are judged, by the settings."""
     plays, useful = (
         CusumSettings(settings.monitor_k, h, settings.monitor_warm_up)

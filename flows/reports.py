@@ -122,7 +122,7 @@ def print_batches(outcomes: Sequence[BatchResult]) -> None:
 
 def _line(outcome: BatchResult) -> str:
     counts = outcome.counts
-    if outcome.earlier:
+    if outcome.published_earlier:
         return f"{outcome.batch.batch_id}: {outcome.status} by an earlier run, nothing to do"
     if outcome.status == "failed":
         return f"{outcome.batch.batch_id}: failed: {outcome.reason}"
@@ -148,7 +148,7 @@ def _batch_row(outcome: BatchResult) -> dict[str, Any]:
     counts = outcome.counts
     return {
         "batch": outcome.batch.batch_id,
-        "state": outcome.status + (" earlier" if outcome.earlier else ""),
+        "state": outcome.status + (" earlier" if outcome.published_earlier else ""),
         "landed": counts.rows_landed,
         "rejected": counts.rows_rejected,
         "erased": counts.rows_erased,
@@ -169,7 +169,7 @@ def _failed_expectations(outcomes: Sequence[BatchResult]) -> list[dict[str, Any]
     failed = [
         {
             "batch": outcome.batch.batch_id,
-            "severity": f"{result.severity}, accepted" if result.blocks and outcome.good else result.severity,
+            "severity": f"{result.severity}, accepted" if result.blocks and outcome.is_published else result.severity,
             "what": result.description,
             "rows": "" if result.unexpected_count is None else result.unexpected_count,
             "expectation": result.expectation,

@@ -52,11 +52,11 @@ class BatchResult:
     counts: Counts
     reason: str | None = None
     results: tuple[ExpectationResult, ...] = ()
-    earlier: bool = False
+    published_earlier: bool = False
     cause: str = ""
 
     @property
-    def good(self) -> bool:
+    def is_published(self) -> bool:
         return self.status in PUBLISHED_STATUSES
 
 
@@ -99,7 +99,7 @@ class Run:
 
     def unpublished_dependencies(self, batch: Batch) -> list[str]:
         """What the batch refers to, and this run or the last one that tried could not publish for its day."""
-        here = {outcome.batch.endpoint: not outcome.good for outcome in self.outcomes}
+        here = {outcome.batch.endpoint: not outcome.is_published for outcome in self.outcomes}
         return [
             name
             for name in ENDPOINTS[batch.endpoint].depends_on
@@ -108,7 +108,7 @@ class Run:
 
     def raise_if_incomplete(self) -> None:
         """Raises IngestIncomplete, naming each batch that was blocked or failed."""
-        bad = [outcome for outcome in self.outcomes if not outcome.good]
+        bad = [outcome for outcome in self.outcomes if not outcome.is_published]
         if bad:
             raise IngestIncomplete(bad, self.outcomes)
 

@@ -103,14 +103,14 @@ def is_temporary(api_url: str | None) -> bool:
     return _server is not None and api_url == _server.url
 
 
-def server_does_not_answer() -> str:
+def server_unavailable_message() -> str:
     """What a person reads when the server went away, or was never there."""
     if _server is not None:
         return "Prefect's temporary server ended before the run did: was it killed? Run it again"
     return "Prefect's server does not answer; check PREFECT_API_URL"
 
 
-def stamp_of(revision: str) -> int:
+def template_stamp(revision: str) -> int:
     """What a template is marked with: the installed Prefect, and the revision of the schema that it makes."""
     return zlib.crc32(f"{version('prefect')} {revision}".encode()) >> 1
 
@@ -240,7 +240,7 @@ def _is_usable(database: Path) -> bool:
         (check,) = connection.execute("pragma quick_check(1)").fetchone()
         (revision,) = connection.execute("select version_num from alembic_version").fetchone()
         (stamp,) = connection.execute("pragma user_version").fetchone()
-        return bool(check == "ok" and stamp == stamp_of(revision))
+        return bool(check == "ok" and stamp == template_stamp(revision))
     return False
 
 

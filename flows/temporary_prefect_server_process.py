@@ -15,7 +15,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from threading import Thread
 
-from flows.temporary_prefect_server import DATABASE, stamp_of
+from flows.temporary_prefect_server import DATABASE, template_stamp
 
 
 def main() -> None:
@@ -67,7 +67,7 @@ def _keep_as_template(database: Path, template: Path) -> None:
         source.backup(target)
         target.execute("pragma journal_mode = delete")
         (revision,) = target.execute("select version_num from alembic_version").fetchone()
-        target.execute(f"pragma user_version = {stamp_of(revision)}")
+        target.execute(f"pragma user_version = {template_stamp(revision)}")
     copy.replace(template)
 
 

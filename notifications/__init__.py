@@ -1,1 +1,1 @@
-"""ALERTS: one message per cause, to every address in `ALERT_URLS`; what waits is kept until it is delivered."""
+"""Notifications: one message per cause to every address in `ALERT_URLS`. Undelivered messages are queued on disk."""

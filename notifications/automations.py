@@ -1,4 +1,4 @@
-"""`automations.yaml`: read, filled in from the settings, and its mails made without a server. Knows no Prefect."""
+"""Read `automations.yaml`, fill in settings, and render its mails without a server. Does not import Prefect."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from core.settings import Settings
 
 FILE = Path(__file__).parent.parent / "automations.yaml"
-# The tag of what is ours: nothing else on a server is touched.
+# Automations on a server without this tag are never changed.
 TAG = "moovitamix-automations"
 BLOCK = "moovitamix-alerts-{place}"
 SEND = "send-notification"
@@ -24,33 +24,33 @@ Content = dict[str, Any]
 _templates = ImmutableSandboxedEnvironment(undefined=ChainableUndefined, autoescape=False)
 
 
-def read(settings: Settings, api_url: str) -> list[Content]:
-    """What the file declares, with what depends on the settings filled in."""
+def read_automations(settings: Settings, api_url: str) -> list[Content]:
+    """Return the automations of the file, with its placeholders filled in from the settings."""
     hours = settings.alert_published_within_hours
     values = {
         "prefect_ui": settings.prefect_ui_url.rstrip("/") or api_url.rstrip("/").removesuffix("/api"),
         "published_within_hours": f"{hours:g}",
         "published_within_seconds": str(round(hours * 3600)),
     }
-    found: list[Content] = yaml.safe_load(Template(FILE.read_text()).substitute(values))["automations"]
-    return found
+    automations: list[Content] = yaml.safe_load(Template(FILE.read_text()).substitute(values))["automations"]
+    return automations
 
 
-def for_blocks(declared: Sequence[Content], block_ids: Sequence[str]) -> list[Content]:
-    """As a server takes them: one notification a block. What would do nothing is left out."""
-    full = []
-    for one in declared:
-        actions = [action for given in one["actions"] for action in _for_each(given, block_ids)]
+def expand_notifications(automations: Sequence[Content], block_ids: Sequence[str]) -> list[Content]:
+    """Return the automations with one notification action for each block. Those left without an action are omitted."""
+    expanded = []
+    for automation in automations:
+        actions = [action for declared in automation["actions"] for action in _for_each_block(declared, block_ids)]
         if actions:
-            full.append(one | {"actions": actions, "tags": [TAG]})
-    return full
+            expanded.append(automation | {"actions": actions, "tags": [TAG]})
+    return expanded
 
 
-def mail_of(settings: Settings, api_url: str, name: str, event: Content | None) -> tuple[str, str] | None:
-    """Subject and text of what the automation of that name sends about an event; None when it sends nothing."""
-    for one in read(settings, api_url):
-        for action in one["actions"]:
-            if one["name"] == name and action["type"] == SEND:
+def render_mail(settings: Settings, api_url: str, name: str, event: Content | None) -> tuple[str, str] | None:
+    """Return subject and text of the mail that the automation sends about an event; None if it sends no mail."""
+    for automation in read_automations(settings, api_url):
+        for action in automation["actions"]:
+            if automation["name"] == name and action["type"] == SEND:
                 subject, body = (
                     _templates.from_string(action[part]).render(event=event) for part in ("subject", "body")
                 )
@@ -58,5 +58,7 @@ def mail_of(settings: Settings, api_url: str, name: str, event: Content | None) 
     return None
 
 
-def _for_each(action: Content, block_ids: Sequence[str]) -> list[Content]:
-    return [action | {"block_document_id": one} for one in block_ids] if action["type"] == SEND else [action]
+def _for_each_block(action: Content, block_ids: Sequence[str]) -> list[Content]:
+    if action["type"] != SEND:
+        return [action]
+    return [action | {"block_document_id": block_id} for block_id in block_ids]

@@ -1,7 +1,7 @@
-"""Defects in the notification path itself: they must not fail a run, and must not stay unnoticed.
+"""Record defects in the notification path. They do not fail a run, and they do not stay unnoticed.
 
 The traceback goes to `DATA_DIR/logs/tracebacks.log`. `DATA_DIR/alerts/defect.json` holds the newest defect for the
-health page. A notification that is sent later, or a health check that works again, clears it.
+health page. The next notification that is sent, or the next health check that succeeds, clears it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def record_defect(error: Exception) -> None:
         "kept": "published data; the run state and the database record what happened.",
         "next": f"read the newest entry of logs/tracebacks.log in DATA_DIR; {RUNBOOK}#where-to-look",
     }
-    with suppress(OSError, MoovitamixError):  # no room, or no settings: the log has it
+    with suppress(OSError, MoovitamixError):  # full disk or wrong settings: the error is in the log
         replace_json(load_settings().data_dir / FOLDER / DEFECT_FILE, [incident], mode=0o644)
 
 

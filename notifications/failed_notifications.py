@@ -1,4 +1,4 @@
-"""Notifications that Prefect's server tried to send and could not: read from its events, and sent from here."""
+"""Resends notifications that Prefect's server failed to send. They are read from its events."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from requests.auth import HTTPBasicAuth
 
 from core.clock import utc_now
 from core.settings import Settings
-from notifications.automations import BLOCK, mail_of
+from notifications.automations import BLOCK, render_mail
 from notifications.incidents import IncidentStore
 
 _FAILED = "prefect.automation.action.failed"
 _SECONDS = 10
-_A_PAGE, _MOST_PAGES = 50, 40
-# Events are stored a moment after they occurred; looked at again, one is known by its id.
+_PAGE_SIZE, _MAX_PAGES = 50, 40
+# The server stores an event a moment after it occurred, so consecutive time ranges overlap. Ids identify duplicates.
 _OVERLAP = timedelta(minutes=2)
 _NOTE_SINCE, _NOTE_SEEN = "missed_since", "missed_seen"
 
@@ -27,79 +27,86 @@ Event = dict[str, Any]
 
 @dataclass(frozen=True)
 class FailedNotifications:
-    """A Prefect server, asked for what it could not send. `login` is user:password, or empty."""
+    """The failed notifications of one Prefect server. `login` is user:password, or empty."""
 
     settings: Settings
     api_url: str
     login: str = ""
 
     def mail(self, failure: Event) -> tuple[str, str] | None:
-        """What it should have sent, made anew. Raises RequestException."""
+        """Render the mail that failed: subject and text. Raises RequestException."""
         name = str(failure["resource"].get("prefect.resource.name", ""))
-        return mail_of(self.settings, self.api_url, name, self.cause(failure))
+        return render_mail(self.settings, self.api_url, name, self.cause(failure))
 
     def failures(self, since: datetime, until: datetime) -> list[Event]:
-        """The notifications that failed between these moments. Raises RequestException."""
+        """Return the events of notifications that failed between these times. Raises RequestException."""
         occurred = {"since": since.isoformat(), "until": until.isoformat()}
         return self._events({"event": {"name": [_FAILED]}, "occurred": occurred, "order": "ASC"})
 
     def cause(self, failure: Event) -> Event | None:
-        """The event that the notification was about. Raises RequestException."""
-        ids = [_id(one) for one in failure["related"] if one.get("prefect.resource.role") == "triggering-event"]
+        """Return the event that the notification was about. Raises RequestException."""
+        ids = [
+            resource["prefect.resource.id"].removeprefix("prefect.event.")
+            for resource in failure["related"]
+            if resource.get("prefect.resource.role") == "triggering-event"
+        ]
         if not ids:
             return None
         occurred = {"since": (utc_now() - timedelta(days=7)).isoformat()}
         return next(iter(self._events({"id": {"id": ids}, "occurred": occurred})), None)
 
-    def _events(self, events: dict[str, Any]) -> list[Event]:
+    def _events(self, event_filter: dict[str, Any]) -> list[Event]:
         user, _, password = self.login.partition(":")
         auth = HTTPBasicAuth(user.encode(), password.encode()) if self.login else None
         url = f"{self.api_url}/events/filter"
-        answer = requests.post(url, json={"filter": events, "limit": _A_PAGE}, auth=auth, timeout=_SECONDS)
-        found: list[Event] = []
-        for _ in range(_MOST_PAGES):
-            answer.raise_for_status()
-            page = answer.json()
-            found += page["events"]
+        response = requests.post(url, json={"filter": event_filter, "limit": _PAGE_SIZE}, auth=auth, timeout=_SECONDS)
+        events: list[Event] = []
+        for _ in range(_MAX_PAGES):
+            response.raise_for_status()
+            page = response.json()
+            events += page["events"]
             if not page.get("next_page"):
                 break
-            # Of its address only what is behind the question mark: the rest is how the server sees itself.
-            answer = requests.get(f"{url}/next?{urlsplit(page['next_page']).query}", auth=auth, timeout=_SECONDS)
-        return found
+            # Only the query is used: the host is the server's own name for itself, which we may not reach.
+            response = requests.get(f"{url}/next?{urlsplit(page['next_page']).query}", auth=auth, timeout=_SECONDS)
+        return events
 
 
-def resend_failed_notifications(store: IncidentStore, missed: FailedNotifications) -> int:
-    """Put what Prefect could not send among what waits to be delivered, once; returns how many."""
+def resend_failed_notifications(store: IncidentStore, failed_notifications: FailedNotifications) -> int:
+    """Queue each notification that Prefect failed to send, once. Return how many were queued."""
     notes = store.state().notes
     now = utc_now()
-    noted = datetime.fromisoformat(notes[_NOTE_SINCE]) if _NOTE_SINCE in notes else now - _OVERLAP
-    # A look after now was by a clock that was ahead: what occurred meanwhile has times up to then.
-    since, until = min(noted, now) - _OVERLAP, max(noted, now) + _OVERLAP
+    last_check = datetime.fromisoformat(notes[_NOTE_SINCE]) if _NOTE_SINCE in notes else now - _OVERLAP
+    # If the clock was ahead at the last check, events of that period have times in the future.
+    since, until = min(last_check, now) - _OVERLAP, max(last_check, now) + _OVERLAP
+    processed_ids = notes.get(_NOTE_SEEN, [])
     try:
-        new = [one for one in missed.failures(since, until) if one["id"] not in notes.get(_NOTE_SEEN, [])]
-        mails = [(failure, missed.mail(failure)) for failure in new]
+        failures = [
+            failure for failure in failed_notifications.failures(since, until) if failure["id"] not in processed_ids
+        ]
+        mails = [(failure, failed_notifications.mail(failure)) for failure in failures]
     except requests.RequestException:
-        return 0  # asked again at the next look, from the same moment on
-    told = 0
+        return 0  # the next check covers the same period again
+    queued = 0
     for failure, mail in mails:
-        to = [one.id for one in store.addresses if _block(failure) == BLOCK.format(place=one.name.rpartition(" ")[2])]
+        address_ids = [
+            address.id
+            for address in store.addresses
+            if _block_name(failure) == BLOCK.format(place=address.name.rpartition(" ")[2])
+        ]
         if mail is not None:
-            store.tell(*mail, only=to)
-            told += 1
-    with store.changing() as state:
-        seen = [*state.notes.get(_NOTE_SEEN, []), *(one["id"] for one in new)]
-        state.notes |= {_NOTE_SINCE: now.isoformat(), _NOTE_SEEN: seen[-5000:]}
-    return told
+            store.queue_message(*mail, only=address_ids)
+            queued += 1
+    with store.locked_state() as state:
+        event_ids = [*state.notes.get(_NOTE_SEEN, []), *(failure["id"] for failure in failures)]
+        state.notes |= {_NOTE_SINCE: now.isoformat(), _NOTE_SEEN: event_ids[-5000:]}
+    return queued
 
 
-def _block(failure: Event) -> str:
+def _block_name(failure: Event) -> str:
     names = [
-        one.get("prefect.resource.name", "")
-        for one in failure["related"]
-        if one.get("prefect.resource.role") == "block"
+        resource.get("prefect.resource.name", "")
+        for resource in failure["related"]
+        if resource.get("prefect.resource.role") == "block"
     ]
     return str(names[0]) if names else ""
-
-
-def _id(resource: dict[str, str]) -> str:
-    return resource["prefect.resource.id"].removeprefix("prefect.event.")

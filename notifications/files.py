@@ -1,4 +1,4 @@
-"""Small files that are replaced as a whole, and a little room that is held for when the disk is full."""
+"""Replace small files atomically, and reserve disk space for them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _RESERVED_BYTES = 64 * 1024
 
 
 def reserve(file: Path) -> None:
-    """Hold some room; without effect when it is held, or there is none."""
+    """Write a file that is deleted when the disk is full, to get some space. Does nothing if that is impossible."""
     if file.exists():
         return
     try:
-        file.write_bytes(os.urandom(_RESERVED_BYTES))  # zeros may take no room
+        file.write_bytes(os.urandom(_RESERVED_BYTES))  # some file systems store zeros without using space
     except OSError:
         file.unlink(missing_ok=True)
 
 
 def replace_json(file: Path, content: Any, mode: int) -> None:
-    """Put the content into the file, all or nothing. Raises OSError."""
+    """Replace the content of the file atomically. Raises OSError."""
     text = json.dumps(content, indent=1)
     with suppress(OSError):
         if file.read_text() == text:

@@ -1,4 +1,4 @@
-"""Looks at one part each: does it answer, is there room. Nothing is started, and nothing takes longer than seconds."""
+"""Health checks, one for each part of an installation. A check starts nothing and takes at most a few seconds."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 class HealthUnknown(Exception):
-    """What was asked for cannot be known now: the answer is neither well nor wrong."""
+    """The check cannot tell now whether the part is healthy."""
 
 
 @dataclass(frozen=True)
 class FreeSpace:
-    """Bytes that are free, of how many."""
+    """Free and total bytes of a disk or of memory."""
 
     free: int
     total: int
@@ -49,7 +49,7 @@ class FreeSpace:
 
 @dataclass(frozen=True)
 class ProcessState:
-    """A program as the supervisor has it; `stopped`: somebody asked for that; `down`: it ended, or does not start."""
+    """A process of the supervisor. `stopped`: a person stopped it; `down`: it exited, or does not start."""
 
     name: str
     pid: int
@@ -57,13 +57,13 @@ class ProcessState:
     down: bool = False
 
 
-def address_of_database(settings: Settings) -> str:
-    """Where the database is; the embedded one is not started for it."""
+def database_address(settings: Settings) -> str:
+    """Return the URL of the database. Does not start the embedded one."""
     return embedded_postgres.server_url(settings.data_dir) if settings.embedded else any_login(settings)
 
 
-def database_fails(url: str) -> str | None:
-    """Why the database does not answer, in words of ours; None when it does."""
+def database_problem(url: str) -> str | None:
+    """Return why the database does not answer, or None."""
     try:
         with open_connection(url, settings=_SETTINGS, connect_timeout=_SECONDS) as connection:
             connection.execute("select 1")
@@ -71,17 +71,17 @@ def database_fails(url: str) -> str | None:
         return str(error)
     except psycopg.OperationalError as error:
         if login_refusal(error):
-            return "it refuses the login of the watch"
+            return "it refuses the login of the watchdog"
         return f"no connection ({error.sqlstate})" if error.sqlstate else "no connection"
     except psycopg.Error as error:
         return type(error).__name__
     return None
 
 
-def newest_publication(url: str, now: datetime) -> datetime | None:
-    """When an ingest last published something, or found everything unchanged; None when never. Raises HealthUnknown.
+def last_publication_time(url: str, now: datetime) -> datetime | None:
+    """Return when an ingest last published a batch or found all unchanged; None if never. Raises HealthUnknown.
 
-    What was noted after `now`, by a clock that was ahead, does not count.
+    Times after `now` do not count: they were recorded while the clock was ahead.
     """
     try:
         with open_connection(url, settings=_SETTINGS, connect_timeout=_SECONDS) as connection:
@@ -95,50 +95,50 @@ def newest_publication(url: str, now: datetime) -> datetime | None:
     return row[0] if row else None
 
 
-def worker_missing(api_url: str, login: str) -> str | None:
+def worker_problem(api_url: str, login: str) -> str | None:
     """Return why no worker of the pool is online, or None. A paused pool counts as online. Raises HealthUnknown."""
     user, _, password = login.partition(":")
     auth = HTTPBasicAuth(user.encode(), password.encode()) if login else None
     try:
-        answer = requests.get(f"{api_url}/work_pools/{WORK_POOL}", auth=auth, timeout=_SECONDS)
-        answer.raise_for_status()
-        status = answer.json()["status"]
+        response = requests.get(f"{api_url}/work_pools/{WORK_POOL}", auth=auth, timeout=_SECONDS)
+        response.raise_for_status()
+        status = response.json()["status"]
     except (requests.RequestException, KeyError) as error:
         raise HealthUnknown from error
-    return f"none of the pool {WORK_POOL} reports" if status == "NOT_READY" else None
+    return f"no worker of the pool {WORK_POOL} reports" if status == "NOT_READY" else None
 
 
-def page_fails(url: str) -> str | None:
-    """Why a page does not answer with success; None when it does."""
+def page_problem(url: str) -> str | None:
+    """Return why a page does not answer with success, or None."""
     try:
-        answer = requests.get(url, timeout=_SECONDS)
+        response = requests.get(url, timeout=_SECONDS)
     except requests.RequestException as error:
         return type(error).__name__
-    return None if answer.ok else f"HTTP {answer.status_code}"
+    return None if response.ok else f"HTTP {response.status_code}"
 
 
 def disk(folder: Path) -> FreeSpace:
-    """The disk that holds the folder, as its owner may use it."""
+    """Return the space of the folder's disk. Blocks that only root may use do not count."""
     usage = shutil.disk_usage(folder)
     return FreeSpace(usage.free, usage.used + usage.free)
 
 
 def memory(cgroup: Path = _CGROUP) -> FreeSpace:
-    """The memory of this machine, or of the container when it is given less."""
-    of_machine = psutil.virtual_memory()
-    room = FreeSpace(of_machine.available, of_machine.total)
-    with suppress(OSError, ValueError):  # not in a container, or without a limit
+    """Return the memory of this machine, or of the container if its limit is lower."""
+    machine_memory = psutil.virtual_memory()
+    space = FreeSpace(machine_memory.available, machine_memory.total)
+    with suppress(OSError, ValueError):  # no container, or no limit
         limit = int((cgroup / "memory.max").read_text())
         lines = (cgroup / "memory.stat").read_text().splitlines()
         cached = {name: int(value) for name, _, value in (line.partition(" ") for line in lines)}["inactive_file"]
         used = int((cgroup / "memory.current").read_text()) - cached
-        if limit < room.total:
-            return FreeSpace(max(min(limit - used, room.free), 0), limit)
-    return room
+        if limit < space.total:
+            return FreeSpace(max(min(limit - used, space.free), 0), limit)
+    return space
 
 
-def programs() -> list[ProcessState] | None:
-    """What `make up` runs or should run; None when this is not one of its programs, or cannot be known."""
+def process_states() -> list[ProcessState] | None:
+    """Return the processes of `make up`; None if `make up` did not start this process, or the supervisor is silent."""
     url = os.environ.get("SUPERVISOR_SERVER_URL")
     if not url:
         return None
@@ -147,16 +147,16 @@ def programs() -> list[ProcessState] | None:
             answers = supervisor.supervisor.getAllProcessInfo()
     except (OSError, HTTPException, Error):
         return None
-    told: list[Any] = list(answers) if isinstance(answers, list) else []
+    infos: list[Any] = list(answers) if isinstance(answers, list) else []
     return [
-        ProcessState(one["name"], one["pid"], one["statename"] == "STOPPED", one["statename"] in _DOWN)
-        for one in told
-        if one["statename"] in ("RUNNING", "STOPPED", *_DOWN)  # not on its way to one of these
+        ProcessState(info["name"], info["pid"], info["statename"] == "STOPPED", info["statename"] in _DOWN)
+        for info in infos
+        if info["statename"] in ("RUNNING", "STOPPED", *_DOWN)  # omits states of transition, such as STARTING
     ]
 
 
 class _Connection(UnixStreamHTTPConnection):  # type: ignore[misc]  # without types
-    """The supervisor's socket, which waits for ever by itself."""
+    """A connection to the supervisor's socket, with a timeout."""
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -165,16 +165,16 @@ class _Connection(UnixStreamHTTPConnection):  # type: ignore[misc]  # without ty
 
 
 def _transport(url: str) -> SupervisorTransport:
-    def connection() -> _Connection:
-        made = _Connection("localhost")
-        made.socketfile = url.removeprefix("unix://")
-        return made
+    def open_socket() -> _Connection:
+        connection = _Connection("localhost")
+        connection.socketfile = url.removeprefix("unix://")
+        return connection
 
     transport = SupervisorTransport(serverurl=url)
-    transport._get_connection = connection
+    transport._get_connection = open_socket
     return transport
 
 
-def in_mb(room: FreeSpace) -> str:
-    """Such as 812 MB of 40,960 MB."""
-    return f"{room.free / _MB:,.0f} MB of {room.total / _MB:,.0f} MB"
+def in_mb(space: FreeSpace) -> str:
+    """Format the space, such as `812 MB of 40,960 MB`."""
+    return f"{space.free / _MB:,.0f} MB of {space.total / _MB:,.0f} MB"

@@ -1,4 +1,4 @@
-"""The alerts that the watch raises: what each says, what it says is kept, and what to do next."""
+"""The notifications of the watchdog: summary, what is unaffected, and the next step."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ from notifications.incidents import DATABASE, DISK, FOLDER, PREFECT, SERVING, UN
 from notifications.notification import RUNBOOK, Notification
 
 MEMORY, UNPUBLISHED, WORKER = "memory", "nothing-published", "worker"
-# The program of `make up` that is each part.
-PROGRAM_OF = {DATABASE: "postgres", PREFECT: "prefect-server", SERVING: "serving", WORKER: "worker"}
-PROGRAM = "program:"
+# The process of `make up` behind the key of an incident.
+PROCESS_OF = {DATABASE: "postgres", PREFECT: "prefect-server", SERVING: "serving", WORKER: "worker"}
+PROCESS_PREFIX = "program:"
 
 
-def key_of_program(name: str) -> str:
-    """The alert of a program that ends again and again, or does not start."""
-    return f"{PROGRAM}{name}"
+def process_incident_key(name: str) -> str:
+    return f"{PROCESS_PREFIX}{name}"
 
 
-def log_of(settings: Settings, name: str) -> Path:
-    """Where a program of `make up` writes."""
+def process_log(settings: Settings, name: str) -> Path:
     return settings.data_dir / "logs" / f"{name}.log"
 
 
@@ -30,11 +28,10 @@ def database(since: datetime, why: str) -> Notification:
     return Notification(
         key=DATABASE,
         severity="critical",
-        what="the database does not answer",
+        summary="the database does not answer",
         detail=why,
         since=since,
-        kept="what was published is in it; raw pages that are landed meanwhile stay. "
-        "Runs that fail meanwhile are to be run again.",
+        unaffected="published data, and raw pages that are landed meanwhile. Repeat the runs that fail meanwhile.",
         next=f"make status; {RUNBOOK}#the-database-does-not-answer",
     )
 
@@ -43,10 +40,10 @@ def prefect(since: datetime, why: str) -> Notification:
     return Notification(
         key=PREFECT,
         severity="critical",
-        what="Prefect's server does not answer",
+        summary="Prefect's server does not answer",
         detail=why,
         since=since,
-        kept="published data and recommendations, and serving goes on; no run begins until it is back.",
+        unaffected="published data and the serving API. No run starts until it is back.",
         next=f"make status; {RUNBOOK}#prefects-server-does-not-answer",
     )
 
@@ -55,41 +52,41 @@ def serving(since: datetime, why: str) -> Notification:
     return Notification(
         key=SERVING,
         severity="critical",
-        what="the serving API does not answer",
+        summary="the serving API does not answer",
         detail=why,
         since=since,
-        kept="the published lists; front ends get none until it is back.",
+        unaffected="published recommendations. Front ends receive none until it is back.",
         next=f"make status; {RUNBOOK}#the-serving-api-does-not-answer",
     )
 
 
-def least_on_disk(room: FreeSpace, settings: Settings) -> float:
-    """Below so many bytes the disk counts as full."""
-    return max(settings.alert_disk_free_share * room.total, settings.alert_disk_free_mb * 1024 * 1024)
+def disk_limit(space: FreeSpace, settings: Settings) -> float:
+    """Return the number of free bytes below which the disk counts as full."""
+    return max(settings.alert_disk_free_share * space.total, settings.alert_disk_free_mb * 1024 * 1024)
 
 
-def disk(since: datetime, room: FreeSpace, settings: Settings) -> Notification:
+def disk(since: datetime, space: FreeSpace, settings: Settings) -> Notification:
     return Notification(
         key=DISK,
         severity="critical",
-        what="the disk of DATA_DIR is full or nearly so",
-        detail=f"{in_mb(room)} are free; the limit is {settings.alert_disk_free_share:.0%} "
+        summary="the disk of DATA_DIR is full or almost full",
+        detail=f"{in_mb(space)} are free; the limit is {settings.alert_disk_free_share:.0%} "
         f"or {settings.alert_disk_free_mb:,.0f} MB",
         since=since,
-        kept="all that was published; a run that needs more room fails, changes nothing, and is to be run again.",
+        unaffected="published data. A run that needs more space fails without changes; repeat it later.",
         next=f".venv/bin/python -m flows.maintain --retention-days 3; {RUNBOOK}#the-disk-is-full",
     )
 
 
-def memory(since: datetime, room: FreeSpace, settings: Settings) -> Notification:
+def memory(since: datetime, space: FreeSpace, settings: Settings) -> Notification:
     return Notification(
         key=MEMORY,
         severity="warning",
-        what="memory is nearly used up",
-        detail=f"{in_mb(room)} are free; the limit is {settings.alert_memory_free_share:.0%}",
+        summary="memory is almost full",
+        detail=f"{in_mb(space)} are free; the limit is {settings.alert_memory_free_share:.0%}",
         since=since,
-        kept="everything; the system may end processes, and a run that is ended changes nothing.",
-        next=f"top -o %MEM; {RUNBOOK}#memory-is-nearly-used-up",
+        unaffected="everything. The system may kill processes; a killed run changes nothing.",
+        next=f"top -o %MEM; {RUNBOOK}#memory-is-almost-full",
     )
 
 
@@ -97,23 +94,23 @@ def worker(since: datetime, why: str) -> Notification:
     return Notification(
         key=WORKER,
         severity="critical",
-        what="no worker is there to run anything",
+        summary="no worker is online",
         detail=why,
         since=since,
-        kept="what was published; runs that are due wait, and begin when a worker is there.",
-        next=f"make status; {RUNBOOK}#no-worker-is-there",
+        unaffected="published data. Due runs wait, and start when a worker is online.",
+        next=f"make status; {RUNBOOK}#no-worker-is-online",
     )
 
 
-def program(since: datetime, name: str, how: str, settings: Settings) -> Notification:
+def unstable_process(since: datetime, name: str, problem: str, settings: Settings) -> Notification:
     return Notification(
-        key=key_of_program(name),
+        key=process_incident_key(name),
         severity="critical",
-        what=f"{name} {how}",
-        detail="it is started again and again; told to be over when it ran for ten minutes",
+        summary=f"{name} {problem}",
+        detail="it is restarted each time; the incident closes when it has run for ten minutes",
         since=since,
-        kept="what was published. A run whose process ends with it is marked as crashed and told by itself.",
-        next=f"make status; {log_of(settings, name)}; {RUNBOOK}#a-program-was-started-again",
+        unaffected="what was published. A run that stops with it is marked as crashed, with its own notification.",
+        next=f"make status; {process_log(settings, name)}; {RUNBOOK}#a-process-was-restarted",
     )
 
 
@@ -121,10 +118,10 @@ def unpublished(since: datetime, hours: float) -> Notification:
     return Notification(
         key=UNPUBLISHED,
         severity="critical",
-        what="nothing was published by the set hour",
-        detail=f"no ingest published anything, or found all unchanged, within {hours:g} hours",
+        summary="nothing was published in time",
+        detail=f"no ingest published a batch or found all unchanged within {hours:g} hours",
         since=since,
-        kept="what was published before is live.",
+        unaffected="what was published before; it is still live.",
         next=f".venv/bin/python -m flows.ingest; {RUNBOOK}#nothing-was-published",
     )
 
@@ -133,9 +130,9 @@ def undeliverable(since: datetime, names: str, settings: Settings) -> Notificati
     return Notification(
         key=UNDELIVERABLE,
         severity="critical",
-        what="alerts cannot be delivered",
-        detail=f"{names} of ALERT_URLS takes nothing",
+        summary="notifications cannot be delivered",
+        detail=f"{names} of ALERT_URLS does not accept messages",
         since=since,
-        kept=f"every message that waits, in {settings.data_dir / FOLDER}; they are sent when it takes them.",
-        next=f".venv/bin/python -m notifications.send_test; {RUNBOOK}#alerts-cannot-be-delivered",
+        unaffected=f"all messages, in {settings.data_dir / FOLDER}. They are sent when the address accepts them.",
+        next=f".venv/bin/python -m notifications.send_test; {RUNBOOK}#notifications-cannot-be-delivered",
     )

@@ -1,7 +1,8 @@
-"""What is open, and what waits to be delivered: two small files in `DATA_DIR/alerts`, or memory when the disk is full.
+"""Open incidents and queued messages, in two small files in `DATA_DIR/alerts`; in memory when the disk is full.
 
-`open.json` is a list of what is wrong now, for people and pages. `outbox.json` is ours: messages and the addresses that
-have not taken them yet. Several processes may use the folder; one at a time changes it, and one at a time delivers.
+`open.json` lists the open incidents for people and the health page. `outbox.json` is internal: it holds messages and
+the addresses that have not accepted them yet. Several processes share the folder. One process at a time changes it, and
+one at a time delivers.
 """
 
 from __future__ import annotations
@@ -19,27 +20,28 @@ from typing import Any
 from core.clock import Clock
 from notifications.delivery import Address, Send
 from notifications.files import replace_json, reserve
-from notifications.notification import Notification, body_of, body_when_over, subject_when_over
+from notifications.notification import Notification, closing_body, closing_subject, incident_body
 
 FOLDER = "alerts"
 UNDELIVERABLE = "alerts-undelivered"
-EVERYBODY = "*"
+ALL_ADDRESSES = "*"
 DATABASE, PREFECT, SERVING, DISK = "database", "prefect-server", "serving", "disk"
-# While the disk is full, these are no causes of their own: they are noted with it, and told if they outlast it.
-_FALL_WITH_THE_DISK = (DATABASE, PREFECT, SERVING)
-# Held for when the disk is full, so that what is open can still be written down.
+# A full disk causes these too. Their incidents are merged into that of the disk, and open only if they outlast it.
+_CAUSED_BY_FULL_DISK = (DATABASE, PREFECT, SERVING)
+# Deleted when the disk is full, so that open incidents can still be written.
 _RESERVE = "reserve"
-_SOONEST, _LATEST = timedelta(seconds=15), timedelta(minutes=1)
+_SHORTEST_DELAY, _LONGEST_DELAY = timedelta(seconds=15), timedelta(minutes=1)
 
-Entry = dict[str, Any]
+Incident = dict[str, Any]
 
 
 @dataclass
 class QueuedMessage:
-    """A mail that waits. `pending` are the addresses that have not taken it; `key` is the open alert it begins.
+    """A message that is not delivered yet. `key` is the incident that it opens, if any.
 
-    For all, whoever posts it may not know them: `EVERYBODY` stands for those of the process that delivers. One that
-    names a run is sent even when its cause is gone by then: the run is still to be made again.
+    `pending` holds the ids of addresses that have not accepted it, or `ALL_ADDRESSES`: the process that delivers knows
+    the addresses, while the process that queues may not. `names_run` says that the message names a stopped run: it is
+    sent even if its incident has closed, because that run must be repeated.
     """
 
     subject: str
@@ -51,7 +53,7 @@ class QueuedMessage:
 
 @dataclass
 class DeliveryFailure:
-    """An address that takes nothing."""
+    """An address that does not accept messages. Times are ISO text."""
 
     since: str
     tries: int
@@ -60,20 +62,20 @@ class DeliveryFailure:
 
 @dataclass
 class NotificationState:
-    """All that is kept. `notes` is what the watch remembers from one look to the next."""
+    """The content of both files. `delivery_failures` is by id of address. `notes` holds the state of the watchdog."""
 
-    open: list[Entry] = field(default_factory=list)
+    open: list[Incident] = field(default_factory=list)
     messages: list[QueuedMessage] = field(default_factory=list)
-    troubles: dict[str, DeliveryFailure] = field(default_factory=dict)
+    delivery_failures: dict[str, DeliveryFailure] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
 
-    def find(self, key: str) -> Entry | None:
-        """The open alert of that key."""
-        return next((entry for entry in self.open if entry["key"] == key), None)
+    def find(self, key: str) -> Incident | None:
+        """Return the open incident with that key, or None."""
+        return next((incident for incident in self.open if incident["key"] == key), None)
 
 
 class IncidentStore:
-    """The alerts of one DATA_DIR. Nothing here raises because a disk is full or a mail server is away."""
+    """The incidents and messages of one DATA_DIR. A full disk or an unreachable mail server raises no error here."""
 
     def __init__(self, data_dir: Path, addresses: Sequence[Address], send: Send, clock: Clock) -> None:
         self._folder = data_dir / FOLDER
@@ -82,147 +84,161 @@ class IncidentStore:
         self._clock = clock
         self._unwritten: NotificationState | None = None
 
-    def begin(self, alert: Notification, note: str = "", *, told_elsewhere: bool = False) -> None:
-        """Note that a cause is there, and tell it once, unless somebody else does.
+    def open_incident(self, notification: Notification, note: str = "", *, sent_by_prefect: bool = False) -> None:
+        """Open an incident and queue its message; add the note if it is open already.
 
-        `note` says which run it stopped; it is told at the end too.
+        `note` names the run that the cause stopped. It is part of the closing message too. With `sent_by_prefect`,
+        Prefect's automation sends the message, so none is queued.
         """
         names_run = bool(note)
-        with self.changing() as state:
-            known = state.find(alert.key)
-            disk = state.find(DISK) if alert.key in _FALL_WITH_THE_DISK else None
-            if known is None and disk is not None:
-                known, note = disk, f"{note} Since then {alert.what}.".lstrip()
-            if known is not None:
-                if note not in known["kept"]:
-                    known["kept"] = f"{known['kept']} {note}"
-                    self._note_in_mail(state, known, names_run)
+        with self.locked_state() as state:
+            incident = state.find(notification.key)
+            disk = state.find(DISK) if notification.key in _CAUSED_BY_FULL_DISK else None
+            if incident is None and disk is not None:
+                incident, note = disk, f"{note} Since then {notification.summary}.".lstrip()
+            if incident is not None:
+                if note not in incident["kept"]:
+                    incident["kept"] = f"{incident['kept']} {note}"
+                    self._update_queued_message(state, incident, names_run)
                 return
-            alert = replace(alert, kept=f"{alert.kept} {note}".rstrip())
-            what, since = alert.told, alert.since.isoformat()
-            told = {"key": alert.key, "what": what, "since": since, "kept": alert.kept, "next": alert.next}
-            delivered_at = self._clock().isoformat() if told_elsewhere and self.addresses else None
-            state.open.append(told | {"severity": alert.severity, "delivered_at": delivered_at})
-            if not told_elsewhere:
-                to = self._to(state, alert.key)
-                self._post(state, QueuedMessage(alert.subject, alert.body, to, alert.key, names_run))
+            notification = replace(notification, unaffected=f"{notification.unaffected} {note}".rstrip())
+            state.open.append(
+                {
+                    "key": notification.key,
+                    "what": notification.description,
+                    "since": notification.since.isoformat(),
+                    "kept": notification.unaffected,
+                    "next": notification.next,
+                    "severity": notification.severity,
+                    "delivered_at": self._clock().isoformat() if sent_by_prefect and self.addresses else None,
+                }
+            )
+            if not sent_by_prefect:
+                pending = self._recipients(state, notification.key)
+                message = QueuedMessage(notification.subject, notification.body, pending, notification.key, names_run)
+                self._enqueue(state, message)
 
-    def over(self, key: str) -> None:
-        """Note that a cause is gone, and tell that. Nothing to do when it was not there."""
-        with self.changing() as state:
-            entry = state.find(key)
-            if entry is None:
+    def close_incident(self, key: str) -> None:
+        """Close an incident and queue its closing message. Does nothing if it is not open."""
+        with self.locked_state() as state:
+            incident = state.find(key)
+            if incident is None:
                 return
-            state.open.remove(entry)
-            # Nobody has heard of it yet: one mail says that it was there, and that it is over.
-            untold = [one for one in state.messages if one.key == key and self._is_untouched(one) and not one.names_run]
-            state.messages = [one for one in state.messages if one not in untold]
-            subject, body = subject_when_over(entry), body_when_over(entry, self._clock())
-            self._post(state, QueuedMessage(subject, body, [EVERYBODY]))
+            state.open.remove(incident)
+            # An opening message that nobody received is dropped: the closing message says the same.
+            state.messages = [
+                message
+                for message in state.messages
+                if message.key != key or message.names_run or not self._is_undelivered(message)
+            ]
+            subject, body = closing_subject(incident), closing_body(incident, self._clock())
+            self._enqueue(state, QueuedMessage(subject, body, [ALL_ADDRESSES]))
 
-    def tell(self, subject: str, body: str, only: Sequence[str] = ()) -> None:
-        """Tell something that has no end; to all addresses, or those ids."""
-        with self.changing() as state:
-            self._post(state, QueuedMessage(subject, body, list(only) or [EVERYBODY]))
+    def queue_message(self, subject: str, body: str, only: Sequence[str] = ()) -> None:
+        """Queue a message without an incident, for all addresses or only for the given ids."""
+        with self.locked_state() as state:
+            self._enqueue(state, QueuedMessage(subject, body, list(only) or [ALL_ADDRESSES]))
 
     def deliver(self) -> None:
-        """Send what waits, oldest first, to each address that is not being left in peace after a failure.
+        """Send queued messages, oldest first. An address that failed lately is tried again later.
 
-        What is not taken stays. Does nothing while another process delivers.
+        Messages that an address does not accept stay queued. Does nothing while another process delivers.
         """
-        with self._only_one("deliver.lock") as mine:
-            if not mine:
+        with self._only_one("deliver.lock") as acquired:
+            if not acquired:
                 return
             if not self.addresses and self.state().messages:
-                with self.changing() as state:
-                    state.messages.clear()  # there is nobody to tell
+                with self.locked_state() as state:
+                    state.messages.clear()
             for address in self.addresses:
                 self._deliver_to(address)
 
     def state(self) -> NotificationState:
-        """All that is kept, as it is now."""
         return self._unwritten or self._read()
 
     @property
     def is_written(self) -> bool:
-        """Whether other processes see what this one noted."""
+        """Whether the last change is on disk, where other processes see it."""
         return self._unwritten is None
 
     @contextmanager
-    def changing(self) -> Iterator[NotificationState]:
-        """The state, to be changed by one process at a time, and written when the block ends."""
+    def locked_state(self) -> Iterator[NotificationState]:
+        """Lock the state for changes, and write it when the block ends."""
         with self._only_one("state.lock", wait=True):
             state = self.state()
             yield state
             self._write(state)
 
     @contextmanager
-    def watching(self) -> Iterator[bool]:
-        """Whether this process is now the watch: no other is."""
-        with self._only_one("watch.lock") as mine:
-            yield mine
+    def watchdog_lock(self) -> Iterator[bool]:
+        """Try to become the watchdog of this DATA_DIR. Yields False if another process is."""
+        with self._only_one("watch.lock") as acquired:
+            yield acquired
 
-    def is_watched(self) -> bool:
-        """Whether a watch runs, which will deliver what is left to it."""
-        with self._only_one("watch.lock") as mine:
-            return not mine
+    def is_watchdog_running(self) -> bool:
+        """Whether a watchdog runs, which delivers queued messages."""
+        with self._only_one("watch.lock") as acquired:
+            return not acquired
 
-    def _to(self, state: NotificationState, key: str) -> list[str]:
-        """That an address takes nothing is told to the others."""
-        return (
-            [one.id for one in self.addresses if one.id not in state.troubles] if key == UNDELIVERABLE else [EVERYBODY]
-        )
+    def _recipients(self, state: NotificationState, key: str) -> list[str]:
+        """Return all addresses; for an undeliverable notification, those that still accept messages."""
+        if key != UNDELIVERABLE:
+            return [ALL_ADDRESSES]
+        return [address.id for address in self.addresses if address.id not in state.delivery_failures]
 
-    def _note_in_mail(self, state: NotificationState, entry: Entry, names_run: bool) -> None:
-        """What came to be known before anybody heard of it is in the first mail."""
+    def _update_queued_message(self, state: NotificationState, incident: Incident, names_run: bool) -> None:
+        """Rewrite the opening message with the new facts, as long as nobody received it."""
         for message in state.messages:
-            if message.key == entry["key"] and self._is_untouched(message):
-                message.body, message.names_run = body_of(entry), message.names_run or names_run
+            if message.key == incident["key"] and self._is_undelivered(message):
+                message.body, message.names_run = incident_body(incident), message.names_run or names_run
 
-    def _is_untouched(self, message: QueuedMessage) -> bool:
-        return message.pending == [EVERYBODY] or len(message.pending) == len(self.addresses)
+    def _is_undelivered(self, message: QueuedMessage) -> bool:
+        return message.pending == [ALL_ADDRESSES] or len(message.pending) == len(self.addresses)
 
-    def _post(self, state: NotificationState, message: QueuedMessage) -> None:
-        if message.pending and message not in state.messages:  # said twice, it waits once
+    def _enqueue(self, state: NotificationState, message: QueuedMessage) -> None:
+        if message.pending and message not in state.messages:
             state.messages.append(message)
 
     def _deliver_to(self, address: Address) -> None:
         while True:
             now = self._clock()
-            with self.changing() as state:
+            with self.locked_state() as state:
                 self._readdress(state)
-                trouble = state.troubles.get(address.id)
-                if trouble is not None and now < datetime.fromisoformat(trouble.next_try) <= now + _LATEST:
-                    return  # a later try was set by a clock that was ahead
-                message = next((one for one in state.messages if address.id in one.pending), None)
+                failure = state.delivery_failures.get(address.id)
+                # A clock that was ahead may have set a time far in the future, which does not count.
+                if failure is not None and now < datetime.fromisoformat(failure.next_try) <= now + _LONGEST_DELAY:
+                    return
+                message = next((queued for queued in state.messages if address.id in queued.pending), None)
                 if message is None:
                     return
-            taken = self._send(address, message.subject, message.body)
-            with self.changing() as state:
-                if not taken:
-                    state.troubles[address.id] = _later(state.troubles.get(address.id), self._clock())
+            accepted = self._send(address, message.subject, message.body)
+            with self.locked_state() as state:
+                if not accepted:
+                    failure = state.delivery_failures.get(address.id)
+                    state.delivery_failures[address.id] = _next_failure(failure, self._clock())
                     return
-                state.troubles.pop(address.id, None)
-                self._taken(state, message, address)
+                state.delivery_failures.pop(address.id, None)
+                self._mark_delivered(state, message, address)
 
-    def _taken(self, state: NotificationState, message: QueuedMessage, address: Address) -> None:
-        waiting = next((one for one in state.messages if one == message), None)
-        if waiting is None:
+    def _mark_delivered(self, state: NotificationState, message: QueuedMessage, address: Address) -> None:
+        queued = next((candidate for candidate in state.messages if candidate == message), None)
+        if queued is None:
             return
-        waiting.pending.remove(address.id)
-        if not waiting.pending:
-            state.messages.remove(waiting)
-        entry = state.find(message.key)
-        if entry is not None and entry["delivered_at"] is None:
-            entry["delivered_at"] = self._clock().isoformat()
+        queued.pending.remove(address.id)
+        if not queued.pending:
+            state.messages.remove(queued)
+        incident = state.find(message.key)
+        if incident is not None and incident["delivered_at"] is None:
+            incident["delivered_at"] = self._clock().isoformat()
 
     def _readdress(self, state: NotificationState) -> None:
-        """What is for everybody, or waits for an address that is not set any more, goes to those that are."""
-        ids = [one.id for one in self.addresses]
+        """Replace `ALL_ADDRESSES`, and ids that are no longer in the setting, by the ids of the setting."""
+        ids = [address.id for address in self.addresses]
         for message in state.messages:
             if not set(message.pending) <= set(ids):
-                message.pending = [one for one in message.pending if one in ids] or list(ids)
-        state.troubles = {one: trouble for one, trouble in state.troubles.items() if one in ids}
+                message.pending = [address_id for address_id in message.pending if address_id in ids] or list(ids)
+        failures = state.delivery_failures
+        state.delivery_failures = {address_id: failures[address_id] for address_id in ids if address_id in failures}
 
     @contextmanager
     def _only_one(self, name: str, *, wait: bool = False) -> Iterator[bool]:
@@ -247,36 +263,38 @@ class IncidentStore:
         with suppress(OSError, ValueError):
             state.open = json.loads((self._folder / "open.json").read_text())
         with suppress(OSError, ValueError, TypeError, KeyError):
-            kept = json.loads((self._folder / "outbox.json").read_text())
-            state.messages = [QueuedMessage(**one) for one in kept["messages"]]
-            state.troubles = {one: DeliveryFailure(**trouble) for one, trouble in kept["troubles"].items()}
-            state.notes = kept["notes"]
+            outbox = json.loads((self._folder / "outbox.json").read_text())
+            state.messages = [QueuedMessage(**message) for message in outbox["messages"]]
+            state.delivery_failures = {
+                address_id: DeliveryFailure(**failure) for address_id, failure in outbox["troubles"].items()
+            }
+            state.notes = outbox["notes"]
         return state
 
     def _write(self, state: NotificationState) -> None:
         outbox = {
-            "messages": [asdict(one) for one in state.messages],
-            "troubles": {one: asdict(trouble) for one, trouble in state.troubles.items()},
+            "messages": [asdict(message) for message in state.messages],
+            "troubles": {address_id: asdict(failure) for address_id, failure in state.delivery_failures.items()},
             "notes": state.notes,
         }
         self._unwritten = None
-        held = self._folder / _RESERVE
+        reserved = self._folder / _RESERVE
         try:
             self._write_files(outbox, state.open)
-            reserve(held)
+            reserve(reserved)
         except OSError:
             try:
-                held.unlink()
+                reserved.unlink()
                 self._write_files(outbox, state.open)
             except OSError:
                 self._unwritten = state
 
-    def _write_files(self, outbox: Any, open_alerts: list[Entry]) -> None:
+    def _write_files(self, outbox: Any, open_incidents: list[Incident]) -> None:
         replace_json(self._folder / "outbox.json", outbox, mode=0o600)
-        replace_json(self._folder / "open.json", open_alerts, mode=0o644)
+        replace_json(self._folder / "open.json", open_incidents, mode=0o644)
 
 
-def _later(trouble: DeliveryFailure | None, now: datetime) -> DeliveryFailure:
-    tries = trouble.tries + 1 if trouble else 1
-    wait = min(_SOONEST * 2 ** min(tries - 1, 10), _LATEST)
-    return DeliveryFailure(trouble.since if trouble else now.isoformat(), tries, (now + wait).isoformat())
+def _next_failure(failure: DeliveryFailure | None, now: datetime) -> DeliveryFailure:
+    tries = failure.tries + 1 if failure else 1
+    delay = min(_SHORTEST_DELAY * 2 ** min(tries - 1, 10), _LONGEST_DELAY)
+    return DeliveryFailure(failure.since if failure else now.isoformat(), tries, (now + delay).isoformat())

@@ -1,8 +1,8 @@
 """Marks flow runs as crashed when their process is gone, so that they release the slot of their deployment.
 
-A run is lost when nothing was seen of it for a while: no process on this machine, no heartbeat, no new state and,
-while it is pending, no sign of the worker that took it. Prefect's server refuses to mark a run that has ended, so a run
-that completes at the same moment stays completed.
+A run is lost when it shows no sign of life for a while: no process on this machine, no heartbeat and no new state. For
+a pending run, the heartbeat of the worker that took it counts too. Prefect's server refuses to mark a run that has
+ended, so a run that completes at the same moment stays completed.
 """
 
 from __future__ import annotations
@@ -23,111 +23,106 @@ from notifications.prefect_client import PrefectClient
 _OPEN_STATES = ["PENDING", "RUNNING", "CANCELLING"]
 _HEARTBEAT = "prefect.flow-run.heartbeat"
 _RUN_OF_PROCESS = "PREFECT__FLOW_RUN_ID"
-# Workers and runs report every 10 and 30 s. Where every process of the pool can be seen, less patience is needed.
+# A worker reports every 10 s, a run every 30 s. A shorter time is enough where all processes of the pool are visible.
 SILENCE = timedelta(seconds=90)
 SILENCE_OF_THIS_MACHINE = timedelta(seconds=60)
-# Of a run that somebody made from a command line, no process is known: heartbeats that a locked database of Prefect's
-# did not take must not count against it.
+# A run from a command line shows its heartbeats only, and a locked Prefect database may miss some of them.
 SILENCE_OF_COMMANDS = timedelta(minutes=3)
-TAG = "moovitamix"  # of all our runs
-# Signs older than this tell nothing: what is asked for stays small.
+TAG = "moovitamix"  # all our runs have it
+# Only signs of the last minutes are requested, to keep responses small.
 _SIGNS_SINCE = timedelta(minutes=5)
-_EVENTS = 50  # the most that a server gives at once
+_EVENTS = 50  # maximum of the server
 
 Run = dict[str, Any]
-# Per run: what was last seen of it, and when that was first seen, as ISO text. Fits in JSON.
-Seen = dict[str, list[str]]
+# By run id: the newest sign of life, and when it was first seen, as ISO text. JSON can hold it.
+SignsOfLife = dict[str, list[str]]
 
 
 @dataclass
 class LostRuns:
-    """The open runs of one Prefect server, from look to look."""
+    """Finds lost runs of one Prefect server."""
 
     server: PrefectClient
     clock: Clock = utc_now
     silence: timedelta = SILENCE
     run_ids: Callable[[], Collection[str]] = lambda: run_ids_of_processes()
 
-    def look(self, seen: Seen) -> tuple[Seen, list[str]]:
-        """Mark the runs that are lost. Returns what to pass to the next look, and the names of the runs marked.
+    def mark(self, previous: SignsOfLife) -> tuple[SignsOfLife, list[str]]:
+        """Mark lost runs. Return the signs of life to pass to the next call, and the names of the marked runs.
 
-        Raises RequestException, after which the next look must begin anew, with nothing seen.
+        Raises RequestException; pass no signs of life to the next call then.
         """
         runs = open_runs(self.server, {"flow_runs": {"tags": {"all_": [TAG]}}})
         if not runs:
             return {}, []
-        here, signs = self.run_ids(), self._signs(runs)
+        local_run_ids, signs = self.run_ids(), self._signs(runs)
         now = self.clock()
-        after: Seen = {}
+        current: SignsOfLife = {}
         marked = []
         for run in runs:
             run_id, sign = run["id"], signs[run["id"]]
-            last, since = seen.get(run_id, ["", ""])
-            if run_id in here or sign != last:
-                after[run_id] = [sign, now.isoformat()]
-            elif now - datetime.fromisoformat(since) < (
-                self.silence if run.get("work_pool_name") else SILENCE_OF_COMMANDS
-            ):
-                after[run_id] = [last, since]
+            last_sign, since = previous.get(run_id, ["", ""])
+            limit = self.silence if run.get("work_pool_name") else SILENCE_OF_COMMANDS
+            if run_id in local_run_ids or sign != last_sign:
+                current[run_id] = [sign, now.isoformat()]
+            elif now - datetime.fromisoformat(since) < limit:
+                current[run_id] = [last_sign, since]
             elif mark_as_lost(self.server, run, "Its process is gone; run it again."):
                 marked.append(run["name"])
-        return after, marked
+        return current, marked
 
     def _signs(self, runs: list[Run]) -> dict[str, str]:
-        """The newest sign of life of each run: it differs from the one before while the run is alive."""
+        """Return the newest sign of life of each run id. It changes while the run is alive."""
         heartbeats = self._newest_heartbeats([run["id"] for run in runs])
-        reported = {"workers": {"last_heartbeat_time": {"after_": self._lately}}, "limit": 200}
-        workers = self.server.ask("POST", f"work_pools/{WORK_POOL}/workers/filter", reported)
+        worker_filter = {"workers": {"last_heartbeat_time": {"after_": self._signs_since}}, "limit": 200}
+        workers = self.server.ask("POST", f"work_pools/{WORK_POOL}/workers/filter", worker_filter)
         return {
             run["id"]: " ".join([run["state"]["id"], heartbeats.get(run["id"], ""), *_signs_of_workers(run, workers)])
             for run in runs
         }
 
     @property
-    def _lately(self) -> str:
+    def _signs_since(self) -> str:
         return (self.clock() - _SIGNS_SINCE).isoformat()
 
     def _newest_heartbeats(self, run_ids: list[str]) -> dict[str, str]:
-        """When each run last sent one, of those that sent any in the last minutes."""
-        events = {
+        """Return the time of the newest heartbeat by run id. Runs without a recent one are missing."""
+        event_filter = {
             "event": {"name": [_HEARTBEAT]},
             "resource": {"id": [f"prefect.flow-run.{run_id}" for run_id in run_ids]},
-            "occurred": {"since": self._lately},
+            "occurred": {"since": self._signs_since},
             "order": "DESC",
         }
         newest: dict[str, str] = {}
-        for event in self.server.ask("POST", "events/filter", {"filter": events, "limit": _EVENTS})["events"]:
+        for event in self.server.ask("POST", "events/filter", {"filter": event_filter, "limit": _EVENTS})["events"]:
             run_id = event["resource"]["prefect.resource.id"].removeprefix("prefect.flow-run.")
             newest.setdefault(run_id, event["occurred"])
         return newest
 
 
-def open_runs(server: PrefectClient, of: dict[str, Any]) -> list[Run]:
-    """Runs of these, as filters of Prefect's API, that have begun or were taken by a worker, and have not ended.
-
-    Raises RequestException.
-    """
+def open_runs(server: PrefectClient, filters: dict[str, Any]) -> list[Run]:
+    """Return the runs that match Prefect's filters and are pending, running or cancelling. Raises RequestException."""
     states = {"state": {"type": {"any_": _OPEN_STATES}}}
-    wanted = of | {"flow_runs": of.get("flow_runs", {}) | states}
-    runs: list[Run] = server.ask("POST", "flow_runs/filter", wanted)
+    filters = filters | {"flow_runs": filters.get("flow_runs", {}) | states}
+    runs: list[Run] = server.ask("POST", "flow_runs/filter", filters)
     return runs
 
 
 def mark_as_lost(server: PrefectClient, run: Run, why: str) -> bool:
-    """Mark an open run as crashed, or as cancelled when somebody asked for that; returns whether it was still open.
+    """Mark an open run as crashed, or a cancelling run as cancelled. Return whether it was still open.
 
-    Not forced: the server decides under its lock, and refuses when the run has ended. Raises RequestException.
+    The change is not forced: the server refuses it if the run has ended meanwhile. Raises RequestException.
     """
-    cancelling = run["state"]["type"] == "CANCELLING"  # from where the server allows no other state than Cancelled
+    cancelling = run["state"]["type"] == "CANCELLING"  # its only next state that the server allows is CANCELLED
     state = {"type": "CANCELLED" if cancelling else "CRASHED", "message": why}
     answer = server.ask("POST", f"flow_runs/{run['id']}/set_state", {"state": state})
     return bool(answer["status"] == "ACCEPT")
 
 
 def run_ids_of_processes() -> set[str]:
-    """The flow runs that have a process on this machine.
+    """Return the ids of the flow runs that have a process on this machine.
 
-    Only Prefect's own process counts: what a run started, such as Postgres or a trial of a model, may outlive it.
+    Only Prefect's own process counts. Processes that the run started, such as Postgres or a trial, may outlive it.
     """
     run_ids = set()
     for process in psutil.process_iter():
@@ -139,18 +134,21 @@ def run_ids_of_processes() -> set[str]:
 
 
 def sees_every_process() -> bool:
-    """Whether all workers run on this machine, as programs of the supervisor that started this one too."""
+    """Whether all workers run on this machine: `make up` started this process."""
     return "SUPERVISOR_SERVER_URL" in os.environ
 
 
 def _signs_of_workers(run: Run, workers: list[dict[str, Any]]) -> list[str]:
-    """When the worker that took a pending run last reported, or while that is unknown, each that may have taken it."""
+    """Return the last heartbeat of the worker that took a pending run.
+
+    While that worker is unknown, return the heartbeats of all workers that may have taken the run.
+    """
     if run["state"]["type"] != "PENDING":
         return []
     name = (run.get("labels") or {}).get("prefect.worker.name")
-    taken = datetime.fromisoformat(run["state"]["timestamp"])
+    pending_since = datetime.fromisoformat(run["state"]["timestamp"])
     return sorted(
         str(worker["last_heartbeat_time"])
         for worker in workers
-        if (worker["name"] == name if name else datetime.fromisoformat(worker["created"]) <= taken)
+        if (worker["name"] == name if name else datetime.fromisoformat(worker["created"]) <= pending_since)
     )

@@ -1,4 +1,4 @@
-"""An alert, and the one plain form in which it is told, whichever way it goes."""
+"""A notification, and the plain text in which it is sent."""
 
 from __future__ import annotations
 
@@ -10,76 +10,75 @@ Severity = Literal["critical", "warning"]
 
 PREFIX = "[MoovitaMix]"
 RUNBOOK = "docs/operations.md"
-# A reason lists every failed expectation: a mail need not.
+# The detail of a blocked batch lists every failed expectation, which is too long for a mail.
 _LONGEST_DETAIL = 600
 
 
 @dataclass(frozen=True)
 class Notification:
-    """One cause that somebody must know of. `key` is the same for as long as the cause is; `what` is a short line.
+    """A message about one cause. `key` identifies the cause while it lasts; `summary` is a short line.
 
-    Nothing in it is about a person, and nothing in it is secret.
+    `unaffected` says what the cause does not harm. A notification contains no personal data and no secrets.
     """
 
     key: str
     severity: Severity
-    what: str
+    summary: str
     since: datetime
-    kept: str
+    unaffected: str
     next: str
     detail: str = ""
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """What happened, in one line."""
         detail = self.detail if len(self.detail) <= _LONGEST_DETAIL else f"{self.detail[:_LONGEST_DETAIL]}..."
-        return f"{self.what}: {detail}" if detail else self.what
+        return f"{self.summary}: {detail}" if detail else self.summary
 
     @property
     def subject(self) -> str:
-        """The subject of the mail."""
-        return f"{PREFIX} {self.what}"
+        return f"{PREFIX} {self.summary}"
 
     @property
     def body(self) -> str:
-        """The text of the mail."""
-        return in_lines(What=self.told, Since=at(self.since), Kept=self.kept, Next=self.next)
+        since = format_time(self.since)
+        return format_lines(What=self.description, Since=since, Kept=self.unaffected, Next=self.next)
 
     def payload(self) -> dict[str, str]:
-        """As an event carries it; `automations.yaml` makes the same mail of it."""
+        """Return the payload of its event, from which `automations.yaml` renders the same mail."""
         return {
             "key": self.key,
             "severity": self.severity,
             "subject": self.subject,
-            "what": self.told,
-            "since": at(self.since),
-            "kept": self.kept,
+            "what": self.description,
+            "since": format_time(self.since),
+            "kept": self.unaffected,
             "next": self.next,
         }
 
 
-def in_lines(**parts: str) -> str:
-    """One line a part, such as `What:   The disk is nearly full`."""
+def format_lines(**parts: str) -> str:
+    """Format each part as a line, such as `What:   The disk is nearly full`."""
     return "\n".join(f"{name + ':':<8}{text}" for name, text in parts.items())
 
 
-def at(moment: datetime) -> str:
-    """A moment as people read it."""
+def format_time(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def body_of(entry: dict[str, Any]) -> str:
-    """The text of the mail that tells an open alert, as the store keeps it now."""
-    since = at(datetime.fromisoformat(entry["since"]))
-    return in_lines(What=entry["what"], Since=since, Kept=entry["kept"], Next=entry["next"])
+def incident_body(incident: dict[str, Any]) -> str:
+    """Return the mail text for an open incident of the store."""
+    since = format_time(datetime.fromisoformat(incident["since"]))
+    return format_lines(What=incident["what"], Since=since, Kept=incident["kept"], Next=incident["next"])
 
 
-def subject_when_over(entry: dict[str, Any]) -> str:
-    """The subject of the mail that tells an alert's end; `entry` is as the store keeps it."""
-    return f"{PREFIX} Over: {entry['what'].partition(': ')[0]}"
+def closing_subject(incident: dict[str, Any]) -> str:
+    """Return the subject of the mail that closes an incident of the store."""
+    return f"{PREFIX} Over: {incident['what'].partition(': ')[0]}"
 
 
-def body_when_over(entry: dict[str, Any], now: datetime) -> str:
-    """The text of that mail."""
-    since = at(datetime.fromisoformat(entry["since"]))
-    return in_lines(What=f"over: {entry['what']}", Since=f"{since}, until {at(now)}", Kept=entry["kept"])
+def closing_body(incident: dict[str, Any], now: datetime) -> str:
+    """Return the text of the mail that closes an incident of the store."""
+    since = format_time(datetime.fromisoformat(incident["since"]))
+    until = f"{since}, until {format_time(now)}"
+    return format_lines(What=f"over: {incident['what']}", Since=until, Kept=incident["kept"])

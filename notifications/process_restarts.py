@@ -1,4 +1,8 @@
-"""Programs of `make up` that end without being asked to: once is one mail, again and again is one open alert."""
+"""Tracks processes of `make up` that stop unexpectedly.
+
+A single restart is one message. Repeated restarts are an incident, which closes when the process has run for ten
+minutes.
+"""
 
 from __future__ import annotations
 
@@ -11,76 +15,88 @@ from core.settings import Settings
 from notifications import incident_types
 from notifications.health_checks import ProcessState
 from notifications.incidents import IncidentStore
-from notifications.notification import PREFIX, RUNBOOK, at, in_lines
+from notifications.notification import PREFIX, RUNBOOK, format_lines, format_time
 
-# As long as a program must run, or have been stopped by hand, before its alert is over.
-_QUIET = timedelta(minutes=10)
+# A process must run, or stay stopped by a person, for this long before its incident closes.
+_STABLE = timedelta(minutes=10)
 
 
 @dataclass
 class RestartTracker:
-    """What is known of them from look to look."""
+    """Compares the processes of each check with those of the check before.
+
+    By name of process: `pids`; `down_checks`, the number of checks in a row that found it down; `stop_times`, the
+    unexpected stops of the last ten minutes; `last_problem`, the last check that found a problem.
+    """
 
     settings: Settings
     store: IncidentStore
     clock: Clock
-    looks_before_told: int
+    checks_before_notifying: int
     pids: dict[str, int] = field(default_factory=dict)
-    down: dict[str, int] = field(default_factory=dict)
-    ended: dict[str, list[datetime]] = field(default_factory=dict)
-    last_trouble: dict[str, datetime] = field(default_factory=dict)
+    down_checks: dict[str, int] = field(default_factory=dict)
+    stop_times: dict[str, list[datetime]] = field(default_factory=dict)
+    last_problem: dict[str, datetime] = field(default_factory=dict)
 
-    def look(self, programs: Sequence[ProcessState]) -> list[str]:
-        """Those that ended since the last look, and run again."""
+    def find_restarted(self, processes: Sequence[ProcessState]) -> list[str]:
+        """Return the names of processes that stopped since the last check and run again."""
         now = self.clock()
-        running = {one.name: one.pid for one in programs if not (one.stopped or one.down)}
-        again = [name for name, pid in running.items() if self.pids.get(name, pid) != pid]
-        # What was stopped by hand begins anew: that is no accident.
-        stopped = {one.name for one in programs if one.stopped}
+        running = {process.name: process.pid for process in processes if not (process.stopped or process.down)}
+        restarted = [name for name, pid in running.items() if self.pids.get(name, pid) != pid]
+        # A process that a person stopped counts as new when it runs again.
+        stopped = {process.name for process in processes if process.stopped}
         self.pids = {name: pid for name, pid in (self.pids | running).items() if name not in stopped}
-        self.down = {one.name: self.down.get(one.name, 0) + 1 for one in programs if one.down} | {
-            name: looks for name, looks in self.down.items() if name not in {one.name for one in programs}
+        # A process that the check does not list is starting: its count stays.
+        listed = {process.name for process in processes}
+        self.down_checks = {name: checks for name, checks in self.down_checks.items() if name not in listed} | {
+            process.name: self.down_checks.get(process.name, 0) + 1 for process in processes if process.down
         }
-        for name in again:
-            recent = [moment for moment in self.ended.get(name, []) if now - moment < _QUIET]
-            self.ended[name] = [*recent, now]
-        # Of an alert of before this watch began, nobody knows when it was quiet.
-        begun = self._open() - self.last_trouble.keys()
-        self.last_trouble |= dict.fromkeys((*again, *self.down, *begun), now)
-        return again
+        for name in restarted:
+            recent = [moment for moment in self.stop_times.get(name, []) if now - moment < _STABLE]
+            self.stop_times[name] = [*recent, now]
+        # An earlier watchdog opened these incidents: their time starts now.
+        inherited = self._incidents() - self.last_problem.keys()
+        self.last_problem |= dict.fromkeys((*restarted, *self.down_checks, *inherited), now)
+        return restarted
 
-    def judge(self, again: Sequence[str], wrong: set[str]) -> None:
-        """Tell of those that have no open alert of their own, by the keys of `wrong`: their end is told with that."""
-        told = {incident_types.PROGRAM_OF[key] for key in wrong if key in incident_types.PROGRAM_OF}
-        for name, looks in self.down.items():
-            if looks >= self.looks_before_told and name not in {*told, *incident_types.PROGRAM_OF.values()}:
-                self._begin(name, "does not start")
-        for name in again:
-            if len(self.ended[name]) > 1 and name not in told:
-                self._begin(name, "keeps ending")
-        self._tell_of_once([name for name in again if name not in {*told, *self._open()}])
-        for name in self._open():
-            if self.clock() - self.last_trouble[name] >= _QUIET:
-                self.store.over(incident_types.key_of_program(name))
+    def update_incidents(self, restarted: Sequence[str], open_keys: set[str]) -> None:
+        """Notify about restarts, and open and close incidents. An incident of `open_keys` may explain a restart."""
+        explained = {incident_types.PROCESS_OF[key] for key in open_keys if key in incident_types.PROCESS_OF}
+        for name, checks in self.down_checks.items():
+            has_own_check = name in incident_types.PROCESS_OF.values()
+            if checks >= self.checks_before_notifying and name not in explained and not has_own_check:
+                self._open_incident(name, "does not start")
+        for name in restarted:
+            if len(self.stop_times[name]) > 1 and name not in explained:
+                self._open_incident(name, "keeps stopping")
+        self._notify_restart([name for name in restarted if name not in {*explained, *self._incidents()}])
+        for name in self._incidents():
+            if self.clock() - self.last_problem[name] >= _STABLE:
+                self.store.close_incident(incident_types.process_incident_key(name))
 
-    def _begin(self, name: str, how: str) -> None:
-        since = next(iter(self.ended.get(name, [])), self.clock())
-        self.store.begin(incident_types.program(since, name, how, self.settings))
+    def _open_incident(self, name: str, problem: str) -> None:
+        since = next(iter(self.stop_times.get(name, [])), self.clock())
+        self.store.open_incident(incident_types.unstable_process(since, name, problem, self.settings))
 
-    def _tell_of_once(self, names: Sequence[str]) -> None:
+    def _notify_restart(self, names: Sequence[str]) -> None:
         if not names:
             return
-        which = " and ".join(names) if len(names) < 3 else f"{len(names)} programs"
-        body = in_lines(
-            What=f"ended unexpectedly and was started again: {', '.join(names)}",
-            Since=at(self.clock()),
-            Kept="what was published. A run whose process ended with it is marked as crashed and told by itself, "
-            "within two minutes; other runs go on.",
-            Next=f"make status; {incident_types.log_of(self.settings, names[0])}; "
-            f"{RUNBOOK}#a-program-was-started-again",
+        processes = " and ".join(names) if len(names) < 3 else f"{len(names)} processes"
+        body = format_lines(
+            What=f"stopped unexpectedly and was restarted: {', '.join(names)}",
+            Since=format_time(self.clock()),
+            Kept="what was published. A run that stopped with it is marked as crashed within two minutes, with its own "
+            "notification; other runs continue.",
+            Next=f"make status; {incident_types.process_log(self.settings, names[0])}; "
+            f"{RUNBOOK}#a-process-was-restarted",
         )
-        self.store.tell(f"{PREFIX} {which} ended unexpectedly and runs again", body)
+        self.store.queue_message(f"{PREFIX} {processes} stopped unexpectedly and was restarted", body)
 
-    def _open(self) -> set[str]:
+    def _incidents(self) -> set[str]:
+        """Return the names of the processes with an open incident."""
         keys = {str(entry["key"]) for entry in self.store.state().open}
-        return {key.removeprefix(incident_types.PROGRAM) for key in keys if key.startswith(incident_types.PROGRAM)}
+        return {
+            key.removeprefix(incident_types.PROCESS_PREFIX)
+            for key in keys
+            if key.startswith(incident_types.PROCESS_PREFIX)
+        }

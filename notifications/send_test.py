@@ -1,6 +1,6 @@
-"""`python -m notifications.send_test`: sends one test alert to each of `ALERT_URLS`, and says which took it.
+"""Sends a test notification to each address of `ALERT_URLS`, and prints which accepted it.
 
-Exit 0: all did; 1: one did not, or there is none; 2: wrong settings.
+Exit code 0: all accepted it; 1: one did not, or there is no address; 2: wrong settings.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from notifications.notification import Notification
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Try every address."""
+    """Send the test, and return the exit code."""
     prepare_terminal()
     argparse.ArgumentParser(prog="python -m notifications.send_test", description=__doc__).parse_args(arguments)
     try:
@@ -27,23 +27,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    to = addresses(settings)
-    if not to:
-        print("error: ALERT_URLS is empty; set it in .env, as docs/notifications.md says", file=sys.stderr)
+    configured = addresses(settings)
+    if not configured:
+        print("error: ALERT_URLS is empty; set it in .env, see docs/notifications.md", file=sys.stderr)
         return 1
-    alert = Notification(
+    notification = Notification(
         key="test",
         severity="warning",
-        what="a test: alerts reach you",
+        summary="a test: notifications reach you",
         since=utc_now(),
-        kept="everything; nothing is wrong.",
+        unaffected="everything; nothing is wrong.",
         next="nothing to do.",
     )
-    taken = [send(address, alert.subject, alert.body) for address in to]
-    for address, good in zip(to, taken, strict=True):
+    results = [send(address, notification.subject, notification.body) for address in configured]
+    for address, accepted in zip(configured, results, strict=True):
         kind = address.url.partition("://")[0]
-        print(f"{address.name} ({kind}): {'taken' if good else 'NOT taken'}", flush=True)
-    return 0 if all(taken) else 1
+        print(f"{address.name} ({kind}): {'accepted' if accepted else 'NOT accepted'}", flush=True)
+    return 0 if all(results) else 1
 
 
 if __name__ == "__main__":

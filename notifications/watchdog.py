@@ -1,8 +1,8 @@
 """Checks the health of this installation, delivers notifications that Prefect could not send, and closes incidents.
 
 `python -m notifications.watchdog` runs until it is stopped. With --once it checks and delivers once, for cron. It needs
-no Prefect server and no database. Exit 0: stopped, or one check done; 1: another watchdog runs on this DATA_DIR; 2: the
-settings are wrong.
+no Prefect server and no database. Exit code 0: stopped, or one check done; 1: another watchdog runs on this DATA_DIR;
+2: wrong settings.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from core.tracebacks import without_tracebacks
 from notifications import health_checks, incident_types
 from notifications.defects import clear_defect, record_defect
 from notifications.delivery import addresses, send
-from notifications.erase_runs import KEPT_FOR, delete_erase_runs
+from notifications.erase_runs import RETENTION, delete_erase_runs
 from notifications.failed_notifications import FailedNotifications, resend_failed_notifications
 from notifications.health_checks import FreeSpace, HealthUnknown, ProcessState
 from notifications.incidents import DATABASE, DISK, FOLDER, PREFECT, SERVING, UNDELIVERABLE, IncidentStore
@@ -38,215 +38,227 @@ from notifications.notification import Notification
 from notifications.prefect_client import PrefectClient
 from notifications.process_restarts import RestartTracker
 
-# A look that fails once may be a restart; twice, at the usual pace, is within half a minute.
-_LOOKS_BEFORE_TOLD = 2
-# Free room must pass the limit by so much before an alert is over, or it would begin and end all day.
-_BEYOND = 1.1
+# One failed check may be a restart. At the default pace, two take less than half a minute.
+_CHECKS_BEFORE_NOTIFYING = 2
+# Free space must exceed the limit by this factor to close an incident, or it would open and close all day.
+_CLOSING_FACTOR = 1.1
 _LOOKED = "looked"
 _NOTE_AWAITED = "publication_awaited_since"
 _NOTE_RUNS, _NOTE_LOOKED = "runs_seen", "runs_looked_at"
 
-Probe = Callable[[], str | None]
+Check = Callable[[], str | None]
 
 
 @dataclass
 class HealthChecks:
-    """What is looked at. Each says why it fails; None is well. `published` and `worker` may raise HealthUnknown."""
+    """The checks of one installation. A `Check` returns why the part fails, or None.
 
-    database: Probe
-    serving: Probe
+    `published` and `worker` may raise HealthUnknown.
+    """
+
+    database: Check
+    serving: Check
     disk: Callable[[], FreeSpace]
     memory: Callable[[], FreeSpace]
-    programs: Callable[[], list[ProcessState] | None]
+    processes: Callable[[], list[ProcessState] | None]
     published: Callable[[], datetime | None]
-    prefect: Probe | None = None
-    worker: Probe | None = None
-    missed: FailedNotifications | None = None
+    prefect: Check | None = None
+    worker: Check | None = None
+    failed_notifications: FailedNotifications | None = None
     lost_runs: LostRuns | None = None
     delete_erase_runs: Callable[[datetime], int] | None = None
 
 
 @dataclass
 class Watchdog:
-    """One watch, from look to look."""
+    """Runs the checks, opens and closes incidents, and delivers messages.
+
+    `failing` holds, by key of incident, how many checks in a row failed, and since when.
+    """
 
     settings: Settings
     store: IncidentStore
-    probes: HealthChecks
+    checks: HealthChecks
     clock: Clock
-    looks_before_told: int = _LOOKS_BEFORE_TOLD
+    checks_before_notifying: int = _CHECKS_BEFORE_NOTIFYING
     failing: dict[str, tuple[int, datetime]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.programs = RestartTracker(self.settings, self.store, self.clock, self.looks_before_told)
+        self.restarts = RestartTracker(self.settings, self.store, self.clock, self.checks_before_notifying)
 
-    def look(self) -> None:
-        """Look at everything once, and deliver what there is to be told."""
-        # First, so that a part that was restarted meanwhile is told as such.
-        programs, wrong = self.probes.programs(), self._open_keys()
-        again = self.programs.look(programs or [])
-        # Before what falls with it.
-        self._judge_room(DISK, self.probes.disk, self._disk_limit, incident_types.disk)
-        database_fails = self._judge(DATABASE, self.probes.database(), incident_types.database)
-        self._judge(SERVING, self.probes.serving(), incident_types.serving)
-        prefect_fails = self._judge_prefect()
-        self._judge_room(incident_types.MEMORY, self.probes.memory, self._memory_limit, incident_types.memory)
+    def check(self) -> None:
+        """Check every part once, and deliver all messages."""
+        # Incidents of before and after the checks may explain a restart.
+        processes, open_before = self.checks.processes(), self._open_keys()
+        restarted = self.restarts.find_restarted(processes or [])
+        # First the disk: a full one causes other incidents.
+        self._update_space(DISK, self.checks.disk, self._disk_limit, incident_types.disk)
+        database_fails = self._update(DATABASE, self.checks.database(), incident_types.database)
+        self._update(SERVING, self.checks.serving(), incident_types.serving)
+        prefect_fails = self._update_prefect()
+        self._update_space(incident_types.MEMORY, self.checks.memory, self._memory_limit, incident_types.memory)
         if not database_fails:
-            self._judge_published()
-        self._judge_worker(programs or [], prefect_fails)
-        if programs is not None:
-            self.programs.judge(again, wrong | self._open_keys())
+            self._update_published()
+        self._update_worker(processes or [], prefect_fails)
+        if processes is not None:
+            self.restarts.update_incidents(restarted, open_before | self._open_keys())
         self._mark_lost_runs(prefect_fails)
-        if not prefect_fails and self.probes.delete_erase_runs is not None:
+        if not prefect_fails and self.checks.delete_erase_runs is not None:
             with suppress(requests.RequestException):
-                self.probes.delete_erase_runs(self.clock() - KEPT_FOR)
-        if not prefect_fails and self.probes.missed is not None and self.store.addresses:
-            resend_failed_notifications(self.store, self.probes.missed)
+                self.checks.delete_erase_runs(self.clock() - RETENTION)
+        if not prefect_fails and self.checks.failed_notifications is not None and self.store.addresses:
+            resend_failed_notifications(self.store, self.checks.failed_notifications)
         self.store.deliver()
-        self._judge_delivery()
+        self._update_delivery()
         with suppress(OSError):
             looked, now = self.settings.data_dir / FOLDER / _LOOKED, utc_now().timestamp()
             looked.touch()
-            os.utime(looked, (now, now))  # by our clock: a disk over the network has another one
+            os.utime(looked, (now, now))  # by our clock: a network disk has its own
 
-    def _judge(
-        self, key: str, why: str | None, alert: Callable[[datetime, str], Notification], looks_before_told: int = 0
-    ) -> bool:
-        now = self.clock()
-        if why is None:
-            self.failing.pop(key, None)
-            self.store.over(key)
-            return False
-        looks, since = self.failing.get(key, (0, now))
-        since = min(since, now)
-        self.failing[key] = (looks + 1, since)
-        if looks + 1 >= (looks_before_told or self.looks_before_told):
-            self.store.begin(alert(since, why))
-        return True
-
-    def _judge_prefect(self) -> bool:
-        """Whether Prefect's server cannot be asked, or there is none."""
-        return self.probes.prefect is None or self._judge(PREFECT, self.probes.prefect(), incident_types.prefect)
-
-    def _judge_room(
+    def _update(
         self,
         key: str,
-        probe: Callable[[], FreeSpace],
+        problem: str | None,
+        notification: Callable[[datetime, str], Notification],
+        checks_before_notifying: int = 0,
+    ) -> bool:
+        """Open or close the incident of a part. Return whether the part fails."""
+        now = self.clock()
+        if problem is None:
+            self.failing.pop(key, None)
+            self.store.close_incident(key)
+            return False
+        failed_checks, since = self.failing.get(key, (0, now))
+        since = min(since, now)
+        self.failing[key] = (failed_checks + 1, since)
+        if failed_checks + 1 >= (checks_before_notifying or self.checks_before_notifying):
+            self.store.open_incident(notification(since, problem))
+        return True
+
+    def _update_prefect(self) -> bool:
+        """Return whether Prefect's server fails or there is none."""
+        return self.checks.prefect is None or self._update(PREFECT, self.checks.prefect(), incident_types.prefect)
+
+    def _update_space(
+        self,
+        key: str,
+        measure: Callable[[], FreeSpace],
         limit: Callable[[FreeSpace], float],
-        alert: Callable[[datetime, FreeSpace, Settings], Notification],
+        notification: Callable[[datetime, FreeSpace, Settings], Notification],
     ) -> None:
         try:
-            room = probe()
+            space = measure()
         except OSError:
             return
-        least = limit(room)
-        if room.free < least:
-            looks, since = self.failing.get(key, (0, self.clock()))
-            self.failing[key] = (looks + 1, since)
-            if key == DISK or looks + 1 >= self.looks_before_told:
-                self.store.begin(alert(since, room, self.settings))
-        elif room.free > least * _BEYOND or key not in self.failing:
+        least = limit(space)
+        if space.free < least:
+            failed_checks, since = self.failing.get(key, (0, self.clock()))
+            self.failing[key] = (failed_checks + 1, since)
+            if key == DISK or failed_checks + 1 >= self.checks_before_notifying:
+                self.store.open_incident(notification(since, space, self.settings))
+        elif space.free > least * _CLOSING_FACTOR or key not in self.failing:
             self.failing.pop(key, None)
-            self.store.over(key)
+            self.store.close_incident(key)
 
-    def _disk_limit(self, room: FreeSpace) -> float:
-        return incident_types.least_on_disk(room, self.settings)
+    def _disk_limit(self, space: FreeSpace) -> float:
+        return incident_types.disk_limit(space, self.settings)
 
-    def _memory_limit(self, room: FreeSpace) -> float:
-        return self.settings.alert_memory_free_share * room.total
+    def _memory_limit(self, space: FreeSpace) -> float:
+        return self.settings.alert_memory_free_share * space.total
 
-    def _judge_published(self) -> None:
-        """Noted as open in any case; the mail is of Prefect's own automation while its server is there."""
+    def _update_published(self) -> None:
+        """Open the incident in any case. Prefect's automation sends the message while its server answers."""
         try:
-            newest = self.probes.published() or self._awaited_since()
+            newest = self.checks.published() or self._awaited_since()
         except HealthUnknown:
             return
         hours = self.settings.alert_published_within_hours
         if self.clock() - newest > timedelta(hours=hours):
-            mine = self.probes.prefect is None or PREFECT in self._open_keys()
-            self.store.begin(incident_types.unpublished(newest, hours), told_elsewhere=not mine)
+            prefect_sends = self.checks.prefect is not None and PREFECT not in self._open_keys()
+            self.store.open_incident(incident_types.unpublished(newest, hours), sent_by_prefect=prefect_sends)
         else:
-            self.store.over(incident_types.UNPUBLISHED)
+            self.store.close_incident(incident_types.UNPUBLISHED)
 
     def _awaited_since(self) -> datetime:
-        """The first look at an installation that has published nothing yet; never after now."""
+        """Return the time of the first check of an installation that has published nothing yet; never after now."""
         now, noted = self.clock(), self.store.state().notes.get(_NOTE_AWAITED)
         if noted is not None and not is_ahead(datetime.fromisoformat(noted), now):
             return datetime.fromisoformat(noted)
-        with self.store.changing() as state:
+        with self.store.locked_state() as state:
             state.notes[_NOTE_AWAITED] = now.isoformat()
         return now
 
-    def _judge_worker(self, programs: Sequence[ProcessState], prefect_fails: bool) -> None:
-        if incident_types.key_of_program(incident_types.PROGRAM_OF[incident_types.WORKER]) in self._open_keys():
-            return  # told already, as a program that keeps ending
-        mine = next((one for one in programs if one.name == incident_types.PROGRAM_OF[incident_types.WORKER]), None)
-        if mine is not None and (mine.stopped or mine.down):
-            self._judge(
-                incident_types.WORKER, "it was stopped" if mine.stopped else "it does not start", incident_types.worker
-            )
-        elif self.probes.worker is not None and not prefect_fails:
+    def _update_worker(self, processes: Sequence[ProcessState], prefect_fails: bool) -> None:
+        name = incident_types.PROCESS_OF[incident_types.WORKER]
+        if incident_types.process_incident_key(name) in self._open_keys():
+            return  # that incident says it already
+        process = next((process for process in processes if process.name == name), None)
+        if process is not None and (process.stopped or process.down):
+            problem = "it was stopped" if process.stopped else "it does not start"
+            self._update(incident_types.WORKER, problem, incident_types.worker)
+        elif self.checks.worker is not None and not prefect_fails:
             with suppress(HealthUnknown):
-                # A worker that has just been started reports after a while.
-                self._judge(
-                    incident_types.WORKER, self.probes.worker(), incident_types.worker, 3 * self.looks_before_told - 2
-                )
+                # A worker that has just started needs some time to report.
+                checks = 3 * self.checks_before_notifying - 2
+                self._update(incident_types.WORKER, self.checks.worker(), incident_types.worker, checks)
 
     def _mark_lost_runs(self, prefect_fails: bool) -> None:
-        """Only what was looked at without a gap counts as silence: not while the server or this machine was away."""
-        if self.probes.lost_runs is None:
+        """Mark lost runs. Silence counts only without gaps: the server and this machine must have run all the time."""
+        if self.checks.lost_runs is None:
             return
         notes, now = self.store.state().notes, self.clock()
-        seen = notes.get(_NOTE_RUNS, {})
-        looked = datetime.fromisoformat(notes.get(_NOTE_LOOKED, now.isoformat()))
-        if not timedelta(0) <= now - looked <= timedelta(seconds=3 * self.settings.alert_look_seconds + 30):
-            seen = {}
+        previous = notes.get(_NOTE_RUNS, {})
+        last_check = datetime.fromisoformat(notes.get(_NOTE_LOOKED, now.isoformat()))
+        if not timedelta(0) <= now - last_check <= timedelta(seconds=3 * self.settings.alert_look_seconds + 30):
+            previous = {}
         try:
-            after, marked = ({}, []) if prefect_fails else self.probes.lost_runs.look(seen)
+            current, marked = ({}, []) if prefect_fails else self.checks.lost_runs.mark(previous)
         except (requests.RequestException, KeyError):
-            after, marked = {}, []
+            current, marked = {}, []
         if marked:
-            print(f"marked as crashed, as their processes are gone: {', '.join(marked)}", flush=True)
-        if after or seen:
-            with self.store.changing() as state:
-                state.notes |= {_NOTE_RUNS: after, _NOTE_LOOKED: now.isoformat()}
+            print(f"marked as crashed, because their processes are gone: {', '.join(marked)}", flush=True)
+        if current or previous:
+            with self.store.locked_state() as state:
+                state.notes |= {_NOTE_RUNS: current, _NOTE_LOOKED: now.isoformat()}
 
-    def _judge_delivery(self) -> None:
-        state = self.store.state()
-        troubles = {one.name: state.troubles[one.id] for one in self.store.addresses if one.id in state.troubles}
-        if not troubles:
-            self.store.over(UNDELIVERABLE)
+    def _update_delivery(self) -> None:
+        all_failures = self.store.state().delivery_failures
+        failures = {
+            address.name: all_failures[address.id] for address in self.store.addresses if address.id in all_failures
+        }
+        if not failures:
+            self.store.close_incident(UNDELIVERABLE)
             return
-        since = min(datetime.fromisoformat(one.since) for one in troubles.values())
-        self.store.begin(incident_types.undeliverable(since, " and ".join(troubles), self.settings))
+        since = min(datetime.fromisoformat(failure.since) for failure in failures.values())
+        self.store.open_incident(incident_types.undeliverable(since, " and ".join(failures), self.settings))
 
     def _open_keys(self) -> set[str]:
-        return {str(entry["key"]) for entry in self.store.state().open}
+        return {str(incident["key"]) for incident in self.store.state().open}
 
 
 def installation_health_checks(settings: Settings, serving: str) -> HealthChecks:
-    """The parts of this installation, as the settings and `PREFECT_API_URL` name them.
+    """Return the checks of this installation, as the settings and `PREFECT_API_URL` define it.
 
-    An embedded database and a serving API that nobody keeps running may rest: they are looked at below `make up`.
+    Without `make up`, the embedded database and the serving API may be stopped, so they are not checked.
     """
     api_url, login = os.environ.get("PREFECT_API_URL", "").rstrip("/"), os.environ.get("PREFECT_API_AUTH_STRING", "")
-    kept_running = health_checks.programs() is not None
-    if kept_running and not serving:
-        serving = f"http://{_to_ask(settings.serving_host)}:{settings.serving_port}"
-    database = kept_running or not settings.embedded
+    is_supervised = health_checks.process_states() is not None
+    if is_supervised and not serving:
+        serving = f"http://{_reachable_host(settings.serving_host)}:{settings.serving_port}"
+    check_database = is_supervised or not settings.embedded
     server = PrefectClient(api_url, login, tries=0)
     return HealthChecks(
         database=lambda: (
-            health_checks.database_fails(health_checks.address_of_database(settings)) if database else None
+            health_checks.database_problem(health_checks.database_address(settings)) if check_database else None
         ),
-        serving=lambda: health_checks.page_fails(f"{serving.rstrip('/')}/health/live") if serving else None,
+        serving=lambda: health_checks.page_problem(f"{serving.rstrip('/')}/health/live") if serving else None,
         disk=lambda: health_checks.disk(settings.data_dir),
         memory=health_checks.memory,
-        programs=health_checks.programs,
-        published=lambda: health_checks.newest_publication(health_checks.address_of_database(settings), utc_now()),
-        prefect=(lambda: health_checks.page_fails(f"{api_url}/health")) if api_url else None,
-        worker=(lambda: health_checks.worker_missing(api_url, login)) if api_url else None,
-        missed=FailedNotifications(settings, api_url, login) if api_url else None,
+        processes=health_checks.process_states,
+        published=lambda: health_checks.last_publication_time(health_checks.database_address(settings), utc_now()),
+        prefect=(lambda: health_checks.page_problem(f"{api_url}/health")) if api_url else None,
+        worker=(lambda: health_checks.worker_problem(api_url, login)) if api_url else None,
+        failed_notifications=FailedNotifications(settings, api_url, login) if api_url else None,
         lost_runs=_lost_runs(server) if api_url else None,
         delete_erase_runs=(lambda before: delete_erase_runs(server, ended_before=before)) if api_url else None,
     )
@@ -256,37 +268,39 @@ def _lost_runs(server: PrefectClient) -> LostRuns:
     return LostRuns(server, silence=SILENCE_OF_THIS_MACHINE if sees_every_process() else SILENCE)
 
 
-def _to_ask(host: str) -> str:
-    """The host of a URL: where serving listens is not always where it is asked."""
-    return "127.0.0.1" if host in ("0.0.0.0", "::") else bracket_ipv6(host)  # noqa: S104, asked for, not listened at
+def _reachable_host(host: str) -> str:
+    """Return the host for a URL of the serving API, which may listen on all addresses."""
+    return "127.0.0.1" if host in ("0.0.0.0", "::") else bracket_ipv6(host)  # noqa: S104, a client's address
 
 
-def make_watchdog(settings: Settings, serving: str = "", *, looks_before_told: int = _LOOKS_BEFORE_TOLD) -> Watchdog:
-    """The watch of these settings; `serving` is where its API is, when `make up` does not run it here."""
+def make_watchdog(
+    settings: Settings, serving: str = "", *, checks_before_notifying: int = _CHECKS_BEFORE_NOTIFYING
+) -> Watchdog:
+    """Return the watchdog of these settings. `serving` is the URL of the serving API if `make up` does not run it."""
     store = IncidentStore(settings.data_dir, addresses(settings), send, utc_now)
-    return Watchdog(settings, store, installation_health_checks(settings, serving), utc_now, looks_before_told)
+    return Watchdog(settings, store, installation_health_checks(settings, serving), utc_now, checks_before_notifying)
 
 
 def _is_healthy(settings: Settings) -> bool:
-    """Whether a watch has looked lately: its looks may take a while when nothing answers."""
+    """Whether a watchdog completed a check lately. A check takes longer when parts do not answer."""
     try:
         looked = (settings.data_dir / FOLDER / _LOOKED).stat().st_mtime
     except OSError:
         return False
     age = utc_now() - datetime.fromtimestamp(looked, UTC)
-    # A look after now was by a clock that was ahead, and none has come since.
+    # A check in the future means that the clock was ahead, and that no check followed.
     return -CLOCK_SKEW <= age < timedelta(seconds=3 * settings.alert_look_seconds + 60)
 
 
-def _until_stopped(watch: Watchdog) -> None:
+def _run_until_stopped(watchdog: Watchdog) -> None:
     stopped = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stopped.set())
     failed = False
     while not stopped.is_set():
         try:
-            watch.look()
-        except Exception as error:  # the watchdog must go on, whatever is broken
+            watchdog.check()
+        except Exception as error:  # no defect may stop the watchdog
             print(f"a health check failed: {type(error).__name__}", file=sys.stderr, flush=True)
             record_defect(error)
             failed = True
@@ -294,37 +308,40 @@ def _until_stopped(watch: Watchdog) -> None:
             if failed:
                 clear_defect()
             failed = False
-        stopped.wait(watch.settings.alert_look_seconds)
+        stopped.wait(watchdog.settings.alert_look_seconds)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Watch, or look once."""
+    """Run the watchdog, or check once."""
     prepare_terminal()
     parser = argparse.ArgumentParser(prog="python -m notifications.watchdog", description=__doc__)
-    parser.add_argument("--once", action="store_true", help="look and deliver once, then end")
-    parser.add_argument("--healthy", action="store_true", help="say by the exit code whether a watch looked lately")
-    parser.add_argument("--serving", metavar="URL", default="", help="where the serving API is, without make up")
-    asked = parser.parse_args(arguments)
+    parser.add_argument("--once", action="store_true", help="check and notify once, then exit")
+    parser.add_argument("--healthy", action="store_true", help="exit with 0 if a watchdog checked lately, else with 1")
+    parser.add_argument(
+        "--serving", metavar="URL", default="", help="URL of the serving API, where `make up` does not run it"
+    )
+    options = parser.parse_args(arguments)
     try:
         settings = load_settings()
         keep_temporary_files_in(settings.data_dir)
     except SettingsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if asked.healthy:
+    if options.healthy:
         return 0 if _is_healthy(settings) else 1
-    watch = make_watchdog(settings, asked.serving, looks_before_told=1 if asked.once else _LOOKS_BEFORE_TOLD)
-    if not watch.store.addresses:
-        where = settings.data_dir / FOLDER / "open.json"
-        print(f"ALERT_URLS is empty: nobody is told; what is wrong is in {where}", flush=True)
-    with watch.store.watching() as mine:
-        if not mine:
-            print("error: another watch runs on this DATA_DIR", file=sys.stderr)
+    checks = 1 if options.once else _CHECKS_BEFORE_NOTIFYING
+    watchdog = make_watchdog(settings, options.serving, checks_before_notifying=checks)
+    if not watchdog.store.addresses:
+        path = settings.data_dir / FOLDER / "open.json"
+        print(f"ALERT_URLS is empty: nobody is notified; open incidents are in {path}", flush=True)
+    with watchdog.store.watchdog_lock() as acquired:
+        if not acquired:
+            print("error: another watchdog runs on this DATA_DIR; stop it first", file=sys.stderr)
             return 1
-        if asked.once:
-            watch.look()
+        if options.once:
+            watchdog.check()
         else:
-            _until_stopped(watch)
+            _run_until_stopped(watchdog)
     return 0
 
 

@@ -27,7 +27,7 @@ from core.tracebacks import without_tracebacks
 from expectations.thresholds import load_thresholds
 from notifications.prefect_client import PrefectClient
 from services import backup_file, prefect_ui, verification
-from services.deploy import answers
+from services.deploy import is_reachable
 from services.local_services import (
     HOST,
     ROOT,
@@ -50,55 +50,55 @@ class ServicesError(MoovitamixError):
     """The services cannot be started, stopped or cleaned."""
 
 
-def up(plan: LocalServices) -> None:
+def up(services: LocalServices) -> None:
     """Start what does not run, wait until each part answers, deploy, and say where things are."""
-    supervisor = Supervisor(plan)
-    programs = plan.programs()
+    supervisor = Supervisor(services)
+    programs = services.processes()
     running = bool(supervisor.states())
     if running:
-        _refuse_other_settings(plan, supervisor)
-        supervisor.start_again()
+        _refuse_other_settings(services, supervisor)
+        supervisor.restart_stopped()
     else:
-        if plan.settings.embedded:
+        if services.settings.embedded:
             embedded_postgres.check_user()
         end(supervisor.leftovers())
         _check_ports(programs)
         check_databases(programs)
-        _start(plan, supervisor, programs)
+        _start(services, supervisor, programs)
     try:
         for program in programs:
             if program.name == "worker":
-                _close_lost_runs(plan, first=not running)
+                _close_lost_runs(services, first=not running)
             if not program.autostart:
-                supervisor.start_program(program.name)
-            _wait_for(plan, program)
+                supervisor.start_process(program.name)
+            _wait_for(services, program)
             if program.name == "prefect-server":
-                prefect_ui.confine(plan.settings.data_dir, plan.ui_api_url)
-        _step("deployments", lambda: _deploy(plan))
-        _step("worker online", lambda: _wait_for_worker(plan))
+                prefect_ui.restrict_pages(services.settings.data_dir, services.ui_api_url)
+        _step("deployments", lambda: _deploy(services))
+        _step("worker online", lambda: _wait_for_worker(services))
     except BaseException:
         if not running:
-            down(plan, quietly=True)
+            down(services, quietly=True)
         raise
-    _tell(plan)
+    _tell(services)
 
 
-def _start(plan: LocalServices, supervisor: Supervisor, programs: Sequence[ServiceProcess]) -> None:
+def _start(services: LocalServices, supervisor: Supervisor, programs: Sequence[ServiceProcess]) -> None:
     try:
-        shutil.rmtree(plan.settings.data_dir / TEMPORARY_FILES / _RUNNER_FILES, ignore_errors=True)
+        shutil.rmtree(services.settings.data_dir / TEMPORARY_FILES / _RUNNER_FILES, ignore_errors=True)
         supervisor.start(programs)
     except subprocess.CalledProcessError as error:
         said = (error.stderr or error.stdout or "").strip().splitlines()
         raise ServicesError(f"the supervisor does not start: {said[-1] if said else error}") from error
 
 
-def _refuse_other_settings(plan: LocalServices, supervisor: Supervisor) -> None:
+def _refuse_other_settings(services: LocalServices, supervisor: Supervisor) -> None:
     """Raises ServicesError when the running services were started with other settings, and names these."""
-    running = (plan.state / CONFIGURATION).read_text()
-    if render(plan, plan.programs(), supervisor.socket) != running:
-        changed = "; ".join(changed_settings(plan)) or "the code or its folder"
+    running = (services.state / CONFIGURATION).read_text()
+    if render(services, services.processes(), supervisor.socket) != running:
+        changed = "; ".join(changed_settings(services)) or "the code or its folder"
         raise ServicesError(
-            f"the services run with other settings than now ({changed}); stop them first: {_make('down', plan)}"
+            f"the services run with other settings than now ({changed}); stop them first: {_make('down', services)}"
         )
 
 
@@ -116,20 +116,20 @@ def _check_ports(programs: Sequence[ServiceProcess]) -> None:
             ) from error
 
 
-def _wait_for(plan: LocalServices, program: ServiceProcess) -> None:
-    supervisor = Supervisor(plan)
+def _wait_for(services: LocalServices, program: ServiceProcess) -> None:
+    supervisor = Supervisor(services)
 
     def ready() -> bool:
         state = next((one.state for one in supervisor.states() if one.name == program.name), "GONE")
         if state in ("FATAL", "GONE"):
-            raise ServicesError(f"{program.name} does not start; its log is {plan.logs / program.name}.log")
-        return state == "RUNNING" and (program.answers_at is None or answers(program.answers_at))
+            raise ServicesError(f"{program.name} does not start; its log is {services.logs / program.name}.log")
+        return state == "RUNNING" and (program.health_url is None or is_reachable(program.health_url))
 
     def wait() -> None:
         if not _in_time(ready):
             raise ServicesError(
                 f"{program.name} does not answer after {_SECONDS_TO_BE_READY:g} s; its log is "
-                f"{plan.logs / program.name}.log"
+                f"{services.logs / program.name}.log"
             )
 
     _step(program.name, wait)
@@ -144,24 +144,24 @@ def _in_time(condition: Callable[[], bool]) -> bool:
     return True
 
 
-def _close_lost_runs(plan: LocalServices, *, first: bool) -> None:
+def _close_lost_runs(services: LocalServices, *, first: bool) -> None:
     if not first:
         return
     try:
-        lost = close_lost_runs(PrefectClient(f"{plan.prefect_url}/api", plan.prefect_login))
+        lost = close_lost_runs(PrefectClient(f"{services.prefect_url}/api", services.prefect_login))
     except requests.RequestException as error:
         raise ServicesError(f"Prefect's server cannot say which runs are open: {type(error).__name__}") from error
     if lost:
         print(f"  {lost} flow run(s) that were cut off are marked as crashed", flush=True)
 
 
-def _deploy(plan: LocalServices) -> None:
-    log = plan.logs / "deploy.log"
+def _deploy(services: LocalServices) -> None:
+    log = services.logs / "deploy.log"
     with log.open("w") as output:
         done = subprocess.run(
             [sys.executable, "-m", "services.deploy"],
             cwd=ROOT,
-            env=inherited_environment() | plan.environment,
+            env=inherited_environment() | services.environment,
             stdout=output,
             stderr=subprocess.STDOUT,
             check=False,
@@ -170,8 +170,8 @@ def _deploy(plan: LocalServices) -> None:
         raise ServicesError(f"the deployments were not made; the log is {log}")
 
 
-def _wait_for_worker(plan: LocalServices) -> None:
-    server = PrefectClient(f"{plan.prefect_url}/api", plan.prefect_login)
+def _wait_for_worker(services: LocalServices) -> None:
+    server = PrefectClient(f"{services.prefect_url}/api", services.prefect_login)
 
     def online() -> bool:
         with suppress(requests.RequestException):
@@ -180,7 +180,7 @@ def _wait_for_worker(plan: LocalServices) -> None:
         return False
 
     if not _in_time(online):
-        raise ServicesError(f"the worker does not report to the server; its log is {plan.logs / 'worker.log'}")
+        raise ServicesError(f"the worker does not report to the server; its log is {services.logs / 'worker.log'}")
 
 
 def _step(name: str, work: Callable[[], None]) -> None:
@@ -194,31 +194,35 @@ def _step(name: str, work: Callable[[], None]) -> None:
     print(f"ready ({time.monotonic() - begin:.0f} s)", flush=True)
 
 
-def _tell(plan: LocalServices) -> None:
+def _tell(services: LocalServices) -> None:
     lines = [
         "",
-        f"Prefect      {plan.prefect_url}",
-        f"Data Docs    {plan.docs_url}",
-        f"Serving      {plan.serving_url}/docs",
-        f"Health       {plan.serving_url}/dashboard",
-        f"Alerts       {_alerted(plan)}",
-        f"API          {_first_page(plan)}",
-        f"Database     {_make('psql', plan)}",
-        f"Logs         {_short(plan.logs)}",
+        f"Prefect      {services.prefect_url}",
+        f"Data Docs    {services.docs_url}",
+        f"Serving      {services.serving_url}/docs",
+        f"Health       {services.serving_url}/dashboard",
+        f"Alerts       {_alerted(services)}",
+        f"API          {_first_page(services)}",
+        f"Database     {_make('psql', services)}",
+        f"Logs         {_short(services.logs)}",
         "",
         "Run the daily ingest now, and watch it:",
-        f"  {_direct()}{_login(plan)}PREFECT_API_URL={plan.prefect_url}/api"
+        f"  {_direct()}{_login(services)}PREFECT_API_URL={services.prefect_url}/api"
         " .venv/bin/prefect deployment run ingest/daily --watch",
         "Make the key that the health page asks for as a password, of any user:",
-        f"  {_data_dir(plan)}.venv/bin/python -m serving.keys create --name on-call --scope dashboard:read",
-        f"Stop everything; the state stays: {_make('down', plan)}",
+        f"  {_data_dir(services)}.venv/bin/python -m serving.keys create --name on-call --scope dashboard:read",
+        f"Stop everything; the state stays: {_make('down', services)}",
     ]
     print("\n".join(lines), flush=True)
 
 
-def _first_page(plan: LocalServices) -> str:
+def _first_page(services: LocalServices) -> str:
     """An address of the API that answers, without its login."""
-    return f"{plan.api_url}/tracks?page=1 (the mock)" if plan.mocked else f"{plan.settings.source}/tracks?page=1"
+    return (
+        f"{services.api_url}/tracks?page=1 (the mock)"
+        if services.uses_mock_api
+        else f"{services.settings.source}/tracks?page=1"
+    )
 
 
 def _direct() -> str:
@@ -226,25 +230,25 @@ def _direct() -> str:
     return "no_proxy='*' " if proxies.any_proxy_set() else ""
 
 
-def _login(plan: LocalServices) -> str:
-    return "PREFECT_API_AUTH_STRING=user:password " if plan.prefect_login else ""
+def _login(services: LocalServices) -> str:
+    return "PREFECT_API_AUTH_STRING=user:password " if services.prefect_login else ""
 
 
-def _alerted(plan: LocalServices) -> str:
+def _alerted(services: LocalServices) -> str:
     """How many addresses alerts go to; never which, for they hold passwords."""
-    count = len(alert_urls_of(plan.settings))
+    count = len(alert_urls_of(services.settings))
     return f"to {count} address{'es' if count > 1 else ''}" if count else "to nobody (docs/notifications.md)"
 
 
-def _make(target: str, plan: LocalServices) -> str:
+def _make(target: str, services: LocalServices) -> str:
     """The command as a person would type it, with the settings that were given on the command line."""
-    return f"make {target} {_data_dir(plan)}".rstrip()
+    return f"make {target} {_data_dir(services)}".rstrip()
 
 
-def _data_dir(plan: LocalServices) -> str:
+def _data_dir(services: LocalServices) -> str:
     """What goes before or after a command for it to mean this DATA_DIR."""
-    default = Path(".data").resolve() == plan.settings.data_dir
-    return "" if default else f"DATA_DIR={shlex.quote(str(_short(plan.settings.data_dir)))} "
+    default = Path(".data").resolve() == services.settings.data_dir
+    return "" if default else f"DATA_DIR={shlex.quote(str(_short(services.settings.data_dir)))} "
 
 
 def _short(path: Path) -> Path:
@@ -253,45 +257,45 @@ def _short(path: Path) -> Path:
     return path
 
 
-def down(plan: LocalServices, quietly: bool = False) -> None:
+def down(services: LocalServices, quietly: bool = False) -> None:
     """Stop all services of this DATA_DIR. Nothing to do when none runs."""
-    supervisor = Supervisor(plan)
+    supervisor = Supervisor(services)
     ran = bool(supervisor.states() or supervisor.leftovers())
     if ran and not quietly:
         print("stopping", flush=True)
-    supervisor.stop(seconds=sum(program.seconds_to_stop for program in plan.programs()))
-    if (plan.settings.data_dir / "postgres").exists():
-        embedded_postgres.stop_if_unused(plan.settings.data_dir)
+    supervisor.stop(seconds=sum(program.seconds_to_stop for program in services.processes()))
+    if (services.settings.data_dir / "postgres").exists():
+        embedded_postgres.stop_if_unused(services.settings.data_dir)
     if not quietly:
-        print(f"stopped; the state stays in {_short(plan.settings.data_dir)}" if ran else "nothing runs")
+        print(f"stopped; the state stays in {_short(services.settings.data_dir)}" if ran else "nothing runs")
 
 
-def status(plan: LocalServices) -> int:
+def status(services: LocalServices) -> int:
     """Say what runs; 0 when everything does, 1 otherwise."""
-    states = Supervisor(plan).states()
+    states = Supervisor(services).states()
     if not states:
-        print(f"nothing runs; start with: {_make('up', plan)}")
+        print(f"nothing runs; start with: {_make('up', services)}")
         return 1
-    at = {program.name: program.answers_at for program in plan.programs()}
+    at = {program.name: program.health_url for program in services.processes()}
     for one in states:
         url = at.get(one.name)
-        answering = "" if url is None else ("answers" if answers(url) else "does not answer")
+        answering = "" if url is None else ("answers" if is_reachable(url) else "does not answer")
         print(f"  {one.name:<16}{one.state:<10}{answering:<17}{one.description}")
     return 0 if all(one.state == "RUNNING" for one in states) else 1
 
 
-def clean(plan: LocalServices) -> None:
+def clean(services: LocalServices) -> None:
     """Delete the state and the caches, and keep backups. Raises ServicesError while anything uses them."""
-    supervisor = Supervisor(plan)
-    data_dir = plan.settings.data_dir
+    supervisor = Supervisor(services)
+    data_dir = services.settings.data_dir
     if supervisor.states() or supervisor.leftovers():
-        raise ServicesError(f"services run; first stop them: {_make('down', plan)}")
+        raise ServicesError(f"services run; first stop them: {_make('down', services)}")
     if embedded_postgres.in_use(data_dir):
         raise ServicesError(f"a flow or another program uses the database in {data_dir}; wait for it")
     if not _looks_like_ours(data_dir):
         raise ServicesError(f"{data_dir} holds other things than our state; delete it by hand")
     kept = data_dir / backup_file.FOLDER
-    verification.clear_leftovers(plan.settings)
+    verification.clear_leftovers(services.settings)
     for entry in data_dir.iterdir():
         if entry != kept:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
@@ -330,12 +334,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.chdir(ROOT)
     try:
         # Services can be stopped also when DATA_DIR cannot be written any more.
-        plan = load_local_services(data_dir_is_written=asked.command in ("up", "clean"))
+        services = load_local_services(data_dir_is_written=asked.command in ("up", "clean"))
         if asked.command == "up":
             load_thresholds()  # flow runs read them: better an error now than in the night
-            keep_temporary_files_in(plan.settings.data_dir)
+            keep_temporary_files_in(services.settings.data_dir)
         with named_errors():
-            return commands[asked.command](plan) or 0
+            return commands[asked.command](services) or 0
     except MoovitamixError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, SettingsError) else 1

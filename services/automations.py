@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.settings import Settings
-from notifications.automations import BLOCK, TAG, Content, for_blocks, read
+from notifications.automations import BLOCK, TAG, Content, expand_notifications, read_automations
 from notifications.delivery import Address, addresses
 from notifications.prefect_client import PrefectClient
 
@@ -18,34 +18,37 @@ _AWAITS_PUBLICATION = "alert: nothing published"
 
 
 @dataclass
-class Applied:
+class AppliedChanges:
     """What was changed, by name."""
 
-    made: list[str]
+    created: list[str]
     changed: list[str]
     removed: list[str]
     addresses: int
 
-    def in_words(self) -> str:
+    def summary(self) -> str:
         """One line."""
-        parts = (("made", self.made), ("changed", self.changed), ("removed", self.removed))
+        parts = (("created", self.created), ("changed", self.changed), ("removed", self.removed))
         done = "; ".join(f"{word} {', '.join(names)}" for word, names in parts if names) or "nothing to change"
         if not self.addresses:
             return f"automations: {done}; ALERT_URLS is empty: nobody is told when something goes wrong"
         return f"automations: {done}; alerts go to {self.addresses} address(es)"
 
 
-def apply(settings: Settings, api_url: str, login: str = "") -> Applied:
+def apply_automations(settings: Settings, api_url: str, login: str = "") -> AppliedChanges:
     """Make, change and remove what differs; again, it changes nothing. Raises RequestException."""
     server = PrefectClient(api_url, login)
     blocks, kept = _apply_blocks(server, addresses(settings))
-    wanted = {one["name"]: one for one in for_blocks(read(settings, api_url), [blocks[name] for name in kept])}
+    wanted = {
+        one["name"]: one
+        for one in expand_notifications(read_automations(settings, api_url), [blocks[name] for name in kept])
+    }
     there = {one["name"]: one for one in _ours(server)}
-    applied = Applied([], [], [], len(kept))
+    applied = AppliedChanges([], [], [], len(kept))
     for name, one in wanted.items():
         if name not in there:
             server.ask("POST", "automations/", one)
-            applied.made.append(name)
+            applied.created.append(name)
         elif _as_sent(one) != _as_sent(there[name]):
             server.ask("PUT", f"automations/{there[name]['id']}", one)
             applied.changed.append(name)
@@ -55,7 +58,7 @@ def apply(settings: Settings, api_url: str, login: str = "") -> Applied:
     for name in blocks.keys() - set(kept):
         server.ask("DELETE", f"block_documents/{blocks[name]}")
     # Told again, it would begin to wait anew after it had told of a publication that did not come.
-    if _AWAITS_PUBLICATION in (*applied.made, *applied.changed):
+    if _AWAITS_PUBLICATION in (*applied.created, *applied.changed):
         _expect_a_publication(server)
     return applied
 

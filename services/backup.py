@@ -28,7 +28,7 @@ from services.backup_file import DUMP, FOLDER, NAME, BackupError, Manifest, mode
 from services.local_services import ROOT, load_local_services
 from services.postgres_tools import find_postgres_tools
 from services.restore import finish_earlier, restore
-from services.table_contents import constraints_of, contents_of
+from services.table_contents import count_and_checksum, count_constraints
 from services.verification import clear_leftovers, verify
 
 
@@ -91,7 +91,7 @@ def _manifest(connection: Connection, now: datetime, models: Sequence[Path]) -> 
     contents = {}
     for schema, table in names:
         with connection.transaction(force_rollback=True):  # gives back the locks of its indexes
-            contents[f"{schema}.{table}"] = contents_of(connection, schema, table)
+            contents[f"{schema}.{table}"] = count_and_checksum(connection, schema, table)
     return Manifest(
         made_at=now.isoformat(timespec="seconds"),
         schema_version=schema_version,
@@ -100,7 +100,7 @@ def _manifest(connection: Connection, now: datetime, models: Sequence[Path]) -> 
         tables={name: rows for name, (rows, _) in contents.items()},
         models=[path.name for path in models],
         checksums={name: checksum for name, (_, checksum) in contents.items()},
-        constraints=constraints_of(connection),
+        constraints=count_constraints(connection),
     )
 
 
@@ -145,16 +145,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     os.chdir(ROOT)
     try:
-        plan = load_local_services()
-        keep_temporary_files_in(plan.settings.data_dir)
+        services = load_local_services()
+        keep_temporary_files_in(services.settings.data_dir)
         with named_errors():
-            clear_leftovers(plan.settings)
+            clear_leftovers(services.settings)
             if asked.command == "make":
-                backup(plan.settings, asked.file)
+                backup(services.settings, asked.file)
             elif asked.command == "verify":
-                verify(plan.settings, asked.file)
+                verify(services.settings, asked.file)
             else:
-                restore(plan, asked.file, force=asked.force)
+                restore(services, asked.file, force=asked.force)
     except MoovitamixError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, SettingsError) else 1

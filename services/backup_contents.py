@@ -50,7 +50,7 @@ def steps(listing: str) -> list[str]:
     return ["\n".join(step) for step in found]
 
 
-def not_ours(listing: str) -> list[str]:
+def foreign_entries(listing: str) -> list[str]:
     """What `pg_restore --list` tells of that is no table of ours, nor a view of the owner of the schema's version."""
     found = _OWNER.search(listing)
     owner = found[1] if found else ""

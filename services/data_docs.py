@@ -54,14 +54,14 @@ def main() -> int:
     )
     host = parser.parse_args().host
     try:
-        plan = load_local_services(data_dir_is_written=False)
+        services = load_local_services(data_dir_is_written=False)
     except SettingsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    folder = plan.settings.data_dir / "data_docs"
+    folder = services.settings.data_dir / "data_docs"
     with suppress(OSError):  # read-only: whoever writes the docs makes it
         folder.mkdir(exist_ok=True)
-    server(folder, host, plan.ports.data_docs_port).serve_forever()
+    server(folder, host, services.ports.data_docs_port).serve_forever()
     return 0
 
 

@@ -34,20 +34,20 @@ _SECONDS_TO_SMOKE = 1800
 _TIMEOUT = 10.0
 
 
-class NotDeployed(Exception):
+class DeploymentError(Exception):
     """The server could not be brought in line."""
 
 
-class SmokeFailed(Exception):
+class SmokeTestError(Exception):
     """The deployments are made, and what they run did not complete."""
 
 
 def deploy(api_url: str, only: Sequence[str] = (), code_at: str | None = None, login: str = "") -> None:
-    """Wait for the server, then deploy everything, or only what is named (flow/deployment). Raises NotDeployed.
+    """Wait for the server, then deploy everything, or only what is named (flow/deployment). Raises DeploymentError.
 
     `code_at` is the folder where the worker has the code; without it, this one. `login` is user:password.
     """
-    wait_for(f"{api_url}/health", _SECONDS_TO_WAIT)
+    wait_until_reachable(f"{api_url}/health", _SECONDS_TO_WAIT)
     _ensure_work_pool(api_url, login)
     what = [word for name in only for word in ("--name", name)] or ["--all"]
     with tempfile.TemporaryDirectory() as folder:
@@ -55,30 +55,30 @@ def deploy(api_url: str, only: Sequence[str] = (), code_at: str | None = None, l
         file.write_text(yaml.safe_dump(_deployments(code_at)))
         code = _prefect(api_url, login, "deploy", "--prefect-file", str(file), *what)
     if code:
-        raise NotDeployed(f"prefect deploy failed with exit code {code}")
+        raise DeploymentError(f"prefect deploy failed with exit code {code}")
     _automate(api_url, login)
 
 
 def _automate(api_url: str, login: str) -> None:
-    """Bring automations and the addresses of alerts in line. Raises NotDeployed."""
+    """Bring automations and the addresses of alerts in line. Raises DeploymentError."""
     try:
-        print(automations.apply(load_settings(), api_url, login).in_words(), flush=True)
+        print(automations.apply_automations(load_settings(), api_url, login).summary(), flush=True)
     except requests.HTTPError as error:  # without the address and what was sent: an alert's address is secret
         status = error.response.status_code if error.response is not None else "error"
-        raise NotDeployed(f"the automations were not made: HTTP {status}") from None
+        raise DeploymentError(f"the automations were not made: HTTP {status}") from None
     except requests.RequestException as error:
-        raise NotDeployed(f"the automations were not made: {type(error).__name__}") from None
+        raise DeploymentError(f"the automations were not made: {type(error).__name__}") from None
     except SettingsError as error:
-        raise NotDeployed(f"the automations were not made: {error}") from None
+        raise DeploymentError(f"the automations were not made: {error}") from None
 
 
-def smoke(api_url: str, login: str = "", seconds: int = _SECONDS_TO_SMOKE) -> None:
-    """Run today's ingest on the worker and watch it. Raises SmokeFailed unless it completes in time.
+def run_smoke_test(api_url: str, login: str = "", seconds: int = _SECONDS_TO_SMOKE) -> None:
+    """Run today's ingest on the worker and watch it. Raises SmokeTestError unless it completes in time.
 
     Today's lists are published, as by the nightly run; running it again changes nothing.
     """
     if _prefect(api_url, login, "deployment", "run", SMOKE, "--watch", "--watch-timeout", str(seconds)):
-        raise SmokeFailed(f"the deployments are made, but {SMOKE} did not complete within {seconds} s")
+        raise SmokeTestError(f"the deployments are made, but {SMOKE} did not complete within {seconds} s")
 
 
 def _deployments(code_at: str | None) -> dict[str, Any]:
@@ -96,16 +96,16 @@ def _prefect(api_url: str, login: str, *words: str) -> int:
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 
 
-def wait_for(url: str, seconds: float) -> None:
-    """Return when the address answers with success. Raises NotDeployed when it does not in time."""
+def wait_until_reachable(url: str, seconds: float) -> None:
+    """Return when the address answers with success. Raises DeploymentError when it does not in time."""
     until = time.monotonic() + seconds
-    while not answers(url):
+    while not is_reachable(url):
         if time.monotonic() > until:
-            raise NotDeployed(f"{url} did not answer within {seconds:g} s")
+            raise DeploymentError(f"{url} did not answer within {seconds:g} s")
         time.sleep(0.5)
 
 
-def answers(url: str) -> bool:
+def is_reachable(url: str) -> bool:
     """Whether the address answers with success."""
     try:
         return requests.get(url, timeout=_TIMEOUT).ok
@@ -114,16 +114,16 @@ def answers(url: str) -> bool:
 
 
 def _ensure_work_pool(api_url: str, login: str) -> None:
-    """Make the pool unless it is there; the worker fills in its template. Raises NotDeployed."""
+    """Make the pool unless it is there; the worker fills in its template. Raises DeploymentError."""
     content = {"name": WORK_POOL, "type": "process", "description": "Flow runs as processes beside the worker."}
     user, _, password = login.partition(":")
     auth = HTTPBasicAuth(user.encode(), password.encode()) if login else None
     try:
         answer = requests.post(f"{api_url}/work_pools/", json=content, auth=auth, timeout=_TIMEOUT)
     except requests.RequestException as error:
-        raise NotDeployed(f"the work pool could not be made at {api_url}: {type(error).__name__}") from error
+        raise DeploymentError(f"the work pool could not be made at {api_url}: {type(error).__name__}") from error
     if answer.status_code not in (requests.codes.created, requests.codes.conflict):
-        raise NotDeployed(f"the work pool could not be made: HTTP {answer.status_code}")
+        raise DeploymentError(f"the work pool could not be made: HTTP {answer.status_code}")
 
 
 def main() -> int:
@@ -140,8 +140,8 @@ def main() -> int:
     try:
         deploy(api_url, code_at=options.code_at, login=login)
         if options.smoke:
-            smoke(api_url, login)
-    except (NotDeployed, SmokeFailed) as error:
+            run_smoke_test(api_url, login)
+    except (DeploymentError, SmokeTestError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

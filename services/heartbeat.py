@@ -19,14 +19,14 @@ _NAME = "prefect"
 _TASK = "schedule_deployments"  # what Prefect's API, a worker too, cannot run
 
 
-async def beats(docket: Docket, host: str) -> bool:
+async def is_worker_alive(docket: Docket, host: str) -> bool:
     """Whether a worker of this host, who schedules deployments, was heard of."""
     return any(worker.name.startswith(f"{host}#") for worker in await docket.task_workers(_TASK))
 
 
 async def _ask(url: str) -> bool:
     async with Docket(name=_NAME, url=url) as docket:
-        return await beats(docket, socket.gethostname())
+        return await is_worker_alive(docket, socket.gethostname())
 
 
 def main() -> int:

@@ -58,13 +58,13 @@ class PrefectCredentials(BaseSettings):
 
 @dataclass(frozen=True)
 class ServiceProcess:
-    """One process to keep running. `answers_at` is asked before it counts as ready; `port` is what it needs free."""
+    """One process to keep running. `health_url` is asked before it counts as ready; `port` is what it needs free."""
 
     name: str
     command: tuple[str, ...]
     setting: str | None = None
     port: int | None = None
-    answers_at: str | None = None
+    health_url: str | None = None
     environment: dict[str, str] = field(default_factory=dict)
     seconds_to_stop: int = 20
     autostart: bool = True
@@ -88,7 +88,7 @@ class LocalServices:
         return self.settings.data_dir / "logs"
 
     @property
-    def mocked(self) -> bool:
+    def uses_mock_api(self) -> bool:
         """Whether the API is our stand-in: its address was not set to anything else."""
         named = "moovitamix_api_url" in self.settings.model_fields_set
         return not named or self.settings.moovitamix_api_url == self._mock_url
@@ -99,7 +99,7 @@ class LocalServices:
 
     @property
     def api_url(self) -> str:
-        return self._mock_url if self.mocked else self.settings.moovitamix_api_url
+        return self._mock_url if self.uses_mock_api else self.settings.moovitamix_api_url
 
     @property
     def prefect_url(self) -> str:
@@ -145,7 +145,7 @@ class LocalServices:
             **dict.fromkeys((_LOGIN_OF_SERVER, _LOGIN_OF_CLIENT) if self.prefect_login else (), self.prefect_login),
         }
 
-    def programs(self) -> list[ServiceProcess]:
+    def processes(self) -> list[ServiceProcess]:
         """In the order in which they start; they stop in the other."""
         python, port = sys.executable, self.ports.prefect_server_api_port
         postgres = ServiceProcess("postgres", (python, "-m", "core.embedded_postgres"), seconds_to_stop=90)
@@ -154,31 +154,31 @@ class LocalServices:
             (python, "-m", "mock_server", "--port", str(self.ports.mock_port), *self._mock_world()),
             setting="MOCK_PORT",
             port=self.ports.mock_port,
-            answers_at=f"{self.api_url}/_control/health",
+            health_url=f"{self.api_url}/_control/health",
         )
         return [
             *([postgres] if self.settings.embedded else []),
-            *([mock_api] if self.mocked else []),
+            *([mock_api] if self.uses_mock_api else []),
             ServiceProcess(
                 "data-docs",
                 (python, "-m", "services.data_docs"),
                 setting="DATA_DOCS_PORT",
                 port=self.ports.data_docs_port,
-                answers_at=f"{self.docs_url}/",
+                health_url=f"{self.docs_url}/",
             ),
             ServiceProcess(
                 "serving",
                 (python, "-m", "serving", "--host", HOST),
                 setting="SERVING_PORT",
                 port=self.settings.serving_port,
-                answers_at=f"{self.serving_url}/health/live",  # before the first publication too
+                health_url=f"{self.serving_url}/health/live",  # before the first publication too
             ),
             ServiceProcess(
                 "prefect-server",
                 (python, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)),
                 setting="PREFECT_SERVER_API_PORT",
                 port=port,
-                answers_at=f"{self.prefect_url}/api/health",
+                health_url=f"{self.prefect_url}/api/health",
                 environment=self._server_environment,
             ),
             ServiceProcess(

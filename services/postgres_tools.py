@@ -63,7 +63,7 @@ class PostgresTools:
 
     @property
     def environment(self) -> dict[str, str]:
-        return client_environment(self.url) | {"LC_ALL": "C"}  # `complaint` reads English
+        return client_environment(self.url) | {"LC_ALL": "C"}  # `error_line` reads English
 
     @property
     def _password(self) -> str:
@@ -77,9 +77,9 @@ class PostgresTools:
                 env=self.environment,
             )  # fmt: skip
             if done.returncode:
-                raise DatabaseError(self.complaint(Path(command[0]).name, said))
+                raise DatabaseError(self.error_line(Path(command[0]).name, said))
 
-    def complaint(self, name: str, said: IO[bytes]) -> str:
+    def error_line(self, name: str, said: IO[bytes]) -> str:
         """One line of what a program wrote: the first error, without the rows it may quote further down."""
         said.seek(0)
         lines = said.read().decode(errors="replace").splitlines()

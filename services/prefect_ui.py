@@ -19,7 +19,7 @@ def folder(data_dir: Path) -> Path:
     return data_dir / "prefect" / "ui"
 
 
-def confine(data_dir: Path, api_url: str) -> int:
+def restrict_pages(data_dir: Path, api_url: str) -> int:
     """Put the policy into the pages that Prefect's server has copied, and return how many were changed.
 
     Doing it again changes nothing. `api_url` is the address at which the browser reaches Prefect's API.

@@ -28,7 +28,7 @@ from core.roles import ROLES, foreign_code_message, refuse_foreign_code
 from core.settings import Settings
 from core.side_schemas import REPLACED, RESTORING
 from erasure import suppression_list
-from services.backup_contents import not_ours, steps
+from services.backup_contents import foreign_entries, steps
 from services.backup_file import DUMP, FOLDER, MODELS, BackupError, Manifest, known_versions, short, unpack, work_folder
 from services.local_services import ROOT, LocalServices
 from services.postgres_tools import PostgresTools, find_postgres_tools
@@ -47,16 +47,16 @@ _SECONDS_TO_DISCONNECT = 5.0
 _WAITING_MODELS = Path(FOLDER) / ".restored-models"
 
 
-def restore(plan: LocalServices, path: Path, *, force: bool = False) -> Manifest:
+def restore(services: LocalServices, path: Path, *, force: bool = False) -> Manifest:
     """Bring database and model files back from a backup. The database changes in one transaction, or not at all.
 
     With `force`, what the database has of ours is replaced. Raises BackupError, AlreadyRunning, DatabaseError.
     """
-    settings = plan.settings
+    settings = services.settings
     path = path.expanduser().resolve()
     with work_folder(settings.data_dir / FOLDER) as work:
         manifest = unpack(path, work)
-        _refuse_services(plan)
+        _refuse_services(services)
         url = ensure_database(settings)
         with connect(url) as connection:
             _refuse_a_database_in_use(connection)
@@ -117,7 +117,7 @@ def build_beside(connection: Connection, programs: PostgresTools, work: Path, ma
     pg_restore, psql = (programs.path(name, version) for name in ("pg_restore", "psql"))
     programs.run(pg_restore, "--list", f"--file={work / _LISTING}", str(work / DUMP))  # of a format it reads
     listing = (work / _LISTING).read_text()
-    if others := not_ours(listing):
+    if others := foreign_entries(listing):
         raise BackupError(f"in the backup, {foreign_code_message(others)}")
     made = _make_roles(connection, manifest.roles)
     _replay(programs, (pg_restore, psql), work, steps(listing), version)
@@ -174,22 +174,24 @@ def _erase_again() -> None:
         )
 
 
-def _refuse_services(plan: LocalServices) -> None:
+def _refuse_services(services: LocalServices) -> None:
     """Raises BackupError while something of this DATA_DIR runs."""
-    supervisor = Supervisor(plan)
+    supervisor = Supervisor(services)
     if supervisor.states() or supervisor.leftovers():
         raise BackupError("services run; first stop them: make down")
-    if plan.settings.embedded:
-        embedded_postgres.stop_if_unused(plan.settings.data_dir)
-        if embedded_postgres.in_use(plan.settings.data_dir):
-            raise BackupError(f"a run or another program uses the database in {plan.settings.data_dir}; wait for it")
+    if services.settings.embedded:
+        embedded_postgres.stop_if_unused(services.settings.data_dir)
+        if embedded_postgres.in_use(services.settings.data_dir):
+            raise BackupError(
+                f"a run or another program uses the database in {services.settings.data_dir}; wait for it"
+            )
 
 
 def _refuse_a_database_in_use(connection: Connection, wait_seconds: float = 0) -> None:
     """Take both locks. Raises BackupError or AlreadyRunning when somebody is connected, also after a moment."""
     _take_locks(connection, wait_seconds)
     until = time.monotonic() + _SECONDS_TO_DISCONNECT
-    while others := _others(connection):
+    while others := _other_connections(connection):
         if time.monotonic() >= until:
             raise BackupError(
                 f"the database is in use by {len(others)} connection(s), such as {others[0]}; end them first"
@@ -198,7 +200,7 @@ def _refuse_a_database_in_use(connection: Connection, wait_seconds: float = 0) -
 
 
 @readable_errors()
-def _others(connection: Connection) -> list[str]:
+def _other_connections(connection: Connection) -> list[str]:
     """Who else is connected."""
     rows = connection.execute(
         "select coalesce(nullif(application_name, ''), 'unnamed') from pg_stat_activity"
@@ -277,15 +279,15 @@ def _replay(
                 (work / _STEP).write_text(part)
                 script.write(f"begin;\n{load_query('restore/schemas.begin_step')};\n".encode())
                 read = [pg_restore, "--no-owner", f"--use-list={work / _STEP}", "--file=-", str(work / DUMP)]
-                for chunk in _statements(programs, read, server_version):
+                for chunk in _sql_of_dump(programs, read, server_version):
                     script.write(chunk)
                 # Without this, the end of the script undoes what it has of this part.
                 script.write(f"\n{load_query('restore/schemas.end_step')};\ncommit;\n".encode())
         if writer.wait():
-            raise DatabaseError(programs.complaint("psql", said))
+            raise DatabaseError(programs.error_line("psql", said))
 
 
-def _statements(programs: PostgresTools, command: Sequence[str], server_version: int) -> Iterator[bytes]:
+def _sql_of_dump(programs: PostgresTools, command: Sequence[str], server_version: int) -> Iterator[bytes]:
     """What pg_restore writes, without the one setting that an older server does not know. Raises DatabaseError."""
     with (
         tempfile.TemporaryFile() as said,
@@ -297,7 +299,7 @@ def _statements(programs: PostgresTools, command: Sequence[str], server_version:
         while chunk := statements.read(_CHUNK):
             yield chunk
         if reader.wait():
-            raise DatabaseError(programs.complaint("pg_restore", said))
+            raise DatabaseError(programs.error_line("pg_restore", said))
 
 
 def _place_models(settings: Settings) -> None:

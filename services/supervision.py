@@ -49,14 +49,14 @@ class SupervisedProcess:
 
 @dataclass(frozen=True)
 class Supervisor:
-    """The supervisor of one plan, whether it runs or not."""
+    """The supervisor of one services, whether it runs or not."""
 
-    plan: LocalServices
+    services: LocalServices
 
     @property
     def socket(self) -> Path:
         """Elsewhere than the state if its path is too long for a socket."""
-        return socket_folder(self.plan.state) / "supervisor.sock"
+        return socket_folder(self.services.state) / "supervisor.sock"
 
     def states(self) -> list[SupervisedProcess]:
         """One entry a program; none when the supervisor does not run."""
@@ -69,27 +69,27 @@ class Supervisor:
 
     def start(self, programs: Sequence[ServiceProcess]) -> None:
         """Start it with all programs. Raises CalledProcessError."""
-        self.plan.state.mkdir(parents=True, exist_ok=True)
-        self.plan.logs.mkdir(parents=True, exist_ok=True)
+        self.services.state.mkdir(parents=True, exist_ok=True)
+        self.services.logs.mkdir(parents=True, exist_ok=True)
         make_socket_folder(self.socket.parent)
-        configuration = self.plan.state / CONFIGURATION
-        configuration.write_text(render(self.plan, programs, self.socket))
+        configuration = self.services.state / CONFIGURATION
+        configuration.write_text(render(self.services, programs, self.socket))
         subprocess.run(
             [sys.executable, "-m", "supervisor.supervisord", "-c", configuration.name],
-            cwd=self.plan.state,
-            env=inherited_environment() | self.plan.environment | _environment_of(programs),
+            cwd=self.services.state,
+            env=inherited_environment() | self.services.environment | _environment_of(programs),
             check=True,
             capture_output=True,
             text=True,
         )
 
-    def start_again(self) -> None:
+    def restart_stopped(self) -> None:
         """Start the programs that were given up or stopped by hand."""
         for program in self.states():
             if program.state not in ("RUNNING", "STARTING", "BACKOFF"):
-                self.start_program(program.name)
+                self.start_process(program.name)
 
-    def start_program(self, name: str) -> None:
+    def start_process(self, name: str) -> None:
         """Start one that does not start by itself. Harmless when it runs."""
         with suppress(Fault), self._ask() as supervisor:
             supervisor.startProcess(name, False)
@@ -102,7 +102,7 @@ class Supervisor:
         while self.states() and time.monotonic() < until:
             time.sleep(0.2)
         end(self.leftovers())
-        if self.socket.parent != self.plan.state:
+        if self.socket.parent != self.services.state:
             with suppress(OSError):
                 self.socket.parent.rmdir()
 
@@ -111,7 +111,7 @@ class Supervisor:
         mine = []
         for process in psutil.process_iter():
             with suppress(psutil.Error, OSError):
-                marked = process.environ().get(MARK) == str(self.plan.settings.data_dir)
+                marked = process.environ().get(MARK) == str(self.services.settings.data_dir)
                 if marked and process.pid != os.getpid() and "postgres" not in process.name():
                     mine.append(process)
         return mine
@@ -135,17 +135,17 @@ def end(processes: Sequence[psutil.Process]) -> None:
     psutil.wait_procs(alive, timeout=5)
 
 
-def render(plan: LocalServices, programs: Sequence[ServiceProcess], socket: Path) -> str:
-    """The supervisor's configuration, for a supervisor that is started in `plan.state`.
+def render(services: LocalServices, programs: Sequence[ServiceProcess], socket: Path) -> str:
+    """The supervisor's configuration, for a supervisor that is started in `services.state`.
 
     Paths in DATA_DIR are relative: the supervisor expands `%` in some values twice, and takes ` #` for a comment.
     """
-    logs = Path("..") / plan.logs.name
-    is_in_state = socket.parent == plan.state
+    logs = Path("..") / services.logs.name
+    is_in_state = socket.parent == services.state
     # `supervisorctl -c` runs in any folder: it replaces this by the folder of the configuration, whatever its name.
     socket_for_clients = f"%(here)s/{socket.name}" if is_in_state else socket
     sections = [
-        f"{_SETTINGS_LINE}{json.dumps(settings_in_use(plan), sort_keys=True)}\n",
+        f"{_SETTINGS_LINE}{json.dumps(settings_in_use(services), sort_keys=True)}\n",
         _section("unix_http_server", file=socket.name if is_in_state else socket, chmod="0700"),
         _section(
             "supervisord",
@@ -162,14 +162,16 @@ def render(plan: LocalServices, programs: Sequence[ServiceProcess], socket: Path
     return "\n".join(sections)
 
 
-def settings_in_use(plan: LocalServices) -> dict[str, str]:
+def settings_in_use(services: LocalServices) -> dict[str, str]:
     """By name, what running programs keep until they are started again. Of a secret, a fingerprint.
 
     Flow runs read `.env` when they start; but what was in the environment of `make up`, they too keep.
     """
     names = setting_names()
-    values = {name.upper(): value for part in (plan.settings, plan.ports, plan.login) for name, value in part}
-    from_environment = {**os.environ, **plan.environment}
+    values = {
+        name.upper(): value for part in (services.settings, services.ports, services.login) for name, value in part
+    }
+    from_environment = {**os.environ, **services.environment}
     kept = {name: value for name, value in from_environment.items() if name in names or name in PREFECT_DATABASE} | {
         name: value
         for name, value in values.items()
@@ -178,14 +180,14 @@ def settings_in_use(plan: LocalServices) -> dict[str, str]:
     return {name: _shown(value) for name, value in kept.items()}
 
 
-def changed_settings(plan: LocalServices) -> list[str]:
+def changed_settings(services: LocalServices) -> list[str]:
     """What differs between the running services and the settings now, such as `SERVING_PORT 8080 -> 8081`."""
-    first_line = (plan.state / CONFIGURATION).read_text().partition("\n")[0]
+    first_line = (services.state / CONFIGURATION).read_text().partition("\n")[0]
     try:
         old = json.loads(first_line.removeprefix(_SETTINGS_LINE))
     except ValueError:
         return ["those of an older version"]
-    new = settings_in_use(plan)
+    new = settings_in_use(services)
     unset = "(from .env or the default)"
     return [
         f"{name} (secret)"

@@ -13,13 +13,13 @@ _CONTENTS = sql.SQL(
 )
 
 
-def contents_of(connection: Connection, schema: str, table: str) -> tuple[int, str]:
+def count_and_checksum(connection: Connection, schema: str, table: str) -> tuple[int, str]:
     """The number of rows of a table, and a checksum of them that does not depend on their order."""
     rows, checksum = connection.execute(_CONTENTS.format(sql.Identifier(schema, table))).fetchone() or (0, "0")
     return int(rows), str(checksum)
 
 
-def constraints_of(connection: Connection) -> int:
+def count_constraints(connection: Connection) -> int:
     """How many keys and checks in our schemas hold for all rows. Those of partitions count with their parent."""
     (number,) = connection.execute(load_query("restore/tables.count_constraints")).fetchone() or (0,)
     return int(number)

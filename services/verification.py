@@ -20,7 +20,7 @@ from pipeline.raw_pages import make_private_folder
 from services.backup_file import FOLDER, BackupError, Manifest, short, unpack
 from services.postgres_tools import PostgresTools
 from services.restore import build_beside
-from services.table_contents import constraints_of, contents_of
+from services.table_contents import count_and_checksum, count_constraints
 
 SCRATCH = "verification"
 _SHOWN = 3
@@ -71,9 +71,9 @@ def _differences(connection: Connection, manifest: Manifest) -> list[str]:
     found = []
     for name, rows in manifest.tables.items():
         schema, table = name.split(".", 1)
-        if manifest.checksums and contents_of(connection, schema, table) != (rows, manifest.checksums.get(name)):
+        if manifest.checksums and count_and_checksum(connection, schema, table) != (rows, manifest.checksums.get(name)):
             found.append(f"{name} (other values)")
-    constraints = constraints_of(connection)
+    constraints = count_constraints(connection)
     if manifest.constraints not in (None, constraints):
         found.append(f"{constraints} valid constraints instead of {manifest.constraints}")
     found += [

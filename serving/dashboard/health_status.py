@@ -18,17 +18,17 @@ Section = Literal[
     "Where to look",
     "A batch is blocked",
     "A batch failed",
-    "A run was killed, or the database went away",
-    "A list of recommendations is blocked",
-    "Quality fell: an alarm",
-    "A day was not judged",
-    "A training was cut off",
+    "A run was killed, or the database stopped",
+    "Recommendations are blocked",
+    "Quality fell: a drift alarm",
+    "A day was not evaluated",
+    "A training was interrupted",
     "Nothing was published",
     "The clock was wrong",
     "The database does not answer",
-    "The watch does not look",
+    "The watchdog does not run",
 ]
-_KILLED: Section = "A run was killed, or the database went away"
+_KILLED: Section = "A run was killed, or the database stopped"
 ENDPOINTS = ("tracks", "users", "listen_history")
 # The ingest starts at this time. A day is missed if it is not published ALERT_PUBLISHED_WITHIN_HOURS later. The
 # watchdog uses the same limit.
@@ -116,7 +116,7 @@ def _incident_reasons(incidents: OpenIncidents) -> Iterator[HealthReason]:
         text = f"The open incidents cannot be read: {incidents.unreadable}"
         yield HealthReason("attention", text, "Where to look")
     if incidents.watchdog_problem:
-        yield HealthReason("attention", incidents.watchdog_problem, "The watch does not look")
+        yield HealthReason("attention", incidents.watchdog_problem, "The watchdog does not run")
 
 
 def _endpoint_reasons(data: PageData, now: datetime, hours: float) -> Iterator[HealthReason]:
@@ -174,7 +174,7 @@ def _run_reasons(data: PageData) -> Iterator[HealthReason]:
         later = last_runs.get(unfinished.flow)
         if not unfinished.at_work and (later is None or later.run_id < unfinished.run_id):
             text = f"{unfinished.flow}, started {_moment(unfinished.started_at)}, never finished, and no later run did"
-            section: Section = "A training was cut off" if unfinished.flow == "retrain" else _KILLED
+            section: Section = "A training was interrupted" if unfinished.flow == "retrain" else _KILLED
             yield HealthReason("attention", text, section)
 
 
@@ -184,7 +184,7 @@ def _recommendation_reasons(data: PageData, now: datetime) -> Iterator[HealthRea
             text = (
                 f"The newest recommendations (publication {newest.publication_id}) are blocked; the old ones stay live"
             )
-            yield HealthReason("attention", text, "A list of recommendations is blocked")
+            yield HealthReason("attention", text, "Recommendations are blocked")
     if not data.endpoints:
         return
     if not data.live_publications:
@@ -207,7 +207,7 @@ def _quality_reasons(data: PageData, now: datetime) -> Iterator[HealthReason]:
         if alarm.answer is None:
             fall = f"{alarm.metric} was {alarm.value:.3f} on {alarm.day}; the baseline is {alarm.baseline:.3f}"
             yield HealthReason(
-                "attention", f"Quality fell: {fall}. A training has to answer this alarm", "Quality fell: an alarm"
+                "attention", f"Quality fell: {fall}. A training has to answer this alarm", "Quality fell: a drift alarm"
             )
     days = [decision.day for decision in data.decisions if decision.kind == "day"]
     # A day is evaluated after it ended. A decision on a later day was recorded while the clock was ahead.
@@ -219,7 +219,7 @@ def _quality_reasons(data: PageData, now: datetime) -> Iterator[HealthReason]:
     if len(unevaluated) > _MAX_UNEVALUATED_DAYS:
         newest = max(unevaluated)
         text = f"Quality was not evaluated after {last_evaluated}, although sessions up to {newest} are published"
-        yield HealthReason("attention", text, "A day was not judged")
+        yield HealthReason("attention", text, "A day was not evaluated")
 
 
 def _published_days(data: PageData, *endpoints: str) -> list[date]:

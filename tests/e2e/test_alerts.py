@@ -20,14 +20,14 @@ from pydantic import SecretStr
 from core.clock import utc_now
 from core.settings import Settings
 from demo.local_services import free_ports
-from notifications.automations import TAG, for_blocks, read
+from notifications.automations import TAG, expand_notifications, read_automations
 from notifications.delivery import addresses, send
 from notifications.failed_notifications import FailedNotifications, resend_failed_notifications
 from notifications.incidents import IncidentStore
 from notifications.notification import Notification
 from notifications.prefect_client import PrefectClient
 from notifications.send_test import main as send_test_alert
-from services.automations import apply
+from services.automations import apply_automations
 from tests.conftest import ROOT, MockApi
 from tests.e2e.mailbox import Mailbox
 
@@ -47,8 +47,8 @@ class Site:
     mailbox: Mailbox
     settings: Settings
 
-    def apply(self, **changes: Any) -> dict[str, list[str]]:
-        done = apply(self.settings.model_copy(update=changes), self.api_url)
+    def apply_automations(self, **changes: Any) -> dict[str, list[str]]:
+        done = apply_automations(self.settings.model_copy(update=changes), self.api_url)
         return {"made": done.made, "changed": done.changed, "removed": done.removed}
 
     def ask(self, method: str, path: str, content: Any = None) -> Any:
@@ -140,8 +140,8 @@ def test_applying_again_changes_nothing_and_edits_are_undone(site: Site) -> None
     assert site.apply() == {"made": [], "changed": [], "removed": []}
     ours = {one["name"]: one for one in site.ask("POST", "automations/filter", {}) if TAG in one["tags"]}
     there = ours["alert: a run crashed"]
-    [sent] = for_blocks(
-        [one for one in read(site.settings, site.api_url) if one["name"] == there["name"]],
+    [sent] = expand_notifications(
+        [one for one in read_automations(site.settings, site.api_url) if one["name"] == there["name"]],
         [there["actions"][0]["block_document_id"]],
     )
     site.ask("PUT", f"automations/{there['id']}", sent | {"enabled": False})
@@ -245,15 +245,15 @@ def test_an_alarm_that_is_told_again_is_one_mail_and_its_answer_another(site: Si
 
 def test_nothing_published_by_the_set_hour_is_told_once(site: Site) -> None:
     site.apply(alert_published_within_hours=12 / 3600)
-    told = "nothing was published by the set hour"
+    told = "nothing was published in time"
     for _ in range(60):  # a server may take up a changed automation a moment after its answer
         site.emit("moovitamix.warehouse.expected", "moovitamix.warehouse")
         if told in site.mailbox.subjects:
             break
         time.sleep(1)
     site.apply()
-    assert site.mails() == ["nothing was published by the set hour"]
-    assert "Since:  20" in site.mailbox.body("nothing was published by the set hour")
+    assert site.mails() == ["nothing was published in time"]
+    assert "Since:  20" in site.mailbox.body("nothing was published in time")
 
 
 def test_a_mail_server_that_is_down_loses_nothing(site: Site, tmp_path: Path) -> None:
@@ -276,8 +276,8 @@ def test_a_mail_server_that_is_down_loses_nothing(site: Site, tmp_path: Path) ->
     assert site.mailbox.subjects == []
 
     site.mailbox.open()
-    with store.changing() as state:
-        state.troubles.clear()  # as if the time to wait were over
+    with store.locked_state() as state:
+        state.delivery_failures.clear()  # as if the time to wait were over
     store.deliver()
     assert sorted(site.mailbox.subjects) == sorted(f"tracks-{number} is blocked" for number in range(60))
     assert "Next:   replay" in site.mailbox.body("tracks-7 is blocked")
@@ -294,9 +294,9 @@ def test_the_test_alert_says_which_address_works(
     assert send_test_alert([]) == 1
     out, err = capfd.readouterr()
     assert out.splitlines()[-3:] == [
-        "address 1 (mailto): taken",
-        "address 2 (mailto): NOT taken",
-        "address 3 (nonsense): NOT taken",
+        "address 1 (mailto): accepted",
+        "address 2 (mailto): NOT accepted",
+        "address 3 (nonsense): NOT accepted",
     ]
     assert PASSWORD not in out + err
     monkeypatch.setenv("ALERT_URLS", "")

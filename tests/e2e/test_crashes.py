@@ -130,7 +130,7 @@ def test_killed_when_a_batch_was_just_blocked(api: MockApi, query: Query, postgr
         assert main(["--day", NEXT_DAY]) == 1
         with open_query(other) as ask:
             blocked = database_state(ask)
-    killed_at("flows.ingest:_end", "after", 1)
+    killed_at("flows.ingest:_record_result", "after", 1)
 
     assert main(["--day", NEXT_DAY]) == 1
 
@@ -146,7 +146,7 @@ def test_killed_when_a_batch_was_just_blocked_that_had_failed_before(api: MockAp
     tell("alter table ops.expectation_results add constraint refused check (batch_id not like 'users%') not valid")
     assert main(["--day", NEXT_DAY]) == 1
     tell("alter table ops.expectation_results drop constraint refused")
-    killed_at("flows.ingest:_end", "after", 1)
+    killed_at("flows.ingest:_record_result", "after", 1)
 
     assert main(["--day", NEXT_DAY]) == 1
 

@@ -20,7 +20,7 @@ from core.clock import utc_now
 from demo.local_services import free_ports
 from notifications.lost_runs import TAG, LostRuns, Seen, mark_as_lost, open_runs, run_ids_of_processes
 from notifications.prefect_client import PrefectClient
-from services.deploy import answers
+from services.deploy import is_reachable
 from services.local_services import WORK_POOL
 from services.lost_runs import close_lost_runs
 from tests.conftest import ROOT
@@ -39,7 +39,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectClient]:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
     started = PrefectClient(f"http://127.0.0.1:{port}/api")
     try:
-        _until(lambda: answers(f"{started.api_url}/health"))
+        _until(lambda: is_reachable(f"{started.api_url}/health"))
         started.ask("POST", "work_pools/", {"name": WORK_POOL, "type": "process"})
         yield started
     finally:
@@ -89,7 +89,7 @@ class Site:
         """The names of the runs that are marked at a look so many seconds after the last one."""
         self.later += seconds_later * SECOND
         lost_runs = LostRuns(self.server, self._now, 60 * SECOND, lambda: self.processes)
-        self.seen, marked = lost_runs.look(self.seen)
+        self.seen, marked = lost_runs.mark(self.seen)
         return marked
 
     def _now(self) -> datetime:

@@ -95,13 +95,13 @@ class Site:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     from core.settings import Settings
     from demo.local_services import free_ports
-    from services.deploy import answers
+    from services.deploy import is_reachable
 
     data_dir = tmp_path_factory.mktemp("data")
     (data_dir / "prefect").mkdir()
     settings = Settings(_env_file=None, data_dir=data_dir)  # type: ignore[call-arg]
     plan = LocalServices(settings, Ports(prefect_server_api_port=free_ports(1)[0]), PrefectCredentials())
-    [program] = [one for one in plan.programs() if one.name == "prefect-server"]
+    [program] = [one for one in plan.processes() if one.name == "prefect-server"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     environment |= plan.environment | program.environment
     # Else every hour, and artifacts of deleted runs every day.
@@ -110,7 +110,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with (data_dir / "server.log").open("w") as log:
         process = subprocess.Popen(program.command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
     try:
-        until(lambda: answers(f"{plan.prefect_url}/api/health"))
+        until(lambda: is_reachable(f"{plan.prefect_url}/api/health"))
         yield Site(PrefectClient(f"{plan.prefect_url}/api"), data_dir)
     finally:
         process.terminate()

@@ -20,7 +20,7 @@ import pytest
 import requests
 import zstandard
 
-from services.deploy import smoke
+from services.deploy import run_smoke_test
 from tests.conftest import all_rows
 from tests.e2e.conftest import API_TOKEN, LOGIN, PROXY_PASSWORD, ROOT, Services
 from tests.e2e.secrecy import Secrets, readable_files
@@ -158,7 +158,7 @@ def test_clean_refuses_while_they_run(services: Services) -> None:
 def test_nothing_is_open_beyond_this_machine(services: Services) -> None:
     sockets = [socket for process in services.our_processes() for socket in process.net_connections("inet")]
     listening = {(socket.laddr.ip, socket.laddr.port) for socket in sockets if socket.status == psutil.CONN_LISTEN}
-    ports = {program.port for program in services.plan.programs() if program.port}
+    ports = {program.port for program in services.plan.processes() if program.port}
     assert ports <= {port for _, port in listening}
     assert {address for address, _ in listening} == {"127.0.0.1"}
 
@@ -239,7 +239,7 @@ def test_deploying_with_a_smoke_run_fails_when_that_run_fails(services: Services
     assert failed.returncode == 1
     assert "error: the deployments are made, but ingest/daily did not complete" in failed.stderr
 
-    smoke(services.environment["PREFECT_API_URL"], LOGIN)  # raises unless the run completes
+    run_smoke_test(services.environment["PREFECT_API_URL"], LOGIN)  # raises unless the run completes
 
 
 def _key(services: Services) -> str:

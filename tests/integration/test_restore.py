@@ -274,7 +274,7 @@ def test_a_transaction_in_a_live_table_is_not_cut_off(
     before, later = state(database), models(data_dir)
     monkeypatch.setattr("core.side_schemas._LOCK_TIMEOUT", "200ms")
     with psycopg.connect(database) as reader, monkeypatch.context() as patch:
-        patch.setattr("services.restore._others", lambda _: [])
+        patch.setattr("services.restore._other_connections", lambda _: [])
         reader.execute("insert into ops.since values (1)")
         capfd.readouterr()
         assert main(["restore", str(tmp_path / "mine.tar"), "--force"]) == 1
@@ -301,7 +301,7 @@ def test_a_reader_between_two_transactions_sees_the_one_and_then_the_other(
                 rows = reader.execute("select first_name from warehouse.users where id = %s", [1]).fetchall()
                 seen.append(rows[0][0])
 
-        patch.setattr("services.restore._others", lambda _: [])
+        patch.setattr("services.restore._other_connections", lambda _: [])
         meanwhile(patch, look)
         assert main(["restore", str(tmp_path / "mine.tar"), "--force"]) == 0
         look()
@@ -326,7 +326,7 @@ def test_a_restore_that_loses_its_connection_changes_nothing(
             )
 
     with monkeypatch.context() as patch:
-        patch.setattr("services.restore._statements", cut_off)
+        patch.setattr("services.restore._sql_of_dump", cut_off)
         capfd.readouterr()
         assert main(["restore", str(tmp_path / "mine.tar"), "--force"]) == 1
     error = error_of(capfd)

@@ -331,8 +331,8 @@ def test_docker_compose_gives_each_service_a_login_that_is_enough(monkeypatch: p
                 connection.execute("create temporary table t (); create table staging.t (); drop table staging.t")
         with connect(in_role(serving_url(use("serving")), SERVING)) as connection:
             connection.execute("select count(*) from ml.current_recommendations")
-        assert health_checks.database_fails(health_checks.address_of_database(use("alerts"))) is None
-        with connect(health_checks.address_of_database(use("alerts"))) as connection:
+        assert health_checks.database_problem(health_checks.database_address(use("alerts"))) is None
+        with connect(health_checks.database_address(use("alerts"))) as connection:
             connection.execute(load_query("ops/batches.find_last_publication_time"), {"latest": utc_now()})
         with pytest.raises(DatabaseError, match="permission denied for database"):
             connect(f"postgresql://prefect@/moovitamix?host={host}")

@@ -571,7 +571,7 @@ def test_deploying_logs_in_and_tells_nobody_the_password(capfd: pytest.CaptureFi
     with HTTPServer(("127.0.0.1", 0), Refuses) as server:
         Thread(target=server.serve_forever).start()
         try:
-            with pytest.raises(deploy.NotDeployed, match="HTTP 401") as refused:
+            with pytest.raises(deploy.DeploymentError, match="HTTP 401") as refused:
                 deploy.deploy(f"http://127.0.0.1:{server.server_port}/api", login="deployer:päss:word")
         finally:
             server.shutdown()

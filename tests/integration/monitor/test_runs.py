@@ -150,7 +150,7 @@ def test_nobody_is_named(copied: Connection, capsys: Capture) -> None:
 
 
 def test_the_rules_are_those_of_the_settings() -> None:
-    assert monitor.rules_of(monitor.load_settings()) == RULES
+    assert monitor.monitoring_settings(monitor.load_settings()) == RULES
 
 
 def test_what_the_monitor_does_not_know_is_a_wrong_usage() -> None:

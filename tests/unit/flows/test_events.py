@@ -31,14 +31,14 @@ def test_what_this_run_published_is_told(told: list[Any]) -> None:
 
 
 def test_a_second_run_tells_nothing_again(told: list[Any]) -> None:
-    events.emit_warehouse_published([BatchResult(TRACKS, "published", Counts(), earlier=True)])
+    events.emit_warehouse_published([BatchResult(TRACKS, "published", Counts(), published_earlier=True)])
     assert told == []
 
 
 def test_a_second_run_tells_what_the_first_was_killed_before_it_could_tell(told: list[Any]) -> None:
     outcomes = [
-        BatchResult(TRACKS, "published", Counts(), earlier=True),
-        BatchResult(USERS, "blocked", Counts(), earlier=True),
+        BatchResult(TRACKS, "published", Counts(), published_earlier=True),
+        BatchResult(USERS, "blocked", Counts(), published_earlier=True),
     ]
     events.emit_warehouse_published(outcomes, behind=True)
     assert told == [["tracks-2026-11-22"]]

@@ -215,7 +215,7 @@ def test_a_cause_that_nobody_would_tell_is_told_as_a_run_that_failed(
     told = failures._send_notifications(HINDERED)
     assert told.name == "Failed"
     assert "Next:   docs/operations.md#the-disk-is-full" in told.message
-    with IncidentStore(tmp_path, [], lambda *_: True, lambda: NOW).watching():
+    with IncidentStore(tmp_path, [], lambda *_: True, lambda: NOW).watchdog_lock():
         assert failures._send_notifications(HINDERED).name == "DependencyUnavailable"
         assert [entry["key"] for entry in IncidentStore(tmp_path, [], lambda *_: True, lambda: NOW).state().open] == [
             "disk"
@@ -228,7 +228,7 @@ def test_what_the_watch_cannot_read_is_sent_by_the_run(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    with IncidentStore(tmp_path, [], lambda *_: True, lambda: NOW).watching():
+    with IncidentStore(tmp_path, [], lambda *_: True, lambda: NOW).watchdog_lock():
         assert failures._send_notifications(HINDERED).name == "DependencyUnavailable"
         assert sent == []  # left to the watch
         monkeypatch.setattr("notifications.files.tempfile.mkstemp", full)
@@ -246,4 +246,4 @@ def test_an_embedded_database_that_went_away_on_a_full_disk_is_told_as_the_disk(
     monkeypatch.setattr(health_checks, "disk", lambda _: FreeSpace(1 << 20, 100 << 30))
     for _ in range(2):
         failures._send_notifications(RunFailure("DependencyUnavailable", "no connection", cause="database"))
-    assert sent == ["the disk of DATA_DIR is full or nearly so"]
+    assert sent == ["the disk of DATA_DIR is full or almost full"]

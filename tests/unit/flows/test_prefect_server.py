@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.temporary_prefect_server import _copy_template, stamp_of
+from flows.temporary_prefect_server import _copy_template, template_stamp
 
 REVISION = "a3b9c7d2e5f1"
 
@@ -22,7 +22,7 @@ def make(path: Path, *, revision: str = REVISION, stamp: int | None = None, wal:
         database.execute("insert into alembic_version values (?)", [revision])
         database.execute("create table filler (text text)")
         database.executemany("insert into filler values (?)", [("x" * 500,)] * 100)
-        database.execute(f"pragma user_version = {stamp_of(REVISION) if stamp is None else stamp}")
+        database.execute(f"pragma user_version = {template_stamp(REVISION) if stamp is None else stamp}")
         database.commit()
 
 
@@ -47,7 +47,7 @@ def overwritten(path: Path) -> None:
 
 UNUSABLE: dict[str, Callable[[Path], object]] = {
     "of a newer Prefect": newer,
-    "of another Prefect": lambda path: make(path, stamp=stamp_of(REVISION) + 1),
+    "of another Prefect": lambda path: make(path, stamp=template_stamp(REVISION) + 1),
     "with the runs of an earlier version of ours": lambda path: make(path, stamp=0, wal=True),
     "truncated": truncated,
     "overwritten": overwritten,

@@ -13,7 +13,7 @@ from prefect.events.schemas.automations import AutomationCore
 from core.settings import Settings
 from flows import events, failures
 from notifications import automations, incident_types
-from notifications.automations import SEND, for_blocks, mail_of, read
+from notifications.automations import SEND, expand_notifications, read_automations, render_mail
 from notifications.health_checks import FreeSpace
 from notifications.notification import RUNBOOK, Notification
 
@@ -21,13 +21,13 @@ ROOT = Path(__file__).parent.parent.parent.parent
 API = "http://127.0.0.1:4200/api"
 BLOCK = "a8a3dffd-0bf0-4b1f-9d1c-0a1c5b3c6a11"
 SETTINGS = Settings(_env_file=None)  # type: ignore[call-arg]
-DECLARED = {one["name"]: one for one in read(SETTINGS, API)}
+DECLARED = {one["name"]: one for one in read_automations(SETTINGS, API)}
 NOW = datetime(2026, 11, 22, 4, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("name", DECLARED)
 def test_prefect_takes_it(name: str) -> None:
-    [full] = for_blocks([DECLARED[name]], [BLOCK])
+    [full] = expand_notifications([DECLARED[name]], [BLOCK])
     taken = AutomationCore.model_validate(full)
     assert taken.tags == [automations.TAG]
     assert taken.description
@@ -73,16 +73,16 @@ def test_templates_use_the_event_alone() -> None:
 def test_a_payload_becomes_the_same_mail_as_the_alert_itself() -> None:
     alert = Notification("batch-blocked:x", "critical", "x is blocked", NOW, "all {{ 1 }}", "replay", "<b> & more")
     event = {"payload": alert.payload(), "resource": {}}
-    assert mail_of(SETTINGS, API, "alert: a batch is blocked", event) == (alert.subject, alert.body)
+    assert render_mail(SETTINGS, API, "alert: a batch is blocked", event) == (alert.subject, alert.body)
 
 
 def test_without_an_address_only_what_does_something_is_made() -> None:
     declared = [*DECLARED.values(), {"name": "runs", "actions": [{"type": "run-deployment"}]}]
-    assert [one["name"] for one in for_blocks(declared, [])] == ["runs"]
+    assert [one["name"] for one in expand_notifications(declared, [])] == ["runs"]
 
 
 def test_each_address_has_its_own_action() -> None:
-    [full] = for_blocks([DECLARED["alert: nothing published"]], [BLOCK, BLOCK])
+    [full] = expand_notifications([DECLARED["alert: nothing published"]], [BLOCK, BLOCK])
     assert len(full["actions"]) == 2
 
 
@@ -112,7 +112,7 @@ def test_every_next_step_is_in_the_runbook() -> None:
         incident_types.memory(NOW, FreeSpace(1, 2), SETTINGS),
         incident_types.unpublished(NOW, 27),
         incident_types.worker(NOW, "it was stopped"),
-        incident_types.program(NOW, "data-docs", "does not start", SETTINGS),
+        incident_types.unstable_process(NOW, "data-docs", "does not start", SETTINGS),
         incident_types.undeliverable(NOW, "address 1", SETTINGS),
     ],
     ids=lambda alert: alert.key,
@@ -134,7 +134,7 @@ def test_a_long_reason_is_cut() -> None:
     [("moovitamix.warehouse.published", "Since:  today"), ("moovitamix.warehouse.expected", "set up, or longer")],
 )
 def test_since_when_nothing_was_published_says_when_it_is_not_known(event: str, said: str) -> None:
-    mail = mail_of(SETTINGS, API, "alert: nothing published", {"event": event, "occurred": "today"})
+    mail = render_mail(SETTINGS, API, "alert: nothing published", {"event": event, "occurred": "today"})
     assert mail is not None
     [since] = [line for line in mail[1].splitlines() if line.startswith("Since:")]
     assert since.endswith(said)

@@ -28,7 +28,7 @@ def test_a_defect_is_logged_and_shown_until_a_notification_works(
     notification: Notification, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as broken, caplog.at_level(logging.ERROR):
-        broken.setattr(failures.IncidentStore, "tell", lambda *_: {}[SECRET])
+        broken.setattr(failures.IncidentStore, "queue_message", lambda *_: {}[SECRET])
         failures.send_now(notification)
 
     assert "a notification could not be sent: unforeseen KeyError" in caplog.text

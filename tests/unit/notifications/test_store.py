@@ -53,17 +53,17 @@ def post() -> Post:
 def test_a_cause_is_told_once_and_its_end_once(post: Post, tmp_path: Path) -> None:
     store = post.store(tmp_path)
     for _ in range(3):
-        store.begin(disk())
+        store.open_incident(disk())
         store.deliver()
     for _ in range(2):
-        store.over("disk")
+        store.close_incident("disk")
         store.deliver()
     assert [subject for _, subject in post.sent] == ["the disk is full", "Over: the disk is full"]
 
 
 def test_pages_read_what_is_open(post: Post, tmp_path: Path) -> None:
     store = post.store(tmp_path)
-    store.begin(disk(), note="ingest-2026-11-22 could not go on.")
+    store.open_incident(disk(), note="ingest-2026-11-22 could not go on.")
     file = tmp_path / "alerts/open.json"
     entry = {
         "key": "disk",
@@ -77,7 +77,7 @@ def test_pages_read_what_is_open(post: Post, tmp_path: Path) -> None:
     assert json.loads(file.read_text()) == [entry]
     store.deliver()
     assert json.loads(file.read_text()) == [entry | {"delivered_at": "2026-11-22T04:00:00+00:00"}]
-    store.over("disk")
+    store.close_incident("disk")
     assert json.loads(file.read_text()) == []
 
 
@@ -86,11 +86,11 @@ def test_what_falls_with_a_full_disk_is_noted_with_it_alone(post: Post, tmp_path
     database = Notification(
         "database", "critical", "the database does not answer", START, "what was published.", "make status"
     )
-    store.begin(database)
+    store.open_incident(database)
     assert store.state().open[0]["kept"] == "what was published."
-    store.over("database")
-    store.begin(disk())
-    store.begin(database)
+    store.close_incident("database")
+    store.open_incident(disk())
+    store.open_incident(database)
     assert [(entry["key"], entry["kept"]) for entry in store.state().open] == [
         ("disk", "everything. Since then the database does not answer.")
     ]
@@ -98,10 +98,10 @@ def test_what_falls_with_a_full_disk_is_noted_with_it_alone(post: Post, tmp_path
 
 def test_what_else_a_cause_did_is_told_at_its_end(post: Post, tmp_path: Path) -> None:
     store = post.store(tmp_path)
-    store.begin(disk())
+    store.open_incident(disk())
     store.deliver()
-    post.store(tmp_path).begin(disk(), note="ingest-2026-11-22 could not go on: run it again.")
-    store.over("disk")
+    post.store(tmp_path).open_incident(disk(), note="ingest-2026-11-22 could not go on: run it again.")
+    store.close_incident("disk")
     store.deliver()
     assert len(post.sent) == 2
     assert "ingest-2026-11-22 could not go on: run it again." in post.bodies[1]
@@ -110,11 +110,11 @@ def test_what_else_a_cause_did_is_told_at_its_end(post: Post, tmp_path: Path) ->
 def test_a_mail_server_that_is_down_loses_nothing_and_is_not_pestered(post: Post, tmp_path: Path) -> None:
     store = post.store(tmp_path)
     post.down = {MAIL.id}
-    store.begin(disk())
+    store.open_incident(disk())
     for subject in ("first", "second"):
-        store.tell(subject, "body")
+        store.queue_message(subject, "body")
         store.deliver()
-    assert store.state().troubles[MAIL.id].tries == 1  # left in peace for some seconds
+    assert store.state().delivery_failures[MAIL.id].tries == 1  # left in peace for some seconds
 
     post.now += timedelta(seconds=20)
     post.store(tmp_path).deliver()  # also another process, after a restart
@@ -122,13 +122,13 @@ def test_a_mail_server_that_is_down_loses_nothing_and_is_not_pestered(post: Post
     post.now += timedelta(minutes=6)
     store.deliver()
     assert [subject for _, subject in post.sent] == ["the disk is full", "first", "second"]
-    assert store.state().troubles == {}
+    assert store.state().delivery_failures == {}
 
 
 def test_an_address_is_not_left_in_peace_for_months_after_a_clock_was_ahead(post: Post, tmp_path: Path) -> None:
     store = post.store(tmp_path)
     post.down, post.now = {MAIL.id}, START + timedelta(days=190)
-    store.begin(disk())
+    store.open_incident(disk())
     store.deliver()
     post.down, post.now = set(), START
     store.deliver()
@@ -138,7 +138,7 @@ def test_an_address_is_not_left_in_peace_for_months_after_a_clock_was_ahead(post
 def test_each_address_takes_its_own(post: Post, tmp_path: Path) -> None:
     store = post.store(tmp_path, MAIL, CHAT)
     post.down = {MAIL.id}
-    store.tell("news", "body")
+    store.queue_message("news", "body")
     store.deliver()
     store.deliver()
     assert post.sent == [(CHAT.id, "news")]
@@ -151,7 +151,7 @@ def test_each_address_takes_its_own(post: Post, tmp_path: Path) -> None:
 def test_what_waits_for_a_wrong_address_goes_to_the_right_one(post: Post, tmp_path: Path) -> None:
     post.down = {MAIL.id}
     wrong = post.store(tmp_path)
-    wrong.tell("news", "body")
+    wrong.queue_message("news", "body")
     wrong.deliver()
     post.store(tmp_path, CHAT).deliver()
     assert post.sent == [(CHAT.id, "news")]
@@ -160,40 +160,40 @@ def test_what_waits_for_a_wrong_address_goes_to_the_right_one(post: Post, tmp_pa
 def test_what_is_said_twice_while_it_waits_is_one_mail(post: Post, tmp_path: Path) -> None:
     store = post.store(tmp_path)
     for body in ("same", "same", "other"):
-        store.tell("news", body)
+        store.queue_message("news", body)
     store.deliver()
     assert post.bodies == ["same", "other"]
 
 
 def test_who_knows_no_address_leaves_it_to_who_does(post: Post, tmp_path: Path) -> None:
-    IncidentStore(tmp_path, (), post.send, post.clock).begin(disk())
+    IncidentStore(tmp_path, (), post.send, post.clock).open_incident(disk())
     post.store(tmp_path, MAIL, CHAT).deliver()
     assert sorted(post.sent) == [(MAIL.id, "the disk is full"), (CHAT.id, "the disk is full")]
 
 
 def test_what_was_over_before_anybody_heard_of_it_is_one_mail(post: Post, tmp_path: Path) -> None:
     store = post.store(tmp_path)
-    store.begin(disk())
-    store.over("disk")
+    store.open_incident(disk())
+    store.close_incident("disk")
     store.deliver()
     assert [subject for _, subject in post.sent] == ["Over: the disk is full"]
 
 
 def test_a_full_disk_is_told_from_memory(post: Post, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = post.store(tmp_path)
-    store.begin(disk())
-    store.over("disk")
+    store.open_incident(disk())
+    store.close_incident("disk")
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module.tempfile, "mkstemp", full)
-    store.begin(disk())
-    store.begin(disk())
+    store.open_incident(disk())
+    store.open_incident(disk())
     assert [entry["key"] for entry in store.state().open] == ["disk"]
     store.deliver()
     monkeypatch.undo()
-    store.over("disk")
+    store.close_incident("disk")
     store.deliver()
     assert [s for _, s in post.sent][-2:] == ["the disk is full", "Over: the disk is full"]
     assert json.loads((tmp_path / "alerts/open.json").read_text()) == []
@@ -204,20 +204,20 @@ def test_a_damaged_file_does_not_silence_the_watch(post: Post, tmp_path: Path) -
     for name in ("open.json", "outbox.json"):
         (tmp_path / "alerts" / name).write_text('{"half": ')
     store = post.store(tmp_path)
-    store.begin(disk())
+    store.open_incident(disk())
     store.deliver()
     assert len(post.sent) == 1
 
 
 def test_one_process_watches_at_a_time(post: Post, tmp_path: Path) -> None:
     first, second = post.store(tmp_path), post.store(tmp_path)
-    assert not second.is_watched()
-    with first.watching() as mine:
+    assert not second.is_watchdog_running()
+    with first.watchdog_lock() as mine:
         assert mine
-        assert second.is_watched()
-        with second.watching() as also:
+        assert second.is_watchdog_running()
+        with second.watchdog_lock() as also:
             assert not also
-    assert not second.is_watched()
+    assert not second.is_watchdog_running()
 
 
 def test_an_address_is_never_shown() -> None:
@@ -226,8 +226,8 @@ def test_an_address_is_never_shown() -> None:
 
 def test_a_run_that_was_stopped_is_told_with_what_to_do_even_when_the_cause_is_gone(post: Post, tmp_path: Path) -> None:
     store = post.store(tmp_path)
-    store.begin(disk(), note="ingest-2026-11-22 could not go on: run it again.")
-    store.over("disk")
+    store.open_incident(disk(), note="ingest-2026-11-22 could not go on: run it again.")
+    store.close_incident("disk")
     store.deliver()
     assert [subject for _, subject in post.sent] == ["the disk is full", "Over: the disk is full"]
     assert "run it again." in post.bodies[0]
@@ -236,9 +236,9 @@ def test_a_run_that_was_stopped_is_told_with_what_to_do_even_when_the_cause_is_g
 
 def test_a_run_that_is_stopped_before_the_mail_went_is_named_in_it(post: Post, tmp_path: Path) -> None:
     store = post.store(tmp_path)
-    store.begin(disk())
-    store.begin(disk(), note="ingest-2026-11-22 could not go on: run it again.")
-    store.over("disk")
+    store.open_incident(disk())
+    store.open_incident(disk(), note="ingest-2026-11-22 could not go on: run it again.")
+    store.close_incident("disk")
     store.deliver()
     assert "ingest-2026-11-22 could not go on" in post.bodies[0]
     assert len(post.bodies) == 2
@@ -248,8 +248,8 @@ def test_what_is_open_on_a_full_disk_is_written_where_room_was_kept(
     post: Post, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, make = post.store(tmp_path), module.tempfile.mkstemp
-    store.begin(disk())
-    store.over("disk")
+    store.open_incident(disk())
+    store.close_incident("disk")
     reserve = tmp_path / "alerts/reserve"
     assert reserve.stat().st_size > 10_000
 
@@ -260,17 +260,17 @@ def test_what_is_open_on_a_full_disk_is_written_where_room_was_kept(
 
     monkeypatch.setattr(module.tempfile, "mkstemp", full)
     for _ in range(2):
-        post.store(tmp_path).begin(disk())  # another run each
+        post.store(tmp_path).open_incident(disk())  # another run each
     assert store.is_written
     assert [entry["key"] for entry in json.loads((tmp_path / "alerts/open.json").read_text())] == ["disk"]
 
 
 def test_what_prefect_tells_is_open_without_a_mail(post: Post, tmp_path: Path) -> None:
     store = post.store(tmp_path)
-    store.begin(disk(), told_elsewhere=True)
+    store.open_incident(disk(), sent_by_prefect=True)
     store.deliver()
     assert post.sent == []
     assert [entry["key"] for entry in store.state().open] == ["disk"]
-    store.over("disk")
+    store.close_incident("disk")
     store.deliver()
     assert [subject for _, subject in post.sent] == ["Over: the disk is full"]

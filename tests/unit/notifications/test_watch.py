@@ -1,4 +1,4 @@
-"""What the watch makes of what it sees; probes, clock and mail are given."""
+"""What the watch makes of what it sees; checks, clock and mail are given."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from notifications.health_checks import (
     FreeSpace,
     HealthUnknown,
     ProcessState,
+    last_publication_time,
     memory,
-    newest_publication,
-    worker_missing,
+    worker_problem,
 )
 from notifications.incidents import IncidentStore
 from notifications.lost_runs import SILENCE, LostRuns
@@ -45,36 +45,36 @@ class World:
     wrong: dict[str, str] = field(default_factory=dict)
     disk: FreeSpace = WELL
     memory: FreeSpace = WELL
-    programs: list[ProcessState] = field(default_factory=list)
+    processes: list[ProcessState] = field(default_factory=list)
     published: datetime | None = START
     worker: str | None = None
     unknown: bool = False
     mail_down: bool = False
     now: datetime = START
     sent: list[str] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     erased_before: datetime | None = None
 
     def __post_init__(self) -> None:
         settings = Settings(_env_file=None, data_dir=self.folder)  # type: ignore[call-arg]
         store = IncidentStore(self.folder, [Address("address 1", "aaa", "mailto://x")], self._send, lambda: self.now)
-        probes = HealthChecks(
+        checks = HealthChecks(
             database=lambda: self.wrong.get("database"),
             serving=lambda: self.wrong.get("serving"),
             disk=lambda: self.disk,
             memory=lambda: self.memory,
-            programs=lambda: self.programs,
-            published=lambda: self._known(self.published),
+            processes=lambda: self.processes,
+            published=lambda: self._or_unknown(self.published),
             prefect=lambda: self.wrong.get("prefect"),
-            worker=lambda: self._known(self.worker),
+            worker=lambda: self._or_unknown(self.worker),
             lost_runs=LostRuns(self, lambda: self.now, run_ids=lambda: []),  # type: ignore[arg-type]
             delete_erase_runs=self._delete_erase_runs,
         )
-        self.watch = Watchdog(settings, store, probes, lambda: self.now)
+        self.watchdog = Watchdog(settings, store, checks, lambda: self.now)
 
     def ask(self, _: str, path: str, content: object = None) -> Any:
         """A Prefect server with one run, which is pending."""
-        self.asked.append(path)
+        self.paths.append(path)
         state = {"id": "1", "type": "PENDING", "timestamp": START.isoformat()}
         run = {"id": RUN, "name": "ingest", "work_pool_name": WORK_POOL, "state": state}
         answers = {"flow_runs/filter": [run], "events/filter": {"events": []}}
@@ -83,7 +83,7 @@ class World:
     @property
     def marked(self) -> bool:
         """Whether the run was marked as crashed."""
-        return f"flow_runs/{RUN}/set_state" in self.asked
+        return f"flow_runs/{RUN}/set_state" in self.paths
 
     def _delete_erase_runs(self, ended_before: datetime) -> int:
         self.erased_before = ended_before
@@ -95,20 +95,20 @@ class World:
             self.sent.append(subject.removeprefix("[MoovitaMix] "))
         return not self.mail_down
 
-    def _known(self, answer: T) -> T:
+    def _or_unknown(self, answer: T) -> T:
         if self.unknown:
             raise HealthUnknown
         return answer
 
     def open(self) -> list[str]:
-        return [str(entry["key"]) for entry in self.watch.store.state().open]
+        return [str(entry["key"]) for entry in self.watchdog.store.state().open]
 
-    def look(self, times: int = 1) -> list[str]:
+    def check(self, times: int = 1) -> list[str]:
         """Subjects sent by the looks."""
         before = len(self.sent)
         for _ in range(times):
             self.now += timedelta(seconds=15)
-            self.watch.look()
+            self.watchdog.check()
         return self.sent[before:]
 
 
@@ -118,7 +118,7 @@ def world(tmp_path: Path) -> World:
 
 
 def test_all_is_well(world: World) -> None:
-    assert world.look(5) == []
+    assert world.check(5) == []
 
 
 @pytest.mark.parametrize(
@@ -131,215 +131,217 @@ def test_all_is_well(world: World) -> None:
 )
 def test_a_part_that_does_not_answer_is_told_at_the_second_look(world: World, part: str, subject: str) -> None:
     world.wrong = {part: "no connection"}
-    assert world.look() == []
-    assert world.look() == [subject]
-    assert world.look(4) == []
+    assert world.check() == []
+    assert world.check() == [subject]
+    assert world.check(4) == []
     world.wrong = {}
-    assert world.look(3) == [f"Over: {subject}"]
+    assert world.check(3) == [f"Over: {subject}"]
 
 
 def test_a_part_that_missed_one_look_is_no_alert(world: World) -> None:
     world.wrong = {"serving": "ReadTimeout"}
-    world.look()
+    world.check()
     world.wrong = {}
-    assert world.look(2) == []
+    assert world.check(2) == []
 
 
 def test_a_full_disk_is_told_at_once_and_over_when_there_is_room_to_spare(world: World) -> None:
     world.disk = LOW
-    assert world.look() == ["the disk of DATA_DIR is full or nearly so"]
+    assert world.check() == ["the disk of DATA_DIR is full or almost full"]
     world.disk = FreeSpace(int(5.1 * GB), 100 * GB)  # just above the limit: it may be below again in a minute
-    assert world.look(3) == []
+    assert world.check(3) == []
     world.disk = WELL
-    assert world.look() == ["Over: the disk of DATA_DIR is full or nearly so"]
+    assert world.check() == ["Over: the disk of DATA_DIR is full or almost full"]
 
 
 def test_what_falls_with_a_full_disk_is_told_with_it(world: World) -> None:
     world.disk, world.wrong = LOW, {"database": "no connection", "serving": "HTTP 500"}
-    assert world.look(3) == ["the disk of DATA_DIR is full or nearly so"]
+    assert world.check(3) == ["the disk of DATA_DIR is full or almost full"]
     world.disk, world.wrong = WELL, {"serving": "HTTP 500"}
-    assert world.look(2) == ["Over: the disk of DATA_DIR is full or nearly so", "the serving API does not answer"]
+    assert world.check(2) == ["Over: the disk of DATA_DIR is full or almost full", "the serving API does not answer"]
 
 
 def test_little_memory_is_told_when_it_stays_so(world: World) -> None:
     world.memory = LOW
-    assert world.look(2) == ["memory is nearly used up"]
+    assert world.check(2) == ["memory is almost full"]
     world.memory = WELL
-    assert world.look() == ["Over: memory is nearly used up"]
+    assert world.check() == ["Over: memory is almost full"]
 
 
 def test_a_small_disk_has_a_limit_in_bytes(world: World) -> None:
     world.disk = FreeSpace(GB // 2, 4 * GB)
-    assert world.look() == ["the disk of DATA_DIR is full or nearly so"]
+    assert world.check() == ["the disk of DATA_DIR is full or almost full"]
 
 
 def test_nothing_published_is_open_and_its_mail_is_prefects(world: World) -> None:
     world.published = START - timedelta(hours=27)
-    assert world.look(2) == []
+    assert world.check(2) == []
     assert world.open() == ["nothing-published"]
     world.unknown = True  # a database that is locked says neither
-    assert world.look(2) == []
+    assert world.check(2) == []
     world.unknown, world.published = False, world.now
-    assert world.look(2) == ["Over: nothing was published by the set hour"]
+    assert world.check(2) == ["Over: nothing was published in time"]
     assert world.open() == []
 
 
 def test_an_installation_that_never_published_is_told_after_as_long(world: World) -> None:
     world.published = None
-    world.look(2)
+    world.check(2)
     assert world.open() == []
     world.now += timedelta(hours=27)
-    world.look()
+    world.check()
     assert world.open() == ["nothing-published"]
 
 
 def test_nothing_published_is_told_from_here_when_prefect_cannot(world: World) -> None:
     world.wrong, world.published = {"prefect": "ConnectionError"}, START - timedelta(hours=26.993)  # 25 s left
-    assert world.look(2) == ["Prefect's server does not answer", "nothing was published by the set hour"]
+    assert world.check(2) == ["Prefect's server does not answer", "nothing was published in time"]
     world.wrong, world.published = {}, world.now
-    assert world.look(2) == ["Over: Prefect's server does not answer", "Over: nothing was published by the set hour"]
+    assert world.check(2) == ["Over: Prefect's server does not answer", "Over: nothing was published in time"]
 
 
 def test_a_program_that_was_killed_is_told_once(world: World) -> None:
-    world.programs = [ProcessState("worker", 10, False), ProcessState("serving", 11, False)]
-    world.look()
-    world.programs = [ProcessState("worker", 12, False), ProcessState("serving", 11, False)]
-    assert world.look(3) == ["worker ended unexpectedly and runs again"]
+    world.processes = [ProcessState("worker", 10, False), ProcessState("serving", 11, False)]
+    world.check()
+    world.processes = [ProcessState("worker", 12, False), ProcessState("serving", 11, False)]
+    assert world.check(3) == ["worker stopped unexpectedly and was restarted"]
 
 
 def test_a_program_that_somebody_stopped_is_no_accident(world: World) -> None:
     for pid, stopped in ((10, False), (0, True), (12, False)):
-        world.programs = [ProcessState("worker", pid, stopped)]
-        assert world.look() == []
+        world.processes = [ProcessState("worker", pid, stopped)]
+        assert world.check() == []
 
 
 def test_a_part_that_was_away_and_restarted_is_one_cause(world: World) -> None:
-    world.programs = [ProcessState("postgres", 10, False)]
-    world.look()
+    world.processes = [ProcessState("postgres", 10, False)]
+    world.check()
     world.wrong = {"database": "no connection"}
-    world.look(2)
-    world.wrong, world.programs = {}, [ProcessState("postgres", 11, False)]
-    assert world.look(2) == ["Over: the database does not answer"]
+    world.check(2)
+    world.wrong, world.processes = {}, [ProcessState("postgres", 11, False)]
+    assert world.check(2) == ["Over: the database does not answer"]
 
 
 def test_a_worker_that_is_missing_is_open_until_one_is_there(world: World) -> None:
     world.worker = "none of the pool moovitamix reports"
-    assert world.look(3) == []  # one that was just started reports after a while
-    assert world.look(3) == ["no worker is there to run anything"]
+    assert world.check(3) == []  # one that was just started reports after a while
+    assert world.check(3) == ["no worker is online"]
     assert world.open() == ["worker"]
     world.unknown = True
-    assert world.look(2) == []
+    assert world.check(2) == []
     world.unknown, world.worker = False, None
-    assert world.look(2) == ["Over: no worker is there to run anything"]
+    assert world.check(2) == ["Over: no worker is online"]
     assert world.open() == []
 
 
 def test_a_worker_that_was_stopped_is_told_though_prefect_still_counts_it(world: World) -> None:
-    world.programs = [ProcessState("worker", 10, stopped=False)]
-    world.look()
-    world.programs = [ProcessState("worker", 0, stopped=True)]
-    assert world.look(4) == ["no worker is there to run anything"]
-    world.programs = [ProcessState("worker", 11, stopped=False)]
-    assert world.look(2) == ["Over: no worker is there to run anything"]
+    world.processes = [ProcessState("worker", 10, stopped=False)]
+    world.check()
+    world.processes = [ProcessState("worker", 0, stopped=True)]
+    assert world.check(4) == ["no worker is online"]
+    world.processes = [ProcessState("worker", 11, stopped=False)]
+    assert world.check(2) == ["Over: no worker is online"]
 
 
 def test_while_prefects_server_is_away_nobody_knows_of_workers(world: World) -> None:
     world.wrong, world.worker = {"prefect": "ConnectionError"}, "none reports"
-    assert world.look(6) == ["Prefect's server does not answer"]
+    assert world.check(6) == ["Prefect's server does not answer"]
 
 
 def test_a_program_that_keeps_ending_is_two_mails_and_one_when_it_was_quiet(world: World) -> None:
     sent: list[str] = []
     for pid in range(10, 30):
-        world.programs = [ProcessState("serving", pid, stopped=False)]
-        sent += world.look()
-    assert sent == ["serving ended unexpectedly and runs again", "serving keeps ending"]
+        world.processes = [ProcessState("serving", pid, stopped=False)]
+        sent += world.check()
+    assert sent == ["serving stopped unexpectedly and was restarted", "serving keeps stopping"]
     assert world.open() == ["program:serving"]
-    assert world.look(39) == []
-    assert world.look(2) == ["Over: serving keeps ending"]
-    world.programs = [ProcessState("serving", 30, stopped=False)]
-    assert world.look() == ["serving ended unexpectedly and runs again"]
+    assert world.check(39) == []
+    assert world.check(2) == ["Over: serving keeps stopping"]
+    world.processes = [ProcessState("serving", 30, stopped=False)]
+    assert world.check() == ["serving stopped unexpectedly and was restarted"]
 
 
 def test_a_program_that_does_not_start_is_one_mail_until_it_ran_for_a_while(world: World) -> None:
-    world.programs = [ProcessState("data-docs", 0, stopped=False, down=True)]
-    assert world.look(1) == []
-    world.programs = []  # on its way up
-    world.look()
-    world.programs = [ProcessState("data-docs", 0, stopped=False, down=True)]
-    assert world.look(50) == ["data-docs does not start"]
-    world.programs = [ProcessState("data-docs", 7, stopped=False)]
-    assert world.look(39) == []
-    assert world.look(2) == ["Over: data-docs does not start"]
+    world.processes = [ProcessState("data-docs", 0, stopped=False, down=True)]
+    assert world.check(1) == []
+    world.processes = []  # on its way up
+    world.check()
+    world.processes = [ProcessState("data-docs", 0, stopped=False, down=True)]
+    assert world.check(50) == ["data-docs does not start"]
+    world.processes = [ProcessState("data-docs", 7, stopped=False)]
+    assert world.check(39) == []
+    assert world.check(2) == ["Over: data-docs does not start"]
 
 
 def test_a_watch_that_was_restarted_lets_a_program_be_quiet_anew(world: World) -> None:
-    world.programs = [ProcessState("data-docs", 0, stopped=False, down=True)]
-    world.look(2)
-    world.programs = [ProcessState("data-docs", 7, stopped=False)]
-    world.watch = Watchdog(world.watch.settings, world.watch.store, world.watch.probes, world.watch.clock)
-    assert world.look(39) == []
-    assert world.look(2) == ["Over: data-docs does not start"]
+    world.processes = [ProcessState("data-docs", 0, stopped=False, down=True)]
+    world.check(2)
+    world.processes = [ProcessState("data-docs", 7, stopped=False)]
+    world.watchdog = Watchdog(
+        world.watchdog.settings, world.watchdog.store, world.watchdog.checks, world.watchdog.clock
+    )
+    assert world.check(39) == []
+    assert world.check(2) == ["Over: data-docs does not start"]
 
 
 def test_a_worker_that_keeps_ending_is_not_also_missing(world: World) -> None:
     for pid in range(10, 14):
-        world.programs = [ProcessState("worker", pid, stopped=False)]
-        world.look()
-    world.programs = [ProcessState("worker", 0, stopped=False, down=True)]
-    assert world.look(9) == []
+        world.processes = [ProcessState("worker", pid, stopped=False)]
+        world.check()
+    world.processes = [ProcessState("worker", 0, stopped=False, down=True)]
+    assert world.check(9) == []
     assert world.open() == ["program:worker"]
 
 
 def test_a_mail_names_the_log_as_it_is(world: World, tmp_path: Path) -> None:
     bodies: list[str] = []
-    world.watch.store._send = lambda _, __, body: not bodies.append(body)  # type: ignore[func-returns-value]
+    world.watchdog.store._send = lambda _, __, body: not bodies.append(body)  # type: ignore[func-returns-value]
     for pid in (1, 2, 3):
-        world.programs = [ProcessState("mock-api", pid, stopped=False)]
-        world.look()
+        world.processes = [ProcessState("mock-api", pid, stopped=False)]
+        world.check()
     assert [str(tmp_path / "logs/mock-api.log") in body for body in bodies] == [True, True]
 
 
 def test_a_run_of_which_nothing_is_seen_is_marked_once_it_was_silent_for_long(world: World) -> None:
-    world.look(int(SILENCE / timedelta(seconds=15)))
+    world.check(int(SILENCE / timedelta(seconds=15)))
     assert not world.marked
-    world.look()
+    world.check()
     assert world.marked
 
 
 @pytest.mark.parametrize("gap", ["server", "watch", "clock"])
 def test_silence_while_nobody_could_look_marks_no_run(world: World, gap: str) -> None:
-    world.look(5)
+    world.check(5)
     if gap == "server":
         world.wrong = {"prefect": "ConnectTimeout"}
-        world.look()
+        world.check()
         world.wrong = {}
     else:
         world.now += timedelta(hours=2 if gap == "watch" else -2)
-    world.look(int(SILENCE / timedelta(seconds=15)))
+    world.check(int(SILENCE / timedelta(seconds=15)))
     assert not world.marked
-    world.look()
+    world.check()
     assert world.marked
 
 
 def test_erase_runs_go_when_somebody_could_read_how_they_ended(world: World) -> None:
     world.wrong = {"prefect": "ConnectTimeout"}
-    world.look()
+    world.check()
     assert world.erased_before is None
     world.wrong = {}
-    world.look()
+    world.check()
     assert world.erased_before == world.now - timedelta(minutes=10)
 
 
 def test_what_cannot_be_asked_is_not_known() -> None:
     with pytest.raises(HealthUnknown):
-        newest_publication("postgresql://user:s3cret@127.0.0.1:9/x", START)
+        last_publication_time("postgresql://user:s3cret@127.0.0.1:9/x", START)
     with pytest.raises(HealthUnknown):
-        worker_missing("http://127.0.0.1:9/api", "")
+        worker_problem("http://127.0.0.1:9/api", "")
 
 
 def test_nothing_was_published_to_a_database_without_our_tables(empty_database: str) -> None:
-    assert newest_publication(empty_database, START) is None
+    assert last_publication_time(empty_database, START) is None
 
 
 def test_what_was_published_by_a_clock_that_was_ahead_hides_nothing(database: str) -> None:
@@ -351,8 +353,8 @@ def test_what_was_published_by_a_clock_that_was_ahead_hides_nothing(database: st
                 " values (%s, 'tracks', %s, %s, 's', 'published', %s, %s)",
                 [str(number), finished_at, number, finished_at, finished_at],
             )
-    assert newest_publication(database, START) == START - timedelta(days=3)
-    assert newest_publication(database, START + timedelta(days=190)) == START + timedelta(days=190)
+    assert last_publication_time(database, START) == START - timedelta(days=3)
+    assert last_publication_time(database, START + timedelta(days=190)) == START + timedelta(days=190)
 
 
 def test_a_look_by_a_clock_that_was_ahead_is_no_sign_of_a_watch(tmp_path: Path) -> None:
@@ -371,11 +373,11 @@ def test_a_look_by_a_clock_that_was_ahead_is_no_sign_of_a_watch(tmp_path: Path) 
 def test_a_first_look_by_a_clock_that_was_ahead_is_forgotten(world: World) -> None:
     right, world.now = world.now, world.now + timedelta(days=190)
     world.published = None
-    world.look()
+    world.check()
     world.now = right
-    world.look()
+    world.check()
     world.now = right + timedelta(hours=28)
-    world.look()
+    world.check()
     assert world.open() == ["nothing-published"]
 
 
@@ -385,7 +387,7 @@ def test_a_supervisor_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: 
         silent.bind(str(tmp_path / "s"))
         silent.listen()
         monkeypatch.setenv("SUPERVISOR_SERVER_URL", f"unix://{tmp_path / 's'}")
-        assert health_checks.programs() is None
+        assert health_checks.process_states() is None
 
 
 def test_the_pool_that_is_watched_is_the_one_that_runs_are_of() -> None:
@@ -394,12 +396,12 @@ def test_the_pool_that_is_watched_is_the_one_that_runs_are_of() -> None:
 
 def test_mail_that_cannot_be_delivered_is_an_open_alert_and_nothing_is_lost(world: World) -> None:
     world.mail_down, world.disk = True, LOW
-    world.look(3)
-    assert [entry["key"] for entry in world.watch.store.state().open] == ["disk", "alerts-undelivered"]
+    world.check(3)
+    assert [entry["key"] for entry in world.watchdog.store.state().open] == ["disk", "alerts-undelivered"]
     world.mail_down = False
     world.now += timedelta(minutes=6)
-    assert world.look(2) == ["the disk of DATA_DIR is full or nearly so", "Over: alerts cannot be delivered"]
-    assert [entry["key"] for entry in world.watch.store.state().open] == ["disk"]
+    assert world.check(2) == ["the disk of DATA_DIR is full or almost full", "Over: notifications cannot be delivered"]
+    assert [entry["key"] for entry in world.watchdog.store.state().open] == ["disk"]
 
 
 def test_memory_of_a_container_is_what_it_may_use(tmp_path: Path) -> None:
@@ -437,7 +439,7 @@ def test_one_look_from_cron_tells_at_once_and_needs_nothing_that_runs(
 
 def test_a_second_watch_of_the_same_folder_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
-    with IncidentStore(tmp_path, [], lambda *_: True, lambda: START).watching():
+    with IncidentStore(tmp_path, [], lambda *_: True, lambda: START).watchdog_lock():
         assert main(["--once"]) == 1
 
 

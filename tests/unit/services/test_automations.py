@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from core.settings import Settings
 from services import automations
-from services.automations import apply
+from services.automations import apply_automations
 
 SETTINGS = Settings(_env_file=None, alert_urls=SecretStr("json://h"))  # type: ignore[call-arg]
 API = "http://127.0.0.1:4200/api"
@@ -44,8 +44,8 @@ def test_a_publication_is_awaited_once_until_the_wait_is_another(monkeypatch: py
     server = Kept()
     monkeypatch.setattr(automations, "PrefectClient", lambda *_: server)
     for _ in range(3):
-        apply(SETTINGS, API)
+        apply_automations(SETTINGS, API)
     assert server.events == ["moovitamix.warehouse.expected"]
-    done = apply(SETTINGS.model_copy(update={"alert_published_within_hours": 30}), API)
+    done = apply_automations(SETTINGS.model_copy(update={"alert_published_within_hours": 30}), API)
     assert done.changed == ["alert: nothing published"]
     assert len(server.events) == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.backup_contents import not_ours, steps
+from services.backup_contents import foreign_entries, steps
 
 LISTING = """;
 ; Archive created at 2026-11-22 03:00:00 UTC
@@ -25,7 +25,7 @@ LISTING = """;
 
 
 def test_what_migrations_make_and_views_of_the_owner_may_be_there() -> None:
-    assert not_ours(LISTING) == []
+    assert foreign_entries(LISTING) == []
 
 
 @pytest.mark.parametrize(
@@ -44,12 +44,12 @@ def test_what_migrations_make_and_views_of_the_owner_may_be_there() -> None:
     ],
 )
 def test_anything_else_is_named(entry: str, told: str) -> None:
-    assert not_ours(f"{LISTING}{entry}\n") == [told]
+    assert foreign_entries(f"{LISTING}{entry}\n") == [told]
 
 
 def test_without_an_owner_no_view_is_the_owners() -> None:
     listing = "\n".join(line for line in LISTING.splitlines() if "schema_version" not in line)
-    assert len(not_ours(listing)) == 3
+    assert len(foreign_entries(listing)) == 3
 
 
 def entries(kind: str, number: int, name: str = "warehouse m") -> list[str]:

@@ -69,9 +69,9 @@ def test_a_dotenv_file_that_prefect_cannot_read_either_is_one_line(tmp_path: Pat
 @pytest.mark.parametrize("name", ["with space", "$HOME", "it's", 'quo"ted', "a;b&c"])
 def test_printed_commands_mean_this_data_folder(name: str, tmp_path: Path) -> None:
     settings = Settings(_env_file=None, data_dir=tmp_path / name)  # type: ignore[call-arg]
-    plan = LocalServices(settings, Ports(_env_file=None), PrefectCredentials(_env_file=None))  # type: ignore[call-arg]
-    assert shlex.split(_make("down", plan)) == ["make", "down", f"DATA_DIR={tmp_path / name}"]
-    assert shlex.split(_data_dir(plan)) == [f"DATA_DIR={tmp_path / name}"]
+    services = LocalServices(settings, Ports(_env_file=None), PrefectCredentials(_env_file=None))  # type: ignore[call-arg]
+    assert shlex.split(_make("down", services)) == ["make", "down", f"DATA_DIR={tmp_path / name}"]
+    assert shlex.split(_data_dir(services)) == [f"DATA_DIR={tmp_path / name}"]
 
     recipe = "--eval=print-data-dir: ; @printf '%s' \"$$DATA_DIR\""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}

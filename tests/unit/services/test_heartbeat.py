@@ -13,7 +13,7 @@ import pytest
 from docket import Docket, Worker
 from prefect.server.services.scheduler import schedule_deployments
 
-from services.heartbeat import _NAME, _TASK, beats
+from services.heartbeat import _NAME, _TASK, is_worker_alive
 from tests.conftest import ROOT
 
 
@@ -46,9 +46,9 @@ def test_the_worker_of_this_host_that_schedules_is_heard(named: str | None, sche
         ):
             if schedules:
                 docket.register(schedule_deployments)
-            before = await beats(docket, host)
-            during = await _while_running(worker, lambda: beats(docket, host))
-            return before, during, await beats(docket, host)
+            before = await is_worker_alive(docket, host)
+            during = await _while_running(worker, lambda: is_worker_alive(docket, host))
+            return before, during, await is_worker_alive(docket, host)
 
     assert asyncio.run(listen()) == (False, heard, False)
 

@@ -27,7 +27,7 @@ def truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:9_000])
 
 
-def programs(path: Path) -> list[ServiceProcess]:
+def processes(path: Path) -> list[ServiceProcess]:
     settings = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{path}"}
     return [
         ServiceProcess("postgres", ("postgres",)),
@@ -48,7 +48,7 @@ def test_what_cannot_be_used(spoil: Callable[[Path], object], says: str, tmp_pat
     path = tmp_path / "server.db"
     spoil(path)
     with pytest.raises(PrefectDatabaseError) as caught:
-        check_databases(programs(path))
+        check_databases(processes(path))
     told = str(caught.value)
     assert told.startswith(f"{path}, the history of Prefect's server, {says}")
     assert told.endswith("or move it away to begin without history: make up makes the deployments again")
@@ -61,16 +61,16 @@ def test_what_is_locked(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("begin exclusive")
         with pytest.raises(PrefectDatabaseError, match="cannot be opened"):
-            check_databases(programs(path))
+            check_databases(processes(path))
 
 
 def test_every_revision_of_the_installed_prefect_is_known(tmp_path: Path) -> None:
     assert len(_known_revisions()) > 50
     for number, revision in enumerate(_known_revisions()):
         make(path := tmp_path / f"{number}.db", revision)
-        check_databases(programs(path))
+        check_databases(processes(path))
 
 
 def test_none_yet_and_another_database_are_left_to_prefect(tmp_path: Path) -> None:
-    check_databases(programs(tmp_path / "server.db"))
+    check_databases(processes(tmp_path / "server.db"))
     check_databases([ServiceProcess("prefect-server", ("prefect",), environment={})])

@@ -23,9 +23,9 @@ def test_each_page_bears_the_policy_once(api_url: str, allowed: str, tmp_path: P
     for page in pages:
         page.parent.mkdir(parents=True)
         page.write_text(PAGE)
-    assert prefect_ui.confine(tmp_path, "http://127.0.0.1:9/api") == 2  # the address changes
-    assert prefect_ui.confine(tmp_path, api_url) == 2
-    assert prefect_ui.confine(tmp_path, api_url) == 0
+    assert prefect_ui.restrict_pages(tmp_path, "http://127.0.0.1:9/api") == 2  # the address changes
+    assert prefect_ui.restrict_pages(tmp_path, api_url) == 2
+    assert prefect_ui.restrict_pages(tmp_path, api_url) == 0
     for page in pages:
         text = page.read_text()
         assert text.count("Content-Security-Policy") == 1
@@ -35,4 +35,4 @@ def test_each_page_bears_the_policy_once(api_url: str, allowed: str, tmp_path: P
 
 
 def test_without_pages_there_is_nothing_to_do(tmp_path: Path) -> None:
-    assert prefect_ui.confine(tmp_path, "http://127.0.0.1:4200/api") == 0
+    assert prefect_ui.restrict_pages(tmp_path, "http://127.0.0.1:4200/api") == 0

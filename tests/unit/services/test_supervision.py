@@ -26,8 +26,8 @@ def _plan(folder: Path, login: str = "", **settings: Any) -> LocalServices:
 
 
 def rendered(folder: Path, login: str = "", **settings: Any) -> str:
-    plan = _plan(folder, login, **settings)
-    return render(plan, plan.programs(), folder / "socket")
+    services = _plan(folder, login, **settings)
+    return render(services, services.processes(), folder / "socket")
 
 
 def test_the_same_settings_are_the_same(tmp_path: Path) -> None:
@@ -61,10 +61,10 @@ def test_another_setting_is_named_with_both_values_and_a_secret_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FETCH_TRIES", "3")
-    plan = _plan(tmp_path, alert_look_seconds=15, moovitamix_api_url=f"https://user:{PASSWORD}@host")
-    plan.state.mkdir()
-    (plan.state / CONFIGURATION).write_text(render(plan, plan.programs(), tmp_path / "socket"))
-    assert changed_settings(plan) == []
+    services = _plan(tmp_path, alert_look_seconds=15, moovitamix_api_url=f"https://user:{PASSWORD}@host")
+    services.state.mkdir()
+    (services.state / CONFIGURATION).write_text(render(services, services.processes(), tmp_path / "socket"))
+    assert changed_settings(services) == []
 
     monkeypatch.setenv("FETCH_TRIES", "4")
     other = f"https://user:{PASSWORD}!@host"
@@ -81,58 +81,58 @@ def test_another_setting_is_named_with_both_values_and_a_secret_without(
 
 
 def test_a_configuration_of_an_older_version_is_named(tmp_path: Path) -> None:
-    plan = _plan(tmp_path)
-    plan.state.mkdir()
-    (plan.state / CONFIGURATION).write_text("; 0123456789abcdef are the settings\n")
-    assert changed_settings(plan) == ["those of an older version"]
+    services = _plan(tmp_path)
+    services.state.mkdir()
+    (services.state / CONFIGURATION).write_text("; 0123456789abcdef are the settings\n")
+    assert changed_settings(services) == ["those of an older version"]
 
 
 @pytest.mark.parametrize("name", ["100% é", "a #b ;c", "%(here)s $HOME", 'it\'s "quoted"', "long" * 60])
 def test_the_supervisor_reads_what_was_meant_whatever_the_folder_is_called(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = _plan(tmp_path / name)
-    plan.state.mkdir(parents=True)
-    plan.logs.mkdir()
-    (plan.state / CONFIGURATION).write_text(render(plan, plan.programs(), Supervisor(plan).socket))
-    monkeypatch.chdir(plan.state)
+    services = _plan(tmp_path / name)
+    services.state.mkdir(parents=True)
+    services.logs.mkdir()
+    (services.state / CONFIGURATION).write_text(render(services, services.processes(), Supervisor(services).socket))
+    monkeypatch.chdir(services.state)
     options = ServerOptions()
     options.realize(["-c", CONFIGURATION])
 
     programs = {one.name: one for group in options.process_group_configs for one in group.process_configs}
-    for program in plan.programs():
+    for program in services.processes():
         read = programs[program.name]
         assert shlex.split(read.command) == list(program.command)
         assert not read.environment
-        assert Path(read.stdout_logfile).resolve() == plan.logs / f"{program.name}.log"
+        assert Path(read.stdout_logfile).resolve() == services.logs / f"{program.name}.log"
         assert read.directory == str(ROOT)
     [server] = options.server_configs
-    assert server["file"] == str(Supervisor(plan).socket)
+    assert server["file"] == str(Supervisor(services).socket)
     assert len(server["file"]) < 100
 
 
 @pytest.mark.parametrize("name", ["plain", "100% #1"])
 def test_supervisorctl_reaches_the_services_of_this_data_folder_from_any_folder(name: str, shared_folder: Path) -> None:
-    plan = _plan(shared_folder / name)
-    plan.state.mkdir(parents=True)
-    (plan.state / CONFIGURATION).write_text(render(plan, plan.programs(), Supervisor(plan).socket))
+    services = _plan(shared_folder / name)
+    services.state.mkdir(parents=True)
+    (services.state / CONFIGURATION).write_text(render(services, services.processes(), Supervisor(services).socket))
     options = ClientOptions()
-    options.realize(["-c", str(plan.state / CONFIGURATION), "status"])
-    assert options.serverurl == f"unix://{Supervisor(plan).socket}"
+    options.realize(["-c", str(services.state / CONFIGURATION), "status"])
+    assert options.serverurl == f"unix://{Supervisor(services).socket}"
 
 
 def test_a_path_that_the_supervisor_cannot_read_is_named(tmp_path: Path) -> None:
-    plan = _plan(tmp_path)
+    services = _plan(tmp_path)
     program = ServiceProcess("worker", ("/a folder #1/python",))
     with pytest.raises(SettingsError, match="' ;' or ' #' in a path"):
-        render(plan, [program], tmp_path / "socket")
+        render(services, [program], tmp_path / "socket")
 
 
 def test_what_one_program_is_told_contradicts_no_other(tmp_path: Path) -> None:
-    plan = _plan(tmp_path)
-    told = [(name, value) for program in plan.programs() for name, value in program.environment.items()]
+    services = _plan(tmp_path)
+    told = [(name, value) for program in services.processes() for name, value in program.environment.items()]
     assert len(dict(told)) == len(set(told))
-    assert not dict(told).keys() & plan.environment.keys()
+    assert not dict(told).keys() & services.environment.keys()
 
 
 def test_temporary_files_of_services_are_in_the_data_folder(tmp_path: Path) -> None:

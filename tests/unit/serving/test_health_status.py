@@ -178,12 +178,14 @@ def test_summer_time_is_an_hour_earlier() -> None:
 def test_each_section_that_is_named_is_in_the_runbook() -> None:
     headings = re.findall(r"^## (.*)$", (ROOT / "docs/operations.md").read_text(), re.M)
     assert set(get_args(rules.Section)) <= set(headings)
-    assert anchor("A run was killed, or the database went away") == "a-run-was-killed-or-the-database-went-away"
+    assert anchor("A run was killed, or the database stopped") == "a-run-was-killed-or-the-database-stopped"
 
 
 def test_what_the_watch_keeps_is_understood(tmp_path: Path) -> None:
     store = IncidentStore(tmp_path, [], lambda *_: False, lambda: NOW)
-    store.begin(Notification(key="k", severity="critical", what="w", since=NIGHT, kept="all", next="n", detail="d"))
+    store.open_incident(
+        Notification(key="k", severity="critical", summary="w", since=NIGHT, unaffected="all", next="n", detail="d")
+    )
     known = OpenIncident(key="k", what="w: d", since=NIGHT, kept="all", next="n", severity="critical")
     assert read_incidents(settings(tmp_path), NOW) == OpenIncidents([known], watchdog_expected=False)
 

@@ -9,7 +9,7 @@ from services.local_services import HOST, LocalServices, Ports, PrefectCredentia
 def test_serving_is_one_of_the_programs() -> None:
     settings = Settings(_env_file=None, serving_port=8181, serving_host="0.0.0.0")
     plan = LocalServices(settings, Ports(_env_file=None), PrefectCredentials(_env_file=None))
-    (serving,) = [program for program in plan.programs() if program.name == "serving"]
+    (serving,) = [program for program in plan.processes() if program.name == "serving"]
     assert serving.command[1:] == ("-m", "serving", "--host", HOST)
     assert (serving.port, serving.setting) == (8181, "SERVING_PORT")
-    assert serving.answers_at == f"http://{HOST}:8181/health/live"
+    assert serving.health_url == f"http://{HOST}:8181/health/live"
