@@ -18,7 +18,7 @@ from prefect.events import Event
 
 from core.clock import utc_now
 from demo.local_services import free_ports
-from notifications.lost_runs import TAG, LostRuns, Seen, mark_as_lost, open_runs, run_ids_of_processes
+from notifications.lost_runs import TAG, LostRuns, SignsOfLife, mark_as_lost, open_runs, run_ids_of_processes
 from notifications.prefect_client import PrefectClient
 from services.deploy import is_reachable
 from services.local_services import WORK_POOL
@@ -53,7 +53,7 @@ class Site:
 
     server: PrefectClient
     deployment: str
-    seen: Seen = field(default_factory=dict)
+    seen: SignsOfLife = field(default_factory=dict)
     later: timedelta = timedelta(0)
     processes: set[str] = field(default_factory=set)
 
