@@ -1,4 +1,4 @@
-"""`python -m serving`: the API for front ends, until it is told to stop."""
+"""`python -m serving`: run the API for front ends until the process is stopped."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from serving.app import create_app
 from serving.database import serving_url
 from serving.request_logging import log_to_stdout
 
-_SECONDS_TO_END_REQUESTS = 5
+_SHUTDOWN_SECONDS = 5
 
 
 def main() -> int:
-    """Serve. Exit 0, 1, or 2 for wrong settings."""
+    """Run the server. Exit 0: stopped; 1: it cannot start; 2: wrong settings."""
     prepare_terminal()
     parser = argparse.ArgumentParser(prog="python -m serving", description=__doc__)
-    parser.add_argument("--host", help="where to listen (default: SERVING_HOST; the port is SERVING_PORT)")
+    parser.add_argument("--host", help="address to listen on (default: SERVING_HOST; the port is SERVING_PORT)")
     host = parser.parse_args().host
     try:
         settings = load_settings(data_dir_is_written=False)
@@ -32,7 +32,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, SettingsError) else 1
     log_to_stdout()
-    gc.freeze()  # what is there for good need not be looked through again: that took 50 ms now and then
+    gc.freeze()  # the collector skips objects of the start-up; scanning them took up to 50 ms
     uvicorn.run(
         app,
         host=host or settings.serving_host,
@@ -40,8 +40,8 @@ def main() -> int:
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # the address that limits are counted by is the one that connects, not what it claims
-        timeout_graceful_shutdown=_SECONDS_TO_END_REQUESTS,
+        proxy_headers=False,  # rate limits count the connecting address, not a forwarded header
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
     )
     return 0
 

@@ -1,4 +1,4 @@
-"""Who may pass: API keys, what they may do, and how often."""
+"""Authorize requests: API keys, their scopes, and rate limits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from serving.problems import INVALID_KEY, MISSING_KEY, MISSING_SCOPE, TOO_MANY_R
 from serving.request_context import context_of
 
 _REALM = 'realm="moovitamix"'
-# Compared with when a key is unknown, so that this takes as long as for a known one.
+# The comparison value for an unknown key, so that the check takes as long as for a known key.
 _DUMMY_HASH = bytes(32)
 _MAX_CACHED_KEYS = 10_000
 
@@ -34,7 +34,7 @@ FindApiKey = Callable[[str], Awaitable["StoredApiKey | None"]]
 
 @dataclass(frozen=True, slots=True)
 class StoredApiKey:
-    """An API key as the database has it."""
+    """An API key as stored in the database."""
 
     secret_hash: bytes
     scopes: frozenset[str]
@@ -46,7 +46,7 @@ class StoredApiKey:
 
 
 def api_key_finder(database: Database) -> FindApiKey:
-    """Looks keys up in the database. Raises DatabaseError."""
+    """Return a function that finds keys in the database. It raises DatabaseError."""
 
     async def find(key_id: str) -> StoredApiKey | None:
         rows = await database.rows("serving/api_keys.find_key", {"key_id": key_id})
@@ -64,10 +64,10 @@ class _CachedKey:
 
 
 class AccessControl:
-    """Lets requests pass, or raises the problem that says why not.
+    """Authorize requests, or raise the problem that the client gets.
 
-    Limits are counted in this process. Keys are remembered for SERVING_KEY_CACHE_SECONDS; while the database is away,
-    one that was known keeps what it may do.
+    Rate limits are counted in this process. Keys are cached for SERVING_KEY_CACHE_SECONDS. While the database is
+    unavailable, a cached key stays valid.
     """
 
     def __init__(self, settings: Settings, find: FindApiKey, clock: Clock) -> None:
@@ -81,52 +81,52 @@ class AccessControl:
         self._refusals = RateLimitItemPerMinute(settings.serving_refusals_per_minute)
 
     async def authorize(self, request: Request, scope: Scope, *, browser: bool = False) -> str:
-        """The id of the key, which may do this, and has not done it too often. Raises Problem, DatabaseError.
+        """Return the id of the key if it has the scope and is within its rate limit. Raises Problem, DatabaseError.
 
-        A `browser` may send the key as the password of HTTP Basic. Only addresses that change nothing may allow it: a
-        browser sends a password again by itself, whichever page it was made to ask by.
+        With `browser`, the key may be the password of HTTP Basic. Only read-only paths may allow this, because a
+        browser repeats a password for requests that another page triggers.
         """
-        presented = _presented(request, browser)
-        asks = f"{'Basic' if browser else 'Bearer'} {_REALM}"
-        if presented is None:
+        sent_key = _sent_key(request, browser)
+        challenge = f"{'Basic' if browser else 'Bearer'} {_REALM}"
+        if sent_key is None:
             await self._count_refusal(request)
-            how = "send it as: Authorization: Bearer <key>" + (", or as a password" if browser else "")
-            raise Problem(MISSING_KEY, how, {"WWW-Authenticate": asks})
-        read = ApiKey.read(presented)
-        key = await self._key(request, read) if read else None
-        expected = key.secret_hash if key else _DUMMY_HASH
-        right = hmac.compare_digest(read.secret_hash if read else _DUMMY_HASH, expected)
-        if read is None or key is None or not right or not key.is_valid(self._clock()):
+            explanation = "send it as: Authorization: Bearer <key>" + (", or as a password" if browser else "")
+            raise Problem(MISSING_KEY, explanation, {"WWW-Authenticate": challenge})
+        api_key = ApiKey.read(sent_key)
+        stored_key = await self._stored_key(request, api_key) if api_key else None
+        expected_hash = stored_key.secret_hash if stored_key else _DUMMY_HASH
+        is_equal = hmac.compare_digest(api_key.secret_hash if api_key else _DUMMY_HASH, expected_hash)
+        if api_key is None or stored_key is None or not is_equal or not stored_key.is_valid(self._clock()):
             await self._count_refusal(request)
-            challenge = asks if browser else f'{asks}, error="invalid_token"'
+            challenge = challenge if browser else f'{challenge}, error="invalid_token"'
             raise Problem(INVALID_KEY, "unknown, revoked or expired", {"WWW-Authenticate": challenge})
-        context_of(request).key_id = read.key_id
-        if scope not in key.scopes:
+        context_of(request).key_id = api_key.key_id
+        if scope not in stored_key.scopes:
             challenge = f'Bearer {_REALM}, error="insufficient_scope", scope="{scope}"'
             raise Problem(MISSING_SCOPE, f"it lacks the scope {scope}", {"WWW-Authenticate": challenge})
         if scope == "feedback:write":
-            await self._count(self._feedback, "feedback", read.key_id)
+            await self._count(self._feedback, "feedback", api_key.key_id)
         else:
-            await self._count(self._requests, "requests", read.key_id)
-        return read.key_id
+            await self._count(self._requests, "requests", api_key.key_id)
+        return api_key.key_id
 
-    async def _key(self, request: Request, presented: ApiKey) -> StoredApiKey | None:
-        """The key, remembered or looked up. Whoever was refused too often cannot make us look up more."""
+    async def _stored_key(self, request: Request, api_key: ApiKey) -> StoredApiKey | None:
+        """Return the key from the cache or the database. An address with too many refusals gets no database lookup."""
         now = time.monotonic()
-        remembered = self._cached_keys.get(presented.key_id)
-        if remembered is not None and now < remembered.until:
-            return remembered.key
-        if remembered is None or remembered.key is None:
+        cached = self._cached_keys.get(api_key.key_id)
+        if cached is not None and now < cached.until:
+            return cached.key
+        if cached is None or cached.key is None:
             await self._refuse_if_too_many(request)
         try:
-            key = await self._find(presented.key_id)
+            key = await self._find(api_key.key_id)
         except DatabaseError:
-            if remembered is None:
+            if cached is None:
                 raise
-            return remembered.key
+            return cached.key
         if len(self._cached_keys) >= _MAX_CACHED_KEYS:
             self._cached_keys.clear()
-        self._cached_keys[presented.key_id] = _CachedKey(key, now + self._cache_seconds)
+        self._cached_keys[api_key.key_id] = _CachedKey(key, now + self._cache_seconds)
         return key
 
     async def _count_refusal(self, request: Request) -> None:
@@ -136,28 +136,28 @@ class AccessControl:
         if not await self._limiter.test(self._refusals, "refusals", _address(request)):
             raise await self._too_many(self._refusals, "refusals", _address(request))
 
-    async def _count(self, limit: RateLimitItemPerMinute, what: str, whose: str) -> None:
-        if not await self._limiter.hit(limit, what, whose):
-            raise await self._too_many(limit, what, whose)
+    async def _count(self, limit: RateLimitItemPerMinute, name: str, client: str) -> None:
+        if not await self._limiter.hit(limit, name, client):
+            raise await self._too_many(limit, name, client)
 
-    async def _too_many(self, limit: RateLimitItemPerMinute, what: str, whose: str) -> Problem:
-        """Says when to come again, in the headers of the IETF draft, both its newer and its older form."""
-        window = await self._limiter.get_window_stats(limit, what, whose)
+    async def _too_many(self, limit: RateLimitItemPerMinute, name: str, client: str) -> Problem:
+        """The problem with the time to retry, in the headers of the IETF draft (newer and older form)."""
+        window = await self._limiter.get_window_stats(limit, name, client)
         seconds = max(1, math.ceil(window.reset_time - time.time()))
         headers = {
             "Retry-After": str(seconds),
-            "RateLimit-Policy": f'"{what}";q={limit.amount};w=60',
-            "RateLimit": f'"{what}";r=0;t={seconds}',
+            "RateLimit-Policy": f'"{name}";q={limit.amount};w=60',
+            "RateLimit": f'"{name}";r=0;t={seconds}',
             "RateLimit-Limit": str(limit.amount),
             "RateLimit-Remaining": "0",
             "RateLimit-Reset": str(seconds),
         }
-        return Problem(TOO_MANY_REQUESTS, f"at most {limit.amount} {what} a minute", headers)
+        return Problem(TOO_MANY_REQUESTS, f"at most {limit.amount} {name} a minute", headers)
 
 
-def _presented(request: Request, browser: bool) -> str | None:
-    """The key in Authorization, or else in X-API-Key; '' when there is a header without a key."""
-    other: str | None = None
+def _sent_key(request: Request, browser: bool) -> str | None:
+    """The key in Authorization, or else in X-API-Key; '' for a header without a key; None without a header."""
+    header_key: str | None = None
     for name, value in request["headers"]:
         if name == b"authorization":
             kind, _, key = value.decode("latin-1").partition(" ")
@@ -165,12 +165,12 @@ def _presented(request: Request, browser: bool) -> str | None:
                 return _password(key)
             return key.strip() if kind.lower() == "bearer" else ""
         if name == b"x-api-key":
-            other = value.decode("latin-1").strip()
-    return other
+            header_key = value.decode("latin-1").strip()
+    return header_key
 
 
 def _password(credentials: str) -> str:
-    """What follows the first colon; the user's name may be any."""
+    """The password after the first colon. The user name is ignored."""
     try:
         return base64.b64decode(credentials.strip(), validate=True).decode("latin-1").partition(":")[2].strip()
     except (binascii.Error, ValueError):

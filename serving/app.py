@@ -1,4 +1,4 @@
-"""The application: its parts, put together."""
+"""Build the FastAPI application."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from serving.routes import Dependencies, add_routes
 
 
 def create_app(settings: Settings, url: str) -> FastAPI:
-    """The API on the database at `url`, which may be down."""
+    """Create the API on the database at `url`. The database may be unavailable."""
     database, clock = Database(url, settings.serving_connections), clock_of(settings)
     dependencies = Dependencies(
         database,
@@ -49,7 +49,7 @@ def create_app(settings: Settings, url: str) -> FastAPI:
         exception_handlers=EXCEPTION_HANDLERS,
     )
     app.add_middleware(HeadRequestMiddleware)
-    app.add_middleware(BodyLimitMiddleware, most=settings.serving_max_body_bytes)
+    app.add_middleware(BodyLimitMiddleware, max_bytes=settings.serving_max_body_bytes)
     app.add_middleware(RequestLoggingMiddleware, metrics=dependencies.metrics)
     add_routes(app, dependencies)
     add_dashboard(app, dependencies, settings)

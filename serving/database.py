@@ -1,4 +1,4 @@
-"""Postgres as serving sees it: a pool that lives through outages, and statements of `sql/serving`, answered in time."""
+"""The connection pool of the API. It survives outages, and every query has a deadline."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from core.roles import SERVING, in_role
 from core.sessions import UnfitDatabase, configure_connection, connection_keywords, forget_environment
 from core.settings import Settings
 
-# An outage is told within this time: what a statement may take, and the wait for a connection.
+# The deadline of a query, including the wait for a connection. An outage is reported within this time.
 MAX_SECONDS_PER_QUERY = 1.8
-_SECONDS_FOR_A_CONNECTION = 1.0
-_SECONDS_WITHOUT_RETRY = 0.3
+_CONNECTION_WAIT_SECONDS = 1.0
+_OUTAGE_CACHE_SECONDS = 0.3
 _SETTINGS = {
     "statement_timeout": "1500",
     "lock_timeout": "1000",
-    # Every answer is a few look-ups by key: one plan for good, whatever the statistics of a new publication say.
+    # Every query is a few lookups by key. A fixed plan does not depend on the statistics of a new publication.
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
 }
 _LOGGER = logging.getLogger(__name__)
-# Statements that read whole tables are planned as usual.
+# Queries that read whole tables use the normal planner settings.
 _FULL_SCAN_SETTINGS = (
     "set transaction isolation level repeatable read, read only;"
     " set local enable_seqscan = on; set local enable_hashjoin = on; set local enable_mergejoin = on;"
     " set local plan_cache_mode = auto"
 )
-# The other end may vanish without a word.
+# Detect a server that disappears without closing the connection.
 _NETWORK = {"connect_timeout": 2, "keepalives_idle": 5, "keepalives_interval": 2, "tcp_user_timeout": 5000}
 
 Row = tuple[Any, ...]
@@ -47,7 +47,7 @@ _Read = Callable[[psycopg.AsyncConnection[Row]], Awaitable[Result]]
 
 
 def serving_url(settings: Settings) -> str:
-    """SERVING_DATABASE_URL, or the database of everyone else. Raises DatabaseError."""
+    """SERVING_DATABASE_URL, or the project database, which is started if needed. Raises DatabaseError."""
     return settings.serving_database_url.get_secret_value() or ensure_database(settings)
 
 
@@ -57,8 +57,8 @@ class Database:
     def __init__(self, url: str, connections: int) -> None:
         self.connections = connections
         self._unavailable_until = 0.0
-        self._connection_error = ""  # the last connection that was tried failed
-        self.unavailable_since: float | None = None  # time.monotonic() of the first failure since the last answer
+        self._connection_error = ""  # why the last connection attempt failed
+        self.unavailable_since: float | None = None  # time.monotonic() of the first failure after the last success
         url = in_role(url, SERVING)
         forget_environment()
         self._pool = AsyncConnectionPool(
@@ -75,13 +75,13 @@ class Database:
             max_size=connections,
             open=False,
             name="serving",
-            timeout=_SECONDS_FOR_A_CONNECTION,
-            # Given up early and tried anew by the next request: the pauses between tries never grow long.
+            timeout=_CONNECTION_WAIT_SECONDS,
+            # Give up early; the next request tries again, so that pauses between attempts stay short.
             reconnect_timeout=1.5,
         )
 
     async def open(self) -> None:
-        """Start connecting; nothing waits for it, the database may be down."""
+        """Start to connect in the background. The database may be unavailable."""
         await self._pool.open(wait=False)
 
     async def close(self) -> None:
@@ -89,10 +89,10 @@ class Database:
         await self._pool.close(timeout=2)
 
     async def rows(self, name: str, parameters: Mapping[str, Any]) -> Sequence[Row]:
-        """What a query returns. Raises DatabaseError, after SECONDS_TO_ANSWER at the latest.
+        """Return the rows of a query. Raises DatabaseError within MAX_SECONDS_PER_QUERY.
 
-        The work is a task of its own: a server that hangs also hangs its cancellation, which nobody waits for.
-        For a moment after it was found away, that is the answer: nobody waits for the same twice in a row.
+        The query runs in its own task, because cancelling a query can hang with the server. For a moment after a
+        failure, further queries fail at once instead of waiting again.
         """
         text = load_query(name)
 
@@ -102,32 +102,32 @@ class Database:
         try:
             return await self._within_deadline(read)
         except TimeoutError:
-            raise self._unavailable("no answer in time") from None
+            raise self._unavailable("no response in time") from None
 
     async def snapshot(self, names: Sequence[str], parameters: Mapping[str, Any]) -> dict[str, Sequence[Row]]:
-        """What each of these queries returns, all of one moment. Raises DatabaseError, as soon as `rows`.
+        """Return the rows of several queries from one database snapshot. Raises DatabaseError within the same deadline.
 
-        That it takes too long is no sign of an outage: whoever asks for a few rows is not refused for it.
+        A timeout does not count as an outage, so that small queries still run.
         """
         texts = {name: load_query(name) for name in names}
 
         async def read(connection: psycopg.AsyncConnection[Row]) -> dict[str, Sequence[Row]]:
             async with connection.transaction():
                 await connection.execute(_FULL_SCAN_SETTINGS, prepare=False)
-                found: dict[str, Sequence[Row]] = {}
+                rows: dict[str, Sequence[Row]] = {}
                 for name, text in texts.items():
-                    found[name] = await (await connection.execute(text, parameters, prepare=False)).fetchall()
-                return found
+                    rows[name] = await (await connection.execute(text, parameters, prepare=False)).fetchall()
+                return rows
 
         try:
             return await self._within_deadline(read)
         except TimeoutError:
-            raise DatabaseError("it took too long to read") from None
+            raise DatabaseError("reading took too long") from None
 
     async def _within_deadline(self, read: _Read[Result]) -> Result:
-        """Raises TimeoutError, DatabaseError."""
+        """Run a read in its own task. Raises TimeoutError, DatabaseError."""
         if time.monotonic() < self._unavailable_until:
-            raise DatabaseError("it was away a moment ago")
+            raise DatabaseError("it was unavailable a moment ago")
         work = asyncio.create_task(self._with_connection(read))
         done, _ = await asyncio.wait((work,), timeout=MAX_SECONDS_PER_QUERY)
         if not done:
@@ -137,8 +137,8 @@ class Database:
         return work.result()
 
     async def _with_connection(self, read: _Read[Result]) -> Result:
-        """Tried again once when a partition was dropped at that moment, and for each connection that was cut."""
-        for again in range(self.connections + 1):
+        """Run a read. Retry once after a dropped partition, and once for each broken connection."""
+        for attempt in range(self.connections + 1):
             try:
                 async with self._pool.connection() as connection:
                     result = await read(connection)
@@ -149,40 +149,39 @@ class Database:
             except psycopg.errors.QueryCanceled as error:
                 raise DatabaseError("a statement took too long") from error
             except psycopg.Error as error:
-                if again and not connection.closed:
+                if attempt and not connection.closed:
                     kind = f"{type(error).__name__} {error.sqlstate or ''}".rstrip()
                     raise StatementRefused(f"a statement failed: {kind}") from error
-        raise DatabaseError("all connections were cut")
+        raise DatabaseError("all connections were closed")
 
     def _connection_class(self, url: str) -> type[psycopg.AsyncConnection[Row]]:
-        """Connections whose session is ours, and that leave behind why they failed: a wrong password is not an outage
-        that ends by itself."""
+        """A connection class that configures its session, and records why a connection failed."""
         database = self
 
         class Connection(psycopg.AsyncConnection[Row]):
             @classmethod
             async def connect(cls, *arguments: Any, **options: Any) -> Any:
                 try:
-                    made = await super().connect(*arguments, **options)
-                    await configure_connection(made, url, _SETTINGS)
+                    connection = await super().connect(*arguments, **options)
+                    await configure_connection(connection, url, _SETTINGS)
                 except psycopg.Error as error:
                     if isinstance(error, UnfitDatabase) and not database._connection_error:
-                        _LOGGER.error("%s", error)  # no waiting mends it
+                        _LOGGER.error("%s", error)  # it does not recover on its own
                     database._connection_error = f": {' '.join(str(error).split())}"
                     database.unavailable_since = database.unavailable_since or time.monotonic()
                     raise
                 database._connection_error = ""
-                return made
+                return connection
 
         return Connection
 
-    def _unavailable(self, why: str) -> DatabaseError:
-        self._unavailable_until = time.monotonic() + _SECONDS_WITHOUT_RETRY
+    def _unavailable(self, reason: str) -> DatabaseError:
+        self._unavailable_until = time.monotonic() + _OUTAGE_CACHE_SECONDS
         self.unavailable_since = self.unavailable_since or time.monotonic()
-        return DatabaseError(why)
+        return DatabaseError(reason)
 
 
 def _consume_result(work: asyncio.Task[Any]) -> None:
-    """Take note of how it ended, so that nobody complains that no one did."""
+    """Retrieve the exception of an abandoned task, so that asyncio does not log it."""
     if not work.cancelled():
         work.exception()

@@ -1,4 +1,4 @@
-"""Middleware: HEAD answers like GET, without the body, at every address. Balancers and uptime monitors ask so."""
+"""Middleware that answers HEAD like GET, without the body. Load balancers and uptime monitors send HEAD."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class HeadRequestMiddleware:
-    """Lets the application answer HEAD as GET. Outside of it, the method stays HEAD: in the log and the metrics."""
+    """Pass HEAD to the application as GET. Outer middleware still sees HEAD in the log and the metrics."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -17,10 +17,10 @@ class HeadRequestMiddleware:
             return
 
         async def without_body(message: Message) -> None:
-            scope["method"] = "HEAD"  # the server looks at it while it sends
+            scope["method"] = "HEAD"  # the server reads the method while it sends
             await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
-        # The same object, not a copy: the route and the note of the request are put into it.
+        # Change the scope in place, because the route and the request context are stored in it.
         scope["method"] = "GET"
         try:
             await self._app(scope, receive, without_body)

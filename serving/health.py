@@ -1,4 +1,4 @@
-"""Whether serving lives, and whether it has something to serve."""
+"""Readiness: whether the database responds and recommendations are published."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from datetime import datetime
 from core.errors import DatabaseError
 from serving.database import Database
 
-# Whoever asks in this time gets the same: anyone may ask without a key.
-_SECONDS_TO_REMEMBER = 0.25
+# Health checks need no key, so their result is cached.
+_CACHE_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
 class Readiness:
-    """What was found when it was looked for."""
+    """The result of a readiness check."""
 
     database: bool
     publication_id: int | None = None
@@ -28,30 +28,30 @@ class Readiness:
         return self.database and self.publication_id is not None
 
     def age_seconds(self, now: datetime) -> float | None:
-        """Since the publication went live; 0 if that was in the future of `now`, after a clock that was ahead."""
+        """Seconds since the publication went live; 0 if that time is after `now` because a clock was ahead."""
         if self.live_from is None:
             return None
         return round(max(0.0, (now - self.live_from).total_seconds()), 3)
 
 
 class ReadinessCheck:
-    """Looks after the database and the publication, at most every quarter of a second."""
+    """Check the database and the live publication, at most every quarter of a second."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._last = Readiness(database=False)
         self._until = 0.0
-        self._looking = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
-    async def look(self) -> Readiness:
-        """How it is. While the database is away, the publication is the last one seen."""
-        async with self._looking:
+    async def readiness(self) -> Readiness:
+        """The current readiness. While the database is unavailable, it has the last known publication."""
+        async with self._lock:
             if time.monotonic() >= self._until:
-                self._last = await self._look()
-                self._until = time.monotonic() + _SECONDS_TO_REMEMBER
+                self._last = await self._check()
+                self._until = time.monotonic() + _CACHE_SECONDS
         return self._last
 
-    async def _look(self) -> Readiness:
+    async def _check(self) -> Readiness:
         try:
             rows = await self._database.rows("serving/find_live_publication", {})
         except DatabaseError:

@@ -1,6 +1,6 @@
-"""API keys: `python -m serving.keys create | list | revoke`.
+"""Manage API keys: `python -m serving.keys create | list | revoke`.
 
-A key is `mm_<key id>_<secret>`. It is printed once, when it is made; the database keeps a hash of the secret.
+A key is `mm_<key id>_<secret>`. It is printed once, when it is created; the database stores a hash of the secret.
 """
 
 from __future__ import annotations
@@ -32,37 +32,37 @@ _FORMAT = re.compile(r"mm_([0-9a-f]{12})_([0-9a-f]{64})", re.ASCII)
 
 @dataclass(frozen=True)
 class ApiKey:
-    """The two parts of a key."""
+    """An API key: its id and its secret."""
 
     key_id: str
     secret: str = field(repr=False)
 
     @classmethod
     def read(cls, text: str) -> ApiKey | None:
-        """None when it is not even of the form of a key."""
-        found = _FORMAT.fullmatch(text)
-        return cls(*found.groups()) if found else None
+        """Parse a key. Returns None for text that is not in the format of a key."""
+        match = _FORMAT.fullmatch(text)
+        return cls(*match.groups()) if match else None
 
     @classmethod
     def new(cls) -> ApiKey:
-        """A key with 256 random bits of secret."""
+        """Create a key with 256 random bits."""
         return cls(secrets.token_hex(6), secrets.token_hex(32))
 
     @property
     def text(self) -> str:
-        """What the client sends."""
+        """The text that the client sends."""
         return f"mm_{self.key_id}_{self.secret}"
 
     @property
     def secret_hash(self) -> bytes:
-        """SHA-256 is enough: 256 random bits cannot be guessed, however fast the hash, unlike a password."""
+        """SHA-256 of the secret. A fast hash is safe, because 256 random bits cannot be guessed."""
         return hashlib.sha256(self.secret.encode()).digest()
 
 
 def create(
     connection: Connection, name: str, scopes: Sequence[Scope], now: datetime, days: int | None = None
 ) -> ApiKey:
-    """Store a new key, which expires after so many days, or never. Raises DatabaseError."""
+    """Store a new key. It expires after `days` days, or never. Raises DatabaseError."""
     key = ApiKey.new()
     parameters = {
         "key_id": key.key_id,
@@ -78,19 +78,19 @@ def create(
 
 
 def revoke(connection: Connection, key_id: str, now: datetime) -> bool:
-    """Whether there is such a key; it no longer works. Once more changes nothing. Raises DatabaseError."""
+    """Revoke a key; return False for an unknown key. Revoking twice is harmless. Raises DatabaseError."""
     with readable_errors():
         parameters = {"key_id": key_id, "revoked_at": now}
         return connection.execute(load_query("serving/api_keys.revoke_key"), parameters).fetchone() is not None
 
 
 def describe_keys(connection: Connection, now: datetime) -> list[str]:
-    """One line a key, the newest first. Raises DatabaseError."""
+    """One line per key, newest first. Raises DatabaseError."""
     with readable_errors():
         rows = connection.execute(load_query("serving/api_keys.find_keys")).fetchall()
     lines = []
     for key_id, name, scopes, created_at, expires_at, revoked_at in rows:
-        state = "works" if expires_at is None else f"works until {expires_at:%Y-%m-%d}"
+        state = "valid" if expires_at is None else f"valid until {expires_at:%Y-%m-%d}"
         if expires_at is not None and expires_at <= now:
             state = f"expired {expires_at:%Y-%m-%d}"
         if revoked_at is not None:
@@ -100,31 +100,31 @@ def describe_keys(connection: Connection, now: datetime) -> list[str]:
 
 
 @contextmanager
-def _migrated(settings: Settings) -> Iterator[Connection]:
-    """The database with the schema of today, also before the first ingest. Raises DatabaseError, AlreadyRunning.
+def _migrated_database(settings: Settings) -> Iterator[Connection]:
+    """Connect to the database, and migrate its schema if needed. Raises DatabaseError, AlreadyRunning.
 
-    A run at work is waited for only where the schema must change: a key that leaked is revoked at once.
+    Only a migration waits for a running flow, so that a leaked key is revoked at once.
     """
     with connect(up_to_date_url(settings)) as connection:
         yield connection
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what is parsed. Exit 0, 1, or 2 for wrong arguments or settings."""
+    """Run the command. Exit 0: done; 1: it failed; 2: wrong arguments or settings."""
     prepare_terminal()
-    parsed = _read(arguments)
+    parsed = _parse(arguments)
     try:
         settings = load_settings(data_dir_is_written=False)
         now = clock_of(settings)()
-        with _migrated(settings) as connection:
+        with _migrated_database(settings) as connection:
             if parsed.command == "create":
                 key = create(connection, parsed.name, parsed.scope, now, parsed.days)
                 print(key.text)
-                print(f"made {key.key_id}; it is not shown again", file=sys.stderr)
+                print(f"created {key.key_id}; the key is not shown again", file=sys.stderr)
             elif parsed.command == "list":
                 print(
                     "\n".join(describe_keys(connection, now))
-                    or "no key yet; make one: python -m serving.keys create -h"
+                    or "there is no key; create one: python -m serving.keys create -h"
                 )
             elif revoke(connection, parsed.key_id, now):
                 print(f"revoked {parsed.key_id}")
@@ -137,16 +137,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _read(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m serving.keys", description="API keys of the serving API.")
     commands = parser.add_subparsers(dest="command", required=True)
-    new = commands.add_parser("create", help="make a key and print it, this once")
-    new.add_argument("--name", required=True, type=_name, help="whose it is, such as mobile-app")
-    new.add_argument("--scope", required=True, action="append", choices=SCOPES, help="what it may do; repeatable")
-    new.add_argument("--days", type=_days, help="days until it expires (default: never)")
-    commands.add_parser("list", help="show all keys, without secrets")
-    old = commands.add_parser("revoke", help="make a key stop working within seconds")
-    old.add_argument("key_id", type=_key_id, help="the part between mm_ and the secret")
+    create_parser = commands.add_parser("create", help="create a key and print it once")
+    create_parser.add_argument("--name", required=True, type=_name, help="the client, such as mobile-app")
+    create_parser.add_argument("--scope", required=True, action="append", choices=SCOPES, help="a scope; repeatable")
+    create_parser.add_argument("--days", type=_days, help="days until the key expires (default: never)")
+    commands.add_parser("list", help="list all keys, without secrets")
+    revoke_parser = commands.add_parser("revoke", help="revoke a key within seconds")
+    revoke_parser.add_argument("key_id", type=_key_id, help="the part between mm_ and the secret")
     return parser.parse_args(arguments)
 
 
@@ -163,9 +163,9 @@ def _days(text: str) -> int:
 
 
 def _key_id(text: str) -> str:
-    """Taken from a whole key too, so that nobody has to cut it by hand."""
-    whole = ApiKey.read(text)
-    key_id = whole.key_id if whole else text
+    """Accept a key id, or the id within a whole key."""
+    api_key = ApiKey.read(text)
+    key_id = api_key.key_id if api_key else text
     if not re.fullmatch("[0-9a-f]{12}", key_id):
         raise argparse.ArgumentTypeError("must be 12 characters, 0-9 and a-f")
     return key_id

@@ -50,7 +50,7 @@ def add_openapi(app: FastAPI) -> None:
     router = APIRouter(include_in_schema=False)
 
     @router.get("/openapi.json")
-    async def contract() -> Response:
+    async def specification() -> Response:
         return Response(orjson.dumps(app.openapi()), media_type="application/json")
 
     @router.get("/docs")
@@ -65,16 +65,16 @@ def add_openapi(app: FastAPI) -> None:
 
 
 def _specification(app: FastAPI) -> dict[str, Any]:
-    contract = get_openapi(title=app.title, version=app.version, description=_ABOUT, routes=app.routes)
-    components = contract.setdefault("components", {})
+    specification = get_openapi(title=app.title, version=app.version, description=_ABOUT, routes=app.routes)
+    components = specification.setdefault("components", {})
     components["securitySchemes"] = _SCHEMES
     for model in (ProblemDetails, FieldError):
         schema = model.model_json_schema(ref_template=_REFERENCES)
         schema.pop("$defs", None)
         components["schemas"][model.__name__] = schema
-    for path in contract["paths"].values():
+    for path in specification["paths"].values():
         for operation in path.values():
             if "x-scope" in operation:
                 schemes = ["bearer", "header", *(["basic"] if "x-browser" in operation else [])]
                 operation["security"] = [{name: []} for name in schemes]
-    return contract
+    return specification

@@ -1,4 +1,4 @@
-"""Errors as problem details (RFC 9457): one class that is raised anywhere, and how each error becomes an answer."""
+"""Errors as problem details (RFC 9457): the exception class, the problem types, and the exception handlers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Handler = Callable[[Request, Exception], Coroutine[Any, Any, Response]]
 
 @dataclass(frozen=True)
 class ProblemType:
-    """What can be wrong; `name` is what a program tells problems apart by."""
+    """A type of problem. Clients distinguish problems by `name`."""
 
     name: str
     status: HTTPStatus
@@ -55,7 +55,7 @@ DEFECT = ProblemType("defect", HTTPStatus.INTERNAL_SERVER_ERROR, "Something went
 
 
 class Problem(HTTPException):
-    """An answer that is an error. An HTTPException, so that FastAPI lets it through while it reads a body."""
+    """An error response. It is an HTTPException, so that FastAPI does not convert it while it reads a body."""
 
     def __init__(
         self,
@@ -63,18 +63,18 @@ class Problem(HTTPException):
         explanation: str,
         headers: Mapping[str, str] | None = None,
         errors: Sequence[Mapping[str, str]] = (),
-        other: Mapping[str, Any] | None = None,
+        extra_members: Mapping[str, Any] | None = None,
     ) -> None:
-        """`other` are further members of the answer."""
+        """`extra_members` are added to the problem details."""
         super().__init__(kind.status, explanation, headers)
         self.kind = kind
         self.explanation = explanation
         self.errors = errors
-        self.other = other or {}
+        self.extra_members = extra_members or {}
 
 
 def problem_response(problem: Problem, scope: Scope) -> Response:
-    """The problem as a response. `instance` names this one occurrence: the log line of the request bears it too."""
+    """Convert a problem to a response. `instance` identifies the occurrence; the log line of the request has it too."""
     content: dict[str, Any] = {
         "type": problem.kind.type,
         "title": problem.kind.title,
@@ -82,7 +82,7 @@ def problem_response(problem: Problem, scope: Scope) -> Response:
         "detail": problem.explanation,
         "instance": f"urn:uuid:{uuid4()}",
     }
-    content |= problem.other
+    content |= problem.extra_members
     if problem.errors:
         content["errors"] = problem.errors
     context = context_of(scope)
@@ -91,7 +91,7 @@ def problem_response(problem: Problem, scope: Scope) -> Response:
 
 
 async def handle_http_exception(request: Request, error: Exception) -> Response:
-    """What we, Starlette or FastAPI raise on purpose."""
+    """Handle HTTP exceptions of this package, Starlette and FastAPI."""
     if isinstance(error, Problem):
         return problem_response(error, request.scope)
     if not isinstance(error, HTTPException):
@@ -99,25 +99,25 @@ async def handle_http_exception(request: Request, error: Exception) -> Response:
     status = HTTPStatus(error.status_code)
     kind = ProblemType(status.phrase.lower().replace(" ", "-"), status, status.phrase)
     explanation = {
-        HTTPStatus.NOT_FOUND: "there is nothing at this address; /docs lists what there is",
-        HTTPStatus.METHOD_NOT_ALLOWED: "this address does not take this method; Allow says which it takes",
+        HTTPStatus.NOT_FOUND: "this path does not exist; /docs lists all paths",
+        HTTPStatus.METHOD_NOT_ALLOWED: "this path does not support this method; the header Allow lists its methods",
     }.get(status, "the request cannot be read")
     headers = dict(error.headers or {})
     if "GET" in headers.get("Allow", "").split(", "):
-        headers["Allow"] += ", HEAD"  # every address that takes the one takes the other
+        headers["Allow"] += ", HEAD"  # every path that supports GET supports HEAD
     return problem_response(Problem(kind, explanation, headers), request.scope)
 
 
 async def handle_invalid_request(request: Request, error: Exception) -> Response:
-    """A parameter or body that is not what the OpenAPI page says: which field and why, never what was sent."""
+    """Handle an invalid parameter or body. The response names the field and the reason, never the sent value."""
     if not isinstance(error, RequestValidationError):
         raise error
-    errors = [_field_error(one) for one in error.errors()]
-    return problem_response(Problem(INVALID, "errors names each field that is wrong", errors=errors), request.scope)
+    errors = [_field_error(field_error) for field_error in error.errors()]
+    return problem_response(Problem(INVALID, "errors lists each invalid field", errors=errors), request.scope)
 
 
 async def handle_database_error(request: Request, error: Exception) -> Response:
-    """The database is away: asking again soon may help."""
+    """Handle an unavailable database; the client can retry soon."""
     context_of(request.scope).why = str(error)
     headers = {"Retry-After": str(RETRY_SECONDS_DATABASE_UNAVAILABLE)}
     return problem_response(Problem(DATABASE_UNAVAILABLE, "try again in a moment", headers), request.scope)
@@ -131,9 +131,9 @@ EXCEPTION_HANDLERS: dict[int | type[Exception], Handler] = {
 
 
 def _field_error(error: Mapping[str, Any]) -> Mapping[str, str]:
-    if error["type"] == "extra_forbidden":  # the field's name is input
-        return {"field": "body", "message": "has a field that is not known here"}
-    place = [part for part in error["loc"] if isinstance(part, str)]
+    if error["type"] == "extra_forbidden":  # do not repeat the name of the field, which is input
+        return {"field": "body", "message": "has an unknown field"}
+    path = [part for part in error["loc"] if isinstance(part, str)]
     message = str(error["msg"]).removeprefix("Value error, ")
-    in_a_sentence = message if message[:2].isupper() else message[:1].lower() + message[1:]
-    return {"field": ".".join(place), "message": in_a_sentence}
+    lower_case = message if message[:2].isupper() else message[:1].lower() + message[1:]
+    return {"field": ".".join(path), "message": lower_case}

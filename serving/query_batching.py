@@ -1,4 +1,4 @@
-"""Answers by key, with as few statements as there are: what is asked while a statement runs shares the next one."""
+"""Batch lookups by key: requests that arrive while a query runs share the next query."""
 
 from __future__ import annotations
 
@@ -8,75 +8,78 @@ from dataclasses import dataclass, field
 from core.errors import DatabaseError
 from serving.database import Database
 
-# Long enough to save much, short enough that the last does not wait for long.
+# Large enough to save round trips, small enough to keep the wait short.
 _MAX_BATCH_SIZE = 32
 
 
 @dataclass(frozen=True, slots=True)
 class QueryResult:
-    """Whether anything is live, whether what was asked for is known, and the answer as JSON if both."""
+    """The result for one key: `response` is JSON if a publication is live and the key exists, otherwise None."""
 
     live: bool
-    known: bool
+    exists: bool
     response: bytes | None
 
 
 @dataclass(slots=True)
 class _PendingRequest:
-    of: int
+    key: int
     count: int
-    found: asyncio.Future[QueryResult]
+    result: asyncio.Future[QueryResult]
 
 
 @dataclass
 class BatchedQuery:
-    """One of our SQL files that answers many keys at once.
+    """A query of `sql/serving` that answers many keys at once.
 
-    Each statement begins after the requests that it answers came in, and sees one snapshot: as fresh and as whole as
-    one statement a request, at a fraction of the round trips when many ask.
+    A query starts after the requests of its batch arrived, and sees one snapshot. Results are as fresh and consistent
+    as with one query per request, with fewer round trips.
     """
 
     database: Database
     name: str
-    _waiting: list[_PendingRequest] = field(default_factory=list)
+    _pending: list[_PendingRequest] = field(default_factory=list)
     _running: int = 0
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)  # kept, or else they might be collected
+    _tasks: set[asyncio.Task[None]] = field(
+        default_factory=set
+    )  # references that protect tasks from garbage collection
 
-    async def __call__(self, of: int, count: int) -> QueryResult:
-        """The answer for this key, of at most `count` tracks. Raises DatabaseError."""
-        asked = _PendingRequest(of, count, asyncio.get_running_loop().create_future())
-        self._waiting.append(asked)
-        if self._another_is_worthwhile():
+    async def __call__(self, key: int, count: int) -> QueryResult:
+        """Return the result for a key, with at most `count` tracks. Raises DatabaseError."""
+        request = _PendingRequest(key, count, asyncio.get_running_loop().create_future())
+        self._pending.append(request)
+        if self._should_start_query():
             self._running += 1
-            task = asyncio.create_task(self._answer_all())
+            task = asyncio.create_task(self._answer_pending())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        return await asked.found
+        return await request.result
 
-    def _another_is_worthwhile(self) -> bool:
-        """One statement at a time is cheapest; more when it does not keep up. One connection is left for others."""
-        behind = len(self._waiting) >= _MAX_BATCH_SIZE and self._running < self.database.connections - 1
+    def _should_start_query(self) -> bool:
+        """Run one query at a time, and more if requests pile up. One connection stays free for other queries."""
+        behind = len(self._pending) >= _MAX_BATCH_SIZE and self._running < self.database.connections - 1
         return not self._running or behind
 
-    async def _answer_all(self) -> None:
+    async def _answer_pending(self) -> None:
         try:
-            while batch := self._waiting[:_MAX_BATCH_SIZE]:
-                del self._waiting[:_MAX_BATCH_SIZE]
+            while batch := self._pending[:_MAX_BATCH_SIZE]:
+                del self._pending[:_MAX_BATCH_SIZE]
                 await self._answer(batch)
         finally:
-            self._running -= 1  # at once: whoever asks next must find that nobody is at work
+            self._running -= 1  # before any other task runs, so that the next request starts a query
 
     async def _answer(self, batch: list[_PendingRequest]) -> None:
-        parameters = {"ids": [one.of for one in batch], "counts": [one.count for one in batch]}
+        parameters = {"ids": [request.key for request in batch], "counts": [request.count for request in batch]}
         try:
             rows = await self.database.rows(self.name, parameters)
         except Exception as error:
-            # Whoever waits behind them need not find out one after another.
-            for one in (*batch, *self._waiting):
-                if not one.found.done():
-                    one.found.set_exception(DatabaseError(str(error)) if isinstance(error, DatabaseError) else error)
-            self._waiting.clear()
+            # Fail all pending requests too, so that they do not wait for the same failure.
+            for request in (*batch, *self._pending):
+                if not request.result.done():
+                    is_outage = isinstance(error, DatabaseError)
+                    request.result.set_exception(DatabaseError(str(error)) if is_outage else error)
+            self._pending.clear()
         else:
-            for one, (live, known, response) in zip(batch, rows, strict=True):
-                if not one.found.done():
-                    one.found.set_result(QueryResult(live, known, response.encode() if response else None))
+            for request, (live, exists, response) in zip(batch, rows, strict=True):
+                if not request.result.done():
+                    request.result.set_result(QueryResult(live, exists, response.encode() if response else None))

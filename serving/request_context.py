@@ -1,4 +1,4 @@
-"""What the log and the metrics want to know of one request, noted on its way."""
+"""Facts about one request, collected for its log line and the metrics."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from starlette.types import Scope
 
-_SCOPE_KEY = "moovitamix.note"
+_SCOPE_KEY = "moovitamix.context"
 
 
 @dataclass(slots=True)
 class RequestContext:
-    """Nothing of it is a person's: no user ids, no names, no secrets."""
+    """Contains no personal data: no user ids, no names, no secrets."""
 
     key_id: str | None = None
     problem: str | None = None
@@ -20,12 +20,12 @@ class RequestContext:
 
 
 def start_request_context(scope: Scope) -> RequestContext:
-    """A fresh note for the request."""
+    """Attach a new context to the request."""
     context = scope[_SCOPE_KEY] = RequestContext()
     return context
 
 
 def context_of(scope: Scope) -> RequestContext:
-    """The note of the request; a loose one where nobody observes."""
+    """The context of the request, created if it is missing."""
     context = scope.get(_SCOPE_KEY)
     return context if isinstance(context, RequestContext) else start_request_context(scope)

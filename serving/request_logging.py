@@ -1,4 +1,4 @@
-"""What is known of each request afterwards: a line of JSON in the log, and numbers for Prometheus."""
+"""Log each request as a line of JSON, and count it for Prometheus."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class ServingMetrics:
 
 
 class RequestLoggingMiddleware:
-    """Middleware: logs and counts each request, and answers what nothing else caught without saying what it was."""
+    """Middleware that logs and counts each request, and answers an unhandled exception without its details."""
 
     def __init__(self, app: ASGIApp, metrics: ServingMetrics) -> None:
         self._app = app
@@ -93,23 +93,25 @@ class RequestLoggingMiddleware:
             await self._app(scope, receive, send)
             return
         context = start_request_context(scope)
-        began = time.perf_counter()
+        start = time.perf_counter()
         status = 0
 
-        async def noting_status(message: Message) -> None:
+        async def send_and_record_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self._app(scope, receive, noting_status)
+            await self._app(scope, receive, send_and_record_status)
         except Exception as error:
             context.why = summarize_defect(error)
             if not status:
-                await problem_response(Problem(DEFECT, "it was logged"), scope)(scope, receive, noting_status)
+                await problem_response(Problem(DEFECT, "the error was logged"), scope)(
+                    scope, receive, send_and_record_status
+                )
         finally:
-            seconds = time.perf_counter() - began
+            seconds = time.perf_counter() - start
             route = getattr(scope.get("route"), "path", UNKNOWN_ROUTE)
             method = scope["method"] if scope["method"] in _METHODS else "other"
             self._metrics.count(route, method, status, seconds)
@@ -126,7 +128,7 @@ class RequestLoggingMiddleware:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line. Of exceptions their kind and place, never their text."""
+    """One JSON object per line. Exceptions appear with their class and place, never with their text."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {"at": self._at(record), "level": record.levelname.lower(), "from": record.name}
@@ -142,8 +144,10 @@ class JsonFormatter(logging.Formatter):
 
 
 def log_to_stdout() -> None:
-    """Everything that is logged in this process becomes a line of JSON."""
+    """Write all log records of this process to stdout as lines of JSON."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # what it says of each try, our own lines say better
+    logging.getLogger("psycopg.pool").setLevel(
+        logging.ERROR
+    )  # failed attempts are already in the log lines of requests

@@ -1,4 +1,4 @@
-"""`python -m serving.dashboard --output health.html`: writes the health page to one file.
+"""`python -m serving.dashboard --output health.html`: write the health page to one file.
 
 Exit 0: healthy. Exit 1: it needs attention or is broken; or it cannot be built, and then no file is written. Exit 2:
 wrong usage or setting, or the file cannot be written.

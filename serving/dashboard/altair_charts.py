@@ -1,7 +1,7 @@
-"""The charts, in Altair: from the values of a panel to SVG. Imported by the process that draws, and by no other.
+"""Render the charts of panels to SVG with Altair. Only the chart process imports this module.
 
-Colours are variables of the page, so that one chart_data serves light and dark. Whatever colour tells, shape, text or
-place tells too. Marks have no names of their own: the picture as a whole has one, and the table has its figures.
+Colours are CSS variables of the page, so that one SVG works in light and dark mode. Shape, text or position repeats
+the information of each colour. Marks have no labels for screen readers; the chart has a title and a table.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _ENDPOINTS = ("Tracks", "Users", "Listening sessions")
 _SEVERITIES = ("Critical", "Warning")
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-left", "wedge")
 _TEXT = 12
-_AXIS = 44  # what stands left of the plot, whatever the font of the reader
+_AXIS = 44  # fixed width left of the plot, independent of the reader's font
 # The widest task names, such as "recommend: publish recommendations"; the narrow chart shortens them.
 _STEP_NAMES = {"wide": 264, "narrow": 168}
-_FONT_SLACK = 0.85  # the font of the reader may be wider than the one that Vega measures
-_MARGIN = 14  # half of the last day's name stands right of the plot
+_FONT_SLACK = 0.85  # the reader's font may be wider than the one that Vega measures
+_MARGIN = 14  # room for half of the last day's label
 
 ChartData = dict[str, Any]
 Values = Sequence[dict[str, Any]]
@@ -61,7 +61,7 @@ _CONFIG = {
 
 
 def render_svg(name: str, chart_data: ChartData, width: Width) -> str:
-    """The SVG of one chart at one width. Nothing is fetched for it."""
+    """Render one chart at one width, without network access."""
     specification = _CHARTS[name](chart_data, PIXELS[width] - _MARGIN).to_dict(validate=False) | {"config": _CONFIG}
     svg: str = vl_convert.vegalite_to_svg(specification, allowed_base_urls=[])
     return svg
@@ -72,7 +72,7 @@ def _chart(values: Sequence[Any], width: int, height: int, **options: Any) -> al
 
 
 def _days(chart_data: ChartData, field: str = "day") -> Any:
-    """The thirty days, also those of which there is nothing."""
+    """The time axis of thirty days, including days without data."""
     first, last = chart_data["days"]
     scale = alt.Scale(domain=[f"{first}T00:00:00Z", f"{last}T23:59:59Z"], type="utc")
     axis = alt.Axis(format="%-d %b", tickCount=5, grid=False, title=None)
@@ -80,7 +80,7 @@ def _days(chart_data: ChartData, field: str = "day") -> Any:
 
 
 def _decades(field: str, values: Sequence[float]) -> Any:
-    """A logarithmic scale: a training takes a hundred times what a monitor takes."""
+    """A logarithmic scale, because a training takes a hundred times as long as a monitor run."""
     first, last = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
     powers = [10.0**power for power in range(first, max(last, first + 1) + 1)]
     scale = alt.Scale(type="log", domain=[powers[0], powers[-1]])
@@ -88,8 +88,8 @@ def _decades(field: str, values: Sequence[float]) -> Any:
     return alt.Y(f"{field}:Q", scale=scale, axis=axis)
 
 
-def _amount(field: str, most: float | None = None, **axis: Any) -> Any:
-    scale = alt.Scale(domain=[0, most]) if most else alt.Scale()
+def _amount(field: str, maximum: float | None = None, **axis: Any) -> Any:
+    scale = alt.Scale(domain=[0, maximum]) if maximum else alt.Scale()
     options = {"title": None, "tickCount": 2, "format": "~s", "minExtent": _AXIS, "maxExtent": _AXIS} | axis
     return alt.Y(f"{field}:Q", scale=scale, axis=alt.Axis(**options))
 
@@ -98,11 +98,11 @@ def _palette(names: Sequence[str], values: Sequence[Any]) -> Any:
     return alt.Scale(domain=list(names), range=list(values))
 
 
-def _each(what: str, names: Sequence[str], chart_data: ChartData, mark: Mark, width: int) -> Any:
-    """One small chart a name, one above the other, each with a scale of its own."""
+def _small_multiples(field: str, names: Sequence[str], chart_data: ChartData, mark: Mark, width: int) -> Any:
+    """One small chart per name, stacked, each with its own scale."""
     charts = []
     for name in names:
-        values = [one for one in chart_data["values"] if one[what] == name]
+        values = [value for value in chart_data["values"] if value[field] == name]
         if values:
             charts.append(mark(_chart(values, width - _AXIS, 64, title=name), values))
     return alt.vconcat(*charts, spacing=8)
@@ -117,15 +117,15 @@ def _rows(chart_data: ChartData, width: int) -> Any:
         cross = bad.mark_text(text="\u2715", dy=-8, color=BAD, fontWeight="bold")
         return base.mark_bar(width=_bar(width)).encode(color=colour) + cross
 
-    return _each("endpoint", _ENDPOINTS, chart_data, mark, width)
+    return _small_multiples("endpoint", _ENDPOINTS, chart_data, mark, width)
 
 
 def _rejected(chart_data: ChartData, width: int) -> Any:
     def mark(chart: alt.Chart, values: Values) -> Any:
-        most = max(2, *(one["rows"] for one in values))
-        return chart.mark_bar(width=_bar(width), color=WARN).encode(x=_days(chart_data), y=_amount("rows", most))
+        maximum = max(2, *(value["rows"] for value in values))
+        return chart.mark_bar(width=_bar(width), color=WARN).encode(x=_days(chart_data), y=_amount("rows", maximum))
 
-    return _each("endpoint", _ENDPOINTS, chart_data, mark, width)
+    return _small_multiples("endpoint", _ENDPOINTS, chart_data, mark, width)
 
 
 def _bar(width: int) -> int:
@@ -136,16 +136,16 @@ def _expectations(chart_data: ChartData, width: int) -> Any:
     colours = _palette(_SEVERITIES, [BAD, WARN])
 
     def mark(chart: alt.Chart, values: Values) -> Any:
-        most = max(2, *(one["failing"] for one in values))
-        y = _amount("failing", most, format="d", tickMinStep=1)
+        maximum = max(2, *(value["failing"] for value in values))
+        y = _amount("failing", maximum, format="d", tickMinStep=1)
         colour = alt.Color("severity:N", scale=colours, legend=None)
         return chart.mark_bar(width=_bar(width)).encode(x=_days(chart_data), y=y, color=colour)
 
-    return _each("severity", _SEVERITIES, chart_data, mark, width)
+    return _small_multiples("severity", _SEVERITIES, chart_data, mark, width)
 
 
 def _steps(chart_data: ChartData, width: int) -> Any:
-    names = [one["step"] for one in chart_data["values"]]
+    names = [value["step"] for value in chart_data["values"]]
     extent = _STEP_NAMES["wide" if width > PIXELS["narrow"] else "narrow"]
     names_axis = alt.Axis(
         title=None, labelLimit=_FONT_SLACK * extent, labelColor=INK, minExtent=extent, maxExtent=extent
@@ -154,24 +154,28 @@ def _steps(chart_data: ChartData, width: int) -> Any:
         y=alt.Y("step:N", sort=names, axis=names_axis)
     )
     x = alt.X("usual:Q", axis=alt.Axis(title="seconds", tickCount=3, format="~s"))
-    usual = base.mark_bar(color=ACCENT, height=11).encode(x=x)
+    median = base.mark_bar(color=ACCENT, height=11).encode(x=x)
     last = base.mark_tick(color=INK, thickness=2.5, height=17).encode(x=alt.X("last:Q"))
-    return usual + last
+    return median + last
 
 
 def _runs(chart_data: ChartData, width: int) -> Any:
-    flows = sorted({one["flow"] for one in chart_data["values"]})
+    flows = sorted({value["flow"] for value in chart_data["values"]})
     legend = alt.Legend(columns=4 if width > PIXELS["narrow"] else 2)
     shape = alt.Shape("flow:N", scale=_palette(flows, _SHAPES[: len(flows)]), legend=legend)
     colours = ((ACCENT, INK, WARN, SOFT) * 2)[: len(flows)]
     colour = alt.Color("flow:N", scale=_palette(flows, colours), legend=legend)
     charts = []
     for field, title in (("cpu", "CPU seconds"), ("memory", "Peak memory, MiB")):
-        known = [one for one in chart_data["values"] if one[field] is not None]
-        if known:
-            # Hollow, as runs of one day often cost the same.
-            marks = _chart(known, width - _AXIS, 100, title=title).mark_point(size=44, strokeWidth=1.5, opacity=1)
-            y = _decades("cpu", [one["cpu"] for one in known]) if field == "cpu" else _amount("memory", format=",~r")
+        values = [value for value in chart_data["values"] if value[field] is not None]
+        if values:
+            # Hollow marks, because runs of one day often cost the same.
+            marks = _chart(values, width - _AXIS, 100, title=title).mark_point(size=44, strokeWidth=1.5, opacity=1)
+            y = (
+                _decades("cpu", [value["cpu"] for value in values])
+                if field == "cpu"
+                else _amount("memory", format=",~r")
+            )
             charts.append(marks.encode(x=_days(chart_data), y=y, shape=shape, color=colour))
     return alt.vconcat(*charts, spacing=8)
 
@@ -188,24 +192,26 @@ def _quality(chart_data: ChartData, width: int) -> Any:
 
 
 def _marks(chart_data: ChartData, width: int, x: Any) -> list[Any]:
-    """A line and a word for each; each kind of word has a height of its own, to be read where they come together."""
+    """A vertical line and a label per event. Each kind of event has its own label height to avoid overlaps."""
     layers: list[Any] = []
-    looks: dict[str, tuple[str, list[int]]] = {
+    styles: dict[str, tuple[str, list[int]]] = {
         "alarm": (BAD, [1, 0]),
         "new model": (SOFT, [4, 3]),
         "rollback": (WARN, [2, 2]),
     }
-    kinds = [what for what in looks if any(one["what"] == what for one in chart_data["marks"])]
-    for row, what in enumerate(kinds):
-        colour, dash = looks[what]
+    kinds = [kind for kind in styles if any(event["what"] == kind for event in chart_data["marks"])]
+    for row, kind in enumerate(kinds):
+        colour, dash = styles[kind]
         for late, align, dx in ((False, "left", 5), (True, "right", -5)):
-            days = [
-                one for one in chart_data["marks"] if one["what"] == what and _is_late(one["day"], chart_data) == late
+            events = [
+                event
+                for event in chart_data["marks"]
+                if event["what"] == kind and _is_late(event["day"], chart_data) == late
             ]
-            if days:
-                marks = _chart(days, width - _AXIS, 170).encode(x=x)
+            if events:
+                marks = _chart(events, width - _AXIS, 170).encode(x=x)
                 layers.append(marks.mark_rule(color=colour, strokeWidth=1.5, strokeDash=dash))
-                text = marks.mark_text(text=what, align=align, dx=dx, color=colour)  # type: ignore[arg-type]
+                text = marks.mark_text(text=kind, align=align, dx=dx, color=colour)  # type: ignore[arg-type]
                 layers.append(text.encode(y=alt.value(6 + 16 * row)))
     return layers
 

@@ -1,4 +1,4 @@
-"""Renders the charts of panels in another process, and caches them until their values change."""
+"""Render the charts of panels in another process, and cache them until their values change."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = logging.getLogger("serving.dashboard")
 
 
 class ChartRenderer:
-    """Renders charts that changed, one process at a time. A caller waits at most `max_wait` seconds."""
+    """Render changed charts, one process at a time. A caller waits at most `max_wait` seconds."""
 
     def __init__(
         self, command: Sequence[str] = _COMMAND, seconds: float = _TIMEOUT_SECONDS, max_wait: float = _MAX_WAIT_SECONDS
@@ -71,16 +71,16 @@ class ChartRenderer:
             if process.returncode == 0:
                 svgs: dict[str, ChartSvgs] = orjson.loads(output)
                 return svgs
-            why = f"exit {process.returncode}, {errors.decode(errors='replace').strip().rpartition(chr(10))[2]}"
+            reason = f"exit {process.returncode}, {errors.decode(errors='replace').strip().rpartition(chr(10))[2]}"
         except TimeoutError:
-            why = f"it took longer than {self._seconds:g} s"
+            reason = f"it took longer than {self._seconds:g} s"
         except orjson.JSONDecodeError:
-            why = "the output is not JSON"
+            reason = "the output is not JSON"
         finally:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-        log.warning("charts were not rendered: %s", why)
+        log.warning("charts were not rendered: %s", reason)
         return {}
 
 

@@ -8,8 +8,8 @@ from collections import defaultdict
 from serving.dashboard.page_data import PageData, TaskCost
 from serving.dashboard.panel import Panel, count, nothing_to_draw, over_days
 
-_STEPS_SHOWN = 12
-_LEAST_CPU = 0.01  # a logarithmic scale has no zero
+_TASKS_SHOWN = 12
+_MIN_CPU = 0.01  # a logarithmic scale has no zero
 
 
 def seconds_of_steps(data: PageData) -> Panel:
@@ -24,16 +24,16 @@ def seconds_of_steps(data: PageData) -> Panel:
     rows, values = [], []
     for (flow, task), costs in steps:
         seconds = [cost.seconds for cost in costs]
-        usual, last = statistics.median(seconds), seconds[-1]
+        median, last = statistics.median(seconds), seconds[-1]
         name = f"{flow}: {task.replace('_', ' ')}"
-        rows.append((name, f"{usual:,.2f}", f"{last:,.2f}", f"{max(seconds):,.2f}", str(len(costs))))
-        values.append({"step": name, "usual": round(usual, 3), "last": round(last, 3)})
-    name, usual_seconds, last_seconds, *_ = rows[0]
-    finding = f"The longest is {name}: median {usual_seconds} s, last {last_seconds} s."
+        rows.append((name, f"{median:,.2f}", f"{last:,.2f}", f"{max(seconds):,.2f}", str(len(costs))))
+        values.append({"step": name, "usual": round(median, 3), "last": round(last, 3)})
+    name, median_seconds, last_seconds, *_ = rows[0]
+    finding = f"The longest is {name}: median {median_seconds} s, last {last_seconds} s."
     finding += " Bars show the median, lines the last run."
-    if len(steps) > _STEPS_SHOWN:
-        finding += f" The chart shows the {_STEPS_SHOWN} longest tasks, the table shows all."
-    chart = ("steps", {"values": values[:_STEPS_SHOWN]})
+    if len(steps) > _TASKS_SHOWN:
+        finding += f" The chart shows the {_TASKS_SHOWN} longest tasks, the table shows all."
+    chart = ("steps", {"values": values[:_TASKS_SHOWN]})
     head = ("Task", "Median, s", "Last, s", "Longest, s", "Runs")
     return Panel("steps", title, finding, head, rows, chart)
 
@@ -50,11 +50,13 @@ def costs_of_runs(data: PageData) -> Panel:
     for run_id, costs in sorted(runs.items(), reverse=True):
         wall, cpu = sum(cost.seconds for cost in costs), sum(cost.cpu_seconds for cost in costs)
         memory = max((cost.peak_memory_mb for cost in costs if cost.peak_memory_mb is not None), default=None)
-        began, flow = costs[0].started_at, costs[0].flow
+        started_at, flow = costs[0].started_at, costs[0].flow
         peaks += [(memory, flow, run_id)] if memory is not None else []
         peak = "-" if memory is None else f"{memory:,.0f}"
-        rows.append((f"{flow} {run_id}, {began:%Y-%m-%d %H:%M}", f"{wall:,.1f}", f"{cpu:,.1f}", peak))
-        values.append({"day": str(began.date()), "flow": flow, "cpu": max(_LEAST_CPU, round(cpu, 2)), "memory": memory})
+        rows.append((f"{flow} {run_id}, {started_at:%Y-%m-%d %H:%M}", f"{wall:,.1f}", f"{cpu:,.1f}", peak))
+        values.append(
+            {"day": str(started_at.date()), "flow": flow, "cpu": max(_MIN_CPU, round(cpu, 2)), "memory": memory}
+        )
     finding = f"{count(len(runs), 'run')}. "
     if peaks:
         memory, flow, run_id = max(peaks)

@@ -227,8 +227,8 @@ def _published_days(data: PageData, *endpoints: str) -> list[date]:
     return [batch.day for batch in data.batches if batch.endpoint in endpoints and batch.status == "published"]
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _moment(moment: datetime) -> str:

@@ -1,4 +1,4 @@
-"""Open incidents, read from files of the watchdog. The files can be read while the database is down."""
+"""Read open incidents from the files of the watchdog. This works while the database is down."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def read_incidents(settings: Settings, now: datetime) -> OpenIncidents:
             return replace(incidents, watchdog_expected=False)
         return replace(incidents, watchdog_problem="The watchdog never ran, so incidents may be missing here")
     except OSError as error:
-        why = error.strerror or type(error).__name__
-        return replace(incidents, watchdog_problem=f"The state of the watchdog cannot be read: {why}")
+        reason = error.strerror or type(error).__name__
+        return replace(incidents, watchdog_problem=f"The state of the watchdog cannot be read: {reason}")
     if is_ahead(checked_at, now):
         text = "The watchdog last ran while the clock was ahead, and not since: restart it"
         return replace(incidents, watchdog_problem=text)

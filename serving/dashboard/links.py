@@ -20,9 +20,9 @@ class Links:
     runbook: str | None = None
 
     @classmethod
-    def of(cls, settings: Settings) -> Links:
-        """The links in the settings."""
-        return cls(_web(settings.data_docs_url), _web(settings.prefect_ui_url), _web(settings.runbook_url))
+    def from_settings(cls, settings: Settings) -> Links:
+        """Read the URLs from the settings."""
+        return cls(_web_url(settings.data_docs_url), _web_url(settings.prefect_ui_url), _web_url(settings.runbook_url))
 
     def batch(self, batch_id: str) -> str | None:
         """The Data Docs page of a batch."""
@@ -38,6 +38,6 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-def _web(url: str) -> str | None:
+def _web_url(url: str) -> str | None:
     """The URL if it is http or https, else None: a URL of another scheme could run a script."""
     return url.rstrip("/") if url.startswith(("http://", "https://")) else None

@@ -1,4 +1,4 @@
-"""Builds the health page: reads the data, evaluates the health status, renders charts, and caches the page briefly."""
+"""Build the health page: read the data, evaluate the health status, render charts, and cache the page briefly."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CACHE_SECONDS = 5.0
 
 @dataclass
 class HealthPageBuilder:
-    """Builds and caches the page. Concurrent requests wait for the same build."""
+    """Build and cache the page. Concurrent requests wait for the same build."""
 
     settings: Settings
     database: Database
@@ -57,7 +57,7 @@ class HealthPageBuilder:
             now=now,
             health_status=health_without_database(incidents, statement_refused=statement_refused),
             incidents=incidents,
-            links=Links.of(self.settings) if trusted else Links(),
+            links=Links.from_settings(self.settings) if trusted else Links(),
             unavailable_since=None if since is None else now - timedelta(seconds=time.monotonic() - since),
             database_error=str(error) if trusted else "",
             statement_refused=statement_refused,
@@ -77,15 +77,13 @@ class HealthPageBuilder:
             now=now,
             health_status=evaluate_health(data, incidents, now, self.settings.alert_published_within_hours),
             incidents=incidents,
-            links=Links.of(self.settings),
+            links=Links.from_settings(self.settings),
             hours=self.settings.alert_published_within_hours,
             data=data,
             panels=panels,
             charts=charts,
         )
-        await asyncio.to_thread(
-            getattr, page, "html"
-        )  # rendering takes milliseconds, in which the event loop stays free
+        await asyncio.to_thread(getattr, page, "html")  # render outside the event loop
         if all(panel.key in charts for panel in panels if panel.chart):
             self._cached, self._cached_until = page, time.monotonic() + self.cache_seconds
         return page

@@ -1,4 +1,4 @@
-"""What the page shows, as the database has it: one snapshot of `sql/dashboard`, a dataclass a row."""
+"""Read the data of the page from the database: one snapshot of `sql/dashboard`, one dataclass per row type."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from core.database import TRAINING_LOCK, WAREHOUSE_LOCK
 from serving.database import Database
 
 DAYS = 30
-# Where the ingest begins at four in the morning.
+# The time zone of the nightly ingest.
 PARIS = ZoneInfo("Europe/Paris")
 
 
 @dataclass(frozen=True)
 class EndpointStatus:
-    """An endpoint: how far it is published, and its newest batch."""
+    """The last published day of an endpoint, and its newest batch."""
 
     endpoint: str
     published_day: date | None
@@ -34,7 +34,7 @@ class EndpointStatus:
 
 @dataclass(frozen=True)
 class BatchSummary:
-    """The newest revision of one endpoint's day."""
+    """The newest batch of one endpoint and day."""
 
     endpoint: str
     day: date
@@ -49,7 +49,7 @@ class BatchSummary:
 
 @dataclass(frozen=True)
 class TaskCost:
-    """One step of one run, its calls together. Memory is in MiB."""
+    """The cost of one task in one run, summed over its calls. Memory is in MiB."""
 
     run_id: int
     flow: str
@@ -63,7 +63,7 @@ class TaskCost:
 
 @dataclass(frozen=True)
 class LastRun:
-    """The newest run of a flow that came to an end."""
+    """The newest finished run of a flow."""
 
     run_id: int
     flow: str
@@ -75,7 +75,7 @@ class LastRun:
 
 @dataclass(frozen=True)
 class UnfinishedRun:
-    """A run without an end: at work, or cut off."""
+    """A run without an end time. It is running (`at_work`) or was interrupted."""
 
     run_id: int
     flow: str
@@ -86,7 +86,7 @@ class UnfinishedRun:
 
 @dataclass(frozen=True)
 class FailingExpectation:
-    """A rule that an endpoint's newest audit did not hold. `accepted`: why the batch was let in all the same."""
+    """A failed expectation of an endpoint's newest batch. `accepted` is the reason why a person accepted the batch."""
 
     endpoint: str
     batch_id: str
@@ -99,7 +99,7 @@ class FailingExpectation:
 
 @dataclass(frozen=True)
 class AuditedDay:
-    """How many rules were judged on a day's batches, and how many did not hold."""
+    """The number of checked and failed expectations of a day's batches."""
 
     day: date
     judged: int
@@ -109,7 +109,7 @@ class AuditedDay:
 
 @dataclass(frozen=True)
 class QualityMetric:
-    """A metric of quality on one day, with the bounds of chance if it has any."""
+    """A quality metric of one day, with its confidence bounds if it has any."""
 
     metric: str
     day: date
@@ -123,7 +123,7 @@ class QualityMetric:
 
 @dataclass(frozen=True)
 class DriftAlarm:
-    """Quality fell beyond chance; waits for a training while `answer` is None."""
+    """A drift alarm. It waits for a training while `answer` is None."""
 
     alarm_id: int
     metric: str
@@ -139,7 +139,7 @@ class DriftAlarm:
 
 @dataclass(frozen=True)
 class LivePublication:
-    """A list of everyone, at the moment it went live."""
+    """A publication that went live at `live_from`."""
 
     live_id: int
     publication_id: int
@@ -154,7 +154,7 @@ class LivePublication:
 
 @dataclass(frozen=True)
 class NewestPublication:
-    """The list that was made last."""
+    """The newest publication, live or not."""
 
     publication_id: int
     status: str
@@ -164,7 +164,7 @@ class NewestPublication:
 
 @dataclass(frozen=True)
 class DecisionRecord:
-    """What was decided on a day, or by a training."""
+    """A decision about a day or a training."""
 
     decision_id: int
     kind: str
@@ -177,7 +177,7 @@ class DecisionRecord:
 
 @dataclass(frozen=True)
 class ActiveCounts:
-    """Who is there to be offered something, and what there is to offer."""
+    """The number of current users and tracks."""
 
     listeners: int
     tracks: int
@@ -185,7 +185,7 @@ class ActiveCounts:
 
 @dataclass(frozen=True)
 class PageData:
-    """All of it, of one moment; `days` are the last thirty, today included. Field names are those of the SQL files."""
+    """All data of the page, from one snapshot. `days` are the last thirty days, including today."""
 
     days: tuple[date, ...]
     watched: str
@@ -228,12 +228,12 @@ def last_days(now: datetime) -> tuple[date, ...]:
 
 
 def latest_today(now: datetime) -> date:
-    """Today in UTC or in Paris, whichever is later: no batch of a later day can be due."""
+    """The later of today in UTC and today in Paris. No batch of a later day can be due."""
     return max(now.astimezone(UTC).date(), now.astimezone(PARIS).date())
 
 
 async def read_page_data(database: Database, now: datetime, evaluated_at: int) -> PageData:
-    """One snapshot of everything. Lists are measured by their best `evaluated_at`. Raises DatabaseError."""
+    """Read all data from one snapshot. `evaluated_at` is the k of the ranking metrics. Raises DatabaseError."""
     days, watched = last_days(now), f"ndcg@{evaluated_at}"
     parameters: Mapping[str, Any] = {
         "first_day": days[0],
@@ -245,6 +245,6 @@ async def read_page_data(database: Database, now: datetime, evaluated_at: int) -
         "warehouse_lock": WAREHOUSE_LOCK,
         "training_lock": TRAINING_LOCK,
     }
-    found = await database.snapshot(STATEMENTS, parameters)
-    rows = {name: tuple(row_class(*row) for row in found[query]) for name, (query, row_class) in _ROWS.items()}
+    results = await database.snapshot(STATEMENTS, parameters)
+    rows = {name: tuple(row_class(*row) for row in results[query]) for name, (query, row_class) in _ROWS.items()}
     return PageData(days, watched, **cast(dict[str, Any], rows))

@@ -27,15 +27,15 @@ def over_days(data: PageData, values: Sequence[dict[str, Any]]) -> dict[str, Any
     return {"values": list(values), "days": [str(data.days[0]), str(data.days[-1])]}
 
 
-def nothing_to_draw(data: PageData, why: str, start: bool = True) -> str:
+def nothing_to_draw(data: PageData, reason: str, start: bool = True) -> str:
     """The reason why a panel has no chart."""
-    text = f"nothing to draw: {why} in these {len(data.days)} days."
+    text = f"nothing to draw: {reason} in these {len(data.days)} days."
     return text[0].upper() + text[1:] if start else text
 
 
-def count(number: int, what: str, many: str | None = None) -> str:
+def count(number: int, singular: str, plural: str | None = None) -> str:
     """A number with its noun, such as `1 batch` and `2 batches`."""
-    return f"{number:,} {what if number == 1 else many or what + 's'}"
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
 def percent(part: int, whole: int) -> str:

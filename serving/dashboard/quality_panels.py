@@ -11,11 +11,11 @@ from serving.dashboard.panel import Panel, count, nothing_to_draw, over_days, pe
 
 def quality(data: PageData) -> list[Panel]:
     """One panel per monitored metric, with confidence bounds, alarms, and publications."""
-    described = (
+    metrics = (
         (data.watched, "Quality: recommendations that were played"),
         ("useful", "Quality: recommendations rated useful"),
     )
-    return [_metric(data, metric, title) for metric, title in described]
+    return [_metric(data, metric, title) for metric, title in metrics]
 
 
 def _metric(data: PageData, metric: str, title: str) -> Panel:
@@ -27,7 +27,7 @@ def _metric(data: PageData, metric: str, title: str) -> Panel:
     last = series[-1]
     finding = f"{metric} was {_bounded(last)} on {last.day}."
     finding += "".join(f" {_describe_alarm(alarm)}" for alarm in alarms) or " No alarm."
-    events = {live.live_from.date(): what for live in data.live_publications if (what := _event(live, data))}
+    events = {live.live_from.date(): event for live in data.live_publications if (event := _event(live, data))}
     rows = [
         (
             str(metric_of_day.day),
@@ -51,7 +51,7 @@ def _metric(data: PageData, metric: str, title: str) -> Panel:
     ]
     shown = set(data.days)
     marks = [{"day": str(alarm.day), "what": "alarm"} for alarm in alarms if alarm.day in shown]
-    marks += [{"day": str(day), "what": what} for day, what in events.items() if day in shown]
+    marks += [{"day": str(day), "what": event} for day, event in events.items() if day in shown]
     chart = over_days(data, values) | {"marks": marks, "late": str(data.days[len(data.days) * 2 // 3])}
     head = ("Day", metric, "Lower bound", "Upper bound", "Users", "Publication", "Notes")
     return Panel(key, title, finding, head, rows, ("quality", chart), frozenset({0, 6}))
@@ -91,7 +91,7 @@ def coverage(data: PageData) -> Panel:
         f"their own. The recommendations contain {percent(live.tracks_covered, totals.tracks)} of "
         f"{count(totals.tracks, 'track')}."
     )
-    with_list = {
+    share_with_list = {
         metric_of_day.day: 1 - metric_of_day.value
         for metric_of_day in data.quality
         if metric_of_day.metric == "without_list"
@@ -101,14 +101,14 @@ def coverage(data: PageData) -> Panel:
         for metric_of_day in data.quality
         if metric_of_day.metric.startswith("coverage@")
     }
-    days = sorted(with_list.keys() | shown.keys())
+    days = sorted(share_with_list.keys() | shown.keys())
     values = [
-        {"day": str(day), "what": what, "share": series[day]}
-        for what, series in (("users with own recommendations", with_list), ("catalogue recommended", shown))
+        {"day": str(day), "what": name, "share": series[day]}
+        for name, series in (("users with own recommendations", share_with_list), ("catalogue recommended", shown))
         for day in days
         if day in series
     ]
-    rows = [(str(day), share(with_list.get(day)), share(shown.get(day))) for day in reversed(days)]
+    rows = [(str(day), share(share_with_list.get(day)), share(shown.get(day))) for day in reversed(days)]
     chart = ("coverage", over_days(data, values)) if values else None
     head = ("Day", "Active users with own recommendations", "Catalogue among the top recommendations")
     return Panel("coverage", title, finding, head, rows, chart)

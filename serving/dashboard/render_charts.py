@@ -1,4 +1,4 @@
-"""`python -m serving.dashboard.render_charts`: reads chart data as JSON, writes SVG as JSON, and ends.
+"""`python -m serving.dashboard.render_charts`: read chart data as JSON, and write SVG as JSON.
 
 It runs as a separate process: the rendering engine uses 150 MB and two cores, and requests must not wait for it.
 """
@@ -16,7 +16,7 @@ _NICENESS = 5
 
 
 def main() -> int:
-    """From `{key: [name, chart_data]}` to `{key: {width: svg}}`."""
+    """Convert `{key: [name, chart_data]}` to `{key: {width: svg}}`."""
     os.nice(_NICENESS)
     charts = orjson.loads(sys.stdin.buffer.read())
     svgs = {

@@ -47,7 +47,7 @@ def add_dashboard(app: FastAPI, dependencies: Dependencies, settings: Settings) 
     app.include_router(router)
 
 
-def _response(page: HealthPage, request: Request, why: str) -> Response:
+def _response(page: HealthPage, request: Request, reason: str) -> Response:
     headers = {
         "Content-Security-Policy": f"{content_security_policy()}; frame-ancestors 'none'",
         "X-Content-Type-Options": "nosniff",
@@ -58,5 +58,5 @@ def _response(page: HealthPage, request: Request, why: str) -> Response:
     if page.data is None:
         headers["Retry-After"] = str(RETRY_SECONDS_DATABASE_UNAVAILABLE)
         context = context_of(request.scope)
-        context.problem, context.why = DATABASE_UNAVAILABLE.name, why
+        context.problem, context.why = DATABASE_UNAVAILABLE.name, reason
     return HTMLResponse(page.html, 503 if page.data is None else 200, headers)

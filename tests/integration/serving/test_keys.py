@@ -97,7 +97,7 @@ def test_the_command_makes_lists_and_revokes(
     assert key
     assert keys.main(["list"]) == 0
     listed = capsys.readouterr().out
-    assert key.key_id in listed and "recommendations:read" in listed and "works until" in listed
+    assert key.key_id in listed and "recommendations:read" in listed and "valid until" in listed
     assert key.secret not in listed
     assert keys.main(["revoke", key.text]) == 0
     assert keys.main(["list"]) == 0

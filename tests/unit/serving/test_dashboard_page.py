@@ -81,7 +81,7 @@ def test_links_are_pages_or_nothing() -> None:
     settings = Settings(
         _env_file=None, data_docs_url="javascript:alert(1)", prefect_ui_url="http://ui/", runbook_url=""
     )
-    links = Links.of(settings)
+    links = Links.from_settings(settings)
     assert links == Links(None, "http://ui", None)
     assert links.batch("tracks-1") is None
     bad = replace(healthy(), endpoints=[endpoint("tracks", status="blocked")])

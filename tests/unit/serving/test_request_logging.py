@@ -65,7 +65,7 @@ def test_a_log_line_is_one_line_without_the_text_of_exceptions() -> None:
 
 
 def test_a_body_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.body_limit._SECONDS", 0.01)
+    monkeypatch.setattr("serving.body_limit._TIMEOUT_SECONDS", 0.01)
 
     async def reading(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
