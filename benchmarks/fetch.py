@@ -11,6 +11,7 @@ from benchmarks.processes import Show
 from benchmarks.raw_copies import seconds_of
 from benchmarks.source import BASE_DAY, BareFetch, bare_fetch
 from core.clock import utc_now
+from core.data_layout import DataLayout
 from core.endpoints import ENDPOINTS
 from core.settings import Settings
 from pipeline import landing
@@ -45,7 +46,7 @@ def take_turns(show: Show, settings: Settings, rounds: int) -> list[tuple[BareFe
     turns = []
     for _ in range(rounds):
         bare = bare_fetch(show, settings.moovitamix_api_url, FETCH_THREADS, PAGE_SIZE)
-        shutil.rmtree(settings.data_dir / "landing", ignore_errors=True)
+        shutil.rmtree(DataLayout(settings.data_dir).landing, ignore_errors=True)
         turns.append((bare, seconds_of(lambda: _land_all(show, settings))))
     return turns
 

@@ -15,6 +15,7 @@ from benchmarks.processes import Show
 from benchmarks.raw_copies import RecordedCopies, raw_copy_seconds, seconds_of
 from benchmarks.source import BASE_DAY
 from core.clock import utc_now
+from core.data_layout import DataLayout
 from core.database import Connection, connect, migrate
 from core.endpoints import LISTEN_HISTORY
 from core.settings import Settings
@@ -69,9 +70,8 @@ def take_turns(show: Show, settings: Settings, rounds: int) -> Turns:
     )
     show("shaping")
     latest = datetime(BASE_DAY.year, BASE_DAY.month, BASE_DAY.day, tzinfo=UTC) + timedelta(days=2)
-    shaped = transformation.transform(
-        landed, LISTEN_HISTORY, settings.data_dir / "shaped", published=None, latest=latest
-    )
+    folder = DataLayout(settings.data_dir).shaped
+    shaped = transformation.transform(landed, LISTEN_HISTORY, folder, published=None, latest=latest)
     copies = RecordedCopies(staging.table_names(batch)[0], settings.data_dir / "staged.csv")
     with connect(url) as connection:
         record_batch(connection, batch, "landed", Counts(), started_at=landed.started_at, run_id=None)

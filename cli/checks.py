@@ -14,6 +14,7 @@ from typing import Literal
 import requests
 
 from core.addresses import refuse_port_in_use
+from core.data_layout import DataLayout
 from core.database import connect, ensure_database, is_migrated, newest_migration
 from core.endpoints import ENDPOINTS
 from core.errors import MoovitamixError, SettingsError, named_errors
@@ -74,7 +75,7 @@ def check_ports(services: LocalServices, *, running: bool) -> Iterator[Check]:
         elif running and program.health_url:
             failure = health_checks.page_problem(program.health_url)
             detail = f"{program.name} does not answer: {failure}" if failure else f"{program.name} answers"
-            fix = f"read {services.logs / program.name}.log, then run `moovitamix down` and `moovitamix up`"
+            fix = f"read {services.layout.log(program.name)}, then run `moovitamix down` and `moovitamix up`"
             yield Check(name, "problem", detail, fix) if failure else Check(name, "ok", detail)
         elif is_free(port):
             yield Check(name, "ok", f"free for {program.name}")
@@ -94,7 +95,7 @@ def is_free(port: int) -> bool:
 
 def check_database(settings: Settings) -> Iterator[Check]:
     """The server answers, its schema is of this version, and each part of the system can take its role."""
-    if settings.embedded and not (settings.data_dir / "postgres" / "PG_VERSION").exists():
+    if settings.embedded and not DataLayout(settings.data_dir).postgres_version.exists():
         detail = "not created yet; the first command that needs it creates it"
         yield Check("database", "skipped", detail)
         yield Check("roles", "skipped", "made with the schema")
@@ -110,7 +111,7 @@ def check_database(settings: Settings) -> Iterator[Check]:
                 existing = {name for (name,) in connection.execute("select rolname from pg_roles")}
     except MoovitamixError as error:
         where = "embedded Postgres" if settings.embedded else "DATABASE_URL"
-        log = settings.data_dir / "postgres" / "log"
+        log = DataLayout(settings.data_dir).postgres_log
         fix = f"read {log}" if settings.embedded else "check DATABASE_URL, and that the server runs"
         yield Check("database", "problem", f"{where}: {error}", fix)
         yield Check("roles", "skipped", "the database does not answer")
@@ -205,7 +206,7 @@ def check_prefect(services: LocalServices, processes: list[SupervisedProcess]) -
     if failure:
         fix = "run `moovitamix up`" if not address else "check PREFECT_API_URL, or unset it and run `moovitamix up`"
         if processes:
-            fix = f"read {services.logs / 'prefect-server.log'}, then run `moovitamix down` and `moovitamix up`"
+            fix = f"read {services.layout.log('prefect-server')}, then run `moovitamix down` and `moovitamix up`"
         yield Check("Prefect server", "problem", f"{api_url} does not answer: {failure}", fix)
         yield Check("Prefect worker", "skipped", "the server does not answer")
         return
@@ -216,7 +217,7 @@ def check_prefect(services: LocalServices, processes: list[SupervisedProcess]) -
 def _check_worker(services: LocalServices, api_url: str) -> Check:
     name, fix = (
         "Prefect worker",
-        "run `moovitamix up`; where it runs already, read " + str(services.logs / "worker.log"),
+        "run `moovitamix up`; where it runs already, read " + str(services.layout.log("worker")),
     )
     login = services.prefect_login or os.environ.get("PREFECT_API_AUTH_STRING", "")
     try:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from core.database import ensure_database
 from core.embedded_postgres import programs_folder
 from core.errors import MoovitamixError, SettingsError
-from core.roles import ANALYST, url_in_role
+from core.roles import ANALYST, ensure_schema_for_role
 from core.sessions import client_environment, client_target
 from core.settings import load_settings
 from core.temporary_files import keep_temporary_files_in
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = load_settings()
         keep_temporary_files_in(settings.data_dir)
-        url = ensure_database(settings) if options.owner else url_in_role(settings, ANALYST)
+        url = ensure_database(settings) if options.owner else ensure_schema_for_role(settings, ANALYST)
         psql = programs_folder() / "psql"
     except MoovitamixError as error:
         print(f"error: {error}", file=sys.stderr)

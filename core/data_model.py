@@ -14,7 +14,7 @@ from pathlib import Path
 from core.database import Connection, connect, readable_errors
 from core.errors import MoovitamixError, SettingsError
 from core.queries import load_query
-from core.roles import up_to_date_url
+from core.roles import ensure_schema
 from core.settings import load_settings
 from core.side_schemas import SCHEMAS
 from core.terminal import prepare_terminal
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prepare_terminal()
     argparse.ArgumentParser(prog="python -m core.data_model", description=__doc__).parse_args(arguments)
     try:
-        with connect(up_to_date_url(load_settings())) as connection:
+        with connect(ensure_schema(load_settings())) as connection:
             for path, text in pages(connection).items():
                 path.write_text(text)
     except MoovitamixError as error:

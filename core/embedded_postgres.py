@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import atexit
-import fcntl
 import os
 import pwd
 import re
@@ -31,7 +30,9 @@ from typing import Any
 import psutil
 import psycopg
 
+from core.data_layout import DataLayout
 from core.errors import DatabaseError, DatabaseFull, DatabaseUnavailable, MoovitamixError, SettingsError
+from core.file_locks import FileLock, exclusive_lock, shared_lock
 from core.sessions import UnfitDatabase, open_connection, server_environment
 from core.settings import load_settings, must_be_writable
 from core.tcp_access import HOST, TcpAccess, create_login, prepare_server, tcp_access_of
@@ -66,7 +67,7 @@ _PORT = 5432
 _ROOM_TO_START = 2**20
 _NO_SPACE = re.compile("No space left on device|Disk quota exceeded", re.IGNORECASE)
 
-_users: dict[Path, int] = {}
+_users: dict[Path, FileLock] = {}
 _in_this_process = threading.Lock()
 
 
@@ -81,7 +82,7 @@ def start(data_dir: Path, tcp_access: TcpAccess | None = None) -> str:
     try:
         with _in_this_process, server.nobody_else_starts_or_stops():
             if data_dir not in _users:
-                _users[data_dir] = _open_locked(server.users_file, fcntl.LOCK_SH)
+                _users[data_dir] = shared_lock(server.users_file)
                 atexit.register(_leave, server)
             server.initialise()
             server.run()
@@ -125,7 +126,7 @@ def in_use(data_dir: Path) -> bool:
     """Whether a process uses the server, or it runs."""
     server = _Server(data_dir)
     try:
-        os.close(_open_locked(server.users_file, fcntl.LOCK_EX | fcntl.LOCK_NB))
+        exclusive_lock(server.users_file, wait_seconds=0).release()
     except BlockingIOError:
         return True
     return server.running
@@ -137,11 +138,9 @@ def _leave(server: _Server) -> None:
         return
     with suppress(OSError, subprocess.SubprocessError), _in_this_process, server.nobody_else_starts_or_stops():
         if server.data_dir in _users:
-            os.close(_users.pop(server.data_dir))
-        with suppress(BlockingIOError):
-            last = _open_locked(server.users_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _users.pop(server.data_dir).release()
+        with suppress(BlockingIOError), exclusive_lock(server.users_file, wait_seconds=0):
             server.stop()
-            os.close(last)
 
 
 @dataclass(frozen=True)
@@ -152,16 +151,20 @@ class _Server:
     tcp_access: TcpAccess | None = None
 
     @property
+    def layout(self) -> DataLayout:
+        return DataLayout(self.data_dir)
+
+    @property
     def folder(self) -> Path:
-        return self.data_dir / "postgres"
+        return self.layout.postgres
 
     @property
     def users_file(self) -> Path:
-        return self.data_dir / "postgres.users"
+        return self.layout.postgres_users
 
     @property
     def log(self) -> Path:
-        return self.folder / "log"
+        return self.layout.postgres_log
 
     @property
     def socket_folder(self) -> Path:
@@ -197,17 +200,14 @@ class _Server:
     def nobody_else_starts_or_stops(self) -> Iterator[None]:
         """Hold the one lock for starting and stopping. Raises OSError."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        held = _open_locked(self.data_dir / "postgres.lock", fcntl.LOCK_EX)
-        try:
+        with exclusive_lock(self.layout.postgres_lock):
             yield
-        finally:
-            os.close(held)
 
     def initialise(self) -> None:
         """Make the data folder, whole or not at all."""
-        if not (self.folder / "PG_VERSION").exists():
+        if not self.layout.postgres_version.exists():
             check_user()
-            new = self.data_dir / "postgres.new"
+            new = self.layout.new_postgres
             shutil.rmtree(new, ignore_errors=True)
             new.mkdir(mode=0o700)
             _own(new)
@@ -302,17 +302,6 @@ class _Server:
             fatal = [line for line in lines if "FATAL" in line and "the database system is" not in line]
             return f": {fatal[-1].partition('FATAL:')[2].strip()}" if fatal else ""
         return ""
-
-
-def _open_locked(path: Path, how: int) -> int:
-    """A file descriptor that holds the lock until it is closed or the process ends, however it ends."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, how)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
 
 
 def programs_folder() -> Path:

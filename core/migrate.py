@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from core.database import newest_migration
 from core.errors import MoovitamixError, SettingsError
-from core.roles import up_to_date_url
+from core.roles import ensure_schema
 from core.settings import load_settings
 from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = load_settings()
         keep_temporary_files_in(settings.data_dir)
-        up_to_date_url(settings)
+        ensure_schema(settings)
     except MoovitamixError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, SettingsError) else 1

@@ -27,7 +27,7 @@ _SHOWN = 5
 _AS_OWNER = "with the login that owns the schema: DATABASE_URL=... python -m core.migrate"
 
 
-def url_in_role(settings: Settings, role: Role) -> str:
+def ensure_schema_for_role(settings: Settings, role: Role) -> str:
     """A URL whose connections are in the role, of a database whose schema is up to date.
 
     It is the role's own login where the settings name one, else the owner's, who takes the role. The schema is brought
@@ -36,7 +36,7 @@ def url_in_role(settings: Settings, role: Role) -> str:
     """
     own = _own_login(settings, role)
     if settings.embedded or settings.database_url.get_secret_value() or not own:
-        owner = up_to_date_url(settings)
+        owner = ensure_schema(settings)
         return in_role(own or owner, role)
     url = in_role(own, role)
     if not _is_migrated(url):
@@ -44,7 +44,7 @@ def url_in_role(settings: Settings, role: Role) -> str:
     return url
 
 
-def up_to_date_url(settings: Settings) -> str:
+def ensure_schema(settings: Settings) -> str:
     """The owner's URL, with the schema of today. A run at work is waited for only where the schema must change.
 
     Raises DatabaseError, AlreadyRunning.

@@ -20,18 +20,16 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.addresses import bracket_ipv6
+from core.data_layout import DataLayout
 from core.env_file import check_env_file, check_environment
 from core.errors import SettingsError
 from core.tls import check_tls_files
 
 # Of the folder in which a command is called, which is the project's.
 ENV_FILE = ".env"
+# From one ingest at 04:00 until 07:00 on the next day.
+PUBLISHED_WITHIN_HOURS = 27
 _EMPTY = "must not be empty; leave it out for the default"
-# Of DATA_DIR, except for Postgres's own. Others may be in it, such as `lost+found` of a disk.
-_WRITTEN_FOLDERS = (
-    *("alerts", "backups", "data_docs", "landing", "logs", "models"),
-    *("prefect", "services", "shaped", "tmp"),
-)
 # What else reads settings, looked up by name: it is above this module, and only names of fields are asked for.
 _OTHER_SETTINGS = (
     "expectations.thresholds:Thresholds",
@@ -170,7 +168,7 @@ class Settings(BaseSettings):
     serving_key_cache_seconds: float = Field(default=5, ge=0, le=60)
 
     alert_urls: Annotated[SecretStr, AfterValidator(_alert_urls)] = SecretStr("")
-    alert_published_within_hours: float = Field(default=27, ge=1, le=8_760)
+    alert_published_within_hours: float = Field(default=PUBLISHED_WITHIN_HOURS, ge=1, le=8_760)
     alert_disk_free_share: float = Field(default=0.05, ge=0, lt=1)
     alert_disk_free_mb: float = Field(default=1_024, ge=0, le=1e9)
     alert_memory_free_share: float = Field(default=0.05, ge=0, lt=1)
@@ -229,7 +227,7 @@ def load_settings(*, data_dir_is_written: bool = True) -> Settings:
         wrong = "; ".join(wrong_values(error))
         raise SettingsError(f"wrong setting: {wrong} (set it in the environment or in .env)") from None
     check_tls_files()
-    data_dir = _data_dir(settings.data_dir)
+    data_dir = _ensure_data_dir(settings.data_dir)
     if data_dir_is_written:
         must_be_writable(data_dir)
     return settings.model_copy(update={"data_dir": data_dir})
@@ -249,7 +247,7 @@ def as_clause(message: str) -> str:
     return message[:1].lower() + message[1:]
 
 
-def _data_dir(data_dir: Path) -> Path:
+def _ensure_data_dir(data_dir: Path) -> Path:
     """The absolute path of the folder, which is made unless it exists. Raises SettingsError."""
     shown = repr(str(data_dir))
     if any(not character.isprintable() for character in str(data_dir)):
@@ -271,7 +269,7 @@ def must_be_writable(folder: Path) -> None:
     """Raises SettingsError unless this user can write to DATA_DIR and to those of our folders that are in it."""
     try:
         tempfile.TemporaryFile(dir=folder).close()
-        subfolders = [entry for name in _WRITTEN_FOLDERS if (entry := folder / name).is_dir()]
+        subfolders = [subfolder for subfolder in DataLayout(folder).written_folders if subfolder.is_dir()]
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):  # what has no room says so, and what needs none goes on
             return

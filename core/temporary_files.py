@@ -9,9 +9,9 @@ import stat
 import tempfile
 from pathlib import Path
 
+from core.data_layout import DataLayout
 from core.errors import SettingsError
 
-FOLDER = "tmp"
 # The path of a socket has at most 103 bytes on some systems; names in the folder take up to 24 of them.
 _SOCKET_FOLDER_LIMIT = 79
 _WITHOUT_QUOTING = re.compile(r"[\w/.-]+")
@@ -21,7 +21,7 @@ _SHORT = Path("/tmp")  # noqa: S108, the folder in it belongs to the user, which
 
 def keep_temporary_files_in(data_dir: Path) -> None:
     """From now on this process and its children make temporary files in `data_dir/tmp`. Raises SettingsError."""
-    folder = data_dir / FOLDER
+    folder = DataLayout(data_dir).temporary_files
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:

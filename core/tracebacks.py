@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+from core.data_layout import DataLayout
 from core.errors import MoovitamixError, UnexpectedError, summarize_defect
 from core.settings import load_settings
 
@@ -150,7 +151,7 @@ def _lines_of(error: BaseException, depth: int = 0) -> Iterator[str]:
 
 def _write(lines: list[str]) -> Path | None:
     try:
-        folder = load_settings().data_dir / "logs"
+        folder = DataLayout(load_settings().data_dir).logs
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / _FILE
         if file.exists() and file.stat().st_size > _MOST_BYTES:

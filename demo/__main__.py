@@ -16,6 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from core.data_layout import DataLayout
 from core.database import connect, ensure_database
 from core.errors import MoovitamixError, SettingsError
 from core.settings import load_settings
@@ -148,9 +149,11 @@ def main(arguments: list[str] | None = None) -> int:
     in_working_directory = folder.is_relative_to(working_directory)
     displayed = shlex.quote(str(folder.relative_to(working_directory) if in_working_directory else folder))
     isolate_settings(folder)
-    with redirect_output(folder / "logs" / "demo.log") as console:
+    with redirect_output(DataLayout(folder).log("demo")) as console:
         console.print("[bold]Four days of listening, from the API to recommendations[/]\n")
-        return run_and_report(console, lambda: run(console, folder, f"make psql DATA_DIR={displayed}"), folder / "logs")
+        return run_and_report(
+            console, lambda: run(console, folder, f"make psql DATA_DIR={displayed}"), DataLayout(folder).logs
+        )
 
 
 if __name__ == "__main__":

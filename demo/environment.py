@@ -17,6 +17,7 @@ import requests
 from rich.console import Console
 
 from core import embedded_postgres
+from core.data_layout import DataLayout
 from core.errors import MoovitamixError
 from core.settings import Settings, load_settings
 from core.temporary_files import keep_temporary_files_in
@@ -33,13 +34,13 @@ class DemoError(MoovitamixError):
 
 def create_empty_folder(name: str = "demo") -> Path:
     """Empty the folder of this name below DATA_DIR. Raises DemoError if another demo uses it; SettingsError."""
-    folder = load_settings().data_dir / name
-    if (folder / "postgres").exists():
+    folder = DataLayout(load_settings().data_dir).demo(name)
+    if DataLayout(folder).postgres.exists():
         embedded_postgres.stop_if_unused(folder)
         if embedded_postgres.in_use(folder):
             raise DemoError(f"the database of an earlier demo in {folder} is in use; close its connections first")
     shutil.rmtree(folder, ignore_errors=True)
-    (folder / "logs").mkdir(parents=True)
+    DataLayout(folder).logs.mkdir(parents=True)
     return folder
 
 

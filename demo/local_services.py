@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.data_layout import DataLayout
 from core.settings import load_settings
 from demo.environment import ROOT, DemoError
 from notifications.prefect_client import PrefectClient
@@ -69,7 +70,7 @@ def run_services(folder: Path, deployments: Sequence[str]) -> Iterator[RunningSe
 @contextmanager
 def _run(services: LocalServices, definition: ServiceProcess, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     environment = inherited_environment() | services.environment | definition.environment
-    with (folder / "logs" / f"{definition.name}.log").open("w") as log:
+    with DataLayout(folder).log(definition.name).open("w") as log:
         process = subprocess.Popen(definition.command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
     try:
         yield process

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from core.data_layout import DataLayout
 from core.database import Connection
 
 _STYLES = {"published": "green", "unchanged": "green", "blocked": "bold red", "failed": "bold red"}
@@ -91,9 +92,9 @@ def print_locations(console: Console, folder: Path, how_to_open: str) -> None:
     """Print where to find the Data Docs, the database and the log."""
     console.print("\n[bold]Where to look[/]")
     for name, location in (
-        ("Data Docs", folder / "data_docs" / "index.html"),
+        ("Data Docs", DataLayout(folder).data_docs / "index.html"),
         ("Database", how_to_open),
-        ("Log", folder / "logs" / "demo.log"),
+        ("Log", DataLayout(folder).log("demo")),
         ("All services, Prefect UI", "make up"),
     ):
         console.print(Text(f"  {name:<30}{location}"), soft_wrap=True)

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.text import Text
 
 from core.clock import clock_of
+from core.data_layout import DataLayout
 from core.database import connect, ensure_database
 from core.errors import MoovitamixError, SettingsError
 from core.settings import load_settings
@@ -221,10 +222,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 2 if isinstance(error, SettingsError) else 1
     isolate_settings(folder, CLOCK_FILE=str(folder / "clock"), **_SETTINGS)
     displayed = folder.relative_to(working_directory) if folder.is_relative_to(working_directory) else folder
-    with redirect_output(folder / "logs" / "weeks.log") as console:
+    with redirect_output(DataLayout(folder).log("weeks")) as console:
         console.print("\n[bold]Four weeks: an outage, and a day on which half of the users change taste[/]\n")
         return run_and_report(
-            console, lambda: _run_and_check(console, folder, displayed / "quality.png", report), folder / "logs"
+            console, lambda: _run_and_check(console, folder, displayed / "quality.png", report), DataLayout(folder).logs
         )
 
 

@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.atomic_files import delete_unfinished_files
+from core.data_layout import DataLayout
 from core.endpoints import ENDPOINTS, USERS, Endpoint
 from core.errors import DamagedPages, LandingError
 from erasure.subject_matching import UserIdentity, rows_of_user
-from pipeline.landing import delete_folder, exclusive_lock
+from pipeline.landing import delete_folder, lock_folder
 from pipeline.raw_pages import read_pages, write_pages
 from pipeline.row_filter import RowFilter, remove_rows
 
@@ -87,7 +89,7 @@ def rewrite_file(file: PageFile, row_filter: RowFilter, wait_seconds: float) -> 
 
 def delete_transformed(data_dir: Path) -> int:
     """Delete what a killed run left of shaped batches: it is made again from raw pages. Returns how many there were."""
-    folders = [folder for folder in (data_dir / "shaped").glob("*") if folder.is_dir()]
+    folders = [folder for folder in DataLayout(data_dir).shaped.glob("*") if folder.is_dir()]
     for folder in folders:
         shutil.rmtree(folder)
     return len(folders)
@@ -99,7 +101,7 @@ def _rows(path: Path, endpoint: Endpoint, row_filter: RowFilter) -> int:
 
 
 def _folders(data_dir: Path, endpoint: Endpoint) -> list[Path]:
-    return sorted(path for path in (data_dir / "landing" / endpoint).glob("*") if path.is_dir())
+    return sorted(path for path in (DataLayout(data_dir).landing / endpoint).glob("*") if path.is_dir())
 
 
 def _files(data_dir: Path, endpoint: Endpoint) -> Iterator[Path]:
@@ -115,9 +117,8 @@ def _pages(folder: Path) -> list[Path]:
 def _held(folder: Path, wait_seconds: float) -> Iterator[None]:
     """Keep others out of the folder, and clear away files that were never finished."""
     try:
-        with exclusive_lock(folder, wait_seconds):
-            for unfinished in folder.glob(".*.part"):
-                unfinished.unlink(missing_ok=True)
+        with lock_folder(folder, wait_seconds):
+            delete_unfinished_files(folder)
             yield
     except OSError as error:
         raise LandingError(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from core.atomic_files import write_atomically
 from core.canonical import canonical_e_mail
+from core.data_layout import DataLayout
 from core.database import Connection, readable_errors
 from core.endpoints import Endpoint
 from core.errors import LandingError
@@ -25,7 +26,6 @@ from core.queries import load_query
 from erasure.subject_matching import e_mails_in, ids_in_key_field, legacy_e_mails_in
 from pipeline.raw_pages import make_private_folder
 
-COPY_PATH = Path("backups") / "erased.json"
 _KEY_BYTES = 32
 _REMEMBERED = 200_000
 
@@ -112,7 +112,7 @@ def _with_e_mails(entry: SuppressionEntry, e_mails: Iterable[bytes]) -> Suppress
 
 def read_copy(data_dir: Path) -> SuppressionList:
     """The list as the copy has it; nobody when there is none. Raises LandingError when it cannot be read."""
-    path = data_dir / COPY_PATH
+    path = DataLayout(data_dir).suppression_list
     try:
         rows = json.loads(path.read_text())["listeners"]
         return SuppressionList(tuple(_entry(row) for row in rows))
@@ -160,17 +160,11 @@ def merge(*lists: SuppressionList) -> SuppressionList:
 
 
 def _write_copy(data_dir: Path, suppressed: SuppressionList) -> None:
-    path = data_dir / COPY_PATH
-    unfinished = path.with_name(f".{path.name}.part")
+    path = DataLayout(data_dir).suppression_list
     content = json.dumps({"listeners": [_row(entry) for entry in suppressed.entries]}, indent=1)
     try:
         make_private_folder(path.parent)
-        unfinished.unlink(missing_ok=True)
-        with os.fdopen(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
+        write_atomically(path, content, mode=0o600, durable=True)
     except OSError as error:
         raise LandingError(f"the list of erased listeners cannot be written to {path}: {error.strerror}") from error
 

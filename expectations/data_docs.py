@@ -14,25 +14,24 @@ and the next audit lists what it left out.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
-from uuid import uuid4
 
 from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
 from great_expectations.render.view import DefaultJinjaPageView
 
+from core.atomic_files import delete_unfinished_files, write_atomically
 from core.audits import ExpectationResult
 from core.endpoints import Audited, audited_key, is_personal
 from core.errors import DiskFull, is_disk_full
+from core.file_locks import FileLock, exclusive_lock
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _KEYS_SHOWN = 20
@@ -145,7 +144,7 @@ def prune_docs(docs_dir: Path, older_than: date) -> int:
         for batch_id in old:
             for folder, suffix in _FOLDERS.items():
                 (docs_dir / folder / f"{batch_id}{suffix}").unlink(missing_ok=True)
-        _remove_leftovers(docs_dir, limit)
+        _delete_unfinished(docs_dir, limit)
         if not old:
             return 0
         try:
@@ -196,7 +195,7 @@ def remove_keys(docs_dir: Path, user_id: int) -> None:
         for line in _lines(docs_dir):
             if _names(line, user_id):
                 _forget_keys_of(docs_dir, line, user_id)
-        _remove_leftovers(docs_dir, datetime.max.replace(tzinfo=UTC))
+        _delete_unfinished(docs_dir, datetime.max.replace(tzinfo=UTC))
 
 
 def _names(line: AuditSummary, user_id: int) -> bool:
@@ -236,35 +235,22 @@ def _lines(docs_dir: Path) -> list[AuditSummary]:
     return lines
 
 
-def _remove_leftovers(docs_dir: Path, before: datetime) -> None:
-    """What a killed process was about to write. Nothing else has such a name."""
-    for folder in (docs_dir, *(docs_dir / name for name in _FOLDERS)):
-        for path in folder.glob(".tmp-*"):
-            if path.stat().st_mtime < before.timestamp():
-                path.unlink(missing_ok=True)
-
-
 @cache
 def _view() -> Any:
     return _BatchPage(custom_views_directory=str(_TEMPLATES))
 
 
-@contextmanager
-def _lock(docs_dir: Path) -> Iterator[None]:
-    """One writer of the index at a time, over all processes. Falls when its holder dies."""
+def _delete_unfinished(docs_dir: Path, before: datetime) -> None:
+    for folder in (docs_dir, *(docs_dir / name for name in _FOLDERS)):
+        delete_unfinished_files(folder, older_than=before.timestamp())
+
+
+def _lock(docs_dir: Path) -> FileLock:
+    """Let one process at a time write the index."""
     docs_dir.mkdir(parents=True, exist_ok=True)
-    with (docs_dir / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    return exclusive_lock(docs_dir / ".lock")
 
 
 def _write(path: Path, text: str) -> None:
-    """Whole or not at all: neither a reader nor a run that dies meets half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".tmp-{uuid4().hex}")
-    try:
-        unfinished.write_text(text)
-        os.replace(unfinished, path)
-    except OSError:
-        unfinished.unlink(missing_ok=True)
-        raise
+    write_atomically(path, text)

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from dotenv import dotenv_values
 
+from core.data_layout import DataLayout
 from core.errors import SettingsError
 from core.settings import load_settings
 from core.tracebacks import hide_tracebacks
@@ -18,7 +19,7 @@ if sys.argv[0] == "-m":  # a command of ours begins; its imports take seconds, i
 
 
 try:
-    _home = load_settings().data_dir / "prefect"
+    _home = DataLayout(load_settings().data_dir).prefect
     with suppress(OSError):
         _home.mkdir(exist_ok=True)
     os.environ.setdefault("PREFECT_HOME", str(_home))

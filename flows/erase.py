@@ -21,10 +21,11 @@ from prefect.artifacts import create_table_artifact
 from core import side_schemas
 from core.canonical import canonical, decoded_forms
 from core.clock import Clock, clock_of
+from core.data_layout import DataLayout
 from core.database import Connection, connect, readable_errors, take_training_lock, take_warehouse_lock
 from core.errors import DatabaseError, UsageError, named_errors
 from core.reasons import check_reason
-from core.roles import up_to_date_url
+from core.roles import ensure_schema
 from core.settings import Settings, load_settings
 from core.side_schemas import REPLACED, RESTORING
 from core.tracebacks import keep_logs_readable, without_tracebacks
@@ -60,7 +61,7 @@ class Place:
 
     @property
     def docs_dir(self) -> Path:
-        return self.settings.data_dir / "data_docs"
+        return DataLayout(self.settings.data_dir).data_docs
 
 
 @flow(name="erase", flow_run_name="erase", validate_parameters=False)
@@ -212,7 +213,7 @@ def _place() -> Iterator[Place]:
     """
     settings = load_settings()
     clock = clock_of(settings)
-    with connect(up_to_date_url(settings)) as connection:
+    with connect(ensure_schema(settings)) as connection:
         take_training_lock(connection, settings.lock_wait_seconds)
         take_warehouse_lock(connection, settings.lock_wait_seconds)
         side_schemas.empty(connection, RESTORING, REPLACED)  # a restore that was killed left rows of persons

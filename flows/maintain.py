@@ -21,6 +21,7 @@ from prefect.settings import get_current_settings
 from pydantic import Field
 
 from core.clock import Clock, clock_of, utc_now
+from core.data_layout import DataLayout
 from core.errors import DatabaseFull, DiskFull
 from core.roles import INGEST
 from core.settings import Settings, load_settings
@@ -93,7 +94,7 @@ def _prune_files_first(settings: Settings, clock: Clock, age: timedelta) -> dict
 def _prune_docs(settings: Settings, oldest: datetime) -> dict[str, int]:
     from expectations.data_docs import prune_docs  # imports Great Expectations: seconds
 
-    return {"data_docs_pages": prune_docs(settings.data_dir / "data_docs", oldest)}
+    return {"data_docs_pages": prune_docs(DataLayout(settings.data_dir).data_docs, oldest)}
 
 
 def _in_words(pruned: dict[str, int]) -> str:

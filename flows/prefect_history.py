@@ -15,10 +15,10 @@ from pathlib import Path
 from prefect.settings import get_current_settings
 from requests import RequestException
 
+from core.data_layout import DataLayout
 from notifications.erase_runs import delete_erase_runs
 from notifications.prefect_client import PrefectClient
 
-_DATABASE = "server.db"  # of the services
 _SET_ASIDE = "*.set-aside"  # databases of other versions of Prefect
 _SECONDS_TO_WAIT = 30
 
@@ -28,11 +28,11 @@ def prune_prefect_history(data_dir: Path, keep: timedelta) -> dict[str, int]:
 
     Returns how many of each went. A database that is busy or damaged is left as it is, for the next time.
     """
-    folder = data_dir / "prefect"
-    pruned = {"erase_runs": _delete_erase_runs(), "prefect_files": _prune_files(folder, keep)}
-    if (folder / _DATABASE).exists():
+    layout = DataLayout(data_dir)
+    pruned = {"erase_runs": _delete_erase_runs(), "prefect_files": _prune_files(layout.prefect, keep)}
+    if layout.prefect_database.exists():
         with suppress(sqlite3.Error, OSError):
-            _compact(folder / _DATABASE)
+            _compact(layout.prefect_database)
     return pruned
 
 

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from core.clock import clock_of
 from core.database import connect
-from core.roles import RECOMMENDER, url_in_role
+from core.roles import RECOMMENDER, ensure_schema_for_role
 from core.settings import load_settings
 from core.tracebacks import keep_logs_readable, without_tracebacks
 from flows.command_line import run_command
@@ -40,7 +40,7 @@ def rollback(publication_id: Number | None = None, why: str = "rolled back by ha
     keep_logs_readable()
     # No lock of the warehouse: it must be quick, also while an ingest or a training runs.
     settings = load_settings()
-    with connect(url_in_role(settings, RECOMMENDER)) as connection:
+    with connect(ensure_schema_for_role(settings, RECOMMENDER)) as connection:
         wanted = publication_id or publication.previous_live_publication(connection)
         publication.roll_back(connection, wanted, now=clock_of(settings)(), why=why)
     print(f"publication {wanted} is live", flush=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from core.audits import ExpectationResult
 from core.clock import Clock
+from core.data_layout import DataLayout
 from core.database import (
     Connection,
     connect,
@@ -20,7 +21,7 @@ from core.database import (
 )
 from core.endpoints import ENDPOINTS
 from core.errors import REFUSALS, DatabaseError, MoovitamixError
-from core.roles import Role, up_to_date_url, url_in_role
+from core.roles import Role, ensure_schema, ensure_schema_for_role
 from core.settings import Settings
 from expectations.thresholds import Thresholds
 from pipeline import batches
@@ -78,12 +79,12 @@ class Run:
     @property
     def models_dir(self) -> Path:
         """Where the files of models are."""
-        return self.settings.data_dir / "models"
+        return DataLayout(self.settings.data_dir).models
 
     @property
     def docs_dir(self) -> Path:
         """Where Data Docs are built."""
-        return self.settings.data_dir / "data_docs"
+        return DataLayout(self.settings.data_dir).data_docs
 
     @cached_property
     def auditor(self) -> Auditor:
@@ -95,7 +96,7 @@ class Run:
 
     def shaped_folder(self, batch: Batch) -> Path:
         """Where a batch is shaped; it is gone when the batch is staged."""
-        return self.settings.data_dir / "shaped" / batch.batch_id
+        return DataLayout(self.settings.data_dir).shaped / batch.batch_id
 
     def unpublished_dependencies(self, batch: Batch) -> list[str]:
         """What the batch refers to, and this run or the last one that tried could not publish for its day."""
@@ -130,7 +131,7 @@ def open_run(
     A run that is `training` has the lock of trainings instead, so that ingests go on beside it; it takes the other
     for the time of publishing. Raises DatabaseError, AlreadyRunning.
     """
-    url = up_to_date_url(settings) if role is None else url_in_role(settings, role)
+    url = ensure_schema(settings) if role is None else ensure_schema_for_role(settings, role)
     with ExitStack() as at_end:
         connection = at_end.enter_context(connect(url))
         take_lock = take_training_lock if training else take_warehouse_lock

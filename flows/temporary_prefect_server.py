@@ -7,7 +7,6 @@ of the empty one in `PREFECT_HOME/prefect.db`: no run waits for another's lock, 
 from __future__ import annotations
 
 import atexit
-import fcntl
 import os
 import secrets
 import select
@@ -17,8 +16,7 @@ import subprocess
 import sys
 import urllib.request
 import zlib
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from importlib.metadata import version
@@ -28,7 +26,9 @@ from typing import IO, cast
 
 import psutil
 
+from core.data_layout import DataLayout
 from core.errors import DiskFull, MoovitamixError, is_disk_full
+from core.file_locks import FileLock, exclusive_lock
 
 DATABASE = "prefect.db"
 # What services.local_services gives each service, and asks of each run: see there.
@@ -55,7 +55,7 @@ class TemporaryServer:
 
     process: subprocess.Popen[bytes]
     folder: Path
-    lock: int
+    lock: FileLock
     url: str
     login: str
 
@@ -67,7 +67,7 @@ class TemporaryServer:
         """End it, and delete its database. Harmless when repeated."""
         _end(self.process)
         with suppress(OSError):
-            os.close(self.lock)
+            self.lock.release()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -92,7 +92,7 @@ def ensure_prefect_api(data_dir: Path) -> None:
         os.environ.update(services)
         refresh_global_settings_context()
         return
-    server = _ensure_server(settings.home.resolve(), data_dir / "logs")
+    server = _ensure_server(settings.home.resolve(), DataLayout(data_dir).logs)
     os.environ.pop("PREFECT_API_KEY", None)
     os.environ.update({"PREFECT_API_URL": server.url, "PREFECT_API_AUTH_STRING": server.login})
     refresh_global_settings_context()  # not a context of its own: Prefect's threads would not see it
@@ -117,7 +117,7 @@ def template_stamp(revision: str) -> int:
 
 def _server_of_services(data_dir: Path) -> dict[str, str] | None:
     """The settings with which a run reports to the Prefect server of `make up`; None unless it runs, and answers."""
-    if not (data_dir / "services").exists():
+    if not DataLayout(data_dir).services.exists():
         return None
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):  # a process of somebody else, or one that has just ended
@@ -154,13 +154,13 @@ def _ensure_server(home: Path, logs: Path) -> TemporaryServer:
 def _start(home: Path, logs: Path) -> TemporaryServer:
     runs = home / "temporary"
     runs.mkdir(parents=True, exist_ok=True)
-    with _locked(home / "temporary.lock"):
+    with exclusive_lock(home / "temporary.lock"):
         _clean_up(runs)
         folder = Path(mkdtemp(prefix="run-", dir=runs))
-        lock = _lock_of(folder)
+        lock = exclusive_lock(folder / _LOCK, wait_seconds=0)
         is_ready = _copy_template(home / DATABASE, folder / DATABASE)
     login = f"run:{secrets.token_urlsafe(24)}"
-    log = _log_in(logs)
+    log = _open_log(logs)
     try:
         process = subprocess.Popen(
             [sys.executable, "-m", "flows.temporary_prefect_server_process", str(folder), str(home / DATABASE)],
@@ -248,7 +248,7 @@ def _clean_up(runs: Path) -> None:
     """End the servers of runs that were killed, and delete their folders. Only those of this home."""
     for folder in runs.iterdir():
         try:
-            lock = _lock_of(folder)
+            lock = exclusive_lock(folder / _LOCK, wait_seconds=0)
         except OSError:  # its run goes on
             continue
         with suppress(OSError, ValueError, psutil.Error):
@@ -256,32 +256,11 @@ def _clean_up(runs: Path) -> None:
             if str(folder) in process.cmdline():  # not a stranger who was given the number since
                 process.kill()
                 process.wait(_SECONDS_TO_END)
-        os.close(lock)
+        lock.release()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _lock_of(folder: Path) -> int:
-    """Hold the folder of a run, until closed or this process ends. Raises OSError when another process holds it."""
-    lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(lock)
-        raise
-    return lock
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
-
-
-def _log_in(logs: Path) -> int:
+def _open_log(logs: Path) -> int:
     """Where the server writes what goes wrong. Nowhere, when there is no room for it."""
     with suppress(OSError):
         logs.mkdir(parents=True, exist_ok=True)

@@ -11,14 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from core.clock import utc_now
+from core.data_layout import DataLayout
 from core.errors import MoovitamixError
 from core.settings import load_settings
 from core.tracebacks import record_and_summarize
 from notifications.files import replace_json
-from notifications.incidents import FOLDER
 from notifications.notification import RUNBOOK
 
-DEFECT_FILE = "defect.json"
 _log = logging.getLogger(__name__)
 
 
@@ -44,10 +43,10 @@ def record_defect(error: Exception) -> None:
         "next": f"read the newest entry of logs/tracebacks.log in DATA_DIR; {RUNBOOK}#where-to-look",
     }
     with suppress(OSError, MoovitamixError):  # full disk or wrong settings: the error is in the log
-        replace_json(load_settings().data_dir / FOLDER / DEFECT_FILE, [incident], mode=0o644)
+        replace_json(DataLayout(load_settings().data_dir).notification_defect, [incident], mode=0o644)
 
 
 def clear_defect() -> None:
     """Remove the recorded defect, after a notification was sent. Never raises."""
     with suppress(OSError, MoovitamixError):
-        (load_settings().data_dir / FOLDER / DEFECT_FILE).unlink(missing_ok=True)
+        DataLayout(load_settings().data_dir).notification_defect.unlink(missing_ok=True)

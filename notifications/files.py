@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from core.atomic_files import write_atomically
 
 _RESERVED_BYTES = 64 * 1024
 
@@ -29,13 +30,4 @@ def replace_json(file: Path, content: Any, mode: int) -> None:
         if file.read_text() == text:
             return
     file.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
-    try:
-        with os.fdopen(handle, "w") as unfinished:
-            unfinished.write(text)
-        os.chmod(name, mode)
-        os.replace(name, file)
-    except OSError:
-        with suppress(OSError):
-            os.unlink(name)
-        raise
+    write_atomically(file, text, mode=mode)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
+from core.data_layout import DataLayout
 from core.settings import Settings
 from notifications.health_checks import FreeSpace, in_mb
-from notifications.incidents import DATABASE, DISK, FOLDER, PREFECT, SERVING, UNDELIVERABLE
+from notifications.incidents import DATABASE, DISK, PREFECT, SERVING, UNDELIVERABLE
 from notifications.notification import RUNBOOK, Notification
 
 MEMORY, UNPUBLISHED, WORKER = "memory", "nothing-published", "worker"
@@ -21,7 +22,7 @@ def process_incident_key(name: str) -> str:
 
 
 def process_log(settings: Settings, name: str) -> Path:
-    return settings.data_dir / "logs" / f"{name}.log"
+    return DataLayout(settings.data_dir).log(name)
 
 
 def database(since: datetime, why: str) -> Notification:
@@ -127,12 +128,13 @@ def unpublished(since: datetime, hours: float) -> Notification:
 
 
 def undeliverable(since: datetime, names: str, settings: Settings) -> Notification:
+    outbox = DataLayout(settings.data_dir).notifications
     return Notification(
         key=UNDELIVERABLE,
         severity="critical",
         summary="notifications cannot be delivered",
         detail=f"{names} of ALERT_URLS does not accept messages",
         since=since,
-        unaffected=f"all messages, in {settings.data_dir / FOLDER}. They are sent when the address accepts them.",
+        unaffected=f"all messages, in {outbox}. They are sent when the address accepts them.",
         next=f".venv/bin/python -m notifications.send_test; {RUNBOOK}#notifications-cannot-be-delivered",
     )

@@ -7,9 +7,8 @@ one at a time delivers.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -18,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from core.clock import Clock
+from core.data_layout import DataLayout
+from core.file_locks import exclusive_lock
 from notifications.delivery import Address, Send
 from notifications.files import replace_json, reserve
 from notifications.notification import Notification, closing_body, closing_subject, incident_body
 
-FOLDER = "alerts"
 UNDELIVERABLE = "alerts-undelivered"
 ALL_ADDRESSES = "*"
 DATABASE, PREFECT, SERVING, DISK = "database", "prefect-server", "serving", "disk"
@@ -78,7 +78,8 @@ class IncidentStore:
     """The incidents and messages of one DATA_DIR. A full disk or an unreachable mail server raises no error here."""
 
     def __init__(self, data_dir: Path, addresses: Sequence[Address], send: Send, clock: Clock) -> None:
-        self._folder = data_dir / FOLDER
+        self._layout = DataLayout(data_dir)
+        self._folder = self._layout.notifications
         self.addresses = list(addresses)
         self._send = send
         self._clock = clock
@@ -244,24 +245,20 @@ class IncidentStore:
     def _only_one(self, name: str, *, wait: bool = False) -> Iterator[bool]:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            file = os.open(self._folder / name, os.O_RDWR | os.O_CREAT, 0o600)
+            lock = exclusive_lock(self._folder / name, math.inf if wait else 0)
+        except BlockingIOError:
+            yield False
+            return
         except OSError:  # the disk is full or not ours to write: alone is better than silent
             yield True
             return
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-            mine = True
-        except OSError:
-            mine = False
-        try:
-            yield mine
-        finally:
-            os.close(file)
+        with lock:
+            yield True
 
     def _read(self) -> NotificationState:
         state = NotificationState()
         with suppress(OSError, ValueError):
-            state.open = json.loads((self._folder / "open.json").read_text())
+            state.open = json.loads(self._layout.open_incidents.read_text())
         with suppress(OSError, ValueError, TypeError, KeyError):
             outbox = json.loads((self._folder / "outbox.json").read_text())
             state.messages = [QueuedMessage(**message) for message in outbox["messages"]]
@@ -291,7 +288,7 @@ class IncidentStore:
 
     def _write_files(self, outbox: Any, open_incidents: list[Incident]) -> None:
         replace_json(self._folder / "outbox.json", outbox, mode=0o600)
-        replace_json(self._folder / "open.json", open_incidents, mode=0o644)
+        replace_json(self._layout.open_incidents, open_incidents, mode=0o644)
 
 
 def _next_failure(failure: DeliveryFailure | None, now: datetime) -> DeliveryFailure:

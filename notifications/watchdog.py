@@ -21,6 +21,7 @@ import requests
 
 from core.addresses import bracket_ipv6
 from core.clock import CLOCK_SKEW, Clock, is_ahead, utc_now
+from core.data_layout import DataLayout
 from core.errors import SettingsError
 from core.settings import Settings, load_settings
 from core.temporary_files import keep_temporary_files_in
@@ -32,7 +33,7 @@ from notifications.delivery import addresses, send
 from notifications.erase_runs import RETENTION, delete_erase_runs
 from notifications.failed_notifications import FailedNotifications, resend_failed_notifications
 from notifications.health_checks import FreeSpace, HealthUnknown, ProcessState
-from notifications.incidents import DATABASE, DISK, FOLDER, PREFECT, SERVING, UNDELIVERABLE, IncidentStore
+from notifications.incidents import DATABASE, DISK, PREFECT, SERVING, UNDELIVERABLE, IncidentStore
 from notifications.lost_runs import SILENCE, SILENCE_OF_THIS_MACHINE, LostRuns, sees_every_process
 from notifications.notification import Notification
 from notifications.prefect_client import PrefectClient
@@ -42,7 +43,6 @@ from notifications.process_restarts import RestartTracker
 _CHECKS_BEFORE_NOTIFYING = 2
 # Free space must exceed the limit by this factor to close an incident, or it would open and close all day.
 _CLOSING_FACTOR = 1.1
-_LOOKED = "looked"
 _NOTE_AWAITED = "publication_awaited_since"
 _NOTE_RUNS, _NOTE_LOOKED = "runs_seen", "runs_looked_at"
 
@@ -111,7 +111,7 @@ class Watchdog:
         self.store.deliver()
         self._update_delivery()
         with suppress(OSError):
-            looked, now = self.settings.data_dir / FOLDER / _LOOKED, utc_now().timestamp()
+            looked, now = DataLayout(self.settings.data_dir).watchdog_check, utc_now().timestamp()
             looked.touch()
             os.utime(looked, (now, now))  # by our clock: a network disk has its own
 
@@ -284,7 +284,7 @@ def make_watchdog(
 def _is_healthy(settings: Settings) -> bool:
     """Whether a watchdog completed a check lately. A check takes longer when parts do not answer."""
     try:
-        looked = (settings.data_dir / FOLDER / _LOOKED).stat().st_mtime
+        looked = DataLayout(settings.data_dir).watchdog_check.stat().st_mtime
     except OSError:
         return False
     age = utc_now() - datetime.fromtimestamp(looked, UTC)
@@ -332,7 +332,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     checks = 1 if options.once else _CHECKS_BEFORE_NOTIFYING
     watchdog = make_watchdog(settings, options.serving, checks_before_notifying=checks)
     if not watchdog.store.addresses:
-        path = settings.data_dir / FOLDER / "open.json"
+        path = DataLayout(settings.data_dir).open_incidents
         print(f"ALERT_URLS is empty: nobody is notified; open incidents are in {path}", flush=True)
     with watchdog.store.watchdog_lock() as acquired:
         if not acquired:

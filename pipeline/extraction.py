@@ -16,12 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
+from core.atomic_files import write_atomically
 from core.errors import LandingError, SnapshotChanged, SourceError
 from core.settings import Settings
 from pipeline.batches import Batch
 from pipeline.client import ApiClient, Page
 from pipeline.page_format import keyed_envelope
-from pipeline.raw_pages import read_pages, write_atomically, write_pages
+from pipeline.raw_pages import read_pages, write_pages
 
 Progress = Callable[[int, int], None]
 
@@ -143,7 +144,7 @@ class SnapshotReader:
         if not same or (kept and _seen(first) != _seen(kept[0])):
             self._clear()
             begun = about | {"begun_at": self._clock().isoformat()}
-            write_atomically(self._folder / _READING, json.dumps(begun).encode())
+            write_atomically(self._folder / _READING, json.dumps(begun), durable=True)
 
     def _read_pages(self, first: Page) -> _Reading:
         """Read on with a few threads until the last page, or until a page shows that the list ends before its total."""

@@ -6,22 +6,22 @@ read to its end and found whole, `manifest.json`. After that nothing in the fold
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from core.atomic_files import delete_unfinished_files, write_atomically
+from core.data_layout import DataLayout
 from core.errors import AlreadyRunning, DiskFull, LandingError, is_disk_full
+from core.file_locks import FileLock, exclusive_lock
 from core.settings import Settings
 from pipeline.batches import Batch
 from pipeline.client import ApiClient
 from pipeline.extraction import CompleteSnapshot, Progress, SnapshotReader
-from pipeline.raw_pages import make_private_folder, read_pages, write_atomically
+from pipeline.raw_pages import make_private_folder, read_pages
 
 _MANIFEST = "manifest.json"
 _LOCK = "lock"
@@ -48,7 +48,7 @@ class Landing:
 
 def landing_folder(data_dir: Path, batch: Batch) -> Path:
     """Where the raw pages of a batch are."""
-    return data_dir / "landing" / batch.endpoint / batch.batch_id
+    return DataLayout(data_dir).landing / batch.endpoint / batch.batch_id
 
 
 def find_landing(data_dir: Path, batch: Batch) -> Landing | None:
@@ -81,9 +81,10 @@ def land_snapshot(
     """
     folder = landing_folder(settings.data_dir, batch)
     try:
-        make_private_folder(settings.data_dir / "landing")
+        make_private_folder(DataLayout(settings.data_dir).landing)
         folder.mkdir(parents=True, exist_ok=True)
-        with exclusive_lock(folder, settings.lock_wait_seconds):
+        with lock_folder(folder, settings.lock_wait_seconds):
+            delete_unfinished_files(folder)
             done = find_landing(settings.data_dir, batch)
             if done is not None:
                 return done
@@ -102,26 +103,19 @@ def _finish(batch: Batch, folder: Path, whole: CompleteSnapshot, read_at: dateti
     landing = Landing(folder, batch.source, whole.total, whole.rows, whole.pages, whole.size, whole.started_at, read_at)
     manifest = {name: getattr(landing, name) for name in ("source", "total", "rows", "pages", "size")}
     manifest |= {"started_at": landing.started_at.isoformat(), "read_at": landing.read_at.isoformat()}
-    write_atomically(folder / _MANIFEST, json.dumps(manifest, indent=1).encode())
+    write_atomically(folder / _MANIFEST, json.dumps(manifest, indent=1), durable=True)
     return landing
 
 
-@contextmanager
-def exclusive_lock(folder: Path, wait_seconds: float) -> Iterator[None]:
-    """Keep a second process out of the folder, also when there is no database to hold the warehouse lock."""
-    with (folder / _LOCK).open("w") as file:
-        until = time.monotonic() + wait_seconds
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= until:
-                    raise AlreadyRunning(
-                        f"another run is writing to {folder}; wait for it, or raise LOCK_WAIT_SECONDS"
-                    ) from None
-                time.sleep(0.2)
-        yield
+def lock_folder(folder: Path, wait_seconds: float) -> FileLock:
+    """Keep other processes out of the folder, also when there is no database to hold the warehouse lock.
+
+    Raises AlreadyRunning when another process still holds the lock after `wait_seconds`.
+    """
+    try:
+        return exclusive_lock(folder / _LOCK, wait_seconds)
+    except BlockingIOError:
+        raise AlreadyRunning(f"another run is writing to {folder}; wait for it, or raise LOCK_WAIT_SECONDS") from None
 
 
 def delete_folder(folder: Path) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import zstandard
 
+from core.atomic_files import write_atomically
 from core.errors import DamagedPages, LandingError
 
 
@@ -16,7 +16,7 @@ def write_pages(path: Path, bodies: Sequence[bytes]) -> None:
     """Keep the bodies of some pages. Raises OSError."""
     # JSON holds line breaks only between its tokens, so a page fits a line without changing what it says.
     lines = b"\n".join(body.replace(b"\r", b" ").replace(b"\n", b" ") for body in bodies)
-    write_atomically(path, zstandard.ZstdCompressor(level=1, write_checksum=True).compress(lines))
+    write_atomically(path, zstandard.ZstdCompressor(level=1, write_checksum=True).compress(lines), durable=True)
 
 
 def read_pages(path: Path) -> list[bytes]:
@@ -32,17 +32,3 @@ def read_pages(path: Path) -> list[bytes]:
 def make_private_folder(folder: Path) -> None:
     """Make a folder that only this user can look into, as it will hold names and e-mails. One that is there stays."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.part")
-    try:
-        with unfinished.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except OSError:
-        unfinished.unlink(missing_ok=True)
-        raise

@@ -6,6 +6,7 @@ import shutil
 from datetime import datetime
 from pathlib import Path
 
+from core.data_layout import DataLayout
 from core.database import Connection, readable_errors
 from core.queries import load_query
 from pipeline import landing, staging
@@ -25,7 +26,7 @@ def prune_batches(connection: Connection, data_dir: Path, oldest: datetime) -> d
             pruned["landings"] += landing.delete_landing(data_dir, batch)
             pruned["staging_tables"] += staging.drop_tables(connection, batch)
         known = {row[0] for row in connection.execute(load_query("ops/batches.find_batch_ids"))}
-    for folder in (data_dir / "landing").glob("*/*"):
+    for folder in DataLayout(data_dir).landing.glob("*/*"):
         if folder.name not in known and folder.stat().st_mtime < oldest.timestamp():
             shutil.rmtree(folder)
             pruned["landings"] += 1
@@ -37,7 +38,8 @@ def prune_files(data_dir: Path, oldest: datetime) -> dict[str, int]:
 
     For when it has no room to answer. Returns how many of each were deleted.
     """
-    kinds = {"landings": (data_dir / "landing").glob("*/*"), "shaped_batches": (data_dir / "shaped").glob("*")}
+    layout = DataLayout(data_dir)
+    kinds = {"landings": layout.landing.glob("*/*"), "shaped_batches": layout.shaped.glob("*")}
     pruned = dict.fromkeys(kinds, 0)
     for kind, folders in kinds.items():
         for folder in folders:

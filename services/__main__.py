@@ -18,15 +18,15 @@ import requests
 
 from core import embedded_postgres, proxies
 from core.addresses import refuse_port_in_use
+from core.data_layout import DataLayout
 from core.errors import MoovitamixError, SettingsError, named_errors
 from core.settings import alert_urls_of
-from core.temporary_files import FOLDER as TEMPORARY_FILES
 from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
 from core.tracebacks import without_tracebacks
 from expectations.thresholds import load_thresholds
 from notifications.prefect_client import PrefectClient
-from services import backup_file, prefect_ui, verification
+from services import prefect_ui, verification
 from services.deploy import is_reachable
 from services.local_services import (
     HOST,
@@ -42,7 +42,6 @@ from services.prefect_database import check_databases
 from services.supervision import CONFIGURATION, Supervisor, changed_settings, end, render
 
 _SECONDS_TO_BE_READY = 120.0
-_RUNNER_FILES = "runner_storage"  # of Prefect's workers; a killed one leaves them
 _CACHES = (".mypy_cache", ".pytest_cache", ".ruff_cache", ".import_linter_cache")
 
 
@@ -53,6 +52,8 @@ class ServicesError(MoovitamixError):
 def up(services: LocalServices) -> None:
     """Start what does not run, wait until each part answers, deploy, and say where things are."""
     supervisor = Supervisor(services)
+    if services.uses_mock_api:
+        services.record_mock_base_day()
     programs = services.processes()
     running = bool(supervisor.states())
     if running:
@@ -85,7 +86,7 @@ def up(services: LocalServices) -> None:
 
 def _start(services: LocalServices, supervisor: Supervisor, programs: Sequence[ServiceProcess]) -> None:
     try:
-        shutil.rmtree(services.settings.data_dir / TEMPORARY_FILES / _RUNNER_FILES, ignore_errors=True)
+        shutil.rmtree(services.layout.worker_storage, ignore_errors=True)
         supervisor.start(programs)
     except subprocess.CalledProcessError as error:
         said = (error.stderr or error.stdout or "").strip().splitlines()
@@ -94,7 +95,7 @@ def _start(services: LocalServices, supervisor: Supervisor, programs: Sequence[S
 
 def _refuse_other_settings(services: LocalServices, supervisor: Supervisor) -> None:
     """Raises ServicesError when the running services were started with other settings, and names these."""
-    running = (services.state / CONFIGURATION).read_text()
+    running = (services.layout.services / CONFIGURATION).read_text()
     if render(services, services.processes(), supervisor.socket) != running:
         changed = "; ".join(changed_settings(services)) or "the code or its folder"
         raise ServicesError(
@@ -122,14 +123,14 @@ def _wait_for(services: LocalServices, program: ServiceProcess) -> None:
     def ready() -> bool:
         state = next((one.state for one in supervisor.states() if one.name == program.name), "GONE")
         if state in ("FATAL", "GONE"):
-            raise ServicesError(f"{program.name} does not start; its log is {services.logs / program.name}.log")
+            raise ServicesError(f"{program.name} does not start; its log is {services.layout.log(program.name)}")
         return state == "RUNNING" and (program.health_url is None or is_reachable(program.health_url))
 
     def wait() -> None:
         if not _in_time(ready):
             raise ServicesError(
                 f"{program.name} does not answer after {_SECONDS_TO_BE_READY:g} s; its log is "
-                f"{services.logs / program.name}.log"
+                f"{services.layout.log(program.name)}"
             )
 
     _step(program.name, wait)
@@ -156,7 +157,7 @@ def _close_lost_runs(services: LocalServices, *, first: bool) -> None:
 
 
 def _deploy(services: LocalServices) -> None:
-    log = services.logs / "deploy.log"
+    log = services.layout.log("deploy")
     with log.open("w") as output:
         done = subprocess.run(
             [sys.executable, "-m", "services.deploy"],
@@ -180,7 +181,7 @@ def _wait_for_worker(services: LocalServices) -> None:
         return False
 
     if not _in_time(online):
-        raise ServicesError(f"the worker does not report to the server; its log is {services.logs / 'worker.log'}")
+        raise ServicesError(f"the worker does not report to the server; its log is {services.layout.log('worker')}")
 
 
 def _step(name: str, work: Callable[[], None]) -> None:
@@ -204,7 +205,7 @@ def _tell(services: LocalServices) -> None:
         f"Alerts       {_alerted(services)}",
         f"API          {_first_page(services)}",
         f"Database     {_make('psql', services)}",
-        f"Logs         {_short(services.logs)}",
+        f"Logs         {_short(services.layout.logs)}",
         "",
         "Run the daily ingest now, and watch it:",
         f"  {_direct()}{_login(services)}PREFECT_API_URL={services.prefect_url}/api"
@@ -264,7 +265,7 @@ def down(services: LocalServices, quietly: bool = False) -> None:
     if ran and not quietly:
         print("stopping", flush=True)
     supervisor.stop(seconds=sum(program.seconds_to_stop for program in services.processes()))
-    if (services.settings.data_dir / "postgres").exists():
+    if (services.layout.postgres).exists():
         embedded_postgres.stop_if_unused(services.settings.data_dir)
     if not quietly:
         print(f"stopped; the state stays in {_short(services.settings.data_dir)}" if ran else "nothing runs")
@@ -294,7 +295,7 @@ def clean(services: LocalServices) -> None:
         raise ServicesError(f"a flow or another program uses the database in {data_dir}; wait for it")
     if not _looks_like_ours(data_dir):
         raise ServicesError(f"{data_dir} holds other things than our state; delete it by hand")
-    kept = data_dir / backup_file.FOLDER
+    kept = DataLayout(data_dir).backups
     verification.clear_leftovers(services.settings)
     for entry in data_dir.iterdir():
         if entry != kept:
@@ -311,12 +312,7 @@ def _looks_like_ours(data_dir: Path) -> bool:
     home = Path(os.path.expanduser("~"))  # stays "~" for a user without a home
     if ROOT.is_relative_to(data_dir) or home.is_relative_to(data_dir):
         return False
-    ours = {"postgres", "postgres.new", "postgres.lock", "postgres.users", "landing", "shaped", "data_docs", "prefect"}
-    ours |= {backup_file.FOLDER, verification.SCRATCH}
-    return all(
-        entry.name in ours | {"services", "logs", "models", "demo", "weeks", "alerts", TEMPORARY_FILES}
-        for entry in data_dir.iterdir()
-    )
+    return set(data_dir.iterdir()) <= set(DataLayout(data_dir).entries)
 
 
 def _bytecode() -> list[Path]:

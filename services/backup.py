@@ -16,6 +16,7 @@ from pathlib import Path
 
 from core import side_schemas
 from core.clock import clock_of
+from core.data_layout import DataLayout
 from core.database import Connection, connect, ensure_database, readable_errors, take_warehouse_lock, warehouse_lock
 from core.errors import AlreadyRunning, MoovitamixError, SettingsError, UsageError, named_errors
 from core.roles import refuse_foreign_code
@@ -24,7 +25,7 @@ from core.side_schemas import SCHEMAS
 from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
 from core.tracebacks import without_tracebacks
-from services.backup_file import DUMP, FOLDER, NAME, BackupError, Manifest, model_files, pack, prune, short, work_folder
+from services.backup_file import DUMP, NAME, BackupError, Manifest, model_files, pack, prune, short, work_folder
 from services.local_services import ROOT, load_local_services
 from services.postgres_tools import find_postgres_tools
 from services.restore import finish_earlier, restore
@@ -38,7 +39,7 @@ def backup(settings: Settings, wanted: Path | None = None) -> Path:
     Raises BackupError, AlreadyRunning, DatabaseError.
     """
     now = clock_of(settings)().astimezone(UTC)
-    target = (wanted or settings.data_dir / FOLDER / f"{now:{NAME}}").expanduser().resolve()
+    target = (wanted or DataLayout(settings.data_dir).backups / f"{now:{NAME}}").expanduser().resolve()
     if target.exists():
         raise UsageError(f"{target} is there already; name another file, or move it away")
     url = ensure_database(settings)
@@ -58,8 +59,7 @@ def backup(settings: Settings, wanted: Path | None = None) -> Path:
                 pg_dump, "--format=custom", "--no-password", f"--snapshot={snapshot}", *wanted_schemas,
                 "--exclude-table=staging.*", f"--file={work / DUMP}", f"--dbname={programs.target}",
             )  # fmt: skip
-        pack(work / "backup.tar", work / DUMP, manifest, settings)
-        (work / "backup.tar").rename(target)
+        pack(target, work / DUMP, manifest, settings)
     print(f"backed up {manifest}: {short(target)} ({target.stat().st_size / 1e6:,.1f} MB)", flush=True)
     pruned = prune(settings, target, now)
     if pruned:

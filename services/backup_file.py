@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import tarfile
@@ -18,13 +17,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from core.atomic_files import atomic_writer
 from core.clock import CLOCK_SKEW
+from core.data_layout import DataLayout
 from core.errors import MoovitamixError, UsageError
 from core.queries import SQL_FOLDER
 from core.settings import Settings
 from pipeline.raw_pages import make_private_folder
 
-FOLDER = "backups"
 MANIFEST, DUMP, SUMS, MODELS = "manifest.json", "database.dump", "SHA256SUMS", "models"
 # Since 2 a manifest has what verifying needs; restoring reads both.
 _FORMAT, _FORMATS = 2, (1, 2)
@@ -63,29 +63,25 @@ class Manifest:
 
 def model_files(settings: Settings) -> list[Path]:
     """The files of trained models, by name."""
-    folder = settings.data_dir / MODELS
+    folder = DataLayout(settings.data_dir).models
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
 
 
 def pack(path: Path, dump: Path, manifest: Manifest, settings: Settings) -> None:
-    """Write the tar, the sums last, and see it on the disk."""
+    """Write the tar whole or not at all, the sums last, readable by its owner only."""
     listed = dump.with_name(MANIFEST)
     listed.write_text(json.dumps(asdict(manifest), indent=1))
     members = {MANIFEST: listed, DUMP: dump}
-    members |= {f"{MODELS}/{name}": settings.data_dir / MODELS / name for name in manifest.models}
+    members |= {f"{MODELS}/{name}": DataLayout(settings.data_dir).models / name for name in manifest.models}
     sums = dump.with_name(SUMS)
-    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w") as tar:
+    with atomic_writer(path, mode=0o600, durable=True) as file, tarfile.open(fileobj=file, mode="w") as tar:
         for name, source in members.items():
             tar.add(source, name, recursive=False)
             with sums.open("a") as lines, source.open("rb") as content:
                 lines.write(f"{hashlib.file_digest(content, 'sha256').hexdigest()}  {name}\n")
         tar.add(sums, SUMS)
-        tar.close()
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def unpack(path: Path, work: Path) -> Manifest:
@@ -141,7 +137,7 @@ def prune(settings: Settings, newest: Path, now: datetime) -> int:
     One that is named after now was written while the clock was ahead. Nobody knows how old it is, so it stays, and does
     not count.
     """
-    folder, latest = settings.data_dir / FOLDER, f"{now + CLOCK_SKEW:{NAME}}"
+    folder, latest = DataLayout(settings.data_dir).backups, f"{now + CLOCK_SKEW:{NAME}}"
     named = sorted(path for path in folder.glob("*.tar") if _OUR_NAME.fullmatch(path.name) and path.is_file())
     ours = [path for path in named if path.name <= latest]
     old = [path for path in ours[: -settings.backups_kept] if path.resolve() != newest] if settings.backups_kept else []

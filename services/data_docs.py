@@ -58,7 +58,7 @@ def main() -> int:
     except SettingsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    folder = services.settings.data_dir / "data_docs"
+    folder = services.layout.data_docs
     with suppress(OSError):  # read-only: whoever writes the docs makes it
         folder.mkdir(exist_ok=True)
     server(folder, host, services.ports.data_docs_port).serve_forever()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,10 +13,10 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from core.atomic_files import write_atomically
+from core.data_layout import DataLayout
 from core.errors import SettingsError
 from core.settings import ENV_FILE, Settings, load_settings, wrong_values
-from core.temporary_files import FOLDER as TEMPORARY_FILES
-from services import prefect_ui
 
 ROOT = Path(__file__).parent.parent
 WORK_POOL = "moovitamix"
@@ -79,13 +80,8 @@ class LocalServices:
     login: PrefectCredentials
 
     @property
-    def state(self) -> Path:
-        """Where the supervisor keeps its files."""
-        return self.settings.data_dir / "services"
-
-    @property
-    def logs(self) -> Path:
-        return self.settings.data_dir / "logs"
+    def layout(self) -> DataLayout:
+        return DataLayout(self.settings.data_dir)
 
     @property
     def uses_mock_api(self) -> bool:
@@ -133,8 +129,8 @@ class LocalServices:
             "PREFECT_UI_URL": self.settings.prefect_ui_url or self.prefect_url,
             "MOOVITAMIX_API_URL": self.api_url,
             "PREFECT_API_URL": f"{self.prefect_url}/api",
-            "TMPDIR": str(self.settings.data_dir / TEMPORARY_FILES),
-            "PREFECT_HOME": str(self.settings.data_dir / "prefect"),
+            "TMPDIR": str(self.layout.temporary_files),
+            "PREFECT_HOME": str(self.layout.prefect),
             **self._prefect_database,
             "PREFECT_LOGGING_LEVEL": "INFO",  # a run's log in the UI tells how it went
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -200,7 +196,7 @@ class LocalServices:
             "PREFECT_SERVER_UI_API_URL": self.ui_api_url,
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
             "PREFECT_SERVER_UI_V2_ENABLED": "false",
-            "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(prefect_ui.folder(self.settings.data_dir)),
+            "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(self.layout.prefect_ui),
             # In files, so that a restart of the server does not cut off the runs that hold a slot of their deployment.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
             "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
@@ -213,18 +209,23 @@ class LocalServices:
         """Not the database of flows that run without this server: SQLite takes one writer at a time."""
         if any(os.environ.get(name) for name in PREFECT_DATABASE):
             return {}
-        return {PREFECT_DATABASE[0]: f"sqlite+aiosqlite:///{self.settings.data_dir}/prefect/server.db"}
+        return {PREFECT_DATABASE[0]: f"sqlite+aiosqlite:///{self.layout.prefect_database}"}
 
     def _mock_world(self) -> tuple[str, ...]:
-        return ("--base-day", self._mock_base_day(), *_MOCK_WORLD)
+        return ("--base-day", self.mock_base_day, *_MOCK_WORLD)
 
-    def _mock_base_day(self) -> str:
-        """The day of the first `make up`: with another one, the same seed would make another world."""
-        kept = self.state / "mock_base_day"
-        if not kept.exists():
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            kept.write_text(f"{datetime.now(UTC).date()}\n")
-        return kept.read_text().strip()
+    @property
+    def mock_base_day(self) -> str:
+        """The day of the first `make up`, or today before it. Another day would make other data from the same seed."""
+        with suppress(FileNotFoundError):
+            return self.layout.mock_base_day.read_text().strip()
+        return str(datetime.now(UTC).date())
+
+    def record_mock_base_day(self) -> None:
+        """Keep today as the base day of the mock API, unless an earlier day is kept."""
+        self.layout.services.mkdir(parents=True, exist_ok=True)
+        if not self.layout.mock_base_day.exists():
+            write_atomically(self.layout.mock_base_day, f"{self.mock_base_day}\n")
 
 
 def load_local_services(*, data_dir_is_written: bool = True) -> LocalServices:

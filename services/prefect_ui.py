@@ -7,16 +7,13 @@ PREFECT_SERVER_ANALYTICS_ENABLED says. No setting of Prefect stops that, but a C
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from core.atomic_files import write_atomically
+from core.data_layout import DataLayout
+
 _POLICY = '<meta http-equiv="Content-Security-Policy" content="'
-
-
-def folder(data_dir: Path) -> Path:
-    """Where Prefect's server copies its pages to when it starts, and serves them from (PREFECT_UI_STATIC_DIRECTORY)."""
-    return data_dir / "prefect" / "ui"
 
 
 def restrict_pages(data_dir: Path, api_url: str) -> int:
@@ -25,7 +22,7 @@ def restrict_pages(data_dir: Path, api_url: str) -> int:
     Doing it again changes nothing. `api_url` is the address at which the browser reaches Prefect's API.
     """
     changed = 0
-    for page in folder(data_dir).rglob("index.html"):
+    for page in DataLayout(data_dir).prefect_ui.rglob("index.html"):
         text = page.read_text()
         head, tag, rest = text.partition("<head>")
         if not tag:
@@ -34,9 +31,7 @@ def restrict_pages(data_dir: Path, api_url: str) -> int:
         lines = [line, *(kept for kept in rest.lstrip("\n").split("\n") if _POLICY not in kept)]
         new = "\n".join((f"{head}{tag}", *lines))
         if new != text:
-            written = page.with_suffix(".new")
-            written.write_text(new)
-            os.replace(written, page)
+            write_atomically(page, new)
             changed += 1
     return changed
 

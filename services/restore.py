@@ -21,6 +21,7 @@ import psycopg
 from psycopg import sql
 
 from core import embedded_postgres, side_schemas
+from core.data_layout import DataLayout
 from core.database import Connection, connect, ensure_database, readable_errors, take_training_lock, take_warehouse_lock
 from core.errors import DatabaseError, DatabaseUnavailable
 from core.queries import load_query
@@ -29,7 +30,7 @@ from core.settings import Settings
 from core.side_schemas import REPLACED, RESTORING
 from erasure import suppression_list
 from services.backup_contents import foreign_entries, steps
-from services.backup_file import DUMP, FOLDER, MODELS, BackupError, Manifest, known_versions, short, unpack, work_folder
+from services.backup_file import DUMP, MODELS, BackupError, Manifest, known_versions, short, unpack, work_folder
 from services.local_services import ROOT, LocalServices
 from services.postgres_tools import PostgresTools, find_postgres_tools
 from services.supervision import Supervisor
@@ -43,8 +44,6 @@ _SINCE_17 = b"\nSET transaction_timeout = 0;\n"
 _TABLES_AT_ONCE = 50
 # A connection that was closed is seen for another moment.
 _SECONDS_TO_DISCONNECT = 5.0
-# Model files that wait until the restored database is in place.
-_WAITING_MODELS = Path(FOLDER) / ".restored-models"
 
 
 def restore(services: LocalServices, path: Path, *, force: bool = False) -> Manifest:
@@ -54,7 +53,7 @@ def restore(services: LocalServices, path: Path, *, force: bool = False) -> Mani
     """
     settings = services.settings
     path = path.expanduser().resolve()
-    with work_folder(settings.data_dir / FOLDER) as work:
+    with work_folder(DataLayout(settings.data_dir).backups) as work:
         manifest = unpack(path, work)
         _refuse_services(services)
         url = ensure_database(settings)
@@ -71,8 +70,8 @@ def restore(services: LocalServices, path: Path, *, force: bool = False) -> Mani
                 raise BackupError("the database is not empty; to replace all that is in it, add FORCE=yes")
             try:
                 made = build_beside(connection, find_postgres_tools(settings, url), work, manifest)
-                shutil.rmtree(settings.data_dir / _WAITING_MODELS, ignore_errors=True)
-                (work / MODELS).replace(settings.data_dir / _WAITING_MODELS)
+                shutil.rmtree(DataLayout(settings.data_dir).restored_models, ignore_errors=True)
+                (work / MODELS).replace(DataLayout(settings.data_dir).restored_models)
                 side_schemas.put_in_place(connection)
             except BaseException as error:
                 _clear_away(connection, settings)
@@ -99,7 +98,7 @@ def finish_earlier(settings: Settings, url: str) -> None:
         if not side_schemas.existing(connection, REPLACED):
             print("an earlier restore was killed before it changed anything: its remains are deleted first", flush=True)
             side_schemas.drop(connection, RESTORING)
-            shutil.rmtree(settings.data_dir / _WAITING_MODELS, ignore_errors=True)
+            shutil.rmtree(DataLayout(settings.data_dir).restored_models, ignore_errors=True)
             return
         print("an earlier restore was killed when all was restored: it is completed first", flush=True)
         completed = _complete(connection, settings)
@@ -139,7 +138,7 @@ def _clear_away(connection: Connection, settings: Settings) -> None:
         if side_schemas.existing(connection, REPLACED):
             return  # it is in place, whatever broke afterwards
         side_schemas.drop(connection, RESTORING)
-        shutil.rmtree(settings.data_dir / _WAITING_MODELS, ignore_errors=True)
+        shutil.rmtree(DataLayout(settings.data_dir).restored_models, ignore_errors=True)
 
 
 def _complete(connection: Connection, settings: Settings) -> bool:
@@ -304,7 +303,7 @@ def _sql_of_dump(programs: PostgresTools, command: Sequence[str], server_version
 
 def _place_models(settings: Settings) -> None:
     """Each file whole, in place of one of its name; others stay, and the next publication prunes what nobody needs."""
-    waiting, folder = settings.data_dir / _WAITING_MODELS, settings.data_dir / MODELS
+    waiting, folder = DataLayout(settings.data_dir).restored_models, DataLayout(settings.data_dir).models
     if not waiting.is_dir():
         return
     folder.mkdir(parents=True, exist_ok=True)

@@ -56,7 +56,7 @@ class Supervisor:
     @property
     def socket(self) -> Path:
         """Elsewhere than the state if its path is too long for a socket."""
-        return socket_folder(self.services.state) / "supervisor.sock"
+        return socket_folder(self.services.layout.services) / "supervisor.sock"
 
     def states(self) -> list[SupervisedProcess]:
         """One entry a program; none when the supervisor does not run."""
@@ -69,14 +69,14 @@ class Supervisor:
 
     def start(self, programs: Sequence[ServiceProcess]) -> None:
         """Start it with all programs. Raises CalledProcessError."""
-        self.services.state.mkdir(parents=True, exist_ok=True)
-        self.services.logs.mkdir(parents=True, exist_ok=True)
+        self.services.layout.services.mkdir(parents=True, exist_ok=True)
+        self.services.layout.logs.mkdir(parents=True, exist_ok=True)
         make_socket_folder(self.socket.parent)
-        configuration = self.services.state / CONFIGURATION
+        configuration = self.services.layout.services / CONFIGURATION
         configuration.write_text(render(self.services, programs, self.socket))
         subprocess.run(
             [sys.executable, "-m", "supervisor.supervisord", "-c", configuration.name],
-            cwd=self.services.state,
+            cwd=self.services.layout.services,
             env=inherited_environment() | self.services.environment | _environment_of(programs),
             check=True,
             capture_output=True,
@@ -102,7 +102,7 @@ class Supervisor:
         while self.states() and time.monotonic() < until:
             time.sleep(0.2)
         end(self.leftovers())
-        if self.socket.parent != self.services.state:
+        if self.socket.parent != self.services.layout.services:
             with suppress(OSError):
                 self.socket.parent.rmdir()
 
@@ -136,12 +136,12 @@ def end(processes: Sequence[psutil.Process]) -> None:
 
 
 def render(services: LocalServices, programs: Sequence[ServiceProcess], socket: Path) -> str:
-    """The supervisor's configuration, for a supervisor that is started in `services.state`.
+    """The supervisor's configuration, for a supervisor that is started in `services.layout.services`.
 
     Paths in DATA_DIR are relative: the supervisor expands `%` in some values twice, and takes ` #` for a comment.
     """
-    logs = Path("..") / services.logs.name
-    is_in_state = socket.parent == services.state
+    logs = Path("..") / services.layout.logs.name
+    is_in_state = socket.parent == services.layout.services
     # `supervisorctl -c` runs in any folder: it replaces this by the folder of the configuration, whatever its name.
     socket_for_clients = f"%(here)s/{socket.name}" if is_in_state else socket
     sections = [
@@ -182,7 +182,7 @@ def settings_in_use(services: LocalServices) -> dict[str, str]:
 
 def changed_settings(services: LocalServices) -> list[str]:
     """What differs between the running services and the settings now, such as `SERVING_PORT 8080 -> 8081`."""
-    first_line = (services.state / CONFIGURATION).read_text().partition("\n")[0]
+    first_line = (services.layout.services / CONFIGURATION).read_text().partition("\n")[0]
     try:
         old = json.loads(first_line.removeprefix(_SETTINGS_LINE))
     except ValueError:

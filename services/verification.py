@@ -5,24 +5,23 @@ Neither the live database nor its login is used, so this works beside running se
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from core import embedded_postgres, side_schemas
+from core.data_layout import DataLayout
 from core.database import Connection, connect, readable_errors
 from core.errors import AlreadyRunning, DatabaseError
+from core.file_locks import FileLock, exclusive_lock
 from core.queries import load_query
 from core.settings import Settings
 from pipeline.raw_pages import make_private_folder
-from services.backup_file import FOLDER, BackupError, Manifest, short, unpack
+from services.backup_file import BackupError, Manifest, short, unpack
 from services.postgres_tools import PostgresTools
 from services.restore import build_beside
 from services.table_contents import count_and_checksum, count_constraints
 
-SCRATCH = "verification"
 _SHOWN = 3
 
 
@@ -60,10 +59,9 @@ def verify(settings: Settings, path: Path) -> Manifest:
 
 def clear_leftovers(settings: Settings) -> None:
     """Delete what a verification left that was killed. One that is at work stays."""
-    if (settings.data_dir / SCRATCH).exists():
-        with _exclusive(settings) as held:
-            if held:
-                embedded_postgres.discard(settings.data_dir / SCRATCH)
+    if DataLayout(settings.data_dir).verification.exists():
+        with suppress(BlockingIOError), _lock(settings):
+            embedded_postgres.discard(DataLayout(settings.data_dir).verification)
 
 
 @readable_errors()
@@ -86,11 +84,13 @@ def _differences(connection: Connection, manifest: Manifest) -> list[str]:
 @contextmanager
 def _scratch_folder(settings: Settings) -> Iterator[Path]:
     """A folder that is deleted in the end, with the server in it. One of an earlier verification is deleted first."""
-    make_private_folder(settings.data_dir / FOLDER)
-    folder = settings.data_dir / SCRATCH
-    with _exclusive(settings) as held:
-        if not held:
-            raise AlreadyRunning("another verification of a backup is at work; wait for it")
+    make_private_folder(DataLayout(settings.data_dir).backups)
+    folder = DataLayout(settings.data_dir).verification
+    try:
+        lock = _lock(settings)
+    except BlockingIOError:
+        raise AlreadyRunning("another verification of a backup is at work; wait for it") from None
+    with lock:
         embedded_postgres.discard(folder)
         folder.mkdir()
         try:
@@ -99,14 +99,6 @@ def _scratch_folder(settings: Settings) -> Iterator[Path]:
             embedded_postgres.discard(folder)
 
 
-@contextmanager
-def _exclusive(settings: Settings) -> Iterator[bool]:
-    """Whether this process alone verifies. The system gives the lock back, also when the process is killed."""
-    descriptor = os.open(settings.data_dir / FOLDER, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield True
-    except BlockingIOError:
-        yield False
-    finally:
-        os.close(descriptor)
+def _lock(settings: Settings) -> FileLock:
+    """Let one process at a time verify. Raises BlockingIOError."""
+    return exclusive_lock(DataLayout(settings.data_dir).backups, wait_seconds=0)

@@ -13,7 +13,7 @@ from core.settings import load_settings
 from core.terminal import prepare_terminal
 from core.tracebacks import without_tracebacks
 from serving.app import create_app
-from serving.database import serving_url
+from serving.database import ensure_serving_database
 from serving.request_logging import log_to_stdout
 
 _SHUTDOWN_SECONDS = 5
@@ -27,7 +27,7 @@ def main() -> int:
     host = parser.parse_args().host
     try:
         settings = load_settings(data_dir_is_written=False)
-        app = create_app(settings, serving_url(settings))
+        app = create_app(settings, ensure_serving_database(settings))
     except MoovitamixError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, SettingsError) else 1

@@ -15,9 +15,10 @@ from serving.dashboard.routes import add_dashboard
 from serving.database import Database
 from serving.head_requests import HeadRequestMiddleware
 from serving.health import ReadinessCheck
+from serving.metrics import ServingMetrics
 from serving.openapi import add_openapi
 from serving.problems import EXCEPTION_HANDLERS
-from serving.request_logging import RequestLoggingMiddleware, ServingMetrics
+from serving.request_logging import RequestLoggingMiddleware
 from serving.routes import Dependencies, add_routes
 
 

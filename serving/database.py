@@ -46,7 +46,7 @@ Result = TypeVar("Result")
 _Read = Callable[[psycopg.AsyncConnection[Row]], Awaitable[Result]]
 
 
-def serving_url(settings: Settings) -> str:
+def ensure_serving_database(settings: Settings) -> str:
     """SERVING_DATABASE_URL, or the project database, which is started if needed. Raises DatabaseError."""
     return settings.serving_database_url.get_secret_value() or ensure_database(settings)
 

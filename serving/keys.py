@@ -20,7 +20,7 @@ from core.clock import clock_of
 from core.database import Connection, connect, readable_errors
 from core.errors import MoovitamixError, SettingsError
 from core.queries import load_query
-from core.roles import up_to_date_url
+from core.roles import ensure_schema
 from core.settings import Settings, load_settings
 from core.terminal import prepare_terminal
 from core.tracebacks import without_tracebacks
@@ -105,7 +105,7 @@ def _migrated_database(settings: Settings) -> Iterator[Connection]:
 
     Only a migration waits for a running flow, so that a leaked key is revoked at once.
     """
-    with connect(up_to_date_url(settings)) as connection:
+    with connect(ensure_schema(settings)) as connection:
         yield connection
 
 

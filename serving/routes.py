@@ -20,10 +20,10 @@ from serving.access_control import AccessControl
 from serving.database import Database
 from serving.health import Readiness, ReadinessCheck
 from serving.keys import Scope
+from serving.metrics import ServingMetrics
 from serving.problems import Problem, ProblemType
 from serving.query_batching import BatchedQuery, QueryResult
 from serving.request_context import context_of
-from serving.request_logging import ServingMetrics
 from serving.schemas import (
     Count,
     FeedbackRequest,

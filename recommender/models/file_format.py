@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
+from core.atomic_files import atomic_writer
 from core.errors import ModelFileError
 
 _FORMAT = 1
@@ -39,13 +38,9 @@ def write(path: Path, model: str, params: Mapping[str, Any], arrays: Mapping[str
     """Write a model file atomically."""
     header = json.dumps({"format": _FORMAT, "model": model, "params": dict(params)}, sort_keys=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".tmp-{uuid4().hex}.npz")
-    try:
-        content: dict[str, Any] = {"header": np.frombuffer(header.encode(), np.uint8), **arrays}
-        np.savez(unfinished, **content)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    content: dict[str, Any] = {"header": np.frombuffer(header.encode(), np.uint8), **arrays}
+    with atomic_writer(path) as file:
+        np.savez(file, **content)
 
 
 def read(path: Path) -> ModelFileContent:

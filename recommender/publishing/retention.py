@@ -10,6 +10,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from core.atomic_files import unfinished_files
 from core.database import Connection, readable_errors
 from core.queries import compose_query, load_query
 from recommender.publishing.publication import Publication, lock_live_publication
@@ -51,7 +52,8 @@ def prune_model_files(connection: Connection, models: Path, *, now: datetime) ->
             for row in connection.execute(load_query("recommendations/model_runs.find_model_files_in_use"))
         }
     oldest = (now - _UNPUBLISHED_AGE).timestamp()
-    old = [path for path in models.glob("*.npz") if path.name not in used and path.stat().st_mtime < oldest]
+    files = {*models.glob("*.npz"), *unfinished_files(models)}
+    old = [path for path in files if path.name not in used and path.stat().st_mtime < oldest]
     for path in old:
         path.unlink(missing_ok=True)
     return len(old)

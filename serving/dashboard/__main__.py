@@ -19,7 +19,7 @@ from core.tracebacks import without_tracebacks
 from serving.dashboard.chart_renderer import ChartRenderer
 from serving.dashboard.page import WORDS, HealthPage
 from serving.dashboard.page_builder import HealthPageBuilder
-from serving.database import Database, serving_url
+from serving.database import Database, ensure_serving_database
 
 _CHART_SECONDS = 120.0
 
@@ -27,7 +27,7 @@ _CHART_SECONDS = 120.0
 async def build_page(settings: Settings) -> HealthPage:
     """The health page as of now, read over a separate connection."""
     try:
-        url = serving_url(settings)
+        url = ensure_serving_database(settings)
     except DatabaseError as error:  # the embedded server does not start
         return HealthPageBuilder(settings, Database("", 2), clock_of(settings)).page_without_database(
             error, trusted=True

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal
 
 from core.clock import is_ahead
+from core.settings import PUBLISHED_WITHIN_HOURS
 from serving.dashboard.incidents import OpenIncidents
 from serving.dashboard.page_data import PARIS, EndpointStatus, PageData, latest_today
 
@@ -33,7 +34,6 @@ ENDPOINTS = ("tracks", "users", "listen_history")
 # The ingest starts at this time. A day is missed if it is not published ALERT_PUBLISHED_WITHIN_HOURS later. The
 # watchdog uses the same limit.
 _INGEST_START = time(4)
-_PUBLISHED_WITHIN_HOURS = 27.0
 _MISSED_NIGHTS_UNTIL_BROKEN = 2
 _MAX_AGE_OF_RECOMMENDATIONS = timedelta(days=2)
 _MAX_UNEVALUATED_DAYS = 3
@@ -63,7 +63,7 @@ class HealthStatus:
 
 
 def evaluate_health(
-    data: PageData, incidents: OpenIncidents, now: datetime, hours: float = _PUBLISHED_WITHIN_HOURS
+    data: PageData, incidents: OpenIncidents, now: datetime, hours: float = PUBLISHED_WITHIN_HOURS
 ) -> HealthStatus:
     """The status of this data. `hours` is ALERT_PUBLISHED_WITHIN_HOURS."""
     reasons = [
@@ -94,12 +94,12 @@ def _worst(reasons: Sequence[HealthReason]) -> HealthStatus:
     return HealthStatus(ordered[0].state if ordered else "healthy", ordered)
 
 
-def nights_missed(published: date, now: datetime, hours: float = _PUBLISHED_WITHIN_HOURS) -> int:
+def nights_missed(published: date, now: datetime, hours: float = PUBLISHED_WITHIN_HOURS) -> int:
     """The number of nightly ingests that should have published a later day by now.
 
-    If `hours` spans several days, nights within it do not count. If it is less than a day, 27 hours are used.
+    If `hours` spans several days, nights within it do not count. If it is less than a day, the default is used.
     """
-    allowed = timedelta(hours=hours if hours >= 24 else _PUBLISHED_WITHIN_HOURS)
+    allowed = timedelta(hours=hours if hours >= 24 else PUBLISHED_WITHIN_HOURS)
     due = datetime.combine(published, _INGEST_START) + allowed
     local = now.astimezone(PARIS).replace(tzinfo=None)
     return 0 if local < due else 1 + (local - due) // timedelta(days=allowed.days)

@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, TypeAdapter, ValidationError
 
 from core.clock import is_ahead
+from core.data_layout import DataLayout
 from core.settings import Settings
 
 _MAX_BYTES = 1_000_000
@@ -54,7 +55,7 @@ def read_incidents(settings: Settings, now: datetime) -> OpenIncidents:
     """
     incidents = _open_incidents(settings.data_dir)
     try:
-        checked_at = datetime.fromtimestamp((settings.data_dir / "alerts" / "looked").stat().st_mtime, UTC)
+        checked_at = datetime.fromtimestamp(DataLayout(settings.data_dir).watchdog_check.stat().st_mtime, UTC)
     except FileNotFoundError:
         if not _has_services(settings):
             return replace(incidents, watchdog_expected=False)
@@ -76,15 +77,15 @@ def read_incidents(settings: Settings, now: datetime) -> OpenIncidents:
 def _has_services(settings: Settings) -> bool:
     """Whether local services or docker-compose run here, or notifications are configured. Both need a watchdog."""
     is_configured = bool(settings.alert_urls.get_secret_value() or settings.prefect_ui_url)
-    return is_configured or (settings.data_dir / "services").exists()
+    return is_configured or DataLayout(settings.data_dir).services.exists()
 
 
 def _open_incidents(data_dir: Path) -> OpenIncidents:
     """Read the open incidents, and the defect of the notification path if there is one."""
-    incidents: list[OpenIncident] = []
+    layout, incidents = DataLayout(data_dir), list[OpenIncident]()
     try:
-        for name in ("open.json", "defect.json"):
-            with suppress(FileNotFoundError), (data_dir / "alerts" / name).open("rb") as file:
+        for path in (layout.open_incidents, layout.notification_defect):
+            with suppress(FileNotFoundError), path.open("rb") as file:
                 incidents += _INCIDENTS.validate_json(file.read(_MAX_BYTES + 1))
     except OSError as error:
         return OpenIncidents(unreadable=error.strerror or type(error).__name__)

@@ -15,6 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from core.settings import PUBLISHED_WITHIN_HOURS
 from serving.dashboard.chart_renderer import ChartSvgs
 from serving.dashboard.health_status import ENDPOINTS, HealthStatus, nights_missed
 from serving.dashboard.incidents import OpenIncidents
@@ -38,7 +39,7 @@ class HealthPage:
     health_status: HealthStatus
     incidents: OpenIncidents
     links: Links
-    hours: float = 27.0  # ALERT_PUBLISHED_WITHIN_HOURS
+    hours: float = PUBLISHED_WITHIN_HOURS  # ALERT_PUBLISHED_WITHIN_HOURS
     data: PageData | None = None
     panels: Sequence[Panel] = ()
     charts: Mapping[str, ChartSvgs] = field(default_factory=dict)

@@ -21,7 +21,7 @@ from core.sessions import open_connection
 from core.settings import load_settings
 from flows import ingest, monitor, recommend
 from services import backup
-from serving.database import serving_url
+from serving.database import ensure_serving_database
 from tests import source_stub
 from tests.conftest import ROOT, TEMPORARY_FOLDER
 from tests.database_state import database_state
@@ -75,7 +75,7 @@ def _work(set_variables: Callable[[], object], backup_file: Path) -> Outcome:
         run(recommend.main)
         run(monitor.main)
         set_variables()
-        url = serving_url(load_settings())
+        url = ensure_serving_database(load_settings())
         with serving(url) as answers:
             tracks = answers.read(1, 3).raise_for_status().json()["recommendations"]
             assert answers.get("/dashboard").status_code == 200

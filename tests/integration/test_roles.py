@@ -22,13 +22,13 @@ from core.clock import utc_now
 from core.database import connect, newest_migration
 from core.errors import DatabaseError
 from core.queries import load_query
-from core.roles import ANALYST, INGEST, RECOMMENDER, ROLES, SERVING, in_role, url_in_role
+from core.roles import ANALYST, INGEST, RECOMMENDER, ROLES, SERVING, ensure_schema_for_role, in_role
 from core.settings import Settings, load_settings
 from flows import erase, ingest, maintain, monitor, recommend, replay, retrain, rollback
 from notifications import health_checks
 from pipeline.raw_pages import write_pages
 from services import backup
-from serving.database import serving_url
+from serving.database import ensure_serving_database
 from tests.conftest import ROOT, MockApi, Query
 from tests.integration.monitor.test_upgrade import migrate_to
 from tests.integration.recommend.test_publications import published, staged
@@ -142,7 +142,7 @@ def test_a_wrong_password_and_a_login_of_another_part_are_refused(
     ):
         monkeypatch.setenv("INGEST_DATABASE_URL", url)
         with pytest.raises(DatabaseError, match=why) as statement_refused:
-            url_in_role(load_settings(), INGEST)
+            ensure_schema_for_role(load_settings(), INGEST)
         assert PASSWORD not in str(statement_refused.value)
 
 
@@ -194,7 +194,7 @@ def test_an_older_schema_names_the_command_that_its_owner_runs(
 ) -> None:
     query("update ops.schema_version set version_num = '0006' returning 1")
     with pytest.raises(DatabaseError, match=r"DATABASE_URL=... python -m core.migrate"):
-        url_in_role(load_settings(), INGEST)
+        ensure_schema_for_role(load_settings(), INGEST)
     assert migrate.main([]) == 2
     assert "DATABASE_URL is empty" in capfd.readouterr().err
     monkeypatch.setenv("DATABASE_URL", os.environ["INGEST_DATABASE_URL"])
@@ -327,9 +327,9 @@ def test_docker_compose_gives_each_service_a_login_that_is_enough(monkeypatch: p
 
         core.database.migrate(use("migrate").database_url.get_secret_value())
         for role in (INGEST, RECOMMENDER):
-            with connect(url_in_role(use("worker"), role)) as connection:
+            with connect(ensure_schema_for_role(use("worker"), role)) as connection:
                 connection.execute("create temporary table t (); create table staging.t (); drop table staging.t")
-        with connect(in_role(serving_url(use("serving")), SERVING)) as connection:
+        with connect(in_role(ensure_serving_database(use("serving")), SERVING)) as connection:
             connection.execute("select count(*) from ml.current_recommendations")
         assert health_checks.database_problem(health_checks.database_address(use("alerts"))) is None
         with connect(health_checks.database_address(use("alerts"))) as connection:

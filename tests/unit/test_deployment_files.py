@@ -31,7 +31,7 @@ from prefect.client.schemas.objects import TERMINAL_STATES
 from pydantic_settings import BaseSettings
 
 from core import embedded_postgres
-from core.settings import Settings
+from core.settings import PUBLISHED_WITHIN_HOURS, Settings
 from expectations.thresholds import Thresholds
 from flows import events
 from flows.monitor import monitor
@@ -39,6 +39,7 @@ from flows.retrain import retrain
 from recommender.monitoring.quality_monitor import OpenDriftAlarm
 from services import deploy
 from services.local_services import WORK_POOL, LocalServices, Ports, PrefectCredentials
+from serving.dashboard.page import HealthPage
 
 ROOT = Path(__file__).parent.parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -91,6 +92,16 @@ def test_who_tells_of_alerts_has_their_settings_from_the_environment() -> None:
             assert given[setting] == f"${{{setting}:-{defaults[setting]}}}", (name, setting)
         # The page reads what is wrong, and sends nothing: it needs no password of a mail server.
         assert given.get("ALERT_URLS") == (None if name == "serving" else "${ALERT_URLS:-}")
+
+
+def test_the_hours_until_a_missing_publication_are_the_same_everywhere() -> None:
+    assert Settings.model_fields["alert_published_within_hours"].default == PUBLISHED_WITHIN_HOURS
+    assert HealthPage.hours == PUBLISHED_WITHIN_HOURS
+    compose = (ROOT / "docker-compose.yml").read_text()
+    assert f"ALERT_PUBLISHED_WITHIN_HOURS:-{PUBLISHED_WITHIN_HOURS}}}" in compose
+    for page in ("notifications", "health-page"):
+        text = (ROOT / "docs" / f"{page}.md").read_text()
+        assert f"`ALERT_PUBLISHED_WITHIN_HOURS` ({PUBLISHED_WITHIN_HOURS})" in text, page
 
 
 def test_prefect_is_linked_where_people_reach_it() -> None:

@@ -117,7 +117,7 @@ def test_a_database_of_its_own_is_taken_when_set() -> None:
     settings = Settings.model_validate(
         {"serving_database_url": "postgresql://reader@h/d", "database_url": "postgresql://h/d"}
     )
-    assert serving_database.serving_url(settings) == "postgresql://reader@h/d"
-    assert serving_database.serving_url(
+    assert serving_database.ensure_serving_database(settings) == "postgresql://reader@h/d"
+    assert serving_database.ensure_serving_database(
         settings.model_copy(update={"serving_database_url": settings.database_url})
     ) == ("postgresql://h/d")

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from core.data_layout import DataLayout
 from core.endpoints import LISTEN_HISTORY, USERS
 from core.errors import LandingError
-from erasure.suppression_list import COPY_PATH, SuppressionList, fingerprint, merge, read_copy
+from erasure.suppression_list import SuppressionList, fingerprint, merge, read_copy
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -46,9 +47,9 @@ def test_the_last_word_counts_wherever_it_is_kept() -> None:
 
 def test_a_copy_that_cannot_be_read_lets_nobody_in(tmp_path: Path) -> None:
     assert read_copy(tmp_path) == SuppressionList()
-    (tmp_path / COPY_PATH).parent.mkdir()
+    (DataLayout(tmp_path).suppression_list).parent.mkdir()
     for damaged in ("", "[]", '{"listeners": [{"key": "00"}]}'):
-        (tmp_path / COPY_PATH).write_text(damaged)
+        (DataLayout(tmp_path).suppression_list).write_text(damaged)
         with pytest.raises(LandingError, match=r"list of erased listeners .* cannot be read"):
             read_copy(tmp_path)
 

@@ -231,7 +231,7 @@ def test_what_the_watch_cannot_read_is_sent_by_the_run(
     with IncidentStore(tmp_path, [], lambda *_: True, lambda: NOW).watchdog_lock():
         assert failures._send_notifications(HINDERED).name == "DependencyUnavailable"
         assert sent == []  # left to the watch
-        monkeypatch.setattr("notifications.files.tempfile.mkstemp", full)
+        monkeypatch.setattr("notifications.files.write_atomically", full)
         failures.send_now(Notification("x", "critical", "tracks is blocked", NOW, "all", "replay"))
         assert "tracks is blocked" in sent
         monkeypatch.setenv("ALERT_URLS", "")

@@ -187,7 +187,7 @@ def test_a_full_disk_is_told_from_memory(post: Post, tmp_path: Path, monkeypatch
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module.tempfile, "mkstemp", full)
+    monkeypatch.setattr(module, "write_atomically", full)
     store.open_incident(disk())
     store.open_incident(disk())
     assert [entry["key"] for entry in store.state().open] == ["disk"]
@@ -247,18 +247,18 @@ def test_a_run_that_is_stopped_before_the_mail_went_is_named_in_it(post: Post, t
 def test_what_is_open_on_a_full_disk_is_written_where_room_was_kept(
     post: Post, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, make = post.store(tmp_path), module.tempfile.mkstemp
+    store, write = post.store(tmp_path), module.write_atomically
     store.open_incident(disk())
     store.close_incident("disk")
     reserve = tmp_path / "alerts/reserve"
     assert reserve.stat().st_size > 10_000
 
-    def full(*args: object, **kwargs: object) -> object:
+    def full(path: Path, content: str, *, mode: int) -> None:
         if reserve.exists():
             raise OSError(28, "No space left on device")
-        return make(*args, **kwargs)  # type: ignore[call-overload]
+        write(path, content, mode=mode)
 
-    monkeypatch.setattr(module.tempfile, "mkstemp", full)
+    monkeypatch.setattr(module, "write_atomically", full)
     for _ in range(2):
         post.store(tmp_path).open_incident(disk())  # another run each
     assert store.is_written

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from core.data_layout import DataLayout
 from services import prefect_ui
 
 PAGE = '<!DOCTYPE html>\n<html lang="en">\n  <head>\n    <meta charset="UTF-8" />\n  </head>\n</html>\n'
@@ -19,7 +20,7 @@ PAGE = '<!DOCTYPE html>\n<html lang="en">\n  <head>\n    <meta charset="UTF-8" /
     ],
 )
 def test_each_page_bears_the_policy_once(api_url: str, allowed: str, tmp_path: Path) -> None:
-    pages = [prefect_ui.folder(tmp_path) / version / "index.html" for version in ("v1", "v2")]
+    pages = [DataLayout(tmp_path).prefect_ui / version / "index.html" for version in ("v1", "v2")]
     for page in pages:
         page.parent.mkdir(parents=True)
         page.write_text(PAGE)

@@ -62,8 +62,8 @@ def test_another_setting_is_named_with_both_values_and_a_secret_without(
 ) -> None:
     monkeypatch.setenv("FETCH_TRIES", "3")
     services = _plan(tmp_path, alert_look_seconds=15, moovitamix_api_url=f"https://user:{PASSWORD}@host")
-    services.state.mkdir()
-    (services.state / CONFIGURATION).write_text(render(services, services.processes(), tmp_path / "socket"))
+    services.layout.services.mkdir()
+    (services.layout.services / CONFIGURATION).write_text(render(services, services.processes(), tmp_path / "socket"))
     assert changed_settings(services) == []
 
     monkeypatch.setenv("FETCH_TRIES", "4")
@@ -82,8 +82,8 @@ def test_another_setting_is_named_with_both_values_and_a_secret_without(
 
 def test_a_configuration_of_an_older_version_is_named(tmp_path: Path) -> None:
     services = _plan(tmp_path)
-    services.state.mkdir()
-    (services.state / CONFIGURATION).write_text("; 0123456789abcdef are the settings\n")
+    services.layout.services.mkdir()
+    (services.layout.services / CONFIGURATION).write_text("; 0123456789abcdef are the settings\n")
     assert changed_settings(services) == ["those of an older version"]
 
 
@@ -92,10 +92,11 @@ def test_the_supervisor_reads_what_was_meant_whatever_the_folder_is_called(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     services = _plan(tmp_path / name)
-    services.state.mkdir(parents=True)
-    services.logs.mkdir()
-    (services.state / CONFIGURATION).write_text(render(services, services.processes(), Supervisor(services).socket))
-    monkeypatch.chdir(services.state)
+    services.layout.services.mkdir(parents=True)
+    services.layout.logs.mkdir()
+    text = render(services, services.processes(), Supervisor(services).socket)
+    (services.layout.services / CONFIGURATION).write_text(text)
+    monkeypatch.chdir(services.layout.services)
     options = ServerOptions()
     options.realize(["-c", CONFIGURATION])
 
@@ -104,7 +105,7 @@ def test_the_supervisor_reads_what_was_meant_whatever_the_folder_is_called(
         read = programs[program.name]
         assert shlex.split(read.command) == list(program.command)
         assert not read.environment
-        assert Path(read.stdout_logfile).resolve() == services.logs / f"{program.name}.log"
+        assert Path(read.stdout_logfile).resolve() == services.layout.logs / f"{program.name}.log"
         assert read.directory == str(ROOT)
     [server] = options.server_configs
     assert server["file"] == str(Supervisor(services).socket)
@@ -114,10 +115,11 @@ def test_the_supervisor_reads_what_was_meant_whatever_the_folder_is_called(
 @pytest.mark.parametrize("name", ["plain", "100% #1"])
 def test_supervisorctl_reaches_the_services_of_this_data_folder_from_any_folder(name: str, shared_folder: Path) -> None:
     services = _plan(shared_folder / name)
-    services.state.mkdir(parents=True)
-    (services.state / CONFIGURATION).write_text(render(services, services.processes(), Supervisor(services).socket))
+    services.layout.services.mkdir(parents=True)
+    text = render(services, services.processes(), Supervisor(services).socket)
+    (services.layout.services / CONFIGURATION).write_text(text)
     options = ClientOptions()
-    options.realize(["-c", str(services.state / CONFIGURATION), "status"])
+    options.realize(["-c", str(services.layout.services / CONFIGURATION), "status"])
     assert options.serverurl == f"unix://{Supervisor(services).socket}"
 
 

@@ -12,8 +12,9 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from serving.body_limit import BodyLimitMiddleware
+from serving.metrics import ServingMetrics
 from serving.problems import DATABASE_UNAVAILABLE, EXCEPTION_HANDLERS, Problem
-from serving.request_logging import JsonFormatter, RequestLoggingMiddleware, ServingMetrics
+from serving.request_logging import JsonFormatter, RequestLoggingMiddleware
 
 SECRET = "secret of Ada"
 

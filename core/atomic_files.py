@@ -1,0 +1,61 @@
+"""Files that appear whole or not at all: a temporary file in the same folder, then a rename."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+from uuid import uuid4
+
+# Earlier versions named unfinished pages `.<name>.part`.
+_UNFINISHED = (".tmp-*", ".*.part")
+
+
+@contextmanager
+def atomic_writer(path: Path, *, mode: int | None = None, durable: bool = False) -> Iterator[IO[bytes]]:
+    """Open a temporary file that replaces `path` when the block succeeds, and is deleted when it fails.
+
+    `mode` is the permissions of the file, whatever the umask; without it, the umask decides. With `durable`, the
+    content is on the disk before the file appears. Raises OSError.
+    """
+    unfinished = path.with_name(f".tmp-{uuid4().hex}")
+    try:
+        descriptor = os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666 if mode is None else mode)
+        with os.fdopen(descriptor, "w+b") as file:
+            if mode is not None:
+                os.fchmod(descriptor, mode)
+            yield file
+            if durable:
+                file.flush()
+                os.fsync(descriptor)
+        unfinished.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise
+
+
+def write_atomically(path: Path, content: bytes | str, *, mode: int | None = None, durable: bool = False) -> None:
+    """Write a file whole or not at all; text as UTF-8. Raises OSError."""
+    with atomic_writer(path, mode=mode, durable=durable) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+def unfinished_files(folder: Path) -> Iterator[Path]:
+    """The temporary files in a folder: those being written, and those that killed processes left."""
+    for pattern in _UNFINISHED:
+        yield from folder.glob(pattern)
+
+
+def delete_unfinished_files(folder: Path, older_than: float = math.inf) -> None:
+    """Delete the temporary files in a folder that were last written before `older_than`, in seconds since the epoch.
+
+    Without `older_than`, call it only while no other process writes to the folder. Raises OSError.
+    """
+    for path in list(unfinished_files(folder)):
+        with suppress(FileNotFoundError):  # its writer has just finished
+            if path.stat().st_mtime < older_than:
+                path.unlink()
