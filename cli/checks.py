@@ -18,7 +18,7 @@ from core.data_layout import DataLayout
 from core.database import connect, ensure_database, is_migrated, newest_migration
 from core.endpoints import ENDPOINTS
 from core.errors import MoovitamixError, SettingsError, named_errors
-from core.roles import INGEST, RECOMMENDER, ROLES, SERVING, Role, any_login, in_role
+from core.roles import INGEST, RECOMMENDER, ROLES, SERVING, Role, in_role, login_url
 from core.settings import Settings
 from core.tcp_access import LOGIN, tcp_access_of
 from expectations.thresholds import load_thresholds
@@ -103,7 +103,7 @@ def check_database(settings: Settings) -> Iterator[Check]:
     try:
         with named_errors():
             owner = settings.embedded or bool(settings.database_url.get_secret_value())
-            url = ensure_database(settings) if owner else any_login(settings)
+            url = ensure_database(settings) if owner else login_url(settings)
             with connect(url) as connection:
                 server = f"PostgreSQL {connection.info.server_version // 10_000}"
                 migrated = is_migrated(connection)

@@ -1,7 +1,7 @@
-"""Bring the schema up to date, with the login that owns it: `python -m core.migrate`.
+"""Bring the schema up to date with the login that owns it: `python -m core.migrate`.
 
-Every run does so itself where `DATABASE_URL` names that login. Running it again changes nothing. Exit 0, 1, or 2 for a
-wrong setting.
+Every run migrates by itself if `DATABASE_URL` names that login. Running this again changes nothing. Exit codes: 0 done,
+1 failed, 2 wrong setting.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from core.tracebacks import without_tracebacks
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Migrate, and say where the schema is."""
+    """Migrate, and print the version of the schema."""
     prepare_terminal()
     argparse.ArgumentParser(prog="python -m core.migrate", description=__doc__).parse_args(arguments)
     try:

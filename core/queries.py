@@ -9,7 +9,7 @@ from pathlib import Path
 from psycopg import sql
 
 SQL_FOLDER = Path(__file__).parent.parent / "sql"
-# What a placeholder is replaced with.
+# The replacement of a placeholder.
 Part = str | tuple[str, str] | sql.Composable
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 
@@ -29,19 +29,19 @@ def load_query(name: str, folder: Path = SQL_FOLDER) -> str:
 
 @cache
 def named_queries(path: Path) -> dict[str, str]:
-    """The blocks of a file by their names, in order; empty where the file is one query. Raises ValueError."""
+    """The blocks of a file by name, in order; empty if the file is one query. Raises ValueError."""
     before, *parts = _NAME.split(path.read_text())
     blocks = dict(zip(parts[::2], parts[1::2], strict=True))
     if parts and (before.strip() or 2 * len(blocks) != len(parts)):
-        raise ValueError(f"{path}: a query has no name, or the name of another")
+        raise ValueError(f"{path}: a query has no name, or two have the same")
     return blocks
 
 
 def compose_query(name: str, **parts: Part) -> sql.Composed:
     """The query with its `{placeholders}` replaced.
 
-    A text becomes a quoted identifier, two texts a schema and what is in it. Values that Postgres takes no parameters
-    for, such as the bounds of a partition, are given as `sql.Literal`.
+    A text becomes a quoted identifier, two texts become a schema and a relation. Pass values for which Postgres takes
+    no parameter, such as the bounds of a partition, as `sql.Literal`.
     """
     return sql.SQL(load_query(name)).format(**{key: _part(part) for key, part in parts.items()})
 

@@ -70,7 +70,7 @@ def in_role(url: str, role: Role) -> str:
     return make_conninfo(url, options=f"{options} -c role={role}".lstrip())
 
 
-def any_login(settings: Settings) -> str:
+def login_url(settings: Settings) -> str:
     """The URL of a login that the settings name, to look whether the database is well; empty with the embedded one."""
     urls = (settings.database_url, settings.ingest_database_url, settings.recommender_database_url)
     return next((url.get_secret_value() for url in urls if url.get_secret_value()), "")
@@ -110,10 +110,10 @@ def refuse_foreign_code(connection: Connection) -> None:
     """
     found = [name for (name,) in connection.execute(load_query("roles/find_foreign_code"))]
     if found:
-        raise DatabaseError(foreign_code_message(found))
+        raise DatabaseError(foreign_code_error(found))
 
 
-def foreign_code_message(found: Sequence[str]) -> str:
+def foreign_code_error(found: Sequence[str]) -> str:
     """What is said of things that no migration made."""
     return (
         f"no migration made {', '.join(found[:_SHOWN])}{' and more' if len(found) > _SHOWN else ''}, and it could run "

@@ -216,7 +216,7 @@ def _place() -> Iterator[Place]:
     with connect(ensure_schema(settings)) as connection:
         take_training_lock(connection, settings.lock_wait_seconds)
         take_warehouse_lock(connection, settings.lock_wait_seconds)
-        side_schemas.empty(connection, RESTORING, REPLACED)  # a restore that was killed left rows of persons
+        side_schemas.drop_tables(connection, RESTORING, REPLACED)  # a restore that was killed left rows of persons
         run_id = batches.start_run(connection, "erase", None, clock())
         outcome = "failed"
         try:

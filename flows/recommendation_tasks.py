@@ -133,7 +133,7 @@ def record_training_failure(
     """Record that a training published nothing, and why. A model run that has an outcome keeps it."""
     why = str(error) if isinstance(error, MoovitamixError) else summarize_defect(error)
     if not isinstance(error, Exception):  # such as KeyboardInterrupt
-        why = "it was cut off: nothing of it was published"
+        why = "it was interrupted: nothing of it was published"
     decision: Decision = "blocked" if isinstance(error, BatchBlocked) else "failed"
     with suppress(DatabaseError):  # if the database is what failed, the next training closes the model run
         model_runs.record_outcome(

@@ -23,7 +23,7 @@ from core import embedded_postgres
 from core.clock import CLOCK_SKEW
 from core.database import login_refusal
 from core.queries import load_query
-from core.roles import any_login
+from core.roles import login_url
 from core.sessions import UnfitDatabase, open_connection
 from core.settings import Settings
 
@@ -59,7 +59,7 @@ class ProcessState:
 
 def database_address(settings: Settings) -> str:
     """Return the URL of the database. Does not start the embedded one."""
-    return embedded_postgres.server_url(settings.data_dir) if settings.embedded else any_login(settings)
+    return embedded_postgres.server_url(settings.data_dir) if settings.embedded else login_url(settings)
 
 
 def database_problem(url: str) -> str | None:

@@ -105,7 +105,7 @@ def _manifest(connection: Connection, now: datetime, models: Sequence[Path]) -> 
 
 
 def _refuse_an_empty_database(connection: Connection) -> None:
-    if len(side_schemas.existing(connection, "")) < len(SCHEMAS) or not _has_version(connection):
+    if len(side_schemas.find_schemas(connection, "")) < len(SCHEMAS) or not _has_version(connection):
         raise BackupError("there is nothing to back up: the database has no tables of ours yet")
 
 

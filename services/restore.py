@@ -25,7 +25,7 @@ from core.data_layout import DataLayout
 from core.database import Connection, connect, ensure_database, readable_errors, take_training_lock, take_warehouse_lock
 from core.errors import DatabaseError, DatabaseUnavailable
 from core.queries import load_query
-from core.roles import ROLES, foreign_code_message, refuse_foreign_code
+from core.roles import ROLES, foreign_code_error, refuse_foreign_code
 from core.settings import Settings
 from core.side_schemas import REPLACED, RESTORING
 from erasure import suppression_list
@@ -59,20 +59,20 @@ def restore(services: LocalServices, path: Path, *, force: bool = False) -> Mani
         url = ensure_database(settings)
         with connect(url) as connection:
             _refuse_a_database_in_use(connection)
-            if side_schemas.existing(connection, RESTORING, REPLACED):
+            if side_schemas.find_schemas(connection, RESTORING, REPLACED):
                 with readable_errors():
                     connection.execute("select pg_advisory_unlock_all()")
                 finish_earlier(settings, url)
                 _refuse_a_database_in_use(connection, _SECONDS_TO_DISCONNECT)
-                if left := side_schemas.existing(connection, RESTORING, REPLACED):
+                if left := side_schemas.find_schemas(connection, RESTORING, REPLACED):
                     raise BackupError(f"{left[0]}, of an earlier restore, cannot be deleted; delete it, then try again")
-            if not force and side_schemas.existing(connection, ""):
+            if not force and side_schemas.find_schemas(connection, ""):
                 raise BackupError("the database is not empty; to replace all that is in it, add FORCE=yes")
             try:
                 made = build_beside(connection, find_postgres_tools(settings, url), work, manifest)
                 shutil.rmtree(DataLayout(settings.data_dir).restored_models, ignore_errors=True)
                 (work / MODELS).replace(DataLayout(settings.data_dir).restored_models)
-                side_schemas.put_in_place(connection)
+                side_schemas.swap_schemas(connection)
             except BaseException as error:
                 _clear_away(connection, settings)
                 if isinstance(error, (BackupError, DatabaseError)) and not isinstance(error, DatabaseUnavailable):
@@ -92,12 +92,12 @@ def finish_earlier(settings: Settings, url: str) -> None:
     Raises AlreadyRunning while a restore is at work, BackupError, DatabaseError.
     """
     with connect(url) as connection:
-        if not side_schemas.existing(connection, RESTORING, REPLACED):
+        if not side_schemas.find_schemas(connection, RESTORING, REPLACED):
             return
         _take_locks(connection, settings.lock_wait_seconds)
-        if not side_schemas.existing(connection, REPLACED):
+        if not side_schemas.find_schemas(connection, REPLACED):
             print("an earlier restore was killed before it changed anything: its remains are deleted first", flush=True)
-            side_schemas.drop(connection, RESTORING)
+            side_schemas.drop_schemas(connection, RESTORING)
             shutil.rmtree(DataLayout(settings.data_dir).restored_models, ignore_errors=True)
             return
         print("an earlier restore was killed when all was restored: it is completed first", flush=True)
@@ -117,10 +117,10 @@ def build_beside(connection: Connection, programs: PostgresTools, work: Path, ma
     programs.run(pg_restore, "--list", f"--file={work / _LISTING}", str(work / DUMP))  # of a format it reads
     listing = (work / _LISTING).read_text()
     if others := foreign_entries(listing):
-        raise BackupError(f"in the backup, {foreign_code_message(others)}")
+        raise BackupError(f"in the backup, {foreign_code_error(others)}")
     made = _make_roles(connection, manifest.roles)
     _replay(programs, (pg_restore, psql), work, steps(listing), version)
-    with side_schemas.step(connection):
+    with side_schemas.restore_step(connection):
         refuse_foreign_code(connection)
     _count_again(connection, manifest)
     with readable_errors():
@@ -135,9 +135,9 @@ def build_beside(connection: Connection, programs: PostgresTools, work: Path, ma
 def _clear_away(connection: Connection, settings: Settings) -> None:
     """What was built and not put in place. When the database is away, the next command does it."""
     with suppress(DatabaseError, psycopg.Error):
-        if side_schemas.existing(connection, REPLACED):
+        if side_schemas.find_schemas(connection, REPLACED):
             return  # it is in place, whatever broke afterwards
-        side_schemas.drop(connection, RESTORING)
+        side_schemas.drop_schemas(connection, RESTORING)
         shutil.rmtree(DataLayout(settings.data_dir).restored_models, ignore_errors=True)
 
 
@@ -153,7 +153,7 @@ def _complete(connection: Connection, settings: Settings) -> bool:
 def _drop_both(connection: Connection) -> None:
     """Last of all, as it says that a restore has ended. What cannot be dropped now, the next command drops."""
     try:
-        side_schemas.drop(connection, RESTORING, REPLACED)
+        side_schemas.drop_schemas(connection, RESTORING, REPLACED)
     except DatabaseError as error:
         print(f"what was replaced is not deleted yet ({error}); the next backup or restore does it", flush=True)
 
@@ -229,7 +229,7 @@ def _make_roles(connection: Connection, names: Sequence[str]) -> list[str]:
 
 def _hand_over_some(connection: Connection) -> int:
     """Whoever restores owns everything; these tables belong to roles. Returns how many were handed over."""
-    with side_schemas.step(connection):
+    with side_schemas.restore_step(connection):
         statements = connection.execute(load_query("roles/change_table_owners")).fetchmany(_TABLES_AT_ONCE)
         for (hand_over,) in statements:
             connection.execute(hand_over)

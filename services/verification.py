@@ -39,7 +39,7 @@ def verify(settings: Settings, path: Path) -> Manifest:
         with connect(url) as connection:
             try:
                 build_beside(connection, PostgresTools(url, embedded_postgres.programs_folder()), work, manifest)
-                side_schemas.put_in_place(connection)
+                side_schemas.swap_schemas(connection)
             except (BackupError, DatabaseError) as error:
                 raise BackupError(f"{short(path)} cannot be restored: {error}") from error
             if differences := _differences(connection, manifest):

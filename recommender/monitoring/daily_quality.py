@@ -35,7 +35,7 @@ _DAY_TABLES = {
 }
 _PLAYS: Mapping[str, pl.DataType] = {
     **{"publication_id": pl.Int64(), "pruned": pl.Int64(), "has_list": pl.Int64(), "plays": pl.Int64()},
-    **{"plays_of_new": pl.Int64(), "heard": pl.Int64(), "hits": pl.Int64()},
+    **{"plays_of_new": pl.Int64(), "relevant": pl.Int64(), "hits": pl.Int64()},
     **{"gain": pl.Float64(), "popular_gain": pl.Float64()},
 }
 
@@ -120,10 +120,10 @@ def _most_used_publication(publications: NDArray[np.int64]) -> int:
 
 
 def _ranking_metrics(plays: pl.DataFrame, k: int) -> list[DayMetric]:
-    users = plays.filter(pl.col("has_list") == 1, pl.col("heard") > 0)
+    users = plays.filter(pl.col("has_list") == 1, pl.col("relevant") > 0)
     if users.is_empty():
         return []
-    ideal = np.cumsum(1 / np.log2(np.arange(2, k + 2)))[np.minimum(users["heard"].to_numpy(), k) - 1]
+    ideal = np.cumsum(1 / np.log2(np.arange(2, k + 2)))[np.minimum(users["relevant"].to_numpy(), k) - 1]
     gain, popular_gain = users["gain"].to_numpy() / ideal, users["popular_gain"].to_numpy() / ideal
     hit = (users["hits"].to_numpy() > 0).astype(np.float64)
     return [_mean(ndcg(k), gain, 0, 1), _mean(f"hit@{k}", hit, 0, 1), _mean(lift(k), gain - popular_gain, -1, 1)]

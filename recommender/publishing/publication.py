@@ -215,7 +215,7 @@ def is_outdated(connection: Connection, now: datetime) -> bool:
     """
     values = {"latest": now + CLOCK_SKEW}
     return bool(
-        _first_value(connection.execute(load_query("recommendations/publications.is_behind"), values).fetchone())
+        _first_value(connection.execute(load_query("recommendations/publications.is_outdated"), values).fetchone())
     )
 
 
@@ -259,7 +259,7 @@ def _attach(connection: Connection, parent: str, table: str, publication: Public
         "parent": ("ml", parent),
         "key": sql.SQL("user_id, rank" if parent == "recommendations" else "track_id, rank"),
         "number": sql.Literal(publication.publication_id),
-        "belongs": f"{table}_belongs",
+        "constraint": f"{table}_publication",
     }
     for step in ("add_primary_key", "move_to_ml", "attach_partition", "drop_check"):
         connection.execute(compose_query(f"recommendations/partitions.{step}", **names))

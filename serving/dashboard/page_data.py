@@ -179,7 +179,7 @@ class DecisionRecord:
 class ActiveCounts:
     """The number of current users and tracks."""
 
-    listeners: int
+    users: int
     tracks: int
 
 

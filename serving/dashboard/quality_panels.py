@@ -87,7 +87,7 @@ def coverage(data: PageData) -> Panel:
         return Panel("coverage", title, "Nothing to draw yet: no recommendations are published.")
     live, totals = data.live_publications[0], data.active_counts[0]
     finding = (
-        f"{percent(live.listeners, totals.listeners)} of {count(totals.listeners, 'user')} have recommendations of "
+        f"{percent(live.listeners, totals.users)} of {count(totals.users, 'user')} have recommendations of "
         f"their own. The recommendations contain {percent(live.tracks_covered, totals.tracks)} of "
         f"{count(totals.tracks, 'track')}."
     )

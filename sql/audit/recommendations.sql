@@ -1,18 +1,18 @@
 -- name: find_unknown_users
--- One row per recommendation for a user who is not known, or no longer there.
+-- One row per recommendation for a user who is unknown or removed.
 with listed as (
     select user_id, rank from {batch}
 )
 select listed.user_id, listed.rank
 from listed
 where not exists (
-    select from mart.dim_users as listener
-    where listener.user_id = listed.user_id and listener.removed_at is null
+    select from mart.dim_users as known_user
+    where known_user.user_id = listed.user_id and known_user.removed_at is null
 );
 
 -- name: find_wrong_lengths
--- One row per listener whose list is longer or shorter than it could be: as many tracks as were asked for, or all that
--- are offered and, where played ones are left out, not yet played.
+-- One row per user whose recommendation list does not have the expected length. That is the length asked for or, if
+-- fewer, the number of available tracks; played tracks are not available where they are excluded.
 with listed as (
     select user_id, count(*) as tracks from {batch} group by user_id
 ),
@@ -23,24 +23,24 @@ played as (
     where (select excludes_played from {profile})
     group by plays.user_id
 )
-select listener.user_id, 0 as rank
-from mart.dim_users as listener
+select known_user.user_id, 0 as rank
+from mart.dim_users as known_user
 cross join {profile} as profile
-left join listed on listed.user_id = listener.user_id
-left join played on played.user_id = listener.user_id
-where listener.removed_at is null
+left join listed on listed.user_id = known_user.user_id
+left join played on played.user_id = known_user.user_id
+where known_user.removed_at is null
     and coalesce(listed.tracks, 0)
         <> least(profile.per_user, profile.tracks_offered - coalesce(played.tracks, 0));
 
 -- name: find_broken_ranks
--- One row per listener whose ranks are not 1, 2, 3 and so on.
+-- One row per user whose ranks are not 1, 2, 3 and so on.
 select user_id, min(rank) as rank
 from {batch}
 group by user_id
 having min(rank) <> 1 or max(rank) <> count(*) or count(distinct rank) <> count(*);
 
 -- name: find_repeated_tracks
--- One row per track that comes twice in a listener's list.
+-- One row per track that is twice in the list of a user.
 select user_id, min(rank) as rank
 from {batch}
 group by user_id, track_id
@@ -53,7 +53,7 @@ from {batch}
 where score = 'NaN' or score = 'Infinity' or score = '-Infinity';
 
 -- name: find_rising_scores
--- One row per recommendation with a higher score than the rank before it.
+-- One row per recommendation with a higher score than the rank above it.
 select user_id, rank
 from (
     select user_id, rank, score > lag(score) over (partition by user_id order by rank) as rises
@@ -62,7 +62,7 @@ from (
 where rises;
 
 -- name: find_seen_tracks
--- One row per recommendation of what the listener already played, where that is to be left out.
+-- One row per recommendation of a track that the user has played, where such tracks are excluded.
 with listed as (
     select user_id, rank, track_id from {batch}
 )
@@ -72,7 +72,7 @@ join mart.user_track_plays as plays on plays.user_id = listed.user_id and plays.
 where (select excludes_played from {profile});
 
 -- name: find_removed_tracks
--- One row per recommendation of a track that is not known, or no longer there.
+-- One row per recommendation of a track that is unknown or removed.
 with listed as (
     select user_id, rank, track_id from {batch}
 )

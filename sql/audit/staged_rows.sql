@@ -1,5 +1,5 @@
 -- name: find_blank_values
--- One row per staged row whose column is blank, if those are more than a share of the whole list.
+-- One row per staged row whose column is blank, if more than the limited share of the snapshot is blank.
 select id
 from {batch}
 where {column} !~ '\S'
@@ -11,7 +11,7 @@ where {column} !~ '\S'
 select id from {batch} group by id having count(*) > 1;
 
 -- name: find_impossible_timestamps
--- One row per staged row with a timestamp that no computer can have recorded..
+-- One row per staged row with a timestamp before 1970 or from 2200 on.
 select {keys}
 from {batch}
 where least(created_at, updated_at) < timestamptz '1970-01-01 00:00:00+00'

@@ -1,7 +1,7 @@
 -- name: find_endpoint_status
--- One row per endpoint of which a batch is known: the newest day that came in whole, and the newest batch whatever became
--- of it. A batch without `finished_at` is at work, or was cut off. A batch that names a day after `today` (by a clock that
--- was ahead, or by hand) counts only while there is no other.
+-- One row per endpoint with a batch: its newest published day, and its newest batch of any status. A batch without
+-- `finished_at` is in progress or was killed. A batch of a day after `today` counts only if there is no other: a wrong
+-- clock or a person named that day.
 select
     newest.endpoint,
     published.day as published_day,
@@ -26,7 +26,7 @@ left join lateral (
 ) as published on true;
 
 -- name: find_batches_by_day
--- One row per endpoint and day from `first_day` to `last_day`: what its newest revision came to, and whether one was blocked before.
+-- One row per endpoint and day from `first_day` to `last_day`: the newest revision, and whether any revision was blocked.
 select distinct on (endpoint, day)
     endpoint,
     day,
@@ -42,7 +42,7 @@ where day between %(first_day)s and %(last_day)s
 order by endpoint, day, revision desc;
 
 -- name: count_expectations_by_day
--- One row per day from `first_day` to `last_day` with an audited batch: how many expectations were judged and how many fail, by
+-- One row per day from `first_day` to `last_day` with an audited batch: the number of expectations, and of failed ones by
 -- severity, in the newest revision of each endpoint.
 with newest as (
     select distinct on (endpoint, day) batch_id, day
@@ -61,8 +61,8 @@ group by newest.day
 order by newest.day;
 
 -- name: find_failed_expectations
--- One row per expectation that fails in the newest audit of an endpoint, with why the batch was let in all the same, if it
--- was. No values of rows: those are in Data Docs, for whoever may see them.
+-- One row per failed expectation in the newest audit of an endpoint, with the reason if the batch was accepted. Values of
+-- rows are left out: Data Docs show them.
 with newest as (
     select distinct on (batch.endpoint) batch.batch_id, batch.endpoint
     from ops.batches as batch

@@ -1,5 +1,5 @@
 -- name: find_live_publications
--- One row per time since `since` that a list went live, and one for what is live now however old; the newest first.
+-- One row per time since `since` that a publication went live, newest first. The live publication is always included.
 select
     live.live_id,
     live.publication_id,
@@ -17,34 +17,34 @@ where live.live_from >= %(since)s or live.live_id = (select max(live_id) from ml
 order by live.live_id desc;
 
 -- name: find_newest_publication
--- One row, or none before the first: the list of everyone that was made last, whatever became of it.
+-- The newest publication of any status; no row before the first.
 select publication_id, status, made_at, reason
 from ml.publications
 order by publication_id desc
 limit 1;
 
 -- name: count_users_and_tracks
--- One row: how many listeners and tracks there are now, those that left not counted.
+-- One row: the number of users and tracks that the source still has.
 select
-    (select count(*) from mart.dim_users where removed_at is null) as listeners,
+    (select count(*) from mart.dim_users where removed_at is null) as users,
     (select count(*) from mart.dim_tracks where removed_at is null) as tracks;
 
 -- name: find_quality_metrics
--- One row per day from `first_day` to `last_day` and metric of those asked for, in order.
+-- One row per requested metric and day from `first_day` to `last_day`, in order.
 select metric, day, value, users, lower, upper, publication_id, judged
 from ml.quality_metrics
 where day between %(first_day)s and %(last_day)s and metric = any(%(metrics)s)
 order by metric, day;
 
 -- name: find_alarms
--- One row per alarm on quality that waits for an answer, or is of a day since `first_day`; the newest first.
+-- One row per drift alarm that is open or of a day since `first_day`, newest first.
 select alarm_id, metric, day, value, baseline, publication_id, raised_at, answer, answered_at, model_run_id
 from ml.alarms
 where answer is null or day >= %(first_day)s
 order by alarm_id desc;
 
 -- name: find_decisions
--- One row per decision since `since`, the newest first.
+-- One row per decision since `since`, newest first.
 select decision_id, kind, day, verdict, why, model_run_id, decided_at
 from ml.decisions
 where decided_at >= %(since)s

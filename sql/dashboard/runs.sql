@@ -1,14 +1,14 @@
 -- name: find_last_runs
--- One row per flow that ever ran: its newest run that came to an end.
+-- One row per flow: its newest run that ended.
 select distinct on (flow) run_id, flow, day, started_at, finished_at, outcome
 from ops.runs
 where finished_at is not null
 order by flow, run_id desc;
 
 -- name: find_open_runs
--- One row per run since `since` that has no end, oldest first. A run holds a lock for as long as its process lives: only
--- the newest that could hold a lock which is held is at work; the others were killed, or their database went away.
-with held as (
+-- One row per run since `since` without an end, oldest first. A run holds a lock while its process lives. If the lock is
+-- held, the newest of its runs is in progress. All others were killed or lost their database.
+with held_locks as (
     select (classid::bigint << 32) + objid::bigint as lock
     from pg_locks
     where locktype = 'advisory'
@@ -27,13 +27,13 @@ select
     flow,
     day,
     started_at,
-    lock in (select lock from held) and run_id = max(run_id) over (partition by lock) as at_work
+    lock in (select lock from held_locks) and run_id = max(run_id) over (partition by lock) as at_work
 from open_run
 order by run_id;
 
 -- name: sum_task_costs
--- One row per run from `since` to `latest` and step of it: wall and CPU seconds of its calls together, the most memory of
--- any.
+-- One row per run from `since` to `latest` and task: the sum of wall and CPU seconds of its calls, and their highest peak
+-- memory.
 select
     run.run_id,
     run.flow,

@@ -1,51 +1,51 @@
 -- name: lock_tables
--- The tables of ours that belong to roles, held until the transaction ends: nobody can hang a trigger, rule, policy or
--- index on them meanwhile, nor write to them. Reading goes on.
+-- Locks the tables that roles own until the transaction ends. Nobody can write to them or add a trigger, rule, policy or
+-- index. Reading continues.
 do $$
 declare
-    one regclass;
+    table_name regclass;
 begin
-    for one in
-        select part.oid::regclass
-        from pg_class as part
-        join pg_namespace as schema on schema.oid = part.relnamespace
-        where part.relkind in ('r', 'p')
+    for table_name in
+        select relation.oid::regclass
+        from pg_class as relation
+        join pg_namespace as schema on schema.oid = relation.relnamespace
+        where relation.relkind in ('r', 'p')
             and schema.nspname in ('staging', 'warehouse', 'mart', 'ml', 'ops', 'serving')
-            and part.relowner <> (select oid from pg_roles where rolname = current_user)
-        order by part.oid
+            and relation.relowner <> (select oid from pg_roles where rolname = current_user)
+        order by relation.oid
     loop
-        execute 'lock table only ' || one || ' in share row exclusive mode';
+        execute 'lock table only ' || table_name || ' in share row exclusive mode';
     end loop;
 end
 $$;
 
 -- name: find_tables_with_user_rows
--- One row per table of ours that holds rows of listeners, but warehouse.users: its schema and name, the column with their
--- id, and the table or partitioned table that it is told as. Partitions come one by one, also those left detached.
+-- One row per table with rows of users, without warehouse.users: its schema, its name, the column with the user id, and
+-- the name that reports use. That name is the parent of a partition. Each partition has a row, also a detached one.
 select
     schema.nspname::text,
-    part.relname::text,
+    relation.relname::text,
     attribute.attname::text,
     case when schema.nspname = 'staging' then 'staging' else root_schema.nspname || '.' || root.relname end
-from pg_class as part
-join pg_namespace as schema on schema.oid = part.relnamespace
-join pg_attribute as attribute on attribute.attrelid = part.oid and attribute.attnum > 0 and not attribute.attisdropped
-join pg_class as root on root.oid = coalesce(pg_partition_root(part.oid), part.oid::regclass)
+from pg_class as relation
+join pg_namespace as schema on schema.oid = relation.relnamespace
+join pg_attribute as attribute on attribute.attrelid = relation.oid and attribute.attnum > 0 and not attribute.attisdropped
+join pg_class as root on root.oid = coalesce(pg_partition_root(relation.oid), relation.oid::regclass)
 join pg_namespace as root_schema on root_schema.oid = root.relnamespace
-where part.relkind = 'r'
+where relation.relkind = 'r'
     and schema.nspname in ('staging', 'warehouse', 'mart', 'ml', 'ops', 'serving')
     and (
         attribute.attname = 'user_id'
-        or (attribute.attname = 'id' and schema.nspname = 'staging' and part.relname ~ '^users_')
+        or (attribute.attname = 'id' and schema.nspname = 'staging' and relation.relname ~ '^users_')
     )
 order by 1, 2;
 
 -- name: find_tables_without_rights
--- One row per table in our schemas that this login may not erase from: its name, and the login that it belongs to.
-select schema.nspname || '.' || part.relname, pg_get_userbyid(part.relowner)::text
-from pg_class as part
-join pg_namespace as schema on schema.oid = part.relnamespace
-where part.relkind in ('r', 'p')
+-- One row per table in our schemas from which this login may not erase: its name and its owner.
+select schema.nspname || '.' || relation.relname, pg_get_userbyid(relation.relowner)::text
+from pg_class as relation
+join pg_namespace as schema on schema.oid = relation.relnamespace
+where relation.relkind in ('r', 'p')
     and schema.nspname in ('staging', 'warehouse', 'mart', 'ml', 'ops', 'serving')
-    and not pg_has_role(part.relowner, 'usage')
+    and not pg_has_role(relation.relowner, 'usage')
 order by 1;

@@ -1,17 +1,17 @@
 -- name: find_identity
--- The e-mail and name of one listener in one table of users; one row at most where it is published.
+-- The e-mail address and name of a user in a table of users. In the warehouse at most one row.
 select email, first_name, last_name from {table} where id = %(user_id)s;
 
 -- name: find_user_ids
--- One row per listener who is published.
+-- One row per published user.
 select id from warehouse.users;
 
 -- name: lock_user
--- At most one row: the listener, to whom nobody adds anything until the transaction ends.
+-- Locks a user, so that nobody adds rows of the user until the transaction ends. At most one row.
 select id from warehouse.users where id = %(user_id)s for update;
 
 -- name: delete_plays
--- All plays of one listener. offset 0: look up each session's plays in its month.
+-- Deletes all plays of a user. `offset 0` makes Postgres look up the plays of each session in its month.
 delete from warehouse.listen_history_tracks as play
 using (
     select id, created_at
@@ -22,15 +22,15 @@ using (
 where play.listen_history_id = session.id and play.created_at = session.created_at;
 
 -- name: delete_rows_of_user
--- All rows of one listener in one table.
+-- Deletes all rows of a user in one table.
 delete from only {table} where {column} = %(user_id)s;
 
 -- name: delete_user
--- One listener.
+-- Deletes a user.
 delete from warehouse.users where id = %(user_id)s;
 
 -- name: delete_quarantined_rows
--- All keys of rows of one listener that failed an expectation.
+-- Deletes all keys of a user's rows that failed an expectation.
 delete from ops.quarantined_rows as quarantined
 using ops.batches as batch
 where batch.batch_id = quarantined.batch_id
@@ -38,11 +38,11 @@ where batch.batch_id = quarantined.batch_id
     and split_part(quarantined.row_key, ' ', 1) = %(user_id)s::text;
 
 -- name: find_rejected_rows
--- One row per rejected row or play of the lists that have listeners, and where it stands.
+-- One row per rejected row or play of an endpoint with users, and its place in the table.
 select ctid::text, endpoint, raw_json
 from ops.rejected_rows
 where endpoint in ('users', 'listen_history') and raw_json <> %(in_place)s;
 
 -- name: blank_rejected_rows
--- Rejected rows of one listener: that there was one stays, and why, but nothing of what it said.
+-- Replaces the text of a user's rejected rows. The reason stays.
 update ops.rejected_rows set raw_json = %(in_place)s where ctid = any(%(places)s::tid[]);

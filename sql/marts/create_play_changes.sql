@@ -1,7 +1,7 @@
--- One row per user and track whose plays change because sessions changed or went: how many plays are added and
--- dropped, and when those were. Must run before the sessions themselves are changed.
+-- One row per user and track whose plays change because sessions changed or were removed: the number of added and
+-- dropped plays, and their times. Run this before the sessions themselves change.
 create temporary table play_changes on commit drop as
-with moved as (
+with changed_plays as (
     select session.id, session.user_id, session.created_at, play.track_id, -1 as plays
     from (
         select id, user_id, created_at from changed_sessions where was_live
@@ -20,9 +20,9 @@ with moved as (
     cross join lateral unnest(session.items) as play (track_id)
 ),
 
-net as (
+net_changes as (
     select user_id, track_id, created_at, sum(plays)::integer as plays
-    from moved
+    from changed_plays
     group by id, user_id, track_id, created_at
     having sum(plays) <> 0
 )
@@ -36,5 +36,5 @@ select
     max(created_at) filter (where plays > 0) as last_added_at,
     min(created_at) filter (where plays < 0) as first_dropped_at,
     max(created_at) filter (where plays < 0) as last_dropped_at
-from net
+from net_changes
 group by user_id, track_id;

@@ -1,17 +1,17 @@
 -- name: is_first_load
--- Whether no play was counted yet and only new sessions bring any.
+-- One row: whether the table is empty and only new sessions have plays.
 select not exists (select from mart.user_track_plays) and not exists (select from changed_sessions);
 
 -- name: drop_primary_key
--- Only when the table is empty. Truncated here, it may be filled without the write-ahead log; sorted, its key is
--- quick to build and a user's rows lie together.
+-- Use only while the table is empty. A table truncated in this transaction can be loaded without the write-ahead log.
+-- Without hash aggregation rows arrive sorted: the key is quick to build, and the rows of a user are stored together.
 truncate mart.user_track_plays;
 alter table mart.user_track_plays drop constraint user_track_plays_pkey;
 set local enable_hashagg = off;
 set local work_mem = '256MB';
 
 -- name: insert_new_plays
--- One row per user and track of the new sessions, into an empty table without a key.
+-- Inserts one row per user and track of the new sessions into an empty table without a key.
 insert into mart.user_track_plays (user_id, track_id, plays, first_played_at, last_played_at)
 select session.user_id, play.track_id, count(*), min(session.created_at), max(session.created_at)
 from {staged} as session
@@ -20,13 +20,13 @@ where session.is_new
 group by session.user_id, play.track_id;
 
 -- name: add_primary_key
--- One row per user and track: checked, now that all rows are there.
+-- Adds the key after all rows are loaded.
 alter table mart.user_track_plays add constraint user_track_plays_pkey primary key (user_id, track_id);
 reset enable_hashagg;
 reset work_mem;
 
 -- name: add_plays
--- One row per user and track with added plays, of new and of changed sessions: counted on top of what is there.
+-- Adds the plays of new and changed sessions to the counts of each user and track.
 insert into mart.user_track_plays as counted (user_id, track_id, plays, first_played_at, last_played_at)
 select user_id, track_id, sum(added), min(first_added_at), max(last_added_at)
 from (
@@ -53,14 +53,14 @@ on conflict (user_id, track_id) do update set
     last_played_at = greatest(counted.last_played_at, excluded.last_played_at);
 
 -- name: subtract_plays
--- One row per user and track with dropped plays: fewer than were counted.
+-- Subtracts dropped plays from the counts of each user and track.
 update mart.user_track_plays as counted
 set plays = counted.plays - change.dropped
 from play_changes as change
 where counted.user_id = change.user_id and counted.track_id = change.track_id and change.dropped > 0;
 
 -- name: delete_unplayed_tracks
--- All users and tracks of which no play is left.
+-- Deletes each user and track without plays.
 delete from mart.user_track_plays as counted
 using play_changes as change
 where counted.user_id = change.user_id and counted.track_id = change.track_id

@@ -1,8 +1,8 @@
--- ops: what ran, what came in, what was judged, what was turned away. Rows here are never pruned.
+-- ops: runs, batches, audit results and rejected rows. Rows are never pruned.
 
 create schema staging;
 
--- One row per ingest or replay. finished_at is null while it runs, or when it was killed.
+-- One row per run. finished_at is null while it runs or after it was killed.
 create table ops.runs (
     run_id bigint generated always as identity primary key,
     flow text not null,
@@ -12,7 +12,7 @@ create table ops.runs (
     outcome text
 );
 
--- One row per batch: what one endpoint sent for one day (revision 2 and on: fetched again on purpose).
+-- One row per batch: endpoint, day and revision. A day that is fetched again on purpose is a new revision.
 create table ops.batches (
     batch_id text primary key,
     endpoint text not null check (endpoint in ('tracks', 'users', 'listen_history')),
@@ -38,7 +38,7 @@ create table ops.batches (
     unique (endpoint, day, revision)
 );
 
--- One row per batch that a run touched: tells a batch that was judged from one whose judge was killed.
+-- One row per run and batch that it worked on. It shows whether the run that audited a batch ended or was killed.
 create table ops.run_batches (
     run_id bigint not null references ops.runs,
     batch_id text not null references ops.batches,
@@ -59,7 +59,7 @@ create table ops.expectation_results (
     unique nulls not distinct (batch_id, expectation, "column", description)
 );
 
--- One row per row, or per play of a kept session, that could not be taken as what the contract says.
+-- One row per row, or per play of a kept session, that breaks the contract of the API.
 create table ops.rejected_rows (
     batch_id text not null references ops.batches,
     endpoint text not null,
@@ -70,7 +70,7 @@ create table ops.rejected_rows (
 );
 create index on ops.rejected_rows (batch_id);
 
--- One row per row of a batch that fails an expectation about single rows, up to a limit an expectation.
+-- One row per row of a batch that fails an expectation about single rows, up to a limit per expectation.
 create table ops.quarantined_rows (
     batch_id text not null references ops.batches,
     expectation text not null,

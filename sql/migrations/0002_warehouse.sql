@@ -1,4 +1,5 @@
--- warehouse: the published state, normalised. removed_at: the day whose list no longer had the row; null while it has.
+-- warehouse: the published state, normalised. removed_at is the day whose snapshot no longer had the row; null while the
+-- source has it.
 
 create schema warehouse;
 
@@ -34,7 +35,7 @@ create table warehouse.tracks (
     batch_id text not null
 );
 
--- One row per listening session ever published. Month partitions are made when a batch needs them.
+-- One row per session ever published. A month partition is created when a batch needs it.
 create table warehouse.listen_history (
     id bigint not null,
     user_id bigint not null references warehouse.users,
@@ -47,9 +48,9 @@ create table warehouse.listen_history (
     unique (user_id, created_at)
 ) partition by range (created_at);
 
--- One row per play: a session may hold a track twice. created_at is the session's: it names the partition.
--- Each month's plays refer to the same month's sessions: that foreign key is made with the month, where it is checked
--- against one month's sessions instead of all (see docs/adr/0003-foreign-keys-between-month-partitions.md).
+-- One row per play. A session may contain a track twice. created_at is the start of the session and names the partition.
+-- A foreign key connects the plays and sessions of a month. It is created with the month and checked against one month
+-- instead of all (docs/adr/0003-foreign-keys-between-month-partitions.md).
 create table warehouse.listen_history_tracks (
     listen_history_id bigint not null,
     position integer not null,

@@ -1,4 +1,4 @@
--- mart: the star that people and the recommender read. No names, no e-mails.
+-- mart: what people and the recommender read, without names and e-mail addresses.
 
 create schema mart;
 
@@ -12,7 +12,7 @@ create view mart.dim_tracks as
 select id as track_id, name, artist, songwriters, genres, album, duration, duration_seconds, created_at, updated_at, removed_at
 from warehouse.tracks;
 
--- One row per play of a session that is still at the source.
+-- One row per play of a session that the source still has.
 create view mart.fact_listens as
 select
     play.listen_history_id,
@@ -25,7 +25,7 @@ join warehouse.listen_history as session
     on session.id = play.listen_history_id and session.created_at = play.created_at
 where session.removed_at is null;
 
--- One row per user and track played: mart.fact_listens, counted. Kept up by difference in each publication.
+-- One row per user and track played: the counts of mart.fact_listens. Each publication adds and subtracts what changed.
 create table mart.user_track_plays (
     user_id bigint not null,
     track_id bigint not null,

@@ -1,9 +1,9 @@
--- ml: what was learned, what was published of it, and what listeners say. serving: who may ask.
+-- ml: trainings, publications and feedback. serving: API keys.
 
 create schema ml;
 
--- One row per training, and one for the popularity that is published before the first. `data_as_of` is exclusive:
--- plays before it were learned from. `model_file` is below DATA_DIR, and null when nothing was kept of the model.
+-- One row per training, and one for the popularity published before the first. `data_as_of` is exclusive: earlier plays
+-- were learned. `model_file` is below DATA_DIR; null if no file is kept.
 create table ml.model_runs (
     model_run_id bigint generated always as identity primary key,
     model text not null,
@@ -22,8 +22,8 @@ create table ml.model_runs (
     finished_at timestamptz
 );
 
--- One row per list of everyone that was made. `batches` are the newest published ones it was made from. When
--- `pruned_at` is set, its rows went with the retention.
+-- One row per publication: the recommendations of all users. `batches` are the newest published batches it was made from.
+-- If `pruned_at` is set, the retention deleted its rows.
 create table ml.publications (
     publication_id bigint generated always as identity primary key,
     model_run_id bigint not null references ml.model_runs,
@@ -39,7 +39,7 @@ create table ml.publications (
     reason text
 );
 
--- One row per publication and expectation of the audit of its list.
+-- One row per publication and expectation of its audit.
 create table ml.expectation_results (
     publication_id bigint not null references ml.publications,
     expectation text not null,
@@ -53,8 +53,8 @@ create table ml.expectation_results (
     unique nulls not distinct (publication_id, expectation, "column", description)
 );
 
--- One row per publication, listener and rank, from 1. A publication is a partition: it comes and goes whole, and
--- brings its own key of listener and rank.
+-- One row per publication, user and rank, from 1. A publication is a partition: it is attached and detached as a whole, and
+-- has its own key of user and rank.
 create table ml.recommendations (
     publication_id bigint not null,
     user_id bigint not null,
@@ -63,7 +63,7 @@ create table ml.recommendations (
     score double precision not null
 ) partition by list (publication_id);
 
--- One row per publication, track and rank: the tracks played by the same listeners, nearest first. Partitions as above.
+-- One row per publication, track and rank: tracks played by the same users, nearest first. Partitions as above.
 create table ml.similar_tracks (
     publication_id bigint not null,
     track_id bigint not null,
@@ -72,7 +72,7 @@ create table ml.similar_tracks (
     score double precision not null
 ) partition by list (publication_id);
 
--- One row per publication, favourite genre and rank: for listeners without a list. Genre '' is everyone.
+-- One row per publication, favourite genre and rank, for users without recommendations. Genre '' means all users.
 create table ml.fallbacks (
     publication_id bigint not null references ml.publications,
     genre text not null,
@@ -82,7 +82,7 @@ create table ml.fallbacks (
     primary key (publication_id, genre, rank)
 );
 
--- One row per time that a publication went live, by being published or by a rollback. The newest row is what is live.
+-- One row per time that a publication went live, also by a rollback. The newest row names the live publication.
 create table ml.live_publications (
     live_id bigint generated always as identity primary key,
     publication_id bigint not null references ml.publications,
@@ -90,14 +90,14 @@ create table ml.live_publications (
     why text not null
 );
 
--- One row: the publication that is live. None before the first.
+-- One row: the live publication. None before the first.
 create view ml.current_publication as
 select publication.*, live.live_from, live.why as live_why
 from ml.live_publications as live
 join ml.publications as publication using (publication_id)
 where live.live_id = (select max(live_id) from ml.live_publications);
 
--- One row per listener and rank of the publication that is live.
+-- One row per user and rank of the live publication.
 create view ml.current_recommendations as
 select publication_id, user_id, rank, track_id, score
 from ml.recommendations
@@ -105,8 +105,8 @@ where publication_id = (
     select publication_id from ml.live_publications order by live_id desc limit 1
 );
 
--- One row per recommendation that is kept: the model run it is from, the batches of data behind list and model, and
--- how many expectations each audit held and failed.
+-- One row per kept recommendation: its model run, the batches behind publication and model, and for each audit the number
+-- of expectations and of failed ones.
 create view ml.recommendation_trace as
 select
     recommendation.publication_id,
@@ -155,7 +155,7 @@ join ml.model_runs as run using (model_run_id);
 
 create schema serving;
 
--- One row per API key. The key itself is not kept: `secret_hash` is SHA-256 of its secret part.
+-- One row per API key. The key itself is not stored: `secret_hash` is SHA-256 of its secret part.
 create table serving.api_keys (
     key_id text primary key,
     name text not null,
@@ -166,7 +166,7 @@ create table serving.api_keys (
     revoked_at timestamptz
 );
 
--- One row per listener, track and publication (null: none named): the last word on whether it was useful.
+-- One row per user, track and publication (null if none is named): the last answer whether it was useful.
 create table ml.feedback (
     user_id bigint not null references warehouse.users,
     track_id bigint not null references warehouse.tracks,
@@ -178,21 +178,21 @@ create table ml.feedback (
     unique nulls not distinct (user_id, track_id, publication_id)
 );
 
--- What serving may do: read lists and what is shown of tracks, and take feedback. No names of people, no e-mails.
+-- Rights of serving: read recommendations and tracks, store feedback. No names and e-mail addresses of users.
 do $$
 begin
     if not exists (select from pg_roles where rolname = 'moovitamix_serving') then
         begin
             create role moovitamix_serving nologin;
         exception when duplicate_object or unique_violation then
-            null; -- another database of this server was migrated at the same moment
+            null; -- a migration of another database on this server created it at the same moment
         end;
     end if;
-    -- Also where we just made it: since Postgres 16 who makes a role may grant it, and not yet take it.
+    -- Needed also for a role that we just created: since Postgres 16 its creator may grant it, but is no full member.
     begin
         grant moovitamix_serving to current_user;
     exception when insufficient_privilege then
-        null; -- it was made for us by another: serving has a login of its own, or the other makes us a member
+        null; -- an administrator created it: serving has its own login, or the administrator makes us a member
     end;
 end
 $$;

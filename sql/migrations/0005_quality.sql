@@ -1,19 +1,19 @@
--- ml: how good the lists turned out to be, what was decided on it day by day, and the alarms that wait for an answer.
+-- ml: the quality of recommendations, the verdict on each day, and drift alarms.
 
--- Whether a list was made without what its listeners had played: then only what they first play can be on it.
+-- Whether tracks that a user had played are left out. Then only first plays can match a recommendation.
 alter table ml.publications add column excludes_played boolean not null default true;
 
--- Why a training was held: somebody or the calendar asked for it, the quality fell, or the model was old.
+-- Why a training started: a person or the schedule asked for it, the quality fell, or the model was old.
 alter table ml.model_runs add column cause text not null default 'asked'
     check (cause in ('asked', 'degradation', 'age'));
 
--- One row per listener, track, publication and key: no key changes what another has told.
+-- One row per user, track, publication and key: no key overwrites the answer of another.
 alter table ml.feedback drop constraint feedback_user_id_track_id_publication_id_key;
 alter table ml.feedback add unique nulls not distinct (user_id, track_id, publication_id, key_id);
 
--- One row per metric and day (UTC) on which there was something to measure. `users` are listeners with a value, of whom
--- `value` is the mean; it lies between `lower` and `upper` 19 times of 20. `publication_id` is the list that was live for
--- most of them. A day that is not `judged` counts for no alarm.
+-- One row per metric and UTC day on which there was something to measure. `users` is the number of users with a value, and
+-- `value` their mean. `lower` and `upper` are the 95 percent interval. `publication_id` was live for most of these users. A
+-- day that is not `judged` does not count for drift alarms.
 create table ml.quality_metrics (
     metric text not null,
     day date not null,
@@ -27,9 +27,9 @@ create table ml.quality_metrics (
     primary key (metric, day)
 );
 
--- One row per alarm: a metric fell beyond chance. Open until a training was decided: then `answer` is what became of
--- it, and `answered_after` the newest day that was judged by then. With other lists, what is usual is learned anew from
--- the days after it; where the champion was kept, a cool-down begins. At most one of a metric is open.
+-- One row per drift alarm: a metric fell beyond chance. It is open until a training is decided. Then `answer` is the
+-- decision, and `answered_after` the newest day with a verdict. If new recommendations were published, the normal value is
+-- learned anew from the days after it. If the champion was kept, a cool-down begins. At most one alarm per metric is open.
 create table ml.alarms (
     alarm_id bigint generated always as identity primary key,
     metric text not null,
@@ -47,8 +47,8 @@ create table ml.alarms (
 );
 create unique index one_open_alarm_a_metric on ml.alarms (metric) where answer is null;
 
--- One row per day that was judged, and one per training that was decided: what, why, and the figures. `day` is the day
--- judged, or the last one that was learned from.
+-- One row per day with a verdict, and one per decided training: verdict, reason and figures. `day` is that day, or the last
+-- day of the training data.
 create table ml.decisions (
     decision_id bigint generated always as identity primary key,
     kind text not null check (kind in ('day', 'training')),

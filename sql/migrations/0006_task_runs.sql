@@ -1,9 +1,9 @@
--- ops: what the tasks of a run cost. Rows here are never pruned.
+-- ops: the cost of each task of a run. Rows are never pruned.
 
--- One row per task of a run that came to its end, well or not; a task that was killed has none. `task` is the name of
--- the step in our code, `what` the batch or list it worked on ('' where there is none). `seconds` is wall time;
--- `cpu_seconds` is that of the process and of its children that ended meanwhile, not that of Postgres; `peak_memory_mb`
--- is the most that was resident of the process meanwhile, without its children, null where the system does not tell.
+-- One row per task that ended, well or not. A killed task has none. `task` is the name in our code, `what` the batch or
+-- publication it worked on ('' if there is none). `seconds` is wall time. `cpu_seconds` includes the process and children
+-- that ended meanwhile, not Postgres. `peak_memory_mb` is the peak resident memory of the process without children; null if
+-- the system does not report it.
 create table ops.task_runs (
     run_id bigint not null references ops.runs,
     task text not null,

@@ -1,14 +1,14 @@
--- Who may do what: rights for each part of the system, by table and, where one holds what a part need not see, by column.
--- `sql/rights.yaml` is the whole of it, held against the database by a test. What comes later belongs to nobody but its
--- owner until its own migration decides: Postgres gives no rights on new tables. The roles are made by sql/roles.
+-- Rights of each part of the system, by table and, where a part needs few columns, by column. `sql/rights.yaml` lists all
+-- of them, and a test compares it with the database. Postgres gives no rights on new tables, so a later migration grants
+-- them. `sql/roles` creates the roles.
 
 revoke all on schema ops, staging, warehouse, mart, ml, serving from public;
 revoke all on all tables in schema ops, warehouse, mart, ml, serving from public;
 
--- Ingest: brings in what the source sends, and so sees the names and e-mails of listeners. Of what is recommended it
--- only asks whether the newest list is older than the newest data.
+-- Ingest loads the rows of the source, with names and e-mail addresses of users. Of recommendations it reads only whether the
+-- newest publication is older than the newest data.
 grant usage on schema ops, staging, warehouse, mart, ml to moovitamix_ingest;
-grant create on schema staging, warehouse, mart to moovitamix_ingest; -- months, and the key of the mart
+grant create on schema staging, warehouse, mart to moovitamix_ingest; -- for months, and for the key of the mart
 grant select on ops.schema_version to moovitamix_ingest;
 grant select, insert, update on ops.runs, ops.batches to moovitamix_ingest;
 grant select, insert on ops.run_batches to moovitamix_ingest;
@@ -18,9 +18,9 @@ grant select (batch_id), insert, delete
 grant select, insert, update on warehouse.users, warehouse.tracks to moovitamix_ingest;
 grant select (status, made_at) on ml.publications to moovitamix_ingest;
 
--- Recommender: learns, publishes and judges. Listeners are numbers with a favourite genre.
+-- The recommender trains, publishes and evaluates. It sees users as ids with a favourite genre.
 grant usage on schema ops, staging, warehouse, mart, ml to moovitamix_recommender;
-grant create on schema staging, ml to moovitamix_recommender; -- a table a publication
+grant create on schema staging, ml to moovitamix_recommender; -- for the tables of publications
 grant select on ops.schema_version to moovitamix_recommender;
 grant select, insert, update on ops.runs to moovitamix_recommender;
 grant insert on ops.task_runs to moovitamix_recommender;
@@ -35,8 +35,8 @@ grant select, insert, delete on ml.fallbacks to moovitamix_recommender;
 grant select on ml.feedback, ml.current_publication, ml.current_recommendations, ml.recommendation_trace
     to moovitamix_recommender;
 
--- Serving: of listeners, no more than an answer needs. What it shows of health says nothing about persons;
--- `unknown_fields` may be any text of the source.
+-- Serving reads what a response needs. The health page shows nothing about persons, so `unknown_fields` is left out: it may be
+-- any text of the source.
 revoke select on mart.dim_users from moovitamix_serving;
 grant select (user_id, favorite_genres, created_at, removed_at) on mart.dim_users to moovitamix_serving;
 grant usage on schema ops to moovitamix_serving;
@@ -48,8 +48,7 @@ grant select (
 ) on ops.batches to moovitamix_serving;
 grant select on ml.quality_metrics, ml.alarms, ml.decisions to moovitamix_serving;
 
--- Analysts: read the marts, what was recommended and how good it was, and what ran. No names, e-mails or rows as the
--- source sent them, no API keys.
+-- Analysts read marts, recommendations, their quality and runs. They see no names, e-mail addresses, raw rows or API keys.
 grant usage on schema ops, mart, ml to moovitamix_analyst;
 grant select on mart.dim_users, mart.dim_tracks, mart.fact_listens, mart.user_track_plays to moovitamix_analyst;
 grant select on ml.model_runs, ml.publications, ml.expectation_results, ml.recommendations, ml.similar_tracks,

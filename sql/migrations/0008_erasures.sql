@@ -1,7 +1,7 @@
--- ops: listeners whose data were erased, without the data; and bad batches that somebody let in, and why.
+-- ops: erased users without their data, and blocked batches that a person accepted.
 
--- One row per time that a listener was erased, or allowed again after that. No form of the id is in it. `found` maps each
--- place to the rows or files that were theirs; `finished_at` is null while it runs, or when it was cut off: run it again.
+-- One row per time that a user was erased, or allowed again. It holds no form of the id. `found` maps each place to the
+-- number of rows or files of the user. `finished_at` is null while it runs or after it was killed: run it again.
 create table ops.erasures (
     erasure_id bigint generated always as identity primary key,
     kind text not null check (kind in ('erased', 'allowed')),
@@ -12,9 +12,9 @@ create table ops.erasures (
     found jsonb not null default '{}'
 );
 
--- One row per listener who was erased: whatever the source still sends of them is turned away, unless `allowed_at` is
--- set. `fingerprint` is a keyed hash of the id; `e_mails` are such hashes of the e-mails they were known by, for rows that
--- name no id. All rows have the same key; those that came with a copy of another database have theirs.
+-- One row per erased user: the suppression list. Rows of the user are not stored again unless `allowed_at` is set.
+-- `fingerprint` is a keyed hash of the id. `e_mails` are keyed hashes of known e-mail addresses, for rows without a readable
+-- id. All rows have the same key, except those copied from another database.
 create table ops.suppressed_listeners (
     key bytea not null,
     fingerprint bytea not null,
@@ -25,11 +25,11 @@ create table ops.suppressed_listeners (
     primary key (key, fingerprint)
 );
 
--- Rows of erased listeners: landed = rejected + erased + duplicate + unchanged + staged.
+-- Rows of erased users: landed = rejected + erased + duplicate + unchanged + staged.
 alter table ops.batches add column rows_erased bigint not null default 0;
 
--- One row per time that a batch was published although critical expectations failed: who let it in, why, and which
--- failed, as a list of objects with expectation, column, description and what was observed. It holds for that time only.
+-- One row per time that a batch was published although critical expectations failed: who accepted it, why, and the failed
+-- expectations as a list of objects with expectation, column, description and observed value. It holds for that time only.
 create table ops.acceptances (
     acceptance_id bigint generated always as identity primary key,
     batch_id text not null references ops.batches,
@@ -40,8 +40,8 @@ create table ops.acceptances (
     waived jsonb not null
 );
 
--- Who may do what (sql/migrations/0007_roles.sql): ingest turns erased listeners away and notes what was let in; who is
--- erased, the owner does. To accept, one must know what was found before.
+-- Rights (sql/migrations/0007_roles.sql): ingest removes rows of suppressed users and records acceptances. Only the owner
+-- erases. To accept a batch, ingest reads the results of its last audit.
 grant select on ops.suppressed_listeners to moovitamix_ingest;
 grant insert on ops.acceptances to moovitamix_ingest;
 grant select (batch_id, expectation, severity, success) on ops.expectation_results to moovitamix_ingest;

@@ -1,4 +1,4 @@
--- ops: rows that share a key and differ are counted apart from duplicates, and their text is in ops.rejected_rows.
+-- ops: rows that share a key and differ are no longer counted as duplicates. Their text is in ops.rejected_rows.
 -- landed = rejected + erased + duplicate + superseded + conflicting + unchanged + staged. Batches recorded before this
 -- migration have all of them in rows_duplicate.
 alter table ops.batches add column rows_superseded bigint not null default 0;

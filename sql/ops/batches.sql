@@ -1,5 +1,5 @@
 -- name: find_batch
--- One batch by its id. settled: the last run that worked on it has ended.
+-- A batch by its id. `settled`: the last run that worked on it has ended.
 select batch.*, coalesce(
     (
         select run.finished_at is not null
@@ -15,7 +15,7 @@ from ops.batches as batch
 where batch.batch_id = %(batch_id)s;
 
 -- name: find_latest_batch
--- The newest revision of one endpoint's day. settled: the last run that worked on it has ended.
+-- The newest revision of an endpoint and day. `settled`: the last run that worked on it has ended.
 select batch.*, coalesce(
     (
         select run.finished_at is not null
@@ -33,9 +33,9 @@ order by batch.revision desc
 limit 1;
 
 -- name: find_overtaking_batch
--- The newest batch of the endpoint that was published from a snapshot read later than the one asked about. Runs tell the
--- order, whatever the clock said then. Where no run knows, times do; one after now was written by a clock that was ahead,
--- and then the snapshot asked about counts as the older one.
+-- The newest published batch of the endpoint whose snapshot was read later than the given one. Runs give the order,
+-- whatever the clock was. Where no run is known, times decide. A time after `latest` comes from a clock that was ahead;
+-- then the given snapshot counts as the older one.
 select batch_id
 from ops.batches
 where endpoint = %(endpoint)s
@@ -48,8 +48,8 @@ order by read_in_run desc nulls last, started_at desc
 limit 1;
 
 -- name: find_unpublished_dependency
--- One row if the newest batch of one endpoint's day was not published, and no list of the endpoint that was read later
--- either. Runs tell the order; times only where no run knows. No row when nobody tried.
+-- One row if the newest batch of an endpoint and day was not published, and no snapshot that was read later either. Runs
+-- give the order; times decide only where no run is known. No row if there is no such batch.
 select newest.batch_id
 from (
     select batch_id, status, started_at, read_in_run
@@ -72,7 +72,7 @@ where newest.status not in ('published', 'unchanged')
     );
 
 -- name: count_published_days
--- One row: on how many of the days just before a batch's day its endpoint came in.
+-- One row: the number of published days among the days just before the day of a batch.
 select count(distinct day)
 from ops.batches
 where endpoint = %(endpoint)s
@@ -81,14 +81,14 @@ where endpoint = %(endpoint)s
     and day < %(day)s::date;
 
 -- name: find_last_publication_time
--- One row: when a batch was last published, or found unchanged; null when never. A moment after the latest that can be
--- believed was noted while the clock was ahead, and would hide for as long that nothing comes in.
+-- One row: when a batch was last published or unchanged; null if never. A time after `latest` comes from a clock that was
+-- ahead. It is ignored, because it would hide missing publications until that time.
 select max(finished_at)
 from ops.batches
 where status in ('published', 'unchanged') and finished_at <= %(latest)s;
 
 -- name: find_batches_before
--- One row per batch whose list was read before a time.
+-- One row per batch whose snapshot was read before a time.
 select endpoint, day, source, revision
 from ops.batches
 where started_at < %(oldest)s

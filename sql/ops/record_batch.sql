@@ -1,4 +1,4 @@
--- One row per batch: its state of now, over the one before.
+-- Records the current state of a batch in place of its earlier state.
 insert into ops.batches (
     batch_id, endpoint, day, revision, source, status,
     rows_reported, rows_landed, rows_rejected, rows_duplicate, rows_unchanged, rows_staged,
@@ -30,7 +30,7 @@ on conflict (batch_id) do update set
     rows_removed = excluded.rows_removed,
     plays_rejected = excluded.plays_rejected,
     unknown_fields = excluded.unknown_fields,
-    -- The same snapshot, taken up by a later run: it was read when it was read.
+    -- A later run that continues with the same snapshot does not change when it was read.
     read_in_run = case
         when batches.started_at = excluded.started_at then batches.read_in_run
         else excluded.read_in_run

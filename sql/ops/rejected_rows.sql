@@ -1,8 +1,8 @@
 -- name: delete_rejected_rows
--- All rejected rows of one batch.
+-- Deletes the rejected rows of a batch.
 delete from ops.rejected_rows where batch_id = %(batch_id)s;
 
 -- name: copy_rejected_rows
--- One row per rejected row or play.
+-- Loads one row per rejected row or play.
 copy ops.rejected_rows (batch_id, endpoint, row_position, play_position, raw_json, reason)
 from stdin (format csv, null '\N');

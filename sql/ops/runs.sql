@@ -1,25 +1,25 @@
 -- name: start_run
--- One row per run, open until it is finished.
+-- Records a run, which is open until it is finished.
 insert into ops.runs (flow, day, started_at)
 values (%(flow)s, %(day)s, %(started_at)s)
 returning run_id;
 
 -- name: add_batch_to_run
--- One row per run and batch.
+-- Records that a run works on a batch.
 insert into ops.run_batches (run_id, batch_id)
 values (%(run_id)s, %(batch_id)s)
 on conflict do nothing;
 
 -- name: finish_run
--- One run, ended.
+-- Closes a run.
 update ops.runs set finished_at = %(finished_at)s, outcome = %(outcome)s where run_id = %(run_id)s;
 
 -- name: find_newest_run
--- One row, or none before the first: the run that began last, by its number.
+-- The newest run by its number; no row before the first.
 select run_id, flow, started_at from ops.runs order by run_id desc limit 1;
 
 -- name: insert_task_run
--- One row per task of a run.
+-- Records a task of a run.
 insert into ops.task_runs (run_id, task, what, started_at, seconds, cpu_seconds, peak_memory_mb, succeeded)
 values (
     %(run_id)s, %(task)s, %(what)s, %(started_at)s, %(seconds)s, %(cpu_seconds)s, %(peak_memory_mb)s, %(succeeded)s

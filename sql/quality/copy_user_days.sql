@@ -1,74 +1,76 @@
--- One row per listener of the day that was gathered. `heard` are the tracks that their list could name: `hits` of them
--- stand among its first so many, `gain` is the sum of 1 / log2(rank + 1) of these; `popular_gain` is the same of what
--- is popular with everyone, without what the listener had played.
+-- One row per user of the day in `day_users`. `relevant` is the number of played tracks that the recommendation list could
+-- contain. `hits` of them are in its first `k`; `gain` is the sum of 1 / log2(rank + 1) of the hits. `popular_gain` is the
+-- same for the tracks that are popular with all users, without those that the user had played if they are excluded.
 copy (
-    with named as (
+    with list_gain as (
         select
-            listener.user_id,
+            day_user.user_id,
             count(*) as hits,
-            sum(ln(2::double precision) / ln(list.rank + 1::double precision) order by list.rank) as gain
-        from day_users as listener
+            sum(ln(2::double precision) / ln(recommendation.rank + 1::double precision) order by recommendation.rank) as gain
+        from day_users as day_user
         cross join lateral (
             select track_id, rank
-            from ml.recommendations as named
-            where named.publication_id = listener.publication_id
-                and named.user_id = listener.user_id
-                and named.rank <= %(k)s
+            from ml.recommendations as ranked
+            where ranked.publication_id = day_user.publication_id
+                and ranked.user_id = day_user.user_id
+                and ranked.rank <= %(k)s
             offset 0
-        ) as list
-        join day_user_tracks as heard on heard.user_id = listener.user_id and heard.track_id = list.track_id
-        where heard.could_be_named
-        group by listener.user_id
+        ) as recommendation
+        join day_user_tracks as played on played.user_id = day_user.user_id and played.track_id = recommendation.track_id
+        where played.is_relevant
+        group by day_user.user_id
     ),
 
-    popular as (
-        select listener.user_id, sum(ln(2::double precision) / ln(shown.rank + 1::double precision) order by shown.rank) as gain
-        from day_users as listener
+    popular_gain as (
+        select
+            day_user.user_id,
+            sum(ln(2::double precision) / ln(popular.rank + 1::double precision) order by popular.rank) as gain
+        from day_users as day_user
         cross join lateral (
-            select popular.track_id, row_number() over (order by popular.rank) as rank
-            from ml.fallbacks as popular
-            where popular.publication_id = listener.publication_id
-                and popular.genre = ''
+            select fallback.track_id, row_number() over (order by fallback.rank) as rank
+            from ml.fallbacks as fallback
+            where fallback.publication_id = day_user.publication_id
+                and fallback.genre = ''
                 and (
-                    not listener.excludes_played
+                    not day_user.excludes_played
                     or not exists (
-                        select from mart.user_track_plays as counted
-                        where counted.user_id = listener.user_id
-                            and counted.track_id = popular.track_id
-                            and counted.first_played_at < listener.first_at
+                        select from mart.user_track_plays as total
+                        where total.user_id = day_user.user_id
+                            and total.track_id = fallback.track_id
+                            and total.first_played_at < day_user.first_at
                     )
                 )
-            order by popular.rank
+            order by fallback.rank
             limit %(k)s
-        ) as shown
-        join day_user_tracks as heard on heard.user_id = listener.user_id and heard.track_id = shown.track_id
-        where heard.could_be_named
-        group by listener.user_id
+        ) as popular
+        join day_user_tracks as played on played.user_id = day_user.user_id and played.track_id = popular.track_id
+        where played.is_relevant
+        group by day_user.user_id
     ),
 
-    played as (
+    plays as (
         select
             user_id,
             sum(plays)::bigint as plays,
             coalesce(sum(plays) filter (where is_new), 0)::bigint as plays_of_new,
-            count(*) filter (where could_be_named) as heard
+            count(*) filter (where is_relevant) as relevant
         from day_user_tracks
         group by user_id
     )
 
     select
-        listener.publication_id,
-        listener.pruned::integer,
-        listener.has_list::integer,
-        played.plays,
-        played.plays_of_new,
-        played.heard,
-        coalesce(named.hits, 0) as hits,
-        coalesce(named.gain, 0) as gain,
-        coalesce(popular.gain, 0) as popular_gain
-    from day_users as listener
-    join played using (user_id)
-    left join named using (user_id)
-    left join popular using (user_id)
-    order by listener.user_id
+        day_user.publication_id,
+        day_user.pruned::integer,
+        day_user.has_list::integer,
+        plays.plays,
+        plays.plays_of_new,
+        plays.relevant,
+        coalesce(list_gain.hits, 0) as hits,
+        coalesce(list_gain.gain, 0) as gain,
+        coalesce(popular_gain.gain, 0) as popular_gain
+    from day_users as day_user
+    join plays using (user_id)
+    left join list_gain using (user_id)
+    left join popular_gain using (user_id)
+    order by day_user.user_id
 ) to stdout (format csv);

@@ -1,9 +1,9 @@
--- One row per play of a day, with what was live at that moment; plays before anything was live are left out. A list is
--- live from when it went live, and not before the last play that it was made from: by a clock that was behind it went
--- live too early. One that went live after `now`, by a clock that was ahead, did so at a moment that nobody knows: it
--- counts from that play on, and where another went live since, only while no other was live.
+-- One row per play of a day, with the publication that was live then. Plays before the first publication are left out. A
+-- publication counts as live from the later of two times: when it went live, and the end of the plays it was made from. The
+-- first is too early if the clock was behind. A time after `now` comes from a clock that was ahead and is ignored. Such a
+-- publication counts from the other time on. If another went live since, it counts only while no other was live.
 create temporary table day_plays on commit drop as
-with since as (
+with live_times as (
     select
         live.live_id,
         greatest(
@@ -20,11 +20,11 @@ with since as (
 
 live as (
     select live_id, live_from, is_certain
-    from since
-    where live_id >= coalesce((select max(live_id) from since where is_certain and live_from <= %(day)s::date), 0)
+    from live_times
+    where live_id >= coalesce((select max(live_id) from live_times where is_certain and live_from <= %(day)s::date), 0)
 )
 
-select session.user_id, play.track_id, session.created_at as listened_at, at_the_time.live_id
+select session.user_id, play.track_id, session.created_at as listened_at, live_then.live_id
 from warehouse.listen_history as session
 join warehouse.listen_history_tracks as play
     on play.listen_history_id = session.id and play.created_at = session.created_at
@@ -33,7 +33,7 @@ cross join lateral (
     where live.live_from <= session.created_at
     order by is_certain desc, live_id desc
     limit 1
-) as at_the_time
+) as live_then
 where session.removed_at is null
     and session.created_at >= %(day)s::date
     and session.created_at < %(day)s::date + 1

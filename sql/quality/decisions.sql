@@ -1,10 +1,10 @@
 -- name: insert_day_decision
--- One row: the verdict on a day.
+-- Records the verdict on a day.
 insert into ml.decisions (kind, day, verdict, why, figures, decided_at)
 values ('day', %(day)s, %(verdict)s, %(why)s, %(figures)s, %(decided_at)s);
 
 -- name: insert_training_decision
--- One row: what became of a training, as its model run says.
+-- Records the decision of a training, from its model run.
 insert into ml.decisions (kind, day, verdict, why, figures, model_run_id, decided_at)
 select
     'training',
@@ -18,14 +18,14 @@ from ml.model_runs
 where model_run_id = %(model_run_id)s;
 
 -- name: find_newest_decisions
--- One row per decision, newest first.
+-- The newest decisions, newest first.
 select day, kind, verdict, why, model_run_id
 from ml.decisions
 order by decision_id desc
 limit %(limit)s;
 
 -- name: find_recent_refresh
--- One row when a training that was held because of the model's age was decided so few days before a day.
+-- One row if a training because of the model's age was decided in the given number of days before a day.
 select model_run_id
 from ml.model_runs
 where cause = 'age'

@@ -1,7 +1,7 @@
--- One row per day that is over, on which a list was live, and which was not judged yet; in order. A day is over when
--- the listens of a later day came in; days after the newest play wait for one, and a batch that names a day further
--- on than the plays go tells nothing. Nothing after `now` is believed: not a play of a device whose clock is ahead, not
--- what the ledger noted while ours was. `blocked`: its listens failed the last audit that they had.
+-- One row per day that is over, had a live publication and has no verdict, in order. A day is over when sessions of a later
+-- day were published. Days after the newest play wait for a play; a batch of a day after the newest play ends no day. Times
+-- after `now` are ignored: plays from a device whose clock is ahead, and rows of the ledger from when our clock was.
+-- `blocked`: the sessions of the day failed their last audit.
 with newest as (
     select max(created_at)::date as day
     from warehouse.listen_history
@@ -24,7 +24,7 @@ from generate_series(
         (select max(day) + 1 from ml.decisions where kind = 'day' and day < %(now)s::timestamptz::date),
         (
             select min(
-                greatest( -- as in create_day_plays.sql
+                greatest( -- live from, as in create_day_plays.sql
                     case when live.live_from <= %(now)s then live.live_from end,
                     case when publication.data_as_of <= %(now)s then publication.data_as_of end
                 )

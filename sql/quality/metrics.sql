@@ -1,14 +1,14 @@
 -- name: insert_metric
--- One row: a metric of a day. A day is measured once.
+-- Records a metric of a day. A day is measured once.
 insert into ml.quality_metrics (metric, day, value, users, lower, upper, publication_id, judged, measured_at)
 values (
     %(metric)s, %(day)s, %(value)s, %(users)s, %(lower)s, %(upper)s, %(publication_id)s, %(judged)s, %(measured_at)s
 );
 
 -- name: find_metric_series
--- One row per day on which a metric was judged, in order: of the days after a training last answered an alarm with other
--- lists. Where one kept the champion, the days of the fall up to the end of the cool-down are left out, and `forgiven` is
--- the day of the alarm, up to which the fall has been answered.
+-- One row per day with a verdict on a metric, in order. Days start after the last alarm that new recommendations answered.
+-- If a training kept the champion, the days after its alarm up to the end of the cool-down are left out. `forgiven` marks
+-- the day of that alarm: the fall up to then is answered.
 select
     measured.day,
     measured.value,

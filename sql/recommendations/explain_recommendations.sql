@@ -1,12 +1,12 @@
--- One row per rank of a listener's list that is live, up to a limit: the track, and the track they played that is
--- nearest to it (null when none is near).
+-- One row per rank of a user's live recommendations, up to a limit: the track, and the most similar track that the user
+-- has played. It is null if no similar track was played.
 select
     recommendation.rank,
     track.name as title,
     track.artist,
     recommendation.score,
-    near.title as near_title,
-    near.artist as near_artist
+    nearest.title as near_title,
+    nearest.artist as near_artist
 from ml.current_recommendations as recommendation
 join mart.dim_tracks as track using (track_id)
 left join lateral (
@@ -19,6 +19,6 @@ left join lateral (
         and similar_track.track_id = recommendation.track_id
     order by similar_track.score desc, plays.track_id
     limit 1
-) as near on true
+) as nearest on true
 where recommendation.user_id = %(user_id)s and recommendation.rank <= %(ranks)s
 order by recommendation.rank;

@@ -1,11 +1,11 @@
 -- name: start_model_run
--- One row per training, open until it is decided.
+-- Records a training, which is open until it is decided.
 insert into ml.model_runs (model, params, seed, data_as_of, batches, code_version, cause, decision, started_at)
 values (%(model)s, %(params)s, %(seed)s, %(data_as_of)s, %(batches)s, %(code_version)s, %(cause)s, 'running', %(started_at)s)
 returning model_run_id;
 
 -- name: finish_model_run
--- The one row of a training: what was chosen, how good it is, and what became of it. That it was published stays.
+-- Records the chosen model, its metrics and the decision of a training. A decision to publish does not change.
 update ml.model_runs
 set model = %(model)s,
     params = %(params)s,
@@ -18,14 +18,14 @@ set model = %(model)s,
 where model_run_id = %(model_run_id)s and decision not in ('published', 'fallback');
 
 -- name: close_abandoned_model_runs
--- One row per training that is open, though none is at work.
+-- Closes trainings that are open although none is running. One row per training.
 update ml.model_runs
-set decision = 'failed', why = 'it was cut off: nothing of it was published', finished_at = %(finished_at)s
+set decision = 'failed', why = 'it was killed: nothing of it was published', finished_at = %(finished_at)s
 where decision = 'running'
 returning model_run_id;
 
 -- name: find_model_files_in_use
--- One row per model file that a publication which is kept could be refreshed from.
+-- One row per model file that a kept publication or an open training needs.
 select distinct run.model_file
 from ml.model_runs as run
 left join ml.publications as publication using (model_run_id)

@@ -1,5 +1,5 @@
 -- name: create_recommendations
--- One row per listener and rank: the partition of a publication before it is one, bare for a quick load.
+-- A future partition with one row per user and rank. It has no index, so that it loads quickly.
 create table {table} (
     publication_id bigint not null,
     user_id bigint not null,
@@ -9,7 +9,7 @@ create table {table} (
 );
 
 -- name: create_similar_tracks
--- One row per track and rank: the partition of a publication before it is one, bare for a quick load.
+-- A future partition with one row per track and rank. It has no index, so that it loads quickly.
 create table {table} (
     publication_id bigint not null,
     track_id bigint not null,
@@ -19,13 +19,13 @@ create table {table} (
 );
 
 -- name: create_profile
--- One row: the lists as a whole, for the expectations that judge them so. Shares are of 1; coverage is that of the
--- tracks which so many rows could show, and null where lists are meant to be alike.
+-- One row about all recommendations of a publication, for expectations about the whole. Shares are from 0 to 1. `coverage`
+-- is the share of the tracks that so many rows could contain; null if all lists are meant to be alike.
 create unlogged table {table} as
 with covered as (
-    select count(*) as tracks from (select distinct track_id from {lists}) as named
+    select count(*) as tracks from (select distinct track_id from {lists}) as recommended
 ),
-offered as (
+available as (
     select count(*) as tracks from mart.dim_tracks where removed_at is null
 )
 select
@@ -33,30 +33,30 @@ select
     %(excludes_played)s::boolean as excludes_played,
     %(personal)s::boolean as personal,
     (select count(*) from mart.dim_users where removed_at is null) as listeners,
-    (select tracks from offered) as tracks_offered,
+    (select tracks from available) as tracks_offered,
     count(*) as rows_listed,
     count(*) filter (where rank = 1) as listeners_listed,
     (select tracks from covered) as tracks_covered,
     case when %(personal)s::boolean then
-        (select tracks from covered)::double precision / nullif(least(count(*), (select tracks from offered)), 0)
+        (select tracks from covered)::double precision / nullif(least(count(*), (select tracks from available)), 0)
     end as coverage
 from {lists};
 
 -- name: add_primary_key
--- The key of a partition, before it is one: one row per publication, listener or track, and rank.
-alter table {staged} add primary key ({key}), add constraint {belongs} check (publication_id = {number});
+-- Adds the key and the check of the publication to a future partition.
+alter table {staged} add primary key ({key}), add constraint {constraint} check (publication_id = {number});
 
 -- name: move_to_ml
--- From where lists are judged to where they are read.
+-- Moves an audited table from `staging` to `ml`.
 alter table {staged} set schema ml;
 
 -- name: attach_partition
--- One publication more; the check on the table saves Postgres a scan.
+-- Attaches a publication. The check on the table saves Postgres a scan.
 alter table {parent} attach partition {table} for values in ({number});
 
 -- name: drop_check
--- The check has done its work.
-alter table {table} drop constraint {belongs};
+-- Drops the check, which is needed only while attaching.
+alter table {table} drop constraint {constraint};
 
 -- name: is_attached
 -- One row: whether both tables of a publication are partitions.
@@ -65,7 +65,7 @@ from pg_inherits
 where inhrelid in (to_regclass(%(lists)s), to_regclass(%(similar)s)) and not inhdetachpending;
 
 -- name: find_readers
--- One row per transaction of others that has begun to read lists.
+-- One row per transaction of another session that reads recommendations.
 select distinct virtualtransaction
 from pg_locks
 where relation in ('ml.recommendations'::regclass, 'ml.similar_tracks'::regclass)
@@ -73,13 +73,13 @@ where relation in ('ml.recommendations'::regclass, 'ml.similar_tracks'::regclass
     and pid <> pg_backend_pid();
 
 -- name: find_attachment
--- At most one row: whether a partition that is still attached was left half detached by a crash.
+-- Whether a partition was left half detached by a crash. No row if it is not attached.
 select inhdetachpending from pg_inherits where inhrelid = to_regclass(%(table)s);
 
 -- name: detach_partition
--- One publication less, without a lock that readers of others would wait for.
+-- Detaches a publication without a lock that blocks readers of other publications.
 alter table {parent} detach partition {table} concurrently;
 
 -- name: finish_detaching
--- What a detaching that was cut off left to do.
+-- Completes a detach that was interrupted.
 alter table {parent} detach partition {table} finalize;

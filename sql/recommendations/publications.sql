@@ -1,11 +1,11 @@
 -- name: start_publication
--- One row per list of everyone, staged until it is audited.
+-- Records a publication, which is staged until its audit.
 insert into ml.publications (model_run_id, flow, status, data_as_of, batches, made_at)
 values (%(model_run_id)s, %(flow)s, 'staged', %(data_as_of)s, %(batches)s, %(made_at)s)
 returning publication_id;
 
 -- name: insert_expectation_result
--- One row per publication and expectation of the audit of its list.
+-- Records the result of one expectation.
 insert into ml.expectation_results
     (publication_id, expectation, "column", severity, success, unexpected_count, unexpected_share, observed_value,
     description)
@@ -15,7 +15,7 @@ values
 on conflict do nothing;
 
 -- name: finish_publication
--- The one row of a publication: how large its list is, and whether it went live, or why not.
+-- Records the size of a publication, its status, and the reason if it was blocked.
 update ml.publications
 set status = %(status)s,
     reason = %(reason)s,
@@ -27,12 +27,12 @@ from {profile} as profile
 where publication_id = %(publication_id)s;
 
 -- name: insert_live_publication
--- One row per time that a publication went live.
+-- Makes a publication live.
 insert into ml.live_publications (publication_id, live_from, why)
 values (%(publication_id)s, %(live_from)s, %(why)s);
 
 -- name: find_publication
--- At most one row: a publication, and whether it is live.
+-- A publication, and whether it is live. No row if it does not exist.
 select
     publication.publication_id,
     publication.status,
@@ -42,7 +42,7 @@ from ml.publications as publication
 where publication.publication_id = %(publication_id)s;
 
 -- name: find_live_publication
--- At most one row: what is live, and the model run behind it.
+-- The live publication and its model run; no row before the first.
 select live.live_id, live.publication_id, run.model_run_id, run.model, run.params, run.model_file, run.model_digest,
     run.data_as_of
 from ml.live_publications as live
@@ -52,7 +52,7 @@ order by live.live_id desc
 limit 1;
 
 -- name: find_previous_publication
--- At most one row: the publication that is kept and was live last before the one that is live now.
+-- The kept publication that was live last before the live one; no row if there is none.
 select live.publication_id
 from ml.live_publications as live
 join ml.publications as publication using (publication_id)
@@ -62,25 +62,25 @@ order by live.live_id desc
 limit 1;
 
 -- name: find_live_id
--- At most one row: which going-live is the newest.
+-- The number of the newest row of `ml.live_publications`; no row before the first.
 select live_id from ml.live_publications order by live_id desc limit 1;
 
 -- name: find_publication_size
--- At most one row: how large a publication is.
+-- The size of a publication; no row if it does not exist.
 select listeners, rows, tracks_covered from ml.publications where publication_id = %(publication_id)s;
 
 -- name: find_newest_batches
--- One row per endpoint that was ever published: its newest batch that came in. Runs tell which is the newest: a batch may
--- name a day in the future, by a clock that was ahead.
+-- One row per published endpoint: its newest published batch. Runs give the order, because a clock that was ahead may have
+-- named a day in the future.
 select distinct on (endpoint) batch_id
 from ops.batches
 where status in ('published', 'unchanged')
 order by endpoint, read_in_run desc nulls last, day desc, revision desc;
 
--- name: is_behind
--- One row: whether a batch was published after the newest lists were made, or any, while there are none; or whether the
--- lists that are live went live after now, by a clock that was ahead. Lists name the batches that they were made from:
--- what was read in a later run is not in them, whatever the clock said. Times decide where no run is known.
+-- name: is_outdated
+-- One row: whether recommendations are outdated. They are if a batch was published that the newest publication does not
+-- include, or if the live one went live after `latest`, by a clock that was ahead. A publication names its batches. It does
+-- not include snapshots that a later run read, whatever the clock was. Times decide where no run is known.
 with newest as (
     select publication_id, made_at, batches
     from ml.publications
@@ -101,9 +101,9 @@ select
                 and case
                     when batch.read_in_run is not null then batch.read_in_run > coalesce(
                         (
-                            select max(known.read_in_run)
-                            from ops.batches as known
-                            where known.endpoint = batch.endpoint and known.batch_id = any (newest.batches)
+                            select max(included.read_in_run)
+                            from ops.batches as included
+                            where included.endpoint = batch.endpoint and included.batch_id = any (newest.batches)
                         ),
                         0
                     )

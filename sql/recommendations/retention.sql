@@ -1,7 +1,7 @@
 -- name: mark_pruned
--- One row per publication whose rows are still kept, and need not be: neither live, nor among the newest that were,
--- nor staged or blocked within a day. One made a day after now or later was so by a clock that was ahead. From now on
--- they are gone, whatever is left of them.
+-- Marks publications whose rows are no longer needed. Kept are the live one, the newest that were live, and those staged
+-- or blocked within a day. A time more than a day after now comes from a clock that was ahead. A marked publication counts
+-- as deleted, even while tables of it are left.
 update ml.publications
 set pruned_at = %(pruned_at)s
 where pruned_at is null
@@ -15,23 +15,23 @@ where pruned_at is null
     end;
 
 -- name: delete_fallbacks
--- The fallbacks of publications that are gone.
+-- Deletes the fallbacks of pruned publications.
 delete from ml.fallbacks
 where publication_id in (select publication_id from ml.publications where pruned_at is not null);
 
 -- name: find_unfinished_pruning
--- One row per publication that is gone, and of which there are tables left. One that was left half detached comes
--- first: no other can be detached before.
+-- One row per pruned publication with tables left. A half detached one comes first, because no other can be detached
+-- before it.
 select publication.publication_id
 from ml.publications as publication
-join pg_class as part
-    on part.relname in (
+join pg_class as relation
+    on relation.relname in (
         'recommendations_' || publication.publication_id,
         'similar_tracks_' || publication.publication_id,
         'recommendations_' || publication.publication_id || '_profile'
     )
-join pg_namespace as schema on schema.oid = part.relnamespace and schema.nspname in ('ml', 'staging')
-left join pg_inherits as attached on attached.inhrelid = part.oid
+join pg_namespace as schema on schema.oid = relation.relnamespace and schema.nspname in ('ml', 'staging')
+left join pg_inherits as attached on attached.inhrelid = relation.oid
 where publication.pruned_at is not null
 group by publication.publication_id
 order by coalesce(bool_or(attached.inhdetachpending), false) desc, publication.publication_id;

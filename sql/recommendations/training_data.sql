@@ -1,15 +1,15 @@
 -- name: find_newest_play_time
--- One row: when somebody last played anything before a moment; null when nobody did.
+-- One row: the time of the newest play before a moment; null if there is none.
 select max(listened_at) from mart.fact_listens where listened_at < %(before)s;
 
 -- name: copy_tracks
--- One row per track that is still at the source, with what is known of it. In the order of ids.
+-- One row per track that the source still has, with its attributes, ordered by id.
 copy (
     select track_id, artist, genres from mart.dim_tracks where removed_at is null order by track_id
 ) to stdout (format csv);
 
 -- name: copy_users
--- One row per listener who is still at the source, with the favourite genre they state; a text without end is none.
+-- One row per user that the source still has, with their favourite genre. A text of over 100 characters counts as none.
 copy (
     select user_id, case when length(favorite_genres) <= 100 then favorite_genres else '' end
     from mart.dim_users where removed_at is null
@@ -32,7 +32,7 @@ copy (
 ) to stdout (format csv);
 
 -- name: copy_plays_between
--- One row per play from one moment on and before another. listened_at in seconds since 1970.
+-- One row per play from one moment (inclusive) to another (exclusive). listened_at in seconds since 1970.
 copy (
     select user_id, track_id, floor(extract(epoch from listened_at))::bigint
     from mart.fact_listens
@@ -40,8 +40,7 @@ copy (
 ) to stdout (format csv);
 
 -- name: copy_negative_feedback
--- One row per user and track whose last answer, given before a moment, is that it was not useful. given_at in seconds since
--- 1970.
+-- One row per user and track whose last answer before a moment is `not useful`. updated_at in seconds since 1970.
 copy (
     select user_id, track_id, floor(extract(epoch from updated_at))::bigint
     from (

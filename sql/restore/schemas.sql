@@ -1,6 +1,6 @@
 -- name: begin_step
--- First in each transaction of a restore. Until end_step, the schemas being restored have the names that the backup
--- uses, and the live ones are out of the way. Nobody else sees this: the names are changed back before the commit.
+-- Runs first in each transaction of a restore. Until end_step, the schemas being restored have the names in the backup,
+-- and the live schemas have other names. Other sessions see none of this, because end_step runs before the commit.
 do $$
 declare
     schema text;
@@ -18,7 +18,7 @@ end
 $$;
 
 -- name: end_step
--- Last in each transaction of a restore: gives back the names that begin_step changed.
+-- Runs last in each transaction of a restore: restores the names that begin_step changed.
 do $$
 declare
     schema text;
@@ -36,8 +36,8 @@ end
 $$;
 
 -- name: swap_schemas
--- The restored schemas become the live ones, in one short transaction that touches no table. The schemas they replace
--- stay beside them. At least one is left, also where none was replaced: it says that the restore has not ended yet.
+-- Makes the restored schemas the live ones, in one short transaction that touches no table. The replaced schemas stay
+-- beside them. At least one stays, also if none was replaced: it marks that the restore has not ended yet.
 do $$
 declare
     schema text;

@@ -1,4 +1,4 @@
--- The login of BI tools on the TCP port of the embedded Postgres. Migrations give its role the rights to read.
+-- The login of BI tools on the TCP port of the embedded Postgres. Migrations grant read rights to its role.
 do $$
 begin
     if not exists (select from pg_roles where rolname = 'moovitamix_analyst') then

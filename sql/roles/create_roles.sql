@@ -1,40 +1,40 @@
--- One role for each part of the system, none with a login: logins are members of one of them. Roles belong to the server,
--- so another installation may have made them, or somebody who may, where we may not: then the error says what to run.
--- Who brings the schema up to date is a member of those that own tables: it hands these over, and reads them in views.
+-- One role without login for each part of the system. Logins are members of a role. Roles belong to the server, so another
+-- installation or an administrator may have created them. If we may not create them, the error names the statements to run.
+-- The owner of the schema is a member of the roles that own tables: it gives them these tables and reads them in views.
 do $$
 declare
-    wanted text;
-    may_be text := case when current_setting('server_version_num')::integer >= 160000 then 'SET' else 'MEMBER' end;
+    role_name text;
+    membership text := case when current_setting('server_version_num')::integer >= 160000 then 'SET' else 'MEMBER' end;
     missing text := '';
 begin
-    foreach wanted in array array[
+    foreach role_name in array array[
         'moovitamix_ingest', 'moovitamix_recommender', 'moovitamix_serving', 'moovitamix_analyst'
     ]
     loop
         begin
-            if not exists (select from pg_roles where rolname = wanted) then
-                execute 'create role ' || quote_ident(wanted) || ' nologin';
+            if not exists (select from pg_roles where rolname = role_name) then
+                execute 'create role ' || quote_ident(role_name) || ' nologin';
             end if;
         exception
             when duplicate_object or unique_violation then
-                null; -- another database of this server was migrated at the same moment
+                null; -- a migration of another database on this server created it at the same moment
             when insufficient_privilege then
-                missing := missing || ' create role ' || wanted || ' nologin;';
+                missing := missing || ' create role ' || role_name || ' nologin;';
         end;
-        -- Also where we just made it: since Postgres 16 who makes a role may grant it, and not yet take it.
+        -- Needed also for a role that we just created: since Postgres 16 its creator may grant it, but is no full member.
         begin
-            if not (pg_has_role(wanted, may_be) and pg_has_role(wanted, 'USAGE')) then
-                execute 'grant ' || quote_ident(wanted) || ' to current_user';
+            if not (pg_has_role(role_name, membership) and pg_has_role(role_name, 'USAGE')) then
+                execute 'grant ' || quote_ident(role_name) || ' to current_user';
             end if;
         exception when insufficient_privilege or undefined_object then
-            if wanted in ('moovitamix_ingest', 'moovitamix_recommender') then
-                missing := missing || ' grant ' || wanted || ' to ' || quote_ident(current_user) || ';';
-            end if; -- the others it need not take: serving and analysts may have logins of their own
+            if role_name in ('moovitamix_ingest', 'moovitamix_recommender') then
+                missing := missing || ' grant ' || role_name || ' to ' || quote_ident(current_user) || ';';
+            end if; -- membership of the others is not needed: serving and analysts may have their own logins
         end;
     end loop;
     if missing <> '' then
         raise insufficient_privilege
-            using message = 'it may not make roles (who may, runs:' || rtrim(missing, ';') || ')';
+            using message = 'it may not create roles (an administrator runs:' || rtrim(missing, ';') || ')';
     end if;
 end
 $$;

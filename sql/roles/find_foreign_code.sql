@@ -1,32 +1,32 @@
--- One row per thing in our schemas that no migration made and that runs as whoever touches the table it hangs on: a
--- trigger, rule, policy or function of a role that may make tables would run with the owner's rights when the owner
--- deletes, counts or restores its rows. Functions of temporary schemas too: an index or a cast may call them. Views of
--- the owner are the owner's business.
-with ours as (
+-- One row per object in our schemas that no migration created and that could run code as the user of a table. A role that
+-- creates tables could add a trigger, rule, policy or function. It would run with the owner's rights when the owner
+-- deletes, counts or restores rows. Functions in temporary schemas are included: an index or a cast may call them. Views of
+-- the owner are left out.
+with our_schemas as (
     select oid, nspname ~ '^pg_temp_' as temporary
     from pg_namespace
     where nspname in ('ops', 'staging', 'warehouse', 'mart', 'ml', 'serving') or nspname ~ '^pg_temp_'
 ),
 
 relations as (
-    select part.oid, part.relkind, part.relowner
-    from pg_class as part
-    join ours on ours.oid = part.relnamespace and not ours.temporary
+    select relation.oid, relation.relkind, relation.relowner
+    from pg_class as relation
+    join our_schemas on our_schemas.oid = relation.relnamespace and not our_schemas.temporary
 ),
 
 owner as (
-    select part.relowner
-    from pg_class as part
-    join pg_namespace as schema on schema.oid = part.relnamespace
-    where schema.nspname = 'ops' and part.relname = 'schema_version'
+    select relation.relowner
+    from pg_class as relation
+    join pg_namespace as schema on schema.oid = relation.relnamespace
+    where schema.nspname = 'ops' and relation.relname = 'schema_version'
 ),
 
-found as (
-    -- functions, operators, types, statistics and whatever else stands in a schema itself
+foreign_objects as (
+    -- functions, operators, types, statistics and other objects of a schema
     select classid, objid
     from pg_depend
     where refclassid = 'pg_namespace'::regclass
-        and refobjid in (select oid from ours)
+        and refobjid in (select oid from our_schemas)
         and classid not in ('pg_class'::regclass, 'pg_default_acl'::regclass, 'pg_publication_namespace'::regclass)
     union all
     select 'pg_class'::regclass, oid
@@ -46,19 +46,19 @@ found as (
     from pg_policy
     where polrelid in (select oid from relations)
     union all
-    -- a check that calls a function: a restore would call it too
+    -- a check that calls a function, which a restore would call too
     select 'pg_constraint'::regclass, oid
     from pg_constraint
     where conrelid in (select oid from relations) and contype = 'c' and conbin::text ~ 'FUNCEXPR'
     union all
-    -- a column of the type of another table: a cast of it calls a function
+    -- a column whose type is a table, as a cast of it calls a function
     select 'pg_class'::regclass, attribute.attrelid
     from pg_attribute as attribute
     join relations on relations.oid = attribute.attrelid and relations.relkind in ('r', 'p')
     join pg_type as type on type.oid = attribute.atttypid
-    where attribute.attnum > 0 and not attribute.attisdropped and type.typnamespace in (select oid from ours)
+    where attribute.attnum > 0 and not attribute.attisdropped and type.typnamespace in (select oid from our_schemas)
 )
 
 select distinct pg_describe_object(classid, objid, 0) as name
-from found
+from foreign_objects
 order by name;

@@ -1,4 +1,4 @@
--- One row, or none before the first publication: what is live.
+-- The live publication; no row before the first.
 select publication_id, live_from
 from ml.live_publications
 order by live_id desc

@@ -1,11 +1,10 @@
--- One row: which of listener, track and publication are known, and, when all are, what is stored now and whether it is
--- new. The last word of a listener on a track of a publication counts, for each key; the same word again changes
--- nothing.
+-- One row: which of user, track and publication are known. If all are, also the stored answer and whether it is new. For
+-- each key the last answer of a user on a track of a publication counts. The same answer again changes nothing.
 with known as (
     select
         exists (
             select from mart.dim_users where user_id = %(user_id)s::bigint and removed_at is null
-        ) as listener,
+        ) as known_user,
         exists (
             select from mart.dim_tracks where track_id = %(track_id)s::bigint and removed_at is null
         ) as track,
@@ -18,7 +17,7 @@ stored as (
     insert into ml.feedback (user_id, track_id, publication_id, useful, key_id, created_at, updated_at)
     select %(user_id)s, %(track_id)s, %(publication_id)s, %(useful)s, %(key_id)s, %(now)s, %(now)s
     from known
-    where listener and track and publication
+    where known_user and track and publication
     on conflict (user_id, track_id, publication_id, key_id) do update
     set
         useful = excluded.useful,
@@ -29,7 +28,7 @@ stored as (
 )
 
 select
-    known.listener,
+    known.known_user,
     known.track,
     known.publication,
     stored.new,

@@ -1,6 +1,6 @@
--- One row per setting that this server has: its name, and its value in this session from now on.
--- Every name is qualified: until this statement has run, the search path is somebody else's.
-with asked as (
+-- Applies the settings that this server knows. One row per setting: its name and its value in this session.
+-- Every name is qualified, because another login may have set the search path.
+with settings as (
     select name, value, place
     from rows from (
         pg_catalog.unnest(%(names)s::pg_catalog.text[]), pg_catalog.unnest(%(values)s::pg_catalog.text[])
@@ -8,7 +8,7 @@ with asked as (
     union all
     select 'server_encoding', null, 0
     union all
-    -- Planner methods that a default has switched: each version of Postgres has others.
+    -- Planner methods that a default has changed. Each version of Postgres has different ones.
     select name, boot_val, 0
     from pg_catalog.pg_settings
     where pg_catalog.starts_with(name, 'enable_')
@@ -25,6 +25,6 @@ select
         then pg_catalog.set_config(name, value, false)
         else pg_catalog.current_setting(name)
     end
-from asked
+from settings
 where pg_catalog.current_setting(name, true) is not null
 order by place;

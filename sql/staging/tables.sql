@@ -1,8 +1,8 @@
 -- name: create_profile
--- One row: the batch as a whole, for the expectations that judge it so.
--- Shares are of 1; published_rows is null when nothing was published before.
--- Of listens, sessions by the day they were created, as published with this batch: on the day before the batch's, and
--- on the quietest of the 14 days before that; their share is null where the quietest has too few to tell.
+-- One row about the whole batch, for expectations about the whole. Shares are from 0 to 1. `published_rows` is null if
+-- nothing was published before. The last three columns are about sessions, as published with this batch, by the day they
+-- were created. `last_day_sessions` counts the day before the batch's day, `quietest_day_sessions` the quietest of the 14
+-- days before that. Their share is null if the quietest day has too few sessions to compare.
 create unlogged table {table} (
     rows_reported bigint not null,
     rows_landed bigint not null,
@@ -28,7 +28,7 @@ create unlogged table {table} (
 );
 
 -- name: insert_profile
--- One row: the batch as a whole.
+-- Records the row about the whole batch.
 insert into {table} (
     rows_reported, rows_landed, rows_listed, rows_rejected, rejected_share,
     rows_superseded, rows_conflicting, conflicting_share,

@@ -1,5 +1,5 @@
 -- name: find_months_of_batch
--- One row per calendar month (UTC) that the batch has new sessions of, and whether the warehouse has its partition.
+-- One row per calendar month (UTC) with new sessions in the batch, and whether the warehouse has its partition.
 select month::date, to_regclass('warehouse.listen_history_' || to_char(month, 'YYYY_MM')) is not null
 from (
     select distinct date_trunc('month', created_at, 'UTC') as month
@@ -9,27 +9,27 @@ from (
 order by month;
 
 -- name: create_loading_sessions
--- Routes new sessions to month tables that bear no index or key yet. Gone at the end of the transaction.
+-- Routes new sessions to month tables without index and key. It is dropped before the end of the transaction.
 create table staging.loading_sessions (like warehouse.listen_history including defaults)
 partition by range (created_at);
 
 -- name: create_loading_plays
--- Routes new plays to month tables that bear no index or key yet. Gone at the end of the transaction.
+-- Routes new plays to month tables without index and key. It is dropped before the end of the transaction.
 create table staging.loading_plays (like warehouse.listen_history_tracks including defaults)
 partition by range (created_at);
 
 -- name: create_month
--- One month of sessions or plays, still without index or key.
+-- Creates a month of sessions or plays without index and key.
 create table {table} partition of {loading} for values from ({start}) to ({stop});
 
 -- name: detach_month
--- One month, loaded.
+-- Detaches a loaded month from the table that routed its rows.
 alter table {loading} detach partition {table};
 
 -- name: attach_month
--- One month, loaded: its keys are built and checked here, all at once.
+-- Attaches a loaded month. Postgres builds and checks its keys here, all at once.
 alter table {parent} attach partition {table} for values from ({start}) to ({stop});
 
 -- name: add_foreign_key
--- One month of plays: each belongs to a session of that month.
+-- Connects each play of a month to a session of that month.
 alter table {plays} add foreign key (listen_history_id, created_at) references {sessions} (id, created_at);

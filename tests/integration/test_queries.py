@@ -31,7 +31,7 @@ from tests.conftest import ROOT
 _SESSIONS = ("staging", "listen_history_1")
 PARTS: dict[str, Part] = {
     "batch": _SESSIONS,
-    "belongs": "belongs",
+    "constraint": "constraint",
     "column": "user_id",
     "key": sql.SQL("user_id, rank"),
     "keys": sql.SQL("user_id, created_at"),

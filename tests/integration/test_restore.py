@@ -199,7 +199,7 @@ def test_killed_before_the_switch_nothing_has_changed(place: tuple[str, Path], t
     for point in (
         ("restore", "_make_roles", "after"),
         ("restore", "_count_again", "before"),
-        ("side_schemas", "put_in_place", "before"),
+        ("side_schemas", "swap_schemas", "before"),
     ):
         killed(point, "restore", str(tmp_path / "mine.tar"), "--force")
         assert state(database) == before, point
@@ -214,13 +214,13 @@ def test_killed_before_the_switch_nothing_has_changed(place: tuple[str, Path], t
     assert state(database) == before
     assert models(data_dir) == later
 
-    killed(("side_schemas", "put_in_place", "before"), "restore", str(tmp_path / "mine.tar"), "--force")
+    killed(("side_schemas", "swap_schemas", "before"), "restore", str(tmp_path / "mine.tar"), "--force")
     assert main(["restore", str(tmp_path / "mine.tar"), "--force"]) == 0
     assert state(database) == backed_up
     assert models(data_dir) == files
     assert schemas(database) == set(side_schemas.SCHEMAS)
 
-    killed(("side_schemas", "put_in_place", "before"), "restore", str(tmp_path / "mine.tar"), "--force")
+    killed(("side_schemas", "swap_schemas", "before"), "restore", str(tmp_path / "mine.tar"), "--force")
     with _place(), connect(database) as connection:  # of an erasure
         left = connection.execute("select tablename from pg_tables where schemaname ~ '^moovitamix_'").fetchall()
     assert left == []
@@ -229,7 +229,7 @@ def test_killed_before_the_switch_nothing_has_changed(place: tuple[str, Path], t
 @pytest.mark.parametrize(
     "point",
     [
-        ("side_schemas", "put_in_place", "after"),
+        ("side_schemas", "swap_schemas", "after"),
         ("restore", "_place_models", "after"),
         ("side_schemas", "_drop_some_tables", "after"),
     ],

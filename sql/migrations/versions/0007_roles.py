@@ -1,4 +1,4 @@
-"""Runs `sql/migrations/0007_roles.sql`, then hands tables over to the roles that take them apart."""
+"""Runs `sql/migrations/0007_roles.sql`, then gives tables to the roles that alter them."""
 
 from alembic import op
 
@@ -11,5 +11,5 @@ down_revision = "0006"
 def upgrade() -> None:
     connection = op.get_bind()
     connection.exec_driver_sql(load_query("migrations/0007_roles"))
-    for (hand_over,) in connection.exec_driver_sql(load_query("roles/change_table_owners")).all():
-        connection.exec_driver_sql(hand_over)
+    for (statement,) in connection.exec_driver_sql(load_query("roles/change_table_owners")).all():
+        connection.exec_driver_sql(statement)

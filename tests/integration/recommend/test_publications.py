@@ -421,7 +421,7 @@ def test_a_training_that_was_cut_off_is_closed(connection: Connection, query: Qu
 
     assert query("select decision, why from ml.model_runs order by model_run_id") == [
         ("published", "won"),
-        ("failed", "it was cut off: nothing of it was published"),
+        ("failed", "it was interrupted: nothing of it was published"),
     ]
     assert model_runs.close_abandoned_model_runs(connection, NOW) == 0
 

@@ -17,7 +17,7 @@ from recommender.publishing.model_runs import TrainingOutcome
 @pytest.mark.parametrize(
     ("error", "why"),
     [
-        (KeyboardInterrupt(), "it was cut off: nothing of it was published"),
+        (KeyboardInterrupt(), "it was interrupted: nothing of it was published"),
         (ModelError("no model is left"), "no model is left"),
         (KeyError("x"), "unforeseen KeyError; please report it"),
     ],
