@@ -71,7 +71,7 @@ def status(query: Query, batch_id: str) -> str:
     return str(query("select status from ops.batches where batch_id = %s", batch_id)[0][0])
 
 
-def is_behind(database: str, now: datetime) -> bool:
+def is_outdated(database: str, now: datetime) -> bool:
     with connect(database) as connection:
         return publication.is_outdated(connection, now)
 
@@ -94,7 +94,7 @@ def test_after_runs_by_a_clock_that_was_months_ahead_everything_goes_on(
     # The clock is put right; half of the catalogue is missing, which blocks the tracks and the listens behind them.
     now = NIGHT + DAY
     set_clock(now)
-    assert is_behind(database, now)  # what is live went live in the future
+    assert is_outdated(database, now)  # what is live went live in the future
     every_track, source.tracks = source.tracks, source.tracks[:15]
     source.listen_history.append(play(1, [3], NIGHT + timedelta(hours=7)))
     assert ingest.main(["--day", "2026-11-23"]) == 1
@@ -104,7 +104,7 @@ def test_after_runs_by_a_clock_that_was_months_ahead_everything_goes_on(
         assert replay.main(["tracks-2026-11-23"]) == 0
     assert replay.main(["listen_history-2026-11-23"]) == 0
     assert recommend.main([]) == 0
-    assert not is_behind(database, now)
+    assert not is_outdated(database, now)
 
     # What was read before is still the older, also when the clock says otherwise.
     query("update ops.batches set status = 'blocked' where batch_id = 'tracks-2026-11-22' returning 1")
@@ -115,7 +115,7 @@ def test_after_runs_by_a_clock_that_was_months_ahead_everything_goes_on(
     source.tracks = every_track
     source.listen_history.append(play(2, [4], now - timedelta(hours=5)))
     assert ingest.main(["--day", "2026-11-24"]) == 0
-    assert is_behind(database, now)
+    assert is_outdated(database, now)
     for run in (recommend, retrain, monitor, maintain):
         assert run.main([]) == 0  # type: ignore[attr-defined]
     before = live_publication(query)
@@ -167,9 +167,9 @@ def test_a_clock_that_goes_back_an_hour_between_two_runs_changes_no_order(
     set_clock(back + CLOCK_SKEW)
     assert replay.main(["tracks-2026-11-22-r2"]) == 0
     assert query("select count(*) from warehouse.tracks where removed_at is null") == [(15,)]
-    assert is_behind(database, back + CLOCK_SKEW)
+    assert is_outdated(database, back + CLOCK_SKEW)
     assert recommend.main([]) == 0
-    assert not is_behind(database, back + CLOCK_SKEW)
+    assert not is_outdated(database, back + CLOCK_SKEW)
     assert query("select max(track_id) <= 15 from ml.current_recommendations") == [(True,)]
 
 
