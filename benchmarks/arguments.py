@@ -1,11 +1,23 @@
-"""What the command lines here take."""
+"""Command-line options that both kinds of benchmark share."""
 
 from __future__ import annotations
 
+import argparse
+from pathlib import Path
 
-def count(text: str) -> int:
+from benchmarks.source import ROOT
+
+
+def parse_count(text: str) -> int:
     """A whole number from 1. Raises ValueError."""
     number = int(text)
     if number < 1:
         raise ValueError(text)
     return number
+
+
+def add_write_option(parser: argparse.ArgumentParser, page: str) -> None:
+    """Add `--write [FOLDER]`; without a folder it is docs."""
+    parser.add_argument(
+        "--write", nargs="?", type=Path, const=ROOT / "docs", metavar="FOLDER", help=f"write {page} there (docs)"
+    )

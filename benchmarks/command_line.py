@@ -1,4 +1,4 @@
-"""Measures what is asked for, shows how far it is, and prints one table."""
+"""Runs the chosen measurements, shows progress, and prints the results."""
 
 from __future__ import annotations
 
@@ -16,36 +16,35 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from benchmarks import (
     audit,
+    daily_quality,
     fetch,
     first_ingest,
     fixed_cost,
     growth,
     help_cost,
-    judging,
-    learning_growth,
     next_days,
     publishing,
     recommending,
     scoring,
     serving,
     stage,
+    training_growth,
 )
-from benchmarks.arguments import count
-from benchmarks.bench import Bench
-from benchmarks.figures import Measured
+from benchmarks.arguments import add_write_option, parse_count
+from benchmarks.context import BenchmarkContext
+from benchmarks.figures import Measurement
 from benchmarks.machine import describe_machine
-from benchmarks.processes import Runner, Show, WorkFailed, in_fresh_process
-from benchmarks.report import Report, missed, terminal_tables, write_page
-from benchmarks.source import ROOT, Sizes
+from benchmarks.processes import Runner, WorkFailed, run_in_fresh_process
+from benchmarks.report import MARK, PAGE, BenchmarkReport, missed_targets, split_page, terminal_tables, write_benchmarks
+from benchmarks.source import Sizes
 from core import embedded_postgres
 from core.dates import parse_day
 
-# In this order: some go on with what those before them left.
-MEASUREMENTS: Mapping[str, Callable[[Bench], Measured]] = {
+# In this order: some use what those before them left in the database.
+MEASUREMENTS: Mapping[str, Callable[[BenchmarkContext], Measurement]] = {
     "fetch": fetch.measure,
     "stage": stage.measure,
     "first-ingest": first_ingest.measure,
@@ -56,74 +55,59 @@ MEASUREMENTS: Mapping[str, Callable[[Bench], Measured]] = {
     "growth": growth.measure,
     "recommending": recommending.measure,
     "publishing": publishing.measure,
-    "judging": judging.measure,
+    "daily-quality": daily_quality.measure,
     "scoring": scoring.measure,
-    "learning-growth": learning_growth.measure,
+    "training-growth": training_growth.measure,
     "serving": serving.measure,
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmarks from a command line; exit 0 when all were measured, whatever their verdicts."""
-    asked = _read_options(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers are ended and folders removed
+    """Run the benchmarks from a command line. Exit 0 when everything was measured, met or missed; 1 when not."""
+    options = read_options(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers are stopped and folders removed
     console = Console()
     if not console.is_terminal:
         console.width = 120
     try:
-        with _own_postgres() as (folder, postgres):
-            report = measure(asked, folder, postgres, console, in_fresh_process)
+        with _temporary_postgres() as (folder, postgres):
+            report = measure(options, folder, postgres, console, run_in_fresh_process)
     except WorkFailed as error:
         console.print(str(error), style="red", markup=False, soft_wrap=True)
         return 1
-    console.print(*terminal_tables(report), sep="\n\n")
-    for line in missed(report):
+    console.print(*terminal_tables(str(report.sizes), report.figures, report.tables), sep="\n\n")
+    for line in missed_targets(report.figures):
         console.print(f"missed: {line.replace('**', '')}", style="red", markup=False, soft_wrap=True)
-    if asked.write:
-        console.print(f"written: {write_page(report, asked.write)}")
+    if options.write:
+        console.print(f"written: {write_benchmarks(report, options.write)}")
     return 0
 
 
-def measure(asked: argparse.Namespace, folder: Path, postgres: str, console: Console, run: Runner) -> Report:
-    """Measure what is asked for, on that Postgres and in that folder."""
-    began = time.monotonic()
-    sizes = Sizes(asked.users, asked.tracks, asked.sessions)
-    machine, found = describe_machine(postgres), dict[str, Measured]()
+def measure(options: argparse.Namespace, folder: Path, postgres: str, console: Console, run: Runner) -> BenchmarkReport:
+    """Run the chosen measurements on that Postgres and in that folder. Prints each figure as soon as it is known."""
+    started = time.monotonic()
+    sizes = Sizes(options.users, options.tracks, options.sessions)
+    machine, measurements = describe_machine(postgres), dict[str, Measurement]()
     with (
-        _progress(console, len(asked.only)) as (show, done),
-        Bench(sizes, asked.growth, asked.rounds, folder, postgres, run, show) as bench,
+        console.status("starting") as status,
+        BenchmarkContext(sizes, options.growth, options.rounds, folder, postgres, run, status.update) as context,
     ):
-        for name, measurement in MEASUREMENTS.items():
-            if name in asked.only:
-                found[name] = measurement(bench)
-                done(found[name])
-    minutes = (time.monotonic() - began) / 60
-    return Report(asked.date, sizes, asked.rounds, minutes, machine, found)
+        for name in [name for name in MEASUREMENTS if name in options.only]:
+            measurements[name] = MEASUREMENTS[name](context)
+            for figure in measurements[name].figures:
+                line = f"{figure.name}: {figure.number_text} ({figure.measured})"
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
+    minutes = (time.monotonic() - started) / 60
+    return BenchmarkReport(options.date, sizes, options.rounds, minutes, machine, measurements)
 
 
 @contextmanager
-def _progress(console: Console, measurements: int) -> Iterator[tuple[Show, Callable[[Measured], None]]]:
-    """A bar with what is going on, and each figure as a line when it is known."""
-    columns = (SpinnerColumn(), BarColumn(bar_width=20), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task("starting", total=measurements)
-
-        def done(found: Measured) -> None:
-            progress.advance(bar)
-            for figure in found.figures:
-                line = f"{figure.name}: {figure.shown} ({figure.measured})"
-                progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-        yield lambda text: progress.update(bar, description=text), done
-
-
-@contextmanager
-def _own_postgres() -> Iterator[tuple[Path, str]]:
-    """A temporary folder, and the URL of an embedded Postgres in it; both gone on the way out."""
+def _temporary_postgres() -> Iterator[tuple[Path, str]]:
+    """A temporary folder, and the URL of an embedded Postgres in it. Both are removed at the end."""
     folder = Path(tempfile.mkdtemp(prefix="moovitamix-benchmarks-"))
-    # Registered before the server's own clean-up, so that it comes after it.
+    # Registered before the server's own clean-up, so it runs after it.
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    os.environ["DATA_DIR"] = str(folder)  # where a child that imports the flows keeps Prefect's files
+    os.environ["DATA_DIR"] = str(folder)  # where child processes that import the flows keep Prefect's files
     try:
         yield folder, embedded_postgres.start(folder / "server")
     finally:
@@ -131,28 +115,32 @@ def _own_postgres() -> Iterator[tuple[Path, str]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line. Exits with 2 for a wrong argument."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="How fast and how big, as ratios against something bare that runs side by side.",
+        description="Measure speed and size as ratios against baselines that run side by side.",
         epilog="Needs about 5 GB in the folder for temporary files (TMPDIR), ten times that at 10 million sessions.",
     )
-    parser.add_argument("--users", type=count, default=100_000)
-    parser.add_argument("--tracks", type=count, default=100_000)
-    parser.add_argument("--sessions", type=count, default=1_000_000)
+    parser.add_argument("--users", type=parse_count, default=100_000)
+    parser.add_argument("--tracks", type=parse_count, default=100_000)
+    parser.add_argument("--sessions", type=parse_count, default=1_000_000)
     parser.add_argument(
         "--growth",
-        type=lambda text: tuple(sorted({count(part) for part in text.split(",")})),
+        type=lambda text: tuple(sorted({parse_count(part) for part in text.split(",")})),
         default=(10_000, 100_000, 1_000_000),
         help="numbers of sessions, as in 10000,100000 (10 million take half an hour more)",
     )
-    parser.add_argument("--rounds", type=count, default=2, help="how often each side of a ratio is measured")
+    parser.add_argument("--rounds", type=parse_count, default=2, help="how often each side of a ratio is measured")
     parser.add_argument("--only", nargs="+", choices=MEASUREMENTS, default=list(MEASUREMENTS), metavar="NAME")
     parser.add_argument("--date", type=parse_day, default=datetime.now(UTC).date(), help="for the page (today)")
-    parser.add_argument(
-        "--write", nargs="?", type=Path, const=ROOT / "docs", metavar="FOLDER", help="write benchmarks.md there (docs)"
-    )
-    asked = parser.parse_args(arguments)
-    if asked.write and len(asked.only) < len(MEASUREMENTS):
+    add_write_option(parser, PAGE)
+    options = parser.parse_args(arguments)
+    if options.write and len(options.only) < len(MEASUREMENTS):
         parser.error("--write needs all measurements: leave out --only")
-    return asked
+    if options.write:
+        try:
+            split_page(options.write / PAGE, MARK)
+        except ValueError as error:
+            parser.error(str(error))
+    return options

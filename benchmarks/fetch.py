@@ -1,62 +1,45 @@
-"""Fetch: the pages a second that are landed, against a bare loop that throws them away."""
+"""Fetch: pages a second that are landed, against a bare loop that discards them."""
 
 from __future__ import annotations
 
 import shutil
-from statistics import median
 
-from benchmarks.bench import FETCH_THREADS, PAGE_SIZE, Bench
-from benchmarks.figures import Figure, Measured, at_least
+from benchmarks.context import FETCH_THREADS, PAGE_SIZE, BenchmarkContext
+from benchmarks.figures import Figure, Measurement, PairedRuns, at_least, run_in_turns
 from benchmarks.processes import Show
-from benchmarks.raw_copies import seconds_of
-from benchmarks.source import BASE_DAY, BareFetch, bare_fetch
-from core.clock import utc_now
+from benchmarks.source import BASE_DAY, bare_fetch, land_batch, page_requests
 from core.data_layout import DataLayout
 from core.endpoints import ENDPOINTS
 from core.settings import Settings
-from pipeline import landing
 from pipeline.batches import Batch
-from pipeline.client import ApiClient
-
-HOW = (
-    "`pipeline.landing.land_snapshot` over the three snapshots, which decodes, checks, compresses and keeps every page"
-    f" and reads some twice, against as many threads ({FETCH_THREADS}) of `requests.Session().get` with the same page"
-    " size that throw the bodies away; taking turns in one process, the median of the ratios."
-)
 
 
-def measure(bench: Bench) -> Measured:
-    """Both loops, taking turns."""
-    turns = bench.run(bench.show, take_turns, bench.settings("fetch"), bench.rounds).result
-    pages = turns[0][0].pages
-    bare, ours = (median(side) for side in zip(*((one.seconds, other) for one, other in turns), strict=True))
+def measure(context: BenchmarkContext) -> Measurement:
+    """Compare both loops."""
+    runs = context.run(context.show, compare, context.settings("fetch"), context.rounds).result
     figure = Figure(
-        name="fetch: pages a second, share of a bare loop",
-        number=median(one.seconds / other for one, other in turns),
-        unit="",
-        target=at_least(0.8),
-        measured=f"{pages / ours:,.0f} pages a second against {pages / bare:,.0f}, {pages:,} pages",
-        spent="decoding and checking the pages, compressing and writing them, reading a few twice",
+        "fetch: pages a second, share of a bare loop",
+        runs.share_of_rate,
+        at_least(0.8),
+        f"{runs.rates('pages')}, {runs.count:,} pages",
+        breakdown="decoding and checking the pages, compressing and writing them, reading a few twice",
     )
-    return Measured(HOW, [figure])
+    return Measurement([figure])
 
 
-def take_turns(show: Show, settings: Settings, rounds: int) -> list[tuple[BareFetch, float]]:
-    """The bare loop and ours, each `rounds` times. What was landed last stays."""
-    turns = []
-    for _ in range(rounds):
-        bare = bare_fetch(show, settings.moovitamix_api_url, FETCH_THREADS, PAGE_SIZE)
-        shutil.rmtree(DataLayout(settings.data_dir).landing, ignore_errors=True)
-        turns.append((bare, seconds_of(lambda: _land_all(show, settings))))
-    return turns
+def compare(show: Show, settings: Settings, rounds: int) -> PairedRuns:
+    """Land all pages, and fetch them with the bare loop. The pages of the last round stay landed."""
+    api_url = settings.moovitamix_api_url
 
+    def land_all() -> None:
+        for endpoint in ENDPOINTS:
+            land_batch(show, Batch(endpoint, BASE_DAY, settings.source), settings)
 
-def _land_all(show: Show, settings: Settings) -> None:
-    for endpoint in ENDPOINTS:
-        landing.land_snapshot(
-            ApiClient(settings),
-            Batch(endpoint, BASE_DAY, settings.source),
-            settings,
-            clock=utc_now,
-            progress=lambda done, pages: show(f"landing, {done:,} of {pages:,} pages"),
-        )
+    return run_in_turns(
+        rounds,
+        land_all,
+        lambda: bare_fetch(show, api_url, FETCH_THREADS, PAGE_SIZE),
+        count=len(page_requests(api_url, PAGE_SIZE)),
+        show=show,
+        prepare=lambda: shutil.rmtree(DataLayout(settings.data_dir).landing, ignore_errors=True),
+    )

@@ -1,18 +1,20 @@
-"""What a measurement says: figures with targets, and tables that show where the time goes."""
+"""Results of a measurement: figures with targets, tables, and times measured in turns."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import log
+from statistics import median
 from typing import Literal
 
-Verdict = Literal["met", "missed", "no target"]
+Result = Literal["met", "missed", "no target"]
 
 
 @dataclass(frozen=True)
 class Target:
-    """A limit that a figure keeps when it is met exactly."""
+    """A limit for a figure. A figure equal to the limit meets it."""
 
     bound: Literal["at least", "at most"]
     limit: float
@@ -23,56 +25,57 @@ class Target:
 
 
 def at_least(limit: float) -> Target:
-    """The number is not below the limit."""
+    """A lower limit."""
     return Target("at least", limit)
 
 
 def at_most(limit: float) -> Target:
-    """The number is not above the limit."""
+    """An upper limit."""
     return Target("at most", limit)
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One number with its target. `unit` is empty for a ratio; `spent` says where the time or the memory goes."""
+    """One number with its target. `unit` is empty for a ratio; `breakdown` names the parts of the time or memory."""
 
     name: str
     number: float
-    unit: str
     target: Target | None
     measured: str
-    spent: str = ""
+    unit: str = ""
+    breakdown: str = ""
 
     @property
-    def verdict(self) -> Verdict:
+    def result(self) -> Result:
         if self.target is None:
             return "no target"
         return "met" if self.target.met_by(self.number) else "missed"
 
     @property
-    def shown(self) -> str:
-        """The number as people read it, such as `1.24` or `612 MB`."""
-        return _shown(self.number, self.unit)
+    def number_text(self) -> str:
+        """Such as `1.24` or `612 MB`."""
+        digits = 0 if self.unit == "MB" else 2
+        return f"{self.number:,.{digits}f} {self.unit}".strip()
 
     @property
-    def target_shown(self) -> str:
+    def target_text(self) -> str:
         """Such as `at most 1.3`."""
         return f"{self.target.bound} {self.target.limit:,g} {self.unit}".strip() if self.target else ""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Details behind the figures. `how` says how they were measured."""
+    """Details behind the figures. `note` explains how to read them."""
 
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
-    how: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
 class GrowthPoint:
-    """A whole first ingest at one size: seconds per step, and the peak of its process."""
+    """A whole first ingest at one size: seconds per step, and the peak memory of its process."""
 
     sessions: int
     seconds: Mapping[str, float]
@@ -86,36 +89,86 @@ class GrowthPoint:
 
 @dataclass(frozen=True)
 class Scaling:
-    """Seconds as one thing alone is multiplied: pairs of the factor and the seconds, the first factor being 1."""
+    """Seconds by factor, as one dimension alone is multiplied. The first factor is 1."""
 
-    over: str
+    dimension: str
     points: Sequence[tuple[int, float]]
 
     @property
     def exponent(self) -> float:
-        """Of the power law between the first point and the last: 1 is in proportion."""
-        (first, begin), (last, end) = self.points[0], self.points[-1]
-        return log(end / begin) / log(last / first)
+        """The exponent of the power law through the first and the last point. 1 is in proportion."""
+        (first_factor, first), (last_factor, last) = self.points[0], self.points[-1]
+        return log(last / first) / log(last_factor / first_factor)
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What one measurement found, and in a sentence how."""
+class Measurement:
+    """The results of one measurement. docs/benchmarks.md has its method."""
 
-    how: str
     figures: Sequence[Figure]
     tables: Sequence[Table] = ()
     growth: Sequence[GrowthPoint] = ()
     scalings: Sequence[Scaling] = ()
 
 
-def shares(seconds: Mapping[str, float]) -> str:
-    """Where the time goes, the largest part first: `land 17.2 s, shape 9.1 s`."""
+@dataclass(frozen=True)
+class PairedRuns:
+    """Seconds of the project's code and of its baseline for the same `count` rows, one pair per round."""
+
+    count: int
+    seconds: Sequence[tuple[float, float]]
+
+    @property
+    def project(self) -> float:
+        """Median seconds of the project's code."""
+        return median(project for project, _ in self.seconds)
+
+    @property
+    def baseline(self) -> float:
+        """Median seconds of the baseline."""
+        return median(baseline for _, baseline in self.seconds)
+
+    @property
+    def times_baseline(self) -> float:
+        """Median of the ratios of the seconds."""
+        return median(project / baseline for project, baseline in self.seconds)
+
+    @property
+    def share_of_rate(self) -> float:
+        """Median of the ratios of the rates."""
+        return median(baseline / project for project, baseline in self.seconds)
+
+    def rates(self, rows: str) -> str:
+        """Both rates as text, such as `1,542 pages a second against 1,128`."""
+        return f"{self.count / self.project:,.0f} {rows} a second against {self.count / self.baseline:,.0f}"
+
+
+def run_in_turns(
+    rounds: int,
+    project: Callable[[], object],
+    baseline: Callable[[], object],
+    *,
+    count: int,
+    show: Callable[[str], None],
+    prepare: Callable[[], object] = lambda: None,
+) -> PairedRuns:
+    """Time both sides in each round. `prepare` runs before a round and is not timed."""
+    seconds = []
+    for number in range(1, rounds + 1):
+        show(f"round {number} of {rounds}")
+        prepare()
+        seconds.append((seconds_of(project), seconds_of(baseline)))
+    return PairedRuns(count, seconds)
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """How long a call takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def breakdown(seconds: Mapping[str, float]) -> str:
+    """The parts of a time, the largest first: `land 17.2 s, shape 9.1 s`."""
     ordered = sorted(seconds.items(), key=lambda part: -part[1])
-    return ", ".join(f"{name} {spent:.1f} s" for name, spent in ordered)
-
-
-def _shown(number: float, unit: str) -> str:
-    if unit == "MB":
-        return f"{number:,.0f} MB"
-    return f"{number:.2f} {unit}".strip()
+    return ", ".join(f"{name} {part:.1f} s" for name, part in ordered)

@@ -7,22 +7,17 @@ import subprocess
 import sys
 from statistics import median
 
-from benchmarks.bench import Bench
-from benchmarks.figures import Figure, Measured, at_most
+from benchmarks.context import BenchmarkContext
+from benchmarks.figures import Figure, Measurement, at_most
 from benchmarks.source import ROOT
 
-HOW = (
-    "`python -m cli --help` as a process of its own: user and system CPU seconds, the median of the rounds, after"
-    " one run that is not counted."
-)
 
-
-def measure(bench: Bench) -> Measured:
+def measure(context: BenchmarkContext) -> Measurement:
     """User and system CPU seconds of the command."""
-    bench.show("moovitamix --help")
-    seconds = [cpu_seconds() for _ in range(1 + bench.rounds)][1:]
-    figure = Figure("moovitamix --help", median(seconds), "CPU s", at_most(0.5), f"{min(seconds):.2f} CPU s at least")
-    return Measured(HOW, [figure], [])
+    context.show("moovitamix --help")
+    seconds = [cpu_seconds() for _ in range(1 + context.rounds)][1:]
+    measured = f"at least {min(seconds):.2f} CPU s"
+    return Measurement([Figure("moovitamix --help", median(seconds), at_most(0.5), measured, unit="CPU s")])
 
 
 def cpu_seconds() -> float:

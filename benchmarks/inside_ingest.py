@@ -1,8 +1,8 @@
-"""`python -m flows.ingest` seen from inside: the same run, in parts that come one after the other.
+"""`python -m flows.ingest` in consecutive parts that are timed.
 
-`python -m benchmarks.inside_ingest STARTED_AT RESULT --day DAY`; STARTED_AT is the time at which the process was
-asked for, RESULT the file to write seconds by part to. What the flow would import or start on its way is imported and
-started first, so that it can be told apart; nothing is done that the flow would not do.
+`python -m benchmarks.inside_ingest STARTED_AT RESULT --day DAY`. STARTED_AT is the time at which the process was
+started, RESULT the file for the seconds by part. The command imports Great Expectations and starts Prefect's server
+before the flow, so that they can be timed; it does nothing that the flow would not do.
 """
 
 from __future__ import annotations
@@ -12,85 +12,83 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
-PREFECT = "imports: interpreter, Prefect, ours"
+PREFECT = "imports: interpreter, Prefect, this project"
 GREAT_EXPECTATIONS = "imports: Great Expectations"
 SERVER = "Prefect server start"
-OURS = "our own work"
+STEPS = "steps of the flow"
 AUDIT = "audit"
 ORCHESTRATION = "Prefect around the tasks"
 END = "server stop and exit"
 
 
 def main() -> int:
-    """Run the flow; the exit code is the flow's."""
+    """Run the flow. Returns its exit code."""
     started_at, result, *arguments = sys.argv[1:]
     seconds: dict[str, float] = {}
-    reached = float(started_at)
+    mark = float(started_at)
 
-    def pass_mark(part: str) -> None:
-        nonlocal reached
-        seconds[part], reached = time.time() - reached, time.time()
+    def end_part(part: str) -> None:
+        nonlocal mark
+        seconds[part], mark = time.time() - mark, time.time()
 
     import flows.ingest
 
-    pass_mark(PREFECT)
+    end_part(PREFECT)
     import expectations.checkpoint  # noqa: F401
 
-    pass_mark(GREAT_EXPECTATIONS)
+    end_part(GREAT_EXPECTATIONS)
     from core.settings import load_settings
     from flows.temporary_prefect_server import ensure_prefect_api
 
     ensure_prefect_api(load_settings().data_dir)  # the one that the flow would start
-    pass_mark(SERVER)
+    end_part(SERVER)
     _time_steps(flows.ingest, seconds)
     exit_code = flows.ingest.main(arguments)
-    pass_mark(ORCHESTRATION)
-    seconds[ORCHESTRATION] -= seconds[OURS] + seconds[AUDIT]
-    Path(result).write_text(json.dumps({"seconds": seconds, "ended_at": reached}))
+    end_part(ORCHESTRATION)
+    seconds[ORCHESTRATION] -= seconds[STEPS] + seconds[AUDIT]
+    Path(result).write_text(json.dumps({"seconds": seconds, "ended_at": mark}))
     return exit_code
 
 
 def _time_steps(ingest: Any, seconds: dict[str, float]) -> None:
-    """Let what the flow's tasks do, and opening and closing the run, add their time to its parts."""
+    """Wrap the functions of the flow's tasks, and the opening and closing of its run, in timers."""
     from flows import ingest_tasks
 
-    seconds[OURS] = seconds[AUDIT] = 0.0
+    seconds[STEPS] = seconds[AUDIT] = 0.0
+
+    def wrap(function: Callable[Arguments, Result], part: str) -> Callable[Arguments, Result]:
+        def timed(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+            started = time.time()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                seconds[part] += time.time() - started
+
+        return timed
+
     for name in ("land_snapshot", "transform_landed_batch", "stage_transformed_batch", "publish_staged_batch"):
-        setattr(ingest_tasks, name, _timed(getattr(ingest_tasks, name), OURS, seconds))
-    ingest_tasks.audit_staged_batch = _timed(ingest_tasks.audit_staged_batch, AUDIT, seconds)
+        setattr(ingest_tasks, name, wrap(getattr(ingest_tasks, name), STEPS))
+    ingest_tasks.audit_staged_batch = wrap(ingest_tasks.audit_staged_batch, AUDIT)
     open_run = ingest.open_run
 
     @contextmanager
     def timed_open_run(*args: Any, **options: Any) -> Iterator[Any]:
-        began = time.time()
+        started = time.time()
         with open_run(*args, **options) as run:
-            seconds[OURS] += time.time() - began
+            seconds[STEPS] += time.time() - started
             try:
                 yield run
             finally:
-                began = time.time()
-        seconds[OURS] += time.time() - began
+                started = time.time()
+        seconds[STEPS] += time.time() - started
 
     ingest.open_run = timed_open_run
-
-
-def _timed(work: Callable[Arguments, Result], part: str, seconds: dict[str, float]) -> Callable[Arguments, Result]:
-    @wraps(work)
-    def timed(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        began = time.time()
-        try:
-            return work(*args, **kwargs)
-        finally:
-            seconds[part] += time.time() - began
-
-    return timed
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""The machine and the versions that a run measured."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ _LIBRARIES = ("polars", "psycopg", "requests", "great-expectations", "prefect", 
 
 
 def describe_machine(postgres: str) -> Mapping[str, str]:
-    """Cores, memory, processor, load before the run, versions."""
+    """Processor, cores, memory, load before the run, versions."""
     with open_connection(postgres) as connection:
         server = connection.info.parameter_status("server_version") or "unknown"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {
         "Processor": _processor(),
-        "Cores": str(_cores()),
+        "Cores": str(cores),
         "Memory": f"{psutil.virtual_memory().total / 2**30:.0f} GB",
         "Load before the run": f"{os.getloadavg()[0]:.1f}",
         "System": f"{platform.system()} {platform.release()}",
@@ -29,11 +30,6 @@ def describe_machine(postgres: str) -> Mapping[str, str]:
         "Postgres": f"{server}, embedded",
         **{name: version(name) for name in _LIBRARIES},
     }
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _processor() -> str:

@@ -1,10 +1,11 @@
-"""Work in a fresh child process, so that its peak memory is its own and nothing is warm that would not be."""
+"""Runs work in a fresh child process, which has a peak memory of its own and nothing warm."""
 
 from __future__ import annotations
 
 import multiprocessing
 import resource
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,15 +19,16 @@ Show = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Ran(Generic[Result]):
-    """What the work returned, and the most memory its process ever held."""
+class ProcessResult(Generic[Result]):
+    """The result of the work, its seconds, and the peak memory of its process."""
 
     result: Result
+    seconds: float
     peak_bytes: int
 
 
 class Runner(Protocol):
-    """Runs a module's function with a way to show progress and picklable arguments."""
+    """Runs a function of a module with a progress callback and picklable arguments."""
 
     def __call__(
         self,
@@ -34,11 +36,11 @@ class Runner(Protocol):
         work: Callable[Concatenate[Show, Arguments], Result],
         *args: Arguments.args,
         **kwargs: Arguments.kwargs,
-    ) -> Ran[Result]: ...
+    ) -> ProcessResult[Result]: ...
 
 
 class WorkFailed(RuntimeError):
-    """The work raised, or its process died; carries the traceback of the child."""
+    """The work raised, or its process died. Carries the traceback of the child."""
 
 
 @dataclass(frozen=True)
@@ -46,39 +48,51 @@ class _Failure:
     text: str
 
 
-def in_fresh_process(
+def run_in_fresh_process(
     show: Show,
     work: Callable[Concatenate[Show, Arguments], Result],
     *args: Arguments.args,
     **kwargs: Arguments.kwargs,
-) -> Ran[Result]:
+) -> ProcessResult[Result]:
     """Run the work in a new interpreter. Raises WorkFailed."""
     spawning = multiprocessing.get_context("spawn")
-    ours, theirs = spawning.Pipe(duplex=False)
-    process = spawning.Process(target=_work, args=(theirs, work, args, kwargs), daemon=True)
+    receiver, sender = spawning.Pipe(duplex=False)
+    process = spawning.Process(target=_work_in_child, args=(sender, work, args, kwargs), daemon=True)
     process.start()
-    theirs.close()
+    sender.close()
     try:
-        while isinstance(message := ours.recv(), str):
+        while isinstance(message := receiver.recv(), str):
             show(message)
     except EOFError:
         process.join()
         raise WorkFailed(f"the process of {work.__name__} died with exit code {process.exitcode}") from None
     finally:
-        ours.close()
+        receiver.close()
         process.join(timeout=10)
         process.kill()
     if isinstance(message, _Failure):
         raise WorkFailed(message.text)
-    if not isinstance(message, Ran):
+    if not isinstance(message, ProcessResult):
         raise TypeError(f"the process sent a {type(message).__name__}")
     return message
 
 
-def peak_bytes() -> int:
-    """The most memory this process ever held.
+def run_in_this_process(
+    show: Show,
+    work: Callable[Concatenate[Show, Arguments], Result],
+    *args: Arguments.args,
+    **kwargs: Arguments.kwargs,
+) -> ProcessResult[Result]:
+    """Run the work here. The peak memory includes everything this process did before."""
+    started = time.perf_counter()
+    result = work(show, *args, **kwargs)
+    return ProcessResult(result, time.perf_counter() - started, peak_bytes())
 
-    The kernel's own mark where there is one: getrusage's is inherited from the parent when a program is started.
+
+def peak_bytes() -> int:
+    """The peak memory of this process.
+
+    Prefers the kernel's mark, because getrusage inherits the mark of the parent process.
     """
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
@@ -88,12 +102,12 @@ def peak_bytes() -> int:
         return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _work(pipe: Connection, work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def _work_in_child(pipe: Connection, work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     try:
-        result = work(pipe.send, *args, **kwargs)
+        result = run_in_this_process(pipe.send, work, *args, **kwargs)
     except BaseException:
         pipe.send(_Failure(traceback.format_exc()))
     else:
-        pipe.send(Ran(result, peak_bytes()))
+        pipe.send(result)
     finally:
         pipe.close()

@@ -1,9 +1,8 @@
-"""The bare other side of staging: the same bytes with one COPY into an unlogged table of the same shape."""
+"""The baseline of staging: one COPY of the same bytes into an unlogged table of the same definition."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,15 +21,15 @@ _CHUNK = 1 << 20
 
 
 class RecordedCopies:
-    """Keeps the bytes and the statement of the COPY into one staged table, made through its cursors."""
+    """Records the bytes and the statement of the COPY into one staged table."""
 
     def __init__(self, table: str, file: Path) -> None:
         self.table = f'"{STAGING}"."{table}"'
         self._file = file
         self.statement = ""
 
-    def cursor_of(self, connection: Connection, **options: Any) -> psycopg.Cursor[Any]:
-        """A cursor that records; give it to a connection as its `cursor_factory`."""
+    def recording_cursor(self, connection: Connection, **options: Any) -> psycopg.Cursor[Any]:
+        """A cursor that records. Use it as the `cursor_factory` of a connection."""
         return _RecordingCursor(connection, self, **options)
 
     def writer(self, cursor: psycopg.Cursor[Any], statement: Query) -> Writer | None:
@@ -39,7 +38,7 @@ class RecordedCopies:
         if f"copy {self.table} " not in text:
             return None
         self.statement = text.replace(self.table, f'"{STAGING}"."{_TABLE}"')
-        return _Tee(LibpqWriter(cursor), self._file.open("wb"))
+        return _TeeWriter(LibpqWriter(cursor), self._file.open("wb"))
 
 
 class _RecordingCursor(psycopg.Cursor[Any]):
@@ -53,7 +52,7 @@ class _RecordingCursor(psycopg.Cursor[Any]):
             yield copy
 
 
-class _Tee(Writer):
+class _TeeWriter(Writer):
     def __init__(self, database: Writer, file: BinaryIO) -> None:
         self._database = database
         self._file = file
@@ -68,32 +67,23 @@ class _Tee(Writer):
 
 
 def unload(connection: Connection, table: str, file: Path) -> str:
-    """Write the rows of a staged table to a file, and return the statement that copies them into a bare one."""
-    with connection.cursor() as cursor, file.open("wb") as out:
-        source = sql.SQL("copy {} to stdout (format csv)").format(sql.Identifier(STAGING, table))
-        with cursor.copy(source) as copy:
-            for data in copy:
-                out.write(data)
+    """Write the rows of a staged table to a file. Returns the statement for `raw_copy`."""
+    source = sql.SQL("copy {} to stdout (format csv)").format(sql.Identifier(STAGING, table))
+    with connection.cursor() as cursor, file.open("wb") as target, cursor.copy(source) as copy:
+        for data in copy:
+            target.write(data)
     return f"copy {STAGING}.{_TABLE} from stdin (format csv)"
 
 
-def raw_copy_seconds(connection: Connection, endpoint: Endpoint, statement: str, file: Path) -> float:
-    """Seconds of creating the table and filling it from the file, in one transaction. The table is dropped after."""
-
-    def load() -> None:
-        with connection.transaction(), connection.cursor() as cursor:
-            cursor.execute(create_rows_table(endpoint, _TABLE))
-            with cursor.copy(statement) as copy, file.open("rb") as source:
-                while data := source.read(_CHUNK):
-                    copy.write(data)
-
-    seconds = seconds_of(load)
-    connection.execute(sql.SQL("drop table {}").format(sql.Identifier(STAGING, _TABLE)))
-    return seconds
+def raw_copy(connection: Connection, endpoint: Endpoint, statement: str, file: Path) -> None:
+    """Create the table and fill it from the file, in one transaction."""
+    with connection.transaction(), connection.cursor() as cursor:
+        cursor.execute(create_rows_table(endpoint, _TABLE))
+        with cursor.copy(statement) as copy, file.open("rb") as source:
+            while data := source.read(_CHUNK):
+                copy.write(data)
 
 
-def seconds_of(work: Callable[[], object]) -> float:
-    """How long a call takes."""
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
+def drop_raw_copy(connection: Connection) -> None:
+    """Drop the table of `raw_copy`, if it exists."""
+    connection.execute(sql.SQL("drop table if exists {}").format(sql.Identifier(STAGING, _TABLE)))

@@ -1,148 +1,142 @@
-"""The figures as one table in the terminal, and as docs/benchmarks.md."""
+"""Prints figures and tables in the terminal, and writes them between two marks of a Markdown page."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 import rich.table
 
-from benchmarks.bench import FETCH_THREADS, PAGE_SIZE
-from benchmarks.figures import Figure, GrowthPoint, Measured, Scaling, Table
+from benchmarks.context import FETCH_THREADS, PAGE_SIZE
+from benchmarks.figures import Figure, GrowthPoint, Measurement, Scaling, Table
 from benchmarks.plot import draw_growth, draw_scalings
 from benchmarks.source import Sizes
 
-PAGE = "benchmarks.md"
-PLOT = "images/benchmarks-growth.png"
-LEARNING_PLOT = "images/benchmarks-learning.png"
+PAGE, MARK = "benchmarks.md", "benchmarks"
+_GROWTH_PLOT = "images/benchmarks-growth.png"
+_TRAINING_PLOT = "images/benchmarks-learning.png"
 _COLOURS = {"met": "green", "missed": "red", "no target": ""}
 
 
 @dataclass(frozen=True)
-class Report:
-    """One run of the benchmarks, by the name of each measurement."""
+class BenchmarkReport:
+    """One run of the benchmarks, by name of the measurement."""
 
     day: date
     sizes: Sizes
     rounds: int
     minutes: float
     machine: Mapping[str, str]
-    measured: Mapping[str, Measured]
+    measurements: Mapping[str, Measurement]
 
     @property
     def figures(self) -> list[Figure]:
-        return [figure for one in self.measured.values() for figure in one.figures]
+        return [figure for measurement in self.measurements.values() for figure in measurement.figures]
 
     @property
-    def growth(self) -> Sequence[GrowthPoint]:
-        return next((one.growth for one in self.measured.values() if one.growth), ())
+    def tables(self) -> list[Table]:
+        return [table for measurement in self.measurements.values() for table in measurement.tables]
 
     @property
-    def scalings(self) -> Sequence[Scaling]:
-        return next((one.scalings for one in self.measured.values() if one.scalings), ())
+    def growth(self) -> list[GrowthPoint]:
+        return [point for measurement in self.measurements.values() for point in measurement.growth]
+
+    @property
+    def scalings(self) -> list[Scaling]:
+        return [scaling for measurement in self.measurements.values() for scaling in measurement.scalings]
 
 
-def terminal_tables(report: Report) -> Iterator[rich.table.Table]:
-    """Every figure with its target and verdict, then the details."""
-    title = f"{report.sizes}, on {report.machine['Cores']} cores of {report.machine['Processor']}"
-    figures = rich.table.Table("figure", "target", rich.table.Column("number", justify="right"), "verdict", title=title)
-    for figure in report.figures:
-        verdict = "" if figure.verdict == "no target" else figure.verdict
-        figures.add_row(figure.name, figure.target_shown, figure.shown, verdict, style=_COLOURS[figure.verdict])
-    yield figures
-    for one in report.measured.values():
-        for details in one.tables:
-            table = rich.table.Table(*details.header, title=details.title, caption=details.how)
-            for row in details.rows:
-                table.add_row(*row)
-            yield table
+def terminal_tables(title: str, figures: Iterable[Figure], tables: Iterable[Table]) -> Iterator[rich.table.Table]:
+    """Every figure with its target and result, then the details."""
+    number = rich.table.Column("number", justify="right")
+    figure_table = rich.table.Table("figure", "target", number, "result", title=title)
+    for figure in figures:
+        result = "" if figure.result == "no target" else figure.result
+        figure_table.add_row(figure.name, figure.target_text, figure.number_text, result, style=_COLOURS[figure.result])
+    yield figure_table
+    for table in tables:
+        details = rich.table.Table(*table.header, title=table.title, caption=table.note)
+        for row in table.rows:
+            details.add_row(*row)
+        yield details
 
 
-def missed(report: Report) -> list[str]:
-    """For each target that is missed, by how much, and where the time goes."""
+def missed_targets(figures: Iterable[Figure]) -> list[str]:
+    """For each missed target: the number, and the parts of the time or memory."""
     return [
-        f"**{figure.name}** is {figure.shown} ({figure.target_shown}): {figure.spent}"
-        for figure in report.figures
-        if figure.verdict == "missed"
+        f"**{figure.name}** is {figure.number_text} ({figure.target_text}): {figure.breakdown}"
+        for figure in figures
+        if figure.result == "missed"
     ]
 
 
-def write_page(report: Report, docs: Path) -> Path:
-    """Write docs/benchmarks.md and its plot, over what is there. Returns the page."""
-    if report.growth:
-        draw_growth(report.growth, docs / PLOT)
-    if report.scalings:
-        draw_scalings(report.scalings, docs / LEARNING_PLOT)
-    page = docs / PAGE
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text("\n".join(_page(report)) + "\n")
-    return page
+def write_benchmarks(report: BenchmarkReport, docs: Path) -> Path:
+    """Replace the part between the marks, and the plots. Returns the page. Raises ValueError if it has no marks."""
+    write_part(docs / PAGE, MARK, _part(report))
+    draw_growth(report.growth, docs / _GROWTH_PLOT)
+    draw_scalings(report.scalings, docs / _TRAINING_PLOT)
+    return docs / PAGE
 
 
-def _page(report: Report) -> Iterator[str]:
-    yield "# Benchmarks"
-    yield ""
-    yield f"Written by `python -m benchmarks --write` on {report.day}, in {report.minutes:.0f} minutes."
-    yield "Every ratio is against something bare that ran side by side in the same run, so that it says the same on"
-    yield "another machine; seconds do not. The API is the mock, in a process of its own on the same machine, with"
-    yield f"{report.sizes} of 5 plays; pages of {PAGE_SIZE} rows, {FETCH_THREADS} threads."
-    yield "Postgres is the embedded one, as a fresh machine has it. Each side of a ratio that takes turns ran"
-    yield f"{_times(report.rounds)}; a figure is the median."
-    yield ""
-    yield from _markdown(("Figure", "Target", "Number", "Verdict", "Measured"), _figure_rows(report.figures))
-    yield ""
-    yield "## What is missed, and where the time goes"
-    yield ""
-    yield from [f"- {line}." for line in missed(report)] or ["No target is missed."]
-    for one in report.measured.values():
-        for table in one.tables:
-            yield from _section(table)
-    if report.growth:
-        yield ""
-        yield f"![Time and memory over the number of sessions, both axes logarithmic]({PLOT})"
-    if report.scalings:
-        yield ""
-        yield f"![Time to learn over listeners, tracks and plays, both axes logarithmic]({LEARNING_PLOT})"
-    yield ""
-    yield "## How each is measured"
-    yield ""
-    yield from (f"- **{name}**: {one.how}" for name, one in report.measured.items())
-    yield ""
-    yield "## The machine"
-    yield ""
-    yield from _markdown(("", ""), list(report.machine.items()))
+def write_part(page: Path, mark: str, lines: Iterable[str]) -> None:
+    """Replace the lines between the marks of a page. Raises ValueError if it does not have them."""
+    before, after = split_page(page, mark)
+    page.write_text("\n".join([f"{before}{_begin(mark)}", "", *lines, "", f"{_end(mark)}{after}"]))
 
 
-def _figure_rows(figures: Sequence[Figure]) -> list[Sequence[str]]:
-    return [
-        (
-            figure.name,
-            figure.target_shown,
-            figure.shown,
-            {"met": "met", "missed": "**missed**", "no target": ""}[figure.verdict],
-            figure.measured,
-        )
+def split_page(page: Path, mark: str) -> tuple[str, str]:
+    """The text before and after the marks of a page. Raises ValueError if it does not have them."""
+    text = page.read_text() if page.exists() else ""
+    before, begin, rest = text.partition(_begin(mark))
+    _, end, after = rest.partition(_end(mark))
+    if not begin or not end:
+        raise ValueError(f"{page} has no {_begin(mark)} and {_end(mark)} to write between")
+    return before, after
+
+
+def figure_table(figures: Iterable[Figure]) -> Iterator[str]:
+    """The figures with their targets and results as Markdown."""
+    results = {"met": "met", "missed": "**missed**", "no target": ""}
+    rows = [
+        (figure.name, figure.target_text, figure.number_text, results[figure.result], figure.measured)
         for figure in figures
     ]
+    yield from _markdown(("Figure", "Target", "Number", "Result", "Measured"), rows)
 
 
-def _section(table: Table) -> Iterator[str]:
-    yield ""
-    yield f"## {table.title}"
-    yield ""
-    if table.how:
-        yield table.how
-        yield ""
+def table_section(table: Table) -> Iterator[str]:
+    """A table as a section in Markdown."""
+    yield from ["", f"### {table.title}", ""]
+    if table.note:
+        yield from [table.note, ""]
     yield from _markdown(table.header, table.rows)
 
 
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def _part(report: BenchmarkReport) -> Iterator[str]:
+    yield f"Written by `python -m benchmarks --write` on {report.day}, in {report.minutes:.0f} minutes. The mock API"
+    yield f"has {report.sizes} of 5 plays; pages of {PAGE_SIZE} rows, {FETCH_THREADS} threads."
+    yield f"Rounds: {report.rounds}. Machine: {', '.join(f'{name} {value}' for name, value in report.machine.items())}."
+    yield ""
+    yield from figure_table(report.figures)
+    yield from ["", "### Missed targets", ""]
+    yield from [f"- {line}." for line in missed_targets(report.figures)] or ["No target is missed."]
+    for table in report.tables:
+        yield from table_section(table)
+    yield from ["", f"![Time and memory over the number of sessions, both axes logarithmic]({_GROWTH_PLOT})"]
+    yield from ["", f"![Time to train over users, tracks and plays, both axes logarithmic]({_TRAINING_PLOT})"]
+
+
+def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     yield f"| {' | '.join(header)} |"
     yield f"|{'---|' * len(header)}"
     yield from (f"| {' | '.join(row)} |" for row in rows)
 
 
-def _times(rounds: int) -> str:
-    return {1: "once", 2: "twice"}.get(rounds, f"{rounds} times")
+def _begin(mark: str) -> str:
+    return f"<!-- {mark}: begin -->"
+
+
+def _end(mark: str) -> str:
+    return f"<!-- {mark}: end -->"

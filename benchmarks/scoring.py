@@ -1,119 +1,91 @@
-"""Scoring: listeners a second of a low-rank model against implicit, and the whole of the largest recipe."""
+"""Scoring: users a second of a low-rank model against implicit, and fit and scoring of the largest recipe."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
-from statistics import median
 
 import numpy as np
 from implicit.cpu.als import AlternatingLeastSquares
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
-from benchmarks.bench import Bench
-from benchmarks.figures import Figure, Measured, at_least, at_most
-from benchmarks.listening_sets import make_checkins
+from benchmarks.context import BenchmarkContext
+from benchmarks.figures import Figure, Measurement, PairedRuns, at_least, at_most, run_in_turns, seconds_of
 from benchmarks.processes import Show
-from benchmarks.raw_copies import seconds_of
+from benchmarks.synthetic_plays import make_plays
 from recommender.models.als import ALS
 from recommender.models.registry import GraphFilterWithALS
 
-HOW = (
-    "`recommend` of ALS with 64 factors for everyone, 20 tracks and none that was played, against"
-    " `AlternatingLeastSquares.recommend` of `implicit` on the same vectors with a thread of linear algebra for each"
-    " of its threads, which is how it is quickest; taking turns in one process, the median of the ratios. Then a graph"
-    " filter with a share of ALS learns and scores everyone, in a process of its own. Both on made-up visits of"
-    " power-law listeners to power-law places (`benchmarks/listening_sets.py`)."
-)
 N, FACTORS = 20, 64
-_MOST_LISTENERS, _MOST_TRACKS = 30_000, 41_000
 
 
 @dataclass(frozen=True)
-class Turns:
-    """Seconds for so many listeners and tracks, ours and implicit's, turn by turn; `same` is the share of equal ids."""
-
-    listeners: int
-    tracks: int
-    seconds: list[tuple[float, float]]
-    same: float
-
-
-@dataclass(frozen=True)
-class Whole:
-    """Seconds of learning and of scoring everyone, from so many plays."""
+class FitTimes:
+    """Seconds to fit a model on so many plays, and to score all users."""
 
     plays: int
     fit: float
     score: float
 
 
-def measure(bench: Bench) -> Measured:
-    """Both ways of scoring, taking turns, then learning and scoring as a whole."""
-    listeners, tracks = min(bench.sizes.users, _MOST_LISTENERS), min(bench.sizes.tracks, _MOST_TRACKS)
-    turns = bench.run(bench.show, take_turns, listeners, tracks, bench.rounds).result
-    ours, peer = (median(side) for side in zip(*turns.seconds, strict=True))
-    ratio = Figure(
-        name="scoring: listeners a second, against implicit",
-        number=median(implicit / own for own, implicit in turns.seconds),
-        unit="",
-        target=at_least(1.0),
-        measured=f"{turns.listeners / ours:,.0f} listeners a second against {turns.listeners / peer:,.0f}, "
-        f"{turns.tracks:,} tracks; {turns.same:.2%} of the tracks are the same",
-    )
-    ran = bench.run(bench.show, learn_and_score, listeners, tracks, 33 * listeners)
-    whole = ran.result
-    said = f"{whole.plays:,} plays of {listeners:,} listeners and {tracks:,} tracks"
-    seconds = Figure(
-        name="scoring: the graph filter with ALS learns and scores everyone",
-        number=whole.fit + whole.score,
-        unit="s",
-        target=at_most(150.0),
-        measured=said,
-        spent=f"learning {whole.fit:.1f} s, scoring {whole.score:.1f} s",
-    )
-    memory = Figure(
-        name="scoring: the most memory of that process",
-        number=ran.peak_bytes / 1e6,
-        unit="MB",
-        target=at_most(2_000.0),
-        measured=said,
-    )
-    return Measured(HOW, [ratio, seconds, memory])
+def measure(context: BenchmarkContext) -> Measurement:
+    """Compare both ways of scoring, then fit and score with the largest recipe."""
+    users, tracks = context.capped(30_000, 41_000)
+    runs, same = context.run(context.show, compare, users, tracks, context.rounds).result
+    process = context.run(context.show, fit_and_score, users, tracks, 33 * users)
+    times = process.result
+    sizes = f"{times.plays:,} plays of {users:,} users and {tracks:,} tracks"
+    figures = [
+        Figure(
+            "scoring: users a second, against implicit",
+            runs.share_of_rate,
+            at_least(1.0),
+            f"{runs.rates('users')}, {tracks:,} tracks; {same:.2%} of the tracks are the same",
+        ),
+        Figure(
+            "scoring: the graph filter with ALS, fitted and all users scored",
+            times.fit + times.score,
+            at_most(150.0),
+            sizes,
+            unit="s",
+            breakdown=f"fit {times.fit:.1f} s, scoring {times.score:.1f} s",
+        ),
+        Figure("scoring: peak memory of that process", process.peak_bytes / 1e6, at_most(2_000.0), sizes, unit="MB"),
+    ]
+    return Measurement(figures)
 
 
-def take_turns(show: Show, listeners: int, tracks: int, rounds: int) -> Turns:
-    """Score everyone both ways, each `rounds` times, after a warm-up of both."""
-    show("making up listeners")
-    plays = make_checkins(listeners, tracks, 33 * listeners).train
-    show("learning vectors")
+def compare(show: Show, users: int, tracks: int, rounds: int) -> tuple[PairedRuns, float]:
+    """Score all users both ways in turns, after a warm-up. Also returns the share of equal tracks."""
+    show("generating plays")
+    plays = make_plays(users, tracks, 33 * users)
+    show("fitting vectors")
     model = ALS(factors=FACTORS, iterations=2).fit(plays)
-    rows, everyone = np.arange(len(plays.user_ids)), plays.user_ids
-    matrix = csr_matrix((plays.plays.data, plays.plays.indices, plays.plays.indptr), shape=plays.plays.shape)
+    rows, matrix = np.arange(len(plays.user_ids)), plays.plays
+    matrix = csr_matrix((matrix.data, matrix.indices, matrix.indptr), shape=matrix.shape)
     with threadpool_limits(1, "blas"):
         peer = AlternatingLeastSquares(factors=FACTORS)
-        peer.item_factors = model._tracks
-        peer.user_factors = peer_vectors = model._users
-        ids = peer.recommend(rows, matrix, N=N, filter_already_liked_items=True)[0]
-        same = float((ids == model.recommend(everyone, N, exclude=plays).ids)[peer_vectors.any(axis=1)].mean())
-        seconds = []
-        for turn in range(rounds):
-            show(f"scoring, {turn + 1} of {rounds}")
-            ours = seconds_of(lambda: model.recommend(everyone, N, exclude=plays))
-            theirs = seconds_of(lambda: peer.recommend(rows, matrix, N=N, filter_already_liked_items=True))
-            seconds.append((ours, theirs))
-    return Turns(listeners, tracks, seconds, same)
+        peer.item_factors, peer.user_factors = model._tracks, model._users
+        peer_tracks = peer.recommend(rows, matrix, N=N, filter_already_liked_items=True)[0]
+        equal = peer_tracks == model.recommend(plays.user_ids, N, exclude=plays).ids
+        same = float(equal[model._users.any(axis=1)].mean())
+        runs = run_in_turns(
+            rounds,
+            lambda: model.recommend(plays.user_ids, N, exclude=plays),
+            lambda: peer.recommend(rows, matrix, N=N, filter_already_liked_items=True),
+            count=users,
+            show=show,
+        )
+    return runs, same
 
 
-def learn_and_score(show: Show, listeners: int, tracks: int, visits: int) -> Whole:
-    """Learn from made-up visits, four in five of so many, and score everyone."""
-    show("making up listeners")
-    plays = make_checkins(listeners, tracks, visits).train
-    show("the graph filter with ALS: learning")
-    began = time.perf_counter()
-    model = GraphFilterWithALS().fit(plays)
-    learned = time.perf_counter()
+def fit_and_score(show: Show, users: int, tracks: int, interactions: int) -> FitTimes:
+    """Fit on synthetic plays of four in five of so many pairs, and score all users."""
+    show("generating plays")
+    plays = make_plays(users, tracks, interactions)
+    show("the graph filter with ALS: fit")
+    model = GraphFilterWithALS()
+    fit = seconds_of(lambda: model.fit(plays))
     show("the graph filter with ALS: scoring")
-    model.recommend(plays.user_ids, N, exclude=plays)
-    return Whole(len(plays), learned - began, time.perf_counter() - learned)
+    score = seconds_of(lambda: model.recommend(plays.user_ids, N, exclude=plays))
+    return FitTimes(len(plays), fit, score)

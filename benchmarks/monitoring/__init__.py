@@ -1,1 +1,1 @@
-"""How often the alarm on falling quality is right, wrong and late: seeded simulations, and the part of a page."""
+"""How often the drift detector is wrong or late: seeded simulations, and their part of a page."""

@@ -1,68 +1,50 @@
-"""Simulates the alarm, shows what came out, and writes it into the page when asked to."""
+"""Simulates the drift detector, prints the results, and writes them to the page on request."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table as Shown
 
-from benchmarks.arguments import count
-from benchmarks.monitoring.mock_days import MockWorld, judge_days
-from benchmarks.monitoring.page import PAGE, PLOT, Findings, around, write_part
-from benchmarks.monitoring.plot import draw_alarms
+from benchmarks.arguments import add_write_option, parse_count
+from benchmarks.monitoring.mock_days import MockWorld, evaluate_days
+from benchmarks.monitoring.page import MARK, PAGE, SimulationReport, write_simulation
 from benchmarks.monitoring.studies import Studies
-from benchmarks.source import ROOT
+from benchmarks.report import split_page, terminal_tables
 
 _WIDTH_OF_A_FILE = 160
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit 0 when all was simulated, whether targets are met or not; 2 for a wrong argument."""
-    asked = _read_options(arguments)
+    """Exit 0 when everything was simulated, whether targets are met or not; 2 for a wrong argument."""
+    options = read_options(arguments)
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = _WIDTH_OF_A_FILE
     with console.status("starting the mock") as status:
         world = MockWorld()
-        studies = Studies(judge_days(world, status.update), asked.histories, status.update)
-        findings = Findings(world, asked.histories, studies.figures(), studies.tables())
-        curves = studies.curves() if asked.write else None
-    _show(findings, console)
-    if curves:
-        draw_alarms(curves, asked.write / PLOT)
-        write_part(findings, asked.write / PAGE)
-        console.print(f"written: {asked.write / PAGE}")
+        studies = Studies(evaluate_days(world, status.update), options.histories, status.update)
+        report = SimulationReport(world, options.histories, studies.figures(), studies.tables())
+        page = write_simulation(report, studies.curves(), options.write) if options.write else None
+    console.print(*terminal_tables(f"{report.count:,} histories", report.figures, report.tables))
+    if page:
+        console.print(f"written: {page}")
     return 0
 
 
-def _show(findings: Findings, console: Console) -> None:
-    targets = Shown("figure", "target", "number", "verdict", title=f"{findings.count:,} histories")
-    for figure in findings.figures:
-        targets.add_row(figure.name, figure.target_shown, figure.shown, figure.verdict)
-    console.print(targets)
-    for table in findings.tables:
-        shown = Shown(*table.header, title=table.title, caption=table.how)
-        for row in table.rows:
-            shown.add_row(*row)
-        console.print(shown)
-
-
-def _read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line. Exits with 2 for a wrong argument, or for a page without marks."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.monitoring",
-        description="How often the alarm on falling quality is wrong, and how soon it finds a drop.",
+        description="Simulate how often the drift detector is wrong, and how soon it detects a drop.",
     )
-    parser.add_argument("--histories", type=count, default=4_000, help="for each row (4000)")
-    parser.add_argument(
-        "--write", nargs="?", type=Path, const=ROOT / "docs", metavar="FOLDER", help=f"renew {PAGE} there (docs)"
-    )
-    asked = parser.parse_args(arguments)
-    if asked.write:
+    parser.add_argument("--histories", type=parse_count, default=4_000, help="for each row (4000)")
+    add_write_option(parser, PAGE)
+    options = parser.parse_args(arguments)
+    if options.write:
         try:
-            around(asked.write / PAGE)
+            split_page(options.write / PAGE, MARK)
         except ValueError as error:
             parser.error(str(error))
-    return asked
+    return options

@@ -1,8 +1,7 @@
-"""What the mock's listeners first played each day, against the lists that they would have had on that day."""
+"""Daily quality of the mock's users: what they played first each day, against their recommendations of that day."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -12,7 +11,8 @@ import requests
 from numpy.typing import NDArray
 
 from benchmarks.processes import Show
-from benchmarks.source import BASE_DAY, started_mock
+from benchmarks.source import BASE_DAY, page_requests, run_mock_server
+from core.endpoints import LISTEN_HISTORY, TRACKS, USERS
 from recommender.data.play_log import PlayLog
 from recommender.evaluation.metrics import hits, ndcg_at
 from recommender.evaluation.splitting import split_by_time
@@ -20,36 +20,36 @@ from recommender.models.ease import EASE
 
 Values = NDArray[np.float64]
 Days = list[Values]
-"""The values of one day each: one value per listener who played anything new on it."""
+"""The values of each day: one value per user who played a new track on it."""
 
-PLACES = 20
+K = 20
 _PAGE_SIZE = 100
-_DEGREE = 2  # of the trend
+_TREND_DEGREE = 2
 
 
 @dataclass(frozen=True)
 class MockWorld:
-    """Listeners and tracks that stay the same, and so many sessions a day: first to learn from, then to be judged."""
+    """A fixed set of users and tracks, and so many sessions a day: first to train on, then to evaluate."""
 
     users: int = 8_000
     tracks: int = 3_000
     sessions_a_day: int = 1_400
-    days_to_learn: int = 20
+    training_days: int = 20
     days: int = 84
     seed: int = 7
 
     def __str__(self) -> str:
         sizes = f"{self.users:,} users, {self.tracks:,} tracks, {self.sessions_a_day:,} sessions a day"
-        return f"{sizes}, {self.days_to_learn} days to learn from and {self.days} days to be judged"
+        return f"{sizes}, {self.training_days} training days and {self.days} evaluated days"
 
     @property
     def options(self) -> list[str]:
-        """The mock's command line, on the day after the last one that is judged."""
-        first, sessions = BASE_DAY - timedelta(days=self.days_to_learn), self.sessions_a_day * self.days_to_learn
-        said: dict[str, object] = {
+        """The command line of the mock, on the day after the last evaluated one."""
+        sessions = self.sessions_a_day * self.training_days
+        options: dict[str, object] = {
             "port": 0,
             "seed": self.seed,
-            "start": first,
+            "start": BASE_DAY - timedelta(days=self.training_days),
             "base-day": BASE_DAY,
             "day": BASE_DAY + timedelta(days=self.days),
             "users": self.users,
@@ -60,70 +60,57 @@ class MockWorld:
             "updates": 0,
             "removals": 0,
         }
-        return [text for name, value in said.items() for text in (f"--{name}", str(value))]
+        return [text for name, value in options.items() for text in (f"--{name}", str(value))]
 
 
-def judge_days(world: MockWorld, show: Show) -> Days:
-    """NDCG of each listener on each day of the mock: of tracks never played before, against that day's list.
+def evaluate_days(world: MockWorld, show: Show) -> Days:
+    """NDCG of each user on each day of the mock, for tracks never played before.
 
-    The model learns once, from the days before the first; its lists follow the plays up to each midnight, as live
-    lists do, and name nothing that was played before.
+    The model is trained once, on the days before the first. Recommendations use the plays up to each midnight and
+    exclude played tracks, as in production.
     """
     show("reading the mock's plays")
-    with started_mock(*world.options) as api_url:
+    with run_mock_server(*world.options) as api_url:
         log = _read_plays(api_url)
     first = np.datetime64(BASE_DAY)
     model = EASE().fit(log.interactions(first))
     days = []
     for number in range(world.days):
-        show(f"day {number + 1} of {world.days} of the mock's listeners")
-        days.append(_judge(model, log, first + np.timedelta64(number)))
+        show(f"day {number + 1} of {world.days} of the mock")
+        days.append(_evaluate_day(model, log, first + np.timedelta64(number)))
     return days
 
 
-def without_trend(days: Days) -> Days:
-    """The same days, scaled so that a parabola through their means becomes flat at the mean of them all."""
-    means = np.array([values.mean() for values in days])
-    numbers = np.arange(len(days))
-    trend = np.polynomial.Polynomial.fit(numbers, means, _DEGREE)(numbers)
+def remove_trend(days: Days) -> Days:
+    """Scale the days so that a parabola through their means becomes flat at the overall mean."""
+    means, numbers = np.array([values.mean() for values in days]), np.arange(len(days))
+    trend = np.polynomial.Polynomial.fit(numbers, means, _TREND_DEGREE)(numbers)
     return [values * means.mean() / level for values, level in zip(days, trend, strict=True)]
 
 
-def _judge(model: EASE, log: PlayLog, day: np.datetime64) -> Values:
+def _evaluate_day(model: EASE, log: PlayLog, day: np.datetime64) -> Values:
     until = log.played_at < day + np.timedelta64(1)
-    past = replace(
-        log, users=log.users[until], tracks=log.tracks[until], plays=log.plays[until], played_at=log.played_at[until]
-    )
-    before, holdout = split_by_time(past, day)
-    ranking = model.fold_in(before).recommend(holdout.users, PLACES, exclude=before)
-    return ndcg_at(hits(ranking, holdout, PLACES), holdout, PLACES)
+    columns = {name: getattr(log, name)[until] for name in ("users", "tracks", "plays", "played_at")}
+    before, holdout = split_by_time(replace(log, **columns), day)
+    ranking = model.fold_in(before).recommend(holdout.users, K, exclude=before)
+    return ndcg_at(hits(ranking, holdout, K), holdout, K)
 
 
 def _read_plays(api_url: str) -> PlayLog:
-    """Every play of every session, at the time the session was created."""
+    """Every play of every session, at the time when the session was created."""
+    rows: dict[str, list[dict[str, Any]]] = {USERS: [], TRACKS: [], LISTEN_HISTORY: []}
     with requests.Session() as session:
-        everyone, catalogue = ([row["id"] for row in _rows(session, api_url, name)] for name in ("users", "tracks"))
-        plays = [
-            (row["user_id"], track, row["created_at"])
-            for row in _rows(session, api_url, "listen_history")
-            for track in row["items"]
-        ]
+        for url, parameters in page_requests(api_url, _PAGE_SIZE):
+            response = session.get(url, params=parameters, timeout=60)
+            response.raise_for_status()
+            rows[url.rsplit("/", 1)[1]] += response.json()["items"]
+    plays = [(row["user_id"], track, row["created_at"]) for row in rows[LISTEN_HISTORY] for track in row["items"]]
     users, tracks, times = zip(*plays, strict=True)
     return PlayLog(
         np.array(users),
         np.array(tracks),
         np.ones(len(plays)),
         np.array(times, "datetime64[us]"),
-        known_users=np.array(everyone),
-        catalogue=np.array(catalogue),
+        known_users=np.array([row["id"] for row in rows[USERS]]),
+        catalogue=np.array([row["id"] for row in rows[TRACKS]]),
     )
-
-
-def _rows(session: requests.Session, api_url: str, endpoint: str) -> Iterator[dict[str, Any]]:
-    number, pages = 1, 1
-    while number <= pages:
-        answer = session.get(f"{api_url}/{endpoint}", params={"page": number, "size": _PAGE_SIZE}, timeout=60)
-        answer.raise_for_status()
-        page = answer.json()
-        pages, number = page["pages"], number + 1
-        yield from page["items"]

@@ -1,4 +1,4 @@
-"""When each rule raises its alarm: ours, the naive one, and Page-Hinkley. All take periods x histories."""
+"""Detection rules: this project's CUSUM, a naive rule, and Page-Hinkley. All take arrays of periods x histories."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from benchmarks.monitoring.mock_days import Values
 from recommender.monitoring.drift import CusumSettings, SelfStartingCusum
 
 Alarms = NDArray[np.bool_]
-Judge = Callable[[Values, Counts], Alarms]
-"""From the values and the number of listeners behind each."""
+DetectionRule = Callable[[Values, Counts], Alarms]
+"""From the values and the number of users behind each."""
 
 _LOWER_95 = 1.959964
 
 
-def cusum(values: Values, listeners: Counts, rule: CusumSettings) -> Alarms:
-    """The alarm of this project."""
-    watch = SelfStartingCusum(rule, values.shape[1])
-    return np.stack([watch.add(row, float(count)).alarm for row, count in zip(values, listeners, strict=True)])
+def cusum(values: Values, users: Counts, rule: CusumSettings) -> Alarms:
+    """The detector of this project."""
+    detector = SelfStartingCusum(rule, values.shape[1])
+    return np.stack([detector.add(row, float(count)).alarm for row, count in zip(values, users, strict=True)])
 
 
-def alike(rule: Judge) -> Judge:
-    """The same rule, for which each value is worth as much as any other."""
-    return lambda values, listeners: rule(values, np.ones_like(listeners))
+def ignoring_users(rule: DetectionRule) -> DetectionRule:
+    """The same rule with equal weight for all values."""
+    return lambda values, users: rule(values, np.ones_like(users))
 
 
-def by_values(rule: Callable[[Values], Alarms]) -> Judge:
-    """A rule that asks for nothing but the values."""
-    return lambda values, listeners: rule(values)
+def by_values(rule: Callable[[Values], Alarms]) -> DetectionRule:
+    """A rule that needs only the values."""
+    return lambda values, users: rule(values)
 
 
-def naive(values: Values, warm_up: int) -> Alarms:
-    """Alarm when a value lies below the interval that 95 % of normal values lie in, by those before it."""
+def naive_rule(values: Values, warm_up: int) -> Alarms:
+    """Alarm when a value lies below the interval of 95 % of normal values, estimated from the values before it."""
     count = np.arange(len(values))[:, None]
     total, squares = (np.cumsum(powers, axis=0) - powers for powers in (values, values**2))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -48,11 +48,10 @@ def naive(values: Values, warm_up: int) -> Alarms:
 
 @dataclass(frozen=True)
 class PageHinkley:
-    """Page's test for a fall of a mean (Biometrika 41, 1954), with the settings that libraries start from.
+    """Page's test for a fall of a mean (Biometrika 41, 1954), with the usual default settings of libraries.
 
-    The sum of what each value lies above the mean of all so far, plus `delta`, is followed; when it is more than
-    `threshold` below its highest, that is an alarm. Nothing is said of fewer than `least` values. `fading` is what is
-    left of the sum at each step.
+    It sums the difference of each value to the mean so far, plus `delta`. The sum is multiplied by `fading` at each
+    step. A sum more than `threshold` below its maximum is an alarm. The first `least` - 1 values raise none.
     """
 
     delta: float = 0.005
@@ -64,18 +63,18 @@ class PageHinkley:
         return self.statistic(values) > self.threshold
 
     def statistic(self, values: Values) -> Values:
-        """How far the sum lies below its highest; zero while nothing is said."""
+        """How far the sum lies below its maximum. Zero for the first `least` - 1 values."""
         total, highest = np.zeros(values.shape[1]), np.full(values.shape[1], -np.inf)
         mean = np.cumsum(values, axis=0) / np.arange(1, len(values) + 1)[:, None]
-        fallen = np.zeros(values.shape)
+        fall = np.zeros(values.shape)
         for number, row in enumerate(values):
             total = self.fading * total + row - mean[number] + self.delta
             highest = np.maximum(highest, total)
-            fallen[number] = highest - total
-        fallen[: self.least - 1] = 0.0
-        return fallen
+            fall[number] = highest - total
+        fall[: self.least - 1] = 0.0
+        return fall
 
 
 def first_alarm(alarms: Alarms, ends: Counts) -> Values:
-    """The day of each history's first alarm, infinity where there is none. `ends` are the last days of the periods."""
+    """The day of each history's first alarm; infinity where there is none. `ends` are the last days of the periods."""
     return np.where(alarms.any(axis=0), ends[alarms.argmax(axis=0)].astype(np.float64), np.inf)

@@ -1,4 +1,4 @@
-"""How often a rule is wrong where nothing changed, and how soon it finds a drop."""
+"""False alarms of a rule while nothing changes, and its delay until it detects a drop."""
 
 from __future__ import annotations
 
@@ -7,25 +7,24 @@ from functools import cached_property
 
 import numpy as np
 
-from benchmarks.monitoring.histories import Counts, Source, merge_days
+from benchmarks.monitoring.histories import Counts, HistorySource, merge_days
 from benchmarks.monitoring.mock_days import Values
-from benchmarks.monitoring.rules import Judge, first_alarm
+from benchmarks.monitoring.rules import DetectionRule, first_alarm
 
 QUARTER, YEAR = 90, 365
-LOOKED = 60
-"""Days after a drop in which it has to be found."""
+DEADLINE = 60
+"""Days after a drop within which it has to be detected."""
 
 
 @dataclass(frozen=True, eq=False)
 class Histories:
-    """Where histories come from, how many listeners a day they have, and how many histories are made.
+    """So many histories of a source with so many users a day, or users on each day of a year.
 
-    `listeners` may also be those of each day of a year. Days are merged until they have `at_least` so many listeners,
-    as in production.
+    Days are merged until they have `at_least` so many users, as in production.
     """
 
-    source: Source
-    listeners: int | Counts
+    source: HistorySource
+    users: int | Counts
     count: int
     seed: int
     at_least: int = 200
@@ -33,62 +32,68 @@ class Histories:
     @cached_property
     def quiet(self) -> Values:
         """A year in which nothing changes."""
-        return self.source.draw(np.ones(YEAR), self._of_days(YEAR), self.count, self.seed)
+        return self._draw_quiet(YEAR)
 
     @cached_property
     def quiet_quarter(self) -> Values:
-        """A quarter in which nothing changes, drawn for itself: much sooner than a year."""
-        return self.source.draw(np.ones(QUARTER), self._of_days(QUARTER), self.count, self.seed)
+        """A quarter in which nothing changes, drawn on its own: much faster than a year."""
+        return self._draw_quiet(QUARTER)
 
     def falling(self, share: float, day: int) -> Values:
-        """Each listener's value is zero with this chance from this day on, the first being 1; until it is found."""
-        kept = np.ones(day - 1 + LOOKED)
-        kept[day - 1 :] = 1 - share
-        return self.source.draw(kept, self._of_days(len(kept)), self.count, self.seed + 1)
+        """Days until the deadline of a drop. From `day` on, each user's value is zero with this probability."""
+        survival = np.ones(day - 1 + DEADLINE)
+        survival[day - 1 :] = 1 - share
+        return self.source.draw(survival, self._users_of_days(len(survival)), self.count, self.seed + 1)
 
-    def alarms(self, values: Values, judge: Judge) -> Values:
+    def alarms(self, values: Values, rule: DetectionRule) -> Values:
         """The day of each history's first alarm, from 1; infinity where there is none."""
-        merged, listeners, ends = merge_days(values, self._of_days(len(values)), self.at_least)
-        return first_alarm(judge(merged, listeners), ends)
+        means, users, ends = merge_days(values, self._users_of_days(len(values)), self.at_least)
+        return first_alarm(rule(means, users), ends)
 
-    def false_alarms(self, judge: Judge, days: int = YEAR) -> Values:
-        """The day of the first alarm where nothing changed."""
-        return self.alarms(self.quiet[:days], judge)
+    def false_alarms(self, rule: DetectionRule, days: int = YEAR) -> Values:
+        """The day of the first alarm while nothing changes."""
+        return self.alarms(self.quiet[:days], rule)
 
-    def find(self, judge: Judge, share: float, day: int) -> Found:
-        """What becomes of a drop on that day."""
-        return Found.of(self.alarms(self.falling(share, day), judge), day)
+    def detect(self, rule: DetectionRule, share: float, day: int) -> Detection:
+        """How the rule detects a drop on that day."""
+        return Detection.of(self.alarms(self.falling(share, day), rule), day)
 
-    def _of_days(self, days: int) -> Counts:
-        return np.broadcast_to(self.listeners, YEAR)[:days]
+    def _draw_quiet(self, days: int) -> Values:
+        return self.source.draw(np.ones(days), self._users_of_days(days), self.count, self.seed)
+
+    def _users_of_days(self, days: int) -> Counts:
+        return np.broadcast_to(self.users, YEAR)[:days]
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """`too_early` is the share of histories with an alarm before the drop; `delays` are of the others: the days with
-    the drop until the alarm, both the first one and the alarm's own included; infinity where it was not found."""
+class Detection:
+    """How a drop was detected.
+
+    `too_early` is the share of histories with an alarm before the drop. `delays` are the days from the first day of
+    the drop to the alarm, both included, of the other histories; infinity where there was no alarm.
+    """
 
     too_early: float
     delays: Values
 
     @classmethod
-    def of(cls, alarms: Values, day: int) -> Found:
+    def of(cls, alarms: Values, day: int) -> Detection:
         """From the day of each history's first alarm, and the first day of the drop."""
         in_time = alarms >= day
         return cls(float(1 - in_time.mean()), alarms[in_time] - day + 1)
 
     @property
     def share(self) -> float:
-        """Of those without an alarm before: found within LOOKED days."""
-        return float((self.delays <= LOOKED).mean()) if len(self.delays) else float("nan")
+        """The share of these histories that were detected within DEADLINE days."""
+        return float((self.delays <= DEADLINE).mean()) if len(self.delays) else float("nan")
 
-    def within(self, part: float = 0.5) -> float:
-        """The days within which so many of them are found; infinity where fewer are."""
+    def within(self, share: float = 0.5) -> float:
+        """The days within which this share of them is detected; infinity where fewer are."""
         if not len(self.delays):
             return float("inf")
-        return float(np.quantile(self.delays, part, method="inverted_cdf"))
+        return float(np.quantile(self.delays, share, method="inverted_cdf"))
 
 
-def share_by(alarms: Values, days: int) -> float:
+def share_within(alarms: Values, days: int) -> float:
     """The share of histories with an alarm within the first so many days."""
     return float((alarms <= days).mean())

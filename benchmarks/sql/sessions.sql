@@ -1,13 +1,14 @@
--- One row per session, as staging leaves them: one a listener and day, of so many listeners on each day from the first
--- on. Of its five plays about one is from the listener's list, the others are of tracks that few or many play.
+-- One row per session, as staging leaves them: one per user and day, with so many users on each day from the first on.
+-- About one of its five plays is from the user's recommendations, as `sample_data.recommend` makes them. The others are
+-- of tracks that differ in popularity.
 insert into {staged} (user_id, created_at, updated_at, items, row_hash, is_new, new_ordinal)
 select user_id, listened_at, listened_at, items, 0, true, row_number() over ()
-from unnest(%(listeners)s::bigint[]) with ordinality as days (listeners, number)
+from unnest(%(users_of_days)s::bigint[]) with ordinality as days (users, number)
 cross join lateral (
     select
-        1 + (listener * 7919 + number * 104729) %% %(most)s::bigint as user_id,
+        1 + (number_in_day * 7919 + number * 104729) %% %(users)s::bigint as user_id,
         %(first)s::timestamptz + (number - 1 + random()) * interval '1 day' as listened_at
-    from generate_series(1, days.listeners) as listener
+    from generate_series(1, days.users) as number_in_day
 ) as session
 cross join lateral (
     select array_agg(

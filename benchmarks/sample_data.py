@@ -1,0 +1,78 @@
+"""Generated users, tracks and publications, for measurements that need no mock API."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from core.database import Connection
+from recommender.models.recipe import Recipe
+from recommender.publishing import model_runs, publication
+from recommender.publishing.publication import PublicationOptions
+
+LENGTH = 50
+"""Recommendations per user."""
+
+_SQL = Path(__file__).parent / "sql"
+
+
+def read_sql(name: str) -> str:
+    """The text of a query of the benchmarks."""
+    return (_SQL / f"{name}.sql").read_text()
+
+
+def insert_catalogue(connection: Connection, users: int, tracks: int) -> None:
+    """Insert users and tracks with the ids from 1."""
+    parameters: dict[str, Any] = {"users": users, "tracks": tracks}
+    for name in parameters:
+        connection.execute(read_sql(name), parameters)
+
+
+def recommend(users: int, tracks: int, length: int = LENGTH) -> pl.DataFrame:
+    """Ranked tracks for each user, in the columns of `ml.recommendations`."""
+    ids, ranks = np.repeat(np.arange(1, users + 1), length), np.tile(np.arange(1, length + 1), users)
+    return pl.DataFrame(
+        {
+            "publication_id": np.full(len(ids), 1),
+            "user_id": ids,
+            "rank": ranks.astype(np.int32),
+            "track_id": 1 + (ids * 7_919 + ranks * 104_729) % tracks,
+            "score": 1.0 / (ranks + ids % 97),
+        }
+    )
+
+
+def relate(tracks: int, length: int) -> pl.DataFrame:
+    """Ranked similar tracks for each track, in the columns of `ml.similar_tracks`."""
+    ranked = recommend(tracks, tracks, length)
+    return ranked.rename({"track_id": "similar_track_id", "user_id": "track_id"})
+
+
+def start_model_run(connection: Connection, now: datetime) -> int:
+    """Record a model run that publications can refer to. Returns its id."""
+    return model_runs.start_model_run(
+        connection, recipe=Recipe("none"), seed=0, data_as_of=now, batches=[], code_version="benchmark", now=now
+    )
+
+
+def publish(
+    connection: Connection, model_run_id: int, recommendations: pl.DataFrame, similar: pl.DataFrame, now: datetime
+) -> int:
+    """Stage, attach and publish recommendations as flows do, without the audit. Returns the publication's id."""
+    staged = publication.start_publication(
+        connection, model_run_id=model_run_id, flow="benchmark", data_as_of=now, batches=[], now=now
+    )
+    options = PublicationOptions(LENGTH, exclude_seen=True, personal=True)
+    publication.stage_recommendations(connection, staged, [recommendations], similar, options)
+    publication.attach_partitions(connection, staged)
+    genres = pl.DataFrame({"genre": ["", "Rock"]})
+    ranks = recommendations.head(LENGTH).select("rank", pl.col("rank").cast(pl.Int64).alias("track_id"), "score")
+    replacing = publication.newest_live_id(connection)
+    publication.publish_recommendations(
+        connection, staged, genres.join(ranks, how="cross"), replacing=replacing, now=now, why="measured"
+    )
+    return staged.publication_id

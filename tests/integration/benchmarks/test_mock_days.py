@@ -1,0 +1,36 @@
+"""Days of the mock API: their values, and what the drift detector makes of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.monitoring.mock_days import Days, MockWorld, evaluate_days
+from benchmarks.monitoring.simulation import share_within
+from benchmarks.monitoring.studies import MOCK, NAIVE, SOME, Studies, detector
+
+SMALL = MockWorld(users=600, tracks=400, sessions_a_day=120, training_days=20, days=21)
+
+
+@pytest.fixture(scope="module")
+def days() -> Days:
+    return evaluate_days(SMALL, lambda text: None)
+
+
+def test_days_are_evaluated_by_what_users_played_first(days: Days) -> None:
+    assert len(days) == SMALL.days
+    assert all(50 < len(values) < 120 for values in days), "about as many users as sessions; not all play a new track"
+    everything = np.concatenate(days)
+    assert everything.min() == 0
+    assert everything.max() <= 1
+    assert 0.02 < everything.mean() < 0.6, "recommendations are better than chance, and nothing leaks into them"
+
+
+def test_short_run_detects_what_the_long_one_detects(days: Days) -> None:
+    studies = Studies(days, 200, lambda text: None)
+    group = studies.groups[MOCK, SOME]
+    assert share_within(group.false_alarms(detector), 90) < 0.15
+    assert share_within(group.false_alarms(studies.rules(SOME)[NAIVE]), 90) > 0.5
+    detection = group.detect(detector, 0.2, 60)
+    assert detection.share > 0.95
+    assert detection.within() <= 7
