@@ -1,6 +1,6 @@
-"""Who a part of the system is in the database: a role that may do its part and no more, from the first statement on.
+"""The database role of each part of the system. A connection has its role from the first statement on.
 
-The roles are made by `sql/roles/create_roles.sql`, their rights by migrations; `sql/rights.yaml` has all of them.
+`sql/roles/create_roles.sql` creates the roles, and migrations grant their rights. `sql/rights.yaml` lists all rights.
 """
 
 from __future__ import annotations
@@ -23,29 +23,28 @@ SERVING: Role = "moovitamix_serving"
 ANALYST: Role = "moovitamix_analyst"
 ROLES: tuple[Role, ...] = get_args(Role)
 
-_SHOWN = 5
+_NAMES_IN_MESSAGE = 5
 _AS_OWNER = "with the login that owns the schema: DATABASE_URL=... python -m core.migrate"
 
 
 def ensure_schema_for_role(settings: Settings, role: Role) -> str:
-    """A URL whose connections are in the role, of a database whose schema is up to date.
+    """Migrate the schema if the settings name its owner. Return a URL whose connections have the role.
 
-    It is the role's own login where the settings name one, else the owner's, who takes the role. The schema is brought
-    up to date where the settings name its owner; where they do not, one that is not raises DatabaseError.
-    Raises AlreadyRunning when a run at work keeps the schema from being changed.
+    The URL has the role's own login if the settings name one, otherwise the owner's login. Raises DatabaseError if the
+    schema is outdated and the settings do not name its owner, AlreadyRunning if a run prevents the migration.
     """
-    own = _own_login(settings, role)
-    if settings.embedded or settings.database_url.get_secret_value() or not own:
-        owner = ensure_schema(settings)
-        return in_role(own or owner, role)
-    url = in_role(own, role)
+    role_login = _login_of(settings, role)
+    if settings.embedded or settings.database_url.get_secret_value() or not role_login:
+        owner_login = ensure_schema(settings)
+        return in_role(role_login or owner_login, role)
+    url = in_role(role_login, role)
     if not _is_migrated(url):
         raise DatabaseError(f"the schema is not of this version; bring it up to date {_AS_OWNER}")
     return url
 
 
 def ensure_schema(settings: Settings) -> str:
-    """The owner's URL, with the schema of today. A run at work is waited for only where the schema must change.
+    """Migrate the schema if it is outdated, and return the owner's URL. Only a migration waits for a run in progress.
 
     Raises DatabaseError, AlreadyRunning.
     """
@@ -56,27 +55,27 @@ def ensure_schema(settings: Settings) -> str:
                 with warehouse_lock(connection, settings.lock_wait_seconds):
                     migrate(url)
         except DatabaseError as error:
-            if not _lacks_a_right(error):
+            if not _is_missing_right(error):
                 raise
             raise DatabaseError(
-                f"this login cannot bring the schema up to date: {_what_is_lacking(error)}; do so {_AS_OWNER}"
+                f"this login cannot bring the schema up to date: {_server_message(error)}; do so {_AS_OWNER}"
             ) from error
     return url
 
 
 def in_role(url: str, role: Role) -> str:
-    """The same database, each connection in the role."""
+    """The URL with the role set for each connection."""
     options = str(conninfo_to_dict(url).get("options") or "")
     return make_conninfo(url, options=f"{options} -c role={role}".lstrip())
 
 
 def login_url(settings: Settings) -> str:
-    """The URL of a login that the settings name, to look whether the database is well; empty with the embedded one."""
+    """The first login in the settings, for health checks; empty with the embedded database."""
     urls = (settings.database_url, settings.ingest_database_url, settings.recommender_database_url)
     return next((url.get_secret_value() for url in urls if url.get_secret_value()), "")
 
 
-def _own_login(settings: Settings, role: Role) -> str:
+def _login_of(settings: Settings, role: Role) -> str:
     logins = {INGEST: settings.ingest_database_url, RECOMMENDER: settings.recommender_database_url}
     return logins[role].get_secret_value() if role in logins else ""
 
@@ -86,17 +85,16 @@ def _is_migrated(url: str) -> bool:
         try:
             return is_migrated(connection)
         except DatabaseError as error:
-            if _lacks_a_right(error):  # the rights are not there yet
+            if _is_missing_right(error):  # a later migration grants it
                 return False
             raise
 
 
-def _lacks_a_right(error: DatabaseError) -> bool:
+def _is_missing_right(error: DatabaseError) -> bool:
     return isinstance(error.__cause__, psycopg.errors.InsufficientPrivilege)
 
 
-def _what_is_lacking(error: DatabaseError) -> str:
-    """In the server's words."""
+def _server_message(error: DatabaseError) -> str:
     cause = error.__cause__
     return (cause.diag.message_primary if isinstance(cause, psycopg.Error) else None) or "permission denied"
 
@@ -108,14 +106,15 @@ def refuse_foreign_code(connection: Connection) -> None:
     The owner checks this before it uses tables that roles own. Lock the tables before checking them, so that no other
     role can alter them in between.
     """
-    found = [name for (name,) in connection.execute(load_query("roles/find_foreign_code"))]
-    if found:
-        raise DatabaseError(foreign_code_error(found))
+    names = [name for (name,) in connection.execute(load_query("roles/find_foreign_code"))]
+    if names:
+        raise DatabaseError(foreign_code_error(names))
 
 
-def foreign_code_error(found: Sequence[str]) -> str:
-    """What is said of things that no migration made."""
+def foreign_code_error(names: Sequence[str]) -> str:
+    """The error message for objects that no migration made."""
+    more = " and more" if len(names) > _NAMES_IN_MESSAGE else ""
     return (
-        f"no migration made {', '.join(found[:_SHOWN])}{' and more' if len(found) > _SHOWN else ''}, and it could run "
-        "with the owner's rights; see who made it and drop it, then run again"
+        f"no migration made {', '.join(names[:_NAMES_IN_MESSAGE])}{more}, and it could run with the owner's rights; "
+        "see who made it and drop it, then run again"
     )
