@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from cyclopts import CycloptsError
 
 from cli.commands import app
+from core.exit_codes import WRONG_USAGE, returns_exit_code
 
 
+@returns_exit_code
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0, 1, 2 for wrong usage or settings, 130 after Ctrl-C."""
     tokens = list(sys.argv[1:] if arguments is None else arguments)
@@ -17,10 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = app(tokens, result_action="return_value", exit_on_error=False, print_error=False)
     except CycloptsError as error:
         print(f"error: {' '.join(str(error).split())} (moovitamix {_command(tokens)}--help)", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; run it again to go on", file=sys.stderr)
-        return 130
+        return WRONG_USAGE
     return result if isinstance(result, int) else 0
 
 

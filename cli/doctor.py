@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from cli.checks import Check, all_checks
+from core.exit_codes import run_main
 from core.terminal import prepare_terminal
-from core.tracebacks import without_tracebacks
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,4 +40,4 @@ def _print(checks: Sequence[Check], problems: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(without_tracebacks(main))
+    sys.exit(run_main(main))

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 
 from core.database import ensure_database
 from core.embedded_postgres import programs_folder
-from core.errors import MoovitamixError, SettingsError
+from core.exit_codes import returns_exit_code, run_main
 from core.roles import ANALYST, ensure_schema_for_role
 from core.sessions import client_environment, client_target
 from core.settings import load_settings
 from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
-from core.tracebacks import without_tracebacks
 
 
+@returns_exit_code
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run psql and return its exit code."""
     prepare_terminal()
@@ -25,18 +25,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--owner", action="store_true", help="connect as the owner of the schema")
     parser.add_argument("--command", metavar="SQL", help="run this statement, then exit")
     options = parser.parse_args(arguments)
-    try:
-        settings = load_settings()
-        keep_temporary_files_in(settings.data_dir)
-        url = ensure_database(settings) if options.owner else ensure_schema_for_role(settings, ANALYST)
-        psql = programs_folder() / "psql"
-    except MoovitamixError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, SettingsError) else 1
+    settings = load_settings()
+    keep_temporary_files_in(settings.data_dir)
+    url = ensure_database(settings) if options.owner else ensure_schema_for_role(settings, ANALYST)
+    psql = programs_folder() / "psql"
     statement = ["--command", options.command] if options.command is not None else []
     command = [str(psql), *statement, client_target(url)]
     return subprocess.run(command, check=False, env=client_environment(url)).returncode
 
 
 if __name__ == "__main__":
-    sys.exit(without_tracebacks(main))
+    sys.exit(run_main(main))

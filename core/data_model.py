@@ -12,13 +12,12 @@ from itertools import groupby
 from pathlib import Path
 
 from core.database import Connection, connect, readable_errors
-from core.errors import MoovitamixError, SettingsError
+from core.exit_codes import returns_exit_code, run_main
 from core.queries import load_query
 from core.roles import ensure_schema
 from core.settings import load_settings
 from core.side_schemas import SCHEMAS
 from core.terminal import prepare_terminal
-from core.tracebacks import without_tracebacks
 
 INDEX = Path(__file__).parent.parent / "docs" / "data-model.md"
 FOLDER = INDEX.with_suffix("")
@@ -35,17 +34,14 @@ def pages(connection: Connection) -> dict[Path, str]:
     return {path: _replace_between_markers(path.read_text(), text) for path, text in tables.items()}
 
 
+@returns_exit_code
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the pages."""
     prepare_terminal()
     argparse.ArgumentParser(prog="python -m core.data_model", description=__doc__).parse_args(arguments)
-    try:
-        with connect(ensure_schema(load_settings())) as connection:
-            for path, text in pages(connection).items():
-                path.write_text(text)
-    except MoovitamixError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, SettingsError) else 1
+    with connect(ensure_schema(load_settings())) as connection:
+        for path, text in pages(connection).items():
+            path.write_text(text)
     return 0
 
 
@@ -84,4 +80,4 @@ def _replace_between_markers(page: str, text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(without_tracebacks(main))
+    sys.exit(run_main(main))

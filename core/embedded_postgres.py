@@ -31,14 +31,14 @@ import psutil
 import psycopg
 
 from core.data_layout import DataLayout
-from core.errors import DatabaseError, DatabaseFull, DatabaseUnavailable, MoovitamixError, SettingsError
+from core.errors import DatabaseError, DatabaseFull, DatabaseUnavailable, SettingsError
+from core.exit_codes import returns_exit_code, run_main
 from core.file_locks import FileLock, exclusive_lock, shared_lock
 from core.sessions import UnfitDatabase, open_connection, server_environment
 from core.settings import load_settings, must_be_writable
 from core.tcp_access import HOST, TcpAccess, create_login, prepare_server, tcp_access_of
 from core.temporary_files import keep_temporary_files_in, make_socket_folder, socket_folder
 from core.terminal import prepare_terminal
-from core.tracebacks import without_tracebacks
 
 # A bulk load writes new tables without the log (wal_level minimal) and with few checkpoints. A query over all months
 # locks each month's tables and indexes.
@@ -371,25 +371,22 @@ def _said(error: OSError | subprocess.SubprocessError) -> str:
     return output[-1] if output else str(error)
 
 
+@returns_exit_code
 def main() -> int:
     """Run in the foreground until it is stopped, or print the URL."""
     parser = argparse.ArgumentParser(prog="python -m core.embedded_postgres", description=__doc__)
     parser.add_argument("--url", action="store_true", help="print the URL of the database and exit")
     prepare_terminal()
     arguments = parser.parse_args()
-    try:
-        settings = load_settings()
-        keep_temporary_files_in(settings.data_dir)
-        tcp_access = tcp_access_of(settings)
-        url = start(settings.data_dir, tcp_access) if settings.embedded else settings.database_url.get_secret_value()
-        if not url:
-            raise SettingsError("wrong setting: DATABASE_URL is empty, and this needs the login that owns the schema")
-        print(url, flush=True)
-        if not arguments.url and settings.embedded:
-            _keep_running(settings.data_dir, tcp_access)
-    except MoovitamixError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, SettingsError) else 1
+    settings = load_settings()
+    keep_temporary_files_in(settings.data_dir)
+    tcp_access = tcp_access_of(settings)
+    url = start(settings.data_dir, tcp_access) if settings.embedded else settings.database_url.get_secret_value()
+    if not url:
+        raise SettingsError("wrong setting: DATABASE_URL is empty, and this needs the login that owns the schema")
+    print(url, flush=True)
+    if not arguments.url and settings.embedded:
+        _keep_running(settings.data_dir, tcp_access)
     return 0
 
 
@@ -404,4 +401,4 @@ def _keep_running(data_dir: Path, tcp_access: TcpAccess | None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(without_tracebacks(main))
+    sys.exit(run_main(main))

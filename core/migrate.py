@@ -11,28 +11,24 @@ import sys
 from collections.abc import Sequence
 
 from core.database import newest_migration
-from core.errors import MoovitamixError, SettingsError
+from core.exit_codes import returns_exit_code, run_main
 from core.roles import ensure_schema
 from core.settings import load_settings
 from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
-from core.tracebacks import without_tracebacks
 
 
+@returns_exit_code
 def main(arguments: Sequence[str] | None = None) -> int:
     """Migrate, and print the version of the schema."""
     prepare_terminal()
     argparse.ArgumentParser(prog="python -m core.migrate", description=__doc__).parse_args(arguments)
-    try:
-        settings = load_settings()
-        keep_temporary_files_in(settings.data_dir)
-        ensure_schema(settings)
-    except MoovitamixError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, SettingsError) else 1
+    settings = load_settings()
+    keep_temporary_files_in(settings.data_dir)
+    ensure_schema(settings)
     print(f"the schema is up to date: {newest_migration()}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(without_tracebacks(main))
+    sys.exit(run_main(main))

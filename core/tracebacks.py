@@ -30,25 +30,6 @@ _PLACE = re.compile(r'^\s*(File ".*", line \d+, in \S+)', re.MULTILINE)
 _KIND = re.compile(r"^([A-Za-z_][\w.]*)(?=:|\s*$)", re.MULTILINE)
 
 
-def without_tracebacks(main: Callable[[], int | None]) -> int:
-    """Run a command. What it did not foresee is one line and exit 1; Ctrl-C is exit 130."""
-    hide_tracebacks()
-    try:
-        code = main() or 0
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        print("stopped; run it again to go on", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # whoever read the output has gone, as with `| head`
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except Exception as error:
-        print(f"error: {message_for_user(error)}", file=sys.stderr)
-        return 1
-    return code
-
-
 def hide_tracebacks() -> None:
     """From here on, nothing in this process shows a traceback, or a warning about code. Harmless when repeated."""
     keep_logs_readable()

@@ -18,10 +18,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from core.data_layout import DataLayout
 from core.database import connect, ensure_database
-from core.errors import MoovitamixError, SettingsError
+from core.exit_codes import returns_exit_code, run_main
 from core.settings import load_settings
 from core.terminal import prepare_terminal
-from core.tracebacks import without_tracebacks
 from demo.environment import (
     DemoError,
     MockApiClient,
@@ -136,16 +135,13 @@ def _check_models(models: list[str]) -> None:
         raise DemoError(f"unexpected result: the published models are {', '.join(models) or 'none'}")
 
 
+@returns_exit_code
 def main(arguments: list[str] | None = None) -> int:
     """Run the demo. Returns the exit code."""
     prepare_terminal()
     argparse.ArgumentParser(prog="python -m demo", description=__doc__).parse_args(arguments)
     working_directory = Path.cwd()
-    try:
-        folder = create_empty_folder()
-    except MoovitamixError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, SettingsError) else 1
+    folder = create_empty_folder()
     in_working_directory = folder.is_relative_to(working_directory)
     displayed = shlex.quote(str(folder.relative_to(working_directory) if in_working_directory else folder))
     isolate_settings(folder)
@@ -157,4 +153,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(without_tracebacks(main))
+    sys.exit(run_main(main))

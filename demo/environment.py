@@ -19,6 +19,7 @@ from rich.console import Console
 from core import embedded_postgres
 from core.data_layout import DataLayout
 from core.errors import MoovitamixError
+from core.exit_codes import STOPPED, exit_code_and_message
 from core.settings import Settings, load_settings
 from core.temporary_files import keep_temporary_files_in
 from expectations.thresholds import Thresholds
@@ -81,15 +82,13 @@ def run_and_report(console: Console, run: Callable[[], None], logs: Path) -> int
     begin = time.monotonic()
     try:
         run()
-    except KeyboardInterrupt:
-        console.print("stopped")
-        return 130
-    except Exception as error:  # print one line; the traceback goes to the log
-        logging.getLogger(__name__).exception("the demo failed")
-        message = error if isinstance(error, MoovitamixError) else type(error).__name__
-        console.print(f"\nerror: {message}", style="bold red", markup=False)
-        console.print(f"see the log in {logs}", markup=False)
-        return 1
+    except (Exception, KeyboardInterrupt) as error:
+        code, message = exit_code_and_message(error)
+        console.print(f"\n{message}", style="bold red", markup=False)
+        if code != STOPPED:
+            logging.getLogger(__name__).exception("the demo failed")
+            console.print(f"see the log in {logs}", markup=False)
+        return code
     console.print(f"\nEvery result is as expected ({time.monotonic() - begin:.0f} s).")
     return 0
 

@@ -23,10 +23,9 @@ from rich.text import Text
 from core.clock import clock_of
 from core.data_layout import DataLayout
 from core.database import connect, ensure_database
-from core.errors import MoovitamixError, SettingsError
+from core.exit_codes import returns_exit_code, run_main
 from core.settings import load_settings
 from core.terminal import prepare_terminal
-from core.tracebacks import without_tracebacks
 from demo.environment import (
     DemoError,
     MockApiClient,
@@ -207,6 +206,7 @@ def check(history: QualityHistory) -> None:
         raise DemoError("unexpected result: " + "; ".join(errors))
 
 
+@returns_exit_code
 def main(arguments: list[str] | None = None) -> int:
     """Run the demo. Returns the exit code."""
     prepare_terminal()
@@ -215,11 +215,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     report = options.report.resolve() if options.report else None
     working_directory = Path.cwd()
-    try:
-        folder = create_empty_folder("weeks")
-    except MoovitamixError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, SettingsError) else 1
+    folder = create_empty_folder("weeks")
     isolate_settings(folder, CLOCK_FILE=str(folder / "clock"), **_SETTINGS)
     displayed = folder.relative_to(working_directory) if folder.is_relative_to(working_directory) else folder
     with redirect_output(DataLayout(folder).log("weeks")) as console:
@@ -240,4 +236,4 @@ def _run_and_check(console: Console, folder: Path, plot: Path, report: Path | No
 
 
 if __name__ == "__main__":
-    sys.exit(without_tracebacks(main))
+    sys.exit(run_main(main))

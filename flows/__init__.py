@@ -11,6 +11,7 @@ from dotenv import dotenv_values
 
 from core.data_layout import DataLayout
 from core.errors import SettingsError
+from core.exit_codes import print_error
 from core.settings import load_settings
 from core.tracebacks import hide_tracebacks
 
@@ -26,8 +27,7 @@ try:
 except SettingsError as error:
     # Prefect reads `.env` and its home when it is imported, and would print a traceback.
     if sys.argv[0] == "-m" and not {"-h", "--help"} & set(sys.argv):
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(print_error(error))
 
 if "PREFECT_API_URL" not in os.environ:
     # Runs report to the server that the environment or `.env` names, or to one of their own: not to that in

@@ -11,11 +11,11 @@ from typing import Any
 import httpx
 from prefect import Flow, tags
 
-from core.errors import MoovitamixError, SettingsError
+from core.errors import MoovitamixError
+from core.exit_codes import FAILED, exit_code_and_message
 from core.settings import Settings, load_settings
 from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
-from core.tracebacks import message_for_user
 from expectations.thresholds import load_thresholds
 from flows.failures import notify_not_started, notify_server_unavailable
 from flows.json_results import json_document
@@ -80,16 +80,9 @@ def _call(
 
 
 def _exit_code_and_message(error: BaseException) -> tuple[int, str]:
-    """Return the exit code and the line for the user. Raises what no command handles, such as SystemExit."""
-    if isinstance(error, SettingsError):
-        return 2, f"error: {error}"
-    if isinstance(error, MoovitamixError):
-        return 1, f"error: {message_for_user(error)}"
-    if isinstance(error, KeyboardInterrupt):
-        return 130, "stopped; run it again to go on"
-    if not isinstance(error, Exception):
-        raise error
-    if "Failed to reach API" in str(error) or isinstance(error, httpx.TransportError):
+    """Like core.exit_codes, and notify when Prefect's server went away."""
+    is_ours = isinstance(error, MoovitamixError)
+    if not is_ours and ("Failed to reach API" in str(error) or isinstance(error, httpx.TransportError)):
         notify_server_unavailable()
-        return 1, f"error: {server_unavailable_message()}"
-    return 1, f"error: {message_for_user(error)}"
+        return FAILED, f"error: {server_unavailable_message()}"
+    return exit_code_and_message(error)

@@ -24,11 +24,12 @@ from core.clock import Clock, clock_of
 from core.data_layout import DataLayout
 from core.database import Connection, connect, readable_errors, take_training_lock, take_warehouse_lock
 from core.errors import DatabaseError, UsageError, named_errors
+from core.exit_codes import run_main
 from core.reasons import check_reason
 from core.roles import ensure_schema
 from core.settings import Settings, load_settings
 from core.side_schemas import REPLACED, RESTORING
-from core.tracebacks import keep_logs_readable, without_tracebacks
+from core.tracebacks import keep_logs_readable
 from erasure import landed_pages, steps, suppression_list
 from erasure.subject_matching import UserIdentity
 from erasure.suppression_list import SuppressionList
@@ -267,4 +268,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(without_tracebacks(main))
+    sys.exit(run_main(main))

@@ -30,9 +30,10 @@ from core.errors import (
     UnexpectedError,
     UsageError,
 )
+from core.exit_codes import run_main
 from core.roles import INGEST
 from core.settings import Settings, load_settings
-from core.tracebacks import keep_logs_readable, without_tracebacks
+from core.tracebacks import keep_logs_readable
 from erasure import suppression_list
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
@@ -217,4 +218,4 @@ def _day(text: str) -> date:
 
 
 if __name__ == "__main__":
-    sys.exit(without_tracebacks(main))
+    sys.exit(run_main(main))

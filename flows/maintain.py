@@ -23,9 +23,10 @@ from pydantic import Field
 from core.clock import Clock, clock_of, utc_now
 from core.data_layout import DataLayout
 from core.errors import DatabaseFull, DiskFull
+from core.exit_codes import run_main
 from core.roles import INGEST
 from core.settings import Settings, load_settings
-from core.tracebacks import keep_logs_readable, without_tracebacks
+from core.tracebacks import keep_logs_readable
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
 from flows.failures import handle_failures
@@ -123,4 +124,4 @@ def _prefect_has_room() -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(without_tracebacks(main))
+    sys.exit(run_main(main))

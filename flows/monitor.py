@@ -15,9 +15,10 @@ from prefect.cache_policies import NO_CACHE
 
 from core.clock import clock_of
 from core.errors import named_errors
+from core.exit_codes import run_main
 from core.roles import RECOMMENDER
 from core.settings import Settings, load_settings
-from core.tracebacks import keep_logs_readable, without_tracebacks
+from core.tracebacks import keep_logs_readable
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
 from flows.events import emit_aged, emit_degraded, notify_alarm, print_next_command
@@ -97,4 +98,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(without_tracebacks(main))
+    sys.exit(run_main(main))

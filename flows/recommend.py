@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from prefect import flow
 
 from core.clock import clock_of
+from core.exit_codes import run_main
 from core.roles import RECOMMENDER
 from core.settings import load_settings
-from core.tracebacks import keep_logs_readable, without_tracebacks
+from core.tracebacks import keep_logs_readable
 from core.version import code_version
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
@@ -85,4 +86,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(without_tracebacks(main))
+    sys.exit(run_main(main))

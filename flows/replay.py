@@ -14,10 +14,11 @@ from prefect import flow
 
 from core.clock import clock_of
 from core.errors import ReplayRefused, UnknownBatch
+from core.exit_codes import run_main
 from core.reasons import check_reason
 from core.roles import INGEST
 from core.settings import load_settings
-from core.tracebacks import keep_logs_readable, without_tracebacks
+from core.tracebacks import keep_logs_readable
 from erasure import suppression_list
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
@@ -103,4 +104,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(without_tracebacks(main))
+    sys.exit(run_main(main))

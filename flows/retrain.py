@@ -23,9 +23,10 @@ from core.clock import clock_of
 from core.database import warehouse_lock
 from core.dates import parse_time
 from core.errors import InteractionsError, PublicationError, UsageError, named_errors
+from core.exit_codes import run_main
 from core.roles import RECOMMENDER
 from core.settings import Settings, load_settings
-from core.tracebacks import keep_logs_readable, without_tracebacks
+from core.tracebacks import keep_logs_readable
 from core.version import code_version
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
@@ -281,4 +282,4 @@ def _moment(text: str) -> datetime:
 
 
 if __name__ == "__main__":
-    sys.exit(without_tracebacks(main))
+    sys.exit(run_main(main))

@@ -15,9 +15,10 @@ from pydantic import Field
 
 from core.clock import clock_of
 from core.database import connect
+from core.exit_codes import run_main
 from core.roles import RECOMMENDER, ensure_schema_for_role
 from core.settings import load_settings
-from core.tracebacks import keep_logs_readable, without_tracebacks
+from core.tracebacks import keep_logs_readable
 from flows.command_line import run_command
 from flows.failures import handle_failures
 from flows.json_results import add_json_option
@@ -68,4 +69,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(without_tracebacks(main))
+    sys.exit(run_main(main))

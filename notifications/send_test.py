@@ -10,23 +10,19 @@ import sys
 from collections.abc import Sequence
 
 from core.clock import utc_now
-from core.errors import SettingsError
+from core.exit_codes import returns_exit_code, run_main
 from core.settings import load_settings
 from core.terminal import prepare_terminal
-from core.tracebacks import without_tracebacks
 from notifications.delivery import addresses, send
 from notifications.notification import Notification
 
 
+@returns_exit_code
 def main(arguments: Sequence[str] | None = None) -> int:
     """Send the test, and return the exit code."""
     prepare_terminal()
     argparse.ArgumentParser(prog="python -m notifications.send_test", description=__doc__).parse_args(arguments)
-    try:
-        settings = load_settings(data_dir_is_written=False)
-    except SettingsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    settings = load_settings(data_dir_is_written=False)
     configured = addresses(settings)
     if not configured:
         print("error: ALERT_URLS is empty; set it in .env, see docs/notifications.md", file=sys.stderr)
@@ -47,4 +43,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(without_tracebacks(main))
+    sys.exit(run_main(main))

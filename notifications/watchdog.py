@@ -22,11 +22,11 @@ import requests
 from core.addresses import bracket_ipv6
 from core.clock import CLOCK_SKEW, Clock, is_ahead, utc_now
 from core.data_layout import DataLayout
-from core.errors import SettingsError
+from core.errors import AlreadyRunning
+from core.exit_codes import returns_exit_code, run_main
 from core.settings import Settings, load_settings
 from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
-from core.tracebacks import without_tracebacks
 from notifications import health_checks, incident_types
 from notifications.defects import clear_defect, record_defect
 from notifications.delivery import addresses, send
@@ -311,6 +311,7 @@ def _run_until_stopped(watchdog: Watchdog) -> None:
         stopped.wait(watchdog.settings.alert_look_seconds)
 
 
+@returns_exit_code
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the watchdog, or check once."""
     prepare_terminal()
@@ -321,12 +322,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--serving", metavar="URL", default="", help="URL of the serving API, where `make up` does not run it"
     )
     options = parser.parse_args(arguments)
-    try:
-        settings = load_settings()
-        keep_temporary_files_in(settings.data_dir)
-    except SettingsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    settings = load_settings()
+    keep_temporary_files_in(settings.data_dir)
     if options.healthy:
         return 0 if _is_healthy(settings) else 1
     checks = 1 if options.once else _CHECKS_BEFORE_NOTIFYING
@@ -336,8 +333,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ALERT_URLS is empty: nobody is notified; open incidents are in {path}", flush=True)
     with watchdog.store.watchdog_lock() as acquired:
         if not acquired:
-            print("error: another watchdog runs on this DATA_DIR; stop it first", file=sys.stderr)
-            return 1
+            raise AlreadyRunning("another watchdog runs on this DATA_DIR; stop it first")
         if options.once:
             watchdog.check()
         else:
@@ -346,4 +342,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(without_tracebacks(main))
+    sys.exit(run_main(main))

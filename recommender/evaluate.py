@@ -13,8 +13,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from core.errors import InteractionsError, ModelError
-from core.tracebacks import without_tracebacks
+from core.errors import InteractionsError, ModelError, MoovitamixError, UsageError
+from core.exit_codes import returns_exit_code, run_main
 from recommender.data.interaction_files import add_item_attributes, read_interactions
 from recommender.data.interactions import Interactions
 from recommender.evaluation.evaluation_report import EvaluationReport
@@ -86,6 +86,7 @@ def _measure_on(
     return EvaluationReport(selection, holdout, trials, measures, failed_models)
 
 
+@returns_exit_code
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
     options = _read_options(arguments)
@@ -103,16 +104,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report = evaluate(
             add_item_attributes(train, options.tracks) if options.tracks else train, test, candidates, search
         )
-    except (EmptyHoldout, ModelError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    except EmptyHoldout:
+        raise
     except InteractionsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        raise UsageError(str(error)) from error
     except OSError as error:
         path = f" ({error.filename})" if error.filename else ""
-        print(f"error: cannot write temporary files: {error.strerror or error}{path}; check TMPDIR", file=sys.stderr)
-        return 1
+        message = f"cannot write temporary files: {error.strerror or error}{path}; check TMPDIR"
+        raise MoovitamixError(message) from error
     if options.json:
         print(json.dumps(report.as_json(), indent=2, allow_nan=False))
     else:
@@ -201,4 +200,4 @@ def _positive(text: str) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(without_tracebacks(main))
+    sys.exit(run_main(main))

@@ -19,11 +19,11 @@ import requests
 from core import embedded_postgres, proxies
 from core.addresses import refuse_port_in_use
 from core.data_layout import DataLayout
-from core.errors import MoovitamixError, SettingsError, named_errors
+from core.errors import MoovitamixError, named_errors
+from core.exit_codes import returns_exit_code, run_main
 from core.settings import alert_urls_of
 from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
-from core.tracebacks import without_tracebacks
 from expectations.thresholds import load_thresholds
 from notifications.prefect_client import PrefectClient
 from services import prefect_ui, verification
@@ -320,6 +320,7 @@ def _bytecode() -> list[Path]:
     return [cache for folder in folders for cache in folder.rglob("__pycache__")]
 
 
+@returns_exit_code
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what is asked; an error with a name is one line. Exit 0, 1 or, for wrong settings, 2."""
     commands: dict[str, Callable[[LocalServices], Any]] = {"up": up, "down": down, "status": status, "clean": clean}
@@ -328,20 +329,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prepare_terminal()
     asked = parser.parse_args(arguments)
     os.chdir(ROOT)
-    try:
-        # Services can be stopped also when DATA_DIR cannot be written any more.
-        services = load_local_services(data_dir_is_written=asked.command in ("up", "clean"))
-        if asked.command == "up":
-            load_thresholds()  # flow runs read them: better an error now than in the night
-            keep_temporary_files_in(services.settings.data_dir)
-        with named_errors():
-            return commands[asked.command](services) or 0
-    except MoovitamixError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, SettingsError) else 1
-    except KeyboardInterrupt:
-        return 130
+    # Services can be stopped also when DATA_DIR cannot be written any more.
+    services = load_local_services(data_dir_is_written=asked.command in ("up", "clean"))
+    if asked.command == "up":
+        load_thresholds()  # flow runs read them: better an error now than in the night
+        keep_temporary_files_in(services.settings.data_dir)
+    with named_errors():
+        return commands[asked.command](services) or 0
 
 
 if __name__ == "__main__":
-    sys.exit(without_tracebacks(main))
+    sys.exit(run_main(main))

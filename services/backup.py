@@ -18,13 +18,13 @@ from core import side_schemas
 from core.clock import clock_of
 from core.data_layout import DataLayout
 from core.database import Connection, connect, ensure_database, readable_errors, take_warehouse_lock, warehouse_lock
-from core.errors import AlreadyRunning, MoovitamixError, SettingsError, UsageError, named_errors
+from core.errors import AlreadyRunning, UsageError, named_errors
+from core.exit_codes import returns_exit_code, run_main
 from core.roles import refuse_foreign_code
 from core.settings import Settings
 from core.side_schemas import SCHEMAS
 from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
-from core.tracebacks import without_tracebacks
 from services.backup_file import DUMP, NAME, BackupError, Manifest, model_files, pack, prune, short, work_folder
 from services.local_services import ROOT, load_local_services
 from services.postgres_tools import find_postgres_tools
@@ -130,6 +130,7 @@ def _roles_with_rights(connection: Connection) -> list[str]:
     return [name for (name,) in rows]
 
 
+@returns_exit_code
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what is asked; an error with a name is one line. Exit 0, 1 or, for wrong usage or settings, 2."""
     parser = argparse.ArgumentParser(prog="python -m services.backup", description=__doc__)
@@ -144,24 +145,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prepare_terminal()
     asked = parser.parse_args(arguments)
     os.chdir(ROOT)
-    try:
-        services = load_local_services()
-        keep_temporary_files_in(services.settings.data_dir)
-        with named_errors():
-            clear_leftovers(services.settings)
-            if asked.command == "make":
-                backup(services.settings, asked.file)
-            elif asked.command == "verify":
-                verify(services.settings, asked.file)
-            else:
-                restore(services, asked.file, force=asked.force)
-    except MoovitamixError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, SettingsError) else 1
-    except KeyboardInterrupt:
-        return 130
+    services = load_local_services()
+    keep_temporary_files_in(services.settings.data_dir)
+    with named_errors():
+        clear_leftovers(services.settings)
+        if asked.command == "make":
+            backup(services.settings, asked.file)
+        elif asked.command == "verify":
+            verify(services.settings, asked.file)
+        else:
+            restore(services, asked.file, force=asked.force)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(without_tracebacks(main))
+    sys.exit(run_main(main))

@@ -11,9 +11,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from core.errors import SettingsError
+from core.exit_codes import returns_exit_code, run_main
 from core.terminal import prepare_terminal
-from core.tracebacks import without_tracebacks
 from services.local_services import HOST, load_local_services
 
 _NOTHING_YET = b"""<!doctype html><meta charset="utf-8"><title>Data Docs</title>
@@ -45,6 +44,7 @@ def server(folder: Path, host: str, port: int) -> ThreadingHTTPServer:
     return ThreadingHTTPServer((host, port), partial(_DataDocs, directory=str(folder)))
 
 
+@returns_exit_code
 def main() -> int:
     """Serve until it is stopped."""
     prepare_terminal()
@@ -53,11 +53,7 @@ def main() -> int:
         "--host", default=HOST, help="where to listen (default: %(default)s; the port is DATA_DOCS_PORT)"
     )
     host = parser.parse_args().host
-    try:
-        services = load_local_services(data_dir_is_written=False)
-    except SettingsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    services = load_local_services(data_dir_is_written=False)
     folder = services.layout.data_docs
     with suppress(OSError):  # read-only: whoever writes the docs makes it
         folder.mkdir(exist_ok=True)
@@ -66,4 +62,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(without_tracebacks(main))
+    sys.exit(run_main(main))

@@ -22,9 +22,9 @@ import requests
 import yaml
 from requests.auth import HTTPBasicAuth
 
-from core.errors import SettingsError
+from core.errors import MoovitamixError, SettingsError
+from core.exit_codes import returns_exit_code, run_main
 from core.settings import load_settings
-from core.tracebacks import without_tracebacks
 from services import automations
 from services.local_services import ROOT, WORK_POOL
 
@@ -34,11 +34,11 @@ _SECONDS_TO_SMOKE = 1800
 _TIMEOUT = 10.0
 
 
-class DeploymentError(Exception):
+class DeploymentError(MoovitamixError):
     """The server could not be brought in line."""
 
 
-class SmokeTestError(Exception):
+class SmokeTestError(MoovitamixError):
     """The deployments are made, and what they run did not complete."""
 
 
@@ -126,6 +126,7 @@ def _ensure_work_pool(api_url: str, login: str) -> None:
         raise DeploymentError(f"the work pool could not be made: HTTP {answer.status_code}")
 
 
+@returns_exit_code
 def main() -> int:
     """Deploy to the server that PREFECT_API_URL names."""
     parser = argparse.ArgumentParser(prog="python -m services.deploy", description=__doc__)
@@ -135,17 +136,12 @@ def main() -> int:
     api_url = os.environ.get("PREFECT_API_URL", "").rstrip("/")
     login = os.environ.get("PREFECT_API_AUTH_STRING", "")
     if not api_url:
-        print("error: set PREFECT_API_URL, such as http://127.0.0.1:4200/api", file=sys.stderr)
-        return 2
-    try:
-        deploy(api_url, code_at=options.code_at, login=login)
-        if options.smoke:
-            run_smoke_test(api_url, login)
-    except (DeploymentError, SmokeTestError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        raise SettingsError("set PREFECT_API_URL, such as http://127.0.0.1:4200/api")
+    deploy(api_url, code_at=options.code_at, login=login)
+    if options.smoke:
+        run_smoke_test(api_url, login)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(without_tracebacks(main))
+    sys.exit(run_main(main))

@@ -8,10 +8,9 @@ import sys
 
 import uvicorn
 
-from core.errors import MoovitamixError, SettingsError
+from core.exit_codes import returns_exit_code, run_main
 from core.settings import load_settings
 from core.terminal import prepare_terminal
-from core.tracebacks import without_tracebacks
 from serving.app import create_app
 from serving.database import ensure_serving_database
 from serving.request_logging import log_to_stdout
@@ -19,18 +18,15 @@ from serving.request_logging import log_to_stdout
 _SHUTDOWN_SECONDS = 5
 
 
+@returns_exit_code
 def main() -> int:
     """Run the server. Exit 0: stopped; 1: it cannot start; 2: wrong settings."""
     prepare_terminal()
     parser = argparse.ArgumentParser(prog="python -m serving", description=__doc__)
     parser.add_argument("--host", help="address to listen on (default: SERVING_HOST; the port is SERVING_PORT)")
     host = parser.parse_args().host
-    try:
-        settings = load_settings(data_dir_is_written=False)
-        app = create_app(settings, ensure_serving_database(settings))
-    except MoovitamixError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, SettingsError) else 1
+    settings = load_settings(data_dir_is_written=False)
+    app = create_app(settings, ensure_serving_database(settings))
     log_to_stdout()
     gc.freeze()  # the collector skips objects of the start-up; scanning them took up to 50 ms
     uvicorn.run(
@@ -47,4 +43,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(without_tracebacks(main))
+    sys.exit(run_main(main))

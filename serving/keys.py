@@ -18,12 +18,12 @@ from typing import Literal, get_args
 
 from core.clock import clock_of
 from core.database import Connection, connect, readable_errors
-from core.errors import MoovitamixError, SettingsError
+from core.errors import UsageError
+from core.exit_codes import returns_exit_code, run_main
 from core.queries import load_query
 from core.roles import ensure_schema
 from core.settings import Settings, load_settings
 from core.terminal import prepare_terminal
-from core.tracebacks import without_tracebacks
 
 Scope = Literal["recommendations:read", "feedback:write", "metrics:read", "dashboard:read"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -109,31 +109,27 @@ def _migrated_database(settings: Settings) -> Iterator[Connection]:
         yield connection
 
 
+@returns_exit_code
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Exit 0: done; 1: it failed; 2: wrong arguments or settings."""
     prepare_terminal()
     parsed = _parse(arguments)
-    try:
-        settings = load_settings(data_dir_is_written=False)
-        now = clock_of(settings)()
-        with _migrated_database(settings) as connection:
-            if parsed.command == "create":
-                key = create(connection, parsed.name, parsed.scope, now, parsed.days)
-                print(key.text)
-                print(f"created {key.key_id}; the key is not shown again", file=sys.stderr)
-            elif parsed.command == "list":
-                print(
-                    "\n".join(describe_keys(connection, now))
-                    or "there is no key; create one: python -m serving.keys create -h"
-                )
-            elif revoke(connection, parsed.key_id, now):
-                print(f"revoked {parsed.key_id}")
-            else:
-                print(f"error: there is no key {parsed.key_id}", file=sys.stderr)
-                return 2
-    except MoovitamixError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, SettingsError) else 1
+    settings = load_settings(data_dir_is_written=False)
+    now = clock_of(settings)()
+    with _migrated_database(settings) as connection:
+        if parsed.command == "create":
+            key = create(connection, parsed.name, parsed.scope, now, parsed.days)
+            print(key.text)
+            print(f"created {key.key_id}; the key is not shown again", file=sys.stderr)
+        elif parsed.command == "list":
+            print(
+                "\n".join(describe_keys(connection, now))
+                or "there is no key; create one: python -m serving.keys create -h"
+            )
+        elif revoke(connection, parsed.key_id, now):
+            print(f"revoked {parsed.key_id}")
+        else:
+            raise UsageError(f"there is no key {parsed.key_id}")
     return 0
 
 
@@ -172,4 +168,4 @@ def _key_id(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(without_tracebacks(main))
+    sys.exit(run_main(main))

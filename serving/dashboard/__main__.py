@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 
 from core.clock import clock_of
-from core.errors import DatabaseError, MoovitamixError, SettingsError
+from core.errors import DatabaseError, MoovitamixError, UsageError
+from core.exit_codes import returns_exit_code, run_main
 from core.settings import Settings, load_settings
 from core.terminal import prepare_terminal
-from core.tracebacks import without_tracebacks
 from serving.dashboard.chart_renderer import ChartRenderer
 from serving.dashboard.page import WORDS, HealthPage
 from serving.dashboard.page_builder import HealthPageBuilder
@@ -41,6 +41,7 @@ async def build_page(settings: Settings) -> HealthPage:
         await database.close()
 
 
+@returns_exit_code
 def main(arguments: list[str] | None = None) -> int:
     """Write the file and print the health status."""
     prepare_terminal()
@@ -49,17 +50,13 @@ def main(arguments: list[str] | None = None) -> int:
     output = parser.parse_args(arguments).output
     try:
         page = asyncio.run(build_page(load_settings(data_dir_is_written=False)))
-    except MoovitamixError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, SettingsError) else 1
     except OSError as error:
-        print(f"error: the health page cannot be built: {error.strerror or type(error).__name__}", file=sys.stderr)
-        return 1
+        message = f"the health page cannot be built: {error.strerror or type(error).__name__}"
+        raise MoovitamixError(message) from error
     try:
         output.write_text(page.html, encoding="utf-8")
     except OSError as error:
-        print(f"error: {output} cannot be written: {error.strerror}", file=sys.stderr)
-        return 2
+        raise UsageError(f"{output} cannot be written: {error.strerror}") from error
     print(f"{WORDS[page.health_status.state][1]}; {output}", file=sys.stderr)  # standard output may be the file
     for reason in page.health_status.reasons:
         print(f"  {reason.text}", file=sys.stderr)
@@ -67,4 +64,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(without_tracebacks(main))
+    sys.exit(run_main(main))

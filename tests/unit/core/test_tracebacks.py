@@ -35,8 +35,8 @@ def records(log: Path, caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogC
 
 
 def in_a_process(code: str, log: Path, *words: str, **how: int) -> subprocess.CompletedProcess[str]:
-    program = f"import sys\nfrom core.tracebacks import without_tracebacks\n{textwrap.dedent(code)}"
-    program += "\nsys.exit(without_tracebacks(main))"
+    program = f"import sys\nfrom core.exit_codes import run_main\n{textwrap.dedent(code)}"
+    program += "\nsys.exit(run_main(main))"
     environment = {**os.environ, "DATA_DIR": str(log.parent.parent)}
     command = [sys.executable, *words, "-c", program]
     return subprocess.run(
@@ -128,7 +128,7 @@ def test_ctrl_c_is_one_line_and_130(log: Path) -> None:
 def test_a_reader_that_goes_away_is_no_error(log: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    program = "from core.tracebacks import without_tracebacks\nraise SystemExit(without_tracebacks(lambda: print('x')))"
+    program = "from core.exit_codes import run_main\nraise SystemExit(run_main(lambda: print('x')))"
     environment = {**os.environ, "DATA_DIR": str(log.parent.parent)}
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, env=environment, stdout=writer, stderr=subprocess.PIPE, check=False
