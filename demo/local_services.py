@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from core.data_layout import DataLayout
+from core.prefect_client import PrefectClient
 from core.settings import load_settings
 from demo.environment import ROOT, DemoError
-from notifications.prefect_client import PrefectClient
 from services import prefect_ui
 from services.deploy import DeploymentError, deploy, is_reachable
 from services.local_services import LocalServices, Ports, PrefectCredentials, ServiceProcess, inherited_environment

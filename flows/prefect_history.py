@@ -16,8 +16,8 @@ from prefect.settings import get_current_settings
 from requests import RequestException
 
 from core.data_layout import DataLayout
+from core.prefect_client import PrefectClient
 from notifications.erase_runs import delete_erase_runs
-from notifications.prefect_client import PrefectClient
 
 _SET_ASIDE = "*.set-aside"  # databases of other versions of Prefect
 _SECONDS_TO_WAIT = 30

@@ -14,11 +14,9 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import urllib.request
 import zlib
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import mkdtemp
@@ -29,6 +27,7 @@ import psutil
 from core.data_layout import DataLayout
 from core.errors import DiskFull, MoovitamixError, is_disk_full
 from core.file_locks import FileLock, exclusive_lock
+from core.http_probe import probe_failure
 
 DATABASE = "prefect.db"
 # What services.local_services gives each service, and asks of each run: see there.
@@ -125,18 +124,13 @@ def _server_of_services(data_dir: Path) -> dict[str, str] | None:
                 continue
             environment = process.environ()
             url = environment.get("PREFECT_API_URL", "")
-            if environment.get(SERVICES_MARK) == str(data_dir) and _answers(f"{url}/health"):
+            if (
+                environment.get(SERVICES_MARK) == str(data_dir)
+                and probe_failure(f"{url}/health", _SECONDS_TO_ANSWER) is None
+            ):
                 names = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING")
                 return {name: environment[name] for name in names if name in environment} | SIGNS_OF_LIFE
     return None
-
-
-def _answers(url: str) -> bool:
-    # Not by way of a proxy: it is on this machine.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with suppress(OSError, ValueError), opener.open(url, timeout=_SECONDS_TO_ANSWER) as answer:
-        return bool(answer.status == HTTPStatus.OK)
-    return False
 
 
 def _ensure_server(home: Path, logs: Path) -> TemporaryServer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from notifications.prefect_client import PrefectClient
+from core.prefect_client import PrefectClient
 
 # Time to read the result in the UI. The permanent record is in ops.erasures.
 RETENTION = timedelta(minutes=10)

@@ -8,9 +8,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-from requests.auth import HTTPBasicAuth
 
 from core.clock import utc_now
+from core.prefect_client import PrefectClient
 from core.settings import Settings
 from notifications.automations import BLOCK, render_mail
 from notifications.incidents import IncidentStore
@@ -56,19 +56,15 @@ class FailedNotifications:
         return next(iter(self._events({"id": {"id": ids}, "occurred": occurred})), None)
 
     def _events(self, event_filter: dict[str, Any]) -> list[Event]:
-        user, _, password = self.login.partition(":")
-        auth = HTTPBasicAuth(user.encode(), password.encode()) if self.login else None
-        url = f"{self.api_url}/events/filter"
-        response = requests.post(url, json={"filter": event_filter, "limit": _PAGE_SIZE}, auth=auth, timeout=_SECONDS)
-        events: list[Event] = []
-        for _ in range(_MAX_PAGES):
-            response.raise_for_status()
-            page = response.json()
-            events += page["events"]
+        server = PrefectClient(self.api_url, self.login, tries=0, seconds=_SECONDS)
+        page = server.ask("POST", "events/filter", {"filter": event_filter, "limit": _PAGE_SIZE})
+        events: list[Event] = page["events"]
+        for _ in range(_MAX_PAGES - 1):
             if not page.get("next_page"):
                 break
             # Only the query is used: the host is the server's own name for itself, which we may not reach.
-            response = requests.get(f"{url}/next?{urlsplit(page['next_page']).query}", auth=auth, timeout=_SECONDS)
+            page = server.ask("GET", f"events/filter/next?{urlsplit(page['next_page']).query}")
+            events += page["events"]
         return events
 
 

@@ -16,12 +16,12 @@ from xmlrpc.client import Error, ServerProxy
 import psutil
 import psycopg
 import requests
-from requests.auth import HTTPBasicAuth
 from supervisor.xmlrpc import SupervisorTransport, UnixStreamHTTPConnection
 
 from core import embedded_postgres
 from core.clock import CLOCK_SKEW
 from core.database import login_refusal
+from core.prefect_client import PrefectClient
 from core.queries import load_query
 from core.roles import login_url
 from core.sessions import UnfitDatabase, open_connection
@@ -97,21 +97,18 @@ def last_publication_time(url: str, now: datetime) -> datetime | None:
 
 def worker_problem(api_url: str, login: str) -> str | None:
     """Return why no worker of the pool is online, or None. A paused pool counts as online. Raises HealthUnknown."""
-    user, _, password = login.partition(":")
-    auth = HTTPBasicAuth(user.encode(), password.encode()) if login else None
+    server = PrefectClient(api_url, login, tries=0, seconds=_SECONDS)
     try:
-        response = requests.get(f"{api_url}/work_pools/{WORK_POOL}", auth=auth, timeout=_SECONDS)
-        response.raise_for_status()
-        status = response.json()["status"]
-    except (requests.RequestException, KeyError) as error:
+        status = server.ask("GET", f"work_pools/{WORK_POOL}")["status"]
+    except (requests.RequestException, KeyError, TypeError) as error:
         raise HealthUnknown from error
     return f"no worker of the pool {WORK_POOL} reports" if status == "NOT_READY" else None
 
 
-def page_problem(url: str) -> str | None:
-    """Return why a page does not answer with success, or None."""
+def page_problem(url: str, seconds: float = _SECONDS) -> str | None:
+    """Return why a page does not answer with success in time, or None."""
     try:
-        response = requests.get(url, timeout=_SECONDS)
+        response = requests.get(url, timeout=seconds)
     except requests.RequestException as error:
         return type(error).__name__
     return None if response.ok else f"HTTP {response.status_code}"

@@ -17,8 +17,8 @@ from typing import Any
 import psutil
 
 from core.clock import Clock, utc_now
+from core.prefect_client import PrefectClient
 from notifications.health_checks import WORK_POOL
-from notifications.prefect_client import PrefectClient
 
 _OPEN_STATES = ["PENDING", "RUNNING", "CANCELLING"]
 _HEARTBEAT = "prefect.flow-run.heartbeat"

@@ -24,6 +24,7 @@ from core.clock import CLOCK_SKEW, Clock, is_ahead, utc_now
 from core.data_layout import DataLayout
 from core.errors import AlreadyRunning
 from core.exit_codes import returns_exit_code, run_main
+from core.prefect_client import PrefectClient
 from core.settings import Settings, load_settings
 from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
@@ -36,7 +37,6 @@ from notifications.health_checks import FreeSpace, HealthUnknown, ProcessState
 from notifications.incidents import DATABASE, DISK, PREFECT, SERVING, UNDELIVERABLE, IncidentStore
 from notifications.lost_runs import SILENCE, SILENCE_OF_THIS_MACHINE, LostRuns, sees_every_process
 from notifications.notification import Notification
-from notifications.prefect_client import PrefectClient
 from notifications.process_restarts import RestartTracker
 
 # One failed check may be a restart. At the default pace, two take less than half a minute.

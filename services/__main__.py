@@ -21,11 +21,11 @@ from core.addresses import refuse_port_in_use
 from core.data_layout import DataLayout
 from core.errors import MoovitamixError, named_errors
 from core.exit_codes import returns_exit_code, run_main
+from core.prefect_client import PrefectClient
 from core.settings import alert_urls_of
 from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
 from expectations.thresholds import load_thresholds
-from notifications.prefect_client import PrefectClient
 from services import prefect_ui, verification
 from services.deploy import is_reachable
 from services.local_services import (

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from core.prefect_client import PrefectClient
 from core.settings import Settings
 from notifications.automations import BLOCK, TAG, Content, expand_notifications, read_automations
 from notifications.delivery import Address, addresses
-from notifications.prefect_client import PrefectClient
 
 # The block of Prefect that hands any address of Apprise on as it is, mail too; its name is of its first use.
 _BLOCK_TYPE = "slack-webhook"

@@ -20,11 +20,12 @@ from typing import Any
 
 import requests
 import yaml
-from requests.auth import HTTPBasicAuth
 
 from core.errors import MoovitamixError, SettingsError
 from core.exit_codes import returns_exit_code, run_main
+from core.prefect_client import PrefectClient
 from core.settings import load_settings
+from notifications.health_checks import page_problem
 from services import automations
 from services.local_services import ROOT, WORK_POOL
 
@@ -107,23 +108,19 @@ def wait_until_reachable(url: str, seconds: float) -> None:
 
 def is_reachable(url: str) -> bool:
     """Whether the address answers with success."""
-    try:
-        return requests.get(url, timeout=_TIMEOUT).ok
-    except requests.RequestException:
-        return False
+    return page_problem(url, _TIMEOUT) is None
 
 
 def _ensure_work_pool(api_url: str, login: str) -> None:
     """Make the pool unless it is there; the worker fills in its template. Raises DeploymentError."""
     content = {"name": WORK_POOL, "type": "process", "description": "Flow runs as processes beside the worker."}
-    user, _, password = login.partition(":")
-    auth = HTTPBasicAuth(user.encode(), password.encode()) if login else None
     try:
-        answer = requests.post(f"{api_url}/work_pools/", json=content, auth=auth, timeout=_TIMEOUT)
+        PrefectClient(api_url, login).ask("POST", "work_pools/", content)
+    except requests.HTTPError as error:
+        if error.response.status_code != requests.codes.conflict:
+            raise DeploymentError(f"the work pool could not be made: HTTP {error.response.status_code}") from error
     except requests.RequestException as error:
         raise DeploymentError(f"the work pool could not be made at {api_url}: {type(error).__name__}") from error
-    if answer.status_code not in (requests.codes.created, requests.codes.conflict):
-        raise DeploymentError(f"the work pool could not be made: HTTP {answer.status_code}")
 
 
 @returns_exit_code

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from urllib.request import ProxyHandler, build_opener
+
+from core.http_probe import probe_failure
 
 _TIMEOUT = 8.0
 
@@ -16,12 +17,11 @@ def main() -> int:
     """Ask once."""
     parser = argparse.ArgumentParser(prog="python -m services.healthcheck", description=__doc__)
     parser.add_argument("url")
-    try:
-        with build_opener(ProxyHandler({})).open(parser.parse_args().url, timeout=_TIMEOUT):
-            return 0
-    except OSError as error:
-        print(error, file=sys.stderr)
-        return 1
+    failure = probe_failure(parser.parse_args().url, _TIMEOUT)
+    if failure is None:
+        return 0
+    print(failure, file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

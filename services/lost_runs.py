@@ -6,8 +6,8 @@ worker starts.
 
 from __future__ import annotations
 
+from core.prefect_client import PrefectClient
 from notifications.lost_runs import mark_as_lost, open_runs, run_ids_of_processes
-from notifications.prefect_client import PrefectClient
 from services.local_services import WORK_POOL
 
 

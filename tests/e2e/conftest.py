@@ -15,8 +15,8 @@ import psutil
 import psycopg
 import pytest
 
+from core.prefect_client import PrefectClient
 from demo.local_services import free_ports
-from notifications.prefect_client import PrefectClient
 from services.local_services import LocalServices, load_local_services
 from services.supervision import Supervisor
 from tests.e2e.mailbox import Mailbox

@@ -18,6 +18,7 @@ from prefect.events import Event
 from pydantic import SecretStr
 
 from core.clock import utc_now
+from core.prefect_client import PrefectClient
 from core.settings import Settings
 from demo.local_services import free_ports
 from notifications.automations import TAG, expand_notifications, read_automations
@@ -25,7 +26,6 @@ from notifications.delivery import addresses, send
 from notifications.failed_notifications import FailedNotifications, resend_failed_notifications
 from notifications.incidents import IncidentStore
 from notifications.notification import Notification
-from notifications.prefect_client import PrefectClient
 from notifications.send_test import main as send_test_alert
 from services.automations import apply_automations
 from tests.conftest import ROOT, MockApi

@@ -17,9 +17,9 @@ import yaml
 from prefect.events import Event
 
 from core.clock import utc_now
+from core.prefect_client import PrefectClient
 from demo.local_services import free_ports
 from notifications.lost_runs import TAG, LostRuns, SignsOfLife, mark_as_lost, open_runs, run_ids_of_processes
-from notifications.prefect_client import PrefectClient
 from services.deploy import is_reachable
 from services.local_services import WORK_POOL
 from services.lost_runs import close_lost_runs

@@ -18,9 +18,9 @@ from prefect.events import Event
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from core.clock import utc_now
+from core.prefect_client import PrefectClient
 from flows.prefect_history import prune_prefect_history
 from notifications.erase_runs import delete_erase_runs
-from notifications.prefect_client import PrefectClient
 from services.local_services import LocalServices, Ports, PrefectCredentials
 from tests.conftest import ROOT
 from tests.e2e.test_lost_runs import _until as until

@@ -9,18 +9,18 @@ from requests.adapters import HTTPAdapter
 from requests.auth import HTTPBasicAuth
 from urllib3.util import Retry
 
-_SECONDS = 15
-
 
 class PrefectClient:
     """A client of one Prefect server. `login` is user:password, or empty. Requests raise RequestException.
 
-    A request is repeated up to `tries` times while the server reports that its database is busy.
+    A request is repeated up to `tries` times while the server reports that its database is busy. `seconds` is how long
+    it waits for each response.
     """
 
-    def __init__(self, api_url: str, login: str = "", *, tries: int = 8) -> None:
+    def __init__(self, api_url: str, login: str = "", *, tries: int = 8, seconds: float = 15) -> None:
         user, _, password = login.partition(":")
         self.api_url = api_url.rstrip("/")
+        self._seconds = seconds
         self._session = requests.Session()
         # The server answers 429 or 503 when its database is busy, and has not executed the request then.
         busy = Retry(
@@ -37,6 +37,6 @@ class PrefectClient:
 
     def ask(self, method: str, path: str, content: Any = None) -> Any:
         """Send a request, and return the JSON of the response; None if it is empty."""
-        response = self._session.request(method, f"{self.api_url}/{path}", json=content, timeout=_SECONDS)
+        response = self._session.request(method, f"{self.api_url}/{path}", json=content, timeout=self._seconds)
         response.raise_for_status()
         return response.json() if response.content else None
