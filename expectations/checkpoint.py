@@ -42,6 +42,7 @@ from core.database import SQLALCHEMY_URL, Connection, connect, readable_errors
 from core.endpoints import LISTEN_HISTORY, RECOMMENDATIONS, TRACKS, USERS, Audited, audited_key
 from core.errors import BatchBlocked, DatabaseError
 from core.sessions import open_connection
+from core.tracebacks import record_and_summarize
 from expectations import data_docs, listen_history, recommendations, tracks, users
 from expectations.rules import figure
 from expectations.thresholds import Thresholds
@@ -142,9 +143,11 @@ class Auditor:
         line = data_docs.AuditSummary.from_results(staged.batch_id, staged.endpoint, staged.day, audited_at, results)
         try:
             data_docs.write_page(self._docs_dir, line, whole)
-        except Exception as error:
-            # Data Docs show the verdict; they are not part of it. The error's text may quote what it tripped over.
+        # A missing page must not fail an audit. The text of an error may quote a row, so it is not logged.
+        except OSError as error:
             _LOGGER.warning("the page of %s cannot be written (%s)", staged.batch_id, type(error).__name__)
+        except Exception as error:
+            _LOGGER.warning("the page of %s cannot be written: %s", staged.batch_id, record_and_summarize(error))
         return results
 
     def _batch_definition(self, table: str) -> BatchDefinition[Any]:

@@ -149,8 +149,8 @@ def send_now(notification: Notification) -> None:
         store = _store(load_settings())
         if store.addresses or store.is_watchdog_running():
             store.queue_message(notification.subject, notification.body)
-            _deliver(store)
             clear_defect()
+            _deliver(store)
 
 
 def notify_server_unavailable() -> None:
@@ -193,9 +193,14 @@ def _record_incident(store: IncidentStore, cause: str, settings: Settings) -> No
 def _deliver(store: IncidentStore) -> None:
     """Send the queued messages, unless the watchdog can read them from the disk and sends them."""
     if store.addresses and not (store.is_written and store.is_watchdog_running()):
-        sending = Thread(target=store.deliver, name="alerts", daemon=True)
+        sending = Thread(target=_deliver_now, args=(store,), name="alerts", daemon=True)
         sending.start()
         sending.join(_SECONDS_TO_SEND)
+
+
+def _deliver_now(store: IncidentStore) -> None:
+    with recorded_defects():
+        store.deliver()
 
 
 def _close_incidents() -> None:

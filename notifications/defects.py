@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from core.clock import utc_now
 from core.data_layout import DataLayout
@@ -46,7 +47,7 @@ def record_defect(error: Exception) -> None:
         replace_json(DataLayout(load_settings().data_dir).notification_defect, [incident], mode=0o644)
 
 
-def clear_defect() -> None:
-    """Remove the recorded defect, after a notification was sent. Never raises."""
+def clear_defect(data_dir: Path | None = None) -> None:
+    """Remove the recorded defect of this DATA_DIR, after a notification was sent. Never raises."""
     with suppress(OSError, MoovitamixError):
-        DataLayout(load_settings().data_dir).notification_defect.unlink(missing_ok=True)
+        DataLayout(data_dir or load_settings().data_dir).notification_defect.unlink(missing_ok=True)

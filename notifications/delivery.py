@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from core.settings import Settings, alert_urls_of
+from notifications.defects import record_defect
 
 _MAIL = ("mailto://", "mailtos://")
 
@@ -33,7 +34,10 @@ def addresses(settings: Settings) -> list[Address]:
 
 
 def send(address: Address, subject: str, body: str) -> bool:
-    """Send a message, and return whether the address accepted it. Never raises or logs, to protect the address."""
+    """Send a message, and return whether the address accepted it. Never raises, and logs nothing of the address.
+
+    A defect of Apprise counts as a failed delivery. It is logged with its traceback and shown on the health page.
+    """
     from apprise import Apprise, AppriseAsset, NotifyFormat  # slow import, which only senders need
 
     # Its log lines may contain parts of an address.
@@ -42,7 +46,8 @@ def send(address: Address, subject: str, body: str) -> bool:
         client = Apprise(asset=AppriseAsset(app_id="MoovitaMix", app_desc="MoovitaMix", app_url=""))
         is_valid = client.add(address.url)
         return bool(is_valid and client.notify(body=body, title=subject, body_format=NotifyFormat.TEXT))
-    except Exception:  # a defect in a plugin of Apprise counts as a failed delivery
+    except Exception as error:
+        record_defect(error)
         return False
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from core.clock import Clock
 from core.data_layout import DataLayout
 from core.file_locks import exclusive_lock
+from notifications.defects import clear_defect
 from notifications.delivery import Address, Send
 from notifications.files import replace_json, reserve
 from notifications.notification import Notification, closing_body, closing_subject, incident_body
@@ -151,8 +152,9 @@ class IncidentStore:
             if not self.addresses and self.state().messages:
                 with self.locked_state() as state:
                     state.messages.clear()
-            for address in self.addresses:
-                self._deliver_to(address)
+            is_sent = [self._deliver_to(address) for address in self.addresses]
+            if any(is_sent) and not self.state().delivery_failures:
+                clear_defect(self._layout.data_dir)
 
     def state(self) -> NotificationState:
         return self._unwritten or self._read()
@@ -200,7 +202,9 @@ class IncidentStore:
         if message.pending and message not in state.messages:
             state.messages.append(message)
 
-    def _deliver_to(self, address: Address) -> None:
+    def _deliver_to(self, address: Address) -> bool:
+        """Send what is queued for an address. Returns whether it accepted a message."""
+        is_sent = False
         while True:
             now = self._clock()
             with self.locked_state() as state:
@@ -208,18 +212,19 @@ class IncidentStore:
                 failure = state.delivery_failures.get(address.id)
                 # A clock that was ahead may have set a time far in the future, which does not count.
                 if failure is not None and now < datetime.fromisoformat(failure.next_try) <= now + _LONGEST_DELAY:
-                    return
+                    return is_sent
                 message = next((queued for queued in state.messages if address.id in queued.pending), None)
                 if message is None:
-                    return
+                    return is_sent
             accepted = self._send(address, message.subject, message.body)
             with self.locked_state() as state:
                 if not accepted:
                     failure = state.delivery_failures.get(address.id)
                     state.delivery_failures[address.id] = _next_failure(failure, self._clock())
-                    return
+                    return is_sent
                 state.delivery_failures.pop(address.id, None)
                 self._mark_delivered(state, message, address)
+            is_sent = True
 
     def _mark_delivered(self, state: NotificationState, message: QueuedMessage, address: Address) -> None:
         queued = next((candidate for candidate in state.messages if candidate == message), None)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
 import pytest
+from apprise import Apprise
 from pydantic import SecretStr
 
 from core.errors import SettingsError
 from core.settings import Settings, load_settings
 from notifications.delivery import addresses, send
+from notifications.incidents import IncidentStore
+from serving.dashboard.incidents import read_incidents
 
 MAIL = "mailtos://user:s3cret@smtp.example.org?to=a@example.org,b@example.org"
 CHAT = "slack://s3cret/token"
@@ -56,3 +62,32 @@ def test_an_address_that_takes_nothing_says_nothing(
     assert not send(address, "subject", "body")
     out, err = capfd.readouterr()
     assert "s3cret" not in out + err + caplog.text + repr(address)
+
+
+def test_a_defect_of_apprise_is_recorded_until_every_address_accepts_messages(
+    environment: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    environment.setenv("DATA_DIR", str(tmp_path))
+    environment.setenv("ALERT_URLS", f"json://user:s3cret@127.0.0.1:9 {MAIL}")
+    defective = ["json://"]
+
+    def notify(client: Apprise, **_: object) -> bool:
+        if any(defect in client.urls()[0] for defect in defective):
+            raise KeyError(client.urls()[0])
+        return True
+
+    environment.setattr(Apprise, "notify", notify)
+    now = datetime(2026, 11, 22, tzinfo=UTC)
+    store = IncidentStore(tmp_path, addresses(load_settings()), send, lambda: now)
+    store.queue_message("subject", "body")
+    store.deliver()
+    (incident,) = read_incidents(load_settings(), now).incidents
+    assert incident.key == "notification-defect"
+    assert "in notify" in (tmp_path / "logs" / "tracebacks.log").read_text()
+    assert "s3cret" not in caplog.text + incident.what + (tmp_path / "logs" / "tracebacks.log").read_text()
+
+    defective.clear()
+    now += timedelta(minutes=2)
+    store.deliver()
+    assert store.state().messages == []
+    assert read_incidents(load_settings(), now).incidents == ()
