@@ -39,7 +39,7 @@ def incidents(prefect_server: None, environment: Path, monkeypatch: pytest.Monke
         (replay.main, ["tracks-2020-01-01", "--accept", "seen"], "--by must say something"),
         (replay.main, ["tracks-2020-01-01", "--by", "ticket 4711"], "--accept must say something"),
         (rollback.main, ["99"], "there is no publication 99"),
-        (rollback.main, [], "there is nothing to go back to"),
+        (rollback.main, [], "there is nothing to roll back to"),
         (erase.main, ["7", "--reason", "asked"], "--requested-by must say something"),
         (erase.main, ["7", "--reason", "of ada@example.org", *WHO], "must not hold an e-mail address"),
         (erase.main, [str(2**63), "--reason", "asked", *WHO], "USER_ID must be a whole number"),
