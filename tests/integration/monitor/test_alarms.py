@@ -45,7 +45,7 @@ def fall(connection: Connection, *, useful: bool | None = None) -> DayEvaluation
     return judge(connection)[-1]
 
 
-def test_a_fall_is_one_alarm_with_its_figures(quiet: Connection) -> None:
+def test_fall_raises_one_alarm_with_its_figures(quiet: Connection) -> None:
     last = fall(quiet)
 
     (alarm,) = quality_monitor.open_alarms(quiet)
@@ -59,14 +59,14 @@ def test_a_fall_is_one_alarm_with_its_figures(quiet: Connection) -> None:
     assert f"ndcg@20 0.0000, baseline {alarm.baseline:.4f}: cumulative fall of {alarm.statistic:.1f} stand" in last.why
 
 
-def test_one_terrible_day_is_no_alarm(quiet: Connection) -> None:
+def test_one_bad_day_raises_no_alarm(quiet: Connection) -> None:
     days(quiet, QUIET_DAYS, 1, hits=False)
     days(quiet, QUIET_DAYS + 1, 2)
     assert "alarm" not in told(judge(quiet))
     assert alarms(quiet) == []
 
 
-def test_while_an_alarm_is_open_there_is_no_second_of_its_metric(quiet: Connection) -> None:
+def test_open_alarm_prevents_a_second_alarm_of_its_metric(quiet: Connection) -> None:
     fall(quiet)
     days(quiet, 8, 3, hits=False)
     unanswered = judge(quiet)
@@ -81,7 +81,7 @@ def test_while_an_alarm_is_open_there_is_no_second_of_its_metric(quiet: Connecti
 
 
 @pytest.mark.parametrize("decision", ["published", "fallback", "kept"])
-def test_a_training_that_was_decided_answers(decision: Decision, quiet: Connection) -> None:
+def test_decided_training_answers_the_alarm(decision: Decision, quiet: Connection) -> None:
     fall(quiet)
     run = decide(quiet, decision)
     assert alarms(quiet) == [("ndcg@20", day(7), decision, day(7), run)]
@@ -91,7 +91,7 @@ def test_a_training_that_was_decided_answers(decision: Decision, quiet: Connecti
 
 
 @pytest.mark.parametrize("decision", ["blocked", "failed"])
-def test_a_training_that_came_to_nothing_answers_nothing(decision: Decision, quiet: Connection) -> None:
+def test_blocked_or_failed_training_leaves_the_alarm_open(decision: Decision, quiet: Connection) -> None:
     fall(quiet)
     decide(quiet, decision)
     assert len(quality_monitor.open_alarms(quiet)) == 1
@@ -99,7 +99,7 @@ def test_a_training_that_came_to_nothing_answers_nothing(decision: Decision, qui
     assert verdict == decision
 
 
-def test_an_alarm_raised_while_a_training_runs_is_left_to_another(quiet: Connection) -> None:
+def test_alarm_raised_during_a_training_stays_open(quiet: Connection) -> None:
     run = train(quiet, at(20), "running")
     fall(quiet)
     model_runs.record_outcome(quiet, run, TrainingOutcome(Recipe("ease"), "kept", "because"), NOW)
@@ -108,14 +108,14 @@ def test_an_alarm_raised_while_a_training_runs_is_left_to_another(quiet: Connect
     assert quality_monitor.open_alarms(quiet) == []
 
 
-def test_an_alarm_of_a_day_that_is_not_learned_from_is_left_to_another(quiet: Connection) -> None:
+def test_alarm_of_a_day_after_the_training_data_stays_open(quiet: Connection) -> None:
     fall(quiet)
     run = train(quiet, at(6), "running")
     model_runs.record_outcome(quiet, run, TrainingOutcome(Recipe("ease"), "kept", "because"), NOW)
     assert len(quality_monitor.open_alarms(quiet)) == 1
 
 
-def test_a_training_that_was_killed_is_written_down_and_its_alarm_waits(quiet: Connection) -> None:
+def test_killed_training_is_recorded_and_its_alarm_stays_open(quiet: Connection) -> None:
     fall(quiet)
     run = train(quiet, at(20), "running")
     assert model_runs.close_abandoned_model_runs(quiet, NOW) == 1
@@ -124,7 +124,7 @@ def test_a_training_that_was_killed_is_written_down_and_its_alarm_waits(quiet: C
     assert len(quality_monitor.open_alarms(quiet)) == 1
 
 
-def test_an_answer_and_its_training_are_one_transaction(quiet: Connection) -> None:
+def test_answer_and_outcome_are_one_transaction(quiet: Connection) -> None:
     fall(quiet)
     run = train(quiet, at(20), "running")
     quiet.execute("alter table ml.alarms add constraint refused check (answer is null) not valid")
@@ -135,7 +135,7 @@ def test_an_answer_and_its_training_are_one_transaction(quiet: Connection) -> No
     assert quiet.execute("select from ml.decisions where kind = 'training'").fetchall() == []
 
 
-def test_two_metrics_that_fell_are_answered_by_one_training(quiet: Connection) -> None:
+def test_one_training_answers_alarms_of_two_metrics(quiet: Connection) -> None:
     days(quiet, QUIET_DAYS, 6, useful=True)
     days(quiet, QUIET_DAYS + 6, 1, hits=False, useful=False)
     last = judge(quiet)[-1]
@@ -150,7 +150,7 @@ def test_two_metrics_that_fell_are_answered_by_one_training(quiet: Connection) -
     ]
 
 
-def test_an_alarm_of_one_metric_leaves_room_for_one_of_the_other(quiet: Connection) -> None:
+def test_alarm_of_one_metric_allows_an_alarm_of_the_other(quiet: Connection) -> None:
     days(quiet, QUIET_DAYS, 6, useful=True)
     days(quiet, QUIET_DAYS + 6, 2, useful=False)
     assert [alarm.metric for alarm in _open_after(quiet)] == ["useful"]
@@ -158,7 +158,7 @@ def test_an_alarm_of_one_metric_leaves_room_for_one_of_the_other(quiet: Connecti
     assert [alarm.metric for alarm in _open_after(quiet)] == ["useful", "ndcg@20"]
 
 
-def test_after_an_answer_what_is_usual_is_learned_anew(quiet: Connection) -> None:
+def test_baseline_restarts_after_an_answer(quiet: Connection) -> None:
     """Days as bad as those of the alarm are the new normal; worse ones are an alarm once more."""
     fall(quiet)
     decide(quiet, "published")
@@ -169,7 +169,7 @@ def test_after_an_answer_what_is_usual_is_learned_anew(quiet: Connection) -> Non
     assert afterwards[-1].metric_statuses[0].baseline == 0
 
 
-def test_a_later_answer_begins_later(quiet: Connection) -> None:
+def test_baseline_restarts_after_the_days_of_the_training(quiet: Connection) -> None:
     """The days that passed while the training was held belong to the old baseline."""
     fall(quiet)
     days(quiet, 8, 2, hits=False)
@@ -180,7 +180,7 @@ def test_a_later_answer_begins_later(quiet: Connection) -> None:
     assert judge(quiet)[0].metric_statuses[0].batches == 1
 
 
-def test_a_champion_that_was_kept_is_left_alone_for_the_cool_down(quiet: Connection) -> None:
+def test_kept_champion_raises_no_alarm_during_the_cool_down(quiet: Connection) -> None:
     """Kept on day 7, with a cool-down of ten days: until day 17 nothing is raised, and nothing learned."""
     fall(quiet)
     (alarm,) = quality_monitor.open_alarms(quiet)
@@ -198,7 +198,7 @@ def test_a_champion_that_was_kept_is_left_alone_for_the_cool_down(quiet: Connect
     assert [row[2] for row in alarms(quiet)] == ["kept", None]
 
 
-def test_a_fall_that_is_over_after_the_cool_down_is_no_alarm(quiet: Connection) -> None:
+def test_fall_that_ends_with_the_cool_down_raises_no_alarm(quiet: Connection) -> None:
     fall(quiet)
     decide(quiet, "kept")
     days(quiet, 8, 10, hits=False)
@@ -206,7 +206,7 @@ def test_a_fall_that_is_over_after_the_cool_down_is_no_alarm(quiet: Connection) 
     assert told(judge(quiet, PATIENT)) == [*["cooling-down"] * 10, *["steady"] * 3]
 
 
-def test_a_champion_that_was_replaced_is_not_left_alone(quiet: Connection) -> None:
+def test_replaced_champion_has_no_cool_down(quiet: Connection) -> None:
     fall(quiet)
     decide(quiet, "published")
     days(quiet, 8, 6)
@@ -214,18 +214,18 @@ def test_a_champion_that_was_replaced_is_not_left_alone(quiet: Connection) -> No
     assert told(judge(quiet, PATIENT))[-1] == "alarm"
 
 
-def test_a_training_that_nobody_was_alarmed_for_begins_nothing_anew(quiet: Connection) -> None:
+def test_training_without_an_alarm_does_not_restart_the_baseline(quiet: Connection) -> None:
     judge(quiet)
     decide(quiet, "kept", cause="asked")
     days(quiet, QUIET_DAYS, 2, hits=False)
     assert told(judge(quiet)) == ["steady", "alarm"]
 
 
-def test_when_the_lift_fell_with_it_lists_or_listeners_changed(quiet: Connection) -> None:
+def test_fall_of_the_lift_points_to_users_or_recommendations(quiet: Connection) -> None:
     assert fall(quiet).why.endswith("the lift over popularity fell too: users or recommendations have changed")
 
 
-def test_when_the_lift_did_not_fall_the_data_is_looked_at_first(quiet: Connection) -> None:
+def test_stable_lift_points_to_the_data(quiet: Connection) -> None:
     """What is popular is hit as often as the lists, and on two days neither is: everything became harder to guess."""
     alike = make(quiet, {user: on_list(user) for user in LISTENERS}, excludes_played=False)
     quiet.execute("update ml.live_publications set publication_id = %s", [alike])
@@ -254,7 +254,7 @@ def test_when_the_lift_did_not_fall_the_data_is_looked_at_first(quiet: Connectio
     )
 
 
-def test_an_alarm_of_what_is_said_says_nothing_of_what_is_played(quiet: Connection) -> None:
+def test_alarm_of_feedback_has_no_lift_diagnosis(quiet: Connection) -> None:
     days(quiet, QUIET_DAYS, 6, useful=True)
     days(quiet, QUIET_DAYS + 6, 2, useful=False)
     assert "lift" not in judge(quiet)[-1].why
@@ -263,7 +263,7 @@ def test_an_alarm_of_what_is_said_says_nothing_of_what_is_played(quiet: Connecti
 @pytest.mark.parametrize(
     ("age", "lately", "expected"), [(6.6, None, None), (6.5, None, 6.5), (6.5, "kept", None), (6.5, "failed", 6.5)]
 )
-def test_an_old_model_is_refreshed_once_in_a_cool_down(
+def test_old_model_is_refreshed_once_per_cool_down(
     age: float, lately: str | None, expected: float | None, quiet: Connection
 ) -> None:
     *_, last = judge(quiet)
@@ -279,7 +279,7 @@ def _open_after(connection: Connection) -> list[quality_monitor.OpenDriftAlarm]:
     return quality_monitor.open_alarms(connection)
 
 
-def test_a_list_that_came_back_ends_the_alarm_no_sooner(quiet: Connection) -> None:
+def test_recovery_does_not_close_an_alarm(quiet: Connection) -> None:
     """It is a state until somebody decides: good days do not take it back."""
     fall(quiet)
     go_live(quiet, 1, at(8, 1))

@@ -33,11 +33,11 @@ def counted(connection: Connection) -> list[tuple[int, int]]:
     )
 
 
-def test_a_day_without_answers_says_nothing(asked: Connection) -> None:
+def test_day_without_answers_has_no_metric(asked: Connection) -> None:
     assert useful(asked) is None
 
 
-def test_the_mean_of_listeners_is_told_of_that_day(asked: Connection) -> None:
+def test_mean_of_users_is_recorded_for_the_day(asked: Connection) -> None:
     for user, track, word in ((1, 1, True), (1, 11, False), (2, 2, True)):
         answer(asked, user, track, word, at(1))
     answer(asked, 3, 3, False, at(0, 23.9))
@@ -48,7 +48,7 @@ def test_the_mean_of_listeners_is_told_of_that_day(asked: Connection) -> None:
     assert counted(asked) == [(1, 1), (1, 11), (2, 2)]
 
 
-def test_the_last_word_counts_on_the_day_of_the_first(asked: Connection) -> None:
+def test_last_answer_counts_on_the_day_of_the_first(asked: Connection) -> None:
     answer(asked, 1, 1, False, at(1), changed=at(5))
     answer(asked, 2, 2, True, at(0), changed=at(1))
     found = useful(asked)
@@ -56,7 +56,7 @@ def test_the_last_word_counts_on_the_day_of_the_first(asked: Connection) -> None
     assert (found.value, found.users) == (0, 1)
 
 
-def test_what_was_not_on_the_listeners_own_list_does_not_count(asked: Connection) -> None:
+def test_answers_about_other_tracks_do_not_count(asked: Connection) -> None:
     answer(asked, 1, 2, False, at(1))  # it is on another's
     answer(asked, 9, 1, False, at(1))  # without a list
     answer(asked, 2, 50, False, at(1))  # on nobody's
@@ -64,7 +64,7 @@ def test_what_was_not_on_the_listeners_own_list_does_not_count(asked: Connection
     assert useful(asked) is None
 
 
-def test_without_a_publication_or_with_one_that_is_gone_it_does_not_count(asked: Connection) -> None:
+def test_answers_without_an_existing_publication_do_not_count(asked: Connection) -> None:
     gone = make(asked, LISTS)
     prune(asked, gone)
     answer(asked, 1, 1, False, at(1), publication=None)
@@ -72,7 +72,7 @@ def test_without_a_publication_or_with_one_that_is_gone_it_does_not_count(asked:
     assert counted(asked) == []
 
 
-def test_a_vote_for_each_publication_is_one_voice_of_the_listener(asked: Connection) -> None:
+def test_answers_for_several_publications_count_once(asked: Connection) -> None:
     more = [make(asked, LISTS) for _ in range(3)]
     for publication in (1, *more):
         answer(asked, 1, 1, False, at(1), publication=publication)
@@ -83,7 +83,7 @@ def test_a_vote_for_each_publication_is_one_voice_of_the_listener(asked: Connect
     assert found.value == pytest.approx(1 / 2)
 
 
-def test_what_is_usual_of_a_key_is_the_median_of_four_weeks(asked: Connection) -> None:
+def test_usual_users_of_a_key_are_the_median_of_four_weeks(asked: Connection) -> None:
     """Days without answers are days; two answers of one listener are one; other keys are others."""
     for number in range(-14, 1):  # 15 of the 28 days before
         for user in range(1, 4):
@@ -98,7 +98,7 @@ def test_what_is_usual_of_a_key_is_the_median_of_four_weeks(asked: Connection) -
     assert dict(found.select("key_id", "usual").rows()) == {"app": 3.0, "new": 0.0, "old": 0.0}
 
 
-def test_with_half_of_the_days_a_key_is_still_new(asked: Connection) -> None:
+def test_key_with_half_of_the_days_is_new(asked: Connection) -> None:
     for number in range(-12, 1):
         answer(asked, 1, 30 + number + 14, True, at(number))
     answer(asked, 1, 1, True, at(1))

@@ -51,12 +51,12 @@ def set_status(connection: Connection, number: int, status: str) -> None:
     )
 
 
-def test_every_day_that_is_over_is_judged_in_order(quiet: Connection) -> None:
+def test_finished_days_are_evaluated_in_order(quiet: Connection) -> None:
     assert [one.quality.day for one in judge(quiet)] == [day(number) for number in range(QUIET_DAYS)]
     assert list(verdicts(quiet).values()) == ["warming-up"] * 4 + ["steady"] * 2
 
 
-def test_nothing_is_due_before_the_first_list_and_the_first_ingest(connection: Connection) -> None:
+def test_no_day_is_due_before_the_first_publication_and_ingest(connection: Connection) -> None:
     assert judge(connection) == []
     go_live(connection, make(connection, {1: [1]}), at(0, 0))
     assert judge(connection) == []
@@ -73,7 +73,7 @@ def test_a_second_run_changes_nothing(quiet: Connection) -> None:
     assert everything(quiet) == before
 
 
-def test_a_day_cannot_be_judged_twice(quiet: Connection) -> None:
+def test_day_cannot_be_evaluated_twice(quiet: Connection) -> None:
     """Two monitors at once are kept apart by a lock; were they not, the second would write nothing."""
     first, *_ = quality_monitor.days_to_evaluate(quiet, NOW)
     quality_monitor.evaluate_day(quiet, first, RULES, NOW)
@@ -83,7 +83,7 @@ def test_a_day_cannot_be_judged_twice(quiet: Connection) -> None:
     assert everything(quiet) == before
 
 
-def test_days_that_are_caught_up_have_the_figures_they_would_have_had(
+def test_late_evaluation_gives_the_same_figures(
     quiet_database: str,
     postgres: str,
     quiet_template: str,
@@ -110,7 +110,7 @@ def test_days_that_are_caught_up_have_the_figures_they_would_have_had(
     assert len(caught_up["decisions"]) == 10
 
 
-def test_a_day_waits_for_a_later_one(quiet: Connection) -> None:
+def test_day_is_due_after_the_next_ingest(quiet: Connection) -> None:
     """Plays of the afternoon may still be missing from a list of the day itself."""
     judge(quiet)
     pass_day(quiet, QUIET_DAYS)
@@ -119,7 +119,7 @@ def test_a_day_waits_for_a_later_one(quiet: Connection) -> None:
     assert due(quiet) == [day(QUIET_DAYS)]
 
 
-def test_the_day_after_an_outage_is_not_judged(quiet: Connection) -> None:
+def test_day_with_a_blocked_batch_is_not_judged(quiet: Connection) -> None:
     """Half of day 6 is missing: its ingest of the next morning is blocked, and the one after brings it as it is."""
     judge(quiet)
     usual = quality_monitor.days_to_evaluate(quiet, NOW)
@@ -156,7 +156,7 @@ def test_the_day_after_an_outage_is_not_judged(quiet: Connection) -> None:
         (["failed", "published"], True),
     ],
 )
-def test_the_last_audit_of_a_day_decides(attempts: list[str], judged: bool, quiet: Connection) -> None:
+def test_last_audit_of_a_day_decides(attempts: list[str], judged: bool, quiet: Connection) -> None:
     judge(quiet)
     pass_day(quiet, 6)
     for revision, status in enumerate(attempts, 1):
@@ -166,7 +166,7 @@ def test_the_last_audit_of_a_day_decides(attempts: list[str], judged: bool, quie
     assert [one.blocked for one in quality_monitor.days_to_evaluate(quiet, NOW)] == [not judged, False]
 
 
-def test_blocked_tracks_do_not_keep_listens_from_being_judged(quiet: Connection) -> None:
+def test_blocked_tracks_do_not_block_the_evaluation_of_plays(quiet: Connection) -> None:
     judge(quiet)
     days(quiet, 6, 1)
     quiet.execute(
@@ -177,7 +177,7 @@ def test_blocked_tracks_do_not_keep_listens_from_being_judged(quiet: Connection)
     assert [one.blocked for one in quality_monitor.days_to_evaluate(quiet, NOW)] == [False]
 
 
-def test_days_without_plays_are_written_down_and_count_for_nothing(quiet: Connection) -> None:
+def test_days_without_plays_are_recorded_and_do_not_count(quiet: Connection) -> None:
     judge(quiet)
     for number in (7, 8, 9):
         ingest(quiet, number)
@@ -190,7 +190,7 @@ def test_days_without_plays_are_written_down_and_count_for_nothing(quiet: Connec
     assert judge(quiet)[0].metric_statuses[0].batches == QUIET_DAYS + 1
 
 
-def test_pruned_lists_are_a_reason_and_no_figure(quiet: Connection) -> None:
+def test_pruned_publication_gives_a_reason_and_no_metrics(quiet: Connection) -> None:
     judge(quiet)
     days(quiet, 6, 1)
     go_live(quiet, make(quiet, {user: on_list(user) for user in LISTENERS}, excludes_played=False), at(7, 1))
@@ -208,7 +208,7 @@ def test_pruned_lists_are_a_reason_and_no_figure(quiet: Connection) -> None:
 
 
 @pytest.mark.parametrize("typo", [date(2062, 1, 1), date(9999, 12, 30)])
-def test_a_day_of_the_far_future_in_the_ledger_makes_no_days(typo: date, quiet: Connection) -> None:
+def test_batch_of_a_far_future_day_makes_no_day_due(typo: date, quiet: Connection) -> None:
     """`--day 2062-01-01`: days are still judged when they are over, and not while they last."""
     judge(quiet)
     quiet.execute(
@@ -221,14 +221,14 @@ def test_a_day_of_the_far_future_in_the_ledger_makes_no_days(typo: date, quiet: 
     assert due(quiet) == [day(6)]
 
 
-def test_a_replay_of_an_old_day_moves_nothing(quiet: Connection) -> None:
+def test_replay_of_an_old_day_changes_nothing(quiet: Connection) -> None:
     judge(quiet)
     ingest(quiet, 2, "published", revision=2)
     set_status(quiet, 3, "blocked")
     assert due(quiet) == []
 
 
-def test_a_clock_that_is_ahead_changes_no_day_that_is_due(quiet: Connection) -> None:
+def test_clock_ahead_does_not_change_due_days(quiet: Connection) -> None:
     judge(quiet, now=datetime(2031, 1, 1, tzinfo=UTC))
     days(quiet, 6, 2)
     assert due(quiet) == [day(6), day(7)]
@@ -237,16 +237,14 @@ def test_a_clock_that_is_ahead_changes_no_day_that_is_due(quiet: Connection) -> 
     assert due(quiet) == []
 
 
-def test_while_the_clock_is_behind_days_wait(quiet: Connection) -> None:
+def test_days_wait_while_the_clock_is_behind(quiet: Connection) -> None:
     """No play is believed that lies after our own now, and no day is over before our own today."""
     assert judge(quiet, now=datetime(2019, 1, 1, tzinfo=UTC)) == []
     assert [one.quality.day for one in judge(quiet, now=at(QUIET_DAYS, 1))] == [day(number) for number in range(6)]
 
 
 @pytest.mark.parametrize("hours", [30, 24 * 200])
-def test_a_play_after_our_now_changes_no_verdict(
-    quiet_database: str, postgres: str, quiet_template: str, hours: int
-) -> None:
+def test_play_after_now_changes_no_verdict(quiet_database: str, postgres: str, quiet_template: str, hours: int) -> None:
     """A device's clock is ahead, and ours was when the list went live: from then on days are judged as without that."""
     found = []
     for ahead in (False, True):
@@ -266,7 +264,7 @@ def test_a_play_after_our_now_changes_no_verdict(
     assert list(without) == [day(number) for number in range(QUIET_DAYS + 2)]
 
 
-def test_the_first_day_is_that_of_the_first_list_also_by_a_clock_gone_wrong(connection: Connection) -> None:
+def test_first_day_is_that_of_the_first_publication_even_with_a_wrong_clock(connection: Connection) -> None:
     """It said 1970 when the first list went live, which was made of plays until day 2."""
     go_live(connection, make(connection, {1: [1]}, data_as_of=at(2, 4)), at(-20_000))
     go_live(connection, make(connection, {1: [1]}, data_as_of=at(3, 4)), at(3, 4))
@@ -275,7 +273,7 @@ def test_the_first_day_is_that_of_the_first_list_also_by_a_clock_gone_wrong(conn
     assert due(connection) == [day(2), day(3), day(4)]
 
 
-def test_small_days_are_put_together(quiet: Connection) -> None:
+def test_small_days_are_merged(quiet: Connection) -> None:
     """25 listeners make a value: of ten a day, that is every third day."""
     rules = quality_monitor.MonitoringSettings(20, RULES.plays, RULES.useful, users=25)
     told = judge(quiet, rules)
@@ -286,7 +284,7 @@ def test_small_days_are_put_together(quiet: Connection) -> None:
     assert "ndcg@20: 20 of the 25 users that a verdict needs; the next day is added" in told[1].why
 
 
-def test_what_is_written_down_of_a_day(quiet: Connection) -> None:
+def test_evaluation_of_a_day_is_recorded(quiet: Connection) -> None:
     *_, last = judge(quiet)
     ((why, figures),) = quiet.execute("select why, figures from ml.decisions where day = %s", [day(5)]).fetchall()
     assert why == last.why
@@ -307,7 +305,7 @@ def test_what_is_written_down_of_a_day(quiet: Connection) -> None:
     assert figures["watched"]["ndcg@20"]["statistic"] == last.metric_statuses[0].statistic
 
 
-def test_a_day_that_cannot_be_written_leaves_nothing(quiet: Connection, quiet_database: str) -> None:
+def test_failed_write_of_a_day_leaves_nothing(quiet: Connection, quiet_database: str) -> None:
     first, *_ = quality_monitor.days_to_evaluate(quiet, NOW)
     quiet.execute("alter table ml.decisions add constraint refused check (kind <> 'day') not valid")
     with pytest.raises(DatabaseError):

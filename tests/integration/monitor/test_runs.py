@@ -36,7 +36,7 @@ def written(connection: Connection) -> list[Any]:
     return rows
 
 
-def test_a_fall_is_told_until_it_is_answered(
+def test_alarm_is_emitted_until_it_is_answered(
     copied: Connection, emitted: list[tuple[str, dict[str, Any]]], capsys: Capture
 ) -> None:
     days(copied, QUIET_DAYS, 2, hits=False)
@@ -73,9 +73,7 @@ def test_a_fall_is_told_until_it_is_answered(
     ]
 
 
-def test_a_clock_that_jumps_neither_repeats_nor_skips_a_day(
-    copied: Connection, tmp_path: Path, monkeypatch: Patch
-) -> None:
+def test_jumping_clock_neither_repeats_nor_skips_a_day(copied: Connection, tmp_path: Path, monkeypatch: Patch) -> None:
     clock = tmp_path / "clock"
     monkeypatch.setenv("CLOCK_FILE", str(clock))
     """By one that is behind, days wait; by one that is ahead, each comes in its turn."""
@@ -88,7 +86,7 @@ def test_a_clock_that_jumps_neither_repeats_nor_skips_a_day(
     assert [f"{row[1]:%Y}" for row in rows[-4:]] == ["2024", "2031", "2031", "2024"]
 
 
-def test_a_training_of_an_alarm_answers_it_and_says_what_it_was_for(database: str, monkeypatch: Patch) -> None:
+def test_training_for_an_alarm_answers_it_and_records_the_cause(database: str, monkeypatch: Patch) -> None:
     fill_warehouse(database, two_taste_groups(users=80))
     monkeypatch.setenv("DATABASE_URL", database)
     assert retrain.main([]) == 0
@@ -112,7 +110,7 @@ def test_a_training_of_an_alarm_answers_it_and_says_what_it_was_for(database: st
         assert retrain.retrain(degradation=retrain.Degradation(**{**vars(second), "day": str(second.day)})) is None
 
 
-def test_an_old_model_is_told_of_when_nothing_else_is(
+def test_old_model_is_emitted_when_no_alarm_is_open(
     copied: Connection, emitted: list[tuple[str, dict[str, Any]]], monkeypatch: Patch
 ) -> None:
     monkeypatch.setenv("RETRAIN_MAX_AGE_DAYS", "6")
@@ -125,7 +123,7 @@ def test_an_old_model_is_told_of_when_nothing_else_is(
     assert [event for event, _ in emitted] == [events.AGED, events.DEGRADED]
 
 
-def test_nobody_is_named(copied: Connection, capsys: Capture) -> None:
+def test_artifacts_and_decisions_contain_no_personal_data(copied: Connection, capsys: Capture) -> None:
     """Users are called Firstname1 Lastname1, mail1@private.example; their ids are as large as no figure is."""
     large = 777_000_777_000
     copied.execute("alter table warehouse.listen_history disable trigger all")
@@ -149,11 +147,11 @@ def test_nobody_is_named(copied: Connection, capsys: Capture) -> None:
     assert [word for word in ("Firstname", "Lastname", "private.example", "777000777") if word in text] == []
 
 
-def test_the_rules_are_those_of_the_settings() -> None:
+def test_monitoring_settings_come_from_the_environment() -> None:
     assert monitor.monitoring_settings(monitor.load_settings()) == RULES
 
 
-def test_what_the_monitor_does_not_know_is_a_wrong_usage() -> None:
+def test_unknown_argument_is_a_usage_error() -> None:
     with pytest.raises(SystemExit) as exit_:
         monitor.main(["--day", "2024-04-01"])
     assert exit_.value.code == 2

@@ -26,7 +26,7 @@ def migrate_to(url: str, revision: str) -> None:
         command.upgrade(config, revision)
 
 
-def test_lists_and_answers_from_before_the_monitor_are_judged(empty_database: str) -> None:
+def test_publications_and_feedback_before_the_monitor_are_evaluated(empty_database: str) -> None:
     migrate_to(empty_database, "0004")
     populate(empty_database, range(1, 10), range(1, 61))
     with connect(empty_database) as connection:

@@ -28,7 +28,7 @@ def approximately(expected: float) -> object:
     return pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 
-def test_what_was_first_heard_counts_by_its_rank(connection: Connection) -> None:
+def test_first_plays_count_by_rank(connection: Connection) -> None:
     """Listener 1 heard ranks 1 and 3 and one that is not on the list, listener 2 nothing that was."""
     go_live(connection, make(connection, {1: [1, 2, 3], 2: [4, 5, 6]}, [3, 40, 1]), at(0, 0))
     play(connection, (1, at(0), (1, 3, 50)), (2, at(0), (50, 40)))
@@ -45,7 +45,7 @@ def test_what_was_first_heard_counts_by_its_rank(connection: Connection) -> None
     assert told["without_list"] == 0
 
 
-def test_bounds_are_two_standard_errors_and_end_where_values_do(connection: Connection) -> None:
+def test_bounds_are_two_standard_errors_and_clipped(connection: Connection) -> None:
     go_live(connection, make(connection, {user: [user, 10 + user] for user in range(1, 5)}), at(0, 0))
     play(connection, *((user, at(0), (user if user < 4 else 60,)) for user in range(1, 5)))
 
@@ -56,7 +56,7 @@ def test_bounds_are_two_standard_errors_and_end_where_values_do(connection: Conn
     assert ndcg.lower == approximately(3 / 4 - BOUNDS * (3 * (1 / 4) ** 2 + (3 / 4) ** 2) ** 0.5 / 3**0.5 / 2)
 
 
-def test_one_listener_alone_has_no_bounds(connection: Connection) -> None:
+def test_one_user_has_no_bounds(connection: Connection) -> None:
     go_live(connection, make(connection, {1: [1]}), at(0, 0))
     play(connection, (1, at(0), (1,)))
     ndcg = measure(connection, 0)["ndcg@20"]
@@ -64,13 +64,13 @@ def test_one_listener_alone_has_no_bounds(connection: Connection) -> None:
     assert (ndcg.value, ndcg.users, ndcg.lower, ndcg.upper) == (1, 1, None, None)
 
 
-def test_only_the_first_k_places_count(connection: Connection) -> None:
+def test_only_the_first_k_ranks_count(connection: Connection) -> None:
     go_live(connection, make(connection, {1: [1, 2, 3]}), at(0, 0))
     play(connection, (1, at(0), (2, 3, 50)))
     assert values(measure(connection, 0, k=2))["ndcg@2"] == approximately(GAIN[2] / BEST[2])
 
 
-def test_what_was_played_before_cannot_be_named_and_does_not_count(connection: Connection) -> None:
+def test_earlier_played_tracks_do_not_count(connection: Connection) -> None:
     """Track 1 was heard before the list went live; 2 is heard twice that day, which is once."""
     go_live(connection, make(connection, {1: [9, 2], 2: [3]}, [1, 2]), at(0, 0))
     play(connection, (1, at(-3), (1,)), (2, at(-3), (1,)))
@@ -86,7 +86,7 @@ def test_what_was_played_before_cannot_be_named_and_does_not_count(connection: C
     assert values(found)["without_list"] == 0
 
 
-def test_lists_that_may_hold_played_tracks_are_held_to_all(connection: Connection) -> None:
+def test_publications_with_played_tracks_count_all_plays(connection: Connection) -> None:
     go_live(connection, make(connection, {1: [9, 1]}, [1, 2], excludes_played=False), at(0, 0))
     play(connection, (1, at(-3), (1,)))
     play(connection, (1, at(0), (1, 2)))
@@ -97,7 +97,7 @@ def test_lists_that_may_hold_played_tracks_are_held_to_all(connection: Connectio
     assert told["lift@20"] == approximately(GAIN[2] / BEST[2] - 1)
 
 
-def test_a_listener_is_judged_by_what_was_live_at_their_first_play_as_long_as_it_was(connection: Connection) -> None:
+def test_user_counts_for_the_publication_that_was_live_at_the_first_play(connection: Connection) -> None:
     """Publication 1 until 10 h, 2 until 14 h, then 1 again. Listener 1 begins with 1, which is not live at noon, and
     live once more at 15 h; what is played then counts for the going-live before, and that is over."""
     first = make(connection, {1: [1, 2, 3], 2: [21]})
@@ -116,14 +116,14 @@ def test_a_listener_is_judged_by_what_was_live_at_their_first_play_as_long_as_it
     assert found.publication_id == 2  # of as many listeners each, the newer
 
 
-def test_the_publication_of_a_day_is_that_of_most_listeners(connection: Connection) -> None:
+def test_publication_of_a_day_is_that_of_most_users(connection: Connection) -> None:
     go_live(connection, make(connection, {1: [1]}), at(0, 0))
     go_live(connection, make(connection, {1: [1]}), at(0, 13))
     play(connection, (1, at(0), (1,)), (2, at(0), (1,)), (3, at(0, 14), (1,)))
     assert measure(connection, 0).publication_id == 1
 
 
-def test_plays_before_anything_was_live_do_not_count(connection: Connection) -> None:
+def test_plays_before_the_first_publication_do_not_count(connection: Connection) -> None:
     go_live(connection, make(connection, {1: [1, 2], 2: [3]}), at(0, 10))
     play(connection, (1, at(0, 9.9), (1,)), (1, at(0, 10), (2,)), (2, at(0, 9), (3,)))
 
@@ -135,7 +135,7 @@ def test_plays_before_anything_was_live_do_not_count(connection: Connection) -> 
     assert measure(connection, -1).not_evaluated_reason == "no user played anything while recommendations were live"
 
 
-def test_a_play_is_not_held_to_a_list_that_knew_it(connection: Connection) -> None:
+def test_play_is_not_compared_with_a_publication_that_learned_from_it(connection: Connection) -> None:
     """The clock said 8 h when the list went live, but it was made of plays until 11 h."""
     old = make(connection, {1: [1, 2]})
     go_live(connection, old, at(-1, 0))
@@ -149,7 +149,7 @@ def test_a_play_is_not_held_to_a_list_that_knew_it(connection: Connection) -> No
 
 
 @pytest.mark.parametrize(("first", "then"), [(at(-1), at(-2)), (at(0, 8), at(0, 6)), (at(0, 8), at(-1))])
-def test_a_clock_that_was_set_back_does_not_hide_what_went_live_last(
+def test_clock_set_back_does_not_hide_the_newest_publication(
     first: datetime, then: datetime, connection: Connection
 ) -> None:
     go_live(connection, make(connection, {1: [1]}), first)
@@ -159,14 +159,14 @@ def test_a_clock_that_was_set_back_does_not_hide_what_went_live_last(
     assert (found.publication_id, values(found)["ndcg@20"]) == (2, 1)
 
 
-def test_a_clock_that_was_set_ahead_waits_until_it_is_true(connection: Connection) -> None:
+def test_publication_of_a_clock_ahead_counts_from_its_time(connection: Connection) -> None:
     for number, moment in ((1, at(0, 0)), (2, at(400)), (3, at(0, 13))):
         go_live(connection, make(connection, {1: [number], 2: [number]}), moment)
     play(connection, (1, at(0), (1,)), (2, at(0, 14), (3,)))
     assert values(measure(connection, 0))["ndcg@20"] == 1
 
 
-def test_who_has_no_list_is_counted_and_judges_nothing(connection: Connection) -> None:
+def test_user_without_recommendations_counts_only_for_without_list(connection: Connection) -> None:
     go_live(connection, make(connection, {1: [1]}, [50]), at(0, 0))
     play(connection, (1, at(0), (1,)), *((user, at(0), (50,)) for user in (2, 3, 4)))
 
@@ -180,7 +180,7 @@ def test_who_has_no_list_is_counted_and_judges_nothing(connection: Connection) -
     assert without.lower == approximately(3 / 4 - BOUNDS * (3 * (1 / 4) ** 2 + (3 / 4) ** 2) ** 0.5 / 3**0.5 / 2)
 
 
-def test_a_day_of_listeners_without_lists_has_a_diagnosis_only(connection: Connection) -> None:
+def test_day_of_users_without_recommendations_has_only_diagnostic_metrics(connection: Connection) -> None:
     go_live(connection, make(connection, {1: [1]}), at(0, 0))
     play(connection, (2, at(0), (50,)))
     told = values(measure(connection, 0))
@@ -204,13 +204,13 @@ def test_coverage_novelty_new_tracks_and_age(connection: Connection) -> None:
     assert told["model_age_days"] == 3
 
 
-def test_what_is_not_shown_first_is_not_covered(connection: Connection) -> None:
+def test_coverage_counts_only_the_first_k_ranks(connection: Connection) -> None:
     go_live(connection, make(connection, {1: [1, 2, 3]}), at(0, 0))
     play(connection, (1, at(0), (1,)))
     assert values(measure(connection, 0, k=2))["coverage@2"] == approximately(2 / 60)
 
 
-def test_what_happens_later_does_not_change_a_day(connection: Connection) -> None:
+def test_later_events_do_not_change_a_day(connection: Connection) -> None:
     """A day that is caught up has the figures that it would have had: later plays, users and tracks are not of it."""
     go_live(connection, make(connection, {1: [1, 2], 2: [2, 3]}, [1, 2]), at(0, 0))
     play(connection, (1, at(0), (1, 50)), (2, at(0), (3,)))
@@ -229,7 +229,7 @@ def test_what_happens_later_does_not_change_a_day(connection: Connection) -> Non
     assert measure(connection, 1) != before
 
 
-def test_the_plays_of_a_session_that_is_gone_are_gone(connection: Connection) -> None:
+def test_plays_of_a_removed_session_do_not_count(connection: Connection) -> None:
     go_live(connection, make(connection, {1: [1], 2: [2]}), at(0, 0))
     play(connection, (1, at(0), (1,)), (2, at(0), (50,)))
     connection.execute("update warehouse.listen_history set removed_at = '2024-04-01' where user_id = 2")
@@ -245,7 +245,7 @@ def test_days_begin_at_midnight_in_utc(connection: Connection) -> None:
     assert values(measure(connection, 0))["ndcg@20"] == approximately(GAIN[2])
 
 
-def test_lists_that_are_no_longer_kept_are_not_guessed(connection: Connection) -> None:
+def test_pruned_publication_has_no_metrics(connection: Connection) -> None:
     go_live(connection, make(connection, {1: [1]}), at(0, 0))
     go_live(connection, make(connection, {2: [1]}), at(0, 13))
     prune(connection, 1)

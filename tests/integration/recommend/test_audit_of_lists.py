@@ -88,7 +88,7 @@ def desk(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory
         yield Desk(connection, auditor, number)
 
 
-def test_whole_lists_pass(desk: Desk) -> None:
+def test_valid_recommendations_pass(desk: Desk) -> None:
     batch = desk.stage(LISTS)
     results = desk.auditor.audit(batch)
     assert [result.expectation for result in results if not result.success] == []
@@ -127,7 +127,7 @@ TAMPERED = {
 
 
 @pytest.mark.parametrize("change", TAMPERED)
-def test_one_rule_finds_it_and_blocks(desk: Desk, change: str) -> None:
+def test_one_expectation_finds_each_defect_and_blocks(desk: Desk, change: str) -> None:
     statement, rule, keys = TAMPERED[change]
     batch = desk.stage(LISTS)
     failed = desk.judge(batch, statement)
@@ -138,7 +138,7 @@ def test_one_rule_finds_it_and_blocks(desk: Desk, change: str) -> None:
         raise_if_blocked(batch.batch_id, list(failed.values()))
 
 
-def test_little_coverage_warns_and_less_blocks(desk: Desk) -> None:
+def test_low_coverage_warns_and_lower_coverage_blocks(desk: Desk) -> None:
     batch = desk.stage(LISTS)
     few = desk.judge(batch, "update {profile} set coverage = 0.02")
     assert list(few) == ["catalogue_is_well_covered"]
@@ -149,7 +149,7 @@ def test_little_coverage_warns_and_less_blocks(desk: Desk) -> None:
         raise_if_blocked(batch.batch_id, list(hardly_any.values()))
 
 
-def test_coverage_is_of_what_so_many_rows_could_show(desk: Desk) -> None:
+def test_coverage_is_relative_to_the_possible_tracks(desk: Desk) -> None:
     profile = (
         "select listeners, tracks_offered, rows_listed, listeners_listed, tracks_covered, coverage from staging.{}"
     )
@@ -161,13 +161,13 @@ def test_coverage_is_of_what_so_many_rows_could_show(desk: Desk) -> None:
     assert row == (6, 6, 2, 1, 2, 1.0)
 
 
-def test_lists_that_are_alike_by_design_are_not_asked_to_cover(desk: Desk) -> None:
+def test_coverage_is_not_checked_for_popularity(desk: Desk) -> None:
     batch = desk.stage(LISTS, PublicationOptions(per_user=3, exclude_seen=True, personal=False))
     assert desk.connection.execute(f"select coverage from staging.{batch.profile_table}").fetchone() == (None,)
     assert desk.judge(batch) == {}
 
 
-def test_played_tracks_pass_where_they_are_wanted(desk: Desk) -> None:
+def test_played_tracks_pass_when_they_are_allowed(desk: Desk) -> None:
     users = (1, 2, 3, 4, 6, LAST)
     batch = desk.stage(
         dict.fromkeys(users, (1, 2, 3)), PublicationOptions(per_user=3, exclude_seen=False, personal=True)
@@ -175,7 +175,7 @@ def test_played_tracks_pass_where_they_are_wanted(desk: Desk) -> None:
     assert desk.judge(batch) == {}
 
 
-def test_no_lists_at_all_are_blocked(desk: Desk) -> None:
+def test_empty_publication_is_blocked(desk: Desk) -> None:
     failed = desk.judge(desk.stage({}))
     assert set(failed) == {"list_is_full", "recommendations_exist"}
     assert failed["list_is_full"].unexpected_count == 5  # user 6 has nothing left to be recommended

@@ -107,7 +107,7 @@ def test_a_refresh_killed_when(step: str, trained_camps: Filled, use: UseDatabas
     assert lists_and_ledger(place) == clean
 
 
-def test_an_ingest_and_a_training_at_the_same_time(
+def test_ingest_and_training_run_at_the_same_time(
     environment: Path,
     no_settings: None,
     database: str,

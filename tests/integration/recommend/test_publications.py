@@ -75,7 +75,7 @@ def published(connection: Connection, track: int, now: datetime = NOW) -> int:
     return made.publication_id
 
 
-def test_a_list_is_seen_by_nobody_until_it_is_published(connection: Connection, query: Query) -> None:
+def test_publication_is_invisible_until_it_is_published(connection: Connection, query: Query) -> None:
     made = staged(connection, 10)
     assert (live_recommendations(query), live_publication(query)) == ({}, None)
     assert query("select status, listeners from ml.publications") == [("staged", 0)]
@@ -96,7 +96,7 @@ def test_a_list_is_seen_by_nobody_until_it_is_published(connection: Connection, 
     }
 
 
-def test_what_fails_in_the_middle_of_publishing_changes_nothing(connection: Connection, query: Query) -> None:
+def test_failure_during_publishing_changes_nothing(connection: Connection, query: Query) -> None:
     published(connection, 10)
     made = staged(connection, 20)
     publication.attach_partitions(connection, made)
@@ -111,14 +111,14 @@ def test_what_fails_in_the_middle_of_publishing_changes_nothing(connection: Conn
     assert query("select status from ml.publications order by 1") == [("published",), ("staged",)]
 
 
-def test_a_list_that_is_no_partition_cannot_go_live(connection: Connection, query: Query) -> None:
+def test_unattached_publication_cannot_go_live(connection: Connection, query: Query) -> None:
     made = staged(connection, 10)
     with pytest.raises(PublicationError, match="recommendations-1 is not attached, so it cannot be read"):
         publication.publish_recommendations(connection, made, NO_FALLBACKS, replacing=None, now=NOW, why="new")
     assert live_publication(query) is None
 
 
-def test_a_list_made_while_another_went_live_is_refused(connection: Connection, query: Query) -> None:
+def test_publication_is_refused_when_another_went_live_meanwhile(connection: Connection, query: Query) -> None:
     published(connection, 10)
     published(connection, 20)
     made, seen = staged(connection, 30), publication.newest_live_id(connection)
@@ -131,7 +131,7 @@ def test_a_list_made_while_another_went_live_is_refused(connection: Connection, 
     assert live_recommendations(query) == {1: [10, 11], 2: [10, 11]}
 
 
-def test_back_to_an_older_one_and_forth_again(connection: Connection, query: Query) -> None:
+def test_rollback_to_an_older_publication_and_back(connection: Connection, query: Query) -> None:
     for track in (10, 20, 30):
         published(connection, track)
 
@@ -153,13 +153,13 @@ def test_back_to_an_older_one_and_forth_again(connection: Connection, query: Que
     ]
 
 
-def test_back_to_the_one_that_is_live_changes_nothing(connection: Connection, query: Query) -> None:
+def test_rollback_to_the_live_publication_changes_nothing(connection: Connection, query: Query) -> None:
     published(connection, 10)
     publication.roll_back(connection, 1, now=NOW, why="by hand")
     assert query("select count(*) from ml.live_publications") == [(1,)]
 
 
-def test_without_another_there_is_nothing_to_go_back_to(connection: Connection) -> None:
+def test_rollback_without_an_earlier_publication_is_refused(connection: Connection) -> None:
     with pytest.raises(PublicationError, match="no earlier live publication is kept"):
         publication.previous_live_publication(connection)
     published(connection, 10)
@@ -167,7 +167,7 @@ def test_without_another_there_is_nothing_to_go_back_to(connection: Connection) 
         publication.previous_live_publication(connection)
 
 
-def test_what_was_never_live_or_is_gone_cannot_be_put_back(connection: Connection, query: Query) -> None:
+def test_rollback_to_an_unusable_publication_is_refused(connection: Connection, query: Query) -> None:
     for track in (10, 20):
         published(connection, track)
     publication.block_publication(connection, staged(connection, 30), "coverage 0 % is below 1 %")
@@ -186,7 +186,7 @@ def test_what_was_never_live_or_is_gone_cannot_be_put_back(connection: Connectio
     assert live_recommendations(query)[1] == [20, 21]
 
 
-def test_retention_keeps_the_newest_that_were_live_and_the_live_one(connection: Connection, query: Query) -> None:
+def test_retention_keeps_the_newest_live_publications(connection: Connection, query: Query) -> None:
     for track in (10, 20, 30, 40):
         published(connection, track)
     publication.roll_back(connection, 1, now=NOW, why="by hand")
@@ -208,7 +208,7 @@ def test_retention_keeps_the_newest_that_were_live_and_the_live_one(connection: 
     assert publication.previous_live_publication(connection) == 4
 
 
-def test_lists_that_were_never_live_are_kept_for_a_day(connection: Connection, query: Query) -> None:
+def test_unpublished_recommendations_are_kept_for_a_day(connection: Connection, query: Query) -> None:
     published(connection, 10)
     publication.block_publication(connection, staged(connection, 20), "why")
     publication.attach_partitions(connection, staged(connection, 30))
@@ -229,7 +229,7 @@ class CutOff(Exception):
 
 
 @pytest.mark.parametrize("calls", range(8))
-def test_cut_off_anywhere_the_next_run_drops_the_rest(
+def test_next_run_completes_an_interrupted_pruning(
     calls: int, connection: Connection, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for track in (10, 20, 30):
@@ -268,7 +268,7 @@ def half_detached(database: str, connection: Connection, number: int) -> None:
     assert connection.execute("select count(*) from pg_inherits where inhdetachpending").fetchone() == (1,)
 
 
-def test_a_detaching_that_was_cut_off_is_finished(database: str, connection: Connection, query: Query) -> None:
+def test_interrupted_detach_is_completed(database: str, connection: Connection, query: Query) -> None:
     for track in (10, 20, 30):
         published(connection, track)
     half_detached(database, connection, 1)
@@ -279,7 +279,7 @@ def test_a_detaching_that_was_cut_off_is_finished(database: str, connection: Con
     assert live_recommendations(query)[1] == [30, 31]
 
 
-def test_what_has_begun_to_go_is_no_choice_for_a_rollback_and_goes_though_more_are_kept(
+def test_partly_pruned_publication_is_refused_for_rollback_and_pruned_later(
     database: str, connection: Connection, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for track in (10, 20, 30):
@@ -294,14 +294,14 @@ def test_what_has_begun_to_go_is_no_choice_for_a_rollback_and_goes_though_more_a
         with pytest.raises(CutOff):
             retention.prune_publications(connection, keep=2, now=NOW)
 
-    with pytest.raises(PublicationError, match="were pruned"):
+    with pytest.raises(PublicationError, match="was pruned"):
         publication.roll_back(connection, 1, now=NOW, why="by hand")
     retention.prune_publications(connection, keep=9, now=NOW)
     assert {name.rpartition("_")[2] for name in recommendation_tables(query) if name.startswith("ml.")} == {"2", "3"}
     assert published(connection, 40) == 4
 
 
-def test_a_rollback_while_retention_is_at_work_is_never_dropped(
+def test_rollback_during_retention_is_never_dropped(
     connection: Connection, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for track in (10, 20, 30):
@@ -323,13 +323,13 @@ def test_a_rollback_while_retention_is_at_work_is_never_dropped(
     # Either it came too late, or what it chose is still there.
     ((number,),) = query("select publication_id from ml.current_publication")
     assert live_recommendations(query)[1] == [10 * number, 10 * number + 1]
-    assert "were pruned" in refused[0]
+    assert "was pruned" in refused[0]
 
 
-def test_somebody_who_reads_for_long_holds_nobody_up(
+def test_long_reader_does_not_block_retention(
     database: str, connection: Connection, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "_PATIENCE", "300ms")
+    monkeypatch.setattr(retention, "_STATEMENT_TIMEOUT", "300ms")
     for track in (10, 20, 30):
         published(connection, track)
     with psycopg.connect(database) as backup:
@@ -343,7 +343,7 @@ def test_somebody_who_reads_for_long_holds_nobody_up(
     assert connection.execute("show statement_timeout").fetchone() == ("0",)
 
 
-def test_readers_see_one_whole_list_while_others_come_and_go(
+def test_readers_see_one_complete_publication_during_changes(
     database: str, connection: Connection, query: Query
 ) -> None:
     published(connection, 10)
@@ -381,9 +381,7 @@ def test_readers_see_one_whole_list_while_others_come_and_go(
     assert len(seen) > 3
 
 
-def test_a_model_file_is_kept_as_long_as_a_publication_stands_on_it(
-    connection: Connection, query: Query, tmp_path: Path
-) -> None:
+def test_model_file_is_kept_while_a_publication_uses_it(connection: Connection, query: Query, tmp_path: Path) -> None:
     for track in (10, 20, 30):
         published(connection, track)
     retention.prune_publications(connection, keep=2, now=NOW)
@@ -400,7 +398,7 @@ def test_a_model_file_is_kept_as_long_as_a_publication_stands_on_it(
     assert retention.prune_model_files(connection, tmp_path / "none", now=NOW) == 0
 
 
-def test_a_training_that_was_published_stays_so_whatever_fails_afterwards(connection: Connection, query: Query) -> None:
+def test_published_outcome_survives_later_failures(connection: Connection, query: Query) -> None:
     published(connection, 10)
 
     model_runs.record_outcome(
@@ -412,7 +410,7 @@ def test_a_training_that_was_published_stays_so_whatever_fails_afterwards(connec
     ]
 
 
-def test_a_training_that_was_cut_off_is_closed(connection: Connection, query: Query) -> None:
+def test_interrupted_training_is_closed(connection: Connection, query: Query) -> None:
     published(connection, 10)
     recipe = Recipe(EASE.name)
     model_runs.start_model_run(connection, recipe=recipe, seed=0, data_as_of=NOW, batches=[], code_version="v", now=NOW)
@@ -426,7 +424,7 @@ def test_a_training_that_was_cut_off_is_closed(connection: Connection, query: Qu
     assert model_runs.close_abandoned_model_runs(connection, NOW) == 0
 
 
-def test_lists_are_behind_when_something_came_in_after_they_were_made(connection: Connection) -> None:
+def test_recommendations_are_outdated_after_a_new_batch(connection: Connection) -> None:
     def comes_in(name: str, at: datetime, status: str = "published") -> None:
         connection.execute(
             "insert into ops.batches (batch_id, endpoint, day, revision, source, status, started_at, finished_at)"

@@ -59,7 +59,7 @@ def fallbacks(query: Query) -> dict[str, list[int]]:
     return dict(rows)
 
 
-def test_before_the_first_training_popularity_by_genre_is_published(
+def test_popularity_by_genre_is_published_before_the_first_training(
     camps: Filled, use: UseDatabase, capfd: Capture
 ) -> None:
     place = use(camps)
@@ -96,7 +96,7 @@ def test_before_the_first_training_popularity_by_genre_is_published(
     assert place.query("select flow, outcome from ops.runs") == [("recommend", "published")]
 
 
-def test_refreshed_from_the_champion_with_what_is_new(trained_camps: Filled, use: UseDatabase) -> None:
+def test_recommend_uses_the_champion_and_new_data(trained_camps: Filled, use: UseDatabase) -> None:
     place = use(trained_camps)
     before = live_recommendations(place.query)
     gone, removed = before[8][0], 9
@@ -133,7 +133,7 @@ def test_refreshed_from_the_champion_with_what_is_new(trained_camps: Filled, use
     assert place.query("select count(*) from ml.model_runs") == [(1,)]
 
 
-def test_played_tracks_are_recommended_where_that_is_wanted(
+def test_played_tracks_are_recommended_when_allowed(
     trained_camps: Filled, use: UseDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = use(trained_camps)
@@ -180,7 +180,7 @@ def test_small_worlds(
 
 
 @pytest.mark.parametrize("flow", [recommend, retrain], ids=["recommend", "retrain"])
-def test_nobody_can_be_recommended_anything(
+def test_no_possible_recommendation_is_blocked(
     flow: object, database: str, data_dir: Path, prefect_server: None, query: Query, capfd: Capture
 ) -> None:
     fill_warehouse(database, one_of_each())
@@ -196,7 +196,7 @@ def test_nobody_can_be_recommended_anything(
 
 @pytest.mark.parametrize("flow", [recommend, retrain], ids=["recommend", "retrain"])
 @pytest.mark.parametrize("missing", ["anything", "plays", "tracks", "users"])
-def test_without_anything_to_learn_from_it_is_one_line(
+def test_missing_data_gives_an_error_of_one_line(
     missing: str, flow: object, database: str, data_dir: Path, prefect_server: None, query: Query, capfd: Capture
 ) -> None:
     world = two_taste_groups(users=4)
@@ -227,7 +227,7 @@ def test_all_plays_equal(database: str, data_dir: Path, prefect_server: None, qu
     assert {tuple(sorted(tracks)) for tracks in lists.values()} == {tuple(range(11, 21))}
 
 
-def test_ids_up_to_the_last_one(database: str, data_dir: Path, prefect_server: None, query: Query) -> None:
+def test_largest_ids_are_supported(database: str, data_dir: Path, prefect_server: None, query: Query) -> None:
     world = with_large_ids(two_taste_groups())
     fill_warehouse(database, world)
 
@@ -242,7 +242,7 @@ def test_ids_up_to_the_last_one(database: str, data_dir: Path, prefect_server: N
         assert not world.played(user) & set(tracks)
 
 
-def test_genres_that_people_write_themselves_are_bounded(
+def test_number_of_free_text_genres_is_bounded(
     database: str, data_dir: Path, prefect_server: None, query: Query
 ) -> None:
     world = two_taste_groups(users=400)
@@ -276,7 +276,7 @@ BROKEN_FILES = {
 
 
 @pytest.mark.parametrize("broken", BROKEN_FILES)
-def test_without_the_champions_file_the_list_stays_and_a_training_mends_it(
+def test_unusable_champion_file_keeps_the_publication_until_a_training(
     broken: str, trained_camps: Filled, use: UseDatabase, capfd: Capture
 ) -> None:
     place = use(trained_camps)
@@ -300,7 +300,7 @@ def test_without_the_champions_file_the_list_stays_and_a_training_mends_it(
     assert_the_live_list_stays(place, before)
 
 
-def test_a_blocked_list_is_seen_by_nobody(
+def test_blocked_publication_is_invisible(
     trained_camps: Filled, use: UseDatabase, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
     place = use(trained_camps)
@@ -328,7 +328,7 @@ def test_a_blocked_list_is_seen_by_nobody(
     assert place.query("select outcome from ops.runs order by run_id desc limit 1") == [("failed",)]
 
 
-def test_rolled_back_and_refreshed_from_the_older_model(
+def test_recommend_after_a_rollback_uses_the_older_model(
     trained_camps: Filled, use: UseDatabase, capfd: Capture
 ) -> None:
     place = use(trained_camps)
@@ -351,13 +351,13 @@ def test_rolled_back_and_refreshed_from_the_older_model(
 
 
 @pytest.mark.parametrize("number", ["99", str(10**30)])
-def test_rolled_back_to_a_number_that_is_none(number: str, camps: Filled, use: UseDatabase, capfd: Capture) -> None:
+def test_rollback_to_an_unknown_id_is_refused(number: str, camps: Filled, use: UseDatabase, capfd: Capture) -> None:
     use(camps)
     assert rollback.main([number]) == 2
     assert only_error(capfd) == f"there is no publication {number}; ml.publications lists all publications"
 
 
-def test_rolled_back_before_anything_was_published(
+def test_rollback_before_the_first_publication_is_refused(
     empty_database: str, camps: Filled, use: UseDatabase, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
     use(camps)
@@ -368,7 +368,7 @@ def test_rolled_back_before_anything_was_published(
     assert only_error(capfd) == "there is no publication 1; ml.publications lists all publications"
 
 
-def test_a_rollback_while_a_list_is_made_is_not_published_over(
+def test_rollback_during_recommend_is_not_overwritten(
     trained_camps: Filled, use: UseDatabase, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
     place = use(trained_camps)
@@ -389,6 +389,6 @@ def test_a_rollback_while_a_list_is_made_is_not_published_over(
         "or another run); run again"
     )
     assert place.query(
-        "select status, reason ~ 'another list went live' from ml.publications order by 1 desc limit 1"
+        "select status, reason ~ 'another publication went live' from ml.publications order by 1 desc limit 1"
     ) == [("staged", True)]
     assert_the_live_list_stays(place, before)

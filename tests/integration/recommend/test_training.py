@@ -36,7 +36,7 @@ def model_run(place: Place, number: int) -> dict[str, Any]:
     return content
 
 
-def test_listeners_with_tastes_get_a_model_of_their_own(trained_camps: Filled, use: UseDatabase) -> None:
+def test_users_with_tastes_get_personal_recommendations(trained_camps: Filled, use: UseDatabase) -> None:
     place = use(trained_camps)
 
     assert live_publication(place.query) == (1, 1, "ease", "published")
@@ -72,7 +72,7 @@ def test_every_recommendation_can_be_traced(trained_camps: Filled, use: UseDatab
     assert trace["data_audits"] == dict.fromkeys(BATCHES, audit)
 
 
-def test_trained_again_on_the_same_plays_the_champion_stays(
+def test_champion_stays_after_training_on_the_same_plays(
     trained_camps: Filled, use: UseDatabase, capfd: Capture
 ) -> None:
     place = use(trained_camps)
@@ -93,9 +93,7 @@ def test_trained_again_on_the_same_plays_the_champion_stays(
     assert not list(place.data_dir.glob("models/model-2*"))
 
 
-def test_without_tastes_popularity_is_published_and_the_decision_says_so(
-    no_taste: Filled, use: UseDatabase, capfd: Capture
-) -> None:
+def test_popularity_is_published_when_no_model_is_better(no_taste: Filled, use: UseDatabase, capfd: Capture) -> None:
     place = use(no_taste)
 
     assert retrain.main([]) == 0
@@ -119,7 +117,7 @@ def without_seconds(metrics: dict[str, Any]) -> dict[str, Any]:
     return metrics | {"models": models}
 
 
-def test_the_same_plays_and_seed_give_the_same_lists_and_figures(
+def test_same_plays_and_seed_give_same_recommendations_and_figures(
     camps: Filled, trained_camps: Filled, use: UseDatabase
 ) -> None:
     first, second = use(trained_camps), use(camps)
@@ -139,9 +137,7 @@ def test_the_same_plays_and_seed_give_the_same_lists_and_figures(
     assert without_seconds(model_run(other_seed, 1)["metrics"]) != without_seconds(one["metrics"])
 
 
-def test_what_was_played_after_the_moment_asked_for_is_not_learned_from(
-    camps: Filled, use: UseDatabase, capfd: Capture
-) -> None:
+def test_plays_after_as_of_are_not_learned_from(camps: Filled, use: UseDatabase, capfd: Capture) -> None:
     moment = NEWEST - timedelta(weeks=2)
     cut = use(camps)
     with connect(cut.database) as connection:
@@ -157,7 +153,7 @@ def test_what_was_played_after_the_moment_asked_for_is_not_learned_from(
     assert datetime.fromisoformat(two["data_as_of"]) <= moment
 
 
-def test_a_moment_in_the_future_is_refused(camps: Filled, use: UseDatabase, capfd: Capture) -> None:
+def test_as_of_in_the_future_is_refused(camps: Filled, use: UseDatabase, capfd: Capture) -> None:
     place = use(camps)
     assert retrain.main(["--as-of", "2999-01-01"]) == 2
     assert capfd.readouterr().err == ("error: --as-of 2999-01-01 00:00 UTC lies in the future; leave it out for now\n")
@@ -165,7 +161,7 @@ def test_a_moment_in_the_future_is_refused(camps: Filled, use: UseDatabase, capf
 
 
 @pytest.mark.parametrize("moment", ["0001-01-01", "0001-01-01T00:00+14:00", "1970-01-01"])
-def test_a_moment_before_all_plays(moment: str, camps: Filled, use: UseDatabase, capfd: Capture) -> None:
+def test_as_of_before_all_plays_is_refused(moment: str, camps: Filled, use: UseDatabase, capfd: Capture) -> None:
     use(camps)
     code = retrain.main(["--as-of", moment])
     err = capfd.readouterr().err
@@ -175,7 +171,7 @@ def test_a_moment_before_all_plays(moment: str, camps: Filled, use: UseDatabase,
     assert "unforeseen" not in err
 
 
-def test_a_rollback_while_models_are_trained_is_not_published_over(
+def test_rollback_during_training_is_not_overwritten(
     trained_camps: Filled, use: UseDatabase, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
     place = use(trained_camps)
@@ -197,7 +193,7 @@ def test_a_rollback_while_models_are_trained_is_not_published_over(
     assert model_run(place, 2)["decision"] == "failed"
 
 
-def test_a_refresh_while_models_are_trained_is_published_over(
+def test_refresh_during_training_is_replaced(
     trained_camps: Filled, use: UseDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = use(trained_camps)
@@ -221,7 +217,7 @@ def test_a_refresh_while_models_are_trained_is_published_over(
     ) == [(1, 1), (2, 1), (3, 2)]
 
 
-def test_a_champion_older_than_the_exam_is_measured_as_it_is_live(trained_camps: Filled, use: UseDatabase) -> None:
+def test_champion_older_than_the_holdout_is_evaluated_as_it_is_live(trained_camps: Filled, use: UseDatabase) -> None:
     place = use(trained_camps)
     later = NEWEST + timedelta(weeks=3)
     random = np.random.default_rng(1)
@@ -239,7 +235,7 @@ def test_a_champion_older_than_the_exam_is_measured_as_it_is_live(trained_camps:
     assert champion["ndcg"] > 0.1
 
 
-def test_a_failure_after_publishing_leaves_what_is_live_as_it_is(
+def test_failure_after_publishing_keeps_the_live_publication(
     camps: Filled, use: UseDatabase, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
     place = use(camps)
@@ -257,7 +253,7 @@ def test_a_failure_after_publishing_leaves_what_is_live_as_it_is(
     monkeypatch.undo()
 
 
-def test_a_blocked_training_says_so_everywhere(
+def test_blocked_training_is_recorded_everywhere(
     camps: Filled, use: UseDatabase, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
     place = use(camps)
@@ -275,7 +271,7 @@ def test_a_blocked_training_says_so_everywhere(
     assert "staging.recommendations_1" in recommendation_tables(place.query)
 
 
-def test_a_second_training_says_that_the_first_is_at_work(camps: Filled, use: UseDatabase, capfd: Capture) -> None:
+def test_second_training_is_refused_while_the_first_runs(camps: Filled, use: UseDatabase, capfd: Capture) -> None:
     place = use(camps)
     with connect(place.database) as other:
         take_training_lock(other, 0)
@@ -287,7 +283,7 @@ def test_a_second_training_says_that_the_first_is_at_work(camps: Filled, use: Us
     assert place.query("select count(*) from ml.model_runs where decision = 'running'") == [(0,)]
 
 
-def test_an_ingest_at_work_is_waited_for_only_to_publish(
+def test_training_waits_for_an_ingest_only_to_publish(
     camps: Filled, use: UseDatabase, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
     place = use(camps)
@@ -305,7 +301,7 @@ def test_an_ingest_at_work_is_waited_for_only_to_publish(
     assert live_publication(place.query) == (1, 2, "ease", "published")
 
 
-def test_feedback_is_the_last_word_before_the_moment(camps: Filled, use: UseDatabase) -> None:
+def test_last_feedback_before_the_split_time_counts(camps: Filled, use: UseDatabase) -> None:
     place = use(camps)
     with connect(place.database) as connection:
         for number in (1, 2):
@@ -338,7 +334,7 @@ def test_feedback_is_the_last_word_before_the_moment(camps: Filled, use: UseData
     assert early.given_at[0] == np.datetime64((NEWEST + timedelta(days=1)).replace(tzinfo=None))
 
 
-def test_the_log_keeps_every_play_once_wherever_it_is_cut(camps: Filled, use: UseDatabase) -> None:
+def test_play_log_keeps_every_play_once_at_any_split(camps: Filled, use: UseDatabase) -> None:
     place = use(camps)
     end = NEWEST + timedelta(seconds=1)
     whole = np.datetime64(end.replace(tzinfo=None))
@@ -359,7 +355,7 @@ def test_the_log_keeps_every_play_once_wherever_it_is_cut(camps: Filled, use: Us
 RULES = PromotionSettings(k=5, limits=TrialLimits(seconds=4), search_seconds=0.001)
 
 
-def test_candidates_that_go_wrong_are_out_and_named_and_the_others_compete(camps: Filled, use: UseDatabase) -> None:
+def test_failed_candidates_are_reported_and_the_others_compete(camps: Filled, use: UseDatabase) -> None:
     place = use(camps)
     candidates = {
         Popularity.name: Candidate(Popularity),
@@ -386,7 +382,7 @@ def test_candidates_that_go_wrong_are_out_and_named_and_the_others_compete(camps
     json.dumps(verdict.metrics, allow_nan=False)  # as Postgres takes it
 
 
-def test_when_no_candidate_is_left_popularity_by_genre_is_published(camps: Filled, use: UseDatabase) -> None:
+def test_popularity_by_genre_is_published_when_all_candidates_fail(camps: Filled, use: UseDatabase) -> None:
     place = use(camps)
     with connect(place.database) as connection:
         log = mart_reader.read_play_log(connection, NEWEST + timedelta(seconds=1), 28)
@@ -395,4 +391,4 @@ def test_when_no_candidate_is_left_popularity_by_genre_is_published(camps: Fille
     verdict = promotion.decide_promotion(log, end, None, place.data_dir, RULES, {"raises": Candidate(broken.Raises)})
 
     assert (verdict.recipe.model, verdict.decision) == (GenrePopularity.name, "fallback")
-    assert "no model is left to choose: raises" in verdict.why
+    assert "every model failed: raises" in verdict.why

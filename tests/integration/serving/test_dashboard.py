@@ -90,7 +90,7 @@ def test_one_day(database: str, data_dir: Path) -> None:
     assert html.count('role="img"') == 2 * 8
 
 
-def test_four_hundred_days_show_thirty_and_nothing_of_persons(database: str, data_dir: Path) -> None:
+def test_page_shows_thirty_days_and_no_personal_data(database: str, data_dir: Path) -> None:
     with connect(database) as connection:
         history(connection, NOW, 400)
     with page_of(database, data_dir) as api:
@@ -104,7 +104,7 @@ def test_four_hundred_days_show_thirty_and_nothing_of_persons(database: str, dat
     assert "3 warning" not in html and "rule 1 of id" in words(html)
 
 
-def test_a_day_in_the_future_is_left_out_as_soon_as_another_came_in(database: str, data_dir: Path) -> None:
+def test_batch_of_a_future_day_is_hidden_by_a_current_one(database: str, data_dir: Path) -> None:
     """Of a run by a clock that was ahead; until its day, nothing else would be the newest."""
     with connect(database) as connection:
         history(connection, NOW, 3)
@@ -119,7 +119,7 @@ def test_a_day_in_the_future_is_left_out_as_soon_as_another_came_in(database: st
     assert "2027" not in html
 
 
-def test_what_went_wrong_is_said(database: str, data_dir: Path) -> None:
+def test_problems_are_shown(database: str, data_dir: Path) -> None:
     with connect(database) as connection:
         history(connection, NOW, 5)
         connection.execute("update ops.batches set status = 'blocked', reason = '<i>why</i>' where endpoint = 'tracks'")
@@ -143,7 +143,7 @@ def test_what_went_wrong_is_said(database: str, data_dir: Path) -> None:
     assert "retrain (run 17), started 2026-11-22 12:00 UTC: it was killed" in said
 
 
-def test_who_may_see_it(world: Api) -> None:
+def test_page_needs_a_key_with_its_scope(world: Api) -> None:
     key = world.new_key("dashboard:read")
     page = f"{world.url}/dashboard"
 
@@ -169,7 +169,7 @@ def test_who_may_see_it(world: Api) -> None:
     assert elsewhere.headers["www-authenticate"].startswith("Bearer ")
 
 
-def test_its_headers(world: Api) -> None:
+def test_security_headers_are_set(world: Api) -> None:
     headers = world.get("/dashboard").headers
     policy = headers["content-security-policy"]
     assert policy.startswith("default-src 'none'; style-src 'sha256-")
@@ -179,7 +179,7 @@ def test_its_headers(world: Api) -> None:
     assert "set-cookie" not in headers
 
 
-def test_while_the_database_is_away(database: str, postgres: str, data_dir: Path) -> None:
+def test_page_during_a_database_outage(database: str, postgres: str, data_dir: Path) -> None:
     name = psycopg.conninfo.conninfo_to_dict(database)["dbname"]
     raise_alert(data_dir)
     with page_of(database, data_dir) as api, psycopg.connect(postgres, autocommit=True) as server:
@@ -205,7 +205,7 @@ def test_while_the_database_is_away(database: str, postgres: str, data_dir: Path
             assert time.monotonic() < until, "did not come back"
 
 
-def test_the_file(
+def test_command_writes_the_page(
     database: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", database)
@@ -224,7 +224,7 @@ def test_the_file(
     assert "The database does not respond" in output.read_text()
 
 
-def test_a_schema_that_is_not_there_is_no_outage(
+def test_missing_schema_is_not_reported_as_an_outage(
     empty_database: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", empty_database)

@@ -69,7 +69,7 @@ def tab(api: Api) -> Iterator[Tab]:
 
 
 @pytest.mark.parametrize("width", [360, 390, 800, 1400])
-def test_it_fits_and_nothing_in_it_is_cut_or_too_small(api: Api, tab: Tab, width: int) -> None:
+def test_page_fits_every_width_without_clipped_text(api: Api, tab: Tab, width: int) -> None:
     tab.open(f"{api.url}/dashboard", width)
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
     assert tab.evaluate(_LETTERS_OF_PICTURES_THAT_ARE_CUT) == []
@@ -78,7 +78,7 @@ def test_it_fits_and_nothing_in_it_is_cut_or_too_small(api: Api, tab: Tab, width
     assert all(shown >= 0.93 * drawn for shown, drawn in sizes), sizes
 
 
-def test_nothing_is_asked_for_but_the_page_and_nothing_complains(api: Api, tab: Tab, tmp_path: Path) -> None:
+def test_page_loads_no_other_resource_and_logs_no_error(api: Api, tab: Tab, tmp_path: Path) -> None:
     tab.open(f"{api.url}/dashboard")
     assert [asked["request"]["url"] for asked in tab.all("Network.requestWillBeSent")] == [f"{api.url}/dashboard"]
     assert tab.all("Log.entryAdded") == []
@@ -89,7 +89,7 @@ def test_nothing_is_asked_for_but_the_page_and_nothing_complains(api: Api, tab: 
     assert tab.evaluate("getComputedStyle(document.querySelector('h1')).fontSize") == "30px"  # its style applies
 
 
-def test_light_and_dark(api: Api, tab: Tab) -> None:
+def test_colours_in_light_and_dark_mode(api: Api, tab: Tab) -> None:
     ground = "getComputedStyle(document.body).backgroundColor"
     bar = "getComputedStyle(document.querySelector('.wide [fill=\"var(--accent)\"]')).fill"
     tab.open(f"{api.url}/dashboard")
@@ -122,7 +122,7 @@ def test_the_keyboard_reaches_every_link_and_table_in_order(api: Api, tab: Tab) 
     assert tab.evaluate("document.querySelector('details td').checkVisibility()") is True
 
 
-def test_screen_readers_are_told_what_is_seen(api: Api, tab: Tab) -> None:
+def test_screen_readers_get_headings_and_charts(api: Api, tab: Tab) -> None:
     tab.open(f"{api.url}/dashboard", 390)
     nodes = [node for node in tab.do("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]
 

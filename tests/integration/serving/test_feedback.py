@@ -16,7 +16,7 @@ from tests.integration.serving.test_responses import HUGE, PUBLISHED, assert_pro
 JSON = {"Content-Type": "application/json"}
 
 
-def test_it_is_stored_once_and_the_last_word_counts(world: Api) -> None:
+def test_feedback_is_stored_once_and_the_last_value_counts(world: Api) -> None:
     first = world.say(user_id=1, track_id=1, useful=True, publication_id=PUBLISHED)
     again = world.say(user_id=1, track_id=1, useful=True, publication_id=PUBLISHED)
     assert world.clock_file
@@ -29,7 +29,7 @@ def test_it_is_stored_once_and_the_last_word_counts(world: Api) -> None:
     assert other.json()["updated_at"] > first.json()["updated_at"]
 
 
-def test_no_key_changes_what_another_has_told(world: Api) -> None:
+def test_key_does_not_change_feedback_of_another_key(world: Api) -> None:
     told = {"user_id": 3, "track_id": 1, "publication_id": PUBLISHED}
     assert world.say(**told, useful=True).status_code == 201
     other = {"Authorization": f"Bearer {world.new_key('feedback:write').text}"}
@@ -40,7 +40,7 @@ def test_no_key_changes_what_another_has_told(world: Api) -> None:
     assert again.json()["updated_at"] == again.json()["created_at"]
 
 
-def test_without_a_publication_it_is_stored_once_too(world: Api) -> None:
+def test_feedback_without_a_publication_is_stored_once(world: Api) -> None:
     assert [world.say(user_id=2, track_id=1, useful=True).status_code for _ in range(2)] == [201, 200]
     assert world.say(user_id=2, track_id=1, useful=True, publication_id=PUBLISHED).status_code == 201
 
@@ -55,7 +55,7 @@ def test_without_a_publication_it_is_stored_once_too(world: Api) -> None:
         ({"user_id": 404, "track_id": 404}, ["body.user_id", "body.track_id"]),
     ],
 )
-def test_what_is_unknown_is_named(world: Api, feedback: dict[str, Any], fields: list[str]) -> None:
+def test_unknown_references_are_named(world: Api, feedback: dict[str, Any], fields: list[str]) -> None:
     answer = world.say(**{"user_id": 1, "track_id": 1, "useful": True} | feedback)
     problem = assert_problem(answer, 422, "unknown-reference")
     assert [error["field"] for error in problem["errors"]] == fields
@@ -78,7 +78,7 @@ def test_what_is_unknown_is_named(world: Api, feedback: dict[str, Any], fields: 
         ({"key_id": "000000000000"}, "body"),
     ],
 )
-def test_what_is_no_feedback_is_refused(world: Api, feedback: dict[str, Any], field: str) -> None:
+def test_invalid_feedback_is_refused(world: Api, feedback: dict[str, Any], field: str) -> None:
     answer = world.say(**{"user_id": 1, "track_id": 1, "useful": True} | feedback)
     problem = assert_problem(answer, 422, "invalid-request")
     assert [error["field"] for error in problem["errors"]] == [field]
@@ -89,7 +89,7 @@ def test_what_is_no_feedback_is_refused(world: Api, feedback: dict[str, Any], fi
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[]", b"null", b'"\xff"', b"\xff\xfe", b'{"user_id":' + HUGE.encode() + b"}", b"[" * 3000]
 )
-def test_what_is_no_json_is_refused(world: Api, body: bytes) -> None:
+def test_invalid_json_is_refused(world: Api, body: bytes) -> None:
     answer = world.client.post("/v1/feedback", content=body, headers=JSON)
     assert answer.status_code in (400, 422)
     assert answer.headers["content-type"] == "application/problem+json"
@@ -103,7 +103,7 @@ def test_other_content_types_are_refused(world: Api, kind: str) -> None:
     assert_problem(answer, 422, "invalid-request")
 
 
-def test_large_bodies_are_refused_by_their_length_and_by_what_comes(world: Api) -> None:
+def test_large_bodies_are_refused_by_header_and_by_content(world: Api) -> None:
     def chunks() -> Iterator[bytes]:
         for _ in range(100):
             yield b" " * 1000

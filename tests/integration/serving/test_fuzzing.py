@@ -25,7 +25,7 @@ _OPTIONS += ["--max-response-time=5", "--warnings=off"]
     ],
     ids=["reading", "feedback"],
 )
-def test_every_answer_is_as_documented(world: Api, which: list[str], tmp_path: Path) -> None:
+def test_every_response_matches_the_specification(world: Api, which: list[str], tmp_path: Path) -> None:
     command = [*_COMMAND, f"{world.url}/openapi.json", f"--header=Authorization: Bearer {world.key}", *_OPTIONS, *which]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]

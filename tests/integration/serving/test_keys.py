@@ -20,13 +20,13 @@ def read_with(api: Api, **headers: str | bytes) -> httpx.Response:
     return httpx.get(f"{api.url}/v1/users/5/recommendations", headers=headers)
 
 
-def test_both_headers_take_a_key(world: Api) -> None:
+def test_key_is_accepted_in_both_headers(world: Api) -> None:
     assert read_with(world, Authorization=f"Bearer {world.key}").status_code == 200
     assert read_with(world, Authorization=f"bearer  {world.key}").status_code == 200
     assert read_with(world, **{"X-API-Key": world.key}).status_code == 200
 
 
-def test_without_a_key_it_says_how(world: Api) -> None:
+def test_response_without_a_key_explains_how_to_send_it(world: Api) -> None:
     answer = read_with(world)
     assert_problem(answer, 401, "no-key")
     assert answer.headers["www-authenticate"] == 'Bearer realm="moovitamix"'
@@ -35,14 +35,14 @@ def test_without_a_key_it_says_how(world: Api) -> None:
 @pytest.mark.parametrize(
     "key", [" ", "x", "mm_", "mm_000000000000_" + "0" * 64, "mm_x_y", "\u00ff", "Basic abc", "a" * 9000]
 )
-def test_wrong_keys_all_look_the_same(world: Api, key: str) -> None:
+def test_invalid_keys_get_the_same_response(world: Api, key: str) -> None:
     answer = read_with(world, Authorization=f"Bearer {key}".rstrip().encode("latin-1"))
     problem = assert_problem(answer, 401, "wrong-key")
     assert 'error="invalid_token"' in answer.headers["www-authenticate"]
     assert problem["detail"] == "unknown, revoked or expired"
 
 
-def test_a_wrong_secret_of_a_known_key(world: Api) -> None:
+def test_wrong_secret_of_a_known_key_is_refused(world: Api) -> None:
     known = keys.ApiKey.read(world.key)
     assert known
     wrong = keys.ApiKey(known.key_id, "0" * 64)
@@ -50,7 +50,7 @@ def test_a_wrong_secret_of_a_known_key(world: Api) -> None:
     assert_problem(read_with(world, Authorization=f"Basic {world.key}"), 401, "wrong-key")
 
 
-def test_an_expired_key(world: Api) -> None:
+def test_expired_key_is_refused(world: Api) -> None:
     expired = world.new_key("recommendations:read", now=NOW - timedelta(days=2), days=1)
     assert_problem(read_with(world, Authorization=f"Bearer {expired.text}"), 401, "wrong-key")
 
@@ -64,7 +64,7 @@ def test_an_expired_key(world: Api) -> None:
         ("GET", "/metrics", "metrics:read"),
     ],
 )
-def test_each_address_needs_its_scope(world: Api, method: str, path: str, scope: keys.Scope) -> None:
+def test_each_path_needs_its_scope(world: Api, method: str, path: str, scope: keys.Scope) -> None:
     others = world.new_key(*(one for one in keys.SCOPES if one != scope))
     headers = {"Authorization": f"Bearer {others.text}"}
     answer = httpx.request(method, f"{world.url}{path}", headers=headers)
@@ -74,7 +74,7 @@ def test_each_address_needs_its_scope(world: Api, method: str, path: str, scope:
     assert httpx.request(method, f"{world.url}{path}", headers=with_it).status_code in (200, 422)
 
 
-def test_a_new_key_works_at_once_and_a_revoked_one_stops_soon(world: Api) -> None:
+def test_new_key_works_at_once_and_revoked_key_stops_soon(world: Api) -> None:
     key = world.new_key("recommendations:read")
     headers = {"Authorization": f"Bearer {key.text}"}
     assert read_with(world, **headers).status_code == 200
@@ -88,7 +88,7 @@ def test_a_new_key_works_at_once_and_a_revoked_one_stops_soon(world: Api) -> Non
     assert_problem(read_with(world, **headers), 401, "wrong-key")
 
 
-def test_the_command_makes_lists_and_revokes(
+def test_command_creates_lists_and_revokes_keys(
     empty_database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", empty_database)  # it migrates by itself
@@ -109,7 +109,7 @@ def test_the_command_makes_lists_and_revokes(
     assert [(one, bytes(secret_hash)) for one, secret_hash in rows] == [(key.key_id, key.secret_hash)]
 
 
-def test_a_key_that_leaked_is_revoked_while_an_ingest_is_at_work(
+def test_key_is_revoked_while_an_ingest_runs(
     world: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     leaked = world.new_key("recommendations:read")
@@ -120,7 +120,7 @@ def test_a_key_that_leaked_is_revoked_while_an_ingest_is_at_work(
     assert capsys.readouterr().out == f"revoked {leaked.key_id}\n"
 
 
-def test_too_many_requests_of_one_key_leave_others_alone(populated: str) -> None:
+def test_rate_limit_of_one_key_does_not_affect_others(populated: str) -> None:
     with connect(populated) as connection:
         go_live(connection, stage(connection, {5: [1]}))
     with serving(populated, serving_requests_per_minute=5, serving_refusals_per_minute=3) as api:
@@ -143,7 +143,7 @@ def test_too_many_requests_of_one_key_leave_others_alone(populated: str) -> None
         assert counted in httpx.get(f"{api.url}/metrics", headers=metrics).text
 
 
-def test_a_flood_of_feedback_is_held_off_and_reads_go_on(populated: str) -> None:
+def test_feedback_flood_is_limited_and_reads_continue(populated: str) -> None:
     with connect(populated) as connection:
         go_live(connection, stage(connection, {5: [1]}))
     with serving(populated, serving_feedback_per_minute=20) as api:

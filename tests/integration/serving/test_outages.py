@@ -66,7 +66,7 @@ def assert_away(api: Api) -> None:
     assert httpx.get(f"{api.url}/health/live").status_code == 200
 
 
-def test_a_stop_and_a_start(own_server: Path) -> None:
+def test_database_stop_and_start(own_server: Path) -> None:
     url = embedded_postgres.start(own_server)
     with serving(url) as api:
         assert api.read(5).status_code == 200
@@ -85,7 +85,7 @@ def test_a_stop_and_a_start(own_server: Path) -> None:
         assert httpx.get(f"{api.url}/health").status_code == 200
 
 
-def test_a_start_while_it_is_down(own_server: Path) -> None:
+def test_api_starts_while_the_database_is_down(own_server: Path) -> None:
     url = embedded_postgres.start(own_server)
     with serving(url) as api:
         key = api.key
@@ -96,7 +96,7 @@ def test_a_start_while_it_is_down(own_server: Path) -> None:
         comes_back(api)
 
 
-def test_a_server_that_hangs_is_told_in_time(own_server: Path) -> None:
+def test_hanging_server_is_reported_in_time(own_server: Path) -> None:
     url = embedded_postgres.start(own_server)
     with serving(url) as api:
         comes_back(api)
@@ -113,7 +113,7 @@ def test_a_server_that_hangs_is_told_in_time(own_server: Path) -> None:
         comes_back(api)
 
 
-def test_cut_connections_are_no_error(own_server: Path) -> None:
+def test_closed_connections_cause_no_error(own_server: Path) -> None:
     url = embedded_postgres.start(own_server)
     with serving(url) as api, psycopg.connect(url, autocommit=True) as connection:
         for _ in range(5):
@@ -125,7 +125,7 @@ def test_cut_connections_are_no_error(own_server: Path) -> None:
             assert api.read(5).status_code == 200
 
 
-def test_a_lock_is_told_in_time_and_passes(own_server: Path) -> None:
+def test_locked_table_is_reported_in_time_and_recovers(own_server: Path) -> None:
     url = embedded_postgres.start(own_server)
     with serving(url) as api, psycopg.connect(url) as connection:
         comes_back(api)
@@ -138,7 +138,7 @@ def test_a_lock_is_told_in_time_and_passes(own_server: Path) -> None:
 
 
 @pytest.mark.usefixtures("_template")  # which makes the roles
-def test_a_database_that_garbles_is_named_in_the_log(postgres: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_wrong_database_encoding_is_logged(postgres: str, caplog: pytest.LogCaptureFixture) -> None:
     with connect(postgres) as server:
         server.execute("create database serving_latin1 template template0 encoding 'LATIN1' locale 'C'")
     try:
@@ -152,7 +152,7 @@ def test_a_database_that_garbles_is_named_in_the_log(postgres: str, caplog: pyte
     assert "has the encoding LATIN1, and this needs UTF8; make one with" in said[0]
 
 
-def test_without_a_schema_it_waits_for_one(empty_database: str) -> None:
+def test_api_waits_for_the_schema(empty_database: str) -> None:
     with serving(empty_database, key="mm_000000000000_" + "0" * 64) as api:
         assert_problem(api.read(5), 503, "database-away")
         assert httpx.get(f"{api.url}/health").json()["ready"] is False
@@ -163,7 +163,7 @@ def test_without_a_schema_it_waits_for_one(empty_database: str) -> None:
         assert_problem(api.read(5), 401, "wrong-key")
 
 
-def test_the_program_logs_lines_without_secrets_and_ends_when_told(own_server: Path, tmp_path: Path) -> None:
+def test_process_logs_without_secrets_and_stops_on_sigterm(own_server: Path, tmp_path: Path) -> None:
     url, port = embedded_postgres.start(own_server), free_port()
     with serving(url) as api:
         key = api.key

@@ -56,7 +56,7 @@ def assert_problem(answer: httpx.Response, status: int, name: str) -> dict[str, 
     return dict(problem)
 
 
-def test_a_listener_gets_their_list_without_removed_tracks_and_without_gaps(world: Api) -> None:
+def test_recommendations_have_no_removed_tracks_and_no_gaps(world: Api) -> None:
     answer = world.read(5)
     assert tracks(answer) == [(1, 5), (2, 6), (3, 7)]
     content = answer.json()
@@ -75,12 +75,12 @@ def test_a_listener_gets_their_list_without_removed_tracks_and_without_gaps(worl
     }
 
 
-def test_n_counts_what_is_shown(world: Api) -> None:
+def test_n_counts_returned_tracks(world: Api) -> None:
     assert tracks(world.read(5, n=2)) == [(1, 5), (2, 6)]
     assert tracks(world.read(5, n=50)) == [(1, 5), (2, 6), (3, 7)]
 
 
-def test_without_a_list_the_favourite_genre_counts_and_else_everyone(world: Api) -> None:
+def test_user_without_recommendations_gets_the_fallback(world: Api) -> None:
     rock, jazz = world.read(ROCKER), world.read(JAZZER)
     assert tracks(rock) == [(1, 60), (2, 61)]
     assert tracks(jazz) == [(1, 50), (2, 51), (3, 52)]
@@ -88,7 +88,7 @@ def test_without_a_list_the_favourite_genre_counts_and_else_everyone(world: Api)
 
 
 @pytest.mark.parametrize("user_id", [LEFT, 404, 0, -1, 2**63 - 1, -(2**63)])
-def test_an_unknown_or_removed_listener_is_404(world: Api, user_id: int) -> None:
+def test_unknown_or_removed_user_is_404(world: Api, user_id: int) -> None:
     assert_problem(world.read(user_id), 404, "unknown-listener")
 
 
@@ -99,12 +99,12 @@ def test_similar_tracks(world: Api) -> None:
 
 
 @pytest.mark.parametrize("track_id", [REMOVED_TRACK, 404])
-def test_an_unknown_or_removed_track_is_404(world: Api, track_id: int) -> None:
+def test_unknown_or_removed_track_is_404(world: Api, track_id: int) -> None:
     assert_problem(world.get(f"/v1/tracks/{track_id}/similar"), 404, "unknown-track")
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_odd_ids_are_refused_and_not_repeated(world: Api, odd: str) -> None:
+def test_invalid_ids_are_refused_and_not_repeated(world: Api, odd: str) -> None:
     for path in (f"/v1/users/{odd}/recommendations", f"/v1/tracks/{odd}/similar"):
         answer = world.get(path)
         problem = assert_problem(answer, 422, "invalid-request")
@@ -113,12 +113,12 @@ def test_odd_ids_are_refused_and_not_repeated(world: Api, odd: str) -> None:
 
 
 @pytest.mark.parametrize("n", ["0", "51", "-1", *ODD])
-def test_odd_counts_are_refused(world: Api, n: str) -> None:
+def test_invalid_counts_are_refused(world: Api, n: str) -> None:
     problem = assert_problem(world.get(f"/v1/users/5/recommendations?n={n}"), 422, "invalid-request")
     assert [error["field"] for error in problem["errors"]] == ["query.n"]
 
 
-def test_the_long_way_gives_the_same_answer(world: Api) -> None:
+def test_fast_path_and_full_parsing_give_the_same_response(world: Api) -> None:
     """What is plainly right skips FastAPI's reading of parameters: the same must come out."""
     for plain, odd in (("n=2", "n=2&other=1"), ("n=2", "n=02"), ("", "other=1")):
         assert world.get(f"/v1/users/5/recommendations?{odd}").content == (
@@ -126,7 +126,7 @@ def test_the_long_way_gives_the_same_answer(world: Api) -> None:
         )
 
 
-def test_before_the_first_publication_it_says_so(populated: str) -> None:
+def test_responses_before_the_first_publication(populated: str) -> None:
     with serving(populated) as api:
         for answer in (api.read(5), api.read(404), api.get("/v1/tracks/1/similar")):
             assert_problem(answer, 503, "not-published")
@@ -144,7 +144,7 @@ def test_before_the_first_publication_it_says_so(populated: str) -> None:
         assert (tracks(nothing), nothing.json()["fallback"]) == ([], True)
 
 
-def test_a_list_of_removed_tracks_only_falls_back(populated: str) -> None:
+def test_only_removed_tracks_lead_to_the_fallback(populated: str) -> None:
     with connect(populated) as connection:
         go_live(connection, stage(connection, {5: [REMOVED_TRACK]}, fallbacks={"": [7]}))
     with serving(populated) as api:
@@ -163,7 +163,7 @@ def test_a_list_of_removed_tracks_only_falls_back(populated: str) -> None:
         ("DELETE", "/health", 405, "method-not-allowed"),
     ],
 )
-def test_addresses_that_are_not_there(world: Api, method: str, path: str, status: int, name: str) -> None:
+def test_unknown_paths_and_methods_are_refused(world: Api, method: str, path: str, status: int, name: str) -> None:
     answer = world.client.request(method, path)
     assert_problem(answer, status, name)
     assert ("allow" in answer.headers) == (status == 405)
@@ -186,7 +186,7 @@ def test_health_and_metrics(world: Api) -> None:
     assert "/v1/users/5/" not in text
 
 
-def test_head_answers_like_get_without_a_body_at_every_address(world: Api) -> None:
+def test_head_answers_like_get_without_a_body_on_every_path(world: Api) -> None:
     pages = ["/docs", "/docs.js", "/openapi.json", "/", "/nothing/here"]
     contract = world.get("/openapi.json").json()["paths"]
     read = [path.format(user_id=5, track_id=1) for path, operations in contract.items() if "get" in operations]
@@ -205,7 +205,7 @@ def test_head_answers_like_get_without_a_body_at_every_address(world: Api) -> No
     assert 'method="HEAD",route="/health",status="200"' in world.get("/metrics").text
 
 
-def test_people_find_a_page_that_needs_no_internet(world: Api) -> None:
+def test_docs_page_needs_no_internet(world: Api) -> None:
     page, script = httpx.get(f"{world.url}/docs"), httpx.get(f"{world.url}/docs.js")
     assert page.status_code == script.status_code == 200
     assert "http" not in page.text.replace("http-equiv", "") and "//cdn" not in script.text

@@ -29,7 +29,7 @@ from tests.integration.serving.api import Api, serving
         "create table public.mine ()",
     ],
 )
-def test_the_role_may_not(world: Api, forbidden: str) -> None:
+def test_role_is_denied(world: Api, forbidden: str) -> None:
     with (
         psycopg.connect(world.database, autocommit=True, options=f"-c role={SERVING}") as connection,
         pytest.raises(psycopg.errors.InsufficientPrivilege),
@@ -37,7 +37,7 @@ def test_the_role_may_not(world: Api, forbidden: str) -> None:
         connection.execute(forbidden)
 
 
-def test_the_role_sees_no_names_of_people(world: Api) -> None:
+def test_role_sees_no_personal_data(world: Api) -> None:
     with psycopg.connect(world.database, autocommit=True, options=f"-c role={SERVING}") as connection:
         columns = connection.execute(
             "select column_name from information_schema.columns"
@@ -67,7 +67,7 @@ def owned(postgres: str, _template: str, empty_database: str) -> Iterator[str]:
         connection.execute(f"drop role {owner}")
 
 
-def test_an_owner_who_made_the_roles_may_take_them(owned: str) -> None:
+def test_owner_of_the_roles_can_set_them(owned: str) -> None:
     migrate(owned)
     with psycopg.connect(owned, options=f"-c role={SERVING}") as connection:
         assert connection.execute("select current_user, count(*) from ml.current_recommendations").fetchone() == (
@@ -76,7 +76,7 @@ def test_an_owner_who_made_the_roles_may_take_them(owned: str) -> None:
         )
 
 
-def test_a_login_of_its_own_that_is_a_member_is_enough(world: Api) -> None:
+def test_separate_login_with_the_role_is_enough(world: Api) -> None:
     login = "front_end_of_a_test"
     with psycopg.connect(world.database, autocommit=True) as connection:
         connection.execute(f"create role {login} login in role {SERVING}")
@@ -88,7 +88,7 @@ def test_a_login_of_its_own_that_is_a_member_is_enough(world: Api) -> None:
             connection.execute(f"drop role {login}")
 
 
-def test_the_log_says_why_there_is_no_connection(world: Api, caplog: pytest.LogCaptureFixture) -> None:
+def test_log_states_why_there_is_no_connection(world: Api, caplog: pytest.LogCaptureFixture) -> None:
     """What a wrong login comes to does not end by itself: whoever runs it must see it. Clients are not told."""
     caplog.set_level("INFO", "serving.requests")
     with serving(world.database.replace("postgres@", "nobody_here:secret@"), key=world.key) as api:

@@ -52,7 +52,7 @@ class Hammer:
         self.seen[content["publication_id"]] += 1
 
 
-def test_each_answer_is_of_exactly_one_publication(populated: str) -> None:
+def test_each_response_is_from_exactly_one_publication(populated: str) -> None:
     odd, even = range(1, 11), range(41, 51)
     with serving(populated, serving_requests_per_minute=1_000_000) as api, connect(populated) as connection:
         first = stage(connection, dict.fromkeys(LISTENERS, odd))
@@ -79,7 +79,7 @@ def test_each_answer_is_of_exactly_one_publication(populated: str) -> None:
     assert len(hammer.seen) > 2
 
 
-def test_a_rollback_is_seen_by_the_next_request(populated: str) -> None:
+def test_next_request_sees_a_rollback(populated: str) -> None:
     with serving(populated) as api, connect(populated) as connection:
         first, second = (stage(connection, {1: [track]}) for track in (1, 2))
         for publication in (first, second, first, second):
@@ -104,7 +104,7 @@ async def _rows_while_dropped(url: str, monkeypatch: pytest.MonkeyPatch, failure
         await database.close()
 
 
-def test_a_partition_dropped_at_that_moment_is_tried_again(populated: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dropped_partition_is_retried(populated: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import asyncio
 
     gone = psycopg.errors.UndefinedTable("could not open relation with OID 1")
@@ -113,7 +113,7 @@ def test_a_partition_dropped_at_that_moment_is_tried_again(populated: str, monke
         asyncio.run(_rows_while_dropped(populated, monkeypatch, [gone, gone]))
 
 
-def test_a_database_of_its_own_is_taken_when_set() -> None:
+def test_serving_database_url_is_used_when_set() -> None:
     settings = Settings.model_validate(
         {"serving_database_url": "postgresql://reader@h/d", "database_url": "postgresql://h/d"}
     )

@@ -1,4 +1,4 @@
-"""Models that go wrong, each in its own way. A trial imports them by name."""
+"""Faulty models for tests. A trial imports them by name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from recommender.models.popularity import Popularity
 
 
 class Raises(Popularity):
-    """Quotes somebody in its message."""
+    """Raises an error whose message contains an e-mail address."""
 
     name: ClassVar[str] = "raises"
 
@@ -26,7 +26,7 @@ class Raises(Popularity):
 
 
 class Refuses(Popularity):
-    """Says why, in our own words."""
+    """Raises a ModelError."""
 
     name: ClassVar[str] = "refuses"
 
@@ -41,7 +41,7 @@ class Refuses(Popularity):
 
 
 class Hangs(Popularity):
-    """Never comes back."""
+    """Never returns."""
 
     name: ClassVar[str] = "hangs"
 
@@ -50,19 +50,19 @@ class Hangs(Popularity):
 
 
 class EatsMemory(Popularity):
-    """Takes 16 MiB at a time."""
+    """Allocates 16 MiB at a time, without end."""
 
     name: ClassVar[str] = "eats_memory"
 
     def _fit(self, interactions: Interactions) -> None:
-        eaten = []
+        arrays = []
         while True:
-            eaten.append(np.ones(2**21))
+            arrays.append(np.ones(2**21))
             time.sleep(0.005)
 
 
 class Crashes(Popularity):
-    """Reads what it must not."""
+    """Crashes with a segmentation fault."""
 
     name: ClassVar[str] = "crashes"
 
@@ -71,7 +71,7 @@ class Crashes(Popularity):
 
 
 class Leaves(Popularity):
-    """Ends as if all were well."""
+    """Exits with code 0 and no result."""
 
     name: ClassVar[str] = "leaves"
 
@@ -80,7 +80,7 @@ class Leaves(Popularity):
 
 
 class GivesNaN(Popularity):
-    """Scores that are no numbers, behind the back of the base class."""
+    """Returns NaN scores, which the base class does not check."""
 
     name: ClassVar[str] = "gives_nan"
 
@@ -90,16 +90,16 @@ class GivesNaN(Popularity):
 
 
 class ScoresNaN(Popularity):
-    """Scores that are no numbers, where the base class sees them."""
+    """Returns NaN scores, which the base class checks."""
 
     name: ClassVar[str] = "scores_nan"
 
-    def _score(self, listeners: Interactions) -> Scores:
-        return np.full((len(listeners.user_ids), len(listeners.track_ids)), np.nan, np.float32)
+    def _score(self, users: Interactions) -> Scores:
+        return np.full((len(users.user_ids), len(users.track_ids)), np.nan, np.float32)
 
 
 class Repeats(Popularity):
-    """Names its best track in every place."""
+    """Recommends its best track on every rank."""
 
     name: ClassVar[str] = "repeats"
 
@@ -109,7 +109,7 @@ class Repeats(Popularity):
 
 
 class NamesPlayed(Popularity):
-    """Does not leave out what it must."""
+    """Ignores `exclude`."""
 
     name: ClassVar[str] = "names_played"
 
@@ -118,7 +118,7 @@ class NamesPlayed(Popularity):
 
 
 class Knows(Recommender):
-    """Ranks by track id: the higher, the better; or the lower."""
+    """Ranks by track id, ascending or descending."""
 
     name: ClassVar[str] = "knows"
 
@@ -129,8 +129,8 @@ class Knows(Recommender):
     def _fit(self, interactions: Interactions) -> None:
         self._ids = interactions.track_ids.astype(np.float32) * (1 if self.params["upwards"] else -1)
 
-    def _score(self, listeners: Interactions) -> Scores:
-        return np.tile(self._ids, (len(listeners.user_ids), 1)).astype(np.float32)
+    def _score(self, users: Interactions) -> Scores:
+        return np.tile(self._ids, (len(users.user_ids), 1)).astype(np.float32)
 
     def _state(self) -> dict[str, NDArray[Any]]:
         return {"ids": self._ids} if len(self._ids) else {}
@@ -140,7 +140,7 @@ class Knows(Recommender):
 
 
 class Near(Knows):
-    """Ranks by how near a track's id is to a number."""
+    """Ranks by the distance of the track id from a number."""
 
     name: ClassVar[str] = "near"
 
@@ -153,7 +153,7 @@ class Near(Knows):
 
 
 class FailsOnFour(Knows):
-    """Learns from three plays, not from four."""
+    """Fails on exactly four plays."""
 
     name: ClassVar[str] = "fails_on_four"
 

@@ -1,4 +1,4 @@
-"""The command: figures of every model on test, settings and choice from train alone."""
+"""`python -m recommender.evaluate`: every model is measured on test, and chosen on train alone."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from tests.unit.recommender.worlds import tasteful
 
 FEW = {"popularity": Candidate(Popularity), "ease": Candidate(EASE, {}, (({"ridge": 1.0},),))}
 SEARCH = ModelSearchSettings(k=5)
-# How long a trial took, and how much memory, is never twice the same.
-MEASURED = ("fit_seconds", "score_seconds", "peak_memory_mb")
+# Fields that differ between runs.
+VARYING_FIELDS = ("fit_seconds", "score_seconds", "peak_memory_mb")
 
 
 def _files(folder: Path, kind: str = "csv", seed: int = 0) -> list[str]:
-    """A world split in two, and the arguments that name its files."""
+    """Write a train and a test file, and return the arguments for them."""
     world = tasteful(seed=seed)
     train, holdout = split_by_user(world, seed=seed)
     plays = train.plays.tocoo()
@@ -52,7 +52,7 @@ def _files(folder: Path, kind: str = "csv", seed: int = 0) -> list[str]:
 
 def _without_times(report: dict[str, Any]) -> dict[str, Any]:
     models = {
-        name: {key: value for key, value in model.items() if key not in MEASURED}
+        name: {key: value for key, value in model.items() if key not in VARYING_FIELDS}
         for name, model in report["models"].items()
     }
     return report | {"models": models}
@@ -66,7 +66,7 @@ def _run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[dict
     return report, printed.err
 
 
-def test_one_json_object_with_every_model_the_same_for_csv_and_parquet(
+def test_json_output_has_every_model_and_is_the_same_for_csv_and_parquet(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command, "CANDIDATES", FEW)
@@ -74,7 +74,7 @@ def test_one_json_object_with_every_model_the_same_for_csv_and_parquet(
     assert report["chosen"] == "ease"
     assert report["k"] == 5
     assert list(report["models"]) == ["ease", "popularity"]
-    assert set(report["models"]["ease"]) == {"recall", "ndcg", "coverage", "novelty", "settings", *MEASURED}
+    assert set(report["models"]["ease"]) == {"recall", "ndcg", "coverage", "novelty", "settings", *VARYING_FIELDS}
     assert report["models"]["ease"]["ndcg"] > report["models"]["popularity"]["ndcg"]
     assert report["out"] == {}
     assert report["left_out"] == 0
@@ -93,7 +93,7 @@ def test_every_model_in_the_registry_can_be_measured(tmp_path: Path, capsys: pyt
     assert report["validation"]["skipped"]
 
 
-def test_models_that_need_labels_are_out_without_a_file_of_tracks(
+def test_models_that_need_item_attributes_fail_without_a_tracks_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = [*_files(tmp_path), "--budget", "0.001", "--model", "popularity", "ease", "content", "ease_content"]
@@ -103,18 +103,18 @@ def test_models_that_need_labels_are_out_without_a_file_of_tracks(
         "content": "content needs artists or genres of tracks",
         "ease_content": "has the member content, which failed",
     }
-    assert progress.count("content") == 2  # tried once, and said why
+    assert progress.count("content") == 2  # one progress line for the trial, one for its failure
 
 
-def test_a_track_that_nobody_played_can_be_recommended_when_its_artist_is_known(
+def test_unplayed_track_of_a_known_artist_can_be_recommended(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Five listeners of each artist; everyone plays three of four tracks, and later the new one.
-    listeners, artists = range(20), "ABCD"
-    plays = [(one, 10 * (one % 4) + (one // 4 + more) % 4) for one in listeners for more in range(3)]
-    for name, pairs in (("train", plays), ("test", [(one, 10 * (one % 4) + 9) for one in listeners])):
+    # Each artist has five users. Each user plays three of four tracks, and later the new one.
+    users, artists = range(20), "ABCD"
+    plays = [(user, 10 * (user % 4) + (user // 4 + offset) % 4) for user in users for offset in range(3)]
+    for name, pairs in (("train", plays), ("test", [(user, 10 * (user % 4) + 9) for user in users])):
         (tmp_path / f"{name}.csv").write_text("user_id,track_id\n" + "".join(f"{u},{t}\n" for u, t in pairs))
-    tracks = "".join(f"{10 * shelf + number},{artists[shelf]}\n" for shelf in range(4) for number in (0, 1, 2, 3, 9))
+    tracks = "".join(f"{10 * artist + number},{artists[artist]}\n" for artist in range(4) for number in (0, 1, 2, 3, 9))
     (tmp_path / "tracks.csv").write_text("track_id,artist\n" + tracks)
     files = [f"--{name}={tmp_path / name}.csv" for name in ("train", "test", "tracks")]
     report, _ = _run([*files, "--k", "2", "--model", "popularity", "content", "--budget", "0.001"], capsys)
@@ -122,7 +122,7 @@ def test_a_track_that_nobody_played_can_be_recommended_when_its_artist_is_known(
     assert report["models"]["popularity"]["recall"] == 0
 
 
-def test_a_table_for_people(
+def test_table_output_names_the_chosen_and_the_failed_models(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command, "CANDIDATES", FEW | {"raises": Candidate(broken.Raises)})
@@ -134,13 +134,14 @@ def test_a_table_for_people(
     assert "119 users evaluated; 0 users of test" in printed or "120 users evaluated; 0 users of test" in printed
 
 
-def test_figures_are_worked_out_on_test_by_hand() -> None:
-    # 1 and 2 played 1 and 2; the model names 9, 8, 7 ... to both. 3 is not in train, 2 played nothing new.
+def test_metrics_on_test_match_values_calculated_by_hand() -> None:
+    # Users 1 and 2 played tracks 1 and 2; the model recommends 9, 8, 7 ... User 3 is not in train.
+    # User 2 played nothing new.
     train = Interactions.from_pairs([1, 1, 2, 2, 5], [1, 2, 1, 2, 3], catalogue=range(10))
     test = Interactions.from_pairs([1, 1, 1, 2, 3, 5], [1, 8, 77, 2, 9, 9])
     report = evaluate(train, test, {"knows": Candidate(broken.Knows)}, ModelSearchSettings(k=2)).as_json()
     model = report["models"]["knows"]
-    # 1 is asked for 8 and 77, and has 8 on rank 2; 5 is asked for 9, and has it on rank 1.
+    # The holdout of user 1 is 8 and 77, with 8 on rank 2. The holdout of user 5 is 9, on rank 1.
     assert model["recall"] == (1 / 2 + 1) / 2
     rank_2 = 1 / np.log2(3)
     assert model["ndcg"] == pytest.approx((rank_2 / (1 + rank_2) + 1) / 2)
@@ -149,7 +150,7 @@ def test_figures_are_worked_out_on_test_by_hand() -> None:
     assert (report["users"], report["left_out"]) == (2, 1)
 
 
-def test_the_choice_does_not_look_at_test() -> None:
+def test_choice_does_not_depend_on_test() -> None:
     candidates = {
         "up": Candidate(broken.Knows, {"upwards": True}),
         "down": Candidate(broken.Knows, {"upwards": False}),
@@ -167,7 +168,7 @@ def test_the_choice_does_not_look_at_test() -> None:
     assert evaluate(train, worst, candidates, SEARCH).measures["up"].mean_ndcg == 0
 
 
-def test_popularity_is_chosen_when_every_other_model_is_out() -> None:
+def test_popularity_is_chosen_when_every_other_model_fails() -> None:
     candidates = {
         "popularity": Candidate(Popularity),
         "raises": Candidate(broken.Raises),
@@ -180,7 +181,7 @@ def test_popularity_is_chosen_when_every_other_model_is_out() -> None:
     assert set(report.failed_models) == {"raises", "eats_memory"}
 
 
-def test_a_model_that_fails_on_all_of_train_gives_way_to_the_next() -> None:
+def test_next_model_is_chosen_when_the_best_fails_on_all_of_train() -> None:
     train, test = (
         Interactions.from_pairs([1, 1, 2, 2], [8, 9, 8, 9], catalogue=range(10)),
         Interactions.from_pairs([1], [7]),
@@ -192,7 +193,7 @@ def test_a_model_that_fails_on_all_of_train_gives_way_to_the_next() -> None:
     assert report.failed_models == {"fails": "fails_on_four cannot take four plays"}
 
 
-def test_equal_plays_and_a_listener_who_played_everything_are_measured() -> None:
+def test_equal_plays_and_a_user_who_played_all_tracks_are_measured() -> None:
     users, tracks = np.divmod(np.arange(200), 10)
     keep = (users == 0) | ((users + tracks) % 3 != 0)
     train = Interactions.from_pairs(users[keep], tracks[keep])
@@ -200,17 +201,17 @@ def test_equal_plays_and_a_listener_who_played_everything_are_measured() -> None
     report = evaluate(train, test, {"popularity": Candidate(Popularity), "als": Candidate(ALS)}, SEARCH)
     assert not report.failed_models
     assert 0 not in report.holdout.users
-    assert report.measures["popularity"].mean_recall == 1  # each has at most four tracks left
+    assert report.measures["popularity"].mean_recall == 1  # each user has at most four unplayed tracks
 
 
-def test_one_user_and_one_track_cannot_be_asked_for_anything() -> None:
-    one = Interactions.from_pairs([1], [1])
+def test_one_user_and_one_track_have_no_holdout() -> None:
+    one_play = Interactions.from_pairs([1], [1])
     with pytest.raises(EmptyHoldout, match="0 are not in train, and 1 played only tracks"):
-        evaluate(one, one, FEW, SEARCH)
+        evaluate(one_play, one_play, FEW, SEARCH)
     with pytest.raises(EmptyHoldout, match="no user played two or more tracks"):
-        evaluate(one, Interactions.from_pairs([1], [2]), FEW, SEARCH)
+        evaluate(one_play, Interactions.from_pairs([1], [2]), FEW, SEARCH)
     with pytest.raises(EmptyHoldout, match="can be evaluated: 1 are not in train"):
-        evaluate(one, Interactions.from_pairs([2], [1]), FEW, SEARCH)
+        evaluate(one_play, Interactions.from_pairs([2], [1]), FEW, SEARCH)
 
 
 def test_one_user_with_a_few_tracks_is_measured() -> None:
@@ -219,24 +220,24 @@ def test_one_user_with_a_few_tracks_is_measured() -> None:
     assert report.measures["popularity"].mean_recall == 0
 
 
-def test_nothing_to_learn_from_and_no_model_left_are_said() -> None:
-    with pytest.raises(InteractionsError, match="nothing to learn from"):
+def test_empty_train_and_failed_models_are_refused() -> None:
+    with pytest.raises(InteractionsError, match="train has no plays"):
         evaluate(Interactions.from_pairs([], []), Interactions.from_pairs([1], [1]), FEW, SEARCH)
     train, test = Interactions.from_pairs([1, 1], [1, 2]), Interactions.from_pairs([1], [3])
-    with pytest.raises(ModelError, match="no model is left"):
+    with pytest.raises(ModelError, match="every model failed"):
         evaluate(train, test, {"raises": Candidate(broken.Raises)}, SEARCH)
 
 
 @pytest.mark.parametrize(
-    ("train", "test", "code", "said"),
+    ("train", "test", "code", "expected_error"),
     [
         (
             "user_id,track_id\n",
             "user_id,track_id\n1,2\n",
             2,
-            "error: train has no plays: there is nothing to learn from",
+            "error: train has no plays to learn from",
         ),
-        ("user_id,track_id\n1,2\n", "user_id,track_id\n2,2\n", 1, "error: test has nothing to ask"),
+        ("user_id,track_id\n1,2\n", "user_id,track_id\n2,2\n", 1, "error: no user of test can be evaluated"),
         (
             "user_id,track_id\n1,x\n",
             "user_id,track_id\n2,2\n",
@@ -247,20 +248,20 @@ def test_nothing_to_learn_from_and_no_model_left_are_said() -> None:
         ("user_id,track_id\n1,2\n", "user_id,track\n2,2\n", 2, "test.csv: no column track_id, only user_id, track"),
     ],
 )
-def test_what_cannot_be_measured_is_one_line_and_an_exit_code(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], train: str, test: str, code: int, said: str
+def test_failure_prints_one_line_and_sets_the_exit_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], train: str, test: str, code: int, expected_error: str
 ) -> None:
     (tmp_path / "train.csv").write_text(train)
     (tmp_path / "test.csv").write_text(test)
     assert main(["--train", str(tmp_path / "train.csv"), "--test", str(tmp_path / "test.csv"), "--json"]) == code
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert said in printed.err
+    assert expected_error in printed.err
     assert printed.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected_error"),
     [
         (["--model", "oracle"], "choose from 'popularity'"),
         (["--k", "0"], "'0' is not a whole number of 1 or more"),
@@ -270,18 +271,20 @@ def test_what_cannot_be_measured_is_one_line_and_an_exit_code(
         (["--memory-mb", "inf"], "'inf' is not a number above 0"),
     ],
 )
-def test_wrong_arguments_are_refused(capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
+def test_wrong_arguments_are_refused(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], expected_error: str
+) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--train", "a.csv", "--test", "b.csv", *arguments])
     assert caught.value.code == 2
-    assert said in capsys.readouterr().err
+    assert expected_error in capsys.readouterr().err
 
 
-def test_only_the_models_named_compete(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_the_given_models_are_evaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report, _ = _run([*_files(tmp_path), "--model", "popularity", "--model", "popularity_by_genre"], capsys)
     assert set(report["models"]) == {"popularity", "popularity_by_genre"}
 
 
-def test_k_may_be_more_than_there_are_tracks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_k_may_exceed_the_number_of_tracks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report, _ = _run([*_files(tmp_path), "--model", "popularity", "--k", "1000000"], capsys)
     assert report["models"]["popularity"]["recall"] == 1

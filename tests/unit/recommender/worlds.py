@@ -1,4 +1,4 @@
-"""Listeners with tastes, small enough to read and to learn from in a blink."""
+"""Small random interactions of users with tastes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from recommender.data.interactions import Interactions
 
 
 def tasteful(users: int = 120, tracks: int = 60, groups: int = 4, seed: int = 0) -> Interactions:
-    """Each listener plays about half of the tracks of one group, and a few of any."""
+    """Each user plays about half of the tracks of one group, and a few other tracks."""
     random = np.random.default_rng(seed)
     groups_of_tracks = np.arange(tracks) % groups
     chances = np.where(groups_of_tracks == (np.arange(users) % groups)[:, None], 0.5, 0.03)

@@ -61,7 +61,7 @@ def statement_refused(admitting: Callable[[], Awaitable[str]]) -> str:
     return asyncio.run(run())
 
 
-def test_a_good_key_passes_and_is_noted_by_its_id_only() -> None:
+def test_valid_key_is_authorized_and_only_its_id_is_recorded() -> None:
     table = Table()
     key = table.add(READ)
     asked = request(key)
@@ -78,7 +78,7 @@ def test_a_good_key_passes_and_is_noted_by_its_id_only() -> None:
         ({"expires_at": NOW + timedelta(seconds=1)}, None),
     ],
 )
-def test_expired_and_revoked_keys(options: dict[str, datetime], name: str | None) -> None:
+def test_expired_and_revoked_keys_are_refused(options: dict[str, datetime], name: str | None) -> None:
     table = Table()
     asked = request(table.add(READ, **options))
     door = access_control(table)
@@ -93,7 +93,7 @@ def basic(credentials: bytes) -> dict[str, Any]:
     return request(None) | {"headers": [(b"authorization", b"Basic " + b64encode(credentials))]}
 
 
-def test_a_browser_may_send_the_key_as_a_password_where_that_is_allowed() -> None:
+def test_browser_may_send_the_key_as_a_password_where_allowed() -> None:
     table = Table()
     key = table.add(READ)
     door = access_control(table)
@@ -106,14 +106,14 @@ def test_a_browser_may_send_the_key_as_a_password_where_that_is_allowed() -> Non
 @pytest.mark.parametrize(
     "credentials", [b"", b"mm_", b":", b"x:mm_000000000000_" + b"0" * 64, b"\xff:\xff", b"a" * 9000]
 )
-def test_other_passwords_are_wrong(credentials: bytes) -> None:
+def test_invalid_passwords_are_refused(credentials: bytes) -> None:
     assert (
         statement_refused(lambda: access_control(Table()).authorize(basic(credentials), READ, browser=True))
         == "wrong-key"
     )
 
 
-def test_what_is_no_base64_is_wrong_and_refusals_of_browsers_are_counted() -> None:
+def test_invalid_base64_is_refused_and_refusals_of_browsers_are_counted() -> None:
     door = access_control(Table(), refusals_per_minute=2)
     asked = request(None) | {"headers": [(b"authorization", b"Basic $$$")]}
     assert statement_refused(lambda: door.authorize(asked, READ, browser=True)) == "wrong-key"
@@ -121,7 +121,7 @@ def test_what_is_no_base64_is_wrong_and_refusals_of_browsers_are_counted() -> No
     assert statement_refused(lambda: door.authorize(basic(b"a:b"), READ, browser=True)) == "too-many-requests"
 
 
-def test_none_wrong_and_missing_scope() -> None:
+def test_missing_key_invalid_key_and_missing_scope_are_refused() -> None:
     table = Table()
     key = table.add("metrics:read")
     door = access_control(table)
@@ -132,7 +132,7 @@ def test_none_wrong_and_missing_scope() -> None:
     assert statement_refused(lambda: door.authorize(request(key), READ)) == "missing-scope"
 
 
-def test_keys_are_remembered_for_a_while_unknown_ones_too() -> None:
+def test_known_and_unknown_keys_are_cached() -> None:
     table = Table()
     known, unknown = table.add(READ), ApiKey.new().text
 
@@ -151,7 +151,7 @@ def test_keys_are_remembered_for_a_while_unknown_ones_too() -> None:
     asyncio.run(run())
 
 
-def test_while_the_database_is_away_known_keys_keep_what_they_may_do() -> None:
+def test_cached_keys_stay_valid_during_an_outage() -> None:
     table = Table()
     known, new = table.add(READ), table.add(READ)
 
@@ -168,7 +168,7 @@ def test_while_the_database_is_away_known_keys_keep_what_they_may_do() -> None:
     asyncio.run(run())
 
 
-def test_who_fails_too_often_cannot_make_us_ask_more() -> None:
+def test_address_with_too_many_refusals_causes_no_lookup() -> None:
     table = Table()
     known = table.add(READ)
 
@@ -191,7 +191,7 @@ def test_who_fails_too_often_cannot_make_us_ask_more() -> None:
     asyncio.run(run())
 
 
-def test_feedback_has_a_limit_of_its_own() -> None:
+def test_feedback_has_its_own_rate_limit() -> None:
     table = Table()
     key = table.add(READ, "feedback:write")
 

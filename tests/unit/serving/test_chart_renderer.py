@@ -28,13 +28,13 @@ def standing_in(program: str, seconds: float = PATIENT) -> ChartRenderer:
     return ChartRenderer([sys.executable, "-c", program], seconds, PATIENT)
 
 
-def test_the_program_draws() -> None:
+def test_chart_process_renders_svg() -> None:
     (charts,) = asyncio.run(ChartRenderer(seconds=PATIENT, max_wait=PATIENT).render([PANEL])).values()
     assert set(charts) == {"wide", "narrow"}
     assert all(svg.startswith("<svg ") for svg in charts.values())
 
 
-def test_only_what_changed_is_drawn_and_no_secret_goes_along(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_changed_charts_are_rendered_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOOVITAMIX_API_TOKEN", "secret")
     other, nothing = replace(PANEL, key="other"), Panel("empty", "t", "f.")
     chart_renderer = standing_in(STAND_IN)
@@ -47,7 +47,7 @@ def test_only_what_changed_is_drawn_and_no_secret_goes_along(monkeypatch: pytest
     assert second["other"]["wide"].startswith("['other']")
 
 
-def test_nobody_waits_for_long_and_the_next_finds_what_was_drawn_meanwhile() -> None:
+def test_slow_rendering_does_not_block_and_its_result_is_used_later() -> None:
     async def look_twice() -> tuple[int, int]:
         chart_renderer = ChartRenderer([sys.executable, "-c", STAND_IN], max_wait=0)
         first = await chart_renderer.render([PANEL])
@@ -58,12 +58,12 @@ def test_nobody_waits_for_long_and_the_next_finds_what_was_drawn_meanwhile() -> 
     assert asyncio.run(look_twice()) == (0, 1)
 
 
-def test_a_program_that_is_not_there(caplog: pytest.LogCaptureFixture) -> None:
+def test_missing_chart_program_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert asyncio.run(ChartRenderer(["/nowhere/to/be/found"]).render([PANEL])) == {}
     assert "charts were not rendered: No such file" in caplog.text
 
 
 @pytest.mark.parametrize("program", ["raise SystemExit(3)", "import time; time.sleep(60)", "print('no JSON')"])
-def test_what_cannot_be_drawn_is_left_out_and_tried_again(program: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_failed_charts_are_omitted_and_logged(program: str, caplog: pytest.LogCaptureFixture) -> None:
     assert asyncio.run(standing_in(program, seconds=1).render([PANEL])) == {}
     assert "charts were not rendered" in caplog.text

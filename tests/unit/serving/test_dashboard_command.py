@@ -18,7 +18,7 @@ from serving.dashboard import __main__ as command
         (SettingsError("wrong setting"), 2, "error: wrong setting"),
     ],
 )
-def test_a_page_that_cannot_be_built_is_not_reported_as_a_file_that_cannot_be_written(
+def test_build_error_is_not_reported_as_a_write_error(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

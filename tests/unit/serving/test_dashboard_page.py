@@ -56,7 +56,7 @@ class Reader(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def test_it_answers_first_in_words() -> None:
+def test_title_and_heading_state_the_health_status() -> None:
     html = render(content(healthy()))
     title, heading = re.findall(r"<title>(.*?)</title>", html), re.findall(r"<h1.*?>(.*?)</h1>", html)
     assert title == ["Healthy: MoovitaMix health"]
@@ -65,7 +65,7 @@ def test_it_answers_first_in_words() -> None:
     assert "Broken: MoovitaMix health" in broken
 
 
-def test_free_text_is_never_markup() -> None:
+def test_free_text_is_escaped() -> None:
     bad = replace(endpoint("tracks", status="failed"), reason=HARM, batch_id=f"tracks{HARM}")
     incidents = OpenIncidents([OpenIncident(key="k", what=HARM, since=NOW, kept=HARM, next=HARM, severity="critical")])
     lived = LivePublication(1, 1, NIGHT, HARM, HARM, 1, 9, 9, 9)
@@ -77,7 +77,7 @@ def test_free_text_is_never_markup() -> None:
     Reader(html)
 
 
-def test_links_are_pages_or_nothing() -> None:
+def test_only_http_urls_become_links() -> None:
     settings = Settings(
         _env_file=None, data_docs_url="javascript:alert(1)", prefect_ui_url="http://ui/", runbook_url=""
     )
@@ -90,7 +90,7 @@ def test_links_are_pages_or_nothing() -> None:
     assert "http://book#a-batch-is-blocked" in hrefs
 
 
-def test_an_alert_leads_to_its_section() -> None:
+def test_incident_links_to_its_runbook_section() -> None:
     known = OpenIncident(key="k", what="w", since=NOW, next="<make>; docs/operations.md#the-disk-is-full")
     shown = render(content(healthy(), Links(None, None, "http://book"), incidents=OpenIncidents([known])))
     assert '&lt;make&gt;; <a href="http://book#the-disk-is-full">docs/operations.md#the-disk-is-full</a>' in shown
@@ -99,7 +99,7 @@ def test_an_alert_leads_to_its_section() -> None:
     )
 
 
-def test_every_picture_has_a_name_its_finding_and_its_figures_as_a_table() -> None:
+def test_every_chart_has_a_title_a_finding_and_a_table() -> None:
     data = healthy()
     panels = make_panels(data)
     charts = {panel.key: dict.fromkeys(PIXELS, "<svg ></svg>") for panel in panels if panel.chart}
@@ -120,13 +120,13 @@ def test_every_picture_has_a_name_its_finding_and_its_figures_as_a_table() -> No
     assert all(scroll.get("tabindex") == "0" for scroll in reader.all("div") if scroll.get("class") == "scroll")
 
 
-def test_without_pictures_the_tables_are_open() -> None:
+def test_tables_are_open_without_charts() -> None:
     panels = [panel for panel in make_panels(healthy()) if panel.chart]
     html = render(content(healthy()))
     assert html.count("The chart is not ready yet") == html.count("<details open>") == len(panels)
 
 
-def test_tables_say_what_is_drawn() -> None:
+def test_tables_contain_the_values_of_charts() -> None:
     bad = replace(healthy().batches[0], status="blocked", rows_rejected=7, rows_conflicting=3)
     live = [LivePublication(2, 2, NIGHT, "trained", "ease", 2, 9, 9, 9)]
     values = [QualityMetric("ndcg@20", YESTERDAY, 0.08, 250, 0.05, 0.1, 1, False)]
@@ -142,14 +142,14 @@ def test_tables_say_what_is_drawn() -> None:
     assert panels["steps"].rows[0] == ("ingest: audit", "2.50", "2.50", "2.50", "1")
 
 
-def test_before_the_first_ingest_each_picture_says_why_it_is_not_there() -> None:
+def test_panels_explain_missing_charts_before_the_first_ingest() -> None:
     empty = PageData(last_days(NOW), "ndcg@20")
     panels = make_panels(empty)
     assert all("othing to draw" in panel.finding and panel.chart is None for panel in panels)
     Reader(render(content(empty)))
 
 
-def test_what_is_live_again_or_anew_is_marked() -> None:
+def test_rollbacks_and_new_models_are_marked() -> None:
     days = [NIGHT - timedelta(days=back) for back in (3, 2, 1, 0)]
     lived = [(1, 1, 1), (2, 2, 1), (3, 3, 2), (4, 1, 1)]  # made anew, a new model, a rollback
     live = [
@@ -164,7 +164,7 @@ def test_what_is_live_again_or_anew_is_marked() -> None:
     ]
 
 
-def test_without_a_database_it_says_since_when_and_what_to_do() -> None:
+def test_page_without_database_states_since_when_and_what_to_do() -> None:
     incidents = OpenIncidents(
         [OpenIncident(key="database", what="the database does not answer", since=NIGHT, severity="critical")]
     )
@@ -188,7 +188,7 @@ def test_without_a_database_it_says_since_when_and_what_to_do() -> None:
     assert "Your API key cannot be verified" in render(stranger)
 
 
-def test_its_policy_lets_nothing_in_but_its_own_style() -> None:
+def test_content_security_policy_allows_only_the_embedded_style() -> None:
     html, policy = render(content(healthy())), content_security_policy()
     assert policy.startswith("default-src 'none'; style-src 'sha256-")
     assert f'content="{policy}"'.replace("'", "&#39;") in html
@@ -197,7 +197,7 @@ def test_its_policy_lets_nothing_in_but_its_own_style() -> None:
 
 
 @pytest.mark.parametrize("width", PIXELS)
-def test_charts_fit_their_width_take_their_colours_from_the_page_and_bear_no_style(width: Any) -> None:
+def test_charts_fit_their_width_and_use_only_colours_of_the_page(width: Any) -> None:
     spoilt = healthy(
         batches=[replace(healthy().batches[0], status="blocked", rows_rejected=7)],
         alarms=[alarm()],
@@ -218,7 +218,7 @@ def test_charts_fit_their_width_take_their_colours_from_the_page_and_bear_no_sty
         assert not re.search(r"style=|<style|<script|<a |href=|id=\"", svg.replace("xmlns:xlink", ""))
 
 
-def test_texts_and_marks_stand_out_from_what_is_behind_them() -> None:
+def test_colours_have_enough_contrast() -> None:
     """WCAG AA: 4.5 to 1 for text, in light and in dark."""
     light, dark = (dict(re.findall(r"--(\w+): (#\w{6})", block)) for block in re.findall(r":root \{(.*?)\}", CSS, re.S))
     for colours in (light, dark):

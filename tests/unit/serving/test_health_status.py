@@ -31,7 +31,7 @@ def incident(severity: Any) -> OpenIncidents:
     return OpenIncidents([OpenIncident(key="k", what="w", since=NOW, severity=severity)])
 
 
-def test_all_is_well() -> None:
+def test_healthy_data_is_healthy() -> None:
     assert evaluate_health(healthy(), NONE, NOW) == rules.HealthStatus("healthy", [])
 
 
@@ -63,7 +63,7 @@ def test_all_is_well() -> None:
         ({"alarms": [alarm()]}, "attention", "ndcg@20 was 0.080 on 2026-11-21; the baseline is 0.180"),
     ],
 )
-def test_what_is_wrong_is_said(spoilt: dict[str, Any], state: str, says: str) -> None:
+def test_each_problem_is_a_reason(spoilt: dict[str, Any], state: str, says: str) -> None:
     health_status = evaluate_health(healthy(**spoilt), NONE, NOW)
     assert health_status.state == state
     assert any(says in reason.text and reason.state == state for reason in health_status.reasons), health_status
@@ -77,7 +77,7 @@ def test_what_is_wrong_is_said(spoilt: dict[str, Any], state: str, says: str) ->
         {"unfinished_runs": [UnfinishedRun(0, "ingest", TODAY, NIGHT, False)]},  # one that came after it ended well
     ],
 )
-def test_what_is_over_or_at_work_is_not_wrong(spoilt: dict[str, Any]) -> None:
+def test_answered_alarms_and_running_runs_are_healthy(spoilt: dict[str, Any]) -> None:
     assert evaluate_health(healthy(**spoilt), NONE, NOW).state == "healthy"
 
 
@@ -95,19 +95,19 @@ def five_days_later(status: str) -> tuple[PageData, datetime]:
     return healthy(endpoints=endpoints, batches=batches), later
 
 
-def test_lists_that_were_not_refreshed_and_days_that_were_not_judged() -> None:
+def test_outdated_recommendations_and_unevaluated_days_are_reasons() -> None:
     data, later = five_days_later("published")
     texts = [reason.text for reason in evaluate_health(data, NONE, later).reasons]
     assert any("were not refreshed since" in text for text in texts)
     assert any("Quality was not evaluated after 2026-11-21" in text for text in texts)
 
 
-def test_while_nothing_changes_nothing_has_to_be_made_anew() -> None:
+def test_unchanged_data_needs_no_new_recommendations() -> None:
     data, later = five_days_later("unchanged")
     assert evaluate_health(data, NONE, later).reasons == []
 
 
-def test_a_day_in_the_future_is_said() -> None:
+def test_published_day_in_the_future_is_a_reason() -> None:
     data = healthy(endpoints=[endpoint("tracks", date(2027, 11, 22)), *OTHERS])
     health_status = evaluate_health(data, NONE, NOW)
     assert health_status.state == "attention"
@@ -117,20 +117,20 @@ def test_a_day_in_the_future_is_said() -> None:
     assert evaluate_health(healthy(endpoints=tomorrow), NONE, already_in_paris).state == "healthy"
 
 
-def test_lists_that_went_live_by_a_clock_that_was_ahead_are_to_be_made_anew() -> None:
+def test_publication_with_a_future_time_is_a_reason() -> None:
     live = [replace(healthy().live_publications[0], live_from=NOW + timedelta(days=190))]
     health_status = evaluate_health(healthy(live_publications=live), NONE, NOW)
     assert health_status.state == "attention"
     assert "Run .venv/bin/python -m flows.recommend" in health_status.reasons[0].text
 
 
-def test_before_the_first_ingest_it_says_how_to_begin() -> None:
+def test_reason_before_the_first_ingest_names_the_command() -> None:
     health_status = evaluate_health(PageData(last_days(NOW), "ndcg@20"), NONE, NOW)
     assert (health_status.state, len(health_status.reasons)) == ("attention", 1)
     assert "Run .venv/bin/python -m flows.ingest" in health_status.reasons[0].text
 
 
-def test_alerts_count_and_the_worst_comes_first() -> None:
+def test_incidents_are_reasons_and_the_worst_comes_first() -> None:
     assert evaluate_health(healthy(), incident("critical"), NOW).state == "broken"
     assert evaluate_health(healthy(), incident("warning"), NOW).state == "attention"
     assert evaluate_health(healthy(), OpenIncidents(unreadable="no right"), NOW).state == "attention"
@@ -150,7 +150,7 @@ def test_alerts_count_and_the_worst_comes_first() -> None:
         (datetime(2026, 11, 20, 6, 0, tzinfo=UTC), 0),
     ],
 )
-def test_a_night_is_missed_when_its_day_is_due(now: datetime, missed: int) -> None:
+def test_night_is_missed_after_27_hours(now: datetime, missed: int) -> None:
     assert nights_missed(date(2026, 11, 22), now) == missed
 
 
@@ -165,23 +165,23 @@ def test_a_night_is_missed_when_its_day_is_due(now: datetime, missed: int) -> No
         (6, datetime(2026, 11, 22, 20, 0, tzinfo=UTC), 0),
     ],
 )
-def test_a_night_is_due_when_the_alert_is(hours: float, now: datetime, missed: int) -> None:
+def test_night_is_missed_when_the_watchdog_notifies(hours: float, now: datetime, missed: int) -> None:
     assert nights_missed(date(2026, 11, 22), now, hours) == missed
     late = any("was published after" in reason.text for reason in evaluate_health(healthy(), NONE, now, hours).reasons)
     assert late == (missed > 0)
 
 
-def test_summer_time_is_an_hour_earlier() -> None:
+def test_missed_night_is_an_hour_earlier_in_summer() -> None:
     assert nights_missed(date(2026, 7, 1), datetime(2026, 7, 2, 5, 0, tzinfo=UTC)) == 1
 
 
-def test_each_section_that_is_named_is_in_the_runbook() -> None:
+def test_each_linked_section_exists_in_the_runbook() -> None:
     headings = re.findall(r"^## (.*)$", (ROOT / "docs/operations.md").read_text(), re.M)
     assert set(get_args(rules.Section)) <= set(headings)
     assert anchor("A run was killed, or the database stopped") == "a-run-was-killed-or-the-database-stopped"
 
 
-def test_what_the_watch_keeps_is_understood(tmp_path: Path) -> None:
+def test_incidents_of_the_watchdog_are_read(tmp_path: Path) -> None:
     store = IncidentStore(tmp_path, [], lambda *_: False, lambda: NOW)
     store.open_incident(
         Notification(key="k", severity="critical", summary="w", since=NIGHT, unaffected="all", next="n", detail="d")
@@ -194,7 +194,7 @@ def settings(data_dir: Path, **other: Any) -> Settings:
     return Settings(_env_file=None, data_dir=data_dir, **other)
 
 
-def test_a_dead_watch_is_said(tmp_path: Path) -> None:
+def test_stopped_watchdog_is_a_reason(tmp_path: Path) -> None:
     looked = tmp_path / "alerts" / "looked"
     looked.parent.mkdir()
     looked.touch()
@@ -211,7 +211,7 @@ def test_a_dead_watch_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sign", ["services", "alert_urls", "prefect_ui_url", ""])
-def test_a_watch_that_never_looked_is_missed_where_one_should_run(tmp_path: Path, sign: str) -> None:
+def test_missing_watchdog_is_a_reason_where_one_is_expected(tmp_path: Path, sign: str) -> None:
     if sign == "services":
         (tmp_path / sign).mkdir()
     other = {"alert_urls": "json://localhost", "prefect_ui_url": "http://localhost"}
@@ -221,7 +221,7 @@ def test_a_watch_that_never_looked_is_missed_where_one_should_run(tmp_path: Path
     assert found.watchdog_expected == bool(sign)
 
 
-def test_the_file_of_alerts(tmp_path: Path) -> None:
+def test_incident_file_is_validated(tmp_path: Path) -> None:
     assert read_incidents(settings(tmp_path), NOW) == OpenIncidents(watchdog_expected=False)
     (tmp_path / "alerts").mkdir()
     file = tmp_path / "alerts" / "open.json"

@@ -9,14 +9,14 @@ import pytest
 from serving.keys import ApiKey, main
 
 
-def test_a_new_key_is_read_back_and_no_two_are_alike() -> None:
+def test_new_keys_are_parsed_and_unique() -> None:
     made = [ApiKey.new() for _ in range(100)]
     assert all(ApiKey.read(key.text) == key for key in made)
     assert len({key.key_id for key in made}) == len({key.secret for key in made}) == 100
     assert all(len(bytes.fromhex(key.secret)) * 8 == 256 for key in made)
 
 
-def test_what_is_kept_is_a_hash_and_what_is_shown_has_no_secret() -> None:
+def test_stored_value_is_a_hash_and_repr_has_no_secret() -> None:
     key = ApiKey.new()
     assert key.secret_hash == hashlib.sha256(key.secret.encode()).digest()
     assert key.secret not in repr(key)
@@ -40,7 +40,7 @@ _KEY_ID, _SECRET = "a" * 12, "0" * 64
         f"mm_{_KEY_ID}_" + "\u0661" * 64,
     ],
 )
-def test_what_is_no_key(text: str) -> None:
+def test_invalid_keys_are_not_parsed(text: str) -> None:
     assert ApiKey.read(text) is None
 
 
@@ -57,9 +57,7 @@ def test_what_is_no_key(text: str) -> None:
         ["revoke", "app"],
     ],
 )
-def test_wrong_arguments_end_with_2_before_anything_is_touched(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wrong_arguments_exit_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2

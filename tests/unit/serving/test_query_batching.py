@@ -38,13 +38,13 @@ def lookup(database: Answering) -> BatchedQuery:
     return BatchedQuery(database, "serving/find_recommendations")  # type: ignore[arg-type]
 
 
-def test_one_question_is_one_statement() -> None:
+def test_one_request_runs_one_query() -> None:
     database = Answering()
     assert asyncio.run(lookup(database)(5, 10)) == QueryResult(True, True, b"5:10")
     assert database.batches == [[5]]
 
 
-def test_the_next_question_right_after_an_answer_is_not_forgotten() -> None:
+def test_request_right_after_a_response_is_answered() -> None:
     async def run() -> None:
         look = lookup(Answering())
         async with asyncio.timeout(5):
@@ -54,7 +54,7 @@ def test_the_next_question_right_after_an_answer_is_not_forgotten() -> None:
     asyncio.run(run())
 
 
-def test_what_is_asked_while_a_statement_runs_shares_the_next() -> None:
+def test_requests_during_a_query_share_the_next_query() -> None:
     database = Answering()
 
     async def run() -> list[QueryResult]:
@@ -69,7 +69,7 @@ def test_what_is_asked_while_a_statement_runs_shares_the_next() -> None:
     assert sum(map(len, database.batches)) == 11
 
 
-def test_many_at_once_leave_a_connection_for_others() -> None:
+def test_many_requests_leave_one_connection_free() -> None:
     database = Answering()
 
     async def run() -> list[QueryResult]:
@@ -82,7 +82,7 @@ def test_many_at_once_leave_a_connection_for_others() -> None:
 
 
 @pytest.mark.parametrize("error", [DatabaseError("away"), ValueError("a defect")])
-def test_an_error_reaches_everyone_who_waits(error: Exception) -> None:
+def test_error_reaches_every_pending_request(error: Exception) -> None:
     async def run() -> list[Any]:
         look = lookup(Answering(error))
         return await asyncio.gather(*(look(number, 1) for number in range(100)), return_exceptions=True)
@@ -90,7 +90,7 @@ def test_an_error_reaches_everyone_who_waits(error: Exception) -> None:
     assert {(type(one), str(one)) for one in asyncio.run(run())} == {(type(error), str(error))}
 
 
-def test_whoever_left_does_not_hurt_the_others() -> None:
+def test_cancelled_request_does_not_affect_others() -> None:
     async def run() -> QueryResult:
         look = lookup(Answering())
         leaving, staying = asyncio.create_task(look(1, 1)), asyncio.create_task(look(2, 1))

@@ -32,7 +32,7 @@ def ask(app: Any, method: str = "GET", **options: Any) -> httpx.Response:
     return asyncio.run(run())
 
 
-def test_a_defect_is_a_problem_that_says_nothing_and_a_line_that_says_where(caplog: pytest.LogCaptureFixture) -> None:
+def test_defect_response_hides_details_and_the_log_has_them(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "serving.requests")
     metrics = ServingMetrics()
     answer = ask(RequestLoggingMiddleware(broken, metrics), "STRANGE")
@@ -54,7 +54,7 @@ def test_a_defect_is_a_problem_that_says_nothing_and_a_line_that_says_where(capl
     assert 'requests_total{method="other",route="unknown",status="500"} 1.0' in metrics.text().decode()
 
 
-def test_a_log_line_is_one_line_without_the_text_of_exceptions() -> None:
+def test_log_record_is_one_line_without_exception_text() -> None:
     try:
         raise RuntimeError(SECRET)
     except RuntimeError as error:
@@ -65,7 +65,7 @@ def test_a_log_line_is_one_line_without_the_text_of_exceptions() -> None:
     assert json.loads(text)["message"] == "it all\nbroke"
 
 
-def test_a_body_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_body_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serving.body_limit._TIMEOUT_SECONDS", 0.01)
 
     async def reading(scope: Scope, receive: Receive, send: Send) -> None:

@@ -19,7 +19,7 @@ OPERATIONS = {
 OPEN = {"GET /health", "GET /health/live", "GET /health/ready"}
 
 
-def test_the_operations() -> None:
+def test_openapi_has_all_operations() -> None:
     assert set(OPERATIONS) == OPEN | {
         "GET /v1/users/{user_id}/recommendations",
         "GET /v1/tracks/{track_id}/similar",
@@ -30,7 +30,7 @@ def test_the_operations() -> None:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_each_says_who_may_and_what_can_go_wrong(name: str) -> None:
+def test_each_operation_documents_security_and_errors(name: str) -> None:
     operation = OPERATIONS[name]
     statuses = {int(status) for status in operation["responses"]}
     assert {200, 500} <= statuses
@@ -51,7 +51,7 @@ def test_each_says_who_may_and_what_can_go_wrong(name: str) -> None:
     assert operation["description"]
 
 
-def test_references_lead_somewhere() -> None:
+def test_schema_references_exist() -> None:
     def references(part: Any) -> set[str]:
         if isinstance(part, dict):
             own = {part["$ref"]} if isinstance(part.get("$ref"), str) else set()
@@ -63,7 +63,7 @@ def test_references_lead_somewhere() -> None:
     assert "HTTPValidationError" not in CONTRACT["components"]["schemas"]
 
 
-def test_shapes_have_examples_and_ids_are_of_64_bits() -> None:
+def test_schemas_have_examples_and_64_bit_ids() -> None:
     schemas = CONTRACT["components"]["schemas"]
     for name in ("Recommendations", "SimilarTracks", "FeedbackRequest", "ProblemDetails"):
         assert schemas[name]["examples"]

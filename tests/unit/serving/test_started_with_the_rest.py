@@ -6,7 +6,7 @@ from core.settings import Settings
 from services.local_services import HOST, LocalServices, Ports, PrefectCredentials
 
 
-def test_serving_is_one_of_the_programs() -> None:
+def test_serving_is_a_local_service() -> None:
     settings = Settings(_env_file=None, serving_port=8181, serving_host="0.0.0.0")
     plan = LocalServices(settings, Ports(_env_file=None), PrefectCredentials(_env_file=None))
     (serving,) = [program for program in plan.processes() if program.name == "serving"]

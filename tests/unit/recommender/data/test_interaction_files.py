@@ -1,4 +1,4 @@
-"""Plays from files: what can be read is, and what cannot is said in one line."""
+"""Plays from files: valid files are read, and invalid files are refused with a message of one line."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_csv_with_other_columns_in_any_order(tmp_path: Path) -> None:
     assert _rows(read_interactions(path)) == [(1, 11, 3), (1, 12, 1)]
 
 
-def test_without_plays_each_row_counts_one_and_repeated_pairs_add_up(tmp_path: Path) -> None:
+def test_rows_without_plays_count_one_and_repeated_pairs_add_up(tmp_path: Path) -> None:
     assert _rows(read_interactions(_csv(tmp_path, "user_id,track_id\n1,11\n1,11\n2,11\n"))) == [(1, 11, 2), (2, 11, 1)]
 
 
@@ -48,13 +48,13 @@ def test_parquet_with_small_integers_and_extra_columns(tmp_path: Path) -> None:
     assert _rows(read_interactions(path)) == [(1, 1, 2.5)]
 
 
-def test_a_file_is_known_by_its_content_and_not_its_name(tmp_path: Path) -> None:
+def test_file_format_is_detected_by_content(tmp_path: Path) -> None:
     path = _parquet(tmp_path, user_id=[1], track_id=[2]).rename(tmp_path / "plays.dat")
     assert _rows(read_interactions(path)) == [(1, 2, 1)]
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_ids_of_64_bits_come_through_exactly(tmp_path: Path, kind: str) -> None:
+def test_64_bit_ids_are_read_exactly(tmp_path: Path, kind: str) -> None:
     smallest, largest = -(2**63), 2**63 - 1
     path = tmp_path / f"plays.{kind}"
     frame = pl.DataFrame({"user_id": [smallest, largest], "track_id": [largest, largest - 1]})
@@ -62,18 +62,18 @@ def test_ids_of_64_bits_come_through_exactly(tmp_path: Path, kind: str) -> None:
     assert _rows(read_interactions(path)) == [(smallest, largest, 1), (largest, largest - 1, 1)]
 
 
-def test_blank_lines_spaces_and_a_byte_order_mark_do_no_harm(tmp_path: Path) -> None:
+def test_blank_lines_spaces_and_byte_order_mark_are_ignored(tmp_path: Path) -> None:
     path = _csv(tmp_path, "\ufeffuser_id,track_id,plays\r\n1, 11,2\r\n\r\n 2,12 ,1 \r\n\r\n")
     assert _rows(read_interactions(path)) == [(1, 11, 2), (2, 12, 1)]
 
 
-def test_a_header_alone_is_no_plays(tmp_path: Path) -> None:
+def test_file_with_only_a_header_has_no_plays(tmp_path: Path) -> None:
     assert not len(read_interactions(_csv(tmp_path, "user_id,track_id,plays\n")))
     assert not len(read_interactions(_parquet(tmp_path, user_id=[], track_id=[])))
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected_error"),
     [
         ("", "is empty"),
         ("user,track_id\n1,2\n", "no column user_id, only user, track_id; add or rename it"),
@@ -92,16 +92,16 @@ def test_a_header_alone_is_no_plays(tmp_path: Path) -> None:
         ("PAR1 and then nothing that is Parquet", "can be read neither as Parquet nor as CSV"),
     ],
 )
-def test_what_cannot_be_read_is_said_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+def test_invalid_csv_is_refused_with_one_line(tmp_path: Path, text: str, expected_error: str) -> None:
     path = _csv(tmp_path, text)
-    with pytest.raises(InteractionsError, match=said) as caught:
+    with pytest.raises(InteractionsError, match=expected_error) as caught:
         read_interactions(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("columns", "said"),
+    ("columns", "expected_error"),
     [
         ({"user_id": [1.0], "track_id": [1]}, "user_id is a column of Float64, not of integers"),
         ({"user_id": [1], "track_id": [[1]]}, r"track_id is a column of List\(Int64\), not of integers"),
@@ -113,12 +113,12 @@ def test_what_cannot_be_read_is_said_in_one_line(tmp_path: Path, text: str, said
         ({"user_id": [1], "track_id": [1], "plays": [True]}, "plays is a column of Boolean, not of numbers"),
     ],
 )
-def test_what_parquet_must_not_hold(tmp_path: Path, columns: dict[str, Any], said: str) -> None:
-    with pytest.raises(InteractionsError, match=said):
+def test_invalid_parquet_is_refused(tmp_path: Path, columns: dict[str, Any], expected_error: str) -> None:
+    with pytest.raises(InteractionsError, match=expected_error):
         read_interactions(_parquet(tmp_path, **columns))
 
 
-def test_a_missing_file_and_a_folder_are_said(tmp_path: Path) -> None:
+def test_missing_file_and_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InteractionsError, match=r"nowhere.csv: cannot be read \(No such file or directory\)"):
         read_interactions(tmp_path / "nowhere.csv")
     with pytest.raises(InteractionsError, match=r"cannot be read \(Is a directory\)"):
@@ -128,7 +128,7 @@ def test_a_missing_file_and_a_folder_are_said(tmp_path: Path) -> None:
 PLAYS = Interactions.from_pairs([1, 1], [11, 12])
 
 
-def test_tracks_are_described_by_artist_and_genres_as_a_whole(tmp_path: Path) -> None:
+def test_item_attributes_are_whole_texts(tmp_path: Path) -> None:
     text = 'genres,track_id,artist,album\n"soul, funk",12,Ada,x\nsoul,13, Bo,y\n,11,Ada,z\n'
     with_item_attributes = add_item_attributes(PLAYS, _csv(tmp_path, text))
     assert with_item_attributes.track_ids.tolist() == [11, 12, 13]
@@ -139,7 +139,7 @@ def test_tracks_are_described_by_artist_and_genres_as_a_whole(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected_error"),
     [
         ("", "is empty; it needs the columns track_id and optionally artist, genres"),
         ("id,artist\n1,Ada\n", "no column track_id"),
@@ -147,11 +147,11 @@ def test_tracks_are_described_by_artist_and_genres_as_a_whole(tmp_path: Path) ->
         ("track_id,artist\none,Ada\n", "track_id in row 1 is 'one', not an integer"),
     ],
 )
-def test_tracks_that_cannot_be_read_are_said_in_one_line(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(InteractionsError, match=said):
+def test_invalid_tracks_file_is_refused_with_one_line(tmp_path: Path, text: str, expected_error: str) -> None:
+    with pytest.raises(InteractionsError, match=expected_error):
         add_item_attributes(PLAYS, _csv(tmp_path, text))
 
 
-def test_a_list_of_genres_is_refused(tmp_path: Path) -> None:
+def test_list_of_genres_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InteractionsError, match=r"genres is a column of List.*, not of text; convert it"):
         add_item_attributes(PLAYS, _parquet(tmp_path, track_id=[1], genres=[["soul", "funk"]]))

@@ -1,4 +1,4 @@
-"""Training: who is asked (the fewest last days that give enough listeners), and what an old model gives way to."""
+"""Promotion: the evaluation split by time, the gate, and the refresh of an old model."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ END = np.datetime64("2024-03-31T01:30:01", "s")
 
 
 def log_of(*groups: tuple[int, float]) -> PlayLog:
-    """So many listeners who played one track 100 days ago, and found another so many days before the end."""
+    """Users who played one track 100 days ago, and another one `days` before the end."""
     users, tracks, times = [], [], []
-    for listeners, days in groups:
-        for _ in range(listeners):
+    for count, days in groups:
+        for _ in range(count):
             user = len(users)
             users += [user, user]
             tracks += [1, 2]
@@ -42,32 +42,32 @@ def log_of(*groups: tuple[int, float]) -> PlayLog:
 
 
 @pytest.mark.parametrize(
-    ("groups", "days", "asked"),
+    ("groups", "days", "holdout_users"),
     [
         (((200, 0.5), (50, 6)), 1, 200),  # enough on the last day
         (((199, 0.5), (50, 6)), 7, 249),  # the fewest days that give enough
-        (((130, 0.5), (20, 6), (10, 27)), 28, 160),  # never enough: as many as there are
-        (((130, 0.5), (50, 40)), 1, 130),  # what lies before the window does not count; fewer days of equally many
-        (((130, 1),), 1, 130),  # the very moment belongs to the holdout
+        (((130, 0.5), (20, 6), (10, 27)), 28, 160),  # never enough: the most users
+        (((130, 0.5), (50, 40)), 1, 130),  # plays before the window do not count; fewer days win a tie
+        (((130, 1),), 1, 130),  # the split time itself belongs to the holdout
         (((130, 1.001),), 2, 130),
     ],
 )
-def test_the_fewest_days_that_give_enough_listeners(
-    groups: tuple[tuple[int, float], ...], days: int, asked: int
+def test_split_holds_out_the_fewest_days_with_enough_users(
+    groups: tuple[tuple[int, float], ...], days: int, holdout_users: int
 ) -> None:
     split = make_evaluation_split(log_of(*groups), END, PromotionSettings(users=200, window_days=28))
     assert split.split_at == END - np.timedelta64(days, "D")
-    assert len(split.split.holdout) == asked
-    assert split.description.startswith(f"{asked} users, first plays of the last {days} day")
+    assert len(split.split.holdout) == holdout_users
+    assert split.description.startswith(f"{holdout_users} users, first plays of the last {days} day")
     assert split.description.endswith("days" if days > 1 else "day")
 
 
-def test_a_shorter_window_looks_no_further() -> None:
+def test_split_stays_within_the_window() -> None:
     split = make_evaluation_split(log_of((130, 0.5), (150, 6)), END, PromotionSettings(users=200, window_days=4))
     assert (split.split_at, len(split.split.holdout)) == (END - np.timedelta64(1, "D"), 130)
 
 
-def test_where_time_gives_too_few_tracks_are_held_out_at_random() -> None:
+def test_split_is_random_when_too_few_users_qualify_by_time() -> None:
     split = make_evaluation_split(log_of((99, 0.5), (31, 50)), END, PromotionSettings(users=100))
     assert split.split_at is None
     assert len(split.split.holdout) == 130
@@ -82,26 +82,26 @@ def test_where_time_gives_too_few_tracks_are_held_out_at_random() -> None:
 CHAMPION = Champion(1, 1, 1, Recipe("old"), None, None, datetime(2024, 1, 1, tzinfo=UTC))
 
 
-def ndcg(mean: float, seed: int, listeners: int = 600) -> np.ndarray:
-    """Of listeners who differ."""
-    return np.random.default_rng(seed).uniform(mean - 0.1, mean + 0.1, listeners)
+def ndcg(mean: float, seed: int, users: int = 600) -> np.ndarray:
+    """Random NDCG values around a mean."""
+    return np.random.default_rng(seed).uniform(mean - 0.1, mean + 0.1, users)
 
 
 OLD, POPULAR = ndcg(0.3, 0), ndcg(0.15, 1)
 
 
-def verdict(
+def decide(
     challenger: np.ndarray, margin: float | None, champion: np.ndarray = OLD, popularity: np.ndarray = POPULAR
 ) -> PromotionDecision:
-    """What becomes of a challenger when the champion was trained again; half of the listeners judge."""
+    """The decision about a challenger when the champion was trained again; the gate uses half of the users."""
     measured = {
         name: ScoredTrial(name, {}, RankingMetrics(values, values, 1, 1), float(values.mean()), 0, 0, 0)
         for name, values in (("new", challenger), ("old", champion), ("popularity", popularity))
     }
-    listeners = np.arange(len(challenger))
-    train = Interactions.from_pairs(listeners, listeners)
-    split = DataSplit(train, Holdout.from_interactions(Interactions.from_pairs(listeners, listeners + 1), train))
-    selection = ModelSearchResult(split.holdout, listeners % 2 == 0, 20, measured, {}, list(measured.values()), [], [])
+    users = np.arange(len(challenger))
+    train = Interactions.from_pairs(users, users)
+    split = DataSplit(train, Holdout.from_interactions(Interactions.from_pairs(users, users + 1), train))
+    selection = ModelSearchResult(split.holdout, users % 2 == 0, 20, measured, {}, list(measured.values()), [], [])
     gate = _PromotionGate(
         log_of(),
         EvaluationSplit(split, None, "all"),
@@ -115,57 +115,59 @@ def verdict(
 
 
 @pytest.mark.parametrize(
-    "challenger", [OLD, OLD + np.random.default_rng(2).normal(0, 0.02, len(OLD))], ids=["the same lists", "as good"]
+    "challenger",
+    [OLD, OLD + np.random.default_rng(2).normal(0, 0.02, len(OLD))],
+    ids=["the same recommendations", "as good"],
 )
-def test_who_is_as_good_as_the_champion_replaces_it_only_by_age(challenger: np.ndarray) -> None:
-    kept = verdict(challenger, None)
-    assert (kept.decision, kept.why[:20]) == ("kept", "the champion stays (")
+def test_equal_challenger_replaces_the_champion_only_by_age(challenger: np.ndarray) -> None:
+    without_margin = decide(challenger, None)
+    assert (without_margin.decision, without_margin.why[:20]) == ("kept", "the champion stays (")
 
-    refreshed = verdict(challenger, 0.05)
+    with_margin = decide(challenger, 0.05)
 
-    assert (refreshed.decision, refreshed.recipe.model) == ("published", "new")
-    assert refreshed.why.startswith("a refresh by age: less than 5 % worse than the champion (new: ndcg@20 0.3")
-    assert "against popularity: better" in refreshed.why
+    assert (with_margin.decision, with_margin.recipe.model) == ("published", "new")
+    assert with_margin.why.startswith("a refresh by age: less than 5 % worse than the champion (new: ndcg@20 0.3")
+    assert "against popularity: better" in with_margin.why
 
 
-def test_who_beats_the_champion_is_no_refresh() -> None:
-    why = {verdict(OLD + 0.1 * POPULAR, margin).why for margin in (None, 0.05)}
+def test_winning_challenger_is_not_reported_as_a_refresh() -> None:
+    why = {decide(OLD + 0.1 * POPULAR, margin).why for margin in (None, 0.05)}
     assert len(why) == 1
     assert "against the champion: better" in why.pop()
 
 
-def test_who_is_clearly_worse_does_not_replace_the_champion_by_age() -> None:
+def test_clearly_worse_challenger_does_not_replace_the_champion_by_age() -> None:
     challenger = OLD - ndcg(0.1, 3) * 0.4  # by about 0.04 of 0.3
-    assert verdict(challenger, 0.05).decision == "kept"
-    assert verdict(challenger, 0.25).decision == "published"
+    assert decide(challenger, 0.05).decision == "kept"
+    assert decide(challenger, 0.25).decision == "published"
 
 
-def test_the_margin_is_a_share_of_the_champion() -> None:
+def test_refresh_margin_is_a_share_of_the_champions_ndcg() -> None:
     """0.02 worse is 7 % of a champion of 0.3, and 3 % of one of 0.6."""
     loss = ndcg(0.1, 3) * 0.2
-    assert verdict(OLD - loss, 0.05).decision == "kept"
-    assert verdict(OLD + 0.3 - loss, 0.05, OLD + 0.3).decision == "published"
+    assert decide(OLD - loss, 0.05).decision == "kept"
+    assert decide(OLD + 0.3 - loss, 0.05, OLD + 0.3).decision == "published"
 
 
-def test_too_few_listeners_refresh_nothing() -> None:
+def test_too_few_users_do_not_refresh() -> None:
     few = slice(2 * MIN_USERS - 2)
-    told = verdict(OLD[few], 0.5, OLD[few], POPULAR[few])
-    assert told.decision == "kept"
-    assert f"against the champion: no win: {MIN_USERS - 1} users are too few" in told.why
+    decision = decide(OLD[few], 0.5, OLD[few], POPULAR[few])
+    assert decision.decision == "kept"
+    assert f"against the champion: no win: {MIN_USERS - 1} users are too few" in decision.why
     nothing_known = Comparison(0, -np.inf, np.inf, MIN_USERS - 1, 0.975, "too few")
     assert not any(nothing_known.not_inferior(margin) for margin in (0, 0.5, 1e9, np.inf))
 
 
-def test_a_refresh_by_age_beats_popularity_all_the_same() -> None:
-    assert verdict(OLD, 0.5, popularity=OLD).decision == "kept"
-    assert verdict(OLD, 0.5, popularity=OLD + 0.1 * POPULAR).decision == "kept"
+def test_refresh_by_age_must_still_beat_popularity() -> None:
+    assert decide(OLD, 0.5, popularity=OLD).decision == "kept"
+    assert decide(OLD, 0.5, popularity=OLD + 0.1 * POPULAR).decision == "kept"
 
 
-def changed_tastes(listeners: int = 240, seed: int = 0) -> PlayLog:
-    """For months everyone played the tracks of their group, in the last three days they play those of the next."""
+def changed_tastes(user_count: int = 240, seed: int = 0) -> PlayLog:
+    """For months all users play the tracks of their group; in the last three days they play those of the next group."""
     random = np.random.default_rng(seed)
     users, tracks, days = [], [], []
-    for user in range(listeners):
+    for user in range(user_count):
         for day in [*random.uniform(4, 80, 25), *random.uniform(1, 3, 6), random.uniform(0, 1)]:
             likes = (user if day > 3 else user + 1) % 4
             users.append(user)
@@ -175,18 +177,18 @@ def changed_tastes(listeners: int = 240, seed: int = 0) -> PlayLog:
     return PlayLog(np.array(users), np.array(tracks), np.ones(len(users)), times.astype("datetime64[s]"))
 
 
-def test_after_a_change_models_of_short_memory_win(tmp_path: Path) -> None:
+def test_short_memory_wins_after_a_change_of_tastes(tmp_path: Path) -> None:
     rules = PromotionSettings(users=200, search_seconds=20, weighting=SHORT_MEMORY)
-    found = decide_promotion(changed_tastes(), END, None, tmp_path, rules, dict(QUICK_CANDIDATES))
-    assert found.decision == "published"
-    assert found.recipe.weighting == SHORT_MEMORY
-    tried = {figures["options"] for figures in found.metrics["models"].values()}
-    assert "as played" not in tried  # it was tried, and did not win
+    decision = decide_promotion(changed_tastes(), END, None, tmp_path, rules, dict(QUICK_CANDIDATES))
+    assert decision.decision == "published"
+    assert decision.recipe.weighting == SHORT_MEMORY
+    tried = {figures["options"] for figures in decision.metrics["models"].values()}
+    assert "as played" not in tried  # it was tried and did not win
 
 
-def test_without_days_to_split_by_plays_are_taken_as_they_come(tmp_path: Path) -> None:
+def test_random_split_uses_unweighted_plays(tmp_path: Path) -> None:
     rules = PromotionSettings(users=100, search_seconds=20, weighting=SHORT_MEMORY)
-    found = decide_promotion(
+    decision = decide_promotion(
         log_of((99, 0.5), (31, 50)),
         END,
         None,
@@ -194,4 +196,4 @@ def test_without_days_to_split_by_plays_are_taken_as_they_come(tmp_path: Path) -
         rules,
         dict(QUICK_CANDIDATES),
     )
-    assert {figures["options"] for figures in found.metrics["models"].values()} == {"as played"}
+    assert {figures["options"] for figures in decision.metrics["models"].values()} == {"as played"}

@@ -1,4 +1,4 @@
-"""What is held out is not in train, and nothing of later times is."""
+"""Splits: train contains neither held-out pairs nor later plays."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _random(seed: int = 0, users: int = 200, tracks: int = 50) -> Interactions:
     return Interactions.from_pairs(random.integers(users, size=2_000), random.integers(tracks, size=2_000))
 
 
-def test_a_share_of_each_listeners_tracks_is_held_out() -> None:
+def test_share_of_each_users_tracks_is_held_out() -> None:
     interactions = Interactions.from_pairs([1] * 10 + [2] * 2 + [3], [*range(10), 0, 1, 0])
     train, holdout = split_by_user(interactions, share=0.2, seed=3)
     assert holdout.users.tolist() == [1, 2]
@@ -51,12 +51,12 @@ def test_a_share_of_each_listeners_tracks_is_held_out() -> None:
     assert train.track_ids.tolist() == interactions.track_ids.tolist()
 
 
-def test_plays_that_stay_keep_their_number() -> None:
+def test_remaining_plays_keep_their_counts() -> None:
     interactions = Interactions.from_pairs([1, 1, 1], [5, 6, 7], [2, 30, 400])
     train, holdout = split_by_user(interactions)
-    left = dict(zip([5, 6, 7], [2, 30, 400], strict=True))
-    del left[int(holdout.tracks[0])]
-    assert train.plays.data.tolist() == list(left.values())
+    remaining_plays = dict(zip([5, 6, 7], [2, 30, 400], strict=True))
+    del remaining_plays[int(holdout.tracks[0])]
+    assert train.plays.data.tolist() == list(remaining_plays.values())
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
@@ -67,36 +67,36 @@ def test_at_least_one_track_stays_and_one_is_held_out(share: float) -> None:
     assert len(train) + len(holdout.tracks) == 4
 
 
-def test_only_so_many_listeners_are_asked_and_the_others_stay_whole() -> None:
+def test_holdout_is_limited_to_the_given_number_of_users() -> None:
     interactions = _random()
     train, holdout = split_by_user(interactions, users=20)
     assert len(holdout) == 20
     assert len(interactions) - len(train) == len(holdout.tracks)
 
 
-def test_a_split_depends_on_its_seed_alone() -> None:
+def test_split_depends_only_on_its_seed() -> None:
     interactions = _random()
-    first, again, other = (split_by_user(interactions, seed=seed) for seed in (1, 1, 2))
+    first, again, with_other_seed = (split_by_user(interactions, seed=seed) for seed in (1, 1, 2))
     assert _held_pairs(first.holdout) == _held_pairs(again.holdout)
-    assert _held_pairs(first.holdout) != _held_pairs(other.holdout)
+    assert _held_pairs(first.holdout) != _held_pairs(with_other_seed.holdout)
 
 
-def test_no_interactions_give_no_split_and_no_error() -> None:
+def test_empty_interactions_give_an_empty_split() -> None:
     train, holdout = split_by_user(Interactions.from_pairs([], []))
     assert not len(train)
     assert not len(holdout)
 
 
-def test_listeners_not_in_train_are_counted_and_left_out_and_pairs_of_train_are_not_asked() -> None:
+def test_holdout_excludes_users_not_in_train_and_pairs_of_train() -> None:
     train = Interactions.from_pairs([1, 2, 3], [10, 10, 11], known_users=[4])
     test = Interactions.from_pairs([1, 1, 2, 4, 9], [10, 99, 10, 10, 10])
     holdout = Holdout.from_interactions(test, train)
     assert _held_pairs(holdout) == {(1, 99)}
-    assert holdout.left_out == 2  # 4 has a row and no plays
+    assert holdout.left_out == 2  # user 4 has a row without plays
     assert holdout.repeaters == 1
 
 
-def test_later_plays_are_not_in_train_and_earlier_ones_not_held_out() -> None:
+def test_split_by_time_separates_earlier_and_later_plays() -> None:
     log = _log([(1, 10, 1, 0), (1, 10, 5, 3), (1, 11, 2, 3), (2, 10, 1, 2), (2, 12, 1, 1.99), (3, 10, 1, 5)])
     train, holdout = split_by_time(log, DAY + np.timedelta64(2, "D"))
     assert _pairs(train) == {(1, 10), (2, 12)}
@@ -106,7 +106,7 @@ def test_later_plays_are_not_in_train_and_earlier_ones_not_held_out() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_no_split_by_time_lets_a_later_play_into_train(seed: int) -> None:
+def test_train_never_contains_later_plays(seed: int) -> None:
     random = np.random.default_rng(seed)
     rows = 3_000
     users, tracks, times = (
@@ -122,29 +122,29 @@ def test_no_split_by_time_lets_a_later_play_into_train(seed: int) -> None:
     assert train.plays.sum() == (~later).sum()
     assert _pairs(train) == set(zip(users[~later].tolist(), tracks[~later].tolist(), strict=True))
     assert not _pairs(train) & _held_pairs(holdout)
-    other = split_by_time(changed, split_at).train
-    assert _pairs(other) == _pairs(train)
-    assert other.plays.data.tolist() == train.plays.data.tolist()
+    with_other_seed = split_by_time(changed, split_at).train
+    assert _pairs(with_other_seed) == _pairs(train)
+    assert with_other_seed.plays.data.tolist() == train.plays.data.tolist()
 
 
-def test_plays_count_half_after_a_half_life() -> None:
+def test_weight_halves_after_a_half_life() -> None:
     log = _log([(1, 10, 8, 0), (1, 10, 1, 20), (1, 11, 3, 10)])
     interactions = log.interactions(DAY + np.timedelta64(20, "D"), PlayWeighting(half_life_days=10))
     assert interactions.plays.toarray().tolist() == [[2.0, 1.5]]
 
 
-def test_what_was_played_ages_ago_was_still_played() -> None:
+def test_very_old_plays_remain_interactions() -> None:
     log = _log([(1, 10, 1, 0), (1, 11, 1, 36_000)])
     interactions = log.interactions(DAY + np.timedelta64(36_001, "D"), PlayWeighting(half_life_days=1))
     assert _pairs(interactions) == {(1, 10), (1, 11)}
 
 
-def test_what_was_called_not_useful_is_left_out_once_it_was_said() -> None:
-    said = NegativeFeedback(np.array([1, 2]), np.array([10, 10]), _days(1, 8))
-    log = _log([(1, 10, 8, 0), (1, 11, 1, 0), (2, 10, 1, 0), (2, 12, 1, 6)], said)
+def test_not_useful_tracks_are_excluded_after_the_feedback() -> None:
+    negative_feedback = NegativeFeedback(np.array([1, 2]), np.array([10, 10]), _days(1, 8))
+    log = _log([(1, 10, 8, 0), (1, 11, 1, 0), (2, 10, 1, 0), (2, 12, 1, 6)], negative_feedback)
     split = split_by_time(log, DAY + np.timedelta64(5, "D"), PlayWeighting(without_not_useful=True))
     assert _pairs(split.train) == {(1, 11), (2, 10)}
-    assert _held_pairs(split.holdout) == {(2, 12)}  # (1, 10) is not asked for either: it was played
+    assert _held_pairs(split.holdout) == {(2, 12)}  # (1, 10) is not held out either, because it was played
     assert _pairs(log.interactions(DAY + np.timedelta64(5, "D"))) == {(1, 10), (1, 11), (2, 10)}
 
 
@@ -153,12 +153,12 @@ def test_every_play_needs_a_time() -> None:
         PlayLog(np.array([1]), np.array([1]), np.array([1]), np.array(["NaT"], "datetime64[s]"))
 
 
-def test_an_option_says_what_it_does() -> None:
+def test_weighting_describes_itself() -> None:
     assert str(PlayWeighting()) == "as played"
     assert str(PlayWeighting(90, without_not_useful=True)) == "half-life 90 days, without not useful"
 
 
-def test_a_sample_is_of_whole_listeners() -> None:
+def test_sample_keeps_all_tracks_of_its_users() -> None:
     split: DataSplit = split_by_user(_random())
     sample = split.holdout.sample(10, seed=0)
     assert len(sample) == 10

@@ -1,4 +1,4 @@
-"""A model that goes wrong costs its trial and nothing else; one that does not gives the ranking it would give here."""
+"""Trials: a faulty model fails its own trial only; a valid model gives the same ranking as in this process."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from tests.unit.recommender.worlds import tasteful
 WORLD = tasteful()
 
 
-def test_a_trial_gives_what_the_model_gives() -> None:
+def test_trial_gives_the_ranking_of_the_model() -> None:
     users = np.array([3, 0, 999])
     trial = run_trial(EASE, {"ridge": 2.0}, WORLD, users, 5, exclude=WORLD)
-    here = EASE(ridge=2.0).fit(WORLD).recommend(users, 5, WORLD)
+    expected = EASE(ridge=2.0).fit(WORLD).recommend(users, 5, WORLD)
     assert trial.model == "ease"
-    assert trial.ranking.ids.tolist() == here.ids.tolist()
-    assert trial.ranking.scores == pytest.approx(here.scores, rel=1e-4)
+    assert trial.ranking.ids.tolist() == expected.ids.tolist()
+    assert trial.ranking.scores == pytest.approx(expected.scores, rel=1e-4)
     assert trial.fit_seconds > 0
     assert trial.score_seconds > 0
 
 
-def test_memory_is_that_of_the_trial_and_not_of_who_started_it() -> None:
+def test_peak_memory_excludes_the_parent_process() -> None:
     ballast = np.ones(2**26)  # 512 MiB
     trial = run_trial(Popularity, {}, WORLD, WORLD.user_ids, 5)
     assert ballast.any()
     assert 20 < trial.peak_memory_mb < 400
 
 
-def test_a_trial_can_keep_the_model(tmp_path: Path) -> None:
+def test_trial_can_save_the_model(tmp_path: Path) -> None:
     trial = run_trial(Popularity, {}, WORLD, WORLD.user_ids, 5, exclude=WORLD, save_to=tmp_path / "model.npz")
     model = load_model(tmp_path / "model.npz")
     assert isinstance(model, Popularity)
@@ -51,7 +51,7 @@ def test_a_trial_can_keep_the_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "reason"),
+    ("model_class", "reason"),
     [
         (broken.Raises, "raised KeyError at broken_models.py:"),
         (broken.Refuses, "refuses needs more than this"),
@@ -63,14 +63,14 @@ def test_a_trial_can_keep_the_model(tmp_path: Path) -> None:
         (broken.NamesPlayed, "recommended excluded tracks"),
     ],
 )
-def test_a_model_that_goes_wrong_is_out_with_one_line(make: type[Recommender], reason: str) -> None:
+def test_faulty_model_fails_with_one_line(model_class: type[Recommender], reason: str) -> None:
     with pytest.raises(ModelError, match=reason) as caught:
-        run_trial(make, {}, WORLD, WORLD.user_ids, 5, exclude=WORLD)
+        run_trial(model_class, {}, WORLD, WORLD.user_ids, 5, exclude=WORLD)
     assert "\n" not in str(caught.value)
     assert "anna@" not in str(caught.value)
 
 
-def test_a_model_that_hangs_is_ended_at_its_limit() -> None:
+def test_hanging_model_is_killed_at_the_time_limit() -> None:
     begin = time.monotonic()
     with pytest.raises(ModelError, match="exceeded its time limit of 2 s"):
         run_trial(broken.Hangs, {}, WORLD, WORLD.user_ids, 5, limits=TrialLimits(seconds=2))
@@ -80,22 +80,22 @@ def test_a_model_that_hangs_is_ended_at_its_limit() -> None:
     ]
 
 
-def test_a_model_that_eats_memory_is_ended_at_its_limit() -> None:
+def test_model_is_killed_at_the_memory_limit() -> None:
     with pytest.raises(ModelError, match="exceeded its memory limit of 300 MB"):
         run_trial(broken.EatsMemory, {}, WORLD, WORLD.user_ids, 5, limits=TrialLimits(memory_mb=300))
 
 
-def test_a_setting_the_model_does_not_know_puts_it_out() -> None:
+def test_unknown_setting_fails_the_trial() -> None:
     with pytest.raises(ModelError, match="raised TypeError"):
         run_trial(Popularity, {"factors": 3}, WORLD, WORLD.user_ids, 5)
 
 
-def test_nothing_to_learn_from_gives_empty_places() -> None:
+def test_empty_interactions_give_an_empty_ranking() -> None:
     trial = run_trial(Popularity, {}, Interactions.from_pairs([], []), np.array([1, 2]), 3)
     assert np.isneginf(trial.ranking.scores).all()
 
 
-def test_a_trial_ends_with_who_started_it(tmp_path: Path) -> None:
+def test_trial_ends_with_its_parent_process(tmp_path: Path) -> None:
     WORLD.save(tmp_path / "world.npz")
     program = (
         "import pathlib, sys; from recommender.data.interactions import Interactions;"
@@ -115,30 +115,32 @@ def _wait_for_child(process: psutil.Process) -> psutil.Process:
     until = time.monotonic() + 20
     while time.monotonic() < until:
         for child in process.children():
-            # Once its threads are more than one, it watches its parent.
+            # With more than one thread, it already watches its parent.
             if "recommender.evaluation.trial_process" in child.cmdline() and child.num_threads() > 1:
                 return child
         time.sleep(0.05)
     raise AssertionError("no trial was started")
 
 
-def test_what_a_killed_process_left_is_removed_and_what_is_in_use_is_not(
+def test_files_of_killed_processes_are_removed_and_files_in_use_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    left, used, foreign = (tmp_path / f"trials-{of}-x" for of in (ended.pid, psutil.Process().ppid(), "others"))
-    for folder in (left, used, foreign):
+    abandoned, used, foreign = (
+        tmp_path / f"trials-{owner}-x" for owner in (ended.pid, psutil.Process().ppid(), "others")
+    )
+    for folder in (abandoned, used, foreign):
         folder.mkdir()
     run_trial(Popularity, {}, WORLD, WORLD.user_ids, 5)
     assert sorted(tmp_path.iterdir()) == sorted([used, foreign])
 
 
-def test_a_trial_imports_little() -> None:
+def test_trial_process_imports_no_heavy_packages() -> None:
     program = (
         "import sys, recommender.evaluation.trial_process, recommender.models.popularity;"
         "print([name for name in ('prefect', 'great_expectations', 'polars', 'implicit') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""ALS: listeners' vectors are those that solve the equation, and implicit's own scores are met."""
+"""ALS: user vectors solve the least-squares equation, and scores agree with `implicit`."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from tests.two_groups import USER_IDS, dense, two_groups
 from tests.unit.recommender.models.test_ease import listening
 
 
-def test_a_listener_has_the_vector_that_least_squares_gives() -> None:
+def test_user_vector_solves_the_least_squares_equation() -> None:
     plays = listening(30, 50)
     model = ALS(factors=6, regularization=0.3, alpha=2.0).fit(plays)
     tracks = model._state()["tracks"].astype(np.float64)
     confidence = 2 * np.log1p(dense(plays))
-    # One listener and one track have no plays.
+    # One user and one track have no plays.
     strength = 0.3 * np.sqrt(confidence.sum() / 29 * confidence.sum() / 49)
     expected = np.zeros((30, 50))
     for user in range(30):
         c = confidence[user]
         # Tracks without a play have confidence 1 and preference 0, those with one c and 1 (Hu 2008).
-        left = tracks.T @ tracks + (tracks.T * np.where(c > 0, c - 1, 0)) @ tracks + strength * np.eye(6)
-        expected[user] = tracks @ np.linalg.solve(left, tracks.T @ c)
+        matrix = tracks.T @ tracks + (tracks.T * np.where(c > 0, c - 1, 0)) @ tracks + strength * np.eye(6)
+        expected[user] = tracks @ np.linalg.solve(matrix, tracks.T @ c)
     assert model._score(plays) == pytest.approx(expected, abs=1e-4)
 
 
@@ -40,24 +40,24 @@ def test_implicit_recommends_the_same_from_the_same_vectors() -> None:
     plays = listening(40, 300)
     model = ALS(factors=8).fit(plays)
     with threadpool_limits(1, "blas"):
-        peer = AlternatingLeastSquares(factors=8)
-    peer.item_factors, peer.user_factors = model._tracks, model._users
+        implicit_model = AlternatingLeastSquares(factors=8)
+    implicit_model.item_factors, implicit_model.user_factors = model._tracks, model._users
     matrix = csr_matrix(plays.plays)
     played = plays.users_with_plays
-    ids, scores = peer.recommend(np.arange(40), matrix, N=10, filter_already_liked_items=True)
-    ours = model.recommend(played, 10, exclude=plays)
-    assert (ours.ids == ids[played]).all()
-    assert ours.scores == pytest.approx(scores[played], abs=1e-6)
+    ids, scores = implicit_model.recommend(np.arange(40), matrix, N=10, filter_already_liked_items=True)
+    ranking = model.recommend(played, 10, exclude=plays)
+    assert (ranking.ids == ids[played]).all()
+    assert ranking.scores == pytest.approx(scores[played], abs=1e-6)
 
 
-def test_a_seed_is_a_model() -> None:
+def test_same_seed_gives_the_same_model() -> None:
     plays = two_groups()
-    one, same, other = (ALS(factors=2, seed=seed).fit(plays).recommend(USER_IDS, 8) for seed in (1, 1, 2))
-    assert (one.scores == same.scores).all()
-    assert (one.scores != other.scores).any()
+    first, again, with_other_seed = (ALS(factors=2, seed=seed).fit(plays).recommend(USER_IDS, 8) for seed in (1, 1, 2))
+    assert (first.scores == again.scores).all()
+    assert (first.scores != with_other_seed.scores).any()
 
 
-def test_what_cannot_be_solved_says_so() -> None:
+def test_unsolvable_fit_raises_model_error() -> None:
     with pytest.raises(ModelError, match="regularization"):
         ALS(factors=2, regularization=float("nan")).fit(two_groups())
 
@@ -75,8 +75,8 @@ for name, candidate in CANDIDATES.items():
 """
 
 
-def test_where_it_cannot_be_loaded_only_models_with_als_are_out(tmp_path: Path) -> None:
-    """Like a machine without libgomp, which the compiled part of `implicit` needs."""
+def test_without_openmp_only_models_with_als_fail(tmp_path: Path) -> None:
+    """Simulates a machine without libgomp, which the compiled part of `implicit` needs."""
     (tmp_path / "implicit").mkdir()
     (tmp_path / "implicit" / "__init__.py").write_text("raise ImportError('libgomp.so.1: cannot open')")
     root = Path(__file__).parents[4]

@@ -1,4 +1,4 @@
-"""What the base does for every model: blocks, and scores that are no numbers."""
+"""The base class: blocks, exclusions, and invalid scores."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.two_groups import TRACK_IDS, USER_IDS, two_groups
 
 
 class Constant(Recommender):
-    """Gives every pair the score it was made with, and the first track of each listener that of `odd`."""
+    """Gives every pair the score `score`, and the first track of each user the score `odd`."""
 
     name = "constant"
 
@@ -28,8 +28,8 @@ class Constant(Recommender):
     def _fit(self, interactions: Interactions) -> None:
         pass
 
-    def _score(self, listeners: Interactions) -> Scores:
-        scores = np.full((len(listeners.user_ids), len(listeners.track_ids)), self.params["score"], np.float32)
+    def _score(self, users: Interactions) -> Scores:
+        scores = np.full((len(users.user_ids), len(users.track_ids)), self.params["score"], np.float32)
         if self.params["odd"] is not None:
             scores[:, 0] = self.params["odd"]
         return scores
@@ -41,24 +41,24 @@ class Constant(Recommender):
         pass
 
 
-@pytest.mark.parametrize("wrong", [np.nan, np.inf])
-@pytest.mark.parametrize("other", [0.0, np.nan])
-def test_scores_that_are_no_numbers_are_refused(wrong: float, other: float) -> None:
+@pytest.mark.parametrize("invalid", [np.nan, np.inf])
+@pytest.mark.parametrize("score", [0.0, np.nan])
+def test_non_finite_scores_are_refused(invalid: float, score: float) -> None:
     with pytest.raises(ModelError, match="constant gave scores that are not finite numbers"):
-        Constant(score=other, odd=wrong).fit(two_groups()).recommend(USER_IDS, 3)
+        Constant(score=score, odd=invalid).fit(two_groups()).recommend(USER_IDS, 3)
 
 
-def test_a_model_may_rule_tracks_out() -> None:
+def test_score_of_minus_infinity_excludes_a_track() -> None:
     ranking = Constant(odd=-np.inf).fit(two_groups()).recommend(USER_IDS, 12)
     assert (ranking.ids[:, :11] == TRACK_IDS[1:]).all()
     assert (ranking.ids[:, 11] == -1).all()
 
 
-def test_equal_scores_come_in_the_order_of_ids() -> None:
+def test_ties_are_in_the_order_of_ids() -> None:
     assert (Constant().fit(two_groups()).recommend(USER_IDS, 5).ids == TRACK_IDS[:5]).all()
 
 
-def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranking_does_not_depend_on_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     plays = two_groups()
     model = ALS(factors=2).fit(plays)
     whole = model.recommend(USER_IDS, 8, exclude=plays)
@@ -68,7 +68,7 @@ def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     assert in_threes.scores == pytest.approx(whole.scores, abs=1e-6)
 
 
-def test_exclusion_may_know_other_tracks_and_users() -> None:
+def test_exclude_may_contain_other_tracks_and_users() -> None:
     plays = two_groups()
     elsewhere = Interactions.from_pairs([USER_IDS[0], 1], [TRACK_IDS[0], 424242])
     ids = Constant().fit(plays).recommend(USER_IDS[:2], 12, exclude=elsewhere).ids
@@ -76,20 +76,20 @@ def test_exclusion_may_know_other_tracks_and_users() -> None:
     assert set(ids[1]) == set(TRACK_IDS)
 
 
-def test_a_blend_of_models_that_do_not_exist_says_so() -> None:
+def test_blend_of_an_unknown_model_is_refused() -> None:
     with pytest.raises(ModelError, match="'oracle' cannot be a member"):
         Blend([{"name": "oracle"}])
 
 
-def test_a_blend_adds_z_scores() -> None:
+def test_blend_adds_z_scores() -> None:
     plays = two_groups()
     model = Blend([{"name": "als", "params": {"factors": 2}, "weight": 2.0}, {"name": "ease"}]).fit(plays)
     parts = [member._score(plays) for member in model._members]
-    one, other = [(part - part.mean(axis=1, keepdims=True)) / part.std(axis=1, keepdims=True) for part in parts]
-    assert model._score(plays) == pytest.approx(2 * one + other, abs=1e-4)
+    first, score = [(part - part.mean(axis=1, keepdims=True)) / part.std(axis=1, keepdims=True) for part in parts]
+    assert model._score(plays) == pytest.approx(2 * first + score, abs=1e-4)
 
 
-def test_a_member_without_an_opinion_does_not_count() -> None:
-    plays = Interactions.from_pairs(USER_IDS, TRACK_IDS[:10])  # every track has one listener
+def test_member_with_constant_scores_does_not_count() -> None:
+    plays = Interactions.from_pairs(USER_IDS, TRACK_IDS[:10])  # every track has one user
     model = Blend([{"name": "popularity", "weight": 5.0}, {"name": "als", "params": {"factors": 2}}]).fit(plays)
     assert np.isfinite(model.recommend(USER_IDS, 3).scores).all()

@@ -59,7 +59,7 @@ def test_default_parameters(name: str, params: dict[str, Any]) -> None:
     assert CANDIDATES[name].model_class().params == params
 
 
-def test_a_file_with_an_unknown_parameter_is_refused(tmp_path: Path) -> None:
+def test_file_with_an_unknown_parameter_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.npz"
     file_format.write(path, "ease_als", {"als_weight": 0.3, "shrink": 1.0}, {"track_ids": np.array([1])})
     with pytest.raises(ModelFileError, match="does not contain a valid ease_als model"):
@@ -72,7 +72,7 @@ def test_trial_processes_can_import_every_registered_class() -> None:
         assert getattr(import_module(model_class.__module__), model_class.__qualname__) is model_class
 
 
-def test_the_members_of_a_blend_are_candidates_themselves() -> None:
+def test_members_of_a_blend_are_candidates() -> None:
     for candidate in CANDIDATES.values():
         if issubclass(candidate.model_class, NamedBlend):
             assert candidate.members.keys() == candidate.model_class.members.keys()

@@ -1,4 +1,4 @@
-"""Every model keeps the contract, also with unusual settings."""
+"""Every model passes the contract tests, also with unusual settings."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class TestALS(RecommenderContract):
 
 
 class TestALSOfMoreFactorsThanTracks(RecommenderContract):
-    personal = False  # remembers twelve tracks, rather than learn what they have in common
+    personal = False  # memorises twelve tracks instead of generalising
 
     def make(self) -> Recommender:
         return ALS(factors=64)
@@ -72,7 +72,7 @@ class TestGraphFilter(RecommenderContract):
 
 
 class TestGraphFilterOfMoreVectorsThanTracks(RecommenderContract):
-    personal = False  # remembers twelve tracks, rather than learn what they have in common
+    personal = False  # memorises twelve tracks instead of generalising
 
     def make(self) -> Recommender:
         return GraphFilter()
@@ -103,45 +103,45 @@ class TestEASEWithGraphFilterAndALS(RecommenderContract):
         return EASEWithGraphFilterAndALS(graph={"rank": 2}, als={"factors": 2})
 
 
-class _Told(Recommender):
-    """Knows the artist of each track: one for each group, and nothing of tracks that are in none."""
+class _WithArtists(Recommender):
+    """Adds an artist to each track: one per group, and none for other tracks."""
 
     def _fit(self, interactions: Interactions) -> None:
         tracks = interactions.track_ids
         artists = np.where(np.isin(tracks, TRACK_IDS), np.where(np.isin(tracks, FIRST_GROUP), 0, 1), -1).astype(
             np.int32
         )
-        labels = {ARTIST: artists, GENRE: np.zeros(len(tracks), np.int32)}
-        super()._fit(replace(interactions, item_attributes=labels))  # type: ignore[safe-super]
+        item_attributes = {ARTIST: artists, GENRE: np.zeros(len(tracks), np.int32)}
+        super()._fit(replace(interactions, item_attributes=item_attributes))  # type: ignore[safe-super]
 
 
-class _ToldContent(_Told, ContentPopularity):
+class _WithArtistsContent(_WithArtists, ContentPopularity):
     pass
 
 
-class _ToldEASEWithContent(_Told, EASEWithContent):
+class _WithArtistsEASEWithContent(_WithArtists, EASEWithContent):
     pass
 
 
-class _ToldGraphFilterWithContent(_Told, GraphFilterWithContent):
+class _WithArtistsGraphFilterWithContent(_WithArtists, GraphFilterWithContent):
     pass
 
 
 class TestContent(RecommenderContract):
     def make(self) -> Recommender:
-        return _ToldContent()
+        return _WithArtistsContent()
 
 
 class TestContentOfLogarithmsSharpened(RecommenderContract):
     def make(self) -> Recommender:
-        return _ToldContent(power=1.5, rounds=3, counting="log1p")
+        return _WithArtistsContent(power=1.5, rounds=3, counting="log1p")
 
 
 class TestEASEWithContent(RecommenderContract):
     def make(self) -> Recommender:
-        return _ToldEASEWithContent()
+        return _WithArtistsEASEWithContent()
 
 
 class TestGraphFilterWithContent(RecommenderContract):
     def make(self) -> Recommender:
-        return _ToldGraphFilterWithContent(graph={"rank": 2})
+        return _WithArtistsGraphFilterWithContent(graph={"rank": 2})

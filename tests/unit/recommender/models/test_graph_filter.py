@@ -1,4 +1,4 @@
-"""The graph filter against the formula written out with dense matrices."""
+"""GraphFilter against the formula with dense matrices."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def written_out(weights: NDArray[np.float64], rank: int) -> NDArray[np.float64]:
 
 @pytest.mark.parametrize(("users", "tracks"), [(40, 90), (90, 40)])
 @pytest.mark.parametrize("weighting", ["binary", "log1p"])
-def test_scores_are_those_of_the_formula(users: int, tracks: int, weighting: str) -> None:
+def test_scores_match_the_formula(users: int, tracks: int, weighting: str) -> None:
     plays = listening(users, tracks)
     weights = np.log1p(dense(plays)) if weighting == "log1p" else (dense(plays) > 0).astype(float)
     model = GraphFilter(rank=8, weighting=weighting).fit(plays)  # type: ignore[arg-type]
     assert model._score(plays) == pytest.approx(written_out(weights, 8), abs=1e-4)
 
 
-def test_two_listeners_and_two_tracks_by_hand() -> None:
+def test_two_users_and_two_tracks_by_hand() -> None:
     # Both play a, one also b: R = [[1, 1], [1, 0]], Du = (2, 1), d = (2, 1).
     # N = [[1/2, 1/sqrt(2)], [1/sqrt(2), 0]], P = NᵀN = [[3/4, 1/sqrt(8)], [1/sqrt(8), 1/2]].
     plays = Interactions.from_pairs([1, 1, 2], [10, 11, 10])
@@ -50,7 +50,7 @@ def test_two_listeners_and_two_tracks_by_hand() -> None:
     assert all_of_it == pytest.approx(flows - squared + np.array([[1, 1], [1, 0]]), abs=1e-5)
 
 
-def test_more_vectors_than_there_are_make_no_difference() -> None:
+def test_rank_above_the_matrix_rank_makes_no_difference() -> None:
     plays = listening(12, 30)
     assert GraphFilter(rank=12).fit(plays)._score(plays) == pytest.approx(
         GraphFilter(rank=200).fit(plays)._score(plays), abs=1e-5
@@ -69,7 +69,7 @@ def test_iteration_finds_the_first_singular_vectors(shape: tuple[int, int], monk
     assert vectors @ vectors.T == pytest.approx(right[:5].T @ right[:5], abs=1e-3)
 
 
-def test_iteration_leaves_out_vectors_that_are_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_iteration_drops_noise_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(singular_vectors, "_DENSE", 10)
     rng = np.random.default_rng(0)
     matrix = (rng.random((200, 3)) @ rng.random((3, 150))).astype(np.float32)
@@ -78,7 +78,7 @@ def test_iteration_leaves_out_vectors_that_are_noise(monkeypatch: pytest.MonkeyP
     assert vectors.T @ vectors == pytest.approx(np.eye(3), abs=1e-3)
 
 
-def test_the_number_of_threads_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranking_does_not_depend_on_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(singular_vectors, "_DENSE", 10)
     plays = listening(300, 200)
     several = GraphFilter(rank=20).fit(plays).recommend(plays.user_ids, 10)

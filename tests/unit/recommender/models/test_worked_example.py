@@ -1,4 +1,4 @@
-"""What docs/models.md says about a model of one's own, done step by step in a copy of the code."""
+"""The example of docs/models.md for a new model works, step by step, in a copy of the code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PLACES = dict(zip(re.findall(r"`([\w/]+cosine\.py)`:", PAGE), (MODEL, TEST), str
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """Our code, as far as a model and its test need it, and a few plays."""
+    """A copy of the code that a model and its test need, and a few plays."""
     for folder in ("core", "recommender"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "tests/unit/recommender/models").mkdir(parents=True)
@@ -32,7 +32,7 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_each_step_works_as_it_is_written(checkout: Path) -> None:
+def test_every_step_of_the_documented_example_works(checkout: Path) -> None:
     for path, text in PLACES.items():
         (checkout / path).write_text(text)
     registry = checkout / "recommender/models/registry.py"
@@ -42,8 +42,8 @@ def test_each_step_works_as_it_is_written(checkout: Path) -> None:
     registry.write_text(first + imports + IMPORT + before + candidates + CANDIDATE + after)
 
     for line in COMMANDS.splitlines():
-        words = line.replace(".venv/bin/python", sys.executable).split()
-        done = subprocess.run(words, cwd=checkout, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+        command = line.replace(".venv/bin/python", sys.executable).split()
+        process = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=120, check=False)
+        assert process.returncode == 0, process.stdout + process.stderr
 
-    assert "cosine" in done.stdout
+    assert "cosine" in process.stdout

@@ -1,4 +1,4 @@
-"""Means with their bounds, and what a day is called by."""
+"""Metric names, means and their bounds, and the publication of a day."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from recommender.monitoring import daily_quality
 from recommender.monitoring.daily_quality import DayMetric, DayQuality
 
 
-def test_metrics_are_named_by_how_many_places_count() -> None:
+def test_metric_names_contain_k() -> None:
     assert (daily_quality.ndcg(20), daily_quality.lift(5)) == ("ndcg@20", "lift@5")
 
 
-def test_a_metric_that_was_not_measured_is_none() -> None:
-    found = DayQuality(date(2026, 11, 22), 1, (DayMetric("useful", 0.5, 2),))
-    assert found["useful"] == DayMetric("useful", 0.5, 2)
-    assert found["ndcg@20"] is None
+def test_missing_metric_is_none() -> None:
+    quality = DayQuality(date(2026, 11, 22), 1, (DayMetric("useful", 0.5, 2),))
+    assert quality["useful"] == DayMetric("useful", 0.5, 2)
+    assert quality["ndcg@20"] is None
 
 
-def test_bounds_hold_the_truth_19_times_of_20() -> None:
+def test_bounds_contain_the_true_mean_19_of_20_times() -> None:
     random = np.random.default_rng(0)
-    held = 0
+    covered = 0
     for _ in range(1_000):
-        one = daily_quality._mean("m", random.random(50), 0, 1)
-        assert one.lower is not None
-        assert one.upper is not None
-        held += one.lower <= 0.5 <= one.upper
-    assert 0.93 < held / 1_000 < 0.97
+        metric = daily_quality._mean("m", random.random(50), 0, 1)
+        assert metric.lower is not None
+        assert metric.upper is not None
+        covered += metric.lower <= 0.5 <= metric.upper
+    assert 0.93 < covered / 1_000 < 0.97
 
 
 @pytest.mark.parametrize(("value", "lowest", "highest"), [(0.0, 0, 1), (1.0, 0, 1), (-1.0, -1, 1)])
-def test_all_alike_have_bounds_of_no_width(value: float, lowest: float, highest: float) -> None:
-    one = daily_quality._mean("m", np.full(5, value), lowest, highest)
-    assert (one.value, one.lower, one.upper, one.users) == (value, value, value, 5)
+def test_constant_values_have_bounds_of_zero_width(value: float, lowest: float, highest: float) -> None:
+    metric = daily_quality._mean("m", np.full(5, value), lowest, highest)
+    assert (metric.value, metric.lower, metric.upper, metric.users) == (value, value, value, 5)
 
 
-def test_bounds_end_where_values_can_be() -> None:
-    one = daily_quality._mean("m", np.array([-1.0, 1.0]), -1, 1)
-    assert (one.lower, one.upper) == (-1, 1)
+def test_bounds_are_clipped_to_the_range() -> None:
+    metric = daily_quality._mean("m", np.array([-1.0, 1.0]), -1, 1)
+    assert (metric.lower, metric.upper) == (-1, 1)
 
 
-@pytest.mark.parametrize(("of", "most"), [([1, 1, 2], 1), ([1, 2], 2), ([2, 1, 1, 2], 2), ([7], 7)])
-def test_of_as_many_listeners_the_newer_publication_is_named(of: list[int], most: int) -> None:
-    assert daily_quality._most_used_publication(np.array(of)) == most
+@pytest.mark.parametrize(("publications", "expected"), [([1, 1, 2], 1), ([1, 2], 2), ([2, 1, 1, 2], 2), ([7], 7)])
+def test_newer_publication_wins_a_tie_of_users(publications: list[int], expected: int) -> None:
+    assert daily_quality._most_used_publication(np.array(publications)) == expected

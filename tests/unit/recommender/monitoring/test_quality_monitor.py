@@ -1,4 +1,4 @@
-"""How days are put together, and what a verdict says in words."""
+"""How days are merged, and how verdicts are explained."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ RULES = MonitoringSettings(plays=CusumSettings(h=5), useful=CusumSettings(h=6.5)
         ([(0.5, 9), (0.3, 9), (0.1, 9), (0.2, 1)], [(0.4, 18), ((0.1 * 9 + 0.2) / 10, 10)], 0),
     ],
 )
-def test_days_are_put_together_until_there_are_enough_listeners(
+def test_days_are_merged_until_there_are_enough_users(
     series: list[tuple[float, int]], merged: list[tuple[float, int]], gathered: int
 ) -> None:
-    found, left = quality_monitor._merged([MetricMean(*one) for one in series], 10)
-    assert [one.value for one in found] == pytest.approx([value for value, _ in merged])
-    assert [one.users for one in found] == [listeners for _, listeners in merged]
-    assert left == gathered
+    merged_means, remaining_users = quality_monitor._merged([MetricMean(*mean) for mean in series], 10)
+    assert [mean.value for mean in merged_means] == pytest.approx([value for value, _ in merged])
+    assert [mean.users for mean in merged_means] == [users for _, users in merged]
+    assert remaining_users == gathered
 
 
-def test_each_metric_has_its_rule() -> None:
+def test_each_metric_has_its_cusum_settings() -> None:
     assert (RULES.cusum_settings("ndcg@20").h, RULES.cusum_settings("useful").h) == (5, 6.5)
 
 
 @pytest.mark.parametrize(
-    ("verdict", "words"),
+    ("verdict", "text"),
     [
         ("gathering", "useful: 1,150 of the 200 users that a verdict needs; the next day is added"),
         ("warming-up", "useful 0.5000: warm-up, 3 of 14 values"),
@@ -53,12 +53,12 @@ def test_each_metric_has_its_rule() -> None:
         ),
     ],
 )
-def test_a_verdict_explain(verdict: DayStatus, words: str) -> None:
-    watch = MetricStatus("useful", verdict, 3, 1150, 0.5, 0.6, 7.1)
-    assert quality_monitor._explain(watch, RULES, date(2026, 11, 22)).endswith(words)
+def test_each_verdict_is_explained(verdict: DayStatus, text: str) -> None:
+    status = MetricStatus("useful", verdict, 3, 1150, 0.5, 0.6, 7.1)
+    assert quality_monitor._explain(status, RULES, date(2026, 11, 22)).endswith(text)
 
 
-def test_the_verdict_on_a_day_is_the_one_that_matters_most() -> None:
+def test_verdicts_are_ordered_by_importance() -> None:
     assert DayStatus.__args__ == quality_monitor._STATUSES  # type: ignore[attr-defined]
     assert quality_monitor._STATUSES[0] == "alarm"
     assert quality_monitor._STATUSES[-1] == "not-judged"

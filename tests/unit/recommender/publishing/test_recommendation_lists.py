@@ -1,4 +1,4 @@
-"""A list: the model's tracks first, then what is popular, each track once, and no score above the one before."""
+"""Recommendation lists: the model's tracks first, then popular tracks; no repeats, and scores do not increase."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EVERYONE = Interactions.from_pairs(
 
 
 class Names(Recommender):
-    """Gives listeners some tracks with the scores 0, -1, -2 and so on, if they played anything."""
+    """Recommends fixed tracks with the scores 0, -1, -2 ... to users with plays."""
 
     name: ClassVar[str] = "names"
 
@@ -37,8 +37,8 @@ class Names(Recommender):
     def _fit(self, interactions: Interactions) -> None:
         pass
 
-    def _score(self, listeners: Interactions) -> Scores:
-        scores = np.full((len(listeners.user_ids), len(self._track_ids)), -np.inf, np.float32)
+    def _score(self, users: Interactions) -> Scores:
+        scores = np.full((len(users.user_ids), len(self._track_ids)), -np.inf, np.float32)
         scores[:, np.searchsorted(self._track_ids, self._tracks)] = -np.arange(len(self._tracks))
         return scores
 
@@ -49,66 +49,67 @@ class Names(Recommender):
         pass
 
 
-def made(model: Recommender, n: int, *, exclude_seen: bool = True) -> dict[int, list[tuple[int, float]]]:
-    """Tracks and scores of each listener; ranks are whole."""
+def recommend(model: Recommender, n: int, *, exclude_seen: bool = True) -> dict[int, list[tuple[int, float]]]:
+    """The recommended tracks and scores of each user; ranks are consecutive."""
     popular = GenrePopularity().fit(EVERYONE)
     parts = list(recommend_to_all_users(model.fit(EVERYONE), popular, EVERYONE, n, exclude_seen=exclude_seen))
     frame = pl.concat(parts)
     assert frame.schema == {"user_id": pl.Int64, "rank": pl.Int32, "track_id": pl.Int64, "score": pl.Float64}
-    found: dict[int, list[tuple[int, float]]] = {}
+    recommendations: dict[int, list[tuple[int, float]]] = {}
     for user, rank, track, score in frame.rows():
-        found.setdefault(user, []).append((track, score))
-        assert rank == len(found[user])
-    return found
+        recommendations.setdefault(user, []).append((track, score))
+        assert rank == len(recommendations[user])
+    return recommendations
 
 
-def tracks_of(found: dict[int, list[tuple[int, float]]]) -> dict[int, list[int]]:
-    for ranked in found.values():
+def tracks_of(recommendations: dict[int, list[tuple[int, float]]]) -> dict[int, list[int]]:
+    for ranked in recommendations.values():
         scores = [score for _, score in ranked]
         assert scores == sorted(scores, reverse=True)
-    return {user: [track for track, _ in ranked] for user, ranked in found.items()}
+    return {user: [track for track, _ in ranked] for user, ranked in recommendations.items()}
 
 
-def test_what_the_model_leaves_open_is_filled_with_what_is_popular() -> None:
-    found = made(Names(5), 3)
-    # Who played everything has no list; who played nothing gets what is popular, and nothing of the model.
-    assert tracks_of(found) == {1: [5, 4], 2: [5, 4], 3: [5, 3], 4: [5, 2, 3], 5: [1, 2, 3]}
-    # What fills up is not above what the model named; a list of popularity keeps its own scores.
-    assert [score for _, score in found[4]] == [0, 0, 0]
-    assert found[5][0][1] > 0.5
+def test_empty_ranks_are_filled_with_popular_tracks() -> None:
+    recommendations = recommend(Names(5), 3)
+    # User 6 played everything and gets nothing. User 5 played nothing and gets popular tracks only.
+    assert tracks_of(recommendations) == {1: [5, 4], 2: [5, 4], 3: [5, 3], 4: [5, 2, 3], 5: [1, 2, 3]}
+    # Fallback scores are capped by the scores of the model; a list of popular tracks keeps its scores.
+    assert [score for _, score in recommendations[4]] == [0, 0, 0]
+    assert recommendations[5][0][1] > 0.5
 
 
-def test_what_the_model_named_does_not_come_again() -> None:
-    assert tracks_of(made(Names(1, 2), 4, exclude_seen=False))[4] == [1, 2, 3, 4]
-    assert tracks_of(made(Names(3, 1), 5, exclude_seen=False))[1] == [3, 1, 2, 4, 5]
+def test_fallback_does_not_repeat_tracks_of_the_model() -> None:
+    assert tracks_of(recommend(Names(1, 2), 4, exclude_seen=False))[4] == [1, 2, 3, 4]
+    assert tracks_of(recommend(Names(3, 1), 5, exclude_seen=False))[1] == [3, 1, 2, 4, 5]
 
 
-def test_scores_of_the_popular_stay_below_negative_ones_of_the_model() -> None:
-    found = made(Names(4, 5), 5)
-    assert found[4] == [(4, 0), (5, -1), (2, -1), (3, -1)]
+def test_fallback_scores_are_capped_by_negative_model_scores() -> None:
+    recommendations = recommend(Names(4, 5), 5)
+    assert recommendations[4] == [(4, 0), (5, -1), (2, -1), (3, -1)]
 
 
-def test_a_model_that_has_enough_to_say_is_left_alone() -> None:
-    assert made(Names(5, 4, 3, 2, 1), 2)[4] == [(5, 0), (4, -1)]
+def test_full_list_of_the_model_is_unchanged() -> None:
+    assert recommend(Names(5, 4, 3, 2, 1), 2)[4] == [(5, 0), (4, -1)]
 
 
-def test_a_longer_list_than_there_are_tracks() -> None:
-    assert tracks_of(made(Names(5), 50))[4] == [5, 2, 3, 4]
+def test_list_longer_than_the_catalogue() -> None:
+    assert tracks_of(recommend(Names(5), 50))[4] == [5, 2, 3, 4]
 
 
 @pytest.mark.parametrize("part", [1, 4, 6])
-def test_the_parts_make_no_difference(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = made(Names(5), 3)
+def test_recommendations_do_not_depend_on_parts(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = recommend(Names(5), 3)
     monkeypatch.setattr("recommender.publishing.recommendation_lists._USERS_PER_PART", part)
-    assert made(Names(5), 3) == whole
+    assert recommend(Names(5), 3) == whole
 
 
-def test_a_fallback_for_each_genre_and_for_everyone() -> None:
+def test_fallback_exists_for_each_genre_and_for_all_users() -> None:
     popular = GenrePopularity(drawn_by=1.0).fit(EVERYONE)
     frame = fallback_recommendations(popular, EVERYONE.track_ids, 3)
     assert frame.schema == {"genre": pl.String, "rank": pl.Int32, "track_id": pl.Int64, "score": pl.Float64}
-    found = {genre: rows["track_id"].to_list() for (genre,), rows in frame.group_by("genre", maintain_order=True)}
-    assert found == {"": [1, 2, 3], "Jazz": [1, 2, 4], "Rock": [1, 2, 3]}
+    groups = frame.group_by("genre", maintain_order=True)
+    recommendations = {genre: rows["track_id"].to_list() for (genre,), rows in groups}
+    assert recommendations == {"": [1, 2, 3], "Jazz": [1, 2, 4], "Rock": [1, 2, 3]}
     scores = frame.filter(pl.col("genre") == "Rock")["score"].to_list()
-    # Both of Rock play 1, 2 and 3, and one more listener like everyone: all of five play 1, four 2, three 3.
+    # Both Rock users play 1, 2 and 3; one average user is added: all of five play 1, four play 2, three play 3.
     assert scores == pytest.approx([(2 + 5 / 5) / 3, (2 + 4 / 5) / 3, (2 + 3 / 5) / 3])
