@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from benchmarks.report import split_page
 from benchmarks.source import ROOT
 
 
@@ -21,3 +22,12 @@ def add_write_option(parser: argparse.ArgumentParser, page: str) -> None:
     parser.add_argument(
         "--write", nargs="?", type=Path, const=ROOT / "docs", metavar="FOLDER", help=f"write {page} there (docs)"
     )
+
+
+def check_marks(parser: argparse.ArgumentParser, options: argparse.Namespace, page: str, mark: str) -> None:
+    """Exit with 2 if the page to write has no marks."""
+    if options.write:
+        try:
+            split_page(options.write / page, mark)
+        except ValueError as error:
+            parser.error(str(error))

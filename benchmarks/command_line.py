@@ -17,28 +17,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import (
-    audit,
-    daily_quality,
-    fetch,
-    first_ingest,
-    fixed_cost,
-    growth,
-    help_cost,
-    next_days,
-    publishing,
-    recommending,
-    scoring,
-    serving,
-    stage,
-    training_growth,
-)
-from benchmarks.arguments import add_write_option, parse_count
+from benchmarks import audit, commands, daily_quality, fetch, publishing, recommending, scoring, serving, stage
+from benchmarks import whole_ingests as ingests
+from benchmarks.arguments import add_write_option, check_marks, parse_count
 from benchmarks.context import BenchmarkContext
 from benchmarks.figures import Measurement
 from benchmarks.machine import describe_machine
-from benchmarks.processes import Runner, WorkFailed, run_in_fresh_process
-from benchmarks.report import MARK, PAGE, BenchmarkReport, missed_targets, split_page, terminal_tables, write_benchmarks
+from benchmarks.processes import WorkFailed, run_in_fresh_process
+from benchmarks.report import MARK, PAGE, BenchmarkReport, missed_targets, terminal_tables, write_benchmarks
 from benchmarks.source import Sizes
 from core import embedded_postgres
 from core.dates import parse_day
@@ -47,17 +33,17 @@ from core.dates import parse_day
 MEASUREMENTS: Mapping[str, Callable[[BenchmarkContext], Measurement]] = {
     "fetch": fetch.measure,
     "stage": stage.measure,
-    "first-ingest": first_ingest.measure,
+    "first-ingest": ingests.measure_first,
     "audit": audit.measure,
-    "next-days": next_days.measure,
-    "fixed-cost": fixed_cost.measure,
-    "help-cost": help_cost.measure,
-    "growth": growth.measure,
+    "next-days": ingests.measure_next_days,
+    "fixed-cost": commands.measure_fixed_cost,
+    "help-cost": commands.measure_help,
+    "growth": ingests.measure_growth,
     "recommending": recommending.measure,
     "publishing": publishing.measure,
     "daily-quality": daily_quality.measure,
     "scoring": scoring.measure,
-    "training-growth": training_growth.measure,
+    "training-growth": scoring.measure_growth,
     "serving": serving.measure,
 }
 
@@ -70,8 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not console.is_terminal:
         console.width = 120
     try:
-        with _temporary_postgres() as (folder, postgres):
-            report = measure(options, folder, postgres, console, run_in_fresh_process)
+        report = measure(options, console)
     except WorkFailed as error:
         console.print(str(error), style="red", markup=False, soft_wrap=True)
         return 1
@@ -83,20 +68,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(options: argparse.Namespace, folder: Path, postgres: str, console: Console, run: Runner) -> BenchmarkReport:
-    """Run the chosen measurements on that Postgres and in that folder. Prints each figure as soon as it is known."""
+def measure(options: argparse.Namespace, console: Console) -> BenchmarkReport:
+    """Run the chosen measurements, and print each figure as soon as it is known. Raises WorkFailed."""
     started = time.monotonic()
     sizes = Sizes(options.users, options.tracks, options.sessions)
-    machine, measurements = describe_machine(postgres), dict[str, Measurement]()
-    with (
-        console.status("starting") as status,
-        BenchmarkContext(sizes, options.growth, options.rounds, folder, postgres, run, status.update) as context,
-    ):
-        for name in [name for name in MEASUREMENTS if name in options.only]:
-            measurements[name] = MEASUREMENTS[name](context)
-            for figure in measurements[name].figures:
-                line = f"{figure.name}: {figure.number_text} ({figure.measured})"
-                console.print(line, markup=False, highlight=False, soft_wrap=True)
+    measurements = {}
+    with _temporary_postgres() as (folder, postgres), console.status("starting") as status:
+        machine = describe_machine(postgres)
+        run, show = run_in_fresh_process, status.update
+        with BenchmarkContext(sizes, options.growth, options.rounds, folder, postgres, run, show) as context:
+            for name in [name for name in MEASUREMENTS if name in options.only]:
+                measurements[name] = MEASUREMENTS[name](context)
+                for figure in measurements[name].figures:
+                    line = f"{figure.name}: {figure.number_text} ({figure.measured})"
+                    console.print(line, markup=False, highlight=False, soft_wrap=True)
     minutes = (time.monotonic() - started) / 60
     return BenchmarkReport(options.date, sizes, options.rounds, minutes, machine, measurements)
 
@@ -116,7 +101,7 @@ def _temporary_postgres() -> Iterator[tuple[Path, str]]:
 
 
 def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the command line. Exits with 2 for a wrong argument."""
+    """Parse the command line. Exits with 2 for a wrong argument, or for a page without marks."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measure speed and size as ratios against baselines that run side by side.",
@@ -138,9 +123,5 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.write and len(options.only) < len(MEASUREMENTS):
         parser.error("--write needs all measurements: leave out --only")
-    if options.write:
-        try:
-            split_page(options.write / PAGE, MARK)
-        except ValueError as error:
-            parser.error(str(error))
+    check_marks(parser, options, PAGE, MARK)
     return options

@@ -9,8 +9,7 @@ from functools import partial
 
 from benchmarks import sample_data
 from benchmarks.context import NO_SOURCE, BenchmarkContext
-from benchmarks.figures import Figure, Measurement, PairedRuns, Scaling, Table, at_most, run_in_turns
-from benchmarks.growth import NOISE
+from benchmarks.figures import NOISE, Figure, Measurement, PairedRuns, Scaling, Table, run_in_turns
 from benchmarks.processes import Show
 from core.clock import utc_now
 from core.database import Connection, connect, migrate
@@ -53,15 +52,15 @@ def measure(context: BenchmarkContext) -> Measurement:
         Figure(
             "daily quality: a day, times one statement that counts hits",
             largest.runs.times_baseline,
-            at_most(10),
             f"{largest.runs.project:.2f} s against {largest.runs.baseline:.2f} s, {largest}",
+            at_most=10,
             breakdown="popular tracks for each user, and what each user had played before",
         ),
         Figure(
             "daily quality: time per user, the largest day against the one before",
             micros[0] / micros[1],
-            at_most(NOISE),
             f"{micros[0]:.0f} µs against {micros[1]:.0f} µs a user, {largest} against {smaller.users:,}",
+            at_most=NOISE,
             breakdown="plays and recommendations that no longer fit into memory",
         ),
     ]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 
+from benchmarks.baselines import bare_fetch, page_requests
 from benchmarks.context import FETCH_THREADS, PAGE_SIZE, BenchmarkContext
-from benchmarks.figures import Figure, Measurement, PairedRuns, at_least, run_in_turns
+from benchmarks.figures import Figure, Measurement, PairedRuns, run_in_turns
 from benchmarks.processes import Show
-from benchmarks.source import BASE_DAY, bare_fetch, land_batch, page_requests
+from benchmarks.source import BASE_DAY, land_batch
 from core.data_layout import DataLayout
 from core.endpoints import ENDPOINTS
 from core.settings import Settings
@@ -20,8 +21,8 @@ def measure(context: BenchmarkContext) -> Measurement:
     figure = Figure(
         "fetch: pages a second, share of a bare loop",
         runs.share_of_rate,
-        at_least(0.8),
         f"{runs.rates('pages')}, {runs.count:,} pages",
+        at_least=0.8,
         breakdown="decoding and checking the pages, compressing and writing them, reading a few twice",
     )
     return Measurement([figure])
@@ -29,7 +30,7 @@ def measure(context: BenchmarkContext) -> Measurement:
 
 def compare(show: Show, settings: Settings, rounds: int) -> PairedRuns:
     """Land all pages, and fetch them with the bare loop. The pages of the last round stay landed."""
-    api_url = settings.moovitamix_api_url
+    api_url, landing_folder = settings.moovitamix_api_url, DataLayout(settings.data_dir).landing
 
     def land_all() -> None:
         for endpoint in ENDPOINTS:
@@ -41,5 +42,5 @@ def compare(show: Show, settings: Settings, rounds: int) -> PairedRuns:
         lambda: bare_fetch(show, api_url, FETCH_THREADS, PAGE_SIZE),
         count=len(page_requests(api_url, PAGE_SIZE)),
         show=show,
-        prepare=lambda: shutil.rmtree(DataLayout(settings.data_dir).landing, ignore_errors=True),
+        prepare=lambda: shutil.rmtree(landing_folder, ignore_errors=True),
     )

@@ -12,55 +12,42 @@ from typing import Literal
 Result = Literal["met", "missed", "no target"]
 
 
-@dataclass(frozen=True)
-class Target:
-    """A limit for a figure. A figure equal to the limit meets it."""
-
-    bound: Literal["at least", "at most"]
-    limit: float
-
-    def met_by(self, number: float) -> bool:
-        """Whether the number keeps the limit."""
-        return number >= self.limit if self.bound == "at least" else number <= self.limit
-
-
-def at_least(limit: float) -> Target:
-    """A lower limit."""
-    return Target("at least", limit)
-
-
-def at_most(limit: float) -> Target:
-    """An upper limit."""
-    return Target("at most", limit)
+NOISE = 1.1
+"""Two runs of the same code differ by up to this factor."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One number with its target. `unit` is empty for a ratio; `breakdown` names the parts of the time or memory."""
+    """One number. A target is a limit that is met by an equal number.
+
+    `unit` is empty for a ratio. `breakdown` names the parts of the time or memory.
+    """
 
     name: str
     number: float
-    target: Target | None
     measured: str
     unit: str = ""
+    at_least: float | None = None
+    at_most: float | None = None
     breakdown: str = ""
 
     @property
     def result(self) -> Result:
-        if self.target is None:
+        if self.at_least is None and self.at_most is None:
             return "no target"
-        return "met" if self.target.met_by(self.number) else "missed"
+        above = self.at_least is None or self.number >= self.at_least
+        return "met" if above and (self.at_most is None or self.number <= self.at_most) else "missed"
 
     @property
     def number_text(self) -> str:
         """Such as `1.24` or `612 MB`."""
-        digits = 0 if self.unit == "MB" else 2
-        return f"{self.number:,.{digits}f} {self.unit}".strip()
+        return f"{self.number:,.{0 if self.unit == 'MB' else 2}f} {self.unit}".strip()
 
     @property
     def target_text(self) -> str:
         """Such as `at most 1.3`."""
-        return f"{self.target.bound} {self.target.limit:,g} {self.unit}".strip() if self.target else ""
+        limits = (("at least", self.at_least), ("at most", self.at_most))
+        return ", ".join(f"{bound} {limit:,g} {self.unit}".strip() for bound, limit in limits if limit is not None)
 
 
 @dataclass(frozen=True)

@@ -41,14 +41,11 @@ def send_at_full_speed(port: int, requests: Sequence[bytes], connections: int, s
 
 def send_at_rate(port: int, requests: Sequence[bytes], connections: int, seconds: float, rate: float) -> LoadResult:
     """Send so many requests a second, evenly spaced. Seconds count from when a request was due. Raises LoadFailed."""
-    return asyncio.run(
-        _send(
-            port,
-            requests,
-            connections,
-            lambda started: (started + number / rate for number in range(int(seconds * rate))),
-        )
-    )
+
+    def due_times(started: float) -> Iterator[float]:
+        return (started + number / rate for number in range(int(seconds * rate)))
+
+    return asyncio.run(_send(port, requests, connections, due_times))
 
 
 async def _send(
@@ -105,19 +102,15 @@ class _Connection(asyncio.Protocol):
         if len(self._received) < end + len(_END_OF_HEAD) + length:
             return
         response, self._received = self._received, b""
-        if response.startswith(_OK):
-            self._finish()
-        else:
-            self._finish(LoadFailed(response[:100].decode(errors="replace")))
+        ok = response.startswith(_OK)
+        self._finish(None if ok else LoadFailed(response[:100].decode(errors="replace")))
 
     def connection_lost(self, error: Exception | None) -> None:
         self._finish(LoadFailed(f"the connection was closed: {error}"))
 
-    def _finish(self, error: LoadFailed | None = None) -> None:
-        response = self._response
-        if response is None or response.done():
-            return
-        if error:
-            response.set_exception(error)
-        else:
-            response.set_result(None)
+    def _finish(self, error: LoadFailed | None) -> None:
+        if self._response is not None and not self._response.done():
+            if error:
+                self._response.set_exception(error)
+            else:
+                self._response.set_result(None)

@@ -11,10 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 Result = TypeVar("Result")
-Arguments = ParamSpec("Arguments")
 Show = Callable[[str], None]
 
 
@@ -27,16 +26,8 @@ class ProcessResult(Generic[Result]):
     peak_bytes: int
 
 
-class Runner(Protocol):
-    """Runs a function of a module with a progress callback and picklable arguments."""
-
-    def __call__(
-        self,
-        show: Show,
-        work: Callable[Concatenate[Show, Arguments], Result],
-        *args: Arguments.args,
-        **kwargs: Arguments.kwargs,
-    ) -> ProcessResult[Result]: ...
+Runner = Callable[..., ProcessResult[Any]]
+"""Runs a function of a module, given a progress callback, the function, and its other arguments."""
 
 
 class WorkFailed(RuntimeError):
@@ -48,16 +39,11 @@ class _Failure:
     text: str
 
 
-def run_in_fresh_process(
-    show: Show,
-    work: Callable[Concatenate[Show, Arguments], Result],
-    *args: Arguments.args,
-    **kwargs: Arguments.kwargs,
-) -> ProcessResult[Result]:
+def run_in_fresh_process(show: Show, work: Callable[..., Result], *arguments: Any) -> ProcessResult[Result]:
     """Run the work in a new interpreter. Raises WorkFailed."""
     spawning = multiprocessing.get_context("spawn")
     receiver, sender = spawning.Pipe(duplex=False)
-    process = spawning.Process(target=_work_in_child, args=(sender, work, args, kwargs), daemon=True)
+    process = spawning.Process(target=_work_in_child, args=(sender, work, arguments), daemon=True)
     process.start()
     sender.close()
     try:
@@ -77,15 +63,10 @@ def run_in_fresh_process(
     return message
 
 
-def run_in_this_process(
-    show: Show,
-    work: Callable[Concatenate[Show, Arguments], Result],
-    *args: Arguments.args,
-    **kwargs: Arguments.kwargs,
-) -> ProcessResult[Result]:
+def run_in_this_process(show: Show, work: Callable[..., Result], *arguments: Any) -> ProcessResult[Result]:
     """Run the work here. The peak memory includes everything this process did before."""
     started = time.perf_counter()
-    result = work(show, *args, **kwargs)
+    result = work(show, *arguments)
     return ProcessResult(result, time.perf_counter() - started, peak_bytes())
 
 
@@ -102,9 +83,9 @@ def peak_bytes() -> int:
         return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _work_in_child(pipe: Connection, work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def _work_in_child(pipe: Connection, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     try:
-        result = run_in_this_process(pipe.send, work, *args, **kwargs)
+        result = run_in_this_process(pipe.send, work, *arguments)
     except BaseException:
         pipe.send(_Failure(traceback.format_exc()))
     else:

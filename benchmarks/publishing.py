@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks import sample_data
 from benchmarks.context import NO_SOURCE, BenchmarkContext
-from benchmarks.figures import Figure, Measurement, PairedRuns, at_least, run_in_turns
+from benchmarks.figures import Figure, Measurement, PairedRuns, run_in_turns
 from benchmarks.processes import Show
 from core.clock import utc_now
 from core.database import connect, migrate
@@ -23,8 +23,8 @@ def measure(context: BenchmarkContext) -> Measurement:
     figure = Figure(
         "publishing: rows a second, share of a raw COPY",
         runs.share_of_rate,
-        at_least(0.6),
         f"{runs.rates('rows')}; {users * sample_data.LENGTH:,} recommendations, {tracks * _SIMILAR:,} similar tracks",
+        at_least=0.6,
     )
     return Measurement([figure])
 

@@ -10,7 +10,7 @@ import numpy as np
 import requests
 
 from benchmarks.context import BenchmarkContext
-from benchmarks.figures import Figure, Measurement, Table, at_least, at_most, breakdown
+from benchmarks.figures import Figure, Measurement, Table, breakdown
 from benchmarks.ingests import StepMeter
 from benchmarks.processes import ProcessResult, Show
 from benchmarks.source import BASE_DAY, Sizes, mock_api
@@ -52,18 +52,18 @@ def measure(context: BenchmarkContext) -> Measurement:
         Figure(
             "recommending: trained, scored, audited and published",
             training.total,
-            at_most(180.0),
             f"{training.users:,} users, {training.tracks:,} tracks, {training.pairs:,} pairs;"
             f" {training.rows:,} recommendations",
             unit="s",
+            at_most=180.0,
             breakdown=breakdown(training.seconds),
         ),
         Figure(
             "recommending: peak memory, training and trial together",
             peak + training.largest_trial_mb,
-            at_most(2_048.0),
             f"{peak:,.0f} MB and {training.largest_trial_mb:,.0f} MB",
             unit="MB",
+            at_most=2_048.0,
         ),
         *_compare_with_truth("that data set", training),
         *_compare_with_truth("a denser data set", denser.result),
@@ -79,9 +79,9 @@ def _compare_with_truth(data_set: str, training: TrainingMeasurement) -> list[Fi
         Figure(
             f"recommending: ndcg@20 on {data_set}, share of the true tastes",
             chosen / truth,
-            at_least(0.9),
             f"{chosen:.4f} against {truth:.4f}; popularity {popularity:.4f};"
             f" {training.pairs / training.users:.0f} tracks a user",
+            at_least=0.9,
             breakdown="few plays tell little of a taste; more plays bring it nearer",
         )
     ]

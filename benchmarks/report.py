@@ -10,7 +10,7 @@ from pathlib import Path
 import rich.table
 
 from benchmarks.context import FETCH_THREADS, PAGE_SIZE
-from benchmarks.figures import Figure, GrowthPoint, Measurement, Scaling, Table
+from benchmarks.figures import Figure, Measurement, Table
 from benchmarks.plot import draw_growth, draw_scalings
 from benchmarks.source import Sizes
 
@@ -38,14 +38,6 @@ class BenchmarkReport:
     @property
     def tables(self) -> list[Table]:
         return [table for measurement in self.measurements.values() for table in measurement.tables]
-
-    @property
-    def growth(self) -> list[GrowthPoint]:
-        return [point for measurement in self.measurements.values() for point in measurement.growth]
-
-    @property
-    def scalings(self) -> list[Scaling]:
-        return [scaling for measurement in self.measurements.values() for scaling in measurement.scalings]
 
 
 def terminal_tables(title: str, figures: Iterable[Figure], tables: Iterable[Table]) -> Iterator[rich.table.Table]:
@@ -75,8 +67,11 @@ def missed_targets(figures: Iterable[Figure]) -> list[str]:
 def write_benchmarks(report: BenchmarkReport, docs: Path) -> Path:
     """Replace the part between the marks, and the plots. Returns the page. Raises ValueError if it has no marks."""
     write_part(docs / PAGE, MARK, _part(report))
-    draw_growth(report.growth, docs / _GROWTH_PLOT)
-    draw_scalings(report.scalings, docs / _TRAINING_PLOT)
+    for measurement in report.measurements.values():
+        if measurement.growth:
+            draw_growth(measurement.growth, docs / _GROWTH_PLOT)
+        if measurement.scalings:
+            draw_scalings(measurement.scalings, docs / _TRAINING_PLOT)
     return docs / PAGE
 
 

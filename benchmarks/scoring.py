@@ -1,4 +1,4 @@
-"""Scoring: users a second of a low-rank model against implicit, and fit and scoring of the largest recipe."""
+"""Scoring: users a second of a low-rank model against implicit, and the largest recipe with its growth."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
 from benchmarks.context import BenchmarkContext
-from benchmarks.figures import Figure, Measurement, PairedRuns, at_least, at_most, run_in_turns, seconds_of
+from benchmarks.figures import Figure, Measurement, PairedRuns, Scaling, Table, run_in_turns, seconds_of
 from benchmarks.processes import Show
 from benchmarks.synthetic_plays import make_plays
 from recommender.models.als import ALS
 from recommender.models.registry import GraphFilterWithALS
 
 N, FACTORS = 20, 64
+_BASE = {"users": 3_000, "tracks": 4_000, "plays": 100_000}
+_GROWTH = (1, 3, 10)
 
 
 @dataclass(frozen=True)
@@ -39,18 +41,18 @@ def measure(context: BenchmarkContext) -> Measurement:
         Figure(
             "scoring: users a second, against implicit",
             runs.share_of_rate,
-            at_least(1.0),
             f"{runs.rates('users')}, {tracks:,} tracks; {same:.2%} of the tracks are the same",
+            at_least=1.0,
         ),
         Figure(
             "scoring: the graph filter with ALS, fitted and all users scored",
             times.fit + times.score,
-            at_most(150.0),
             sizes,
             unit="s",
+            at_most=150.0,
             breakdown=f"fit {times.fit:.1f} s, scoring {times.score:.1f} s",
         ),
-        Figure("scoring: peak memory of that process", process.peak_bytes / 1e6, at_most(2_000.0), sizes, unit="MB"),
+        Figure("scoring: peak memory of that process", process.peak_bytes / 1e6, sizes, unit="MB", at_most=2_000.0),
     ]
     return Measurement(figures)
 
@@ -89,3 +91,33 @@ def fit_and_score(show: Show, users: int, tracks: int, interactions: int) -> Fit
     show("the graph filter with ALS: scoring")
     score = seconds_of(lambda: model.recommend(plays.user_ids, N, exclude=plays))
     return FitTimes(len(plays), fit, score)
+
+
+def measure_growth(context: BenchmarkContext) -> Measurement:
+    """Fit and score with more users, tracks or plays, each alone. The base is measured once."""
+    sizes = context.sizes
+    base = dict(zip(_BASE, map(min, _BASE.values(), (sizes.users, sizes.tracks, sizes.sessions)), strict=True))
+    first = _seconds(context, base)
+    scalings = [
+        Scaling(
+            name,
+            [(1, first)] + [(factor, _seconds(context, base | {name: base[name] * factor})) for factor in _GROWTH[1:]],
+        )
+        for name in base
+    ]
+    return Measurement([], [_table(base, scalings)], scalings=scalings)
+
+
+def _seconds(context: BenchmarkContext, sizes: dict[str, int]) -> float:
+    times = context.run(context.show, fit_and_score, *sizes.values()).result
+    return times.fit + times.score
+
+
+def _table(base: dict[str, int], scalings: list[Scaling]) -> Table:
+    rows = [
+        [scaling.dimension, *(f"{seconds:.1f}" for _, seconds in scaling.points), f"{scaling.exponent:.2f}"]
+        for scaling in scalings
+    ]
+    sizes = ", ".join(f"{count:,} {name}" for name, count in base.items())
+    note = f"Seconds to fit and to score all users. Times 1 is {sizes}. An exponent of 1 is in proportion."
+    return Table("Growth of training", ["more", *(f"times {factor}" for factor in _GROWTH), "exponent"], rows, note)

@@ -14,7 +14,7 @@ import polars as pl
 
 from benchmarks import sample_data
 from benchmarks.context import NO_SOURCE, BenchmarkContext
-from benchmarks.figures import Figure, Measurement, PairedRuns, at_least
+from benchmarks.figures import Figure, Measurement, PairedRuns
 from benchmarks.load import LoadResult, send_at_full_speed, send_at_rate
 from benchmarks.processes import Show
 from benchmarks.source import ROOT
@@ -41,13 +41,12 @@ def measure(context: BenchmarkContext) -> Measurement:
         Figure(
             "serving: recommendations a second, share of a constant response",
             runs.share_of_rate,
-            at_least(0.5),
             f"{runs.rates('requests')}, {CONNECTIONS} connections",
+            at_least=0.5,
         ),
         Figure(
             "serving: 99 % of recommendations at half of the peak within",
             half.percentile(99) * 1000,
-            None,
             f"{half.per_second:,.0f} requests a second; half of them within {half.percentile(50) * 1000:.1f} ms",
             unit="ms",
         ),

@@ -1,12 +1,10 @@
-"""The mock API in its own process, the landing of its snapshots, and the bare loop that landing is compared with."""
+"""The mock API in its own process, and the landing of its snapshots."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -16,7 +14,6 @@ import requests
 
 from benchmarks.processes import Show
 from core.clock import utc_now
-from core.endpoints import ENDPOINTS
 from core.settings import Settings
 from pipeline import landing
 from pipeline.batches import Batch
@@ -28,7 +25,6 @@ BASE_DAY = date(2026, 11, 22)
 # Together about 1 % of the sessions change a day: removed users and tracks remove their sessions too.
 _DAILY_CHANGES = ("--updates", "0.0045", "--new-sessions", "0.0045", "--removals", "0.0003", "--growth", "0.001")
 _READY = "mock API ready: "
-_SECONDS_BETWEEN_PROGRESS = 0.5
 
 
 @dataclass(frozen=True)
@@ -82,39 +78,3 @@ def land_batch(show: Show, batch: Batch, settings: Settings) -> Landing:
         show(f"landing {batch.batch_id}: {landed:,} of {pages:,} pages")
 
     return landing.land_snapshot(ApiClient(settings), batch, settings, clock=utc_now, progress=progress)
-
-
-def page_requests(api_url: str, page_size: int) -> list[tuple[str, dict[str, int]]]:
-    """URL and parameters of every page of the three snapshots."""
-    pages = []
-    for endpoint in ENDPOINTS:
-        url = f"{api_url}/{endpoint}"
-        count = requests.get(url, params={"page": 1, "size": page_size}, timeout=60).json()["pages"]
-        pages += [(url, {"page": number, "size": page_size}) for number in range(1, count + 1)]
-    return pages
-
-
-def bare_fetch(show: Show, api_url: str, threads: int, page_size: int) -> None:
-    """Read every page of the three snapshots with plain `requests`, and discard the bodies."""
-    pages = page_requests(api_url, page_size)
-    fetched = [0] * threads
-    stop = threading.Event()
-
-    def fetch_share(thread: int) -> None:
-        with requests.Session() as session:
-            for url, parameters in pages[thread::threads]:
-                session.get(url, params=parameters, timeout=60).raise_for_status()
-                fetched[thread] += 1
-
-    def show_progress() -> None:
-        while not stop.wait(_SECONDS_BETWEEN_PROGRESS):
-            show(f"bare loop: {sum(fetched):,} of {len(pages):,} pages")
-
-    reporter = threading.Thread(target=show_progress, daemon=True)
-    reporter.start()
-    try:
-        with ThreadPoolExecutor(threads) as executor:
-            list(executor.map(fetch_share, range(threads)))
-    finally:
-        stop.set()
-        reporter.join()

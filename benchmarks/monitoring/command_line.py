@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from benchmarks.arguments import add_write_option, parse_count
+from benchmarks.arguments import add_write_option, check_marks, parse_count
 from benchmarks.monitoring.mock_days import MockWorld, evaluate_days
 from benchmarks.monitoring.page import MARK, PAGE, SimulationReport, write_simulation
 from benchmarks.monitoring.studies import Studies
-from benchmarks.report import split_page, terminal_tables
+from benchmarks.report import terminal_tables
 
 _WIDTH_OF_A_FILE = 160
 
@@ -42,9 +42,5 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--histories", type=parse_count, default=4_000, help="for each row (4000)")
     add_write_option(parser, PAGE)
     options = parser.parse_args(arguments)
-    if options.write:
-        try:
-            split_page(options.write / PAGE, MARK)
-        except ValueError as error:
-            parser.error(str(error))
+    check_marks(parser, options, PAGE, MARK)
     return options

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
 
@@ -76,7 +76,7 @@ def _part(report: SimulationReport) -> Iterator[str]:
     yield ""
     yield f"![The share of histories with an alarm over the days: nothing changes, and after drops]({_PLOT})"
     for table in report.tables:
-        yield from table_section(replace(table, note=_wrapped(table.note)))
+        yield from table_section(table)
 
 
 def _cumulative_share(alarms: Values, days: int) -> tuple[Values, Values]:

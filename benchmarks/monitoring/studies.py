@@ -10,7 +10,7 @@ from math import ceil
 
 import numpy as np
 
-from benchmarks.figures import Figure, Table, at_least, at_most
+from benchmarks.figures import Figure, Table
 from benchmarks.monitoring.histories import (
     WEEK,
     WEEKEND,
@@ -101,11 +101,9 @@ class Studies:
         figures = []
         for (kind, users), group in self.groups.items():
             if users != FEW:
-                self.show(f"targets: {kind}, {users:,} users")
                 name, delay = f"{kind}, {users:,} users", 7 if users == SOME else 4
                 alarms = group.false_alarms(detector, QUARTER)
                 figures += _figures(name, alarms, name, group.detect(detector, DROP, LATER), delay)
-        self.show("targets: both metrics")
         answers = self.answers(SOME)
         alarms = np.minimum(self.groups[MOCK, SOME].false_alarms(detector), answers.false_alarms(useful_detector))
         detection = answers.detect(useful_detector, DROP, LATER)
@@ -116,22 +114,18 @@ class Studies:
         """False alarms."""
         rows = []
         for (kind, users), group in self.groups.items():
-            self.show(f"nothing changes: {kind}, {users:,} users")
             rows.append([kind, f"{users:,}", *_false_shares(group.false_alarms(detector))])
-        note = "The share of histories with an alarm. Day 1 is the first day ever measured."
-        return Table("Nothing changes: false alarms", ["source", "users", *_FALSE], rows, note)
+        return Table("Nothing changes: false alarms", ["source", "users", *_FALSE], rows)
 
     def drops(self) -> Table:
         """Detected drops and delays."""
         rows = []
         for (kind, users), group in self.groups.items():
             for day in (LATER, MUCH_LATER) if users == FEW else (SOON, LATER):
-                self.show(f"drops on day {day}: {kind}, {users:,} users")
                 detections = [group.detect(detector, share, day) for share in DROPS]
                 rows.append([kind, f"{users:,}", str(day), *map(_detection, detections)])
         header = ["source", "users", "drop on day", *(f"{100 * share:.0f} % drop" for share in DROPS)]
-        note = f"{FEW} users a day are merged to four days a value; the warm-up then takes 56 days."
-        return Table("Drops: detected share and delay", header, rows, note)
+        return Table("Drops: detected share and delay", header, rows)
 
     @cached_property
     def tuned(self) -> PageHinkley:
@@ -165,27 +159,19 @@ class Studies:
         rows = []
         for users in (SOME, MANY):
             group = self.groups[MOCK, users]
-            self.show(f"rules side by side: {users:,} users")
             falling = group.falling(DROP, LATER)
             for name, rule in self.rules(users).items():
                 detection = Detection.of(group.alarms(falling, rule), LATER)
                 shares = _false_shares(group.false_alarms(rule))
                 rows.append([f"{users:,}", name, *shares, _percent(detection.too_early), _detection(detection)])
         header = ["users", "rule", *_FALSE, f"before day {LATER} (%)", f"20 % drop on day {LATER}"]
-        note = (
-            "Histories of the mock. Naive: a day's mean lies below the interval of 95 % of the days so far."
-            " Page-Hinkley: delta 0.005, threshold 50, 30 values, the usual settings; with a value a user it is read"
-            f" once a day. Tuned for {SOME} users: delta is half of the drop, and the threshold gives as many false"
-            " alarms as CUSUM. Tuning uses the true level and noise."
-        )
-        return Table("Comparison with other rules", header, rows, note)
+        return Table("Comparison with other rules", header, rows)
 
     def both_metrics(self) -> Table:
         """False alarms of two watched metrics, each with its own rule, and detections by useful answers."""
         ndcg = self.groups[MOCK, SOME]
         rows = []
         for users, day in ((SOME, LATER), (_FEW_ANSWERS, MUCH_LATER)):
-            self.show(f"useful answers of {users} users a day")
             answers, name = self.answers(users), f"useful, {users} users"
             falling = answers.falling(DROP, day)
             for ndcg_h, h in _H_PAIRS:
@@ -195,13 +181,7 @@ class Studies:
                 detection = _detection(Detection.of(answers.alarms(falling, _with_h(h)), day))
                 shares = _false_shares(answers.false_alarms(_with_h(h)))
                 rows.append([name, f"{h:g}", *shares, f"{detection}, day {day}"])
-        note = (
-            f"NDCG is of {SOME} mock users a day. Useful answers are synthetic and independent of it: users give 1"
-            " to 5 answers, 70 % of them useful, and differ in how content they are; in a drop 20 % of the users find"
-            f" nothing useful. {_FEW_ANSWERS} users a day are merged to four days a value. Of two numbers the first is"
-            f" for NDCG; the settings are {_H:g} and {SETTINGS.useful.h:g}."
-        )
-        return Table("Two metrics", ["watched", "h", *_FALSE, "20 % drop"], rows, note)
+        return Table("Two metrics", ["watched", "h", *_FALSE, "20 % drop"], rows)
 
     def grid(self) -> Table:
         """False alarms against delay."""
@@ -209,14 +189,13 @@ class Studies:
         falling = {(share, day): group.falling(share, day) for share, day in drops}
         rows = []
         for k, h in product((0.25, 0.5, 0.75, 1.0), (4.0, 5.0, 6.0)):
-            self.show(f"choosing k and h: k {k}, h {h}")
             rule = partial(cusum, rule=CusumSettings(k, h, SETTINGS.plays.warm_up))
             detections = [
                 _detection(Detection.of(group.alarms(values, rule), day)) for (_, day), values in falling.items()
             ]
             rows.append([f"{k:g}", f"{h:g}", *_false_shares(group.false_alarms(rule)), *detections])
         header = ["k", "h", *_FALSE, *(f"{100 * share:.0f} % drop, day {day}" for share, day in drops)]
-        return Table("Choice of k and h", header, rows, f"{SOME} mock users a day.")
+        return Table("Choice of k and h", header, rows)
 
     def changing_users(self) -> Table:
         """False alarms when the number of users changes, with and without weights for it."""
@@ -235,17 +214,11 @@ class Studies:
         rules = (detector, _with_h(_H + 1), ignoring_users(detector))
         rows = []
         for kind, source, name in cases:
-            self.show(f"the number of users changes: {kind}, {name}")
             group = self.histories(source, patterns[name])
             alarms = (group.alarms(group.quiet_quarter, rule) for rule in rules)
             rows.append([kind, name, *(_percent(share_within(days, QUARTER)) for days in alarms)])
-        note = (
-            f"False alarms within {QUARTER} days (%). The detector weights a value by its number of users; the last"
-            " column ignores it. The mock's days are samples themselves and differ by more than chance; users of all"
-            " days pooled do not."
-        )
         header = ["source", "users a day", f"h {_H:g}", f"h {_H + 1:g}", f"h {_H:g}, unweighted"]
-        return Table("Changing number of users", header, rows, note)
+        return Table("Changing number of users", header, rows)
 
     def dependent_days(self) -> Table:
         """False alarms and delays when days depend on each other."""
@@ -259,15 +232,10 @@ class Studies:
         values_of_h = (5.0, 6.0, 7.0, 8.0, 10.0)
         rows = []
         for users, (name, options) in product((SOME, MANY), noises.items()):
-            self.show(f"{name}, {users:,} users")
             group = self.histories(NormalNoise(self.variation, **options), users)
             falling = group.falling(DROP, LATER)
             rows.append([f"{users:,}", name, *(_trade_off(group, _with_h(h), falling) for h in values_of_h)])
-        note = (
-            f"False alarms within {QUARTER} days (%), then the delay of a 20 % drop on day {LATER}, at k"
-            f" {SETTINGS.plays.k:g}. Normal noise; autocorrelation is from one day to the next."
-        )
-        return Table("Dependent days", ["users", "noise", *(f"h {h:g}" for h in values_of_h)], rows, note)
+        return Table("Dependent days", ["users", "noise", *(f"h {h:g}" for h in values_of_h)], rows)
 
     def ordered_days(self) -> Table:
         """Alarms on the mock's days in their own order, with and without their trend."""
@@ -278,14 +246,13 @@ class Studies:
             levels = f"{means[:7].mean():.3f}", f"{means[-7:].mean():.3f}"
             rows.append([name, "all", *levels, f"day {alarm:.0f}" if np.isfinite(alarm) else "none"])
             for users in (SOME, MANY):
-                self.show(f"days in order, {name}: {users:,} users")
                 group = self.histories(OrderedDays(days), users)
                 alarms = group.alarms(group.source.draw(np.ones(len(days)), users, self.count, group.seed), detector)
                 median = np.quantile(alarms, 0.5, method="inverted_cdf")
                 half = f", half by day {median:.0f}" if np.isfinite(median) else ""
                 rows.append([name, f"{users:,}", *levels, f"{_percent(share_within(alarms, YEAR))} %{half}"])
         header = ["days", "users", "first week", "last week", f"alarm within {len(self.raw)} days"]
-        return Table("The mock's days in order", header, rows, "NDCG@20 of all users, or of so many drawn each day.")
+        return Table("The mock's days in order", header, rows)
 
     def mock_statistics(self) -> Table:
         """Statistics of the mock's days, for comparison with your own."""
@@ -302,8 +269,7 @@ class Studies:
             ["the same from chance alone", f"{_percent(float(chance))} %"],
             ["autocorrelation of daily means", f"{(deviation[1:] * deviation[:-1]).sum() / (deviation**2).sum():.2f}"],
         ]
-        note = "Without the trend. A spread is a standard deviation."
-        return Table("Statistics of the mock's days", ["", ""], rows, note)
+        return Table("Statistics of the mock's days", ["", ""], rows)
 
     def curves(self) -> AlarmCurves:
         """For the plot: SOME mock users a day."""
@@ -316,26 +282,24 @@ class Studies:
 
     def tables(self) -> Sequence[Table]:
         """All tables in the order of the page."""
-        return (
-            self.quiet(),
-            self.drops(),
-            self.side_by_side(),
-            self.both_metrics(),
-            self.grid(),
-            self.changing_users(),
-            self.dependent_days(),
-            self.ordered_days(),
-            self.mock_statistics(),
+        studies = (
+            *(self.quiet, self.drops, self.side_by_side, self.both_metrics, self.grid),
+            *(self.changing_users, self.dependent_days, self.ordered_days, self.mock_statistics),
         )
+        tables = []
+        for number, study in enumerate(studies, 1):
+            self.show(f"table {number} of {len(studies)}")
+            tables.append(study())
+        return tables
 
 
 def _figures(false_name: str, alarms: Values, name: str, detection: Detection, delay: float) -> list[Figure]:
     early = f"{_percent(detection.too_early)} % early"
     false_share = 100 * share_within(alarms, QUARTER)
     return [
-        Figure(f"{false_name}: false alarms within {QUARTER} days", false_share, at_most(10), "", unit="%"),
-        Figure(f"{name}: 20 % drop detected", 100 * detection.share, at_least(95), early, unit="%"),
-        Figure(f"{name}: median delay", detection.within(), at_most(delay), early, unit="days"),
+        Figure(f"{false_name}: false alarms within {QUARTER} days", false_share, "", unit="%", at_most=10),
+        Figure(f"{name}: 20 % drop detected", 100 * detection.share, early, unit="%", at_least=95),
+        Figure(f"{name}: median delay", detection.within(), early, unit="days", at_most=delay),
     ]
 
 

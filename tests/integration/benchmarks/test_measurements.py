@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import audit, fixed_cost
+from benchmarks import audit, commands
 from benchmarks.command_line import MEASUREMENTS
 from benchmarks.context import BenchmarkContext
 from benchmarks.figures import Measurement
@@ -104,8 +104,8 @@ def test_raw_statement_computes_every_rule_of_the_suite(context: BenchmarkContex
 
 def test_parts_of_the_command_add_up(context: BenchmarkContext) -> None:
     with mock_api(Sizes(50, 50, 50)) as api_url:
-        parts = fixed_cost.run_parts(fixed_cost.empty_warehouse(context, "parts", api_url), BASE_DAY)
-    assert set(parts) == set(fixed_cost.PARTS)
+        parts = commands.run_parts(commands.empty_warehouse(context, "parts", api_url), BASE_DAY)
+    assert set(parts) == set(commands.PARTS)
     assert all(seconds > 0 for seconds in parts.values())
 
 

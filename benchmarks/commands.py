@@ -1,9 +1,10 @@
-"""Fixed cost: the whole command at 1,000 rows a snapshot, and its parts."""
+"""Commands as a whole: the fixed cost of an ingest and its parts, and the CPU time of `moovitamix --help`."""
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.context import PAGE_SIZE, BenchmarkContext
-from benchmarks.figures import Figure, Measurement, Table, at_most, seconds_of
+from benchmarks.figures import Figure, Measurement, Table, seconds_of
 from benchmarks.inside_ingest import AUDIT, END, GREAT_EXPECTATIONS, ORCHESTRATION, PREFECT, SERVER, STEPS
 from benchmarks.source import BASE_DAY, ROOT, Sizes, mock_api
 from core.database import migrate
@@ -31,7 +32,7 @@ PARTS = {
 }
 
 
-def measure(context: BenchmarkContext) -> Measurement:
+def measure_fixed_cost(context: BenchmarkContext) -> Measurement:
     """Run the whole command, then its parts."""
     with mock_api(Sizes(ROWS, ROWS, ROWS)) as api_url:
         context.show("python -m flows.ingest, to warm up")
@@ -93,16 +94,15 @@ def _figures(total: float, parts: Mapping[str, float]) -> list[Figure]:
         Figure(
             f"fixed cost: python -m flows.ingest, {ROWS:,} rows a snapshot",
             total,
-            None,
             f"{parts[SERVER] + parts[END]:.1f} s less where a Prefect server runs already",
             unit="s",
         ),
         Figure(
             "fixed cost: steps of the flow",
             parts[STEPS],
-            at_most(3),
             f"of {sum(parts.values()):.1f} s; audit {parts[AUDIT]:.1f} s, imports {imports:.1f} s",
             unit="s",
+            at_most=3,
             breakdown="many small statements, each waiting for its commit",
         ),
     ]
@@ -112,3 +112,19 @@ def _table(parts: Mapping[str, float]) -> Table:
     rows = [[part, f"{parts[part]:.1f} s", remark] for part, remark in PARTS.items()]
     rows.append(["all", f"{sum(parts.values()):.1f} s", ""])
     return Table(f"Fixed cost at {ROWS:,} rows a snapshot", ("part", "time", ""), rows)
+
+
+def measure_help(context: BenchmarkContext) -> Measurement:
+    """User and system CPU seconds of `moovitamix --help`. The first run is not counted."""
+    context.show("moovitamix --help")
+    seconds = [cpu_seconds() for _ in range(1 + context.rounds)][1:]
+    measured = f"at least {min(seconds):.2f} CPU s"
+    return Measurement([Figure("moovitamix --help", median(seconds), measured, unit="CPU s", at_most=0.5)])
+
+
+def cpu_seconds() -> float:
+    """CPU seconds of one run."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-m", "cli", "--help"], cwd=ROOT, check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime)

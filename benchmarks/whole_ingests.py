@@ -1,0 +1,182 @@
+"""Whole ingests: the first, the next days, and first ingests of ever larger data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+from itertools import pairwise
+from statistics import median
+
+from benchmarks.baselines import drop_raw_copy, raw_copy, unload
+from benchmarks.context import BenchmarkContext
+from benchmarks.figures import NOISE, Figure, GrowthPoint, Measurement, PairedRuns, Table, breakdown, seconds_of
+from benchmarks.ingests import IngestMeasurement
+from benchmarks.processes import ProcessResult, Show
+from benchmarks.source import BASE_DAY, move_to
+from core.database import connect
+from core.endpoints import ENDPOINTS
+from core.settings import Settings
+from pipeline.batches import Batch
+
+
+def measure_first(context: BenchmarkContext) -> Measurement:
+    """The first ingest, against a bare fetch and a raw COPY, and its peak memory."""
+    fetched = context.bare_fetch_seconds()
+    process = context.first_ingest
+    copied = context.run(context.show, raw_copy_seconds, context.warehouse).result
+    ingest = process.result
+    figures = [
+        Figure(
+            "first ingest: times a bare fetch and a raw COPY",
+            ingest.total / (fetched + copied),
+            f"{ingest.total:.1f} s against {fetched:.1f} s + {copied:.1f} s, {ingest.rows:,} rows",
+            at_most=3,
+            breakdown=breakdown(ingest.seconds),
+        ),
+        Figure(
+            "first ingest: peak memory of the process",
+            process.peak_bytes / 2**20,
+            f"{ingest.sessions:,} sessions; {ingest.memory}",
+            unit="MB",
+            at_most=1024,
+            breakdown=ingest.memory,
+        ),
+        Figure(
+            "import of Great Expectations, once a process",
+            ingest.great_expectations_import,
+            "after the import of Prefect",
+            unit="s",
+        ),
+    ]
+    rows = [[step, f"{part:.1f} s", f"{100 * part / ingest.total:.0f} %"] for step, part in ingest.seconds.items()]
+    rows.append(["all", f"{ingest.total:.1f} s", "100 %"])
+    return Measurement(figures, [Table("First ingest, by step", ("step", "time", "share"), rows)])
+
+
+def raw_copy_seconds(show: Show, settings: Settings) -> float:
+    """Seconds of a raw COPY of everything that the first ingest staged."""
+    seconds = 0.0
+    with connect(settings.database_url.get_secret_value()) as connection:
+        for endpoint in ENDPOINTS:
+            show(f"raw COPY of {endpoint}")
+            file = settings.data_dir / f"{endpoint}.csv"
+            unload(connection, Batch(endpoint, BASE_DAY, settings.source).table, file)
+            seconds += seconds_of(partial(raw_copy, connection, endpoint, file))
+            drop_raw_copy(connection)
+            file.unlink()
+    return seconds
+
+
+def measure_next_days(context: BenchmarkContext) -> Measurement:
+    """Unchanged days, then days with about one changed session in a hundred, against a bare fetch."""
+    _ = context.first_ingest
+    unchanged = _ingest_days(context, 1, moves=False)
+    changed = _ingest_days(context, 1 + context.rounds, moves=True)
+    if rows := sum(ingest.changed_rows for _, ingest in unchanged):
+        raise RuntimeError(f"the mock stood still and {rows:,} rows were published")
+    figures = [_day_figure("an unchanged day", unchanged, 1.3), _day_figure("a day with 1 % changes", changed, 1.5)]
+    return Measurement(figures)
+
+
+def _ingest_days(context: BenchmarkContext, first: int, *, moves: bool) -> list[tuple[float, IngestMeasurement]]:
+    """Seconds of the bare loop, and the ingest, for each day."""
+    days = []
+    for number in range(context.rounds):
+        if moves:
+            context.show("the mock moves on a day")
+            move_to(context.api_url, BASE_DAY + timedelta(days=1 + number))
+        fetched = context.bare_fetch_seconds()
+        with connect(context.warehouse.database_url.get_secret_value()) as connection:
+            connection.execute("analyze")
+        ingest = context.ingest(context.warehouse, BASE_DAY + timedelta(days=first + number))
+        days.append((fetched, ingest.result))
+    return days
+
+
+def _day_figure(name: str, days: Sequence[tuple[float, IngestMeasurement]], at_most: float) -> Figure:
+    ingests = [ingest for _, ingest in days]
+    runs = PairedRuns(ingests[0].rows, [(ingest.total, fetched) for fetched, ingest in days])
+    share = median(ingest.changed_sessions / ingest.sessions for ingest in ingests)
+    changed = (
+        f"{100 * share:.2f} % of the sessions, {median(ingest.changed_rows for ingest in ingests):,.0f} rows changed"
+    )
+    return Figure(
+        f"{name}: times a bare fetch",
+        runs.times_baseline,
+        f"{runs.project:.1f} s against {runs.baseline:.1f} s; {changed}",
+        at_most=at_most,
+        breakdown=breakdown({step: median(ingest.seconds[step] for ingest in ingests) for step in ingests[0].seconds}),
+    )
+
+
+def measure_growth(context: BenchmarkContext) -> Measurement:
+    """One first ingest per size, the smallest first. The size of the main data set is the measured first ingest."""
+    points = [_measure_size(context, sessions) for sessions in context.growth]
+    return Measurement(_growth_figures(context, points), [_growth_table(points)], points)
+
+
+def describe_growth(points: Sequence[GrowthPoint]) -> str:
+    """Whether time and memory per session rise, in a sentence."""
+    times = [point.total / point.sessions for point in points]
+    memory = [point.peak_bytes / point.sessions for point in points]
+    parts = [
+        f"{name} per session {'rises' if any(b > a * NOISE for a, b in pairwise(values)) else 'does not rise'}"
+        for name, values in (("time", times), ("memory", memory))
+    ]
+    return f"From {points[0].sessions:,} to {points[-1].sessions:,} sessions, {' and '.join(parts)}."
+
+
+def _measure_size(context: BenchmarkContext, sessions: int) -> GrowthPoint:
+    if sessions == context.sizes.sessions:
+        return _growth_point(context.first_ingest)
+    with context.first_ingest_of(context.sizes.with_sessions(sessions)) as process:
+        return _growth_point(process)
+
+
+def _growth_point(process: ProcessResult[IngestMeasurement]) -> GrowthPoint:
+    ingest = process.result
+    return GrowthPoint(ingest.sessions, ingest.seconds, process.peak_bytes, ingest.memory)
+
+
+def _growth_figures(context: BenchmarkContext, points: Sequence[GrowthPoint]) -> list[Figure]:
+    if len(points) < 2:
+        return []
+    small, large = points[-2:]
+    has_target = large.sessions == 10 * small.sessions and small.sessions == context.sizes.sessions
+    sizes = f"{large.sessions:,} against {small.sessions:,} sessions"
+    micros = [1e6 * point.total / point.sessions for point in (large, small)]
+    memory = f"{large.peak_bytes / 2**20:,.0f} MB against {small.peak_bytes / 2**20:,.0f} MB, {sizes}"
+    return [
+        Figure(
+            "growth: time per session, the largest against the one before",
+            micros[0] / micros[1],
+            f"{micros[0]:.1f} µs against {micros[1]:.1f} µs a session, {sizes}; a tenth is noise",
+            at_most=NOISE,
+            breakdown=breakdown(large.seconds),
+        ),
+        Figure(
+            "growth: peak memory, the largest against the one before",
+            large.peak_bytes / small.peak_bytes,
+            memory + ("" if has_target else f"; the target is for {10 * context.sizes.sessions:,} (--growth)"),
+            at_most=1.5 if has_target else None,
+            breakdown=large.memory,
+        ),
+    ]
+
+
+def _growth_table(points: Sequence[GrowthPoint]) -> Table:
+    steps = list(points[0].seconds)
+    header = ["sessions", *steps, "all (s)", "µs a session", "peak (MB)", "bytes a session"]
+    rows = [
+        [
+            f"{point.sessions:,}",
+            *(f"{point.seconds[step]:.1f}" for step in steps),
+            f"{point.total:.1f}",
+            f"{1e6 * point.total / point.sessions:,.1f}",
+            f"{point.peak_bytes / 2**20:,.0f}",
+            f"{point.peak_bytes / point.sessions:,.0f}",
+        ]
+        for point in points
+    ]
+    return Table("Growth: seconds per step, and memory", header, rows, describe_growth(points))
