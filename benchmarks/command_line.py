@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import audit, commands, daily_quality, fetch, publishing, recommending, scoring, serving, stage
+from benchmarks import audit, commands, daily_quality, recommending, scoring, serving, throughput
 from benchmarks import whole_ingests as ingests
 from benchmarks.arguments import add_write_option, check_marks, parse_count
 from benchmarks.context import BenchmarkContext
@@ -31,8 +31,8 @@ from core.dates import parse_day
 
 # In this order: some use what those before them left in the database.
 MEASUREMENTS: Mapping[str, Callable[[BenchmarkContext], Measurement]] = {
-    "fetch": fetch.measure,
-    "stage": stage.measure,
+    "fetch": throughput.measure_fetch,
+    "stage": throughput.measure_staging,
     "first-ingest": ingests.measure_first,
     "audit": audit.measure,
     "next-days": ingests.measure_next_days,
@@ -40,7 +40,7 @@ MEASUREMENTS: Mapping[str, Callable[[BenchmarkContext], Measurement]] = {
     "help-cost": commands.measure_help,
     "growth": ingests.measure_growth,
     "recommending": recommending.measure,
-    "publishing": publishing.measure,
+    "publishing": throughput.measure_publishing,
     "daily-quality": daily_quality.measure,
     "scoring": scoring.measure,
     "training-growth": scoring.measure_growth,

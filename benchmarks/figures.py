@@ -9,6 +9,9 @@ from math import log
 from statistics import median
 from typing import Literal
 
+from benchmarks.ingests import IngestMeasurement
+from benchmarks.processes import ProcessResult
+
 Result = Literal["met", "missed", "no target"]
 
 
@@ -61,20 +64,6 @@ class Table:
 
 
 @dataclass(frozen=True)
-class GrowthPoint:
-    """A whole first ingest at one size: seconds per step, and the peak memory of its process."""
-
-    sessions: int
-    seconds: Mapping[str, float]
-    peak_bytes: int
-    memory: str
-
-    @property
-    def total(self) -> float:
-        return sum(self.seconds.values())
-
-
-@dataclass(frozen=True)
 class Scaling:
     """Seconds by factor, as one dimension alone is multiplied. The first factor is 1."""
 
@@ -94,7 +83,7 @@ class Measurement:
 
     figures: Sequence[Figure]
     tables: Sequence[Table] = ()
-    growth: Sequence[GrowthPoint] = ()
+    growth: Sequence[ProcessResult[IngestMeasurement]] = ()
     scalings: Sequence[Scaling] = ()
 
 

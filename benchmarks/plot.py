@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.figures import GrowthPoint, Scaling
+from benchmarks.figures import Scaling
+from benchmarks.ingests import IngestMeasurement
+from benchmarks.processes import ProcessResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -28,13 +30,15 @@ def canvas_for(file: Path, width: float, height: float) -> Iterator[Canvas]:
     canvas.savefig(file, dpi=110, metadata={"Software": None})
 
 
-def draw_growth(points: Sequence[GrowthPoint], file: Path) -> None:
+def draw_growth(points: Sequence[ProcessResult[IngestMeasurement]], file: Path) -> None:
     """Plot seconds per step and peak memory over sessions. The dotted line is in proportion."""
     with canvas_for(file, 10, 4.2) as canvas:
         time, memory = canvas.subplots(1, 2)
-        sessions, totals = [point.sessions for point in points], [point.total for point in points]
-        for step in points[0].seconds:
-            time.loglog(sessions, [point.seconds[step] for point in points], marker="o", markersize=4, label=step)
+        sessions, totals = [point.result.sessions for point in points], [point.result.total for point in points]
+        for step in points[0].result.seconds:
+            time.loglog(
+                sessions, [point.result.seconds[step] for point in points], marker="o", markersize=4, label=step
+            )
         time.loglog(sessions, totals, marker="o", color="black", linewidth=2.5, label="all")
         in_proportion = [totals[-1] * count / sessions[-1] for count in sessions]
         time.loglog(sessions, in_proportion, color="grey", linestyle=":", label="in proportion")

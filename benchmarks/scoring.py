@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from implicit.cpu.als import AlternatingLeastSquares
 from scipy.sparse import csr_matrix
@@ -21,22 +19,13 @@ _BASE = {"users": 3_000, "tracks": 4_000, "plays": 100_000}
 _GROWTH = (1, 3, 10)
 
 
-@dataclass(frozen=True)
-class FitTimes:
-    """Seconds to fit a model on so many plays, and to score all users."""
-
-    plays: int
-    fit: float
-    score: float
-
-
 def measure(context: BenchmarkContext) -> Measurement:
     """Compare both ways of scoring, then fit and score with the largest recipe."""
     users, tracks = context.capped(30_000, 41_000)
     runs, same = context.run(context.show, compare, users, tracks, context.rounds).result
     process = context.run(context.show, fit_and_score, users, tracks, 33 * users)
-    times = process.result
-    sizes = f"{times.plays:,} plays of {users:,} users and {tracks:,} tracks"
+    plays, fit, score = process.result
+    sizes = f"{plays:,} plays of {users:,} users and {tracks:,} tracks"
     figures = [
         Figure(
             "scoring: users a second, against implicit",
@@ -46,11 +35,11 @@ def measure(context: BenchmarkContext) -> Measurement:
         ),
         Figure(
             "scoring: the graph filter with ALS, fitted and all users scored",
-            times.fit + times.score,
+            fit + score,
             sizes,
             unit="s",
             at_most=150.0,
-            breakdown=f"fit {times.fit:.1f} s, scoring {times.score:.1f} s",
+            breakdown=f"fit {fit:.1f} s, scoring {score:.1f} s",
         ),
         Figure("scoring: peak memory of that process", process.peak_bytes / 1e6, sizes, unit="MB", at_most=2_000.0),
     ]
@@ -81,8 +70,11 @@ def compare(show: Show, users: int, tracks: int, rounds: int) -> tuple[PairedRun
     return runs, same
 
 
-def fit_and_score(show: Show, users: int, tracks: int, interactions: int) -> FitTimes:
-    """Fit on synthetic plays of four in five of so many pairs, and score all users."""
+def fit_and_score(show: Show, users: int, tracks: int, interactions: int) -> tuple[int, float, float]:
+    """Fit on synthetic plays of four in five of so many pairs, and score all users.
+
+    Returns the number of pairs learned from, and the seconds of both.
+    """
     show("generating plays")
     plays = make_plays(users, tracks, interactions)
     show("the graph filter with ALS: fit")
@@ -90,7 +82,7 @@ def fit_and_score(show: Show, users: int, tracks: int, interactions: int) -> Fit
     fit = seconds_of(lambda: model.fit(plays))
     show("the graph filter with ALS: scoring")
     score = seconds_of(lambda: model.recommend(plays.user_ids, N, exclude=plays))
-    return FitTimes(len(plays), fit, score)
+    return len(plays), fit, score
 
 
 def measure_growth(context: BenchmarkContext) -> Measurement:
@@ -109,8 +101,8 @@ def measure_growth(context: BenchmarkContext) -> Measurement:
 
 
 def _seconds(context: BenchmarkContext, sizes: dict[str, int]) -> float:
-    times = context.run(context.show, fit_and_score, *sizes.values()).result
-    return times.fit + times.score
+    _, fit, score = context.run(context.show, fit_and_score, *sizes.values()).result
+    return float(fit + score)
 
 
 def _table(base: dict[str, int], scalings: list[Scaling]) -> Table:

@@ -10,7 +10,7 @@ from statistics import median
 
 from benchmarks.baselines import drop_raw_copy, raw_copy, unload
 from benchmarks.context import BenchmarkContext
-from benchmarks.figures import NOISE, Figure, GrowthPoint, Measurement, PairedRuns, Table, breakdown, seconds_of
+from benchmarks.figures import NOISE, Figure, Measurement, PairedRuns, Table, breakdown, seconds_of
 from benchmarks.ingests import IngestMeasurement
 from benchmarks.processes import ProcessResult, Show
 from benchmarks.source import BASE_DAY, move_to
@@ -116,36 +116,31 @@ def measure_growth(context: BenchmarkContext) -> Measurement:
     return Measurement(_growth_figures(context, points), [_growth_table(points)], points)
 
 
-def describe_growth(points: Sequence[GrowthPoint]) -> str:
+def describe_growth(points: Sequence[ProcessResult[IngestMeasurement]]) -> str:
     """Whether time and memory per session rise, in a sentence."""
-    times = [point.total / point.sessions for point in points]
-    memory = [point.peak_bytes / point.sessions for point in points]
+    times = [point.result.total / point.result.sessions for point in points]
+    memory = [point.peak_bytes / point.result.sessions for point in points]
     parts = [
         f"{name} per session {'rises' if any(b > a * NOISE for a, b in pairwise(values)) else 'does not rise'}"
         for name, values in (("time", times), ("memory", memory))
     ]
-    return f"From {points[0].sessions:,} to {points[-1].sessions:,} sessions, {' and '.join(parts)}."
+    return f"From {points[0].result.sessions:,} to {points[-1].result.sessions:,} sessions, {' and '.join(parts)}."
 
 
-def _measure_size(context: BenchmarkContext, sessions: int) -> GrowthPoint:
+def _measure_size(context: BenchmarkContext, sessions: int) -> ProcessResult[IngestMeasurement]:
     if sessions == context.sizes.sessions:
-        return _growth_point(context.first_ingest)
+        return context.first_ingest
     with context.first_ingest_of(context.sizes.with_sessions(sessions)) as process:
-        return _growth_point(process)
+        return process
 
 
-def _growth_point(process: ProcessResult[IngestMeasurement]) -> GrowthPoint:
-    ingest = process.result
-    return GrowthPoint(ingest.sessions, ingest.seconds, process.peak_bytes, ingest.memory)
-
-
-def _growth_figures(context: BenchmarkContext, points: Sequence[GrowthPoint]) -> list[Figure]:
+def _growth_figures(context: BenchmarkContext, points: Sequence[ProcessResult[IngestMeasurement]]) -> list[Figure]:
     if len(points) < 2:
         return []
     small, large = points[-2:]
-    has_target = large.sessions == 10 * small.sessions and small.sessions == context.sizes.sessions
-    sizes = f"{large.sessions:,} against {small.sessions:,} sessions"
-    micros = [1e6 * point.total / point.sessions for point in (large, small)]
+    has_target = large.result.sessions == 10 * small.result.sessions and small.result.sessions == context.sizes.sessions
+    sizes = f"{large.result.sessions:,} against {small.result.sessions:,} sessions"
+    micros = [1e6 * point.result.total / point.result.sessions for point in (large, small)]
     memory = f"{large.peak_bytes / 2**20:,.0f} MB against {small.peak_bytes / 2**20:,.0f} MB, {sizes}"
     return [
         Figure(
@@ -153,29 +148,29 @@ def _growth_figures(context: BenchmarkContext, points: Sequence[GrowthPoint]) ->
             micros[0] / micros[1],
             f"{micros[0]:.1f} µs against {micros[1]:.1f} µs a session, {sizes}; a tenth is noise",
             at_most=NOISE,
-            breakdown=breakdown(large.seconds),
+            breakdown=breakdown(large.result.seconds),
         ),
         Figure(
             "growth: peak memory, the largest against the one before",
             large.peak_bytes / small.peak_bytes,
             memory + ("" if has_target else f"; the target is for {10 * context.sizes.sessions:,} (--growth)"),
             at_most=1.5 if has_target else None,
-            breakdown=large.memory,
+            breakdown=large.result.memory,
         ),
     ]
 
 
-def _growth_table(points: Sequence[GrowthPoint]) -> Table:
-    steps = list(points[0].seconds)
+def _growth_table(points: Sequence[ProcessResult[IngestMeasurement]]) -> Table:
+    steps = list(points[0].result.seconds)
     header = ["sessions", *steps, "all (s)", "µs a session", "peak (MB)", "bytes a session"]
     rows = [
         [
-            f"{point.sessions:,}",
-            *(f"{point.seconds[step]:.1f}" for step in steps),
-            f"{point.total:.1f}",
-            f"{1e6 * point.total / point.sessions:,.1f}",
+            f"{point.result.sessions:,}",
+            *(f"{point.result.seconds[step]:.1f}" for step in steps),
+            f"{point.result.total:.1f}",
+            f"{1e6 * point.result.total / point.result.sessions:,.1f}",
             f"{point.peak_bytes / 2**20:,.0f}",
-            f"{point.peak_bytes / point.sessions:,.0f}",
+            f"{point.peak_bytes / point.result.sessions:,.0f}",
         ]
         for point in points
     ]

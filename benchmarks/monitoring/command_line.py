@@ -9,7 +9,7 @@ from rich.console import Console
 
 from benchmarks.arguments import add_write_option, check_marks, parse_count
 from benchmarks.monitoring.mock_days import MockWorld, evaluate_days
-from benchmarks.monitoring.page import MARK, PAGE, SimulationReport, write_simulation
+from benchmarks.monitoring.page import MARK, PAGE, write_simulation
 from benchmarks.monitoring.studies import Studies
 from benchmarks.report import terminal_tables
 
@@ -25,11 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with console.status("starting the mock") as status:
         world = MockWorld()
         studies = Studies(evaluate_days(world, status.update), options.histories, status.update)
-        report = SimulationReport(world, options.histories, studies.figures(), studies.tables())
-        page = write_simulation(report, studies.curves(), options.write) if options.write else None
-    console.print(*terminal_tables(f"{report.count:,} histories", report.figures, report.tables))
-    if page:
-        console.print(f"written: {page}")
+        results = terminal_tables(f"{studies.count:,} histories", studies.figures, studies.tables)
+        if options.write:
+            console.print(f"written: {write_simulation(world, studies, options.write)}")
+    console.print(*results)
     return 0
 
 

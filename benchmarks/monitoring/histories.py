@@ -84,17 +84,6 @@ class ResampledDays:
         return numbers.reshape(blocks * self.block, histories)[:days]
 
 
-@dataclass(frozen=True, eq=False)
-class OrderedDays:
-    """Real days in their own order. Only the users of each day are drawn. There are no more days than real ones."""
-
-    days: Days
-
-    def draw(self, survival: Values, users: int | Counts, histories: int, seed: int) -> Values:
-        days = self.days[: len(survival)]
-        return ResampledDays(days, block=len(days)).draw(survival, users, histories, seed)
-
-
 @dataclass(frozen=True)
 class OverdispersedDays:
     """Another source whose days differ by more than chance, with this standard deviation as a share of their level."""

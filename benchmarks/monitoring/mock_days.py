@@ -46,22 +46,12 @@ class MockWorld:
     @property
     def options(self) -> list[str]:
         """The command line of the mock, on the day after the last evaluated one."""
-        sessions = self.sessions_a_day * self.training_days
-        options: dict[str, object] = {
-            "port": 0,
-            "seed": self.seed,
-            "start": BASE_DAY - timedelta(days=self.training_days),
-            "base-day": BASE_DAY,
-            "day": BASE_DAY + timedelta(days=self.days),
-            "users": self.users,
-            "tracks": self.tracks,
-            "sessions": sessions,
-            "new-sessions": self.sessions_a_day / sessions,
-            "growth": 0,
-            "updates": 0,
-            "removals": 0,
-        }
-        return [text for name, value in options.items() for text in (f"--{name}", str(value))]
+        sessions, start = self.sessions_a_day * self.training_days, BASE_DAY - timedelta(days=self.training_days)
+        day, daily = BASE_DAY + timedelta(days=self.days), self.sessions_a_day / sessions
+        return (
+            f"--port 0 --seed {self.seed} --start {start} --base-day {BASE_DAY} --day {day} --users {self.users}"
+            f" --tracks {self.tracks} --sessions {sessions} --new-sessions {daily} --growth 0 --updates 0 --removals 0"
+        ).split()
 
 
 def evaluate_days(world: MockWorld, show: Show) -> Days:

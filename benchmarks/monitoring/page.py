@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from textwrap import fill
 
 import numpy as np
 
-from benchmarks.figures import Figure, Table
+from benchmarks.monitoring.detection import DEADLINE, YEAR
 from benchmarks.monitoring.mock_days import MockWorld, Values
-from benchmarks.monitoring.simulation import DEADLINE, YEAR
-from benchmarks.monitoring.studies import CUSUM, NAIVE, AlarmCurves
+from benchmarks.monitoring.studies import CUSUM, NAIVE, Studies
 from benchmarks.plot import canvas_for
 from benchmarks.report import figure_table, table_section, write_part
 
 PAGE, MARK = "drift-simulation.md", "simulation"
 _PLOT = "images/quality-alarms.png"
-_WIDTH = 120
 # Okabe and Ito's colours, which colour-blind readers can tell apart, and a line style each, for print.
 _BLUE = "#0072B2"
 _STYLES: dict[str, tuple[str, object]] = {
@@ -31,51 +27,41 @@ _STYLES: dict[str, tuple[str, object]] = {
 _SHADES = {"10 %": "#56B4E9", "20 %": _BLUE, "30 %": "#001f4d"}
 
 
-@dataclass(frozen=True)
-class SimulationReport:
-    """The results of one run. The same world and number of histories give the same results."""
-
-    world: MockWorld
-    count: int
-    figures: Sequence[Figure]
-    tables: Sequence[Table]
-
-
-def write_simulation(report: SimulationReport, curves: AlarmCurves, docs: Path) -> Path:
+def write_simulation(world: MockWorld, studies: Studies, docs: Path) -> Path:
     """Replace the part between the marks, and the plot. Returns the page. Raises ValueError if it has no marks."""
     page = docs / PAGE
-    write_part(page, MARK, _part(report))
-    draw_alarms(curves, docs / _PLOT)
+    write_part(page, MARK, _part(world, studies))
+    draw_alarms(*studies.curves(), docs / _PLOT)
     return page
 
 
-def draw_alarms(curves: AlarmCurves, file: Path) -> None:
+def draw_alarms(alarms_of_rules: Mapping[str, Values], delays_of_drops: Mapping[str, Values], file: Path) -> None:
     """Plot the share of histories with an alarm over days: nothing changes on the left, quality drops on the right."""
     with canvas_for(file, 12, 5) as canvas:
         quiet, dropped = canvas.subplots(1, 2, sharey=True)
-        for name, alarms in curves.quiet.items():
+        for name, alarms in alarms_of_rules.items():
             colour, line = _STYLES[name]
             quiet.plot(*_cumulative_share(alarms, YEAR), color=colour, linestyle=line, label=name)
         quiet.set(title="Nothing changes: false alarms", xlabel="days", ylabel="% of histories", xlim=(0, YEAR))
-        for name, detection in curves.drops.items():
+        for name, delays in delays_of_drops.items():
             rule, share = name.rsplit(", ", 1)
             colour, line = _STYLES[rule]
             shade = _SHADES[share] if rule == CUSUM else colour
-            dropped.plot(*_cumulative_share(detection.delays, DEADLINE), color=shade, linestyle=line, label=name)
+            dropped.plot(*_cumulative_share(delays, DEADLINE), color=shade, linestyle=line, label=name)
         dropped.set(title="Quality drops: detected", xlabel="days of the drop", xlim=(0, DEADLINE), ylim=(-2, 102))
         for axes in (quiet, dropped):
             axes.legend(loc="center right", fontsize=9)
 
 
-def _part(report: SimulationReport) -> Iterator[str]:
-    command = f"python -m benchmarks.monitoring --histories {report.count} --write"
-    yield f"Written by `{command}`; every run gives the same figures."
-    yield _wrapped(f"{report.count:,} histories a row. The mock has {report.world}.")
+def _part(world: MockWorld, studies: Studies) -> Iterator[str]:
+    command = f"python -m benchmarks.monitoring --histories {studies.count} --write"
+    yield f"Written by `{command}`; every run gives the same figures. {studies.count:,} histories"
+    yield f"a row. The mock has {world}."
     yield ""
-    yield from figure_table(report.figures)
+    yield from figure_table(studies.figures)
     yield ""
     yield f"![The share of histories with an alarm over the days: nothing changes, and after drops]({_PLOT})"
-    for table in report.tables:
+    for table in studies.tables:
         yield from table_section(table)
 
 
@@ -83,7 +69,3 @@ def _cumulative_share(alarms: Values, days: int) -> tuple[Values, Values]:
     """The days, and the per cent of histories with an alarm by each day."""
     numbers = np.arange(days + 1, dtype=np.float64)
     return numbers, 100 * np.searchsorted(np.sort(alarms), numbers, side="right") / max(1, len(alarms))
-
-
-def _wrapped(text: str) -> str:
-    return fill(text, _WIDTH, break_long_words=False, break_on_hyphens=False)

@@ -11,28 +11,31 @@ from math import ceil
 import numpy as np
 
 from benchmarks.figures import Figure, Table
-from benchmarks.monitoring.histories import (
-    WEEK,
-    WEEKEND,
-    Counts,
-    HistorySource,
-    NormalNoise,
-    OrderedDays,
-    OverdispersedDays,
-    ResampledDays,
-    simulate_answers,
-)
-from benchmarks.monitoring.mock_days import Days, Values, remove_trend
-from benchmarks.monitoring.rules import (
+from benchmarks.monitoring.detection import (
+    QUARTER,
+    YEAR,
+    Detection,
     DetectionRule,
+    Histories,
     PageHinkley,
     by_values,
     cusum,
     first_alarm,
     ignoring_users,
     naive_rule,
+    share_within,
 )
-from benchmarks.monitoring.simulation import QUARTER, YEAR, Detection, Histories, share_within
+from benchmarks.monitoring.histories import (
+    WEEK,
+    WEEKEND,
+    Counts,
+    HistorySource,
+    NormalNoise,
+    OverdispersedDays,
+    ResampledDays,
+    simulate_answers,
+)
+from benchmarks.monitoring.mock_days import Days, Values, remove_trend
 from benchmarks.processes import Show
 from recommender.monitoring.drift import CusumSettings
 from recommender.monitoring.quality_monitor import MonitoringSettings
@@ -52,14 +55,6 @@ _FALSE = (f"false within {QUARTER} days (%)", "within a year (%)")
 
 detector: DetectionRule = partial(cusum, rule=SETTINGS.plays)
 useful_detector: DetectionRule = partial(cusum, rule=SETTINGS.useful)
-
-
-@dataclass(frozen=True, eq=False)
-class AlarmCurves:
-    """For the plot: days of first alarms while nothing changes, by rule, and detections of drops, by name."""
-
-    quiet: Mapping[str, Values]
-    drops: Mapping[str, Detection]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +91,7 @@ class Studies:
         """Shares of useful answers, independent of everything else."""
         return self.histories(ResampledDays([simulate_answers()], block=1), users, _ANSWERS_SEED)
 
+    @cached_property
     def figures(self) -> list[Figure]:
         """False alarms, detections and delays with targets. Drops come on day LATER."""
         figures = []
@@ -246,7 +242,7 @@ class Studies:
             levels = f"{means[:7].mean():.3f}", f"{means[-7:].mean():.3f}"
             rows.append([name, "all", *levels, f"day {alarm:.0f}" if np.isfinite(alarm) else "none"])
             for users in (SOME, MANY):
-                group = self.histories(OrderedDays(days), users)
+                group = self.histories(ResampledDays(days, block=len(days)), users)
                 alarms = group.alarms(group.source.draw(np.ones(len(days)), users, self.count, group.seed), detector)
                 median = np.quantile(alarms, 0.5, method="inverted_cdf")
                 half = f", half by day {median:.0f}" if np.isfinite(median) else ""
@@ -271,15 +267,16 @@ class Studies:
         ]
         return Table("Statistics of the mock's days", ["", ""], rows)
 
-    def curves(self) -> AlarmCurves:
-        """For the plot: SOME mock users a day."""
+    def curves(self) -> tuple[dict[str, Values], dict[str, Values]]:
+        """For the plot: first alarms while nothing changes, by rule, and delays of drops. SOME mock users a day."""
         group, rules = self.groups[MOCK, SOME], self.rules(SOME)
-        drops = {f"{CUSUM}, {100 * share:.0f} %": group.detect(detector, share, LATER) for share in DROPS}
+        delays = {f"{CUSUM}, {100 * share:.0f} %": group.detect(detector, share, LATER).delays for share in DROPS}
         falling = group.falling(DROP, LATER)
         for name in list(rules)[1:]:
-            drops[f"{name}, 20 %"] = Detection.of(group.alarms(falling, rules[name]), LATER)
-        return AlarmCurves({name: group.false_alarms(rule) for name, rule in rules.items()}, drops)
+            delays[f"{name}, 20 %"] = Detection.of(group.alarms(falling, rules[name]), LATER).delays
+        return {name: group.false_alarms(rule) for name, rule in rules.items()}, delays
 
+    @cached_property
     def tables(self) -> Sequence[Table]:
         """All tables in the order of the page."""
         studies = (

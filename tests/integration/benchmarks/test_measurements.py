@@ -53,7 +53,7 @@ def test_every_measurement_has_results(measurements: dict[str, Measurement]) -> 
     for name, measurement in measurements.items():
         assert measurement.figures or measurement.scalings, name
         assert all(figure.number > 0 for figure in measurement.figures), name
-    assert [point.sessions for point in measurements["growth"].growth] == [1_000, 3_000]
+    assert [point.result.sessions for point in measurements["growth"].growth] == [1_000, 3_000]
     dimensions = [scaling.dimension for scaling in measurements["training-growth"].scalings]
     assert dimensions == ["users", "tracks", "plays"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.monitoring.detection import share_within
 from benchmarks.monitoring.mock_days import Days, MockWorld, evaluate_days
-from benchmarks.monitoring.simulation import share_within
 from benchmarks.monitoring.studies import MOCK, NAIVE, SOME, Studies, detector
 
 SMALL = MockWorld(users=600, tracks=400, sessions_a_day=120, training_days=20, days=21)

@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks.command_line import read_options
-from benchmarks.figures import Figure, GrowthPoint, PairedRuns, run_in_turns
+from benchmarks.figures import Figure, PairedRuns, run_in_turns
+from benchmarks.ingests import IngestMeasurement
+from benchmarks.processes import ProcessResult
 from benchmarks.report import missed_targets
 from benchmarks.whole_ingests import describe_growth
+from core.endpoints import LISTEN_HISTORY
+from pipeline.batches import Counts
 
 
 def test_figures_are_compared_with_their_targets() -> None:
@@ -43,10 +47,14 @@ def test_both_sides_run_in_each_round_after_its_preparation() -> None:
 
 
 def test_growth_says_whether_it_rises() -> None:
-    flat = [GrowthPoint(sessions, {"land": sessions / 1e5}, 10**8, "") for sessions in (10_000, 100_000)]
+    flat = [ingest(sessions, sessions / 1e5) for sessions in (10_000, 100_000)]
     assert describe_growth(flat).endswith("time per session does not rise and memory per session does not rise.")
-    steep = [*flat, GrowthPoint(1_000_000, {"land": 12.0}, 10**8, "")]
-    assert "time per session rises" in describe_growth(steep)
+    assert "time per session rises" in describe_growth([*flat, ingest(1_000_000, 12.0)])
+
+
+def ingest(sessions: int, seconds: float) -> ProcessResult[IngestMeasurement]:
+    measured = IngestMeasurement({"land": seconds}, 0.0, {LISTEN_HISTORY: Counts(rows_landed=sessions)}, {})
+    return ProcessResult(measured, seconds, 10**8)
 
 
 def test_page_of_some_measurements_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,18 +8,25 @@ import numpy as np
 import pytest
 
 from benchmarks.monitoring.command_line import read_options
+from benchmarks.monitoring.detection import (
+    Detection,
+    Histories,
+    PageHinkley,
+    cusum,
+    first_alarm,
+    ignoring_users,
+    naive_rule,
+    share_within,
+)
 from benchmarks.monitoring.histories import (
     NormalNoise,
-    OrderedDays,
     OverdispersedDays,
     ResampledDays,
     merge_days,
     simulate_answers,
 )
 from benchmarks.monitoring.mock_days import Days, MockWorld, remove_trend
-from benchmarks.monitoring.page import SimulationReport, write_simulation
-from benchmarks.monitoring.rules import PageHinkley, cusum, first_alarm, ignoring_users, naive_rule
-from benchmarks.monitoring.simulation import Detection, Histories, share_within
+from benchmarks.monitoring.page import write_simulation
 from benchmarks.monitoring.studies import MANY, MOCK, NAIVE, NORMAL, SOME, Studies, detector
 from recommender.monitoring.drift import CusumSettings, SelfStartingCusum
 from recommender.monitoring.quality_monitor import MonitoringSettings
@@ -144,7 +151,7 @@ def test_each_history_has_values_of_its_days() -> None:
     means = source.draw(np.ones(12), 4, 50, 5)
     assert (means == source.choose(12, 50, np.random.default_rng(5)) + 1).all()
     assert (means == source.draw(np.ones(12), 4, 50, 5)).all()
-    assert (OrderedDays(days).draw(np.ones(10), 4, 2, 5) == np.arange(1, 11)[:, None]).all()
+    assert (ResampledDays(days, block=10).draw(np.ones(10), 4, 2, 5) == np.arange(1, 11)[:, None]).all()
 
 
 def test_a_drop_makes_values_zero_from_its_day_on() -> None:
@@ -204,7 +211,7 @@ def test_short_run_detects_what_the_long_one_detects(studies: Studies) -> None:
 
 
 def test_both_metrics_are_watched_by_the_rules_of_production(studies: Studies) -> None:
-    false_alarms, share, delay = studies.figures()[-3:]
+    false_alarms, share, delay = studies.figures[-3:]
     first, *more = studies.both_metrics().rows
     assert first[1] == f"{MonitoringSettings().plays.h:g} and {MonitoringSettings().useful.h:g}"
     assert first[2] == f"{false_alarms.number:.1f}"
@@ -236,22 +243,20 @@ def test_changing_number_of_users_is_no_alarm(studies: Studies) -> None:
 
 def test_page_has_every_figure_between_its_marks_and_the_plot_is_drawn(days: Days, tmp_path: Path) -> None:
     studies = Studies(days, 10, lambda text: None)
-    report = SimulationReport(MockWorld(), studies.count, studies.figures(), studies.tables())
     page = tmp_path / "drift-simulation.md"
     page.write_text(PAGE)
-    curves = studies.curves()
-    assert write_simulation(report, curves, tmp_path) == page
+    assert write_simulation(MockWorld(), studies, tmp_path) == page
     text = page.read_text()
     assert text.startswith("# Title\n\nBefore.\n")
     assert text.endswith("<!-- simulation: end -->\n\nAfter.\n")
     assert "of before" not in text
     assert "--histories 10 --write" in text
-    for figure in report.figures:
+    for figure in studies.figures:
         assert f"| {figure.name} | {figure.target_text} | {figure.number_text} |" in text
-    for table in report.tables:
+    for table in studies.tables:
         assert f"### {table.title}" in text
         assert all(len(row) == len(table.header) for row in table.rows)
-    write_simulation(report, curves, tmp_path)
+    write_simulation(MockWorld(), studies, tmp_path)
     assert page.read_text() == text
     assert (tmp_path / "images" / "quality-alarms.png").read_bytes().startswith(b"\x89PNG")
 
