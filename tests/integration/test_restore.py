@@ -315,7 +315,7 @@ def test_a_restore_that_loses_its_connection_changes_nothing(
     assert main(["make", str(tmp_path / "mine.tar")]) == 0
     change(database, data_dir)
     before = state(database)
-    statements = restoring._statements
+    statements = restoring._sql_of_dump
 
     def cut_off(*arguments: Any) -> Iterator[bytes]:
         yield from statements(*arguments)

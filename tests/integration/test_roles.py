@@ -235,7 +235,7 @@ def test_an_owner_who_may_not_make_roles_is_told_what_is_to_be_run(owned: str, p
             core.database.migrate(owned)
     finally:
         give(postgres, f"alter role somebody_else rename to {ANALYST}")
-    runs = str(statement_refused.value).partition("who may, runs: ")[2].partition(")")[0]
+    runs = str(statement_refused.value).partition("an administrator runs: ")[2].partition(")")[0]
     assert runs == (
         f"grant {INGEST} to owner_of_a_test; grant {RECOMMENDER} to owner_of_a_test; create role {ANALYST} nologin"
     )
