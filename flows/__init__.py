@@ -1,6 +1,6 @@
-"""Order: one file a flow, with its retries, caching and reports. What a step does stands in `pipeline`.
+"""The Prefect flows: one module per flow, with retries, caching and reports. `pipeline` and `recommender` do the work.
 
-Prefect is told before its first import to keep its files with the project's data.
+Importing this package sets Prefect's environment: its home in DATA_DIR, and the server that runs report to.
 """
 
 import os
@@ -15,7 +15,7 @@ from core.exit_codes import print_error
 from core.settings import load_settings
 from core.tracebacks import hide_tracebacks
 
-if sys.argv[0] == "-m":  # a command of ours begins; its imports take seconds, in which somebody may press Ctrl-C
+if sys.argv[0] == "-m":  # a flow's command: a Ctrl-C during its slow imports must print no traceback
     hide_tracebacks()
 
 
@@ -25,14 +25,14 @@ try:
         _home.mkdir(exist_ok=True)
     os.environ.setdefault("PREFECT_HOME", str(_home))
 except SettingsError as error:
-    # Prefect reads `.env` and its home when it is imported, and would print a traceback.
+    # Importing Prefect would read the same settings and print a traceback.
     if sys.argv[0] == "-m" and not {"-h", "--help"} & set(sys.argv):
         sys.exit(print_error(error))
 
 if "PREFECT_API_URL" not in os.environ:
-    # Runs report to the server that the environment or `.env` names, or to one of their own: not to that in
-    # pyproject.toml, which is for `.venv/bin/prefect`.
+    # Runs report to the server of the environment or `.env`, or to a temporary one. The address in pyproject.toml is
+    # for `.venv/bin/prefect` only.
     os.environ["PREFECT_API_URL"] = dotenv_values(".env").get("PREFECT_API_URL") or ""
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
-# On a new machine a server of its own needs longer for its first start than Prefect waits.
+# The first start of a temporary server on a new machine takes longer than Prefect's default timeout.
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")

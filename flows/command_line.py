@@ -42,11 +42,10 @@ def run_command(
     check_settings: Callable[[Settings], None] = lambda settings: None,
     **parameters: Any,
 ) -> int:
-    """Call a flow, or a function in place of one, from a command line. Never raises.
+    """Call a flow, or a function in its place, from a command line. Return the exit code. Never raises.
 
-    An error with a name is one line on stderr. With `as_json`, stdout holds one JSON document and nothing else;
-    `result_name` is the key of a result that is a single value or a list. Returns the exit code: 0, 1 (blocked or
-    failed), 2 (settings or usage) or 130 (Ctrl-C).
+    Exit codes are 0, 1 (blocked or failed), 2 (settings or usage) and 130 (Ctrl-C). An error is one line on stderr.
+    With `as_json`, stdout holds one JSON document; `result_name` is the key of a result that is a value or a list.
     """
     prepare_terminal()
     result, error = None, None
@@ -71,7 +70,7 @@ def _call(
     check_settings(settings)
     keep_temporary_files_in(settings.data_dir)
     load_thresholds()
-    for logger in _BUSY_AT_EXIT:  # on a busy machine they would log that a finished run is still finishing
+    for logger in _BUSY_AT_EXIT:  # on a busy machine they log warnings about a run that has already ended
         logging.getLogger(logger).setLevel(logging.ERROR)
     if isinstance(command, Flow):
         _ensure_prefect_api(name, settings)
@@ -80,9 +79,9 @@ def _call(
 
 
 def _exit_code_and_message(error: BaseException) -> tuple[int, str]:
-    """Like core.exit_codes, and notify when Prefect's server went away."""
-    is_ours = isinstance(error, MoovitamixError)
-    if not is_ours and ("Failed to reach API" in str(error) or isinstance(error, httpx.TransportError)):
+    """Return the exit code and the line for the user. Notify if Prefect's server does not answer."""
+    is_named = isinstance(error, MoovitamixError)
+    if not is_named and ("Failed to reach API" in str(error) or isinstance(error, httpx.TransportError)):
         notify_server_unavailable()
         return FAILED, f"error: {server_unavailable_message()}"
     return exit_code_and_message(error)

@@ -1,8 +1,9 @@
-"""Erase: take a listener out of everything that is kept, by id, and turn away whatever the source still sends of them.
+"""Erase: delete a user from the database, raw pages and Data Docs, and reject rows that the source still sends of them.
 
-`python -m flows.erase USER_ID --reason WHY --requested-by TICKET` runs it without a server: then no parameter keeps the
-id. `--allow-again` lets the listener come back; `--again`, without an id, erases who came back with a backup.
-Exit 0: erased, also when nothing was there; 1: failed, to be run again; 2: bad usage or settings.
+`python -m flows.erase USER_ID --reason WHY --requested-by TICKET` runs without a Prefect server, so that no run
+parameter stores the id. `--allow-again` removes the user from the suppression list. `--again`, without an id, erases
+all suppressed users who are back, such as after a restore.
+Exit code 0: erased, or nothing was found; 1: failed, run it again; 2: wrong usage or settings.
 """
 
 from __future__ import annotations
@@ -39,22 +40,23 @@ from flows.json_results import add_json_option
 from pipeline import batches
 from recommender.evaluation.trials import remove_abandoned_trials
 
-Found = Mapping[str, int]
+# Number of rows or files that contain data of the user, by place.
+PlaceCounts = Mapping[str, int]
 FILES, ROWS, PAGES = "raw page files", "raw rows", "Data Docs pages"
 UNREADABLE = "unreadable raw page files"
 
 
 @dataclass(frozen=True)
-class Why:
-    """What the record says of an erasure."""
+class ErasureReason:
+    """Why a user is erased, for the record in ops.erasures."""
 
     reason: str
     requested_by: str
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where there is something to erase, with both locks held: nothing else writes meanwhile."""
+class ErasureRun:
+    """The resources of one erasure. It holds both locks, so that nothing else writes meanwhile."""
 
     connection: Connection
     settings: Settings
@@ -68,202 +70,204 @@ class Place:
 @flow(name="erase", flow_run_name="erase", validate_parameters=False)
 @handle_failures
 def erase(user_id: int, reason: str, requested_by: str, allow_again: bool = False) -> dict[str, int]:
-    """Erase a listener by id, or let one who was erased come back.
+    """Erase a user by id, or let an erased user return.
 
     Args:
-        user_id: The listener's id at the source.
-        reason: Why, for ops.erasures; not who.
-        requested_by: A reference to who asked for it, such as the number of a ticket; no e-mail address.
-        allow_again: Erase nothing: the listener joined again, and may come in with the next list.
+        user_id: Id of the user at the source.
+        reason: Why, for ops.erasures. It must not identify the user.
+        requested_by: A reference to the request, such as the number of a ticket; no e-mail address.
+        allow_again: Erase nothing; remove the user from the suppression list, because they joined again.
 
-    Returns how many rows and files of each place were theirs. Running it again ends as one clean run.
+    Returns the number of rows and files with data of the user, by place. An interrupted erasure can be repeated.
     """
     keep_logs_readable()
-    found = allow(user_id, reason, requested_by) if allow_again else erase_user(user_id, reason, requested_by)
+    counts = allow_user(user_id, reason, requested_by) if allow_again else erase_user(user_id, reason, requested_by)
     create_table_artifact(
         key="erase-found",
-        table=[{"place": place, "found": count} for place, count in found.items()],
-        description="What was theirs, by place. This run's parameters hold the id, so it is deleted soon.",
+        table=[{"place": place, "found": count} for place, count in counts.items()],
+        description="Data of the user, by place. The parameters of this run contain the id, so it is deleted soon.",
     )
-    return dict(found)
+    return dict(counts)
 
 
-def erase_user(user_id: int, reason: str, requested_by: str) -> Found:
-    """Erase one listener, without Prefect around it. Raises UsageError, AlreadyRunning, DatabaseError."""
-    why = _checked(user_id, reason, requested_by)
-    with _place() as place:
-        found = _erase_everywhere(place, user_id, why)
-    told = ", ".join(f"{count:,} {where}" for where, count in found.items() if count)
+def erase_user(user_id: int, reason: str, requested_by: str) -> PlaceCounts:
+    """Erase one user, without a Prefect run. Raises UsageError, AlreadyRunning, DatabaseError."""
+    why = _check_reason(user_id, reason, requested_by)
+    with _open_erasure() as run:
+        counts = _erase_everywhere(run, user_id, why)
+    erased = ", ".join(f"{count:,} {place}" for place, count in counts.items() if count)
     print(
-        f"erased: {told}" if told else "nothing was found of this listener; they are turned away from now on",
+        f"erased: {erased}" if erased else "nothing was found of this user; new rows of theirs will be rejected",
         flush=True,
     )
-    return found
+    return counts
 
 
-def allow(user_id: int, reason: str, requested_by: str) -> Found:
-    """Let a listener come in again with the next list that has them."""
-    why = _checked(user_id, reason, requested_by)
-    with _place() as place:
-        suppressed = suppression_list.synchronize_copy(place.connection, place.settings.data_dir)
-        found = steps.allow_user(
-            place.connection, user_id, suppressed, reason=why.reason, requested_by=why.requested_by, now=place.clock()
+def allow_user(user_id: int, reason: str, requested_by: str) -> PlaceCounts:
+    """Remove a user from the suppression list. The next snapshot that contains them brings them back."""
+    why = _check_reason(user_id, reason, requested_by)
+    with _open_erasure() as run:
+        suppressed = suppression_list.synchronize_copy(run.connection, run.settings.data_dir)
+        was_suppressed = steps.allow_user(
+            run.connection, user_id, suppressed, reason=why.reason, requested_by=why.requested_by, now=run.clock()
         )
-        suppression_list.synchronize_copy(place.connection, place.settings.data_dir)
-    print("they come in with the next list" if found else "they were not turned away; nothing to do", flush=True)
-    return {"ops.suppressed_listeners": int(found)}
+        suppression_list.synchronize_copy(run.connection, run.settings.data_dir)
+    print(
+        "the next snapshot brings the user back" if was_suppressed else "the user was not suppressed; nothing to do",
+        flush=True,
+    )
+    return {"ops.suppressed_listeners": int(was_suppressed)}
 
 
 def erase_reappeared_users() -> int:
-    """Erase again whoever is on the list and yet in the database, as after a restore. Returns how many they were.
+    """Erase suppressed users who are in the database again, such as after a restore. Return their number.
 
-    Rows of erased users without a readable id are erased too, as an earlier version may have kept them.
+    Also erases rows of suppressed users without a readable id, which an earlier version may have left.
     """
-    with _place() as place:
-        copy = suppression_list.synchronize_copy(place.connection, place.settings.data_dir)
-        suppressed = steps.merge_into_database(place.connection, copy)
-        back = steps.reappeared_user_ids(place.connection, suppressed)
-        for user_id in sorted(back):
-            _erase_everywhere(
-                place, user_id, Why("came back, as with a backup that was restored", "flows.erase --again")
-            )
-        rows = _erase_rows_without_id(place, suppressed)
-    print(f"{len(back)} erased listener(s) had come back, and are erased again", flush=True)
+    with _open_erasure() as run:
+        copy = suppression_list.synchronize_copy(run.connection, run.settings.data_dir)
+        suppressed = steps.merge_into_database(run.connection, copy)
+        user_ids = steps.reappeared_user_ids(run.connection, suppressed)
+        why = ErasureReason("came back, such as with a restored backup", "flows.erase --again")
+        for user_id in sorted(user_ids):
+            _erase_everywhere(run, user_id, why)
+        rows = _erase_rows_without_id(run, suppressed)
+    print(f"{len(user_ids)} erased user(s) were back, and are erased again", flush=True)
     if rows:
-        print(f"{rows} rows without a readable id were of erased listeners, and are erased", flush=True)
-    return len(back)
+        print(f"{rows} rows of erased users without a readable id are erased", flush=True)
+    return len(user_ids)
 
 
-def _erase_rows_without_id(place: Place, suppressed: SuppressionList) -> int:
-    """Erase raw and rejected rows that bear an e-mail address of an erased user. Returns how many they were."""
-    wait = place.settings.lock_wait_seconds
+def _erase_rows_without_id(run: ErasureRun, suppressed: SuppressionList) -> int:
+    """Erase raw and rejected rows that contain an e-mail address of a suppressed user. Return their number."""
+    wait_seconds = run.settings.lock_wait_seconds
     with named_errors():
-        files = landed_pages.find_affected_files(place.settings.data_dir, suppressed, wait).files
+        files = landed_pages.find_affected_files(run.settings.data_dir, suppressed, wait_seconds).files
         for file in files:
-            landed_pages.rewrite_file(file, suppressed, wait)
-    in_files = {FILES: len(files), ROWS: sum(file.rows for file in files)}
-    why = Why("rows without a readable id that were kept of erased users", "flows.erase --again")
-    found = steps.redact_rejected_rows(
-        place.connection, suppressed, in_files, reason=why.reason, requested_by=why.requested_by, now=place.clock()
+            landed_pages.rewrite_file(file, suppressed, wait_seconds)
+    file_counts = {FILES: len(files), ROWS: sum(file.rows for file in files)}
+    why = ErasureReason("rows of erased users without a readable id", "flows.erase --again")
+    counts = steps.redact_rejected_rows(
+        run.connection, suppressed, file_counts, reason=why.reason, requested_by=why.requested_by, now=run.clock()
     )
-    return sum(count for where, count in found.items() if where != FILES)
+    return sum(count for place, count in counts.items() if place != FILES)
 
 
-def _erase_everywhere(place: Place, user_id: int, why: Why) -> Found:
-    """Every step, in an order that a second run can take up anywhere.
+def _erase_everywhere(run: ErasureRun, user_id: int, why: ErasureReason) -> PlaceCounts:
+    """Run every step, in an order that lets a second run continue after any of them.
 
-    First, nothing more of them may come in, whatever becomes of files. Then it is noted what there is in files, and
-    these are rewritten. The database comes last, in one transaction with its record: until then it knows by which
-    e-mail and name to look.
+    First suppress the user, so that no new rows arrive. Then record what the files contain, and rewrite them. Erase the
+    database last, in one transaction with its record: it holds the e-mail address and name that identify rows in files.
     """
-    connection, data_dir = place.connection, place.settings.data_dir
+    connection, data_dir = run.connection, run.settings.data_dir
     suppressed = steps.merge_into_database(connection, suppression_list.synchronize_copy(connection, data_dir))
     identity = steps.identify_user(connection, user_id)
-    number, known = steps.begin_erasure(
-        connection, identity, suppressed, reason=why.reason, requested_by=why.requested_by, now=place.clock()
+    erasure_id, recorded_counts = steps.begin_erasure(
+        connection, identity, suppressed, reason=why.reason, requested_by=why.requested_by, now=run.clock()
     )
     suppression_list.synchronize_copy(connection, data_dir)
     with named_errors():
         identity = landed_pages.collect_identity(data_dir, identity)
-        _turn_away_by_e_mails(place, identity, number)
-        in_files = _erase_files(place, identity, number, known)
-    rows, touched = steps.erase_rows(connection, identity, number, place.clock())
-    steps.vacuum(connection, touched)
-    return {**in_files, **rows}
+        _suppress_e_mails(run, identity, erasure_id)
+        file_counts = _erase_files(run, identity, erasure_id, recorded_counts)
+    row_counts, changed_tables = steps.erase_rows(connection, identity, erasure_id, run.clock())
+    steps.vacuum(connection, changed_tables)
+    return {**file_counts, **row_counts}
 
 
-def _turn_away_by_e_mails(place: Place, identity: UserIdentity, number: int) -> None:
-    """Add what raw pages knew to the hashes that they are turned away by."""
-    listed = suppression_list.synchronize_copy(place.connection, place.settings.data_dir)
-    entry = listed.suppressed_entry(identity.user_id, place.clock(), identity.e_mails)
+def _suppress_e_mails(run: ErasureRun, identity: UserIdentity, erasure_id: int) -> None:
+    """Add hashes of the e-mail addresses in raw pages to the suppression list."""
+    suppressed = suppression_list.synchronize_copy(run.connection, run.settings.data_dir)
+    entry = suppressed.suppressed_entry(identity.user_id, run.clock(), identity.e_mails)
     with readable_errors():
-        steps.save_entries(place.connection, [entry], number)
-    suppression_list.synchronize_copy(place.connection, place.settings.data_dir)
+        steps.save_entries(run.connection, [entry], erasure_id)
+    suppression_list.synchronize_copy(run.connection, run.settings.data_dir)
 
 
-def _erase_files(place: Place, identity: UserIdentity, number: int, known: Found) -> Found:
-    """Returns what there was in files, or what the run before found that was cut off."""
+def _erase_files(run: ErasureRun, identity: UserIdentity, erasure_id: int, recorded_counts: PlaceCounts) -> PlaceCounts:
+    """Erase the user from files. Return what the files contained, or what an interrupted run recorded of that."""
     from expectations.data_docs import count_pages_with_keys, remove_keys  # imports Great Expectations: seconds
 
-    data_dir, wait = place.settings.data_dir, place.settings.lock_wait_seconds
-    found = landed_pages.find_affected_files(data_dir, identity, wait)
-    damaged = {f"{UNREADABLE} of {folder.name}": files for folder, files in found.damaged.items()}
-    if FILES not in known:
-        pages = count_pages_with_keys(place.docs_dir, identity.user_id)
-        counts = {FILES: len(found.files), ROWS: sum(file.rows for file in found.files), PAGES: pages}
-        known = {**known, **counts}
-    known = {**known, **damaged}
-    steps.record_counts(place.connection, number, known)
-    for folder in found.damaged:
-        landed_pages.delete_landing(folder, wait)
-        print(f"{folder} held raw pages that cannot be read, and is deleted; nothing of it can be replayed", flush=True)
-    for file in found.files:
-        if file.path.parent not in found.damaged:
-            landed_pages.rewrite_file(file, identity, wait)
-    remove_keys(place.docs_dir, identity.user_id)
+    data_dir, wait_seconds = run.settings.data_dir, run.settings.lock_wait_seconds
+    affected = landed_pages.find_affected_files(data_dir, identity, wait_seconds)
+    counts = dict(recorded_counts)
+    if FILES not in counts:
+        pages = count_pages_with_keys(run.docs_dir, identity.user_id)
+        counts |= {FILES: len(affected.files), ROWS: sum(file.rows for file in affected.files), PAGES: pages}
+    counts |= {f"{UNREADABLE} of {folder.name}": files for folder, files in affected.damaged.items()}
+    steps.record_counts(run.connection, erasure_id, counts)
+    for folder in affected.damaged:
+        landed_pages.delete_landing(folder, wait_seconds)
+        print(f"{folder} is deleted, because its raw pages cannot be read; the batch cannot be replayed", flush=True)
+    for file in affected.files:
+        if file.path.parent not in affected.damaged:
+            landed_pages.rewrite_file(file, identity, wait_seconds)
+    remove_keys(run.docs_dir, identity.user_id)
     landed_pages.delete_transformed(data_dir)
-    remove_abandoned_trials()  # plays that killed trials of models left
-    return known
+    remove_abandoned_trials()  # killed trials leave files with plays
+    return counts
 
 
 @contextmanager
-def _place() -> Iterator[Place]:
-    """As the owner, with the locks of trainings and of the warehouse, in the order in which a training takes them.
+def _open_erasure() -> Iterator[ErasureRun]:
+    """Connect as the owner, and take the training lock, then the warehouse lock, in the order of all runs.
 
-    Raises AlreadyRunning when a run does not end within the time we wait, DatabaseError.
+    Raises AlreadyRunning if another run keeps a lock too long, DatabaseError.
     """
     settings = load_settings()
     clock = clock_of(settings)
     with connect(ensure_schema(settings)) as connection:
         take_training_lock(connection, settings.lock_wait_seconds)
         take_warehouse_lock(connection, settings.lock_wait_seconds)
-        side_schemas.drop_tables(connection, RESTORING, REPLACED)  # a restore that was killed left rows of persons
+        side_schemas.drop_tables(connection, RESTORING, REPLACED)  # a killed restore left personal data there
         run_id = batches.start_run(connection, "erase", None, clock())
         outcome = "failed"
         try:
-            yield Place(connection, settings, clock)
+            yield ErasureRun(connection, settings, clock)
             outcome = "done"
         finally:
-            with suppress(DatabaseError):  # the database may be what failed: then the run stays open in the ledger
+            with suppress(DatabaseError):  # if the database failed, the run stays open in the ledger
                 batches.finish_run(connection, run_id, outcome, clock())
 
 
-def _checked(user_id: int, reason: str, requested_by: str) -> Why:
+def _check_reason(user_id: int, reason: str, requested_by: str) -> ErasureReason:
+    """Return the reason. Raises UsageError if a text is empty or identifies the user, or the id is no id."""
     steps.check_user_id(user_id)
-    told = {"--reason": reason, "--requested-by": requested_by}
-    lines = [check_reason(text, name) for name, text in told.items()]
-    for name, line in zip(told, lines, strict=True):
-        if any(re.search(rf"(?<!\d){user_id}(?!\d)", canonical(reading)) for reading in decoded_forms(line)):
-            raise UsageError(f"{name} must not name the listener: it is kept after they are erased")
-    return Why(*lines)
+    options = {"--reason": reason, "--requested-by": requested_by}
+    texts = [check_reason(text, option) for option, text in options.items()]
+    for option, text in zip(options, texts, strict=True):
+        if any(re.search(rf"(?<!\d){user_id}(?!\d)", canonical(decoded)) for decoded in decoded_forms(text)):
+            raise UsageError(f"{option} must not contain the user's id: the text stays after the erasure")
+    return ErasureReason(*texts)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run it from a command line; returns the exit code."""
+    """Run the erasure from a command line, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m flows.erase", description=__doc__)
-    parser.add_argument("user_id", type=int, nargs="?", help="the listener's id at the source")
-    parser.add_argument("--reason", default="", help="why; kept in ops.erasures")
-    parser.add_argument("--requested-by", default="", help="a reference, such as a ticket; no e-mail address")
-    parser.add_argument("--allow-again", action="store_true", help="erase nothing: let the listener come back")
-    parser.add_argument("--again", action="store_true", help="erase all who were erased before and came back")
+    parser.add_argument("user_id", type=int, nargs="?", help="id of the user at the source")
+    parser.add_argument("--reason", default="", help="why; stored in ops.erasures")
+    parser.add_argument("--requested-by", default="", help="a reference such as a ticket, no e-mail address")
+    parser.add_argument(
+        "--allow-again", action="store_true", help="erase nothing: remove the user from the suppression list"
+    )
+    parser.add_argument("--again", action="store_true", help="erase every suppressed user who came back")
     add_json_option(parser)
-    asked = parser.parse_args(arguments)
-    if asked.again:
-        if asked.user_id is not None or asked.allow_again or asked.reason or asked.requested_by:
-            parser.error("--again is for everybody on the list, and takes nothing with it")
-        return run_command(erase_reappeared_users, name="erase", as_json=asked.json, result_name="erased_users")
-    if asked.user_id is None:
+    options = parser.parse_args(arguments)
+    if options.again:
+        if options.user_id is not None or options.allow_again or options.reason or options.requested_by:
+            parser.error("--again erases all suppressed users who came back; it takes no other option")
+        return run_command(erase_reappeared_users, name="erase", as_json=options.json, result_name="erased_users")
+    if options.user_id is None:
         parser.error("USER_ID is missing")
-    # Without Prefect's engine around it: its server would keep the parameters, and the id with them.
-    command = allow if asked.allow_again else erase_user
+    # Called without Prefect: a server would store the parameters, which contain the id.
     return run_command(
-        command,
+        allow_user if options.allow_again else erase_user,
         name="erase",
-        as_json=asked.json,
+        as_json=options.json,
         result_name="found",
-        user_id=asked.user_id,
-        reason=asked.reason,
-        requested_by=asked.requested_by,
+        user_id=options.user_id,
+        reason=options.reason,
+        requested_by=options.requested_by,
     )
 
 

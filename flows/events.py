@@ -1,6 +1,6 @@
-"""What happened, told to Prefect's server as events, so that other deployments can begin by themselves.
+"""Events for Prefect's server, which start other deployments.
 
-An event is a convenience, never the only trace: what it tells also stands in the database.
+Events are only triggers. State lives in the database, so the next run recovers from a lost event.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _RECOMMENDATIONS = {"prefect.resource.id": "moovitamix.recommendations", "prefec
 
 
 def emit_warehouse_published(outcomes: Sequence[BatchResult], behind: bool = False) -> bool:
-    """Say that there is something to monitor and recommend by; nothing, when there is not. Returns whether there is.
+    """Emit the event that starts `monitor` and `recommend`, if there is a reason. Return whether there is one.
 
-    The batches are those that this run published. `behind`: the recommendations are older than the warehouse, as after
-    a run that no lasting server heard of, or that was killed; then the event is emitted also when this run published
-    nothing. Where no lasting server runs, the command that a person has to run next is printed instead.
+    A reason is a batch that this run published, or `behind`: the recommendations are older than the warehouse, for
+    example because an earlier run was killed or had no Prefect server. Without a Prefect server, print the next command
+    instead.
     """
     batches = [
         one.batch.batch_id for one in outcomes if one.status == "published" and (behind or not one.published_earlier)
@@ -41,54 +41,60 @@ def emit_warehouse_published(outcomes: Sequence[BatchResult], behind: bool = Fal
     if has_server():
         emit_event(event=WAREHOUSE_PUBLISHED, resource=_WAREHOUSE, payload={"batches": batches})
     else:
-        print_next_command("flows.recommend", "recommendations are older than what is published")
+        print_next_command("flows.recommend", "the recommendations are older than the published data")
     return True
 
 
 def emit_warehouse_unchanged(outcomes: Sequence[BatchResult]) -> None:
-    """Say that an ingest ended well and found nothing new, so that nobody waits for more."""
-    if all(one.is_published and (one.status != "published" or one.published_earlier) for one in outcomes):
+    """Emit the event that an ingest found nothing new, so that "nothing published" raises no notification."""
+    if all(
+        outcome.is_published and (outcome.status != "published" or outcome.published_earlier) for outcome in outcomes
+    ):
         emit_event(event=WAREHOUSE_UNCHANGED, resource=_WAREHOUSE)
 
 
 def print_next_command(command: str, why: str) -> None:
-    """Name the command that nothing starts by itself, because no Prefect server with deployments runs."""
-    print(f"next, as {why}: .venv/bin/python -m {command}", flush=True)
+    """Print the command that a person must run, because no Prefect server starts it."""
+    print(f"next, because {why}: .venv/bin/python -m {command}", flush=True)
 
 
-def notify_alarm(alarm: OpenDriftAlarm, *, new: bool) -> None:
-    """Say it to people: told again it is the same alarm, of which they hear once. `new`: this run raised it."""
-    told = Notification(
+def notify_drift_alarm(alarm: OpenDriftAlarm, *, is_new: bool) -> None:
+    """Notify about a drift alarm. The automation sends one message for all events of an alarm.
+
+    Without a Prefect server, only the run that raised the alarm notifies (`is_new`).
+    """
+    notification = Notification(
         key=f"quality:{alarm.alarm_id}",
         severity="warning",
         summary=f"the quality of recommendations fell: {alarm.metric}",
-        detail=f"alarm {alarm.alarm_id}: {alarm.value:.4f}, usual is {alarm.baseline:.4f}, "
+        detail=f"alarm {alarm.alarm_id}: {alarm.value:.4f}, usually {alarm.baseline:.4f}, "
         f"publication {alarm.publication_id}",
         since=datetime(alarm.day.year, alarm.day.month, alarm.day.day, tzinfo=UTC),
-        unaffected="the list that is live stays until a training finds a better one, which begins by itself.",
+        unaffected="the live recommendations, until a training finds a better model. It starts by itself.",
         next=f"{RUNBOOK}#quality-fell-a-drift-alarm",
     )
-    if new or has_server():
-        notify(ALARM_RAISED, f"moovitamix.alarm.{alarm.alarm_id}", told)
+    if is_new or has_server():
+        notify(ALARM_RAISED, f"moovitamix.alarm.{alarm.alarm_id}", notification)
 
 
-def notify_alarm_answered(answered: Sequence[tuple[int, str, str]], why: str) -> None:
-    """Say which alarms, and on what metric, a training answered, how, and why so."""
-    for alarm_id, metric, answer in answered:
-        told = Notification(
+def notify_alarms_answered(answers: Sequence[tuple[int, str, str]], why: str) -> None:
+    """Notify about the drift alarms that a training answered. An answer is alarm id, metric and decision."""
+    for alarm_id, metric, decision in answers:
+        is_kept = decision == "kept"
+        notification = Notification(
             key=f"quality-answered:{alarm_id}",
             severity="warning",
-            summary=f"the alarm on {metric} was answered: {answer}",
+            summary=f"the alarm on {metric} was answered: {decision}",
             detail=f"alarm {alarm_id}: {why}",
             since=utc_now(),
-            unaffected="the list that was live." if answer == "kept" else "the list before, for a rollback.",
-            next=f"{RUNBOOK}#a-drift-alarm-was-answered-with-kept" if answer == "kept" else "nothing to do.",
+            unaffected="the live recommendations." if is_kept else "the previous recommendations, for a rollback.",
+            next=f"{RUNBOOK}#a-drift-alarm-was-answered-with-kept" if is_kept else "nothing to do.",
         )
-        notify(ALARM_ANSWERED, f"moovitamix.alarm.{alarm_id}", told)
+        notify(ALARM_ANSWERED, f"moovitamix.alarm.{alarm_id}", notification)
 
 
 def emit_degraded(alarm: OpenDriftAlarm) -> None:
-    """Say that the quality of what is live fell beyond chance, and that no training has answered it."""
+    """Emit the event that starts a training for an open drift alarm."""
     payload = {
         "alarm_id": alarm.alarm_id,
         "metric": alarm.metric,
@@ -102,5 +108,5 @@ def emit_degraded(alarm: OpenDriftAlarm) -> None:
 
 
 def emit_aged(age_days: float) -> None:
-    """Say that the plays which the live model has learned from ended long ago."""
+    """Emit the event that starts a training because the live model is old. `age_days` is the age of its newest play."""
     emit_event(event=AGED, resource=_RECOMMENDATIONS, payload={"age_days": age_days})

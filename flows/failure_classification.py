@@ -21,7 +21,7 @@ from core.errors import (
 from flows.run import BatchResult, IngestIncomplete
 from notifications.notification import RUNBOOK, Notification
 
-_KEPT = "what was published; a failed run changes nothing of it."
+_UNAFFECTED = "published data; a failed run does not change them."
 
 
 @dataclass(frozen=True)
@@ -60,20 +60,20 @@ def failed_run(run: str, why: str, section: str, now: datetime) -> RunFailure:
         summary=f"{run} failed",
         detail=why,
         since=now,
-        unaffected=_KEPT,
+        unaffected=_UNAFFECTED,
         next=f"{RUNBOOK}#{section}",
     )
     return RunFailure("Failed", notification.body, failure=notification)
 
 
 def _incomplete_ingest(run: str, error: IngestIncomplete, now: datetime) -> RunFailure:
-    unpublished = {result.batch.endpoint for result in error.outcomes}
+    unpublished = {result.batch.endpoint for result in error.unpublished}
     waiting = [
         result
-        for result in error.outcomes
+        for result in error.unpublished
         if result.status == "blocked" and unpublished & set(ENDPOINTS[result.batch.endpoint].depends_on)
     ]
-    roots = [result for result in error.outcomes if result not in waiting]
+    roots = [result for result in error.unpublished if result not in waiting]
     cause = next((result.cause for result in roots if result.cause), "")
     failed = [result for result in roots if result.status != "blocked" and not result.cause]
     blocked = tuple(_blocked_batch(result, waiting, now) for result in roots if result.status == "blocked")
@@ -93,7 +93,7 @@ def _blocked_batch(blocked: BatchResult, waiting: Sequence[BatchResult], now: da
         summary=f"{batch_id} is blocked",
         detail=f"{blocked.reason}{_waiting_batches(dependents)}",
         since=now,
-        unaffected=f"what was published before is live; the raw pages and the rows of {batch_id} are kept.",
+        unaffected=f"what was published before is live; raw pages and staged rows of {batch_id} are kept.",
         next=f"correct the source or the threshold, then run: .venv/bin/python -m flows.replay {batch_id}; "
         f"{RUNBOOK}#a-batch-is-blocked",
     )
@@ -112,7 +112,7 @@ def _blocked_recommendations(error: BatchBlocked, now: datetime) -> Notification
 
 
 def _reasons(failed: Sequence[BatchResult]) -> str:
-    """Each reason once, with the batches that it stopped."""
+    """List each reason once, with the batches that it stopped."""
     batch_ids: dict[str | None, list[str]] = {}
     for result in failed:
         batch_ids.setdefault(result.reason, []).append(result.batch.batch_id)
@@ -120,7 +120,9 @@ def _reasons(failed: Sequence[BatchResult]) -> str:
 
 
 def _waiting_batches(waiting: Sequence[BatchResult]) -> str:
-    return f"; {' and '.join(result.batch.batch_id for result in waiting)} waits for it" if waiting else ""
+    if not waiting:
+        return ""
+    return f"; {' and '.join(result.batch.batch_id for result in waiting)} waits for it"
 
 
 def runbook_section(error: Exception) -> str:

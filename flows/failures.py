@@ -46,14 +46,16 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
-def handle_failures(body: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+def handle_failures(body: Callable[Parameters, Result], *, run_name: str | None = None) -> Callable[Parameters, Result]:
     """Give a failed flow run a named state, and send its notifications.
 
     Place it between `@flow` and the function. The caller of the flow still gets the error that the function raised.
-    Parameters are validated here: Prefect would report a typing error of a person as a failed run.
+    Parameters are validated here: Prefect would report a typing error of a person as a failed run. Messages name a run
+    without Prefect `run_name`, by default the name of the function.
     """
 
     read_parameters = _parameter_reader(body)
+    default_name = run_name or body.__name__
 
     @wraps(body)
     def flow_body(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
@@ -62,8 +64,8 @@ def handle_failures(body: Callable[Parameters, Result]) -> Callable[Parameters, 
             with TagsContext(current_tags=set()):  # a tag of the run on each task would cost a request for a slot
                 result = body(*args, **kwargs)
         except MoovitamixError as error:
-            failure = _send_notifications(classify_failure(_run_name(body.__name__), error, utc_now()))
-            if flow_run.id is None:  # Prefect's engine does not run the function, as in a rollback by command
+            failure = _send_notifications(classify_failure(_run_name(default_name), error, utc_now()))
+            if flow_run.id is None:  # called without Prefect, as in a rollback by command
                 raise
             # The command prints a refusal itself; the log shows it on the page of the run.
             get_run_logger().log(logging.INFO if failure.name == "Refused" else logging.ERROR, str(error))
@@ -71,7 +73,7 @@ def handle_failures(body: Callable[Parameters, Result]) -> Callable[Parameters, 
             return cast(Result, Failed(name=failure.name, message=failure.message, data=error))
         except Exception as error:  # a defect: Prefect logs it with its traceback
             if not has_server():
-                run = _run_name(body.__name__)
+                run = _run_name(default_name)
                 _send_notifications(failed_run(run, summarize_defect(error), runbook_section(error), utc_now()))
             raise
         _close_incidents()
@@ -127,7 +129,7 @@ def _send_notifications(failure: RunFailure) -> RunFailure:
 
 
 def _without_incident(failure: RunFailure) -> RunFailure:
-    """A failure whose incident nobody would hear of ends as `Failed`, for which Prefect sends a notification."""
+    """Return the failure as `Failed`, for which Prefect sends a notification, because no incident could be opened."""
     section = "the-database-does-not-answer" if failure.cause == DATABASE else "the-disk-is-full"
     failed = failed_run(_run_name("a run"), failure.message, section, utc_now())
     return replace(failed, blocked=failure.blocked, cause=failure.cause)
@@ -179,13 +181,13 @@ def _open_incident(cause: str) -> bool:
 
 
 def _record_incident(store: IncidentStore, cause: str, settings: Settings) -> None:
-    now, note = utc_now(), f"{_run_name('a run')} could not go on: run it again."
-    room = health_checks.disk(settings.data_dir)
-    disk = incident_types.disk(now, room, settings)
+    now, note = utc_now(), f"{_run_name('a run')} could not continue: run it again."
+    space = health_checks.disk(settings.data_dir)
+    disk = incident_types.disk(now, space, settings)
     if cause == DISK:
         store.open_incident(disk, note)
         return
-    if settings.embedded and room.free < incident_types.disk_limit(room, settings):
+    if settings.embedded and space.free < incident_types.disk_limit(space, settings):
         store.open_incident(disk)  # the full disk is why the database is down
     store.open_incident(incident_types.database(now, "a run could not reach it"), note)
 
@@ -193,9 +195,9 @@ def _record_incident(store: IncidentStore, cause: str, settings: Settings) -> No
 def _deliver(store: IncidentStore) -> None:
     """Send the queued messages, unless the watchdog can read them from the disk and sends them."""
     if store.addresses and not (store.is_written and store.is_watchdog_running()):
-        sending = Thread(target=_deliver_now, args=(store,), name="alerts", daemon=True)
-        sending.start()
-        sending.join(_SECONDS_TO_SEND)
+        sender = Thread(target=_deliver_now, args=(store,), name="notifications", daemon=True)
+        sender.start()
+        sender.join(_SECONDS_TO_SEND)
 
 
 def _deliver_now(store: IncidentStore) -> None:
@@ -204,7 +206,7 @@ def _deliver_now(store: IncidentStore) -> None:
 
 
 def _close_incidents() -> None:
-    """A successful run had a database and disk space, so it closes their incidents, unless a watchdog runs."""
+    """Close the incidents of database and disk after a successful run, unless a watchdog does so."""
     with recorded_defects():
         store = _store(load_settings())
         if store.state().open and not store.is_watchdog_running():

@@ -1,7 +1,7 @@
-"""The daily ingest: every endpoint of the API into the warehouse, or the bad batch blocked and nothing of it.
+"""Ingest: extract, audit and publish the snapshots of one day. A batch that fails its audit is blocked.
 
-`python -m flows.ingest [--day YYYY-MM-DD] [--endpoint NAME ...] [--refresh]` runs it without a server.
-Exit 0: everything published or unchanged; 1: something blocked or failed; 2: bad usage or settings.
+`python -m flows.ingest [--day YYYY-MM-DD] [--endpoint NAME ...] [--refresh]` runs without a Prefect server.
+Exit code 0: all published or unchanged; 1: a batch is blocked or failed; 2: wrong usage or settings.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from datetime import date, datetime
 from prefect import flow
 from prefect.runtime import flow_run
 
-from core.audits import AuditReport, ExpectationResult
+from core.audits import AuditReport
 from core.clock import clock_of
 from core.dates import Day, parse_day
 from core.endpoints import ENDPOINTS, Endpoint
@@ -51,16 +51,16 @@ from pipeline.client import check_network
 from pipeline.landing import Landing
 from recommender.publishing import publication
 
-# The rule of the listens' suite that says the same without names.
+# This expectation of listen_history is replaced by a reason that names the endpoints.
 DEPENDENCIES = "dependencies_are_published"
-# Behind it there must be room to count days.
+# Later days would overflow `date` in calculations.
 _LAST_DAY = date(9998, 12, 31)
 
 
 def _run_name() -> str:
     day = flow_run.parameters.get("day")
     if day is None:
-        with suppress(SettingsError):  # the run itself says what is wrong
+        with suppress(SettingsError):  # the run reports it
             day = clock_of(load_settings())().date()
     return f"ingest-{day}"
 
@@ -68,24 +68,24 @@ def _run_name() -> str:
 @flow(name="ingest", flow_run_name=_run_name, validate_parameters=False)
 @handle_failures
 def ingest(day: Day | None = None, endpoints: list[Endpoint] | None = None, refresh: bool = False) -> list[BatchResult]:
-    """Fetch, audit and publish the lists of one day.
+    """Extract, audit and publish the snapshots of one day.
 
     Args:
-        day: The day the batches are for; today (UTC) when left out.
-        endpoints: Which lists to take; all of them when left out.
-        refresh: Fetch again what was published already.
+        day: Day of the batches. Default: today in UTC.
+        endpoints: Endpoints to extract. Default: all.
+        refresh: Extract again what is already published.
 
-    Raises IngestIncomplete when a batch was blocked or failed; the other batches are published all the same.
+    Raises IngestIncomplete if a batch is blocked or failed; the other batches are published.
     """
     keep_logs_readable()
     settings, thresholds = load_settings(), load_thresholds()
     day = day or clock_of(settings)().date()
     if day > _LAST_DAY:
         raise UsageError(f"{day} is too far in the future for a batch")
-    wanted = [endpoint for endpoint in ENDPOINTS if endpoint in (endpoints or ENDPOINTS)]
+    ordered_endpoints = [endpoint for endpoint in ENDPOINTS if endpoint in (endpoints or ENDPOINTS)]
     try:
         with open_run(settings, thresholds, "ingest", day, clock_of(settings), role=INGEST) as run:
-            for endpoint in wanted:
+            for endpoint in ordered_endpoints:
                 run.outcomes.append(_ingest_endpoint(run, Batch(endpoint, day, settings.source), refresh))
             show_batches("ingest", run.outcomes, run.docs_dir, settings.data_docs_url)
             print_batches(run.outcomes)
@@ -94,7 +94,7 @@ def ingest(day: Day | None = None, endpoints: list[Endpoint] | None = None, refr
             run.raise_if_incomplete()
             return run.outcomes
     except DatabaseError:
-        _land_without_database(settings, wanted, day)
+        _land_without_database(settings, ordered_endpoints, day)
         raise
 
 
@@ -116,53 +116,51 @@ def _ingest_endpoint(run: Run, batch: Batch, refresh: bool) -> BatchResult:
 
 
 def _revision_to_process(run: Run, batch: Batch, entry: LedgerEntry | None, refresh: bool) -> Batch:
-    """The batch, or its next revision when the pages landed for it are older than what was published since."""
-    kept = landing.find_landing(run.settings.data_dir, batch)
-    if kept:
-        # Pages that were read while the database was away are in no run.
-        is_recorded = entry is not None and entry.batch == batch and entry.started_at == kept.started_at
+    """Return the batch, or its next revision if its landed pages are older than a batch that is published since."""
+    landed = landing.find_landing(run.settings.data_dir, batch)
+    if landed:
+        # Pages that were landed without a database belong to no run.
+        is_recorded = entry is not None and entry.batch == batch and entry.started_at == landed.started_at
         read_in_run = entry.read_in_run if entry and is_recorded else None
-        later = batches.newer_published_batch(run.connection, batch, kept.started_at, read_in_run, run.clock())
-    if kept and later:
-        reason = f"its list was read before that of {later}, which is published; the day was fetched again"
-        _record_result(run, batch, BatchResult(batch, "failed", Counts(), reason=reason), kept.started_at, read_in_run)
+        newer_batch = batches.newer_published_batch(run.connection, batch, landed.started_at, read_in_run, run.clock())
+    if landed and newer_batch:
+        reason = f"its snapshot is older than that of {newer_batch}, which is published; the day is extracted again"
+        result = BatchResult(batch, "failed", Counts(), reason=reason)
+        _record_result(run, batch, result, landed.started_at, read_in_run)
         return replace(batch, revision=batch.revision + 1)
     if refresh:
         landing.delete_landing(run.settings.data_dir, batch)
     return batch
 
 
-def process_batch(run: Run, batch: Batch, landed: Landing, accepting: Acceptance | None = None) -> BatchResult:
-    """Take a landed batch the rest of the way: shaped, staged, audited, published; or blocked, if not accepted."""
+def process_batch(run: Run, batch: Batch, landed: Landing, acceptance: Acceptance | None = None) -> BatchResult:
+    """Transform, stage and audit a landed batch. Publish it if it passes or the acceptance covers its failures."""
     staged = stage(run, batch, landed, shape(run, batch, landed))
     report = audit(run, batch, staged)
     if not report.blocks:
         return publish(run, batch, landed, staged, report)
-    refusal = accepting.refusal(report.results) if accepting else ""
-    if accepting and not refusal:
-        return publish(run, batch, landed, staged, report, accepting)
+    refusal = acceptance.refusal(report.results) if acceptance else ""
+    if acceptance and not refusal:
+        return publish(run, batch, landed, staged, report, acceptance)
     reason = "; ".join([*([refusal] if refusal else []), *_blocking_reasons(run, batch, report)])
     blocked = BatchResult(batch, "blocked", staged.counts, reason=reason, results=report.results)
     return _record_result(run, batch, blocked, landed.started_at, run.run_id)
 
 
 def _blocking_reasons(run: Run, batch: Batch, report: AuditReport) -> list[str]:
-    """The failed expectations that block the batch. Endpoints that it depends on are named first."""
+    """Return the failures that block the batch, first the unpublished endpoints that it depends on."""
     missing = run.unpublished_dependencies(batch)
     if not missing:
         return list(report.critical_failures)
     waits = f"waits for {' and '.join(missing)} of the same day, which did not come in"
-    return [waits, *(result.description for result in report.results if result.blocks and not _is_dependency(result))]
-
-
-def _is_dependency(result: ExpectationResult) -> bool:
-    return result.expectation == DEPENDENCIES
+    failures = [result for result in report.results if result.blocks and result.expectation != DEPENDENCIES]
+    return [waits, *(failure.description for failure in failures)]
 
 
 def _record_result(
     run: Run, batch: Batch, outcome: BatchResult, started_at: datetime, read_in_run: int | None
 ) -> BatchResult:
-    """Write down how a batch ended that was not published."""
+    """Record the result of a batch that is not published."""
     if outcome.status == "failed":
         staging.delete_rejected_rows(run.connection, batch)
     batches.record_batch(
@@ -179,7 +177,7 @@ def _record_result(
 
 
 def _land_without_database(settings: Settings, endpoints: Sequence[Endpoint], day: date) -> None:
-    """Without a database, keep at least the raw pages: the next run of the day goes on with them."""
+    """Land the raw pages although the database is unavailable. The next run of the day continues with them."""
     for endpoint in endpoints:
         batch = landing.unclaimed_revision(settings.data_dir, Batch(endpoint, day, settings.source))
         try:
@@ -191,22 +189,22 @@ def _land_without_database(settings: Settings, endpoints: Sequence[Endpoint], da
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the flow from a command line; returns the exit code."""
+    """Run the flow from a command line, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m flows.ingest", description=__doc__)
-    parser.add_argument("--day", type=_day, help="the day the batches are for, as YYYY-MM-DD (default: today in UTC)")
-    parser.add_argument("--endpoint", action="append", choices=ENDPOINTS, help="take only this list; may be repeated")
-    parser.add_argument("--refresh", action="store_true", help="fetch again what was published already")
+    parser.add_argument("--day", type=_day, help="day of the batches, as YYYY-MM-DD (default: today in UTC)")
+    parser.add_argument("--endpoint", action="append", choices=ENDPOINTS, help="only this endpoint; may be repeated")
+    parser.add_argument("--refresh", action="store_true", help="extract again what is already published")
     add_json_option(parser)
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     return run_command(
         ingest,
         name="ingest",
-        as_json=asked.json,
+        as_json=options.json,
         result_name="batches",
         check_settings=check_network,
-        day=asked.day,
-        endpoints=asked.endpoint,
-        refresh=asked.refresh,
+        day=options.day,
+        endpoints=options.endpoint,
+        refresh=options.refresh,
     )
 
 

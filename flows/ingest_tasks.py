@@ -1,4 +1,4 @@
-"""The steps of a batch as Prefect tasks: thin wrappers with retries and caching over the functions of `pipeline`."""
+"""The steps of a batch as Prefect tasks: thin wrappers around functions of `pipeline`, with retries and caching."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SECONDS_BETWEEN_PROGRESS = 2.0
 _FUTURE_ALLOWANCE = timedelta(days=1)
 
 
-def _may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+def _is_transient(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
     return isinstance(state.result(raise_on_failure=False), TransientSourceError)
 
 
@@ -50,7 +50,7 @@ def _landing_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str:
     retries=1,
     retry_delay_seconds=exponential_backoff(5),
     retry_jitter_factor=0.5,
-    retry_condition_fn=_may_pass,
+    retry_condition_fn=_is_transient,
     cache_key_fn=_landing_key,
     persist_result=True,
 )
@@ -61,21 +61,21 @@ def land_pages(batch: Batch, settings: Settings) -> Landing:
 
 
 def land_snapshot(batch: Batch, settings: Settings) -> Landing:
-    """Land all pages of the snapshot, with its progress shown in the UI. Raises SourceError, LandingError."""
+    """Land all pages of the snapshot, and show the progress in the UI. Raises SourceError, LandingError."""
     progress = _Progress(batch)
     client = ApiClient(settings, suppression_list.read_copy(settings.data_dir) or None)
     return landing.land_snapshot(client, batch, settings, clock=clock_of(settings), progress=progress)
 
 
 def land(batch: Batch, settings: Settings) -> Landing:
-    """The batch's raw pages: fetched, or those of an earlier run of the same day. Raises SourceError, LandingError."""
+    """Return the raw pages of the batch, landed now or by an earlier run. Raises SourceError, LandingError."""
     land_pages(batch, settings)
-    if landing.find_landing(settings.data_dir, batch) is None:  # cached, and the files were deleted since
+    if landing.find_landing(settings.data_dir, batch) is None:  # the task result is cached, but the files are gone
         land_pages.with_options(refresh_cache=True)(batch, settings)
-    kept = landing.find_landing(settings.data_dir, batch)
-    if kept is None:
-        raise LandingError(f"the raw pages of {batch.batch_id} went while they were needed; run again")
-    return kept
+    landed = landing.find_landing(settings.data_dir, batch)
+    if landed is None:
+        raise LandingError(f"the raw pages of {batch.batch_id} were deleted while the run needed them; run it again")
+    return landed
 
 
 @task(task_run_name="shape-{batch.batch_id}", cache_policy=NO_CACHE)
@@ -87,7 +87,7 @@ def shape(run: Run, batch: Batch, landed: Landing) -> TransformedBatch:
 
 
 def transform_landed_batch(run: Run, batch: Batch, landed: Landing) -> TransformedBatch:
-    """Type the rows and set bad ones aside."""
+    """Transform the landed pages to typed rows, and separate rejected rows."""
     counts = Counts(rows_reported=landed.total)
     batches.record_batch(run.connection, batch, "landed", counts, started_at=landed.started_at, run_id=run.run_id)
     batches.add_batch_to_run(run.connection, run.run_id, batch)
@@ -113,7 +113,7 @@ def stage(run: Run, batch: Batch, landed: Landing, shaped: TransformedBatch) -> 
 
 
 def stage_transformed_batch(run: Run, batch: Batch, landed: Landing, shaped: TransformedBatch) -> StagedTables:
-    """Copy what differs from the published rows to the database."""
+    """Copy the rows that differ from the published ones to the staging tables."""
     missing = len(run.unpublished_dependencies(batch))
     staged = staging.stage_batch(
         run.connection, batch, shaped, rows_reported=landed.total, dependencies_not_published=missing
@@ -167,24 +167,24 @@ def publish_staged_batch(
     report: AuditReport,
     accepted: Acceptance | None = None,
 ) -> BatchResult:
-    """Make the batch visible, in one transaction, with the record of who let it in if it was not good enough."""
+    """Publish the batch and the record of its acceptance, if any, in one transaction."""
 
-    def note_acceptance() -> None:
+    def record_acceptance() -> None:
         if accepted is not None:
             acceptance.record_acceptance(run.connection, batch, run.run_id, accepted, report.results, run.clock())
 
     why = accepted.summary(report.results) if accepted else None
     status, counts = warehouse.publish_batch(
         run.connection, batch, staged,
-        started_at=landed.started_at, run_id=run.run_id, clock=run.clock, reason=why, before_commit=note_acceptance,
+        started_at=landed.started_at, run_id=run.run_id, clock=run.clock, reason=why, before_commit=record_acceptance,
     )  # fmt: skip
     if why is not None:
-        _show_accepted(run, batch, why)
+        _mark_accepted_in_docs(run, batch, why)
     return BatchResult(batch, status, counts, reason=why, results=report.results)
 
 
-def _show_accepted(run: Run, batch: Batch, why: str) -> None:
-    """On the page of the batch: it says blocked, and is published by now, whatever becomes of the page."""
+def _mark_accepted_in_docs(run: Run, batch: Batch, why: str) -> None:
+    """Add the acceptance to the batch's page of Data Docs. A file error does not fail the run: the batch is live."""
     from expectations.data_docs import mark_accepted  # imports Great Expectations: seconds
 
     with suppress(OSError):
@@ -192,7 +192,7 @@ def _show_accepted(run: Run, batch: Batch, why: str) -> None:
 
 
 class _Progress:
-    """Shows how far a list is read, in the UI, not more often than every few seconds."""
+    """Shows in the UI how many pages of a snapshot are read. Updates at most every few seconds."""
 
     def __init__(self, batch: Batch, clock: Callable[[], float] = time.monotonic) -> None:
         self._batch = batch

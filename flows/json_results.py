@@ -26,7 +26,7 @@ def add_json_option(parser: ArgumentParser) -> None:
 def json_document(flow: str, *, exit_code: int, error: str | None, result: Any) -> str:
     """Return the document that a command prints.
 
-    `result` is what the flow returned, with the batches of a run that is incomplete; null when the flow raised.
+    `result` is what the flow returned, or the batches of an incomplete ingest. It is null if the flow raised an error.
     """
     document = {
         "flow": flow,
@@ -39,7 +39,7 @@ def json_document(flow: str, *, exit_code: int, error: str | None, result: Any) 
 
 
 def to_json(value: Any) -> Any:
-    """Return dataclasses, dates and numpy values as what JSON can hold. NaN and infinities become null."""
+    """Convert dataclasses, dates and numpy values to types of JSON. NaN and infinities become null."""
     if isinstance(value, BatchResult):
         return _batch(value)
     if isinstance(value, ExpectationResult):
@@ -76,6 +76,6 @@ def _batch(result: BatchResult) -> dict[str, Any]:
 
 
 def _expectation(result: ExpectationResult) -> dict[str, Any]:
-    """Failing keys are left out: they are ids of users."""
+    """Omit the failing keys, because they can be ids of users."""
     names = ("expectation", "column", "severity", "success", "unexpected_count", "unexpected_share", "observed_value")
     return {name: to_json(getattr(result, name)) for name in (*names, "description")}

@@ -1,8 +1,8 @@
-"""Maintenance: delete raw pages, staging tables and Data Docs older than the retention. Ledger and rejects stay.
+"""Maintain: delete raw pages, staging tables and Data Docs that are older than the retention.
 
-Of what Prefect keeps, erase runs go at once, and results of tasks after RUN_RETENTION_DAYS.
+Batches and rejected rows stay. Prefect's erase runs are deleted at once, its task results after RUN_RETENTION_DAYS.
 
-`python -m flows.maintain [--retention-days N]` runs it without a server.
+`python -m flows.maintain [--retention-days N]` runs without a Prefect server.
 """
 
 from __future__ import annotations
@@ -36,31 +36,31 @@ from flows.run import open_run
 from notifications.notification import RUNBOOK
 from pipeline import retention
 
-_BYTES_OF_PREFECT = 64 * 2**20
+_BYTES_FOR_PREFECT = 64 * 2**20
 Days = Annotated[int, Field(ge=1, le=36_500)]
 
 
 @flow(name="maintain", flow_run_name="maintain", validate_parameters=False)
 @handle_failures
 def maintain(retention_days: Days | None = None) -> dict[str, int]:
-    """Prune what is older than the retention. On a full disk, files go first, so that the database can work again.
+    """Delete what is older than the retention. On a full disk, delete files first, so that the database works again.
 
     Args:
-        retention_days: Days to keep; the setting RETENTION_DAYS when left out.
+        retention_days: Days to keep. Default: RETENTION_DAYS.
 
-    Returns how many of each kind were deleted.
+    Returns the number of deleted objects by kind.
     """
     keep_logs_readable()
     settings = load_settings()
     history = prune_prefect_history(settings.data_dir, timedelta(days=settings.run_retention_days))
-    print(_in_words(history), flush=True)
+    print(_describe(history), flush=True)
     pruned = history | prune_all(retention_days)
-    create_table_artifact(key="maintain-pruned", table=[pruned], description="What was deleted, being old.")
+    create_table_artifact(key="maintain-pruned", table=[pruned], description="Number of deleted objects by kind.")
     return pruned
 
 
 def prune_all(retention_days: int | None) -> dict[str, int]:
-    """The same without Prefect, whose own database needs room too."""
+    """Delete what is older than the retention, without Prefect, whose database needs disk space too."""
     settings = load_settings()
     days = settings.retention_days if retention_days is None else retention_days
     clock, age = clock_of(settings), timedelta(days=days)
@@ -68,7 +68,7 @@ def prune_all(retention_days: int | None) -> dict[str, int]:
         pruned = _prune(settings, clock, age)
     except (DatabaseFull, DiskFull):
         pruned = _prune_files_first(settings, clock, age)
-    print(_in_words(pruned), flush=True)
+    print(_describe(pruned), flush=True)
     return pruned
 
 
@@ -80,15 +80,15 @@ def _prune(settings: Settings, clock: Clock, age: timedelta) -> dict[str, int]:
 
 
 def _prune_files_first(settings: Settings, clock: Clock, age: timedelta) -> dict[str, int]:
-    """What needs no database, by the machine's time, as that of files is; then the rest."""
+    """Delete old files, which needs no database, then the rest. Ages of files are by the clock of the machine."""
     oldest = utc_now() - age
     freed = retention.prune_files(settings.data_dir, oldest)
     try:
         freed |= _prune_docs(settings, oldest)
-        print(f"there is no room; without the database: {_in_words(freed)}", flush=True)
+        print(f"the disk is full; without the database: {_describe(freed)}", flush=True)
         pruned = _prune(settings, clock, age)
     except (DatabaseFull, DiskFull) as error:
-        raise type(error)(f"{error}; {_in_words(freed)} so far; see {RUNBOOK}#the-disk-is-full") from error
+        raise type(error)(f"{error}; {_describe(freed)} so far; see {RUNBOOK}#the-disk-is-full") from error
     return pruned | {kind: count + pruned.get(kind, 0) for kind, count in freed.items()}
 
 
@@ -98,28 +98,28 @@ def _prune_docs(settings: Settings, oldest: datetime) -> dict[str, int]:
     return {"data_docs_pages": prune_docs(DataLayout(settings.data_dir).data_docs, oldest)}
 
 
-def _in_words(pruned: dict[str, int]) -> str:
+def _describe(pruned: dict[str, int]) -> str:
     return ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in pruned.items()) + " deleted"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the flow from a command line; returns the exit code."""
+    """Run the flow from a command line, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m flows.maintain", description=__doc__)
     parser.add_argument("--retention-days", type=int, help="days to keep (default: RETENTION_DAYS)")
     add_json_option(parser)
-    asked = parser.parse_args(arguments)
-    days = asked.retention_days
+    options = parser.parse_args(arguments)
+    days = options.retention_days
     if days is not None and not 1 <= days <= 36_500:
         parser.error("--retention-days must be between 1 and 36500")
-    command = maintain if _prefect_has_room() else prune_all
-    return run_command(command, name="maintain", as_json=asked.json, result_name="deleted", retention_days=days)
+    command = maintain if _prefect_has_space() else prune_all
+    return run_command(command, name="maintain", as_json=options.json, result_name="deleted", retention_days=days)
 
 
-def _prefect_has_room() -> bool:
-    """Whether a flow can begin: without a server, Prefect keeps its runs in a database in its home."""
+def _prefect_has_space() -> bool:
+    """Whether the disk has space for the database in which Prefect stores the run."""
     home = get_current_settings().home
     with suppress(OSError):
-        return shutil.disk_usage(home if home.exists() else home.parent).free > _BYTES_OF_PREFECT
+        return shutil.disk_usage(home if home.exists() else home.parent).free > _BYTES_FOR_PREFECT
     return True
 
 

@@ -1,7 +1,7 @@
-"""Monitor: how good the published lists turned out to be, day by day, and whether that fell beyond chance.
+"""Monitor: measure the quality of published recommendations, day by day, and raise drift alarms.
 
-`python -m flows.monitor` runs it without a server; then nothing is retrained by itself. Exit 0: every day that is over
-was judged, whatever the verdict; 1: it could not be judged; 2: bad usage or settings.
+`python -m flows.monitor` runs without a Prefect server; then no training starts by itself. Exit code 0: every past day
+is evaluated, with or without alarms; 1: a day could not be evaluated; 2: wrong usage or settings.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from core.settings import Settings, load_settings
 from core.tracebacks import keep_logs_readable
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
-from flows.events import emit_aged, emit_degraded, notify_alarm, print_next_command
+from flows.events import emit_aged, emit_degraded, notify_drift_alarm, print_next_command
 from flows.failures import handle_failures, has_server
 from flows.json_results import add_json_option
 from flows.quality_reports import print_quality, show_quality
@@ -37,42 +37,42 @@ _DECISIONS_SHOWN = 30
 @flow(name="monitor", flow_run_name="monitor", validate_parameters=False)
 @handle_failures
 def monitor() -> list[DayEvaluation]:
-    """Judge every day that is over and was not judged yet, and say which alarms wait for a training.
+    """Evaluate every past day that has no evaluation yet, and ask for a training for each open drift alarm.
 
-    A second run finds nothing to judge, and tells of the same alarms again. Raises DatabaseError.
+    A second run finds no new day, and asks again for the alarms that are still open. Raises DatabaseError.
     """
     keep_logs_readable()
     settings, thresholds = load_settings(), load_thresholds()
-    rules = monitoring_settings(settings)
+    monitoring = monitoring_settings(settings)
     with open_run(settings, thresholds, "monitor", None, clock_of(settings), role=RECOMMENDER) as run:
-        judged = [judge_day(run, due, rules) for due in quality_monitor.days_to_evaluate(run.connection, run.clock())]
+        due_days = quality_monitor.days_to_evaluate(run.connection, run.clock())
+        evaluations = [evaluate_day(run, due, monitoring) for due in due_days]
         alarms = quality_monitor.open_alarms(run.connection)
-        run.outcome = judged[-1].verdict if judged else "nothing new"
-        age = _age_to_refresh(run, judged) if not alarms else None
-        show_quality(judged, alarms, quality_monitor.newest_decisions(run.connection, _DECISIONS_SHOWN))
-        print_quality(judged, alarms)
-    # Events begin trainings: after the run has let go of the warehouse, which they need.
+        run.outcome = evaluations[-1].verdict if evaluations else "nothing new"
+        age = _age_to_refresh(run, evaluations) if not alarms else None
+        show_quality(evaluations, alarms, quality_monitor.newest_decisions(run.connection, _DECISIONS_SHOWN))
+        print_quality(evaluations, alarms)
+    # These events start trainings, which need the lock that this run has released now.
     if not has_server() and (alarms or age is not None):
         command = "flows.retrain" if alarms else "flows.retrain --refresh"
-        print_next_command(command, "an alarm waits for a training" if alarms else "the live model is old")
+        print_next_command(command, "a drift alarm is open" if alarms else "the live model is old")
     for alarm in alarms:
         emit_degraded(alarm)
-        notify_alarm(alarm, new=any(alarm.day == one.quality.day for one in judged))
+        notify_drift_alarm(alarm, is_new=any(alarm.day == evaluation.quality.day for evaluation in evaluations))
     if age is not None:
         emit_aged(age)
-    return judged
+    return evaluations
 
 
-@task(task_run_name="judge-{due.day}", cache_policy=NO_CACHE)
+@task(task_run_name="evaluate-{due.day}", cache_policy=NO_CACHE)
 @measured
 @named_errors()
-def judge_day(run: Run, due: DueDay, rules: MonitoringSettings) -> DayEvaluation:
-    """The verdict on one day, written down in one transaction. Raises DatabaseError."""
-    return quality_monitor.evaluate_day(run.connection, due, rules, run.clock())
+def evaluate_day(run: Run, due: DueDay, monitoring: MonitoringSettings) -> DayEvaluation:
+    """Evaluate one day, and store the evaluation in one transaction. Raises DatabaseError."""
+    return quality_monitor.evaluate_day(run.connection, due, monitoring, run.clock())
 
 
 def monitoring_settings(settings: Settings) -> MonitoringSettings:
-    """How days are judged, by the settings."""
     plays, useful = (
         CusumSettings(settings.monitor_k, h, settings.monitor_warm_up)
         for h in (settings.monitor_h, settings.monitor_useful_h)
@@ -82,19 +82,20 @@ def monitoring_settings(settings: Settings) -> MonitoringSettings:
     )
 
 
-def _age_to_refresh(run: Run, judged: Sequence[DayEvaluation]) -> float | None:
-    if not judged:
+def _age_to_refresh(run: Run, evaluations: Sequence[DayEvaluation]) -> float | None:
+    """Return the age of the live model in days, if it is due for a refresh."""
+    if not evaluations:
         return None
-    most, cool_down = run.settings.retrain_max_age_days, run.settings.monitor_cool_down_days
-    return quality_monitor.age_due_for_refresh(run.connection, judged[-1], most, cool_down)
+    max_age, cool_down = run.settings.retrain_max_age_days, run.settings.monitor_cool_down_days
+    return quality_monitor.age_due_for_refresh(run.connection, evaluations[-1], max_age, cool_down)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the flow from a command line; returns the exit code."""
+    """Run the flow from a command line, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m flows.monitor", description=__doc__)
     add_json_option(parser)
-    asked = parser.parse_args(arguments)
-    return run_command(monitor, name="monitor", as_json=asked.json, result_name="days")
+    options = parser.parse_args(arguments)
+    return run_command(monitor, name="monitor", as_json=options.json, result_name="days")
 
 
 if __name__ == "__main__":

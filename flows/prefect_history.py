@@ -1,6 +1,6 @@
-"""What Prefect keeps of runs: erase runs go, old files too, and SQLite's room goes back to the disk.
+"""Prunes Prefect's history: deletes erase runs and old files, and compacts the SQLite database.
 
-Prefect's server deletes old runs by itself (`RUN_RETENTION_DAYS`); a temporary one deletes its database when it ends.
+Prefect's server deletes old runs by itself (`RUN_RETENTION_DAYS`). A temporary server deletes its database at its end.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _SECONDS_TO_WAIT = 30
 
 
 def prune_prefect_history(data_dir: Path, keep: timedelta) -> dict[str, int]:
-    """Delete erase runs that ended, and older files; rewrite the database without the rows that are gone.
+    """Delete ended erase runs and old files, and compact the database. Return the number of deleted objects by kind.
 
-    Returns how many of each went. A database that is busy or damaged is left as it is, for the next time.
+    A busy or damaged database is not compacted; the next call tries again.
     """
     layout = DataLayout(data_dir)
     pruned = {"erase_runs": _delete_erase_runs(), "prefect_files": _prune_files(layout.prefect, keep)}
@@ -37,7 +37,7 @@ def prune_prefect_history(data_dir: Path, keep: timedelta) -> dict[str, int]:
 
 
 def _delete_erase_runs() -> int:
-    """Of the server that this run reports to; 0 when it does not answer."""
+    """Delete erase runs of the server that this run reports to. Return their number; 0 if it does not answer."""
     api = get_current_settings().api
     login = api.auth_string.get_secret_value() if api.auth_string else ""
     if api.url:
@@ -51,8 +51,8 @@ def _prune_files(folder: Path, keep: timedelta) -> int:
     files = [path for path in _files(folder) if path.stat().st_mtime < oldest]
     for path in files:
         path.unlink(missing_ok=True)
-    results = sorted((path for path in (folder / "storage").rglob("*") if path.is_dir()), reverse=True)
-    for path in results:  # the key of a result has slashes, which make folders
+    result_folders = sorted((path for path in (folder / "storage").rglob("*") if path.is_dir()), reverse=True)
+    for path in result_folders:
         with suppress(OSError):  # not empty
             path.rmdir()
     return len(files)
@@ -64,10 +64,10 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _compact(database: Path) -> None:
-    """Write the file anew without deleted rows, when the disk has room for it. Raises sqlite3.Error, OSError."""
+    """Remove the space of deleted rows, if the disk has space for a copy. Raises sqlite3.Error, OSError."""
     if shutil.disk_usage(database.parent).free < 3 * database.stat().st_size:
         return
     with closing(sqlite3.connect(database, timeout=_SECONDS_TO_WAIT, isolation_level=None)) as connection:
         connection.execute("vacuum")
-        # Until then the old pages are in the file, and the new ones in the log beside it.
+        # The compacted pages are in the write-ahead log until this statement.
         connection.execute("pragma wal_checkpoint(truncate)").fetchall()

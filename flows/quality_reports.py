@@ -1,4 +1,4 @@
-"""What the monitor tells people: artifacts in Prefect's UI, lines in the log. Shares and counts only, no listener."""
+"""Reports of the monitor: artifacts in Prefect's UI, and lines in the log. They name no user."""
 
 from __future__ import annotations
 
@@ -11,61 +11,68 @@ from recommender.monitoring.quality_monitor import DayEvaluation, OpenDriftAlarm
 
 
 def show_quality(
-    judged: Sequence[DayEvaluation], alarms: Sequence[OpenDriftAlarm], decisions: Sequence[dict[str, Any]]
+    evaluations: Sequence[DayEvaluation], alarms: Sequence[OpenDriftAlarm], decisions: Sequence[dict[str, Any]]
 ) -> None:
-    """The metrics of the days just judged, what was decided lately, and the verdict, as artifacts of the run."""
-    if judged:
+    """Create the artifacts of a run: metrics of the evaluated days, latest decisions, and a summary."""
+    if evaluations:
         create_table_artifact(
             key="monitor-quality",
-            table=_figures(judged),
-            description="What was measured of each day: some are watched for alarms, the others tell why they fell.",
+            table=_metric_rows(evaluations),
+            description="Metrics by day. Watched metrics can raise an alarm; the others help to explain it.",
         )
     if decisions:
         create_table_artifact(
             key="monitor-decisions",
-            table=[{name: "" if value is None else str(value) for name, value in one.items()} for one in decisions],
-            description="What was decided lately about days and trainings, newest first.",
+            table=[
+                {name: "" if value is None else str(value) for name, value in decision.items()}
+                for decision in decisions
+            ],
+            description="Latest decisions about days and trainings, newest first.",
         )
     create_markdown_artifact(
-        _verdict(judged, alarms), key="monitor-verdict", description="Is what we recommend as good as it was?"
+        _summary(evaluations, alarms),
+        key="monitor-verdict",
+        description="Are the recommendations as good as they were?",
     )
 
 
-def print_quality(judged: Sequence[DayEvaluation], alarms: Sequence[OpenDriftAlarm]) -> None:
-    """Print one line per day that was judged, and one per alarm that waits."""
-    for one in judged:
-        print(f"{one.quality.day}: {one.verdict}: {one.why}", flush=True)
-    if not judged:
-        print("no day to judge: none is over that was not judged before", flush=True)
+def print_quality(evaluations: Sequence[DayEvaluation], alarms: Sequence[OpenDriftAlarm]) -> None:
+    """Print one line for each evaluated day, and one for each open drift alarm."""
+    for evaluation in evaluations:
+        print(f"{evaluation.quality.day}: {evaluation.verdict}: {evaluation.why}", flush=True)
+    if not evaluations:
+        print("no new day to evaluate: every past day has an evaluation", flush=True)
     for alarm in alarms:
         print(_alarm(alarm), flush=True)
 
 
-def _figures(judged: Sequence[DayEvaluation]) -> list[dict[str, Any]]:
-    """One row per day and metric, those that are watched for alarms first."""
+def _metric_rows(evaluations: Sequence[DayEvaluation]) -> list[dict[str, Any]]:
+    """Return one row for each day and metric, watched metrics first."""
     return [
         {
-            "day": str(one.quality.day),
+            "day": str(evaluation.quality.day),
             "metric": metric.name,
             "value": round(metric.value, 4),
             "between": "" if metric.lower is None else f"{metric.lower:.4f} and {metric.upper:.4f}",
-            "listeners": metric.users or "",
-            "watched": watches[metric.name].verdict if metric.name in watches else "",
+            "users": metric.users or "",
+            "watched": statuses[metric.name].verdict if metric.name in statuses else "",
         }
-        for one in judged
-        for watches in [{watch.metric: watch for watch in one.metric_statuses}]
-        for metric in sorted(one.quality.metrics, key=lambda metric: metric.name not in watches)
+        for evaluation in evaluations
+        for statuses in [{status.metric: status for status in evaluation.metric_statuses}]
+        for metric in sorted(evaluation.quality.metrics, key=lambda metric: metric.name not in statuses)
     ]
 
 
-def _verdict(judged: Sequence[DayEvaluation], alarms: Sequence[OpenDriftAlarm]) -> str:
-    days = [f"- {one.quality.day}: **{one.verdict}**. {one.why}" for one in judged] or ["- no new day to judge"]
-    waiting = [f"- {_alarm(alarm)}" for alarm in alarms] or ["- none"]
-    return "\n".join(["## Days", "", *days, "", "## Alarms that wait for a training", "", *waiting, ""])
+def _summary(evaluations: Sequence[DayEvaluation], alarms: Sequence[OpenDriftAlarm]) -> str:
+    days = [
+        f"- {evaluation.quality.day}: **{evaluation.verdict}**. {evaluation.why}" for evaluation in evaluations
+    ] or ["- no new day to evaluate"]
+    open_alarms = [f"- {_alarm(alarm)}" for alarm in alarms] or ["- none"]
+    return "\n".join(["## Days", "", *days, "", "## Drift alarms that need a training", "", *open_alarms, ""])
 
 
 def _alarm(alarm: OpenDriftAlarm) -> str:
     return (
-        f"alarm {alarm.alarm_id} of {alarm.day}: {alarm.metric} fell from {alarm.baseline:.4f} to {alarm.value:.4f}, "
-        "a training is asked for"
+        f"alarm {alarm.alarm_id} of {alarm.day}: {alarm.metric} fell from {alarm.baseline:.4f} to {alarm.value:.4f}; "
+        "a training is requested"
     )

@@ -1,7 +1,7 @@
-"""Recommend: everyone's list anew from the champion, without training: new plays and users in, removed tracks out.
+"""Recommend: publish new recommendations from the champion, without a training.
 
-`python -m flows.recommend` runs it without a server. Exit 0: the lists are live; 1: they are not, and the old ones
-stay; 2: bad usage or settings.
+They include new plays and users, and exclude removed tracks. `python -m flows.recommend` runs without a Prefect server.
+Exit code 0: the recommendations are live; 1: they are not, and the previous ones stay live; 2: wrong usage or settings.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from recommender.publishing import model_runs
 from recommender.publishing.model_runs import TrainingOutcome
 from recommender.publishing.scoring import MartData, PublishedRecommendations, ScoringModel
 
-_NO_MODEL_YET = "no model was trained yet: popularity by genre until the first training"
+_NO_MODEL_YET = "no model is trained yet: popularity by genre is used until the first training"
 
 
 @flow(name="recommend", flow_run_name="recommend", validate_parameters=False)
 @handle_failures
 def recommend() -> PublishedRecommendations:
-    """Refresh everyone's list from the champion. Before the first training, popularity by genre is published.
+    """Publish recommendations for all users from the champion; before the first training, popularity by genre.
 
-    Raises BatchBlocked when the audit finds something critical, ModelFileError when the champion cannot be read,
-    InteractionsError when there are no plays: the lists that are live stay.
+    Raises BatchBlocked if the audit fails, ModelFileError if the champion cannot be read, InteractionsError if there
+    are no plays. Then the live recommendations stay.
     """
     keep_logs_readable()
     settings, thresholds = load_settings(), load_thresholds()
@@ -65,7 +65,7 @@ def _scorer(run: Run, champion: Champion | None, marts: MartData) -> ScoringMode
     if champion is not None:
         return ScoringModel(champion.model_run_id, champion.recipe, load_champion(run, champion))
     recipe = Recipe(GenrePopularity.name)
-    number = model_runs.start_model_run(
+    model_run_id = model_runs.start_model_run(
         run.connection,
         recipe=recipe,
         seed=0,
@@ -74,15 +74,15 @@ def _scorer(run: Run, champion: Champion | None, marts: MartData) -> ScoringMode
         code_version=code_version(run.settings),
         now=run.clock(),
     )
-    return ScoringModel(number, recipe, GenrePopularity(), TrainingOutcome(recipe, "fallback", _NO_MODEL_YET))
+    return ScoringModel(model_run_id, recipe, GenrePopularity(), TrainingOutcome(recipe, "fallback", _NO_MODEL_YET))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the flow from a command line; returns the exit code."""
+    """Run the flow from a command line, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m flows.recommend", description=__doc__)
     add_json_option(parser)
-    asked = parser.parse_args(arguments)
-    return run_command(recommend, name="recommend", as_json=asked.json)
+    options = parser.parse_args(arguments)
+    return run_command(recommend, name="recommend", as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ def stage_audit_and_publish(
 def record_training_failure(
     run: Run, model_run_id: int, recipe: Recipe, error: BaseException, metrics: Mapping[str, Any] | None = None
 ) -> None:
-    """Record that a training published nothing, and why. A model run that has an outcome keeps it."""
+    """Record that a training published nothing, and why. Does not overwrite an existing outcome."""
     why = str(error) if isinstance(error, MoovitamixError) else summarize_defect(error)
     if not isinstance(error, Exception):  # such as KeyboardInterrupt
         why = "it was interrupted: nothing of it was published"

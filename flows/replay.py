@@ -1,7 +1,7 @@
-"""Replay: bring in a landed batch once more without fetching it, after a threshold or the code was mended.
+"""Replay: audit and publish a landed batch again without extracting it, after a threshold or the code was corrected.
 
-`python -m flows.replay BATCH_ID` runs it without a server; with `--accept WHY --by WHO` a batch that was blocked comes
-in as it is, and that is recorded. Exit codes are those of `flows.ingest`.
+`python -m flows.replay BATCH_ID` runs without a Prefect server. `--accept WHY --by WHO` publishes a blocked batch as it
+is, and records that. Exit codes are those of `flows.ingest`.
 """
 
 from __future__ import annotations
@@ -37,28 +37,28 @@ from pipeline.landing import Landing
 @flow(name="replay", flow_run_name="replay-{batch_id}", validate_parameters=False)
 @handle_failures
 def replay(batch_id: str, accept: str | None = None, by: str | None = None) -> list[BatchResult]:
-    """Shape, audit and publish the raw pages of a batch that was blocked, failed or cut off.
+    """Transform, audit and publish the raw pages of a batch that was blocked, failed or interrupted.
 
     Args:
-        batch_id: As `ops.batches` and the run's table show it, such as tracks-2026-11-22.
-        accept: Let it in although it fails what it was blocked for, and why; kept in ops.acceptances.
-        by: Who accepts it, as a reference such as a ticket or a team; no e-mail address.
+        batch_id: Id in ops.batches, such as tracks-2026-11-22.
+        accept: Publish the blocked batch as it is, for this reason. Stored in ops.acceptances.
+        by: Who accepts it: a reference such as a ticket or a team, no e-mail address.
 
-    Raises ReplayRefused when it must not be brought in, IngestIncomplete when it is blocked again.
+    Raises ReplayRefused if the batch must not be published, IngestIncomplete if it is blocked again.
     """
     keep_logs_readable()
     settings, thresholds = load_settings(), load_thresholds()
     parts = batches.parse_batch_id(batch_id)
     if parts is None:
-        raise UnknownBatch(f"{batch_id!r} is no batch id; it looks like tracks-2026-11-22 or tracks-2026-11-22-r2")
-    asked = accept is not None or by is not None
-    if asked:  # before the batch is looked for: what was typed is wrong, whatever the batch is
+        raise UnknownBatch(f"{batch_id!r} is no batch id; use one such as tracks-2026-11-22 or tracks-2026-11-22-r2")
+    is_accepted = accept is not None or by is not None
+    if is_accepted:
         accept, by = check_reason(accept, "--accept"), check_reason(by, "--by")
     with open_run(settings, thresholds, "replay", parts[1], clock_of(settings), role=INGEST) as run:
         suppression_list.synchronize_copy(run.connection, settings.data_dir)
         entry, landed = _replayable(run, batch_id)
-        accepting = load_acceptance(run.connection, entry.batch, accept, by) if asked else None
-        run.outcomes.append(process_batch(run, entry.batch, landed, accepting))
+        acceptance = load_acceptance(run.connection, entry.batch, accept, by) if is_accepted else None
+        run.outcomes.append(process_batch(run, entry.batch, landed, acceptance))
         show_batches("replay", run.outcomes, run.docs_dir, settings.data_docs_url)
         print_batches(run.outcomes)
         emit_warehouse_published(run.outcomes)
@@ -67,39 +67,41 @@ def replay(batch_id: str, accept: str | None = None, by: str | None = None) -> l
 
 
 def _replayable(run: Run, batch_id: str) -> tuple[LedgerEntry, Landing]:
-    """The batch and its raw pages. Raises ReplayRefused, saying why not."""
+    """Return the batch and its raw pages. Raises UnknownBatch, ReplayRefused."""
     entry = batches.find_entry(run.connection, batch_id)
     if entry is None:
-        raise UnknownBatch(f"{batch_id} is not in ops.batches; fetch its day with python -m flows.ingest --day")
+        raise UnknownBatch(f"{batch_id} is not in ops.batches; extract its day with python -m flows.ingest --day")
     if entry.status in PUBLISHED_STATUSES:
         raise ReplayRefused(f"{batch_id} is {entry.status} already; there is nothing to replay")
-    later = batches.newer_published_batch(run.connection, entry.batch, entry.started_at, entry.read_in_run, run.clock())
-    if later is not None:
-        raise ReplayRefused(f"{later} was published since and is newer; replaying {batch_id} would bring old rows back")
+    newer_batch = batches.newer_published_batch(
+        run.connection, entry.batch, entry.started_at, entry.read_in_run, run.clock()
+    )
+    if newer_batch is not None:
+        raise ReplayRefused(f"{newer_batch} is newer and published; a replay of {batch_id} would bring old rows back")
     landed = landing.find_landing(run.settings.data_dir, entry.batch)
     if landed is None:
         raise ReplayRefused(
-            f"the raw pages of {batch_id} are not kept any more (RETENTION_DAYS, or damaged); fetch its day again"
+            f"the raw pages of {batch_id} are deleted (RETENTION_DAYS) or damaged; extract its day again"
         )
     return entry, landed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the flow from a command line; returns the exit code."""
+    """Run the flow from a command line, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m flows.replay", description=__doc__)
     parser.add_argument("batch_id", help="such as tracks-2026-11-22")
-    parser.add_argument("--accept", metavar="WHY", help="let it in although it fails what it was blocked for")
+    parser.add_argument("--accept", metavar="WHY", help="publish the blocked batch as it is, for this reason")
     parser.add_argument("--by", metavar="WHO", help="who accepts it: a ticket or a team, no e-mail address")
     add_json_option(parser)
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     return run_command(
         replay,
         name="replay",
-        as_json=asked.json,
+        as_json=options.json,
         result_name="batches",
-        batch_id=asked.batch_id,
-        accept=asked.accept,
-        by=asked.by,
+        batch_id=options.batch_id,
+        accept=options.accept,
+        by=options.by,
     )
 
 

@@ -1,4 +1,4 @@
-"""What a run tells people: table artifacts in the Prefect UI, and the lines a command prints."""
+"""Reports of a run: artifacts in Prefect's UI, and the lines that a command prints."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recommender.publishing.scoring import PublishedRecommendations
 
 
 def show_batches(flow: str, outcomes: Sequence[BatchResult], docs_dir: Path, docs_url: str) -> None:
-    """Rows per endpoint and state, every failed expectation, and a link to Data Docs, as artifacts of the run."""
+    """Create the artifacts of a run: rows of each batch, failed expectations, and a link to Data Docs."""
     create_table_artifact(
         key=f"{flow}-batches",
         table=[_batch_row(outcome) for outcome in outcomes],
@@ -27,7 +27,7 @@ def show_batches(flow: str, outcomes: Sequence[BatchResult], docs_dir: Path, doc
     create_table_artifact(
         key=f"{flow}-failed-expectations",
         table=_failed_expectations(outcomes),
-        description="What the audit found. Critical blocks the batch, warning is only told.",
+        description="Failed expectations. A critical failure blocks the batch, a warning does not.",
     )
     _link_docs(flow, docs_dir, docs_url)
 
@@ -40,7 +40,7 @@ def _link_docs(flow: str, docs_dir: Path, docs_url: str) -> None:
 
 
 def show_publication(flow: str, published: PublishedRecommendations, docs_dir: Path, docs_url: str) -> None:
-    """What went live, every failed expectation, and a link to Data Docs, as artifacts of the run."""
+    """Create the artifacts of a publication: its figures and warnings, and a link to Data Docs."""
     create_table_artifact(
         key=f"{flow}-publication",
         table=[
@@ -48,22 +48,22 @@ def show_publication(flow: str, published: PublishedRecommendations, docs_dir: P
                 "publication": published.publication_id,
                 "model run": published.model_run_id,
                 "model": published.model,
-                "listeners": published.users,
+                "users": published.users,
                 "recommendations": published.rows,
                 "different tracks": published.tracks_covered,
-                "warnings": "; ".join(one.description for one in published.results if not one.success),
+                "warnings": "; ".join(result.description for result in published.results if not result.success),
             }
         ],
-        description="The lists that went live.",
+        description="The recommendations that went live.",
     )
     _link_docs(flow, docs_dir, docs_url)
 
 
 def print_publication(published: PublishedRecommendations) -> None:
-    """Print one line about what went live, and one per warning."""
+    """Print one line about the publication, and one for each warning."""
     print(
         f"publication {published.publication_id}: {published.rows:,} recommendations for {published.users:,} "
-        f"listeners by {published.model} (model run {published.model_run_id}), "
+        f"users by {published.model} (model run {published.model_run_id}), "
         f"{published.tracks_covered:,} different tracks",
         flush=True,
     )
@@ -73,11 +73,11 @@ def print_publication(published: PublishedRecommendations) -> None:
 
 
 def show_training(training: TrainingResult, docs_dir: Path, docs_url: str) -> None:
-    """What each model is worth, what was decided and why, and what went live, as artifacts of the run."""
+    """Create the artifacts of a training: figures of the models, the promotion decision, and the publication."""
     create_table_artifact(
         key="retrain-models",
         table=models_table(training.decision.metrics),
-        description="Best first in the eyes of the listeners who choose; figures are of all. And why some are out.",
+        description="Models, best first by the users of the selection; figures are of all users. `out`: why excluded.",
     )
     create_markdown_artifact(
         f"## {training.decision.decision}\n\n{training.decision.recipe}\n\n{training.decision.why}\n",
@@ -89,9 +89,9 @@ def show_training(training: TrainingResult, docs_dir: Path, docs_url: str) -> No
 
 
 def models_table(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row per model: its figures, its settings, and why it is out if it is.
+    """Return one row for each model: figures, settings, and why it is excluded, if it is.
 
-    All rows have all columns, since the UI shows those of the first. Figures come first: it cuts what does not fit.
+    The UI shows the columns of the first row and cuts long rows, so all rows have all columns, figures first.
     """
     models: dict[str, dict[str, Any]] = dict(metrics.get("models", {}))
     rows = [
@@ -101,21 +101,21 @@ def models_table(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
         | {"out": "", "plays": figures["options"], "settings": format_params(figures["settings"])}
         for name, figures in models.items()
     ]
-    nothing = {column: "" for row in rows[:1] for column in row}
-    return rows + [nothing | {"model": name, "out": why} for name, why in dict(metrics.get("out", {})).items()]
+    empty_row = {column: "" for row in rows[:1] for column in row}
+    return rows + [empty_row | {"model": name, "out": why} for name, why in dict(metrics.get("out", {})).items()]
 
 
 def print_training(training: TrainingResult) -> None:
-    """Print which models are out and why, the decision, and what went live."""
+    """Print the excluded models with reasons, the promotion decision, and the publication."""
     for name, why in dict(training.decision.metrics.get("out", {})).items():
-        print(f"out: {name}, {why}", flush=True)
+        print(f"excluded: {name}, {why}", flush=True)
     print(f"model run {training.model_run_id}: {training.decision.decision}: {training.decision.why}", flush=True)
     if training.published is not None:
         print_publication(training.published)
 
 
 def print_batches(outcomes: Sequence[BatchResult]) -> None:
-    """Print one line per batch."""
+    """Print one line for each batch."""
     for outcome in outcomes:
         print(_line(outcome), flush=True)
 
@@ -126,7 +126,7 @@ def _line(outcome: BatchResult) -> str:
         return f"{outcome.batch.batch_id}: {outcome.status} by an earlier run, nothing to do"
     if outcome.status == "failed":
         return f"{outcome.batch.batch_id}: failed: {outcome.reason}"
-    told = (
+    line = (
         f"{outcome.batch.batch_id}: {outcome.status}: {counts.rows_landed:,} landed, "
         f"{counts.rows_rejected:,} rejected, "
         f"{f'{counts.rows_erased:,} erased, ' if counts.rows_erased else ''}"
@@ -137,11 +137,11 @@ def _line(outcome: BatchResult) -> str:
         f"{counts.rows_inserted:,} inserted, {counts.rows_updated:,} updated, {counts.rows_removed:,} removed"
     )
     if counts.plays_rejected:
-        told += f", {counts.plays_rejected:,} plays rejected"
+        line += f", {counts.plays_rejected:,} plays rejected"
     warnings = sum(not result.success and result.severity == "warning" for result in outcome.results)
     if warnings:
-        told += f", {warnings} warnings"
-    return f"{told}: {outcome.reason}" if outcome.reason else told
+        line += f", {warnings} warnings"
+    return f"{line}: {outcome.reason}" if outcome.reason else line
 
 
 def _batch_row(outcome: BatchResult) -> dict[str, Any]:
@@ -179,5 +179,5 @@ def _failed_expectations(outcomes: Sequence[BatchResult]) -> list[dict[str, Any]
         for result in outcome.results
         if not result.success
     ]
-    none = {"batch": "", "severity": "", "what": "none failed", "rows": "", "expectation": "", "column": ""}
-    return failed or [none]
+    empty_row = {"batch": "", "severity": "", "what": "none failed", "rows": "", "expectation": "", "column": ""}
+    return failed or [empty_row]

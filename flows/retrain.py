@@ -1,7 +1,7 @@
-"""Retrain: fit the candidates, choose one, and publish it only if it beats the champion and popularity.
+"""Retrain: train the candidate models, and publish the best if it beats the champion and popularity.
 
-`python -m flows.retrain [--as-of TIME] [--seed N] [--refresh]` runs it without a server. Exit 0: decided, be it to
-publish or to keep; 1: it could not be decided, or the new list failed its audit; 2: bad usage or settings.
+`python -m flows.retrain [--as-of TIME] [--seed N] [--refresh]` runs without a Prefect server. Exit code 0: a promotion
+decision was made; 1: none could be made, or the new recommendations failed their audit; 2: wrong usage or settings.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from core.tracebacks import keep_logs_readable
 from core.version import code_version
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
-from flows.events import notify_alarm_answered
+from flows.events import notify_alarms_answered
 from flows.failures import handle_failures
 from flows.json_results import add_json_option
 from flows.recommendation_tasks import TrainingResult, read_marts, record_training_failure, stage_audit_and_publish
@@ -57,7 +57,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """What is learned from: plays before `end`, a second after the newest at the latest."""
+    """The plays before `end`, and the champion. `end` is at most one second after the newest play."""
 
     log: PlayLog
     end: np.datetime64
@@ -66,7 +66,7 @@ class TrainingData:
 
 
 class Degradation(BaseModel):
-    """The alarm that a training answers, as `moovitamix.recommendations.degraded` tells it."""
+    """A drift alarm to answer: the payload of the event `moovitamix.recommendations.degraded`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -84,16 +84,16 @@ class Degradation(BaseModel):
 def retrain(
     as_of: datetime | None = None, seed: Seed = 0, degradation: Degradation | None = None, refresh: bool = False
 ) -> TrainingResult | None:
-    """Train every candidate, choose one, and publish it if it wins.
+    """Train the candidate models, and publish the best if it beats the champion and popularity.
 
     Args:
-        as_of: Learn from plays before this moment only (UTC when no zone is given); now, when left out.
-        seed: For whatever is drawn at random: the same seed and plays give the same decision.
-        degradation: The alarm to be answered. When a training has answered it meanwhile, nothing is done: None.
-        refresh: The champion is old: what is as good as it may take its place.
+        as_of: Use plays before this time only (UTC if it has no zone). Default: now.
+        seed: Seed of random numbers. The same seed and plays give the same decision.
+        degradation: The drift alarm to answer. If it is answered already, nothing happens and the result is None.
+        refresh: The champion is old: a challenger that is as good may replace it.
 
-    Raises InteractionsError when there are no plays, BatchBlocked when the new list fails its audit, PublicationError
-    when another list went live meanwhile.
+    Raises InteractionsError if there are no plays, BatchBlocked if the new recommendations fail their audit,
+    PublicationError if another publication went live meanwhile.
     """
     keep_logs_readable()
     settings, thresholds = load_settings(), load_thresholds()
@@ -106,20 +106,20 @@ def retrain(
         model_run_id = _start(run, training_data, seed, cause)
         decision: PromotionDecision | None = None
         try:
-            decision = judge_models(run, training_data, seed, cause)
+            decision = search_models(run, training_data, seed, cause)
             published = _publish(run, model_run_id, decision, training_data) if decision.publishes else None
             if published is None:
                 model_runs.record_outcome(run.connection, model_run_id, outcome_of(decision), run.clock())
         except BaseException as error:
-            nothing = Recipe(training_data.champion.recipe.model if training_data.champion else GenrePopularity.name)
-            recipe, metrics = (decision.recipe, decision.metrics) if decision else (nothing, {})
+            live_model = training_data.champion.recipe.model if training_data.champion else GenrePopularity.name
+            recipe, metrics = (decision.recipe, decision.metrics) if decision else (Recipe(live_model), {})
             record_training_failure(run, model_run_id, recipe, error, metrics)
             raise
         run.outcome = decision.decision
         training = TrainingResult(model_run_id, decision, published)
         show_training(training, run.docs_dir, settings.data_docs_url)
         print_training(training)
-        notify_alarm_answered(quality_monitor.alarms_answered_by(run.connection, model_run_id), decision.why)
+        notify_alarms_answered(quality_monitor.alarms_answered_by(run.connection, model_run_id), decision.why)
         return training
 
 
@@ -127,12 +127,10 @@ def retrain(
 @measured
 @named_errors()
 def read_training_data(run: Run, as_of: datetime) -> TrainingData:
-    """Every play before `as_of`, and the champion. Raises InteractionsError when there is none."""
+    """Read the plays before `as_of`, and the champion. Raises InteractionsError if there are no plays."""
     newest = mart_reader.newest_play_time(run.connection, as_of)
     if newest is None:
-        raise InteractionsError(
-            f"there are no plays before {as_of:%Y-%m-%d %H:%M} UTC to learn from; run an ingest first"
-        )
+        raise InteractionsError(f"there are no plays before {as_of:%Y-%m-%d %H:%M} UTC; run an ingest first")
     end = newest.replace(microsecond=0) + timedelta(seconds=1)
     log = mart_reader.read_play_log(run.connection, min(as_of, end), run.settings.retrain_window_days)
     batches = tuple(mart_reader.newest_batches(run.connection))
@@ -141,16 +139,16 @@ def read_training_data(run: Run, as_of: datetime) -> TrainingData:
     )
 
 
-@task(task_run_name="judge-models", cache_policy=NO_CACHE)
+@task(task_run_name="search-models", cache_policy=NO_CACHE)
 @measured
 @named_errors()
-def judge_models(run: Run, training_data: TrainingData, seed: int, cause: TrainingCause) -> PromotionDecision:
-    """Fit the candidates, each in a process of its own, and hold the best against champion and popularity."""
-    rules = PromotionSettings(
+def search_models(run: Run, training_data: TrainingData, seed: int, cause: TrainingCause) -> PromotionDecision:
+    """Fit the candidates, each in its own process, and compare the best with the champion and popularity."""
+    promotion_settings = PromotionSettings(
         k=run.settings.retrain_evaluated_at,
         seed=seed,
         window_days=run.settings.retrain_window_days,
-        users=_listeners_to_ask(run.settings, cause),
+        users=_evaluation_users(run.settings, cause),
         confidence=run.settings.retrain_confidence,
         weighting=SHORT_MEMORY if cause == "degradation" else AS_PLAYED,
         refresh_margin=run.settings.retrain_refresh_margin if cause == "age" else None,
@@ -159,7 +157,7 @@ def judge_models(run: Run, training_data: TrainingData, seed: int, cause: Traini
         log_progress=get_run_logger().info,
     )
     return promotion.decide_promotion(
-        training_data.log, training_data.end, training_data.champion, run.models_dir, rules
+        training_data.log, training_data.end, training_data.champion, run.models_dir, promotion_settings
     )
 
 
@@ -167,7 +165,7 @@ def judge_models(run: Run, training_data: TrainingData, seed: int, cause: Traini
 @measured
 @named_errors()
 def train_winner(run: Run, model_run_id: int, decision: PromotionDecision, training_data: TrainingData) -> Path | None:
-    """The winner again, on everything; popularity is learned when it is needed. Raises ModelError."""
+    """Train the winner on all data, and return its file; None for popularity, which has none. Raises ModelError."""
     if not decision.recipe.personal:
         return None
     path = run.models_dir / f"model-{model_run_id}.npz"
@@ -181,9 +179,9 @@ def _publish(
 ) -> PublishedRecommendations:
     file = train_winner(run, model_run_id, decision, training_data)
     with warehouse_lock(run.connection, run.settings.lock_wait_seconds):
-        # As the marts are now: hours may have gone by, and users, tracks and plays with them.
+        # The training may have taken hours: read the current users, tracks and plays.
         champion = model_runs.find_champion(run.connection)
-        _must_be_judged_against(champion, training_data.champion)
+        _refuse_new_champion(champion, training_data.champion)
         marts = read_marts(run)
         model = load_model(file) if file else GenrePopularity()
         scorer = ScoringModel(model_run_id, decision.recipe, model, outcome_of(decision, file))
@@ -192,10 +190,10 @@ def _publish(
 
 
 def _cause(run: Run, as_of: datetime, degradation: Degradation | None, refresh: bool) -> TrainingCause | None:
-    """What the training is for; None when it was asked for by an alarm that another has answered.
+    """Return the cause of the training; None if it was started for an alarm that is answered already.
 
-    Whoever asked for it: while an alarm is open it answers that, and is held as an alarm asks for. One that is raised
-    after it began, or of a day that it does not learn from, is left to another.
+    A training answers every drift alarm that is open, whatever started it. An alarm that is raised later, or for a day
+    outside the training data, waits for another training.
     """
     alarms = {alarm.alarm_id for alarm in quality_monitor.open_alarms(run.connection) if alarm.day <= as_of.date()}
     if degradation is not None and degradation.alarm_id not in alarms:
@@ -220,26 +218,29 @@ def _start(run: Run, training_data: TrainingData, seed: int, cause: TrainingCaus
 
 
 def outcome_of(decision: PromotionDecision, file: Path | None = None) -> TrainingOutcome:
-    """What the ledger is told of a decision, and of the model's file."""
+    """Return the outcome to record: the decision, and name and digest of the model's file."""
     name, digest = (file.name, file_format.digest(file)) if file else (None, None)
     return TrainingOutcome(decision.recipe, decision.decision, decision.why, decision.metrics, name, digest)
 
 
-def _must_be_judged_against(now: Champion | None, judged: Champion | None) -> None:
-    """Raises PublicationError when what is live is neither what the models were compared with, nor that refreshed."""
-    if now is None or (judged is None and not now.recipe.personal):
+def _refuse_new_champion(live: Champion | None, compared: Champion | None) -> None:
+    """Raise PublicationError if a model is live that the candidates were not compared with.
+
+    A newer publication of the compared champion is allowed.
+    """
+    if live is None or (compared is None and not live.recipe.personal):
         return
-    if judged is None or now.model_run_id != judged.model_run_id or now.publication_id < judged.publication_id:
+    if compared is None or live.model_run_id != compared.model_run_id or live.publication_id < compared.publication_id:
         raise PublicationError(
-            f"publication {now.publication_id} went live while the models were trained (by a rollback or another run): "
-            "they were not compared with it, and nothing is published over it; run again"
+            f"publication {live.publication_id} went live during the training (by a rollback or another run); "
+            "the models were not compared with it, so nothing is published; run it again"
         )
 
 
-def _listeners_to_ask(settings: Settings, cause: TrainingCause) -> int:
-    """An alarm is answered by the newest days, as few as a decision needs: what was before, the old model knew."""
-    most = settings.retrain_validation_listeners
-    return min(most, settings.monitor_listeners) if cause == "degradation" else most
+def _evaluation_users(settings: Settings, cause: TrainingCause) -> int:
+    """Return the number of users of the evaluation. For a drift alarm, few users keep it to the newest days."""
+    users = settings.retrain_validation_listeners
+    return min(users, settings.monitor_listeners) if cause == "degradation" else users
 
 
 def _limits(run: Run) -> TrialLimits:
@@ -247,7 +248,7 @@ def _limits(run: Run) -> TrialLimits:
 
 
 def _in_utc(as_of: datetime | None, now: datetime) -> datetime:
-    """Raises UsageError when it is no time, or lies in the future: nobody knows yet what will be played."""
+    """Convert to UTC. Raises UsageError if the time is invalid or in the future."""
     if as_of is None:
         return now
     try:
@@ -255,22 +256,24 @@ def _in_utc(as_of: datetime | None, now: datetime) -> datetime:
     except OverflowError:
         raise UsageError(f"--as-of {as_of.isoformat()} is no time in UTC") from None
     if moment > now:
-        raise UsageError(f"--as-of {moment:%Y-%m-%d %H:%M} UTC lies in the future; leave it out for now")
+        raise UsageError(f"--as-of {moment:%Y-%m-%d %H:%M} UTC lies in the future; omit it to use all plays")
     return moment
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the flow from a command line; returns the exit code."""
+    """Run the flow from a command line, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m flows.retrain", description=__doc__)
-    parser.add_argument("--as-of", type=_moment, help="learn from plays before this time, in UTC (default: now)")
-    parser.add_argument("--seed", type=int, default=0, help="for what is drawn at random (default: 0)")
-    parser.add_argument("--refresh", action="store_true", help="let what is as good as an old champion take its place")
+    parser.add_argument("--as-of", type=_moment, help="use plays before this time only, in UTC (default: now)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of random numbers (default: 0)")
+    parser.add_argument(
+        "--refresh", action="store_true", help="let a challenger that is as good replace an old champion"
+    )
     add_json_option(parser)
-    asked = parser.parse_args(arguments)
-    if not 0 <= asked.seed < 2**32:
+    options = parser.parse_args(arguments)
+    if not 0 <= options.seed < 2**32:
         parser.error("--seed must be between 0 and 4294967295")
     return run_command(
-        retrain, name="retrain", as_json=asked.json, as_of=asked.as_of, seed=asked.seed, refresh=asked.refresh
+        retrain, name="retrain", as_json=options.json, as_of=options.as_of, seed=options.seed, refresh=options.refresh
     )
 
 

@@ -1,6 +1,6 @@
-"""Rollback: put a publication that is kept back in place of the one that is live, in one transaction.
+"""Rollback: make an earlier publication live again, in one transaction.
 
-`python -m flows.rollback [PUBLICATION_ID]` runs it without a server; without a number, it is the one before.
+`python -m flows.rollback [PUBLICATION_ID]` runs without a Prefect server. The default is the previous publication.
 """
 
 from __future__ import annotations
@@ -30,41 +30,48 @@ Number = Annotated[int, Field(ge=1)]
 @flow(name="rollback", flow_run_name="rollback", validate_parameters=False)
 @handle_failures
 def rollback(publication_id: Number | None = None, why: str = "rolled back by hand") -> int:
-    """Make a publication live again; its model is the champion from then on.
+    """Make a publication live again. Its model becomes the champion.
 
     Args:
-        publication_id: Which one (ml.publications); the one that was live before, when left out.
-        why: Written down with it.
+        publication_id: Id in ml.publications. Default: the publication that was live before.
+        why: Reason, stored with the publication.
 
-    Returns its number. Raises UnusablePublication when it is unknown, was never live, or its lists were pruned.
+    Returns its id. Raises UnusablePublication if it is unknown, was never live, or its recommendations were deleted.
     """
+    return roll_back(publication_id, why)
+
+
+def roll_back(publication_id: Number | None, why: str) -> int:
+    """Make a publication live again, and return its id. Raises UnusablePublication, DatabaseError."""
     keep_logs_readable()
-    # No lock of the warehouse: it must be quick, also while an ingest or a training runs.
     settings = load_settings()
+    # A rollback is urgent, so it does not wait for the warehouse lock of an ingest.
     with connect(ensure_schema_for_role(settings, RECOMMENDER)) as connection:
-        wanted = publication_id or publication.previous_live_publication(connection)
-        publication.roll_back(connection, wanted, now=clock_of(settings)(), why=why)
-    print(f"publication {wanted} is live", flush=True)
-    return wanted
+        target_id = publication_id or publication.previous_live_publication(connection)
+        publication.roll_back(connection, target_id, now=clock_of(settings)(), why=why)
+    print(f"publication {target_id} is live", flush=True)
+    return target_id
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the flow from a command line; returns the exit code."""
+    """Roll back from a command line, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m flows.rollback", description=__doc__)
-    parser.add_argument("publication_id", type=int, nargs="?", help="which publication (default: the one before)")
-    parser.add_argument("--why", default="rolled back by hand", help="written down with it")
+    parser.add_argument(
+        "publication_id", type=int, nargs="?", help="publication (default: the one before the live one)"
+    )
+    parser.add_argument("--why", default="rolled back by hand", help="reason, stored with the publication")
     add_json_option(parser)
-    asked = parser.parse_args(arguments)
-    if asked.publication_id is not None and asked.publication_id < 1:
+    options = parser.parse_args(arguments)
+    if options.publication_id is not None and options.publication_id < 1:
         parser.error("PUBLICATION_ID must be 1 or more")
-    # Without Prefect's engine around it: what is needed in haste must not need one server more.
+    # Called without Prefect: an urgent command must not depend on a server.
     return run_command(
-        rollback.fn,
+        handle_failures(roll_back, run_name="rollback"),
         name="rollback",
-        as_json=asked.json,
+        as_json=options.json,
         result_name="publication_id",
-        publication_id=asked.publication_id,
-        why=asked.why,
+        publication_id=options.publication_id,
+        why=options.why,
     )
 
 

@@ -1,4 +1,4 @@
-"""What one run of a flow holds on to: settings, the database, the warehouse lock, its row in the ledger."""
+"""A run of a flow: its settings, database connection, lock, and row in ops.runs."""
 
 from __future__ import annotations
 
@@ -32,20 +32,21 @@ if TYPE_CHECKING:
 
 
 class IngestIncomplete(MoovitamixError):
-    """At least one batch was blocked or failed. `batches` holds all batches of the run, `outcomes` those that are not
-    published."""
+    """A batch is blocked or failed. `batches` holds all results of the run, `unpublished` those of such batches."""
 
-    def __init__(self, outcomes: Sequence[BatchResult], batches: Sequence[BatchResult] = ()) -> None:
-        super().__init__("; ".join(f"{one.batch.batch_id} {one.status}: {one.reason}" for one in outcomes))
-        self.outcomes = tuple(outcomes)
-        self.batches = tuple(batches or outcomes)
+    def __init__(self, unpublished: Sequence[BatchResult], batches: Sequence[BatchResult] = ()) -> None:
+        super().__init__(
+            "; ".join(f"{result.batch.batch_id} {result.status}: {result.reason}" for result in unpublished)
+        )
+        self.unpublished = tuple(unpublished)
+        self.batches = tuple(batches or unpublished)
 
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What became of one batch in this run. `earlier`: it was published by an earlier run, nothing was done.
+    """The result of one batch in a run. With `published_earlier`, an earlier run published it and nothing was done.
 
-    `cause` is the part of the machine that failed, if that is why: see MoovitamixError.
+    `cause` names the dependency that failed, "database" or "disk", if that is the reason; see MoovitamixError.
     """
 
     batch: Batch
@@ -74,44 +75,44 @@ class Run:
     run_id: int
     at_end: ExitStack
     outcomes: list[BatchResult] = field(default_factory=list)
-    outcome: str = ""  # of a run without batches, in a word
+    outcome: str = ""  # one word for ops.runs, if the run has no batches
 
     @property
     def models_dir(self) -> Path:
-        """Where the files of models are."""
         return DataLayout(self.settings.data_dir).models
 
     @property
     def docs_dir(self) -> Path:
-        """Where Data Docs are built."""
         return DataLayout(self.settings.data_dir).data_docs
 
     @cached_property
     def auditor(self) -> Auditor:
-        """Great Expectations, imported only by a run that audits: it takes seconds."""
+        """The auditor. Only runs that audit import Great Expectations, which takes seconds."""
         from expectations.checkpoint import Auditor
 
         auditor = Auditor(url=self.url, thresholds=self.thresholds, docs_dir=self.docs_dir, clock=self.clock)
         return self.at_end.enter_context(auditor)
 
     def shaped_folder(self, batch: Batch) -> Path:
-        """Where a batch is shaped; it is gone when the batch is staged."""
+        """Return the folder of the batch's transformed rows. It is deleted after staging."""
         return DataLayout(self.settings.data_dir).shaped / batch.batch_id
 
     def unpublished_dependencies(self, batch: Batch) -> list[str]:
-        """What the batch refers to, and this run or the last one that tried could not publish for its day."""
-        here = {outcome.batch.endpoint: not outcome.is_published for outcome in self.outcomes}
-        return [
-            name
-            for name in ENDPOINTS[batch.endpoint].depends_on
-            if (here[name] if name in here else batches.is_unpublished(self.connection, name, batch.day))
-        ]
+        """Return the endpoints that the batch depends on and that are not published for its day.
+
+        The result of this run counts; without one, that of the last run.
+        """
+        unpublished = {outcome.batch.endpoint: not outcome.is_published for outcome in self.outcomes}
+        for name in ENDPOINTS[batch.endpoint].depends_on:
+            if name not in unpublished:
+                unpublished[name] = batches.is_unpublished(self.connection, name, batch.day)
+        return [name for name in ENDPOINTS[batch.endpoint].depends_on if unpublished[name]]
 
     def raise_if_incomplete(self) -> None:
-        """Raises IngestIncomplete, naming each batch that was blocked or failed."""
-        bad = [outcome for outcome in self.outcomes if not outcome.is_published]
-        if bad:
-            raise IngestIncomplete(bad, self.outcomes)
+        """Raise IngestIncomplete if a batch is blocked or failed."""
+        unpublished = [outcome for outcome in self.outcomes if not outcome.is_published]
+        if unpublished:
+            raise IngestIncomplete(unpublished, self.outcomes)
 
 
 @contextmanager
@@ -125,32 +126,31 @@ def open_run(
     role: Role | None,
     training: bool = False,
 ) -> Iterator[Run]:
-    """Bring the schema up to date, take the warehouse lock, and note the run's begin and end.
+    """Connect in the role, take the lock, and record the start and the end of the run.
 
-    All that it does in the database, it does in the role; None is the owner of the schema, who may do everything.
-    A run that is `training` has the lock of trainings instead, so that ingests go on beside it; it takes the other
-    for the time of publishing. Raises DatabaseError, AlreadyRunning.
+    Without a role, the run connects as the owner of the schema and migrates it. A `training` takes the training lock
+    instead of the warehouse lock, so that ingests can run meanwhile. Raises DatabaseError, AlreadyRunning.
     """
     url = ensure_schema(settings) if role is None else ensure_schema_for_role(settings, role)
     with ExitStack() as at_end:
         connection = at_end.enter_context(connect(url))
         take_lock = take_training_lock if training else take_warehouse_lock
         take_lock(connection, settings.lock_wait_seconds)
-        if trouble := batches.clock_problem(connection, clock()):
-            print(f"warning: {trouble}", flush=True)
+        if clock_problem := batches.clock_problem(connection, clock()):
+            print(f"warning: {clock_problem}", flush=True)
         run_id = batches.start_run(connection, flow, day, clock())
         run = Run(flow, settings, thresholds, clock, url, connection, run_id, at_end)
         try:
             yield run
         except BaseException as error:
             outcome = "refused" if isinstance(error, REFUSALS) else "failed"
-            with suppress(DatabaseError):  # the database may be what failed: then the run stays open in the ledger
+            with suppress(DatabaseError):  # if the database failed, the run stays open in the ledger
                 batches.finish_run(connection, run_id, outcome, clock())
             raise
         batches.finish_run(connection, run_id, run.outcome or summary(run.outcomes), clock())
 
 
 def summary(outcomes: Sequence[BatchResult]) -> str:
-    """One word for a run: how its worst batch ended."""
+    """Return the worst status of the batches."""
     statuses = {outcome.status for outcome in outcomes}
     return next((status for status in ("failed", "blocked", "published") if status in statuses), "unchanged")

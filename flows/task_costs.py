@@ -1,4 +1,4 @@
-"""What each task of a run costs, written to `ops.task_runs`: wall time, CPU time and peak memory."""
+"""Records the cost of each task in `ops.task_runs`: wall time, CPU time and peak memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from flows.run import Run
 from pipeline.batches import Batch
 from recommender.publishing.publication import Publication
 
-_SECONDS_BETWEEN_LOOKS = 0.05
+_SECONDS_BETWEEN_SAMPLES = 0.05
 _KB_A_MB = 1024
 _STATUS = Path("/proc/self/status")
 
@@ -33,14 +33,14 @@ Result = TypeVar("Result")
 def measured(
     step: Callable[Concatenate[Run, Arguments], Result],
 ) -> Callable[Concatenate[Run, Arguments], Result]:
-    """Write down what each call of a step costs, under its name and the batch or list among its arguments.
+    """Record the cost of each call of a step, with the name of the step and the batch among its arguments.
 
-    Stands between `@task` and `@named_errors()`. Each call adds a row; what it returns and raises stays as it is.
+    Place it between `@task` and `@named_errors()`. It does not change results or errors.
     """
 
     @wraps(step)
     def measured_step(run: Run, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        with measuring(run, step.__name__, _what(args, kwargs)) as task_outcome:
+        with measuring(run, step.__name__, _batch_id(args, kwargs)) as task_outcome:
             result = step(run, *args, **kwargs)
             task_outcome.succeeded = not (isinstance(result, AuditReport) and result.blocks)
             return result
@@ -50,17 +50,17 @@ def measured(
 
 @dataclass
 class TaskOutcome:
-    """Whether a task succeeded. An audit that blocks its batch has not."""
+    """Whether a task succeeded. An audit that blocks its batch did not."""
 
     succeeded: bool = True
 
 
 @contextmanager
-def measuring(run: Run, task: str, what: str = "") -> Iterator[TaskOutcome]:
-    """Write down what the block costs, also when it fails. Without a database nothing is written, and nothing raised.
+def measuring(run: Run, task: str, batch_id: str = "") -> Iterator[TaskOutcome]:
+    """Record the cost of the block, also if it fails. Does nothing if the database is unavailable.
 
-    CPU seconds, user and system, are of this process with all its threads, and of children that ended meanwhile; not
-    of Postgres. Memory is of this process alone.
+    CPU seconds (user and system) include all threads of this process and child processes that ended meanwhile, but not
+    Postgres. Memory is that of this process.
     """
     started_at, started, cpu = run.clock(), time.perf_counter(), _cpu_seconds()
     memory = _Memory()
@@ -74,67 +74,67 @@ def measuring(run: Run, task: str, what: str = "") -> Iterator[TaskOutcome]:
         cost = {
             "run_id": run.run_id,
             "task": task,
-            "what": what,
+            "what": batch_id,
             "started_at": started_at,
             "seconds": time.perf_counter() - started,
             "cpu_seconds": _cpu_seconds() - cpu,
             "peak_memory_mb": memory.peak_mb(),
             "succeeded": outcome.succeeded,
         }
-        _write_down(run, cost)
+        _record(run, cost)
 
 
-def _write_down(run: Run, cost: dict[str, Any]) -> None:
-    # In a transaction of somebody else, the row could go with it, or break it; a dead connection has no status.
+def _record(run: Run, cost: dict[str, Any]) -> None:
+    # Inside an open transaction the row could be rolled back, or break the transaction.
     if run.connection.info.transaction_status == TransactionStatus.IDLE:
         with suppress(DatabaseError), readable_errors():
             run.connection.execute(load_query("ops/runs.insert_task_run"), cost)
 
 
-def _what(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-    worked_on = (one.batch_id for one in (*args, *kwargs.values()) if isinstance(one, Batch | Publication))
-    return next(worked_on, "")
+def _batch_id(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    batch_ids = (value.batch_id for value in (*args, *kwargs.values()) if isinstance(value, Batch | Publication))
+    return next(batch_ids, "")
 
 
 def _cpu_seconds() -> float:
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
+    usages = [resource.getrusage(processes) for processes in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 class _Memory:
-    """The most memory of this process that was resident, in MB, since this was made; None without /proc (no Linux).
+    """Measures the peak resident memory of this process, in MB, from its creation. Needs /proc (Linux).
 
-    Exact when it is more than the process ever held before: the kernel keeps that mark. Otherwise the most that was
-    seen in looks 50 ms apart. The mark is not reset for a task: whoever measures the whole process reads it too.
+    The kernel records the highest value of the whole process. If the task raises it, the result is exact. Otherwise it
+    is the highest of samples taken every 50 ms. The kernel's value is not reset, because benchmarks read it too.
     """
 
     def __init__(self) -> None:
-        self._before, self._seen = _resident_mb()
-        self._over = Event()
-        self._looks = Thread(target=self._look, name="memory-of-task", daemon=True)
-        if self._seen is not None:
-            with suppress(RuntimeError):  # no thread to be had: then it is looked at the beginning and the end only
-                self._looks.start()
+        self._peak_before, self._highest_sample = _resident_mb()
+        self._is_over = Event()
+        sampler = Thread(target=self._sample, name="memory-of-task", daemon=True)
+        if self._highest_sample is not None:
+            with suppress(RuntimeError):  # without a thread, only the start and the end are sampled
+                sampler.start()
 
     def peak_mb(self) -> float | None:
-        """What it came to; the looking ends."""
-        self._over.set()
-        mark, now = _resident_mb()
-        if self._before is None or self._seen is None or mark is None or now is None:
+        """Stop sampling, and return the peak; None without /proc."""
+        self._is_over.set()
+        peak, current = _resident_mb()
+        if self._peak_before is None or self._highest_sample is None or peak is None or current is None:
             return None
-        return mark if mark > self._before else max(self._seen, now)
+        return peak if peak > self._peak_before else max(self._highest_sample, current)
 
-    def _look(self) -> None:
-        while not self._over.wait(_SECONDS_BETWEEN_LOOKS):
-            _, now = _resident_mb()
-            self._seen = max(self._seen or 0.0, now or 0.0)
+    def _sample(self) -> None:
+        while not self._is_over.wait(_SECONDS_BETWEEN_SAMPLES):
+            _, current = _resident_mb()
+            self._highest_sample = max(self._highest_sample or 0.0, current or 0.0)
 
 
 def _resident_mb() -> tuple[float | None, float | None]:
-    """What the process held at most, and what it holds now; None where the system does not tell."""
+    """Return peak and current resident memory of this process; None without /proc."""
     lines = []
     with suppress(OSError):
         lines = _STATUS.read_text().splitlines()
-    values = {name: rest for name, _, rest in (line.partition(":") for line in lines)}
-    mark, now = (values.get(name) for name in ("VmHWM", "VmRSS"))
-    return int(mark.split()[0]) / _KB_A_MB if mark else None, int(now.split()[0]) / _KB_A_MB if now else None
+    values = {name: value for name, _, value in (line.partition(":") for line in lines)}
+    peak, current = (values.get(name) for name in ("VmHWM", "VmRSS"))
+    return int(peak.split()[0]) / _KB_A_MB if peak else None, int(current.split()[0]) / _KB_A_MB if current else None

@@ -214,7 +214,7 @@ def test_a_database_that_is_away_is_one_mail_however_many_runs_it_stops(site: Si
     assert site.mails() == ["the database does not answer"]
     body = site.mailbox.body("the database does not answer")
     assert "s3cret" not in body
-    assert f"ingest-{DAY} could not go on: run it again." in body
+    assert f"ingest-{DAY} could not continue: run it again." in body
     assert (environment / "alerts/open.json").exists()
 
 

@@ -57,5 +57,5 @@ def test_maintain_makes_room_before_it_needs_the_database(full: Path) -> None:
     done = _run(full, "flows.maintain", "--retention-days", "3")
 
     assert done.returncode == 0, done.stderr
-    assert "there is no room; without the database: 1 landings" in done.stdout
+    assert "the disk is full; without the database: 1 landings" in done.stdout
     assert shutil.disk_usage(full).free > 0

@@ -35,7 +35,7 @@ def test_a_command_reports_to_the_server_that_runs(services: Services) -> None:
     command = [sys.executable, "-m", "flows.ingest", "--day", "2026-11-18"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=200)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "next, as" not in done.stdout  # it follows by itself: see below
+    assert "next, because" not in done.stdout  # it follows by itself: see below
     (run,) = (run for run in services.ask("flow_runs/filter", {}) if run["name"] == "ingest-2026-11-18")
     assert (run["state_type"], run["tags"]) == ("COMPLETED", ["moovitamix"])
     tasks = services.ask("task_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})

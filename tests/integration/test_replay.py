@@ -74,7 +74,7 @@ def test_an_older_list_does_not_overwrite_a_newer_one(
 def test_pages_that_are_gone_cannot_be_replayed(blocked: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(blocked / "landing" / "tracks")
     assert replay.main([f"tracks-{DAY}"]) == 1
-    assert "are not kept any more" in capsys.readouterr().err
+    assert "are deleted (RETENTION_DAYS) or damaged" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("environment")

@@ -55,7 +55,7 @@ def test_alarm_is_emitted_until_it_is_answered(
 
     assert emitted == [(events.DEGRADED, payload)] * 2
     assert written(copied) == before
-    assert "no day to judge" in capsys.readouterr().out
+    assert "no new day to evaluate" in capsys.readouterr().out
 
     hold_training(copied, "kept")
     assert monitor.main([]) == 0

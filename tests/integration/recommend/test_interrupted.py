@@ -72,7 +72,7 @@ def test_a_training_killed_when(step: str, camps: Filled, trained_camps: Filled,
     assert retrain.main([]) == 0
     assert lists_and_ledger(place) == clean
     assert place.query("select decision, why from ml.model_runs order by model_run_id limit 1") == [
-        ("failed", "it was interrupted: nothing of it was published")
+        ("failed", "it was killed: nothing of it was published")
     ]
     # Nobody else's leftovers stand in the way, today or when they are old.
     place.query("update ml.publications set made_at = made_at - interval '2 days' returning 1")

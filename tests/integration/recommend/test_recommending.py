@@ -67,9 +67,7 @@ def test_popularity_by_genre_is_published_before_the_first_training(
     assert recommend.main([]) == 0
 
     out, err = capfd.readouterr()
-    assert out.startswith(
-        "publication 1: 1,200 recommendations for 120 listeners by popularity_by_genre (model run 1), "
-    )
+    assert out.startswith("publication 1: 1,200 recommendations for 120 users by popularity_by_genre (model run 1), ")
     assert err == ""
     assert live_publication(place.query) == (1, 1, "popularity_by_genre", "fallback")
     lists = live_recommendations(place.query)
@@ -89,7 +87,7 @@ def test_popularity_by_genre_is_published_before_the_first_training(
         " from ml.similar_tracks where rank = 1) as nearest"
     ) == [(True,)]
     ((trace,),) = place.query("select to_jsonb(t) from ml.recommendation_trace as t where user_id = 1 and rank = 1")
-    assert trace["why"] == "no model was trained yet: popularity by genre until the first training"
+    assert trace["why"] == "no model is trained yet: popularity by genre is used until the first training"
     assert trace["list_batches"] == trace["model_batches"] == sorted(BATCHES)
     assert trace["list_audit"]["failed_critical"] == 0
     assert trace["data_audits"].keys() == set(BATCHES)

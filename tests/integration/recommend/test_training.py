@@ -156,7 +156,9 @@ def test_plays_after_as_of_are_not_learned_from(camps: Filled, use: UseDatabase,
 def test_as_of_in_the_future_is_refused(camps: Filled, use: UseDatabase, capfd: Capture) -> None:
     place = use(camps)
     assert retrain.main(["--as-of", "2999-01-01"]) == 2
-    assert capfd.readouterr().err == ("error: --as-of 2999-01-01 00:00 UTC lies in the future; leave it out for now\n")
+    assert capfd.readouterr().err == (
+        "error: --as-of 2999-01-01 00:00 UTC lies in the future; omit it to use all plays\n"
+    )
     assert place.query("select count(*) from ml.model_runs") == [(0,)]
 
 

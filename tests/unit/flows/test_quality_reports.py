@@ -49,7 +49,7 @@ def artifacts(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_a_row_a_metric_those_that_are_watched_first(artifacts: dict[str, Any]) -> None:
     quality_reports.show_quality(JUDGED, [], [])
     rows = artifacts["monitor-quality"]
-    assert {tuple(row) for row in rows} == {("day", "metric", "value", "between", "listeners", "watched")}
+    assert {tuple(row) for row in rows} == {("day", "metric", "value", "between", "users", "watched")}
     assert [tuple(row.values())[1:] for row in rows] == [
         ("ndcg@20", 0.3333, "0.2000 and 0.4000", 20, "alarm"),
         ("useful", 0.5, "", 10, "gathering"),
@@ -63,7 +63,7 @@ def test_without_a_new_day_the_verdict_still_names_what_waits(artifacts: dict[st
     assert artifacts["monitor-decisions"] == [
         {"day": "2026-11-22", "kind": "day", "verdict": "alarm", "model_run_id": ""}
     ]
-    assert "- no new day to judge" in artifacts["monitor-verdict"]
+    assert "- no new day to evaluate" in artifacts["monitor-verdict"]
     assert "alarm 4 of 2026-11-22: ndcg@20 fell from 0.2500 to 0.1000" in artifacts["monitor-verdict"]
 
 
@@ -72,13 +72,13 @@ def test_the_command_says_a_line_a_day_and_a_line_an_alarm(capsys: pytest.Captur
     assert capsys.readouterr().out.splitlines() == [
         "2026-11-22: not-judged: not judged: nobody played",
         "2026-11-23: alarm: ndcg@20 fell",
-        "alarm 4 of 2026-11-22: ndcg@20 fell from 0.2500 to 0.1000, a training is asked for",
+        "alarm 4 of 2026-11-22: ndcg@20 fell from 0.2500 to 0.1000; a training is requested",
     ]
 
 
 def test_the_command_says_that_there_is_no_day(capsys: pytest.CaptureFixture[str]) -> None:
     quality_reports.print_quality([], [])
-    assert capsys.readouterr().out == "no day to judge: none is over that was not judged before\n"
+    assert capsys.readouterr().out == "no new day to evaluate: every past day has an evaluation\n"
 
 
 def test_an_alarm_is_told_with_all_that_a_training_takes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,4 +40,4 @@ def test_without_a_contest_the_table_is_empty() -> None:
 def test_the_command_says_which_models_are_out_and_why(capsys: pytest.CaptureFixture[str]) -> None:
     verdict = PromotionDecision(Recipe("ease"), "kept", "the champion stays", {"out": {"als": "ran out of memory"}})
     print_training(TrainingResult(7, verdict, None))
-    assert capsys.readouterr().out == "out: als, ran out of memory\nmodel run 7: kept: the champion stays\n"
+    assert capsys.readouterr().out == "excluded: als, ran out of memory\nmodel run 7: kept: the champion stays\n"

@@ -63,13 +63,13 @@ def test_a_cause_is_told_once_and_its_end_once(post: Post, tmp_path: Path) -> No
 
 def test_pages_read_what_is_open(post: Post, tmp_path: Path) -> None:
     store = post.store(tmp_path)
-    store.open_incident(disk(), note="ingest-2026-11-22 could not go on.")
+    store.open_incident(disk(), note="ingest-2026-11-22 could not continue.")
     file = tmp_path / "alerts/open.json"
     entry = {
         "key": "disk",
         "what": "the disk is full: 1 MB are free",
         "since": "2026-11-22T04:00:00+00:00",
-        "kept": "everything. ingest-2026-11-22 could not go on.",
+        "kept": "everything. ingest-2026-11-22 could not continue.",
         "next": "free some",
         "severity": "critical",
         "delivered_at": None,
@@ -100,11 +100,11 @@ def test_what_else_a_cause_did_is_told_at_its_end(post: Post, tmp_path: Path) ->
     store = post.store(tmp_path)
     store.open_incident(disk())
     store.deliver()
-    post.store(tmp_path).open_incident(disk(), note="ingest-2026-11-22 could not go on: run it again.")
+    post.store(tmp_path).open_incident(disk(), note="ingest-2026-11-22 could not continue: run it again.")
     store.close_incident("disk")
     store.deliver()
     assert len(post.sent) == 2
-    assert "ingest-2026-11-22 could not go on: run it again." in post.bodies[1]
+    assert "ingest-2026-11-22 could not continue: run it again." in post.bodies[1]
 
 
 def test_a_mail_server_that_is_down_loses_nothing_and_is_not_pestered(post: Post, tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_an_address_is_never_shown() -> None:
 
 def test_a_run_that_was_stopped_is_told_with_what_to_do_even_when_the_cause_is_gone(post: Post, tmp_path: Path) -> None:
     store = post.store(tmp_path)
-    store.open_incident(disk(), note="ingest-2026-11-22 could not go on: run it again.")
+    store.open_incident(disk(), note="ingest-2026-11-22 could not continue: run it again.")
     store.close_incident("disk")
     store.deliver()
     assert [subject for _, subject in post.sent] == ["the disk is full", "Over: the disk is full"]
@@ -237,10 +237,10 @@ def test_a_run_that_was_stopped_is_told_with_what_to_do_even_when_the_cause_is_g
 def test_a_run_that_is_stopped_before_the_mail_went_is_named_in_it(post: Post, tmp_path: Path) -> None:
     store = post.store(tmp_path)
     store.open_incident(disk())
-    store.open_incident(disk(), note="ingest-2026-11-22 could not go on: run it again.")
+    store.open_incident(disk(), note="ingest-2026-11-22 could not continue: run it again.")
     store.close_incident("disk")
     store.deliver()
-    assert "ingest-2026-11-22 could not go on" in post.bodies[0]
+    assert "ingest-2026-11-22 could not continue" in post.bodies[0]
     assert len(post.bodies) == 2
 
 
