@@ -23,14 +23,14 @@ from tempfile import TemporaryDirectory
 
 _ROOT = Path(__file__).parent.parent
 _SOURCE = _ROOT / ".ci" / "shifted_clock.c"
-# So that midnight, or the change of the hour, comes while the tests run.
+# The tests start this long before midnight, or before the change of the clocks, so that it happens while they run.
 _BEFORE = timedelta(minutes=6)
 
 Moment = Callable[[datetime], datetime]
 
 
 def _last_sunday(month: int) -> Moment:
-    """One o'clock UTC on the last Sunday of a month: when Europe's clocks change."""
+    """Return 01:00 UTC on the last Sunday of a month, when Europe's clocks change."""
 
     def moment(now: datetime) -> datetime:
         for year in (now.year, now.year + 1):
@@ -75,42 +75,42 @@ CONDITIONS = sorted({*DATES, *ENVIRONMENTS, LOAD})
 
 
 def environment(condition: str, now: datetime, library: Path) -> dict[str, str]:
-    """The environment of a test run under the condition."""
+    """Return the environment of a test run under the condition."""
     values = os.environ | ENVIRONMENTS.get(condition, {})
     if condition in DATES:
         shift = round((DATES[condition](now) - now).total_seconds())
-        # One offset for all processes: with a date instead, each new process would begin at that date again.
+        # All processes use one offset. With a date, each new process would start at that date again.
         values |= {"LD_PRELOAD": str(library), "CLOCK_SHIFT": str(shift)}
     return values
 
 
 def _compile(directory: Path) -> Path:
-    """The shared library that shifts the clock, compiled into the directory."""
+    """Compile the shared library that shifts the clock into the directory, and return its path."""
     library = directory / "shifted_clock.so"
     compiler = shutil.which("cc")
     if compiler is None:
         sys.exit("error: a C compiler is missing; install gcc or clang so that `cc` is on PATH")
     subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", library, _SOURCE], check=True)
-    # Programs of other users (Postgres, when root runs the tests) load it too.
+    # Processes of other users load it too, such as Postgres when root runs the tests.
     directory.chmod(0o755)
     return library
 
 
 def main() -> int:
-    """Run pytest under one condition; returns its exit code."""
+    """Run pytest under one condition, and return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("condition", choices=CONDITIONS)
-    arguments, of_pytest = parser.parse_known_args()
+    arguments, pytest_arguments = parser.parse_known_args()
     command = [sys.executable, "-m", "pytest", "--numprocesses", "3", "--dist", "loadfile", "--no-loadscope-reorder"]
-    with ExitStack() as at_end, TemporaryDirectory() as directory:
+    with ExitStack() as stack, TemporaryDirectory() as directory:
         library = _compile(Path(directory)) if arguments.condition in DATES else Path()
         values = environment(arguments.condition, datetime.now(UTC), library)
         if arguments.condition == LOAD:
             for _ in range(os.cpu_count() or 1):
-                busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-                at_end.callback(busy.wait)
-                at_end.callback(busy.kill)
-        return subprocess.run([*command, *of_pytest], cwd=_ROOT, env=values, check=False).returncode
+                load_process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+                stack.callback(load_process.wait)
+                stack.callback(load_process.kill)
+        return subprocess.run([*command, *pytest_arguments], cwd=_ROOT, env=values, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-/* Shifts the wall clock of a process and of its children by CLOCK_SHIFT seconds; monotonic clocks stay as they are.
-   .ci/run_under.py compiles it and names it in LD_PRELOAD. */
+/* Shifts the wall clock of a process and its children by CLOCK_SHIFT seconds, but not the monotonic clock.
+   .ci/run_under.py compiles it and sets LD_PRELOAD. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <semaphore.h>
@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Deadlines of the monotonic clock count from the start of the machine, those of the wall clock from 1970. */
+/* A deadline is in seconds since the start of the machine (monotonic clock) or since 1970 (wall clock). */
 static const time_t WALL_CLOCK_FROM = 1000000000;
 static time_t shift;
 
@@ -42,7 +42,7 @@ time_t time(time_t *now) {
 
 int timespec_get(struct timespec *now, int base) { return clock_gettime(CLOCK_REALTIME, now) == 0 ? base : 0; }
 
-/* The kernel's clock is not shifted, so a deadline of the wall clock is moved back before the wait. */
+/* The kernel's clock is not shifted, so the shift is removed from a deadline of the wall clock before the wait. */
 static clockid_t unshifted(const struct timespec *deadline, struct timespec *kernel) {
     *kernel = *deadline;
     if (deadline->tv_sec < WALL_CLOCK_FROM) return CLOCK_MONOTONIC;

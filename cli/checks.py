@@ -62,7 +62,7 @@ def all_checks() -> Iterator[Check]:
 
 
 def check_ports(services: LocalServices, *, running: bool) -> Iterator[Check]:
-    """Each service's port answers while `make up` runs; otherwise it is free, and no two settings share it."""
+    """While `make up` runs, each port answers. Otherwise each port is free. No two settings share a port."""
     users: dict[int, str] = {}
     for program in services.processes():
         if program.port is None or program.setting is None:
@@ -94,11 +94,11 @@ def is_free(port: int) -> bool:
 
 
 def check_database(settings: Settings) -> Iterator[Check]:
-    """The server answers, its schema is of this version, and each part of the system can take its role."""
+    """The server answers, its schema has this version, and each login can take its role."""
     if settings.embedded and not DataLayout(settings.data_dir).postgres_version.exists():
         detail = "not created yet; the first command that needs it creates it"
         yield Check("database", "skipped", detail)
-        yield Check("roles", "skipped", "made with the schema")
+        yield Check("roles", "skipped", "they are created with the schema")
         return
     try:
         with named_errors():
@@ -107,7 +107,6 @@ def check_database(settings: Settings) -> Iterator[Check]:
             with connect(url) as connection:
                 server = f"PostgreSQL {connection.info.server_version // 10_000}"
                 migrated = is_migrated(connection)
-                # The catalogue of Postgres, which every login may read.
                 existing = {name for (name,) in connection.execute("select rolname from pg_roles")}
     except MoovitamixError as error:
         where = "embedded Postgres" if settings.embedded else "DATABASE_URL"
@@ -153,13 +152,13 @@ def _check_roles(settings: Settings, url: str) -> Check:
     owner = settings.embedded or bool(settings.database_url.get_secret_value())
     for role, login in logins.items():
         if not login and not (settings.embedded or (owner and role != SERVING)):
-            continue  # this machine does not work in that role
+            continue  # this machine does not use that role
         try:
             with connect(in_role(login or url, role)):
                 pass
         except MoovitamixError as error:
             return Check("roles", "problem", f"{role}: {error}", f"as an administrator, run: grant {role} to <login>;")
-    return Check("roles", "ok", f"all {len(ROLES)} exist, and the logins of the settings may take theirs")
+    return Check("roles", "ok", f"all {len(ROLES)} exist, and the logins of the settings can take them")
 
 
 def check_disk(settings: Settings) -> Check:
@@ -173,7 +172,7 @@ def check_disk(settings: Settings) -> Check:
 
 
 def check_source_api(services: LocalServices, *, running: bool) -> Check:
-    """The first page of each endpoint can be read as an ingest reads it, without waiting for what may pass."""
+    """The first page of each endpoint can be read like in an ingest, but without retries."""
     settings = services.settings
     if services.uses_mock_api and not running and is_free(services.ports.mock_port):
         return Check("source API", "skipped", "the mock API does not run; start it with `moovitamix up`")
@@ -194,7 +193,7 @@ def check_source_api(services: LocalServices, *, running: bool) -> Check:
 
 
 def check_prefect(services: LocalServices, processes: list[SupervisedProcess]) -> Iterator[Check]:
-    """Prefect's server answers and a worker of our pool reports to it, where one was started or is named."""
+    """Prefect's server answers, and a worker reports to it. Skipped if no server was started or named."""
     address = os.environ.get("PREFECT_API_URL", "").rstrip("/")
     api_url = address or f"{services.prefect_url}/api"
     if not processes and not address:

@@ -1,7 +1,7 @@
-"""Every command of `moovitamix`: its arguments, help and example. The modules behind the commands do the work.
+"""The commands of `moovitamix`: arguments, help and examples. Each command runs a module, which does the work.
 
-The arguments repeat those of `python -m <module>`, so that help, completion and checks of arguments need none of the
-modules. A test compares the two.
+The arguments repeat those of `python -m <module>`, so that help, completion and argument checks import no module. A
+test compares the two.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ ROOT = Path(__file__).parent.parent
 def run_module(module: str, *positionals: object, **options: object) -> int:
     """Run `python -m <module>` in this process, in the project's folder, and return its exit code.
 
-    An option `day=X` becomes `--day=X`, `refresh=True` becomes `--refresh`; a sequence repeats its option. None, False
-    and empty sequences are left out.
+    `day=X` becomes `--day=X`, and `refresh=True` becomes `--refresh`. A sequence repeats its option. None, False and
+    empty sequences are omitted.
     """
     sys.argv = [module, *option_arguments(options), *positional_arguments(positionals)]
     os.chdir(ROOT)
@@ -27,7 +27,7 @@ def run_module(module: str, *positionals: object, **options: object) -> int:
 
 
 def option_arguments(options: dict[str, object]) -> list[str]:
-    """The options as a command line has them."""
+    """Format the options for a command line."""
     arguments: list[str] = []
     for name, value in options.items():
         option = f"--{name.replace('_', '-')}"
@@ -41,6 +41,6 @@ def option_arguments(options: dict[str, object]) -> list[str]:
 
 
 def positional_arguments(values: Iterable[object]) -> list[str]:
-    """The positional arguments, also those that start with a dash."""
+    """Format positional arguments for a command line. `--` precedes them if one starts with a dash."""
     arguments = [str(value) for value in values if value is not None]
     return ["--", *arguments] if any(argument.startswith("-") for argument in arguments) else arguments

@@ -1,7 +1,7 @@
-"""Which Prefect server a run from a command line reports to: where none lasts, a temporary one is started for it.
+"""Chooses the Prefect server for a run from a command line, and starts a temporary one if there is none.
 
-A temporary server has a database of its own, in `PREFECT_HOME/temporary`, and ends with the run. The database is a copy
-of the empty one in `PREFECT_HOME/prefect.db`: no run waits for another's lock, and a start needs no migrations.
+A temporary server stops with the run. Its database, in `PREFECT_HOME/temporary`, is a copy of the empty template
+`PREFECT_HOME/prefect.db`. So runs do not share locks, and a start needs no migration.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from core.file_locks import FileLock, exclusive_lock
 from core.http_probe import probe_failure
 
 DATABASE = "prefect.db"
-# What services.local_services gives each service, and asks of each run: see there.
+# Equal to MARK and part of SIGNS_OF_LIFE in services.local_services, which this package must not import.
 SERVICES_MARK = "MOOVITAMIX_SERVICES"
 SIGNS_OF_LIFE = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
 RUN_TAG = "moovitamix"
@@ -40,17 +40,17 @@ _SECONDS_TO_START = 120.0
 _SECONDS_TO_END = 5.0
 _SECONDS_TO_ANSWER = 5.0
 _LOG_BYTES = 2**20
-# Settings of other servers, which a temporary one must not take for its own.
+# Settings of other servers. A temporary server must not inherit them.
 _OF_OTHER_SERVERS = ("PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_API_DATABASE_CONNECTION_URL")
 
 
 class PrefectServerError(MoovitamixError):
-    """Prefect's temporary server cannot be started."""
+    """The temporary Prefect server cannot be started."""
 
 
 @dataclass
 class TemporaryServer:
-    """A server that runs, and the folder that it and this process share."""
+    """A temporary server, and the folder that it shares with this process."""
 
     process: subprocess.Popen[bytes]
     folder: Path
@@ -63,7 +63,7 @@ class TemporaryServer:
         return self.process.poll() is None
 
     def stop(self) -> None:
-        """End it, and delete its database. Harmless when repeated."""
+        """Stop the server, and delete its database. Can be repeated."""
         _end(self.process)
         with suppress(OSError):
             self.lock.release()
@@ -74,10 +74,10 @@ _server: TemporaryServer | None = None
 
 
 def ensure_prefect_api(data_dir: Path) -> None:
-    """From here on, flows of this process report to the server that is set, or that of `make up`, or a temporary one.
+    """Make the flows of this process report to a server: that of PREFECT_API_URL, of `make up`, or a temporary one.
 
-    That of `make up` is used when it runs for this DATA_DIR: the deployments then follow up what a command publishes. A
-    temporary one runs until this process ends: what Prefect still sends at exit reaches it. Raises PrefectServerError,
+    The server of `make up` is used if it runs for this DATA_DIR, so that its deployments react to events of the run.
+    A temporary server runs until this process ends, because Prefect sends data at exit. Raises PrefectServerError,
     DiskFull.
     """
     from prefect.context import refresh_global_settings_context
@@ -94,32 +94,32 @@ def ensure_prefect_api(data_dir: Path) -> None:
     server = _ensure_server(settings.home.resolve(), DataLayout(data_dir).logs)
     os.environ.pop("PREFECT_API_KEY", None)
     os.environ.update({"PREFECT_API_URL": server.url, "PREFECT_API_AUTH_STRING": server.login})
-    refresh_global_settings_context()  # not a context of its own: Prefect's threads would not see it
+    refresh_global_settings_context()  # Prefect's threads see the global context only
 
 
 def is_temporary(api_url: str | None) -> bool:
-    """Whether it is the address of this process's temporary server, which tells nobody and starts nothing."""
+    """Whether the URL is that of this process's temporary server, which has no automations and no deployments."""
     return _server is not None and api_url == _server.url
 
 
 def server_unavailable_message() -> str:
-    """What a person reads when the server went away, or was never there."""
+    """Return the error message for a server that does not answer."""
     if _server is not None:
-        return "Prefect's temporary server ended before the run did: was it killed? Run it again"
+        return "the temporary Prefect server stopped before the run ended, maybe it was killed; run the command again"
     return "Prefect's server does not answer; check PREFECT_API_URL"
 
 
 def template_stamp(revision: str) -> int:
-    """What a template is marked with: the installed Prefect, and the revision of the schema that it makes."""
+    """Return the stamp of a template: a hash of the installed Prefect version and the schema revision."""
     return zlib.crc32(f"{version('prefect')} {revision}".encode()) >> 1
 
 
 def _server_of_services(data_dir: Path) -> dict[str, str] | None:
-    """The settings with which a run reports to the Prefect server of `make up`; None unless it runs, and answers."""
+    """Return the settings for the Prefect server of `make up`; None if it does not answer."""
     if not DataLayout(data_dir).services.exists():
         return None
     for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):  # a process of somebody else, or one that has just ended
+        with suppress(psutil.Error, OSError):  # a process of another user, or one that has ended
             if not {"prefect", "server", "start"} <= set(process.cmdline()):
                 continue
             environment = process.environ()
@@ -140,7 +140,7 @@ def _ensure_server(home: Path, logs: Path) -> TemporaryServer:
             _server = _start(home, logs)
         except OSError as error:
             kind = DiskFull if is_disk_full(error) else PrefectServerError
-            raise kind(f"Prefect's temporary server cannot be set up in {home}: {_reason(error)}") from error
+            raise kind(f"the temporary Prefect server cannot be set up in {home}: {_reason(error)}") from error
         atexit.register(_server.stop)
     return _server
 
@@ -163,7 +163,7 @@ def _start(home: Path, logs: Path) -> TemporaryServer:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            start_new_session=True,  # a Ctrl-C is for the run, which still has to say how it ended
+            start_new_session=True,  # a Ctrl-C stops the run first, which still sends its state
         )
     finally:
         os.close(log)
@@ -178,13 +178,13 @@ def _start(home: Path, logs: Path) -> TemporaryServer:
 
 
 def _environment(home: Path, folder: Path, login: str, is_ready: bool) -> dict[str, str]:
-    mine = {name: value for name, value in os.environ.items() if name not in _OF_OTHER_SERVERS}
-    return mine | {
+    inherited = {name: value for name, value in os.environ.items() if name not in _OF_OTHER_SERVERS}
+    return inherited | {
         "PREFECT_HOME": str(home),
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder / DATABASE}",
         "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": str(not is_ready).lower(),
         "PREFECT_API_BLOCKS_REGISTER_ON_START": str(not is_ready).lower(),
-        "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",  # it was done in another database
+        "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",  # the memo belongs to another database
         "PREFECT_SERVER_API_AUTH_STRING": login,
         "PREFECT_SERVER_UI_ENABLED": "false",
         "PREFECT__SERVER_EPHEMERAL": "1",
@@ -193,18 +193,20 @@ def _environment(home: Path, folder: Path, login: str, is_ready: bool) -> dict[s
 
 
 def _port_of(process: subprocess.Popen[bytes], logs: Path) -> int:
-    """The port that the server announces. Raises PrefectServerError when it ends, or says nothing in time."""
+    """Wait for the port that the server announces. Raises PrefectServerError if it stops, or is too slow."""
     output = cast(IO[bytes], process.stdout)
     readable, _, _ = select.select([output], [], [], _SECONDS_TO_START)
     line = output.readline() if readable else b""
     if not line.strip().isdigit():
-        what = "ended before it was ready" if readable else f"was not ready within {_SECONDS_TO_START:g} s"
-        raise PrefectServerError(f"Prefect's temporary server {what}; run it again. Its log is {logs / _LOG}")
+        problem = "stopped before it was ready" if readable else f"was not ready within {_SECONDS_TO_START:g} s"
+        raise PrefectServerError(
+            f"the temporary Prefect server {problem}; run the command again. Its log is {logs / _LOG}"
+        )
     return int(line)
 
 
 def _copy_template(template: Path, database: Path) -> bool:
-    """Whether the run got a database that needs no migration. What cannot be used is set aside, and that is said."""
+    """Copy the template. Return whether there is a usable one. Set an unusable one aside, and print a note."""
     try:
         shutil.copyfile(template, database)
     except FileNotFoundError:
@@ -221,8 +223,8 @@ def _copy_template(template: Path, database: Path) -> bool:
     for name in (f"{template.name}-wal", f"{template.name}-shm"):
         template.with_name(name).unlink(missing_ok=True)
     print(
-        f"note: {template} is damaged or of another version, and was set aside as {aside.name}; a new one is made. "
-        "No run needs what is in it",
+        f"note: {template} is damaged or of another version. It was set aside as {aside.name}, and a new one is "
+        "created. It holds no data that you need",
         file=sys.stderr,
         flush=True,
     )
@@ -239,15 +241,15 @@ def _is_usable(database: Path) -> bool:
 
 
 def _clean_up(runs: Path) -> None:
-    """End the servers of runs that were killed, and delete their folders. Only those of this home."""
+    """Stop the servers of killed runs of this home, and delete their folders."""
     for folder in runs.iterdir():
         try:
             lock = exclusive_lock(folder / _LOCK, wait_seconds=0)
-        except OSError:  # its run goes on
+        except OSError:  # its run is active
             continue
         with suppress(OSError, ValueError, psutil.Error):
             process = psutil.Process(int((folder / _PROCESS_ID).read_text()))
-            if str(folder) in process.cmdline():  # not a stranger who was given the number since
+            if str(folder) in process.cmdline():  # otherwise another process has the same id now
                 process.kill()
                 process.wait(_SECONDS_TO_END)
         lock.release()
@@ -255,12 +257,12 @@ def _clean_up(runs: Path) -> None:
 
 
 def _open_log(logs: Path) -> int:
-    """Where the server writes what goes wrong. Nowhere, when there is no room for it."""
+    """Open the server's log; /dev/null if the disk is full."""
     with suppress(OSError):
         logs.mkdir(parents=True, exist_ok=True)
         file = logs / _LOG
-        kept = os.O_APPEND if file.exists() and file.stat().st_size < _LOG_BYTES else os.O_TRUNC
-        return os.open(file, os.O_WRONLY | os.O_CREAT | kept, 0o600)
+        mode = os.O_APPEND if file.exists() and file.stat().st_size < _LOG_BYTES else os.O_TRUNC
+        return os.open(file, os.O_WRONLY | os.O_CREAT | mode, 0o600)
     return os.open(os.devnull, os.O_WRONLY)
 
 

@@ -1,7 +1,7 @@
-"""Prefect's temporary server, as a process of its own: `flows.temporary_prefect_server` starts it for one run.
+"""The process of a temporary Prefect server. `flows.temporary_prefect_server` starts it for one run.
 
-It ends when its standard input is closed, which the system does when the run ends in whatever way, also while this
-process is still starting. When it can be asked, it writes its port to standard output.
+It stops when its standard input closes, which happens whenever the run ends, even if it is killed. When it is ready, it
+writes its port to standard output.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from flows.temporary_prefect_server import DATABASE, template_stamp
 
 
 def main() -> None:
-    """Serve until the run ends. The database is in the folder; when it is missing, it is made, and kept for others."""
-    Thread(target=_end_with_the_run, name="end-with-the-run", daemon=True).start()
+    """Serve until the run ends. If the folder has no database, create one, and keep a copy as the template."""
+    Thread(target=_exit_with_run, name="exit-with-run", daemon=True).start()
     parser = argparse.ArgumentParser(prog="python -m flows.temporary_prefect_server_process", description=__doc__)
-    parser.add_argument("folder", type=Path, help="the folder of the run")
-    parser.add_argument("template", type=Path, help="where to keep a new database, for runs that come later")
+    parser.add_argument("folder", type=Path, help="folder of the run")
+    parser.add_argument("template", type=Path, help="path of the template for later runs")
     arguments = parser.parse_args()
     announcement = os.dup(1)
-    os.dup2(2, 1)  # whatever else is printed belongs in the log
+    os.dup2(2, 1)  # all other output goes to the log
     _serve(arguments.folder / DATABASE, arguments.template, announcement)
 
 
-def _end_with_the_run() -> None:
+def _exit_with_run() -> None:
     while os.read(0, 1024):
         pass
-    os._exit(0)  # nothing that it holds is needed, and an orderly end can hang
+    os._exit(0)  # no data are needed, and an orderly shutdown can hang
 
 
 def _serve(database: Path, template: Path, announcement: int) -> None:
     is_new = not database.exists()
 
-    # Imported here: this takes seconds, in which the run may already have ended.
+    # Imported here, because it takes seconds, and the run may end meanwhile.
     import uvicorn
     from prefect.server.api.server import create_app
 
@@ -49,7 +49,7 @@ def _serve(database: Path, template: Path, announcement: int) -> None:
             if self.should_exit or not sockets:
                 return
             if is_new:
-                with suppress(OSError, sqlite3.Error):  # the next run makes it again
+                with suppress(OSError, sqlite3.Error):  # the next run creates it
                     _keep_as_template(database, template)
             os.write(announcement, f"{sockets[0].getsockname()[1]}\n".encode())
             os.close(announcement)
@@ -61,7 +61,7 @@ def _serve(database: Path, template: Path, announcement: int) -> None:
 
 
 def _keep_as_template(database: Path, template: Path) -> None:
-    """Copy the new database, in which no run is yet, to where later runs take theirs from."""
+    """Copy the new database, which contains no run yet, to the template of later runs."""
     copy = database.with_name("template.db")
     with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(copy)) as target:
         source.backup(target)

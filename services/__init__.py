@@ -1,1 +1,1 @@
-"""All that `make up` starts on one machine, without Docker: what runs, where, and how it is kept running."""
+"""The local services: the processes that `make up` runs on one machine without Docker, plus backup and deployment."""

@@ -1,4 +1,4 @@
-"""Start, stop and show the services of this machine, or delete their state. `make` calls it."""
+"""Start, stop or show the local services, or delete their state. `make` calls it."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
 from expectations.thresholds import load_thresholds
 from services import prefect_ui, verification
+from services.backup_file import display_path
 from services.deploy import is_reachable
 from services.local_services import (
     HOST,
@@ -50,11 +51,11 @@ class ServicesError(MoovitamixError):
 
 
 def up(services: LocalServices) -> None:
-    """Start what does not run, wait until each part answers, deploy, and say where things are."""
+    """Start the services that do not run, wait until each answers, deploy, and print the addresses."""
     supervisor = Supervisor(services)
     if services.uses_mock_api:
         services.record_mock_base_day()
-    programs = services.processes()
+    processes = services.processes()
     running = bool(supervisor.states())
     if running:
         _refuse_other_settings(services, supervisor)
@@ -63,17 +64,17 @@ def up(services: LocalServices) -> None:
         if services.settings.embedded:
             embedded_postgres.check_user()
         end(supervisor.leftovers())
-        _check_ports(programs)
-        check_databases(programs)
-        _start(services, supervisor, programs)
+        _check_ports(processes)
+        check_databases(processes)
+        _start(services, supervisor, processes)
     try:
-        for program in programs:
-            if program.name == "worker":
-                _close_lost_runs(services, first=not running)
-            if not program.autostart:
-                supervisor.start_process(program.name)
-            _wait_for(services, program)
-            if program.name == "prefect-server":
+        for process in processes:
+            if process.name == "worker" and not running:
+                _close_lost_runs(services)
+            if not process.autostart:
+                supervisor.start_process(process.name)
+            _wait_until_ready(services, process)
+            if process.name == "prefect-server":
                 prefect_ui.restrict_pages(services.settings.data_dir, services.ui_api_url)
         _step("deployments", lambda: _deploy(services))
         _step("worker online", lambda: _wait_for_worker(services))
@@ -81,20 +82,20 @@ def up(services: LocalServices) -> None:
         if not running:
             down(services, quietly=True)
         raise
-    _tell(services)
+    _print_addresses(services)
 
 
-def _start(services: LocalServices, supervisor: Supervisor, programs: Sequence[ServiceProcess]) -> None:
+def _start(services: LocalServices, supervisor: Supervisor, processes: Sequence[ServiceProcess]) -> None:
     try:
         shutil.rmtree(services.layout.worker_storage, ignore_errors=True)
-        supervisor.start(programs)
+        supervisor.start(processes)
     except subprocess.CalledProcessError as error:
-        said = (error.stderr or error.stdout or "").strip().splitlines()
-        raise ServicesError(f"the supervisor does not start: {said[-1] if said else error}") from error
+        output = (error.stderr or error.stdout or "").strip().splitlines()
+        raise ServicesError(f"the supervisor does not start: {output[-1] if output else error}") from error
 
 
 def _refuse_other_settings(services: LocalServices, supervisor: Supervisor) -> None:
-    """Raises ServicesError when the running services were started with other settings, and names these."""
+    """Raise ServicesError if the running services have other settings. The message lists the differences."""
     running = (services.layout.services / CONFIGURATION).read_text()
     if render(services, services.processes(), supervisor.socket) != running:
         changed = "; ".join(changed_settings(services)) or "the code or its folder"
@@ -103,63 +104,63 @@ def _refuse_other_settings(services: LocalServices, supervisor: Supervisor) -> N
         )
 
 
-def _check_ports(programs: Sequence[ServiceProcess]) -> None:
-    """Raises ServicesError naming the first port that another program has."""
-    for program in programs:
-        if program.port is None:
+def _check_ports(processes: Sequence[ServiceProcess]) -> None:
+    """Raise ServicesError for the first port that another program uses."""
+    for process in processes:
+        if process.port is None:
             continue
         try:
-            refuse_port_in_use(HOST, program.port)
+            refuse_port_in_use(HOST, process.port)
         except OSError as error:
             raise ServicesError(
-                f"port {program.port}, for {program.name}, is in use ({error.strerror}): stop what uses it, "
-                f"or choose another with {program.setting}"
+                f"port {process.port}, for {process.name}, is in use ({error.strerror}): stop what uses it, "
+                f"or choose another with {process.setting}"
             ) from error
 
 
-def _wait_for(services: LocalServices, program: ServiceProcess) -> None:
+def _wait_until_ready(services: LocalServices, process: ServiceProcess) -> None:
     supervisor = Supervisor(services)
 
-    def ready() -> bool:
-        state = next((one.state for one in supervisor.states() if one.name == program.name), "GONE")
+    def is_ready() -> bool:
+        states = {supervised.name: supervised.state for supervised in supervisor.states()}
+        state = states.get(process.name, "GONE")
         if state in ("FATAL", "GONE"):
-            raise ServicesError(f"{program.name} does not start; its log is {services.layout.log(program.name)}")
-        return state == "RUNNING" and (program.health_url is None or is_reachable(program.health_url))
+            raise ServicesError(f"{process.name} does not start; its log is {services.layout.log(process.name)}")
+        return state == "RUNNING" and (process.health_url is None or is_reachable(process.health_url))
 
     def wait() -> None:
-        if not _in_time(ready):
+        if not _wait_until(is_ready):
             raise ServicesError(
-                f"{program.name} does not answer after {_SECONDS_TO_BE_READY:g} s; its log is "
-                f"{services.layout.log(program.name)}"
+                f"{process.name} does not answer after {_SECONDS_TO_BE_READY:g} s; its log is "
+                f"{services.layout.log(process.name)}"
             )
 
-    _step(program.name, wait)
+    _step(process.name, wait)
 
 
-def _in_time(condition: Callable[[], bool]) -> bool:
-    until = time.monotonic() + _SECONDS_TO_BE_READY
+def _wait_until(condition: Callable[[], bool]) -> bool:
+    """Return whether the condition became true in time."""
+    deadline = time.monotonic() + _SECONDS_TO_BE_READY
     while not condition():
-        if time.monotonic() > until:
+        if time.monotonic() > deadline:
             return False
         time.sleep(0.3)
     return True
 
 
-def _close_lost_runs(services: LocalServices, *, first: bool) -> None:
-    if not first:
-        return
+def _close_lost_runs(services: LocalServices) -> None:
     try:
         lost = close_lost_runs(PrefectClient(f"{services.prefect_url}/api", services.prefect_login))
     except requests.RequestException as error:
-        raise ServicesError(f"Prefect's server cannot say which runs are open: {type(error).__name__}") from error
+        raise ServicesError(f"Prefect's server does not list its open runs: {type(error).__name__}") from error
     if lost:
-        print(f"  {lost} flow run(s) that were cut off are marked as crashed", flush=True)
+        print(f"  {lost} interrupted flow run(s) are marked as crashed", flush=True)
 
 
 def _deploy(services: LocalServices) -> None:
     log = services.layout.log("deploy")
     with log.open("w") as output:
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-m", "services.deploy"],
             cwd=ROOT,
             env=inherited_environment() | services.environment,
@@ -167,58 +168,58 @@ def _deploy(services: LocalServices) -> None:
             stderr=subprocess.STDOUT,
             check=False,
         )
-    if done.returncode:
-        raise ServicesError(f"the deployments were not made; the log is {log}")
+    if process.returncode:
+        raise ServicesError(f"the deployments were not created; the log is {log}")
 
 
 def _wait_for_worker(services: LocalServices) -> None:
     server = PrefectClient(f"{services.prefect_url}/api", services.prefect_login)
 
-    def online() -> bool:
+    def is_online() -> bool:
         with suppress(requests.RequestException):
             workers = server.ask("POST", f"work_pools/{WORK_POOL}/workers/filter", {})
             return any(worker["status"] == "ONLINE" for worker in workers)
         return False
 
-    if not _in_time(online):
+    if not _wait_until(is_online):
         raise ServicesError(f"the worker does not report to the server; its log is {services.layout.log('worker')}")
 
 
 def _step(name: str, work: Callable[[], None]) -> None:
     print(f"  {name:<16}", end="", flush=True)
-    begin = time.monotonic()
+    started = time.monotonic()
     try:
         work()
     except BaseException:
         print("not ready", flush=True)
         raise
-    print(f"ready ({time.monotonic() - begin:.0f} s)", flush=True)
+    print(f"ready ({time.monotonic() - started:.0f} s)", flush=True)
 
 
-def _tell(services: LocalServices) -> None:
+def _print_addresses(services: LocalServices) -> None:
     lines = [
         "",
         f"Prefect      {services.prefect_url}",
         f"Data Docs    {services.docs_url}",
         f"Serving      {services.serving_url}/docs",
         f"Health       {services.serving_url}/dashboard",
-        f"Alerts       {_alerted(services)}",
+        f"Alerts       {_recipients(services)}",
         f"API          {_first_page(services)}",
         f"Database     {_make('psql', services)}",
-        f"Logs         {_short(services.layout.logs)}",
+        f"Logs         {display_path(services.layout.logs)}",
         "",
         "Run the daily ingest now, and watch it:",
-        f"  {_direct()}{_login(services)}PREFECT_API_URL={services.prefect_url}/api"
+        f"  {_no_proxy()}{_login(services)}PREFECT_API_URL={services.prefect_url}/api"
         " .venv/bin/prefect deployment run ingest/daily --watch",
-        "Make the key that the health page asks for as a password, of any user:",
+        "Create a key for the health page. Enter it as the password, with any user name:",
         f"  {_data_dir(services)}.venv/bin/python -m serving.keys create --name on-call --scope dashboard:read",
-        f"Stop everything; the state stays: {_make('down', services)}",
+        f"Stop all services; the data stay: {_make('down', services)}",
     ]
     print("\n".join(lines), flush=True)
 
 
 def _first_page(services: LocalServices) -> str:
-    """An address of the API that answers, without its login."""
+    """Return the URL of a page of the source API, without a login."""
     return (
         f"{services.api_url}/tracks?page=1 (the mock)"
         if services.uses_mock_api
@@ -226,8 +227,8 @@ def _first_page(services: LocalServices) -> str:
     )
 
 
-def _direct() -> str:
-    """What goes before a command of Prefect's in a shell with proxies, which it would take to this machine too."""
+def _no_proxy() -> str:
+    """Return the prefix of a Prefect command in a shell with proxies, which Prefect would use for this machine too."""
     return "no_proxy='*' " if proxies.any_proxy_set() else ""
 
 
@@ -235,84 +236,80 @@ def _login(services: LocalServices) -> str:
     return "PREFECT_API_AUTH_STRING=user:password " if services.prefect_login else ""
 
 
-def _alerted(services: LocalServices) -> str:
-    """How many addresses alerts go to; never which, for they hold passwords."""
+def _recipients(services: LocalServices) -> str:
+    """Return how many addresses receive notifications. The addresses contain passwords, so they are not printed."""
     count = len(alert_urls_of(services.settings))
     return f"to {count} address{'es' if count > 1 else ''}" if count else "to nobody (docs/notifications.md)"
 
 
 def _make(target: str, services: LocalServices) -> str:
-    """The command as a person would type it, with the settings that were given on the command line."""
+    """Return the `make` command for this DATA_DIR."""
     return f"make {target} {_data_dir(services)}".rstrip()
 
 
 def _data_dir(services: LocalServices) -> str:
-    """What goes before or after a command for it to mean this DATA_DIR."""
-    default = Path(".data").resolve() == services.settings.data_dir
-    return "" if default else f"DATA_DIR={shlex.quote(str(_short(services.settings.data_dir)))} "
-
-
-def _short(path: Path) -> Path:
-    with suppress(ValueError):
-        return path.relative_to(Path.cwd())
-    return path
+    """Return the assignment that a command needs for this DATA_DIR; empty for the default."""
+    is_default = Path(".data").resolve() == services.settings.data_dir
+    return "" if is_default else f"DATA_DIR={shlex.quote(str(display_path(services.settings.data_dir)))} "
 
 
 def down(services: LocalServices, quietly: bool = False) -> None:
-    """Stop all services of this DATA_DIR. Nothing to do when none runs."""
+    """Stop all services of this DATA_DIR, if any."""
     supervisor = Supervisor(services)
-    ran = bool(supervisor.states() or supervisor.leftovers())
-    if ran and not quietly:
+    was_running = bool(supervisor.states() or supervisor.leftovers())
+    if was_running and not quietly:
         print("stopping", flush=True)
-    supervisor.stop(seconds=sum(program.seconds_to_stop for program in services.processes()))
-    if (services.layout.postgres).exists():
+    supervisor.stop(seconds=sum(process.seconds_to_stop for process in services.processes()))
+    if services.layout.postgres.exists():
         embedded_postgres.stop_if_unused(services.settings.data_dir)
     if not quietly:
-        print(f"stopped; the state stays in {_short(services.settings.data_dir)}" if ran else "nothing runs")
+        data_dir = display_path(services.settings.data_dir)
+        print(f"stopped; the data stay in {data_dir}" if was_running else "no service runs")
 
 
 def status(services: LocalServices) -> int:
-    """Say what runs; 0 when everything does, 1 otherwise."""
-    states = Supervisor(services).states()
-    if not states:
-        print(f"nothing runs; start with: {_make('up', services)}")
+    """Show the state of each service. Return 0 if all run, otherwise 1."""
+    processes = Supervisor(services).states()
+    if not processes:
+        print(f"no service runs; start with: {_make('up', services)}")
         return 1
-    at = {program.name: program.health_url for program in services.processes()}
-    for one in states:
-        url = at.get(one.name)
-        answering = "" if url is None else ("answers" if is_reachable(url) else "does not answer")
-        print(f"  {one.name:<16}{one.state:<10}{answering:<17}{one.description}")
-    return 0 if all(one.state == "RUNNING" for one in states) else 1
+    health_urls = {process.name: process.health_url for process in services.processes()}
+    for process in processes:
+        url = health_urls.get(process.name)
+        answer = "" if url is None else ("answers" if is_reachable(url) else "does not answer")
+        print(f"  {process.name:<16}{process.state:<10}{answer:<17}{process.description}")
+    return 0 if all(process.state == "RUNNING" for process in processes) else 1
 
 
 def clean(services: LocalServices) -> None:
-    """Delete the state and the caches, and keep backups. Raises ServicesError while anything uses them."""
+    """Delete the data and the caches, and keep the backups. Raises ServicesError while they are in use."""
     supervisor = Supervisor(services)
     data_dir = services.settings.data_dir
     if supervisor.states() or supervisor.leftovers():
         raise ServicesError(f"services run; first stop them: {_make('down', services)}")
     if embedded_postgres.in_use(data_dir):
         raise ServicesError(f"a flow or another program uses the database in {data_dir}; wait for it")
-    if not _looks_like_ours(data_dir):
-        raise ServicesError(f"{data_dir} holds other things than our state; delete it by hand")
-    kept = DataLayout(data_dir).backups
+    if not _is_data_dir(data_dir):
+        raise ServicesError(f"{data_dir} contains files of others; delete it by hand")
+    backups = DataLayout(data_dir).backups
     verification.clear_leftovers(services.settings)
     for entry in data_dir.iterdir():
-        if entry != kept:
+        if entry != backups:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    if not kept.exists():
+    if not backups.exists():
         data_dir.rmdir()
     for cache in (*(ROOT / name for name in _CACHES), *_bytecode()):
         shutil.rmtree(cache, ignore_errors=True)
-    print(f"deleted {_short(data_dir)} and the caches{f'; kept {_short(kept)}' if kept.exists() else ''}")
+    backups_note = f"; kept {display_path(backups)}" if backups.exists() else ""
+    print(f"deleted {display_path(data_dir)} and the caches{backups_note}")
 
 
-def _looks_like_ours(data_dir: Path) -> bool:
-    """A wrong DATA_DIR, such as a home folder, must not be emptied."""
+def _is_data_dir(folder: Path) -> bool:
+    """Whether a folder contains only files of MoovitaMix. A wrong DATA_DIR, such as a home folder, is not emptied."""
     home = Path(os.path.expanduser("~"))  # stays "~" for a user without a home
-    if ROOT.is_relative_to(data_dir) or home.is_relative_to(data_dir):
+    if ROOT.is_relative_to(folder) or home.is_relative_to(folder):
         return False
-    return set(data_dir.iterdir()) <= set(DataLayout(data_dir).entries)
+    return set(folder.iterdir()) <= set(DataLayout(folder).entries)
 
 
 def _bytecode() -> list[Path]:
@@ -322,20 +319,20 @@ def _bytecode() -> list[Path]:
 
 @returns_exit_code
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what is asked; an error with a name is one line. Exit 0, 1 or, for wrong settings, 2."""
+    """Run a command, and return the exit code: 0, 1, or 2 for wrong settings. An error is one line."""
     commands: dict[str, Callable[[LocalServices], Any]] = {"up": up, "down": down, "status": status, "clean": clean}
     parser = argparse.ArgumentParser(prog="python -m services", description=__doc__)
     parser.add_argument("command", choices=commands)
     prepare_terminal()
-    asked = parser.parse_args(arguments)
+    command = parser.parse_args(arguments).command
     os.chdir(ROOT)
-    # Services can be stopped also when DATA_DIR cannot be written any more.
-    services = load_local_services(data_dir_is_written=asked.command in ("up", "clean"))
-    if asked.command == "up":
-        load_thresholds()  # flow runs read them: better an error now than in the night
+    # `down` and `status` work without write access to DATA_DIR.
+    services = load_local_services(data_dir_is_written=command in ("up", "clean"))
+    if command == "up":
+        load_thresholds()  # flow runs need them: report an error now, not at night
         keep_temporary_files_in(services.settings.data_dir)
     with named_errors():
-        return commands[asked.command](services) or 0
+        return commands[command](services) or 0
 
 
 if __name__ == "__main__":

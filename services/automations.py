@@ -1,4 +1,4 @@
-"""Brings a Prefect server in line with `automations.yaml`, and its notification blocks with `ALERT_URLS`."""
+"""Applies `automations.yaml` and the addresses of `ALERT_URLS` to a Prefect server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core.settings import Settings
 from notifications.automations import BLOCK, TAG, Content, expand_notifications, read_automations
 from notifications.delivery import Address, addresses
 
-# The block of Prefect that hands any address of Apprise on as it is, mail too; its name is of its first use.
+# In spite of its name, this block of Prefect accepts every Apprise address, such as mail.
 _BLOCK_TYPE = "slack-webhook"
 _PREFIX = BLOCK.format(place="")
 _AWAITS_PUBLICATION = "alert: nothing published"
@@ -19,7 +19,7 @@ _AWAITS_PUBLICATION = "alert: nothing published"
 
 @dataclass
 class AppliedChanges:
-    """What was changed, by name."""
+    """Names of the automations that were created, changed and removed, and the number of addresses."""
 
     created: list[str]
     changed: list[str]
@@ -27,80 +27,76 @@ class AppliedChanges:
     addresses: int
 
     def summary(self) -> str:
-        """One line."""
+        """Return one line for the log."""
         parts = (("created", self.created), ("changed", self.changed), ("removed", self.removed))
-        done = "; ".join(f"{word} {', '.join(names)}" for word, names in parts if names) or "nothing to change"
+        changes = "; ".join(f"{word} {', '.join(names)}" for word, names in parts if names) or "no change"
         if not self.addresses:
-            return f"automations: {done}; ALERT_URLS is empty: nobody is told when something goes wrong"
-        return f"automations: {done}; alerts go to {self.addresses} address(es)"
+            return f"automations: {changes}; ALERT_URLS is empty: nobody is notified of failures"
+        return f"automations: {changes}; notifications go to {self.addresses} address(es)"
 
 
 def apply_automations(settings: Settings, api_url: str, login: str = "") -> AppliedChanges:
-    """Make, change and remove what differs; again, it changes nothing. Raises RequestException."""
+    """Create, change and remove automations and blocks that differ. Raises RequestException."""
     server = PrefectClient(api_url, login)
-    blocks, kept = _apply_blocks(server, addresses(settings))
-    wanted = {
-        one["name"]: one
-        for one in expand_notifications(read_automations(settings, api_url), [blocks[name] for name in kept])
-    }
-    there = {one["name"]: one for one in _ours(server)}
-    applied = AppliedChanges([], [], [], len(kept))
-    for name, one in wanted.items():
-        if name not in there:
-            server.ask("POST", "automations/", one)
-            applied.created.append(name)
-        elif _as_sent(one) != _as_sent(there[name]):
-            server.ask("PUT", f"automations/{there[name]['id']}", one)
-            applied.changed.append(name)
-    for name in there.keys() - wanted.keys():
-        server.ask("DELETE", f"automations/{there[name]['id']}")
-        applied.removed.append(name)
-    for name in blocks.keys() - set(kept):
-        server.ask("DELETE", f"block_documents/{blocks[name]}")
-    # Told again, it would begin to wait anew after it had told of a publication that did not come.
-    if _AWAITS_PUBLICATION in (*applied.created, *applied.changed):
-        _expect_a_publication(server)
-    return applied
+    block_ids, used_blocks = _apply_blocks(server, addresses(settings))
+    automations = expand_notifications(read_automations(settings, api_url), [block_ids[name] for name in used_blocks])
+    declared = {automation["name"]: automation for automation in automations}
+    existing = {automation["name"]: automation for automation in _existing_automations(server)}
+    changes = AppliedChanges([], [], [], len(used_blocks))
+    for name, automation in declared.items():
+        if name not in existing:
+            server.ask("POST", "automations/", automation)
+            changes.created.append(name)
+        elif _comparable(automation) != _comparable(existing[name]):
+            server.ask("PUT", f"automations/{existing[name]['id']}", automation)
+            changes.changed.append(name)
+    for name in existing.keys() - declared.keys():
+        server.ask("DELETE", f"automations/{existing[name]['id']}")
+        changes.removed.append(name)
+    for name in block_ids.keys() - set(used_blocks):
+        server.ask("DELETE", f"block_documents/{block_ids[name]}")
+    # Only then: the event would restart the wait of an unchanged automation, which may have notified already.
+    if _AWAITS_PUBLICATION in (*changes.created, *changes.changed):
+        _expect_publication(server)
+    return changes
 
 
-def _ours(server: PrefectClient) -> list[Content]:
-    found: list[Content] = server.ask("POST", "automations/filter", {"limit": 200})
-    return [one for one in found if TAG in one.get("tags", [])]
+def _existing_automations(server: PrefectClient) -> list[Content]:
+    """Return the automations of the server that have our tag."""
+    automations: list[Content] = server.ask("POST", "automations/filter", {"limit": 200})
+    return [automation for automation in automations if TAG in automation.get("tags", [])]
 
 
-def _as_sent(automation: Content) -> Any:
-    """An automation without what a server adds, for comparison."""
-    from prefect.events.schemas.automations import AutomationCore  # takes seconds, and only who applies needs it
+def _comparable(automation: Content) -> Any:
+    """Return an automation without the fields that the server adds."""
+    from prefect.events.schemas.automations import AutomationCore  # slow import
 
     return AutomationCore.model_validate(automation)
 
 
-def _apply_blocks(server: PrefectClient, wanted: Sequence[Address]) -> tuple[dict[str, str], list[str]]:
-    """One block an address: the ids of all blocks of ours, and the names of those to be used."""
-    kind = server.ask("GET", f"block_types/slug/{_BLOCK_TYPE}")["id"]
-    there = server.ask("GET", f"block_types/slug/{_BLOCK_TYPE}/block_documents?include_secrets=true")
-    ours = {one["name"]: one for one in there if str(one["name"]).startswith(_PREFIX)}
-    ids = {name: str(one["id"]) for name, one in ours.items()}
+def _apply_blocks(server: PrefectClient, addresses: Sequence[Address]) -> tuple[dict[str, str], list[str]]:
+    """Create or change one block for each address. Return the ids of all our blocks by name, and the names in use."""
+    block_type_id = server.ask("GET", f"block_types/slug/{_BLOCK_TYPE}")["id"]
+    documents = server.ask("GET", f"block_types/slug/{_BLOCK_TYPE}/block_documents?include_secrets=true")
+    existing = {block["name"]: block for block in documents if str(block["name"]).startswith(_PREFIX)}
+    ids = {name: str(block["id"]) for name, block in existing.items()}
     names = []
-    for place, address in enumerate(wanted, start=1):
+    for place, address in enumerate(addresses, start=1):
         name = BLOCK.format(place=place)
         names.append(name)
         data = {"url": address.url}
-        if name not in ours:
-            schema = server.ask("POST", "block_schemas/filter", _schemas_of(kind))[0]["id"]
-            content = {"name": name, "data": data, "block_type_id": kind, "block_schema_id": schema}
+        if name not in existing:
+            schema_filter = {"block_schemas": {"block_type_id": {"any_": [block_type_id]}}, "limit": 1}
+            schema_id = server.ask("POST", "block_schemas/filter", schema_filter)[0]["id"]
+            content = {"name": name, "data": data, "block_type_id": block_type_id, "block_schema_id": schema_id}
             ids[name] = str(server.ask("POST", "block_documents/", content)["id"])
-        elif ours[name]["data"].get("url") != address.url:
+        elif existing[name]["data"].get("url") != address.url:
             server.ask("PATCH", f"block_documents/{ids[name]}", {"data": data, "merge_existing_data": False})
     return ids, names
 
 
-def _schemas_of(kind: str) -> Content:
-    return {"block_schemas": {"block_type_id": {"any_": [kind]}}, "limit": 1}
-
-
-def _expect_a_publication(server: PrefectClient) -> None:
-    """From now on something must be published in time, also if nothing ever was."""
+def _expect_publication(server: PrefectClient) -> None:
+    """Emit the event that starts the wait for a publication, in case there was none yet."""
     from prefect.events import Event
 
     event = Event(

@@ -1,7 +1,7 @@
-"""One file of what cannot be made again, and the way back. `make backup`, `make restore` and `make verify` call it.
+"""Back up, restore and verify. `make backup`, `make restore` and `make verify` call it.
 
-In the file are the tables of our schemas and the trained models. Left out is what a run makes again: `staging.*`,
-shaped parts, Data Docs; and the raw pages, as every read of the source is the full list.
+A backup is one file with the tables of our schemas and the trained models. It omits what a run creates again:
+`staging.*`, transformed rows, Data Docs, and raw pages, because every ingest extracts full snapshots.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from core.settings import Settings
 from core.side_schemas import SCHEMAS
 from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
-from services.backup_file import DUMP, NAME, BackupError, Manifest, model_files, pack, prune, short, work_folder
+from services.backup_file import DUMP, NAME, BackupError, Manifest, display_path, model_files, pack, prune, work_folder
 from services.local_services import ROOT, load_local_services
 from services.postgres_tools import find_postgres_tools
 from services.restore import finish_earlier, restore
@@ -33,34 +33,34 @@ from services.table_contents import count_and_checksum, count_constraints
 from services.verification import clear_leftovers, verify
 
 
-def backup(settings: Settings, wanted: Path | None = None) -> Path:
-    """Write one file and return its path. It bears its name only when it is whole. Readable by its owner only.
+def backup(settings: Settings, file: Path | None = None) -> Path:
+    """Write a backup and return its path. Only the owner can read the file. It gets its name when it is complete.
 
     Raises BackupError, AlreadyRunning, DatabaseError.
     """
     now = clock_of(settings)().astimezone(UTC)
-    target = (wanted or DataLayout(settings.data_dir).backups / f"{now:{NAME}}").expanduser().resolve()
+    target = (file or DataLayout(settings.data_dir).backups / f"{now:{NAME}}").expanduser().resolve()
     if target.exists():
-        raise UsageError(f"{target} is there already; name another file, or move it away")
+        raise UsageError(f"{target} exists already; name another file, or move it away")
     url = ensure_database(settings)
     finish_earlier(settings, url)
-    programs = find_postgres_tools(settings, url)
-    with work_folder(target.parent) as work, connect(url) as connection, _nobody_writes(connection, settings):
+    tools = find_postgres_tools(settings, url)
+    with work_folder(target.parent) as work, connect(url) as connection, _locked_warehouse(connection, settings):
         version = connection.info.server_version
-        pg_dump = programs.path("pg_dump", version)
+        pg_dump = tools.path("pg_dump", version)
         with readable_errors(), connection.transaction():
             connection.execute("set transaction isolation level repeatable read, read only")
-            _refuse_an_empty_database(connection)
-            refuse_foreign_code(connection)  # a restore would make it the owner's
+            _refuse_empty_database(connection)
+            refuse_foreign_code(connection)  # after a restore it would run with the owner's rights
             manifest = _manifest(connection, now, model_files(settings))
             (snapshot,) = connection.execute("select pg_export_snapshot()").fetchone() or ("",)
-            wanted_schemas = [f"--schema={name}" for name in SCHEMAS]
-            programs.run(
-                pg_dump, "--format=custom", "--no-password", f"--snapshot={snapshot}", *wanted_schemas,
-                "--exclude-table=staging.*", f"--file={work / DUMP}", f"--dbname={programs.target}",
+            schema_options = [f"--schema={name}" for name in SCHEMAS]
+            tools.run(
+                pg_dump, "--format=custom", "--no-password", f"--snapshot={snapshot}", *schema_options,
+                "--exclude-table=staging.*", f"--file={work / DUMP}", f"--dbname={tools.target}",
             )  # fmt: skip
         pack(target, work / DUMP, manifest, settings)
-    print(f"backed up {manifest}: {short(target)} ({target.stat().st_size / 1e6:,.1f} MB)", flush=True)
+    print(f"backed up {manifest}: {display_path(target)} ({target.stat().st_size / 1e6:,.1f} MB)", flush=True)
     pruned = prune(settings, target, now)
     if pruned:
         print(f"deleted {pruned} older backup(s); {settings.backups_kept} are kept (BACKUPS_KEPT)", flush=True)
@@ -68,20 +68,20 @@ def backup(settings: Settings, wanted: Path | None = None) -> Path:
 
 
 @contextmanager
-def _nobody_writes(connection: Connection, settings: Settings) -> Iterator[None]:
-    """The lock of the warehouse, so that model files and database belong together. Raises AlreadyRunning."""
+def _locked_warehouse(connection: Connection, settings: Settings) -> Iterator[None]:
+    """Hold the warehouse lock, so that model files and database match. Raises AlreadyRunning."""
     try:
         take_warehouse_lock(connection, 0)
     except AlreadyRunning:
-        print(f"waiting for the run at work, up to {settings.lock_wait_seconds:g} s", flush=True)
+        print(f"waiting up to {settings.lock_wait_seconds:g} s for an active run", flush=True)
         with warehouse_lock(connection, settings.lock_wait_seconds):
             yield
     else:
-        yield  # given back with the connection
+        yield  # the end of the connection releases the lock
 
 
 def _manifest(connection: Connection, now: datetime, models: Sequence[Path]) -> Manifest:
-    """Counted in the snapshot that is dumped: feedback comes in meanwhile."""
+    """Describe the content of the database snapshot that is dumped. Users may send feedback meanwhile."""
     (schema_version,) = connection.execute("select version_num from ops.schema_version").fetchone() or ("",)
     names = connection.execute(
         "select nspname, relname from pg_class join pg_namespace as schema on schema.oid = relnamespace"
@@ -90,7 +90,7 @@ def _manifest(connection: Connection, now: datetime, models: Sequence[Path]) -> 
     ).fetchall()
     contents = {}
     for schema, table in names:
-        with connection.transaction(force_rollback=True):  # gives back the locks of its indexes
+        with connection.transaction(force_rollback=True):  # releases the locks of the table's indexes
             contents[f"{schema}.{table}"] = count_and_checksum(connection, schema, table)
     return Manifest(
         made_at=now.isoformat(timespec="seconds"),
@@ -104,18 +104,18 @@ def _manifest(connection: Connection, now: datetime, models: Sequence[Path]) -> 
     )
 
 
-def _refuse_an_empty_database(connection: Connection) -> None:
+def _refuse_empty_database(connection: Connection) -> None:
     if len(side_schemas.find_schemas(connection, "")) < len(SCHEMAS) or not _has_version(connection):
-        raise BackupError("there is nothing to back up: the database has no tables of ours yet")
+        raise BackupError("there is nothing to back up: the database has no tables of MoovitaMix yet")
 
 
 def _has_version(connection: Connection) -> bool:
-    (there,) = connection.execute("select to_regclass('ops.schema_version') is not null").fetchone() or (False,)
-    return bool(there)
+    (exists,) = connection.execute("select to_regclass('ops.schema_version') is not null").fetchone() or (False,)
+    return bool(exists)
 
 
 def _roles_with_rights(connection: Connection) -> list[str]:
-    """Who was granted something in our schemas: roles belong to the server, and are not in a dump."""
+    """Return the roles with rights in our schemas. A dump does not contain roles: they belong to the server."""
     rows = connection.execute(
         "with rights as ("
         " select nspacl as acl, nspowner as owner from pg_namespace where nspname = any(%(ours)s)"
@@ -132,29 +132,29 @@ def _roles_with_rights(connection: Connection) -> list[str]:
 
 @returns_exit_code
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what is asked; an error with a name is one line. Exit 0, 1 or, for wrong usage or settings, 2."""
+    """Run a command, and return the exit code: 0, 1, or 2 for wrong usage or settings. An error is one line."""
     parser = argparse.ArgumentParser(prog="python -m services.backup", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    making = commands.add_parser("make", help="write a backup")
-    making.add_argument("file", type=Path, nargs="?", help="default: DATA_DIR/backups/<time>.tar")
-    restoring = commands.add_parser("restore", help="bring a backup back")
-    restoring.add_argument("file", type=Path, help="what make backup wrote (BACKUP=file)")
-    restoring.add_argument("--force", action="store_true", help="replace what the database has (FORCE=yes)")
-    verifying = commands.add_parser("verify", help="restore a backup aside and compare it with what was backed up")
-    verifying.add_argument("file", type=Path, help="what make backup wrote (BACKUP=file)")
+    make_parser = commands.add_parser("make", help="write a backup")
+    make_parser.add_argument("file", type=Path, nargs="?", help="default: DATA_DIR/backups/<time>.tar")
+    restore_parser = commands.add_parser("restore", help="restore a backup")
+    restore_parser.add_argument("file", type=Path, help="file written by `make backup` (BACKUP=file)")
+    restore_parser.add_argument("--force", action="store_true", help="replace what the database holds (FORCE=yes)")
+    verify_parser = commands.add_parser("verify", help="restore a backup beside the database, and compare the content")
+    verify_parser.add_argument("file", type=Path, help="file written by `make backup` (BACKUP=file)")
     prepare_terminal()
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     os.chdir(ROOT)
     services = load_local_services()
     keep_temporary_files_in(services.settings.data_dir)
     with named_errors():
         clear_leftovers(services.settings)
-        if asked.command == "make":
-            backup(services.settings, asked.file)
-        elif asked.command == "verify":
-            verify(services.settings, asked.file)
+        if options.command == "make":
+            backup(services.settings, options.file)
+        elif options.command == "verify":
+            verify(services.settings, options.file)
         else:
-            restore(services, asked.file, force=asked.force)
+            restore(services, options.file, force=options.force)
     return 0
 
 

@@ -1,5 +1,5 @@
-"""The file of a backup: a tar of `manifest.json`, `database.dump` (pg_dump, its custom format), `models/*` and, last,
-`SHA256SUMS`: a file that was cut off has no sums.
+"""The file of a backup: a tar of `manifest.json`, `database.dump` (custom format of pg_dump), `models/*` and
+`SHA256SUMS`. The checksums come last, so that a truncated file has none.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from core.settings import Settings
 from pipeline.raw_pages import make_private_folder
 
 MANIFEST, DUMP, SUMS, MODELS = "manifest.json", "database.dump", "SHA256SUMS", "models"
-# Since 2 a manifest has what verifying needs; restoring reads both.
+# Format 2 added what a verification needs. A restore reads both formats.
 _FORMAT, _FORMATS = 2, (1, 2)
 NAME = "%Y-%m-%dT%H%M%SZ.tar"
-_OUR_NAME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{6}Z\.tar")
+_GENERATED_NAME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{6}Z\.tar")
 _CHUNK = 1 << 20
 
 
 class BackupError(MoovitamixError):
-    """A backup cannot be made, verified or restored."""
+    """A backup cannot be written, verified or restored."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a backup holds. `tables` maps each table, such as `ml.alarms`, to its number of rows.
+    """The content of a backup.
 
-    `checksums` maps it to a checksum of its rows. `constraints` counts the keys and checks that hold for all rows. A
-    backup of format 1 has neither.
+    `tables` maps each table, such as `ml.alarms`, to its number of rows, `checksums` to a checksum of its rows.
+    `constraints` is the number of validated keys and checks. A backup of format 1 has no checksums and constraints.
     """
 
     made_at: str
@@ -57,12 +57,14 @@ class Manifest:
 
     def __str__(self) -> str:
         rows = sum(self.tables.values())
-        counted = f"{len(self.tables)} tables with {rows:,} rows, {len(self.models)} model files"
-        return f"{counted}, schema {self.schema_version}"
+        return (
+            f"{len(self.tables)} tables with {rows:,} rows, {len(self.models)} model files, "
+            f"schema {self.schema_version}"
+        )
 
 
 def model_files(settings: Settings) -> list[Path]:
-    """The files of trained models, by name."""
+    """Return the files of trained models, sorted by name."""
     folder = DataLayout(settings.data_dir).models
     if not folder.is_dir():
         return []
@@ -70,10 +72,10 @@ def model_files(settings: Settings) -> list[Path]:
 
 
 def pack(path: Path, dump: Path, manifest: Manifest, settings: Settings) -> None:
-    """Write the tar whole or not at all, the sums last, readable by its owner only."""
-    listed = dump.with_name(MANIFEST)
-    listed.write_text(json.dumps(asdict(manifest), indent=1))
-    members = {MANIFEST: listed, DUMP: dump}
+    """Write the tar, checksums last, and flush it to the disk."""
+    manifest_file = dump.with_name(MANIFEST)
+    manifest_file.write_text(json.dumps(asdict(manifest), indent=1))
+    members = {MANIFEST: manifest_file, DUMP: dump}
     members |= {f"{MODELS}/{name}": DataLayout(settings.data_dir).models / name for name in manifest.models}
     sums = dump.with_name(SUMS)
     with atomic_writer(path, mode=0o600, durable=True) as file, tarfile.open(fileobj=file, mode="w") as tar:
@@ -85,8 +87,8 @@ def pack(path: Path, dump: Path, manifest: Manifest, settings: Settings) -> None
 
 
 def unpack(path: Path, work: Path) -> Manifest:
-    """Take the file apart, every byte of it held against the sums. Raises BackupError."""
-    damaged = BackupError(f"{path} is damaged or cut off; nothing was changed, take another backup")
+    """Extract the file into `work`, and compare every member with its checksum. Raises BackupError, UsageError."""
+    damaged = BackupError(f"{path} is damaged or truncated; nothing was changed, use another backup")
     try:
         digests = _extract(path, work)
         lines = (work / SUMS).read_text().splitlines()
@@ -98,12 +100,12 @@ def unpack(path: Path, work: Path) -> Manifest:
     except FileNotFoundError as error:
         if path.exists():
             raise damaged from error
-        raise UsageError(f"{path} is not there; BACKUP must name a file that make backup wrote") from error
+        raise UsageError(f"{path} does not exist; BACKUP must name a file that make backup wrote") from error
     except (tarfile.TarError, EOFError, ValueError, KeyError) as error:
         raise damaged from error
     if content.get("format") not in _FORMATS:
         raise BackupError(
-            f"{path} is of another format ({content.get('format')}); restore it with the version it is of"
+            f"{path} has another format ({content.get('format')}); restore it with the version that wrote it"
         )
     manifest = Manifest(**content)
     if manifest.schema_version not in known_versions():
@@ -114,14 +116,14 @@ def unpack(path: Path, work: Path) -> Manifest:
 
 
 def _extract(path: Path, work: Path) -> dict[str, str]:
-    """Every member's digest; only names that a backup has are written, and only below `work`. Raises ValueError."""
+    """Extract every member into `work`, and return the digests by name. Raises ValueError for an unexpected member."""
     (work / MODELS).mkdir()
     digests: dict[str, str] = {}
     with tarfile.open(path, "r:") as tar:
         for member in tar:
             folder, _, name = member.name.rpartition("/")
-            ours = member.name in (MANIFEST, DUMP, SUMS) or (folder == MODELS and name not in ("", ".", ".."))
-            source = tar.extractfile(member) if ours and member.isreg() else None
+            is_expected = member.name in (MANIFEST, DUMP, SUMS) or (folder == MODELS and name not in ("", ".", ".."))
+            source = tar.extractfile(member) if is_expected and member.isreg() else None
             if source is None:
                 raise ValueError(member.name)
             with source, (work / member.name).open("w+b") as copy:
@@ -132,35 +134,36 @@ def _extract(path: Path, work: Path) -> dict[str, str]:
 
 
 def prune(settings: Settings, newest: Path, now: datetime) -> int:
-    """Delete the oldest of what we named ourselves in our own folder, except `newest`. Returns how many went.
+    """Delete the oldest backups with generated names in DATA_DIR/backups, except `newest`. Return their number.
 
-    One that is named after now was written while the clock was ahead. Nobody knows how old it is, so it stays, and does
-    not count.
+    A name after now comes from a clock that was ahead. The age of that backup is unknown, so it stays and does not
+    count.
     """
     folder, latest = DataLayout(settings.data_dir).backups, f"{now + CLOCK_SKEW:{NAME}}"
-    named = sorted(path for path in folder.glob("*.tar") if _OUR_NAME.fullmatch(path.name) and path.is_file())
-    ours = [path for path in named if path.name <= latest]
-    old = [path for path in ours[: -settings.backups_kept] if path.resolve() != newest] if settings.backups_kept else []
+    named = sorted(path for path in folder.glob("*.tar") if _GENERATED_NAME.fullmatch(path.name) and path.is_file())
+    backups = [path for path in named if path.name <= latest]
+    excess = backups[: -settings.backups_kept] if settings.backups_kept else []
+    old = [path for path in excess if path.resolve() != newest]
     for path in old:
         path.unlink()
     return len(old)
 
 
 def known_versions() -> set[str]:
-    """The versions of the schema that this code has migrations to."""
+    """Return the schema versions that this code has migrations for."""
     return {path.name.partition("_")[0] for path in (SQL_FOLDER / "migrations" / "versions").glob("[0-9]*_*.py")}
 
 
 @contextmanager
 def work_folder(parent: Path) -> Iterator[Path]:
-    """A folder beside the target, closed to others, gone afterwards."""
+    """Create a private temporary folder in `parent`, on the disk of the target."""
     make_private_folder(parent)
     with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=parent) as folder:
         yield Path(folder)
 
 
-def short(path: Path) -> Path:
-    """The path from here, where it is below."""
+def display_path(path: Path) -> Path:
+    """Return the path relative to the current folder, if it is inside."""
     with suppress(ValueError):
         return path.relative_to(Path.cwd())
     return path

@@ -1,4 +1,4 @@
-"""Serves Data Docs to browsers of this machine: files of one folder, nothing else, and no lists of files."""
+"""Serves Data Docs to browsers of this machine: the files of one folder, without directory listings."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from services.local_services import HOST, load_local_services
 
 _NOTHING_YET = b"""<!doctype html><meta charset="utf-8"><title>Data Docs</title>
 <p style="font: 1rem sans-serif">
-No batch was audited yet: run the deployment <code>ingest/daily</code>, then reload.</p>
+No batch is audited yet: run the deployment <code>ingest/daily</code>, then reload.</p>
 """
 
 
 class _DataDocs(SimpleHTTPRequestHandler):
     def list_directory(self, path: Any) -> None:
-        """A page instead of a list where no docs are yet."""
+        """Send a page with instructions while there are no Data Docs. Never list files."""
         if Path(path) != Path(self.directory):
             self.send_error(HTTPStatus.NOT_FOUND)
             return
@@ -40,7 +40,7 @@ class _DataDocs(SimpleHTTPRequestHandler):
 
 
 def server(folder: Path, host: str, port: int) -> ThreadingHTTPServer:
-    """A server of the folder, which may not exist yet."""
+    """Return a server of the folder, which need not exist yet."""
     return ThreadingHTTPServer((host, port), partial(_DataDocs, directory=str(folder)))
 
 
@@ -55,7 +55,7 @@ def main() -> int:
     host = parser.parse_args().host
     services = load_local_services(data_dir_is_written=False)
     folder = services.layout.data_docs
-    with suppress(OSError):  # read-only: whoever writes the docs makes it
+    with suppress(OSError):  # read-only: the worker creates it
         folder.mkdir(exist_ok=True)
     server(folder, host, services.ports.data_docs_port).serve_forever()
     return 0

@@ -1,6 +1,6 @@
-"""`python -m services.healthcheck URL`: exit 0 when the address answers with success, 1 otherwise. For containers.
+"""The health check of a container: exit code 0 if the URL answers with success, otherwise 1.
 
-It never goes through a proxy: the address is that of a service beside it.
+It uses no proxy, because the URL is that of a service on the same network.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _TIMEOUT = 8.0
 
 
 def main() -> int:
-    """Ask once."""
+    """Request the URL once."""
     parser = argparse.ArgumentParser(prog="python -m services.healthcheck", description=__doc__)
     parser.add_argument("url")
     failure = probe_failure(parser.parse_args().url, _TIMEOUT)

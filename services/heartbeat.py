@@ -1,8 +1,8 @@
-"""`python -m services.heartbeat`: exit 0 while Prefect's background services on this host tell Redis that they live.
+"""The health check of Prefect's background services in a container: exit code 0 while Redis has their heartbeat.
 
-They listen on no port. Their worker writes down every two seconds that it runs, and what it can run; Redis forgets it
-after ten. So this finds a process that is gone, that hangs, or that lost Redis; what a service fails at stands in its
-log. For containers: the name of the host is part of a worker's.
+The services listen on no port. Their worker writes a heartbeat and its tasks to Redis every two seconds, which expires
+after ten. So this finds a process that is gone, hangs, or lost Redis. Errors of a service are in its log. The name of a
+worker begins with the name of its host, the container.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ import sys
 from docket import Docket
 
 _NAME = "prefect"
-_TASK = "schedule_deployments"  # what Prefect's API, a worker too, cannot run
+_TASK = "schedule_deployments"  # Prefect's API is a worker too, but without this task
 
 
 async def is_worker_alive(docket: Docket, host: str) -> bool:
-    """Whether a worker of this host, who schedules deployments, was heard of."""
+    """Whether a worker of this host that schedules deployments has a heartbeat."""
     return any(worker.name.startswith(f"{host}#") for worker in await docket.task_workers(_TASK))
 
 
-async def _ask(url: str) -> bool:
+async def _check(url: str) -> bool:
     async with Docket(name=_NAME, url=url) as docket:
         return await is_worker_alive(docket, socket.gethostname())
 
 
 def main() -> int:
-    """Ask once."""
+    """Check once."""
     argparse.ArgumentParser(prog="python -m services.heartbeat", description=__doc__).parse_args()
     try:
-        if asyncio.run(_ask(os.environ["PREFECT_SERVER_DOCKET_URL"])):
+        if asyncio.run(_check(os.environ["PREFECT_SERVER_DOCKET_URL"])):
             return 0
-        print("no sign of life from Prefect's background services", file=sys.stderr)
+        print("Prefect's background services have no heartbeat", file=sys.stderr)
     except Exception as error:
         print(f"Redis does not answer ({type(error).__name__})", file=sys.stderr)
     return 1

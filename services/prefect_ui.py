@@ -1,7 +1,7 @@
-"""Prefect's UI as this machine serves it: its pages may reach their own server and nothing else.
+"""Restricts the pages of Prefect's UI to their own server.
 
-Prefect has two UIs. The older one, which is the default here, asks for nothing elsewhere. The newer one, which a person
-can switch to, has an analytics client built in that asks its maker's host for a configuration on every page, whatever
+Prefect has two UIs. The older one, the default here, sends requests to its own server only. The newer one, which a
+person can switch to, contains an analytics client. On every page it requests a configuration from its vendor, whatever
 PREFECT_SERVER_ANALYTICS_ENABLED says. No setting of Prefect stops that, but a Content-Security-Policy does.
 """
 
@@ -17,9 +17,9 @@ _POLICY = '<meta http-equiv="Content-Security-Policy" content="'
 
 
 def restrict_pages(data_dir: Path, api_url: str) -> int:
-    """Put the policy into the pages that Prefect's server has copied, and return how many were changed.
+    """Add the policy to the pages that Prefect's server has copied. Return the number of changed pages.
 
-    Doing it again changes nothing. `api_url` is the address at which the browser reaches Prefect's API.
+    `api_url` is the URL at which a browser reaches Prefect's API.
     """
     changed = 0
     for page in DataLayout(data_dir).prefect_ui.rglob("index.html"):
@@ -28,7 +28,7 @@ def restrict_pages(data_dir: Path, api_url: str) -> int:
         if not tag:
             continue
         line = f'{_POLICY}{_policy(api_url)}">'
-        lines = [line, *(kept for kept in rest.lstrip("\n").split("\n") if _POLICY not in kept)]
+        lines = [line, *(old_line for old_line in rest.lstrip("\n").split("\n") if _POLICY not in old_line)]
         new = "\n".join((f"{head}{tag}", *lines))
         if new != text:
             write_atomically(page, new)

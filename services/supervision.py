@@ -1,4 +1,4 @@
-"""The supervisor that keeps the programs running: its configuration, its start and stop, and what it says of them."""
+"""The supervisor of the local services: configuration, start, stop and state."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from core.settings import setting_names
 from core.temporary_files import make_socket_folder, socket_folder
 from services.local_services import MARK, PREFECT_DATABASE, ROOT, LocalServices, ServiceProcess, inherited_environment
 
-# A program that crashes at once is started again and again, a second later each time.
+# The supervisor restarts a process that crashes at once, each time one second later.
 _START_TRIES = 100
 CONFIGURATION = "supervisord.conf"
 _PREFIXES_READ_AT_START = ("ALERT_", "EMBEDDED_", "SERVING_", "PREFECT_")
 _READ_AT_START = ("MOCK_PORT", "DATA_DOCS_PORT")
 _SETTINGS_LINE = "; settings in use: "
 _FINGERPRINT = "fingerprint "
-# To guess a password from its fingerprint, every try must take long.
+# Many rounds make it slow to guess a password from its fingerprint.
 _ROUNDS = 100_000
 
 
 @dataclass(frozen=True)
 class SupervisedProcess:
-    """What the supervisor says of one program, such as RUNNING."""
+    """A process as the supervisor reports it. `state` is such as RUNNING."""
 
     name: str
     state: str
@@ -49,57 +49,57 @@ class SupervisedProcess:
 
 @dataclass(frozen=True)
 class Supervisor:
-    """The supervisor of one services, whether it runs or not."""
+    """The supervisor of the local services, whether it runs or not."""
 
     services: LocalServices
 
     @property
     def socket(self) -> Path:
-        """Elsewhere than the state if its path is too long for a socket."""
+        """Path of its socket, outside the state folder if that path would be too long."""
         return socket_folder(self.services.layout.services) / "supervisor.sock"
 
     def states(self) -> list[SupervisedProcess]:
-        """One entry a program; none when the supervisor does not run."""
+        """Return the processes; none if the supervisor does not run."""
         try:
-            with self._ask() as supervisor:
-                answers: Any = supervisor.getAllProcessInfo()
+            with self._connect() as supervisor:
+                infos: Any = supervisor.getAllProcessInfo()
         except (OSError, Fault):
             return []
-        return [SupervisedProcess(a["name"], a["statename"], a["pid"], a["description"]) for a in answers]
+        return [SupervisedProcess(info["name"], info["statename"], info["pid"], info["description"]) for info in infos]
 
-    def start(self, programs: Sequence[ServiceProcess]) -> None:
-        """Start it with all programs. Raises CalledProcessError."""
+    def start(self, processes: Sequence[ServiceProcess]) -> None:
+        """Start the supervisor with all processes. Raises CalledProcessError."""
         self.services.layout.services.mkdir(parents=True, exist_ok=True)
         self.services.layout.logs.mkdir(parents=True, exist_ok=True)
         make_socket_folder(self.socket.parent)
         configuration = self.services.layout.services / CONFIGURATION
-        configuration.write_text(render(self.services, programs, self.socket))
+        configuration.write_text(render(self.services, processes, self.socket))
         subprocess.run(
             [sys.executable, "-m", "supervisor.supervisord", "-c", configuration.name],
             cwd=self.services.layout.services,
-            env=inherited_environment() | self.services.environment | _environment_of(programs),
+            env=inherited_environment() | self.services.environment | _environment_of(processes),
             check=True,
             capture_output=True,
             text=True,
         )
 
     def restart_stopped(self) -> None:
-        """Start the programs that were given up or stopped by hand."""
-        for program in self.states():
-            if program.state not in ("RUNNING", "STARTING", "BACKOFF"):
-                self.start_process(program.name)
+        """Start the processes that the supervisor gave up or that a person stopped."""
+        for process in self.states():
+            if process.state not in ("RUNNING", "STARTING", "BACKOFF"):
+                self.start_process(process.name)
 
     def start_process(self, name: str) -> None:
-        """Start one that does not start by itself. Harmless when it runs."""
-        with suppress(Fault), self._ask() as supervisor:
+        """Start one process, if it does not run."""
+        with suppress(Fault), self._connect() as supervisor:
             supervisor.startProcess(name, False)
 
     def stop(self, seconds: float) -> None:
-        """Stop every program, last first, then itself; then what a killed supervisor had left behind."""
-        with suppress(OSError, Fault), self._ask() as supervisor:
+        """Stop every process, last first, then the supervisor, then processes that a killed supervisor left."""
+        with suppress(OSError, Fault), self._connect() as supervisor:
             supervisor.shutdown()
-        until = time.monotonic() + seconds
-        while self.states() and time.monotonic() < until:
+        deadline = time.monotonic() + seconds
+        while self.states() and time.monotonic() < deadline:
             time.sleep(0.2)
         end(self.leftovers())
         if self.socket.parent != self.services.layout.services:
@@ -107,24 +107,24 @@ class Supervisor:
                 self.socket.parent.rmdir()
 
     def leftovers(self) -> list[psutil.Process]:
-        """Processes of our services that nobody supervises; not Postgres, which its last user stops."""
-        mine = []
+        """Return processes of these services without a supervisor. Not Postgres: its last user stops it."""
+        processes = []
         for process in psutil.process_iter():
             with suppress(psutil.Error, OSError):
-                marked = process.environ().get(MARK) == str(self.services.settings.data_dir)
-                if marked and process.pid != os.getpid() and "postgres" not in process.name():
-                    mine.append(process)
-        return mine
+                is_marked = process.environ().get(MARK) == str(self.services.settings.data_dir)
+                if is_marked and process.pid != os.getpid() and "postgres" not in process.name():
+                    processes.append(process)
+        return processes
 
     @contextmanager
-    def _ask(self) -> Iterator[Any]:
+    def _connect(self) -> Iterator[Any]:
         transport = SupervisorTransport(serverurl=f"unix://{self.socket}")
         with ServerProxy("http://supervisor", transport=transport) as proxy:
             yield proxy.supervisor
 
 
 def end(processes: Sequence[psutil.Process]) -> None:
-    """Ask the processes to end, then make them."""
+    """Terminate the processes; kill those that do not end in time."""
     for process in processes:
         with suppress(psutil.Error):
             process.terminate()
@@ -135,14 +135,14 @@ def end(processes: Sequence[psutil.Process]) -> None:
     psutil.wait_procs(alive, timeout=5)
 
 
-def render(services: LocalServices, programs: Sequence[ServiceProcess], socket: Path) -> str:
-    """The supervisor's configuration, for a supervisor that is started in `services.layout.services`.
+def render(services: LocalServices, processes: Sequence[ServiceProcess], socket: Path) -> str:
+    """Return the configuration of a supervisor that starts in the folder `services.layout.services`.
 
-    Paths in DATA_DIR are relative: the supervisor expands `%` in some values twice, and takes ` #` for a comment.
+    Paths in DATA_DIR are relative: the supervisor expands `%` in some values twice, and reads ` #` as a comment.
     """
     logs = Path("..") / services.layout.logs.name
     is_in_state = socket.parent == services.layout.services
-    # `supervisorctl -c` runs in any folder: it replaces this by the folder of the configuration, whatever its name.
+    # `supervisorctl -c` replaces this by the folder of the configuration, so it works from any folder.
     socket_for_clients = f"%(here)s/{socket.name}" if is_in_state else socket
     sections = [
         f"{_SETTINGS_LINE}{json.dumps(settings_in_use(services), sort_keys=True)}\n",
@@ -157,36 +157,37 @@ def render(services: LocalServices, programs: Sequence[ServiceProcess], socket: 
         ),
         "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface\n",
         f"[supervisorctl]\nserverurl = unix://{socket_for_clients}\n",
-        *(_program(logs, place, program) for place, program in enumerate(programs)),
+        *(_program(logs, position, process) for position, process in enumerate(processes)),
     ]
     return "\n".join(sections)
 
 
 def settings_in_use(services: LocalServices) -> dict[str, str]:
-    """By name, what running programs keep until they are started again. Of a secret, a fingerprint.
+    """Return, by name, the settings that running services use until their restart. A secret is a fingerprint.
 
-    Flow runs read `.env` when they start; but what was in the environment of `make up`, they too keep.
+    Flow runs read `.env` at their start, but they too inherit the environment of `make up`.
     """
     names = setting_names()
     values = {
         name.upper(): value for part in (services.settings, services.ports, services.login) for name, value in part
     }
     from_environment = {**os.environ, **services.environment}
-    kept = {name: value for name, value in from_environment.items() if name in names or name in PREFECT_DATABASE} | {
+    inherited = {name: value for name, value in from_environment.items() if name in names or name in PREFECT_DATABASE}
+    read_at_start = {
         name: value
         for name, value in values.items()
         if isinstance(value, SecretStr) or name in _READ_AT_START or name.startswith(_PREFIXES_READ_AT_START)
     }
-    return {name: _shown(value) for name, value in kept.items()}
+    return {name: _without_secrets(value) for name, value in (inherited | read_at_start).items()}
 
 
 def changed_settings(services: LocalServices) -> list[str]:
-    """What differs between the running services and the settings now, such as `SERVING_PORT 8080 -> 8081`."""
+    """Return the differences between running services and current settings, such as `SERVING_PORT 8080 -> 8081`."""
     first_line = (services.layout.services / CONFIGURATION).read_text().partition("\n")[0]
     try:
         old = json.loads(first_line.removeprefix(_SETTINGS_LINE))
     except ValueError:
-        return ["those of an older version"]
+        return ["an older version started them"]
     new = settings_in_use(services)
     unset = "(from .env or the default)"
     return [
@@ -198,11 +199,11 @@ def changed_settings(services: LocalServices) -> list[str]:
     ]
 
 
-def _shown(value: object) -> str:
-    """The value, or a fingerprint of what may hold a password. What is secret cannot be read from it."""
-    secret = isinstance(value, SecretStr)
+def _without_secrets(value: object) -> str:
+    """Return the value, or a fingerprint if it may contain a password."""
+    is_secret = isinstance(value, SecretStr)
     text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-    if not text or not (secret or re.search("://.*@", text)):
+    if not text or not (is_secret or re.search("://.*@", text)):
         return text
     digest = hashlib.pbkdf2_hmac("sha256", text.encode(errors="surrogateescape"), b"settings", _ROUNDS).hex()
     return f"{_FINGERPRINT}{digest[:16]}"
@@ -212,35 +213,35 @@ def _is_fingerprint(text: str) -> bool:
     return text.startswith(_FINGERPRINT)
 
 
-def _environment_of(programs: Sequence[ServiceProcess]) -> dict[str, str]:
-    """What the programs need, for all of them: the configuration could not hold every value. No two differ in one."""
-    return {name: value for program in programs for name, value in program.environment.items()}
+def _environment_of(processes: Sequence[ServiceProcess]) -> dict[str, str]:
+    """Merge the variables of all processes, since the supervisor's configuration cannot hold every value."""
+    return {name: value for process in processes for name, value in process.environment.items()}
 
 
-def _program(logs: Path, place: int, program: ServiceProcess) -> str:
+def _program(logs: Path, position: int, process: ServiceProcess) -> str:
     return _section(
-        f"program:{program.name}",
-        command=shlex.join(program.command),
+        f"program:{process.name}",
+        command=shlex.join(process.command),
         directory=ROOT,
-        priority=10 * (place + 1),
-        autostart=str(program.autostart).lower(),
+        priority=10 * (position + 1),
+        autostart=str(process.autostart).lower(),
         autorestart="true",
         startsecs=2,
         startretries=_START_TRIES,
         stopsignal="TERM",
-        stopwaitsecs=program.seconds_to_stop,
+        stopwaitsecs=process.seconds_to_stop,
         killasgroup="true",
         redirect_stderr="true",
-        stdout_logfile=logs / f"{program.name}.log",
+        stdout_logfile=logs / f"{process.name}.log",
         stdout_logfile_maxbytes="10MB",
         stdout_logfile_backups=2,
     )
 
 
 def _section(name: str, **values: object) -> str:
-    """A section of the configuration. Raises SettingsError for a value that it cannot hold."""
+    """Return a section of the configuration. Raises SettingsError for a value that it cannot hold."""
     for value in values.values():
         if re.search(r"\s[;#]", str(value)):
-            raise SettingsError(f"' ;' or ' #' in a path keeps the supervisor from starting: {value}; move the project")
+            raise SettingsError(f"the supervisor cannot use a path with ' ;' or ' #': {value}; move the project")
     lines = [f"{key} = {str(value).replace('%', '%%')}" for key, value in values.items() if value != ""]
     return "\n".join([f"[{name}]", *lines, ""])

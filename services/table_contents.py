@@ -1,4 +1,4 @@
-"""What a backup notes of tables, and a verification compares: rows, a checksum of them, and constraints."""
+"""Row counts, checksums and constraints of tables. A backup records them, and a verification compares them."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from psycopg import sql
 from core.database import Connection
 from core.queries import load_query
 
-# In any order of rows. `concat` writes a row as a dump does; a cast to text could run a function of others.
+# The sum does not depend on the order of rows. `concat` formats a row like a dump; a cast to text could call a
+# function of another user.
 _CONTENTS = sql.SQL(
     "select count(*), coalesce(sum(hashtextextended(concat(whole_row), 0)), 0)::text from {} as whole_row"
 )
 
 
 def count_and_checksum(connection: Connection, schema: str, table: str) -> tuple[int, str]:
-    """The number of rows of a table, and a checksum of them that does not depend on their order."""
+    """Return the number of rows of a table, and a checksum that does not depend on their order."""
     rows, checksum = connection.execute(_CONTENTS.format(sql.Identifier(schema, table))).fetchone() or (0, "0")
     return int(rows), str(checksum)
 
 
 def count_constraints(connection: Connection) -> int:
-    """How many keys and checks in our schemas hold for all rows. Those of partitions count with their parent."""
+    """Return the number of validated keys and checks in our schemas. Those of partitions count with their parent."""
     (number,) = connection.execute(load_query("restore/tables.count_constraints")).fetchone() or (0,)
     return int(number)

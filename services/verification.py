@@ -1,6 +1,6 @@
-"""Verifying a backup: it is restored into a Postgres of its own, aside, and compared with its manifest.
+"""Verifies a backup: restores it into a temporary Postgres server, and compares the result with the manifest.
 
-Neither the live database nor its login is used, so this works beside running services and with any `DATABASE_URL`.
+It does not use the live database, so it works beside running services and with any `DATABASE_URL`.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from core.file_locks import FileLock, exclusive_lock
 from core.queries import load_query
 from core.settings import Settings
 from pipeline.raw_pages import make_private_folder
-from services.backup_file import BackupError, Manifest, short, unpack
+from services.backup_file import BackupError, Manifest, display_path, unpack
 from services.postgres_tools import PostgresTools
 from services.restore import build_beside
 from services.table_contents import count_and_checksum, count_constraints
 
-_SHOWN = 3
+_DIFFERENCES_SHOWN = 3
 
 
 def verify(settings: Settings, path: Path) -> Manifest:
-    """Restore a backup aside and compare all rows with its manifest. Nothing of it is left.
+    """Restore a backup into a temporary server, compare all rows with the manifest, and delete the server.
 
-    Raises BackupError when it cannot be restored or is not as it was, AlreadyRunning, DatabaseError.
+    Raises BackupError if it cannot be restored or differs, AlreadyRunning, DatabaseError.
     """
     path = path.expanduser().resolve()
     with _scratch_folder(settings) as folder:
@@ -41,24 +41,25 @@ def verify(settings: Settings, path: Path) -> Manifest:
                 build_beside(connection, PostgresTools(url, embedded_postgres.programs_folder()), work, manifest)
                 side_schemas.swap_schemas(connection)
             except (BackupError, DatabaseError) as error:
-                raise BackupError(f"{short(path)} cannot be restored: {error}") from error
+                raise BackupError(f"{display_path(path)} cannot be restored: {error}") from error
             if differences := _differences(connection, manifest):
-                more = f" and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+                hidden = len(differences) - _DIFFERENCES_SHOWN
+                shown = ", ".join(differences[:_DIFFERENCES_SHOWN]) + (f" and {hidden} more" if hidden > 0 else "")
                 raise BackupError(
-                    f"{short(path)} is restored with other contents: {', '.join(differences[:_SHOWN])}{more};"
-                    " take another backup, and keep the live database"
+                    f"{display_path(path)} is restored with other contents: {shown}; "
+                    "use another backup, and keep the live database"
                 )
     compared = (
-        "rows, contents and constraints are as they were"
+        "rows, contents and constraints are equal"
         if manifest.checksums
-        else ("rows are as many as there were; an older version made it, which kept no checksums of contents")
+        else "row counts are equal; an older version wrote it, without checksums of contents"
     )
-    print(f"verified {short(path)}, made at {manifest.made_at}: {manifest}; {compared}", flush=True)
+    print(f"verified {display_path(path)}, written at {manifest.made_at}: {manifest}; {compared}", flush=True)
     return manifest
 
 
 def clear_leftovers(settings: Settings) -> None:
-    """Delete what a verification left that was killed. One that is at work stays."""
+    """Delete the folder of a killed verification, unless another one runs."""
     if DataLayout(settings.data_dir).verification.exists():
         with suppress(BlockingIOError), _lock(settings):
             embedded_postgres.discard(DataLayout(settings.data_dir).verification)
@@ -66,30 +67,30 @@ def clear_leftovers(settings: Settings) -> None:
 
 @readable_errors()
 def _differences(connection: Connection, manifest: Manifest) -> list[str]:
-    found = []
+    differences = []
     for name, rows in manifest.tables.items():
         schema, table = name.split(".", 1)
         if manifest.checksums and count_and_checksum(connection, schema, table) != (rows, manifest.checksums.get(name)):
-            found.append(f"{name} (other values)")
+            differences.append(f"{name} (other values)")
     constraints = count_constraints(connection)
     if manifest.constraints not in (None, constraints):
-        found.append(f"{constraints} valid constraints instead of {manifest.constraints}")
-    found += [
+        differences.append(f"{constraints} valid constraints instead of {manifest.constraints}")
+    differences += [
         f"index {name} is not valid"
         for (name,) in connection.execute(load_query("restore/tables.find_invalid_indexes"))
     ]
-    return found
+    return differences
 
 
 @contextmanager
 def _scratch_folder(settings: Settings) -> Iterator[Path]:
-    """A folder that is deleted in the end, with the server in it. One of an earlier verification is deleted first."""
+    """Create a folder for the server, and delete both at the end. Deletes that of a killed verification first."""
     make_private_folder(DataLayout(settings.data_dir).backups)
     folder = DataLayout(settings.data_dir).verification
     try:
         lock = _lock(settings)
     except BlockingIOError:
-        raise AlreadyRunning("another verification of a backup is at work; wait for it") from None
+        raise AlreadyRunning("another verification of a backup runs; wait for it") from None
     with lock:
         embedded_postgres.discard(folder)
         folder.mkdir()

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs once, when the volume of Postgres is empty: a database of its own for the warehouse and for Prefect, their owners,
-# the roles, which the warehouse's owner may not make, and a login for each part that is a member of its role alone.
+# Runs once, when the volume of Postgres is empty. It creates a database and an owner for the warehouse and for Prefect,
+# the roles, which the owner of the warehouse may not create, and for each service a login that is a member of its role.
 set -eu
 psql --set ON_ERROR_STOP=1 --username postgres \
     --set warehouse_password="$WAREHOUSE_PASSWORD" --set prefect_password="$PREFECT_PASSWORD" \

@@ -229,9 +229,9 @@ def test_what_a_defect_says_is_not_in_the_mail(site: Site) -> None:
     text = "duplicate key (email)=(ada@example.org)"
     site.run_ended("ingest-defect", type="FAILED", name="Failed", message=f"Flow run encountered: ValueError: {text}")
     site.run_ended("ingest-gone", type="CRASHED", name="Crashed", message=text)
-    told = ["ingest-defect failed", "ingest-gone was cut off"]
+    told = ["ingest-defect failed", "ingest-gone was interrupted"]
     assert sorted(site.mails(*told)) == told
-    assert "ada@" not in site.mailbox.body("ingest-defect failed") + site.mailbox.body("ingest-gone was cut off")
+    assert "ada@" not in site.mailbox.body("ingest-defect failed") + site.mailbox.body("ingest-gone was interrupted")
 
 
 def test_an_alarm_that_is_told_again_is_one_mail_and_its_answer_another(site: Site) -> None:

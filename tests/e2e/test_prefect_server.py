@@ -166,7 +166,7 @@ def test_a_server_that_cannot_start_is_one_line(data_dir: Path, environment_of_a
     log = data_dir / "logs" / "temporary-prefect-server.log"
     assert done.returncode == 1
     assert done.stderr == (
-        f"error: Prefect's temporary server ended before it was ready; run it again. Its log is {log}\n"
+        f"error: the temporary Prefect server stopped before it was ready; run the command again. Its log is {log}\n"
     )
     assert log.stat().st_size
     assert "Traceback" not in log.read_text()
@@ -176,7 +176,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(data_dir: Path, environment_of
     (data_dir / "prefect" / "temporary").write_text("a file, where the folder should be")
     done = command("flows.monitor", environment_of_a_run)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: Prefect's temporary server cannot be set up in ")
+    assert done.stderr.startswith("error: the temporary Prefect server cannot be set up in ")
     assert done.stderr.count("\n") == 1
 
 

@@ -122,14 +122,14 @@ def test_what_was_destroyed_comes_back(place: tuple[str, Path], tmp_path: Path, 
     assert file.stat().st_mode & 0o077 == 0
     assert os.listdir(file.parent) == ["mine.tar"]
     assert main(["make", str(file)]) == 2
-    assert "is there already" in error_of(capfd)
+    assert "exists already" in error_of(capfd)
     destroy(database, data_dir)
     assert state(database) == {}
     assert main(["restore", str(file)]) == 0
 
     out = capfd.readouterr().out
     assert "2 model files, schema 0" in out
-    assert "all counted again" in out
+    assert "all rows are counted" in out
     assert state(database) == before
     assert structure(database) == shape
     assert models(data_dir) == files
@@ -171,7 +171,7 @@ def test_what_is_not_whole_is_refused_and_touches_nothing(
         assert main(["restore", str(tmp_path / "damaged.tar"), "--force"]) == 1, what
         assert "damaged or cut off" in error_of(capfd)
     assert main(["restore", str(tmp_path / "none.tar")]) == 2
-    assert "is not there" in error_of(capfd)
+    assert "does not exist" in error_of(capfd)
     assert state(database) == before
 
 
@@ -195,8 +195,8 @@ def test_a_restore_that_ends_badly_changes_nothing(place: tuple[str, Path], tmp_
 
     assert main(["restore", str(tmp_path / "wrong.tar"), "--force"]) == 1
     error = error_of(capfd)
-    assert '"warehouse"."users" is not whole' in error
-    assert "the database is as it was" in error
+    assert '"warehouse"."users" is not complete' in error
+    assert "the database is unchanged" in error
     assert state(database) == before
 
 
@@ -257,7 +257,7 @@ def test_on_another_machine(place: tuple[str, Path], tmp_path: Path, monkeypatch
     try:
         restored = run("restore", str(tmp_path / "mine.tar"))
         assert (restored.returncode, restored.stderr) == (0, "")
-        assert "roles that were missing are made" in restored.stdout
+        assert "missing roles are created" in restored.stdout
         url = embedded_postgres.start(folder)
         assert state(url) == state(database)
         assert structure(url) == structure(database)
@@ -279,7 +279,7 @@ def test_nobody_may_be_at_work(place: tuple[str, Path], tmp_path: Path, capfd: C
     with connect(database) as connection, warehouse_lock(connection, 0):
         assert main(["make", str(file)]) == 1
         out, err = capfd.readouterr()
-        assert "waiting for the run at work, up to 1 s" in out
+        assert "waiting up to 1 s for an active run" in out
         assert "another run is at work" in err
         assert not file.exists()
     assert main(["make"]) == 0

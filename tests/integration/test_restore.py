@@ -280,7 +280,7 @@ def test_a_transaction_in_a_live_table_is_not_cut_off(
         assert main(["restore", str(tmp_path / "mine.tar"), "--force"]) == 1
         error = error_of(capfd)
         assert "somebody reads or writes" in error
-        assert "the database is as it was" in error
+        assert "the database is unchanged" in error
         reader.rollback()
     assert state(database) == before
     assert models(data_dir) == later
@@ -331,7 +331,7 @@ def test_a_restore_that_loses_its_connection_changes_nothing(
         assert main(["restore", str(tmp_path / "mine.tar"), "--force"]) == 1
     error = error_of(capfd)
     assert "psql failed" in error
-    assert "the database is as it was" in error
+    assert "the database is unchanged" in error
     assert state(database) == before
     assert schemas(database) == set(side_schemas.SCHEMAS)
 
@@ -408,7 +408,7 @@ def test_verify_compares_and_leaves_nothing(
     file = tmp_path / "mine.tar"
     assert main(["make", str(file)]) == 0
     differing = {
-        '"ops"."runs" is not whole': lambda manifest: manifest["tables"].update({"ops.runs": 9}),
+        '"ops"."runs" is not complete': lambda manifest: manifest["tables"].update({"ops.runs": 9}),
         "warehouse.users (other values)": lambda manifest: manifest["checksums"].update({"warehouse.users": "1"}),
         "valid constraints instead of 9": lambda manifest: manifest.update(constraints=9),
     }
@@ -421,7 +421,7 @@ def test_verify_compares_and_leaves_nothing(
     assert main(["verify", str(file)]) == 0
     out, err = capfd.readouterr()
     assert (out.count("\n"), err) == (1, "")
-    assert "rows, contents and constraints are as they were" in out
+    assert "rows, contents and constraints are equal" in out
     for says, other in files.items():
         assert main(["verify", str(other)]) == 1
         assert says in error_of(capfd)

@@ -45,7 +45,7 @@ def incidents(prefect_server: None, environment: Path, monkeypatch: pytest.Monke
         (erase.main, [str(2**63), "--reason", "asked", *WHO], "USER_ID must be a whole number"),
         (retrain.main, ["--as-of", "2999-01-01"], "lies in the future"),
         (keys.main, ["revoke", "000000000000"], "there is no key 000000000000"),
-        (backup.main, ["restore", "none.tar"], "is not there"),
+        (backup.main, ["restore", "none.tar"], "does not exist"),
         (evaluate.main, ["--train", "none.csv", "--test", "none.csv"], "none.csv: cannot be read"),
         (dashboard, ["--output", "nowhere/health.html"], "cannot be written"),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.backup_contents import foreign_entries, steps
+from services.backup_contents import foreign_entries, restore_steps
 
 LISTING = """;
 ; Archive created at 2026-11-22 03:00:00 UTC
@@ -61,7 +61,7 @@ def test_steps_are_small_and_keep_the_order() -> None:
     keys = [f"{n}; 1 1 FK CONSTRAINT warehouse m_{n} key the owner" for n in range(150)]
     of_parent = "900; 1 1 FK CONSTRAINT warehouse m key the owner"
     listing = [*tables, *attached, *keys[:75], of_parent, *keys[75:]]
-    found = [step.splitlines() for step in steps("\n".join([";", *listing]))]
+    found = [step.splitlines() for step in restore_steps("\n".join([";", *listing]))]
 
     assert [entry for step in found for entry in step] == listing
     assert max(len(step) for step in found) == 100
@@ -77,7 +77,7 @@ def test_rights_come_last_and_statistics_not_at_all() -> None:
         "231; 1259 16410 TABLE ml recommendations the owner",
         "5000; 0 0 STATISTICS DATA ml recommendations the owner",
     ]
-    assert steps("\n".join(listing)) == [
+    assert restore_steps("\n".join(listing)) == [
         "8; 2615 16390 SCHEMA - ml the owner\n231; 1259 16410 TABLE ml recommendations the owner",
         "\n".join(listing[1:3]),
     ]

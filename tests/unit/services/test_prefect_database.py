@@ -38,7 +38,7 @@ def processes(path: Path) -> list[ServiceProcess]:
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (lambda path: make(path, "ffffffffffff"), "is of a newer Prefect than the 3."),
+        (lambda path: make(path, "ffffffffffff"), "is from a newer Prefect than the installed 3."),
         (truncated, "is damaged"),
         (lambda path: path.write_text("no database"), "is damaged"),
         (lambda path: path.mkdir(), "cannot be opened"),
@@ -51,7 +51,7 @@ def test_what_cannot_be_used(spoil: Callable[[Path], object], says: str, tmp_pat
         check_databases(processes(path))
     told = str(caught.value)
     assert told.startswith(f"{path}, the history of Prefect's server, {says}")
-    assert told.endswith("or move it away to begin without history: make up makes the deployments again")
+    assert told.endswith("or move it away to start without history: make up creates the deployments again")
     assert "\n" not in told
 
 

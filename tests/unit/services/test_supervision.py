@@ -84,7 +84,7 @@ def test_a_configuration_of_an_older_version_is_named(tmp_path: Path) -> None:
     services = _plan(tmp_path)
     services.layout.services.mkdir()
     (services.layout.services / CONFIGURATION).write_text("; 0123456789abcdef are the settings\n")
-    assert changed_settings(services) == ["those of an older version"]
+    assert changed_settings(services) == ["an older version started them"]
 
 
 @pytest.mark.parametrize("name", ["100% é", "a #b ;c", "%(here)s $HOME", 'it\'s "quoted"', "long" * 60])
