@@ -169,7 +169,7 @@ def test_what_is_not_whole_is_refused_and_touches_nothing(
         (tmp_path / "damaged.tar").write_bytes(damaged)
         capfd.readouterr()
         assert main(["restore", str(tmp_path / "damaged.tar"), "--force"]) == 1, what
-        assert "damaged or cut off" in error_of(capfd)
+        assert "damaged or truncated" in error_of(capfd)
     assert main(["restore", str(tmp_path / "none.tar")]) == 2
     assert "does not exist" in error_of(capfd)
     assert state(database) == before

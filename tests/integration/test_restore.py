@@ -197,7 +197,7 @@ def test_killed_before_the_switch_nothing_has_changed(place: tuple[str, Path], t
     change(database, data_dir)
     before, shape, later = state(database), structure(database), models(data_dir)
     for point in (
-        ("restore", "_make_roles", "after"),
+        ("restore", "_create_roles", "after"),
         ("restore", "_count_again", "before"),
         ("side_schemas", "swap_schemas", "before"),
     ):
@@ -230,7 +230,7 @@ def test_killed_before_the_switch_nothing_has_changed(place: tuple[str, Path], t
     "point",
     [
         ("side_schemas", "swap_schemas", "after"),
-        ("restore", "_place_models", "after"),
+        ("restore", "_move_models", "after"),
         ("side_schemas", "_drop_some_tables", "after"),
     ],
 )
@@ -393,7 +393,7 @@ def test_a_backup_of_an_older_version_is_restored(
 
     assert main(["verify", older]) == 0
     out = capfd.readouterr().out
-    assert "kept no checksums" in out
+    assert "without checksums of contents" in out
     assert main(["restore", older, "--force"]) == 0
     assert "older than this version" in capfd.readouterr().out
     assert state(empty_database) == before
@@ -427,7 +427,7 @@ def test_verify_compares_and_leaves_nothing(
         assert says in error_of(capfd)
     (tmp_path / "cut.tar").write_bytes(file.read_bytes()[:-20_000])
     assert main(["verify", str(tmp_path / "cut.tar")]) == 1
-    assert "damaged or cut off" in error_of(capfd)
+    assert "damaged or truncated" in error_of(capfd)
     assert sorted(data_dir.rglob("*")) == before
     monkeypatch.setenv("DATABASE_URL", "nonsense")
     assert main(["verify", str(file)]) == 2

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from core.data_layout import DEMOS, DataLayout
-from services.__main__ import _looks_like_ours
+from services.__main__ import _is_data_dir
 
 
 def _paths(layout: DataLayout) -> dict[str, Path]:
@@ -27,13 +27,13 @@ def test_looking_up_a_path_creates_nothing(tmp_path: Path) -> None:
 
 
 def test_only_a_folder_that_holds_nothing_else_is_ours(tmp_path: Path) -> None:
-    assert _looks_like_ours(tmp_path)
+    assert _is_data_dir(tmp_path)
     for path in DataLayout(tmp_path).entries:
         path.mkdir()
-    assert _looks_like_ours(tmp_path)
+    assert _is_data_dir(tmp_path)
     (tmp_path / "thesis.odt").touch()
-    assert not _looks_like_ours(tmp_path)
-    assert not _looks_like_ours(Path.home())
+    assert not _is_data_dir(tmp_path)
+    assert not _is_data_dir(Path.home())
 
 
 def test_names_of_folders_stay(tmp_path: Path) -> None:

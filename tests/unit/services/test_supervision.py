@@ -126,7 +126,7 @@ def test_supervisorctl_reaches_the_services_of_this_data_folder_from_any_folder(
 def test_a_path_that_the_supervisor_cannot_read_is_named(tmp_path: Path) -> None:
     services = _plan(tmp_path)
     program = ServiceProcess("worker", ("/a folder #1/python",))
-    with pytest.raises(SettingsError, match="' ;' or ' #' in a path"):
+    with pytest.raises(SettingsError, match="cannot use a path with ' ;' or ' #'"):
         render(services, [program], tmp_path / "socket")
 
 
