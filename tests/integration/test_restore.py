@@ -20,7 +20,7 @@ from psycopg import sql
 
 from core import embedded_postgres, side_schemas
 from core.database import connect, migrate
-from flows.erase import _place
+from flows.erase import _open_erasure
 from services import restore as restoring
 from services.backup import main
 from tests.conftest import ROOT
@@ -198,7 +198,7 @@ def test_killed_before_the_switch_nothing_has_changed(place: tuple[str, Path], t
     before, shape, later = state(database), structure(database), models(data_dir)
     for point in (
         ("restore", "_create_roles", "after"),
-        ("restore", "_count_again", "before"),
+        ("restore", "_compare_counts", "before"),
         ("side_schemas", "swap_schemas", "before"),
     ):
         killed(point, "restore", str(tmp_path / "mine.tar"), "--force")
@@ -221,7 +221,7 @@ def test_killed_before_the_switch_nothing_has_changed(place: tuple[str, Path], t
     assert schemas(database) == set(side_schemas.SCHEMAS)
 
     killed(("side_schemas", "swap_schemas", "before"), "restore", str(tmp_path / "mine.tar"), "--force")
-    with _place(), connect(database) as connection:  # of an erasure
+    with _open_erasure(), connect(database) as connection:  # of an erasure
         left = connection.execute("select tablename from pg_tables where schemaname ~ '^moovitamix_'").fetchall()
     assert left == []
 
