@@ -93,7 +93,7 @@ def test_a_later_day_that_was_read_earlier_is_not_replayed(
 
     assert replay.main([f"tracks-{NEXT_DAY}"]) == 1
 
-    assert f"tracks-{DAY}-r2 was published since" in capsys.readouterr().err
+    assert f"tracks-{DAY}-r2 is newer and published" in capsys.readouterr().err
     assert database_state(query) == before
 
 

@@ -67,7 +67,7 @@ def test_an_older_list_does_not_overwrite_a_newer_one(
     monkeypatch.setenv("THRESHOLD_MAX_REJECTED_SHARE", "0.1")
     before = database_state(query)
     assert replay.main([f"tracks-{DAY}"]) == 1
-    assert f"tracks-{NEXT_DAY} was published since" in capsys.readouterr().err
+    assert f"tracks-{NEXT_DAY} is newer and published" in capsys.readouterr().err
     assert database_state(query) == before
 
 
@@ -197,7 +197,7 @@ def test_an_older_list_is_not_accepted_over_a_newer_one(
     api.set_faults()
     assert ingest.main(["--day", NEXT_DAY]) == 0
     assert replay.main([f"tracks-{DAY}", *ACCEPTED]) == 1
-    assert f"tracks-{NEXT_DAY} was published since" in capsys.readouterr().err
+    assert f"tracks-{NEXT_DAY} is newer and published" in capsys.readouterr().err
     assert query("select count(*) from ops.acceptances") == [(0,)]
 
 
