@@ -34,7 +34,9 @@ def emit_warehouse_published(outcomes: Sequence[BatchResult], behind: bool = Fal
     instead.
     """
     batches = [
-        one.batch.batch_id for one in outcomes if one.status == "published" and (behind or not one.published_earlier)
+        outcome.batch.batch_id
+        for outcome in outcomes
+        if outcome.status == "published" and (behind or not outcome.published_earlier)
     ]
     if not batches and not behind:
         return False

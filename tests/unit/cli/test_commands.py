@@ -1,4 +1,4 @@
-"""The commands of `moovitamix`: their help, and that each passes on what it was given."""
+"""The commands of `moovitamix`: help, and the arguments that they pass on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NAMES = (
     *("ingest", "monitor", "recommend", "retrain", "rollback", "replay", "erase", "maintain", "evaluate", "keys"),
     *("alerts", "health", "mock", "up", "down", "status", "psql", "backup", "restore", "migrate", "doctor"),
 )
-# What each command runs, and the arguments that `python -m <module>` needs to name a subcommand of its own.
+# The module of each command, and the subcommand of `python -m <module>`, if it has any.
 MODULES = {
     "ingest": ("flows.ingest", ()),
     "monitor": ("flows.monitor", ()),
@@ -55,7 +55,7 @@ MODULES = {
 
 
 def _leaves(parent: App = app, path: tuple[str, ...] = ()) -> Iterator[tuple[str, App]]:
-    """Each command that runs something, by its words."""
+    """Yield each command that runs a module, with its words."""
     for name in parent:
         if name.startswith("-"):
             continue
@@ -75,7 +75,7 @@ class Ran(Exception):
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Notes modules and their arguments instead of running them."""
+    """Record modules and arguments instead of running them."""
     calls: list[list[str]] = []
 
     def run_module(module: str, *positionals: object, **options: object) -> int:
@@ -93,7 +93,7 @@ def _help(words: str) -> str:
     return output.getvalue()
 
 
-def test_every_command_of_the_tool_is_there() -> None:
+def test_tool_has_every_command() -> None:
     assert set(NAMES) <= {name for name in app if not name.startswith("-")}
 
 
@@ -106,7 +106,7 @@ def test_help_lists_each_command_with_one_sentence() -> None:
 
 
 @pytest.mark.parametrize("words", LEAVES)
-def test_help_of_a_command_has_an_example_that_is_valid(words: str, run: list[list[str]]) -> None:
+def test_help_of_each_command_has_a_valid_example(words: str, run: list[list[str]]) -> None:
     epilogue = LEAVES[words].help_epilogue
     assert epilogue is not None
     example = re.findall(r"^    (moovitamix .*)$", epilogue, re.M)
@@ -118,7 +118,7 @@ def test_help_of_a_command_has_an_example_that_is_valid(words: str, run: list[li
 
 
 def _parser(words: str, monkeypatch: pytest.MonkeyPatch) -> argparse.ArgumentParser:
-    """The parser of the module behind a command; of its subcommand, where it has some."""
+    """Return the parser of the module of a command, or of its subcommand."""
     module, subcommand = MODULES[words]
     parsers: list[argparse.ArgumentParser] = []
 
@@ -137,7 +137,7 @@ def _parser(words: str, monkeypatch: pytest.MonkeyPatch) -> argparse.ArgumentPar
 
 
 @pytest.mark.parametrize("words", MODULES)
-def test_command_takes_what_its_module_takes(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_has_the_arguments_of_its_module(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = {argument.names[0]: argument for argument in LEAVES[words].assemble_argument_collection()}
     actions = {
         (action.option_strings[0] if action.option_strings else action.dest.upper()): action
@@ -157,7 +157,7 @@ def test_command_takes_what_its_module_takes(words: str, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("words", sorted(set(LEAVES) - set(MODULES)))
-def test_other_commands_name_a_program_of_ours(words: str) -> None:
+def test_other_commands_are_those_of_the_services(words: str) -> None:
     assert words in ("up", "down", "status")
 
 
@@ -215,7 +215,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_knows_every_command(shell: Any) -> None:
+def test_completion_contains_every_command(shell: Any) -> None:
     script = app.generate_completion(shell=shell)
     assert all(name.lstrip("-") in script for name in app)
 
@@ -226,7 +226,7 @@ def test_help_imports_neither_a_flow_nor_the_database() -> None:
     assert not set(done.stderr.split()) & {"prefect", "psycopg", "pydantic", "polars", "numpy", "flows", "services"}
 
 
-def test_docs_list_every_command_as_the_program_has_it() -> None:
+def test_docs_list_every_command_like_its_help() -> None:
     rows = []
     for words, command in LEAVES.items():
         epilogue = command.help_epilogue

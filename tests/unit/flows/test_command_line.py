@@ -42,10 +42,10 @@ def command(result: Any = None, error: BaseException | None = None) -> Callable[
 
 
 def document(capfd: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    """Return the document on stdout; whatever else was printed is on stderr."""
-    out, err = capfd.readouterr()
-    assert "working" in err
-    loaded: dict[str, Any] = json.loads(out)
+    """Return the document on stdout; other output is on stderr."""
+    printed = capfd.readouterr()
+    assert "working" in printed.err
+    loaded: dict[str, Any] = json.loads(printed.out)
     return loaded
 
 

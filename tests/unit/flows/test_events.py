@@ -1,4 +1,4 @@
-"""When others are told that something came in."""
+"""When a run emits the event of a published warehouse."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ USERS = Batch("users", date(2026, 11, 22), "http://source")
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def event_batches(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The batches of each event."""
     batches: list[Any] = []
     monkeypatch.setattr(events, "has_server", lambda: True)
@@ -24,35 +24,35 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return batches
 
 
-def test_what_this_run_published_is_told(told: list[Any]) -> None:
+def test_event_lists_batches_that_the_run_published(event_batches: list[Any]) -> None:
     outcomes = [BatchResult(TRACKS, "published", Counts()), BatchResult(USERS, "unchanged", Counts())]
     events.emit_warehouse_published(outcomes)
-    assert told == [["tracks-2026-11-22"]]
+    assert event_batches == [["tracks-2026-11-22"]]
 
 
-def test_a_second_run_tells_nothing_again(told: list[Any]) -> None:
+def test_second_run_emits_no_event(event_batches: list[Any]) -> None:
     events.emit_warehouse_published([BatchResult(TRACKS, "published", Counts(), published_earlier=True)])
-    assert told == []
+    assert event_batches == []
 
 
-def test_a_second_run_tells_what_the_first_was_killed_before_it_could_tell(told: list[Any]) -> None:
+def test_second_run_emits_the_event_of_a_killed_run(event_batches: list[Any]) -> None:
     outcomes = [
         BatchResult(TRACKS, "published", Counts(), published_earlier=True),
         BatchResult(USERS, "blocked", Counts(), published_earlier=True),
     ]
     events.emit_warehouse_published(outcomes, behind=True)
-    assert told == [["tracks-2026-11-22"]]
+    assert event_batches == [["tracks-2026-11-22"]]
 
 
-def test_a_run_that_finds_nothing_new_still_wakes_what_an_earlier_one_left_behind(told: list[Any]) -> None:
+def test_unchanged_run_emits_an_event_if_recommendations_are_behind(event_batches: list[Any]) -> None:
     assert events.emit_warehouse_published([BatchResult(TRACKS, "unchanged", Counts())], behind=True)
-    assert told == [[]]
+    assert event_batches == [[]]
 
 
-def test_without_a_lasting_server_the_next_command_is_named(
-    told: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_without_a_server_the_next_command_is_printed(
+    event_batches: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(events, "has_server", lambda: False)
     assert events.emit_warehouse_published([BatchResult(TRACKS, "published", Counts())])
-    assert told == []
+    assert event_batches == []
     assert capsys.readouterr().out.splitlines()[-1].endswith(": .venv/bin/python -m flows.recommend")

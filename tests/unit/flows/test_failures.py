@@ -1,4 +1,4 @@
-"""How a run that fails ends, and which alerts are made of it: one for each cause."""
+"""The final state of a failed run, and its notifications: one for each cause."""
 
 from __future__ import annotations
 
@@ -46,37 +46,39 @@ FAILED = 'connection failed: connection to server at "h", port 5432 failed: FATA
 NOW = datetime(2026, 11, 22, 4, tzinfo=UTC)
 
 
-def bad(endpoint: Endpoint, status: Status, reason: str = "why", cause: str = "") -> BatchResult:
+def unpublished(endpoint: Endpoint, status: Status, reason: str = "why", cause: str = "") -> BatchResult:
     return BatchResult(Batch(endpoint, date(2026, 11, 22), "http://x"), status, Counts(), reason=reason, cause=cause)
 
 
-def keys(alerts: tuple[Notification, ...]) -> list[str]:
-    return [alert.key for alert in alerts]
+def keys(notifications: tuple[Notification, ...]) -> list[str]:
+    return [notification.key for notification in notifications]
 
 
-def test_a_list_that_waits_for_a_blocked_one_is_told_with_it() -> None:
-    error = IngestIncomplete([bad("tracks", "blocked"), bad("listen_history", "blocked")])
+def test_waiting_batch_is_part_of_the_notification_of_the_blocked_one() -> None:
+    error = IngestIncomplete([unpublished("tracks", "blocked"), unpublished("listen_history", "blocked")])
     failure = classify_failure("ingest-2026-11-22", error, NOW)
     assert (failure.name, failure.failure) == ("Blocked", None)
     assert keys(failure.blocked) == ["batch-blocked:tracks-2026-11-22"]
     assert "listen_history-2026-11-22 waits for it" in failure.blocked[0].body
 
 
-def test_two_lists_that_are_bad_are_two_causes() -> None:
-    error = IngestIncomplete([bad("tracks", "blocked"), bad("users", "blocked"), bad("listen_history", "blocked")])
+def test_two_blocked_batches_are_two_notifications() -> None:
+    error = IngestIncomplete(
+        [unpublished("tracks", "blocked"), unpublished("users", "blocked"), unpublished("listen_history", "blocked")]
+    )
     assert keys(classify_failure("run", error, NOW).blocked) == [
         "batch-blocked:tracks-2026-11-22",
         "batch-blocked:users-2026-11-22",
     ]
 
 
-def test_listens_that_are_bad_alone_are_a_cause() -> None:
-    failure = classify_failure("run", IngestIncomplete([bad("listen_history", "blocked")]), NOW)
+def test_blocked_sessions_alone_are_one_notification() -> None:
+    failure = classify_failure("run", IngestIncomplete([unpublished("listen_history", "blocked")]), NOW)
     assert keys(failure.blocked) == ["batch-blocked:listen_history-2026-11-22"]
 
 
-def test_one_reason_that_stopped_all_is_told_once() -> None:
-    error = IngestIncomplete([bad("tracks", "failed", "HTTP 401"), bad("users", "failed", "HTTP 401")])
+def test_common_reason_of_failed_batches_is_listed_once() -> None:
+    error = IngestIncomplete([unpublished("tracks", "failed", "HTTP 401"), unpublished("users", "failed", "HTTP 401")])
     failure = classify_failure("ingest-2026-11-22", error, NOW)
     assert failure.name == "Failed"
     assert failure.failure is not None
@@ -85,9 +87,9 @@ def test_one_reason_that_stopped_all_is_told_once() -> None:
     assert "Next:   docs/operations.md#a-batch-failed" in failure.message
 
 
-def test_what_failed_and_what_is_blocked_are_told_apart() -> None:
+def test_failed_and_blocked_batches_have_separate_notifications() -> None:
     failure = classify_failure(
-        "run", IngestIncomplete([bad("tracks", "blocked", "too few"), bad("users", "failed")]), NOW
+        "run", IngestIncomplete([unpublished("tracks", "blocked", "too few"), unpublished("users", "failed")]), NOW
     )
     assert failure.name == "Failed"
     assert keys(failure.blocked) == ["batch-blocked:tracks-2026-11-22"]
@@ -95,18 +97,18 @@ def test_what_failed_and_what_is_blocked_are_told_apart() -> None:
 
 
 @pytest.mark.parametrize("cause", ["disk", "database"])
-def test_the_machine_is_told_as_itself(cause: str) -> None:
-    failure = classify_failure("run", IngestIncomplete([bad("tracks", "failed", "no room", cause)]), NOW)
+def test_unavailable_dependency_is_the_only_cause(cause: str) -> None:
+    failure = classify_failure("run", IngestIncomplete([unpublished("tracks", "failed", "no room", cause)]), NOW)
     assert (failure.name, failure.cause, failure.blocked, failure.failure) == ("DependencyUnavailable", cause, (), None)
 
 
 @pytest.mark.parametrize("kind", [UsageError, UnknownBatch, UnusablePublication, ReplayRefused])
-def test_a_request_that_cannot_be_done_is_reported_to_nobody_else(kind: type[MoovitamixError]) -> None:
+def test_refused_request_sends_no_notification(kind: type[MoovitamixError]) -> None:
     failure = classify_failure("replay-x", kind("x is not in ops.batches"), NOW)
     assert failure == RunFailure("Refused", "x is not in ops.batches")
 
 
-def test_a_wrong_setting_is_reported_as_a_failed_run() -> None:
+def test_wrong_setting_is_a_failed_run() -> None:
     assert classify_failure("ingest", SettingsError("wrong setting: PAGE_SIZE"), NOW).failure is not None
 
 
@@ -121,13 +123,13 @@ def test_a_wrong_setting_is_reported_as_a_failed_run() -> None:
         (erase, {"user_id": "ada@example.org", "reason": "r", "requested_by": "t"}, "user_id: "),
     ],
 )
-def test_a_parameter_of_the_wrong_kind_is_a_usage_error(flow: Any, parameters: dict[str, Any], says: str) -> None:
+def test_parameter_of_wrong_type_is_a_usage_error(flow: Any, parameters: dict[str, Any], says: str) -> None:
     with pytest.raises(UsageError, match=f"^wrong parameter: {says}") as caught:
         flow.fn(**parameters)
     assert "ada@" not in str(caught.value)
 
 
-def test_a_blocked_list_of_recommendations() -> None:
+def test_blocked_recommendations_are_one_notification() -> None:
     error = BatchBlocked("recommendations-7", ["covers 0.5 % of the catalogue"], list[ExpectationResult]())
     failure = classify_failure("recommend", error, NOW)
     assert failure.name == "Blocked"
@@ -141,9 +143,7 @@ def test_a_blocked_list_of_recommendations() -> None:
         (OSError(13, "Permission denied"), LandingError, ""),
     ],
 )
-def test_a_full_disk_is_told_from_other_trouble_with_files(
-    raised: OSError, kind: type[MoovitamixError], cause: str
-) -> None:
+def test_full_disk_differs_from_other_file_errors(raised: OSError, kind: type[MoovitamixError], cause: str) -> None:
     with pytest.raises(kind) as caught, named_errors():
         raise raised
     assert type(caught.value) is kind
@@ -171,7 +171,7 @@ def test_a_full_disk_is_told_from_other_trouble_with_files(
         (psycopg.errors.InsufficientPrivilege("permission denied"), DatabaseError, ""),
     ],
 )
-def test_a_database_that_is_away_is_told_from_one_that_refuses(
+def test_unavailable_database_differs_from_refused_statements(
     raised: psycopg.Error, kind: type[MoovitamixError], cause: str
 ) -> None:
     with pytest.raises(DatabaseError) as caught, readable_errors():
@@ -180,7 +180,7 @@ def test_a_database_that_is_away_is_told_from_one_that_refuses(
     assert caught.value.cause == cause
 
 
-def test_a_login_that_is_refused_is_a_run_that_failed_with_a_next_step() -> None:
+def test_refused_login_is_a_failed_run_with_a_next_step() -> None:
     failure = classify_failure(
         "ingest-2026-11-22", LoginRefused('Postgres refuses the login: role "x" does not exist'), NOW
     )
@@ -188,16 +188,16 @@ def test_a_login_that_is_refused_is_a_run_that_failed_with_a_next_step() -> None
     assert "Next:   docs/operations.md#the-database-refuses-a-login" in failure.message
 
 
-HINDERED = RunFailure("DependencyUnavailable", "no room", cause="disk")
+DISK_UNAVAILABLE = RunFailure("DependencyUnavailable", "no room", cause="disk")
 
 
 @pytest.fixture
 def sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Subjects of what a run without a server sends, of which the disk is well."""
-    told: list[str] = []
+    """Subjects sent by a run without a server, on a disk with space."""
+    subjects: list[str] = []
 
     def send(_: object, subject: str, body: str) -> bool:
-        told.append(subject.removeprefix("[MoovitaMix] "))
+        subjects.append(subject.removeprefix("[MoovitaMix] "))
         return True
 
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
@@ -205,32 +205,32 @@ def sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setenv("ALERT_URLS", "mailto://user:pass@127.0.0.1:9")
     monkeypatch.setattr(failures, "send", send)
     monkeypatch.setattr(health_checks, "disk", lambda _: FreeSpace(50 << 30, 100 << 30))
-    return told
+    return subjects
 
 
-def test_a_cause_that_nobody_would_tell_is_told_as_a_run_that_failed(
+def test_run_fails_if_nobody_would_be_notified_of_its_cause(
     sent: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("ALERT_URLS", "")
-    told = failures._send_notifications(HINDERED)
-    assert told.name == "Failed"
-    assert "Next:   docs/operations.md#the-disk-is-full" in told.message
+    failure = failures._send_notifications(DISK_UNAVAILABLE)
+    assert failure.name == "Failed"
+    assert "Next:   docs/operations.md#the-disk-is-full" in failure.message
     with IncidentStore(tmp_path, [], lambda *_: True, lambda: NOW).watchdog_lock():
-        assert failures._send_notifications(HINDERED).name == "DependencyUnavailable"
+        assert failures._send_notifications(DISK_UNAVAILABLE).name == "DependencyUnavailable"
         assert [entry["key"] for entry in IncidentStore(tmp_path, [], lambda *_: True, lambda: NOW).state().open] == [
             "disk"
         ]
 
 
-def test_what_the_watch_cannot_read_is_sent_by_the_run(
+def test_run_sends_notifications_that_the_watchdog_cannot_read(
     sent: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     with IncidentStore(tmp_path, [], lambda *_: True, lambda: NOW).watchdog_lock():
-        assert failures._send_notifications(HINDERED).name == "DependencyUnavailable"
-        assert sent == []  # left to the watch
+        assert failures._send_notifications(DISK_UNAVAILABLE).name == "DependencyUnavailable"
+        assert sent == []  # left to the watchdog
         monkeypatch.setattr("notifications.files.write_atomically", full)
         failures.send_now(Notification("x", "critical", "tracks is blocked", NOW, "all", "replay"))
         assert "tracks is blocked" in sent
@@ -240,7 +240,7 @@ def test_what_the_watch_cannot_read_is_sent_by_the_run(
         )
 
 
-def test_an_embedded_database_that_went_away_on_a_full_disk_is_told_as_the_disk(
+def test_full_disk_is_the_cause_of_a_stopped_embedded_database(
     sent: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health_checks, "disk", lambda _: FreeSpace(1 << 20, 100 << 30))

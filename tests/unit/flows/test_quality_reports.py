@@ -1,4 +1,4 @@
-"""What people are shown of a monitor's run, and what the server is told."""
+"""Reports and events of a monitor run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from recommender.monitoring.quality_monitor import DayEvaluation, MetricStatus, 
 
 DAY = date(2026, 11, 22)
 ALARM = OpenDriftAlarm("ndcg@20", DAY, 0.1, 0.25, 5.5, 3, alarm_id=4)
-JUDGED = [
+EVALUATIONS = [
     DayEvaluation(DayQuality(DAY, not_evaluated_reason="nobody played"), "not-judged", "not judged: nobody played"),
     DayEvaluation(
         DayQuality(
@@ -35,7 +35,7 @@ JUDGED = [
 
 @pytest.fixture
 def artifacts(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What is shown, by its key."""
+    """The created artifacts, by key."""
     shown: dict[str, Any] = {}
     monkeypatch.setattr(
         quality_reports, "create_table_artifact", lambda key, table, description: shown.update({key: table})
@@ -46,8 +46,8 @@ def artifacts(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return shown
 
 
-def test_a_row_a_metric_those_that_are_watched_first(artifacts: dict[str, Any]) -> None:
-    quality_reports.show_quality(JUDGED, [], [])
+def test_metrics_are_rows_with_watched_ones_first(artifacts: dict[str, Any]) -> None:
+    quality_reports.show_quality(EVALUATIONS, [], [])
     rows = artifacts["monitor-quality"]
     assert {tuple(row) for row in rows} == {("day", "metric", "value", "between", "users", "watched")}
     assert [tuple(row.values())[1:] for row in rows] == [
@@ -57,7 +57,7 @@ def test_a_row_a_metric_those_that_are_watched_first(artifacts: dict[str, Any]) 
     ]
 
 
-def test_without_a_new_day_the_verdict_still_names_what_waits(artifacts: dict[str, Any]) -> None:
+def test_summary_without_new_days_names_open_alarms(artifacts: dict[str, Any]) -> None:
     quality_reports.show_quality([], [ALARM], [{"day": DAY, "kind": "day", "verdict": "alarm", "model_run_id": None}])
     assert artifacts.keys() == {"monitor-decisions", "monitor-verdict"}
     assert artifacts["monitor-decisions"] == [
@@ -67,8 +67,8 @@ def test_without_a_new_day_the_verdict_still_names_what_waits(artifacts: dict[st
     assert "alarm 4 of 2026-11-22: ndcg@20 fell from 0.2500 to 0.1000" in artifacts["monitor-verdict"]
 
 
-def test_the_command_says_a_line_a_day_and_a_line_an_alarm(capsys: pytest.CaptureFixture[str]) -> None:
-    quality_reports.print_quality(JUDGED, [ALARM])
+def test_command_prints_one_line_for_each_day_and_alarm(capsys: pytest.CaptureFixture[str]) -> None:
+    quality_reports.print_quality(EVALUATIONS, [ALARM])
     assert capsys.readouterr().out.splitlines() == [
         "2026-11-22: not-judged: not judged: nobody played",
         "2026-11-23: alarm: ndcg@20 fell",
@@ -76,16 +76,16 @@ def test_the_command_says_a_line_a_day_and_a_line_an_alarm(capsys: pytest.Captur
     ]
 
 
-def test_the_command_says_that_there_is_no_day(capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_says_that_there_is_no_new_day(capsys: pytest.CaptureFixture[str]) -> None:
     quality_reports.print_quality([], [])
     assert capsys.readouterr().out == "no new day to evaluate: every past day has an evaluation\n"
 
 
-def test_an_alarm_is_told_with_all_that_a_training_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[dict[str, Any]] = []
-    monkeypatch.setattr(events, "emit_event", lambda **values: told.append(values))
+def test_event_of_an_alarm_is_the_parameter_of_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    emitted: list[dict[str, Any]] = []
+    monkeypatch.setattr(events, "emit_event", lambda **values: emitted.append(values))
     events.emit_degraded(ALARM)
-    (event,) = told
+    (event,) = emitted
     assert event["event"] == "moovitamix.recommendations.degraded"
     assert event["resource"]["prefect.resource.id"] == "moovitamix.recommendations"
     assert event["payload"] == {
@@ -97,10 +97,10 @@ def test_an_alarm_is_told_with_all_that_a_training_takes(monkeypatch: pytest.Mon
         "publication_id": 3,
         "day": "2026-11-22",
     }
-    taken = Degradation(**event["payload"])
-    assert (taken.alarm_id, taken.day) == (4, DAY)
+    degradation = Degradation(**event["payload"])
+    assert (degradation.alarm_id, degradation.day) == (4, DAY)
 
 
-def test_what_a_training_does_not_know_of_an_alarm_is_refused() -> None:
+def test_training_refuses_unknown_fields_of_an_alarm() -> None:
     with pytest.raises(ValueError, match="Extra inputs"):
         Degradation(**vars(ALARM), sender="somebody")

@@ -1,4 +1,4 @@
-"""What people are shown of a run."""
+"""Reports of a training."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ EASE = {
 }
 
 
-def test_every_model_has_every_column_and_its_figures_before_its_settings() -> None:
-    """The UI shows the columns of the first row: what only a later one has would not be seen."""
-    best, out = models_table({"models": {"ease": EASE}, "out": {"als": "ran past its time limit of 3 s"}})
-    assert list(best) == list(out)
+def test_every_model_has_all_columns_with_figures_first() -> None:
+    """The UI shows the columns of the first row only."""
+    best, excluded = models_table({"models": {"ease": EASE}, "out": {"als": "ran past its time limit of 3 s"}})
+    assert list(best) == list(excluded)
     assert list(best)[:2] == ["model", "ndcg"]
     assert best["ndcg"] == 0.3333
     assert best["settings"] == "ridge=3.0 als.factors=8"
-    assert (out["model"], out["out"], out["ndcg"]) == ("als", "ran past its time limit of 3 s", "")
+    assert (excluded["model"], excluded["out"], excluded["ndcg"]) == ("als", "ran past its time limit of 3 s", "")
 
 
-def test_without_a_contest_the_table_is_empty() -> None:
-    assert models_table({"exam": "hardly anybody to ask"}) == []
+def test_table_is_empty_without_a_model_search() -> None:
+    assert models_table({"exam": "too few users"}) == []
 
 
-def test_the_command_says_which_models_are_out_and_why(capsys: pytest.CaptureFixture[str]) -> None:
-    verdict = PromotionDecision(Recipe("ease"), "kept", "the champion stays", {"out": {"als": "ran out of memory"}})
-    print_training(TrainingResult(7, verdict, None))
+def test_command_prints_excluded_models_with_reasons(capsys: pytest.CaptureFixture[str]) -> None:
+    decision = PromotionDecision(Recipe("ease"), "kept", "the champion stays", {"out": {"als": "ran out of memory"}})
+    print_training(TrainingResult(7, decision, None))
     assert capsys.readouterr().out == "excluded: als, ran out of memory\nmodel run 7: kept: the champion stays\n"

@@ -1,4 +1,4 @@
-"""`automations.yaml` is what Prefect takes, knows every flow, and its mails can be made without a server."""
+"""Prefect accepts `automations.yaml`, it covers every flow, and its mails can be rendered without a server."""
 
 from __future__ import annotations
 
@@ -21,33 +21,36 @@ ROOT = Path(__file__).parent.parent.parent.parent
 API = "http://127.0.0.1:4200/api"
 BLOCK = "a8a3dffd-0bf0-4b1f-9d1c-0a1c5b3c6a11"
 SETTINGS = Settings(_env_file=None)  # type: ignore[call-arg]
-DECLARED = {one["name"]: one for one in read_automations(SETTINGS, API)}
+DECLARED = {automation["name"]: automation for automation in read_automations(SETTINGS, API)}
 NOW = datetime(2026, 11, 22, 4, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("name", DECLARED)
-def test_prefect_takes_it(name: str) -> None:
-    [full] = expand_notifications([DECLARED[name]], [BLOCK])
-    taken = AutomationCore.model_validate(full)
-    assert taken.tags == [automations.TAG]
-    assert taken.description
+def test_prefect_accepts_each_automation(name: str) -> None:
+    [expanded] = expand_notifications([DECLARED[name]], [BLOCK])
+    automation = AutomationCore.model_validate(expanded)
+    assert automation.tags == [automations.TAG]
+    assert automation.description
 
 
-def test_every_flow_is_told_of() -> None:
+def test_failure_automations_cover_every_flow() -> None:
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
-    flows = {one["entrypoint"].partition(":")[2] for one in deployments}
+    flows = {deployment["entrypoint"].partition(":")[2] for deployment in deployments}
     for name in ("alert: a run failed", "alert: a run crashed"):
         assert set(DECLARED[name]["trigger"]["match_related"]["prefect.resource.name"]) == flows
     sources = {name: (ROOT / f"flows/{name}.py").read_text() for name in flows}
     assert [name for name, text in sources.items() if "\n@handle_failures\ndef " not in text] == []
 
 
-def test_events_that_are_waited_for_are_those_that_are_told() -> None:
-    waited = {
-        event for one in DECLARED.values() for part in ("expect", "after") for event in one["trigger"].get(part, [])
+def test_expected_events_are_those_that_flows_emit() -> None:
+    expected = {
+        event
+        for automation in DECLARED.values()
+        for part in ("expect", "after")
+        for event in automation["trigger"].get(part, [])
     }
-    ours = {event for event in waited if event.startswith("moovitamix.")} - {"moovitamix.warehouse.expected"}
-    assert ours == {
+    own_events = {event for event in expected if event.startswith("moovitamix.")}
+    assert own_events - {"moovitamix.warehouse.expected"} == {
         events.WAREHOUSE_PUBLISHED,
         events.WAREHOUSE_UNCHANGED,
         events.ALARM_RAISED,
@@ -56,54 +59,58 @@ def test_events_that_are_waited_for_are_those_that_are_told() -> None:
     }
 
 
-def test_a_proactive_trigger_waits_for_its_beginning() -> None:
-    """Without `for_each`, Prefect begins to wait when the automation is made, whatever stands in `after`."""
-    proactive = [one["trigger"] for one in DECLARED.values() if one["trigger"]["posture"] == "Proactive"]
+def test_proactive_trigger_waits_for_its_start_event() -> None:
+    """Without `for_each`, Prefect ignores `after` and starts to wait when the automation is created."""
+    proactive = [
+        automation["trigger"] for automation in DECLARED.values() if automation["trigger"]["posture"] == "Proactive"
+    ]
     assert len(proactive) == 1
-    assert all(one["after"] and one["for_each"] == ["prefect.resource.id"] for one in proactive)
+    assert all(trigger["after"] and trigger["for_each"] == ["prefect.resource.id"] for trigger in proactive)
 
 
-def test_templates_use_the_event_alone() -> None:
-    texts = [action[part] for one in DECLARED.values() for action in one["actions"] if action["type"] == SEND
-             for part in ("subject", "body")]  # fmt: skip
-    used = {word for text in texts for word in re.findall(r"\{\{-?\s*(\w+)", text)} - {"told"}
+def test_templates_use_the_event_only() -> None:
+    actions = [action for automation in DECLARED.values() for action in automation["actions"]]
+    texts = [action[part] for action in actions if action["type"] == SEND for part in ("subject", "body")]
+    used = {word for text in texts for word in re.findall(r"\{\{-?\s*(\w+)", text)} - {"message"}
     assert used == {"event"}
 
 
-def test_a_payload_becomes_the_same_mail_as_the_alert_itself() -> None:
-    alert = Notification("batch-blocked:x", "critical", "x is blocked", NOW, "all {{ 1 }}", "replay", "<b> & more")
-    event = {"payload": alert.payload(), "resource": {}}
-    assert render_mail(SETTINGS, API, "alert: a batch is blocked", event) == (alert.subject, alert.body)
+def test_payload_renders_the_mail_of_its_notification() -> None:
+    notification = Notification(
+        "batch-blocked:x", "critical", "x is blocked", NOW, "all {{ 1 }}", "replay", "<b> & more"
+    )
+    event = {"payload": notification.payload(), "resource": {}}
+    assert render_mail(SETTINGS, API, "alert: a batch is blocked", event) == (notification.subject, notification.body)
 
 
-def test_without_an_address_only_what_does_something_is_made() -> None:
+def test_automations_without_actions_are_omitted() -> None:
     declared = [*DECLARED.values(), {"name": "runs", "actions": [{"type": "run-deployment"}]}]
-    assert [one["name"] for one in expand_notifications(declared, [])] == ["runs"]
+    assert [automation["name"] for automation in expand_notifications(declared, [])] == ["runs"]
 
 
 def test_each_address_has_its_own_action() -> None:
-    [full] = expand_notifications([DECLARED["alert: nothing published"]], [BLOCK, BLOCK])
-    assert len(full["actions"]) == 2
+    [expanded] = expand_notifications([DECLARED["alert: nothing published"]], [BLOCK, BLOCK])
+    assert len(expanded["actions"]) == 2
 
 
 def test_every_next_step_is_in_the_runbook() -> None:
     headings = re.findall(r"^## (.+)$", (ROOT / RUNBOOK).read_text(), re.M)
-    anchors = {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
+    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
     text = "".join(
         file.read_text()
         for file in (*ROOT.glob("notifications/*.py"), ROOT / "automations.yaml", ROOT / "flows/events.py")
     )
-    told = set(re.findall(r"(?:operations\.md|\{RUNBOOK\})#([\w-]+)", text))
+    sections = set(re.findall(r"(?:operations\.md|\{RUNBOOK\})#([\w-]+)", text))
     source = (ROOT / "flows/failure_classification.py").read_text() + (ROOT / "flows/failures.py").read_text()
-    told |= set(re.findall(r"\{RUNBOOK\}#([\w-]+)", source)) | set(re.findall(r'"([a-z]+(?:-[a-z]+){2,})"', source))
+    sections |= set(re.findall(r"\{RUNBOOK\}#([\w-]+)", source)) | set(re.findall(r'"([a-z]+(?:-[a-z]+){2,})"', source))
     documented = set(re.findall(r"operations\.md#([\w-]+)", (ROOT / "docs/notifications.md").read_text()))
-    assert told <= anchors
+    assert sections <= anchors
     assert documented <= anchors
-    assert len(told) > 12
+    assert len(sections) > 12
 
 
 @pytest.mark.parametrize(
-    "alert",
+    "notification",
     [
         incident_types.database(NOW, "no connection"),
         incident_types.prefect(NOW, "ConnectionError"),
@@ -115,26 +122,26 @@ def test_every_next_step_is_in_the_runbook() -> None:
         incident_types.unstable_process(NOW, "data-docs", "does not start", SETTINGS),
         incident_types.undeliverable(NOW, "address 1", SETTINGS),
     ],
-    ids=lambda alert: alert.key,
+    ids=lambda notification: notification.key,
 )
-def test_an_alert_says_what_since_when_what_is_kept_and_what_next(alert: Notification) -> None:
-    lines = alert.body.splitlines()
+def test_mail_has_all_four_lines(notification: Notification) -> None:
+    lines = notification.body.splitlines()
     assert [line.partition(":")[0] for line in lines] == ["What", "Since", "Kept", "Next"]
     assert lines[1] == "Since:  2026-11-22 04:00:00 UTC"
-    assert RUNBOOK in alert.next
-    assert len(alert.subject) < 80
+    assert RUNBOOK in notification.next
+    assert len(notification.subject) < 80
 
 
-def test_a_long_reason_is_cut() -> None:
+def test_long_detail_is_truncated() -> None:
     assert len(Notification("x", "warning", "x", NOW, "k", "n", "y" * 5000).body) < 800
 
 
 @pytest.mark.parametrize(
-    ("event", "said"),
+    ("event", "ending"),
     [("moovitamix.warehouse.published", "Since:  today"), ("moovitamix.warehouse.expected", "set up, or longer")],
 )
-def test_since_when_nothing_was_published_says_when_it_is_not_known(event: str, said: str) -> None:
+def test_mail_says_if_the_last_publication_is_unknown(event: str, ending: str) -> None:
     mail = render_mail(SETTINGS, API, "alert: nothing published", {"event": event, "occurred": "today"})
     assert mail is not None
     [since] = [line for line in mail[1].splitlines() if line.startswith("Since:")]
-    assert since.endswith(said)
+    assert since.endswith(ending)

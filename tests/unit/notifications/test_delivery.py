@@ -1,4 +1,4 @@
-"""Addresses of alerts: several in one setting, told apart, and never shown."""
+"""Addresses of notifications: several in one setting, identified, and never printed."""
 
 from __future__ import annotations
 
@@ -26,18 +26,21 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPa
 
 
 @pytest.mark.parametrize("between", [" ", ",", ", ", "\n", " ,\n"])
-def test_several_addresses_stand_in_one_setting(environment: pytest.MonkeyPatch, between: str) -> None:
+def test_setting_holds_several_addresses(environment: pytest.MonkeyPatch, between: str) -> None:
     environment.setenv("ALERT_URLS", f"  {MAIL}{between}{CHAT}, ")
-    found = addresses(load_settings())
-    assert [(one.name, one.url) for one in found] == [("address 1", f"{MAIL}&format=text"), ("address 2", CHAT)]
+    configured = addresses(load_settings())
+    assert [(address.name, address.url) for address in configured] == [
+        ("address 1", f"{MAIL}&format=text"),
+        ("address 2", CHAT),
+    ]
 
 
-def test_the_same_address_twice_is_one() -> None:
+def test_duplicate_addresses_are_merged() -> None:
     settings = Settings(_env_file=None, alert_urls=SecretStr(f"{CHAT} {CHAT}"))  # type: ignore[call-arg]
     assert len(addresses(settings)) == 1
 
 
-def test_an_address_is_known_again_at_another_place() -> None:
+def test_id_of_an_address_does_not_depend_on_its_position() -> None:
     first, second = (
         addresses(Settings(_env_file=None, alert_urls=SecretStr(text)))  # type: ignore[call-arg]
         for text in (f"{MAIL} {CHAT}", CHAT)
@@ -46,7 +49,7 @@ def test_an_address_is_known_again_at_another_place() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["s3cret", "user:s3cret@host", f"{CHAT} s3cret"])
-def test_what_is_no_address_is_refused_without_being_shown(environment: pytest.MonkeyPatch, wrong: str) -> None:
+def test_invalid_address_is_refused_without_being_printed(environment: pytest.MonkeyPatch, wrong: str) -> None:
     environment.setenv("ALERT_URLS", wrong)
     with pytest.raises(SettingsError, match="ALERT_URLS must be addresses like") as raised:
         load_settings()
@@ -55,16 +58,16 @@ def test_what_is_no_address_is_refused_without_being_shown(environment: pytest.M
 
 @pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
 @pytest.mark.parametrize("url", ["nonsense://s3cret", "mailto://user:s3cret@127.0.0.1:9?to=a@example.org"])
-def test_an_address_that_takes_nothing_says_nothing(
+def test_failed_delivery_logs_no_secret(
     url: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     [address] = addresses(Settings(_env_file=None, alert_urls=SecretStr(url)))  # type: ignore[call-arg]
     assert not send(address, "subject", "body")
-    out, err = capfd.readouterr()
-    assert "s3cret" not in out + err + caplog.text + repr(address)
+    printed = capfd.readouterr()
+    assert "s3cret" not in printed.out + printed.err + caplog.text + repr(address)
 
 
-def test_a_defect_of_apprise_is_recorded_until_every_address_accepts_messages(
+def test_defect_of_apprise_is_recorded_until_every_address_accepts_messages(
     environment: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     environment.setenv("DATA_DIR", str(tmp_path))

@@ -1,4 +1,4 @@
-"""What a server is told when the automations are applied; the server is given."""
+"""Applying the automations to a simulated server."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ SETTINGS = Settings(_env_file=None, alert_urls=SecretStr("json://h"))  # type: i
 API = "http://127.0.0.1:4200/api"
 
 
-class Kept:
-    """A server that keeps what it is sent."""
+class SimulatedServer:
+    """A server that stores what it receives."""
 
     def __init__(self) -> None:
         self.automations: dict[str, dict[str, Any]] = {}
@@ -36,16 +36,16 @@ class Kept:
         if path == "block_schemas/filter":
             return [{"id": "schema"}]
         if path == "events":
-            self.events += [one["event"] for one in content]
+            self.events += [event["event"] for event in content]
         return {"id": "any"}
 
 
-def test_a_publication_is_awaited_once_until_the_wait_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    server = Kept()
+def test_wait_for_a_publication_starts_once_for_each_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = SimulatedServer()
     monkeypatch.setattr(automations, "PrefectClient", lambda *_: server)
     for _ in range(3):
         apply_automations(SETTINGS, API)
     assert server.events == ["moovitamix.warehouse.expected"]
-    done = apply_automations(SETTINGS.model_copy(update={"alert_published_within_hours": 30}), API)
-    assert done.changed == ["alert: nothing published"]
+    changes = apply_automations(SETTINGS.model_copy(update={"alert_published_within_hours": 30}), API)
+    assert changes.changed == ["alert: nothing published"]
     assert len(server.events) == 2

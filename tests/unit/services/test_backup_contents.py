@@ -1,4 +1,4 @@
-"""What a dump may hold, as `pg_restore --list` tells of it."""
+"""Allowed entries of a dump, and the steps of its restore."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ LISTING = """;
 """
 
 
-def test_what_migrations_make_and_views_of_the_owner_may_be_there() -> None:
+def test_migrated_objects_and_views_of_the_owner_are_allowed() -> None:
     assert foreign_entries(LISTING) == []
 
 
 @pytest.mark.parametrize(
-    ("entry", "told"),
+    ("entry", "name"),
     [
         ("250; 1259 1 VIEW ml v moovitamix_recommender", "view ml v moovitamix_recommender"),
         ("250; 1259 1 MATERIALIZED VIEW ml v evil", "materialized view ml v evil"),
@@ -43,11 +43,11 @@ def test_what_migrations_make_and_views_of_the_owner_may_be_there() -> None:
         ("nonsense", "nonsense"),
     ],
 )
-def test_anything_else_is_named(entry: str, told: str) -> None:
-    assert foreign_entries(f"{LISTING}{entry}\n") == [told]
+def test_foreign_entry_is_named(entry: str, name: str) -> None:
+    assert foreign_entries(f"{LISTING}{entry}\n") == [name]
 
 
-def test_without_an_owner_no_view_is_the_owners() -> None:
+def test_views_are_foreign_without_an_owner() -> None:
     listing = "\n".join(line for line in LISTING.splitlines() if "schema_version" not in line)
     assert len(foreign_entries(listing)) == 3
 
@@ -61,15 +61,15 @@ def test_steps_are_small_and_keep_the_order() -> None:
     keys = [f"{n}; 1 1 FK CONSTRAINT warehouse m_{n} key the owner" for n in range(150)]
     of_parent = "900; 1 1 FK CONSTRAINT warehouse m key the owner"
     listing = [*tables, *attached, *keys[:75], of_parent, *keys[75:]]
-    found = [step.splitlines() for step in restore_steps("\n".join([";", *listing]))]
+    steps = [step.splitlines() for step in restore_steps("\n".join([";", *listing]))]
 
-    assert [entry for step in found for entry in step] == listing
-    assert max(len(step) for step in found) == 100
-    assert max(sum("FK CONSTRAINT" in entry for entry in step) for step in found) == 40
-    assert [of_parent] in found  # checked against every partition: alone
+    assert [entry for step in steps for entry in step] == listing
+    assert max(len(step) for step in steps) == 100
+    assert max(sum("FK CONSTRAINT" in entry for entry in step) for step in steps) == 40
+    assert [of_parent] in steps  # it locks every partition, so it is alone
 
 
-def test_rights_come_last_and_statistics_not_at_all() -> None:
+def test_rights_come_last_and_statistics_are_omitted() -> None:
     listing = [
         "8; 2615 16390 SCHEMA - ml the owner",
         "4001; 0 0 ACL - SCHEMA ml the owner",

@@ -1,4 +1,4 @@
-"""Every command says in one line what is wrong with its settings, and prints commands that can be pasted."""
+"""Every command reports wrong settings in one line, and prints commands that can be pasted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COMMANDS = (
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_read_only_data_folder_is_one_line(command: str, shared_folder: Path) -> None:
+def test_read_only_data_folder_is_one_line(command: str, shared_folder: Path) -> None:
     data_dir = folder_of_ordinary_user(shared_folder / "read only")
     data_dir.chmod(0o500)
     done = subprocess.run(
@@ -46,7 +46,7 @@ def test_a_read_only_data_folder_is_one_line(command: str, shared_folder: Path) 
 
 
 @pytest.mark.parametrize("command", ["services up", "flows.ingest", "serving.keys list"])
-def test_a_misspelled_setting_is_one_line(command: str, tmp_path: Path) -> None:
+def test_misspelled_setting_is_one_line(command: str, tmp_path: Path) -> None:
     environment = bare_environment(DATA_DIR=str(tmp_path), ALERT_URL="json://u:hunter2@h", THRESHOLD_WARN_GROWHT="2")
     done = subprocess.run(
         [sys.executable, "-m", *command.split()], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
@@ -58,7 +58,7 @@ def test_a_misspelled_setting_is_one_line(command: str, tmp_path: Path) -> None:
     assert "hunter2" not in done.stderr
 
 
-def test_a_dotenv_file_that_prefect_cannot_read_either_is_one_line(tmp_path: Path) -> None:
+def test_unreadable_env_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes("RUNBOOK_URL=é".encode("latin-1"))
     environment = bare_environment(DATA_DIR=str(tmp_path / "data"), PYTHONPATH=str(ROOT))
     command = [sys.executable, "-m", "flows.ingest"]
@@ -67,7 +67,7 @@ def test_a_dotenv_file_that_prefect_cannot_read_either_is_one_line(tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", ["with space", "$HOME", "it's", 'quo"ted', "a;b&c"])
-def test_printed_commands_mean_this_data_folder(name: str, tmp_path: Path) -> None:
+def test_printed_commands_use_this_data_folder(name: str, tmp_path: Path) -> None:
     settings = Settings(_env_file=None, data_dir=tmp_path / name)  # type: ignore[call-arg]
     services = LocalServices(settings, Ports(_env_file=None), PrefectCredentials(_env_file=None))  # type: ignore[call-arg]
     assert shlex.split(_make("down", services)) == ["make", "down", f"DATA_DIR={tmp_path / name}"]
@@ -75,11 +75,11 @@ def test_printed_commands_mean_this_data_folder(name: str, tmp_path: Path) -> No
 
     recipe = "--eval=print-data-dir: ; @printf '%s' \"$$DATA_DIR\""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    for given in ([f"DATA_DIR={tmp_path / name}"], []):
+    for arguments in ([f"DATA_DIR={tmp_path / name}"], []):
         printed = subprocess.run(
-            ["make", "--silent", recipe, "print-data-dir", *given],
+            ["make", "--silent", recipe, "print-data-dir", *arguments],
             cwd=ROOT,
-            env=environment | ({} if given else {"DATA_DIR": str(tmp_path / name)}),
+            env=environment | ({} if arguments else {"DATA_DIR": str(tmp_path / name)}),
             capture_output=True,
             text=True,
             check=True,
@@ -87,8 +87,8 @@ def test_printed_commands_mean_this_data_folder(name: str, tmp_path: Path) -> No
         assert printed.stdout == str(tmp_path / name)
 
 
-def test_no_documented_command_ends_processes_by_name() -> None:
-    """It would end those of other clones and of other users too."""
+def test_no_documented_command_kills_processes_by_name() -> None:
+    """It would kill processes of other clones and users too."""
     pages = [ROOT / "README.md", ROOT / "Makefile", *(ROOT / "docs").rglob("*.md"), *(ROOT / ".ci").iterdir()]
-    found = [page.name for page in pages if re.search(r"\b(pkill|killall|pgrep|fuser)\b", page.read_text())]
-    assert found == []
+    names = [page.name for page in pages if re.search(r"\b(pkill|killall|pgrep|fuser)\b", page.read_text())]
+    assert names == []

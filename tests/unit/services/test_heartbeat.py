@@ -1,4 +1,4 @@
-"""The health check of Prefect's background services, against workers of the kind that they are."""
+"""The health check of Prefect's background services, with workers like theirs."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from services.heartbeat import _NAME, _TASK, is_worker_alive
 from tests.conftest import ROOT
 
 
-async def _while_running(worker: Worker, ask: Callable[[], Awaitable[bool]]) -> bool:
-    """What is said at the worker's first sign of life."""
+async def _while_running(worker: Worker, check: Callable[[], Awaitable[bool]]) -> bool:
+    """Return the result of a check after the first heartbeat of the worker."""
     running = asyncio.create_task(worker.run_forever())
     while not await worker.docket.workers():
         await asyncio.sleep(0.01)
-    heard = await ask()
+    is_alive = await check()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    return heard
+    return is_alive
 
 
 @pytest.mark.parametrize(
-    ("named", "schedules", "heard"),
+    ("name", "schedules", "counts"),
     [
         (None, True, True),
         (None, False, False),  # Prefect's API
@@ -37,12 +37,12 @@ async def _while_running(worker: Worker, ask: Callable[[], Awaitable[bool]]) -> 
         (f"{socket.gethostname()}s#1", True, False),
     ],
 )
-def test_the_worker_of_this_host_that_schedules_is_heard(named: str | None, schedules: bool, heard: bool) -> None:
-    async def listen() -> tuple[bool, bool, bool]:
+def test_only_the_scheduling_worker_of_this_host_counts(name: str | None, schedules: bool, counts: bool) -> None:
+    async def check() -> tuple[bool, bool, bool]:
         host = socket.gethostname()
         async with (
-            Docket(name=_NAME, url=f"memory://{named}-{schedules}") as docket,
-            Worker(docket, name=named) as worker,
+            Docket(name=_NAME, url=f"memory://{name}-{schedules}") as docket,
+            Worker(docket, name=name) as worker,
         ):
             if schedules:
                 docket.register(schedule_deployments)
@@ -50,14 +50,14 @@ def test_the_worker_of_this_host_that_schedules_is_heard(named: str | None, sche
             during = await _while_running(worker, lambda: is_worker_alive(docket, host))
             return before, during, await is_worker_alive(docket, host)
 
-    assert asyncio.run(listen()) == (False, heard, False)
+    assert asyncio.run(check()) == (False, counts, False)
 
 
-def test_prefect_still_names_what_is_listened_for() -> None:
+def test_task_name_is_that_of_prefect() -> None:
     assert schedule_deployments.__name__ == _TASK
 
 
-def test_without_redis_it_is_not_well_and_says_no_password() -> None:
+def test_unreachable_redis_fails_without_its_password() -> None:
     url = "redis://:a-password@127.0.0.1:1/1"
     done = subprocess.run(
         [sys.executable, "-m", "services.heartbeat"],

@@ -7,10 +7,10 @@ from core.settings import Settings
 from services.local_services import LocalServices, Ports, PrefectCredentials
 
 
-def test_the_mock_keeps_its_base_day(tmp_path: Path) -> None:
+def test_base_day_of_the_mock_api_is_recorded_once(tmp_path: Path) -> None:
     services = LocalServices(Settings(data_dir=tmp_path), Ports(), PrefectCredentials())
     assert services.mock_base_day == str(datetime.now(UTC).date())
-    assert services.programs()
+    assert services.processes()
     assert list(tmp_path.iterdir()) == []  # reading writes nothing
 
     services.record_mock_base_day()
@@ -18,5 +18,5 @@ def test_the_mock_keeps_its_base_day(tmp_path: Path) -> None:
     (tmp_path / "services" / "mock_base_day").write_text("2026-11-22\n")
     services.record_mock_base_day()
     assert services.mock_base_day == "2026-11-22"
-    (mock,) = (process for process in services.programs() if process.name == "mock-api")
+    (mock,) = (process for process in services.processes() if process.name == "mock-api")
     assert "2026-11-22" in mock.command

@@ -1,4 +1,4 @@
-"""A history that Prefect's server cannot use stops `make up` with one line that says what to do."""
+"""`make up` refuses an unusable Prefect database with one line that says what to do."""
 
 from __future__ import annotations
 
@@ -44,33 +44,33 @@ def processes(path: Path) -> list[ServiceProcess]:
         (lambda path: path.mkdir(), "cannot be opened"),
     ],
 )
-def test_what_cannot_be_used(spoil: Callable[[Path], object], says: str, tmp_path: Path) -> None:
+def test_unusable_database_is_refused(spoil: Callable[[Path], object], says: str, tmp_path: Path) -> None:
     path = tmp_path / "server.db"
     spoil(path)
     with pytest.raises(PrefectDatabaseError) as caught:
         check_databases(processes(path))
-    told = str(caught.value)
-    assert told.startswith(f"{path}, the history of Prefect's server, {says}")
-    assert told.endswith("or move it away to start without history: make up creates the deployments again")
-    assert "\n" not in told
+    message = str(caught.value)
+    assert message.startswith(f"{path}, the history of Prefect's server, {says}")
+    assert message.endswith("or move it away to start without history: make up creates the deployments again")
+    assert "\n" not in message
 
 
-def test_what_is_locked(tmp_path: Path) -> None:
+def test_locked_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "server.db"
     make(path, min(_known_revisions()))
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("begin exclusive")
+    with closing(sqlite3.connect(path, isolation_level=None)) as locking_connection:
+        locking_connection.execute("begin exclusive")
         with pytest.raises(PrefectDatabaseError, match="cannot be opened"):
             check_databases(processes(path))
 
 
-def test_every_revision_of_the_installed_prefect_is_known(tmp_path: Path) -> None:
+def test_every_revision_of_the_installed_prefect_is_accepted(tmp_path: Path) -> None:
     assert len(_known_revisions()) > 50
     for number, revision in enumerate(_known_revisions()):
         make(path := tmp_path / f"{number}.db", revision)
         check_databases(processes(path))
 
 
-def test_none_yet_and_another_database_are_left_to_prefect(tmp_path: Path) -> None:
+def test_missing_file_and_other_databases_are_accepted(tmp_path: Path) -> None:
     check_databases(processes(tmp_path / "server.db"))
     check_databases([ServiceProcess("prefect-server", ("prefect",), environment={})])

@@ -1,4 +1,4 @@
-"""The policy that keeps pages of Prefect's UI on this machine."""
+"""The policy that restricts pages of Prefect's UI to their own server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PAGE = '<!DOCTYPE html>\n<html lang="en">\n  <head>\n    <meta charset="UTF-8" /
         ("https://p.example/api", "connect-src 'self' data: blob: https://p.example wss://p.example;"),
     ],
 )
-def test_each_page_bears_the_policy_once(api_url: str, allowed: str, tmp_path: Path) -> None:
+def test_each_page_has_the_policy_once(api_url: str, allowed: str, tmp_path: Path) -> None:
     pages = [DataLayout(tmp_path).prefect_ui / version / "index.html" for version in ("v1", "v2")]
     for page in pages:
         page.parent.mkdir(parents=True)
@@ -35,5 +35,5 @@ def test_each_page_bears_the_policy_once(api_url: str, allowed: str, tmp_path: P
         assert [line for line in text.splitlines() if "Policy" not in line] == PAGE.splitlines()
 
 
-def test_without_pages_there_is_nothing_to_do(tmp_path: Path) -> None:
+def test_no_pages_change_nothing(tmp_path: Path) -> None:
     assert prefect_ui.restrict_pages(tmp_path, "http://127.0.0.1:4200/api") == 0

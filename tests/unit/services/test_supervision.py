@@ -1,4 +1,4 @@
-"""The supervisor's configuration changes when programs that run would have to be started again."""
+"""The supervisor's configuration, which changes if running services need a restart."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ BEFORE = {"alert_urls": SecretStr(f"mailto://user:{PASSWORD}@h")}
 
 
 def _plan(folder: Path, login: str = "", **settings: Any) -> LocalServices:
-    mine = Settings(_env_file=None, data_dir=folder, **(BEFORE | settings))  # type: ignore[call-arg]
-    given = PrefectCredentials(_env_file=None, prefect_server_api_auth_string=SecretStr(login))  # type: ignore[call-arg]
-    return LocalServices(mine, Ports(_env_file=None), given)  # type: ignore[call-arg]
+    all_settings = Settings(_env_file=None, data_dir=folder, **(BEFORE | settings))  # type: ignore[call-arg]
+    credentials = PrefectCredentials(_env_file=None, prefect_server_api_auth_string=SecretStr(login))  # type: ignore[call-arg]
+    return LocalServices(all_settings, Ports(_env_file=None), credentials)  # type: ignore[call-arg]
 
 
 def rendered(folder: Path, login: str = "", **settings: Any) -> str:
@@ -30,7 +30,7 @@ def rendered(folder: Path, login: str = "", **settings: Any) -> str:
     return render(services, services.processes(), folder / "socket")
 
 
-def test_the_same_settings_are_the_same(tmp_path: Path) -> None:
+def test_same_settings_render_the_same_configuration(tmp_path: Path) -> None:
     assert rendered(tmp_path) == rendered(tmp_path)
 
 
@@ -45,21 +45,19 @@ def test_the_same_settings_are_the_same(tmp_path: Path) -> None:
     ],
     ids=lambda settings: next(iter(settings)),
 )
-def test_other_addresses_and_logins_are_other_settings(tmp_path: Path, settings: dict[str, Any]) -> None:
+def test_changed_secrets_change_the_configuration(tmp_path: Path, settings: dict[str, Any]) -> None:
     assert rendered(tmp_path, **settings).splitlines()[0] != rendered(tmp_path).splitlines()[0]
 
 
-def test_what_only_runs_read_may_change(tmp_path: Path) -> None:
+def test_settings_of_runs_do_not_change_the_configuration(tmp_path: Path) -> None:
     assert rendered(tmp_path, fetch_tries=2) == rendered(tmp_path)
 
 
-def test_no_secret_is_written_down(tmp_path: Path) -> None:
+def test_configuration_contains_no_secret(tmp_path: Path) -> None:
     assert PASSWORD not in rendered(tmp_path)
 
 
-def test_another_setting_is_named_with_both_values_and_a_secret_without(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_changed_settings_are_listed_without_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FETCH_TRIES", "3")
     services = _plan(tmp_path, alert_look_seconds=15, moovitamix_api_url=f"https://user:{PASSWORD}@host")
     services.layout.services.mkdir()
@@ -67,9 +65,9 @@ def test_another_setting_is_named_with_both_values_and_a_secret_without(
     assert changed_settings(services) == []
 
     monkeypatch.setenv("FETCH_TRIES", "4")
-    other = f"https://user:{PASSWORD}!@host"
+    other_url = f"https://user:{PASSWORD}!@host"
     changed = changed_settings(
-        _plan(tmp_path, "user:other", alert_look_seconds=30, moovitamix_api_url=other, alert_urls=SecretStr(""))
+        _plan(tmp_path, "user:other", alert_look_seconds=30, moovitamix_api_url=other_url, alert_urls=SecretStr(""))
     )
     assert changed == [
         "ALERT_LOOK_SECONDS 15.0 -> 30.0",
@@ -80,7 +78,7 @@ def test_another_setting_is_named_with_both_values_and_a_secret_without(
     ]
 
 
-def test_a_configuration_of_an_older_version_is_named(tmp_path: Path) -> None:
+def test_configuration_of_an_older_version_is_reported(tmp_path: Path) -> None:
     services = _plan(tmp_path)
     services.layout.services.mkdir()
     (services.layout.services / CONFIGURATION).write_text("; 0123456789abcdef are the settings\n")
@@ -88,7 +86,7 @@ def test_a_configuration_of_an_older_version_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["100% é", "a #b ;c", "%(here)s $HOME", 'it\'s "quoted"', "long" * 60])
-def test_the_supervisor_reads_what_was_meant_whatever_the_folder_is_called(
+def test_supervisor_reads_the_configuration_in_any_folder(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     services = _plan(tmp_path / name)
@@ -100,7 +98,7 @@ def test_the_supervisor_reads_what_was_meant_whatever_the_folder_is_called(
     options = ServerOptions()
     options.realize(["-c", CONFIGURATION])
 
-    programs = {one.name: one for group in options.process_group_configs for one in group.process_configs}
+    programs = {config.name: config for group in options.process_group_configs for config in group.process_configs}
     for program in services.processes():
         read = programs[program.name]
         assert shlex.split(read.command) == list(program.command)
@@ -113,7 +111,7 @@ def test_the_supervisor_reads_what_was_meant_whatever_the_folder_is_called(
 
 
 @pytest.mark.parametrize("name", ["plain", "100% #1"])
-def test_supervisorctl_reaches_the_services_of_this_data_folder_from_any_folder(name: str, shared_folder: Path) -> None:
+def test_supervisorctl_reaches_the_services_from_any_folder(name: str, shared_folder: Path) -> None:
     services = _plan(shared_folder / name)
     services.layout.services.mkdir(parents=True)
     text = render(services, services.processes(), Supervisor(services).socket)
@@ -123,18 +121,18 @@ def test_supervisorctl_reaches_the_services_of_this_data_folder_from_any_folder(
     assert options.serverurl == f"unix://{Supervisor(services).socket}"
 
 
-def test_a_path_that_the_supervisor_cannot_read_is_named(tmp_path: Path) -> None:
+def test_path_that_the_supervisor_cannot_read_is_refused(tmp_path: Path) -> None:
     services = _plan(tmp_path)
     program = ServiceProcess("worker", ("/a folder #1/python",))
     with pytest.raises(SettingsError, match="cannot use a path with ' ;' or ' #'"):
         render(services, [program], tmp_path / "socket")
 
 
-def test_what_one_program_is_told_contradicts_no_other(tmp_path: Path) -> None:
+def test_environments_of_processes_do_not_conflict(tmp_path: Path) -> None:
     services = _plan(tmp_path)
-    told = [(name, value) for program in services.processes() for name, value in program.environment.items()]
-    assert len(dict(told)) == len(set(told))
-    assert not dict(told).keys() & services.environment.keys()
+    variables = [(name, value) for program in services.processes() for name, value in program.environment.items()]
+    assert len(dict(variables)) == len(set(variables))
+    assert not dict(variables).keys() & services.environment.keys()
 
 
 def test_temporary_files_of_services_are_in_the_data_folder(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What Prefect could not send is read from its events once, however many there are."""
+"""Failed notifications of Prefect are read from its events and resent once each."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from notifications.incidents import IncidentStore
 
 
 class Events(FailedNotifications):
-    """A server's events; down when told so."""
+    """The events of a server that can be down."""
 
     down = False
 
-    def _events(self, events: dict[str, Any]) -> list[dict[str, Any]]:
+    def _events(self, event_filter: dict[str, Any]) -> list[dict[str, Any]]:
         if self.down:
             raise requests.ConnectionError
-        if "id" in events:
-            return [{"payload": {"subject": events["id"]["id"][0], "what": "it"}, "resource": {}}]
-        since, until = events["occurred"]["since"], events["occurred"]["until"]
-        return [one for one in FAILURES if since <= one["occurred"] <= until]
+        if "id" in event_filter:
+            return [{"payload": {"subject": event_filter["id"]["id"][0], "what": "it"}, "resource": {}}]
+        since, until = event_filter["occurred"]["since"], event_filter["occurred"]["until"]
+        return [event for event in FAILURES if since <= event["occurred"] <= until]
 
 
 def failure(number: int, occurred: datetime) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def failure(number: int, occurred: datetime) -> dict[str, Any]:
 FAILURES: list[dict[str, Any]] = []
 
 
-def test_each_is_told_once_to_its_address_and_none_is_left_out(tmp_path: Path) -> None:
+def test_each_failed_notification_is_resent_once_to_its_address(tmp_path: Path) -> None:
     sent: list[tuple[str, str]] = []
 
     def send(address: Address, subject: str, _: str) -> bool:
@@ -62,11 +62,11 @@ def test_each_is_told_once_to_its_address_and_none_is_left_out(tmp_path: Path) -
     for _ in range(5):
         resend_failed_notifications(store, server)
         store.deliver()
-    # All are within the time that one look shares with the next.
+    # All are within the overlap of consecutive checks.
     assert sorted(sent) == sorted(("a", f"subject-{n}") for n in range(120))
 
 
-def test_a_server_that_is_away_is_asked_from_the_same_moment_on(tmp_path: Path) -> None:
+def test_check_after_an_outage_covers_the_same_period(tmp_path: Path) -> None:
     store = IncidentStore(tmp_path, [Address("address 1", "a", "x://")], lambda *_: True, utc_now)
     server = Events(Settings(_env_file=None), "http://127.0.0.1:4200/api")  # type: ignore[call-arg]
     FAILURES.clear()
@@ -81,18 +81,18 @@ def test_a_server_that_is_away_is_asked_from_the_same_moment_on(tmp_path: Path) 
     assert resend_failed_notifications(store, server) == 0
 
 
-def test_after_a_clock_that_was_ahead_nothing_is_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither what failed meanwhile, with times of the future, nor what fails after."""
-    right = utc_now()
-    now = right + timedelta(days=190)
+def test_no_failure_is_missed_after_the_clock_was_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Failures with times in the future, and later ones, are resent."""
+    real_now = utc_now()
+    now = real_now + timedelta(days=190)
     monkeypatch.setattr(failed_notifications, "utc_now", lambda: now)
     store = IncidentStore(tmp_path, [Address("address 1", "a", "x://")], lambda *_: True, lambda: now)
     server = Events(Settings(_env_file=None), "http://127.0.0.1:4200/api")  # type: ignore[call-arg]
     FAILURES.clear()
     resend_failed_notifications(store, server)
-    FAILURES[:] = [failure(1, now), failure(2, right)]
-    now = right + timedelta(seconds=5)
+    FAILURES[:] = [failure(1, now), failure(2, real_now)]
+    now = real_now + timedelta(seconds=5)
     assert resend_failed_notifications(store, server) == 2
-    FAILURES.append(failure(3, right + timedelta(seconds=10)))
-    now = right + timedelta(seconds=20)
+    FAILURES.append(failure(3, real_now + timedelta(seconds=10)))
+    now = real_now + timedelta(seconds=20)
     assert resend_failed_notifications(store, server) == 1

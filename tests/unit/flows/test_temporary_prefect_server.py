@@ -1,4 +1,4 @@
-"""The database that a temporary Prefect server begins with: a copy of a kept one, unless that cannot be used."""
+"""The initial database of a temporary Prefect server: a copy of the template, if it is usable."""
 
 from __future__ import annotations
 
@@ -59,34 +59,34 @@ UNUSABLE: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("kind", UNUSABLE)
-def test_what_cannot_be_used_is_set_aside_and_that_is_said(
+def test_unusable_template_is_set_aside_with_a_note(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     template, database = tmp_path / "prefect.db", tmp_path / "run.db"
-    for _ in range(2):  # the second takes the place of the first
+    for _ in range(2):  # the second replaces the first
         UNUSABLE[kind](template)
         template.with_name("prefect.db-wal").write_bytes(b"of another database")
         assert not _copy_template(template, database)
-        told = capsys.readouterr().err
-        assert told.count("\n") == 1
-        assert "set aside as prefect.db.set-aside" in told
+        note = capsys.readouterr().err
+        assert note.count("\n") == 1
+        assert "set aside as prefect.db.set-aside" in note
         assert not template.is_symlink() and not template.exists() and not database.exists()
         assert sorted(path.name for path in tmp_path.iterdir()) == ["prefect.db.set-aside"]
 
 
-def test_a_usable_one_is_copied_even_while_somebody_locks_it(
+def test_usable_template_is_copied_while_another_process_locks_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     template, database = tmp_path / "prefect.db", tmp_path / "run.db"
     make(template)
     template.chmod(0o444)
-    with closing(sqlite3.connect(template, isolation_level=None)) as other:
-        other.execute("begin exclusive")
+    with closing(sqlite3.connect(template, isolation_level=None)) as locking_connection:
+        locking_connection.execute("begin exclusive")
         assert _copy_template(template, database)
     assert database.read_bytes() == template.read_bytes()
     assert capsys.readouterr().err == ""
 
 
-def test_none_is_made_in_silence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_template_prints_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert not _copy_template(tmp_path / "prefect.db", tmp_path / "run.db")
     assert capsys.readouterr().err == ""

@@ -1,4 +1,4 @@
-"""What is open and what waits: told once, delivered in the end, whatever fails in between."""
+"""Incidents are notified once, and messages are delivered in spite of failures."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ MAIL, CHAT = Address("address 1", "aaa", "mailto://secret@one"), Address("addres
 
 
 @dataclass
-class Post:
-    """Mail servers that may be down, and a clock."""
+class MailServers:
+    """Mail servers that can be down, and a clock."""
 
     now: datetime = START
     down: set[str] = field(default_factory=set)
@@ -41,28 +41,28 @@ class Post:
         return IncidentStore(folder, addresses or (MAIL,), self.send, self.clock)
 
 
-def disk(kept: str = "everything.") -> Notification:
-    return Notification("disk", "critical", "the disk is full", START, kept, "free some", "1 MB are free")
+def disk(unaffected: str = "everything.") -> Notification:
+    return Notification("disk", "critical", "the disk is full", START, unaffected, "free some", "1 MB are free")
 
 
 @pytest.fixture
-def post() -> Post:
-    return Post()
+def mail() -> MailServers:
+    return MailServers()
 
 
-def test_a_cause_is_told_once_and_its_end_once(post: Post, tmp_path: Path) -> None:
-    store = post.store(tmp_path)
+def test_incident_sends_one_opening_and_one_closing_message(mail: MailServers, tmp_path: Path) -> None:
+    store = mail.store(tmp_path)
     for _ in range(3):
         store.open_incident(disk())
         store.deliver()
     for _ in range(2):
         store.close_incident("disk")
         store.deliver()
-    assert [subject for _, subject in post.sent] == ["the disk is full", "Over: the disk is full"]
+    assert [subject for _, subject in mail.sent] == ["the disk is full", "Over: the disk is full"]
 
 
-def test_pages_read_what_is_open(post: Post, tmp_path: Path) -> None:
-    store = post.store(tmp_path)
+def test_open_json_lists_open_incidents(mail: MailServers, tmp_path: Path) -> None:
+    store = mail.store(tmp_path)
     store.open_incident(disk(), note="ingest-2026-11-22 could not continue.")
     file = tmp_path / "alerts/open.json"
     entry = {
@@ -81,8 +81,8 @@ def test_pages_read_what_is_open(post: Post, tmp_path: Path) -> None:
     assert json.loads(file.read_text()) == []
 
 
-def test_what_falls_with_a_full_disk_is_noted_with_it_alone(post: Post, tmp_path: Path) -> None:
-    store = post.store(tmp_path)
+def test_incident_caused_by_a_full_disk_is_merged_into_it(mail: MailServers, tmp_path: Path) -> None:
+    store = mail.store(tmp_path)
     database = Notification(
         "database", "critical", "the database does not answer", START, "what was published.", "make status"
     )
@@ -96,91 +96,93 @@ def test_what_falls_with_a_full_disk_is_noted_with_it_alone(post: Post, tmp_path
     ]
 
 
-def test_what_else_a_cause_did_is_told_at_its_end(post: Post, tmp_path: Path) -> None:
-    store = post.store(tmp_path)
+def test_closing_message_names_stopped_runs(mail: MailServers, tmp_path: Path) -> None:
+    store = mail.store(tmp_path)
     store.open_incident(disk())
     store.deliver()
-    post.store(tmp_path).open_incident(disk(), note="ingest-2026-11-22 could not continue: run it again.")
+    mail.store(tmp_path).open_incident(disk(), note="ingest-2026-11-22 could not continue: run it again.")
     store.close_incident("disk")
     store.deliver()
-    assert len(post.sent) == 2
-    assert "ingest-2026-11-22 could not continue: run it again." in post.bodies[1]
+    assert len(mail.sent) == 2
+    assert "ingest-2026-11-22 could not continue: run it again." in mail.bodies[1]
 
 
-def test_a_mail_server_that_is_down_loses_nothing_and_is_not_pestered(post: Post, tmp_path: Path) -> None:
-    store = post.store(tmp_path)
-    post.down = {MAIL.id}
+def test_failing_address_is_retried_later_without_losing_messages(mail: MailServers, tmp_path: Path) -> None:
+    store = mail.store(tmp_path)
+    mail.down = {MAIL.id}
     store.open_incident(disk())
     for subject in ("first", "second"):
         store.queue_message(subject, "body")
         store.deliver()
-    assert store.state().delivery_failures[MAIL.id].tries == 1  # left in peace for some seconds
+    assert store.state().delivery_failures[MAIL.id].tries == 1  # the next try is some seconds later
 
-    post.now += timedelta(seconds=20)
-    post.store(tmp_path).deliver()  # also another process, after a restart
-    post.down = set()
-    post.now += timedelta(minutes=6)
+    mail.now += timedelta(seconds=20)
+    mail.store(tmp_path).deliver()  # another process
+    mail.down = set()
+    mail.now += timedelta(minutes=6)
     store.deliver()
-    assert [subject for _, subject in post.sent] == ["the disk is full", "first", "second"]
+    assert [subject for _, subject in mail.sent] == ["the disk is full", "first", "second"]
     assert store.state().delivery_failures == {}
 
 
-def test_an_address_is_not_left_in_peace_for_months_after_a_clock_was_ahead(post: Post, tmp_path: Path) -> None:
-    store = post.store(tmp_path)
-    post.down, post.now = {MAIL.id}, START + timedelta(days=190)
+def test_retry_time_of_a_clock_that_was_ahead_is_ignored(mail: MailServers, tmp_path: Path) -> None:
+    store = mail.store(tmp_path)
+    mail.down, mail.now = {MAIL.id}, START + timedelta(days=190)
     store.open_incident(disk())
     store.deliver()
-    post.down, post.now = set(), START
+    mail.down, mail.now = set(), START
     store.deliver()
-    assert [subject for _, subject in post.sent] == ["the disk is full"]
+    assert [subject for _, subject in mail.sent] == ["the disk is full"]
 
 
-def test_each_address_takes_its_own(post: Post, tmp_path: Path) -> None:
-    store = post.store(tmp_path, MAIL, CHAT)
-    post.down = {MAIL.id}
+def test_each_address_gets_each_message_once(mail: MailServers, tmp_path: Path) -> None:
+    store = mail.store(tmp_path, MAIL, CHAT)
+    mail.down = {MAIL.id}
     store.queue_message("news", "body")
     store.deliver()
     store.deliver()
-    assert post.sent == [(CHAT.id, "news")]
-    post.down = set()
-    post.now += timedelta(minutes=6)
+    assert mail.sent == [(CHAT.id, "news")]
+    mail.down = set()
+    mail.now += timedelta(minutes=6)
     store.deliver()
-    assert post.sent == [(CHAT.id, "news"), (MAIL.id, "news")]
+    assert mail.sent == [(CHAT.id, "news"), (MAIL.id, "news")]
 
 
-def test_what_waits_for_a_wrong_address_goes_to_the_right_one(post: Post, tmp_path: Path) -> None:
-    post.down = {MAIL.id}
-    wrong = post.store(tmp_path)
+def test_queued_message_goes_to_a_replaced_address(mail: MailServers, tmp_path: Path) -> None:
+    mail.down = {MAIL.id}
+    wrong = mail.store(tmp_path)
     wrong.queue_message("news", "body")
     wrong.deliver()
-    post.store(tmp_path, CHAT).deliver()
-    assert post.sent == [(CHAT.id, "news")]
+    mail.store(tmp_path, CHAT).deliver()
+    assert mail.sent == [(CHAT.id, "news")]
 
 
-def test_what_is_said_twice_while_it_waits_is_one_mail(post: Post, tmp_path: Path) -> None:
-    store = post.store(tmp_path)
+def test_equal_queued_messages_are_merged(mail: MailServers, tmp_path: Path) -> None:
+    store = mail.store(tmp_path)
     for body in ("same", "same", "other"):
         store.queue_message("news", body)
     store.deliver()
-    assert post.bodies == ["same", "other"]
+    assert mail.bodies == ["same", "other"]
 
 
-def test_who_knows_no_address_leaves_it_to_who_does(post: Post, tmp_path: Path) -> None:
-    IncidentStore(tmp_path, (), post.send, post.clock).open_incident(disk())
-    post.store(tmp_path, MAIL, CHAT).deliver()
-    assert sorted(post.sent) == [(MAIL.id, "the disk is full"), (CHAT.id, "the disk is full")]
+def test_process_without_addresses_leaves_delivery_to_another(mail: MailServers, tmp_path: Path) -> None:
+    IncidentStore(tmp_path, (), mail.send, mail.clock).open_incident(disk())
+    mail.store(tmp_path, MAIL, CHAT).deliver()
+    assert sorted(mail.sent) == [(MAIL.id, "the disk is full"), (CHAT.id, "the disk is full")]
 
 
-def test_what_was_over_before_anybody_heard_of_it_is_one_mail(post: Post, tmp_path: Path) -> None:
-    store = post.store(tmp_path)
+def test_incident_closed_before_delivery_sends_one_message(mail: MailServers, tmp_path: Path) -> None:
+    store = mail.store(tmp_path)
     store.open_incident(disk())
     store.close_incident("disk")
     store.deliver()
-    assert [subject for _, subject in post.sent] == ["Over: the disk is full"]
+    assert [subject for _, subject in mail.sent] == ["Over: the disk is full"]
 
 
-def test_a_full_disk_is_told_from_memory(post: Post, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = post.store(tmp_path)
+def test_full_disk_keeps_incidents_in_memory(
+    mail: MailServers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = mail.store(tmp_path)
     store.open_incident(disk())
     store.close_incident("disk")
 
@@ -195,59 +197,59 @@ def test_a_full_disk_is_told_from_memory(post: Post, tmp_path: Path, monkeypatch
     monkeypatch.undo()
     store.close_incident("disk")
     store.deliver()
-    assert [s for _, s in post.sent][-2:] == ["the disk is full", "Over: the disk is full"]
+    assert [s for _, s in mail.sent][-2:] == ["the disk is full", "Over: the disk is full"]
     assert json.loads((tmp_path / "alerts/open.json").read_text()) == []
 
 
-def test_a_damaged_file_does_not_silence_the_watch(post: Post, tmp_path: Path) -> None:
+def test_damaged_files_do_not_stop_notifications(mail: MailServers, tmp_path: Path) -> None:
     (tmp_path / "alerts").mkdir()
     for name in ("open.json", "outbox.json"):
         (tmp_path / "alerts" / name).write_text('{"half": ')
-    store = post.store(tmp_path)
+    store = mail.store(tmp_path)
     store.open_incident(disk())
     store.deliver()
-    assert len(post.sent) == 1
+    assert len(mail.sent) == 1
 
 
-def test_one_process_watches_at_a_time(post: Post, tmp_path: Path) -> None:
-    first, second = post.store(tmp_path), post.store(tmp_path)
+def test_only_one_process_is_the_watchdog(mail: MailServers, tmp_path: Path) -> None:
+    first, second = mail.store(tmp_path), mail.store(tmp_path)
     assert not second.is_watchdog_running()
-    with first.watchdog_lock() as mine:
-        assert mine
+    with first.watchdog_lock() as acquired:
+        assert acquired
         assert second.is_watchdog_running()
-        with second.watchdog_lock() as also:
-            assert not also
+        with second.watchdog_lock() as acquired_again:
+            assert not acquired_again
     assert not second.is_watchdog_running()
 
 
-def test_an_address_is_never_shown() -> None:
+def test_repr_of_an_address_hides_its_secret() -> None:
     assert "secret" not in repr(MAIL)
 
 
-def test_a_run_that_was_stopped_is_told_with_what_to_do_even_when_the_cause_is_gone(post: Post, tmp_path: Path) -> None:
-    store = post.store(tmp_path)
+def test_stopped_run_is_notified_even_if_its_incident_is_closed(mail: MailServers, tmp_path: Path) -> None:
+    store = mail.store(tmp_path)
     store.open_incident(disk(), note="ingest-2026-11-22 could not continue: run it again.")
     store.close_incident("disk")
     store.deliver()
-    assert [subject for _, subject in post.sent] == ["the disk is full", "Over: the disk is full"]
-    assert "run it again." in post.bodies[0]
-    assert "Next:   free some" in post.bodies[0]
+    assert [subject for _, subject in mail.sent] == ["the disk is full", "Over: the disk is full"]
+    assert "run it again." in mail.bodies[0]
+    assert "Next:   free some" in mail.bodies[0]
 
 
-def test_a_run_that_is_stopped_before_the_mail_went_is_named_in_it(post: Post, tmp_path: Path) -> None:
-    store = post.store(tmp_path)
+def test_undelivered_opening_message_names_stopped_run(mail: MailServers, tmp_path: Path) -> None:
+    store = mail.store(tmp_path)
     store.open_incident(disk())
     store.open_incident(disk(), note="ingest-2026-11-22 could not continue: run it again.")
     store.close_incident("disk")
     store.deliver()
-    assert "ingest-2026-11-22 could not continue" in post.bodies[0]
-    assert len(post.bodies) == 2
+    assert "ingest-2026-11-22 could not continue" in mail.bodies[0]
+    assert len(mail.bodies) == 2
 
 
-def test_what_is_open_on_a_full_disk_is_written_where_room_was_kept(
-    post: Post, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_full_disk_uses_reserved_space_for_open_incidents(
+    mail: MailServers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, write = post.store(tmp_path), module.write_atomically
+    store, write = mail.store(tmp_path), module.write_atomically
     store.open_incident(disk())
     store.close_incident("disk")
     reserve = tmp_path / "alerts/reserve"
@@ -260,17 +262,17 @@ def test_what_is_open_on_a_full_disk_is_written_where_room_was_kept(
 
     monkeypatch.setattr(module, "write_atomically", full)
     for _ in range(2):
-        post.store(tmp_path).open_incident(disk())  # another run each
+        mail.store(tmp_path).open_incident(disk())  # another run each
     assert store.is_written
     assert [entry["key"] for entry in json.loads((tmp_path / "alerts/open.json").read_text())] == ["disk"]
 
 
-def test_what_prefect_tells_is_open_without_a_mail(post: Post, tmp_path: Path) -> None:
-    store = post.store(tmp_path)
+def test_incident_of_prefect_opens_without_a_message(mail: MailServers, tmp_path: Path) -> None:
+    store = mail.store(tmp_path)
     store.open_incident(disk(), sent_by_prefect=True)
     store.deliver()
-    assert post.sent == []
+    assert mail.sent == []
     assert [entry["key"] for entry in store.state().open] == ["disk"]
     store.close_incident("disk")
     store.deliver()
-    assert [subject for _, subject in post.sent] == ["Over: the disk is full"]
+    assert [subject for _, subject in mail.sent] == ["Over: the disk is full"]

@@ -1,4 +1,4 @@
-"""What the ledger is told of a training that ended otherwise."""
+"""The record of a training that failed."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from recommender.publishing.model_runs import TrainingOutcome
         (KeyError("x"), "unforeseen KeyError; please report it"),
     ],
 )
-def test_an_end_by_somebody_is_no_defect(error: BaseException, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[TrainingOutcome] = []
+def test_training_failure_records_its_reason(error: BaseException, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes: list[TrainingOutcome] = []
 
-    def decide(_connection: Any, _run: int, outcome: TrainingOutcome, _now: Any) -> None:
-        told.append(outcome)
+    def record_outcome(_connection: Any, _run: int, outcome: TrainingOutcome, _now: Any) -> None:
+        outcomes.append(outcome)
 
-    monkeypatch.setattr(model_runs, "record_outcome", decide)
+    monkeypatch.setattr(model_runs, "record_outcome", record_outcome)
     run: Any = SimpleNamespace(connection=None, clock=lambda: None)
     record_training_failure(run, 1, Recipe("ease"), error)
-    assert [(outcome.decision, outcome.why) for outcome in told] == [("failed", why)]
+    assert [(outcome.decision, outcome.why) for outcome in outcomes] == [("failed", why)]

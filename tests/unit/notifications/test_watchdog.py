@@ -1,4 +1,4 @@
-"""What the watch makes of what it sees; checks, clock and mail are given."""
+"""Incidents and messages of the watchdog, with simulated checks, clock and mail."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ WELL, LOW = FreeSpace(50 * GB, 100 * GB), FreeSpace(GB // 2, 100 * GB)
 
 @dataclass
 class World:
-    """A machine on which things go wrong when a test says so."""
+    """A simulated machine."""
 
     folder: Path
     wrong: dict[str, str] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class World:
         self.watchdog = Watchdog(settings, store, checks, lambda: self.now)
 
     def ask(self, _: str, path: str, content: object = None) -> Any:
-        """A Prefect server with one run, which is pending."""
+        """Answer like a Prefect server with one pending run."""
         self.paths.append(path)
         state = {"id": "1", "type": "PENDING", "timestamp": START.isoformat()}
         run = {"id": RUN, "name": "ingest", "work_pool_name": WORK_POOL, "state": state}
@@ -95,16 +95,16 @@ class World:
             self.sent.append(subject.removeprefix("[MoovitaMix] "))
         return not self.mail_down
 
-    def _or_unknown(self, answer: T) -> T:
+    def _or_unknown(self, value: T) -> T:
         if self.unknown:
             raise HealthUnknown
-        return answer
+        return value
 
     def open(self) -> list[str]:
         return [str(entry["key"]) for entry in self.watchdog.store.state().open]
 
     def check(self, times: int = 1) -> list[str]:
-        """Subjects sent by the looks."""
+        """Run checks, and return the subjects sent."""
         before = len(self.sent)
         for _ in range(times):
             self.now += timedelta(seconds=15)
@@ -117,7 +117,7 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-def test_all_is_well(world: World) -> None:
+def test_healthy_installation_sends_nothing(world: World) -> None:
     assert world.check(5) == []
 
 
@@ -129,7 +129,7 @@ def test_all_is_well(world: World) -> None:
         ("prefect", "Prefect's server does not answer"),
     ],
 )
-def test_a_part_that_does_not_answer_is_told_at_the_second_look(world: World, part: str, subject: str) -> None:
+def test_second_failed_check_notifies(world: World, part: str, subject: str) -> None:
     world.wrong = {part: "no connection"}
     assert world.check() == []
     assert world.check() == [subject]
@@ -138,53 +138,53 @@ def test_a_part_that_does_not_answer_is_told_at_the_second_look(world: World, pa
     assert world.check(3) == [f"Over: {subject}"]
 
 
-def test_a_part_that_missed_one_look_is_no_alert(world: World) -> None:
+def test_one_failed_check_sends_nothing(world: World) -> None:
     world.wrong = {"serving": "ReadTimeout"}
     world.check()
     world.wrong = {}
     assert world.check(2) == []
 
 
-def test_a_full_disk_is_told_at_once_and_over_when_there_is_room_to_spare(world: World) -> None:
+def test_full_disk_notifies_at_once_and_closes_above_the_limit(world: World) -> None:
     world.disk = LOW
     assert world.check() == ["the disk of DATA_DIR is full or almost full"]
-    world.disk = FreeSpace(int(5.1 * GB), 100 * GB)  # just above the limit: it may be below again in a minute
+    world.disk = FreeSpace(int(5.1 * GB), 100 * GB)  # just above the limit
     assert world.check(3) == []
     world.disk = WELL
     assert world.check() == ["Over: the disk of DATA_DIR is full or almost full"]
 
 
-def test_what_falls_with_a_full_disk_is_told_with_it(world: World) -> None:
+def test_failures_caused_by_a_full_disk_send_one_message(world: World) -> None:
     world.disk, world.wrong = LOW, {"database": "no connection", "serving": "HTTP 500"}
     assert world.check(3) == ["the disk of DATA_DIR is full or almost full"]
     world.disk, world.wrong = WELL, {"serving": "HTTP 500"}
     assert world.check(2) == ["Over: the disk of DATA_DIR is full or almost full", "the serving API does not answer"]
 
 
-def test_little_memory_is_told_when_it_stays_so(world: World) -> None:
+def test_low_memory_notifies_if_it_lasts(world: World) -> None:
     world.memory = LOW
     assert world.check(2) == ["memory is almost full"]
     world.memory = WELL
     assert world.check() == ["Over: memory is almost full"]
 
 
-def test_a_small_disk_has_a_limit_in_bytes(world: World) -> None:
+def test_small_disk_has_a_limit_in_bytes(world: World) -> None:
     world.disk = FreeSpace(GB // 2, 4 * GB)
     assert world.check() == ["the disk of DATA_DIR is full or almost full"]
 
 
-def test_nothing_published_is_open_and_its_mail_is_prefects(world: World) -> None:
+def test_nothing_published_opens_an_incident_while_prefect_sends_the_mail(world: World) -> None:
     world.published = START - timedelta(hours=27)
     assert world.check(2) == []
     assert world.open() == ["nothing-published"]
-    world.unknown = True  # a database that is locked says neither
+    world.unknown = True  # such as a locked database
     assert world.check(2) == []
     world.unknown, world.published = False, world.now
     assert world.check(2) == ["Over: nothing was published in time"]
     assert world.open() == []
 
 
-def test_an_installation_that_never_published_is_told_after_as_long(world: World) -> None:
+def test_new_installation_is_notified_after_the_same_time(world: World) -> None:
     world.published = None
     world.check(2)
     assert world.open() == []
@@ -193,27 +193,27 @@ def test_an_installation_that_never_published_is_told_after_as_long(world: World
     assert world.open() == ["nothing-published"]
 
 
-def test_nothing_published_is_told_from_here_when_prefect_cannot(world: World) -> None:
+def test_watchdog_sends_nothing_published_while_prefect_is_down(world: World) -> None:
     world.wrong, world.published = {"prefect": "ConnectionError"}, START - timedelta(hours=26.993)  # 25 s left
     assert world.check(2) == ["Prefect's server does not answer", "nothing was published in time"]
     world.wrong, world.published = {}, world.now
     assert world.check(2) == ["Over: Prefect's server does not answer", "Over: nothing was published in time"]
 
 
-def test_a_program_that_was_killed_is_told_once(world: World) -> None:
+def test_killed_process_sends_one_message(world: World) -> None:
     world.processes = [ProcessState("worker", 10, False), ProcessState("serving", 11, False)]
     world.check()
     world.processes = [ProcessState("worker", 12, False), ProcessState("serving", 11, False)]
     assert world.check(3) == ["worker stopped unexpectedly and was restarted"]
 
 
-def test_a_program_that_somebody_stopped_is_no_accident(world: World) -> None:
+def test_process_stopped_by_a_person_sends_nothing(world: World) -> None:
     for pid, stopped in ((10, False), (0, True), (12, False)):
         world.processes = [ProcessState("worker", pid, stopped)]
         assert world.check() == []
 
 
-def test_a_part_that_was_away_and_restarted_is_one_cause(world: World) -> None:
+def test_restart_explained_by_an_incident_sends_nothing(world: World) -> None:
     world.processes = [ProcessState("postgres", 10, False)]
     world.check()
     world.wrong = {"database": "no connection"}
@@ -222,9 +222,9 @@ def test_a_part_that_was_away_and_restarted_is_one_cause(world: World) -> None:
     assert world.check(2) == ["Over: the database does not answer"]
 
 
-def test_a_worker_that_is_missing_is_open_until_one_is_there(world: World) -> None:
+def test_missing_worker_is_an_incident_until_one_is_online(world: World) -> None:
     world.worker = "none of the pool moovitamix reports"
-    assert world.check(3) == []  # one that was just started reports after a while
+    assert world.check(3) == []  # a worker that has just started needs time to report
     assert world.check(3) == ["no worker is online"]
     assert world.open() == ["worker"]
     world.unknown = True
@@ -234,7 +234,7 @@ def test_a_worker_that_is_missing_is_open_until_one_is_there(world: World) -> No
     assert world.open() == []
 
 
-def test_a_worker_that_was_stopped_is_told_though_prefect_still_counts_it(world: World) -> None:
+def test_stopped_worker_notifies_while_prefect_still_counts_it(world: World) -> None:
     world.processes = [ProcessState("worker", 10, stopped=False)]
     world.check()
     world.processes = [ProcessState("worker", 0, stopped=True)]
@@ -243,12 +243,12 @@ def test_a_worker_that_was_stopped_is_told_though_prefect_still_counts_it(world:
     assert world.check(2) == ["Over: no worker is online"]
 
 
-def test_while_prefects_server_is_away_nobody_knows_of_workers(world: World) -> None:
+def test_worker_is_not_checked_while_prefect_is_down(world: World) -> None:
     world.wrong, world.worker = {"prefect": "ConnectionError"}, "none reports"
     assert world.check(6) == ["Prefect's server does not answer"]
 
 
-def test_a_program_that_keeps_ending_is_two_mails_and_one_when_it_was_quiet(world: World) -> None:
+def test_unstable_process_sends_two_messages_and_one_when_it_is_stable(world: World) -> None:
     sent: list[str] = []
     for pid in range(10, 30):
         world.processes = [ProcessState("serving", pid, stopped=False)]
@@ -261,10 +261,10 @@ def test_a_program_that_keeps_ending_is_two_mails_and_one_when_it_was_quiet(worl
     assert world.check() == ["serving stopped unexpectedly and was restarted"]
 
 
-def test_a_program_that_does_not_start_is_one_mail_until_it_ran_for_a_while(world: World) -> None:
+def test_process_that_does_not_start_is_an_incident_until_it_is_stable(world: World) -> None:
     world.processes = [ProcessState("data-docs", 0, stopped=False, down=True)]
     assert world.check(1) == []
-    world.processes = []  # on its way up
+    world.processes = []  # it is starting
     world.check()
     world.processes = [ProcessState("data-docs", 0, stopped=False, down=True)]
     assert world.check(50) == ["data-docs does not start"]
@@ -273,7 +273,7 @@ def test_a_program_that_does_not_start_is_one_mail_until_it_ran_for_a_while(worl
     assert world.check(2) == ["Over: data-docs does not start"]
 
 
-def test_a_watch_that_was_restarted_lets_a_program_be_quiet_anew(world: World) -> None:
+def test_restarted_watchdog_restarts_the_stable_time(world: World) -> None:
     world.processes = [ProcessState("data-docs", 0, stopped=False, down=True)]
     world.check(2)
     world.processes = [ProcessState("data-docs", 7, stopped=False)]
@@ -284,7 +284,7 @@ def test_a_watch_that_was_restarted_lets_a_program_be_quiet_anew(world: World) -
     assert world.check(2) == ["Over: data-docs does not start"]
 
 
-def test_a_worker_that_keeps_ending_is_not_also_missing(world: World) -> None:
+def test_unstable_worker_is_not_missing_too(world: World) -> None:
     for pid in range(10, 14):
         world.processes = [ProcessState("worker", pid, stopped=False)]
         world.check()
@@ -293,7 +293,7 @@ def test_a_worker_that_keeps_ending_is_not_also_missing(world: World) -> None:
     assert world.open() == ["program:worker"]
 
 
-def test_a_mail_names_the_log_as_it_is(world: World, tmp_path: Path) -> None:
+def test_mail_names_the_log_of_the_process(world: World, tmp_path: Path) -> None:
     bodies: list[str] = []
     world.watchdog.store._send = lambda _, __, body: not bodies.append(body)  # type: ignore[func-returns-value]
     for pid in (1, 2, 3):
@@ -302,7 +302,7 @@ def test_a_mail_names_the_log_as_it_is(world: World, tmp_path: Path) -> None:
     assert [str(tmp_path / "logs/mock-api.log") in body for body in bodies] == [True, True]
 
 
-def test_a_run_of_which_nothing_is_seen_is_marked_once_it_was_silent_for_long(world: World) -> None:
+def test_silent_run_is_marked_after_the_limit(world: World) -> None:
     world.check(int(SILENCE / timedelta(seconds=15)))
     assert not world.marked
     world.check()
@@ -310,7 +310,7 @@ def test_a_run_of_which_nothing_is_seen_is_marked_once_it_was_silent_for_long(wo
 
 
 @pytest.mark.parametrize("gap", ["server", "watch", "clock"])
-def test_silence_while_nobody_could_look_marks_no_run(world: World, gap: str) -> None:
+def test_silence_during_a_gap_marks_no_run(world: World, gap: str) -> None:
     world.check(5)
     if gap == "server":
         world.wrong = {"prefect": "ConnectTimeout"}
@@ -324,7 +324,7 @@ def test_silence_while_nobody_could_look_marks_no_run(world: World, gap: str) ->
     assert world.marked
 
 
-def test_erase_runs_go_when_somebody_could_read_how_they_ended(world: World) -> None:
+def test_erase_runs_are_deleted_after_their_retention(world: World) -> None:
     world.wrong = {"prefect": "ConnectTimeout"}
     world.check()
     assert world.erased_before is None
@@ -333,19 +333,19 @@ def test_erase_runs_go_when_somebody_could_read_how_they_ended(world: World) -> 
     assert world.erased_before == world.now - timedelta(minutes=10)
 
 
-def test_what_cannot_be_asked_is_not_known() -> None:
+def test_unreachable_parts_have_unknown_health() -> None:
     with pytest.raises(HealthUnknown):
         last_publication_time("postgresql://user:s3cret@127.0.0.1:9/x", START)
     with pytest.raises(HealthUnknown):
         worker_problem("http://127.0.0.1:9/api", "")
 
 
-def test_nothing_was_published_to_a_database_without_our_tables(empty_database: str) -> None:
+def test_empty_database_has_no_last_publication(empty_database: str) -> None:
     assert last_publication_time(empty_database, START) is None
 
 
-def test_what_was_published_by_a_clock_that_was_ahead_hides_nothing(database: str) -> None:
-    """For months, nobody would hear that nothing comes in."""
+def test_publication_in_the_future_does_not_count(database: str) -> None:
+    """Otherwise no missing publication would be notified for months."""
     with connect(database) as connection:
         for number, finished_at in enumerate((START - timedelta(days=3), START + timedelta(days=190)), 1):
             connection.execute(
@@ -357,7 +357,7 @@ def test_what_was_published_by_a_clock_that_was_ahead_hides_nothing(database: st
     assert last_publication_time(database, START + timedelta(days=190)) == START + timedelta(days=190)
 
 
-def test_a_look_by_a_clock_that_was_ahead_is_no_sign_of_a_watch(tmp_path: Path) -> None:
+def test_check_in_the_future_is_not_healthy(tmp_path: Path) -> None:
     settings = Settings(_env_file=None, data_dir=tmp_path)  # type: ignore[call-arg]
     looked = tmp_path / "alerts" / "looked"
     looked.parent.mkdir()
@@ -370,18 +370,18 @@ def test_a_look_by_a_clock_that_was_ahead_is_no_sign_of_a_watch(tmp_path: Path) 
     assert not _is_healthy(settings)
 
 
-def test_a_first_look_by_a_clock_that_was_ahead_is_forgotten(world: World) -> None:
-    right, world.now = world.now, world.now + timedelta(days=190)
+def test_first_check_in_the_future_is_ignored(world: World) -> None:
+    real_now, world.now = world.now, world.now + timedelta(days=190)
     world.published = None
     world.check()
-    world.now = right
+    world.now = real_now
     world.check()
-    world.now = right + timedelta(hours=28)
+    world.now = real_now + timedelta(hours=28)
     world.check()
     assert world.open() == ["nothing-published"]
 
 
-def test_a_supervisor_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hanging_supervisor_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health_checks, "_SECONDS", 0.1)
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(tmp_path / "s"))
@@ -390,11 +390,11 @@ def test_a_supervisor_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: 
         assert health_checks.process_states() is None
 
 
-def test_the_pool_that_is_watched_is_the_one_that_runs_are_of() -> None:
+def test_watched_pool_is_the_pool_of_the_services() -> None:
     assert health_checks.WORK_POOL == WORK_POOL
 
 
-def test_mail_that_cannot_be_delivered_is_an_open_alert_and_nothing_is_lost(world: World) -> None:
+def test_failed_delivery_is_an_incident_and_loses_nothing(world: World) -> None:
     world.mail_down, world.disk = True, LOW
     world.check(3)
     assert [entry["key"] for entry in world.watchdog.store.state().open] == ["disk", "alerts-undelivered"]
@@ -404,7 +404,7 @@ def test_mail_that_cannot_be_delivered_is_an_open_alert_and_nothing_is_lost(worl
     assert [entry["key"] for entry in world.watchdog.store.state().open] == ["disk"]
 
 
-def test_memory_of_a_container_is_what_it_may_use(tmp_path: Path) -> None:
+def test_memory_of_a_container_is_its_limit(tmp_path: Path) -> None:
     (tmp_path / "memory.max").write_text("1000000\n")
     (tmp_path / "memory.current").write_text("900000\n")
     (tmp_path / "memory.stat").write_text("anon 500000\ninactive_file 300000\n")
@@ -413,7 +413,7 @@ def test_memory_of_a_container_is_what_it_may_use(tmp_path: Path) -> None:
     assert memory(tmp_path).total > 1_000_000
 
 
-def test_one_look_from_cron_tells_at_once_and_needs_nothing_that_runs(
+def test_once_notifies_at_once_without_services(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("PREFECT_API_URL", "SUPERVISOR_SERVER_URL", "ALERT_URLS"):
@@ -421,23 +421,27 @@ def test_one_look_from_cron_tells_at_once_and_needs_nothing_that_runs(
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
     monkeypatch.setenv("DATABASE_URL", "")
     for name in ("ALERT_DISK_FREE_SHARE", "ALERT_DISK_FREE_MB", "ALERT_MEMORY_FREE_SHARE"):
-        monkeypatch.setenv(name, "0")  # whatever the machine of this test has left
-    open_alerts = tmp_path / "alerts/open.json"
+        monkeypatch.setenv(name, "0")  # whatever space this machine has
+    open_incidents = tmp_path / "alerts/open.json"
 
     assert main(["--healthy"]) == 1
     assert main(["--once"]) == 0
     assert main(["--healthy"]) == 0
     assert "ALERT_URLS is empty" in capfd.readouterr().out
-    assert json.loads(open_alerts.read_text()) == []  # an embedded database that nobody keeps running may rest
+    assert json.loads(open_incidents.read_text()) == []  # an embedded database may be stopped without `make up`
 
     monkeypatch.setenv("DATABASE_URL", "postgresql://user:s3cret@127.0.0.1:9/x")
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     assert main(["--once", "--serving", "http://127.0.0.1:9"]) == 0
-    assert {one["key"] for one in json.loads(open_alerts.read_text())} == {"database", "prefect-server", "serving"}
-    assert "s3cret" not in open_alerts.read_text()
+    assert {incident["key"] for incident in json.loads(open_incidents.read_text())} == {
+        "database",
+        "prefect-server",
+        "serving",
+    }
+    assert "s3cret" not in open_incidents.read_text()
 
 
-def test_a_second_watch_of_the_same_folder_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_watchdog_of_a_folder_exits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
     with IncidentStore(tmp_path, [], lambda *_: True, lambda: START).watchdog_lock():
         assert main(["--once"]) == 1
