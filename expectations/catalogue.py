@@ -6,9 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from great_expectations.expectations.expectation import Expectation
-
 from expectations import listen_history, recommendations, tracks, users
+from expectations.gx import Expectation
 from expectations.rules import meta_of
 from expectations.thresholds import Thresholds
 

@@ -16,22 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
 
-import great_expectations as gx
 import psycopg
-from great_expectations.core import ExpectationSuite, ExpectationSuiteValidationResult, RunIdentifier
-from great_expectations.core.batch_definition import BatchDefinition
-from great_expectations.core.expectation_validation_result import ExpectationValidationResult
-from great_expectations.data_context.types.base import (
-    DataContextConfig,
-    InMemoryStoreBackendDefaults,
-    ProgressBarsConfig,
-)
-from great_expectations.datasource.fluent import PostgresDatasource
-from great_expectations.datasource.fluent.interfaces import TestConnectionError
-from great_expectations.exceptions import GreatExpectationsError
-from great_expectations.expectations.expectation import Expectation
-from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
-from great_expectations.expectations.metadata_types import FailureSeverity
 from psycopg import sql
 from psycopg.rows import dict_row
 from sqlalchemy.exc import SQLAlchemyError
@@ -44,6 +29,23 @@ from core.errors import BatchBlocked, DatabaseError
 from core.sessions import open_connection
 from core.tracebacks import record_and_summarize
 from expectations import data_docs, listen_history, recommendations, tracks, users
+from expectations.gx import (
+    BatchDefinition,
+    DataContextConfig,
+    Expectation,
+    ExpectationConfiguration,
+    ExpectationSuite,
+    ExpectationSuiteValidationResult,
+    ExpectationValidationResult,
+    FailureSeverity,
+    GreatExpectationsError,
+    InMemoryStoreBackendDefaults,
+    PostgresDatasource,
+    ProgressBarsConfig,
+    RunIdentifier,
+    TestConnectionError,
+    gx,
+)
 from expectations.rules import figure
 from expectations.thresholds import Thresholds
 

@@ -24,14 +24,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
-from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
-from great_expectations.render.view import DefaultJinjaPageView
-
 from core.atomic_files import delete_unfinished_files, write_atomically
 from core.audits import ExpectationResult
 from core.endpoints import Audited, audited_key, is_personal
 from core.errors import DiskFull, is_disk_full
 from core.file_locks import FileLock, exclusive_lock
+from expectations.gx import DefaultJinjaPageView, ValidationResultsPageRenderer
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _KEYS_SHOWN = 20

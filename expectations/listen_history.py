@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from great_expectations import expectations as gxe
-from great_expectations.expectations.expectation import Expectation
-
 from core.endpoints import LISTEN_HISTORY
+from expectations.gx import Expectation, gxe
 from expectations.profile import batch_rules
 from expectations.rules import STRUCTURAL, at_least, at_most, figure, no_rows, rule, timestamps_are_possible
 from expectations.thresholds import Thresholds

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from great_expectations import expectations as gxe
-from great_expectations.expectations.expectation import Expectation
-
+from expectations.gx import Expectation, gxe
 from expectations.rules import STRUCTURAL, at_least, at_most, figure, rule
 from expectations.thresholds import Thresholds
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from great_expectations import expectations as gxe
-from great_expectations.expectations.expectation import Expectation
-
+from expectations.gx import Expectation, gxe
 from expectations.rules import at_least, figure, no_rows, rule
 from expectations.thresholds import Thresholds
 

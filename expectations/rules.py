@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypeVar
 
-from great_expectations import expectations as gxe
-from great_expectations.expectations.expectation import Expectation
-from great_expectations.expectations.metadata_types import FailureSeverity
 from psycopg import sql
 
 from core.audits import Severity
 from core.endpoints import ENDPOINTS, Endpoint
 from core.queries import Part, compose_query
+from expectations.gx import Expectation, FailureSeverity, gxe
 from expectations.thresholds import Thresholds
 
 AnyExpectation = TypeVar("AnyExpectation", bound=Expectation)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from great_expectations import expectations as gxe
-from great_expectations.expectations.expectation import Expectation
-
 from core.endpoints import USERS
+from expectations.gx import Expectation, gxe
 from expectations.profile import batch_rules
 from expectations.rules import dimension_rules, rule
 from expectations.thresholds import Thresholds

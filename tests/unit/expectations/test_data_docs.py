@@ -8,11 +8,11 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
-from great_expectations.core import ExpectationSuiteValidationResult
 
 from core.audits import ExpectationResult
 from core.errors import DiskFull
 from expectations.data_docs import AuditSummary, docs_page, prune_docs, write_page
+from expectations.gx import ExpectationSuiteValidationResult
 
 
 def publish_one(docs_dir: Path, day: int, *results: ExpectationResult, hour: int = 6, name: str = "users") -> str:

@@ -6,13 +6,12 @@ import re
 from types import ModuleType
 
 import pytest
-from great_expectations import expectations as gxe
-from great_expectations.expectations.metadata_types import FailureSeverity
 
 from core.audits import ExpectationResult
 from core.errors import BatchBlocked
 from expectations import catalogue, listen_history, tracks, users
 from expectations.checkpoint import SUITES, raise_if_blocked
+from expectations.gx import FailureSeverity, gxe
 from expectations.rules import ExpectNoSuchRows, figure, meta_of
 from expectations.thresholds import Thresholds
 
