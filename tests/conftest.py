@@ -101,7 +101,12 @@ def postgres() -> Iterator[str]:
     and Postgres does not run as root."""
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
     folder.chmod(0o755)
-    yield embedded_postgres.start(folder)
+    url = embedded_postgres.start(folder)
+    with open_connection(url) as connection:
+        for setting in ("fsync", "full_page_writes"):  # no test outlives a crash of the machine
+            connection.execute(sql.SQL("alter system set {} = off").format(sql.Identifier(setting)))
+        connection.execute("select pg_reload_conf()")
+    yield url
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -242,16 +247,45 @@ def environment(api: MockApi, database: str, tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
-    """A Prefect server for the flows of this test run, with its own database."""
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-    from prefect.testing.utilities import prefect_test_harness
+def prefect_database(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A Prefect database without runs, for copying: the migrations of a new one take six CPU seconds.
 
-    with (
-        prefect_test_harness(server_startup_timeout=120),
-        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
-    ):
-        yield
+    All workers of a test run share it. Commands that start a temporary server take it from PREFECT_HOME.
+    """
+    from core.file_locks import exclusive_lock
+    from flows.temporary_prefect_server import DATABASE, _start
+
+    base = tmp_path_factory.getbasetemp()
+    home = (base if worker_id == "master" else base.parent) / "prefect-template"
+    home.mkdir(exist_ok=True)
+    with exclusive_lock(home / "template.lock"):
+        if not (home / DATABASE).exists():
+            _start(home, home).stop()
+    shutil.copy(home / DATABASE, Path(os.environ["PREFECT_HOME"]) / DATABASE)
+    return home / DATABASE
+
+
+@pytest.fixture(scope="session")
+def prefect_server(prefect_database: Path) -> Iterator[None]:
+    """A Prefect server for the flows of this test run, with its own database."""
+    from prefect.settings import (
+        PREFECT_API_BLOCKS_REGISTER_ON_START,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        PREFECT_SERVER_DATABASE_MIGRATE_ON_START,
+        temporary_settings,
+    )
+    from prefect.testing import utilities
+
+    folder = tempfile.mkdtemp(prefix="prefect-server-")  # Prefect deletes it
+    shutil.copy(prefect_database, Path(folder) / "prefect-test.db")
+    ready = {PREFECT_SERVER_DATABASE_MIGRATE_ON_START: False, PREFECT_API_BLOCKS_REGISTER_ON_START: False}
+    with pytest.MonkeyPatch.context() as patch, temporary_settings(ready):
+        patch.setattr(utilities, "mkdtemp", lambda: folder)
+        with (
+            utilities.prefect_test_harness(server_startup_timeout=120),
+            temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
+        ):
+            yield
 
 
 Query = Callable[..., list[tuple[Any, ...]]]
