@@ -1,4 +1,4 @@
-"""What tests stand on: a real Postgres with a database each, the API's stand-in, and a Prefect server for flows."""
+"""Shared fixtures: an embedded Postgres with one database per test, the mock API, and a Prefect server."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from uuid import uuid4
 ROOT = Path(__file__).parent.parent
 TRACEBACK = "Traceback (most recent call last)"
 
-# Before anything imports Prefect: its files belong to this test run alone.
+# Set this before anything imports Prefect, so that this test run has its own Prefect files.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-")
-os.environ["PREFECT_API_URL"] = ""  # not the server that pyproject.toml names for people
-# Tests also connect by themselves, and the shell they are started in may have another Postgres in mind.
+os.environ["PREFECT_API_URL"] = ""  # do not use the server that pyproject.toml names
+# Variables of the shell must not point the tests to another Postgres.
 for _name in [name for name in os.environ if name.startswith("PG")]:
     del os.environ[_name]
 
@@ -31,7 +31,7 @@ from core import embedded_postgres  # noqa: E402
 from core.database import migrate  # noqa: E402
 from core.sessions import open_connection  # noqa: E402
 
-# A world small enough to read in a blink, in several pages.
+# Small data that is read quickly and still needs several pages.
 USERS, TRACKS, SESSIONS, PAGE_SIZE = 300, 200, 500, 50
 BASE_DAY = "2026-11-20"
 
@@ -40,8 +40,8 @@ TEMPORARY_FOLDER = tempfile.gettempdir()
 
 
 @pytest.fixture(autouse=True)
-def _temporary_files_stay_where_they_were() -> Iterator[None]:
-    """A command that a test calls keeps its temporary files in its DATA_DIR from then on."""
+def _temporary_folder_is_restored() -> Iterator[None]:
+    """Undo the change of the temporary folder that commands make: they use their DATA_DIR."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", TEMPORARY_FOLDER)
         patch.setenv("TMPDIR", TEMPORARY_FOLDER)
@@ -50,60 +50,62 @@ def _temporary_files_stay_where_they_were() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _nobody_is_shown_a_traceback(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Whatever a test provokes: neither this process nor one that it starts may print a traceback.
+def _no_output_has_a_traceback(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test if this process or one that it starts prints a traceback.
 
-    Looks at what tests read of their own output and of their processes; what nobody reads, see the hook below.
+    This checks the output that the test reads. The hook below checks the output that it does not read.
     """
     if request.path.is_relative_to(ROOT / "tests" / "unit"):
         yield
         return
-    shown: list[str] = []
+    tracebacks: list[str] = []
     read_output, communicate = pytest.CaptureFixture.readouterr, subprocess.Popen.communicate
 
-    def note(*texts: Any) -> None:
+    def check(*texts: Any) -> None:
         for text in texts:
-            told = text.decode(errors="replace") if isinstance(text, bytes) else text
-            if isinstance(told, str) and TRACEBACK in told:
-                shown.append(told)
+            output = text.decode(errors="replace") if isinstance(text, bytes) else text
+            if isinstance(output, str) and TRACEBACK in output:
+                tracebacks.append(output)
 
-    def readouterr(capture: Any) -> Any:
+    def checked_readouterr(capture: Any) -> Any:
         result = read_output(capture)
-        note(*result)
+        check(*result)
         return result
 
-    def communicated(process: Any, *arguments: Any, **named: Any) -> Any:
-        result = communicate(process, *arguments, **named)
-        note(*result)
+    def checked_communicate(process: Any, *arguments: Any, **options: Any) -> Any:
+        result = communicate(process, *arguments, **options)
+        check(*result)
         return result
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pytest.CaptureFixture, "readouterr", readouterr)
-        patch.setattr(subprocess.Popen, "communicate", communicated)
+        patch.setattr(pytest.CaptureFixture, "readouterr", checked_readouterr)
+        patch.setattr(subprocess.Popen, "communicate", checked_communicate)
         yield
-    assert not shown, f"a person was shown a traceback:\n{shown[0]}"
+    assert not tracebacks, f"the output has a traceback:\n{tracebacks[0]}"
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """Fail a test that passed and whose output, which nobody read, holds a traceback."""
+    """Fail a passed test if output that it did not read has a traceback."""
     report: Any = yield
     if call.when == "call" and report.passed and not item.path.is_relative_to(ROOT / "tests" / "unit"):
         for name, text in report.sections:
             if "log" not in name and TRACEBACK in text:
-                report.outcome, report.longrepr = "failed", f"a person was shown a traceback ({name}):\n{text}"
+                report.outcome, report.longrepr = "failed", f"the output has a traceback ({name}):\n{text}"
     return report
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """The URL of an embedded server of this test run, not below pytest's own folder: that is closed to other users,
-    and Postgres does not run as root."""
+    """The URL of an embedded server of this test run.
+
+    Its folder is outside pytest's own folder, which other users cannot enter, because Postgres does not run as root.
+    """
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
     folder.chmod(0o755)
     url = embedded_postgres.start(folder)
     with open_connection(url) as connection:
-        for setting in ("fsync", "full_page_writes"):  # no test outlives a crash of the machine
+        for setting in ("fsync", "full_page_writes"):  # a crash of the machine ends the tests anyway
             connection.execute(sql.SQL("alter system set {} = off").format(sql.Identifier(setting)))
         connection.execute("select pg_reload_conf()")
     yield url
@@ -112,7 +114,7 @@ def postgres() -> Iterator[str]:
 
 @pytest.fixture
 def shared_folder() -> Iterator[Path]:
-    """A folder that every user of this machine may enter, unlike pytest's own."""
+    """A folder that every user of this machine can enter, unlike pytest's own folder."""
     folder = Path(tempfile.mkdtemp(prefix="shared-"))
     folder.chmod(0o755)
     yield folder
@@ -130,13 +132,13 @@ def _template(postgres: str) -> str:
 
 @pytest.fixture
 def empty_database(postgres: str) -> Iterator[str]:
-    """The URL of a database without any schema of ours."""
+    """The URL of a database without the project's schemas."""
     yield from new_database(postgres, "template1")
 
 
 @pytest.fixture
 def database(postgres: str, _template: str) -> Iterator[str]:
-    """The URL of a migrated database that only this test has."""
+    """The URL of a migrated database for this test alone."""
     yield from new_database(postgres, _template)
 
 
@@ -155,7 +157,7 @@ def url_of_database(url: str, name: str) -> str:
 
 
 def all_rows(url: str, endpoint: str) -> list[dict[str, Any]]:
-    """The whole list of an endpoint as it is now."""
+    """All current rows of an endpoint."""
     rows: list[dict[str, Any]] = []
     while True:
         params = {"page": len(rows) // 100 + 1, "size": 100}
@@ -167,13 +169,13 @@ def all_rows(url: str, endpoint: str) -> list[dict[str, Any]]:
 
 @dataclass
 class MockApi:
-    """A running stand-in of the API, and its controls."""
+    """A running mock API and its control endpoints."""
 
     url: str
     process: subprocess.Popen[str]
 
     def set_day(self, day: str) -> None:
-        """Let the simulated day be `day`."""
+        """Set the simulated day."""
         self._control("POST", "day", {"day": day})
 
     def set_faults(self, *groups: dict[str, Any]) -> None:
@@ -181,26 +183,26 @@ class MockApi:
         self._control("PUT", "faults", list(groups))
 
     def request_counts(self) -> dict[str, Any]:
-        """How often each page was asked for since the last reset."""
+        """The number of requests for each page since the last reset."""
         return requests.get(f"{self.url}/_control/requests", timeout=5).json()
 
     def reset(self) -> None:
-        """No faults, the base day, no requests counted."""
+        """Remove the faults, return to the base day and clear the request counts."""
         requests.delete(f"{self.url}/_control/faults", timeout=5).raise_for_status()
         requests.delete(f"{self.url}/_control/requests", timeout=5).raise_for_status()
         self.set_day(BASE_DAY)
 
     def rows(self, endpoint: str) -> list[dict[str, Any]]:
-        """The whole list of an endpoint as it is now."""
+        """All current rows of an endpoint."""
         return all_rows(self.url, endpoint)
 
     def _control(self, method: str, name: str, content: Any) -> None:
-        answer = requests.request(method, f"{self.url}/_control/{name}", json=content, timeout=5)
-        assert answer.ok, answer.text
+        response = requests.request(method, f"{self.url}/_control/{name}", json=content, timeout=5)
+        assert response.ok, response.text
 
 
 def start_mock_api(*arguments: str) -> MockApi:
-    """A stand-in in a process of its own, on a free port."""
+    """Start a mock API in its own process, on a free port."""
     command = [sys.executable, "-m", "mock_server", "--port", "0", "--day", BASE_DAY, *arguments]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout
@@ -220,7 +222,7 @@ def _mock_api() -> Iterator[MockApi]:
 
 @pytest.fixture
 def api(_mock_api: MockApi) -> Iterator[MockApi]:
-    """The stand-in on its base day, without faults."""
+    """The mock API on its base day, without faults."""
     _mock_api.reset()
     yield _mock_api
     _mock_api.reset()
@@ -228,7 +230,7 @@ def api(_mock_api: MockApi) -> Iterator[MockApi]:
 
 @pytest.fixture
 def environment(api: MockApi, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Settings for one test: its own database and data folder, quick time-outs. Returns the data folder."""
+    """Settings for one test: its own database and data folder, short time-outs. Returns the data folder."""
     for name in [name for name in os.environ if name.startswith("THRESHOLD_")]:
         monkeypatch.delenv(name)
     values = {
@@ -248,9 +250,9 @@ def environment(api: MockApi, database: str, tmp_path: Path, monkeypatch: pytest
 
 @pytest.fixture(scope="session")
 def prefect_database(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """A Prefect database without runs, for copying: the migrations of a new one take six CPU seconds.
+    """A template of a Prefect database without runs. Migrating a new database takes six CPU seconds.
 
-    All workers of a test run share it. Commands that start a temporary server take it from PREFECT_HOME.
+    All workers of a test run share it. Commands that start a temporary server copy it from PREFECT_HOME.
     """
     from core.file_locks import exclusive_lock
     from flows.temporary_prefect_server import DATABASE, _start
@@ -267,7 +269,7 @@ def prefect_database(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -
 
 @pytest.fixture(scope="session")
 def prefect_server(prefect_database: Path) -> Iterator[None]:
-    """A Prefect server for the flows of this test run, with its own database."""
+    """A Prefect server with its own database, for the flows of this test run."""
     from prefect.settings import (
         PREFECT_API_BLOCKS_REGISTER_ON_START,
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
@@ -293,6 +295,6 @@ Query = Callable[..., list[tuple[Any, ...]]]
 
 @pytest.fixture
 def query(database: str) -> Iterator[Query]:
-    """Ask the test's database something."""
+    """A function that runs a query in the test's database."""
     with open_connection(database) as connection:
         yield lambda text, *parameters: connection.execute(text, parameters or None).fetchall()

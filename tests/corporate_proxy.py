@@ -1,4 +1,4 @@
-"""A proxy of a corporate network: it notes what goes through it, and alone knows where `source.example` is."""
+"""A corporate proxy: it records the requested hosts, and only it can reach `source.example`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SOURCE = "source.example"
 
 @dataclass
 class CorporateProxy:
-    """`hosts` are those that it was asked for, one entry a request. `status` makes it refuse with that answer."""
+    """`hosts` has the host of each request. If `status` is set, the proxy refuses every request with it."""
 
     source_url: str
     url: str = ""
@@ -30,27 +30,27 @@ class CorporateProxy:
 
 @contextmanager
 def corporate_proxy(source_url: str) -> Iterator[CorporateProxy]:
-    """A running proxy that passes requests for `source.example` on to a server of this machine, and no others."""
+    """Run a proxy that forwards requests for `source.example` to `source_url` and refuses all others."""
     proxy = CorporateProxy(source_url)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            asked = urlsplit(self.path)
-            proxy.hosts.append(asked.hostname or self.path)
-            if proxy.status is not None or asked.hostname != SOURCE:
-                self._answer(proxy.status or 502, b"")
+            target = urlsplit(self.path)
+            proxy.hosts.append(target.hostname or self.path)
+            if proxy.status is not None or target.hostname != SOURCE:
+                self._respond(proxy.status or 502, b"")
                 return
             headers = {name: value for name, value in self.headers.items() if name.lower() == "authorization"}
             with requests.Session() as session:
                 session.trust_env = False
-                answer = session.get(f"{proxy.source_url}{asked.path}?{asked.query}", headers=headers, timeout=30)
-            self._answer(answer.status_code, answer.content)
+                response = session.get(f"{proxy.source_url}{target.path}?{target.query}", headers=headers, timeout=30)
+            self._respond(response.status_code, response.content)
 
         do_POST = do_CONNECT = do_PUT = do_DELETE = do_GET
 
-        def _answer(self, status: int, body: bytes) -> None:
+        def _respond(self, status: int, body: bytes) -> None:
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

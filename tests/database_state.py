@@ -1,4 +1,4 @@
-"""What holds in every state of the database, and how two states are compared."""
+"""Invariants of the database, and its content in a form that tests can compare."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 from tests.conftest import Query
 
-# Columns that tell when something ran, or in which run, not what came out of it.
-_OF_RUNS = {"started_at", "finished_at", "read_in_run"}
+# Columns about the run, not about its result.
+_RUN_COLUMNS = {"started_at", "finished_at", "read_in_run"}
 TABLES = (
     *("warehouse.users", "warehouse.tracks", "warehouse.listen_history", "warehouse.listen_history_tracks"),
     *("mart.dim_users", "mart.dim_tracks", "mart.fact_listens", "mart.user_track_plays"),
@@ -16,19 +16,19 @@ TABLES = (
 
 
 def assert_rows_add_up(query: Query) -> None:
-    """Each landed row is counted once, and those set aside are kept; marts agree with the warehouse."""
-    wrong = query(
+    """Every landed row is counted once, every rejected row is stored, and the marts agree with the warehouse."""
+    miscounted = query(
         "select batch_id, rows_landed, rows_rejected, rows_erased, rows_duplicate, rows_superseded, rows_conflicting,"
         " rows_unchanged, rows_staged from ops.batches where rows_landed <> rows_rejected + rows_erased"
         " + rows_duplicate + rows_superseded + rows_conflicting + rows_unchanged + rows_staged"
     )
-    assert wrong == []
-    unkept = query(
+    assert miscounted == []
+    not_stored = query(
         "select batch_id from ops.batches as b"
         " where rows_rejected + rows_superseded + rows_conflicting <> (select count(*) from ops.rejected_rows as r"
         " where r.batch_id = b.batch_id and play_position is null)"
     )
-    assert unkept == []
+    assert not_stored == []
     differing = query(
         "select user_id, track_id, count(*)::int, min(listened_at), max(listened_at)"
         " from mart.fact_listens group by 1, 2"
@@ -41,7 +41,7 @@ def assert_rows_add_up(query: Query) -> None:
 
 
 def database_state(query: Query) -> dict[str, Any]:
-    """Every table, without the times of runs, in an order of its own."""
+    """The sorted rows of every table, without the columns about runs."""
     return {table: _rows(query, table) for table in TABLES}
 
 
@@ -50,5 +50,5 @@ def _rows(query: Query, table: str) -> list[tuple[Any, ...]]:
     columns = query(
         "select column_name from information_schema.columns where table_schema = %s and table_name = %s", schema, name
     )
-    wanted = ", ".join(f'"{column}"::text' for (column,) in sorted(columns) if column not in _OF_RUNS)
-    return sorted(query(f"select {wanted} from {table}"), key=repr)
+    selected = ", ".join(f'"{column}"::text' for (column,) in sorted(columns) if column not in _RUN_COLUMNS)
+    return sorted(query(f"select {selected} from {table}"), key=repr)

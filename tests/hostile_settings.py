@@ -1,8 +1,8 @@
-"""What shells, databases and roles that were set up for something else do to a session with Postgres."""
+"""Settings of shells, databases and roles that would change a Postgres session."""
 
 from __future__ import annotations
 
-# One wrong value of each variable of libpq: somewhere else, somebody else, other formats, or nonsense.
+# A harmful value for each environment variable of libpq.
 TLS_VARIABLES = {
     "PGSSLMODE": "verify-full",
     "PGREQUIRESSL": "1",
@@ -50,7 +50,7 @@ LIBPQ_VARIABLES = TLS_VARIABLES | {
     "PGMAXPROTOCOLVERSION": "nonsense",
     "PGSSLCOMPRESSION": "1",
 }
-# What somebody may have set with ALTER DATABASE or ALTER ROLE, in SQL.
+# Harmful defaults that ALTER DATABASE or ALTER ROLE can set, as SQL values.
 DATABASE_DEFAULTS = {
     "client_encoding": "'LATIN1'",
     "datestyle": "'German'",

@@ -1,4 +1,4 @@
-"""Whole runs that others are compared with: in this process, each with a database and a data folder of its own."""
+"""Complete ingest runs as a reference for tests. They run in this process, with their own database and data folder."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ temporary_database = contextmanager(new_database)
 
 @contextmanager
 def open_query(url: str) -> Iterator[Query]:
-    """Ask a database something."""
+    """A function that runs a query in this database."""
     with open_connection(url) as connection:
         yield lambda text, *parameters: connection.execute(text, parameters or None).fetchall()
 
 
 def quick_settings(api_url: str, database: str, data_dir: Path) -> dict[str, str]:
-    """The settings of a run that a test waits for."""
+    """Settings with short time-outs."""
     return {
         "MOOVITAMIX_API_URL": api_url,
         "DATABASE_URL": database,
@@ -44,7 +44,7 @@ def quick_settings(api_url: str, database: str, data_dir: Path) -> dict[str, str
 
 
 def ingest_days(api: MockApi, database: str, data_dir: Path, days: Sequence[str]) -> Tables:
-    """Every table after clean runs of these days, the state of the source moving along."""
+    """The content of every table after undisturbed runs of these days."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in quick_settings(api.url, database, data_dir).items():
             patch.setenv(name, value)
@@ -61,27 +61,27 @@ def ingest_days(api: MockApi, database: str, data_dir: Path, days: Sequence[str]
 def template_with_days(
     postgres: str, name: str, api: MockApi, data_dir: Path, empty: str, days: Sequence[str]
 ) -> Iterator[Tables]:
-    """A database of this name that clean runs of these days have filled, to be copied by tests."""
+    """Create a database of this name, filled by undisturbed runs of these days, as a template for tests."""
     with open_connection(postgres) as connection:
         connection.execute(
             sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(empty))
         )
-    filled = ingest_days(api, url_of_database(postgres, name), data_dir, days)
+    tables = ingest_days(api, url_of_database(postgres, name), data_dir, days)
     with open_connection(postgres) as connection:
         connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [name])
-    yield filled
+    yield tables
     with open_connection(postgres) as connection:
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
     shutil.rmtree(data_dir, ignore_errors=True)
 
 
 def warehouse_and_marts(tables: Tables) -> Tables:
-    """The published state alone."""
+    """Only the tables of warehouse and marts."""
     return {name: rows for name, rows in tables.items() if name.startswith(WAREHOUSE_AND_MARTS)}
 
 
 def without_revisions(tables: Tables) -> Tables:
-    """The published state, with it left open at which attempt of a day it came in."""
+    """The tables of warehouse and marts, with the revision removed from batch ids."""
     return {
         name: sorted((tuple(_first_revision(value) for value in row) for row in rows), key=repr)
         for name, rows in warehouse_and_marts(tables).items()

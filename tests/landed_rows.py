@@ -1,4 +1,4 @@
-"""Rows that a test writes itself, landed as raw pages and shaped, without a source or a database."""
+"""Lands and transforms rows that a test defines, without a source API or a database."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOW = datetime(2026, 11, 22)
 
 
 def transform_rows(folder: Path, endpoint: Endpoint, rows: list[Any], size: int = 100) -> TransformedBatch:
-    """The rows, landed in pages of `size` and shaped."""
+    """Land the rows in pages of `size` and transform them."""
     landing_folder = folder / "landing"
     landing_folder.mkdir(exist_ok=True)
     pages = [rows[start : start + size] for start in range(0, len(rows), size)]
@@ -24,4 +24,4 @@ def transform_rows(folder: Path, endpoint: Endpoint, rows: list[Any], size: int 
     for number, body in enumerate(bodies, 1):
         write_pages(landing_folder / f"pages-{number:07d}-{number:07d}.jsonl.zst", [body])
     landing = Landing(landing_folder, "http://a", len(rows), len(rows), len(pages), size, NOW, NOW)
-    return transform(landing, endpoint, folder / "shaped", published=None, latest=NOW)
+    return transform(landing, endpoint, folder / "transformed", published=None, latest=NOW)

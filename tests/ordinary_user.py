@@ -1,4 +1,4 @@
-"""Users who are not root, to whom modes of files apply. When an ordinary user runs the tests, it is that user."""
+"""Running code as a user who is not root, so that file modes apply. Without root rights, the current user is used."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ORDINARY_USER = 65_534
 
 @contextmanager
 def acting_as_ordinary_user(uid: int = ORDINARY_USER) -> Iterator[None]:
-    """This process, as far as files are concerned, for as long as the block lasts."""
+    """Give this process the file permissions of that user for the duration of the block."""
     if os.geteuid() != 0:
         yield
         return
@@ -29,22 +29,22 @@ def acting_as_ordinary_user(uid: int = ORDINARY_USER) -> Iterator[None]:
 
 
 def python_as(uid: int) -> list[str]:
-    """The command that starts Python as that user, who may read all files but write none of root."""
+    """The command that starts Python as that user, who can read all files but not write those of root."""
     if os.geteuid() != 0:
         return [sys.executable]
     capability = "+dac_read_search"
     user = ["--reuid", str(uid), "--regid", str(uid), "--clear-groups"]
-    kept = ["--securebits", "+no_setuid_fixup"]  # access() sees it too
-    return ["setpriv", *user, f"--inh-caps={capability}", f"--ambient-caps={capability}", *kept, sys.executable]
+    flags = ["--securebits", "+no_setuid_fixup"]  # makes the capability effective for access()
+    return ["setpriv", *user, f"--inh-caps={capability}", f"--ambient-caps={capability}", *flags, sys.executable]
 
 
 def bare_environment(**settings: str) -> dict[str, str]:
-    """What cron and systemd give a program, hardly more than PATH, and the settings."""
+    """An environment as from cron or systemd: PATH and these settings only."""
     return {"PATH": os.environ["PATH"]} | settings
 
 
 def folder_of_ordinary_user(folder: Path, uid: int = ORDINARY_USER) -> Path:
-    """The folder, made for that user."""
+    """Create the folder as property of that user."""
     folder.mkdir(exist_ok=True)
     if os.geteuid() == 0:
         os.chown(folder, uid, uid)

@@ -1,4 +1,4 @@
-"""Publications as tests look at them, and what makes their runs quick."""
+"""Queries of publications for tests, and settings that make recommend and retrain runs quick."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from recommender.models.ease import EASE
 from recommender.models.popularity import GenrePopularity, Popularity
 from recommender.models.registry import CANDIDATES, Candidate, Candidates
 
-if TYPE_CHECKING:  # a process of its own keeps the settings of the test that started it
+if TYPE_CHECKING:  # importing conftest would replace the settings of a child process
     from tests.conftest import Query
 
 PER_USER, SIMILAR_TRACKS = 10, 5
@@ -24,25 +24,25 @@ QUICK_CANDIDATES = {
 
 @contextmanager
 def only_candidates(candidates: Candidates) -> Iterator[None]:
-    """Let these compete, and no others; afterwards the registry is as it was, its order too."""
+    """Restrict the model search to these candidates for the duration of the block."""
     registry: dict[str, Candidate] = CANDIDATES  # type: ignore[assignment]
-    before = dict(registry)
+    original = dict(registry)
     registry.clear()
     registry.update(candidates)
     try:
         yield
     finally:
         registry.clear()
-        registry.update(before)
+        registry.update(original)
 
 
 def quick_candidates() -> AbstractContextManager[None]:
-    """Let only the quick ones compete, with one setting each; all of them do in the tests of the models."""
+    """Restrict the model search to quick models with one setting each. The tests of the models cover the others."""
     return only_candidates(QUICK_CANDIDATES)
 
 
 def quick_settings(database: str, data_dir: Path) -> dict[str, str]:
-    """The settings of a run that a test waits for."""
+    """Settings with small sizes and short time limits."""
     return {
         "DATABASE_URL": database,
         "DATA_DIR": str(data_dir),
@@ -50,29 +50,29 @@ def quick_settings(database: str, data_dir: Path) -> dict[str, str]:
         "RECOMMENDATIONS_PER_USER": str(PER_USER),
         "SIMILAR_TRACKS_PER_TRACK": str(SIMILAR_TRACKS),
         "RETRAIN_SECONDS_PER_MODEL": "60",
-        "RETRAIN_SEARCH_SECONDS": "0.001",  # first settings only, and no options
+        "RETRAIN_SEARCH_SECONDS": "0.001",  # tries only the first settings, without options
         "CODE_VERSION": "v-test",
     }
 
 
 def live_recommendations(query: Query) -> dict[int, list[int]]:
-    """What each listener is shown, best first; ranks are 1 to N and scores do not rise."""
-    lists: dict[int, list[int]] = {}
-    last: dict[int, float] = {}
+    """The live recommendations of each user, best first. Asserts that ranks are 1 to N and scores descend."""
+    recommendations: dict[int, list[int]] = {}
+    last_scores: dict[int, float] = {}
     for user, rank, track, score in query(
         "select user_id, rank, track_id, score from ml.current_recommendations order by user_id, rank"
     ):
-        tracks = lists.setdefault(user, [])
+        tracks = recommendations.setdefault(user, [])
         assert rank == len(tracks) + 1
-        assert score <= last.get(user, score)
-        last[user] = score
+        assert score <= last_scores.get(user, score)
+        last_scores[user] = score
         tracks.append(track)
-    assert all(len(set(tracks)) == len(tracks) for tracks in lists.values())
-    return lists
+    assert all(len(set(tracks)) == len(tracks) for tracks in recommendations.values())
+    return recommendations
 
 
 def live_publication(query: Query) -> tuple[Any, ...] | None:
-    """The publication that is live, its model run and that run's model and decision."""
+    """The live publication: its id, model run, model and decision; None if there is none."""
     rows = query(
         "select publication_id, model_run_id, model, decision from ml.current_publication"
         " join ml.model_runs using (model_run_id)"
@@ -81,7 +81,7 @@ def live_publication(query: Query) -> tuple[Any, ...] | None:
 
 
 def recommendation_tables(query: Query) -> set[str]:
-    """Every table there is for a publication, wherever it stands."""
+    """All tables of publications in `ml` and `staging`."""
     return {
         f"{schema}.{name}"
         for schema, name in query(

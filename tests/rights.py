@@ -1,4 +1,4 @@
-"""Who really may do what in a database, in the form of `sql/rights.yaml`; and what nobody may."""
+"""The actual privileges of each role in a database, in the form of `sql/rights.yaml`, and forbidden statements."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ FORBIDDEN: dict[str, list[str]] = {
         "insert into ml.feedback values (1, 1, null, true, 'k', '2024-05-01', '2024-05-01')",
         "update ops.batches set reason = ''",
         "delete from ml.decisions",
-        "create table mart.mine ()",
-        "create table staging.mine ()",
-        "create table public.mine ()",
+        "create table mart.new_table ()",
+        "create table staging.new_table ()",
+        "create table public.new_table ()",
     ],
     SERVING: [
         "select * from ops.rejected_rows",
@@ -44,8 +44,8 @@ FORBIDDEN: dict[str, list[str]] = {
         "update ops.batches set status = 'published'",
         "update ml.feedback set useful = true",
         "drop table warehouse.listen_history",
-        "alter table mart.user_track_plays add column mine integer",
-        "create table warehouse.mine ()",
+        "alter table mart.user_track_plays add column extra integer",
+        "create table warehouse.new_table ()",
     ],
     INGEST: [
         "select * from ml.feedback",
@@ -61,7 +61,7 @@ FORBIDDEN: dict[str, list[str]] = {
         "drop table ml.alarms",
         "drop schema warehouse cascade",
         "alter table warehouse.users disable trigger all",
-        "create table ml.mine ()",
+        "create table ml.new_table ()",
     ],
 }
 
@@ -69,13 +69,13 @@ _SCHEMAS = """
 select schema.nspname, role, string_agg(lower(privilege), ', ' order by number)
 from pg_namespace as schema
 cross join unnest(%(roles)s::text[]) as role
-cross join unnest(array['USAGE', 'CREATE']) with ordinality as asked (privilege, number)
+cross join unnest(array['USAGE', 'CREATE']) with ordinality as privileges (privilege, number)
 where schema.nspname !~ '^pg_|^public$|^information_schema$' and has_schema_privilege(role, schema.oid, privilege)
 group by 1, 2
 """
-# Partitions and staged tables come and go, each owned by the role that makes it; they give nothing to others.
+# Partitions and staging tables are excluded: they are temporary, and only the role that creates them owns them.
 _COLUMNS = """
-with asked as (
+with column_privileges as (
     select
         schema.nspname || '.' || relation.relname as name,
         relation.oid,
@@ -85,7 +85,7 @@ with asked as (
         number,
         attribute.attname::text as "column",
         attribute.attnum as position,
-        case when number <= 4 then has_column_privilege(role, relation.oid, attribute.attnum, privilege) end as may
+        case when number <= 4 then has_column_privilege(role, relation.oid, attribute.attnum, privilege) end as allowed
     from pg_class as relation
     join pg_namespace as schema on schema.oid = relation.relnamespace
     join pg_attribute as attribute
@@ -104,9 +104,9 @@ select
     pg_get_userbyid(relowner) = role,
     lower(privilege),
     has_table_privilege(role, oid, privilege),
-    array_agg("column" order by position) filter (where may),
-    array_agg("column" order by position) filter (where not may)
-from asked
+    array_agg("column" order by position) filter (where allowed),
+    array_agg("column" order by position) filter (where not allowed)
+from column_privileges
 group by name, oid, relowner, role, privilege, number
 order by name, array_position(%(roles)s::text[], role), number
 """
@@ -114,7 +114,7 @@ _PREFIX = "moovitamix_"
 
 
 def rights_of_schemas(connection: Connection) -> Rights:
-    """Each schema of ours, and what each role may do with it."""
+    """For each schema of the project, the privileges of each role."""
     rights: Rights = {}
     for schema, role, text in connection.execute(_SCHEMAS, {"roles": list(ROLES)}):
         rights.setdefault(schema, {})[role.removeprefix(_PREFIX)] = text
@@ -122,26 +122,29 @@ def rights_of_schemas(connection: Connection) -> Rights:
 
 
 def rights_of_relations(connection: Connection) -> Rights:
-    """Each table and view of ours, and what each role may do with it: as a whole, or with some of its columns."""
-    found: dict[str, dict[str, list[str]]] = {}
+    """For each table and view of the project, the privileges of each role on the relation or on some columns."""
+    rights: dict[str, dict[str, list[str]]] = {}
     for name, role, owned, privilege, whole, columns, without in connection.execute(_COLUMNS, {"roles": list(ROLES)}):
-        says = found.setdefault(name, {}).setdefault(role.removeprefix(_PREFIX), [])
+        privileges = rights.setdefault(name, {}).setdefault(role.removeprefix(_PREFIX), [])
         if owned:
-            says[:] = ["owner"]
+            privileges[:] = ["owner"]
         elif whole:
-            says.append(privilege)
+            privileges.append(privilege)
         elif columns:
-            says.append(f"{privilege} {_some(columns, without)}")
-    return {name: {role: ", ".join(says) for role, says in by.items() if says} for name, by in found.items()}
+            privileges.append(f"{privilege} {_column_list(columns, without)}")
+    return {
+        name: {role: ", ".join(privileges) for role, privileges in roles.items() if privileges}
+        for name, roles in rights.items()
+    }
 
 
-def _some(columns: list[str], without: list[str]) -> str:
-    """The shorter way to say which."""
+def _column_list(columns: list[str], without: list[str]) -> str:
+    """The shorter of the two ways to name the columns."""
     return f"({', '.join(columns)})" if len(columns) <= len(without) else f"all but ({', '.join(without)})"
 
 
 def columns_of_relations(connection: Connection) -> dict[str, str]:
-    """Each table and view of ours with its columns."""
+    """The columns of each table and view of the project."""
     rows: list[Any] = connection.execute(
         "select table_schema || '.' || table_name, string_agg(column_name, ', ' order by ordinal_position)"
         " from information_schema.columns join pg_class on oid = format('%%I.%%I', table_schema, table_name)::regclass"

@@ -1,4 +1,4 @@
-"""A source whose lists a test writes itself, row by row, and may change while they are read."""
+"""A source API whose rows a test defines. The test can change them between two requests."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ Row = dict[str, Any]
 TIME = "2026-11-01T00:00:00.000001"
 
 
-def track(number: int, **other: Any) -> Row:
-    """A track that keeps the contract."""
+def track(number: int, **fields: Any) -> Row:
+    """A valid track."""
     texts = {"name": f"Song {number}", "artist": "A", "songwriters": "S", "genres": "calm", "album": "B"}
-    return {"id": number, **texts, "duration": "03:05", "created_at": TIME, "updated_at": TIME} | other
+    return {"id": number, **texts, "duration": "03:05", "created_at": TIME, "updated_at": TIME} | fields
 
 
-def user(number: int, **other: Any) -> Row:
-    """A user who keeps the contract."""
+def user(number: int, **fields: Any) -> Row:
+    """A valid user."""
     texts = {"first_name": "Ada", "last_name": "L", "email": f"ada{number}@example.com", "gender": "Female"}
-    return {"id": number, **texts, "favorite_genres": "Jazz", "created_at": TIME, "updated_at": TIME} | other
+    return {"id": number, **texts, "favorite_genres": "Jazz", "created_at": TIME, "updated_at": TIME} | fields
 
 
-def session(user_id: int, items: list[int] | None, **other: Any) -> Row:
-    """A session that keeps the contract."""
-    return {"user_id": user_id, "items": items, "created_at": TIME, "updated_at": TIME} | other
+def session(user_id: int, items: list[int] | None, **fields: Any) -> Row:
+    """A valid session."""
+    return {"user_id": user_id, "items": items, "created_at": TIME, "updated_at": TIME} | fields
 
 
 @dataclass
 class SourceStub:
-    """The lists, the pages asked for, and what is to happen before the nth request."""
+    """The rows of each endpoint, the requested pages, and a hook that runs before the nth request."""
 
     tracks: list[Row] = field(default_factory=list)
     users: list[Row] = field(default_factory=list)
     listen_history: list[Row] = field(default_factory=list)
-    asked: list[tuple[str, int]] = field(default_factory=list)
+    requested_pages: list[tuple[str, int]] = field(default_factory=list)
     before_request: Callable[[int], None] = lambda _: None
-    broken: set[tuple[str, int]] = field(default_factory=set)
+    failing_pages: set[tuple[str, int]] = field(default_factory=set)
     url: str = ""
 
-    def answer(self, endpoint: str, page: int, size: int) -> tuple[int, bytes]:
-        """One page of a list as it is now."""
-        self.asked.append((endpoint, page))
-        self.before_request(len(self.asked))
-        if (endpoint, page) in self.broken:
+    def respond(self, endpoint: str, page: int, size: int) -> tuple[int, bytes]:
+        """The status and body of one page."""
+        self.requested_pages.append((endpoint, page))
+        self.before_request(len(self.requested_pages))
+        if (endpoint, page) in self.failing_pages:
             return 500, b""
         rows = getattr(self, endpoint)
         content = {"items": rows[(page - 1) * size : page * size], "total": len(rows), "page": page, "size": size}
@@ -57,7 +57,7 @@ class SourceStub:
 
 @contextmanager
 def serve_source(source: SourceStub) -> Iterator[SourceStub]:
-    """Serve the lists on a port of their own."""
+    """Run the source API on a free port."""
     lock = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
@@ -65,9 +65,9 @@ def serve_source(source: SourceStub) -> Iterator[SourceStub]:
 
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
-            asked = parse_qs(parts.query)
+            query = parse_qs(parts.query)
             with lock:
-                status, body = source.answer(parts.path.strip("/"), int(asked["page"][0]), int(asked["size"][0]))
+                status, body = source.respond(parts.path.strip("/"), int(query["page"][0]), int(query["size"][0]))
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

@@ -1,4 +1,4 @@
-"""Small worlds of listeners, written straight into a migrated database as many ingests would have left them."""
+"""Small data sets, written directly into a migrated database in the form that ingests would leave."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from core.database import connect
 
 Connection = psycopg.Connection[Any]
 
-# Years ago: what is asked for hangs on the newest play, not on the day of the test.
-NEWEST = datetime(2024, 3, 31, 1, 30, tzinfo=UTC)  # an hour that many clocks skip
+# In the past: results must depend on the newest play, not on the current date.
+NEWEST = datetime(2024, 3, 31, 1, 30, tzinfo=UTC)  # an hour that many time zones skip in spring
 WEEKS = 8
 GENRES = ("Rock", "Jazz", "")
 BATCHES = ("tracks-2024-03-31", "users-2024-03-31", "listen_history-2024-03-31")
 
 
 class Session(NamedTuple):
-    """Somebody listened to these tracks."""
+    """A user played these tracks at this time."""
 
     user: int
     at: datetime
@@ -31,24 +31,24 @@ class Session(NamedTuple):
 
 @dataclass(frozen=True)
 class WarehouseData:
-    """Users with their favourite genres, tracks, and who listened to what, when."""
+    """Users with their favourite genres, tracks, and sessions."""
 
     users: Mapping[int, str] = field(default_factory=dict)
     tracks: Sequence[int] = ()
     sessions: Sequence[Session] = ()
 
     def played(self, user: int) -> set[int]:
-        """What they ever played."""
+        """All tracks that the user played."""
         return {track for session in self.sessions if session.user == user for track in session.tracks}
 
 
 def taste_group_of(number: int) -> int:
-    """Which of the two camps a user or a track of `two_camps` is in."""
+    """The group (0 or 1) of a user or track of `two_taste_groups`."""
     return number % 2
 
 
 def two_taste_groups(users: int = 120, tracks: int = 80, seed: int = 0) -> WarehouseData:
-    """Listeners of odd numbers play tracks of odd numbers, others others, a new few each week; genres say nothing."""
+    """Odd users play odd tracks and even users even tracks, three per week. Genres are independent of the groups."""
     random = np.random.default_rng(seed)
     sessions = [
         Session(user, at, tuple(int(2 * track + taste_group_of(user)) for track in random.integers(1, tracks // 2, 3)))
@@ -59,7 +59,7 @@ def two_taste_groups(users: int = 120, tracks: int = 80, seed: int = 0) -> Wareh
 
 
 def random_tastes(users: int = 120, tracks: int = 60, seed: int = 0) -> WarehouseData:
-    """Nobody has a taste."""
+    """Every user plays random tracks."""
     random = np.random.default_rng(seed)
     sessions = [
         Session(user, at, tuple(map(int, random.integers(1, tracks + 1, 3))))
@@ -70,7 +70,7 @@ def random_tastes(users: int = 120, tracks: int = 60, seed: int = 0) -> Warehous
 
 
 def identical_users(users: int = 40, tracks: int = 20) -> WarehouseData:
-    """Everyone played the same half of the catalogue in the same order, at the same times."""
+    """All users played the same half of the catalogue in the same order, at the same times."""
     sessions = [
         Session(user, NEWEST - timedelta(weeks=week), (week + 1,))
         for user in range(1, users + 1)
@@ -79,31 +79,31 @@ def identical_users(users: int = 40, tracks: int = 20) -> WarehouseData:
     return WarehouseData(dict.fromkeys(range(1, users + 1), "Rock"), range(1, tracks + 1), sessions)
 
 
-def with_large_ids(world: WarehouseData) -> WarehouseData:
-    """The same world with ids that end at 2^63-1."""
+def with_large_ids(data: WarehouseData) -> WarehouseData:
+    """The same data with ids up to 2^63-1."""
     last = np.iinfo(np.int64).max
-    most_users, most_tracks = max(world.users), max(world.tracks)
+    highest_user, highest_track = max(data.users), max(data.tracks)
     return WarehouseData(
-        {int(last - most_users + user): genre for user, genre in world.users.items()},
-        [int(last - most_tracks + track) for track in world.tracks],
+        {int(last - highest_user + user): genre for user, genre in data.users.items()},
+        [int(last - highest_track + track) for track in data.tracks],
         [
             Session(
-                int(last - most_users + one.user),
-                one.at,
-                tuple(int(last - most_tracks + track) for track in one.tracks),
+                int(last - highest_user + session.user),
+                session.at,
+                tuple(int(last - highest_track + track) for track in session.tracks),
             )
-            for one in world.sessions
+            for session in data.sessions
         ],
     )
 
 
-def fill_warehouse(database: str, world: WarehouseData) -> None:
-    """Write the world down, with the batches it came in by and their audits."""
+def fill_warehouse(database: str, data: WarehouseData) -> None:
+    """Insert the data with its batches and audit results."""
     with connect(database) as connection:
         for table in ("listen_history", "listen_history_tracks"):
             connection.execute(f"create table warehouse.{table}_rest partition of warehouse.{table} default")
-        add_users(connection, world.users)
-        add_tracks(connection, world.tracks)
+        add_users(connection, data.users)
+        add_tracks(connection, data.tracks)
         for batch in BATCHES:
             connection.execute(
                 "insert into ops.batches (batch_id, endpoint, day, revision, source, status, started_at)"
@@ -115,18 +115,18 @@ def fill_warehouse(database: str, world: WarehouseData) -> None:
                 " values (%s, 'id_is_unique', 'critical', true), (%s, 'name_is_not_blank', 'warning', false)",
                 [batch, batch],
             )
-        add_sessions(connection, world.sessions)
+        add_sessions(connection, data.sessions)
 
 
 def add_users(connection: Connection, users: Mapping[int, str]) -> None:
-    """More users, with their favourite genres."""
+    """Insert users with their favourite genres."""
     with connection.cursor() as cursor, cursor.copy("copy warehouse.users from stdin") as copy:
         for user, genre in users.items():
             copy.write_row((user, "Ada", "L", "ada@example.org", "Female", genre, NEWEST, NEWEST, None, 0, "b"))
 
 
 def add_tracks(connection: Connection, tracks: Iterable[int]) -> None:
-    """More tracks."""
+    """Insert tracks."""
     with connection.cursor() as cursor, cursor.copy("copy warehouse.tracks from stdin") as copy:
         for track in tracks:
             title = f"Song {track}"
@@ -134,22 +134,22 @@ def add_tracks(connection: Connection, tracks: Iterable[int]) -> None:
 
 
 def add_sessions(connection: Connection, sessions: Iterable[Session]) -> None:
-    """More sessions, the marts kept up."""
+    """Insert sessions and rebuild the play counts."""
     (first,) = connection.execute("select coalesce(max(id), 0) + 1 from warehouse.listen_history").fetchone() or (1,)
     numbered = list(enumerate(sessions, first))
     with connection.cursor() as cursor:
         with cursor.copy("copy warehouse.listen_history from stdin") as copy:
-            for number, one in numbered:
-                copy.write_row((number, one.user, one.at, one.at, None, 0, "b"))
+            for number, session in numbered:
+                copy.write_row((number, session.user, session.at, session.at, None, 0, "b"))
         with cursor.copy("copy warehouse.listen_history_tracks from stdin") as copy:
-            for number, one in numbered:
-                for position, track in enumerate(one.tracks, 1):
-                    copy.write_row((number, position, track, one.at))
+            for number, session in numbered:
+                for position, track in enumerate(session.tracks, 1):
+                    copy.write_row((number, position, track, session.at))
     rebuild_play_counts(connection)
 
 
 def rebuild_play_counts(connection: Connection) -> None:
-    """Make the recommender's mart anew."""
+    """Rebuild `mart.user_track_plays`."""
     with connection.transaction():
         connection.execute("truncate mart.user_track_plays")
         connection.execute(
@@ -160,12 +160,12 @@ def rebuild_play_counts(connection: Connection) -> None:
 
 
 def mark_removed(connection: Connection, table: str, number: int) -> None:
-    """It is gone at the source; its plays stay, as after an ingest."""
+    """Mark a row as removed at the source. Its plays stay, as after an ingest."""
     connection.execute(f"update warehouse.{table} set removed_at = '2024-06-01' where id = %s", [number])
 
 
 def _weekly(random: np.random.Generator) -> list[datetime]:
-    """A moment in each of the last weeks, the last of them at any time of it."""
+    """One random time in each of the last weeks."""
     return [
         NEWEST
         - timedelta(weeks=week, seconds=int(random.integers(7 * 86_400)), microseconds=int(random.integers(10**6)))
@@ -174,5 +174,5 @@ def _weekly(random: np.random.Generator) -> list[datetime]:
 
 
 def _with_genres(users: Iterable[int]) -> dict[int, str]:
-    """Favourite genres that have nothing to do with camps."""
+    """Favourite genres that are independent of the taste groups."""
     return {user: GENRES[(user // 2) % len(GENRES)] for user in users}

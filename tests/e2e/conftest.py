@@ -1,4 +1,4 @@
-"""The services of `make up`, for real, on other ports and in a folder of their own."""
+"""The real services of `make up`, on other ports and in their own folder."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from services.supervision import Supervisor
 from tests.e2e.mailbox import Mailbox
 
 ROOT = Path(__file__).parent.parent.parent
-# The mock asks for none: it is there to be searched for.
-API_TOKEN = "open-sesame-4711-and-nobody-else"
+# The mock API needs no token. Tests check that this one does not appear in any output.
+API_TOKEN = "open-sesame-4711-secret-token"
 LOGIN = "operator:knock-thrice-0815-and-wait"
-# A corporate shell, with proxies that nothing of this machine may take: nobody listens there.
-PROXY_PASSWORD = "proxy-4242-and-nobody-behind"
-CORPORATE = {
-    "HTTP_PROXY": f"http://somebody:{PROXY_PASSWORD}@127.0.0.1:9",
+# Proxy variables of a corporate shell. No proxy listens there, so local connections must not use them.
+PROXY_PASSWORD = "proxy-4242-password"
+PROXY_VARIABLES = {
+    "HTTP_PROXY": f"http://user:{PROXY_PASSWORD}@127.0.0.1:9",
     "https_proxy": "127.0.0.1:9",
     "ALL_PROXY": "socks5h://127.0.0.1:9",
 }
@@ -54,25 +54,25 @@ class Services:
         )
 
     def states(self) -> dict[str, tuple[str, int]]:
-        return {one.name: (one.state, one.pid) for one in Supervisor(self.plan).states()}
+        return {process.name: (process.state, process.pid) for process in Supervisor(self.plan).states()}
 
     def run(self, deployment: str, **parameters: str) -> int:
-        given = [word for name, value in parameters.items() for word in ("--param", f"{name}={value}")]
-        command = [sys.executable, "-m", "prefect", "deployment", "run", deployment, "--watch", *given]
-        environment = self.environment | {"no_proxy": "*"}  # as README says
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False, timeout=120)
-        return done.returncode
+        options = [word for name, value in parameters.items() for word in ("--param", f"{name}={value}")]
+        command = [sys.executable, "-m", "prefect", "deployment", "run", deployment, "--watch", *options]
+        environment = self.environment | {"no_proxy": "*"}  # as the README says
+        result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False, timeout=120)
+        return result.returncode
 
     def flow_runs(self) -> dict[str, str]:
         return {run["name"]: run["state_type"] for run in self.ask("flow_runs/filter", {})}
 
-    def ask(self, what: str, content: dict[str, Any]) -> Any:
-        return PrefectClient(f"{self.plan.prefect_url}/api", LOGIN).ask("POST", what, content)
+    def ask(self, path: str, content: dict[str, Any]) -> Any:
+        return PrefectClient(f"{self.plan.prefect_url}/api", LOGIN).ask("POST", path, content)
 
-    def get(self, what: str) -> Any:
-        return PrefectClient(f"{self.plan.prefect_url}/api", LOGIN).ask("GET", what)
+    def get(self, path: str) -> Any:
+        return PrefectClient(f"{self.plan.prefect_url}/api", LOGIN).ask("GET", path)
 
-    def published(self) -> int:
+    def published_sessions(self) -> int:
         with psycopg.connect(
             f"postgresql://postgres@/postgres?host={self.plan.settings.data_dir}/postgres"
         ) as database:
@@ -80,38 +80,43 @@ class Services:
         assert row is not None
         return int(row[0])
 
-    def our_processes(self) -> list[psutil.Process]:
+    def processes(self) -> list[psutil.Process]:
         return Supervisor(self.plan).leftovers()
 
 
 @pytest.fixture(scope="module")
 def services() -> Iterator[Services]:
-    # Not below pytest's own temporary folder: every pytest of this user that starts closes it for Postgres's user.
+    # Postgres's user cannot enter pytest's own temporary folder.
     with TemporaryDirectory(prefix="moovitamix-services-", ignore_cleanup_errors=True) as folder:
         yield from _services_in(folder)
 
 
 def _services_in(folder: str) -> Iterator[Services]:
-    *free, mail_port = free_ports(5)
-    ports = dict(zip(("PREFECT_SERVER_API_PORT", "MOCK_PORT", "DATA_DOCS_PORT", "SERVING_PORT"), free, strict=True))
+    *service_ports, mail_port = free_ports(5)
+    ports = dict(
+        zip(("PREFECT_SERVER_API_PORT", "MOCK_PORT", "DATA_DOCS_PORT", "SERVING_PORT"), service_ports, strict=True)
+    )
     mailbox = Mailbox(mail_port)
-    ours = {name: str(port) for name, port in ports.items()} | {"DATA_DIR": folder, "MOOVITAMIX_API_TOKEN": API_TOKEN}
-    ours |= {"PREFECT_SERVER_API_AUTH_STRING": LOGIN, "ALERT_URLS": mailbox.url}
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | ours
+    settings = {name: str(port) for name, port in ports.items()} | {
+        "DATA_DIR": folder,
+        "MOOVITAMIX_API_TOKEN": API_TOKEN,
+    }
+    settings |= {"PREFECT_SERVER_API_AUTH_STRING": LOGIN, "ALERT_URLS": mailbox.url}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | settings
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in ours.items():
+        for name, value in settings.items():
             patch.setenv(name, value)
         patch.delenv("MOOVITAMIX_API_URL", raising=False)
         plan = load_local_services()
     environment |= {"PREFECT_API_URL": f"{plan.prefect_url}/api", "PREFECT_HOME": f"{folder}/prefect"}
-    environment |= {"PREFECT_API_AUTH_STRING": LOGIN} | CORPORATE
+    environment |= {"PREFECT_API_AUTH_STRING": LOGIN} | PROXY_VARIABLES
     environment.pop("MOOVITAMIX_API_URL", None)
-    started = Services(environment, plan, mailbox)
+    services = Services(environment, plan, mailbox)
     mailbox.open()
     try:
-        done = started.make("up")
-        assert done.returncode == 0, done.stdout + done.stderr
-        yield started
+        result = services.make("up")
+        assert result.returncode == 0, result.stdout + result.stderr
+        yield services
     finally:
-        started.make("down")
+        services.make("down")
         mailbox.close()

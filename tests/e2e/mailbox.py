@@ -1,4 +1,4 @@
-"""A mail server on this machine, which can be away."""
+"""A local mail server that can be stopped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aiosmtpd.controller import Controller
 
 @dataclass
 class Mailbox:
-    """A mail server, and what it took."""
+    """A mail server and the mails it received."""
 
     port: int
     mails: list[Message] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Mailbox:
         return [str(mail["Subject"]).replace("\n", "").removeprefix("[MoovitaMix] ") for mail in self.mails]
 
     def body(self, subject: str) -> str:
-        [mail] = [mail for mail, one in zip(self.mails, self.subjects, strict=True) if one == subject]
+        [mail] = [mail for mail, mail_subject in zip(self.mails, self.subjects, strict=True) if mail_subject == subject]
         content = mail.get_payload(decode=True)
         assert isinstance(content, bytes)
         return content.decode()

@@ -1,4 +1,4 @@
-"""Kill -9 of the ingest at every step, and of Postgres: a plain re-run ends in the state of one clean run."""
+"""The ingest or Postgres is killed at every step. A rerun gives the state of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -43,29 +43,29 @@ def first_day(
 
 @pytest.fixture(scope="module")
 def clean(first_day: Tables, postgres: str, _mock_api: MockApi, tmp_path_factory: pytest.TempPathFactory) -> Tables:
-    """Every table after clean runs of both days: new rows, changed, removed ones, and a month more."""
+    """The content of every table after undisturbed runs of both days."""
     with temporary_database(postgres, "first_day") as database:
         return ingest_days(_mock_api, database, tmp_path_factory.mktemp("clean"), [NEXT_DAY])
 
 
 @pytest.fixture
 def database(first_day: Tables, postgres: str) -> Iterator[str]:
-    """A database in which the first day is published."""
+    """A database with the first day published."""
     with temporary_database(postgres, "first_day") as url:
         yield url
 
 
 @pytest.fixture(autouse=True)
 def quick(environment: Path, database: str, api: MockApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Short time-outs; the source stands on the next day."""
+    """Short time-outs, and the source on the next day."""
     for name, value in quick_settings(api.url, database, environment).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(ingest_tasks.land_pages, "retry_delay_seconds", 0.1)
     api.set_day(NEXT_DAY)
 
 
-def child(*command: str) -> subprocess.Popen[str]:
-    """A process with the settings of the test, which uses the Prefect server of the test run."""
+def start_process(*command: str) -> subprocess.Popen[str]:
+    """Start a process with the settings of the test and the Prefect server of the test run."""
     from prefect.settings import PREFECT_API_URL
 
     environment = {**os.environ, "PREFECT_API_URL": str(PREFECT_API_URL.value())}
@@ -75,34 +75,34 @@ def child(*command: str) -> subprocess.Popen[str]:
     )
 
 
-def killed_at(step: str, when: str, nth: int) -> None:
-    """An ingest that is killed there, and did not end before."""
-    process = child("tests.e2e.interrupted", "SIGKILL", step, when, str(nth))
-    told = "".join(process.communicate(timeout=120))
-    assert process.returncode == -signal.SIGKILL, told
-    assert "Traceback" not in told
+def run_and_kill(step: str, when: str, nth: int) -> None:
+    """Run an ingest that is killed at this step."""
+    process = start_process("tests.e2e.interrupted", "SIGKILL", step, when, str(nth))
+    output = "".join(process.communicate(timeout=120))
+    assert process.returncode == -signal.SIGKILL, output
+    assert "Traceback" not in output
 
 
-# 4 pages of tracks, 6 and then 7 of users, 10 and then 11 of listens; each is a file of its own.
+# Each page is one file: 4 pages of tracks, 6 and then 7 of users, 10 and then 11 of listens.
 STEPS = {
     "fetching the users": ("os:fsync", "after", 10),
-    "shaping": ("pipeline.transformation:_Shaper.add", "after", 3),
+    "transforming": ("pipeline.transformation:_Shaper.add", "after", 3),
     "staging the users": ("pipeline.staging:compose_query|staging/tables.insert_profile", "before", 2),
-    "publishing the tracks, all but committed": ("pipeline.warehouse:record_batch", "after", 1),
-    "publishing the listens, in the middle": (
+    "publishing the tracks, before the commit": ("pipeline.warehouse:record_batch", "after", 1),
+    "publishing the listens, halfway": (
         "pipeline.warehouse:update_numbered_rows",
         "before",
         1,
     ),
-    "publishing the listens, all but committed": ("pipeline.warehouse:record_batch", "after", 3),
-    "the tracks are published": ("pipeline.warehouse:publish_batch", "after", 1),
-    "everything is published": ("pipeline.batches:finish_run", "before", 1),
+    "publishing the listens, before the commit": ("pipeline.warehouse:record_batch", "after", 3),
+    "after publishing the tracks": ("pipeline.warehouse:publish_batch", "after", 1),
+    "after publishing everything": ("pipeline.batches:finish_run", "before", 1),
 }
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_killed_while(step: str, query: Query, clean: Tables) -> None:
-    killed_at(*STEPS[step])
+def test_rerun_after_a_kill_equals_an_undisturbed_run(step: str, query: Query, clean: Tables) -> None:
+    run_and_kill(*STEPS[step])
 
     assert main(["--day", NEXT_DAY]) == 0
 
@@ -110,43 +110,47 @@ def test_killed_while(step: str, query: Query, clean: Tables) -> None:
     assert_rows_add_up(query)
 
 
-def test_killed_again_and_again_each_time_a_step_further(query: Query, clean: Tables) -> None:
-    killed_at("os:fsync", "before", 3)  # a page is written, and not yet under its name
-    killed_at("pipeline.landing:land_snapshot", "after", 1)
-    killed_at("pipeline.staging:stage_batch", "after", 1)
-    killed_at("expectations.checkpoint:Auditor.audit", "after", 2)
+def test_rerun_after_several_kills_equals_an_undisturbed_run(query: Query, clean: Tables) -> None:
+    run_and_kill("os:fsync", "before", 3)  # the page has a temporary name
+    run_and_kill("pipeline.landing:land_snapshot", "after", 1)
+    run_and_kill("pipeline.staging:stage_batch", "after", 1)
+    run_and_kill("expectations.checkpoint:Auditor.audit", "after", 2)
 
     assert main(["--day", NEXT_DAY]) == 0
 
     assert database_state(query) == clean
 
 
-def test_killed_when_a_batch_was_just_blocked(api: MockApi, query: Query, postgres: str, tmp_path: Path) -> None:
+def test_kill_after_blocking_a_batch_keeps_it_blocked(
+    api: MockApi, query: Query, postgres: str, tmp_path: Path
+) -> None:
     half = {"endpoint": "users", "half": True}
-    with temporary_database(postgres, "first_day") as other, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DATABASE_URL", other)
+    with temporary_database(postgres, "first_day") as other_database, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATABASE_URL", other_database)
         patch.setenv("DATA_DIR", str(tmp_path / "other"))
         api.set_faults(half)
         assert main(["--day", NEXT_DAY]) == 1
-        with open_query(other) as ask:
-            blocked = database_state(ask)
-    killed_at("flows.ingest:_record_result", "after", 1)
+        with open_query(other_database) as other_query:
+            blocked = database_state(other_query)
+    run_and_kill("flows.ingest:_record_result", "after", 1)
 
     assert main(["--day", NEXT_DAY]) == 1
 
     assert database_state(query) == blocked
 
 
-def test_killed_when_a_batch_was_just_blocked_that_had_failed_before(api: MockApi, database: str, query: Query) -> None:
-    def tell(text: str) -> None:
+def test_kill_after_blocking_a_batch_that_had_failed_keeps_it_blocked(
+    api: MockApi, database: str, query: Query
+) -> None:
+    def execute(text: str) -> None:
         with psycopg.connect(database, autocommit=True) as connection:
             connection.execute(text)
 
     api.set_faults({"endpoint": "users", "half": True})
-    tell("alter table ops.expectation_results add constraint refused check (batch_id not like 'users%') not valid")
+    execute("alter table ops.expectation_results add constraint refused check (batch_id not like 'users%') not valid")
     assert main(["--day", NEXT_DAY]) == 1
-    tell("alter table ops.expectation_results drop constraint refused")
-    killed_at("flows.ingest:_record_result", "after", 1)
+    execute("alter table ops.expectation_results drop constraint refused")
+    run_and_kill("flows.ingest:_record_result", "after", 1)
 
     assert main(["--day", NEXT_DAY]) == 1
 
@@ -154,7 +158,7 @@ def test_killed_when_a_batch_was_just_blocked_that_had_failed_before(api: MockAp
     assert users == [(f"users-{NEXT_DAY}", "blocked")]
 
 
-def test_postgres_is_killed_at_every_step(
+def test_rerun_after_killing_postgres_equals_an_undisturbed_run(
     api: MockApi,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
@@ -167,57 +171,53 @@ def test_postgres_is_killed_at_every_step(
     def kill_postgres() -> None:
         number = int((folder / "postgres" / "postmaster.pid").read_text().split()[0])
         os.kill(number, signal.SIGKILL)
-        time.sleep(0.5)  # its processes notice, and end
+        time.sleep(0.5)  # its processes end
 
     monkeypatch.setenv("DATABASE_URL", embedded_postgres.start(folder))
     for step, when, nth in (
-        ("pipeline.staging:compose_query|staging/tables.insert_profile", "before", 1),  # the tracks are being staged
+        ("pipeline.staging:compose_query|staging/tables.insert_profile", "before", 1),  # while the tracks are staged
         ("expectations.checkpoint:Auditor.audit", "before", 1),
-        (
-            "pipeline.warehouse:update_numbered_rows",
-            "before",
-            1,
-        ),  # tracks and users are published, listens are being
+        ("pipeline.warehouse:update_numbered_rows", "before", 1),  # while the listens are published
         ("pipeline.batches:finish_run", "before", 1),
     ):
         undo = interrupt(step, when, nth, kill_postgres)
         code = main(["--day", DAY])
         undo()
-        told = capfd.readouterr()
-        assert code == 1, (step, told)
-        assert "Traceback" not in told.out + told.err, step
-        errors = [line for line in told.err.splitlines() if line.startswith("error: ")]
-        assert len(errors) == 1, (step, told.err)
+        output = capfd.readouterr()
+        assert code == 1, (step, output)
+        assert "Traceback" not in output.out + output.err, step
+        errors = [line for line in output.err.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1, (step, output.err)
         assert "Postgres" in errors[0]
         monkeypatch.setenv("DATABASE_URL", embedded_postgres.start(folder))
 
     assert main(["--day", DAY]) == 0
 
-    with open_query(os.environ["DATABASE_URL"]) as ask:
-        assert database_state(ask) == first_day
+    with open_query(os.environ["DATABASE_URL"]) as server_query:
+        assert database_state(server_query) == first_day
 
 
 @pytest.fixture
 def small_disk(environment: Path) -> Iterator[Path]:
-    """A folder for raw pages on a file system of its own, which they fill."""
+    """A folder for raw pages on a file system that is too small for them."""
     landing = environment / "landing"
     landing.mkdir(parents=True)
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20k", "tmpfs", landing], capture_output=True).returncode:
-        pytest.skip("mounting a small file system is not permitted here")
+        pytest.skip("mounting a file system is not permitted")
     yield landing
     subprocess.run(["umount", landing], check=True)
 
 
-def test_the_disk_is_full_while_landing(
+def test_full_disk_during_landing_gives_one_error_line(
     small_disk: Path, query: Query, clean: Tables, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["--day", NEXT_DAY]) == 1
 
-    told = capfd.readouterr()
-    assert "Traceback" not in told.out + told.err
-    assert [line for line in told.err.splitlines() if line.startswith("error: ")] == [told.err.splitlines()[-1]]
-    assert f"raw pages cannot be written to {small_disk}" in told.err
-    assert "No space left on device" in told.err
+    output = capfd.readouterr()
+    assert "Traceback" not in output.out + output.err
+    assert [line for line in output.err.splitlines() if line.startswith("error: ")] == [output.err.splitlines()[-1]]
+    assert f"raw pages cannot be written to {small_disk}" in output.err
+    assert "No space left on device" in output.err
     subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
 
     assert main(["--day", NEXT_DAY]) == 0
@@ -226,26 +226,24 @@ def test_the_disk_is_full_while_landing(
 
 
 def paused_ingest() -> subprocess.Popen[str]:
-    """An ingest that stands still in the middle of publishing the users, with the lock in its hands."""
-    process = child("tests.e2e.interrupted", "SIGSTOP", "pipeline.warehouse:record_batch", "after", "2")
+    """Start an ingest that stops while it publishes the users and holds the lock."""
+    process = start_process("tests.e2e.interrupted", "SIGSTOP", "pipeline.warehouse:record_batch", "after", "2")
     while "T" not in Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]:
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)
     return process
 
 
-def test_a_second_run_says_that_the_first_is_at_work(
-    query: Query, clean: Tables, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_second_run_is_refused_during_the_first(query: Query, clean: Tables, capfd: pytest.CaptureFixture[str]) -> None:
     first = paused_ingest()
 
     assert main(["--day", NEXT_DAY]) == 1
 
-    told = capfd.readouterr()
-    assert told.err.splitlines()[-1] == (
+    output = capfd.readouterr()
+    assert output.err.splitlines()[-1] == (
         "error: another run is at work (waited 2 s); wait for it, or raise LOCK_WAIT_SECONDS"
     )
-    assert "Traceback" not in told.out + told.err
+    assert "Traceback" not in output.out + output.err
     first.send_signal(signal.SIGCONT)
     out, err = first.communicate(timeout=60)
     assert (first.returncode, err) == (0, "")
@@ -253,20 +251,20 @@ def test_a_second_run_says_that_the_first_is_at_work(
     assert database_state(query) == clean
 
 
-def test_a_second_run_waits_and_finds_nothing_to_do(
+def test_second_run_waits_and_has_nothing_to_do(
     api: MockApi, query: Query, clean: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = paused_ingest()
     monkeypatch.setenv("LOCK_WAIT_SECONDS", "60")
-    second = child("flows.ingest")
+    second = start_process("flows.ingest")
     time.sleep(3)
     first.send_signal(signal.SIGCONT)
 
-    first_told, second_told = first.communicate(timeout=60), second.communicate(timeout=60)
+    first_output, second_output = first.communicate(timeout=60), second.communicate(timeout=60)
 
-    assert (first.returncode, second.returncode) == (0, 0), (first_told, second_told)
-    assert second_told[0].count("published by an earlier run, nothing to do") == 3
-    assert first_told[1] == second_told[1] == ""
+    assert (first.returncode, second.returncode) == (0, 0), (first_output, second_output)
+    assert second_output[0].count("published by an earlier run, nothing to do") == 3
+    assert first_output[1] == second_output[1] == ""
     assert database_state(query) == clean
-    # Read once by one run, and looked at once more at its end.
+    # One run fetched every page once, and once more in its final check.
     assert {entry["count"] for entry in api.request_counts()["requests"]} == {2}

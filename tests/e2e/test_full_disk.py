@@ -1,4 +1,4 @@
-"""The runbook's command works on a full disk: files go without the database, which then starts again."""
+"""`maintain` works on a full disk: it deletes files without the database, which can then start again."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _MB = 2**20
 
 
 @pytest.fixture
-def full(tmp_path: Path) -> Iterator[Path]:
-    """A DATA_DIR with an embedded database that was stopped, raw pages of long ago, and not one byte left."""
+def full_data_dir(tmp_path: Path) -> Iterator[Path]:
+    """A DATA_DIR without free space, with old raw pages and a stopped embedded database."""
     folder = tmp_path / "data"
     folder.mkdir()
     tmp_path.chmod(0o755)
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", folder], capture_output=True).returncode:
-        pytest.skip("mounting a small file system is not permitted here")
+        pytest.skip("mounting a file system is not permitted")
     try:
         assert _run(folder, "core.embedded_postgres", "--url").returncode == 0
         old = folder / "landing" / "users" / "users-2020-01-01"
@@ -40,22 +40,22 @@ def full(tmp_path: Path) -> Iterator[Path]:
 
 
 def _run(data_dir: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    mine = {"DATA_DIR": str(data_dir), "DATABASE_URL": "", "PREFECT_HOME": str(data_dir / "prefect")}
-    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"} | mine
+    settings = {"DATA_DIR": str(data_dir), "DATABASE_URL": "", "PREFECT_HOME": str(data_dir / "prefect")}
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"} | settings
     return subprocess.run(
         [sys.executable, "-m", *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
     )
 
 
-def test_maintain_makes_room_before_it_needs_the_database(full: Path) -> None:
-    nothing_old = _run(full, "flows.maintain", "--retention-days", "36500")
-    assert nothing_old.returncode == 1
-    assert nothing_old.stderr.startswith("error: ")
-    assert "No space left on device" in nothing_old.stderr
-    assert "see docs/operations.md#the-disk-is-full" in nothing_old.stderr
+def test_maintain_frees_space_before_it_needs_the_database(full_data_dir: Path) -> None:
+    without_old_files = _run(full_data_dir, "flows.maintain", "--retention-days", "36500")
+    assert without_old_files.returncode == 1
+    assert without_old_files.stderr.startswith("error: ")
+    assert "No space left on device" in without_old_files.stderr
+    assert "see docs/operations.md#the-disk-is-full" in without_old_files.stderr
 
-    done = _run(full, "flows.maintain", "--retention-days", "3")
+    result = _run(full_data_dir, "flows.maintain", "--retention-days", "3")
 
-    assert done.returncode == 0, done.stderr
-    assert "the disk is full; without the database: 1 landings" in done.stdout
-    assert shutil.disk_usage(full).free > 0
+    assert result.returncode == 0, result.stderr
+    assert "the disk is full; without the database: 1 landings" in result.stdout
+    assert shutil.disk_usage(full_data_dir).free > 0

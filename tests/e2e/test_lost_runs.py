@@ -1,4 +1,4 @@
-"""Runs whose process is gone, on a real Prefect server: they are marked, and one that has ended never is."""
+"""Lost runs on a real Prefect server: they are marked, and runs that have ended keep their state."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectClient]:
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     with (folder / "server.log").open("w") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
-    started = PrefectClient(f"http://127.0.0.1:{port}/api")
+    client = PrefectClient(f"http://127.0.0.1:{port}/api")
     try:
-        _until(lambda: is_reachable(f"{started.api_url}/health"))
-        started.ask("POST", "work_pools/", {"name": WORK_POOL, "type": "process"})
-        yield started
+        _wait_until(lambda: is_reachable(f"{client.api_url}/health"))
+        client.ask("POST", "work_pools/", {"name": WORK_POOL, "type": "process"})
+        yield client
     finally:
         process.terminate()
         process.wait(timeout=30)
@@ -49,16 +49,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectClient]:
 
 @dataclass
 class Site:
-    """A deployment with one slot, and looks at its runs at any time after now."""
+    """A deployment with a concurrency limit of one, and checks of its runs at a simulated time."""
 
     server: PrefectClient
     deployment: str
-    seen: SignsOfLife = field(default_factory=dict)
-    later: timedelta = timedelta(0)
+    signs_of_life: SignsOfLife = field(default_factory=dict)
+    time_offset: timedelta = timedelta(0)
     processes: set[str] = field(default_factory=set)
 
     def run(self, *states: str) -> str:
-        """A new run that goes through these states; a worker sets the first."""
+        """Create a run and set these states. A worker would set the first one."""
         run_id: str = self.server.ask("POST", f"deployments/{self.deployment}/create_flow_run", {})["id"]
         for state in states:
             self.set_state(run_id, state)
@@ -70,30 +70,30 @@ class Site:
     def state(self, run_id: str) -> str:
         return str(self.server.ask("GET", f"flow_runs/{run_id}")["state_type"])
 
-    def beat(self, worker: str) -> None:
-        """A worker says that it lives."""
-        beat = {"name": worker, "heartbeat_interval_seconds": 10}
-        self.server.ask("POST", f"work_pools/{WORK_POOL}/workers/heartbeat", beat)
+    def send_worker_heartbeat(self, worker: str) -> None:
+        """Send the heartbeat of a worker."""
+        content = {"name": worker, "heartbeat_interval_seconds": 10}
+        self.server.ask("POST", f"work_pools/{WORK_POOL}/workers/heartbeat", content)
 
-    def heartbeat(self, run_id: str) -> None:
-        """A run says that it lives."""
+    def send_run_heartbeat(self, run_id: str) -> None:
+        """Send the heartbeat of a run."""
         resource = {"prefect.resource.id": f"prefect.flow-run.{run_id}"}
         event = Event(event="prefect.flow-run.heartbeat", resource=resource)  # type: ignore[arg-type]
         self.server.ask("POST", "events", [event.model_dump(mode="json")])
-        wanted = {
+        event_filter = {
             "filter": {"id": {"id": [str(event.id)]}, "occurred": {"since": (utc_now() - 60 * SECOND).isoformat()}}
         }
-        _until(lambda: bool(self.server.ask("POST", "events/filter", wanted)["events"]))
+        _wait_until(lambda: bool(self.server.ask("POST", "events/filter", event_filter)["events"]))
 
-    def look(self, seconds_later: int = 0) -> list[str]:
-        """The names of the runs that are marked at a look so many seconds after the last one."""
-        self.later += seconds_later * SECOND
+    def check(self, seconds_later: int = 0) -> list[str]:
+        """Check for lost runs this many seconds after the last check. Returns the names of the marked runs."""
+        self.time_offset += seconds_later * SECOND
         lost_runs = LostRuns(self.server, self._now, 60 * SECOND, lambda: self.processes)
-        self.seen, marked = lost_runs.mark(self.seen)
+        self.signs_of_life, marked = lost_runs.mark(self.signs_of_life)
         return marked
 
     def _now(self) -> datetime:
-        return utc_now() + self.later
+        return utc_now() + self.time_offset
 
 
 @pytest.fixture
@@ -106,87 +106,87 @@ def site(server: PrefectClient) -> Iterator[Site]:
         server.ask("DELETE", f"flow_runs/{run['id']}")
 
 
-def test_a_pending_run_without_its_worker_is_marked_and_frees_the_slot(site: Site) -> None:
-    site.beat("first")
+def test_pending_run_without_its_worker_is_marked_and_frees_the_slot(site: Site) -> None:
+    site.send_worker_heartbeat("first")
     run = site.run("PENDING")
-    assert site.state(site.run("PENDING")) == "CANCELLED"  # the slot is taken
-    assert site.look() == []
-    site.beat("second")  # a worker that started later did not take it
-    assert site.look(59) == []
-    assert site.look(2) != []
+    assert site.state(site.run("PENDING")) == "CANCELLED"  # the slot is in use
+    assert site.check() == []
+    site.send_worker_heartbeat("second")  # a worker that starts later does not have the run
+    assert site.check(59) == []
+    assert site.check(2) != []
     assert site.state(run) == "CRASHED"
     assert site.state(site.run("PENDING", "RUNNING", "COMPLETED")) == "COMPLETED"
 
 
-def test_a_pending_run_waits_while_its_worker_reports(site: Site) -> None:
-    site.beat("first")
+def test_pending_run_is_not_lost_while_its_worker_sends_heartbeats(site: Site) -> None:
+    site.send_worker_heartbeat("first")
     run = site.run("PENDING")
     for _ in range(3):
-        assert site.look(50) == []
-        site.beat("first")
+        assert site.check(50) == []
+        site.send_worker_heartbeat("first")
     assert site.state(run) == "PENDING"
 
 
-def test_a_running_run_lives_while_it_sends_heartbeats_or_has_a_process(site: Site) -> None:
+def test_running_run_is_not_lost_with_heartbeats_or_a_process(site: Site) -> None:
     run = site.run("PENDING", "RUNNING")
     for _ in range(2):
-        site.heartbeat(run)
-        assert site.look(50) == []
+        site.send_run_heartbeat(run)
+        assert site.check(50) == []
     site.processes = {run}
-    assert site.look(50) == site.look(50) == []
+    assert site.check(50) == site.check(50) == []
     site.processes = set()
-    assert site.look(50) == []
-    assert site.look(20) != []
+    assert site.check(50) == []
+    assert site.check(20) != []
     assert site.state(run) == "CRASHED"
 
 
-def test_a_run_of_a_command_line_is_marked_when_its_heartbeats_stay_away_for_long(site: Site) -> None:
+def test_command_line_run_is_marked_without_heartbeats(site: Site) -> None:
     flow = site.server.ask("POST", "flows/", {"name": "ingest"})["id"]
     content = {"flow_id": flow, "state": {"type": "RUNNING"}}
-    theirs = site.server.ask("POST", "flow_runs/", content)["id"]  # of somebody else's flow: without our tag
-    ours = site.server.ask("POST", "flow_runs/", content | {"tags": [TAG]})["id"]
-    assert close_lost_runs(site.server) == 0  # of workers alone
-    assert site.look() == site.look(120) == []
-    assert site.look(61) != []
-    assert (site.state(theirs), site.state(ours)) == ("RUNNING", "CRASHED")
+    foreign_run = site.server.ask("POST", "flow_runs/", content)["id"]  # without the project's tag
+    tagged_run = site.server.ask("POST", "flow_runs/", content | {"tags": [TAG]})["id"]
+    assert close_lost_runs(site.server) == 0  # checks only runs of workers
+    assert site.check() == site.check(120) == []
+    assert site.check(61) != []
+    assert (site.state(foreign_run), site.state(tagged_run)) == ("RUNNING", "CRASHED")
 
 
-def test_every_deployment_has_the_tag_that_is_looked_for() -> None:
+def test_every_deployment_has_the_tag() -> None:
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
-    assert [one["entrypoint"] for one in deployments if TAG not in one["tags"]] == []
+    assert [deployment["entrypoint"] for deployment in deployments if TAG not in deployment["tags"]] == []
 
 
-def test_a_run_that_was_to_be_cancelled_is_cancelled(site: Site) -> None:
+def test_lost_run_in_state_cancelling_is_cancelled(site: Site) -> None:
     run = site.run("PENDING", "RUNNING", "CANCELLING")
-    site.look()
-    site.look(61)
+    site.check()
+    site.check(61)
     assert site.state(run) == "CANCELLED"
     assert site.state(site.run("PENDING")) == "PENDING"  # the slot is free
 
 
-@pytest.mark.parametrize("ended", ["COMPLETED", "FAILED", "CANCELLED"])
-def test_a_run_that_has_ended_keeps_its_state(site: Site, ended: str) -> None:
-    """It ends between the look and the mark; its heartbeats come late, and no event tells of its end."""
+@pytest.mark.parametrize("final_state", ["COMPLETED", "FAILED", "CANCELLED"])
+def test_ended_run_keeps_its_state(site: Site, final_state: str) -> None:
+    """The run ends between check and mark. Its heartbeats arrive late, and no event reports its end."""
     run = site.run("PENDING", "RUNNING")
-    site.heartbeat(run)
-    site.look()
-    [as_read] = open_runs(site.server, {})
-    site.set_state(run, ended)
-    before = site.server.ask("GET", f"flow_runs/{run}")["state"]
-    assert not mark_as_lost(site.server, as_read, "Its process is gone.")
-    site.heartbeat(run)
-    assert site.look(61) == site.look(61) == []
+    site.send_run_heartbeat(run)
+    site.check()
+    [outdated_run] = open_runs(site.server, {})
+    site.set_state(run, final_state)
+    state = site.server.ask("GET", f"flow_runs/{run}")["state"]
+    assert not mark_as_lost(site.server, outdated_run, "Its process is gone.")
+    site.send_run_heartbeat(run)
+    assert site.check(61) == site.check(61) == []
     assert close_lost_runs(site.server) == 0
-    assert site.server.ask("GET", f"flow_runs/{run}")["state"] == before
+    assert site.server.ask("GET", f"flow_runs/{run}")["state"] == state
 
 
-def test_runs_that_wait_for_a_worker_or_a_slot_are_not_lost(site: Site) -> None:
+def test_scheduled_run_is_not_lost(site: Site) -> None:
     run = site.run()
-    assert site.look() == site.look(600) == []
+    assert site.check() == site.check(600) == []
     assert site.state(run) == "SCHEDULED"
 
 
-def test_only_prefects_own_process_is_a_sign_of_a_run(site: Site) -> None:
+def test_only_a_prefect_engine_process_is_a_sign_of_life(site: Site) -> None:
     run = site.run("PENDING", "RUNNING")
     environment = os.environ | {"PREFECT__FLOW_RUN_ID": run}
     wait = "import time; time.sleep(600)"
@@ -195,7 +195,7 @@ def test_only_prefects_own_process_is_a_sign_of_a_run(site: Site) -> None:
         assert run not in run_ids_of_processes()
         engine = subprocess.Popen([sys.executable, "-c", wait, "-m", "prefect.engine"], env=environment)
         try:
-            _until(lambda: run in run_ids_of_processes())
+            _wait_until(lambda: run in run_ids_of_processes())
             assert close_lost_runs(site.server) == 0
         finally:
             engine.kill()
@@ -207,8 +207,8 @@ def test_only_prefects_own_process_is_a_sign_of_a_run(site: Site) -> None:
         child.wait()
 
 
-def _until(condition: Any, seconds: float = 120) -> None:
-    until = time.monotonic() + seconds
+def _wait_until(condition: Any, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < until, "it did not come"
+        assert time.monotonic() < deadline, "time limit reached"
         time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""What Prefect keeps of runs, on a real server: old runs go, new ones stay, and erase runs leave nothing behind."""
+"""Retention of runs on a real Prefect server: old runs are deleted, new runs are kept, erase runs leave no data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from flows.prefect_history import prune_prefect_history
 from notifications.erase_runs import delete_erase_runs
 from services.local_services import LocalServices, Ports, PrefectCredentials
 from tests.conftest import ROOT
-from tests.e2e.test_lost_runs import _until as until
+from tests.e2e.test_lost_runs import _wait_until as wait_until
 
 USER_ID = 918_273_645
 KEEP = timedelta(days=30)
@@ -31,7 +31,7 @@ KEEP = timedelta(days=30)
 
 @dataclass
 class Site:
-    """A server as `make up` starts it, in a DATA_DIR of its own."""
+    """A Prefect server as `make up` starts it, with its own DATA_DIR."""
 
     server: PrefectClient
     data_dir: Path
@@ -41,7 +41,7 @@ class Site:
         return self.data_dir / "prefect" / "server.db"
 
     def run(self, flow: str, **parameters: Any) -> str:
-        """A run of the flow that has completed, with a log, an artifact and an event."""
+        """Create a completed run of the flow with a log line, an artifact and an event."""
         ask = self.server.ask
         flow_id = ask("POST", "flows/", {"name": flow})["id"]
         content = {"flow_id": flow_id, "name": flow, "parameters": parameters, "state": {"type": "RUNNING"}}
@@ -54,13 +54,15 @@ class Site:
         event = Event(event="prefect.flow-run.heartbeat", resource=resource)  # type: ignore[arg-type]
         ask("POST", "events", [event.model_dump(mode="json")])
         ask("POST", f"flow_runs/{run}/set_state", {"state": {"type": "COMPLETED"}})
-        until(lambda: self.rows("events", "resource_id", resource["prefect.resource.id"]) == 3)  # Running, Completed
+        wait_until(
+            lambda: self.rows("events", "resource_id", resource["prefect.resource.id"]) == 3
+        )  # Running, Completed
         return run
 
-    def age(self, run: str, days: int) -> None:
-        """Let the run, and its events, be so many days older."""
+    def make_older(self, run: str, days: int) -> None:
+        """Move the times of the run and its events into the past."""
         by = f"-{days} days"
-        of_run = {"by": by, "run": run.replace("-", ""), "resource": f"prefect.flow-run.{run}"}
+        values = {"by": by, "run": run.replace("-", ""), "resource": f"prefect.flow-run.{run}"}
         with closing(sqlite3.connect(self.database, timeout=30)) as database, database:
             for statement in (
                 "update flow_run set end_time = datetime(end_time, :by) || '.000000' where replace(id, '-', '') = :run",
@@ -68,10 +70,10 @@ class Site:
                 " where event_id in (select id from events where resource_id = :resource)",
                 "update events set occurred = datetime(occurred, :by) || '.000000' where resource_id = :resource",
             ):
-                assert database.execute(statement, of_run).rowcount > 0
+                assert database.execute(statement, values).rowcount > 0
 
-    def left_of(self, run: str) -> dict[str, int]:
-        """How many rows of each kind the database has of the run."""
+    def stored_rows(self, run: str) -> dict[str, int]:
+        """The number of rows of each kind that the database has of the run."""
         by_run = {table: self.rows(table, "flow_run_id", run) for table in ("flow_run_state", "log", "artifact")}
         return by_run | {
             "flow_run": self.rows("flow_run", "id", run),
@@ -80,13 +82,13 @@ class Site:
 
     def rows(self, table: str, column: str, value: str) -> int:
         with closing(sqlite3.connect(self.database, timeout=30)) as database:
-            wanted = value.replace("-", "") if column != "resource_id" else value
+            parameter = value.replace("-", "") if column != "resource_id" else value
             column = f"replace({column}, '-', '')" if column != "resource_id" else column
-            found = database.execute(f"select count(*) from {table} where {column} = ?", [wanted])
-            return int(found.fetchone()[0])
+            result = database.execute(f"select count(*) from {table} where {column} = ?", [parameter])
+            return int(result.fetchone()[0])
 
-    def holds(self, text: str) -> bool:
-        """Whether any byte of Prefect's files is of the text."""
+    def files_contain(self, text: str) -> bool:
+        """Whether any file of Prefect contains the text."""
         files = [path for path in (self.data_dir / "prefect").rglob("*") if path.is_file()]
         return any(text.encode() in path.read_bytes() for path in files)
 
@@ -100,66 +102,66 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     data_dir = tmp_path_factory.mktemp("data")
     (data_dir / "prefect").mkdir()
     settings = Settings(_env_file=None, data_dir=data_dir)  # type: ignore[call-arg]
-    plan = LocalServices(settings, Ports(prefect_server_api_port=free_ports(1)[0]), PrefectCredentials())
-    [program] = [one for one in plan.processes() if one.name == "prefect-server"]
+    services = LocalServices(settings, Ports(prefect_server_api_port=free_ports(1)[0]), PrefectCredentials())
+    [definition] = [process for process in services.processes() if process.name == "prefect-server"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    environment |= plan.environment | program.environment
-    # Else every hour, and artifacts of deleted runs every day.
+    environment |= services.environment | definition.environment
+    # The defaults are one hour, and one day for artifacts of deleted runs.
     environment["PREFECT_SERVER_SERVICES_DB_VACUUM_LOOP_SECONDS"] = "2"
     environment["PREFECT_SERVER_SERVICES_DB_VACUUM_ORPHAN_CLEANUP_LOOP_SECONDS"] = "2"
     with (data_dir / "server.log").open("w") as log:
-        process = subprocess.Popen(program.command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(definition.command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
     try:
-        until(lambda: is_reachable(f"{plan.prefect_url}/api/health"))
-        yield Site(PrefectClient(f"{plan.prefect_url}/api"), data_dir)
+        wait_until(lambda: is_reachable(f"{services.prefect_url}/api/health"))
+        yield Site(PrefectClient(f"{services.prefect_url}/api"), data_dir)
     finally:
         process.terminate()
         process.wait(timeout=30)
 
 
-def test_old_runs_go_with_all_that_is_theirs_and_new_ones_stay(site: Site) -> None:
+def test_old_runs_and_their_data_are_deleted_and_new_runs_are_kept(site: Site) -> None:
     old, new = site.run("ingest"), site.run("ingest")
-    assert all(site.left_of(old).values())
-    site.age(old, 31)
-    site.age(new, 29)
+    assert all(site.stored_rows(old).values())
+    site.make_older(old, 31)
+    site.make_older(new, 29)
     result = site.data_dir / "prefect" / "storage" / "land tracks" / "a"
     result.parent.mkdir(parents=True)
     result.write_text("{}")
     os.utime(result, (0, 0))
     newer = result.with_name("b")
     newer.write_text("{}")
-    os.utime(newer, (time.time(), time.time()))  # the kernel's clock may show another date
+    os.utime(newer, (time.time(), time.time()))  # CLOCK_FILE and the kernel's clock can differ
 
-    until(lambda: not any(site.left_of(old).values()))  # the server does it
-    assert all(site.left_of(new).values())
+    wait_until(lambda: not any(site.stored_rows(old).values()))  # the server deletes it
+    assert all(site.stored_rows(new).values())
     assert prune_prefect_history(site.data_dir, KEEP)["prefect_files"] == 1
     assert (result.exists(), newer.exists()) == (False, True)
     assert site.server.ask("GET", f"flow_runs/{new}")["state_type"] == "COMPLETED"
 
 
-def test_the_server_has_the_same_limits_and_leases_that_outlive_it(site: Site) -> None:
-    shown = site.server.ask("GET", "admin/settings")["server"]
-    assert shown["concurrency"]["lease_storage"].endswith(".filesystem")
-    assert set(shown["services"]["db_vacuum"]["enabled"]) == {"events", "flow_runs"}
-    assert shown["services"]["db_vacuum"]["retention_period"] == "P30D"
-    assert shown["events"]["retention_period"] == "P30D"
+def test_server_has_the_retention_settings_and_durable_leases(site: Site) -> None:
+    server_settings = site.server.ask("GET", "admin/settings")["server"]
+    assert server_settings["concurrency"]["lease_storage"].endswith(".filesystem")
+    assert set(server_settings["services"]["db_vacuum"]["enabled"]) == {"events", "flow_runs"}
+    assert server_settings["services"]["db_vacuum"]["retention_period"] == "P30D"
+    assert server_settings["events"]["retention_period"] == "P30D"
 
 
-def test_nothing_of_a_user_who_was_erased_stays_in_the_files(site: Site) -> None:
-    erase, kept = site.run("erase", user_id=USER_ID), site.run("ingest")
-    assert site.holds(str(USER_ID))
+def test_files_do_not_contain_an_erased_user_id(site: Site) -> None:
+    erase_run, ingest_run = site.run("erase", user_id=USER_ID), site.run("ingest")
+    assert site.files_contain(str(USER_ID))
     early = utc_now() - timedelta(minutes=10)
-    assert delete_erase_runs(site.server, ended_before=early) == 0  # not before anybody could read how it ended
+    assert delete_erase_runs(site.server, ended_before=early) == 0  # the result must stay readable for a while
 
     with temporary_settings({PREFECT_API_URL: site.server.api_url}):
         assert prune_prefect_history(site.data_dir, KEEP)["erase_runs"] == 1
-    assert not site.holds(str(USER_ID))
-    # Its events stay for a while: they name no parameters.
-    until(lambda: {kind for kind, rows in site.left_of(erase).items() if rows} == {"events"})
-    assert site.left_of(kept)["flow_run"] == 1
+    assert not site.files_contain(str(USER_ID))
+    # Its events stay for a while; they contain no parameters.
+    wait_until(lambda: {kind for kind, rows in site.stored_rows(erase_run).items() if rows} == {"events"})
+    assert site.stored_rows(ingest_run)["flow_run"] == 1
 
 
-def test_a_database_that_cannot_be_read_is_left_alone(tmp_path: Path) -> None:
+def test_unreadable_database_is_not_changed(tmp_path: Path) -> None:
     database = tmp_path / "prefect" / "server.db"
     database.parent.mkdir()
     database.write_bytes(b"no database at all" * 100)

@@ -1,4 +1,4 @@
-"""The Prefect server of a command: it ends with its run in whatever way that ends, and leaves nothing behind."""
+"""The temporary Prefect server of a command: it ends with its run and leaves no files."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ import pytest
 from flows.temporary_prefect_server import _server_of_services
 from tests.conftest import ROOT
 
-# A command that has its server, as a flow does, and then stands still.
-WAITING = """
+# A command that starts its server, as a flow does, and then waits.
+WAITING_COMMAND = """
 import signal, sys, time
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever started the tests may ignore it, as nohup does
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup, for example, ignores it
 from pathlib import Path
 from core.tracebacks import hide_tracebacks
 from flows.temporary_prefect_server import ensure_prefect_api
@@ -36,9 +36,9 @@ SECONDS = 120
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder in which one command has run."""
+    """A data folder after one command has run."""
     folder = tmp_path_factory.mktemp("first")
-    run = waiting(folder)
+    run = start_waiting_command(folder)
     assert run.stdout and run.stdout.readline() == "ready\n"
     run.terminate()
     run.communicate(timeout=SECONDS)
@@ -57,13 +57,13 @@ def data_dir(template: Path, tmp_path: Path) -> Iterator[Path]:
 
 
 def environment(data_dir: Path) -> dict[str, str]:
-    mine = {"DATA_DIR": str(data_dir), "PREFECT_HOME": str(data_dir / "prefect")}
-    return {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | mine
+    settings = {"DATA_DIR": str(data_dir), "PREFECT_HOME": str(data_dir / "prefect")}
+    return {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")} | settings
 
 
-def waiting(data_dir: Path) -> subprocess.Popen[str]:
+def start_waiting_command(data_dir: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", WAITING, str(data_dir)],
+        [sys.executable, "-c", WAITING_COMMAND, str(data_dir)],
         cwd=ROOT,
         env=environment(data_dir),
         stdout=subprocess.PIPE,
@@ -74,26 +74,26 @@ def waiting(data_dir: Path) -> subprocess.Popen[str]:
 
 
 def servers(data_dir: Path) -> list[psutil.Process]:
-    found = []
+    processes = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             words = process.cmdline()
             if "flows.temporary_prefect_server_process" in words and any(
                 word.startswith(f"{data_dir}/") for word in words
             ):
-                found.append(process)
-    return [one for one in found if one.status() != psutil.STATUS_ZOMBIE]
+                processes.append(process)
+    return [process for process in processes if process.status() != psutil.STATUS_ZOMBIE]
 
 
-def comes(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + SECONDS
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS
     while not condition():
-        assert time.monotonic() < until, "it did not come"
+        assert time.monotonic() < deadline, "time limit reached"
         time.sleep(0.1)
 
 
 @pytest.mark.parametrize(
-    ("when", "number"),
+    ("when", "signal_number"),
     [
         ("starting", signal.SIGKILL),
         ("running", signal.SIGKILL),
@@ -101,51 +101,51 @@ def comes(condition: Callable[[], bool]) -> None:
         ("starting", signal.SIGHUP),
     ],
 )
-def test_it_ends_with_a_run_that_is_killed(when: str, number: signal.Signals, data_dir: Path) -> None:
-    run = waiting(data_dir)
+def test_server_ends_when_its_run_is_killed(when: str, signal_number: signal.Signals, data_dir: Path) -> None:
+    run = start_waiting_command(data_dir)
     if when == "running":
         assert run.stdout and run.stdout.readline() == "ready\n"
-    comes(lambda: bool(servers(data_dir)))
-    run.send_signal(number)
+    wait_until(lambda: bool(servers(data_dir)))
+    run.send_signal(signal_number)
     run.communicate(timeout=SECONDS)
-    comes(lambda: not servers(data_dir))
+    wait_until(lambda: not servers(data_dir))
 
 
-def test_the_next_run_ends_a_server_that_could_not_end_itself_and_no_other(data_dir: Path, tmp_path: Path) -> None:
-    elsewhere = tmp_path / "other"
-    shutil.copytree(data_dir, elsewhere)
-    runs = [waiting(data_dir), waiting(elsewhere)]
+def test_next_run_ends_only_the_stuck_server_of_its_folder(data_dir: Path, tmp_path: Path) -> None:
+    other_folder = tmp_path / "other"
+    shutil.copytree(data_dir, other_folder)
+    runs = [start_waiting_command(data_dir), start_waiting_command(other_folder)]
     for run in runs:
         assert run.stdout and run.stdout.readline() == "ready\n"
     (stuck,) = servers(data_dir)
-    stuck.suspend()  # it cannot see that its run is killed
+    stuck.suspend()  # a suspended server does not notice the end of its run
     runs[0].kill()
     runs[0].communicate(timeout=SECONDS)
-    assert [one.pid for one in servers(data_dir)] == [stuck.pid]
+    assert [server.pid for server in servers(data_dir)] == [stuck.pid]
 
-    with closing(sqlite3.connect(data_dir / "prefect" / "prefect.db")) as database:  # nor does its lock hinder anyone
+    with closing(sqlite3.connect(data_dir / "prefect" / "prefect.db")) as database:  # a locked database must not matter
         database.execute("begin exclusive")
-        again = waiting(data_dir)
-        assert again.stdout and again.stdout.readline() == "ready\n"
+        next_run = start_waiting_command(data_dir)
+        assert next_run.stdout and next_run.stdout.readline() == "ready\n"
 
-    assert stuck.pid not in [one.pid for one in servers(data_dir)]
-    assert len(servers(elsewhere)) == 1
-    assert len(list((data_dir / "prefect" / "temporary").iterdir())) == 1  # that of the run that goes on
-    for run in (again, runs[1]):
+    assert stuck.pid not in [server.pid for server in servers(data_dir)]
+    assert len(servers(other_folder)) == 1
+    assert len(list((data_dir / "prefect" / "temporary").iterdir())) == 1  # the folder of the current run
+    for run in (next_run, runs[1]):
         run.kill()
         run.communicate(timeout=SECONDS)
 
 
-def test_ctrl_c_is_one_line_and_nothing_is_left(data_dir: Path) -> None:
-    run = waiting(data_dir)
+def test_ctrl_c_prints_one_line_and_leaves_no_files(data_dir: Path) -> None:
+    run = start_waiting_command(data_dir)
     assert run.stdout and run.stdout.readline() == "ready\n"
-    os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to all processes of the command
+    os.killpg(run.pid, signal.SIGINT)  # like a terminal, to all processes of the command
     assert run.communicate(timeout=SECONDS)[1] == "stopped; run it again to go on\n"
     assert servers(data_dir) == []
     assert list((data_dir / "prefect" / "temporary").iterdir()) == []
 
 
-def test_a_database_of_a_newer_prefect_is_no_hindrance(data_dir: Path, environment_of_a_run: dict[str, str]) -> None:
+def test_database_of_a_newer_prefect_is_replaced(data_dir: Path, environment_of_a_run: dict[str, str]) -> None:
     with closing(sqlite3.connect(data_dir / "prefect" / "prefect.db")) as database:
         database.execute("update alembic_version set version_num = 'ffffffffffff'")
         database.commit()
@@ -159,39 +159,39 @@ def test_a_database_of_a_newer_prefect_is_no_hindrance(data_dir: Path, environme
     assert servers(data_dir) == []
 
 
-def test_a_server_that_cannot_start_is_one_line(data_dir: Path, environment_of_a_run: dict[str, str]) -> None:
-    # An order to Prefect that makes its server fail as it starts, and not our part of a run.
-    broken = environment_of_a_run | {"PREFECT_SERVER_DOCKET_URL": "nonsense://x"}
-    done = command("flows.monitor", broken)
+def test_server_that_cannot_start_gives_one_error_line(data_dir: Path, environment_of_a_run: dict[str, str]) -> None:
+    # This setting makes the server fail at its start, but not the run.
+    invalid = environment_of_a_run | {"PREFECT_SERVER_DOCKET_URL": "nonsense://x"}
+    result = command("flows.monitor", invalid)
     log = data_dir / "logs" / "temporary-prefect-server.log"
-    assert done.returncode == 1
-    assert done.stderr == (
+    assert result.returncode == 1
+    assert result.stderr == (
         f"error: the temporary Prefect server stopped before it was ready; run the command again. Its log is {log}\n"
     )
     assert log.stat().st_size
     assert "Traceback" not in log.read_text()
 
 
-def test_a_folder_that_cannot_be_made_is_one_line(data_dir: Path, environment_of_a_run: dict[str, str]) -> None:
+def test_unusable_folder_gives_one_error_line(data_dir: Path, environment_of_a_run: dict[str, str]) -> None:
     (data_dir / "prefect" / "temporary").write_text("a file, where the folder should be")
-    done = command("flows.monitor", environment_of_a_run)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: the temporary Prefect server cannot be set up in ")
-    assert done.stderr.count("\n") == 1
+    result = command("flows.monitor", environment_of_a_run)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: the temporary Prefect server cannot be set up in ")
+    assert result.stderr.count("\n") == 1
 
 
-def test_a_full_disk_is_one_line(data_dir: Path, environment_of_a_run: dict[str, str]) -> None:
+def test_full_disk_gives_one_error_line(data_dir: Path, environment_of_a_run: dict[str, str]) -> None:
     folder = data_dir / "prefect" / "temporary"
     folder.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True).returncode:
-        pytest.skip("mounting a small file system is not permitted here")
+        pytest.skip("mounting a file system is not permitted")
     try:
-        done = command("flows.monitor", environment_of_a_run)
+        result = command("flows.monitor", environment_of_a_run)
     finally:
         subprocess.run(["umount", "--lazy", folder], check=True)
-    assert done.returncode == 1
-    assert "No space left on device" in done.stderr
-    assert done.stderr.count("\n") == 1
+    assert result.returncode == 1
+    assert "No space left on device" in result.stderr
+    assert result.stderr.count("\n") == 1
     assert servers(data_dir) == []
 
 
@@ -212,7 +212,7 @@ def command(module: str, settings: dict[str, str]) -> subprocess.CompletedProces
     )
 
 
-def test_no_services_are_no_server(data_dir: Path) -> None:
+def test_no_server_is_found_without_services(data_dir: Path) -> None:
     assert _server_of_services(data_dir) is None
     (data_dir / "services").mkdir()
     assert _server_of_services(data_dir) is None

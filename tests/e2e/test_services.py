@@ -1,4 +1,4 @@
-"""`make up` for real: a watched run, killed programs, what is open and what is told, a stop that keeps the state."""
+"""The real services of `make up`: runs, killed processes, open ports, notifications, and a stop."""
 
 from __future__ import annotations
 
@@ -23,250 +23,277 @@ import zstandard
 from services.deploy import run_smoke_test
 from tests.conftest import all_rows
 from tests.e2e.conftest import API_TOKEN, LOGIN, PROXY_PASSWORD, ROOT, Services
-from tests.e2e.secrecy import Secrets, readable_files
+from tests.e2e.personal_data import Secrets, readable_files
 from tests.integration.serving import browser
 
 DAY = "2026-11-20"
 
 
-def test_a_command_reports_to_the_server_that_runs(services: Services) -> None:
+def test_command_reports_to_the_running_server(services: Services) -> None:
     environment = {name: value for name, value in services.environment.items() if not name.startswith("PREFECT_")}
     environment["MOOVITAMIX_API_URL"] = services.plan.api_url
     command = [sys.executable, "-m", "flows.ingest", "--day", "2026-11-18"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=200)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "next, because" not in done.stdout  # it follows by itself: see below
+    result = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=200
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "next, because" not in result.stdout  # the next flow starts automatically
     (run,) = (run for run in services.ask("flow_runs/filter", {}) if run["name"] == "ingest-2026-11-18")
     assert (run["state_type"], run["tags"]) == ("COMPLETED", ["moovitamix"])
     tasks = services.ask("task_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
-    assert {tuple(task["tags"]) for task in tasks} == {()}  # each tag of a task would be asked for a slot
-    assert services.published() > 0
+    assert {tuple(task["tags"]) for task in tasks} == {()}  # every tag of a task would need a concurrency slot
+    assert services.published_sessions() > 0
 
 
-def test_a_deployment_runs_and_bears_its_day(services: Services) -> None:
+def test_deployment_run_is_named_after_its_day(services: Services) -> None:
     assert services.run("ingest/daily", day=DAY) == 0
     assert services.flow_runs()[f"ingest-{DAY}"] == "COMPLETED"
-    assert services.published() > 0
+    assert services.published_sessions() > 0
     docs = requests.get(f"{services.plan.docs_url}/", timeout=10)
     assert DAY in docs.text
 
 
-def test_the_monitor_and_then_the_lists_follow_what_a_command_published_by_themselves(services: Services) -> None:
-    def followed() -> bool:
+def test_monitor_and_recommend_start_automatically_after_an_ingest(services: Services) -> None:
+    def both_completed() -> bool:
         runs = services.flow_runs()
         return runs.get("monitor") == runs.get("recommend") == "COMPLETED"
 
-    assert _comes(followed, seconds=150)
+    assert _becomes_true(both_completed, seconds=150)
     runs = {run["name"]: run for run in services.ask("flow_runs/filter", {})}
     assert runs["monitor"]["end_time"] <= runs["recommend"]["start_time"]
 
 
-def test_recommendations_are_served_and_say_whether_they_are_ready(services: Services) -> None:
+def test_serving_reports_its_health(services: Services) -> None:
     assert requests.get(f"{services.plan.serving_url}/health/live", timeout=10).json() == {"live": True}
     assert requests.get(f"{services.plan.serving_url}/health", timeout=10).json()["database"]
 
 
-def test_a_blocked_day_ends_the_watching_command_with_1(services: Services) -> None:
+def test_blocked_day_ends_the_watching_command_with_exit_code_1(services: Services) -> None:
     faults = f"{services.plan.api_url}/_control/faults"
     requests.put(faults, json=[{"endpoint": "tracks", "empty": True}], timeout=10).raise_for_status()
     try:
         assert services.run("ingest/daily", day="2026-11-21") == 1
     finally:
         requests.delete(faults, timeout=10).raise_for_status()
-    # One cause, one mail: listens that wait for the tracks are named in it.
-    assert _comes(lambda: "tracks-2026-11-21 is blocked" in services.mailbox.subjects, 60), services.mailbox.subjects
+    # One cause gives one mail, which names the listens that wait for the tracks.
+    assert _becomes_true(lambda: "tracks-2026-11-21 is blocked" in services.mailbox.subjects, 60), (
+        services.mailbox.subjects
+    )
     assert [subject for subject in services.mailbox.subjects if "2026-11-21" in subject] == [
         "tracks-2026-11-21 is blocked"
     ]
     assert "listen_history-2026-11-21" in services.mailbox.body("tracks-2026-11-21 is blocked")
 
 
-def test_prefect_asks_for_its_login(services: Services) -> None:
+def test_prefect_requires_its_login(services: Services) -> None:
     for auth, status in ((None, 401), (("operator", "guessed"), 401), (tuple(LOGIN.split(":")), 200)):
         url = f"{services.plan.prefect_url}/api/flow_runs/filter"
         assert requests.post(url, json={}, auth=auth, timeout=10).status_code == status  # type: ignore[arg-type]
 
 
-@pytest.mark.skipif(browser.PROGRAM is None, reason="no Chromium on this machine")
-def test_no_page_asks_for_anything_but_this_machine(services: Services) -> None:
+@pytest.mark.skipif(browser.PROGRAM is None, reason="needs Chromium")
+def test_pages_request_only_this_machine(services: Services) -> None:
     ui, key = services.plan.prefect_url, _key(services)
     run, deployment, automation = (
         services.ask(f"{kind}/filter", {"limit": 1})[0]["id"] for kind in ("flow_runs", "deployments", "automations")
     )
     artifact = services.ask("artifacts/filter", {"limit": 1})[0]["id"]
-    lists = ("dashboard", "runs", "flows", "deployments", "work-pools", "blocks", "variables", "automations", "events")
-    single = (f"runs/flow-run/{run}", f"deployments/deployment/{deployment}", f"automations/automation/{automation}")
-    pages = [*lists, *single, "concurrency-limits", "artifacts", f"artifacts/artifact/{artifact}", "settings"]
-    newer = ["dashboard", single[0], "deployments", "artifacts", "settings"]
+    overview_pages = (
+        "dashboard",
+        "runs",
+        "flows",
+        "deployments",
+        "work-pools",
+        "blocks",
+        "variables",
+        "automations",
+        "events",
+    )
+    detail_pages = (
+        f"runs/flow-run/{run}",
+        f"deployments/deployment/{deployment}",
+        f"automations/automation/{automation}",
+    )
+    pages = [
+        *overview_pages,
+        *detail_pages,
+        "concurrency-limits",
+        "artifacts",
+        f"artifacts/artifact/{artifact}",
+        "settings",
+    ]
+    v2_pages = ["dashboard", detail_pages[0], "deployments", "artifacts", "settings"]
     folder = services.plan.settings.data_dir / "data_docs"
     docs = [page.relative_to(folder) for page in sorted(folder.rglob("*.html"))]
-    others = [f"{services.plan.docs_url}/{page}" for page in ("", docs[-1])]
+    docs_urls = [f"{services.plan.docs_url}/{page}" for page in ("", docs[-1])]
     with browser.browser() as tab:
         tab.open(f"{ui}/ui-settings")
         tab.evaluate(f"localStorage.setItem('prefect-password', btoa('{LOGIN}'))")
         tab.open(ui)
         tab.settle()
-        assert "/v2/" not in tab.evaluate("location.href")  # the newer one is there for who switches to it
-        for page in [*pages, *(f"v2/{name}" for name in newer)]:
+        assert "/v2/" not in tab.evaluate("location.href")  # the default UI is the older one
+        for page in [*pages, *(f"v2/{name}" for name in v2_pages)]:
             tab.open(f"{ui}/{page}")
-            assert _comes(partial(_is_shown, tab), 60), page
+            assert _becomes_true(partial(_is_shown, tab), 60), page
             assert (page, tab.hosts()) == (page, {"127.0.0.1"})
-        # What stops the newer one is the policy: without it, that page would have asked.
-        assert _comes(partial(_is_refused_by_policy, tab), 60)
+        # The content security policy stops requests of the v2 pages.
+        assert _becomes_true(partial(_is_refused_by_policy, tab), 60)
         tab.do("Network.setExtraHTTPHeaders", headers={"Authorization": f"Basic {_basic(key)}"})
-        for url in (*others, f"{services.plan.serving_url}/docs", f"{services.plan.serving_url}/dashboard"):
+        for url in (*docs_urls, f"{services.plan.serving_url}/docs", f"{services.plan.serving_url}/dashboard"):
             tab.open(url)
             tab.settle()
             assert (url, tab.hosts()) == (url, {"127.0.0.1"})
 
 
-def test_the_next_runs_are_scheduled(services: Services) -> None:
+def test_next_runs_are_scheduled(services: Services) -> None:
     def scheduled() -> bool:
         runs = services.ask("flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}})
         return {tag for run in runs for tag in run["tags"]} >= {"ingest", "maintenance"}
 
-    assert _comes(scheduled, seconds=90)
+    assert _becomes_true(scheduled, seconds=90)
 
 
-def test_up_again_changes_nothing(services: Services) -> None:
-    before = services.states()
-    again = services.make("up")
-    assert again.returncode == 0
-    assert services.states() == before
-    addresses = re.findall(r"^\w[\w ]+ (http://\S+)", again.stdout, flags=re.M)
+def test_second_up_changes_nothing(services: Services) -> None:
+    states = services.states()
+    second_up = services.make("up")
+    assert second_up.returncode == 0
+    assert services.states() == states
+    addresses = re.findall(r"^\w[\w ]+ (http://\S+)", second_up.stdout, flags=re.M)
     assert len(addresses) == 5
     statuses = {url: requests.get(url, timeout=10).status_code for url in addresses}
     assert {url for url, status in statuses.items() if status == 401} == {f"{services.plan.serving_url}/dashboard"}
     assert set(statuses.values()) == {200, 401}
-    assert "  no_proxy='*' PREFECT_API_AUTH_STRING=" in again.stdout
+    assert "  no_proxy='*' PREFECT_API_AUTH_STRING=" in second_up.stdout
 
 
-def test_a_port_in_use_is_one_line(services: Services, tmp_path: Path) -> None:
+def test_port_in_use_gives_one_error_line(services: Services, tmp_path: Path) -> None:
     environment = services.environment | {"DATA_DIR": str(tmp_path)}
-    done = Services(environment, services.plan, services.mailbox).make("up")
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
-    assert f"port {services.plan.ports.mock_port}, for mock-api, is in use" in done.stderr
+    result = Services(environment, services.plan, services.mailbox).make("up")
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert f"port {services.plan.ports.mock_port}, for mock-api, is in use" in result.stderr
 
 
-def test_clean_refuses_while_they_run(services: Services) -> None:
-    done = services.make("clean")
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert services.published() > 0
+def test_clean_is_refused_while_services_run(services: Services) -> None:
+    result = services.make("clean")
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+    assert services.published_sessions() > 0
 
 
-def test_nothing_is_open_beyond_this_machine(services: Services) -> None:
-    sockets = [socket for process in services.our_processes() for socket in process.net_connections("inet")]
+def test_ports_listen_only_on_the_loopback_address(services: Services) -> None:
+    sockets = [socket for process in services.processes() for socket in process.net_connections("inet")]
     listening = {(socket.laddr.ip, socket.laddr.port) for socket in sockets if socket.status == psutil.CONN_LISTEN}
-    ports = {program.port for program in services.plan.processes() if program.port}
+    ports = {process.port for process in services.plan.processes() if process.port}
     assert ports <= {port for _, port in listening}
     assert {address for address, _ in listening} == {"127.0.0.1"}
 
 
-def test_no_listener_and_no_secret_is_seen_where_people_look(services: Services) -> None:
+def test_personal_data_and_secrets_are_not_exposed(services: Services) -> None:
     kinds = ["email_shared", "field_wrong_type:first_name", "field_wrong_type:email", "id_huge", "id_text"]
     kinds += ["text_nul:last_name", "date_impossible", "text_long:last_name", "text_surrogate", "copy_newer"]
     faults = f"{services.plan.api_url}/_control/faults"
-    day = (datetime.now(UTC) - timedelta(days=2)).date().isoformat()  # the page shows thirty days
+    day = (datetime.now(UTC) - timedelta(days=2)).date().isoformat()  # the health page shows thirty days
     requests.put(faults, json=[{"bad_rows": dict.fromkeys(kinds, 3), "endpoint": "users"}], timeout=10)
     try:
         assert services.run("ingest/daily", day=day) == 1
     finally:
         requests.delete(faults, timeout=10).raise_for_status()
     users, tracks = (all_rows(services.plan.api_url, endpoint) for endpoint in ("users", "tracks"))
-    hidden = Secrets.of(
+    secrets = Secrets.from_rows(
         users, tracks, {"the token of the API": API_TOKEN, "Prefect's password": LOGIN, "the proxy's": PROXY_PASSWORD}
     )
     data_dir = services.plan.settings.data_dir
     raw = next((data_dir / "landing" / "users").rglob("pages-*.zst"))
     with zstandard.open(raw) as pages:
-        assert len(hidden.found_in(pages.read())) > 100
+        assert len(secrets.found_in(pages.read())) > 100
 
     page = requests.get(f"{services.plan.serving_url}/dashboard", auth=("browser", _key(services)), timeout=10)
     assert day in page.text
-    assert hidden.found_in(page.content) == set()
-    assert [found for mail in services.mailbox.mails if (found := hidden.found_in(mail.as_bytes()))] == []
+    assert secrets.found_in(page.content) == set()
+    assert [exposed for mail in services.mailbox.mails if (exposed := secrets.found_in(mail.as_bytes()))] == []
     files = list(readable_files(data_dir))
     assert len(files) > 30
-    assert {str(path): hidden.found_in(path.read_bytes()) for path in files if hidden.found_in(path.read_bytes())} == {}
+    assert {
+        str(path): secrets.found_in(path.read_bytes()) for path in files if secrets.found_in(path.read_bytes())
+    } == {}
 
 
-def test_killed_programs_come_back_and_the_run_that_they_had_is_marked(services: Services) -> None:
+def test_killed_processes_restart_and_their_run_is_marked(services: Services) -> None:
     deployment = services.get("deployments/name/ingest/daily")["id"]
     run = services.ask(f"deployments/{deployment}/create_flow_run", {"parameters": {"day": "2026-11-18"}})["id"]
-    assert _comes(lambda: services.get(f"flow_runs/{run}")["state_type"] in ("PENDING", "RUNNING"), seconds=60)
-    before = services.states()
+    assert _becomes_true(lambda: services.get(f"flow_runs/{run}")["state_type"] in ("PENDING", "RUNNING"), seconds=60)
+    states = services.states()
     postmaster = int((services.plan.settings.data_dir / "postgres/postmaster.pid").read_text().split()[0])
-    for _, pid in before.values():
+    for _, pid in states.values():
         os.kill(pid, signal.SIGKILL)
     os.kill(postmaster, signal.SIGKILL)
-    for process in services.our_processes():
+    for process in services.processes():
         with suppress(psutil.Error):
             if process.environ().get("PREFECT__FLOW_RUN_ID") == run:
                 process.kill()
 
-    def back() -> bool:
-        now = services.states()
-        return all(now[name][0] == "RUNNING" and now[name][1] != pid for name, (_, pid) in before.items())
+    def all_restarted() -> bool:
+        current = services.states()
+        return all(current[name][0] == "RUNNING" and current[name][1] != pid for name, (_, pid) in states.items())
 
-    assert _comes(back, seconds=60)
-    assert services.make("up").returncode == 0  # waits until each answers
-    assert services.published() > 0
-    assert _comes(lambda: services.get(f"flow_runs/{run}")["state_type"] == "CRASHED", seconds=180)
+    assert _becomes_true(all_restarted, seconds=60)
+    assert services.make("up").returncode == 0  # waits until every service responds
+    assert services.published_sessions() > 0
+    assert _becomes_true(lambda: services.get(f"flow_runs/{run}")["state_type"] == "CRASHED", seconds=180)
 
 
-def test_the_state_survives_a_stop_and_nothing_else_does(services: Services) -> None:
-    rows = services.published()
+def test_down_ends_all_processes_and_keeps_the_state(services: Services) -> None:
+    rows = services.published_sessions()
     assert services.make("down").returncode == 0
-    assert services.our_processes() == []
+    assert services.processes() == []
     assert not (services.plan.settings.data_dir / "postgres/postmaster.pid").exists()
     assert services.make("status").returncode == 1
     assert services.make("up").returncode == 0
     assert services.flow_runs()[f"ingest-{DAY}"] == "COMPLETED"
-    assert services.published() == rows
+    assert services.published_sessions() == rows
 
 
-def test_deploying_with_a_smoke_run_fails_when_that_run_fails(services: Services) -> None:
+def test_deploy_fails_if_its_smoke_run_fails(services: Services) -> None:
     faults = f"{services.plan.api_url}/_control/faults"
     requests.put(faults, json=[{"endpoint": "tracks", "empty": True}], timeout=10).raise_for_status()
     try:
         command = [sys.executable, "-m", "services.deploy", "--smoke"]
-        failed = subprocess.run(
+        deployment = subprocess.run(
             command, cwd=ROOT, env=services.environment, capture_output=True, text=True, check=False, timeout=200
         )
     finally:
         requests.delete(faults, timeout=10).raise_for_status()
-    assert failed.returncode == 1
-    assert "error: the deployments are made, but ingest/daily did not complete" in failed.stderr
+    assert deployment.returncode == 1
+    assert "error: the deployments are made, but ingest/daily did not complete" in deployment.stderr
 
     run_smoke_test(services.environment["PREFECT_API_URL"], LOGIN)  # raises unless the run completes
 
 
 def _key(services: Services) -> str:
     command = [sys.executable, "-m", "serving.keys", "create", "--name", "test", "--scope", "dashboard:read"]
-    done = subprocess.run(command, cwd=ROOT, env=services.environment, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    result = subprocess.run(command, cwd=ROOT, env=services.environment, capture_output=True, text=True, check=True)
+    return result.stdout.strip()
 
 
 def _is_refused_by_policy(tab: browser.Tab) -> bool:
     tab.settle()
-    return any("Content Security Policy" in one["entry"]["text"] for one in tab.all("Log.entryAdded"))
+    return any("Content Security Policy" in entry["entry"]["text"] for entry in tab.all("Log.entryAdded"))
 
 
 def _is_shown(tab: browser.Tab) -> bool:
-    """Whether a page of Prefect is there, with what it asked the server for."""
+    """Whether a page of Prefect is displayed with data of the server."""
     tab.settle()
-    asked = {one["request"]["url"] for one in tab.all("Network.requestWillBeSent")}
-    return "Dashboard" in tab.evaluate("document.body.innerText") and any("/api/" in url for url in asked)
+    urls = {event["request"]["url"] for event in tab.all("Network.requestWillBeSent")}
+    return "Dashboard" in tab.evaluate("document.body.innerText") and any("/api/" in url for url in urls)
 
 
 def _basic(key: str) -> str:
     return base64.b64encode(f"browser:{key}".encode()).decode()
 
 
-def _comes(condition: Callable[[], bool], seconds: float) -> bool:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+def _becomes_true(condition: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
         if condition():
             return True
         time.sleep(0.5)

@@ -1,6 +1,6 @@
-"""`make up` of two users on one machine, as a cron job or a service starts it, in folders with odd names.
+"""`make up` of two users on one machine, started as by cron or systemd, in folders with unusual names.
 
-Neither has a home, a locale or a terminal; a shared temporary folder belongs to somebody else.
+The users have no home folder, locale or terminal. A third user owns the shared temporary folder.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import pytest
 from demo.local_services import free_ports
 from tests.ordinary_user import ORDINARY_USER, ROOT, bare_environment, folder_of_ordinary_user, python_as
 
-# Every character of the first took part in a failure: in Supervisor, a shell, a URL, or a pattern of files.
+# Each character of the first name has caused a failure: in Supervisor, a shell, a URL or a file pattern.
 NAMES = ("100% é #1 ;2 $HOME 'x' [y] \"z\" \\", "long" * 40)
 PORTS = ("PREFECT_SERVER_API_PORT", "MOCK_PORT", "DATA_DOCS_PORT", "SERVING_PORT")
 
 
 @dataclass(frozen=True)
 class User:
-    """One of the users, and what they set."""
+    """A user of the machine, with their settings."""
 
     uid: int
     settings: dict[str, str]
@@ -42,7 +42,7 @@ class User:
         )
 
     def run(self, *command: str, **settings: str) -> str:
-        """Its output. Fails unless it ends with 0."""
+        """Run a command and return its output. Asserts exit code 0."""
         process = self.start(*command, **settings)
         output = process.communicate(timeout=250)[0]
         assert process.returncode == 0, output
@@ -55,21 +55,21 @@ def users(shared_folder: Path) -> Iterator[list[User]]:
         pytest.skip("only root can start programs as two users")
     temporary = shared_folder / "tmp"
     temporary.mkdir()
-    (temporary / "runner_storage").mkdir()  # of a third user, as in /tmp
+    (temporary / "runner_storage").mkdir()  # owned by a third user, as in /tmp
     ports = iter(free_ports(2 * len(PORTS)))
     users = []
     for uid, name in zip((pwd.getpwnam("daemon").pw_uid, ORDINARY_USER), NAMES, strict=True):
         data_dir = folder_of_ordinary_user(shared_folder / name, uid)
         settings = {"DATA_DIR": str(data_dir), "TMPDIR": str(temporary), "PYTHONIOENCODING": "ascii"}
         users.append(User(uid, settings | {port: str(next(ports)) for port in PORTS}))
-    with ExitStack() as at_end:
+    with ExitStack() as stack:
         for user in users:
-            at_end.callback(lambda user=user: user.run("services", "down"))
+            stack.callback(lambda user=user: user.run("services", "down"))
         yield users
 
 
 @pytest.mark.timeout(900)
-def test_services_of_two_users_run_side_by_side_and_share_nothing(users: list[User], shared_folder: Path) -> None:
+def test_services_of_two_users_run_side_by_side_without_shared_files(users: list[User], shared_folder: Path) -> None:
     for user in users:
         user.run("services", "up")
     first, second = users
@@ -78,8 +78,8 @@ def test_services_of_two_users_run_side_by_side_and_share_nothing(users: list[Us
     first.run(*run, PREFECT_API_URL=server, PYTHONIOENCODING="utf-8")
     assert "mm_" in first.run("serving.keys", "create", "--name", "test", "--scope", "dashboard:read")
     assert "backed up" in first.run("services.backup", "make")
-    again = second.start("services", "up", SERVING_PORT="1").communicate(timeout=100)[0]
-    assert f"SERVING_PORT {second.settings['SERVING_PORT']} -> 1" in again
+    output = second.start("services", "up", SERVING_PORT="1").communicate(timeout=100)[0]
+    assert f"SERVING_PORT {second.settings['SERVING_PORT']} -> 1" in output
 
     first.run("services", "down")
     assert "RUNNING" in second.run("services", "status")

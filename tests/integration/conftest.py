@@ -1,4 +1,4 @@
-"""What whole runs of a flow in a test have in common."""
+"""Shared fixtures of tests that run complete flows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.ingest_runs import quick_settings
 def quick(
     prefect_server: None, environment: Path, database: str, api: MockApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Short time-outs, and a task that is tried again at once."""
+    """Short time-outs and short retry delays."""
     for name, value in quick_settings(api.url, database, environment).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(ingest_tasks.land_pages, "retry_delay_seconds", 0.1)

@@ -1,4 +1,4 @@
-"""Each kind of malformed row, through the whole ingest: what is kept, what is set aside and why, and nothing lost."""
+"""Malformed rows of each kind in a complete ingest: rows are published or rejected with a reason; none is lost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DAY = "2026-11-20"
 TOTALS = {"tracks": TRACKS, "users": USERS, "listen_history": SESSIONS}
 ID = {"tracks": "id", "users": "id", "listen_history": "user_id"}
 
-# kind -> the reason, with the name of the id in place of {id}; the same for all three endpoints
+# Kind -> reason in all three endpoints; {id} stands for the name of the id field.
 REJECTED = {
     "id_null": "{id}: expected int, got null",
     "id_missing": "{id}: missing",
@@ -32,14 +32,14 @@ REJECTED = {
     "record_text": "not an object: text",
     "record_list": "not an object: a list",
 }
-OF_TRACKS = {
+REJECTED_TRACKS = {
     "duration_short": "duration: not of the form MM:SS",
     "duration_overflow": "duration: not of the form MM:SS",
     "duration_hours": "duration: not of the form MM:SS",
     "text_nul": ": holds a NUL character",
     "text_surrogate": "not readable as JSON text",
 }
-KEPT = {
+ACCEPTED = {
     "tracks": ["date_zoned", "date_utc", "text_emoji", "text_long", "duration_zero"],
     "users": ["date_zoned", "date_utc", "text_emoji", "text_long", "email_shared", "gender_new", "genre_new"],
     "listen_history": ["date_zoned", "date_utc", "items_null", "items_empty", "items_repeated"],
@@ -47,7 +47,7 @@ KEPT = {
 
 
 def counts(query: Query, endpoint: str) -> tuple[object, ...]:
-    """landed, rejected, duplicate, staged, status"""
+    """Rows landed, rejected, duplicate and staged, and the status."""
     return query(
         "select rows_landed, rows_rejected, rows_duplicate, rows_staged, status from ops.batches where endpoint = %s",
         endpoint,
@@ -55,11 +55,11 @@ def counts(query: Query, endpoint: str) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize("endpoint", TOTALS)
-def test_rows_that_break_the_contract_are_set_aside_one_by_one(
+def test_invalid_rows_are_rejected_one_by_one(
     endpoint: str, api: MockApi, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("THRESHOLD_MAX_REJECTED_SHARE", "0.5")
-    kinds = REJECTED | {"tracks": OF_TRACKS, "users": {}, "listen_history": {}}[endpoint]
+    kinds = REJECTED | {"tracks": REJECTED_TRACKS, "users": {}, "listen_history": {}}[endpoint]
     api.set_faults({"endpoint": endpoint, "bad_rows": dict.fromkeys([*kinds, "field_missing", "field_wrong_type"], 1)})
 
     assert main(["--day", DAY]) == 0
@@ -75,19 +75,19 @@ def test_rows_that_break_the_contract_are_set_aside_one_by_one(
 
 
 @pytest.mark.parametrize("endpoint", TOTALS)
-def test_odd_rows_that_keep_the_contract_are_published(endpoint: str, api: MockApi, query: Query) -> None:
-    api.set_faults({"endpoint": endpoint, "bad_rows": dict.fromkeys(KEPT[endpoint], 1)})
+def test_unusual_valid_rows_are_published(endpoint: str, api: MockApi, query: Query) -> None:
+    api.set_faults({"endpoint": endpoint, "bad_rows": dict.fromkeys(ACCEPTED[endpoint], 1)})
 
     assert main(["--day", DAY]) == 0
 
-    total = TOTALS[endpoint] + len(KEPT[endpoint])
+    total = TOTALS[endpoint] + len(ACCEPTED[endpoint])
     assert counts(query, endpoint) == (total, 0, 0, total, "published")
     assert query(f"select count(*) from warehouse.{endpoint}") == [(total,)]
     assert_rows_add_up(query)
 
 
 @pytest.mark.parametrize("endpoint", TOTALS)
-def test_duplicates_are_folded_and_the_newest_version_stays(endpoint: str, api: MockApi, query: Query) -> None:
+def test_duplicates_are_merged_into_the_newest_version(endpoint: str, api: MockApi, query: Query) -> None:
     api.set_faults({"endpoint": endpoint, "bad_rows": {"copy_exact": 2, "copy_older": 2, "copy_newer": 2}})
 
     assert main(["--day", DAY]) == 0
@@ -105,7 +105,7 @@ def test_duplicates_are_folded_and_the_newest_version_stays(endpoint: str, api: 
     assert_rows_add_up(query)
 
 
-def test_bad_plays_are_set_aside_and_the_rest_of_their_session_is_kept(api: MockApi, query: Query) -> None:
+def test_invalid_plays_are_rejected_and_their_session_is_published(api: MockApi, query: Query) -> None:
     api.set_faults(
         {
             "endpoint": "listen_history",
@@ -127,7 +127,7 @@ def test_bad_plays_are_set_aside_and_the_rest_of_their_session_is_kept(api: Mock
     assert_rows_add_up(query)
 
 
-def test_a_play_rejected_for_its_track_comes_in_when_the_track_does(
+def test_play_of_an_unknown_track_is_published_with_the_track(
     api: MockApi, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("THRESHOLD_MAX_REJECTED_SHARE", "1")
@@ -145,7 +145,7 @@ def test_a_play_rejected_for_its_track_comes_in_when_the_track_does(
     assert_rows_add_up(query)
 
 
-def test_a_track_twice_in_a_session_keeps_both_positions(api: MockApi, query: Query) -> None:
+def test_repeated_track_in_a_session_keeps_both_positions(api: MockApi, query: Query) -> None:
     api.set_faults({"endpoint": "listen_history", "bad_rows": {"items_repeated": 1}})
 
     assert main(["--day", DAY]) == 0
@@ -162,10 +162,10 @@ def test_a_track_twice_in_a_session_keeps_both_positions(api: MockApi, query: Qu
     assert stored == [(repeated[0]["items"],)]
 
 
-def test_one_row_in_a_hundred_may_be_bad_and_not_one_more(api: MockApi, query: Query) -> None:
+def test_rejected_share_up_to_one_percent_is_accepted(api: MockApi, query: Query) -> None:
     api.set_faults({"endpoint": "users", "bad_rows": {"id_null": 3}})  # 3 of 303: below 1 %
     assert main(["--day", DAY]) == 0
-    api.set_faults({"endpoint": "users", "bad_rows": {"id_null": 4}})  # 4 of 304: above
+    api.set_faults({"endpoint": "users", "bad_rows": {"id_null": 4}})  # 4 of 304: above 1 %
     assert main(["--day", "2026-11-21"]) == 1
 
     statuses = query("select day::text, status, rows_rejected from ops.batches where endpoint = 'users' order by day")
@@ -174,19 +174,19 @@ def test_one_row_in_a_hundred_may_be_bad_and_not_one_more(api: MockApi, query: Q
     assert_rows_add_up(query)
 
 
-def test_an_unknown_field_is_kept_out_and_told(api: MockApi, query: Query) -> None:
+def test_unknown_field_is_ignored_and_warned_of(api: MockApi, query: Query) -> None:
     api.set_faults({"schema_drift": "mood"})
 
     assert main(["--day", DAY]) == 0
 
     drift = query("select endpoint, unknown_fields from ops.batches order by endpoint")
     assert drift == [(name, {"mood": total}) for name, total in sorted(TOTALS.items())]
-    told = query("select count(*) from ops.expectation_results where not success and severity = 'warning'")
-    assert told[0][0] >= 3
+    warnings = query("select count(*) from ops.expectation_results where not success and severity = 'warning'")
+    assert warnings[0][0] >= 3
     assert_rows_add_up(query)
 
 
-def test_a_row_that_is_bad_today_is_not_taken_for_removed(api: MockApi, query: Query) -> None:
+def test_rejected_row_is_not_marked_as_removed(api: MockApi, query: Query) -> None:
     assert main(["--day", DAY]) == 0
     api.set_faults({"endpoint": "tracks", "bad_rows": {"date_impossible": 1}, "place": 0})
     assert main(["--day", "2026-11-21"]) == 0

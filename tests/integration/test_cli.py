@@ -37,11 +37,11 @@ class Installation:
         )
 
     def doctor(self, **environment: str) -> dict[str, dict[str, str]]:
-        """The checks of `moovitamix doctor` by name. Each problem comes with a fix, and makes the exit code 1."""
-        done = self.run("doctor", "--json", **environment)
-        document: dict[str, Any] = json.loads(done.stdout)
+        """The checks of `moovitamix doctor` by name. Asserts a fix for each problem, and the exit code."""
+        result = self.run("doctor", "--json", **environment)
+        document: dict[str, Any] = json.loads(result.stdout)
         problems = [check for check in document["checks"] if check["status"] == "problem"]
-        assert (done.returncode, document["healthy"]) == ((1, False) if problems else (0, True))
+        assert (result.returncode, document["healthy"]) == ((1, False) if problems else (0, True))
         assert all(check["fix"] for check in problems)
         return {check["name"]: check for check in document["checks"]}
 
@@ -58,8 +58,8 @@ def data_dir() -> Iterator[Path]:
 def installation(data_dir: Path, api: MockApi) -> Installation:
     names = ("MOCK_PORT", "DATA_DOCS_PORT", "SERVING_PORT", "PREFECT_SERVER_API_PORT")
     ports = {name: str(free_port()) for name in names}
-    room = {"ALERT_DISK_FREE_SHARE": "0", "ALERT_DISK_FREE_MB": "0"}
-    return Installation(bare_environment(DATA_DIR=str(data_dir), MOOVITAMIX_API_URL=api.url, **ports, **room))
+    disk_limits = {"ALERT_DISK_FREE_SHARE": "0", "ALERT_DISK_FREE_MB": "0"}
+    return Installation(bare_environment(DATA_DIR=str(data_dir), MOOVITAMIX_API_URL=api.url, **ports, **disk_limits))
 
 
 def test_doctor_finds_no_problems_in_a_new_installation(installation: Installation) -> None:
@@ -70,10 +70,10 @@ def test_doctor_finds_no_problems_in_a_new_installation(installation: Installati
     }  # fmt: skip
     assert [check["status"] for name, check in checks.items() if name.startswith("port")] == [
         "ok"
-    ] * 3  # not of the mock API: another one is named
+    ] * 3  # not the port of the mock API, because the settings name another API
 
 
-def test_migrated_database_is_healthy_and_psql_is_read_only_unless_the_owner_asks(installation: Installation) -> None:
+def test_psql_is_read_only_unless_owner_is_requested(installation: Installation) -> None:
     migrated = installation.run("migrate")
     assert migrated.returncode == 0, migrated.stderr
     checks = installation.doctor()
@@ -93,38 +93,38 @@ def test_doctor_names_a_schema_and_roles_that_are_not_up_to_date(installation: I
     assert installation.run("migrate").returncode == 0
     version = installation.run("psql", "--owner", "-c", "select version_num from ops.schema_version").stdout.split()[2]
     change = "update ops.schema_version set version_num = '{}'; alter role {} rename to {}"
-    installation.run("psql", "--owner", "-c", change.format("0001", "moovitamix_analyst", "somebody_else"))
+    installation.run("psql", "--owner", "-c", change.format("0001", "moovitamix_analyst", "renamed_role"))
     try:
         checks = installation.doctor()
         assert (checks["database"]["status"], checks["roles"]["status"]) == ("problem", "problem")
         assert "moovitamix migrate" in checks["database"]["fix"]
         assert checks["roles"]["detail"] == "missing: moovitamix_analyst"
     finally:
-        installation.run("psql", "--owner", "-c", change.format(version, "somebody_else", "moovitamix_analyst"))
+        installation.run("psql", "--owner", "-c", change.format(version, "renamed_role", "moovitamix_analyst"))
     assert installation.doctor()["roles"]["status"] == "ok"
 
 
 def test_doctor_names_each_broken_part(installation: Installation, api: MockApi) -> None:
-    taken = api.url.rpartition(":")[2]
-    nowhere = f"http://127.0.0.1:{free_port()}"
+    used_port = api.url.rpartition(":")[2]
+    unreachable = f"http://127.0.0.1:{free_port()}"
     checks = installation.doctor(
-        DATA_DOCS_PORT=taken,
+        DATA_DOCS_PORT=used_port,
         SERVING_PORT=installation.environment["PREFECT_SERVER_API_PORT"],
-        MOOVITAMIX_API_URL=nowhere,
+        MOOVITAMIX_API_URL=unreachable,
         DATABASE_URL=f"postgresql://nobody:hunter2@127.0.0.1:{free_port()}/moovitamix",
         ALERT_DISK_FREE_MB="1000000000",
-        PREFECT_API_URL=f"{nowhere}/api",
+        PREFECT_API_URL=f"{unreachable}/api",
     )
     shared = installation.environment["PREFECT_SERVER_API_PORT"]
     assert {name for name, check in checks.items() if check["status"] == "problem"} == {
-        f"port {taken}", f"port {shared}", "database", "disk", "source API", "Prefect server",
+        f"port {used_port}", f"port {shared}", "database", "disk", "source API", "Prefect server",
     }  # fmt: skip
     assert checks[f"port {shared}"]["detail"] == f"SERVING_PORT and PREFECT_SERVER_API_PORT are both {shared}"
-    assert "DATA_DOCS_PORT" in checks[f"port {taken}"]["fix"]
+    assert "DATA_DOCS_PORT" in checks[f"port {used_port}"]["fix"]
     assert "hunter2" not in json.dumps(checks)
 
 
-def test_doctor_reports_wrong_settings_and_nothing_else(installation: Installation) -> None:
+def test_doctor_reports_only_the_settings_if_they_are_wrong(installation: Installation) -> None:
     checks = installation.doctor(RETENTION_DAYS="never")
     assert list(checks) == ["settings"]
     assert "RETENTION_DAYS" in checks["settings"]["detail"]
@@ -141,7 +141,7 @@ def test_doctor_names_the_token_when_the_source_api_refuses(installation: Instal
     "line",
     ["replay not-a-batch", "erase -1 --reason r --requested-by t"],
 )
-def test_flow_ends_the_same_under_both_names(line: str, installation: Installation) -> None:
+def test_flow_command_equals_its_module(line: str, installation: Installation) -> None:
     name, *arguments = line.split()
     by_module = subprocess.run(
         [sys.executable, "-m", f"flows.{name}", *arguments],
@@ -153,13 +153,13 @@ def test_flow_ends_the_same_under_both_names(line: str, installation: Installati
 
 
 def test_flow_prints_its_result_as_json_from_any_folder(installation: Installation, tmp_path: Path) -> None:
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "cli", "monitor", "--json"],
         cwd=tmp_path, env=installation.environment | {"PYTHONPATH": str(ROOT)},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["flow"] == "monitor"
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["flow"] == "monitor"
     assert list(tmp_path.iterdir()) == []
 
 

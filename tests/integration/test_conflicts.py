@@ -1,4 +1,4 @@
-"""Rows that share a key and contradict each other: one is kept, the others are counted, kept as text, and can block."""
+"""Conflicting rows (same key, different content): one is published, the others are rejected and can block."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ USERS, TRACKS = 12, 30
 
 
 def imported_without_times() -> list[Row]:
-    """40 good sessions, and 60 that an importer gave the same time: 48 of them share a key with another and differ."""
+    """40 good sessions and 60 with the same time, as from an import. 48 of these conflict with another one."""
     good = [
         session(1 + i % USERS, [1 + i % TRACKS], created_at=f"2026-11-{1 + i % 18:02d}T10:00:{i:02d}")
         for i in range(40)
@@ -39,64 +39,67 @@ def source(prefect_server: None, environment: Path, monkeypatch: pytest.MonkeyPa
         [user(number) for number in range(1, USERS + 1)],
         imported_without_times(),
     )
-    with serve_source(rows) as served:
-        for name, value in {"MOOVITAMIX_API_URL": served.url, "PAGE_SIZE": "7", "FETCH_THREADS": "2"}.items():
+    with serve_source(rows) as stub:
+        for name, value in {"MOOVITAMIX_API_URL": stub.url, "PAGE_SIZE": "7", "FETCH_THREADS": "2"}.items():
             monkeypatch.setenv(name, value)
-        yield served
+        yield stub
 
 
-def failed(query: Query) -> list[tuple[object, ...]]:
+def failed_expectations(query: Query) -> list[tuple[object, ...]]:
     return query(
         "select expectation, severity, observed_value from ops.expectation_results"
         " where batch_id like 'listen_history%%' and not success and expectation like '%%conflict%%' order by 1"
     )
 
 
-def test_conflicting_sessions_block_and_are_kept_as_text(source: SourceStub, query: Query) -> None:
+def test_conflicting_sessions_block_the_batch_and_are_stored_as_rejected_rows(source: SourceStub, query: Query) -> None:
     assert ingest.main(["--day", DAY]) == 1
 
-    counted = query(
+    counts = query(
         "select status, rows_landed, rows_duplicate, rows_superseded, rows_conflicting, rows_staged from ops.batches"
         " where endpoint = 'listen_history'"
     )
-    assert counted == [("blocked", 100, 0, 0, 48, 52)]
-    assert failed(query) == [("conflicts_are_few", "critical", "48 %"), ("no_rows_conflict", "warning", "48")]
-    kept = query("select row_position, raw_json, reason from ops.rejected_rows order by row_position")
-    assert len(kept) == 48
-    assert all(json.loads(raw) == source.listen_history[position - 1] for position, raw, _ in kept)
-    assert {reason for *_, reason in kept} == {"conflict: another row with the same key and other content was kept"}
+    assert counts == [("blocked", 100, 0, 0, 48, 52)]
+    assert failed_expectations(query) == [
+        ("conflicts_are_few", "critical", "48 %"),
+        ("no_rows_conflict", "warning", "48"),
+    ]
+    rejected = query("select row_position, raw_json, reason from ops.rejected_rows order by row_position")
+    assert len(rejected) == 48
+    assert all(json.loads(raw) == source.listen_history[position - 1] for position, raw, _ in rejected)
+    assert {reason for *_, reason in rejected} == {"conflict: another row with the same key and other content was kept"}
     assert query("select count(*) from warehouse.listen_history") == [(0,)]
     assert_rows_add_up(query)
 
 
-def test_below_the_threshold_they_warn_and_every_order_keeps_the_same_sessions(
+def test_conflicts_below_the_threshold_warn_and_do_not_depend_on_row_order(
     source: SourceStub, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("THRESHOLD_MAX_CONFLICTING_SHARE", "0.48")
     assert ingest.main(["--day", DAY]) == 0
-    assert failed(query) == [("no_rows_conflict", "warning", "48")]
+    assert failed_expectations(query) == [("no_rows_conflict", "warning", "48")]
 
     random.Random(3).shuffle(source.listen_history)
     assert ingest.main(["--day", NEXT_DAY]) == 0
 
-    counted = query(
+    counts = query(
         "select status, rows_conflicting, rows_unchanged, rows_staged from ops.batches"
         " where endpoint = 'listen_history' order by day"
     )
-    assert counted == [("published", 48, 0, 52), ("unchanged", 48, 52, 0)]
+    assert counts == [("published", 48, 0, 52), ("unchanged", 48, 52, 0)]
     assert_rows_add_up(query)
 
 
-def test_an_accepted_batch_keeps_them_and_an_erasure_blanks_their_text(source: SourceStub, query: Query) -> None:
+def test_erasure_blanks_conflicting_rows_of_an_accepted_batch(source: SourceStub, query: Query) -> None:
     assert ingest.main(["--day", DAY]) == 1
     assert replay.main([f"listen_history-{DAY}", "--accept", "an old import", "--by", "ticket 4"]) == 0
     assert query("select count(*) from ops.rejected_rows where raw_json::jsonb ->> 'user_id' = '5'") == [(4,)]
 
-    assert erase.main(["5", "--reason", "asked", "--requested-by", "ticket nine"]) == 0
+    assert erase.main(["5", "--reason", "request", "--requested-by", "ticket nine"]) == 0
 
     assert query("select count(*) from ops.rejected_rows where raw_json like '%%\"user_id\": 5,%%'") == [(0,)]
     assert query("select count(*) from ops.rejected_rows") == [(48,)]
-    # The source still sends the user: nothing of them counts as a conflict any more.
+    # The source still sends the rows of the user; they no longer count as conflicts.
     assert ingest.main(["--day", NEXT_DAY, "--endpoint", "users", "--endpoint", "listen_history"]) == 1
     assert query(
         "select rows_erased, rows_conflicting from ops.batches where endpoint = 'listen_history' and day = %s", NEXT_DAY

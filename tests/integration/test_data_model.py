@@ -1,4 +1,4 @@
-"""The comments in the database describe every table and column, and the pages in `docs/data-model/` say the same."""
+"""Comments in the database describe every table and column; the pages in `docs/data-model/` equal the comments."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from core.side_schemas import SCHEMAS
 from services.backup import main as backup
 from tests.conftest import ROOT
 from tests.integration.monitor.test_upgrade import migrate_to
-from tests.integration.test_restore import add_rows, data_dir, use  # noqa: F401
+from tests.integration.test_restore import add_rows, data_dir, set_environment  # noqa: F401
 
 Connection = psycopg.Connection
 
-# Relations without a comment of their own, by the reason.
+# Kinds of relations that need no own comment, with the reason.
 EXEMPT = {
     "staging": "a table in staging belongs to one batch or publication; the comment on the schema describes it",
     "partition": "a partition has the columns of its parent, whose comments describe it",
 }
-# Columns with data about a person, beside the personal fields of the endpoints.
+# Columns with personal data, in addition to the personal fields of the endpoints.
 PERSONAL = {
     "warehouse.users.gender",
     "warehouse.users.favorite_genres",
@@ -63,15 +63,15 @@ where relkind in ('r', 'p', 'v', 'm', 'f') and relnamespace = any(%s::regnamespa
 
 def comments(connection: Connection) -> dict[str, str]:
     """The comment on each schema, table, view and column that is not exempt."""
-    found = dict(connection.execute(_SCHEMAS).fetchall())
-    ours = [list(found)]
-    relations = connection.execute(_RELATIONS, ours).fetchall()
-    found |= {name: comment for name, comment, exemption in relations if exemption not in EXEMPT}
-    return found | dict(connection.execute(_COLUMNS, ours).fetchall())
+    texts = dict(connection.execute(_SCHEMAS).fetchall())
+    schemas = [list(texts)]
+    relations = connection.execute(_RELATIONS, schemas).fetchall()
+    texts |= {name: comment for name, comment, exemption in relations if exemption not in EXEMPT}
+    return texts | dict(connection.execute(_COLUMNS, schemas).fetchall())
 
 
 def exempt(connection: Connection) -> dict[str, str]:
-    """The relations that need no comment, and why."""
+    """The relations that need no comment, with their kind."""
     rows = connection.execute(_RELATIONS, [list(SCHEMAS)]).fetchall()
     return {name: exemption for name, _comment, exemption in rows if exemption}
 
@@ -79,28 +79,28 @@ def exempt(connection: Connection) -> dict[str, str]:
 def test_every_schema_table_and_column_has_a_comment(database: str) -> None:
     """A new table or column fails here until its migration comments on it."""
     with connect(database) as connection:
-        found = comments(connection)
-        assert set(SCHEMAS) <= set(found)
-        assert {name for name, comment in found.items() if not comment.strip()} == set()
+        texts = comments(connection)
+        assert set(SCHEMAS) <= set(texts)
+        assert {name for name, comment in texts.items() if not comment.strip()} == set()
         assert exempt(connection) == {}
 
 
-def test_pages_say_what_the_comments_say(database: str) -> None:
+def test_pages_equal_the_comments(database: str) -> None:
     """If this fails, run `python -m core.data_model` and commit the pages."""
     with connect(database) as connection:
         pages = data_model.pages(connection)
-        found = comments(connection)
+        texts = comments(connection)
     assert {path.name for path in data_model.FOLDER.iterdir()} == {
         path.name for path in pages if path.parent == data_model.FOLDER
     }
     assert {path for path, text in pages.items() if path.read_text() != text} == set()
-    everything = "\n".join(pages.values())
-    assert {name for name, comment in found.items() if comment not in everything} == set()
-    columns = {name.split(".")[-1] for name in found if name.count(".") == 2}
-    assert {column for column in columns if f"| `{column}` |" not in everything} == set()
+    content = "\n".join(pages.values())
+    assert {name for name, comment in texts.items() if comment not in content} == set()
+    columns = {name.split(".")[-1] for name in texts if name.count(".") == 2}
+    assert {column for column in columns if f"| `{column}` |" not in content} == set()
 
 
-def test_a_stale_page_is_written_anew(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outdated_page_is_rewritten(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(data_model.INDEX, tmp_path)
     shutil.copytree(data_model.FOLDER, tmp_path / "data-model")
     page = tmp_path / "data-model" / "serving.md"
@@ -128,14 +128,14 @@ def test_comments_name_personal_data(database: str) -> None:
         if field.personal
     }
     with connect(database) as connection:
-        found = comments(connection)
-    user_ids = {name for name in found if name.endswith(".user_id")}
-    assert {name for name, comment in found.items() if "personal data" in comment} == fields | user_ids | PERSONAL
+        texts = comments(connection)
+    user_ids = {name for name in texts if name.endswith(".user_id")}
+    assert {name for name, comment in texts.items() if "personal data" in comment} == fields | user_ids | PERSONAL
 
 
-def test_partitions_made_at_run_time_are_described_by_their_parent(database: str) -> None:
+def test_new_partitions_are_described_by_their_parent(database: str) -> None:
     with connect(database) as connection:
-        before = comments(connection)
+        texts = comments(connection)
         connection.execute(
             "create table warehouse.listen_history_2026_11 partition of warehouse.listen_history"
             " for values from ('2026-11-01') to ('2026-12-01');"
@@ -147,11 +147,11 @@ def test_partitions_made_at_run_time_are_described_by_their_parent(database: str
             "ml.recommendations_7": "partition",
             "staging.users_2026_11_22": "staging",
         }
-        assert comments(connection) == before
+        assert comments(connection) == texts
         assert {path for path, text in data_model.pages(connection).items() if path.read_text() != text} == set()
 
 
-def test_a_database_at_the_previous_revision_gets_the_comments(empty_database: str, database: str) -> None:
+def test_migration_adds_the_comments(empty_database: str, database: str) -> None:
     migrate_to(empty_database, "0011")
     with connect(empty_database) as connection:
         assert set(comments(connection).values()) == {""}
@@ -161,13 +161,13 @@ def test_a_database_at_the_previous_revision_gets_the_comments(empty_database: s
         assert comments(connection) == comments(new)
 
 
-def test_an_analyst_reads_the_comments(database: str) -> None:
+def test_analyst_can_read_the_comments(database: str) -> None:
     with connect(in_role(database, ANALYST)) as connection, connect(database) as owner:
         assert comments(connection) == comments(owner)
 
 
 @pytest.mark.parametrize("revision", ["0011", "0012"])
-def test_a_restored_backup_has_the_comments(
+def test_restored_database_has_the_comments(
     revision: str,
     empty_database: str,
     database: str,
@@ -175,12 +175,12 @@ def test_a_restored_backup_has_the_comments(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Those of the backup itself, or, if it was made before, those of the migration that follows."""
+    """The comments come from the backup or, for an older backup, from the next migration."""
     migrate_to(empty_database, revision)
-    use(empty_database, data_dir, monkeypatch)
+    set_environment(empty_database, data_dir, monkeypatch)
     add_rows(empty_database, 1)
-    assert backup(["make", str(tmp_path / "kept.tar")]) == 0
-    assert backup(["restore", str(tmp_path / "kept.tar"), "--force"]) == 0
+    assert backup(["make", str(tmp_path / "database.tar")]) == 0
+    assert backup(["restore", str(tmp_path / "database.tar"), "--force"]) == 0
     with connect(database) as new:
         expected = comments(new)
     with connect(empty_database) as connection:

@@ -1,4 +1,4 @@
-"""Postgres out of reach, or a role without rights: one line, the raw pages kept, and the next run does not fetch."""
+"""Postgres is unreachable or a role lacks rights: one error line; the next run reuses the raw pages."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ ENDPOINTS = ("tracks", "users", "listen_history")
 def clean(
     prefect_server: None, postgres: str, _template: str, _mock_api: MockApi, tmp_path_factory: pytest.TempPathFactory
 ) -> Tables:
-    """Every table after one run without faults."""
+    """The content of every table after a run without faults."""
     with temporary_database(postgres, _template) as database:
         return ingest_days(_mock_api, database, tmp_path_factory.mktemp("clean"), [DAY])
 
 
 @pytest.fixture
 def role(postgres: str) -> Iterator[str]:
-    """A role that may connect, and nothing else."""
+    """A role that can connect but has no other right."""
     name = f"role_{uuid4().hex[:8]}"
     run(postgres, "create role {role} login", name)
     yield name
@@ -46,23 +46,25 @@ def run(url: str, text: str, role: str) -> None:
         connection.execute(sql.SQL(text).format(role=sql.Identifier(role)))  # type: ignore[arg-type]
 
 
-def one_line(told: pytest.CaptureFixture[str]) -> str:
-    """The one line on standard error that is ours; there is no traceback, Prefect's lines included."""
-    out, err = told.readouterr()
+def error_line(capture: pytest.CaptureFixture[str]) -> str:
+    """The only error line on standard error. Asserts that there is no traceback."""
+    out, err = capture.readouterr()
     assert "Traceback" not in out + err
     errors = [line for line in err.splitlines() if line.startswith("error: ")]
     assert errors == err.splitlines()[-1:], err
     return errors[0]
 
 
-def kept(data_dir: Path) -> set[str]:
-    """The endpoints whose raw pages are landed, all of them."""
-    whole = [path for path in data_dir.glob("landing/*/*/manifest.json") if json.loads(path.read_text())["rows"] > 0]
-    return {path.parent.parent.name for path in whole}
+def landed_endpoints(data_dir: Path) -> set[str]:
+    """The endpoints whose raw pages are completely landed."""
+    manifests = [
+        path for path in data_dir.glob("landing/*/*/manifest.json") if json.loads(path.read_text())["rows"] > 0
+    ]
+    return {path.parent.parent.name for path in manifests}
 
 
 @pytest.mark.parametrize("url", ["wrong port", "no such database", "no such role"])
-def test_unreachable(
+def test_unreachable_database_keeps_the_raw_pages(
     url: str,
     environment: Path,
     database: str,
@@ -72,10 +74,10 @@ def test_unreachable(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+    with socket.socket() as closed_port:
+        closed_port.bind(("127.0.0.1", 0))
         urls = {
-            "wrong port": f"postgresql://someone:pa55w0rd@127.0.0.1:{taken.getsockname()[1]}/x",
+            "wrong port": f"postgresql://user:pa55w0rd@127.0.0.1:{closed_port.getsockname()[1]}/x",
             "no such database": database.replace("/test_", "/not_"),
             "no such role": database.replace("postgres@", "nobody:pa55w0rd@"),
         }
@@ -83,11 +85,11 @@ def test_unreachable(
 
         assert main(["--day", DAY]) == 1
 
-    line = one_line(capfd)
+    line = error_line(capfd)
     assert line.startswith(f"error: Postgres {'cannot be reached' if url == 'wrong port' else 'refuses the login'}")
     assert "check DATABASE_URL" in line
     assert "pa55w0rd" not in line
-    assert kept(environment) == set(ENDPOINTS)
+    assert landed_endpoints(environment) == set(ENDPOINTS)
     monkeypatch.setenv("DATABASE_URL", database)
     api.reset()
 
@@ -97,7 +99,7 @@ def test_unreachable(
     assert database_state(query) == clean
 
 
-# What a login may do, each time a little more, and what is then said; it is never enough. Last, what mends it.
+# Rights of the login, and the error message with these rights. REPAIRS grants the rest.
 GRANTS: dict[str, tuple[tuple[str, ...], str]] = {
     "connect": ((), "this login cannot bring the schema up to date: permission denied for schema ops; "),
     "read": (("grant pg_read_all_data to {role}",), "the login lacks a role: permission denied to set role "),
@@ -109,11 +111,11 @@ GRANTS: dict[str, tuple[tuple[str, ...], str]] = {
         "the database role lacks a right: permission denied for table tracks; grant it, then run again",
     ),
 }
-MENDING = ("alter role {role} superuser", "grant insert on warehouse.tracks to moovitamix_ingest")
+REPAIRS = ("alter role {role} superuser", "grant insert on warehouse.tracks to moovitamix_ingest")
 
 
 @pytest.mark.parametrize("grants", GRANTS)
-def test_a_role_without_rights(
+def test_missing_rights_keep_the_raw_pages(
     grants: str,
     role: str,
     environment: Path,
@@ -124,18 +126,18 @@ def test_a_role_without_rights(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    statements, said = GRANTS[grants]
+    statements, message = GRANTS[grants]
     for grant in statements:
         run(database, grant, role)
     monkeypatch.setenv("DATABASE_URL", database.replace("postgres@", f"{role}@"))
 
     assert main(["--day", DAY]) == 1
 
-    assert one_line(capfd).startswith(f"error: {said}")
-    assert kept(environment) == set(ENDPOINTS)
+    assert error_line(capfd).startswith(f"error: {message}")
+    assert landed_endpoints(environment) == set(ENDPOINTS)
     api.reset()
-    for mend in MENDING:
-        run(database, mend, role)
+    for statement in REPAIRS:
+        run(database, statement, role)
 
     assert main(["--day", DAY]) == 0
 
@@ -143,7 +145,7 @@ def test_a_role_without_rights(
     assert database_state(query) == clean
 
 
-def test_a_role_without_rights_on_an_empty_database(
+def test_missing_rights_on_an_empty_database_keep_the_raw_pages(
     role: str,
     environment: Path,
     empty_database: str,
@@ -154,6 +156,6 @@ def test_a_role_without_rights_on_an_empty_database(
 
     assert main(["--day", DAY]) == 1
 
-    said = "error: this login cannot bring the schema up to date: permission denied for database "
-    assert one_line(capfd).startswith(said)
-    assert kept(environment) == set(ENDPOINTS)
+    message = "error: this login cannot bring the schema up to date: permission denied for database "
+    assert error_line(capfd).startswith(message)
+    assert landed_endpoints(environment) == set(ENDPOINTS)

@@ -1,4 +1,4 @@
-"""A listener is erased: nowhere left, not even in what is malformed or half done, and not back with the next list."""
+"""Erasure of a user: no trace remains, not even in malformed rows, and later snapshots do not bring the user back."""
 
 from __future__ import annotations
 
@@ -30,51 +30,51 @@ from tests.ingest_runs import open_query, temporary_database
 from tests.publications import quick_candidates, quick_settings
 from tests.source_stub import Row, SourceStub, serve_source, session, track, user
 
-GHOST = 7_300_811_022_334_455_667
-MAIL, OLD_MAIL = "zelda.quux@unmistakable.example", "zelda.before@unmistakable.example"
+ERASED_ID = 7_300_811_022_334_455_667
+EMAIL, OLD_EMAIL = "zelda.quux@unmistakable.example", "zelda.before@unmistakable.example"
 NAMES = {"first_name": "Zeldaquuxa", "last_name": "Wobblethorpe"}
-TRACES = (str(GHOST), "zelda.", "Zeldaquuxa", "Wobblethorpe")
-WHY = ["--reason", "asked to be forgotten", "--requested-by", "ticket 12"]
+TRACES = (str(ERASED_ID), "zelda.", "Zeldaquuxa", "Wobblethorpe")
+REQUEST = ["--reason", "request of the user", "--requested-by", "ticket 12"]
 DAY, NEXT_DAY, THIRD_DAY = "2026-11-20", "2026-11-21", "2026-11-22"
 LATER = "2026-10-05T00:00:00"
 UNKNOWN_TRACK = 999
 
 
-def ghost(**other: Any) -> Row:
-    return user(GHOST, email=MAIL, gender="Zorg", **NAMES) | other
+def erased_user(**fields: Any) -> Row:
+    return user(ERASED_ID, email=EMAIL, gender="Zorg", **NAMES) | fields
 
 
 def users() -> list[Row]:
-    """Twelve and the one, who also comes in every way that rows are broken."""
+    """Twelve other users and the user to erase, who also occurs in malformed rows of every form."""
     malformed = [
-        ghost(id=str(GHOST)),
-        ghost(id=None),
-        ghost(id=[GHOST]),
-        ghost(created_at="yesterday"),
-        ghost(id=None, email="", first_name="ZELDAQUUXA", last_name="wobblethorpe"),
-        [GHOST, "Zeldaquuxa"],
-        f"Zeldaquuxa Wobblethorpe, {GHOST}",
+        erased_user(id=str(ERASED_ID)),
+        erased_user(id=None),
+        erased_user(id=[ERASED_ID]),
+        erased_user(created_at="yesterday"),
+        erased_user(id=None, email="", first_name="ZELDAQUUXA", last_name="wobblethorpe"),
+        [ERASED_ID, "Zeldaquuxa"],
+        f"Zeldaquuxa Wobblethorpe, {ERASED_ID}",
     ]
-    others = [user(number) for number in range(1, 13)]
-    return [*others[:6], ghost(), *malformed, user(14, created_at="tomorrow"), *others[6:]]  # type: ignore[list-item]
+    other_users = [user(number) for number in range(1, 13)]
+    return [*other_users[:6], erased_user(), *malformed, user(14, created_at="tomorrow"), *other_users[6:]]  # type: ignore[list-item]
 
 
 def sessions() -> list[Row]:
-    mine = [
-        session(GHOST, [1, 2, 2, 3]),
-        session(GHOST, [4, UNKNOWN_TRACK, 5], created_at=LATER),
-        session(GHOST, [], created_at="2026-11-02T00:00:00"),
-        session(GHOST, [1, "x", 6], created_at="2026-11-03T00:00:00"),  # type: ignore[list-item]
-        session(GHOST, [1], created_at="never"),
-        session(str(GHOST), [2]),  # type: ignore[arg-type]
+    erased_sessions = [
+        session(ERASED_ID, [1, 2, 2, 3]),
+        session(ERASED_ID, [4, UNKNOWN_TRACK, 5], created_at=LATER),
+        session(ERASED_ID, [], created_at="2026-11-02T00:00:00"),
+        session(ERASED_ID, [1, "x", 6], created_at="2026-11-03T00:00:00"),  # type: ignore[list-item]
+        session(ERASED_ID, [1], created_at="never"),
+        session(str(ERASED_ID), [2]),  # type: ignore[arg-type]
     ]
-    others = [session(number, [number, number + 1, 20 - number]) for number in range(1, 13)]
-    return [*others[:5], *mine[:3], *others[5:], *mine[3:]]
+    other_sessions = [session(number, [number, number + 1, 20 - number]) for number in range(1, 13)]
+    return [*other_sessions[:5], *erased_sessions[:3], *other_sessions[5:], *erased_sessions[3:]]
 
 
 @dataclass(frozen=True)
 class Place:
-    """A database and a data folder that the listener is all over."""
+    """A database and a data folder with many traces of the user to erase."""
 
     database: str
     data_dir: Path
@@ -82,23 +82,23 @@ class Place:
     query: Query
 
     def traces(self) -> list[str]:
-        """Where something tells of them: in a dump of the whole database, or in a file, unpacked."""
+        """Places with a trace: lines of a database dump, and files after decompression."""
         dump = subprocess.run(
             [str(embedded_postgres.programs_folder() / "pg_dump"), f"--dbname={self.database}"],
             check=True,
             capture_output=True,
         ).stdout
-        found = [f"dump: {line[:200]}" for line in dump.decode().splitlines() if tells(line)]
+        places = [f"dump: {line[:200]}" for line in dump.decode().splitlines() if has_trace(line)]
         for path in self.data_dir.rglob("*"):
             if path.is_file():
                 content = path.read_bytes()
                 if path.suffix == ".zst":
                     content = zstandard.ZstdDecompressor().decompress(content)
-                found += [str(path.relative_to(self.data_dir))] if tells(content.decode(errors="replace")) else []
-        return found
+                places += [str(path.relative_to(self.data_dir))] if has_trace(content.decode(errors="replace")) else []
+        return places
 
 
-def tells(text: str) -> bool:
+def has_trace(text: str) -> bool:
     return any(trace.casefold() in text.casefold() for trace in TRACES)
 
 
@@ -117,7 +117,7 @@ def settings(database: str, data_dir: Path, source: SourceStub) -> dict[str, str
 def _world(
     postgres: str, _template: str, prefect_server: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, Path, SourceStub]]:
-    """Two days, of which the second is blocked; two lists; and what killed runs leave."""
+    """Two ingests, the second one blocked; two publications; and leftovers of killed runs."""
     name, data_dir = "erase_world", tmp_path_factory.mktemp("erase") / "data"
     source = SourceStub([track(number) for number in range(1, 21)], users(), sessions())
     with psycopg.connect(postgres, autocommit=True) as connection:
@@ -125,17 +125,17 @@ def _world(
         connection.execute(sql.SQL("create database {} template {}").format(*names))
     database = url_of_database(postgres, name)
     with serve_source(source), pytest.MonkeyPatch.context() as patch, quick_candidates():
-        for variable in [one for one in os.environ if one.startswith(("THRESHOLD_", "MOOVITAMIX_"))]:
+        for variable in [name for name in os.environ if name.startswith(("THRESHOLD_", "MOOVITAMIX_"))]:
             patch.delenv(variable)
         for variable, value in settings(database, data_dir, source).items():
             patch.setenv(variable, value)
-        source.users = [ghost(email=OLD_MAIL) if row == ghost() else row for row in users()]
+        source.users = [erased_user(email=OLD_EMAIL) if row == erased_user() else row for row in users()]
         assert ingest.main(["--day", DAY]) == 0
-        source.users = [*users(), ghost(id=None, email=OLD_MAIL, first_name="", last_name="")]
+        source.users = [*users(), erased_user(id=None, email=OLD_EMAIL, first_name="", last_name="")]
         patch.setenv("THRESHOLD_MAX_REJECTED_SHARE", "0.001")
         assert ingest.main(["--day", NEXT_DAY]) == 1
         assert recommend.main([]) == recommend.main([]) == 0
-        _leave_behind(database, data_dir)
+        _add_feedback_and_leftovers(database, data_dir)
         with psycopg.connect(postgres, autocommit=True) as connection:
             connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [name])
         yield name, data_dir, source
@@ -143,11 +143,13 @@ def _world(
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
 
-def _leave_behind(database: str, data_dir: Path) -> None:
-    """What listeners said, and what was left by runs that were killed or whose list was blocked."""
+def _add_feedback_and_leftovers(database: str, data_dir: Path) -> None:
+    """Add feedback, and leftovers of killed runs and of a blocked publication."""
     with connect(database) as connection:
         connection.execute("insert into serving.api_keys values ('k', 'app', '', '{}', '2024-05-01')")
-        connection.execute("insert into ml.feedback values (%s, 1, 1, true, 'k', '2024-05-01', '2024-05-01')", [GHOST])
+        connection.execute(
+            "insert into ml.feedback values (%s, 1, 1, true, 'k', '2024-05-01', '2024-05-01')", [ERASED_ID]
+        )
         for table in ("ml.recommendations_99", "staging.recommendations_98"):
             connection.execute(f"create table {table} as select * from ml.recommendations")  # type: ignore[arg-type]
     for name in (
@@ -157,16 +159,16 @@ def _leave_behind(database: str, data_dir: Path) -> None:
     ):
         path = data_dir / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{GHOST} {MAIL}")
+        path.write_text(f"{ERASED_ID} {EMAIL}")
 
 
 @pytest.fixture
 def place(
     postgres: str, _world: tuple[str, Path, SourceStub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Place]:
-    name, filled, source = _world
+    name, template_dir, source = _world
     data_dir = tmp_path / "data"
-    shutil.copytree(filled, data_dir)
+    shutil.copytree(template_dir, data_dir)
     source.users, source.listen_history = users(), sessions()
     source.before_request = lambda _: None
     with temporary_database(postgres, name) as database, open_query(database) as query, quick_candidates():
@@ -175,7 +177,7 @@ def place(
         yield Place(database, data_dir, source, query)
 
 
-def record(place: Place) -> list[tuple[Any, ...]]:
+def erasure_records(place: Place) -> list[tuple[Any, ...]]:
     return place.query(
         "select kind, reason, requested_by, finished_at is not null, found from ops.erasures order by erasure_id"
     )
@@ -199,56 +201,59 @@ FOUND = {
 NOTHING = {"raw page files": 0, "raw rows": 0, "Data Docs pages": 0}
 
 
-def test_nothing_tells_of_a_listener_who_was_erased(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def test_erasure_removes_every_trace_of_the_user(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(place.traces()) > 20
-    listeners = place.query("select count(*) from warehouse.users")[0][0]
+    user_count = place.query("select count(*) from warehouse.users")[0][0]
 
-    assert erase.main([str(GHOST), *WHY]) == 0
+    assert erase.main([str(ERASED_ID), *REQUEST]) == 0
 
     assert place.traces() == []
-    assert place.query("select count(*) from warehouse.users") == [(listeners - 1,)]
-    assert not tells("".join(capsys.readouterr()))
-    assert record(place) == [("erased", "asked to be forgotten", "ticket 12", True, FOUND)]
+    assert place.query("select count(*) from warehouse.users") == [(user_count - 1,)]
+    assert not has_trace("".join(capsys.readouterr()))
+    assert erasure_records(place) == [("erased", "request of the user", "ticket 12", True, FOUND)]
     assert_rows_add_up(place.query)
     copy = place.data_dir / "backups" / "erased.json"
     assert (copy.stat().st_mode | copy.parent.stat().st_mode) & 0o077 == 0
 
-    assert erase.main([str(GHOST), *WHY]) == 0  # once more: nothing is left to be found
+    assert erase.main([str(ERASED_ID), *REQUEST]) == 0  # a second erasure finds nothing
     assert "nothing was found" in capsys.readouterr().out
-    assert [found for *_, found in record(place)] == [FOUND, NOTHING]
+    assert [counts for *_, counts in erasure_records(place)] == [FOUND, NOTHING]
 
 
-def erased_of(place: Place, batch_id: str) -> tuple[Any, ...]:
+def batch_counts(place: Place, batch_id: str) -> tuple[Any, ...]:
     return place.query("select status, rows_landed, rows_erased from ops.batches where batch_id = %s", batch_id)[0]
 
 
-def test_what_the_source_still_sends_is_turned_away_until_they_may_come_back(
+def test_rows_of_an_erased_user_stay_out_until_the_user_is_allowed_again(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert erase.main([str(GHOST), *WHY]) == 0
-    # What names no id and bears no e-mail of theirs is nobody's: a name alone is not known any more.
+    assert erase.main([str(ERASED_ID), *REQUEST]) == 0
+    # Rows with neither the id nor the e-mail are not matched, because names are not stored.
     place.source.users = [row for row in users() if isinstance(row, dict) and row["email"]]
 
     assert replay.main([f"users-{NEXT_DAY}"]) == 0  # its pages are rewritten
     assert replay.main([f"listen_history-{NEXT_DAY}"]) == 0
     assert ingest.main(["--day", THIRD_DAY]) == 0
 
-    assert erased_of(place, f"users-{NEXT_DAY}") == ("unchanged", 22, 9)
-    assert erased_of(place, f"users-{THIRD_DAY}") == ("unchanged", 18, 5)
-    assert erased_of(place, f"listen_history-{THIRD_DAY}") == ("unchanged", 18, 6)
+    assert batch_counts(place, f"users-{NEXT_DAY}") == ("unchanged", 22, 9)
+    assert batch_counts(place, f"users-{THIRD_DAY}") == ("unchanged", 18, 5)
+    assert batch_counts(place, f"listen_history-{THIRD_DAY}") == ("unchanged", 18, 6)
     assert place.traces() == []
     assert_rows_add_up(place.query)
 
-    assert erase.main([str(GHOST), "--reason", "joined again", "--requested-by", "ticket 13", "--allow-again"]) == 0
+    assert erase.main([str(ERASED_ID), "--reason", "joined again", "--requested-by", "ticket 13", "--allow-again"]) == 0
     assert ingest.main(["--day", "2026-11-23"]) == 0
-    assert place.query("select email from warehouse.users where id = %s", GHOST) == [(MAIL,)]
-    assert [(kind, by) for kind, _, by, *_ in record(place)] == [("erased", "ticket 12"), ("allowed", "ticket 13")]
+    assert place.query("select email from warehouse.users where id = %s", ERASED_ID) == [(EMAIL,)]
+    assert [(kind, by) for kind, _, by, *_ in erasure_records(place)] == [
+        ("erased", "ticket 12"),
+        ("allowed", "ticket 13"),
+    ]
     assert_rows_add_up(place.query)
 
 
-def test_without_a_database_they_are_turned_away_all_the_same(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert erase.main([str(GHOST), *WHY]) == 0
-    place.source.users = [user(1), ghost()]
+def test_rows_of_an_erased_user_stay_out_without_a_database(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert erase.main([str(ERASED_ID), *REQUEST]) == 0
+    place.source.users = [user(1), erased_user()]
     with monkeypatch.context() as patch:
         patch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
         assert ingest.main(["--day", THIRD_DAY, "--endpoint", "users"]) == 1
@@ -256,137 +261,147 @@ def test_without_a_database_they_are_turned_away_all_the_same(place: Place, monk
     assert place.traces() == []
 
 
-def killed(place: Place, step: str, when: str, nth: int) -> None:
-    """An erasure that is killed there."""
+def run_and_kill(place: Place, step: str, when: str, nth: int) -> None:
+    """Run an erasure in a process that is killed at this step."""
     script = (
         "import os, signal; from tests.e2e.interrupted import interrupt; from flows import erase;"
         f"interrupt({step!r}, {when!r}, {nth}, lambda: os.kill(os.getpid(), signal.SIGKILL));"
-        f"erase.main({[str(GHOST), *WHY]!r})"
+        f"erase.main({[str(ERASED_ID), *REQUEST]!r})"
     )
-    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=240)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert result.returncode == -signal.SIGKILL, result.stderr
 
 
-def test_an_erasure_that_is_killed_twice_ends_as_one_clean_one(place: Place) -> None:
-    killed(place, "erasure.landed_pages:rewrite_file", "after", 2)
-    killed(place, "erasure.steps:finish_erasure", "before", 1)  # in the middle of the transaction
-    assert place.query("select count(*) from warehouse.users where id = %s", GHOST) == [(1,)]
-    assert [(finished, found) for *_, finished, found in record(place)] == [(False, {**NOTHING, **_in_files(FOUND)})]
+def test_erasure_completes_after_being_killed_twice(place: Place) -> None:
+    run_and_kill(place, "erasure.landed_pages:rewrite_file", "after", 2)
+    run_and_kill(place, "erasure.steps:finish_erasure", "before", 1)  # within the transaction
+    assert place.query("select count(*) from warehouse.users where id = %s", ERASED_ID) == [(1,)]
+    assert [(finished, counts) for *_, finished, counts in erasure_records(place)] == [
+        (False, {**NOTHING, **_in_files(FOUND)})
+    ]
 
-    assert erase.main([str(GHOST), *WHY]) == 0
+    assert erase.main([str(ERASED_ID), *REQUEST]) == 0
 
     assert place.traces() == []
-    assert record(place) == [("erased", "asked to be forgotten", "ticket 12", True, FOUND)]
+    assert erasure_records(place) == [("erased", "request of the user", "ticket 12", True, FOUND)]
     assert_rows_add_up(place.query)
 
 
-def _in_files(found: dict[str, int]) -> dict[str, int]:
-    return {where: found[where] for where in NOTHING}
+def _in_files(counts: dict[str, int]) -> dict[str, int]:
+    return {place: counts[place] for place in NOTHING}
 
 
-def test_a_damaged_file_of_raw_pages_stops_no_erasure(
+def test_erasure_deletes_damaged_raw_pages(
     place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocked, published = f"users-{NEXT_DAY}", f"listen_history-{DAY}"
     files = [next((place.data_dir / "landing").glob(f"*/{batch}/pages-*")) for batch in (blocked, published)]
     for file in files:
         file.write_bytes(file.read_bytes()[:-9])
-    with monkeypatch.context() as patch:  # whatever becomes of files, they are turned away, also by their e-mail
+    with monkeypatch.context() as patch:  # the suppression list has the id and the e-mail even if files cannot be read
         patch.setattr("erasure.landed_pages.read_pages", unreadable)
-        assert erase.main([str(GHOST), *WHY]) == 1
-    listed = read_copy(place.data_dir)
-    assert listed.matching_ids([GHOST]) == {GHOST}
-    assert listed.matches_row_without_id("users", f'["{OLD_MAIL}"]')
+        assert erase.main([str(ERASED_ID), *REQUEST]) == 1
+    suppression_list = read_copy(place.data_dir)
+    assert suppression_list.matching_ids([ERASED_ID]) == {ERASED_ID}
+    assert suppression_list.matches_row_without_id("users", f'["{OLD_EMAIL}"]')
     assert all(file.exists() for file in files)
 
-    assert erase.main([str(GHOST), *WHY]) == 0
+    assert erase.main([str(ERASED_ID), *REQUEST]) == 0
 
     assert place.traces() == []
     assert not any(file.parent.exists() for file in files)
     out = capsys.readouterr().out
-    ((*_, finished, found),) = record(place)
+    ((*_, finished, counts),) = erasure_records(place)
     assert finished
     for batch in (blocked, published):
         assert f"1 unreadable raw page files of {batch}" in out
-        assert found[f"unreadable raw page files of {batch}"] == 1
+        assert counts[f"unreadable raw page files of {batch}"] == 1
     assert replay.main([blocked]) == 1
     assert "are deleted (RETENTION_DAYS) or damaged" in capsys.readouterr().err
-    assert read_copy(place.data_dir).matches_row_without_id("users", f'["{MAIL}"]')
+    assert read_copy(place.data_dir).matches_row_without_id("users", f'["{EMAIL}"]')
 
 
 def unreadable(path: Path) -> list[bytes]:
     raise LandingError(f"raw pages cannot be read back from {path}: Permission denied")
 
 
-@pytest.mark.parametrize(("take", "says"), [(take_training_lock, "training"), (take_warehouse_lock, "another run")])
-def test_a_run_at_work_is_waited_for(
-    take: Callable[[Any, float], None], says: str, place: Place, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("take_lock", "message"), [(take_training_lock, "training"), (take_warehouse_lock, "another run")]
+)
+def test_erasure_is_refused_during_another_run(
+    take_lock: Callable[[Any, float], None], message: str, place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = database_state(place.query)
-    with connect(place.database) as other:
-        take(other, 0)
-        assert erase.main([str(GHOST), *WHY]) == 1
-    assert says in capsys.readouterr().err
-    assert database_state(place.query) == before
-    assert record(place) == []
+    state = database_state(place.query)
+    with connect(place.database) as connection:
+        take_lock(connection, 0)
+        assert erase.main([str(ERASED_ID), *REQUEST]) == 1
+    assert message in capsys.readouterr().err
+    assert database_state(place.query) == state
+    assert erasure_records(place) == []
 
 
-def test_a_listener_whom_nobody_knows_is_turned_away_from_now_on(
-    place: Place, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert erase.main(["4711", *WHY]) == 0
+def test_unknown_user_is_added_to_the_suppression_list(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    assert erase.main(["4711", *REQUEST]) == 0
     assert "nothing was found" in capsys.readouterr().out
-    assert [found for *_, found in record(place)] == [NOTHING]
+    assert [counts for *_, counts in erasure_records(place)] == [NOTHING]
     place.source.users.append(user(4711))
     assert ingest.main(["--day", THIRD_DAY, "--endpoint", "users"]) == 0
     assert place.query("select count(*) from warehouse.users where id = 4711") == [(0,)]
 
-    # By Prefect, as `erase/manual` does; then the page in its UI says what was found, and not of whom.
-    assert erase.erase(user_id=4711, reason="asked", requested_by="ticket 12") == NOTHING
-    told = Artifact.get("erase-found")
-    assert told is not None
-    assert "4711" not in str(told.data)
+    # Run the flow as `erase/manual` does. The Prefect artifact shows what was found but not the user id.
+    assert erase.erase(user_id=4711, reason="request", requested_by="ticket 12") == NOTHING
+    artifact = Artifact.get("erase-found")
+    assert artifact is not None
+    assert "4711" not in str(artifact.data)
 
 
 @pytest.mark.usefixtures("place")
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
-        ([str(GHOST), "--reason", " ", "--requested-by", "ticket 12"], "--reason must say something"),
-        ([str(GHOST), "--reason", "asked", "--requested-by", "ada@example.com"], "must not hold an e-mail address"),
+        ([str(ERASED_ID), "--reason", " ", "--requested-by", "ticket 12"], "--reason must say something"),
         (
-            [str(GHOST), "--reason", "asked", "--requested-by", "ada\uff20example.com"],
+            [str(ERASED_ID), "--reason", "request", "--requested-by", "ada@example.com"],
             "must not hold an e-mail address",
         ),
         (
-            [str(GHOST), "--reason", "ada%40example.com", "--requested-by", "ticket 12"],
+            [str(ERASED_ID), "--reason", "request", "--requested-by", "ada\uff20example.com"],
+            "must not hold an e-mail address",
+        ),
+        (
+            [str(ERASED_ID), "--reason", "ada%40example.com", "--requested-by", "ticket 12"],
             "must not hold an e-mail address",
         ),
         (["4711", "--reason", "of \uff14\uff17\uff11\uff11", "--requested-by", "t"], "must not contain the user's id"),
-        ([str(GHOST), "--reason", f"forget {GHOST}", "--requested-by", "ticket 12"], "must not contain the user's id"),
-        (["-1", *WHY], "USER_ID must be"),
+        (
+            [str(ERASED_ID), "--reason", f"forget {ERASED_ID}", "--requested-by", "ticket 12"],
+            "must not contain the user's id",
+        ),
+        (["-1", *REQUEST], "USER_ID must be"),
     ],
 )
-def test_what_would_keep_them_is_refused(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_arguments_with_personal_data_are_refused(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert erase.main(arguments) == 2
-    assert says in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("more", [[str(GHOST)], ["--allow-again"], WHY])
-def test_again_is_for_everybody_on_the_list(more: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        erase.main(["--again", *more])
-    assert ended.value.code == 2
+@pytest.mark.parametrize("other_arguments", [[str(ERASED_ID)], ["--allow-again"], REQUEST])
+def test_again_takes_no_other_argument(other_arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        erase.main(["--again", *other_arguments])
+    assert exit_info.value.code == 2
     assert "--again" in capsys.readouterr().err
 
 
-def test_who_comes_back_with_a_backup_is_erased_again(
+def test_restore_of_an_old_backup_erases_the_user_again(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", f"{embedded_postgres.programs_folder()}{os.pathsep}{os.environ['PATH']}")
-    shutil.rmtree(place.data_dir / "landing")  # of another machine
+    shutil.rmtree(place.data_dir / "landing")  # the backup has no raw pages
     assert backup.main(["make", str(tmp_path / "before.tar")]) == 0
-    assert erase.main([str(GHOST), *WHY]) == 0
+    assert erase.main([str(ERASED_ID), *REQUEST]) == 0
     _disconnect(place)
 
     assert backup.main(["restore", str(tmp_path / "before.tar"), "--force"]) == 0
@@ -394,7 +409,9 @@ def test_who_comes_back_with_a_backup_is_erased_again(
     with open_query(place.database) as query:
         restored = replace(place, query=query)
         assert restored.traces() == []
-        assert [(by, finished) for _, _, by, finished, _ in record(restored)] == [("flows.erase --again", True)]
+        assert [(by, finished) for _, _, by, finished, _ in erasure_records(restored)] == [
+            ("flows.erase --again", True)
+        ]
 
 
 def _disconnect(place: Place) -> None:

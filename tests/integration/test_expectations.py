@@ -1,4 +1,4 @@
-"""The audit against a real Postgres: what passes, what blocks, what warns, and what must never be told."""
+"""Audits against a real Postgres: which batches pass, block or warn, and no personal data in results."""
 
 from __future__ import annotations
 
@@ -56,17 +56,17 @@ PROFILE: dict[str, Any] = {
 
 
 def rows(endpoint: Endpoint, *changes: dict[str, Any]) -> list[dict[str, Any]]:
-    """Ten good rows with keys from 1; the last ones changed as told."""
+    """Ten valid rows with keys from 1. The changes apply to the last rows."""
     key = "user_id" if endpoint == LISTEN_HISTORY else "id"
-    every = [{**ROW[endpoint], key: number} for number in range(1, 11)]
+    all_rows = [{**ROW[endpoint], key: number} for number in range(1, 11)]
     for number, change in enumerate(changes, start=10 - len(changes)):
-        every[number] |= change
-    return every
+        all_rows[number] |= change
+    return all_rows
 
 
 @dataclass
-class Desk:
-    """A database with users and tracks 1 to 10 published, and an auditor at work in it."""
+class AuditBench:
+    """A database with users and tracks 1 to 10 published, and an auditor for it."""
 
     url: str
     connection: psycopg.Connection[Any]
@@ -95,8 +95,8 @@ class Desk:
                 row,
             )
 
-    def judge(self, endpoint: Endpoint, staged: list[dict[str, Any]], **profile: Any) -> dict[str, ExpectationResult]:
-        """What failed, by rule."""
+    def failed(self, endpoint: Endpoint, staged: list[dict[str, Any]], **profile: Any) -> dict[str, ExpectationResult]:
+        """Audit a batch. Returns the failed expectations by name."""
         return failures(self.auditor.audit(self.stage(endpoint, staged, **profile)))
 
 
@@ -105,7 +105,7 @@ def failures(results: list[ExpectationResult]) -> dict[str, ExpectationResult]:
 
 
 @pytest.fixture(scope="module")
-def desk(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+def bench(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AuditBench]:
     with psycopg.connect(postgres, autocommit=True) as server:
         server.execute("create database expectations")
     url = postgres.replace("/postgres?", "/expectations?")
@@ -126,16 +126,16 @@ def desk(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[De
                 ).format(sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns)), values),
                 row,
             )
-        yield Desk(url, connection, auditor, docs_dir)
+        yield AuditBench(url, connection, auditor, docs_dir)
 
 
 each_endpoint = pytest.mark.parametrize("endpoint", [TRACKS, USERS, LISTEN_HISTORY])
 
 
 @each_endpoint
-def test_a_clean_batch_passes(desk: Desk, endpoint: Endpoint) -> None:
-    batch = desk.stage(endpoint, rows(endpoint))
-    results = desk.auditor.audit(batch)
+def test_valid_batch_passes(bench: AuditBench, endpoint: Endpoint) -> None:
+    batch = bench.stage(endpoint, rows(endpoint))
+    results = bench.auditor.audit(batch)
     assert not failures(results)
     raise_if_blocked(batch.batch_id, results)
     suite = {TRACKS: tracks, USERS: users, LISTEN_HISTORY: listen_history}[endpoint]
@@ -147,39 +147,41 @@ def test_a_clean_batch_passes(desk: Desk, endpoint: Endpoint) -> None:
 
 
 @each_endpoint
-def test_nothing_changed_since_yesterday_passes(desk: Desk, endpoint: Endpoint) -> None:
-    assert not desk.judge(endpoint, [])
+def test_unchanged_batch_passes(bench: AuditBench, endpoint: Endpoint) -> None:
+    assert not bench.failed(endpoint, [])
 
 
 @each_endpoint
-def test_the_first_day_passes(desk: Desk, endpoint: Endpoint) -> None:
-    assert not desk.judge(endpoint, rows(endpoint), published_rows=None, share_of_published=None)
+def test_first_batch_passes(bench: AuditBench, endpoint: Endpoint) -> None:
+    assert not bench.failed(endpoint, rows(endpoint), published_rows=None, share_of_published=None)
 
 
-def test_the_quirks_of_the_real_server_pass(desk: Desk) -> None:
+def test_quirks_of_the_real_server_pass(bench: AuditBench) -> None:
     late, early = datetime(2026, 5, 1, tzinfo=UTC), datetime(2024, 5, 1, 1, 2, 3, 456789, tzinfo=UTC)
-    backwards = {"created_at": late, "updated_at": early}
-    assert not desk.judge(
+    created_after_update = {"created_at": late, "updated_at": early}
+    assert not bench.failed(
         TRACKS,
         rows(
             TRACKS,
-            backwards,
+            created_after_update,
             {"duration": "00:01", "duration_seconds": 1},
             {"duration": "59:59", "duration_seconds": 3599},
         ),
     )
-    assert not desk.judge(USERS, rows(USERS, backwards, {"email": "same@example.com"}, {"email": "same@example.com"}))
+    assert not bench.failed(
+        USERS, rows(USERS, created_after_update, {"email": "same@example.com"}, {"email": "same@example.com"})
+    )
     older_than_its_user = {"created_at": datetime(2000, 1, 1, tzinfo=UTC)}
     twice_the_same_track = {"items": [3, 3]}
-    assert not desk.judge(LISTEN_HISTORY, rows(LISTEN_HISTORY, older_than_its_user, twice_the_same_track))
-    # All ids are new, everything published disappeared: told, not blocked. Data newer than the day: not even told.
-    replaced = desk.judge(USERS, rows(USERS), rows_removed=100, removed_share=1.0, days_since_newest_update=-30.0)
+    assert not bench.failed(LISTEN_HISTORY, rows(LISTEN_HISTORY, older_than_its_user, twice_the_same_track))
+    # New ids for all rows give a warning and do not block. Rows newer than the day give no warning.
+    replaced = bench.failed(USERS, rows(USERS), rows_removed=100, removed_share=1.0, days_since_newest_update=-30.0)
     assert [(name, result.severity) for name, result in replaced.items()] == [("removals_are_few", "warning")]
 
 
 BLANK = {"name": " \t"}
 OLD, FAR = datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
-TEXT_RULES = [
+TEXT_CASES = [
     (
         endpoint,
         [dict.fromkeys(columns, value)],
@@ -193,7 +195,7 @@ TEXT_RULES = [
     for value, rule in (("\u3000 \n", "is_not_blank"), ("x" * 1_001, "is_not_endless"))
 ]
 LONG_AGO = "2025-03-01T08:00:00+00:00"
-ROW_RULES: list[tuple[Endpoint, list[dict[str, Any]], dict[str, Any], dict[str, tuple[str, int, tuple[str, ...]]]]] = [
+ROW_CASES: list[tuple[Endpoint, list[dict[str, Any]], dict[str, Any], dict[str, tuple[str, int, tuple[str, ...]]]]] = [
     (TRACKS, [{"id": 3}], {}, {"id_is_unique": ("critical", 1, ("3",))}),
     (USERS, [{"id": 3}, {"id": 4}], {}, {"id_is_unique": ("critical", 2, ("3", "4"))}),
     (USERS, [{"id": -5}], {}, {"id_is_not_negative": ("critical", 1, ("-5",))}),
@@ -251,29 +253,32 @@ ROW_RULES: list[tuple[Endpoint, list[dict[str, Any]], dict[str, Any], dict[str, 
         {},
         {"session_is_plausible": ("warning", 1, (f"10 {LONG_AGO}",))},
     ),
-    *TEXT_RULES,
+    *TEXT_CASES,
 ]
 
 
 @pytest.mark.parametrize(
     ("endpoint", "changes", "profile", "expected"),
-    ROW_RULES,
-    ids=lambda v: "+".join(v) if isinstance(v, dict) else None,
+    ROW_CASES,
+    ids=lambda value: "+".join(value) if isinstance(value, dict) else None,
 )
-def test_rules_about_rows(
-    desk: Desk,
+def test_row_expectations(
+    bench: AuditBench,
     endpoint: Endpoint,
     changes: list[dict[str, Any]],
     profile: dict[str, Any],
     expected: dict[str, tuple[str, int, tuple[str, ...]]],
 ) -> None:
-    failed = desk.judge(endpoint, rows(endpoint, *changes), **profile)
-    told = {name: (r.severity, r.unexpected_count, tuple(sorted(r.failing_keys))) for name, r in failed.items()}
-    assert told == expected
+    failed = bench.failed(endpoint, rows(endpoint, *changes), **profile)
+    results = {
+        name: (result.severity, result.unexpected_count, tuple(sorted(result.failing_keys)))
+        for name, result in failed.items()
+    }
+    assert results == expected
 
 
-def test_a_busy_user_warns(desk: Desk) -> None:
-    """200 sessions on one day pass, the 201st warns; the day after counts anew."""
+def test_more_than_200_sessions_per_day_warn(bench: AuditBench) -> None:
+    """200 sessions of a user on one day pass. The 201st warns. Another day counts separately."""
     day = [
         {**SESSION, "user_id": 7, "created_at": datetime(2025, 3, 1, n // 60, n % 60, tzinfo=UTC)} for n in range(200)
     ]
@@ -284,14 +289,14 @@ def test_a_busy_user_warns(desk: Desk) -> None:
         "updated_at": FAR.replace(year=2026),
     }
     day = [{**session, "updated_at": FAR.replace(year=2026)} for session in day]
-    assert not desk.judge(LISTEN_HISTORY, [*day, tomorrow])
-    one_more = {**tomorrow, "created_at": datetime(2025, 3, 1, 23, 59, tzinfo=UTC)}
-    failed = desk.judge(LISTEN_HISTORY, [*day, one_more])
+    assert not bench.failed(LISTEN_HISTORY, [*day, tomorrow])
+    extra_session = {**tomorrow, "created_at": datetime(2025, 3, 1, 23, 59, tzinfo=UTC)}
+    failed = bench.failed(LISTEN_HISTORY, [*day, extra_session])
     assert failed["user_is_plausible"].severity == "warning"
     assert failed["user_is_plausible"].failing_keys == ("7 2025-03-01T00:00:00+00:00",)
 
 
-BATCH_RULES: list[tuple[Endpoint, dict[str, Any], dict[str, tuple[str, str]]]] = [
+BATCH_CASES: list[tuple[Endpoint, dict[str, Any], dict[str, tuple[str, str]]]] = [
     (USERS, {"rejected_share": 0.01}, {}),
     (USERS, {"rejected_share": 0.042}, {"rejects_are_few": ("critical", "rejected share 4.2 % is above 1 %")}),
     (LISTEN_HISTORY, {"conflicting_share": 0.01}, {}),
@@ -302,7 +307,7 @@ BATCH_RULES: list[tuple[Endpoint, dict[str, Any], dict[str, tuple[str, str]]]] =
             "conflicts_are_few": ("critical", "share of conflicting rows 30 % is above 1 %"),
             "no_rows_conflict": (
                 "warning",
-                "number of rows that conflict with the row kept 30 is above 0",
+                "number of rows that conflict with the kept row 30 is above 0",
             ),
         },
     ),
@@ -334,7 +339,7 @@ BATCH_RULES: list[tuple[Endpoint, dict[str, Any], dict[str, tuple[str, str]]]] =
         {"share_of_published": 0.7},
         {"list_did_not_shrink": ("warning", "size compared with the published rows 70 % is below 90 %")},
     ),
-    # Yesterday 1,000; today half of the 1,010 that there should be.
+    # 1,000 rows are published; half of the expected 1,010 arrive.
     (
         TRACKS,
         {"published_rows": 1_000, "rows_listed": 505, "share_of_published": 0.505},
@@ -349,7 +354,7 @@ BATCH_RULES: list[tuple[Endpoint, dict[str, Any], dict[str, tuple[str, str]]]] =
         {
             "list_did_not_collapse": ("critical", "size compared with the published rows 0 % is below 70 %"),
             "list_did_not_shrink": ("warning", "size compared with the published rows 0 % is below 90 %"),
-            "list_is_not_empty": ("warning", "number of rows in the list 0 is below 1"),
+            "list_is_not_empty": ("warning", "number of rows in the snapshot 0 is below 1"),
         },
     ),
     (USERS, {"share_of_published": 1.5}, {}),
@@ -398,72 +403,74 @@ BATCH_RULES: list[tuple[Endpoint, dict[str, Any], dict[str, tuple[str, str]]]] =
 ]
 
 
-@pytest.mark.parametrize(("endpoint", "profile", "expected"), BATCH_RULES)
-def test_rules_about_the_batch(
-    desk: Desk, endpoint: Endpoint, profile: dict[str, Any], expected: dict[str, tuple[str, str]]
+@pytest.mark.parametrize(("endpoint", "profile", "expected"), BATCH_CASES)
+def test_batch_expectations(
+    bench: AuditBench, endpoint: Endpoint, profile: dict[str, Any], expected: dict[str, tuple[str, str]]
 ) -> None:
     staged = [] if profile.get("rows_listed") == 0 else rows(endpoint)
-    failed = desk.judge(endpoint, staged, **profile)
+    failed = bench.failed(endpoint, staged, **profile)
     assert {name: (result.severity, result.description) for name, result in failed.items()} == expected
 
 
-def test_a_missing_or_doubled_profile_blocks(desk: Desk) -> None:
+def test_missing_or_duplicate_profile_blocks(bench: AuditBench) -> None:
     for count in (0, 2):
-        batch = desk.stage(USERS, rows(USERS))
-        desk.connection.execute(sql.SQL("truncate staging.{}").format(sql.Identifier(batch.profile_table)))
-        desk.insert(batch.profile_table, [PROFILE] * count)
-        assert failures(desk.auditor.audit(batch))["batch_is_profiled"].blocks
+        batch = bench.stage(USERS, rows(USERS))
+        bench.connection.execute(sql.SQL("truncate staging.{}").format(sql.Identifier(batch.profile_table)))
+        bench.insert(batch.profile_table, [PROFILE] * count)
+        assert failures(bench.auditor.audit(batch))["batch_is_profiled"].blocks
 
 
-def test_a_blocked_batch_is_told_in_plain_words(desk: Desk) -> None:
-    batch = desk.stage(USERS, rows(USERS, {"id": 3}, {"gender": "New"}), rejected_share=0.042)
+def test_message_of_a_blocked_batch_describes_the_failures(bench: AuditBench) -> None:
+    batch = bench.stage(USERS, rows(USERS, {"id": 3}, {"gender": "New"}), rejected_share=0.042)
     with pytest.raises(BatchBlocked) as error:
-        raise_if_blocked(batch.batch_id, desk.auditor.audit(batch))
+        raise_if_blocked(batch.batch_id, bench.auditor.audit(batch))
     assert str(error.value) == (
         f"{batch.batch_id} blocked: not true of 1 row: an id comes once; rejected share 4.2 % is above 1 %"
     )
 
 
-def test_shares_and_counts_of_rows_are_told(desk: Desk) -> None:
-    result = desk.judge(USERS, rows(USERS, {"gender": "New"}, {"gender": "Newer"}))["gender_is_known"]
+def test_result_has_count_and_share_of_rows(bench: AuditBench) -> None:
+    result = bench.failed(USERS, rows(USERS, {"gender": "New"}, {"gender": "Newer"}))["gender_is_known"]
     assert (result.unexpected_count, result.unexpected_share, result.observed_value) == (2, 0.2, "2 rows, 20 %")
     assert result.description == "not true of 2 rows, 20 %: a gender is one of those seen before"
 
 
-def test_the_list_of_keys_ends(desk: Desk) -> None:
+def test_number_of_failing_keys_is_limited(bench: AuditBench) -> None:
     with Auditor(
-        url=desk.url, thresholds=_DEFAULTS, docs_dir=desk.docs_dir, clock=utc_now, max_failing_keys=3
+        url=bench.url, thresholds=_DEFAULTS, docs_dir=bench.docs_dir, clock=utc_now, max_failing_keys=3
     ) as auditor:
-        failed = failures(auditor.audit(desk.stage(USERS, rows(USERS, *[{"gender": "New"}] * 5))))
+        failed = failures(auditor.audit(bench.stage(USERS, rows(USERS, *[{"gender": "New"}] * 5))))
     assert len(failed["gender_is_known"].failing_keys) == 3
     assert failed["gender_is_known"].unexpected_count == 5
 
 
 @pytest.fixture
-def broken_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Among the rules, a mere warning whose query trips over a value of a row."""
+def broken_expectation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Add an expectation of severity warning whose query fails on a value of a row."""
     query = "select id from {batch} where cast(email as integer) > 0"
     rule = no_rows("odd", "warning", "an e-mail is odd", "audit/staged_rows.find_duplicate_ids").copy(
         update={"unexpected_rows_query": query}
     )
     assert isinstance(rule, ExpectNoSuchRows)
-    sound = users.row_expectations
-    monkeypatch.setattr(users, "row_expectations", lambda thresholds, profile: [*sound(thresholds, profile), rule])
+    row_expectations = users.row_expectations
+    monkeypatch.setattr(
+        users, "row_expectations", lambda thresholds, profile: [*row_expectations(thresholds, profile), rule]
+    )
 
 
-@pytest.mark.usefixtures("broken_check")
-def test_a_check_that_breaks_blocks_and_tells_no_values(desk: Desk) -> None:
-    batch = desk.stage(USERS, rows(USERS, {"email": SECRETS[2]}))
-    failed = failures(desk.auditor.audit(batch))
+@pytest.mark.usefixtures("broken_expectation")
+def test_broken_expectation_blocks_without_exposing_values(bench: AuditBench) -> None:
+    batch = bench.stage(USERS, rows(USERS, {"email": SECRETS[2]}))
+    failed = failures(bench.auditor.audit(batch))
     assert list(failed) == ["odd"]
     assert failed["odd"].blocks
     assert failed["odd"].description == (
         "the check itself broke (InvalidTextRepresentation), so nobody knows whether an e-mail is odd"
     )
-    assert_nothing_personal(desk, batch, list(failed.values()))
+    assert_no_personal_data(bench, batch, list(failed.values()))
 
 
-def test_no_personal_values_in_results_or_docs(desk: Desk) -> None:
+def test_no_personal_values_in_results_or_docs(bench: AuditBench) -> None:
     first, last, email, gender, genre = SECRETS
     person = {"first_name": first, "last_name": last, "email": email, "gender": gender, "favorite_genres": genre}
     every_text_fails = {
@@ -473,66 +480,66 @@ def test_no_personal_values_in_results_or_docs(desk: Desk) -> None:
         "gender": gender,
         "favorite_genres": genre,
     }
-    batch = desk.stage(USERS, rows(USERS, person, every_text_fails, {**person, "id": 1, "created_at": OLD}))
-    results = desk.auditor.audit(batch)
+    batch = bench.stage(USERS, rows(USERS, person, every_text_fails, {**person, "id": 1, "created_at": OLD}))
+    results = bench.auditor.audit(batch)
     assert {"first_name_is_not_endless", "email_has_an_at", "gender_is_known", "id_is_unique"} <= set(failures(results))
-    assert_nothing_personal(desk, batch, results)
+    assert_no_personal_data(bench, batch, results)
 
 
-def assert_nothing_personal(desk: Desk, batch: AuditTarget, results: list[ExpectationResult]) -> None:
-    told = [repr(result) for result in results]
-    told += [path.read_text() for path in desk.docs_dir.rglob(f"*{batch.batch_id}*")]
-    told.append((desk.docs_dir / "index.html").read_text())
-    assert len(told) >= len(results) + 4
-    for text in told:
+def assert_no_personal_data(bench: AuditBench, batch: AuditTarget, results: list[ExpectationResult]) -> None:
+    texts = [repr(result) for result in results]
+    texts += [path.read_text() for path in bench.docs_dir.rglob(f"*{batch.batch_id}*")]
+    texts.append((bench.docs_dir / "index.html").read_text())
+    assert len(texts) >= len(results) + 4
+    for text in texts:
         for secret in (*SECRETS, "hidden.person", "ann@example.com"):
             assert secret not in text
 
 
-def test_the_page_shows_the_verdict_and_what_was_measured(desk: Desk) -> None:
-    batch = desk.stage(USERS, rows(USERS, {"id": 3}), rejected_share=0.042)
-    desk.auditor.audit(batch)
-    page = docs_page(desk.docs_dir, batch.batch_id).read_text()
+def test_data_docs_page_shows_status_and_measured_values(bench: AuditBench) -> None:
+    batch = bench.stage(USERS, rows(USERS, {"id": 3}), rejected_share=0.042)
+    bench.auditor.audit(batch)
+    page = docs_page(bench.docs_dir, batch.batch_id).read_text()
     assert f"<title>{batch.batch_id}: blocked</title>" in page
     assert "rejected share 4.2 % is above 1 %" in page
     assert "Blocks: at most 1 % of the rows were rejected" in page
     assert "https://" not in page
-    whole = json.loads((desk.docs_dir / "results" / f"{batch.batch_id}.json").read_text())
-    assert whole["statistics"]["unsuccessful_expectations"] == 2
+    results = json.loads((bench.docs_dir / "results" / f"{batch.batch_id}.json").read_text())
+    assert results["statistics"]["unsuccessful_expectations"] == 2
 
 
-def test_judging_leaves_no_lock_and_can_be_repeated(desk: Desk) -> None:
-    batch = desk.stage(TRACKS, rows(TRACKS, {"id": 3}))
-    assert desk.auditor.audit(batch) == desk.auditor.audit(batch)
-    desk.connection.execute("set lock_timeout = '1s'")
-    desk.connection.execute(sql.SQL("drop table staging.{}").format(sql.Identifier(batch.rows_table)))
+def test_audit_leaves_no_lock_and_is_repeatable(bench: AuditBench) -> None:
+    batch = bench.stage(TRACKS, rows(TRACKS, {"id": 3}))
+    assert bench.auditor.audit(batch) == bench.auditor.audit(batch)
+    bench.connection.execute("set lock_timeout = '1s'")
+    bench.connection.execute(sql.SQL("drop table staging.{}").format(sql.Identifier(batch.rows_table)))
 
 
-def test_tables_that_are_not_there_are_told_in_one_line(desk: Desk) -> None:
-    batch = replace(desk.stage(USERS, []), rows_table="nowhere")
+def test_missing_table_is_a_database_error(bench: AuditBench) -> None:
+    batch = replace(bench.stage(USERS, []), rows_table="nowhere")
     with pytest.raises(DatabaseError, match=r"the staged batch could not be judged \(TestConnectionError\)"):
-        desk.auditor.audit(batch)
+        bench.auditor.audit(batch)
 
 
-def test_docs_that_cannot_be_written_do_not_change_the_verdict(desk: Desk, tmp_path: Path) -> None:
+def test_unwritable_data_docs_do_not_change_the_result(bench: AuditBench, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    with Auditor(url=desk.url, thresholds=_DEFAULTS, docs_dir=tmp_path / "file", clock=utc_now) as auditor:
-        assert failures(auditor.audit(desk.stage(USERS, rows(USERS, {"id": 3}))))["id_is_unique"].blocks
+    with Auditor(url=bench.url, thresholds=_DEFAULTS, docs_dir=tmp_path / "file", clock=utc_now) as auditor:
+        assert failures(auditor.audit(bench.stage(USERS, rows(USERS, {"id": 3}))))["id_is_unique"].blocks
 
 
-def test_two_audits_at_once(desk: Desk, tmp_path: Path) -> None:
-    batches = [desk.stage(USERS, rows(USERS, {"id": 3})), desk.stage(TRACKS, rows(TRACKS))]
-    found: dict[str, dict[str, ExpectationResult]] = {}
+def test_two_audits_run_in_parallel(bench: AuditBench, tmp_path: Path) -> None:
+    batches = [bench.stage(USERS, rows(USERS, {"id": 3})), bench.stage(TRACKS, rows(TRACKS))]
+    failed: dict[str, dict[str, ExpectationResult]] = {}
 
     def audit(batch: AuditTarget) -> None:
-        with Auditor(url=desk.url, thresholds=_DEFAULTS, docs_dir=tmp_path, clock=utc_now) as auditor:
-            found[batch.batch_id] = failures(auditor.audit(batch))
+        with Auditor(url=bench.url, thresholds=_DEFAULTS, docs_dir=tmp_path, clock=utc_now) as auditor:
+            failed[batch.batch_id] = failures(auditor.audit(batch))
 
     threads = [threading.Thread(target=audit, args=(batch,)) for batch in batches]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert [list(found[batch.batch_id]) for batch in batches] == [["id_is_unique"], []]
+    assert [list(failed[batch.batch_id]) for batch in batches] == [["id_is_unique"], []]
     index = (tmp_path / "index.html").read_text()
     assert all(f"validations/{batch.batch_id}.html" in index for batch in batches)

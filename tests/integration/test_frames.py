@@ -1,4 +1,4 @@
-"""Frames arrive in Postgres as they were, by either way of COPY."""
+"""Frames are written to Postgres without change, by text and by binary COPY."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ ROWS = pl.DataFrame(
 
 
 @pytest.mark.parametrize("rows", [ROWS, ROWS.head(0), pl.concat([ROWS] * 30_000)], ids=["some", "none", "many"])
-def test_binary_copy_gives_what_was_sent(database: str, rows: pl.DataFrame) -> None:
+def test_binary_copy_writes_the_same_values(database: str, rows: pl.DataFrame) -> None:
     with connect(database) as connection, connection.transaction():
-        connection.execute("create table staging.sent (whole bigint, small integer, real double precision)")
-        write_numbers(connection, ("staging", "sent"), rows.schema, [rows.head(1), rows.slice(1)])
-        found = connection.execute("select * from staging.sent").fetchall()
-    assert found == rows.rows()
+        connection.execute("create table staging.frames (whole bigint, small integer, real double precision)")
+        write_numbers(connection, ("staging", "frames"), rows.schema, [rows.head(1), rows.slice(1)])
+        stored = connection.execute("select * from staging.frames").fetchall()
+    assert stored == rows.rows()
 
 
 def test_frame_without_rows_is_written(database: str) -> None:
     with connect(database) as connection:
-        connection.execute("create table staging.sent (whole bigint, small integer, real double precision)")
-        write_frame(connection, ("staging", "sent"), ROWS.head(0))
-        assert connection.execute("select count(*) from staging.sent").fetchone() == (0,)
+        connection.execute("create table staging.frames (whole bigint, small integer, real double precision)")
+        write_frame(connection, ("staging", "frames"), ROWS.head(0))
+        assert connection.execute("select count(*) from staging.frames").fetchone() == (0,)

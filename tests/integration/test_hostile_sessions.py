@@ -1,4 +1,4 @@
-"""Whole runs in shells and databases that were set up for something else: the same values, in the same place."""
+"""Complete runs with hostile shell variables and database defaults give the same values in the same database."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ from tests.publications import quick_candidates, quick_settings
 
 _TITLE = "Déjà vu: 夜に駆ける 🎵 \\ 'x'"
 _DAYS = ("2026-11-22", "2026-11-23")
-# What the numbers and times of runs do not say.
-_LISTS = "select user_id, rank, track_id, score from ml.current_recommendations order by 1, 2"
+# Columns that do not depend on run numbers or times.
+_RECOMMENDATIONS = "select user_id, rank, track_id, score from ml.current_recommendations order by 1, 2"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a day's work leaves, as an undisturbed session reads it."""
+    """The results of two days, read by an undisturbed session."""
 
     tables: dict[str, Any]
-    lists: list[tuple[Any, ...]]
-    answer: list[dict[str, Any]]
+    recommendations: list[tuple[Any, ...]]
+    response: list[dict[str, Any]]
     restored: dict[str, Any]
 
 
-def _world() -> source_stub.SourceStub:
+def _source() -> source_stub.SourceStub:
     tracks = [source_stub.track(number, name=f"{_TITLE} {number}") for number in range(1, 31)]
     users = [source_stub.user(number, first_name="Zoë") for number in range(1, 13)]
     plays = [
@@ -59,9 +59,9 @@ def _world() -> source_stub.SourceStub:
     return source_stub.SourceStub(tracks=tracks, users=users, listen_history=plays)
 
 
-def _work(set_variables: Callable[[], object], backup_file: Path) -> Outcome:
-    """Two days, recommendations, a look at them, an answer, and a backup there and back."""
-    with source_stub.serve_source(_world()) as api, pytest.MonkeyPatch.context() as patch, quick_candidates():
+def _run_two_days(set_variables: Callable[[], object], backup_file: Path) -> Outcome:
+    """Run two ingests, recommend, monitor, the serving API with feedback, backup and restore."""
+    with source_stub.serve_source(_source()) as api, pytest.MonkeyPatch.context() as patch, quick_candidates():
         patch.setenv("MOOVITAMIX_API_URL", api.url)
 
         def run(main: Callable[[list[str]], int], *arguments: str) -> None:
@@ -76,28 +76,26 @@ def _work(set_variables: Callable[[], object], backup_file: Path) -> Outcome:
         run(monitor.main)
         set_variables()
         url = ensure_serving_database(load_settings())
-        with serving(url) as answers:
-            tracks = answers.read(1, 3).raise_for_status().json()["recommendations"]
-            assert answers.get("/dashboard").status_code == 200
-            assert answers.say(user_id=1, track_id=tracks[0]["track_id"], useful=True, publication_id=1).is_success
-        tables, lists = _read(url, api.url)
+        with serving(url) as client:
+            tracks = client.read(1, 3).raise_for_status().json()["recommendations"]
+            assert client.get("/dashboard").status_code == 200
+            assert client.say(user_id=1, track_id=tracks[0]["track_id"], useful=True, publication_id=1).is_success
+        tables, recommendations = _read(url, api.url)
         run(backup.main, "make", str(backup_file))
-        patch.setenv(
-            "DATABASE_URL", url
-        )  # a restore wants the embedded server for itself, and serving drew charts here
+        patch.setenv("DATABASE_URL", url)  # with this URL a restore needs no exclusive use of the embedded server
         run(backup.main, "restore", str(backup_file), "--force")
         restored, _ = _read(url, api.url)
-    return Outcome(tables, lists, tracks, restored)
+    return Outcome(tables, recommendations, tracks, restored)
 
 
 def _read(url: str, source_url: str) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
-    """Every table, with the port of the source left out, and what is live."""
+    """All tables without the port of the source, and the live recommendations."""
     with open_query(url) as query:
         tables = {
             table: [tuple(str(value).replace(source_url, "the source") for value in row) for row in rows]
             for table, rows in database_state(query).items()
         }
-        return tables, query(_LISTS)
+        return tables, query(_RECOMMENDATIONS)
 
 
 def _assert_same(outcome: Outcome, expected: Outcome) -> None:
@@ -107,8 +105,8 @@ def _assert_same(outcome: Outcome, expected: Outcome) -> None:
 
 
 @pytest.fixture(scope="module")
-def elsewhere() -> Iterator[int]:
-    """Another server on this machine, which takes anybody who comes to its port."""
+def other_server() -> Iterator[int]:
+    """Another server on this machine that accepts every login on its port."""
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir=TEMPORARY_FOLDER))
     folder.chmod(0o755)
     port = free_port()
@@ -122,8 +120,8 @@ def elsewhere() -> Iterator[int]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _leading_elsewhere(port: int, folder: Path) -> dict[str, str]:
-    """A shell in which somebody works with that server, in their own formats."""
+def _variables_for_other_server(port: int, folder: Path) -> dict[str, str]:
+    """Shell variables that point to the other server and set other formats."""
     service = folder / "services.conf"
     service.write_text(f"[other]\nhostaddr=127.0.0.1\nport={port}\nuser=postgres\ndbname=postgres\n")
     return {
@@ -147,18 +145,18 @@ def _leading_elsewhere(port: int, folder: Path) -> dict[str, str]:
 
 @pytest.fixture
 def settings(prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Path]]:
-    """Gives a run its settings, the embedded server where there is no URL; returns DATA_DIR."""
+    """A function that sets the settings of a run (embedded server if the URL is empty) and returns DATA_DIR."""
     folders: list[Path] = []
 
-    def give(database: str) -> Path:
-        data_dir = Path(tempfile.mkdtemp(prefix="pg-"))  # below pytest's own, Postgres's user could not reach it
+    def set_settings(database: str) -> Path:
+        data_dir = Path(tempfile.mkdtemp(prefix="pg-"))  # Postgres's user cannot enter pytest's own folder
         folders.append(data_dir)
         for name, value in (quick_settings(database, data_dir) | {"READ_TIMEOUT_SECONDS": "5"}).items():
             monkeypatch.setenv(name, value)
         return data_dir
 
     monkeypatch.setenv("PATH", f"{embedded_postgres.programs_folder()}{os.pathsep}{os.environ['PATH']}")
-    yield give
+    yield set_settings
     for folder in folders:
         embedded_postgres.stop_if_unused(folder)
         shutil.rmtree(folder, ignore_errors=True)
@@ -166,23 +164,23 @@ def settings(prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 @pytest.fixture
 def new_database(postgres: str, _template: str) -> Callable[[], AbstractContextManager[str]]:
-    """Makes databases with our schema and nothing in it."""
+    """A function that creates a database with the migrated schema and no rows."""
     return lambda: temporary_database(postgres, _template)
 
 
-def test_neither_variables_nor_defaults_change_what_is_stored_and_where(
+def test_hostile_variables_and_defaults_change_no_result(
     new_database: Callable[[], AbstractContextManager[str]],
-    elsewhere: int,
+    other_server: int,
     settings: Callable[[str], Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with new_database() as url:
         settings(url)
-        expected = _work(dict, tmp_path / "undisturbed.tar")
+        expected = _run_two_days(dict, tmp_path / "undisturbed.tar")
     assert expected.restored == expected.tables
-    assert [track["title"] for track in expected.answer] == [
-        f"{_TITLE} {track['track_id']}" for track in expected.answer
+    assert [track["title"] for track in expected.response] == [
+        f"{_TITLE} {track['track_id']}" for track in expected.response
     ]
 
     with new_database() as url:
@@ -192,28 +190,28 @@ def test_neither_variables_nor_defaults_change_what_is_stored_and_where(
                 text = sql.SQL("alter role current_user in database {} set {} = {}")
                 names = sql.Identifier(connection.info.dbname), sql.Identifier(name), sql.SQL(value)
                 connection.execute(text.format(*names))
-        _assert_same(_work(dict, tmp_path / "defaults.tar"), expected)
+        _assert_same(_run_two_days(dict, tmp_path / "defaults.tar"), expected)
 
     settings("")
-    variables = _leading_elsewhere(elsewhere, tmp_path)
+    variables = _variables_for_other_server(other_server, tmp_path)
 
     def set_variables() -> None:
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
 
-    _assert_same(_work(set_variables, tmp_path / "variables.tar"), expected)
+    _assert_same(_run_two_days(set_variables, tmp_path / "variables.tar"), expected)
     set_variables()
-    moment = "'2026-11-22 12:00+02'::timestamptz::text = '2026-11-22 10:00:00+00'"
-    ask = f"select name, {moment} from warehouse.tracks where id = 1;"
-    shown = subprocess.run(
-        [sys.executable, "-m", "cli", "psql", "--owner"], cwd=ROOT, input=ask, capture_output=True, text=True,
+    time_zone_check = "'2026-11-22 12:00+02'::timestamptz::text = '2026-11-22 10:00:00+00'"
+    query = f"select name, {time_zone_check} from warehouse.tracks where id = 1;"
+    result = subprocess.run(
+        [sys.executable, "-m", "cli", "psql", "--owner"], cwd=ROOT, input=query, capture_output=True, text=True,
         check=True,
     )  # fmt: skip
-    assert f"{_TITLE} 1 | t" in shown.stdout
-    assert shown.stderr == ""
-    with open_connection(f"postgresql://postgres@127.0.0.1:{elsewhere}/postgres") as other:
-        assert other.execute("select rolname from pg_roles where rolname ~ 'moovitamix'").fetchall() == []
-        assert other.execute("select nspname from pg_namespace where nspname !~ '^pg_'").fetchall() == [
+    assert f"{_TITLE} 1 | t" in result.stdout
+    assert result.stderr == ""
+    with open_connection(f"postgresql://postgres@127.0.0.1:{other_server}/postgres") as connection:
+        assert connection.execute("select rolname from pg_roles where rolname ~ 'moovitamix'").fetchall() == []
+        assert connection.execute("select nspname from pg_namespace where nspname !~ '^pg_'").fetchall() == [
             ("public",),
             ("information_schema",),
         ]

@@ -26,8 +26,8 @@ def test_every_flow_prints_its_result_as_json(
 ) -> None:
     api.set_faults({"endpoint": "tracks", "bad_rows": {"id_null": 5}})
     assert ingest.main(["--day", DAY, "--json"]) == 1
-    shown = document(capfd)
-    batches = {batch["endpoint"]: batch for batch in shown["result"]["batches"]}
+    result = document(capfd)
+    batches = {batch["endpoint"]: batch for batch in result["result"]["batches"]}
     assert {endpoint: batch["status"] for endpoint, batch in batches.items()} == {
         "tracks": "blocked",
         "users": "published",
@@ -36,7 +36,7 @@ def test_every_flow_prints_its_result_as_json(
     assert batches["users"]["counts"]["rows_inserted"] == USERS
     assert batches["tracks"]["counts"]["rows_rejected"] == 5
     assert batches["tracks"]["failed_expectations"]
-    assert batches["tracks"]["reason"] in shown["error"]
+    assert batches["tracks"]["reason"] in result["error"]
 
     assert replay.main([f"tracks-{DAY}", "--accept", "known defect", "--by", "ticket 7", "--json"]) == 0
     (replayed,) = document(capfd)["result"]["batches"]
@@ -54,12 +54,12 @@ def test_every_flow_prints_its_result_as_json(
     assert document(capfd)["result"] == {"publication_id": 1}
     assert maintain.main(["--json"]) == 0
     assert document(capfd)["result"]["deleted"]["data_docs_pages"] == 0
-    assert erase.main(["1", "--reason", "asked", "--requested-by", "ticket 7", "--json"]) == 0
+    assert erase.main(["1", "--reason", "request", "--requested-by", "ticket 7", "--json"]) == 0
     assert "raw rows" in document(capfd)["result"]["found"]
 
 
 def test_an_empty_warehouse_is_an_error_in_json(environment: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert retrain.main(["--json"]) == 1
-    shown = document(capfd)
-    assert (shown["succeeded"], shown["result"]) == (False, None)
-    assert "there are no plays" in shown["error"]
+    result = document(capfd)
+    assert (result["succeeded"], result["result"]) == (False, None)
+    assert "there are no plays" in result["error"]

@@ -1,4 +1,4 @@
-"""A new field, and a fourth endpoint, take their specification and a migration; everything else follows."""
+"""A new field and a fourth endpoint need only a specification and a migration."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def source(prefect_server: None, environment: Path, monkeypatch: pytest.MonkeyPa
         [user(number) for number in range(1, 4)],
         [session(number, [1, 2]) for number in range(1, 4)],
     )
-    with serve_source(rows) as served:
-        monkeypatch.setenv("MOOVITAMIX_API_URL", served.url)
-        yield served
+    with serve_source(rows) as stub:
+        monkeypatch.setenv("MOOVITAMIX_API_URL", stub.url)
+        yield stub
 
 
 def migrate(database: str, *statements: str) -> None:
@@ -108,15 +108,15 @@ def test_fourth_endpoint_is_ingested_from_its_specification(
     )
     monkeypatch.setitem(ENDPOINTS, "artists", EndpointSpecification(fields))
     suite = SimpleNamespace(
-        rows=lambda thresholds, profile: dimension_rules("artists", thresholds, profile, must_say=("name",)),
+        rows=lambda thresholds, profile: dimension_rules("artists", thresholds, profile, required_texts=("name",)),
         profile=batch_rules,
     )
     monkeypatch.setitem(SUITES, "artists", suite)
     monkeypatch.setenv("THRESHOLD_MAX_REJECTED_SHARE", "0.5")
 
-    def artist(number: int, **other: object) -> Row:
+    def artist(number: int, **fields: object) -> Row:
         row = {"id": number, "name": f"Artist {number}", "debut": "03:05", "best_track": 1}
-        return row | {"created_at": TIME, "updated_at": TIME} | other
+        return row | {"created_at": TIME, "updated_at": TIME} | fields
 
     source.artists = [artist(1), artist(2), artist(2), artist(3), artist(4, best_track=99)]  # type: ignore[attr-defined]
     assert ingest.main(["--day", DAY]) == 0

@@ -1,4 +1,4 @@
-"""Every query of `sql/`, checked by Postgres against the migrated schema, and used by the code."""
+"""Postgres accepts every query of `sql/` in the migrated schema, and the code uses every query."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pipeline.endpoint_tables import (
 )
 from tests.conftest import ROOT
 
-# What the code fills into the placeholders of each query, or something of the same kind.
+# Values for the placeholders of the queries, of the same kind as in the code.
 _SESSIONS = ("staging", "listen_history_1")
 PARTS: dict[str, Part] = {
     "batch": _SESSIONS,
@@ -50,7 +50,7 @@ PARTS: dict[str, Part] = {
     "table": ("staging", "new"),
     "stop": sql.Literal("2026-12-01 00:00:00+00"),
 }
-# Where a query needs another relation than the others, or one that does not exist yet.
+# Queries that need other values.
 EXCEPTIONS: dict[str, dict[str, Part]] = {
     "audit/staged_rows.find_blank_values": {"batch": ("staging", "users_1"), "column": "email"},
     "audit/staged_rows.find_duplicate_ids": {"batch": ("staging", "users_1")},
@@ -71,8 +71,8 @@ for _name in named_queries(SQL_FOLDER / "audit" / "recommendations.sql"):
         "batch": ("staging", "recommendations_1"),
         "profile": ("staging", "recommendations_1_profile"),
     }
-# Tables that a run makes before it runs the others, in order.
-MADE_FIRST: dict[str, dict[str, Part]] = {
+# Statements that create the tables for the other queries, in this order.
+SETUP_QUERIES: dict[str, dict[str, Part]] = {
     "staging/tables.create_profile": {"table": ("staging", "profile_1")},
     "recommendations/partitions.create_recommendations": {"table": ("staging", "recommendations_1")},
     "recommendations/partitions.create_similar_tracks": {"table": ("staging", "similar_tracks_1")},
@@ -86,17 +86,17 @@ MADE_FIRST: dict[str, dict[str, Part]] = {
     "quality/days.create_day_users": {},
     "quality/days.create_day_user_tracks": {},
 }
-# What runs only where more stands than here; Postgres checks its syntax.
+# Queries that need more than this schema, and why. Postgres checks only their syntax.
 SYNTAX_ONLY = {
-    "restore/schemas.swap_schemas": "restored schemas; test_restore.py runs it",
-    "marts/user_track_plays.add_primary_key": "the key was dropped",
-    "recommendations/partitions.attach_partition": "the partition bears a key and a check by then",
-    "recommendations/partitions.detach_partition": "not in a transaction",
-    "recommendations/partitions.drop_check": "the partition bears the check",
-    "recommendations/partitions.finish_detaching": "after a detaching that was cut off",
-    "warehouse/months.add_foreign_key": "months of sessions and plays",
-    "warehouse/months.attach_month": "a month that was loaded",
-    "warehouse/months.detach_month": "a month that was loaded",
+    "restore/schemas.swap_schemas": "needs restored schemas; test_restore.py runs it",
+    "marts/user_track_plays.add_primary_key": "needs a table without the key",
+    "recommendations/partitions.attach_partition": "needs a partition with key and check",
+    "recommendations/partitions.detach_partition": "cannot run in a transaction",
+    "recommendations/partitions.drop_check": "needs a partition with the check",
+    "recommendations/partitions.finish_detaching": "needs an interrupted detaching",
+    "warehouse/months.add_foreign_key": "needs months of sessions and plays",
+    "warehouse/months.attach_month": "needs a loaded month",
+    "warehouse/months.detach_month": "needs a loaded month",
 }
 _PLANNED = re.compile(
     r"(select|with|insert|update|delete|create (unlogged |temporary )?table \S+( on commit drop)? as)\b"
@@ -116,40 +116,40 @@ def query_names() -> list[str]:
 NAMES = query_names()
 
 
-def composed(name: str, more: dict[str, Part] | None = None) -> sql.Composed:
-    parts = PARTS | EXCEPTIONS.get(name, {}) | (more or {})
+def compose(name: str, extra_parts: dict[str, Part] | None = None) -> sql.Composed:
+    parts = PARTS | EXCEPTIONS.get(name, {}) | (extra_parts or {})
     return compose_query(name, **{key: parts[key] for key in _PLACEHOLDER.findall(load_query(name))})
 
 
 def parameters(name: str) -> dict[str, None] | None:
-    found = _PARAMETER.findall(load_query(name))
-    return dict.fromkeys(found) if found else None
+    names = _PARAMETER.findall(load_query(name))
+    return dict.fromkeys(names) if names else None
 
 
 @pytest.fixture
-def workshop(database: str) -> Iterator[Connection]:
-    """A migrated database with the tables that a run makes."""
+def prepared_database(database: str) -> Iterator[Connection]:
+    """A connection to a migrated database with the temporary tables of a run."""
     with connect(database) as connection, connection.transaction(force_rollback=True):
         for endpoint in ENDPOINTS:
             connection.execute(create_rows_table(endpoint, f"{endpoint}_1"))
             connection.execute(create_removed_table(endpoint, f"removed_{endpoint}_1"))
-        for name, parts in MADE_FIRST.items():
-            connection.execute(composed(name, parts), parameters(name))
+        for name, parts in SETUP_QUERIES.items():
+            connection.execute(compose(name, parts), parameters(name))
         yield connection
 
 
-def test_postgres_accepts_every_query(workshop: Connection) -> None:
-    refused = {}
+def test_postgres_accepts_every_query(prepared_database: Connection) -> None:
+    errors = {}
     for name in NAMES:
         try:
-            with workshop.transaction(force_rollback=True):
-                check(workshop, name)
+            with prepared_database.transaction(force_rollback=True):
+                check(prepared_database, name)
         except psycopg.Error as error:
-            refused[name] = str(error)
-    assert refused == {}
+            errors[name] = str(error)
+    assert errors == {}
 
 
-def test_postgres_accepts_the_statements_of_every_endpoint(workshop: Connection) -> None:
+def test_postgres_accepts_the_statements_of_every_endpoint(prepared_database: Connection) -> None:
     bound = {"batch_id": None, "day": None, "last_id": None, "in_months": None}
     for endpoint, specification in ENDPOINTS.items():
         rows, removed = f"{endpoint}_1", f"removed_{endpoint}_1"
@@ -162,16 +162,16 @@ def test_postgres_accepts_the_statements_of_every_endpoint(workshop: Connection)
             statements = [insert_rows(endpoint, rows), update_rows(endpoint, rows)]
             statements.append(mark_removed_rows(endpoint, removed))
         for statement in statements:
-            workshop.execute(sql.SQL("explain {}").format(statement), bound)
-        with workshop.cursor() as cursor, cursor.copy(copy_published_keys(endpoint)) as copy:
+            prepared_database.execute(sql.SQL("explain {}").format(statement), bound)
+        with prepared_database.cursor() as cursor, cursor.copy(copy_published_keys(endpoint)) as copy:
             assert list(copy) == []
 
 
 def check(connection: Connection, name: str) -> None:
-    """Raises psycopg.Error."""
-    if name in MADE_FIRST:
+    """Let Postgres check a query. Raises psycopg.Error."""
+    if name in SETUP_QUERIES:
         return
-    text = composed(name).as_string(connection)
+    text = compose(name).as_string(connection)
     bare = re.sub(r"--[^\n]*\n", "", text).strip()
     if copy := re.fullmatch(r"copy \((.*)\) to stdout \(format csv\)", bare, re.DOTALL):
         bare = copy[1].strip()
@@ -194,7 +194,7 @@ def test_code_uses_every_query() -> None:
 
 
 def test_code_uses_no_other_query() -> None:
-    """A name that a formatted string builds stands for every query that it may be."""
+    """A formatted string counts as a use of every query name that it can produce."""
     folders = "|".join(sorted({name.partition("/")[0] for name in NAMES}))
     query = re.compile(rf"({folders})/[a-z_]+(\.[a-z_]+)?")
     unknown = {
@@ -208,7 +208,7 @@ def test_code_uses_no_other_query() -> None:
 
 @cache
 def used_names() -> list[re.Pattern[str]]:
-    """The strings in our code, but tests, as patterns: a part that is filled in matches any word."""
+    """The strings in the code (tests excluded) as patterns. A replacement field matches any word."""
     files = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     patterns = set()
     for file in files.split():
@@ -226,14 +226,11 @@ def used_names() -> list[re.Pattern[str]]:
 
 
 def test_values_are_bound_by_name() -> None:
-    """`%(name)s` is a value that the server binds, `{name}` a part of the statement."""
+    """`%(name)s` is a bound value; `{name}` is a part of the statement."""
     positional = [name for name in NAMES if re.search(r"%s|\$\d", load_query(name))]
     assert positional == []
 
 
 def test_large_queries_have_their_own_files() -> None:
-    large: dict[str, int] = {}
-    for name in NAMES:
-        if "." in name:
-            large[name] = load_query(name).count("\n")
-    assert {name: lines for name, lines in large.items() if lines > 40} == {}
+    line_counts = {name: load_query(name).count("\n") for name in NAMES if "." in name}
+    assert {name: lines for name, lines in line_counts.items() if lines > 40} == {}

@@ -1,4 +1,4 @@
-"""Replay: a blocked batch comes in after the threshold was mended, without fetching; and when it must not."""
+"""Replay: a blocked batch is published from its raw pages, or refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DAY, NEXT_DAY = "2026-11-20", "2026-11-21"
 
 @pytest.fixture
 def blocked(api: MockApi, environment: Path) -> Path:
-    """Day one: tracks hold too many bad rows, and listens wait for them. Returns the data folder."""
+    """Day one: tracks are blocked because of malformed rows, and listens wait for them. Returns the data folder."""
     api.set_faults({"endpoint": "tracks", "bad_rows": {"id_null": 5}})
     assert ingest.main(["--day", DAY]) == 1
     return environment
@@ -33,7 +33,7 @@ def status(query: Query, batch_id: str) -> str:
     return str(query("select status from ops.batches where batch_id = %s", batch_id)[0][0])
 
 
-def test_a_mended_threshold_lets_the_batch_in_without_fetching(
+def test_replay_with_a_higher_threshold_publishes_without_fetching(
     blocked: Path, api: MockApi, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert status(query, f"tracks-{DAY}") == "blocked"
@@ -52,26 +52,26 @@ def test_a_mended_threshold_lets_the_batch_in_without_fetching(
     assert_rows_add_up(query)
 
 
-def test_a_batch_that_is_still_bad_is_blocked_again(blocked: Path, query: Query) -> None:
-    before = database_state(query)
+def test_replay_of_an_unchanged_batch_blocks_again(blocked: Path, query: Query) -> None:
+    state = database_state(query)
     assert replay.main([f"tracks-{DAY}"]) == 1
-    assert database_state(query) == before
+    assert database_state(query) == state
 
 
 @pytest.mark.usefixtures("blocked")
-def test_an_older_list_does_not_overwrite_a_newer_one(
+def test_older_snapshot_does_not_overwrite_a_newer_one(
     api: MockApi, query: Query, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     api.set_faults()
     assert ingest.main(["--day", NEXT_DAY]) == 0
     monkeypatch.setenv("THRESHOLD_MAX_REJECTED_SHARE", "0.1")
-    before = database_state(query)
+    state = database_state(query)
     assert replay.main([f"tracks-{DAY}"]) == 1
     assert f"tracks-{NEXT_DAY} is newer and published" in capsys.readouterr().err
-    assert database_state(query) == before
+    assert database_state(query) == state
 
 
-def test_pages_that_are_gone_cannot_be_replayed(blocked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_replay_without_raw_pages_is_refused(blocked: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(blocked / "landing" / "tracks")
     assert replay.main([f"tracks-{DAY}"]) == 1
     assert "are deleted (RETENTION_DAYS) or damaged" in capsys.readouterr().err
@@ -79,24 +79,24 @@ def test_pages_that_are_gone_cannot_be_replayed(blocked: Path, capsys: pytest.Ca
 
 @pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize(
-    ("batch_id", "says"), [("nonsense", "is no batch id"), ("tracks-2020-01-01", "is not in ops.batches")]
+    ("batch_id", "message"), [("nonsense", "is no batch id"), ("tracks-2020-01-01", "is not in ops.batches")]
 )
-def test_an_unknown_batch_is_refused_in_one_line(batch_id: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_batch_is_refused(batch_id: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert replay.main([batch_id]) == 2
-    assert says in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("environment")
-def test_a_published_batch_is_not_replayed(query: Query, capsys: pytest.CaptureFixture[str]) -> None:
+def test_published_batch_is_not_replayed(query: Query, capsys: pytest.CaptureFixture[str]) -> None:
     assert ingest.main(["--day", DAY, "--endpoint", "tracks"]) == 0
-    before = database_state(query)
+    state = database_state(query)
     assert replay.main([f"tracks-{DAY}"]) == 1
     assert "is published already" in capsys.readouterr().err
-    assert database_state(query) == before
+    assert database_state(query) == state
 
 
 @pytest.mark.usefixtures("blocked")
-def test_listens_wait_for_lists_that_another_run_could_not_publish(api: MockApi, query: Query) -> None:
+def test_listens_wait_for_batches_that_another_run_could_not_publish(api: MockApi, query: Query) -> None:
     listens = f"listen_history-{DAY}"
     assert replay.main([listens]) == 1
     assert reason(query, listens).startswith("waits for tracks of the same day, which did not come in")
@@ -104,7 +104,7 @@ def test_listens_wait_for_lists_that_another_run_could_not_publish(api: MockApi,
     assert status(query, f"{listens}-r2") == "blocked"
     assert query("select count(*) from warehouse.listen_history") == [(0,)]
 
-    # Tracks of another day are as good, if their list was read later; and a day that nobody tried waits for nobody.
+    # Tracks of a later day also satisfy the dependency. A day without other batches has no dependency.
     api.set_faults()
     assert ingest.main(["--day", NEXT_DAY, "--endpoint", "tracks"]) == 0
     assert replay.main([f"{listens}-r2"]) == 0
@@ -119,36 +119,38 @@ def reason(query: Query, batch_id: str) -> str:
     return str(query("select reason from ops.batches where batch_id = %s", batch_id)[0][0])
 
 
-def test_a_blocked_batch_is_let_in_with_a_reason_that_is_kept(
+def test_accepted_batch_is_published_and_the_reason_is_stored(
     blocked: Path, query: Query, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert replay.main([f"tracks-{DAY}", *ACCEPTED]) == 0
 
-    said = "accepted although rejects_are_few failed, by ticket 7: five tracks are known to be broken"
-    assert said in capsys.readouterr().out
-    assert reason(query, f"tracks-{DAY}") == said
+    acceptance = "accepted although rejects_are_few failed, by ticket 7: five tracks are known to be broken"
+    assert acceptance in capsys.readouterr().out
+    assert reason(query, f"tracks-{DAY}") == acceptance
     assert status(query, f"tracks-{DAY}") == "published"
-    ((batch_id, why, who, (waived,)),) = query("select batch_id, reason, accepted_by, waived from ops.acceptances")
-    assert (batch_id, why, who) == (f"tracks-{DAY}", "five tracks are known to be broken", "ticket 7")
+    ((batch_id, reason_text, accepted_by, (waived,)),) = query(
+        "select batch_id, reason, accepted_by, waived from ops.acceptances"
+    )
+    assert (batch_id, reason_text, accepted_by) == (f"tracks-{DAY}", "five tracks are known to be broken", "ticket 7")
     assert (waived["expectation"], waived["observed"]) == ("rejects_are_few", "2.439 %")
     page = (blocked / "data_docs" / "validations" / f"tracks-{DAY}.html").read_text()
     assert '<span class="status accepted">accepted</span>' in page
     assert f"<title>tracks-{DAY}: accepted</title>" in page
-    assert page.count(said) == 1
+    assert page.count(acceptance) == 1
     assert "Blocks publication" not in page
-    assert said in (blocked / "data_docs" / "index.html").read_text()
+    assert acceptance in (blocked / "data_docs" / "index.html").read_text()
     assert replay.main([f"listen_history-{DAY}"]) == 0  # it waited for the tracks
     assert_rows_add_up(query)
 
-    # It was for that batch only: the next one is judged as ever.
+    # The acceptance applies only to this batch; the next one is blocked.
     assert ingest.main(["--day", NEXT_DAY, "--endpoint", "tracks"]) == 1
     assert status(query, f"tracks-{NEXT_DAY}") == "blocked"
 
 
-def test_what_the_warehouse_stands_on_cannot_be_accepted(
+def test_failures_that_would_corrupt_the_warehouse_cannot_be_accepted(
     blocked: Path, query: Query, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Shaping folds duplicates: only a defect of ours lets one through.
+    # The transformation removes duplicates, so a test must insert one.
     monkeypatch.setattr("pipeline.staging.as_csv", lambda frame: as_csv(pl.concat([frame, frame.head(1)])))
     assert replay.main([f"tracks-{DAY}"]) == 1
 
@@ -160,7 +162,7 @@ def test_what_the_warehouse_stands_on_cannot_be_accepted(
     assert query("select count(*) from ops.acceptances") == [(0,)]
 
 
-def test_only_what_was_found_before_is_accepted(
+def test_acceptance_covers_only_known_failures(
     blocked: Path, query: Query, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.transformation._typed", _without_names)
@@ -168,12 +170,12 @@ def test_only_what_was_found_before_is_accepted(
     assert "name_is_not_lost failed only now" in capsys.readouterr().err
     assert query("select count(*) from warehouse.tracks") == [(0,)]
 
-    assert replay.main([f"tracks-{DAY}", *ACCEPTED]) == 0  # it was read, and is accepted now
+    assert replay.main([f"tracks-{DAY}", *ACCEPTED]) == 0  # the failure is now known
     waived = query("select w->>'expectation' from ops.acceptances, jsonb_array_elements(waived) as w order by 1")
     assert waived == [("name_is_not_lost",), ("rejects_are_few",)]
 
 
-def test_what_got_worse_since_it_was_read_is_not_accepted(
+def test_acceptance_does_not_cover_a_worse_value(
     blocked: Path, query: Query, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tracks = f"tracks-{DAY}"
@@ -183,7 +185,7 @@ def test_what_got_worse_since_it_was_read_is_not_accepted(
     assert status(query, tracks) == "blocked"
     assert query("select count(*) from ops.acceptances") == [(0,)]
 
-    assert replay.main([tracks, *ACCEPTED]) == 0  # it was read, and is accepted now
+    assert replay.main([tracks, *ACCEPTED]) == 0  # the failure is now known
 
 
 def _without_names(decoded: DecodedRows, endpoint: Endpoint) -> pl.DataFrame:
@@ -191,7 +193,7 @@ def _without_names(decoded: DecodedRows, endpoint: Endpoint) -> pl.DataFrame:
 
 
 @pytest.mark.usefixtures("blocked")
-def test_an_older_list_is_not_accepted_over_a_newer_one(
+def test_older_snapshot_is_not_accepted_over_a_newer_one(
     api: MockApi, query: Query, capsys: pytest.CaptureFixture[str]
 ) -> None:
     api.set_faults()
@@ -202,13 +204,13 @@ def test_an_older_list_is_not_accepted_over_a_newer_one(
 
 
 @pytest.mark.usefixtures("blocked")
-def test_an_acceptance_needs_a_reason_and_a_reference(query: Query, capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments, says in (
+def test_acceptance_needs_a_reason_and_a_reference(query: Query, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, message in (
         (["--accept", " ", "--by", "ticket 7"], "--accept must say something"),
         (["--accept", "known"], "--by must say something"),
         (["--by", "ticket 7"], "--accept must say something"),
         (["--accept", "known", "--by", "ada@example.com"], "--by must not hold an e-mail address"),
     ):
         assert replay.main([f"tracks-{DAY}", *arguments]) == 2
-        assert says in capsys.readouterr().err
+        assert message in capsys.readouterr().err
     assert status(query, f"tracks-{DAY}") == "blocked"

@@ -1,4 +1,4 @@
-"""Restores that are large, that are cut off, or that find others at work: all is as it was, or all is restored."""
+"""Large, interrupted and concurrent restores: the database is either unchanged or completely restored."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from services import restore as restoring
 from services.backup import main
 from tests.conftest import ROOT
 from tests.integration.monitor.test_upgrade import migrate_to
-from tests.integration.test_backup import ONLY_DATA, error_of, models, state, structure
+from tests.integration.test_backup import DATA_FILTER, error_of, models, structure, table_hashes
 
 Capture = pytest.CaptureFixture[str]
-# One plays-and-sessions month each, from 1990 on, with a session and a play.
+# Creates month partitions from 1990 on, each with one session and one play.
 MONTHS = """
 do $$
 declare
@@ -56,7 +56,7 @@ $$
 
 
 def add_rows(database: str, months: int) -> None:
-    """A user, a track, and as many months of plays."""
+    """Insert a user, a track and this number of months with plays."""
     with connect(database) as connection:
         connection.execute(
             "insert into warehouse.users values (1, 'Zoë', 'B', 'z@x.org', 'f', 'rock', '2026-11-22',"
@@ -75,7 +75,7 @@ def schemas(database: str) -> set[str]:
 
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
-    """Below pytest's own folder, Postgres's user could not reach a server of ours."""
+    """A folder outside pytest's own folder, which Postgres's user cannot enter."""
     folder = Path(tempfile.mkdtemp(prefix="data-"))
     folder.chmod(0o755)
     yield folder
@@ -84,15 +84,15 @@ def data_dir() -> Iterator[Path]:
 
 @pytest.fixture
 def place(database: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Path]:
-    """A small database and its data folder with one model."""
-    use(database, data_dir, monkeypatch)
+    """A small database, and a data folder with one model."""
+    set_environment(database, data_dir, monkeypatch)
     (data_dir / "models").mkdir()
     (data_dir / "models" / "1.npz").write_bytes(b"first")
     add_rows(database, 3)
     return database, data_dir
 
 
-def use(database: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def set_environment(database: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith(("THRESHOLD_", "RETRAIN_", "MOOVITAMIX_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("DATABASE_URL", database)
@@ -102,19 +102,21 @@ def use(database: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def change(database: str, data_dir: Path) -> None:
-    """Everything is another than in the backup."""
+    """Change the database and the model file."""
     with connect(database) as connection:
-        connection.execute("update warehouse.users set first_name = 'another'; create table ops.since (a int)")
+        connection.execute("update warehouse.users set first_name = 'changed'; create table ops.new_table (a int)")
     (data_dir / "models" / "1.npz").write_bytes(b"second")
 
 
 @pytest.fixture(params=[("pginstall", 40), ("pginstall18", 20)], ids=["PostgreSQL 16", "PostgreSQL 18"])
 def small_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A server of PostgreSQL 16 or 18 with room for few locks, and a login that owns nothing but its own database."""
+    """A server of PostgreSQL 16 or 18 with few locks, and a login that owns only its own database."""
     with monkeypatch.context() as patch:
         newest, (version, locks) = embedded_postgres.programs_folder(), request.param
         patch.setattr("core.embedded_postgres.programs_folder", lambda: newest.parent.parent / version / "bin")
-        patch.setattr("core.embedded_postgres._LOCALE", ("--encoding=UTF8", "--locale=C"))  # as the older one knows it
+        patch.setattr(
+            "core.embedded_postgres._LOCALE", ("--encoding=UTF8", "--locale=C")
+        )  # a locale that both versions have
         folder = Path(tempfile.mkdtemp(prefix="pg-"))
         folder.chmod(0o755)
         try:
@@ -134,47 +136,47 @@ def small_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
             embedded_postgres.discard(folder)
 
 
-def at_once(database: str, file: str, folder: Path) -> str:
-    """What a restore in one transaction ends with."""
+def restore_in_one_transaction(database: str, file: str, folder: Path) -> str:
+    """Restore in one transaction. Returns the error output."""
     with tarfile.open(file) as tar:
-        tar.extract("database.dump", folder, **ONLY_DATA)
-    read = ["pg_restore", "--no-owner", "--file=-", folder / "database.dump"]
-    script = subprocess.run(read, capture_output=True, check=True).stdout
-    write = ["psql", "-X", "--single-transaction", "--set=ON_ERROR_STOP=1", f"--dbname={database}"]
+        tar.extract("database.dump", folder, **DATA_FILTER)
+    pg_restore = ["pg_restore", "--no-owner", "--file=-", folder / "database.dump"]
+    script = subprocess.run(pg_restore, capture_output=True, check=True).stdout
+    psql = ["psql", "-X", "--single-transaction", "--set=ON_ERROR_STOP=1", f"--dbname={database}"]
     script = script.replace(b"SET transaction_timeout = 0;", b"", 1)
-    return subprocess.run(write, input=script, capture_output=True, check=False).stderr.decode()
+    return subprocess.run(psql, input=script, capture_output=True, check=False).stderr.decode()
 
 
-def test_hundreds_of_partitions_come_back(
+def test_restore_of_hundreds_of_partitions_needs_few_locks(
     small_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
-    """In steps: in one transaction they need several times the locks that this server has room for."""
+    """A restore in one transaction would need several times the locks of this server."""
     first, second = small_server, small_server.replace("/first", "/second")
     migrate(first)
     add_rows(first, 240)
-    use(first, tmp_path / "data", monkeypatch)
+    set_environment(first, tmp_path / "data", monkeypatch)
     file = str(tmp_path / "large.tar")
     assert main(["make", file]) == 0
-    before, shape = state(first), structure(first)
-    use(second, tmp_path / "data", monkeypatch)
-    assert "out of shared memory" in at_once(second, file, tmp_path)
+    original, original_structure = table_hashes(first), structure(first)
+    set_environment(second, tmp_path / "data", monkeypatch)
+    assert "out of shared memory" in restore_in_one_transaction(second, file, tmp_path)
 
     assert main(["restore", file]) == 0, capfd.readouterr().err
-    assert state(second) == before
-    assert structure(second) == shape
+    assert table_hashes(second) == original
+    assert structure(second) == original_structure
     assert main(["restore", file, "--force"]) == 0, capfd.readouterr().err
-    assert state(second) == before
-    assert structure(second) == shape
+    assert table_hashes(second) == original
+    assert structure(second) == original_structure
     assert schemas(second) == set(side_schemas.SCHEMAS)
 
 
-KILLED = """
+KILL_SCRIPT = """
 import os, sys
 from services import backup, restore, verification
 def kill(*_, **__):
     os.kill(os.getpid(), 9)
-def then_kill(done):
-    return lambda *a, **k: (done(*a, **k), kill())
+def then_kill(function):
+    return lambda *arguments, **options: (function(*arguments, **options), kill())
 module, name, when = sys.argv[1:4]
 module = {"restore": restore, "side_schemas": restore.side_schemas, "verification": verification}[module]
 setattr(module, name, kill if when == "before" else then_kill(getattr(module, name)))
@@ -182,48 +184,50 @@ backup.main(sys.argv[4:])
 """
 
 
-def killed(point: tuple[str, str, str], *arguments: str) -> None:
-    """Run a command that is killed before or after it calls a function."""
-    run = subprocess.run(
-        [sys.executable, "-c", KILLED, *point, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+def run_and_kill(point: tuple[str, str, str], *arguments: str) -> None:
+    """Run a command in a process that is killed before or after a function call."""
+    result = subprocess.run(
+        [sys.executable, "-c", KILL_SCRIPT, *point, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert run.returncode == -9, run.stderr
+    assert result.returncode == -9, result.stderr
 
 
-def test_killed_before_the_switch_nothing_has_changed(place: tuple[str, Path], tmp_path: Path, capfd: Capture) -> None:
+def test_restore_killed_before_the_switch_changes_nothing(
+    place: tuple[str, Path], tmp_path: Path, capfd: Capture
+) -> None:
     database, data_dir = place
-    assert main(["make", str(tmp_path / "mine.tar")]) == 0
-    backed_up, files = state(database), models(data_dir)
+    assert main(["make", str(tmp_path / "database.tar")]) == 0
+    backed_up, files = table_hashes(database), models(data_dir)
     change(database, data_dir)
-    before, shape, later = state(database), structure(database), models(data_dir)
+    original, original_structure, changed_files = table_hashes(database), structure(database), models(data_dir)
     for point in (
         ("restore", "_create_roles", "after"),
         ("restore", "_compare_counts", "before"),
         ("side_schemas", "swap_schemas", "before"),
     ):
-        killed(point, "restore", str(tmp_path / "mine.tar"), "--force")
-        assert state(database) == before, point
-        assert structure(database) == shape, point
-        assert models(data_dir) == later, point
+        run_and_kill(point, "restore", str(tmp_path / "database.tar"), "--force")
+        assert table_hashes(database) == original, point
+        assert structure(database) == original_structure, point
+        assert models(data_dir) == changed_files, point
     assert schemas(database) != set(side_schemas.SCHEMAS)
 
     capfd.readouterr()
     assert main(["make", str(tmp_path / "after.tar")]) == 0
     assert "before it changed anything" in capfd.readouterr().out
     assert schemas(database) == set(side_schemas.SCHEMAS)
-    assert state(database) == before
-    assert models(data_dir) == later
+    assert table_hashes(database) == original
+    assert models(data_dir) == changed_files
 
-    killed(("side_schemas", "swap_schemas", "before"), "restore", str(tmp_path / "mine.tar"), "--force")
-    assert main(["restore", str(tmp_path / "mine.tar"), "--force"]) == 0
-    assert state(database) == backed_up
+    run_and_kill(("side_schemas", "swap_schemas", "before"), "restore", str(tmp_path / "database.tar"), "--force")
+    assert main(["restore", str(tmp_path / "database.tar"), "--force"]) == 0
+    assert table_hashes(database) == backed_up
     assert models(data_dir) == files
     assert schemas(database) == set(side_schemas.SCHEMAS)
 
-    killed(("side_schemas", "swap_schemas", "before"), "restore", str(tmp_path / "mine.tar"), "--force")
-    with _open_erasure(), connect(database) as connection:  # of an erasure
-        left = connection.execute("select tablename from pg_tables where schemaname ~ '^moovitamix_'").fetchall()
-    assert left == []
+    run_and_kill(("side_schemas", "swap_schemas", "before"), "restore", str(tmp_path / "database.tar"), "--force")
+    with _open_erasure(), connect(database) as connection:  # the context in which an erasure runs
+        remaining = connection.execute("select tablename from pg_tables where schemaname ~ '^moovitamix_'").fetchall()
+    assert remaining == []
 
 
 @pytest.mark.parametrize(
@@ -234,91 +238,91 @@ def test_killed_before_the_switch_nothing_has_changed(place: tuple[str, Path], t
         ("side_schemas", "_drop_some_tables", "after"),
     ],
 )
-def test_killed_after_the_switch_the_next_command_completes_it(
+def test_next_command_completes_a_restore_killed_after_the_switch(
     point: tuple[str, str, str], place: tuple[str, Path], tmp_path: Path, capfd: Capture
 ) -> None:
     database, data_dir = place
-    assert main(["make", str(tmp_path / "mine.tar")]) == 0
-    backed_up, files = state(database), models(data_dir)
+    assert main(["make", str(tmp_path / "database.tar")]) == 0
+    backed_up, files = table_hashes(database), models(data_dir)
     change(database, data_dir)
 
-    killed(point, "restore", str(tmp_path / "mine.tar"), "--force")
-    assert state(database) == backed_up
+    run_and_kill(point, "restore", str(tmp_path / "database.tar"), "--force")
+    assert table_hashes(database) == backed_up
     assert schemas(database) != set(side_schemas.SCHEMAS)
     capfd.readouterr()
     assert main(["make", str(tmp_path / "after.tar")]) == 0
     assert "it is completed first" in capfd.readouterr().out
-    assert state(database) == backed_up
+    assert table_hashes(database) == backed_up
     assert models(data_dir) == files
     assert schemas(database) == set(side_schemas.SCHEMAS)
 
 
-def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], Any]) -> None:
-    """Let something happen when all is built and nothing is in place."""
+def before_switch(monkeypatch: pytest.MonkeyPatch, act: Callable[[], Any]) -> None:
+    """Call a function after the restored schemas are built and before they are switched."""
     build = restoring.build_beside
 
     def build_and_act(*arguments: Any) -> Any:
-        made = build(*arguments)
+        built = build(*arguments)
         act()
-        return made
+        return built
 
     monkeypatch.setattr("services.restore.build_beside", build_and_act)
 
 
-def test_a_transaction_in_a_live_table_is_not_cut_off(
+def test_restore_does_not_interrupt_a_transaction(
     place: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
     database, data_dir = place
-    assert main(["make", str(tmp_path / "mine.tar")]) == 0
+    assert main(["make", str(tmp_path / "database.tar")]) == 0
     change(database, data_dir)
-    before, later = state(database), models(data_dir)
+    original, changed_files = table_hashes(database), models(data_dir)
     monkeypatch.setattr("core.side_schemas._LOCK_TIMEOUT", "200ms")
     with psycopg.connect(database) as reader, monkeypatch.context() as patch:
         patch.setattr("services.restore._other_connections", lambda _: [])
-        reader.execute("insert into ops.since values (1)")
+        reader.execute("insert into ops.new_table values (1)")
         capfd.readouterr()
-        assert main(["restore", str(tmp_path / "mine.tar"), "--force"]) == 1
+        assert main(["restore", str(tmp_path / "database.tar"), "--force"]) == 1
         error = error_of(capfd)
         assert "somebody reads or writes" in error
         assert "the database is unchanged" in error
         reader.rollback()
-    assert state(database) == before
-    assert models(data_dir) == later
+    assert table_hashes(database) == original
+    assert models(data_dir) == changed_files
     assert schemas(database) == set(side_schemas.SCHEMAS)
 
 
-def test_a_reader_between_two_transactions_sees_the_one_and_then_the_other(
+def test_reader_sees_old_rows_before_the_switch_and_new_rows_after_it(
     place: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database, data_dir = place
-    assert main(["make", str(tmp_path / "mine.tar")]) == 0
+    assert main(["make", str(tmp_path / "database.tar")]) == 0
     change(database, data_dir)
-    seen: list[str] = []
+    names: list[str] = []
     with psycopg.connect(database, autocommit=True, prepare_threshold=1) as reader, monkeypatch.context() as patch:
 
-        def look() -> None:
-            for _ in range(3):  # with a plan that is kept
+        def read_name() -> None:
+            for _ in range(3):  # so that the plan is cached
                 rows = reader.execute("select first_name from warehouse.users where id = %s", [1]).fetchall()
-                seen.append(rows[0][0])
+                names.append(rows[0][0])
 
         patch.setattr("services.restore._other_connections", lambda _: [])
-        meanwhile(patch, look)
-        assert main(["restore", str(tmp_path / "mine.tar"), "--force"]) == 0
-        look()
-    assert seen == ["another"] * 3 + ["Zoë"] * 3
+        before_switch(patch, read_name)
+        assert main(["restore", str(tmp_path / "database.tar"), "--force"]) == 0
+        read_name()
+    assert names == ["changed"] * 3 + ["Zoë"] * 3
 
 
-def test_a_restore_that_loses_its_connection_changes_nothing(
+def test_restore_that_loses_its_connection_changes_nothing(
     place: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
     database, data_dir = place
-    assert main(["make", str(tmp_path / "mine.tar")]) == 0
+    assert main(["make", str(tmp_path / "database.tar")]) == 0
     change(database, data_dir)
-    before = state(database)
-    statements = restoring._sql_of_dump
+    original = table_hashes(database)
+    sql_of_dump = restoring._sql_of_dump
 
     def cut_off(*arguments: Any) -> Iterator[bytes]:
-        yield from statements(*arguments)
+        yield from sql_of_dump(*arguments)
         with connect(database) as connection:
             connection.execute(
                 "select pg_terminate_backend(pid, 10000) from pg_stat_activity"
@@ -328,39 +332,39 @@ def test_a_restore_that_loses_its_connection_changes_nothing(
     with monkeypatch.context() as patch:
         patch.setattr("services.restore._sql_of_dump", cut_off)
         capfd.readouterr()
-        assert main(["restore", str(tmp_path / "mine.tar"), "--force"]) == 1
+        assert main(["restore", str(tmp_path / "database.tar"), "--force"]) == 1
     error = error_of(capfd)
     assert "psql failed" in error
     assert "the database is unchanged" in error
-    assert state(database) == before
+    assert table_hashes(database) == original
     assert schemas(database) == set(side_schemas.SCHEMAS)
 
 
-def test_tables_of_others_in_our_schemas_go_with_what_is_replaced(place: tuple[str, Path], tmp_path: Path) -> None:
+def test_restore_drops_foreign_objects_in_the_schemas(place: tuple[str, Path], tmp_path: Path) -> None:
     database, _ = place
-    assert main(["make", str(tmp_path / "mine.tar")]) == 0
-    before, shape = state(database), structure(database)
+    assert main(["make", str(tmp_path / "database.tar")]) == 0
+    original, original_structure = table_hashes(database), structure(database)
     with connect(database) as connection:
         connection.execute(
-            "do $$ begin create role test_somebody; exception when duplicate_object then null; end $$;"
-            "grant usage, create on schema mart to test_somebody; set role test_somebody;"
-            "create table mart.of_somebody (a int); reset role;"
-            "create view mart.of_ours as select * from warehouse.users;"
+            "do $$ begin create role test_other_role; exception when duplicate_object then null; end $$;"
+            "grant usage, create on schema mart to test_other_role; set role test_other_role;"
+            "create table mart.of_other_role (a int); reset role;"
+            "create view mart.extra_view as select * from warehouse.users;"
             "create function mart.f() returns int language sql as 'select 1';"
             "create table public.refers (a bigint references warehouse.users)"
         )
-    assert main(["restore", str(tmp_path / "mine.tar"), "--force"]) == 0
-    assert state(database) == before
-    assert structure(database) == shape
+    assert main(["restore", str(tmp_path / "database.tar"), "--force"]) == 0
+    assert table_hashes(database) == original
+    assert structure(database) == original_structure
     assert schemas(database) == set(side_schemas.SCHEMAS)
 
 
-def rewritten(file: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
-    """The backup with another manifest, and sums that fit it."""
+def rewrite_manifest(file: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
+    """Copy a backup with a changed manifest and matching checksums."""
     folder = Path(tempfile.mkdtemp(dir=file.parent))
     with tarfile.open(file) as tar:
         names = tar.getnames()[:-1]
-        tar.extractall(folder, **ONLY_DATA)
+        tar.extractall(folder, **DATA_FILTER)
     manifest = json.loads((folder / "manifest.json").read_text())
     change(manifest)
     (folder / "manifest.json").write_text(json.dumps(manifest))
@@ -372,74 +376,74 @@ def rewritten(file: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
     return folder / "rewritten.tar"
 
 
-def of_format_1(manifest: dict[str, Any]) -> None:
+def convert_to_format_1(manifest: dict[str, Any]) -> None:
     manifest["format"] = 1
     del manifest["checksums"], manifest["constraints"]
 
 
-def test_a_backup_of_an_older_version_is_restored(
+def test_backup_of_an_older_version_is_restored(
     empty_database: str, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
-    """Of a schema before there were roles, in the first format."""
+    """A backup in the first format, with a schema from before the roles."""
     migrate_to(empty_database, "0006")
-    use(empty_database, data_dir, monkeypatch)
+    set_environment(empty_database, data_dir, monkeypatch)
     add_rows(empty_database, 2)
-    assert main(["make", str(tmp_path / "mine.tar")]) == 0
-    before = state(empty_database)
-    older = str(rewritten(tmp_path / "mine.tar", of_format_1))
+    assert main(["make", str(tmp_path / "database.tar")]) == 0
+    original = table_hashes(empty_database)
+    old_backup = str(rewrite_manifest(tmp_path / "database.tar", convert_to_format_1))
     with connect(empty_database) as database:
-        database.execute("update warehouse.users set first_name = 'another'")
+        database.execute("update warehouse.users set first_name = 'changed'")
     capfd.readouterr()
 
-    assert main(["verify", older]) == 0
+    assert main(["verify", old_backup]) == 0
     out = capfd.readouterr().out
     assert "without checksums of contents" in out
-    assert main(["restore", older, "--force"]) == 0
+    assert main(["restore", old_backup, "--force"]) == 0
     assert "older than this version" in capfd.readouterr().out
-    assert state(empty_database) == before
+    assert table_hashes(empty_database) == original
     migrate(empty_database)  # as the next run does
 
 
-def test_verify_compares_and_leaves_nothing(
+def test_verify_compares_the_backup_and_leaves_no_files(
     place: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
-    """Neither the database nor its login is needed."""
+    """Verification needs no access to the database."""
     _, data_dir = place
-    file = tmp_path / "mine.tar"
+    file = tmp_path / "database.tar"
     assert main(["make", str(file)]) == 0
-    differing = {
+    differences = {
         '"ops"."runs" is not complete': lambda manifest: manifest["tables"].update({"ops.runs": 9}),
         "warehouse.users (other values)": lambda manifest: manifest["checksums"].update({"warehouse.users": "1"}),
         "valid constraints instead of 9": lambda manifest: manifest.update(constraints=9),
     }
-    files = {says: rewritten(file, change) for says, change in differing.items()}
+    files = {message: rewrite_manifest(file, change) for message, change in differences.items()}
     monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
     (data_dir / "backups").mkdir()
-    before = sorted(data_dir.rglob("*"))
+    paths = sorted(data_dir.rglob("*"))
     capfd.readouterr()
 
     assert main(["verify", str(file)]) == 0
     out, err = capfd.readouterr()
     assert (out.count("\n"), err) == (1, "")
     assert "rows, contents and constraints are equal" in out
-    for says, other in files.items():
-        assert main(["verify", str(other)]) == 1
-        assert says in error_of(capfd)
-    (tmp_path / "cut.tar").write_bytes(file.read_bytes()[:-20_000])
-    assert main(["verify", str(tmp_path / "cut.tar")]) == 1
+    for message, damaged in files.items():
+        assert main(["verify", str(damaged)]) == 1
+        assert message in error_of(capfd)
+    (tmp_path / "truncated.tar").write_bytes(file.read_bytes()[:-20_000])
+    assert main(["verify", str(tmp_path / "truncated.tar")]) == 1
     assert "damaged or truncated" in error_of(capfd)
-    assert sorted(data_dir.rglob("*")) == before
+    assert sorted(data_dir.rglob("*")) == paths
     monkeypatch.setenv("DATABASE_URL", "nonsense")
     assert main(["verify", str(file)]) == 2
 
 
-def test_a_verification_that_was_killed_leaves_nothing_to_the_next(place: tuple[str, Path], tmp_path: Path) -> None:
+def test_verification_cleans_up_after_a_killed_one(place: tuple[str, Path], tmp_path: Path) -> None:
     _, data_dir = place
-    assert main(["make", str(tmp_path / "mine.tar")]) == 0
-    killed(("verification", "_differences", "before"), "verify", str(tmp_path / "mine.tar"))
+    assert main(["make", str(tmp_path / "database.tar")]) == 0
+    run_and_kill(("verification", "_differences", "before"), "verify", str(tmp_path / "database.tar"))
     scratch = data_dir / "verification"
     server = psutil.Process(int((scratch / "postgres" / "postmaster.pid").read_text().split()[0]))
     assert server.is_running()
-    assert main(["verify", str(tmp_path / "mine.tar")]) == 0
+    assert main(["verify", str(tmp_path / "database.tar")]) == 0
     assert not scratch.exists()
     assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE

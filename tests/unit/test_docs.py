@@ -16,12 +16,12 @@ TRACKED = frozenset(
 FOLDERS = frozenset(str(parent) for path in TRACKED for parent in Path(path).parents)
 PAGES = sorted(path for path in TRACKED if re.fullmatch(r"README\.md|docs/([^/]+/)?[^/]+\.md", path))
 TOP = frozenset(path.split("/")[0] for path in TRACKED)
-# The worked example of docs/models.md, which a reader writes.
+# Files of the worked example in docs/models.md; the reader writes them.
 EXAMPLES = frozenset({"recommender/models/cosine.py", "tests/unit/recommender/models/test_cosine.py"})
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors of a page's headings, as GitHub makes them."""
+    """The anchors that GitHub creates for the headings of a page."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -48,10 +48,10 @@ def test_paths_exist(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_modules_that_are_run_exist(name: str) -> None:
+def test_modules_in_commands_exist(name: str) -> None:
     modules = set(re.findall(r"(?:python|python3) -m ([a-z_]+(?:\.[a-z_]+)*)", (ROOT / name).read_text()))
-    ours = {module.replace(".", "/") for module in modules if module.split(".")[0] in TOP}
-    missing = {path for path in ours if not {f"{path}.py", f"{path}/__main__.py"} & TRACKED}
+    paths = {module.replace(".", "/") for module in modules if module.split(".")[0] in TOP}
+    missing = {path for path in paths if not {f"{path}.py", f"{path}/__main__.py"} & TRACKED}
     assert missing == set()
 
 
@@ -60,8 +60,8 @@ def test_make_targets_exist(name: str) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     text = (ROOT / name).read_text()
     code = re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE) + re.findall(r"`(make [^`]*)`", text)
-    named = [target for part in code for target in re.findall(r"^make (?:-s )?([a-z-]+)", part, re.MULTILINE)]
-    assert set(named) - targets == set()
+    documented = [target for part in code for target in re.findall(r"^make (?:-s )?([a-z-]+)", part, re.MULTILINE)]
+    assert set(documented) - targets == set()
 
 
 def test_pages_are_short() -> None:

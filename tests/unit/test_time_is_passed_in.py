@@ -1,4 +1,4 @@
-"""Time comes from the clock that is passed in: nothing else reads the machine's, and no SQL the database's."""
+"""Code uses the clock that it receives: only listed files read the machine's clock, and no SQL reads the database's."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from tests.conftest import ROOT
 PACKAGES = (
     "core", "pipeline", "erasure", "expectations", "recommender", "serving", "notifications", "flows", "services",
 )  # fmt: skip
-READ_THE_MACHINE = {
+CLOCK_FUNCTIONS = {
     "datetime.now", "datetime.utcnow", "datetime.today", "date.today", "time.time", "time.time_ns", "time.localtime",
     "time.gmtime", "time.ctime", "time.strftime", "utc_now",
 }  # fmt: skip
-# Who may read the machine's clock, and why.
+# Files that may read the machine's clock, with the reason.
 ALLOWED = {
-    "core/clock.py": "it is the clock",
-    "notifications/watchdog.py": "notifications are about this machine, also while CLOCK_FILE rehearses other days",
-    "notifications/failed_notifications.py": "as above: events of Prefect's server have the machine's time",
+    "core/clock.py": "it implements the clock",
+    "notifications/watchdog.py": "notifications concern this machine, even if CLOCK_FILE simulates another day",
+    "notifications/failed_notifications.py": "as above: events of the Prefect server have the machine's time",
     "notifications/defects.py": "as above: a defect on this machine",
-    "notifications/send_test.py": "as above: a test message that is sent now",
-    "notifications/lost_runs.py": "as above: Prefect's server has the machine's time",
-    "core/tracebacks.py": "the time of an entry of the log",
-    "flows/prefect_history.py": "times of files and of Prefect's runs are the machine's",
+    "notifications/send_test.py": "as above: a test message is sent now",
+    "notifications/lost_runs.py": "as above: the Prefect server has the machine's time",
+    "core/tracebacks.py": "the time of a log entry",
+    "flows/prefect_history.py": "files and Prefect runs have the machine's time",
     "flows/failures.py": "as above: a run that failed on this machine",
     "flows/events.py": "as above: the time in a notification",
-    "flows/maintain.py": "times of files are the machine's, and the database cannot be asked on a full disk",
-    "pipeline/client.py": "Retry-After names a moment of the world, not of a rehearsal",
+    "flows/maintain.py": "files have the machine's time, and the database is unavailable on a full disk",
+    "pipeline/client.py": "Retry-After is a real time, not a simulated one",
     "serving/access_control.py": "the library that counts requests uses time.time()",
-    "serving/request_logging.py": "the time of a line of the log",
-    "serving/dashboard/page_builder.py": "times of the files of alerts are the machine's",
-    "services/local_services.py": "the mock API follows the machine's calendar, and begins with its day",
+    "serving/request_logging.py": "the time of a log line",
+    "serving/dashboard/page_builder.py": "files of notifications have the machine's time",
+    "services/local_services.py": "the mock API follows the machine's calendar",
 }
 _CLOCKS_OF_POSTGRES = re.compile(
     r"\bnow\s*\(|\b(current_date|current_time|current_timestamp|localtime|localtimestamp)\b"
@@ -45,42 +45,42 @@ _CLOCKS_OF_POSTGRES = re.compile(
 _STATEMENT = re.compile(r"\b(select|insert|update|values|delete|create)\b")
 
 
-def reads(path: Path) -> Iterator[str]:
-    """Where a file names a function that reads the machine's clock, called or passed on."""
+def clock_reads(path: Path) -> Iterator[str]:
+    """Places in a file that name a function that reads the machine's clock."""
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute | ast.Name):
             name = ".".join(ast.unparse(node).split(".")[-2:])
-            if name in READ_THE_MACHINE or name.rpartition(".")[2] == "utc_now":
+            if name in CLOCK_FUNCTIONS or name.rpartition(".")[2] == "utc_now":
                 yield f"{path.relative_to(ROOT)}:{node.lineno} {name}"
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_only_what_is_listed_reads_the_machines_clock(package: str) -> None:
-    found = [
+def test_only_listed_files_read_the_machines_clock(package: str) -> None:
+    places = [
         place
         for path in sorted((ROOT / package).rglob("*.py"))
         if str(path.relative_to(ROOT)) not in ALLOWED
-        for place in reads(path)
+        for place in clock_reads(path)
     ]
-    assert found == []
+    assert places == []
 
 
-def test_what_is_listed_still_reads_it() -> None:
-    assert [name for name in ALLOWED if not list(reads(ROOT / name))] == []
+def test_listed_files_read_the_machines_clock() -> None:
+    assert [name for name in ALLOWED if not list(clock_reads(ROOT / name))] == []
 
 
 @pytest.mark.parametrize("folder", ["sql", "benchmarks", "tests"])
-def test_no_statement_reads_the_clock_of_the_database(folder: str) -> None:
-    """Neither a default of a column nor a query: data and pages are of one clock."""
-    found = []
+def test_no_sql_reads_the_clock_of_the_database(folder: str) -> None:
+    """This covers queries and column defaults, so that all times come from one clock."""
+    places = []
     for place, text in statements(ROOT / folder):
-        found += [f"{place}: {match[0]}" for match in _CLOCKS_OF_POSTGRES.finditer(text)]
-    assert found == []
+        places += [f"{place}: {match[0]}" for match in _CLOCKS_OF_POSTGRES.finditer(text)]
+    assert places == []
 
 
 def statements(folder: Path) -> Iterator[tuple[str, str]]:
-    """The SQL files below a folder, and the texts in its Python files that look like statements."""
+    """The SQL files in a folder, and the strings in its Python files that look like SQL statements."""
     for path in sorted(folder.rglob("*.sql")):
         yield str(path.relative_to(ROOT)), re.sub(r"--[^\n]*", "", path.read_text())
     for path in sorted(folder.rglob("*.py")):

@@ -25,7 +25,7 @@ def killed_at(flow: str, step: str, when: str) -> None:
     """A run that is killed there, and did not end before."""
     from prefect.settings import PREFECT_API_URL
 
-    command = [sys.executable, "-m", "tests.e2e.interrupted_lists", flow, "SIGKILL", step, when]
+    command = [sys.executable, "-m", "tests.e2e.interrupted_recommendation", flow, "SIGKILL", step, when]
     environment = {**os.environ, "PREFECT_API_URL": str(PREFECT_API_URL.value())}
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
     assert ended.returncode == -signal.SIGKILL, ended.stderr

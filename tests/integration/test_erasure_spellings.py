@@ -1,4 +1,4 @@
-"""An erased user's e-mail address and id in other spellings: nothing of the rows stays, before or after the erasure."""
+"""Other spellings of an erased user's e-mail address and id: their rows are erased and stay out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.database_state import assert_rows_add_up
 from tests.source_stub import SourceStub, serve_source, session, track, user
 
 DAY, NEXT_DAY = "2026-11-20", "2026-11-21"
-MARK = "quuxmark"  # in every spelling
+MARK = "quuxmark"  # part of every spelling
 ADDRESS = f"z\u00e9.{MARK}@ex\u00e4mple.com"
 NFD = unicodedata.normalize("NFD", ADDRESS)
 SPELLINGS = [
@@ -33,45 +33,45 @@ IDS = [" 5 ", "+5", "5.0", "\uff15", "user 5", -5, None]
 
 @pytest.fixture
 def source(prefect_server: None, environment: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SourceStub]:
-    known = [user(number) for number in range(1, 13)]
-    known[4]["email"] = ADDRESS
+    users = [user(number) for number in range(1, 13)]
+    users[4]["email"] = ADDRESS
     without_id: list[Any] = [user(0, email=text) | {"id": None} for text in SPELLINGS]
     odd_ids: list[Any] = [
         user(0, email=ADDRESS if text in (-5, None) else f"{MARK}@x.com") | {"id": text} for text in IDS
     ]
-    rows = SourceStub([track(1)], [*known, *without_id, *odd_ids], [session(5, [1]), session(6, [1])])
-    with serve_source(rows) as served:
+    rows = SourceStub([track(1)], [*users, *without_id, *odd_ids], [session(5, [1]), session(6, [1])])
+    with serve_source(rows) as stub:
         for name, value in {
-            "MOOVITAMIX_API_URL": served.url,
+            "MOOVITAMIX_API_URL": stub.url,
             "PAGE_SIZE": "10",
             "THRESHOLD_MAX_REJECTED_SHARE": "1",
             "THRESHOLD_MIN_SHARE_OF_PUBLISHED": "0",
         }.items():
             monkeypatch.setenv(name, value)
-        yield served
+        yield stub
 
 
 def traces(database: str, data_dir: Path) -> list[str]:
-    """Where the mark stands: in a dump of the database, or in raw pages."""
+    """Places with the mark: lines of a database dump, and files of raw pages."""
     dump = subprocess.run(
         [str(embedded_postgres.programs_folder() / "pg_dump"), f"--dbname={database}"], check=True, capture_output=True
     ).stdout
-    found = [line for line in dump.decode().splitlines() if MARK in line.casefold()]
+    places = [line for line in dump.decode().splitlines() if MARK in line.casefold()]
     for path in data_dir.rglob("*.zst"):
         pages = zstandard.ZstdDecompressor().decompress(path.read_bytes()).split(b"\n")
-        found += [str(path) for page in pages if MARK in json.dumps(json.loads(page), ensure_ascii=False).casefold()]
-    return found
+        places += [str(path) for page in pages if MARK in json.dumps(json.loads(page), ensure_ascii=False).casefold()]
+    return places
 
 
-def test_no_spelling_of_an_erased_user_stays_or_comes_back(
+def test_erasure_covers_every_spelling_of_email_and_id(
     source: SourceStub, query: Query, database: str, environment: Path
 ) -> None:
     assert ingest.main(["--day", DAY]) == 0
-    odd = len(SPELLINGS) + len(IDS)
-    assert query("select rows_rejected from ops.batches where endpoint = 'users'") == [(odd,)]
-    assert len(traces(database, environment)) > odd
+    malformed = len(SPELLINGS) + len(IDS)
+    assert query("select rows_rejected from ops.batches where endpoint = 'users'") == [(malformed,)]
+    assert len(traces(database, environment)) > malformed
 
-    assert erase.main(["5", "--reason", "asked", "--requested-by", "ticket nine"]) == 0
+    assert erase.main(["5", "--reason", "request", "--requested-by", "ticket nine"]) == 0
     assert traces(database, environment) == []
 
     assert ingest.main(["--day", NEXT_DAY]) == 0
@@ -80,21 +80,21 @@ def test_no_spelling_of_an_erased_user_stays_or_comes_back(
         "select endpoint, rows_rejected, rows_erased from ops.batches"
         " where day = %s and endpoint <> 'tracks' order by 1",
         NEXT_DAY,
-    ) == [("listen_history", 0, 1), ("users", 0, odd + 1)]
+    ) == [("listen_history", 0, 1), ("users", 0, malformed + 1)]
     assert_rows_add_up(query)
 
-    # What an earlier version kept goes with --again, and what is of nobody erased stays.
-    kept = [json.dumps(user(0, email=text) | {"id": None}) for text in (NFD, "somebody@else.example")]
-    for raw in kept:
+    # --again erases a row that an earlier version missed, and leaves rows of other users.
+    missed = [json.dumps(user(0, email=text) | {"id": None}) for text in (NFD, "somebody@else.example")]
+    for raw in missed:
         query("insert into ops.rejected_rows values (%s, 'users', 1, null, %s, 'old') returning 1", f"users-{DAY}", raw)
     pages = environment / "landing" / "users" / f"users-{DAY}" / "pages-0000009-0000009.jsonl.zst"
-    write_pages(pages, [f'{{"items": [{", ".join(kept)}], "total": 2}}'.encode()])
+    write_pages(pages, [f'{{"items": [{", ".join(missed)}], "total": 2}}'.encode()])
     assert len(traces(database, environment)) == 2
 
     assert erase.main(["--again"]) == 0
 
     assert traces(database, environment) == []
     assert query("select raw_json from ops.rejected_rows where reason = 'old' and raw_json like '%%else%%'") == [
-        (kept[1],)
+        (missed[1],)
     ]
     assert b"somebody@else.example" in read_pages(pages)[0]
