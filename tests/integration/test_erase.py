@@ -114,7 +114,7 @@ def settings(database: str, data_dir: Path, source: SourceStub) -> dict[str, str
 
 
 @pytest.fixture(scope="module")
-def _world(
+def _template_data(
     postgres: str, _template: str, prefect_server: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, Path, SourceStub]]:
     """Two ingests, the second one blocked; two publications; and leftovers of killed runs."""
@@ -164,9 +164,9 @@ def _add_feedback_and_leftovers(database: str, data_dir: Path) -> None:
 
 @pytest.fixture
 def place(
-    postgres: str, _world: tuple[str, Path, SourceStub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    postgres: str, _template_data: tuple[str, Path, SourceStub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Place]:
-    name, template_dir, source = _world
+    name, template_dir, source = _template_data
     data_dir = tmp_path / "data"
     shutil.copytree(template_dir, data_dir)
     source.users, source.listen_history = users(), sessions()

@@ -58,7 +58,7 @@ def test_every_flow_prints_its_result_as_json(
     assert "raw rows" in document(capfd)["result"]["found"]
 
 
-def test_an_empty_warehouse_is_an_error_in_json(environment: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_empty_warehouse_is_an_error_in_json(environment: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert retrain.main(["--json"]) == 1
     result = document(capfd)
     assert (result["succeeded"], result["result"]) == (False, None)

@@ -54,7 +54,7 @@ def useful_share(state: DayState, tracks: np.ndarray) -> float:
     return float(np.mean([entry["useful"] for entry in report_usefulness(state, requests_for(state, tracks))]))
 
 
-def test_a_track_of_a_favourite_scene_or_artist_is_useful(state: DayState) -> None:
+def test_track_of_a_favourite_scene_or_artist_is_useful(state: DayState) -> None:
     tastes = state.users.tastes.copy()
     tastes[:, SCENE_SLOTS:] = np.roll(tastes[:, SCENE_SLOTS:], 1, axis=0)  # artists outside the favourite scenes
     state = replace(state, users=replace(state.users, tastes=tastes))

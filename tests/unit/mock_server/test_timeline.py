@@ -33,7 +33,7 @@ def test_data_does_not_depend_on_earlier_requests() -> None:
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-def test_a_day_adds_changes_and_removes_rows(endpoint: str) -> None:
+def test_each_day_adds_changes_and_removes_rows(endpoint: str) -> None:
     timeline = Timeline(PLAN)
     before, after = (
         by_key(endpoint_pages(timeline.state_on(TODAY))[endpoint]),
