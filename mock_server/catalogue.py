@@ -64,9 +64,9 @@ def draw_hits(tracks: Tracks, count: int, share: float, period: Period) -> Track
 def draw_updates(created: Integers, period: Period) -> Integers:
     """The time each row was last changed: after its creation, and before it for OLDER_SHARE of the rows."""
     count = len(created)
-    before = period.rng.random(count) < OLDER_SHARE
-    low = np.where(before, period.start, created)
-    high = np.where(before, created, period.end)
+    is_earlier = period.rng.random(count) < OLDER_SHARE
+    low = np.where(is_earlier, period.start, created)
+    high = np.where(is_earlier, created, period.end)
     return instants(period.rng, low, high, count)
 
 

@@ -32,39 +32,39 @@ class DatasetRows:
 class TruncatedRows:
     """At most the first `total` rows; `total` is reduced accordingly."""
 
-    def __init__(self, whole: EndpointRows, total: int) -> None:
-        self.total = min(total, whole.total)
-        self._whole = whole
+    def __init__(self, inner: EndpointRows, total: int) -> None:
+        self.total = min(total, inner.total)
+        self._inner = inner
 
     def rows(self, start: int, stop: int) -> list[Any]:
-        return self._whole.rows(start, min(stop, self.total)) if start < self.total else []
+        return self._inner.rows(start, min(stop, self.total)) if start < self.total else []
 
 
 class RowsWithoutFirst:
     """All rows except the first `removed` ones."""
 
-    def __init__(self, whole: EndpointRows, removed: int) -> None:
-        self._removed = min(removed, whole.total)
-        self.total = whole.total - self._removed
-        self._whole = whole
+    def __init__(self, inner: EndpointRows, removed: int) -> None:
+        self._removed = min(removed, inner.total)
+        self.total = inner.total - self._removed
+        self._inner = inner
 
     def rows(self, start: int, stop: int) -> list[Any]:
-        return self._whole.rows(start + self._removed, stop + self._removed)
+        return self._inner.rows(start + self._removed, stop + self._removed)
 
 
 class RowsWithInsertion:
     """All rows, with more rows inserted at one position."""
 
-    def __init__(self, whole: EndpointRows, position: int, inserted: list[Any]) -> None:
-        self.total = whole.total + len(inserted)
-        self._whole = whole
-        self._position = min(position, whole.total)
+    def __init__(self, inner: EndpointRows, position: int, inserted: list[Any]) -> None:
+        self.total = inner.total + len(inserted)
+        self._inner = inner
+        self._position = min(position, inner.total)
         self._inserted = inserted
 
     def rows(self, start: int, stop: int) -> list[Any]:
         position, count = self._position, len(self._inserted)
         end = position + count
-        head = self._whole.rows(start, min(stop, position)) if start < position else []
+        head = self._inner.rows(start, min(stop, position)) if start < position else []
         inserted = self._inserted[max(start - position, 0) : max(stop - position, 0)]
-        tail = self._whole.rows(max(start, end) - count, stop - count) if stop > end else []
+        tail = self._inner.rows(max(start, end) - count, stop - count) if stop > end else []
         return head + inserted + tail

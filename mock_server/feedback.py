@@ -61,7 +61,7 @@ def _wrong_answers(state: DayState, users: Indices, tracks: Indices) -> NDArray[
 
 
 def _rows(state: DayState, kind: str, ids: list[int]) -> Indices:
-    """The rows of these ids. Raises UnknownId for the first id that nobody had by this day."""
+    """The rows of these ids. Raises UnknownId for the first id that did not exist by this day."""
     table, number = (state.tracks, 1) if kind == "track" else (state.users, 2)
     public_ids = np.array(ids, np.int64)
     rows = rows_of(public_ids, state.plan.seed, number)

@@ -13,9 +13,9 @@ from mock_server.randomness import Integers
 Table = TypeVar("Table")
 
 
-def appended(table: Table, more: Table) -> Table:
+def appended(table: Table, added: Table) -> Table:
     """The rows of both tables."""
-    return type(table)(**{name: np.concatenate([column, getattr(more, name)]) for name, column in vars(table).items()})
+    return type(table)(**{name: np.concatenate([column, getattr(added, name)]) for name, column in vars(table).items()})
 
 
 def filtered(table: Table, mask: NDArray[np.bool_]) -> Table:

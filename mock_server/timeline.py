@@ -104,17 +104,17 @@ def _shift_catalogue(state: DayState, period: Period) -> DayState:
 
 def _grow(state: DayState, period: Period) -> DayState:
     plan = state.plan
-    new_tracks = rounded(period.rng, plan.growth * plan.tracks)
-    tracks = appended(state.tracks, draw_tracks(len(state.tracks), new_tracks, period))
-    new_users = rounded(period.rng, plan.growth * plan.users)
-    more = draw_users(len(state.users), new_users, period, state.pools)
-    return replace(state, tracks=tracks, users=appended(state.users, more))
+    track_count = rounded(period.rng, plan.growth * plan.tracks)
+    tracks = appended(state.tracks, draw_tracks(len(state.tracks), track_count, period))
+    user_count = rounded(period.rng, plan.growth * plan.users)
+    users = draw_users(len(state.users), user_count, period, state.pools)
+    return replace(state, tracks=tracks, users=appended(state.users, users))
 
 
 def _listen(state: DayState, period: Period) -> DayState:
     count = rounded(period.rng, state.plan.new_sessions * state.plan.sessions)
-    more = draw_sessions(count, state.listening_model, period)
-    return replace(state, sessions=appended(state.sessions, more))
+    sessions = draw_sessions(count, state.listening_model, period)
+    return replace(state, sessions=appended(state.sessions, sessions))
 
 
 def _change(state: DayState, period: Period) -> DayState:

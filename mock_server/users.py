@@ -93,9 +93,9 @@ def true_scores(users: Users, pools: TrackPools, user_rows: Integers) -> NDArray
     `user_rows` and the columns are row numbers, not public ids. Removed tracks have probability zero.
     """
     by_pool = np.zeros((len(user_rows), len(pools.order)))
-    everything = pools.probabilities(0)[1] * SLOT_WEIGHTS[-1]
+    from_catalogue = pools.probabilities(0)[1] * SLOT_WEIGHTS[-1]
     for row, user in enumerate(user_rows):
-        by_pool[row] = everything
+        by_pool[row] = from_catalogue
         for slot, pool in enumerate(users.tastes[user]):
             positions, probability = pools.probabilities(int(pool))
             by_pool[row, positions] += SLOT_WEIGHTS[slot] * probability

@@ -124,11 +124,13 @@ def rights_of_schemas(connection: Connection) -> Rights:
 def rights_of_relations(connection: Connection) -> Rights:
     """For each table and view of the project, the privileges of each role on the relation or on some columns."""
     rights: dict[str, dict[str, list[str]]] = {}
-    for name, role, owned, privilege, whole, columns, without in connection.execute(_COLUMNS, {"roles": list(ROLES)}):
+    for name, role, owned, privilege, on_relation, columns, without in connection.execute(
+        _COLUMNS, {"roles": list(ROLES)}
+    ):
         privileges = rights.setdefault(name, {}).setdefault(role.removeprefix(_PREFIX), [])
         if owned:
             privileges[:] = ["owner"]
-        elif whole:
+        elif on_relation:
             privileges.append(privilege)
         elif columns:
             privileges.append(f"{privilege} {_column_list(columns, without)}")

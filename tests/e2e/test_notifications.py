@@ -208,9 +208,9 @@ def test_unreachable_source_sends_one_mail_with_the_reason(site: Site, environme
 def test_usage_error_sends_no_mail(site: Site, environment: Path) -> None:
     result = site.ingest("--day", "9999-12-31")
     assert (result.returncode, result.stderr) == (2, "error: 9999-12-31 is too far in the future for a batch\n")
-    alone = {"PREFECT_API_URL": "", "PREFECT_HOME": str(site.home / "alone")}
+    without_server = {"PREFECT_API_URL": "", "PREFECT_HOME": str(site.home / "alone")}
     for command in (["flows.replay", "tracks-2020-01-01"], ["flows.replay", "nonsense", "--accept", "known"]):
-        result = site.run(*command, **alone)
+        result = site.run(*command, **without_server)
         assert result.returncode == 2, result.stderr
         assert result.stderr.count("\n") == 1, result.stderr
     assert site.mails() == []

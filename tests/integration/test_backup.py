@@ -344,9 +344,9 @@ def test_password_is_not_printed(
 
     assert main(["make"]) == 1
     assert error_of(capfd) == "error: pg_dump failed: error: ***\n"
-    seen = (tmp_path / "seen").read_text()
-    assert "--dbname=" in seen
-    assert "tell-n0-one" not in seen
+    arguments = (tmp_path / "seen").read_text()
+    assert "--dbname=" in arguments
+    assert "tell-n0-one" not in arguments
 
     monkeypatch.setenv("VERSION", "15.20 (Debian)")
     assert main(["make"]) == 1

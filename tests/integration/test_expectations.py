@@ -157,8 +157,8 @@ def test_first_batch_passes(bench: AuditBench, endpoint: Endpoint) -> None:
 
 
 def test_quirks_of_the_real_server_pass(bench: AuditBench) -> None:
-    late, early = datetime(2026, 5, 1, tzinfo=UTC), datetime(2024, 5, 1, 1, 2, 3, 456789, tzinfo=UTC)
-    created_after_update = {"created_at": late, "updated_at": early}
+    later_time, earlier_time = datetime(2026, 5, 1, tzinfo=UTC), datetime(2024, 5, 1, 1, 2, 3, 456789, tzinfo=UTC)
+    created_after_update = {"created_at": later_time, "updated_at": earlier_time}
     assert not bench.failed(
         TRACKS,
         rows(

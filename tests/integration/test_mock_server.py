@@ -219,14 +219,14 @@ def test_port_in_use_is_reported(address: str) -> None:
 
 
 def test_day_can_move_forward_and_back(api: Api) -> None:
-    before = api.get("/listen_history").content
+    original_page = api.get("/listen_history").content
     api.set_day("2026-12-22")
     health = api.get("/_control/health").json()
     assert health["day"] == "2026-12-22"
     assert health["totals"]["listen_history"] > 1200
     assert len(api.every_row("listen_history")) == health["totals"]["listen_history"]
     api.set_day("2026-11-22")
-    assert api.get("/listen_history").content == before
+    assert api.get("/listen_history").content == original_page
 
 
 @pytest.mark.parametrize("body", ["", "[]", '{"day": "tomorrow"}', '{"day": "1999-01-01"}', '{"day": 5}'])
