@@ -19,12 +19,21 @@ from rich.console import Console
 
 from benchmarks import audit, commands, daily_quality, recommending, scoring, serving, throughput
 from benchmarks import whole_ingests as ingests
-from benchmarks.arguments import add_write_option, check_marks, parse_count
 from benchmarks.context import BenchmarkContext
 from benchmarks.figures import Measurement
 from benchmarks.machine import describe_machine
 from benchmarks.processes import WorkFailed, run_in_fresh_process
-from benchmarks.report import MARK, PAGE, BenchmarkReport, missed_targets, terminal_tables, write_benchmarks
+from benchmarks.report import (
+    MARK,
+    PAGE,
+    BenchmarkReport,
+    add_write_option,
+    check_marks,
+    missed_targets,
+    parse_count,
+    terminal_tables,
+    write_benchmarks,
+)
 from benchmarks.source import Sizes
 from core import embedded_postgres
 from core.dates import parse_day

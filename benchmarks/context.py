@@ -13,10 +13,9 @@ from typing import Self
 
 from psycopg import sql
 
-from benchmarks.baselines import bare_fetch
 from benchmarks.ingests import IngestMeasurement, ingest_day
 from benchmarks.processes import ProcessResult, Runner, Show
-from benchmarks.source import BASE_DAY, Sizes, mock_api
+from benchmarks.source import BASE_DAY, Sizes, bare_fetch, mock_api
 from core.sessions import open_connection
 from core.settings import Settings
 

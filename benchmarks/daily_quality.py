@@ -112,11 +112,9 @@ def _fill(show: Show, connection: Connection, users: int, tracks: int, users_of_
     _publish_sessions(connection, users, tracks, [max(1, users // 5)] * _DAYS_BEFORE + list(users_of_days))
     show(f"publishing recommendations for {users:,} users")
     live_from = datetime.combine(_FIRST + timedelta(_DAYS_BEFORE), time(), UTC)
-    recommendations = sample_data.recommend(users, tracks)
     run = sample_data.start_model_run(connection, live_from)
-    publication_id = sample_data.publish(
-        connection, run, recommendations, sample_data.relate(tracks, 1).head(0), live_from
-    )
+    recommendations, similar = sample_data.recommend(users, tracks), sample_data.relate(1, 0)
+    publication_id = sample_data.publish(connection, run, recommendations, similar, live_from)
     apps = [keys.create(connection, f"app {app}", ["feedback:write"], utc_now()).key_id for app in range(_KEYS)]
     connection.execute(sample_data.read_sql("feedback"), {"keys": apps, "first": _FIRST})
     connection.execute("vacuum analyze")  # as autovacuum does
@@ -129,8 +127,8 @@ def _publish_sessions(connection: Connection, users: int, tracks: int, users_of_
     rows, profile, removed = staging.table_names(batch)
     connection.execute(create_rows_table(LISTEN_HISTORY, rows))
     connection.execute(create_removed_table(LISTEN_HISTORY, removed))
-    sizes = {"users": users, "tracks": tracks, "length": sample_data.LENGTH, "first": _FIRST}
     query = sample_data.read_sql("sessions").replace("{staged}", f'"{STAGING}"."{rows}"')
+    sizes = {"users": users, "tracks": tracks, "length": sample_data.LENGTH, "first": _FIRST}
     connection.execute(query, {**sizes, "users_of_days": users_of_days})
     staged = StagedTables(rows, profile, removed, Counts())
     warehouse.publish_batch(connection, batch, staged, started_at=utc_now(), run_id=None, clock=utc_now)
@@ -138,15 +136,9 @@ def _publish_sessions(connection: Connection, users: int, tracks: int, users_of_
 
 def _table(days: Sequence[DayRuns]) -> Table:
     rows = [
-        [
-            f"{day.users:,}",
-            f"{day.hits:,}",
-            f"{day.runs.project:.2f}",
-            f"{day.runs.baseline:.2f}",
-            f"{day.runs.times_baseline:.1f}",
-        ]
-        for day in days
+        f"{day.users:,} | {day.hits:,} | {runs.project:.2f} | {runs.baseline:.2f} | {runs.times_baseline:.1f}"
+        for day, runs in ((day, day.runs) for day in days)
     ]
     scaling = Scaling("users a day", [(day.users // days[0].users, day.runs.project) for day in days])
     note = f"Seconds grow with the users of a day with an exponent of {scaling.exponent:.2f}; 1 is in proportion."
-    return Table("Daily quality", ["users", "with a hit", "a day (s)", "the statement (s)", "ratio"], rows, note)
+    return Table("Daily quality", "users | with a hit | a day (s) | the statement (s) | ratio", rows, note)

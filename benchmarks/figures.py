@@ -55,11 +55,11 @@ class Figure:
 
 @dataclass(frozen=True)
 class Table:
-    """Details behind the figures. `note` explains how to read them."""
+    """Details behind the figures, with ` | ` between cells. `note` explains how to read them."""
 
     title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    header: str
+    rows: Sequence[str]
     note: str = ""
 
 

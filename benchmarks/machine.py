@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -19,9 +20,11 @@ def describe_machine(postgres: str) -> Mapping[str, str]:
     """Processor, cores, memory, load before the run, versions."""
     with open_connection(postgres) as connection:
         server = connection.info.parameter_status("server_version") or "unknown"
+    cpuinfo = Path("/proc/cpuinfo")
+    processors = re.findall(r"^model name\s*: (.+)$", cpuinfo.read_text() if cpuinfo.exists() else "", re.MULTILINE)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {
-        "Processor": _processor(),
+        "Processor": processors[0] if processors else platform.processor() or platform.machine(),
         "Cores": str(cores),
         "Memory": f"{psutil.virtual_memory().total / 2**30:.0f} GB",
         "Load before the run": f"{os.getloadavg()[0]:.1f}",
@@ -30,11 +33,3 @@ def describe_machine(postgres: str) -> Mapping[str, str]:
         "Postgres": f"{server}, embedded",
         **{name: version(name) for name in _LIBRARIES},
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

@@ -34,11 +34,6 @@ class WorkFailed(RuntimeError):
     """The work raised, or its process died. Carries the traceback of the child."""
 
 
-@dataclass(frozen=True)
-class _Failure:
-    text: str
-
-
 def run_in_fresh_process(show: Show, work: Callable[..., Result], *arguments: Any) -> ProcessResult[Result]:
     """Run the work in a new interpreter. Raises WorkFailed."""
     spawning = multiprocessing.get_context("spawn")
@@ -56,11 +51,10 @@ def run_in_fresh_process(show: Show, work: Callable[..., Result], *arguments: An
         receiver.close()
         process.join(timeout=10)
         process.kill()
-    if isinstance(message, _Failure):
-        raise WorkFailed(message.text)
-    if not isinstance(message, ProcessResult):
-        raise TypeError(f"the process sent a {type(message).__name__}")
-    return message
+    if isinstance(message, WorkFailed):
+        raise message
+    process_result: ProcessResult[Result] = message
+    return process_result
 
 
 def run_in_this_process(show: Show, work: Callable[..., Result], *arguments: Any) -> ProcessResult[Result]:
@@ -87,7 +81,7 @@ def _work_in_child(pipe: Connection, work: Callable[..., Any], arguments: tuple[
     try:
         result = run_in_this_process(pipe.send, work, *arguments)
     except BaseException:
-        pipe.send(_Failure(traceback.format_exc()))
+        pipe.send(WorkFailed(traceback.format_exc()))
     else:
         pipe.send(result)
     finally:

@@ -32,8 +32,7 @@ class TrainingMeasurement:
     users: int
     tracks: int
     rows: int
-    decision: str
-    recipe: str
+    outcome: str
     largest_trial_mb: float
     ndcg: Mapping[str, float]
 
@@ -164,8 +163,7 @@ def train_and_publish(show: Show, settings: Settings) -> TrainingMeasurement:
         len(marts.interactions.user_ids),
         len(marts.interactions.track_ids),
         rows,
-        decision.decision,
-        str(recipe),
+        f"{decision.decision}: {recipe}",
         max((trial["peak_memory_mb"] for trial in trials.values()), default=0.0),
         ndcg,
     )
@@ -216,19 +214,16 @@ def _measure_truth(settings: Settings, log: Any, end: np.datetime64, recipe: Any
 
 def _table(processes: list[ProcessResult[TrainingMeasurement]]) -> Table:
     steps = list(processes[-1].result.seconds)
-    header = ["users", "tracks", "pairs", *steps, "all (s)", "peak (MB)", "trial (MB)", "of the truth", "decision"]
-    rows = [
-        [
-            f"{training.users:,}",
-            f"{training.tracks:,}",
-            f"{training.pairs:,}",
-            *(f"{training.seconds.get(step, 0.0):.1f}" for step in steps),
-            f"{training.total:.1f}",
-            f"{process.peak_bytes / 2**20:,.0f}",
-            f"{training.largest_trial_mb:,.0f}",
-            f"{training.ndcg[_CHOSEN] / training.ndcg[_TRUTH]:.0%}" if _TRUTH in training.ndcg else "-",
-            f"{training.decision}: {training.recipe}",
-        ]
-        for process, training in ((process, process.result) for process in processes)
-    ]
+    rows = []
+    for process in processes:
+        training, ndcg = process.result, process.result.ndcg
+        seconds = " | ".join(f"{training.seconds.get(step, 0.0):.1f}" for step in steps)
+        share = f"{ndcg[_CHOSEN] / ndcg[_TRUTH]:.0%}" if _TRUTH in ndcg else "-"
+        rows.append(
+            f"{training.users:,} | {training.tracks:,} | {training.pairs:,} | {seconds} | {training.total:.1f}"
+            f" | {process.peak_bytes / 2**20:,.0f} | {training.largest_trial_mb:,.0f} | {share} | {training.outcome}"
+        )
+    header = (
+        f"users | tracks | pairs | {' | '.join(steps)} | all (s) | peak (MB) | trial (MB) | of the truth | decision"
+    )
     return Table("Recommending: seconds per step, and memory", header, rows)

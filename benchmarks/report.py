@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import argparse
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -12,7 +13,7 @@ import rich.table
 from benchmarks.context import FETCH_THREADS, PAGE_SIZE
 from benchmarks.figures import Figure, Measurement, Table
 from benchmarks.plot import draw_growth, draw_scalings
-from benchmarks.source import Sizes
+from benchmarks.source import ROOT, Sizes
 
 PAGE, MARK = "benchmarks.md", "benchmarks"
 _GROWTH_PLOT = "images/benchmarks-growth.png"
@@ -49,9 +50,9 @@ def terminal_tables(title: str, figures: Iterable[Figure], tables: Iterable[Tabl
         figure_table.add_row(figure.name, figure.target_text, figure.number_text, result, style=_COLOURS[figure.result])
     yield figure_table
     for table in tables:
-        details = rich.table.Table(*table.header, title=table.title, caption=table.note)
+        details = rich.table.Table(*table.header.split(" | "), title=table.title, caption=table.note)
         for row in table.rows:
-            details.add_row(*row)
+            details.add_row(*row.split(" | "))
         yield details
 
 
@@ -78,27 +79,28 @@ def write_benchmarks(report: BenchmarkReport, docs: Path) -> Path:
 def write_part(page: Path, mark: str, lines: Iterable[str]) -> None:
     """Replace the lines between the marks of a page. Raises ValueError if it does not have them."""
     before, after = split_page(page, mark)
-    page.write_text("\n".join([f"{before}{_begin(mark)}", "", *lines, "", f"{_end(mark)}{after}"]))
+    page.write_text("\n".join([before, "", *lines, "", after]))
 
 
 def split_page(page: Path, mark: str) -> tuple[str, str]:
-    """The text before and after the marks of a page. Raises ValueError if it does not have them."""
+    """The text up to the first mark of a page, and from the second mark on. Raises ValueError if it has none."""
+    begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
     text = page.read_text() if page.exists() else ""
-    before, begin, rest = text.partition(_begin(mark))
-    _, end, after = rest.partition(_end(mark))
-    if not begin or not end:
-        raise ValueError(f"{page} has no {_begin(mark)} and {_end(mark)} to write between")
-    return before, after
+    if begin not in text or end not in text:
+        raise ValueError(f"{page} has no {begin} and {end} to write between")
+    return text.split(begin)[0] + begin, end + text.split(end)[1]
 
 
 def figure_table(figures: Iterable[Figure]) -> Iterator[str]:
     """The figures with their targets and results as Markdown."""
     results = {"met": "met", "missed": "**missed**", "no target": ""}
-    rows = [
-        (figure.name, figure.target_text, figure.number_text, results[figure.result], figure.measured)
-        for figure in figures
-    ]
-    yield from _markdown(("Figure", "Target", "Number", "Result", "Measured"), rows)
+    yield from _markdown(
+        "Figure | Target | Number | Result | Measured",
+        [
+            f"{row.name} | {row.target_text} | {row.number_text} | {results[row.result]} | {row.measured}"
+            for row in figures
+        ],
+    )
 
 
 def table_section(table: Table) -> Iterator[str]:
@@ -123,15 +125,31 @@ def _part(report: BenchmarkReport) -> Iterator[str]:
     yield from ["", f"![Time to train over users, tracks and plays, both axes logarithmic]({_TRAINING_PLOT})"]
 
 
-def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(header)} |"
-    yield f"|{'---|' * len(header)}"
-    yield from (f"| {' | '.join(row)} |" for row in rows)
+def _markdown(header: str, rows: Iterable[str]) -> Iterator[str]:
+    yield f"| {header} |"
+    yield f"|{'---|' * len(header.split(' | '))}"
+    yield from (f"| {row} |" for row in rows)
 
 
-def _begin(mark: str) -> str:
-    return f"<!-- {mark}: begin -->"
+def parse_count(text: str) -> int:
+    """A whole number from 1. Raises ValueError."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
 
 
-def _end(mark: str) -> str:
-    return f"<!-- {mark}: end -->"
+def add_write_option(parser: argparse.ArgumentParser, page: str) -> None:
+    """Add `--write [FOLDER]`; without a folder it is docs."""
+    parser.add_argument(
+        "--write", nargs="?", type=Path, const=ROOT / "docs", metavar="FOLDER", help=f"write {page} there (docs)"
+    )
+
+
+def check_marks(parser: argparse.ArgumentParser, options: argparse.Namespace, page: str, mark: str) -> None:
+    """Exit with 2 if the page to write has no marks."""
+    if options.write:
+        try:
+            split_page(options.write / page, mark)
+        except ValueError as error:
+            parser.error(str(error))

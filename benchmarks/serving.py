@@ -70,15 +70,14 @@ def compare(
         paths = [f"/v1/users/{random.randint(1, users)}/recommendations?n=10" for _ in range(5_000)]
         recommendations = [_request(path, key.text) for path in paths]
         constant = [_request("/health/live", key.text)]
+
+        def seconds_per_request(requests: Sequence[bytes], seconds: float = seconds) -> float:
+            return 1 / send_at_full_speed(port, requests, CONNECTIONS, seconds).per_second
+
         for requests in (constant, recommendations):
-            send_at_full_speed(port, requests, CONNECTIONS, seconds / 5)  # to warm up plans and caches
-        pairs = []
-        for number in range(rounds):
-            show(f"sending, round {number + 1} of {rounds}")
-            loads = [
-                send_at_full_speed(port, requests, CONNECTIONS, seconds) for requests in (recommendations, constant)
-            ]
-            pairs.append((1 / loads[0].per_second, 1 / loads[1].per_second))
+            seconds_per_request(requests, seconds / 5)  # to warm up plans and caches
+        show("sending at full speed")
+        pairs = [(seconds_per_request(recommendations), seconds_per_request(constant)) for _ in range(rounds)]
         runs = PairedRuns(1, pairs)
         show("sending at half of the peak")
         return runs, send_at_rate(port, recommendations, CONNECTIONS, seconds, 1 / runs.project / 2)
@@ -88,7 +87,7 @@ def publish(connection: Connection, users: int, tracks: int) -> None:
     """Insert users and tracks, and publications with recommendations for nine users in ten."""
     sample_data.insert_catalogue(connection, users, tracks)
     recommendations = sample_data.recommend(users, tracks).filter(pl.col("user_id") % 10 != 0)
-    similar = sample_data.relate(1, 1).head(0)
+    similar = sample_data.relate(1, 0)
     run = sample_data.start_model_run(connection, utc_now())
     for _ in range(PUBLICATIONS):
         sample_data.publish(connection, run, recommendations, similar, utc_now())
@@ -98,13 +97,8 @@ def publish(connection: Connection, users: int, tracks: int) -> None:
 def serving_process(url: str, data_dir: Path) -> Iterator[int]:
     """Run the serving API as a user starts it, with its log in a file. Yields its port."""
     port = free_ports(1)[0]
-    environment = {
-        "DATABASE_URL": url,
-        "DATA_DIR": str(data_dir),
-        "SERVING_PORT": str(port),
-        "SERVING_DATABASE_URL": "",
-        "SERVING_REQUESTS_PER_MINUTE": _NO_LIMIT,
-    }
+    environment = {"DATABASE_URL": url, "DATA_DIR": str(data_dir), "SERVING_PORT": str(port)}
+    environment |= {"SERVING_DATABASE_URL": "", "SERVING_REQUESTS_PER_MINUTE": _NO_LIMIT}
     data_dir.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "serving", "--host", "127.0.0.1"]
     with (

@@ -8,11 +8,10 @@ from datetime import UTC, datetime, time, timedelta
 from functools import partial
 
 from benchmarks import sample_data
-from benchmarks.baselines import bare_fetch, drop_raw_copy, page_requests, raw_copy, unload
 from benchmarks.context import FETCH_THREADS, NO_SOURCE, PAGE_SIZE, BenchmarkContext
 from benchmarks.figures import Figure, Measurement, PairedRuns, breakdown, run_in_turns, seconds_of
 from benchmarks.processes import Show
-from benchmarks.source import BASE_DAY, land_batch
+from benchmarks.source import BASE_DAY, bare_fetch, drop_raw_copy, land_batch, page_requests, raw_copy, unload
 from core.clock import utc_now
 from core.data_layout import DataLayout
 from core.database import Connection, connect, migrate

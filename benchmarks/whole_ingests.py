@@ -8,12 +8,11 @@ from functools import partial
 from itertools import pairwise
 from statistics import median
 
-from benchmarks.baselines import drop_raw_copy, raw_copy, unload
 from benchmarks.context import BenchmarkContext
 from benchmarks.figures import NOISE, Figure, Measurement, PairedRuns, Table, breakdown, seconds_of
 from benchmarks.ingests import IngestMeasurement
 from benchmarks.processes import ProcessResult, Show
-from benchmarks.source import BASE_DAY, move_to
+from benchmarks.source import BASE_DAY, drop_raw_copy, move_to, raw_copy, unload
 from core.database import connect
 from core.endpoints import ENDPOINTS
 from core.settings import Settings
@@ -49,9 +48,9 @@ def measure_first(context: BenchmarkContext) -> Measurement:
             unit="s",
         ),
     ]
-    rows = [[step, f"{part:.1f} s", f"{100 * part / ingest.total:.0f} %"] for step, part in ingest.seconds.items()]
-    rows.append(["all", f"{ingest.total:.1f} s", "100 %"])
-    return Measurement(figures, [Table("First ingest, by step", ("step", "time", "share"), rows)])
+    rows = [f"{step} | {part:.1f} s | {100 * part / ingest.total:.0f} %" for step, part in ingest.seconds.items()]
+    rows.append(f"all | {ingest.total:.1f} s | 100 %")
+    return Measurement(figures, [Table("First ingest, by step", "step | time | share", rows)])
 
 
 def raw_copy_seconds(show: Show, settings: Settings) -> float:
@@ -161,17 +160,12 @@ def _growth_figures(context: BenchmarkContext, points: Sequence[ProcessResult[In
 
 
 def _growth_table(points: Sequence[ProcessResult[IngestMeasurement]]) -> Table:
-    steps = list(points[0].result.seconds)
-    header = ["sessions", *steps, "all (s)", "µs a session", "peak (MB)", "bytes a session"]
-    rows = [
-        [
-            f"{point.result.sessions:,}",
-            *(f"{point.result.seconds[step]:.1f}" for step in steps),
-            f"{point.result.total:.1f}",
-            f"{1e6 * point.result.total / point.result.sessions:,.1f}",
-            f"{point.peak_bytes / 2**20:,.0f}",
-            f"{point.peak_bytes / point.result.sessions:,.0f}",
-        ]
-        for point in points
-    ]
+    steps, rows = list(points[0].result.seconds), []
+    for ingest, peak in ((point.result, point.peak_bytes) for point in points):
+        seconds = " | ".join(f"{ingest.seconds[step]:.1f}" for step in steps)
+        rows.append(
+            f"{ingest.sessions:,} | {seconds} | {ingest.total:.1f} | {1e6 * ingest.total / ingest.sessions:,.1f}"
+            f" | {peak / 2**20:,.0f} | {peak / ingest.sessions:,.0f}"
+        )
+    header = f"sessions | {' | '.join(steps)} | all (s) | µs a session | peak (MB) | bytes a session"
     return Table("Growth: seconds per step, and memory", header, rows, describe_growth(points))

@@ -1,17 +1,27 @@
-"""Simulates the drift detector, prints the results, and writes them to the page on request."""
+"""Simulates the drift detector, prints the results, and writes them to docs/drift-simulation.md on request."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 
-from benchmarks.arguments import add_write_option, check_marks, parse_count
-from benchmarks.monitoring.mock_days import MockWorld, evaluate_days
-from benchmarks.monitoring.page import MARK, PAGE, write_simulation
-from benchmarks.monitoring.studies import Studies
-from benchmarks.report import terminal_tables
+from benchmarks.monitoring.detection import DEADLINE, YEAR
+from benchmarks.monitoring.mock_days import MockWorld, Values, evaluate_days
+from benchmarks.monitoring.studies import CUSUM, NAIVE, Studies
+from benchmarks.plot import canvas_for
+from benchmarks.report import (
+    add_write_option,
+    check_marks,
+    figure_table,
+    parse_count,
+    table_section,
+    terminal_tables,
+    write_part,
+)
 
 _WIDTH_OF_A_FILE = 160
 
@@ -43,3 +53,61 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     check_marks(parser, options, PAGE, MARK)
     return options
+
+
+PAGE, MARK = "drift-simulation.md", "simulation"
+_PLOT = "images/quality-alarms.png"
+# Okabe and Ito's colours, which colour-blind readers can tell apart, and a line style each, for print.
+_BLUE = "#0072B2"
+_STYLES: dict[str, tuple[str, object]] = {
+    CUSUM: (_BLUE, "-"),
+    NAIVE: ("#D55E00", "--"),
+    "Page-Hinkley, value a day": ("black", ":"),
+    "Page-Hinkley, value a user": ("#CC79A7", "-."),
+    "Page-Hinkley, tuned": ("#009E73", (0, (5, 1, 1, 1, 1, 1))),
+}
+_SHADES = {"10 %": "#56B4E9", "20 %": _BLUE, "30 %": "#001f4d"}
+
+
+def write_simulation(world: MockWorld, studies: Studies, docs: Path) -> Path:
+    """Replace the part between the marks, and the plot. Returns the page. Raises ValueError if it has no marks."""
+    page = docs / PAGE
+    write_part(page, MARK, _part(world, studies))
+    draw_alarms(*studies.curves(), docs / _PLOT)
+    return page
+
+
+def draw_alarms(alarms_of_rules: Mapping[str, Values], delays_of_drops: Mapping[str, Values], file: Path) -> None:
+    """Plot the share of histories with an alarm over days: nothing changes on the left, quality drops on the right."""
+    with canvas_for(file, 12, 5) as canvas:
+        quiet, dropped = canvas.subplots(1, 2, sharey=True)
+        for name, alarms in alarms_of_rules.items():
+            colour, line = _STYLES[name]
+            quiet.plot(*_cumulative_share(alarms, YEAR), color=colour, linestyle=line, label=name)
+        quiet.set(title="Nothing changes: false alarms", xlabel="days", ylabel="% of histories", xlim=(0, YEAR))
+        for name, delays in delays_of_drops.items():
+            rule, share = name.rsplit(", ", 1)
+            colour, line = _STYLES[rule]
+            shade = _SHADES[share] if rule == CUSUM else colour
+            dropped.plot(*_cumulative_share(delays, DEADLINE), color=shade, linestyle=line, label=name)
+        dropped.set(title="Quality drops: detected", xlabel="days of the drop", xlim=(0, DEADLINE), ylim=(-2, 102))
+        for axes in (quiet, dropped):
+            axes.legend(loc="center right", fontsize=9)
+
+
+def _part(world: MockWorld, studies: Studies) -> Iterator[str]:
+    command = f"python -m benchmarks.monitoring --histories {studies.count} --write"
+    yield f"Written by `{command}`; every run gives the same figures. {studies.count:,} histories"
+    yield f"a row. The mock has {world}."
+    yield ""
+    yield from figure_table(studies.figures)
+    yield ""
+    yield f"![The share of histories with an alarm over the days: nothing changes, and after drops]({_PLOT})"
+    for table in studies.tables:
+        yield from table_section(table)
+
+
+def _cumulative_share(alarms: Values, days: int) -> tuple[Values, Values]:
+    """The days, and the per cent of histories with an alarm by each day."""
+    numbers = np.arange(days + 1, dtype=np.float64)
+    return numbers, 100 * np.searchsorted(np.sort(alarms), numbers, side="right") / max(1, len(alarms))

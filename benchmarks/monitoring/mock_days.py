@@ -10,9 +10,8 @@ import numpy as np
 import requests
 from numpy.typing import NDArray
 
-from benchmarks.baselines import page_requests
 from benchmarks.processes import Show
-from benchmarks.source import BASE_DAY, run_mock_server
+from benchmarks.source import BASE_DAY, page_requests, run_mock_server
 from core.endpoints import LISTEN_HISTORY, TRACKS, USERS
 from recommender.data.play_log import PlayLog
 from recommender.evaluation.metrics import hits, ndcg_at

@@ -51,7 +51,7 @@ _FEW_ANSWERS = 50
 _H = SETTINGS.plays.h
 _H_PAIRS = ((_H, SETTINGS.useful.h), (5.0, 5.0), (6.0, 6.0))
 _SEED, _TUNING_SEED, _ANSWERS_SEED = 100, 200, 300
-_FALSE = (f"false within {QUARTER} days (%)", "within a year (%)")
+_FALSE = f"false within {QUARTER} days (%) | within a year (%)"
 
 detector: DetectionRule = partial(cusum, rule=SETTINGS.plays)
 useful_detector: DetectionRule = partial(cusum, rule=SETTINGS.useful)
@@ -83,9 +83,9 @@ class Studies:
     @cached_property
     def groups(self) -> Mapping[tuple[str, int], Histories]:
         """Histories by source and users a day."""
-        sources: dict[str, HistorySource] = {MOCK: ResampledDays(self.days), NORMAL: NormalNoise(self.variation)}
-        pairs = ((MOCK, FEW), (MOCK, SOME), (MOCK, MANY), (NORMAL, SOME), (NORMAL, MANY))
-        return {(kind, users): self.histories(sources[kind], users) for kind, users in pairs}
+        mock, normal = ResampledDays(self.days), NormalNoise(self.variation)
+        groups = {(MOCK, users): self.histories(mock, users) for users in (FEW, SOME, MANY)}
+        return groups | {(NORMAL, users): self.histories(normal, users) for users in (SOME, MANY)}
 
     def answers(self, users: int) -> Histories:
         """Shares of useful answers, independent of everything else."""
@@ -108,19 +108,20 @@ class Studies:
 
     def quiet(self) -> Table:
         """False alarms."""
-        rows = []
-        for (kind, users), group in self.groups.items():
-            rows.append([kind, f"{users:,}", *_false_shares(group.false_alarms(detector))])
-        return Table("Nothing changes: false alarms", ["source", "users", *_FALSE], rows)
+        rows = [
+            f"{kind} | {users:,} | {_false_shares(group.false_alarms(detector))}"
+            for (kind, users), group in self.groups.items()
+        ]
+        return Table("Nothing changes: false alarms", f"source | users | {_FALSE}", rows)
 
     def drops(self) -> Table:
         """Detected drops and delays."""
         rows = []
         for (kind, users), group in self.groups.items():
             for day in (LATER, MUCH_LATER) if users == FEW else (SOON, LATER):
-                detections = [group.detect(detector, share, day) for share in DROPS]
-                rows.append([kind, f"{users:,}", str(day), *map(_detection, detections)])
-        header = ["source", "users", "drop on day", *(f"{100 * share:.0f} % drop" for share in DROPS)]
+                detections = (_detection(group.detect(detector, share, day)) for share in DROPS)
+                rows.append(f"{kind} | {users:,} | {day} | {' | '.join(detections)}")
+        header = "source | users | drop on day | 10 % drop | 20 % drop | 30 % drop"
         return Table("Drops: detected share and delay", header, rows)
 
     @cached_property
@@ -158,9 +159,9 @@ class Studies:
             falling = group.falling(DROP, LATER)
             for name, rule in self.rules(users).items():
                 detection = Detection.of(group.alarms(falling, rule), LATER)
-                shares = _false_shares(group.false_alarms(rule))
-                rows.append([f"{users:,}", name, *shares, _percent(detection.too_early), _detection(detection)])
-        header = ["users", "rule", *_FALSE, f"before day {LATER} (%)", f"20 % drop on day {LATER}"]
+                shares = f"{_false_shares(group.false_alarms(rule))} | {_percent(detection.too_early)}"
+                rows.append(f"{users:,} | {name} | {shares} | {_detection(detection)}")
+        header = f"users | rule | {_FALSE} | before day {LATER} (%) | 20 % drop on day {LATER}"
         return Table("Comparison with other rules", header, rows)
 
     def both_metrics(self) -> Table:
@@ -172,12 +173,12 @@ class Studies:
             falling = answers.falling(DROP, day)
             for ndcg_h, h in _H_PAIRS:
                 alarms = np.minimum(ndcg.false_alarms(_with_h(ndcg_h)), answers.false_alarms(_with_h(h)))
-                rows.append([f"NDCG or {name}", f"{ndcg_h:g} and {h:g}", *_false_shares(alarms), ""])
+                rows.append(f"NDCG or {name} | {ndcg_h:g} and {h:g} | {_false_shares(alarms)} | ")
             for _, h in _H_PAIRS:
                 detection = _detection(Detection.of(answers.alarms(falling, _with_h(h)), day))
                 shares = _false_shares(answers.false_alarms(_with_h(h)))
-                rows.append([name, f"{h:g}", *shares, f"{detection}, day {day}"])
-        return Table("Two metrics", ["watched", "h", *_FALSE, "20 % drop"], rows)
+                rows.append(f"{name} | {h:g} | {shares} | {detection}, day {day}")
+        return Table("Two metrics", f"watched | h | {_FALSE} | 20 % drop", rows)
 
     def grid(self) -> Table:
         """False alarms against delay."""
@@ -189,8 +190,8 @@ class Studies:
             detections = [
                 _detection(Detection.of(group.alarms(values, rule), day)) for (_, day), values in falling.items()
             ]
-            rows.append([f"{k:g}", f"{h:g}", *_false_shares(group.false_alarms(rule)), *detections])
-        header = ["k", "h", *_FALSE, *(f"{100 * share:.0f} % drop, day {day}" for share, day in drops)]
+            rows.append(f"{k:g} | {h:g} | {_false_shares(group.false_alarms(rule))} | {' | '.join(detections)}")
+        header = f"k | h | {_FALSE} | 20 % drop, day {LATER} | 20 % drop, day {SOON} | 10 % drop, day {LATER}"
         return Table("Choice of k and h", header, rows)
 
     def changing_users(self) -> Table:
@@ -212,8 +213,9 @@ class Studies:
         for kind, source, name in cases:
             group = self.histories(source, patterns[name])
             alarms = (group.alarms(group.quiet_quarter, rule) for rule in rules)
-            rows.append([kind, name, *(_percent(share_within(days, QUARTER)) for days in alarms)])
-        header = ["source", "users a day", f"h {_H:g}", f"h {_H + 1:g}", f"h {_H:g}, unweighted"]
+            shares = (_percent(share_within(days, QUARTER)) for days in alarms)
+            rows.append(f"{kind} | {name} | {' | '.join(shares)}")
+        header = f"source | users a day | h {_H:g} | h {_H + 1:g} | h {_H:g}, unweighted"
         return Table("Changing number of users", header, rows)
 
     def dependent_days(self) -> Table:
@@ -225,13 +227,13 @@ class Studies:
             "weekends -5 %": {"weekend": 0.05},
             "autocorrelation 0.2, weekends -5 %": {"autocorrelation": 0.2, "weekend": 0.05},
         }
-        values_of_h = (5.0, 6.0, 7.0, 8.0, 10.0)
         rows = []
         for users, (name, options) in product((SOME, MANY), noises.items()):
             group = self.histories(NormalNoise(self.variation, **options), users)
             falling = group.falling(DROP, LATER)
-            rows.append([f"{users:,}", name, *(_trade_off(group, _with_h(h), falling) for h in values_of_h)])
-        return Table("Dependent days", ["users", "noise", *(f"h {h:g}" for h in values_of_h)], rows)
+            trade_offs = (_trade_off(group, _with_h(h), falling) for h in (5.0, 6.0, 7.0, 8.0, 10.0))
+            rows.append(f"{users:,} | {name} | {' | '.join(trade_offs)}")
+        return Table("Dependent days", "users | noise | h 5 | h 6 | h 7 | h 8 | h 10", rows)
 
     def ordered_days(self) -> Table:
         """Alarms on the mock's days in their own order, with and without their trend."""
@@ -239,15 +241,15 @@ class Studies:
         for name, days in (("with trend", self.raw), ("without trend", self.days)):
             means, users_of_days = _means(days), np.array([len(values) for values in days])
             alarm = float(first_alarm(detector(means[:, None], users_of_days), np.arange(1, len(means) + 1))[0])
-            levels = f"{means[:7].mean():.3f}", f"{means[-7:].mean():.3f}"
-            rows.append([name, "all", *levels, f"day {alarm:.0f}" if np.isfinite(alarm) else "none"])
+            levels = f"{means[:7].mean():.3f} | {means[-7:].mean():.3f}"
+            rows.append(f"{name} | all | {levels} | " + (f"day {alarm:.0f}" if np.isfinite(alarm) else "none"))
             for users in (SOME, MANY):
                 group = self.histories(ResampledDays(days, block=len(days)), users)
                 alarms = group.alarms(group.source.draw(np.ones(len(days)), users, self.count, group.seed), detector)
                 median = np.quantile(alarms, 0.5, method="inverted_cdf")
                 half = f", half by day {median:.0f}" if np.isfinite(median) else ""
-                rows.append([name, f"{users:,}", *levels, f"{_percent(share_within(alarms, YEAR))} %{half}"])
-        header = ["days", "users", "first week", "last week", f"alarm within {len(self.raw)} days"]
+                rows.append(f"{name} | {users:,} | {levels} | {_percent(share_within(alarms, YEAR))} %{half}")
+        header = f"days | users | first week | last week | alarm within {len(self.raw)} days"
         return Table("The mock's days in order", header, rows)
 
     def mock_statistics(self) -> Table:
@@ -255,17 +257,21 @@ class Studies:
         means, users = _means(self.days), np.array([len(values) for values in self.days])
         chance = np.mean([values.std() / np.sqrt(len(values)) for values in self.days]) / means.mean()
         deviation = means - means.mean()
+        correlation = (deviation[1:] * deviation[:-1]).sum() / (deviation**2).sum()
         rows = [
-            ["users with something new, a day", f"{users.min():,} to {users.max():,}"],
-            ["mean NDCG@20", f"{means.mean():.3f}"],
-            ["users without any hit", f"{_percent(float((np.concatenate(self.days) == 0).mean()))} %"],
-            ["coefficient of variation of a user's value", f"{self.variation:.2f}"],
-            *([f"relative spread, {n:,} users", f"{_percent(self.variation / n**0.5)} %"] for n in (SOME, MANY)),
-            ["relative spread of a day's mean", f"{_percent(float(means.std(ddof=1) / means.mean()))} %"],
-            ["the same from chance alone", f"{_percent(float(chance))} %"],
-            ["autocorrelation of daily means", f"{(deviation[1:] * deviation[:-1]).sum() / (deviation**2).sum():.2f}"],
+            f"users with something new, a day | {users.min():,} to {users.max():,}",
+            f"mean NDCG@20 | {means.mean():.3f}",
+            f"users without any hit | {_percent(float((np.concatenate(self.days) == 0).mean()))} %",
+            f"coefficient of variation of a user's value | {self.variation:.2f}",
+            *(
+                f"relative spread, {count:,} users | {_percent(self.variation / count**0.5)} %"
+                for count in (SOME, MANY)
+            ),
+            f"relative spread of a day's mean | {_percent(float(means.std(ddof=1) / means.mean()))} %",
+            f"the same from chance alone | {_percent(float(chance))} %",
+            f"autocorrelation of daily means | {correlation:.2f}",
         ]
-        return Table("Statistics of the mock's days", ["", ""], rows)
+        return Table("Statistics of the mock's days", " | ", rows)
 
     def curves(self) -> tuple[dict[str, Values], dict[str, Values]]:
         """For the plot: first alarms while nothing changes, by rule, and delays of drops. SOME mock users a day."""
@@ -321,8 +327,8 @@ def _with_h(h: float) -> DetectionRule:
     return partial(cusum, rule=CusumSettings(SETTINGS.plays.k, h, SETTINGS.plays.warm_up))
 
 
-def _false_shares(alarms: Values) -> list[str]:
-    return [_percent(share_within(alarms, days)) for days in (QUARTER, YEAR)]
+def _false_shares(alarms: Values) -> str:
+    return f"{_percent(share_within(alarms, QUARTER))} | {_percent(share_within(alarms, YEAR))}"
 
 
 def _trade_off(group: Histories, rule: DetectionRule, falling: Values) -> str:
