@@ -1,7 +1,7 @@
-"""What every part stands on: settings, errors, column names, the database. Imports nothing of ours but `core`.
+"""The base of all other packages: settings, errors, endpoints, database sessions. It imports no other package of ours.
 
-Importing it settles how this process and its children use the network, before any other library reads the environment:
-requests to this machine take no proxy, none carries a login of ~/.netrc, and no library sends telemetry.
+Importing `core` sets the network variables of this process and its children, before another library reads them.
+Requests to this machine use no proxy, no request sends a login from ~/.netrc, and no library sends telemetry.
 """
 
 import os
@@ -9,6 +9,6 @@ import os
 from core.proxies import keep_loopback_direct
 
 keep_loopback_direct(os.environ)
-# `requests` puts a login of this file even before the token that a request has of its own.
+# `requests` would replace the token of a request with a login from this file.
 os.environ["NETRC"] = os.devnull
 os.environ.update(DO_NOT_TRACK="1", GX_ANALYTICS_ENABLED="False", PREFECT_SERVER_ANALYTICS_ENABLED="false")

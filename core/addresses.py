@@ -6,7 +6,7 @@ import socket
 
 
 def bracket_ipv6(host: str) -> str:
-    """The host as a URL needs it: an IPv6 address in brackets."""
+    """The host as a URL needs it: an IPv6 address gets brackets."""
     return f"[{host}]" if ":" in host else host
 
 

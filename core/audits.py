@@ -1,4 +1,4 @@
-"""What an audit says, in a form that both the auditor and the ledger know."""
+"""Results of an audit. The auditor creates them and the ledger stores them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Beyond = Literal["above", "below"]
 
 @dataclass(frozen=True)
 class ExpectationResult:
-    """One expectation, judged on one batch. Counts are of rows, a share is of 1. No values of personal columns.
+    """The result of one expectation on one batch. It holds no values of personal columns.
 
-    `structural`: what fails it would not hold together in the warehouse, and nobody can let it in. `beyond`: on which
-    side of its limit the observed figure is bad, where it is one figure.
+    `unexpected_count` is a number of rows, `unexpected_share` a share of 1. A batch that fails a `structural`
+    expectation cannot be accepted. `beyond` is the side of the limit on which a single figure fails.
     """
 
     expectation: str
@@ -31,7 +31,7 @@ class ExpectationResult:
 
     @property
     def blocks(self) -> bool:
-        """Whether this result alone keeps the batch out of the warehouse."""
+        """Whether this result alone blocks the batch."""
         return not self.success and self.severity == "critical"
 
 

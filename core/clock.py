@@ -1,4 +1,4 @@
-"""What time it is: the machine's clock, or in a rehearsal the moment that a file names."""
+"""The current time: from the machine's clock, or from a file in tests and simulations."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from core.settings import Settings
 
 Clock = Callable[[], datetime]
 
-# How far a moment may lie after our own now and still be believed: the clocks of two machines differ by so much.
-# A moment further ahead was written by a clock that was wrong, and tells nothing about order or age.
+# The clocks of two machines may differ by this much. A time further in the future comes from a wrong clock, and says
+# nothing about order or age.
 CLOCK_SKEW = timedelta(minutes=5)
 
 
@@ -23,12 +23,12 @@ def utc_now() -> datetime:
 
 
 def is_ahead(moment: datetime, now: datetime) -> bool:
-    """Whether a moment lies so far after now that the clock which gave it was wrong."""
+    """Whether a moment is so far in the future that its clock must be wrong."""
     return moment > now + CLOCK_SKEW
 
 
 def clock_of(settings: Settings) -> Clock:
-    """The clock that the settings name. Asked for the time, a file raises SettingsError when it does not tell one."""
+    """The clock that the settings choose. If it is a file without a valid time, calling it raises SettingsError."""
     file = settings.clock_file
     return utc_now if file is None else lambda: _read(file)
 
@@ -37,6 +37,8 @@ def _read(file: Path) -> datetime:
     try:
         moment = parse_time(file.read_text().strip())
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it holds no time like 2026-11-22T03:00"
-        raise SettingsError(f"CLOCK_FILE {file} does not tell the time: {why}; leave it out for now") from None
+        reason = error.strerror if isinstance(error, OSError) else "it holds no time like 2026-11-22T03:00"
+        raise SettingsError(
+            f"CLOCK_FILE {file} cannot be used: {reason}; unset it to use the machine's clock"
+        ) from None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

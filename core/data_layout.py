@@ -107,7 +107,7 @@ class DataLayout:
 
     @property
     def logs(self) -> Path:
-        """Logs of services, demos and unforeseen errors."""
+        """Logs of services, demos and unexpected errors."""
         return self.data_dir / "logs"
 
     def log(self, name: str) -> Path:

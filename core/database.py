@@ -1,4 +1,4 @@
-"""Postgres: connections, migrations, and the lock that lets one ingest run at a time."""
+"""Postgres: connections, migrations, and the locks of writers."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from core.sessions import UnfitDatabase, honoured_variables, open_connection
 from core.settings import Settings
 from core.tcp_access import tcp_access_of
 
-# Without a code the connection broke or was never made; of class 08 it did too; 57P0 is a server that stops or starts.
-_AWAY = ("08", "57P0")
-# A connection that was never made has no code, only words.
+# SQLSTATE classes of an unavailable server: 08 is a failed connection, 57P0 a server that stops or starts.
+_UNAVAILABLE = ("08", "57P0")
+# An error while connecting has no SQLSTATE, only a text.
 _LACKS_ROLE = re.compile(r'FATAL: (permission denied to set role ".*?"|role "moovitamix_\w+" does not exist)')
 _REFUSED = re.compile(
     r'FATAL: ((?:\w+ )?authentication failed for user ".*?"'
@@ -43,30 +43,30 @@ _NO_SPACE = "Postgres has no disk space left; free some, then run again"
 
 Connection = psycopg.Connection[Any]
 
-# What SQLAlchemy and Great Expectations are told: which driver. Connections come from a `creator`, secrets stay out.
+# Names the driver for SQLAlchemy and Great Expectations. A `creator` opens the connections, so it needs no password.
 SQLALCHEMY_URL = "postgresql+psycopg://postgres@localhost/postgres"
-# Any constant: everything that changes the warehouse, or makes lists from it, takes the same one.
+# The id of the advisory lock of all runs that change the warehouse or compute recommendations from it.
 WAREHOUSE_LOCK = 7_300_811_022
-# One training at a time: it takes long, and needs the warehouse only at its end.
+# The id of the advisory lock of trainings. A training takes the warehouse lock only when it publishes.
 TRAINING_LOCK = 7_300_811_024
 
 
 def ensure_database(settings: Settings) -> str:
-    """The URL of the database as its owner sees it, with the embedded server started if it is the one in use.
+    """Start the embedded server if it is in use, and return the URL of the database for the owner of the schema.
 
-    Raises DatabaseError, SettingsError where only logins of single roles are set.
+    Raises DatabaseError. Raises SettingsError if the settings have only logins of single roles.
     """
     if settings.embedded:
         return embedded_postgres.start(settings.data_dir, tcp_access_of(settings))
     if not settings.database_url.get_secret_value():
-        raise SettingsError("wrong setting: DATABASE_URL is empty, and this needs the login that owns the schema")
+        raise SettingsError("wrong setting: DATABASE_URL is empty; set it to the login that owns the schema")
     return settings.database_url.get_secret_value()
 
 
 def connect(url: str, *, autocommit: bool = True, settings: Mapping[str, str] | None = None) -> Connection:
-    """A connection whose session `core.sessions` has set up, in UTC; `settings` differ from its DEFAULTS.
+    """Open a connection with the session settings of `core.sessions`. `settings` override its DEFAULTS.
 
-    With autocommit, only `with connection.transaction()` groups statements. Raises DatabaseError.
+    With autocommit, only `with connection.transaction()` opens a transaction. Raises DatabaseError.
     """
     with readable_errors():
         return open_connection(
@@ -76,57 +76,58 @@ def connect(url: str, *, autocommit: bool = True, settings: Mapping[str, str] | 
 
 @contextmanager
 def readable_errors() -> Iterator[None]:
-    """Turn what Postgres or the network says into one line a person can act on. Raises DatabaseError.
+    """Turn errors of Postgres and of the network into one line with the next action. Raises DatabaseError.
 
-    The server's message is not repeated where it could quote a value of a row.
+    The line omits a server message that could quote a value of a row.
     """
     try:
         yield
     except psycopg.errors.InsufficientPrivilege as error:
-        what = (error.diag.message_primary or "permission denied").strip()
-        raise DatabaseError(f"the database role lacks a right: {what}; grant it, then run again") from error
+        message = (error.diag.message_primary or "permission denied").strip()
+        raise DatabaseError(f"the database role lacks a right: {message}; grant it, then run again") from error
     except psycopg.errors.DiskFull as error:
         raise DatabaseFull(_NO_SPACE) from error
     except psycopg.errors.ReadOnlySqlTransaction as error:
         raise DatabaseError(
-            "Postgres takes no writes: it is a standby, or its transaction is read-only; let DATABASE_URL name the "
+            "Postgres takes no writes: it is a standby, or its transaction is read-only; set DATABASE_URL to the "
             "primary, then run again"
         ) from error
     except UnfitDatabase as error:
         raise DatabaseError(str(error)) from error
     except psycopg.OperationalError as error:
-        raise _without_connection(error) from error
+        raise _connection_error(error) from error
     except psycopg.Error as error:
-        kind = f"{type(error).__name__}, {error.sqlstate}" if error.sqlstate else type(error).__name__
-        raise StatementRefused(f"Postgres refused a statement ({kind}); see its log") from error
+        error_type = f"{type(error).__name__}, {error.sqlstate}" if error.sqlstate else type(error).__name__
+        raise StatementRefused(f"Postgres refused a statement ({error_type}); see its log") from error
 
 
 def login_refusal(error: psycopg.OperationalError) -> str:
-    """Why Postgres does not take the login, which no waiting mends; empty when it is something else."""
-    found = _REFUSED.search(" ".join(str(error).split()))
-    return (found[1] or found[2]) if found else ""
+    """Why Postgres refuses the login, or an empty text if the error has another cause. A retry does not help."""
+    match = _REFUSED.search(" ".join(str(error).split()))
+    return (match[1] or match[2]) if match else ""
 
 
-def _without_connection(error: psycopg.OperationalError) -> DatabaseError:
-    what = " ".join(str(error).split()) or type(error).__name__
-    if lacks := _LACKS_ROLE.search(what):
-        return DatabaseError(f"the login lacks a role: {lacks[1]}; grant it, then run again")
-    if refused := login_refusal(error):
+def _connection_error(error: psycopg.OperationalError) -> DatabaseError:
+    message = " ".join(str(error).split()) or type(error).__name__
+    if missing_role := _LACKS_ROLE.search(message):
+        return DatabaseError(f"the login lacks a role: {missing_role[1]}; grant it, then run again")
+    if refusal := login_refusal(error):
         return LoginRefused(
-            f"Postgres refuses the login: {refused}; check DATABASE_URL, or the URL of this "
-            f"part's own login{honoured_variables(what)}, then run again"
+            f"Postgres refuses the login: {refusal}; check DATABASE_URL, or the URL of this "
+            f"part's own login{honoured_variables(message)}, then run again"
         )
-    if _FULL.search(what):
+    if _FULL.search(message):
         return DatabaseFull(_NO_SPACE)
-    away = error.sqlstate is None or error.sqlstate.startswith(_AWAY)
-    raised = DatabaseUnavailable if away else DatabaseError
-    return raised(
-        f"Postgres cannot be reached or gave up: {what}; check DATABASE_URL{honoured_variables(what)}, then run again"
+    unavailable = error.sqlstate is None or error.sqlstate.startswith(_UNAVAILABLE)
+    error_type = DatabaseUnavailable if unavailable else DatabaseError
+    return error_type(
+        f"Postgres cannot be reached or gave up: {message}; "
+        f"check DATABASE_URL{honoured_variables(message)}, then run again"
     )
 
 
 def migrate(url: str) -> None:
-    """Bring the schema up to date from `sql/migrations`, in one transaction. Running it again changes nothing.
+    """Apply the missing migrations of `sql/migrations` in one transaction. A second call changes nothing.
 
     The caller holds the warehouse lock. Raises DatabaseError.
     """
@@ -160,45 +161,43 @@ def is_migrated(connection: Connection) -> bool:
 
 @cache
 def newest_migration() -> str:
-    """The version of an up-to-date schema."""
+    """The version of the newest migration."""
     return max(path.name.partition("_")[0] for path in (SQL_FOLDER / "migrations" / "versions").glob("[0-9]*_*.py"))
 
 
 def take_warehouse_lock(connection: Connection, wait_seconds: float) -> None:
-    """Hold the one lock of all that changes the warehouse, or makes lists from it, for as long as the connection lives.
+    """Take the warehouse lock until the connection closes. If the connection breaks, Postgres releases the lock.
 
-    No connection, no lock and no writing. Raises AlreadyRunning when another holds it for longer than `wait_seconds`,
-    DatabaseError.
+    Raises AlreadyRunning if another run holds the lock for longer than `wait_seconds`. Raises DatabaseError.
     """
-    _wait_for(connection, WAREHOUSE_LOCK, wait_seconds, "another run is at work")
+    _take_lock(connection, WAREHOUSE_LOCK, wait_seconds, "another run is at work")
 
 
 @contextmanager
 def warehouse_lock(connection: Connection, wait_seconds: float) -> Iterator[None]:
-    """Hold that lock for a while only. Raises AlreadyRunning, DatabaseError."""
+    """Hold the warehouse lock during the block. Raises AlreadyRunning, DatabaseError."""
     take_warehouse_lock(connection, wait_seconds)
     try:
         yield
     finally:
-        # When the connection is gone, so is the lock.
-        with suppress(psycopg.Error):
+        with suppress(psycopg.Error):  # a broken connection has released the lock
             connection.execute("select pg_advisory_unlock(%s)", [WAREHOUSE_LOCK])
 
 
 def take_training_lock(connection: Connection, wait_seconds: float) -> None:
-    """Hold the one lock of all trainings. Raises AlreadyRunning, DatabaseError."""
-    _wait_for(connection, TRAINING_LOCK, wait_seconds, "another training is at work")
+    """Take the training lock until the connection closes. Raises AlreadyRunning, DatabaseError."""
+    _take_lock(connection, TRAINING_LOCK, wait_seconds, "another training is at work")
 
 
-def _wait_for(connection: Connection, lock: int, wait_seconds: float, what: str) -> None:
-    until = time.monotonic() + wait_seconds
-    while not _try_lock(connection, lock):
-        if time.monotonic() >= until:
-            raise AlreadyRunning(f"{what} (waited {wait_seconds:g} s); wait for it, or raise LOCK_WAIT_SECONDS")
+def _take_lock(connection: Connection, lock_id: int, wait_seconds: float, conflict: str) -> None:
+    deadline = time.monotonic() + wait_seconds
+    while not _try_lock(connection, lock_id):
+        if time.monotonic() >= deadline:
+            raise AlreadyRunning(f"{conflict} (waited {wait_seconds:g} s); wait for it, or raise LOCK_WAIT_SECONDS")
         time.sleep(0.5)
 
 
 @readable_errors()
-def _try_lock(connection: Connection, lock: int) -> bool:
-    row = connection.execute("select pg_try_advisory_lock(%s)", [lock]).fetchone()
+def _try_lock(connection: Connection, lock_id: int) -> bool:
+    row = connection.execute("select pg_try_advisory_lock(%s)", [lock_id]).fetchone()
     return bool(row and row[0])

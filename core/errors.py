@@ -1,33 +1,33 @@
-"""Everything that can go wrong and has a name.
+"""The errors with a name.
 
 MoovitamixError
-├── SettingsError             a setting or an argument is wrong; exit 2
-│   └── UsageError            what a person typed cannot be used: they see it, and nobody is notified
-│       ├── UnknownBatch      no batch has that id; a ReplayRefused too
-│       └── UnusablePublication  no publication that can go live has that number; a PublicationError too
-├── SourceError               the API could not be read
-│   ├── TransientSourceError  may pass: connection, time-out, 429, 5xx, cut or unreadable body
-│   │   └── SnapshotChanged         the list changed while it was read
-│   └── TerminalSourceError   will not pass: other 4xx, an envelope that breaks the contract
-├── LandingError              raw pages, or what is made of them, could not be written or read back
-│   ├── DamagedPages          what was written is not what is there
-│   └── DiskFull              because there is no room
-├── BatchBlocked              an audit found something critical
-├── DatabaseError             Postgres is unreachable, or the role lacks a right
-│   ├── DatabaseUnavailable          it does not answer, or went away
-│   ├── DatabaseFull          it has no disk space left
-│   ├── LoginRefused          it takes no connection of this login, or has no such database
-│   └── StatementRefused      Postgres refuses this one statement, and will take others
-├── AlreadyRunning            another ingest holds the lock
-├── ReplayRefused             the batch cannot be replayed (unknown, pruned, or overtaken)
-├── InteractionsError         plays that nothing can be learned from: negative, not finite, ids that are no integers
-├── ModelError                a model failed: raised, ran out of time or memory, gave scores that are no numbers
-│   └── ModelFileError        the file of a model is missing, damaged, or of another version
-├── PublicationError          a list cannot be published or rolled back to (unknown, pruned, or overtaken)
-└── UnexpectedError           a defect of ours: its kind and place, without its text, which may quote a row
+├── SettingsError                a setting or an argument is wrong; exit code 2
+│   └── UsageError               a person typed an invalid value; only they see the message
+│       ├── UnknownBatch         no batch has this id; also a ReplayRefused
+│       └── UnusablePublication  no publication with this number can go live; also a PublicationError
+├── SourceError                  the API could not be read
+│   ├── TransientSourceError     a retry may help: connection, time-out, 429, 5xx, incomplete or unreadable body
+│   │   └── SnapshotChanged      the snapshot changed during extraction
+│   └── TerminalSourceError      a retry does not help: other 4xx
+├── LandingError                 raw pages or working files could not be written or read
+│   ├── DamagedPages             a file of raw pages does not hold what was written
+│   └── DiskFull                 the disk of DATA_DIR is full
+├── BatchBlocked                 an audit blocked a batch or a publication
+├── DatabaseError                Postgres is unreachable, or the role lacks a right
+│   ├── DatabaseUnavailable      Postgres does not answer, or closed the connection
+│   ├── DatabaseFull             Postgres has no disk space left
+│   ├── LoginRefused             Postgres refuses this login, or has no such database
+│   └── StatementRefused         Postgres refused one statement, and accepts others
+├── AlreadyRunning               another run holds the lock
+├── ReplayRefused                the batch cannot be replayed: unknown, pruned, or a newer batch is published
+├── InteractionsError            invalid plays in the training data: negative, not finite, or ids that are no integers
+├── ModelError                   a model raised, used too much time or memory, or returned invalid scores
+│   └── ModelFileError           the file of a model is missing, damaged, or of another version
+├── PublicationError             recommendations cannot be published, or a rollback to them is impossible
+└── UnexpectedError              a defect in our code: its type and place, without its message, which may quote a row
 
-Retries look at the family only: a `TransientSourceError` is tried again, nothing else is.
-Messages are one line, say what happened, where, and what to do, and never hold a person's data.
+Only a `TransientSourceError` is retried.
+A message is one line. It says what happened, where, and what to do next. It never holds personal data.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from core.audits import ExpectationResult
 
 
 class MoovitamixError(Exception):
-    """Base of all errors that are shown to a person as one line.
+    """Base of all errors that a person sees as one line.
 
-    `cause` is the part of the machine that failed, "database" or "disk", whatever a run was about; empty otherwise.
+    `cause` is "database" or "disk" if that resource failed, otherwise empty.
     """
 
     cause = ""
@@ -55,10 +55,7 @@ class SettingsError(MoovitamixError):
 
 
 class UsageError(SettingsError):
-    """What a person typed cannot be used: an argument, an id that nothing has, a file that cannot be read.
-
-    Whoever typed it can put it right, so it is reported to them alone.
-    """
+    """A person typed an invalid value, such as an unknown id or an unreadable file. Nobody else is notified."""
 
 
 class SourceError(MoovitamixError):
@@ -66,7 +63,7 @@ class SourceError(MoovitamixError):
 
 
 class TransientSourceError(SourceError):
-    """The API could not be read now, and may be later. `retry_after` is in seconds, if it said so."""
+    """The API could not be read, and a retry may help. `retry_after` is the requested wait in seconds."""
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -74,29 +71,29 @@ class TransientSourceError(SourceError):
 
 
 class SnapshotChanged(TransientSourceError):
-    """The list changed between two pages of one read."""
+    """The snapshot changed during extraction."""
 
 
 class TerminalSourceError(SourceError):
-    """The API answered, and asking again will not help."""
+    """The API rejected the request, and a retry does not help."""
 
 
 class LandingError(MoovitamixError):
-    """Raw pages could not be written to, or read back from, the landing folder."""
+    """Raw pages or working files could not be written or read."""
 
 
 class DamagedPages(LandingError):
-    """A file of raw pages is there, and no longer what was written."""
+    """A file of raw pages does not hold what was written."""
 
 
 class DiskFull(LandingError):
-    """There is no room on the disk of DATA_DIR."""
+    """The disk of DATA_DIR is full."""
 
     cause = "disk"
 
 
 class BatchBlocked(MoovitamixError):
-    """A batch failed its audit; nothing of it reaches the warehouse."""
+    """A batch failed its audit. None of its rows is published."""
 
     def __init__(self, batch_id: str, failures: Sequence[str], results: Sequence[ExpectationResult] = ()) -> None:
         super().__init__(f"{batch_id} blocked: {'; '.join(failures)}")
@@ -106,7 +103,7 @@ class BatchBlocked(MoovitamixError):
 
 
 class DatabaseError(MoovitamixError):
-    """Postgres cannot be reached, or refuses what we ask of it."""
+    """Postgres cannot be reached, or refuses a request."""
 
 
 class DatabaseUnavailable(DatabaseError):
@@ -122,15 +119,15 @@ class DatabaseFull(DatabaseError):
 
 
 class LoginRefused(DatabaseError):
-    """Postgres answers, and takes no connection with this login, to this database, from here."""
+    """Postgres refuses connections of this login to this database."""
 
 
 class StatementRefused(DatabaseError):
-    """Postgres refuses a statement for what is in it; the database itself is well."""
+    """Postgres refused one statement because of its content. It accepts other statements."""
 
 
 class AlreadyRunning(MoovitamixError):
-    """Another ingest is at work, and did not end within the time we wait."""
+    """Another run holds the lock for longer than the time limit."""
 
 
 class ReplayRefused(MoovitamixError):
@@ -138,15 +135,15 @@ class ReplayRefused(MoovitamixError):
 
 
 class UnknownBatch(ReplayRefused, UsageError):
-    """There is no batch with that id."""
+    """No batch has this id."""
 
 
 class InteractionsError(MoovitamixError):
-    """Plays that no model can learn from."""
+    """Invalid plays in the training data."""
 
 
 class ModelError(MoovitamixError):
-    """A model could not learn or score."""
+    """A model could not be trained, or could not score."""
 
 
 class ModelFileError(ModelError):
@@ -154,52 +151,52 @@ class ModelFileError(ModelError):
 
 
 class PublicationError(MoovitamixError):
-    """A list of recommendations that cannot go live."""
+    """Recommendations that cannot go live."""
 
 
 class UnusablePublication(PublicationError, UsageError):
-    """There is no publication with that number, or its lists cannot go live."""
+    """No publication has this number, or its recommendations cannot go live."""
 
 
 class UnexpectedError(MoovitamixError):
-    """An error that has no name. The message says its kind and where in our code it came up."""
+    """An error without a name. The message has its type and its place in our code."""
 
 
-# Whoever asked for it can put it right, and nobody else: it is reported to them alone.
+# Only the person who made the request can correct it, so only they are told.
 REFUSALS = (UsageError, ReplayRefused)
 
 
 @contextmanager
 def named_errors() -> Iterator[None]:
-    """Let only errors with a name through, so that one batch's misfortune neither ends the run nor quotes a row.
+    """Convert other exceptions to errors with a name, so that one batch cannot end a run and no message quotes a row.
 
-    Raises LandingError for the disk and UnexpectedError for all else; errors of ours pass as they are.
+    Raises LandingError for errors of the disk and UnexpectedError for the rest. A MoovitamixError passes unchanged.
     """
     try:
         yield
     except MoovitamixError:
         raise
     except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        kind = DiskFull if is_disk_full(error) else LandingError
-        raise kind(f"working files cannot be written or read: {error.strerror or error}{where}") from error
+        place = f" ({error.filename})" if error.filename else ""
+        error_type = DiskFull if is_disk_full(error) else LandingError
+        raise error_type(f"working files cannot be written or read: {error.strerror or error}{place}") from error
     except Exception as error:
         raise UnexpectedError(summarize_defect(error)) from error
 
 
 def is_disk_full(error: OSError) -> bool:
-    """Whether it is for want of room."""
+    """Whether a disk or a quota is full."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def summarize_defect(error: BaseException) -> str:
-    """The kind of an error and the last place in our code on its way."""
-    ours = [f for f in traceback.extract_tb(error.__traceback__) if _is_ours(Path(f.filename))]
-    place = f" at {Path(ours[-1].filename).relative_to(_ROOT)}:{ours[-1].lineno}" if ours else ""
-    return f"unforeseen {type(error).__name__}{place}; please report it"
+    """The type of an error and the innermost place in our code."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_our_code(Path(frame.filename))]
+    place = f" at {Path(frames[-1].filename).relative_to(_ROOT)}:{frames[-1].lineno}" if frames else ""
+    return f"unexpected {type(error).__name__}{place}; please report it"
 
 
-def _is_ours(path: Path) -> bool:
+def _is_our_code(path: Path) -> bool:
     return path.is_relative_to(_ROOT) and "site-packages" not in path.parts
 
 

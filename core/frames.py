@@ -14,21 +14,21 @@ from core.database import Connection
 from core.queries import load_query
 
 _ROWS_PER_WRITE = 50_000
-_BINARY: dict[Any, str] = {pl.Int32: ">i4", pl.Int64: ">i8", pl.Float64: ">f8"}
+_BINARY_TYPES: dict[Any, str] = {pl.Int32: ">i4", pl.Int64: ">i8", pl.Float64: ">f8"}
 
 
 def copy_into(table: tuple[str, str], columns: tuple[str, ...]) -> sql.Composed:
-    """The COPY statement that takes what `as_csv` yields."""
+    """The COPY statement that reads the output of `as_csv`."""
     return _copy_into(table, columns, "format csv, null '\\N'")
 
 
-def _copy_into(table: tuple[str, str], columns: Iterable[str], how: LiteralString) -> sql.Composed:
+def _copy_into(table: tuple[str, str], columns: Iterable[str], options: LiteralString) -> sql.Composed:
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
-    return sql.SQL("copy {} ({}) from stdin ({})").format(sql.Identifier(*table), names, sql.SQL(how))
+    return sql.SQL("copy {} ({}) from stdin ({})").format(sql.Identifier(*table), names, sql.SQL(options))
 
 
 def as_csv(frame: pl.DataFrame) -> Iterator[bytes]:
-    """The frame as CSV that Postgres reads back exactly: text quoted, null as an unquoted \\N."""
+    """The frame as CSV without loss: texts are quoted, a null is an unquoted \\N."""
     for rows in frame.iter_slices(_ROWS_PER_WRITE):
         text = io.BytesIO()
         rows.write_csv(
@@ -42,7 +42,7 @@ def as_csv(frame: pl.DataFrame) -> Iterator[bytes]:
 
 
 def write_frame(connection: Connection, table: tuple[str, str], frame: pl.DataFrame) -> None:
-    """Append the frame to a table with columns of the same names."""
+    """Append the frame to a table that has columns of the same names."""
     with connection.cursor() as cursor, cursor.copy(copy_into(table, tuple(frame.columns))) as copy:
         for text in as_csv(frame):
             copy.write(text)
@@ -70,28 +70,25 @@ def read_query(
 def write_numbers(
     connection: Connection, table: tuple[str, str], columns: Mapping[str, pl.DataType], frames: Iterable[pl.DataFrame]
 ) -> None:
-    """Fill a table that was made in this transaction with frames of numbers without nulls.
+    """Fill a table, created in the same transaction, with frames of numbers without nulls.
 
-    In the binary format of COPY, which Postgres need not parse, and frozen, so that nobody who reads the rows later
-    has to look up whether they were committed.
-
-    `columns` are Int32 for what is integer in the table, Int64 for bigint, Float64 for double precision.
-    The format: https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format".
+    It uses the binary format of COPY, which Postgres does not have to parse. The option FREEZE saves later readers
+    from looking up whether the rows are committed. `columns` are Int32 for integer, Int64 for bigint, and Float64 for
+    double precision. Source: https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format".
     """
     with connection.cursor() as cursor, cursor.copy(_copy_into(table, columns, "format binary, freeze")) as copy:
         copy.write(b"PGCOPY\n\xff\r\n\x00" + bytes(8))  # no flags, no extension
         for frame in frames:
-            for part in frame.select(pl.col(name).cast(kind) for name, kind in columns.items()).iter_slices(
-                _ROWS_PER_WRITE
-            ):
-                copy.write(_binary_rows(part))
+            typed = frame.select(pl.col(name).cast(dtype) for name, dtype in columns.items())
+            for rows in typed.iter_slices(_ROWS_PER_WRITE):
+                copy.write(_binary_rows(rows))
         copy.write(b"\xff\xff")
 
 
 def _binary_rows(frame: pl.DataFrame) -> bytes:
     fields: list[tuple[str, str]] = [("columns", ">i2")]
-    for name, kind in frame.schema.items():
-        fields += [(f"size of {name}", ">i4"), (name, _BINARY[type(kind)])]
+    for name, dtype in frame.schema.items():
+        fields += [(f"size of {name}", ">i4"), (name, _BINARY_TYPES[type(dtype)])]
     rows = np.empty(len(frame), np.dtype(fields))
     rows["columns"] = len(frame.columns)
     for name in frame.columns:

@@ -1,8 +1,8 @@
-"""HTTP proxies of a corporate network: loopback never takes one, and what a client of ours cannot use harms none.
+"""HTTP proxies of a corporate network. Requests to this machine use none.
 
-The variables are HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, in capitals or not. Each client reads them in its own
-way: `httpx`, in Prefect, fails for all hosts when one proxy or one entry of NO_PROXY is not to its liking. So they are
-put in order once, before anything imports Prefect, and child processes inherit them.
+The variables are HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, in upper or lower case. Each HTTP client reads them
+in its own way. `httpx`, which Prefect uses, fails for all hosts if it cannot parse one proxy or one entry of NO_PROXY.
+`keep_loopback_direct` corrects the variables before Prefect is imported, and child processes inherit them.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from urllib.parse import urlsplit
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _NAMES = ("http_proxy", "https_proxy", "all_proxy")
-# Set aside under another name: a proxy that only the source may take, because httpx would fail for every host.
-_SET_ASIDE = "SOURCE_"
+# The prefix of a renamed variable: httpx cannot use its proxy, but the client of the source API may.
+_RENAMED_PREFIX = "SOURCE_"
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?")
-# An entry of NO_PROXY that every client takes: a name, its domain, an address, a network; perhaps with a port.
-_EXEMPT = re.compile(r"[A-Za-z0-9._*-]+(?::\d{1,5}|/\d{1,2})?")
+# An entry of NO_PROXY that every client can parse: a host, domain, address or network, with or without a port.
+_NO_PROXY_ENTRY = re.compile(r"[A-Za-z0-9._*-]+(?::\d{1,5}|/\d{1,2})?")
 
 
 @dataclass(frozen=True)
 class Proxy:
-    """A proxy and the variable that names it. `url` may hold a password; the text of this object does not."""
+    """A proxy and the variable that sets it. `url` may hold a password; `str` of this object does not."""
 
     url: str
     variable: str
 
     def __str__(self) -> str:
-        """Scheme, host and port, and the variable: for messages."""
+        """Scheme, host, port and variable, for messages."""
         scheme, _, _ = self._address.partition("://")
         host = _host_of(self._address)
         return f"{scheme}://{host} ({self.variable})" if _HOST.fullmatch(host) else f"of {self.variable}"
@@ -43,7 +43,7 @@ class Proxy:
 
     @property
     def defect(self) -> str | None:
-        """Why `requests` cannot use it and what to do, or None."""
+        """Why `requests` cannot use the proxy, and what to do; None if it can."""
         scheme, _, _ = self._address.partition("://")
         if scheme.lower().startswith("socks"):
             if scheme.lower() not in ("socks4", "socks4a", "socks5", "socks5h"):
@@ -59,7 +59,7 @@ class Proxy:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine, by its name or number; it is not looked up."""
+    """Whether a host name or address is this machine. The name is not resolved."""
     name = host.strip("[]").rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
         return True
@@ -73,69 +73,73 @@ def is_loopback(host: str) -> bool:
 
 
 def keep_loopback_direct(environment: MutableMapping[str, str]) -> None:
-    """Put the proxy variables in order, for this process and its children. Doing it again changes nothing."""
+    """Correct the proxy variables for this process and its children. A second call changes nothing."""
     if not any(name.lower().endswith("_proxy") for name in environment):
         return
     for name in _NAMES:
         for variable in _spellings(environment, name):
             value = environment[variable].strip()
             if value and not _usable_by_httpx(value):
-                environment[f"{_SET_ASIDE}{variable}"] = environment.pop(variable)
-    exempt = _exempt(environment)
-    all_exempt = "*" in exempt  # which counts only if it stands alone
-    direct = "*" if all_exempt else ",".join(dict.fromkeys((*exempt, *_LOOPBACK, *_loopback_in_use(environment))))
-    environment.update(no_proxy=direct, NO_PROXY=direct)
+                environment[f"{_RENAMED_PREFIX}{variable}"] = environment.pop(variable)
+    entries = _no_proxy_entries(environment)
+    hosts = dict.fromkeys((*entries, *_LOOPBACK, *_loopback_in_use(environment)))
+    no_proxy = "*" if "*" in entries else ",".join(hosts)  # clients accept * only if it is the sole entry
+    environment.update(no_proxy=no_proxy, NO_PROXY=no_proxy)
 
 
 def any_proxy_set(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether any proxy is named."""
-    variables = [found for name in _NAMES for found in _spellings(environment, name)]
-    variables += [found for name in _NAMES for found in _spellings(environment, f"{_SET_ASIDE}{name}")]
+    """Whether any proxy variable has a value."""
+    variables = [variable for name in _NAMES for variable in _variables_for(environment, name)]
     return any(environment[variable].strip() for variable in variables)
 
 
 def proxy_for(url: str, environment: Mapping[str, str] = os.environ) -> Proxy | None:
-    """The proxy that a request to the source takes, or None: loopback and hosts of NO_PROXY take none."""
+    """The proxy for requests to the source API, or None. Loopback and hosts of NO_PROXY need none."""
     from requests.utils import should_bypass_proxies
 
     parts = urlsplit(url)
     if is_loopback(parts.hostname or ""):
         return None
-    exempt = _exempt(environment)
-    if "*" in exempt or should_bypass_proxies(url, no_proxy=",".join(exempt)):
+    entries = _no_proxy_entries(environment)
+    if "*" in entries or should_bypass_proxies(url, no_proxy=",".join(entries)):
         return None
     for name in (f"{parts.scheme.lower()}_proxy", "all_proxy"):
-        candidates = [*_spellings(environment, name), *_spellings(environment, f"{_SET_ASIDE}{name}")]
-        for variable in sorted(candidates, key=lambda spelling: not spelling.removeprefix(_SET_ASIDE).islower()):
+        variables = _variables_for(environment, name)
+        for variable in sorted(variables, key=lambda spelling: not spelling.removeprefix(_RENAMED_PREFIX).islower()):
             if value := environment[variable].strip():
-                return Proxy(value, variable.removeprefix(_SET_ASIDE))
+                return Proxy(value, variable.removeprefix(_RENAMED_PREFIX))
     return None
 
 
+def _variables_for(environment: Mapping[str, str], name: str) -> list[str]:
+    """The spellings of a proxy variable in the environment, the renamed ones last."""
+    return [*_spellings(environment, name), *_spellings(environment, f"{_RENAMED_PREFIX}{name}")]
+
+
 def _spellings(environment: Mapping[str, str], name: str) -> list[str]:
-    """The variables of that name, however they are spelled: the one in small letters first, for it wins."""
-    found = [variable for variable in environment if variable.lower() == name.lower()]
-    return sorted(found, key=lambda variable: (not variable.islower(), variable))
+    """The variables with this name in upper or lower case. Lower case comes first, because it takes precedence."""
+    spellings = [variable for variable in environment if variable.lower() == name.lower()]
+    return sorted(spellings, key=lambda variable: (not variable.islower(), variable))
 
 
-def _exempt(environment: Mapping[str, str]) -> list[str]:
-    """The entries of both spellings of NO_PROXY, as every client reads them, without those that nobody can read."""
+def _no_proxy_entries(environment: Mapping[str, str]) -> list[str]:
+    """The valid entries of NO_PROXY and no_proxy, in a form that every client can parse."""
     text = ",".join(environment[variable] for variable in _spellings(environment, "no_proxy"))
-    return [entry for word in re.split(r"[\s,;]+", text) if (entry := _entry(word))]
+    return [entry for word in re.split(r"[\s,;]+", text) if (entry := _normalize_entry(word))]
 
 
-def _entry(word: str) -> str:
-    """One entry without scheme and brackets, which some clients fail at; empty if it is none."""
+def _normalize_entry(word: str) -> str:
+    """One entry without scheme and brackets, because some clients cannot parse them. Empty if it is invalid."""
     text = word.rpartition("://")[2].rstrip("/")
     text = re.sub(r"^\[(.*)\](?::\d+)?$", r"\1", text)
     with suppress(ValueError):
         ipaddress.ip_network(text, strict=False)
         return text
-    return text if _EXEMPT.fullmatch(text) else ""
+    return text if _NO_PROXY_ENTRY.fullmatch(text) else ""
 
 
 def _loopback_in_use(environment: Mapping[str, str]) -> list[str]:
-    """The host of Prefect's API, if it is another address of this machine."""
+    """The host of Prefect's API, if it is a loopback address."""
     with suppress(ValueError):
         host = urlsplit(environment.get("PREFECT_API_URL", "")).hostname or ""
         return [host] if is_loopback(host) else []
@@ -154,17 +158,17 @@ def _is_http(address: str) -> bool:
 
 
 def _has_host(address: str) -> bool:
-    """Whether host and port can be read, by us as by httpx, urllib3 and websockets."""
+    """Whether httpx, urllib3 and websockets can parse the host and port."""
     try:
         parts = urlsplit(address)
         port = parts.port
     except ValueError:
         return False
-    found = _HOST.fullmatch(_host_of(address))
-    whole = parts.path in ("", "/") and not parts.query and not parts.fragment
-    return bool(found and parts.hostname and whole and port != 0)
+    is_valid_host = _HOST.fullmatch(_host_of(address)) is not None
+    has_only_host = parts.path in ("", "/") and not parts.query and not parts.fragment
+    return bool(is_valid_host and parts.hostname and has_only_host and port != 0)
 
 
 def _host_of(address: str) -> str:
-    """Host and port, without what comes before the last @: a password that is not encoded may hold any character."""
+    """Host and port: the text after the last @, because an unencoded password may hold any character."""
     return address.partition("://")[2].rpartition("@")[2].partition("/")[0]

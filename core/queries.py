@@ -9,17 +9,17 @@ from pathlib import Path
 from psycopg import sql
 
 SQL_FOLDER = Path(__file__).parent.parent / "sql"
-# The replacement of a placeholder.
+# A value for a placeholder: an identifier, a qualified identifier, or SQL.
 Part = str | tuple[str, str] | sql.Composable
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 
 
 @cache
 def load_query(name: str, folder: Path = SQL_FOLDER) -> str:
-    """The text of a query, without its last semicolon.
+    """The text of a query, without its final semicolon.
 
-    `ops/runs.start_run` is the block of `sql/ops/runs.sql` below the line `-- name: start_run`;
-    `ops/record_batch` is the whole of `sql/ops/record_batch.sql`. Raises KeyError, FileNotFoundError.
+    `ops/runs.start_run` is the block of `sql/ops/runs.sql` below the line `-- name: start_run`.
+    `ops/record_batch` is the whole file `sql/ops/record_batch.sql`. Raises KeyError, FileNotFoundError.
     """
     file, _, block = name.partition(".")
     path = folder / f"{file}.sql"
@@ -29,19 +29,19 @@ def load_query(name: str, folder: Path = SQL_FOLDER) -> str:
 
 @cache
 def named_queries(path: Path) -> dict[str, str]:
-    """The blocks of a file by name, in order; empty if the file is one query. Raises ValueError."""
-    before, *parts = _NAME.split(path.read_text())
+    """The blocks of a file by name, in order. Empty if the file is a single query. Raises ValueError."""
+    preamble, *parts = _NAME.split(path.read_text())
     blocks = dict(zip(parts[::2], parts[1::2], strict=True))
-    if parts and (before.strip() or 2 * len(blocks) != len(parts)):
-        raise ValueError(f"{path}: a query has no name, or two have the same")
+    if parts and (preamble.strip() or 2 * len(blocks) != len(parts)):
+        raise ValueError(f"{path}: a query has no name, or two queries have the same name")
     return blocks
 
 
 def compose_query(name: str, **parts: Part) -> sql.Composed:
     """The query with its `{placeholders}` replaced.
 
-    A text becomes a quoted identifier, two texts become a schema and a relation. Pass values for which Postgres takes
-    no parameter, such as the bounds of a partition, as `sql.Literal`.
+    A text becomes a quoted identifier. Two texts become a schema and a table. Where Postgres accepts no parameter, such
+    as for the bounds of a partition, pass the value as `sql.Literal`.
     """
     return sql.SQL(load_query(name)).format(**{key: _part(part) for key, part in parts.items()})
 

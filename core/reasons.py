@@ -1,4 +1,4 @@
-"""What people write down beside a decision: why, and a reference to who asked. No personal data may get in with it."""
+"""Reasons and references that people give for a decision. They are stored, so they must not hold personal data."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import re
 from core.canonical import canonical, decoded_forms
 from core.errors import UsageError
 
-_LONGEST = 500
+_MAX_LENGTH = 500
 _E_MAIL = re.compile(r"\S@\S")
 
 
 def check_reason(text: str | None, name: str) -> str:
-    """The text in one line. `name` is how people know it, such as `--reason`.
+    """The text as one line. `name` is the option for messages, such as `--reason`.
 
-    Raises UsageError when it is empty, too long, or holds an e-mail address.
+    Raises UsageError if the text is empty, too long, or contains an e-mail address.
     """
     line = " ".join((text or "").split())
     if not line:
-        raise UsageError(f"{name} must say something: it is written down")
-    if len(line) > _LONGEST:
-        raise UsageError(f"{name} must have at most {_LONGEST} characters")
-    if any(_E_MAIL.search(canonical(reading)) for reading in decoded_forms(line)):
-        raise UsageError(f"{name} must not hold an e-mail address: give a reference, such as the number of a ticket")
+        raise UsageError(f"{name} must not be empty: it is stored with the decision")
+    if len(line) > _MAX_LENGTH:
+        raise UsageError(f"{name} must have at most {_MAX_LENGTH} characters")
+    if any(_E_MAIL.search(canonical(form)) for form in decoded_forms(line)):
+        raise UsageError(f"{name} must not contain an e-mail address: give a reference, such as a ticket number")
     return line

@@ -1,10 +1,10 @@
-"""Every session with Postgres, and the environment of every program of Postgres: the one place that sets both up.
+"""Configures every session with Postgres, and the environment of every program of Postgres.
 
-Values, formats, encoding, time zone, search path, planner limits and write access are ours on every connection,
-whatever libpq's environment variables, a service file, or the defaults of a database or role say:
+Formats, encoding, time zone, search path, planner limits and write access are the same on every connection. They do
+not depend on libpq's environment variables, a service file, or the defaults of a database or role.
 
-- `open_connection` connects, `configure_connection` sets up the connections of a pool;
-- `client_target` and `client_environment` are for psql, pg_dump and pg_restore;
+- `open_connection` connects; `configure_connection` configures a connection of a pool.
+- `client_target` and `client_environment` are for psql, pg_dump and pg_restore.
 - `server_environment` is for the embedded server.
 
 Only `DATABASE_URL` chooses the server, the database and the login.
@@ -56,16 +56,16 @@ _ACCESS = {
     "exit_on_error": "off",
     "client_min_messages": "notice",
 }
-# These a login may set only with a right; `_refuse` looks at what they are.
-_OF_SUPERUSERS = {"session_replication_role": "origin", "lc_messages": "C"}
+# A login needs a right to set these. `_refuse_unfit` checks their values.
+_SUPERUSER_SETTINGS = {"session_replication_role": "origin", "lc_messages": "C"}
 _TIMEOUTS = {
     "statement_timeout": "0",
     "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
     "idle_session_timeout": "0",
 }
-# A server may be too old for these; they are set where it has them.
-_OF_SOME_VERSIONS = {"transaction_timeout": "0", "restrict_nonsystem_relation_kind": "", "debug_parallel_query": "off"}
+# Older servers lack these. They are set if the server has them.
+_VERSION_DEPENDENT = {"transaction_timeout": "0", "restrict_nonsystem_relation_kind": "", "debug_parallel_query": "off"}
 _PLANNER = {
     "geqo": "on",
     "geqo_threshold": "12",
@@ -81,13 +81,13 @@ _PLANNER = {
     "hash_mem_multiplier": "2",
     "client_connection_check_interval": "5s",
 }
-# What decides over values: neither a caller nor a URL says otherwise.
-FIXED = _FORMATS | _ACCESS | _OF_SUPERUSERS
-# What decides over time and plans: a caller or the options of a URL may say otherwise.
-DEFAULTS = _TIMEOUTS | _OF_SOME_VERSIONS | _PLANNER
+# These affect values. Neither a caller nor a URL can change them.
+FIXED = _FORMATS | _ACCESS | _SUPERUSER_SETTINGS
+# These affect time limits and plans. A caller or the options of a URL can change them.
+DEFAULTS = _TIMEOUTS | _VERSION_DEPENDENT | _PLANNER
 
 _SECRETS = ("PGPASSWORD", "PGPASSFILE", "PGSERVICEFILE")
-# How a connection over a network is secured: they can refuse one, and not change where it leads or what it carries.
+# Variables that secure a connection over a network. They cannot change its target or its content.
 _SECURITY = (
     "PGSSLMODE", "PGREQUIRESSL", "PGSSLNEGOTIATION", "PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY", "PGSSLCERTMODE",
     "PGSSLCRL", "PGSSLCRLDIR", "PGSSLSNI", "PGSSLMINPROTOCOLVERSION", "PGSSLMAXPROTOCOLVERSION", "PGCHANNELBINDING",
@@ -95,8 +95,8 @@ _SECURITY = (
 )  # fmt: skip
 _HONOURED = frozenset(_SECRETS + _SECURITY)
 _OPTION = re.compile(r"(?:-c\s*|--)([\w.]+)=((?:\\.|\S)*)")
-# What these are where nothing is to be secured: on a socket of this machine.
-_UNSECURED = {
+# The security options of a connection over a socket of this machine.
+_SOCKET_SECURITY = {
     "sslmode": "disable",
     "sslnegotiation": "postgres",
     "sslcertmode": "allow",
@@ -107,29 +107,29 @@ _UNSECURED = {
     "requirepeer": "",
     "gssencmode": "disable",
 }
-# Variables that stand for no option of a connection: a startup packet carries the first three all the same.
-_NO_OPTIONS = ("PGDATESTYLE", "PGTZ", "PGGEQO", "PGSYSCONFDIR", "PGLOCALEDIR", "PGDATA")
-_PIN = load_query("session/apply_settings")
+# Variables of libpq that are no connection options. It sends the first three to the server nevertheless.
+_OTHER_VARIABLES = ("PGDATESTYLE", "PGTZ", "PGGEQO", "PGSYSCONFDIR", "PGLOCALEDIR", "PGDATA")
+_APPLY_SETTINGS = load_query("session/apply_settings")
 
 
 class UnfitDatabase(psycopg.OperationalError):
-    """The database answers, and would garble what we store, or take what it must refuse."""
+    """The database answers, but would change stored values or accept invalid ones."""
 
 
 def open_connection(
     url: str, *, autocommit: bool = True, settings: Mapping[str, str] | None = None, **keywords: Any
 ) -> psycopg.Connection[Any]:
-    """A connection whose session is ours. `settings` differ from DEFAULTS; the options of the URL come before them.
+    """Open a connection and configure its session. `settings` override DEFAULTS; options of the URL override both.
 
-    `keywords` are psycopg's own. Raises psycopg.Error; UnfitDatabase where the database must not be used.
+    `keywords` are arguments of psycopg. Raises psycopg.Error, and UnfitDatabase if the database must not be used.
     """
     forget_environment()
     connection = psycopg.connect(url, autocommit=True, **connection_keywords(url), **keywords)
     try:
         with connection.cursor(row_factory=tuple_row) as cursor:
-            cursor.execute(_in_peace(connection.info), prepare=False)
-            cursor.execute(_PIN, _pinned(url, settings or {}), prepare=False)
-            _refuse(connection.info, dict(cursor.fetchall()))
+            cursor.execute(_lift_time_limits(connection.info), prepare=False)
+            cursor.execute(_APPLY_SETTINGS, _session_settings(url, settings or {}), prepare=False)
+            _refuse_unfit(connection.info, dict(cursor.fetchall()))
     except BaseException:
         connection.close()
         raise
@@ -138,39 +138,38 @@ def open_connection(
 
 
 async def configure_connection(connection: psycopg.AsyncConnection[Any], url: str, settings: Mapping[str, str]) -> None:
-    """Make the session of a new connection ours, as `open_connection` does, or close it. It must be in autocommit.
+    """Configure the session of a new connection in autocommit, as `open_connection` does. Closes it on failure.
 
-    Raises psycopg.Error; UnfitDatabase where the database must not be used.
+    Raises psycopg.Error, and UnfitDatabase if the database must not be used.
     """
     try:
         async with connection.cursor(row_factory=tuple_row) as cursor:
-            await cursor.execute(_in_peace(connection.info), prepare=False)
-            await cursor.execute(_PIN, _pinned(url, settings), prepare=False)
-            _refuse(connection.info, dict(await cursor.fetchall()))
+            await cursor.execute(_lift_time_limits(connection.info), prepare=False)
+            await cursor.execute(_APPLY_SETTINGS, _session_settings(url, settings), prepare=False)
+            _refuse_unfit(connection.info, dict(await cursor.fetchall()))
     except BaseException:
         await connection.close()
         raise
 
 
 def forget_environment() -> None:
-    """Remove libpq's variables from the environment of this process, except secrets and how a network is secured.
+    """Remove libpq's variables from the environment of this process, except those of secrets and network security.
 
-    There is no other way: a `PGSERVICE` that does not exist or a `PGTZ` that is no zone refuses every connection,
-    whatever its options are.
+    Options of a connection cannot override all of them: an invalid `PGSERVICE` or `PGTZ` makes every connection fail.
     """
     names = [option.envvar.decode() for option in Conninfo.get_defaults() if option.envvar]
-    for name in {*names, *_NO_OPTIONS} - _HONOURED:
+    for name in {*names, *_OTHER_VARIABLES} - _HONOURED:
         os.environ.pop(name, None)
 
 
 def client_environment(url: str) -> dict[str, str]:
-    """The environment of psql, pg_dump or pg_restore for the database at `url`: the caller's without libpq's variables.
+    """The environment of psql, pg_dump or pg_restore: that of this process without libpq's variables.
 
-    The password of the URL is in it. Give the program `client_target(url)`, which has the rest.
+    It holds the password of `url`. Pass `client_target(url)`, which has the other options, as an argument.
     """
     parts = _parts(url)
-    kept = _SECRETS if _is_local(parts) else _HONOURED
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PG") or name in kept}
+    allowed = _SECRETS if _is_local(parts) else _HONOURED
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PG") or name in allowed}
     environment |= {"PGCLIENTENCODING": "UTF8", "PGAPPNAME": "moovitamix"}
     if parts.get("password"):
         environment["PGPASSWORD"] = parts["password"]
@@ -178,28 +177,28 @@ def client_environment(url: str) -> dict[str, str]:
 
 
 def client_target(url: str, server_version: int = 150_000) -> str:
-    """The database at `url` for one of those programs, with our settings of a session, and without the password.
+    """The connection string of psql, pg_dump or pg_restore, with our session settings and without the password.
 
-    `server_version` is as in `connection.info.server_version`: a setting that the server lacks would be refused.
+    `server_version` is a number as in `connection.info.server_version`. A server refuses settings that it lacks.
     """
     parts = _parts(url)
     parts.pop("password", None)
     defaults = _TIMEOUTS | ({"transaction_timeout": "0"} if server_version >= 170_000 else {})
-    ours = _options(defaults), parts.get("options", ""), _options(_FORMATS | _ACCESS)
-    return make_conninfo(**parts | {"options": " ".join(filter(None, ours)), "client_encoding": "UTF8"})
+    options = _options(defaults), parts.get("options", ""), _options(_FORMATS | _ACCESS)
+    return make_conninfo(**parts | {"options": " ".join(filter(None, options)), "client_encoding": "UTF8"})
 
 
 def server_environment() -> dict[str, str]:
-    """The environment of initdb, pg_ctl and the server that it starts: nothing of Postgres's or of a language."""
-    outside = ("PG", "LC_", "LANG", "TZ")
-    return {name: value for name, value in os.environ.items() if not name.startswith(outside)} | {"LC_ALL": "C"}
+    """The environment of initdb, pg_ctl and the server: without variables of Postgres, language and time zone."""
+    removed = ("PG", "LC_", "LANG", "TZ")
+    return {name: value for name, value in os.environ.items() if not name.startswith(removed)} | {"LC_ALL": "C"}
 
 
 def honoured_variables(error: str) -> str:
-    """Names the variables of libpq that took part where a connection failed, to end a message with; or nothing."""
+    """The end of a message about a failed connection: libpq's variables that applied to it. Empty if there are none."""
     names = _SECRETS if 'on socket "' in error else (*_SECRETS, *_SECURITY)
-    found = [name for name in names if os.environ.get(name)]
-    return f" (the environment has {', '.join(found)} for it)" if found else ""
+    variables = [name for name in names if os.environ.get(name)]
+    return f" (the environment sets {', '.join(variables)})" if variables else ""
 
 
 def _parts(url: str) -> dict[str, str]:
@@ -207,7 +206,7 @@ def _parts(url: str) -> dict[str, str]:
 
 
 def _is_local(parts: Mapping[str, str]) -> bool:
-    """Whether a URL leads to sockets of this machine only."""
+    """Whether a URL names only sockets of this machine."""
     if parts.get("service"):
         return False
     hosts = parts.get("host", "").split(",")
@@ -215,50 +214,54 @@ def _is_local(parts: Mapping[str, str]) -> bool:
 
 
 def _options(settings: Mapping[str, str]) -> str:
-    """As libpq's `options` has them: a space within a value is escaped."""
+    """The settings in the format of libpq's `options`: a space within a value is escaped."""
     escaped = {name: re.sub(r"([\\\s])", r"\\\1", value) for name, value in settings.items()}
     return " ".join(f"-c {name}={value}" for name, value in escaped.items())
 
 
 def connection_keywords(url: str) -> dict[str, Any]:
-    """What a connection is made with besides the URL. Over a socket, no variable decides how it is secured."""
+    """The arguments of a connection besides its URL. On a socket, they override libpq's variables for security."""
     parts = _parts(url)
     keywords: dict[str, Any] = {"client_encoding": "UTF8"}
     if _is_local(parts):
-        named = {option.keyword.decode() for option in Conninfo.get_defaults() if (option.envvar or b"") in os.environb}
-        keywords |= {name: value for name, value in _UNSECURED.items() if name in named and name not in parts}
+        options = {
+            option.keyword.decode() for option in Conninfo.get_defaults() if (option.envvar or b"") in os.environb
+        }
+        keywords |= {name: value for name, value in _SOCKET_SECURITY.items() if name in options and name not in parts}
     return keywords
 
 
-def _in_peace(info: psycopg.ConnectionInfo) -> LiteralString:
-    """Lift the limits first: a default of a millisecond would end the statement that sets up the rest."""
+def _lift_time_limits(info: psycopg.ConnectionInfo) -> LiteralString:
+    """The first statement. A default limit of a millisecond would cancel the statement that applies the settings."""
     if info.server_version >= 170_000:
         return "set statement_timeout = 0; set transaction_timeout = 0"
     return "set statement_timeout = 0"
 
 
-def _pinned(url: str, settings: Mapping[str, str]) -> dict[str, Sequence[str]]:
+def _session_settings(url: str, settings: Mapping[str, str]) -> dict[str, Sequence[str]]:
     """The parameters of `session/apply_settings`.
 
-    What the URL asks for is asked again: a pooler may have dropped it, a role even.
+    They repeat the options of the URL, because a connection pooler may have dropped them, even a role.
     """
     options = _OPTION.findall(_parts(url).get("options", ""))
-    asked = {name.lower(): re.sub(r"\\(.)", r"\1", value) for name, value in options}
-    again = {name: value for name, value in asked.items() if name in DEFAULTS or name.startswith(("role", "enable_"))}
-    pinned = {**DEFAULTS, **settings, **again, **FIXED}
-    return {"names": list(pinned), "values": list(pinned.values()), "superuser": list(_OF_SUPERUSERS)}
+    url_settings = {name.lower(): re.sub(r"\\(.)", r"\1", value) for name, value in options}
+    repeated = {
+        name: value for name, value in url_settings.items() if name in DEFAULTS or name.startswith(("role", "enable_"))
+    }
+    session = {**DEFAULTS, **settings, **repeated, **FIXED}
+    return {"names": list(session), "values": list(session.values()), "superuser": list(_SUPERUSER_SETTINGS)}
 
 
-def _refuse(info: psycopg.ConnectionInfo, session: Mapping[str, str]) -> None:
-    """Raises UnfitDatabase where the session is not one that keeps values as they are."""
-    where = f'the database "{info.dbname}" on {info.host or "this machine"}, port {info.port},'
+def _refuse_unfit(info: psycopg.ConnectionInfo, session: Mapping[str, str]) -> None:
+    """Raises UnfitDatabase if the session would not preserve values, or would not check foreign keys."""
+    database = f'the database "{info.dbname}" on {info.host or "this machine"}, port {info.port},'
     if (encoding := session["server_encoding"]) != "UTF8":
         raise UnfitDatabase(
-            f"{where} has the encoding {encoding}, and this needs UTF8; make one with "
-            "create database moovitamix encoding 'UTF8' locale 'C' template template0, and name it in DATABASE_URL"
+            f"{database} has the encoding {encoding}, and this needs UTF8; create one with "
+            "create database moovitamix encoding 'UTF8' locale 'C' template template0, and set DATABASE_URL to it"
         )
     if (role := session["session_replication_role"]) != "origin":
         raise UnfitDatabase(
-            f"{where} gives this login session_replication_role = {role}, with which foreign keys are not checked; "
+            f"{database} gives this login session_replication_role = {role}, with which foreign keys are not checked; "
             "remove it with alter role or alter database ... reset session_replication_role, then run again"
         )

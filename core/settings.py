@@ -1,4 +1,4 @@
-"""All settings, built once at the edge and passed in. Documented for people in `.env.example`."""
+"""All settings. A program loads them once and passes them on. `.env.example` documents each setting."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ from core.env_file import check_env_file, check_environment
 from core.errors import SettingsError
 from core.tls import check_tls_files
 
-# Of the folder in which a command is called, which is the project's.
+# In the current folder, which is the project's.
 ENV_FILE = ".env"
 # From one ingest at 04:00 until 07:00 on the next day.
 PUBLISHED_WITHIN_HOURS = 27
 _EMPTY = "must not be empty; leave it out for the default"
-# What else reads settings, looked up by name: it is above this module, and only names of fields are asked for.
+# Other classes of settings, for the names of their fields. They are looked up by name, because `core` imports no other
+# package.
 _OTHER_SETTINGS = (
     "expectations.thresholds:Thresholds",
     "services.local_services:Ports",
@@ -52,7 +53,7 @@ def _http_url(url: str) -> str:
     parts = urlsplit(url.strip())
     try:
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # the port is no number, or too large a one
+    except ValueError:  # the port is not a number, or too large
         usable = False
     if not usable:
         raise ValueError("must look like http://host:port")
@@ -84,7 +85,7 @@ def _token(token: SecretStr | None) -> SecretStr | None:
     return SecretStr(text) if text else None
 
 
-# An address may hold commas of its own, as in ?to=a,b: only one before another address separates.
+# An address may contain commas, as in ?to=a,b. A comma is a separator only before another address.
 _BETWEEN_URLS = re.compile(r"[\s,]+(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 
 
@@ -102,7 +103,7 @@ def _needed_with_tcp_port(password: SecretStr, info: ValidationInfo) -> SecretSt
 
 
 class Settings(BaseSettings):
-    """One frozen object; field names are the environment variables, in lower case."""
+    """The settings. A field has the name of its environment variable, in lower case."""
 
     model_config = SettingsConfigDict(env_file=ENV_FILE, extra="ignore", frozen=True)
 
@@ -176,34 +177,34 @@ class Settings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _the_mock_unless_another_api_is_named(cls, given: dict[str, Any]) -> dict[str, Any]:
-        port = given.get("mock_port", "")
-        if "moovitamix_api_url" in given or not str(port).strip().isdigit():
-            return given
-        return given | {"moovitamix_api_url": f"http://127.0.0.1:{int(port)}"}
+    def _default_to_mock_api(cls, values: dict[str, Any]) -> dict[str, Any]:
+        port = values.get("mock_port", "")
+        if "moovitamix_api_url" in values or not str(port).strip().isdigit():
+            return values
+        return values | {"moovitamix_api_url": f"http://127.0.0.1:{int(port)}"}
 
     @property
     def embedded(self) -> bool:
-        """Whether Postgres is the one in a wheel, kept in `data_dir`."""
+        """Whether the embedded Postgres is in use."""
         urls = (self.database_url, self.ingest_database_url, self.recommender_database_url)
         return not any(url.get_secret_value() for url in urls)
 
     @property
     def source(self) -> str:
-        """The API's address as it may be logged and stored: without user or password."""
+        """The API's address without user and password, for logs and the database."""
         parts = urlsplit(self.moovitamix_api_url)
         host = bracket_ipv6(parts.hostname or "")
         return urlunsplit(parts._replace(netloc=f"{host}:{parts.port}" if parts.port else host))
 
 
 def alert_urls_of(settings: Settings) -> list[str]:
-    """Each address that alerts go to. They hold passwords."""
+    """The addresses for notifications. They hold passwords."""
     text = settings.alert_urls.get_secret_value()
     return _BETWEEN_URLS.split(text) if text else []
 
 
 def setting_names() -> set[str]:
-    """Every name that is read from the environment or `.env`, in upper case."""
+    """The names of all settings, in upper case."""
     classes: list[type[BaseSettings]] = [Settings, *(resolve_name(name) for name in _OTHER_SETTINGS)]
     return {
         f"{settings.model_config.get('env_prefix', '')}{name}".upper()
@@ -213,10 +214,10 @@ def setting_names() -> set[str]:
 
 
 def load_settings(*, data_dir_is_written: bool = True) -> Settings:
-    """Read the environment and `.env`, and make DATA_DIR.
+    """Read the environment and `.env`, and create DATA_DIR.
 
-    Raises SettingsError: one line that names each wrong setting, or says why DATA_DIR cannot be used. What only reads
-    DATA_DIR passes `data_dir_is_written=False`; then a read-only one is fine.
+    Raises SettingsError. Its one line names each wrong setting, or says why DATA_DIR cannot be used. With
+    `data_dir_is_written=False`, DATA_DIR may be read-only.
     """
     names = setting_names()
     check_env_file(Path(ENV_FILE), names)
@@ -234,7 +235,7 @@ def load_settings(*, data_dir_is_written: bool = True) -> Settings:
 
 
 def wrong_values(error: ValidationError, prefix: str = "") -> Iterator[str]:
-    """What is wrong with each setting, by its name and without its value, which may be secret."""
+    """A message for each wrong setting. It has the name, and not the value, which may be secret."""
     for detail in error.errors():
         name = f"{prefix}{detail['loc'][0]}".upper()
         generic = detail["type"] != "value_error"
@@ -242,26 +243,26 @@ def wrong_values(error: ValidationError, prefix: str = "") -> Iterator[str]:
 
 
 def as_clause(message: str) -> str:
-    """A message of pydantic as part of a sentence."""
+    """A message of pydantic in lower case, to continue a sentence."""
     message = message.removeprefix("Value error, ")
     return message[:1].lower() + message[1:]
 
 
 def _ensure_data_dir(data_dir: Path) -> Path:
-    """The absolute path of the folder, which is made unless it exists. Raises SettingsError."""
+    """Create the folder unless it exists, and return its absolute path. Raises SettingsError."""
     shown = repr(str(data_dir))
     if any(not character.isprintable() for character in str(data_dir)):
-        raise SettingsError(f"wrong setting: DATA_DIR {shown} holds a control character or is no text; choose another")
+        raise SettingsError(f"wrong setting: DATA_DIR {shown} has a control character or is not text; choose another")
     try:
         folder = data_dir.expanduser().resolve()
         if "?" in str(folder):
-            raise SettingsError(f"wrong setting: DATA_DIR {shown} holds a ?, which ends an address; choose another")
+            raise SettingsError(f"wrong setting: DATA_DIR {shown} has a ?, which ends a URL; choose another")
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
         raise SettingsError(f"wrong setting: DATA_DIR {shown} is no folder; choose another") from None
     except (OSError, RuntimeError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        raise SettingsError(f"wrong setting: DATA_DIR {shown} cannot be made: {why}{_whose(data_dir)}") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SettingsError(f"wrong setting: DATA_DIR {shown} cannot be made: {reason}{_owner(data_dir)}") from None
     return folder
 
 
@@ -271,7 +272,7 @@ def must_be_writable(folder: Path) -> None:
         tempfile.TemporaryFile(dir=folder).close()
         subfolders = [subfolder for subfolder in DataLayout(folder).written_folders if subfolder.is_dir()]
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):  # what has no room says so, and what needs none goes on
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):  # a later write reports the full disk; readers need no space
             return
         raise SettingsError(_not_writable(folder, error.strerror)) from None
     for subfolder in subfolders:
@@ -279,21 +280,21 @@ def must_be_writable(folder: Path) -> None:
             raise SettingsError(_not_writable(subfolder, "Permission denied"))
 
 
-def _not_writable(folder: Path, why: str | None) -> str:
+def _not_writable(folder: Path, reason: str | None) -> str:
     return (
-        f"wrong setting: DATA_DIR cannot be used, {str(folder)!r} cannot be written: {why}{_whose(folder)}; "
+        f"wrong setting: DATA_DIR cannot be used, {str(folder)!r} cannot be written: {reason}{_owner(folder)}; "
         "choose another DATA_DIR, or make this one writable for the user who runs this"
     )
 
 
-def _whose(folder: Path) -> str:
-    """Who has the folder, or the nearest that exists above it; nothing if that is who asks."""
+def _owner(folder: Path) -> str:
+    """The owner of the folder or of its nearest existing parent, for a message. Empty if it is the current user."""
     with suppress(OSError):
         nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        owner = nearest.stat().st_uid
-        if owner == os.geteuid():
+        user_id = nearest.stat().st_uid
+        if user_id == os.geteuid():
             return ""
         with suppress(KeyError):  # a container's user may have no name
-            return f" ({str(nearest)!r} belongs to {pwd.getpwuid(owner).pw_name})"
-        return f" ({str(nearest)!r} belongs to user {owner})"
+            return f" ({str(nearest)!r} belongs to {pwd.getpwuid(user_id).pw_name})"
+        return f" ({str(nearest)!r} belongs to user {user_id})"
     return ""

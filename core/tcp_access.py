@@ -21,7 +21,7 @@ from core.settings import Settings
 
 HOST = "127.0.0.1"
 LOGIN = "moovitamix_bi"
-# The first line that matches decides; a connection that matches none is refused.
+# The content of pg_hba.conf. Postgres applies the first matching line, and refuses a connection without one.
 _ALLOWED_CONNECTIONS = f"""\
 # Written by MoovitaMix when EMBEDDED_TCP_PORT is set.
 local all all trust
@@ -44,26 +44,26 @@ class TcpAccess:
 
 
 def tcp_access_of(settings: Settings) -> TcpAccess | None:
-    """What the settings allow; None where the server listens on its socket only."""
+    """The configured TCP access, or None if the server listens only on its socket."""
     if settings.embedded_tcp_port is None:
         return None
     return TcpAccess(settings.embedded_tcp_port, settings.embedded_tcp_password)
 
 
 def prepare_server(server_folder: Path, access: TcpAccess) -> None:
-    """Before the server starts: check that the port is free, and write who may connect. Raises DatabaseError."""
+    """Check that the port is free, and write pg_hba.conf. Call it before the server starts. Raises DatabaseError."""
     try:
         refuse_port_in_use(HOST, access.port)
     except OSError as error:
         raise DatabaseError(
-            f"port {access.port}, for embedded Postgres, is in use ({error.strerror}): stop what uses it, or "
-            "choose another with EMBEDDED_TCP_PORT"
+            f"port {access.port}, for embedded Postgres, is in use ({error.strerror}): stop the program that uses it, "
+            "or choose another port with EMBEDDED_TCP_PORT"
         ) from error
     (server_folder / "pg_hba.conf").write_text(_ALLOWED_CONNECTIONS)
 
 
 def create_login(owner_url: str, access: TcpAccess) -> None:
-    """Create the login, or give it its present password. The server receives the password's SCRAM hash only."""
+    """Create the login, or set its password. The server receives only the SCRAM hash of the password."""
     with open_connection(owner_url) as connection:
         password = access.password.get_secret_value().encode()
         scram_hash = connection.pgconn.encrypt_password(password, LOGIN.encode(), b"scram-sha-256").decode()

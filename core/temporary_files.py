@@ -1,4 +1,4 @@
-"""Where temporary files and sockets are: in DATA_DIR, so that users of one machine never share a folder."""
+"""Keeps temporary files and sockets in DATA_DIR, so that users of one machine never share a folder."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pathlib import Path
 from core.data_layout import DataLayout
 from core.errors import SettingsError
 
-# The path of a socket has at most 103 bytes on some systems; names in the folder take up to 24 of them.
+# In bytes. The path of a socket has at most 103 bytes on some systems, and its name in the folder up to 24.
 _SOCKET_FOLDER_LIMIT = 79
 _WITHOUT_QUOTING = re.compile(r"[\w/.-]+")
-# The same for every shell, service and cron job of a user, unlike TMPDIR and XDG_RUNTIME_DIR.
-_SHORT = Path("/tmp")  # noqa: S108, the folder in it belongs to the user, which is checked
+# Every shell, service and cron job of a user sees the same path, unlike TMPDIR and XDG_RUNTIME_DIR.
+_SHORT = Path("/tmp")  # noqa: S108, _must_be_private checks the owner of the folder in it
 
 
 def keep_temporary_files_in(data_dir: Path) -> None:
-    """From now on this process and its children make temporary files in `data_dir/tmp`. Raises SettingsError."""
+    """Make this process and its children use `data_dir/tmp` for temporary files. Raises SettingsError."""
     folder = DataLayout(data_dir).temporary_files
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -31,9 +31,9 @@ def keep_temporary_files_in(data_dir: Path) -> None:
 
 
 def socket_folder(folder: Path) -> Path:
-    """Where sockets of the folder are: there, or elsewhere if its path is too long for them or needs quoting in URLs.
+    """The folder for the sockets of `folder`: itself, or a short path if its own is too long or needs quoting in URLs.
 
-    Raises SettingsError if somebody else made that other folder.
+    Raises SettingsError if another user owns the short path.
     """
     path = str(folder)
     if len(os.fsencode(path)) <= _SOCKET_FOLDER_LIMIT and _WITHOUT_QUOTING.fullmatch(path):
@@ -45,7 +45,7 @@ def socket_folder(folder: Path) -> Path:
 
 
 def make_socket_folder(folder: Path) -> None:
-    """Make what `socket_folder` named. Raises OSError, SettingsError."""
+    """Create the result of `socket_folder`. Raises OSError, SettingsError."""
     if folder.parent.parent == _SHORT and folder.parent.name.startswith("moovitamix-"):
         folder.parent.mkdir(mode=0o700, exist_ok=True)
         _must_be_private(folder.parent, folder)
@@ -53,10 +53,10 @@ def make_socket_folder(folder: Path) -> None:
 
 
 def _must_be_private(parent: Path, folder: Path) -> None:
-    """Otherwise its owner could answer in place of our programs."""
+    """Refuse the folder of another user, who could answer in place of our programs. Raises SettingsError."""
     state = parent.lstat()
-    others_write = state.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.geteuid() or others_write:
+    is_shared = state.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.geteuid() or is_shared:
         raise SettingsError(
             f"wrong setting: sockets of DATA_DIR would be in {parent}, which is not a private folder of this user; "
             f"delete it, or choose a DATA_DIR with a shorter path than {str(folder)!r} of letters, digits and ._-/"

@@ -1,4 +1,4 @@
-"""Standard input and output as commands find them: in a terminal, in cron, in a service, or closed."""
+"""Standard streams of a command that runs in a terminal, in cron, in a service, or with closed streams."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import sys
 
 
 def prepare_terminal() -> None:
-    """No text fails to print for want of a character, and no file takes the number of a closed standard stream."""
+    """Print any character in any encoding, and reserve the descriptors of closed standard streams."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
-            os.set_inheritable(number, True)  # a program that we start needs it as well
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor: this one
+            os.set_inheritable(number, True)  # child processes need it too
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:

@@ -1,4 +1,4 @@
-"""Files that the environment names for TLS. A wrong one breaks every client of Prefect, for plain HTTP too."""
+"""Checks the files that environment variables name for TLS. An unusable one breaks Prefect's client, even for HTTP."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from core.errors import SettingsError
 
 
 def check_tls_files() -> None:
-    """Raises SettingsError naming the variable of the environment whose file cannot be used."""
+    """Raises SettingsError that names the environment variable of an unusable file."""
     certificates = os.environ.get("SSL_CERT_FILE")
     if not certificates and not os.environ.get("SSLKEYLOGFILE"):
         return
     try:
         ssl.create_default_context()  # opens SSLKEYLOGFILE
     except OSError as error:
-        raise _wrong("SSLKEYLOGFILE", "written", error) from None
+        raise _unusable_file("SSLKEYLOGFILE", "written", error) from None
     try:
         ssl.create_default_context(cafile=certificates or None)
     except OSError as error:  # an SSLError is one
-        raise _wrong("SSL_CERT_FILE", "read as certificates", error) from None
+        raise _unusable_file("SSL_CERT_FILE", "read as certificates", error) from None
 
 
-def _wrong(name: str, use: str, error: OSError) -> SettingsError:
-    reason = "no certificate is in it" if isinstance(error, ssl.SSLError) else error.strerror
+def _unusable_file(name: str, use: str, error: OSError) -> SettingsError:
+    reason = "it holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
     return SettingsError(
         f"wrong setting: {name} {os.environ[name]} cannot be {use}: {reason} (correct or unset it in the environment)"
     )

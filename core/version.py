@@ -1,4 +1,4 @@
-"""Which version of the code this is."""
+"""The version of the code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ROOT = Path(__file__).parent.parent
 
 
 def code_version(settings: Settings) -> str:
-    """CODE_VERSION, or the commit of the checkout, `-dirty` when files differ from it; `unknown` outside of one."""
+    """CODE_VERSION, or the checked-out commit, with `-dirty` if files differ from it. `unknown` without a checkout."""
     if settings.code_version:
         return settings.code_version
     git = ["git", "-C", str(_ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--match", "v[0-9]*"]

@@ -1,4 +1,4 @@
-"""Raw pages without the rows of a listener: the files that have any are written anew, whole or not at all."""
+"""Removes the rows of a user from raw pages. Each affected file is rewritten atomically."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipeline.row_filter import RowFilter, remove_rows
 
 @dataclass(frozen=True)
 class PageFile:
-    """A file with rows of the listener."""
+    """A file that holds rows of the user, and their number."""
 
     path: Path
     endpoint: Endpoint
@@ -30,26 +30,26 @@ class PageFile:
 
 @dataclass(frozen=True)
 class AffectedFiles:
-    """What raw pages have of the listener. `damaged`: landings with files that nobody can read, and how many."""
+    """The files with rows of the user. `damaged` has the number of unreadable files of each landing."""
 
     files: list[PageFile]
     damaged: Counter[Path]
 
 
 def collect_identity(data_dir: Path, identity: UserIdentity) -> UserIdentity:
-    """The listener with every e-mail and name that readable pages of /users have of them. Raises LandingError."""
+    """Add the e-mail addresses and names that raw pages of /users hold of the user. Raises LandingError."""
     for path in _files(data_dir, USERS):
         try:
             rows = [row for body in read_pages(path) for row in rows_of_user(USERS, body, identity)]
         except DamagedPages:
             continue
-        told = [tuple(str(row.get(name) or "") for name in ("email", "first_name", "last_name")) for row in rows]
-        identity = identity.with_details(told)  # type: ignore[arg-type]
+        details = [tuple(str(row.get(name) or "") for name in ("email", "first_name", "last_name")) for row in rows]
+        identity = identity.with_details(details)  # type: ignore[arg-type]
     return identity
 
 
 def find_affected_files(data_dir: Path, row_filter: RowFilter, wait_seconds: float) -> AffectedFiles:
-    """Every file that has rows of the listener, or may have. Waits for a run that is still writing pages.
+    """The files that hold rows of the user. Waits for a run that is still writing pages.
 
     Raises LandingError, AlreadyRunning.
     """
@@ -57,10 +57,10 @@ def find_affected_files(data_dir: Path, row_filter: RowFilter, wait_seconds: flo
     damaged: Counter[Path] = Counter()
     for endpoint in (name for name, specification in ENDPOINTS.items() if specification.is_personal):
         for folder in _folders(data_dir, endpoint):
-            with _held(folder, wait_seconds):
+            with _locked_folder(folder, wait_seconds):
                 for path in _pages(folder):
                     try:
-                        rows = _rows(path, endpoint, row_filter)
+                        rows = _count_rows(path, endpoint, row_filter)
                     except DamagedPages:
                         damaged[folder] += 1
                     else:
@@ -69,34 +69,37 @@ def find_affected_files(data_dir: Path, row_filter: RowFilter, wait_seconds: flo
 
 
 def delete_landing(folder: Path, wait_seconds: float) -> None:
-    """Delete a landing whose pages cannot all be read: there may be rows of theirs, and it could not be replayed.
+    """Delete a landing with unreadable pages. They may hold rows of the user, and the batch cannot be replayed.
 
     Raises LandingError, AlreadyRunning.
     """
-    with _held(folder, wait_seconds):
+    with _locked_folder(folder, wait_seconds):
         delete_folder(folder)
 
 
 def rewrite_file(file: PageFile, row_filter: RowFilter, wait_seconds: float) -> None:
-    """Put rows that only say that they are erased in place of the listener's. Running it again changes nothing.
+    """Replace the rows of the user in a file by placeholders. A second call changes nothing.
 
     Raises LandingError, AlreadyRunning.
     """
-    with _held(file.path.parent, wait_seconds):
+    with _locked_folder(file.path.parent, wait_seconds):
         bodies = [remove_rows(file.endpoint, body, row_filter)[0] for body in read_pages(file.path)]
         write_pages(file.path, bodies)
 
 
 def delete_transformed(data_dir: Path) -> int:
-    """Delete what a killed run left of shaped batches: it is made again from raw pages. Returns how many there were."""
+    """Delete transformed batches that a killed run left behind. Returns their number.
+
+    A run creates them again from raw pages.
+    """
     folders = [folder for folder in DataLayout(data_dir).shaped.glob("*") if folder.is_dir()]
     for folder in folders:
         shutil.rmtree(folder)
     return len(folders)
 
 
-def _rows(path: Path, endpoint: Endpoint, row_filter: RowFilter) -> int:
-    """How many rows of a file are theirs."""
+def _count_rows(path: Path, endpoint: Endpoint, row_filter: RowFilter) -> int:
+    """The number of rows in a file that the filter matches."""
     return sum(remove_rows(endpoint, body, row_filter)[1] for body in read_pages(path))
 
 
@@ -114,8 +117,8 @@ def _pages(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def _held(folder: Path, wait_seconds: float) -> Iterator[None]:
-    """Keep others out of the folder, and clear away files that were never finished."""
+def _locked_folder(folder: Path, wait_seconds: float) -> Iterator[None]:
+    """Hold the lock of the folder, and delete unfinished files in it."""
     try:
         with lock_folder(folder, wait_seconds):
             delete_unfinished_files(folder)

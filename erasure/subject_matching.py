@@ -20,7 +20,7 @@ from pipeline.decoding import readable_row_id
 from pipeline.page_format import raw_rows
 from pipeline.row_filter import readable_ids
 
-# Whole: an apostrophe behind a letter is part of it, as in o'brien@x.com, any other is a quotation mark.
+# An apostrophe after a letter belongs to the address, as in o'brien@x.com. Any other is a quotation mark.
 _LETTER = rf"[\w{combining_marks()}]"
 _IN_LOCAL_PART = rf"[\w{combining_marks()}.!#$%&?^~+-]"
 _IN_DOMAIN = rf"[\w{combining_marks()}-]+"
@@ -28,46 +28,46 @@ _E_MAIL = re.compile(
     rf"""(?:"[^"\n]+"|(?<!{_IN_LOCAL_PART})(?<!{_LETTER}')(?:{_IN_LOCAL_PART}|(?<={_LETTER})')++)"""
     rf"""@{_IN_DOMAIN}(?:\.{_IN_DOMAIN})*"""
 )
-_LONGEST_ID = 19
+_MAX_ID_DIGITS = 19
 
 
 @dataclass(frozen=True)
 class UserIdentity:
-    """A listener as rows may name them."""
+    """The id, e-mail addresses and full names by which rows may identify a user."""
 
     user_id: int
     e_mails: frozenset[str] = frozenset()
     names: frozenset[tuple[str, str]] = frozenset()
 
     def matching_ids(self, user_ids: Iterable[int]) -> set[int]:
-        """This listener, if they are one of these."""
+        """The id of this user, if it is among `user_ids`."""
         return {self.user_id} & set(user_ids)
 
     def matches_row_without_id(self, endpoint: Endpoint, raw: str) -> bool:
-        """Whether a row without a readable id tells of them."""
-        said = canonical_text(raw)
+        """Whether a row without a readable id belongs to this user."""
+        text = canonical_text(raw)
         if not self._canonical_e_mails.isdisjoint(e_mails_in(raw)):
             return True
-        if any(all(name.search(said) for name in pair) for pair in self._whole_names):
+        if any(all(name.search(text) for name in pair) for pair in self._name_patterns):
             return True
         content = _content(raw)
-        about = canonical(str(content.get(ENDPOINTS[endpoint].id_field))) if isinstance(content, dict) else said
-        return self._number.search(about) is not None
+        id_text = canonical(str(content.get(ENDPOINTS[endpoint].id_field))) if isinstance(content, dict) else text
+        return self._id_pattern.search(id_text) is not None
 
     @cached_property
     def _canonical_e_mails(self) -> frozenset[str]:
         return frozenset(map(canonical_e_mail, self.e_mails))
 
     @cached_property
-    def _whole_names(self) -> list[list[re.Pattern[str]]]:
+    def _name_patterns(self) -> list[list[re.Pattern[str]]]:
         return [[_word(name) for name in pair] for pair in self.names]
 
     @cached_property
-    def _number(self) -> re.Pattern[str]:
+    def _id_pattern(self) -> re.Pattern[str]:
         return re.compile(rf"(?<!\d){self.user_id}(?!\d)")
 
     def with_details(self, rows: Iterable[tuple[str, str, str]]) -> UserIdentity:
-        """With more e-mails, first and last names of theirs."""
+        """This identity with more e-mail addresses, first names and last names. `rows` has them in this order."""
         e_mails, names = set(self.e_mails), set(self.names)
         for e_mail, first, last in rows:
             e_mails |= {e_mail.strip()} if e_mail.strip() else set()
@@ -76,7 +76,7 @@ class UserIdentity:
 
 
 def rows_of_user(endpoint: Endpoint, body: bytes, identity: UserIdentity) -> Iterator[dict[str, Any]]:
-    """The rows of a page that name this listener's id."""
+    """The rows of a page that have the user's id."""
     ids = readable_ids(endpoint, body)
     if ids is not None and identity.user_id not in ids:
         return
@@ -89,45 +89,45 @@ def rows_of_user(endpoint: Endpoint, body: bytes, identity: UserIdentity) -> Ite
 
 
 def canonical_text(raw: str) -> str:
-    """Everything that the JSON text of a row says, in canonical form; the text itself where it cannot be read."""
-    return "\n".join(canonical(text) for text in _readings(raw))
+    """All names and values in the JSON text of a row, in canonical form. Invalid JSON is one value."""
+    return "\n".join(canonical(text) for text in _decoded_texts(raw))
 
 
 def e_mails_in(raw: str) -> set[str]:
-    """Every e-mail address in the JSON text of a row, in canonical form: each value with an @, and what is in it."""
-    said = [text for text in map(canonical, _readings(raw)) if "@" in text]
-    return {canonical_e_mail(text) for text in [*said, *_addresses(said)]}
+    """The e-mail addresses in the JSON text of a row, in canonical form. Whole values with an @ are included."""
+    texts = [text for text in map(canonical, _decoded_texts(raw)) if "@" in text]
+    return {canonical_e_mail(text) for text in [*texts, *_addresses(texts)]}
 
 
 def legacy_e_mails_in(raw: str) -> set[str]:
-    """The same as earlier versions wrote them, as far as that can be told: their hashes cannot be made anew."""
-    said = [text.casefold().strip() for text in _readings(raw) if "@" in text]
-    return {*said, *_addresses(said), *(form for e_mail in e_mails_in(raw) for form in legacy_forms(e_mail))}
+    """The addresses of `e_mails_in` in the forms of earlier versions, whose stored hashes cannot be recomputed."""
+    texts = [text.casefold().strip() for text in _decoded_texts(raw) if "@" in text]
+    return {*texts, *_addresses(texts), *(form for e_mail in e_mails_in(raw) for form in legacy_forms(e_mail))}
 
 
 def ids_in_key_field(endpoint: Endpoint, raw: str) -> set[int]:
-    """Every number that stands in place of the id of a row, where the id itself cannot be read."""
+    """The numbers in the key field of a row without a readable id."""
     key, content = ENDPOINTS[endpoint].id_field, _content(raw)
     if isinstance(content, dict):
-        about = [canonical(str(content[key]))] if isinstance(content.get(key), str | list | dict) else []
+        texts = [canonical(str(content[key]))] if isinstance(content.get(key), str | list | dict) else []
     elif content is None:
-        about = re.findall(rf"""\b{key}\b["']?\s*[:=]\s*["']?([+-]?\d+)""", canonical_text(raw))
+        texts = re.findall(rf"""\b{key}\b["']?\s*[:=]\s*["']?([+-]?\d+)""", canonical_text(raw))
     else:
-        about = []
-    return {int(number) for text in about for number in re.findall(r"\d+", text) if len(number) <= _LONGEST_ID}
+        texts = []
+    return {int(number) for text in texts for number in re.findall(r"\d+", text) if len(number) <= _MAX_ID_DIGITS}
 
 
 def _addresses(texts: Sequence[str]) -> list[str]:
-    """The addresses in texts, also where spaces are around the @."""
+    """The addresses in texts, also with spaces around the @."""
     joined = [re.sub(r"\s*@\s*", "@", text) for text in texts]
     return [e_mail for text in {*texts, *joined} for e_mail in _E_MAIL.findall(text)]
 
 
-def _readings(raw: str) -> set[str]:
-    """Every name and value of a row, and what they say when escapes in them are resolved."""
+def _decoded_texts(raw: str) -> set[str]:
+    """Every name and value of a row, and the same with escapes decoded."""
     content = _content(raw)
     texts = set(_texts(content)) if content is not None else {raw}
-    return {reading for text in texts for reading in decoded_forms(text)}
+    return {form for text in texts for form in decoded_forms(text)}
 
 
 def _content(raw: str) -> Any:

@@ -1,4 +1,4 @@
-"""Letting a blocked batch in: who, why, and which failures. It holds for the failures of one audit, and never again."""
+"""Acceptance of a blocked batch by a person. It covers the failures of one audit, and no later failures."""
 
 from __future__ import annotations
 
@@ -15,58 +15,59 @@ from core.queries import load_query
 from core.reasons import check_reason
 from pipeline.batches import Batch
 
-# As expectations.rules.figure writes it.
+# The format of `expectations.rules.figure`.
 _FIGURE = re.compile(r"(-?[\d,]+(?:\.\d+)?(?:e[+-]?\d+)?)(?: (?:%|[a-z]+))?")
 
 
 @dataclass(frozen=True)
 class ReviewedFailure:
-    """What an audit found of one expectation: how many rows break it, or the figure as people read it."""
+    """A failed expectation that a person reviewed: the number of rows that break it, or the observed figure."""
 
     count: int | None
     observed: str | None
 
-    def has_worsened(self, now: ExpectationResult) -> bool:
-        """Whether it is worse now. Where nobody can tell what is worse, whatever differs is."""
-        if self.count is not None and now.unexpected_count is not None:
-            return now.unexpected_count > self.count
-        before, after = _figure(self.observed), _figure(now.observed_value)
-        if now.beyond is None or before is None or after is None:
-            return self.observed != now.observed_value
-        return after > before if now.beyond == "above" else after < before
+    def has_worsened(self, result: ExpectationResult) -> bool:
+        """Whether the new result is worse. If the two cannot be ordered, any difference counts as worse."""
+        if self.count is not None and result.unexpected_count is not None:
+            return result.unexpected_count > self.count
+        reviewed, current = _figure(self.observed), _figure(result.observed_value)
+        if result.beyond is None or reviewed is None or current is None:
+            return self.observed != result.observed_value
+        return current > reviewed if result.beyond == "above" else current < reviewed
 
 
 @dataclass(frozen=True)
 class Acceptance:
-    """Why a batch is to be let in, who says so, and what was known to fail when they said it."""
+    """The reason for accepting a batch, the person who accepts it, and the failures that they reviewed."""
 
     reason: str
     accepted_by: str
     reviewed: Mapping[str, ReviewedFailure]
 
     def refusal(self, results: Sequence[ExpectationResult]) -> str | None:
-        """Why it cannot be let in, as one line; None when it can."""
-        never = [one.expectation for one in results if one.blocks and one.structural]
-        if never:
-            return f"cannot be accepted: the warehouse would not hold together ({', '.join(never)})"
-        unseen = [one.expectation for one in results if one.blocks and one.expectation not in self.reviewed]
-        if unseen:
-            return f"not accepted: {', '.join(unseen)} failed only now; read what was found, then accept it again"
+        """Why the batch cannot be accepted, as one line. None if it can."""
+        blocking = [result for result in results if result.blocks]
+        structural = [result.expectation for result in blocking if result.structural]
+        if structural:
+            return f"cannot be accepted: the warehouse would be inconsistent ({', '.join(structural)})"
+        unreviewed = [result.expectation for result in blocking if result.expectation not in self.reviewed]
+        if unreviewed:
+            return f"not accepted: {', '.join(unreviewed)} failed for the first time; review it, then accept again"
         worse = [
-            f"{one.expectation} was {seen.observed} when it was read, and is {one.observed_value} now"
-            for one in results
-            if one.blocks and (seen := self.reviewed[one.expectation]).has_worsened(one)
+            f"{result.expectation} was {failure.observed} at the review, and is {result.observed_value} now"
+            for result in blocking
+            if (failure := self.reviewed[result.expectation]).has_worsened(result)
         ]
-        return f"not accepted: {'; '.join(worse)}; read it, then accept it again" if worse else None
+        return f"not accepted: {'; '.join(worse)}; review it, then accept again" if worse else None
 
     def summary(self, results: Sequence[ExpectationResult]) -> str:
-        """What the ledger is told, as one line."""
-        waived = ", ".join(one.expectation for one in results if one.blocks)
+        """The acceptance as one line, for the ledger."""
+        waived = ", ".join(result.expectation for result in results if result.blocks)
         return f"accepted although {waived} failed, by {self.accepted_by}: {self.reason}"
 
 
 def load_acceptance(connection: Connection, batch: Batch, reason: str | None, accepted_by: str | None) -> Acceptance:
-    """What somebody asks for, and what the last audit of the batch found. Raises UsageError, DatabaseError."""
+    """The acceptance that a person requests, with the failures of the last audit. Raises UsageError, DatabaseError."""
     reason, accepted_by = check_reason(reason, "--accept"), check_reason(accepted_by, "--by")
     with readable_errors():
         rows = connection.execute(
@@ -83,17 +84,17 @@ def record_acceptance(
     results: Sequence[ExpectationResult],
     now: datetime,
 ) -> None:
-    """Record it, in the transaction that publishes the batch."""
+    """Record the acceptance, in the transaction that publishes the batch."""
     waived = [
         {
-            "expectation": one.expectation,
-            "column": one.column,
-            "description": one.description,
-            "observed": one.observed_value,
-            "rows": one.unexpected_count,
+            "expectation": result.expectation,
+            "column": result.column,
+            "description": result.description,
+            "observed": result.observed_value,
+            "rows": result.unexpected_count,
         }
-        for one in results
-        if one.blocks
+        for result in results
+        if result.blocks
     ]
     connection.execute(
         load_query("ops/audit_results.insert_acceptance"),
@@ -109,5 +110,5 @@ def record_acceptance(
 
 
 def _figure(observed: str | None) -> float | None:
-    found = _FIGURE.fullmatch(observed or "")
-    return float(found[1].replace(",", "")) if found else None
+    match = _FIGURE.fullmatch(observed or "")
+    return float(match[1].replace(",", "")) if match else None

@@ -1,4 +1,4 @@
-"""A batch, its counts, and the ledger `ops.batches` that says what became of each."""
+"""A batch, its counts, and the ledger `ops.batches` with the status of each batch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BATCH_ID = re.compile(r"(?P<endpoint>[a-z_]+)-(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2
 
 @dataclass(frozen=True)
 class Batch:
-    """What one endpoint sent for one day. `revision` counts the times the day was fetched again on purpose.
+    """The snapshot of one endpoint for one day. `revision` is 1 at first, and grows each time the day is fetched again.
 
     `source` is the API's address, without credentials.
     """
@@ -36,18 +36,18 @@ class Batch:
 
     @property
     def batch_id(self) -> str:
-        """Such as `tracks-2026-11-22`, or `tracks-2026-11-22-r2` when fetched a second time."""
+        """For example `tracks-2026-11-22`, or `tracks-2026-11-22-r2` for the second revision."""
         return f"{self.endpoint}-{self.day}" + (f"-r{self.revision}" if self.revision > 1 else "")
 
     @property
     def table(self) -> str:
-        """The name of its table in the schema `staging`."""
+        """The name of the batch's table in the schema `staging`."""
         return self.batch_id.replace("-", "_")
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Rows of one batch, by what became of them.
+    """The rows of one batch, counted by their fate.
 
     landed = rejected + erased + duplicate + superseded + conflicting + unchanged + staged.
     """
@@ -70,9 +70,9 @@ class Counts:
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """A batch as `ops.batches` has it. `settled`: the run that judged it came to its end.
+    """A row of `ops.batches`. `settled` is true if the run that audited the batch has finished.
 
-    `read_in_run` is the run that read its snapshot, None where no run knows.
+    `read_in_run` is the run that read the snapshot, or None if no run recorded it.
     """
 
     batch: Batch
@@ -96,9 +96,9 @@ def record_batch(
     finished_at: datetime | None = None,
     reason: str | None = None,
 ) -> None:
-    """Write what became of a batch, over whatever was written of it before.
+    """Insert or update the row of a batch.
 
-    `run_id` is noted as the run that read the snapshot, unless the ledger has the batch with the same `started_at`.
+    `run_id` is recorded as the run that read the snapshot, unless the ledger has the batch with the same `started_at`.
     """
     values: dict[str, Any] = asdict(counts) | {"unknown_fields": Jsonb(dict(counts.unknown_fields))}
     values |= {"batch_id": batch.batch_id, "endpoint": batch.endpoint, "day": batch.day, "revision": batch.revision}
@@ -107,12 +107,12 @@ def record_batch(
 
 
 def latest_entry(connection: Connection, endpoint: Endpoint, day: date) -> LedgerEntry | None:
-    """The newest revision of the day's batch, if there is one."""
+    """The newest revision of the day's batch, or None."""
     return _entry(connection, "ops/batches.find_latest_batch", {"endpoint": endpoint, "day": day})
 
 
 def find_entry(connection: Connection, batch_id: str) -> LedgerEntry | None:
-    """The batch of that id, if the ledger has it."""
+    """The batch with that id, or None."""
     return _entry(connection, "ops/batches.find_batch", {"batch_id": batch_id})
 
 
@@ -120,10 +120,11 @@ def find_entry(connection: Connection, batch_id: str) -> LedgerEntry | None:
 def newer_published_batch(
     connection: Connection, batch: Batch, read_at: datetime, read_in_run: int | None, now: datetime
 ) -> str | None:
-    """The id of a batch of the endpoint that was published from a snapshot read later than this one, if there is one.
+    """The id of a published batch of the endpoint whose snapshot was read later than that of `batch`, or None.
 
-    Every snapshot is the full list: one that was read earlier would bring old rows back, whatever day it is for. The
-    runs that read them tell which is later. Where no run knows (None), `read_at` does, as far as it is not after now.
+    A snapshot holds all rows of the endpoint. Publishing one that was read earlier would restore old rows. The ids of
+    the runs that read the snapshots decide which is later. If `read_in_run` is None, `read_at` decides, provided that
+    it is not in the future.
     """
     parameters = {"endpoint": batch.endpoint, "read_at": read_at, "read_in_run": read_in_run}
     parameters["latest"] = now + CLOCK_SKEW
@@ -133,30 +134,30 @@ def newer_published_batch(
 
 @readable_errors()
 def is_unpublished(connection: Connection, endpoint: Endpoint, day: date) -> bool:
-    """Whether the day's list of the endpoint was tried and not published, nor one that was read later."""
+    """Whether a run tried to publish the day's batch of the endpoint, and neither it nor a later one is published."""
     parameters = {"endpoint": endpoint, "day": day}
     return connection.execute(load_query("ops/batches.find_unpublished_dependency"), parameters).fetchone() is not None
 
 
 def choose_revision(entry: LedgerEntry | None, batch: Batch, *, refresh: bool) -> tuple[Batch, bool]:
-    """Which revision a run works on, and whether that one is done already.
+    """The revision that a run works on, and whether it is published already.
 
-    Published: done; a new revision for a refresh or another source than before. Blocked: the same, and also when the
-    run that judged it came to its end, so that a mended source is seen. Otherwise a run was cut off, or could not read
-    the list: go on with the same revision.
+    A published batch gets a new revision for a refresh or for another source. A blocked batch does so too, and also if
+    the run that audited it has finished, because the source may be repaired. In all other cases a run was interrupted
+    or could not read the snapshot, and the next run continues with the same revision.
     """
     if entry is None:
         return batch, False
     current = replace(batch, revision=entry.batch.revision)
-    again = refresh or entry.batch.source != batch.source or (entry.status == "blocked" and entry.settled)
-    if again and entry.status in PUBLISHED_STATUSES | {"blocked"}:
+    fetch_again = refresh or entry.batch.source != batch.source or (entry.status == "blocked" and entry.settled)
+    if fetch_again and entry.status in PUBLISHED_STATUSES | {"blocked"}:
         return replace(batch, revision=current.revision + 1), False
     return current, entry.status in PUBLISHED_STATUSES
 
 
 @readable_errors()
 def start_run(connection: Connection, flow: str, day: date | None, now: datetime) -> int:
-    """Note that a run began; returns its id."""
+    """Record the start of a run. Returns its id."""
     row = connection.execute(load_query("ops/runs.start_run"), {"flow": flow, "day": day, "started_at": now}).fetchone()
     if row is None:
         raise RuntimeError("the insert returned no run id")
@@ -165,32 +166,32 @@ def start_run(connection: Connection, flow: str, day: date | None, now: datetime
 
 @readable_errors()
 def clock_problem(connection: Connection, now: datetime) -> str | None:
-    """What to tell people when the run before began after `now`: the clock was ahead then, or is behind. Else None."""
+    """A warning if the previous run started after `now`, because the clock was or is wrong. Otherwise None."""
     row = connection.execute(load_query("ops/runs.find_newest_run")).fetchone()
     if row is None or not is_ahead(row[2], now):
         return None
     run_id, flow, started_at = row
     return (
         f"run {run_id} ({flow}) began at {started_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC, and now it is "
-        f"{now.astimezone(UTC):%Y-%m-%d %H:%M} UTC: the machine's clock was ahead then, or is behind; see "
+        f"{now.astimezone(UTC):%Y-%m-%d %H:%M} UTC: the machine's clock was ahead, or is behind now; see "
         "docs/operations.md#the-clock-was-wrong"
     )
 
 
 @readable_errors()
 def add_batch_to_run(connection: Connection, run_id: int, batch: Batch) -> None:
-    """Note that the run judges the batch."""
+    """Record that the run audits the batch."""
     connection.execute(load_query("ops/runs.add_batch_to_run"), {"run_id": run_id, "batch_id": batch.batch_id})
 
 
 @readable_errors()
 def finish_run(connection: Connection, run_id: int, outcome: str, now: datetime) -> None:
-    """Note that the run came to its end, well or not."""
+    """Record the end of a run and its outcome."""
     connection.execute(load_query("ops/runs.finish_run"), {"run_id": run_id, "outcome": outcome, "finished_at": now})
 
 
 def parse_batch_id(batch_id: str) -> tuple[Endpoint, date, int] | None:
-    """The parts of a batch id, or None when it is not one."""
+    """Endpoint, day and revision of a batch id, or None if it is not one."""
     match = _BATCH_ID.fullmatch(batch_id)
     if match is None or match["endpoint"] not in ENDPOINTS:
         return None

@@ -1,4 +1,4 @@
-"""Reading pages from the API: one page at a time, with time-outs and retries of what may pass."""
+"""The HTTP client of the source API: fetches one page at a time, with time-outs and retries."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _LONGEST_WAIT_SECONDS = 15.0
 _BACKOFF = tenacity.wait_exponential_jitter(
     multiplier=_FIRST_WAIT_SECONDS, max=_LONGEST_WAIT_SECONDS, jitter=_FIRST_WAIT_SECONDS
 )
-_LONGEST_SENSIBLE_SECONDS = 365 * 86_400
+_SECONDS_PER_YEAR = 365 * 86_400
 _PROXY_LOGIN = "the proxy asks for a login: write it as http://user:password@host:port, special characters as %XX"
-_LARGEST_BODY = 64 * 2**20
-_LARGEST_PIECE = 2**20
-_LED_ASTRAY = (
+_MAX_BODY_BYTES = 64 * 2**20
+_MAX_CHUNK_BYTES = 2**20
+_REDIRECT_ERRORS = (
     requests.TooManyRedirects,
     requests.exceptions.InvalidSchema,
     requests.exceptions.InvalidURL,
@@ -44,7 +44,7 @@ _RETRY_STATUS = frozenset({408, 425, 429, *range(500, 600)})
 
 @dataclass(frozen=True)
 class Page:
-    """One page as it was sent. `keys` has one number per row, equal for equal keys; None where a row has no key."""
+    """One page as it was sent. `keys` has one number per row: equal for equal keys, None for a row without a key."""
 
     number: int
     body: bytes
@@ -54,12 +54,12 @@ class Page:
 
 
 class ApiClient:
-    """Reads pages of the API. Safe to share between threads; each keeps its own connection."""
+    """Fetches pages of the API. Threads can share it; each has its own connection."""
 
     def __init__(self, settings: Settings, row_filter: RowFilter | None = None) -> None:
-        """`row_filter` removes rows from each page of personal data before anything else reads it.
+        """`row_filter` removes rows from each page of personal data before other code sees the page.
 
-        Raises SettingsError when a variable of the environment names a proxy or a certificate file that is of no use.
+        Raises SettingsError if an environment variable names an unusable proxy or certificate file.
         """
         self._settings = settings
         self._row_filter = row_filter
@@ -69,10 +69,9 @@ class ApiClient:
         self._environment = _environment(settings)
 
     def fetch_page(self, endpoint: Endpoint, number: int) -> Page:
-        """One page, asked for again while the fault may pass.
+        """Fetch one page, with retries.
 
-        Raises TransientSourceError when it did not pass in the tries and the time allowed, TerminalSourceError at once
-        when it never will.
+        Raises TransientSourceError after the last retry, and TerminalSourceError at once if a retry cannot help.
         """
         settings = self._settings
         retrying = tenacity.Retrying(
@@ -82,28 +81,30 @@ class ApiClient:
             wait=_wait,
             reraise=True,
         )
-        began = time.monotonic()
+        started = time.monotonic()
         try:
-            return retrying(self._page_once, endpoint, number)
+            return retrying(self._fetch_once, endpoint, number)
         except TransientSourceError as error:
-            seconds = time.monotonic() - began
-            tried = f"(tried {retrying.statistics['attempt_number']} times in {seconds:.0f} s)"
+            seconds = time.monotonic() - started
+            attempts = f"(tried {retrying.statistics['attempt_number']} times in {seconds:.0f} s)"
             if error.retry_after and seconds + error.retry_after > settings.give_up_after_seconds:
-                raise TerminalSourceError(f"{error}{_too_long(error.retry_after, settings)} {tried}") from error
-            raise TransientSourceError(f"{error} {tried}") from error
+                raise TerminalSourceError(
+                    f"{error}{_excessive_wait(error.retry_after, settings)} {attempts}"
+                ) from error
+            raise TransientSourceError(f"{error} {attempts}") from error
 
-    def _page_once(self, endpoint: Endpoint, number: int) -> Page:
+    def _fetch_once(self, endpoint: Endpoint, number: int) -> Page:
         where = f"GET {self._settings.source}/{endpoint}?page={number}&size={self._settings.page_size}{self._via}"
         timeout = (self._settings.connect_timeout_seconds, self._settings.read_timeout_seconds)
         try:
             with self._session.send(self._request(endpoint, number), timeout=timeout, stream=True) as response:
                 body = self._read(response)
-        except _LED_ASTRAY as error:
-            raise TerminalSourceError(f"{where}: redirected to nowhere; check MOOVITAMIX_API_URL") from error
+        except _REDIRECT_ERRORS as error:
+            raise TerminalSourceError(f"{where}: invalid redirect; check MOOVITAMIX_API_URL") from error
         except requests.exceptions.ProxyError as error:
             raise _proxy_error(where, error) from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, TimeoutError) as error:
-            raise TransientSourceError(f"{where}: {_what_happened(error)}") from error
+            raise TransientSourceError(f"{where}: {_network_fault(error)}") from error
         if response.status_code in _RETRY_STATUS:
             raise TransientSourceError(f"{where}: answered {response.status_code}", _retry_after(response))
         if response.status_code != 200:
@@ -117,31 +118,31 @@ class ApiClient:
         return Page(number, body, total, size or self._settings.page_size, keys)
 
     def _read(self, response: requests.Response) -> bytes:
-        """The whole body, within the read time-out even if it comes a byte at a time."""
-        until = time.monotonic() + self._settings.read_timeout_seconds
-        pieces: list[bytes] = []
+        """The whole body. The read time-out also limits a body that arrives byte by byte."""
+        deadline = time.monotonic() + self._settings.read_timeout_seconds
+        chunks: list[bytes] = []
         size = 0
-        while piece := response.raw.read1(_LARGEST_PIECE, decode_content=True):
-            pieces.append(piece)
-            size += len(piece)
-            if size > _LARGEST_BODY:
+        while chunk := response.raw.read1(_MAX_CHUNK_BYTES, decode_content=True):
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > _MAX_BODY_BYTES:
                 raise requests.exceptions.ContentDecodingError
-            if time.monotonic() > until:
+            if time.monotonic() > deadline:
                 raise TimeoutError
-        return b"".join(pieces)
+        return b"".join(chunks)
 
     def _request(self, endpoint: Endpoint, number: int) -> requests.PreparedRequest:
-        """The request for a page. A thread prepares one per endpoint: doing it per page takes as long as the answer."""
+        """The request for a page. Each thread prepares one per endpoint, because preparing is as slow as a response."""
         prepared: dict[Endpoint, tuple[requests.PreparedRequest, str]] | None = getattr(self._local, "prepared", None)
         if prepared is None:
             prepared = self._local.prepared = {}
         if endpoint not in prepared:
-            request = requests.Request("GET", f"{self._settings.moovitamix_api_url}/{endpoint}")
-            blank = self._session.prepare_request(request)
-            prepared[endpoint] = (blank, blank.url or "")
-        request_of_page, url = prepared[endpoint]
-        request_of_page.url = f"{url}?page={number}&size={self._settings.page_size}"
-        return request_of_page
+            unprepared = requests.Request("GET", f"{self._settings.moovitamix_api_url}/{endpoint}")
+            template = self._session.prepare_request(unprepared)
+            prepared[endpoint] = (template, template.url or "")
+        request, url = prepared[endpoint]
+        request.url = f"{url}?page={number}&size={self._settings.page_size}"
+        return request
 
     @property
     def _via(self) -> str:
@@ -152,8 +153,8 @@ class ApiClient:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
             session = requests.Session()
-            # Proxies and certificates were looked up once: doing it per request is slow. A login in ~/.netrc is not
-            # for the source, which has MOOVITAMIX_API_TOKEN.
+            # Proxies and certificates are read from the environment once, because reading them per request is slow.
+            # The source gets no login from ~/.netrc, only MOOVITAMIX_API_TOKEN.
             session.trust_env = False
             session.proxies = {"all": self._proxy.url} if self._proxy else {}
             session.verify = self._environment["verify"]
@@ -166,24 +167,24 @@ class ApiClient:
 
 
 def _wait(state: tenacity.RetryCallState) -> float:
-    """Seconds to the next try: twice the last wait with jitter, or what the server asked for if that is longer."""
+    """Seconds to the next attempt: twice the last wait with jitter, or the server's Retry-After if it is longer."""
     error = state.outcome.exception() if state.outcome else None
     requested = error.retry_after if isinstance(error, TransientSourceError) else None
     return max(float(_BACKOFF(state)), requested or 0.0)
 
 
 def _retry_after(response: requests.Response) -> float | None:
-    """Seconds that the header Retry-After asks for, as a number or a date; None if it asks for no wait, or nonsense."""
+    """The seconds of the header Retry-After, which is a number or a date. None if it is missing, invalid or past."""
     value = response.headers.get("Retry-After", "").strip()
     try:
         seconds = float(value)
     except ValueError:
-        asked_for = _date(value)
-        if asked_for is None:
+        retry_at = _date(value)
+        if retry_at is None:
             return None
-        # By the server's own clock, if it says what that shows: ours may differ.
-        seconds = (asked_for - (_date(response.headers.get("Date", "")) or datetime.now(UTC))).total_seconds()
-    return seconds if seconds > 0 else None  # NaN is not
+        # Our clock may differ from the server's, so the header Date is preferred.
+        seconds = (retry_at - (_date(response.headers.get("Date", "")) or datetime.now(UTC))).total_seconds()
+    return seconds if seconds > 0 else None  # None for NaN too
 
 
 def _date(text: str) -> datetime | None:
@@ -194,15 +195,15 @@ def _date(text: str) -> datetime | None:
     return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
-def _too_long(seconds: float, settings: Settings) -> str:
-    """Why a page is not asked for again."""
-    wait = f"{seconds:,.0f} s" if seconds < _LONGEST_SENSIBLE_SECONDS else "more than a year"
+def _excessive_wait(seconds: float, settings: Settings) -> str:
+    """The part of a message that explains why there is no retry."""
+    wait = f"{seconds:,.0f} s" if seconds < _SECONDS_PER_YEAR else "more than a year"
     limit = f"{settings.give_up_after_seconds:g} s"
     return f" and asks to wait {wait}, but a page is given up after {limit} (GIVE_UP_AFTER_SECONDS); run again later"
 
 
 def check_network(settings: Settings) -> None:
-    """Raises SettingsError when a variable of the environment names a proxy or a certificate file that is of no use."""
+    """Raises SettingsError if an environment variable names an unusable proxy or certificate file."""
     proxy = proxy_for(settings.moovitamix_api_url)
     if proxy is not None and proxy.defect:
         raise SettingsError(
@@ -214,22 +215,22 @@ def check_network(settings: Settings) -> None:
     if not os.access(certificates, os.R_OK):
         names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
         name = next((name for name in names if os.environ.get(name) == certificates), names[0])
-        raise SettingsError(f"{name} names {certificates}, which cannot be read: correct it, or unset it")
+        raise SettingsError(f"{name} names {certificates}, which cannot be read: correct or unset it")
 
 
 def _environment(settings: Settings) -> Mapping[str, Any]:
-    """What `requests` takes from the environment for the source: certificates."""
+    """The certificate settings that `requests` reads from the environment."""
     return requests.Session().merge_environment_settings(settings.moovitamix_api_url, {}, False, None, None)
 
 
 def _proxy_error(where: str, error: requests.exceptions.ProxyError) -> TransientSourceError | TerminalSourceError:
-    """What a proxy did instead of passing the request on. Its own words are left out: they may hold its password."""
+    """The error for a proxy that did not forward the request. It omits the text of `error`: it may hold a password."""
     text = str(error)
     if " 407 " in f"{text} ":
         return TerminalSourceError(f"{where}: {_PROXY_LOGIN}")
-    refused = re.search(r"Tunnel connection failed: (\d{3})", text)
-    if refused:
-        return TransientSourceError(f"{where}: the proxy answered {refused[1]}")
+    refusal = re.search(r"Tunnel connection failed: (\d{3})", text)
+    if refusal:
+        return TransientSourceError(f"{where}: the proxy answered {refusal[1]}")
     return TransientSourceError(f"{where}: the proxy does not answer; check the variable, or add the host to NO_PROXY")
 
 
@@ -243,8 +244,8 @@ def _hint(status: int) -> str:
     }.get(status, "")
 
 
-def _what_happened(error: Exception) -> str:
-    """The kind of network fault in words, without addresses or credentials."""
+def _network_fault(error: Exception) -> str:
+    """The network fault in words, without addresses and credentials."""
     if isinstance(error, requests.ConnectTimeout):
         return "no connection within the time-out"
     if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError):
@@ -252,9 +253,9 @@ def _what_happened(error: Exception) -> str:
     if isinstance(error, requests.exceptions.SSLError):
         return "the TLS certificate was not accepted"
     if isinstance(error, requests.exceptions.ContentDecodingError):
-        return f"the body cannot be unpacked, or is larger than {_LARGEST_BODY:,} bytes"
+        return f"the body cannot be decompressed, or is larger than {_MAX_BODY_BYTES:,} bytes"
     if "refused" in str(error):
         return "connection refused; is the API running?"
     if isinstance(error, requests.exceptions.ChunkedEncodingError | urllib3.exceptions.ProtocolError):
-        return "the connection broke before the whole body came"
+        return "the connection broke before the whole body arrived"
     return f"the connection failed ({type(error).__name__})"

@@ -1,7 +1,7 @@
-"""Decoding: the JSON of raw pages to columns, as the contract says. The first of two nets for bad rows.
+"""Decode the JSON of raw pages to columns. Rows without the documented format are rejected.
 
-A page whose rows all keep the contract is decoded in one go. Any other page is decoded row by row, so that each bad row
-is set aside on its own, with its position, its text and a reason that quotes none of its values.
+A page of valid rows is decoded at once. Any other page is decoded row by row, so that each invalid row is rejected on
+its own, with its position, its text, and a reason without values. `pipeline.transformation` checks the values.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from pipeline.page_format import (
 )
 
 _NUMBER = re.compile(r"\+?[0-9]{1,40}(?:\.[0-9]{0,40})?(?:e[+-]?[0-9]{1,2})?")
-_MOST_DIGITS = 19
+_MAX_DIGITS = 19
 OTHER_FIELDS = "(other fields)"
-_MOST_FIELDS = 50
+_MAX_FIELDS = 50
 
 
 @dataclass(frozen=True)
 class RejectedRow:
-    """A row, or one play of a session, that was set aside. Positions count from 1.
+    """A rejected row, or a rejected play of a session. Positions count from 1.
 
-    `row_id` is the id that the row is about, if that can be told.
+    `row_id` is the id in the key field, or None if it is not readable.
     """
 
     row_position: int
@@ -55,8 +55,8 @@ class RejectedRow:
 
 @dataclass
 class DecodedRows:
-    """The rows of a run of pages. `frame` has the fields of the contract as sent and `row_position`; `items` is text
-    of the form `{1,2,3}`, which is how Postgres writes an array."""
+    """The decoded rows of consecutive pages. `frame` has the documented fields as sent, and `row_position`. Its column
+    `items` is text such as `{1,2,3}`, the array format of Postgres."""
 
     endpoint: Endpoint
     offset: int
@@ -71,7 +71,7 @@ class DecodedRows:
     rows_with_unknown_fields: int
 
     def reject(self, position: int, reason: str, row_id: int | None, play_position: int | None = None) -> RejectedRow:
-        """The row at `position` as one that is set aside."""
+        """The row at `position` as a rejected row, or one of its plays."""
         return RejectedRow(position, play_position, self._raw[position - self.offset - 1], reason, row_id)
 
     @cached_property
@@ -87,19 +87,21 @@ class DecodedRows:
             play_position=pl.int_range(1, pl.len() + 1).over("row_position").cast(pl.Int32)
         )
 
-    def with_items(self, rows: pl.DataFrame, plays: pl.DataFrame, touched: pl.Series) -> pl.DataFrame:
-        """`rows` with the items of the sessions at the positions `touched` replaced by what `plays` has of them."""
-        kept = plays.filter(pl.col("row_position").is_in(touched.implode())).sort("row_position", "play_position")
-        texts = kept.group_by("row_position", maintain_order=True).agg(pl.col("track_id").cast(pl.String))
-        replaced = (
-            touched.to_frame("row_position")
-            .join(texts, on="row_position", how="left")
-            .select("row_position", kept_items="{" + pl.col("track_id").list.join(",").fill_null("") + "}")
+    def with_items(self, rows: pl.DataFrame, plays: pl.DataFrame, positions: pl.Series) -> pl.DataFrame:
+        """`rows` with the items of the sessions at `positions` replaced by their remaining `plays`."""
+        remaining = plays.filter(pl.col("row_position").is_in(positions.implode())).sort(
+            "row_position", "play_position"
+        )
+        tracks = remaining.group_by("row_position", maintain_order=True).agg(pl.col("track_id").cast(pl.String))
+        new_items = (
+            positions.to_frame("row_position")
+            .join(tracks, on="row_position", how="left")
+            .select("row_position", new_items="{" + pl.col("track_id").list.join(",").fill_null("") + "}")
         )
         return (
-            rows.join(replaced, on="row_position", how="left", maintain_order="left")
-            .with_columns(items=pl.coalesce("kept_items", "items"))
-            .drop("kept_items")
+            rows.join(new_items, on="row_position", how="left", maintain_order="left")
+            .with_columns(items=pl.coalesce("new_items", "items"))
+            .drop("new_items")
         )
 
     @cached_property
@@ -108,163 +110,167 @@ class DecodedRows:
 
 
 @dataclass
-class _Columns:
-    """Rows on their way into columns."""
+class _DecodingResult:
+    """The decoded and rejected rows so far, and their counts."""
 
     positions: list[int] = field(default_factory=list)
     rows: list[Any] = field(default_factory=list)
     rejected: list[RejectedRow] = field(default_factory=list)
-    unknown: Counter[str] = field(default_factory=Counter)
-    drifted: int = 0
+    unknown_fields: Counter[str] = field(default_factory=Counter)
+    rows_with_unknown_fields: int = 0
     erased: int = 0
     plays_rejected: int = 0
 
 
 def raw_texts(bodies: Sequence[bytes]) -> list[str]:
-    """The JSON text of every row of a run of pages, in order."""
+    """The JSON text of every row of consecutive pages, in order."""
     return [raw.decode("utf-8", "backslashreplace") for body in bodies for raw in raw_rows(body)]
 
 
 def decode_rows(
     endpoint: Endpoint, bodies: Sequence[bytes], offset: int, unknown_fields: frozenset[str]
 ) -> DecodedRows:
-    """Decode a run of pages that begins behind `offset` rows of the list.
+    """Decode consecutive pages. `offset` is the number of rows of the snapshot before them.
 
-    `unknown_fields` were seen before in this batch: pages that have just those are still decoded in one go.
+    `unknown_fields` occurred earlier in the batch. Pages with no other unknown fields are decoded at once.
     """
-    columns = _Columns()
+    result = _DecodingResult()
     position = offset
     for body in bodies:
-        position += _decode_page(endpoint, body, position, unknown_fields | columns.unknown.keys(), columns)
-    items = [row.items or [] for row in columns.rows] if endpoint == LISTEN_HISTORY else []
+        position += _decode_page(endpoint, body, position, unknown_fields | result.unknown_fields.keys(), result)
+    items = [row.items or [] for row in result.rows] if endpoint == LISTEN_HISTORY else []
     return DecodedRows(
         endpoint=endpoint,
         offset=offset,
         bodies=bodies,
-        frame=_frame(endpoint, columns, items),
+        frame=_frame(endpoint, result, items),
         items=items,
-        rejected=columns.rejected,
+        rejected=result.rejected,
         rows_landed=position - offset,
-        rows_erased=columns.erased,
-        plays_landed=sum(map(len, items)) + columns.plays_rejected,
-        unknown_fields=columns.unknown,
-        rows_with_unknown_fields=columns.drifted,
+        rows_erased=result.erased,
+        plays_landed=sum(map(len, items)) + result.plays_rejected,
+        unknown_fields=result.unknown_fields,
+        rows_with_unknown_fields=result.rows_with_unknown_fields,
     )
 
 
 def _decode_page(
-    endpoint: Endpoint, body: bytes, position: int, unknown_fields: frozenset[str], columns: _Columns
+    endpoint: Endpoint, body: bytes, position: int, unknown_fields: frozenset[str], result: _DecodingResult
 ) -> int:
-    """Add the rows of one page that begins behind `position`; returns how many it had."""
+    """Add the rows of the page after row `position` to `result`. Returns their number."""
     declared = frozenset(name for name in unknown_fields if name != OTHER_FIELDS and is_declarable(name))
     for fields in (frozenset[str](), declared) if declared else (frozenset[str](),):
         try:
             rows = page_decoder(endpoint, fields).decode(body).items
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             continue
-        _count_unknown(rows, fields, columns)
-        columns.positions.extend(range(position + 1, position + 1 + len(rows)))
-        columns.rows.extend(rows)
+        _count_unknown_fields(rows, fields, result)
+        result.positions.extend(range(position + 1, position + 1 + len(rows)))
+        result.rows.extend(rows)
         return len(rows)
-    raw = raw_rows(body)
-    for number, text in enumerate(raw, position + 1):
-        _decode_row(endpoint, text, number, columns)
-    return len(raw)
+    texts = raw_rows(body)
+    for row_position, text in enumerate(texts, position + 1):
+        _decode_row(endpoint, text, row_position, result)
+    return len(texts)
 
 
-def _count_unknown(rows: Iterable[Any], fields: frozenset[str], columns: _Columns) -> None:
+def _count_unknown_fields(rows: Iterable[Any], fields: frozenset[str], result: _DecodingResult) -> None:
     if not fields:
         return
     names = attribute_names(fields)
     for row in rows:
         present = [name for attribute, name in names.items() if getattr(row, attribute) is not msgspec.UNSET]
-        add_field_counts(columns.unknown, dict.fromkeys(present, 1))
-        columns.drifted += bool(present)
+        add_field_counts(result.unknown_fields, dict.fromkeys(present, 1))
+        result.rows_with_unknown_fields += bool(present)
 
 
-def add_field_counts(counted: Counter[str], more: Mapping[str, int]) -> None:
-    """Add to the rows counted by unknown field. From the fiftieth name on, all others are counted together."""
-    for name, rows in more.items():
-        counted[name if name in counted or len(counted) < _MOST_FIELDS else OTHER_FIELDS] += rows
+def add_field_counts(counts: Counter[str], new_counts: Mapping[str, int]) -> None:
+    """Add numbers of rows by unknown field. After 50 names, further names are counted together."""
+    for name, rows in new_counts.items():
+        counts[name if name in counts or len(counts) < _MAX_FIELDS else OTHER_FIELDS] += rows
 
 
-def _decode_row(endpoint: Endpoint, text: bytes, position: int, columns: _Columns) -> None:
+def _decode_row(endpoint: Endpoint, text: bytes, position: int, result: _DecodingResult) -> None:
     try:
         row = row_decoder(endpoint).decode(text)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        row = _second_look(endpoint, text, position, error, columns)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        row = _decode_leniently(endpoint, text, position, result)
     if row is not None:
-        columns.positions.append(position)
-        columns.rows.append(row)
+        result.positions.append(position)
+        result.rows.append(row)
 
 
-def _second_look(endpoint: Endpoint, text: bytes, position: int, error: Exception, columns: _Columns) -> Any | None:
-    """A row that is not quite of the contract: kept without its unknown fields or bad plays, or rejected, or gone."""
+def _decode_leniently(endpoint: Endpoint, text: bytes, position: int, result: _DecodingResult) -> Any | None:
+    """Decode a row without its unknown fields and invalid plays. Returns None if the row is rejected or erased."""
     raw = text.decode("utf-8", "backslashreplace")
     try:
         content = msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        columns.rejected.append(
+        result.rejected.append(
             RejectedRow(position, None, raw, "not readable as JSON text", readable_row_id(endpoint, raw))
         )
         return None
     if content == ERASED_ROW:
-        columns.erased += 1
+        result.erased += 1
         return None
     if not isinstance(content, dict):
-        columns.rejected.append(RejectedRow(position, None, raw, f"not an object: {_kind(content)}"))
+        result.rejected.append(RejectedRow(position, None, raw, f"not an object: {_json_type(content)}"))
         return None
-    known = {name: value for name, value in content.items() if name in row_type(endpoint).__struct_fields__}
-    row_id = readable_id(known.get(ENDPOINTS[endpoint].id_field))
-    bad_plays = _bad_plays(known) if endpoint == LISTEN_HISTORY else {}
-    if bad_plays:
-        known["items"] = [play for number, play in enumerate(known["items"], 1) if number not in bad_plays]
+    documented = {name: value for name, value in content.items() if name in row_type(endpoint).__struct_fields__}
+    row_id = readable_id(documented.get(ENDPOINTS[endpoint].id_field))
+    invalid_plays = _invalid_plays(documented) if endpoint == LISTEN_HISTORY else {}
+    if invalid_plays:
+        documented["items"] = [
+            play for play_position, play in enumerate(documented["items"], 1) if play_position not in invalid_plays
+        ]
     try:
-        row = msgspec.convert(known, row_type(endpoint), strict=True)
-    except msgspec.ValidationError as reason:
-        columns.rejected.append(RejectedRow(position, None, raw, _in_words(reason), row_id))
+        row = msgspec.convert(documented, row_type(endpoint), strict=True)
+    except msgspec.ValidationError as error:
+        result.rejected.append(RejectedRow(position, None, raw, _reason(error), row_id))
         return None
-    columns.rejected.extend(RejectedRow(position, number, raw, why, row_id) for number, why in bad_plays.items())
-    columns.plays_rejected += len(bad_plays)
-    add_field_counts(columns.unknown, dict.fromkeys(sorted(content.keys() - known.keys()), 1))
-    columns.drifted += len(content) > len(known)
+    result.rejected.extend(
+        RejectedRow(position, play_position, raw, reason, row_id) for play_position, reason in invalid_plays.items()
+    )
+    result.plays_rejected += len(invalid_plays)
+    add_field_counts(result.unknown_fields, dict.fromkeys(sorted(content.keys() - documented.keys()), 1))
+    result.rows_with_unknown_fields += len(content) > len(documented)
     return row
 
 
-def _bad_plays(row: dict[str, Any]) -> dict[int, str]:
-    """Positions of the plays of a session that are no track ids, with the reason of each."""
+def _invalid_plays(row: dict[str, Any]) -> dict[int, str]:
+    """The plays of a session that are not track ids: a reason for each position."""
     items = row.get("items")
     if not isinstance(items, list):
         return {}
-    bad = {}
-    for number, play in enumerate(items, 1):
+    reasons = {}
+    for play_position, play in enumerate(items, 1):
         try:
             msgspec.convert(play, Id, strict=True)
-        except msgspec.ValidationError as reason:
-            bad[number] = f"items: {_in_words(reason)}"
-    return bad
+        except msgspec.ValidationError as error:
+            reasons[play_position] = f"items: {_reason(error)}"
+    return reasons
 
 
-def _frame(endpoint: Endpoint, columns: _Columns, items: list[list[int]]) -> pl.DataFrame:
-    data: dict[str, pl.Series] = {"row_position": pl.Series(columns.positions, dtype=pl.Int64)}
+def _frame(endpoint: Endpoint, result: _DecodingResult, items: list[list[int]]) -> pl.DataFrame:
+    data: dict[str, pl.Series] = {"row_position": pl.Series(result.positions, dtype=pl.Int64)}
     for column in ENDPOINTS[endpoint].fields:
         if column.kind == "id_list":
             data[column.name] = "{" + pl.Series(_comma_separated(items), dtype=pl.String) + "}"
         else:
             dtype = pl.Int64 if column.kind == "id" else pl.String
-            data[column.name] = pl.Series([getattr(row, column.name) for row in columns.rows], dtype=dtype)
+            data[column.name] = pl.Series([getattr(row, column.name) for row in result.rows], dtype=dtype)
     return pl.DataFrame(data)
 
 
 def _comma_separated(items: list[list[int]]) -> list[str]:
-    """The ids of each session as text; encoded all at once, which is many times faster than one by one."""
+    """The ids of each session as text. Encoding all sessions at once is many times faster than one by one."""
     return msgspec.json.encode(items).decode()[2:-2].split("],[") if items else []
 
 
 def readable_id(value: object) -> int | None:
-    """The id that a row is about, as far as it can be told, also where it is written as a text or a float."""
-    whole = isinstance(value, float) and value.is_integer()
-    number = _whole_number(value) if isinstance(value, str) else int(value) if whole else value  # type: ignore[call-overload]
+    """The id in a value that may be an integer, a float or a text, or None if it is not readable."""
+    is_whole = isinstance(value, float) and value.is_integer()
+    number = _whole_number(value) if isinstance(value, str) else int(value) if is_whole else value  # type: ignore[call-overload]
     try:
         return msgspec.convert(number, Id, strict=True)
     except msgspec.ValidationError:
@@ -272,16 +278,16 @@ def readable_id(value: object) -> int | None:
 
 
 def _whole_number(text: str) -> int | None:
-    """The whole number that a text says, with spaces, a sign, zeros or digits of any script; None if it says none."""
+    """The whole number in a text, which may have spaces, a sign, zeros and digits of any script. None without one."""
     match = _NUMBER.fullmatch(canonical(text))
     if match is None:
         return None
     number = Decimal(match[0])
-    return int(number) if number.adjusted() < _MOST_DIGITS and number == number.to_integral_value() else None
+    return int(number) if number.adjusted() < _MAX_DIGITS and number == number.to_integral_value() else None
 
 
 def readable_row_id(endpoint: Endpoint, raw: str) -> int | None:
-    """The id that the JSON text of a row is about, as far as it can be told."""
+    """The id in the key field of a row, which is JSON text, or None if it is not readable."""
     try:
         row = json.loads(raw)
     except (ValueError, RecursionError):
@@ -289,15 +295,15 @@ def readable_row_id(endpoint: Endpoint, raw: str) -> int | None:
     return readable_id(row.get(ENDPOINTS[endpoint].id_field)) if isinstance(row, dict) else None
 
 
-def _kind(value: object) -> str:
+def _json_type(value: object) -> str:
     return {type(None): "null", str: "text", list: "a list", bool: "a boolean"}.get(type(value), "a number")
 
 
-def _in_words(error: msgspec.ValidationError) -> str:
-    """`Expected `int`, got `str` - at `$.id`` as `id: expected int, got str`."""
-    what, _, where = str(error).replace("`", "").partition(" - at ")
-    what = what[:1].lower() + what[1:]
-    path = where.removeprefix("$.").removeprefix("$")
-    if what.startswith("object missing required field "):
-        return f"{what.rpartition(' ')[2]}: missing"
-    return f"{path}: {what}" if path else what
+def _reason(error: msgspec.ValidationError) -> str:
+    """`Expected `int`, got `str` - at `$.id`` becomes `id: expected int, got str`."""
+    problem, _, location = str(error).replace("`", "").partition(" - at ")
+    problem = problem[:1].lower() + problem[1:]
+    path = location.removeprefix("$.").removeprefix("$")
+    if problem.startswith("object missing required field "):
+        return f"{problem.rpartition(' ')[2]}: missing"
+    return f"{path}: {problem}" if path else problem

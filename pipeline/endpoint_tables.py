@@ -53,7 +53,7 @@ def create_removed_table(endpoint: Endpoint, table: str) -> sql.Composed:
 
 
 def copy_published_keys(endpoint: Endpoint) -> sql.Composed:
-    """Copy the key (times in UTC), the row hash and whether it was removed, of every published row, as CSV."""
+    """Copy the published rows as CSV: the key (times in UTC), the row hash, and whether the row is removed."""
     specification = ENDPOINTS[endpoint]
     in_utc = sql.SQL("{} at time zone 'utc'")
     key = sql.SQL(", ").join(
@@ -133,7 +133,7 @@ def mark_removed_rows(endpoint: Endpoint, removed_table: str) -> sql.Composed:
 
 
 def _stored_types(specification: EndpointSpecification) -> dict[str, LiteralString]:
-    """The stored columns with their Postgres types; of a duration, its text and its seconds."""
+    """The stored columns with their Postgres types. A duration has two columns: text and seconds."""
     types: dict[str, LiteralString] = {}
     for field in specification.fields:
         types[field.name] = _POSTGRES_TYPES[field.kind]

@@ -1,6 +1,6 @@
-"""Reading a list page by page while it may change, and proving that the pages read are one whole list.
+"""Extraction: read a snapshot page by page while it may change, and prove that the pages are one complete snapshot.
 
-Why a list counts as moved is in `docs/adr/0004-when-a-snapshot-counts-as-changed.md`.
+See `docs/adr/0004-when-a-snapshot-counts-as-changed.md`.
 """
 
 from __future__ import annotations
@@ -26,17 +26,20 @@ from pipeline.raw_pages import read_pages, write_pages
 
 Progress = Callable[[int, int], None]
 
-_READING = "reading.json"
-_LARGEST_CHUNK = 100
-_CHUNKS_PER_THREAD = 8
-# The pages that a cut-off read kept are taken up only while they are fresh.
+_READ_STATE = "reading.json"
+_MAX_SPAN_PAGES = 100
+_SPANS_PER_THREAD = 8
+# A read continues with the stored pages of an interrupted read only if they are newer than this.
 _RESUME_WITHIN = timedelta(hours=1)
-_ID_TWICE = "an id is on two pages"
+_REPEATED_ID = "an id is on two pages"
 
 
 @dataclass(frozen=True)
 class CompleteSnapshot:
-    """A list that was read to its end and held still. `total` is what the API said, `rows` what it sent."""
+    """A snapshot that was read completely and did not change during the read.
+
+    `total` is the number that the API reported, `rows` the number that it sent.
+    """
 
     total: int
     rows: int
@@ -47,7 +50,7 @@ class CompleteSnapshot:
 
 @dataclass(frozen=True)
 class _Span:
-    """Pages first to last, both included: what one thread reads and one file holds."""
+    """The pages `first` to `last`, inclusive. One thread reads them, and one file stores them."""
 
     first: int
     last: int
@@ -61,8 +64,8 @@ Keys = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """What is remembered of a page, to tell whether it is the same when it is read again."""
+class _PageFingerprint:
+    """Two reads of a page have the same fingerprint if the page did not change."""
 
     total: int
     rows: int
@@ -70,16 +73,16 @@ class _Seen:
 
 
 @dataclass
-class _Reading:
-    """One read of a list: what is remembered of each page, and the keys that each page holds, once a page."""
+class _SnapshotRead:
+    """One read of a snapshot: the fingerprint of each page, and the distinct keys of each page."""
 
-    pages: dict[int, _Seen] = field(default_factory=dict)
+    pages: dict[int, _PageFingerprint] = field(default_factory=dict)
     keys: list[Keys] = field(default_factory=list)
 
     def add(self, pages: Sequence[Page]) -> None:
-        self.pages |= {page.number: _seen(page) for page in pages}
-        once = [np.fromiter({key for key in page.keys if key is not None}, dtype=np.int64) for page in pages]
-        self.keys.append(np.concatenate(once) if once else np.empty(0, dtype=np.int64))
+        self.pages |= {page.number: _fingerprint(page) for page in pages}
+        distinct = [np.fromiter({key for key in page.keys if key is not None}, dtype=np.int64) for page in pages]
+        self.keys.append(np.concatenate(distinct) if distinct else np.empty(0, dtype=np.int64))
 
     def has_key_on_two_pages(self) -> bool:
         keys = np.concatenate(self.keys)
@@ -92,7 +95,10 @@ class _Reading:
 
 
 class SnapshotReader:
-    """Reads one list into a folder, again if it moved. A second reader goes on behind the pages that are there."""
+    """Reads one snapshot into a folder, and reads it again if it changed.
+
+    It continues after the pages that an interrupted read stored.
+    """
 
     def __init__(
         self,
@@ -111,8 +117,8 @@ class SnapshotReader:
         self._progress = progress
 
     def read(self) -> CompleteSnapshot:
-        """Read until the snapshot stays the same for one read. Raises SourceError, SnapshotChanged, OSError."""
-        before: dict[int, _Seen] = {}
+        """Read until the snapshot does not change during a read. Raises SourceError, SnapshotChanged, OSError."""
+        previous_pages: dict[int, _PageFingerprint] = {}
         problem, stable = "", False
         for _ in range(self._settings.fetch_reads):
             started_at = self._clock()
@@ -120,51 +126,52 @@ class SnapshotReader:
             self._resume_or_begin(first)
             reading = self._read_pages(first)
             problem = self._problem(reading, first)
-            stable = reading.pages == before
-            if not problem or (stable and problem == _ID_TWICE):
-                (self._folder / _READING).unlink(missing_ok=True)
+            stable = reading.pages == previous_pages
+            if not problem or (stable and problem == _REPEATED_ID):
+                (self._folder / _READ_STATE).unlink(missing_ok=True)
                 return CompleteSnapshot(first.total, reading.rows, len(reading.pages), first.size, started_at)
             if stable:
                 break
-            before = reading.pages
+            previous_pages = reading.pages
             self._clear()
         reads = "twice alike" if stable else f"read {self._settings.fetch_reads} times"
         raise SnapshotChanged(f"GET {self._batch.source}/{self._batch.endpoint}: {problem}; {reads}")
 
     def _resume_or_begin(self, first: Page) -> None:
-        """Keep the pages of a read that was cut off only if it was of the same list, as far as page 1 can tell."""
-        about = {"source": self._batch.source, "total": first.total, "size": first.size, "threads": self._threads}
-        kept = self._kept_pages(next(_spans(first, self._threads)))
+        """Keep the stored pages of an interrupted read only if page 1, size and total are the same. Delete others."""
+        state = {"source": self._batch.source, "total": first.total, "size": first.size, "threads": self._threads}
+        stored_pages = self._stored_pages(next(_spans(first, self._threads)))
         try:
-            begun = json.loads((self._folder / _READING).read_text())
-            age = self._clock() - datetime.fromisoformat(begun.pop("begun_at"))
-            same = begun == about and age < _RESUME_WITHIN
+            stored_state = json.loads((self._folder / _READ_STATE).read_text())
+            age = self._clock() - datetime.fromisoformat(stored_state.pop("begun_at"))
+            can_resume = stored_state == state and age < _RESUME_WITHIN
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            same = False
-        if not same or (kept and _seen(first) != _seen(kept[0])):
+            can_resume = False
+        if not can_resume or (stored_pages and _fingerprint(first) != _fingerprint(stored_pages[0])):
             self._clear()
-            begun = about | {"begun_at": self._clock().isoformat()}
-            write_atomically(self._folder / _READING, json.dumps(begun), durable=True)
+            new_state = state | {"begun_at": self._clock().isoformat()}
+            write_atomically(self._folder / _READ_STATE, json.dumps(new_state), durable=True)
 
-    def _read_pages(self, first: Page) -> _Reading:
-        """Read on with a few threads until the last page, or until a page shows that the list ends before its total."""
-        reading = _Reading()
+    def _read_pages(self, first: Page) -> _SnapshotRead:
+        """Read with several threads until the last page, or until an empty page ends the snapshot before its total."""
+        reading = _SnapshotRead()
         stop = threading.Event()
         spans: Iterator[_Span] = iter(_spans(first, self._threads))
         with ThreadPoolExecutor(self._threads, thread_name_prefix=self._batch.endpoint) as executor:
             try:
-                work = {
+                pending = {
                     executor.submit(self._read_span, span, first, stop) for span in islice(spans, 2 * self._threads)
                 }
-                while work:
-                    done, work = wait(work, return_when=FIRST_COMPLETED)
-                    for future in done:
+                while pending:
+                    completed, pending = wait(pending, return_when=FIRST_COMPLETED)
+                    for future in completed:
                         pages = future.result()
                         reading.add(pages)
                         if any(not page.keys and page.number < _page_count(first) for page in pages):
                             spans = iter(())
                     self._progress(len(reading.pages), _page_count(first))
-                    work |= {executor.submit(self._read_span, span, first, stop) for span in islice(spans, len(done))}
+                    following = islice(spans, len(completed))
+                    pending |= {executor.submit(self._read_span, span, first, stop) for span in following}
             except BaseException:
                 stop.set()
                 executor.shutdown(wait=True, cancel_futures=True)
@@ -172,22 +179,22 @@ class SnapshotReader:
         return reading
 
     def _read_span(self, span: _Span, first: Page, stop: threading.Event) -> list[Page]:
-        """Read and keep some pages, or take those that are kept already. Their bodies are not handed on."""
-        kept = self._kept_pages(span)
-        if kept:
-            return kept
+        """Read and store the pages of a span, unless they are stored already. Returns them without their bodies."""
+        stored_pages = self._stored_pages(span)
+        if stored_pages:
+            return stored_pages
         pages: list[Page] = []
         for number in range(span.first, span.last + 1):
             if stop.is_set():
                 raise SourceError("another page could not be read")
             pages.append(first if number == 1 else self._client.fetch_page(self._batch.endpoint, number))
             if not pages[-1].keys and number < _page_count(first):
-                break  # the list ends here, whatever its total says
+                break  # the snapshot ends before its total
         write_pages(self._folder / span.file_name, [page.body for page in pages])
         return [replace(page, body=b"") for page in pages]
 
-    def _kept_pages(self, span: _Span) -> list[Page]:
-        """The pages that an earlier, cut-off read kept; none when they are not there or not whole."""
+    def _stored_pages(self, span: _Span) -> list[Page]:
+        """The pages that an interrupted read stored. Empty if the file is missing or damaged."""
         path = self._folder / span.file_name
         try:
             bodies = read_pages(path) if path.exists() else []
@@ -198,21 +205,21 @@ class SnapshotReader:
             Page(number, b"", total, size or 0, keys) for number, (total, size, keys) in enumerate(pages, span.first)
         ]
 
-    def _problem(self, reading: _Reading, first: Page) -> str:
-        """Why these pages are not one whole list; empty when they are."""
+    def _problem(self, reading: _SnapshotRead, first: Page) -> str:
+        """Why the pages are not one complete snapshot. Empty if they are."""
         if any(page.total != first.total for page in reading.pages.values()):
-            return "its total changed while the list was read"
+            return "its total changed during extraction"
         if reading.rows != first.total:
             return f"says total {first.total} and sends {reading.rows} rows"
         for number in _to_recheck(first, self._threads):
-            if _seen(self._client.fetch_page(self._batch.endpoint, number)) != reading.pages[number]:
-                return f"page {number} changed while the list was read"
+            if _fingerprint(self._client.fetch_page(self._batch.endpoint, number)) != reading.pages[number]:
+                return f"page {number} changed during extraction"
         if reading.has_key_on_two_pages():
-            return _repeated_page(reading.pages) or _ID_TWICE
+            return _repeated_page(reading.pages) or _REPEATED_ID
         return ""
 
     def _clear(self) -> None:
-        for path in [*self._folder.glob("pages-*"), self._folder / _READING]:
+        for path in [*self._folder.glob("pages-*"), self._folder / _READ_STATE]:
             path.unlink(missing_ok=True)
 
     @property
@@ -225,26 +232,27 @@ def _page_count(first: Page) -> int:
 
 
 def _spans(first: Page, threads: int) -> Iterator[_Span]:
-    """The pages of a list, cut so that every thread has some and no file holds too many."""
+    """The pages of a snapshot in spans: enough spans for every thread, and not too many pages in a span."""
     pages = _page_count(first)
-    length = min(_LARGEST_CHUNK, max(1, pages // (threads * _CHUNKS_PER_THREAD)))
+    length = min(_MAX_SPAN_PAGES, max(1, pages // (threads * _SPANS_PER_THREAD)))
     return (_Span(start, min(start + length - 1, pages)) for start in range(1, pages + 1, length))
 
 
-def _seen(page: Page) -> _Seen:
-    return _Seen(page.total, len(page.keys), hash(page.keys))
+def _fingerprint(page: Page) -> _PageFingerprint:
+    return _PageFingerprint(page.total, len(page.keys), hash(page.keys))
 
 
-def _repeated_page(pages: dict[int, _Seen]) -> str:
-    """Which page holds the rows of another one: then the API does not heed the number. A single row may come twice."""
-    first_with: dict[_Seen, int] = {}
+def _repeated_page(pages: dict[int, _PageFingerprint]) -> str:
+    """A message if a page repeats an earlier page: the API ignores the page number. Pages of one row may be equal."""
+    first_numbers: dict[_PageFingerprint, int] = {}
     for number in sorted(pages):
-        earlier = first_with.setdefault(pages[number], number)
+        earlier = first_numbers.setdefault(pages[number], number)
         if earlier != number and pages[number].rows > 1:
             return f"page {number} repeats page {earlier}"
     return ""
 
 
 def _to_recheck(first: Page, threads: int) -> list[int]:
-    """The first page of every span and the last of all: every page of a short list, one in a hundred of a long one."""
+    """The pages to read again: the first of every span, and the last. They are all pages of a short snapshot, and one
+    in a hundred of a long one."""
     return sorted({*(span.first for span in _spans(first, threads)), _page_count(first)})

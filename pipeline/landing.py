@@ -1,7 +1,7 @@
-"""Landing: the pages of one batch, kept as they were sent.
+"""Landing: the raw pages of one batch, stored as they were sent.
 
-`DATA_DIR/landing/<endpoint>/<batch id>/` holds `pages-<first>-<last>.jsonl.zst` (a page a line) and, once the list was
-read to its end and found whole, `manifest.json`. After that nothing in the folder changes.
+`DATA_DIR/landing/<endpoint>/<batch id>/` holds files `pages-<first>-<last>.jsonl.zst`, with one page per line. When the
+snapshot is complete, `manifest.json` is added. After that, the folder does not change.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ _LOCK = "lock"
 
 @dataclass(frozen=True)
 class Landing:
-    """The raw pages of one batch. `total` is what the API said, `rows` what it sent. Times are UTC."""
+    """The raw pages of one batch. `total` is the number that the API reported, `rows` the number that it sent.
+
+    Times are UTC.
+    """
 
     folder: Path
     source: str
@@ -41,18 +44,18 @@ class Landing:
     read_at: datetime
 
     def chunks(self) -> Iterator[tuple[int, list[bytes]]]:
-        """Runs of pages in order: the number of the first, and the bodies. Raises LandingError."""
+        """Consecutive pages, file by file: the number of the first page, and the bodies. Raises LandingError."""
         for path in sorted(self.folder.glob("pages-*.jsonl.zst")):
             yield int(path.name.split("-")[1]), read_pages(path)
 
 
 def landing_folder(data_dir: Path, batch: Batch) -> Path:
-    """Where the raw pages of a batch are."""
+    """The folder of the raw pages of a batch."""
     return DataLayout(data_dir).landing / batch.endpoint / batch.batch_id
 
 
 def find_landing(data_dir: Path, batch: Batch) -> Landing | None:
-    """The landing of a batch, if it was read to its end from the batch's source and is still there."""
+    """The landing of a batch, or None if there is no complete snapshot from the batch's source."""
     folder = landing_folder(data_dir, batch)
     try:
         manifest = json.loads((folder / _MANIFEST).read_text())
@@ -65,7 +68,7 @@ def find_landing(data_dir: Path, batch: Batch) -> Landing | None:
 
 
 def unclaimed_revision(data_dir: Path, batch: Batch) -> Batch:
-    """The batch, or the next revision of it whose folder does not hold the complete list of another source."""
+    """The batch, or its next revision whose folder does not hold a complete snapshot of another source."""
     while (landing_folder(data_dir, batch) / _MANIFEST).exists() and find_landing(data_dir, batch) is None:
         batch = replace(batch, revision=batch.revision + 1)
     return batch
@@ -74,9 +77,9 @@ def unclaimed_revision(data_dir: Path, batch: Batch) -> Batch:
 def land_snapshot(
     client: ApiClient, batch: Batch, settings: Settings, *, clock: Callable[[], datetime], progress: Progress
 ) -> Landing:
-    """Read the whole list and keep its pages; a second call goes on behind the pages that are there.
+    """Extract the whole snapshot and store its pages. A second call continues after the stored pages.
 
-    Raises SourceError when the API cannot be read, SnapshotChanged when the snapshot keeps changing, LandingError when
+    Raises SourceError if the API cannot be read, SnapshotChanged if the snapshot keeps changing, and LandingError if
     the pages cannot be written.
     """
     folder = landing_folder(settings.data_dir, batch)
@@ -85,22 +88,22 @@ def land_snapshot(
         folder.mkdir(parents=True, exist_ok=True)
         with lock_folder(folder, settings.lock_wait_seconds):
             delete_unfinished_files(folder)
-            done = find_landing(settings.data_dir, batch)
-            if done is not None:
-                return done
-            (folder / _MANIFEST).unlink(missing_ok=True)  # of another source: its pages are about to go
-            whole = SnapshotReader(client, batch, settings, folder, clock, progress).read()
-            return _finish(batch, folder, whole, clock())
+            existing = find_landing(settings.data_dir, batch)
+            if existing is not None:
+                return existing
+            (folder / _MANIFEST).unlink(missing_ok=True)  # of another source, whose pages are deleted next
+            snapshot = SnapshotReader(client, batch, settings, folder, clock, progress).read()
+            return _finish(batch, folder, snapshot, clock())
     except OSError as error:
-        kind = DiskFull if is_disk_full(error) else LandingError
-        raise kind(
-            f"raw pages cannot be written to {folder}: {error.strerror or error}; earlier ones are kept, run again"
+        error_type = DiskFull if is_disk_full(error) else LandingError
+        raise error_type(
+            f"raw pages cannot be written to {folder}: {error.strerror or error}; earlier pages are kept, run again"
         ) from error
 
 
-def _finish(batch: Batch, folder: Path, whole: CompleteSnapshot, read_at: datetime) -> Landing:
-    """Write the manifest, which says that the folder is complete."""
-    landing = Landing(folder, batch.source, whole.total, whole.rows, whole.pages, whole.size, whole.started_at, read_at)
+def _finish(batch: Batch, folder: Path, snapshot: CompleteSnapshot, read_at: datetime) -> Landing:
+    """Write the manifest, which marks the folder as complete."""
+    landing = Landing(folder=folder, source=batch.source, read_at=read_at, **vars(snapshot))
     manifest = {name: getattr(landing, name) for name in ("source", "total", "rows", "pages", "size")}
     manifest |= {"started_at": landing.started_at.isoformat(), "read_at": landing.read_at.isoformat()}
     write_atomically(folder / _MANIFEST, json.dumps(manifest, indent=1), durable=True)
@@ -119,13 +122,13 @@ def lock_folder(folder: Path, wait_seconds: float) -> FileLock:
 
 
 def delete_folder(folder: Path) -> None:
-    """Delete a landing. Cut off in the middle, it is none: the manifest goes first."""
+    """Delete a landing. The manifest is deleted first, so that an interrupted deletion leaves no complete landing."""
     (folder / _MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(folder)
 
 
 def delete_landing(data_dir: Path, batch: Batch) -> bool:
-    """Delete the raw pages of a batch. Returns whether there were any."""
+    """Delete the raw pages of a batch. Returns whether the folder existed."""
     folder = landing_folder(data_dir, batch)
     if not folder.exists():
         return False

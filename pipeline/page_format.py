@@ -1,6 +1,6 @@
 """The format of a page: its envelope, and rows as structs generated from the specification of the endpoint.
 
-Rows are decoded strictly: an id is an integer, and never a text, a float or a boolean. No value is guessed.
+Rows are decoded strictly: an id is an integer, not a text, a float or a boolean.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from core.endpoints import ENDPOINTS, Endpoint, EndpointSpecification, Kind
 from core.errors import TransientSourceError
 
 Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-# The placeholder of a row that was erased.
+# The placeholder of an erased row.
 ERASED_ROW = {"erased": True}
 
 # A session without plays may have null items.
@@ -132,7 +132,7 @@ def lenient_envelope(body: bytes) -> LenientEnvelope:
 
 
 def raw_rows(body: bytes) -> list[bytes]:
-    """The JSON text of each row of a page that was read before."""
+    """The JSON text of each row of a valid page."""
     try:
         return [bytes(row) for row in msgspec.json.decode(body, type=Envelope).items]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -1,4 +1,4 @@
-"""Keeping what an audit said, and the keys of the rows it holds against a batch."""
+"""Stores audit results and the keys of quarantined rows."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pipeline.batches import Batch
 
 
 def save_audit_results(connection: Connection, batch: Batch, results: Sequence[ExpectationResult]) -> None:
-    """Write the results of an audit, over those of an earlier audit of the batch, in one transaction.
+    """Replace the audit results of a batch, in one transaction.
 
-    The rows themselves stay where they are: raw in the landing folder, shaped in the batch's staging table.
+    Only keys are copied. The rows themselves stay in the landing folder and in the batch's staging table.
     """
     with readable_errors(), connection.transaction(), connection.cursor() as cursor:
         cursor.execute(load_query("ops/audit_results.delete_expectation_results"), {"batch_id": batch.batch_id})

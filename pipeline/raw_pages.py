@@ -1,4 +1,4 @@
-"""Files of raw pages: as they were sent, a page a line, compressed, and written whole or not at all."""
+"""Files of raw pages: compressed, one page per line, as the API sent them. They are written atomically."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ from core.errors import DamagedPages, LandingError
 
 
 def write_pages(path: Path, bodies: Sequence[bytes]) -> None:
-    """Keep the bodies of some pages. Raises OSError."""
-    # JSON holds line breaks only between its tokens, so a page fits a line without changing what it says.
+    """Write the bodies of pages to a file. Raises OSError."""
+    # JSON has line breaks only between tokens, so replacing them does not change its meaning.
     lines = b"\n".join(body.replace(b"\r", b" ").replace(b"\n", b" ") for body in bodies)
     write_atomically(path, zstandard.ZstdCompressor(level=1, write_checksum=True).compress(lines), durable=True)
 
 
 def read_pages(path: Path) -> list[bytes]:
-    """The bodies of some pages. Raises LandingError when the file cannot be read, DamagedPages when it never will."""
+    """The bodies of the pages in a file. Raises LandingError if it cannot be read, DamagedPages if it is damaged."""
     try:
         return zstandard.ZstdDecompressor().decompress(path.read_bytes()).split(b"\n")
     except (OSError, zstandard.ZstdError) as error:
-        damaged = isinstance(error, zstandard.ZstdError) or error.errno == errno.EIO
-        kind = DamagedPages if damaged else LandingError
-        raise kind(f"raw pages cannot be read back from {path}: {error}; fetch the day again (--refresh)") from error
+        is_damaged = isinstance(error, zstandard.ZstdError) or error.errno == errno.EIO
+        error_type = DamagedPages if is_damaged else LandingError
+        raise error_type(
+            f"raw pages cannot be read back from {path}: {error}; fetch the day again (--refresh)"
+        ) from error
 
 
 def make_private_folder(folder: Path) -> None:
-    """Make a folder that only this user can look into, as it will hold names and e-mails. One that is there stays."""
+    """Create a folder that only this user can open, because it will hold names and e-mail addresses."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

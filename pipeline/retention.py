@@ -1,4 +1,4 @@
-"""Retention: what may go. Only what is bulky and can be fetched or made again; the ledger and the rejects stay."""
+"""Retention: deletes old files and tables that can be created again. The ledger and the rejected rows stay."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pipeline.batches import Batch
 
 
 def prune_batches(connection: Connection, data_dir: Path, oldest: datetime) -> dict[str, int]:
-    """Delete raw pages and staging tables of batches that came before `oldest`, and landings no batch knows of.
+    """Delete the raw pages and staging tables of batches before `oldest`, and old landings that are in no ledger row.
 
-    Returns how many of each were deleted. Running it again deletes nothing more. Raises DatabaseError.
+    Returns the number of deleted objects by kind. A second call deletes nothing. Raises DatabaseError.
     """
     pruned = {"landings": 0, "staging_tables": 0}
     with readable_errors():
@@ -25,18 +25,18 @@ def prune_batches(connection: Connection, data_dir: Path, oldest: datetime) -> d
             batch = Batch(endpoint, day, source, revision)
             pruned["landings"] += landing.delete_landing(data_dir, batch)
             pruned["staging_tables"] += staging.drop_tables(connection, batch)
-        known = {row[0] for row in connection.execute(load_query("ops/batches.find_batch_ids"))}
+        batch_ids = {row[0] for row in connection.execute(load_query("ops/batches.find_batch_ids"))}
     for folder in DataLayout(data_dir).landing.glob("*/*"):
-        if folder.name not in known and folder.stat().st_mtime < oldest.timestamp():
+        if folder.name not in batch_ids and folder.stat().st_mtime < oldest.timestamp():
             shutil.rmtree(folder)
             pruned["landings"] += 1
     return pruned
 
 
 def prune_files(data_dir: Path, oldest: datetime) -> dict[str, int]:
-    """Delete raw pages and shaped parts last written before `oldest`, of the machine's time, without the database.
+    """Delete raw pages and transformed batches that were last written before `oldest`, by the machine's clock.
 
-    For when it has no room to answer. Returns how many of each were deleted.
+    It needs no database, so it works if the database has no disk space. Returns the number of deletions by kind.
     """
     layout = DataLayout(data_dir)
     kinds = {"landings": layout.landing.glob("*/*"), "shaped_batches": layout.shaped.glob("*")}

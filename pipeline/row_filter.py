@@ -1,6 +1,6 @@
-"""Row filter: remove the rows of excluded users from a page before anything else reads it.
+"""Row filter: removes the rows of excluded users from a page before other code sees the page.
 
-A filter is given to extraction and transformation as a parameter. Each removed row leaves a placeholder, so that the
+Extraction and transformation receive the filter as a parameter. A placeholder replaces each removed row, so that the
 page keeps its number of rows.
 """
 
@@ -22,7 +22,7 @@ _ENVELOPE_FIELDS = ("total", "page", "size", "pages")
 
 
 class RowFilter(Protocol):
-    """Which rows to remove: those of certain users."""
+    """Decides which rows are removed: those of certain users."""
 
     def matching_ids(self, user_ids: Iterable[int]) -> set[int]:
         """The ids among `user_ids` whose rows are removed."""

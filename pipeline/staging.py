@@ -1,4 +1,4 @@
-"""Staging: what a batch changes, copied to Postgres to be audited there. Equal rows stay behind."""
+"""Staging: copies the rows of a batch that differ from the published rows to Postgres, where they are audited."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from pipeline.endpoint_tables import (
 from pipeline.transformation import PublishedIds, TransformedBatch
 
 _BYTES_PER_READ = 32 * 2**20
-# The last whole day is held against so many days before it: two of each day of the week.
+# The last whole day is compared with this many earlier days: two of each day of the week.
 _DAYS_COMPARED = 14
-# With fewer sessions on the quietest of them, chance alone makes a day look half empty.
-_FEWEST_SESSIONS = 50
-# Before the lists of so many of these days came in, nobody knows what the list of a day brings.
-_FEWEST_DAYS_PUBLISHED = 7
+# If the quietest of these days has fewer sessions, a day may have only half of them by chance.
+_MIN_SESSIONS = 50
+# A comparison needs published batches of at least this many of these days.
+_MIN_DAYS_PUBLISHED = 7
 _EPOCH = date(1970, 1, 1).toordinal()
 
 
 @dataclass(frozen=True)
 class StagedTables:
-    """A staged batch: where its rows are, and its counts so far."""
+    """The staging tables of a batch, and its counts so far."""
 
     rows_table: str
     profile_table: str
@@ -51,9 +51,9 @@ class StagedTables:
 
 @dataclass
 class _Difference:
-    """How a batch differs from what is published, added up bucket by bucket.
+    """Counts of the difference between a batch and the published rows, summed over the buckets.
 
-    `sessions` are those that would be published with it, by how many days before the batch's day they were created.
+    `sessions` counts the sessions that the batch would publish, by the number of days before the batch's day.
     """
 
     unchanged: int = 0
@@ -65,7 +65,7 @@ class _Difference:
 
 
 def table_names(batch: Batch) -> tuple[str, str, str]:
-    """Names in `staging` of the rows, the profile and the removed keys of a batch."""
+    """The names in `staging` of the tables of rows, of the profile and of removed keys."""
     return batch.table, f"{batch.table}_profile", f"{batch.table}_removed"
 
 
@@ -73,41 +73,41 @@ def table_names(batch: Batch) -> tuple[str, str, str]:
 def stage_batch(
     connection: Connection,
     batch: Batch,
-    shaped: TransformedBatch,
+    transformed: TransformedBatch,
     *,
     rows_reported: int,
     dependencies_not_published: int,
 ) -> StagedTables:
-    """Copy the difference between a shaped batch and what is published to tables of its own, in one transaction.
+    """Copy the rows of a transformed batch that differ from the published rows to its staging tables.
 
-    A second call replaces what the first one staged. Rejected, superseded and conflicting rows go to
-    `ops.rejected_rows`. Raises DatabaseError.
+    It is one transaction, and a second call replaces the tables. Rejected, superseded and conflicting rows are written
+    to `ops.rejected_rows`. Raises DatabaseError.
     """
     rows_table, profile_table, removed_table = table_names(batch)
     with readable_errors(), connection.transaction():
         _create_tables(connection, batch)
-        snapshot = _Snapshot(connection, batch.endpoint, shaped)
+        published = _PublishedRows(connection, batch.endpoint, transformed)
         difference = _Difference()
         removed: list[pl.DataFrame] = []
         with (
             connection.cursor() as cursor,
             cursor.copy(copy_into((STAGING, rows_table), staged_columns(batch.endpoint))) as copy,
         ):
-            for text in _one_ahead(_changes(batch, shaped, snapshot, difference, removed)):
+            for text in _prefetch(_staged_csv(batch, transformed, published, difference, removed)):
                 copy.write(text)
-        snapshot.forget()
+        published.delete()
         write_frame(connection, (STAGING, removed_table), pl.concat(removed).select(ENDPOINTS[batch.endpoint].key))
-        _keep_rejected(connection, batch, shaped)
-        counts = _counts(shaped, difference, rows_reported)
-        _write_profile(connection, batch, shaped, counts, difference, dependencies_not_published)
-    planned = (*ENDPOINTS[batch.endpoint].key, "is_new")  # the columns that query plans depend on
-    counted = sql.SQL(", ").join(map(sql.Identifier, planned))
-    connection.execute(sql.SQL("analyze {} ({})").format(sql.Identifier(STAGING, rows_table), counted))
+        _write_rejected_rows(connection, batch, transformed)
+        counts = _counts(transformed, difference, rows_reported)
+        _write_profile(connection, batch, transformed, counts, difference, dependencies_not_published)
+    columns = (*ENDPOINTS[batch.endpoint].key, "is_new")  # the columns that query plans depend on
+    names = sql.SQL(", ").join(map(sql.Identifier, columns))
+    connection.execute(sql.SQL("analyze {} ({})").format(sql.Identifier(STAGING, rows_table), names))
     return StagedTables(rows_table, profile_table, removed_table, counts)
 
 
 def published_ids(connection: Connection, endpoints: Iterable[Endpoint]) -> PublishedIds:
-    """The ids of all rows of these endpoints that were ever published."""
+    """The ids of all rows of these endpoints that were ever published, by endpoint."""
     with readable_errors():
         return {
             endpoint: read_query(connection, copy_published_ids(endpoint), {"id": pl.Int64()}).to_series()
@@ -117,11 +117,11 @@ def published_ids(connection: Connection, endpoints: Iterable[Endpoint]) -> Publ
 
 @readable_errors()
 def drop_tables(connection: Connection, batch: Batch) -> int:
-    """Remove what was staged of a batch. Returns how many tables there were."""
-    there = [table for table in table_names(batch) if _exists(connection, table)]
-    for table in there:
+    """Drop the staging tables of a batch. Returns the number of dropped tables."""
+    tables = [table for table in table_names(batch) if _exists(connection, table)]
+    for table in tables:
         connection.execute(sql.SQL("drop table {}").format(sql.Identifier(STAGING, table)))
-    return len(there)
+    return len(tables)
 
 
 def _exists(connection: Connection, table: str) -> bool:
@@ -137,26 +137,26 @@ def _create_tables(connection: Connection, batch: Batch) -> None:
     connection.execute(compose_query("staging/tables.create_profile", table=(STAGING, profile_table)))
 
 
-class _Snapshot:
-    """Key, row hash and removal of every published row, in buckets on disk that match those of a shaped batch."""
+class _PublishedRows:
+    """Key, row hash and removal of every published row, on disk in the same buckets as the transformed batch."""
 
-    def __init__(self, connection: Connection, endpoint: Endpoint, shaped: TransformedBatch) -> None:
+    def __init__(self, connection: Connection, endpoint: Endpoint, transformed: TransformedBatch) -> None:
         self._endpoint = endpoint
-        self._folder = shaped.folder / "published"
-        self._buckets = shaped.buckets
+        self._folder = transformed.folder / "published"
+        self._buckets = transformed.buckets
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
-        for number, frame in enumerate(_published(connection, endpoint)):
+        for number, frame in enumerate(_read_published_keys(connection, endpoint)):
             for bucket, rows in enumerate(self._split(frame)):
                 rows.write_parquet(self._folder / f"{bucket:04d}-{number:06d}.parquet", compression="lz4")
 
     def bucket(self, number: int) -> pl.DataFrame:
-        """The published rows whose key falls into the bucket: the key, published_hash, removed."""
+        """The published rows of a bucket: the key, published_hash, removed."""
         parts = sorted(self._folder.glob(f"{number:04d}-*.parquet"))
         return pl.concat([pl.read_parquet(part, glob=False) for part in parts]) if parts else _no_rows(self._endpoint)
 
-    def forget(self) -> None:
-        """Delete the copies on disk."""
+    def delete(self) -> None:
+        """Delete the files."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _split(self, frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
@@ -165,17 +165,21 @@ class _Snapshot:
             yield frame if self._buckets == 1 else frame.filter(pl.col(key) % self._buckets == bucket)
 
 
-def _changes(
-    batch: Batch, shaped: TransformedBatch, snapshot: _Snapshot, difference: _Difference, removed: list[pl.DataFrame]
+def _staged_csv(
+    batch: Batch,
+    transformed: TransformedBatch,
+    published_rows: _PublishedRows,
+    difference: _Difference,
+    removed: list[pl.DataFrame],
 ) -> Iterator[bytes]:
-    """The rows to stage as CSV; adds to `difference` and `removed`."""
-    for rows, gone in _differences(batch, shaped, snapshot, difference):
-        removed.append(gone)
-        yield from as_csv(rows.select(staged_columns(shaped.endpoint)))
+    """The rows to stage as CSV. Updates `difference`, and appends keys to `removed`."""
+    for rows, removed_keys in _differences(batch, transformed, published_rows, difference):
+        removed.append(removed_keys)
+        yield from as_csv(rows.select(staged_columns(transformed.endpoint)))
 
 
-def _one_ahead(texts: Iterator[bytes]) -> Iterator[bytes]:
-    """Make the next text in a thread while Postgres takes the last one."""
+def _prefetch(texts: Iterator[bytes]) -> Iterator[bytes]:
+    """Compute the next text in a thread while Postgres reads the current one."""
     with ThreadPoolExecutor(1) as executor:
         following = executor.submit(next, texts, None)
         while (text := following.result()) is not None:
@@ -184,41 +188,42 @@ def _one_ahead(texts: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _differences(
-    batch: Batch, shaped: TransformedBatch, snapshot: _Snapshot, difference: _Difference
+    batch: Batch, transformed: TransformedBatch, published_rows: _PublishedRows, difference: _Difference
 ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-    """Per bucket, the rows to stage and the keys of published rows that are gone; adds to `difference`."""
-    key = list(ENDPOINTS[shaped.endpoint].key)
-    for number in range(shaped.buckets):
-        rows = shaped.bucket(number)
-        published = snapshot.bucket(number)
+    """For each bucket, the rows to stage and the keys of removed rows. Updates `difference`."""
+    key = list(ENDPOINTS[transformed.endpoint].key)
+    for number in range(transformed.buckets):
+        rows = transformed.bucket(number)
+        published = published_rows.bucket(number)
         compared = rows.join(published, on=key, how="left", maintain_order="left")
-        same = (pl.col("row_hash") == pl.col("published_hash")) & ~pl.col("removed")
-        changed = compared.filter(~same.fill_null(False)).with_columns(is_new=pl.col("published_hash").is_null())
+        unchanged = (pl.col("row_hash") == pl.col("published_hash")) & ~pl.col("removed")
+        changed = compared.filter(~unchanged.fill_null(False)).with_columns(is_new=pl.col("published_hash").is_null())
         ordinal = pl.when("is_new").then(pl.col("is_new").cum_sum().cast(pl.Int64) + difference.new)
         changed = changed.with_columns(new_ordinal=ordinal)
         live = published.filter(~pl.col("removed"))
         absent = live.join(rows, on=key, how="anti")
-        protected = pl.col(key[0]).is_in(shaped.protected.implode())
-        gone = absent.filter(~protected)
+        protected = pl.col(key[0]).is_in(transformed.protected.implode())
+        removed = absent.filter(~protected)
         difference.unchanged += len(rows) - len(changed)
         difference.staged += len(changed)
         difference.new += int(changed["is_new"].sum())
-        difference.removed += len(gone)
+        difference.removed += len(removed)
         difference.published += len(live)
-        if shaped.endpoint == LISTEN_HISTORY:
-            difference.sessions += _by_days_ago(batch.day, rows) + _by_days_ago(batch.day, absent.filter(protected))
-        yield changed, gone.select(key)
+        if transformed.endpoint == LISTEN_HISTORY:
+            difference.sessions += _count_by_days_ago(batch.day, rows)
+            difference.sessions += _count_by_days_ago(batch.day, absent.filter(protected))
+        yield changed, removed.select(key)
 
 
-def _by_days_ago(day: date, sessions: pl.DataFrame) -> Counter[int]:
-    """How many sessions were created on each day (UTC) that is looked at: 1 is the day before `day`."""
-    ago = pl.lit(day.toordinal() - _EPOCH) - pl.col("created_at").dt.date().cast(pl.Int32)
-    counted = sessions.select(ago=ago).filter(pl.col("ago").is_between(1, 1 + _DAYS_COMPARED))
-    return Counter(dict(counted.group_by("ago").len().iter_rows()))
+def _count_by_days_ago(day: date, sessions: pl.DataFrame) -> Counter[int]:
+    """The number of sessions created on each compared day (UTC). Key 1 is the day before `day`."""
+    days_ago = pl.lit(day.toordinal() - _EPOCH) - pl.col("created_at").dt.date().cast(pl.Int32)
+    compared = sessions.select(days_ago=days_ago).filter(pl.col("days_ago").is_between(1, 1 + _DAYS_COMPARED))
+    return Counter(dict(compared.group_by("days_ago").len().iter_rows()))
 
 
-def _published(connection: Connection, endpoint: Endpoint) -> Iterator[pl.DataFrame]:
-    """Published keys in frames of bounded size, streamed from the database."""
+def _read_published_keys(connection: Connection, endpoint: Endpoint) -> Iterator[pl.DataFrame]:
+    """Stream the published keys from the database, in frames of bounded size."""
     buffer = bytearray()
     with connection.cursor() as cursor, cursor.copy(copy_published_keys(endpoint)) as copy:
         for data in copy:
@@ -244,14 +249,14 @@ def _no_rows(endpoint: Endpoint) -> pl.DataFrame:
 
 @readable_errors()
 def delete_rejected_rows(connection: Connection, batch: Batch) -> None:
-    """Forget rejected rows of a batch that are not those of its last outcome."""
+    """Delete the rejected rows of a batch from `ops.rejected_rows`."""
     connection.execute(load_query("ops/rejected_rows.delete_rejected_rows"), {"batch_id": batch.batch_id})
 
 
-def _keep_rejected(connection: Connection, batch: Batch, shaped: TransformedBatch) -> None:
+def _write_rejected_rows(connection: Connection, batch: Batch, transformed: TransformedBatch) -> None:
     connection.execute(load_query("ops/rejected_rows.delete_rejected_rows"), {"batch_id": batch.batch_id})
     with connection.cursor() as cursor, cursor.copy(load_query("ops/rejected_rows.copy_rejected_rows")) as copy:
-        for rejected in shaped.rejected():
+        for rejected in transformed.rejected():
             rows = rejected.with_columns(batch_id=pl.lit(batch.batch_id), endpoint=pl.lit(batch.endpoint))
             for text in as_csv(
                 rows.select("batch_id", "endpoint", "row_position", "play_position", "raw_json", "reason")
@@ -259,31 +264,31 @@ def _keep_rejected(connection: Connection, batch: Batch, shaped: TransformedBatc
                 copy.write(text)
 
 
-def _counts(shaped: TransformedBatch, difference: _Difference, rows_reported: int) -> Counts:
+def _counts(transformed: TransformedBatch, difference: _Difference, rows_reported: int) -> Counts:
     return Counts(
         rows_reported=rows_reported,
-        rows_landed=shaped.rows_landed,
-        rows_rejected=shaped.rows_rejected,
-        rows_erased=shaped.rows_erased,
-        rows_duplicate=shaped.rows_duplicate,
-        rows_superseded=shaped.rows_superseded,
-        rows_conflicting=shaped.rows_conflicting,
+        rows_landed=transformed.rows_landed,
+        rows_rejected=transformed.rows_rejected,
+        rows_erased=transformed.rows_erased,
+        rows_duplicate=transformed.rows_duplicate,
+        rows_superseded=transformed.rows_superseded,
+        rows_conflicting=transformed.rows_conflicting,
         rows_unchanged=difference.unchanged,
         rows_staged=difference.staged,
-        plays_rejected=shaped.plays_rejected,
-        unknown_fields=shaped.unknown_fields,
+        plays_rejected=transformed.plays_rejected,
+        unknown_fields=transformed.unknown_fields,
     )
 
 
 def _write_profile(
     connection: Connection,
     batch: Batch,
-    shaped: TransformedBatch,
+    transformed: TransformedBatch,
     counts: Counts,
     difference: _Difference,
     dependencies_not_published: int,
 ) -> None:
-    listed = counts.rows_unchanged + counts.rows_staged
+    rows_listed = counts.rows_unchanged + counts.rows_staged
     published = difference.published or None
     _, table, _ = table_names(batch)
     connection.execute(
@@ -291,21 +296,21 @@ def _write_profile(
         {
             "rows_reported": counts.rows_reported,
             "rows_landed": counts.rows_landed,
-            "rows_listed": listed,
+            "rows_listed": rows_listed,
             "rows_rejected": counts.rows_rejected,
             "rejected_share": _share(counts.rows_rejected, counts.rows_landed),
             "rows_superseded": counts.rows_superseded,
             "rows_conflicting": counts.rows_conflicting,
             "conflicting_share": _share(counts.rows_conflicting, counts.rows_landed),
-            "plays_landed": shaped.plays_landed,
-            "plays_rejected": shaped.plays_rejected,
-            "plays_rejected_share": _share(shaped.plays_rejected, shaped.plays_landed),
+            "plays_landed": transformed.plays_landed,
+            "plays_rejected": transformed.plays_rejected,
+            "plays_rejected_share": _share(transformed.plays_rejected, transformed.plays_landed),
             "published_rows": published,
-            "share_of_published": listed / published if published else None,
+            "share_of_published": rows_listed / published if published else None,
             "rows_removed": difference.removed,
             "removed_share": _share(difference.removed, difference.published),
-            "days_since_newest_update": _days_since(batch.day, shaped.newest_updated_at),
-            "rows_with_unknown_fields": shaped.rows_with_unknown_fields,
+            "days_since_newest_update": _days_since(batch.day, transformed.newest_updated_at),
+            "rows_with_unknown_fields": transformed.rows_with_unknown_fields,
             "dependencies_not_published": dependencies_not_published,
             **_day_volume(connection, batch, difference.sessions),
         },
@@ -313,13 +318,13 @@ def _write_profile(
 
 
 def _day_volume(connection: Connection, batch: Batch, sessions: Counter[int]) -> dict[str, float | None]:
-    """Sessions of the last whole day, held against the quietest day before it; no share where that says nothing."""
+    """Compare the sessions of the last whole day with the quietest earlier day. The share is None with too few data."""
     names = ("last_day_sessions", "quietest_day_sessions", "share_of_quietest_day")
     if batch.endpoint != LISTEN_HISTORY:
         return dict.fromkeys(names)
-    last, quietest = sessions[1], min(sessions[ago] for ago in range(2, 2 + _DAYS_COMPARED))
-    known = quietest >= _FEWEST_SESSIONS and _days_published(connection, batch) >= _FEWEST_DAYS_PUBLISHED
-    share = last / quietest if known else None
+    last, quietest = sessions[1], min(sessions[days_ago] for days_ago in range(2, 2 + _DAYS_COMPARED))
+    is_meaningful = quietest >= _MIN_SESSIONS and _days_published(connection, batch) >= _MIN_DAYS_PUBLISHED
+    share = last / quietest if is_meaningful else None
     return dict(zip(names, (last, quietest, share), strict=True))
 
 
@@ -334,7 +339,7 @@ def _share(part: int, whole: int) -> float:
 
 
 def _days_since(day: date, newest: datetime | None) -> float | None:
-    """Days from the newest update in the list to the end of the batch's day; negative when it is newer."""
+    """Days from the newest update in the snapshot to the end of the batch's day. Negative if the update is later."""
     if newest is None:
         return None
     end = datetime(day.year, day.month, day.day) + timedelta(days=1)
@@ -342,5 +347,5 @@ def _days_since(day: date, newest: datetime | None) -> float | None:
 
 
 def delete_transformed(folder: Path) -> None:
-    """Delete the shaped parts of a batch, which can always be made again from its landing."""
+    """Delete the transformed rows of a batch. They can be created again from its raw pages."""
     shutil.rmtree(folder, ignore_errors=True)

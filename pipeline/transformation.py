@@ -1,7 +1,7 @@
-"""Shaping: raw pages to typed rows with Polars. What cannot be read as the contract says is set aside with its reason.
+"""Transformation: raw pages to typed rows with Polars. Invalid rows are rejected with a reason.
 
-The shaped rows of a batch are Parquet parts in buckets of about a quarter of a million rows, so that the steps that
-need all rows of a key together (folding, comparing with what is published) hold no more than a bucket.
+The rows of a batch are Parquet files in buckets of about 250,000 rows. All rows of a key are in one bucket. So
+deduplication and the comparison with published rows need no more than one bucket in memory.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from pipeline.timestamps import parse_times
 
 ROWS_PER_BUCKET = 250_000
 PAGES_PER_STEP = 500
-_LONGEST_FIELD_NAME = 60
+_MAX_FIELD_NAME_LENGTH = 60
 
-# The oldest date that can be meant: before it, a date is a placeholder.
+# An earlier date is a placeholder, not a real time.
 EARLIEST = datetime(1970, 1, 1)
 
 _DURATION = r"^([0-9]{2,3}):([0-5][0-9])$"
@@ -42,7 +42,7 @@ PublishedIds = Mapping[Endpoint, pl.Series]
 
 @dataclass(frozen=True)
 class TransformedBatch:
-    """A shaped batch. `protected` are ids of rejected rows: what is published of them is not taken for removed."""
+    """A transformed batch. `protected` has the ids of rejected rows: their published rows do not count as removed."""
 
     endpoint: Endpoint
     folder: Path
@@ -61,11 +61,11 @@ class TransformedBatch:
     newest_updated_at: datetime | None
 
     def bucket(self, number: int) -> pl.DataFrame:
-        """The rows of a bucket, one a key, in snapshot order."""
+        """The rows of a bucket, one per key, in the order of the snapshot."""
         return _read_parts(self.folder, number, self.endpoint)
 
     def rejected(self) -> Iterator[pl.DataFrame]:
-        """RejectedRow rows and plays, then superseded and conflicting rows, in frames of bounded size."""
+        """The rejected rows and plays, then the superseded and conflicting rows, in frames of bounded size."""
         for path in sorted(self.folder.glob("rejected/*.parquet")):
             yield pl.read_parquet(path, glob=False)
 
@@ -82,38 +82,38 @@ def transform(
 ) -> TransformedBatch:
     """Transform a landed batch into `folder`, which is emptied first.
 
-    Dates after `latest` are rejected; updates after `newest_until` (default: `latest`) do not count as the newest.
-    References of sessions are checked against `published`, if given. Rows that `row_filter` matches are
-    only counted. Raises LandingError when the raw pages cannot be read back.
+    Rows with a time after `latest` are rejected. `newest_updated_at` ignores updates after `newest_until` (default:
+    `latest`). References to rows that are not in `published` are rejected, unless it is None. Rows that `row_filter`
+    matches are only counted. Raises LandingError if the raw pages cannot be read.
     """
     shutil.rmtree(folder, ignore_errors=True)
     make_private_folder(folder.parent)
     (folder / "rejected").mkdir(parents=True)
     buckets = max(1, -(-landing.rows // ROWS_PER_BUCKET))
     until = (newest_until or latest).replace(tzinfo=None)
-    shaper = _Shaper(endpoint, folder, buckets, published, latest.replace(tzinfo=None), until, row_filter)
-    with _garbage_left_alone():
-        for first, bodies in _steps(landing):
-            shaper.add(first, (first - 1) * landing.size, bodies)
-    shaper.deduplicate(landing)
-    return shaper.result()
+    transformer = _Transformer(endpoint, folder, buckets, published, latest.replace(tzinfo=None), until, row_filter)
+    with _garbage_collection_disabled():
+        for first_page, bodies in _steps(landing):
+            transformer.add(first_page, (first_page - 1) * landing.size, bodies)
+    transformer.deduplicate(landing)
+    return transformer.result()
 
 
 def _steps(landing: Landing) -> Iterator[tuple[int, list[bytes]]]:
-    """Runs of pages, long enough to spread the fixed cost of a step."""
-    start, pages = 1, list[bytes]()
+    """Consecutive pages for one step: the number of the first page, and the bodies. A step has a fixed cost."""
+    first_page, pages = 1, list[bytes]()
     for _, bodies in landing.chunks():
         pages += bodies
         if len(pages) >= PAGES_PER_STEP:
-            yield start, pages
-            start, pages = start + len(pages), []
+            yield first_page, pages
+            first_page, pages = first_page + len(pages), []
     if pages:
-        yield start, pages
+        yield first_page, pages
 
 
 @contextmanager
-def _garbage_left_alone() -> Iterator[None]:
-    """Decoding makes millions of objects without cycles: looking for cycles costs more than making them."""
+def _garbage_collection_disabled() -> Iterator[None]:
+    """Decoding creates millions of objects without cycles. A search for cycles would take longer than the decoding."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -124,7 +124,7 @@ def _garbage_left_alone() -> Iterator[None]:
 
 
 @dataclass
-class _Shaper:
+class _Transformer:
     endpoint: Endpoint
     folder: Path
     buckets: int
@@ -146,42 +146,42 @@ class _Shaper:
     protected: set[int] = field(default_factory=set)
 
     def add(self, part: int, offset: int, bodies: list[bytes]) -> None:
-        """Shape one run of pages; `offset` is the number of rows before it."""
+        """Transform consecutive pages. `offset` is the number of rows before them."""
         decoded = decode_rows(self.endpoint, bodies, offset, frozenset(self.unknown_fields))
         rows = _typed(decoded, self.endpoint)
-        rows, rejected = self._separate(rows, decoded)
-        rows, rejected = self._without_filtered(rows, rejected)
+        rows, rejected = self._reject_invalid_rows(rows, decoded)
+        rows, rejected = self._apply_row_filter(rows, rejected)
         self._count(decoded, rows, rejected)
         self._write(part, rows, rejected)
 
     def deduplicate(self, landing: Landing) -> None:
-        """Keep one row per key. Rows that differ from the one kept are set aside with their text and the reason."""
-        set_aside: list[pl.DataFrame] = []
+        """Keep one row per key. Superseded and conflicting rows are stored with their text and the reason."""
+        differing_rows: list[pl.DataFrame] = []
         for number in range(self.buckets):
             if not has_repeated_keys(_read_parts(self.folder, number, self.endpoint, ENDPOINTS[self.endpoint].key)):
                 continue
-            folded = deduplicate(self.endpoint, _read_parts(self.folder, number, self.endpoint))
+            deduplicated = deduplicate(self.endpoint, _read_parts(self.folder, number, self.endpoint))
             shutil.rmtree(_bucket_folder(self.folder, number))
-            self._write_bucket(number, 1, folded.kept)
-            self.rows_duplicate += folded.duplicates
-            set_aside.append(folded.set_aside)
-        differing = pl.concat(set_aside) if set_aside else pl.DataFrame()
+            self._write_bucket(number, 1, deduplicated.rows)
+            self.rows_duplicate += deduplicated.duplicates
+            differing_rows.append(deduplicated.differing_rows)
+        differing = pl.concat(differing_rows) if differing_rows else pl.DataFrame()
         if differing.is_empty():
             return
         self.rows_superseded += differing.filter(reason=SUPERSEDED).height
         self.rows_conflicting += differing.filter(reason=CONFLICTING).height
-        for first, bodies in _steps(landing):
-            offset = (first - 1) * landing.size
-            wanted = differing.filter(
+        for first_page, bodies in _steps(landing):
+            offset = (first_page - 1) * landing.size
+            in_step = differing.filter(
                 pl.col("row_position").is_between(offset + 1, offset + len(bodies) * landing.size)
             )
-            if not wanted.is_empty():
-                raw = raw_texts(bodies)
+            if not in_step.is_empty():
+                texts = raw_texts(bodies)
                 rows = [
-                    RejectedRow(position, None, raw[position - offset - 1], reason)
-                    for position, reason in wanted.iter_rows()
+                    RejectedRow(position, None, texts[position - offset - 1], reason)
+                    for position, reason in in_step.iter_rows()
                 ]
-                self._write_rejected(f"folded-{first:09d}", rows)
+                self._write_rejected(f"repeated-keys-{first_page:09d}", rows)
 
     def result(self) -> TransformedBatch:
         return TransformedBatch(
@@ -196,16 +196,16 @@ class _Shaper:
             rows_conflicting=self.rows_conflicting,
             plays_landed=self.plays_landed,
             plays_rejected=self.plays_rejected,
-            unknown_fields=_tellable(self.unknown_fields),
+            unknown_fields=_printable(self.unknown_fields),
             rows_with_unknown_fields=self.rows_with_unknown_fields,
             protected=pl.Series("protected", sorted(self.protected), dtype=pl.Int64),
             newest_updated_at=self.newest_updated_at,
         )
 
-    def _separate(self, rows: pl.DataFrame, decoded: DecodedRows) -> tuple[pl.DataFrame, list[RejectedRow]]:
+    def _reject_invalid_rows(self, rows: pl.DataFrame, decoded: DecodedRows) -> tuple[pl.DataFrame, list[RejectedRow]]:
         """The valid rows, and the rejected rows and plays with their reasons."""
         specification = ENDPOINTS[self.endpoint]
-        rows, plays = self._without_unknown_plays(rows, decoded)
+        rows, plays = self._reject_unknown_plays(rows, decoded)
         reasons = rows.select("row_position", specification.id_field, reason=self._reason()).drop_nulls("reason")
         if not reasons.is_empty():
             rows = rows.join(reasons, on="row_position", how="anti", maintain_order="left")
@@ -215,14 +215,14 @@ class _Shaper:
         rejected = [row for row in rejected if row.play_position is None or row.row_position not in whole_rows]
         return rows.drop(_problem_columns(specification)), rejected
 
-    def _without_filtered(
+    def _apply_row_filter(
         self, rows: pl.DataFrame, rejected: list[RejectedRow]
     ) -> tuple[pl.DataFrame, list[RejectedRow]]:
-        """Leave out the valid and rejected rows that the row filter matches."""
+        """Remove the valid and rejected rows that the row filter matches."""
         specification = ENDPOINTS[self.endpoint]
         if not self.row_filter or not specification.is_personal:
             return rows, rejected
-        # A published user is not excluded: where valid rows refer to one, only rejected rows are looked up.
+        # Published users are not excluded. If every valid row refers to one, only rejected rows need the filter.
         refers_to_published = self.published is not None and specification.field(specification.id_field).references
         ids = set() if refers_to_published else set(rows[specification.id_field].unique())
         matching_ids = self.row_filter.matching_ids(ids | {row.row_id for row in rejected if row.row_id is not None})
@@ -239,7 +239,7 @@ class _Shaper:
         return rows.filter(~matches), [row for row in rejected if row.row_position not in positions]
 
     def _reason(self) -> pl.Expr:
-        """Why a typed row is rejected, or null."""
+        """The reason why a typed row is rejected, or null."""
         specification = ENDPOINTS[self.endpoint]
         checks = [
             (pl.col(text).str.contains("\x00", literal=True), pl.lit(f"{text}: holds a NUL character"))
@@ -255,30 +255,28 @@ class _Shaper:
                     (pl.col(f"{column.name}_seconds").is_null(), pl.lit(f"{column.name}: not of the form MM:SS"))
                 )
             if column.kind == "id" and column.references and self.published is not None:
-                is_known = pl.col(column.name).is_in(self.published[column.references].implode())
-                checks.append((~is_known, pl.lit(_not_published(column))))
+                is_published = pl.col(column.name).is_in(self.published[column.references].implode())
+                checks.append((~is_published, pl.lit(_not_published(column))))
         reason = pl.lit(None, dtype=pl.String)
-        for is_bad, text in reversed(checks):
-            reason = pl.when(is_bad).then(text).otherwise(reason)
+        for is_invalid, text in reversed(checks):
+            reason = pl.when(is_invalid).then(text).otherwise(reason)
         return reason
 
-    def _without_unknown_plays(
-        self, rows: pl.DataFrame, decoded: DecodedRows
-    ) -> tuple[pl.DataFrame, list[RejectedRow]]:
-        """Remove plays of tracks that are not published from their sessions."""
+    def _reject_unknown_plays(self, rows: pl.DataFrame, decoded: DecodedRows) -> tuple[pl.DataFrame, list[RejectedRow]]:
+        """Remove plays of unpublished tracks from their sessions, and return them as rejected."""
         plays_field = next((field for field in ENDPOINTS[self.endpoint].fields if field.kind == "id_list"), None)
         if self.published is None or plays_field is None or plays_field.references is None:
             return rows, []
-        is_known = pl.Series(decoded.tracks).is_in(self.published[plays_field.references].implode())
-        if is_known.all():
+        is_published = pl.Series(decoded.tracks).is_in(self.published[plays_field.references].implode())
+        if is_published.all():
             return rows, []
-        plays = decoded.plays().with_columns(is_known=is_known)
-        unknown = plays.filter(~pl.col("is_known"))
+        plays = decoded.plays().with_columns(is_published=is_published)
+        unknown = plays.filter(~pl.col("is_published"))
         rejected = [
             decoded.reject(position, _not_published(plays_field), None, play_position)
             for position, play_position in unknown.select("row_position", "play_position").iter_rows()
         ]
-        return decoded.with_items(rows, plays.filter("is_known"), unknown["row_position"].unique()), rejected
+        return decoded.with_items(rows, plays.filter("is_published"), unknown["row_position"].unique()), rejected
 
     def _count(self, decoded: DecodedRows, rows: pl.DataFrame, rejected: list[RejectedRow]) -> None:
         self.rows_landed += decoded.rows_landed
@@ -289,7 +287,7 @@ class _Shaper:
         add_field_counts(self.unknown_fields, decoded.unknown_fields)
         self.rows_with_unknown_fields += decoded.rows_with_unknown_fields
         self.protected.update(row.row_id for row in rejected if row.row_id is not None and row.play_position is None)
-        # A later update is by a clock that is ahead: it does not make the list fresh.
+        # A later update comes from a wrong clock, so it does not prove that the snapshot is fresh.
         newest = rows.select(pl.col("updated_at").filter(pl.col("updated_at") <= self.newest_until).max()).item()
         if isinstance(newest, datetime):
             self.newest_updated_at = max(newest, self.newest_updated_at or newest)
@@ -325,35 +323,35 @@ def _bucket_folder(folder: Path, number: int) -> Path:
 
 
 def _read_parts(folder: Path, number: int, endpoint: Endpoint, columns: Sequence[str] | None = None) -> pl.DataFrame:
-    """All rows of a bucket; of each, all columns unless some are named."""
-    wanted = list(columns) if columns else None
+    """The rows of a bucket, with the given columns or all columns."""
+    names = list(columns) if columns else None
     parts = sorted(_bucket_folder(folder, number).glob("*.parquet"))
     rows = (
-        pl.concat([pl.read_parquet(part, columns=wanted, glob=False) for part in parts]) if parts else _empty(endpoint)
+        pl.concat([pl.read_parquet(part, columns=names, glob=False) for part in parts]) if parts else _empty(endpoint)
     )
-    return rows.select(wanted) if wanted else rows
+    return rows.select(names) if names else rows
 
 
-def _tellable(fields: Mapping[str, int]) -> dict[str, int]:
-    """Names of unknown fields as they may be stored and shown: without control characters, and short."""
-    told: Counter[str] = Counter()
+def _printable(fields: Mapping[str, int]) -> dict[str, int]:
+    """Rows by unknown field. The names are shortened and escaped, so that they can be stored and shown."""
+    counts: Counter[str] = Counter()
     for name, rows in fields.items():
-        told[name.encode("unicode_escape").decode()[:_LONGEST_FIELD_NAME]] += rows
-    return dict(told)
+        counts[name.encode("unicode_escape").decode()[:_MAX_FIELD_NAME_LENGTH]] += rows
+    return dict(counts)
 
 
 def _not_published(field: Field) -> str:
-    """The reason of a row, or a play, whose reference has no published row."""
+    """The reason for rejecting a row or a play that refers to an unpublished row."""
     return f"{field.name}: no such {str(field.references).removesuffix('s')} is published"
 
 
 def _problem_columns(specification: EndpointSpecification) -> tuple[str, ...]:
-    """Columns that say why a time cannot be read."""
+    """The columns with the reasons for invalid times."""
     return tuple(f"{time}_problem" for time in specification.times)
 
 
 def _typed(decoded: DecodedRows, endpoint: Endpoint) -> pl.DataFrame:
-    """Decoded columns with times in UTC without a zone, why a time is unreadable, and durations in seconds."""
+    """The decoded columns, with times in UTC without a zone, reasons for invalid times, and durations in seconds."""
     specification = ENDPOINTS[endpoint]
     rows = decoded.frame.with_columns(
         column for name in specification.times for column in parse_times(decoded.frame[name])
@@ -369,7 +367,7 @@ def _typed(decoded: DecodedRows, endpoint: Endpoint) -> pl.DataFrame:
 
 
 def _row_hash(rows: pl.DataFrame, endpoint: Endpoint) -> pl.Series:
-    """A 64-bit hash of the content of each row, equal on every machine and in every version."""
+    """A 64-bit hash of the content of each row, the same on every machine and in every version."""
     specification = ENDPOINTS[endpoint]
     columns = [
         pl.col(name).dt.timestamp("us").cast(pl.String) if name in specification.times else pl.col(name)
@@ -387,7 +385,7 @@ def _split(rows: pl.DataFrame, key: str, buckets: int) -> list[pl.DataFrame]:
 
 
 def _empty(endpoint: Endpoint) -> pl.DataFrame:
-    """No rows, with the columns and types that shaped rows have."""
+    """An empty frame with the columns and types of transformed rows."""
     rows = _typed(decode_rows(endpoint, [], 0, frozenset()), endpoint)
     rows = rows.drop(_problem_columns(ENDPOINTS[endpoint]))
     return rows.with_columns(pl.lit(None, dtype=pl.Int64).alias("row_hash"))

@@ -1,4 +1,4 @@
-"""Publishing: an audited batch becomes visible in one transaction, marts and ledger with it, or not at all."""
+"""Publishing: merges an audited batch into the warehouse, the marts and the ledger, in one transaction."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def publish_batch(
     reason: str | None = None,
     before_commit: Callable[[], None] | None = None,
 ) -> tuple[Status, Counts]:
-    """Merge a staged batch into the warehouse and the marts, and write it down, in one transaction.
+    """Merge a staged batch into the warehouse and the marts, and update the ledger, in one transaction.
 
-    `before_commit` writes down in it what must stand or fall with the batch, `reason` is why it is in all the same. The
-    caller holds the warehouse lock. Running it again for the same batch changes nothing. Raises DatabaseError.
+    `before_commit` is called in the transaction, before its end. `reason` is stored in the ledger, such as why a person
+    accepted the batch. The caller holds the warehouse lock. A second call changes nothing. Raises DatabaseError.
     """
     with readable_errors(), connection.transaction():
         merge = _merge_sessions if batch.endpoint == LISTEN_HISTORY else _merge_dimension
@@ -90,26 +90,31 @@ def _merge_sessions(connection: Connection, batch: Batch, staged: StagedTables) 
 
 
 def _insert_sessions(connection: Connection, staged: StagedTables, parameters: dict[str, Any]) -> int:
-    """Insert the new sessions and their plays, each month the quickest way. Returns the number of sessions."""
-    source = compose_query("warehouse/months.find_months_of_batch", staged=(STAGING, staged.rows_table))
-    has_partition = dict(connection.execute(source).fetchall())
-    new = [month for month, there in has_partition.items() if not there]
-    mixed = 0 < len(new) < len(has_partition)
+    """Insert the new sessions and their plays. A month without a partition is loaded in bulk.
+
+    Returns the number of sessions.
+    """
+    query = compose_query("warehouse/months.find_months_of_batch", staged=(STAGING, staged.rows_table))
+    has_partition = dict(connection.execute(query).fetchall())
+    new_months = [month for month, partitioned in has_partition.items() if not partitioned]
+    old_months = [month for month, partitioned in has_partition.items() if partitioned]
+    needs_filter = bool(new_months and old_months)
     inserted = 0
-    if new:
-        inserted += _load_new_months(connection, staged, new, parameters | {"in_months": new if mixed else None})
-    if len(new) < len(has_partition):
-        old = [month for month, there in has_partition.items() if there] if mixed else None
-        inserted += _insert_into(connection, staged, "warehouse", _WAREHOUSE, parameters | {"in_months": old})
+    if new_months:
+        in_months = {"in_months": new_months if needs_filter else None}
+        inserted += _load_new_months(connection, staged, new_months, parameters | in_months)
+    if old_months:
+        in_months = {"in_months": old_months if needs_filter else None}
+        inserted += _insert_into(connection, staged, "warehouse", _WAREHOUSE, parameters | in_months)
     return inserted
 
 
 def _load_new_months(
     connection: Connection, staged: StagedTables, months: list[date], parameters: dict[str, Any]
 ) -> int:
-    """Load months that have no partition yet: bare tables first, keys and constraints when they are full.
+    """Load months that have no partition yet. Keys and constraints are added when the tables are filled.
 
-    Adding them to rows that are there is many times faster than checking row by row. Returns the number of sessions.
+    This is many times faster than checking each row at its insertion. Returns the number of sessions.
     """
     connection.execute(load_query("warehouse/months.create_loading_sessions"))
     connection.execute(load_query("warehouse/months.create_loading_plays"))
@@ -131,7 +136,7 @@ def _load_new_months(
 def _insert_into(
     connection: Connection, staged: StagedTables, schema: str, tables: tuple[str, str], parameters: dict[str, Any]
 ) -> int:
-    """Insert new sessions of the months asked for (null: of all) and their plays. Returns the number of sessions."""
+    """Insert the new sessions of the months in `parameters` (null: all) and their plays. Returns their number."""
     source = (STAGING, staged.rows_table)
     sessions, plays = tables
     inserted = connection.execute(
@@ -144,7 +149,7 @@ def _insert_into(
 
 
 def _count_plays(connection: Connection, run: Callable[[str], int]) -> None:
-    """Bring `mart.user_track_plays` up to date. Of an empty one the key is built when it is full, not row by row."""
+    """Update `mart.user_track_plays`. For the first load, the primary key is built after the rows are inserted."""
     row = connection.execute(load_query("marts/user_track_plays.is_first_load")).fetchone()
     if row and row[0]:
         connection.execute(load_query("marts/user_track_plays.drop_primary_key"))

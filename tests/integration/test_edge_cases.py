@@ -192,7 +192,7 @@ def test_unexpected_error_fails_only_its_endpoint_and_exposes_no_row(
     monkeypatch.setattr("pipeline.transformation._row_hash", fail)
     assert run(DAY, "--endpoint", "tracks") == 1
     out, err = capfd.readouterr()
-    assert "unforeseen ValueError at " in err
+    assert "unexpected ValueError at " in err
     assert "ada1@example.com" not in out + err
     assert "Traceback" not in out + err
     assert query("select status from ops.batches") == [("failed",)]

@@ -359,18 +359,18 @@ def test_unknown_user_is_added_to_the_suppression_list(place: Place, capsys: pyt
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([str(ERASED_ID), "--reason", " ", "--requested-by", "ticket 12"], "--reason must say something"),
+        ([str(ERASED_ID), "--reason", " ", "--requested-by", "ticket 12"], "--reason must not be empty"),
         (
             [str(ERASED_ID), "--reason", "request", "--requested-by", "ada@example.com"],
-            "must not hold an e-mail address",
+            "must not contain an e-mail address",
         ),
         (
             [str(ERASED_ID), "--reason", "request", "--requested-by", "ada\uff20example.com"],
-            "must not hold an e-mail address",
+            "must not contain an e-mail address",
         ),
         (
             [str(ERASED_ID), "--reason", "ada%40example.com", "--requested-by", "ticket 12"],
-            "must not hold an e-mail address",
+            "must not contain an e-mail address",
         ),
         (["4711", "--reason", "of \uff14\uff17\uff11\uff11", "--requested-by", "t"], "must not contain the user's id"),
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from logging import WARNING, LogRecord
 from pathlib import Path
 
 import polars as pl
@@ -147,6 +148,23 @@ def test_accepted_batch_is_published_and_the_reason_is_stored(
     assert status(query, f"tracks-{NEXT_DAY}") == "blocked"
 
 
+@pytest.mark.usefixtures("blocked")
+def test_an_accepted_batch_has_no_failed_task_and_no_error_in_the_log(
+    query: Query, run_log: list[LogRecord], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_log.clear()
+    assert replay.main([f"tracks-{DAY}", *ACCEPTED]) == 0
+
+    assert [record.getMessage() for record in run_log if record.levelno >= WARNING] == []
+    finished = [record.getMessage() for record in run_log if record.getMessage().startswith("Finished in state")]
+    assert set(finished) == {"Finished in state Completed()"}
+    tasks = query(
+        "select task, succeeded from ops.task_runs where run_id = (select max(run_id) from ops.runs) order by task"
+    )
+    assert tasks == [(task, True) for task in ("audit", "publish", "shape", "stage")]
+    assert "error" not in capsys.readouterr().err.lower()
+
+
 def test_failures_that_would_corrupt_the_warehouse_cannot_be_accepted(
     blocked: Path, query: Query, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,7 +185,7 @@ def test_acceptance_covers_only_known_failures(
 ) -> None:
     monkeypatch.setattr("pipeline.transformation._typed", _without_names)
     assert replay.main([f"tracks-{DAY}", *ACCEPTED]) == 1
-    assert "name_is_not_lost failed only now" in capsys.readouterr().err
+    assert "name_is_not_lost failed for the first time" in capsys.readouterr().err
     assert query("select count(*) from warehouse.tracks") == [(0,)]
 
     assert replay.main([f"tracks-{DAY}", *ACCEPTED]) == 0  # the failure is now known
@@ -181,7 +199,7 @@ def test_acceptance_does_not_cover_a_worse_value(
     tracks = f"tracks-{DAY}"
     query("update ops.expectation_results set observed_value = '2 %' where expectation = 'rejects_are_few' returning 1")
     assert replay.main([tracks, *ACCEPTED]) == 1
-    assert "not accepted: rejects_are_few was 2 % when it was read, and is 2.439 % now" in capsys.readouterr().err
+    assert "not accepted: rejects_are_few was 2 % at the review, and is 2.439 % now" in capsys.readouterr().err
     assert status(query, tracks) == "blocked"
     assert query("select count(*) from ops.acceptances") == [(0,)]
 
@@ -206,10 +224,10 @@ def test_older_snapshot_is_not_accepted_over_a_newer_one(
 @pytest.mark.usefixtures("blocked")
 def test_acceptance_needs_a_reason_and_a_reference(query: Query, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, message in (
-        (["--accept", " ", "--by", "ticket 7"], "--accept must say something"),
-        (["--accept", "known"], "--by must say something"),
-        (["--by", "ticket 7"], "--accept must say something"),
-        (["--accept", "known", "--by", "ada@example.com"], "--by must not hold an e-mail address"),
+        (["--accept", " ", "--by", "ticket 7"], "--accept must not be empty"),
+        (["--accept", "known"], "--by must not be empty"),
+        (["--by", "ticket 7"], "--accept must not be empty"),
+        (["--accept", "known", "--by", "ada@example.com"], "--by must not contain an e-mail address"),
     ):
         assert replay.main([f"tracks-{DAY}", *arguments]) == 2
         assert message in capsys.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from logging import LogRecord
 from typing import Any
 
 import pytest
@@ -126,7 +127,7 @@ PERMANENT_FAULTS: dict[str, tuple[list[dict[str, Any]], dict[str, str]]] = {
             {"endpoint": "listen_history", "rate_limit_share": 1, "retry_after": 86_400},
         ],
         {
-            "tracks": "/tracks?page=1&size=50: the connection broke before the whole body came (tried ",
+            "tracks": "/tracks?page=1&size=50: the connection broke before the whole body arrived (tried ",
             "users": "/users?page=2&size=50: ",
             "listen_history": "/listen_history?page=1&size=50: answered 429 and asks to wait 86,400 s",
         },
@@ -188,6 +189,25 @@ def test_refused_request_is_not_retried_and_the_error_names_the_setting(
     api.reset()
     assert main(["--day", DAY]) == 0
     assert database_state(query) == clean
+
+
+def test_a_rejected_response_logs_its_message_once(api: MockApi, run_log: list[LogRecord]) -> None:
+    api.set_faults({"endpoint": "tracks", "status": 404})
+
+    assert main(["--day", DAY, "--endpoint", "tracks"]) == 1
+
+    (record,) = [record for record in run_log if "answered 404" in record.getMessage()]
+    assert (record.name, record.levelname) == ("prefect.flow_runs", "ERROR")
+
+
+def test_a_retried_response_logs_its_message_once_for_each_try(api: MockApi, run_log: list[LogRecord]) -> None:
+    api.set_faults({"endpoint": "tracks", "fail_first": 500})
+
+    assert main(["--day", DAY, "--endpoint", "tracks"]) == 1
+
+    retry, failure = [record for record in run_log if "answered 500" in record.getMessage()]
+    assert "Retry 1/1" in retry.getMessage()
+    assert (failure.name, failure.levelname) == ("prefect.flow_runs", "ERROR")
 
 
 def test_unreachable_api_fails_all_endpoints(
@@ -275,7 +295,7 @@ def test_snapshot_that_keeps_changing_fails_with_a_reason(api: MockApi, query: Q
 
     status, reason = ledger(query)["listen_history"]
     assert status == "failed"
-    assert "total changed while the list was read; read 4 times" in str(reason)
+    assert "total changed during extraction; read 4 times" in str(reason)
     assert query("select count(*) from warehouse.listen_history") == [(0,)]
     api.reset()
     assert main(["--day", DAY]) == 0

@@ -90,7 +90,7 @@ def test_failed_and_blocked_tasks_are_recorded(query: Query, capsys: pytest.Capt
     ]
     assert len(rows) == 3 + 5 + 4
     reasons = dict(query("select endpoint, reason from ops.batches where reason is not null"))
-    assert reasons["tracks"].startswith("unforeseen ValueError at tests/integration/test_task_runs.py:")
+    assert reasons["tracks"].startswith("unexpected ValueError at tests/integration/test_task_runs.py:")
     assert reasons["listen_history"].startswith("waits for tracks of the same day")
     assert capsys.readouterr().err.count("error: ") == 1
 

@@ -46,7 +46,7 @@ def only_error(capture: Capture) -> str:
     lines = [line for line in err.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1, err
     assert "Traceback" not in out + err
-    assert "unforeseen" not in err
+    assert "unexpected" not in err
     return lines[0].removeprefix("error: ")
 
 

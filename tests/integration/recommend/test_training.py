@@ -170,7 +170,7 @@ def test_as_of_before_all_plays_is_refused(moment: str, camps: Filled, use: UseD
     assert code in (1, 2)
     assert err.startswith("error: ")
     assert err.count("\n") == 1
-    assert "unforeseen" not in err
+    assert "unexpected" not in err
 
 
 def test_rollback_during_training_is_not_overwritten(

@@ -149,7 +149,7 @@ def test_wrong_database_encoding_is_logged(postgres: str, caplog: pytest.LogCapt
             server.execute("drop database serving_latin1 with (force)")
     said = [record.getMessage() for record in caplog.records if record.name == "serving.database"]
     assert len(said) == 1
-    assert "has the encoding LATIN1, and this needs UTF8; make one with" in said[0]
+    assert "has the encoding LATIN1, and this needs UTF8; create one with" in said[0]
 
 
 def test_api_waits_for_the_schema(empty_database: str) -> None:

@@ -1,4 +1,4 @@
-"""What time it is: now, or what a file says at the moment of asking."""
+"""The clock: the machine's time, or the time in a file, read at each call."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def settings(file: Path | None) -> Settings:
     return Settings(_env_file=None, clock_file=file)  # type: ignore[call-arg]
 
 
-def test_without_a_file_it_is_now() -> None:
+def test_without_a_file_the_clock_returns_the_current_time() -> None:
     assert clock_of(settings(None)) is utc_now
     now = utc_now()
     assert now.utcoffset() == timedelta(0)
@@ -31,14 +31,14 @@ def test_without_a_file_it_is_now() -> None:
         ("2026-11-22T03:00:00+01:00\n", datetime(2026, 11, 22, 2, tzinfo=UTC)),
     ],
 )
-def test_a_file_tells_the_time_in_utc_when_it_names_no_zone(text: str, moment: datetime, tmp_path: Path) -> None:
+def test_a_time_without_a_zone_in_the_file_is_utc(text: str, moment: datetime, tmp_path: Path) -> None:
     file = tmp_path / "clock"
     file.write_text(text)
-    told = clock_of(settings(file))()
-    assert (told, told.utcoffset()) == (moment, timedelta(0))
+    time = clock_of(settings(file))()
+    assert (time, time.utcoffset()) == (moment, timedelta(0))
 
 
-def test_it_is_read_each_time_forwards_and_backwards(tmp_path: Path) -> None:
+def test_the_file_is_read_at_each_call_and_may_go_back_in_time(tmp_path: Path) -> None:
     file = tmp_path / "clock"
     clock = clock_of(settings(file))
     for text in ("2026-11-22", "2026-11-23", "2026-11-21"):
@@ -46,14 +46,14 @@ def test_it_is_read_each_time_forwards_and_backwards(tmp_path: Path) -> None:
         assert f"{clock():%Y-%m-%d}" == text
 
 
-def test_a_file_that_is_not_there_is_named() -> None:
-    with pytest.raises(SettingsError, match=r"CLOCK_FILE /nowhere/clock does not tell the time: No such file"):
+def test_the_error_names_a_missing_file() -> None:
+    with pytest.raises(SettingsError, match=r"CLOCK_FILE /nowhere/clock cannot be used: No such file"):
         clock_of(settings(Path("/nowhere/clock")))()
 
 
 @pytest.mark.parametrize("content", [b"", b"tomorrow", b"2026-11-31", b"20261122", b"2026-W47-7", b"\xff\xfe"])
-def test_a_file_without_a_time_says_what_one_looks_like(content: bytes, tmp_path: Path) -> None:
+def test_the_error_for_a_file_without_a_time_shows_the_format(content: bytes, tmp_path: Path) -> None:
     file = tmp_path / "clock"
     file.write_bytes(content)
-    with pytest.raises(SettingsError, match="it holds no time like 2026-11-22T03:00; leave it out for now"):
+    with pytest.raises(SettingsError, match="it holds no time like 2026-11-22T03:00; unset it to use the machine"):
         clock_of(settings(file))()

@@ -1,4 +1,4 @@
-"""Migrations, and errors as a person wants them."""
+"""Migrations, sessions and error messages of the database."""
 
 import re
 
@@ -9,7 +9,7 @@ from core.database import connect, migrate, readable_errors
 from core.errors import DatabaseError
 
 
-def test_a_role_with_an_awkward_name_and_password_can_do_everything(empty_database: str) -> None:
+def test_a_role_with_special_characters_in_its_name_and_password_can_migrate(empty_database: str) -> None:
     name, password = "we:ird", "p@s/s%w"
     with psycopg.connect(empty_database, autocommit=True) as connection:
         connection.execute(f"create role \"{name}\" superuser login password '{password.replace('%', '%%')}'")
@@ -35,7 +35,7 @@ def test_migrating_twice_changes_nothing(empty_database: str) -> None:
 
 def test_a_migration_that_fails_leaves_nothing(empty_database: str) -> None:
     with connect(empty_database) as connection:
-        connection.execute("create schema mart")  # the third migration stumbles over it
+        connection.execute("create schema mart")  # the third migration creates this schema, and fails
         with pytest.raises(DatabaseError):
             migrate(empty_database)
         assert connection.execute("select to_regnamespace('ops')").fetchone() == (None,)
@@ -52,7 +52,7 @@ def test_an_unreachable_server_is_one_line_without_the_password() -> None:
     assert "\n" not in str(raised.value)
 
 
-def test_a_refused_row_is_told_without_its_values(database: str) -> None:
+def test_the_message_for_a_refused_row_has_none_of_its_values(database: str) -> None:
     with connect(database) as connection, pytest.raises(DatabaseError) as raised, readable_errors():
         connection.execute("select 'someone@example.com'::integer")
     assert "someone@example.com" not in str(raised.value)

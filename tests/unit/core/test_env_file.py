@@ -1,4 +1,4 @@
-"""Names in `.env` and in the environment: a misspelled one is an error that suggests the right one."""
+"""Names in `.env` and in the environment: a misspelled setting is an error that suggests the correct name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent.parent.parent
 
 
 @pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
 
@@ -30,7 +30,7 @@ def _error() -> str:
     return message
 
 
-def test_every_unknown_name_is_named_at_once_with_a_suggestion(tmp_path: Path) -> None:
+def test_one_error_lists_every_unknown_name_with_a_suggestion(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("ALERT_URL=hunter2\n# a comment\n\nTHRESHOLD_MAX_BLANK_SHAR=0.1\nMOCK_PROT=1\n")
     message = _error()
     assert "ALERT_URL in line 1 is no setting, did you mean ALERT_URLS?" in message
@@ -53,8 +53,8 @@ def test_every_documented_name_may_be_set(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("\n".join(line for line in documented if not line.endswith("=")))
     load_settings()
     composed = re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text())
-    of_the_shell = {"NO_PROXY"}
-    text = "\n".join(f"{name}=hunter2" for name in sorted(set(composed) - setting_names() - of_the_shell))
+    shell_names = {"NO_PROXY"}
+    text = "\n".join(f"{name}=hunter2" for name in sorted(set(composed) - setting_names() - shell_names))
     (tmp_path / ".env").write_text(f"{text}\nCOMPOSE_PROJECT_NAME=a\nPREFECT_SERVER_API_HOST=b\n")
     load_settings()
 
@@ -72,7 +72,7 @@ def test_every_documented_name_may_be_set(tmp_path: Path) -> None:
         "\n\nFETCH_THREADS=${MANY_THREADS:-7}\n",
     ],
 )
-def test_usual_ways_to_write_a_line_are_taken(text: str, tmp_path: Path) -> None:
+def test_the_usual_formats_of_a_line_are_accepted(text: str, tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(text.encode())
     assert load_settings().fetch_threads == 7
 
@@ -85,16 +85,16 @@ def test_usual_ways_to_write_a_line_are_taken(text: str, tmp_path: Path) -> None
         (b'ALERT_URLS="hunter2\n', "line 1 must look like NAME=value"),
         (b"postgresql://user:hunter2@host/db?a=b\n", "line 1 must look like NAME=value"),
         (b"DATABASE_URL=postgresql://u:${hunter}2@h/d\n", "refers to ${hunter}, which is not set"),
-        ("ALERT_URLS=hunter2é\n".encode("latin-1"), ".env is no UTF-8 text"),
-        ("ALERT_URLS=hunter2\n".encode("utf-16"), ".env is no UTF-8 text"),
+        ("ALERT_URLS=hunter2é\n".encode("latin-1"), ".env is not UTF-8 text"),
+        ("ALERT_URLS=hunter2\n".encode("utf-16"), ".env is not UTF-8 text"),
     ],
 )
-def test_a_line_that_would_be_misread_is_named(text: bytes, says: str, tmp_path: Path) -> None:
+def test_the_error_names_a_line_that_would_be_misread(text: bytes, says: str, tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(text)
     assert says in _error()
 
 
-def test_what_is_no_file_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_folder_or_broken_link_in_place_of_the_file(tmp_path: Path) -> None:
     (tmp_path / ".env").mkdir()
     assert ".env is a folder" in _error()
     (tmp_path / ".env").rmdir()
@@ -102,7 +102,7 @@ def test_what_is_no_file_is_named(tmp_path: Path) -> None:
     assert ".env is no file, or a link to nothing" in _error()
 
 
-def test_an_unreadable_file_is_named(shared_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_names_an_unreadable_file(shared_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (shared_folder / ".env").write_text("PAGE_SIZE=1")
     (shared_folder / ".env").chmod(0)
     monkeypatch.chdir(shared_folder)
@@ -120,22 +120,25 @@ def test_an_unreadable_file_is_named(shared_folder: Path, monkeypatch: pytest.Mo
         ("SERVING_HOSTS", "SERVING_HOST"),
     ],
 )
-def test_a_misspelled_setting_in_the_environment_is_named(
+def test_the_error_names_a_misspelled_setting_in_the_environment(
     name: str, meant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, "hunter2")
     assert f"{name} is no setting, did you mean {meant}?" in _error()
 
 
-def test_variables_of_other_programs_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Such as those that Kubernetes sets for services named `serving` and `moovitamix-api`."""
-    others = ("MONITOR_X", "ALERT_EMAIL", "SERVING_SERVICE_HOST", "SERVING_PORT_8080_TCP", "SERVING_PORT_8080_TCP_ADDR")
-    for name in (*others, "MOOVITAMIX_API_SERVICE_HOST", "MOOVITAMIX_API_PORT_8000_TCP", "DATABASE_URI", "DATA_DIRS"):
+def test_variables_of_other_programs_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For example those that Kubernetes sets for services named `serving` and `moovitamix-api`."""
+    for name in (
+        *("MONITOR_X", "ALERT_EMAIL", "DATABASE_URI", "DATA_DIRS"),
+        *("SERVING_SERVICE_HOST", "SERVING_PORT_8080_TCP", "SERVING_PORT_8080_TCP_ADDR"),
+        *("MOOVITAMIX_API_SERVICE_HOST", "MOOVITAMIX_API_PORT_8000_TCP"),
+    ):
         monkeypatch.setenv(name, "hunter2")
     load_settings()
 
 
-def test_the_environment_of_the_services_is_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_of_the_local_services_is_valid(monkeypatch: pytest.MonkeyPatch) -> None:
     from services.local_services import load_local_services
 
     for name, value in load_local_services().environment.items():

@@ -1,4 +1,4 @@
-"""What every process of ours settles before any library reads the environment."""
+"""The network variables that `core` sets in every process, before another library reads them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import pytest
 from tests.conftest import ROOT
 
 _NAMES = ("PREFECT_SERVER_ANALYTICS_ENABLED", "GX_ANALYTICS_ENABLED", "DO_NOT_TRACK", "NETRC", "no_proxy", "NO_PROXY")
-_ASK = "import importlib, os, sys; importlib.import_module(sys.argv[1]); print([os.environ[n] for n in sys.argv[2:]])"
+_PRINT_VARIABLES = (
+    "import importlib, os, sys; importlib.import_module(sys.argv[1]); print([os.environ[n] for n in sys.argv[2:]])"
+)
 
 
 @pytest.mark.parametrize(
@@ -21,7 +23,7 @@ _ASK = "import importlib, os, sys; importlib.import_module(sys.argv[1]); print([
 def test_no_telemetry_no_netrc_and_no_proxy_to_this_machine(module: str) -> None:
     shell = {name: value for name, value in os.environ.items() if name not in _NAMES}
     shell |= {"HTTP_PROXY": "http://127.0.0.1:9", "PREFECT_SERVER_ANALYTICS_ENABLED": "true"}
-    command = [sys.executable, "-c", _ASK, module, *_NAMES]
-    found = subprocess.run(command, cwd=ROOT, env=shell, capture_output=True, text=True, check=True).stdout
-    direct = "127.0.0.1,localhost,::1"
-    assert found.strip() == str(["false", "False", "1", os.devnull, direct, direct])
+    command = [sys.executable, "-c", _PRINT_VARIABLES, module, *_NAMES]
+    output = subprocess.run(command, cwd=ROOT, env=shell, capture_output=True, text=True, check=True).stdout
+    loopback = "127.0.0.1,localhost,::1"
+    assert output.strip() == str(["false", "False", "1", os.devnull, loopback, loopback])

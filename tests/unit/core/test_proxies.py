@@ -1,4 +1,4 @@
-"""Proxy variables of a corporate shell: whatever they hold, loopback takes no proxy, in any client that we use."""
+"""Proxy variables of a corporate shell: no client of ours uses a proxy for loopback, whatever the variables hold."""
 
 from __future__ import annotations
 
@@ -57,17 +57,18 @@ def shell(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_client_takes_a_proxy_to_loopback_whatever_the_variables_hold(name: str) -> None:
+def test_no_client_uses_a_proxy_for_loopback_whatever_the_variables_hold(name: str) -> None:
     for value, exempt in (*product(VALUES, EXEMPT[:1]), *product(VALUES[:1], EXEMPT[1:])):
         with pytest.MonkeyPatch.context() as patch:
-            for other in [other for other in os.environ if other.lower().endswith("_proxy")]:
-                patch.delenv(other)
-            given = {name: value} | ({} if exempt is None else {"no_proxy" if name.islower() else "NO_PROXY": exempt})
-            keep_loopback_direct(given)
-            once = dict(given)
-            keep_loopback_direct(given)
-            assert given == once
-            for variable, text in given.items():
+            for variable in [variable for variable in os.environ if variable.lower().endswith("_proxy")]:
+                patch.delenv(variable)
+            no_proxy = {} if exempt is None else {"no_proxy" if name.islower() else "NO_PROXY": exempt}
+            environment = {name: value} | no_proxy
+            keep_loopback_direct(environment)
+            corrected = dict(environment)
+            keep_loopback_direct(environment)
+            assert environment == corrected
+            for variable, text in environment.items():
                 patch.setenv(variable, text)
             with httpx.Client(verify=False) as client:
                 for url in LOOPBACK:
@@ -86,11 +87,11 @@ def test_entries_of_both_spellings_of_no_proxy_are_kept() -> None:
     }
     keep_loopback_direct(environment)
     assert environment["NO_PROXY"] == environment["no_proxy"]
-    kept = environment["NO_PROXY"].split(",")
-    assert kept == ["fd00::7", "a.example", ".corp.example", "10.0.0.0/8", "127.0.0.1", "localhost", "::1"]
+    entries = environment["NO_PROXY"].split(",")
+    assert entries == ["fd00::7", "a.example", ".corp.example", "10.0.0.0/8", "127.0.0.1", "localhost", "::1"]
 
 
-def test_an_environment_without_proxies_stays_as_it_is() -> None:
+def test_an_environment_without_proxies_is_unchanged() -> None:
     environment = {"PATH": "/bin"}
     keep_loopback_direct(environment)
     assert environment == {"PATH": "/bin"}
@@ -126,11 +127,11 @@ def test_another_loopback_address_of_prefects_server_is_exempt() -> None:
         ({"HTTP_PROXY": " "}, "http://source.example", None),
     ],
 )
-def test_the_source_takes_the_proxy_that_its_scheme_and_host_have(
+def test_the_proxy_for_the_source_depends_on_its_scheme_and_host(
     variables: dict[str, str], url: str, shown: str | None, shell: pytest.MonkeyPatch
 ) -> None:
-    for before in (True, False):  # before and after the variables were put in order: a child sees them so
-        if not before:
+    for is_corrected in (False, True):  # a child process sees the corrected variables
+        if is_corrected:
             keep_loopback_direct(variables)
         for name, value in variables.items():
             shell.setenv(name, value)
@@ -148,7 +149,7 @@ def test_the_source_takes_the_proxy_that_its_scheme_and_host_have(
         ("http://p.example:port", "is not an address like"),
     ],
 )
-def test_a_proxy_of_no_use_says_why_without_its_password(value: str, defect: str) -> None:
+def test_the_message_for_an_unusable_proxy_has_the_reason_and_no_password(value: str, defect: str) -> None:
     environment = {"ALL_PROXY": value}
     keep_loopback_direct(environment)
     assert "ALL_PROXY" not in environment  # httpx would fail for every host
@@ -162,10 +163,10 @@ def test_a_proxy_of_no_use_says_why_without_its_password(value: str, defect: str
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "127.9.9.9", "127.1", "localhost", "a.localhost", "::1", "[::1]", "0.0.0.0"]
 )
-def test_loopback_is_known_however_it_is_written(host: str) -> None:
+def test_loopback_is_recognised_in_any_spelling(host: str) -> None:
     assert is_loopback(host)
 
 
 @pytest.mark.parametrize("host", ["10.0.0.1", "source.example", "localhost.example", "127.example", "fd00::1", ""])
-def test_other_hosts_are_no_loopback(host: str) -> None:
+def test_other_hosts_are_not_loopback(host: str) -> None:
     assert not is_loopback(host)

@@ -1,4 +1,4 @@
-"""Every session is set up by us, whatever the environment, a database or a role says. On a real server."""
+"""Our session settings apply whatever the environment, the database or the role says. Tested on a real server."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ from tests.hostile_settings import DATABASE_DEFAULTS, LIBPQ_VARIABLES, TLS_VARIA
 _DRIVERS = ("psycopg", "psycopg_pool", "sqlalchemy", "sa", "asyncpg")
 _OPENERS = re.compile(r"connect|create_\w*engine|\w*ConnectionPool|add_postgres|engine_from_config")
 _PROGRAMS = re.compile(r"\b(?:psql|pg_\w+|initdb|createdb|dropdb|postgres)\b")
-# Where a session is set up, and where an engine or a pool is given connections of which it is.
+# The code that opens connections, and the engines and pools that get connections from it.
 _ALLOWED = {
     ("core/sessions.py", "psycopg.connect"),
     ("core/database.py", "sqlalchemy.create_engine"),
     ("serving/database.py", "AsyncConnectionPool"),
     ("expectations/checkpoint.py", "self._context.data_sources.add_postgres"),
 }
-# In a database without them, these work as with any other value.
-_ONE_VALUE = {"lc_monetary", "lc_numeric", "lc_time", "lc_messages", "default_table_access_method"}
-# Without these nobody could prepare a hostile database.
-_MILD = {
+# Settings that have no second value in the test database.
+_SINGLE_VALUED = {"lc_monetary", "lc_numeric", "lc_time", "lc_messages", "default_table_access_method"}
+# Overrides with which the test can prepare the hostile database.
+_OVERRIDES = {
     "search_path": "pg_catalog",
     "statement_timeout": "0",
     "transaction_timeout": "0",
@@ -58,7 +58,7 @@ _MILD = {
 }
 
 
-def test_the_hostile_variables_are_all_that_libpq_has() -> None:
+def test_the_hostile_variables_cover_all_variables_of_libpq() -> None:
     named = {option.envvar.decode() for option in Conninfo.get_defaults() if option.envvar}
     assert named <= LIBPQ_VARIABLES.keys()
 
@@ -72,16 +72,16 @@ def test_no_variable_of_libpq_reaches_a_connection_or_a_program(
     for name in names:
         monkeypatch.setenv(name, LIBPQ_VARIABLES[name])
     target, environment = client_target(postgres), client_environment(postgres)
-    ask = "select current_setting('DateStyle'), current_setting('TimeZone'), current_user, current_database()"
+    query = "select current_setting('DateStyle'), current_setting('TimeZone'), current_user, current_database()"
     with open_connection(postgres) as connection:
-        assert connection.execute(ask).fetchone() == ("ISO, MDY", "UTC", "postgres", "postgres")
+        assert connection.execute(query).fetchone() == ("ISO, MDY", "UTC", "postgres", "postgres")
     assert "PGPORT" not in os.environ
-    command = [embedded_postgres.programs_folder() / "psql", "-X", "-A", "-t", "-c", ask, target]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert (done.stdout, done.stderr) == ("ISO, MDY|UTC|postgres|postgres\n", "")
+    command = [embedded_postgres.programs_folder() / "psql", "-X", "-A", "-t", "-c", query, target]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (result.stdout, result.stderr) == ("ISO, MDY|UTC|postgres|postgres\n", "")
 
 
-def test_a_password_file_and_the_security_of_a_network_are_still_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_caller_still_chooses_password_file_and_network_security(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in LIBPQ_VARIABLES.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("LC_ALL", "C")
@@ -96,13 +96,13 @@ def test_a_password_file_and_the_security_of_a_network_are_still_the_callers(mon
             open_connection(url)
         statement_refused[url] = str(error.value)
     assert "/nowhere/.s.PGSQL.5432" in statement_refused["postgresql://u@/d?host=/nowhere"]
-    kept = {"PGPASSWORD", "PGPASSFILE", "PGSERVICEFILE", *TLS_VARIABLES}
-    assert {name for name in os.environ if name.startswith("PG")} == kept
+    expected = {"PGPASSWORD", "PGPASSFILE", "PGSERVICEFILE", *TLS_VARIABLES}
+    assert {name for name in os.environ if name.startswith("PG")} == expected
 
 
 @pytest.fixture(scope="module")
 def hostile(postgres: str) -> Iterator[str]:
-    """A database in which every setting of ours, as far as there is another value, has another one."""
+    """A database whose defaults differ from ours in every setting that has a second value."""
     with open_connection(postgres) as server:
         server.execute("create database hostile")
         for name, value in DATABASE_DEFAULTS.items():
@@ -114,12 +114,12 @@ def hostile(postgres: str) -> Iterator[str]:
 
 
 def test_each_of_our_settings_has_a_hostile_default() -> None:
-    assert {**FIXED, **DEFAULTS}.keys() - _ONE_VALUE <= DATABASE_DEFAULTS.keys()
+    assert {**FIXED, **DEFAULTS}.keys() - _SINGLE_VALUED <= DATABASE_DEFAULTS.keys()
 
 
 def test_no_default_of_a_database_changes_a_session(hostile: str, postgres: str) -> None:
-    """Every setting that a user may change is as in a database without defaults; its names are shadowed too."""
-    options = " ".join(f"-c {name}={value}" for name, value in _MILD.items())
+    """Every setting that a user may change is as in a database without defaults, even if names are shadowed."""
+    options = " ".join(f"-c {name}={value}" for name, value in _OVERRIDES.items())
     with psycopg.connect(hostile, autocommit=True, options=options) as evil:
         evil.execute("create schema evil")
         evil.execute("create function evil.eq(text, text) returns boolean language sql as $$ select false $$")
@@ -128,17 +128,17 @@ def test_no_default_of_a_database_changes_a_session(hostile: str, postgres: str)
             "create function evil.set_config(text, text, boolean) returns text language sql as $$ select 'evil' $$"
         )
         evil.execute("create view evil.pg_settings as select 'geqo'::text as name")
-    ask = (
+    query = (
         "select name, pg_catalog.current_setting(name) from pg_catalog.pg_settings"
         " where context in ('user', 'superuser') order by name"
     )
     for autocommit in (True, False):
-        with open_connection(hostile, autocommit=autocommit) as ours, open_connection(postgres) as neutral:
-            assert ours.autocommit is autocommit
-            assert ours.execute(ask).fetchall() == neutral.execute(ask).fetchall()
+        with open_connection(hostile, autocommit=autocommit) as connection, open_connection(postgres) as neutral:
+            assert connection.autocommit is autocommit
+            assert connection.execute(query).fetchall() == neutral.execute(query).fetchall()
 
 
-def test_a_login_without_rights_is_told_of_triggers_that_are_off(hostile: str, postgres: str) -> None:
+def test_a_login_without_rights_is_refused_where_triggers_are_off(hostile: str, postgres: str) -> None:
     with open_connection(postgres) as server:
         server.execute("create role plain_login login")
     try:
@@ -175,28 +175,30 @@ def test_a_database_that_is_not_utf8_is_refused(
     url = postgres.replace("/postgres?", f"/{name}?")
     with open_connection(postgres) as server:
         server.execute(f"create database {name} template template0 encoding '{encoding}' locale 'C'")
-    said = f'the database "{name}" on .*, port 5432, has the encoding {encoding}, and this needs UTF8; make one with'
+    message = (
+        f'the database "{name}" on .*, port 5432, has the encoding {encoding}, and this needs UTF8; create one with'
+    )
     try:
-        with pytest.raises(UnfitDatabase, match=said):
+        with pytest.raises(UnfitDatabase, match=message):
             open_connection(url)
-        for use in (connect, migrate):
-            with pytest.raises(DatabaseError, match=said):
-                use(url)
+        for function in (connect, migrate):
+            with pytest.raises(DatabaseError, match=message):
+                function(url)
         monkeypatch.setenv("DATABASE_URL", url)
         monkeypatch.setenv("DATA_DIR", str(tmp_path))
         assert core.migrate.main([]) == 1
         monkeypatch.setattr("sys.argv", ["keys", "list"])
         assert keys.main() == 1
         err = capsys.readouterr().err
-        assert len(re.findall(said, err)) == 2
+        assert len(re.findall(message, err)) == 2
         assert err.count("\n") == 2
     finally:
         with open_connection(postgres) as server:
             server.execute(f"drop database {name} with (force)")
 
 
-def test_a_standby_says_that_it_is_one() -> None:
-    """A real one, which can be read."""
+def test_a_migration_on_a_standby_fails_with_a_clear_message() -> None:
+    """It is a real standby, which accepts queries."""
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
     folder.chmod(0o755)
     try:
@@ -217,15 +219,15 @@ def test_a_standby_says_that_it_is_one() -> None:
         shutil.rmtree(folder)
 
 
-def test_the_list_in_the_docs_is_what_is_set() -> None:
+def test_the_docs_list_every_setting() -> None:
     page = (ROOT / "docs" / "database-sessions.md").read_text()
-    said = dict(re.findall(r"`([a-z_]+) = ?([^`]*)`", page))
-    assert {name: said.get(name) for name in {**FIXED, **DEFAULTS}} == {**FIXED, **DEFAULTS}
+    documented = dict(re.findall(r"`([a-z_]+) = ?([^`]*)`", page))
+    assert {name: documented.get(name) for name in {**FIXED, **DEFAULTS}} == {**FIXED, **DEFAULTS}
 
 
 def test_nothing_else_opens_a_connection() -> None:
-    """Whoever connects goes through `core.sessions`; whoever runs a program of Postgres gives it an environment."""
-    found, bare = set(), []
+    """All code connects through `core.sessions`, and passes an environment to each program of Postgres."""
+    openers, calls_without_environment = set(), []
     for path in sorted(ROOT.rglob("*.py")):
         name = path.relative_to(ROOT)
         if name.parts[0] in ("tests", ".venv") or name.parts[0].startswith("."):
@@ -233,16 +235,16 @@ def test_nothing_else_opens_a_connection() -> None:
         tree = ast.parse(path.read_text())
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in _DRIVERS:
-                found |= {(str(name), a.name) for a in node.names if a.name in ("connect", "create_engine")}
+                openers |= {(str(name), a.name) for a in node.names if a.name in ("connect", "create_engine")}
             if not isinstance(node, ast.Call):
                 continue
             called = ast.unparse(node.func)
             base, _, last = called.rpartition(".")
             driver = not base or base.partition(".")[0] in _DRIVERS or last == "add_postgres"
             if _OPENERS.fullmatch(last) and driver and called != "connect":
-                found.add((str(name), called))
+                openers.add((str(name), called))
             text = ast.unparse(node)
             if base == "subprocess" and _PROGRAMS.search(text) and "env=" not in text and "--version" not in text:
-                bare.append(f"{name}:{node.lineno}")
-    assert found == _ALLOWED
-    assert bare == []
+                calls_without_environment.append(f"{name}:{node.lineno}")
+    assert openers == _ALLOWED
+    assert calls_without_environment == []

@@ -1,4 +1,4 @@
-"""Settings: what is taken, and that each wrong one is named in one line."""
+"""Settings: the accepted values, and errors that name each wrong setting in one line."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.ordinary_user import acting_as_ordinary_user, folder_of_ordinary_user
 
 
 @pytest.fixture(autouse=True)
-def _nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("MOOVITAMIX_API_URL", "MOOVITAMIX_API_TOKEN", "DATABASE_URL", "PAGE_SIZE", "FETCH_THREADS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
@@ -46,7 +46,7 @@ def test_the_dotenv_file_is_read_and_the_environment_wins(tmp_path: Path, monkey
         ("FETCH_THREADS", "many", "FETCH_THREADS input should be a valid integer"),
     ],
 )
-def test_a_wrong_setting_is_named_in_one_line(
+def test_the_error_names_a_wrong_setting_in_one_line(
     name: str, value: str, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -57,7 +57,7 @@ def test_a_wrong_setting_is_named_in_one_line(
     assert "secret" not in str(raised.value)
 
 
-def test_every_wrong_setting_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_error_names_every_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PAGE_SIZE", "x")
     monkeypatch.setenv("FETCH_THREADS", "y")
     with pytest.raises(SettingsError, match=r"PAGE_SIZE.*FETCH_THREADS"):
@@ -65,19 +65,19 @@ def test_every_wrong_setting_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
-def test_any_usual_spelling_of_the_database_url_is_taken(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_usual_schemes_of_the_database_url_are_accepted(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", f"{scheme}://u:p@h:5432/d")
     assert load_settings().database_url.get_secret_value() == "postgresql://u:p@h:5432/d"
 
 
-def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_names_a_data_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("DATA_DIR", str(tmp_path / "file" / "data"))
     with pytest.raises(SettingsError, match=r"DATA_DIR .* cannot be made"):
         load_settings()
 
 
-def test_credentials_are_in_no_text_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_text_of_the_settings_contains_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOOVITAMIX_API_URL", "https://name:hunter2@api.example:8443/v1/")
     monkeypatch.setenv("MOOVITAMIX_API_TOKEN", "t0ken")
     monkeypatch.setenv("DATABASE_URL", "postgresql://u:pa55@h/d")
@@ -102,13 +102,13 @@ def test_the_source_keeps_the_brackets_of_an_ipv6_address(url: str, source: str)
     assert Settings(_env_file=None, moovitamix_api_url=url).source == source  # type: ignore[call-arg]
 
 
-def test_a_wrong_tls_file_of_the_environment_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_error_names_the_variable_of_an_unusable_tls_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
     no_certificates = tmp_path / "text.pem"
     no_certificates.write_text("hello\n")
     for name, value, reason in (
         ("SSL_CERT_FILE", tmp_path / "missing.pem", "No such file"),
-        ("SSL_CERT_FILE", no_certificates, "no certificate is in it"),
+        ("SSL_CERT_FILE", no_certificates, "it holds no certificate"),
         ("SSLKEYLOGFILE", tmp_path / "missing" / "keys", "No such file"),
     ):
         monkeypatch.setenv(name, str(value))
@@ -118,7 +118,7 @@ def test_a_wrong_tls_file_of_the_environment_is_named(monkeypatch: pytest.Monkey
     load_settings()
 
 
-def test_the_mock_is_where_its_port_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_url_of_the_api_uses_the_port_of_the_mock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOCK_PORT", "8123")
     assert load_settings().moovitamix_api_url == "http://127.0.0.1:8123"
     monkeypatch.setenv("MOOVITAMIX_API_URL", "http://127.0.0.1:8000")
@@ -137,7 +137,7 @@ def test_an_empty_value_of_an_optional_setting_wins_over_the_dotenv_file(
 
 
 @pytest.mark.parametrize("name", ["a\nb", "bell\a", "esc\x1b[31m", os.fsdecode(b"latin-\xe9")])
-def test_a_data_folder_with_characters_that_no_terminal_shows_is_refused(
+def test_a_data_folder_with_unprintable_characters_is_refused(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATA_DIR", str(tmp_path / name))
@@ -147,7 +147,7 @@ def test_a_data_folder_with_characters_that_no_terminal_shows_is_refused(
     assert not (tmp_path / name).exists()
 
 
-def test_a_data_folder_that_is_a_file_or_a_broken_link_is_named(
+def test_the_error_names_a_data_folder_that_is_a_file_or_a_broken_link(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -163,7 +163,7 @@ def test_a_data_folder_that_is_a_file_or_a_broken_link_is_named(
     [(0o700, "fine", "fine"), (0o500, "fine", "cannot be written: Permission denied"), (0o600, "fine", "Permission")],
     ids=["writable", "read-only", "not searchable"],
 )
-def test_a_data_folder_that_cannot_be_written_is_named_unless_it_is_only_read(
+def test_the_error_names_an_unwritable_data_folder_unless_the_program_only_reads_it(
     mode: int, read_only: str, read_and_written: str, shared_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data_dir = folder_of_ordinary_user(shared_folder / "data")
@@ -177,18 +177,18 @@ def test_a_data_folder_that_cannot_be_written_is_named_unless_it_is_only_read(
     data_dir.chmod(0o700)
 
 
-def _outcome(**how: bool) -> str:
+def _outcome(**options: bool) -> str:
     try:
-        load_settings(**how)
+        load_settings(**options)
     except SettingsError as error:
         return str(error)
     return "fine"
 
 
-def test_a_folder_of_another_user_in_the_data_folder_is_named(
+def test_the_error_names_a_folder_of_another_user_in_the_data_folder(
     shared_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As after a first call with sudo."""
+    """For example after a first call with sudo."""
     data_dir = folder_of_ordinary_user(shared_folder / "data")
     (data_dir / "logs").mkdir()
     (data_dir / "logs").chmod(0o555)

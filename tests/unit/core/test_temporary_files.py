@@ -1,4 +1,4 @@
-"""Temporary files are in DATA_DIR, and sockets in a folder that nobody else can have made."""
+"""Temporary files are in DATA_DIR, and sockets in a folder that belongs to the user."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from core.temporary_files import keep_temporary_files_in, make_socket_folder, so
 
 
 @pytest.fixture(autouse=True)
-def _short(shared_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_path(shared_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(temporary_files, "_SHORT", shared_folder)
 
 
@@ -29,17 +29,17 @@ def test_temporary_files_of_this_process_and_its_children_are_in_the_data_folder
     keep_temporary_files_in(tmp_path)
     assert tempfile.gettempdir() == str(tmp_path / "tmp")
     code = "import tempfile; print(tempfile.gettempdir())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == str(tmp_path / "tmp")
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == str(tmp_path / "tmp")
     assert (tmp_path / "tmp").stat().st_mode & 0o777 == 0o700
 
 
-def test_sockets_are_in_the_folder_where_its_path_allows(tmp_path: Path) -> None:
+def test_sockets_are_in_the_folder_itself_if_its_path_allows(tmp_path: Path) -> None:
     assert socket_folder(Path("/data/services")) == Path("/data/services")
 
 
 @pytest.mark.parametrize("name", ["long" * 50, "with space", "100%", "it's", 'a"b', "a?b"])
-def test_other_sockets_are_in_a_private_folder_that_is_the_same_in_every_shell(
+def test_sockets_of_other_folders_are_in_a_private_folder_with_the_same_path_in_every_shell(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = socket_folder(tmp_path / name)
@@ -53,17 +53,17 @@ def test_other_sockets_are_in_a_private_folder_that_is_the_same_in_every_shell(
         server.bind(str(folder / "supervisor.sock.1234567"))
 
 
-@pytest.mark.parametrize("how", ["open to others", "a link", "a file", "another user's"])
-def test_a_folder_that_somebody_else_prepared_is_refused(how: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("defect", ["open to others", "a link", "a file", "another user's"])
+def test_a_folder_that_another_user_prepared_is_refused(defect: str, tmp_path: Path) -> None:
     parent = temporary_files._SHORT / f"moovitamix-{os.geteuid()}"
-    if how == "a link":
+    if defect == "a link":
         parent.symlink_to(tmp_path)
-    elif how == "a file":
+    elif defect == "a file":
         parent.write_text("")
     else:
         parent.mkdir()
-        parent.chmod(0o777 if how == "open to others" else 0o755)
-    if how == "another user's":
+        parent.chmod(0o777 if defect == "open to others" else 0o755)
+    if defect == "another user's":
         if os.geteuid() != 0:
             pytest.skip("only root can give a folder away")
         os.chown(parent, 65_534, 65_534)

@@ -1,4 +1,4 @@
-"""Messages reach people whatever their terminal can show, and no file is opened as a closed standard stream."""
+"""Messages print in any terminal, and no file gets the descriptor of a closed standard stream."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def _run(redirection: str, file: str, **environment: str) -> bytes:
     ).stdout
 
 
-def test_characters_that_the_terminal_lacks_are_escaped(tmp_path: object) -> None:
+def test_characters_that_the_terminal_cannot_show_are_escaped(tmp_path: object) -> None:
     for settings in ({"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "ascii:strict", "LC_ALL": "C"}):
         assert _run("", f"{tmp_path}/file", **settings) == b"Montr\\xe9al \\u2713\n"
 
 
-def test_a_closed_standard_stream_stays_closed_to_files(tmp_path: object) -> None:
+def test_no_file_gets_the_descriptor_of_a_closed_standard_stream(tmp_path: object) -> None:
     assert _run("<&- >&- 2>&-", f"{tmp_path}/file") == b""
     with open(f"{tmp_path}/file") as file:
         assert int(file.read()) > 2

@@ -1,4 +1,4 @@
-"""What a person is shown of an error, and what is kept of it for a maintainer."""
+"""The line that a person sees of an error, and the traceback in the file for a maintainer."""
 
 from __future__ import annotations
 
@@ -34,18 +34,22 @@ def records(log: Path, caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogC
     logging.setLogRecordFactory(before)
 
 
-def in_a_process(code: str, log: Path, *words: str, **how: int) -> subprocess.CompletedProcess[str]:
+def run_in_process(code: str, log: Path) -> subprocess.CompletedProcess[str]:
     program = f"import sys\nfrom core.exit_codes import run_main\n{textwrap.dedent(code)}"
     program += "\nsys.exit(run_main(main))"
     environment = {**os.environ, "DATA_DIR": str(log.parent.parent)}
-    command = [sys.executable, *words, "-c", program]
-    return subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False, **how
-    )
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def logged(name: str, message: str, error: Exception | None = None) -> str:
+    """The message of a log record, without sending it to Prefect's API."""
+    exc_info = (type(error), error, None) if error else None
+    return logging.getLogger(name).makeRecord(name, logging.ERROR, "", 1, message, (), exc_info).getMessage()
 
 
 @pytest.mark.parametrize(
-    "code",
+    "case",
     {
         "uncaught": f"""
             def main():
@@ -65,11 +69,11 @@ def in_a_process(code: str, log: Path, *words: str, **how: int) -> subprocess.Co
             def main():
                 asyncio.run(all_of_it())""",
         "a destructor": f"""
-            class Held:
+            class Resource:
                 def __del__(self):
                     raise ValueError("{SECRET}")
             def main():
-                Held()""",
+                Resource()""",
         "at exit": f"""
             import atexit
             def work():
@@ -102,42 +106,43 @@ def in_a_process(code: str, log: Path, *words: str, **how: int) -> subprocess.Co
             def main():
                 raise ExceptionGroup("{SECRET}", [ValueError("{SECRET}"), KeyError("{SECRET}")])""",
     }.items(),
-    ids=lambda one: one[0],
+    ids=lambda case: case[0],
 )
-def test_a_person_reads_one_line_at_most_and_the_log_no_text(code: tuple[str, str], log: Path) -> None:
-    done = in_a_process(code[1], log)
-    told = done.stdout + done.stderr
-    assert "Traceback" not in told
-    assert 'File "' not in told
-    assert SECRET not in told
-    assert len(told.splitlines()) <= 1, told
-    assert done.returncode == (1 if code[0] in ("uncaught", "a group of errors") else 0), told
-    if code[0] != "a log record whose arguments do not fit":
-        kept = log.read_text()
-        assert "line " in kept
-        assert SECRET not in kept
+def test_a_person_sees_at_most_one_line_and_the_file_has_no_messages(case: tuple[str, str], log: Path) -> None:
+    name, code = case
+    result = run_in_process(code, log)
+    output = result.stdout + result.stderr
+    assert "Traceback" not in output
+    assert 'File "' not in output
+    assert SECRET not in output
+    assert len(output.splitlines()) <= 1, output
+    assert result.returncode == (1 if name in ("uncaught", "a group of errors") else 0), output
+    if name != "a log record whose arguments do not fit":
+        traceback = log.read_text()
+        assert "line " in traceback
+        assert SECRET not in traceback
         assert log.stat().st_mode & 0o077 == 0
 
 
-def test_ctrl_c_is_one_line_and_130(log: Path) -> None:
+def test_ctrl_c_prints_one_line_and_exits_with_130(log: Path) -> None:
     code = f"import os, signal\ndef main():\n    os.kill(os.getpid(), {int(signal.SIGINT)})\n    input()"
-    done = in_a_process(code, log)
-    assert (done.returncode, done.stderr) == (130, "stopped; run it again to go on\n")
+    result = run_in_process(code, log)
+    assert (result.returncode, result.stderr) == (130, "stopped; run it again to go on\n")
 
 
-def test_a_reader_that_goes_away_is_no_error(log: Path) -> None:
+def test_a_reader_that_closes_the_pipe_causes_no_error(log: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     program = "from core.exit_codes import run_main\nraise SystemExit(run_main(lambda: print('x')))"
     environment = {**os.environ, "DATA_DIR": str(log.parent.parent)}
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, env=environment, stdout=writer, stderr=subprocess.PIPE, check=False
     )
     os.close(writer)
-    assert (done.returncode, done.stderr) == (1, b"")
+    assert (result.returncode, result.stderr) == (1, b"")
 
 
-def test_an_error_with_a_name_is_its_message(records: pytest.LogCaptureFixture, log: Path) -> None:
+def test_an_error_with_a_name_is_logged_as_its_message(records: pytest.LogCaptureFixture, log: Path) -> None:
     try:
         raise DatabaseUnavailable("Postgres does not answer")
     except DatabaseUnavailable:
@@ -147,27 +152,43 @@ def test_an_error_with_a_name_is_its_message(records: pytest.LogCaptureFixture, 
     assert not log.exists()
 
 
-def test_a_defect_says_where_the_rest_is(log: Path) -> None:
+def test_the_message_of_a_defect_names_the_file_with_its_traceback(log: Path) -> None:
     with pytest.raises(UnexpectedError) as caught, named_errors():
         raise ValueError(SECRET)
     line = message_for_user(caught.value)
-    assert line.startswith("unforeseen ValueError at tests/unit/core/test_tracebacks.py:")
+    assert line.startswith("unexpected ValueError at tests/unit/core/test_tracebacks.py:")
     assert line.endswith(f"; please report it; details in {log}")
-    kept = log.read_text()
-    assert "builtins.ValueError" in kept
-    assert "test_tracebacks.py" in kept
-    assert SECRET not in kept
+    traceback = log.read_text()
+    assert "builtins.ValueError" in traceback
+    assert "test_tracebacks.py" in traceback
+    assert SECRET not in traceback
 
 
-def test_without_room_for_the_log_the_line_is_shown_all_the_same(
+@pytest.mark.usefixtures("records")
+def test_a_task_run_logs_the_type_of_an_error_and_leaves_its_message_to_the_flow_run() -> None:
+    error = DatabaseUnavailable("Postgres does not answer")
+    assert logged("prefect.task_runs", "it failed", error) == "Task run failed: DatabaseUnavailable"
+    assert logged("prefect.flow_runs", "it failed", error) == "Postgres does not answer"
+
+
+@pytest.mark.usefixtures("records")
+def test_the_last_record_of_a_run_leaves_the_message_of_its_state_out() -> None:
+    states = ("Failed('GET http://source: answered 404')", 'Blocked("it\'s bad")', "Completed()", "Cached(type=1)")
+    messages = [logged("prefect.task_runs", f"Finished in state {state}") for state in states]
+    assert [message.removeprefix("Finished in state ") for message in messages] == [
+        *("Failed", "Blocked", "Completed()", "Cached(type=1)")
+    ]
+
+
+def test_without_disk_space_for_the_file_the_line_is_shown_nevertheless(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "logs").write_text("a file, where the folder should be")
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
-    assert message_for_user(ValueError(SECRET)) == "unforeseen ValueError; please report it"
+    assert message_for_user(ValueError(SECRET)) == "unexpected ValueError; please report it"
 
 
-def test_the_log_does_not_grow_without_end(log: Path) -> None:
+def test_the_file_is_rotated_when_it_is_large(log: Path) -> None:
     log.parent.mkdir()
     log.write_bytes(bytes(6 * 2**20))
     message_for_user(ValueError(SECRET))

@@ -50,7 +50,7 @@ def test_a_copy_that_cannot_be_read_lets_nobody_in(tmp_path: Path) -> None:
     (DataLayout(tmp_path).suppression_list).parent.mkdir()
     for damaged in ("", "[]", '{"listeners": [{"key": "00"}]}'):
         (DataLayout(tmp_path).suppression_list).write_text(damaged)
-        with pytest.raises(LandingError, match=r"list of erased listeners .* cannot be read"):
+        with pytest.raises(LandingError, match=r"suppression list .* cannot be read"):
             read_copy(tmp_path)
 
 

@@ -19,7 +19,7 @@ from recommender.publishing.model_runs import TrainingOutcome
     [
         (KeyboardInterrupt(), "it was interrupted: nothing of it was published"),
         (ModelError("no model is left"), "no model is left"),
-        (KeyError("x"), "unforeseen KeyError; please report it"),
+        (KeyError("x"), "unexpected KeyError; please report it"),
     ],
 )
 def test_training_failure_records_its_reason(error: BaseException, why: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ def test_a_defect_is_logged_and_shown_until_a_notification_works(
         broken.setattr(failures.IncidentStore, "queue_message", lambda *_: {}[SECRET])
         failures.send_now(notification)
 
-    assert "a notification could not be sent: unforeseen KeyError" in caplog.text
+    assert "a notification could not be sent: unexpected KeyError" in caplog.text
     assert "in send_now" in (tmp_path / "logs" / "tracebacks.log").read_text()
     (incident,) = read_incidents(load_settings(), utc_now()).incidents
     assert (incident.key, incident.severity) == ("notification-defect", "critical")

@@ -1,4 +1,4 @@
-"""An acceptance holds for what was seen, and for nothing that is worse."""
+"""An acceptance covers the reviewed failures, and no worse ones."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from core.audits import ExpectationResult
 from pipeline.acceptance import Acceptance, ReviewedFailure
 
 
-def result(observed: str | None, count: int | None = None, **other: Any) -> ExpectationResult:
-    return ExpectationResult("a_rule", None, "critical", False, count, None, observed, "says", **other)
+def result(observed: str | None, count: int | None = None, **fields: Any) -> ExpectationResult:
+    return ExpectationResult("a_rule", None, "critical", False, count, None, observed, "description", **fields)
 
 
 @pytest.mark.parametrize(
-    ("seen", "now", "accepted"),
+    ("reviewed", "current", "accepted"),
     [
         (ReviewedFailure(None, "2 %"), result("50 %", beyond="above"), False),
         (ReviewedFailure(None, "2 %"), result("2 %", beyond="above"), True),
@@ -32,9 +32,11 @@ def result(observed: str | None, count: int | None = None, **other: Any) -> Expe
         (ReviewedFailure(5, "5 rows"), result("6 rows", 6), False),
     ],
 )
-def test_only_what_is_no_worse_than_seen(seen: ReviewedFailure, now: ExpectationResult, accepted: bool) -> None:
-    refusal = Acceptance("known", "ticket 7", {"a_rule": seen}).refusal([now])
+def test_a_failure_that_is_worse_than_at_the_review_is_not_accepted(
+    reviewed: ReviewedFailure, current: ExpectationResult, accepted: bool
+) -> None:
+    refusal = Acceptance("known", "ticket 7", {"a_rule": reviewed}).refusal([current])
     assert (refusal is None) == accepted
     if refusal:
-        assert f"was {seen.observed}" in refusal
-        assert f"is {now.observed_value} now" in refusal
+        assert f"was {reviewed.observed}" in refusal
+        assert f"is {current.observed_value} now" in refusal

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.endpoints import LISTEN_HISTORY, TRACKS
-from pipeline.timestamps import LEAP_SECOND, NOT_THE_FORM
+from pipeline.timestamps import LEAP_SECOND, WRONG_FORMAT
 from tests.landed_rows import transform_rows
 from tests.source_stub import session, track
 
@@ -20,7 +20,7 @@ def test_a_leap_second_is_not_taken_for_the_next_minute(tmp_path: Path) -> None:
     assert batch.bucket(0)["items"].to_list() == ["{1}"]
     assert (batch.rows_duplicate, batch.rows_conflicting, batch.rows_rejected) == (0, 0, 3)
     (rejected,) = batch.rejected()
-    assert rejected["reason"].to_list() == [f"created_at: {why}" for why in (LEAP_SECOND, NOT_THE_FORM, NOT_THE_FORM)]
+    assert rejected["reason"].to_list() == [f"created_at: {why}" for why in (LEAP_SECOND, WRONG_FORMAT, WRONG_FORMAT)]
 
 
 @pytest.mark.parametrize(

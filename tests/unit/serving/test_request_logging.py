@@ -49,7 +49,7 @@ def test_defect_response_hides_details_and_the_log_has_them(caplog: pytest.LogCa
         "problem": "defect",
     }
     assert line["instance"] == answer.json()["instance"]
-    assert line["why"].startswith("unforeseen RuntimeError")
+    assert line["why"].startswith("unexpected RuntimeError")
     assert SECRET not in answer.text + json.dumps(line)
     assert 'requests_total{method="other",route="unknown",status="500"} 1.0' in metrics.text().decode()
 
