@@ -136,7 +136,7 @@ def _revision_to_process(run: Run, batch: Batch, entry: LedgerEntry | None, refr
 def process_batch(run: Run, batch: Batch, landed: Landing, acceptance: Acceptance | None = None) -> BatchResult:
     """Transform, stage and audit a landed batch. Publish it if it passes or the acceptance covers its failures."""
     staged = stage(run, batch, landed, shape(run, batch, landed))
-    report = audit(run, batch, staged, accepting)
+    report = audit(run, batch, staged, acceptance)
     if not report.blocks:
         return publish(run, batch, landed, staged, report)
     refusal = acceptance.refusal(report.results) if acceptance else ""
