@@ -1,6 +1,6 @@
-"""Erasing a listener from the database: every row with their id, and the text of rejected rows that are theirs.
+"""Erases a user from the database: every row with their id, and the text of rejected rows that belong to them.
 
-`flows/erase.py` calls the steps in order; the raw pages are in `erasure/landed_pages.py`.
+`flows/erase.py` calls the steps in order. `erasure/landed_pages.py` erases raw pages.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LARGEST_ID = 2**63 - 1
 
 
 def check_user_id(user_id: int) -> int:
-    """The id, if a listener can have it. Raises UsageError."""
+    """Return the id if a user can have it. Raises UsageError."""
     if isinstance(user_id, bool) or not 0 <= user_id <= _LARGEST_ID:
         raise UsageError("USER_ID must be a whole number from 0 to 9223372036854775807")
     return user_id
@@ -47,9 +47,10 @@ def begin_erasure(
     requested_by: str,
     now: datetime,
 ) -> tuple[int, dict[str, int]]:
-    """Turn the listener away from now on, and open the record, in one transaction.
+    """Add the user to the suppression list, and create a record of the erasure, in one transaction.
 
-    Returns its number, and what was found when it was cut off before: then it is the same record. Raises DatabaseError.
+    Returns the number of the record, and the row counts if an interrupted erasure has recorded them: it continues with
+    the same record. Raises DatabaseError.
     """
     entry = suppressed.suppressed_entry(identity.user_id, now, identity.e_mails)
     names = {"key": entry.key, "fingerprint": entry.fingerprint}
@@ -57,7 +58,7 @@ def begin_erasure(
     if row is not None:
         return row[0], row[1]
     with connection.transaction():
-        number = _record(connection, "erased", reason, requested_by, now)
+        number = _insert_record(connection, "erased", reason, requested_by, now)
         save_entries(connection, [entry], number)
     return number, {}
 
@@ -66,19 +67,19 @@ def begin_erasure(
 def allow_user(
     connection: Connection, user_id: int, suppressed: SuppressionList, *, reason: str, requested_by: str, now: datetime
 ) -> bool:
-    """Let the listener come in again with the next list that has them. Returns whether they were turned away."""
+    """Accept the rows of the user again, from the next snapshot on. Returns whether the user was suppressed."""
     entry = suppressed.entry_of(user_id)
-    found = entry is not None and entry.allowed_at is None
+    was_suppressed = entry is not None and entry.allowed_at is None
     with connection.transaction():
-        number = _record(connection, "allowed", reason, requested_by, now)
-        if entry is not None and found:
+        number = _insert_record(connection, "allowed", reason, requested_by, now)
+        if entry is not None and was_suppressed:
             save_entries(connection, [replace(entry, allowed_at=now)], number)
-        finish_erasure(connection, number, {"ops.suppressed_listeners": int(found)}, now)
-    return found
+        finish_erasure(connection, number, {"ops.suppressed_listeners": int(was_suppressed)}, now)
+    return was_suppressed
 
 
 def save_entries(connection: Connection, entries: Sequence[SuppressionEntry], erasure_id: int | None = None) -> None:
-    """Write down who is turned away, where the database does not know better."""
+    """Save entries of the suppression list. A newer decision in the database stays."""
     with connection.cursor() as cursor:
         cursor.executemany(
             load_query("erasure/suppression_list.save_suppression"),
@@ -97,32 +98,32 @@ def save_entries(connection: Connection, entries: Sequence[SuppressionEntry], er
 
 
 @readable_errors()
-def record_counts(connection: Connection, erasure_id: int, found: RowCounts) -> None:
-    """Write down what there is to be erased, before it is."""
+def record_counts(connection: Connection, erasure_id: int, counts: RowCounts) -> None:
+    """Record the number of rows to erase, before they are erased."""
     connection.execute(
         load_query("erasure/erasures.record_erased_rows"),
-        {"erasure_id": erasure_id, "found": Jsonb(dict(sorted(found.items())))},
+        {"erasure_id": erasure_id, "found": Jsonb(dict(sorted(counts.items())))},
     )
 
 
-def finish_erasure(connection: Connection, erasure_id: int, found: RowCounts, now: datetime) -> None:
-    """Close the record."""
+def finish_erasure(connection: Connection, erasure_id: int, counts: RowCounts, now: datetime) -> None:
+    """Record the end of an erasure, and its row counts."""
     connection.execute(
         load_query("erasure/erasures.finish_erasure"),
-        {"erasure_id": erasure_id, "found": Jsonb(dict(sorted(found.items()))), "finished_at": now},
+        {"erasure_id": erasure_id, "found": Jsonb(dict(sorted(counts.items()))), "finished_at": now},
     )
 
 
 @readable_errors()
 def identify_user(connection: Connection, user_id: int) -> UserIdentity:
-    """The listener with every e-mail and name that the database has of them.
+    """The user, with every e-mail address and name that the database has of them.
 
-    Raises DatabaseError where `erase_rows` could not, or must not, erase them: so nothing is touched before.
+    Raises DatabaseError if `erase_rows` would fail, so that nothing is erased before that is known.
     """
     tables = [("warehouse", "users")]
     identity = UserIdentity(user_id)
     with connection.transaction():
-        _hold_tables(connection)
+        _lock_tables(connection)
         tables += [
             (schema, table) for schema, table, column, _ in _tables(connection) if column == "id" and _has_names(table)
         ]
@@ -138,53 +139,54 @@ def identify_user(connection: Connection, user_id: int) -> UserIdentity:
 def erase_rows(
     connection: Connection, identity: UserIdentity, erasure_id: int, now: datetime
 ) -> tuple[RowCounts, list[Any]]:
-    """Delete every row of the listener and close the record, in one transaction.
+    """Delete every row of the user, and finish the record, in one transaction.
 
-    The caller holds the warehouse lock. Returns what was found, and the tables that have dead rows now.
+    The caller holds the warehouse lock. Returns the counts of erased rows by table, and the tables to vacuum.
     """
-    found: Counter[str] = Counter()
-    touched: list[tuple[str, str]] = []
+    counts: Counter[str] = Counter()
+    changed_tables: list[tuple[str, str]] = []
     values = {"user_id": identity.user_id}
     with connection.transaction():
-        _hold_tables(connection)
+        _lock_tables(connection)
         connection.execute(load_query("erasure/user_rows.lock_user"), values)
-        found["warehouse.listen_history_tracks"] = connection.execute(
+        counts["warehouse.listen_history_tracks"] = connection.execute(
             load_query("erasure/user_rows.delete_plays"), values
         ).rowcount
-        for schema, table, column, told_as in _tables(connection):
+        for schema, table, column, reported_name in _tables(connection):
             names: dict[str, Any] = {"table": (schema, table), "column": column}
             deleted = connection.execute(
                 compose_query("erasure/user_rows.delete_rows_of_user", **names), values
             ).rowcount
-            found[told_as] += deleted
-            touched += [(schema, table)] if deleted else []
-        found["warehouse.users"] = connection.execute(load_query("erasure/user_rows.delete_user"), values).rowcount
-        found["ops.quarantined_rows"] = connection.execute(
+            counts[reported_name] += deleted
+            changed_tables += [(schema, table)] if deleted else []
+        counts["warehouse.users"] = connection.execute(load_query("erasure/user_rows.delete_user"), values).rowcount
+        counts["ops.quarantined_rows"] = connection.execute(
             load_query("erasure/user_rows.delete_quarantined_rows"), values
         ).rowcount
-        found["ops.rejected_rows"] = _blank_rejected(connection, identity)
-        told = {place: rows for place, rows in found.items() if rows}
-        finish_erasure(connection, erasure_id, told, now)
-    ours = ("warehouse.users", "warehouse.listen_history_tracks", "ops.quarantined_rows", "ops.rejected_rows")
-    touched += [(schema, table) for schema, _, table in (name.partition(".") for name in ours if found[name])]
-    return told, touched
+        counts["ops.rejected_rows"] = _redact_rejected_rows(connection, identity)
+        erased = {table: rows for table, rows in counts.items() if rows}
+        finish_erasure(connection, erasure_id, erased, now)
+    fixed_tables = ("warehouse.users", "warehouse.listen_history_tracks", "ops.quarantined_rows", "ops.rejected_rows")
+    changed_names = (name.partition(".") for name in fixed_tables if counts[name])
+    changed_tables += [(schema, table) for schema, _, table in changed_names]
+    return erased, changed_tables
 
 
 @readable_errors()
 def vacuum(connection: Connection, tables: Sequence[tuple[str, str]]) -> None:
-    """Let Postgres take deleted rows out of its pages."""
+    """Remove deleted rows from the files of Postgres."""
     for table in tables:
         connection.execute(sql.SQL("vacuum {}").format(sql.Identifier(*table)))
 
 
 @readable_errors()
 def reappeared_user_ids(connection: Connection, suppressed: SuppressionList) -> set[int]:
-    """Erased listeners of whom the database has rows all the same, as after a restore of an older backup."""
+    """The ids of suppressed users with rows in the database, for example after a restore of an older backup."""
     ids = {row[0] for row in connection.execute(load_query("erasure/user_rows.find_user_ids"))}
     with connection.transaction(), connection.cursor(name="rejected") as rejected:
         rejected.execute(load_query("erasure/user_rows.find_rejected_rows"), {"in_place": PLACEHOLDER})
-        told = (readable_row_id(endpoint, raw) for _, endpoint, raw in rejected)
-        ids |= {row_id for row_id in told if row_id is not None}
+        row_ids = (readable_row_id(endpoint, raw) for _, endpoint, raw in rejected)
+        ids |= {row_id for row_id in row_ids if row_id is not None}
     return suppressed.matching_ids(ids)
 
 
@@ -192,49 +194,50 @@ def reappeared_user_ids(connection: Connection, suppressed: SuppressionList) -> 
 def redact_rejected_rows(
     connection: Connection,
     suppressed: SuppressionList,
-    found: RowCounts,
+    file_counts: RowCounts,
     *,
     reason: str,
     requested_by: str,
     now: datetime,
 ) -> RowCounts:
-    """Blank rejected rows that are of erased users, and record it with what was `found` in files, if there was any.
+    """Remove the text of rejected rows of suppressed users.
 
-    Raises DatabaseError.
+    If rows were erased here or in files, a record is created with all counts. Returns them. Raises DatabaseError.
     """
     with connection.transaction():
-        _hold_tables(connection)
-        everything = Counter(found) + Counter({"ops.rejected_rows": _blank_rejected(connection, suppressed)})
-        if everything:
-            finish_erasure(connection, _record(connection, "erased", reason, requested_by, now), everything, now)
-    return everything
+        _lock_tables(connection)
+        counts = Counter(file_counts) + Counter({"ops.rejected_rows": _redact_rejected_rows(connection, suppressed)})
+        if counts:
+            finish_erasure(connection, _insert_record(connection, "erased", reason, requested_by, now), counts, now)
+    return counts
 
 
 def merge_into_database(connection: Connection, suppressed: SuppressionList) -> SuppressionList:
-    """Bring the list of the database in line with that of the copy; returns both together."""
+    """Merge the suppression list of the copy into the database. Returns the merged list."""
     with readable_errors(), connection.transaction():
         save_entries(connection, suppressed.entries)
     return suppression_list.merge(suppressed, suppression_list.read_database(connection))
 
 
-def _hold_tables(connection: Connection) -> None:
-    """Nobody hangs anything on tables of roles until the transaction ends, and nobody has: we touch them as the owner.
+def _lock_tables(connection: Connection) -> None:
+    """Lock the tables of other roles, and check that no trigger or rule of theirs runs with our rights.
 
-    To take the role first would not do: what runs then can give it back.
+    The erasure changes them as the owner of the schema. Switching to the role first would not help, because code of the
+    role could switch back. Raises DatabaseError.
     """
-    strangers = connection.execute(load_query("erasure/tables.find_tables_without_rights")).fetchall()
-    if strangers:
-        table, login = strangers[0]
-        more = f" (and {len(strangers) - 1} more)" if len(strangers) > 1 else ""
+    foreign_tables = connection.execute(load_query("erasure/tables.find_tables_without_rights")).fetchall()
+    if foreign_tables:
+        table, login = foreign_tables[0]
+        more = f" (and {len(foreign_tables) - 1} more)" if len(foreign_tables) > 1 else ""
         raise DatabaseError(
-            f"{table} belongs to {login}{more}, and this login may not erase from it: give it to the role that made it "
-            f"(alter table {table} owner to ...) or drop it, then run again"
+            f"{table} belongs to {login}{more}, and this login may not erase from it: make the role that created it "
+            f"its owner (alter table {table} owner to ...) or drop it, then run again"
         )
     connection.execute(load_query("erasure/tables.lock_tables"))
     refuse_foreign_code(connection)
 
 
-def _blank_rejected(connection: Connection, row_filter: RowFilter) -> int:
+def _redact_rejected_rows(connection: Connection, row_filter: RowFilter) -> int:
     values = {"in_place": PLACEHOLDER}
     with connection.cursor(name="rejected") as rejected:
         rejected.execute(load_query("erasure/user_rows.find_rejected_rows"), values)
@@ -244,7 +247,7 @@ def _blank_rejected(connection: Connection, row_filter: RowFilter) -> int:
     return connection.execute(load_query("erasure/user_rows.blank_rejected_rows"), values | {"places": places}).rowcount
 
 
-def _record(connection: Connection, kind: Kind, reason: str, requested_by: str, now: datetime) -> int:
+def _insert_record(connection: Connection, kind: Kind, reason: str, requested_by: str, now: datetime) -> int:
     values = {"kind": kind, "reason": reason, "requested_by": requested_by, "began_at": now}
     row = connection.execute(load_query("erasure/erasures.begin_erasure"), values).fetchone()
     if row is None:

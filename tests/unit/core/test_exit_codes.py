@@ -37,7 +37,7 @@ def test_an_error_has_one_exit_code_and_one_line(
 def test_a_defect_is_a_failure_without_its_text(capsys: pytest.CaptureFixture[str]) -> None:
     code, message = exit_code_and_message(ValueError("secret"))
     assert code == 1
-    assert message.startswith("error: unforeseen ValueError")
+    assert message.startswith("error: unexpected ValueError")
     assert "secret" not in message
 
     @returns_exit_code
