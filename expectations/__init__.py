@@ -1,6 +1,7 @@
-"""Whether a staged batch may be published: one suite a table, run where the rows are, before anyone can see them.
+"""Audits of staged batches: one suite of expectations per table, evaluated in the database before publication.
 
-`thresholds` is light. Everything else imports Great Expectations, which takes seconds: import it where an audit runs.
+`thresholds` imports quickly. The other modules import Great Expectations, which takes seconds: import them only where
+an audit runs.
 """
 
-import core  # noqa: F401  it turns telemetry off, before Great Expectations is imported
+import core  # noqa: F401  it disables telemetry before Great Expectations is imported

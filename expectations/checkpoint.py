@@ -1,7 +1,7 @@
-"""Run a table's suite over a staged batch, in the database, and say what came out.
+"""Runs the suite of a table on a staged batch, in the database.
 
-First every rule is asked only whether it holds; what failed is asked again, for counts and keys. No values of rows
-are fetched, stored or shown. A check that breaks counts as a critical failure: nothing vouches for the batch then.
+The first validation only tells which rules fail. The failed rules are validated again, for counts and keys. No values
+of rows are fetched, stored or shown. A rule that cannot be evaluated counts as a critical failure.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _SQL_ERROR = re.compile(r"psycopg\.errors\.([A-Za-z]+)")
 
 @dataclass(frozen=True)
 class AuditTarget:
-    """What is judged: two tables of the schema `staging`, one with its rows, one with its one-row profile."""
+    """The batch to audit: two tables of the schema `staging`, one with its rows, one with its profile of one row."""
 
     batch_id: str
     endpoint: Audited
@@ -72,16 +72,16 @@ class AuditTarget:
 
 
 def raise_if_blocked(batch_id: str, results: Sequence[ExpectationResult]) -> None:
-    """Raises BatchBlocked, with every critical failure in plain words, if there is one."""
+    """Raises BatchBlocked if an expectation blocks the batch. The error describes every critical failure."""
     failures = [result.description for result in results if result.blocks]
     if failures:
         raise BatchBlocked(batch_id, failures, results)
 
 
 class Auditor:
-    """Judges the batches of one run over the same connections. A context manager; not for several threads at once.
+    """Audits the batches of one run with the same connections. It is a context manager, for one thread at a time.
 
-    Everything Great Expectations keeps, it keeps in memory: two auditors share nothing but the folder of Data Docs.
+    Great Expectations keeps its state in memory. Two auditors share only the folder of Data Docs.
     """
 
     def __init__(
@@ -118,33 +118,32 @@ class Auditor:
 
     def __exit__(self, *_: object) -> None:
         self._source.get_engine().dispose()
-        self._source.get_execution_engine().engine.dispose()  # another engine than the one above
+        self._source.get_execution_engine().engine.dispose()  # a second engine
 
     def audit(self, staged: AuditTarget) -> list[ExpectationResult]:
-        """Judge one staged batch and publish its page of Data Docs.
+        """Audit one staged batch, and write its page of Data Docs. A second audit replaces the page.
 
-        Nothing is written to the database; judging a batch again replaces its page. Raises DatabaseError when
-        Postgres cannot be reached or a table is not there.
+        It does not write to the database. Raises DatabaseError if Postgres cannot be reached or a table is missing.
         """
         audited_at = self._clock()
         suite = SUITES[staged.endpoint]
         rules = suite.row_expectations(self._thresholds, staged.profile_table)
         with _readable_failures(), connect(self._url) as connection:
             table = self._batch_definition(staged.rows_table)
-            judged, profile = self._judge(
+            row_validation, profile_validation = self._validate(
                 RunIdentifier(staged.batch_id, audited_at),
                 (table, rules),
                 (self._batch_definition(staged.profile_table), suite.profile_expectations(self._thresholds)),
             )
-            rows = _explained(judged, table, rules, audited_key(staged.endpoint))
+            row_results = _with_details(row_validation, table, rules, audited_key(staged.endpoint))
             keys_of = _FailingKeys(connection, staged.rows_table, audited_key(staged.endpoint), self._max_failing_keys)
-            figures = _profile(connection, staged.profile_table)
-            results = [_result_of_rows(one, keys_of) for one in rows]
-            results += [_result_of_profile(one, figures) for one in profile.results]
-        whole = _as_one(staged.endpoint, [*rows, *profile.results], judged)
-        line = data_docs.AuditSummary.from_results(staged.batch_id, staged.endpoint, staged.day, audited_at, results)
+            profile = _profile(connection, staged.profile_table)
+            results = [_result_of_rows(result, keys_of) for result in row_results]
+            results += [_result_of_profile(result, profile) for result in profile_validation.results]
+        merged = _merge(staged.endpoint, [*row_results, *profile_validation.results], row_validation)
+        summary = data_docs.AuditSummary.from_results(staged.batch_id, staged.endpoint, staged.day, audited_at, results)
         try:
-            data_docs.write_page(self._docs_dir, line, whole)
+            data_docs.write_page(self._docs_dir, summary, merged)
         # A missing page must not fail an audit. The text of an error may quote a row, so it is not logged.
         except OSError as error:
             _LOGGER.warning("the page of %s cannot be written (%s)", staged.batch_id, type(error).__name__)
@@ -157,10 +156,10 @@ class Auditor:
         asset = self._source.add_table_asset(f"{table}/{self._audits}", table_name=table, schema_name="staging")
         return asset.add_batch_definition_whole_table(table)
 
-    def _judge(
+    def _validate(
         self, run_id: RunIdentifier, *parts: tuple[BatchDefinition[Any], Sequence[Expectation]]
     ) -> list[ExpectationSuiteValidationResult]:
-        """Whether each rule holds, suite by suite in the order given."""
+        """Whether each rule holds: one result for each pair of a batch and its rules."""
         validations = [
             gx.ValidationDefinition(
                 name=batch.data_asset.name,
@@ -171,27 +170,27 @@ class Auditor:
         ]
         checkpoint = gx.Checkpoint(
             name=f"{run_id.run_name}/{self._audits}",
-            validation_definitions=[self._context.validation_definitions.add(one) for one in validations],
+            validation_definitions=[self._context.validation_definitions.add(validation) for validation in validations],
             result_format={"result_format": "BOOLEAN_ONLY"},
         )
         outcome = self._context.checkpoints.add(checkpoint).run(run_id=run_id)
         by_suite = {result.suite_name: result for result in outcome.run_results.values()}
-        return [by_suite[one.name] for one in validations]
+        return [by_suite[validation.name] for validation in validations]
 
 
-def _explained(
-    first: ExpectationSuiteValidationResult,
+def _with_details(
+    validation: ExpectationSuiteValidationResult,
     batch: BatchDefinition[Any],
     rules: Sequence[Expectation],
     keys: Sequence[str],
 ) -> list[ExpectationValidationResult]:
-    """The results, those that failed replaced by ones with counts and the query that finds their rows."""
-    failed = {_rule(one) for one in first.results if not one.success and not _exceptions(one)}
+    """The results, where failed ones also have counts and the query that finds the rows."""
+    failed = {_rule(result) for result in validation.results if not result.success and not _exceptions(result)}
     if not failed:
-        return list(first.results)
-    unstored = [rule.copy(update={"id": None}) for rule in rules if rule.meta and rule.meta["rule"] in failed]
-    explained = batch.get_batch().validate(
-        ExpectationSuite(name="failed", expectations=unstored),
+        return list(validation.results)
+    failed_rules = [rule.copy(update={"id": None}) for rule in rules if rule.meta and rule.meta["rule"] in failed]
+    detailed = batch.get_batch().validate(
+        ExpectationSuite(name="failed", expectations=failed_rules),
         result_format={
             "result_format": "BASIC",
             "unexpected_index_column_names": list(keys),
@@ -199,18 +198,18 @@ def _explained(
             "exclude_unexpected_values": True,
         },
     )
-    again = {_rule(one): one for one in explained.results}
-    return [again.get(_rule(one), one) for one in first.results]
+    by_rule = {_rule(result): result for result in detailed.results}
+    return [by_rule.get(_rule(result), result) for result in validation.results]
 
 
 def _result_of_rows(result: ExpectationValidationResult, keys_of: _FailingKeys) -> ExpectationResult:
     if _exceptions(result):
-        return _broken_result(result)
+        return _evaluation_failure(result)
     config, details = _config(result), result.result
     count = 0 if result.success else int(details.get("unexpected_count", details.get("observed_value")) or 0)
     percent = details.get("unexpected_percent")
     requirement, observed = config.meta["requirement"], "no row breaks it" if result.success else _rows(count, percent)
-    # For the page: it knows nothing of a rule that was only asked whether it holds.
+    # The page shows these. The first validation did not set them.
     details["observed_value"] = observed
     details.setdefault("unexpected_percent", 0.0)
     return ExpectationResult(
@@ -229,7 +228,7 @@ def _result_of_rows(result: ExpectationValidationResult, keys_of: _FailingKeys) 
 
 @dataclass(frozen=True)
 class _FailingKeys:
-    """Finds the keys, and only the keys, of the staged rows that fail a rule."""
+    """Finds the keys of the staged rows that fail a rule, and no other values."""
 
     connection: Connection
     table: str
@@ -240,7 +239,7 @@ class _FailingKeys:
         query = self._query(result)
         if query is None:
             return ()
-        # Keys come first, and may come twice: when the rule is about a key column itself.
+        # The query selects the key columns first. A rule about a key column selects it a second time.
         names = sql.SQL(", ").join(sql.Identifier(f"key_{number}") for number, _ in enumerate(self.keys))
         limited = sql.SQL("select {names} from ({query}\n) as failing ({names}) limit {limit}").format(
             names=names, query=sql.SQL(query), limit=sql.Literal(self.limit)
@@ -248,21 +247,21 @@ class _FailingKeys:
         try:
             rows = self.connection.execute(limited).fetchall()
         except psycopg.ProgrammingError:
-            # Great Expectations writes its query for people to read, not always for Postgres. The verdict stands.
+            # Great Expectations writes this query for people, and Postgres may reject it. The result stays valid.
             return ()
         return tuple(" ".join(map(_key_part, row)) for row in rows)
 
     def _query(self, result: ExpectationValidationResult) -> str | None:
-        """Ours, where the rule is a query; else the one Great Expectations wrote."""
-        ours = _config(result).kwargs.get("unexpected_rows_query")
-        if ours:
-            return str(ours.format(batch=sql.Identifier("staging", self.table).as_string(self.connection)))
-        theirs = result.result.get("unexpected_index_query")
-        return str(theirs).rstrip("; \n") if theirs else None
+        """The query of the rule if it has one, otherwise the query of Great Expectations."""
+        rule_query = _config(result).kwargs.get("unexpected_rows_query")
+        if rule_query:
+            return str(rule_query.format(batch=sql.Identifier("staging", self.table).as_string(self.connection)))
+        index_query = result.result.get("unexpected_index_query")
+        return str(index_query).rstrip("; \n") if index_query else None
 
 
 def _rows(count: int, percent: float | None) -> str:
-    """Such as `1 row` or `42 rows, 3.1 %`."""
+    """For example `1 row` or `42 rows, 3.1 %`."""
     return f"{count:,} row{'' if count == 1 else 's'}" + (f", {percent:.2g} %" if percent else "")
 
 
@@ -277,7 +276,7 @@ def _profile(connection: Connection, table: str) -> dict[str, Any]:
 
 def _result_of_profile(result: ExpectationValidationResult, profile: Mapping[str, Any]) -> ExpectationResult:
     if _exceptions(result):
-        return _broken_result(result)
+        return _evaluation_failure(result)
     config = _config(result)
     observed, description = _observed(config.meta, config.kwargs, profile)
     result.result["observed_value"] = observed
@@ -296,7 +295,7 @@ def _result_of_profile(result: ExpectationValidationResult, profile: Mapping[str
 
 
 def _observed(meta: Mapping[str, Any], kwargs: Mapping[str, Any], profile: Mapping[str, Any]) -> tuple[str, str]:
-    """What was measured, and the sentence that says what is wrong with it."""
+    """The observed figure, and the sentence that describes the failure."""
     if "measure" in meta:
         observed = figure(profile.get(kwargs["column"]), meta["unit"])
         return observed, f"{meta['measure']} {observed} is {meta['beyond']} {figure(meta['limit'], meta['unit'])}"
@@ -305,7 +304,8 @@ def _observed(meta: Mapping[str, Any], kwargs: Mapping[str, Any], profile: Mappi
     return observed, f"not true: {meta['requirement']}" + (f" ({observed})" if observed else "")
 
 
-def _broken_result(result: ExpectationValidationResult) -> ExpectationResult:
+def _evaluation_failure(result: ExpectationValidationResult) -> ExpectationResult:
+    """The result of a rule that could not be evaluated."""
     config = _config(result)
     name = _error_name(result)
     result.exception_info = {"raised_exception": True, "exception_message": name, "exception_traceback": ""}
@@ -317,27 +317,27 @@ def _broken_result(result: ExpectationValidationResult) -> ExpectationResult:
         unexpected_count=None,
         unexpected_share=None,
         observed_value=None,
-        description=f"the check itself broke ({name}), so nobody knows whether {config.meta['requirement']}",
+        description=f"the rule could not be evaluated ({name}): {config.meta['requirement']}",
         structural=True,
     )
 
 
 def _exceptions(result: ExpectationValidationResult) -> list[Mapping[str, Any]]:
     info = result.exception_info or {}
-    nested = [one for one in info.values() if isinstance(one, Mapping)]
-    return [one for one in [info, *nested] if one.get("raised_exception")]
+    nested = [details for details in info.values() if isinstance(details, Mapping)]
+    return [details for details in [info, *nested] if details.get("raised_exception")]
 
 
 def _error_name(result: ExpectationValidationResult) -> str:
-    """The kind of error only: its text may quote a value."""
-    text = " ".join(str(one.get("exception_message")) for one in _exceptions(result))
-    found = _SQL_ERROR.search(text)
-    return found.group(1) if found else "an error"
+    """The type of the error, without its message, which may quote a value."""
+    text = " ".join(str(details.get("exception_message")) for details in _exceptions(result))
+    match = _SQL_ERROR.search(text)
+    return match.group(1) if match else "an error"
 
 
 def _config(result: ExpectationValidationResult) -> ExpectationConfiguration:
     if result.expectation_config is None:
-        raise ValueError("a result always carries the expectation it is of")
+        raise ValueError("a validation result has no expectation")
     return result.expectation_config
 
 
@@ -353,11 +353,11 @@ def _severity(result: ExpectationValidationResult) -> Severity:
     return "critical" if FailureSeverity(_config(result).severity) is FailureSeverity.CRITICAL else "warning"
 
 
-def _as_one(
-    endpoint: Audited, results: Sequence[ExpectationValidationResult], rows: ExpectationSuiteValidationResult
+def _merge(
+    endpoint: Audited, results: Sequence[ExpectationValidationResult], row_validation: ExpectationSuiteValidationResult
 ) -> ExpectationSuiteValidationResult:
-    """Rows and profile as one result, for one page a batch."""
-    passed = sum(bool(one.success) for one in results)
+    """The results of rows and profile as one validation result, for the page of the batch."""
+    passed = sum(bool(result.success) for result in results)
     return ExpectationSuiteValidationResult(
         success=passed == len(results),
         results=list(results),
@@ -368,16 +368,17 @@ def _as_one(
             "unsuccessful_expectations": len(results) - passed,
             "success_percent": 100 * passed / len(results),
         },
-        meta=rows.meta,
+        meta=row_validation.meta,
     )
 
 
 @contextmanager
 def _readable_failures() -> Iterator[None]:
-    """Turn what the audit's machinery raises into one line without values. Raises DatabaseError."""
+    """Convert errors of Great Expectations and SQLAlchemy to one line without values. Raises DatabaseError."""
     with readable_errors():
         try:
             yield
         except (GreatExpectationsError, SQLAlchemyError, TestConnectionError) as error:
-            kind = type(error).__name__
-            raise DatabaseError(f"the staged batch could not be judged ({kind}); see the log of Postgres") from error
+            raise DatabaseError(
+                f"the staged batch could not be audited ({type(error).__name__}); see the log of Postgres"
+            ) from error

@@ -1,15 +1,14 @@
-"""Data Docs that survive: one page a batch, an index over all days, readable without a network.
+"""Writes Data Docs: one page per batch, and an index of all days. They need no network.
 
-    index.html                      every audit that is kept, the newest day first
+    index.html                      every stored audit, the newest day first
     validations/<batch id>.html     the page of one batch
-    results/<batch id>.json         what Great Expectations said of it, whole
-    runs/<batch id>.json            its line of the index
+    results/<batch id>.json         the complete validation result of Great Expectations
+    runs/<batch id>.json            the summary of the batch in the index
 
-Great Expectations renders the sections; the frame around them is ours, as its own loads styles and scripts from the
-internet. Its site builder is not used: it writes in place and reads every old result to list them, so two runs at once
-tear files and each audit costs more than the last. Here a file appears whole or not at all, and the index is made
-from the small files in `runs` while one writer at a time holds a lock. A run that dies leaves nothing half-written,
-and the next audit lists what it left out.
+Great Expectations renders the sections of a page. The frame is ours, because its own frame loads styles and scripts
+from the internet. Its site builder is not used: it does not write atomically, so two runs could damage files, and it
+reads every old result, so each audit would take longer. Here each file is written atomically. The index is built from
+the small files in `runs`, under a lock. If a run is killed, the next audit adds its batch to the index.
 """
 
 from __future__ import annotations
@@ -33,15 +32,18 @@ from expectations.gx import DefaultJinjaPageView, ValidationResultsPageRenderer
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _KEYS_SHOWN = 20
-# As the template of a page writes them: names, a colon, and the keys of rows.
+# The format of the page template: names of key columns, a colon, and the keys of rows.
 _SHOWN_KEYS = re.compile(r'(<div class="keys">[^:<]*: )([^<]*)(</div>)')
 _FOLDERS = {"validations": ".html", "results": ".json", "runs": ".json"}
 
 
 @dataclass(frozen=True)
 class AuditSummary:
-    """One audit in the index, and the head of its page. `day` and `audited_at` are ISO texts; failures are lists of
-    what each says, its rule, and the first keys of its rows."""
+    """The summary of one audit, for the index and the head of the page.
+
+    `day` and `audited_at` are ISO texts. `blocking` and `warnings` have the description, the rule and the first keys of
+    each failure. `accepted` names the person who accepted the blocked batch, and the reason.
+    """
 
     batch_id: str
     endpoint: Audited
@@ -50,13 +52,13 @@ class AuditSummary:
     rules: int
     blocking: list[dict[str, Any]]
     warnings: list[dict[str, Any]]
-    accepted: str = ""  # who let it in although it was blocked, and why
+    accepted: str = ""
 
     @classmethod
     def from_results(
         cls, batch_id: str, endpoint: Audited, day: date, audited_at: datetime, results: Sequence[ExpectationResult]
     ) -> Self:
-        """The line of one audit."""
+        """The summary of the results of one audit."""
         return cls(
             batch_id=batch_id,
             endpoint=endpoint,
@@ -69,24 +71,24 @@ class AuditSummary:
 
     @property
     def status(self) -> str:
-        """The word on the badge."""
+        """The text of the badge."""
         if self.accepted:
             return "accepted"
         return "blocked" if self.blocking else "warned" if self.warnings else "passed"
 
     @property
     def blocking_heading(self) -> str:
-        """What stands above the rules that block."""
+        """The heading above the rules that block."""
         return "Failed, and was accepted" if self.accepted else "Blocks publication"
 
     @property
     def audited(self) -> str:
-        """When, as people read it."""
+        """The time of the audit, as text."""
         return f"{datetime.fromisoformat(self.audited_at).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
     @property
     def key_names(self) -> str:
-        """What the keys of its rows are."""
+        """The names of the key columns."""
         return ", ".join(audited_key(self.endpoint))
 
 
@@ -106,30 +108,30 @@ class _BatchPage(DefaultJinjaPageView):
 
 
 def docs_page(docs_dir: Path, batch_id: str) -> Path:
-    """Where the page of a batch is, or will be."""
+    """The path of the page of a batch."""
     return docs_dir / "validations" / f"{batch_id}.html"
 
 
-def write_page(docs_dir: Path, line: AuditSummary, judged: Any) -> Path:
-    """Write the page of one batch and list it in the index. An earlier audit of the same batch is replaced.
+def write_page(docs_dir: Path, summary: AuditSummary, validation: Any) -> Path:
+    """Write the page of one batch, and add it to the index. An earlier audit of the batch is replaced.
 
-    `judged` is an ExpectationSuiteValidationResult, whose methods carry no types.
+    `validation` is an ExpectationSuiteValidationResult, whose methods carry no types.
     """
     renderer: Any = ValidationResultsPageRenderer(run_info_at_end=True)
-    document = renderer.render(judged)
-    # The first section is an overview that links to a page which does not exist here; ours stands in its place.
+    document = renderer.render(validation)
+    # The first section is an overview with a link to a missing page. Our own head replaces it.
     document.sections = document.sections[1:]
-    page = docs_page(docs_dir, line.batch_id)
-    _write(page, _view().render(document, batch=line))
-    _write(docs_dir / "results" / f"{line.batch_id}.json", json.dumps(judged.to_json_dict()))
-    _write(docs_dir / "runs" / f"{line.batch_id}.json", json.dumps(asdict(line)))
+    page = docs_page(docs_dir, summary.batch_id)
+    _write(page, _view().render(document, batch=summary))
+    _write(docs_dir / "results" / f"{summary.batch_id}.json", json.dumps(validation.to_json_dict()))
+    _write(docs_dir / "runs" / f"{summary.batch_id}.json", json.dumps(asdict(summary)))
     with _lock(docs_dir):
         _write_index(docs_dir)
     return page
 
 
 def prune_docs(docs_dir: Path, older_than: date) -> int:
-    """Remove the audits judged before that day (or moment), and list the rest again. Returns how many went.
+    """Delete the audits before a day or time, and rewrite the index. Returns the number of deleted audits.
 
     Running it again changes nothing. A date starts at midnight UTC. Raises DiskFull when the index cannot be written.
     """
@@ -138,7 +140,9 @@ def prune_docs(docs_dir: Path, older_than: date) -> int:
     if not docs_dir.is_dir():
         return 0
     with _lock(docs_dir):
-        old = [line.batch_id for line in _lines(docs_dir) if datetime.fromisoformat(line.audited_at) < limit]
+        old = [
+            summary.batch_id for summary in _summaries(docs_dir) if datetime.fromisoformat(summary.audited_at) < limit
+        ]
         for batch_id in old:
             for folder, suffix in _FOLDERS.items():
                 (docs_dir / folder / f"{batch_id}{suffix}").unlink(missing_ok=True)
@@ -156,81 +160,81 @@ def prune_docs(docs_dir: Path, older_than: date) -> int:
     return len(old)
 
 
-def mark_accepted(docs_dir: Path, batch_id: str, why: str) -> None:
-    """Say on the page of a blocked batch, and in the index, that it was let in, and why. Raises OSError."""
+def mark_accepted(docs_dir: Path, batch_id: str, reason: str) -> None:
+    """Show on the page of a blocked batch, and in the index, that a person accepted it, and why. Raises OSError."""
     with _lock(docs_dir):
-        line = next((line for line in _lines(docs_dir) if line.batch_id == batch_id), None)
-        if line is None:
+        summary = next((summary for summary in _summaries(docs_dir) if summary.batch_id == batch_id), None)
+        if summary is None:
             return
-        accepted = replace(line, accepted=why)
+        accepted = replace(summary, accepted=reason)
         text = docs_page(docs_dir, batch_id).read_text()
-        for before, after in zip(_heads(line), _heads(accepted), strict=True):
+        for before, after in zip(_status_parts(summary), _status_parts(accepted), strict=True):
             text = text.replace(before, after, 1)
         _write(docs_page(docs_dir, batch_id), text)
         _write(docs_dir / "runs" / f"{batch_id}.json", json.dumps(asdict(accepted)))
         _write_index(docs_dir)
 
 
-def _heads(line: AuditSummary) -> tuple[str, str, str]:
-    """What a page says of its verdict: in its title, first, and above what blocks."""
-    head = str(_view().env.get_template("head.j2").render(batch=line)).strip()
-    return f"<title>{line.batch_id}: {line.status}</title>", head, f"<h2>{line.blocking_heading}</h2>"
+def _status_parts(summary: AuditSummary) -> tuple[str, str, str]:
+    """The parts of a page that depend on its status: title, head, and heading of the blocking rules."""
+    head = str(_view().env.get_template("head.j2").render(batch=summary)).strip()
+    return f"<title>{summary.batch_id}: {summary.status}</title>", head, f"<h2>{summary.blocking_heading}</h2>"
 
 
 def count_pages_with_keys(docs_dir: Path, user_id: int) -> int:
-    """How many pages show the key of a listener's row."""
-    return sum(_names(line, user_id) for line in _lines(docs_dir))
+    """The number of pages that show the key of a row of the user."""
+    return sum(_shows_keys_of(summary, user_id) for summary in _summaries(docs_dir))
 
 
 def remove_keys(docs_dir: Path, user_id: int) -> None:
-    """Take the keys of a listener's rows off every page; its counts stay. Files that were never finished go.
+    """Remove the keys of a user's rows from every page, and delete unfinished files. The counts on the pages stay.
 
     Running it again changes nothing.
     """
     if not docs_dir.is_dir():
         return
     with _lock(docs_dir):
-        for line in _lines(docs_dir):
-            if _names(line, user_id):
-                _forget_keys_of(docs_dir, line, user_id)
+        for summary in _summaries(docs_dir):
+            if _shows_keys_of(summary, user_id):
+                _remove_keys_from(docs_dir, summary, user_id)
         _delete_unfinished(docs_dir, datetime.max.replace(tzinfo=UTC))
 
 
-def _names(line: AuditSummary, user_id: int) -> bool:
-    keys = (key for failure in (*line.blocking, *line.warnings) for key in failure["rows"])
-    return is_personal(line.endpoint) and any(_is_of(key, user_id) for key in keys)
+def _shows_keys_of(summary: AuditSummary, user_id: int) -> bool:
+    keys = (key for failure in (*summary.blocking, *summary.warnings) for key in failure["rows"])
+    return is_personal(summary.endpoint) and any(_belongs_to(key, user_id) for key in keys)
 
 
-def _is_of(key: str, user_id: int) -> bool:
+def _belongs_to(key: str, user_id: int) -> bool:
     return key.split(" ")[0] == str(user_id)
 
 
-def _forget_keys_of(docs_dir: Path, line: AuditSummary, user_id: int) -> None:
-    def without_theirs(shown: re.Match[str]) -> str:
+def _remove_keys_from(docs_dir: Path, summary: AuditSummary, user_id: int) -> None:
+    def without_user_keys(shown: re.Match[str]) -> str:
         before, keys, after = shown.groups()
-        return before + ", ".join(key for key in keys.split(", ") if not _is_of(key, user_id)) + after
+        return before + ", ".join(key for key in keys.split(", ") if not _belongs_to(key, user_id)) + after
 
-    # The page first: its line is what says that there is something to forget.
-    page = docs_page(docs_dir, line.batch_id)
+    # The page is changed first: as long as the summary has the keys, a repeated call changes the page too.
+    page = docs_page(docs_dir, summary.batch_id)
     if page.exists():
-        _write(page, _SHOWN_KEYS.sub(without_theirs, page.read_text()))
-    for failure in (*line.blocking, *line.warnings):
-        failure["rows"] = [key for key in failure["rows"] if not _is_of(key, user_id)]
-    _write(docs_dir / "runs" / f"{line.batch_id}.json", json.dumps(asdict(line)))
+        _write(page, _SHOWN_KEYS.sub(without_user_keys, page.read_text()))
+    for failure in (*summary.blocking, *summary.warnings):
+        failure["rows"] = [key for key in failure["rows"] if not _belongs_to(key, user_id)]
+    _write(docs_dir / "runs" / f"{summary.batch_id}.json", json.dumps(asdict(summary)))
 
 
 def _write_index(docs_dir: Path) -> None:
-    lines = sorted(_lines(docs_dir), key=lambda line: (line.day, line.audited_at), reverse=True)
-    _write(docs_dir / "index.html", _view().env.get_template("index.j2").render(batches=lines))
+    summaries = sorted(_summaries(docs_dir), key=lambda summary: (summary.day, summary.audited_at), reverse=True)
+    _write(docs_dir / "index.html", _view().env.get_template("index.j2").render(batches=summaries))
 
 
-def _lines(docs_dir: Path) -> list[AuditSummary]:
-    lines = []
+def _summaries(docs_dir: Path) -> list[AuditSummary]:
+    summaries = []
     for path in (docs_dir / "runs").glob("*.json"):
-        # A line that another version wrote is left out; its page stays.
+        # The index omits a summary of another version. Its page stays.
         with suppress(ValueError, TypeError, FileNotFoundError):
-            lines.append(AuditSummary(**json.loads(path.read_text())))
-    return lines
+            summaries.append(AuditSummary(**json.loads(path.read_text())))
+    return summaries
 
 
 @cache

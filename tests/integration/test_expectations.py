@@ -465,7 +465,7 @@ def test_broken_expectation_blocks_without_exposing_values(bench: AuditBench) ->
     assert list(failed) == ["odd"]
     assert failed["odd"].blocks
     assert failed["odd"].description == (
-        "the check itself broke (InvalidTextRepresentation), so nobody knows whether an e-mail is odd"
+        "the rule could not be evaluated (InvalidTextRepresentation): an e-mail is odd"
     )
     assert_no_personal_data(bench, batch, list(failed.values()))
 
@@ -517,7 +517,7 @@ def test_audit_leaves_no_lock_and_is_repeatable(bench: AuditBench) -> None:
 
 def test_missing_table_is_a_database_error(bench: AuditBench) -> None:
     batch = replace(bench.stage(USERS, []), rows_table="nowhere")
-    with pytest.raises(DatabaseError, match=r"the staged batch could not be judged \(TestConnectionError\)"):
+    with pytest.raises(DatabaseError, match=r"the staged batch could not be audited \(TestConnectionError\)"):
         bench.auditor.audit(batch)
 
 

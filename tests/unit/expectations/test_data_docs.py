@@ -1,4 +1,4 @@
-"""Data Docs: whole files only, an index that lists everything, pages that need no network."""
+"""Data Docs: atomic files, a complete index, and pages that need no network."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from expectations.data_docs import AuditSummary, docs_page, prune_docs, write_pa
 from expectations.gx import ExpectationSuiteValidationResult
 
 
-def publish_one(docs_dir: Path, day: int, *results: ExpectationResult, hour: int = 6, name: str = "users") -> str:
+def publish_page(docs_dir: Path, day: int, *results: ExpectationResult, hour: int = 6, name: str = "users") -> str:
     batch_id = f"{name}-2026-11-{day:02d}"
     audited_at = datetime(2026, 11, day, hour, 30, tzinfo=UTC)
-    judged = ExpectationSuiteValidationResult(
+    validation = ExpectationSuiteValidationResult(
         success=True,
         results=[],
         suite_name="users",
@@ -30,18 +30,18 @@ def publish_one(docs_dir: Path, day: int, *results: ExpectationResult, hour: int
         },
         meta={"run_id": {"run_name": batch_id, "run_time": audited_at.isoformat()}},
     )
-    line = AuditSummary.from_results(batch_id, "users", date(2026, 11, day), audited_at, results)
-    assert write_page(docs_dir, line, judged) == docs_page(docs_dir, batch_id)
+    summary = AuditSummary.from_results(batch_id, "users", date(2026, 11, day), audited_at, results)
+    assert write_page(docs_dir, summary, validation) == docs_page(docs_dir, batch_id)
     return batch_id
 
 
-def failed(severity: str, says: str, keys: int = 0) -> ExpectationResult:
-    numbers = tuple(str(number) for number in range(1, keys + 1))
-    return ExpectationResult("a_rule", None, severity, False, keys, None, None, says, numbers)  # type: ignore[arg-type]
+def failed(severity: str, description: str, keys: int = 0) -> ExpectationResult:
+    row_keys = tuple(str(number) for number in range(1, keys + 1))
+    return ExpectationResult("a_rule", None, severity, False, keys, None, None, description, row_keys)  # type: ignore[arg-type]
 
 
-def test_page_tells_verdict_failures_and_first_keys(tmp_path: Path) -> None:
-    batch_id = publish_one(tmp_path, 22, failed("critical", "an id < 0 & odd", keys=30), failed("warning", "meh"))
+def test_the_page_shows_status_failures_and_first_keys(tmp_path: Path) -> None:
+    batch_id = publish_page(tmp_path, 22, failed("critical", "an id < 0 & odd", keys=30), failed("warning", "meh"))
     page = docs_page(tmp_path, batch_id).read_text()
     assert '<span class="status blocked">blocked</span>' in page
     text = " ".join(page.split())
@@ -53,7 +53,7 @@ def test_page_tells_verdict_failures_and_first_keys(tmp_path: Path) -> None:
 
 
 def test_pages_need_no_network(tmp_path: Path) -> None:
-    batch_id = publish_one(tmp_path, 22)
+    batch_id = publish_page(tmp_path, 22)
     for path in (tmp_path / "index.html", docs_page(tmp_path, batch_id)):
         text = path.read_text()
         assert "http://" not in text
@@ -63,38 +63,38 @@ def test_pages_need_no_network(tmp_path: Path) -> None:
 
 
 def test_index_lists_every_batch_newest_day_first(tmp_path: Path) -> None:
-    publish_one(tmp_path, 20, failed("critical", "rejected share 4.2 % is above 1 %"))
-    publish_one(tmp_path, 22)
-    publish_one(tmp_path, 21, failed("warning", "meh"))
+    publish_page(tmp_path, 20, failed("critical", "rejected share 4.2 % is above 1 %"))
+    publish_page(tmp_path, 22)
+    publish_page(tmp_path, 21, failed("warning", "meh"))
     index = (tmp_path / "index.html").read_text()
     order = [index.index(f"validations/users-2026-11-{day}.html") for day in (22, 21, 20)]
     assert order == sorted(order)
-    assert [index.count(f">{verdict}<") for verdict in ("passed", "warned", "blocked")] == [1, 1, 1]
+    assert [index.count(f">{status}<") for status in ("passed", "warned", "blocked")] == [1, 1, 1]
     assert "rejected share 4.2 % is above 1 %" in index
 
 
 def test_a_second_audit_of_a_batch_replaces_the_first(tmp_path: Path) -> None:
-    publish_one(tmp_path, 22, failed("critical", "broken"))
-    publish_one(tmp_path, 22, hour=7)
+    publish_page(tmp_path, 22, failed("critical", "broken"))
+    publish_page(tmp_path, 22, hour=7)
     index = (tmp_path / "index.html").read_text()
     assert index.count("validations/users-2026-11-22.html") == 1
     assert ">blocked<" not in index
 
 
 @pytest.mark.parametrize("limit", [date(2026, 11, 21), datetime(2026, 11, 21, tzinfo=UTC), datetime(2026, 11, 21)])
-def test_prune_removes_what_was_judged_before(tmp_path: Path, limit: date) -> None:
+def test_prune_removes_audits_before_the_limit(tmp_path: Path, limit: date) -> None:
     for day in (19, 20, 21):
-        publish_one(tmp_path, day)
+        publish_page(tmp_path, day)
     assert prune_docs(tmp_path, limit) == 2
     assert prune_docs(tmp_path, limit) == 0
-    left = sorted(path.name for path in tmp_path.rglob("users-*"))
-    assert left == ["users-2026-11-21.html", "users-2026-11-21.json", "users-2026-11-21.json"]
+    names = sorted(path.name for path in tmp_path.rglob("users-*"))
+    assert names == ["users-2026-11-21.html", "users-2026-11-21.json", "users-2026-11-21.json"]
     assert (tmp_path / "index.html").read_text().count("validations/") == 1
 
 
 def test_prune_on_a_full_disk_says_what_it_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for day in (19, 20, 21):
-        publish_one(tmp_path, day)
+        publish_page(tmp_path, day)
 
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -107,17 +107,17 @@ def test_prune_on_a_full_disk_says_what_it_deleted(tmp_path: Path, monkeypatch: 
     assert prune_docs(tmp_path, date(2026, 11, 21)) == 0  # nothing to delete: nothing is written
 
 
-def test_prune_before_anything_was_judged(tmp_path: Path) -> None:
+def test_prune_before_the_first_audit_deletes_nothing(tmp_path: Path) -> None:
     assert prune_docs(tmp_path / "none", date(2026, 11, 21)) == 0
 
 
-def test_leftovers_and_foreign_lines_do_no_harm(tmp_path: Path) -> None:
-    """A process killed while writing leaves a file nobody reads; a line of another version is left out."""
-    publish_one(tmp_path, 21)
+def test_unfinished_files_and_summaries_of_other_versions_are_ignored(tmp_path: Path) -> None:
+    """A process that is killed while it writes leaves an unfinished file."""
+    publish_page(tmp_path, 21)
     (tmp_path / "validations" / ".tmp-killed").write_text("half a pa")
     (tmp_path / "runs" / "old.json").write_text('{"batch": "of another version"}')
     (tmp_path / "runs" / "cut.json").write_text('{"batch_id": "us')
-    publish_one(tmp_path, 22)
+    publish_page(tmp_path, 22)
     assert (tmp_path / "index.html").read_text().count("validations/") == 2
     prune_docs(tmp_path, date(2100, 1, 1))
     assert not list(tmp_path.rglob(".tmp-*"))
@@ -125,10 +125,10 @@ def test_leftovers_and_foreign_lines_do_no_harm(tmp_path: Path) -> None:
 
 def _publish_days(docs_dir: Path, name: str) -> None:
     for day in range(1, 9):
-        publish_one(docs_dir, day, name=name)
+        publish_page(docs_dir, day, name=name)
 
 
-def test_two_processes_at_once_lose_nothing(tmp_path: Path) -> None:
+def test_two_concurrent_processes_lose_no_page(tmp_path: Path) -> None:
     processes = [
         multiprocessing.get_context("spawn").Process(target=_publish_days, args=(tmp_path, name)) for name in ("a", "b")
     ]

@@ -1,4 +1,4 @@
-"""The suites' shape: every rule says what it is, and none can carry a person's data into a report."""
+"""The suites: every rule has a name, a severity and a requirement, and none can put personal data into a report."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def rules_of(suite: ModuleType) -> list[gxe.Expectation]:
 
 
 @each_suite
-def test_every_rule_has_a_unique_name_a_severity_and_a_sentence(suite: ModuleType) -> None:
+def test_every_rule_has_a_unique_name_a_severity_and_a_requirement(suite: ModuleType) -> None:
     names = [meta_of(rule)["rule"] for rule in rules_of(suite)]
     assert len(set(names)) == len(names) > 20
     for rule in rules_of(suite):
@@ -35,7 +35,7 @@ def test_every_rule_has_a_unique_name_a_severity_and_a_sentence(suite: ModuleTyp
 
 
 @each_suite
-def test_no_rule_of_a_kind_that_leaks_values_or_crashes(suite: ModuleType) -> None:
+def test_no_rule_has_a_type_that_shows_values_or_crashes(suite: ModuleType) -> None:
     kinds = (
         gxe.ExpectColumnDistinctValuesToBeInSet,
         gxe.ExpectColumnMostCommonValueToBeInSet,
@@ -65,17 +65,17 @@ def test_there_are_17_genres() -> None:
     assert len(set(users.GENRES)) == 17
 
 
-def test_a_suite_for_what_comes_in_and_what_goes_out() -> None:
+def test_every_endpoint_and_the_recommendations_have_a_suite() -> None:
     assert set(SUITES) == {"tracks", "users", "listen_history", "recommendations"}
 
 
 def test_thresholds_reach_the_rules() -> None:
     strict = Thresholds.model_construct(**{**DEFAULTS.model_dump(), "max_rejected_share": 0.002})
-    says = {meta_of(rule)["rule"]: meta_of(rule)["requirement"] for rule in users.profile_expectations(strict)}
-    assert says["rejects_are_few"] == "at most 0.2 % of the rows were rejected"
+    requirements = {meta_of(rule)["rule"]: meta_of(rule)["requirement"] for rule in users.profile_expectations(strict)}
+    assert requirements["rejects_are_few"] == "at most 0.2 % of the rows were rejected"
 
 
-def test_the_page_for_people_lists_every_rule_and_threshold() -> None:
+def test_the_docs_list_every_rule_and_threshold() -> None:
     """If this fails: `python -m expectations.catalogue --write`."""
     page = catalogue.PAGE.read_text()
     assert page == catalogue.with_new_tables(page)
@@ -86,23 +86,23 @@ def test_the_page_for_people_lists_every_rule_and_threshold() -> None:
     ("value", "unit", "text"),
     [(0.042, "share", "4.2 %"), (1.5, "share", "150 %"), (12_345, "rows", "12,345"), (8.25, "days", "8.25 days")],
 )
-def test_figures_read_well(value: float, unit: str, text: str) -> None:
+def test_figures_are_formatted_with_their_unit(value: float, unit: str, text: str) -> None:
     assert figure(value, unit) == text  # type: ignore[arg-type]
 
 
-def a_result(severity: str, success: bool, description: str) -> ExpectationResult:
+def result(severity: str, success: bool, description: str) -> ExpectationResult:
     return ExpectationResult("rule", None, severity, success, None, None, None, description)  # type: ignore[arg-type]
 
 
 def test_only_failed_critical_results_block() -> None:
-    raise_if_blocked("users-2026-11-22", [a_result("warning", False, "odd"), a_result("critical", True, "fine")])
+    raise_if_blocked("users-2026-11-22", [result("warning", False, "odd"), result("critical", True, "fine")])
     with pytest.raises(BatchBlocked) as error:
         raise_if_blocked(
             "users-2026-11-22",
             [
-                a_result("critical", False, "rejected share 4.2 % is above 1 %"),
-                a_result("warning", False, "odd"),
-                a_result("critical", False, "not true of 2 rows: an id comes once"),
+                result("critical", False, "rejected share 4.2 % is above 1 %"),
+                result("warning", False, "odd"),
+                result("critical", False, "not true of 2 rows: an id comes once"),
             ],
         )
     assert str(error.value) == (
