@@ -1,4 +1,4 @@
-"""Whose a raw row is, however it is written; and that all else of a page stays as it came."""
+"""Subject matching: rows of a user are found in any spelling, and the rest of a page is unchanged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ADA = UserIdentity(42, frozenset({"Ada.L@example.com"}), frozenset({("Ada", "Lov
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "row", "theirs"),
+    ("endpoint", "row", "matches"),
     [
         (USERS, '{"id": 42}', True),
         (USERS, '{"id": "42"}', True),
@@ -42,7 +42,7 @@ ADA = UserIdentity(42, frozenset({"Ada.L@example.com"}), frozenset({("Ada", "Lov
         (USERS, '{"id": null, "email": "\uff21da.l\uff20example.com"}', True),
         (USERS, '{"id": null, "first_name": "A\u200bDA", "last_name": "Love\u00a0\u2003lace"}', True),
         (USERS, '{"id": null, "name": "Love%20Lace, Ada"}', True),
-        # Another listener may share an e-mail or a name, and anybody may play track 42.
+        # Another user may have the same e-mail address or name, and anyone may play track 42.
         (USERS, '{"id": 7, "email": "ada.l@example.com"}', False),
         (USERS, '{"id": 7, "first_name": "Ada", "last_name": "Love Lace"}', False),
         (USERS, '{"id": null, "first_name": "Adam", "last_name": "Love Lace"}', False),
@@ -58,28 +58,30 @@ ADA = UserIdentity(42, frozenset({"Ada.L@example.com"}), frozenset({("Ada", "Lov
         (LISTEN_HISTORY, '{"user_id": 7, "items": [42]}', False),
     ],
 )
-def test_a_row_is_theirs(endpoint: Endpoint, row: str, theirs: bool) -> None:
-    assert matches_row(ADA, endpoint, row) == theirs
+def test_a_row_matches_the_user_it_belongs_to(endpoint: Endpoint, row: str, matches: bool) -> None:
+    assert matches_row(ADA, endpoint, row) == matches
 
 
-def test_a_name_is_theirs_in_any_normal_form() -> None:
+def test_a_name_matches_in_any_normal_form() -> None:
     for first in ("Ren\u00e9", "Rene\u0301", "RENE\u0301"):
-        known = UserIdentity(42, names=frozenset({(first, "O\u2019Stra\u00dfe")}))
-        for said in ("Ren\u00e9", "Rene\u0301", "REN\u00c9", "ren\u00e9"):
-            assert matches_row(known, USERS, json.dumps({"id": None, "first_name": said, "last_name": "o'STRASSE"}))
-        assert not matches_row(known, USERS, json.dumps({"id": None, "first_name": "Rene", "last_name": "O'Strasse"}))
+        identity = UserIdentity(42, names=frozenset({(first, "O\u2019Stra\u00dfe")}))
+        for name in ("Ren\u00e9", "Rene\u0301", "REN\u00c9", "ren\u00e9"):
+            assert matches_row(identity, USERS, json.dumps({"id": None, "first_name": name, "last_name": "o'STRASSE"}))
+        assert not matches_row(
+            identity, USERS, json.dumps({"id": None, "first_name": "Rene", "last_name": "O'Strasse"})
+        )
 
 
 def page(*rows: Any) -> bytes:
     return json.dumps({"items": rows, "total": 3, "page": 1, "size": 100, "pages": 1, "debug": "Ada"}).encode()
 
 
-def test_a_page_without_them_stays_as_it_came() -> None:
+def test_a_page_without_rows_of_the_user_is_unchanged() -> None:
     body = page({"id": 1}, {"id": 2})
     assert remove_rows(USERS, body, ADA) == (body, 0)
 
 
-def test_a_page_keeps_every_other_row_in_its_place() -> None:
+def test_other_rows_of_a_page_keep_their_position() -> None:
     body, rows = remove_rows(USERS, page({"id": 1, "x": 1e400}, {"id": 42}, [42]), ADA)
     assert rows == 2
     content = json.loads(body)
@@ -90,12 +92,12 @@ def test_a_page_keeps_every_other_row_in_its_place() -> None:
     assert remove_rows(USERS, body, ADA) == (body, 0)
 
 
-def test_what_is_no_page_stays_as_it_is() -> None:
+def test_a_body_that_is_not_a_page_is_unchanged() -> None:
     for body in (b"<html>42</html>", b"", b'{"items": 3}', b"[42]"):
         assert remove_rows(USERS, body, ADA) == (body, 0)
 
 
-def test_a_page_whose_ids_are_out_of_range_is_looked_through_row_by_row() -> None:
+def test_a_page_with_ids_out_of_range_is_searched_row_by_row() -> None:
     body, rows = remove_rows(USERS, page({"id": 1}, {"id": -1, "email": "ADA.L@example.com"}), ADA)
     assert rows == 1
     assert b"ADA" not in body

@@ -1,4 +1,4 @@
-"""The list of erased listeners: a keyed hash tells them, and of two copies the last word counts."""
+"""The suppression list: it identifies users by keyed hashes, and the newest decision on a user counts."""
 
 from __future__ import annotations
 
@@ -18,34 +18,38 @@ from erasure.suppression_list import SuppressionList, fingerprint, merge, read_c
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
-def test_only_those_on_the_list_are_turned_away() -> None:
+def test_only_listed_users_are_suppressed() -> None:
     entry = SuppressionList().suppressed_entry(42, NOW)
     listed = SuppressionList((entry,))
     assert listed.matching_ids(range(100)) == {42}
-    assert listed.matching_ids(range(100)) == {42}  # from what it remembers
-    other = listed.suppressed_entry(43, NOW)
-    assert other.key == entry.key
-    assert other.fingerprint != entry.fingerprint
+    assert listed.matching_ids(range(100)) == {42}  # from the remembered ids
+    second_entry = listed.suppressed_entry(43, NOW)
+    assert second_entry.key == entry.key
+    assert second_entry.fingerprint != entry.fingerprint
     assert (
         SuppressionList().suppressed_entry(42, NOW).fingerprint != entry.fingerprint
     )  # another installation, another key
 
 
-def test_nobody_is_turned_away_by_an_empty_list() -> None:
+def test_an_empty_list_suppresses_nobody() -> None:
     assert not SuppressionList()
     assert SuppressionList().matching_ids([1, 2]) == set()
 
 
-def test_the_last_word_counts_wherever_it_is_kept() -> None:
+def test_the_newest_decision_counts_in_any_order_of_the_lists() -> None:
     first = SuppressionList().suppressed_entry(42, NOW)
     allowed = replace(first, allowed_at=NOW + timedelta(hours=1))
     again = SuppressionList((allowed,)).suppressed_entry(42, NOW + timedelta(hours=2))
     assert again.allowed_at is None
-    for lists, turned_away in (((first, allowed), set()), ((allowed, first), set()), ((again, allowed, first), {42})):
-        assert merge(*(SuppressionList((one,)) for one in lists)).matching_ids([42]) == turned_away
+    for entries, suppressed_ids in (
+        ((first, allowed), set()),
+        ((allowed, first), set()),
+        ((again, allowed, first), {42}),
+    ):
+        assert merge(*(SuppressionList((entry,)) for entry in entries)).matching_ids([42]) == suppressed_ids
 
 
-def test_a_copy_that_cannot_be_read_lets_nobody_in(tmp_path: Path) -> None:
+def test_an_unreadable_copy_is_an_error_and_not_an_empty_list(tmp_path: Path) -> None:
     assert read_copy(tmp_path) == SuppressionList()
     (DataLayout(tmp_path).suppression_list).parent.mkdir()
     for damaged in ("", "[]", '{"listeners": [{"key": "00"}]}'):
@@ -54,30 +58,30 @@ def test_a_copy_that_cannot_be_read_lets_nobody_in(tmp_path: Path) -> None:
             read_copy(tmp_path)
 
 
-def test_a_row_without_an_id_is_theirs_by_a_known_e_mail() -> None:
+def test_a_row_without_an_id_matches_by_a_suppressed_e_mail_address() -> None:
     listed = SuppressionList((SuppressionList().suppressed_entry(42, NOW, ["Ada@example.com"]),))
     again = SuppressionList((listed.suppressed_entry(42, NOW, ["ada.l@example.com"]),))
-    for row, theirs in (
+    for row, matches in (
         ('{"id": null, "email": "ADA@example.com"}', True),
         ('{"id": null, "email": "ada\\u0040example.com "}', True),
         ("{broken, <Ada@example.com>", True),
         ('{"id": null, "email": "bada@example.com"}', False),
         ("42", False),
     ):
-        assert listed.matches_row_without_id(USERS, row) == theirs
-        assert again.matches_row_without_id(USERS, row) == theirs
+        assert listed.matches_row_without_id(USERS, row) == matches
+        assert again.matches_row_without_id(USERS, row) == matches
     assert again.matches_row_without_id(USERS, '["ada.l@example.com"]')
     assert not listed.matches_row_without_id(USERS, '["ada.l@example.com"]')
 
 
-def test_an_e_mail_is_known_again_however_odd() -> None:
+def test_unusual_e_mail_addresses_match() -> None:
     odd = ["o'brien@x.com", '"ann lee"@x.com', "a,b@x.com", "x=/{}|y@x.com"]
     listed = SuppressionList((SuppressionList().suppressed_entry(42, NOW, odd),))
     for e_mail in odd:
         assert listed.matches_row_without_id(USERS, json.dumps({"id": None, "email": f" {e_mail.upper()}"})), e_mail
     assert listed.matches_row_without_id(USERS, "{broken, 'O'Brien@x.com'")
-    for other in ("brien@x.com", "lee@x.com", "b@x.com", "y@x.com"):
-        assert not listed.matches_row_without_id(USERS, json.dumps([other]))
+    for address in ("brien@x.com", "lee@x.com", "b@x.com", "y@x.com"):
+        assert not listed.matches_row_without_id(USERS, json.dumps([address]))
     assert not SuppressionList((SuppressionList().suppressed_entry(42, NOW, ["brien@x.com"]),)).matches_row_without_id(
         USERS, '["o\'brien@x.com"]'
     )
@@ -109,10 +113,10 @@ INDIAN = "\u0905\u091c\u092f@\u0921\u093e\u091f\u093e.com"
 
 
 @pytest.mark.parametrize("known_as", [NFC, NFD, PUNYCODE, NFC.upper(), f" {NFC} "])
-def test_an_address_is_the_same_however_it_is_written(known_as: str) -> None:
+def test_an_address_matches_in_any_spelling(known_as: str) -> None:
     now = SuppressionList((SuppressionList().suppressed_entry(42, NOW, [known_as]),))
     key = now.entries[0].key
-    # As earlier versions wrote it down: without its white space and in small letters, nothing else.
+    # Earlier versions only removed white space and converted to lower case.
     before = SuppressionList((replace(now.entries[0], e_mails=(fingerprint(key, known_as.strip().casefold()),)),))
     for listed in (now, before):
         for text in SAME_ADDRESS:
@@ -138,13 +142,13 @@ def test_an_address_is_the_same_however_it_is_written(known_as: str) -> None:
         ("user42@x.com", "user\u0664\u0662@x.com"),
     ],
 )  # fmt: skip
-def test_letters_that_casing_and_scripts_write_in_two_ways_are_the_same(address: str, written: str) -> None:
+def test_letters_with_two_spellings_in_case_or_script_match(address: str, written: str) -> None:
     for known_as, sent in ((address, written), (written.strip("<>"), address)):
         listed = SuppressionList((SuppressionList().suppressed_entry(42, NOW, [known_as]),))
         assert listed.matches_row_without_id(USERS, json.dumps({"id": None, "email": sent}))
 
 
-def test_an_id_among_other_text_in_its_place_is_theirs() -> None:
+def test_an_id_among_other_text_in_the_key_field_matches() -> None:
     listed = SuppressionList((SuppressionList().suppressed_entry(42, NOW),))
     for text in ("user 42", "#42", "u\uff14\uff12", "42/7", ["42"], {"value": "42"}):
         assert listed.matches_row_without_id(USERS, json.dumps({"id": text})), text

@@ -1,4 +1,4 @@
-"""Which revision of a day's batch a run works on."""
+"""The revision of a day's batch that a run works on."""
 
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -16,7 +16,7 @@ def entry(status: Status, *, settled: bool = True, source: str = "http://api") -
 
 
 @pytest.mark.parametrize(
-    ("known", "refresh", "expected"),
+    ("latest", "refresh", "expected"),
     [
         (None, False, (BATCH, False)),
         (entry("published"), False, (BATCH, True)),
@@ -30,13 +30,13 @@ def entry(status: Status, *, settled: bool = True, source: str = "http://api") -
         (entry("failed"), False, (BATCH, False)),
     ],
 )
-def test_a_run_goes_on_where_the_day_stands(
-    known: LedgerEntry | None, refresh: bool, expected: tuple[Batch, bool]
+def test_the_revision_depends_on_the_latest_batch_of_the_day(
+    latest: LedgerEntry | None, refresh: bool, expected: tuple[Batch, bool]
 ) -> None:
-    assert choose_revision(known, BATCH, refresh=refresh) == expected
+    assert choose_revision(latest, BATCH, refresh=refresh) == expected
 
 
-def test_ids_name_endpoint_day_and_later_revisions() -> None:
+def test_a_batch_id_has_endpoint_day_and_later_revisions() -> None:
     assert BATCH.batch_id == "tracks-2026-11-22"
     assert SECOND.batch_id == "tracks-2026-11-22-r2"
     assert parse_batch_id(SECOND.batch_id) == ("tracks", date(2026, 11, 22), 2)
@@ -46,5 +46,5 @@ def test_ids_name_endpoint_day_and_later_revisions() -> None:
 @pytest.mark.parametrize(
     "text", ["", "tracks", "tracks-2026-13-01", "albums-2026-11-22", "tracks-2026-11-22-r", "x'; --"]
 )
-def test_other_texts_are_no_batch_ids(text: str) -> None:
+def test_other_texts_are_not_batch_ids(text: str) -> None:
     assert parse_batch_id(text) is None

@@ -1,4 +1,4 @@
-"""Reading one page: how long a refusal is waited for, and which way a request takes out of a corporate network."""
+"""Fetching one page: the waits between retries, and requests through the proxy of a corporate network."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FUTURE = format_datetime(datetime(2999, 12, 31, 23, 59, 59, tzinfo=UTC), usegmt=
 
 
 class Busy:
-    """A source that refuses the first requests, and keeps the headers of all."""
+    """A source that refuses the first requests, and records the headers of all requests."""
 
     def __init__(self) -> None:
         self.status, self.refusals = 429, 0
@@ -81,12 +81,12 @@ def shell(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def settings(url: str, **other: Any) -> Settings:
+def settings(url: str, **fields: Any) -> Settings:
     quick = {"fetch_tries": 4, "connect_timeout_seconds": 2, "read_timeout_seconds": 5, "page_size": 50}
-    return Settings(_env_file=None, **(quick | {"moovitamix_api_url": url} | other))  # type: ignore[call-arg]
+    return Settings(_env_file=None, **(quick | {"moovitamix_api_url": url} | fields))  # type: ignore[call-arg]
 
 
-ASKS_FOR_LITTLE = {
+SHORT_DELAYS = {
     "nothing": {},
     "zero": {"Retry-After": "0"},
     "empty": {"Retry-After": ""},
@@ -104,11 +104,11 @@ ASKS_FOR_LITTLE = {
 
 
 @pytest.mark.parametrize("status", [429, 503])
-@pytest.mark.parametrize("case", ASKS_FOR_LITTLE)
+@pytest.mark.parametrize("case", SHORT_DELAYS)
 def test_a_delay_shorter_than_the_backoff_does_not_shorten_it(
     case: str, status: int, busy: Busy, waits: list[float]
 ) -> None:
-    busy.status, busy.refusals, busy.headers = status, 3, ASKS_FOR_LITTLE[case]
+    busy.status, busy.refusals, busy.headers = status, 3, SHORT_DELAYS[case]
 
     assert ApiClient(settings(busy.url)).fetch_page("tracks", 1).total == 0
 
@@ -132,7 +132,9 @@ def test_a_delay_shorter_than_the_backoff_does_not_shorten_it(
         ),
     ],
 )
-def test_a_longer_delay_is_waited_for(headers: dict[str, str], seconds: float, busy: Busy, waits: list[float]) -> None:
+def test_the_client_waits_for_a_longer_requested_delay(
+    headers: dict[str, str], seconds: float, busy: Busy, waits: list[float]
+) -> None:
     busy.refusals, busy.headers = 2, headers
 
     ApiClient(settings(busy.url)).fetch_page("tracks", 1)
@@ -141,12 +143,10 @@ def test_a_longer_delay_is_waited_for(headers: dict[str, str], seconds: float, b
 
 
 @pytest.mark.parametrize("value", ["61", "86400", "inf", "9" * 400, "1e300", FUTURE])
-def test_a_delay_beyond_what_the_run_allows_ends_it_at_once_and_says_so(
-    value: str, busy: Busy, waits: list[float]
-) -> None:
+def test_a_requested_delay_beyond_the_limit_fails_at_once(value: str, busy: Busy, waits: list[float]) -> None:
     busy.refusals, busy.headers = 9, {"Retry-After": value}
 
-    with pytest.raises(TerminalSourceError) as raised:  # the task does not ask again either
+    with pytest.raises(TerminalSourceError) as raised:  # so the task does not retry either
         ApiClient(settings(busy.url, give_up_after_seconds=60)).fetch_page("tracks", 1)
 
     assert (waits, len(busy.seen)) == ([], 1)
@@ -154,7 +154,7 @@ def test_a_delay_beyond_what_the_run_allows_ends_it_at_once_and_says_so(
     assert "given up after 60 s (GIVE_UP_AFTER_SECONDS); run again later (tried 1 times" in str(raised.value)
 
 
-def test_without_a_requested_delay_the_tries_are_told(busy: Busy, waits: list[float]) -> None:
+def test_the_error_has_the_number_of_tries(busy: Busy, waits: list[float]) -> None:
     busy.refusals = 9
     with pytest.raises(TransientSourceError, match=r"answered 429 \(tried 4 times"):
         ApiClient(settings(busy.url)).fetch_page("tracks", 1)
@@ -163,12 +163,12 @@ def test_without_a_requested_delay_the_tries_are_told(busy: Busy, waits: list[fl
 
 @pytest.fixture
 def proxy(busy: Busy) -> Iterator[CorporateProxy]:
-    with corporate_proxy(busy.url) as made:
-        yield made
+    with corporate_proxy(busy.url) as running:
+        yield running
 
 
 def through(proxy_url: str, shell: pytest.MonkeyPatch, name: str = "HTTP_PROXY") -> None:
-    """Set the variable as our programs find it."""
+    """Set the corrected variable, as our programs do."""
     environment = {name: proxy_url}
     keep_loopback_direct(environment)
     for variable, value in environment.items():
@@ -176,7 +176,7 @@ def through(proxy_url: str, shell: pytest.MonkeyPatch, name: str = "HTTP_PROXY")
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
-def test_the_source_is_asked_through_the_proxy_and_loopback_is_not(
+def test_requests_to_the_source_use_the_proxy_and_requests_to_loopback_do_not(
     name: str, proxy: CorporateProxy, busy: Busy, shell: pytest.MonkeyPatch
 ) -> None:
     through(proxy.url, shell, name)
@@ -190,28 +190,33 @@ def test_the_source_is_asked_through_the_proxy_and_loopback_is_not(
 
 
 @pytest.mark.parametrize(
-    ("status", "kind", "told"),
+    ("status", "error_type", "message"),
     [
         (407, TerminalSourceError, "answered 407; the proxy asks for a login"),
         (502, TransientSourceError, "answered 502 (tried 2 times"),
     ],
 )
-def test_what_a_proxy_answers_names_the_proxy(
-    status: int, kind: type[Exception], told: str, proxy: CorporateProxy, shell: pytest.MonkeyPatch, waits: list[float]
+def test_the_error_for_the_response_of_a_proxy_names_the_proxy(
+    status: int,
+    error_type: type[Exception],
+    message: str,
+    proxy: CorporateProxy,
+    shell: pytest.MonkeyPatch,
+    waits: list[float],
 ) -> None:
     proxy.status = status
     through(proxy.url.replace("http://", "http://user:secret@"), shell)
-    with pytest.raises(kind) as raised:
+    with pytest.raises(error_type) as raised:
         ApiClient(settings(f"http://{SOURCE}", fetch_tries=2)).fetch_page("tracks", 1)
     assert f"GET http://{SOURCE}/tracks?page=1&size=50 through the proxy {proxy.url} (HTTP_PROXY): " in str(
         raised.value
     )
-    assert told in str(raised.value)
+    assert message in str(raised.value)
     assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize("status", [407, 503])
-def test_a_refused_tunnel_names_the_proxy(
+def test_the_error_for_a_refused_tunnel_names_the_proxy(
     status: int, proxy: CorporateProxy, shell: pytest.MonkeyPatch, waits: list[float]
 ) -> None:
     proxy.status = status
@@ -222,10 +227,12 @@ def test_a_refused_tunnel_names_the_proxy(
     assert ("asks for a login" if status == 407 else "answered 503") in str(raised.value)
 
 
-def test_a_proxy_that_is_away_is_named_without_its_password(shell: pytest.MonkeyPatch, waits: list[float]) -> None:
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+def test_the_error_names_an_unreachable_proxy_without_its_password(
+    shell: pytest.MonkeyPatch, waits: list[float]
+) -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{bound.getsockname()[1]}"
         through(f"http://user:secret@{address}", shell)
         with pytest.raises(TransientSourceError) as raised:
             ApiClient(settings(f"http://{SOURCE}", fetch_tries=2)).fetch_page("tracks", 1)
@@ -236,7 +243,7 @@ def test_a_proxy_that_is_away_is_named_without_its_password(shell: pytest.Monkey
 @pytest.mark.parametrize(
     "url", ["socks5://u:secret@127.0.0.1:1", "socks5h://127.0.0.1:1", "http://p:port", "gopher://p"]
 )
-def test_a_proxy_that_cannot_be_used_is_a_wrong_setting_unless_the_source_is_loopback(
+def test_an_unusable_proxy_is_a_wrong_setting_unless_the_source_is_loopback(
     url: str, busy: Busy, shell: pytest.MonkeyPatch
 ) -> None:
     through(url, shell, "ALL_PROXY")
@@ -247,7 +254,7 @@ def test_a_proxy_that_cannot_be_used_is_a_wrong_setting_unless_the_source_is_loo
 
 
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
-def test_a_missing_file_of_certificates_is_named_and_no_matter_without_tls(
+def test_the_error_names_a_missing_certificate_file_which_matters_only_with_tls(
     name: str, busy: Busy, shell: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     shell.setenv(name, str(tmp_path / "missing.pem"))
@@ -256,7 +263,7 @@ def test_a_missing_file_of_certificates_is_named_and_no_matter_without_tls(
     assert ApiClient(settings(busy.url)).fetch_page("tracks", 1).total == 0
 
 
-def test_a_login_of_netrc_is_not_sent(busy: Busy, shell: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_login_from_netrc_is_not_sent(busy: Busy, shell: pytest.MonkeyPatch, tmp_path: Path) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("default login somebody password secret\n")
     netrc.chmod(0o600)

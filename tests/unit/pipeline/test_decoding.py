@@ -1,4 +1,4 @@
-"""Decoding: strict, row by row where it must be, and without a value in any reason."""
+"""Decoding: strict, row by row if necessary, and no value of a row in a reason."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_plays_are_numbered_within_their_session() -> None:
     ]
 
 
-def test_a_bad_row_does_not_spoil_its_page() -> None:
+def test_an_invalid_row_does_not_affect_its_page() -> None:
     decoded = decode("users", [USER, USER | {"id": True}, USER | {"id": 9}])
     assert decoded.frame["id"].to_list() == [7, 9]
     (rejected,) = decoded.rejected
@@ -67,27 +67,27 @@ def test_a_reason_names_the_field_and_quotes_no_value(email: Any) -> None:
     assert rejected.row_id == 7
 
 
-def test_a_number_of_thousands_of_digits_is_one_bad_row() -> None:
+def test_a_number_with_thousands_of_digits_rejects_one_row() -> None:
     body = json.dumps({"items": [USER, USER], "total": 2}).replace('"id": 7', '"id": ' + "9" * 5000, 1).encode()
     decoded = decode_rows("users", [body], 0, frozenset())
     assert len(decoded.rejected) == 1
     assert decoded.frame["id"].to_list() == [7]
 
 
-def test_half_a_surrogate_pair_is_one_bad_row() -> None:
+def test_half_a_surrogate_pair_rejects_one_row() -> None:
     decoded = decode("users", [USER | {"first_name": "\ud800"}, USER | {"first_name": "\U0001f3b5"}])
     assert [row.reason for row in decoded.rejected] == ["not readable as JSON text"]
     assert decoded.rejected[0].raw_json.encode()  # Postgres can hold it
     assert decoded.frame["first_name"].to_list() == ["\U0001f3b5"]
 
 
-def test_not_a_number_is_one_bad_row() -> None:
+def test_nan_rejects_one_row() -> None:
     decoded = decode("users", [USER | {"id": float("nan")}, USER])
     assert len(decoded.rejected) == 1
     assert decoded.frame["id"].to_list() == [7]
 
 
-def test_unknown_fields_are_counted_and_kept_out() -> None:
+def test_unknown_fields_are_counted_and_removed() -> None:
     decoded = decode("users", [USER | {"mood": 1}, USER], [USER | {"mood": None, "age": 5}])
     assert decoded.unknown_fields == {"mood": 2, "age": 1}
     assert decoded.rows_with_unknown_fields == 2
@@ -95,7 +95,7 @@ def test_unknown_fields_are_counted_and_kept_out() -> None:
     assert set(decoded.frame.columns) == {*USER, "row_position"}
 
 
-def test_fields_seen_before_are_counted_in_one_go_as_well() -> None:
+def test_unknown_fields_of_earlier_pages_are_counted_when_a_page_is_decoded_at_once() -> None:
     body = json.dumps({"items": [USER | {"mood": 1}, USER], "total": 2}).encode()
     decoded = decode_rows("users", [body], 0, frozenset({"mood", "age"}))
     assert decoded.unknown_fields == {"mood": 1}
@@ -111,13 +111,13 @@ def test_fields_seen_before_are_counted_in_one_go_as_well() -> None:
         (5, "not an object: a number"),
     ],
 )
-def test_a_record_that_is_no_object_is_rejected(record: Any, reason: str) -> None:
+def test_a_row_that_is_not_an_object_is_rejected(record: Any, reason: str) -> None:
     decoded = decode("listen_history", [record, SESSION])
     assert [row.reason for row in decoded.rejected] == [reason]
     assert decoded.rows_landed == 2
 
 
-def test_bad_plays_leave_their_session() -> None:
+def test_invalid_plays_are_removed_from_their_session() -> None:
     decoded = decode("listen_history", [SESSION | {"items": [3, None, "x", 1.5, -1, 4]}])
     assert decoded.frame["items"].to_list() == ["{3,4}"]
     assert [row.play_position for row in decoded.rejected] == [2, 3, 4, 5]

@@ -1,4 +1,4 @@
-"""The recorded pages of the real API keep our contract; what a page's keys are; what is no page."""
+"""The format of pages: recorded pages of the real API, the keys of a page, and bodies that are not pages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RECORDED = Path(__file__).parents[2] / "data" / "contract"
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-def test_the_recorded_page_is_taken_whole(endpoint: Endpoint) -> None:
+def test_every_row_of_the_recorded_page_is_valid(endpoint: Endpoint) -> None:
     body = (RECORDED / f"{endpoint}.page1.json").read_bytes()
     decoded = decode_rows(endpoint, [body], 0, frozenset())
     assert (decoded.rows_landed, decoded.rejected, decoded.unknown_fields) == (100, [], {})
@@ -49,10 +49,10 @@ def test_a_key_is_the_same_beside_a_broken_row(endpoint: Endpoint) -> None:
         (b'{"items": ["\xff"], "total": 1}', "not whole JSON"),
     ],
 )
-def test_what_is_no_page_may_be_one_the_next_time(body: bytes, says: str) -> None:
+def test_a_body_that_is_not_a_page_raises_a_transient_error(body: bytes, says: str) -> None:
     with pytest.raises(TransientSourceError, match=says):
         keyed_envelope("tracks", body)
 
 
-def test_raw_rows_are_the_text_that_came() -> None:
+def test_raw_rows_are_the_text_of_the_response() -> None:
     assert raw_rows(b'{"items": [{"id":  1.50}, null], "total": 2}') == [b'{"id":  1.50}', b"null"]

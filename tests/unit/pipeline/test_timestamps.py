@@ -1,4 +1,4 @@
-"""Times of the source: one grammar, each its own moment or rejected with the reason, none shifted."""
+"""Times of the source: one format. Each text is parsed exactly, or rejected with a reason."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ REJECTED = {
 }  # fmt: skip
 
 
-def test_a_time_is_its_own_moment() -> None:
+def test_a_valid_text_is_parsed_exactly() -> None:
     times, problems = parse_times(pl.Series("created_at", list(ACCEPTED)))
     assert times.to_list() == [datetime.fromisoformat(moment) for moment in ACCEPTED.values()]
     assert problems.null_count() == len(problems)
 
 
-def test_a_column_of_plain_times_is_read_alike() -> None:
+def test_a_column_of_times_in_the_usual_format_has_the_same_result() -> None:
     plain = [text for text in ACCEPTED if text[-1].isdigit() and len(text) <= 26 and text[19:20] in ("", ".")]
     assert len(plain) > 4
     times, problems = parse_times(pl.Series("created_at", plain))
@@ -66,7 +66,7 @@ def test_a_column_of_plain_times_is_read_alike() -> None:
 
 
 @pytest.mark.parametrize("reason", REJECTED)
-def test_any_other_text_is_rejected_with_the_reason(reason: str) -> None:
+def test_any_other_text_is_rejected_with_a_reason(reason: str) -> None:
     texts = [*REJECTED[reason], "2024-11-20T10:00:00"]
     times, problems = parse_times(pl.Series("created_at", texts))
     assert dict(zip(texts, problems.to_list(), strict=True)) == dict.fromkeys(REJECTED[reason], reason) | {

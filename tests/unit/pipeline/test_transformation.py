@@ -1,4 +1,4 @@
-"""Shaping: a row with a time or a length that is not of the form is set aside, and its neighbours are left alone."""
+"""Transformation: a row with an invalid time or duration is rejected, and other rows are not affected."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.landed_rows import transform_rows
 from tests.source_stub import session, track
 
 
-def test_a_leap_second_is_not_taken_for_the_next_minute(tmp_path: Path) -> None:
+def test_a_leap_second_is_rejected_and_not_moved_to_the_next_minute(tmp_path: Path) -> None:
     times = ["2016-12-31T23:59:60", "2017-01-01T00:00:00", " 2017-01-01T00:00:00", "2017-01-01T00"]
     batch = transform_rows(
         tmp_path, LISTEN_HISTORY, [session(1, [number], created_at=at) for number, at in enumerate(times)]
@@ -20,13 +20,15 @@ def test_a_leap_second_is_not_taken_for_the_next_minute(tmp_path: Path) -> None:
     assert batch.bucket(0)["items"].to_list() == ["{1}"]
     assert (batch.rows_duplicate, batch.rows_conflicting, batch.rows_rejected) == (0, 0, 3)
     (rejected,) = batch.rejected()
-    assert rejected["reason"].to_list() == [f"created_at: {why}" for why in (LEAP_SECOND, WRONG_FORMAT, WRONG_FORMAT)]
+    assert rejected["reason"].to_list() == [
+        f"created_at: {reason}" for reason in (LEAP_SECOND, WRONG_FORMAT, WRONG_FORMAT)
+    ]
 
 
 @pytest.mark.parametrize(
     "at", ["0000-01-01T00:00:00", "1969-12-31T23:59:59", "2026-11-22T00:00:01", "9999-12-31T23:59:59"]
 )
-def test_a_time_out_of_range_is_rejected_for_that(at: str, tmp_path: Path) -> None:
+def test_a_time_out_of_range_is_rejected_with_that_reason(at: str, tmp_path: Path) -> None:
     batch = transform_rows(tmp_path, TRACKS, [track(1), track(2, updated_at=at)])
     (rejected,) = batch.rejected()
     assert rejected["reason"].to_list() == [
@@ -34,7 +36,7 @@ def test_a_time_out_of_range_is_rejected_for_that(at: str, tmp_path: Path) -> No
     ]
 
 
-def test_a_length_is_minutes_and_seconds_in_digits(tmp_path: Path) -> None:
+def test_a_duration_is_minutes_and_seconds_in_digits(tmp_path: Path) -> None:
     good = {"00:00": 0, "03:05": 185, "99:59": 5999, "100:00": 6000}
     bad = [
         "3:05", "03:5", "3:5", "03:60", " 03:05", "03:05 ", "03:05\n", "+3:05", "-03:05", "03:05.5", "0x3:05", "03.05",
