@@ -41,6 +41,7 @@ class BenchmarkContext:
     run: Runner
     show: Show
     _at_exit: ExitStack = field(default_factory=ExitStack)
+    _api_url: str | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -48,17 +49,18 @@ class BenchmarkContext:
     def __exit__(self, *_: object) -> None:
         self._at_exit.close()
 
-    @cached_property
-    def api_url(self) -> str:
-        """The mock API of the main data set. The first access starts it."""
-        self.show(f"starting the mock API: {self.sizes}")
-        return self._at_exit.enter_context(mock_api(self.sizes))
+    def ensure_mock_api(self) -> str:
+        """Start the mock API of the main data set at the first call, and return its URL."""
+        if self._api_url is None:
+            self.show(f"starting the mock API: {self.sizes}")
+            self._api_url = self._at_exit.enter_context(mock_api(self.sizes))
+        return self._api_url
 
     def settings(self, name: str, api_url: str | None = None) -> Settings:
         """Settings with a data folder and a database of that name. The database is created if it is missing."""
         return Settings.model_validate(
             {
-                "moovitamix_api_url": api_url or self.api_url,
+                "moovitamix_api_url": api_url or self.ensure_mock_api(),
                 "moovitamix_api_token": None,
                 "database_url": self._ensure_database(_database_name(name)),
                 "data_dir": self.folder / name,
@@ -87,7 +89,7 @@ class BenchmarkContext:
 
     def bare_fetch_seconds(self) -> float:
         """Seconds of the bare loop over the current snapshots, in a fresh process."""
-        return self.run(self.show, bare_fetch, self.api_url, FETCH_THREADS, PAGE_SIZE).seconds
+        return self.run(self.show, bare_fetch, self.ensure_mock_api(), FETCH_THREADS, PAGE_SIZE).seconds
 
     @contextmanager
     def first_ingest_of(self, sizes: Sizes) -> Iterator[ProcessResult[IngestMeasurement]]:

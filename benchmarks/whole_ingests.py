@@ -84,7 +84,7 @@ def _ingest_days(context: BenchmarkContext, first: int, *, moves: bool) -> list[
     for number in range(context.rounds):
         if moves:
             context.show("the mock moves on a day")
-            move_to(context.api_url, BASE_DAY + timedelta(days=1 + number))
+            move_to(context.ensure_mock_api(), BASE_DAY + timedelta(days=1 + number))
         fetched = context.bare_fetch_seconds()
         with connect(context.warehouse.database_url.get_secret_value()) as connection:
             connection.execute("analyze")

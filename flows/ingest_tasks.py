@@ -140,7 +140,7 @@ def audit_staged_batch(run: Run, batch: Batch, staged: StagedTables) -> AuditRep
     """Audit the staged batch and save the audit results. The caller decides whether the batch is blocked."""
     from expectations.checkpoint import AuditTarget  # imports Great Expectations: seconds
 
-    results = run.auditor.audit(
+    results = run.ensure_auditor().audit(
         AuditTarget(batch.batch_id, batch.endpoint, batch.day, staged.rows_table, staged.profile_table)
     )
     quarantine.save_audit_results(run.connection, batch, results)

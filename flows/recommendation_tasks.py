@@ -80,7 +80,7 @@ def audit_staged(run: Run, staged: Publication) -> Sequence[ExpectationResult]:
     from expectations.checkpoint import AuditTarget, raise_if_blocked  # imports Great Expectations: seconds
 
     day = run.clock().date()
-    results = run.auditor.audit(
+    results = run.ensure_auditor().audit(
         AuditTarget(staged.batch_id, RECOMMENDATIONS, day, staged.recommendations_table, staged.profile_table)
     )
     publication.save_audit_results(run.connection, staged, results)

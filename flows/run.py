@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,6 +75,7 @@ class Run:
     at_end: ExitStack
     outcomes: list[BatchResult] = field(default_factory=list)
     outcome: str = ""  # one word for ops.runs, if the run has no batches
+    _auditor: Auditor | None = None
 
     @property
     def models_dir(self) -> Path:
@@ -85,13 +85,14 @@ class Run:
     def docs_dir(self) -> Path:
         return DataLayout(self.settings.data_dir).data_docs
 
-    @cached_property
-    def auditor(self) -> Auditor:
-        """The auditor. Only runs that audit import Great Expectations, which takes seconds."""
-        from expectations.checkpoint import Auditor
+    def ensure_auditor(self) -> Auditor:
+        """Open the auditor at the first call, which takes seconds, and close it with the run."""
+        if self._auditor is None:
+            from expectations.checkpoint import Auditor  # imports Great Expectations
 
-        auditor = Auditor(url=self.url, thresholds=self.thresholds, docs_dir=self.docs_dir, clock=self.clock)
-        return self.at_end.enter_context(auditor)
+            auditor = Auditor(url=self.url, thresholds=self.thresholds, docs_dir=self.docs_dir, clock=self.clock)
+            self._auditor = self.at_end.enter_context(auditor)
+        return self._auditor
 
     def shaped_folder(self, batch: Batch) -> Path:
         """Return the folder of the batch's transformed rows. It is deleted after staging."""
