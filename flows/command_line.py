@@ -13,6 +13,7 @@ from prefect import Flow, tags
 
 from core.errors import MoovitamixError
 from core.exit_codes import FAILED, exit_code_and_message
+from core.prefect_names import RUN_TAG
 from core.settings import Settings, load_settings
 from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
@@ -20,7 +21,7 @@ from expectations.thresholds import load_thresholds
 from flows.failures import notify_not_started, notify_server_unavailable
 from flows.json_results import json_document
 from flows.run import IngestIncomplete
-from flows.temporary_prefect_server import RUN_TAG, ensure_prefect_api, server_unavailable_message
+from flows.temporary_prefect_server import ensure_prefect_api, server_unavailable_message
 
 _BUSY_AT_EXIT = ("EventsWorker", "APILogWorker")
 

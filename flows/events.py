@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 from prefect.events import emit_event
 
 from core.clock import utc_now
+from core.runbook import RUNBOOK
 from flows.failures import has_server, notify
 from flows.run import BatchResult
-from notifications.notification import RUNBOOK, Notification
+from notifications.notification import Notification
 from recommender.monitoring.quality_monitor import OpenDriftAlarm
 
 WAREHOUSE_PUBLISHED = "moovitamix.warehouse.published"

@@ -18,8 +18,9 @@ from core.errors import (
     PublicationError,
     SettingsError,
 )
+from core.runbook import RUNBOOK
 from flows.run import BatchResult, IngestIncomplete
-from notifications.notification import RUNBOOK, Notification
+from notifications.notification import Notification
 
 _UNAFFECTED = "published data; a failed run does not change them."
 

@@ -25,6 +25,7 @@ from core.data_layout import DataLayout
 from core.errors import DatabaseFull, DiskFull
 from core.exit_codes import run_main
 from core.roles import INGEST
+from core.runbook import RUNBOOK
 from core.settings import Settings, load_settings
 from core.tracebacks import keep_logs_readable
 from expectations.thresholds import load_thresholds
@@ -33,7 +34,6 @@ from flows.failures import handle_failures
 from flows.json_results import add_json_option
 from flows.prefect_history import prune_prefect_history
 from flows.run import open_run
-from notifications.notification import RUNBOOK
 from pipeline import retention
 
 _BYTES_FOR_PREFECT = 64 * 2**20

@@ -28,12 +28,9 @@ from core.data_layout import DataLayout
 from core.errors import DiskFull, MoovitamixError, is_disk_full
 from core.file_locks import FileLock, exclusive_lock
 from core.http_probe import probe_failure
+from core.prefect_names import FLOW_HEARTBEAT, SERVICES_MARK
 
 DATABASE = "prefect.db"
-# Equal to MARK and part of SIGNS_OF_LIFE in services.local_services, which this package must not import.
-SERVICES_MARK = "MOOVITAMIX_SERVICES"
-SIGNS_OF_LIFE = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
-RUN_TAG = "moovitamix"
 _ROOT = Path(__file__).parent.parent
 _LOCK, _PROCESS_ID, _LOG = "lock", "pid", "temporary-prefect-server.log"
 _SECONDS_TO_START = 120.0
@@ -129,7 +126,7 @@ def _server_of_services(data_dir: Path) -> dict[str, str] | None:
                 and probe_failure(f"{url}/health", _SECONDS_TO_ANSWER) is None
             ):
                 names = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING")
-                return {name: environment[name] for name in names if name in environment} | SIGNS_OF_LIFE
+                return {name: environment[name] for name in names if name in environment} | FLOW_HEARTBEAT
     return None
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from core.clock import utc_now
 from core.data_layout import DataLayout
 from core.errors import MoovitamixError
+from core.runbook import RUNBOOK
 from core.settings import load_settings
 from core.tracebacks import record_and_summarize
 from notifications.files import replace_json
-from notifications.notification import RUNBOOK
 
 _log = logging.getLogger(__name__)
 

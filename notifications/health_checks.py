@@ -22,6 +22,7 @@ from core import embedded_postgres
 from core.clock import CLOCK_SKEW
 from core.database import login_refusal
 from core.prefect_client import PrefectClient
+from core.prefect_names import WORK_POOL
 from core.queries import load_query
 from core.roles import login_url
 from core.sessions import UnfitDatabase, open_connection
@@ -29,7 +30,6 @@ from core.settings import Settings
 
 _SECONDS = 5
 _SETTINGS = {"statement_timeout": f"{_SECONDS}s"}
-WORK_POOL = "moovitamix"
 _MB = 1024 * 1024
 _DOWN = ("BACKOFF", "FATAL", "EXITED")
 _CGROUP = Path("/sys/fs/cgroup")

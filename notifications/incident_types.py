@@ -6,10 +6,11 @@ from datetime import datetime
 from pathlib import Path
 
 from core.data_layout import DataLayout
+from core.runbook import RUNBOOK
 from core.settings import Settings
 from notifications.health_checks import FreeSpace, in_mb
 from notifications.incidents import DATABASE, DISK, PREFECT, SERVING, UNDELIVERABLE
-from notifications.notification import RUNBOOK, Notification
+from notifications.notification import Notification
 
 MEMORY, UNPUBLISHED, WORKER = "memory", "nothing-published", "worker"
 # The process of `make up` behind the key of an incident.

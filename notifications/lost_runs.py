@@ -18,7 +18,7 @@ import psutil
 
 from core.clock import Clock, utc_now
 from core.prefect_client import PrefectClient
-from notifications.health_checks import WORK_POOL
+from core.prefect_names import RUN_TAG, WORK_POOL
 
 _OPEN_STATES = ["PENDING", "RUNNING", "CANCELLING"]
 _HEARTBEAT = "prefect.flow-run.heartbeat"
@@ -28,7 +28,6 @@ SILENCE = timedelta(seconds=90)
 SILENCE_OF_THIS_MACHINE = timedelta(seconds=60)
 # A run from a command line shows its heartbeats only, and a locked Prefect database may miss some of them.
 SILENCE_OF_COMMANDS = timedelta(minutes=3)
-TAG = "moovitamix"  # all our runs have it
 # Only signs of the last minutes are requested, to keep responses small.
 _SIGNS_SINCE = timedelta(minutes=5)
 _EVENTS = 50  # maximum of the server
@@ -52,7 +51,7 @@ class LostRuns:
 
         Raises RequestException; pass no signs of life to the next call then.
         """
-        runs = open_runs(self.server, {"flow_runs": {"tags": {"all_": [TAG]}}})
+        runs = open_runs(self.server, {"flow_runs": {"tags": {"all_": [RUN_TAG]}}})
         if not runs:
             return {}, []
         local_run_ids, signs = self.run_ids(), self._signs(runs)

@@ -9,7 +9,6 @@ from typing import Any, Literal
 Severity = Literal["critical", "warning"]
 
 PREFIX = "[MoovitaMix]"
-RUNBOOK = "docs/operations.md"
 # The detail of a blocked batch lists every failed expectation, which is too long for a mail.
 _LONGEST_DETAIL = 600
 

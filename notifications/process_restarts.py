@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from core.clock import Clock
+from core.runbook import RUNBOOK
 from core.settings import Settings
 from notifications import incident_types
 from notifications.health_checks import ProcessState
 from notifications.incidents import IncidentStore
-from notifications.notification import PREFIX, RUNBOOK, format_lines, format_time
+from notifications.notification import PREFIX, format_lines, format_time
 
 # A process must run, or stay stopped by a person, for this long before its incident closes.
 _STABLE = timedelta(minutes=10)

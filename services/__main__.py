@@ -22,6 +22,7 @@ from core.data_layout import DataLayout
 from core.errors import MoovitamixError, named_errors
 from core.exit_codes import returns_exit_code, run_main
 from core.prefect_client import PrefectClient
+from core.prefect_names import WORK_POOL
 from core.settings import alert_urls_of
 from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
@@ -32,7 +33,6 @@ from services.deploy import is_reachable
 from services.local_services import (
     HOST,
     ROOT,
-    WORK_POOL,
     LocalServices,
     ServiceProcess,
     inherited_environment,

@@ -23,10 +23,11 @@ import yaml
 from core.errors import MoovitamixError, SettingsError
 from core.exit_codes import returns_exit_code, run_main
 from core.prefect_client import PrefectClient
+from core.prefect_names import WORK_POOL
 from core.settings import load_settings
 from notifications.health_checks import page_problem
 from services import automations
-from services.local_services import ROOT, WORK_POOL
+from services.local_services import ROOT
 
 SMOKE = "ingest/daily"
 _SECONDS_TO_WAIT = 120.0

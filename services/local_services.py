@@ -16,17 +16,15 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from core.atomic_files import write_atomically
 from core.data_layout import DataLayout
 from core.errors import SettingsError
+from core.prefect_names import FLOW_HEARTBEAT, SERVICES_MARK, WORK_POOL
 from core.settings import ENV_FILE, Settings, load_settings, wrong_values
 
 ROOT = Path(__file__).parent.parent
-WORK_POOL = "moovitamix"
 HOST = "127.0.0.1"
-# This variable marks the processes of the services, so that those of a killed supervisor can be found.
-MARK = "MOOVITAMIX_SERVICES"
 # Enough users a day for an evaluation of quality every two days.
 _MOCK_WORLD = ("--sessions", "20000")
-# Prefect counts a worker as offline after three missed heartbeats, and the watchdog a run as lost after 60 to 90 s.
-SIGNS_OF_LIFE = {"PREFECT_WORKER_HEARTBEAT_SECONDS": "10", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
+# Prefect counts a worker as offline after three missed heartbeats.
+_WORKER_HEARTBEAT = {"PREFECT_WORKER_HEARTBEAT_SECONDS": "10"}
 _LOGIN_OF_SERVER, _LOGIN_OF_CLIENT = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"
 PREFECT_DATABASE = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL")
 
@@ -126,7 +124,7 @@ class LocalServices:
     def environment(self) -> dict[str, str]:
         """Variables that every service gets in addition to the environment of `make up`."""
         return {
-            MARK: str(self.settings.data_dir),
+            SERVICES_MARK: str(self.settings.data_dir),
             "DATA_DIR": str(self.settings.data_dir),
             "DATA_DOCS_URL": self.settings.data_docs_url or self.docs_url,
             "PREFECT_UI_URL": self.settings.prefect_ui_url or self.prefect_url,
@@ -183,7 +181,7 @@ class LocalServices:
             ServiceProcess(
                 "worker",
                 (python, "-m", "prefect", "worker", "start", "--pool", WORK_POOL, "--type", "process"),
-                environment={"PREFECT_WORKER_QUERY_SECONDS": "3"} | SIGNS_OF_LIFE,
+                environment={"PREFECT_WORKER_QUERY_SECONDS": "3"} | _WORKER_HEARTBEAT | FLOW_HEARTBEAT,
                 seconds_to_stop=40,
                 autostart=False,  # `make up` first closes lost runs
             ),

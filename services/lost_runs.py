@@ -7,8 +7,8 @@ worker.
 from __future__ import annotations
 
 from core.prefect_client import PrefectClient
+from core.prefect_names import WORK_POOL
 from notifications.lost_runs import mark_as_lost, open_runs, run_ids_of_processes
-from services.local_services import WORK_POOL
 
 
 def close_lost_runs(server: PrefectClient) -> int:

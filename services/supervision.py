@@ -22,9 +22,10 @@ from pydantic import SecretStr
 from supervisor.xmlrpc import SupervisorTransport
 
 from core.errors import SettingsError
+from core.prefect_names import SERVICES_MARK
 from core.settings import setting_names
 from core.temporary_files import make_socket_folder, socket_folder
-from services.local_services import MARK, PREFECT_DATABASE, ROOT, LocalServices, ServiceProcess, inherited_environment
+from services.local_services import PREFECT_DATABASE, ROOT, LocalServices, ServiceProcess, inherited_environment
 
 # The supervisor restarts a process that crashes at once, each time one second later.
 _START_TRIES = 100
@@ -111,7 +112,7 @@ class Supervisor:
         processes = []
         for process in psutil.process_iter():
             with suppress(psutil.Error, OSError):
-                is_marked = process.environ().get(MARK) == str(self.services.settings.data_dir)
+                is_marked = process.environ().get(SERVICES_MARK) == str(self.services.settings.data_dir)
                 if is_marked and process.pid != os.getpid() and "postgres" not in process.name():
                     processes.append(process)
         return processes

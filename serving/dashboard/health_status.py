@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal
 
 from core.clock import is_ahead
+from core.endpoints import ENDPOINTS
 from core.settings import PUBLISHED_WITHIN_HOURS
 from serving.dashboard.incidents import OpenIncidents
 from serving.dashboard.page_data import PARIS, EndpointStatus, PageData, latest_today
@@ -30,7 +31,6 @@ Section = Literal[
     "The watchdog does not run",
 ]
 _KILLED: Section = "A run was killed, or the database stopped"
-ENDPOINTS = ("tracks", "users", "listen_history")
 # The ingest starts at this time. A day is missed if it is not published ALERT_PUBLISHED_WITHIN_HOURS later. The
 # watchdog uses the same limit.
 _INGEST_START = time(4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from serving.dashboard.health_status import ENDPOINTS
+from core.endpoints import ENDPOINTS
 from serving.dashboard.page_data import BatchSummary, PageData
 from serving.dashboard.panel import Panel, count, nothing_to_draw, over_days, percent
 

@@ -8,8 +8,6 @@ from urllib.parse import quote
 
 from core.settings import Settings
 
-RUNBOOK = "docs/operations.md"
-
 
 @dataclass(frozen=True)
 class Links:

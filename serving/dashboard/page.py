@@ -15,12 +15,14 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from core.endpoints import ENDPOINTS
+from core.runbook import RUNBOOK
 from core.settings import PUBLISHED_WITHIN_HOURS
 from serving.dashboard.chart_renderer import ChartSvgs
-from serving.dashboard.health_status import ENDPOINTS, HealthStatus, nights_missed
+from serving.dashboard.health_status import HealthStatus, nights_missed
 from serving.dashboard.incidents import OpenIncidents
 from serving.dashboard.ingest_panels import NAMES
-from serving.dashboard.links import RUNBOOK, Links
+from serving.dashboard.links import Links
 from serving.dashboard.page_data import PageData
 from serving.dashboard.panel import Panel
 

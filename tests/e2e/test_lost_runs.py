@@ -18,10 +18,10 @@ from prefect.events import Event
 
 from core.clock import utc_now
 from core.prefect_client import PrefectClient
+from core.prefect_names import RUN_TAG, WORK_POOL
 from demo.local_services import free_ports
-from notifications.lost_runs import TAG, LostRuns, SignsOfLife, mark_as_lost, open_runs, run_ids_of_processes
+from notifications.lost_runs import LostRuns, SignsOfLife, mark_as_lost, open_runs, run_ids_of_processes
 from services.deploy import is_reachable
-from services.local_services import WORK_POOL
 from services.lost_runs import close_lost_runs
 from tests.conftest import ROOT
 
@@ -100,7 +100,7 @@ class Site:
 def site(server: PrefectClient) -> Iterator[Site]:
     flow = server.ask("POST", "flows/", {"name": "ingest"})["id"]
     content = {"name": uuid4().hex, "flow_id": flow, "work_pool_name": WORK_POOL, "concurrency_limit": 1}
-    content |= {"tags": [TAG], "concurrency_options": {"collision_strategy": "CANCEL_NEW"}}
+    content |= {"tags": [RUN_TAG], "concurrency_options": {"collision_strategy": "CANCEL_NEW"}}
     yield Site(server, server.ask("POST", "deployments/", content)["id"])
     for run in open_runs(server, {}):
         server.ask("DELETE", f"flow_runs/{run['id']}")
@@ -144,7 +144,7 @@ def test_command_line_run_is_marked_without_heartbeats(site: Site) -> None:
     flow = site.server.ask("POST", "flows/", {"name": "ingest"})["id"]
     content = {"flow_id": flow, "state": {"type": "RUNNING"}}
     foreign_run = site.server.ask("POST", "flow_runs/", content)["id"]  # without the project's tag
-    tagged_run = site.server.ask("POST", "flow_runs/", content | {"tags": [TAG]})["id"]
+    tagged_run = site.server.ask("POST", "flow_runs/", content | {"tags": [RUN_TAG]})["id"]
     assert close_lost_runs(site.server) == 0  # checks only runs of workers
     assert site.check() == site.check(120) == []
     assert site.check(61) != []
@@ -153,7 +153,7 @@ def test_command_line_run_is_marked_without_heartbeats(site: Site) -> None:
 
 def test_every_deployment_has_the_tag() -> None:
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
-    assert [deployment["entrypoint"] for deployment in deployments if TAG not in deployment["tags"]] == []
+    assert [deployment["entrypoint"] for deployment in deployments if RUN_TAG not in deployment["tags"]] == []
 
 
 def test_lost_run_in_state_cancelling_is_cancelled(site: Site) -> None:

@@ -31,6 +31,7 @@ from prefect.client.schemas.objects import TERMINAL_STATES
 from pydantic_settings import BaseSettings
 
 from core import embedded_postgres
+from core.prefect_names import WORK_POOL
 from core.settings import PUBLISHED_WITHIN_HOURS, Settings
 from expectations.thresholds import Thresholds
 from flows import events
@@ -38,7 +39,7 @@ from flows.monitor import monitor
 from flows.retrain import retrain
 from recommender.monitoring.quality_monitor import OpenDriftAlarm
 from services import deploy
-from services.local_services import WORK_POOL, LocalServices, Ports, PrefectCredentials
+from services.local_services import LocalServices, Ports, PrefectCredentials
 from serving.dashboard.page import HealthPage
 
 ROOT = Path(__file__).parent.parent.parent

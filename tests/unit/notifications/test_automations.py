@@ -10,12 +10,13 @@ import pytest
 import yaml
 from prefect.events.schemas.automations import AutomationCore
 
+from core.runbook import RUNBOOK
 from core.settings import Settings
 from flows import events, failures
 from notifications import automations, incident_types
 from notifications.automations import SEND, expand_notifications, read_automations, render_mail
 from notifications.health_checks import FreeSpace
-from notifications.notification import RUNBOOK, Notification
+from notifications.notification import Notification
 
 ROOT = Path(__file__).parent.parent.parent.parent
 API = "http://127.0.0.1:4200/api"

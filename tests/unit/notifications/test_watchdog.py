@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+import yaml
 
 from core.clock import utc_now
 from core.database import connect
+from core.prefect_names import WORK_POOL
 from core.settings import Settings
 from notifications import health_checks
 from notifications.delivery import Address
@@ -28,7 +30,7 @@ from notifications.health_checks import (
 from notifications.incidents import IncidentStore
 from notifications.lost_runs import SILENCE, LostRuns
 from notifications.watchdog import HealthChecks, Watchdog, _is_healthy, main
-from services.local_services import WORK_POOL
+from tests.conftest import ROOT
 
 T = TypeVar("T")
 RUN = "a8a3dffd-0bf0-4b1f-9d1c-0a1c5b3c6a11"
@@ -391,7 +393,8 @@ def test_hanging_supervisor_times_out(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_watched_pool_is_the_pool_of_the_services() -> None:
-    assert health_checks.WORK_POOL == WORK_POOL
+    deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    assert {deployment["work_pool"]["name"] for deployment in deployments} == {WORK_POOL}
 
 
 def test_failed_delivery_is_an_incident_and_loses_nothing(world: World) -> None:
