@@ -1,7 +1,8 @@
 """Record defects in the notification path. They do not fail a run, and they do not stay unnoticed.
 
 The traceback goes to `DATA_DIR/logs/tracebacks.log`. `DATA_DIR/alerts/defect.json` holds the newest defect for the
-health page. The next notification that is sent, or the next health check that succeeds, clears it.
+health page. It is cleared when a later notification is queued, or accepted by every address, and when the watchdog's
+checks work again.
 """
 
 from __future__ import annotations
