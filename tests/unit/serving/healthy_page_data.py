@@ -1,4 +1,4 @@
-"""Figures of a system that is well, for tests to spoil."""
+"""Page data of a healthy system, for tests to change."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ TODAY, YESTERDAY = NOW.date(), NOW.date() - timedelta(days=1)
 NIGHT = datetime(2026, 11, 22, 3, tzinfo=UTC)
 
 
-def endpoint(name: str, published: date | None = TODAY, status: str = "published", **other: Any) -> EndpointStatus:
-    """An endpoint that is published up to a day, with its newest batch of today."""
-    return EndpointStatus(name, published, NIGHT, f"{name}-{TODAY}", TODAY, status, None, NIGHT, NIGHT, **other)
+def endpoint(name: str, published: date | None = TODAY, status: str = "published", **changes: Any) -> EndpointStatus:
+    """An endpoint with its last published day and a batch of today."""
+    return EndpointStatus(name, published, NIGHT, f"{name}-{TODAY}", TODAY, status, None, NIGHT, NIGHT, **changes)
 
 
-def healthy(**other: Any) -> PageData:
-    """One day of history, all of it well."""
+def healthy(**changes: Any) -> PageData:
+    """One healthy day, with these changes."""
     cost = TaskCost(1, "ingest", NIGHT, "audit", 2.5, 1.25, 400.0, 0)
-    well = PageData(
+    data = PageData(
         days=last_days(NOW),
         watched="ndcg@20",
         endpoints=[endpoint(name) for name in ENDPOINTS],
@@ -50,9 +50,9 @@ def healthy(**other: Any) -> PageData:
         decisions=[DecisionRecord(1, "day", YESTERDAY, "steady", "fell by 0.0", None, NIGHT)],
         active_counts=[ActiveCounts(100, 200)],
     )
-    return replace(well, **other)
+    return replace(data, **changes)
 
 
 def alarm(answer: str | None = None) -> DriftAlarm:
-    """Of yesterday."""
+    """An alarm of yesterday."""
     return DriftAlarm(1, "ndcg@20", YESTERDAY, 0.08, 0.18, 1, NIGHT, answer, NIGHT if answer else None, None)

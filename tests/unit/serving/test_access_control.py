@@ -1,4 +1,4 @@
-"""Who may pass, with keys from a dictionary instead of a database."""
+"""Access control, with keys in a dictionary instead of a database."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ READ: Scope = "recommendations:read"
 
 
 @dataclass
-class Table:
-    """The keys of a database that can go away, and how often it was asked."""
+class KeyTable:
+    """Stands in for the database: keys, lookups, and simulated outages."""
 
     keys: dict[str, StoredApiKey] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
-    away: bool = False
+    lookups: list[str] = field(default_factory=list)
+    unavailable: bool = False
 
     async def find(self, key_id: str) -> StoredApiKey | None:
-        self.asked.append(key_id)
-        if self.away:
-            raise DatabaseError("away")
+        self.lookups.append(key_id)
+        if self.unavailable:
+            raise DatabaseError("unavailable")
         return self.keys.get(key_id)
 
     def add(self, *scopes: Scope, expires_at: datetime | None = None, revoked_at: datetime | None = None) -> str:
-        made = ApiKey.new()
-        self.keys[made.key_id] = StoredApiKey(made.secret_hash, frozenset(scopes), expires_at, revoked_at)
-        return made.text
+        key = ApiKey.new()
+        self.keys[key.key_id] = StoredApiKey(key.secret_hash, frozenset(scopes), expires_at, revoked_at)
+        return key.text
 
 
 def request(key: str | None, address: str = "10.0.0.1") -> dict[str, Any]:
@@ -47,12 +47,12 @@ def request(key: str | None, address: str = "10.0.0.1") -> dict[str, Any]:
     return {"type": "http", "headers": headers, "client": (address, 1)}
 
 
-def access_control(table: Table, **settings: float) -> AccessControl:
-    given = {f"serving_{name}": value for name, value in settings.items()}
-    return AccessControl(Settings.model_validate(given), table.find, clock=lambda: NOW)
+def access_control(table: KeyTable, **settings: float) -> AccessControl:
+    values = {f"serving_{name}": value for name, value in settings.items()}
+    return AccessControl(Settings.model_validate(values), table.find, clock=lambda: NOW)
 
 
-def statement_refused(admitting: Callable[[], Awaitable[str]]) -> str:
+def refusal(admitting: Callable[[], Awaitable[str]]) -> str:
     async def run() -> str:
         with pytest.raises(Problem) as raised:
             await admitting()
@@ -62,11 +62,11 @@ def statement_refused(admitting: Callable[[], Awaitable[str]]) -> str:
 
 
 def test_valid_key_is_authorized_and_only_its_id_is_recorded() -> None:
-    table = Table()
+    table = KeyTable()
     key = table.add(READ)
-    asked = request(key)
-    assert asyncio.run(access_control(table).authorize(asked, READ)) == key.split("_")[1]
-    assert context_of(asked).key_id == key.split("_")[1]
+    key_request = request(key)
+    assert asyncio.run(access_control(table).authorize(key_request, READ)) == key.split("_")[1]
+    assert context_of(key_request).key_id == key.split("_")[1]
 
 
 @pytest.mark.parametrize(
@@ -79,14 +79,14 @@ def test_valid_key_is_authorized_and_only_its_id_is_recorded() -> None:
     ],
 )
 def test_expired_and_revoked_keys_are_refused(options: dict[str, datetime], name: str | None) -> None:
-    table = Table()
-    asked = request(table.add(READ, **options))
-    door = access_control(table)
+    table = KeyTable()
+    key_request = request(table.add(READ, **options))
+    control = access_control(table)
     if name is None:
-        asyncio.run(door.authorize(asked, READ))
+        asyncio.run(control.authorize(key_request, READ))
     else:
-        assert statement_refused(lambda: door.authorize(asked, READ)) == name
-        assert context_of(asked).key_id is None
+        assert refusal(lambda: control.authorize(key_request, READ)) == name
+        assert context_of(key_request).key_id is None
 
 
 def basic(credentials: bytes) -> dict[str, Any]:
@@ -94,115 +94,112 @@ def basic(credentials: bytes) -> dict[str, Any]:
 
 
 def test_browser_may_send_the_key_as_a_password_where_allowed() -> None:
-    table = Table()
+    table = KeyTable()
     key = table.add(READ)
-    door = access_control(table)
+    control = access_control(table)
     for user in ("", "on-call", "\u00e9"):
         credentials = f"{user}:{key}".encode()
-        assert asyncio.run(door.authorize(basic(credentials), READ, browser=True)) == key.split("_")[1]
-        assert statement_refused(lambda sent=credentials: door.authorize(basic(sent), READ)) == "wrong-key"  # type: ignore[misc]
+        assert asyncio.run(control.authorize(basic(credentials), READ, browser=True)) == key.split("_")[1]
+        assert refusal(lambda sent=credentials: control.authorize(basic(sent), READ)) == "wrong-key"  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
     "credentials", [b"", b"mm_", b":", b"x:mm_000000000000_" + b"0" * 64, b"\xff:\xff", b"a" * 9000]
 )
 def test_invalid_passwords_are_refused(credentials: bytes) -> None:
-    assert (
-        statement_refused(lambda: access_control(Table()).authorize(basic(credentials), READ, browser=True))
-        == "wrong-key"
-    )
+    assert refusal(lambda: access_control(KeyTable()).authorize(basic(credentials), READ, browser=True)) == "wrong-key"
 
 
 def test_invalid_base64_is_refused_and_refusals_of_browsers_are_counted() -> None:
-    door = access_control(Table(), refusals_per_minute=2)
-    asked = request(None) | {"headers": [(b"authorization", b"Basic $$$")]}
-    assert statement_refused(lambda: door.authorize(asked, READ, browser=True)) == "wrong-key"
-    assert statement_refused(lambda: door.authorize(request(None), READ, browser=True)) == "no-key"
-    assert statement_refused(lambda: door.authorize(basic(b"a:b"), READ, browser=True)) == "too-many-requests"
+    control = access_control(KeyTable(), refusals_per_minute=2)
+    key_request = request(None) | {"headers": [(b"authorization", b"Basic $$$")]}
+    assert refusal(lambda: control.authorize(key_request, READ, browser=True)) == "wrong-key"
+    assert refusal(lambda: control.authorize(request(None), READ, browser=True)) == "no-key"
+    assert refusal(lambda: control.authorize(basic(b"a:b"), READ, browser=True)) == "too-many-requests"
 
 
 def test_missing_key_invalid_key_and_missing_scope_are_refused() -> None:
-    table = Table()
+    table = KeyTable()
     key = table.add("metrics:read")
-    door = access_control(table)
-    assert statement_refused(lambda: door.authorize(request(None), READ)) == "no-key"
-    assert statement_refused(lambda: door.authorize(request("nonsense"), READ)) == "wrong-key"
-    assert statement_refused(lambda: door.authorize(request(ApiKey.new().text), READ)) == "wrong-key"
-    assert statement_refused(lambda: door.authorize(request(f"{key[:16]}{'0' * 64}"), READ)) == "wrong-key"
-    assert statement_refused(lambda: door.authorize(request(key), READ)) == "missing-scope"
+    control = access_control(table)
+    assert refusal(lambda: control.authorize(request(None), READ)) == "no-key"
+    assert refusal(lambda: control.authorize(request("nonsense"), READ)) == "wrong-key"
+    assert refusal(lambda: control.authorize(request(ApiKey.new().text), READ)) == "wrong-key"
+    assert refusal(lambda: control.authorize(request(f"{key[:16]}{'0' * 64}"), READ)) == "wrong-key"
+    assert refusal(lambda: control.authorize(request(key), READ)) == "missing-scope"
 
 
 def test_known_and_unknown_keys_are_cached() -> None:
-    table = Table()
-    known, unknown = table.add(READ), ApiKey.new().text
+    table = KeyTable()
+    known_key, unknown_key = table.add(READ), ApiKey.new().text
 
     async def run() -> None:
-        door = access_control(table, key_cache_seconds=60)
+        control = access_control(table, key_cache_seconds=60)
         for _ in range(3):
-            await door.authorize(request(known), READ)
+            await control.authorize(request(known_key), READ)
             with pytest.raises(Problem):
-                await door.authorize(request(unknown), READ)
-        assert len(table.asked) == 2
-        forgetful = access_control(table, key_cache_seconds=0)
+                await control.authorize(request(unknown_key), READ)
+        assert len(table.lookups) == 2
+        uncached = access_control(table, key_cache_seconds=0)
         for _ in range(3):
-            await forgetful.authorize(request(known), READ)
-        assert len(table.asked) == 5
+            await uncached.authorize(request(known_key), READ)
+        assert len(table.lookups) == 5
 
     asyncio.run(run())
 
 
 def test_cached_keys_stay_valid_during_an_outage() -> None:
-    table = Table()
-    known, new = table.add(READ), table.add(READ)
+    table = KeyTable()
+    known_key, new_key = table.add(READ), table.add(READ)
 
     async def run() -> None:
-        door = access_control(table, key_cache_seconds=0)
-        await door.authorize(request(known), READ)
-        table.away = True
-        await door.authorize(request(known), READ)
+        control = access_control(table, key_cache_seconds=0)
+        await control.authorize(request(known_key), READ)
+        table.unavailable = True
+        await control.authorize(request(known_key), READ)
         with pytest.raises(DatabaseError):
-            await door.authorize(request(new), READ)
+            await control.authorize(request(new_key), READ)
         with pytest.raises(Problem):
-            await door.authorize(request(f"{known[:16]}{'0' * 64}"), READ)
+            await control.authorize(request(f"{known_key[:16]}{'0' * 64}"), READ)
 
     asyncio.run(run())
 
 
 def test_address_with_too_many_refusals_causes_no_lookup() -> None:
-    table = Table()
-    known = table.add(READ)
+    table = KeyTable()
+    known_key = table.add(READ)
 
     async def run() -> None:
-        door = access_control(table, refusals_per_minute=3, key_cache_seconds=0)
-        await door.authorize(request(known), READ)
+        control = access_control(table, refusals_per_minute=3, key_cache_seconds=0)
+        await control.authorize(request(known_key), READ)
         names = []
         for _ in range(8):
             with pytest.raises(Problem) as raised:
-                await door.authorize(request(ApiKey.new().text), READ)
+                await control.authorize(request(ApiKey.new().text), READ)
             names.append(raised.value.kind.name)
         assert names == ["wrong-key"] * 3 + ["too-many-requests"] * 5
-        assert len(table.asked) == 4
+        assert len(table.lookups) == 4
         assert int((raised.value.headers or {})["Retry-After"]) >= 1
-        await door.authorize(request(known), READ)  # known before: not held off with the others
+        await control.authorize(request(known_key), READ)  # cached before, so not affected by refusals
         with pytest.raises(Problem) as raised:
-            await door.authorize(request(ApiKey.new().text, "10.0.0.2"), READ)
+            await control.authorize(request(ApiKey.new().text, "10.0.0.2"), READ)
         assert raised.value.kind.name == "wrong-key"
 
     asyncio.run(run())
 
 
 def test_feedback_has_its_own_rate_limit() -> None:
-    table = Table()
+    table = KeyTable()
     key = table.add(READ, "feedback:write")
 
     async def run() -> None:
-        door = access_control(table, feedback_per_minute=2, requests_per_minute=50)
+        control = access_control(table, feedback_per_minute=2, requests_per_minute=50)
         for _ in range(2):
-            await door.authorize(request(key), "feedback:write")
+            await control.authorize(request(key), "feedback:write")
         with pytest.raises(Problem) as raised:
-            await door.authorize(request(key), "feedback:write")
+            await control.authorize(request(key), "feedback:write")
         assert raised.value.explanation == "at most 2 feedback a minute"
         for _ in range(20):
-            await door.authorize(request(key), READ)
+            await control.authorize(request(key), READ)
 
     asyncio.run(run())

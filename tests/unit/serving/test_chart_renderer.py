@@ -1,4 +1,4 @@
-"""Charts are drawn by another process: only what changed, and whatever becomes of it."""
+"""The chart renderer: only changed charts are rendered, and failures are tolerated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from serving.dashboard.chart_renderer import ChartRenderer
 from serving.dashboard.panel import Panel
 
 PANEL = Panel("steps", "t", "f.", chart=("steps", {"values": [{"step": "a", "usual": 1, "last": 2}]}))
-# Stands in for the program that draws: the same protocol, and it tells how often it was asked, and with what around it.
+# Stands in for the chart process, with the same protocol. Its SVGs name the requested charts and the environment.
 STAND_IN = """
 import json, os, sys
 asked = json.load(sys.stdin)
@@ -20,7 +20,7 @@ print(json.dumps({key: {"wide": f"{sorted(asked)} {sorted(os.environ)}", "narrow
 """
 
 
-# However long a busy machine takes to begin a process.
+# Longer than a busy machine needs to start a process.
 PATIENT = 600.0
 
 
@@ -36,13 +36,13 @@ def test_chart_process_renders_svg() -> None:
 
 def test_only_changed_charts_are_rendered_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOOVITAMIX_API_TOKEN", "secret")
-    other, nothing = replace(PANEL, key="other"), Panel("empty", "t", "f.")
+    second_panel, without_chart = replace(PANEL, key="other"), Panel("empty", "t", "f.")
     chart_renderer = standing_in(STAND_IN)
-    first = asyncio.run(chart_renderer.render([PANEL, other, nothing]))
+    first = asyncio.run(chart_renderer.render([PANEL, second_panel, without_chart]))
     assert set(first) == {"steps", "other"}
     assert first["steps"]["wide"].startswith("['other', 'steps']")
     assert "MOOVITAMIX_API_TOKEN" not in first["steps"]["wide"]
-    second = asyncio.run(chart_renderer.render([PANEL, replace(other, chart=("steps", {"values": []}))]))
+    second = asyncio.run(chart_renderer.render([PANEL, replace(second_panel, chart=("steps", {"values": []}))]))
     assert second["steps"] == first["steps"]
     assert second["other"]["wide"].startswith("['other']")
 

@@ -1,4 +1,4 @@
-"""The page as a file: what each exit means."""
+"""The command that writes the page: messages and exit codes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from serving.dashboard import __main__ as command
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "says"),
+    ("error", "code", "message"),
     [
         (OSError(24, "Too many open files"), 1, "error: the health page cannot be built: Too many open files"),
         (DatabaseError("no right"), 1, "error: no right"),
@@ -24,7 +24,7 @@ def test_build_error_is_not_reported_as_a_write_error(
     capsys: pytest.CaptureFixture[str],
     error: OSError | MoovitamixError,
     code: int,
-    says: str,
+    message: str,
 ) -> None:
     async def build_page(_: object) -> None:
         raise error
@@ -32,5 +32,5 @@ def test_build_error_is_not_reported_as_a_write_error(
     monkeypatch.setattr(command, "build_page", build_page)
     output = tmp_path / "health.html"
     assert command.main(["--output", str(output)]) == code
-    assert capsys.readouterr().err.strip() == says
+    assert capsys.readouterr().err.strip() == message
     assert not output.exists()

@@ -1,4 +1,4 @@
-"""The page: its words, its tables, its colours, and that nothing in it can do harm."""
+"""The page: texts, tables, colours, links and security."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ CSS = (ROOT / "serving/dashboard/templates/page.css").read_text()
 HARM = "<script>alert(1)</script><b>'\"&"
 
 
-def content(data: PageData, links: Links | None = None, **other: Any) -> HealthPage:
-    incidents = other.pop("incidents", OpenIncidents())
+def content(data: PageData, links: Links | None = None, **fields: Any) -> HealthPage:
+    incidents = fields.pop("incidents", OpenIncidents())
     health_status = evaluate_health(data, incidents, NOW)
-    given = {"incidents": incidents, "links": links or Links(), "data": data, "panels": make_panels(data)} | other
-    return HealthPage(NOW, health_status, **given)
+    values = {"incidents": incidents, "links": links or Links(), "data": data, "panels": make_panels(data)} | fields
+    return HealthPage(NOW, health_status, **values)
 
 
 class Reader(HTMLParser):
-    """Collects what tests ask about, and that every element is closed."""
+    """Collects tags, and checks that every element is closed."""
 
     _void = frozenset({"meta", "link", "br"})
 
@@ -68,9 +68,9 @@ def test_title_and_heading_state_the_health_status() -> None:
 def test_free_text_is_escaped() -> None:
     bad = replace(endpoint("tracks", status="failed"), reason=HARM, batch_id=f"tracks{HARM}")
     incidents = OpenIncidents([OpenIncident(key="k", what=HARM, since=NOW, kept=HARM, next=HARM, severity="critical")])
-    lived = LivePublication(1, 1, NIGHT, HARM, HARM, 1, 9, 9, 9)
+    publication = LivePublication(1, 1, NIGHT, HARM, HARM, 1, 9, 9, 9)
     html = render(
-        content(healthy(endpoints=[bad], live_publications=[lived]), Links("http://docs"), incidents=incidents)
+        content(healthy(endpoints=[bad], live_publications=[publication]), Links("http://docs"), incidents=incidents)
     )
     assert "<script" not in html
     assert "&lt;script&gt;" in html
@@ -91,11 +91,11 @@ def test_only_http_urls_become_links() -> None:
 
 
 def test_incident_links_to_its_runbook_section() -> None:
-    known = OpenIncident(key="k", what="w", since=NOW, next="<make>; docs/operations.md#the-disk-is-full")
-    shown = render(content(healthy(), Links(None, None, "http://book"), incidents=OpenIncidents([known])))
+    incident = OpenIncident(key="k", what="w", since=NOW, next="<make>; docs/operations.md#the-disk-is-full")
+    shown = render(content(healthy(), Links(None, None, "http://book"), incidents=OpenIncidents([incident])))
     assert '&lt;make&gt;; <a href="http://book#the-disk-is-full">docs/operations.md#the-disk-is-full</a>' in shown
     assert "&lt;make&gt;; docs/operations.md#the-disk-is-full" in render(
-        content(healthy(), incidents=OpenIncidents([known]))
+        content(healthy(), incidents=OpenIncidents([incident]))
     )
 
 
@@ -104,20 +104,20 @@ def test_every_chart_has_a_title_a_finding_and_a_table() -> None:
     panels = make_panels(data)
     charts = {panel.key: dict.fromkeys(PIXELS, "<svg ></svg>") for panel in panels if panel.chart}
     html = render(content(data, charts=charts))
-    reader = Reader(html)
-    ids = [attributes["id"] for _, attributes in reader.tags if "id" in attributes]
+    parsed = Reader(html)
+    ids = [attributes["id"] for _, attributes in parsed.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
-    assert len(reader.all("figure")) == len(panels)
-    for figure in reader.all("figure"):
+    assert len(parsed.all("figure")) == len(panels)
+    for figure in parsed.all("figure"):
         assert {figure["aria-labelledby"], figure["aria-describedby"]} <= set(ids)
-    for picture in reader.all("svg"):
+    for picture in parsed.all("svg"):
         assert picture["role"] == "img"
         assert picture["aria-labelledby"] in ids
     for panel in panels:
         assert panel.finding.endswith(".")
         assert all(len(row) == len(panel.head) for row in panel.rows)
         assert bool(panel.rows) >= bool(panel.chart)
-    assert all(scroll.get("tabindex") == "0" for scroll in reader.all("div") if scroll.get("class") == "scroll")
+    assert all(scroll.get("tabindex") == "0" for scroll in parsed.all("div") if scroll.get("class") == "scroll")
 
 
 def test_tables_are_open_without_charts() -> None:
@@ -150,13 +150,13 @@ def test_panels_explain_missing_charts_before_the_first_ingest() -> None:
 
 
 def test_rollbacks_and_new_models_are_marked() -> None:
-    days = [NIGHT - timedelta(days=back) for back in (3, 2, 1, 0)]
-    lived = [(1, 1, 1), (2, 2, 1), (3, 3, 2), (4, 1, 1)]  # made anew, a new model, a rollback
+    days = [NIGHT - timedelta(days=days_ago) for days_ago in (3, 2, 1, 0)]
+    publication = [(1, 1, 1), (2, 2, 1), (3, 3, 2), (4, 1, 1)]  # refreshed, a new model, a rollback
     live = [
         LivePublication(live_id, publication, moment, "", "als", run, 9, 9, 9)
-        for (live_id, publication, run), moment in zip(lived, days, strict=True)
+        for (live_id, publication, run), moment in zip(publication, days, strict=True)
     ]
-    (panel,) = [one for one in make_panels(healthy(live_publications=live[::-1])) if one.key == "ndcg"]
+    (panel,) = [panel for panel in make_panels(healthy(live_publications=live[::-1])) if panel.key == "ndcg"]
     assert panel.chart
     assert panel.chart[1]["marks"] == [
         {"day": str(days[3].date()), "what": "rollback"},
@@ -168,7 +168,7 @@ def test_page_without_database_states_since_when_and_what_to_do() -> None:
     incidents = OpenIncidents(
         [OpenIncident(key="database", what="the database does not answer", since=NIGHT, severity="critical")]
     )
-    away = HealthPage(
+    page = HealthPage(
         NOW,
         health_without_database(incidents, statement_refused=False),
         incidents,
@@ -176,16 +176,16 @@ def test_page_without_database_states_since_when_and_what_to_do() -> None:
         unavailable_since=NIGHT,
         database_error="no connection",
     )
-    html = render(away)
+    html = render(page)
     assert "Since 2026-11-22 03:00 UTC, 9 hours ago." in html
     assert "make status" in html
-    stranger = replace(
-        away,
+    untrusted_page = replace(
+        page,
         incidents=OpenIncidents(),
         health_status=health_without_database(OpenIncidents(), statement_refused=False),
         trusted=False,
     )
-    assert "Your API key cannot be verified" in render(stranger)
+    assert "Your API key cannot be verified" in render(untrusted_page)
 
 
 def test_content_security_policy_allows_only_the_embedded_style() -> None:
@@ -207,9 +207,9 @@ def test_charts_fit_their_width_and_use_only_colours_of_the_page(width: Any) -> 
     drawn = {panel.key: render_svg(*panel.chart, width) for panel in make_panels(spoilt) if panel.chart}
     assert set(drawn) == {"rows", "rejected", "expectations", "steps", "runs", "ndcg", "coverage"}
     for svg in drawn.values():
-        found = re.search(r'viewBox="0 0 (\d+) ', svg)
-        assert found
-        assert abs(int(found[1]) - PIXELS[width]) <= 16
+        match = re.search(r'viewBox="0 0 (\d+) ', svg)
+        assert match
+        assert abs(int(match[1]) - PIXELS[width]) <= 16
         assert set(re.findall(r"(?:fill|stroke)=\"(.*?)\"", svg)) <= {
             *(f"var(--{name})" for name in ("ink", "soft", "line", "accent", "bad", "warn")),
             "none",
@@ -228,12 +228,12 @@ def test_colours_have_enough_contrast() -> None:
                 assert contrast(colours[text], colours[behind]) >= 4.5, (text, behind)
 
 
-def contrast(one: str, other: str) -> float:
-    brighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
+def contrast(first: str, second: str) -> float:
+    brighter, darker = sorted((luminance(first), luminance(second)), reverse=True)
     return (brighter + 0.05) / (darker + 0.05)
 
 
 def luminance(colour: str) -> float:
-    dependencies = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in dependencies]
+    channels = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in channels]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -1,4 +1,4 @@
-"""What makes it healthy, in need of attention, or broken."""
+"""The rules of the health status."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_healthy_data_is_healthy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoilt", "state", "says"),
+    ("changes", "state", "text"),
     [
         ({"endpoints": [endpoint("tracks", status="blocked"), *OTHERS]}, "attention", "tracks-2026-11-22 is blocked"),
         (
@@ -63,26 +63,26 @@ def test_healthy_data_is_healthy() -> None:
         ({"alarms": [alarm()]}, "attention", "ndcg@20 was 0.080 on 2026-11-21; the baseline is 0.180"),
     ],
 )
-def test_each_problem_is_a_reason(spoilt: dict[str, Any], state: str, says: str) -> None:
-    health_status = evaluate_health(healthy(**spoilt), NONE, NOW)
+def test_each_problem_is_a_reason(changes: dict[str, Any], state: str, text: str) -> None:
+    health_status = evaluate_health(healthy(**changes), NONE, NOW)
     assert health_status.state == state
-    assert any(says in reason.text and reason.state == state for reason in health_status.reasons), health_status
+    assert any(text in reason.text and reason.state == state for reason in health_status.reasons), health_status
 
 
 @pytest.mark.parametrize(
-    "spoilt",
+    "changes",
     [
         {"alarms": [alarm("kept")]},
         {"unfinished_runs": [UnfinishedRun(9, "ingest", TODAY, NIGHT, True)]},
-        {"unfinished_runs": [UnfinishedRun(0, "ingest", TODAY, NIGHT, False)]},  # one that came after it ended well
+        {"unfinished_runs": [UnfinishedRun(0, "ingest", TODAY, NIGHT, False)]},  # a later run succeeded
     ],
 )
-def test_answered_alarms_and_running_runs_are_healthy(spoilt: dict[str, Any]) -> None:
-    assert evaluate_health(healthy(**spoilt), NONE, NOW).state == "healthy"
+def test_answered_alarms_and_running_runs_are_healthy(changes: dict[str, Any]) -> None:
+    assert evaluate_health(healthy(**changes), NONE, NOW).state == "healthy"
 
 
 def five_days_later(status: str) -> tuple[PageData, datetime]:
-    """Nights that all came in, with this status; the lists and the verdicts are of the first."""
+    """Six ingested nights with this status. Recommendations and evaluations are from the first."""
     later = NOW + timedelta(days=5)
     nights = [TODAY + timedelta(days=number) for number in range(6)]
     first = healthy().batches[0]
@@ -134,8 +134,8 @@ def test_incidents_are_reasons_and_the_worst_comes_first() -> None:
     assert evaluate_health(healthy(), incident("critical"), NOW).state == "broken"
     assert evaluate_health(healthy(), incident("warning"), NOW).state == "attention"
     assert evaluate_health(healthy(), OpenIncidents(unreadable="no right"), NOW).state == "attention"
-    both = evaluate_health(healthy(alarms=[alarm()]), incident("critical"), NOW)
-    assert [reason.state for reason in both.reasons] == ["broken", "attention"]
+    health_status = evaluate_health(healthy(alarms=[alarm()]), incident("critical"), NOW)
+    assert [reason.state for reason in health_status.reasons] == ["broken", "attention"]
     for statement_refused in (False, True):
         assert health_without_database(incident("warning"), statement_refused=statement_refused).state == "broken"
 
@@ -186,27 +186,27 @@ def test_incidents_of_the_watchdog_are_read(tmp_path: Path) -> None:
     store.open_incident(
         Notification(key="k", severity="critical", summary="w", since=NIGHT, unaffected="all", next="n", detail="d")
     )
-    known = OpenIncident(key="k", what="w: d", since=NIGHT, kept="all", next="n", severity="critical")
-    assert read_incidents(settings(tmp_path), NOW) == OpenIncidents([known], watchdog_expected=False)
+    incident = OpenIncident(key="k", what="w: d", since=NIGHT, kept="all", next="n", severity="critical")
+    assert read_incidents(settings(tmp_path), NOW) == OpenIncidents([incident], watchdog_expected=False)
 
 
-def settings(data_dir: Path, **other: Any) -> Settings:
-    return Settings(_env_file=None, data_dir=data_dir, **other)
+def settings(data_dir: Path, **values: Any) -> Settings:
+    return Settings(_env_file=None, data_dir=data_dir, **values)
 
 
 def test_stopped_watchdog_is_a_reason(tmp_path: Path) -> None:
-    looked = tmp_path / "alerts" / "looked"
-    looked.parent.mkdir()
-    looked.touch()
-    os.utime(looked, (NOW.timestamp(), NOW.timestamp()))
+    last_check = tmp_path / "alerts" / "looked"
+    last_check.parent.mkdir()
+    last_check.touch()
+    os.utime(last_check, (NOW.timestamp(), NOW.timestamp()))
     in_time, late = NOW + timedelta(seconds=105), NOW + timedelta(seconds=106)
     assert evaluate_health(healthy(), read_incidents(settings(tmp_path), in_time), NOW).state == "healthy"
     assert not read_incidents(settings(tmp_path, alert_look_seconds=60), late).watchdog_problem
-    (looked.parent / "open.json").write_text("[]")
+    (last_check.parent / "open.json").write_text("[]")
     health_status = evaluate_health(healthy(), read_incidents(settings(tmp_path), late), NOW)
     assert health_status.state == "attention"
     assert "has not run since 2026-11-22 12:00 UTC" in health_status.reasons[0].text
-    before = NOW - timedelta(days=190)  # the clock was ahead, and is right now
+    before = NOW - timedelta(days=190)  # the clock was ahead before
     assert "while the clock was ahead" in str(read_incidents(settings(tmp_path), before).watchdog_problem)
 
 
@@ -214,25 +214,27 @@ def test_stopped_watchdog_is_a_reason(tmp_path: Path) -> None:
 def test_missing_watchdog_is_a_reason_where_one_is_expected(tmp_path: Path, sign: str) -> None:
     if sign == "services":
         (tmp_path / sign).mkdir()
-    other = {"alert_urls": "json://localhost", "prefect_ui_url": "http://localhost"}
-    found = read_incidents(settings(tmp_path, **{name: value for name, value in other.items() if name == sign}), NOW)
-    assert bool(found.watchdog_problem) == bool(sign)
-    assert evaluate_health(healthy(), found, NOW).state == ("attention" if sign else "healthy")
-    assert found.watchdog_expected == bool(sign)
+    urls = {"alert_urls": "json://localhost", "prefect_ui_url": "http://localhost"}
+    incidents = read_incidents(settings(tmp_path, **{name: value for name, value in urls.items() if name == sign}), NOW)
+    assert bool(incidents.watchdog_problem) == bool(sign)
+    assert evaluate_health(healthy(), incidents, NOW).state == ("attention" if sign else "healthy")
+    assert incidents.watchdog_expected == bool(sign)
 
 
 def test_incident_file_is_validated(tmp_path: Path) -> None:
     assert read_incidents(settings(tmp_path), NOW) == OpenIncidents(watchdog_expected=False)
     (tmp_path / "alerts").mkdir()
     file = tmp_path / "alerts" / "open.json"
-    one = '{"key": "%s", "what": "w", "since": "2026-11-22T04:00:00+00:00", "severity": "%s", "delivered_at": null}'
-    file.write_text(f"[{one % ('a', 'warning')}, {one % ('b', 'critical')}]")
-    assert [found.key for found in read_incidents(settings(tmp_path), NOW).incidents] == ["b", "a"]
+    incident_json = (
+        '{"key": "%s", "what": "w", "since": "2026-11-22T04:00:00+00:00", "severity": "%s", "delivered_at": null}'
+    )
+    file.write_text(f"[{incident_json % ('a', 'warning')}, {incident_json % ('b', 'critical')}]")
+    assert [incident.key for incident in read_incidents(settings(tmp_path), NOW).incidents] == ["b", "a"]
     for wrong in ("", "{}", '[{"key": "secret"}]', "[" * 100_000, "x" * 2_000_000):
         file.write_text(wrong)
-        found = read_incidents(settings(tmp_path), NOW)
-        assert not found.incidents
-        assert found.unreadable == "the file is not a list of incidents"
+        incidents = read_incidents(settings(tmp_path), NOW)
+        assert not incidents.incidents
+        assert incidents.unreadable == "the file is not a list of incidents"
     file.unlink()
     file.mkdir()
     assert read_incidents(settings(tmp_path), NOW).unreadable == "Is a directory"

@@ -1,4 +1,4 @@
-"""The form of a key."""
+"""The format of API keys, and the arguments of the command."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from serving.keys import ApiKey, main
 
 
 def test_new_keys_are_parsed_and_unique() -> None:
-    made = [ApiKey.new() for _ in range(100)]
-    assert all(ApiKey.read(key.text) == key for key in made)
-    assert len({key.key_id for key in made}) == len({key.secret for key in made}) == 100
-    assert all(len(bytes.fromhex(key.secret)) * 8 == 256 for key in made)
+    keys = [ApiKey.new() for _ in range(100)]
+    assert all(ApiKey.read(key.text) == key for key in keys)
+    assert len({key.key_id for key in keys}) == len({key.secret for key in keys}) == 100
+    assert all(len(bytes.fromhex(key.secret)) * 8 == 256 for key in keys)
 
 
 def test_stored_value_is_a_hash_and_repr_has_no_secret() -> None:

@@ -1,4 +1,4 @@
-"""Many questions, few statements."""
+"""Batched queries: many requests, few queries."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from core.errors import DatabaseError
 from serving.query_batching import BatchedQuery, QueryResult
 
 
-class Answering:
-    """A database that answers with the key, after a moment; or not."""
+class StubDatabase:
+    """Returns the keys after a moment, or raises an error."""
 
     connections = 3
 
@@ -31,69 +31,69 @@ class Answering:
         if self.error:
             raise self.error
         pairs = zip(parameters["ids"], parameters["counts"], strict=True)
-        return [(True, True, f"{of}:{count}") for of, count in pairs]
+        return [(True, True, f"{key}:{count}") for key, count in pairs]
 
 
-def lookup(database: Answering) -> BatchedQuery:
+def query_on(database: StubDatabase) -> BatchedQuery:
     return BatchedQuery(database, "serving/find_recommendations")  # type: ignore[arg-type]
 
 
 def test_one_request_runs_one_query() -> None:
-    database = Answering()
-    assert asyncio.run(lookup(database)(5, 10)) == QueryResult(True, True, b"5:10")
+    database = StubDatabase()
+    assert asyncio.run(query_on(database)(5, 10)) == QueryResult(True, True, b"5:10")
     assert database.batches == [[5]]
 
 
 def test_request_right_after_a_response_is_answered() -> None:
     async def run() -> None:
-        look = lookup(Answering())
+        query = query_on(StubDatabase())
         async with asyncio.timeout(5):
             for number in range(5):
-                assert (await look(number, 1)).response == f"{number}:1".encode()
+                assert (await query(number, 1)).response == f"{number}:1".encode()
 
     asyncio.run(run())
 
 
 def test_requests_during_a_query_share_the_next_query() -> None:
-    database = Answering()
+    database = StubDatabase()
 
     async def run() -> list[QueryResult]:
-        look = lookup(database)
-        first = asyncio.create_task(look(0, 1))
+        query = query_on(database)
+        first = asyncio.create_task(query(0, 1))
         await asyncio.sleep(0.001)
-        return [await first, *await asyncio.gather(*(look(number, number) for number in range(1, 11)))]
+        return [await first, *await asyncio.gather(*(query(number, number) for number in range(1, 11)))]
 
-    found = asyncio.run(run())
-    assert [one.response for one in found][1:] == [f"{number}:{number}".encode() for number in range(1, 11)]
+    results = asyncio.run(run())
+    assert [result.response for result in results][1:] == [f"{number}:{number}".encode() for number in range(1, 11)]
     assert len(database.batches) <= 3
     assert sum(map(len, database.batches)) == 11
 
 
 def test_many_requests_leave_one_connection_free() -> None:
-    database = Answering()
+    database = StubDatabase()
 
     async def run() -> list[QueryResult]:
-        look = lookup(database)
-        return await asyncio.gather(*(look(number, 1) for number in range(500)))
+        query = query_on(database)
+        return await asyncio.gather(*(query(number, 1) for number in range(500)))
 
-    assert [one.response for one in asyncio.run(run())] == [f"{number}:1".encode() for number in range(500)]
+    assert [result.response for result in asyncio.run(run())] == [f"{number}:1".encode() for number in range(500)]
     assert max(map(len, database.batches)) <= 32
     assert database.most_at_once == database.connections - 1
 
 
-@pytest.mark.parametrize("error", [DatabaseError("away"), ValueError("a defect")])
+@pytest.mark.parametrize("error", [DatabaseError("unavailable"), ValueError("a defect")])
 def test_error_reaches_every_pending_request(error: Exception) -> None:
     async def run() -> list[Any]:
-        look = lookup(Answering(error))
-        return await asyncio.gather(*(look(number, 1) for number in range(100)), return_exceptions=True)
+        query = query_on(StubDatabase(error))
+        return await asyncio.gather(*(query(number, 1) for number in range(100)), return_exceptions=True)
 
-    assert {(type(one), str(one)) for one in asyncio.run(run())} == {(type(error), str(error))}
+    assert {(type(result), str(result)) for result in asyncio.run(run())} == {(type(error), str(error))}
 
 
 def test_cancelled_request_does_not_affect_others() -> None:
     async def run() -> QueryResult:
-        look = lookup(Answering())
-        leaving, staying = asyncio.create_task(look(1, 1)), asyncio.create_task(look(2, 1))
+        query = query_on(StubDatabase())
+        leaving, staying = asyncio.create_task(query(1, 1)), asyncio.create_task(query(2, 1))
         await asyncio.sleep(0.001)
         leaving.cancel()
         return await staying

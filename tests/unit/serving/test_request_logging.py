@@ -1,4 +1,4 @@
-"""The log, the numbers, and what is answered when something of ours breaks."""
+"""Request logging, metrics, and the response to a defect."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_defect_response_hides_details_and_the_log_has_them(caplog: pytest.LogCa
     assert answer.status_code == 500
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["type"] == "urn:moovitamix:problem:defect"
-    (record,) = [one for one in caplog.records if one.name == "serving.requests"]
+    (record,) = [record for record in caplog.records if record.name == "serving.requests"]
     line = json.loads(JsonFormatter().format(record))
     assert {name: line[name] for name in ("route", "method", "status", "key_id", "problem")} == {
         "route": "unknown",

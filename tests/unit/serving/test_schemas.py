@@ -1,4 +1,4 @@
-"""/openapi.json: complete, and true to the settings of the code."""
+"""/openapi.json is complete and matches the code."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def test_each_operation_documents_security_and_errors(name: str) -> None:
 def test_schema_references_exist() -> None:
     def references(part: Any) -> set[str]:
         if isinstance(part, dict):
-            own = {part["$ref"]} if isinstance(part.get("$ref"), str) else set()
-            return own.union(*map(references, part.values()))
+            references_here = {part["$ref"]} if isinstance(part.get("$ref"), str) else set()
+            return references_here.union(*map(references, part.values()))
         return set().union(*map(references, part)) if isinstance(part, list) else set()
 
-    known = {f"#/components/schemas/{name}" for name in CONTRACT["components"]["schemas"]}
-    assert references(CONTRACT) <= known
+    existing = {f"#/components/schemas/{name}" for name in CONTRACT["components"]["schemas"]}
+    assert references(CONTRACT) <= existing
     assert "HTTPValidationError" not in CONTRACT["components"]["schemas"]
 
 

@@ -1,4 +1,4 @@
-"""`make up` starts serving, on this machine only, and waits until it answers."""
+"""`make up` starts serving on this machine only, and waits until it responds."""
 
 from __future__ import annotations
 
