@@ -79,7 +79,9 @@ def _run_two_days(set_variables: Callable[[], object], backup_file: Path) -> Out
         with serving(url) as client:
             tracks = client.read(1, 3).raise_for_status().json()["recommendations"]
             assert client.get("/dashboard").status_code == 200
-            assert client.say(user_id=1, track_id=tracks[0]["track_id"], useful=True, publication_id=1).is_success
+            assert client.send_feedback(
+                user_id=1, track_id=tracks[0]["track_id"], useful=True, publication_id=1
+            ).is_success
         tables, recommendations = _read(url, api.url)
         run(backup.main, "make", str(backup_file))
         patch.setenv("DATABASE_URL", url)  # with this URL a restore needs no exclusive use of the embedded server

@@ -1,4 +1,4 @@
-"""Databases with lists that are live, and listeners who play what is on them, or not."""
+"""Databases with live recommendations, and users who play them or not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.integration.recommend.conftest import no_settings as no_settings
 from tests.publications import quick_settings
 
 _SMALL, _QUIET = "monitor_small", "monitor_quiet"
-# Rows get the numbers that they get in a database of a test's own.
+# Identity columns that are reset, so that ids are the same as in a new database.
 _COUNTED = {
     "ml.model_runs": "model_run_id",
     "ml.publications": "publication_id",
@@ -58,14 +58,14 @@ def _small(postgres: str, _template: str) -> Iterator[str]:
 
 @pytest.fixture
 def connection(_small: str) -> Iterator[Connection]:
-    """Users 1 to 9 and tracks 1 to 60, nothing played and nothing live."""
+    """Users 1 to 9 and tracks 1 to 60, without plays and publications."""
     with _for_a_while(_small) as connection:
         yield connection
 
 
 @pytest.fixture(scope="session")
 def quiet_template(postgres: str, _template: str) -> Iterator[str]:
-    """A database with quiet days, to be copied by tests."""
+    """A template database with quiet days."""
     with _database(postgres, _QUIET, _template) as url:
         quiet_days(url)
         yield _QUIET
@@ -79,20 +79,20 @@ def _shared(postgres: str, quiet_template: str) -> Iterator[str]:
 
 @pytest.fixture
 def quiet(_shared: str) -> Iterator[Connection]:
-    """Publication 1 is live, and six quiet days were not judged yet."""
+    """Publication 1 is live, and six quiet days are not evaluated yet."""
     with _for_a_while(_shared) as connection:
         yield connection
 
 
 @pytest.fixture
 def quiet_database(postgres: str, quiet_template: str) -> Iterator[str]:
-    """The URL of a copy of it, which others may read."""
+    """The URL of a copy with committed data."""
     yield from new_database(postgres, quiet_template)
 
 
 @pytest.fixture
 def copied(quiet_database: str) -> Iterator[Connection]:
-    """As `quiet`, in a copy that flows work on."""
+    """Like `quiet`, in the copy that flows use."""
     with connect(quiet_database) as connection:
         yield connection
 
@@ -101,7 +101,7 @@ def copied(quiet_database: str) -> Iterator[Connection]:
 def runs(
     quiet_database: str, prefect_server: None, no_settings: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Flows work on that database, by the rules of `world.RULES`."""
+    """Flows use that database with the settings of `world.RULES`."""
     rules = {"MONITOR_H": "3", "MONITOR_USEFUL_H": "3", "MONITOR_WARM_UP": "4", "MONITOR_LISTENERS": "5"}
     for name, value in {**quick_settings(quiet_database, tmp_path / "data"), **rules}.items():
         monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""The life of an alarm: raised once, open until a training was decided, and what begins anew afterwards."""
+"""Drift alarms: raised once, open until a training answers them, and the baseline afterwards."""
 
 from __future__ import annotations
 
@@ -15,16 +15,35 @@ from recommender.monitoring import quality_monitor
 from recommender.monitoring.quality_monitor import DayEvaluation, MonitoringSettings
 from recommender.publishing import model_runs
 from recommender.publishing.model_runs import TrainingOutcome
-from tests.integration.monitor.quiet import LISTENERS, NOWHERE, POPULAR, QUIET_DAYS, begin_day, days, on_list
-from tests.integration.monitor.world import NOW, RULES, Connection, at, day, go_live, judge, make, play, train
+from tests.integration.monitor.quiet import (
+    POPULAR_TRACK,
+    QUIET_DAYS,
+    UNLISTED_TRACK,
+    USERS,
+    days,
+    recommended_tracks,
+    start_day,
+)
+from tests.integration.monitor.world import (
+    NOW,
+    RULES,
+    Connection,
+    add_plays,
+    at,
+    create_publication,
+    day,
+    evaluate_due_days,
+    go_live,
+    insert_model_run,
+)
 
-# A training that kept the champion is waited for longer than the baseline takes to be learned anew.
+# The cool-down is longer than the warm-up.
 PATIENT = MonitoringSettings(RULES.k, RULES.plays, RULES.useful, RULES.users, cool_down_days=10)
 
 
 def decide(connection: Connection, decision: Decision, cause: str = "degradation") -> int:
-    """A training that was held now, and came to this."""
-    run = train(connection, at(20), "running", cause)
+    """Record a training with this decision."""
+    run = insert_model_run(connection, at(20), "running", cause)
     model_runs.record_outcome(connection, run, TrainingOutcome(Recipe("ease"), decision, "because"), NOW)
     return run
 
@@ -35,14 +54,14 @@ def alarms(connection: Connection) -> list[tuple[Any, ...]]:
     ).fetchall()
 
 
-def told(judged: list[DayEvaluation]) -> list[str]:
-    return [one.verdict for one in judged]
+def verdicts(judged: list[DayEvaluation]) -> list[str]:
+    return [evaluation.verdict for evaluation in judged]
 
 
 def fall(connection: Connection, *, useful: bool | None = None) -> DayEvaluation:
-    """Quiet days, and then two without a hit: the second is beyond chance."""
+    """Quiet days, then two days without hits; the second raises an alarm."""
     days(connection, QUIET_DAYS, 2, hits=False, useful=useful)
-    return judge(connection)[-1]
+    return evaluate_due_days(connection)[-1]
 
 
 def test_fall_raises_one_alarm_with_its_figures(quiet: Connection) -> None:
@@ -62,15 +81,15 @@ def test_fall_raises_one_alarm_with_its_figures(quiet: Connection) -> None:
 def test_one_bad_day_raises_no_alarm(quiet: Connection) -> None:
     days(quiet, QUIET_DAYS, 1, hits=False)
     days(quiet, QUIET_DAYS + 1, 2)
-    assert "alarm" not in told(judge(quiet))
+    assert "alarm" not in verdicts(evaluate_due_days(quiet))
     assert alarms(quiet) == []
 
 
 def test_open_alarm_prevents_a_second_alarm_of_its_metric(quiet: Connection) -> None:
     fall(quiet)
     days(quiet, 8, 3, hits=False)
-    unanswered = judge(quiet)
-    assert told(unanswered) == ["unanswered"] * 3
+    unanswered = evaluate_due_days(quiet)
+    assert verdicts(unanswered) == ["unanswered"] * 3
     assert "the previous alarm still waits for a training" in unanswered[0].why
     assert len(alarms(quiet)) == 1
     with pytest.raises(psycopg.errors.UniqueViolation):
@@ -100,7 +119,7 @@ def test_blocked_or_failed_training_leaves_the_alarm_open(decision: Decision, qu
 
 
 def test_alarm_raised_during_a_training_stays_open(quiet: Connection) -> None:
-    run = train(quiet, at(20), "running")
+    run = insert_model_run(quiet, at(20), "running")
     fall(quiet)
     model_runs.record_outcome(quiet, run, TrainingOutcome(Recipe("ease"), "kept", "because"), NOW)
     assert len(quality_monitor.open_alarms(quiet)) == 1
@@ -110,14 +129,14 @@ def test_alarm_raised_during_a_training_stays_open(quiet: Connection) -> None:
 
 def test_alarm_of_a_day_after_the_training_data_stays_open(quiet: Connection) -> None:
     fall(quiet)
-    run = train(quiet, at(6), "running")
+    run = insert_model_run(quiet, at(6), "running")
     model_runs.record_outcome(quiet, run, TrainingOutcome(Recipe("ease"), "kept", "because"), NOW)
     assert len(quality_monitor.open_alarms(quiet)) == 1
 
 
 def test_killed_training_is_recorded_and_its_alarm_stays_open(quiet: Connection) -> None:
     fall(quiet)
-    run = train(quiet, at(20), "running")
+    run = insert_model_run(quiet, at(20), "running")
     assert model_runs.close_abandoned_model_runs(quiet, NOW) == 1
     rows = quiet.execute("select verdict, model_run_id from ml.decisions where kind = 'training'").fetchall()
     assert rows == [("failed", run)]
@@ -126,7 +145,7 @@ def test_killed_training_is_recorded_and_its_alarm_stays_open(quiet: Connection)
 
 def test_answer_and_outcome_are_one_transaction(quiet: Connection) -> None:
     fall(quiet)
-    run = train(quiet, at(20), "running")
+    run = insert_model_run(quiet, at(20), "running")
     quiet.execute("alter table ml.alarms add constraint refused check (answer is null) not valid")
     with pytest.raises(DatabaseError):
         model_runs.record_outcome(quiet, run, TrainingOutcome(Recipe("ease"), "kept", "because"), NOW)
@@ -138,7 +157,7 @@ def test_answer_and_outcome_are_one_transaction(quiet: Connection) -> None:
 def test_one_training_answers_alarms_of_two_metrics(quiet: Connection) -> None:
     days(quiet, QUIET_DAYS, 6, useful=True)
     days(quiet, QUIET_DAYS + 6, 1, hits=False, useful=False)
-    last = judge(quiet)[-1]
+    last = evaluate_due_days(quiet)[-1]
 
     assert {watch.metric for watch in last.metric_statuses if watch.verdict == "alarm"} == {"ndcg@20", "useful"}
     assert "ndcg@20 0.0000" in last.why
@@ -159,42 +178,42 @@ def test_alarm_of_one_metric_allows_an_alarm_of_the_other(quiet: Connection) -> 
 
 
 def test_baseline_restarts_after_an_answer(quiet: Connection) -> None:
-    """Days as bad as those of the alarm are the new normal; worse ones are an alarm once more."""
+    """Days like those of the alarm become the new baseline."""
     fall(quiet)
     decide(quiet, "published")
     days(quiet, 8, 7, hits=False)
-    afterwards = judge(quiet)
-    assert told(afterwards) == ["warming-up"] * 4 + ["steady"] * 3
-    assert [one.metric_statuses[0].batches for one in afterwards] == [1, 2, 3, 4, 5, 6, 7]
+    afterwards = evaluate_due_days(quiet)
+    assert verdicts(afterwards) == ["warming-up"] * 4 + ["steady"] * 3
+    assert [evaluation.metric_statuses[0].batches for evaluation in afterwards] == [1, 2, 3, 4, 5, 6, 7]
     assert afterwards[-1].metric_statuses[0].baseline == 0
 
 
 def test_baseline_restarts_after_the_days_of_the_training(quiet: Connection) -> None:
-    """The days that passed while the training was held belong to the old baseline."""
+    """Days during the training belong to the old baseline."""
     fall(quiet)
     days(quiet, 8, 2, hits=False)
-    judge(quiet)
+    evaluate_due_days(quiet)
     decide(quiet, "published")
     assert [row[3] for row in alarms(quiet)] == [day(9)]
     days(quiet, 10, 1)
-    assert judge(quiet)[0].metric_statuses[0].batches == 1
+    assert evaluate_due_days(quiet)[0].metric_statuses[0].batches == 1
 
 
 def test_kept_champion_raises_no_alarm_during_the_cool_down(quiet: Connection) -> None:
-    """Kept on day 7, with a cool-down of ten days: until day 17 nothing is raised, and nothing learned."""
+    """Kept on day 7 with a cool-down of ten days: days until 17 raise no alarm and do not count for the baseline."""
     fall(quiet)
     (alarm,) = quality_monitor.open_alarms(quiet)
     decide(quiet, "kept")
     days(quiet, 8, 20, hits=False)
 
-    judged = judge(quiet, PATIENT)
-    cooling, first, rest = judged[:10], judged[10], told(judged[11:])
+    judged = evaluate_due_days(quiet, PATIENT)
+    cooling, first, rest = judged[:10], judged[10], verdicts(judged[11:])
 
-    assert told(cooling) == ["cooling-down"] * 10
+    assert verdicts(cooling) == ["cooling-down"] * 10
     assert "no alarm is raised up to 2024-04-18" in cooling[0].why
-    assert (first.verdict, rest.count("alarm")) == ("steady", 1)  # it counts from zero
+    assert (first.verdict, rest.count("alarm")) == ("steady", 1)  # the sum starts at zero
     usual = first.metric_statuses[0].baseline
-    assert usual is not None and usual > alarm.baseline / 2  # of before the fall, not of the cool-down
+    assert usual is not None and usual > alarm.baseline / 2  # from before the fall, not from the cool-down
     assert [row[2] for row in alarms(quiet)] == ["kept", None]
 
 
@@ -203,7 +222,7 @@ def test_fall_that_ends_with_the_cool_down_raises_no_alarm(quiet: Connection) ->
     decide(quiet, "kept")
     days(quiet, 8, 10, hits=False)
     days(quiet, 18, 3)
-    assert told(judge(quiet, PATIENT)) == [*["cooling-down"] * 10, *["steady"] * 3]
+    assert verdicts(evaluate_due_days(quiet, PATIENT)) == [*["cooling-down"] * 10, *["steady"] * 3]
 
 
 def test_replaced_champion_has_no_cool_down(quiet: Connection) -> None:
@@ -211,14 +230,14 @@ def test_replaced_champion_has_no_cool_down(quiet: Connection) -> None:
     decide(quiet, "published")
     days(quiet, 8, 6)
     days(quiet, 14, 2, hits=False)
-    assert told(judge(quiet, PATIENT))[-1] == "alarm"
+    assert verdicts(evaluate_due_days(quiet, PATIENT))[-1] == "alarm"
 
 
 def test_training_without_an_alarm_does_not_restart_the_baseline(quiet: Connection) -> None:
-    judge(quiet)
+    evaluate_due_days(quiet)
     decide(quiet, "kept", cause="asked")
     days(quiet, QUIET_DAYS, 2, hits=False)
-    assert told(judge(quiet)) == ["steady", "alarm"]
+    assert verdicts(evaluate_due_days(quiet)) == ["steady", "alarm"]
 
 
 def test_fall_of_the_lift_points_to_users_or_recommendations(quiet: Connection) -> None:
@@ -226,27 +245,28 @@ def test_fall_of_the_lift_points_to_users_or_recommendations(quiet: Connection) 
 
 
 def test_stable_lift_points_to_the_data(quiet: Connection) -> None:
-    """What is popular is hit as often as the lists, and on two days neither is: everything became harder to guess."""
-    alike = make(quiet, {user: on_list(user) for user in LISTENERS}, excludes_played=False)
+    """Popular tracks are hit as often as recommendations; on two days neither is hit."""
+    alike = create_publication(quiet, {user: recommended_tracks(user) for user in USERS}, excludes_played=False)
     quiet.execute("update ml.live_publications set publication_id = %s", [alike])
-    for user in LISTENERS:
+    for user in USERS:
         quiet.execute(
-            f"update ml.recommendations_{alike} set track_id = %s where user_id = %s and rank = 1", [POPULAR, user]
+            f"update ml.recommendations_{alike} set track_id = %s where user_id = %s and rank = 1",
+            [POPULAR_TRACK, user],
         )
-    quiet.execute("insert into ml.fallbacks values (%s, '', 1, %s, 0)", [alike, POPULAR])
+    quiet.execute("insert into ml.fallbacks values (%s, '', 1, %s, 0)", [alike, POPULAR_TRACK])
     quiet.execute("truncate warehouse.listen_history, warehouse.listen_history_tracks, mart.user_track_plays")
-    play(
+    add_plays(
         quiet,
         *(
-            (user, at(number), (POPULAR if number < 6 and (user + number) % 5 else NOWHERE,))
+            (user, at(number), (POPULAR_TRACK if number < 6 and (user + number) % 5 else UNLISTED_TRACK,))
             for number in range(8)
             for user in range(1, 11 - number % 3)
         ),
     )
     for number in (7, 8):
-        begin_day(quiet, number)
+        start_day(quiet, number)
 
-    (alarm,) = (one for one in judge(quiet) if one.verdict == "alarm")
+    (alarm,) = (evaluation for evaluation in evaluate_due_days(quiet) if evaluation.verdict == "alarm")
 
     assert alarm.quality.day in (day(6), day(7))
     assert alarm.why.endswith(
@@ -257,32 +277,33 @@ def test_stable_lift_points_to_the_data(quiet: Connection) -> None:
 def test_alarm_of_feedback_has_no_lift_diagnosis(quiet: Connection) -> None:
     days(quiet, QUIET_DAYS, 6, useful=True)
     days(quiet, QUIET_DAYS + 6, 2, useful=False)
-    assert "lift" not in judge(quiet)[-1].why
+    assert "lift" not in evaluate_due_days(quiet)[-1].why
 
 
 @pytest.mark.parametrize(
-    ("age", "lately", "expected"), [(6.6, None, None), (6.5, None, 6.5), (6.5, "kept", None), (6.5, "failed", 6.5)]
+    ("age", "recent_decision", "expected"),
+    [(6.6, None, None), (6.5, None, 6.5), (6.5, "kept", None), (6.5, "failed", 6.5)],
 )
 def test_old_model_is_refreshed_once_per_cool_down(
-    age: float, lately: str | None, expected: float | None, quiet: Connection
+    age: float, recent_decision: str | None, expected: float | None, quiet: Connection
 ) -> None:
-    *_, last = judge(quiet)
-    if lately:
-        train(quiet, at(4), lately, "age")
-    # Learned until noon of the day before day 0, and asked about the end of day 5.
-    found = quality_monitor.age_due_for_refresh(quiet, last, age, RULES.cool_down_days)
-    assert found == expected
+    *_, last = evaluate_due_days(quiet)
+    if recent_decision:
+        insert_model_run(quiet, at(4), recent_decision, "age")
+    # The model learned until noon of the day before day 0; the evaluated day 5 ends 6.5 days later.
+    age_of_model = quality_monitor.age_due_for_refresh(quiet, last, age, RULES.cool_down_days)
+    assert age_of_model == expected
 
 
 def _open_after(connection: Connection) -> list[quality_monitor.OpenDriftAlarm]:
-    judge(connection)
+    evaluate_due_days(connection)
     return quality_monitor.open_alarms(connection)
 
 
 def test_recovery_does_not_close_an_alarm(quiet: Connection) -> None:
-    """It is a state until somebody decides: good days do not take it back."""
+    """Only a training closes an alarm; good days do not."""
     fall(quiet)
     go_live(quiet, 1, at(8, 1))
     days(quiet, 8, 3)
-    judge(quiet)
+    evaluate_due_days(quiet)
     assert [alarm.day for alarm in quality_monitor.open_alarms(quiet)] == [date(2024, 4, 8)]

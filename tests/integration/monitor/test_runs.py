@@ -1,4 +1,4 @@
-"""The flow: what it writes, tells and shows, and the training that it asks for."""
+"""The monitor flow: what it writes, emits and prints, and the training it starts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.database import connect
 from flows import events, monitor, retrain
 from recommender.monitoring import quality_monitor
 from tests.integration.monitor.quiet import QUIET_DAYS, days
-from tests.integration.monitor.world import RULES, Connection, day, hold_training
+from tests.integration.monitor.world import RULES, Connection, day, record_training
 from tests.warehouse_data import fill_warehouse, two_taste_groups
 
 pytestmark = pytest.mark.usefixtures("runs")
@@ -23,10 +23,10 @@ Patch = pytest.MonkeyPatch
 
 @pytest.fixture
 def emitted(monkeypatch: Patch) -> list[tuple[str, dict[str, Any]]]:
-    """The events of this process, which a server would get."""
-    told: list[tuple[str, dict[str, Any]]] = []
-    monkeypatch.setattr(events, "emit_event", lambda event, resource, payload: told.append((event, payload)))
-    return told
+    """The events that this process emits."""
+    received: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr(events, "emit_event", lambda event, resource, payload: received.append((event, payload)))
+    return received
 
 
 def written(connection: Connection) -> list[Any]:
@@ -46,22 +46,22 @@ def test_alarm_is_emitted_until_it_is_answered(
     (alarm,) = quality_monitor.open_alarms(copied)
     payload = {**vars(alarm), "day": str(day(7))}
     assert emitted == [(events.DEGRADED, payload)]
-    out = capsys.readouterr().out
-    assert out.count(": alarm: ") == 1
-    assert out.splitlines()[-1].startswith("alarm 1 of 2024-04-08: ndcg@20 fell from ")
+    output = capsys.readouterr().out
+    assert output.count(": alarm: ") == 1
+    assert output.splitlines()[-1].startswith("alarm 1 of 2024-04-08: ndcg@20 fell from ")
     before = written(copied)
 
-    assert monitor.main([]) == 0  # the server was away when it was told; and nothing is judged again
+    assert monitor.main([]) == 0  # the event is repeated in case the server missed it; no day is evaluated again
 
     assert emitted == [(events.DEGRADED, payload)] * 2
     assert written(copied) == before
     assert "no new day to evaluate" in capsys.readouterr().out
 
-    hold_training(copied, "kept")
+    record_training(copied, "kept")
     assert monitor.main([]) == 0
     assert len(emitted) == 2
 
-    # The event arrives late: its alarm was answered, and nothing is trained.
+    # A late event of an answered alarm starts no training.
     assert retrain.retrain(degradation=retrain.Degradation(**payload)) is None
     assert copied.execute("select count(*) from ml.model_runs").fetchall() == [(2,)]
     outcomes = copied.execute("select flow, outcome from ops.runs order by run_id").fetchall()
@@ -76,7 +76,6 @@ def test_alarm_is_emitted_until_it_is_answered(
 def test_jumping_clock_neither_repeats_nor_skips_a_day(copied: Connection, tmp_path: Path, monkeypatch: Patch) -> None:
     clock = tmp_path / "clock"
     monkeypatch.setenv("CLOCK_FILE", str(clock))
-    """By one that is behind, days wait; by one that is ahead, each comes in its turn."""
     for number, moment in enumerate(("2024-04-07T04:00", "2019-01-01T00:00", "2031-01-01T00:00", "2024-04-10T04:00")):
         clock.write_text(moment)
         assert monitor.main([]) == 0
@@ -106,7 +105,7 @@ def test_training_for_an_alarm_answers_it_and_records_the_cause(database: str, m
         assert answers == [(decision, trained.model_run_id, first.day)] * 2
         causes = connection.execute("select cause, decision from ml.model_runs order by model_run_id").fetchall()
         assert causes == [("asked", "published"), ("degradation", decision)]
-        # The other alarm began a run too, which waited for its turn.
+        # The event of the other alarm starts a run that finds no open alarm.
         assert retrain.retrain(degradation=retrain.Degradation(**{**vars(second), "day": str(second.day)})) is None
 
 
@@ -117,14 +116,14 @@ def test_old_model_is_emitted_when_no_alarm_is_open(
     assert monitor.main([]) == 0
     assert emitted == [(events.AGED, {"age_days": 6.5})]
     assert monitor.main([]) == 0
-    assert len(emitted) == 1  # the next day tells of it again
+    assert len(emitted) == 1  # the next evaluated day emits it again
     days(copied, QUIET_DAYS, 2, hits=False)
     assert monitor.main([]) == 0
     assert [event for event, _ in emitted] == [events.AGED, events.DEGRADED]
 
 
 def test_artifacts_and_decisions_contain_no_personal_data(copied: Connection, capsys: Capture) -> None:
-    """Users are called Firstname1 Lastname1, mail1@private.example; their ids are as large as no figure is."""
+    """User names and e-mails have known patterns; user ids are larger than any figure."""
     large = 777_000_777_000
     copied.execute("alter table warehouse.listen_history disable trigger all")
     for table, column in (
@@ -139,10 +138,10 @@ def test_artifacts_and_decisions_contain_no_personal_data(copied: Connection, ca
     assert copied.execute("select count(*) from ml.quality_metrics where metric = 'ndcg@20'").fetchall() == [(6,)]
 
     with get_client(sync_client=True) as client:
-        artifacts = [one.model_dump(mode="json") for one in client.read_artifacts()]
+        artifacts = [artifact.model_dump(mode="json") for artifact in client.read_artifacts()]
     decisions = copied.execute("select why, figures from ml.decisions").fetchall()
     text = json.dumps([artifacts, [list(row) for row in decisions]]) + capsys.readouterr().out
-    assert {one["key"] for one in artifacts} >= {"monitor-quality", "monitor-decisions", "monitor-verdict"}
+    assert {artifact["key"] for artifact in artifacts} >= {"monitor-quality", "monitor-decisions", "monitor-verdict"}
     assert "ndcg@20" in text
     assert [word for word in ("Firstname", "Lastname", "private.example", "777000777") if word in text] == []
 

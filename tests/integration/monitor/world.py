@@ -1,4 +1,4 @@
-"""Listeners, lists and going-live by plain SQL, so that what a day is worth can be worked out by hand."""
+"""Users, publications and plays in plain SQL, so that metrics can be calculated by hand."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ NOW = datetime(2024, 6, 1, tzinfo=UTC)
 
 
 def day(number: int) -> date:
-    """The day so many days after the first."""
+    """The day with this number, from 0."""
     return FIRST + timedelta(number)
 
 
 def at(number: int, hour: float = 12) -> datetime:
-    """A moment of that day, in UTC."""
+    """A time on that day, in UTC."""
     return datetime.combine(day(number), time(), UTC) + timedelta(hours=hour)
 
 
 def populate(database: str, users: Iterable[int], tracks: Iterable[int]) -> None:
-    """Users with telling names, and tracks; nobody has played anything."""
+    """Insert users with recognisable names, and tracks, without plays."""
     fill_warehouse(database, WarehouseData(dict.fromkeys(users, "Rock"), list(tracks)))
     with connect(database) as connection:
         connection.execute(
@@ -52,8 +52,10 @@ def populate(database: str, users: Iterable[int], tracks: Iterable[int]) -> None
         connection.execute("insert into serving.api_keys values ('app', 'our app', '', '{}', '2024-04-01')")
 
 
-def train(connection: Connection, learned_until: datetime, decision: str = "published", cause: str = "asked") -> int:
-    """A model run that is over, or has taken up the open alarms and runs; returns its number."""
+def insert_model_run(
+    connection: Connection, learned_until: datetime, decision: str = "published", cause: str = "asked"
+) -> int:
+    """Insert a finished model run, or a running one that takes over the open alarms; return its id."""
     number = _number(
         connection,
         "insert into ml.model_runs (model, seed, data_as_of, batches, code_version, decision, started_at, cause)"
@@ -66,8 +68,8 @@ def train(connection: Connection, learned_until: datetime, decision: str = "publ
     return number
 
 
-def hold_training(connection: Connection, decision: Decision, cause: TrainingCause = "degradation") -> int:
-    """A training that began when all that is there was there, and came to this; returns its number."""
+def record_training(connection: Connection, decision: Decision, cause: TrainingCause = "degradation") -> int:
+    """Record a training on all current data with this decision; return its id."""
     run = model_runs.start_model_run(
         connection,
         recipe=Recipe("ease"),
@@ -82,7 +84,7 @@ def hold_training(connection: Connection, decision: Decision, cause: TrainingCau
     return run
 
 
-def make(
+def create_publication(
     connection: Connection,
     lists: Mapping[int, Sequence[int]],
     popular: Sequence[int] = (),
@@ -91,9 +93,9 @@ def make(
     learned_until: datetime | None = None,
     excludes_played: bool = True,
 ) -> int:
-    """A publication with these lists, made of plays before `data_as_of`; returns its number."""
+    """Create a publication from plays before `data_as_of`; return its id."""
     until = data_as_of or at(-1)
-    run = train(connection, learned_until or until)
+    run = insert_model_run(connection, learned_until or until)
     number = _number(
         connection,
         "insert into ml.publications (model_run_id, flow, status, data_as_of, batches, made_at, excludes_played)"
@@ -116,7 +118,7 @@ def make(
 
 
 def go_live(connection: Connection, publication: int, moment: datetime) -> None:
-    """Publish it, or roll back to it."""
+    """Publish a publication, or roll back to it."""
     connection.execute(
         "insert into ml.live_publications (publication_id, live_from, why) values (%s, %s, 'test')",
         [publication, moment],
@@ -124,13 +126,13 @@ def go_live(connection: Connection, publication: int, moment: datetime) -> None:
 
 
 def prune(connection: Connection, publication: int) -> None:
-    """What retention does."""
+    """Prune a publication, like retention."""
     connection.execute("update ml.publications set pruned_at = '2024-04-01' where publication_id = %s", [publication])
     connection.execute(f"drop table ml.recommendations_{publication}")
 
 
-def ingest(connection: Connection, number: int, status: str = "published", revision: int = 1) -> None:
-    """What the ledger says of the listens that were fetched on that day."""
+def insert_batch(connection: Connection, number: int, status: str = "published", revision: int = 1) -> None:
+    """Insert the listen_history batch of a day into the ledger."""
     suffix = "" if revision == 1 else f"-r{revision}"
     connection.execute(
         "insert into ops.batches (batch_id, endpoint, day, revision, source, status, started_at)"
@@ -139,12 +141,12 @@ def ingest(connection: Connection, number: int, status: str = "published", revis
     )
 
 
-def play(connection: Connection, *plays: tuple[int, datetime, tuple[int, ...]]) -> None:
-    """Sessions: who, when, which tracks."""
-    add_sessions(connection, [Session(*one) for one in plays])
+def add_plays(connection: Connection, *plays: tuple[int, datetime, tuple[int, ...]]) -> None:
+    """Insert sessions: user, time, tracks."""
+    add_sessions(connection, [Session(*play) for play in plays])
 
 
-def answer(
+def add_feedback(
     connection: Connection,
     user: int,
     track: int,
@@ -155,7 +157,7 @@ def answer(
     key: str = "app",
     changed: datetime | None = None,
 ) -> None:
-    """What a listener said of a track; `changed` is when it was said last."""
+    """Insert feedback; `changed` is the time of its last change."""
     connection.execute(
         "insert into serving.api_keys values (%s, 'k', '', '{}', '2024-04-01') on conflict do nothing", [key]
     )
@@ -166,22 +168,24 @@ def answer(
 
 
 def measure(connection: Connection, number: int, k: int = 20, usual: float | None = None) -> DayQuality:
-    """That day, measured and not written down."""
+    """Measure a day without recording it."""
     with connection.transaction():
         return daily_quality.measure_day(connection, day(number), k, usual, NOW)
 
 
-def judge(connection: Connection, rules: MonitoringSettings = RULES, now: datetime = NOW) -> list[DayEvaluation]:
-    """Every day that is due, as the flow does it."""
+def evaluate_due_days(
+    connection: Connection, rules: MonitoringSettings = RULES, now: datetime = NOW
+) -> list[DayEvaluation]:
+    """Evaluate all due days, like the flow."""
     return [
         quality_monitor.evaluate_day(connection, due, rules, now)
         for due in quality_monitor.days_to_evaluate(connection, now)
     ]
 
 
-def values(found: DayQuality) -> dict[str, float]:
-    """The metrics by name."""
-    return {one.name: one.value for one in found.metrics}
+def values(quality: DayQuality) -> dict[str, float]:
+    """Metric values by name."""
+    return {metric.name: metric.value for metric in quality.metrics}
 
 
 def _number(connection: Connection, text: str, parameters: Sequence[Any]) -> int:

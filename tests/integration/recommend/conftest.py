@@ -1,4 +1,4 @@
-"""Databases in which people have listened, and the settings of a run that a test waits for."""
+"""Databases with plays, and settings for fast runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.warehouse_data import WarehouseData, fill_warehouse, random_tastes, t
 
 @dataclass(frozen=True)
 class Filled:
-    """A database to be copied by tests, the world in it, and its data folder."""
+    """A template database, its data, and its data folder."""
 
     name: str
     world: WarehouseData
@@ -43,7 +43,7 @@ def _filled(postgres: str, empty: str, name: str, world: WarehouseData, data_dir
 
 @pytest.fixture(scope="session")
 def camps(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
-    """Two camps, and nothing learned from them yet."""
+    """Two taste groups, before the first training."""
     folder = tmp_path_factory.mktemp("camps") / "data"
     with _filled(postgres, _template, "two_camps", two_taste_groups(), folder) as filled:
         yield filled
@@ -51,7 +51,7 @@ def camps(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="session")
 def no_taste(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
-    """Listeners without any taste."""
+    """Users without tastes."""
     folder = tmp_path_factory.mktemp("no_taste") / "data"
     with _filled(postgres, _template, "no_taste", random_tastes(), folder) as filled:
         yield filled
@@ -61,7 +61,7 @@ def no_taste(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFac
 def trained_camps(
     camps: Filled, prefect_server: None, postgres: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Filled]:
-    """Two camps after the first training: publication 1 is live."""
+    """Two taste groups after the first training: publication 1 is live."""
     folder = tmp_path_factory.mktemp("trained") / "data"
     folder.mkdir()
     with _filled(postgres, camps.name, "trained_camps", camps.world, folder) as filled:
@@ -74,7 +74,7 @@ def trained_camps(
 
 @pytest.fixture
 def no_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nothing of the machine's own settings, and few candidates."""
+    """Remove settings of the machine, and use few candidates."""
     for name in [name for name in os.environ if name.startswith(("THRESHOLD_", "RETRAIN_", "MOOVITAMIX_"))]:
         monkeypatch.delenv(name)
     with quick_candidates():
@@ -83,7 +83,7 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def data_dir(database: str, no_settings: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The data folder of a test, with its settings: its own database, few and short lists."""
+    """The data folder of a test, with settings for its own database and short recommendation lists."""
     for name, value in quick_settings(database, tmp_path / "data").items():
         monkeypatch.setenv(name, value)
     return tmp_path / "data"
@@ -91,7 +91,7 @@ def data_dir(database: str, no_settings: None, tmp_path: Path, monkeypatch: pyte
 
 @dataclass(frozen=True)
 class Place:
-    """A database of a test with what its runs need, all set."""
+    """A database of a test, with its data, data folder and settings."""
 
     database: str
     world: WarehouseData
@@ -106,7 +106,7 @@ UseDatabase = Callable[[Filled], Place]
 def use(
     postgres: str, prefect_server: None, no_settings: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[UseDatabase]:
-    """Copy a filled database and its data folder, and let settings point to them."""
+    """Copy a template database and its data folder, and point the settings to the copies."""
     with ExitStack() as at_end:
 
         def copied(filled: Filled) -> Place:

@@ -1,4 +1,4 @@
-"""The audit of lists against a real Postgres: each rule finds what it is for, and nothing else does."""
+"""The audit of recommendations on a real Postgres: each expectation finds its own defect, and only that."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from tests.warehouse_data import NEWEST, Session, WarehouseData, fill_warehouse,
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
 LAST = 2**63 - 1
-MANNER = PublicationOptions(per_user=3, exclude_seen=True, personal=True)
-# Of tracks 1 to 6: user 3 has two left, user 6 none; user 5 and track 7 are gone.
+OPTIONS = PublicationOptions(per_user=3, exclude_seen=True, personal=True)
+# Of tracks 1 to 6, user 3 has two unplayed, user 6 none. User 5 and track 7 are removed.
 PLAYED = {1: (1, 2, 7), 2: (3,), 3: (1, 2, 3, 4), 5: (1,), 6: (1, 2, 3, 4, 5, 6), LAST: (1,)}
 WORLD = WarehouseData(
     dict.fromkeys((1, 2, 3, 4, 5, 6, LAST), "Rock"),
@@ -38,15 +38,15 @@ LISTS = {1: (3, 4, 5), 2: (1, 2, 4), 3: (5, 6), 4: (1, 2, 3), LAST: (6, 5, 4)}
 
 
 @dataclass
-class Desk:
-    """A database with listeners and tracks, and an auditor at work in it."""
+class AuditBench:
+    """A database with users and tracks, and an auditor."""
 
     connection: Connection
     auditor: Auditor
     model_run_id: int
 
-    def stage(self, lists: dict[int, tuple[int, ...]], manner: PublicationOptions = MANNER) -> AuditTarget:
-        made = publication.start_publication(
+    def stage(self, lists: dict[int, tuple[int, ...]], options: PublicationOptions = OPTIONS) -> AuditTarget:
+        staged = publication.start_publication(
             self.connection, model_run_id=self.model_run_id, flow="test", data_as_of=NOW, batches=["b"], now=NOW
         )
         rows = [
@@ -58,13 +58,13 @@ class Desk:
             rows, {"user_id": pl.Int64, "rank": pl.Int32, "track_id": pl.Int64, "score": pl.Float64}, orient="row"
         )
         none = pl.DataFrame(schema=["track_id", "rank", "similar_track_id", "score"])
-        publication.stage_recommendations(self.connection, made, [frame], none, manner)
+        publication.stage_recommendations(self.connection, staged, [frame], none, options)
         return AuditTarget(
-            made.batch_id, RECOMMENDATIONS, date(2024, 5, 1), made.recommendations_table, made.profile_table
+            staged.batch_id, RECOMMENDATIONS, date(2024, 5, 1), staged.recommendations_table, staged.profile_table
         )
 
-    def judge(self, batch: AuditTarget, change: str = "") -> dict[str, ExpectationResult]:
-        """What failed, by rule, after a change to the staged rows or to their profile."""
+    def failed_expectations(self, batch: AuditTarget, change: str = "") -> dict[str, ExpectationResult]:
+        """The failed expectations by name, after a change to the staged rows or their profile."""
         tables = {"lists": f"staging.{batch.rows_table}", "profile": f"staging.{batch.profile_table}"}
         if change:
             self.connection.execute(change.format(**tables))
@@ -72,7 +72,7 @@ class Desk:
 
 
 @pytest.fixture(scope="module")
-def desk(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+def bench(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AuditBench]:
     docs_dir = tmp_path_factory.mktemp("docs")
     with (
         temporary_database(postgres, _template) as url,
@@ -85,12 +85,12 @@ def desk(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory
         number = model_runs.start_model_run(
             connection, recipe=Recipe("ease"), seed=0, data_as_of=NOW, batches=["b"], code_version="v", now=NOW
         )
-        yield Desk(connection, auditor, number)
+        yield AuditBench(connection, auditor, number)
 
 
-def test_valid_recommendations_pass(desk: Desk) -> None:
-    batch = desk.stage(LISTS)
-    results = desk.auditor.audit(batch)
+def test_valid_recommendations_pass(bench: AuditBench) -> None:
+    batch = bench.stage(LISTS)
+    results = bench.auditor.audit(batch)
     assert [result.expectation for result in results if not result.success] == []
     rules = [*recommendations.row_expectations(_DEFAULTS, "p"), *recommendations.profile_expectations(_DEFAULTS)]
     assert sorted(result.expectation for result in results) == sorted(meta_of(rule)["rule"] for rule in rules)
@@ -98,39 +98,39 @@ def test_valid_recommendations_pass(desk: Desk) -> None:
 
 # A change to valid recommendations, the rule that finds it, and the reported users and ranks.
 TAMPERED = {
-    "a rank is left out": (
+    "a missing rank": (
         "update {lists} set rank = 4 where user_id = 1 and rank = 3", "ranks_are_consecutive", ("1 1",)
     ),
     "ranks from 0": ("update {lists} set rank = rank - 1 where user_id = 1", "ranks_are_consecutive", ("1 0",)),
-    "a rank twice": (
+    "a repeated rank": (
         "update {lists} set rank = 2, score = .5 where user_id = 1 and rank > 1", "ranks_are_consecutive", None
     ),
-    "a list too short": ("delete from {lists} where user_id = 2 and rank = 3", "list_is_full", ("2 0",)),
-    "nobody's list": ("delete from {lists} where user_id = 4", "list_is_full", ("4 0",)),
+    "a short list": ("delete from {lists} where user_id = 2 and rank = 3", "list_is_full", ("2 0",)),
+    "a missing list": ("delete from {lists} where user_id = 4", "list_is_full", ("4 0",)),
     "the list of the last id": (f"delete from {{lists}} where user_id = {LAST}", "list_is_full", (f"{LAST} 0",)),
-    "too many asked for": ("update {profile} set per_user = 2", "list_is_full", None),
-    "a track twice": ("update {lists} set track_id = 4 where user_id = 2 and rank = 2", "track_is_unique", ("2 2",)),
-    "somebody who left": ("insert into {lists} values (1, 5, 1, 2, 1)", "user_exists", ("5 1",)),
-    "a stranger": ("insert into {lists} values (1, 99, 1, 2, 1)", "user_exists", ("99 1",)),
+    "a longer list than requested": ("update {profile} set per_user = 2", "list_is_full", None),
+    "a repeated track": ("update {lists} set track_id = 4 where user_id = 2 and rank = 2", "track_is_unique", ("2 2",)),
+    "a removed user": ("insert into {lists} values (1, 5, 1, 2, 1)", "user_exists", ("5 1",)),
+    "an unknown user": ("insert into {lists} values (1, 99, 1, 2, 1)", "user_exists", ("99 1",)),
     "a removed track": ("update {lists} set track_id = 7 where user_id = 2 and rank = 3", "track_exists", ("2 3",)),
     "an unknown track": ("update {lists} set track_id = 99 where user_id = 2 and rank = 3", "track_exists", None),
     "a played track": (
         "update {lists} set track_id = 3 where user_id = 2 and rank = 3", "track_is_new_to_user", ("2 3",)
     ),
-    "no number": ("update {lists} set score = 'NaN' where user_id = 2 and rank = 1", "score_is_finite", ("2 1",)),
-    "endless": ("update {lists} set score = 'Infinity' where user_id = 2 and rank = 1", "score_is_finite", ("2 1",)),
-    "below all": ("update {lists} set score = '-Infinity' where user_id = 2 and rank = 3", "score_is_finite", ("2 3",)),
-    "a better one": ("update {lists} set score = 9 where user_id = 2 and rank = 3", "scores_do_not_rise", ("2 3",)),
+    "not a number": ("update {lists} set score = 'NaN' where user_id = 2 and rank = 1", "score_is_finite", ("2 1",)),
+    "infinity": ("update {lists} set score = 'Infinity' where user_id = 2 and rank = 1", "score_is_finite", ("2 1",)),
+    "-infinity": ("update {lists} set score = '-Infinity' where user_id = 2 and rank = 3", "score_is_finite", ("2 3",)),
+    "a rising score": ("update {lists} set score = 9 where user_id = 2 and rank = 3", "scores_do_not_rise", ("2 3",)),
     "no profile": ("delete from {profile}", "recommendations_are_profiled", ()),
     "nothing listed": ("update {profile} set rows_listed = 0", "recommendations_exist", ()),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("change", TAMPERED)
-def test_one_expectation_finds_each_defect_and_blocks(desk: Desk, change: str) -> None:
+def test_one_expectation_finds_each_defect_and_blocks(bench: AuditBench, change: str) -> None:
     statement, rule, keys = TAMPERED[change]
-    batch = desk.stage(LISTS)
-    failed = desk.judge(batch, statement)
+    batch = bench.stage(LISTS)
+    failed = bench.failed_expectations(batch, statement)
     assert list(failed) == [rule]
     if keys is not None:
         assert failed[rule].failing_keys == keys
@@ -138,44 +138,44 @@ def test_one_expectation_finds_each_defect_and_blocks(desk: Desk, change: str) -
         raise_if_blocked(batch.batch_id, list(failed.values()))
 
 
-def test_low_coverage_warns_and_lower_coverage_blocks(desk: Desk) -> None:
-    batch = desk.stage(LISTS)
-    few = desk.judge(batch, "update {profile} set coverage = 0.02")
+def test_low_coverage_warns_and_lower_coverage_blocks(bench: AuditBench) -> None:
+    batch = bench.stage(LISTS)
+    few = bench.failed_expectations(batch, "update {profile} set coverage = 0.02")
     assert list(few) == ["catalogue_is_well_covered"]
     raise_if_blocked(batch.batch_id, list(few.values()))
-    hardly_any = desk.judge(batch, "update {profile} set coverage = 0.001")
+    hardly_any = bench.failed_expectations(batch, "update {profile} set coverage = 0.001")
     assert set(hardly_any) == {"catalogue_is_covered", "catalogue_is_well_covered"}
     with pytest.raises(BatchBlocked, match=r"coverage 0\.1 % is below 1 %"):
         raise_if_blocked(batch.batch_id, list(hardly_any.values()))
 
 
-def test_coverage_is_relative_to_the_possible_tracks(desk: Desk) -> None:
+def test_coverage_is_relative_to_the_possible_tracks(bench: AuditBench) -> None:
     profile = (
         "select listeners, tracks_offered, rows_listed, listeners_listed, tracks_covered, coverage from staging.{}"
     )
-    batch = desk.stage(LISTS)
-    row = desk.connection.execute(profile.format(batch.profile_table)).fetchone()
+    batch = bench.stage(LISTS)
+    row = bench.connection.execute(profile.format(batch.profile_table)).fetchone()
     assert row == (6, 6, 14, 5, 6, 1.0)
-    batch = desk.stage({1: (3, 4)})
-    row = desk.connection.execute(profile.format(batch.profile_table)).fetchone()
+    batch = bench.stage({1: (3, 4)})
+    row = bench.connection.execute(profile.format(batch.profile_table)).fetchone()
     assert row == (6, 6, 2, 1, 2, 1.0)
 
 
-def test_coverage_is_not_checked_for_popularity(desk: Desk) -> None:
-    batch = desk.stage(LISTS, PublicationOptions(per_user=3, exclude_seen=True, personal=False))
-    assert desk.connection.execute(f"select coverage from staging.{batch.profile_table}").fetchone() == (None,)
-    assert desk.judge(batch) == {}
+def test_coverage_is_not_checked_for_popularity(bench: AuditBench) -> None:
+    batch = bench.stage(LISTS, PublicationOptions(per_user=3, exclude_seen=True, personal=False))
+    assert bench.connection.execute(f"select coverage from staging.{batch.profile_table}").fetchone() == (None,)
+    assert bench.failed_expectations(batch) == {}
 
 
-def test_played_tracks_pass_when_they_are_allowed(desk: Desk) -> None:
+def test_played_tracks_pass_when_they_are_allowed(bench: AuditBench) -> None:
     users = (1, 2, 3, 4, 6, LAST)
-    batch = desk.stage(
+    batch = bench.stage(
         dict.fromkeys(users, (1, 2, 3)), PublicationOptions(per_user=3, exclude_seen=False, personal=True)
     )
-    assert desk.judge(batch) == {}
+    assert bench.failed_expectations(batch) == {}
 
 
-def test_empty_publication_is_blocked(desk: Desk) -> None:
-    failed = desk.judge(desk.stage({}))
+def test_empty_publication_is_blocked(bench: AuditBench) -> None:
+    failed = bench.failed_expectations(bench.stage({}))
     assert set(failed) == {"list_is_full", "recommendations_exist"}
-    assert failed["list_is_full"].unexpected_count == 5  # user 6 has nothing left to be recommended
+    assert failed["list_is_full"].unexpected_count == 5  # user 6 has no unplayed track

@@ -1,4 +1,4 @@
-"""Kill -9 of recommend and retrain, and runs side by side: the list stays, a plain re-run ends as a clean one."""
+"""SIGKILL of recommend and retrain, and parallel runs: the publication stays, and a rerun ends like a clean run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.publications import live_publication, live_recommendations, quick_set
 
 
 def killed_at(flow: str, step: str, when: str) -> None:
-    """A run that is killed there, and did not end before."""
+    """Run a flow that is killed at a step."""
     from prefect.settings import PREFECT_API_URL
 
     command = [sys.executable, "-m", "tests.e2e.interrupted_recommendation", flow, "SIGKILL", step, when]
@@ -32,7 +32,7 @@ def killed_at(flow: str, step: str, when: str) -> None:
 
 
 def lists_and_ledger(place: Place) -> dict[str, Any]:
-    """All that tells one publication from another, but its number and its time."""
+    """The content of the ledger and the publication, without ids and times."""
     return {
         "lists": place.query("select user_id, rank, track_id, score from ml.current_recommendations order by 1, 2"),
         "fallbacks": place.query(
@@ -51,16 +51,16 @@ def lists_and_ledger(place: Place) -> dict[str, Any]:
     }
 
 
-# When nothing is live yet.
+# Steps of the first training, before any publication.
 FIRST_TRAINING = {
-    "the winner is trained": ("recommender.evaluation.promotion:train_model", "after"),
-    "its lists are staged": ("recommender.publishing.publication:stage_recommendations", "after"),
-    "its lists are all but live": ("recommender.publishing.publication:_go_live", "after"),
+    "the model is trained": ("recommender.evaluation.promotion:train_model", "after"),
+    "recommendations are staged": ("recommender.publishing.publication:stage_recommendations", "after"),
+    "publishing is about to commit": ("recommender.publishing.publication:_go_live", "after"),
 }
 
 
 @pytest.mark.parametrize("step", FIRST_TRAINING)
-def test_a_training_killed_when(step: str, camps: Filled, trained_camps: Filled, use: UseDatabase) -> None:
+def test_training_killed_when(step: str, camps: Filled, trained_camps: Filled, use: UseDatabase) -> None:
     clean = lists_and_ledger(use(trained_camps))
     place = use(camps)
 
@@ -74,7 +74,7 @@ def test_a_training_killed_when(step: str, camps: Filled, trained_camps: Filled,
     assert place.query("select decision, why from ml.model_runs order by model_run_id limit 1") == [
         ("failed", "it was killed: nothing of it was published")
     ]
-    # Nobody else's leftovers stand in the way, today or when they are old.
+    # Tables of the killed run do not interfere, and are pruned later.
     place.query("update ml.publications set made_at = made_at - interval '2 days' returning 1")
     assert recommend.main([]) == 0
     assert {name.removeprefix("ml.") for name in recommendation_tables(place.query) if name.startswith("ml.")} == {
@@ -85,16 +85,16 @@ def test_a_training_killed_when(step: str, camps: Filled, trained_camps: Filled,
 
 
 REFRESHING = {
-    "lists are staged": ("recommender.publishing.publication:stage_recommendations", "after"),
-    "lists are partitions": ("recommender.publishing.publication:attach_partitions", "after"),
+    "recommendations are staged": ("recommender.publishing.publication:stage_recommendations", "after"),
+    "partitions are attached": ("recommender.publishing.publication:attach_partitions", "after"),
 }
 
 
 @pytest.mark.parametrize("step", REFRESHING)
-def test_a_refresh_killed_when(step: str, trained_camps: Filled, use: UseDatabase) -> None:
-    other = use(trained_camps)
+def test_refresh_killed_when(step: str, trained_camps: Filled, use: UseDatabase) -> None:
+    clean_place = use(trained_camps)
     assert recommend.main([]) == 0
-    clean = lists_and_ledger(other)
+    clean = lists_and_ledger(clean_place)
     place = use(trained_camps)
     before = live_recommendations(place.query)
 
@@ -124,13 +124,13 @@ def test_ingest_and_training_run_at_the_same_time(
     assert recommend.main([]) == 0
     api.set_day("2026-11-28")
     codes: dict[str, int] = {}
-    both = [
+    threads = [
         threading.Thread(target=lambda: codes.update(retrain=retrain.main([]))),
         threading.Thread(target=lambda: codes.update(ingest=ingest.main(["--day", "2026-11-28"]))),
     ]
-    for thread in both:
+    for thread in threads:
         thread.start()
-    for thread in both:
+    for thread in threads:
         thread.join()
 
     assert codes == {"retrain": 0, "ingest": 0}
@@ -139,5 +139,5 @@ def test_ingest_and_training_run_at_the_same_time(
     assert query("select count(*) from ops.runs where finished_at is null") == [(0,)]
     assert query("select count(*) from ml.model_runs where decision = 'running'") == [(0,)]
     assert recommend.main([]) == 0
-    listeners = query("select user_id from mart.dim_users where removed_at is null order by 1")
-    assert [(user,) for user in sorted(live_recommendations(query))] == listeners
+    users = query("select user_id from mart.dim_users where removed_at is null order by 1")
+    assert [(user,) for user in sorted(live_recommendations(query))] == users

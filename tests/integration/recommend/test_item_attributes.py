@@ -1,4 +1,4 @@
-"""Artists and genres come from the marts into a training, and new tracks of favourite artists into lists."""
+"""Item attributes come from the marts, and new tracks of favourite artists are recommended."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FANS = range(501, 511)
 
 @pytest.fixture
 def content_alone(no_settings: None) -> Iterator[None]:
-    """Let it compete with popularity only."""
+    """Let only `content` and popularity compete."""
     few = {name: candidate for name, candidate in QUICK_CANDIDATES.items() if name != EASE.name}
     with only_candidates(few | {ContentPopularity.name: Candidate(ContentPopularity)}):
         yield

@@ -1,4 +1,4 @@
-"""Publications without flows: what is visible when, what a rollback may do, and what retention leaves."""
+"""Publications without flows: visibility, rollback and retention."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ NO_FALLBACKS = pl.DataFrame(schema={"genre": pl.String, "rank": pl.Int32, "track
 
 @pytest.fixture
 def connection(database: str) -> Iterator[Connection]:
-    with connect(database) as one:
-        yield one
+    with connect(database) as connection:
+        yield connection
 
 
 def lists_of(track: int, users: Sequence[int] = (1, 2)) -> pl.DataFrame:
-    """Each user's list of two tracks, the first of them this one."""
+    """Two recommendations per user, starting with this track."""
     return pl.DataFrame(
         [(user, rank, track + rank - 1, 1 / rank) for user in users for rank in (1, 2)],
         schema=["user_id", "rank", "track_id", "score"],
@@ -49,7 +49,7 @@ def similar_to(track: int) -> pl.DataFrame:
 
 
 def staged(connection: Connection, track: int, now: datetime = NOW) -> Publication:
-    """A list that nobody sees yet, and its model run."""
+    """Stage a publication with its model run."""
     recipe = Recipe(EASE.name)
     run = model_runs.start_model_run(
         connection, recipe=recipe, seed=0, data_as_of=now, batches=["b"], code_version="v", now=now
@@ -57,32 +57,34 @@ def staged(connection: Connection, track: int, now: datetime = NOW) -> Publicati
     model_runs.record_outcome(
         connection, run, TrainingOutcome(recipe, "published", "won", {}, f"model-{run}.npz", "digest"), now
     )
-    made = publication.start_publication(
+    staged_publication = publication.start_publication(
         connection, model_run_id=run, flow="test", data_as_of=now, batches=["b"], now=now
     )
-    publication.stage_recommendations(connection, made, [lists_of(track)], similar_to(track), PERSONAL)
-    return made
+    publication.stage_recommendations(connection, staged_publication, [lists_of(track)], similar_to(track), PERSONAL)
+    return staged_publication
 
 
 def published(connection: Connection, track: int, now: datetime = NOW) -> int:
-    """A list that is live."""
-    made = staged(connection, track, now)
+    """Publish recommendations, and return the publication id."""
+    staged_publication = staged(connection, track, now)
     fallbacks = pl.DataFrame({"genre": [""], "rank": [1], "track_id": [track], "score": [1.0]})
-    publication.attach_partitions(connection, made)
+    publication.attach_partitions(connection, staged_publication)
     publication.publish_recommendations(
-        connection, made, fallbacks, replacing=publication.newest_live_id(connection), now=now, why="new"
+        connection, staged_publication, fallbacks, replacing=publication.newest_live_id(connection), now=now, why="new"
     )
-    return made.publication_id
+    return staged_publication.publication_id
 
 
 def test_publication_is_invisible_until_it_is_published(connection: Connection, query: Query) -> None:
-    made = staged(connection, 10)
+    staged_publication = staged(connection, 10)
     assert (live_recommendations(query), live_publication(query)) == ({}, None)
     assert query("select status, listeners from ml.publications") == [("staged", 0)]
-    publication.attach_partitions(connection, made)
+    publication.attach_partitions(connection, staged_publication)
     assert (live_recommendations(query), live_publication(query)) == ({}, None)
 
-    publication.publish_recommendations(connection, made, NO_FALLBACKS, replacing=None, now=NOW, why="first")
+    publication.publish_recommendations(
+        connection, staged_publication, NO_FALLBACKS, replacing=None, now=NOW, why="first"
+    )
 
     assert live_recommendations(query) == {1: [10, 11], 2: [10, 11]}
     assert query("select status, listeners, rows, tracks_covered, reason from ml.publications") == [
@@ -98,13 +100,13 @@ def test_publication_is_invisible_until_it_is_published(connection: Connection, 
 
 def test_failure_during_publishing_changes_nothing(connection: Connection, query: Query) -> None:
     published(connection, 10)
-    made = staged(connection, 20)
-    publication.attach_partitions(connection, made)
+    staged_publication = staged(connection, 20)
+    publication.attach_partitions(connection, staged_publication)
     before = recommendation_tables(query)
     twice = pl.DataFrame({"genre": ["", ""], "rank": [1, 1], "track_id": [1, 1], "score": [1.0, 1.0]})
 
     with pytest.raises(DatabaseError):
-        publication.publish_recommendations(connection, made, twice, replacing=1, now=NOW, why="new")
+        publication.publish_recommendations(connection, staged_publication, twice, replacing=1, now=NOW, why="new")
 
     assert live_recommendations(query) == {1: [10, 11], 2: [10, 11]}
     assert recommendation_tables(query) == before
@@ -112,21 +114,25 @@ def test_failure_during_publishing_changes_nothing(connection: Connection, query
 
 
 def test_unattached_publication_cannot_go_live(connection: Connection, query: Query) -> None:
-    made = staged(connection, 10)
+    staged_publication = staged(connection, 10)
     with pytest.raises(PublicationError, match="recommendations-1 is not attached, so it cannot be read"):
-        publication.publish_recommendations(connection, made, NO_FALLBACKS, replacing=None, now=NOW, why="new")
+        publication.publish_recommendations(
+            connection, staged_publication, NO_FALLBACKS, replacing=None, now=NOW, why="new"
+        )
     assert live_publication(query) is None
 
 
 def test_publication_is_refused_when_another_went_live_meanwhile(connection: Connection, query: Query) -> None:
     published(connection, 10)
     published(connection, 20)
-    made, seen = staged(connection, 30), publication.newest_live_id(connection)
-    publication.attach_partitions(connection, made)
+    staged_publication, seen = staged(connection, 30), publication.newest_live_id(connection)
+    publication.attach_partitions(connection, staged_publication)
     publication.roll_back(connection, 1, now=NOW, why="by hand")
 
     with pytest.raises(PublicationError, match=r"recommendations-3 is not published, because another .* run again"):
-        publication.publish_recommendations(connection, made, NO_FALLBACKS, replacing=seen, now=NOW, why="new")
+        publication.publish_recommendations(
+            connection, staged_publication, NO_FALLBACKS, replacing=seen, now=NOW, why="new"
+        )
 
     assert live_recommendations(query) == {1: [10, 11], 2: [10, 11]}
 
@@ -191,7 +197,7 @@ def test_retention_keeps_the_newest_live_publications(connection: Connection, qu
         published(connection, track)
     publication.roll_back(connection, 1, now=NOW, why="by hand")
 
-    # Newest by when they were live: 1, which is so again, then 4.
+    # The order is by live time: 1 is live again, then 4.
     assert retention.prune_publications(connection, keep=2, now=NOW) == 2
     assert query("select publication_id, pruned_at is null from ml.publications order by 1") == [
         (1, True),
@@ -224,8 +230,8 @@ def test_unpublished_recommendations_are_kept_for_a_day(connection: Connection, 
     ]
 
 
-class CutOff(Exception):
-    """Stands for a kill: nothing after it happens."""
+class SimulatedKill(Exception):
+    """Simulates a kill: nothing runs after it."""
 
 
 @pytest.mark.parametrize("calls", range(8))
@@ -234,22 +240,22 @@ def test_next_run_completes_an_interrupted_pruning(
 ) -> None:
     for track in (10, 20, 30):
         published(connection, track)
-    left = calls
+    remaining_calls = calls
 
-    def until_then(real: Any) -> Any:
+    def interrupt_after_calls(real: Any) -> Any:
         def step(*arguments: Any, **named: Any) -> Any:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                raise CutOff
+            nonlocal remaining_calls
+            remaining_calls -= 1
+            if remaining_calls < 0:
+                raise SimulatedKill
             return real(*arguments, **named)
 
         return step
 
     with monkeypatch.context() as patch:
         for name in ("_detach", "_drop"):
-            patch.setattr(retention, name, until_then(getattr(retention, name)))
-        with pytest.raises(CutOff):
+            patch.setattr(retention, name, interrupt_after_calls(getattr(retention, name)))
+        with pytest.raises(SimulatedKill):
             retention.prune_publications(connection, keep=1, now=NOW)
 
     assert live_recommendations(query)[1] == [30, 31]
@@ -259,12 +265,14 @@ def test_next_run_completes_an_interrupted_pruning(
 
 
 def half_detached(database: str, connection: Connection, number: int) -> None:
-    """Cut off the detaching of a partition while it waits for somebody who reads."""
-    with psycopg.connect(database) as reader, psycopg.connect(database, autocommit=True) as other:
+    """Interrupt the detach of a partition while it waits for a reader."""
+    with psycopg.connect(database) as reader, psycopg.connect(database, autocommit=True) as connection_to_cancel:
         reader.execute("select count(*) from ml.recommendations")
-        other.execute("set statement_timeout = 300")
+        connection_to_cancel.execute("set statement_timeout = 300")
         with pytest.raises(psycopg.errors.QueryCanceled):
-            other.execute(f"alter table ml.recommendations detach partition ml.recommendations_{number} concurrently")
+            connection_to_cancel.execute(
+                f"alter table ml.recommendations detach partition ml.recommendations_{number} concurrently"
+            )
     assert connection.execute("select count(*) from pg_inherits where inhdetachpending").fetchone() == (1,)
 
 
@@ -287,11 +295,11 @@ def test_partly_pruned_publication_is_refused_for_rollback_and_pruned_later(
 
     def cut_off(*_: Any) -> None:
         half_detached(database, connection, 1)
-        raise CutOff
+        raise SimulatedKill
 
     with monkeypatch.context() as patch:
         patch.setattr(retention, "_detach", cut_off)
-        with pytest.raises(CutOff):
+        with pytest.raises(SimulatedKill):
             retention.prune_publications(connection, keep=2, now=NOW)
 
     with pytest.raises(PublicationError, match="was pruned"):
@@ -308,7 +316,7 @@ def test_rollback_during_retention_is_never_dropped(
         published(connection, track)
     real, refused = retention._detach, []
 
-    def rolled_back_meanwhile(*arguments: Any) -> None:
+    def roll_back_meanwhile(*arguments: Any) -> None:
         if not refused:
             try:
                 publication.roll_back(connection, 2, now=NOW, why="just now")
@@ -317,10 +325,10 @@ def test_rollback_during_retention_is_never_dropped(
                 refused.append(str(error))
         real(*arguments)
 
-    monkeypatch.setattr(retention, "_detach", rolled_back_meanwhile)
+    monkeypatch.setattr(retention, "_detach", roll_back_meanwhile)
     retention.prune_publications(connection, keep=1, now=NOW)
 
-    # Either it came too late, or what it chose is still there.
+    # The rollback is refused, or its publication still exists.
     ((number,),) = query("select publication_id from ml.current_publication")
     assert live_recommendations(query)[1] == [10 * number, 10 * number + 1]
     assert "was pruned" in refused[0]
@@ -337,7 +345,7 @@ def test_long_reader_does_not_block_retention(
         assert retention.prune_publications(connection, keep=1, now=NOW) == 0
         assert live_recommendations(query)[1] == [30, 31]
         assert retention.prune_publications(connection, keep=1, now=NOW) == 0
-        # As many rows as before: a backup has what it began with.
+        # The backup sees the same rows as at its start.
         assert backup.execute("select count(*) from ml.current_recommendations").fetchone() == (4,)
     assert retention.prune_publications(connection, keep=1, now=NOW) == 2
     assert connection.execute("show statement_timeout").fetchone() == ("0",)
@@ -389,7 +397,7 @@ def test_model_file_is_kept_while_a_publication_uses_it(connection: Connection, 
     for name in ("model-1.npz", "model-2.npz", "model-3.npz", "model-4.npz", ".tmp-1.npz", "notes.txt"):
         (tmp_path / name).write_bytes(b"x")
         os.utime(tmp_path / name, (old, old))
-    (tmp_path / "model-5.npz").write_bytes(b"x")  # just written: its training may be at work
+    (tmp_path / "model-5.npz").write_bytes(b"x")  # a new file may belong to a running training
     os.utime(tmp_path / "model-5.npz", (NOW.timestamp(), NOW.timestamp()))
 
     assert retention.prune_model_files(connection, tmp_path, now=NOW) == 3
@@ -425,7 +433,7 @@ def test_interrupted_training_is_closed(connection: Connection, query: Query) ->
 
 
 def test_recommendations_are_outdated_after_a_new_batch(connection: Connection) -> None:
-    def comes_in(name: str, at: datetime, status: str = "published") -> None:
+    def insert_batch(name: str, at: datetime, status: str = "published") -> None:
         connection.execute(
             "insert into ops.batches (batch_id, endpoint, day, revision, source, status, started_at, finished_at)"
             " values (%s, 'tracks', '2024-05-01', %s, 'http://source', %s, %s, %s)",
@@ -433,11 +441,11 @@ def test_recommendations_are_outdated_after_a_new_batch(connection: Connection) 
         )
 
     assert not publication.is_outdated(connection, NOW)
-    comes_in("a", NOW)
+    insert_batch("a", NOW)
     assert publication.is_outdated(connection, NOW)  # nothing is live yet
     published(connection, 10, NOW)
     assert not publication.is_outdated(connection, NOW)
-    comes_in("bb", NOW + timedelta(hours=1), "blocked")
+    insert_batch("bb", NOW + timedelta(hours=1), "blocked")
     assert not publication.is_outdated(connection, NOW)
-    comes_in("ccc", NOW + timedelta(hours=1))
+    insert_batch("ccc", NOW + timedelta(hours=1))
     assert publication.is_outdated(connection, NOW)

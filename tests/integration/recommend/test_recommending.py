@@ -1,4 +1,4 @@
-"""Lists made anew from what is live, and put back: who is in them, what is not, and what happens when it cannot be."""
+"""The flows recommend and rollback: content of recommendations, and failures."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ LAST = 2**63 - 1
 
 
 def only_error(capture: Capture) -> str:
-    """The one line that a command ended with."""
+    """The single error line of a command."""
     out, err = capture.readouterr()
     lines = [line for line in err.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1, err
@@ -51,7 +51,7 @@ def only_error(capture: Capture) -> str:
 
 
 def fallbacks(query: Query) -> dict[str, list[int]]:
-    """The list of each genre of what is live."""
+    """The fallback of each genre in the live publication."""
     rows = query(
         "select genre, array_agg(track_id order by rank) from ml.fallbacks"
         " where publication_id = (select publication_id from ml.current_publication) group by genre"
@@ -66,16 +66,18 @@ def test_popularity_by_genre_is_published_before_the_first_training(
 
     assert recommend.main([]) == 0
 
-    out, err = capfd.readouterr()
-    assert out.startswith("publication 1: 1,200 recommendations for 120 users by popularity_by_genre (model run 1), ")
-    assert err == ""
+    output, errors = capfd.readouterr()
+    assert output.startswith(
+        "publication 1: 1,200 recommendations for 120 users by popularity_by_genre (model run 1), "
+    )
+    assert errors == ""
     assert live_publication(place.query) == (1, 1, "popularity_by_genre", "fallback")
     lists = live_recommendations(place.query)
     assert lists.keys() == place.world.users.keys()
     for user, tracks in lists.items():
         assert len(tracks) == PER_USER
         assert not place.world.played(user) & set(tracks)
-    # Of the same genre, with the same left to play: the same order.
+    # Each genre has a fallback.
     assert {genre: len(tracks) for genre, tracks in fallbacks(place.query).items()} == dict.fromkeys(GENRES, PER_USER)
     ((tracks, most, self_similar),) = place.query(
         "select count(distinct track_id), max(rank), count(*) filter (where track_id = similar_track_id)"
@@ -97,37 +99,38 @@ def test_popularity_by_genre_is_published_before_the_first_training(
 def test_recommend_uses_the_champion_and_new_data(trained_camps: Filled, use: UseDatabase) -> None:
     place = use(trained_camps)
     before = live_recommendations(place.query)
-    gone, removed = before[8][0], 9
+    removed_track, removed_user = before[8][0], 9
     later = NEWEST + timedelta(hours=5)
     with connect(place.database) as connection:
         add_users(connection, {500: "Jazz", 501: "Rock", 502: "Polka", LAST: ""})
         add_tracks(connection, [LAST])
-        # One listener plays what they were offered, a new one begins, and somebody finds the new track.
+        # A user plays recommended tracks, a new user starts, and a user plays the new track.
         add_sessions(
             connection,
             [Session(7, later, tuple(before[7][:3])), Session(501, later, (3, 5, 7)), Session(1, later, (LAST,))],
         )
-        mark_removed(connection, "tracks", gone)
-        mark_removed(connection, "users", removed)
+        mark_removed(connection, "tracks", removed_track)
+        mark_removed(connection, "users", removed_user)
 
     assert recommend.main([]) == 0
 
     assert live_publication(place.query) == (2, 1, "ease", "published")
     assert place.query("select live_why, data_as_of > %s from ml.current_publication", later) == [("refreshed", True)]
     lists = live_recommendations(place.query)
-    assert lists.keys() == (place.world.users.keys() | {500, 501, 502, LAST}) - {removed}
+    assert lists.keys() == (place.world.users.keys() | {500, 501, 502, LAST}) - {removed_user}
     assert {len(tracks) for tracks in lists.values()} == {PER_USER}
     assert not set(before[7][:3]) & set(lists[7])
-    assert all(gone not in tracks for tracks in lists.values())
+    assert all(removed_track not in tracks for tracks in lists.values())
     assert {taste_group_of(track) for track in lists[501][:5]} == {1}
     popular = fallbacks(place.query)
     assert (lists[500], lists[LAST]) == (popular["Jazz"], popular[""])
-    assert lists[502] == popular[""]  # nobody else likes Polka
-    assert gone not in popular[""]
+    assert lists[502] == popular[""]  # no other user likes Polka
+    assert removed_track not in popular[""]
     assert place.query(
-        "select count(*) from ml.similar_tracks where publication_id = 2 and %s in (track_id, similar_track_id)", gone
+        "select count(*) from ml.similar_tracks where publication_id = 2 and %s in (track_id, similar_track_id)",
+        removed_track,
     ) == [(0,)]
-    # Learned nothing: the same model run, and no new one.
+    # No training: the model run is the same.
     assert place.query("select count(*) from ml.model_runs") == [(1,)]
 
 
@@ -144,12 +147,12 @@ def test_played_tracks_are_recommended_when_allowed(
 
 
 def one_of_each() -> WarehouseData:
-    """One listener, one track, one play."""
+    """One user, one track, one play."""
     return WarehouseData({1: "Rock"}, [1], [Session(1, NEWEST, (1,))])
 
 
 def devoted() -> WarehouseData:
-    """Somebody who played everything, somebody who played nothing, and somebody in between."""
+    """One user played all tracks, one none, one some."""
     tracks = range(1, 6)
     return WarehouseData(
         {1: "Rock", 2: "Rock", 3: "Jazz"}, tracks, [Session(1, NEWEST, tuple(tracks)), Session(3, NEWEST, (1, 2))]
@@ -158,7 +161,7 @@ def devoted() -> WarehouseData:
 
 SMALL_WORLDS = {
     "one track for two": (WarehouseData({1: "", 2: ""}, [1], [Session(1, NEWEST, (1,))]), {2: [1]}),
-    "one who played everything": (devoted(), {2: [1, 2, 3, 4, 5], 3: [3, 4, 5]}),
+    "one user played all tracks": (devoted(), {2: [1, 2, 3, 4, 5], 3: [3, 4, 5]}),
 }
 
 
@@ -207,8 +210,8 @@ def test_missing_data_gives_an_error_of_one_line(
 
     assert flow.main([]) == 1  # type: ignore[attr-defined]
 
-    assert "there are no plays" in (told := only_error(capfd))
-    assert told.endswith("run an ingest first")
+    assert "there are no plays" in (error := only_error(capfd))
+    assert error.endswith("run an ingest first")
     assert live_publication(query) is None
     assert query("select count(*) from ml.model_runs where decision = 'running'") == [(0,)]
 
@@ -258,7 +261,7 @@ def test_number_of_free_text_genres_is_bounded(
     assert all(len(genre) <= 100 for genre in fallbacks(query))
 
 
-def assert_the_live_list_stays(place: Place, before: dict[int, list[int]]) -> None:
+def assert_publication_1_is_live(place: Place, before: dict[int, list[int]]) -> None:
     assert live_publication(place.query) == (1, 1, "ease", "published")
     assert live_recommendations(place.query) == before
 
@@ -284,18 +287,18 @@ def test_unusable_champion_file_keeps_the_publication_until_a_training(
 
     assert recommend.main([]) == 1
 
-    told = only_error(capfd)
-    assert "the model file " in told
-    assert words in told
-    assert_the_live_list_stays(place, before)
-    # As it was told to: although the same recipe wins again, and is no better than it was.
+    error = only_error(capfd)
+    assert "the model file " in error
+    assert words in error
+    assert_publication_1_is_live(place, before)
+    # A training publishes the same recipe again, although it is not better.
     assert retrain.main([]) == 0
     assert live_publication(place.query) == (2, 2, "ease", "published")
     assert recommend.main([]) == 0
     assert live_publication(place.query) == (3, 2, "ease", "published")
-    # Its lists are still whole.
+    # The recommendations of publication 1 are still complete.
     assert rollback.main(["1"]) == 0
-    assert_the_live_list_stays(place, before)
+    assert_publication_1_is_live(place, before)
 
 
 def test_blocked_publication_is_invisible(
@@ -309,10 +312,10 @@ def test_blocked_publication_is_invisible(
 
     assert recommend.main([]) == 1
 
-    told = only_error(capfd)
-    assert told.startswith("recommendations-2 blocked: coverage ")
-    assert told.endswith("% is below 100 %")
-    assert_the_live_list_stays(place, before)
+    error = only_error(capfd)
+    assert error.startswith("recommendations-2 blocked: coverage ")
+    assert error.endswith("% is below 100 %")
+    assert_publication_1_is_live(place, before)
     assert place.query(
         "select status, reason like 'coverage %%', listeners, rows from ml.publications where publication_id = 2"
     ) == [("blocked", True, 120, 120)]
@@ -340,9 +343,9 @@ def test_recommend_after_a_rollback_uses_the_older_model(
     assert rollback.main([]) == 0
     assert capfd.readouterr().out == "publication 2 is live\n"
     assert rollback.main(["1", "--why", "the new ones are odd"]) == 0
-    assert_the_live_list_stays(place, before)
+    assert_publication_1_is_live(place, before)
     assert place.query("select live_why from ml.current_publication") == [("the new ones are odd",)]
-    assert rollback.main(["1"]) == 0  # it is live already
+    assert rollback.main(["1"]) == 0  # already live
     assert place.query("select count(*) from ml.live_publications") == [(5,)]
     assert recommend.main([]) == 0
     assert live_publication(place.query) == (4, 1, "ease", "published")
@@ -374,11 +377,11 @@ def test_rollback_during_recommend_is_not_overwritten(
     assert recommend.main([]) == 0
     real = publication.stage_recommendations
 
-    def rolled_back_meanwhile(connection: object, *arguments: object) -> None:
+    def roll_back_meanwhile(connection: object, *arguments: object) -> None:
         real(connection, *arguments)  # type: ignore[arg-type]
         assert rollback.main(["1"]) == 0
 
-    monkeypatch.setattr(publication, "stage_recommendations", rolled_back_meanwhile)
+    monkeypatch.setattr(publication, "stage_recommendations", roll_back_meanwhile)
 
     assert recommend.main([]) == 1
 
@@ -389,4 +392,4 @@ def test_rollback_during_recommend_is_not_overwritten(
     assert place.query(
         "select status, reason ~ 'another publication went live' from ml.publications order by 1 desc limit 1"
     ) == [("staged", True)]
-    assert_the_live_list_stays(place, before)
+    assert_publication_1_is_live(place, before)

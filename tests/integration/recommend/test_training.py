@@ -1,4 +1,4 @@
-"""Training: what is chosen and published, what is kept and why, and that it knows nothing of the future."""
+"""The flow retrain: promotion decisions, publications, failures, and no use of later plays."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Capture = pytest.CaptureFixture[str]
 
 
 def model_run(place: Place, number: int) -> dict[str, Any]:
-    """One row of the ledger of trainings."""
+    """One row of ml.model_runs."""
     (row,) = place.query("select to_jsonb(run) from ml.model_runs as run where model_run_id = %s", number)
     content: dict[str, Any] = row[0]
     return content
@@ -80,8 +80,8 @@ def test_champion_stays_after_training_on_the_same_plays(
 
     assert retrain.main([]) == 0
 
-    out, err = capfd.readouterr()
-    assert out.startswith("model run 2: kept: the champion stays (")
+    output, err = capfd.readouterr()
+    assert output.startswith("model run 2: kept: the champion stays (")
     assert err == ""
     run = model_run(place, 2)
     assert (run["decision"], run["model_file"]) == ("kept", None)
@@ -99,16 +99,16 @@ def test_popularity_is_published_when_no_model_is_better(no_taste: Filled, use: 
     assert retrain.main([]) == 0
 
     assert live_publication(place.query) == (1, 1, "popularity_by_genre", "fallback")
-    out = capfd.readouterr().out
-    assert "no model is better than popularity, so popularity by genre is published" in out
-    assert model_run(place, 1)["why"] in out
-    # Popularity is no champion to beat: it is published afresh.
+    output = capfd.readouterr().out
+    assert "no model is better than popularity, so popularity by genre is published" in output
+    assert model_run(place, 1)["why"] in output
+    # Popularity is no champion, so it is published again.
     assert retrain.main([]) == 0
     assert live_publication(place.query) == (2, 2, "popularity_by_genre", "fallback")
 
 
 def without_seconds(metrics: dict[str, Any]) -> dict[str, Any]:
-    """What a training measured, and not how long it took."""
+    """The metrics of a training without durations and memory."""
     costs = ("fit_seconds", "score_seconds", "peak_memory_mb")
     models = {
         model: {name: value for name, value in figures.items() if name not in costs}
@@ -127,14 +127,14 @@ def test_same_plays_and_seed_give_same_recommendations_and_figures(
     assert first.query(rows) == second.query(rows)
     near = "select track_id, rank, similar_track_id, score from ml.similar_tracks order by 1, 2"
     assert first.query(near) == second.query(near)
-    one, two = model_run(first, 1), model_run(second, 1)
-    assert without_seconds(one["metrics"]) == without_seconds(two["metrics"])
-    assert one["why"] == two["why"]
-    assert one["model_digest"] == two["model_digest"]
+    first_run, second_run = model_run(first, 1), model_run(second, 1)
+    assert without_seconds(first_run["metrics"]) == without_seconds(second_run["metrics"])
+    assert first_run["why"] == second_run["why"]
+    assert first_run["model_digest"] == second_run["model_digest"]
     other_seed = use(camps)
     assert retrain.main(["--seed", "1"]) == 0
     assert model_run(other_seed, 1)["seed"] == 1
-    assert without_seconds(model_run(other_seed, 1)["metrics"]) != without_seconds(one["metrics"])
+    assert without_seconds(model_run(other_seed, 1)["metrics"]) != without_seconds(first_run["metrics"])
 
 
 def test_plays_after_as_of_are_not_learned_from(camps: Filled, use: UseDatabase, capfd: Capture) -> None:
@@ -147,10 +147,10 @@ def test_plays_after_as_of_are_not_learned_from(camps: Filled, use: UseDatabase,
     with_future = use(camps)
     assert retrain.main(["--as-of", moment.isoformat()]) == 0
 
-    one, two = model_run(cut, 1), model_run(with_future, 1)
-    assert one["model_digest"] == two["model_digest"]
-    assert without_seconds(one["metrics"]) == without_seconds(two["metrics"])
-    assert datetime.fromisoformat(two["data_as_of"]) <= moment
+    first_run, second_run = model_run(cut, 1), model_run(with_future, 1)
+    assert first_run["model_digest"] == second_run["model_digest"]
+    assert without_seconds(first_run["metrics"]) == without_seconds(second_run["metrics"])
+    assert datetime.fromisoformat(second_run["data_as_of"]) <= moment
 
 
 def test_as_of_in_the_future_is_refused(camps: Filled, use: UseDatabase, capfd: Capture) -> None:
@@ -180,13 +180,13 @@ def test_rollback_during_training_is_not_overwritten(
     assert recommend.main([]) == 0
     real = promotion.decide_promotion
 
-    def rolled_back_meanwhile(*arguments: Any) -> promotion.PromotionDecision:
+    def roll_back_meanwhile(*arguments: Any) -> promotion.PromotionDecision:
         with connect(place.database) as connection:
             publication.roll_back(connection, 1, now=datetime.now(UTC), why="by hand")
-        verdict = real(*arguments)
-        return replace(verdict, decision="published")
+        decision = real(*arguments)
+        return replace(decision, decision="published")
 
-    monkeypatch.setattr(promotion, "decide_promotion", rolled_back_meanwhile)
+    monkeypatch.setattr(promotion, "decide_promotion", roll_back_meanwhile)
 
     assert retrain.main([]) == 1
 
@@ -201,14 +201,14 @@ def test_refresh_during_training_is_replaced(
     place = use(trained_camps)
     real = promotion.decide_promotion
 
-    def refreshed_meanwhile(*arguments: Any) -> promotion.PromotionDecision:
-        verdict = real(*arguments)
+    def refresh_meanwhile(*arguments: Any) -> promotion.PromotionDecision:
+        decision = real(*arguments)
         patch.undo()
         assert recommend.main([]) == 0
-        return replace(verdict, decision="published")
+        return replace(decision, decision="published")
 
     patch = pytest.MonkeyPatch()
-    patch.setattr(promotion, "decide_promotion", refreshed_meanwhile)
+    patch.setattr(promotion, "decide_promotion", refresh_meanwhile)
     try:
         assert retrain.main([]) == 0
     finally:
@@ -275,13 +275,13 @@ def test_blocked_training_is_recorded_everywhere(
 
 def test_second_training_is_refused_while_the_first_runs(camps: Filled, use: UseDatabase, capfd: Capture) -> None:
     place = use(camps)
-    with connect(place.database) as other:
-        take_training_lock(other, 0)
+    with connect(place.database) as connection:
+        take_training_lock(connection, 0)
         assert retrain.main([]) == 1
         assert capfd.readouterr().err.splitlines()[-1] == (
             "error: another training is at work (waited 1 s); wait for it, or raise LOCK_WAIT_SECONDS"
         )
-        assert recommend.main([]) == 0  # which needs no training
+        assert recommend.main([]) == 0  # recommend needs no training lock
     assert place.query("select count(*) from ml.model_runs where decision = 'running'") == [(0,)]
 
 
@@ -318,10 +318,10 @@ def test_last_feedback_before_the_split_time_counts(camps: Filled, use: UseDatab
             )
         connection.execute("insert into serving.api_keys values ('k', 'n', 'x', '{}', '2024-05-01')")
         for user, track, seen_in, useful, day in (
-            (1, 3, 1, False, 1),  # not useful, and that is all
+            (1, 3, 1, False, 1),  # not useful
             (2, 4, 1, False, 1),  # not useful, then useful
             (2, 4, 2, True, 3),
-            (3, 5, 1, True, 1),  # useful, then not
+            (3, 5, 1, True, 1),  # useful, then not useful
             (3, 5, 2, False, 5),
             (4, 6, None, False, 9),  # later
         ):
@@ -349,7 +349,7 @@ def test_play_log_keeps_every_play_once_at_any_split(camps: Filled, use: UseData
     for days in (1, 7, 28):
         moment = end - timedelta(days=days)
         split = np.datetime64(moment.replace(tzinfo=None))
-        before = sum(len(one.tracks) for one in place.world.sessions if one.at < moment)
+        before = sum(len(session.tracks) for session in place.world.sessions if session.at < moment)
         assert log.interactions(split).plays.sum() == before
         assert log.interactions_from(split).plays.sum() == everything.plays.sum() - before
 
@@ -372,16 +372,16 @@ def test_failed_candidates_are_reported_and_the_others_compete(camps: Filled, us
         log = mart_reader.read_play_log(connection, NEWEST + timedelta(seconds=1), 28)
     end = np.datetime64((NEWEST + timedelta(seconds=1)).replace(tzinfo=None), "s")
 
-    verdict = promotion.decide_promotion(log, end, None, place.data_dir, RULES, candidates)
+    decision = promotion.decide_promotion(log, end, None, place.data_dir, RULES, candidates)
 
-    assert (verdict.recipe.model, verdict.decision) == ("ease", "published")
-    out = verdict.metrics["out"]
-    assert set(out) == {"raises", "hangs", "gives_nan", "crashes"}
-    assert out["hangs"] == "exceeded its time limit of 4 s"
-    assert "KeyError" in out["raises"]
-    assert "anna@example.org" not in str(verdict.metrics)
-    assert out["gives_nan"] == "returned scores that are not finite numbers"
-    json.dumps(verdict.metrics, allow_nan=False)  # as Postgres takes it
+    assert (decision.recipe.model, decision.decision) == ("ease", "published")
+    output = decision.metrics["out"]
+    assert set(output) == {"raises", "hangs", "gives_nan", "crashes"}
+    assert output["hangs"] == "exceeded its time limit of 4 s"
+    assert "KeyError" in output["raises"]
+    assert "anna@example.org" not in str(decision.metrics)
+    assert output["gives_nan"] == "returned scores that are not finite numbers"
+    json.dumps(decision.metrics, allow_nan=False)  # Postgres refuses NaN in JSON
 
 
 def test_popularity_by_genre_is_published_when_all_candidates_fail(camps: Filled, use: UseDatabase) -> None:
@@ -390,7 +390,7 @@ def test_popularity_by_genre_is_published_when_all_candidates_fail(camps: Filled
         log = mart_reader.read_play_log(connection, NEWEST + timedelta(seconds=1), 28)
     end = np.datetime64((NEWEST + timedelta(seconds=1)).replace(tzinfo=None), "s")
 
-    verdict = promotion.decide_promotion(log, end, None, place.data_dir, RULES, {"raises": Candidate(broken.Raises)})
+    decision = promotion.decide_promotion(log, end, None, place.data_dir, RULES, {"raises": Candidate(broken.Raises)})
 
-    assert (verdict.recipe.model, verdict.decision) == (GenrePopularity.name, "fallback")
-    assert "every model failed: raises" in verdict.why
+    assert (decision.recipe.model, decision.decision) == (GenrePopularity.name, "fallback")
+    assert "every model failed: raises" in decision.why

@@ -1,4 +1,4 @@
-"""Listeners, tracks and publications by plain SQL, and the API on them over real HTTP."""
+"""Test data in plain SQL (users, tracks, publications), and the API over real HTTP."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from serving.app import create_app
 from serving.keys import SCOPES, Scope
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-# Listeners with a list; those without who like Rock, and who like Jazz; one who left. Tracks, the last one removed.
-LISTENERS, ROCKER, JAZZER, LEFT = range(1, 21), 31, 32, 33
+# Users with recommendations; fans of Rock and Jazz without recommendations; a removed user; tracks and a removed one.
+USERS, ROCK_FAN, JAZZ_FAN, REMOVED_USER = range(1, 21), 31, 32, 33
 TRACKS, REMOVED_TRACK = range(1, 101), 101
 
 
 def populate(connection: psycopg.Connection[Any]) -> None:
-    """The listeners and tracks."""
-    users = [(user, "Rock", NOW, NOW, None) for user in (*LISTENERS, ROCKER)]
-    users += [(JAZZER, "Jazz", NOW, NOW, None), (LEFT, "Rock", NOW, NOW, NOW)]
+    """Insert users and tracks."""
+    users = [(user, "Rock", NOW, NOW, None) for user in (*USERS, ROCK_FAN)]
+    users += [(JAZZ_FAN, "Jazz", NOW, NOW, None), (REMOVED_USER, "Rock", NOW, NOW, NOW)]
     tracks = [(track, f"Title {track}", NOW, NOW, None) for track in TRACKS]
     tracks += [(REMOVED_TRACK, f"Title {REMOVED_TRACK}", NOW, NOW, NOW)]
     with connection.cursor() as cursor:
@@ -52,7 +52,7 @@ def stage(
     fallbacks: dict[str, Sequence[int]] | None = None,
     similar: dict[int, Sequence[int]] | None = None,
 ) -> int:
-    """A publication made at NOW that is not live yet, its partitions attached; returns its id. Scores are 1 / rank."""
+    """Create a publication at NOW with attached partitions, not live yet; return its id. Scores are 1 / rank."""
     publication = _first(
         connection,
         "with run as ("
@@ -73,9 +73,9 @@ def stage(
             cursor.executemany(
                 f"insert into {part} (publication_id, {key}, rank, {track}, score) values (%s, %s, %s, %s, %s)",
                 [
-                    (publication, of, rank, one, 1 / rank)
-                    for of, tracks in content.items()
-                    for rank, one in enumerate(tracks, 1)
+                    (publication, row_id, rank, track_id, 1 / rank)
+                    for row_id, tracks in content.items()
+                    for rank, track_id in enumerate(tracks, 1)
                 ],
             )
         connection.execute(f"alter table ml.{table} attach partition {part} for values in ({publication})")
@@ -83,23 +83,23 @@ def stage(
         cursor.executemany(
             "insert into ml.fallbacks (publication_id, genre, rank, track_id, score) values (%s, %s, %s, %s, %s)",
             [
-                (publication, genre, rank, one, 1 / rank)
+                (publication, genre, rank, track_id, 1 / rank)
                 for genre, tracks in (fallbacks or {}).items()
-                for rank, one in enumerate(tracks, 1)
+                for rank, track_id in enumerate(tracks, 1)
             ],
         )
     return publication
 
 
 def go_live(connection: psycopg.Connection[Any], publication: int) -> None:
-    """Publish it, or roll back to it, at NOW: the health page of these tests has a clock that is not the machine's."""
+    """Publish it, or roll back to it, at NOW. The health page of these tests uses a test clock."""
     connection.execute(
         "insert into ml.live_publications (publication_id, live_from, why) values (%s, %s, 'test')", [publication, NOW]
     )
 
 
 def drop(connection: psycopg.Connection[Any], publication: int) -> None:
-    """What retention does."""
+    """Drop the partitions of a publication, like retention."""
     connection.execute(f"drop table ml.recommendations_{publication}, ml.similar_tracks_{publication}")
 
 
@@ -117,7 +117,7 @@ def free_port() -> int:
 
 @dataclass
 class Api:
-    """The API, listening, and a client with a key of all scopes."""
+    """A running API, and a client with a key of all scopes."""
 
     database: str
     url: str
@@ -129,10 +129,10 @@ class Api:
         return self.client.get(path, **options)
 
     def read(self, user_id: object, n: object = None) -> httpx.Response:
-        """The recommendations of a listener."""
+        """Request the recommendations of a user."""
         return self.get(f"/v1/users/{user_id}/recommendations", params={} if n is None else {"n": n})
 
-    def say(self, **feedback: Any) -> httpx.Response:
+    def send_feedback(self, **feedback: Any) -> httpx.Response:
         """Send feedback."""
         return self.client.post("/v1/feedback", json=feedback)
 
@@ -143,15 +143,15 @@ class Api:
 
 @contextmanager
 def serving(database: str, **settings: Any) -> Iterator[Api]:
-    """The API on that database in a thread of its own, over real HTTP. The database may be down if a key is given."""
+    """Run the API on a database in a thread, over real HTTP. With a key, the database may be unavailable."""
     key = settings.pop("key", None)
     if key is None:
         with connect(database) as connection:
             key = keys.create(connection, "test", SCOPES, NOW).text
-    given = Settings.model_validate(
+    settings_values = Settings.model_validate(
         {"serving_key_cache_seconds": 0.3, "serving_refusals_per_minute": 10_000} | settings
     )
-    app = create_app(given, database)
+    app = create_app(settings_values, database)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2))
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
@@ -163,7 +163,7 @@ def serving(database: str, **settings: Any) -> Iterator[Api]:
         headers = {"Authorization": f"Bearer {key}"}
         with httpx.Client(base_url=url, headers=headers, transport=transport, timeout=60) as client:
             _wait_until_it_listens(server)
-            yield Api(database, url, key, client, given.clock_file)
+            yield Api(database, url, key, client, settings_values.clock_file)
     finally:
         server.should_exit = True
         thread.join(timeout=10)

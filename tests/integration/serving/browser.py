@@ -1,4 +1,4 @@
-"""A real Chromium that reaches nothing but this machine, by its DevTools protocol."""
+"""A Chromium without network access beyond this machine, controlled by the DevTools protocol."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _SECONDS = 30.0
 
 @dataclass
 class Tab:
-    """One page, and all that it asked for or complained of since it was opened."""
+    """A browser tab, and its events since the page was opened."""
 
     socket: ClientConnection
     events: list[dict[str, Any]] = field(default_factory=list)
     _last: int = 0
 
     def do(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """A command of the protocol, and what it answers."""
+        """Send a command, and return its result."""
         self._last += 1
         self.socket.send(json.dumps({"id": self._last, "method": method, "params": parameters}))
         while True:
@@ -52,7 +52,7 @@ class Tab:
                 return result
 
     def open(self, url: str, width: int = 1400, dark: bool = False) -> None:
-        """Show a page at a width, until it is there."""
+        """Open a page at a width, and wait until it is loaded."""
         self.do("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.do("Emulation.setEmulatedMedia", features=[scheme])
@@ -61,9 +61,9 @@ class Tab:
         while not self.all("Page.loadEventFired"):
             self._receive()
 
-    def settle(self, quiet: float = 1, most: float = 15) -> None:
-        """Wait until the page has asked for nothing for some seconds, but no longer than `most`."""
-        until = time.monotonic() + most
+    def settle(self, quiet: float = 1, timeout: float = 15) -> None:
+        """Wait until the page has sent no request for `quiet` seconds, at most `timeout`."""
+        until = time.monotonic() + timeout
         last = time.monotonic()
         while (now := time.monotonic()) < until and now - last < quiet:
             try:
@@ -75,30 +75,27 @@ class Tab:
                 last = time.monotonic()
 
     def hosts(self) -> set[str]:
-        """Every host that was asked for something since the page was opened; pictures in the page itself have none.
-
-        What the page's own policy refuses is announced as well, but never leaves the browser.
-        """
-        statement_refused = {
-            one["requestId"] for one in self.all("Network.loadingFailed") if one.get("blockedReason") == "csp"
+        """The hosts of all requests since the page was opened, except requests that the page's policy blocked."""
+        blocked_ids = {
+            event["requestId"] for event in self.all("Network.loadingFailed") if event.get("blockedReason") == "csp"
         }
-        sent = [one for one in self.all("Network.requestWillBeSent") if one["requestId"] not in statement_refused]
-        urls = [one["request"]["url"] for one in sent]
-        urls += [one["url"] for one in self.all("Network.webSocketCreated")]
+        sent = [event for event in self.all("Network.requestWillBeSent") if event["requestId"] not in blocked_ids]
+        urls = [event["request"]["url"] for event in sent]
+        urls += [event["url"] for event in self.all("Network.webSocketCreated")]
         return {host for url in urls if (host := urlsplit(url.removeprefix("blob:")).hostname)}
 
     def all(self, method: str) -> list[dict[str, Any]]:
-        """The parameters of each event of this kind since the page was opened."""
+        """The parameters of all events of a method since the page was opened."""
         return [event["params"] for event in self.events if event["method"] == method]
 
     def evaluate(self, expression: str) -> Any:
-        """What an expression of ours comes to; the page itself may run nothing."""
-        answer = self.do("Runtime.evaluate", expression=expression, returnByValue=True)
-        assert "exceptionDetails" not in answer, answer
-        return answer["result"].get("value")
+        """Evaluate an expression of the test; the page itself cannot run scripts."""
+        response = self.do("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in response, response
+        return response["result"].get("value")
 
     def press(self, key: str) -> None:
-        """A key, such as Tab."""
+        """Press a key, such as Tab."""
         code = {"Tab": 9, "Enter": 13}[key]
         text = {"text": "\r"} if key == "Enter" else {}
         for kind in ("keyDown", "keyUp"):
@@ -113,18 +110,18 @@ class Tab:
 
 @contextmanager
 def browser() -> Iterator[Tab]:
-    """A fresh one, with a tab that sees requests, complaints and what screen readers see."""
+    """Start a browser, and yield a tab that records requests, log entries and the accessibility tree."""
     assert PROGRAM
     folder = Path(tempfile.mkdtemp(prefix="chromium-"))
     command = [PROGRAM, *_OPTIONS, f"--user-data-dir={folder}", "about:blank"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        (tab,) = (one for one in _tabs(folder) if one["type"] == "page")
-        with connect(tab["webSocketDebuggerUrl"], max_size=None) as socket:
-            made = Tab(socket)
+        (target,) = (target for target in _tabs(folder) if target["type"] == "page")
+        with connect(target["webSocketDebuggerUrl"], max_size=None) as socket:
+            tab = Tab(socket)
             for domain in ("Page", "Network", "Log", "Accessibility"):
-                made.do(f"{domain}.enable")
-            yield made
+                tab.do(f"{domain}.enable")
+            yield tab
     finally:
         process.terminate()
         process.wait(timeout=20)

@@ -1,4 +1,4 @@
-"""One small world that the tests of answers share, since they only read; others make their own."""
+"""A shared database with publications for tests that only read, and a database for other tests."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from psycopg import sql
 
 from core.database import connect
 from tests.integration.serving.api import (
-    JAZZER,
-    LISTENERS,
+    JAZZ_FAN,
     NOW,
     REMOVED_TRACK,
-    ROCKER,
+    ROCK_FAN,
+    USERS,
     Api,
     go_live,
     populate,
@@ -28,16 +28,16 @@ _NAME = "serving_world"
 
 @pytest.fixture(scope="package")
 def world(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """The API on a published world, an hour after NOW: listener u has the tracks u, the removed one, u + 1, u + 2."""
+    """The API an hour after NOW. User u has the recommendations u, a removed track, u + 1, u + 2."""
     identifiers = sql.Identifier(_NAME), sql.Identifier(_template)
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute(sql.SQL("create database {} template {}").format(*identifiers))
     url = postgres.replace("/postgres?", f"/{_NAME}?")
     with connect(url) as connection:
         populate(connection)
-        old = stage(connection, {user: [99, 98] for user in LISTENERS})
+        old = stage(connection, {user: [99, 98] for user in USERS})
         go_live(connection, old)
-        lists = {user: [user, REMOVED_TRACK, user + 1, user + 2] for user in LISTENERS}
+        lists = {user: [user, REMOVED_TRACK, user + 1, user + 2] for user in USERS}
         new = stage(
             connection,
             lists,
@@ -45,7 +45,7 @@ def world(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactor
             similar={1: [2, REMOVED_TRACK, 3]},
         )
         go_live(connection, new)
-    assert ROCKER not in lists and JAZZER not in lists
+    assert ROCK_FAN not in lists and JAZZ_FAN not in lists
     clock = tmp_path_factory.mktemp("serving") / "clock"
     clock.write_text((NOW + timedelta(hours=1)).isoformat())
     with serving(url, clock_file=clock) as api:
@@ -56,7 +56,7 @@ def world(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def populated(database: str) -> str:
-    """The URL of a database with listeners and tracks, and nothing published."""
+    """The URL of a database with users and tracks, without a publication."""
     with connect(database) as connection:
         populate(connection)
     return database

@@ -1,4 +1,4 @@
-"""A ledger of many days by plain SQL: what the health page reads, without running a flow."""
+"""A ledger of many days in plain SQL, which the health page reads; no flow runs."""
 
 from __future__ import annotations
 
@@ -48,16 +48,15 @@ from generate_series(%(today)s::date - %(days)s::integer, %(today)s::date - 1, '
 
 
 def history(connection: psycopg.Connection[Any], now: datetime, days: int) -> int:
-    """So many days that ended well, today's the last; names, mails and texts of the source are where they would be.
-    Returns the publication that is live."""
+    """Insert `days` successful days with personal data in its usual places; return the live publication."""
     connection.execute(
         "insert into warehouse.users values (900, %s, 'Z', %s, 'f', 'Rock', %s, %s, null, 0, 'b')",
         [PERSON, MAIL, now, now],
     )
     publication = stage(connection, {900: [1, 2]})
     go_live(connection, publication)
-    given = {"today": now.date(), "days": days, "publication": publication, "raw": RAW}
+    parameters = {"today": now.date(), "days": days, "publication": publication, "raw": RAW}
     for text in _HISTORY.split(";\n"):
         if text.strip():
-            connection.execute(text, given)
+            connection.execute(text, parameters)
     return publication

@@ -1,4 +1,4 @@
-"""The health page on a real database: what it says, who may see it, and what it says without a database."""
+"""The health page on a real database: content, access, and outages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.integration.serving.run_history import MAIL, PERSON, RAW, history
 from tests.integration.serving.test_responses import assert_problem
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-ALERT = {
+INCIDENT = {
     "key": "k",
     "what": "the disk is <b>nearly</b> full",
     "since": "2026-11-22T04:00:00+00:00",
@@ -35,7 +35,7 @@ ALERT = {
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
-    """With a clock that says noon of the last day."""
+    """A data folder with a clock at noon of the last day."""
     (tmp_path / "clock").write_text(NOW.isoformat())
     return tmp_path
 
@@ -46,15 +46,15 @@ def page_of(database: str, data_dir: Path) -> Iterator[Api]:
         yield api
 
 
-def look(api: Api) -> str:
-    """The page with its charts, however long a busy machine takes to render them."""
+def load_page(api: Api) -> str:
+    """Load the page, and wait until its charts are rendered."""
     until = time.monotonic() + 120
     while True:
-        answer = api.get("/dashboard")
-        assert answer.status_code == 200
-        assert answer.headers["content-type"] == "text/html; charset=utf-8"
-        if "not ready yet" not in answer.text:
-            return answer.text
+        response = api.get("/dashboard")
+        assert response.status_code == 200
+        assert response.headers["content-type"] == "text/html; charset=utf-8"
+        if "not ready yet" not in response.text:
+            return response.text
         assert time.monotonic() < until
 
 
@@ -63,19 +63,19 @@ def heading(html: str) -> str:
     return str(text)
 
 
-def words(html: str) -> str:
+def text_of(html: str) -> str:
     inline = re.sub(r"<style>.*?</style>|</?span[^>]*>", "", html, flags=re.S)
     return " ".join(re.sub(r"<[^>]*>", " ", inline).split())
 
 
-def raise_alert(data_dir: Path) -> None:
+def write_incident(data_dir: Path) -> None:
     (data_dir / "alerts").mkdir()
-    (data_dir / "alerts" / "open.json").write_text(json.dumps([ALERT]))
+    (data_dir / "alerts" / "open.json").write_text(json.dumps([INCIDENT]))
 
 
 def test_before_the_first_ingest(database: str, data_dir: Path) -> None:
     with page_of(database, data_dir) as api:
-        html = look(api)
+        html = load_page(api)
     assert heading(html) == "Needs attention"
     assert "No data was ingested yet" in html
     assert "<svg" not in html
@@ -85,7 +85,7 @@ def test_one_day(database: str, data_dir: Path) -> None:
     with connect(database) as connection:
         history(connection, NOW, 1)
     with page_of(database, data_dir) as api:
-        html = look(api)
+        html = load_page(api)
     assert heading(html) == "Healthy"
     assert html.count('role="img"') == 2 * 8
 
@@ -94,18 +94,18 @@ def test_page_shows_thirty_days_and_no_personal_data(database: str, data_dir: Pa
     with connect(database) as connection:
         history(connection, NOW, 400)
     with page_of(database, data_dir) as api:
-        html = look(api)
+        html = load_page(api)
     assert heading(html) == "Healthy"
     days = set(re.findall(r"2026-\d\d-\d\d|2025-\d\d-\d\d", html))
     assert len(days) == 30
     assert "2026-10-24" in days and "2026-10-23" not in days
     for secret in (PERSON, MAIL, RAW):
         assert secret not in html
-    assert "3 warning" not in html and "rule 1 of id" in words(html)
+    assert "3 warning" not in html and "rule 1 of id" in text_of(html)
 
 
 def test_batch_of_a_future_day_is_hidden_by_a_current_one(database: str, data_dir: Path) -> None:
-    """Of a run by a clock that was ahead; until its day, nothing else would be the newest."""
+    """The batch comes from a run with a clock that was ahead."""
     with connect(database) as connection:
         history(connection, NOW, 3)
         connection.execute(
@@ -114,7 +114,7 @@ def test_batch_of_a_future_day_is_hidden_by_a_current_one(database: str, data_di
             {"at": NOW + timedelta(days=191)},
         )
     with page_of(database, data_dir) as api:
-        html = look(api)
+        html = load_page(api)
     assert heading(html) == "Healthy"
     assert "2027" not in html
 
@@ -130,43 +130,43 @@ def test_problems_are_shown(database: str, data_dir: Path) -> None:
             [f"users-{NOW.date()}", NOW],
         )
         connection.execute("insert into ops.runs (flow, started_at) values ('retrain', %s)", [NOW])
-        raise_alert(data_dir)
-        connection.execute("select pg_advisory_lock(%s)", [WAREHOUSE_LOCK])  # the ingest is at work
+        write_incident(data_dir)
+        connection.execute("select pg_advisory_lock(%s)", [WAREHOUSE_LOCK])  # the ingest runs
         with page_of(database, data_dir) as api:
-            html = look(api)
+            html = load_page(api)
     assert heading(html) == "Broken"
-    said = words(html)
-    assert "tracks-2026-11-22 is blocked" in said
+    text = text_of(html)
+    assert "tracks-2026-11-22 is blocked" in text
     assert "&lt;i&gt;why&lt;/i&gt;" in html and "&lt;b&gt;nearly&lt;/b&gt;" in html
-    assert "Running now: ingest" in said
-    assert "the batch was accepted: a &lt;u&gt;known&lt;/u&gt; gap" in said
-    assert "retrain (run 17), started 2026-11-22 12:00 UTC: it was killed" in said
+    assert "Running now: ingest" in text
+    assert "the batch was accepted: a &lt;u&gt;known&lt;/u&gt; gap" in text
+    assert "retrain (run 17), started 2026-11-22 12:00 UTC: it was killed" in text
 
 
 def test_page_needs_a_key_with_its_scope(world: Api) -> None:
     key = world.new_key("dashboard:read")
     page = f"{world.url}/dashboard"
 
-    def asked(**options: object) -> httpx.Response:
+    def get_page(**options: object) -> httpx.Response:
         return httpx.get(page, **options)  # type: ignore[arg-type]
 
-    assert_problem(asked(), 401, "no-key")
-    assert asked().headers["www-authenticate"] == 'Basic realm="moovitamix"'
-    assert asked(auth=("anyone", key.text)).status_code == 200
-    assert asked(headers={"Authorization": f"Bearer {key.text}"}).status_code == 200
-    assert asked(headers={"X-API-Key": key.text}).status_code == 200
-    assert_problem(asked(auth=("anyone", "mm_nonsense")), 401, "wrong-key")
-    others = world.new_key(*(scope for scope in keys.SCOPES if scope != "dashboard:read"))
-    assert_problem(asked(auth=("anyone", others.text)), 403, "missing-scope")
+    assert_problem(get_page(), 401, "no-key")
+    assert get_page().headers["www-authenticate"] == 'Basic realm="moovitamix"'
+    assert get_page(auth=("anyone", key.text)).status_code == 200
+    assert get_page(headers={"Authorization": f"Bearer {key.text}"}).status_code == 200
+    assert get_page(headers={"X-API-Key": key.text}).status_code == 200
+    assert_problem(get_page(auth=("anyone", "mm_nonsense")), 401, "wrong-key")
+    other_scopes = world.new_key(*(scope for scope in keys.SCOPES if scope != "dashboard:read"))
+    assert_problem(get_page(auth=("anyone", other_scopes.text)), 403, "missing-scope")
     with connect(world.database) as connection:
         keys.revoke(connection, key.key_id, NOW)
     until = time.monotonic() + 2
-    while asked(auth=("anyone", key.text)).status_code == 200:
+    while get_page(auth=("anyone", key.text)).status_code == 200:
         assert time.monotonic() < until
-    assert_problem(asked(auth=("anyone", key.text)), 401, "wrong-key")
-    elsewhere = httpx.get(f"{world.url}/metrics", auth=("anyone", world.key))
-    assert_problem(elsewhere, 401, "wrong-key")
-    assert elsewhere.headers["www-authenticate"].startswith("Bearer ")
+    assert_problem(get_page(auth=("anyone", key.text)), 401, "wrong-key")
+    metrics_response = httpx.get(f"{world.url}/metrics", auth=("anyone", world.key))
+    assert_problem(metrics_response, 401, "wrong-key")
+    assert metrics_response.headers["www-authenticate"].startswith("Bearer ")
 
 
 def test_security_headers_are_set(world: Api) -> None:
@@ -181,28 +181,28 @@ def test_security_headers_are_set(world: Api) -> None:
 
 def test_page_during_a_database_outage(database: str, postgres: str, data_dir: Path) -> None:
     name = psycopg.conninfo.conninfo_to_dict(database)["dbname"]
-    raise_alert(data_dir)
+    write_incident(data_dir)
     with page_of(database, data_dir) as api, psycopg.connect(postgres, autocommit=True) as server:
-        assert heading(look(api)) == "Broken"  # the alert
-        stranger = {"Authorization": f"Bearer mm_{'0' * 12}_{'0' * 64}"}
+        assert heading(load_page(api)) == "Broken"  # because of the incident
+        invalid_key = {"Authorization": f"Bearer mm_{'0' * 12}_{'0' * 64}"}
         server.execute(f'alter database "{name}" allow_connections false')
         server.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [name])
-        until = time.monotonic() + 10  # the page is kept for a moment
+        until = time.monotonic() + 10  # the page is cached for a moment
         while api.get("/dashboard").status_code == 200:
             assert time.monotonic() < until
-        for headers, sees_alerts in ((dict(api.client.headers), True), (stranger, False)):
-            began = time.monotonic()
-            answer = httpx.get(f"{api.url}/dashboard", headers=headers)
-            assert time.monotonic() - began < 2.5
-            assert answer.status_code == 503
-            assert int(answer.headers["retry-after"]) >= 1
-            assert "The database does not respond" in answer.text
-            assert ("&lt;b&gt;nearly" in answer.text) == sees_alerts
-            assert ("Error: <code>" in answer.text) == sees_alerts
+        for headers, sees_incidents in ((dict(api.client.headers), True), (invalid_key, False)):
+            start = time.monotonic()
+            response = httpx.get(f"{api.url}/dashboard", headers=headers)
+            assert time.monotonic() - start < 2.5
+            assert response.status_code == 503
+            assert int(response.headers["retry-after"]) >= 1
+            assert "The database does not respond" in response.text
+            assert ("&lt;b&gt;nearly" in response.text) == sees_incidents
+            assert ("Error: <code>" in response.text) == sees_incidents
         server.execute(f'alter database "{name}" allow_connections true')
         until = time.monotonic() + 8
         while api.get("/dashboard").status_code != 200:
-            assert time.monotonic() < until, "did not come back"
+            assert time.monotonic() < until, "did not recover"
 
 
 def test_command_writes_the_page(

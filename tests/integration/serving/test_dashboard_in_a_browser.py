@@ -1,4 +1,4 @@
-"""The health page as people meet it: in a real Chromium, on a phone, in the dark, by keyboard, by screen reader."""
+"""The health page in Chromium: phone width, dark mode, keyboard and screen reader."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tests.integration.serving import browser
 from tests.integration.serving.api import Api, serving
 from tests.integration.serving.browser import Tab
 from tests.integration.serving.run_history import history
-from tests.integration.serving.test_dashboard import look
+from tests.integration.serving.test_dashboard import load_page
 
 pytestmark = pytest.mark.skipif(browser.PROGRAM is None, reason="no Chromium on this machine")
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 _NAME = "dashboard_in_a_browser"
-_LETTERS_OF_PICTURES_THAT_ARE_CUT = """
+_CLIPPED_CHART_TEXTS = """
 [...document.querySelectorAll("svg")].filter(svg => svg.getBoundingClientRect().width).flatMap(svg => {
     const frame = svg.getBoundingClientRect();
     return [...svg.querySelectorAll("text")].map(text => [text.textContent, text.getBoundingClientRect()])
@@ -30,7 +30,7 @@ _LETTERS_OF_PICTURES_THAT_ARE_CUT = """
             || box.top < frame.top - 1 || box.bottom > frame.bottom + 1).map(([name]) => name)
 })
 """
-_SIZES_OF_PICTURES = """
+_CHART_SIZES = """
 [...document.querySelectorAll("svg")].map(svg => [svg.getBoundingClientRect().width, svg.viewBox.baseVal.width])
     .filter(([shown]) => shown)
 """
@@ -38,7 +38,7 @@ _SIZES_OF_PICTURES = """
 
 @pytest.fixture(scope="module")
 def api(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """Thirty days, one of them bad."""
+    """The API on thirty days, one of them with a blocked batch and an alarm."""
     data_dir = tmp_path_factory.mktemp("data")
     (data_dir / "clock").write_text(NOW.isoformat())
     names = sql.Identifier(_NAME), sql.Identifier(_template)
@@ -53,40 +53,42 @@ def api(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory)
                 " select 'ndcg@20', '2026-11-19', 0.1, 0.2, 6, max(publication_id), %s from ml.publications",
                 [NOW],
             )
-        with serving(url, data_dir=data_dir, clock_file=data_dir / "clock", data_docs_url="http://127.0.0.1:9") as made:
-            look(made)  # until there are pictures
-            yield made
+        with serving(url, data_dir=data_dir, clock_file=data_dir / "clock", data_docs_url="http://127.0.0.1:9") as api:
+            load_page(api)  # wait for the charts
+            yield api
         server.execute(sql.SQL("drop database {} with (force)").format(names[0]))
 
 
 @pytest.fixture(scope="module")
 def tab(api: Api) -> Iterator[Tab]:
-    """With the key as a password, as a browser sends it."""
+    """A tab that sends the key as an HTTP Basic password."""
     credentials = base64.b64encode(f"on-call:{api.key}".encode()).decode()
-    with browser.browser() as made:
-        made.do("Network.setExtraHTTPHeaders", headers={"Authorization": f"Basic {credentials}"})
-        yield made
+    with browser.browser() as tab:
+        tab.do("Network.setExtraHTTPHeaders", headers={"Authorization": f"Basic {credentials}"})
+        yield tab
 
 
 @pytest.mark.parametrize("width", [360, 390, 800, 1400])
 def test_page_fits_every_width_without_clipped_text(api: Api, tab: Tab, width: int) -> None:
     tab.open(f"{api.url}/dashboard", width)
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
-    assert tab.evaluate(_LETTERS_OF_PICTURES_THAT_ARE_CUT) == []
-    sizes = tab.evaluate(_SIZES_OF_PICTURES)
+    assert tab.evaluate(_CLIPPED_CHART_TEXTS) == []
+    sizes = tab.evaluate(_CHART_SIZES)
     assert len(sizes) == 8
     assert all(shown >= 0.93 * drawn for shown, drawn in sizes), sizes
 
 
 def test_page_loads_no_other_resource_and_logs_no_error(api: Api, tab: Tab, tmp_path: Path) -> None:
     tab.open(f"{api.url}/dashboard")
-    assert [asked["request"]["url"] for asked in tab.all("Network.requestWillBeSent")] == [f"{api.url}/dashboard"]
+    assert [request["request"]["url"] for request in tab.all("Network.requestWillBeSent")] == [f"{api.url}/dashboard"]
     assert tab.all("Log.entryAdded") == []
-    kept = tmp_path / "health.html"
-    kept.write_text(api.get("/dashboard").text)
-    tab.open(kept.as_uri())
-    assert [asked["request"]["url"] for asked in tab.all("Network.requestWillBeSent")] == [kept.as_uri()]
-    assert tab.evaluate("getComputedStyle(document.querySelector('h1')).fontSize") == "30px"  # its style applies
+    saved_page = tmp_path / "health.html"
+    saved_page.write_text(api.get("/dashboard").text)
+    tab.open(saved_page.as_uri())
+    assert [request["request"]["url"] for request in tab.all("Network.requestWillBeSent")] == [saved_page.as_uri()]
+    assert (
+        tab.evaluate("getComputedStyle(document.querySelector('h1')).fontSize") == "30px"
+    )  # the embedded style applies
 
 
 def test_colours_in_light_and_dark_mode(api: Api, tab: Tab) -> None:
@@ -99,15 +101,15 @@ def test_colours_in_light_and_dark_mode(api: Api, tab: Tab) -> None:
     assert (tab.evaluate(ground), tab.evaluate(bar)) == ("rgb(20, 24, 31)", "rgb(134, 176, 255)")
     dark = {"name": "prefers-color-scheme", "value": "dark"}
     tab.do("Emulation.setEmulatedMedia", media="print", features=[dark])
-    assert (tab.evaluate(ground), tab.evaluate(bar)) == light  # paper stays white
+    assert (tab.evaluate(ground), tab.evaluate(bar)) == light  # print keeps a white background
     tab.do("Emulation.setEmulatedMedia", media="")
 
 
 def test_the_keyboard_reaches_every_link_and_table_in_order(api: Api, tab: Tab) -> None:
     tab.open(f"{api.url}/dashboard", 390)
     expected = tab.evaluate(
-        "[...document.querySelectorAll('a, summary, [tabindex=\"0\"]')].filter(one => one.checkVisibility())"
-        ".map(one => one.textContent.trim().slice(0, 60))"
+        "[...document.querySelectorAll('a, summary, [tabindex=\"0\"]')].filter(element => element.checkVisibility())"
+        ".map(element => element.textContent.trim().slice(0, 60))"
     )
     assert expected[0] == "Skip to the details"
     reached = []
@@ -127,8 +129,8 @@ def test_screen_readers_get_headings_and_charts(api: Api, tab: Tab) -> None:
     nodes = [node for node in tab.do("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]
 
     def named(*roles: str) -> list[str]:
-        found: list[Any] = [node for node in nodes if node["role"]["value"] in roles]
-        return [str(node.get("name", {}).get("value", "")) for node in found]
+        matching: list[Any] = [node for node in nodes if node["role"]["value"] in roles]
+        return [str(node.get("name", {}).get("value", "")) for node in matching]
 
     headings = named("heading")
     assert headings[0].endswith("Needs attention")

@@ -1,4 +1,4 @@
-"""Feedback: stored once, the last word counts, and nothing else gets in."""
+"""Feedback: it is stored once, the last value counts, and invalid input is refused."""
 
 from __future__ import annotations
 
@@ -10,54 +10,54 @@ from typing import Any
 
 import pytest
 
-from tests.integration.serving.api import LEFT, NOW, REMOVED_TRACK, Api
+from tests.integration.serving.api import NOW, REMOVED_TRACK, REMOVED_USER, Api
 from tests.integration.serving.test_responses import HUGE, PUBLISHED, assert_problem
 
 JSON = {"Content-Type": "application/json"}
 
 
 def test_feedback_is_stored_once_and_the_last_value_counts(world: Api) -> None:
-    first = world.say(user_id=1, track_id=1, useful=True, publication_id=PUBLISHED)
-    again = world.say(user_id=1, track_id=1, useful=True, publication_id=PUBLISHED)
+    first = world.send_feedback(user_id=1, track_id=1, useful=True, publication_id=PUBLISHED)
+    again = world.send_feedback(user_id=1, track_id=1, useful=True, publication_id=PUBLISHED)
     assert world.clock_file
     world.clock_file.write_text((NOW + timedelta(hours=2)).isoformat())
-    other = world.say(user_id=1, track_id=1, useful=False, publication_id=PUBLISHED)
+    changed = world.send_feedback(user_id=1, track_id=1, useful=False, publication_id=PUBLISHED)
     world.clock_file.write_text((NOW + timedelta(hours=1)).isoformat())
-    assert [first.status_code, again.status_code, other.status_code] == [201, 200, 200]
+    assert [first.status_code, again.status_code, changed.status_code] == [201, 200, 200]
     assert first.json() == again.json()
-    assert other.json() == first.json() | {"useful": False, "updated_at": other.json()["updated_at"]}
-    assert other.json()["updated_at"] > first.json()["updated_at"]
+    assert changed.json() == first.json() | {"useful": False, "updated_at": changed.json()["updated_at"]}
+    assert changed.json()["updated_at"] > first.json()["updated_at"]
 
 
 def test_key_does_not_change_feedback_of_another_key(world: Api) -> None:
-    told = {"user_id": 3, "track_id": 1, "publication_id": PUBLISHED}
-    assert world.say(**told, useful=True).status_code == 201
-    other = {"Authorization": f"Bearer {world.new_key('feedback:write').text}"}
-    against = world.client.post("/v1/feedback", json=told | {"useful": False}, headers=other)
-    assert (against.status_code, against.json()["useful"]) == (201, False)
-    again = world.say(**told, useful=True)
+    feedback = {"user_id": 3, "track_id": 1, "publication_id": PUBLISHED}
+    assert world.send_feedback(**feedback, useful=True).status_code == 201
+    changed = {"Authorization": f"Bearer {world.new_key('feedback:write').text}"}
+    by_other_key = world.client.post("/v1/feedback", json=feedback | {"useful": False}, headers=changed)
+    assert (by_other_key.status_code, by_other_key.json()["useful"]) == (201, False)
+    again = world.send_feedback(**feedback, useful=True)
     assert (again.status_code, again.json()["useful"]) == (200, True)
     assert again.json()["updated_at"] == again.json()["created_at"]
 
 
 def test_feedback_without_a_publication_is_stored_once(world: Api) -> None:
-    assert [world.say(user_id=2, track_id=1, useful=True).status_code for _ in range(2)] == [201, 200]
-    assert world.say(user_id=2, track_id=1, useful=True, publication_id=PUBLISHED).status_code == 201
+    assert [world.send_feedback(user_id=2, track_id=1, useful=True).status_code for _ in range(2)] == [201, 200]
+    assert world.send_feedback(user_id=2, track_id=1, useful=True, publication_id=PUBLISHED).status_code == 201
 
 
 @pytest.mark.parametrize(
     ("feedback", "fields"),
     [
         ({"user_id": 404}, ["body.user_id"]),
-        ({"user_id": LEFT}, ["body.user_id"]),
+        ({"user_id": REMOVED_USER}, ["body.user_id"]),
         ({"track_id": REMOVED_TRACK}, ["body.track_id"]),
         ({"publication_id": 404}, ["body.publication_id"]),
         ({"user_id": 404, "track_id": 404}, ["body.user_id", "body.track_id"]),
     ],
 )
 def test_unknown_references_are_named(world: Api, feedback: dict[str, Any], fields: list[str]) -> None:
-    answer = world.say(**{"user_id": 1, "track_id": 1, "useful": True} | feedback)
-    problem = assert_problem(answer, 422, "unknown-reference")
+    response = world.send_feedback(**{"user_id": 1, "track_id": 1, "useful": True} | feedback)
+    problem = assert_problem(response, 422, "unknown-reference")
     assert [error["field"] for error in problem["errors"]] == fields
 
 
@@ -79,28 +79,28 @@ def test_unknown_references_are_named(world: Api, feedback: dict[str, Any], fiel
     ],
 )
 def test_invalid_feedback_is_refused(world: Api, feedback: dict[str, Any], field: str) -> None:
-    answer = world.say(**{"user_id": 1, "track_id": 1, "useful": True} | feedback)
-    problem = assert_problem(answer, 422, "invalid-request")
+    response = world.send_feedback(**{"user_id": 1, "track_id": 1, "useful": True} | feedback)
+    problem = assert_problem(response, 422, "invalid-request")
     assert [error["field"] for error in problem["errors"]] == [field]
-    assert "drop table" not in answer.text
-    assert "cret" not in answer.text
+    assert "drop table" not in response.text
+    assert "cret" not in response.text
 
 
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[]", b"null", b'"\xff"', b"\xff\xfe", b'{"user_id":' + HUGE.encode() + b"}", b"[" * 3000]
 )
 def test_invalid_json_is_refused(world: Api, body: bytes) -> None:
-    answer = world.client.post("/v1/feedback", content=body, headers=JSON)
-    assert answer.status_code in (400, 422)
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert "jSON" not in answer.text
+    response = world.client.post("/v1/feedback", content=body, headers=JSON)
+    assert response.status_code in (400, 422)
+    assert response.headers["content-type"] == "application/problem+json"
+    assert "jSON" not in response.text
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "", "*"])
 def test_other_content_types_are_refused(world: Api, kind: str) -> None:
     body = json.dumps({"user_id": 1, "track_id": 1, "useful": True})
-    answer = world.client.post("/v1/feedback", content=body, headers={"Content-Type": kind})
-    assert_problem(answer, 422, "invalid-request")
+    response = world.client.post("/v1/feedback", content=body, headers={"Content-Type": kind})
+    assert_problem(response, 422, "invalid-request")
 
 
 def test_large_bodies_are_refused_by_header_and_by_content(world: Api) -> None:
@@ -118,5 +118,5 @@ def test_large_bodies_are_refused_by_header_and_by_content(world: Api) -> None:
 def test_a_body_is_not_read_without_a_key(world: Api) -> None:
     host, port = world.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=5) as raw:
-        raw.sendall(b"POST /v1/feedback HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n")  # and no body
+        raw.sendall(b"POST /v1/feedback HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n")  # without a body
         assert raw.recv(100).startswith(b"HTTP/1.1 401 ")

@@ -1,4 +1,4 @@
-"""Keys and limits: who may do what, how often, and how soon a revoked key stops."""
+"""API keys: authorization, rate limits and revocation."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ def test_key_is_accepted_in_both_headers(world: Api) -> None:
 
 
 def test_response_without_a_key_explains_how_to_send_it(world: Api) -> None:
-    answer = read_with(world)
-    assert_problem(answer, 401, "no-key")
-    assert answer.headers["www-authenticate"] == 'Bearer realm="moovitamix"'
+    response = read_with(world)
+    assert_problem(response, 401, "no-key")
+    assert response.headers["www-authenticate"] == 'Bearer realm="moovitamix"'
 
 
 @pytest.mark.parametrize(
     "key", [" ", "x", "mm_", "mm_000000000000_" + "0" * 64, "mm_x_y", "\u00ff", "Basic abc", "a" * 9000]
 )
 def test_invalid_keys_get_the_same_response(world: Api, key: str) -> None:
-    answer = read_with(world, Authorization=f"Bearer {key}".rstrip().encode("latin-1"))
-    problem = assert_problem(answer, 401, "wrong-key")
-    assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+    response = read_with(world, Authorization=f"Bearer {key}".rstrip().encode("latin-1"))
+    problem = assert_problem(response, 401, "wrong-key")
+    assert 'error="invalid_token"' in response.headers["www-authenticate"]
     assert problem["detail"] == "unknown, revoked or expired"
 
 
 def test_wrong_secret_of_a_known_key_is_refused(world: Api) -> None:
-    known = keys.ApiKey.read(world.key)
-    assert known
-    wrong = keys.ApiKey(known.key_id, "0" * 64)
+    key = keys.ApiKey.read(world.key)
+    assert key
+    wrong = keys.ApiKey(key.key_id, "0" * 64)
     assert_problem(read_with(world, Authorization=f"Bearer {wrong.text}"), 401, "wrong-key")
     assert_problem(read_with(world, Authorization=f"Basic {world.key}"), 401, "wrong-key")
 
@@ -65,11 +65,11 @@ def test_expired_key_is_refused(world: Api) -> None:
     ],
 )
 def test_each_path_needs_its_scope(world: Api, method: str, path: str, scope: keys.Scope) -> None:
-    others = world.new_key(*(one for one in keys.SCOPES if one != scope))
-    headers = {"Authorization": f"Bearer {others.text}"}
-    answer = httpx.request(method, f"{world.url}{path}", headers=headers)
-    assert_problem(answer, 403, "missing-scope")
-    assert f'scope="{scope}"' in answer.headers["www-authenticate"]
+    other_scopes = world.new_key(*(name for name in keys.SCOPES if name != scope))
+    headers = {"Authorization": f"Bearer {other_scopes.text}"}
+    response = httpx.request(method, f"{world.url}{path}", headers=headers)
+    assert_problem(response, 403, "missing-scope")
+    assert f'scope="{scope}"' in response.headers["www-authenticate"]
     with_it = {"Authorization": f"Bearer {world.new_key(scope).text}"}
     assert httpx.request(method, f"{world.url}{path}", headers=with_it).status_code in (200, 422)
 
@@ -91,7 +91,7 @@ def test_new_key_works_at_once_and_revoked_key_stops_soon(world: Api) -> None:
 def test_command_creates_lists_and_revokes_keys(
     empty_database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("DATABASE_URL", empty_database)  # it migrates by itself
+    monkeypatch.setenv("DATABASE_URL", empty_database)  # the command migrates the database
     assert keys.main(["create", "--name", "app", "--scope", "recommendations:read", "--days", "9"]) == 0
     key = keys.ApiKey.read(capsys.readouterr().out.strip())
     assert key
@@ -106,7 +106,7 @@ def test_command_creates_lists_and_revokes_keys(
     assert capsys.readouterr().err.startswith("error: ")
     with psycopg.connect(empty_database) as connection:
         rows = connection.execute("select key_id, secret_hash from serving.api_keys").fetchall()
-    assert [(one, bytes(secret_hash)) for one, secret_hash in rows] == [(key.key_id, key.secret_hash)]
+    assert [(key_id, bytes(secret_hash)) for key_id, secret_hash in rows] == [(key.key_id, key.secret_hash)]
 
 
 def test_key_is_revoked_while_an_ingest_runs(
@@ -126,19 +126,19 @@ def test_rate_limit_of_one_key_does_not_affect_others(populated: str) -> None:
     with serving(populated, serving_requests_per_minute=5, serving_refusals_per_minute=3) as api:
         metrics = {"Authorization": f"Bearer {api.new_key('metrics:read').text}"}
         assert httpx.get(f"{api.url}/metrics", headers=metrics).status_code == 200
-        other = {"Authorization": f"Bearer {api.new_key('recommendations:read').text}"}
+        other_key = {"Authorization": f"Bearer {api.new_key('recommendations:read').text}"}
         limited = [api.read(5) for _ in range(12)][-1]
         assert_problem(limited, 429, "too-many-requests")
         assert 1 <= int(limited.headers["retry-after"]) <= 120
         assert limited.headers["ratelimit-policy"] == '"requests";q=5;w=60'
         assert limited.headers["ratelimit"].startswith('"requests";r=0;t=')
         assert limited.headers["ratelimit-remaining"] == "0"
-        assert read_with(api, **other).status_code == 200
-        # Whoever fails too often from one address is held off, and keys that were known still pass.
+        assert read_with(api, **other_key).status_code == 200
+        # Too many refusals block the address, but cached keys still pass.
         failing = [read_with(api, Authorization=f"Bearer mm_{n:012x}_{'0' * 64}").status_code for n in range(12)]
         assert failing[0] == 401
         assert failing[-1] == 429
-        assert read_with(api, **other).status_code == 200
+        assert read_with(api, **other_key).status_code == 200
         counted = 'moovitamix_serving_rate_limited_total{route="/v1/users/{user_id}/recommendations"}'
         assert counted in httpx.get(f"{api.url}/metrics", headers=metrics).text
 
@@ -152,8 +152,8 @@ def test_feedback_flood_is_limited_and_reads_continue(populated: str) -> None:
         def flood() -> None:
             with httpx.Client(base_url=api.url, headers=api.client.headers) as client:
                 for track in range(1, 61):
-                    said = {"user_id": 5, "track_id": track, "useful": True}
-                    statuses.append(client.post("/v1/feedback", json=said).status_code)
+                    feedback = {"user_id": 5, "track_id": track, "useful": True}
+                    statuses.append(client.post("/v1/feedback", json=feedback).status_code)
 
         threads = [threading.Thread(target=flood) for _ in range(3)]
         for thread in threads:

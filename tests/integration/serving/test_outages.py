@@ -1,4 +1,4 @@
-"""The database goes and comes back while serving: told within seconds, and over without a restart."""
+"""Database outages: the API reports them within seconds and recovers without a restart."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SOON = 2.5
 
 @pytest.fixture(scope="module")
 def own_server() -> Iterator[Path]:
-    """A server that only these tests have, with something published in it."""
+    """A Postgres server of these tests, with a publication."""
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
     folder.chmod(0o755)
     url = embedded_postgres.start(folder)
@@ -42,24 +42,24 @@ def own_server() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def comes_back(api: Api, seconds: float = 8) -> None:
+def assert_recovers(api: Api, seconds: float = 8) -> None:
     until = time.monotonic() + seconds
     while api.read(5).status_code != 200:
-        assert time.monotonic() < until, "did not come back"
+        assert time.monotonic() < until, "did not recover"
         time.sleep(0.05)
 
 
-def assert_away(api: Api) -> None:
+def assert_unavailable(api: Api) -> None:
     for path in ("/v1/users/5/recommendations", "/v1/tracks/5/similar"):
-        began = time.monotonic()
-        answer = api.get(path)
-        assert time.monotonic() - began < _SOON
-        problem = assert_problem(answer, 503, "database-away")
-        assert int(answer.headers["retry-after"]) >= 1
+        start = time.monotonic()
+        response = api.get(path)
+        assert time.monotonic() - start < _SOON
+        problem = assert_problem(response, 503, "database-away")
+        assert int(response.headers["retry-after"]) >= 1
         assert "postgres" not in json.dumps(problem).lower()
-    began = time.monotonic()
+    start = time.monotonic()
     health = httpx.get(f"{api.url}/health")
-    assert time.monotonic() - began < _SOON
+    assert time.monotonic() - start < _SOON
     assert_problem(health, 503, "database-away")
     assert health.json()["live"] is True
     assert health.json()["database"] is health.json()["ready"] is False
@@ -71,17 +71,17 @@ def test_database_stop_and_start(own_server: Path) -> None:
     with serving(url) as api:
         assert api.read(5).status_code == 200
         embedded_postgres.stop_if_unused(own_server)
-        time.sleep(0.4)  # longer than keys are remembered
-        assert_away(api)
-        feedback = api.say(user_id=5, track_id=1, useful=True)
+        time.sleep(0.4)  # longer than keys are cached
+        assert_unavailable(api)
+        feedback = api.send_feedback(user_id=5, track_id=1, useful=True)
         assert_problem(feedback, 503, "database-away")
-        metrics = api.get("/metrics")  # whoever had a key when the database went can still see that it went
+        metrics = api.get("/metrics")  # a cached key still works for metrics
         assert metrics.status_code == 200
         assert "moovitamix_serving_database_up 0.0" in metrics.text
-        time.sleep(3)  # the pauses between tries must not have grown
+        time.sleep(3)  # pauses between attempts must not grow
         assert embedded_postgres.start(own_server) == url
-        comes_back(api, seconds=4)
-        assert api.say(user_id=5, track_id=1, useful=True).status_code in (200, 201)
+        assert_recovers(api, seconds=4)
+        assert api.send_feedback(user_id=5, track_id=1, useful=True).status_code in (200, 201)
         assert httpx.get(f"{api.url}/health").status_code == 200
 
 
@@ -91,33 +91,33 @@ def test_api_starts_while_the_database_is_down(own_server: Path) -> None:
         key = api.key
     embedded_postgres.stop_if_unused(own_server)
     with serving(url, key=key) as api:
-        assert_away(api)
+        assert_unavailable(api)
         embedded_postgres.start(own_server)
-        comes_back(api)
+        assert_recovers(api)
 
 
 def test_hanging_server_is_reported_in_time(own_server: Path) -> None:
     url = embedded_postgres.start(own_server)
     with serving(url) as api:
-        comes_back(api)
+        assert_recovers(api)
         postmaster = psutil.Process(int((own_server / "postgres/postmaster.pid").read_text().split()[0]))
-        hung = [*postmaster.children(), postmaster]
-        for process in hung:
+        processes = [*postmaster.children(), postmaster]
+        for process in processes:
             process.suspend()
         try:
             time.sleep(0.4)
-            assert_away(api)
+            assert_unavailable(api)
         finally:
-            for process in hung:
+            for process in processes:
                 process.resume()
-        comes_back(api)
+        assert_recovers(api)
 
 
 def test_closed_connections_cause_no_error(own_server: Path) -> None:
     url = embedded_postgres.start(own_server)
     with serving(url) as api, psycopg.connect(url, autocommit=True) as connection:
         for _ in range(5):
-            comes_back(api)
+            assert_recovers(api)
             connection.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'moovitamix serving'"
             )
@@ -128,16 +128,16 @@ def test_closed_connections_cause_no_error(own_server: Path) -> None:
 def test_locked_table_is_reported_in_time_and_recovers(own_server: Path) -> None:
     url = embedded_postgres.start(own_server)
     with serving(url) as api, psycopg.connect(url) as connection:
-        comes_back(api)
+        assert_recovers(api)
         connection.execute("lock table ml.recommendations in access exclusive mode")
-        began = time.monotonic()
+        start = time.monotonic()
         assert_problem(api.read(5), 503, "database-away")
-        assert time.monotonic() - began < _SOON
+        assert time.monotonic() - start < _SOON
         connection.rollback()
-        comes_back(api)
+        assert_recovers(api)
 
 
-@pytest.mark.usefixtures("_template")  # which makes the roles
+@pytest.mark.usefixtures("_template")  # creates the roles
 def test_wrong_database_encoding_is_logged(postgres: str, caplog: pytest.LogCaptureFixture) -> None:
     with connect(postgres) as server:
         server.execute("create database serving_latin1 template template0 encoding 'LATIN1' locale 'C'")
@@ -181,14 +181,14 @@ def test_process_logs_without_secrets_and_stops_on_sigterm(own_server: Path, tmp
             program.send_signal(signal.SIGTERM)
             program.wait(timeout=15)
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    answered = [line for line in lines if line["from"] == "serving.requests"]
+    request_lines = [line for line in lines if line["from"] == "serving.requests"]
     template = "/v1/users/{user_id}/recommendations"
-    assert [(line["route"], line["status"], line["key_id"]) for line in answered[-2:]] == [
+    assert [(line["route"], line["status"], line["key_id"]) for line in request_lines[-2:]] == [
         (template, 200, key[3:15]),
         (template, 404, key[3:15]),
     ]
-    assert answered[-1]["instance"] == problem["instance"]
-    assert all(line["ms"] >= 0 for line in answered)
+    assert request_lines[-1]["instance"] == problem["instance"]
+    assert all(line["ms"] >= 0 for line in request_lines)
     assert key[16:] not in log.read_text()
     assert "Ada" not in log.read_text()
 

@@ -1,4 +1,4 @@
-"""What is answered, to whom, and how errors look."""
+"""Responses and problem details."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import httpx
 import pytest
 
 from core.database import connect
-from tests.integration.serving.api import JAZZER, LEFT, REMOVED_TRACK, ROCKER, Api, go_live, serving, stage
+from tests.integration.serving.api import JAZZ_FAN, REMOVED_TRACK, REMOVED_USER, ROCK_FAN, Api, go_live, serving, stage
 
-PUBLISHED = 2  # the publication that is live in the shared world
+PUBLISHED = 2  # the live publication of the shared database
 HUGE = "9" * 40
-ODD = [
+INVALID_IDS = [
     "1%27%20or%20%271%27=%271",
     "1;drop%20table%20ml.feedback",
     "%00",
@@ -23,7 +23,7 @@ ODD = [
     "%C3%28",
     "1.0",
 ]
-ODD += [
+INVALID_IDS += [
     "1_0",
     "+1",
     "%201",
@@ -40,15 +40,15 @@ ODD += [
 ]
 
 
-def tracks(answer: httpx.Response, name: str = "recommendations") -> list[tuple[int, int]]:
-    assert answer.status_code == 200, answer.text
-    return [(track["rank"], track["track_id"]) for track in answer.json()[name]]
+def tracks(response: httpx.Response, name: str = "recommendations") -> list[tuple[int, int]]:
+    assert response.status_code == 200, response.text
+    return [(track["rank"], track["track_id"]) for track in response.json()[name]]
 
 
-def assert_problem(answer: httpx.Response, status: int, name: str) -> dict[str, Any]:
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    problem = answer.json()
+def assert_problem(response: httpx.Response, status: int, name: str) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
     assert problem["type"] == f"urn:moovitamix:problem:{name}"
     assert problem["status"] == status
     assert problem.keys() >= {"title", "detail", "instance"}
@@ -57,9 +57,9 @@ def assert_problem(answer: httpx.Response, status: int, name: str) -> dict[str, 
 
 
 def test_recommendations_have_no_removed_tracks_and_no_gaps(world: Api) -> None:
-    answer = world.read(5)
-    assert tracks(answer) == [(1, 5), (2, 6), (3, 7)]
-    content = answer.json()
+    response = world.read(5)
+    assert tracks(response) == [(1, 5), (2, 6), (3, 7)]
+    content = response.json()
     assert {name: content[name] for name in ("user_id", "publication_id", "fallback")} == {
         "user_id": 5,
         "publication_id": PUBLISHED,
@@ -81,13 +81,13 @@ def test_n_counts_returned_tracks(world: Api) -> None:
 
 
 def test_user_without_recommendations_gets_the_fallback(world: Api) -> None:
-    rock, jazz = world.read(ROCKER), world.read(JAZZER)
+    rock, jazz = world.read(ROCK_FAN), world.read(JAZZ_FAN)
     assert tracks(rock) == [(1, 60), (2, 61)]
     assert tracks(jazz) == [(1, 50), (2, 51), (3, 52)]
     assert rock.json()["fallback"] is jazz.json()["fallback"] is True
 
 
-@pytest.mark.parametrize("user_id", [LEFT, 404, 0, -1, 2**63 - 1, -(2**63)])
+@pytest.mark.parametrize("user_id", [REMOVED_USER, 404, 0, -1, 2**63 - 1, -(2**63)])
 def test_unknown_or_removed_user_is_404(world: Api, user_id: int) -> None:
     assert_problem(world.read(user_id), 404, "unknown-listener")
 
@@ -103,34 +103,34 @@ def test_unknown_or_removed_track_is_404(world: Api, track_id: int) -> None:
     assert_problem(world.get(f"/v1/tracks/{track_id}/similar"), 404, "unknown-track")
 
 
-@pytest.mark.parametrize("odd", ODD)
-def test_invalid_ids_are_refused_and_not_repeated(world: Api, odd: str) -> None:
-    for path in (f"/v1/users/{odd}/recommendations", f"/v1/tracks/{odd}/similar"):
-        answer = world.get(path)
-        problem = assert_problem(answer, 422, "invalid-request")
+@pytest.mark.parametrize("invalid", INVALID_IDS)
+def test_invalid_ids_are_refused_and_not_repeated(world: Api, invalid: str) -> None:
+    for path in (f"/v1/users/{invalid}/recommendations", f"/v1/tracks/{invalid}/similar"):
+        response = world.get(path)
+        problem = assert_problem(response, 422, "invalid-request")
         assert [error["field"].split(".")[0] for error in problem["errors"]] == ["path"]
-        assert odd not in answer.text or len(odd) < 4
+        assert invalid not in response.text or len(invalid) < 4
 
 
-@pytest.mark.parametrize("n", ["0", "51", "-1", *ODD])
+@pytest.mark.parametrize("n", ["0", "51", "-1", *INVALID_IDS])
 def test_invalid_counts_are_refused(world: Api, n: str) -> None:
     problem = assert_problem(world.get(f"/v1/users/5/recommendations?n={n}"), 422, "invalid-request")
     assert [error["field"] for error in problem["errors"]] == ["query.n"]
 
 
 def test_fast_path_and_full_parsing_give_the_same_response(world: Api) -> None:
-    """What is plainly right skips FastAPI's reading of parameters: the same must come out."""
-    for plain, odd in (("n=2", "n=2&other=1"), ("n=2", "n=02"), ("", "other=1")):
-        assert world.get(f"/v1/users/5/recommendations?{odd}").content == (
-            world.get(f"/v1/users/5/recommendations?{plain}").content
+    """Simple requests bypass FastAPI's parsing of parameters; the response must be the same."""
+    for simple, parsed in (("n=2", "n=2&other=1"), ("n=2", "n=02"), ("", "other=1")):
+        assert world.get(f"/v1/users/5/recommendations?{parsed}").content == (
+            world.get(f"/v1/users/5/recommendations?{simple}").content
         )
 
 
 def test_responses_before_the_first_publication(populated: str) -> None:
     with serving(populated) as api:
-        for answer in (api.read(5), api.read(404), api.get("/v1/tracks/1/similar")):
-            assert_problem(answer, 503, "not-published")
-            assert int(answer.headers["retry-after"]) > 0
+        for response in (api.read(5), api.read(404), api.get("/v1/tracks/1/similar")):
+            assert_problem(response, 503, "not-published")
+            assert int(response.headers["retry-after"]) > 0
         assert api.get("/health/live").status_code == 200
         for path in ("/health", "/health/ready"):
             report = assert_problem(api.get(path), 503, "not-published")
@@ -139,7 +139,7 @@ def test_responses_before_the_first_publication(populated: str) -> None:
         with connect(populated) as connection:
             go_live(connection, stage(connection, {5: [1, 2]}))
         assert tracks(api.read(5)) == [(1, 1), (2, 2)]
-        # Without any fallback and without a list: nothing, and said so.
+        # Without recommendations and fallback, the response is empty and marked as fallback.
         nothing = api.read(6)
         assert (tracks(nothing), nothing.json()["fallback"]) == ([], True)
 
@@ -148,8 +148,8 @@ def test_only_removed_tracks_lead_to_the_fallback(populated: str) -> None:
     with connect(populated) as connection:
         go_live(connection, stage(connection, {5: [REMOVED_TRACK]}, fallbacks={"": [7]}))
     with serving(populated) as api:
-        answer = api.read(5)
-        assert (tracks(answer), answer.json()["fallback"]) == ([(1, 7)], True)
+        response = api.read(5)
+        assert (tracks(response), response.json()["fallback"]) == ([(1, 7)], True)
 
 
 @pytest.mark.parametrize(
@@ -164,9 +164,9 @@ def test_only_removed_tracks_lead_to_the_fallback(populated: str) -> None:
     ],
 )
 def test_unknown_paths_and_methods_are_refused(world: Api, method: str, path: str, status: int, name: str) -> None:
-    answer = world.client.request(method, path)
-    assert_problem(answer, status, name)
-    assert ("allow" in answer.headers) == (status == 405)
+    response = world.client.request(method, path)
+    assert_problem(response, status, name)
+    assert ("allow" in response.headers) == (status == 405)
 
 
 def test_health_and_metrics(world: Api) -> None:
@@ -200,7 +200,7 @@ def test_head_answers_like_get_without_a_body_on_every_path(world: Api) -> None:
     post_only = world.client.request("HEAD", "/v1/feedback")
     assert (post_only.status_code, post_only.headers["allow"]) == (405, "POST")
     assert world.client.request("DELETE", "/health").headers["allow"] == "GET, HEAD"
-    # One connection serves both: no length that was announced is waited for.
+    # One connection serves both, so the client does not wait for the announced length.
     assert [world.client.request(method, "/health").status_code for method in ("HEAD", "GET", "HEAD")] == [200] * 3
     assert 'method="HEAD",route="/health",status="200"' in world.get("/metrics").text
 

@@ -1,4 +1,4 @@
-"""What serving may do in the database: read what it shows, and write feedback."""
+"""The database role of serving: it reads what the API returns, and writes feedback."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_role_sees_no_personal_data(world: Api) -> None:
         columns = connection.execute(
             "select column_name from information_schema.columns"
             " where table_schema in ('mart', 'ml', 'serving', 'warehouse', 'ops', 'staging')"
-        ).fetchall()  # only those that the role has a right on
+        ).fetchall()  # only columns that the role has a right on
     named = {column for (column,) in columns}
     assert {"favorite_genres", "useful"} <= named
     assert named & {"first_name", "last_name", "email"} == set()
@@ -50,8 +50,8 @@ def test_role_sees_no_personal_data(world: Api) -> None:
 
 @pytest.fixture
 def owned(postgres: str, _template: str, empty_database: str) -> Iterator[str]:
-    """A database without any schema of ours, as an owner sees it who made the roles: since Postgres 16 who
-    makes a role may grant it, and not yet take it.
+    """An empty database whose owner created the roles. Since Postgres 16, the creator of a role may grant it, but not
+    set it.
     """
     owner = f"maker_{uuid4().hex[:8]}"
     database = empty_database.partition("?")[0].rpartition("/")[2]
@@ -83,18 +83,18 @@ def test_separate_login_with_the_role_is_enough(world: Api) -> None:
         try:
             with serving(world.database.replace("postgres@", f"{login}@"), key=world.key) as api:
                 assert api.read(5).status_code == 200
-                assert api.say(user_id=9, track_id=9, useful=True).status_code == 201
+                assert api.send_feedback(user_id=9, track_id=9, useful=True).status_code == 201
         finally:
             connection.execute(f"drop role {login}")
 
 
 def test_log_states_why_there_is_no_connection(world: Api, caplog: pytest.LogCaptureFixture) -> None:
-    """What a wrong login comes to does not end by itself: whoever runs it must see it. Clients are not told."""
+    """A wrong login needs an operator, so the log has the reason. Clients do not see it."""
     caplog.set_level("INFO", "serving.requests")
     with serving(world.database.replace("postgres@", "nobody_here:secret@"), key=world.key) as api:
-        answer = api.read(5)
-    assert answer.status_code == 503
-    assert "nobody_here" not in answer.text
-    whys = [getattr(record, "line", {}).get("why", "") for record in caplog.records]
-    assert any('role "nobody_here" does not exist' in why for why in whys)
-    assert not any("secret" in why for why in whys)
+        response = api.read(5)
+    assert response.status_code == 503
+    assert "nobody_here" not in response.text
+    reasons = [getattr(record, "line", {}).get("why", "") for record in caplog.records]
+    assert any('role "nobody_here" does not exist' in why for why in reasons)
+    assert not any("secret" in why for why in reasons)

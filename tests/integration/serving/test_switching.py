@@ -1,4 +1,4 @@
-"""Publishing, rolling back and retention while it serves: no error, and no list of which half is another."""
+"""Publishing, rollback and retention while the API serves: no error, and no mixed response."""
 
 from __future__ import annotations
 
@@ -15,68 +15,70 @@ from core.database import connect
 from core.settings import Settings
 from serving import database as serving_database
 from serving.database import Database
-from tests.integration.serving.api import LISTENERS, Api, drop, go_live, serving, stage
+from tests.integration.serving.api import USERS, Api, drop, go_live, serving, stage
 
 _SECONDS = 4.0
 
 
 @dataclass
-class Hammer:
-    """Reads in threads until told to stop, and keeps what was wrong."""
+class LoadGenerator:
+    """Reads in threads until stopped, and records wrong responses."""
 
     api: Api
-    belongs: dict[int, range]
+    tracks_by_publication: dict[int, range]
     stop: threading.Event = field(default_factory=threading.Event)
-    seen: Counter[int] = field(default_factory=Counter)
+    responses: Counter[int] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
 
     def read(self) -> None:
         with httpx.Client(base_url=self.api.url, headers=self.api.client.headers, timeout=60) as client:
             while not self.stop.is_set():
                 for user in (1, 7, 404_000, 20):
-                    self._judge(client.get(f"/v1/users/{user}/recommendations?n=20"), user)
+                    self._check(client.get(f"/v1/users/{user}/recommendations?n=20"), user)
 
-    def _judge(self, answer: httpx.Response, user: int) -> None:
-        if user not in LISTENERS:
-            if answer.status_code != 404:
-                self.wrong.append(answer.text)
+    def _check(self, response: httpx.Response, user: int) -> None:
+        if user not in USERS:
+            if response.status_code != 404:
+                self.wrong.append(response.text)
             return
-        if answer.status_code != 200:
-            self.wrong.append(answer.text)
+        if response.status_code != 200:
+            self.wrong.append(response.text)
             return
-        content = answer.json()
+        content = response.json()
         listed = [track["track_id"] for track in content["recommendations"]]
         ranks = [track["rank"] for track in content["recommendations"]]
-        if listed != list(self.belongs[content["publication_id"]]) or ranks != list(range(1, len(ranks) + 1)):
+        if listed != list(self.tracks_by_publication[content["publication_id"]]) or ranks != list(
+            range(1, len(ranks) + 1)
+        ):
             self.wrong.append(f"{content['publication_id']}: {listed}")
-        self.seen[content["publication_id"]] += 1
+        self.responses[content["publication_id"]] += 1
 
 
 def test_each_response_is_from_exactly_one_publication(populated: str) -> None:
     odd, even = range(1, 11), range(41, 51)
     with serving(populated, serving_requests_per_minute=1_000_000) as api, connect(populated) as connection:
-        first = stage(connection, dict.fromkeys(LISTENERS, odd))
-        second = stage(connection, dict.fromkeys(LISTENERS, even))
+        first = stage(connection, dict.fromkeys(USERS, odd))
+        second = stage(connection, dict.fromkeys(USERS, even))
         go_live(connection, first)
-        hammer = Hammer(api, {first: odd, second: even})
-        threads = [threading.Thread(target=hammer.read) for _ in range(4)]
+        load = LoadGenerator(api, {first: odd, second: even})
+        threads = [threading.Thread(target=load.read) for _ in range(4)]
         for thread in threads:
             thread.start()
         until, extra = time.monotonic() + _SECONDS, []
         while time.monotonic() < until:
             go_live(connection, second)
-            extra.append(stage(connection, dict.fromkeys(LISTENERS, even)))  # attaches partitions
-            hammer.belongs[extra[-1]] = even
+            extra.append(stage(connection, dict.fromkeys(USERS, even)))  # attaches partitions
+            load.tracks_by_publication[extra[-1]] = even
             go_live(connection, extra[-1])
             go_live(connection, first)
             if len(extra) > 2:
                 drop(connection, extra.pop(0))
-        hammer.stop.set()
+        load.stop.set()
         for thread in threads:
             thread.join()
-    assert hammer.wrong == []
-    assert hammer.seen[first] > 10
-    assert len(hammer.seen) > 2
+    assert load.wrong == []
+    assert load.responses[first] > 10
+    assert len(load.responses) > 2
 
 
 def test_next_request_sees_a_rollback(populated: str) -> None:
@@ -107,10 +109,10 @@ async def _rows_while_dropped(url: str, monkeypatch: pytest.MonkeyPatch, failure
 def test_dropped_partition_is_retried(populated: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import asyncio
 
-    gone = psycopg.errors.UndefinedTable("could not open relation with OID 1")
-    assert asyncio.run(_rows_while_dropped(populated, monkeypatch, [gone])) == 2
+    undefined_table = psycopg.errors.UndefinedTable("could not open relation with OID 1")
+    assert asyncio.run(_rows_while_dropped(populated, monkeypatch, [undefined_table])) == 2
     with pytest.raises(serving_database.DatabaseError, match="UndefinedTable"):
-        asyncio.run(_rows_while_dropped(populated, monkeypatch, [gone, gone]))
+        asyncio.run(_rows_while_dropped(populated, monkeypatch, [undefined_table, undefined_table]))
 
 
 def test_serving_database_url_is_used_when_set() -> None:
