@@ -99,7 +99,7 @@ def measure_day(connection: Connection, day: date, k: int, usual_usefulness: flo
     notes: tuple[str, ...] = ()
     if useful is not None:
         metrics.append(DayMetric(USEFUL, useful.share, useful.effective_users, useful.lower, useful.upper))
-        notes = (f"excluded: {useful.left_out}",) if useful.left_out else ()
+        notes = (f"judged without {useful.left_out}",) if useful.left_out else ()
     return DayQuality(day, publication_id, tuple(metrics), notes=notes)
 
 

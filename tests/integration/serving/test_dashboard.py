@@ -156,8 +156,8 @@ def test_page_needs_a_key_with_its_scope(world: Api) -> None:
     assert get_page(headers={"Authorization": f"Bearer {key.text}"}).status_code == 200
     assert get_page(headers={"X-API-Key": key.text}).status_code == 200
     assert_problem(get_page(auth=("anyone", "mm_nonsense")), 401, "wrong-key")
-    other_scopes = world.new_key(*(scope for scope in keys.SCOPES if scope != "dashboard:read"))
-    assert_problem(get_page(auth=("anyone", other_scopes.text)), 403, "missing-scope")
+    key_without_scope = world.new_key(*(scope for scope in keys.SCOPES if scope != "dashboard:read"))
+    assert_problem(get_page(auth=("anyone", key_without_scope.text)), 403, "missing-scope")
     with connect(world.database) as connection:
         keys.revoke(connection, key.key_id, NOW)
     until = time.monotonic() + 2

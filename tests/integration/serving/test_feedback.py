@@ -32,8 +32,8 @@ def test_feedback_is_stored_once_and_the_last_value_counts(world: Api) -> None:
 def test_key_does_not_change_feedback_of_another_key(world: Api) -> None:
     feedback = {"user_id": 3, "track_id": 1, "publication_id": PUBLISHED}
     assert world.send_feedback(**feedback, useful=True).status_code == 201
-    changed = {"Authorization": f"Bearer {world.new_key('feedback:write').text}"}
-    by_other_key = world.client.post("/v1/feedback", json=feedback | {"useful": False}, headers=changed)
+    other_headers = {"Authorization": f"Bearer {world.new_key('feedback:write').text}"}
+    by_other_key = world.client.post("/v1/feedback", json=feedback | {"useful": False}, headers=other_headers)
     assert (by_other_key.status_code, by_other_key.json()["useful"]) == (201, False)
     again = world.send_feedback(**feedback, useful=True)
     assert (again.status_code, again.json()["useful"]) == (200, True)

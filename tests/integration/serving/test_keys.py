@@ -65,8 +65,8 @@ def test_expired_key_is_refused(world: Api) -> None:
     ],
 )
 def test_each_path_needs_its_scope(world: Api, method: str, path: str, scope: keys.Scope) -> None:
-    other_scopes = world.new_key(*(name for name in keys.SCOPES if name != scope))
-    headers = {"Authorization": f"Bearer {other_scopes.text}"}
+    key_without_scope = world.new_key(*(name for name in keys.SCOPES if name != scope))
+    headers = {"Authorization": f"Bearer {key_without_scope.text}"}
     response = httpx.request(method, f"{world.url}{path}", headers=headers)
     assert_problem(response, 403, "missing-scope")
     assert f'scope="{scope}"' in response.headers["www-authenticate"]
