@@ -125,7 +125,7 @@ def _show(report: EvaluationReport) -> None:
         console.width = _FILE_WIDTH
     console.print(report.as_table())
     for name, why in report.failed_models.items():
-        console.print(f"failed: {name}, {why}", markup=False)
+        console.print(f"excluded: {name}, {why}", markup=False)
     holdout = report.holdout
     console.print(f"{len(holdout):,} users evaluated; {holdout.left_out:,} users of test are not in train")
 

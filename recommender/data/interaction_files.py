@@ -16,7 +16,7 @@ USER, TRACK, PLAYS = "user_id", "track_id", "plays"
 _COLUMN_OF = {ARTIST: "artist", GENRE: "genres"}
 _ROW = "row of the file"
 _PARQUET_BEGINS = b"PAR1"
-_MOST_PLAYS = float(np.finfo(np.float32).max)
+_MAX_PLAYS = float(np.finfo(np.float32).max)
 
 
 def read_interactions(path: Path) -> Interactions:
@@ -93,7 +93,7 @@ def _plays(frame: pl.DataFrame) -> NDArray[np.float64]:
     if not (column.dtype.is_numeric() or column.dtype in (pl.String, pl.Null)):
         raise InteractionsError(f"{PLAYS} is a column of {column.dtype}, not of numbers; convert it")
     plays = _stripped(column).cast(pl.Float64, strict=False)
-    valid = plays.is_between(0, _MOST_PLAYS).fill_null(False)
+    valid = plays.is_between(0, _MAX_PLAYS).fill_null(False)
     _refuse(~valid, frame, PLAYS, "not a finite number of 0 or more")
     return plays.to_numpy()
 

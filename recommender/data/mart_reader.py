@@ -17,7 +17,7 @@ from recommender.data.item_attributes import attribute_codes
 from recommender.data.play_log import NegativeFeedback, PlayLog
 
 # The source has 17 genres. Popularity is fitted for each genre, so free text at the source must not create too many.
-_MOST_GENRES = 200
+_MAX_GENRES = 200
 _IDS = {"user_id": pl.Int64(), "track_id": pl.Int64()}
 
 
@@ -102,7 +102,7 @@ def _read_users(connection: Connection) -> pl.DataFrame:
         pl.col("favorite_genres").fill_null("")
     )
     counted = users.group_by("favorite_genres").len().sort("len", "favorite_genres", descending=[True, False])
-    common = counted["favorite_genres"].head(_MOST_GENRES)
+    common = counted["favorite_genres"].head(_MAX_GENRES)
     return users.with_columns(
         favorite_genres=pl.when(pl.col("favorite_genres").is_in(common.implode()))
         .then(pl.col("favorite_genres"))

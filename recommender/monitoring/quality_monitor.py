@@ -206,11 +206,11 @@ def _metric_status(
 
 @dataclass(frozen=True)
 class MetricMean:
-    """The mean of one or more merged days. `forgiven`: a training has answered the fall so far."""
+    """The mean of one or more merged days. `alarm_answered`: a training has answered the fall so far."""
 
     value: float
     users: int
-    forgiven: bool = False
+    alarm_answered: bool = False
 
 
 def _series(connection: Connection, metric: str, day: date, settings: MonitoringSettings) -> list[MetricMean]:
@@ -222,16 +222,16 @@ def _series(connection: Connection, metric: str, day: date, settings: Monitoring
 
 def _merged(series: Sequence[MetricMean], users: int) -> tuple[list[MetricMean], int]:
     """Merge consecutive days until they have enough users. Also return the users of the last, unfinished merge."""
-    merged, total, count, forgiven = [], 0.0, 0, False
+    merged, total, count, alarm_answered = [], 0.0, 0, False
     for day_mean in series:
-        total, count, forgiven = (
+        total, count, alarm_answered = (
             total + day_mean.value * day_mean.users,
             count + day_mean.users,
-            forgiven or day_mean.forgiven,
+            alarm_answered or day_mean.alarm_answered,
         )
         if count >= users:
-            merged.append(MetricMean(total / count, count, forgiven))
-            total, count, forgiven = 0.0, 0, False
+            merged.append(MetricMean(total / count, count, alarm_answered))
+            total, count, alarm_answered = 0.0, 0, False
     return merged, count
 
 
@@ -240,7 +240,7 @@ def _run_cusum(merged: Sequence[MetricMean], rule: CusumSettings) -> CusumResult
     cusum = SelfStartingCusum(rule)
     for mean in merged[:-1]:
         cusum.add(mean.value, mean.users)
-        if mean.forgiven:
+        if mean.alarm_answered:
             cusum.reset_statistic()
     return cusum.add(merged[-1].value, merged[-1].users)
 

@@ -130,7 +130,7 @@ def test_table_output_names_the_chosen_and_the_failed_models(
     printed = capsys.readouterr().out
     assert "recall@5  ndcg@5  coverage  novelty" in printed
     assert "ease (chosen)" in printed
-    assert "failed: raises, raised KeyError at broken_models.py" in printed
+    assert "excluded: raises, raised KeyError at broken_models.py" in printed
     assert "119 users evaluated; 0 users of test" in printed or "120 users evaluated; 0 users of test" in printed
 
 
