@@ -7,8 +7,8 @@ values (
 
 -- name: find_metric_series
 -- One row per day with a verdict on a metric, in order. Days start after the last alarm that new recommendations answered.
--- If a training kept the champion, the days after its alarm up to the end of the cool-down are left out. `alarm_answered` marks
--- the day of that alarm: the fall up to then is answered.
+-- If a training kept the champion, the days after its alarm up to the end of the cool-down are left out.
+-- `alarm_answered` marks the day of that alarm: the fall up to then is answered.
 select
     measured.day,
     measured.value,
