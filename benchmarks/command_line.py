@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -27,10 +28,9 @@ from benchmarks.report import (
     MARK,
     PAGE,
     BenchmarkReport,
-    add_write_option,
-    check_marks,
     missed_targets,
     parse_count,
+    parse_options,
     terminal_tables,
     write_benchmarks,
 )
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(options: argparse.Namespace, console: Console) -> BenchmarkReport:
+def measure(options: Any, console: Console) -> BenchmarkReport:
     """Run the chosen measurements, and print each figure as soon as it is known. Raises WorkFailed."""
     started = time.monotonic()
     sizes = Sizes(options.users, options.tracks, options.sessions)
@@ -109,7 +109,7 @@ def _temporary_postgres() -> Iterator[tuple[Path, str]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+def read_options(arguments: Sequence[str] | None) -> Any:
     """Parse the command line. Exits with 2 for a wrong argument, or for a page without marks."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
@@ -128,9 +128,7 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=parse_count, default=2, help="how often each side of a ratio is measured")
     parser.add_argument("--only", nargs="+", choices=MEASUREMENTS, default=list(MEASUREMENTS), metavar="NAME")
     parser.add_argument("--date", type=parse_day, default=datetime.now(UTC).date(), help="for the page (today)")
-    add_write_option(parser, PAGE)
-    options = parser.parse_args(arguments)
+    options = parse_options(parser, arguments, PAGE, MARK)
     if options.write and len(options.only) < len(MEASUREMENTS):
         parser.error("--write needs all measurements: leave out --only")
-    check_marks(parser, options, PAGE, MARK)
     return options

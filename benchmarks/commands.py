@@ -118,14 +118,12 @@ def _table(parts: Mapping[str, float]) -> Table:
 def measure_help(context: BenchmarkContext) -> Measurement:
     """User and system CPU seconds of `moovitamix --help`. The first run is not counted."""
     context.show("moovitamix --help")
-    seconds = [cpu_seconds() for _ in range(1 + context.rounds)][1:]
+    command, seconds = [sys.executable, "-m", "cli", "--help"], []
+    for _ in range(1 + context.rounds):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    seconds = seconds[1:]
     measured = f"at least {min(seconds):.2f} CPU s"
     return Measurement([Figure("moovitamix --help", median(seconds), measured, unit="CPU s", at_most=0.5)])
-
-
-def cpu_seconds() -> float:
-    """CPU seconds of one run."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-m", "cli", "--help"], cwd=ROOT, check=True, capture_output=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return (after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime)

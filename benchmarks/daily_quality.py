@@ -112,9 +112,8 @@ def _fill(show: Show, connection: Connection, users: int, tracks: int, users_of_
     _publish_sessions(connection, users, tracks, [max(1, users // 5)] * _DAYS_BEFORE + list(users_of_days))
     show(f"publishing recommendations for {users:,} users")
     live_from = datetime.combine(_FIRST + timedelta(_DAYS_BEFORE), time(), UTC)
-    run = sample_data.start_model_run(connection, live_from)
     recommendations, similar = sample_data.recommend(users, tracks), sample_data.relate(1, 0)
-    publication_id = sample_data.publish(connection, run, recommendations, similar, live_from)
+    publication_id = sample_data.publish(connection, recommendations, similar, live_from)
     apps = [keys.create(connection, f"app {app}", ["feedback:write"], utc_now()).key_id for app in range(_KEYS)]
     connection.execute(sample_data.read_sql("feedback"), {"keys": apps, "first": _FIRST})
     connection.execute("vacuum analyze")  # as autovacuum does

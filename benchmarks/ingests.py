@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
-from typing import ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 from benchmarks.processes import Show, peak_bytes
 from benchmarks.source import land_batch
@@ -16,7 +16,6 @@ from core.errors import BatchBlocked
 from core.settings import Settings
 from pipeline.batches import Batch, Counts
 
-Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 _SMALLEST_RISE = 10 * 2**20
@@ -69,14 +68,7 @@ class StepMeter:
         self.seconds: dict[str, float] = {}
         self.peak_rises = {"imports": peak_bytes()}
 
-    def __call__(
-        self,
-        step: str,
-        detail: str,
-        work: Callable[Arguments, Result],
-        *args: Arguments.args,
-        **kwargs: Arguments.kwargs,
-    ) -> Result:
+    def __call__(self, step: str, detail: str, work: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
         """Do the work, and add its time and memory to the step."""
         name = f"{step} {detail}".strip()
         self._show(name)

@@ -36,9 +36,8 @@ def draw_growth(points: Sequence[ProcessResult[IngestMeasurement]], file: Path) 
         time, memory = canvas.subplots(1, 2)
         sessions, totals = [point.result.sessions for point in points], [point.result.total for point in points]
         for step in points[0].result.seconds:
-            time.loglog(
-                sessions, [point.result.seconds[step] for point in points], marker="o", markersize=4, label=step
-            )
+            seconds = [point.result.seconds[step] for point in points]
+            time.loglog(sessions, seconds, marker="o", markersize=4, label=step)
         time.loglog(sessions, totals, marker="o", color="black", linewidth=2.5, label="all")
         in_proportion = [totals[-1] * count / sessions[-1] for count in sessions]
         time.loglog(sessions, in_proportion, color="grey", linestyle=":", label="in proportion")

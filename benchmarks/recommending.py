@@ -43,8 +43,8 @@ class TrainingMeasurement:
 
 def measure(context: BenchmarkContext) -> Measurement:
     """Train on the largest data set that has a target, on two smaller ones, and on a denser one."""
-    processes = [_train_on(context, _sizes(context, _LARGEST, share)) for share in (0.1, 0.3, 1.0)]
-    processes.append(_train_on(context, _sizes(context, _DENSER, 1.0)))
+    data_sets = ((_LARGEST, 0.1), (_LARGEST, 0.3), (_LARGEST, 1.0), (_DENSER, 1.0))
+    processes = [_train_on(context, largest, share) for largest, share in data_sets]
     largest, denser = processes[-2:]
     training, peak = largest.result, largest.peak_bytes / 2**20
     figures = [
@@ -86,13 +86,10 @@ def _compare_with_truth(data_set: str, training: TrainingMeasurement) -> list[Fi
     ]
 
 
-def _sizes(context: BenchmarkContext, largest: Sizes, share: float) -> Sizes:
-    sizes = context.sizes
-    pairs = ((largest.users, sizes.users), (largest.tracks, sizes.tracks), (largest.sessions, sizes.sessions))
-    return Sizes(*(max(200, int(share * min(pair))) for pair in pairs))
-
-
-def _train_on(context: BenchmarkContext, sizes: Sizes) -> ProcessResult[TrainingMeasurement]:
+def _train_on(context: BenchmarkContext, largest: Sizes, share: float) -> ProcessResult[TrainingMeasurement]:
+    most = context.sizes
+    pairs = ((largest.users, most.users), (largest.tracks, most.tracks), (largest.sessions, most.sessions))
+    sizes = Sizes(*(max(200, int(share * min(pair))) for pair in pairs))
     with mock_api(sizes) as api_url:
         settings = context.settings(f"recommending_{sizes.users}_{sizes.sessions}", api_url)
         context.show(f"ingesting {sizes}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import rich.table
 
@@ -139,17 +140,14 @@ def parse_count(text: str) -> int:
     return number
 
 
-def add_write_option(parser: argparse.ArgumentParser, page: str) -> None:
-    """Add `--write [FOLDER]`; without a folder it is docs."""
-    parser.add_argument(
-        "--write", nargs="?", type=Path, const=ROOT / "docs", metavar="FOLDER", help=f"write {page} there (docs)"
-    )
-
-
-def check_marks(parser: argparse.ArgumentParser, options: argparse.Namespace, page: str, mark: str) -> None:
-    """Exit with 2 if the page to write has no marks."""
+def parse_options(parser: argparse.ArgumentParser, arguments: Sequence[str] | None, page: str, mark: str) -> Any:
+    """Parse the command line, with `--write [FOLDER]`. Exits with 2 for a wrong argument, or a page without marks."""
+    docs, text = ROOT / "docs", f"write {page} there (docs)"
+    parser.add_argument("--write", nargs="?", type=Path, const=docs, metavar="FOLDER", help=text)
+    options = parser.parse_args(arguments)
     if options.write:
         try:
             split_page(options.write / page, mark)
         except ValueError as error:
             parser.error(str(error))
+    return options

@@ -52,19 +52,13 @@ def relate(tracks: int, length: int) -> pl.DataFrame:
     return ranked.rename({"track_id": "similar_track_id", "user_id": "track_id"})
 
 
-def start_model_run(connection: Connection, now: datetime) -> int:
-    """Record a model run that publications can refer to. Returns its id."""
-    return model_runs.start_model_run(
+def publish(connection: Connection, recommendations: pl.DataFrame, similar: pl.DataFrame, now: datetime) -> int:
+    """Stage, attach and publish recommendations as flows do, without the audit. Returns the publication's id."""
+    run = model_runs.start_model_run(
         connection, recipe=Recipe("none"), seed=0, data_as_of=now, batches=[], code_version="benchmark", now=now
     )
-
-
-def publish(
-    connection: Connection, model_run_id: int, recommendations: pl.DataFrame, similar: pl.DataFrame, now: datetime
-) -> int:
-    """Stage, attach and publish recommendations as flows do, without the audit. Returns the publication's id."""
     staged = publication.start_publication(
-        connection, model_run_id=model_run_id, flow="benchmark", data_as_of=now, batches=[], now=now
+        connection, model_run_id=run, flow="benchmark", data_as_of=now, batches=[], now=now
     )
     options = PublicationOptions(LENGTH, exclude_seen=True, personal=True)
     publication.stage_recommendations(connection, staged, [recommendations], similar, options)

@@ -72,7 +72,7 @@ def compare(
         constant = [_request("/health/live", key.text)]
 
         def seconds_per_request(requests: Sequence[bytes], seconds: float = seconds) -> float:
-            return 1 / send_at_full_speed(port, requests, CONNECTIONS, seconds).per_second
+            return 1 / send(port, requests, seconds).per_second
 
         for requests in (constant, recommendations):
             seconds_per_request(requests, seconds / 5)  # to warm up plans and caches
@@ -80,7 +80,7 @@ def compare(
         pairs = [(seconds_per_request(recommendations), seconds_per_request(constant)) for _ in range(rounds)]
         runs = PairedRuns(1, pairs)
         show("sending at half of the peak")
-        return runs, send_at_rate(port, recommendations, CONNECTIONS, seconds, 1 / runs.project / 2)
+        return runs, send(port, recommendations, seconds, 1 / runs.project / 2)
 
 
 def publish(connection: Connection, users: int, tracks: int) -> None:
@@ -88,9 +88,8 @@ def publish(connection: Connection, users: int, tracks: int) -> None:
     sample_data.insert_catalogue(connection, users, tracks)
     recommendations = sample_data.recommend(users, tracks).filter(pl.col("user_id") % 10 != 0)
     similar = sample_data.relate(1, 0)
-    run = sample_data.start_model_run(connection, utc_now())
     for _ in range(PUBLICATIONS):
-        sample_data.publish(connection, run, recommendations, similar, utc_now())
+        sample_data.publish(connection, recommendations, similar, utc_now())
 
 
 @contextmanager
@@ -137,30 +136,24 @@ class LoadResult:
         return self.seconds[min(len(self.seconds) - 1, int(len(self.seconds) * percent / 100))]
 
 
-def send_at_full_speed(port: int, requests: Sequence[bytes], connections: int, seconds: float) -> LoadResult:
-    """Each connection sends its next request as soon as it has a response. Raises LoadFailed."""
+def send(port: int, requests: Sequence[bytes], seconds: float, rate: float | None = None) -> LoadResult:
+    """Send so many requests a second, evenly spaced, or without a rate as many as get responses. Raises LoadFailed.
+
+    Seconds of a response count from when its request was due.
+    """
 
     def due_times(started: float) -> Iterator[float]:
-        while (now := time.perf_counter()) < started + seconds:
+        if rate is not None:
+            yield from (started + number / rate for number in range(int(seconds * rate)))
+        while rate is None and (now := time.perf_counter()) < started + seconds:
             yield now
 
-    return asyncio.run(_send(port, requests, connections, due_times))
+    return asyncio.run(_send(port, requests, due_times))
 
 
-def send_at_rate(port: int, requests: Sequence[bytes], connections: int, seconds: float, rate: float) -> LoadResult:
-    """Send so many requests a second, evenly spaced. Seconds count from when a request was due. Raises LoadFailed."""
-
-    def due_times(started: float) -> Iterator[float]:
-        return (started + number / rate for number in range(int(seconds * rate)))
-
-    return asyncio.run(_send(port, requests, connections, due_times))
-
-
-async def _send(
-    port: int, requests: Sequence[bytes], connections: int, due_times: Callable[[float], Iterator[float]]
-) -> LoadResult:
+async def _send(port: int, requests: Sequence[bytes], due_times: Callable[[float], Iterator[float]]) -> LoadResult:
     loop, seconds = asyncio.get_running_loop(), list[float]()
-    pool = [(await loop.create_connection(_Connection, "127.0.0.1", port))[1] for _ in range(connections)]
+    pool = [(await loop.create_connection(_Connection, "127.0.0.1", port))[1] for _ in range(CONNECTIONS)]
     started = time.perf_counter()
     shared_times = due_times(started)
 

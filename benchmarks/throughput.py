@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 from datetime import UTC, datetime, time, timedelta
 from functools import partial
 
 from benchmarks import sample_data
 from benchmarks.context import FETCH_THREADS, NO_SOURCE, PAGE_SIZE, BenchmarkContext
-from benchmarks.figures import Figure, Measurement, PairedRuns, breakdown, run_in_turns, seconds_of
+from benchmarks.figures import Figure, Measurement, PairedRuns, run_in_turns
 from benchmarks.processes import Show
 from benchmarks.source import BASE_DAY, bare_fetch, drop_raw_copy, land_batch, page_requests, raw_copy, unload
 from core.clock import utc_now
 from core.data_layout import DataLayout
-from core.database import Connection, connect, migrate
+from core.database import connect, migrate
 from core.endpoints import ENDPOINTS, LISTEN_HISTORY
 from core.frames import as_csv, copy_into
 from core.queries import compose_query
 from core.settings import Settings
 from pipeline import staging, transformation
 from pipeline.batches import Batch, Counts, record_batch
-from pipeline.endpoint_tables import STAGING
-from pipeline.transformation import TransformedBatch
 
 
 def measure_fetch(context: BenchmarkContext) -> Measurement:
@@ -58,19 +55,19 @@ def compare_fetch(show: Show, settings: Settings, rounds: int) -> PairedRuns:
 
 def measure_staging(context: BenchmarkContext) -> Measurement:
     """Stage the sessions that `fetch` landed. Land them first if it did not run."""
-    runs, size, parts = context.run(context.show, compare_staging, context.settings("fetch"), context.rounds).result
+    runs, size = context.run(context.show, compare_staging, context.settings("fetch"), context.rounds).result
     figure = Figure(
         "stage: rows a second, share of a raw COPY",
         runs.share_of_rate,
         f"{runs.rates('rows')}, {size / 1e6:,.0f} MB",
         at_least=0.7,
-        breakdown=f"{runs.project:.1f} s; alone, the raw COPY takes {runs.baseline:.1f} s, {breakdown(parts)}",
+        breakdown="reading and comparing the shaped rows, writing CSV, counts and statistics",
     )
     return Measurement([figure])
 
 
-def compare_staging(show: Show, settings: Settings, rounds: int) -> tuple[PairedRuns, int, dict[str, float]]:
-    """Stage and COPY in turns. Also returns the bytes of the COPY, and the seconds of parts of staging, run alone."""
+def compare_staging(show: Show, settings: Settings, rounds: int) -> tuple[PairedRuns, int]:
+    """Stage and COPY in turns. Also returns the bytes of the COPY."""
     url = settings.database_url.get_secret_value()
     migrate(url)
     batch = Batch(LISTEN_HISTORY, BASE_DAY, settings.source)
@@ -96,21 +93,9 @@ def compare_staging(show: Show, settings: Settings, rounds: int) -> tuple[Paired
             prepare=lambda: drop_raw_copy(connection),
         )
         drop_raw_copy(connection)
-        parts = _parts(connection, f"{STAGING}.{staged.rows_table}", shaped)
         staging.drop_tables(connection, batch)
     staging.delete_transformed(shaped.folder)
-    return runs, file.stat().st_size, parts
-
-
-def _parts(connection: Connection, table: str, shaped: TransformedBatch) -> dict[str, float]:
-    """Seconds of what staging does beside the COPY."""
-    reading = writing = 0.0
-    for number in range(shaped.buckets):
-        reading += seconds_of(partial(shaped.bucket, number))
-        rows = shaped.bucket(number)
-        writing += seconds_of(partial(rows.write_csv, io.BytesIO(), include_header=False, quote_style="non_numeric"))
-    analyze = seconds_of(lambda: connection.execute(f"analyze {table}"))
-    return {"reading the shaped rows": reading, "writing CSV": writing, "analyze": analyze}
+    return runs, file.stat().st_size
 
 
 _SIMILAR = 20
@@ -140,7 +125,7 @@ def compare_publishing(show: Show, settings: Settings, users: int, tracks: int, 
     with connect(url) as connection:
 
         def publish() -> None:
-            sample_data.publish(connection, model_run_id, recommendations, similar, utc_now())
+            sample_data.publish(connection, recommendations, similar, utc_now())
 
         def copy() -> None:
             with connection.transaction():
@@ -150,7 +135,6 @@ def compare_publishing(show: Show, settings: Settings, users: int, tracks: int, 
                     with connection.cursor() as cursor, cursor.copy(copy_into(table, tuple(frame.columns))) as target:
                         target.write(copies[name])
 
-        model_run_id = sample_data.start_model_run(connection, utc_now())
         publish()
         return run_in_turns(
             rounds,

@@ -5,23 +5,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 
+from benchmarks import report
 from benchmarks.monitoring.detection import DEADLINE, YEAR
 from benchmarks.monitoring.mock_days import MockWorld, Values, evaluate_days
 from benchmarks.monitoring.studies import CUSUM, NAIVE, Studies
 from benchmarks.plot import canvas_for
-from benchmarks.report import (
-    add_write_option,
-    check_marks,
-    figure_table,
-    parse_count,
-    table_section,
-    terminal_tables,
-    write_part,
-)
 
 _WIDTH_OF_A_FILE = 160
 
@@ -35,24 +28,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with console.status("starting the mock") as status:
         world = MockWorld()
         studies = Studies(evaluate_days(world, status.update), options.histories, status.update)
-        results = terminal_tables(f"{studies.count:,} histories", studies.figures, studies.tables)
+        results = report.terminal_tables(f"{studies.count:,} histories", studies.figures, studies.tables)
         if options.write:
             console.print(f"written: {write_simulation(world, studies, options.write)}")
     console.print(*results)
     return 0
 
 
-def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+def read_options(arguments: Sequence[str] | None) -> Any:
     """Parse the command line. Exits with 2 for a wrong argument, or for a page without marks."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.monitoring",
         description="Simulate how often the drift detector is wrong, and how soon it detects a drop.",
     )
-    parser.add_argument("--histories", type=parse_count, default=4_000, help="for each row (4000)")
-    add_write_option(parser, PAGE)
-    options = parser.parse_args(arguments)
-    check_marks(parser, options, PAGE, MARK)
-    return options
+    parser.add_argument("--histories", type=report.parse_count, default=4_000, help="for each row (4000)")
+    return report.parse_options(parser, arguments, PAGE, MARK)
 
 
 PAGE, MARK = "drift-simulation.md", "simulation"
@@ -72,7 +62,7 @@ _SHADES = {"10 %": "#56B4E9", "20 %": _BLUE, "30 %": "#001f4d"}
 def write_simulation(world: MockWorld, studies: Studies, docs: Path) -> Path:
     """Replace the part between the marks, and the plot. Returns the page. Raises ValueError if it has no marks."""
     page = docs / PAGE
-    write_part(page, MARK, _part(world, studies))
+    report.write_part(page, MARK, _part(world, studies))
     draw_alarms(*studies.curves(), docs / _PLOT)
     return page
 
@@ -100,11 +90,11 @@ def _part(world: MockWorld, studies: Studies) -> Iterator[str]:
     yield f"Written by `{command}`; every run gives the same figures. {studies.count:,} histories"
     yield f"a row. The mock has {world}."
     yield ""
-    yield from figure_table(studies.figures)
+    yield from report.figure_table(studies.figures)
     yield ""
     yield f"![The share of histories with an alarm over the days: nothing changes, and after drops]({_PLOT})"
     for table in studies.tables:
-        yield from table_section(table)
+        yield from report.table_section(table)
 
 
 def _cumulative_share(alarms: Values, days: int) -> tuple[Values, Values]:

@@ -11,18 +11,16 @@ from benchmarks.monitoring.command_line import read_options, write_simulation
 from benchmarks.monitoring.detection import (
     Detection,
     Histories,
+    NormalNoise,
+    OverdispersedDays,
     PageHinkley,
+    ResampledDays,
     cusum,
     first_alarm,
     ignoring_users,
+    merge_days,
     naive_rule,
     share_within,
-)
-from benchmarks.monitoring.histories import (
-    NormalNoise,
-    OverdispersedDays,
-    ResampledDays,
-    merge_days,
     simulate_answers,
 )
 from benchmarks.monitoring.mock_days import Days, MockWorld, remove_trend
