@@ -22,12 +22,12 @@ from benchmarks import audit, commands, daily_quality, recommending, scoring, se
 from benchmarks import whole_ingests as ingests
 from benchmarks.context import BenchmarkContext
 from benchmarks.figures import Measurement
-from benchmarks.machine import describe_machine
 from benchmarks.processes import WorkFailed, run_in_fresh_process
 from benchmarks.report import (
     MARK,
     PAGE,
     BenchmarkReport,
+    describe_machine,
     missed_targets,
     parse_count,
     parse_options,

@@ -9,7 +9,7 @@ from functools import partial
 
 from benchmarks import sample_data
 from benchmarks.context import NO_SOURCE, BenchmarkContext
-from benchmarks.figures import NOISE, Figure, Measurement, PairedRuns, Scaling, Table, run_in_turns
+from benchmarks.figures import NOISE, Figure, Measurement, PairedRuns, Table, run_in_turns
 from benchmarks.processes import Show
 from core.clock import utc_now
 from core.database import Connection, connect, migrate
@@ -138,6 +138,4 @@ def _table(days: Sequence[DayRuns]) -> Table:
         f"{day.users:,} | {day.hits:,} | {runs.project:.2f} | {runs.baseline:.2f} | {runs.times_baseline:.1f}"
         for day, runs in ((day, day.runs) for day in days)
     ]
-    scaling = Scaling("users a day", [(day.users // days[0].users, day.runs.project) for day in days])
-    note = f"Seconds grow with the users of a day with an exponent of {scaling.exponent:.2f}; 1 is in proportion."
-    return Table("Daily quality", "users | with a hit | a day (s) | the statement (s) | ratio", rows, note)
+    return Table("Daily quality", "users | with a hit | a day (s) | the statement (s) | ratio", rows)

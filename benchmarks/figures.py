@@ -21,10 +21,7 @@ NOISE = 1.1
 
 @dataclass(frozen=True)
 class Figure:
-    """One number. A target is a limit that is met by an equal number.
-
-    `unit` is empty for a ratio. `breakdown` names the parts of the time or memory.
-    """
+    """One number. `unit` is empty for a ratio. `breakdown` names the parts of the time or memory."""
 
     name: str
     number: float

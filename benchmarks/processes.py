@@ -65,10 +65,7 @@ def run_in_this_process(show: Show, work: Callable[..., Result], *arguments: Any
 
 
 def peak_bytes() -> int:
-    """The peak memory of this process.
-
-    Prefers the kernel's mark, because getrusage inherits the mark of the parent process.
-    """
+    """The peak memory of this process: the kernel's mark, as getrusage inherits that of the parent process."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))

@@ -1,20 +1,102 @@
-"""Prints figures and tables in the terminal, and writes them between two marks of a Markdown page."""
+"""Prints figures and tables in the terminal, and writes them with their plots between two marks of a Markdown page."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import platform
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import psutil
 import rich.table
 
 from benchmarks.context import FETCH_THREADS, PAGE_SIZE
-from benchmarks.figures import Figure, Measurement, Table
-from benchmarks.plot import draw_growth, draw_scalings
+from benchmarks.figures import Figure, Measurement, Scaling, Table
+from benchmarks.ingests import IngestMeasurement
+from benchmarks.processes import ProcessResult
 from benchmarks.source import ROOT, Sizes
+from core.sessions import open_connection
+
+
+@contextmanager
+def canvas_for(file: Path, width: float, height: float) -> Iterator[Any]:
+    """A canvas of so many inches, which is written to the file as PNG at the end."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Canvas
+
+    canvas = Canvas(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(canvas)
+    yield canvas
+    for axes in canvas.axes:
+        axes.grid(visible=True, which="both", alpha=0.25)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    canvas.savefig(file, dpi=110, metadata={"Software": None})
+
+
+def draw_growth(points: Sequence[ProcessResult[IngestMeasurement]], file: Path) -> None:
+    """Plot seconds per step and peak memory over sessions. The dotted line is in proportion."""
+    with canvas_for(file, 10, 4.2) as canvas:
+        time, memory = canvas.subplots(1, 2)
+        sessions, totals = [point.result.sessions for point in points], [point.result.total for point in points]
+        for step in points[0].result.seconds:
+            seconds = [point.result.seconds[step] for point in points]
+            time.loglog(sessions, seconds, marker="o", markersize=4, label=step)
+        time.loglog(sessions, totals, marker="o", color="black", linewidth=2.5, label="all")
+        in_proportion = [totals[-1] * count / sessions[-1] for count in sessions]
+        time.loglog(sessions, in_proportion, color="grey", linestyle=":", label="in proportion")
+        time.set(title="Time of a first ingest", xlabel="sessions", ylabel="seconds")
+        canvas.legend(*time.get_legend_handles_labels(), loc="outside lower center", ncols=8, fontsize=8)
+        memory.loglog(sessions, [point.peak_bytes / 2**20 for point in points], marker="o", color="black")
+        memory.set(title="Peak memory of its process", xlabel="sessions", ylabel="MB", ylim=(100, 2000))
+
+
+def draw_scalings(scalings: Sequence[Scaling], file: Path) -> None:
+    """Plot seconds over the factors of each dimension. The dotted line is in proportion."""
+    with canvas_for(file, 6, 4.2) as canvas:
+        axes = canvas.subplots()
+        for scaling in scalings:
+            axes.loglog(
+                *zip(*scaling.points, strict=True),
+                marker="o",
+                label=f"{scaling.dimension}, exponent {scaling.exponent:.2f}",
+            )
+        factors = [factor for factor, _ in scalings[0].points]
+        in_proportion = [scalings[0].points[0][1] * factor for factor in factors]
+        axes.loglog(factors, in_proportion, color="grey", linestyle=":", label="in proportion")
+        axes.set(title="Time to train and to score all users", xlabel="factor, each alone", ylabel="seconds")
+        axes.set_xticks(factors, labels=[str(factor) for factor in factors])
+        axes.minorticks_off()
+        axes.legend(fontsize=8)
+
+
+_LIBRARIES = ("polars", "psycopg", "requests", "great-expectations", "prefect", "sqlalchemy", "msgspec")
+
+
+def describe_machine(postgres: str) -> Mapping[str, str]:
+    """Processor, cores, memory, load before the run, versions."""
+    with open_connection(postgres) as connection:
+        server = connection.info.parameter_status("server_version") or "unknown"
+    cpuinfo = Path("/proc/cpuinfo")
+    processors = re.findall(r"^model name\s*: (.+)$", cpuinfo.read_text() if cpuinfo.exists() else "", re.MULTILINE)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {
+        "Processor": processors[0] if processors else platform.processor() or platform.machine(),
+        "Cores": str(cores),
+        "Memory": f"{psutil.virtual_memory().total / 2**30:.0f} GB",
+        "Load before the run": f"{os.getloadavg()[0]:.1f}",
+        "System": f"{platform.system()} {platform.release()}",
+        "Python": platform.python_version(),
+        "Postgres": f"{server}, embedded",
+        **{name: version(name) for name in _LIBRARIES},
+    }
+
 
 PAGE, MARK = "benchmarks.md", "benchmarks"
 _GROWTH_PLOT = "images/benchmarks-growth.png"

@@ -8,9 +8,9 @@ from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
 from benchmarks.context import BenchmarkContext
-from benchmarks.figures import Figure, Measurement, PairedRuns, Scaling, Table, run_in_turns, seconds_of
+from benchmarks.figures import Figure, Measurement, PairedRuns, Scaling, Table, breakdown, run_in_turns, seconds_of
 from benchmarks.processes import Show
-from benchmarks.synthetic_plays import make_plays
+from benchmarks.sample_data import make_plays
 from recommender.models.als import ALS
 from recommender.models.registry import GraphFilterWithALS
 
@@ -26,6 +26,7 @@ def measure(context: BenchmarkContext) -> Measurement:
     process = context.run(context.show, fit_and_score, users, tracks, 33 * users)
     plays, fit, score = process.result
     sizes = f"{plays:,} plays of {users:,} users and {tracks:,} tracks"
+    name = "scoring: the graph filter with ALS, fitted and all users scored"
     figures = [
         Figure(
             "scoring: users a second, against implicit",
@@ -33,14 +34,7 @@ def measure(context: BenchmarkContext) -> Measurement:
             f"{runs.rates('users')}, {tracks:,} tracks; {same:.2%} of the tracks are the same",
             at_least=1.0,
         ),
-        Figure(
-            "scoring: the graph filter with ALS, fitted and all users scored",
-            fit + score,
-            sizes,
-            unit="s",
-            at_most=150.0,
-            breakdown=f"fit {fit:.1f} s, scoring {score:.1f} s",
-        ),
+        Figure(name, fit + score, sizes, unit="s", at_most=150.0, breakdown=breakdown({"fit": fit, "scoring": score})),
         Figure("scoring: peak memory of that process", process.peak_bytes / 1e6, sizes, unit="MB", at_most=2_000.0),
     ]
     return Measurement(figures)

@@ -14,7 +14,6 @@ from benchmarks import report
 from benchmarks.monitoring.detection import DEADLINE, YEAR
 from benchmarks.monitoring.mock_days import MockWorld, Values, evaluate_days
 from benchmarks.monitoring.studies import CUSUM, NAIVE, Studies
-from benchmarks.plot import canvas_for
 
 _WIDTH_OF_A_FILE = 160
 
@@ -69,7 +68,7 @@ def write_simulation(world: MockWorld, studies: Studies, docs: Path) -> Path:
 
 def draw_alarms(alarms_of_rules: Mapping[str, Values], delays_of_drops: Mapping[str, Values], file: Path) -> None:
     """Plot the share of histories with an alarm over days: nothing changes on the left, quality drops on the right."""
-    with canvas_for(file, 12, 5) as canvas:
+    with report.canvas_for(file, 12, 5) as canvas:
         quiet, dropped = canvas.subplots(1, 2, sharey=True)
         for name, alarms in alarms_of_rules.items():
             colour, line = _STYLES[name]
