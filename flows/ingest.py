@@ -152,7 +152,7 @@ def _blocking_reasons(run: Run, batch: Batch, report: AuditReport) -> list[str]:
     missing = run.unpublished_dependencies(batch)
     if not missing:
         return list(report.critical_failures)
-    waits = f"waits for {' and '.join(missing)} of the same day, which did not come in"
+    waits = f"waits for {' and '.join(missing)} of the same day, which are not published"
     failures = [result for result in report.results if result.blocks and result.expectation != DEPENDENCIES]
     return [waits, *(failure.description for failure in failures)]
 

@@ -108,7 +108,7 @@ def unpack(path: Path, work: Path) -> Manifest:
             f"{path} has another format ({content.get('format')}); restore it with the version that wrote it"
         )
     manifest = Manifest(**content)
-    if manifest.schema_version not in known_versions():
+    if manifest.schema_version not in schema_versions():
         raise BackupError(
             f"{path} has schema {manifest.schema_version}, which this version does not know; upgrade first"
         )
@@ -149,7 +149,7 @@ def prune(settings: Settings, newest: Path, now: datetime) -> int:
     return len(old)
 
 
-def known_versions() -> set[str]:
+def schema_versions() -> set[str]:
     """Return the schema versions that this code has migrations for."""
     return {path.name.partition("_")[0] for path in (SQL_FOLDER / "migrations" / "versions").glob("[0-9]*_*.py")}
 

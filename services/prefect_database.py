@@ -52,7 +52,7 @@ def _check(path: Path) -> None:
         raise PrefectDatabaseError(f"{name} is damaged: replace it by a copy, {_TO_DO}") from error
     if not is_intact:
         raise PrefectDatabaseError(f"{name} is damaged: replace it by a copy, {_TO_DO}")
-    unknown = [revision for (revision,) in revisions if revision not in _known_revisions()]
+    unknown = [revision for (revision,) in revisions if revision not in _supported_revisions()]
     if unknown:
         raise PrefectDatabaseError(
             f"{name} is from a newer Prefect than the installed {version('prefect')}: "
@@ -60,7 +60,7 @@ def _check(path: Path) -> None:
         )
 
 
-def _known_revisions() -> set[str]:
+def _supported_revisions() -> set[str]:
     """Return the schema revisions of the installed Prefect, without importing it, which takes seconds."""
     prefect = find_spec("prefect")
     if prefect is None or prefect.origin is None:

@@ -30,7 +30,7 @@ from core.settings import Settings
 from core.side_schemas import REPLACED, RESTORING
 from erasure import suppression_list
 from services.backup_contents import foreign_entries, restore_steps
-from services.backup_file import DUMP, MODELS, BackupError, Manifest, display_path, known_versions, unpack, work_folder
+from services.backup_file import DUMP, MODELS, BackupError, Manifest, display_path, schema_versions, unpack, work_folder
 from services.local_services import ROOT, LocalServices
 from services.postgres_tools import PostgresTools, find_postgres_tools
 from services.supervision import Supervisor
@@ -316,6 +316,6 @@ def _print_result(path: Path, manifest: Manifest, created_roles: Sequence[str]) 
     print(f"restored {display_path(path)}, written at {manifest.made_at}: {manifest}; all rows are counted")
     if created_roles:
         print(f"missing roles are created without a login: {', '.join(created_roles)}")
-    if manifest.schema_version != max(known_versions()):
+    if manifest.schema_version != max(schema_versions()):
         print("the schema is older than this version; the next run migrates it")
     print("a backup has no raw pages: run an ingest next, which extracts full snapshots", flush=True)

@@ -100,7 +100,7 @@ def test_published_batch_is_not_replayed(query: Query, capsys: pytest.CaptureFix
 def test_listens_wait_for_batches_that_another_run_could_not_publish(api: MockApi, query: Query) -> None:
     listens = f"listen_history-{DAY}"
     assert replay.main([listens]) == 1
-    assert reason(query, listens).startswith("waits for tracks of the same day, which did not come in")
+    assert reason(query, listens).startswith("waits for tracks of the same day, which are not published")
     assert ingest.main(["--day", DAY, "--endpoint", "listen_history"]) == 1
     assert status(query, f"{listens}-r2") == "blocked"
     assert query("select count(*) from warehouse.listen_history") == [(0,)]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from services.local_services import ServiceProcess
-from services.prefect_database import PrefectDatabaseError, _known_revisions, check_databases
+from services.prefect_database import PrefectDatabaseError, _supported_revisions, check_databases
 
 
 def make(path: Path, revision: str) -> None:
@@ -23,7 +23,7 @@ def make(path: Path, revision: str) -> None:
 
 
 def truncated(path: Path) -> None:
-    make(path, min(_known_revisions()))
+    make(path, min(_supported_revisions()))
     path.write_bytes(path.read_bytes()[:9_000])
 
 
@@ -57,7 +57,7 @@ def test_unusable_database_is_refused(spoil: Callable[[Path], object], says: str
 
 def test_locked_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "server.db"
-    make(path, min(_known_revisions()))
+    make(path, min(_supported_revisions()))
     with closing(sqlite3.connect(path, isolation_level=None)) as locking_connection:
         locking_connection.execute("begin exclusive")
         with pytest.raises(PrefectDatabaseError, match="cannot be opened"):
@@ -65,8 +65,8 @@ def test_locked_database_is_refused(tmp_path: Path) -> None:
 
 
 def test_every_revision_of_the_installed_prefect_is_accepted(tmp_path: Path) -> None:
-    assert len(_known_revisions()) > 50
-    for number, revision in enumerate(_known_revisions()):
+    assert len(_supported_revisions()) > 50
+    for number, revision in enumerate(_supported_revisions()):
         make(path := tmp_path / f"{number}.db", revision)
         check_databases(processes(path))
 
