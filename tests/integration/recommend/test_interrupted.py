@@ -72,7 +72,7 @@ def test_training_killed_when(step: str, camps: Filled, trained_camps: Filled, u
     assert retrain.main([]) == 0
     assert lists_and_ledger(place) == clean
     assert place.query("select decision, why from ml.model_runs order by model_run_id limit 1") == [
-        ("failed", "it was killed: nothing of it was published")
+        ("failed", "it was interrupted: nothing of it was published")
     ]
     # Tables of the killed run do not interfere, and are pruned later.
     place.query("update ml.publications set made_at = made_at - interval '2 days' returning 1")

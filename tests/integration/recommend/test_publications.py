@@ -427,7 +427,7 @@ def test_interrupted_training_is_closed(connection: Connection, query: Query) ->
 
     assert query("select decision, why from ml.model_runs order by model_run_id") == [
         ("published", "won"),
-        ("failed", "it was killed: nothing of it was published"),
+        ("failed", "it was interrupted: nothing of it was published"),
     ]
     assert model_runs.close_abandoned_model_runs(connection, NOW) == 0
 
