@@ -70,7 +70,7 @@ def test_pages_older_than_a_published_snapshot_are_fetched_again(
     assert run(DAY, "--endpoint", "tracks") == 0
 
     assert track_ids(query) == {row["id"] for row in source.tracks}
-    statuses = query("select batch_id, status, reason like '%%was read before%%' from ops.batches order by batch_id")
+    statuses = query("select batch_id, status, reason like '%%is older than%%' from ops.batches order by batch_id")
     assert statuses == [
         (f"tracks-{DAY}", "failed", True),
         (f"tracks-{DAY}-r2", "unchanged", None),
