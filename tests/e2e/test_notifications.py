@@ -306,7 +306,7 @@ def test_test_notification_reports_each_address(
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
     monkeypatch.setenv("ALERT_URLS", site.mailbox.url)
     assert send_test_alert([]) == 0
-    assert site.mailbox.subjects == ["a test: alerts reach you"]
+    assert site.mailbox.subjects == ["a test: notifications reach you"]
     monkeypatch.setenv("ALERT_URLS", f"{site.mailbox.url},mailto://user:{PASSWORD}@127.0.0.1:9 nonsense://{PASSWORD}")
     assert send_test_alert([]) == 1
     out, err = capfd.readouterr()
