@@ -94,27 +94,29 @@ class ApiClient:
             raise TransientSourceError(f"{error} {attempts}") from error
 
     def _fetch_once(self, endpoint: Endpoint, number: int) -> Page:
-        where = f"GET {self._settings.source}/{endpoint}?page={number}&size={self._settings.page_size}{self._via}"
+        request_line = (
+            f"GET {self._settings.source}/{endpoint}?page={number}&size={self._settings.page_size}{self._via}"
+        )
         timeout = (self._settings.connect_timeout_seconds, self._settings.read_timeout_seconds)
         try:
             with self._session.send(self._request(endpoint, number), timeout=timeout, stream=True) as response:
                 body = self._read(response)
         except _REDIRECT_ERRORS as error:
-            raise TerminalSourceError(f"{where}: invalid redirect; check MOOVITAMIX_API_URL") from error
+            raise TerminalSourceError(f"{request_line}: invalid redirect; check MOOVITAMIX_API_URL") from error
         except requests.exceptions.ProxyError as error:
-            raise _proxy_error(where, error) from error
+            raise _proxy_error(request_line, error) from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, TimeoutError) as error:
-            raise TransientSourceError(f"{where}: {_network_fault(error)}") from error
+            raise TransientSourceError(f"{request_line}: {_network_fault(error)}") from error
         if response.status_code in _RETRY_STATUS:
-            raise TransientSourceError(f"{where}: answered {response.status_code}", _retry_after(response))
+            raise TransientSourceError(f"{request_line}: answered {response.status_code}", _retry_after(response))
         if response.status_code != 200:
-            raise TerminalSourceError(f"{where}: answered {response.status_code}{_hint(response.status_code)}")
+            raise TerminalSourceError(f"{request_line}: answered {response.status_code}{_hint(response.status_code)}")
         if self._row_filter and ENDPOINTS[endpoint].is_personal:
             body, _ = remove_rows(endpoint, body, self._row_filter)
         try:
             total, size, keys = keyed_envelope(endpoint, body)
         except TransientSourceError as error:
-            raise TransientSourceError(f"{where}: {error}") from error
+            raise TransientSourceError(f"{request_line}: {error}") from error
         return Page(number, body, total, size or self._settings.page_size, keys)
 
     def _read(self, response: requests.Response) -> bytes:
@@ -223,15 +225,19 @@ def _environment(settings: Settings) -> Mapping[str, Any]:
     return requests.Session().merge_environment_settings(settings.moovitamix_api_url, {}, False, None, None)
 
 
-def _proxy_error(where: str, error: requests.exceptions.ProxyError) -> TransientSourceError | TerminalSourceError:
+def _proxy_error(
+    request_line: str, error: requests.exceptions.ProxyError
+) -> TransientSourceError | TerminalSourceError:
     """The error for a proxy that did not forward the request. It omits the text of `error`: it may hold a password."""
     text = str(error)
     if " 407 " in f"{text} ":
-        return TerminalSourceError(f"{where}: {_PROXY_LOGIN}")
+        return TerminalSourceError(f"{request_line}: {_PROXY_LOGIN}")
     refusal = re.search(r"Tunnel connection failed: (\d{3})", text)
     if refusal:
-        return TransientSourceError(f"{where}: the proxy answered {refusal[1]}")
-    return TransientSourceError(f"{where}: the proxy does not answer; check the variable, or add the host to NO_PROXY")
+        return TransientSourceError(f"{request_line}: the proxy answered {refusal[1]}")
+    return TransientSourceError(
+        f"{request_line}: the proxy does not answer; check the variable, or add the host to NO_PROXY"
+    )
 
 
 def _hint(status: int) -> str:

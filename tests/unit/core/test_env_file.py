@@ -78,7 +78,7 @@ def test_the_usual_formats_of_a_line_are_accepted(text: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         (b"PAGE_SIZE=1\nPAGE_SIZE=2\n", "PAGE_SIZE is set in line 1 and again in line 2"),
         (b"\n\nPAGE_SIZE\n", "line 3 must look like NAME=value"),
@@ -89,9 +89,9 @@ def test_the_usual_formats_of_a_line_are_accepted(text: str, tmp_path: Path) -> 
         ("ALERT_URLS=hunter2\n".encode("utf-16"), ".env is not UTF-8 text"),
     ],
 )
-def test_the_error_names_a_line_that_would_be_misread(text: bytes, says: str, tmp_path: Path) -> None:
+def test_the_error_names_a_line_that_would_be_misread(text: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(text)
-    assert says in _error()
+    assert message in _error()
 
 
 def test_the_error_names_a_folder_or_broken_link_in_place_of_the_file(tmp_path: Path) -> None:

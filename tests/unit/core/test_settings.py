@@ -32,7 +32,7 @@ def test_the_dotenv_file_is_read_and_the_environment_wins(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "says"),
+    ("name", "value", "message"),
     [
         ("MOOVITAMIX_API_URL", "localhost:8000", "MOOVITAMIX_API_URL must look like http://host:port"),
         ("MOOVITAMIX_API_URL", "http://h:99999", "MOOVITAMIX_API_URL must look like http://host:port"),
@@ -47,12 +47,12 @@ def test_the_dotenv_file_is_read_and_the_environment_wins(tmp_path: Path, monkey
     ],
 )
 def test_the_error_names_a_wrong_setting_in_one_line(
-    name: str, value: str, says: str, monkeypatch: pytest.MonkeyPatch
+    name: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError) as raised:
         load_settings()
-    assert says in str(raised.value)
+    assert message in str(raised.value)
     assert "\n" not in str(raised.value)
     assert "secret" not in str(raised.value)
 

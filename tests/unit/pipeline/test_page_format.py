@@ -35,7 +35,7 @@ def test_a_key_is_the_same_beside_a_broken_row(endpoint: Endpoint) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "says"),
+    ("body", "message"),
     [
         (b"<html><body>Sign in</body></html>", "HTML"),
         (b'{"items": [{"id": 1}, {"i', "not whole JSON"),
@@ -49,8 +49,8 @@ def test_a_key_is_the_same_beside_a_broken_row(endpoint: Endpoint) -> None:
         (b'{"items": ["\xff"], "total": 1}', "not whole JSON"),
     ],
 )
-def test_a_body_that_is_not_a_page_raises_a_transient_error(body: bytes, says: str) -> None:
-    with pytest.raises(TransientSourceError, match=says):
+def test_a_body_that_is_not_a_page_raises_a_transient_error(body: bytes, message: str) -> None:
+    with pytest.raises(TransientSourceError, match=message):
         keyed_envelope("tracks", body)
 
 

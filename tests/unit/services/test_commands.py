@@ -63,7 +63,7 @@ def test_unreadable_env_file_is_one_line(tmp_path: Path) -> None:
     environment = bare_environment(DATA_DIR=str(tmp_path / "data"), PYTHONPATH=str(ROOT))
     command = [sys.executable, "-m", "flows.ingest"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (2, "error: wrong setting: .env is no UTF-8 text; save it as UTF-8\n")
+    assert (done.returncode, done.stderr) == (2, "error: wrong setting: .env is not UTF-8 text; save it as UTF-8\n")
 
 
 @pytest.mark.parametrize("name", ["with space", "$HOME", "it's", 'quo"ted', "a;b&c"])
