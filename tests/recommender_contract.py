@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +35,8 @@ class RecommenderContract(ABC):
         return two_groups()
 
     @pytest.fixture
-    def fitted(self, plays: Interactions) -> Recommender:
-        return self.make().fit(plays)
+    def fitted(self) -> Recommender:
+        return deepcopy(_fitted(type(self)))
 
     def test_unplayed_tracks_of_the_users_group_rank_first(self, fitted: Recommender, plays: Interactions) -> None:
         ranking = fitted.recommend(USER_IDS, 2, exclude=plays)
@@ -250,6 +252,12 @@ class RecommenderContract(ABC):
         with pytest.raises(ModelFileError) as caught:
             type(fitted).load(path)
         assert "\n" not in str(caught.value)
+
+
+@cache
+def _fitted(contract: type[RecommenderContract]) -> Recommender:
+    """The model of a contract. It is fitted once, and each test gets a copy."""
+    return contract().make().fit(two_groups())
 
 
 class _OtherModel(Popularity):

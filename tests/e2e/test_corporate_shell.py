@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -62,8 +63,10 @@ def test_only_the_source_is_requested_through_the_proxy(api: MockApi, database: 
     ids=["unreachable, SOCKS without its package, invalid"],
 )
 def test_unusable_proxies_do_not_affect_local_connections(
-    shell: dict[str, str], api: MockApi, database: str, tmp_path: Path
+    shell: dict[str, str], api: MockApi, database: str, prefect_database: Path, tmp_path: Path
 ) -> None:
+    (tmp_path / "prefect").mkdir()
+    shutil.copy(prefect_database, tmp_path / "prefect")
     result = ingest(database, tmp_path, api.url, **shell)
     assert result.returncode == 0, result.stdout + result.stderr
     assert sources(database) == [(api.url, "published")]

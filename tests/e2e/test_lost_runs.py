@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -29,8 +31,9 @@ SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectClient]:
+def server(prefect_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectClient]:
     folder = tmp_path_factory.mktemp("prefect")
+    shutil.copy(prefect_database, folder)
     [port] = free_ports(1)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     environment |= {"PREFECT_HOME": str(folder), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -108,8 +109,11 @@ def wait_until(condition: Callable[[], bool], seconds: float = 240) -> None:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(prefect_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("site")
+    for prefect_home in (folder / "prefect", folder / "prefect" / "alone"):
+        prefect_home.mkdir()
+        shutil.copy(prefect_database, prefect_home)
     server_port, mail_port = free_ports(2)
     mailbox = Mailbox(mail_port)
     home = {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import time
@@ -94,13 +95,14 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(prefect_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     from core.settings import Settings
     from demo.local_services import free_ports
     from services.deploy import is_reachable
 
     data_dir = tmp_path_factory.mktemp("data")
     (data_dir / "prefect").mkdir()
+    shutil.copy(prefect_database, data_dir / "prefect" / "server.db")
     settings = Settings(_env_file=None, data_dir=data_dir)  # type: ignore[call-arg]
     services = LocalServices(settings, Ports(prefect_server_api_port=free_ports(1)[0]), PrefectCredentials())
     [definition] = [process for process in services.processes() if process.name == "prefect-server"]
