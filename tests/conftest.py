@@ -23,6 +23,7 @@ os.environ["PREFECT_API_URL"] = ""  # do not use the server that pyproject.toml 
 for _name in [name for name in os.environ if name.startswith("PG")]:
     del os.environ[_name]
 
+import certifi  # noqa: E402
 import pytest  # noqa: E402
 import requests  # noqa: E402
 from psycopg import sql  # noqa: E402
@@ -272,6 +273,7 @@ def prefect_server(prefect_database: Path) -> Iterator[None]:
     """A Prefect server with its own database, for the flows of this test run."""
     from prefect.settings import (
         PREFECT_API_BLOCKS_REGISTER_ON_START,
+        PREFECT_API_SSL_CERT_FILE,
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
         PREFECT_SERVER_DATABASE_MIGRATE_ON_START,
         temporary_settings,
@@ -280,8 +282,16 @@ def prefect_server(prefect_database: Path) -> Iterator[None]:
 
     folder = tempfile.mkdtemp(prefix="prefect-server-")  # Prefect deletes it
     shutil.copy(prefect_database, Path(folder) / "prefect-test.db")
-    ready = {PREFECT_SERVER_DATABASE_MIGRATE_ON_START: False, PREFECT_API_BLOCKS_REGISTER_ON_START: False}
-    with pytest.MonkeyPatch.context() as patch, temporary_settings(ready):
+    # Each Prefect client loads all certificate authorities for 20 ms, also for a server that uses no TLS.
+    one_authority = Path(folder) / "one-authority.pem"
+    first, end, _ = certifi.contents().partition("-----END CERTIFICATE-----\n")
+    one_authority.write_text(first + end)
+    server_settings = {
+        PREFECT_SERVER_DATABASE_MIGRATE_ON_START: False,
+        PREFECT_API_BLOCKS_REGISTER_ON_START: False,
+        PREFECT_API_SSL_CERT_FILE: str(one_authority),
+    }
+    with pytest.MonkeyPatch.context() as patch, temporary_settings(server_settings):
         patch.setattr(utilities, "mkdtemp", lambda: folder)
         with (
             utilities.prefect_test_harness(server_startup_timeout=120),
