@@ -1,7 +1,6 @@
 """Simulated histories of daily quality, detection rules, their false alarms, and their delays after a drop.
 
-Histories are arrays of days x histories: means over so many users a day. `users` is one number for all days, or one
-number for each day.
+Histories are arrays of days x histories: means over so many users a day, one number for all days or one for each.
 """
 
 from __future__ import annotations
