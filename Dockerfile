@@ -40,7 +40,7 @@ RUN apt-get update \
 
 # The folders in /data may be volumes of their own: they too begin as this user's.
 RUN useradd --uid 10001 --create-home moovitamix \
-    && install --directory --owner moovitamix /data /data/alerts /data/data_docs
+    && install --directory --owner moovitamix /data /data/alerts /data/data_docs /data/models
 COPY --from=build /opt/venv /opt/venv
 COPY core ./core
 COPY pipeline ./pipeline
@@ -52,6 +52,7 @@ COPY mock_server ./mock_server
 COPY notifications ./notifications
 COPY services ./services
 COPY serving ./serving
+COPY streaming ./streaming
 COPY cli ./cli
 COPY sql ./sql
 COPY prefect.yaml automations.yaml ./

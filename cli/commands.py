@@ -241,8 +241,18 @@ def health(*, output: Annotated[Path, Parameter(help="File to write, such as hea
     return run_module("serving.dashboard", output=output.absolute())
 
 
-@_command(_TOOLS, "moovitamix mock --port 8123 --day 2026-09-01 --outage 2026-08-30 --fault error_share=0.1")
-def mock(
+mock = App(
+    name="mock",
+    group=_TOOLS,
+    help_epilogue=(
+        "Example:\n\n    moovitamix mock --port 8123 --day 2026-09-01 --outage 2026-08-30 --fault error_share=0.1"
+    ),
+)
+app.command(mock)
+
+
+@mock.default
+def run_mock(
     *,
     host: Annotated[str, Parameter(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, _checked("0 chooses a free port.", Number(gte=0, lte=65_535))] = 8000,
@@ -255,6 +265,7 @@ def mock(
     day: Annotated[str | None, _checked("Simulated day. Default: today, and on with the calendar.", _day)] = None,
     base_day: Annotated[str | None, _checked("Day on which the sizes hold. Default: --day.", _day)] = None,
     start: Annotated[str | None, _checked("First day of the history. Default: 548 days before.", _day)] = None,
+    plays_file: Annotated[Path | None, Parameter(help="Keep sessions that users start meanwhile in this file.")] = None,
     growth: Annotated[float, _checked("New users and tracks a day, as a share.", Share)] = 0.002,
     new_sessions: Annotated[float, _checked("New sessions a day, as a share.", Share)] = 0.01,
     updates: Annotated[float, _checked("Rows that change a day, as a share.", Share)] = 0.005,
@@ -267,13 +278,40 @@ def mock(
     fault: Annotated[list[str] | None, Parameter(help="[ENDPOINT[/PAGE]:]NAME=VALUE. Repeatable.")] = None,
     fault_seed: Annotated[int, _checked("Seed of the faults.", Number(gte=0, lte=2**31))] = 0,
 ) -> int:
-    """Run the mock API."""
+    """Run the mock API. `moovitamix mock play` lets its users listen."""
     return run_module(
         "mock_server", host=host, port=port, token=token, seed=seed, users=users, tracks=tracks, sessions=sessions,
         plays_per_session=plays_per_session, day=day, base_day=base_day, start=start, growth=growth,
-        new_sessions=new_sessions, updates=updates, removals=removals, taste_shift=taste_shift,
+        plays_file=plays_file, new_sessions=new_sessions, updates=updates, removals=removals, taste_shift=taste_shift,
         catalogue_shift=catalogue_shift, outage=outage, fault=fault, fault_seed=fault_seed,
     )  # fmt: skip
+
+
+@_command(_TOOLS, "moovitamix mock play --rate 20 --seconds 60", mock)
+def play(
+    *,
+    api: Annotated[str, Parameter(help="URL of the mock API.")] = "http://127.0.0.1:8000",
+    bootstrap_servers: Annotated[str, Parameter(help="Addresses of the Kafka broker.")] = "127.0.0.1:9092",
+    topic: Annotated[str, Parameter(help="Topic of listening sessions.")] = "moovitamix.listens",
+    rate: Annotated[float, _checked("Sessions per second.", Positive)] = 10.0,
+    seconds: Annotated[float, _checked("How long to play.", Positive)] = 60.0,
+    growing: Annotated[float, _checked("Share of sessions sent first with one track.", Share)] = 0.0,
+    repeated: Annotated[float, _checked("Share of sessions sent twice.", Share)] = 0.0,
+    malformed: Annotated[float, _checked("Share of sessions after a malformed message.", Share)] = 0.0,
+    user_id: Annotated[int | None, Parameter(help="Send one session of this user instead.")] = None,
+    track_id: Annotated[list[int] | None, Parameter(help="Track of that session. Repeatable.")] = None,
+) -> int:
+    """Let users of the mock listen, and send their sessions to the topic."""
+    return run_module(
+        "mock_server.play", api=api, bootstrap_servers=bootstrap_servers, topic=topic, rate=rate, seconds=seconds,
+        growing=growing, repeated=repeated, malformed=malformed, user_id=user_id, track_id=track_id,
+    )  # fmt: skip
+
+
+@_command(_SERVICES, "moovitamix stream")
+def stream() -> int:
+    """Consume listening sessions from Kafka, and recommend from them at once."""
+    return run_module("streaming")
 
 
 @_command(_SERVICES, "moovitamix up")

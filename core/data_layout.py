@@ -140,6 +140,11 @@ class DataLayout:
         return self.services / "mock_base_day"
 
     @property
+    def mock_plays(self) -> Path:
+        """Sessions that users of the mock API started while it ran."""
+        return self.services / "mock_plays.jsonl"
+
+    @property
     def temporary_files(self) -> Path:
         """TMPDIR of our processes."""
         return self.data_dir / "tmp"

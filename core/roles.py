@@ -16,11 +16,14 @@ from core.errors import DatabaseError
 from core.queries import load_query
 from core.settings import Settings
 
-Role = Literal["moovitamix_ingest", "moovitamix_recommender", "moovitamix_serving", "moovitamix_analyst"]
+Role = Literal[
+    "moovitamix_ingest", "moovitamix_recommender", "moovitamix_serving", "moovitamix_analyst", "moovitamix_stream"
+]
 INGEST: Role = "moovitamix_ingest"
 RECOMMENDER: Role = "moovitamix_recommender"
 SERVING: Role = "moovitamix_serving"
 ANALYST: Role = "moovitamix_analyst"
+STREAM: Role = "moovitamix_stream"
 ROLES: tuple[Role, ...] = get_args(Role)
 
 _NAMES_IN_MESSAGE = 5
@@ -76,7 +79,11 @@ def login_url(settings: Settings) -> str:
 
 
 def _login_of(settings: Settings, role: Role) -> str:
-    logins = {INGEST: settings.ingest_database_url, RECOMMENDER: settings.recommender_database_url}
+    logins = {
+        INGEST: settings.ingest_database_url,
+        RECOMMENDER: settings.recommender_database_url,
+        STREAM: settings.stream_database_url,
+    }
     return logins[role].get_secret_value() if role in logins else ""
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -113,6 +113,7 @@ class Settings(BaseSettings):
     database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] = SecretStr("")
     ingest_database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] = SecretStr("")
     recommender_database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] = SecretStr("")
+    stream_database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] = SecretStr("")
     data_dir: Annotated[Path, BeforeValidator(_not_empty)] = Path(".data")
     embedded_tcp_port: Annotated[int | None, BeforeValidator(_none_if_empty)] = Field(default=None, ge=1, le=65_535)
     embedded_tcp_password: Annotated[SecretStr, AfterValidator(_needed_with_tcp_port)] = Field(
@@ -168,6 +169,24 @@ class Settings(BaseSettings):
     serving_max_body_bytes: int = Field(default=4096, ge=256, le=1_048_576)
     serving_key_cache_seconds: float = Field(default=5, ge=0, le=60)
 
+    stream_bootstrap_servers: str = ""
+    stream_topic: str = Field(default="moovitamix.listens", pattern=r"^[A-Za-z0-9._-]{1,249}$")
+    stream_group: str = Field(default="moovitamix", min_length=1)
+    stream_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    stream_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    stream_sasl_username: str = ""
+    stream_sasl_password: SecretStr = SecretStr("")
+    stream_ssl_ca_file: Annotated[Path | None, BeforeValidator(_none_if_empty)] = None
+    stream_ssl_certificate_file: Annotated[Path | None, BeforeValidator(_none_if_empty)] = None
+    stream_ssl_key_file: Annotated[Path | None, BeforeValidator(_none_if_empty)] = None
+    stream_ssl_key_password: SecretStr = SecretStr("")
+    stream_batch_messages: int = Field(default=2_000, ge=1, le=100_000)
+    stream_wait_seconds: float = Field(default=0.5, gt=0, le=60)
+    stream_fresh: bool = True
+    stream_parked_days: float = Field(default=3, gt=0, le=36_500)
+    stream_unconfirmed_days: float = Field(default=3, gt=0, le=36_500)
+    stream_metrics_port: int = Field(default=9400, ge=1, le=65_535)
+
     alert_urls: Annotated[SecretStr, AfterValidator(_alert_urls)] = SecretStr("")
     alert_published_within_hours: float = Field(default=PUBLISHED_WITHIN_HOURS, ge=1, le=8_760)
     alert_disk_free_share: float = Field(default=0.05, ge=0, lt=1)
@@ -186,7 +205,12 @@ class Settings(BaseSettings):
     @property
     def embedded(self) -> bool:
         """Whether the embedded Postgres is in use."""
-        urls = (self.database_url, self.ingest_database_url, self.recommender_database_url)
+        urls = (
+            self.database_url,
+            self.ingest_database_url,
+            self.recommender_database_url,
+            self.stream_database_url,
+        )
         return not any(url.get_secret_value() for url in urls)
 
     @property

@@ -18,7 +18,7 @@ from core.errors import DatabaseError
 from core.queries import load_query
 from core.roles import refuse_foreign_code
 
-SCHEMAS = ("ops", "staging", "warehouse", "mart", "ml", "serving")
+SCHEMAS = ("ops", "staging", "warehouse", "mart", "ml", "serving", "stream")
 RESTORING = "moovitamix_restoring_"
 REPLACED = "moovitamix_replaced_"
 

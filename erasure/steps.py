@@ -58,6 +58,7 @@ def begin_erasure(
     if row is not None:
         return row[0], row[1]
     with connection.transaction():
+        connection.execute("select pg_advisory_xact_lock(%s)", [suppression_list.SUPPRESSION_LOCK])
         number = _insert_record(connection, "erased", reason, requested_by, now)
         save_entries(connection, [entry], number)
     return number, {}

@@ -26,6 +26,8 @@ from core.queries import load_query
 from erasure.subject_matching import e_mails_in, ids_in_key_field, legacy_e_mails_in
 from pipeline.raw_pages import make_private_folder
 
+# The streaming consumer shares this lock while it stores sessions. An erasure takes it alone.
+SUPPRESSION_LOCK = 7_300_811_025
 _KEY_BYTES = 32
 _MAX_REMEMBERED_IDS = 200_000
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mock_server.dates import parse_day
@@ -29,6 +31,7 @@ class MockServerOptions:
     port: int
     token: str | None
     faults: list[FaultGroup]
+    plays_file: Path | None = None
 
     @property
     def host_in_url(self) -> str:
@@ -53,7 +56,9 @@ def read_options(arguments: list[str] | None, today: dt.date) -> MockServerOptio
         plan = _plan(parsed, start, base_day)
     except InvalidScenario as error:
         parser.error(str(error))
-    return MockServerOptions(plan, day, parsed.day is None, parsed.host, parsed.port, parsed.token, faults)
+    return MockServerOptions(
+        plan, day, parsed.day is None, parsed.host, parsed.port, parsed.token, faults, parsed.plays_file
+    )
 
 
 def _plan(parsed: argparse.Namespace, start: dt.date, base_day: dt.date) -> SimulationPlan:
@@ -107,6 +112,12 @@ def _add_days(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--base-day", type=_date, help="the day that has exactly these sizes (default: --day)")
     group.add_argument(
         "--start", type=_date, help=f"the first day of the history (default: {HISTORY_DAYS} days before --base-day)"
+    )
+    group.add_argument(
+        "--plays-file",
+        type=Path,
+        default=os.environ.get("MOCK_PLAYS_FILE"),
+        help="file that keeps sessions that users start while the mock runs (default: MOCK_PLAYS_FILE)",
     )
     group.add_argument("--growth", type=_share, default=0.002, help="share of new users and tracks per day")
     group.add_argument("--new-sessions", type=_share, default=0.01, help="share of new sessions per day")

@@ -7,7 +7,7 @@ import datetime as dt
 import json
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -18,6 +18,7 @@ from mock_server.day_state import ENDPOINTS, DayState
 from mock_server.faults import FAULT_DESCRIPTIONS, SCOPE, ActiveFaults, FaultGroup, InvalidFault, read_groups
 from mock_server.feedback import ShownTracks, UnknownId, report_usefulness
 from mock_server.http_messages import Request, Response, error_response, json_response
+from mock_server.live_sessions import LiveSessions, UnknownPlay
 from mock_server.page_handler import PageHandler
 from mock_server.scenarios import InvalidScenario, as_json, with_scenarios
 from mock_server.timeline import DayOutOfRange, Timeline
@@ -29,9 +30,16 @@ PREFIX = "/_control/"
 class RequestRouter:
     """Routes requests: paths under /_control/ to the control endpoints, all others to the page handler."""
 
-    def __init__(self, timeline: Timeline, day: dt.date, groups: list[FaultGroup], token: str | None) -> None:
+    def __init__(
+        self,
+        timeline: Timeline,
+        day: dt.date,
+        groups: list[FaultGroup],
+        token: str | None,
+        live_sessions: LiveSessions | None = None,
+    ) -> None:
         self._timeline = timeline
-        self._pages_handler = PageHandler(timeline.state_on(day), ActiveFaults(groups), token)
+        self._pages_handler = PageHandler(timeline.state_on(day), ActiveFaults(groups), token, live_sessions)
         self._routes: dict[tuple[str, str], Callable[[Request], Any]] = {
             ("GET", "health"): self._health,
             ("GET", "day"): self._day,
@@ -46,6 +54,7 @@ class RequestRouter:
             ("DELETE", "requests"): self._forget_requests,
             ("GET", "truth"): self._truth,
             ("POST", "answers"): self._answers,
+            ("POST", "plays"): self._plays,
         }
 
     def handle(self, request: Request) -> Response:
@@ -59,7 +68,7 @@ class RequestRouter:
             return error_response(405, "Method Not Allowed") if path_exists else error_response(404, "Not Found")
         try:
             return json_response(200, route(request))
-        except (UnknownId, UnknownUser) as error:
+        except (UnknownId, UnknownUser, UnknownPlay) as error:
             return error_response(404, str(error))
         except (DayOutOfRange, InvalidScenario, InvalidFault, InvalidControlRequest) as error:
             return error_response(422, str(error))
@@ -141,6 +150,34 @@ class RequestRouter:
                 f'the body must be like [{{"user_id": 1, "tracks": [2, 3]}}]: {error}'
             ) from error
         return report_usefulness(self._pages_handler.state, shown)
+
+    def _plays(self, request: Request) -> Any:
+        """Let users start sessions now: so many, or one of a user with these tracks."""
+        try:
+            wanted = msgspec.json.decode(request.body, type=DrawnPlays | ChosenPlays)
+        except msgspec.DecodeError as error:
+            raise InvalidControlRequest(
+                'the body must be like {"type": "drawn", "count": 5}'
+                f' or {{"type": "chosen", "user_id": 1, "items": [2, 3]}}: {error}'
+            ) from error
+        state, now = self._pages_handler.state, dt.datetime.now(dt.UTC).replace(tzinfo=None)
+        sessions = self._pages_handler.live_sessions
+        if isinstance(wanted, DrawnPlays):
+            return msgspec.to_builtins(sessions.draw(state, wanted.count, now))
+        return msgspec.to_builtins(sessions.play(state, wanted.user_id, wanted.items, now))
+
+
+class DrawnPlays(msgspec.Struct, tag="drawn"):
+    """So many sessions of users drawn by their activity."""
+
+    count: Annotated[int, msgspec.Meta(ge=1, le=10_000)]
+
+
+class ChosenPlays(msgspec.Struct, tag="chosen"):
+    """One session of a user."""
+
+    user_id: int
+    items: list[int]
 
 
 class InvalidControlRequest(ValueError):

@@ -13,6 +13,7 @@ from mock_server.day_state import ENDPOINTS, DayState
 from mock_server.endpoint_rows import DatasetRows, EndpointRows, RowsWithInsertion, RowsWithoutFirst, TruncatedRows
 from mock_server.faults import ActiveFaults, RequestFaults
 from mock_server.http_messages import Delivery, Request, Response, error_response
+from mock_server.live_sessions import LiveSessions
 from mock_server.pagination import PageRequest, encode, envelope, parse_page_request
 
 CACHED_PAGES = 4096
@@ -26,8 +27,15 @@ HTML = b"<!doctype html><html><head><title>Welcome</title></head><body><h1>It wo
 class PageHandler:
     """Responds to page requests with the data of one day and the active faults, and counts the requests."""
 
-    def __init__(self, state: DayState, active_faults: ActiveFaults, token: str | None = None) -> None:
+    def __init__(
+        self,
+        state: DayState,
+        active_faults: ActiveFaults,
+        token: str | None = None,
+        live_sessions: LiveSessions | None = None,
+    ) -> None:
         self.state = state
+        self.live_sessions = live_sessions or LiveSessions()
         self.active_faults = active_faults
         self.request_counts: Counter[tuple[str, int | None, int, str]] = Counter()
         self._token = token
@@ -97,8 +105,25 @@ class PageHandler:
         if key not in self._rows_by_endpoint:
             if len(self._rows_by_endpoint) >= CACHED_ENDPOINT_ROWS:
                 self._rows_by_endpoint.clear()
-            self._rows_by_endpoint[key] = _rows_under_faults(self.state, endpoint, request_faults)
+            self._rows_by_endpoint[key] = self._rows_under_faults(endpoint, request_faults)
         return self._rows_by_endpoint[key]
+
+    def _rows_under_faults(self, endpoint: str, request_faults: RequestFaults) -> EndpointRows:
+        """The rows of an endpoint after the faults of the request."""
+        state, faults = self.state, request_faults.faults
+        source_endpoint = faults.get("wrong_endpoint", endpoint)
+        good: EndpointRows = DatasetRows(state, source_endpoint)
+        if source_endpoint == "listen_history" and (live := self.live_sessions.rows(state)):
+            good = RowsWithInsertion(good, good.total, live)
+        endpoint_rows = good
+        if "bad_rows" in faults and source_endpoint == endpoint:
+            rows = bad_rows(state, source_endpoint, good, faults["bad_rows"])
+            endpoint_rows = RowsWithInsertion(endpoint_rows, faults.get("place", endpoint_rows.total), rows)
+        if request_faults.moves and good.total:
+            endpoint_rows = _moved_rows(state, source_endpoint, endpoint_rows, request_faults)
+        if faults.get("half"):
+            endpoint_rows = TruncatedRows(endpoint_rows, endpoint_rows.total // 2)
+        return TruncatedRows(endpoint_rows, 0) if faults.get("empty") else endpoint_rows
 
 
 def _failure(page_request: PageRequest, request_faults: RequestFaults) -> Response | None:
@@ -118,22 +143,6 @@ def _failure(page_request: PageRequest, request_faults: RequestFaults) -> Respon
 
 
 _ERRORS = {True: (500, "Internal Server Error"), False: (503, "Service Unavailable")}
-
-
-def _rows_under_faults(state: DayState, endpoint: str, request_faults: RequestFaults) -> EndpointRows:
-    """The rows of an endpoint after the faults of the request."""
-    faults = request_faults.faults
-    source_endpoint = faults.get("wrong_endpoint", endpoint)
-    good: EndpointRows = DatasetRows(state, source_endpoint)
-    endpoint_rows = good
-    if "bad_rows" in faults and source_endpoint == endpoint:
-        rows = bad_rows(state, source_endpoint, good, faults["bad_rows"])
-        endpoint_rows = RowsWithInsertion(endpoint_rows, faults.get("place", endpoint_rows.total), rows)
-    if request_faults.moves and good.total:
-        endpoint_rows = _moved_rows(state, source_endpoint, endpoint_rows, request_faults)
-    if faults.get("half"):
-        endpoint_rows = TruncatedRows(endpoint_rows, endpoint_rows.total // 2)
-    return TruncatedRows(endpoint_rows, 0) if faults.get("empty") else endpoint_rows
 
 
 def _moved_rows(

@@ -11,12 +11,15 @@ from collections.abc import Awaitable, Callable
 from mock_server.command_line import MockServerOptions
 from mock_server.connection import ClientConnection
 from mock_server.control import RequestRouter
+from mock_server.live_sessions import LiveSessions
 from mock_server.timeline import Timeline
 
 
 async def serve(options: MockServerOptions) -> None:
     """Draw the data and serve until SIGTERM or SIGINT. Raises OSError if it cannot listen."""
-    router = RequestRouter(Timeline(options.plan), options.day, options.faults, options.token)
+    router = RequestRouter(
+        Timeline(options.plan), options.day, options.faults, options.token, LiveSessions(options.plays_file)
+    )
     gc.freeze()
     loop = asyncio.get_running_loop()
     stop_requested = asyncio.Event()

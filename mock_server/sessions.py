@@ -48,7 +48,7 @@ def draw_sessions(count: int, listening_model: ListeningModel, period: Period) -
     """`count` new sessions, created and updated within the period. Users are drawn by their activity."""
     rng = period.rng
     created = instants(rng, period.start, period.end, count)
-    users = _draw_users(count, listening_model.users, rng)
+    users = draw_users(count, listening_model.users, rng)
     return Sessions(
         user=users,
         plays=draw_plays(users, listening_model, rng),
@@ -57,7 +57,8 @@ def draw_sessions(count: int, listening_model: ListeningModel, period: Period) -
     )
 
 
-def _draw_users(count: int, users: Users, rng: np.random.Generator) -> Indices:
+def draw_users(count: int, users: Users, rng: np.random.Generator) -> Indices:
+    """The rows of `count` listed users, more often of more active ones."""
     cumulative = np.cumsum(np.where(users.listed, users.activity, 0.0))
     drawn = np.searchsorted(cumulative, rng.random(count) * cumulative[-1], side="right")
     drawn_rows: Indices = np.minimum(drawn, len(users) - 1).astype(np.int32)

@@ -69,6 +69,8 @@ class DecodedRows:
     plays_landed: int
     unknown_fields: Counter[str]
     rows_with_unknown_fields: int
+    # The JSON text of each row; None if it is read from the pages.
+    texts: list[str] | None = None
 
     def reject(self, position: int, reason: str, row_id: int | None, play_position: int | None = None) -> RejectedRow:
         """The row at `position` as a rejected row, or one of its plays."""
@@ -106,7 +108,7 @@ class DecodedRows:
 
     @cached_property
     def _raw(self) -> list[str]:
-        return raw_texts(self.bodies)
+        return raw_texts(self.bodies) if self.texts is None else self.texts
 
 
 @dataclass
@@ -138,20 +140,7 @@ def decode_rows(
     position = offset
     for body in bodies:
         position += _decode_page(endpoint, body, position, unknown_fields | result.unknown_fields.keys(), result)
-    items = [row.items or [] for row in result.rows] if endpoint == LISTEN_HISTORY else []
-    return DecodedRows(
-        endpoint=endpoint,
-        offset=offset,
-        bodies=bodies,
-        frame=_frame(endpoint, result, items),
-        items=items,
-        rejected=result.rejected,
-        rows_landed=position - offset,
-        rows_erased=result.erased,
-        plays_landed=sum(map(len, items)) + result.plays_rejected,
-        unknown_fields=result.unknown_fields,
-        rows_with_unknown_fields=result.rows_with_unknown_fields,
-    )
+    return _decoded_rows(endpoint, result, offset, position - offset, bodies)
 
 
 def _decode_page(
@@ -307,3 +296,37 @@ def _reason(error: msgspec.ValidationError) -> str:
     if problem.startswith("object missing required field "):
         return f"{problem.rpartition(' ')[2]}: missing"
     return f"{path}: {problem}" if path else problem
+
+
+def _decoded_rows(
+    endpoint: Endpoint,
+    result: _DecodingResult,
+    offset: int,
+    rows: int,
+    bodies: Sequence[bytes],
+    texts: list[str] | None = None,
+) -> DecodedRows:
+    items = [row.items or [] for row in result.rows] if endpoint == LISTEN_HISTORY else []
+    return DecodedRows(
+        endpoint=endpoint,
+        offset=offset,
+        bodies=bodies,
+        texts=texts,
+        frame=_frame(endpoint, result, items),
+        items=items,
+        rejected=result.rejected,
+        rows_landed=rows,
+        rows_erased=result.erased,
+        plays_landed=sum(map(len, items)) + result.plays_rejected,
+        unknown_fields=result.unknown_fields,
+        rows_with_unknown_fields=result.rows_with_unknown_fields,
+    )
+
+
+def decode_texts(endpoint: Endpoint, texts: Sequence[bytes]) -> DecodedRows:
+    """Decode rows that come one by one, each as JSON text. Positions count from 1 in the order of `texts`."""
+    result = _DecodingResult()
+    for position, text in enumerate(texts, 1):
+        _decode_row(endpoint, text, position, result)
+    decoded = [text.decode("utf-8", "backslashreplace") for text in texts]
+    return _decoded_rows(endpoint, result, 0, len(texts), (), decoded)

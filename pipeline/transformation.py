@@ -19,7 +19,7 @@ import polars as pl
 import xxhash
 
 from core.endpoints import ENDPOINTS, Endpoint, EndpointSpecification, Field
-from pipeline.decoding import DecodedRows, RejectedRow, add_field_counts, decode_rows, raw_texts
+from pipeline.decoding import DecodedRows, RejectedRow, add_field_counts, decode_rows, decode_texts, raw_texts
 from pipeline.deduplication import CONFLICTING, SUPERSEDED, deduplicate, has_repeated_keys
 from pipeline.landing import Landing
 from pipeline.raw_pages import make_private_folder
@@ -97,6 +97,19 @@ def transform(
             transformer.add(first_page, (first_page - 1) * landing.size, bodies)
     transformer.deduplicate(landing)
     return transformer.result()
+
+
+def transform_rows(
+    endpoint: Endpoint, texts: Sequence[bytes], *, latest: datetime, row_filter: RowFilter | None = None
+) -> tuple[pl.DataFrame, list[RejectedRow], int]:
+    """Transform rows that come one by one, each as JSON text: the valid rows, the rejected ones, and how many rows the
+    filter matched. Positions count from 1. References are not checked."""
+    until = latest.replace(tzinfo=None)
+    transformer = _Transformer(endpoint, Path(), 1, None, until, until, row_filter)
+    decoded = decode_texts(endpoint, texts)
+    rows, rejected = transformer._reject_invalid_rows(_typed(decoded, endpoint), decoded)
+    rows, rejected = transformer._apply_row_filter(rows, rejected)
+    return rows, rejected, transformer.rows_erased + decoded.rows_erased
 
 
 def _steps(landing: Landing) -> Iterator[tuple[int, list[bytes]]]:

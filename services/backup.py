@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from core import side_schemas
 from core.clock import clock_of
 from core.data_layout import DataLayout
 from core.database import Connection, connect, ensure_database, readable_errors, take_warehouse_lock, warehouse_lock
@@ -105,7 +104,7 @@ def _manifest(connection: Connection, now: datetime, models: Sequence[Path]) -> 
 
 
 def _refuse_empty_database(connection: Connection) -> None:
-    if len(side_schemas.find_schemas(connection, "")) < len(SCHEMAS) or not _has_version(connection):
+    if not _has_version(connection):
         raise BackupError("there is nothing to back up: the database has no tables of MoovitaMix yet")
 
 

@@ -18,6 +18,7 @@ from core.data_layout import DataLayout
 from core.errors import SettingsError
 from core.prefect_names import FLOW_HEARTBEAT, SERVICES_MARK, WORK_POOL
 from core.settings import ENV_FILE, Settings, load_settings, wrong_values
+from streaming.broker_binary import has_local_broker
 
 ROOT = Path(__file__).parent.parent
 HOST = "127.0.0.1"
@@ -37,6 +38,7 @@ class Ports(BaseSettings):
     prefect_server_api_port: int = Field(default=4200, ge=1, le=65_535)
     mock_port: int = Field(default=8000, ge=1, le=65_535)
     data_docs_port: int = Field(default=4280, ge=1, le=65_535)
+    kafka_port: int = Field(default=9092, ge=1, le=65_535)
 
 
 def _login(login: SecretStr) -> SecretStr:
@@ -99,6 +101,16 @@ class LocalServices:
         return self._mock_url if self.uses_mock_api else self.settings.moovitamix_api_url
 
     @property
+    def uses_local_broker(self) -> bool:
+        """Whether `make up` starts a Kafka broker: no other one is named, and there is one for this machine."""
+        return "stream_bootstrap_servers" not in self.settings.model_fields_set and has_local_broker()
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Addresses of the Kafka broker; empty if streaming is off."""
+        return f"{HOST}:{self.ports.kafka_port}" if self.uses_local_broker else self.settings.stream_bootstrap_servers
+
+    @property
     def prefect_url(self) -> str:
         return f"http://{HOST}:{self.ports.prefect_server_api_port}"
 
@@ -129,6 +141,7 @@ class LocalServices:
             "DATA_DOCS_URL": self.settings.data_docs_url or self.docs_url,
             "PREFECT_UI_URL": self.settings.prefect_ui_url or self.prefect_url,
             "MOOVITAMIX_API_URL": self.api_url,
+            "STREAM_BOOTSTRAP_SERVERS": self.bootstrap_servers,
             "PREFECT_API_URL": f"{self.prefect_url}/api",
             "TMPDIR": str(self.layout.temporary_files),
             "PREFECT_HOME": str(self.layout.prefect),
@@ -152,10 +165,26 @@ class LocalServices:
             setting="MOCK_PORT",
             port=self.ports.mock_port,
             health_url=f"{self.api_url}/_control/health",
+            environment={"MOCK_PLAYS_FILE": str(self.layout.mock_plays)},
+        )
+        broker = ServiceProcess(
+            "kafka",
+            (python, "-m", "streaming.local_broker", "--port", str(self.ports.kafka_port)),
+            setting="KAFKA_PORT",
+            port=self.ports.kafka_port,
+        )
+        stream = ServiceProcess(
+            "stream",
+            (python, "-m", "streaming"),
+            setting="STREAM_METRICS_PORT",
+            port=self.settings.stream_metrics_port,
+            health_url=f"http://{HOST}:{self.settings.stream_metrics_port}/metrics",
         )
         return [
             *([postgres] if self.settings.embedded else []),
             *([mock_api] if self.uses_mock_api else []),
+            *([broker] if self.uses_local_broker else []),
+            *([stream] if self.bootstrap_servers else []),
             ServiceProcess(
                 "data-docs",
                 (python, "-m", "services.data_docs"),

@@ -31,6 +31,7 @@ def create_app(settings: Settings, url: str) -> FastAPI:
         ServingMetrics(),
         ReadinessCheck(database),
         clock,
+        settings.stream_fresh,
     )
 
     @asynccontextmanager

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from core.errors import DatabaseError
 from serving.database import Database
@@ -38,6 +40,7 @@ class BatchedQuery:
 
     database: Database
     name: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
     _pending: list[_PendingRequest] = field(default_factory=list)
     _running: int = 0
     _tasks: set[asyncio.Task[None]] = field(
@@ -69,7 +72,8 @@ class BatchedQuery:
             self._running -= 1  # before any other task runs, so that the next request starts a query
 
     async def _answer(self, batch: list[_PendingRequest]) -> None:
-        parameters = {"ids": [request.key for request in batch], "counts": [request.count for request in batch]}
+        keys, counts = [request.key for request in batch], [request.count for request in batch]
+        parameters = {"ids": keys, "counts": counts, **self.parameters}
         try:
             rows = await self.database.rows(self.name, parameters)
         except Exception as error:

@@ -58,6 +58,7 @@ class Dependencies:
     metrics: ServingMetrics
     readiness_check: ReadinessCheck
     clock: Clock
+    serves_fresh: bool = True
 
 
 def scoped_route(
@@ -118,7 +119,9 @@ def _reading(dependencies: Dependencies) -> APIRouter:
     router = APIRouter(
         route_class=scoped_route(dependencies.access_control, "recommendations:read", fast_path=True), tags=["read"]
     )
-    recommendations = BatchedQuery(dependencies.database, "serving/find_recommendations")
+    recommendations = BatchedQuery(
+        dependencies.database, "serving/find_recommendations", {"fresh": dependencies.serves_fresh}
+    )
     similar_tracks = BatchedQuery(dependencies.database, "serving/find_similar_tracks")
 
     @router.get(

@@ -58,6 +58,9 @@ class Recommendations(_Published):
     """Recommendations for a user, best first. Users without recommendations of their own get a fallback list."""
 
     user_id: int
+    as_of: AwareDatetime = Field(
+        description="Plays until then are included. Later than the publication if the user has played music since."
+    )
     fallback: bool = Field(
         description="Whether the recommendations are a fallback: popular tracks of the favourite genre or of all users."
     )
@@ -68,6 +71,7 @@ class Recommendations(_Published):
             "user_id": 4211,
             "publication_id": 7,
             "published_at": "2026-11-22T04:12:09.120931+00:00",
+            "as_of": "2026-11-22T21:40:13.005112+00:00",
             "fallback": False,
             "recommendations": [
                 {"rank": 1, "track_id": 917, "title": "Blue Hour", "artist": "Mara Lindqvist", "score": 0.93}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from core.database import Connection
-from core.roles import ANALYST, INGEST, RECOMMENDER, ROLES, SERVING
+from core.roles import ANALYST, INGEST, RECOMMENDER, ROLES, SERVING, STREAM
 
 Rights = dict[str, dict[str, str]]
 
@@ -64,6 +64,19 @@ FORBIDDEN: dict[str, list[str]] = {
         "create table ml.new_table ()",
     ],
 }
+
+FORBIDDEN[STREAM] = [
+    "select email from warehouse.users",
+    "select gender from mart.dim_users",
+    "select raw_json from ops.rejected_rows",
+    "select * from serving.api_keys",
+    "update ops.batches set status = 'published'",
+    "delete from ops.rejected_rows",
+    "delete from stream.offsets",
+    "delete from ml.recommendations",
+    "insert into ml.live_publications (publication_id, live_from, why) values (1, '2024-05-01', '')",
+    "create table stream.mine ()",
+]
 
 _SCHEMAS = """
 select schema.nspname, role, string_agg(lower(privilege), ', ' order by number)
@@ -151,6 +164,6 @@ def columns_of_relations(connection: Connection) -> dict[str, str]:
         "select table_schema || '.' || table_name, string_agg(column_name, ', ' order by ordinal_position)"
         " from information_schema.columns join pg_class on oid = format('%%I.%%I', table_schema, table_name)::regclass"
         " where table_schema = any(%s) and not relispartition group by 1 order by 1",
-        [["ops", "warehouse", "mart", "ml", "serving"]],
+        [["ops", "warehouse", "mart", "ml", "serving", "stream"]],
     ).fetchall()
     return dict(rows)

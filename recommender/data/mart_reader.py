@@ -30,7 +30,7 @@ def read_plays(connection: Connection, now: datetime) -> PlayLog:
     with readable_errors(), connection.transaction():
         _one_snapshot(connection)
         users, catalogue = _read_users(connection), _catalogue(connection)
-        feedback = _read_negative_feedback(connection, now)
+        feedback = read_negative_feedback(connection, now)
         schema = _IDS | {"plays": pl.Int64(), "played_at": pl.Int64()}
         plays = _of_current(
             read_frame(connection, "recommendations/training_data.copy_plays", schema), users, catalogue
@@ -53,7 +53,7 @@ def read_play_log(connection: Connection, as_of: datetime, single_days: int) -> 
         before, bounds = {"before": begin}, {"begin": begin, "before": as_of}
         old = read_frame(connection, "recommendations/training_data.copy_plays_before", summed, before)
         new = read_frame(connection, "recommendations/training_data.copy_plays_between", single, bounds)
-        feedback = _read_negative_feedback(connection, as_of)
+        feedback = read_negative_feedback(connection, as_of)
     rows = pl.concat([old, new.with_columns(plays=pl.lit(1, pl.Int64)).select(old.columns)])
     return _play_log(_of_current(rows, users, catalogue), users, catalogue, feedback)
 
@@ -110,7 +110,7 @@ def _read_users(connection: Connection) -> pl.DataFrame:
     )
 
 
-def _read_negative_feedback(connection: Connection, before: datetime) -> NegativeFeedback:
+def read_negative_feedback(connection: Connection, before: datetime) -> NegativeFeedback:
     schema = _IDS | {"given_at": pl.Int64()}
     feedback = read_frame(
         connection, "recommendations/training_data.copy_negative_feedback", schema, {"before": before}

@@ -10,7 +10,7 @@ begin
         from pg_class as relation
         join pg_namespace as schema on schema.oid = relation.relnamespace
         where relation.relkind in ('r', 'p')
-            and schema.nspname in ('staging', 'warehouse', 'mart', 'ml', 'ops', 'serving')
+            and schema.nspname in ('staging', 'warehouse', 'mart', 'ml', 'ops', 'serving', 'stream')
             and relation.relowner <> (select oid from pg_roles where rolname = current_user)
         order by relation.oid
     loop
@@ -33,7 +33,7 @@ join pg_attribute as attribute on attribute.attrelid = relation.oid and attribut
 join pg_class as root on root.oid = coalesce(pg_partition_root(relation.oid), relation.oid::regclass)
 join pg_namespace as root_schema on root_schema.oid = root.relnamespace
 where relation.relkind = 'r'
-    and schema.nspname in ('staging', 'warehouse', 'mart', 'ml', 'ops', 'serving')
+    and schema.nspname in ('staging', 'warehouse', 'mart', 'ml', 'ops', 'serving', 'stream')
     and (
         attribute.attname = 'user_id'
         or (attribute.attname = 'id' and schema.nspname = 'staging' and relation.relname ~ '^users_')
@@ -46,6 +46,6 @@ select schema.nspname || '.' || relation.relname, pg_get_userbyid(relation.relow
 from pg_class as relation
 join pg_namespace as schema on schema.oid = relation.relnamespace
 where relation.relkind in ('r', 'p')
-    and schema.nspname in ('staging', 'warehouse', 'mart', 'ml', 'ops', 'serving')
+    and schema.nspname in ('staging', 'warehouse', 'mart', 'ml', 'ops', 'serving', 'stream')
     and not pg_has_role(relation.relowner, 'usage')
 order by 1;

@@ -5,7 +5,7 @@ do $$
 declare
     schema text;
 begin
-    foreach schema in array array['ops', 'staging', 'warehouse', 'mart', 'ml', 'serving']
+    foreach schema in array array['ops', 'staging', 'warehouse', 'mart', 'ml', 'serving', 'stream']
     loop
         if to_regnamespace(schema) is not null then
             execute format('alter schema %I rename to %I', schema, 'moovitamix_live_' || schema);
@@ -23,7 +23,7 @@ do $$
 declare
     schema text;
 begin
-    foreach schema in array array['ops', 'staging', 'warehouse', 'mart', 'ml', 'serving']
+    foreach schema in array array['ops', 'staging', 'warehouse', 'mart', 'ml', 'serving', 'stream']
     loop
         if to_regnamespace(schema) is not null then
             execute format('alter schema %I rename to %I', schema, 'moovitamix_restoring_' || schema);
@@ -42,12 +42,14 @@ do $$
 declare
     schema text;
 begin
-    foreach schema in array array['ops', 'staging', 'warehouse', 'mart', 'ml', 'serving']
+    foreach schema in array array['ops', 'staging', 'warehouse', 'mart', 'ml', 'serving', 'stream']
     loop
         if to_regnamespace(schema) is not null then
             execute format('alter schema %I rename to %I', schema, 'moovitamix_replaced_' || schema);
         end if;
-        execute format('alter schema %I rename to %I', 'moovitamix_restoring_' || schema, schema);
+        if to_regnamespace('moovitamix_restoring_' || schema) is not null then
+            execute format('alter schema %I rename to %I', 'moovitamix_restoring_' || schema, schema);
+        end if;
     end loop;
     create schema if not exists moovitamix_replaced_ops;
 end

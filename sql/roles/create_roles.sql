@@ -8,7 +8,8 @@ declare
     missing text := '';
 begin
     foreach role_name in array array[
-        'moovitamix_ingest', 'moovitamix_recommender', 'moovitamix_serving', 'moovitamix_analyst'
+        'moovitamix_ingest', 'moovitamix_recommender', 'moovitamix_serving', 'moovitamix_analyst',
+        'moovitamix_stream'
     ]
     loop
         begin

@@ -5,7 +5,7 @@
 with our_schemas as (
     select oid, nspname ~ '^pg_temp_' as temporary
     from pg_namespace
-    where nspname in ('ops', 'staging', 'warehouse', 'mart', 'ml', 'serving') or nspname ~ '^pg_temp_'
+    where nspname in ('ops', 'staging', 'warehouse', 'mart', 'ml', 'serving', 'stream') or nspname ~ '^pg_temp_'
 ),
 
 relations as (

@@ -1,6 +1,6 @@
 -- One row per requested user, in the order requested, from one snapshot: whether a publication is live, whether the user
 -- is known, and the response as JSON text. `counts` limits the tracks of each user. A user gets the first list that has
--- tracks: their own, that of their favourite genre, or that of all users. Removed tracks leave no gap in the ranks.
+-- tracks: their fresh one (if `fresh`), their published one, that of their favourite genre, or that of all users. Removed tracks leave no gap in the ranks.
 -- `limit 1` over the ordered sources stops at the first list with tracks, so the other lists are not read.
 -- `offset 0` keeps every step a lookup by key, even while a new publication has no statistics.
 select
@@ -10,12 +10,15 @@ select
         'user_id', request.user_id,
         'publication_id', live.publication_id,
         'published_at', live.live_from,
-        'fallback', coalesce(list.source, '') <> 'user',
+        'as_of', case list.source when 'fresh' then fresh.as_of else live.data_as_of end,
+        'fallback', coalesce(list.source, '') not in ('fresh', 'user'),
         'recommendations', coalesce(list.tracks, '[]'::json)
     )::text end as response
 from unnest(%(ids)s::bigint[], %(counts)s::integer[]) with ordinality as request (user_id, n, number)
 left join (
-    select publication_id, live_from from ml.live_publications order by live_id desc limit 1
+    select live.publication_id, live.live_from, publication.data_as_of
+    from (select publication_id, live_from from ml.live_publications order by live_id desc limit 1) as live
+    join ml.publications as publication using (publication_id)
 ) as live on true
 left join lateral (
     select user_id, favorite_genres from mart.dim_users
@@ -23,10 +26,15 @@ left join lateral (
     offset 0
 ) as known_user on true
 left join lateral (
+    select track_ids, scores, as_of from ml.fresh_recommendations
+    where %(fresh)s and publication_id = live.publication_id and user_id = known_user.user_id
+    offset 0
+) as fresh on true
+left join lateral (
     select source.source, ranked.tracks
     from (
         select priority, source
-        from (values (1, 'user'), (2, 'genre'), (3, 'all users')) as sources (priority, source)
+        from (values (0, 'fresh'), (1, 'user'), (2, 'genre'), (3, 'all users')) as sources (priority, source)
         order by priority
     ) as source
     cross join lateral (
@@ -36,6 +44,12 @@ left join lateral (
                 row_number() over (order by item.rank) as rank, track.track_id, track.title, track.artist, item.score
             from (
                 (
+                    select rank, track_id, score
+                    from unnest(fresh.track_ids, fresh.scores) with ordinality as item (track_id, score, rank)
+                    where source.source = 'fresh'
+                )
+                union all
+                (
                     select rank, track_id, score from ml.recommendations
                     where source.source = 'user'
                         and publication_id = live.publication_id and user_id = known_user.user_id
@@ -44,7 +58,7 @@ left join lateral (
                 union all
                 (
                     select rank, track_id, score from ml.fallbacks
-                    where source.source <> 'user'
+                    where source.source in ('genre', 'all users')
                         and publication_id = live.publication_id
                         and genre = case source.source when 'genre' then known_user.favorite_genres else '' end
                     order by rank

@@ -135,6 +135,7 @@ def prepared_database(database: str) -> Iterator[Connection]:
             connection.execute(create_removed_table(endpoint, f"removed_{endpoint}_1"))
         for name, parts in SETUP_QUERIES.items():
             connection.execute(compose(name, parts), parameters(name))
+        connection.execute(load_query("stream/sessions.create_incoming"))
         yield connection
 
 

@@ -96,7 +96,7 @@ def test_rights_equal_the_catalogue(database: str) -> None:
         columns = {name: rights["columns"] for name, rights in catalogue["relations"].items()}
         assert columns_of_relations(connection) == columns
         assert rights_of_relations(connection) == expected
-        in_schemas = "nspname in ('ops', 'staging', 'warehouse', 'mart', 'ml', 'serving')"
+        in_schemas = "nspname in ('ops', 'staging', 'warehouse', 'mart', 'ml', 'serving', 'stream')"
         to_public = connection.execute(
             f"select nspname::text from pg_namespace, aclexplode(nspacl) where {in_schemas} and grantee = 0 union all"
             " select relname from pg_class join pg_namespace as schema on schema.oid = relnamespace,"

@@ -218,6 +218,7 @@ def test_services_with_open_ports_cannot_read_raw_pages_and_backups() -> None:
     assert [name for name in with_data if "ports" in SERVICES[name]] == []
     assert _mounts("serving") == {"/data/alerts": ["alerts", "ro"]}
     assert _mounts("alerts") == {"/data/alerts": ["alerts"]}
+    assert _mounts("stream") == {"/data/models": ["models", "ro"]}
     assert _mounts("data-docs") == {"/data/data_docs": ["data_docs", "ro"]}
 
 
@@ -280,7 +281,7 @@ def _with_dependencies(requirements: Iterable[Requirement]) -> set[str]:
 
 def test_long_running_services_have_a_health_check() -> None:
     without_check = {name for name, service in SERVICES.items() if "healthcheck" not in service}
-    assert without_check == {"deploy", "migrate"}, "only these services end"
+    assert without_check == {"deploy", "kafka-topic", "migrate"}, "only these services end"
 
 
 def test_image_has_the_system_library_for_als() -> None:

@@ -101,7 +101,9 @@ async def _rows_while_dropped(url: str, monkeypatch: pytest.MonkeyPatch, failure
 
     monkeypatch.setattr(psycopg.AsyncConnection, "execute", failing)
     try:
-        return len(await database.rows("serving/find_recommendations", {"ids": [1, 2], "counts": [1, 1]}))
+        return len(
+            await database.rows("serving/find_recommendations", {"ids": [1, 2], "counts": [1, 1], "fresh": True})
+        )
     finally:
         await database.close()
 

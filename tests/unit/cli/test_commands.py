@@ -25,7 +25,7 @@ from cli.modules import option_arguments, positional_arguments
 ROOT = Path(__file__).parent.parent.parent.parent
 NAMES = (
     *("ingest", "monitor", "recommend", "retrain", "rollback", "replay", "erase", "maintain", "evaluate", "keys"),
-    *("alerts", "health", "mock", "up", "down", "status", "psql", "backup", "restore", "migrate", "doctor"),
+    *("alerts", "health", "mock", "stream", "up", "down", "status", "psql", "backup", "restore", "migrate", "doctor"),
 )
 # The module of each command, and the subcommand of `python -m <module>`, if it has any.
 MODULES = {
@@ -45,6 +45,8 @@ MODULES = {
     "alerts watch": ("notifications.watchdog", ()),
     "health": ("serving.dashboard.__main__", ()),
     "mock": ("mock_server.__main__", ()),
+    "mock play": ("mock_server.play", ()),
+    "stream": ("streaming.__main__", ()),
     "psql": ("cli.psql", ()),
     "backup": ("services.backup", ("make",)),
     "restore": ("services.backup", ("restore",)),
@@ -60,10 +62,9 @@ def _leaves(parent: App = app, path: tuple[str, ...] = ()) -> Iterator[tuple[str
         if name.startswith("-"):
             continue
         child = parent[name]
-        if child.default_command is None:
-            yield from _leaves(child, (*path, name))
-        else:
+        if child.default_command is not None:
             yield " ".join((*path, name)), child
+        yield from _leaves(child, (*path, name))
 
 
 LEAVES = dict(_leaves())

@@ -1,0 +1,24 @@
+-- name: find_next_offset
+-- At most one row: the offset of the next message to consume of a partition.
+select next_offset from stream.offsets where topic_id = %(topic_id)s and partition = %(partition)s;
+
+-- name: add_offset
+-- One row if the partition had no offset yet, none if another consumer was faster.
+insert into stream.offsets (topic_id, partition, next_offset)
+values (%(topic_id)s, %(partition)s, %(next_offset)s)
+on conflict do nothing
+returning next_offset;
+
+-- name: move_offset
+-- One row if the partition still had the expected offset, none if another consumer moved it.
+update stream.offsets
+set next_offset = %(next_offset)s
+where topic_id = %(topic_id)s and partition = %(partition)s and next_offset = %(expected_offset)s
+returning next_offset;
+
+-- name: reject_message
+-- One row per rejected message, or rejected play of a stored session.
+insert into ops.rejected_rows
+    (endpoint, play_position, raw_json, reason, topic, partition, "offset", rejected_at)
+values
+    (%(endpoint)s, %(play_position)s, %(raw_json)s, %(reason)s, %(topic)s, %(partition)s, %(offset)s, %(now)s);

@@ -1,0 +1,209 @@
+"""Fresh recommendations: those of a user from the live model, with the sessions that were streamed since.
+
+The model of the live publication folds the user's plays in: published ones, and streamed ones that no batch has
+confirmed. So fresh recommendations are those that a full `recommend` run would publish for the same plays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from core.database import Connection, readable_errors
+from core.frames import read_frame
+from core.queries import load_query
+from core.settings import Settings
+from recommender.data import mart_reader
+from recommender.data.interactions import Ids, Interactions
+from recommender.data.play_log import NegativeFeedback, PlayLog
+from recommender.models.base import Recommender
+from recommender.models.champion import Champion
+from recommender.models.popularity import GenrePopularity
+from recommender.publishing import model_runs
+from recommender.publishing.recommendation_lists import recommend_to_all_users
+from recommender.publishing.scoring import load_champion_model
+
+PLAYS = {"user_id": pl.Int64(), "track_id": pl.Int64(), "plays": pl.Int64(), "played_at": pl.Int64()}
+
+
+@dataclass(frozen=True, eq=False)
+class LiveModel:
+    """The model of the live publication, and what is known of users and tracks. `end` is when its plays end.
+
+    `catalogue` and `user_ids` ascend; `genres` are the favourite genres of the users.
+    """
+
+    champion: Champion
+    model: Recommender
+    popularity: GenrePopularity
+    catalogue: Ids
+    user_ids: Ids
+    genres: np.ndarray[tuple[int], np.dtype[np.str_]]
+    end: np.datetime64
+    batches: tuple[str, ...]
+    excludes_seen: bool
+
+
+@dataclass(frozen=True)
+class FreshList:
+    """The recommendations of one user, best first, or the reason why they failed a check."""
+
+    user_id: int
+    track_ids: list[int]
+    scores: list[float]
+    failure: str | None
+
+
+def load_live_model(connection: Connection, models_dir: Path, now: datetime, settings: Settings) -> LiveModel | None:
+    """Load the model of the live publication; None before the first. Raises ModelFileError, DatabaseError."""
+    champion = model_runs.find_champion(connection)
+    if champion is None:
+        return None
+    batches = tuple(mart_reader.newest_batches(connection))
+    log = mart_reader.read_plays(connection, now)
+    end = np.append(log.played_at, np.datetime64(0, "s")).max() + np.timedelta64(1, "s")
+    interactions = log.interactions(end)
+    model = load_champion_model(champion, models_dir)
+    if not champion.recipe.personal:
+        model.fit(interactions)
+    order = np.argsort(log.known_users)
+    genres = log.genres if log.genres is not None else np.zeros(len(order), "<U1")
+    return LiveModel(
+        champion,
+        model,
+        GenrePopularity().fit(interactions),
+        interactions.track_ids,
+        log.known_users[order],
+        genres[order],
+        end,
+        batches,
+        not settings.recommend_played,
+    )
+
+
+def recommend_to_users(
+    connection: Connection, live: LiveModel, user_ids: Sequence[int], *, now: datetime, most: int
+) -> list[FreshList]:
+    """Recommend to users from all their plays. Users who are unknown or removed are left out. Raises DatabaseError."""
+    users = np.unique(np.asarray(user_ids, np.int64))
+    users = users[np.isin(users, live.user_ids)]
+    if not len(users):
+        return []
+    histories, seen = _histories(connection, live, users, now)
+    model = live.model.fold_in(histories)
+    popularity = live.popularity.fold_in(histories)
+    lists = pl.concat(
+        recommend_to_all_users(model, popularity, histories, most, exclude_seen=live.excludes_seen), how="vertical"
+    )
+    return list(_checked(lists, seen, live, most))
+
+
+def _histories(
+    connection: Connection, live: LiveModel, users: Ids, now: datetime
+) -> tuple[Interactions, dict[int, set[int]]]:
+    """The weighted plays of the users, and the tracks that each has played."""
+    values = {"user_ids": users.tolist()}
+    with readable_errors(), connection.transaction():
+        connection.execute("set transaction isolation level repeatable read, read only")
+        plays = read_frame(connection, "stream/sessions.copy_plays_of_users", PLAYS, values)
+        newest = connection.execute(load_query("stream/sessions.find_newest_time"), {"now": now}).fetchone()
+        weighting = live.champion.recipe.weighting
+        feedback = NegativeFeedback()
+        if weighting.without_not_useful:
+            feedback = mart_reader.read_negative_feedback(connection, now)
+    end = live.end
+    if newest is not None and newest[0] is not None:
+        moment = np.datetime64(int(newest[0].timestamp()), "s") + np.timedelta64(1, "s")
+        end = max(end, moment)
+    plays = plays.filter(pl.col("track_id").is_in(pl.Series(live.catalogue).implode()))
+    places = np.searchsorted(live.user_ids, users)
+    log = PlayLog(
+        plays["user_id"].to_numpy(),
+        plays["track_id"].to_numpy(),
+        plays["plays"].to_numpy(),
+        np.minimum(plays["played_at"].to_numpy().astype("datetime64[s]"), end - np.timedelta64(1, "s")),
+        known_users=users,
+        catalogue=live.catalogue,
+        genres=live.genres[places],
+        not_useful=feedback,
+    )
+    seen = {row[0]: set(row[1]) for row in plays.group_by("user_id").agg("track_id").iter_rows()}
+    return log.interactions(end, weighting), seen
+
+
+def _checked(lists: pl.DataFrame, seen: dict[int, set[int]], live: LiveModel, most: int) -> list[FreshList]:
+    """Each list with the first check that it fails, if any: the per-list rules of the audit of recommendations."""
+    catalogue = set(live.catalogue.tolist())
+    checked = []
+    for user_id, ranks, track_ids, scores in (
+        lists.group_by("user_id", maintain_order=True).agg("rank", "track_id", "score").iter_rows()
+    ):
+        played = seen.get(user_id, set()) if live.excludes_seen else set()
+        failure = _failure(ranks, track_ids, scores, played, catalogue, most)
+        checked.append(FreshList(user_id, track_ids, scores, failure))
+    return checked
+
+
+def _failure(
+    ranks: list[int], track_ids: list[int], scores: list[float], played: set[int], catalogue: set[int], most: int
+) -> str | None:
+    expected = min(most, len(catalogue) - len(played))
+    if len(track_ids) != expected:
+        return f"{len(track_ids)} tracks instead of {expected}"
+    if ranks != list(range(1, len(ranks) + 1)):
+        return "ranks are not 1, 2, 3 and so on"
+    if len(set(track_ids)) != len(track_ids):
+        return "a track comes twice"
+    if not np.isfinite(scores).all():
+        return "a score is not a finite number"
+    if (np.diff(scores) > 0).any():
+        return "a score is higher than the one before"
+    if played.intersection(track_ids):
+        return "a track was played already"
+    if not catalogue.issuperset(track_ids):
+        return "a track is unknown or removed"
+    return None
+
+
+def save_lists(
+    connection: Connection, live: LiveModel, lists: Sequence[FreshList], changes: dict[int, int], as_of: datetime
+) -> int:
+    """Save the lists that passed their checks, and record the failures of others. Returns the number of failures.
+
+    Raises DatabaseError.
+    """
+    publication_id = live.champion.publication_id
+    saved = [
+        {
+            "publication_id": publication_id,
+            "user_id": fresh.user_id,
+            "track_ids": fresh.track_ids,
+            "scores": fresh.scores,
+            "change_id": changes[fresh.user_id],
+            "as_of": as_of,
+        }
+        for fresh in lists
+        if fresh.failure is None
+    ]
+    failed = [
+        {
+            "publication_id": publication_id,
+            "user_id": fresh.user_id,
+            "change_id": changes[fresh.user_id],
+            "reason": fresh.failure,
+            "now": as_of,
+        }
+        for fresh in lists
+        if fresh.failure is not None
+    ]
+    with readable_errors(), connection.transaction(), connection.cursor() as cursor:
+        if saved:
+            cursor.executemany(load_query("stream/fresh_recommendations.save_fresh"), saved)
+        if failed:
+            cursor.executemany(load_query("stream/fresh_recommendations.record_failure"), failed)
+    return len(failed)

@@ -1,0 +1,46 @@
+"""Prometheus metrics of the consumer, on 127.0.0.1."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 60)
+
+
+class StreamMetrics:
+    """Counts of messages and users, durations of batches, and latencies from the time a message was sent."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.messages = Counter("moovitamix_stream_messages", "Messages consumed.", registry=self.registry)
+        self.rejected = Counter("moovitamix_stream_rejected", "Messages rejected.", registry=self.registry)
+        self.parked = Counter(
+            "moovitamix_stream_parked", "Sessions parked: a user or track is unknown.", registry=self.registry
+        )
+        self.lists = Counter("moovitamix_stream_lists", "Fresh recommendation lists saved.", registry=self.registry)
+        self.failed_lists = Counter(
+            "moovitamix_stream_failed_lists", "Fresh recommendation lists that failed a check.", registry=self.registry
+        )
+        self.model_loads = Counter("moovitamix_stream_model_loads", "Models loaded.", registry=self.registry)
+        self.lag_messages = Gauge(
+            "moovitamix_stream_lag_messages", "Messages not consumed yet.", registry=self.registry
+        )
+        self.lag_seconds = Gauge(
+            "moovitamix_stream_lag_seconds", "Age of the newest message consumed, while others wait.",
+            registry=self.registry,
+        )  # fmt: skip
+        self.batch_seconds = Histogram(
+            "moovitamix_stream_batch_seconds", "Duration of a batch.", buckets=_SECONDS, registry=self.registry
+        )
+        self.play_to_commit = Histogram(
+            "moovitamix_stream_play_to_commit_seconds", "From sending a message to its commit.",
+            buckets=_SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self.play_to_list = Histogram(
+            "moovitamix_stream_play_to_list_seconds", "From sending a message to the user's fresh recommendations.",
+            buckets=_SECONDS, registry=self.registry,
+        )  # fmt: skip
+
+    def serve(self, port: int) -> None:
+        """Answer /metrics in a thread. Raises OSError if the port is in use."""
+        start_http_server(port, "127.0.0.1", self.registry)

@@ -1,0 +1,106 @@
+"""Sessions from a real broker to Postgres, each exactly once, and to recommendations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core.database import connect
+from tests.integration.streaming.conftest import Stream, at, refresh, row, until
+from tests.publications import live_recommendations
+from tests.warehouse_data import Session, add_sessions, rebuild_play_counts, taste_group_of
+
+TIME = "2024-04-01T10:00:00"
+
+
+def fresh(stream: Stream) -> dict[int, list[int]]:
+    """The fresh recommendations of the live publication."""
+    return dict(
+        stream.query(
+            "select user_id, track_ids from ml.fresh_recommendations where publication_id ="
+            " (select publication_id from ml.current_publication)"
+        )
+    )
+
+
+def test_session_is_stored_once_however_often_it_is_sent(stream: Stream) -> None:
+    session = row(1, TIME, [3, 5, 5])
+    with stream.consuming():
+        stream.send(session, session)
+        stream.wait_for(2)
+        stream.send(session)
+        stream.wait_for(3)
+
+    assert stream.sessions() == [(1, at(TIME), at(TIME), [3, 5, 5])]
+    assert sum(batch.stored for batch in stream.batches) == 1
+    assert sum(batch.unchanged for batch in stream.batches) == 2
+
+
+def test_newest_version_of_a_session_is_stored_in_any_order(stream: Stream) -> None:
+    versions = [row(1, TIME, [3, 5, 7][: number + 1], f"2024-04-01T10:0{number}:00") for number in range(3)]
+    with stream.consuming():
+        for version in (versions[1], versions[2], versions[0]):
+            stream.send(version)
+        stream.wait_for(3)
+
+    assert stream.sessions() == [(1, at(TIME), at("2024-04-01T10:02:00"), [3, 5, 7])]
+
+
+def test_invalid_messages_are_rejected_with_reason_and_offset(stream: Stream) -> None:
+    values: list[Any] = [
+        b"not JSON",
+        b"",
+        None,
+        b"\xff\xfe",
+        row(1, "2024-04-01", [3]),
+        row(1, "2099-04-01T00:00:00", [3]),
+        {"user_id": "1", "items": [3], "created_at": TIME, "updated_at": TIME},
+        row(1, TIME, [3, "x", 5]),
+    ]
+    with stream.consuming():
+        stream.send(*values, partition=0)
+        stream.wait_for(len(values))
+
+    rejected = stream.query(
+        'select "offset", play_position, reason, raw_json from ops.rejected_rows where topic is not null order by 1'
+    )
+    assert [(offset, play) for offset, play, _, _ in rejected] == [*((offset, None) for offset in range(7)), (7, 2)]
+    assert [reason for _, _, reason, _ in rejected][:3] == [
+        "not readable as JSON text",
+        "the message has no value",
+        "the message has no value",
+    ]
+    assert rejected[0][3] == "not JSON"
+    assert stream.sessions() == [(1, at(TIME), at(TIME), [3, 5])]
+    assert stream.query("select partition, next_offset from stream.offsets order by 1") == [(0, 8)]
+
+
+def test_played_tracks_leave_the_fresh_recommendations_which_stay_in_the_camp(stream: Stream) -> None:
+    user = 1
+    published = live_recommendations(stream.query)[user]
+    with stream.consuming():
+        stream.send(row(user, TIME, published[:3]))
+        until(lambda: fresh(stream), "fresh recommendations")
+
+    recommended = fresh(stream)[user]
+    assert len(recommended) == len(published)
+    assert not set(recommended) & set(published[:3])
+    assert {taste_group_of(track) for track in recommended[:5]} == {taste_group_of(user)}
+
+
+def test_fresh_recommendations_equal_those_of_a_full_run(stream: Stream) -> None:
+    with stream.consuming():
+        sessions = [row(user, TIME, [2 + user % 2, 4 + user % 2, 6 + user % 2]) for user in range(1, 21)]
+        stream.send(*sessions)
+        until(lambda: len(fresh(stream)) == 20, "fresh recommendations")
+    streamed = fresh(stream)
+    with connect(stream.place.database) as connection:
+        add_sessions(
+            connection,
+            [Session(user_id, created_at, tuple(items)) for user_id, created_at, _, items in stream.sessions()],
+        )
+        rebuild_play_counts(connection)
+
+    refresh(stream.place)
+
+    lists = live_recommendations(stream.query)
+    assert {user: lists[user] for user in streamed} == streamed

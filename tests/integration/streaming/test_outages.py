@@ -1,0 +1,119 @@
+"""What consumers, broker and database do to each other: nothing is lost, nothing is stored twice."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from streaming.local_broker import create_topic, start_broker
+from tests.integration.streaming.conftest import Stream, free_port, row, until
+
+ROOT = Path(__file__).parent.parent.parent.parent
+
+
+@contextmanager
+def process(**environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A consumer as a process of its own."""
+    started = subprocess.Popen(
+        [sys.executable, "-m", "streaming"],
+        cwd=ROOT,
+        env=os.environ | {"STREAM_METRICS_PORT": str(free_port()), **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield started
+    finally:
+        started.kill()
+        started.wait()
+
+
+def numbered(number: int) -> dict[str, object]:
+    """A session that no other number has."""
+    minute, second = divmod(number, 60)
+    return row(1 + number % 120, f"2024-04-01T{10 + minute // 60:02}:{minute % 60:02}:{second:02}", [3, 5])
+
+
+def stored(stream: Stream) -> int:
+    return int(stream.query("select count(*) from stream.sessions")[0][0])
+
+
+def consumed(stream: Stream) -> int:
+    return int(stream.query("select coalesce(sum(next_offset), 0) from stream.offsets")[0][0])
+
+
+def test_killed_consumers_lose_and_repeat_nothing(stream: Stream) -> None:
+    chance = random.Random(7)
+    sent = 0
+    for _ in range(5):
+        with process() as first, process() as second:
+            until_time = time.monotonic() + 1.5 + chance.random() * 2
+            while time.monotonic() < until_time:
+                stream.send(*(numbered(sent + number) for number in range(5)))
+                sent += 5
+            for consumer in (first, second):
+                consumer.send_signal(signal.SIGKILL)
+    with stream.consuming():
+        until(lambda: consumed(stream) == sent, "all messages")
+
+    assert stored(stream) == sent
+    assert stream.query("select count(*) from ops.rejected_rows where topic is not null") == [(0,)]
+
+
+def test_consumer_starts_anew_on_a_topic_that_was_created_again(stream: Stream) -> None:
+    port = free_port()
+    broker = start_broker(port)
+    create_topic(port, stream.topic, partitions=1)
+    settings = {"stream_bootstrap_servers": f"127.0.0.1:{port}"}
+    other = Stream(port, stream.topic, stream.place, stream.settings.model_copy(update=settings))
+    try:
+        with other.consuming():
+            other.send(*map(numbered, range(20)))
+            other.wait_for(20)
+            broker.kill()
+            broker.wait()
+            time.sleep(1)
+            broker = start_broker(port)
+            create_topic(port, stream.topic, partitions=1)
+            other = Stream(port, stream.topic, stream.place, stream.settings.model_copy(update=settings), other.batches)
+            other.send(*map(numbered, range(20, 30)))
+            until(lambda: stored(stream) == 30, "messages of the new topic")
+    finally:
+        broker.kill()
+        broker.wait()
+    assert stream.query("select next_offset from stream.offsets order by 1") == [(10,), (20,)]
+
+
+def test_consumer_waits_for_a_broker_that_is_not_there_yet(stream: Stream) -> None:
+    port = free_port()
+    settings = {"stream_bootstrap_servers": f"127.0.0.1:{port}"}
+    with stream.consuming(**settings):
+        time.sleep(1)
+        broker = start_broker(port)
+        try:
+            create_topic(port, stream.topic, partitions=1)
+            other = Stream(port, stream.topic, stream.place, stream.settings)
+            other.send(*map(numbered, range(5)))
+            until(lambda: stored(stream) == 5, "messages")
+        finally:
+            broker.kill()
+            broker.wait()
+
+
+def test_second_owner_of_a_partition_stores_nothing(stream: Stream) -> None:
+    """Two consumers of different groups are both given every partition: only one of them stores a message."""
+    with stream.consuming(stream_group="one"), stream.consuming(stream_group="two"):
+        for number in range(20):
+            stream.send(numbered(number))
+        until(lambda: consumed(stream) == 20, "all messages")
+        time.sleep(1)
+
+    assert stored(stream) == 20
+    assert sum(batch.messages for batch in stream.batches) == 20

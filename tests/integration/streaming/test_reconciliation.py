@@ -1,0 +1,118 @@
+"""Streamed sessions and the nightly snapshot: each play counts once, and the snapshot wins."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from core.clock import utc_now
+from core.database import connect
+from pipeline.reconciliation import reconcile_streamed_sessions
+from tests.integration.streaming.conftest import Stream, at, row, until
+from tests.warehouse_data import Session, add_sessions, rebuild_play_counts
+
+TIME, LATER = "2024-04-01T10:00:00", "2024-04-01T10:05:00"
+BATCH = "listen_history-2024-03-31"
+
+
+def publish(stream: Stream, *sessions: Session, days: float = 3, hours_later: float = 0) -> None:
+    """Do what the publication of a snapshot with more sessions does."""
+    with connect(stream.place.database) as connection, connection.transaction():
+        add_sessions(connection, sessions)
+        rebuild_play_counts(connection)
+        now = utc_now() + timedelta(hours=hours_later)
+        reconcile_streamed_sessions(connection, BATCH, unconfirmed_days=days, now=now)
+
+
+def plays_counted(stream: Stream, user_id: int, track_id: int) -> int:
+    """How often the user played the track, as recommendations count it."""
+    from core.frames import read_frame
+    from streaming.fresh_recommendations import PLAYS
+
+    with connect(stream.place.database) as connection:
+        plays = read_frame(connection, "stream/sessions.copy_plays_of_users", PLAYS, {"user_ids": [user_id]})
+    return int(plays.filter(track_id=track_id)["plays"].sum())
+
+
+def send(stream: Stream, *values: object) -> None:
+    with stream.consuming():
+        stream.send(*values)
+        stream.wait_for(len(values))
+
+
+def counted(stream: Stream) -> list[tuple[int, int, int]]:
+    return stream.query("select confirmed, differing, dropped from stream.reconciliations order by reconciled_at")
+
+
+def test_confirmed_session_counts_once(stream: Stream) -> None:
+    before = plays_counted(stream, 1, 3)
+    send(stream, row(1, TIME, [3, 3, 5]))
+    assert plays_counted(stream, 1, 3) == before + 2
+
+    publish(stream, Session(1, at(TIME), (3, 3, 5)))
+
+    assert plays_counted(stream, 1, 3) == before + 2
+    assert stream.query("select confirmed_by from stream.sessions") == [(BATCH,)]
+    assert counted(stream) == [(1, 0, 0)]
+
+
+def test_session_that_grew_after_the_snapshot_was_read_waits_for_the_next(stream: Stream) -> None:
+    before = plays_counted(stream, 1, 3)
+    send(stream, row(1, TIME, [3], TIME), row(1, TIME, [3, 3, 5], LATER))
+
+    publish(stream, Session(1, at(TIME), (3,)))
+
+    assert plays_counted(stream, 1, 3) == before + 2
+    assert stream.query("select confirmed_by from stream.sessions") == [(None,)]
+    assert counted(stream) == [(0, 0, 0)]
+
+
+def test_snapshot_wins_where_plays_differ(stream: Stream) -> None:
+    before = plays_counted(stream, 1, 3)
+    send(stream, row(1, TIME, [3, 3, 3]))
+
+    publish(stream, Session(1, at(TIME), (3,)))
+
+    assert plays_counted(stream, 1, 3) == before + 1
+    assert counted(stream) == [(1, 1, 0)]
+
+
+def test_session_streamed_after_its_snapshot_is_confirmed_at_once(stream: Stream) -> None:
+    publish(stream, Session(1, at(TIME), (3,)))
+    before = plays_counted(stream, 1, 3)
+
+    send(stream, row(1, TIME, [3]))
+
+    assert plays_counted(stream, 1, 3) == before
+    assert stream.query("select confirmed_by is not null from stream.sessions") == [(True,)]
+
+
+def test_session_that_no_snapshot_has_is_dropped_and_counted(stream: Stream) -> None:
+    send(stream, row(1, TIME, [3]))
+
+    publish(stream, hours_later=23, days=1)
+    assert len(stream.sessions()) == 1
+    publish(stream, hours_later=25, days=1)
+
+    assert stream.sessions() == []
+    assert counted(stream) == [(0, 0, 0), (0, 0, 1)]
+
+
+def test_parked_session_counts_once_its_track_is_published(stream: Stream) -> None:
+    new_track = 999
+    with stream.consuming():
+        stream.send(row(1, TIME, [new_track, 3]))
+        stream.wait_for(1)
+        assert stream.query("select is_parked from stream.sessions") == [(True,)]
+        before = plays_counted(stream, 1, 3)
+
+        stream.query(
+            "with track as (insert into warehouse.tracks select 999, name, artist, songwriters, duration,"
+            " duration_seconds, genres, album, created_at, updated_at, null, row_hash, batch_id"
+            " from warehouse.tracks limit 1 returning 1),"
+            " batch as (insert into ops.batches (batch_id, endpoint, day, revision, source, status, started_at)"
+            " values ('tracks-2024-04-01', 'tracks', '2024-04-01', 1, 'http://source', 'published', '2024-04-01')"
+            " returning 1) select 1 from track, batch"
+        )
+        until(lambda: stream.query("select is_parked from stream.sessions") == [(False,)], "the session is released")
+
+    assert plays_counted(stream, 1, 3) == before + 1
