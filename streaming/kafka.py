@@ -7,7 +7,6 @@ and a topic that was deleted and created again is consumed from its beginning.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -171,19 +170,3 @@ def _as_message(message: Any) -> Message:
 def _sent_at(message: Any) -> float | None:
     kind, milliseconds = message.timestamp()
     return milliseconds / 1000 if kind else None
-
-
-def wait_for_topic(settings: Settings, seconds: float) -> None:
-    """Wait until the broker has the topic. Raises BrokerUnavailable."""
-    admin, until = AdminClient(client_options(settings)), time.monotonic() + seconds
-    while settings.stream_topic not in _topics(admin):
-        if time.monotonic() > until:
-            raise BrokerUnavailable(f"the broker has no topic {settings.stream_topic}")
-        time.sleep(0.1)
-
-
-def _topics(admin: AdminClient) -> set[str]:
-    try:
-        return set(admin.list_topics(timeout=1).topics)
-    except KafkaException:
-        return set()
