@@ -264,7 +264,7 @@ def test_deploy_fails_if_its_smoke_run_fails(services: Services) -> None:
     finally:
         requests.delete(faults, timeout=10).raise_for_status()
     assert deployment.returncode == 1
-    assert "error: the deployments are made, but ingest/daily did not complete" in deployment.stderr
+    assert "error: the deployments are applied, but ingest/daily did not complete" in deployment.stderr
 
     run_smoke_test(services.environment["PREFECT_API_URL"], LOGIN)  # raises unless the run completes
 
