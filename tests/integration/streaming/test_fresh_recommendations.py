@@ -1,0 +1,148 @@
+"""Fresh recommendations: for every model, across publications and rollbacks, and never for an erased user."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from core.clock import utc_now
+from core.database import connect
+from core.errors import DatabaseError
+from erasure import suppression_list
+from erasure.steps import begin_erasure
+from erasure.subject_matching import UserIdentity
+from recommender.data.play_log import PlayWeighting
+from recommender.models.recipe import Recipe
+from recommender.models.registry import CANDIDATES
+from recommender.publishing import publication
+from tests.integration.streaming.conftest import Stream, refresh, row, train, until
+from tests.integration.streaming.test_consuming import fresh
+from tests.publications import live_recommendations
+from tests.warehouse_data import Session, add_sessions, rebuild_play_counts
+
+TIME = "2024-04-01T10:00:00"
+USERS = range(1, 9)
+
+
+def train_model(stream: Stream, name: str, weighting: PlayWeighting | None = None) -> int:
+    """Train a model of the registry with its first settings, and publish."""
+    candidate = CANDIDATES[name]
+    recipe = Recipe(name, dict(candidate.settings), weighting or PlayWeighting())
+    return train(stream.place, candidate.model_class(**candidate.settings), recipe)
+
+
+def send_sessions(stream: Stream) -> None:
+    """Let some users play tracks of their taste, and wait for their recommendations."""
+    with stream.consuming():
+        stream.send(*(row(user, TIME, [2 + user % 2, 4 + user % 2, 6 + user % 2]) for user in USERS))
+        until(lambda: set(fresh(stream)) == set(USERS), "fresh recommendations")
+
+
+def add_streamed_sessions_to_warehouse(stream: Stream) -> None:
+    with connect(stream.place.database) as connection:
+        add_sessions(connection, [Session(user, at, tuple(items)) for user, at, _, items in stream.sessions()])
+        rebuild_play_counts(connection)
+
+
+# The popularity of tracks is that of the publication until the next one, so its two models may differ from a full run.
+@pytest.mark.parametrize("name", [name for name in CANDIDATES if Recipe(name).personal])
+def test_same_tracks_as_a_full_run_for_every_model(unpublished_stream: Stream, name: str) -> None:
+    stream = unpublished_stream
+    train_model(stream, name)
+    send_sessions(stream)
+    streamed = fresh(stream)
+    add_streamed_sessions_to_warehouse(stream)
+
+    refresh(stream.place)
+
+    published = live_recommendations(stream.query)
+    assert {user: set(published[user]) for user in USERS} == {user: set(tracks) for user, tracks in streamed.items()}
+
+
+def test_weighting_of_the_champion_counts(unpublished_stream: Stream) -> None:
+    stream = unpublished_stream
+    train_model(stream, "ease", PlayWeighting(half_life_days=7))
+    send_sessions(stream)
+    streamed = fresh(stream)
+    add_streamed_sessions_to_warehouse(stream)
+
+    refresh(stream.place)
+
+    published = live_recommendations(stream.query)
+    assert {user: set(published[user]) for user in USERS} == {user: set(tracks) for user, tracks in streamed.items()}
+
+
+def test_publication_and_rollback_hide_the_lists_of_the_one_before(stream: Stream) -> None:
+    first = stream.query("select publication_id from ml.current_publication")[0][0]
+    with stream.consuming():
+        stream.send(row(1, TIME, [3, 5, 7]))
+        until(lambda: fresh(stream), "fresh recommendations")
+
+        second = train_model(stream, "popularity_by_genre")
+        until(lambda: fresh(stream), "fresh recommendations of the second publication")
+        assert stream.query("select distinct publication_id from ml.fresh_recommendations") == [(second,)]
+
+        with connect(stream.place.database) as connection:
+            publication.roll_back(connection, first, now=utc_now(), why="a test")
+        until(lambda: fresh(stream), "fresh recommendations after the rollback")
+
+    assert not {3, 5, 7} & set(fresh(stream)[1])
+
+
+def test_list_that_fails_its_checks_leaves_the_earlier_one(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    with stream.consuming():
+        stream.send(row(1, TIME, [3]))
+        until(lambda: fresh(stream), "fresh recommendations")
+        before = fresh(stream)
+        monkeypatch.setattr("streaming.fresh_recommendations._failure", lambda *_: "a track comes twice")
+        stream.send(row(1, "2024-04-01T11:00:00", [5]))
+        until(lambda: stream.query("select 1 from stream.failed_recommendations"), "a failure")
+
+    assert fresh(stream) == before
+    assert stream.query("select user_id, reason from stream.failed_recommendations") == [(1, "a track comes twice")]
+
+
+def test_without_fresh_recommendations_the_published_ones_stay(stream: Stream) -> None:
+    with stream.consuming():
+        stream.send(row(1, TIME, [3]))
+        until(lambda: fresh(stream), "fresh recommendations")
+    with stream.consuming(stream_fresh=False):
+        until(lambda: not fresh(stream), "no fresh recommendations")
+        stream.send(row(2, TIME, [4]))
+        stream.wait_for(2)
+
+    assert fresh(stream) == {}
+    assert len(stream.sessions()) == 2
+
+
+def test_erased_user_is_removed_before_anything_is_stored(stream: Stream) -> None:
+    with connect(stream.place.database) as connection:
+        begin_erasure(
+            connection,
+            UserIdentity(1),
+            suppression_list.read_database(connection),
+            reason="a test",
+            requested_by="a test",
+            now=utc_now(),
+        )
+    with stream.consuming():
+        stream.send(row(1, TIME, [3]), row(2, TIME, [4]), row(1, TIME, ["x"]))
+        stream.wait_for(3)
+
+    assert [session[0] for session in stream.sessions()] == [2]
+    assert stream.query("select count(*) from ops.rejected_rows where topic is not null") == [(0,)]
+    assert sum(batch.erased for batch in stream.batches) == 2
+
+
+def test_erasure_waits_for_a_batch_that_read_the_suppression_list_before(stream: Stream) -> None:
+    """Otherwise the batch could store a session of the user after the erasure looked for their rows."""
+    query = "select pg_advisory_xact_lock_shared(%s)"
+    with connect(stream.place.database) as batch, batch.transaction():
+        batch.execute(query, [suppression_list.SUPPRESSION_LOCK])
+        with connect(stream.place.database, settings={"lock_timeout": "200ms"}) as connection:
+            suppressed = suppression_list.read_database(connection)
+            with pytest.raises(DatabaseError) as refused:
+                begin_erasure(
+                    connection, UserIdentity(1), suppressed, reason="a test", requested_by="a test", now=utc_now()
+                )
+    assert isinstance(refused.value.__cause__, psycopg.errors.LockNotAvailable)
