@@ -86,7 +86,7 @@ def run_and_kill(step: str, when: str, nth: int) -> None:
 # Each page is one file: 4 pages of tracks, 6 and then 7 of users, 10 and then 11 of listens.
 STEPS = {
     "fetching the users": ("os:fsync", "after", 10),
-    "transforming": ("pipeline.transformation:_Shaper.add", "after", 3),
+    "transforming": ("pipeline.transformation:_Transformer.add", "after", 3),
     "staging the users": ("pipeline.staging:compose_query|staging/tables.insert_profile", "before", 2),
     "publishing the tracks, before the commit": ("pipeline.warehouse:record_batch", "after", 1),
     "publishing the listens, halfway": (
