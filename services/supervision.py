@@ -30,8 +30,8 @@ from services.local_services import PREFECT_DATABASE, ROOT, LocalServices, Servi
 # The supervisor restarts a process that crashes at once, each time one second later.
 _START_TRIES = 100
 CONFIGURATION = "supervisord.conf"
-_PREFIXES_READ_AT_START = ("ALERT_", "EMBEDDED_", "SERVING_", "PREFECT_")
-_READ_AT_START = ("MOCK_PORT", "DATA_DOCS_PORT")
+_PREFIXES_READ_AT_START = ("ALERT_", "EMBEDDED_", "SERVING_", "STREAM_", "PREFECT_")
+_READ_AT_START = ("MOCK_PORT", "DATA_DOCS_PORT", "KAFKA_PORT")
 _SETTINGS_LINE = "; settings in use: "
 _FINGERPRINT = "fingerprint "
 # Many rounds make it slow to guess a password from its fingerprint.

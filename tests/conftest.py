@@ -38,6 +38,8 @@ BASE_DAY = "2026-11-20"
 
 
 TEMPORARY_FOLDER = tempfile.gettempdir()
+# The settings of all ports of `make up`.
+PORTS = ("PREFECT_SERVER_API_PORT", "MOCK_PORT", "DATA_DOCS_PORT", "SERVING_PORT", "KAFKA_PORT", "STREAM_METRICS_PORT")
 
 
 @pytest.fixture(autouse=True)

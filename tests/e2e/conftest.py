@@ -19,6 +19,7 @@ from core.prefect_client import PrefectClient
 from demo.local_services import free_ports
 from services.local_services import LocalServices, load_local_services
 from services.supervision import Supervisor
+from tests.conftest import PORTS
 from tests.e2e.mailbox import Mailbox
 
 ROOT = Path(__file__).parent.parent.parent
@@ -92,10 +93,8 @@ def services() -> Iterator[Services]:
 
 
 def _services_in(folder: str) -> Iterator[Services]:
-    *service_ports, mail_port = free_ports(5)
-    ports = dict(
-        zip(("PREFECT_SERVER_API_PORT", "MOCK_PORT", "DATA_DOCS_PORT", "SERVING_PORT"), service_ports, strict=True)
-    )
+    *service_ports, mail_port = free_ports(len(PORTS) + 1)
+    ports = dict(zip(PORTS, service_ports, strict=True))
     mailbox = Mailbox(mail_port)
     settings = {name: str(port) for name, port in ports.items()} | {
         "DATA_DIR": folder,

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from demo.local_services import free_ports
+from tests.conftest import PORTS
 from tests.ordinary_user import ORDINARY_USER, ROOT, bare_environment, folder_of_ordinary_user, python_as
 
 # Each character of the first name has caused a failure: in Supervisor, a shell, a URL or a file pattern.
 NAMES = ("100% é #1 ;2 $HOME 'x' [y] \"z\" \\", "long" * 40)
-PORTS = ("PREFECT_SERVER_API_PORT", "MOCK_PORT", "DATA_DOCS_PORT", "SERVING_PORT")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, TEMPORARY_FOLDER, MockApi
+from tests.conftest import PORTS, ROOT, TEMPORARY_FOLDER, MockApi
 from tests.integration.serving.api import free_port
 from tests.ordinary_user import bare_environment
 
@@ -56,8 +56,7 @@ def data_dir() -> Iterator[Path]:
 
 @pytest.fixture
 def installation(data_dir: Path, api: MockApi) -> Installation:
-    names = ("MOCK_PORT", "DATA_DOCS_PORT", "SERVING_PORT", "PREFECT_SERVER_API_PORT")
-    ports = {name: str(free_port()) for name in names}
+    ports = {name: str(free_port()) for name in PORTS}
     disk_limits = {"ALERT_DISK_FREE_SHARE": "0", "ALERT_DISK_FREE_MB": "0"}
     return Installation(bare_environment(DATA_DIR=str(data_dir), MOOVITAMIX_API_URL=api.url, **ports, **disk_limits))
 
@@ -70,7 +69,7 @@ def test_doctor_finds_no_problems_in_a_new_installation(installation: Installati
     }  # fmt: skip
     assert [check["status"] for name, check in checks.items() if name.startswith("port")] == [
         "ok"
-    ] * 3  # not the port of the mock API, because the settings name another API
+    ] * 5  # not the port of the mock API, because the settings name another API
 
 
 def test_psql_is_read_only_unless_owner_is_requested(installation: Installation) -> None:
