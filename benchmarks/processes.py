@@ -1,4 +1,4 @@
-"""Runs work in a fresh child process, which has a peak memory of its own and nothing warm."""
+"""Runs work in a fresh child process, so that its peak memory is measured alone and no cache is warm."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Show = Callable[[str], None]
 
 @dataclass(frozen=True)
 class ProcessResult(Generic[Result]):
-    """The result of the work, its seconds, and the peak memory of its process."""
+    """The return value of the work, its duration in seconds, and the peak memory of its process."""
 
     result: Result
     seconds: float
@@ -27,18 +27,18 @@ class ProcessResult(Generic[Result]):
 
 
 Runner = Callable[..., ProcessResult[Any]]
-"""Runs a function of a module, given a progress callback, the function, and its other arguments."""
+"""Runs a function. Takes a progress callback, a function that can be pickled, and its other arguments."""
 
 
 class WorkFailed(RuntimeError):
-    """The work raised, or its process died. Carries the traceback of the child."""
+    """The work raised, or its process died. The message has the traceback or the exit code of the child."""
 
 
 def run_in_fresh_process(show: Show, work: Callable[..., Result], *arguments: Any) -> ProcessResult[Result]:
-    """Run the work in a new interpreter. Raises WorkFailed."""
-    spawning = multiprocessing.get_context("spawn")
-    receiver, sender = spawning.Pipe(duplex=False)
-    process = spawning.Process(target=_work_in_child, args=(sender, work, arguments), daemon=True)
+    """Run the work in a new interpreter. `show` receives its progress messages. Raises WorkFailed."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_work_in_child, args=(sender, work, arguments), daemon=True)
     process.start()
     sender.close()
     try:
@@ -58,14 +58,17 @@ def run_in_fresh_process(show: Show, work: Callable[..., Result], *arguments: An
 
 
 def run_in_this_process(show: Show, work: Callable[..., Result], *arguments: Any) -> ProcessResult[Result]:
-    """Run the work here. The peak memory includes everything this process did before."""
+    """Run the work in this process. The peak memory includes all earlier work of the process."""
     started = time.perf_counter()
     result = work(show, *arguments)
     return ProcessResult(result, time.perf_counter() - started, peak_bytes())
 
 
 def peak_bytes() -> int:
-    """The peak memory of this process: the kernel's mark, as getrusage inherits that of the parent process."""
+    """The peak memory of this process.
+
+    Reads VmHWM where it exists, because the peak in getrusage includes that of the parent process.
+    """
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))

@@ -1,4 +1,4 @@
-"""Serving: requests a second for recommendations, against a constant response of the same process."""
+"""Measures requests per second for recommendations, relative to a constant response of the same process."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from services.deploy import wait_until_reachable
 from serving import keys
 
 CONNECTIONS = 32
-PUBLICATIONS = 8  # kept side by side, the last one live
+PUBLICATIONS = 8  # all stay stored; the last one is live
 _NO_LIMIT = "10000000"
 _SECONDS_TO_START = 60
 
 
 def measure(context: BenchmarkContext) -> Measurement:
-    """Compare both kinds of request, then send at half of the peak."""
+    """Compare recommendations with a constant response, then send at half of the peak rate."""
     users, tracks = context.capped(10_000, 20_000)
     settings = context.settings("serving", NO_SOURCE)
     seconds = min(5.0, users / 1000)
-    runs, half = context.run(context.show, compare, settings, users, tracks, context.rounds, seconds).result
+    runs, load = context.run(context.show, compare, settings, users, tracks, context.rounds, seconds).result
     figures = [
         Figure(
             "serving: recommendations a second, share of a constant response",
@@ -48,8 +48,8 @@ def measure(context: BenchmarkContext) -> Measurement:
         ),
         Figure(
             "serving: 99 % of recommendations at half of the peak within",
-            half.percentile(99) * 1000,
-            f"{half.per_second:,.0f} requests a second; half of them within {half.percentile(50) * 1000:.1f} ms",
+            load.percentile(99) * 1000,
+            f"{load.per_second:,.0f} requests a second; half of them within {load.percentile(50) * 1000:.1f} ms",
             unit="ms",
         ),
     ]
@@ -59,7 +59,10 @@ def measure(context: BenchmarkContext) -> Measurement:
 def compare(
     show: Show, settings: Settings, users: int, tracks: int, rounds: int, seconds: float
 ) -> tuple[PairedRuns, LoadResult]:
-    """Fill a database, serve it, and send both kinds of request in turns. Also returns the load at half of the peak."""
+    """Fill a database, serve it, and alternate requests for recommendations and for a constant response.
+
+    Returns the seconds per request of both, and the result of requests at half of the peak rate.
+    """
     url = settings.database_url.get_secret_value()
     show(f"publishing recommendations for {users:,} users")
     migrate(url)
@@ -75,7 +78,7 @@ def compare(
             return 1 / send(port, requests, seconds).per_second
 
         for requests in (constant, recommendations):
-            seconds_per_request(requests, seconds / 5)  # to warm up plans and caches
+            seconds_per_request(requests, seconds / 5)  # warms up query plans and caches
         show("sending at full speed")
         pairs = [(seconds_per_request(recommendations), seconds_per_request(constant)) for _ in range(rounds)]
         runs = PairedRuns(1, pairs)
@@ -84,7 +87,7 @@ def compare(
 
 
 def publish(connection: Connection, users: int, tracks: int) -> None:
-    """Insert users and tracks, and publications with recommendations for nine users in ten."""
+    """Insert users and tracks. Then publish recommendations for nine users in ten, `PUBLICATIONS` times."""
     sample_data.insert_catalogue(connection, users, tracks)
     recommendations = sample_data.recommend(users, tracks).filter(pl.col("user_id") % 10 != 0)
     similar = sample_data.relate(1, 0)
@@ -94,7 +97,7 @@ def publish(connection: Connection, users: int, tracks: int) -> None:
 
 @contextmanager
 def serving_process(url: str, data_dir: Path) -> Iterator[int]:
-    """Run the serving API as a user starts it, with its log in a file. Yields its port."""
+    """Run `python -m serving` with its log in a file. Yields its port."""
     port = free_ports(1)[0]
     environment = {"DATABASE_URL": url, "DATA_DIR": str(data_dir), "SERVING_PORT": str(port)}
     environment |= {"SERVING_DATABASE_URL": "", "SERVING_REQUESTS_PER_MINUTE": _NO_LIMIT}
@@ -115,31 +118,32 @@ def _request(path: str, key: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\n\r\n".encode()
 
 
-_END_OF_HEAD = b"\r\n\r\n"
-_LENGTH = b"\r\ncontent-length:"
+_END_OF_HEADERS = b"\r\n\r\n"
+_LENGTH_HEADER = b"\r\ncontent-length:"
 _OK = b"HTTP/1.1 200 "
 
 
 class LoadFailed(RuntimeError):
-    """A response that is not 200, or a closed connection."""
+    """A response had another status than 200, or the server closed the connection."""
 
 
 @dataclass(frozen=True)
 class LoadResult:
-    """Responses a second, and the seconds of each response, sorted."""
+    """Responses per second, and the latency of each response in seconds, in ascending order."""
 
     per_second: float
     seconds: Sequence[float]
 
     def percentile(self, percent: float) -> float:
-        """The seconds within which so many per cent were answered."""
+        """The latency in seconds that `percent` per cent of the responses do not exceed."""
         return self.seconds[min(len(self.seconds) - 1, int(len(self.seconds) * percent / 100))]
 
 
 def send(port: int, requests: Sequence[bytes], seconds: float, rate: float | None = None) -> LoadResult:
-    """Send so many requests a second, evenly spaced, or without a rate as many as get responses. Raises LoadFailed.
+    """Send `rate` requests per second, evenly spaced. Raises LoadFailed.
 
-    Seconds of a response count from when its request was due.
+    Without a rate, each connection sends its next request when the response to the previous one has arrived. Latency
+    is measured from the time at which the request was due.
     """
 
     def due_times(started: float) -> Iterator[float]:
@@ -155,29 +159,29 @@ async def _send(port: int, requests: Sequence[bytes], due_times: Callable[[float
     loop, seconds = asyncio.get_running_loop(), list[float]()
     pool = [(await loop.create_connection(_Connection, "127.0.0.1", port))[1] for _ in range(CONNECTIONS)]
     started = time.perf_counter()
-    shared_times = due_times(started)
+    shared_times = due_times(started)  # each due time goes to one connection
 
     async def send_when_due(connection: _Connection) -> None:
         for due in shared_times:
-            while (wait := due - time.perf_counter()) > 0:
-                await asyncio.sleep(wait)
+            while (delay := due - time.perf_counter()) > 0:
+                await asyncio.sleep(delay)
             await connection.send(random.choice(requests))
             seconds.append(time.perf_counter() - due)
 
     try:
         await asyncio.gather(*map(send_when_due, pool))
-        spent = time.perf_counter() - started
+        elapsed_seconds = time.perf_counter() - started
     finally:
         for connection in pool:
             connection.close()
-    return LoadResult(len(seconds) / spent, sorted(seconds))
+    return LoadResult(len(seconds) / elapsed_seconds, sorted(seconds))
 
 
 class _Connection(asyncio.Protocol):
-    """Sends one request at a time."""
+    """One HTTP connection with keep-alive. It sends one request at a time."""
 
     _response: asyncio.Future[None] | None = None
-    _received = b""
+    _buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if isinstance(transport, asyncio.Transport):
@@ -194,15 +198,15 @@ class _Connection(asyncio.Protocol):
         self._transport.close()
 
     def data_received(self, data: bytes) -> None:
-        self._received += data
-        end = self._received.find(_END_OF_HEAD)
+        self._buffer += data
+        end = self._buffer.find(_END_OF_HEADERS)
         if end < 0:
             return
-        start = self._received.find(_LENGTH) + len(_LENGTH)
-        length = int(self._received[start : self._received.index(b"\r", start)])
-        if len(self._received) < end + len(_END_OF_HEAD) + length:
+        start = self._buffer.find(_LENGTH_HEADER) + len(_LENGTH_HEADER)
+        length = int(self._buffer[start : self._buffer.index(b"\r", start)])
+        if len(self._buffer) < end + len(_END_OF_HEADERS) + length:
             return
-        response, self._received = self._received, b""
+        response, self._buffer = self._buffer, b""
         ok = response.startswith(_OK)
         self._finish(None if ok else LoadFailed(response[:100].decode(errors="replace")))
 

@@ -13,8 +13,9 @@ Beyond = Literal["above", "below"]
 class ExpectationResult:
     """The result of one expectation on one batch. It holds no values of personal columns.
 
-    `unexpected_count` is a number of rows, `unexpected_share` a share of 1. A batch that fails a `structural`
-    expectation cannot be accepted. `beyond` is the side of the limit on which a single figure fails.
+    `unexpected_count` is a number of rows, `unexpected_share` a fraction from 0 to 1. A batch that fails a `structural`
+    expectation cannot be accepted. If the expectation checks a single number, `beyond` says whether it fails above or
+    below the limit.
     """
 
     expectation: str

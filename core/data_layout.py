@@ -1,6 +1,6 @@
-"""Where each file and folder is below DATA_DIR. The module that fills a folder describes the rest of its content.
+"""Paths of files and folders below DATA_DIR. The module that fills a folder documents the other files in it.
 
-Nothing here creates, reads or deletes anything.
+This module only computes paths. It creates, reads and deletes nothing.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class DataLayout:
 
     @property
     def postgres_lock(self) -> Path:
-        """Locked by the process that starts or stops embedded Postgres."""
+        """The process that starts or stops embedded Postgres holds an exclusive lock on this file."""
         return self.data_dir / "postgres.lock"
 
     @property
     def postgres_users(self) -> Path:
-        """Locked, shared, by each process that uses embedded Postgres."""
+        """Each process that uses embedded Postgres holds a shared lock on this file."""
         return self.data_dir / "postgres.users"
 
     @property
@@ -57,7 +57,7 @@ class DataLayout:
 
     @property
     def data_docs(self) -> Path:
-        """Data Docs."""
+        """Data Docs: the HTML pages of audit results."""
         return self.data_dir / "data_docs"
 
     @property
@@ -77,17 +77,17 @@ class DataLayout:
 
     @property
     def restored_models(self) -> Path:
-        """Model files from a backup, until the restored database is in place."""
+        """Holds model files from a backup until the restored database is in place."""
         return self.backups / ".restored-models"
 
     @property
     def verification(self) -> Path:
-        """The database into which a backup is restored to verify it."""
+        """The temporary Postgres server into which a backup is restored to verify it."""
         return self.data_dir / "verification"
 
     @property
     def notifications(self) -> Path:
-        """The state of notifications."""
+        """The state of notifications: open incidents, outbox, and defects of delivery."""
         return self.data_dir / "alerts"
 
     @property
@@ -102,7 +102,7 @@ class DataLayout:
 
     @property
     def watchdog_check(self) -> Path:
-        """Modified at each check of the watchdog."""
+        """The watchdog updates the modification time of this file at each check."""
         return self.notifications / "looked"
 
     @property
@@ -116,7 +116,7 @@ class DataLayout:
 
     @property
     def prefect(self) -> Path:
-        """PREFECT_HOME, unless it is set to another folder."""
+        """The default of PREFECT_HOME."""
         return self.data_dir / "prefect"
 
     @property
@@ -126,7 +126,7 @@ class DataLayout:
 
     @property
     def prefect_ui(self) -> Path:
-        """The pages of Prefect's UI, which its server copies there and serves."""
+        """The static files of Prefect's UI. The Prefect server copies them here and serves them."""
         return self.prefect / "ui"
 
     @property
@@ -141,17 +141,17 @@ class DataLayout:
 
     @property
     def mock_plays(self) -> Path:
-        """Sessions that users of the mock API started while it ran."""
+        """Sessions that were added to the mock API while it ran."""
         return self.services / "mock_plays.jsonl"
 
     @property
     def temporary_files(self) -> Path:
-        """TMPDIR of our processes."""
+        """TMPDIR of all processes of the project."""
         return self.data_dir / "tmp"
 
     @property
     def worker_storage(self) -> Path:
-        """Temporary files of Prefect's workers. A killed worker leaves them."""
+        """Temporary files of Prefect's workers. A killed worker does not delete them."""
         return self.temporary_files / "runner_storage"
 
     def demo(self, name: str) -> Path:
@@ -168,7 +168,7 @@ class DataLayout:
 
     @property
     def entries(self) -> tuple[Path, ...]:
-        """All that we create directly in DATA_DIR. It may hold other entries, such as `lost+found` of a disk."""
+        """Everything that the project creates directly in DATA_DIR. Other entries may exist, such as `lost+found`."""
         postgres = (self.postgres, self.new_postgres, self.postgres_lock, self.postgres_users)
         return (*self.written_folders, *postgres, self.verification, *map(self.demo, DEMOS))
 

@@ -1,8 +1,8 @@
-"""The endpoints of the API: each field is declared here once.
+"""The endpoints of the API. Each field is declared once, here.
 
-The row struct, transformation, row hash, staging table and the insert and update statements follow from the
-specification. A new field takes one line here and a migration that adds its column. A new endpoint takes its name in
-`Endpoint`, a specification, a migration, and a suite in `expectations/`.
+The row struct, the transformation, the row hash, the staging table, and the insert and update statements are derived
+from the specification. A new field needs one line here and a migration that adds its column. A new endpoint needs its
+name in `Endpoint`, a specification, a migration, and a suite in `expectations/`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Endpoint = Literal["tracks", "users", "listen_history"]
-# Tables with a suite of expectations: the endpoints, and what is published.
+# Tables with an expectation suite: the endpoints and the recommendations.
 Audited = Literal["tracks", "users", "listen_history", "recommendations"]
 
 TRACKS: Endpoint = "tracks"
@@ -19,7 +19,7 @@ USERS: Endpoint = "users"
 LISTEN_HISTORY: Endpoint = "listen_history"
 RECOMMENDATIONS: Audited = "recommendations"
 
-# id: an integer. id_list: a list of integers, or null. duration: a text MM:SS, stored also in seconds.
+# id: an integer. id_list: a list of integers, or null. duration: a text MM:SS, stored as text and in seconds.
 # time: an ISO 8601 text, stored as timestamptz.
 Kind = Literal["id", "id_list", "text", "duration", "time"]
 
@@ -28,7 +28,7 @@ Kind = Literal["id", "id_list", "text", "duration", "time"]
 class Field:
     """One field of a row, stored in the column of the same name.
 
-    `references` is the endpoint whose ids the field holds. `personal`: the field identifies a person.
+    `references` is the endpoint whose ids the field holds. `personal` is true if the field identifies a person.
     """
 
     name: str
@@ -54,32 +54,32 @@ class EndpointSpecification:
         return self.key[0]
 
     def field(self, name: str) -> Field:
-        """The field of that name. Raises KeyError."""
+        """The field with this name. Raises KeyError."""
         return {field.name: field for field in self.fields}[name]
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """Fields whose text is stored as it was sent."""
+        """Names of the fields whose text is stored unchanged."""
         return tuple(field.name for field in self.fields if field.kind in ("text", "duration"))
 
     @property
     def times(self) -> tuple[str, ...]:
-        """Fields that are stored as moments."""
+        """Names of the fields that are stored as timestamptz."""
         return tuple(field.name for field in self.fields if field.kind == "time")
 
     @property
     def content(self) -> tuple[str, ...]:
-        """Stored fields besides the key, in the order of the row hash."""
+        """Names of the fields outside the key, in the order of the row hash."""
         return tuple(field.name for field in self.fields if field.name not in self.key)
 
     @property
     def is_numbered(self) -> bool:
-        """Whether the warehouse gives its rows an id, because the source has none."""
+        """Whether the warehouse generates row ids, because the source sends none."""
         return self.key != ("id",)
 
     @property
     def depends_on(self) -> tuple[Endpoint, ...]:
-        """Endpoints whose batches are published before a batch of this one, in their order in `ENDPOINTS`."""
+        """Endpoints whose batches must be published before a batch of this endpoint, in the order of `ENDPOINTS`."""
         referenced = {field.references for field in self.fields}
         return tuple(endpoint for endpoint in ENDPOINTS if endpoint in referenced)
 
@@ -91,7 +91,7 @@ class EndpointSpecification:
 
 _TIMES = (Field("created_at", "time"), Field("updated_at", "time"))
 
-# In the order in which a run publishes them: an endpoint follows those that it references.
+# A run publishes them in this order. Each endpoint comes after the endpoints that it references.
 ENDPOINTS: dict[Endpoint, EndpointSpecification] = {
     TRACKS: EndpointSpecification(
         fields=(

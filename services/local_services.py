@@ -22,11 +22,11 @@ from streaming.broker_binary import has_local_broker
 
 ROOT = Path(__file__).parent.parent
 HOST = "127.0.0.1"
-# Enough users a day for an evaluation of quality every two days.
+# These sessions have enough users for an evaluation of recommendation quality about every two days.
 _MOCK_WORLD = ("--sessions", "20000")
 # Prefect counts a worker as offline after three missed heartbeats.
 _WORKER_HEARTBEAT = {"PREFECT_WORKER_HEARTBEAT_SECONDS": "10"}
-_LOGIN_OF_SERVER, _LOGIN_OF_CLIENT = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"
+_SERVER_LOGIN_VARIABLE, _CLIENT_LOGIN_VARIABLE = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"
 PREFECT_DATABASE = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL")
 
 
@@ -41,7 +41,7 @@ class Ports(BaseSettings):
     kafka_port: int = Field(default=9092, ge=1, le=65_535)
 
 
-def _login(login: SecretStr) -> SecretStr:
+def _check_login(login: SecretStr) -> SecretStr:
     text = login.get_secret_value()
     user, colon, password = text.partition(":")
     if text and not (user and colon and password and text.isprintable()):
@@ -50,18 +50,19 @@ def _login(login: SecretStr) -> SecretStr:
 
 
 class PrefectCredentials(BaseSettings):
-    """The login of Prefect's server, as user:password; empty if it has none."""
+    """The login of the Prefect server, as user:password. Empty if the server requires none."""
 
     model_config = SettingsConfigDict(env_file=ENV_FILE, extra="ignore", frozen=True)
 
-    prefect_server_api_auth_string: Annotated[SecretStr, AfterValidator(_login)] = SecretStr("")
+    prefect_server_api_auth_string: Annotated[SecretStr, AfterValidator(_check_login)] = SecretStr("")
 
 
 @dataclass(frozen=True)
 class ServiceProcess:
-    """One process of the services.
+    """One process of the local services.
 
-    It is ready when `health_url` answers, if it has one. `port` must be free, and `setting` changes it.
+    If it has a `health_url`, it is ready when this URL answers. `port` must be free; `setting` names the setting that
+    changes it.
     """
 
     name: str
@@ -102,12 +103,12 @@ class LocalServices:
 
     @property
     def uses_local_broker(self) -> bool:
-        """Whether `make up` starts a Kafka broker: no other one is named, and there is one for this machine."""
+        """Whether `make up` starts a Kafka broker: no other broker is set, and this machine has the binary."""
         return "stream_bootstrap_servers" not in self.settings.model_fields_set and has_local_broker()
 
     @property
     def bootstrap_servers(self) -> str:
-        """Addresses of the Kafka broker; empty if streaming is off."""
+        """Addresses of the Kafka brokers; empty if streaming is off."""
         return f"{HOST}:{self.ports.kafka_port}" if self.uses_local_broker else self.settings.stream_bootstrap_servers
 
     @property
@@ -152,16 +153,18 @@ class LocalServices:
             "GX_ANALYTICS_ENABLED": "False",
             "PYTHONUNBUFFERED": "1",
             "PYTHONIOENCODING": "utf-8",  # for logs, whatever encoding the terminal of `make up` has
-            **dict.fromkeys((_LOGIN_OF_SERVER, _LOGIN_OF_CLIENT) if self.prefect_login else (), self.prefect_login),
+            **dict.fromkeys(
+                (_SERVER_LOGIN_VARIABLE, _CLIENT_LOGIN_VARIABLE) if self.prefect_login else (), self.prefect_login
+            ),
         }
 
     def processes(self) -> list[ServiceProcess]:
-        """Return the processes in the order of their start, which is the reverse of their stop."""
+        """Return the processes in the order in which they start. They stop in reverse order."""
         python, port = sys.executable, self.ports.prefect_server_api_port
         postgres = ServiceProcess("postgres", (python, "-m", "core.embedded_postgres"), seconds_to_stop=90)
         mock_api = ServiceProcess(
             "mock-api",
-            (python, "-m", "mock_server", "--port", str(self.ports.mock_port), *self._mock_world()),
+            (python, "-m", "mock_server", "--port", str(self.ports.mock_port), *self._mock_arguments()),
             setting="MOCK_PORT",
             port=self.ports.mock_port,
             health_url=f"{self.api_url}/_control/health",
@@ -214,7 +217,7 @@ class LocalServices:
                 seconds_to_stop=40,
                 autostart=False,  # `make up` first closes lost runs
             ),
-            # `make up` starts it last, when there are services to check.
+            # `make up` starts the watchdog last, when the services that it checks are running.
             ServiceProcess("alerts", (python, "-m", "notifications.watchdog"), autostart=False),
         ]
 
@@ -226,7 +229,7 @@ class LocalServices:
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
             "PREFECT_SERVER_UI_V2_ENABLED": "false",
             "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(self.layout.prefect_ui),
-            # Files survive a restart of the server. Otherwise active runs would lose the slot of their deployment.
+            # Lease files survive a restart of the server, so active runs keep the concurrency slot of their deployment.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
             "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
             "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": f"P{self.settings.run_retention_days}D",
@@ -235,17 +238,17 @@ class LocalServices:
 
     @property
     def _prefect_database(self) -> dict[str, str]:
-        """Give the server its own database: SQLite allows one writer, and runs without this server write to theirs."""
+        """A database for this server alone: SQLite allows one writer, and other Prefect servers write to their own."""
         if any(os.environ.get(name) for name in PREFECT_DATABASE):
             return {}
         return {PREFECT_DATABASE[0]: f"sqlite+aiosqlite:///{self.layout.prefect_database}"}
 
-    def _mock_world(self) -> tuple[str, ...]:
+    def _mock_arguments(self) -> tuple[str, ...]:
         return ("--base-day", self.mock_base_day, *_MOCK_WORLD)
 
     @property
     def mock_base_day(self) -> str:
-        """The day of the first `make up`; before it, today. Another day would generate another world from the seed."""
+        """The day of the first `make up`, or today before that. Another day would generate other data from the seed."""
         with suppress(FileNotFoundError):
             return self.layout.mock_base_day.read_text().strip()
         return str(datetime.now(UTC).date())
@@ -258,22 +261,25 @@ class LocalServices:
 
 
 def load_local_services(*, data_dir_is_written: bool = True) -> LocalServices:
-    """Read the settings from the environment and `.env`. Raises SettingsError."""
+    """Read the settings from the environment and `.env`. Raises SettingsError.
+
+    With `data_dir_is_written=False`, DATA_DIR may be read-only.
+    """
     settings = load_settings(data_dir_is_written=data_dir_is_written)
     try:
         ports = Ports()
     except ValidationError as error:
-        names = ", ".join(wrong.partition(" ")[0] for wrong in wrong_values(error))
+        names = ", ".join(message.partition(" ")[0] for message in wrong_values(error))
         raise SettingsError(f"wrong setting: {names} must be a port, from 1 to 65535") from None
     try:
         return LocalServices(settings, ports, PrefectCredentials())
     except ValidationError:
-        raise SettingsError(f"wrong setting: {_LOGIN_OF_SERVER} must look like user:password") from None
+        raise SettingsError(f"wrong setting: {_SERVER_LOGIN_VARIABLE} must look like user:password") from None
 
 
 def inherited_environment() -> dict[str, str]:
-    """Return the environment of `make up` without variables that name another Prefect server."""
+    """Return the environment of `make up` without the variables that select another Prefect server or its login."""
     environment = os.environ.copy()
-    for name in ("PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_API_KEY", _LOGIN_OF_CLIENT):
+    for name in ("PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_API_KEY", _CLIENT_LOGIN_VARIABLE):
         environment.pop(name, None)
     return environment

@@ -1,4 +1,4 @@
-"""Simulates the drift detector, prints the results, and writes them to docs/drift-simulation.md on request."""
+"""Simulates the drift detector and prints the results. `--write` also writes them to docs/drift-simulation.md."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from benchmarks.monitoring.detection import DEADLINE, YEAR
 from benchmarks.monitoring.mock_days import MockWorld, Values, evaluate_days
 from benchmarks.monitoring.studies import CUSUM, NAIVE, Studies
 
-_WIDTH_OF_A_FILE = 160
+_FILE_WIDTH = 160
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit 0 when everything was simulated, whether targets are met or not; 2 for a wrong argument."""
+    """Return 0 after the simulation, even if a target is missed. Exits with 2 for a wrong argument."""
     options = read_options(arguments)
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = _WIDTH_OF_A_FILE
+        console.width = _FILE_WIDTH
     with console.status("starting the mock") as status:
         world = MockWorld()
         studies = Studies(evaluate_days(world, status.update), options.histories, status.update)
@@ -44,9 +44,10 @@ def read_options(arguments: Sequence[str] | None) -> Any:
     return report.parse_options(parser, arguments, PAGE, MARK)
 
 
+# The marks are the lines `<!-- simulation: begin -->` and `<!-- simulation: end -->` of the page.
 PAGE, MARK = "drift-simulation.md", "simulation"
 _PLOT = "images/quality-alarms.png"
-# Okabe and Ito's colours, which colour-blind readers can tell apart, and a line style each, for print.
+# Colours by Okabe and Ito, which colour-blind readers can tell apart. Line styles differ too, for print in grey.
 _BLUE = "#0072B2"
 _STYLES: dict[str, tuple[str, object]] = {
     CUSUM: (_BLUE, "-"),
@@ -59,32 +60,32 @@ _SHADES = {"10 %": "#56B4E9", "20 %": _BLUE, "30 %": "#001f4d"}
 
 
 def write_simulation(world: MockWorld, studies: Studies, docs: Path) -> Path:
-    """Replace the part between the marks, and the plot. Returns the page. Raises ValueError if it has no marks."""
+    """Replace the plot, and the lines between the marks. Returns the page. Raises ValueError if it has no marks."""
     page = docs / PAGE
-    report.write_part(page, MARK, _part(world, studies))
+    report.write_part(page, MARK, _page_lines(world, studies))
     draw_alarms(*studies.curves(), docs / _PLOT)
     return page
 
 
 def draw_alarms(alarms_of_rules: Mapping[str, Values], delays_of_drops: Mapping[str, Values], file: Path) -> None:
-    """Plot the share of histories with an alarm over days: nothing changes on the left, quality drops on the right."""
+    """Plot the share of histories with an alarm by each day. Left: nothing changes. Right: quality drops."""
     with report.canvas_for(file, 12, 5) as canvas:
-        quiet, dropped = canvas.subplots(1, 2, sharey=True)
+        without_drop, with_drop = canvas.subplots(1, 2, sharey=True)
         for name, alarms in alarms_of_rules.items():
-            colour, line = _STYLES[name]
-            quiet.plot(*_cumulative_share(alarms, YEAR), color=colour, linestyle=line, label=name)
-        quiet.set(title="Nothing changes: false alarms", xlabel="days", ylabel="% of histories", xlim=(0, YEAR))
+            colour, line_style = _STYLES[name]
+            without_drop.plot(*_cumulative_share(alarms, YEAR), color=colour, linestyle=line_style, label=name)
+        without_drop.set(title="Nothing changes: false alarms", xlabel="days", ylabel="% of histories", xlim=(0, YEAR))
         for name, delays in delays_of_drops.items():
             rule, share = name.rsplit(", ", 1)
-            colour, line = _STYLES[rule]
+            colour, line_style = _STYLES[rule]
             shade = _SHADES[share] if rule == CUSUM else colour
-            dropped.plot(*_cumulative_share(delays, DEADLINE), color=shade, linestyle=line, label=name)
-        dropped.set(title="Quality drops: detected", xlabel="days of the drop", xlim=(0, DEADLINE), ylim=(-2, 102))
-        for axes in (quiet, dropped):
+            with_drop.plot(*_cumulative_share(delays, DEADLINE), color=shade, linestyle=line_style, label=name)
+        with_drop.set(title="Quality drops: detected", xlabel="days of the drop", xlim=(0, DEADLINE), ylim=(-2, 102))
+        for axes in (without_drop, with_drop):
             axes.legend(loc="center right", fontsize=9)
 
 
-def _part(world: MockWorld, studies: Studies) -> Iterator[str]:
+def _page_lines(world: MockWorld, studies: Studies) -> Iterator[str]:
     command = f"python -m benchmarks.monitoring --histories {studies.count} --write"
     yield f"Written by `{command}`; every run gives the same figures. {studies.count:,} histories"
     yield f"a row. The mock has {world}."
@@ -97,6 +98,6 @@ def _part(world: MockWorld, studies: Studies) -> Iterator[str]:
 
 
 def _cumulative_share(alarms: Values, days: int) -> tuple[Values, Values]:
-    """The days, and the per cent of histories with an alarm by each day."""
-    numbers = np.arange(days + 1, dtype=np.float64)
-    return numbers, 100 * np.searchsorted(np.sort(alarms), numbers, side="right") / max(1, len(alarms))
+    """The days, and the percentage of histories with an alarm by each day. `alarms` has a day for each history."""
+    day_numbers = np.arange(days + 1, dtype=np.float64)
+    return day_numbers, 100 * np.searchsorted(np.sort(alarms), day_numbers, side="right") / max(1, len(alarms))

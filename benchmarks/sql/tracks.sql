@@ -1,4 +1,4 @@
--- One row per track, one in a hundred removed.
+-- One row per track. The source no longer lists one track in a hundred.
 insert into warehouse.tracks
 select
     id, 'Title of track ' || id, 'Artist ' || id %% 1000, 's', '03:00', 180, 'words', 'album', '2024-05-01', '2024-05-01',

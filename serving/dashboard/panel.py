@@ -11,7 +11,11 @@ from serving.dashboard.page_data import PageData
 
 @dataclass(frozen=True)
 class Panel:
-    """A panel: title, finding, table, and chart. `chart` is the name of a chart and its values, or None."""
+    """One panel: title, finding, table and chart.
+
+    `head` and `rows` are the table. `chart` is the name and the data of the chart. `columns_of_text` are the positions
+    of the table columns that hold text; the others hold numbers.
+    """
 
     key: str
     title: str
@@ -23,12 +27,12 @@ class Panel:
 
 
 def over_days(data: PageData, values: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Values, and the first and last day of the time axis."""
+    """The data of a chart over time: its values, and the first and last day of the axis."""
     return {"values": list(values), "days": [str(data.days[0]), str(data.days[-1])]}
 
 
 def nothing_to_draw(data: PageData, reason: str, start: bool = True) -> str:
-    """The reason why a panel has no chart."""
+    """The text that explains why a panel has no chart. If `start` is true, it begins with a capital letter."""
     text = f"nothing to draw: {reason} in these {len(data.days)} days."
     return text[0].upper() + text[1:] if start else text
 
@@ -39,12 +43,12 @@ def count(number: int, singular: str, plural: str | None = None) -> str:
 
 
 def percent(part: int, whole: int) -> str:
-    """The percentage of a part; 0 if the whole is 0."""
+    """A part of a whole in percent, at most 100 %. Returns 0 % if the whole is 0."""
     return share(min(1.0, part / whole) if whole else 0)
 
 
 def share(part: float | None) -> str:
-    """A share in percent. Shares below 1 % get two decimals."""
+    """A share in percent with one decimal, or with two below 1 %. Returns `-` for None."""
     if part is None:
         return "-"
     return f"{part:.2%}" if 0 < part < 0.01 else f"{part:.1%}"

@@ -1,4 +1,4 @@
-"""The line that a person sees of an error, and the traceback in the file for a maintainer."""
+"""A person sees one line for an error. The traceback is in a file for maintainers."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def records(log: Path, caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    before = logging.getLogRecordFactory()
+    original_factory = logging.getLogRecordFactory()
     keep_logs_readable()
     yield caplog
-    logging.setLogRecordFactory(before)
+    logging.setLogRecordFactory(original_factory)
 
 
 def run_in_process(code: str, log: Path) -> subprocess.CompletedProcess[str]:
@@ -42,8 +42,8 @@ def run_in_process(code: str, log: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
-def logged(name: str, message: str, error: Exception | None = None) -> str:
-    """The message of a log record, without sending it to Prefect's API."""
+def message_of_record(name: str, message: str, error: Exception | None = None) -> str:
+    """Create a log record and return its message. No handler sends the record to Prefect's API."""
     exc_info = (type(error), error, None) if error else None
     return logging.getLogger(name).makeRecord(name, logging.ERROR, "", 1, message, (), exc_info).getMessage()
 
@@ -64,10 +64,10 @@ def logged(name: str, message: str, error: Exception | None = None) -> str:
             import asyncio, gc
             async def work():
                 raise ValueError("{SECRET}")
-            async def all_of_it():
+            async def start_task():
                 asyncio.ensure_future(work()); await asyncio.sleep(0.01); gc.collect()
             def main():
-                asyncio.run(all_of_it())""",
+                asyncio.run(start_task())""",
         "a destructor": f"""
             class Resource:
                 def __del__(self):
@@ -167,14 +167,14 @@ def test_the_message_of_a_defect_names_the_file_with_its_traceback(log: Path) ->
 @pytest.mark.usefixtures("records")
 def test_a_task_run_logs_the_type_of_an_error_and_leaves_its_message_to_the_flow_run() -> None:
     error = DatabaseUnavailable("Postgres does not answer")
-    assert logged("prefect.task_runs", "it failed", error) == "Task run failed: DatabaseUnavailable"
-    assert logged("prefect.flow_runs", "it failed", error) == "Postgres does not answer"
+    assert message_of_record("prefect.task_runs", "it failed", error) == "Task run failed: DatabaseUnavailable"
+    assert message_of_record("prefect.flow_runs", "it failed", error) == "Postgres does not answer"
 
 
 @pytest.mark.usefixtures("records")
 def test_the_last_record_of_a_run_leaves_the_message_of_its_state_out() -> None:
     states = ("Failed('GET http://source: answered 404')", 'Blocked("it\'s bad")', "Completed()", "Cached(type=1)")
-    messages = [logged("prefect.task_runs", f"Finished in state {state}") for state in states]
+    messages = [message_of_record("prefect.task_runs", f"Finished in state {state}") for state in states]
     assert [message.removeprefix("Finished in state ") for message in messages] == [
         *("Failed", "Blocked", "Completed()", "Cached(type=1)")
     ]
