@@ -1,4 +1,4 @@
-"""Results of a measurement: figures with targets, tables, and times measured in turns."""
+"""Results of a measurement: figures with targets, tables, and paired run times of the project and a baseline."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ NOISE = 1.1
 
 @dataclass(frozen=True)
 class Figure:
-    """One number. `unit` is empty for a ratio. `breakdown` names the parts of the time or memory."""
+    """One number with an optional target. `unit` is empty for a ratio.
+
+    `measured` gives the values behind the number. `breakdown` lists the parts of a time or of an amount of memory.
+    """
 
     name: str
     number: float
@@ -35,17 +38,17 @@ class Figure:
     def result(self) -> Result:
         if self.at_least is None and self.at_most is None:
             return "no target"
-        above = self.at_least is None or self.number >= self.at_least
-        return "met" if above and (self.at_most is None or self.number <= self.at_most) else "missed"
+        reaches_minimum = self.at_least is None or self.number >= self.at_least
+        return "met" if reaches_minimum and (self.at_most is None or self.number <= self.at_most) else "missed"
 
     @property
     def number_text(self) -> str:
-        """Such as `1.24` or `612 MB`."""
+        """The number with its unit, such as `1.24` or `612 MB`."""
         return f"{self.number:,.{0 if self.unit == 'MB' else 2}f} {self.unit}".strip()
 
     @property
     def target_text(self) -> str:
-        """Such as `at most 1.3`."""
+        """The target, such as `at most 1.3`. Empty if there is none."""
         limits = (("at least", self.at_least), ("at most", self.at_most))
         return ", ".join(f"{bound} {limit:,g} {self.unit}".strip() for bound, limit in limits if limit is not None)
 
@@ -62,21 +65,24 @@ class Table:
 
 @dataclass(frozen=True)
 class Scaling:
-    """Seconds by factor, as one dimension alone is multiplied. The first factor is 1."""
+    """Run times while one dimension of the input grows and the others stay the same.
+
+    `points` are pairs of a factor and the seconds at this multiple of the dimension. The first factor is 1.
+    """
 
     dimension: str
     points: Sequence[tuple[int, float]]
 
     @property
     def exponent(self) -> float:
-        """The exponent of the power law through the first and the last point. 1 is in proportion."""
-        (first_factor, first), (last_factor, last) = self.points[0], self.points[-1]
-        return log(last / first) / log(last_factor / first_factor)
+        """The exponent of the power law through the first and the last point. 1 means linear growth."""
+        (first_factor, first_seconds), (last_factor, last_seconds) = self.points[0], self.points[-1]
+        return log(last_seconds / first_seconds) / log(last_factor / first_factor)
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """The results of one measurement. docs/benchmarks.md has its method."""
+    """The results of one measurement. docs/benchmarks.md describes the method."""
 
     figures: Sequence[Figure]
     tables: Sequence[Table] = ()
@@ -86,7 +92,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class PairedRuns:
-    """Seconds of the project's code and of its baseline for the same `count` rows, one pair per round."""
+    """Seconds of the project's code and of a baseline for the same `count` rows, one pair per round."""
 
     count: int
     seconds: Sequence[tuple[float, float]]
@@ -103,16 +109,16 @@ class PairedRuns:
 
     @property
     def times_baseline(self) -> float:
-        """Median of the ratios of the seconds."""
+        """Median over the rounds of the project's seconds divided by the baseline's."""
         return median(project / baseline for project, baseline in self.seconds)
 
     @property
     def share_of_rate(self) -> float:
-        """Median of the ratios of the rates."""
+        """Median over the rounds of the project's rate divided by the baseline's."""
         return median(baseline / project for project, baseline in self.seconds)
 
     def rates(self, rows: str) -> str:
-        """Both rates as text, such as `1,542 pages a second against 1,128`."""
+        """Return both rates as text, such as `1,542 pages a second against 1,128`."""
         return f"{self.count / self.project:,.0f} {rows} a second against {self.count / self.baseline:,.0f}"
 
 
@@ -125,7 +131,7 @@ def run_in_turns(
     show: Callable[[str], None],
     prepare: Callable[[], object] = lambda: None,
 ) -> PairedRuns:
-    """Time both sides in each round. `prepare` runs before a round and is not timed."""
+    """Time the project's code, then the baseline, in each round. `prepare` runs before a round and is not timed."""
     seconds = []
     for number in range(1, rounds + 1):
         show(f"round {number} of {rounds}")
@@ -135,13 +141,13 @@ def run_in_turns(
 
 
 def seconds_of(work: Callable[[], object]) -> float:
-    """How long a call takes."""
+    """Call `work` and return the seconds it takes."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
 def breakdown(seconds: Mapping[str, float]) -> str:
-    """The parts of a time, the largest first: `land 17.2 s, shape 9.1 s`."""
-    ordered = sorted(seconds.items(), key=lambda part: -part[1])
-    return ", ".join(f"{name} {part:.1f} s" for name, part in ordered)
+    """Return the parts of a time as text, longest first, such as `land 17.2 s, shape 9.1 s`."""
+    ordered = sorted(seconds.items(), key=lambda item: -item[1])
+    return ", ".join(f"{name} {duration:.1f} s" for name, duration in ordered)

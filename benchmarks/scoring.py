@@ -1,4 +1,4 @@
-"""Scoring: users a second of a low-rank model against implicit, and the largest recipe with its growth."""
+"""Scoring: the rate of ALS against implicit, and the time and memory of the largest recipe as data grows."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _GROWTH = (1, 3, 10)
 
 
 def measure(context: BenchmarkContext) -> Measurement:
-    """Compare both ways of scoring, then fit and score with the largest recipe."""
+    """Compare the scoring rate with implicit, then fit and score with the largest recipe."""
     users, tracks = context.capped(30_000, 41_000)
-    runs, same = context.run(context.show, compare, users, tracks, context.rounds).result
+    runs, equal_share = context.run(context.show, compare, users, tracks, context.rounds).result
     process = context.run(context.show, fit_and_score, users, tracks, 33 * users)
     plays, fit, score = process.result
     sizes = f"{plays:,} plays of {users:,} users and {tracks:,} tracks"
@@ -31,7 +31,7 @@ def measure(context: BenchmarkContext) -> Measurement:
         Figure(
             "scoring: users a second, against implicit",
             runs.share_of_rate,
-            f"{runs.rates('users')}, {tracks:,} tracks; {same:.2%} of the tracks are the same",
+            f"{runs.rates('users')}, {tracks:,} tracks; {equal_share:.2%} of the tracks are the same",
             at_least=1.0,
         ),
         Figure(name, fit + score, sizes, unit="s", at_most=150.0, breakdown=breakdown({"fit": fit, "scoring": score})),
@@ -41,33 +41,34 @@ def measure(context: BenchmarkContext) -> Measurement:
 
 
 def compare(show: Show, users: int, tracks: int, rounds: int) -> tuple[PairedRuns, float]:
-    """Score all users both ways in turns, after a warm-up. Also returns the share of equal tracks."""
+    """Score all users with ALS and with implicit, in turns, after a warm-up. Also returns the share of equal tracks."""
     show("generating plays")
     plays = make_plays(users, tracks, 33 * users)
     show("fitting vectors")
     model = ALS(factors=FACTORS, iterations=2).fit(plays)
-    rows, matrix = np.arange(len(plays.user_ids)), plays.plays
+    user_rows, matrix = np.arange(len(plays.user_ids)), plays.plays
     matrix = csr_matrix((matrix.data, matrix.indices, matrix.indptr), shape=matrix.shape)
     with threadpool_limits(1, "blas"):
-        peer = AlternatingLeastSquares(factors=FACTORS)
-        peer.item_factors, peer.user_factors = model._tracks, model._users
-        peer_tracks = peer.recommend(rows, matrix, N=N, filter_already_liked_items=True)[0]
-        equal = peer_tracks == model.recommend(plays.user_ids, N, exclude=plays).ids
-        same = float(equal[model._users.any(axis=1)].mean())
+        implicit_model = AlternatingLeastSquares(factors=FACTORS)
+        implicit_model.item_factors, implicit_model.user_factors = model._tracks, model._users
+        implicit_tracks = implicit_model.recommend(user_rows, matrix, N=N, filter_already_liked_items=True)[0]
+        equal = implicit_tracks == model.recommend(plays.user_ids, N, exclude=plays).ids
+        equal_share = float(equal[model._users.any(axis=1)].mean())
         runs = run_in_turns(
             rounds,
             lambda: model.recommend(plays.user_ids, N, exclude=plays),
-            lambda: peer.recommend(rows, matrix, N=N, filter_already_liked_items=True),
+            lambda: implicit_model.recommend(user_rows, matrix, N=N, filter_already_liked_items=True),
             count=users,
             show=show,
         )
-    return runs, same
+    return runs, equal_share
 
 
 def fit_and_score(show: Show, users: int, tracks: int, interactions: int) -> tuple[int, float, float]:
-    """Fit on synthetic plays of four in five of so many pairs, and score all users.
+    """Fit the largest recipe on synthetic training data, and score all users.
 
-    Returns the number of pairs learned from, and the seconds of both.
+    `interactions` is the number of pairs of a user and a track. Four in five of them are training data. Returns the
+    number of training pairs, the seconds to fit, and the seconds to score.
     """
     show("generating plays")
     plays = make_plays(users, tracks, interactions)
@@ -80,21 +81,22 @@ def fit_and_score(show: Show, users: int, tracks: int, interactions: int) -> tup
 
 
 def measure_growth(context: BenchmarkContext) -> Measurement:
-    """Fit and score with more users, tracks or plays, each alone. The base is measured once."""
+    """Measure fitting and scoring while users, tracks or plays grow, one dimension at a time."""
     sizes = context.sizes
     base = dict(zip(_BASE, map(min, _BASE.values(), (sizes.users, sizes.tracks, sizes.sessions)), strict=True))
-    first = _seconds(context, base)
+    base_seconds = _training_seconds(context, base)
     scalings = [
         Scaling(
             name,
-            [(1, first)] + [(factor, _seconds(context, base | {name: base[name] * factor})) for factor in _GROWTH[1:]],
+            [(1, base_seconds)]
+            + [(factor, _training_seconds(context, base | {name: base[name] * factor})) for factor in _GROWTH[1:]],
         )
         for name in base
     ]
     return Measurement([], [_table(base, scalings)], scalings=scalings)
 
 
-def _seconds(context: BenchmarkContext, sizes: dict[str, int]) -> float:
+def _training_seconds(context: BenchmarkContext, sizes: dict[str, int]) -> float:
     _, fit, score = context.run(context.show, fit_and_score, *sizes.values()).result
     return float(fit + score)
 

@@ -1,4 +1,4 @@
-"""The commands of `moovitamix`: arguments, help and examples. Each command runs a module, which does the work.
+"""The commands of `moovitamix`: arguments, help and examples. Each command runs a module like `python -m`.
 
 The arguments repeat those of `python -m <module>`, so that help, completion and argument checks import no module. A
 test compares the two.
@@ -40,21 +40,21 @@ def _command(group: Group, example: str, parent: App = app, name: str | None = N
     return parent.command(name=name, group=group, help_epilogue=f"Example:\n\n    {example}")
 
 
-def _day(_type: Any, value: str | None) -> None:
+def _validate_day(_type: Any, value: str | None) -> None:
     from core.dates import parse_day
 
     if value is not None:
         parse_day(value)
 
 
-def _time(_type: Any, value: str | None) -> None:
+def _validate_time(_type: Any, value: str | None) -> None:
     from core.dates import parse_time
 
     if value is not None:
         parse_time(value)
 
 
-def _checked(help_text: str, *validators: Any) -> Parameter:
+def _argument(help_text: str, *validators: Any) -> Parameter:
     return Parameter(help=help_text, validator=validators)
 
 
@@ -70,7 +70,9 @@ Share = Number(gte=0, lte=1)
 @_command(_FLOWS, "moovitamix ingest --day 2026-11-22 --endpoint tracks")
 def ingest(
     *,
-    day: Annotated[str | None, _checked("Day of the batches, YYYY-MM-DD. Default: today in UTC.", _day)] = None,
+    day: Annotated[
+        str | None, _argument("Day of the batches, YYYY-MM-DD. Default: today in UTC.", _validate_day)
+    ] = None,
     endpoint: Annotated[list[Endpoint] | None, Parameter(help="Only this endpoint. Repeatable.")] = None,
     refresh: Annotated[bool, _flag("Extract again what is already published.")] = False,
     json: Json = False,
@@ -94,8 +96,10 @@ def recommend(*, json: Json = False) -> int:
 @_command(_FLOWS, "moovitamix retrain --as-of 2026-11-22T03:00 --seed 7")
 def retrain(
     *,
-    as_of: Annotated[str | None, _checked("Use plays before this UTC time only. Default: now.", _time)] = None,
-    seed: Annotated[int, _checked("Seed of random numbers.", Number(gte=0, lt=2**32))] = 0,
+    as_of: Annotated[
+        str | None, _argument("Use plays before this UTC time only. Default: now.", _validate_time)
+    ] = None,
+    seed: Annotated[int, _argument("Seed of random numbers.", Number(gte=0, lt=2**32))] = 0,
     refresh: Annotated[bool, _flag("Let a challenger that is as good replace an old champion.")] = False,
     json: Json = False,
 ) -> int:
@@ -105,7 +109,7 @@ def retrain(
 
 @_command(_FLOWS, "moovitamix rollback 12 --why 'the new recommendations repeat artists'")
 def rollback(
-    publication_id: Annotated[int | None, _checked("Default: the one before the live one.", Number(gte=1))] = None,
+    publication_id: Annotated[int | None, _argument("Default: the one before the live one.", Number(gte=1))] = None,
     /,
     *,
     why: Annotated[str, Parameter(help="Reason, stored with the publication.")] = "rolled back by hand",
@@ -150,7 +154,7 @@ def erase(
 def maintain(
     *,
     retention_days: Annotated[
-        int | None, _checked("Days to keep. Default: RETENTION_DAYS.", Number(gte=1, lte=36_500))
+        int | None, _argument("Days to keep. Default: RETENTION_DAYS.", Number(gte=1, lte=36_500))
     ] = None,
     json: Json = False,
 ) -> int:
@@ -170,13 +174,13 @@ def evaluate(
     train: Annotated[Path, Parameter(help="Training data: Parquet or CSV with user_id, track_id and, if any, plays.")],
     test: Annotated[Path, Parameter(help="Holdout, in the same format.")],
     tracks: Annotated[Path | None, Parameter(help="Item attributes: track_id with artist, genres or both.")] = None,
-    k: Annotated[int, _checked("Number of recommended tracks.", Number(gte=1))] = 20,
+    k: Annotated[int, _argument("Number of recommended tracks.", Number(gte=1))] = 20,
     model: Annotated[list[Model] | None, Parameter(help="Only these models.", consume_multiple=True)] = None,
     json: Json = False,
-    seed: Annotated[int, _checked("Seed of the splits.", Number(gte=0))] = 0,
-    time_limit: Annotated[float, _checked("Seconds after which a model is out.", Positive)] = 300,
-    memory_mb: Annotated[float, _checked("MiB of memory above which a model is out.", Positive)] = 2048,
-    budget: Annotated[float, _checked("Seconds after which no new trial starts.", Positive)] = 240,
+    seed: Annotated[int, _argument("Seed of the splits.", Number(gte=0))] = 0,
+    time_limit: Annotated[float, _argument("Seconds after which a model is out.", Positive)] = 300,
+    memory_mb: Annotated[float, _argument("MiB of memory above which a model is out.", Positive)] = 2048,
+    budget: Annotated[float, _argument("Seconds after which no new trial starts.", Positive)] = 240,
 ) -> int:
     """Compare the models on plays of your own."""
     files = {name: file and file.absolute() for name, file in {"train": train, "test": test, "tracks": tracks}.items()}
@@ -196,7 +200,7 @@ def create(
     *,
     name: Annotated[str, Parameter(help="Owner of the key, such as mobile-app.")],
     scope: Annotated[list[Scope], Parameter(help="What the key may do. Repeatable.")],
-    days: Annotated[int | None, _checked("Days until it expires. Default: never.", Number(gte=1, lte=36_500))] = None,
+    days: Annotated[int | None, _argument("Days until it expires. Default: never.", Number(gte=1, lte=36_500))] = None,
 ) -> int:
     """Create a key and print it once."""
     return run_module("serving.keys", "create", name=name, scope=scope, days=days)
@@ -255,28 +259,34 @@ app.command(mock)
 def run_mock(
     *,
     host: Annotated[str, Parameter(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, _checked("0 chooses a free port.", Number(gte=0, lte=65_535))] = 8000,
+    port: Annotated[int, _argument("0 chooses a free port.", Number(gte=0, lte=65_535))] = 8000,
     token: Annotated[str | None, Parameter(help="Answer only requests with this bearer token.")] = None,
-    seed: Annotated[int, _checked("Seed of the world.", Number(gte=0, lte=2**31))] = 7,
-    users: Annotated[int, _checked("Users on the base day.", Number(gte=1))] = 1000,
-    tracks: Annotated[int, _checked("Tracks on the base day.", Number(gte=1))] = 1000,
-    sessions: Annotated[int, _checked("Sessions on the base day.", Number(gte=0))] = 1000,
-    plays_per_session: Annotated[int, _checked("Different tracks in a session.", Number(gte=1, lte=100))] = 5,
-    day: Annotated[str | None, _checked("Simulated day. Default: today, and on with the calendar.", _day)] = None,
-    base_day: Annotated[str | None, _checked("Day on which the sizes hold. Default: --day.", _day)] = None,
-    start: Annotated[str | None, _checked("First day of the history. Default: 548 days before.", _day)] = None,
+    seed: Annotated[int, _argument("Seed of the world.", Number(gte=0, lte=2**31))] = 7,
+    users: Annotated[int, _argument("Users on the base day.", Number(gte=1))] = 1000,
+    tracks: Annotated[int, _argument("Tracks on the base day.", Number(gte=1))] = 1000,
+    sessions: Annotated[int, _argument("Sessions on the base day.", Number(gte=0))] = 1000,
+    plays_per_session: Annotated[int, _argument("Different tracks in a session.", Number(gte=1, lte=100))] = 5,
+    day: Annotated[
+        str | None, _argument("Simulated day. Default: today, and on with the calendar.", _validate_day)
+    ] = None,
+    base_day: Annotated[str | None, _argument("Day on which the sizes hold. Default: --day.", _validate_day)] = None,
+    start: Annotated[
+        str | None, _argument("First day of the history. Default: 548 days before.", _validate_day)
+    ] = None,
     plays_file: Annotated[Path | None, Parameter(help="Keep sessions that users start meanwhile in this file.")] = None,
-    growth: Annotated[float, _checked("New users and tracks a day, as a share.", Share)] = 0.002,
-    new_sessions: Annotated[float, _checked("New sessions a day, as a share.", Share)] = 0.01,
-    updates: Annotated[float, _checked("Rows that change a day, as a share.", Share)] = 0.005,
-    removals: Annotated[float, _checked("Rows that are removed a day, as a share.", Share)] = 0.0005,
+    growth: Annotated[float, _argument("New users and tracks a day, as a share.", Share)] = 0.002,
+    new_sessions: Annotated[float, _argument("New sessions a day, as a share.", Share)] = 0.01,
+    updates: Annotated[float, _argument("Rows that change a day, as a share.", Share)] = 0.005,
+    removals: Annotated[float, _argument("Rows that are removed a day, as a share.", Share)] = 0.0005,
     taste_shift: Annotated[str | None, Parameter(help="DAY=SHARE: a share of users has new tastes from then on.")] = (
         None
     ),
     catalogue_shift: Annotated[str | None, Parameter(help="DAY=SHARE: new tracks take that share of plays.")] = None,
-    outage: Annotated[str | None, _checked("Plays from 12:00 of this day are missing on the next day.", _day)] = None,
+    outage: Annotated[
+        str | None, _argument("Plays from 12:00 of this day are missing on the next day.", _validate_day)
+    ] = None,
     fault: Annotated[list[str] | None, Parameter(help="[ENDPOINT[/PAGE]:]NAME=VALUE. Repeatable.")] = None,
-    fault_seed: Annotated[int, _checked("Seed of the faults.", Number(gte=0, lte=2**31))] = 0,
+    fault_seed: Annotated[int, _argument("Seed of the faults.", Number(gte=0, lte=2**31))] = 0,
 ) -> int:
     """Run the mock API. `moovitamix mock play` lets its users listen."""
     return run_module(
@@ -293,11 +303,11 @@ def play(
     api: Annotated[str, Parameter(help="URL of the mock API.")] = "http://127.0.0.1:8000",
     bootstrap_servers: Annotated[str, Parameter(help="Addresses of the Kafka broker.")] = "127.0.0.1:9092",
     topic: Annotated[str, Parameter(help="Topic of listening sessions.")] = "moovitamix.listens",
-    rate: Annotated[float, _checked("Sessions per second.", Positive)] = 10.0,
-    seconds: Annotated[float, _checked("How long to play.", Positive)] = 60.0,
-    growing: Annotated[float, _checked("Share of sessions sent first with one track.", Share)] = 0.0,
-    repeated: Annotated[float, _checked("Share of sessions sent twice.", Share)] = 0.0,
-    malformed: Annotated[float, _checked("Share of sessions after a malformed message.", Share)] = 0.0,
+    rate: Annotated[float, _argument("Sessions per second.", Positive)] = 10.0,
+    seconds: Annotated[float, _argument("How long to play.", Positive)] = 60.0,
+    growing: Annotated[float, _argument("Share of sessions sent first with one track.", Share)] = 0.0,
+    repeated: Annotated[float, _argument("Share of sessions sent twice.", Share)] = 0.0,
+    malformed: Annotated[float, _argument("Share of sessions after a malformed message.", Share)] = 0.0,
     user_id: Annotated[int | None, Parameter(help="Send one session of this user instead.")] = None,
     track_id: Annotated[list[int] | None, Parameter(help="Track of that session. Repeatable.")] = None,
 ) -> int:

@@ -18,62 +18,65 @@ _FOREIGN_PREFIXES = ("COMPOSE_", "DOCKER_", "PREFECT_")
 _COMPOSE_NAMES = frozenset(
     f"{name}_PASSWORD" for name in ("POSTGRES", "WAREHOUSE", "INGEST", "RECOMMENDER", "SERVING", "PREFECT")
 )
-# An environment variable with such a prefix is a misspelled setting if it resembles one.
-_OUR_PREFIXES = (
+# An unknown environment variable with one of these prefixes is an error if its name resembles a setting.
+_SETTING_PREFIXES = (
     *("ALERT_", "BACKUPS_", "FETCH_", "MONITOR_", "MOOVITAMIX_", "PUBLICATIONS_"),
     *("RECOMMENDATIONS_", "RECOMMENDER_", "RETRAIN_", "SERVING_"),
 )
-# An environment variable with this prefix is always meant as a setting.
+# An unknown environment variable with this prefix is always an error.
 _RESERVED_PREFIX = "THRESHOLD_"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,80}")
 
 
 def check_env_file(file: Path, settings: Iterable[str]) -> None:
-    """Raises SettingsError that names every invalid line of the file. A missing file is valid.
+    """Raise a SettingsError that names every invalid line of the file. A missing file is valid.
 
-    `settings` are the names of all settings, in upper case. The message holds no values: they may be passwords.
+    `settings` are the names of all settings, in upper case. The message contains no values, because a value may be a
+    password.
     """
     if not os.path.lexists(file):
         return
     valid_names = _COMPOSE_NAMES.union(settings)
     lines: dict[str, int] = {}
-    wrong = []
+    problems = []
     for line, binding in _bindings(file):
         name = binding.key or ""
         if binding.error or not _NAME.fullmatch(name) or binding.value is None:
-            wrong.append(f"line {line} must look like NAME=value")
+            problems.append(f"line {line} must look like NAME=value")
             continue
         name = name.upper()
         if name in lines:
-            wrong.append(f"{name} is set in line {lines[name]} and again in line {line}")
+            problems.append(f"{name} is set in line {lines[name]} and again in line {line}")
         elif name not in valid_names and not _is_foreign(name, valid_names) and name not in os.environ:
-            wrong.append(f"{name} in line {line} is no setting{_suggestion(name, valid_names)}")
+            problems.append(f"{name} in line {line} is no setting{_hint(name, valid_names)}")
         lines.setdefault(name, line)
-        wrong += [
+        problems += [
             f"{name} in line {line} refers to ${{{variable}}}, which is not set; set it, or write $ without braces"
             for variable in _unset_variables(binding.value, lines)
         ]
-    if wrong:
-        raise SettingsError(f"wrong setting in {file}: {'; '.join(wrong)} (.env.example lists all settings)")
+    if problems:
+        raise SettingsError(f"wrong setting in {file}: {'; '.join(problems)} (.env.example lists all settings)")
 
 
 def check_environment(settings: Iterable[str]) -> None:
-    """Raises SettingsError that names every environment variable that is a misspelled setting.
+    """Raise a SettingsError that names every environment variable that looks like a misspelled setting.
 
-    Only names with a prefix of our settings are checked, because other programs have variables too.
+    Checks only names with a prefix of the project's settings, because the variables of other programs are valid.
     """
     valid_names = _COMPOSE_NAMES.union(settings)
-    wrong = [
-        f"{name} is no setting{_suggestion(name, valid_names)}"
+    problems = [
+        f"{name} is no setting{_hint(name, valid_names)}"
         for name in sorted(os.environ)
         if name not in valid_names and (name.startswith(_RESERVED_PREFIX) or _is_misspelled(name, valid_names))
     ]
-    if wrong:
-        raise SettingsError(f"wrong setting in the environment: {'; '.join(wrong)} (.env.example lists all settings)")
+    if problems:
+        raise SettingsError(
+            f"wrong setting in the environment: {'; '.join(problems)} (.env.example lists all settings)"
+        )
 
 
 def _bindings(file: Path) -> Iterator[tuple[int, Binding]]:
-    """Each assignment with its line number."""
+    """Yield each assignment of the file with its line number. Raises SettingsError if the file cannot be read."""
     if not file.is_file():
         problem = "is a folder" if file.is_dir() else "is no file, or a link to nothing"
         raise SettingsError(f"wrong setting: {file} {problem}; replace it by a text file, or delete it")
@@ -92,7 +95,7 @@ def _bindings(file: Path) -> Iterator[tuple[int, Binding]]:
 
 
 def _unset_variables(value: str, lines: Iterable[str]) -> list[str]:
-    """Names in ${...} that are not set and have no default."""
+    """Return the variables in ${...} that are not set and have no default."""
     names = [atom.name for atom in parse_variables(value) if isinstance(atom, Variable) and atom.default is None]
     return [name if _NAME.fullmatch(name) else "..." for name in names if name not in {*lines, *os.environ}]
 
@@ -100,18 +103,19 @@ def _unset_variables(value: str, lines: Iterable[str]) -> list[str]:
 def _is_foreign(name: str, valid_names: Iterable[str]) -> bool:
     if not name.startswith(_FOREIGN_PREFIXES):
         return False
-    return not get_close_matches(name, valid_names, n=1, cutoff=0.92)  # Prefect's PREFECT_SERVER_API_HOST has 0.913
+    # PREFECT_SERVER_API_HOST is valid for Prefect. Its similarity to our PREFECT_SERVER_API_PORT is 0.913.
+    return not get_close_matches(name, valid_names, n=1, cutoff=0.92)
 
 
 def _is_misspelled(name: str, valid_names: Iterable[str]) -> bool:
-    prefix = next((prefix for prefix in _OUR_PREFIXES if name.startswith(prefix)), None)
+    prefix = next((prefix for prefix in _SETTING_PREFIXES if name.startswith(prefix)), None)
     if prefix is None:
         return False
     suffixes = [setting.removeprefix(prefix) for setting in valid_names if setting.startswith(prefix)]
     return bool(get_close_matches(name.removeprefix(prefix), suffixes, n=1, cutoff=0.8))
 
 
-def _suggestion(name: str, valid_names: Iterable[str]) -> str:
+def _hint(name: str, valid_names: Iterable[str]) -> str:
     matches = get_close_matches(name, valid_names, n=1, cutoff=0.7)
     if matches:
         return f", did you mean {matches[0]}?"

@@ -1,4 +1,4 @@
-"""The errors with a name.
+"""The error classes of the project.
 
 MoovitamixError
 ├── SettingsError                a setting or an argument is wrong; exit code 2
@@ -20,11 +20,11 @@ MoovitamixError
 │   └── StatementRefused         Postgres refused one statement, and accepts others
 ├── AlreadyRunning               another run holds the lock
 ├── ReplayRefused                the batch cannot be replayed: unknown, pruned, or a newer batch is published
-├── InteractionsError            invalid plays in the training data: negative, not finite, or ids that are no integers
+├── InteractionsError            invalid training data: negative or non-finite plays, or non-integer ids
 ├── ModelError                   a model raised, used too much time or memory, or returned invalid scores
-│   └── ModelFileError           the file of a model is missing, damaged, or of another version
+│   └── ModelFileError           the file of a model is missing, damaged, or from another version
 ├── PublicationError             recommendations cannot be published, or a rollback to them is impossible
-└── UnexpectedError              a defect in our code: its type and place, without its message, which may quote a row
+└── UnexpectedError              a defect in our code; shows its type and place, but not its text, which may quote a row
 
 Only a `TransientSourceError` is retried.
 A message is one line. It says what happened, where, and what to do next. It never holds personal data.
@@ -42,7 +42,7 @@ from core.audits import ExpectationResult
 
 
 class MoovitamixError(Exception):
-    """Base of all errors that a person sees as one line.
+    """Base of the project's errors. A command prints such an error as one line, without a traceback.
 
     `cause` is "database" or "disk" if that resource failed, otherwise empty.
     """
@@ -93,7 +93,7 @@ class DiskFull(LandingError):
 
 
 class BatchBlocked(MoovitamixError):
-    """A batch failed its audit. None of its rows is published."""
+    """A batch or a publication failed its audit. None of its rows is published."""
 
     def __init__(self, batch_id: str, failures: Sequence[str], results: Sequence[ExpectationResult] = ()) -> None:
         super().__init__(f"{batch_id} blocked: {'; '.join(failures)}")
@@ -127,11 +127,11 @@ class StatementRefused(DatabaseError):
 
 
 class AlreadyRunning(MoovitamixError):
-    """Another run holds the lock for longer than the time limit."""
+    """Another run still holds the lock after the time limit."""
 
 
 class ReplayRefused(MoovitamixError):
-    """A batch that cannot, or must not, be replayed."""
+    """The batch cannot or must not be replayed. The message says why."""
 
 
 class UnknownBatch(ReplayRefused, UsageError):
@@ -151,7 +151,7 @@ class ModelFileError(ModelError):
 
 
 class PublicationError(MoovitamixError):
-    """Recommendations that cannot go live."""
+    """Recommendations cannot be published, or a rollback to them is impossible."""
 
 
 class UnusablePublication(PublicationError, UsageError):
@@ -159,18 +159,19 @@ class UnusablePublication(PublicationError, UsageError):
 
 
 class UnexpectedError(MoovitamixError):
-    """An error without a name. The message has its type and its place in our code."""
+    """A defect in our code. The message contains the type of the original error and its place, but not its text."""
 
 
-# Only the person who made the request can correct it, so only they are told.
+# Only the person who made the request can correct it, so nobody else is notified.
 REFUSALS = (UsageError, ReplayRefused)
 
 
 @contextmanager
 def named_errors() -> Iterator[None]:
-    """Convert other exceptions to errors with a name, so that one batch cannot end a run and no message quotes a row.
+    """Convert other exceptions to a MoovitamixError: one batch cannot end a run, and no message quotes a row.
 
-    Raises LandingError for errors of the disk and UnexpectedError for the rest. A MoovitamixError passes unchanged.
+    Raises DiskFull or LandingError for an OSError, and UnexpectedError for other exceptions. A MoovitamixError passes
+    unchanged.
     """
     try:
         yield
@@ -190,13 +191,13 @@ def is_disk_full(error: OSError) -> bool:
 
 
 def summarize_defect(error: BaseException) -> str:
-    """The type of an error and the innermost place in our code."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_our_code(Path(frame.filename))]
+    """Return one line with the type of an error and the innermost place in our code."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_project_code(Path(frame.filename))]
     place = f" at {Path(frames[-1].filename).relative_to(_ROOT)}:{frames[-1].lineno}" if frames else ""
     return f"unexpected {type(error).__name__}{place}; please report it"
 
 
-def _is_our_code(path: Path) -> bool:
+def _is_project_code(path: Path) -> bool:
     return path.is_relative_to(_ROOT) and "site-packages" not in path.parts
 
 

@@ -1,7 +1,8 @@
-"""The topic on a Kafka broker: batches of messages of the partitions that the consumer group assigns to this process.
+"""Consume batches of messages from a Kafka topic. The consumer group assigns partitions to this process.
 
-Offsets are kept in Postgres, by the id of the topic, and never committed to Kafka: so messages are stored exactly once,
-and a topic that was deleted and created again is consumed from its beginning.
+Postgres stores the offsets with the messages, in one transaction. Nothing is committed to Kafka. Each message is
+therefore stored exactly once. Offsets are stored per topic id, so a topic that is deleted and created again is consumed
+from its beginning.
 """
 
 from __future__ import annotations
@@ -18,23 +19,23 @@ from core.settings import Settings
 from streaming.messages import Message
 
 _LOGGER = logging.getLogger(__name__)
-# librdkafka reports each of these while a broker is away; the consumer reports the outage once.
-_AWAY = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE, KafkaError._TIMED_OUT)
-_SECONDS_TO_ANSWER = 5.0
-# The next offset of a partition; None: the first message.
+# librdkafka repeats these errors while the broker is unavailable. The consumer logs an outage once.
+_OUTAGE_ERRORS = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE, KafkaError._TIMED_OUT)
+_REQUEST_TIMEOUT_SECONDS = 5.0
+# Returns the next offset to consume of a partition, or None to start at its first message.
 Positions = Callable[[int], int | None]
 
 
 class BrokerUnavailable(MoovitamixError):
-    """The broker does not answer, or does not have the topic. It may later."""
+    """The broker does not answer, or does not have the topic. A later attempt may succeed."""
 
 
 class TopicRecreated(MoovitamixError):
-    """The topic was deleted and created again: its offsets start anew."""
+    """The topic was deleted and created again, so its offsets start at 0 again."""
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
-    """Options of every Kafka client. They hold passwords."""
+    """Return the connection options of every Kafka client. They contain passwords."""
     options: dict[str, Any] = {
         "bootstrap.servers": settings.stream_bootstrap_servers,
         "security.protocol": settings.stream_security_protocol,
@@ -58,14 +59,14 @@ def client_options(settings: Settings) -> dict[str, Any]:
 
 
 class KafkaTopic:
-    """Consumes the topic. `topic_id` is its id when the consumer began."""
+    """A consumer of one topic. `topic_id` is the id of the topic when the consumer was created."""
 
     def __init__(self, settings: Settings) -> None:
         self.name = settings.stream_topic
         self._admin = AdminClient(client_options(settings))
         self.topic_id = self.current_id()
         self.partitions: set[int] = set()
-        self._away = False
+        self._is_broker_unavailable = False
         self._positions: Positions = lambda partition: None
         self._consumer = Consumer(
             client_options(settings)
@@ -74,7 +75,7 @@ class KafkaTopic:
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
                 "partition.assignment.strategy": "roundrobin",
-                # A killed consumer's partitions go to another one within this time.
+                # If a consumer is killed, the group reassigns its partitions after this time.
                 "session.timeout.ms": 6000 if settings.stream_security_protocol != "PLAINTEXT" else 1000,
                 "heartbeat.interval.ms": 300,
                 "fetch.wait.max.ms": 100,
@@ -84,52 +85,54 @@ class KafkaTopic:
         )
 
     def subscribe(self, positions: Positions) -> None:
-        """Join the consumer group. `positions` is asked for each partition that the group assigns."""
+        """Join the consumer group. `positions` is called for each partition that the group assigns."""
         self._positions = positions
         self._consumer.subscribe([self.name], on_assign=self._on_assign, on_revoke=self._on_revoke)
 
-    def receive(self, most: int, wait_seconds: float) -> list[Message]:
-        """Up to `most` messages; none if nothing arrives in time. Raises BrokerUnavailable, TopicRecreated."""
+    def receive(self, max_messages: int, wait_seconds: float) -> list[Message]:
+        """Return up to `max_messages`, or none if nothing arrives in time. Raises BrokerUnavailable, TopicRecreated."""
         first = self._consumer.poll(wait_seconds)
         if first is None:
-            if self._away:
+            if self._is_broker_unavailable:
                 self.check_topic()
             return []
-        messages = [message for message in [first, *self._consumer.consume(most - 1, 0)] if self._is_usable(message)]
+        messages = [
+            message for message in [first, *self._consumer.consume(max_messages - 1, 0)] if self._is_usable(message)
+        ]
         if messages:
-            # A broker that came back empty continues behind our offset, or reuses offsets.
+            # A broker that restarts without its data assigns the same offsets to new messages.
             self.check_topic()
         return [_as_message(message) for message in messages]
 
     def rewind(self) -> None:
-        """Consume the assigned partitions from the stored offsets again: nothing since then was stored."""
+        """Seek each assigned partition to its stored offset. Later messages were received but not stored."""
         for partition in sorted(self.partitions):
-            self._consumer.seek(self._at(partition))
+            self._consumer.seek(self._start_position(partition))
 
     def check_topic(self) -> None:
-        """Raises TopicRecreated if the topic is another one than at the beginning, BrokerUnavailable."""
+        """Raise TopicRecreated if the id on the broker differs from `topic_id`. Also raises BrokerUnavailable."""
         if self.current_id() != self.topic_id:
             raise TopicRecreated(f"the topic {self.name} was deleted and created again")
-        self._away = False
+        self._is_broker_unavailable = False
 
     def current_id(self) -> str:
-        """The id of the topic on the broker. Raises BrokerUnavailable."""
+        """Return the topic's id on the broker. Raises BrokerUnavailable."""
         try:
-            topics = self._admin.describe_topics(TopicCollection([self.name]), request_timeout=_SECONDS_TO_ANSWER)
-            return str(topics[self.name].result(_SECONDS_TO_ANSWER + 1).topic_id)
+            topics = self._admin.describe_topics(TopicCollection([self.name]), request_timeout=_REQUEST_TIMEOUT_SECONDS)
+            return str(topics[self.name].result(_REQUEST_TIMEOUT_SECONDS + 1).topic_id)
         except (KafkaException, TimeoutError) as error:
             reason = error.args[0].str() if isinstance(error, KafkaException) else "no answer in time"
             raise BrokerUnavailable(f"the broker does not answer for topic {self.name}: {reason}") from error
 
     def lag(self) -> int:
-        """How many messages of the assigned partitions are not consumed yet. Raises BrokerUnavailable."""
+        """Return the number of unconsumed messages in the assigned partitions. Raises BrokerUnavailable."""
         try:
             positions = self._consumer.position([TopicPartition(self.name, number) for number in self.partitions])
-            waiting = 0
+            lag = 0
             for position in positions:
-                low, high = self._consumer.get_watermark_offsets(position, _SECONDS_TO_ANSWER, cached=False)
-                waiting += max(0, high - (position.offset if position.offset >= 0 else low))
-            return waiting
+                low, high = self._consumer.get_watermark_offsets(position, _REQUEST_TIMEOUT_SECONDS, cached=False)
+                lag += max(0, high - (position.offset if position.offset >= 0 else low))
+            return lag
         except KafkaException as error:
             raise BrokerUnavailable(f"the broker does not tell the lag: {error.args[0].str()}") from error
 
@@ -139,28 +142,30 @@ class KafkaTopic:
 
     def _on_assign(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         self.partitions = {partition.partition for partition in partitions}
-        consumer.assign([self._at(number) for number in sorted(self.partitions)])
+        consumer.assign([self._start_position(number) for number in sorted(self.partitions)])
         _LOGGER.info("partitions %s of %s are assigned", sorted(self.partitions), self.name)
 
     def _on_revoke(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         self.partitions -= {partition.partition for partition in partitions}
         consumer.unassign()
 
-    def _at(self, partition: int) -> TopicPartition:
+    def _start_position(self, partition: int) -> TopicPartition:
         position = self._positions(partition)
         return TopicPartition(self.name, partition, OFFSET_BEGINNING if position is None else position)
 
     def _is_usable(self, message: Any) -> bool:
+        """Return whether this is a message of an assigned partition. Logs errors of the broker, except outages."""
         if message.error() is None:
             return message.partition() in self.partitions
-        if message.error().code() not in _AWAY:
+        if message.error().code() not in _OUTAGE_ERRORS:
             _LOGGER.warning("the broker reports %s", message.error().str())
         return False
 
     def _on_error(self, error: KafkaError) -> None:
-        if not self._away and error.code() in _AWAY:
+        """Log the start of an outage once. `check_topic` resets the flag."""
+        if not self._is_broker_unavailable and error.code() in _OUTAGE_ERRORS:
             _LOGGER.warning("the broker is unavailable: %s", error.str())
-        self._away = self._away or error.code() in _AWAY
+        self._is_broker_unavailable = self._is_broker_unavailable or error.code() in _OUTAGE_ERRORS
 
 
 def _as_message(message: Any) -> Message:

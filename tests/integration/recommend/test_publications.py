@@ -35,8 +35,8 @@ def connection(database: str) -> Iterator[Connection]:
         yield connection
 
 
-def lists_of(track: int, users: Sequence[int] = (1, 2)) -> pl.DataFrame:
-    """Two recommendations per user, starting with this track."""
+def recommendations_from(track: int, users: Sequence[int] = (1, 2)) -> pl.DataFrame:
+    """Two recommendations per user: this track, then the next."""
     return pl.DataFrame(
         [(user, rank, track + rank - 1, 1 / rank) for user in users for rank in (1, 2)],
         schema=["user_id", "rank", "track_id", "score"],
@@ -44,7 +44,7 @@ def lists_of(track: int, users: Sequence[int] = (1, 2)) -> pl.DataFrame:
     )
 
 
-def similar_to(track: int) -> pl.DataFrame:
+def similar_tracks_of(track: int) -> pl.DataFrame:
     return pl.DataFrame({"track_id": [track], "rank": [1], "similar_track_id": [track + 1], "score": [0.5]})
 
 
@@ -60,7 +60,9 @@ def staged(connection: Connection, track: int, now: datetime = NOW) -> Publicati
     staged_publication = publication.start_publication(
         connection, model_run_id=run, flow="test", data_as_of=now, batches=["b"], now=now
     )
-    publication.stage_recommendations(connection, staged_publication, [lists_of(track)], similar_to(track), PERSONAL)
+    publication.stage_recommendations(
+        connection, staged_publication, [recommendations_from(track)], similar_tracks_of(track), PERSONAL
+    )
     return staged_publication
 
 
@@ -102,14 +104,16 @@ def test_failure_during_publishing_changes_nothing(connection: Connection, query
     published(connection, 10)
     staged_publication = staged(connection, 20)
     publication.attach_partitions(connection, staged_publication)
-    before = recommendation_tables(query)
-    twice = pl.DataFrame({"genre": ["", ""], "rank": [1, 1], "track_id": [1, 1], "score": [1.0, 1.0]})
+    tables_before = recommendation_tables(query)
+    duplicate_fallbacks = pl.DataFrame({"genre": ["", ""], "rank": [1, 1], "track_id": [1, 1], "score": [1.0, 1.0]})
 
     with pytest.raises(DatabaseError):
-        publication.publish_recommendations(connection, staged_publication, twice, replacing=1, now=NOW, why="new")
+        publication.publish_recommendations(
+            connection, staged_publication, duplicate_fallbacks, replacing=1, now=NOW, why="new"
+        )
 
     assert live_recommendations(query) == {1: [10, 11], 2: [10, 11]}
-    assert recommendation_tables(query) == before
+    assert recommendation_tables(query) == tables_before
     assert query("select status from ml.publications order by 1") == [("published",), ("staged",)]
 
 
@@ -125,13 +129,13 @@ def test_unattached_publication_cannot_go_live(connection: Connection, query: Qu
 def test_publication_is_refused_when_another_went_live_meanwhile(connection: Connection, query: Query) -> None:
     published(connection, 10)
     published(connection, 20)
-    staged_publication, seen = staged(connection, 30), publication.newest_live_id(connection)
+    staged_publication, live_id_before = staged(connection, 30), publication.newest_live_id(connection)
     publication.attach_partitions(connection, staged_publication)
     publication.roll_back(connection, 1, now=NOW, why="by hand")
 
     with pytest.raises(PublicationError, match=r"recommendations-3 is not published, because another .* run again"):
         publication.publish_recommendations(
-            connection, staged_publication, NO_FALLBACKS, replacing=seen, now=NOW, why="new"
+            connection, staged_publication, NO_FALLBACKS, replacing=live_id_before, now=NOW, why="new"
         )
 
     assert live_recommendations(query) == {1: [10, 11], 2: [10, 11]}
@@ -177,17 +181,17 @@ def test_rollback_to_an_unusable_publication_is_refused(connection: Connection, 
     for track in (10, 20):
         published(connection, track)
     publication.block_publication(connection, staged(connection, 30), "coverage 0 % is below 1 %")
-    waiting = staged(connection, 40)
+    staged_publication = staged(connection, 40)
     retention.prune_publications(connection, keep=1, now=NOW)
 
-    for number, words in (
+    for number, message in (
         (1, "was pruned on 2024-05-01; choose a newer one, or raise PUBLICATIONS_KEPT"),
         (3, "publication 3 is blocked and was never live; choose another"),
-        (waiting.publication_id, "publication 4 is staged and was never live"),
+        (staged_publication.publication_id, "publication 4 is staged and was never live"),
         (5, "there is no publication 5; ml.publications lists all publications"),
         (2**63, "there is no publication 9223372036854775808"),
     ):
-        with pytest.raises(PublicationError, match=words):
+        with pytest.raises(PublicationError, match=message):
             publication.roll_back(connection, number, now=NOW, why="by hand")
     assert live_recommendations(query)[1] == [20, 21]
 
@@ -243,12 +247,12 @@ def test_next_run_completes_an_interrupted_pruning(
     remaining_calls = calls
 
     def interrupt_after_calls(real: Any) -> Any:
-        def step(*arguments: Any, **named: Any) -> Any:
+        def step(*arguments: Any, **options: Any) -> Any:
             nonlocal remaining_calls
             remaining_calls -= 1
             if remaining_calls < 0:
                 raise SimulatedKill
-            return real(*arguments, **named)
+            return real(*arguments, **options)
 
         return step
 
@@ -264,7 +268,7 @@ def test_next_run_completes_an_interrupted_pruning(
     assert retention.prune_publications(connection, keep=1, now=NOW) == 0
 
 
-def half_detached(database: str, connection: Connection, number: int) -> None:
+def interrupt_detach(database: str, connection: Connection, number: int) -> None:
     """Interrupt the detach of a partition while it waits for a reader."""
     with psycopg.connect(database) as reader, psycopg.connect(database, autocommit=True) as connection_to_cancel:
         reader.execute("select count(*) from ml.recommendations")
@@ -279,7 +283,7 @@ def half_detached(database: str, connection: Connection, number: int) -> None:
 def test_interrupted_detach_is_completed(database: str, connection: Connection, query: Query) -> None:
     for track in (10, 20, 30):
         published(connection, track)
-    half_detached(database, connection, 1)
+    interrupt_detach(database, connection, 1)
 
     assert retention.prune_publications(connection, keep=1, now=NOW) == 2
 
@@ -293,12 +297,12 @@ def test_partly_pruned_publication_is_refused_for_rollback_and_pruned_later(
     for track in (10, 20, 30):
         published(connection, track)
 
-    def cut_off(*_: Any) -> None:
-        half_detached(database, connection, 1)
+    def interrupt_detach_and_kill(*_: Any) -> None:
+        interrupt_detach(database, connection, 1)
         raise SimulatedKill
 
     with monkeypatch.context() as patch:
-        patch.setattr(retention, "_detach", cut_off)
+        patch.setattr(retention, "_detach", interrupt_detach_and_kill)
         with pytest.raises(SimulatedKill):
             retention.prune_publications(connection, keep=2, now=NOW)
 
@@ -314,24 +318,24 @@ def test_rollback_during_retention_is_never_dropped(
 ) -> None:
     for track in (10, 20, 30):
         published(connection, track)
-    real, refused = retention._detach, []
+    real, outcomes = retention._detach, []
 
     def roll_back_meanwhile(*arguments: Any) -> None:
-        if not refused:
+        if not outcomes:
             try:
                 publication.roll_back(connection, 2, now=NOW, why="just now")
-                refused.append("no")
+                outcomes.append("no")
             except PublicationError as error:
-                refused.append(str(error))
+                outcomes.append(str(error))
         real(*arguments)
 
     monkeypatch.setattr(retention, "_detach", roll_back_meanwhile)
     retention.prune_publications(connection, keep=1, now=NOW)
 
-    # The rollback is refused, or its publication still exists.
+    # Without the refusal, the live publication would be pruned.
     ((number,),) = query("select publication_id from ml.current_publication")
     assert live_recommendations(query)[1] == [10 * number, 10 * number + 1]
-    assert "was pruned" in refused[0]
+    assert "was pruned" in outcomes[0]
 
 
 def test_long_reader_does_not_block_retention(
@@ -355,7 +359,7 @@ def test_readers_see_one_complete_publication_during_changes(
     database: str, connection: Connection, query: Query
 ) -> None:
     published(connection, 10)
-    stop, seen, failures = threading.Event(), set(), []
+    stop, first_tracks, failures = threading.Event(), set(), []
 
     def read() -> None:
         with psycopg.connect(database, autocommit=True) as reader:
@@ -368,7 +372,7 @@ def test_readers_see_one_complete_publication_during_changes(
                 first = min(track for _, _, track in rows) if rows else 0
                 if sorted(rows) != [(user, rank, first + rank - 1) for user in (1, 2) for rank in (1, 2)]:
                     failures.append(AssertionError(rows))
-                seen.add(first)
+                first_tracks.add(first)
 
     threads = [threading.Thread(target=read) for _ in range(3)]
     for thread in threads:
@@ -386,17 +390,17 @@ def test_readers_see_one_complete_publication_during_changes(
         for thread in threads:
             thread.join()
     assert failures == []
-    assert len(seen) > 3
+    assert len(first_tracks) > 3
 
 
 def test_model_file_is_kept_while_a_publication_uses_it(connection: Connection, query: Query, tmp_path: Path) -> None:
     for track in (10, 20, 30):
         published(connection, track)
     retention.prune_publications(connection, keep=2, now=NOW)
-    old = (NOW - timedelta(days=2)).timestamp()
+    two_days_ago = (NOW - timedelta(days=2)).timestamp()
     for name in ("model-1.npz", "model-2.npz", "model-3.npz", "model-4.npz", ".tmp-1.npz", "notes.txt"):
         (tmp_path / name).write_bytes(b"x")
-        os.utime(tmp_path / name, (old, old))
+        os.utime(tmp_path / name, (two_days_ago, two_days_ago))
     (tmp_path / "model-5.npz").write_bytes(b"x")  # a new file may belong to a running training
     os.utime(tmp_path / "model-5.npz", (NOW.timestamp(), NOW.timestamp()))
 

@@ -1,4 +1,4 @@
-"""When a run emits the event of a published warehouse."""
+"""Which runs emit the event `moovitamix.warehouse.published`, and which batches it lists."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ USERS = Batch("users", date(2026, 11, 22), "http://source")
 
 @pytest.fixture
 def event_batches(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The batches of each event."""
+    """The batch ids in each emitted event."""
     batches: list[Any] = []
     monkeypatch.setattr(events, "has_server", lambda: True)
     monkeypatch.setattr(events, "emit_event", lambda **values: batches.append(values["payload"]["batches"]))
@@ -25,8 +25,8 @@ def event_batches(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_event_lists_batches_that_the_run_published(event_batches: list[Any]) -> None:
-    outcomes = [BatchResult(TRACKS, "published", Counts()), BatchResult(USERS, "unchanged", Counts())]
-    events.emit_warehouse_published(outcomes)
+    results = [BatchResult(TRACKS, "published", Counts()), BatchResult(USERS, "unchanged", Counts())]
+    events.emit_warehouse_published(results)
     assert event_batches == [["tracks-2026-11-22"]]
 
 
@@ -36,11 +36,11 @@ def test_second_run_emits_no_event(event_batches: list[Any]) -> None:
 
 
 def test_second_run_emits_the_event_of_a_killed_run(event_batches: list[Any]) -> None:
-    outcomes = [
+    results = [
         BatchResult(TRACKS, "published", Counts(), published_earlier=True),
         BatchResult(USERS, "blocked", Counts(), published_earlier=True),
     ]
-    events.emit_warehouse_published(outcomes, behind=True)
+    events.emit_warehouse_published(results, behind=True)
     assert event_batches == [["tracks-2026-11-22"]]
 
 

@@ -22,13 +22,13 @@ ROOT = Path(__file__).parent.parent.parent.parent
 API = "http://127.0.0.1:4200/api"
 BLOCK = "a8a3dffd-0bf0-4b1f-9d1c-0a1c5b3c6a11"
 SETTINGS = Settings(_env_file=None)  # type: ignore[call-arg]
-DECLARED = {automation["name"]: automation for automation in read_automations(SETTINGS, API)}
+AUTOMATIONS = {automation["name"]: automation for automation in read_automations(SETTINGS, API)}
 NOW = datetime(2026, 11, 22, 4, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("name", DECLARED)
+@pytest.mark.parametrize("name", AUTOMATIONS)
 def test_prefect_accepts_each_automation(name: str) -> None:
-    [expanded] = expand_notifications([DECLARED[name]], [BLOCK])
+    [expanded] = expand_notifications([AUTOMATIONS[name]], [BLOCK])
     automation = AutomationCore.model_validate(expanded)
     assert automation.tags == [automations.TAG]
     assert automation.description
@@ -36,17 +36,17 @@ def test_prefect_accepts_each_automation(name: str) -> None:
 
 def test_failure_automations_cover_every_flow() -> None:
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
-    flows = {deployment["entrypoint"].partition(":")[2] for deployment in deployments}
+    flow_names = {deployment["entrypoint"].partition(":")[2] for deployment in deployments}
     for name in ("alert: a run failed", "alert: a run crashed"):
-        assert set(DECLARED[name]["trigger"]["match_related"]["prefect.resource.name"]) == flows
-    sources = {name: (ROOT / f"flows/{name}.py").read_text() for name in flows}
+        assert set(AUTOMATIONS[name]["trigger"]["match_related"]["prefect.resource.name"]) == flow_names
+    sources = {name: (ROOT / f"flows/{name}.py").read_text() for name in flow_names}
     assert [name for name, text in sources.items() if "\n@handle_failures\ndef " not in text] == []
 
 
 def test_expected_events_are_those_that_flows_emit() -> None:
     expected = {
         event
-        for automation in DECLARED.values()
+        for automation in AUTOMATIONS.values()
         for part in ("expect", "after")
         for event in automation["trigger"].get(part, [])
     }
@@ -63,17 +63,17 @@ def test_expected_events_are_those_that_flows_emit() -> None:
 def test_proactive_trigger_waits_for_its_start_event() -> None:
     """Without `for_each`, Prefect ignores `after` and starts to wait when the automation is created."""
     proactive = [
-        automation["trigger"] for automation in DECLARED.values() if automation["trigger"]["posture"] == "Proactive"
+        automation["trigger"] for automation in AUTOMATIONS.values() if automation["trigger"]["posture"] == "Proactive"
     ]
     assert len(proactive) == 1
     assert all(trigger["after"] and trigger["for_each"] == ["prefect.resource.id"] for trigger in proactive)
 
 
 def test_templates_use_the_event_only() -> None:
-    actions = [action for automation in DECLARED.values() for action in automation["actions"]]
+    actions = [action for automation in AUTOMATIONS.values() for action in automation["actions"]]
     texts = [action[part] for action in actions if action["type"] == SEND for part in ("subject", "body")]
-    used = {word for text in texts for word in re.findall(r"\{\{-?\s*(\w+)", text)} - {"message"}
-    assert used == {"event"}
+    variables = {word for text in texts for word in re.findall(r"\{\{-?\s*(\w+)", text)} - {"message"}
+    assert variables == {"event"}
 
 
 def test_payload_renders_the_mail_of_its_notification() -> None:
@@ -85,12 +85,12 @@ def test_payload_renders_the_mail_of_its_notification() -> None:
 
 
 def test_automations_without_actions_are_omitted() -> None:
-    declared = [*DECLARED.values(), {"name": "runs", "actions": [{"type": "run-deployment"}]}]
-    assert [automation["name"] for automation in expand_notifications(declared, [])] == ["runs"]
+    automations_of_file = [*AUTOMATIONS.values(), {"name": "runs", "actions": [{"type": "run-deployment"}]}]
+    assert [automation["name"] for automation in expand_notifications(automations_of_file, [])] == ["runs"]
 
 
 def test_each_address_has_its_own_action() -> None:
-    [expanded] = expand_notifications([DECLARED["alert: nothing published"]], [BLOCK, BLOCK])
+    [expanded] = expand_notifications([AUTOMATIONS["alert: nothing published"]], [BLOCK, BLOCK])
     assert len(expanded["actions"]) == 2
 
 
@@ -104,9 +104,9 @@ def test_every_next_step_is_in_the_runbook() -> None:
     sections = set(re.findall(r"(?:operations\.md|\{RUNBOOK\})#([\w-]+)", text))
     source = (ROOT / "flows/failure_classification.py").read_text() + (ROOT / "flows/failures.py").read_text()
     sections |= set(re.findall(r"\{RUNBOOK\}#([\w-]+)", source)) | set(re.findall(r'"([a-z]+(?:-[a-z]+){2,})"', source))
-    documented = set(re.findall(r"operations\.md#([\w-]+)", (ROOT / "docs/notifications.md").read_text()))
+    sections_in_docs = set(re.findall(r"operations\.md#([\w-]+)", (ROOT / "docs/notifications.md").read_text()))
     assert sections <= anchors
-    assert documented <= anchors
+    assert sections_in_docs <= anchors
     assert len(sections) > 12
 
 
@@ -144,5 +144,5 @@ def test_long_detail_is_truncated() -> None:
 def test_mail_says_if_the_last_publication_is_unknown(event: str, ending: str) -> None:
     mail = render_mail(SETTINGS, API, "alert: nothing published", {"event": event, "occurred": "today"})
     assert mail is not None
-    [since] = [line for line in mail[1].splitlines() if line.startswith("Since:")]
-    assert since.endswith(ending)
+    [since_line] = [line for line in mail[1].splitlines() if line.startswith("Since:")]
+    assert since_line.endswith(ending)
