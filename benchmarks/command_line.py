@@ -1,4 +1,4 @@
-"""Runs the chosen measurements, shows progress, and prints the results."""
+"""Run the chosen measurements, show progress, and print the results."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from benchmarks.source import Sizes
 from core import embedded_postgres
 from core.dates import parse_day
 
-# In this order: some use what those before them left in the database.
+# The order matters: some measurements read what earlier ones wrote to the database.
 MEASUREMENTS: Mapping[str, Callable[[BenchmarkContext], Measurement]] = {
     "fetch": throughput.measure_fetch,
     "stage": throughput.measure_staging,
@@ -58,9 +58,9 @@ MEASUREMENTS: Mapping[str, Callable[[BenchmarkContext], Measurement]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmarks from a command line. Exit 0 when everything was measured, met or missed; 1 when not."""
+    """Run the benchmarks. Returns 0 if all measurements ran, even if targets were missed, and 1 if one failed."""
     options = read_options(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers are stopped and folders removed
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # exit handlers stop servers and remove folders
     console = Console()
     if not console.is_terminal:
         console.width = 120
@@ -97,11 +97,11 @@ def measure(options: Any, console: Console) -> BenchmarkReport:
 
 @contextmanager
 def _temporary_postgres() -> Iterator[tuple[Path, str]]:
-    """A temporary folder, and the URL of an embedded Postgres in it. Both are removed at the end."""
+    """Yield a temporary folder and the URL of an embedded Postgres in it. Both are removed at the end."""
     folder = Path(tempfile.mkdtemp(prefix="moovitamix-benchmarks-"))
-    # Registered before the server's own clean-up, so it runs after it.
+    # Exit handlers run in reverse order. This one, registered before the server starts, runs after the server stops.
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    os.environ["DATA_DIR"] = str(folder)  # where child processes that import the flows keep Prefect's files
+    os.environ["DATA_DIR"] = str(folder)  # for Prefect's files of child processes that import the flows
     try:
         yield folder, embedded_postgres.start(folder / "server")
     finally:
@@ -110,7 +110,7 @@ def _temporary_postgres() -> Iterator[tuple[Path, str]]:
 
 
 def read_options(arguments: Sequence[str] | None) -> Any:
-    """Parse the command line. Exits with 2 for a wrong argument, or for a page without marks."""
+    """Parse the command line. Exits with 2 for a wrong argument, or a `--write` page without marks for the results."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measure speed and size as ratios against baselines that run side by side.",

@@ -1,4 +1,4 @@
-"""The mock API in its own process, the landing of its snapshots, and bare baselines: a fetch loop and a COPY."""
+"""Run the mock API in its own process, land its snapshots, and run two baselines: a bare fetch and a raw COPY."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from pipeline.landing import Landing
 
 ROOT = Path(__file__).parent.parent
 BASE_DAY = date(2026, 11, 22)
-# Together about 1 % of the sessions change a day: removed users and tracks remove their sessions too.
+# About 1 % of the sessions change each day. This includes the sessions of removed users and tracks.
 _DAILY_CHANGES = ("--updates", "0.0045", "--new-sessions", "0.0045", "--removals", "0.0003", "--growth", "0.001")
-_READY = "mock API ready: "
+_READY_PREFIX = "mock API ready: "
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Sizes:
     sessions: int
 
     def with_sessions(self, sessions: int) -> Sizes:
-        """Sizes with so many sessions, and users and tracks in proportion."""
+        """Sizes with this number of sessions. Users and tracks are scaled in proportion."""
         users, tracks = (max(1, count * sessions // self.sessions) for count in (self.users, self.tracks))
         return Sizes(users, tracks, sessions)
 
@@ -52,7 +52,7 @@ class Sizes:
 
 @contextmanager
 def mock_api(sizes: Sizes) -> Iterator[str]:
-    """Run a mock API on its base day and a free port. Yields its URL."""
+    """Run a mock API of these sizes, on the base day and a free port. Yields its URL."""
     counts = ("--users", str(sizes.users), "--tracks", str(sizes.tracks), "--sessions", str(sizes.sessions))
     with run_mock_server("--port", "0", "--day", str(BASE_DAY), *counts, *_DAILY_CHANGES) as api_url:
         yield api_url
@@ -65,20 +65,20 @@ def run_mock_server(*options: str) -> Iterator[str]:
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             line = process.stdout.readline() if process.stdout else ""
-            if not line.startswith(_READY):
+            if not line.startswith(_READY_PREFIX):
                 raise RuntimeError(f"the mock API did not start: {line.strip() or 'it printed nothing'}")
-            yield line.removeprefix(_READY).strip()
+            yield line.removeprefix(_READY_PREFIX).strip()
         finally:
             process.terminate()
 
 
 def move_to(api_url: str, day: date) -> None:
-    """Set the mock's simulated day. Returns when its snapshots are ready."""
+    """Set the simulated day of the mock API. Returns when its snapshots are ready."""
     requests.post(f"{api_url}/_control/day", json={"day": str(day)}, timeout=300).raise_for_status()
 
 
 def land_batch(show: Show, batch: Batch, settings: Settings) -> Landing:
-    """Land one snapshot, and show its progress."""
+    """Land the snapshot of a batch, and show the progress."""
 
     def progress(landed: int, pages: int) -> None:
         show(f"landing {batch.batch_id}: {landed:,} of {pages:,} pages")
@@ -87,12 +87,12 @@ def land_batch(show: Show, batch: Batch, settings: Settings) -> Landing:
 
 
 _RAW_TABLE = sql.Identifier(STAGING, "raw_copy")
-_CHUNK = 1 << 20
+_CHUNK_BYTES = 1 << 20
 _SECONDS_BETWEEN_PROGRESS = 0.5
 
 
 def page_requests(api_url: str, page_size: int) -> list[tuple[str, dict[str, int]]]:
-    """URL and parameters of every page of the three snapshots."""
+    """Return the URL and the parameters of every page of the three snapshots."""
     pages = []
     for endpoint in ENDPOINTS:
         url = f"{api_url}/{endpoint}"
@@ -103,30 +103,31 @@ def page_requests(api_url: str, page_size: int) -> list[tuple[str, dict[str, int
 
 def bare_fetch(show: Show, api_url: str, threads: int, page_size: int) -> None:
     """Read every page of the three snapshots with plain `requests`, and discard the bodies."""
-    pages, fetched, stop = page_requests(api_url, page_size), [0] * threads, threading.Event()
+    pages, stop = page_requests(api_url, page_size), threading.Event()
+    pages_by_thread = [0] * threads
 
     def fetch_share(thread: int) -> None:
         with requests.Session() as session:
             for url, parameters in pages[thread::threads]:
                 session.get(url, params=parameters, timeout=60).raise_for_status()
-                fetched[thread] += 1
+                pages_by_thread[thread] += 1
 
     def show_progress() -> None:
         while not stop.wait(_SECONDS_BETWEEN_PROGRESS):
-            show(f"bare loop: {sum(fetched):,} of {len(pages):,} pages")
+            show(f"bare loop: {sum(pages_by_thread):,} of {len(pages):,} pages")
 
-    reporter = threading.Thread(target=show_progress, daemon=True)
-    reporter.start()
+    progress_thread = threading.Thread(target=show_progress, daemon=True)
+    progress_thread.start()
     try:
         with ThreadPoolExecutor(threads) as executor:
             list(executor.map(fetch_share, range(threads)))
     finally:
         stop.set()
-        reporter.join()
+        progress_thread.join()
 
 
 def unload(connection: Connection, table: str, file: Path) -> None:
-    """Write the rows of a staged table to a file, as CSV."""
+    """Export the rows of a staging table to a CSV file."""
     query = sql.SQL("copy {} to stdout (format csv)").format(sql.Identifier(STAGING, table))
     with connection.cursor() as cursor, file.open("wb") as target, cursor.copy(query) as copy:
         for data in copy:
@@ -134,15 +135,15 @@ def unload(connection: Connection, table: str, file: Path) -> None:
 
 
 def raw_copy(connection: Connection, endpoint: Endpoint, file: Path) -> None:
-    """Create the bare table and fill it from the file, in one transaction."""
+    """Create the table of the raw COPY and fill it from the CSV file, in one transaction."""
     query = sql.SQL("copy {} from stdin (format csv)").format(_RAW_TABLE)
     with connection.transaction(), connection.cursor() as cursor:
         cursor.execute(create_rows_table(endpoint, "raw_copy"))
         with cursor.copy(query) as copy, file.open("rb") as source:
-            while data := source.read(_CHUNK):
+            while data := source.read(_CHUNK_BYTES):
                 copy.write(data)
 
 
 def drop_raw_copy(connection: Connection) -> None:
-    """Drop the bare table, if it exists."""
+    """Drop the table of the raw COPY, if it exists."""
     connection.execute(sql.SQL("drop table if exists {}").format(_RAW_TABLE))

@@ -1,4 +1,4 @@
-"""Whole ingests: the first, the next days, and first ingests of ever larger data sets."""
+"""Measure whole ingests: the first one, those of the next days, and first ingests of data sets of increasing size."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from pipeline.batches import Batch
 
 
 def measure_first(context: BenchmarkContext) -> Measurement:
-    """The first ingest, against a bare fetch and a raw COPY, and its peak memory."""
-    fetched = context.bare_fetch_seconds()
+    """Compare the first ingest with a bare fetch and a raw COPY, and report its peak memory."""
+    fetch_seconds = context.bare_fetch_seconds()
     process = context.first_ingest
-    copied = context.run(context.show, raw_copy_seconds, context.warehouse).result
+    copy_seconds = context.run(context.show, raw_copy_seconds, context.warehouse).result
     ingest = process.result
     figures = [
         Figure(
             "first ingest: times a bare fetch and a raw COPY",
-            ingest.total / (fetched + copied),
-            f"{ingest.total:.1f} s against {fetched:.1f} s + {copied:.1f} s, {ingest.rows:,} rows",
+            ingest.total / (fetch_seconds + copy_seconds),
+            f"{ingest.total:.1f} s against {fetch_seconds:.1f} s + {copy_seconds:.1f} s, {ingest.rows:,} rows",
             at_most=3,
             breakdown=breakdown(ingest.seconds),
         ),
@@ -54,7 +54,7 @@ def measure_first(context: BenchmarkContext) -> Measurement:
 
 
 def raw_copy_seconds(show: Show, settings: Settings) -> float:
-    """Seconds of a raw COPY of everything that the first ingest staged."""
+    """Return the seconds of a raw COPY of all rows that the first ingest staged."""
     seconds = 0.0
     with connect(settings.database_url.get_secret_value()) as connection:
         for endpoint in ENDPOINTS:
@@ -68,55 +68,56 @@ def raw_copy_seconds(show: Show, settings: Settings) -> float:
 
 
 def measure_next_days(context: BenchmarkContext) -> Measurement:
-    """Unchanged days, then days with about one changed session in a hundred, against a bare fetch."""
-    _ = context.first_ingest
-    unchanged = _ingest_days(context, 1, moves=False)
-    changed = _ingest_days(context, 1 + context.rounds, moves=True)
+    """Compare ingests with a bare fetch: first of unchanged days, then of days with about 1 % changed sessions."""
+    _ = context.first_ingest  # runs it, if no other measurement did: the next days need its database
+    unchanged = _ingest_days(context, 1, mock_advances=False)
+    changed = _ingest_days(context, 1 + context.rounds, mock_advances=True)
     if rows := sum(ingest.changed_rows for _, ingest in unchanged):
         raise RuntimeError(f"the mock stood still and {rows:,} rows were published")
     figures = [_day_figure("an unchanged day", unchanged, 1.3), _day_figure("a day with 1 % changes", changed, 1.5)]
     return Measurement(figures)
 
 
-def _ingest_days(context: BenchmarkContext, first: int, *, moves: bool) -> list[tuple[float, IngestMeasurement]]:
-    """Seconds of the bare loop, and the ingest, for each day."""
+def _ingest_days(
+    context: BenchmarkContext, first: int, *, mock_advances: bool
+) -> list[tuple[float, IngestMeasurement]]:
+    """Return the seconds of the bare fetch and the ingest of each day, from `first` days after the base day on."""
     days = []
     for number in range(context.rounds):
-        if moves:
+        if mock_advances:
             context.show("the mock moves on a day")
             move_to(context.ensure_mock_api(), BASE_DAY + timedelta(days=1 + number))
-        fetched = context.bare_fetch_seconds()
+        fetch_seconds = context.bare_fetch_seconds()
         with connect(context.warehouse.database_url.get_secret_value()) as connection:
             connection.execute("analyze")
         ingest = context.ingest(context.warehouse, BASE_DAY + timedelta(days=first + number))
-        days.append((fetched, ingest.result))
+        days.append((fetch_seconds, ingest.result))
     return days
 
 
 def _day_figure(name: str, days: Sequence[tuple[float, IngestMeasurement]], at_most: float) -> Figure:
     ingests = [ingest for _, ingest in days]
-    runs = PairedRuns(ingests[0].rows, [(ingest.total, fetched) for fetched, ingest in days])
-    share = median(ingest.changed_sessions / ingest.sessions for ingest in ingests)
-    changed = (
-        f"{100 * share:.2f} % of the sessions, {median(ingest.changed_rows for ingest in ingests):,.0f} rows changed"
-    )
+    runs = PairedRuns(ingests[0].rows, [(ingest.total, fetch_seconds) for fetch_seconds, ingest in days])
+    changed_share = median(ingest.changed_sessions / ingest.sessions for ingest in ingests)
+    changed_rows = median(ingest.changed_rows for ingest in ingests)
+    changes = f"{100 * changed_share:.2f} % of the sessions, {changed_rows:,.0f} rows changed"
     return Figure(
         f"{name}: times a bare fetch",
         runs.times_baseline,
-        f"{runs.project:.1f} s against {runs.baseline:.1f} s; {changed}",
+        f"{runs.project:.1f} s against {runs.baseline:.1f} s; {changes}",
         at_most=at_most,
         breakdown=breakdown({step: median(ingest.seconds[step] for ingest in ingests) for step in ingests[0].seconds}),
     )
 
 
 def measure_growth(context: BenchmarkContext) -> Measurement:
-    """One first ingest per size, the smallest first. The size of the main data set is the measured first ingest."""
+    """Measure one first ingest per size, the smallest first. For the main data set, reuse the measured first ingest."""
     points = [_measure_size(context, sessions) for sessions in context.growth]
     return Measurement(_growth_figures(context, points), [_growth_table(points)], points)
 
 
 def describe_growth(points: Sequence[ProcessResult[IngestMeasurement]]) -> str:
-    """Whether time and memory per session rise, in a sentence."""
+    """Say in one sentence whether time and memory per session rise."""
     times = [point.result.total / point.result.sessions for point in points]
     memory = [point.peak_bytes / point.result.sessions for point in points]
     parts = [
@@ -139,13 +140,13 @@ def _growth_figures(context: BenchmarkContext, points: Sequence[ProcessResult[In
     small, large = points[-2:]
     has_target = large.result.sessions == 10 * small.result.sessions and small.result.sessions == context.sizes.sessions
     sizes = f"{large.result.sessions:,} against {small.result.sessions:,} sessions"
-    micros = [1e6 * point.result.total / point.result.sessions for point in (large, small)]
+    microseconds = [1e6 * point.result.total / point.result.sessions for point in (large, small)]
     memory = f"{large.peak_bytes / 2**20:,.0f} MB against {small.peak_bytes / 2**20:,.0f} MB, {sizes}"
     return [
         Figure(
             "growth: time per session, the largest against the one before",
-            micros[0] / micros[1],
-            f"{micros[0]:.1f} µs against {micros[1]:.1f} µs a session, {sizes}; a tenth is noise",
+            microseconds[0] / microseconds[1],
+            f"{microseconds[0]:.1f} µs against {microseconds[1]:.1f} µs a session, {sizes}; a tenth is noise",
             at_most=NOISE,
             breakdown=breakdown(large.result.seconds),
         ),

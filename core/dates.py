@@ -1,4 +1,4 @@
-"""Days and times on a command line or in a file: each has one format, and no other text is accepted."""
+"""Parse days and times of command lines and files. Each has one format, and any other text is rejected."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ _TIME = re.compile(_DAY.pattern + r"T[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6
 
 
 def parse_day(text: str) -> date:
-    """The day of a text like 2026-11-22. Raises ValueError for any other, such as 20261122 or 2026-W47-7."""
+    """Parse a day such as 2026-11-22. Raises ValueError for any other format, such as 20261122 or 2026-W47-7."""
     if _DAY.fullmatch(text) is None:
         raise ValueError(f"{text!r} is not a day of the form YYYY-MM-DD")
     return date.fromisoformat(text)
 
 
 def parse_time(text: str) -> datetime:
-    """The time of a text like 2026-11-22T03:00, with seconds, decimals and an offset if any.
+    """Parse a time such as 2026-11-22T03:00. Seconds, decimals and an offset from UTC are optional.
 
-    A day alone is its midnight. Raises ValueError for any other text, such as 20261122T0300.
+    A day without a time means its midnight. Without an offset the result is naive. Raises ValueError for any other
+    format, such as 20261122T0300.
     """
     if _DAY.fullmatch(text) is None and _TIME.fullmatch(text) is None:
         raise ValueError(f"{text!r} is not a time of the form YYYY-MM-DD[THH:MM]")
     return datetime.fromisoformat(text)
 
 
-def _day(value: Any) -> Any:
-    """Reject numbers and times as days. Pydantic would read a number as seconds since 1970."""
+def _validate_day(value: Any) -> Any:
+    """Accept a text, a date or None. Pydantic would also accept times, and numbers as seconds since 1970."""
     if isinstance(value, str):
         return parse_day(value)
     if type(value) is date or value is None:
@@ -38,5 +39,5 @@ def _day(value: Any) -> Any:
     raise ValueError("must be a day of the form YYYY-MM-DD")
 
 
-# The type of a flow parameter that is a day.
-Day = Annotated[date, BeforeValidator(_day)]
+Day = Annotated[date, BeforeValidator(_validate_day)]
+"""The type of a flow parameter that is a day."""

@@ -1,10 +1,16 @@
-"""Measure the published recommendations of one day by the first plays and the feedback of their users.
+"""Evaluate the published recommendations of one day by the plays and the feedback of their users.
 
-Drift alarms use two metrics: `ndcg@k`, over users with their own recommendations who played a track that could be
-recommended, and `useful`. The other metrics help to find the cause: `hit@k` (the share of these users with a hit),
-`lift@k` (ndcg@k minus the ndcg@k of overall popularity), `coverage@k` and `novelty@k` of the recommendations,
-`without_list` (the share of active users without recommendations), `new_tracks` (the share of plays of tracks that
-are newer than the model), and `model_age_days`.
+A played track is relevant if the recommendations could contain it: the user had not played it before, or played tracks
+are not excluded. Drift alarms use the first two metrics. The others help to find the cause.
+
+- `ndcg@k`: mean over users with their own recommendations who played a relevant track
+- `useful`: share of useful feedback
+- `hit@k`: share of the users of `ndcg@k` with a relevant track in the first k
+- `lift@k`: `ndcg@k` minus the NDCG of the tracks that are popular with all users
+- `coverage@k` and `novelty@k`: of the recommendations (see `sql/quality/describe_publication.sql`)
+- `without_list`: share of active users without recommendations
+- `new_tracks`: share of plays whose track is newer than the training data
+- `model_age_days`: days from the end of the training data to the end of the day
 """
 
 from __future__ import annotations
@@ -33,7 +39,7 @@ _DAY_TABLES = {
     "day_users": "quality/days.create_day_users",
     "day_user_tracks": "quality/days.create_day_user_tracks",
 }
-_PLAYS: Mapping[str, pl.DataType] = {
+_USER_DAY_COLUMNS: Mapping[str, pl.DataType] = {
     **{"publication_id": pl.Int64(), "pruned": pl.Int64(), "has_list": pl.Int64(), "plays": pl.Int64()},
     **{"plays_of_new": pl.Int64(), "relevant": pl.Int64(), "hits": pl.Int64()},
     **{"gain": pl.Float64(), "popular_gain": pl.Float64()},
@@ -41,18 +47,21 @@ _PLAYS: Mapping[str, pl.DataType] = {
 
 
 def ndcg(k: int) -> str:
-    """The name of the ranking metric that can raise an alarm."""
+    """The name of the ranking metric that can raise a drift alarm."""
     return f"ndcg@{k}"
 
 
 def lift(k: int) -> str:
-    """The name of the metric that separates worse recommendations from changed listening."""
+    """The name of the metric that distinguishes worse recommendations from changed listening."""
     return f"lift@{k}"
 
 
 @dataclass(frozen=True)
 class DayMetric:
-    """A mean over `users` users with its 95 % bounds. The bounds are None for a metric that is not a sample mean."""
+    """A metric of one day, with 95 % bounds if it is a mean over at least two users. Otherwise the bounds are None.
+
+    `users` is 0 for a metric of the publication.
+    """
 
     name: str
     value: float
@@ -77,21 +86,22 @@ class DayQuality:
 
 @readable_errors()
 def measure_day(connection: Connection, day: date, k: int, usual_usefulness: float | None, now: datetime) -> DayQuality:
-    """Measure one day within a transaction of the caller. Raises DatabaseError.
+    """Evaluate one day. The caller opens the transaction. Raises DatabaseError.
 
-    The same plays, recommendations and feedback always give the same figures. `usual_usefulness` is the share of
-    useful answers so far (see `share_of_useful`). Times in the ledger after `now` are ignored.
+    The same plays, recommendations and feedback always give the same metrics. `usual_usefulness` is the share of
+    useful answers on earlier days, None if unknown. Publication times after `now` are ignored, because a wrong clock
+    wrote them.
     """
-    plays = _first_plays(connection, day, k, now)
-    if plays.is_empty():
+    user_days = _read_user_days(connection, day, k, now)
+    if user_days.is_empty():
         return DayQuality(day, not_evaluated_reason="no user played anything while recommendations were live")
-    if int(plays["pruned"].sum()):
+    if int(user_days["pruned"].sum()):
         reason = "the recommendations of this day were pruned; raise PUBLICATIONS_KEPT, or run the monitor every day"
         return DayQuality(day, not_evaluated_reason=reason)
-    publication_id = _most_used_publication(plays["publication_id"].to_numpy())
+    publication_id = _most_used_publication(user_days["publication_id"].to_numpy())
     metrics = [
-        *_ranking_metrics(plays, k),
-        *_play_metrics(plays),
+        *_ranking_metrics(user_days, k),
+        *_play_metrics(user_days),
         *_publication_metrics(connection, day, publication_id, k),
     ]
     answers = read_frame(connection, "quality/copy_feedback", FEEDBACK_COLUMNS, {"day": day})
@@ -103,42 +113,53 @@ def measure_day(connection: Connection, day: date, k: int, usual_usefulness: flo
     return DayQuality(day, publication_id, tuple(metrics), notes=notes)
 
 
-def _first_plays(connection: Connection, day: date, k: int, now: datetime) -> pl.DataFrame:
-    """Read the first plays of each user. Analyzed temporary tables keep Postgres from planning for an empty day."""
+def _read_user_days(connection: Connection, day: date, k: int, now: datetime) -> pl.DataFrame:
+    """Read one row per user who played: publication, plays, relevant tracks and hits.
+
+    Each temporary table is analyzed, so that Postgres plans the next query with the actual number of rows.
+    """
     for table, query in _DAY_TABLES.items():
         connection.execute(load_query(query), {"day": day, "now": now})
         connection.execute(sql.SQL("analyze {}").format(sql.Identifier(table)))
-    plays = read_frame(connection, "quality/copy_user_days", _PLAYS, {"k": k})
+    user_days = read_frame(connection, "quality/copy_user_days", _USER_DAY_COLUMNS, {"k": k})
     for table in _DAY_TABLES:
         connection.execute(sql.SQL("drop table {}").format(sql.Identifier(table)))
-    return plays
+    return user_days
 
 
 def _most_used_publication(publications: NDArray[np.int64]) -> int:
-    values, counts = np.unique(publications, return_counts=True)
-    return int(values[::-1][np.argmax(counts[::-1])])
+    """The publication of most users. If several have equally many, the newest."""
+    ids, counts = np.unique(publications, return_counts=True)
+    return int(ids[::-1][np.argmax(counts[::-1])])
 
 
-def _ranking_metrics(plays: pl.DataFrame, k: int) -> list[DayMetric]:
-    users = plays.filter(pl.col("has_list") == 1, pl.col("relevant") > 0)
+def _ranking_metrics(user_days: pl.DataFrame, k: int) -> list[DayMetric]:
+    users = user_days.filter(pl.col("has_list") == 1, pl.col("relevant") > 0)
     if users.is_empty():
         return []
     ideal = np.cumsum(1 / np.log2(np.arange(2, k + 2)))[np.minimum(users["relevant"].to_numpy(), k) - 1]
     gain, popular_gain = users["gain"].to_numpy() / ideal, users["popular_gain"].to_numpy() / ideal
     hit = (users["hits"].to_numpy() > 0).astype(np.float64)
-    return [_mean(ndcg(k), gain, 0, 1), _mean(f"hit@{k}", hit, 0, 1), _mean(lift(k), gain - popular_gain, -1, 1)]
+    return [
+        _mean(ndcg(k), gain, 0, 1),
+        _mean(f"hit@{k}", hit, 0, 1),
+        _mean(lift(k), gain - popular_gain, -1, 1),
+    ]
 
 
-def _play_metrics(plays: pl.DataFrame) -> list[DayMetric]:
-    missing = 1.0 - plays["has_list"].to_numpy()
-    share_of_new = int(plays["plays_of_new"].sum()) / int(plays["plays"].sum())
-    return [_mean(WITHOUT_LIST, missing, 0, 1), DayMetric(NEW_TRACKS, share_of_new, len(plays))]
+def _play_metrics(user_days: pl.DataFrame) -> list[DayMetric]:
+    without_recommendations = 1.0 - user_days["has_list"].to_numpy()
+    share_of_new = int(user_days["plays_of_new"].sum()) / int(user_days["plays"].sum())
+    return [
+        _mean(WITHOUT_LIST, without_recommendations, 0, 1),
+        DayMetric(NEW_TRACKS, share_of_new, len(user_days)),
+    ]
 
 
 def _publication_metrics(connection: Connection, day: date, publication_id: int, k: int) -> list[DayMetric]:
     with connection.cursor(row_factory=dict_row) as cursor:
-        values = {"publication_id": publication_id, "day": day, "k": k}
-        publication = cursor.execute(load_query("quality/describe_publication"), values).fetchone()
+        parameters = {"publication_id": publication_id, "day": day, "k": k}
+        publication = cursor.execute(load_query("quality/describe_publication"), parameters).fetchone()
     if publication is None:
         return []
     end = datetime.combine(day, time(), UTC) + timedelta(days=1)

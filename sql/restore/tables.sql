@@ -1,6 +1,6 @@
 -- name: find_tables_in_use
--- One row per live table that another session may use. Partitions are used through their parent, and staging only with the
--- warehouse lock. A table whose owner's rights we lack cannot be locked and is left out.
+-- One row per live table that another session may use. Other sessions use partitions through the parent table, and staging
+-- tables only with the warehouse lock. A table is left out if this login lacks the rights of its owner and cannot lock it.
 select schema.nspname, relation.relname
 from pg_class as relation
 join pg_namespace as schema on schema.oid = relation.relnamespace
@@ -21,8 +21,8 @@ where schema.nspname ~ '^moovitamix_restoring_'
 order by 1, 2;
 
 -- name: find_tables_to_drop
--- One row per table of these schemas, partitions first, few enough to drop in one transaction. Tables of an extension are
--- left out: they go with their schema.
+-- One row per table of these schemas, partitions first, limited to the number that one transaction can drop. Tables of an
+-- extension are left out, because they are dropped with their schema.
 select schema.nspname, relation.relname
 from pg_class as relation
 join pg_namespace as schema on schema.oid = relation.relnamespace
@@ -35,8 +35,9 @@ order by relation.relispartition desc, relation.oid desc
 limit %(at_once)s;
 
 -- name: count_constraints
--- One row: the number of validated keys and checks in our schemas. Those that a partition inherits are left out, because
--- versions of Postgres store them differently. NOT NULL is left out too: only newer versions store it as a constraint.
+-- One row: the number of validated key, check and exclusion constraints in our schemas. Constraints that a partition
+-- inherits are left out, because Postgres versions store them differently. NOT NULL is left out too: only newer versions
+-- store it as a constraint.
 select count(*)
 from pg_constraint as constraint_row
 join pg_namespace as schema on schema.oid = constraint_row.connamespace
@@ -46,7 +47,7 @@ where schema.nspname in ('ops', 'warehouse', 'mart', 'ml', 'serving')
     and constraint_row.conparentid = 0;
 
 -- name: find_invalid_indexes
--- One row per invalid index in our schemas: Postgres does not use it, because it was never completed.
+-- One row per invalid index in our schemas. Its build did not finish, so Postgres does not use it.
 select schema.nspname || '.' || relation.relname as name
 from pg_index
 join pg_class as relation on relation.oid = indexrelid
