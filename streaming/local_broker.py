@@ -18,6 +18,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from core.exit_codes import returns_exit_code, run_main
+from core.prefect_names import SERVICES_MARK
 from core.settings import load_settings
 from streaming.broker_binary import BrokerFailed, broker_binary
 
@@ -36,7 +37,8 @@ def start_broker(port: int) -> subprocess.Popen[bytes]:
         ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env={"PATH": os.environ.get("PATH", "")},
+        # The broker reads settings from variables with common names, such as CLUSTER_ID: it gets none of them.
+        env={name: os.environ[name] for name in ("PATH", SERVICES_MARK) if name in os.environ},
     )
     until = time.monotonic() + _SECONDS_TO_START
     while not _answers(port):

@@ -20,7 +20,7 @@ where model_run_id = %(model_run_id)s and decision not in ('published', 'fallbac
 -- name: close_abandoned_model_runs
 -- Closes trainings that are open although none is running. One row per training.
 update ml.model_runs
-set decision = 'failed', why = 'it was killed: nothing of it was published', finished_at = %(finished_at)s
+set decision = 'failed', why = 'it was interrupted: nothing of it was published', finished_at = %(finished_at)s
 where decision = 'running'
 returning model_run_id;
 

@@ -190,7 +190,7 @@ def test_rollback_during_training_is_not_overwritten(
 
     assert retrain.main([]) == 1
 
-    assert "publication 1 went live while the models were trained" in capfd.readouterr().err
+    assert "publication 1 went live during the training" in capfd.readouterr().err
     assert live_publication(place.query) == (1, 1, "ease", "published")
     assert model_run(place, 2)["decision"] == "failed"
 

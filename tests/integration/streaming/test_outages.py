@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from streaming.local_broker import create_topic, start_broker
@@ -37,8 +38,8 @@ def process(**environment: str) -> Iterator[subprocess.Popen[bytes]]:
 
 def numbered(number: int) -> dict[str, object]:
     """A session that no other number has."""
-    minute, second = divmod(number, 60)
-    return row(1 + number % 120, f"2024-04-01T{10 + minute // 60:02}:{minute % 60:02}:{second:02}", [3, 5])
+    moment = datetime(2024, 4, 1) + timedelta(seconds=number)
+    return row(1 + number % 120, moment.isoformat(), [3, 5])
 
 
 def stored(stream: Stream) -> int:
@@ -58,6 +59,7 @@ def test_killed_consumers_lose_and_repeat_nothing(stream: Stream) -> None:
             while time.monotonic() < until_time:
                 stream.send(*(numbered(sent + number) for number in range(5)))
                 sent += 5
+                time.sleep(0.01)
             for consumer in (first, second):
                 consumer.send_signal(signal.SIGKILL)
     with stream.consuming():
