@@ -16,12 +16,12 @@ from core.errors import SettingsError
 # Docker Compose and Prefect read `.env` too. `docker-compose.yml` uses the passwords.
 _FOREIGN_PREFIXES = ("COMPOSE_", "DOCKER_", "PREFECT_")
 _COMPOSE_NAMES = frozenset(
-    f"{name}_PASSWORD" for name in ("POSTGRES", "WAREHOUSE", "INGEST", "RECOMMENDER", "SERVING", "PREFECT")
+    f"{name}_PASSWORD" for name in ("POSTGRES", "WAREHOUSE", "INGEST", "RECOMMENDER", "SERVING", "STREAM", "PREFECT")
 )
 # An unknown environment variable with one of these prefixes is an error if its name resembles a setting.
 _SETTING_PREFIXES = (
     *("ALERT_", "BACKUPS_", "FETCH_", "MONITOR_", "MOOVITAMIX_", "PUBLICATIONS_"),
-    *("RECOMMENDATIONS_", "RECOMMENDER_", "RETRAIN_", "SERVING_"),
+    *("RECOMMENDATIONS_", "RECOMMENDER_", "RETRAIN_", "SERVING_", "STREAM_"),
 )
 # An unknown environment variable with this prefix is always an error.
 _RESERVED_PREFIX = "THRESHOLD_"
