@@ -11,12 +11,12 @@ from datetime import timedelta
 from core.clock import Clock
 from core.data_layout import DataLayout
 from core.database import Connection, connect, readable_errors
-from core.errors import DatabaseError, ModelError
+from core.errors import DatabaseError, MoovitamixError, named_errors
 from core.queries import load_query
 from core.settings import Settings
 from recommender.data.mart_reader import newest_batches
 from recommender.publishing.model_runs import find_champion
-from streaming.fresh_recommendations import LiveModel, load_live_model, recommend_to_users, save_lists
+from streaming.fresh_recommendations import FreshList, LiveModel, load_live_model, recommend_to_users, save_lists
 from streaming.kafka import BrokerUnavailable, KafkaTopic, TopicRecreated
 from streaming.messages import Message
 from streaming.metrics import StreamMetrics
@@ -24,8 +24,10 @@ from streaming.store import PartitionLost, SessionStore, StoredBatch
 
 _LOGGER = logging.getLogger(__name__)
 _USERS_PER_STEP = 500
+_SECONDS_BETWEEN_REJECTIONS = 60.0
 _SECONDS_BETWEEN_LOOKS = 1.0
 _SECONDS_BETWEEN_TRIES = 1.0
+_SECONDS_BETWEEN_LOADS = 60.0
 
 
 @dataclass
@@ -63,12 +65,15 @@ class Consumer:
             topic.subscribe(store.next_offset)
             recommendations = FreshRecommendations(self.settings, connection, self.clock, self.metrics)
             recommendations.refresh()
+            parked = ParkedSessions(self.settings, store, self.clock, self.metrics)
             while not self.stopped:
-                self._receive_and_store(topic, store, recommendations)
+                self._receive_and_store(topic, store, recommendations, parked)
         finally:
             topic.close()
 
-    def _receive_and_store(self, topic: KafkaTopic, store: SessionStore, recommendations: FreshRecommendations) -> None:
+    def _receive_and_store(
+        self, topic: KafkaTopic, store: SessionStore, recommendations: FreshRecommendations, parked: ParkedSessions
+    ) -> None:
         messages = topic.receive(self.settings.stream_batch_messages, self.settings.stream_wait_seconds)
         began = time.monotonic()
         if messages:
@@ -84,6 +89,7 @@ class Consumer:
             self.metrics.batch_seconds.observe(time.monotonic() - began)
             self.after_batch(stored)
         if recommendations.refresh():
+            parked.refresh()
             self.metrics.lag_messages.set(topic.lag())
 
     def _observe(self, stored: StoredBatch, messages: Sequence[Message], topic: KafkaTopic) -> None:
@@ -110,6 +116,33 @@ class Consumer:
 
 
 @dataclass
+class ParkedSessions:
+    """Releases parked sessions when their user and tracks are published, and rejects those that waited too long."""
+
+    settings: Settings
+    store: SessionStore
+    clock: Clock
+    metrics: StreamMetrics
+    _batches: tuple[str, ...] = ()
+    _rejected_at: float = float("-inf")
+
+    def refresh(self) -> None:
+        """Release after each new batch, and reject once a minute. Raises DatabaseError."""
+        batches = tuple(newest_batches(self.store.connection))
+        if batches != self._batches:
+            self.store.release_parked()
+            self._batches = batches
+        elif time.monotonic() - self._rejected_at < _SECONDS_BETWEEN_REJECTIONS:
+            return
+        now = self.clock()
+        rejected = self.store.reject_overdue_parked(now - timedelta(days=self.settings.stream_parked_days), now)
+        self._rejected_at = time.monotonic()
+        self.metrics.rejected.inc(rejected)
+        if rejected:
+            _LOGGER.warning("%d parked sessions are rejected: a user or track was not published in time", rejected)
+
+
+@dataclass
 class FreshRecommendations:
     """Keeps fresh recommendations in line with the live publication and the stored sessions."""
 
@@ -119,6 +152,9 @@ class FreshRecommendations:
     metrics: StreamMetrics
     live: LiveModel | None = None
     _looked_at: float = float("-inf")
+    # A model that cannot be loaded is tried again after a while, or with the next publication or batch.
+    _failed: tuple[object, ...] = ()
+    _retry_at: float = float("-inf")
 
     def recommend_to(self, user_ids: Sequence[int]) -> None:
         """Recommend to users whose sessions changed. Raises DatabaseError."""
@@ -128,7 +164,7 @@ class FreshRecommendations:
             self._recommend(user_ids[begin : begin + _USERS_PER_STEP])
 
     def refresh(self) -> bool:
-        """Once a second: follow the live publication, release parked sessions, and recommend to users who were missed.
+        """Once a second: follow the live publication, and recommend to users who were missed.
 
         Returns whether it did. Raises DatabaseError.
         """
@@ -148,15 +184,19 @@ class FreshRecommendations:
         champion, batches = find_champion(self.connection), tuple(newest_batches(self.connection))
         if champion is None or (self.live and self.live.champion == champion and self.live.batches == batches):
             return
-        if self.live is None or self.live.batches != batches:
-            self._release_parked()
+        if self._failed == (champion, batches) and time.monotonic() < self._retry_at:
+            return
         try:
-            self.live = load_live_model(
-                self.connection, DataLayout(self.settings.data_dir).models, self.clock(), self.settings
-            )
-        except ModelError as error:
+            with named_errors():
+                self.live = load_live_model(
+                    self.connection, DataLayout(self.settings.data_dir).models, self.clock(), self.settings
+                )
+        except DatabaseError:
+            raise
+        except MoovitamixError as error:
             _LOGGER.warning("no fresh recommendations: %s", error)
             self.live = None
+            self._failed, self._retry_at = (champion, batches), time.monotonic() + _SECONDS_BETWEEN_LOADS
             return
         self.metrics.model_loads.inc()
         with readable_errors():
@@ -164,16 +204,6 @@ class FreshRecommendations:
                 load_query("stream/fresh_recommendations.delete_other_publications"),
                 {"publication_id": champion.publication_id},
             )
-
-    def _release_parked(self) -> None:
-        before = self.clock() - timedelta(days=self.settings.stream_parked_days)
-        with readable_errors(), self.connection.transaction():
-            self.connection.execute(load_query("stream/sessions.release_parked"))
-            overdue = self.connection.execute(
-                load_query("stream/sessions.delete_overdue_parked"), {"before": before}
-            ).fetchall()
-        if overdue:
-            _LOGGER.warning("%d parked sessions name a user or track that was never published", len(overdue))
 
     def _recommend_to_missed(self) -> None:
         """Recommend to users whose changes were stored before a consumer ended, or for another publication."""
@@ -199,9 +229,17 @@ class FreshRecommendations:
                     load_query("stream/fresh_recommendations.find_changes"), {"user_ids": list(user_ids)}
                 ).fetchall()
             )
-        lists = recommend_to_users(
-            self.connection, self.live, list(changes), now=now, most=self.settings.recommendations_per_user
-        )
-        failed = save_lists(self.connection, self.live, lists, changes, now)
-        self.metrics.lists.inc(len(lists) - failed)
+        try:
+            with named_errors():
+                lists = recommend_to_users(
+                    self.connection, self.live, list(changes), now=now, most=self.settings.recommendations_per_user
+                )
+        except DatabaseError:
+            raise
+        except MoovitamixError as error:
+            # Sessions are stored all the same. The users are tried again after their next session, or publication.
+            _LOGGER.warning("no fresh recommendations for %d users: %s", len(changes), error)
+            lists = [FreshList(user_id, [], [], f"the model failed: {error}") for user_id in changes]
+        saved, failed = save_lists(self.connection, self.live, lists, changes, now)
+        self.metrics.lists.inc(saved)
         self.metrics.failed_lists.inc(failed)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,6 +19,7 @@ from core.database import Connection, readable_errors
 from core.frames import read_frame
 from core.queries import load_query
 from core.settings import Settings
+from erasure.suppression_list import SUPPRESSION_LOCK, read_database
 from recommender.data import mart_reader
 from recommender.data.interactions import Ids, Interactions
 from recommender.data.play_log import NegativeFeedback, PlayLog
@@ -172,38 +174,36 @@ def _failure(
 
 def save_lists(
     connection: Connection, live: LiveModel, lists: Sequence[FreshList], changes: dict[int, int], as_of: datetime
-) -> int:
-    """Save the lists that passed their checks, and record the failures of others. Returns the number of failures.
+) -> tuple[int, int]:
+    """Save the lists that passed their checks, and record the failures of others. Returns the number of each.
 
-    Raises DatabaseError.
+    Nothing is saved for users who were erased since their plays were read. Raises DatabaseError.
     """
-    publication_id = live.champion.publication_id
-    saved = [
-        {
-            "publication_id": publication_id,
-            "user_id": fresh.user_id,
-            "track_ids": fresh.track_ids,
-            "scores": fresh.scores,
-            "change_id": changes[fresh.user_id],
-            "as_of": as_of,
-        }
-        for fresh in lists
-        if fresh.failure is None
-    ]
-    failed = [
-        {
-            "publication_id": publication_id,
-            "user_id": fresh.user_id,
-            "change_id": changes[fresh.user_id],
-            "reason": fresh.failure,
-            "now": as_of,
-        }
-        for fresh in lists
-        if fresh.failure is not None
-    ]
+    if not lists:
+        return 0, 0
     with readable_errors(), connection.transaction(), connection.cursor() as cursor:
+        cursor.execute(load_query("stream/sessions.lock_suppression_list"), {"lock": SUPPRESSION_LOCK})
+        erased = read_database(connection).matching_ids(fresh.user_id for fresh in lists)
+        rows: list[tuple[FreshList, dict[str, Any]]] = [
+            (
+                fresh,
+                {
+                    "publication_id": live.champion.publication_id,
+                    "user_id": fresh.user_id,
+                    "change_id": changes[fresh.user_id],
+                },
+            )
+            for fresh in lists
+            if fresh.user_id not in erased
+        ]
+        saved = [
+            row | {"track_ids": fresh.track_ids, "scores": fresh.scores, "as_of": as_of}
+            for fresh, row in rows
+            if fresh.failure is None
+        ]
+        failed = [row | {"reason": fresh.failure, "now": as_of} for fresh, row in rows if fresh.failure is not None]
         if saved:
             cursor.executemany(load_query("stream/fresh_recommendations.save_fresh"), saved)
         if failed:
             cursor.executemany(load_query("stream/fresh_recommendations.record_failure"), failed)
-    return len(failed)
+    return len(saved), len(failed)

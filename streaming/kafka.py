@@ -14,7 +14,7 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from core.errors import MoovitamixError
+from core.errors import MoovitamixError, SettingsError
 from core.settings import Settings
 from streaming.messages import Message
 
@@ -59,11 +59,17 @@ def client_options(settings: Settings) -> dict[str, Any]:
 
 
 class KafkaTopic:
-    """A consumer of one topic. `topic_id` is the id of the topic when the consumer was created."""
+    """A consumer of one topic. `topic_id` is the id of the topic when the consumer was created.
+
+    Raises SettingsError, BrokerUnavailable.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.name = settings.stream_topic
-        self._admin = AdminClient(client_options(settings))
+        try:
+            self._admin = AdminClient(client_options(settings))
+        except KafkaException as error:
+            raise SettingsError(f"wrong setting: Kafka's client refuses STREAM_... settings: {_text(error)}") from error
         self.topic_id = self.current_id()
         self.partitions: set[int] = set()
         self._is_broker_unavailable = False
@@ -91,23 +97,32 @@ class KafkaTopic:
 
     def receive(self, max_messages: int, wait_seconds: float) -> list[Message]:
         """Return up to `max_messages`, or none if nothing arrives in time. Raises BrokerUnavailable, TopicRecreated."""
-        first = self._consumer.poll(wait_seconds)
-        if first is None:
+        try:
+            first = self._consumer.poll(wait_seconds)
+            received = [] if first is None else [first, *self._consumer.consume(max_messages - 1, 0)]
+        except KafkaException as error:
+            raise BrokerUnavailable(f"messages of {self.name} cannot be received: {_text(error)}") from error
+        if not received:
             if self._is_broker_unavailable:
                 self.check_topic()
             return []
-        messages = [
-            message for message in [first, *self._consumer.consume(max_messages - 1, 0)] if self._is_usable(message)
-        ]
+        messages = [message for message in received if self._is_usable(message)]
         if messages:
             # A broker that restarts without its data assigns the same offsets to new messages.
             self.check_topic()
         return [_as_message(message) for message in messages]
 
     def rewind(self) -> None:
-        """Seek each assigned partition to its stored offset. Later messages were received but not stored."""
-        for partition in sorted(self.partitions):
-            self._consumer.seek(self._start_position(partition))
+        """Seek each assigned partition to its stored offset. Later messages were received but not stored.
+
+        Raises BrokerUnavailable.
+        """
+        try:
+            for partition in sorted(self.partitions):
+                self._consumer.seek(self._start_position(partition))
+        except KafkaException as error:
+            # A partition that was assigned a moment ago cannot be sought yet.
+            raise BrokerUnavailable(f"{self.name} cannot be rewound: {_text(error)}") from error
 
     def check_topic(self) -> None:
         """Raise TopicRecreated if the id on the broker differs from `topic_id`. Also raises BrokerUnavailable."""
@@ -121,7 +136,7 @@ class KafkaTopic:
             topics = self._admin.describe_topics(TopicCollection([self.name]), request_timeout=_REQUEST_TIMEOUT_SECONDS)
             return str(topics[self.name].result(_REQUEST_TIMEOUT_SECONDS + 1).topic_id)
         except (KafkaException, TimeoutError) as error:
-            reason = error.args[0].str() if isinstance(error, KafkaException) else "no answer in time"
+            reason = _text(error) if isinstance(error, KafkaException) else "no answer in time"
             raise BrokerUnavailable(f"the broker does not answer for topic {self.name}: {reason}") from error
 
     def lag(self) -> int:
@@ -134,7 +149,7 @@ class KafkaTopic:
                 lag += max(0, high - (position.offset if position.offset >= 0 else low))
             return lag
         except KafkaException as error:
-            raise BrokerUnavailable(f"the broker does not tell the lag: {error.args[0].str()}") from error
+            raise BrokerUnavailable(f"the broker does not report the lag: {_text(error)}") from error
 
     def close(self) -> None:
         """Leave the consumer group."""
@@ -166,6 +181,10 @@ class KafkaTopic:
         if not self._is_broker_unavailable and error.code() in _OUTAGE_ERRORS:
             _LOGGER.warning("the broker is unavailable: %s", error.str())
         self._is_broker_unavailable = self._is_broker_unavailable or error.code() in _OUTAGE_ERRORS
+
+
+def _text(error: KafkaException) -> str:
+    return str(error.args[0].str())
 
 
 def _as_message(message: Any) -> Message:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,6 +15,8 @@ from pipeline.transformation import transform_rows
 
 # Kafka's default limit of a message is 1 MB; a larger one is a mistake of the sender.
 MOST_BYTES = 1_000_000
+# A message of many invalid plays has a row for each of the first ones only, and its text only once.
+MOST_REJECTED_PLAYS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,8 @@ class RejectedMessage:
 
 @dataclass(frozen=True)
 class DecodedMessages:
-    """The sessions of a batch of messages: user_id, created_at, updated_at (both in UTC without a zone), and items as
-    text of the form `{1,2,3}`, in the order of the messages."""
+    """The sessions of a batch of messages: user_id, created_at, updated_at (both in UTC without a zone), items as text
+    of the form `{1,2,3}`, partition and offset, in the order of the messages."""
 
     sessions: pl.DataFrame
     rejected: tuple[RejectedMessage, ...]
@@ -54,11 +56,12 @@ def decode_messages(messages: Sequence[Message], *, latest: datetime, row_filter
     rows, rejected, erased = transform_rows(
         LISTEN_HISTORY, [message.value or b"" for message in readable], latest=latest, row_filter=row_filter
     )
-    return DecodedMessages(
-        rows.select("user_id", "created_at", "updated_at", "items"),
-        (*unreadable, *(_rejected(row, readable[row.row_position - 1]) for row in rejected)),
-        erased,
+    positions = rows["row_position"] - 1
+    sessions = rows.select("user_id", "created_at", "updated_at", "items").with_columns(
+        pl.Series("partition", [message.partition for message in readable], pl.Int64).gather(positions),
+        pl.Series("offset", [message.offset for message in readable], pl.Int64).gather(positions),
     )
+    return DecodedMessages(sessions, (*unreadable, *_rejected(rejected, readable)), erased)
 
 
 def _unreadable(message: Message) -> RejectedMessage:
@@ -68,6 +71,17 @@ def _unreadable(message: Message) -> RejectedMessage:
     return RejectedMessage(message, None, "", reason)
 
 
-def _rejected(row: RejectedRow, message: Message) -> RejectedMessage:
-    # Postgres stores no NUL characters in a text.
-    return RejectedMessage(message, row.play_position, row.raw_json.replace("\x00", "\\u0000"), row.reason)
+def _rejected(rows: Sequence[RejectedRow], readable: Sequence[Message]) -> Iterator[RejectedMessage]:
+    rows_of_messages: dict[int, list[RejectedRow]] = {}
+    for row in rows:
+        rows_of_messages.setdefault(row.row_position, []).append(row)
+    for row_position, rows_of_message in rows_of_messages.items():
+        message = readable[row_position - 1]
+        for number, row in enumerate(rows_of_message[:MOST_REJECTED_PLAYS]):
+            # Postgres stores no NUL characters in a text.
+            raw_json = "" if number else row.raw_json.replace("\x00", "\\u0000")
+            yield RejectedMessage(message, row.play_position, raw_json, row.reason)
+        if more := rows_of_message[MOST_REJECTED_PLAYS:]:
+            yield RejectedMessage(
+                message, more[0].play_position, "", f"this play and {len(more) - 1:,} after it are invalid"
+            )

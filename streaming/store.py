@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from core.clock import CLOCK_SKEW
 from core.database import Connection, readable_errors
@@ -14,6 +16,8 @@ from core.frames import write_frame
 from core.queries import load_query
 from erasure.suppression_list import SUPPRESSION_LOCK, read_database
 from streaming.messages import Message, RejectedMessage, decode_messages
+
+_NEVER_PUBLISHED = "the user or a track was not published within STREAM_PARKED_DAYS"
 
 
 class PartitionLost(MoovitamixError):
@@ -46,6 +50,10 @@ class SessionStore:
         with readable_errors():
             self.connection.execute(load_query("stream/sessions.create_incoming"))
 
+    @property
+    def _topic_and_id(self) -> str:
+        return f"{self.topic} ({self.topic_id})"
+
     @readable_errors()
     def next_offset(self, partition: int) -> int | None:
         """The offset to consume next; None before the first message of the partition was stored."""
@@ -63,9 +71,10 @@ class SessionStore:
             rows: list[tuple[int, bool, bool]] = []
             if not decoded.sessions.is_empty():
                 write_frame(self.connection, ("pg_temp", "incoming_sessions"), decoded.sessions)
-                rows = self.connection.execute(load_query("stream/sessions.store_incoming"), {"now": now}).fetchall()
+                values = {"now": now, "topic": self._topic_and_id}
+                rows = self.connection.execute(load_query("stream/store_incoming_sessions"), values).fetchall()
             self._reject(decoded.rejected, now)
-            self._move_offsets(next_offsets)
+            self._move_offsets(next_offsets, Counter(message.partition for message in messages))
         self.positions |= next_offsets
         whole = sum(row.play_position is None for row in decoded.rejected)
         return StoredBatch(
@@ -80,6 +89,31 @@ class SessionStore:
             ),
         )
 
+    def release_parked(self) -> None:
+        """Release the parked sessions whose user and tracks are published now. Raises DatabaseError."""
+        with readable_errors():
+            self.connection.execute(load_query("stream/sessions.release_parked"))
+
+    def reject_overdue_parked(self, received_before: datetime, now: datetime) -> int:
+        """Reject the parked sessions that were received before a moment. Returns how many. Raises DatabaseError."""
+        with readable_errors(), self.connection.transaction():
+            # An erasure that begins later finds the rows in ops.rejected_rows.
+            self.connection.execute(load_query("stream/sessions.lock_suppression_list"), {"lock": SUPPRESSION_LOCK})
+            overdue = self.connection.execute(
+                load_query("stream/sessions.delete_overdue_parked"), {"before": received_before}
+            ).fetchall()
+            if not overdue:
+                return 0
+            erased = read_database(self.connection).matching_ids(user_id for user_id, *_ in overdue)
+            rows = [
+                _rejected_row(None, raw_json, _NEVER_PUBLISHED, topic, partition, offset, now)
+                for user_id, raw_json, topic, partition, offset in overdue
+                if user_id not in erased
+            ]
+            with self.connection.cursor() as cursor:
+                cursor.executemany(load_query("stream/offsets.reject_message"), rows)
+        return len(rows)
+
     def _reject(self, rejected: Sequence[RejectedMessage], now: datetime) -> None:
         if not rejected:
             return
@@ -87,25 +121,41 @@ class SessionStore:
             cursor.executemany(
                 load_query("stream/offsets.reject_message"),
                 [
-                    {
-                        "endpoint": LISTEN_HISTORY,
-                        "play_position": row.play_position,
-                        "raw_json": row.raw_json,
-                        "reason": row.reason,
-                        "topic": f"{self.topic} ({self.topic_id})",
-                        "partition": row.message.partition,
-                        "offset": row.message.offset,
-                        "now": now,
-                    }
+                    _rejected_row(
+                        row.play_position, row.raw_json, row.reason,
+                        self._topic_and_id, row.message.partition, row.message.offset, now,
+                    )
                     for row in rejected
                 ],
-            )
+            )  # fmt: skip
 
-    def _move_offsets(self, next_offsets: Mapping[int, int]) -> None:
+    def _move_offsets(self, next_offsets: Mapping[int, int], messages: Mapping[int, int]) -> None:
         for partition, next_offset in sorted(next_offsets.items()):
             expected = self.positions[partition]
             query = "stream/offsets.add_offset" if expected is None else "stream/offsets.move_offset"
-            values = {"topic_id": self.topic_id, "partition": partition, "next_offset": next_offset}
-            row = self.connection.execute(load_query(query), values | {"expected_offset": expected}).fetchone()
+            values = {
+                "topic_id": self.topic_id,
+                "partition": partition,
+                "next_offset": next_offset,
+                "expected_offset": expected,
+                "messages": messages[partition],
+            }
+            row = self.connection.execute(load_query(query), values).fetchone()
             if row is None:
                 raise PartitionLost(f"another consumer stored messages of partition {partition} of {self.topic}")
+
+
+def _rejected_row(
+    play_position: int | None, raw_json: str, reason: str, topic: str, partition: int, offset: int, now: datetime
+) -> dict[str, Any]:
+    """The values of `stream/offsets.reject_message`."""
+    return {
+        "endpoint": LISTEN_HISTORY,
+        "play_position": play_position,
+        "raw_json": raw_json,
+        "reason": reason,
+        "topic": topic,
+        "partition": partition,
+        "offset": offset,
+        "now": now,
+    }

@@ -7,7 +7,8 @@ revoke all on schema stream from public;
 create sequence stream.change_ids;
 
 -- One row per streamed session. `confirmed_by` is the batch that published the session; null until then. A parked session
--- names a user or a track that was never published: it waits for the next batch of users or tracks.
+-- names a user or a track that was never published: it waits for the next batch of users or tracks, and is rejected when
+-- it waits too long. `topic`, `partition` and "offset" are the message with the stored version.
 create table stream.sessions (
     user_id bigint not null,
     created_at timestamptz not null,
@@ -17,6 +18,9 @@ create table stream.sessions (
     change_id bigint not null default nextval('stream.change_ids'),
     is_parked boolean not null default false,
     confirmed_by text,
+    topic text not null,
+    partition integer not null,
+    "offset" bigint not null,
     primary key (user_id, created_at)
 );
 create index unconfirmed_sessions on stream.sessions (user_id) where confirmed_by is null;
@@ -29,6 +33,7 @@ create table stream.offsets (
     topic_id text not null,
     partition integer not null,
     next_offset bigint not null,
+    messages bigint not null,
     primary key (topic_id, partition)
 );
 
@@ -116,11 +121,16 @@ comment on column stream.sessions.is_parked is
     'Whether the user or a track was never published; the session waits for the next batch of users or tracks.';
 comment on column stream.sessions.confirmed_by is
     'Batch that published the session, in this version or a newer one; null until then.';
+comment on column stream.sessions.topic is 'Topic and its id, of the message with the stored version.';
+comment on column stream.sessions.partition is 'Partition of that message.';
+comment on column stream.sessions."offset" is 'Offset of that message in its partition.';
 comment on table stream.offsets is
     'One row per topic and partition. A topic that is deleted and created again has another id.';
 comment on column stream.offsets.topic_id is 'Id that the broker gave the topic.';
 comment on column stream.offsets.partition is 'Partition of the topic, from 0.';
 comment on column stream.offsets.next_offset is 'Offset of the next message to consume.';
+comment on column stream.offsets.messages is
+    'How many messages were consumed, each counted in the transaction that stored it.';
 comment on table stream.reconciliations is
     'One row per batch of sessions and time that it was published: what it said about streamed sessions.';
 comment on column stream.reconciliations.batch_id is 'Batch of sessions.';

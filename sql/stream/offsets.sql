@@ -4,15 +4,15 @@ select next_offset from stream.offsets where topic_id = %(topic_id)s and partiti
 
 -- name: add_offset
 -- One row if the partition had no offset yet, none if another consumer was faster.
-insert into stream.offsets (topic_id, partition, next_offset)
-values (%(topic_id)s, %(partition)s, %(next_offset)s)
+insert into stream.offsets (topic_id, partition, next_offset, messages)
+values (%(topic_id)s, %(partition)s, %(next_offset)s, %(messages)s)
 on conflict do nothing
 returning next_offset;
 
 -- name: move_offset
 -- One row if the partition still had the expected offset, none if another consumer moved it.
 update stream.offsets
-set next_offset = %(next_offset)s
+set next_offset = %(next_offset)s, messages = messages + %(messages)s
 where topic_id = %(topic_id)s and partition = %(partition)s and next_offset = %(expected_offset)s
 returning next_offset;
 

@@ -1,7 +1,7 @@
 -- name: reconcile_sessions
 -- One row per batch of sessions: how many streamed sessions it confirmed, with other plays than they had, and how many were
 -- dropped, because no snapshot had them in time. The snapshot wins: a confirmed session counts as the warehouse has it. A
--- session that grew after the snapshot was read stays unconfirmed.
+-- session that grew after the snapshot was read stays unconfirmed. A parked session is not dropped: the consumer rejects it.
 with confirmed as (
     update stream.sessions as session
     set confirmed_by = %(batch_id)s
@@ -13,7 +13,7 @@ with confirmed as (
         and published.updated_at >= session.updated_at
     returning
         session.items is distinct from (
-            select array_agg(play.track_id order by play.position)
+            select coalesce(array_agg(play.track_id order by play.position), array[]::bigint[])
             from warehouse.listen_history_tracks as play
             where play.listen_history_id = published.id and play.created_at = published.created_at
         ) as differs
@@ -22,7 +22,7 @@ with confirmed as (
 dropped as (
     delete from stream.sessions as session
     where session.confirmed_by is null
-        and session.received_at < %(before)s
+        and not session.is_parked and session.received_at < %(before)s
         and not exists (
             select
             from warehouse.listen_history as published

@@ -4,55 +4,15 @@ create temporary table if not exists incoming_sessions (
     user_id bigint not null,
     created_at timestamp not null,
     updated_at timestamp not null,
-    items bigint[] not null
+    items bigint[] not null,
+    partition integer not null,
+    "offset" bigint not null
 ) on commit delete rows;
 
 -- name: lock_suppression_list
 -- Held until the transaction ends. An erasure takes the exclusive lock when it suppresses a user, so it sees every session
 -- that was stored before, and the batches after it see the suppressed user.
 select pg_advisory_xact_lock_shared(%(lock)s);
-
--- name: store_incoming
--- One row per session that is new or newer than the stored one. Older and repeated messages change nothing: the newest
--- `updated_at` is stored, then the version with most plays, then the greater list of tracks, in whatever order they come.
-insert into stream.sessions as stored (
-    user_id, created_at, updated_at, items, received_at, is_parked, confirmed_by
-)
-select
-    newest.user_id,
-    newest.created_at,
-    newest.updated_at,
-    newest.items,
-    %(now)s,
-    not exists (select from mart.dim_users as known_user where known_user.user_id = newest.user_id)
-    or exists (
-        select
-        from unnest(newest.items) as item (track_id)
-        where not exists (select from mart.dim_tracks as known_track where known_track.track_id = item.track_id)
-    ),
-    published.batch_id
-from (
-    select distinct on (user_id, created_at)
-        user_id, created_at at time zone 'UTC' as created_at, updated_at at time zone 'UTC' as updated_at, items
-    from pg_temp.incoming_sessions
-    order by user_id, created_at, updated_at desc, cardinality(items) desc, items desc
-) as newest
-left join warehouse.listen_history as published
-    on published.user_id = newest.user_id
-    and published.created_at = newest.created_at
-    and published.updated_at >= newest.updated_at
-    and published.removed_at is null
-on conflict (user_id, created_at) do update
-set
-    updated_at = excluded.updated_at,
-    items = excluded.items,
-    received_at = excluded.received_at,
-    change_id = nextval('stream.change_ids'),
-    is_parked = excluded.is_parked,
-    confirmed_by = excluded.confirmed_by
-where (excluded.updated_at, cardinality(excluded.items), excluded.items)
-    > (stored.updated_at, cardinality(stored.items), stored.items)
-returning user_id, is_parked, confirmed_by is not null as is_confirmed;
 
 -- name: release_parked
 -- One row per parked session whose user and tracks are published now.
@@ -68,10 +28,21 @@ where is_parked
 returning user_id;
 
 -- name: delete_overdue_parked
--- One row per parked session that was received before a moment: its content as JSON text.
+-- One row per parked session that was received before a moment: its user, its content as JSON text, and its message. A
+-- confirmed session is in the warehouse, so nothing of it is rejected.
 delete from stream.sessions
-where is_parked and received_at < %(before)s
-returning user_id, created_at, updated_at, items;
+where is_parked and confirmed_by is null and received_at < %(before)s
+returning
+    user_id,
+    json_build_object(
+        'user_id', user_id,
+        'items', items,
+        'created_at', to_char(created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'),
+        'updated_at', to_char(updated_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US')
+    )::text as raw_json,
+    topic,
+    partition,
+    "offset";
 
 -- name: find_newest_time
 -- One row: when the newest session that no batch has confirmed began; null if there is none.

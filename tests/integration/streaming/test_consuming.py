@@ -74,6 +74,42 @@ def test_invalid_messages_are_rejected_with_reason_and_offset(stream: Stream) ->
     assert stream.query("select partition, next_offset from stream.offsets order by 1") == [(0, 8)]
 
 
+def test_text_that_postgres_cannot_store_is_rejected_or_escaped(stream: Stream) -> None:
+    values: list[Any] = [
+        b"\x00",
+        b'{"user_id": 1, "items": [3], "created_at": "\\ud800", "updated_at": "\\u0000"}',
+        b"\xed\xa0\x80",
+        row(2**63, TIME, [3]),
+        row(1, TIME, [2**63, 10**40, 3]),
+        row(1, "0001-01-01T00:00:00", [3]),
+        b'{"user_id": 1, "items": ' + b"[" * 100_000,
+        b'{"\\ud800": "\\u0000", "user_id": "1"}',
+    ]
+    with stream.consuming():
+        stream.send(*values, partition=0)
+        stream.wait_for(len(values))
+
+    rejected = stream.query('select distinct "offset" from ops.rejected_rows where topic is not null order by 1')
+    assert [offset for (offset,) in rejected] == list(range(len(values)))
+    assert stream.sessions() == [(1, at(TIME), at(TIME), [3])]
+
+
+def test_many_invalid_plays_of_a_message_do_not_repeat_its_text(stream: Stream) -> None:
+    with stream.consuming():
+        stream.send(row(1, TIME, ["x"] * 100_000 + [3]))
+        stream.wait_for(1)
+
+    rows = stream.query(
+        "select count(*), count(*) filter (where raw_json <> ''), max(play_position) from ops.rejected_rows"
+        " where topic is not null"
+    )
+    assert rows == [(21, 1, 21)]
+    assert stream.query("select reason from ops.rejected_rows where play_position = 21") == [
+        ("this play and 99,979 after it are invalid",)
+    ]
+    assert stream.sessions() == [(1, at(TIME), at(TIME), [3])]
+
+
 def test_played_tracks_leave_the_fresh_recommendations_which_stay_in_the_camp(stream: Stream) -> None:
     user = 1
     published = live_recommendations(stream.query)[user]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import psycopg
 import pytest
 
 from core.clock import utc_now
 from core.database import connect
-from core.errors import DatabaseError
+from core.errors import DatabaseError, ModelError
 from erasure import suppression_list
 from erasure.steps import begin_erasure
 from erasure.subject_matching import UserIdentity
@@ -15,6 +17,7 @@ from recommender.data.play_log import PlayWeighting
 from recommender.models.recipe import Recipe
 from recommender.models.registry import CANDIDATES
 from recommender.publishing import publication
+from streaming.fresh_recommendations import load_live_model, recommend_to_users, save_lists
 from tests.integration.streaming.conftest import Stream, refresh, row, train, until
 from tests.integration.streaming.test_consuming import fresh
 from tests.publications import live_recommendations
@@ -146,3 +149,50 @@ def test_erasure_waits_for_a_batch_that_read_the_suppression_list_before(stream:
                     connection, UserIdentity(1), suppressed, reason="a test", requested_by="a test", now=utc_now()
                 )
     assert isinstance(refused.value.__cause__, psycopg.errors.LockNotAvailable)
+
+
+def test_user_who_is_erased_while_recommendations_are_computed_gets_none(stream: Stream) -> None:
+    with connect(stream.place.database) as connection:
+        live = load_live_model(connection, stream.place.data_dir / "models", utc_now(), stream.settings)
+        assert live is not None
+        lists = recommend_to_users(connection, live, [1, 2], now=utc_now(), most=10)
+        suppressed = suppression_list.read_database(connection)
+        begin_erasure(connection, UserIdentity(1), suppressed, reason="a test", requested_by="a test", now=utc_now())
+
+        save_lists(connection, live, lists, {1: 1, 2: 2}, utc_now())
+
+    assert set(fresh(stream)) == {2}
+
+
+@pytest.mark.parametrize("error", [ModelError("no scores"), ValueError("a defect")])
+def test_model_that_fails_does_not_stop_the_consumer(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("streaming.consumer.recommend_to_users", fail)
+    with stream.consuming():
+        stream.send(row(1, TIME, [3]))
+        until(lambda: stream.query("select 1 from stream.failed_recommendations"), "a failure")
+        stream.send(row(2, TIME, [4]))
+        stream.wait_for(2)
+
+    assert len(stream.sessions()) == 2
+    assert fresh(stream) == {}
+
+
+def test_model_file_that_is_lost_does_not_stop_the_consumer(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    loads: list[object] = []
+    monkeypatch.setattr(
+        "streaming.consumer.load_live_model", lambda *values: loads.append(values) or load_live_model(*values)
+    )
+    for path in (stream.place.data_dir / "models").glob("*.npz"):
+        path.unlink()
+    with stream.consuming():
+        stream.send(row(1, TIME, [3]))
+        stream.wait_for(1)
+        time.sleep(3)
+
+    assert len(stream.sessions()) == 1
+    assert len(loads) == 1, "the plays of all users are read once a minute only"

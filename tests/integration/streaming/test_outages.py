@@ -13,6 +13,11 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from core.errors import SettingsError
+from streaming import kafka
 from streaming.local_broker import create_topic, start_broker
 from tests.integration.streaming.conftest import Stream, free_port, row, until
 
@@ -50,6 +55,11 @@ def consumed(stream: Stream) -> int:
     return int(stream.query("select coalesce(sum(next_offset), 0) from stream.offsets")[0][0])
 
 
+def counted(stream: Stream) -> int:
+    """How many messages were stored, by count."""
+    return int(stream.query("select coalesce(sum(messages), 0) from stream.offsets")[0][0])
+
+
 def test_killed_consumers_lose_and_repeat_nothing(stream: Stream) -> None:
     chance = random.Random(7)
     sent = 0
@@ -65,7 +75,7 @@ def test_killed_consumers_lose_and_repeat_nothing(stream: Stream) -> None:
     with stream.consuming():
         until(lambda: consumed(stream) == sent, "all messages")
 
-    assert stored(stream) == sent
+    assert (stored(stream), counted(stream)) == (sent, sent)
     assert stream.query("select count(*) from ops.rejected_rows where topic is not null") == [(0,)]
 
 
@@ -90,7 +100,7 @@ def test_consumer_starts_anew_on_a_topic_that_was_created_again(stream: Stream) 
     finally:
         broker.kill()
         broker.wait()
-    assert stream.query("select next_offset from stream.offsets order by 1") == [(10,), (20,)]
+    assert stream.query("select next_offset, messages from stream.offsets order by 1") == [(10, 10), (20, 20)]
 
 
 def test_consumer_waits_for_a_broker_that_is_not_there_yet(stream: Stream) -> None:
@@ -117,5 +127,46 @@ def test_second_owner_of_a_partition_stores_nothing(stream: Stream) -> None:
         until(lambda: consumed(stream) == 20, "all messages")
         time.sleep(1)
 
-    assert stored(stream) == 20
+    assert (stored(stream), counted(stream)) == (20, 20)
     assert sum(batch.messages for batch in stream.batches) == 20
+
+
+@pytest.mark.parametrize("method", ["poll", "seek"])
+def test_error_of_the_kafka_client_does_not_end_the_consumer(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    failures: list[object] = []
+
+    class Failing(kafka.Consumer):
+        """Fails once, as librdkafka does while a partition is being assigned."""
+
+        def fail_once(self, called: str, *values: object) -> object:
+            if called == method and not failures:
+                failures.append(called)
+                raise KafkaException(KafkaError(KafkaError._STATE))
+            return getattr(kafka_consumer, called)(self, *values)
+
+        def poll(self, *values: object) -> object:
+            return self.fail_once("poll", *values)
+
+        def seek(self, *values: object) -> object:
+            return self.fail_once("seek", *values)
+
+    kafka_consumer = kafka.Consumer
+    monkeypatch.setattr(kafka, "Consumer", Failing)
+    with stream.consuming():
+        stream.send(*map(numbered, range(5)), partition=0)
+        stream.wait_for(5)
+        # Another owner of the partition was faster: the next batch is fenced, and rewinds.
+        stream.query("with moved as (update stream.offsets set next_offset = 6 returning 1) select 1 from moved")
+        stream.send(*map(numbered, range(5, 10)), partition=0)
+        until(lambda: consumed(stream) == 10, "all messages")
+
+    assert failures
+    assert stored(stream) == 9
+
+
+def test_wrong_kafka_settings_are_reported_as_such(stream: Stream, tmp_path: Path) -> None:
+    settings = {"stream_security_protocol": "SSL", "stream_ssl_ca_file": tmp_path / "missing.pem"}
+    with pytest.raises(SettingsError, match="STREAM_"):
+        stream.consumer(**settings).run()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from datetime import timedelta
 
 from core.clock import utc_now
@@ -116,3 +118,54 @@ def test_parked_session_counts_once_its_track_is_published(stream: Stream) -> No
         until(lambda: stream.query("select is_parked from stream.sessions") == [(False,)], "the session is released")
 
     assert plays_counted(stream, 1, 3) == before + 1
+
+
+def test_parked_session_that_waited_too_long_is_rejected_with_its_message(stream: Stream) -> None:
+    session = row(1, TIME, [999, 3])
+    send(stream, session)
+    publish(stream, hours_later=25, days=1)
+    assert stream.query("select is_parked from stream.sessions") == [(True,)], "only the consumer rejects parked ones"
+
+    with stream.consuming(stream_parked_days=1e-9):
+        until(lambda: not stream.sessions(), "the session is rejected")
+
+    rejected = stream.query(
+        "select endpoint, raw_json, reason, split_part(topic, ' ', 1), \"offset\" from ops.rejected_rows"
+        " where topic is not null"
+    )
+    assert [(endpoint, topic, offset) for endpoint, _, _, topic, offset in rejected] == [
+        ("listen_history", stream.topic, 0)
+    ]
+    times = dict.fromkeys(("created_at", "updated_at"), f"{TIME}.000000")
+    assert json.loads(rejected[0][1]) == session | times
+    assert "STREAM_PARKED_DAYS" in rejected[0][2]
+
+
+def test_parked_session_that_the_warehouse_has_is_not_rejected(stream: Stream) -> None:
+    send(stream, row(1, TIME, [999, 3]))
+    publish(stream, Session(1, at(TIME), (3,)))
+
+    with stream.consuming(stream_parked_days=1e-9):
+        time.sleep(2)
+
+    assert stream.query("select confirmed_by, is_parked from stream.sessions") == [(BATCH, True)]
+    assert stream.query("select count(*) from ops.rejected_rows where topic is not null") == [(0,)]
+
+
+def test_parked_session_is_released_without_fresh_recommendations(unpublished_stream: Stream) -> None:
+    """Before the first publication, and with STREAM_FRESH=false."""
+    stream = unpublished_stream
+    for fresh in (True, False):
+        created_at = f"2024-04-01T1{int(fresh)}:00:00"
+        send(stream, row(1, created_at, [3]))
+        stream.query("with parked as (update stream.sessions set is_parked = true returning 1) select 1 from parked")
+        with stream.consuming(stream_fresh=fresh):
+            until(lambda: stream.query("select bool_or(is_parked) from stream.sessions") == [(False,)], "released")
+
+
+def test_session_without_plays_does_not_differ(stream: Stream) -> None:
+    send(stream, row(1, TIME, []))
+
+    publish(stream, Session(1, at(TIME), ()))
+
+    assert counted(stream) == [(1, 0, 0)]

@@ -1,0 +1,51 @@
+-- One row per session that is new or newer than the stored one. Older and repeated messages change nothing: the newest
+-- `updated_at` is stored, then the version with most plays, then the greater list of tracks, in whatever order they come.
+insert into stream.sessions as stored (
+    user_id, created_at, updated_at, items, received_at, is_parked, confirmed_by, topic, partition, "offset"
+)
+select
+    newest.user_id,
+    newest.created_at,
+    newest.updated_at,
+    newest.items,
+    %(now)s,
+    not exists (select from mart.dim_users as known_user where known_user.user_id = newest.user_id)
+    or exists (
+        select
+        from unnest(newest.items) as item (track_id)
+        where not exists (select from mart.dim_tracks as known_track where known_track.track_id = item.track_id)
+    ),
+    published.batch_id,
+    %(topic)s,
+    newest.partition,
+    newest."offset"
+from (
+    select distinct on (user_id, created_at)
+        user_id,
+        created_at at time zone 'UTC' as created_at,
+        updated_at at time zone 'UTC' as updated_at,
+        items,
+        partition,
+        "offset"
+    from pg_temp.incoming_sessions
+    order by user_id, created_at, updated_at desc, cardinality(items) desc, items desc, partition, "offset"
+) as newest
+left join warehouse.listen_history as published
+    on published.user_id = newest.user_id
+    and published.created_at = newest.created_at
+    and published.updated_at >= newest.updated_at
+    and published.removed_at is null
+on conflict (user_id, created_at) do update
+set
+    updated_at = excluded.updated_at,
+    items = excluded.items,
+    received_at = excluded.received_at,
+    change_id = nextval('stream.change_ids'),
+    is_parked = excluded.is_parked,
+    confirmed_by = excluded.confirmed_by,
+    topic = excluded.topic,
+    partition = excluded.partition,
+    "offset" = excluded."offset"
+where (excluded.updated_at, cardinality(excluded.items), excluded.items)
+    > (stored.updated_at, cardinality(stored.items), stored.items)
+returning user_id, is_parked, confirmed_by is not null as is_confirmed;
