@@ -67,12 +67,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         sent = len(player.play(_chosen(options))) if options.user_id is not None else _play_on(player, options)
         if producer.flush(_SECONDS):
-            print(f"play: the broker {options.bootstrap_servers} does not take the messages", file=sys.stderr)
+            print(f"play: the broker {options.bootstrap_servers} does not accept the messages", file=sys.stderr)
             return 1
     except requests.HTTPError as error:
         print(f"play: the mock API refuses: {error.response.text}", file=sys.stderr)
         return 1
-    except (requests.RequestException, KafkaException) as error:
+    except (KafkaException, BufferError) as error:
+        print(f"play: the broker {options.bootstrap_servers} does not accept the messages: {error}", file=sys.stderr)
+        return 1
+    except requests.RequestException as error:
         print(f"play: the mock API at {options.api} does not answer: {type(error).__name__}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

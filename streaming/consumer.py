@@ -24,15 +24,15 @@ from streaming.store import PartitionLost, SessionStore, StoredBatch
 
 _LOGGER = logging.getLogger(__name__)
 _USERS_PER_STEP = 500
-_SECONDS_BETWEEN_REJECTIONS = 60.0
-_SECONDS_BETWEEN_LOOKS = 1.0
-_SECONDS_BETWEEN_TRIES = 1.0
-_SECONDS_BETWEEN_LOADS = 60.0
+_REJECTION_SECONDS = 60.0
+_REFRESH_SECONDS = 1.0
+_RETRY_SECONDS = 1.0
+_MODEL_RETRY_SECONDS = 60.0
 
 
 @dataclass
 class Consumer:
-    """Consumes until `stop` is called. Outages of broker and database end by themselves."""
+    """Consumes until `stop` is called. Reconnects after an outage of the broker or the database."""
 
     settings: Settings
     database_url: str
@@ -43,11 +43,11 @@ class Consumer:
     after_batch: Callable[[StoredBatch], None] = lambda stored: None
 
     def stop(self) -> None:
-        """End after the batch at work."""
+        """Stop after the current batch."""
         self.stopped = True
 
     def run(self) -> None:
-        """Consume. Raises what is neither an outage nor a topic that was created again."""
+        """Consume. Outages and a recreated topic do not end it. Raises SettingsError."""
         while not self.stopped:
             try:
                 with connect(self.database_url) as connection:
@@ -56,7 +56,7 @@ class Consumer:
                 _LOGGER.warning("%s; consuming it from its first message", error)
             except (BrokerUnavailable, DatabaseError) as error:
                 _LOGGER.warning("%s; trying again", error)
-                self._pause(_SECONDS_BETWEEN_TRIES)
+                self._pause(_RETRY_SECONDS)
 
     def _consume(self, connection: Connection) -> None:
         topic = KafkaTopic(self.settings)
@@ -132,7 +132,7 @@ class ParkedSessions:
         if batches != self._batches:
             self.store.release_parked()
             self._batches = batches
-        elif time.monotonic() - self._rejected_at < _SECONDS_BETWEEN_REJECTIONS:
+        elif time.monotonic() - self._rejected_at < _REJECTION_SECONDS:
             return
         now = self.clock()
         rejected = self.store.reject_overdue_parked(now - timedelta(days=self.settings.stream_parked_days), now)
@@ -144,14 +144,14 @@ class ParkedSessions:
 
 @dataclass
 class FreshRecommendations:
-    """Keeps fresh recommendations in line with the live publication and the stored sessions."""
+    """Updates fresh recommendations after each new publication and each stored session."""
 
     settings: Settings
     connection: Connection
     clock: Clock
     metrics: StreamMetrics
     live: LiveModel | None = None
-    _looked_at: float = float("-inf")
+    _refreshed_at: float = float("-inf")
     # A model that cannot be loaded is tried again after a while, or with the next publication or batch.
     _failed: tuple[object, ...] = ()
     _retry_at: float = float("-inf")
@@ -168,9 +168,9 @@ class FreshRecommendations:
 
         Returns whether it did. Raises DatabaseError.
         """
-        if time.monotonic() - self._looked_at < _SECONDS_BETWEEN_LOOKS:
+        if time.monotonic() - self._refreshed_at < _REFRESH_SECONDS:
             return False
-        self._looked_at = time.monotonic()
+        self._refreshed_at = time.monotonic()
         if not self.settings.stream_fresh:
             with readable_errors():
                 self.connection.execute(load_query("stream/fresh_recommendations.delete_all"))
@@ -196,7 +196,7 @@ class FreshRecommendations:
         except MoovitamixError as error:
             _LOGGER.warning("no fresh recommendations: %s", error)
             self.live = None
-            self._failed, self._retry_at = (champion, batches), time.monotonic() + _SECONDS_BETWEEN_LOADS
+            self._failed, self._retry_at = (champion, batches), time.monotonic() + _MODEL_RETRY_SECONDS
             return
         self.metrics.model_loads.inc()
         with readable_errors():
@@ -209,7 +209,7 @@ class FreshRecommendations:
         """Recommend to users whose changes were stored before a consumer ended, or for another publication."""
         if self.live is None:
             return
-        values = {"publication_id": self.live.champion.publication_id, "most": _USERS_PER_STEP}
+        values = {"publication_id": self.live.champion.publication_id, "max_users": _USERS_PER_STEP}
         with readable_errors():
             rows = self.connection.execute(
                 load_query("stream/fresh_recommendations.find_stale_users"), values
@@ -217,7 +217,7 @@ class FreshRecommendations:
         if rows:
             self._recommend([user_id for user_id, _ in rows])
             if len(rows) == _USERS_PER_STEP:
-                self._looked_at = float("-inf")
+                self._refreshed_at = float("-inf")
 
     def _recommend(self, user_ids: Sequence[int]) -> None:
         if self.live is None:
@@ -232,12 +232,16 @@ class FreshRecommendations:
         try:
             with named_errors():
                 lists = recommend_to_users(
-                    self.connection, self.live, list(changes), now=now, most=self.settings.recommendations_per_user
+                    self.connection,
+                    self.live,
+                    list(changes),
+                    now=now,
+                    list_length=self.settings.recommendations_per_user,
                 )
         except DatabaseError:
             raise
         except MoovitamixError as error:
-            # Sessions are stored all the same. The users are tried again after their next session, or publication.
+            # Sessions are still stored. The users are tried again after their next session or the next publication.
             _LOGGER.warning("no fresh recommendations for %d users: %s", len(changes), error)
             lists = [FreshList(user_id, [], [], f"the model failed: {error}") for user_id in changes]
         saved, failed = save_lists(self.connection, self.live, lists, changes, now)

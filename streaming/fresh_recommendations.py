@@ -89,7 +89,7 @@ def load_live_model(connection: Connection, models_dir: Path, now: datetime, set
 
 
 def recommend_to_users(
-    connection: Connection, live: LiveModel, user_ids: Sequence[int], *, now: datetime, most: int
+    connection: Connection, live: LiveModel, user_ids: Sequence[int], *, now: datetime, list_length: int
 ) -> list[FreshList]:
     """Recommend to users from all their plays. Users who are unknown or removed are left out. Raises DatabaseError."""
     users = np.unique(np.asarray(user_ids, np.int64))
@@ -100,9 +100,10 @@ def recommend_to_users(
     model = live.model.fold_in(histories)
     popularity = live.popularity.fold_in(histories)
     lists = pl.concat(
-        recommend_to_all_users(model, popularity, histories, most, exclude_seen=live.excludes_seen), how="vertical"
+        recommend_to_all_users(model, popularity, histories, list_length, exclude_seen=live.excludes_seen),
+        how="vertical",
     )
-    return list(_checked(lists, seen, live, most))
+    return list(_checked(lists, seen, live, list_length))
 
 
 def _histories(
@@ -138,7 +139,7 @@ def _histories(
     return log.interactions(end, weighting), seen
 
 
-def _checked(lists: pl.DataFrame, seen: dict[int, set[int]], live: LiveModel, most: int) -> list[FreshList]:
+def _checked(lists: pl.DataFrame, seen: dict[int, set[int]], live: LiveModel, list_length: int) -> list[FreshList]:
     """Each list with the first check that it fails, if any: the per-list rules of the audit of recommendations."""
     catalogue = set(live.catalogue.tolist())
     checked = []
@@ -146,15 +147,15 @@ def _checked(lists: pl.DataFrame, seen: dict[int, set[int]], live: LiveModel, mo
         lists.group_by("user_id", maintain_order=True).agg("rank", "track_id", "score").iter_rows()
     ):
         played = seen.get(user_id, set()) if live.excludes_seen else set()
-        failure = _failure(ranks, track_ids, scores, played, catalogue, most)
+        failure = _failure(ranks, track_ids, scores, played, catalogue, list_length)
         checked.append(FreshList(user_id, track_ids, scores, failure))
     return checked
 
 
 def _failure(
-    ranks: list[int], track_ids: list[int], scores: list[float], played: set[int], catalogue: set[int], most: int
+    ranks: list[int], track_ids: list[int], scores: list[float], played: set[int], catalogue: set[int], list_length: int
 ) -> str | None:
-    expected = min(most, len(catalogue) - len(played))
+    expected = min(list_length, len(catalogue) - len(played))
     if len(track_ids) != expected:
         return f"{len(track_ids)} tracks instead of {expected}"
     if ranks != list(range(1, len(ranks) + 1)):

@@ -14,9 +14,9 @@ from pipeline.row_filter import RowFilter
 from pipeline.transformation import transform_rows
 
 # Kafka's default limit of a message is 1 MB; a larger one is a mistake of the sender.
-MOST_BYTES = 1_000_000
+MAX_BYTES = 1_000_000
 # A message of many invalid plays has a row for each of the first ones only, and its text only once.
-MOST_REJECTED_PLAYS = 20
+MAX_REJECTED_PLAYS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ class DecodedMessages:
 
 def decode_messages(messages: Sequence[Message], *, latest: datetime, row_filter: RowFilter | None) -> DecodedMessages:
     """Decode messages. Sessions after `latest` are rejected; sessions that `row_filter` matches are only counted."""
-    readable = [message for message in messages if message.value and len(message.value) <= MOST_BYTES]
-    unreadable = [_unreadable(message) for message in messages if not message.value or len(message.value) > MOST_BYTES]
+    readable = [message for message in messages if message.value and len(message.value) <= MAX_BYTES]
+    unreadable = [_unreadable(message) for message in messages if not message.value or len(message.value) > MAX_BYTES]
     rows, rejected, erased = transform_rows(
         LISTEN_HISTORY, [message.value or b"" for message in readable], latest=latest, row_filter=row_filter
     )
@@ -67,7 +67,7 @@ def decode_messages(messages: Sequence[Message], *, latest: datetime, row_filter
 def _unreadable(message: Message) -> RejectedMessage:
     if not message.value:
         return RejectedMessage(message, None, "", "the message has no value")
-    reason = f"the message has {len(message.value):,} bytes, more than {MOST_BYTES:,}"
+    reason = f"the message has {len(message.value):,} bytes, more than {MAX_BYTES:,}"
     return RejectedMessage(message, None, "", reason)
 
 
@@ -77,11 +77,11 @@ def _rejected(rows: Sequence[RejectedRow], readable: Sequence[Message]) -> Itera
         rows_of_messages.setdefault(row.row_position, []).append(row)
     for row_position, rows_of_message in rows_of_messages.items():
         message = readable[row_position - 1]
-        for number, row in enumerate(rows_of_message[:MOST_REJECTED_PLAYS]):
+        for number, row in enumerate(rows_of_message[:MAX_REJECTED_PLAYS]):
             # Postgres stores no NUL characters in a text.
             raw_json = "" if number else row.raw_json.replace("\x00", "\\u0000")
             yield RejectedMessage(message, row.play_position, raw_json, row.reason)
-        if more := rows_of_message[MOST_REJECTED_PLAYS:]:
+        if more := rows_of_message[MAX_REJECTED_PLAYS:]:
             yield RejectedMessage(
                 message, more[0].play_position, "", f"this play and {len(more) - 1:,} after it are invalid"
             )

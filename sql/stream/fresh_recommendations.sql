@@ -12,7 +12,7 @@ where session.confirmed_by is null and not session.is_parked
 group by session.user_id, fresh.change_id, failed.change_id
 having max(session.change_id) > greatest(fresh.change_id, failed.change_id, 0)
 order by max(session.change_id)
-limit %(most)s;
+limit %(max_users)s;
 
 -- name: find_changes
 -- One row per user: the newest change of their streamed sessions.

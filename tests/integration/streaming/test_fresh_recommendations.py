@@ -155,7 +155,7 @@ def test_user_who_is_erased_while_recommendations_are_computed_gets_none(stream:
     with connect(stream.place.database) as connection:
         live = load_live_model(connection, stream.place.data_dir / "models", utc_now(), stream.settings)
         assert live is not None
-        lists = recommend_to_users(connection, live, [1, 2], now=utc_now(), most=10)
+        lists = recommend_to_users(connection, live, [1, 2], now=utc_now(), list_length=10)
         suppressed = suppression_list.read_database(connection)
         begin_erasure(connection, UserIdentity(1), suppressed, reason="a test", requested_by="a test", now=utc_now())
 

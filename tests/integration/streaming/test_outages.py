@@ -119,6 +119,22 @@ def test_consumer_waits_for_a_broker_that_is_not_there_yet(stream: Stream) -> No
             broker.wait()
 
 
+def test_lost_database_connections_lose_and_repeat_nothing(stream: Stream) -> None:
+    sent = 0
+    with stream.consuming(stream_batch_messages=7):
+        for _ in range(6):
+            stream.send(*(numbered(sent + number) for number in range(50)))
+            sent += 50
+            time.sleep(0.2)
+            stream.query(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where datname = current_database() and pid <> pg_backend_pid()"
+            )
+        until(lambda: consumed(stream) == sent, "all messages")
+
+    assert (stored(stream), counted(stream)) == (sent, sent)
+
+
 def test_second_owner_of_a_partition_stores_nothing(stream: Stream) -> None:
     """Two consumers of different groups are both given every partition: only one of them stores a message."""
     with stream.consuming(stream_group="one"), stream.consuming(stream_group="two"):
