@@ -160,13 +160,13 @@ def test_kill_after_blocking_a_batch_that_had_failed_keeps_it_blocked(
 
 def test_rerun_after_killing_postgres_equals_an_undisturbed_run(
     api: MockApi,
-    tmp_path: Path,
+    shared_folder: Path,
     capfd: pytest.CaptureFixture[str],
     first_day: Tables,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     api.set_day(DAY)
-    folder = tmp_path / "server"
+    folder = shared_folder / "server"
 
     def kill_postgres() -> None:
         number = int((folder / "postgres" / "postmaster.pid").read_text().split()[0])
