@@ -108,8 +108,10 @@ def test_fourth_endpoint_is_ingested_from_its_specification(
     )
     monkeypatch.setitem(ENDPOINTS, "artists", EndpointSpecification(fields))
     suite = SimpleNamespace(
-        rows=lambda thresholds, profile: dimension_rules("artists", thresholds, profile, required_texts=("name",)),
-        profile=batch_rules,
+        row_expectations=lambda thresholds, profile: dimension_rules(
+            "artists", thresholds, profile, required_texts=("name",)
+        ),
+        profile_expectations=batch_rules,
     )
     monkeypatch.setitem(SUITES, "artists", suite)
     monkeypatch.setenv("THRESHOLD_MAX_REJECTED_SHARE", "0.5")
