@@ -89,8 +89,8 @@ REFUSED: dict[str, tuple[Responder, str]] = {
     "no content": (lambda p, s: (204, {}, b""), "answered 204"),
     "half a gzip": (half_gzipped, "tried 2 times"),
     "not gzip at all": (lambda p, s: (200, {"Content-Encoding": "gzip"}, b"{}"), "tried 2 times"),
-    "redirects in a circle": (lambda p, s: (307, {"Location": f"/tracks?page={p}&size={s}"}, b""), "redirected"),
-    "redirected to another protocol": (lambda p, s: (302, {"Location": "ftp://example.org/"}, b""), "redirected"),
+    "redirects in a circle": (lambda p, s: (307, {"Location": f"/tracks?page={p}&size={s}"}, b""), "invalid redirect"),
+    "redirected to another protocol": (lambda p, s: (302, {"Location": "ftp://example.org/"}, b""), "invalid redirect"),
     "Retry-After: distant date": (
         lambda p, s: (503, {"Retry-After": "Fri, 31 Dec 2999 23:59:59 GMT"}, b""),
         "tried 1 times",
