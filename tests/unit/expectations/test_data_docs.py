@@ -129,9 +129,9 @@ def _publish_days(docs_dir: Path, name: str) -> None:
 
 
 def test_two_concurrent_processes_lose_no_page(tmp_path: Path) -> None:
-    # Forked, because a new interpreter imports Great Expectations for seconds, and the other may be done by then.
-    forked = multiprocessing.get_context("fork")
-    processes = [forked.Process(target=_publish_days, args=(tmp_path, name)) for name in ("a", "b")]
+    # Spawned: what other tests have left in this process must not reach them.
+    spawned = multiprocessing.get_context("spawn")
+    processes = [spawned.Process(target=_publish_days, args=(tmp_path, name)) for name in ("a", "b")]
     for process in processes:
         process.start()
     for process in processes:
