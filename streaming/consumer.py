@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from prometheus_client import Histogram
+
 from core.clock import Clock
-from core.data_layout import DataLayout
 from core.database import Connection, connect, readable_errors
 from core.errors import DatabaseError, MoovitamixError, named_errors
 from core.queries import load_query
@@ -50,26 +52,32 @@ class Consumer:
         """Consume. Outages and a recreated topic do not end it. Raises SettingsError."""
         while not self.stopped:
             try:
-                with connect(self.database_url) as connection:
-                    self._consume(connection)
+                with closing(KafkaTopic(self.settings)) as topic:
+                    self._consume(topic)
             except TopicRecreated as error:
                 _LOGGER.warning("%s; consuming it from its first message", error)
-            except (BrokerUnavailable, DatabaseError) as error:
+            except BrokerUnavailable as error:
                 _LOGGER.warning("%s; trying again", error)
                 self._pause(_RETRY_SECONDS)
 
-    def _consume(self, connection: Connection) -> None:
-        topic = KafkaTopic(self.settings)
-        try:
-            store = SessionStore(connection, topic.name, topic.topic_id)
-            topic.subscribe(store.next_offset)
-            recommendations = FreshRecommendations(self.settings, connection, self.clock, self.metrics)
-            recommendations.refresh()
-            parked = ParkedSessions(self.settings, store, self.clock, self.metrics)
-            while not self.stopped:
-                self._receive_and_store(topic, store, recommendations, parked)
-        finally:
-            topic.close()
+    def _consume(self, topic: KafkaTopic) -> None:
+        """Consume the topic. During an outage of the database, this process keeps its place in the consumer group."""
+        while not self.stopped:
+            try:
+                with connect(self.database_url) as connection:
+                    self._store_messages(topic, connection)
+            except DatabaseError as error:
+                _LOGGER.warning("%s; trying again", error)
+                self._pause(_RETRY_SECONDS)
+
+    def _store_messages(self, topic: KafkaTopic, connection: Connection) -> None:
+        store = SessionStore(connection, topic.name, topic.topic_id)
+        topic.consume_from(store.next_offset)
+        recommendations = FreshRecommendations(self.settings, connection, self.clock, self.metrics)
+        recommendations.refresh()
+        parked = ParkedSessions(self.settings, store, self.clock, self.metrics)
+        while not self.stopped:
+            self._receive_and_store(topic, store, recommendations, parked)
 
     def _receive_and_store(
         self, topic: KafkaTopic, store: SessionStore, recommendations: FreshRecommendations, parked: ParkedSessions
@@ -83,36 +91,35 @@ class Consumer:
                 _LOGGER.warning("%s; consuming from there", error)
                 topic.rewind()
                 return
-            self._observe(stored, messages, topic)
+            self._observe(stored, messages)
             recommendations.recommend_to(stored.changed_users)
-            self._observe_lists(messages)
+            _observe_ages(self.metrics.play_to_list, messages)
             self.metrics.batch_seconds.observe(time.monotonic() - began)
             self.after_batch(stored)
         if recommendations.refresh():
             parked.refresh()
             self.metrics.lag_messages.set(topic.lag())
 
-    def _observe(self, stored: StoredBatch, messages: Sequence[Message], topic: KafkaTopic) -> None:
-        metrics, now = self.metrics, time.time()
+    def _observe(self, stored: StoredBatch, messages: Sequence[Message]) -> None:
+        metrics = self.metrics
         metrics.messages.inc(stored.messages)
         metrics.rejected.inc(stored.rejected)
         metrics.parked.inc(stored.parked)
-        for message in messages:
-            if message.sent_at is not None:
-                metrics.play_to_commit.observe(max(0.0, now - message.sent_at))
-        newest = max((message.sent_at for message in messages if message.sent_at is not None), default=None)
-        metrics.lag_seconds.set(0 if newest is None else max(0.0, now - newest))
-
-    def _observe_lists(self, messages: Sequence[Message]) -> None:
-        now = time.time()
-        for message in messages:
-            if message.sent_at is not None:
-                self.metrics.play_to_list.observe(max(0.0, now - message.sent_at))
+        metrics.lag_seconds.set(min(_observe_ages(metrics.play_to_commit, messages), default=0))
 
     def _pause(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while not self.stopped and time.monotonic() < until:
             time.sleep(0.05)
+
+
+def _observe_ages(histogram: Histogram, messages: Sequence[Message]) -> list[float]:
+    """Add the age of each message that has a time to the histogram. Returns the ages in seconds."""
+    now = time.time()
+    ages = [max(0.0, now - message.sent_at) for message in messages if message.sent_at is not None]
+    for age in ages:
+        histogram.observe(age)
+    return ages
 
 
 @dataclass
@@ -188,9 +195,7 @@ class FreshRecommendations:
             return
         try:
             with named_errors():
-                self.live = load_live_model(
-                    self.connection, DataLayout(self.settings.data_dir).models, self.clock(), self.settings
-                )
+                self.live = load_live_model(self.connection, champion, batches, self.settings, self.clock())
         except DatabaseError:
             raise
         except MoovitamixError as error:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from core.data_layout import DataLayout
 from core.database import Connection, readable_errors
 from core.frames import read_frame
 from core.queries import load_query
@@ -26,9 +27,8 @@ from recommender.data.play_log import NegativeFeedback, PlayLog
 from recommender.models.base import Recommender
 from recommender.models.champion import Champion
 from recommender.models.popularity import GenrePopularity
-from recommender.publishing import model_runs
 from recommender.publishing.recommendation_lists import recommend_to_all_users
-from recommender.publishing.scoring import load_champion_model
+from recommender.publishing.scoring import load_champion_model, read_mart_data
 
 PLAYS = {"user_id": pl.Int64(), "track_id": pl.Int64(), "plays": pl.Int64(), "played_at": pl.Int64()}
 
@@ -50,6 +50,11 @@ class LiveModel:
     batches: tuple[str, ...]
     excludes_seen: bool
 
+    @cached_property
+    def tracks(self) -> frozenset[int]:
+        """The catalogue as a set."""
+        return frozenset(self.catalogue.tolist())
+
 
 @dataclass(frozen=True)
 class FreshList:
@@ -61,28 +66,25 @@ class FreshList:
     failure: str | None
 
 
-def load_live_model(connection: Connection, models_dir: Path, now: datetime, settings: Settings) -> LiveModel | None:
-    """Load the model of the live publication; None before the first. Raises ModelFileError, DatabaseError."""
-    champion = model_runs.find_champion(connection)
-    if champion is None:
-        return None
-    batches = tuple(mart_reader.newest_batches(connection))
-    log = mart_reader.read_plays(connection, now)
-    end = np.append(log.played_at, np.datetime64(0, "s")).max() + np.timedelta64(1, "s")
-    interactions = log.interactions(end)
-    model = load_champion_model(champion, models_dir)
+def load_live_model(
+    connection: Connection, champion: Champion, batches: tuple[str, ...], settings: Settings, now: datetime
+) -> LiveModel:
+    """Load the model of the champion. `batches` are the newest ones, read before the call.
+
+    Raises ModelFileError, InteractionsError if there are no plays, DatabaseError.
+    """
+    model = load_champion_model(champion, DataLayout(settings.data_dir).models)
+    data = read_mart_data(connection, now)
     if not champion.recipe.personal:
-        model.fit(interactions)
-    order = np.argsort(log.known_users)
-    genres = log.genres if log.genres is not None else np.zeros(len(order), "<U1")
+        model.fit(data.interactions)
     return LiveModel(
         champion,
         model,
-        GenrePopularity().fit(interactions),
-        interactions.track_ids,
-        log.known_users[order],
-        genres[order],
-        end,
+        GenrePopularity().fit(data.interactions),
+        data.interactions.track_ids,
+        data.interactions.user_ids,
+        data.interactions.genres,
+        data.end,
         batches,
         not settings.recommend_played,
     )
@@ -141,19 +143,23 @@ def _histories(
 
 def _checked(lists: pl.DataFrame, seen: dict[int, set[int]], live: LiveModel, list_length: int) -> list[FreshList]:
     """Each list with the first check that it fails, if any: the per-list rules of the audit of recommendations."""
-    catalogue = set(live.catalogue.tolist())
     checked = []
     for user_id, ranks, track_ids, scores in (
         lists.group_by("user_id", maintain_order=True).agg("rank", "track_id", "score").iter_rows()
     ):
         played = seen.get(user_id, set()) if live.excludes_seen else set()
-        failure = _failure(ranks, track_ids, scores, played, catalogue, list_length)
+        failure = _failure(ranks, track_ids, scores, played, live.tracks, list_length)
         checked.append(FreshList(user_id, track_ids, scores, failure))
     return checked
 
 
 def _failure(
-    ranks: list[int], track_ids: list[int], scores: list[float], played: set[int], catalogue: set[int], list_length: int
+    ranks: list[int],
+    track_ids: list[int],
+    scores: list[float],
+    played: set[int],
+    catalogue: frozenset[int],
+    list_length: int,
 ) -> str | None:
     expected = min(list_length, len(catalogue) - len(played))
     if len(track_ids) != expected:

@@ -89,11 +89,15 @@ class KafkaTopic:
                 "error_cb": self._on_error,
             }
         )
-
-    def subscribe(self, positions: Positions) -> None:
-        """Join the consumer group. `positions` is called for each partition that the group assigns."""
-        self._positions = positions
         self._consumer.subscribe([self.name], on_assign=self._on_assign, on_revoke=self._on_revoke)
+
+    def consume_from(self, positions: Positions) -> None:
+        """Consume each partition that the group assigns from its position. Call it before `receive`.
+
+        Another call changes the positions, also of the assigned partitions. Raises BrokerUnavailable.
+        """
+        self._positions = positions
+        self.rewind()
 
     def receive(self, max_messages: int, wait_seconds: float) -> list[Message]:
         """Return up to `max_messages`, or none if nothing arrives in time. Raises BrokerUnavailable, TopicRecreated."""
@@ -113,16 +117,16 @@ class KafkaTopic:
         return [_as_message(message) for message in messages]
 
     def rewind(self) -> None:
-        """Seek each assigned partition to its stored offset. Later messages were received but not stored.
+        """Consume the assigned partitions from their positions again. Later messages were received but not stored.
 
         Raises BrokerUnavailable.
         """
+        if not self.partitions:
+            return
         try:
-            for partition in sorted(self.partitions):
-                self._consumer.seek(self._start_position(partition))
+            self._consumer.assign([self._start_position(partition) for partition in sorted(self.partitions)])
         except KafkaException as error:
-            # A partition that was assigned a moment ago cannot be sought yet.
-            raise BrokerUnavailable(f"{self.name} cannot be rewound: {_text(error)}") from error
+            raise BrokerUnavailable(f"partitions of {self.name} cannot be assigned: {_text(error)}") from error
 
     def check_topic(self) -> None:
         """Raise TopicRecreated if the id on the broker differs from `topic_id`. Also raises BrokerUnavailable."""
@@ -155,9 +159,9 @@ class KafkaTopic:
         """Leave the consumer group."""
         self._consumer.close()
 
-    def _on_assign(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+    def _on_assign(self, _: Consumer, partitions: Sequence[TopicPartition]) -> None:
         self.partitions = {partition.partition for partition in partitions}
-        consumer.assign([self._start_position(number) for number in sorted(self.partitions)])
+        self.rewind()
         _LOGGER.info("partitions %s of %s are assigned", sorted(self.partitions), self.name)
 
     def _on_revoke(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -36,18 +35,12 @@ from streaming.local_broker import create_topic, start_broker
 from streaming.store import StoredBatch
 from tests.conftest import Query, url_of_database
 from tests.ingest_runs import open_query, temporary_database
+from tests.integration.serving.api import free_port
 from tests.publications import quick_settings
 from tests.warehouse_data import WarehouseData, fill_warehouse, two_taste_groups
 
-# A wait longer than this is a hang. The local broker lets a consumer that left its group early wait for 12 s and more.
+# A longer wait is a hang, also on a busy machine.
 SECONDS = 90.0
-
-
-def free_port() -> int:
-    """A port that nothing uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from erasure.subject_matching import UserIdentity
 from recommender.data.play_log import PlayWeighting
 from recommender.models.recipe import Recipe
 from recommender.models.registry import CANDIDATES
-from recommender.publishing import publication
+from recommender.publishing import model_runs, publication
 from streaming.fresh_recommendations import load_live_model, recommend_to_users, save_lists
 from tests.integration.streaming.conftest import Stream, refresh, row, train, until
 from tests.integration.streaming.test_consuming import fresh
@@ -153,8 +153,9 @@ def test_erasure_waits_for_a_batch_that_read_the_suppression_list_before(stream:
 
 def test_user_who_is_erased_while_recommendations_are_computed_gets_none(stream: Stream) -> None:
     with connect(stream.place.database) as connection:
-        live = load_live_model(connection, stream.place.data_dir / "models", utc_now(), stream.settings)
-        assert live is not None
+        champion = model_runs.find_champion(connection)
+        assert champion is not None
+        live = load_live_model(connection, champion, (), stream.settings, utc_now())
         lists = recommend_to_users(connection, live, [1, 2], now=utc_now(), list_length=10)
         suppressed = suppression_list.read_database(connection)
         begin_erasure(connection, UserIdentity(1), suppressed, reason="a test", requested_by="a test", now=utc_now())

@@ -19,7 +19,8 @@ from confluent_kafka import KafkaError, KafkaException
 from core.errors import SettingsError
 from streaming import kafka
 from streaming.local_broker import create_topic, start_broker
-from tests.integration.streaming.conftest import Stream, free_port, row, until
+from tests.integration.serving.api import free_port
+from tests.integration.streaming.conftest import Stream, row, until
 
 ROOT = Path(__file__).parent.parent.parent.parent
 
@@ -119,7 +120,10 @@ def test_consumer_waits_for_a_broker_that_is_not_there_yet(stream: Stream) -> No
             broker.wait()
 
 
-def test_lost_database_connections_lose_and_repeat_nothing(stream: Stream) -> None:
+def test_lost_database_connections_lose_and_repeat_nothing(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    consumers: list[object] = []
+    kafka_consumer = kafka.Consumer
+    monkeypatch.setattr(kafka, "Consumer", lambda options: consumers.append(options) or kafka_consumer(options))
     sent = 0
     with stream.consuming(stream_batch_messages=7):
         for _ in range(6):
@@ -133,6 +137,7 @@ def test_lost_database_connections_lose_and_repeat_nothing(stream: Stream) -> No
         until(lambda: consumed(stream) == sent, "all messages")
 
     assert (stored(stream), counted(stream)) == (sent, sent)
+    assert len(consumers) == 1, "the consumer stays in its group"
 
 
 def test_second_owner_of_a_partition_stores_nothing(stream: Stream) -> None:
@@ -147,7 +152,7 @@ def test_second_owner_of_a_partition_stores_nothing(stream: Stream) -> None:
     assert sum(batch.messages for batch in stream.batches) == 20
 
 
-@pytest.mark.parametrize("method", ["poll", "seek"])
+@pytest.mark.parametrize("method", ["poll", "assign"])
 def test_error_of_the_kafka_client_does_not_end_the_consumer(
     stream: Stream, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
@@ -165,8 +170,8 @@ def test_error_of_the_kafka_client_does_not_end_the_consumer(
         def poll(self, *values: object) -> object:
             return self.fail_once("poll", *values)
 
-        def seek(self, *values: object) -> object:
-            return self.fail_once("seek", *values)
+        def assign(self, *values: object) -> object:
+            return self.fail_once("assign", *values)
 
     kafka_consumer = kafka.Consumer
     monkeypatch.setattr(kafka, "Consumer", Failing)
