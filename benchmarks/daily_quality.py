@@ -31,7 +31,7 @@ _USUAL_USEFULNESS = 0.3
 
 @dataclass(frozen=True)
 class DayRuns:
-    """The paired runs for a day with so many users and hits."""
+    """The paired runs for one day, with its numbers of users and hits."""
 
     users: int
     hits: int

@@ -27,7 +27,7 @@ from core.sessions import open_connection
 
 @contextmanager
 def canvas_for(file: Path, width: float, height: float) -> Iterator[Any]:
-    """A canvas of so many inches, which is written to the file as PNG at the end."""
+    """A canvas, its size in inches. The file is written as PNG at the end."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
 

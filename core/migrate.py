@@ -1,7 +1,7 @@
 """Bring the schema up to date with the login that owns it: `python -m core.migrate`.
 
-Every run migrates by itself if `DATABASE_URL` names that login. Running this again changes nothing. Exit codes: 0 done,
-1 failed, 2 wrong setting.
+Each flow run also migrates the schema if `DATABASE_URL` names that login. Running this again changes nothing.
+Exit codes: 0 done, 1 failed, 2 wrong setting.
 """
 
 from __future__ import annotations

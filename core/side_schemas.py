@@ -45,7 +45,7 @@ def restore_step(connection: Connection) -> Iterator[None]:
 
 
 def swap_schemas(connection: Connection) -> None:
-    """Make the restored schemas the live ones in one transaction, while nobody reads or writes.
+    """Make the restored schemas the live ones in one transaction, under locks that block readers and writers.
 
     Raises DatabaseError if a transaction uses a live table, or the restored schemas contain foreign code.
     """

@@ -1,6 +1,6 @@
 """Prunes Prefect's history: deletes erase runs and old files, and compacts the SQLite database.
 
-Prefect's server deletes old runs by itself (`RUN_RETENTION_DAYS`). A temporary server deletes its database at its end.
+Prefect's server deletes old runs (`RUN_RETENTION_DAYS`). A temporary server deletes its database at its end.
 """
 
 from __future__ import annotations

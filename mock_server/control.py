@@ -152,7 +152,7 @@ class RequestRouter:
         return report_usefulness(self._pages_handler.state, shown)
 
     def _plays(self, request: Request) -> Any:
-        """Let users start sessions now: so many, or one of a user with these tracks."""
+        """Start sessions now: `count` of random users, or one of a user with chosen tracks."""
         try:
             wanted = msgspec.json.decode(request.body, type=DrawnPlays | ChosenPlays)
         except msgspec.DecodeError as error:

@@ -35,8 +35,11 @@ class LiveSessions:
         self._file = file
         self._sessions: list[LiveSession] = []
         if file is not None and file.exists():
-            decode = msgspec.json.Decoder(LiveSession).decode
-            self._sessions = [decode(line) for line in file.read_bytes().splitlines() if line]
+            content = file.read_bytes()
+            lines = content[: content.rfind(b"\n") + 1]
+            if len(lines) < len(content):  # the mock was killed while it wrote the last line
+                file.write_bytes(lines)
+            self._sessions = msgspec.json.Decoder(LiveSession).decode_lines(lines)
 
     def draw(self, state: DayState, count: int, now: dt.datetime) -> list[LiveSession]:
         """Add `count` sessions of users that begin now: more of more active users, by their tastes."""

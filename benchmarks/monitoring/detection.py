@@ -1,6 +1,7 @@
 """Simulated histories of daily quality, detection rules, their false alarms, and their delays after a drop.
 
-Histories are arrays of days x histories: means over so many users a day, one number for all days or one for each.
+Histories are arrays of days x histories. Each value is the mean over the users of a day. `users` is the number of users
+of every day, or one number per day.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ class NormalNoise:
         for day in range(1, len(survival)):
             noise[day] *= np.sqrt(1 - self.autocorrelation**2)
             noise[day] += self.autocorrelation * noise[day - 1]
-        # Of values with mean 1, some of which become zero: the second moment shrinks, and so does the squared mean.
+        # The values have mean 1, and a share of 1 - survival becomes zero. This multiplies mean and second moment by
+        # survival.
         spread = np.sqrt((survival * (self.variation**2 + 1) - survival**2) / users)
         level = np.where(np.isin(np.arange(len(survival)) % WEEK, WEEKEND), 1 - self.weekend, 1.0)
         means: Values = (survival[:, None] + spread[:, None] * noise) * level[:, None]
@@ -110,7 +112,7 @@ def simulate_answers(useful: float = 0.7, most: int = 5, users: int = 20_000, se
 
 
 def merge_days(values: Values, users: int | Counts, at_least: int) -> tuple[Values, Counts, Counts]:
-    """Merge days until they have so many users. Returns means, numbers of users, and last days, counted from 1.
+    """Merge days until they have `at_least` users. Returns means, numbers of users, and last days, counted from 1.
 
     Days at the end that have too few users are dropped.
     """
@@ -127,7 +129,7 @@ def merge_days(values: Values, users: int | Counts, at_least: int) -> tuple[Valu
 
 
 def _draw_means(values: Values, survivors: NDArray[np.int64], users: int, rng: np.random.Generator) -> Values:
-    """Means of so many draws each, of which all but the first `survivors` become zero."""
+    """The mean of `users` random values for each day. All values after the first `survivors` of the day become zero."""
     drawn = values[rng.integers(0, len(values), (len(survivors), users), dtype=np.int32)]
     if (survivors < users).any():
         drawn *= np.arange(users) < survivors[:, None]
@@ -205,9 +207,9 @@ DEADLINE = 60
 
 @dataclass(frozen=True, eq=False)
 class Histories:
-    """So many histories of a source with so many users a day, or users on each day of a year.
+    """`count` histories of a source, with `users` on every day, or one number per day of a year.
 
-    Days are merged until they have `at_least` so many users, as in production.
+    Days are merged until they have `at_least` users, as in production.
     """
 
     source: HistorySource
@@ -278,5 +280,5 @@ class Detection:
 
 
 def share_within(alarms: Values, days: int) -> float:
-    """The share of histories with an alarm within the first so many days."""
+    """The share of histories with an alarm within the first `days` days."""
     return float((alarms <= days).mean())

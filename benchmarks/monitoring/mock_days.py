@@ -29,7 +29,7 @@ _TREND_DEGREE = 2
 
 @dataclass(frozen=True)
 class MockWorld:
-    """A fixed set of users and tracks, and so many sessions a day: first to train on, then to evaluate."""
+    """A fixed set of users and tracks. The first days are training data, the later days are evaluated."""
 
     users: int = 8_000
     tracks: int = 3_000

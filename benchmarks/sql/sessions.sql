@@ -1,4 +1,4 @@
--- One row per session, as staging leaves them: one per user and day, with so many users on each day from the first on.
+-- One row per session, as staging leaves them: one per user and day, with the same number of users on each day.
 -- About one of its five plays is from the user's recommendations, as `sample_data.recommend` makes them. The others are
 -- of tracks that differ in popularity.
 insert into {staged} (user_id, created_at, updated_at, items, row_hash, is_new, new_ordinal)
