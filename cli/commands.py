@@ -318,8 +318,12 @@ def play(
     )  # fmt: skip
 
 
-@_command(_SERVICES, "moovitamix stream")
-def stream() -> int:
+stream = App(name="stream", group=_SERVICES, help_epilogue="Example:\n\n    moovitamix stream")
+app.command(stream)
+
+
+@stream.default
+def run_stream() -> int:
     """Consume listening sessions from Kafka, and recommend from them at once."""
     return run_module("streaming")
 
