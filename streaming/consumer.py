@@ -75,12 +75,12 @@ class Consumer:
         topic.consume_from(store.next_offset)
         recommendations = FreshRecommendations(self.settings, connection, self.clock, self.metrics)
         recommendations.refresh()
-        parked = ParkedSessions(self.settings, store, self.clock, self.metrics)
+        waiting = WaitingSessions(self.settings, store, self.clock, self.metrics)
         while not self.stopped:
-            self._receive_and_store(topic, store, recommendations, parked)
+            self._receive_and_store(topic, store, recommendations, waiting)
 
     def _receive_and_store(
-        self, topic: KafkaTopic, store: SessionStore, recommendations: FreshRecommendations, parked: ParkedSessions
+        self, topic: KafkaTopic, store: SessionStore, recommendations: FreshRecommendations, waiting: WaitingSessions
     ) -> None:
         messages = topic.receive(self.settings.stream_batch_messages, self.settings.stream_wait_seconds)
         began = time.monotonic()
@@ -97,7 +97,7 @@ class Consumer:
             self.metrics.batch_seconds.observe(time.monotonic() - began)
             self.after_batch(stored)
         if recommendations.refresh():
-            parked.refresh()
+            waiting.refresh()
             self.metrics.lag_messages.set(topic.lag())
 
     def _observe(self, stored: StoredBatch, messages: Sequence[Message]) -> None:
@@ -123,8 +123,8 @@ def _observe_ages(histogram: Histogram, messages: Sequence[Message]) -> list[flo
 
 
 @dataclass
-class ParkedSessions:
-    """Releases parked sessions when their user and tracks are published, and rejects those that waited too long."""
+class WaitingSessions:
+    """Sessions that wait for the warehouse: parked ones for users and tracks, others for the snapshot that has them."""
 
     settings: Settings
     store: SessionStore
@@ -134,10 +134,11 @@ class ParkedSessions:
     _rejected_at: float = float("-inf")
 
     def refresh(self) -> None:
-        """Release after each new batch, and reject once a minute. Raises DatabaseError."""
+        """Release and confirm after each new batch, and reject once a minute. Raises DatabaseError."""
         batches = tuple(newest_batches(self.store.connection))
         if batches != self._batches:
             self.store.release_parked()
+            self.store.confirm_published()
             self._batches = batches
         elif time.monotonic() - self._rejected_at < _REJECTION_SECONDS:
             return

@@ -94,6 +94,14 @@ class SessionStore:
         with readable_errors():
             self.connection.execute(load_query("stream/sessions.release_parked"))
 
+    def confirm_published(self) -> None:
+        """Confirm the sessions that the warehouse has in this version or a newer one. Raises DatabaseError.
+
+        The transaction that publishes a batch cannot see sessions that are stored until it commits.
+        """
+        with readable_errors():
+            self.connection.execute(load_query("stream/sessions.confirm_published"))
+
     def reject_overdue_parked(self, received_before: datetime, now: datetime) -> int:
         """Reject the parked sessions that were received before a moment. Returns how many. Raises DatabaseError."""
         with readable_errors(), self.connection.transaction():

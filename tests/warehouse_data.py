@@ -135,6 +135,12 @@ def add_tracks(connection: Connection, tracks: Iterable[int]) -> None:
 
 def add_sessions(connection: Connection, sessions: Iterable[Session]) -> None:
     """Insert sessions and rebuild the play counts."""
+    insert_sessions(connection, sessions)
+    rebuild_play_counts(connection)
+
+
+def insert_sessions(connection: Connection, sessions: Iterable[Session]) -> None:
+    """Insert sessions only. Other transactions can read play counts meanwhile."""
     (first,) = connection.execute("select coalesce(max(id), 0) + 1 from warehouse.listen_history").fetchone() or (1,)
     numbered = list(enumerate(sessions, first))
     with connection.cursor() as cursor:
@@ -145,7 +151,6 @@ def add_sessions(connection: Connection, sessions: Iterable[Session]) -> None:
             for number, session in numbered:
                 for position, track in enumerate(session.tracks, 1):
                     copy.write_row((number, position, track, session.at))
-    rebuild_play_counts(connection)
 
 
 def rebuild_play_counts(connection: Connection) -> None:

@@ -27,6 +27,18 @@ where is_parked
     )
 returning user_id;
 
+-- name: confirm_published
+-- Sessions that the warehouse has. The transaction that published them could not see or had to skip them, because they were
+-- stored meanwhile.
+update stream.sessions as session
+set confirmed_by = published.batch_id
+from warehouse.listen_history as published
+where session.confirmed_by is null
+    and published.user_id = session.user_id
+    and published.created_at = session.created_at
+    and published.removed_at is null
+    and published.updated_at >= session.updated_at;
+
 -- name: delete_overdue_parked
 -- One row per parked session that was received before a moment: its user, its content as JSON text, and its message. A
 -- confirmed session is in the warehouse, so nothing of it is rejected.

@@ -10,15 +10,18 @@ from core.clock import utc_now
 from core.database import connect
 from pipeline.reconciliation import reconcile_streamed_sessions
 from tests.integration.streaming.conftest import Stream, at, row, until
-from tests.warehouse_data import Session, add_sessions, rebuild_play_counts
+from tests.warehouse_data import Session, add_sessions, insert_sessions, rebuild_play_counts
 
 TIME, LATER = "2024-04-01T10:00:00", "2024-04-01T10:05:00"
 BATCH = "listen_history-2024-03-31"
 
 
-def publish(stream: Stream, *sessions: Session, days: float = 3, hours_later: float = 0) -> None:
+def publish(
+    stream: Stream, *sessions: Session, days: float = 3, hours_later: float = 0, lock_timeout: str = "60s"
+) -> None:
     """Do what the publication of a snapshot with more sessions does."""
-    with connect(stream.place.database) as connection, connection.transaction():
+    settings = {"lock_timeout": lock_timeout}
+    with connect(stream.place.database, settings=settings) as connection, connection.transaction():
         add_sessions(connection, sessions)
         rebuild_play_counts(connection)
         now = utc_now() + timedelta(hours=hours_later)
@@ -86,6 +89,41 @@ def test_session_streamed_after_its_snapshot_is_confirmed_at_once(stream: Stream
 
     assert plays_counted(stream, 1, 3) == before
     assert stream.query("select confirmed_by is not null from stream.sessions") == [(True,)]
+
+
+def test_session_stored_while_its_snapshot_is_published_is_confirmed_after_that(stream: Stream) -> None:
+    before = plays_counted(stream, 1, 3)
+    with stream.consuming():
+        with connect(stream.place.database) as nightly, nightly.transaction():
+            insert_sessions(nightly, [Session(1, at(TIME), (3, 3))])
+            reconcile_streamed_sessions(nightly, BATCH, unconfirmed_days=3, now=utc_now())
+            nightly.execute(
+                "insert into ops.batches (batch_id, endpoint, day, revision, source, status, started_at)"
+                " values ('listen_history-2024-04-01', 'listen_history', '2024-04-01', 1, '', 'published', now())"
+            )
+            stream.send(row(1, TIME, [3, 3]))
+            stream.wait_for(1)
+            assert stream.query("select confirmed_by from stream.sessions") == [(None,)]
+        until(lambda: stream.query("select confirmed_by is null from stream.sessions") == [(False,)], "confirmed")
+
+    with connect(stream.place.database) as connection:
+        rebuild_play_counts(connection)
+    assert plays_counted(stream, 1, 3) == before + 2
+
+
+def test_ingest_does_not_wait_for_sessions_that_the_consumer_has_locked(stream: Stream) -> None:
+    """Waiting could be a deadlock, and Postgres could choose the ingest as its victim."""
+    send(stream, row(1, TIME, [3]), row(2, TIME, [4]), row(3, TIME, [5]))
+    with connect(stream.place.database) as consumer, consumer.transaction():
+        consumer.execute("select from stream.sessions where user_id <> 2 for update")
+        publish(stream, *(Session(user, at(TIME), (3,)) for user in (1, 2)), lock_timeout="1s")
+        assert counted(stream) == [(1, 1, 0)]
+        publish(stream, days=1, hours_later=25, lock_timeout="1s")
+
+    confirmed = "select user_id, confirmed_by is not null from stream.sessions order by user_id"
+    assert stream.query(confirmed) == [(1, False), (3, False)]
+    with stream.consuming():
+        until(lambda: stream.query(confirmed) == [(1, True), (3, False)], "confirmed")
 
 
 def test_session_that_no_snapshot_has_is_dropped_and_counted(stream: Stream) -> None:
