@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -19,10 +20,11 @@ from core.settings import Settings
 from recommender.data.mart_reader import newest_batches
 from recommender.publishing.model_runs import find_champion
 from streaming.fresh_recommendations import FreshList, LiveModel, load_live_model, recommend_to_users, save_lists
-from streaming.kafka import BrokerUnavailable, KafkaTopic, TopicRecreated
+from streaming.kafka import KafkaTopic
 from streaming.messages import Message
 from streaming.metrics import StreamMetrics
-from streaming.store import PartitionLost, SessionStore, StoredBatch
+from streaming.store import SessionStore, StoredBatch
+from streaming.transport import BrokerUnavailable, PartitionLost, TopicRecreated, Transport
 
 _LOGGER = logging.getLogger(__name__)
 _USERS_PER_STEP = 500
@@ -60,7 +62,7 @@ class Consumer:
                 _LOGGER.warning("%s; trying again", error)
                 self._pause(_RETRY_SECONDS)
 
-    def _consume(self, topic: KafkaTopic) -> None:
+    def _consume(self, topic: Transport) -> None:
         """Consume the topic. During an outage of the database, this process keeps its place in the consumer group."""
         while not self.stopped:
             try:
@@ -70,9 +72,8 @@ class Consumer:
                 _LOGGER.warning("%s; trying again", error)
                 self._pause(_RETRY_SECONDS)
 
-    def _store_messages(self, topic: KafkaTopic, connection: Connection) -> None:
-        store = SessionStore(connection, topic.name, topic.topic_id)
-        topic.consume_from(store.next_offset)
+    def _store_messages(self, topic: Transport, connection: Connection) -> None:
+        store = SessionStore(connection, topic.resume(connection))
         recommendations = FreshRecommendations(self.settings, connection, self.clock, self.metrics)
         recommendations.refresh()
         waiting = WaitingSessions(self.settings, store, self.clock, self.metrics)
@@ -80,7 +81,7 @@ class Consumer:
             self._receive_and_store(topic, store, recommendations, waiting)
 
     def _receive_and_store(
-        self, topic: KafkaTopic, store: SessionStore, recommendations: FreshRecommendations, waiting: WaitingSessions
+        self, topic: Transport, store: SessionStore, recommendations: FreshRecommendations, waiting: WaitingSessions
     ) -> None:
         messages = topic.receive(self.settings.stream_batch_messages, self.settings.stream_wait_seconds)
         began = time.monotonic()
@@ -91,21 +92,24 @@ class Consumer:
                 _LOGGER.warning("%s; consuming from there", error)
                 topic.rewind()
                 return
-            self._observe(stored, messages)
+            topic.acknowledge()
+            self._observe(stored)
             recommendations.recommend_to(stored.changed_users)
-            _observe_ages(self.metrics.play_to_list, messages)
+            _observe_ages(self.metrics.play_to_list, stored.new_messages)
             self.metrics.batch_seconds.observe(time.monotonic() - began)
             self.after_batch(stored)
         if recommendations.refresh():
             waiting.refresh()
-            self.metrics.lag_messages.set(topic.lag())
+            lag = topic.lag()
+            self.metrics.lag_messages.set(math.nan if lag is None else lag)
 
-    def _observe(self, stored: StoredBatch, messages: Sequence[Message]) -> None:
+    def _observe(self, stored: StoredBatch) -> None:
         metrics = self.metrics
         metrics.messages.inc(stored.messages)
+        metrics.redelivered.inc(stored.redelivered)
         metrics.rejected.inc(stored.rejected)
         metrics.parked.inc(stored.parked)
-        metrics.lag_seconds.set(min(_observe_ages(metrics.play_to_commit, messages), default=0))
+        metrics.lag_seconds.set(min(_observe_ages(metrics.play_to_commit, stored.new_messages), default=0))
 
     def _pause(self, seconds: float) -> None:
         until = time.monotonic() + seconds

@@ -14,9 +14,12 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from core.errors import MoovitamixError, SettingsError
+from core.database import Connection
+from core.errors import SettingsError
 from core.settings import Settings
 from streaming.messages import Message
+from streaming.offsets import Offsets
+from streaming.transport import BrokerUnavailable, TopicRecreated
 
 _LOGGER = logging.getLogger(__name__)
 # librdkafka repeats these errors while the broker is unavailable. The consumer logs an outage once.
@@ -24,14 +27,6 @@ _OUTAGE_ERRORS = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaErro
 _REQUEST_TIMEOUT_SECONDS = 5.0
 # Returns the next offset to consume of a partition, or None to start at its first message.
 Positions = Callable[[int], int | None]
-
-
-class BrokerUnavailable(MoovitamixError):
-    """The broker does not answer, or does not have the topic. A later attempt may succeed."""
-
-
-class TopicRecreated(MoovitamixError):
-    """The topic was deleted and created again, so its offsets start at 0 again."""
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
@@ -91,13 +86,15 @@ class KafkaTopic:
         )
         self._consumer.subscribe([self.name], on_assign=self._on_assign, on_revoke=self._on_revoke)
 
-    def consume_from(self, positions: Positions) -> None:
-        """Consume each partition that the group assigns from its position. Call it before `receive`.
+    def resume(self, connection: Connection) -> Offsets:
+        """Consume each assigned partition from the offset that the database has. Call it before `receive`.
 
-        Another call changes the positions, also of the assigned partitions. Raises BrokerUnavailable.
+        Another call reads the offsets again, also of the assigned partitions. Raises BrokerUnavailable, DatabaseError.
         """
-        self._positions = positions
+        offsets = Offsets(connection, self.name, self.topic_id)
+        self._positions = offsets.next_offset
         self.rewind()
+        return offsets
 
     def receive(self, max_messages: int, wait_seconds: float) -> list[Message]:
         """Return up to `max_messages`, or none if nothing arrives in time. Raises BrokerUnavailable, TopicRecreated."""
@@ -115,6 +112,9 @@ class KafkaTopic:
             # A broker that restarts without its data assigns the same offsets to new messages.
             self.check_topic()
         return [_as_message(message) for message in messages]
+
+    def acknowledge(self) -> None:
+        """Do nothing: the offsets in the database say what is stored."""
 
     def rewind(self) -> None:
         """Consume the assigned partitions from their positions again. Later messages were received but not stored.
@@ -192,7 +192,7 @@ def _text(error: KafkaException) -> str:
 
 
 def _as_message(message: Any) -> Message:
-    return Message(message.partition(), message.offset(), message.value(), _sent_at(message))
+    return Message(message.value(), _sent_at(message), message.partition(), message.offset())
 
 
 def _sent_at(message: Any) -> float | None:

@@ -21,12 +21,16 @@ MAX_REJECTED_PLAYS = 20
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message. `sent_at` is the producer's time in seconds since 1970, None if the producer sent none."""
+    """One message. Kafka identifies it by partition and offset, Pub/Sub by `message_id`.
 
-    partition: int
-    offset: int
+    `sent_at` is when it was sent or published, in seconds since 1970, None if that is unknown.
+    """
+
     value: bytes | None
     sent_at: float | None = None
+    partition: int | None = None
+    offset: int | None = None
+    message_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class RejectedMessage:
 @dataclass(frozen=True)
 class DecodedMessages:
     """The sessions of a batch of messages: user_id, created_at, updated_at (both in UTC without a zone), items as text
-    of the form `{1,2,3}`, partition and offset, in the order of the messages."""
+    of the form `{1,2,3}`, partition, offset and message_id, in the order of the messages."""
 
     sessions: pl.DataFrame
     rejected: tuple[RejectedMessage, ...]
@@ -60,6 +64,7 @@ def decode_messages(messages: Sequence[Message], *, latest: datetime, row_filter
     sessions = rows.select("user_id", "created_at", "updated_at", "items").with_columns(
         pl.Series("partition", [message.partition for message in readable], pl.Int64).gather(positions),
         pl.Series("offset", [message.offset for message in readable], pl.Int64).gather(positions),
+        pl.Series("message_id", [message.message_id for message in readable], pl.String).gather(positions),
     )
     return DecodedMessages(sessions, (*unreadable, *_rejected(rejected, readable)), erased)
 

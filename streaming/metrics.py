@@ -13,6 +13,9 @@ class StreamMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.messages = Counter("moovitamix_stream_messages", "Messages consumed.", registry=self.registry)
+        self.redelivered = Counter(
+            "moovitamix_stream_redelivered", "Messages received again, and not stored again.", registry=self.registry
+        )
         self.rejected = Counter("moovitamix_stream_rejected", "Messages rejected.", registry=self.registry)
         self.parked = Counter(
             "moovitamix_stream_parked", "Sessions parked: a user or track is unknown.", registry=self.registry

@@ -19,6 +19,9 @@ returning next_offset;
 -- name: reject_message
 -- One row per rejected message, or rejected play of a stored session.
 insert into ops.rejected_rows
-    (endpoint, play_position, raw_json, reason, topic, partition, "offset", rejected_at)
+    (endpoint, play_position, raw_json, reason, topic, partition, "offset", message_id, rejected_at)
 values
-    (%(endpoint)s, %(play_position)s, %(raw_json)s, %(reason)s, %(topic)s, %(partition)s, %(offset)s, %(now)s);
+    (
+        %(endpoint)s, %(play_position)s, %(raw_json)s, %(reason)s, %(topic)s, %(partition)s, %(offset)s,
+        %(message_id)s, %(now)s
+    );

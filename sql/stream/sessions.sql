@@ -5,8 +5,9 @@ create temporary table if not exists incoming_sessions (
     created_at timestamp not null,
     updated_at timestamp not null,
     items bigint[] not null,
-    partition integer not null,
-    "offset" bigint not null
+    partition integer,
+    "offset" bigint,
+    message_id text
 ) on commit delete rows;
 
 -- name: lock_suppression_list
@@ -54,7 +55,8 @@ returning
     )::text as raw_json,
     topic,
     partition,
-    "offset";
+    "offset",
+    message_id;
 
 -- name: find_newest_time
 -- One row: when the newest session that no batch has confirmed began; null if there is none.

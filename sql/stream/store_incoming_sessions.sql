@@ -1,7 +1,8 @@
 -- One row per session that is new or newer than the stored one. Older and repeated messages change nothing: the newest
 -- `updated_at` is stored, then the version with most plays, then the greater list of tracks, in whatever order they come.
 insert into stream.sessions as stored (
-    user_id, created_at, updated_at, items, received_at, is_parked, confirmed_by, topic, partition, "offset"
+    user_id, created_at, updated_at, items, received_at, is_parked, confirmed_by, topic, partition, "offset",
+    message_id
 )
 select
     newest.user_id,
@@ -18,7 +19,8 @@ select
     published.batch_id,
     %(topic)s,
     newest.partition,
-    newest."offset"
+    newest."offset",
+    newest.message_id
 from (
     select distinct on (user_id, created_at)
         user_id,
@@ -26,15 +28,18 @@ from (
         updated_at at time zone 'UTC' as updated_at,
         items,
         partition,
-        "offset"
+        "offset",
+        message_id
     from pg_temp.incoming_sessions
-    order by user_id, created_at, updated_at desc, cardinality(items) desc, items desc, partition, "offset"
+    order by user_id, created_at, updated_at desc, cardinality(items) desc, items desc, partition, "offset", message_id
 ) as newest
 left join warehouse.listen_history as published
     on published.user_id = newest.user_id
     and published.created_at = newest.created_at
     and published.updated_at >= newest.updated_at
     and published.removed_at is null
+-- Two consumers that store versions of the same sessions wait for each other in the same order.
+order by newest.user_id, newest.created_at
 on conflict (user_id, created_at) do update
 set
     updated_at = excluded.updated_at,
@@ -45,7 +50,8 @@ set
     confirmed_by = excluded.confirmed_by,
     topic = excluded.topic,
     partition = excluded.partition,
-    "offset" = excluded."offset"
+    "offset" = excluded."offset",
+    message_id = excluded.message_id
 where (excluded.updated_at, cardinality(excluded.items), excluded.items)
     > (stored.updated_at, cardinality(stored.items), stored.items)
 returning user_id, is_parked, confirmed_by is not null as is_confirmed;

@@ -1,0 +1,60 @@
+"""The offsets of a Kafka topic, in the database. Each moves in the transaction that stores the messages before it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from core.database import Connection, readable_errors
+from core.queries import load_query
+from streaming.messages import Message
+from streaming.transport import PartitionLost
+
+
+class Offsets:
+    """The next offsets of one topic, by partition. Of two consumers of a partition, one stores nothing."""
+
+    def __init__(self, connection: Connection, topic: str, topic_id: str) -> None:
+        self.source = f"{topic} ({topic_id})"
+        self._connection = connection
+        self._topic = topic
+        self._topic_id = topic_id
+        # As the database had them when this consumer read or moved them.
+        self._next_offsets: dict[int, int | None] = {}
+
+    @readable_errors()
+    def next_offset(self, partition: int) -> int | None:
+        """The offset to consume next; None if no message of the partition was stored. Raises DatabaseError."""
+        values = {"topic_id": self._topic_id, "partition": partition}
+        row = self._connection.execute(load_query("stream/offsets.find_next_offset"), values).fetchone()
+        self._next_offsets[partition] = None if row is None else row[0]
+        return self._next_offsets[partition]
+
+    def add(self, messages: Sequence[Message]) -> list[Message]:
+        """Move the offsets behind the messages. All of them are new.
+
+        If the transaction fails, call `next_offset` before the next `add`. Raises PartitionLost, psycopg.Error.
+        """
+        positions = [_position(message) for message in messages]
+        next_offsets = {partition: offset + 1 for partition, offset in positions}
+        counts = Counter(partition for partition, _ in positions)
+        for partition, next_offset in sorted(next_offsets.items()):
+            expected = self._next_offsets[partition]
+            query = "stream/offsets.add_offset" if expected is None else "stream/offsets.move_offset"
+            values = {
+                "topic_id": self._topic_id,
+                "partition": partition,
+                "next_offset": next_offset,
+                "expected_offset": expected,
+                "messages": counts[partition],
+            }
+            if self._connection.execute(load_query(query), values).fetchone() is None:
+                raise PartitionLost(f"another consumer stored messages of partition {partition} of {self._topic}")
+        self._next_offsets |= next_offsets
+        return list(messages)
+
+
+def _position(message: Message) -> tuple[int, int]:
+    if message.partition is None or message.offset is None:
+        raise ValueError("a message from Kafka has a partition and an offset")
+    return message.partition, message.offset
