@@ -158,7 +158,7 @@ def maintain(
     ] = None,
     json: Json = False,
 ) -> int:
-    """Delete raw pages, staging tables and Data Docs that are older than the retention."""
+    """Delete raw pages, staging tables, Data Docs and rejected messages that are older than the retention."""
     return run_module("flows.maintain", retention_days=retention_days, json=json)
 
 

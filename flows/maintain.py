@@ -1,6 +1,7 @@
-"""Maintain: delete raw pages, staging tables and Data Docs that are older than the retention.
+"""Maintain: delete raw pages, staging tables, Data Docs and rejected messages that are older than the retention.
 
-Batches and rejected rows stay. Prefect's erase runs are deleted at once, its task results after RUN_RETENTION_DAYS.
+Batches and their rejected rows stay. Prefect's erase runs are deleted at once, its task results after
+RUN_RETENTION_DAYS.
 
 `python -m flows.maintain [--retention-days N]` runs without a Prefect server.
 """
@@ -76,6 +77,7 @@ def _prune(settings: Settings, clock: Clock, age: timedelta) -> dict[str, int]:
     with open_run(settings, load_thresholds(), "maintain", None, clock, role=INGEST) as run:
         oldest = run.clock() - age
         pruned = retention.prune_batches(run.connection, settings.data_dir, oldest)
+        pruned |= retention.prune_stream(run.connection, oldest)
         return pruned | _prune_docs(settings, oldest)
 
 

@@ -1,4 +1,7 @@
-"""Retention: deletes old files and tables that can be created again. The ledger and the rejected rows stay."""
+"""Retention: deletes old files and tables that can be created again, and old figures of the stream.
+
+The ledger and the rejected rows of batches stay.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +34,19 @@ def prune_batches(connection: Connection, data_dir: Path, oldest: datetime) -> d
             shutil.rmtree(folder)
             pruned["landings"] += 1
     return pruned
+
+
+def prune_stream(connection: Connection, oldest: datetime) -> dict[str, int]:
+    """Delete rejected messages and figures per minute from before `oldest`. A rejected message belongs to no batch.
+
+    Returns the number of deleted rows by kind. Raises DatabaseError.
+    """
+    queries = {"rejected_messages": "delete_rejected_messages", "stream_minutes": "delete_minutes"}
+    with readable_errors():
+        return {
+            kind: connection.execute(load_query(f"stream/minutes.{query}"), {"before": oldest}).rowcount
+            for kind, query in queries.items()
+        }
 
 
 def prune_files(data_dir: Path, oldest: datetime) -> dict[str, int]:

@@ -21,8 +21,10 @@ from recommender.data.mart_reader import newest_batches
 from recommender.publishing.model_runs import find_champion
 from streaming.fresh_recommendations import FreshList, LiveModel, load_live_model, recommend_to_users, save_lists
 from streaming.kafka import KafkaTopic
+from streaming.lag import ConsumerLag
 from streaming.messages import Message
 from streaming.metrics import StreamMetrics
+from streaming.minutes import MinuteRecorder
 from streaming.store import SessionStore, StoredBatch
 from streaming.transport import BrokerUnavailable, PartitionLost, TopicRecreated, Transport
 
@@ -45,6 +47,11 @@ class Consumer:
     stopped: bool = False
     # Called after each batch: for tests.
     after_batch: Callable[[StoredBatch], None] = lambda stored: None
+
+    def __post_init__(self) -> None:
+        self.lag = ConsumerLag(self.settings.stream_wait_seconds)
+        self.metrics.lag_seconds.set_function(self.lag.seconds)
+        self.minutes = MinuteRecorder(self.metrics.registry)
 
     def stop(self) -> None:
         """Stop after the current batch."""
@@ -79,6 +86,7 @@ class Consumer:
         waiting = WaitingSessions(self.settings, store, self.clock, self.metrics)
         while not self.stopped:
             self._receive_and_store(topic, store, recommendations, waiting)
+        self.minutes.save(connection, store.consumed.source, self.clock())
 
     def _receive_and_store(
         self, topic: Transport, store: SessionStore, recommendations: FreshRecommendations, waiting: WaitingSessions
@@ -93,23 +101,28 @@ class Consumer:
                 topic.rewind()
                 return
             topic.acknowledge()
+            self.lag.record_stored(messages)
             self._observe(stored)
             recommendations.recommend_to(stored.changed_users)
             _observe_ages(self.metrics.play_to_list, stored.new_messages)
             self.metrics.batch_seconds.observe(time.monotonic() - began)
             self.after_batch(stored)
+        elif topic.is_assigned:
+            self.lag.record_nothing_waits()
         if recommendations.refresh():
             waiting.refresh()
             lag = topic.lag()
             self.metrics.lag_messages.set(math.nan if lag is None else lag)
+            self.minutes.refresh(store.connection, store.consumed.source, self.clock())
 
     def _observe(self, stored: StoredBatch) -> None:
         metrics = self.metrics
         metrics.messages.inc(stored.messages)
         metrics.redelivered.inc(stored.redelivered)
+        metrics.plays.inc(stored.plays)
         metrics.rejected.inc(stored.rejected)
         metrics.parked.inc(stored.parked)
-        metrics.lag_seconds.set(min(_observe_ages(metrics.play_to_commit, stored.new_messages), default=0))
+        _observe_ages(metrics.play_to_commit, stored.new_messages)
 
     def _pause(self, seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -117,13 +130,12 @@ class Consumer:
             time.sleep(0.05)
 
 
-def _observe_ages(histogram: Histogram, messages: Sequence[Message]) -> list[float]:
-    """Add the age of each message that has a time to the histogram. Returns the ages in seconds."""
+def _observe_ages(histogram: Histogram, messages: Sequence[Message]) -> None:
+    """Add the age of each message that has a time to the histogram."""
     now = time.time()
-    ages = [max(0.0, now - message.sent_at) for message in messages if message.sent_at is not None]
-    for age in ages:
-        histogram.observe(age)
-    return ages
+    for message in messages:
+        if message.sent_at is not None:
+            histogram.observe(max(0.0, now - message.sent_at))
 
 
 @dataclass

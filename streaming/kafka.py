@@ -67,6 +67,8 @@ class KafkaTopic:
             raise SettingsError(f"wrong setting: Kafka's client refuses STREAM_... settings: {_text(error)}") from error
         self.topic_id = self.current_id()
         self.partitions: set[int] = set()
+        # Whether the group has assigned its partitions; a consumer may get none of them.
+        self.is_assigned = False
         self._is_broker_unavailable = False
         self._positions: Positions = lambda partition: None
         self._consumer = Consumer(
@@ -161,11 +163,13 @@ class KafkaTopic:
 
     def _on_assign(self, _: Consumer, partitions: Sequence[TopicPartition]) -> None:
         self.partitions = {partition.partition for partition in partitions}
+        self.is_assigned = True
         self.rewind()
         _LOGGER.info("partitions %s of %s are assigned", sorted(self.partitions), self.name)
 
     def _on_revoke(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         self.partitions -= {partition.partition for partition in partitions}
+        self.is_assigned = False
         consumer.unassign()
 
     def _start_position(self, partition: int) -> TopicPartition:

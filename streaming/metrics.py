@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
-_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 60)
+# Upper bounds of the histograms. The columns of stream.minutes have the same.
+AGE_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 60)
 
 
 class StreamMetrics:
@@ -16,6 +17,7 @@ class StreamMetrics:
         self.redelivered = Counter(
             "moovitamix_stream_redelivered", "Messages received again, and not stored again.", registry=self.registry
         )
+        self.plays = Counter("moovitamix_stream_plays", "New plays in these messages.", registry=self.registry)
         self.rejected = Counter("moovitamix_stream_rejected", "Messages rejected.", registry=self.registry)
         self.parked = Counter(
             "moovitamix_stream_parked", "Sessions parked: a user or track is unknown.", registry=self.registry
@@ -29,19 +31,19 @@ class StreamMetrics:
             "moovitamix_stream_lag_messages", "Messages not consumed yet.", registry=self.registry
         )
         self.lag_seconds = Gauge(
-            "moovitamix_stream_lag_seconds", "Age of the newest message consumed, while others wait.",
+            "moovitamix_stream_lag_seconds", "Seconds since all messages were stored; 0 while none waits.",
             registry=self.registry,
         )  # fmt: skip
         self.batch_seconds = Histogram(
-            "moovitamix_stream_batch_seconds", "Duration of a batch.", buckets=_SECONDS, registry=self.registry
+            "moovitamix_stream_batch_seconds", "Duration of a batch.", buckets=AGE_BOUNDS, registry=self.registry
         )
         self.play_to_commit = Histogram(
             "moovitamix_stream_play_to_commit_seconds", "From sending a message to its commit.",
-            buckets=_SECONDS, registry=self.registry,
+            buckets=AGE_BOUNDS, registry=self.registry,
         )  # fmt: skip
         self.play_to_list = Histogram(
             "moovitamix_stream_play_to_list_seconds", "From sending a message to the user's fresh recommendations.",
-            buckets=_SECONDS, registry=self.registry,
+            buckets=AGE_BOUNDS, registry=self.registry,
         )  # fmt: skip
 
     def serve(self, port: int) -> None:

@@ -23,12 +23,15 @@ _NEVER_PUBLISHED = "the user or a track was not published within STREAM_PARKED_D
 class StoredBatch:
     """What a batch of messages became. `changed_users` have sessions that their recommendations do not include yet.
 
+    `plays` counts the plays that were not stored before.
+
     `redelivered` messages were stored before. All other numbers are about `new_messages`.
     """
 
     new_messages: tuple[Message, ...]
     redelivered: int
     stored: int
+    plays: int
     unchanged: int
     parked: int
     rejected: int
@@ -58,7 +61,7 @@ class SessionStore:
             self.connection.execute(load_query("stream/sessions.lock_suppression_list"), {"lock": SUPPRESSION_LOCK})
             new_messages = self.consumed.add(messages)
             decoded = decode_messages(new_messages, latest=now + CLOCK_SKEW, row_filter=read_database(self.connection))
-            rows: list[tuple[int, bool, bool]] = []
+            rows: list[tuple[int, bool, bool, int]] = []
             if not decoded.sessions.is_empty():
                 write_frame(self.connection, ("pg_temp", "incoming_sessions"), decoded.sessions)
                 values = {"now": now, "topic": self.consumed.source}
@@ -69,12 +72,13 @@ class SessionStore:
             new_messages=tuple(new_messages),
             redelivered=len(messages) - len(new_messages),
             stored=len(rows),
+            plays=sum(new_plays for *_, new_plays in rows),
             unchanged=len(new_messages) - whole - decoded.erased - len(rows),
-            parked=sum(is_parked for _, is_parked, _ in rows),
+            parked=sum(is_parked for _, is_parked, *_ in rows),
             rejected=whole,
             erased=decoded.erased,
             changed_users=tuple(
-                {user_id: None for user_id, is_parked, confirmed in rows if not (is_parked or confirmed)}
+                {user_id: None for user_id, is_parked, confirmed, _ in rows if not (is_parked or confirmed)}
             ),
         )
 

@@ -40,9 +40,13 @@ class ConsumedMessages(Protocol):
 
 
 class Transport(Protocol):
-    """Receives messages until it is closed. `name` is the topic, in messages to people."""
+    """Receives messages until it is closed. `name` is the topic, in messages to people.
+
+    While `is_assigned` is false, the server has not said yet which messages this consumer gets.
+    """
 
     name: str
+    is_assigned: bool
 
     def resume(self, connection: Connection) -> ConsumedMessages:
         """Continue after the messages that the database has. Call it before `receive`, and for each new connection.

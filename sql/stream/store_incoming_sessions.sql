@@ -1,5 +1,6 @@
 -- One row per session that is new or newer than the stored one. Older and repeated messages change nothing: the newest
 -- `updated_at` is stored, then the version with most plays, then the greater list of tracks, in whatever order they come.
+-- `new_plays` are the plays that the stored version did not have: the subquery reads it as it was before.
 insert into stream.sessions as stored (
     user_id, created_at, updated_at, items, received_at, is_parked, confirmed_by, topic, partition, "offset",
     message_id
@@ -54,4 +55,12 @@ set
     message_id = excluded.message_id
 where (excluded.updated_at, cardinality(excluded.items), excluded.items)
     > (stored.updated_at, cardinality(stored.items), stored.items)
-returning user_id, is_parked, confirmed_by is not null as is_confirmed;
+returning
+    user_id,
+    is_parked,
+    confirmed_by is not null as is_confirmed,
+    greatest(0, cardinality(items) - coalesce((
+        select cardinality(previous.items)
+        from stream.sessions as previous
+        where previous.user_id = stored.user_id and previous.created_at = stored.created_at
+    ), 0)) as new_plays;

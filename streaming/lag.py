@@ -1,0 +1,46 @@
+"""How long messages have been waiting for this consumer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from streaming.messages import Message
+
+# A consumer that found nothing to consume this many seconds ago, beyond its wait, may be stuck.
+_IDLE_SECONDS = 2.0
+
+
+@dataclass
+class ConsumerLag:
+    """The time until which every message of the assigned partitions is stored. Times are seconds since 1970.
+
+    While no message waits, the lag is 0. It rises from the last known moment while messages are processed, and during
+    an outage, when it is unknown whether messages wait.
+    """
+
+    wait_seconds: float = 0.0
+    clock: Callable[[], float] = time.time
+    stored_until: float = field(init=False)
+    is_idle: bool = False
+
+    def __post_init__(self) -> None:
+        self.stored_until = self.clock()
+
+    def seconds(self) -> float:
+        """The lag in seconds."""
+        behind = max(0.0, self.clock() - self.stored_until)
+        return 0.0 if self.is_idle and behind <= self.wait_seconds + _IDLE_SECONDS else behind
+
+    def record_nothing_waits(self) -> None:
+        """Record that the broker had no message."""
+        self.stored_until, self.is_idle = self.clock(), True
+
+    def record_stored(self, messages: Sequence[Message]) -> None:
+        """Record a stored batch. It was complete up to the newest message of the partition that is furthest behind."""
+        now = self.clock()
+        newest: dict[int | None, float] = {}
+        for message in messages:
+            newest[message.partition] = now if message.sent_at is None else message.sent_at
+        self.stored_until, self.is_idle = min(now, *newest.values()), False
