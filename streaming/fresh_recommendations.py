@@ -9,51 +9,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from core.data_layout import DataLayout
 from core.database import Connection, readable_errors
 from core.frames import read_frame
 from core.queries import load_query
-from core.settings import Settings
 from erasure.suppression_list import SUPPRESSION_LOCK, read_database
 from recommender.data import mart_reader
 from recommender.data.interactions import Ids, Interactions
 from recommender.data.play_log import NegativeFeedback, PlayLog
-from recommender.models.base import Recommender
-from recommender.models.champion import Champion
-from recommender.models.popularity import GenrePopularity
 from recommender.publishing.recommendation_lists import recommend_to_all_users
-from recommender.publishing.scoring import load_champion_model, read_mart_data
+from streaming.live_model import LiveModel
 
 PLAYS = {"user_id": pl.Int64(), "track_id": pl.Int64(), "plays": pl.Int64(), "played_at": pl.Int64()}
-
-
-@dataclass(frozen=True, eq=False)
-class LiveModel:
-    """The model of the live publication, and what is known of users and tracks. `end` is when its plays end.
-
-    `catalogue` and `user_ids` ascend; `genres` are the favourite genres of the users.
-    """
-
-    champion: Champion
-    model: Recommender
-    popularity: GenrePopularity
-    catalogue: Ids
-    user_ids: Ids
-    genres: np.ndarray[tuple[int], np.dtype[np.str_]]
-    end: np.datetime64
-    batches: tuple[str, ...]
-    excludes_seen: bool
-
-    @cached_property
-    def tracks(self) -> frozenset[int]:
-        """The catalogue as a set."""
-        return frozenset(self.catalogue.tolist())
 
 
 @dataclass(frozen=True)
@@ -64,30 +35,6 @@ class FreshList:
     track_ids: list[int]
     scores: list[float]
     failure: str | None
-
-
-def load_live_model(
-    connection: Connection, champion: Champion, batches: tuple[str, ...], settings: Settings, now: datetime
-) -> LiveModel:
-    """Load the model of the champion. `batches` are the newest ones, read before the call.
-
-    Raises ModelFileError, InteractionsError if there are no plays, DatabaseError.
-    """
-    model = load_champion_model(champion, DataLayout(settings.data_dir).models)
-    data = read_mart_data(connection, now)
-    if not champion.recipe.personal:
-        model.fit(data.interactions)
-    return LiveModel(
-        champion,
-        model,
-        GenrePopularity().fit(data.interactions),
-        data.interactions.track_ids,
-        data.interactions.user_ids,
-        data.interactions.genres,
-        data.end,
-        batches,
-        not settings.recommend_played,
-    )
 
 
 def recommend_to_users(

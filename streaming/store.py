@@ -16,8 +16,6 @@ from erasure.suppression_list import SUPPRESSION_LOCK, read_database
 from streaming.messages import Message, RejectedMessage, decode_messages
 from streaming.transport import ConsumedMessages
 
-_NEVER_PUBLISHED = "the user or a track was not published within STREAM_PARKED_DAYS"
-
 
 @dataclass(frozen=True)
 class StoredBatch:
@@ -82,40 +80,6 @@ class SessionStore:
             ),
         )
 
-    def release_parked(self) -> None:
-        """Release the parked sessions whose user and tracks are published now. Raises DatabaseError."""
-        with readable_errors():
-            self.connection.execute(load_query("stream/sessions.release_parked"))
-
-    def confirm_published(self) -> None:
-        """Confirm the sessions that the warehouse has in this version or a newer one. Raises DatabaseError.
-
-        The transaction that publishes a batch cannot see sessions that are stored until it commits.
-        """
-        with readable_errors():
-            self.connection.execute(load_query("stream/sessions.confirm_published"))
-
-    def reject_overdue_parked(self, received_before: datetime, now: datetime) -> int:
-        """Reject the parked sessions that were received before a moment. Returns how many. Raises DatabaseError."""
-        with readable_errors(), self.connection.transaction():
-            # An erasure that begins later finds the rows in ops.rejected_rows.
-            self.connection.execute(load_query("stream/sessions.lock_suppression_list"), {"lock": SUPPRESSION_LOCK})
-            overdue = self.connection.execute(
-                load_query("stream/sessions.delete_overdue_parked"), {"before": received_before}
-            ).fetchall()
-            if not overdue:
-                return 0
-            erased = read_database(self.connection).matching_ids(user_id for user_id, *_ in overdue)
-            rows = [
-                _rejected_row(Message(None, None, partition, offset, message_id), None, raw_json, _NEVER_PUBLISHED)
-                | {"topic": topic, "now": now}
-                for user_id, raw_json, topic, partition, offset, message_id in overdue
-                if user_id not in erased
-            ]
-            with self.connection.cursor() as cursor:
-                cursor.executemany(load_query("stream/offsets.reject_message"), rows)
-        return len(rows)
-
     def _reject(self, rejected: Sequence[RejectedMessage], now: datetime) -> None:
         if not rejected:
             return
@@ -123,14 +87,14 @@ class SessionStore:
             cursor.executemany(
                 load_query("stream/offsets.reject_message"),
                 [
-                    _rejected_row(row.message, row.play_position, row.raw_json, row.reason)
+                    rejected_values(row.message, row.play_position, row.raw_json, row.reason)
                     | {"topic": self.consumed.source, "now": now}
                     for row in rejected
                 ],
             )
 
 
-def _rejected_row(message: Message, play_position: int | None, raw_json: str, reason: str) -> dict[str, Any]:
+def rejected_values(message: Message, play_position: int | None, raw_json: str, reason: str) -> dict[str, Any]:
     """The values of `stream/offsets.reject_message`, without topic and time."""
     return {
         "endpoint": LISTEN_HISTORY,

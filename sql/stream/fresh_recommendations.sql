@@ -1,18 +1,30 @@
--- name: find_stale_users
--- One row per user with a streamed session that the live publication's fresh recommendations do not include, oldest first.
--- Sessions that a batch has confirmed are in the marts, and reach users with the next publication.
-select session.user_id, max(session.change_id) as change_id
-from stream.sessions as session
-join mart.dim_users as known_user on known_user.user_id = session.user_id and known_user.removed_at is null
-left join ml.fresh_recommendations as fresh
-    on fresh.publication_id = %(publication_id)s and fresh.user_id = session.user_id
-left join stream.failed_recommendations as failed
-    on failed.publication_id = %(publication_id)s and failed.user_id = session.user_id
-where session.confirmed_by is null and not session.is_parked
-group by session.user_id, fresh.change_id, failed.change_id
-having max(session.change_id) > greatest(fresh.change_id, failed.change_id, 0)
-order by max(session.change_id)
-limit %(max_users)s;
+-- name: find_missed_users
+-- One row about the next changes after one: how many they are, the newest, and the users whose fresh recommendations do not
+-- include them, those who wait longest first. Sessions that a batch has confirmed are in the marts, and reach users with the
+-- next publication.
+with changes as (
+    select user_id, change_id
+    from stream.sessions
+    where confirmed_by is null and not is_parked and change_id > %(after)s
+    order by change_id
+    limit %(max_changes)s
+)
+
+select
+    (select count(*) from changes),
+    (select max(change_id) from changes),
+    array(
+        select changes.user_id
+        from changes
+        join mart.dim_users as known_user on known_user.user_id = changes.user_id and known_user.removed_at is null
+        left join ml.fresh_recommendations as fresh
+            on fresh.publication_id = %(publication_id)s and fresh.user_id = changes.user_id
+        left join stream.failed_recommendations as failed
+            on failed.publication_id = %(publication_id)s and failed.user_id = changes.user_id
+        where changes.change_id > greatest(fresh.change_id, failed.change_id, 0)
+        group by changes.user_id
+        order by min(changes.change_id)
+    );
 
 -- name: find_changes
 -- One row per user: the newest change of their streamed sessions.

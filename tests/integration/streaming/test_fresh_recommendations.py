@@ -17,7 +17,8 @@ from recommender.data.play_log import PlayWeighting
 from recommender.models.recipe import Recipe
 from recommender.models.registry import CANDIDATES
 from recommender.publishing import model_runs, publication
-from streaming.fresh_recommendations import load_live_model, recommend_to_users, save_lists
+from streaming.fresh_recommendations import recommend_to_users, save_lists
+from streaming.live_model import load_live_model
 from tests.integration.streaming.conftest import Stream, refresh, row, train, until
 from tests.integration.streaming.test_consuming import fresh
 from tests.publications import live_recommendations
@@ -90,6 +91,18 @@ def test_publication_and_rollback_hide_the_lists_of_the_one_before(stream: Strea
         until(lambda: fresh(stream), "fresh recommendations after the rollback")
 
     assert not {3, 5, 7} & set(fresh(stream)[1])
+
+
+def test_users_of_full_batches_get_their_lists_from_the_changes(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While messages wait, they are stored first."""
+    monkeypatch.setattr("streaming.recommendation_updates._CHANGES_PER_PAGE", 3)
+    stream.send(*(row(user, TIME, [2 + user % 2, 4 + user % 2]) for user in USERS), partition=0)
+    with stream.consuming(stream_batch_messages=len(USERS)):
+        until(lambda: set(fresh(stream)) == set(USERS), "fresh recommendations")
+
+    assert [batch.messages for batch in stream.batches] == [len(USERS)]
 
 
 def test_list_that_fails_its_checks_leaves_the_earlier_one(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +185,7 @@ def test_model_that_fails_does_not_stop_the_consumer(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("streaming.consumer.recommend_to_users", fail)
+    monkeypatch.setattr("streaming.recommendation_updates.recommend_to_users", fail)
     with stream.consuming():
         stream.send(row(1, TIME, [3]))
         until(lambda: stream.query("select 1 from stream.failed_recommendations"), "a failure")
@@ -186,7 +199,7 @@ def test_model_that_fails_does_not_stop_the_consumer(
 def test_model_file_that_is_lost_does_not_stop_the_consumer(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
     loads: list[object] = []
     monkeypatch.setattr(
-        "streaming.consumer.load_live_model", lambda *values: loads.append(values) or load_live_model(*values)
+        "streaming.live_model.load_live_model", lambda *values: loads.append(values) or load_live_model(*values)
     )
     for path in (stream.place.data_dir / "models").glob("*.npz"):
         path.unlink()

@@ -20,7 +20,8 @@ from core.errors import SettingsError
 from streaming import kafka
 from streaming.local_broker import create_topic, start_broker
 from tests.integration.serving.api import free_port
-from tests.integration.streaming.conftest import Stream, row, until
+from tests.integration.streaming.conftest import Stream, refresh, row, until
+from tests.integration.streaming.test_consuming import fresh
 
 ROOT = Path(__file__).parent.parent.parent.parent
 
@@ -118,6 +119,26 @@ def test_consumer_waits_for_a_broker_that_is_not_there_yet(stream: Stream) -> No
         finally:
             broker.kill()
             broker.wait()
+
+
+def test_fresh_recommendations_follow_a_publication_while_the_broker_is_unavailable(stream: Stream) -> None:
+    port = free_port()
+    broker = start_broker(port)
+    create_topic(port, stream.topic, partitions=1)
+    settings = {"stream_bootstrap_servers": f"127.0.0.1:{port}"}
+    other = Stream(port, stream.topic, stream.place, stream.settings.model_copy(update=settings))
+    try:
+        with other.consuming():
+            other.send(row(1, "2024-04-01T10:00:00", [3, 5, 7]))
+            until(lambda: fresh(stream), "fresh recommendations")
+            broker.kill()
+            broker.wait()
+            publication = refresh(stream.place)
+            query = "select publication_id from ml.fresh_recommendations"
+            until(lambda: stream.query(query) == [(publication,)], "fresh recommendations of the new publication")
+    finally:
+        broker.kill()
+        broker.wait()
 
 
 def test_lost_database_connections_lose_and_repeat_nothing(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:

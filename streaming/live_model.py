@@ -1,0 +1,105 @@
+"""The model of the live publication, as the consumer keeps it in memory. A thread loads it, so that messages are stored
+meanwhile.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+
+import numpy as np
+
+from core.clock import Clock
+from core.data_layout import DataLayout
+from core.database import Connection, connect
+from core.errors import named_errors
+from core.settings import Settings
+from recommender.data.interactions import Ids
+from recommender.models.base import Recommender
+from recommender.models.champion import Champion
+from recommender.models.popularity import GenrePopularity
+from recommender.publishing.scoring import load_champion_model, read_mart_data
+
+
+@dataclass(frozen=True, eq=False)
+class LiveModel:
+    """The model of the live publication, and what is known of users and tracks. `end` is when its plays end.
+
+    `catalogue` and `user_ids` ascend; `genres` are the favourite genres of the users.
+    """
+
+    champion: Champion
+    model: Recommender
+    popularity: GenrePopularity
+    catalogue: Ids
+    user_ids: Ids
+    genres: np.ndarray[tuple[int], np.dtype[np.str_]]
+    end: np.datetime64
+    batches: tuple[str, ...]
+    excludes_seen: bool
+
+    @cached_property
+    def tracks(self) -> frozenset[int]:
+        """The catalogue as a set."""
+        return frozenset(self.catalogue.tolist())
+
+
+def load_live_model(
+    connection: Connection, champion: Champion, batches: tuple[str, ...], settings: Settings, now: datetime
+) -> LiveModel:
+    """Load the model of the champion. `batches` are the newest ones, read before the call.
+
+    Raises ModelFileError, InteractionsError if there are no plays, DatabaseError.
+    """
+    model = load_champion_model(champion, DataLayout(settings.data_dir).models)
+    data = read_mart_data(connection, now)
+    if not champion.recipe.personal:
+        model.fit(data.interactions)
+    return LiveModel(
+        champion,
+        model,
+        GenrePopularity().fit(data.interactions),
+        data.interactions.track_ids,
+        data.interactions.user_ids,
+        data.interactions.genres,
+        data.end,
+        batches,
+        not settings.recommend_played,
+    )
+
+
+@dataclass
+class LiveModelLoader:
+    """Loads one model at a time in a thread, with a connection of its own."""
+
+    settings: Settings
+    database_url: str
+    clock: Clock
+    _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "live-model"))
+    _loading: Future[LiveModel] | None = None
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether `load` was called, and `take` did not return its model yet."""
+        return self._loading is not None
+
+    def load(self, champion: Champion, batches: tuple[str, ...]) -> None:
+        """Start to load a model. `batches` are the newest ones, read before the call."""
+        self._loading = self._thread.submit(self._load, champion, batches)
+
+    def take(self) -> LiveModel | None:
+        """Return the model once, None while it is loading. Raises what `load_live_model` raises."""
+        if self._loading is None or not self._loading.done():
+            return None
+        loaded, self._loading = self._loading, None
+        return loaded.result()
+
+    def close(self) -> None:
+        """Wait for a model that is loading, and forget it."""
+        self._thread.shutdown(cancel_futures=True)
+
+    def _load(self, champion: Champion, batches: tuple[str, ...]) -> LiveModel:
+        with named_errors(), connect(self.database_url) as connection:
+            return load_live_model(connection, champion, batches, self.settings, self.clock())

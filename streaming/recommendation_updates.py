@@ -1,0 +1,173 @@
+"""Keeps fresh recommendations up to date: after each stored session, and after each new publication or batch."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from core.clock import Clock
+from core.database import Connection, readable_errors
+from core.errors import DatabaseError, MoovitamixError, named_errors
+from core.queries import load_query
+from core.settings import Settings
+from recommender.data.mart_reader import newest_batches
+from recommender.models.champion import Champion
+from recommender.publishing.model_runs import find_champion
+from streaming.fresh_recommendations import FreshList, recommend_to_users, save_lists
+from streaming.live_model import LiveModel, LiveModelLoader
+from streaming.metrics import StreamMetrics
+
+_LOGGER = logging.getLogger(__name__)
+_USERS_PER_STEP = 500
+_CHANGES_PER_PAGE = 2_000
+_REFRESH_SECONDS = 1.0
+_MODEL_RETRY_SECONDS = 60.0
+# Transactions commit in another order than their changes are numbered. Changes this young are therefore read again.
+_COMMIT_SECONDS = 10.0
+
+
+@dataclass
+class MissedChanges:
+    """Which changes of sessions to read next, in order, to find users whose recommendations do not include them.
+
+    The consumer that stores a session recommends at once, so a change is missed only if that consumer ended before, was
+    behind, or used another model.
+    """
+
+    start: int = 0
+    position: int = 0
+    # When the changes were read to their end, and the last one then; oldest first.
+    _ends: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def advance(self, newest: int, is_end: bool) -> None:
+        """Continue after the newest change of a page; after the last page, read those of the last seconds again."""
+        self.position = newest
+        if not is_end:
+            return
+        now = time.monotonic()
+        self._ends.append((now, newest))
+        while len(self._ends) > 1 and now - self._ends[1][0] >= _COMMIT_SECONDS:
+            self._ends.popleft()
+        ended_at, last = self._ends[0]
+        if now - ended_at >= _COMMIT_SECONDS:
+            self.start = last
+        self.position = self.start
+
+
+@dataclass
+class RecommendationUpdates:
+    """Updates fresh recommendations after each stored session, and after each new publication or batch."""
+
+    settings: Settings
+    connection: Connection
+    clock: Clock
+    metrics: StreamMetrics
+    loader: LiveModelLoader
+    live: LiveModel | None = None
+    _missed: MissedChanges = field(default_factory=MissedChanges)
+    _refreshed_at: float = float("-inf")
+    # The newest model that the loader was asked for. One that cannot be loaded is tried again after a while.
+    _loaded: tuple[Champion, tuple[str, ...]] | None = None
+    _retry_at: float = float("inf")
+
+    def recommend_to(self, user_ids: Sequence[int]) -> None:
+        """Recommend to users whose sessions changed. Raises DatabaseError."""
+        if not self.settings.stream_fresh or self.live is None:
+            return
+        for begin in range(0, len(user_ids), _USERS_PER_STEP):
+            self._recommend(self.live, user_ids[begin : begin + _USERS_PER_STEP])
+
+    def refresh(self, is_behind: bool = False) -> bool:
+        """Once a second: follow the live publication, and recommend to users who were missed.
+
+        While the consumer `is_behind`, only some of them are recommended to, so that it can store messages. Returns
+        whether the second was over. Raises DatabaseError.
+        """
+        if time.monotonic() - self._refreshed_at < _REFRESH_SECONDS:
+            return False
+        self._refreshed_at = time.monotonic()
+        if not self.settings.stream_fresh:
+            with readable_errors():
+                self.connection.execute(load_query("stream/fresh_recommendations.delete_all"))
+            return True
+        self._follow_publication()
+        if self.live is not None and not self._recommend_to_missed(self.live) and not is_behind:
+            self._refreshed_at = float("-inf")
+        return True
+
+    def _follow_publication(self) -> None:
+        if self.loader.is_loading:
+            self._take_model()
+            return
+        champion, batches = find_champion(self.connection), tuple(newest_batches(self.connection))
+        if champion is None or (self._loaded == (champion, batches) and time.monotonic() < self._retry_at):
+            return
+        self._loaded, self._retry_at = (champion, batches), float("inf")
+        self.loader.load(champion, batches)
+
+    def _take_model(self) -> None:
+        try:
+            live = self.loader.take()
+        except DatabaseError:
+            self._loaded = None
+            raise
+        except MoovitamixError as error:
+            _LOGGER.warning("no fresh recommendations: %s", error)
+            self.live = None
+            self._retry_at = time.monotonic() + _MODEL_RETRY_SECONDS
+            return
+        if live is None:
+            return
+        self.live, self._missed = live, MissedChanges()
+        self.metrics.model_loads.inc()
+        with readable_errors():
+            self.connection.execute(
+                load_query("stream/fresh_recommendations.delete_other_publications"),
+                {"publication_id": live.champion.publication_id},
+            )
+
+    def _recommend_to_missed(self, live: LiveModel) -> bool:
+        """Recommend to the users of one page of changes who were missed. Returns whether it was the last page."""
+        values = {
+            "publication_id": live.champion.publication_id,
+            "after": self._missed.position,
+            "max_changes": _CHANGES_PER_PAGE,
+        }
+        with readable_errors():
+            changes, newest, user_ids = self.connection.execute(
+                load_query("stream/fresh_recommendations.find_missed_users"), values
+            ).fetchone() or (0, None, [])
+        self.recommend_to(user_ids)
+        is_end = changes < _CHANGES_PER_PAGE
+        self._missed.advance(self._missed.position if newest is None else newest, is_end)
+        return bool(is_end)
+
+    def _recommend(self, live: LiveModel, user_ids: Sequence[int]) -> None:
+        now = self.clock()
+        with readable_errors():
+            changes = dict(
+                self.connection.execute(
+                    load_query("stream/fresh_recommendations.find_changes"), {"user_ids": list(user_ids)}
+                ).fetchall()
+            )
+        try:
+            with named_errors():
+                lists = recommend_to_users(
+                    self.connection,
+                    live,
+                    list(changes),
+                    now=now,
+                    list_length=self.settings.recommendations_per_user,
+                )
+        except DatabaseError:
+            raise
+        except MoovitamixError as error:
+            # Sessions are still stored. The users are tried again after their next session or the next publication.
+            _LOGGER.warning("no fresh recommendations for %d users: %s", len(changes), error)
+            lists = [FreshList(user_id, [], [], f"the model failed: {error}") for user_id in changes]
+        saved, failed = save_lists(self.connection, live, lists, changes, now)
+        self.metrics.lists.inc(saved)
+        self.metrics.failed_lists.inc(failed)
