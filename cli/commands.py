@@ -328,6 +328,12 @@ def run_stream() -> int:
     return run_module("streaming")
 
 
+@_command(_SERVICES, "moovitamix stream status --json", stream, "status")
+def stream_status(*, json: Json = False) -> int:
+    """Show topic, offsets, lag, sessions and consumers. Exit code 1 means that a part does not answer."""
+    return run_module("cli.stream_status", json=json)
+
+
 @_command(_SERVICES, "moovitamix up")
 def up() -> int:
     """Start Postgres, the APIs, Prefect and its worker on this machine."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from core.database import Connection
 from core.errors import SettingsError
@@ -61,10 +62,7 @@ class KafkaTopic:
 
     def __init__(self, settings: Settings) -> None:
         self.name = settings.stream_topic
-        try:
-            self._admin = AdminClient(client_options(settings))
-        except KafkaException as error:
-            raise SettingsError(f"wrong setting: Kafka's client refuses STREAM_... settings: {_text(error)}") from error
+        self._admin = _make_admin(settings)
         self.topic_id = self.current_id()
         self.partitions: set[int] = set()
         # Whether the group has assigned its partitions; a consumer may get none of them.
@@ -138,12 +136,7 @@ class KafkaTopic:
 
     def current_id(self) -> str:
         """Return the topic's id on the broker. Raises BrokerUnavailable."""
-        try:
-            topics = self._admin.describe_topics(TopicCollection([self.name]), request_timeout=_REQUEST_TIMEOUT_SECONDS)
-            return str(topics[self.name].result(_REQUEST_TIMEOUT_SECONDS + 1).topic_id)
-        except (KafkaException, TimeoutError) as error:
-            reason = _text(error) if isinstance(error, KafkaException) else "no answer in time"
-            raise BrokerUnavailable(f"the broker does not answer for topic {self.name}: {reason}") from error
+        return str(_describe(self._admin, self.name).topic_id)
 
     def lag(self) -> int:
         """Return the number of unconsumed messages in the assigned partitions. Raises BrokerUnavailable."""
@@ -189,6 +182,55 @@ class KafkaTopic:
         if not self._is_broker_unavailable and error.code() in _OUTAGE_ERRORS:
             _LOGGER.warning("the broker is unavailable: %s", error.str())
         self._is_broker_unavailable = self._is_broker_unavailable or error.code() in _OUTAGE_ERRORS
+
+
+@dataclass(frozen=True)
+class TopicState:
+    """The id of a topic on the broker, and the offset of the next message of each partition."""
+
+    topic_id: str
+    end_offsets: dict[int, int]
+
+
+def read_topic_state(settings: Settings) -> TopicState:
+    """Ask the broker for the state of the topic. Takes a few seconds at most. Raises SettingsError, BrokerUnavailable.
+
+    The local broker reports ends that are too low, by the messages of the last produced batch.
+    """
+    admin, topic = _make_admin(settings), settings.stream_topic
+    description = _describe(admin, topic)
+    partitions = [TopicPartition(topic, partition.id) for partition in description.partitions]
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    try:
+        answers = admin.list_offsets(dict.fromkeys(partitions, latest), request_timeout=_REQUEST_TIMEOUT_SECONDS)
+        ends = {
+            partition.partition: answer.result(_REQUEST_TIMEOUT_SECONDS + 1).offset
+            for partition, answer in answers.items()
+        }
+    except (KafkaException, TimeoutError) as error:
+        raise _broker_unavailable(topic, error) from error
+    return TopicState(str(description.topic_id), ends)
+
+
+def _make_admin(settings: Settings) -> AdminClient:
+    try:
+        return AdminClient(client_options(settings))
+    except KafkaException as error:
+        raise SettingsError(f"wrong setting: Kafka's client refuses STREAM_... settings: {_text(error)}") from error
+
+
+def _describe(admin: AdminClient, topic: str) -> Any:
+    """The broker's description of the topic. Raises BrokerUnavailable."""
+    try:
+        topics = admin.describe_topics(TopicCollection([topic]), request_timeout=_REQUEST_TIMEOUT_SECONDS)
+        return topics[topic].result(_REQUEST_TIMEOUT_SECONDS + 1)
+    except (KafkaException, TimeoutError) as error:
+        raise _broker_unavailable(topic, error) from error
+
+
+def _broker_unavailable(topic: str, error: KafkaException | TimeoutError) -> BrokerUnavailable:
+    reason = _text(error) if isinstance(error, KafkaException) else "no answer in time"
+    return BrokerUnavailable(f"the broker does not answer for topic {topic}: {reason}")
 
 
 def _text(error: KafkaException) -> str:

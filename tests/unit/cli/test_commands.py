@@ -47,6 +47,7 @@ MODULES = {
     "mock": ("mock_server.__main__", ()),
     "mock play": ("mock_server.play", ()),
     "stream": ("streaming.__main__", ()),
+    "stream status": ("cli.stream_status", ()),
     "psql": ("cli.psql", ()),
     "backup": ("services.backup", ("make",)),
     "restore": ("services.backup", ("restore",)),
