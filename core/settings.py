@@ -192,6 +192,8 @@ class Settings(BaseSettings):
     alert_disk_free_share: float = Field(default=0.05, ge=0, lt=1)
     alert_disk_free_mb: float = Field(default=1_024, ge=0, le=1e9)
     alert_memory_free_share: float = Field(default=0.05, ge=0, lt=1)
+    alert_stream_lag_seconds: float = Field(default=60, gt=0, le=86_400)
+    alert_stream_rejected_share: float = Field(default=0.05, ge=0, lt=1)
     alert_look_seconds: float = Field(default=15, ge=1, le=600)
 
     @model_validator(mode="before")

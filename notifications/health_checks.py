@@ -28,8 +28,8 @@ from core.roles import login_url
 from core.sessions import UnfitDatabase, open_connection
 from core.settings import Settings
 
-_SECONDS = 5
-_SETTINGS = {"statement_timeout": f"{_SECONDS}s"}
+SECONDS = 5
+DATABASE_SETTINGS = {"statement_timeout": f"{SECONDS}s"}
 _MB = 1024 * 1024
 _DOWN = ("BACKOFF", "FATAL", "EXITED")
 _CGROUP = Path("/sys/fs/cgroup")
@@ -65,7 +65,7 @@ def database_address(settings: Settings) -> str:
 def database_problem(url: str) -> str | None:
     """Return why the database does not answer, or None."""
     try:
-        with open_connection(url, settings=_SETTINGS, connect_timeout=_SECONDS) as connection:
+        with open_connection(url, settings=DATABASE_SETTINGS, connect_timeout=SECONDS) as connection:
             connection.execute("select 1")
     except UnfitDatabase as error:
         return str(error)
@@ -84,7 +84,7 @@ def last_publication_time(url: str, now: datetime) -> datetime | None:
     Times after `now` do not count: they were recorded while the clock was ahead.
     """
     try:
-        with open_connection(url, settings=_SETTINGS, connect_timeout=_SECONDS) as connection:
+        with open_connection(url, settings=DATABASE_SETTINGS, connect_timeout=SECONDS) as connection:
             row = connection.execute(
                 load_query("ops/batches.find_last_publication_time"), {"latest": now + CLOCK_SKEW}
             ).fetchone()
@@ -97,7 +97,7 @@ def last_publication_time(url: str, now: datetime) -> datetime | None:
 
 def worker_problem(api_url: str, login: str) -> str | None:
     """Return why no worker of the pool is online, or None. A paused pool counts as online. Raises HealthUnknown."""
-    server = PrefectClient(api_url, login, tries=0, seconds=_SECONDS)
+    server = PrefectClient(api_url, login, tries=0, seconds=SECONDS)
     try:
         status = server.ask("GET", f"work_pools/{WORK_POOL}")["status"]
     except (requests.RequestException, KeyError, TypeError) as error:
@@ -105,7 +105,7 @@ def worker_problem(api_url: str, login: str) -> str | None:
     return f"no worker of the pool {WORK_POOL} reports" if status == "NOT_READY" else None
 
 
-def page_problem(url: str, seconds: float = _SECONDS) -> str | None:
+def page_problem(url: str, seconds: float = SECONDS) -> str | None:
     """Return why a page does not answer with success in time, or None."""
     try:
         response = requests.get(url, timeout=seconds)
@@ -157,7 +157,7 @@ class _Connection(UnixStreamHTTPConnection):  # type: ignore[misc]  # without ty
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(_SECONDS)
+        self.sock.settimeout(SECONDS)
         self.sock.connect(self.socketfile)
 
 

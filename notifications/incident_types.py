@@ -13,8 +13,18 @@ from notifications.incidents import DATABASE, DISK, PREFECT, SERVING, UNDELIVERA
 from notifications.notification import Notification
 
 MEMORY, UNPUBLISHED, WORKER = "memory", "nothing-published", "worker"
+STREAM_BROKER, STREAM_CONSUMER, STREAM_LAG = "stream-broker", "stream-consumer", "stream-lag"
+STREAM_REJECTED, STREAM_TOPIC = "stream-rejected", "stream-topic"
+STREAM = (STREAM_BROKER, STREAM_CONSUMER, STREAM_LAG, STREAM_REJECTED, STREAM_TOPIC)
 # The process of `make up` behind the key of an incident.
-PROCESS_OF = {DATABASE: "postgres", PREFECT: "prefect-server", SERVING: "serving", WORKER: "worker"}
+PROCESS_OF = {
+    DATABASE: "postgres",
+    PREFECT: "prefect-server",
+    SERVING: "serving",
+    WORKER: "worker",
+    STREAM_BROKER: "kafka",
+    STREAM_CONSUMER: "stream",
+}
 PROCESS_PREFIX = "program:"
 
 
@@ -101,6 +111,67 @@ def worker(since: datetime, why: str) -> Notification:
         since=since,
         unaffected="published data. Due runs wait, and start when a worker is online.",
         next=f"make status; {RUNBOOK}#no-worker-is-online",
+    )
+
+
+def stream_broker(since: datetime, why: str) -> Notification:
+    return Notification(
+        key=STREAM_BROKER,
+        severity="critical",
+        summary="the broker of the stream does not answer",
+        detail=why,
+        since=since,
+        unaffected="recommendations and stored sessions. Senders must repeat what the broker does not accept.",
+        next=f".venv/bin/moovitamix stream status; {RUNBOOK}#the-broker-of-the-stream-does-not-answer",
+    )
+
+
+def stream_consumer(since: datetime, why: str) -> Notification:
+    return Notification(
+        key=STREAM_CONSUMER,
+        severity="critical",
+        summary="no consumer of the stream is running",
+        detail=why,
+        since=since,
+        unaffected="recommendations, and messages in the topic. A consumer continues where the last one ended.",
+        next=f".venv/bin/moovitamix stream status; {RUNBOOK}#no-consumer-of-the-stream-is-running",
+    )
+
+
+def stream_lag(since: datetime, why: str, settings: Settings) -> Notification:
+    return Notification(
+        key=STREAM_LAG,
+        severity="warning",
+        summary="the consumer of the stream lags behind",
+        detail=f"{why}; the limit is {settings.alert_stream_lag_seconds:g} s (ALERT_STREAM_LAG_SECONDS)",
+        since=since,
+        unaffected="all messages, as long as the broker retains them. Fresh recommendations come late.",
+        next=f".venv/bin/moovitamix stream status; {RUNBOOK}#the-consumer-of-the-stream-lags-behind",
+    )
+
+
+def stream_rejected(since: datetime, why: str, settings: Settings) -> Notification:
+    return Notification(
+        key=STREAM_REJECTED,
+        severity="warning",
+        summary="many messages of the stream are rejected",
+        detail=f"{why}; the limit is {settings.alert_stream_rejected_share:.0%} (ALERT_STREAM_REJECTED_SHARE)",
+        since=since,
+        unaffected="valid messages. The text of rejected ones stays in ops.rejected_rows for RETENTION_DAYS.",
+        next=f"make psql; {RUNBOOK}#many-messages-of-the-stream-are-rejected",
+    )
+
+
+def stream_topic(since: datetime, topic: str) -> Notification:
+    return Notification(
+        key=STREAM_TOPIC,
+        severity="warning",
+        summary="the topic of the stream was created again",
+        detail=f"{topic} has another id; the consumer reads it from its first message",
+        since=since,
+        unaffected="stored sessions. Messages of the old topic that were not consumed are lost; the nightly snapshot "
+        "has their sessions.",
+        next=f".venv/bin/moovitamix stream status; {RUNBOOK}#the-topic-of-the-stream-was-created-again",
     )
 
 

@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 import requests
 
 from core.addresses import bracket_ipv6
-from core.clock import CLOCK_SKEW, Clock, is_ahead, utc_now
+from core.clock import CLOCK_SKEW, Clock, clock_of, is_ahead, utc_now
 from core.data_layout import DataLayout
 from core.errors import AlreadyRunning
 from core.exit_codes import returns_exit_code, run_main
@@ -38,6 +38,7 @@ from notifications.incidents import DATABASE, DISK, PREFECT, SERVING, UNDELIVERA
 from notifications.lost_runs import SILENCE, SILENCE_OF_THIS_MACHINE, LostRuns, sees_every_process
 from notifications.notification import Notification
 from notifications.process_restarts import RestartTracker
+from notifications.stream_incidents import StreamChecks, StreamIncidents, stream_checks
 
 # One failed check may be a restart. At the default pace, two take less than half a minute.
 _CHECKS_BEFORE_NOTIFYING = 2
@@ -67,6 +68,7 @@ class HealthChecks:
     failed_notifications: FailedNotifications | None = None
     lost_runs: LostRuns | None = None
     delete_erase_runs: Callable[[datetime], int] | None = None
+    stream: StreamChecks | None = None
 
 
 @dataclass
@@ -85,6 +87,9 @@ class Watchdog:
 
     def __post_init__(self) -> None:
         self.restarts = RestartTracker(self.settings, self.store, self.clock, self.checks_before_notifying)
+        self.stream = StreamIncidents(
+            self.settings, self.store, self.checks.stream, self.clock, self.checks_before_notifying, self._update
+        )
 
     def check(self) -> None:
         """Check every part once, and deliver all messages."""
@@ -100,6 +105,7 @@ class Watchdog:
         if not database_fails:
             self._update_published()
         self._update_worker(processes or [], prefect_fails)
+        self.stream.check(processes or [], database_fails=database_fails)
         if processes is not None:
             self.restarts.update_incidents(restarted, open_before | self._open_keys())
         self._mark_lost_runs(prefect_fails)
@@ -260,6 +266,7 @@ def installation_health_checks(settings: Settings, serving: str) -> HealthChecks
         worker=(lambda: health_checks.worker_problem(api_url, login)) if api_url else None,
         failed_notifications=FailedNotifications(settings, api_url, login) if api_url else None,
         lost_runs=_lost_runs(server) if api_url else None,
+        stream=stream_checks(settings, lambda: health_checks.database_address(settings), clock_of(settings)),
         delete_erase_runs=(lambda before: delete_erase_runs(server, ended_before=before)) if api_url else None,
     )
 

@@ -69,6 +69,14 @@ def newest_report_time(connection: Connection, now: datetime) -> datetime | None
 
 
 @readable_errors()
+def count_messages(connection: Connection, since: datetime, now: datetime) -> tuple[int, int]:
+    """The numbers of consumed and of rejected messages since a moment. Raises DatabaseError."""
+    values = {"since": since, "latest": now + CLOCK_SKEW}
+    row = connection.execute(load_query("stream/status.count_messages"), values).fetchone()
+    return (row[0], row[1]) if row else (0, 0)
+
+
+@readable_errors()
 def stored_offsets(connection: Connection, topic_id: str) -> list[StoredOffset]:
     """The offsets of the partitions from which messages were stored. Raises DatabaseError."""
     rows = connection.execute(load_query("stream/status.find_offsets"), {"topic_id": topic_id})

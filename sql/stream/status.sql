@@ -10,6 +10,12 @@ order by consumer_id, minute desc;
 -- One row: when a consumer reported last; null if none did.
 select max(written_at) from stream.minutes where written_at <= %(latest)s;
 
+-- name: count_messages
+-- One row: how many messages were consumed between two moments, and how many messages and parked sessions were rejected.
+select coalesce(sum(messages), 0)::bigint, coalesce(sum(rejected), 0)::bigint
+from stream.minutes
+where minute between %(since)s and %(latest)s;
+
 -- name: find_offsets
 -- One row per partition of a topic from which messages were stored.
 select partition, next_offset, messages from stream.offsets where topic_id = %(topic_id)s order by partition;

@@ -122,6 +122,11 @@ def test_every_next_step_is_in_the_runbook() -> None:
         incident_types.worker(NOW, "it was stopped"),
         incident_types.unstable_process(NOW, "data-docs", "does not start", SETTINGS),
         incident_types.undeliverable(NOW, "address 1", SETTINGS),
+        incident_types.stream_broker(NOW, "no answer in time"),
+        incident_types.stream_consumer(NOW, "it was stopped"),
+        incident_types.stream_lag(NOW, "messages are consumed 90 s late", SETTINGS),
+        incident_types.stream_rejected(NOW, "9 of 20 messages", SETTINGS),
+        incident_types.stream_topic(NOW, "moovitamix.listens"),
     ],
     ids=lambda notification: notification.key,
 )

@@ -29,6 +29,7 @@ from notifications.health_checks import (
 )
 from notifications.incidents import IncidentStore
 from notifications.lost_runs import SILENCE, LostRuns
+from notifications.stream_incidents import StreamChecks
 from notifications.watchdog import HealthChecks, Watchdog, _is_healthy, main
 from tests.conftest import ROOT
 
@@ -56,6 +57,7 @@ class World:
     sent: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     erased_before: datetime | None = None
+    stream: StreamChecks | None = None
 
     def __post_init__(self) -> None:
         settings = Settings(_env_file=None, data_dir=self.folder)  # type: ignore[call-arg]
@@ -71,6 +73,7 @@ class World:
             worker=lambda: self._or_unknown(self.worker),
             lost_runs=LostRuns(self, lambda: self.now, run_ids=lambda: []),  # type: ignore[arg-type]
             delete_erase_runs=self._delete_erase_runs,
+            stream=self.stream,
         )
         self.watchdog = Watchdog(settings, store, checks, lambda: self.now)
 
@@ -384,7 +387,7 @@ def test_first_check_in_the_future_is_ignored(world: World) -> None:
 
 
 def test_hanging_supervisor_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health_checks, "_SECONDS", 0.1)
+    monkeypatch.setattr(health_checks, "SECONDS", 0.1)
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(tmp_path / "s"))
         silent.listen()
