@@ -125,8 +125,8 @@ class Consumer:
         self.lag.record_stored(messages)
         self._observe(stored)
         is_behind = len(messages) == self.settings.stream_batch_messages
-        if not is_behind:  # otherwise all messages are stored first, and the users are found by their changes
-            updates.recommend_to(stored.changed_users)
+        # While others wait, all messages are stored first, and the users are found by their changes.
+        if not is_behind and updates.recommend_to(stored.changed_users):
             _observe_ages(self.metrics.play_to_list, stored.new_messages)
         self.metrics.batch_seconds.observe(time.monotonic() - began)
         self.after_batch(stored)

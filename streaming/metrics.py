@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
-# Upper bounds of the histograms. The columns of stream.minutes have the same.
-AGE_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 60)
+from core.age_histogram import AGE_BOUNDS
 
 
 class StreamMetrics:

@@ -14,7 +14,8 @@ from prometheus_client import CollectorRegistry
 from core.database import Connection, readable_errors
 from core.queries import load_query
 
-SAVE_SECONDS = 10.0
+# Seconds between two reports of an idle consumer, and of one that consumes.
+SAVE_SECONDS, _ACTIVE_SECONDS = 10.0, 1.0
 _COUNTERS = ("messages", "plays", "rejected", "parked", "lists", "failed_lists")
 _GAUGES = ("lag_messages", "lag_seconds")
 _HISTOGRAMS = {"commit_ages": "play_to_commit_seconds", "list_ages": "play_to_list_seconds"}
@@ -25,7 +26,7 @@ Counts = dict[str, list[int]]
 
 @dataclass
 class MinuteRecorder:
-    """Saves what the metrics counted since the minute began, every few seconds. A new row is also a sign of life.
+    """Saves what the metrics counted since the minute began. A row that is saved again is also a sign of life.
 
     A row is replaced as a whole, so a repeated attempt counts nothing twice.
     """
@@ -41,9 +42,11 @@ class MinuteRecorder:
         self._at_begin = self._saved = _counts(_samples(self.registry))
 
     def refresh(self, connection: Connection, topic: str, now: datetime) -> None:
-        """Save if the last time is a few seconds ago, or a minute has begun. Raises DatabaseError."""
-        if _minute_of(now) != self._minute or time.monotonic() - self._saved_at >= SAVE_SECONDS:
-            self.save(connection, topic, now)
+        """Save if something was counted, a minute has begun, or the last time is long ago. Raises DatabaseError."""
+        age = time.monotonic() - self._saved_at
+        if _minute_of(now) == self._minute and (age < _ACTIVE_SECONDS or (age < SAVE_SECONDS and not self._has_news())):
+            return
+        self.save(connection, topic, now)
 
     def save(self, connection: Connection, topic: str, now: datetime) -> None:
         """Save the figures of this minute, and when it has begun, those of the one before. Raises DatabaseError."""
@@ -54,6 +57,9 @@ class MinuteRecorder:
                 self._write(connection, self._minute, topic, now)
             self._minute, self._at_begin = minute, self._saved
         self._write(connection, minute, topic, now)
+
+    def _has_news(self) -> bool:
+        return _counts(_samples(self.registry)) != self._saved
 
     def _write(self, connection: Connection, minute: datetime, topic: str, now: datetime) -> None:
         samples = _samples(self.registry)

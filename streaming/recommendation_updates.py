@@ -73,12 +73,13 @@ class RecommendationUpdates:
     _loaded: tuple[Champion, tuple[str, ...]] | None = None
     _retry_at: float = float("inf")
 
-    def recommend_to(self, user_ids: Sequence[int]) -> None:
-        """Recommend to users whose sessions changed. Raises DatabaseError."""
+    def recommend_to(self, user_ids: Sequence[int]) -> bool:
+        """Recommend to users whose sessions changed. Returns whether there is a model. Raises DatabaseError."""
         if not self.settings.stream_fresh or self.live is None:
-            return
+            return False
         for begin in range(0, len(user_ids), _USERS_PER_STEP):
             self._recommend(self.live, user_ids[begin : begin + _USERS_PER_STEP])
+        return True
 
     def refresh(self, is_behind: bool = False) -> bool:
         """Once a second: follow the live publication, and recommend to users who were missed.

@@ -235,6 +235,32 @@ def _coverage(chart_data: ChartData, width: int) -> Any:
     )
 
 
+def _hours(chart_data: ChartData) -> Any:
+    """The time axis of 24 hours, in UTC."""
+    scale = alt.Scale(domain=chart_data["hours"], type="utc")
+    return alt.X("at:T", scale=scale, axis=alt.Axis(format="%H:%M", tickCount=6, grid=False, title=None))
+
+
+def _streamed(chart_data: ChartData, width: int) -> Any:
+    area = _chart(chart_data["values"], width - _AXIS, 100).mark_area(color=ACCENT, interpolate="step-after")
+    return area.encode(x=_hours(chart_data), y=_amount("plays", tickCount=3))
+
+
+def _latency(chart_data: ChartData, width: int) -> Any:
+    names = ["median", "p99"]
+    legend = alt.Legend(columns=2)
+    return (
+        _chart(chart_data["values"], width - _AXIS, 100)
+        .mark_point(filled=True, size=16, opacity=1)
+        .encode(
+            x=_hours(chart_data),
+            y=_amount("seconds", tickCount=3, format="~g"),
+            color=alt.Color("what:N", scale=_palette(names, [ACCENT, INK]), legend=legend),
+            shape=alt.Shape("what:N", scale=_palette(names, ["circle", "diamond"]), legend=legend),
+        )
+    )
+
+
 _CHARTS: dict[str, Callable[[ChartData, int], Any]] = {
     "rows": _rows,
     "rejected": _rejected,
@@ -243,4 +269,6 @@ _CHARTS: dict[str, Callable[[ChartData, int], Any]] = {
     "runs": _runs,
     "quality": _quality,
     "coverage": _coverage,
+    "streamed": _streamed,
+    "latency": _latency,
 }

@@ -13,6 +13,7 @@ from core.endpoints import ENDPOINTS
 from core.settings import PUBLISHED_WITHIN_HOURS
 from serving.dashboard.incidents import OpenIncidents
 from serving.dashboard.page_data import PARIS, EndpointStatus, PageData, latest_today
+from serving.dashboard.stream_panels import StreamSection
 
 HealthState = Literal["healthy", "attention", "broken"]
 # Headings of docs/operations.md that the page links to.
@@ -29,6 +30,7 @@ Section = Literal[
     "The clock was wrong",
     "The database does not answer",
     "The watchdog does not run",
+    "No consumer of the stream is running",
 ]
 _KILLED: Section = "A run was killed, or the database stopped"
 # The ingest starts at this time. A day is missed if it is not published ALERT_PUBLISHED_WITHIN_HOURS later. The
@@ -63,15 +65,20 @@ class HealthStatus:
 
 
 def evaluate_health(
-    data: PageData, incidents: OpenIncidents, now: datetime, hours: float = PUBLISHED_WITHIN_HOURS
+    data: PageData,
+    incidents: OpenIncidents,
+    now: datetime,
+    hours: float = PUBLISHED_WITHIN_HOURS,
+    stream: StreamSection | None = None,
 ) -> HealthStatus:
-    """The status of this data. `hours` is ALERT_PUBLISHED_WITHIN_HOURS."""
+    """The status of this data. `hours` is ALERT_PUBLISHED_WITHIN_HOURS; `stream` is None if streaming is off."""
     reasons = [
         *_incident_reasons(incidents),
         *_endpoint_reasons(data, now, hours),
         *_run_reasons(data),
         *_recommendation_reasons(data, now),
         *_quality_reasons(data, now),
+        *_stream_reasons(stream),
     ]
     return _worst(reasons)
 
@@ -220,6 +227,12 @@ def _quality_reasons(data: PageData, now: datetime) -> Iterator[HealthReason]:
         newest = max(unevaluated)
         text = f"Quality was not evaluated after {last_evaluated}, although sessions up to {newest} are published"
         yield HealthReason("attention", text, "A day was not evaluated")
+
+
+def _stream_reasons(stream: StreamSection | None) -> Iterator[HealthReason]:
+    if stream is not None and not stream.is_running:
+        text = "No consumer of the stream is running, so recommendations do not follow plays"
+        yield HealthReason("attention", text, "No consumer of the stream is running")
 
 
 def _published_days(data: PageData, *endpoints: str) -> list[date]:

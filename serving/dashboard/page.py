@@ -25,6 +25,7 @@ from serving.dashboard.ingest_panels import NAMES
 from serving.dashboard.links import Links
 from serving.dashboard.page_data import PageData
 from serving.dashboard.panel import Panel
+from serving.dashboard.stream_panels import StreamSection
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _DECISIONS_SHOWN = 10
@@ -44,6 +45,7 @@ class HealthPage:
     hours: float = PUBLISHED_WITHIN_HOURS  # ALERT_PUBLISHED_WITHIN_HOURS
     data: PageData | None = None
     panels: Sequence[Panel] = ()
+    stream: StreamSection | None = None
     charts: Mapping[str, ChartSvgs] = field(default_factory=dict)
     unavailable_since: datetime | None = None
     database_error: str = ""

@@ -17,10 +17,11 @@ from serving.dashboard.incidents import OpenIncidents, read_incidents
 from serving.dashboard.links import Links
 from serving.dashboard.page import HealthPage
 from serving.dashboard.page_data import read_page_data
+from serving.dashboard.stream_panels import stream_section
 from serving.database import Database
 
 # Charts are cached for longer: until their values change.
-_CACHE_SECONDS = 5.0
+_CACHE_SECONDS = 1.0
 
 
 @dataclass
@@ -72,18 +73,21 @@ class HealthPageBuilder:
             return self.page_without_database(error, trusted=True)
         incidents = read_incidents(self.settings, utc_now())
         panels = make_panels(data)
-        charts = await self.chart_renderer.render(panels)
+        stream = stream_section(data, now, is_configured=bool(self.settings.stream_bootstrap_servers))
+        shown = [*(stream.panels if stream else ()), *panels]
+        charts = await self.chart_renderer.render(shown)
         page = HealthPage(
             now=now,
-            health_status=evaluate_health(data, incidents, now, self.settings.alert_published_within_hours),
+            health_status=evaluate_health(data, incidents, now, self.settings.alert_published_within_hours, stream),
             incidents=incidents,
             links=Links.from_settings(self.settings),
             hours=self.settings.alert_published_within_hours,
             data=data,
             panels=panels,
+            stream=stream,
             charts=charts,
         )
         await asyncio.to_thread(getattr, page, "html")  # render outside the event loop
-        if all(panel.key in charts for panel in panels if panel.chart):
+        if all(panel.key in charts for panel in shown if panel.chart):
             self._cached, self._cached_until = page, time.monotonic() + self.cache_seconds
         return page

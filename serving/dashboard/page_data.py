@@ -13,6 +13,8 @@ from core.database import TRAINING_LOCK, WAREHOUSE_LOCK
 from serving.database import Database
 
 DAYS = 30
+# Streaming is shown for so many hours, in periods of ten minutes (`sql/dashboard/stream.sql`).
+STREAM_HOURS, PERIOD_MINUTES = 24, 10
 # The time zone of the nightly ingest.
 PARIS = ZoneInfo("Europe/Paris")
 
@@ -184,6 +186,28 @@ class ActiveCounts:
 
 
 @dataclass(frozen=True)
+class StreamPeriod:
+    """What the consumers did in ten minutes from `period`. The ages are histograms (`core.age_histogram`)."""
+
+    period: datetime
+    messages: int
+    plays: int
+    rejected: int
+    lag_seconds: float
+    commit_ages: Sequence[int]
+    list_ages: Sequence[int]
+
+
+@dataclass(frozen=True)
+class StreamReport:
+    """The newest report of a consumer. `lag_messages` is None if it is unknown."""
+
+    written_at: datetime
+    lag_messages: int | None
+    lag_seconds: float
+
+
+@dataclass(frozen=True)
 class PageData:
     """All data of the page, from one snapshot. `days` are the last thirty days, including today."""
 
@@ -202,6 +226,8 @@ class PageData:
     newest_publication: Sequence[NewestPublication] = ()
     decisions: Sequence[DecisionRecord] = ()
     active_counts: Sequence[ActiveCounts] = ()
+    stream_periods: Sequence[StreamPeriod] = ()
+    stream_reports: Sequence[StreamReport] = ()
 
 
 _ROWS: dict[str, tuple[str, type[Any]]] = {
@@ -218,6 +244,8 @@ _ROWS: dict[str, tuple[str, type[Any]]] = {
     "newest_publication": ("dashboard/recommendations.find_newest_publication", NewestPublication),
     "decisions": ("dashboard/recommendations.find_decisions", DecisionRecord),
     "active_counts": ("dashboard/recommendations.count_users_and_tracks", ActiveCounts),
+    "stream_periods": ("dashboard/stream.sum_stream_periods", StreamPeriod),
+    "stream_reports": ("dashboard/stream.find_stream_consumers", StreamReport),
 }
 STATEMENTS = tuple(query for query, _ in _ROWS.values())
 
@@ -225,6 +253,11 @@ STATEMENTS = tuple(query for query, _ in _ROWS.values())
 def last_days(now: datetime) -> tuple[date, ...]:
     """The thirty days (UTC) that end with today."""
     return tuple(now.date() - timedelta(days) for days in reversed(range(DAYS)))
+
+
+def period_of(moment: datetime) -> datetime:
+    """The start of the ten minutes of this moment."""
+    return moment.replace(minute=moment.minute - moment.minute % PERIOD_MINUTES, second=0, microsecond=0)
 
 
 def latest_today(now: datetime) -> date:
@@ -240,6 +273,7 @@ async def read_page_data(database: Database, now: datetime, evaluated_at: int) -
         "last_day": days[-1],
         "today": latest_today(now),
         "latest": now + CLOCK_SKEW,
+        "streamed_since": period_of(now) - timedelta(hours=STREAM_HOURS),
         "since": datetime.combine(days[0], time(), UTC),
         "metrics": [watched, "useful", f"coverage@{evaluated_at}", "without_list"],
         "warehouse_lock": WAREHOUSE_LOCK,

@@ -3,7 +3,7 @@
 -- One row per minute and consumer. Counts of several consumers add up. `commit_ages` and `list_ages` are histograms: element
 -- n counts the messages that were older than bound n - 1 and at most bound n when they were stored, or when the user's fresh
 -- recommendations were saved. The bounds are 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 60 seconds and
--- infinity (streaming.metrics.AGE_BOUNDS).
+-- infinity (core.age_histogram.AGE_BOUNDS).
 create table stream.minutes (
     minute timestamptz not null,
     consumer_id uuid not null,

@@ -60,3 +60,21 @@ def history(connection: psycopg.Connection[Any], now: datetime, days: int) -> in
         if text.strip():
             connection.execute(text, parameters)
     return publication
+
+
+_STREAMED_DAY = """
+insert into stream.minutes
+select
+    minute, consumer::text::uuid, 'moovitamix.listens (id)', 40 + 30 * sin(number / 120.0)::int,
+    120 + 90 * sin(number / 120.0)::int, 1, 0, 30, 0, 0, 0.02,
+    array[2, 20, 12, 4, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0], array[0, 0, 2, 10, 18, 7, 2, 1, 0, 0, 0, 0, 0, 0],
+    minute + interval '59 seconds'
+from generate_series(0, 1439) as number,
+    unnest(array['00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-000000000002']) as consumer,
+    lateral (select %(now)s::timestamptz - (1440 - number) * interval '1 minute' as minute) as minutes
+"""
+
+
+def streamed_day(connection: psycopg.Connection[Any], now: datetime) -> None:
+    """Insert what two consumers reported in each minute of the last 24 hours."""
+    connection.execute(_STREAMED_DAY, {"now": now})

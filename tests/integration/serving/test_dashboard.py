@@ -18,7 +18,7 @@ from core.database import WAREHOUSE_LOCK, connect
 from serving import keys
 from serving.dashboard.__main__ import main
 from tests.integration.serving.api import Api, serving
-from tests.integration.serving.run_history import MAIL, PERSON, RAW, history
+from tests.integration.serving.run_history import MAIL, PERSON, RAW, history, streamed_day
 from tests.integration.serving.test_responses import assert_problem
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -88,6 +88,27 @@ def test_one_day(database: str, data_dir: Path) -> None:
         html = load_page(api)
     assert heading(html) == "Healthy"
     assert html.count('role="img"') == 2 * 8
+
+
+def test_streaming_is_shown_while_a_consumer_reports_or_a_broker_is_set(database: str, data_dir: Path) -> None:
+    with connect(database) as connection:
+        history(connection, NOW, 1)
+        with page_of(database, data_dir) as api:
+            assert "Streaming" not in load_page(api)
+        with serving(
+            database, data_dir=data_dir, clock_file=data_dir / "clock", stream_bootstrap_servers="127.0.0.1:9"
+        ) as api:
+            html = load_page(api)
+            assert heading(html) == "Needs attention"
+            assert "No consumer is running. None reported in the last 24 hours." in text_of(html)
+        streamed_day(connection, NOW)
+    with page_of(database, data_dir) as api:
+        html = load_page(api)
+    assert heading(html) == "Healthy"
+    text = text_of(html)
+    assert "2 consumers are running. Lag: 0.02 s." in text
+    assert "From play to database: median 0.02 s, p99 0.18 s." in text
+    assert "messages; 2,880 rejected" in text
 
 
 def test_page_shows_thirty_days_and_no_personal_data(database: str, data_dir: Path) -> None:

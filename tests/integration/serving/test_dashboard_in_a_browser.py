@@ -16,7 +16,7 @@ from core.database import connect
 from tests.integration.serving import browser
 from tests.integration.serving.api import Api, serving
 from tests.integration.serving.browser import Tab
-from tests.integration.serving.run_history import history
+from tests.integration.serving.run_history import history, streamed_day
 from tests.integration.serving.test_dashboard import load_page
 
 pytestmark = pytest.mark.skipif(browser.PROGRAM is None, reason="no Chromium on this machine")
@@ -38,7 +38,7 @@ _CHART_SIZES = """
 
 @pytest.fixture(scope="module")
 def api(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """The API on thirty days, one of them with a blocked batch and an alarm."""
+    """The API on thirty days, one of them with a blocked batch and an alarm, and on a day of streaming."""
     data_dir = tmp_path_factory.mktemp("data")
     (data_dir / "clock").write_text(NOW.isoformat())
     names = sql.Identifier(_NAME), sql.Identifier(_template)
@@ -47,6 +47,7 @@ def api(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory)
         server.execute(sql.SQL("create database {} template {}").format(*names))
         with connect(url) as connection:
             history(connection, NOW, 30)
+            streamed_day(connection, NOW)
             connection.execute("update ops.batches set status = 'blocked' where batch_id = 'tracks-2026-11-22'")
             connection.execute(
                 "insert into ml.alarms (metric, day, value, baseline, statistic, publication_id, raised_at)"
@@ -74,7 +75,7 @@ def test_page_fits_every_width_without_clipped_text(api: Api, tab: Tab, width: i
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
     assert tab.evaluate(_CLIPPED_CHART_TEXTS) == []
     sizes = tab.evaluate(_CHART_SIZES)
-    assert len(sizes) == 8
+    assert len(sizes) == 10
     assert all(shown >= 0.93 * drawn for shown, drawn in sizes), sizes
 
 
@@ -117,7 +118,7 @@ def test_the_keyboard_reaches_every_link_and_table_in_order(api: Api, tab: Tab) 
         tab.press("Tab")
         reached.append(tab.evaluate("document.activeElement.textContent.trim().slice(0, 60)"))
     assert reached == expected
-    assert sum(name.startswith("Values of") for name in reached) == 8
+    assert sum(name.startswith("Values of") for name in reached) == 10
     tab.evaluate("document.querySelector('summary').focus()")
     tab.press("Enter")
     assert tab.evaluate("document.querySelector('details').open") is True
@@ -137,5 +138,5 @@ def test_screen_readers_get_headings_and_charts(api: Api, tab: Tab) -> None:
     assert "Landed rows and blocked batches" in headings
     charts = named("image", "img")
     assert charts == [name for name in named("figure") if name in charts]
-    assert len(charts) == 8 and all(charts)
+    assert len(charts) == 10 and all(charts)
     assert named("main", "banner", "contentinfo") and all(named("region"))

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from core.age_histogram import AGE_BOUNDS
 from core.clock import utc_now
 from core.database import connect
 from core.roles import INGEST, in_role
 from pipeline.retention import prune_stream
 from streaming import minutes
-from streaming.metrics import AGE_BOUNDS
 from tests.integration.streaming.conftest import Stream, row, until
 
 TIME = "2024-04-01T10:00:00"
