@@ -18,7 +18,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import audit, commands, daily_quality, recommending, scoring, serving, throughput
+from benchmarks import audit, commands, daily_quality, recommending, scoring, serving, streaming, throughput
 from benchmarks import whole_ingests as ingests
 from benchmarks.context import BenchmarkContext
 from benchmarks.figures import Measurement
@@ -54,6 +54,7 @@ MEASUREMENTS: Mapping[str, Callable[[BenchmarkContext], Measurement]] = {
     "scoring": scoring.measure,
     "training-growth": scoring.measure_growth,
     "serving": serving.measure,
+    "streaming": streaming.measure,
 }
 
 

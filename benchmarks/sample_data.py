@@ -10,10 +10,13 @@ import numpy as np
 import polars as pl
 
 from core.database import Connection
+from core.frames import write_frame
 from recommender.data.interactions import Interactions
 from recommender.models.recipe import Recipe
 from recommender.publishing import model_runs, publication
 from recommender.publishing.publication import PublicationOptions
+
+NO_MODEL = Recipe("none")
 
 LENGTH = 50
 """Recommendations per user."""
@@ -53,10 +56,28 @@ def relate(tracks: int, length: int) -> pl.DataFrame:
     return ranked.rename({"track_id": "similar_track_id", "user_id": "track_id"})
 
 
-def publish(connection: Connection, recommendations: pl.DataFrame, similar: pl.DataFrame, now: datetime) -> int:
+def insert_play_counts(connection: Connection, plays: Interactions) -> None:
+    """Insert play counts of users and tracks into `mart.user_track_plays`, all of one day."""
+    frame = pl.DataFrame(
+        {
+            "user_id": 1 + np.repeat(plays.user_ids, np.diff(plays.plays.indptr)),
+            "track_id": 1 + plays.track_ids[plays.plays.indices],
+            "plays": plays.plays.data.astype(np.int32),
+        }
+    ).with_columns(first_played_at=pl.datetime(2024, 5, 1), last_played_at=pl.datetime(2024, 5, 1))
+    write_frame(connection, ("mart", "user_track_plays"), frame)
+
+
+def publish(
+    connection: Connection,
+    recommendations: pl.DataFrame,
+    similar: pl.DataFrame,
+    now: datetime,
+    recipe: Recipe = NO_MODEL,
+) -> int:
     """Stage, attach and publish recommendations as the flows do, but without the audit. Returns the publication id."""
     model_run_id = model_runs.start_model_run(
-        connection, recipe=Recipe("none"), seed=0, data_as_of=now, batches=[], code_version="benchmark", now=now
+        connection, recipe=recipe, seed=0, data_as_of=now, batches=[], code_version="benchmark", now=now
     )
     staged = publication.start_publication(
         connection, model_run_id=model_run_id, flow="benchmark", data_as_of=now, batches=[], now=now

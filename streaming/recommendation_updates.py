@@ -23,6 +23,8 @@ from streaming.metrics import StreamMetrics
 _LOGGER = logging.getLogger(__name__)
 _USERS_PER_STEP = 500
 _CHANGES_PER_PAGE = 2_000
+# While the consumer is behind, it reads this many changes a second, so that it can store messages.
+_CHANGES_WHILE_BEHIND = 200
 _REFRESH_SECONDS = 1.0
 _MODEL_RETRY_SECONDS = 60.0
 # Transactions commit in another order than their changes are numbered. Changes this young are therefore read again.
@@ -95,7 +97,7 @@ class RecommendationUpdates:
                 self.connection.execute(load_query("stream/fresh_recommendations.delete_all"))
             return True
         self._follow_publication()
-        if self.live is not None and not self._recommend_to_missed(self.live) and not is_behind:
+        if self.live is not None and not self._recommend_to_missed(self.live, is_behind) and not is_behind:
             self._refreshed_at = float("-inf")
         return True
 
@@ -130,19 +132,20 @@ class RecommendationUpdates:
                 {"publication_id": live.champion.publication_id},
             )
 
-    def _recommend_to_missed(self, live: LiveModel) -> bool:
+    def _recommend_to_missed(self, live: LiveModel, is_behind: bool) -> bool:
         """Recommend to the users of one page of changes who were missed. Returns whether it was the last page."""
+        max_changes = _CHANGES_WHILE_BEHIND if is_behind else _CHANGES_PER_PAGE
         values = {
             "publication_id": live.champion.publication_id,
             "after": self._missed.position,
-            "max_changes": _CHANGES_PER_PAGE,
+            "max_changes": max_changes,
         }
         with readable_errors():
             changes, newest, user_ids = self.connection.execute(
                 load_query("stream/fresh_recommendations.find_missed_users"), values
             ).fetchone() or (0, None, [])
         self.recommend_to(user_ids)
-        is_end = changes < _CHANGES_PER_PAGE
+        is_end = changes < max_changes
         self._missed.advance(self._missed.position if newest is None else newest, is_end)
         return bool(is_end)
 

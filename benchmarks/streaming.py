@@ -1,0 +1,285 @@
+"""The consumer: its rate against a bare loop, its memory, and the time from a play to the user's recommendations."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+from confluent_kafka import Consumer as KafkaConsumer
+from confluent_kafka import Producer
+
+from benchmarks import sample_data
+from benchmarks.context import NO_SOURCE, BenchmarkContext
+from benchmarks.figures import Figure, Measurement, PairedRuns, Table, seconds_of
+from benchmarks.processes import Show
+from benchmarks.source import ROOT
+from core.clock import utc_now
+from core.data_layout import DataLayout
+from core.database import Connection, connect, migrate
+from core.settings import Settings
+from demo.local_services import free_ports
+from recommender.models import file_format
+from recommender.models.recipe import Recipe
+from recommender.models.registry import CANDIDATES
+from recommender.publishing import model_runs
+from recommender.publishing.model_runs import TrainingOutcome
+from recommender.publishing.scoring import read_mart_data
+from streaming.consumer import Consumer
+from streaming.local_broker import HOST, create_topic, start_broker
+from streaming.store import StoredBatch
+
+PLAYS_PER_SESSION = 5
+RATE = 200
+MODELS = ("graph_filter", "als", "ease_graph_als")
+_PARTITIONS = 4
+_BEGIN = datetime(2024, 6, 1)
+
+
+def measure(context: BenchmarkContext) -> Measurement:
+    """Consume a backlog in turns with a bare loop, then plays at a constant rate with several models."""
+    users, tracks = context.capped(30_000, 40_000)
+    sessions = min(200_000, context.sizes.sessions)
+    seconds = min(20.0, users / 1000)
+    settings = context.settings("streaming", NO_SOURCE)
+    with local_broker() as port:
+        settings = settings.model_copy(update={"stream_bootstrap_servers": f"{HOST}:{port}"})
+        context.run(context.show, fill, settings, users, tracks)
+        latencies = {}
+        for name in MODELS:
+            context.run(context.show, publish, settings, name)
+            latencies[name] = context.run(context.show, consume_at_rate, settings, port, users, tracks, RATE, seconds)
+        backlog = context.run(context.show, compare_backlog, settings, port, users, tracks, sessions, context.rounds)
+    runs: PairedRuns = backlog.result
+    median, slowest = (
+        {name: float(np.percentile(process.result, percent)) for name, process in latencies.items()}
+        for percent in (50, 99)
+    )
+    peak = max(process.peak_bytes for process in (*latencies.values(), backlog)) / 1e6
+    sizes = f"{users:,} users, {tracks:,} tracks"
+    figures = [
+        Figure(
+            "streaming: a backlog of plays, share of the rate of a bare loop",
+            runs.share_of_rate,
+            f"{runs.rates('plays')}, {sessions:,} sessions of {PLAYS_PER_SESSION} plays",
+            at_least=0.5,
+        ),
+        Figure(
+            "streaming: half of the recommendations after a play within, slowest model",
+            max(median.values()),
+            f"{RATE} plays a second, {sizes}",
+            unit="s",
+            at_most=0.3,
+        ),
+        Figure(
+            "streaming: 99 % of the recommendations after a play within, slowest model",
+            max(slowest.values()),
+            f"{RATE} plays a second, {sizes}",
+            unit="s",
+            at_most=1.0,
+        ),
+        Figure("streaming: peak memory of the consumer", peak, sizes, unit="MB", at_most=600.0),
+    ]
+    rows = [
+        f"{name} | {median[name]:.2f} s | {slowest[name]:.2f} s | {process.peak_bytes / 1e6:,.0f} MB"
+        for name, process in latencies.items()
+    ]
+    note = "From sending a play until the user's recommendations are committed."
+    return Measurement(
+        figures, [Table("From a play to recommendations", "model | 50 % | 99 % | memory | ", rows, note)]
+    )
+
+
+@contextmanager
+def local_broker() -> Iterator[int]:
+    """A local Kafka broker. Yields its port."""
+    port = free_ports(1)[0]
+    process = start_broker(port)
+    try:
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+def fill(show: Show, settings: Settings, users: int, tracks: int) -> None:
+    """Fill the warehouse with users, tracks and 33 plays of each user."""
+    show("filling the warehouse")
+    url = settings.database_url.get_secret_value()
+    migrate(url)
+    plays = sample_data.make_plays(users, tracks, 33 * users)
+    with connect(url) as connection:
+        sample_data.insert_catalogue(connection, users, tracks)
+        sample_data.insert_play_counts(connection, plays)
+
+
+def publish(show: Show, settings: Settings, name: str) -> None:
+    """Fit a model on all plays, and make its publication live. The publication has recommendations for one user."""
+    candidate = CANDIDATES[name]
+    with connect(settings.database_url.get_secret_value()) as connection:
+        data = read_mart_data(connection, utc_now())
+        show(f"fitting {name}")
+        model = candidate.model_class(**candidate.settings).fit(data.interactions)
+        path = DataLayout(settings.data_dir).models / f"{name}.npz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        model.save(path)
+        outcome = TrainingOutcome(
+            Recipe(name, dict(candidate.settings)), "published", "measured", {}, path.name, file_format.digest(path)
+        )
+        recommendations, similar = sample_data.recommend(1, len(data.interactions.track_ids)), sample_data.relate(1, 0)
+        publication_id = sample_data.publish(connection, recommendations, similar, utc_now(), outcome.recipe)
+        query = "select model_run_id from ml.publications where publication_id = %s"
+        ((model_run_id,),) = connection.execute(query, [publication_id]).fetchall()
+        model_runs.record_outcome(connection, model_run_id, outcome, utc_now())
+
+
+def consume_at_rate(
+    show: Show, settings: Settings, port: int, users: int, tracks: int, rate: float, seconds: float
+) -> list[float]:
+    """Consume plays of random users at a constant rate.
+
+    Returns the seconds from sending each play until the recommendations of its user were committed.
+    """
+    settings = _with_topic(settings, port)
+    ages: list[float] = []
+
+    def record_ages(stored: StoredBatch) -> None:
+        now = time.time()
+        ages.extend(now - message.sent_at for message in stored.new_messages if message.sent_at is not None)
+
+    show(f"{rate:,.0f} plays a second")
+    with _consuming(settings, record_ages) as consumer:
+        _wait(lambda: consumer.metrics.model_loads._value.get() > 0)
+        # Some plays warm up caches and query plans.
+        for count, part in ((int(2 * rate), 0), (int(seconds * rate), 1)):
+            ages.clear()
+            arguments = (settings.stream_topic, port, users, tracks, count, 1, part, rate)
+            code = f"from benchmarks.streaming import send; send{arguments!r}"
+            subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+            _wait(lambda count=count: len(ages) >= count)  # type: ignore[misc]
+    return ages
+
+
+def compare_backlog(
+    show: Show, settings: Settings, port: int, users: int, tracks: int, sessions: int, rounds: int
+) -> PairedRuns:
+    """Consume the same backlog with the consumer, and with a loop that decodes it and copies it to one table."""
+    settings = _with_topic(settings, port)
+    show(f"sending {sessions:,} sessions")
+    send(settings.stream_topic, port, users, tracks, sessions, PLAYS_PER_SESSION, 0, None)
+    url, pairs = settings.database_url.get_secret_value(), []
+    with connect(url) as connection:
+        for number in range(1, rounds + 1):
+            show(f"round {number} of {rounds}")
+            connection.execute("truncate stream.sessions, stream.offsets")
+            pairs.append((_consume_backlog(settings, sessions), _copy_backlog(connection, settings, sessions)))
+    return PairedRuns(sessions * PLAYS_PER_SESSION, pairs)
+
+
+def _consume_backlog(settings: Settings, sessions: int) -> float:
+    """The seconds from the first stored message to the last one."""
+    times, consumed = list[float](), list[int]()
+
+    def count(stored: StoredBatch) -> None:
+        times.append(time.perf_counter())
+        consumed.append(stored.messages)
+
+    with _consuming(settings, count):
+        _wait(lambda: sum(consumed) >= sessions)
+    # The first batch only starts the clock, because joining a group takes as long as its broker wants.
+    return (times[-1] - times[0]) * sessions / (sessions - consumed[0])
+
+
+def _copy_backlog(connection: Connection, settings: Settings, sessions: int) -> float:
+    consumer = KafkaConsumer(
+        {
+            "bootstrap.servers": settings.stream_bootstrap_servers,
+            "group.id": f"bare-{time.time()}",
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+            "session.timeout.ms": 1000,
+        }
+    )
+    consumer.subscribe([settings.stream_topic])
+    connection.execute("create schema if not exists bare")
+    connection.execute(
+        "create table if not exists bare.messages"
+        " (user_id bigint, items bigint[], created_at timestamp, updated_at timestamp)"
+    )
+    connection.execute("truncate bare.messages")
+    try:
+        while not (messages := consumer.consume(settings.stream_batch_messages, 1)):
+            pass
+        received = first = len(messages)
+
+        def copy_all() -> None:
+            nonlocal messages, received
+            while True:
+                with connection.cursor() as cursor, cursor.copy("copy bare.messages from stdin") as copy:
+                    for message in messages:
+                        row = json.loads(message.value() or b"")
+                        copy.write_row((row["user_id"], row["items"], row["created_at"], row["updated_at"]))
+                if received >= sessions:
+                    return
+                messages = consumer.consume(settings.stream_batch_messages, 1)
+                received += len(messages)
+
+        return seconds_of(copy_all) * sessions / (sessions - first)
+    finally:
+        consumer.close()
+
+
+def send(topic: str, port: int, users: int, tracks: int, count: int, plays: int, part: int, rate: float | None) -> None:
+    """Send sessions of random users. `part` makes them other ones than those sent before. Without a rate, at once."""
+    random = np.random.default_rng(part)
+    user_ids = random.integers(1, users + 1, count).tolist()
+    items = random.integers(1, tracks + 1, (count, plays))
+    items -= items % 100 == 0  # these tracks are removed
+    producer = Producer({"bootstrap.servers": f"{HOST}:{port}", "linger.ms": 0 if rate else 50})
+    started = time.perf_counter()
+    for number, (user_id, tracks_played) in enumerate(zip(user_ids, np.maximum(items, 1).tolist(), strict=True)):
+        if rate and (delay := started + number / rate - time.perf_counter()) > 0:
+            time.sleep(delay)
+        moment = (_BEGIN + timedelta(days=part, milliseconds=number)).isoformat()
+        value = {"user_id": user_id, "items": tracks_played, "created_at": moment, "updated_at": moment}
+        while True:
+            try:
+                producer.produce(topic, json.dumps(value), str(user_id))
+                break
+            except BufferError:
+                producer.poll(0.1)
+        producer.poll(0)
+    producer.flush()
+
+
+def _with_topic(settings: Settings, port: int) -> Settings:
+    topic = f"listens-{time.time_ns()}"
+    create_topic(port, topic, _PARTITIONS)
+    return settings.model_copy(update={"stream_topic": topic, "stream_group": topic})
+
+
+@contextmanager
+def _consuming(settings: Settings, after_batch: Callable[[StoredBatch], None]) -> Iterator[Consumer]:
+    consumer = Consumer(settings, settings.database_url.get_secret_value(), utc_now, after_batch=after_batch)
+    thread = threading.Thread(target=consumer.run, daemon=True)
+    thread.start()
+    try:
+        yield consumer
+    finally:
+        consumer.stop()
+        thread.join()
+
+
+def _wait(condition: Callable[[], Any], seconds: float = 600.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("the consumer did not finish in time")
+        time.sleep(0.01)
