@@ -38,7 +38,7 @@ from streaming.store import StoredBatch
 
 PLAYS_PER_SESSION = 5
 RATE = 200
-MODELS = ("graph_filter", "als", "ease_graph_als")
+MODELS = ("als", "graph_als", "graph_content")
 _PARTITIONS = 4
 _BEGIN = datetime(2024, 6, 1)
 

@@ -334,6 +334,19 @@ def stream_status(*, json: Json = False) -> int:
     return run_module("cli.stream_status", json=json)
 
 
+@_command(_SERVICES, "moovitamix stream replay --from 2026-11-22T03:00", stream, "replay")
+def stream_replay(
+    *,
+    from_: Annotated[
+        str,
+        Parameter(name="--from", help="UTC time of the first message, as 2026-11-22T03:00.", validator=_validate_time),
+    ],
+    json: Json = False,
+) -> int:
+    """Consume messages again, from a time on. Those that are stored already change nothing."""
+    return run_module("cli.stream_replay", **{"from": from_}, json=json)
+
+
 @_command(_SERVICES, "moovitamix up")
 def up() -> int:
     """Start Postgres, the APIs, Prefect and its worker on this machine."""

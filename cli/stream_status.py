@@ -96,7 +96,7 @@ def _read_database(settings: Settings, state: StreamState, topic: TopicState | N
 
 def _partitions(topic: TopicState, offsets: Sequence[StoredOffset]) -> Iterator[PartitionState]:
     stored = {offset.partition: offset for offset in offsets}
-    for partition, end in sorted(topic.end_offsets.items()):
+    for partition, end in sorted(topic.offsets.items()):
         offset = stored.get(partition)
         if offset is None:
             yield PartitionState(partition, None, 0, end)

@@ -16,5 +16,5 @@ def reconcile_streamed_sessions(
     Part of the transaction that publishes the batch, so each session counts once at any moment. Raises psycopg.Error.
     """
     values = {"batch_id": batch_id, "before": now - timedelta(days=unconfirmed_days), "now": now}
-    connection.execute(load_query("stream/reconciliation.reconcile_sessions"), values)
+    connection.execute(load_query("stream/reconcile_sessions"), values)
     connection.execute(load_query("stream/reconciliation.delete_confirmed"), values)

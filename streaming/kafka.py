@@ -8,8 +8,9 @@ from its beginning.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
@@ -26,8 +27,6 @@ _LOGGER = logging.getLogger(__name__)
 # librdkafka repeats these errors while the broker is unavailable. The consumer logs an outage once.
 _OUTAGE_ERRORS = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE, KafkaError._TIMED_OUT)
 _REQUEST_TIMEOUT_SECONDS = 5.0
-# Returns the next offset to consume of a partition, or None to start at its first message.
-Positions = Callable[[int], int | None]
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
@@ -68,7 +67,7 @@ class KafkaTopic:
         # Whether the group has assigned its partitions; a consumer may get none of them.
         self.is_assigned = False
         self._is_broker_unavailable = False
-        self._positions: Positions = lambda partition: None
+        self._offsets: Offsets | None = None
         self._consumer = Consumer(
             client_options(settings)
             | {
@@ -91,13 +90,15 @@ class KafkaTopic:
 
         Another call reads the offsets again, also of the assigned partitions. Raises BrokerUnavailable, DatabaseError.
         """
-        offsets = Offsets(connection, self.name, self.topic_id)
-        self._positions = offsets.next_offset
+        self._offsets = Offsets(connection, self.name, self.topic_id)
         self.rewind()
-        return offsets
+        return self._offsets
 
     def receive(self, max_messages: int, wait_seconds: float) -> list[Message]:
-        """Return up to `max_messages`, or none if nothing arrives in time. Raises BrokerUnavailable, TopicRecreated."""
+        """Return up to `max_messages`, or none if nothing arrives in time.
+
+        Raises BrokerUnavailable, TopicRecreated, DatabaseError.
+        """
         try:
             first = self._consumer.poll(wait_seconds)
             received = [] if first is None else [first, *self._consumer.consume(max_messages - 1, 0)]
@@ -106,6 +107,8 @@ class KafkaTopic:
         if not received:
             if self._is_broker_unavailable:
                 self.check_topic()
+            if self._offsets is not None and self._offsets.have_moved():
+                self.rewind()
             return []
         messages = [message for message in received if self._is_usable(message)]
         if messages:
@@ -166,7 +169,7 @@ class KafkaTopic:
         consumer.unassign()
 
     def _start_position(self, partition: int) -> TopicPartition:
-        position = self._positions(partition)
+        position = None if self._offsets is None else self._offsets.next_offset(partition)
         return TopicPartition(self.name, partition, OFFSET_BEGINNING if position is None else position)
 
     def _is_usable(self, message: Any) -> bool:
@@ -186,30 +189,35 @@ class KafkaTopic:
 
 @dataclass(frozen=True)
 class TopicState:
-    """The id of a topic on the broker, and the offset of the next message of each partition."""
+    """The id of a topic on the broker, and an offset of each partition."""
 
     topic_id: str
-    end_offsets: dict[int, int]
+    offsets: dict[int, int]
 
 
-def read_topic_state(settings: Settings) -> TopicState:
-    """Ask the broker for the state of the topic. Takes a few seconds at most. Raises SettingsError, BrokerUnavailable.
+def read_topic_state(settings: Settings, since: datetime | None = None) -> TopicState:
+    """Ask the broker for the end of each partition, or for its first message since a time.
 
-    The local broker reports ends that are too low, by the messages of the last produced batch.
+    Takes a few seconds at most. A partition without such a message is left out. The local broker reports ends that are
+    too low, by the messages of the last produced batch, and its first message if there is none since the time.
+
+    Raises SettingsError, BrokerUnavailable.
     """
     admin, topic = _make_admin(settings), settings.stream_topic
     description = _describe(admin, topic)
     partitions = [TopicPartition(topic, partition.id) for partition in description.partitions]
-    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    spec = OffsetSpec.latest() if since is None else OffsetSpec.for_timestamp(int(since.timestamp() * 1000))  # type: ignore[no-untyped-call]
     try:
-        answers = admin.list_offsets(dict.fromkeys(partitions, latest), request_timeout=_REQUEST_TIMEOUT_SECONDS)
-        ends = {
+        answers = admin.list_offsets(dict.fromkeys(partitions, spec), request_timeout=_REQUEST_TIMEOUT_SECONDS)
+        offsets = {
             partition.partition: answer.result(_REQUEST_TIMEOUT_SECONDS + 1).offset
             for partition, answer in answers.items()
         }
     except (KafkaException, TimeoutError) as error:
         raise _broker_unavailable(topic, error) from error
-    return TopicState(str(description.topic_id), ends)
+    return TopicState(
+        str(description.topic_id), {partition: offset for partition, offset in offsets.items() if offset >= 0}
+    )
 
 
 def _make_admin(settings: Settings) -> AdminClient:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from core.database import Connection, readable_errors
 from core.queries import load_query
@@ -29,6 +30,13 @@ class Offsets:
         row = self._connection.execute(load_query("stream/offsets.find_next_offset"), values).fetchone()
         self._next_offsets[partition] = None if row is None else row[0]
         return self._next_offsets[partition]
+
+    @readable_errors()
+    def have_moved(self) -> bool:
+        """Whether the database has other offsets than this consumer: after a replay. Raises DatabaseError."""
+        rows = self._connection.execute(load_query("stream/offsets.find_offsets"), {"topic_id": self._topic_id})
+        stored = dict(rows.fetchall())
+        return any(stored.get(partition) != expected for partition, expected in self._next_offsets.items())
 
     def add(self, messages: Sequence[Message]) -> list[Message]:
         """Move the offsets behind the messages. All of them are new.
@@ -58,3 +66,31 @@ def _position(message: Message) -> tuple[int, int]:
     if message.partition is None or message.offset is None:
         raise ValueError("a message from Kafka has a partition and an offset")
     return message.partition, message.offset
+
+
+@dataclass(frozen=True)
+class ReplayedPartition:
+    """A partition that is consumed again, from offset `next_offset` to before `consumed_offset`."""
+
+    partition: int
+    next_offset: int
+    consumed_offset: int
+
+    @property
+    def messages(self) -> int:
+        """How many messages are consumed again."""
+        return self.consumed_offset - self.next_offset
+
+
+def move_offsets_back(
+    connection: Connection, topic_id: str, first_offsets: Mapping[int, int]
+) -> list[ReplayedPartition]:
+    """Move the offsets of partitions back, in one transaction. Smaller offsets stay. Raises DatabaseError."""
+    partitions = []
+    with readable_errors(), connection.transaction():
+        for partition, next_offset in sorted(first_offsets.items()):
+            values = {"topic_id": topic_id, "partition": partition, "next_offset": next_offset}
+            row = connection.execute(load_query("stream/offsets.move_offset_back"), values).fetchone()
+            if row is not None:
+                partitions.append(ReplayedPartition(partition, next_offset, row[0]))
+    return partitions
