@@ -1,42 +1,26 @@
 -- name: sum_stream_periods
 -- One row per ten minutes since `streamed_since` in which a consumer reported: sums over all consumers, the longest lag, and
--- both histograms of ages (see stream.minutes).
-with reported as (
-    select date_bin('10 minutes', minute, '2000-01-01 00:00:00+00') as period, *
-    from stream.minutes
-    where minute between %(streamed_since)s and %(latest)s
-),
-
-ages as (
-    select
-        step.period,
-        array_agg(step.commits order by step.position) as commit_ages,
-        array_agg(step.lists order by step.position) as list_ages
-    from (
-        select reported.period, age.position, sum(age.commits)::bigint as commits, sum(age.lists)::bigint as lists
-        from reported
-        cross join lateral unnest(reported.commit_ages, reported.list_ages)
-            with ordinality as age (commits, lists, position)
-        group by reported.period, age.position
-    ) as step
-    group by step.period
-),
-
-sums as (
-    select
-        period,
-        sum(messages)::bigint as messages,
-        sum(plays)::bigint as plays,
-        sum(rejected)::bigint as rejected,
-        max(lag_seconds) as lag_seconds
-    from reported
-    group by period
-)
-
-select sums.period, sums.messages, sums.plays, sums.rejected, sums.lag_seconds, ages.commit_ages, ages.list_ages
-from sums
-join ages using (period)
-order by sums.period;
+-- both histograms of ages, which have 14 steps (see stream.minutes).
+select
+    date_bin('10 minutes', minute, '2000-01-01 00:00:00+00') as period,
+    sum(messages)::bigint as messages,
+    sum(plays)::bigint as plays,
+    sum(rejected)::bigint as rejected,
+    max(lag_seconds) as lag_seconds,
+    array[
+        sum(commit_ages[1]), sum(commit_ages[2]), sum(commit_ages[3]), sum(commit_ages[4]), sum(commit_ages[5]),
+        sum(commit_ages[6]), sum(commit_ages[7]), sum(commit_ages[8]), sum(commit_ages[9]), sum(commit_ages[10]),
+        sum(commit_ages[11]), sum(commit_ages[12]), sum(commit_ages[13]), sum(commit_ages[14])
+    ]::bigint[] as commit_ages,
+    array[
+        sum(list_ages[1]), sum(list_ages[2]), sum(list_ages[3]), sum(list_ages[4]), sum(list_ages[5]),
+        sum(list_ages[6]), sum(list_ages[7]), sum(list_ages[8]), sum(list_ages[9]), sum(list_ages[10]),
+        sum(list_ages[11]), sum(list_ages[12]), sum(list_ages[13]), sum(list_ages[14])
+    ]::bigint[] as list_ages
+from stream.minutes
+where minute between %(streamed_since)s and %(latest)s
+group by period
+order by period;
 
 -- name: find_stream_consumers
 -- One row per consumer that reported since `streamed_since`: its newest report, newest first.
