@@ -163,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     services = load_local_services()
     settings = services.settings.model_copy(update={"stream_bootstrap_servers": services.bootstrap_servers})
     keep_temporary_files_in(settings.data_dir)
-    if not settings.stream_bootstrap_servers:
+    if not settings.is_streaming:
         raise SettingsError("STREAM_BOOTSTRAP_SERVERS is empty: streaming is off")
     clock = clock_of(settings)
     state = read_state(settings, clock)

@@ -216,6 +216,11 @@ class Settings(BaseSettings):
         return not any(url.get_secret_value() for url in urls)
 
     @property
+    def is_streaming(self) -> bool:
+        """Whether a topic is consumed."""
+        return bool(self.stream_bootstrap_servers)
+
+    @property
     def source(self) -> str:
         """The API's address without user and password, for logs and the database."""
         parts = urlsplit(self.moovitamix_api_url)

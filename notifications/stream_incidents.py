@@ -165,7 +165,7 @@ class StreamIncidents:
 
 def stream_checks(settings: Settings, database_url: Callable[[], str], clock: Clock) -> StreamChecks | None:
     """The checks of the stream of these settings; None if streaming is off."""
-    if not settings.stream_bootstrap_servers:
+    if not settings.is_streaming:
         return None
     logging.getLogger("librdkafka").setLevel(logging.CRITICAL)  # the incident says that the broker does not answer
 

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     settings = load_settings()
     keep_temporary_files_in(settings.data_dir)
-    if not settings.stream_bootstrap_servers:
+    if not settings.is_streaming:
         raise SettingsError("STREAM_BOOTSTRAP_SERVERS is empty: name a Kafka broker, such as 127.0.0.1:9092")
     consumer = Consumer(settings, ensure_schema_for_role(settings, STREAM), clock_of(settings))
     try:

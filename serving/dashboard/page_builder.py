@@ -73,7 +73,7 @@ class HealthPageBuilder:
             return self.page_without_database(error, trusted=True)
         incidents = read_incidents(self.settings, utc_now())
         panels = make_panels(data)
-        stream = stream_section(data, now, is_configured=bool(self.settings.stream_bootstrap_servers))
+        stream = stream_section(data, now, is_configured=self.settings.is_streaming)
         shown = [*(stream.panels if stream else ()), *panels]
         charts = await self.chart_renderer.render(shown)
         page = HealthPage(
