@@ -3,7 +3,10 @@
 A played track is relevant if the recommendations could contain it: the user had not played it before, or played tracks
 are not excluded. Drift alarms use the first two metrics. The others help to find the cause.
 
-- `ndcg@k`: mean over users with their own recommendations who played a relevant track
+Each track counts by its rank in the list that the user saw at the start of the session in which they first played it on
+that day: their newest fresh recommendations of the publication, or their published ones.
+
+- `ndcg@k`: mean over users with their own recommendations who played a relevant track, each at most 1
 - `useful`: share of useful feedback
 - `hit@k`: share of the users of `ndcg@k` with a relevant track in the first k
 - `lift@k`: `ndcg@k` minus the NDCG of the tracks that are popular with all users
@@ -25,6 +28,7 @@ from numpy.typing import NDArray
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from core.clock import CLOCK_SKEW
 from core.database import Connection, readable_errors
 from core.frames import read_frame
 from core.queries import load_query
@@ -37,10 +41,15 @@ MODEL_AGE = "model_age_days"
 _DAY_TABLES = {
     "day_plays": "quality/create_day_plays",
     "day_users": "quality/days.create_day_users",
+    "day_lists": "quality/days.create_day_lists",
     "day_user_tracks": "quality/days.create_day_user_tracks",
 }
+# The fresh recommendations of at most this many users are kept for the monitor, for at most this many days.
+HISTORY_USERS = 5_000
+HISTORY_AGE = timedelta(days=14)
 _USER_DAY_COLUMNS: Mapping[str, pl.DataType] = {
-    **{"publication_id": pl.Int64(), "pruned": pl.Int64(), "has_list": pl.Int64(), "plays": pl.Int64()},
+    **{"publication_id": pl.Int64(), "pruned": pl.Int64(), "has_list": pl.Int64()},
+    **{"sampled": pl.Int64(), "plays": pl.Int64()},
     **{"plays_of_new": pl.Int64(), "relevant": pl.Int64(), "hits": pl.Int64()},
     **{"gain": pl.Float64(), "popular_gain": pl.Float64()},
 }
@@ -104,13 +113,18 @@ def measure_day(connection: Connection, day: date, k: int, usual_usefulness: flo
         *_play_metrics(user_days),
         *_publication_metrics(connection, day, publication_id, k),
     ]
-    answers = read_frame(connection, "quality/copy_feedback", FEEDBACK_COLUMNS, {"day": day})
-    useful = share_of_useful(answers, usual_usefulness)
+    useful = share_of_useful(read_answers(connection, day), usual_usefulness)
     notes: tuple[str, ...] = ()
     if useful is not None:
         metrics.append(DayMetric(USEFUL, useful.share, useful.effective_users, useful.lower, useful.upper))
         notes = (f"judged without {useful.left_out}",) if useful.left_out else ()
     return DayQuality(day, publication_id, tuple(metrics), notes=notes)
+
+
+def read_answers(connection: Connection, day: date) -> pl.DataFrame:
+    """Read the answers that count on a day, with columns as in FEEDBACK_COLUMNS. Raises psycopg.Error."""
+    values = {"day": day, "max_users": HISTORY_USERS, "clock_skew": CLOCK_SKEW}
+    return read_frame(connection, "quality/copy_feedback", FEEDBACK_COLUMNS, values)
 
 
 def _read_user_days(connection: Connection, day: date, k: int, now: datetime) -> pl.DataFrame:
@@ -119,9 +133,10 @@ def _read_user_days(connection: Connection, day: date, k: int, now: datetime) ->
     Each temporary table is analyzed, so that Postgres plans the next query with the actual number of rows.
     """
     for table, query in _DAY_TABLES.items():
-        connection.execute(load_query(query), {"day": day, "now": now})
+        connection.execute(load_query(query), {"day": day, "now": now, "history_from": now - HISTORY_AGE})
         connection.execute(sql.SQL("analyze {}").format(sql.Identifier(table)))
-    user_days = read_frame(connection, "quality/copy_user_days", _USER_DAY_COLUMNS, {"k": k})
+    values = {"day": day, "k": k, "max_users": HISTORY_USERS}
+    user_days = read_frame(connection, "quality/copy_user_days", _USER_DAY_COLUMNS, values)
     for table in _DAY_TABLES:
         connection.execute(sql.SQL("drop table {}").format(sql.Identifier(table)))
     return user_days
@@ -134,11 +149,13 @@ def _most_used_publication(publications: NDArray[np.int64]) -> int:
 
 
 def _ranking_metrics(user_days: pl.DataFrame, k: int) -> list[DayMetric]:
-    users = user_days.filter(pl.col("has_list") == 1, pl.col("relevant") > 0)
+    users = user_days.filter(pl.col("has_list") == 1, pl.col("sampled") == 1, pl.col("relevant") > 0)
     if users.is_empty():
         return []
     ideal = np.cumsum(1 / np.log2(np.arange(2, k + 2)))[np.minimum(users["relevant"].to_numpy(), k) - 1]
-    gain, popular_gain = users["gain"].to_numpy() / ideal, users["popular_gain"].to_numpy() / ideal
+    # A list that follows the plays of a day can have more tracks at its top than one list.
+    gain = np.minimum(1, users["gain"].to_numpy() / ideal)
+    popular_gain = users["popular_gain"].to_numpy() / ideal
     hit = (users["hits"].to_numpy() > 0).astype(np.float64)
     return [
         _mean(ndcg(k), gain, 0, 1),

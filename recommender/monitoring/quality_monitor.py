@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time
 from typing import Any, Literal
 
 from psycopg.rows import dict_row
@@ -128,6 +128,7 @@ def newest_decisions(connection: Connection, limit: int) -> list[dict[str, Any]]
 def evaluate_day(connection: Connection, due: DueDay, settings: MonitoringSettings, now: datetime) -> DayEvaluation:
     """Measure a day, compare it with earlier days, and record the result, in one transaction.
 
+    It also deletes the fresh recommendations that no later day needs.
     The caller evaluates days in order, and holds the warehouse lock. Raises DatabaseError.
     """
     with connection.transaction():
@@ -141,6 +142,10 @@ def evaluate_day(connection: Connection, due: DueDay, settings: MonitoringSettin
         else:
             evaluation = _evaluate(connection, quality, settings, now)
         _record_verdict(connection, evaluation, now)
+        # Answers of the next day may be about recommendations of this one, so those stay one day longer.
+        before = {"before": datetime.combine(due.day, time(), UTC)}
+        connection.execute(load_query("quality/fresh_history.prune_history"), before)
+        connection.execute(load_query("quality/fresh_history.delete_removed"), before)
     return evaluation
 
 

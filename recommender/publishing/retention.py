@@ -35,6 +35,7 @@ def prune_publications(connection: Connection, *, keep: int, now: datetime) -> i
             marks |= {"unpublished_before": now - _UNPUBLISHED_AGE, "unpublished_after": now + _UNPUBLISHED_AGE}
             connection.execute(load_query("recommendations/retention.mark_pruned"), marks)
             connection.execute(load_query("recommendations/retention.delete_fallbacks"))
+            connection.execute(load_query("recommendations/retention.delete_fresh_history"))
         unfinished = connection.execute(load_query("recommendations/retention.find_unfinished_pruning")).fetchall()
         dropped = 0
         with _limited_wait(connection):

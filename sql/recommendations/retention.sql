@@ -19,6 +19,11 @@ where pruned_at is null
 delete from ml.fallbacks
 where publication_id in (select publication_id from ml.publications where pruned_at is not null);
 
+-- name: delete_fresh_history
+-- Deletes what is kept of the fresh recommendations of pruned publications.
+delete from ml.fresh_recommendation_history
+where publication_id in (select publication_id from ml.publications where pruned_at is not null);
+
 -- name: find_unfinished_pruning
 -- One row per pruned publication with tables left. A half detached one comes first, because no other can be detached
 -- before it.

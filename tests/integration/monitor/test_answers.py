@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.frames import read_frame
-from recommender.monitoring.daily_quality import DayMetric
-from recommender.monitoring.usefulness import FEEDBACK_COLUMNS
+from recommender.monitoring.daily_quality import DayMetric, read_answers
 from tests.integration.monitor.world import (
     Connection,
     add_feedback,
@@ -36,11 +34,7 @@ def useful(connection: Connection, usual: float | None = None) -> DayMetric | No
 
 def counted(connection: Connection) -> list[tuple[int, int]]:
     """User and track of the feedback that counts on day 1."""
-    return (
-        read_frame(connection, "quality/copy_feedback", FEEDBACK_COLUMNS, {"day": day(1)})
-        .select("user_id", "track_id")
-        .rows()
-    )
+    return read_answers(connection, day(1)).select("user_id", "track_id").rows()
 
 
 def test_day_without_answers_has_no_metric(published: Connection) -> None:
@@ -103,7 +97,7 @@ def test_usual_users_of_a_key_are_the_median_of_four_weeks(published: Connection
     for user, key in ((1, "app"), (2, "new"), (3, "old")):
         add_feedback(published, user, user, True, at(1), key=key)
 
-    metric = read_frame(published, "quality/copy_feedback", FEEDBACK_COLUMNS, {"day": day(1)})
+    metric = read_answers(published, day(1))
 
     assert dict(metric.select("key_id", "usual").rows()) == {"app": 3.0, "new": 0.0, "old": 0.0}
 
@@ -112,4 +106,4 @@ def test_key_with_half_of_the_days_is_new(published: Connection) -> None:
     for number in range(-12, 1):
         add_feedback(published, 1, 30 + number + 14, True, at(number))
     add_feedback(published, 1, 1, True, at(1))
-    assert read_frame(published, "quality/copy_feedback", FEEDBACK_COLUMNS, {"day": day(1)})["usual"].to_list() == [0]
+    assert read_answers(published, day(1))["usual"].to_list() == [0]

@@ -125,6 +125,17 @@ def go_live(connection: Connection, publication: int, moment: datetime) -> None:
     )
 
 
+def show_fresh(
+    connection: Connection, publication: int, user: int, tracks: Sequence[int], moment: datetime
+) -> None:
+    """Show fresh recommendations from a moment on; without tracks, remove them. The consumer records both."""
+    connection.execute(
+        "insert into ml.fresh_recommendation_history (publication_id, user_id, track_ids, shown_from)"
+        " values (%s, %s, %s, %s)",
+        [publication, user, list(tracks), moment],
+    )
+
+
 def prune(connection: Connection, publication: int) -> None:
     """Prune a publication, like retention."""
     connection.execute("update ml.publications set pruned_at = '2024-04-01' where publication_id = %s", [publication])
@@ -167,10 +178,12 @@ def add_feedback(
     )
 
 
-def measure(connection: Connection, number: int, k: int = 20, usual: float | None = None) -> DayQuality:
+def measure(
+    connection: Connection, number: int, k: int = 20, usual: float | None = None, now: datetime = NOW
+) -> DayQuality:
     """Measure a day without recording it."""
     with connection.transaction():
-        return daily_quality.measure_day(connection, day(number), k, usual, NOW)
+        return daily_quality.measure_day(connection, day(number), k, usual, now)
 
 
 def evaluate_due_days(
