@@ -6,7 +6,7 @@ confirmed. So fresh recommendations are those that a full `recommend` run would 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -23,6 +23,7 @@ from recommender.data.interactions import Ids, Interactions
 from recommender.data.play_log import NegativeFeedback, PlayLog
 from recommender.publishing.recommendation_lists import recommend_to_all_users
 from streaming.live_model import LiveModel
+from streaming.recommendation_history import StreamedChange, add_to_history
 
 PLAYS = {"user_id": pl.Int64(), "track_id": pl.Int64(), "plays": pl.Int64(), "played_at": pl.Int64()}
 
@@ -127,11 +128,16 @@ def _failure(
 
 
 def save_lists(
-    connection: Connection, live: LiveModel, lists: Sequence[FreshList], changes: dict[int, int], as_of: datetime
+    connection: Connection,
+    live: LiveModel,
+    lists: Sequence[FreshList],
+    changes: Mapping[int, StreamedChange],
+    as_of: datetime,
 ) -> tuple[int, int]:
     """Save the lists that passed their checks, and record the failures of others. Returns the number of each.
 
-    Nothing is saved for users who were erased since their plays were read. Raises DatabaseError.
+    The same transaction adds the lists of users in the sample to the history that the monitor reads. Nothing is saved
+    for users who were erased since their plays were read. Raises DatabaseError.
     """
     if not lists:
         return 0, 0
@@ -144,7 +150,7 @@ def save_lists(
                 {
                     "publication_id": live.champion.publication_id,
                     "user_id": fresh.user_id,
-                    "change_id": changes[fresh.user_id],
+                    "change_id": changes[fresh.user_id].change_id,
                 },
             )
             for fresh in lists
@@ -158,6 +164,8 @@ def save_lists(
         failed = [row | {"reason": fresh.failure, "now": as_of} for fresh, row in rows if fresh.failure is not None]
         if saved:
             cursor.executemany(load_query("stream/fresh_recommendations.save_fresh"), saved)
+            saved_changes = {row["user_id"]: changes[row["user_id"]] for row in saved}
+            add_to_history(connection, live.champion.publication_id, saved_changes, as_of)
         if failed:
             cursor.executemany(load_query("stream/fresh_recommendations.record_failure"), failed)
     return len(saved), len(failed)

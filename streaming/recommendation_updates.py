@@ -19,6 +19,7 @@ from recommender.publishing.model_runs import find_champion
 from streaming.fresh_recommendations import FreshList, recommend_to_users, save_lists
 from streaming.live_model import LiveModel, LiveModelLoader
 from streaming.metrics import StreamMetrics
+from streaming.recommendation_history import StreamedChange, prune_history, remove_fresh_recommendations
 
 _LOGGER = logging.getLogger(__name__)
 _USERS_PER_STEP = 500
@@ -27,6 +28,7 @@ _CHANGES_PER_PAGE = 2_000
 _CHANGES_WHILE_BEHIND = 200
 _REFRESH_SECONDS = 1.0
 _MODEL_RETRY_SECONDS = 60.0
+_PRUNE_SECONDS = 3_600.0
 # Transactions commit in another order than their changes are numbered. Changes this young are therefore read again.
 _COMMIT_SECONDS = 10.0
 
@@ -71,6 +73,7 @@ class RecommendationUpdates:
     live: LiveModel | None = None
     _missed: MissedChanges = field(default_factory=MissedChanges)
     _refreshed_at: float = float("-inf")
+    _pruned_at: float = float("-inf")
     # The newest model that the loader was asked for. One that cannot be loaded is tried again after a while.
     _loaded: tuple[Champion, tuple[str, ...]] | None = None
     _retry_at: float = float("inf")
@@ -93,9 +96,11 @@ class RecommendationUpdates:
             return False
         self._refreshed_at = time.monotonic()
         if not self.settings.stream_fresh:
-            with readable_errors():
-                self.connection.execute(load_query("stream/fresh_recommendations.delete_all"))
+            remove_fresh_recommendations(self.connection, self.clock(), of_live_publication=True)
             return True
+        if time.monotonic() - self._pruned_at >= _PRUNE_SECONDS:
+            prune_history(self.connection, self.clock())
+            self._pruned_at = time.monotonic()
         self._follow_publication()
         if self.live is not None and not self._recommend_to_missed(self.live, is_behind) and not is_behind:
             self._refreshed_at = float("-inf")
@@ -126,11 +131,7 @@ class RecommendationUpdates:
             return
         self.live, self._missed = live, MissedChanges()
         self.metrics.model_loads.inc()
-        with readable_errors():
-            self.connection.execute(
-                load_query("stream/fresh_recommendations.delete_other_publications"),
-                {"publication_id": live.champion.publication_id},
-            )
+        remove_fresh_recommendations(self.connection, self.clock(), of_live_publication=False)
 
     def _recommend_to_missed(self, live: LiveModel, is_behind: bool) -> bool:
         """Recommend to the users of one page of changes who were missed. Returns whether it was the last page."""
@@ -152,11 +153,12 @@ class RecommendationUpdates:
     def _recommend(self, live: LiveModel, user_ids: Sequence[int]) -> None:
         now = self.clock()
         with readable_errors():
-            changes = dict(
-                self.connection.execute(
+            changes = {
+                user_id: StreamedChange(change_id, newest_session_at)
+                for user_id, change_id, newest_session_at in self.connection.execute(
                     load_query("stream/fresh_recommendations.find_changes"), {"user_ids": list(user_ids)}
-                ).fetchall()
-            )
+                )
+            }
         try:
             with named_errors():
                 lists = recommend_to_users(

@@ -9,7 +9,7 @@ select distinct on (play.user_id)
     live.publication_id,
     publication.excludes_played,
     publication.pruned_at is not null or (
-        %(day)s::date < %(history_from)s
+        %(day)s::date < %(history_from)s::timestamptz
         and exists (
             select from ml.fresh_recommendation_history as history
             where history.publication_id = live.publication_id and history.shown_from < %(day)s::date + 1

@@ -84,6 +84,7 @@ SETUP_QUERIES: dict[str, dict[str, Part]] = {
     "marts/create_play_changes": {},
     "quality/create_day_plays": {},
     "quality/days.create_day_users": {},
+    "quality/days.create_day_lists": {},
     "quality/days.create_day_user_tracks": {},
 }
 # Queries that need more than this schema, and why. Postgres checks only their syntax.

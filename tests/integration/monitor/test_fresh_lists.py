@@ -156,7 +156,9 @@ def test_large_days_are_judged_by_a_sample(connection: Connection, monkeypatch: 
     show_fresh(connection, publication, 1, [2], at(0, 10))
     sampled = measure(connection, 0, now=SOON)
 
-    rows = connection.execute("select u from generate_series(1, 9) as u where hashint8extended(u, 0) & 1 = 0").fetchall()
+    rows = connection.execute(
+        "select u from generate_series(1, 9) as u where hashint8extended(u, 0) & 1 = 0"
+    ).fetchall()
     assert 0 < len(rows) < 9
     for metric in ("ndcg@20", "useful"):
         before, after = everybody[metric], sampled[metric]

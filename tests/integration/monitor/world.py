@@ -125,9 +125,7 @@ def go_live(connection: Connection, publication: int, moment: datetime) -> None:
     )
 
 
-def show_fresh(
-    connection: Connection, publication: int, user: int, tracks: Sequence[int], moment: datetime
-) -> None:
+def show_fresh(connection: Connection, publication: int, user: int, tracks: Sequence[int], moment: datetime) -> None:
     """Show fresh recommendations from a moment on; without tracks, remove them. The consumer records both."""
     connection.execute(
         "insert into ml.fresh_recommendation_history (publication_id, user_id, track_ids, shown_from)"

@@ -18,7 +18,7 @@ import pytest
 from confluent_kafka import Producer
 from psycopg import sql
 
-from core.clock import utc_now
+from core.clock import Clock, utc_now
 from core.database import Connection, connect
 from core.roles import STREAM, in_role
 from core.sessions import open_connection
@@ -98,15 +98,15 @@ class Stream:
         """Every stored session: user_id, created_at, updated_at, items."""
         return self.query("select user_id, created_at, updated_at, items from stream.sessions order by 1, 2")
 
-    def consumer(self, **settings: Any) -> Consumer:
+    def consumer(self, clock: Clock = utc_now, **settings: Any) -> Consumer:
         """A consumer that is not started."""
         url = in_role(self.place.database, STREAM)
-        return Consumer(self.settings.model_copy(update=settings), url, utc_now, after_batch=self.batches.append)
+        return Consumer(self.settings.model_copy(update=settings), url, clock, after_batch=self.batches.append)
 
     @contextmanager
-    def consuming(self, **settings: Any) -> Iterator[Consumer]:
+    def consuming(self, clock: Clock = utc_now, **settings: Any) -> Iterator[Consumer]:
         """A consumer at work in a thread."""
-        consumer = self.consumer(**settings)
+        consumer = self.consumer(clock, **settings)
         thread = threading.Thread(target=consumer.run)
         thread.start()
         try:

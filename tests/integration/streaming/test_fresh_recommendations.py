@@ -19,7 +19,8 @@ from recommender.models.registry import CANDIDATES
 from recommender.publishing import model_runs, publication
 from streaming.fresh_recommendations import recommend_to_users, save_lists
 from streaming.live_model import load_live_model
-from tests.integration.streaming.conftest import Stream, refresh, row, train, until
+from streaming.recommendation_history import StreamedChange
+from tests.integration.streaming.conftest import Stream, at, refresh, row, train, until
 from tests.integration.streaming.test_consuming import fresh
 from tests.publications import live_recommendations
 from tests.warehouse_data import Session, add_sessions, rebuild_play_counts
@@ -174,7 +175,8 @@ def test_user_who_is_erased_while_recommendations_are_computed_gets_none(stream:
         suppressed = suppression_list.read_database(connection)
         begin_erasure(connection, UserIdentity(1), suppressed, reason="a test", requested_by="a test", now=utc_now())
 
-        save_lists(connection, live, lists, {1: 1, 2: 2}, utc_now())
+        changes = dict.fromkeys((1, 2), StreamedChange(1, at(TIME)))
+        save_lists(connection, live, lists, changes, utc_now())
 
     assert set(fresh(stream)) == {2}
 

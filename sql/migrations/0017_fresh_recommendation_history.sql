@@ -8,7 +8,8 @@ create table ml.fresh_recommendation_history (
     history_id bigint generated always as identity,
     track_ids bigint[] not null,
     shown_from timestamptz not null,
-    primary key (publication_id, user_id, history_id)
+    -- The time is part of the key so that a lookup by time reads the index only.
+    primary key (publication_id, user_id, history_id, shown_from)
 );
 create index on ml.fresh_recommendation_history using brin (shown_from);
 

@@ -1,0 +1,71 @@
+"""The history of fresh recommendations, from which the quality monitor reads what users saw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from core.database import Connection, readable_errors
+from core.queries import load_query
+from erasure.suppression_list import SUPPRESSION_LOCK, read_database
+from recommender.monitoring.daily_quality import HISTORY_AGE, HISTORY_USERS
+
+
+@dataclass(frozen=True)
+class StreamedChange:
+    """The newest change of a user's streamed sessions, and when the newest of these sessions began."""
+
+    change_id: int
+    newest_session_at: datetime
+
+    def shown_from(self, as_of: datetime) -> datetime:
+        """The first moment whose sessions can be compared with recommendations that include the change.
+
+        That is never the start of a session that they include, whatever the clock of the source.
+        """
+        return max(as_of, self.newest_session_at + timedelta(microseconds=1))
+
+
+def add_to_history(
+    connection: Connection, publication_id: int, changes: Mapping[int, StreamedChange], as_of: datetime
+) -> None:
+    """Add the fresh recommendations that were saved `as_of` a moment, by user. Raises psycopg.Error.
+
+    Part of the transaction that saves them.
+    """
+    values = {
+        "publication_id": publication_id,
+        "user_ids": list(changes),
+        "shown_from": [change.shown_from(as_of) for change in changes.values()],
+        "as_of": as_of,
+        "max_users": HISTORY_USERS,
+    }
+    connection.execute(load_query("stream/fresh_recommendations.add_to_history"), values)
+
+
+def remove_fresh_recommendations(connection: Connection, now: datetime, *, of_live_publication: bool) -> int:
+    """Delete the fresh recommendations of publications that are not live, or all, and add that to the history.
+
+    Returns how many were deleted. Raises DatabaseError.
+    """
+    query = "delete_all" if of_live_publication else "delete_other_publications"
+    with readable_errors(), connection.transaction():
+        connection.execute(load_query("stream/sessions.lock_suppression_list"), {"lock": SUPPRESSION_LOCK})
+        rows = connection.execute(load_query(f"stream/fresh_recommendations.{query}")).fetchall()
+        if rows:
+            erased = read_database(connection).matching_ids(user_id for _, user_id in rows)
+            removed = [(publication_id, user_id) for publication_id, user_id in rows if user_id not in erased]
+            values = {
+                "publication_ids": [publication_id for publication_id, _ in removed],
+                "user_ids": [user_id for _, user_id in removed],
+                "now": now,
+            }
+            connection.execute(load_query("stream/fresh_recommendations.add_removals"), values)
+    return len(rows)
+
+
+def prune_history(connection: Connection, now: datetime) -> None:
+    """Delete the history that is too old, if the monitor did not. Raises DatabaseError."""
+    with readable_errors():
+        connection.execute(load_query("quality/fresh_history.prune_history"), {"before": now - HISTORY_AGE})
