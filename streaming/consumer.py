@@ -109,7 +109,8 @@ class Consumer:
 
     def _receive_and_store(self, topic: Transport, store: SessionStore, updates: RecommendationUpdates) -> bool:
         """Receive and store a batch, and recommend to its users. Returns whether more messages wait."""
-        messages = topic.receive(self.settings.stream_batch_messages, self.settings.stream_wait_seconds)
+        wait_seconds = 0.0 if updates.has_more else self.settings.stream_wait_seconds
+        messages = topic.receive(self.settings.stream_batch_messages, wait_seconds)
         if not messages:
             if topic.is_assigned:
                 self.lag.record_nothing_waits()

@@ -22,10 +22,11 @@ from streaming.metrics import StreamMetrics
 from streaming.recommendation_history import StreamedChange, prune_history, remove_fresh_recommendations
 
 _LOGGER = logging.getLogger(__name__)
-_USERS_PER_STEP = 500
+# Few users at a time, so that neither memory nor the wait of the next message grows. While the consumer is behind, it
+# recommends to fewer, and once a second only, so that it stores messages.
+_USERS_PER_STEP = 100
+_USERS_WHILE_BEHIND = 20
 _CHANGES_PER_PAGE = 2_000
-# While the consumer is behind, it reads this many changes a second, so that it can store messages.
-_CHANGES_WHILE_BEHIND = 200
 _REFRESH_SECONDS = 1.0
 _MODEL_RETRY_SECONDS = 60.0
 _PRUNE_SECONDS = 3_600.0
@@ -72,6 +73,8 @@ class RecommendationUpdates:
     loader: LiveModelLoader
     live: LiveModel | None = None
     _missed: MissedChanges = field(default_factory=MissedChanges)
+    _missed_users: list[int] = field(default_factory=list)
+    _is_last_page: bool = True
     _refreshed_at: float = float("-inf")
     _pruned_at: float = float("-inf")
     # The newest model that the loader was asked for. One that cannot be loaded is tried again after a while.
@@ -86,13 +89,21 @@ class RecommendationUpdates:
             self._recommend(self.live, user_ids[begin : begin + _USERS_PER_STEP])
         return True
 
-    def refresh(self, is_behind: bool = False) -> bool:
-        """Once a second: follow the live publication, and recommend to users who were missed.
+    @property
+    def has_more(self) -> bool:
+        """Whether more users were missed: `refresh` recommends to the next of them without waiting for a second."""
+        return bool(self._missed_users) or not self._is_last_page
 
-        While the consumer `is_behind`, only some of them are recommended to, so that it can store messages. Returns
-        whether the second was over. Raises DatabaseError.
+    def refresh(self, is_behind: bool = False) -> bool:
+        """Follow the live publication once a second, and recommend to users who were missed, some at each call.
+
+        While the consumer `is_behind`, to few of them, so that it can store messages. Returns whether the second was
+        over. Raises DatabaseError.
         """
-        if time.monotonic() - self._refreshed_at < _REFRESH_SECONDS:
+        is_over = time.monotonic() - self._refreshed_at >= _REFRESH_SECONDS
+        if not is_over:
+            if self.live is not None and self.has_more and not is_behind:
+                self._recommend_to_missed(self.live, _USERS_PER_STEP)
             return False
         self._refreshed_at = time.monotonic()
         if not self.settings.stream_fresh:
@@ -102,8 +113,8 @@ class RecommendationUpdates:
             prune_history(self.connection, self.clock())
             self._pruned_at = time.monotonic()
         self._follow_publication()
-        if self.live is not None and not self._recommend_to_missed(self.live, is_behind) and not is_behind:
-            self._refreshed_at = float("-inf")
+        if self.live is not None:
+            self._recommend_to_missed(self.live, _USERS_WHILE_BEHIND if is_behind else _USERS_PER_STEP)
         return True
 
     def _follow_publication(self) -> None:
@@ -129,26 +140,30 @@ class RecommendationUpdates:
             return
         if live is None:
             return
-        self.live, self._missed = live, MissedChanges()
+        self.live, self._missed, self._missed_users = live, MissedChanges(), []
         self.metrics.model_loads.inc()
         remove_fresh_recommendations(self.connection, self.clock(), of_live_publication=False)
 
-    def _recommend_to_missed(self, live: LiveModel, is_behind: bool) -> bool:
-        """Recommend to the users of one page of changes who were missed. Returns whether it was the last page."""
-        max_changes = _CHANGES_WHILE_BEHIND if is_behind else _CHANGES_PER_PAGE
+    def _recommend_to_missed(self, live: LiveModel, max_users: int) -> None:
+        """Recommend to the next users who were missed, after reading the next page of changes if none is left."""
+        if not self._missed_users:
+            self._missed_users = self._read_missed_users(live)
+        self.recommend_to(self._missed_users[:max_users])
+        self._missed_users = self._missed_users[max_users:]
+
+    def _read_missed_users(self, live: LiveModel) -> list[int]:
         values = {
             "publication_id": live.champion.publication_id,
             "after": self._missed.position,
-            "max_changes": max_changes,
+            "max_changes": _CHANGES_PER_PAGE,
         }
         with readable_errors():
             changes, newest, user_ids = self.connection.execute(
                 load_query("stream/fresh_recommendations.find_missed_users"), values
             ).fetchone() or (0, None, [])
-        self.recommend_to(user_ids)
-        is_end = changes < max_changes
-        self._missed.advance(self._missed.position if newest is None else newest, is_end)
-        return bool(is_end)
+        self._is_last_page = changes < _CHANGES_PER_PAGE
+        self._missed.advance(self._missed.position if newest is None else newest, self._is_last_page)
+        return list(user_ids)
 
     def _recommend(self, live: LiveModel, user_ids: Sequence[int]) -> None:
         now = self.clock()

@@ -99,7 +99,8 @@ def test_users_of_full_batches_get_their_lists_from_the_changes(
 ) -> None:
     """While messages wait, they are stored first."""
     monkeypatch.setattr("streaming.recommendation_updates._CHANGES_PER_PAGE", 3)
-    monkeypatch.setattr("streaming.recommendation_updates._CHANGES_WHILE_BEHIND", 1)
+    monkeypatch.setattr("streaming.recommendation_updates._USERS_WHILE_BEHIND", 1)
+    monkeypatch.setattr("streaming.recommendation_updates._USERS_PER_STEP", 2)
     stream.send(*(row(user, TIME, [2 + user % 2, 4 + user % 2]) for user in USERS), partition=0)
     with stream.consuming(stream_batch_messages=len(USERS)):
         until(lambda: set(fresh(stream)) == set(USERS), "fresh recommendations")
