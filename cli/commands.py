@@ -344,7 +344,7 @@ def stream_audit(
     json: Json = False,
 ) -> int:
     """Audit streamed sessions and fresh recommendations. Lists that fail are deleted."""
-    return run_module("flows.audit_stream", hours=hours, json=json)
+    return run_module("cli.stream_audit", hours=hours, json=json)
 
 
 @_command(_SERVICES, "moovitamix stream replay --from 2026-11-22T03:00", stream, "replay")

@@ -69,7 +69,7 @@ def audit_stream(hours: Hours | None = None) -> StreamAudit:
     keep_logs_readable()
     settings, thresholds = load_settings(), load_thresholds()
     if not settings.is_streaming:
-        print("streaming is off: there is nothing to audit", flush=True)
+        print("streaming is off (STREAM_BOOTSTRAP_SERVERS is empty): there is nothing to audit", flush=True)
         return StreamAudit("off")
     # Ingests and trainings hold their own locks for long, and change nothing that this run compares with.
     with open_run(
