@@ -324,7 +324,7 @@ app.command(stream)
 
 @stream.default
 def run_stream() -> int:
-    """Consume listening sessions from Kafka, and recommend from them at once."""
+    """Consume listening sessions from Kafka or Pub/Sub, and recommend from them at once."""
     return run_module("streaming")
 
 
@@ -332,19 +332,6 @@ def run_stream() -> int:
 def stream_status(*, json: Json = False) -> int:
     """Show topic, offsets, lag, sessions and consumers. Exit code 1 means that a part does not answer."""
     return run_module("cli.stream_status", json=json)
-
-
-@_command(_SERVICES, "moovitamix stream audit --hours 2", stream, "audit")
-def stream_audit(
-    *,
-    hours: Annotated[
-        float | None,
-        _argument("Audit the last hours. Default: since the last audit, at most 24.", Number(gt=0, lte=24)),
-    ] = None,
-    json: Json = False,
-) -> int:
-    """Audit streamed sessions and fresh recommendations. Lists that fail are deleted."""
-    return run_module("cli.stream_audit", hours=hours, json=json)
 
 
 @_command(_SERVICES, "moovitamix stream replay --from 2026-11-22T03:00", stream, "replay")

@@ -2,6 +2,7 @@
 
 The offsets in the database move back, and running consumers follow within a second. A message that is stored already
 changes nothing. A replay stores messages that were rejected, if the rules accept them now, and sessions that were lost.
+Kafka only: Pub/Sub cannot go back without dropping older messages that are not consumed yet.
 Exit code 0: done; 1: broker or database does not answer; 2: streaming is off, or a wrong argument or setting.
 """
 
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     services = load_local_services()
     settings = services.settings.model_copy(update={"stream_bootstrap_servers": services.bootstrap_servers})
     keep_temporary_files_in(settings.data_dir)
+    if settings.stream_transport == "pubsub":
+        raise UsageError("replay needs Kafka; with Pub/Sub, publish the messages again (docs/streaming.md)")
     if not settings.stream_bootstrap_servers:
         raise SettingsError("STREAM_BOOTSTRAP_SERVERS is empty: streaming is off")
     if options.since > clock_of(settings)():

@@ -1,4 +1,4 @@
-"""Show topic, offsets, lag, sessions, fresh recommendations and consumers: `moovitamix stream status`.
+"""Show topic or subscription, offsets, lag, sessions, fresh recommendations and consumers: `moovitamix stream status`.
 
 It changes nothing. Exit code 0: all parts answer and a consumer reports; 1: not all; 2: streaming is off, or wrong
 settings.
@@ -28,6 +28,7 @@ from services.local_services import HOST, load_local_services
 from streaming import status
 from streaming.kafka import TopicState, read_topic_state
 from streaming.status import ConsumerReport, FreshListCount, StoredOffset, StoredSessions
+from streaming.transports import read_topic_id
 
 _SECONDS = 3.0
 _Value = TypeVar("_Value")
@@ -45,11 +46,15 @@ class PartitionState:
 
 @dataclass
 class StreamState:
-    """The state of the stream. A part is None or empty if it could not be read; `problems` says why."""
+    """The state of the stream. A part is None or empty if it could not be read; `problems` says why.
+
+    With Pub/Sub, `topic` is the subscription, there are no servers and partitions, and `messages` are those stored.
+    """
 
     topic: str
     bootstrap_servers: str
     metrics_url: str
+    messages: int | None = None
     topic_id: str | None = None
     partitions: list[PartitionState] = field(default_factory=list)
     consumers: list[ConsumerReport] = field(default_factory=list)
@@ -62,8 +67,13 @@ class StreamState:
 def read_state(settings: Settings, clock: Clock) -> StreamState:
     """Ask the broker, the database and the consumer of this machine. Raises SettingsError."""
     metrics_url = f"http://{HOST}:{settings.stream_metrics_port}/metrics"
-    state = StreamState(settings.stream_topic, settings.stream_bootstrap_servers, metrics_url)
-    topic = _try(state, lambda: read_topic_state(settings))
+    topic = None
+    if settings.stream_transport == "pubsub":
+        state = StreamState(settings.stream_pubsub_subscription, "", metrics_url)
+        _try(state, lambda: read_topic_id(settings))
+    else:
+        state = StreamState(settings.stream_topic, settings.stream_bootstrap_servers, metrics_url)
+        topic = _try(state, lambda: read_topic_state(settings))
     state.topic_id = topic.topic_id if topic else None
     _try(state, lambda: _read_database(settings, state, topic, clock()))
     state.metrics_problem = page_problem(metrics_url, _SECONDS)
@@ -90,6 +100,8 @@ def _read_database(settings: Settings, state: StreamState, topic: TopicState | N
             state.problems.append(f"no consumer reports; last report: {_moment(last)}")
         state.sessions = status.stored_sessions(connection)
         state.publication = status.fresh_list_count(connection)
+        if settings.stream_transport == "pubsub":
+            state.messages = status.stored_messages(connection, state.topic)
         if topic is not None:
             state.partitions = list(_partitions(topic, status.stored_offsets(connection, topic.topic_id)))
 
@@ -113,7 +125,10 @@ def as_json(state: StreamState) -> str:
 
 def as_lines(state: StreamState, now: datetime) -> Iterator[str]:
     """The state as lines for people."""
-    yield _line("topic", f"{state.topic}, id {state.topic_id or 'unknown'}, at {state.bootstrap_servers}")
+    if state.messages is None:
+        yield _line("topic", f"{state.topic}, id {state.topic_id or 'unknown'}, at {state.bootstrap_servers}")
+    else:
+        yield _line("subscription", f"{state.topic}, {state.messages:,} messages stored")
     for partition in state.partitions:
         next_offset = "none" if partition.next_offset is None else f"{partition.next_offset:,}"
         text = f"next offset {next_offset}, {partition.messages:,} messages stored, lag {partition.lag:,}"

@@ -102,6 +102,12 @@ def _needed_with_tcp_port(password: SecretStr, info: ValidationInfo) -> SecretSt
     return password
 
 
+def _needed_with_pubsub(subscription: str, info: ValidationInfo) -> str:
+    if info.data.get("stream_transport") == "pubsub" and not subscription:
+        raise ValueError("must be set with STREAM_TRANSPORT=pubsub")
+    return subscription
+
+
 class Settings(BaseSettings):
     """The settings. A field has the name of its environment variable, in lower case."""
 
@@ -169,6 +175,7 @@ class Settings(BaseSettings):
     serving_max_body_bytes: int = Field(default=4096, ge=256, le=1_048_576)
     serving_key_cache_seconds: float = Field(default=5, ge=0, le=60)
 
+    stream_transport: Literal["kafka", "pubsub"] = "kafka"
     stream_bootstrap_servers: str = ""
     stream_topic: str = Field(default="moovitamix.listens", pattern=r"^[A-Za-z0-9._-]{1,249}$")
     stream_group: str = Field(default="moovitamix", min_length=1)
@@ -180,6 +187,9 @@ class Settings(BaseSettings):
     stream_ssl_certificate_file: Annotated[Path | None, BeforeValidator(_none_if_empty)] = None
     stream_ssl_key_file: Annotated[Path | None, BeforeValidator(_none_if_empty)] = None
     stream_ssl_key_password: SecretStr = SecretStr("")
+    stream_pubsub_subscription: Annotated[str, AfterValidator(_needed_with_pubsub)] = Field(
+        default="", pattern=r"^(projects/[^/\s]+/subscriptions/[^/\s]+)?$", validate_default=True
+    )
     stream_batch_messages: int = Field(default=2_000, ge=1, le=100_000)
     stream_wait_seconds: float = Field(default=0.5, gt=0, le=60)
     stream_fresh: bool = True
@@ -218,7 +228,7 @@ class Settings(BaseSettings):
     @property
     def is_streaming(self) -> bool:
         """Whether a topic is consumed."""
-        return bool(self.stream_bootstrap_servers)
+        return self.stream_transport == "pubsub" or bool(self.stream_bootstrap_servers)
 
     @property
     def source(self) -> str:

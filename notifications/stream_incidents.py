@@ -45,7 +45,7 @@ class StreamActivity:
 
 @dataclass(frozen=True)
 class StreamChecks:
-    """`topic_id` asks the broker for the id of the topic. It raises MoovitamixError, `activity` HealthUnknown."""
+    """`topic_id` asks the server for the id of the topic. It raises MoovitamixError, `activity` HealthUnknown."""
 
     topic: str
     topic_id: Callable[[], str]
@@ -152,7 +152,9 @@ class StreamIncidents:
 
     def _check_topic(self, consumers: Sequence[ConsumerReport], topic_id: str) -> None:
         """Close the incident of a topic that was created again when the new topic is consumed to its end."""
-        is_consumed = all(report.topic.endswith(f"({topic_id})") and not report.lag_seconds for report in consumers)
+        # Reports name a Kafka topic with its id, and a Pub/Sub subscription, whose name is its id.
+        names = (f"({topic_id})", topic_id)
+        is_consumed = all(report.topic.endswith(names) and not report.lag_seconds for report in consumers)
         if consumers and is_consumed:
             self.store.close_incident(STREAM_TOPIC)
 
@@ -170,11 +172,12 @@ def stream_checks(settings: Settings, database_url: Callable[[], str], clock: Cl
     logging.getLogger("librdkafka").setLevel(logging.CRITICAL)  # the incident says that the broker does not answer
 
     def topic_id() -> str:
-        from streaming.kafka import read_topic_state  # slow import, which only this check needs
+        from streaming.transports import read_topic_id  # slow import, which only this check needs
 
-        return read_topic_state(settings).topic_id
+        return read_topic_id(settings)
 
-    return StreamChecks(settings.stream_topic, topic_id, lambda: read_activity(database_url(), clock()))
+    topic = settings.stream_pubsub_subscription if settings.stream_transport == "pubsub" else settings.stream_topic
+    return StreamChecks(topic, topic_id, lambda: read_activity(database_url(), clock()))
 
 
 def read_activity(url: str, now: datetime) -> StreamActivity:

@@ -104,12 +104,18 @@ class LocalServices:
     @property
     def uses_local_broker(self) -> bool:
         """Whether `make up` starts a Kafka broker: no other broker is set, and this machine has the binary."""
-        return "stream_bootstrap_servers" not in self.settings.model_fields_set and has_local_broker()
+        is_set = "stream_bootstrap_servers" in self.settings.model_fields_set
+        return self.settings.stream_transport == "kafka" and not is_set and has_local_broker()
 
     @property
     def bootstrap_servers(self) -> str:
         """Addresses of the Kafka brokers; empty if streaming is off."""
         return f"{HOST}:{self.ports.kafka_port}" if self.uses_local_broker else self.settings.stream_bootstrap_servers
+
+    @property
+    def is_streaming(self) -> bool:
+        """Whether a topic is consumed."""
+        return self.settings.is_streaming or bool(self.bootstrap_servers)
 
     @property
     def prefect_url(self) -> str:
@@ -187,7 +193,7 @@ class LocalServices:
             *([postgres] if self.settings.embedded else []),
             *([mock_api] if self.uses_mock_api else []),
             *([broker] if self.uses_local_broker else []),
-            *([stream] if self.bootstrap_servers else []),
+            *([stream] if self.is_streaming else []),
             ServiceProcess(
                 "data-docs",
                 (python, "-m", "services.data_docs"),

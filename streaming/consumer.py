@@ -15,7 +15,6 @@ from core.clock import Clock
 from core.database import Connection, connect
 from core.errors import DatabaseError
 from core.settings import Settings
-from streaming.kafka import KafkaTopic
 from streaming.lag import ConsumerLag
 from streaming.live_model import LiveModelLoader
 from streaming.messages import Message
@@ -24,6 +23,7 @@ from streaming.minutes import MinuteRecorder
 from streaming.recommendation_updates import RecommendationUpdates
 from streaming.store import SessionStore, StoredBatch
 from streaming.transport import BrokerUnavailable, PartitionLost, TopicRecreated, Transport
+from streaming.transports import open_transport
 from streaming.waiting_sessions import WaitingSessions
 
 _LOGGER = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ class Consumer:
 
     def _join_topic(self) -> Transport:
         if self._topic is None:
-            self._topic = KafkaTopic(self.settings)
+            self._topic = open_transport(self.settings)
         return self._topic
 
     def _leave_topic(self) -> None:
@@ -125,7 +125,7 @@ class Consumer:
         topic.acknowledge()
         self.lag.record_stored(messages)
         self._observe(stored)
-        is_behind = len(messages) == self.settings.stream_batch_messages
+        is_behind = len(messages) >= min(self.settings.stream_batch_messages, topic.max_messages)
         # While others wait, all messages are stored first, and the users are found by their changes.
         if not is_behind and updates.recommend_to(stored.changed_users):
             _observe_ages(self.metrics.play_to_list, stored.new_messages)

@@ -8,6 +8,7 @@ from its beginning.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -66,6 +67,7 @@ class KafkaTopic:
         self.partitions: set[int] = set()
         # Whether the group has assigned its partitions; a consumer may get none of them.
         self.is_assigned = False
+        self.max_messages = sys.maxsize
         self._is_broker_unavailable = False
         self._offsets: Offsets | None = None
         self._consumer = Consumer(

@@ -42,5 +42,6 @@ class ConsumerLag:
         now = self.clock()
         newest: dict[int | None, float] = {}
         for message in messages:
-            newest[message.partition] = now if message.sent_at is None else message.sent_at
+            sent_at = now if message.sent_at is None else message.sent_at
+            newest[message.partition] = max(sent_at, newest.get(message.partition, sent_at))
         self.stored_until, self.is_idle = min(now, *newest.values()), False

@@ -77,6 +77,14 @@ def count_messages(connection: Connection, since: datetime, now: datetime) -> tu
 
 
 @readable_errors()
+def stored_messages(connection: Connection, subscription: str) -> int:
+    """How many messages of a Pub/Sub subscription are stored. Raises DatabaseError."""
+    query = load_query("stream/message_ids.find_message_count")
+    row = connection.execute(query, {"subscription": subscription}).fetchone()
+    return row[0] if row else 0
+
+
+@readable_errors()
 def stored_offsets(connection: Connection, topic_id: str) -> list[StoredOffset]:
     """The offsets of the partitions from which messages were stored. Raises DatabaseError."""
     rows = connection.execute(load_query("stream/status.find_offsets"), {"topic_id": topic_id})

@@ -42,10 +42,12 @@ class ConsumedMessages(Protocol):
 class Transport(Protocol):
     """Receives messages until it is closed. `name` is the topic, in messages to people.
 
-    While `is_assigned` is false, the server has not said yet which messages this consumer gets.
+    While `is_assigned` is false, the server has not said yet which messages this consumer gets. `max_messages` is the
+    most that `receive` returns at once.
     """
 
     name: str
+    max_messages: int
     is_assigned: bool
 
     def resume(self, connection: Connection) -> ConsumedMessages:

@@ -202,18 +202,40 @@ def test_volumes_are_first_mounted_writable_and_owned_by_the_user() -> None:
     assert all("migrate" in waits_for(name) for name in PROJECT_SERVICES if _mounts(name) and name != "migrate")
 
 
+PACKAGES = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+# Imported only if the extra is in use.
+FILES_OF_EXTRAS = {"streaming/pubsub.py": "pubsub"}
+
+
 def test_image_has_all_imports_and_no_test_dependencies() -> None:
     """The image installs the dependencies of `pyproject.toml` without extras, and their dependencies."""
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     installed = _with_dependencies(Requirement(line) for line in declared)
     assert not installed & {"pytest", "ruff", "mypy", "schemathesis", "matplotlib"}
-    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    files = itertools.chain.from_iterable(ROOT.glob(f"{package}/**/*.py") for package in PACKAGES & _copied())
+    for file in set(files) - {ROOT / name for name in FILES_OF_EXTRAS}:
+        _check_imports(file, installed)
+
+
+@pytest.mark.parametrize(("name", "extra"), FILES_OF_EXTRAS.items())
+def test_extra_has_all_imports(name: str, extra: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = project["optional-dependencies"][extra]
+    for line in lines:
+        if not _is_installed(Requirement(line).name):
+            pytest.skip(f"the extra {extra} is not installed; run `make setup`")
+    _check_imports(ROOT / name, _with_dependencies(map(Requirement, [*project["dependencies"], *lines])))
+
+
+def _is_installed(distribution: str) -> bool:
+    return any(importlib.metadata.distributions(name=distribution))
+
+
+def _check_imports(file: Path, installed: set[str]) -> None:
+    """Check that each import of a file is of a package that is installed."""
     distributions = importlib.metadata.packages_distributions()
-    for file in itertools.chain.from_iterable(ROOT.glob(f"{package}/**/*.py") for package in packages & _copied()):
-        for name in _imported(file) - packages - sys.stdlib_module_names:
-            assert {_plain(distribution) for distribution in distributions[name]} & installed, (
-                f"{file.name} imports {name}"
-            )
+    for name in _imported(file) - PACKAGES - sys.stdlib_module_names:
+        assert {_plain(distribution) for distribution in distributions[name]} & installed, f"{file.name} imports {name}"
 
 
 def _copied() -> set[str]:
@@ -275,7 +297,7 @@ def test_deployments_have_the_documented_names() -> None:
     assert set(DEPLOYMENTS) == {
         *("ingest/daily", "replay/manual", "maintain/weekly", "erase/manual"),
         *("monitor/after-ingest", "recommend/after-ingest", "rollback/manual"),
-        *("retrain/weekly", "retrain/on-degradation", "retrain/on-age", "audit_stream/hourly"),
+        *("retrain/weekly", "retrain/on-degradation", "retrain/on-age"),
     }
 
 
@@ -366,7 +388,6 @@ def test_on_age_deployment_refreshes_the_model() -> None:
         ("ingest/daily", "2026-11-23 04:00"),
         ("retrain/weekly", "2026-11-23 05:00"),
         ("maintain/weekly", "2026-11-29 06:00"),
-        ("audit_stream/hourly", "2026-11-22 13:20"),
     ],
 )
 def test_schedules_are_in_local_time(name: str, first: str) -> None:
@@ -431,7 +452,8 @@ def _jobs() -> list[tuple[str, dict[str, Any]]]:
 
 
 def _commands(name: str) -> list[str]:
-    return [step["run"] for job in WORKFLOWS[name]["jobs"].values() for step in job["steps"] if "run" in step]
+    commands = [step["run"] for job in WORKFLOWS[name]["jobs"].values() for step in job["steps"] if "run" in step]
+    return [command for command in commands if not command.startswith("sudo apt-get ")]
 
 
 @pytest.mark.parametrize("name", sorted(WORKFLOWS))
@@ -454,6 +476,14 @@ def test_job_has_a_time_limit_and_pinned_actions(name: str, job: dict[str, Any])
     assert checkout["uses"].startswith("actions/checkout@")
     assert checkout["with"]["persist-credentials"] is False
     assert python["with"]["cache-dependency-path"] == "requirements.lock"
+
+
+def test_ci_installs_what_the_fake_pubsub_server_is_built_from() -> None:
+    jobs = {name: job for name, job in WORKFLOWS["ci"]["jobs"].items() if name != "static"}
+    for name, job in jobs.items():
+        (step,) = (step for step in job["steps"] if "apt-get" in step.get("run", ""))
+        assert step["run"].endswith(" golang-go golang-google-cloud-dev"), name
+        assert step.get("if") == ("matrix.tests == 'integration'" if "strategy" in job else None)
 
 
 def test_ci_runs_for_every_branch_and_pull_request() -> None:
