@@ -1,4 +1,4 @@
-"""`make demo`: four days from the mock API to recommendations, with a blocked day and a training.
+"""`make demo`: four days from the mock API to recommendations, with a blocked day, a training and live listening.
 
 Exit code 0: every batch has the expected status; 1: a batch has another status, or an error occurred.
 """
@@ -21,6 +21,7 @@ from core.database import connect, ensure_database
 from core.exit_codes import returns_exit_code, run_main
 from core.settings import load_settings
 from core.terminal import prepare_terminal
+from demo import live_listening
 from demo.environment import (
     DemoError,
     MockApiClient,
@@ -38,7 +39,7 @@ _INGEST_TASKS = 15  # three endpoints, each landed, transformed, staged, audited
 _TASKS_OF_FLOW = {"recommend": 4, "retrain": 7}
 
 
-def run(console: Console, folder: Path, how_to_open: str) -> None:
+def run(console: Console, folder: Path, how_to_open: str, seconds: float) -> None:
     """Run the scenario and print the result. Raises DemoError if the result differs from the expected one."""
     with mock_api(str(FIRST_DAY), "--sessions", "20000") as api:
         with _progress(console) as progress:
@@ -60,9 +61,10 @@ def run(console: Console, folder: Path, how_to_open: str) -> None:
                     _run_follow_up(step.follow_up, console)
         with connect(url) as connection:
             summary, recommendations = read_summary(connection), read_recommendation_summary(connection)
-    console.print()
-    summary.show(console)
-    recommendations.show(console)
+        console.print()
+        summary.show(console)
+        recommendations.show(console)
+        live_listening.listen(console, api.url, url, load_settings(), seconds)
     print_locations(console, folder, how_to_open)
     _check_batches({batch.batch_id: batch.status for batch in summary.batches})
     _check_models([publication.model for publication in recommendations.publications])
@@ -139,7 +141,9 @@ def _check_models(models: list[str]) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run the demo. Returns the exit code."""
     prepare_terminal()
-    argparse.ArgumentParser(prog="python -m demo", description=__doc__).parse_args(arguments)
+    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    parser.add_argument("--listening-seconds", type=float, default=60.0, help="how long users listen live at the end")
+    seconds = parser.parse_args(arguments).listening_seconds
     working_directory = Path.cwd()
     folder = create_empty_folder()
     in_working_directory = folder.is_relative_to(working_directory)
@@ -148,7 +152,7 @@ def main(arguments: list[str] | None = None) -> int:
     with redirect_output(DataLayout(folder).log("demo")) as console:
         console.print("[bold]Four days of listening, from the API to recommendations[/]\n")
         return run_and_report(
-            console, lambda: run(console, folder, f"make psql DATA_DIR={displayed}"), DataLayout(folder).logs
+            console, lambda: run(console, folder, f"make psql DATA_DIR={displayed}", seconds), DataLayout(folder).logs
         )
 
 
