@@ -18,12 +18,12 @@ from confluent_kafka import Producer
 
 from benchmarks import sample_data
 from benchmarks.context import NO_SOURCE, BenchmarkContext
-from benchmarks.figures import Figure, Measurement, PairedRuns, Table, seconds_of
+from benchmarks.figures import Figure, Measurement, PairedRuns, Table
 from benchmarks.processes import Show
 from benchmarks.source import ROOT
 from core.clock import utc_now
 from core.data_layout import DataLayout
-from core.database import Connection, connect, migrate
+from core.database import connect, migrate
 from core.settings import Settings
 from demo.local_services import free_ports
 from recommender.models import file_format
@@ -34,6 +34,7 @@ from recommender.publishing.model_runs import TrainingOutcome
 from recommender.publishing.scoring import read_mart_data
 from streaming.consumer import Consumer
 from streaming.local_broker import HOST, create_topic, start_broker
+from streaming.memory import use_one_arena
 from streaming.store import StoredBatch
 
 PLAYS_PER_SESSION = 5
@@ -56,13 +57,12 @@ def measure(context: BenchmarkContext) -> Measurement:
         for name in MODELS:
             context.run(context.show, publish, settings, name)
             latencies[name] = context.run(context.show, consume_at_rate, settings, port, users, tracks, RATE, seconds)
-        backlog = context.run(context.show, compare_backlog, settings, port, users, tracks, sessions, context.rounds)
-    runs: PairedRuns = backlog.result
+        runs, backlog_peak = compare_backlog(context, settings, port, users, tracks, sessions)
     median, slowest = (
         {name: float(np.percentile(process.result, percent)) for name, process in latencies.items()}
         for percent in (50, 99)
     )
-    peak = max(process.peak_bytes for process in (*latencies.values(), backlog)) / 1e6
+    peak = max(backlog_peak, *(process.peak_bytes for process in latencies.values())) / 1e6
     sizes = f"{users:,} users, {tracks:,} tracks"
     figures = [
         Figure(
@@ -92,9 +92,7 @@ def measure(context: BenchmarkContext) -> Measurement:
         for name, process in latencies.items()
     ]
     note = "From sending a play until the user's recommendations are committed."
-    return Measurement(
-        figures, [Table("From a play to recommendations", "model | 50 % | 99 % | memory | ", rows, note)]
-    )
+    return Measurement(figures, [Table("From a play to recommendations", "model | 50 % | 99 % | memory", rows, note)])
 
 
 @contextmanager
@@ -147,6 +145,7 @@ def consume_at_rate(
 
     Returns the seconds from sending each play until the recommendations of its user were committed.
     """
+    use_one_arena()
     settings = _with_topic(settings, port)
     ages: list[float] = []
 
@@ -168,23 +167,30 @@ def consume_at_rate(
 
 
 def compare_backlog(
-    show: Show, settings: Settings, port: int, users: int, tracks: int, sessions: int, rounds: int
-) -> PairedRuns:
-    """Consume the same backlog with the consumer, and with a loop that decodes it and copies it to one table."""
+    context: BenchmarkContext, settings: Settings, port: int, users: int, tracks: int, sessions: int
+) -> tuple[PairedRuns, int]:
+    """Consume the same backlog with the consumer, and with a loop that decodes it and copies it to one table.
+
+    Also returns the peak memory of the consumer in bytes.
+    """
     settings = _with_topic(settings, port)
-    show(f"sending {sessions:,} sessions")
+    context.show(f"sending {sessions:,} sessions")
     send(settings.stream_topic, port, users, tracks, sessions, PLAYS_PER_SESSION, 0, None)
-    url, pairs = settings.database_url.get_secret_value(), []
-    with connect(url) as connection:
-        for number in range(1, rounds + 1):
-            show(f"round {number} of {rounds}")
-            connection.execute("truncate stream.sessions, stream.offsets")
-            pairs.append((_consume_backlog(settings, sessions), _copy_backlog(connection, settings, sessions)))
-    return PairedRuns(sessions * PLAYS_PER_SESSION, pairs)
+    pairs, peaks = [], []
+    for _ in range(context.rounds):
+        consumed = context.run(context.show, consume_backlog, settings, sessions)
+        copied = context.run(context.show, copy_backlog, settings, sessions)
+        pairs.append((consumed.result, copied.result))
+        peaks.append(consumed.peak_bytes)
+    return PairedRuns(sessions * PLAYS_PER_SESSION, pairs), max(peaks)
 
 
-def _consume_backlog(settings: Settings, sessions: int) -> float:
-    """The seconds from the first stored message to the last one."""
+def consume_backlog(show: Show, settings: Settings, sessions: int) -> float:
+    """The seconds from the first stored batch to the last one, for all messages."""
+    use_one_arena()
+    show("consuming the backlog")
+    with connect(settings.database_url.get_secret_value()) as connection:
+        connection.execute("truncate stream.sessions, stream.offsets")
     times, consumed = list[float](), list[int]()
 
     def count(stored: StoredBatch) -> None:
@@ -197,7 +203,9 @@ def _consume_backlog(settings: Settings, sessions: int) -> float:
     return (times[-1] - times[0]) * sessions / (sessions - consumed[0])
 
 
-def _copy_backlog(connection: Connection, settings: Settings, sessions: int) -> float:
+def copy_backlog(show: Show, settings: Settings, sessions: int) -> float:
+    """The seconds of the bare loop from the first batch to the last one, for all messages."""
+    show("copying the backlog")
     consumer = KafkaConsumer(
         {
             "bootstrap.servers": settings.stream_bootstrap_servers,
@@ -208,30 +216,22 @@ def _copy_backlog(connection: Connection, settings: Settings, sessions: int) -> 
         }
     )
     consumer.subscribe([settings.stream_topic])
-    connection.execute("create schema if not exists bare")
-    connection.execute(
-        "create table if not exists bare.messages"
-        " (user_id bigint, items bigint[], created_at timestamp, updated_at timestamp)"
-    )
-    connection.execute("truncate bare.messages")
     try:
-        while not (messages := consumer.consume(settings.stream_batch_messages, 1)):
-            pass
-        received = first = len(messages)
-
-        def copy_all() -> None:
-            nonlocal messages, received
+        with connect(settings.database_url.get_secret_value()) as connection:
+            connection.execute(sample_data.read_sql("bare_messages"))
+            while not (messages := consumer.consume(settings.stream_batch_messages, 1)):
+                pass
+            first = received = len(messages)
+            began = time.perf_counter()
             while True:
                 with connection.cursor() as cursor, cursor.copy("copy bare.messages from stdin") as copy:
                     for message in messages:
                         row = json.loads(message.value() or b"")
                         copy.write_row((row["user_id"], row["items"], row["created_at"], row["updated_at"]))
                 if received >= sessions:
-                    return
+                    return (time.perf_counter() - began) * sessions / (sessions - first)
                 messages = consumer.consume(settings.stream_batch_messages, 1)
                 received += len(messages)
-
-        return seconds_of(copy_all) * sessions / (sessions - first)
     finally:
         consumer.close()
 

@@ -18,6 +18,7 @@ from core.roles import STREAM, ensure_schema_for_role
 from core.settings import load_settings
 from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
+from streaming.memory import use_one_arena
 
 
 @returns_exit_code
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     argparse.ArgumentParser(prog="python -m streaming", description=__doc__).parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
     logging.getLogger("librdkafka").setLevel(logging.CRITICAL)  # the consumer reports outages itself
+    use_one_arena()
     from streaming.consumer import Consumer
 
     settings = load_settings()
