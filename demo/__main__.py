@@ -64,7 +64,7 @@ def run(console: Console, folder: Path, how_to_open: str, seconds: float) -> Non
         console.print()
         summary.show(console)
         recommendations.show(console)
-        live_listening.listen(console, api.url, url, load_settings(), seconds)
+        live_listening.listen(console, api, url, load_settings(), seconds)
     print_locations(console, folder, how_to_open)
     _check_batches({batch.batch_id: batch.status for batch in summary.batches})
     _check_models([publication.model for publication in recommendations.publications])

@@ -127,16 +127,23 @@ class MockApiClient:
     """A client of the control endpoints of the mock API."""
 
     def __init__(self, url: str) -> None:
-        self.url = url
+        self._url = url
 
     def feedback(self, shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """For each user, whether they call each track they were shown useful."""
-        response = requests.post(f"{self.url}/_control/answers", json=shown, timeout=_TIMEOUT)
+        response = requests.post(f"{self._url}/_control/answers", json=shown, timeout=_TIMEOUT)
         response.raise_for_status()
         feedback: list[dict[str, Any]] = response.json()
         return feedback
 
+    def start_sessions(self, request: dict[str, Any]) -> list[dict[str, Any]]:
+        """Let users start sessions now. Returns them, as rows of /listen_history."""
+        response = requests.post(f"{self._url}/_control/plays", json=request, timeout=_TIMEOUT)
+        response.raise_for_status()
+        sessions: list[dict[str, Any]] = response.json()
+        return sessions
+
     def set_day_and_faults(self, day: str, faults: list[dict[str, Any]]) -> None:
         """Set the simulated day and replace all faults."""
-        requests.post(f"{self.url}/_control/day", json={"day": day}, timeout=_TIMEOUT).raise_for_status()
-        requests.put(f"{self.url}/_control/faults", json=faults, timeout=_TIMEOUT).raise_for_status()
+        requests.post(f"{self._url}/_control/day", json={"day": day}, timeout=_TIMEOUT).raise_for_status()
+        requests.put(f"{self._url}/_control/faults", json=faults, timeout=_TIMEOUT).raise_for_status()

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import requests
@@ -22,9 +23,8 @@ from core.data_layout import DataLayout
 from core.database import Connection, connect
 from core.queries import load_query
 from core.settings import Settings
-from demo.environment import ROOT, DemoError
+from demo.environment import ROOT, DemoError, MockApiClient
 from demo.local_services import free_ports
-from mock_server.play import Player
 from streaming.local_broker import HOST, create_topic, start_broker
 
 _SHOWN = 4
@@ -77,7 +77,24 @@ cross join lateral (
 """
 
 
-def listen(console: Console, api_url: str, database_url: str, settings: Settings, seconds: float) -> None:
+@dataclass
+class Players:
+    """Let users of the mock listen, and send their sessions to the topic, as `moovitamix mock play` does."""
+
+    api: MockApiClient
+    producer: Producer
+    topic: str
+
+    def play(self, request: dict[str, Any]) -> int:
+        """Let the mock start sessions, and send them. Returns how many."""
+        sessions = self.api.start_sessions(request)
+        for session in sessions:
+            self.producer.produce(self.topic, json.dumps(session), str(session["user_id"]))
+        self.producer.poll(0)
+        return len(sessions)
+
+
+def listen(console: Console, api: MockApiClient, database_url: str, settings: Settings, seconds: float) -> None:
     """Start a broker and a consumer, let users listen, and print what becomes of it. Raises DemoError."""
     console.print(f"\n[bold]Live listening for {seconds:.0f} s[/]  ({_RATE} sessions a second)")
     port, metrics_port = free_ports(2)
@@ -87,20 +104,18 @@ def listen(console: Console, api_url: str, database_url: str, settings: Settings
         connect(database_url) as database,
     ):
         _wait(lambda: _metrics(metrics_port).get("moovitamix_stream_model_loads_total"), "loads no model")
-        player = Player(
-            api_url, Producer({"bootstrap.servers": f"{HOST}:{port}", "linger.ms": 5}), settings.stream_topic
-        )
+        players = Players(api, Producer({"bootstrap.servers": f"{HOST}:{port}", "linger.ms": 5}), settings.stream_topic)
         with database.cursor(row_factory=namedtuple_row) as cursor:
             moments = list(zip(_MOMENTS, cursor.execute(_USERS).fetchall(), strict=False))
         sent, began = 0, time.monotonic()
         while (passed := time.monotonic() - began) < seconds:
             if moments and passed >= moments[0][0] * seconds:
-                _play(console, database, player, moments.pop(0)[1])
+                _play(console, database, players, moments.pop(0)[1])
                 sent += 1
             if due := int(passed * _RATE) - sent:
-                sent += len(player.play({"type": "drawn", "count": due}))
+                sent += players.play({"type": "drawn", "count": due})
             time.sleep(0.02)
-        player.producer.flush(_SECONDS_TO_WAIT)
+        players.producer.flush(_SECONDS_TO_WAIT)
         _wait(lambda: _stored_messages(database) >= sent, "does not store all messages")
         _check(database, sent)
         metrics = _metrics(metrics_port)
@@ -109,11 +124,11 @@ def listen(console: Console, api_url: str, database_url: str, settings: Settings
     console.print(f"  Recommendations followed within {half:g} s for half of them, within {nearly_all:g} s for 99 %.")
 
 
-def _play(console: Console, database: Connection, player: Player, user: Any) -> None:
+def _play(console: Console, database: Connection, players: Players, user: Any) -> None:
     before = _recommendations(database, user.user_id)
     began = time.monotonic()
-    player.play({"type": "chosen", "user_id": user.user_id, "items": user.track_ids})
-    player.producer.flush(_SECONDS_TO_WAIT)
+    players.play({"type": "chosen", "user_id": user.user_id, "items": user.track_ids})
+    players.producer.flush(_SECONDS_TO_WAIT)
     _wait(lambda: _recommendations(database, user.user_id)["as_of"] != before["as_of"], "recommends nothing")
     seconds, after = time.monotonic() - began, _recommendations(database, user.user_id)
     earlier = {track["track_id"] for track in before["recommendations"]}

@@ -40,6 +40,7 @@ def context(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     ):
         for name in [name for name in os.environ if name.startswith("THRESHOLD_")]:
             patch.delenv(name)
+        patch.setattr("benchmarks.streaming.MODELS", ("ease",))
         yield tiny
 
 
