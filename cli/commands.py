@@ -334,6 +334,19 @@ def stream_status(*, json: Json = False) -> int:
     return run_module("cli.stream_status", json=json)
 
 
+@_command(_SERVICES, "moovitamix stream audit --hours 2", stream, "audit")
+def stream_audit(
+    *,
+    hours: Annotated[
+        float | None,
+        _argument("Audit the last hours. Default: since the last audit, at most 24.", Number(gt=0, lte=24)),
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Audit streamed sessions and fresh recommendations. Lists that fail are deleted."""
+    return run_module("cli.stream_audit", hours=hours, json=json)
+
+
 @_command(_SERVICES, "moovitamix stream replay --from 2026-11-22T03:00", stream, "replay")
 def stream_replay(
     *,

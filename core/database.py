@@ -49,6 +49,8 @@ SQLALCHEMY_URL = "postgresql+psycopg://postgres@localhost/postgres"
 WAREHOUSE_LOCK = 7_300_811_022
 # The id of the advisory lock of trainings. A training takes the warehouse lock only when it publishes.
 TRAINING_LOCK = 7_300_811_024
+# The id of the advisory lock of audits of the stream, which run beside ingests and trainings.
+STREAM_AUDIT_LOCK = 7_300_811_026
 
 
 def ensure_database(settings: Settings) -> str:
@@ -187,6 +189,11 @@ def warehouse_lock(connection: Connection, wait_seconds: float) -> Iterator[None
 def take_training_lock(connection: Connection, wait_seconds: float) -> None:
     """Take the training lock until the connection closes. Raises AlreadyRunning, DatabaseError."""
     _take_lock(connection, TRAINING_LOCK, wait_seconds, "another training is at work")
+
+
+def take_stream_audit_lock(connection: Connection, wait_seconds: float) -> None:
+    """Take the lock of audits of the stream until the connection closes. Raises AlreadyRunning, DatabaseError."""
+    _take_lock(connection, STREAM_AUDIT_LOCK, wait_seconds, "another audit of the stream is at work")
 
 
 def _take_lock(connection: Connection, lock_id: int, wait_seconds: float, conflict: str) -> None:

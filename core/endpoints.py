@@ -11,13 +11,21 @@ from dataclasses import dataclass
 from typing import Literal
 
 Endpoint = Literal["tracks", "users", "listen_history"]
-# Tables with an expectation suite: the endpoints and the recommendations.
-Audited = Literal["tracks", "users", "listen_history", "recommendations"]
+# Tables with an expectation suite: the endpoints, the recommendations, and what the stream stored.
+Audited = Literal["tracks", "users", "listen_history", "recommendations", "streamed_sessions", "fresh_recommendations"]
 
 TRACKS: Endpoint = "tracks"
 USERS: Endpoint = "users"
 LISTEN_HISTORY: Endpoint = "listen_history"
 RECOMMENDATIONS: Audited = "recommendations"
+STREAMED_SESSIONS: Audited = "streamed_sessions"
+FRESH_RECOMMENDATIONS: Audited = "fresh_recommendations"
+# The keys of audited tables that are no endpoints.
+_KEYS: dict[Audited, tuple[str, ...]] = {
+    RECOMMENDATIONS: ("user_id", "rank"),
+    STREAMED_SESSIONS: ("user_id", "created_at"),
+    FRESH_RECOMMENDATIONS: ("user_id",),
+}
 
 # id: an integer. id_list: a list of integers, or null. duration: a text MM:SS, stored as text and in seconds.
 # time: an ISO 8601 text, stored as timestamptz.
@@ -129,9 +137,14 @@ ENDPOINTS: dict[Endpoint, EndpointSpecification] = {
 
 def audited_key(table: Audited) -> tuple[str, ...]:
     """The columns that identify a row of an audited table."""
-    return ("user_id", "rank") if table == "recommendations" else ENDPOINTS[table].key
+    return ENDPOINTS[table].key if table in ENDPOINTS else _KEYS[table]
 
 
 def is_personal(table: Audited) -> bool:
     """Whether the rows of an audited table are about a person."""
-    return table == "recommendations" or ENDPOINTS[table].is_personal
+    return ENDPOINTS[table].is_personal if table in ENDPOINTS else "user_id" in _KEYS[table]
+
+
+def is_of_stream(table: Audited) -> bool:
+    """Whether a failed audit of the table blocks nothing, because its rows are in use already."""
+    return table in (STREAMED_SESSIONS, FRESH_RECOMMENDATIONS)

@@ -102,6 +102,16 @@ class BatchBlocked(MoovitamixError):
         self.results = tuple(results)
 
 
+class StreamAuditFailed(MoovitamixError):
+    """Streamed sessions or fresh recommendations failed their audit. The sessions stay, failed lists are deleted."""
+
+    def __init__(self, failed: Sequence[BatchBlocked], deleted_lists: int) -> None:
+        failures = "; ".join(f"{audit.batch_id} failed: {'; '.join(audit.failures)}" for audit in failed)
+        super().__init__(failures)
+        self.failed = tuple(failed)
+        self.deleted_lists = deleted_lists
+
+
 class DatabaseError(MoovitamixError):
     """Postgres cannot be reached, or refuses a request."""
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from types import ModuleType
 
-from expectations import listen_history, recommendations, tracks, users
+from expectations import fresh_recommendations, listen_history, recommendations, streamed_sessions, tracks, users
 from expectations.gx import Expectation
 from expectations.rules import meta_of
 from expectations.thresholds import Thresholds
@@ -18,14 +19,14 @@ BEGIN, END = "<!-- rules: begin -->", "<!-- rules: end -->"
 def rules_as_markdown() -> str:
     """One table per suite, with the default thresholds. Rules that block come first."""
     parts = []
-    for suite in (tracks, users, listen_history, recommendations):
+    for suite in (tracks, users, listen_history, recommendations, streamed_sessions, fresh_recommendations):
         name = suite.__name__.rpartition(".")[2]
         rules_by_scope = {
             "rows": suite.row_expectations(_DEFAULTS, "profile"),
             "batch": suite.profile_expectations(_DEFAULTS),
         }
         lines = [
-            (_effect(rule), meta_of(rule)["rule"], scope, meta_of(rule)["requirement"])
+            (_effect(rule, suite), meta_of(rule)["rule"], scope, meta_of(rule)["requirement"])
             for scope, rules in rules_by_scope.items()
             for rule in rules
         ]
@@ -63,7 +64,9 @@ def main() -> int:
     return 0
 
 
-def _effect(rule: Expectation) -> str:
+def _effect(rule: Expectation, suite: ModuleType) -> str:
+    if suite in (streamed_sessions, fresh_recommendations) and rule.severity.value == "critical":
+        return "fails"
     if meta_of(rule).get("structural"):
         return "blocks, always"
     return "blocks" if rule.severity.value == "critical" else "warns"

@@ -24,11 +24,28 @@ from sqlalchemy.exc import SQLAlchemyError
 from core.audits import ExpectationResult, Severity
 from core.clock import Clock
 from core.database import SQLALCHEMY_URL, Connection, connect, readable_errors
-from core.endpoints import LISTEN_HISTORY, RECOMMENDATIONS, TRACKS, USERS, Audited, audited_key
+from core.endpoints import (
+    FRESH_RECOMMENDATIONS,
+    LISTEN_HISTORY,
+    RECOMMENDATIONS,
+    STREAMED_SESSIONS,
+    TRACKS,
+    USERS,
+    Audited,
+    audited_key,
+)
 from core.errors import BatchBlocked, DatabaseError
 from core.sessions import open_connection
 from core.tracebacks import record_and_summarize
-from expectations import data_docs, listen_history, recommendations, tracks, users
+from expectations import (
+    data_docs,
+    fresh_recommendations,
+    listen_history,
+    recommendations,
+    streamed_sessions,
+    tracks,
+    users,
+)
 from expectations.gx import (
     BatchDefinition,
     DataContextConfig,
@@ -54,6 +71,8 @@ SUITES: Mapping[Audited, ModuleType] = {
     USERS: users,
     LISTEN_HISTORY: listen_history,
     RECOMMENDATIONS: recommendations,
+    STREAMED_SESSIONS: streamed_sessions,
+    FRESH_RECOMMENDATIONS: fresh_recommendations,
 }
 _SETTINGS = {"work_mem": "256MB"}
 _LOGGER = logging.getLogger(__name__)

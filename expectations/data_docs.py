@@ -25,7 +25,7 @@ from typing import Any, Self
 
 from core.atomic_files import delete_unfinished_files, write_atomically
 from core.audits import ExpectationResult
-from core.endpoints import Audited, audited_key, is_personal
+from core.endpoints import Audited, audited_key, is_of_stream, is_personal
 from core.errors import DiskFull, is_disk_full
 from core.file_locks import FileLock, exclusive_lock
 from expectations.gx import DefaultJinjaPageView, ValidationResultsPageRenderer
@@ -74,11 +74,15 @@ class AuditSummary:
         """The text of the badge."""
         if self.accepted:
             return "accepted"
-        return "blocked" if self.blocking else "warned" if self.warnings else "passed"
+        if self.blocking:
+            return "failed" if is_of_stream(self.endpoint) else "blocked"
+        return "warned" if self.warnings else "passed"
 
     @property
     def blocking_heading(self) -> str:
         """The heading above the rules that block."""
+        if is_of_stream(self.endpoint):
+            return "Fails the audit"
         return "Failed, and was accepted" if self.accepted else "Blocks publication"
 
     @property
@@ -143,9 +147,7 @@ def prune_docs(docs_dir: Path, older_than: date) -> int:
         old = [
             summary.batch_id for summary in _summaries(docs_dir) if datetime.fromisoformat(summary.audited_at) < limit
         ]
-        for batch_id in old:
-            for folder, suffix in _FOLDERS.items():
-                (docs_dir / folder / f"{batch_id}{suffix}").unlink(missing_ok=True)
+        _delete_audits(docs_dir, old)
         _delete_unfinished(docs_dir, limit)
         if not old:
             return 0
@@ -158,6 +160,28 @@ def prune_docs(docs_dir: Path, older_than: date) -> int:
                 f"{len(old)} pages of Data Docs were deleted, and there is no room for the index; free some, run again"
             ) from error
     return len(old)
+
+
+def delete_passed(docs_dir: Path, endpoint: Audited, newest: str) -> None:
+    """Delete the audits of a table that passed, except the newest: of hourly audits, those that failed are of use.
+
+    Raises OSError.
+    """
+    with _lock(docs_dir):
+        passed = [
+            summary.batch_id
+            for summary in _summaries(docs_dir)
+            if summary.endpoint == endpoint and summary.status == "passed" and summary.batch_id != newest
+        ]
+        _delete_audits(docs_dir, passed)
+        if passed:
+            _write_index(docs_dir)
+
+
+def _delete_audits(docs_dir: Path, batch_ids: Sequence[str]) -> None:
+    for batch_id in batch_ids:
+        for folder, suffix in _FOLDERS.items():
+            (docs_dir / folder / f"{batch_id}{suffix}").unlink(missing_ok=True)
 
 
 def mark_accepted(docs_dir: Path, batch_id: str, reason: str) -> None:

@@ -58,6 +58,12 @@ class Thresholds(BaseSettings):
         default=0.01, description="a model that recommends the same few tracks to all users has learned nothing"
     )
     warn_coverage: Share = Field(default=0.03, description="with so low a coverage, most artists are never recommended")
+    warn_parked_share: Share = Field(
+        default=0.05, description="new users and tracks are few; more of them mean that their snapshots are missing"
+    )
+    max_failed_list_share: Share = Field(
+        default=0.01, description="a model whose lists fail the consumer's checks leaves users with the published ones"
+    )
     warn_stale_days: float = Field(
         default=7, ge=0, description="no update in the week before the day suggests that the source sends an old copy"
     )

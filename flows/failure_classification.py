@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from core.endpoints import ENDPOINTS
+from core.endpoints import ENDPOINTS, FRESH_RECOMMENDATIONS
 from core.errors import (
     REFUSALS,
     AlreadyRunning,
@@ -17,6 +17,7 @@ from core.errors import (
     MoovitamixError,
     PublicationError,
     SettingsError,
+    StreamAuditFailed,
 )
 from core.runbook import RUNBOOK
 from flows.run import BatchResult, IngestIncomplete
@@ -29,8 +30,8 @@ _UNAFFECTED = "published data; a failed run does not change them."
 class RunFailure:
     """Why a run failed, and what to notify.
 
-    Prefect's automation sends `failure`, with the message of the state. Each of `blocked` is an event. `cause` opens an
-    incident: "database", "disk" or empty.
+    Prefect's automation sends `failure`, with the message of the state. Each of `blocked` and `failed_audits` is an
+    event. `cause` opens an incident: "database", "disk" or empty.
     """
 
     name: Literal["Failed", "Blocked", "DependencyUnavailable", "Refused"]
@@ -38,6 +39,7 @@ class RunFailure:
     failure: Notification | None = None
     blocked: tuple[Notification, ...] = ()
     cause: str = ""
+    failed_audits: tuple[Notification, ...] = ()
 
 
 def classify_failure(run: str, error: MoovitamixError, now: datetime) -> RunFailure:
@@ -48,6 +50,9 @@ def classify_failure(run: str, error: MoovitamixError, now: datetime) -> RunFail
         return RunFailure("Refused", str(error))
     if isinstance(error, BatchBlocked):
         return RunFailure("Blocked", str(error), blocked=(_blocked_recommendations(error, now),))
+    if isinstance(error, StreamAuditFailed):
+        audits = tuple(_failed_stream_audit(audit, error.deleted_lists, now) for audit in error.failed)
+        return RunFailure("Blocked", str(error), failed_audits=audits)
     if error.cause:
         return RunFailure("DependencyUnavailable", str(error), cause=error.cause)
     return failed_run(run, str(error), runbook_section(error), now)
@@ -109,6 +114,26 @@ def _blocked_recommendations(error: BatchBlocked, now: datetime) -> Notification
         since=now,
         unaffected="the previous publication is live; the blocked recommendations are kept for a day.",
         next=f".venv/bin/python -m flows.recommend; {RUNBOOK}#recommendations-are-blocked",
+    )
+
+
+def _failed_stream_audit(audit: BatchBlocked, deleted_lists: int, now: datetime) -> Notification:
+    """The notification about one table. Its key names the failed expectations, so each cause is sent once a day."""
+    table = audit.batch_id.partition("-")[0]
+    rules = "+".join(result.expectation for result in audit.results if result.blocks)
+    unaffected = (
+        f"published recommendations; {deleted_lists} failed lists were deleted, so serving shows the published ones."
+        if table == FRESH_RECOMMENDATIONS
+        else "the warehouse: the snapshot decides which sessions are published."
+    )
+    return Notification(
+        key=f"stream-audit:{table}:{rules}",
+        severity="critical",
+        summary=f"{audit.batch_id} failed",
+        detail="; ".join(audit.failures),
+        since=now,
+        unaffected=unaffected,
+        next=f".venv/bin/moovitamix stream audit; {RUNBOOK}#an-audit-of-the-stream-failed",
     )
 
 

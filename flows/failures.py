@@ -1,7 +1,7 @@
 """Handle runs that fail: name the final state, and send one notification for each cause.
 
 - `Failed`: Prefect's automation sends a notification with the message of the state.
-- `Blocked`: an audit blocked a batch; each blocked batch has its own notification.
+- `Blocked`: an audit blocked a batch, or failed; each has its own notification.
 - `DependencyUnavailable`: the database is down or the disk is full; one incident, however many runs fail.
 - `Refused`: the request cannot be fulfilled, such as an unknown batch; the caller reads why, and nobody is notified.
 
@@ -39,6 +39,7 @@ from notifications.incidents import DATABASE, DISK, IncidentStore
 from notifications.notification import Notification
 
 BATCH_BLOCKED = "moovitamix.batch.blocked"
+STREAM_AUDIT_FAILED = "moovitamix.stream-audit.failed"
 # A run without a Prefect server waits this long for a mail server. The next run or the watchdog sends what is left.
 _SECONDS_TO_SEND = 8.0
 
@@ -121,6 +122,8 @@ def _send_notifications(failure: RunFailure) -> RunFailure:
             failure = _without_incident(failure)
         for blocked in failure.blocked:
             notify(BATCH_BLOCKED, f"moovitamix.batch.{blocked.key.partition(':')[2]}", blocked)
+        for failed in failure.failed_audits:
+            notify(STREAM_AUDIT_FAILED, f"moovitamix.{failed.key.replace(':', '.')}", failed)
         if failure.failure and not has_server():
             send_now(failure.failure)
     except Exception as error:

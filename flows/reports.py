@@ -8,6 +8,7 @@ from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
+from core.audits import AuditReport
 from flows.recommendation_tasks import TrainingResult
 from flows.run import BatchResult
 from recommender.evaluation.model_search import format_params
@@ -70,6 +71,39 @@ def print_publication(published: PublishedRecommendations) -> None:
     for result in published.results:
         if not result.success:
             print(f"warning: {result.description}", flush=True)
+
+
+def show_stream_audit(reports: Sequence[AuditReport], deleted: int, docs_dir: Path, docs_url: str) -> None:
+    """Create the artifacts of an audit of the stream: each failed expectation, and a link to Data Docs."""
+    failed = [
+        {
+            "audit": report.batch_id,
+            "severity": result.severity,
+            "what": result.description,
+            "rows": "" if result.unexpected_count is None else result.unexpected_count,
+            "expectation": result.expectation,
+        }
+        for report in reports
+        for result in report.results
+        if not result.success
+    ]
+    create_table_artifact(
+        key="audit-stream-failed-expectations",
+        table=failed or [{"audit": "", "severity": "", "what": "none failed", "rows": "", "expectation": ""}],
+        description=f"Failed expectations. {deleted} failed lists were deleted.",
+    )
+    _link_docs("audit-stream", docs_dir, docs_url)
+
+
+def print_stream_audit(reports: Sequence[AuditReport], deleted: int) -> None:
+    """Print one line for each audit, and one for each failed expectation."""
+    for report in reports:
+        failures = [result for result in report.results if not result.success]
+        print(f"{report.batch_id}: {len(report.results)} expectations, {len(failures)} failed", flush=True)
+        for result in failures:
+            print(f"{'failed' if result.blocks else 'warning'}: {result.description}", flush=True)
+    if deleted:
+        print(f"{deleted} fresh recommendation lists are deleted; serving shows the published ones", flush=True)
 
 
 def show_training(training: TrainingResult, docs_dir: Path, docs_url: str) -> None:

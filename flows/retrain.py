@@ -20,7 +20,7 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.clock import clock_of
-from core.database import warehouse_lock
+from core.database import take_training_lock, warehouse_lock
 from core.dates import parse_time
 from core.errors import InteractionsError, PublicationError, UsageError, named_errors
 from core.exit_codes import run_main
@@ -97,7 +97,15 @@ def retrain(
     """
     keep_logs_readable()
     settings, thresholds = load_settings(), load_thresholds()
-    with open_run(settings, thresholds, "retrain", None, clock_of(settings), role=RECOMMENDER, training=True) as run:
+    with open_run(
+        settings,
+        thresholds,
+        "retrain",
+        None,
+        clock_of(settings),
+        role=RECOMMENDER,
+        take_lock=take_training_lock,
+    ) as run:
         moment = _in_utc(as_of, run.clock())
         cause = _cause(run, moment, degradation, refresh)
         if cause is None:

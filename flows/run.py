@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
@@ -15,7 +15,6 @@ from core.data_layout import DataLayout
 from core.database import (
     Connection,
     connect,
-    take_training_lock,
     take_warehouse_lock,
 )
 from core.endpoints import ENDPOINTS
@@ -85,12 +84,18 @@ class Run:
     def docs_dir(self) -> Path:
         return DataLayout(self.settings.data_dir).data_docs
 
-    def ensure_auditor(self) -> Auditor:
+    def ensure_auditor(self, max_failing_keys: int = 1_000) -> Auditor:
         """Open the auditor at the first call, which takes seconds, and close it with the run."""
         if self._auditor is None:
             from expectations.checkpoint import Auditor  # imports Great Expectations
 
-            auditor = Auditor(url=self.url, thresholds=self.thresholds, docs_dir=self.docs_dir, clock=self.clock)
+            auditor = Auditor(
+                url=self.url,
+                thresholds=self.thresholds,
+                docs_dir=self.docs_dir,
+                clock=self.clock,
+                max_failing_keys=max_failing_keys,
+            )
             self._auditor = self.at_end.enter_context(auditor)
         return self._auditor
 
@@ -125,17 +130,16 @@ def open_run(
     clock: Clock,
     *,
     role: Role | None,
-    training: bool = False,
+    take_lock: Callable[[Connection, float], None] = take_warehouse_lock,
 ) -> Iterator[Run]:
     """Connect in the role, take the lock, and record the start and the end of the run.
 
-    Without a role, the run connects as the owner of the schema and migrates it. A `training` takes the training lock
-    instead of the warehouse lock, so that ingests can run meanwhile. Raises DatabaseError, AlreadyRunning.
+    Without a role, the run connects as the owner of the schema and migrates it. With another lock than the warehouse
+    lock, ingests can run meanwhile. Raises DatabaseError, AlreadyRunning.
     """
     url = ensure_schema(settings) if role is None else ensure_schema_for_role(settings, role)
     with ExitStack() as at_end:
         connection = at_end.enter_context(connect(url))
-        take_lock = take_training_lock if training else take_warehouse_lock
         take_lock(connection, settings.lock_wait_seconds)
         if clock_problem := batches.clock_problem(connection, clock()):
             print(f"warning: {clock_problem}", flush=True)

@@ -37,15 +37,18 @@ def prune_batches(connection: Connection, data_dir: Path, oldest: datetime) -> d
 
 
 def prune_stream(connection: Connection, oldest: datetime) -> dict[str, int]:
-    """Delete rejected messages and figures per minute from before `oldest`. A rejected message belongs to no batch.
+    """Delete rejected messages, figures per minute and audit results from before `oldest`, which belong to no batch.
 
     Returns the number of deleted rows by kind. Raises DatabaseError.
     """
-    queries = {"rejected_messages": "delete_rejected_messages", "stream_minutes": "delete_minutes"}
+    queries = {
+        "rejected_messages": "stream/minutes.delete_rejected_messages",
+        "stream_minutes": "stream/minutes.delete_minutes",
+        "stream_audit_results": "audit/stream.delete_old_results",
+    }
     with readable_errors():
         return {
-            kind: connection.execute(load_query(f"stream/minutes.{query}"), {"before": oldest}).rowcount
-            for kind, query in queries.items()
+            kind: connection.execute(load_query(query), {"before": oldest}).rowcount for kind, query in queries.items()
         }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -55,14 +55,21 @@ def remove_fresh_recommendations(connection: Connection, now: datetime, *, of_li
         rows = connection.execute(load_query(f"stream/fresh_recommendations.{query}")).fetchall()
         if rows:
             erased = read_database(connection).matching_ids(user_id for _, user_id in rows)
-            removed = [(publication_id, user_id) for publication_id, user_id in rows if user_id not in erased]
-            values = {
-                "publication_ids": [publication_id for publication_id, _ in removed],
-                "user_ids": [user_id for _, user_id in removed],
-                "now": now,
-            }
-            connection.execute(load_query("stream/fresh_recommendations.add_removals"), values)
+            add_removals(connection, [row for row in rows if row[1] not in erased], now)
     return len(rows)
+
+
+def add_removals(connection: Connection, lists: Sequence[tuple[int, int]], now: datetime) -> None:
+    """Add the removal of lists, each of a publication and a user, to the history. Raises psycopg.Error.
+
+    Part of the transaction that deletes them.
+    """
+    values = {
+        "publication_ids": [publication_id for publication_id, _ in lists],
+        "user_ids": [user_id for _, user_id in lists],
+        "now": now,
+    }
+    connection.execute(load_query("stream/fresh_recommendations.add_removals"), values)
 
 
 def prune_history(connection: Connection, now: datetime) -> None:

@@ -9,7 +9,7 @@ from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from core.clock import CLOCK_SKEW
-from core.database import TRAINING_LOCK, WAREHOUSE_LOCK
+from core.database import STREAM_AUDIT_LOCK, TRAINING_LOCK, WAREHOUSE_LOCK
 from serving.database import Database
 
 DAYS = 30
@@ -278,6 +278,7 @@ async def read_page_data(database: Database, now: datetime, evaluated_at: int) -
         "metrics": [watched, "useful", f"coverage@{evaluated_at}", "without_list"],
         "warehouse_lock": WAREHOUSE_LOCK,
         "training_lock": TRAINING_LOCK,
+        "stream_audit_lock": STREAM_AUDIT_LOCK,
     }
     results = await database.snapshot(STATEMENTS, parameters)
     rows = {name: tuple(row_class(*row) for row in results[query]) for name, (query, row_class) in _ROWS.items()}

@@ -18,7 +18,11 @@ with held_locks as (
 ),
 open_run as (
     select run_id, flow, day, started_at,
-        case flow when 'retrain' then %(training_lock)s::bigint else %(warehouse_lock)s::bigint end as lock
+        case flow
+            when 'retrain' then %(training_lock)s::bigint
+            when 'audit_stream' then %(stream_audit_lock)s::bigint
+            else %(warehouse_lock)s::bigint
+        end as lock
     from ops.runs
     where finished_at is null and started_at >= %(since)s
 )

@@ -36,7 +36,7 @@ PARTS: dict[str, Part] = {
     "key": sql.SQL("user_id, rank"),
     "keys": sql.SQL("user_id, created_at"),
     "limit": sql.Literal(5),
-    "lists": ("staging", "recommendations_1"),
+    "lists": ("staging", "fresh_recommendations"),
     "loading": ("staging", "loading_sessions"),
     "number": sql.Literal(1),
     "parent": ("ml", "recommendations"),
@@ -52,6 +52,7 @@ PARTS: dict[str, Part] = {
 }
 # Queries that need other values.
 EXCEPTIONS: dict[str, dict[str, Part]] = {
+    "audit/stream.delete_failed_lists": {"table": ("staging", "fresh_recommendations")},
     "audit/staged_rows.find_blank_values": {"batch": ("staging", "users_1"), "column": "email"},
     "audit/staged_rows.find_duplicate_ids": {"batch": ("staging", "users_1")},
     "erasure/user_rows.find_identity": {"table": ("staging", "users_1")},
@@ -76,7 +77,12 @@ SETUP_QUERIES: dict[str, dict[str, Part]] = {
     "staging/tables.create_profile": {"table": ("staging", "profile_1")},
     "recommendations/partitions.create_recommendations": {"table": ("staging", "recommendations_1")},
     "recommendations/partitions.create_similar_tracks": {"table": ("staging", "similar_tracks_1")},
-    "recommendations/partitions.create_profile": {"table": ("staging", "recommendations_1_profile")},
+    "recommendations/partitions.create_profile": {
+        "table": ("staging", "recommendations_1_profile"),
+        "lists": ("staging", "recommendations_1"),
+    },
+    "audit/stage_streamed_sessions": {"table": ("staging", "streamed_sessions")},
+    "audit/stage_fresh_recommendations": {"table": ("staging", "fresh_recommendations")},
     "warehouse/sessions.create_changed_sessions": {},
     "warehouse/sessions.create_removed_sessions": {"removed": ("staging", "removed_listen_history_1")},
     "warehouse/months.create_loading_sessions": {},

@@ -297,7 +297,7 @@ def test_deployments_have_the_documented_names() -> None:
     assert set(DEPLOYMENTS) == {
         *("ingest/daily", "replay/manual", "maintain/weekly", "erase/manual"),
         *("monitor/after-ingest", "recommend/after-ingest", "rollback/manual"),
-        *("retrain/weekly", "retrain/on-degradation", "retrain/on-age"),
+        *("retrain/weekly", "retrain/on-degradation", "retrain/on-age", "audit_stream/hourly"),
     }
 
 
@@ -388,6 +388,7 @@ def test_on_age_deployment_refreshes_the_model() -> None:
         ("ingest/daily", "2026-11-23 04:00"),
         ("retrain/weekly", "2026-11-23 05:00"),
         ("maintain/weekly", "2026-11-29 06:00"),
+        ("audit_stream/hourly", "2026-11-22 13:20"),
     ],
 )
 def test_schedules_are_in_local_time(name: str, first: str) -> None:

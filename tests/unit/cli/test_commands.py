@@ -48,6 +48,7 @@ MODULES = {
     "mock play": ("mock_server.play", ()),
     "stream": ("streaming.__main__", ()),
     "stream status": ("cli.stream_status", ()),
+    "stream audit": ("cli.stream_audit", ()),
     "stream replay": ("cli.stream_replay", ()),
     "psql": ("cli.psql", ()),
     "backup": ("services.backup", ("make",)),

@@ -65,8 +65,10 @@ def test_there_are_17_genres() -> None:
     assert len(set(users.GENRES)) == 17
 
 
-def test_every_endpoint_and_the_recommendations_have_a_suite() -> None:
-    assert set(SUITES) == {"tracks", "users", "listen_history", "recommendations"}
+def test_every_endpoint_the_recommendations_and_the_stream_have_a_suite() -> None:
+    assert set(SUITES) == {
+        *("tracks", "users", "listen_history", "recommendations", "streamed_sessions", "fresh_recommendations"),
+    }
 
 
 def test_thresholds_reach_the_rules() -> None:

@@ -23,6 +23,7 @@ from core.errors import (
     MoovitamixError,
     ReplayRefused,
     SettingsError,
+    StreamAuditFailed,
     UnknownBatch,
     UnusablePublication,
     UsageError,
@@ -134,6 +135,32 @@ def test_blocked_recommendations_are_one_notification() -> None:
     failure = classify_failure("recommend", error, NOW)
     assert failure.name == "Blocked"
     assert keys(failure.blocked) == ["batch-blocked:recommendations-7"]
+
+
+def test_failed_audit_of_the_stream_is_one_notification_per_table_and_cause() -> None:
+    results = [
+        ExpectationResult(
+            "track_is_unique", None, "critical", False, 2, 0.1, "2 rows", "not true of 2 rows", ("7", "8")
+        ),
+        ExpectationResult("lists_are_few", None, "warning", False, None, None, None, "odd"),
+    ]
+    audits = [
+        BatchBlocked("fresh_recommendations-2026-11-22T15-20", ["not true of 2 rows"], results),
+        BatchBlocked("streamed_sessions-2026-11-22T15-20", ["x"], results),
+    ]
+    failure = classify_failure("audit_stream", StreamAuditFailed(audits, 2), NOW)
+    assert (failure.name, failure.blocked, failure.failure) == ("Blocked", (), None)
+    assert failure.message == (
+        "fresh_recommendations-2026-11-22T15-20 failed: not true of 2 rows; "
+        "streamed_sessions-2026-11-22T15-20 failed: x"
+    )
+    assert keys(failure.failed_audits) == [
+        "stream-audit:fresh_recommendations:track_is_unique",
+        "stream-audit:streamed_sessions:track_is_unique",
+    ]
+    lists, sessions = failure.failed_audits
+    assert "2 failed lists were deleted" in lists.body
+    assert "deleted" not in sessions.body
 
 
 @pytest.mark.parametrize(

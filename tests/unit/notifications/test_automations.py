@@ -57,6 +57,7 @@ def test_expected_events_are_those_that_flows_emit() -> None:
         events.ALARM_RAISED,
         events.ALARM_ANSWERED,
         failures.BATCH_BLOCKED,
+        failures.STREAM_AUDIT_FAILED,
     }
 
 

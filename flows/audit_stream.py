@@ -1,0 +1,147 @@
+"""Audit stream: audit the streamed sessions and fresh recommendations since the last audit.
+
+Fresh recommendations that fail are deleted, so serving shows the published ones. Sessions stay: the nightly snapshot
+decides. `python -m flows.audit_stream [--hours N]` runs without a Prefect server. Exit code 0: the audit passed, or
+streaming is off; 1: it failed; 2: wrong usage or settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated, Literal
+
+from prefect import flow
+from pydantic import Field
+
+from core.audits import AuditReport
+from core.clock import clock_of
+from core.database import take_stream_audit_lock
+from core.endpoints import FRESH_RECOMMENDATIONS, STREAMED_SESSIONS, Audited
+from core.errors import BatchBlocked, StreamAuditFailed, named_errors
+from core.exit_codes import run_main
+from core.roles import RECOMMENDER
+from core.settings import load_settings
+from core.tracebacks import keep_logs_readable
+from expectations.thresholds import load_thresholds
+from flows.command_line import run_command
+from flows.failures import handle_failures
+from flows.json_results import add_json_option
+from flows.reports import print_stream_audit, show_stream_audit
+from flows.run import Run, open_run
+from streaming import audit
+
+Hours = Annotated[float, Field(gt=0, le=24)]
+Status = Literal["off", "passed", "warned", "failed"]
+# Every failed list is deleted, so all of their keys are read.
+_MAX_FAILING_KEYS = 10_000_000
+
+
+@dataclass(frozen=True)
+class StreamAudit:
+    """The result of a run: how many sessions and lists it audited from `since` on, and a report about each table.
+
+    `deleted_lists` failed. Without streaming there is nothing to audit: `status` is "off", and `since` is None.
+    """
+
+    status: Status
+    since: datetime | None = None
+    sessions: int = 0
+    lists: int = 0
+    deleted_lists: int = 0
+    reports: tuple[AuditReport, ...] = ()
+
+
+@flow(name="audit_stream", flow_run_name="audit_stream", validate_parameters=False)
+@handle_failures
+def audit_stream(hours: Hours | None = None) -> StreamAudit:
+    """Audit what the stream stored, and delete the fresh recommendations that fail.
+
+    Args:
+        hours: Audit the last hours. Default: since the last audit, at most 24 hours.
+
+    Raises StreamAuditFailed if an expectation of critical severity fails, DatabaseError.
+    """
+    keep_logs_readable()
+    settings, thresholds = load_settings(), load_thresholds()
+    if not settings.is_streaming:
+        print("streaming is off (STREAM_BOOTSTRAP_SERVERS is empty): there is nothing to audit", flush=True)
+        return StreamAudit("off")
+    # Ingests and trainings hold their own locks for long, and change nothing that this run compares with.
+    with open_run(
+        settings,
+        thresholds,
+        "audit_stream",
+        None,
+        clock_of(settings),
+        role=RECOMMENDER,
+        take_lock=take_stream_audit_lock,
+    ) as run:
+        now = run.clock()
+        since = audit.find_start(run.connection, now) if hours is None else now - timedelta(hours=hours)
+        result = _audit_and_delete(run, since, now)
+        run.outcome = result.status
+        show_stream_audit(result.reports, result.deleted_lists, run.docs_dir, settings.data_docs_url)
+        print_stream_audit(result.reports, result.deleted_lists)
+    if result.status == "failed":
+        raise StreamAuditFailed(
+            [
+                BatchBlocked(report.batch_id, report.critical_failures, report.results)
+                for report in result.reports
+                if report.blocks
+            ],
+            result.deleted_lists,
+        )
+    return result
+
+
+@named_errors()
+def _audit_and_delete(run: Run, since: datetime, now: datetime) -> StreamAudit:
+    rows = audit.stage_stream(run.connection, run.settings, since, now)
+    try:
+        reports = {table: _audit_table(run, table, now) for table in audit.TABLES}
+        audit.save_results(run.connection, list(reports.values()), now)
+        reasons = audit.failed_lists(reports[FRESH_RECOMMENDATIONS])
+        deleted = audit.delete_failed_lists(run.connection, reasons, now)
+    finally:
+        audit.drop_staged(run.connection)
+    status = _status(list(reports.values()))
+    return StreamAudit(
+        status, since, rows[STREAMED_SESSIONS], rows[FRESH_RECOMMENDATIONS], deleted, (*reports.values(),)
+    )
+
+
+def _audit_table(run: Run, table: Audited, now: datetime) -> AuditReport:
+    from expectations.checkpoint import AuditTarget  # imports Great Expectations: seconds
+    from expectations.data_docs import delete_passed
+
+    target = AuditTarget(audit.audit_id(table, now), table, now.date(), table, audit.profile_table(table))
+    results = run.ensure_auditor(_MAX_FAILING_KEYS).audit(target)
+    with suppress(OSError):  # as for a page that cannot be written
+        delete_passed(run.docs_dir, table, newest=target.batch_id)
+    return AuditReport(target.batch_id, tuple(results))
+
+
+def _status(reports: Sequence[AuditReport]) -> Status:
+    if any(report.blocks for report in reports):
+        return "failed"
+    return "passed" if all(result.success for report in reports for result in report.results) else "warned"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the flow from a command line, and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m flows.audit_stream", description=__doc__)
+    parser.add_argument("--hours", type=float, help="audit the last hours (default: since the last audit, at most 24)")
+    add_json_option(parser)
+    options = parser.parse_args(arguments)
+    if options.hours is not None and not 0 < options.hours <= 24:
+        parser.error("--hours must be above 0, and at most 24")
+    return run_command(audit_stream, name="audit_stream", as_json=options.json, hours=options.hours)
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main))
