@@ -7,20 +7,28 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from core import embedded_postgres
+from core.data_layout import DataLayout
+from core.database import migrate
 from core.errors import SettingsError
 from streaming import kafka
 from streaming.local_broker import create_topic, start_broker
+from streaming.messages import Message
+from streaming.store import SessionStore, StoredBatch
+from tests.ingest_runs import open_query
 from tests.integration.serving.api import free_port
-from tests.integration.streaming.conftest import Stream, refresh, row, until
+from tests.integration.streaming.conftest import SECONDS, Stream, refresh, row, until
 from tests.integration.streaming.test_consuming import fresh
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -63,16 +71,18 @@ def counted(stream: Stream) -> int:
 
 
 def test_killed_consumers_lose_and_repeat_nothing(stream: Stream) -> None:
+    """Ten are killed: two pairs, and six that are alone."""
     chance = random.Random(7)
     sent = 0
-    for _ in range(5):
-        with process() as first, process() as second:
+    for at_once in (2, 1, 1, 1, 2, 1, 1, 1):
+        with ExitStack() as stack:
+            consumers = [stack.enter_context(process()) for _ in range(at_once)]
             until_time = time.monotonic() + 1.5 + chance.random() * 2
             while time.monotonic() < until_time:
                 stream.send(*(numbered(sent + number) for number in range(5)))
                 sent += 5
                 time.sleep(0.01)
-            for consumer in (first, second):
+            for consumer in consumers:
                 consumer.send_signal(signal.SIGKILL)
     with stream.consuming():
         until(lambda: consumed(stream) == sent, "all messages")
@@ -171,6 +181,77 @@ def test_second_owner_of_a_partition_stores_nothing(stream: Stream) -> None:
 
     assert (stored(stream), counted(stream)) == (20, 20)
     assert sum(batch.messages for batch in stream.batches) == 20
+
+
+def test_killed_database_server_loses_and_repeats_nothing(broker: int, stream: Stream, tmp_path: Path) -> None:
+    folder = tmp_path / "own"
+    url = embedded_postgres.start(folder)
+    migrate(url)
+    try:
+        place = replace(stream.place, database=url)
+        own = replace(stream, place=place)
+        with own.consuming():
+            own.send(*map(numbered, range(40)))
+            own.wait_for(40)
+            own.send(*map(numbered, range(40, 400)))
+            pid = int((DataLayout(folder).postgres / "postmaster.pid").read_text().split()[0])
+            os.kill(pid, signal.SIGKILL)
+            time.sleep(2)
+            assert embedded_postgres.start(folder) == url
+            own.send(*map(numbered, range(400, 420)))
+            with open_query(url) as query:
+                after = replace(own, place=replace(place, query=query))
+                until(lambda: consumed(after) == 420, "all messages")
+                assert (stored(after), counted(after)) == (420, 420)
+    finally:
+        embedded_postgres.stop_if_unused(folder)
+
+
+def test_broker_that_hangs_loses_and_repeats_nothing(stream: Stream) -> None:
+    """It hangs longer than the group waits for its consumers, and than each request waits for its answer."""
+    port = free_port()
+    broker = start_broker(port)
+    create_topic(port, stream.topic, partitions=2)
+    settings = {"stream_bootstrap_servers": f"127.0.0.1:{port}"}
+    other = Stream(port, stream.topic, stream.place, stream.settings.model_copy(update=settings))
+    try:
+        with other.consuming():
+            other.send(*map(numbered, range(20)))
+            other.wait_for(20)
+            broker.send_signal(signal.SIGSTOP)
+            time.sleep(8)
+            broker.send_signal(signal.SIGCONT)
+            other.send(*map(numbered, range(20, 40)))
+            until(lambda: consumed(stream) == 40, "all messages")
+    finally:
+        broker.send_signal(signal.SIGCONT)
+        broker.kill()
+        broker.wait()
+    assert (stored(stream), counted(stream)) == (40, 40)
+
+
+def test_rebalance_during_a_batch_stores_it_once(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second consumer joins while the first is about to store, and stays so until it has lost its partitions."""
+    is_storing, may_store = threading.Event(), threading.Event()
+    store = SessionStore.store
+
+    def wait_once(self: SessionStore, messages: Sequence[Message], now: datetime) -> StoredBatch:
+        if not is_storing.is_set():
+            is_storing.set()
+            assert may_store.wait(SECONDS)
+        return store(self, messages, now)
+
+    monkeypatch.setattr(SessionStore, "store", wait_once)
+    with stream.consuming():
+        stream.send(*map(numbered, range(50)))
+        assert is_storing.wait(SECONDS)
+        with stream.consuming():
+            stream.send(*map(numbered, range(50, 100)))
+            time.sleep(4)
+            may_store.set()
+            until(lambda: consumed(stream) == 100, "all messages")
+
+    assert (stored(stream), counted(stream)) == (100, 100)
 
 
 @pytest.mark.parametrize("method", ["poll", "assign"])
