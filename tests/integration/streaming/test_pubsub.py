@@ -26,7 +26,7 @@ from core.clock import utc_now
 from core.database import Connection, connect
 from core.errors import SettingsError
 from core.roles import STREAM, in_role
-from core.settings import load_settings
+from core.settings import Settings, load_settings
 from notifications.stream_incidents import stream_checks
 from recommender.models.ease import EASE
 from recommender.models.recipe import Recipe
@@ -39,6 +39,11 @@ from tests.integration.streaming.conftest import SECONDS, Place, Stream, at, row
 from tests.integration.streaming.test_outages import numbered, process
 
 pubsub_v1 = pytest.importorskip("google.cloud.pubsub_v1", reason="the extra pubsub is not installed; run `make setup`")
+import grpc  # noqa: E402
+from cryptography.hazmat.primitives import serialization  # noqa: E402
+from cryptography.hazmat.primitives.asymmetric import rsa  # noqa: E402
+from google.api_core.exceptions import PermissionDenied  # noqa: E402
+
 from streaming import pubsub  # noqa: E402
 
 TIME = "2024-04-01T10:00:00"
@@ -69,12 +74,18 @@ def fake_server_binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def fake_server(fake_server_binary: Path) -> Iterator[str]:
-    """The address of a server that all tests of a process share."""
+def fake_server_process(fake_server_binary: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server that all tests of a process share, and its address."""
     with subprocess.Popen([fake_server_binary], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
-        yield server.stdout.readline().strip()
+        yield server, server.stdout.readline().strip()
         server.kill()
+
+
+@pytest.fixture
+def fake_server(fake_server_process: tuple[subprocess.Popen[str], str]) -> str:
+    """The address of the server."""
+    return fake_server_process[1]
 
 
 @dataclass
@@ -325,8 +336,10 @@ def test_stopped_consumer_gives_its_messages_back(unsubscribed: PubSubStream) ->
     unsubscribed.send(*map(numbered, range(5)))
     with closing(unsubscribed.receiver()) as receiver:
         assert len(receive(receiver)) == 5
-    with unsubscribed.consuming():
-        unsubscribed.wait_for(5)
+    with process() as consumer:
+        until(lambda: unsubscribed.counted() == 5, "all messages")
+        consumer.terminate()
+        assert consumer.wait(SECONDS) == 0
 
 
 def test_messages_of_a_killed_consumer_come_soon_whatever_the_ack_deadline_is(
@@ -429,6 +442,42 @@ def test_unreachable_server_loses_and_repeats_nothing(
     assert (subscribed.counted(), len(subscribed.sessions()), len(subscribed.rejected())) == (12, 8, 4)
 
 
+def test_server_that_hangs_loses_and_repeats_nothing(
+    subscribed: PubSubStream,
+    fake_server_process: tuple[subprocess.Popen[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server, _ = fake_server_process
+    monkeypatch.setattr(pubsub, "_PULL_SECONDS", 1)
+    monkeypatch.setattr(pubsub, "_REQUEST_SECONDS", 1)
+    with subscribed.consuming():
+        subscribed.send(numbered(1), b"not JSON")
+        subscribed.wait_for(2)
+        server.send_signal(signal.SIGSTOP)
+        try:
+            until(lambda: "Pub/Sub does not answer" in caplog.text, "a message")
+        finally:
+            server.send_signal(signal.SIGCONT)
+        subscribed.send(numbered(2), b"not JSON")
+        subscribed.wait_for(4)
+
+    assert (subscribed.counted(), len(subscribed.sessions()), len(subscribed.rejected())) == (4, 2, 2)
+
+
+def test_login_that_may_only_consume_is_enough(subscribed: PubSubStream, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*values: object, **options: object) -> None:
+        raise PermissionDenied("no pubsub.subscriptions.get")
+
+    monkeypatch.setattr(pubsub_v1.SubscriberClient, "get_subscription", refuse)
+    with subscribed.consuming():
+        subscribed.send(numbered(1))
+        subscribed.wait_for(1)
+    monkeypatch.setattr(pubsub_v1.SubscriberClient, "pull", refuse)
+    with closing(subscribed.receiver()) as receiver, pytest.raises(BrokerUnavailable, match=r"needs roles/pubsub\."):
+        receive(receiver)
+
+
 def test_large_messages_are_received_within_the_limit_of_a_response(subscribed: PubSubStream) -> None:
     size = 3_900_000  # the fake server accepts 4 MB
     for _ in range(9):
@@ -463,14 +512,43 @@ def test_invalid_messages_are_rejected_with_their_id(subscribed: PubSubStream) -
     assert subscribed.sessions() == [(1, at(TIME), at(TIME), [3])]
 
 
-def test_missing_credentials_are_wrong_settings(place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_credentials_are_wrong_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "missing.json"))
     monkeypatch.delenv("PUBSUB_EMULATOR_HOST", raising=False)
-    settings = place.settings.model_copy(
-        update={"stream_transport": "pubsub", "stream_pubsub_subscription": f"{PROJECT}/subscriptions/none"}
+    settings = Settings(
+        _env_file=None, stream_transport="pubsub", stream_pubsub_subscription=f"{PROJECT}/subscriptions/none"
     )
-    with pytest.raises(SettingsError, match="GOOGLE_APPLICATION_CREDENTIALS"):
-        pubsub.PubSubSubscription(settings)
+    for function in (pubsub.PubSubSubscription, pubsub.read_subscription_name):
+        with pytest.raises(SettingsError, match="GOOGLE_APPLICATION_CREDENTIALS"):
+            function(settings)
+
+
+def test_client_of_pubsub_itself_limits_responses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without an emulator: with a file of credentials, and before the first request."""
+    key = rsa.generate_private_key(65_537, 2048)
+    encoding = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    account = {
+        "type": "service_account",
+        "client_email": "consumer@moovitamix.example",
+        "token_uri": "https://127.0.0.1:1/token",
+        "private_key": key.private_bytes(*encoding).decode(),
+    }
+    (tmp_path / "account.json").write_text(json.dumps(account))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "account.json"))
+    monkeypatch.delenv("PUBSUB_EMULATOR_HOST", raising=False)
+    channels: list[dict[str, Any]] = []
+    secure_channel = grpc.secure_channel
+
+    def open_channel(target: str, *values: Any, **options: Any) -> grpc.Channel:
+        channels.append({"target": target, **options})
+        return secure_channel(target, *values, **options)
+
+    monkeypatch.setattr(grpc, "secure_channel", open_channel)
+    pubsub._open_client().close()
+
+    assert [channel["target"] for channel in channels] == ["pubsub.googleapis.com:443"]
+    limits = [value for name, value in channels[0]["options"] if name == "grpc.max_receive_message_length"]
+    assert limits == [32_000_000]
 
 
 def test_status_shows_subscription_and_stored_messages(
