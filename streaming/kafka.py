@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -28,6 +30,7 @@ _LOGGER = logging.getLogger(__name__)
 # librdkafka repeats these errors while the broker is unavailable. The consumer logs an outage once.
 _OUTAGE_ERRORS = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE, KafkaError._TIMED_OUT)
 _REQUEST_TIMEOUT_SECONDS = 5.0
+_JOIN_SECONDS = 3.0
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
@@ -156,7 +159,14 @@ class KafkaTopic:
             raise BrokerUnavailable(f"the broker does not report the lag: {_text(error)}") from error
 
     def close(self) -> None:
-        """Leave the consumer group."""
+        """Leave the consumer group, but not while joining it: that blocks the group of the local broker."""
+        if self._is_broker_unavailable:
+            self.is_assigned = False  # when the broker is back, the client joins again
+        self._offsets = None  # the connection to the database may be closed
+        until = time.monotonic() + _JOIN_SECONDS
+        with suppress(KafkaException):
+            while not self.is_assigned and time.monotonic() < until:
+                self._consumer.poll(0.05)
         self._consumer.close()
 
     def _on_assign(self, _: Consumer, partitions: Sequence[TopicPartition]) -> None:

@@ -10,13 +10,15 @@ from streaming.messages import Message
 
 # A consumer that found nothing to consume this many seconds ago, beyond its wait, may be stuck.
 _IDLE_SECONDS = 2.0
+# A consumer that starts learns within seconds which messages it gets.
+_START_SECONDS = 60.0
 
 
 @dataclass
 class ConsumerLag:
     """The time until which every message of the assigned partitions is stored. Times are seconds since 1970.
 
-    While no message waits, the lag is 0. It rises from the last known moment while messages are processed, and during
+    While no message waits, the lag is 0. It is unknown for a minute at most after the start. It rises from the last known moment while messages are processed, and during
     an outage, when it is unknown whether messages wait.
     """
 
@@ -24,6 +26,7 @@ class ConsumerLag:
     clock: Callable[[], float] = time.time
     stored_until: float = field(init=False)
     is_idle: bool = False
+    _has_recorded: bool = False
 
     def __post_init__(self) -> None:
         self.stored_until = self.clock()
@@ -33,12 +36,19 @@ class ConsumerLag:
         behind = max(0.0, self.clock() - self.stored_until)
         return 0.0 if self.is_idle and behind <= self.wait_seconds + _IDLE_SECONDS else behind
 
+    @property
+    def is_known(self) -> bool:
+        """Whether `seconds` says more than that the consumer has just started."""
+        return self._has_recorded or self.seconds() > _START_SECONDS
+
     def record_nothing_waits(self) -> None:
         """Record that the broker had no message."""
+        self._has_recorded = True
         self.stored_until, self.is_idle = self.clock(), True
 
     def record_stored(self, messages: Sequence[Message]) -> None:
         """Record a stored batch. It was complete up to the newest message of the partition that is furthest behind."""
+        self._has_recorded = True
         now = self.clock()
         newest: dict[int | None, float] = {}
         for message in messages:

@@ -98,10 +98,7 @@ def latency(data: PageData, now: datetime) -> Panel:
         return Panel("latency", title, f"No message was consumed in the last {STREAM_HOURS} hours.")
     finding = f"From play to database: median {_quantile(commits, 0.5)}, p99 {_quantile(commits, 0.99)}."
     if sum(lists):
-        finding += (
-            f" From play to recommendations: median {_quantile(lists, 0.5)}, p99 {_quantile(lists, 0.99)}. "
-            "The chart shows these."
-        )
+        finding += f" From play to recommendations: median {_quantile(lists, 0.5)}, p99 {_quantile(lists, 0.99)}."
     ended = set(_ended_periods(now))
     values = [
         {"at": period.period.isoformat(), "what": name, "seconds": min(seconds, AGE_BOUNDS[-1])}

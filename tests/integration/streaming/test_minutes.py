@@ -44,7 +44,9 @@ def newest(stream: Stream, column: str) -> Any:
 
 
 def test_messages_of_two_consumers_add_up(stream: Stream) -> None:
-    with stream.consuming(), stream.consuming():
+    with stream.consuming() as first, stream.consuming() as second:
+        loads = [consumer.metrics.registry.get_sample_value for consumer in (first, second)]
+        until(lambda: all(load("moovitamix_stream_model_loads_total") for load in loads), "models")
         for number in range(40):
             stream.send(row(1 + number, TIME, [3, 5]), partition=number % 2)
         stream.send(b"not JSON", row(9_999, TIME, [3]))

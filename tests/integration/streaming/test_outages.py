@@ -51,6 +51,18 @@ def process(**environment: str) -> Iterator[subprocess.Popen[bytes]]:
         started.wait()
 
 
+@contextmanager
+def running_broker(port: int, topic: str) -> Iterator[None]:
+    """A broker with one topic, killed at the end."""
+    broker = start_broker(port)
+    try:
+        create_topic(port, topic, partitions=4)
+        yield
+    finally:
+        broker.kill()
+        broker.wait()
+
+
 def numbered(number: int) -> dict[str, object]:
     """A session that no other number has."""
     moment = datetime(2024, 4, 1) + timedelta(seconds=number)
@@ -113,6 +125,41 @@ def test_consumer_starts_anew_on_a_topic_that_was_created_again(stream: Stream) 
         broker.kill()
         broker.wait()
     assert stream.query("select next_offset, messages from stream.offsets order by 1") == [(10, 10), (20, 20)]
+
+
+def test_consumer_that_ends_while_it_joins_does_not_block_its_group(stream: Stream) -> None:
+    """A member that leaves the group of the local broker while it joins would block the group until the broker ends."""
+    for _ in range(2):
+        topic = kafka.KafkaTopic(stream.settings)
+        topic.receive(1, 0.3)
+        topic.close()
+    with stream.consuming():
+        stream.send(numbered(1))
+        stream.wait_for(1)
+
+
+def test_broker_that_restarts_at_once_does_not_block_the_group(stream: Stream) -> None:
+    port = free_port()
+    settings = stream.settings.model_copy(update={"stream_bootstrap_servers": f"127.0.0.1:{port}"})
+    batches: list[StoredBatch] = []
+    with ExitStack() as brokers:
+        for number in range(3):
+            brokers.close()
+            brokers.enter_context(running_broker(port, stream.topic))
+            restarted = Stream(port, stream.topic, stream.place, settings, batches)
+            if not number:
+                consumer = restarted.consumer()
+                thread = threading.Thread(target=consumer.run)
+                thread.start()
+            restarted.send(numbered(number))
+            try:
+                restarted.wait_for(number + 1)
+            except AssertionError:
+                consumer.stop()
+                raise
+        consumer.stop()
+        thread.join()
+    assert stored(stream) == 3
 
 
 def test_consumer_waits_for_a_broker_that_is_not_there_yet(stream: Stream) -> None:

@@ -53,6 +53,21 @@ def test_lag_rises_from_the_start_until_the_first_message(lag: ConsumerLag, cloc
     assert lag.seconds() == 5
 
 
+def test_lag_is_unknown_for_a_minute_after_the_start(lag: ConsumerLag, clock: Seconds) -> None:
+    clock.now += 59
+    assert not lag.is_known
+    clock.now += 2
+    assert lag.is_known
+
+
+def test_lag_is_known_after_the_first_answer_of_the_broker(lag: ConsumerLag, clock: Seconds) -> None:
+    lag.record_nothing_waits()
+    assert lag.is_known
+    other = ConsumerLag(clock=clock)
+    other.record_stored(messages(400.0))
+    assert other.is_known
+
+
 def test_lag_is_the_age_of_the_newest_stored_message(lag: ConsumerLag, clock: Seconds) -> None:
     lag.record_nothing_waits()
     lag.record_stored(messages(100.0, 700.0, 990.0))
