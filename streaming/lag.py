@@ -18,8 +18,8 @@ _START_SECONDS = 60.0
 class ConsumerLag:
     """The time until which every message of the assigned partitions is stored. Times are seconds since 1970.
 
-    While no message waits, the lag is 0. It is unknown for a minute at most after the start. It rises from the last known moment while messages are processed, and during
-    an outage, when it is unknown whether messages wait.
+    While no message waits, the lag is 0. It rises from the last known moment while messages are processed, and during
+    an outage, when it is unknown whether messages wait. After the start, it is not known for a minute at most.
     """
 
     wait_seconds: float = 0.0

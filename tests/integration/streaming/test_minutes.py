@@ -80,7 +80,7 @@ def test_idle_consumer_reports_itself_without_a_lag(stream: Stream) -> None:
     with stream.consuming() as consumer:
         stream.send(row(1, TIME, [3]))
         stream.wait_for(1)
-        until(lambda: consumer.lag.seconds() == 0, "no lag")
+        until(lambda: consumer.lag.seconds() == 0 and totals(stream)["messages"], "a report without a lag")
         written_at = newest(stream, "written_at")
         until(lambda: newest(stream, "written_at") > written_at, "another report")
         assert newest(stream, "lag_seconds") == 0
@@ -126,7 +126,6 @@ def test_old_figures_and_rejected_messages_are_deleted(stream: Stream) -> None:
     before = utc_now() - timedelta(days=7)
 
     with connect(in_role(stream.place.database, INGEST)) as connection:
-        assert prune_stream(connection, before) == {"rejected_messages": 1, "stream_minutes": 0}
-        assert prune_stream(connection, utc_now() + timedelta(minutes=2)) == {
-            "rejected_messages": 1, "stream_minutes": rows,
-        }  # fmt: skip
+        assert prune_stream(connection, before).items() >= {"rejected_messages": 1, "stream_minutes": 0}.items()
+        pruned = prune_stream(connection, utc_now() + timedelta(minutes=2))
+    assert pruned.items() >= {"rejected_messages": 1, "stream_minutes": rows}.items()

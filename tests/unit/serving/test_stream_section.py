@@ -113,8 +113,7 @@ def test_chart_does_not_change_within_ten_minutes() -> None:
 def test_latencies_are_quantiles() -> None:
     _, latency = panels(period(NOW - timedelta(minutes=10)))
     assert latency.finding == (
-        "From play to database: median 0.15 s, p99 0.20 s. "
-        "From play to recommendations: median 0.15 s, p99 0.20 s."
+        "From play to database: median 0.15 s, p99 0.20 s. From play to recommendations: median 0.15 s, p99 0.20 s."
     )
     assert latency.rows == [("22 Nov 11:00", "0.15 s", "0.20 s", "0.15 s", "0.20 s")]
     _, slow = panels(period(NOW - timedelta(minutes=10), step=13))
