@@ -92,8 +92,8 @@ class Consumer:
                 if updates.refresh(is_behind):
                     waiting.refresh()
                     self._observe_lag()
-                    if store is not None and self.lag.is_known:
-                        self.minutes.refresh(connection, store.consumed.source, self.clock())
+                if store is not None and self.lag.is_known:
+                    self.minutes.refresh(connection, store.consumed.source, self.clock())
         if store is not None:
             self.minutes.save(connection, store.consumed.source, self.clock())
 

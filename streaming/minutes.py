@@ -15,7 +15,7 @@ from core.database import Connection, readable_errors
 from core.queries import load_query
 
 # Seconds between two reports of an idle consumer, and of one that consumes.
-SAVE_SECONDS, _ACTIVE_SECONDS = 10.0, 1.0
+SAVE_SECONDS, _ACTIVE_SECONDS = 10.0, 0.5
 _COUNTERS = ("messages", "plays", "rejected", "parked", "lists", "failed_lists")
 _GAUGES = ("lag_messages", "lag_seconds")
 _HISTOGRAMS = {"commit_ages": "play_to_commit_seconds", "list_ages": "play_to_list_seconds"}

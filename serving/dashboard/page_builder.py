@@ -21,7 +21,7 @@ from serving.dashboard.stream_panels import stream_section
 from serving.database import Database
 
 # Charts are cached for longer: until their values change.
-_CACHE_SECONDS = 1.0
+_CACHE_SECONDS = 0.5
 
 
 @dataclass
