@@ -3,8 +3,16 @@
 select email, first_name, last_name from {table} where id = %(user_id)s;
 
 -- name: find_user_ids
--- One row per published user.
-select id from warehouse.users;
+-- One row per user who was published, or of whom a session was streamed.
+select id from warehouse.users
+union
+select user_id from stream.sessions
+union
+select user_id from stream.failed_recommendations
+union
+select user_id from ml.fresh_recommendations
+union
+select user_id from ml.fresh_recommendation_history;
 
 -- name: lock_user
 -- Locks a user, so that nobody adds rows of the user until the transaction ends. At most one row.

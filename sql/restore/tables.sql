@@ -4,7 +4,7 @@
 select schema.nspname, relation.relname
 from pg_class as relation
 join pg_namespace as schema on schema.oid = relation.relnamespace
-where schema.nspname in ('ops', 'warehouse', 'mart', 'ml', 'serving')
+where schema.nspname in ('ops', 'warehouse', 'mart', 'ml', 'serving', 'stream')
     and relation.relkind in ('r', 'p')
     and not relation.relispartition
     and pg_has_role(relation.relowner, 'USAGE')
@@ -41,7 +41,7 @@ limit %(at_once)s;
 select count(*)
 from pg_constraint as constraint_row
 join pg_namespace as schema on schema.oid = constraint_row.connamespace
-where schema.nspname in ('ops', 'warehouse', 'mart', 'ml', 'serving')
+where schema.nspname in ('ops', 'warehouse', 'mart', 'ml', 'serving', 'stream')
     and constraint_row.contype in ('p', 'u', 'f', 'c', 'x')
     and constraint_row.convalidated
     and constraint_row.conparentid = 0;
@@ -52,5 +52,5 @@ select schema.nspname || '.' || relation.relname as name
 from pg_index
 join pg_class as relation on relation.oid = indexrelid
 join pg_namespace as schema on schema.oid = relation.relnamespace
-where schema.nspname in ('ops', 'warehouse', 'mart', 'ml', 'serving') and not (indisvalid and indisready)
+where schema.nspname in ('ops', 'warehouse', 'mart', 'ml', 'serving', 'stream') and not (indisvalid and indisready)
 order by 1;

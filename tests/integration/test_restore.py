@@ -20,9 +20,11 @@ from psycopg import sql
 
 from core import embedded_postgres, side_schemas
 from core.database import connect, migrate
+from core.queries import load_query
 from flows.erase import _open_erasure
 from services import restore as restoring
 from services.backup import main
+from services.table_contents import count_constraints
 from tests.conftest import ROOT
 from tests.integration.monitor.test_upgrade import migrate_to
 from tests.integration.test_backup import DATA_FILTER, error_of, models, structure, table_hashes
@@ -289,6 +291,22 @@ def test_restore_does_not_interrupt_a_transaction(
     assert table_hashes(database) == original
     assert models(data_dir) == changed_files
     assert schemas(database) == set(side_schemas.SCHEMAS)
+
+
+@pytest.mark.parametrize("schema", sorted({*side_schemas.SCHEMAS} - {"staging"}))
+def test_tables_of_every_schema_are_locked_and_verified(database: str, schema: str) -> None:
+    """Except `staging`: its tables need the warehouse lock, and no backup contains their rows."""
+    table, index = sql.Identifier(schema, "new_table"), f"{schema}.new_index"
+    with connect(database) as connection:
+        before = count_constraints(connection)
+        connection.execute(sql.SQL("create table {} (a int check (a > 0))").format(table))
+        connection.execute(sql.SQL("insert into {} values (1), (1)").format(table))
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            connection.execute(sql.SQL("create unique index concurrently new_index on {} (a)").format(table))
+
+        assert count_constraints(connection) == before + 1
+        assert connection.execute(load_query("restore/tables.find_invalid_indexes")).fetchall() == [(index,)]
+        assert (schema, "new_table") in connection.execute(load_query("restore/tables.find_tables_in_use")).fetchall()
 
 
 def test_reader_sees_old_rows_before_the_switch_and_new_rows_after_it(
