@@ -417,7 +417,7 @@ def test_restore_of_an_old_backup_erases_the_user_again(
 @pytest.mark.parametrize(
     "streamed_row",
     [
-        "stream.sessions (user_id, created_at, updated_at, items, received_at, topic, partition, \"offset\")"
+        'stream.sessions (user_id, created_at, updated_at, items, received_at, topic, partition, "offset")'
         " values (%s, now(), now(), '{1}', now(), 'listens', 0, 1)",
         "ml.fresh_recommendations select min(publication_id), %s, '{1}', '{1}', 1, now() from ml.publications",
         "ml.fresh_recommendation_history (publication_id, user_id, track_ids, shown_from)"
