@@ -19,7 +19,7 @@ from prefect.tasks import Task, exponential_backoff
 from core.audits import AuditReport
 from core.clock import clock_of
 from core.endpoints import ENDPOINTS, LISTEN_HISTORY
-from core.errors import LandingError, TransientSourceError, named_errors
+from core.errors import DatabaseError, LandingError, TransientSourceError, named_errors
 from core.settings import Settings
 from erasure import suppression_list
 from flows.run import BatchResult, Run
@@ -29,7 +29,7 @@ from pipeline.acceptance import Acceptance
 from pipeline.batches import Batch, Counts
 from pipeline.client import ApiClient
 from pipeline.landing import Landing
-from pipeline.reconciliation import reconcile_streamed_sessions
+from pipeline.reconciliation import delete_confirmed_sessions, reconcile_streamed_sessions
 from pipeline.staging import StagedTables
 from pipeline.transformation import TransformedBatch
 
@@ -173,11 +173,12 @@ def publish_staged_batch(
 ) -> BatchResult:
     """Publish the batch and the record of its acceptance, if any, in one transaction."""
 
+    days = run.settings.stream_unconfirmed_days
+
     def record_with_batch() -> None:
         if accepted is not None:
             acceptance.record_acceptance(run.connection, batch, run.run_id, accepted, report.results, run.clock())
         if batch.endpoint == LISTEN_HISTORY:
-            days = run.settings.stream_unconfirmed_days
             reconcile_streamed_sessions(run.connection, batch.batch_id, unconfirmed_days=days, now=run.clock())
 
     why = accepted.summary(report.results) if accepted else None
@@ -185,6 +186,10 @@ def publish_staged_batch(
         run.connection, batch, staged,
         started_at=landed.started_at, run_id=run.run_id, clock=run.clock, reason=why, before_commit=record_with_batch,
     )  # fmt: skip
+    if batch.endpoint == LISTEN_HISTORY:
+        # The batch is live, and the next one deletes what is left.
+        with suppress(DatabaseError):
+            delete_confirmed_sessions(run.connection, confirmed_days=days, now=run.clock())
     if why is not None:
         _mark_accepted_in_docs(run, batch, why)
     return BatchResult(batch, status, counts, reason=why, results=report.results)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from core.database import Connection
+from core.database import Connection, readable_errors
 from core.queries import load_query
+
+_SESSIONS_PER_DELETE = 10_000
 
 
 def reconcile_streamed_sessions(
@@ -17,4 +19,17 @@ def reconcile_streamed_sessions(
     """
     values = {"batch_id": batch_id, "before": now - timedelta(days=unconfirmed_days), "now": now}
     connection.execute(load_query("stream/reconcile_sessions"), values)
-    connection.execute(load_query("stream/reconciliation.delete_confirmed"), values)
+
+
+def delete_confirmed_sessions(connection: Connection, *, confirmed_days: float, now: datetime) -> int:
+    """Delete confirmed sessions that were received more than so many days ago. Returns how many.
+
+    Deletes some in each transaction, so that the consumer never waits for many. Raises DatabaseError.
+    """
+    values = {"before": now - timedelta(days=confirmed_days), "max_sessions": _SESSIONS_PER_DELETE}
+    query = load_query("stream/reconciliation.delete_confirmed")
+    deleted = 0
+    with readable_errors():
+        while count := connection.execute(query, values).rowcount:
+            deleted += count
+    return deleted

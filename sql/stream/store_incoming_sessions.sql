@@ -39,6 +39,15 @@ left join warehouse.listen_history as published
     and published.created_at = newest.created_at
     and published.updated_at >= newest.updated_at
     and published.removed_at is null
+-- A conflict locks the stored session, so a version that changes nothing does not reach it: it would wait for an ingest.
+where not exists (
+    select
+    from stream.sessions as same
+    where same.user_id = newest.user_id
+        and same.created_at = newest.created_at
+        and (same.updated_at, cardinality(same.items), same.items)
+        >= (newest.updated_at, cardinality(newest.items), newest.items)
+)
 -- Two consumers that store versions of the same sessions wait for each other in the same order.
 order by newest.user_id, newest.created_at
 on conflict (user_id, created_at) do update

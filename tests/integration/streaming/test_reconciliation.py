@@ -6,9 +6,12 @@ import json
 import time
 from datetime import timedelta
 
+import pytest
+
 from core.clock import utc_now
 from core.database import connect
-from pipeline.reconciliation import reconcile_streamed_sessions
+from pipeline import reconciliation
+from pipeline.reconciliation import delete_confirmed_sessions, reconcile_streamed_sessions
 from tests.integration.streaming.conftest import Stream, at, row, until
 from tests.warehouse_data import Session, add_sessions, insert_sessions, rebuild_play_counts
 
@@ -21,11 +24,13 @@ def publish(
 ) -> None:
     """Do what the publication of a snapshot with more sessions does."""
     settings = {"lock_timeout": lock_timeout}
-    with connect(stream.place.database, settings=settings) as connection, connection.transaction():
-        add_sessions(connection, sessions)
-        rebuild_play_counts(connection)
-        now = utc_now() + timedelta(hours=hours_later)
-        reconcile_streamed_sessions(connection, BATCH, unconfirmed_days=days, now=now)
+    now = utc_now() + timedelta(hours=hours_later)
+    with connect(stream.place.database, settings=settings) as connection:
+        with connection.transaction():
+            add_sessions(connection, sessions)
+            rebuild_play_counts(connection)
+            reconcile_streamed_sessions(connection, BATCH, unconfirmed_days=days, now=now)
+        delete_confirmed_sessions(connection, confirmed_days=days, now=now)
 
 
 def plays_counted(stream: Stream, user_id: int, track_id: int) -> int:
@@ -124,6 +129,34 @@ def test_ingest_does_not_wait_for_sessions_that_the_consumer_has_locked(stream: 
     assert stream.query(confirmed) == [(1, False), (3, False)]
     with stream.consuming():
         until(lambda: stream.query(confirmed) == [(1, True), (3, False)], "confirmed")
+
+
+def test_repeated_message_does_not_wait_for_the_ingest(stream: Stream) -> None:
+    send(stream, row(1, TIME, [3, 5], LATER))
+    with stream.consuming():
+        with connect(stream.place.database) as nightly, nightly.transaction():
+            nightly.execute("select from stream.sessions for update")
+            stream.send(row(1, TIME, [3, 5], LATER), row(1, TIME, [3], TIME), row(2, TIME, [4]))
+            stream.wait_for(4)
+        assert [session[3] for session in stream.sessions()] == [[3, 5], [4]]
+        assert sum(batch.unchanged for batch in stream.batches) == 2
+
+
+def test_confirmed_sessions_are_deleted_some_at_a_time(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconciliation, "_SESSIONS_PER_DELETE", 2)
+    send(stream, *(row(user, TIME, [3]) for user in range(1, 8)))
+    publish(stream, *(Session(user, at(TIME), (3,)) for user in range(1, 7)))
+    with (
+        connect(stream.place.database) as consumer,
+        consumer.transaction(),
+        connect(stream.place.database) as nightly,
+    ):
+        consumer.execute("select from stream.sessions where user_id = 2 for update")
+        assert delete_confirmed_sessions(nightly, confirmed_days=1, now=utc_now()) == 0
+        later = utc_now() + timedelta(days=2)
+        assert delete_confirmed_sessions(nightly, confirmed_days=1, now=later) == 5
+
+    assert [session[0] for session in stream.sessions()] == [2, 7]
 
 
 def test_session_that_no_snapshot_has_is_dropped_and_counted(stream: Stream) -> None:
