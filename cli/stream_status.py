@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from core.addresses import reachable_host
 from core.clock import Clock, clock_of
 from core.database import connect
 from core.errors import MoovitamixError, SettingsError, named_errors
@@ -24,7 +25,7 @@ from core.settings import Settings
 from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
 from notifications.health_checks import page_problem
-from services.local_services import HOST, load_local_services
+from services.local_services import load_local_services
 from streaming import status
 from streaming.kafka import TopicState, read_topic_state
 from streaming.status import ConsumerReport, FreshListCount, StoredOffset, StoredSessions
@@ -66,7 +67,7 @@ class StreamState:
 
 def read_state(settings: Settings, clock: Clock) -> StreamState:
     """Ask the broker, the database and the consumer of this machine. Raises SettingsError."""
-    metrics_url = f"http://{HOST}:{settings.stream_metrics_port}/metrics"
+    metrics_url = f"http://{reachable_host(settings.stream_metrics_host)}:{settings.stream_metrics_port}/metrics"
     topic = None
     if settings.stream_transport == "pubsub":
         state = StreamState(settings.stream_pubsub_subscription, "", metrics_url)

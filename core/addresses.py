@@ -10,6 +10,11 @@ def bracket_ipv6(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def reachable_host(host: str) -> str:
+    """The host for the URL of a server on this machine, which may listen on all addresses."""
+    return "127.0.0.1" if host in ("0.0.0.0", "::") else bracket_ipv6(host)  # noqa: S104, a client's address
+
+
 def refuse_port_in_use(host: str, port: int) -> None:
     """Raises OSError when another program listens on the port."""
     with socket.socket() as probe:

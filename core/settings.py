@@ -195,6 +195,7 @@ class Settings(BaseSettings):
     stream_fresh: bool = True
     stream_parked_days: float = Field(default=3, gt=0, le=36_500)
     stream_unconfirmed_days: float = Field(default=3, gt=0, le=36_500)
+    stream_metrics_host: str = Field(default="127.0.0.1", min_length=1)
     stream_metrics_port: int = Field(default=9400, ge=1, le=65_535)
 
     alert_urls: Annotated[SecretStr, AfterValidator(_alert_urls)] = SecretStr("")

@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 
 import requests
 
-from core.addresses import bracket_ipv6
+from core.addresses import reachable_host
 from core.clock import CLOCK_SKEW, Clock, clock_of, is_ahead, utc_now
 from core.data_layout import DataLayout
 from core.errors import AlreadyRunning
@@ -250,7 +250,7 @@ def installation_health_checks(settings: Settings, serving: str) -> HealthChecks
     api_url, login = os.environ.get("PREFECT_API_URL", "").rstrip("/"), os.environ.get("PREFECT_API_AUTH_STRING", "")
     is_supervised = health_checks.process_states() is not None
     if is_supervised and not serving:
-        serving = f"http://{_reachable_host(settings.serving_host)}:{settings.serving_port}"
+        serving = f"http://{reachable_host(settings.serving_host)}:{settings.serving_port}"
     check_database = is_supervised or not settings.embedded
     server = PrefectClient(api_url, login, tries=0)
     return HealthChecks(
@@ -273,11 +273,6 @@ def installation_health_checks(settings: Settings, serving: str) -> HealthChecks
 
 def _lost_runs(server: PrefectClient) -> LostRuns:
     return LostRuns(server, silence=SILENCE_OF_THIS_MACHINE if sees_every_process() else SILENCE)
-
-
-def _reachable_host(host: str) -> str:
-    """Return the host for a URL of the serving API, which may listen on all addresses."""
-    return "127.0.0.1" if host in ("0.0.0.0", "::") else bracket_ipv6(host)  # noqa: S104, a client's address
 
 
 def make_watchdog(

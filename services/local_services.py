@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from core.addresses import reachable_host
 from core.atomic_files import write_atomically
 from core.data_layout import DataLayout
 from core.errors import SettingsError
@@ -182,12 +183,13 @@ class LocalServices:
             setting="KAFKA_PORT",
             port=self.ports.kafka_port,
         )
+        metrics_host = reachable_host(self.settings.stream_metrics_host)
         stream = ServiceProcess(
             "stream",
             (python, "-m", "streaming"),
             setting="STREAM_METRICS_PORT",
             port=self.settings.stream_metrics_port,
-            health_url=f"http://{HOST}:{self.settings.stream_metrics_port}/metrics",
+            health_url=f"http://{metrics_host}:{self.settings.stream_metrics_port}/metrics",
         )
         return [
             *([postgres] if self.settings.embedded else []),

@@ -37,9 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise SettingsError("STREAM_BOOTSTRAP_SERVERS is empty: name a Kafka broker, such as 127.0.0.1:9092")
     consumer = Consumer(settings, ensure_schema_for_role(settings, STREAM), clock_of(settings))
     try:
-        consumer.metrics.serve(settings.stream_metrics_port)
+        consumer.metrics.serve(settings.stream_metrics_host, settings.stream_metrics_port)
     except OSError as error:
-        raise SettingsError(f"wrong setting: STREAM_METRICS_PORT cannot be used: {error.strerror}") from None
+        raise SettingsError(
+            f"wrong setting: STREAM_METRICS_HOST or STREAM_METRICS_PORT cannot be used: {error.strerror}"
+        ) from None
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: consumer.stop())
     consumer.run()

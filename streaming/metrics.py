@@ -1,4 +1,4 @@
-"""Prometheus metrics of the consumer, on 127.0.0.1."""
+"""Prometheus metrics of the consumer."""
 
 from __future__ import annotations
 
@@ -45,6 +45,6 @@ class StreamMetrics:
             buckets=AGE_BOUNDS, registry=self.registry,
         )  # fmt: skip
 
-    def serve(self, port: int) -> None:
-        """Answer /metrics in a thread. Raises OSError if the port is in use."""
-        start_http_server(port, "127.0.0.1", self.registry)
+    def serve(self, host: str, port: int) -> None:
+        """Answer /metrics in a thread. Raises OSError if host or port cannot be used."""
+        start_http_server(port, host, self.registry)

@@ -28,6 +28,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from packaging.requirements import Requirement
 from prefect.client.schemas.objects import TERMINAL_STATES
+from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
 from core import embedded_postgres
@@ -98,6 +99,35 @@ def test_services_that_notify_have_the_settings_of_notifications() -> None:
             assert environment[setting] == f"${{{setting}:-{defaults[setting]}}}", (name, setting)
         # Serving only displays incidents, so it gets no password of a mail server.
         assert environment.get("ALERT_URLS") == (None if name == "serving" else "${ALERT_URLS:-}")
+
+
+def test_services_of_the_stream_agree_about_it() -> None:
+    prefixes = ("stream_security_", "stream_sasl_", "stream_ssl_")
+    names = {name for name in Settings.model_fields if name.startswith("stream_")}
+    names -= {"stream_database_url", "stream_metrics_host", "stream_metrics_port"}
+    login = {name for name in names if name.startswith(prefixes)}
+    with_login = {"stream": True, "alerts": True, "worker": False, "serving": False}
+    for service, connects in with_login.items():
+        environment = SERVICES[service]["environment"]
+        for name in names if connects else names - login:
+            match = re.fullmatch(rf"\$\{{{name.upper()}:-(.*)\}}", environment[name.upper()])
+            assert match is not None, (service, name)
+            default = Settings.model_fields[name].default
+            composed = Settings(_env_file=None, **{name: match[1]}) if match[1] else None
+            if name == "stream_bootstrap_servers":
+                assert match[1] == "kafka:29092"
+            elif composed is None:
+                assert not (default.get_secret_value() if isinstance(default, SecretStr) else default), name
+            else:
+                assert getattr(composed, name) == default, name
+        assert connects or not {name.upper() for name in login} & environment.keys(), service
+    assert "--topic=${STREAM_TOPIC:-moovitamix.listens}" in SERVICES["kafka-topic"]["command"]
+
+
+def test_metrics_of_the_consumer_answer_other_containers_only() -> None:
+    stream = SERVICES["stream"]
+    assert stream["environment"]["STREAM_METRICS_HOST"] == "0.0.0.0"
+    assert "ports" not in stream
 
 
 def test_hours_until_a_missing_publication_are_equal_everywhere() -> None:

@@ -37,7 +37,7 @@ def line(output: str, name: str) -> str:
 def test_status_shows_topic_offsets_lag_sessions_and_consumers(stream: Stream, run: Any) -> None:
     port = free_port()
     with stream.consuming() as consumer:
-        consumer.metrics.serve(port)
+        consumer.metrics.serve("127.0.0.1", port)
         stream.send(row(1, TIME, [3]), row(2, TIME, [5]), partition=1)
         stream.send(row(9_999, TIME, [3]), partition=0)
         stream.wait_for(3)
