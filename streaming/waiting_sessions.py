@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from core.clock import Clock
 from core.database import Connection, readable_errors
+from core.endpoints import LISTEN_HISTORY
 from core.queries import load_query
 from core.settings import Settings
 from erasure.suppression_list import SUPPRESSION_LOCK, read_database
@@ -19,6 +20,8 @@ from streaming.store import rejected_values
 
 _LOGGER = logging.getLogger(__name__)
 _REJECTION_SECONDS = 60.0
+# At each call, so that the consumer stores messages in between.
+_MAX_SESSIONS = 10_000
 _NEVER_PUBLISHED = "the user or a track was not published within STREAM_PARKED_DAYS"
 
 
@@ -26,51 +29,61 @@ _NEVER_PUBLISHED = "the user or a track was not published within STREAM_PARKED_D
 class WaitingSessions:
     """Releases parked sessions when their user and tracks are published, and rejects those that waited too long.
 
-    Confirms sessions that were stored while their snapshot was published.
+    Confirms sessions that were stored while their snapshot was published. Waits for no other transaction.
     """
 
     settings: Settings
     connection: Connection
     clock: Clock
     metrics: StreamMetrics
-    _batches: tuple[str, ...] = ()
+    _batches: frozenset[str] = frozenset()
+    _may_release: bool = False
+    _may_confirm: bool = False
     _rejected_at: float = float("-inf")
 
     def refresh(self) -> None:
-        """Release and confirm after each new batch, and reject once a minute. Raises DatabaseError."""
-        batches = tuple(newest_batches(self.connection))
+        """Release after each batch, confirm after each batch of sessions, and reject once a minute; some at each call.
+
+        Raises DatabaseError.
+        """
+        batches = frozenset(newest_batches(self.connection))
         if batches != self._batches:
-            self._release()
-            self._confirm_published()
+            self._may_release = True
+            self._may_confirm |= any(batch.startswith(LISTEN_HISTORY) for batch in batches - self._batches)
             self._batches = batches
-        elif time.monotonic() - self._rejected_at < _REJECTION_SECONDS:
+            self._rejected_at = float("-inf")
+        if self._may_release:
+            self._may_release = self._change("release_parked") == _MAX_SESSIONS
+        if self._may_confirm:
+            self._may_confirm = self._change("confirm_published") == _MAX_SESSIONS
+        if self._may_release or self._may_confirm or time.monotonic() - self._rejected_at < _REJECTION_SECONDS:
             return
         now = self.clock()
-        rejected = self._reject_overdue(now - timedelta(days=self.settings.stream_parked_days), now)
-        self._rejected_at = time.monotonic()
+        deleted, rejected = self._reject_overdue(now - timedelta(days=self.settings.stream_parked_days), now)
+        if deleted < _MAX_SESSIONS:
+            self._rejected_at = time.monotonic()
         self.metrics.rejected.inc(rejected)
         if rejected:
             _LOGGER.warning("%d parked sessions are rejected: a user or track was not published in time", rejected)
 
     @readable_errors()
-    def _release(self) -> None:
-        self.connection.execute(load_query("stream/sessions.release_parked"))
+    def _change(self, query: str) -> int:
+        return self.connection.execute(load_query(f"stream/sessions.{query}"), {"max_sessions": _MAX_SESSIONS}).rowcount
 
-    @readable_errors()
-    def _confirm_published(self) -> None:
-        """The transaction that publishes a batch cannot see sessions that are stored until it commits."""
-        self.connection.execute(load_query("stream/sessions.confirm_published"))
+    def _reject_overdue(self, received_before: datetime, now: datetime) -> tuple[int, int]:
+        """Reject parked sessions that were received before a moment.
 
-    def _reject_overdue(self, received_before: datetime, now: datetime) -> int:
-        """Reject the parked sessions that were received before a moment. Returns how many."""
+        Returns how many were deleted, and how many of them are no erased user's and were rejected.
+        """
         with readable_errors(), self.connection.transaction():
             # An erasure that begins later finds the rows in ops.rejected_rows.
             self.connection.execute(load_query("stream/sessions.lock_suppression_list"), {"lock": SUPPRESSION_LOCK})
             overdue = self.connection.execute(
-                load_query("stream/sessions.delete_overdue_parked"), {"before": received_before}
+                load_query("stream/sessions.delete_overdue_parked"),
+                {"before": received_before, "max_sessions": _MAX_SESSIONS},
             ).fetchall()
             if not overdue:
-                return 0
+                return 0, 0
             erased = read_database(self.connection).matching_ids(user_id for user_id, *_ in overdue)
             rows = [
                 rejected_values(Message(None, None, partition, offset, message_id), None, raw_json, _NEVER_PUBLISHED)
@@ -80,4 +93,4 @@ class WaitingSessions:
             ]
             with self.connection.cursor() as cursor:
                 cursor.executemany(load_query("stream/offsets.reject_message"), rows)
-        return len(rows)
+        return len(overdue), len(rows)

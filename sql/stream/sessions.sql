@@ -16,47 +16,75 @@ create temporary table if not exists incoming_sessions (
 select pg_advisory_xact_lock_shared(%(lock)s);
 
 -- name: release_parked
--- One row per parked session whose user and tracks are published now.
+-- At most `max_sessions` parked sessions whose user and tracks are published now. Waiting for a session that another consumer
+-- has locked could be a deadlock; that consumer releases it itself. So do the next two.
+with released as (
+    select session.user_id, session.created_at
+    from stream.sessions as session
+    where session.is_parked
+        and exists (select from mart.dim_users as known_user where known_user.user_id = session.user_id)
+        and not exists (
+            select
+            from unnest(session.items) as item (track_id)
+            where not exists (select from mart.dim_tracks as known_track where known_track.track_id = item.track_id)
+        )
+    limit %(max_sessions)s
+    for update of session skip locked
+)
+
 update stream.sessions as session
 set is_parked = false, change_id = nextval('stream.change_ids')
-where is_parked
-    and exists (select from mart.dim_users as known_user where known_user.user_id = session.user_id)
-    and not exists (
-        select
-        from unnest(session.items) as item (track_id)
-        where not exists (select from mart.dim_tracks as known_track where known_track.track_id = item.track_id)
-    )
-returning user_id;
+from released
+where session.user_id = released.user_id and session.created_at = released.created_at;
 
 -- name: confirm_published
--- Sessions that the warehouse has. The transaction that published them could not see or had to skip them, because they were
--- stored meanwhile.
+-- At most `max_sessions` sessions that the warehouse has. The transaction that published them could not see or had to skip
+-- them, because they were stored meanwhile.
+with confirmed as (
+    select session.user_id, session.created_at, published.batch_id
+    from stream.sessions as session
+    join warehouse.listen_history as published
+        on published.user_id = session.user_id
+        and published.created_at = session.created_at
+        and published.removed_at is null
+        and published.updated_at >= session.updated_at
+    where session.confirmed_by is null
+    limit %(max_sessions)s
+    for update of session skip locked
+)
+
 update stream.sessions as session
-set confirmed_by = published.batch_id
-from warehouse.listen_history as published
-where session.confirmed_by is null
-    and published.user_id = session.user_id
-    and published.created_at = session.created_at
-    and published.removed_at is null
-    and published.updated_at >= session.updated_at;
+set confirmed_by = confirmed.batch_id
+from confirmed
+where session.user_id = confirmed.user_id and session.created_at = confirmed.created_at;
 
 -- name: delete_overdue_parked
--- One row per parked session that was received before a moment: its user, its content as JSON text, and its message. A
--- confirmed session is in the warehouse, so nothing of it is rejected.
-delete from stream.sessions
-where is_parked and confirmed_by is null and received_at < %(before)s
+-- One row per parked session that was received before a moment, at most `max_sessions`: its user, its content as JSON text,
+-- and its message. A confirmed session is in the warehouse, so nothing of it is rejected.
+with overdue as (
+    select user_id, created_at
+    from stream.sessions
+    where is_parked and confirmed_by is null and received_at < %(before)s
+    order by received_at
+    limit %(max_sessions)s
+    for update skip locked
+)
+
+delete from stream.sessions as session
+using overdue
+where session.user_id = overdue.user_id and session.created_at = overdue.created_at
 returning
-    user_id,
+    session.user_id,
     json_build_object(
-        'user_id', user_id,
-        'items', items,
-        'created_at', to_char(created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'),
-        'updated_at', to_char(updated_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US')
+        'user_id', session.user_id,
+        'items', session.items,
+        'created_at', to_char(session.created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'),
+        'updated_at', to_char(session.updated_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US')
     )::text as raw_json,
-    topic,
-    partition,
-    "offset",
-    message_id;
+    session.topic,
+    session.partition,
+    session."offset",
+    session.message_id;
 
 -- name: find_newest_time
 -- One row: when the newest session that no batch has confirmed began; null if there is none.

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 
 from core.clock import utc_now
 from core.database import connect
+from core.roles import STREAM, in_role
 from pipeline import reconciliation
 from pipeline.reconciliation import delete_confirmed_sessions, reconcile_streamed_sessions
+from streaming import waiting_sessions
+from streaming.metrics import StreamMetrics
+from streaming.waiting_sessions import WaitingSessions
 from tests.integration.streaming.conftest import Stream, at, row, until
 from tests.warehouse_data import Session, add_sessions, insert_sessions, rebuild_play_counts
 
@@ -157,6 +162,75 @@ def test_confirmed_sessions_are_deleted_some_at_a_time(stream: Stream, monkeypat
         assert delete_confirmed_sessions(nightly, confirmed_days=1, now=later) == 5
 
     assert [session[0] for session in stream.sessions()] == [2, 7]
+
+
+@pytest.fixture
+def waiting(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> Iterator[WaitingSessions]:
+    """Changes two sessions at each call, and fails if it waits for a lock."""
+    monkeypatch.setattr(waiting_sessions, "_MAX_SESSIONS", 2)
+    settings = stream.settings.model_copy(update={"stream_parked_days": 1e-9})
+    url = in_role(stream.place.database, STREAM)
+    with connect(url, settings={"lock_timeout": "1s"}) as connection:
+        yield WaitingSessions(settings, connection, utc_now, StreamMetrics())
+
+
+def refresh_while_locked(stream: Stream, waiting: WaitingSessions, user_id: int, count: str) -> list[int]:
+    """Refresh four times while another consumer has locked a user's sessions. Returns the count after each."""
+    counts = []
+    with connect(stream.place.database) as consumer, consumer.transaction():
+        consumer.execute("select from stream.sessions where user_id = %s for update", [user_id])
+        for _ in range(4):
+            waiting.refresh()
+            counts += [number for (number,) in stream.query(count)]
+    return counts
+
+
+def publish_empty(stream: Stream, endpoint: str) -> None:
+    with connect(stream.place.database) as connection:
+        connection.execute(
+            "insert into ops.batches (batch_id, endpoint, day, revision, source, status, started_at)"
+            " values (%(endpoint)s || '-2024-04-01', %(endpoint)s, '2024-04-01', 1, '', 'published', now())",
+            {"endpoint": endpoint},
+        )
+
+
+def test_published_sessions_are_confirmed_some_at_a_time_without_waiting(
+    stream: Stream, waiting: WaitingSessions
+) -> None:
+    send(stream, *(row(user, TIME, [3]) for user in range(1, 7)))
+    with connect(stream.place.database) as connection:
+        add_sessions(connection, [Session(user, at(TIME), (3,)) for user in range(1, 6)])
+    confirmed = "select count(*) from stream.sessions where confirmed_by is not null"
+
+    assert refresh_while_locked(stream, waiting, 2, confirmed) == [2, 4, 4, 4]
+
+    publish_empty(stream, "tracks")
+    waiting.refresh()
+    assert stream.query(confirmed) == [(4,)], "only a batch of sessions confirms"
+    publish_empty(stream, "listen_history")
+    waiting.refresh()
+    assert stream.query(confirmed) == [(5,)]
+
+
+def test_parked_sessions_are_released_some_at_a_time_without_waiting(stream: Stream, waiting: WaitingSessions) -> None:
+    send(stream, *(row(user, TIME, [3]) for user in range(1, 6)))
+    with connect(stream.place.database) as connection:
+        connection.execute("update stream.sessions set is_parked = true")
+    released = "select count(*) from stream.sessions where not is_parked"
+
+    assert refresh_while_locked(stream, waiting, 2, released) == [2, 4, 4, 4]
+
+    publish_empty(stream, "users")
+    waiting.refresh()
+    assert stream.query(released) == [(5,)]
+
+
+def test_overdue_sessions_are_rejected_some_at_a_time_without_waiting(stream: Stream, waiting: WaitingSessions) -> None:
+    send(stream, *(row(user, TIME, [999]) for user in range(1, 6)))
+
+    assert refresh_while_locked(stream, waiting, 2, "select count(*) from stream.sessions") == [3, 1, 1, 1]
+
+    assert stream.query("select count(*) from ops.rejected_rows where topic is not null") == [(4,)]
 
 
 def test_session_that_no_snapshot_has_is_dropped_and_counted(stream: Stream) -> None:
