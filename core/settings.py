@@ -108,6 +108,28 @@ def _needed_with_pubsub(subscription: str, info: ValidationInfo) -> str:
     return subscription
 
 
+def _fits_sasl(value: Any, info: ValidationInfo) -> Any:
+    """Refuse a login that would not be used, and a missing one."""
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    protocol = info.data.get("stream_security_protocol")  # none if it is wrong
+    if protocol and protocol.startswith("SASL") and not text:
+        raise ValueError(f"must be set with STREAM_SECURITY_PROTOCOL={protocol}")
+    if protocol and not protocol.startswith("SASL") and text:
+        raise ValueError("needs STREAM_SECURITY_PROTOCOL=SASL_SSL or SASL_PLAINTEXT")
+    return value
+
+
+def _fits_ssl(value: Any, info: ValidationInfo) -> Any:
+    """Refuse a TLS setting that would not be used: messages would not be encrypted."""
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if text and not info.data.get("stream_security_protocol", "SSL").endswith("SSL"):
+        raise ValueError("needs STREAM_SECURITY_PROTOCOL=SSL or SASL_SSL")
+    return value
+
+
+_TlsFile = Annotated[Path | None, BeforeValidator(_none_if_empty), AfterValidator(_fits_ssl)]
+
+
 class Settings(BaseSettings):
     """The settings. A field has the name of its environment variable, in lower case."""
 
@@ -181,12 +203,14 @@ class Settings(BaseSettings):
     stream_group: str = Field(default="moovitamix", min_length=1)
     stream_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     stream_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
-    stream_sasl_username: str = ""
-    stream_sasl_password: SecretStr = SecretStr("")
-    stream_ssl_ca_file: Annotated[Path | None, BeforeValidator(_none_if_empty)] = None
-    stream_ssl_certificate_file: Annotated[Path | None, BeforeValidator(_none_if_empty)] = None
-    stream_ssl_key_file: Annotated[Path | None, BeforeValidator(_none_if_empty)] = None
-    stream_ssl_key_password: SecretStr = SecretStr("")
+    stream_sasl_username: Annotated[str, AfterValidator(_fits_sasl)] = Field(default="", validate_default=True)
+    stream_sasl_password: Annotated[SecretStr, AfterValidator(_fits_sasl)] = Field(
+        default=SecretStr(""), validate_default=True
+    )
+    stream_ssl_ca_file: _TlsFile = None
+    stream_ssl_certificate_file: _TlsFile = None
+    stream_ssl_key_file: _TlsFile = None
+    stream_ssl_key_password: Annotated[SecretStr, AfterValidator(_fits_ssl)] = SecretStr("")
     stream_pubsub_subscription: Annotated[str, AfterValidator(_needed_with_pubsub)] = Field(
         default="", pattern=r"^(projects/[^/\s]+/subscriptions/[^/\s]+)?$", validate_default=True
     )
@@ -194,7 +218,7 @@ class Settings(BaseSettings):
     stream_wait_seconds: float = Field(default=0.5, gt=0, le=60)
     stream_fresh: bool = True
     stream_parked_days: float = Field(default=3, gt=0, le=36_500)
-    stream_unconfirmed_days: float = Field(default=3, gt=0, le=36_500)
+    stream_unconfirmed_days: float = Field(default=3, ge=2, le=36_500)
     stream_metrics_host: str = Field(default="127.0.0.1", min_length=1)
     stream_metrics_port: int = Field(default=9400, ge=1, le=65_535)
 

@@ -23,7 +23,7 @@ from notifications.notification import Notification, format_time
 from streaming import status
 from streaming.status import ConsumerReport
 
-# A consumer reports every ten seconds, but not while it loads a model.
+# A consumer reports every ten seconds, but not while a batch takes longer.
 _SILENCE = timedelta(minutes=2)
 _WINDOW = timedelta(minutes=15)
 # The share of a few messages says nothing.

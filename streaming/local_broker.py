@@ -6,6 +6,7 @@ For development, the demo and tests only: a restart loses all messages (docs/adr
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import signal
 import socket
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
+from core.addresses import refuse_port_in_use
 from core.exit_codes import returns_exit_code, run_main
 from core.prefect_names import SERVICES_MARK
 from core.settings import load_settings
@@ -25,10 +27,22 @@ from streaming.broker_binary import BrokerFailed, broker_binary
 HOST = "127.0.0.1"
 _SECONDS_TO_START = 20.0
 _PARTITIONS = 4
+_C_LIBRARY = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 
 
 def start_broker(port: int) -> subprocess.Popen[bytes]:
-    """Start a broker on 127.0.0.1, and wait until it answers. Raises BrokerFailed."""
+    """Start a broker on 127.0.0.1, and wait until it answers. Raises BrokerFailed.
+
+    On Linux the broker ends with the thread that calls this.
+    """
+    try:
+        refuse_port_in_use(HOST, port)
+    except OSError as error:
+        raise BrokerFailed(
+            f"the local Kafka broker cannot use port {port}: {error.strerror}. Stop the program that uses it, "
+            "or set KAFKA_PORT"
+        ) from None
     address = f"tcp://{HOST}:{port}"
     process = subprocess.Popen(
         [
@@ -38,15 +52,25 @@ def start_broker(port: int) -> subprocess.Popen[bytes]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         # The broker reads settings from variables with common names, such as CLUSTER_ID: it gets none of them.
+        preexec_fn=_end_with_parent if sys.platform == "linux" else None,
         env={name: os.environ[name] for name in ("PATH", SERVICES_MARK) if name in os.environ},
     )
     until = time.monotonic() + _SECONDS_TO_START
     while not _answers(port):
         if process.poll() is not None or time.monotonic() > until:
-            process.kill()
-            raise BrokerFailed(f"the local Kafka broker does not start; see whether port {port} is free")
+            _end(process)
+            raise BrokerFailed(f"the local Kafka broker does not start on port {port}")
         time.sleep(0.02)
     return process
+
+
+def _end_with_parent() -> None:
+    _C_LIBRARY.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
 
 
 def create_topic(port: int, topic: str, partitions: int = _PARTITIONS) -> None:
@@ -74,11 +98,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     settings = load_settings(data_dir_is_written=False)
     process = start_broker(options.port)
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: process.terminate())
-    create_topic(options.port, settings.stream_topic)
-    print(f"a Kafka broker listens on {HOST}:{options.port}, with the topic {settings.stream_topic}", flush=True)
-    code = process.wait()
+    try:
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, lambda *_: process.terminate())
+        create_topic(options.port, settings.stream_topic)
+        print(f"a Kafka broker listens on {HOST}:{options.port}, with the topic {settings.stream_topic}", flush=True)
+        code = process.wait()
+    finally:
+        _end(process)
     return 0 if code in (0, -signal.SIGTERM) else 1
 
 

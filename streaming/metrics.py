@@ -30,7 +30,7 @@ class StreamMetrics:
             "moovitamix_stream_lag_messages", "Messages not consumed yet.", registry=self.registry
         )
         self.lag_seconds = Gauge(
-            "moovitamix_stream_lag_seconds", "Seconds since all messages were stored; 0 while none waits.",
+            "moovitamix_stream_lag_seconds", "Seconds that messages have waited without a break; 0 while none waits.",
             registry=self.registry,
         )  # fmt: skip
         self.batch_seconds = Histogram(

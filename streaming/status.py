@@ -11,7 +11,7 @@ from core.database import Connection, readable_errors
 from core.queries import load_query
 from streaming.minutes import SAVE_SECONDS
 
-# A consumer that did not report for this long may load a model. Its lag is unknown.
+# A consumer that did not report for this long is busy with a batch, or has ended. Its lag is unknown.
 CURRENT = timedelta(seconds=3 * SAVE_SECONDS)
 
 

@@ -19,7 +19,7 @@ from serving.dashboard.page_data import (
 )
 from serving.dashboard.panel import Panel, count, percent
 
-# A consumer reports every ten seconds, but not while it loads a model. The watchdog uses the same limit.
+# A consumer reports every ten seconds, but not while a batch takes longer. The watchdog uses the same limit.
 _CURRENT, _SILENCE = timedelta(seconds=30), timedelta(minutes=2)
 
 

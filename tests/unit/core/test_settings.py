@@ -44,6 +44,7 @@ def test_the_dotenv_file_is_read_and_the_environment_wins(tmp_path: Path, monkey
         ("PAGE_SIZE", "0", "PAGE_SIZE input should be greater than or equal to 1"),
         ("PAGE_SIZE", "101", "PAGE_SIZE input should be less than or equal to 100"),
         ("FETCH_THREADS", "many", "FETCH_THREADS input should be a valid integer"),
+        ("STREAM_UNCONFIRMED_DAYS", "1.9", "STREAM_UNCONFIRMED_DAYS input should be greater than or equal to 2"),
     ],
 )
 def test_the_error_names_a_wrong_setting_in_one_line(
@@ -55,6 +56,41 @@ def test_the_error_names_a_wrong_setting_in_one_line(
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "name", "value", "message"),
+    [
+        ("PLAINTEXT", "STREAM_SASL_USERNAME", "ada", "needs STREAM_SECURITY_PROTOCOL=SASL_SSL or SASL_PLAINTEXT"),
+        ("SSL", "STREAM_SASL_PASSWORD", "secret", "needs STREAM_SECURITY_PROTOCOL=SASL_SSL or SASL_PLAINTEXT"),
+        ("PLAINTEXT", "STREAM_SSL_CA_FILE", "/ca.pem", "needs STREAM_SECURITY_PROTOCOL=SSL or SASL_SSL"),
+        ("PLAINTEXT", "STREAM_SSL_CERTIFICATE_FILE", "/c.pem", "needs STREAM_SECURITY_PROTOCOL=SSL or SASL_SSL"),
+        ("SASL_PLAINTEXT", "STREAM_SSL_KEY_FILE", "/k.pem", "needs STREAM_SECURITY_PROTOCOL=SSL or SASL_SSL"),
+        ("PLAINTEXT", "STREAM_SSL_KEY_PASSWORD", "secret", "needs STREAM_SECURITY_PROTOCOL=SSL or SASL_SSL"),
+        ("SASL_SSL", "STREAM_SASL_USERNAME", "", "must be set with STREAM_SECURITY_PROTOCOL=SASL_SSL"),
+        ("SASL_PLAINTEXT", "STREAM_SASL_PASSWORD", "", "must be set with STREAM_SECURITY_PROTOCOL=SASL_PLAINTEXT"),
+    ],
+)
+def test_a_setting_of_the_broker_that_would_be_ignored_is_refused(
+    protocol: str, name: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREAM_SECURITY_PROTOCOL", protocol)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as raised:
+        load_settings()
+    assert f"{name} {message}" in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+def test_settings_of_a_broker_with_login_and_tls_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "SECURITY_PROTOCOL": "SASL_SSL",
+        "SASL_USERNAME": "ada",
+        "SASL_PASSWORD": "secret",
+        "SSL_CA_FILE": "/ca.pem",
+    }.items():
+        monkeypatch.setenv(f"STREAM_{name}", value)
+    assert load_settings().stream_ssl_ca_file == Path("/ca.pem")
 
 
 def test_one_error_names_every_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
