@@ -76,7 +76,7 @@ class SessionStore:
             rejected=whole,
             erased=decoded.erased,
             changed_users=tuple(
-                {user_id: None for user_id, is_parked, confirmed, _ in rows if not (is_parked or confirmed)}
+                {user_id: None for user_id, _, is_confirmed, _ in rows if not is_confirmed}
             ),
         )
 

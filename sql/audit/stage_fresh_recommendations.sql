@@ -22,7 +22,7 @@ streamed as (
     select session.user_id, session.created_at, session.items, session.change_id <= listed.change_id as is_included
     from listed
     join stream.sessions as session using (user_id)
-    where session.confirmed_by is null and not session.is_parked
+    where session.confirmed_by is null
 ),
 
 items as (

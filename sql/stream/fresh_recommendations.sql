@@ -1,11 +1,11 @@
 -- name: find_missed_users
 -- One row about the next changes after one: how many they are, the newest, and the users whose fresh recommendations do not
 -- include them, those who wait longest first. Sessions that a batch has confirmed are in the marts, and reach users with the
--- next publication.
+-- next publication. The published tracks of parked sessions count.
 with changes as (
     select user_id, change_id
     from stream.sessions
-    where confirmed_by is null and not is_parked and change_id > %(after)s
+    where confirmed_by is null and change_id > %(after)s
     order by change_id
     limit %(max_changes)s
 )
@@ -30,7 +30,7 @@ select
 -- One row per user: the newest change of their streamed sessions, and when the newest of these sessions began.
 select user_id, max(change_id), max(created_at)
 from stream.sessions
-where user_id = any (%(user_ids)s) and confirmed_by is null and not is_parked
+where user_id = any (%(user_ids)s) and confirmed_by is null
 group by user_id;
 
 -- name: save_fresh

@@ -90,16 +90,17 @@ returning
 -- One row: when the newest session that no batch has confirmed began; null if there is none.
 select max(created_at)
 from stream.sessions
-where confirmed_by is null and not is_parked and created_at <= %(now)s;
+where confirmed_by is null and created_at <= %(now)s;
 
 -- name: copy_plays_of_users
 -- One row per user and track played: published and streamed sessions together, with the time of the last play in seconds
--- since 1970. A streamed session replaces the published version of the same session.
+-- since 1970. A streamed session replaces the published version of the same session, also while it is parked. Its tracks that
+-- were never published are among them.
 copy (
     with streamed as (
         select user_id, created_at, items
         from stream.sessions
-        where user_id = any (%(user_ids)s) and confirmed_by is null and not is_parked
+        where user_id = any (%(user_ids)s) and confirmed_by is null
     ),
 
     plays as (

@@ -318,6 +318,17 @@ def test_list_is_compared_with_the_sessions_that_it_includes(stream: Stream) -> 
     assert figures(stream, "seen_tracks") == {1: 1}
 
 
+def test_published_tracks_of_parked_sessions_are_compared(stream: Stream) -> None:
+    with stream.consuming():
+        stream.send(row(1, TIME, [*range(2, 76), 999]))
+        until(lambda: fresh(stream), "fresh recommendations")
+    assert stream.query("select is_parked from stream.sessions") == [(True,)]
+    assert (figures(stream, "seen_tracks"), figures(stream, "missing_tracks")) == ({1: 0}, {1: 0})
+
+    change(stream, "update ml.fresh_recommendations set track_ids[1] = 2")
+    assert figures(stream, "seen_tracks") == {1: 1}
+
+
 def test_streamed_version_replaces_the_published_one(stream: Stream) -> None:
     """The published version of a session has a track that its newer, streamed version does not have."""
     listen(stream, [1])

@@ -123,6 +123,35 @@ def test_played_tracks_leave_the_fresh_recommendations_which_stay_in_the_camp(st
     assert {taste_group_of(track) for track in recommended[:5]} == {taste_group_of(user)}
 
 
+def test_published_tracks_of_a_parked_session_leave_the_fresh_recommendations(stream: Stream) -> None:
+    """A session grows by a track that is not published yet."""
+    user, unknown_track = 1, 999
+    published = live_recommendations(stream.query)[user]
+    with stream.consuming():
+        stream.send(row(user, TIME, published[:1]))
+        until(lambda: fresh(stream), "fresh recommendations")
+        stream.send(row(user, TIME, [*published[:2], unknown_track], "2024-04-01T10:05:00"))
+        until(lambda: not set(fresh(stream)[user]) & set(published[:2]), "the grown session counts")
+        assert stream.query("select is_parked from stream.sessions") == [(True,)]
+
+        second = refresh(stream.place)
+        until(lambda: fresh(stream), "fresh recommendations of the second publication")
+
+    assert stream.query("select publication_id from ml.fresh_recommendations") == [(second,)]
+    assert len(fresh(stream)[user]) == len(published)
+    assert not set(fresh(stream)[user]) & {*published[:2], unknown_track}
+    assert stream.query("select count(*) from stream.failed_recommendations") == [(0,)]
+
+
+def test_session_of_an_unknown_user_waits_without_recommendations(stream: Stream) -> None:
+    with stream.consuming():
+        stream.send(row(999, TIME, [3]), row(1, TIME, [3]))
+        until(lambda: fresh(stream), "fresh recommendations")
+
+    assert set(fresh(stream)) == {1}
+    assert stream.query("select count(*) from stream.failed_recommendations") == [(0,)]
+
+
 def test_fresh_recommendations_equal_those_of_a_full_run(stream: Stream) -> None:
     with stream.consuming():
         sessions = [row(user, TIME, [2 + user % 2, 4 + user % 2, 6 + user % 2]) for user in range(1, 21)]

@@ -247,10 +247,11 @@ def test_session_that_no_snapshot_has_is_dropped_and_counted(stream: Stream) -> 
 def test_parked_session_counts_once_its_track_is_published(stream: Stream) -> None:
     new_track = 999
     with stream.consuming():
+        before = plays_counted(stream, 1, 3)
         stream.send(row(1, TIME, [new_track, 3]))
         stream.wait_for(1)
         assert stream.query("select is_parked from stream.sessions") == [(True,)]
-        before = plays_counted(stream, 1, 3)
+        assert plays_counted(stream, 1, 3) == before + 1
 
         stream.query(
             "with track as (insert into warehouse.tracks select 999, name, artist, songwriters, duration,"
@@ -262,7 +263,7 @@ def test_parked_session_counts_once_its_track_is_published(stream: Stream) -> No
         )
         until(lambda: stream.query("select is_parked from stream.sessions") == [(False,)], "the session is released")
 
-    assert plays_counted(stream, 1, 3) == before + 1
+    assert (plays_counted(stream, 1, 3), plays_counted(stream, 1, new_track)) == (before + 1, 1)
 
 
 def test_parked_session_that_waited_too_long_is_rejected_with_its_message(stream: Stream) -> None:
