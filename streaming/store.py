@@ -75,9 +75,7 @@ class SessionStore:
             parked=sum(is_parked for _, is_parked, *_ in rows),
             rejected=whole,
             erased=decoded.erased,
-            changed_users=tuple(
-                {user_id: None for user_id, _, is_confirmed, _ in rows if not is_confirmed}
-            ),
+            changed_users=tuple({user_id: None for user_id, _, is_confirmed, _ in rows if not is_confirmed}),
         )
 
     def _reject(self, rejected: Sequence[RejectedMessage], now: datetime) -> None:
