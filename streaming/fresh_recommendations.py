@@ -46,11 +46,11 @@ def recommend_to_users(
     users = users[np.isin(users, live.user_ids)]
     if not len(users):
         return []
-    histories, seen = _histories(connection, live, users, now)
-    model = live.model.fold_in(histories)
-    popularity = live.popularity.fold_in(histories)
+    weighted, played, seen = _histories(connection, live, users, now)
+    model = live.model.fold_in(weighted)
+    popularity = live.popularity.fold_in(played)
     lists = pl.concat(
-        recommend_to_all_users(model, popularity, histories, list_length, exclude_seen=live.excludes_seen),
+        recommend_to_all_users(model, popularity, played, list_length, exclude_seen=live.excludes_seen),
         how="vertical",
     )
     return list(_checked(lists, seen, live, list_length))
@@ -58,8 +58,11 @@ def recommend_to_users(
 
 def _histories(
     connection: Connection, live: LiveModel, users: Ids, now: datetime
-) -> tuple[Interactions, dict[int, set[int]]]:
-    """The weighted plays of the users, and the tracks that each has played."""
+) -> tuple[Interactions, Interactions, dict[int, set[int]]]:
+    """The plays of the users as the model weights them, the plays as they are, and the tracks that each has played.
+
+    A played track may have no weight, and is still not recommended.
+    """
     values = {"user_ids": users.tolist()}
     with readable_errors(), connection.transaction():
         connection.execute("set transaction isolation level repeatable read, read only")
@@ -68,7 +71,7 @@ def _histories(
         weighting = live.champion.recipe.weighting
         feedback = NegativeFeedback()
         if weighting.without_not_useful:
-            feedback = mart_reader.read_negative_feedback(connection, now)
+            feedback = mart_reader.read_negative_feedback(connection, now, user_ids=values["user_ids"])
     end = live.end
     if newest is not None and newest[0] is not None:
         moment = np.datetime64(int(newest[0].timestamp()), "s") + np.timedelta64(1, "s")
@@ -86,7 +89,7 @@ def _histories(
         not_useful=feedback,
     )
     seen = {row[0]: set(row[1]) for row in plays.group_by("user_id").agg("track_id").iter_rows()}
-    return log.interactions(end, weighting), seen
+    return log.interactions(end, weighting), log.interactions(end), seen
 
 
 def _checked(lists: pl.DataFrame, seen: dict[int, set[int]], live: LiveModel, list_length: int) -> list[FreshList]:

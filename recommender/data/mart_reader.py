@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -110,11 +111,13 @@ def _read_users(connection: Connection) -> pl.DataFrame:
     )
 
 
-def read_negative_feedback(connection: Connection, before: datetime) -> NegativeFeedback:
+def read_negative_feedback(
+    connection: Connection, before: datetime, *, user_ids: Sequence[int] | None = None
+) -> NegativeFeedback:
+    """The feedback of all users, or of some, whose last answer before a time is `not useful`. Raises psycopg.Error."""
     schema = _IDS | {"given_at": pl.Int64()}
-    feedback = read_frame(
-        connection, "recommendations/training_data.copy_negative_feedback", schema, {"before": before}
-    )
+    values = {"before": before, "user_ids": None if user_ids is None else list(user_ids)}
+    feedback = read_frame(connection, "recommendations/training_data.copy_negative_feedback", schema, values)
     return NegativeFeedback(_column(feedback, "user_id"), _column(feedback, "track_id"), _times(feedback, "given_at"))
 
 

@@ -41,12 +41,13 @@ copy (
 
 -- name: copy_negative_feedback
 -- One row per user and track whose last answer before a moment is `not useful`. updated_at in seconds since 1970.
+-- `user_ids` is null for all users.
 copy (
     select user_id, track_id, floor(extract(epoch from updated_at))::bigint
     from (
         select distinct on (user_id, track_id) user_id, track_id, useful, updated_at
         from ml.feedback
-        where updated_at < %(before)s
+        where updated_at < %(before)s and (%(user_ids)s::bigint[] is null or user_id = any(%(user_ids)s::bigint[]))
         order by user_id, track_id, updated_at desc
     ) as last_answers
     where not useful

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import psycopg
 import pytest
@@ -13,7 +14,8 @@ from core.errors import DatabaseError, ModelError
 from erasure import suppression_list
 from erasure.steps import begin_erasure
 from erasure.subject_matching import UserIdentity
-from recommender.data.play_log import PlayWeighting
+from recommender.data.mart_reader import read_negative_feedback
+from recommender.data.play_log import NegativeFeedback, PlayWeighting
 from recommender.models.recipe import Recipe
 from recommender.models.registry import CANDIDATES
 from recommender.publishing import model_runs, publication
@@ -68,6 +70,35 @@ def test_weighting_of_the_champion_counts(unpublished_stream: Stream) -> None:
     stream = unpublished_stream
     train_model(stream, "ease", PlayWeighting(half_life_days=7))
     send_sessions(stream)
+    streamed = fresh(stream)
+    add_streamed_sessions_to_warehouse(stream)
+
+    refresh(stream.place)
+
+    published = live_recommendations(stream.query)
+    assert {user: set(published[user]) for user in USERS} == {user: set(tracks) for user, tracks in streamed.items()}
+
+
+def test_negative_feedback_of_these_users_counts(unpublished_stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = unpublished_stream
+    train_model(stream, "ease", PlayWeighting(without_not_useful=True))
+    stream.query("insert into serving.api_keys values ('k', 'app', '', '{}', '2024-03-01') returning 1")
+    stream.query(
+        "insert into ml.feedback (user_id, track_id, useful, key_id, created_at, updated_at)"
+        " select user_id, track_id, false, 'k', '2024-03-01', '2024-03-01' from mart.user_track_plays"
+        " where track_id % 4 = 0 returning 1"
+    )
+    users_read: set[int] = set()
+
+    def read(*arguments: Any, **options: Any) -> NegativeFeedback:
+        feedback = read_negative_feedback(*arguments, **options)
+        if "user_ids" in options:  # else the loader of the model reads
+            users_read.update(feedback.users.tolist())
+        return feedback
+
+    monkeypatch.setattr("recommender.data.mart_reader.read_negative_feedback", read)
+    send_sessions(stream)
+    assert users_read == {user for user in USERS if user % 2 == 0}
     streamed = fresh(stream)
     add_streamed_sessions_to_warehouse(stream)
 
