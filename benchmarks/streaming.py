@@ -51,7 +51,9 @@ def measure(context: BenchmarkContext) -> Measurement:
     seconds = min(20.0, users / 1000)
     settings = context.settings("streaming", NO_SOURCE)
     with local_broker() as port:
-        settings = settings.model_copy(update={"stream_bootstrap_servers": f"{HOST}:{port}"})
+        settings = settings.model_copy(
+            update={"stream_bootstrap_servers": f"{HOST}:{port}", "stream_session_timeout_seconds": 1.0}
+        )
         context.run(context.show, fill, settings, users, tracks)
         latencies = {}
         for name in MODELS:
@@ -143,26 +145,25 @@ def consume_at_rate(
 ) -> list[float]:
     """Consume plays of random users at a constant rate.
 
-    Returns the seconds from sending each play until the recommendations of its user were committed.
+    Returns the seconds from sending the first play of a user until recommendations that include it were committed.
     """
     use_one_arena()
     settings = _with_topic(settings, port)
     ages: list[float] = []
 
-    def record_ages(stored: StoredBatch) -> None:
-        now = time.time()
-        ages.extend(now - message.sent_at for message in stored.new_messages if message.sent_at is not None)
-
     show(f"{rate:,.0f} plays a second")
-    with _consuming(settings, record_ages) as consumer:
+    stored: list[int] = []
+    with _consuming(settings, lambda batch: stored.append(batch.messages)) as consumer:
+        consumer.metrics.play_to_list.observe = ages.append  # type: ignore[assignment, method-assign]
         _wait(lambda: consumer.metrics.model_loads._value.get() > 0)
         # Some plays warm up caches and query plans.
         for count, part in ((int(2 * rate), 0), (int(seconds * rate), 1)):
             ages.clear()
+            stored.clear()
             arguments = (settings.stream_topic, port, users, tracks, count, 1, part, rate)
             code = f"from benchmarks.streaming import send; send{arguments!r}"
             subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
-            _wait(lambda count=count: len(ages) >= count)  # type: ignore[misc]
+            _wait(lambda count=count: sum(stored) >= count and not consumer.waiting_users)  # type: ignore[misc]
     return ages
 
 

@@ -65,14 +65,17 @@ def ensure_database(settings: Settings) -> str:
     return settings.database_url.get_secret_value()
 
 
-def connect(url: str, *, autocommit: bool = True, settings: Mapping[str, str] | None = None) -> Connection:
+def connect(
+    url: str, *, autocommit: bool = True, settings: Mapping[str, str] | None = None, **keywords: Any
+) -> Connection:
     """Open a connection with the session settings of `core.sessions`. `settings` override its DEFAULTS.
 
-    With autocommit, only `with connection.transaction()` opens a transaction. Raises DatabaseError.
+    `keywords` are arguments of psycopg, such as `keepalives_idle`. With autocommit, only
+    `with connection.transaction()` opens a transaction. Raises DatabaseError.
     """
     with readable_errors():
         return open_connection(
-            url, autocommit=autocommit, settings=settings, connect_timeout=10, application_name="moovitamix"
+            url, autocommit=autocommit, settings=settings, connect_timeout=10, application_name="moovitamix", **keywords
         )
 
 

@@ -201,6 +201,8 @@ class Settings(BaseSettings):
     stream_bootstrap_servers: str = ""
     stream_topic: str = Field(default="moovitamix.listens", pattern=r"^[A-Za-z0-9._-]{1,249}$")
     stream_group: str = Field(default="moovitamix", min_length=1)
+    # Apache Kafka accepts 6 to 1800 seconds by default.
+    stream_session_timeout_seconds: float = Field(default=6.0, ge=0.5, le=1800.0)
     stream_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     stream_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
     stream_sasl_username: Annotated[str, AfterValidator(_fits_sasl)] = Field(default="", validate_default=True)

@@ -199,7 +199,11 @@ def _broker(port: int, topic: str) -> Iterator[None]:
 
 @contextmanager
 def _consumer(settings: Settings, port: int, metrics_port: int) -> Iterator[None]:
-    environment = {"STREAM_BOOTSTRAP_SERVERS": f"{HOST}:{port}", "STREAM_METRICS_PORT": str(metrics_port)}
+    environment = {
+        "STREAM_BOOTSTRAP_SERVERS": f"{HOST}:{port}",
+        "STREAM_METRICS_PORT": str(metrics_port),
+        "STREAM_SESSION_TIMEOUT_SECONDS": "1",
+    }
     log = DataLayout(settings.data_dir).log("stream")
     with log.open("w") as file:
         consumer = subprocess.Popen(

@@ -150,6 +150,7 @@ class LocalServices:
             "PREFECT_UI_URL": self.settings.prefect_ui_url or self.prefect_url,
             "MOOVITAMIX_API_URL": self.api_url,
             "STREAM_BOOTSTRAP_SERVERS": self.bootstrap_servers,
+            **({"STREAM_SESSION_TIMEOUT_SECONDS": "1"} if self.uses_local_broker else {}),
             "PREFECT_API_URL": f"{self.prefect_url}/api",
             "TMPDIR": str(self.layout.temporary_files),
             "PREFECT_HOME": str(self.layout.prefect),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import Any
 
 from prometheus_client import Histogram
 
@@ -28,14 +29,21 @@ from streaming.waiting_sessions import WaitingSessions
 
 _LOGGER = logging.getLogger(__name__)
 _RETRY_SECONDS = 1.0
+_NETWORK: Mapping[str, Any] = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 5,
+    "tcp_user_timeout": 15_000,
+}
+_SESSION = {"idle_in_transaction_session_timeout": "60s", "lock_timeout": "60s"}
 
 
 @dataclass
 class Consumer:
     """Consumes until `stop` is called. Outages of the broker or the database do not end it, nor a recreated topic.
 
-    While the database is unavailable it keeps its place in the consumer group. While the broker is unavailable it still
-    follows new publications.
+    While the database is unavailable it keeps its model, and its place in the consumer group (with Kafka for five
+    minutes). While the broker is unavailable it still follows new publications.
     """
 
     settings: Settings
@@ -46,6 +54,9 @@ class Consumer:
     # Called after each batch: for tests.
     after_batch: Callable[[StoredBatch], None] = lambda stored: None
     _topic: Transport | None = None
+
+    # Users whose recommendations do not include a play yet, with the time when it was sent, in seconds since 1970.
+    waiting_users: Mapping[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.lag = ConsumerLag(self.settings.stream_wait_seconds)
@@ -58,42 +69,47 @@ class Consumer:
 
     def run(self) -> None:
         """Consume. Raises SettingsError."""
-        try:
-            while not self.stopped:
-                try:
-                    with connect(self.database_url) as connection:
-                        self._consume(connection)
-                except DatabaseError as error:
-                    _LOGGER.warning("%s; trying again", error)
-                    self._pause(_RETRY_SECONDS)
-        finally:
-            self._leave_topic()
+        with closing(LiveModelLoader(self.settings, self.database_url, self.clock)) as loader:
+            updates = RecommendationUpdates(self.settings, self.clock, self.metrics, loader)
+            self.waiting_users = updates.waiting_since
+            try:
+                while not self.stopped:
+                    try:
+                        # If the network to the database or this machine is lost, no lock stays for long.
+                        with connect(self.database_url, settings=_SESSION, **_NETWORK) as connection:
+                            self._consume(connection, updates)
+                    except DatabaseError as error:
+                        _LOGGER.warning("%s; trying again", error)
+                        self._pause(_RETRY_SECONDS)
+            finally:
+                self._leave_topic()
 
-    def _consume(self, connection: Connection) -> None:
+    def _consume(self, connection: Connection, updates: RecommendationUpdates) -> None:
         store: SessionStore | None = None
         joined: Transport | None = None
         waiting = WaitingSessions(self.settings, connection, self.clock, self.metrics)
-        with closing(LiveModelLoader(self.settings, self.database_url, self.clock)) as loader:
-            updates = RecommendationUpdates(self.settings, connection, self.clock, self.metrics, loader)
-            while not self.stopped:
-                is_behind = False
-                try:
-                    topic = self._join_topic()
-                    if store is None or topic is not joined:
-                        store, joined = SessionStore(connection, topic.resume(connection)), topic
-                    is_behind = self._receive_and_store(topic, store, updates)
-                except TopicRecreated as error:
-                    _LOGGER.warning("%s; consuming it from its first message", error)
-                    self._leave_topic()
-                except BrokerUnavailable as error:
-                    _LOGGER.warning("%s; trying again", error)
-                    self._leave_topic()
-                    self._pause(_RETRY_SECONDS)
-                if updates.refresh(is_behind):
+        while not self.stopped:
+            is_behind = False
+            try:
+                topic = self._join_topic()
+                if store is None or topic is not joined:
+                    store, joined = SessionStore(connection, topic.resume(connection)), topic
+                is_behind = self._receive_and_store(topic, store, connection, updates)
+                if updates.refresh(connection, is_behind):
+                    self.metrics.lag_messages.set(math.nan if (lag := topic.refresh()) is None else lag)
                     waiting.refresh()
-                    self._observe_lag()
-                if store is not None and self.lag.is_known:
-                    self.minutes.refresh(connection, store.consumed.source, self.clock())
+            except TopicRecreated as error:
+                _LOGGER.warning("%s; consuming it from its first message", error)
+                self._leave_topic()
+            except BrokerUnavailable as error:
+                _LOGGER.warning("%s; trying again", error)
+                self._leave_topic()
+                self.metrics.lag_messages.set(math.nan)
+                if updates.refresh(connection):
+                    waiting.refresh()
+                self._pause(_RETRY_SECONDS)
+            if store is not None and self.lag.is_known:
+                self.minutes.refresh(connection, store.consumed.source, self.clock())
         if store is not None:
             self.minutes.save(connection, store.consumed.source, self.clock())
 
@@ -107,12 +123,14 @@ class Consumer:
             self._topic.close()
         self._topic = None
 
-    def _receive_and_store(self, topic: Transport, store: SessionStore, updates: RecommendationUpdates) -> bool:
+    def _receive_and_store(
+        self, topic: Transport, store: SessionStore, connection: Connection, updates: RecommendationUpdates
+    ) -> bool:
         """Receive and store a batch, and recommend to its users. Returns whether more messages wait."""
         wait_seconds = 0.0 if updates.has_more else self.settings.stream_wait_seconds
         messages = topic.receive(self.settings.stream_batch_messages, wait_seconds)
         if not messages:
-            if topic.is_assigned:
+            if topic.is_idle:
                 self.lag.record_nothing_waits()
             return False
         began = time.monotonic()
@@ -126,9 +144,9 @@ class Consumer:
         self.lag.record_stored(messages)
         self._observe(stored)
         is_behind = len(messages) >= min(self.settings.stream_batch_messages, topic.max_messages)
-        # While others wait, all messages are stored first, and the users are found by their changes.
-        if not is_behind and updates.recommend_to(stored.changed_users):
-            _observe_ages(self.metrics.play_to_list, stored.new_messages)
+        updates.record_plays(stored.changed_users)
+        if not is_behind:  # otherwise all messages are stored first, and the users are found by their changes
+            updates.recommend_to(connection, list(stored.changed_users))
         self.metrics.batch_seconds.observe(time.monotonic() - began)
         self.after_batch(stored)
         return is_behind
@@ -141,13 +159,6 @@ class Consumer:
         metrics.rejected.inc(stored.rejected)
         metrics.parked.inc(stored.parked)
         _observe_ages(metrics.play_to_commit, stored.new_messages)
-
-    def _observe_lag(self) -> None:
-        try:
-            lag = None if self._topic is None else self._topic.lag()
-        except BrokerUnavailable:
-            lag = None
-        self.metrics.lag_messages.set(math.nan if lag is None else lag)
 
     def _pause(self, seconds: float) -> None:
         until = time.monotonic() + seconds

@@ -11,6 +11,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -73,6 +74,10 @@ class KafkaTopic:
         self.max_messages = sys.maxsize
         self._is_broker_unavailable = False
         self._offsets: Offsets | None = None
+        # Where partitions end, as of a second ago; None if the broker does not say.
+        self._ends: dict[int, int] | None = None
+        self._end_answers: dict[TopicPartition, Future[Any]] = {}
+        self._asked_at = 0.0
         self._consumer = Consumer(
             client_options(settings)
             | {
@@ -81,7 +86,7 @@ class KafkaTopic:
                 "auto.offset.reset": "earliest",
                 "partition.assignment.strategy": "roundrobin",
                 # If a consumer is killed, the group reassigns its partitions after this time.
-                "session.timeout.ms": 6000 if settings.stream_security_protocol != "PLAINTEXT" else 1000,
+                "session.timeout.ms": int(settings.stream_session_timeout_seconds * 1000),
                 "heartbeat.interval.ms": 300,
                 "fetch.wait.max.ms": 100,
                 "queued.max.messages.kbytes": 16_384,  # bounds the memory of any backlog
@@ -102,7 +107,7 @@ class KafkaTopic:
     def receive(self, max_messages: int, wait_seconds: float) -> list[Message]:
         """Return up to `max_messages`, or none if nothing arrives in time.
 
-        Raises BrokerUnavailable, TopicRecreated, DatabaseError.
+        Raises BrokerUnavailable, TopicRecreated.
         """
         try:
             first = self._consumer.poll(wait_seconds)
@@ -112,8 +117,6 @@ class KafkaTopic:
         if not received:
             if self._is_broker_unavailable:
                 self.check_topic()
-            if self._offsets is not None and self._offsets.have_moved():
-                self.rewind()
             return []
         messages = [message for message in received if self._is_usable(message)]
         if messages:
@@ -146,17 +149,43 @@ class KafkaTopic:
         """Return the topic's id on the broker. Raises BrokerUnavailable."""
         return str(_describe(self._admin, self.name).topic_id)
 
-    def lag(self) -> int:
-        """Return the number of unconsumed messages in the assigned partitions. Raises BrokerUnavailable."""
-        try:
-            positions = self._consumer.position([TopicPartition(self.name, number) for number in self.partitions])
-            lag = 0
-            for position in positions:
-                low, high = self._consumer.get_watermark_offsets(position, _REQUEST_TIMEOUT_SECONDS, cached=False)
-                lag += max(0, high - (position.offset if position.offset >= 0 else low))
-            return lag
-        except KafkaException as error:
-            raise BrokerUnavailable(f"the broker does not report the lag: {_text(error)}") from error
+    @property
+    def is_idle(self) -> bool:
+        """Whether the group has assigned partitions, and the broker says where they end."""
+        return self.is_assigned and self._lag() is not None
+
+    def refresh(self) -> int | None:
+        """Once a second: follow a replay. Returns the number of unconsumed messages, None if it is unknown.
+
+        Never waits: it reads the answer to the question of the second before. Raises BrokerUnavailable, DatabaseError.
+        """
+        if self._offsets is not None and self._offsets.have_moved():
+            self.rewind()
+        answers, self._end_answers = self._end_answers, {}
+        if answers and not all(answer.done() for answer in answers.values()):
+            if time.monotonic() - self._asked_at < _REQUEST_TIMEOUT_SECONDS:
+                self._end_answers = answers
+                return self._lag()
+        elif answers:
+            self._ends = _ends_of(answers)
+        self._ask_for_ends()
+        return self._lag()
+
+    def _ask_for_ends(self) -> None:
+        self._asked_at = time.monotonic()
+        if not self.partitions:
+            self._ends = {} if self.is_assigned else None
+            return
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        partitions = [TopicPartition(self.name, partition) for partition in sorted(self.partitions)]
+        self._end_answers = self._admin.list_offsets(
+            dict.fromkeys(partitions, latest), request_timeout=_REQUEST_TIMEOUT_SECONDS
+        )
+
+    def _lag(self) -> int | None:
+        if self._ends is None or self._offsets is None or not self._ends.keys() >= self.partitions:
+            return None
+        return self._offsets.count_unconsumed({partition: self._ends[partition] for partition in self.partitions})
 
     def close(self) -> None:
         """Leave the consumer group, but not while joining it: that blocks the group of the local broker."""
@@ -188,6 +217,11 @@ class KafkaTopic:
         """Return whether this is a message of an assigned partition. Logs errors of the broker, except outages."""
         if message.error() is None:
             return message.partition() in self.partitions
+        if message.error().code() == KafkaError.INVALID_SESSION_TIMEOUT:
+            raise SettingsError(
+                "wrong setting: STREAM_SESSION_TIMEOUT_SECONDS is outside the limits of the broker; see its settings "
+                "group.min.session.timeout.ms and group.max.session.timeout.ms"
+            )
         if message.error().code() not in _OUTAGE_ERRORS:
             _LOGGER.warning("the broker reports %s", message.error().str())
         return False
@@ -197,6 +231,13 @@ class KafkaTopic:
         if not self._is_broker_unavailable and error.code() in _OUTAGE_ERRORS:
             _LOGGER.warning("the broker is unavailable: %s", error.str())
         self._is_broker_unavailable = self._is_broker_unavailable or error.code() in _OUTAGE_ERRORS
+
+
+def _ends_of(answers: dict[TopicPartition, Future[Any]]) -> dict[int, int] | None:
+    try:
+        return {partition.partition: answer.result().offset for partition, answer in answers.items()}
+    except (KafkaException, TimeoutError):
+        return None
 
 
 @dataclass(frozen=True)

@@ -46,11 +46,15 @@ class RejectedMessage:
 @dataclass(frozen=True)
 class DecodedMessages:
     """The sessions of a batch of messages: user_id, created_at, updated_at (both in UTC without a zone), items as text
-    of the form `{1,2,3}`, partition, offset and message_id, in the order of the messages."""
+    of the form `{1,2,3}`, partition, offset and message_id, in the order of the messages.
+
+    `sent_at` is when the first message of each of their users was sent, in seconds since 1970; None if unknown.
+    """
 
     sessions: pl.DataFrame
     rejected: tuple[RejectedMessage, ...]
     erased: int
+    sent_at: dict[int, float | None]
 
 
 def decode_messages(messages: Sequence[Message], *, latest: datetime, row_filter: RowFilter | None) -> DecodedMessages:
@@ -66,7 +70,15 @@ def decode_messages(messages: Sequence[Message], *, latest: datetime, row_filter
         pl.Series("offset", [message.offset for message in readable], pl.Int64).gather(positions),
         pl.Series("message_id", [message.message_id for message in readable], pl.String).gather(positions),
     )
-    return DecodedMessages(sessions, (*unreadable, *_rejected(rejected, readable)), erased)
+    sent_at = rows.select(
+        "user_id", sent_at=pl.Series([message.sent_at for message in readable], dtype=pl.Float64).gather(positions)
+    )
+    return DecodedMessages(
+        sessions,
+        (*unreadable, *_rejected(rejected, readable)),
+        erased,
+        dict(sent_at.group_by("user_id").agg(pl.col("sent_at").min()).iter_rows()),
+    )
 
 
 def _unreadable(message: Message) -> RejectedMessage:

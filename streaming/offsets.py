@@ -38,6 +38,10 @@ class Offsets:
         stored = dict(rows.fetchall())
         return any(stored.get(partition) != expected for partition, expected in self._next_offsets.items())
 
+    def count_unconsumed(self, ends: Mapping[int, int]) -> int:
+        """The number of messages from the next offsets to the ends of partitions."""
+        return sum(max(0, end - (self._next_offsets.get(partition) or 0)) for partition, end in ends.items())
+
     def add(self, messages: Sequence[Message]) -> list[Message]:
         """Move the offsets behind the messages. All of them are new.
 

@@ -63,7 +63,7 @@ class PubSubSubscription:
 
     def __init__(self, settings: Settings) -> None:
         self.name = settings.stream_pubsub_subscription
-        self.is_assigned = True  # any consumer may receive any message
+        self.is_idle = True  # any consumer may receive any message
         self.max_messages = _MAX_MESSAGES
         self._client = _open_client()
         self._max_messages = _MAX_MESSAGES
@@ -122,7 +122,7 @@ class PubSubSubscription:
         """Give back the messages that `receive` returned last. The server delivers them again at once."""
         self._settle(self._give_back)
 
-    def lag(self) -> None:
+    def refresh(self) -> None:
         """Pub/Sub does not tell consumers how many messages wait; Cloud Monitoring does."""
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from core.clock import Clock
@@ -27,6 +27,7 @@ _LOGGER = logging.getLogger(__name__)
 _USERS_PER_STEP = 100
 _USERS_WHILE_BEHIND = 20
 _CHANGES_PER_PAGE = 2_000
+_MAX_MEASURED_USERS = 100_000
 _REFRESH_SECONDS = 1.0
 _MODEL_RETRY_SECONDS = 60.0
 _PRUNE_SECONDS = 3_600.0
@@ -67,11 +68,12 @@ class RecommendationUpdates:
     """Updates fresh recommendations after each stored session, and after each new publication or batch."""
 
     settings: Settings
-    connection: Connection
     clock: Clock
     metrics: StreamMetrics
     loader: LiveModelLoader
     live: LiveModel | None = None
+    # Users whose recommendations do not include a play yet, with the time when the first such play was sent.
+    waiting_since: dict[int, float] = field(default_factory=dict)
     _missed: MissedChanges = field(default_factory=MissedChanges)
     _missed_users: list[int] = field(default_factory=list)
     _is_last_page: bool = True
@@ -81,20 +83,34 @@ class RecommendationUpdates:
     _loaded: tuple[Champion, tuple[str, ...]] | None = None
     _retry_at: float = float("inf")
 
-    def recommend_to(self, user_ids: Sequence[int]) -> bool:
-        """Recommend to users whose sessions changed. Returns whether there is a model. Raises DatabaseError."""
-        if not self.settings.stream_fresh or self.live is None:
-            return False
-        for begin in range(0, len(user_ids), _USERS_PER_STEP):
-            self._recommend(self.live, user_ids[begin : begin + _USERS_PER_STEP])
-        return True
-
     @property
     def has_more(self) -> bool:
         """Whether more users were missed: `refresh` recommends to the next of them without waiting for a second."""
-        return bool(self._missed_users) or not self._is_last_page
+        return self.live is not None and (bool(self._missed_users) or not self._is_last_page)
 
-    def refresh(self, is_behind: bool = False) -> bool:
+    def record_plays(self, sent_at: Mapping[int, float | None]) -> None:
+        """Record users whose sessions changed, with the time when the message was sent, in seconds since 1970.
+
+        The metrics have the time from then until the recommendations of the user are saved.
+        """
+        if not self.settings.stream_fresh:
+            return
+        for user_id, seconds in sent_at.items():
+            if seconds is not None and len(self.waiting_since) < _MAX_MEASURED_USERS:
+                self.waiting_since.setdefault(user_id, seconds)
+
+    def recommend_to(self, connection: Connection, user_ids: Sequence[int]) -> None:
+        """Recommend to users whose sessions changed: to the first ones, and `refresh` to the others.
+
+        Raises DatabaseError.
+        """
+        if not self.settings.stream_fresh or self.live is None:
+            return
+        self._recommend(connection, self.live, user_ids[:_USERS_PER_STEP])
+        if len(user_ids) > _USERS_PER_STEP:
+            self._is_last_page = False
+
+    def refresh(self, connection: Connection, is_behind: bool = False) -> bool:
         """Follow the live publication once a second, and recommend to users who were missed, some at each call.
 
         While the consumer `is_behind`, to few of them, so that it can store messages. Returns whether the second was
@@ -103,31 +119,31 @@ class RecommendationUpdates:
         is_over = time.monotonic() - self._refreshed_at >= _REFRESH_SECONDS
         if not is_over:
             if self.live is not None and self.has_more and not is_behind:
-                self._recommend_to_missed(self.live, _USERS_PER_STEP)
+                self._recommend_to_missed(connection, self.live, _USERS_PER_STEP)
             return False
         self._refreshed_at = time.monotonic()
         if not self.settings.stream_fresh:
-            remove_fresh_recommendations(self.connection, self.clock(), of_live_publication=True)
+            remove_fresh_recommendations(connection, self.clock(), of_live_publication=True)
             return True
         if time.monotonic() - self._pruned_at >= _PRUNE_SECONDS:
-            prune_history(self.connection, self.clock())
+            prune_history(connection, self.clock())
             self._pruned_at = time.monotonic()
-        self._follow_publication()
+        self._follow_publication(connection)
         if self.live is not None:
-            self._recommend_to_missed(self.live, _USERS_WHILE_BEHIND if is_behind else _USERS_PER_STEP)
+            self._recommend_to_missed(connection, self.live, _USERS_WHILE_BEHIND if is_behind else _USERS_PER_STEP)
         return True
 
-    def _follow_publication(self) -> None:
+    def _follow_publication(self, connection: Connection) -> None:
         if self.loader.is_loading:
-            self._take_model()
+            self._take_model(connection)
             return
-        champion, batches = find_champion(self.connection), tuple(newest_batches(self.connection))
+        champion, batches = find_champion(connection), tuple(newest_batches(connection))
         if champion is None or (self._loaded == (champion, batches) and time.monotonic() < self._retry_at):
             return
         self._loaded, self._retry_at = (champion, batches), float("inf")
         self.loader.load(champion, batches)
 
-    def _take_model(self) -> None:
+    def _take_model(self, connection: Connection) -> None:
         try:
             live = self.loader.take()
         except DatabaseError:
@@ -135,49 +151,50 @@ class RecommendationUpdates:
             raise
         except MoovitamixError as error:
             _LOGGER.warning("no fresh recommendations: %s", error)
-            self.live = None
+            self.live, self._missed_users = None, []
             self._retry_at = time.monotonic() + _MODEL_RETRY_SECONDS
             return
         if live is None:
             return
         self.live, self._missed, self._missed_users = live, MissedChanges(), []
         self.metrics.model_loads.inc()
-        remove_fresh_recommendations(self.connection, self.clock(), of_live_publication=False)
+        remove_fresh_recommendations(connection, self.clock(), of_live_publication=False)
 
-    def _recommend_to_missed(self, live: LiveModel, max_users: int) -> None:
+    def _recommend_to_missed(self, connection: Connection, live: LiveModel, max_users: int) -> None:
         """Recommend to the next users who were missed, after reading the next page of changes if none is left."""
         if not self._missed_users:
-            self._missed_users = self._read_missed_users(live)
-        self.recommend_to(self._missed_users[:max_users])
+            self._missed_users = self._read_missed_users(connection, live)
+        if self._missed_users:
+            self._recommend(connection, live, self._missed_users[:max_users])
         self._missed_users = self._missed_users[max_users:]
 
-    def _read_missed_users(self, live: LiveModel) -> list[int]:
+    def _read_missed_users(self, connection: Connection, live: LiveModel) -> list[int]:
         values = {
             "publication_id": live.champion.publication_id,
             "after": self._missed.position,
             "max_changes": _CHANGES_PER_PAGE,
         }
         with readable_errors():
-            changes, newest, user_ids = self.connection.execute(
+            changes, newest, user_ids = connection.execute(
                 load_query("stream/fresh_recommendations.find_missed_users"), values
             ).fetchone() or (0, None, [])
         self._is_last_page = changes < _CHANGES_PER_PAGE
         self._missed.advance(self._missed.position if newest is None else newest, self._is_last_page)
         return list(user_ids)
 
-    def _recommend(self, live: LiveModel, user_ids: Sequence[int]) -> None:
+    def _recommend(self, connection: Connection, live: LiveModel, user_ids: Sequence[int]) -> None:
         now = self.clock()
         with readable_errors():
             changes = {
                 user_id: StreamedChange(change_id, newest_session_at)
-                for user_id, change_id, newest_session_at in self.connection.execute(
+                for user_id, change_id, newest_session_at in connection.execute(
                     load_query("stream/fresh_recommendations.find_changes"), {"user_ids": list(user_ids)}
                 )
             }
         try:
             with named_errors():
                 lists = recommend_to_users(
-                    self.connection,
+                    connection,
                     live,
                     list(changes),
                     now=now,
@@ -189,6 +206,11 @@ class RecommendationUpdates:
             # Sessions are still stored. The users are tried again after their next session or the next publication.
             _LOGGER.warning("no fresh recommendations for %d users: %s", len(changes), error)
             lists = [FreshList(user_id, [], [], f"the model failed: {error}") for user_id in changes]
-        saved, failed = save_lists(self.connection, live, lists, changes, now)
+        saved, failed = save_lists(connection, live, lists, changes, now)
+        saved_at = time.time()
+        for fresh in lists:
+            sent_at = self.waiting_since.pop(fresh.user_id, None)
+            if sent_at is not None and fresh.failure is None:
+                self.metrics.play_to_list.observe(max(0.0, saved_at - sent_at))
         self.metrics.lists.inc(saved)
         self.metrics.failed_lists.inc(failed)

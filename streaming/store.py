@@ -19,7 +19,8 @@ from streaming.transport import ConsumedMessages
 
 @dataclass(frozen=True)
 class StoredBatch:
-    """What a batch of messages became. `changed_users` have sessions that their recommendations do not include yet.
+    """What a batch of messages became. `changed_users` have sessions that their recommendations do not include yet,
+    with the time when the first of their messages was sent, in seconds since 1970.
 
     `plays` counts the plays that were not stored before.
 
@@ -34,7 +35,7 @@ class StoredBatch:
     parked: int
     rejected: int
     erased: int
-    changed_users: tuple[int, ...]
+    changed_users: dict[int, float | None]
 
     @property
     def messages(self) -> int:
@@ -75,7 +76,7 @@ class SessionStore:
             parked=sum(is_parked for _, is_parked, *_ in rows),
             rejected=whole,
             erased=decoded.erased,
-            changed_users=tuple({user_id: None for user_id, _, is_confirmed, _ in rows if not is_confirmed}),
+            changed_users={user_id: decoded.sent_at[user_id] for user_id, _, is_confirmed, _ in rows if not is_confirmed},
         )
 
     def _reject(self, rejected: Sequence[RejectedMessage], now: datetime) -> None:

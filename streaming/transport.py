@@ -42,13 +42,17 @@ class ConsumedMessages(Protocol):
 class Transport(Protocol):
     """Receives messages until it is closed. `name` is the topic, in messages to people.
 
-    While `is_assigned` is false, the server has not said yet which messages this consumer gets. `max_messages` is the
-    most that `receive` returns at once.
+    If `receive` returns nothing while `is_idle` is true, no message waits. `max_messages` is the most that `receive`
+    returns at once.
     """
 
     name: str
     max_messages: int
-    is_assigned: bool
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the server says which messages this consumer gets."""
+        ...
 
     def resume(self, connection: Connection) -> ConsumedMessages:
         """Continue after the messages that the database has. Call it before `receive`, and for each new connection.
@@ -69,8 +73,11 @@ class Transport(Protocol):
         """The messages that `receive` returned last are not stored: receive them again. Raises BrokerUnavailable."""
         ...
 
-    def lag(self) -> int | None:
-        """Return the number of unconsumed messages, None if it is unknown. Raises BrokerUnavailable."""
+    def refresh(self) -> int | None:
+        """Once a second: follow a replay. Returns the number of unconsumed messages, None if it is unknown.
+
+        Does not wait for the server. Raises BrokerUnavailable, DatabaseError.
+        """
         ...
 
     def close(self) -> None:

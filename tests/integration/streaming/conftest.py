@@ -215,6 +215,7 @@ def unpublished_stream(broker: int, place: Place, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("STREAM_BOOTSTRAP_SERVERS", f"127.0.0.1:{broker}")
     monkeypatch.setenv("STREAM_TOPIC", topic)
     monkeypatch.setenv("STREAM_GROUP", topic)
+    monkeypatch.setenv("STREAM_SESSION_TIMEOUT_SECONDS", "1")
     return Stream(broker, topic, place, load_settings())
 
 
