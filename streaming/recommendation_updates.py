@@ -180,7 +180,15 @@ class RecommendationUpdates:
             ).fetchone() or (0, None, [])
         self._is_last_page = changes < _CHANGES_PER_PAGE
         self._missed.advance(self._missed.position if newest is None else newest, self._is_last_page)
+        if self._is_last_page and not user_ids:
+            self._forget_users_of_other_consumers()
         return list(user_ids)
+
+    def _forget_users_of_other_consumers(self) -> None:
+        """Nobody was missed: users who still wait got their recommendations from another consumer."""
+        before = time.time() - _COMMIT_SECONDS
+        for user_id in [user_id for user_id, sent_at in self.waiting_since.items() if sent_at < before]:
+            del self.waiting_since[user_id]
 
     def _recommend(self, connection: Connection, live: LiveModel, user_ids: Sequence[int]) -> None:
         now = self.clock()

@@ -58,7 +58,7 @@ def test_messages_of_two_consumers_add_up(stream: Stream) -> None:
     assert {name: value for name, value in totals(stream).items() if name != "lists"} == {
         "messages": 42, "plays": 81, "rejected": 1, "parked": 1, "failed_lists": 0,
     }  # fmt: skip
-    assert ages(stream, "commit_ages") == ages(stream, "list_ages") == 42
+    assert (ages(stream, "commit_ages"), ages(stream, "list_ages")) == (42, 40)  # two messages changed no list
     steps = stream.query("select distinct cardinality(commit_ages), cardinality(list_ages) from stream.minutes")
     assert steps == [(len(AGE_BOUNDS) + 1, len(AGE_BOUNDS) + 1)]
     assert stream.query("select count(distinct consumer_id) from stream.minutes") == [(2,)]
