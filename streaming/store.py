@@ -76,7 +76,9 @@ class SessionStore:
             parked=sum(is_parked for _, is_parked, *_ in rows),
             rejected=whole,
             erased=decoded.erased,
-            changed_users={user_id: decoded.sent_at[user_id] for user_id, _, is_confirmed, _ in rows if not is_confirmed},
+            changed_users={
+                user_id: decoded.sent_at[user_id] for user_id, _, is_confirmed, _ in rows if not is_confirmed
+            },
         )
 
     def _reject(self, rejected: Sequence[RejectedMessage], now: datetime) -> None:
