@@ -39,6 +39,8 @@ class WaitingSessions:
     _batches: frozenset[str] = frozenset()
     _may_release: bool = False
     _may_confirm: bool = False
+    # The newest batch of sessions.
+    _newest_batch: str = ""
     _rejected_at: float = float("-inf")
 
     def refresh(self) -> None:
@@ -49,13 +51,15 @@ class WaitingSessions:
         batches = frozenset(newest_batches(self.connection))
         if batches != self._batches:
             self._may_release = True
-            self._may_confirm |= any(batch.startswith(LISTEN_HISTORY) for batch in batches - self._batches)
+            for batch in batches - self._batches:
+                if batch.startswith(LISTEN_HISTORY):
+                    self._newest_batch, self._may_confirm = batch, True
             self._batches = batches
             self._rejected_at = float("-inf")
         if self._may_release:
-            self._may_release = self._change("release_parked") == _MAX_SESSIONS
+            self._may_release = self._release() == _MAX_SESSIONS
         if self._may_confirm:
-            self._may_confirm = self._change("confirm_published") == _MAX_SESSIONS
+            self._may_confirm = self._confirm_published() == _MAX_SESSIONS
         if self._may_release or self._may_confirm or time.monotonic() - self._rejected_at < _REJECTION_SECONDS:
             return
         now = self.clock()
@@ -67,8 +71,15 @@ class WaitingSessions:
             _LOGGER.warning("%d parked sessions are rejected: a user or track was not published in time", rejected)
 
     @readable_errors()
-    def _change(self, query: str) -> int:
-        return self.connection.execute(load_query(f"stream/sessions.{query}"), {"max_sessions": _MAX_SESSIONS}).rowcount
+    def _release(self) -> int:
+        values = {"max_sessions": _MAX_SESSIONS}
+        return self.connection.execute(load_query("stream/sessions.release_parked"), values).rowcount
+
+    @readable_errors()
+    def _confirm_published(self) -> int:
+        values = {"max_sessions": _MAX_SESSIONS, "newest_batch": self._newest_batch, "now": self.clock()}
+        row = self.connection.execute(load_query("stream/sessions.confirm_published"), values).fetchone()
+        return 0 if row is None else int(row[0])
 
     def _reject_overdue(self, received_before: datetime, now: datetime) -> tuple[int, int]:
         """Reject parked sessions that were received before a moment.

@@ -39,9 +39,10 @@ where session.user_id = released.user_id and session.created_at = released.creat
 
 -- name: confirm_published
 -- At most `max_sessions` sessions that the warehouse has. The transaction that published them could not see or had to skip
--- them, because they were stored meanwhile.
-with confirmed as (
-    select session.user_id, session.created_at, published.batch_id
+-- them, because they were stored meanwhile. Counts them with the newest batch of sessions in `stream.reconciliations`, and
+-- returns one row: how many.
+with published as (
+    select session.user_id, session.created_at, published.batch_id, published.id
     from stream.sessions as session
     join warehouse.listen_history as published
         on published.user_id = session.user_id
@@ -51,12 +52,29 @@ with confirmed as (
     where session.confirmed_by is null
     limit %(max_sessions)s
     for update of session skip locked
+),
+
+confirmed as (
+    update stream.sessions as session
+    set confirmed_by = published.batch_id
+    from published
+    where session.user_id = published.user_id and session.created_at = published.created_at
+    returning
+        session.items is distinct from (
+            select coalesce(array_agg(play.track_id order by play.position), array[]::bigint[])
+            from warehouse.listen_history_tracks as play
+            where play.listen_history_id = published.id and play.created_at = published.created_at
+        ) as differs
+),
+
+counted as (
+    insert into stream.reconciliations (batch_id, confirmed, differing, dropped, reconciled_at)
+    select %(newest_batch)s, count(*), count(*) filter (where differs), 0, %(now)s
+    from confirmed
+    having count(*) > 0
 )
 
-update stream.sessions as session
-set confirmed_by = confirmed.batch_id
-from confirmed
-where session.user_id = confirmed.user_id and session.created_at = confirmed.created_at;
+select count(*) from confirmed;
 
 -- name: delete_overdue_parked
 -- One row per parked session that was received before a moment, at most `max_sessions`: its user, its content as JSON text,

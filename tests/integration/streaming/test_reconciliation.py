@@ -199,7 +199,7 @@ def test_published_sessions_are_confirmed_some_at_a_time_without_waiting(
 ) -> None:
     send(stream, *(row(user, TIME, [3]) for user in range(1, 7)))
     with connect(stream.place.database) as connection:
-        add_sessions(connection, [Session(user, at(TIME), (3,)) for user in range(1, 6)])
+        add_sessions(connection, [Session(user, at(TIME), (3,) if user < 5 else (3, 3)) for user in range(1, 6)])
     confirmed = "select count(*) from stream.sessions where confirmed_by is not null"
 
     assert refresh_while_locked(stream, waiting, 2, confirmed) == [2, 4, 4, 4]
@@ -210,6 +210,8 @@ def test_published_sessions_are_confirmed_some_at_a_time_without_waiting(
     publish_empty(stream, "listen_history")
     waiting.refresh()
     assert stream.query(confirmed) == [(5,)]
+    counts = stream.query("select sum(confirmed), sum(differing), sum(dropped) from stream.reconciliations")
+    assert counts == [(5, 1, 0)]
 
 
 def test_parked_sessions_are_released_some_at_a_time_without_waiting(stream: Stream, waiting: WaitingSessions) -> None:
