@@ -155,6 +155,7 @@ class Consumer:
         metrics = self.metrics
         metrics.messages.inc(stored.messages)
         metrics.redelivered.inc(stored.redelivered)
+        metrics.skipped.inc(stored.skipped)
         metrics.plays.inc(stored.plays)
         metrics.rejected.inc(stored.rejected)
         metrics.parked.inc(stored.parked)

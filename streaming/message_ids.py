@@ -22,6 +22,7 @@ class MessageIds:
 
     def __init__(self, connection: Connection, subscription: str) -> None:
         self.source = subscription
+        self.skipped: dict[int, int] = {}  # a message that Pub/Sub deleted leaves no trace
         self._connection = connection
 
     def add(self, messages: Sequence[Message]) -> list[Message]:

@@ -16,6 +16,11 @@ class StreamMetrics:
         self.redelivered = Counter(
             "moovitamix_stream_redelivered", "Messages received again, and not stored again.", registry=self.registry
         )
+        self.skipped = Counter(
+            "moovitamix_stream_skipped",
+            "Offsets without a message: deleted by the broker, markers of transactions, or compacted.",
+            registry=self.registry,
+        )
         self.plays = Counter("moovitamix_stream_plays", "New plays in these messages.", registry=self.registry)
         self.rejected = Counter("moovitamix_stream_rejected", "Messages rejected.", registry=self.registry)
         self.parked = Counter(

@@ -22,6 +22,7 @@ class Offsets:
         self._topic_id = topic_id
         # As the database had them when this consumer read or moved them.
         self._next_offsets: dict[int, int | None] = {}
+        self.skipped: dict[int, int] = {}
 
     @readable_errors()
     def next_offset(self, partition: int) -> int | None:
@@ -45,7 +46,9 @@ class Offsets:
     def add(self, messages: Sequence[Message]) -> list[Message]:
         """Move the offsets behind the messages. All of them are new.
 
-        If the transaction fails, call `next_offset` before the next `add`. Raises PartitionLost, psycopg.Error.
+        `skipped` then has the number of offsets before and between them that no message had, by partition. The broker
+        deleted these messages, or they are one marker for each transaction of a sender, or duplicates in a compacted
+        topic. If the transaction fails, call `next_offset` before the next `add`. Raises PartitionLost, psycopg.Error.
         """
         positions = [_position(message) for message in messages]
         next_offsets = {partition: offset + 1 for partition, offset in positions}
@@ -62,6 +65,13 @@ class Offsets:
             }
             if self._connection.execute(load_query(query), values).fetchone() is None:
                 raise PartitionLost(f"another consumer stored messages of partition {partition} of {self._topic}")
+        first_offsets = dict(reversed(positions))
+        self.skipped = {}
+        for partition, next_offset in sorted(next_offsets.items()):
+            expected = self._next_offsets[partition]
+            begin = first_offsets[partition] if expected is None else expected
+            if skipped := next_offset - begin - counts[partition]:
+                self.skipped[partition] = skipped
         self._next_offsets |= next_offsets
         return list(messages)
 

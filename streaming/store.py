@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,8 @@ from erasure.suppression_list import SUPPRESSION_LOCK, read_database
 from streaming.messages import Message, RejectedMessage, decode_messages
 from streaming.transport import ConsumedMessages
 
+_LOGGER = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class StoredBatch:
@@ -24,7 +27,8 @@ class StoredBatch:
 
     `plays` counts the plays that were not stored before.
 
-    `redelivered` messages were stored before. All other numbers are about `new_messages`.
+    `redelivered` messages were stored before. `skipped` counts offsets without a message. All other numbers are about
+    `new_messages`.
     """
 
     new_messages: tuple[Message, ...]
@@ -36,6 +40,7 @@ class StoredBatch:
     rejected: int
     erased: int
     changed_users: dict[int, float | None]
+    skipped: int
 
     @property
     def messages(self) -> int:
@@ -66,6 +71,12 @@ class SessionStore:
                 values = {"now": now, "topic": self.consumed.source}
                 rows = self.connection.execute(load_query("stream/store_incoming_sessions"), values).fetchall()
             self._reject(decoded.rejected, now)
+        for partition, skipped in self.consumed.skipped.items():
+            _LOGGER.warning(
+                "%d offsets of partition %d of %s had no message: the broker deleted them before they were consumed, "
+                "or the sender uses transactions, or the topic is compacted",
+                *(skipped, partition, self.consumed.source),
+            )
         whole = sum(row.play_position is None for row in decoded.rejected)
         return StoredBatch(
             new_messages=tuple(new_messages),
@@ -79,6 +90,7 @@ class SessionStore:
             changed_users={
                 user_id: decoded.sent_at[user_id] for user_id, _, is_confirmed, _ in rows if not is_confirmed
             },
+            skipped=sum(self.consumed.skipped.values()),
         )
 
     def _reject(self, rejected: Sequence[RejectedMessage], now: datetime) -> None:

@@ -27,9 +27,13 @@ class PartitionLost(MoovitamixError):
 
 
 class ConsumedMessages(Protocol):
-    """The record of consumed messages in the database. `source` names the topic in rejected rows."""
+    """The record of consumed messages in the database. `source` names the topic in rejected rows.
+
+    `skipped`: how many messages of each partition were missing in the last `add`.
+    """
 
     source: str
+    skipped: dict[int, int]
 
     def add(self, messages: Sequence[Message]) -> list[Message]:
         """Record messages in the current transaction, and return those that were not recorded before, in their order.

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import pytest
+
+from core.clock import utc_now
 from core.database import connect
+from core.roles import STREAM, in_role
+from streaming.messages import Message
+from streaming.offsets import Offsets
+from streaming.store import SessionStore
 from tests.integration.streaming.conftest import Stream, at, refresh, row, until
 from tests.publications import live_recommendations
 from tests.warehouse_data import Session, add_sessions, rebuild_play_counts, taste_group_of
@@ -20,6 +28,36 @@ def fresh(stream: Stream) -> dict[int, list[int]]:
             " (select publication_id from ml.current_publication)"
         )
     )
+
+
+def test_messages_that_the_broker_deleted_are_counted(stream: Stream, caplog: pytest.LogCaptureFixture) -> None:
+    consumer = stream.consumer()
+    with connect(in_role(stream.place.database, STREAM)) as connection:
+        offsets = Offsets(connection, stream.topic, "some-id")
+        store = SessionStore(connection, offsets)
+        for partition in (0, 1):
+            offsets.next_offset(partition)
+
+        def consume(*positions: tuple[int, int]) -> int:
+            messages = [
+                Message(json.dumps(row(1, f"2024-04-01T0{offset % 10}:00:00", [3])).encode(), None, partition, offset)
+                for partition, offset in positions
+            ]
+            stored = store.store(messages, utc_now())
+            consumer._observe(stored)
+            return stored.skipped
+
+        # The first offset of a partition is any number, and two partitions come in turns.
+        assert consume((0, 40), (1, 0), (0, 41), (1, 1)) == 0
+        assert caplog.messages == []
+        # Before the batch and within it.
+        assert consume((1, 2), (0, 47), (0, 48), (0, 50)) == 6
+        assert consume((0, 51), (1, 3)) == 0
+
+    assert [message.split(":")[0] for message in caplog.messages] == [
+        f"6 offsets of partition 0 of {stream.topic} (some-id) had no message"
+    ]
+    assert consumer.metrics.registry.get_sample_value("moovitamix_stream_skipped_total") == 6
 
 
 def test_session_is_stored_once_however_often_it_is_sent(stream: Stream) -> None:
