@@ -29,6 +29,7 @@ import requests  # noqa: E402
 from psycopg import sql  # noqa: E402
 
 from core import embedded_postgres  # noqa: E402
+from core.clock import utc_now  # noqa: E402
 from core.database import migrate  # noqa: E402
 from core.sessions import open_connection  # noqa: E402
 
@@ -153,6 +154,11 @@ def new_database(postgres: str, template: str) -> Iterator[str]:
         )
         yield url_of_database(postgres, name)
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+def with_time(statement: str) -> str:
+    """Replace `:now` in a statement by the time of this machine: the clock of the database may differ."""
+    return statement.replace(":now", f"timestamptz '{utc_now().isoformat()}'")
 
 
 def url_of_database(url: str, name: str) -> str:

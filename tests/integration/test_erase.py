@@ -24,7 +24,7 @@ from core.errors import LandingError
 from erasure.suppression_list import read_copy
 from flows import erase, ingest, recommend, replay
 from services import backup
-from tests.conftest import ROOT, Query, url_of_database
+from tests.conftest import ROOT, Query, url_of_database, with_time
 from tests.database_state import assert_rows_add_up, database_state
 from tests.ingest_runs import open_query, temporary_database
 from tests.publications import quick_candidates, quick_settings
@@ -418,17 +418,17 @@ def test_restore_of_an_old_backup_erases_the_user_again(
     "streamed_row",
     [
         'stream.sessions (user_id, created_at, updated_at, items, received_at, topic, partition, "offset")'
-        " values (%s, now(), now(), '{1}', now(), 'listens', 0, 1)",
-        "ml.fresh_recommendations select min(publication_id), %s, '{1}', '{1}', 1, now() from ml.publications",
+        " values (%s, :now, :now, '{1}', :now, 'listens', 0, 1)",
+        "ml.fresh_recommendations select min(publication_id), %s, '{1}', '{1}', 1, :now from ml.publications",
         "ml.fresh_recommendation_history (publication_id, user_id, track_ids, shown_from)"
-        " select min(publication_id), %s, '{1}', now() from ml.publications",
-        "stream.failed_recommendations select min(publication_id), %s, 1, 'too short', now() from ml.publications",
+        " select min(publication_id), %s, '{1}', :now from ml.publications",
+        "stream.failed_recommendations select min(publication_id), %s, 1, 'too short', :now from ml.publications",
     ],
     ids=lambda row: row.split()[0],
 )
 def test_again_erases_a_user_of_whom_only_streamed_rows_are_back(place: Place, streamed_row: str) -> None:
     assert erase.main([str(ERASED_ID), *REQUEST]) == 0
-    place.query(f"insert into {streamed_row} returning 1", ERASED_ID)
+    place.query(with_time(f"insert into {streamed_row} returning 1"), ERASED_ID)
     assert len(place.traces()) == 1
 
     assert erase.main(["--again"]) == 0

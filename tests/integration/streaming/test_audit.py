@@ -25,6 +25,7 @@ from flows.audit_stream import StreamAudit
 from flows.failures import STREAM_AUDIT_FAILED
 from notifications.notification import Notification
 from streaming import audit
+from tests.conftest import with_time
 from tests.integration.streaming.conftest import Stream, at, refresh, row, until
 from tests.integration.streaming.test_consuming import fresh
 from tests.integration.streaming.test_fresh_recommendations import add_streamed_sessions_to_warehouse
@@ -43,7 +44,7 @@ def listen(stream: Stream, users: Sequence[int]) -> None:
 
 def change(stream: Stream, statement: str, *values: Any) -> None:
     with connect(stream.place.database) as connection:
-        connection.execute(statement, values)
+        connection.execute(with_time(statement), values)
 
 
 def failed_rules(reports: Sequence[AuditReport]) -> set[str]:
@@ -153,7 +154,7 @@ class TestFlow:
         }
         for user, assignment in sessions.items():
             change(stream, f"update stream.sessions set {assignment} where user_id = %s", user)
-        change(stream, "update stream.sessions set created_at = now(), received_at = now() - interval '6 minutes'"
+        change(stream, "update stream.sessions set created_at = :now, received_at = :now - interval '6 minutes'"
                        " where user_id = 1")  # fmt: skip
 
         with pytest.raises(StreamAuditFailed) as failed:
@@ -186,17 +187,17 @@ class TestFlow:
             stream,
             "insert into stream.sessions"
             ' (user_id, created_at, updated_at, items, received_at, topic, partition, "offset")'
-            " select 5, at, at, '{3}', now(), 't', 0, 0 from generate_series(1, 201) as n,"
+            " select 5, at, at, '{3}', :now, 't', 0, 0 from generate_series(1, 201) as n,"
             " lateral (select timestamptz '2024-04-02' + n * interval '1 minute' as at) as times",
         )
-        change(stream, "update stream.sessions set received_at = now() - interval '5 days' where user_id = 6")
+        change(stream, "update stream.sessions set received_at = :now - interval '5 days' where user_id = 6")
         change(
             stream, "update stream.minutes set messages = 100, rejected = 6, parked = 6, lists = 100, failed_lists = 2"
         )
         change(
-            stream, "insert into ml.fresh_recommendations select %s, 1, '{2}', '{1}', 1, now()", refresh(stream.place)
+            stream, "insert into ml.fresh_recommendations select %s, 1, '{2}', '{1}', 1, :now", refresh(stream.place)
         )
-        change(stream, "update ml.live_publications set live_from = now() - interval '6 minutes'")
+        change(stream, "update ml.live_publications set live_from = :now - interval '6 minutes'")
         change(stream, "delete from ml.live_publications where live_id > 1")
 
         with pytest.raises(StreamAuditFailed) as failed:
@@ -256,12 +257,12 @@ def break_lists(stream: Stream) -> dict[str, int]:
     }
     for user, assignment in faults.values():
         change(stream, f"update ml.fresh_recommendations set {assignment} where user_id = %s", user)
-    change(stream, "update ml.fresh_recommendations set as_of = now() + interval '10 minutes' where user_id = 9")
-    change(stream, "update stream.sessions set created_at = now() + interval '10 minutes' where user_id = 10")
+    change(stream, "update ml.fresh_recommendations set as_of = :now + interval '10 minutes' where user_id = 9")
+    change(stream, "update stream.sessions set created_at = :now + interval '10 minutes' where user_id = 10")
     with connect(stream.place.database) as connection:
         mark_removed(connection, "users", 11)
         erase(connection, 12)
-        connection.execute("update ops.suppressed_listeners set erased_at = now() - interval '2 hours'")
+        connection.execute(with_time("update ops.suppressed_listeners set erased_at = :now - interval '2 hours'"))
     return {column: user for column, (user, _) in faults.items()} | {"user_is_unknown": 11, "user_is_erased": 12}
 
 
@@ -289,13 +290,13 @@ def test_lists_from_before_a_batch_are_not_compared_with_its_plays(stream: Strea
     track = fresh(stream)[1][0]
     change(
         stream,
-        "insert into mart.user_track_plays values (1, %s, 1, now(), now())",
+        "insert into mart.user_track_plays values (1, %s, 1, :now, :now)",
         track,
     )
-    change(stream, "update warehouse.tracks set removed_at = now() where id = %s", fresh(stream)[1][1])
+    change(stream, "update warehouse.tracks set removed_at = :now where id = %s", fresh(stream)[1][1])
     assert (figures(stream, "seen_tracks"), figures(stream, "unknown_tracks")) == ({1: 1}, {1: 1})
 
-    change(stream, "update ops.batches set finished_at = now() where endpoint = 'listen_history'")
+    change(stream, "update ops.batches set finished_at = :now where endpoint = 'listen_history'")
 
     assert (figures(stream, "seen_tracks"), figures(stream, "unknown_tracks")) == ({1: None}, {1: None})
     assert figures(stream, "repeated_tracks") == {1: 0}
@@ -308,7 +309,7 @@ def test_list_is_compared_with_the_sessions_that_it_includes(stream: Stream) -> 
     change(
         stream,
         'insert into stream.sessions (user_id, created_at, updated_at, items, received_at, topic, partition, "offset")'
-        " values (1, now(), now(), array[%s::bigint], now(), 't', 0, 99)",
+        " values (1, :now, :now, array[%s::bigint], :now, 't', 0, 99)",
         track,
     )
     assert figures(stream, "seen_tracks") == {1: 0}
@@ -340,7 +341,7 @@ def test_streamed_version_replaces_the_published_one(stream: Stream) -> None:
 
 def test_played_tracks_may_be_recommended_by_setting(stream: Stream) -> None:
     listen(stream, [1])
-    change(stream, "insert into mart.user_track_plays values (1, %s, 1, now(), now())", fresh(stream)[1][0])
+    change(stream, "insert into mart.user_track_plays values (1, %s, 1, :now, :now)", fresh(stream)[1][0])
     assert [list_["seen_tracks"] for list_ in staged(stream, recommend_played=True)] == [None]
 
 
@@ -376,10 +377,10 @@ def test_rows_of_a_user_who_is_erased_meanwhile_are_no_failure(stream: Stream) -
         erase(connection, 1)
     assert figures(stream, "user_is_erased") == {1: 0, 2: 0}
 
-    change(stream, "update stream.sessions set received_at = now() + interval '1 second' where user_id = 1")
+    change(stream, "update stream.sessions set received_at = :now + interval '1 second' where user_id = 1")
     assert [session["user_is_erased"] for session in staged(stream, STREAMED_SESSIONS)] == [1, 0]
 
-    change(stream, "update ops.suppressed_listeners set erased_at = now() - interval '2 hours'")
+    change(stream, "update ops.suppressed_listeners set erased_at = :now - interval '2 hours'")
     assert figures(stream, "user_is_erased") == {1: 1, 2: 0}
 
 
@@ -395,7 +396,7 @@ def test_profiles_count_messages_lists_and_what_is_overdue(stream: Stream) -> No
     minute = (
         "insert into stream.minutes (minute, consumer_id, topic, messages, plays, rejected, parked, lists,"
         " failed_lists, lag_seconds, commit_ages, list_ages, written_at)"
-        " values (date_trunc('minute', now()), gen_random_uuid(), 't', %s, 0, %s, %s, %s, %s, 0, '{}', '{}', now())"
+        " values (date_trunc('minute', :now), gen_random_uuid(), 't', %s, 0, %s, %s, %s, %s, 0, '{}', '{}', :now)"
     )
 
     def profile(table: Audited) -> dict[str, Any]:
@@ -406,7 +407,7 @@ def test_profiles_count_messages_lists_and_what_is_overdue(stream: Stream) -> No
     assert profile(STREAMED_SESSIONS)["rejected_share"] is None
     assert profile(FRESH_RECOMMENDATIONS)["failed_share"] is None
     change(stream, minute, 101, 1, 1, 140, 1)
-    change(stream, "update stream.sessions set received_at = now() - interval '5 days'")
+    change(stream, "update stream.sessions set received_at = :now - interval '5 days'")
     sessions = profile(STREAMED_SESSIONS)
     assert (sessions["rejected_share"], sessions["parked_share"]) == (0.05, 0.05)
     assert sessions["days_overdue"] == pytest.approx(2, abs=0.01)

@@ -17,6 +17,7 @@ from pipeline.reconciliation import delete_confirmed_sessions, reconcile_streame
 from streaming import waiting_sessions
 from streaming.metrics import StreamMetrics
 from streaming.waiting_sessions import WaitingSessions
+from tests.conftest import with_time
 from tests.integration.streaming.conftest import Stream, at, row, until
 from tests.warehouse_data import Session, add_sessions, insert_sessions, rebuild_play_counts
 
@@ -108,8 +109,10 @@ def test_session_stored_while_its_snapshot_is_published_is_confirmed_after_that(
             insert_sessions(nightly, [Session(1, at(TIME), (3, 3))])
             reconcile_streamed_sessions(nightly, BATCH, unconfirmed_days=3, now=utc_now())
             nightly.execute(
-                "insert into ops.batches (batch_id, endpoint, day, revision, source, status, started_at)"
-                " values ('listen_history-2024-04-01', 'listen_history', '2024-04-01', 1, '', 'published', now())"
+                with_time(
+                    "insert into ops.batches (batch_id, endpoint, day, revision, source, status, started_at)"
+                    " values ('listen_history-2024-04-01', 'listen_history', '2024-04-01', 1, '', 'published', :now)"
+                )
             )
             stream.send(row(1, TIME, [3, 3]))
             stream.wait_for(1)
@@ -188,8 +191,10 @@ def refresh_while_locked(stream: Stream, waiting: WaitingSessions, user_id: int,
 def publish_empty(stream: Stream, endpoint: str) -> None:
     with connect(stream.place.database) as connection:
         connection.execute(
-            "insert into ops.batches (batch_id, endpoint, day, revision, source, status, started_at)"
-            " values (%(endpoint)s || '-2024-04-01', %(endpoint)s, '2024-04-01', 1, '', 'published', now())",
+            with_time(
+                "insert into ops.batches (batch_id, endpoint, day, revision, source, status, started_at)"
+                " values (%(endpoint)s || '-2024-04-01', %(endpoint)s, '2024-04-01', 1, '', 'published', :now)"
+            ),
             {"endpoint": endpoint},
         )
 
