@@ -153,6 +153,10 @@ def consume_at_rate(
 
     show(f"{rate:,.0f} plays a second")
     stored: list[int] = []
+
+    def waits(consumer: Consumer) -> bool:
+        return bool(consumer.metrics.registry.get_sample_value("moovitamix_stream_waiting_users"))
+
     with _consuming(settings, lambda batch: stored.append(batch.messages)) as consumer:
         consumer.metrics.play_to_list.observe = ages.append  # type: ignore[assignment, method-assign]
         _wait(lambda: consumer.metrics.model_loads._value.get() > 0)
@@ -163,7 +167,7 @@ def consume_at_rate(
             arguments = (settings.stream_topic, port, users, tracks, count, 1, part, rate)
             code = f"from benchmarks.streaming import send; send{arguments!r}"
             subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
-            _wait(lambda count=count: sum(stored) >= count and not consumer.waiting_users)  # type: ignore[misc]
+            _wait(lambda count=count: sum(stored) >= count and not waits(consumer))  # type: ignore[misc]
     return ages
 
 

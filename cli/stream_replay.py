@@ -10,21 +10,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
+from cli.stream_settings import load_stream_settings
 from core.clock import clock_of
 from core.database import connect
 from core.dates import parse_time
-from core.errors import SettingsError, UsageError
+from core.errors import UsageError
 from core.exit_codes import returns_exit_code, run_main
 from core.roles import STREAM, ensure_schema_for_role
-from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
-from services.local_services import load_local_services
 from streaming.kafka import read_topic_state
 from streaming.offsets import move_offsets_back
 
@@ -37,14 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--from", dest="since", type=_moment, required=True, help="UTC time, as 2026-11-22T03:00")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON document")
     options = parser.parse_args(arguments)
-    logging.getLogger("librdkafka").setLevel(logging.CRITICAL)  # an exception says that the broker does not answer
-    services = load_local_services()
-    settings = services.settings.model_copy(update={"stream_bootstrap_servers": services.bootstrap_servers})
-    keep_temporary_files_in(settings.data_dir)
+    settings = load_stream_settings()
     if settings.stream_transport == "pubsub":
         raise UsageError("replay needs Kafka; with Pub/Sub, publish the messages again (docs/streaming.md)")
-    if not settings.stream_bootstrap_servers:
-        raise SettingsError("STREAM_BOOTSTRAP_SERVERS is empty: streaming is off")
     if options.since > clock_of(settings)():
         raise UsageError(f"--from {options.since:%Y-%m-%dT%H:%M} is in the future: there are no messages to replay")
     first = read_topic_state(settings, options.since)

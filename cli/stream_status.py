@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from cli.stream_settings import load_stream_settings
 from core.addresses import reachable_host
 from core.clock import Clock, clock_of
 from core.database import connect
@@ -22,10 +22,8 @@ from core.errors import MoovitamixError, SettingsError, named_errors
 from core.exit_codes import returns_exit_code, run_main
 from core.roles import STREAM, ensure_schema_for_role
 from core.settings import Settings
-from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
 from notifications.health_checks import page_problem
-from services.local_services import load_local_services
 from streaming import status
 from streaming.kafka import TopicState, read_topic_state
 from streaming.status import ConsumerReport, FreshListCount, StoredOffset, StoredSessions
@@ -175,12 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m cli.stream_status", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print the result as one JSON document")
     options = parser.parse_args(arguments)
-    logging.getLogger("librdkafka").setLevel(logging.CRITICAL)  # the result says that the broker does not answer
-    services = load_local_services()
-    settings = services.settings.model_copy(update={"stream_bootstrap_servers": services.bootstrap_servers})
-    keep_temporary_files_in(settings.data_dir)
-    if not settings.is_streaming:
-        raise SettingsError("STREAM_BOOTSTRAP_SERVERS is empty: streaming is off")
+    settings = load_stream_settings()
     clock = clock_of(settings)
     state = read_state(settings, clock)
     if options.json:

@@ -1,7 +1,7 @@
 """Monitor: measure the quality of published recommendations, day by day, and raise drift alarms.
 
-`python -m flows.monitor` runs without a Prefect server; then no training starts by itself. Exit code 0: every past day
-is evaluated, with or without alarms; 1: a day could not be evaluated; 2: wrong usage or settings.
+`python -m flows.monitor` runs without a Prefect server; then no training starts automatically. Exit code 0: every past
+day is evaluated, with or without alarms; 1: a day could not be evaluated; 2: wrong usage or settings.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from streaming.recommendation_history import add_removals
 TABLES: tuple[Audited, ...] = (STREAMED_SESSIONS, FRESH_RECOMMENDATIONS)
 # The first audit, and one after a long break, read this much.
 _LONGEST = timedelta(days=1)
-# Of more lists, a sample is audited, so that the audit slows nobody down.
+# Of more lists, a sample is audited, so that the audit stays short.
 _MAX_LISTS = 10_000
 # An erasure that waits for an ingest takes a while. Rows of its user that were stored before are no failure meanwhile.
 _ERASURE_DURATION = timedelta(hours=1)

@@ -40,7 +40,7 @@ _SESSION = {"idle_in_transaction_session_timeout": "60s", "lock_timeout": "60s"}
 
 @dataclass
 class Consumer:
-    """Consumes until `stop` is called. Outages of the broker or the database do not end it, nor a recreated topic.
+    """Consumes until `stop` is called. It survives outages of broker and database, and a recreated topic.
 
     While the database is unavailable it keeps its model, and its place in the consumer group (with Kafka for five
     minutes). While the broker is unavailable it still follows new publications.
@@ -55,9 +55,6 @@ class Consumer:
     after_batch: Callable[[StoredBatch], None] = lambda stored: None
     _topic: Transport | None = None
 
-    # Users whose recommendations do not include a play yet, with the time when it was sent, in seconds since 1970.
-    waiting_users: Mapping[int, float] = field(default_factory=dict)
-
     def __post_init__(self) -> None:
         self.lag = ConsumerLag(self.settings.stream_wait_seconds)
         self.metrics.lag_seconds.set_function(self.lag.seconds)
@@ -71,7 +68,6 @@ class Consumer:
         """Consume. Raises SettingsError."""
         with closing(LiveModelLoader(self.settings, self.database_url, self.clock)) as loader:
             updates = RecommendationUpdates(self.settings, self.clock, self.metrics, loader)
-            self.waiting_users = updates.waiting_since
             try:
                 while not self.stopped:
                     try:

@@ -161,18 +161,16 @@ class KafkaTopic:
         """
         if self._offsets is not None and self._offsets.have_moved():
             self.rewind()
-        answers, self._end_answers = self._end_answers, {}
-        if answers and not all(answer.done() for answer in answers.values()):
-            if time.monotonic() - self._asked_at < _REQUEST_TIMEOUT_SECONDS:
-                self._end_answers = answers
+        if self._end_answers:
+            are_done = all(answer.done() for answer in self._end_answers.values())
+            if not are_done and time.monotonic() - self._asked_at < _REQUEST_TIMEOUT_SECONDS:
                 return self._lag()
-        elif answers:
-            self._ends = _ends_of(answers)
+            self._ends = _ends_of(self._end_answers) if are_done else None
         self._ask_for_ends()
         return self._lag()
 
     def _ask_for_ends(self) -> None:
-        self._asked_at = time.monotonic()
+        self._asked_at, self._end_answers = time.monotonic(), {}
         if not self.partitions:
             self._ends = {} if self.is_assigned else None
             return

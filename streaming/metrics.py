@@ -30,6 +30,10 @@ class StreamMetrics:
         self.failed_lists = Counter(
             "moovitamix_stream_failed_lists", "Fresh recommendation lists that failed a check.", registry=self.registry
         )
+        self.waiting_users = Gauge(
+            "moovitamix_stream_waiting_users", "Users whose recommendations lack a play, at most 100,000.",
+            registry=self.registry,
+        )  # fmt: skip
         self.model_loads = Counter("moovitamix_stream_model_loads", "Models loaded.", registry=self.registry)
         self.lag_messages = Gauge(
             "moovitamix_stream_lag_messages", "Messages not consumed yet.", registry=self.registry

@@ -36,7 +36,7 @@ class Offsets:
     def have_moved(self) -> bool:
         """Whether the database has other offsets than this consumer: after a replay. Raises DatabaseError."""
         rows = self._connection.execute(load_query("stream/offsets.find_offsets"), {"topic_id": self._topic_id})
-        stored = dict(rows.fetchall())
+        stored = {partition: next_offset for partition, next_offset, _ in rows}
         return any(stored.get(partition) != expected for partition, expected in self._next_offsets.items())
 
     def count_unconsumed(self, ends: Mapping[int, int]) -> int:

@@ -73,7 +73,7 @@ class RecommendationUpdates:
     loader: LiveModelLoader
     live: LiveModel | None = None
     # Users whose recommendations do not include a play yet, with the time when the first such play was sent.
-    waiting_since: dict[int, float] = field(default_factory=dict)
+    _waiting_since: dict[int, float] = field(default_factory=dict)
     _missed: MissedChanges = field(default_factory=MissedChanges)
     _missed_users: list[int] = field(default_factory=list)
     _is_last_page: bool = True
@@ -82,6 +82,9 @@ class RecommendationUpdates:
     # The newest model that the loader was asked for. One that cannot be loaded is tried again after a while.
     _loaded: tuple[Champion, tuple[str, ...]] | None = None
     _retry_at: float = float("inf")
+
+    def __post_init__(self) -> None:
+        self.metrics.waiting_users.set_function(lambda: len(self._waiting_since))
 
     @property
     def has_more(self) -> bool:
@@ -96,8 +99,8 @@ class RecommendationUpdates:
         if not self.settings.stream_fresh:
             return
         for user_id, seconds in sent_at.items():
-            if seconds is not None and len(self.waiting_since) < _MAX_MEASURED_USERS:
-                self.waiting_since.setdefault(user_id, seconds)
+            if seconds is not None and len(self._waiting_since) < _MAX_MEASURED_USERS:
+                self._waiting_since.setdefault(user_id, seconds)
 
     def recommend_to(self, connection: Connection, user_ids: Sequence[int]) -> None:
         """Recommend to users whose sessions changed: to the first ones, and `refresh` to the others.
@@ -187,8 +190,8 @@ class RecommendationUpdates:
     def _forget_users_of_other_consumers(self) -> None:
         """Nobody was missed: users who still wait got their recommendations from another consumer."""
         before = time.time() - _COMMIT_SECONDS
-        for user_id in [user_id for user_id, sent_at in self.waiting_since.items() if sent_at < before]:
-            del self.waiting_since[user_id]
+        for user_id in [user_id for user_id, sent_at in self._waiting_since.items() if sent_at < before]:
+            del self._waiting_since[user_id]
 
     def _recommend(self, connection: Connection, live: LiveModel, user_ids: Sequence[int]) -> None:
         now = self.clock()
@@ -217,7 +220,7 @@ class RecommendationUpdates:
         saved, failed = save_lists(connection, live, lists, changes, now)
         saved_at = time.time()
         for fresh in lists:
-            sent_at = self.waiting_since.pop(fresh.user_id, None)
+            sent_at = self._waiting_since.pop(fresh.user_id, None)
             if sent_at is not None and fresh.failure is None:
                 self.metrics.play_to_list.observe(max(0.0, saved_at - sent_at))
         self.metrics.lists.inc(saved)

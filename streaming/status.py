@@ -87,7 +87,7 @@ def stored_messages(connection: Connection, subscription: str) -> int:
 @readable_errors()
 def stored_offsets(connection: Connection, topic_id: str) -> list[StoredOffset]:
     """The offsets of the partitions from which messages were stored. Raises DatabaseError."""
-    rows = connection.execute(load_query("stream/status.find_offsets"), {"topic_id": topic_id})
+    rows = connection.execute(load_query("stream/offsets.find_offsets"), {"topic_id": topic_id})
     return [StoredOffset(*row) for row in rows]
 
 

@@ -3,7 +3,7 @@
 select email, first_name, last_name from {table} where id = %(user_id)s;
 
 -- name: find_user_ids
--- One row per user who was published, or of whom a session was streamed.
+-- One row per user who was published or has a streamed session.
 select id from warehouse.users
 union
 select user_id from stream.sessions

@@ -3,8 +3,8 @@
 select next_offset from stream.offsets where topic_id = %(topic_id)s and partition = %(partition)s;
 
 -- name: find_offsets
--- One row per partition of which a message was stored: the offset of the next message to consume.
-select partition, next_offset from stream.offsets where topic_id = %(topic_id)s;
+-- One row per partition of a topic from which messages were stored: the offset of the next one, and how many were stored.
+select partition, next_offset, messages from stream.offsets where topic_id = %(topic_id)s order by partition;
 
 -- name: move_offset_back
 -- One row if the partition was consumed beyond the offset: the offset before.

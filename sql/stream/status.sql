@@ -16,10 +16,6 @@ select coalesce(sum(messages), 0)::bigint, coalesce(sum(rejected), 0)::bigint
 from stream.minutes
 where minute between %(since)s and %(latest)s;
 
--- name: find_offsets
--- One row per partition of a topic from which messages were stored.
-select partition, next_offset, messages from stream.offsets where topic_id = %(topic_id)s order by partition;
-
 -- name: count_sessions
 -- One row: the sessions that no batch has confirmed, the parked ones, and when a message last changed a session.
 select

@@ -52,15 +52,21 @@ def process(**environment: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @contextmanager
-def running_broker(port: int, topic: str) -> Iterator[None]:
+def running_broker(port: int, topic: str, partitions: int = 4) -> Iterator[subprocess.Popen[bytes]]:
     """A broker with one topic, killed at the end."""
     broker = start_broker(port)
     try:
-        create_topic(port, topic, partitions=4)
-        yield
+        create_topic(port, topic, partitions)
+        yield broker
     finally:
         broker.kill()
         broker.wait()
+
+
+def at_port(stream: Stream, port: int, batches: list[StoredBatch] | None = None) -> Stream:
+    """The same database, with the topic of another broker."""
+    settings = stream.settings.model_copy(update={"stream_bootstrap_servers": f"127.0.0.1:{port}"})
+    return Stream(port, stream.topic, stream.place, settings, [] if batches is None else batches)
 
 
 def numbered(number: int) -> dict[str, object]:
@@ -105,25 +111,18 @@ def test_killed_consumers_lose_and_repeat_nothing(stream: Stream) -> None:
 
 def test_consumer_starts_anew_on_a_topic_that_was_created_again(stream: Stream) -> None:
     port = free_port()
-    broker = start_broker(port)
-    create_topic(port, stream.topic, partitions=1)
-    settings = {"stream_bootstrap_servers": f"127.0.0.1:{port}"}
-    other = Stream(port, stream.topic, stream.place, stream.settings.model_copy(update=settings))
-    try:
+    with ExitStack() as brokers:
+        brokers.enter_context(running_broker(port, stream.topic, partitions=1))
+        other = at_port(stream, port)
         with other.consuming():
             other.send(*map(numbered, range(20)))
             other.wait_for(20)
-            broker.kill()
-            broker.wait()
+            brokers.close()
             time.sleep(1)
-            broker = start_broker(port)
-            create_topic(port, stream.topic, partitions=1)
-            other = Stream(port, stream.topic, stream.place, stream.settings.model_copy(update=settings), other.batches)
+            brokers.enter_context(running_broker(port, stream.topic, partitions=1))
+            other = at_port(stream, port, other.batches)
             other.send(*map(numbered, range(20, 30)))
             until(lambda: stored(stream) == 30, "messages of the new topic")
-    finally:
-        broker.kill()
-        broker.wait()
     assert stream.query("select next_offset, messages from stream.offsets order by 1") == [(10, 10), (20, 20)]
 
 
@@ -140,13 +139,12 @@ def test_consumer_that_ends_while_it_joins_does_not_block_its_group(stream: Stre
 
 def test_broker_that_restarts_at_once_does_not_block_the_group(stream: Stream) -> None:
     port = free_port()
-    settings = stream.settings.model_copy(update={"stream_bootstrap_servers": f"127.0.0.1:{port}"})
     batches: list[StoredBatch] = []
     with ExitStack() as brokers:
         for number in range(3):
             brokers.close()
             brokers.enter_context(running_broker(port, stream.topic))
-            restarted = Stream(port, stream.topic, stream.place, settings, batches)
+            restarted = at_port(stream, port, batches)
             if not number:
                 consumer = restarted.consumer()
                 thread = threading.Thread(target=consumer.run)
@@ -164,27 +162,17 @@ def test_broker_that_restarts_at_once_does_not_block_the_group(stream: Stream) -
 
 def test_consumer_waits_for_a_broker_that_is_not_there_yet(stream: Stream) -> None:
     port = free_port()
-    settings = {"stream_bootstrap_servers": f"127.0.0.1:{port}"}
-    with stream.consuming(**settings):
+    with at_port(stream, port).consuming():
         time.sleep(1)
-        broker = start_broker(port)
-        try:
-            create_topic(port, stream.topic, partitions=1)
-            other = Stream(port, stream.topic, stream.place, stream.settings)
-            other.send(*map(numbered, range(5)))
+        with running_broker(port, stream.topic, partitions=1):
+            at_port(stream, port).send(*map(numbered, range(5)))
             until(lambda: stored(stream) == 5, "messages")
-        finally:
-            broker.kill()
-            broker.wait()
 
 
 def test_fresh_recommendations_follow_a_publication_while_the_broker_is_unavailable(stream: Stream) -> None:
     port = free_port()
-    broker = start_broker(port)
-    create_topic(port, stream.topic, partitions=1)
-    settings = {"stream_bootstrap_servers": f"127.0.0.1:{port}"}
-    other = Stream(port, stream.topic, stream.place, stream.settings.model_copy(update=settings))
-    try:
+    with running_broker(port, stream.topic, partitions=1) as broker:
+        other = at_port(stream, port)
         with other.consuming():
             other.send(row(1, "2024-04-01T10:00:00", [3, 5, 7]))
             until(lambda: fresh(stream), "fresh recommendations")
@@ -193,9 +181,6 @@ def test_fresh_recommendations_follow_a_publication_while_the_broker_is_unavaila
             publication = refresh(stream.place)
             query = "select publication_id from ml.fresh_recommendations"
             until(lambda: stream.query(query) == [(publication,)], "fresh recommendations of the new publication")
-    finally:
-        broker.kill()
-        broker.wait()
 
 
 def test_lost_database_connections_lose_and_repeat_nothing(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,11 +242,8 @@ def test_killed_database_server_loses_and_repeats_nothing(broker: int, stream: S
 def test_broker_that_hangs_loses_and_repeats_nothing(stream: Stream) -> None:
     """It hangs longer than the group waits for its consumers, and than each request waits for its answer."""
     port = free_port()
-    broker = start_broker(port)
-    create_topic(port, stream.topic, partitions=2)
-    settings = {"stream_bootstrap_servers": f"127.0.0.1:{port}"}
-    other = Stream(port, stream.topic, stream.place, stream.settings.model_copy(update=settings))
-    try:
+    with running_broker(port, stream.topic) as broker:
+        other = at_port(stream, port)
         with other.consuming():
             other.send(*map(numbered, range(20)))
             other.wait_for(20)
@@ -270,10 +252,6 @@ def test_broker_that_hangs_loses_and_repeats_nothing(stream: Stream) -> None:
             broker.send_signal(signal.SIGCONT)
             other.send(*map(numbered, range(20, 40)))
             until(lambda: consumed(stream) == 40, "all messages")
-    finally:
-        broker.send_signal(signal.SIGCONT)
-        broker.kill()
-        broker.wait()
     assert (stored(stream), counted(stream)) == (40, 40)
 
 
