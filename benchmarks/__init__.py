@@ -1,1 +1,1 @@
-"""How fast and how big, as ratios against something bare that runs side by side: `python -m benchmarks --help`."""
+"""Measures speed and memory as ratios to a bare baseline that runs alongside: `python -m benchmarks --help`."""

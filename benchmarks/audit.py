@@ -1,4 +1,4 @@
-"""Audit: Great Expectations over the staged sessions, against one SQL statement that computes the same rules."""
+"""Audit: Great Expectations over the staged sessions, against one SQL statement that checks the same rules."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from benchmarks.context import BenchmarkContext
 from benchmarks.figures import Figure, Measurement, PairedRuns, run_in_turns
 from benchmarks.processes import Show
 from benchmarks.source import BASE_DAY
+from core.audits import AuditTarget
 from core.clock import utc_now
 from core.endpoints import LISTEN_HISTORY
+from core.file_store import FolderStore
 from core.sessions import open_connection
 from core.settings import Settings
 from expectations.thresholds import Thresholds, load_thresholds
@@ -23,7 +25,7 @@ from pipeline import staging
 from pipeline.batches import Batch
 from pipeline.endpoint_tables import STAGING
 
-# Those of the audit, see expectations/checkpoint.py.
+# The settings of the audit (expectations/checkpoint.py).
 _CONNECTION_SETTINGS = {"work_mem": "256MB"}
 _STATEMENT = (Path(__file__).parent / "sql" / "audit_listen_history.sql").read_text()
 
@@ -37,19 +39,19 @@ def measure(context: BenchmarkContext) -> Measurement:
         runs.times_baseline,
         f"{runs.project:.1f} s against {runs.baseline:.1f} s, {runs.count:,} sessions",
         at_most=3,
-        breakdown="fixed costs of Great Expectations, and one query a rule",
+        breakdown="fixed costs of Great Expectations, and one query per rule",
     )
     return Measurement([figure])
 
 
 def compare(show: Show, settings: Settings, rounds: int) -> PairedRuns:
-    """Audit and statement in turns, after one audit to warm up."""
-    from expectations.checkpoint import Auditor, AuditTarget
+    """Run audit and statement in turns, after one audit to warm up."""
+    from expectations.checkpoint import Auditor
 
     url, thresholds = settings.database_url.get_secret_value(), load_thresholds()
     rows_table, profile_table, _ = staging.table_names(Batch(LISTEN_HISTORY, BASE_DAY, settings.source))
     docs = settings.data_dir / "benchmark_docs"
-    auditing = Auditor(url=url, thresholds=thresholds, docs_dir=docs, clock=utc_now)
+    auditing = Auditor(url=url, thresholds=thresholds, docs=FolderStore(docs), clock=utc_now)
     with connect_as_audit(url) as connection, auditing as auditor:
 
         def audit() -> None:
@@ -75,7 +77,7 @@ def connect_as_audit(url: str) -> psycopg.Connection[Any]:
 def count_broken_rows(
     connection: psycopg.Connection[Any], rows_table: str, profile_table: str, thresholds: Thresholds
 ) -> Mapping[str, int]:
-    """The number of rows that break each rule of the suite, by name of the rule."""
+    """Count the rows that break each rule of the suite. Returns the counts by name of the rule."""
     query = sql.SQL(_STATEMENT).format(batch=_staged(rows_table), profile=_staged(profile_table))
     row = connection.cursor(row_factory=dict_row).execute(query, thresholds.model_dump()).fetchone()
     if row is None:

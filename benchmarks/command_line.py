@@ -18,7 +18,18 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import audit, commands, daily_quality, recommending, scoring, serving, streaming, throughput
+from benchmarks import (
+    audit,
+    commands,
+    daily_quality,
+    dask_scoring,
+    recommending,
+    scoring,
+    serving,
+    streaming,
+    throughput,
+    training_memory,
+)
 from benchmarks import whole_ingests as ingests
 from benchmarks.context import BenchmarkContext
 from benchmarks.figures import Measurement
@@ -41,18 +52,22 @@ from core.dates import parse_day
 # The order matters: some measurements read what earlier ones wrote to the database.
 MEASUREMENTS: Mapping[str, Callable[[BenchmarkContext], Measurement]] = {
     "fetch": throughput.measure_fetch,
+    "object-store": throughput.measure_object_store,
     "stage": throughput.measure_staging,
     "first-ingest": ingests.measure_first,
     "audit": audit.measure,
     "next-days": ingests.measure_next_days,
     "fixed-cost": commands.measure_fixed_cost,
+    "with-server": commands.measure_with_server,
     "help-cost": commands.measure_help,
     "growth": ingests.measure_growth,
     "recommending": recommending.measure,
     "publishing": throughput.measure_publishing,
     "daily-quality": daily_quality.measure,
     "scoring": scoring.measure,
+    "scoring-on-dask": dask_scoring.measure,
     "training-growth": scoring.measure_growth,
+    "training-memory": training_memory.measure,
     "serving": serving.measure,
     "streaming": streaming.measure,
 }
@@ -83,7 +98,7 @@ def measure(options: Any, console: Console) -> BenchmarkReport:
     started = time.monotonic()
     sizes = Sizes(options.users, options.tracks, options.sessions)
     measurements = {}
-    with _temporary_postgres() as (folder, postgres), console.status("starting") as status:
+    with temporary_postgres() as (folder, postgres), console.status("starting") as status:
         machine = describe_machine(postgres)
         run, show = run_in_fresh_process, status.update
         with BenchmarkContext(sizes, options.growth, options.rounds, folder, postgres, run, show) as context:
@@ -97,7 +112,7 @@ def measure(options: Any, console: Console) -> BenchmarkReport:
 
 
 @contextmanager
-def _temporary_postgres() -> Iterator[tuple[Path, str]]:
+def temporary_postgres() -> Iterator[tuple[Path, str]]:
     """Yield a temporary folder and the URL of an embedded Postgres in it. Both are removed at the end."""
     folder = Path(tempfile.mkdtemp(prefix="moovitamix-benchmarks-"))
     # Exit handlers run in reverse order. This one, registered before the server starts, runs after the server stops.

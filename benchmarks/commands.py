@@ -5,30 +5,36 @@ from __future__ import annotations
 import json
 import os
 import resource
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 from benchmarks.context import BenchmarkContext
-from benchmarks.figures import Figure, Measurement, Table, seconds_of
-from benchmarks.inside_ingest import FLOW, GREAT_EXPECTATIONS, PREFECT, SERVER
+from benchmarks.figures import Figure, Measurement, Table, breakdown, seconds_of
+from benchmarks.inside_ingest import FLOW, PREFECT, SERVER
 from benchmarks.source import BASE_DAY, ROOT, Sizes, mock_api
 from core.database import connect, migrate
+from core.http_probe import probe_failure
 from core.settings import Settings
 
 ROWS = 1_000
-AUDIT, STEPS, REST, END = "audit", "other steps of the flow", "rest of the flow", "server stop and exit"
+# Rows of each snapshot of the comparison with a loader without checks.
+SMALL, MEDIUM = Sizes(ROWS, ROWS, ROWS), Sizes(users=50_000, tracks=20_000, sessions=50_000)
+_SECONDS_TO_START = 120.0
+AUDIT, STEPS, BETWEEN_STEPS, END = "audit", "other steps of the flow", "rest of the flow", "server stop and exit"
 PARTS = {
     PREFECT: "nearly all of it Prefect",
-    GREAT_EXPECTATIONS: "on top of the imports of Prefect",
     SERVER: "none if PREFECT_API_URL names a running server",
-    AUDIT: "three snapshots, with Data Docs",
+    AUDIT: "three snapshots, with Data Docs and the rest of the import of Great Expectations in another process",
     STEPS: "with fetching from the mock",
-    REST: "opening and closing the run; states of flow and tasks, artifacts, events, logs",
+    BETWEEN_STEPS: "opening and closing the run; states of flow and tasks, artifacts, events, logs",
     END: "Prefect gives its server up to 5 s to stop",
 }
 
@@ -49,6 +55,62 @@ def measure_fixed_cost(context: BenchmarkContext) -> Measurement:
     return Measurement(_figures(median(totals), parts), [_table(parts)])
 
 
+def measure_with_server(context: BenchmarkContext) -> Measurement:
+    """Run the whole command with a running Prefect server, and a loader without checks, at two sizes."""
+    figures, rows = [], []
+    with prefect_server(context) as server_url:
+        for sizes in (SMALL, MEDIUM):
+            with mock_api(sizes) as api_url:
+                seconds, peer_seconds = _paired_seconds(context, sizes, api_url, server_url)
+            rows.append(f"{sizes} | {seconds:.1f} s | {peer_seconds:.1f} s")
+            if sizes == SMALL:
+                name = f"with a running Prefect server: python -m flows.ingest, {ROWS:,} rows a snapshot"
+                measured = f"{peer_seconds:.1f} s without any checks"
+                figures.append(Figure(name, seconds, measured, unit="s", at_most=4))
+    header = "rows | this project | a loader without checks (`benchmarks/minimal_loader.py`)"
+    return Measurement(figures, [Table("First ingest with a running Prefect server", header, rows)])
+
+
+def _paired_seconds(context: BenchmarkContext, sizes: Sizes, api_url: str, server_url: str) -> tuple[float, float]:
+    """Median seconds of an ingest into an empty warehouse, and of the loader into an empty database."""
+    ingests, loads = [], []
+    run_command(context.settings("fixed", api_url), BASE_DAY, server_url)  # warms up
+    for number in range(context.rounds):
+        name = f"server_{sizes.sessions}_{number}"
+        context.show(f"python -m flows.ingest with a server, {sizes}, {number + 1} of {context.rounds}")
+        settings = empty_warehouse(context, name, api_url)
+        ingests.append(run_command(settings, BASE_DAY + timedelta(days=1 + number), server_url))
+        database = context.settings(f"{name}_peer", api_url).database_url.get_secret_value()
+        arguments = (api_url, database, "--threads", str(settings.fetch_threads))
+        loads.append(seconds_of(partial(_run, settings, "benchmarks.minimal_loader", *arguments)))
+    return median(ingests), median(loads)
+
+
+@contextmanager
+def prefect_server(context: BenchmarkContext) -> Iterator[str]:
+    """Run a Prefect server of its own. Yields the URL of its API. Raises RuntimeError if it does not start."""
+    context.show("starting a Prefect server")
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    environment = os.environ | {
+        "PREFECT_HOME": str(context.folder / "prefect-server"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    }
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            deadline = time.monotonic() + _SECONDS_TO_START
+            while probe_failure(f"http://127.0.0.1:{port}/api/health", 5.0) is not None:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError("the Prefect server did not start")
+                time.sleep(0.2)
+            yield f"http://127.0.0.1:{port}/api"
+        finally:
+            process.terminate()
+
+
 def empty_warehouse(context: BenchmarkContext, name: str, api_url: str) -> Settings:
     """Settings with their own migrated and empty database, and the shared, warm data folder."""
     settings = context.settings(name, api_url)
@@ -56,15 +118,15 @@ def empty_warehouse(context: BenchmarkContext, name: str, api_url: str) -> Setti
     return settings.model_copy(update={"data_dir": context.folder / "fixed"})
 
 
-def run_command(settings: Settings, day: date) -> float:
-    """Seconds of the command."""
-    return seconds_of(lambda: _run(settings, "flows.ingest", "--day", str(day)))
+def run_command(settings: Settings, day: date, server_url: str = "") -> float:
+    """Seconds of the command. Without the URL of a Prefect server, it starts a temporary one."""
+    return seconds_of(lambda: _run(settings, "flows.ingest", "--day", str(day), server_url=server_url))
 
 
 def run_parts(settings: Settings, day: date) -> Mapping[str, float]:
     """Seconds by part of the same command."""
     result = settings.data_dir / "parts.json"
-    # Another day, because the command before has landed the pages of this one.
+    # Another day, because the first command has landed the pages of the first day.
     started, day = time.time(), day + timedelta(days=90)
     _run(settings, "benchmarks.inside_ingest", str(started), str(result), "--day", str(day))
     ended, measured = time.time(), json.loads(result.read_text())
@@ -72,17 +134,18 @@ def run_parts(settings: Settings, day: date) -> Mapping[str, float]:
         query = "select task = 'audit', sum(seconds) from ops.task_runs group by 1"
         steps: dict[bool, float] = dict(connection.execute(query).fetchall())
     seconds = measured["seconds"]
-    rest = {AUDIT: steps[True], STEPS: steps[False], REST: seconds.pop(FLOW) - sum(steps.values())}
-    return {**seconds, **rest, END: ended - measured["ended_at"]}
+    seconds_by_part = {AUDIT: steps[True], STEPS: steps[False], BETWEEN_STEPS: seconds.pop(FLOW) - sum(steps.values())}
+    return {**seconds, **seconds_by_part, END: ended - measured["ended_at"]}
 
 
-def _run(settings: Settings, module: str, *arguments: str) -> None:
+def _run(settings: Settings, module: str, *arguments: str, server_url: str = "") -> None:
     Path(settings.data_dir).mkdir(parents=True, exist_ok=True)
     excluded = ("PREFECT_", "THRESHOLD_", "PYTHONDONTWRITEBYTECODE")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(excluded)}
     environment |= {"MOOVITAMIX_API_URL": settings.moovitamix_api_url, "MOOVITAMIX_API_TOKEN": ""}
     environment |= {"DATABASE_URL": settings.database_url.get_secret_value(), "DATA_DIR": str(settings.data_dir)}
     environment |= {"PAGE_SIZE": str(settings.page_size), "FETCH_THREADS": str(settings.fetch_threads)}
+    environment |= {"PREFECT_API_URL": server_url} if server_url else {}
     command = [sys.executable, "-m", module, *arguments]
     process = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     if process.returncode:
@@ -90,18 +153,19 @@ def _run(settings: Settings, module: str, *arguments: str) -> None:
 
 
 def _figures(total: float, parts: Mapping[str, float]) -> list[Figure]:
-    imports = parts[PREFECT] + parts[GREAT_EXPECTATIONS]
     return [
         Figure(
             f"fixed cost: python -m flows.ingest, {ROWS:,} rows a snapshot",
             total,
-            f"{parts[SERVER] + parts[END]:.1f} s less where a Prefect server runs already",
+            "starts a temporary Prefect server",
             unit="s",
+            at_most=9,
+            breakdown=breakdown(parts),
         ),
         Figure(
             "fixed cost: steps of the flow without audit",
             parts[STEPS],
-            f"of {sum(parts.values()):.1f} s; audit {parts[AUDIT]:.1f} s, imports {imports:.1f} s",
+            f"of {sum(parts.values()):.1f} s; audit {parts[AUDIT]:.1f} s, imports {parts[PREFECT]:.1f} s",
             unit="s",
             at_most=3,
             breakdown="many small statements, each waiting for its commit",

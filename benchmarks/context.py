@@ -1,4 +1,4 @@
-"""What all measurements share: the mock API, one database each, and the first ingest."""
+"""Shared by all measurements: the mock API, one database each, and the first ingest."""
 
 from __future__ import annotations
 

@@ -13,12 +13,7 @@ from benchmarks.figures import NOISE, Figure, Measurement, PairedRuns, Table, ru
 from benchmarks.processes import Show
 from core.clock import utc_now
 from core.database import Connection, connect, migrate
-from core.endpoints import LISTEN_HISTORY
 from core.settings import Settings
-from pipeline import staging, warehouse
-from pipeline.batches import Batch, Counts
-from pipeline.endpoint_tables import STAGING, create_removed_table, create_rows_table
-from pipeline.staging import StagedTables
 from recommender.monitoring.daily_quality import measure_day
 from serving import keys
 
@@ -109,28 +104,16 @@ def _fill(show: Show, connection: Connection, users: int, tracks: int, users_of_
     show("generating a month of plays")
     connection.execute("select setseed(0)")
     sample_data.insert_catalogue(connection, users, tracks)
-    _publish_sessions(connection, users, tracks, [max(1, users // 5)] * _DAYS_BEFORE + list(users_of_days))
+    users_of_all_days = [max(1, users // 5)] * _DAYS_BEFORE + list(users_of_days)
+    sample_data.publish_sessions(connection, users, tracks, _FIRST, users_of_all_days)
     show(f"publishing recommendations for {users:,} users")
     live_from = datetime.combine(_FIRST + timedelta(_DAYS_BEFORE), time(), UTC)
-    recommendations, similar = sample_data.recommend(users, tracks), sample_data.relate(1, 0)
+    recommendations, similar = sample_data.make_recommendations(users, tracks), sample_data.make_similar_tracks(1, 0)
     publication_id = sample_data.publish(connection, recommendations, similar, live_from)
     apps = [keys.create(connection, f"app {app}", ["feedback:write"], utc_now()).key_id for app in range(_KEYS)]
     connection.execute(sample_data.read_sql("feedback"), {"keys": apps, "first": _FIRST})
     connection.execute("vacuum analyze")  # as autovacuum does
     return publication_id
-
-
-def _publish_sessions(connection: Connection, users: int, tracks: int, users_of_days: list[int]) -> None:
-    """Publish sessions as an ingest does: with month partitions, and counted in the marts."""
-    batch = Batch(LISTEN_HISTORY, _FIRST + timedelta(len(users_of_days)), NO_SOURCE)
-    rows, profile, removed = staging.table_names(batch)
-    connection.execute(create_rows_table(LISTEN_HISTORY, rows))
-    connection.execute(create_removed_table(LISTEN_HISTORY, removed))
-    query = sample_data.read_sql("sessions").replace("{staged}", f'"{STAGING}"."{rows}"')
-    sizes = {"users": users, "tracks": tracks, "length": sample_data.LENGTH, "first": _FIRST}
-    connection.execute(query, {**sizes, "users_of_days": users_of_days})
-    staged = StagedTables(rows, profile, removed, Counts())
-    warehouse.publish_batch(connection, batch, staged, started_at=utc_now(), run_id=None, clock=utc_now)
 
 
 def _table(days: Sequence[DayRuns]) -> Table:

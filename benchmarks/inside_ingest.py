@@ -1,8 +1,8 @@
 """`python -m flows.ingest` in consecutive parts that are timed.
 
 `python -m benchmarks.inside_ingest STARTED_AT RESULT --day DAY`. STARTED_AT is the time at which the process was
-started, RESULT the file for the seconds by part. The command imports Great Expectations and starts Prefect's server
-before the flow, so that they can be timed; it does nothing that the flow would not do.
+started, RESULT the file for the seconds by part. The command starts Prefect's server before the flow, so that it can
+be timed; it does nothing that the flow would not do.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 
 PREFECT = "imports: interpreter, Prefect, this project"
-GREAT_EXPECTATIONS = "imports: Great Expectations"
 SERVER = "Prefect server start"
 FLOW = "the flow"
 
@@ -28,16 +27,16 @@ def main() -> int:
         nonlocal mark
         seconds[part], mark = time.time() - mark, time.time()
 
+    from flows.auditors import start_auditor_process
+
+    start_auditor_process()
     import flows.ingest
 
     end_part(PREFECT)
-    import expectations.checkpoint  # noqa: F401
-
-    end_part(GREAT_EXPECTATIONS)
     from core.settings import load_settings
     from flows.temporary_prefect_server import ensure_prefect_api
 
-    ensure_prefect_api(load_settings().data_dir)  # the one that the flow would start
+    ensure_prefect_api(load_settings().data_dir)  # the server that the flow would start
     end_part(SERVER)
     exit_code = flows.ingest.main(arguments)
     end_part(FLOW)

@@ -64,15 +64,17 @@ def run_in_this_process(show: Show, work: Callable[..., Result], *arguments: Any
     return ProcessResult(result, time.perf_counter() - started, peak_bytes())
 
 
-def peak_bytes() -> int:
-    """The peak memory of this process.
+def peak_bytes(process_id: int | None = None) -> int:
+    """The peak memory of this process, or of another one where `/proc` exists.
 
     Reads VmHWM where it exists, because the peak in getrusage includes that of the parent process.
     """
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path(f"/proc/{process_id or 'self'}/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
     except (OSError, StopIteration):
+        if process_id is not None:
+            raise
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
 

@@ -224,7 +224,7 @@ def parse_count(text: str) -> int:
 
 def parse_options(parser: argparse.ArgumentParser, arguments: Sequence[str] | None, page: str, mark: str) -> Any:
     """Parse the command line, with `--write [FOLDER]`. Exits with 2 for a wrong argument, or a page without marks."""
-    docs, text = ROOT / "docs", f"write {page} there (docs)"
+    docs, text = ROOT / "docs", f"write {page} to this folder (default: docs)"
     parser.add_argument("--write", nargs="?", type=Path, const=docs, metavar="FOLDER", help=text)
     options = parser.parse_args(arguments)
     if options.write:

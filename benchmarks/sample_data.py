@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from benchmarks.context import NO_SOURCE
+from core.clock import utc_now
 from core.database import Connection
+from core.endpoints import LISTEN_HISTORY
 from core.frames import write_frame
+from pipeline import staging, warehouse
+from pipeline.batches import Batch, Counts
+from pipeline.endpoint_tables import STAGING, create_removed_table, create_rows_table
+from pipeline.staging import StagedTables
 from recommender.data.interactions import Interactions
 from recommender.models.recipe import Recipe
 from recommender.publishing import model_runs, publication
@@ -36,7 +44,22 @@ def insert_catalogue(connection: Connection, users: int, tracks: int) -> None:
         connection.execute(read_sql(table), parameters)
 
 
-def recommend(users: int, tracks: int, length: int = LENGTH) -> pl.DataFrame:
+def publish_sessions(
+    connection: Connection, users: int, tracks: int, first: date, users_of_days: Sequence[int]
+) -> None:
+    """Publish sessions from the day `first` as an ingest does: with month partitions, and counted in the marts."""
+    batch = Batch(LISTEN_HISTORY, first + timedelta(len(users_of_days)), NO_SOURCE)
+    rows, profile, removed = staging.table_names(batch)
+    connection.execute(create_rows_table(LISTEN_HISTORY, rows))
+    connection.execute(create_removed_table(LISTEN_HISTORY, removed))
+    query = read_sql("sessions").replace("{staged}", f'"{STAGING}"."{rows}"')
+    sizes = {"users": users, "tracks": tracks, "length": LENGTH, "first": first}
+    connection.execute(query, {**sizes, "users_of_days": list(users_of_days)})
+    staged = StagedTables(rows, profile, removed, Counts())
+    warehouse.publish_batch(connection, batch, staged, started_at=utc_now(), run_id=None, clock=utc_now)
+
+
+def make_recommendations(users: int, tracks: int, length: int = LENGTH) -> pl.DataFrame:
     """Return `length` ranked tracks for each user, with the columns of `ml.recommendations`."""
     user_ids, ranks = np.repeat(np.arange(1, users + 1), length), np.tile(np.arange(1, length + 1), users)
     return pl.DataFrame(
@@ -50,9 +73,9 @@ def recommend(users: int, tracks: int, length: int = LENGTH) -> pl.DataFrame:
     )
 
 
-def relate(tracks: int, length: int) -> pl.DataFrame:
+def make_similar_tracks(tracks: int, length: int) -> pl.DataFrame:
     """Return `length` ranked similar tracks for each track, with the columns of `ml.similar_tracks`."""
-    ranked = recommend(tracks, tracks, length)
+    ranked = make_recommendations(tracks, tracks, length)
     return ranked.rename({"track_id": "similar_track_id", "user_id": "track_id"})
 
 

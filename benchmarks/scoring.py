@@ -12,7 +12,7 @@ from benchmarks.figures import Figure, Measurement, PairedRuns, Scaling, Table, 
 from benchmarks.processes import Show
 from benchmarks.sample_data import make_plays
 from recommender.models.als import ALS
-from recommender.models.registry import GraphFilterWithALS
+from recommender.models.registry import ChebyshevWithALS
 
 N, FACTORS = 20, 64
 _BASE = {"users": 3_000, "tracks": 4_000, "plays": 100_000}
@@ -26,7 +26,7 @@ def measure(context: BenchmarkContext) -> Measurement:
     process = context.run(context.show, fit_and_score, users, tracks, 33 * users)
     plays, fit, score = process.result
     sizes = f"{plays:,} plays of {users:,} users and {tracks:,} tracks"
-    name = "scoring: the graph filter with ALS, fitted and all users scored"
+    name = "scoring: the Chebyshev filter with ALS, fitted and all users scored"
     figures = [
         Figure(
             "scoring: users a second, against implicit",
@@ -72,10 +72,10 @@ def fit_and_score(show: Show, users: int, tracks: int, interactions: int) -> tup
     """
     show("generating plays")
     plays = make_plays(users, tracks, interactions)
-    show("the graph filter with ALS: fit")
-    model = GraphFilterWithALS()
+    show("the Chebyshev filter with ALS: fit")
+    model = ChebyshevWithALS()
     fit = seconds_of(lambda: model.fit(plays))
-    show("the graph filter with ALS: scoring")
+    show("the Chebyshev filter with ALS: scoring")
     score = seconds_of(lambda: model.recommend(plays.user_ids, N, exclude=plays))
     return len(plays), fit, score
 

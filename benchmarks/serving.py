@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import subprocess
@@ -10,10 +11,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
+import psutil
+import requests
 
 from benchmarks import sample_data
 from benchmarks.context import NO_SOURCE, BenchmarkContext
@@ -23,12 +27,16 @@ from benchmarks.source import ROOT
 from core.clock import utc_now
 from core.database import Connection, connect, migrate
 from core.settings import Settings
+from core.stores import model_store
 from demo.local_services import free_ports
+from recommender.models import file_format
+from recommender.models.registry import CANDIDATES
 from services.deploy import wait_until_reachable
 from serving import keys
 
 CONNECTIONS = 32
 PUBLICATIONS = 8  # all stay stored; the last one is live
+MODEL, SESSION_LENGTH = "chebyshev", 10
 _NO_LIMIT = "10000000"
 _SECONDS_TO_START = 60
 
@@ -38,13 +46,21 @@ def measure(context: BenchmarkContext) -> Measurement:
     users, tracks = context.capped(10_000, 20_000)
     settings = context.settings("serving", NO_SOURCE)
     seconds = min(5.0, users / 1000)
-    runs, load = context.run(context.show, compare, settings, users, tracks, context.rounds, seconds).result
+    comparison = context.run(context.show, compare, settings, users, tracks, context.rounds, seconds).result
+    plain, filtered, load = comparison.plain, comparison.filtered, comparison.half_load
+    sessions = comparison.sessions
     figures = [
         Figure(
             "serving: recommendations a second, share of a constant response",
-            runs.share_of_rate,
-            f"{runs.rates('requests')}, {CONNECTIONS} connections",
-            at_least=0.5,
+            plain.share_of_rate,
+            f"{plain.rates('requests')}, {CONNECTIONS} connections",
+            at_least=0.7,
+        ),
+        Figure(
+            "serving: filtered recommendations a second, share of a constant response",
+            filtered.share_of_rate,
+            f"{filtered.rates('requests')}; by genre, without 20 tracks and played ones",
+            at_least=0.4,
         ),
         Figure(
             "serving: 99 % of recommendations at half of the peak within",
@@ -52,52 +68,134 @@ def measure(context: BenchmarkContext) -> Measurement:
             f"{load.per_second:,.0f} requests a second; half of them within {load.percentile(50) * 1000:.1f} ms",
             unit="ms",
         ),
+        Figure(
+            "serving: 99 % of sessions without an account at half of the peak within",
+            sessions.half_load.percentile(99) * 1000,
+            f"{sessions.half_load.per_second:,.0f} requests a second; half of them within "
+            f"{sessions.half_load.percentile(50) * 1000:.1f} ms",
+            unit="ms",
+            at_most=50,
+        ),
+        Figure(
+            "serving: sessions without an account a second and core",
+            sessions.per_core,
+            f"{sessions.peak.per_second:,.0f} requests a second with {CONNECTIONS} connections; {MODEL} with "
+            f"{tracks:,} tracks, {SESSION_LENGTH} tracks each",
+        ),
     ]
     return Measurement(figures)
 
 
-def compare(
-    show: Show, settings: Settings, users: int, tracks: int, rounds: int, seconds: float
-) -> tuple[PairedRuns, LoadResult]:
-    """Fill a database, serve it, and alternate requests for recommendations and for a constant response.
+@dataclass(frozen=True)
+class SessionLoad:
+    """Sessions without an account at full speed, the CPU seconds of the API meanwhile, and sessions at half load."""
 
-    Returns the seconds per request of both, and the result of requests at half of the peak rate.
-    """
+    peak: LoadResult
+    cpu_seconds: float
+    half_load: LoadResult
+
+    @property
+    def per_core(self) -> float:
+        """Responses per CPU second of the API and its process that holds the model."""
+        return len(self.peak.seconds) / self.cpu_seconds
+
+
+@dataclass(frozen=True)
+class ServingComparison:
+    """Seconds per request of plain and filtered recommendations beside a constant response; plain ones at half load."""
+
+    plain: PairedRuns
+    filtered: PairedRuns
+    half_load: LoadResult
+    sessions: SessionLoad
+
+
+def compare(show: Show, settings: Settings, users: int, tracks: int, rounds: int, seconds: float) -> ServingComparison:
+    """Fill a database, serve it, and alternate requests for recommendations and for a constant response."""
     url = settings.database_url.get_secret_value()
     show(f"publishing recommendations for {users:,} users")
     migrate(url)
     with connect(url) as connection:
         publish(connection, users, tracks)
+        save_model(connection, settings, users, tracks)
         key = keys.create(connection, "benchmark", ["recommendations:read"], utc_now())
-    with serving_process(url, settings.data_dir) as port:
+    with serving_process(url, settings.data_dir) as (port, process):
         paths = [f"/v1/users/{random.randint(1, users)}/recommendations?n=10" for _ in range(5_000)]
         recommendations = [_request(path, key.text) for path in paths]
+        excluded = ",".join(str(random.randint(1, tracks)) for _ in range(20))
+        parameters = f"limit=10&exclude={excluded}&genre=Rock&new_only=true"
+        filtered = [_request(f"{path.partition('?')[0]}?{parameters}", key.text) for path in paths]
         constant = [_request("/health/live", key.text)]
 
         def seconds_per_request(requests: Sequence[bytes], seconds: float = seconds) -> float:
             return 1 / send(port, requests, seconds).per_second
 
-        for requests in (constant, recommendations):
-            seconds_per_request(requests, seconds / 5)  # warms up query plans and caches
+        for warm_up in (constant, recommendations, filtered):
+            send(port, warm_up, seconds / 5)  # warms up query plans and caches
         show("sending at full speed")
-        pairs = [(seconds_per_request(recommendations), seconds_per_request(constant)) for _ in range(rounds)]
-        runs = PairedRuns(1, pairs)
+        rates = [
+            (seconds_per_request(recommendations), seconds_per_request(constant), seconds_per_request(filtered))
+            for _ in range(rounds)
+        ]
+        plain = PairedRuns(1, [(list_seconds, constant_seconds) for list_seconds, constant_seconds, _ in rates])
         show("sending at half of the peak")
-        return runs, send(port, recommendations, seconds, 1 / runs.project / 2)
+        half_load = send(port, recommendations, seconds, 1 / plain.project / 2)
+        show("sending sessions without an account")
+        bodies = [{"tracks": random.sample(range(1, tracks + 1), SESSION_LENGTH), "limit": 10} for _ in range(1_000)]
+        return ServingComparison(
+            plain,
+            PairedRuns(1, [(filtered_seconds, constant_seconds) for _, constant_seconds, filtered_seconds in rates]),
+            half_load,
+            _send_sessions(port, process, key.text, bodies, seconds),
+        )
+
+
+def _send_sessions(
+    port: int, process: psutil.Process, key: str, bodies: Sequence[dict[str, Any]], seconds: float
+) -> SessionLoad:
+    """Send sessions at full speed and at half of that rate, once the API has loaded the model."""
+    sessions = [_session_request(body, key) for body in bodies]
+    url, headers = f"http://127.0.0.1:{port}/v1/recommendations", {"Authorization": f"Bearer {key}"}
+    until = time.monotonic() + _SECONDS_TO_START
+    while requests.post(url, json=bodies[0], headers=headers, timeout=10).status_code != 200:
+        if time.monotonic() > until:
+            raise LoadFailed("the API did not load the model")
+        time.sleep(0.1)
+    send(port, sessions, seconds / 5)
+    before = _cpu_seconds(process)
+    peak = send(port, sessions, seconds)
+    cpu_seconds = _cpu_seconds(process) - before
+    return SessionLoad(peak, cpu_seconds, send(port, sessions, seconds, peak.per_second / 2))
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    times = [part.cpu_times() for part in (process, *process.children(recursive=True))]
+    return float(sum(part.user + part.system for part in times))
 
 
 def publish(connection: Connection, users: int, tracks: int) -> None:
     """Insert users and tracks. Then publish recommendations for nine users in ten, `PUBLICATIONS` times."""
     sample_data.insert_catalogue(connection, users, tracks)
-    recommendations = sample_data.recommend(users, tracks).filter(pl.col("user_id") % 10 != 0)
-    similar = sample_data.relate(1, 0)
+    recommendations = sample_data.make_recommendations(users, tracks).filter(pl.col("user_id") % 10 != 0)
+    similar = sample_data.make_similar_tracks(1, 0)
     for _ in range(PUBLICATIONS):
         sample_data.publish(connection, recommendations, similar, utc_now())
 
 
+def save_model(connection: Connection, settings: Settings, users: int, tracks: int) -> None:
+    """Train a model on sample plays and make it that of the live publication."""
+    plays = sample_data.make_plays(users, tracks, 20 * users)
+    plays = replace(plays, track_ids=plays.track_ids + 1)
+    with model_store(settings).new_file("model.npz") as path:
+        CANDIDATES[MODEL].model_class().fit(plays).save(path)
+        digest = file_format.digest(path)
+    values = {"model": MODEL, "file": "model.npz", "digest": digest}
+    connection.execute(sample_data.read_sql("live_model"), values)
+
+
 @contextmanager
-def serving_process(url: str, data_dir: Path) -> Iterator[int]:
-    """Run `python -m serving` with its log in a file. Yields its port."""
+def serving_process(url: str, data_dir: Path) -> Iterator[tuple[int, psutil.Process]]:
+    """Run `python -m serving` with its log in a file. Yields its port and the process."""
     port = free_ports(1)[0]
     environment = {"DATABASE_URL": url, "DATA_DIR": str(data_dir), "SERVING_PORT": str(port)}
     environment |= {"SERVING_DATABASE_URL": "", "SERVING_REQUESTS_PER_MINUTE": _NO_LIMIT}
@@ -109,13 +207,19 @@ def serving_process(url: str, data_dir: Path) -> Iterator[int]:
     ):
         try:
             wait_until_reachable(f"http://127.0.0.1:{port}/health/ready", _SECONDS_TO_START)
-            yield port
+            yield port, psutil.Process(process.pid)
         finally:
             process.terminate()
 
 
 def _request(path: str, key: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\n\r\n".encode()
+
+
+def _session_request(body: dict[str, Any], key: str) -> bytes:
+    content = json.dumps(body)
+    headers = f"Authorization: Bearer {key}\r\nContent-Type: application/json\r\nContent-Length: {len(content)}"
+    return f"POST /v1/recommendations HTTP/1.1\r\nHost: 127.0.0.1\r\n{headers}\r\n\r\n{content}".encode()
 
 
 _END_OF_HEADERS = b"\r\n\r\n"

@@ -1,6 +1,7 @@
-"""The checks of `moovitamix doctor`. Each looks at one part of the installation and changes nothing.
+"""The checks of `moovitamix doctor`. Each looks at one part of the installation and changes nothing, except that it
+writes and deletes a file in each object store.
 
-An embedded Postgres that rests is started for its check, and stops again when the check ends.
+A stopped embedded Postgres is started for its check, and stopped after it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from uuid import uuid4
 
 import requests
 
@@ -17,9 +19,10 @@ from core.addresses import refuse_port_in_use
 from core.data_layout import DataLayout
 from core.database import connect, ensure_database, is_migrated, newest_migration
 from core.endpoints import ENDPOINTS
-from core.errors import MoovitamixError, SettingsError, named_errors
+from core.errors import MoovitamixError, ObjectStoreError, SettingsError, named_errors
 from core.roles import INGEST, RECOMMENDER, ROLES, SERVING, Role, in_role, login_url
 from core.settings import Settings
+from core.stores import object_stores
 from core.tcp_access import LOGIN, tcp_access_of
 from expectations.thresholds import load_thresholds
 from notifications import health_checks
@@ -44,7 +47,7 @@ class Check:
 
 
 def all_checks() -> Iterator[Check]:
-    """Check every part; without usable settings, only these."""
+    """Check every part; if the settings are not usable, only the settings."""
     try:
         services = load_local_services()
         load_thresholds()
@@ -54,38 +57,67 @@ def all_checks() -> Iterator[Check]:
     source = ".env and the environment" if Path(".env").exists() else "the environment; there is no .env"
     yield Check("settings", "ok", f"read from {source}; DATA_DIR is {services.settings.data_dir}")
     processes = Supervisor(services).states()
-    yield from check_ports(services, running=bool(processes))
+    yield from check_ports(services, processes)
     yield from check_database(services.settings)
+    yield from check_object_stores(services.settings)
     yield check_disk(services.settings)
     yield check_source_api(services, running=bool(processes))
     yield from check_prefect(services, processes)
 
 
-def check_ports(services: LocalServices, *, running: bool) -> Iterator[Check]:
-    """While `make up` runs, each port answers. Otherwise each port is free. No two settings share a port."""
-    users: dict[int, str] = {}
-    for program in services.processes():
-        if program.port is None or program.setting is None:
+def check_object_stores(settings: Settings) -> Iterator[Check]:
+    """Each object store stores, lists, returns and deletes a file."""
+    if not object_stores(settings):
+        yield Check("object stores", "skipped", "raw pages, models, backups and Data Docs are in DATA_DIR")
+    impatient = settings.model_copy(update={"give_up_after_seconds": _SECONDS})
+    for setting, store in object_stores(impatient).items():
+        name, content = f"doctor/{uuid4().hex}", b"written by moovitamix doctor"
+        try:
+            store.write(name, content)
+            is_listed = name in [file.name for file in store.files("doctor")]
+            is_stored = is_listed and store.read(name) == content
+            store.delete(name)
+        except (ObjectStoreError, FileNotFoundError) as error:
+            yield Check(setting, "problem", str(error), "see docs/object-storage.md")
             continue
-        name, port = f"port {program.port}", program.port
-        other_fix = f"stop what uses the port, or set {program.setting} in .env to another one"
-        if port in users:
-            detail = f"{users[port]} and {program.setting} are both {port}"
-            yield Check(name, "problem", detail, f"set {program.setting} in .env to another port")
-        elif running and program.health_url:
-            failure = health_checks.page_problem(program.health_url)
-            detail = f"{program.name} does not answer: {failure}" if failure else f"{program.name} answers"
-            fix = f"read {services.layout.log(program.name)}, then run `moovitamix down` and `moovitamix up`"
-            yield Check(name, "problem", detail, fix) if failure else Check(name, "ok", detail)
-        elif is_free(port):
-            yield Check(name, "ok", f"free for {program.name}")
+        if is_stored:
+            yield Check(setting, "ok", f"{store.location} stores, lists, returns and deletes files")
         else:
-            yield Check(name, "problem", f"in use by another program; {program.name} needs it", other_fix)
-        users.setdefault(port, program.setting)
+            detail = f"{store.location} does not return what was just written"
+            yield Check(setting, "problem", detail, "use a store with read-after-write consistency")
+
+
+def check_ports(services: LocalServices, processes: list[SupervisedProcess]) -> Iterator[Check]:
+    """While `make up` runs, each port answers. Otherwise each port is free. No two settings share a port."""
+    states = {process.name: process.state for process in processes}
+    users: dict[int, str] = {}
+    for process in services.processes():
+        if process.port is None or process.setting is None:
+            continue
+        name, port = f"port {process.port}", process.port
+        restart = f"read {services.layout.log(process.name)}, then run `moovitamix down` and `moovitamix up`"
+        other_fix = f"stop what uses the port, or set {process.setting} in .env to another one"
+        if port in users:
+            detail = f"{users[port]} and {process.setting} are both {port}"
+            yield Check(name, "problem", detail, f"set {process.setting} in .env to another port")
+        elif states and process.health_url:
+            failure = health_checks.page_problem(process.health_url)
+            detail = f"{process.name} does not answer: {failure}" if failure else f"{process.name} answers"
+            yield Check(name, "problem", detail, restart) if failure else Check(name, "ok", detail)
+        elif states.get(process.name) == "RUNNING":  # only its port shows whether it listens
+            if is_free(port):
+                yield Check(name, "problem", f"{process.name} does not listen", restart)
+            else:
+                yield Check(name, "ok", f"{process.name} listens")
+        elif is_free(port):
+            yield Check(name, "ok", f"free for {process.name}")
+        else:
+            yield Check(name, "problem", f"in use by another program; {process.name} needs it", other_fix)
+        users.setdefault(port, process.setting)
 
 
 def is_free(port: int) -> bool:
-    """Whether a service can listen there."""
+    """Whether a service can listen on the port."""
     try:
         refuse_port_in_use(HOST, port)
     except OSError:
@@ -109,10 +141,10 @@ def check_database(settings: Settings) -> Iterator[Check]:
                 migrated = is_migrated(connection)
                 existing = {name for (name,) in connection.execute("select rolname from pg_roles")}
     except MoovitamixError as error:
-        where = "embedded Postgres" if settings.embedded else "DATABASE_URL"
+        database_name = "embedded Postgres" if settings.embedded else "DATABASE_URL"
         log = DataLayout(settings.data_dir).postgres_log
         fix = f"read {log}" if settings.embedded else "check DATABASE_URL, and that the server runs"
-        yield Check("database", "problem", f"{where}: {error}", fix)
+        yield Check("database", "problem", f"{database_name}: {error}", fix)
         yield Check("roles", "skipped", "the database does not answer")
         return
     if migrated:
@@ -137,7 +169,7 @@ def _check_tcp_access(settings: Settings) -> Iterator[Check]:
     try:
         connect(access.url).close()
     except MoovitamixError as error:
-        fix = "let every command end, run `moovitamix down`, then `moovitamix up`: the port is opened at the start"
+        fix = "wait until no command runs, then run `moovitamix down` and `moovitamix up`: they open the port"
         yield Check(name, "problem", f"{LOGIN} cannot connect: {error}", fix)
     else:
         yield Check(name, "ok", f"{LOGIN} can connect to embedded Postgres")
@@ -176,12 +208,12 @@ def check_source_api(services: LocalServices, *, running: bool) -> Check:
     settings = services.settings
     if services.uses_mock_api and not running and is_free(services.ports.mock_port):
         return Check("source API", "skipped", "the mock API does not run; start it with `moovitamix up`")
-    once = settings.model_copy(
+    single_try = settings.model_copy(
         update={"fetch_tries": 1, "connect_timeout_seconds": _SECONDS, "read_timeout_seconds": _SECONDS, "page_size": 1}
     )
     try:
         with named_errors():
-            client = ApiClient(once)
+            client = ApiClient(single_try)
             totals = {endpoint: client.fetch_page(endpoint, 1).total for endpoint in ENDPOINTS}
     except MoovitamixError as error:
         fix = "check MOOVITAMIX_API_URL, MOOVITAMIX_API_TOKEN and the network"
@@ -225,8 +257,8 @@ def _check_worker(services: LocalServices, api_url: str) -> Check:
         response = error.__cause__.response if isinstance(error.__cause__, requests.HTTPError) else None
         status = response.status_code if response is not None else 0
         if status == 404:
-            return Check(name, "problem", "the work pool moovitamix does not exist", "run `moovitamix up`")
+            return Check(name, "problem", "a work pool does not exist", "run `moovitamix up`")
         if status in (401, 403):
             fix = "set PREFECT_SERVER_API_AUTH_STRING to the login of the server"
         return Check(name, "problem", "the server does not say whether a worker reports", fix)
-    return Check(name, "problem", failure, fix) if failure else Check(name, "ok", "a worker reports to the pool")
+    return Check(name, "problem", failure, fix) if failure else Check(name, "ok", "a worker reports to each work pool")

@@ -14,6 +14,7 @@ from cyclopts import App, Group, Parameter
 from cyclopts.validators import Number
 
 from cli.modules import run_module
+from core.api_scopes import Scope
 from core.endpoints import Endpoint
 
 Command = Callable[..., Any]
@@ -109,7 +110,9 @@ def retrain(
 
 @_command(_FLOWS, "moovitamix rollback 12 --why 'the new recommendations repeat artists'")
 def rollback(
-    publication_id: Annotated[int | None, _argument("Default: the one before the live one.", Number(gte=1))] = None,
+    publication_id: Annotated[
+        int | None, _argument("Default: the publication before the live one.", Number(gte=1))
+    ] = None,
     /,
     *,
     why: Annotated[str, Parameter(help="Reason, stored with the publication.")] = "rolled back by hand",
@@ -117,6 +120,41 @@ def rollback(
 ) -> int:
     """Make an earlier publication live again."""
     return run_module("flows.rollback", publication_id, why=why, json=json)
+
+
+experiment = App(name="experiment", help="Serve two models side by side, and promote the better one.", group=_FLOWS)
+app.command(experiment)
+
+
+@_command(_FLOWS, "moovitamix experiment start 12 --share 0.5 --why 'does the new model win?'", experiment, "start")
+def start_experiment(
+    publication_id: Annotated[int, _argument("A publication of the model to test.", Number(gte=1))],
+    /,
+    *,
+    share: Annotated[float, _argument("Share of users who get it.", Number(gte=0.01, lte=0.99))] = 0.5,
+    why: Annotated[str, Parameter(help="Reason, stored with the experiment.")] = "started by hand",
+    json: Json = False,
+) -> int:
+    """Serve the live model and that of a publication side by side."""
+    return run_module("flows.experiment", "start", publication_id, share=share, why=why, json=json)
+
+
+@_command(_FLOWS, "moovitamix experiment stop --promote --why 'ndcg rose by 8 %'", experiment, "stop")
+def stop_experiment(
+    *,
+    promote: Annotated[bool, _flag("Make the tested model live.")] = False,
+    anyway: Annotated[bool, _flag("Promote it even if it is not better beyond chance.")] = False,
+    why: Annotated[str, Parameter(help="Reason, stored with the experiment.")] = "ended by hand",
+    json: Json = False,
+) -> int:
+    """End the experiment: all users get the same model again."""
+    return run_module("flows.experiment", "stop", promote=promote, anyway=anyway, why=why, json=json)
+
+
+@_command(_FLOWS, "moovitamix experiment status", experiment, "status")
+def experiment_status(*, json: Json = False) -> int:
+    """Show the newest experiment and its result."""
+    return run_module("flows.experiment", "status", json=json)
 
 
 @_command(_FLOWS, "moovitamix replay tracks-2026-11-22 --accept 'the label withdrew its catalogue' --by 'ticket 4711'")
@@ -130,6 +168,22 @@ def replay(
 ) -> int:
     """Audit and publish a landed batch again, without extracting it."""
     return run_module("flows.replay", batch_id, accept=accept, by=by, json=json)
+
+
+@_command(
+    _TOOLS,
+    "moovitamix confirm listen_history-2026-11-22 sessions --why 'launch in Brazil' --by 'ticket 4713'",
+)
+def confirm(
+    batch_id: Annotated[str, Parameter(help="Such as listen_history-2026-11-22.")],
+    figure: Annotated[str, Parameter(help="Such as sessions.")],
+    /,
+    *,
+    why: Annotated[str, Parameter(help="Reason, stored with the decision.")],
+    by: Annotated[str, Parameter(help="Who confirms it: a ticket or a team, no e-mail address.")],
+) -> int:
+    """Confirm that an unusual figure of a batch is correct."""
+    return run_module("cli.confirm_figure", batch_id, figure, why=why, by=by)
 
 
 @_command(_FLOWS, "moovitamix erase 13582629 --reason 'asked to be forgotten' --requested-by 'ticket 4712'")
@@ -163,8 +217,8 @@ def maintain(
 
 
 Model = Literal[
-    "popularity", "popularity_by_genre", "content", "als", "ease", "graph_filter",
-    "ease_als", "graph_als", "ease_content", "graph_content", "ease_graph_als",
+    "popularity", "popularity_by_genre", "content", "als", "ease", "chebyshev",
+    "ease_als", "chebyshev_als", "ease_content", "chebyshev_content",
 ]  # fmt: skip
 
 
@@ -174,25 +228,29 @@ def evaluate(
     train: Annotated[Path, Parameter(help="Training data: Parquet or CSV with user_id, track_id and, if any, plays.")],
     test: Annotated[Path, Parameter(help="Holdout, in the same format.")],
     tracks: Annotated[Path | None, Parameter(help="Item attributes: track_id with artist, genres or both.")] = None,
+    time_column: Annotated[
+        str | None, Parameter(help="Column of train with the time of a play, to split by time (played_at, if any).")
+    ] = None,
     k: Annotated[int, _argument("Number of recommended tracks.", Number(gte=1))] = 20,
     model: Annotated[list[Model] | None, Parameter(help="Only these models.", consume_multiple=True)] = None,
     json: Json = False,
     seed: Annotated[int, _argument("Seed of the splits.", Number(gte=0))] = 0,
-    time_limit: Annotated[float, _argument("Seconds after which a model is out.", Positive)] = 300,
-    memory_mb: Annotated[float, _argument("MiB of memory above which a model is out.", Positive)] = 2048,
-    budget: Annotated[float, _argument("Seconds after which no new trial starts.", Positive)] = 240,
+    time_limit: Annotated[float, _argument("Seconds after which a model is excluded.", Positive)] = 900,
+    memory_mb: Annotated[float, _argument("MiB of memory above which a model is excluded.", Positive)] = 2048,
+    diversity: Annotated[float, _argument("Strength of the re-ranking for more coverage.", Number(gte=0, lte=1))] = 0,
+    trials: Annotated[int, _argument("Trials of the model search.", Number(gte=1))] = 40,
+    budget: Annotated[float, _argument("Safety limit of the model search in seconds.", Positive)] = 3600,
 ) -> int:
-    """Compare the models on plays of your own."""
+    """Compare the models on your own plays."""
     files = {name: file and file.absolute() for name, file in {"train": train, "test": test, "tracks": tracks}.items()}
     return run_module(
-        "recommender.evaluate", **files, k=k, model=model, json=json, seed=seed,
-        time_limit=time_limit, memory_mb=memory_mb, budget=budget,
+        "recommender.evaluate", **files, time_column=time_column, k=k, model=model, json=json, seed=seed,
+        time_limit=time_limit, memory_mb=memory_mb, diversity=diversity, trials=trials, budget=budget,
     )  # fmt: skip
 
 
 keys = App(name="keys", help="Create, list and revoke API keys of the serving API.", group=_TOOLS)
 app.command(keys)
-Scope = Literal["recommendations:read", "feedback:write", "metrics:read", "dashboard:read"]
 
 
 @_command(_TOOLS, "moovitamix keys create --name mobile-app --scope recommendations:read --days 365", keys)
@@ -245,6 +303,17 @@ def health(*, output: Annotated[Path, Parameter(help="File to write, such as hea
     return run_module("serving.dashboard", output=output.absolute())
 
 
+@_command(_TOOLS, "moovitamix contract-changes data-contract-1.0.0.yaml", name="contract-changes")
+def contract_changes(
+    old: Annotated[Path, Parameter(help="The contract before, such as that of the last release.")],
+    /,
+    *,
+    new: Annotated[Path | None, Parameter(help="The contract now. Default: that of this folder.")] = None,
+) -> int:
+    """Report breaking changes between two versions of the data contract."""
+    return run_module("cli.contract_changes", old.absolute(), new=new and new.absolute())
+
+
 mock = App(
     name="mock",
     group=_TOOLS,
@@ -261,13 +330,13 @@ def run_mock(
     host: Annotated[str, Parameter(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, _argument("0 chooses a free port.", Number(gte=0, lte=65_535))] = 8000,
     token: Annotated[str | None, Parameter(help="Answer only requests with this bearer token.")] = None,
-    seed: Annotated[int, _argument("Seed of the world.", Number(gte=0, lte=2**31))] = 7,
+    seed: Annotated[int, _argument("Seed of the simulated data.", Number(gte=0, lte=2**31))] = 7,
     users: Annotated[int, _argument("Users on the base day.", Number(gte=1))] = 1000,
     tracks: Annotated[int, _argument("Tracks on the base day.", Number(gte=1))] = 1000,
     sessions: Annotated[int, _argument("Sessions on the base day.", Number(gte=0))] = 1000,
     plays_per_session: Annotated[int, _argument("Different tracks in a session.", Number(gte=1, lte=100))] = 5,
     day: Annotated[
-        str | None, _argument("Simulated day. Default: today, and on with the calendar.", _validate_day)
+        str | None, _argument("Simulated day. Default: today; it follows the calendar.", _validate_day)
     ] = None,
     base_day: Annotated[str | None, _argument("Day on which the sizes hold. Default: --day.", _validate_day)] = None,
     start: Annotated[
@@ -356,8 +425,55 @@ def stream_replay(
     ],
     json: Json = False,
 ) -> int:
-    """Consume messages again, from a time on. Those that are stored already change nothing."""
+    """Consume messages again, from a time on. Messages that are stored already change nothing."""
     return run_module("cli.stream_replay", **{"from": from_}, json=json)
+
+
+compute = App(name="compute", help="Run scheduler and workers of a Dask cluster.", group=_SERVICES)
+app.command(compute)
+Host = Annotated[str, Parameter(help="Address to listen on. Other than loopback needs TLS.")]
+ContactAddress = Annotated[
+    str | None, Parameter(help="Address for other processes, as tls://host:port. Default: where it listens.")
+]
+
+
+@_command(_SERVICES, "moovitamix compute scheduler --host 0.0.0.0", compute)
+def scheduler(
+    *,
+    host: Host = "127.0.0.1",
+    port: Annotated[int, _argument("0 chooses a free port.", Number(gte=0, lte=65_535))] = 8786,
+    contact_address: ContactAddress = None,
+) -> int:
+    """Run the Dask scheduler until SIGTERM or Ctrl-C."""
+    return run_module("compute.scheduler", host=host, port=port, contact_address=contact_address)
+
+
+@_command(_SERVICES, "moovitamix compute worker --trials 2", compute)
+def worker(
+    *,
+    host: Host = "127.0.0.1",
+    port: Annotated[int, _argument("0 chooses a free port.", Number(gte=0, lte=65_535))] = 0,
+    contact_address: ContactAddress = None,
+    threads: Annotated[int | None, _argument("Blocks at once. Default: one per core.", Number(gte=1))] = None,
+    trials: Annotated[int, _argument("Trials of models at once, each up to RETRAIN_MEMORY_MB.", Number(gte=0))] = 1,
+    memory_mb: Annotated[float | None, _argument("MiB at which its process is ended. Default: none.", Positive)] = None,
+) -> int:
+    """Run a worker of the cluster of DASK_SCHEDULER."""
+    return run_module(
+        "compute.worker", host=host, port=port, contact_address=contact_address, threads=threads, trials=trials,
+        memory_mb=memory_mb,
+    )  # fmt: skip
+
+
+@_command(_SERVICES, "moovitamix compute certificates certificates", compute)
+def certificates(
+    folder: Annotated[Path, Parameter(help="Folder to write to.")],
+    /,
+    *,
+    days: Annotated[int, _argument("Days until they expire.", Number(gte=1, lte=36_500))] = 825,
+) -> int:
+    """Make the certificates of a cluster: an authority, and one for scheduler, workers and flows."""
+    return run_module("compute.certificates", folder.absolute(), days=days)
 
 
 @_command(_SERVICES, "moovitamix up")
@@ -396,19 +512,24 @@ def backup(file: Annotated[Path | None, Parameter(help="Default: DATA_DIR/backup
 
 @_command(_DATABASE, "moovitamix restore before-upgrade.tar --force")
 def restore(
-    file: Annotated[Path, Parameter(help="File written by `moovitamix backup`.")],
+    file: Annotated[str, Parameter(help="File or URL written by `moovitamix backup`.")],
     /,
     *,
     force: Annotated[bool, _flag("Replace what the database holds.")] = False,
 ) -> int:
     """Restore the database and the models from a backup."""
-    return run_module("services.backup", "restore", file.absolute(), force=force)
+    return run_module("services.backup", "restore", _absolute(file), force=force)
 
 
 @_command(_DATABASE, "moovitamix verify before-upgrade.tar")
-def verify(file: Annotated[Path, Parameter(help="File written by `moovitamix backup`.")], /) -> int:
+def verify(file: Annotated[str, Parameter(help="File or URL written by `moovitamix backup`.")], /) -> int:
     """Restore a backup beside the database, and compare it with what was backed up."""
-    return run_module("services.backup", "verify", file.absolute())
+    return run_module("services.backup", "verify", _absolute(file))
+
+
+def _absolute(file: str) -> str:
+    """A URL unchanged, or the absolute path of a file."""
+    return file if "://" in file else str(Path(file).absolute())
 
 
 @_command(_DATABASE, "moovitamix migrate")

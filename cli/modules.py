@@ -17,7 +17,7 @@ def run_module(module: str, *positionals: object, **options: object) -> int:
     `day=X` becomes `--day=X`, and `refresh=True` becomes `--refresh`. A sequence repeats its option. None, False and
     empty sequences are omitted.
     """
-    sys.argv = [module, *option_arguments(options), *positional_arguments(positionals)]
+    sys.argv = [module, *command_line(positionals, options)]
     os.chdir(ROOT)
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
@@ -40,7 +40,12 @@ def option_arguments(options: dict[str, object]) -> list[str]:
     return arguments
 
 
-def positional_arguments(values: Iterable[object]) -> list[str]:
-    """Format positional arguments for a command line. `--` precedes them if one starts with a dash."""
-    arguments = [str(value) for value in values if value is not None]
-    return ["--", *arguments] if any(argument.startswith("-") for argument in arguments) else arguments
+def command_line(positionals: Iterable[object], options: dict[str, object]) -> list[str]:
+    """Format positional arguments and options for a command line. None is omitted.
+
+    A subcommand must be before its options. An argument that starts with a dash must be after `--` and all options.
+    """
+    arguments = [str(value) for value in positionals if value is not None]
+    if any(argument.startswith("-") for argument in arguments):
+        return [*option_arguments(options), "--", *arguments]
+    return [*arguments, *option_arguments(options)]

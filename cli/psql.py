@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -31,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     psql = programs_folder() / "psql"
     statement = ["--command", options.command] if options.command is not None else []
     command = [str(psql), *statement, client_target(url)]
+    # psql handles Ctrl-C: it cancels the query. `subprocess` would kill it. A program that starts has no handlers.
+    signal.signal(signal.SIGINT, lambda *_: None)
     return subprocess.run(command, check=False, env=client_environment(url)).returncode
 
 

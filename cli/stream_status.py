@@ -35,12 +35,12 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True)
 class PartitionState:
-    """One partition. `next_offset` is None if no message of it is stored, `lag` if the broker does not say."""
+    """One partition, with its lag in messages. `next_offset` is None if no message is stored."""
 
     partition: int
     next_offset: int | None
     messages: int
-    lag: int | None
+    lag: int
 
 
 @dataclass
@@ -80,7 +80,7 @@ def read_state(settings: Settings, clock: Clock) -> StreamState:
 
 
 def _try(state: StreamState, read: Callable[[], _Value]) -> _Value | None:
-    """What `read` returns, or None and a problem."""
+    """Return what `read` returns. If it fails, record the problem and return None."""
     try:
         with named_errors():
             return read()

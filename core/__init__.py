@@ -9,6 +9,11 @@ import os
 from core.proxies import keep_loopback_direct
 
 keep_loopback_direct(os.environ)
+# Docker Compose passes unset variables as empty texts, which the library for object stores would use.
+for _name in [
+    name for name, value in os.environ.items() if name.startswith(("AWS_", "AZURE_", "GOOGLE_")) and not value
+]:
+    del os.environ[_name]
 # `requests` would replace the token of a request with a login from this file.
 os.environ["NETRC"] = os.devnull
 os.environ.update(DO_NOT_TRACK="1", GX_ANALYTICS_ENABLED="False", PREFECT_SERVER_ANALYTICS_ENABLED="false")

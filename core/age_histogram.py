@@ -10,7 +10,7 @@ AGE_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 
 
 
 def age_quantile(counts: Sequence[int], share: float) -> float | None:
-    """The age that this share of the messages had at most, in seconds, by linear interpolation within a step.
+    """Return the age in seconds that this share of the messages does not exceed, interpolated linearly within a step.
 
     `counts` has one number for each step. Returns None without messages, and infinity beyond the last bound.
     """

@@ -19,10 +19,9 @@ def atomic_writer(path: Path, *, mode: int | None = None, durable: bool = False)
     """Open a temporary file that replaces `path` when the block succeeds, and is deleted when it fails.
 
     `mode` is the permissions of the file, whatever the umask; without it, the umask decides. With `durable`, the
-    content is on the disk before the file appears. Raises OSError.
+    content is on the disk before the file appears, and its name in the folder when the call returns. Raises OSError.
     """
-    unfinished = path.with_name(f".tmp-{uuid4().hex}")
-    try:
+    with unfinished_file(path) as unfinished:
         descriptor = os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666 if mode is None else mode)
         with os.fdopen(descriptor, "w+b") as file:
             if mode is not None:
@@ -31,6 +30,25 @@ def atomic_writer(path: Path, *, mode: int | None = None, durable: bool = False)
             if durable:
                 file.flush()
                 os.fsync(descriptor)
+    if durable:
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Write the names of its files and folders to the disk. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def unfinished_file(path: Path) -> Iterator[Path]:
+    """A path in the same folder to write to. The file replaces `path` when the block succeeds; else it is deleted."""
+    unfinished = path.with_name(f".tmp-{uuid4().hex}")
+    try:
+        yield unfinished
         unfinished.replace(path)
     except BaseException:
         with suppress(OSError):
@@ -50,12 +68,16 @@ def unfinished_files(folder: Path) -> Iterator[Path]:
         yield from folder.glob(pattern)
 
 
-def delete_unfinished_files(folder: Path, older_than: float = math.inf) -> None:
+def delete_unfinished_files(folder: Path, older_than: float = math.inf) -> int:
     """Delete the temporary files in a folder that were last written before `older_than`, in seconds since the epoch.
 
-    Without `older_than`, call it only while no other process writes to the folder. Raises OSError.
+    Returns their number. Without `older_than`, call it only while no other process writes to the folder. Raises
+    OSError.
     """
+    deleted = 0
     for path in list(unfinished_files(folder)):
         with suppress(FileNotFoundError):  # its writer has just finished
             if path.stat().st_mtime < older_than:
                 path.unlink()
+                deleted += 1
+    return deleted

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Literal
+
+from core.endpoints import Audited
+from core.errors import BatchBlocked
 
 Severity = Literal["critical", "warning"]
 Beyond = Literal["above", "below"]
@@ -15,7 +20,8 @@ class ExpectationResult:
 
     `unexpected_count` is a number of rows, `unexpected_share` a fraction from 0 to 1. A batch that fails a `structural`
     expectation cannot be accepted. If the expectation checks a single number, `beyond` says whether it fails above or
-    below the limit.
+    below the limit. `value` is the measured figure or the number of failing rows, and passes from `lower` to `upper`;
+    None where there is no figure or no such limit.
     """
 
     expectation: str
@@ -29,6 +35,9 @@ class ExpectationResult:
     failing_keys: tuple[str, ...] = ()
     structural: bool = False
     beyond: Beyond | None = None
+    value: float | None = None
+    lower: float | None = None
+    upper: float | None = None
 
     @property
     def blocks(self) -> bool:
@@ -52,3 +61,37 @@ class AuditReport:
     def blocks(self) -> bool:
         """Whether the batch is blocked, unless a person accepts it."""
         return bool(self.critical_failures)
+
+
+@dataclass(frozen=True)
+class LearnedBound:
+    """The range that is normal for a figure of a batch. `description` is the sentence for a value outside.
+
+    `figure` is a column of the batch's profile.
+    """
+
+    figure: str
+    lower: float
+    upper: float
+    requirement: str
+    observed: str
+    description: str
+
+
+@dataclass(frozen=True)
+class AuditTarget:
+    """The batch to audit: two tables of the schema `staging`, one with its rows, one with its profile of one row."""
+
+    batch_id: str
+    endpoint: Audited
+    day: date
+    rows_table: str
+    profile_table: str
+    learned_bounds: tuple[LearnedBound, ...] = ()
+
+
+def raise_if_blocked(batch_id: str, results: Sequence[ExpectationResult]) -> None:
+    """Raises BatchBlocked if an expectation blocks the batch. The error describes every critical failure."""
+    failures = [result.description for result in results if result.blocks]
+    if failures:
+        raise BatchBlocked(batch_id, failures, results)

@@ -71,11 +71,6 @@ class DataLayout:
         return self.data_dir / "backups"
 
     @property
-    def suppression_list(self) -> Path:
-        """The copy of the suppression list."""
-        return self.backups / "erased.json"
-
-    @property
     def restored_models(self) -> Path:
         """Holds model files from a backup until the restored database is in place."""
         return self.backups / ".restored-models"
@@ -94,6 +89,11 @@ class DataLayout:
     def open_incidents(self) -> Path:
         """The open incidents, for people and the health page."""
         return self.notifications / "open.json"
+
+    @property
+    def closed_incidents(self) -> Path:
+        """The last incidents that were closed, for the console."""
+        return self.notifications / "closed.json"
 
     @property
     def notification_defect(self) -> Path:
@@ -173,4 +173,4 @@ class DataLayout:
         return (*self.written_folders, *postgres, self.verification, *map(self.demo, DEMOS))
 
 
-DEMOS = ("demo", "weeks")
+DEMOS = ("demo", "weeks", "cluster")

@@ -74,8 +74,8 @@ def _relations(connection: Connection, schema: str) -> str:
 
 
 def _replace_between_markers(page: str, text: str) -> str:
-    head, _, rest = page.partition(_BEGIN)
-    tail = rest.partition(_END)[2]
+    head, _, tail = page.partition(_BEGIN)
+    tail = tail.partition(_END)[2]
     return f"{head}{_BEGIN}\n\n{text}\n\n{_END}{tail}"
 
 

@@ -30,6 +30,12 @@ def parse_time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
+def months_before(day: date, months: int) -> date:
+    """The first day of the month that is so many months before the month of a day."""
+    number = 12 * day.year + day.month - 1 - months
+    return date(number // 12, number % 12 + 1, 1)
+
+
 def _validate_day(value: Any) -> Any:
     """Accept a text, a date or None. Pydantic would also accept times, and numbers as seconds since 1970."""
     if isinstance(value, str):

@@ -168,7 +168,7 @@ class _Server:
 
     @property
     def socket_folder(self) -> Path:
-        """The folder of the socket: that of the running server, or the one that `core.temporary_files` chooses."""
+        """The folder of the socket of the running server, otherwise the folder that `core.temporary_files` chooses."""
         running = self._postmaster_file()
         if len(running) > 4 and running[4]:
             return Path(running[4])
@@ -210,7 +210,7 @@ class _Server:
             new = self.layout.new_postgres
             shutil.rmtree(new, ignore_errors=True)
             new.mkdir(mode=0o700)
-            _own(new)
+            _give_to_postgres_user(new)
             _run(self.data_dir, "initdb", "--auth=trust", "--username=postgres", *_LOCALE, "-D", new.name)
             new.rename(self.folder)
         configuration = self.folder / "postgresql.conf"
@@ -272,7 +272,7 @@ class _Server:
         sockets = self.socket_folder
         if sockets != self.folder:
             make_socket_folder(sockets)
-            _own(sockets)
+            _give_to_postgres_user(sockets)
         host, port = "", _PORT
         if self.tcp_access is not None:
             prepare_server(self.folder, self.tcp_access)
@@ -352,7 +352,7 @@ def _system_user() -> pwd.struct_passwd:
     return pwd.getpwnam(_SYSTEM_USER)
 
 
-def _own(folder: Path) -> None:
+def _give_to_postgres_user(folder: Path) -> None:
     """As root, give the folder to Postgres's user, and let that user pass through (not read) the parent folders."""
     if os.geteuid() != 0:
         return

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Endpoint = Literal["tracks", "users", "listen_history"]
-# Tables with an expectation suite: the endpoints, the recommendations, and what the stream stored.
+# Tables with an expectation suite: the endpoints, the recommendations, and the tables of the stream.
 Audited = Literal["tracks", "users", "listen_history", "recommendations", "streamed_sessions", "fresh_recommendations"]
 
 TRACKS: Endpoint = "tracks"

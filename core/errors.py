@@ -11,7 +11,9 @@ MoovitamixError
 │   └── TerminalSourceError      a retry does not help: other 4xx
 ├── LandingError                 raw pages or working files could not be written or read
 │   ├── DamagedPages             a file of raw pages does not hold what was written
-│   └── DiskFull                 the disk of DATA_DIR is full
+│   ├── DiskFull                 the disk of DATA_DIR is full
+│   └── ObjectStoreError         the object store refuses a request
+│       └── ObjectStoreUnavailable  the object store does not answer
 ├── BatchBlocked                 an audit blocked a batch or a publication
 ├── DatabaseError                Postgres is unreachable, or the role lacks a right
 │   ├── DatabaseUnavailable      Postgres does not answer, or closed the connection
@@ -23,6 +25,9 @@ MoovitamixError
 ├── InteractionsError            invalid training data: negative or non-finite plays, or non-integer ids
 ├── ModelError                   a model raised, used too much time or memory, or returned invalid scores
 │   └── ModelFileError           the file of a model is missing, damaged, or from another version
+├── ComputeError                 blocks of work could not be computed on the Dask cluster
+│   ├── ClusterUnavailable       the scheduler does not answer or was lost, or no worker computes in time
+│   └── BlockFailed              a block ended its worker twice
 ├── PublicationError             recommendations cannot be published, or a rollback to them is impossible
 └── UnexpectedError              a defect in our code; shows its type and place, but not its text, which may quote a row
 
@@ -37,8 +42,10 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from core.audits import ExpectationResult
+if TYPE_CHECKING:
+    from core.audits import ExpectationResult
 
 
 class MoovitamixError(Exception):
@@ -90,6 +97,14 @@ class DiskFull(LandingError):
     """The disk of DATA_DIR is full."""
 
     cause = "disk"
+
+
+class ObjectStoreError(LandingError):
+    """The object store refuses a request: no such bucket, wrong credentials, or a missing right."""
+
+
+class ObjectStoreUnavailable(ObjectStoreError):
+    """The object store does not answer, or cannot work."""
 
 
 class BatchBlocked(MoovitamixError):
@@ -158,6 +173,18 @@ class ModelError(MoovitamixError):
 
 class ModelFileError(ModelError):
     """A model's file cannot be read."""
+
+
+class ComputeError(MoovitamixError):
+    """Blocks of work could not be computed on the Dask cluster. Nothing of their results is used."""
+
+
+class ClusterUnavailable(ComputeError):
+    """The Dask scheduler or its workers do not answer in time, or run another version."""
+
+
+class BlockFailed(ComputeError):
+    """A block of work ended the worker that computed it, twice."""
 
 
 class PublicationError(MoovitamixError):

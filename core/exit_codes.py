@@ -19,7 +19,7 @@ _Arguments = ParamSpec("_Arguments")
 
 
 def exit_code_and_message(error: BaseException) -> tuple[int, str]:
-    """The exit code for an error, and its message. Raises what no command handles, such as SystemExit."""
+    """The exit code for an error, and its message. Raises errors that no command handles, such as SystemExit."""
     if isinstance(error, KeyboardInterrupt):
         return STOPPED, "stopped; run it again to go on"
     if not isinstance(error, Exception):
@@ -37,7 +37,7 @@ def print_error(error: BaseException) -> int:
 
 
 def returns_exit_code(main: Callable[_Arguments, int | None]) -> Callable[_Arguments, int]:
-    """Let `main` return an exit code instead of raising an error that has a name, or KeyboardInterrupt."""
+    """Let `main` return an exit code instead of raising a MoovitamixError or KeyboardInterrupt."""
 
     @wraps(main)
     def command(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> int:

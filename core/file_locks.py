@@ -34,7 +34,7 @@ class FileLock:
 def exclusive_lock(path: Path, wait_seconds: float = math.inf) -> FileLock:
     """Lock a file, which is created if needed, or a folder, which must exist.
 
-    Waits up to `wait_seconds` for other holders. Raises BlockingIOError when one still holds it then, and OSError when
+    Waits up to `wait_seconds` for other holders. Raises BlockingIOError if a holder remains after that, and OSError if
     the file cannot be opened.
     """
     return _lock(path, fcntl.LOCK_EX, wait_seconds)
@@ -60,12 +60,12 @@ def _acquire(descriptor: int, kind: int, wait_seconds: float) -> None:
     if wait_seconds == math.inf:
         fcntl.flock(descriptor, kind)
         return
-    until = time.monotonic() + wait_seconds
+    deadline = time.monotonic() + wait_seconds
     while True:
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() >= until:
+            if time.monotonic() >= deadline:
                 raise
             time.sleep(_SECONDS_BETWEEN_TRIES)
         else:

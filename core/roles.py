@@ -66,6 +66,11 @@ def ensure_schema(settings: Settings) -> str:
     return url
 
 
+def has_login(settings: Settings, role: Role) -> bool:
+    """Whether the settings name a database and a login that has the role: its own, or the owner's."""
+    return bool(settings.database_url.get_secret_value() or _login_of(settings, role))
+
+
 def in_role(url: str, role: Role) -> str:
     """The URL with the role set for each connection."""
     options = str(conninfo_to_dict(url).get("options") or "")
@@ -120,8 +125,8 @@ def refuse_foreign_code(connection: Connection) -> None:
 
 def foreign_code_error(names: Sequence[str]) -> str:
     """The error message for objects that no migration made."""
-    more = " and more" if len(names) > _NAMES_IN_MESSAGE else ""
+    suffix = " and more" if len(names) > _NAMES_IN_MESSAGE else ""
     return (
-        f"no migration made {', '.join(names[:_NAMES_IN_MESSAGE])}{more}, and it could run with the owner's rights; "
+        f"no migration made {', '.join(names[:_NAMES_IN_MESSAGE])}{suffix}, and it could run with the owner's rights; "
         "see who made it and drop it, then run again"
     )

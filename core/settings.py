@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -23,6 +23,7 @@ from core.addresses import bracket_ipv6
 from core.data_layout import DataLayout
 from core.env_file import check_env_file, check_environment
 from core.errors import SettingsError
+from core.proxies import is_loopback
 from core.tls import check_tls_files
 
 # In the current folder, which is the project's.
@@ -62,12 +63,51 @@ def _http_url(url: str) -> str:
     return urlunsplit(parts).rstrip("/")
 
 
+def _optional_http_url(url: str) -> str:
+    return _http_url(url) if url.strip() else ""
+
+
+def _issuer_url(url: str, info: ValidationInfo) -> str:
+    """Refuse an unencrypted connection to another machine, and a missing address of our own for the way back."""
+    issuer = _optional_http_url(url)
+    if issuer.startswith("http:") and not is_loopback(urlsplit(issuer).hostname or ""):
+        raise ValueError("must be https://, because who answers decides who signs in")
+    if issuer and not info.data.get("serving_public_url"):
+        raise ValueError("needs SERVING_PUBLIC_URL, where the sign-in service sends browsers back to")
+    return issuer
+
+
+_Text = TypeVar("_Text", str, SecretStr)
+
+
+def _needed_with_issuer(value: _Text, info: ValidationInfo) -> _Text:
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if info.data.get("console_oidc_issuer") and not text:
+        raise ValueError("must be set with CONSOLE_OIDC_ISSUER")
+    return value
+
+
+def _object_store_url(url: str) -> str:
+    parts = urlsplit(url.strip())
+    if not any(parts):
+        return ""
+    if parts.scheme not in ("s3", "gs", "az") or not parts.netloc or "@" in parts.netloc or parts.query:
+        raise ValueError("must look like s3://bucket/path (gs:// and az:// too), without a key or a password")
+    return urlunsplit(parts).rstrip("/")
+
+
+def _docs_url(url: str) -> str:
+    if url.startswith(("http://", "https://")):
+        raise ValueError("is where Data Docs are stored, such as s3://bucket/path; their address is DATA_DOCS_WEB_URL")
+    return _object_store_url(url)
+
+
 def _postgres_url(url: SecretStr) -> SecretStr:
     text = url.get_secret_value().strip()
     if not text:
         return SecretStr("")
-    scheme, separator, rest = text.partition("://")
-    url_for_libpq = f"postgresql://{rest}"
+    scheme, separator, remainder = text.partition("://")
+    url_for_libpq = f"postgresql://{remainder}"
     try:
         usable = bool(separator) and scheme.partition("+")[0] in ("postgres", "postgresql")
         conninfo_to_dict(url_for_libpq)
@@ -76,6 +116,17 @@ def _postgres_url(url: SecretStr) -> SecretStr:
     if not usable:
         raise ValueError("must look like postgresql://user:password@host:5432/database, special characters as %XX")
     return SecretStr(url_for_libpq)
+
+
+def _origins(text: str) -> str:
+    """Origins as browsers send them, separated by a space."""
+    origins = text.replace(",", " ").split()
+    if not all(
+        re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?", origin)
+        for origin in origins
+    ):
+        raise ValueError("must be origins like https://app.example, in lower case, without a path")
+    return " ".join(origins)
 
 
 def _token(token: SecretStr | None) -> SecretStr | None:
@@ -109,7 +160,7 @@ def _needed_with_pubsub(subscription: str, info: ValidationInfo) -> str:
 
 
 def _fits_sasl(value: Any, info: ValidationInfo) -> Any:
-    """Refuse a login that would not be used, and a missing one."""
+    """Refuse an unused login, and a missing login."""
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
     protocol = info.data.get("stream_security_protocol")  # none if it is wrong
     if protocol and protocol.startswith("SASL") and not text:
@@ -127,6 +178,36 @@ def _fits_ssl(value: Any, info: ValidationInfo) -> Any:
     return value
 
 
+def _dask_address(address: str) -> str:
+    """Refuse an unencrypted connection to another machine: Dask executes what it receives."""
+    text = address.strip()
+    if not text:
+        return ""
+    parts = urlsplit(text)
+    try:
+        usable = parts.scheme in ("tls", "tcp") and bool(parts.hostname) and bool(parts.port)
+    except ValueError:
+        usable = False
+    if not usable or parts.path or parts.query:
+        raise ValueError("must look like tls://host:8786")
+    if parts.scheme == "tcp" and not is_loopback(parts.hostname or ""):
+        raise ValueError("must be tls://host:port, because its clients can execute code")
+    return text
+
+
+def _fits_dask_tls(file: Path | None, info: ValidationInfo) -> Path | None:
+    """Refuse a TLS file that would not be used, and a missing one."""
+    address = info.data.get("dask_scheduler", "")
+    if address.startswith("tls:") and file is None:
+        raise ValueError("must be set with a DASK_SCHEDULER of tls://")
+    if address.startswith("tcp:") and file is not None:
+        raise ValueError("needs a DASK_SCHEDULER of tls://")
+    if file is not None and not file.is_file():
+        raise ValueError("is no file; make the certificates with `moovitamix compute certificates`")
+    return file
+
+
+_DaskTlsFile = Annotated[Path | None, BeforeValidator(_none_if_empty), AfterValidator(_fits_dask_tls)]
 _TlsFile = Annotated[Path | None, BeforeValidator(_none_if_empty), AfterValidator(_fits_ssl)]
 
 
@@ -147,34 +228,52 @@ class Settings(BaseSettings):
     embedded_tcp_password: Annotated[SecretStr, AfterValidator(_needed_with_tcp_port)] = Field(
         default=SecretStr(""), validate_default=True
     )
-    data_docs_url: str = ""
+    landing_url: Annotated[str, AfterValidator(_object_store_url)] = ""
+    models_url: Annotated[str, AfterValidator(_object_store_url)] = ""
+    backups_url: Annotated[str, AfterValidator(_object_store_url)] = ""
+    data_docs_url: Annotated[str, AfterValidator(_docs_url)] = ""
+    aws_access_key_id: SecretStr = SecretStr("")
+    aws_secret_access_key: SecretStr = SecretStr("")
+    aws_session_token: SecretStr = SecretStr("")
+    aws_region: str = ""
+    aws_endpoint_url: Annotated[str, AfterValidator(_optional_http_url)] = ""
+    aws_allow_http: bool = False
+    data_docs_web_url: str = ""
     prefect_ui_url: str = ""
     runbook_url: str = ""
     clock_file: Annotated[Path | None, BeforeValidator(_none_if_empty)] = None
 
     page_size: int = Field(default=100, ge=1, le=100)
     fetch_threads: int = Field(default=4, ge=1, le=64)
+    source_requests_per_second: float = Field(default=0, ge=0, le=10_000)
     fetch_tries: int = Field(default=6, ge=1, le=50)
     fetch_reads: int = Field(default=4, ge=2, le=20)
     connect_timeout_seconds: float = Field(default=5, gt=0, le=300)
     read_timeout_seconds: float = Field(default=20, gt=0, le=3600)
     give_up_after_seconds: float = Field(default=60, gt=0, le=86_400)
     lock_wait_seconds: float = Field(default=300, ge=0, le=86_400)
+    user_track_plays_partitions: Annotated[int | None, BeforeValidator(_none_if_empty)] = Field(
+        default=None, ge=1, le=256
+    )
+    old_months_tablespace: str = Field(default="", max_length=63)
+    old_months_after: int = Field(default=12, ge=1, le=1_200)
     retention_days: int = Field(default=14, ge=1, le=36_500)
     run_retention_days: int = Field(default=30, ge=1, le=36_500)
     backups_kept: int = Field(default=14, ge=0, le=10_000)
 
     recommendations_per_user: int = Field(default=50, ge=1, le=1_000)
     recommend_played: bool = False
+    recommendation_diversity: float = Field(default=0, ge=0, le=1)
     similar_tracks_per_track: int = Field(default=20, ge=1, le=1_000)
     publications_kept: int = Field(default=14, ge=1, le=10_000)
 
     retrain_evaluated_at: int = Field(default=20, ge=1, le=1_000)
     retrain_window_days: int = Field(default=28, ge=1, le=3_650)
-    retrain_validation_listeners: int = Field(default=1_000, ge=20, le=1_000_000)
+    retrain_validation_listeners: int = Field(default=8_000, ge=20, le=1_000_000)
     retrain_seconds_per_model: float = Field(default=600, gt=0, le=86_400)
     retrain_memory_mb: float = Field(default=2_048, ge=128, le=1_048_576)
-    retrain_search_seconds: float = Field(default=300, gt=0, le=86_400)
+    retrain_search_trials: int = Field(default=40, ge=1, le=10_000)
+    retrain_search_seconds: float = Field(default=3_600, gt=0, le=86_400)
     retrain_confidence: float = Field(default=0.975, ge=0.5, lt=1)
     retrain_refresh_margin: float = Field(default=0.05, ge=0, le=0.5)
     retrain_max_age_days: float = Field(default=90, gt=0, le=36_500)
@@ -192,10 +291,28 @@ class Settings(BaseSettings):
     serving_database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] = SecretStr("")
     serving_connections: int = Field(default=4, ge=2, le=100)
     serving_requests_per_minute: int = Field(default=6000, ge=1, le=10_000_000)
-    serving_feedback_per_minute: int = Field(default=600, ge=1, le=10_000_000)
+    serving_feedback_per_minute: int = Field(default=6000, ge=1, le=10_000_000)
     serving_refusals_per_minute: int = Field(default=120, ge=1, le=10_000_000)
-    serving_max_body_bytes: int = Field(default=4096, ge=256, le=1_048_576)
+    serving_limits_url: Annotated[SecretStr, AfterValidator(_postgres_url)] = SecretStr("")
+    serving_max_body_bytes: int = Field(default=262_144, ge=256, le=1_048_576)
+    serving_cors_origins: Annotated[str, AfterValidator(_origins)] = ""
+    serving_public_url: str = Field(default="", pattern=r"^(https?://[^\s?#]*[^\s?#/])?$")
     serving_key_cache_seconds: float = Field(default=5, ge=0, le=60)
+    console_prefect_api_url: Annotated[str, AfterValidator(_optional_http_url)] = ""
+    console_prefect_login: SecretStr = SecretStr("")
+    console_oidc_issuer: Annotated[str, AfterValidator(_issuer_url)] = ""
+    console_oidc_client_id: Annotated[str, AfterValidator(_needed_with_issuer)] = Field(
+        default="", validate_default=True
+    )
+    console_oidc_client_secret: Annotated[SecretStr, AfterValidator(_needed_with_issuer)] = Field(
+        default=SecretStr(""), validate_default=True
+    )
+    console_oidc_scopes: str = Field(default="openid", pattern=r"^(\S+ )*openid( \S+)*$")
+    console_oidc_groups_claim: str = Field(default="groups", min_length=1)
+    console_oidc_read_group: Annotated[str, AfterValidator(_needed_with_issuer)] = Field(
+        default="", validate_default=True
+    )
+    console_oidc_act_group: str = ""
 
     stream_transport: Literal["kafka", "pubsub"] = "kafka"
     stream_bootstrap_servers: str = ""
@@ -223,6 +340,13 @@ class Settings(BaseSettings):
     stream_unconfirmed_days: float = Field(default=3, ge=2, le=36_500)
     stream_metrics_host: str = Field(default="127.0.0.1", min_length=1)
     stream_metrics_port: int = Field(default=9400, ge=1, le=65_535)
+
+    dask_scheduler: Annotated[str, AfterValidator(_dask_address)] = ""
+    dask_tls_ca_file: _DaskTlsFile = Field(default=None, validate_default=True)
+    dask_tls_certificate_file: _DaskTlsFile = Field(default=None, validate_default=True)
+    dask_tls_key_file: _DaskTlsFile = Field(default=None, validate_default=True)
+    dask_worker_seconds: float = Field(default=60, gt=0, le=86_400)
+    dask_block_seconds: float = Field(default=900, gt=0, le=86_400)
 
     alert_urls: Annotated[SecretStr, AfterValidator(_alert_urls)] = SecretStr("")
     alert_published_within_hours: float = Field(default=PUBLISHED_WITHIN_HOURS, ge=1, le=8_760)
@@ -330,12 +454,12 @@ def _ensure_data_dir(data_dir: Path) -> Path:
         raise SettingsError(f"wrong setting: DATA_DIR {shown} is no folder; choose another") from None
     except (OSError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise SettingsError(f"wrong setting: DATA_DIR {shown} cannot be made: {reason}{_owner(data_dir)}") from None
+        raise SettingsError(f"wrong setting: DATA_DIR {shown} cannot be created: {reason}{_owner(data_dir)}") from None
     return folder
 
 
 def must_be_writable(folder: Path) -> None:
-    """Raises SettingsError unless this user can write to DATA_DIR and to those of our folders that are in it."""
+    """Raises SettingsError unless this user can write to DATA_DIR and to our folders in it."""
     try:
         tempfile.TemporaryFile(dir=folder).close()
         subfolders = [subfolder for subfolder in DataLayout(folder).written_folders if subfolder.is_dir()]

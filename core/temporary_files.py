@@ -25,7 +25,7 @@ def keep_temporary_files_in(data_dir: Path) -> None:
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise SettingsError(f"wrong setting: DATA_DIR: {str(folder)!r} cannot be made: {error.strerror}") from None
+        raise SettingsError(f"wrong setting: DATA_DIR: {str(folder)!r} cannot be created: {error.strerror}") from None
     os.environ["TMPDIR"] = str(folder)
     tempfile.tempdir = str(folder)
 

@@ -12,7 +12,7 @@ def prepare_terminal() -> None:
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor: this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor, which is the closed one
             os.set_inheritable(number, True)  # child processes need it too
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)

@@ -45,7 +45,7 @@ def hide_tracebacks() -> None:
 def keep_logs_readable() -> None:
     """Make each log record of this process one line, also those of libraries. Safe to call again.
 
-    An error with a name is logged once, by the flow run: the records of its task runs leave the message out.
+    A MoovitamixError is logged once, by the flow run: the records of its task runs omit the message.
     """
     if not isinstance(logging.getLogRecordFactory(), _OneLineRecords):
         logging.setLogRecordFactory(_OneLineRecords(logging.getLogRecordFactory()))
@@ -58,7 +58,7 @@ def record_and_summarize(error: BaseException) -> str:
 
 
 def message_for_user(error: BaseException) -> str:
-    """The message of an error with a name. For a defect: its type, its place in the code, and the file for details."""
+    """The message of a MoovitamixError. For a defect: its type, its place in the code, and the file for details."""
     if isinstance(error, UnexpectedError):
         return f"{error}{_details(record_traceback(error))}"
     return str(error) if isinstance(error, MoovitamixError) else record_and_summarize(error)
@@ -70,7 +70,7 @@ def record_traceback(error: BaseException) -> Path | None:
 
 
 class _OneLineRecords:
-    """Makes log records of one line: an error with a name by its message, a defect by its type and the file."""
+    """Makes log records of one line: a MoovitamixError by its message, a defect by its type and the file."""
 
     def __init__(self, make_record: Callable[..., logging.LogRecord]) -> None:
         self._make_record = make_record
@@ -151,7 +151,7 @@ def _write(lines: list[str]) -> Path | None:
         text = "\n".join([f"{now:%Y-%m-%d %H:%M:%S} UTC, process {os.getpid()}", *lines, "", ""])
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "w") as log:
             log.write(text)
-    except (OSError, MoovitamixError):  # no disk space, or unreadable settings: the one line is shown without a file
+    except (OSError, MoovitamixError):  # no disk space, or unreadable settings: the line for the user names no file
         return None
     return file
 

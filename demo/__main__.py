@@ -23,7 +23,6 @@ from core.settings import load_settings
 from core.terminal import prepare_terminal
 from demo import live_listening
 from demo.environment import (
-    DemoError,
     MockApiClient,
     create_empty_folder,
     isolate_settings,
@@ -31,7 +30,7 @@ from demo.environment import (
     redirect_output,
     run_and_report,
 )
-from demo.scenario import FIRST_DAY, SCENARIO, FollowUpFlow, ScenarioStep
+from demo.scenario import FIRST_DAY, SCENARIO, FollowUpFlow, ScenarioStep, check_batches, check_models
 from demo.summary import print_locations, read_summary
 from demo.users import read_recommendation_summary
 
@@ -64,10 +63,11 @@ def run(console: Console, folder: Path, how_to_open: str, seconds: float) -> Non
         console.print()
         summary.show(console)
         recommendations.show(console)
-        live_listening.listen(console, api, url, load_settings(), seconds)
+        if seconds:
+            live_listening.listen(console, api, url, load_settings(), seconds)
     print_locations(console, folder, how_to_open)
-    _check_batches({batch.batch_id: batch.status for batch in summary.batches})
-    _check_models([publication.model for publication in recommendations.publications])
+    check_batches({batch.batch_id: batch.status for batch in summary.batches})
+    check_models([publication.model for publication in recommendations.publications])
 
 
 def _progress(console: Console) -> Progress:
@@ -101,40 +101,13 @@ def _run_follow_up(follow_up: FollowUpFlow, console: Console) -> None:
 
 
 def _on_task_end(callback: Callable[[], None]) -> None:
-    """Call `callback` whenever a Prefect task ends."""
+    """Call `callback` whenever a Prefect task logs its result."""
 
     class TaskEndHandler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            if "Finished in state" in record.getMessage():
-                callback()
+            callback()
 
     logging.getLogger("prefect.task_runs").addHandler(TaskEndHandler())
-
-
-def _check_batches(statuses: dict[str, str]) -> None:
-    """Raises DemoError that names each batch with another status than the scenario expects."""
-    expected: dict[str, str] = {}
-    for step in SCENARIO:
-        for endpoint, status in step.expected.items():
-            batch_id = f"{endpoint}-{step.day}"
-            if batch_id not in expected:
-                expected[batch_id] = status
-            elif expected[batch_id] != status:  # a blocked batch is fetched again as revision 2
-                expected[f"{batch_id}-r2"] = status
-    differences = [
-        f"{batch_id} is {statuses.get(batch_id, 'missing')}, expected {expected.get(batch_id, 'missing')}"
-        for batch_id in sorted(expected.keys() | statuses.keys())
-        if statuses.get(batch_id) != expected.get(batch_id)
-    ]
-    if differences:
-        raise DemoError("unexpected result: " + "; ".join(differences))
-
-
-def _check_models(models: list[str]) -> None:
-    """Raises DemoError if the published models are not of the kinds that the scenario expects."""
-    expected = [step.follow_up.personal for step in SCENARIO if step.follow_up]
-    if [not model.startswith("popularity") for model in models] != expected:
-        raise DemoError(f"unexpected result: the published models are {', '.join(models) or 'none'}")
 
 
 @returns_exit_code
@@ -142,7 +115,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the demo. Returns the exit code."""
     prepare_terminal()
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
-    parser.add_argument("--listening-seconds", type=float, default=60.0, help="how long users listen live at the end")
+    parser.add_argument(
+        "--listening-seconds", type=float, default=60.0, help="how long users listen live at the end; 0: not at all"
+    )
     seconds = parser.parse_args(arguments).listening_seconds
     working_directory = Path.cwd()
     folder = create_empty_folder()

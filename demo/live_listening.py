@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +23,7 @@ from core.data_layout import DataLayout
 from core.database import Connection, connect
 from core.queries import load_query
 from core.settings import Settings
+from demo.deployment_runs import wait_until
 from demo.environment import ROOT, DemoError, MockApiClient
 from demo.local_services import free_ports
 from streaming.local_broker import HOST, create_topic, start_broker
@@ -31,7 +32,7 @@ _SHOWN = 4
 _RATE = 20
 # When each of the three users plays, as a share of the time.
 _MOMENTS = (0.1, 0.4, 0.7)
-_SECONDS_TO_WAIT = 60.0
+_SECONDS_TO_WAIT, _OFTEN = 60.0, 0.01
 # Three users who played 10 to 40 tracks, with different favourite genres. Each plays three tracks of a new artist.
 _USERS = """
 with artists as (
@@ -95,7 +96,7 @@ class Players:
 
 
 def listen(console: Console, api: MockApiClient, database_url: str, settings: Settings, seconds: float) -> None:
-    """Start a broker and a consumer, let users listen, and print what becomes of it. Raises DemoError."""
+    """Start a broker and a consumer, let users listen, and print the result. Raises DemoError."""
     console.print(f"\n[bold]Live listening for {seconds:.0f} s[/]  ({_RATE} sessions a second)")
     port, metrics_port = free_ports(2)
     with (
@@ -103,7 +104,7 @@ def listen(console: Console, api: MockApiClient, database_url: str, settings: Se
         _consumer(settings, port, metrics_port),
         connect(database_url) as database,
     ):
-        _wait(lambda: _has_loaded_a_model(metrics_port), "loads no model")
+        wait_until(lambda: _has_loaded_a_model(metrics_port), _SECONDS_TO_WAIT, "loading a model", _OFTEN)
         players = Players(api, Producer({"bootstrap.servers": f"{HOST}:{port}", "linger.ms": 5}), settings.stream_topic)
         with database.cursor(row_factory=namedtuple_row) as cursor:
             moments = list(zip(_MOMENTS, cursor.execute(_USERS).fetchall(), strict=False))
@@ -116,9 +117,9 @@ def listen(console: Console, api: MockApiClient, database_url: str, settings: Se
                 sent += players.play({"type": "drawn", "count": due})
             time.sleep(0.02)
         players.producer.flush(_SECONDS_TO_WAIT)
-        _wait(lambda: _stored_messages(database) >= sent, "does not store all messages")
+        wait_until(lambda: _stored_messages(database) >= sent, _SECONDS_TO_WAIT, "storing all messages", _OFTEN)
         _check(database, sent)
-        _wait(lambda: _saved_messages(database) >= sent, "does not save its figures")
+        wait_until(lambda: _saved_messages(database) >= sent, _SECONDS_TO_WAIT, "saving figures", _OFTEN)
         rows = database.execute("select list_ages from stream.minutes").fetchall()
     ages = [sum(step) for step in zip(*(row for (row,) in rows), strict=True)]
     half, nearly_all = (age_quantile(ages, share) or 0.0 for share in (0.5, 0.99))
@@ -131,7 +132,12 @@ def _play(console: Console, database: Connection, players: Players, user: Any) -
     began = time.monotonic()
     players.play({"type": "chosen", "user_id": user.user_id, "items": user.track_ids})
     players.producer.flush(_SECONDS_TO_WAIT)
-    _wait(lambda: _recommendations(database, user.user_id)["as_of"] != before["as_of"], "recommends nothing")
+    wait_until(
+        lambda: _recommendations(database, user.user_id)["as_of"] != before["as_of"],
+        _SECONDS_TO_WAIT,
+        "a new recommendation",
+        _OFTEN,
+    )
     seconds, after = time.monotonic() - began, _recommendations(database, user.user_id)
     earlier = {track["track_id"] for track in before["recommendations"]}
     lines = (
@@ -154,8 +160,8 @@ def _titles(response: dict[str, Any], earlier: set[int]) -> str:
 
 def _recommendations(database: Connection, user_id: int) -> dict[str, Any]:
     """The response of the serving API for one user."""
-    values = {"ids": [user_id], "counts": [10], "fresh": True}
-    ((_, _, response),) = database.execute(load_query("serving/find_recommendations"), values).fetchall()
+    values = {"ids": [user_id], "counts": [10], "options": [None], "fresh": True}
+    ((_, _, response, *_),) = database.execute(load_query("serving/find_recommendations"), values).fetchall()
     parsed: dict[str, Any] = json.loads(response)
     return parsed
 
@@ -217,11 +223,3 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     with suppress(subprocess.TimeoutExpired):
         process.wait(10)
     process.kill()
-
-
-def _wait(condition: Callable[[], Any], problem: str) -> None:
-    deadline = time.monotonic() + _SECONDS_TO_WAIT
-    while not condition():
-        if time.monotonic() > deadline:
-            raise DemoError(f"the consumer {problem}; see logs/stream.log")
-        time.sleep(0.01)

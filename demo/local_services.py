@@ -1,4 +1,4 @@
-"""A Prefect server with a worker, and the serving API, on free ports for the duration of a `with` block."""
+"""A Prefect server with a worker for models, and the serving API, on free ports for the duration of a `with` block."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from typing import Any
 
 from core.data_layout import DataLayout
 from core.prefect_client import PrefectClient
+from core.prefect_names import SECONDS_TO_START
 from core.settings import load_settings
 from demo.environment import ROOT, DemoError
 from services import prefect_ui
 from services.deploy import DeploymentError, deploy, is_reachable
 from services.local_services import LocalServices, Ports, PrefectCredentials, ServiceProcess, inherited_environment
 
-_SECONDS_TO_START = 120.0
 _BEFORE_WORKER = ("prefect-server", "serving")
+_WORKER = "worker-models"  # the demos deploy only flows of its pool
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,13 @@ class RunningServices:
     serving_url: str
 
     def runs(self, deployment: str) -> list[dict[str, Any]]:
-        """The flow runs of a deployment such as retrain/on-degradation, in any state."""
+        """The flow runs of a deployment such as retrain/on-degradation, in any state, in the order of their start."""
         flow, _, name = deployment.partition("/")
-        filters = {"flows": {"name": {"any_": [flow]}}, "deployments": {"name": {"any_": [name]}}}
+        filters = {
+            "flows": {"name": {"any_": [flow]}},
+            "deployments": {"name": {"any_": [name]}},
+            "sort": "START_TIME_ASC",
+        }
         runs: list[dict[str, Any]] = self.prefect.ask("POST", "flow_runs/filter", filters)
         return runs
 
@@ -50,9 +55,9 @@ def run_services(folder: Path, deployments: Sequence[str]) -> Iterator[RunningSe
     services = LocalServices(load_settings(), Ports(prefect_server_api_port=server), PrefectCredentials())
     processes = {process.name: process for process in services.processes()}
     with ExitStack() as stack:
-        running = {name: stack.enter_context(_run(services, processes[name], folder)) for name in _BEFORE_WORKER}
+        running = {name: stack.enter_context(run_process(services, processes[name], folder)) for name in _BEFORE_WORKER}
         for name, process in running.items():
-            _wait_until_ready(processes[name], process)
+            wait_until_ready(processes[name], process)
         prefect_ui.restrict_pages(services.settings.data_dir, services.ui_api_url)
         os.environ["PREFECT_API_URL"] = f"{services.prefect_url}/api"
         if services.prefect_login:
@@ -61,14 +66,15 @@ def run_services(folder: Path, deployments: Sequence[str]) -> Iterator[RunningSe
             deploy(f"{services.prefect_url}/api", deployments, login=services.prefect_login)
         except DeploymentError as error:
             raise DemoError(f"deploying failed: {error}") from error
-        stack.enter_context(_run(services, processes["worker"], folder))
+        stack.enter_context(run_process(services, processes[_WORKER], folder))
         yield RunningServices(
             PrefectClient(f"{services.prefect_url}/api", services.prefect_login), services.serving_url
         )
 
 
 @contextmanager
-def _run(services: LocalServices, definition: ServiceProcess, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def run_process(services: LocalServices, definition: ServiceProcess, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run one service for the duration of the block. Its log is in the folder."""
     environment = inherited_environment() | services.environment | definition.environment
     with DataLayout(folder).log(definition.name).open("w") as log:
         process = subprocess.Popen(definition.command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
@@ -82,8 +88,9 @@ def _run(services: LocalServices, definition: ServiceProcess, folder: Path) -> I
         process.wait()
 
 
-def _wait_until_ready(definition: ServiceProcess, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _SECONDS_TO_START
+def wait_until_ready(definition: ServiceProcess, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the health URL of a service answers, if it has one. Raises DemoError."""
+    deadline = time.monotonic() + SECONDS_TO_START
     while definition.health_url is not None and not is_reachable(definition.health_url):
         if process.poll() is not None or time.monotonic() > deadline:
             raise DemoError(f"{definition.name} does not start; see logs/{definition.name}.log")

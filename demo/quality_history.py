@@ -65,19 +65,19 @@ class QualityHistory:
     runs: Sequence[dict[str, Any]]
 
     @property
-    def usual(self) -> float:
+    def baseline(self) -> float:
         """The baseline of ndcg@20 before the alarm."""
         return self.alarms[0].baseline if self.alarms else float("nan")
 
     @property
-    def now(self) -> float:
+    def latest_mean(self) -> float:
         """The mean ndcg@20 of the last days."""
         measured = [day.ndcg for day in self.days if day.ndcg is not None][-_LAST_DAYS:]
         return sum(measured) / len(measured) if measured else float("nan")
 
     def as_json(self) -> dict[str, Any]:
         """The history as JSON values."""
-        content = asdict(self) | {"usual": self.usual, "now": self.now}
+        content = asdict(self) | {"usual": self.baseline, "now": self.latest_mean}
         content["runs"] = [{name: run[name] for name in ("name", "state_type", "parameters")} for run in self.runs]
         json_values: dict[str, Any] = _as_json_value(content)
         return json_values
@@ -109,13 +109,15 @@ def print_quality_history(history: QualityHistory, console: Console, outage: dat
         table.add_row(str(day.day), figures[0], f"[{style}]{bar}[/]", figures[1], events)
     console.print()
     console.print(table)
-    console.print(f"\nndcg@20: baseline {history.usual:.4f}, mean of the last {_LAST_DAYS} days {history.now:.4f}")
+    console.print(
+        f"\nndcg@20: baseline {history.baseline:.4f}, mean of the last {_LAST_DAYS} days {history.latest_mean:.4f}"
+    )
 
 
 def _events(day: DailyFigures, history: QualityHistory, outage: date, shift: date) -> str:
     events = []
     if day.day == outage:
-        events.append("outage: half of the listens missing; blocked, not judged")
+        events.append("outage: half of the sessions are missing; blocked, not evaluated")
     if day.day == shift:
         events.append("half of the users change taste")
     for alarm in history.alarms:
@@ -136,7 +138,7 @@ def draw_quality_history(history: QualityHistory, file: Path, outage: date, shif
     _line(ndcg_axes, [(day.day, day.ndcg, day.lower, day.upper) for day in history.days], "#0072B2")
     useful = [(day.day, day.useful, day.useful_lower, day.useful_upper) for day in history.days]
     _line(useful_axes, useful, "#009E73")
-    ndcg_axes.axhline(history.usual, color="grey", linewidth=1, linestyle=":", label="baseline before the alarm")
+    ndcg_axes.axhline(history.baseline, color="grey", linewidth=1, linestyle=":", label="baseline before the alarm")
     events = [
         (outage, "#999999", "--", "outage: blocked"),
         (shift, "#E69F00", "--", "half of the users change taste"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal
 
 from core.endpoints import LISTEN_HISTORY, TRACKS, USERS, Endpoint
+from demo.environment import DemoError
 
 _ALL_PUBLISHED: dict[Endpoint, str] = {TRACKS: "published", USERS: "published", LISTEN_HISTORY: "published"}
 
@@ -60,3 +62,29 @@ SCENARIO = (
         follow_up=FollowUpFlow("retrain", "model search: the best model must beat popularity", personal=True),
     ),
 )
+
+
+def check_batches(statuses: dict[str, str], steps: Sequence[ScenarioStep] = SCENARIO) -> None:
+    """Raises DemoError that names each batch with another status than these steps expect."""
+    expected: dict[str, str] = {}
+    for step in steps:
+        for endpoint, status in step.expected.items():
+            batch_id = f"{endpoint}-{step.day}"
+            if batch_id not in expected:
+                expected[batch_id] = status
+            elif expected[batch_id] != status:  # a blocked batch is fetched again as revision 2
+                expected[f"{batch_id}-r2"] = status
+    differences = [
+        f"{batch_id} is {statuses.get(batch_id, 'missing')}, expected {expected.get(batch_id, 'missing')}"
+        for batch_id in sorted(expected.keys() | statuses.keys())
+        if statuses.get(batch_id) != expected.get(batch_id)
+    ]
+    if differences:
+        raise DemoError("unexpected result: " + "; ".join(differences))
+
+
+def check_models(models: Sequence[str]) -> None:
+    """Raises DemoError if the published models are not of the kinds that the scenario expects."""
+    expected = [step.follow_up.personal for step in SCENARIO if step.follow_up]
+    if [not model.startswith("popularity") for model in models] != expected:
+        raise DemoError(f"unexpected result: the published models are {', '.join(models) or 'none'}")

@@ -20,6 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from core.api_scopes import Scope
 from core.clock import clock_of
 from core.data_layout import DataLayout
 from core.database import connect, ensure_database
@@ -60,15 +61,18 @@ _MOCK_API_OPTIONS = {
 }
 _SETTINGS = {
     "RECOMMENDATIONS_PER_USER": "20",
-    "RETRAIN_SEARCH_SECONDS": "60",
+    "RETRAIN_SEARCH_TRIALS": "15",
     "MONITOR_WARM_UP": "8",  # instead of 14: leaves days before the shift on which a false alarm would show
+    # Instead of 7. A day after the shift no model can know the new tastes, so the first training may keep the champion.
+    "MONITOR_COOL_DOWN_DAYS": "3",
     "SERVING_FEEDBACK_PER_MINUTE": "1000000",
     "SERVING_REQUESTS_PER_MINUTE": "1000000",
 }
 _ON_DEGRADATION = "retrain/on-degradation"
 _DEPLOYMENTS = (_ON_DEGRADATION, "retrain/on-age")
 _USERS_PER_DAY = 70
-_TRAINING_TIMEOUT_SECONDS = 240.0
+_TRAINING_TIMEOUT_SECONDS = 1200.0
+_SECONDS_BETWEEN_EVENTS = 60.0
 
 
 @dataclass
@@ -129,11 +133,19 @@ class Simulation:
             return bool(open_alarms(connection))
 
     def _wait_for_training(self) -> None:
-        """Wait for the training that the event starts. Raises DemoError on a timeout."""
-        begin = time.monotonic()
+        """Wait for the training that the event starts. Raises DemoError on a timeout.
+
+        The trigger ignores events for two minutes after one, and here days pass in seconds. So the monitor runs again.
+        """
+        from flows.monitor import monitor
+
+        begin = repeated = time.monotonic()
         while self._has_open_alarm():
             if time.monotonic() > begin + _TRAINING_TIMEOUT_SECONDS:
-                raise DemoError("no training ended within the time limit; see logs/worker.log")
+                raise DemoError("no training ended within the time limit; see logs/worker-models.log")
+            if time.monotonic() > repeated + _SECONDS_BETWEEN_EVENTS:
+                monitor()
+                repeated = time.monotonic()
             time.sleep(0.5)
         seconds = time.monotonic() - begin
         self.console.print(f"              {_ON_DEGRADATION}, started by the event, ended after {seconds:.0f} s")
@@ -179,29 +191,34 @@ def _create_api_key(settings: Any) -> str:
     url = ensure_database(settings)
     migrate(url)
     with connect(url) as connection:
-        scopes: tuple[keys.Scope, ...] = ("recommendations:read", "feedback:write")
+        scopes: tuple[Scope, ...] = ("recommendations:read", "feedback:write")
         return keys.create(connection, "demo", scopes, clock_of(settings)()).text
 
 
 def check(history: QualityHistory) -> None:
     """Raises DemoError that names every unexpected result."""
     errors = []
-    if [alarm.metric for alarm in history.alarms] != ["ndcg@20"]:
+    if [alarm.metric for alarm in history.alarms] not in (["ndcg@20"], ["ndcg@20", "ndcg@20"]):
         alarms = [f"{alarm.metric} on {alarm.day}" for alarm in history.alarms]
-        errors.append(f"the drift alarms are {alarms}, expected one of ndcg@20")
+        errors.append(f"the drift alarms are {alarms}, expected one or two of ndcg@20")
     if any(alarm.day < SHIFT for alarm in history.alarms):
         errors.append("there is a drift alarm before the taste shift")
-    if [run["state_type"] for run in history.runs] != ["COMPLETED"]:
-        states = [run["state_type"] for run in history.runs]
-        errors.append(f"the trainings started by the event are {states}, expected one COMPLETED")
-    if [decision for _, cause, decision in history.trainings if cause == "degradation"] != ["published"]:
-        errors.append(f"the trainings are {history.trainings}, expected one published because of degradation")
+    states = [run["state_type"] for run in history.runs]
+    if states != ["COMPLETED"] * len(history.alarms):
+        errors.append(f"the trainings started by the event are {states}, expected one COMPLETED for each alarm")
+    decisions = [decision for _, cause, decision in history.trainings if cause == "degradation"]
+    if decisions not in (["published"], ["kept", "published"]):
+        errors.append(
+            f"the trainings are {history.trainings}, expected that the last one of a drift alarm is published"
+        )
     if [day.day for day in history.days if day.verdict == "not-judged"] != [OUTAGE]:
-        errors.append("the days that are not judged must be the day of the outage alone")
+        errors.append("only the day of the outage may be not-judged")
     if history.blocked != [OUTAGE + timedelta(1)]:
         errors.append(f"the blocked days are {history.blocked}, expected {OUTAGE + timedelta(1)}")
-    if history.now < RECOVERY_SHARE * history.usual:
-        errors.append(f"ndcg@20 is {history.now:.4f} after the training; the baseline was {history.usual:.4f}")
+    if history.latest_mean < RECOVERY_SHARE * history.baseline:
+        errors.append(
+            f"ndcg@20 is {history.latest_mean:.4f} after the training; the baseline was {history.baseline:.4f}"
+        )
     if errors:
         raise DemoError("unexpected result: " + "; ".join(errors))
 

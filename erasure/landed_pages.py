@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.atomic_files import delete_unfinished_files
 from core.data_layout import DataLayout
 from core.endpoints import ENDPOINTS, USERS, Endpoint
 from core.errors import DamagedPages, LandingError
+from core.file_store import FileStore
 from erasure.subject_matching import UserIdentity, rows_of_user
-from pipeline.landing import delete_folder, lock_folder
+from pipeline import landing
+from pipeline.extraction import page_files
 from pipeline.raw_pages import read_pages, write_pages
 from pipeline.row_filter import RowFilter, remove_rows
 
@@ -23,7 +24,7 @@ from pipeline.row_filter import RowFilter, remove_rows
 class PageFile:
     """A file that holds rows of the user, and their number."""
 
-    path: Path
+    name: str
     endpoint: Endpoint
     rows: int
 
@@ -33,58 +34,57 @@ class AffectedFiles:
     """The files with rows of the user. `damaged` has the number of unreadable files of each landing."""
 
     files: list[PageFile]
-    damaged: Counter[Path]
+    damaged: Counter[str]
 
 
-def collect_identity(data_dir: Path, identity: UserIdentity) -> UserIdentity:
+def collect_identity(store: FileStore, identity: UserIdentity) -> UserIdentity:
     """Add the e-mail addresses and names that raw pages of /users hold of the user. Raises LandingError."""
-    for path in _files(data_dir, USERS):
+    for name in page_files(store, USERS):
         try:
-            rows = [row for body in read_pages(path) for row in rows_of_user(USERS, body, identity)]
+            rows = [row for body in read_pages(store, name) for row in rows_of_user(USERS, body, identity)]
         except DamagedPages:
             continue
-        details = [tuple(str(row.get(name) or "") for name in ("email", "first_name", "last_name")) for row in rows]
+        details = [tuple(str(row.get(field) or "") for field in ("email", "first_name", "last_name")) for row in rows]
         identity = identity.with_details(details)  # type: ignore[arg-type]
     return identity
 
 
-def find_affected_files(data_dir: Path, row_filter: RowFilter, wait_seconds: float) -> AffectedFiles:
-    """The files that hold rows of the user. Waits for a run that is still writing pages.
-
-    Raises LandingError, AlreadyRunning.
-    """
+def find_affected_files(store: FileStore, row_filter: RowFilter) -> AffectedFiles:
+    """The files that hold rows of the user. Deletes unfinished files, which may hold some. Raises LandingError."""
     files: list[PageFile] = []
-    damaged: Counter[Path] = Counter()
+    damaged: Counter[str] = Counter()
+    with _readable_errors(store, ""):
+        folders = list(store.folders(depth=2))
     for endpoint in (name for name, specification in ENDPOINTS.items() if specification.is_personal):
-        for folder in _folders(data_dir, endpoint):
-            with _locked_folder(folder, wait_seconds):
-                for path in _pages(folder):
-                    try:
-                        rows = _count_rows(path, endpoint, row_filter)
-                    except DamagedPages:
-                        damaged[folder] += 1
-                    else:
-                        files += [PageFile(path, endpoint, rows)] if rows else []
+        with _readable_errors(store, endpoint):
+            for folder in folders:
+                if folder.startswith(f"{endpoint}/"):
+                    store.delete_unfinished(folder)
+            names = page_files(store, endpoint)
+        for name in names:
+            try:
+                rows = _count_rows(store, name, endpoint, row_filter)
+            except DamagedPages:
+                damaged[name.rpartition("/")[0]] += 1
+            else:
+                files += [PageFile(name, endpoint, rows)] if rows else []
     return AffectedFiles(files, damaged)
 
 
-def delete_landing(folder: Path, wait_seconds: float) -> None:
+def delete_landing(store: FileStore, folder: str) -> None:
     """Delete a landing with unreadable pages. They may hold rows of the user, and the batch cannot be replayed.
 
-    Raises LandingError, AlreadyRunning.
+    Raises LandingError.
     """
-    with _locked_folder(folder, wait_seconds):
-        delete_folder(folder)
+    with _readable_errors(store, folder):
+        landing.delete_folder(store, folder)
 
 
-def rewrite_file(file: PageFile, row_filter: RowFilter, wait_seconds: float) -> None:
-    """Replace the rows of the user in a file by placeholders. A second call changes nothing.
-
-    Raises LandingError, AlreadyRunning.
-    """
-    with _locked_folder(file.path.parent, wait_seconds):
-        bodies = [remove_rows(file.endpoint, body, row_filter)[0] for body in read_pages(file.path)]
-        write_pages(file.path, bodies)
+def rewrite_file(store: FileStore, file: PageFile, row_filter: RowFilter) -> None:
+    """Replace the rows of the user in a file by placeholders. A second call changes nothing. Raises LandingError."""
+    bodies = [remove_rows(file.endpoint, body, row_filter)[0] for body in read_pages(store, file.name)]
+    with _readable_errors(store, file.name):
+        write_pages(store, file.name, bodies)
 
 
 def delete_transformed(data_dir: Path) -> int:
@@ -98,32 +98,16 @@ def delete_transformed(data_dir: Path) -> int:
     return len(folders)
 
 
-def _count_rows(path: Path, endpoint: Endpoint, row_filter: RowFilter) -> int:
+def _count_rows(store: FileStore, name: str, endpoint: Endpoint, row_filter: RowFilter) -> int:
     """The number of rows in a file that the filter matches."""
-    return sum(remove_rows(endpoint, body, row_filter)[1] for body in read_pages(path))
-
-
-def _folders(data_dir: Path, endpoint: Endpoint) -> list[Path]:
-    return sorted(path for path in (DataLayout(data_dir).landing / endpoint).glob("*") if path.is_dir())
-
-
-def _files(data_dir: Path, endpoint: Endpoint) -> Iterator[Path]:
-    for folder in _folders(data_dir, endpoint):
-        yield from _pages(folder)
-
-
-def _pages(folder: Path) -> list[Path]:
-    return sorted(folder.glob("pages-*.jsonl.zst"))
+    return sum(remove_rows(endpoint, body, row_filter)[1] for body in read_pages(store, name))
 
 
 @contextmanager
-def _locked_folder(folder: Path, wait_seconds: float) -> Iterator[None]:
-    """Hold the lock of the folder, and delete unfinished files in it."""
+def _readable_errors(store: FileStore, name: str) -> Iterator[None]:
     try:
-        with lock_folder(folder, wait_seconds):
-            delete_unfinished_files(folder)
-            yield
+        yield
     except OSError as error:
         raise LandingError(
-            f"raw pages in {folder} cannot be written: {error.strerror or error}; run it again"
+            f"raw pages in {store.location_of(name)} cannot be written: {error.strerror or error}; run it again"
         ) from error

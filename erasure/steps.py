@@ -15,19 +15,21 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from core.database import Connection, readable_errors
-from core.endpoints import USERS
+from core.endpoints import ENDPOINTS, USERS
 from core.errors import DatabaseError, UsageError
 from core.queries import compose_query, load_query
 from core.roles import refuse_foreign_code
 from erasure import suppression_list
 from erasure.subject_matching import UserIdentity
 from erasure.suppression_list import SuppressionEntry, SuppressionList
+from pipeline import daily_marts
 from pipeline.decoding import readable_row_id
 from pipeline.row_filter import PLACEHOLDER, RowFilter, matches_row
 
 Kind = Literal["erased", "allowed"]
 RowCounts = Mapping[str, int]
 _LARGEST_ID = 2**63 - 1
+_PERSONAL_ENDPOINTS = [endpoint for endpoint, specification in ENDPOINTS.items() if specification.is_personal]
 
 
 def check_user_id(user_id: int) -> int:
@@ -150,6 +152,7 @@ def erase_rows(
     with connection.transaction():
         _lock_tables(connection)
         connection.execute(load_query("erasure/user_rows.lock_user"), values)
+        counts["mart.user_days"] = daily_marts.subtract_user(connection, identity.user_id)
         counts["warehouse.listen_history_tracks"] = connection.execute(
             load_query("erasure/user_rows.delete_plays"), values
         ).rowcount
@@ -165,9 +168,13 @@ def erase_rows(
             load_query("erasure/user_rows.delete_quarantined_rows"), values
         ).rowcount
         counts["ops.rejected_rows"] = _redact_rejected_rows(connection, identity)
+        connection.execute(load_query("erasure/user_rows.delete_row_digests"), {"endpoints": _PERSONAL_ENDPOINTS})
         erased = {table: rows for table, rows in counts.items() if rows}
         finish_erasure(connection, erasure_id, erased, now)
-    fixed_tables = ("warehouse.users", "warehouse.listen_history_tracks", "ops.quarantined_rows", "ops.rejected_rows")
+    fixed_tables = (
+        *("mart.user_days", "warehouse.users", "warehouse.listen_history_tracks"),
+        *("ops.quarantined_rows", "ops.rejected_rows"),
+    )
     changed_names = (name.partition(".") for name in fixed_tables if counts[name])
     changed_tables += [(schema, table) for schema, _, table in changed_names]
     return erased, changed_tables
@@ -229,9 +236,9 @@ def _lock_tables(connection: Connection) -> None:
     foreign_tables = connection.execute(load_query("erasure/tables.find_tables_without_rights")).fetchall()
     if foreign_tables:
         table, login = foreign_tables[0]
-        more = f" (and {len(foreign_tables) - 1} more)" if len(foreign_tables) > 1 else ""
+        suffix = f" (and {len(foreign_tables) - 1} more)" if len(foreign_tables) > 1 else ""
         raise DatabaseError(
-            f"{table} belongs to {login}{more}, and this login may not erase from it: make the role that created it "
+            f"{table} belongs to {login}{suffix}, and this login may not erase from it: make the role that created it "
             f"its owner (alter table {table} owner to ...) or drop it, then run again"
         )
     connection.execute(load_query("erasure/tables.lock_tables"))

@@ -124,7 +124,7 @@ def _addresses(texts: Sequence[str]) -> list[str]:
 
 
 def _decoded_texts(raw: str) -> set[str]:
-    """Every name and value of a row, and the same with escapes decoded."""
+    """Every name and value of a row, as sent and with escapes decoded."""
     content = _content(raw)
     texts = set(_texts(content)) if content is not None else {raw}
     return {form for text in texts for form in decoded_forms(text)}

@@ -13,21 +13,19 @@ import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from core.atomic_files import write_atomically
 from core.canonical import canonical_e_mail
-from core.data_layout import DataLayout
 from core.database import Connection, readable_errors
 from core.endpoints import Endpoint
 from core.errors import LandingError
+from core.file_store import FileStore
 from core.queries import load_query
 from erasure.subject_matching import e_mails_in, ids_in_key_field, legacy_e_mails_in
-from pipeline.raw_pages import make_private_folder
 
 # The streaming consumer shares this lock while it stores sessions. An erasure takes it alone.
 SUPPRESSION_LOCK = 7_300_811_025
+_COPY = "erased.json"
 _KEY_BYTES = 32
 _MAX_REMEMBERED_IDS = 200_000
 
@@ -93,13 +91,18 @@ class SuppressionList:
                 by_key.setdefault(entry.key, set()).update(hashes(entry))
         return by_key
 
+    def digest(self) -> str:
+        """A digest of all entries: another list has another."""
+        rows = json.dumps([_row(entry) for entry in self.entries])
+        return hashlib.blake2b(rows.encode(), digest_size=16).hexdigest()
+
     def entry_of(self, user_id: int) -> SuppressionEntry | None:
         """The newest entry of the user, or None."""
         entries = (entry for entry in self.entries if fingerprint(entry.key, user_id) == entry.fingerprint)
         return max(entries, key=lambda entry: entry.decided_at, default=None)
 
     def suppressed_entry(self, user_id: int, now: datetime, e_mails: Iterable[str] = ()) -> SuppressionEntry:
-        """An entry that suppresses the user: the updated existing one, or a new one with the key of the list."""
+        """Return an entry that suppresses the user: the updated existing entry, or a new entry with the list's key."""
         entry = self.entry_of(user_id)
         if entry is None:
             key = self.entries[0].key if self.entries else secrets.token_bytes(_KEY_BYTES)
@@ -118,18 +121,17 @@ def _with_e_mails(entry: SuppressionEntry, e_mails: Iterable[bytes]) -> Suppress
     return replace(entry, e_mails=tuple(sorted({*entry.e_mails, *e_mails})))
 
 
-def read_copy(data_dir: Path) -> SuppressionList:
+def read_copy(backups: FileStore) -> SuppressionList:
     """The list in the copy. Empty if there is no copy. Raises LandingError if it cannot be read."""
-    path = DataLayout(data_dir).suppression_list
     try:
-        rows = json.loads(path.read_text())["listeners"]
+        rows = json.loads(backups.read(_COPY))["listeners"]
         return SuppressionList(tuple(_entry(row) for row in rows))
     except FileNotFoundError:
         return SuppressionList()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise LandingError(
-            f"the suppression list in {path} cannot be read ({type(error).__name__}); restore the file, or "
-            "delete it if the database holds all erased users"
+            f"the suppression list in {backups.location_of(_COPY)} cannot be read ({type(error).__name__}); restore "
+            "the file, or delete it if the database holds all erased users"
         ) from error
 
 
@@ -145,15 +147,15 @@ def read_database(connection: Connection) -> SuppressionList:
     )
 
 
-def synchronize_copy(connection: Connection, data_dir: Path) -> SuppressionList:
+def synchronize_copy(connection: Connection, backups: FileStore) -> SuppressionList:
     """Merge the list of the database into the copy, and return the merged list. The newest decision on a user counts.
 
     A second call changes nothing. Raises DatabaseError, LandingError.
     """
-    copy = read_copy(data_dir)
+    copy = read_copy(backups)
     merged = merge(copy, read_database(connection))
     if merged.entries != copy.entries:
-        _write_copy(data_dir, merged)
+        _write_copy(backups, merged)
     return merged
 
 
@@ -169,14 +171,13 @@ def merge(*lists: SuppressionList) -> SuppressionList:
     )
 
 
-def _write_copy(data_dir: Path, suppressed: SuppressionList) -> None:
-    path = DataLayout(data_dir).suppression_list
+def _write_copy(backups: FileStore, suppressed: SuppressionList) -> None:
     content = json.dumps({"listeners": [_row(entry) for entry in suppressed.entries]}, indent=1)
     try:
-        make_private_folder(path.parent)
-        write_atomically(path, content, mode=0o600, durable=True)
+        backups.write(_COPY, content, durable=True)
     except OSError as error:
-        raise LandingError(f"the suppression list cannot be written to {path}: {error.strerror}") from error
+        location = backups.location_of(_COPY)
+        raise LandingError(f"the suppression list cannot be written to {location}: {error.strerror}") from error
 
 
 def _row(entry: SuppressionEntry) -> dict[str, Any]:

@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime
-from pathlib import Path
+from datetime import datetime
+from decimal import Decimal
 from types import ModuleType
 from typing import Any, Self
 
@@ -21,7 +21,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from sqlalchemy.exc import SQLAlchemyError
 
-from core.audits import ExpectationResult, Severity
+from core.audits import AuditTarget, ExpectationResult, Severity
 from core.clock import Clock
 from core.database import SQLALCHEMY_URL, Connection, connect, readable_errors
 from core.endpoints import (
@@ -34,7 +34,8 @@ from core.endpoints import (
     Audited,
     audited_key,
 )
-from core.errors import BatchBlocked, DatabaseError
+from core.errors import DatabaseError, ObjectStoreError
+from core.file_store import FileStore
 from core.sessions import open_connection
 from core.tracebacks import record_and_summarize
 from expectations import (
@@ -63,7 +64,7 @@ from expectations.gx import (
     TestConnectionError,
     gx,
 )
-from expectations.rules import figure
+from expectations.rules import as_usual, figure
 from expectations.thresholds import Thresholds
 
 SUITES: Mapping[Audited, ModuleType] = {
@@ -79,24 +80,6 @@ _LOGGER = logging.getLogger(__name__)
 _SQL_ERROR = re.compile(r"psycopg\.errors\.([A-Za-z]+)")
 
 
-@dataclass(frozen=True)
-class AuditTarget:
-    """The batch to audit: two tables of the schema `staging`, one with its rows, one with its profile of one row."""
-
-    batch_id: str
-    endpoint: Audited
-    day: date
-    rows_table: str
-    profile_table: str
-
-
-def raise_if_blocked(batch_id: str, results: Sequence[ExpectationResult]) -> None:
-    """Raises BatchBlocked if an expectation blocks the batch. The error describes every critical failure."""
-    failures = [result.description for result in results if result.blocks]
-    if failures:
-        raise BatchBlocked(batch_id, failures, results)
-
-
 class Auditor:
     """Audits the batches of one run with the same connections. It is a context manager, for one thread at a time.
 
@@ -104,13 +87,21 @@ class Auditor:
     """
 
     def __init__(
-        self, *, url: str, thresholds: Thresholds, docs_dir: Path, clock: Clock, max_failing_keys: int = 1_000
+        self,
+        *,
+        url: str,
+        thresholds: Thresholds,
+        docs: FileStore,
+        clock: Clock,
+        max_failing_keys: int = 1_000,
+        serving_url: str = "",
     ) -> None:
         self._url = url
         self._clock = clock
         self._thresholds = thresholds
-        self._docs_dir = docs_dir
+        self._docs = docs
         self._max_failing_keys = max_failing_keys
+        self._serving_url = serving_url
         self._audits = 0
         self._context = gx.get_context(
             mode="ephemeral",
@@ -147,12 +138,14 @@ class Auditor:
         audited_at = self._clock()
         suite = SUITES[staged.endpoint]
         rules = suite.row_expectations(self._thresholds, staged.profile_table)
+        learned_rules = [as_usual(bound, self._thresholds.unusual_figures) for bound in staged.learned_bounds]
+        profile_rules = [*suite.profile_expectations(self._thresholds), *learned_rules]
         with _readable_failures(), connect(self._url) as connection:
             table = self._batch_definition(staged.rows_table)
             row_validation, profile_validation = self._validate(
                 RunIdentifier(staged.batch_id, audited_at),
                 (table, rules),
-                (self._batch_definition(staged.profile_table), suite.profile_expectations(self._thresholds)),
+                (self._batch_definition(staged.profile_table), profile_rules),
             )
             row_results = _with_details(row_validation, table, rules, audited_key(staged.endpoint))
             keys_of = _FailingKeys(connection, staged.rows_table, audited_key(staged.endpoint), self._max_failing_keys)
@@ -160,11 +153,13 @@ class Auditor:
             results = [_result_of_rows(result, keys_of) for result in row_results]
             results += [_result_of_profile(result, profile) for result in profile_validation.results]
         merged = _merge(staged.endpoint, [*row_results, *profile_validation.results], row_validation)
-        summary = data_docs.AuditSummary.from_results(staged.batch_id, staged.endpoint, staged.day, audited_at, results)
+        summary = data_docs.AuditSummary.from_results(
+            staged.batch_id, staged.endpoint, staged.day, audited_at, results, self._serving_url
+        )
         try:
-            data_docs.write_page(self._docs_dir, summary, merged)
+            data_docs.write_page(self._docs, summary, merged)
         # A missing page must not fail an audit. The text of an error may quote a row, so it is not logged.
-        except OSError as error:
+        except (OSError, ObjectStoreError) as error:
             _LOGGER.warning("the page of %s cannot be written (%s)", staged.batch_id, type(error).__name__)
         except Exception as error:
             _LOGGER.warning("the page of %s cannot be written: %s", staged.batch_id, record_and_summarize(error))
@@ -242,6 +237,8 @@ def _result_of_rows(result: ExpectationValidationResult, keys_of: _FailingKeys) 
         description=requirement if result.success else f"not true of {observed}: {requirement}",
         failing_keys=() if result.success else keys_of(result),
         structural=_is_structural(result),
+        value=count,
+        upper=0,
     )
 
 
@@ -310,11 +307,20 @@ def _result_of_profile(result: ExpectationValidationResult, profile: Mapping[str
         description=config.meta["requirement"] if result.success else description,
         structural=_is_structural(result),
         beyond=config.meta.get("beyond"),
+        value=_number(profile.get(str(config.kwargs.get("column")))),
+        lower=_number(config.kwargs.get("min_value")),
+        upper=_number(config.kwargs.get("max_value")),
     )
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float | Decimal) else None
 
 
 def _observed(meta: Mapping[str, Any], kwargs: Mapping[str, Any], profile: Mapping[str, Any]) -> tuple[str, str]:
     """The observed figure, and the sentence that describes the failure."""
+    if "sentence" in meta:
+        return meta["observed"], meta["sentence"]
     if "measure" in meta:
         observed = figure(profile.get(kwargs["column"]), meta["unit"])
         return observed, f"{meta['measure']} {observed} is {meta['beyond']} {figure(meta['limit'], meta['unit'])}"

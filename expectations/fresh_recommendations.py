@@ -13,7 +13,7 @@ _ABSENT = (
     ("list_is_not_too_long", "a list has at most the configured number of tracks", "surplus_tracks"),
     ("list_is_full", "a list has the configured number of tracks, or all that can be recommended", "missing_tracks"),
     ("track_is_unique", "a list has each track at most once", "repeated_tracks"),
-    ("track_exists", "every track is one that the source still has", "unknown_tracks"),
+    ("track_exists", "the source still has every track", "unknown_tracks"),
     (
         "track_is_new_to_user",
         "no track was played in the sessions that the list includes (unless RECOMMEND_PLAYED is set)",
@@ -21,7 +21,7 @@ _ABSENT = (
     ),
     ("score_is_finite", "every score is a finite number", "non_finite_scores"),
     ("scores_do_not_rise", "no rank has a higher score than the previous rank", "rising_scores"),
-    ("user_exists", "every list belongs to a user that the source still has", "user_is_unknown"),
+    ("user_exists", "every list belongs to a user that the source still lists", "user_is_unknown"),
     ("user_is_not_erased", "no list is of an erased user", "user_is_erased"),
 )
 

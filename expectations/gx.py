@@ -1,7 +1,7 @@
-"""The one import of Great Expectations.
+"""The only module that imports Great Expectations.
 
-It loads `scipy.stats` and `altair` for an expectation and its plots that no suite here has: a third of its import time.
-Both are loaded here when something first uses them.
+Its import loads `scipy.stats` and `altair`, a third of its import time, for an expectation and plots that no suite here
+uses. Here both are loaded at their first use.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SELDOM_USED = ("scipy.stats", "altair")
 
 
 class _LoadedOnUse(ModuleType):
-    """Stands for a module in those that import it, and loads it when they use it."""
+    """A placeholder for a module. Modules that import it get the placeholder, and its first use loads the module."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # asked by the import system
@@ -27,7 +27,7 @@ class _LoadedOnUse(ModuleType):
 
 @contextmanager
 def _loading_on_use(*names: str) -> Iterator[None]:
-    """Within the block, importing these modules loads nothing. Afterwards everybody else imports the real ones."""
+    """Within the block, importing these modules loads nothing. Later imports get the real modules."""
     deferred = {name: _LoadedOnUse(name) for name in names if name not in sys.modules}
     sys.modules.update(deferred)
     try:

@@ -32,13 +32,13 @@ def row_expectations(thresholds: Thresholds, profile_table: str) -> list[Expecta
         no_rows(
             "user_exists",
             "critical",
-            "every recommendation list belongs to a user that the source still has",
+            "every recommendation list belongs to a user that the source still lists",
             "audit/recommendations.find_unknown_users",
         ),
         no_rows(
             "track_exists",
             "critical",
-            "every recommended track is one that the source still has",
+            "the source still has every recommended track",
             "audit/recommendations.find_removed_tracks",
         ),
         no_rows(
@@ -47,6 +47,18 @@ def row_expectations(thresholds: Thresholds, profile_table: str) -> list[Expecta
             "no recommended track was already played by the user (unless RECOMMEND_PLAYED is set)",
             "audit/recommendations.find_seen_tracks",
             profile=("staging", profile_table),
+        ),
+        no_rows(
+            "reason_was_played",
+            "critical",
+            "the user has played every track that explains a recommendation",
+            "audit/recommendations.find_unplayed_reasons",
+        ),
+        no_rows(
+            "reason_exists",
+            "critical",
+            "the source still has every track that explains a recommendation",
+            "audit/recommendations.find_removed_reasons",
         ),
         no_rows(
             "score_is_finite",

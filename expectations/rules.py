@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from psycopg import sql
 
-from core.audits import Severity
+from core.audits import LearnedBound, Severity
 from core.endpoints import ENDPOINTS, Endpoint
 from core.queries import Part, compose_query
 from expectations.gx import Expectation, FailureSeverity, gxe
@@ -98,6 +98,20 @@ def at_least(
     meta = {"measure": measure, "unit": unit, "limit": limit, "beyond": "below"}
     return rule(
         gxe.ExpectColumnValuesToBeBetween, name, severity, requirement, meta=meta, column=column, min_value=limit
+    )
+
+
+def as_usual(bound: LearnedBound, severity: Severity) -> gxe.ExpectColumnValuesToBeBetween:
+    """A figure of the profile is in the range that the days before make normal. A null figure passes."""
+    return rule(
+        gxe.ExpectColumnValuesToBeBetween,
+        bound.figure,
+        severity,
+        bound.requirement,
+        meta={"observed": bound.observed, "sentence": bound.description},
+        column=bound.figure,
+        min_value=bound.lower,
+        max_value=bound.upper,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from core.audits import Severity
 from core.errors import SettingsError
 from core.settings import ENV_FILE, wrong_values
 
@@ -76,6 +77,10 @@ class Thresholds(BaseSettings):
     )
     warn_sessions_per_user_day: int = Field(
         default=200, ge=1, description="200 sessions are one every seven minutes: a bot, or a shared account"
+    )
+    unusual_figures: Severity = Field(
+        default="warning",
+        description="an unusual figure is often true; `critical` blocks the batch until a person accepts it",
     )
 
 

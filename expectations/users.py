@@ -34,7 +34,7 @@ def row_expectations(thresholds: Thresholds, profile_table: str) -> list[Expecta
             gxe.ExpectColumnValuesToBeInSet,
             "gender_is_known",
             "warning",
-            "a gender is one of those seen before",
+            "a gender is one of the known genders",
             column="gender",
             value_set=list(GENDERS),
         ),

@@ -18,11 +18,11 @@ from typing import Annotated, Literal
 from prefect import flow
 from pydantic import Field
 
-from core.audits import AuditReport
+from core.audits import AuditReport, AuditTarget
 from core.clock import clock_of
 from core.database import take_stream_audit_lock
 from core.endpoints import FRESH_RECOMMENDATIONS, STREAMED_SESSIONS, Audited
-from core.errors import BatchBlocked, StreamAuditFailed, named_errors
+from core.errors import BatchBlocked, ObjectStoreError, StreamAuditFailed, named_errors
 from core.exit_codes import run_main
 from core.roles import RECOMMENDER
 from core.settings import load_settings
@@ -33,6 +33,7 @@ from flows.failures import handle_failures
 from flows.json_results import add_json_option
 from flows.reports import print_stream_audit, show_stream_audit
 from flows.run import Run, open_run
+from flows.state_messages import ends_with
 from streaming import audit
 
 Hours = Annotated[float, Field(gt=0, le=24)]
@@ -45,7 +46,8 @@ _MAX_FAILING_KEYS = 10_000_000
 class StreamAudit:
     """The result of a run: how many sessions and lists it audited from `since` on, and a report about each table.
 
-    `deleted_lists` failed. Without streaming there is nothing to audit: `status` is "off", and `since` is None.
+    `deleted_lists` is the number of lists that failed and were deleted. Without streaming there is nothing to audit:
+    `status` is "off", and `since` is None.
     """
 
     status: Status
@@ -57,17 +59,25 @@ class StreamAudit:
 
 
 @flow(name="audit_stream", flow_run_name="audit_stream", validate_parameters=False)
+@ends_with(
+    lambda audited: (
+        f"{audited.status}: {audited.sessions:,} sessions, {audited.lists:,} lists, {audited.deleted_lists:,} deleted"
+    )
+)
 @handle_failures
-def audit_stream(hours: Hours | None = None) -> StreamAudit:
+def audit_stream(hours: Hours | None = None, bootstrap_servers: str = "") -> StreamAudit:
     """Audit what the stream stored, and delete the fresh recommendations that fail.
 
     Args:
         hours: Audit the last hours. Default: since the last audit, at most 24 hours.
+        bootstrap_servers: Kafka brokers, in place of STREAM_BOOTSTRAP_SERVERS. Default: those of the settings.
 
     Raises StreamAuditFailed if an expectation of critical severity fails, DatabaseError.
     """
     keep_logs_readable()
     settings, thresholds = load_settings(), load_thresholds()
+    if bootstrap_servers:
+        settings = settings.model_copy(update={"stream_bootstrap_servers": bootstrap_servers})
     if not settings.is_streaming:
         print("streaming is off (STREAM_BOOTSTRAP_SERVERS is empty): there is nothing to audit", flush=True)
         return StreamAudit("off")
@@ -85,7 +95,7 @@ def audit_stream(hours: Hours | None = None) -> StreamAudit:
         since = audit.find_start(run.connection, now) if hours is None else now - timedelta(hours=hours)
         result = _audit_and_delete(run, since, now)
         run.outcome = result.status
-        show_stream_audit(result.reports, result.deleted_lists, run.docs_dir, settings.data_docs_url)
+        show_stream_audit(result.reports, result.deleted_lists, run.docs, settings.data_docs_web_url)
         print_stream_audit(result.reports, result.deleted_lists)
     if result.status == "failed":
         raise StreamAuditFailed(
@@ -116,13 +126,12 @@ def _audit_and_delete(run: Run, since: datetime, now: datetime) -> StreamAudit:
 
 
 def _audit_table(run: Run, table: Audited, now: datetime) -> AuditReport:
-    from expectations.checkpoint import AuditTarget  # imports Great Expectations: seconds
     from expectations.data_docs import delete_passed
 
     target = AuditTarget(audit.audit_id(table, now), table, now.date(), table, audit.profile_table(table))
     results = run.ensure_auditor(_MAX_FAILING_KEYS).audit(target)
-    with suppress(OSError):  # as for a page that cannot be written
-        delete_passed(run.docs_dir, table, newest=target.batch_id)
+    with suppress(OSError, ObjectStoreError):  # the audit does not fail if pages cannot be deleted
+        delete_passed(run.docs, table, newest=target.batch_id)
     return AuditReport(target.batch_id, tuple(results))
 
 
@@ -132,15 +141,21 @@ def _status(reports: Sequence[AuditReport]) -> Status:
     return "passed" if all(result.success for report in reports for result in report.results) else "warned"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the flow from a command line, and return the exit code."""
+def main(arguments: Sequence[str] | None = None, *, bootstrap_servers: str = "") -> int:
+    """Run the flow from a command line, and return the exit code. Brokers, if given, replace those of the settings."""
     parser = argparse.ArgumentParser(prog="python -m flows.audit_stream", description=__doc__)
     parser.add_argument("--hours", type=float, help="audit the last hours (default: since the last audit, at most 24)")
     add_json_option(parser)
     options = parser.parse_args(arguments)
     if options.hours is not None and not 0 < options.hours <= 24:
         parser.error("--hours must be above 0, and at most 24")
-    return run_command(audit_stream, name="audit_stream", as_json=options.json, hours=options.hours)
+    return run_command(
+        audit_stream,
+        name="audit_stream",
+        as_json=options.json,
+        hours=options.hours,
+        bootstrap_servers=bootstrap_servers,
+    )
 
 
 if __name__ == "__main__":

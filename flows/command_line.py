@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 from prefect import Flow, tags
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from core.errors import MoovitamixError
 from core.exit_codes import FAILED, exit_code_and_message
@@ -18,6 +19,7 @@ from core.settings import Settings, load_settings
 from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
 from expectations.thresholds import load_thresholds
+from flows.auditors import start_auditor_import
 from flows.failures import notify_not_started, notify_server_unavailable
 from flows.json_results import json_document
 from flows.run import IngestIncomplete
@@ -26,12 +28,16 @@ from flows.temporary_prefect_server import ensure_prefect_api, server_unavailabl
 _BUSY_AT_EXIT = ("EventsWorker", "APILogWorker")
 
 
-def _ensure_prefect_api(flow: str, settings: Settings) -> None:
+def _ensure_prefect_api(flow: str, settings: Settings, audits: bool) -> None:
     try:
-        ensure_prefect_api(settings.data_dir)
+        ensure_prefect_api(settings.data_dir, start_auditor_import if audits else _do_nothing)
     except MoovitamixError as error:
         notify_not_started(flow, error)
         raise
+
+
+def _do_nothing() -> None:
+    pass
 
 
 def run_command(
@@ -41,18 +47,20 @@ def run_command(
     as_json: bool = False,
     result_name: str | None = None,
     check_settings: Callable[[Settings], None] = lambda settings: None,
+    audits: bool = False,
     **parameters: Any,
 ) -> int:
     """Call a flow, or a function in its place, from a command line. Return the exit code. Never raises.
 
     Exit codes are 0, 1 (blocked or failed), 2 (settings or usage) and 130 (Ctrl-C). An error is one line on stderr.
+    A command that `audits` imports Great Expectations while a temporary Prefect server starts.
     With `as_json`, stdout holds one JSON document; `result_name` is the key of a result that is a value or a list.
     """
     prepare_terminal()
     result, error = None, None
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
         try:
-            code, result = 0, _call(command, name, check_settings, parameters)
+            code, result = 0, _call(command, name, check_settings, audits, parameters)
         except BaseException as caught:
             code, error = _exit_code_and_message(caught)
             result = caught.batches if isinstance(caught, IngestIncomplete) else None
@@ -65,7 +73,11 @@ def run_command(
 
 
 def _call(
-    command: Callable[..., Any], name: str, check_settings: Callable[[Settings], None], parameters: dict[str, Any]
+    command: Callable[..., Any],
+    name: str,
+    check_settings: Callable[[Settings], None],
+    audits: bool,
+    parameters: dict[str, Any],
 ) -> Any:
     settings = load_settings()
     check_settings(settings)
@@ -74,8 +86,10 @@ def _call(
     for logger in _BUSY_AT_EXIT:  # on a busy machine they log warnings about a run that has already ended
         logging.getLogger(logger).setLevel(logging.ERROR)
     if isinstance(command, Flow):
-        _ensure_prefect_api(name, settings)
-    with tags(RUN_TAG):  # the watchdog finds killed runs by this tag
+        _ensure_prefect_api(name, settings, audits)
+    # `handle_failures` sends the heartbeats: ending Prefect's own thread for them takes up to a second.
+    without_heartbeats = temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
+    with without_heartbeats, tags(RUN_TAG):  # the watchdog finds killed runs by this tag
         return command(**parameters)
 
 

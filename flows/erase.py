@@ -14,7 +14,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from prefect import flow
 from prefect.artifacts import create_table_artifact
@@ -22,14 +21,15 @@ from prefect.artifacts import create_table_artifact
 from core import side_schemas
 from core.canonical import canonical, decoded_forms
 from core.clock import Clock, clock_of
-from core.data_layout import DataLayout
 from core.database import Connection, connect, readable_errors, take_training_lock, take_warehouse_lock
 from core.errors import DatabaseError, UsageError, named_errors
 from core.exit_codes import run_main
+from core.file_store import FileStore
 from core.reasons import check_reason
 from core.roles import ensure_schema
 from core.settings import Settings, load_settings
 from core.side_schemas import REPLACED, RESTORING
+from core.stores import backup_store, docs_store, landing_store
 from core.tracebacks import keep_logs_readable
 from erasure import landed_pages, steps, suppression_list
 from erasure.subject_matching import UserIdentity
@@ -37,6 +37,7 @@ from erasure.suppression_list import SuppressionList
 from flows.command_line import run_command
 from flows.failures import handle_failures
 from flows.json_results import add_json_option
+from flows.state_messages import describe_counts, ends_with
 from pipeline import batches
 from recommender.evaluation.trials import remove_abandoned_trials
 
@@ -63,11 +64,12 @@ class ErasureRun:
     clock: Clock
 
     @property
-    def docs_dir(self) -> Path:
-        return DataLayout(self.settings.data_dir).data_docs
+    def docs(self) -> FileStore:
+        return docs_store(self.settings)
 
 
 @flow(name="erase", flow_run_name="erase", validate_parameters=False)
+@ends_with(describe_counts)
 @handle_failures
 def erase(user_id: int, reason: str, requested_by: str, allow_again: bool = False) -> dict[str, int]:
     """Erase a user by id, or let an erased user return.
@@ -92,9 +94,9 @@ def erase(user_id: int, reason: str, requested_by: str, allow_again: bool = Fals
 
 def erase_user(user_id: int, reason: str, requested_by: str) -> PlaceCounts:
     """Erase one user, without a Prefect run. Raises UsageError, AlreadyRunning, DatabaseError."""
-    why = _check_reason(user_id, reason, requested_by)
+    erasure_reason = _check_reason(user_id, reason, requested_by)
     with _open_erasure() as run:
-        counts = _erase_everywhere(run, user_id, why)
+        counts = _erase_everywhere(run, user_id, erasure_reason)
     erased = ", ".join(f"{count:,} {place}" for place, count in counts.items() if count)
     print(
         f"erased: {erased}" if erased else "nothing was found of this user; new rows of theirs will be rejected",
@@ -105,13 +107,18 @@ def erase_user(user_id: int, reason: str, requested_by: str) -> PlaceCounts:
 
 def allow_user(user_id: int, reason: str, requested_by: str) -> PlaceCounts:
     """Remove a user from the suppression list. The next snapshot that contains them brings them back."""
-    why = _check_reason(user_id, reason, requested_by)
+    erasure_reason = _check_reason(user_id, reason, requested_by)
     with _open_erasure() as run:
-        suppressed = suppression_list.synchronize_copy(run.connection, run.settings.data_dir)
+        suppressed = suppression_list.synchronize_copy(run.connection, backup_store(run.settings))
         was_suppressed = steps.allow_user(
-            run.connection, user_id, suppressed, reason=why.reason, requested_by=why.requested_by, now=run.clock()
+            run.connection,
+            user_id,
+            suppressed,
+            reason=erasure_reason.reason,
+            requested_by=erasure_reason.requested_by,
+            now=run.clock(),
         )
-        suppression_list.synchronize_copy(run.connection, run.settings.data_dir)
+        suppression_list.synchronize_copy(run.connection, backup_store(run.settings))
     print(
         "the next snapshot brings the user back" if was_suppressed else "the user was not suppressed; nothing to do",
         flush=True,
@@ -125,12 +132,12 @@ def erase_reappeared_users() -> int:
     Also erases rows of suppressed users without a readable id, which an earlier version may have left.
     """
     with _open_erasure() as run:
-        copy = suppression_list.synchronize_copy(run.connection, run.settings.data_dir)
+        copy = suppression_list.synchronize_copy(run.connection, backup_store(run.settings))
         suppressed = steps.merge_into_database(run.connection, copy)
         user_ids = steps.reappeared_user_ids(run.connection, suppressed)
-        why = ErasureReason("came back, such as with a restored backup", "flows.erase --again")
+        erasure_reason = ErasureReason("came back, such as with a restored backup", "flows.erase --again")
         for user_id in sorted(user_ids):
-            _erase_everywhere(run, user_id, why)
+            _erase_everywhere(run, user_id, erasure_reason)
         rows = _erase_rows_without_id(run, suppressed)
     print(f"{len(user_ids)} erased user(s) were back, and are erased again", flush=True)
     if rows:
@@ -140,34 +147,44 @@ def erase_reappeared_users() -> int:
 
 def _erase_rows_without_id(run: ErasureRun, suppressed: SuppressionList) -> int:
     """Erase raw and rejected rows that contain an e-mail address of a suppressed user. Return their number."""
-    wait_seconds = run.settings.lock_wait_seconds
     with named_errors():
-        files = landed_pages.find_affected_files(run.settings.data_dir, suppressed, wait_seconds).files
+        store = landing_store(run.settings)
+        files = landed_pages.find_affected_files(store, suppressed).files
         for file in files:
-            landed_pages.rewrite_file(file, suppressed, wait_seconds)
+            landed_pages.rewrite_file(store, file, suppressed)
     file_counts = {FILES: len(files), ROWS: sum(file.rows for file in files)}
-    why = ErasureReason("rows of erased users without a readable id", "flows.erase --again")
+    erasure_reason = ErasureReason("rows of erased users without a readable id", "flows.erase --again")
     counts = steps.redact_rejected_rows(
-        run.connection, suppressed, file_counts, reason=why.reason, requested_by=why.requested_by, now=run.clock()
+        run.connection,
+        suppressed,
+        file_counts,
+        reason=erasure_reason.reason,
+        requested_by=erasure_reason.requested_by,
+        now=run.clock(),
     )
     return sum(count for place, count in counts.items() if place != FILES)
 
 
-def _erase_everywhere(run: ErasureRun, user_id: int, why: ErasureReason) -> PlaceCounts:
+def _erase_everywhere(run: ErasureRun, user_id: int, erasure_reason: ErasureReason) -> PlaceCounts:
     """Run every step, in an order that lets a second run continue after any of them.
 
     First suppress the user, so that no new rows arrive. Then record what the files contain, and rewrite them. Erase the
     database last, in one transaction with its record: it holds the e-mail address and name that identify rows in files.
     """
-    connection, data_dir = run.connection, run.settings.data_dir
-    suppressed = steps.merge_into_database(connection, suppression_list.synchronize_copy(connection, data_dir))
+    connection, backups = run.connection, backup_store(run.settings)
+    suppressed = steps.merge_into_database(connection, suppression_list.synchronize_copy(connection, backups))
     identity = steps.identify_user(connection, user_id)
     erasure_id, recorded_counts = steps.begin_erasure(
-        connection, identity, suppressed, reason=why.reason, requested_by=why.requested_by, now=run.clock()
+        connection,
+        identity,
+        suppressed,
+        reason=erasure_reason.reason,
+        requested_by=erasure_reason.requested_by,
+        now=run.clock(),
     )
-    suppression_list.synchronize_copy(connection, data_dir)
+    suppression_list.synchronize_copy(connection, backups)
     with named_errors():
-        identity = landed_pages.collect_identity(data_dir, identity)
+        identity = landed_pages.collect_identity(landing_store(run.settings), identity)
         _suppress_e_mails(run, identity, erasure_id)
         file_counts = _erase_files(run, identity, erasure_id, recorded_counts)
     row_counts, changed_tables = steps.erase_rows(connection, identity, erasure_id, run.clock())
@@ -177,33 +194,34 @@ def _erase_everywhere(run: ErasureRun, user_id: int, why: ErasureReason) -> Plac
 
 def _suppress_e_mails(run: ErasureRun, identity: UserIdentity, erasure_id: int) -> None:
     """Add hashes of the e-mail addresses in raw pages to the suppression list."""
-    suppressed = suppression_list.synchronize_copy(run.connection, run.settings.data_dir)
+    suppressed = suppression_list.synchronize_copy(run.connection, backup_store(run.settings))
     entry = suppressed.suppressed_entry(identity.user_id, run.clock(), identity.e_mails)
     with readable_errors():
         steps.save_entries(run.connection, [entry], erasure_id)
-    suppression_list.synchronize_copy(run.connection, run.settings.data_dir)
+    suppression_list.synchronize_copy(run.connection, backup_store(run.settings))
 
 
 def _erase_files(run: ErasureRun, identity: UserIdentity, erasure_id: int, recorded_counts: PlaceCounts) -> PlaceCounts:
     """Erase the user from files. Return what the files contained, or what an interrupted run recorded of that."""
     from expectations.data_docs import count_pages_with_keys, remove_keys  # imports Great Expectations: seconds
 
-    data_dir, wait_seconds = run.settings.data_dir, run.settings.lock_wait_seconds
-    affected = landed_pages.find_affected_files(data_dir, identity, wait_seconds)
+    store = landing_store(run.settings)
+    affected = landed_pages.find_affected_files(store, identity)
     counts = dict(recorded_counts)
     if FILES not in counts:
-        pages = count_pages_with_keys(run.docs_dir, identity.user_id)
+        pages = count_pages_with_keys(run.docs, identity.user_id)
         counts |= {FILES: len(affected.files), ROWS: sum(file.rows for file in affected.files), PAGES: pages}
-    counts |= {f"{UNREADABLE} of {folder.name}": files for folder, files in affected.damaged.items()}
+    counts |= {f"{UNREADABLE} of {folder.rpartition('/')[2]}": files for folder, files in affected.damaged.items()}
     steps.record_counts(run.connection, erasure_id, counts)
     for folder in affected.damaged:
-        landed_pages.delete_landing(folder, wait_seconds)
-        print(f"{folder} is deleted, because its raw pages cannot be read; the batch cannot be replayed", flush=True)
+        landed_pages.delete_landing(store, folder)
+        explanation = "because its raw pages cannot be read; the batch cannot be replayed"
+        print(f"{store.location_of(folder)} is deleted, {explanation}", flush=True)
     for file in affected.files:
-        if file.path.parent not in affected.damaged:
-            landed_pages.rewrite_file(file, identity, wait_seconds)
-    remove_keys(run.docs_dir, identity.user_id)
-    landed_pages.delete_transformed(data_dir)
+        if file.name.rpartition("/")[0] not in affected.damaged:
+            landed_pages.rewrite_file(store, file, identity)
+    remove_keys(run.docs, identity.user_id)
+    landed_pages.delete_transformed(run.settings.data_dir)
     remove_abandoned_trials()  # killed trials leave files with plays
     return counts
 

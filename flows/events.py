@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from prefect.events import emit_event
 
@@ -15,7 +16,9 @@ from core.runbook import RUNBOOK
 from flows.failures import has_server, notify
 from flows.run import BatchResult
 from notifications.notification import Notification
-from recommender.monitoring.quality_monitor import OpenDriftAlarm
+
+if TYPE_CHECKING:
+    from recommender.monitoring.quality_monitor import OpenDriftAlarm
 
 WAREHOUSE_PUBLISHED = "moovitamix.warehouse.published"
 WAREHOUSE_UNCHANGED = "moovitamix.warehouse.unchanged"
@@ -56,9 +59,9 @@ def emit_warehouse_unchanged(outcomes: Sequence[BatchResult]) -> None:
         emit_event(event=WAREHOUSE_UNCHANGED, resource=_WAREHOUSE)
 
 
-def print_next_command(command: str, why: str) -> None:
+def print_next_command(command: str, reason: str) -> None:
     """Print the command that a person must run, because no Prefect server starts it."""
-    print(f"next, because {why}: .venv/bin/python -m {command}", flush=True)
+    print(f"next, because {reason}: .venv/bin/python -m {command}", flush=True)
 
 
 def notify_drift_alarm(alarm: OpenDriftAlarm, *, is_new: bool) -> None:
@@ -80,7 +83,7 @@ def notify_drift_alarm(alarm: OpenDriftAlarm, *, is_new: bool) -> None:
         notify(ALARM_RAISED, f"moovitamix.alarm.{alarm.alarm_id}", notification)
 
 
-def notify_alarms_answered(answers: Sequence[tuple[int, str, str]], why: str) -> None:
+def notify_alarms_answered(answers: Sequence[tuple[int, str, str]], reason: str) -> None:
     """Notify about the drift alarms that a training answered. An answer is alarm id, metric and decision."""
     for alarm_id, metric, decision in answers:
         is_kept = decision == "kept"
@@ -88,7 +91,7 @@ def notify_alarms_answered(answers: Sequence[tuple[int, str, str]], why: str) ->
             key=f"quality-answered:{alarm_id}",
             severity="warning",
             summary=f"the alarm on {metric} was answered: {decision}",
-            detail=f"alarm {alarm_id}: {why}",
+            detail=f"alarm {alarm_id}: {reason}",
             since=utc_now(),
             unaffected="the live recommendations." if is_kept else "the previous recommendations, for a rollback.",
             next=f"{RUNBOOK}#a-drift-alarm-was-answered-with-kept" if is_kept else "nothing to do.",

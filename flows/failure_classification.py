@@ -58,13 +58,13 @@ def classify_failure(run: str, error: MoovitamixError, now: datetime) -> RunFail
     return failed_run(run, str(error), runbook_section(error), now)
 
 
-def failed_run(run: str, why: str, section: str, now: datetime) -> RunFailure:
+def failed_run(run: str, detail: str, section: str, now: datetime) -> RunFailure:
     """Return the failure of a run that no other state describes; `section` is an anchor of the runbook."""
     notification = Notification(
         key=f"failed:{run}",
         severity="critical",
         summary=f"{run} failed",
-        detail=why,
+        detail=detail,
         since=now,
         unaffected=_UNAFFECTED,
         next=f"{RUNBOOK}#{section}",
@@ -84,8 +84,8 @@ def _incomplete_ingest(run: str, error: IngestIncomplete, now: datetime) -> RunF
     failed = [result for result in roots if result.status != "blocked" and not result.cause]
     blocked = tuple(_blocked_batch(result, waiting, now) for result in roots if result.status == "blocked")
     if failed:
-        why = f"{_reasons(failed)}{_waiting_batches(waiting)}"
-        failure = failed_run(run, why, "a-batch-failed", now)
+        detail = f"{_reasons(failed)}{_waiting_batches(waiting)}"
+        failure = failed_run(run, detail, "a-batch-failed", now)
         return RunFailure("Failed", failure.message, failure.failure, blocked, cause)
     return RunFailure("DependencyUnavailable" if cause else "Blocked", str(error), blocked=blocked, cause=cause)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import wraps
 from inspect import signature
@@ -31,16 +32,19 @@ from core.clock import utc_now
 from core.errors import MoovitamixError, UsageError, summarize_defect
 from core.settings import Settings, load_settings
 from flows.failure_classification import RunFailure, classify_failure, failed_run, runbook_section
+from flows.heartbeats import sending_heartbeats
 from flows.temporary_prefect_server import is_temporary
 from notifications import health_checks, incident_types
 from notifications.defects import clear_defect, record_defect, recorded_defects
 from notifications.delivery import addresses, send
 from notifications.incidents import DATABASE, DISK, IncidentStore
+from notifications.links import links_of_batch
 from notifications.notification import Notification
 
 BATCH_BLOCKED = "moovitamix.batch.blocked"
 STREAM_AUDIT_FAILED = "moovitamix.stream-audit.failed"
-# A run without a Prefect server waits this long for a mail server. The next run or the watchdog sends what is left.
+# A run without a Prefect server waits this long for a mail server. The next run or the watchdog sends the remaining
+# messages.
 _SECONDS_TO_SEND = 8.0
 
 Parameters = ParamSpec("Parameters")
@@ -51,8 +55,8 @@ def handle_failures(body: Callable[Parameters, Result], *, run_name: str | None 
     """Give a failed flow run a named state, and send its notifications.
 
     Place it between `@flow` and the function. The caller of the flow still gets the error that the function raised.
-    Parameters are validated here: Prefect would report a typing error of a person as a failed run. Messages name a run
-    without Prefect `run_name`, by default the name of the function.
+    Parameters are validated here: Prefect would report a mistyped parameter as a failed run. Messages call a run
+    without Prefect `run_name`; the default is the name of the function.
     """
 
     read_parameters = _parameter_reader(body)
@@ -62,7 +66,8 @@ def handle_failures(body: Callable[Parameters, Result], *, run_name: str | None 
     def flow_body(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         try:
             args, kwargs = read_parameters(*args, **kwargs)
-            with TagsContext(current_tags=set()):  # a tag of the run on each task would cost a request for a slot
+            # A tag of the run on each task would cost a request for a slot.
+            with TagsContext(current_tags=set()), _heartbeats():
                 result = body(*args, **kwargs)
         except MoovitamixError as error:
             failure = _send_notifications(classify_failure(_run_name(default_name), error, utc_now()))
@@ -84,6 +89,12 @@ def handle_failures(body: Callable[Parameters, Result], *, run_name: str | None 
     flow_body.__annotations__ = get_type_hints(body, include_extras=True)
     flow_body.__signature__ = signature(body, eval_str=True)  # type: ignore[attr-defined]
     return flow_body
+
+
+def _heartbeats() -> AbstractContextManager[None]:
+    """Send heartbeats if this is a run of a permanent server, and Prefect sends none."""
+    is_sent_by_prefect = get_current_settings().flows.heartbeat_frequency is not None
+    return nullcontext() if is_sent_by_prefect or flow_run.id is None or not has_server() else sending_heartbeats()
 
 
 def _parameter_reader(body: Callable[..., Any]) -> Callable[..., Any]:
@@ -121,7 +132,10 @@ def _send_notifications(failure: RunFailure) -> RunFailure:
         if failure.cause and not _open_incident(failure.cause) and failure.name == "DependencyUnavailable":
             failure = _without_incident(failure)
         for blocked in failure.blocked:
-            notify(BATCH_BLOCKED, f"moovitamix.batch.{blocked.key.partition(':')[2]}", blocked)
+            batch_id = blocked.key.partition(":")[2]
+            run_id = str(flow_run.id) if flow_run.id and has_server() else None
+            links = links_of_batch(load_settings(), batch_id, run_id)
+            notify(BATCH_BLOCKED, f"moovitamix.batch.{batch_id}", replace(blocked, links=links))
         for failed in failure.failed_audits:
             notify(STREAM_AUDIT_FAILED, f"moovitamix.{failed.key.replace(':', '.')}", failed)
         if failure.failure and not has_server():
@@ -223,10 +237,10 @@ def _store(settings: Settings) -> IncidentStore:
 
 
 def has_server() -> bool:
-    """Whether runs report to a Prefect server with automations: one that outlasts the run."""
+    """Whether runs report to a permanent Prefect server, which has automations."""
     url = get_current_settings().api.url
     return bool(url) and not is_temporary(url)
 
 
-def _run_name(otherwise: str) -> str:
-    return flow_run.name or otherwise
+def _run_name(default: str) -> str:
+    return flow_run.name or default

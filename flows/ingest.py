@@ -21,6 +21,7 @@ from core.clock import clock_of
 from core.dates import Day, parse_day
 from core.endpoints import ENDPOINTS, Endpoint
 from core.errors import (
+    ComputeError,
     DatabaseError,
     LandingError,
     MoovitamixError,
@@ -33,6 +34,7 @@ from core.errors import (
 from core.exit_codes import run_main
 from core.roles import INGEST
 from core.settings import Settings, load_settings
+from core.stores import backup_store
 from core.tracebacks import keep_logs_readable
 from erasure import suppression_list
 from expectations.thresholds import load_thresholds
@@ -43,6 +45,7 @@ from flows.ingest_tasks import audit, land, publish, shape, stage
 from flows.json_results import add_json_option
 from flows.reports import print_batches, show_batches
 from flows.run import BatchResult, Run, open_run
+from flows.state_messages import describe_batches, ends_with
 from flows.task_costs import measuring
 from pipeline import batches, landing, staging
 from pipeline.acceptance import Acceptance
@@ -66,6 +69,7 @@ def _run_name() -> str:
 
 
 @flow(name="ingest", flow_run_name=_run_name, validate_parameters=False)
+@ends_with(describe_batches)
 @handle_failures
 def ingest(day: Day | None = None, endpoints: list[Endpoint] | None = None, refresh: bool = False) -> list[BatchResult]:
     """Extract, audit and publish the snapshots of one day.
@@ -87,7 +91,7 @@ def ingest(day: Day | None = None, endpoints: list[Endpoint] | None = None, refr
         with open_run(settings, thresholds, "ingest", day, clock_of(settings), role=INGEST) as run:
             for endpoint in ordered_endpoints:
                 run.outcomes.append(_ingest_endpoint(run, Batch(endpoint, day, settings.source), refresh))
-            show_batches("ingest", run.outcomes, run.docs_dir, settings.data_docs_url)
+            show_batches("ingest", run.outcomes, run.docs, settings.data_docs_web_url)
             print_batches(run.outcomes)
             if not emit_warehouse_published(run.outcomes, publication.is_outdated(run.connection, run.clock())):
                 emit_warehouse_unchanged(run.outcomes)
@@ -104,20 +108,21 @@ def _ingest_endpoint(run: Run, batch: Batch, refresh: bool) -> BatchResult:
     if done and entry is not None:
         return BatchResult(batch, entry.status, entry.counts, published_earlier=True)
     started_at = run.clock()
+    run.ensure_auditor()
     try:
-        suppression_list.synchronize_copy(run.connection, run.settings.data_dir)
+        suppression_list.synchronize_copy(run.connection, backup_store(run.settings))
         batch = _revision_to_process(run, batch, entry, refresh)
-        with measuring(run, "land", batch.batch_id):
-            landed = land(batch, run.settings)
-        return process_batch(run, batch, landed)
-    except (SourceError, LandingError, StatementRefused, UnexpectedError) as error:
+        with measuring(run, "land", batch.batch_id) as task_outcome:
+            task_outcome.result = landed = land(batch, run.settings)
+        return process_batch(run, batch, landed, refresh=refresh)
+    except (SourceError, LandingError, ComputeError, StatementRefused, UnexpectedError) as error:
         failed = BatchResult(batch, "failed", Counts(), reason=str(error), cause=error.cause)
         return _record_result(run, batch, failed, started_at, run.run_id)
 
 
 def _revision_to_process(run: Run, batch: Batch, entry: LedgerEntry | None, refresh: bool) -> Batch:
     """Return the batch, or its next revision if its landed pages are older than a batch that is published since."""
-    landed = landing.find_landing(run.settings.data_dir, batch)
+    landed = landing.find_landing(run.settings, batch)
     if landed:
         # Pages that were landed without a database belong to no run.
         is_recorded = entry is not None and entry.batch == batch and entry.started_at == landed.started_at
@@ -129,13 +134,18 @@ def _revision_to_process(run: Run, batch: Batch, entry: LedgerEntry | None, refr
         _record_result(run, batch, result, landed.started_at, read_in_run)
         return replace(batch, revision=batch.revision + 1)
     if refresh:
-        landing.delete_landing(run.settings.data_dir, batch)
+        landing.delete_landing(run.settings, batch)
     return batch
 
 
-def process_batch(run: Run, batch: Batch, landed: Landing, acceptance: Acceptance | None = None) -> BatchResult:
-    """Transform, stage and audit a landed batch. Publish it if it passes or the acceptance covers its failures."""
-    staged = stage(run, batch, landed, shape(run, batch, landed))
+def process_batch(
+    run: Run, batch: Batch, landed: Landing, acceptance: Acceptance | None = None, *, refresh: bool = False
+) -> BatchResult:
+    """Transform, stage and audit a landed batch. Publish it if it passes or the acceptance covers its failures.
+
+    With `refresh`, rows that the published snapshot also has are transformed and compared again.
+    """
+    staged = stage(run, batch, landed, shape(run, batch, landed, refresh))
     report = audit(run, batch, staged, acceptance)
     if not report.blocks:
         return publish(run, batch, landed, staged, report)
@@ -179,13 +189,14 @@ def _record_result(
 def _land_without_database(settings: Settings, endpoints: Sequence[Endpoint], day: date) -> None:
     """Land the raw pages although the database is unavailable. The next run of the day continues with them."""
     for endpoint in endpoints:
-        batch = landing.unclaimed_revision(settings.data_dir, Batch(endpoint, day, settings.source))
+        batch = Batch(endpoint, day, settings.source)
         try:
+            batch = landing.unclaimed_revision(settings, batch)
             landed = land(batch, settings)
         except MoovitamixError as error:
             print(f"{batch.batch_id}: {error}", flush=True)
         else:
-            print(f"{batch.batch_id}: {landed.rows:,} raw rows kept in {landed.folder} for the next run", flush=True)
+            print(f"{batch.batch_id}: {landed.rows:,} raw rows kept in {landed.location} for the next run", flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -199,6 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_command(
         ingest,
         name="ingest",
+        audits=True,
         as_json=options.json,
         result_name="batches",
         check_settings=check_network,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -16,22 +17,29 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
 from prefect.tasks import Task, exponential_backoff
 
-from core.audits import AuditReport
+from compute.blocks import BlockRunner
+from compute.runner import open_block_runner
+from core.audits import AuditReport, AuditTarget
 from core.clock import clock_of
 from core.endpoints import ENDPOINTS, LISTEN_HISTORY
-from core.errors import DatabaseError, LandingError, TransientSourceError, named_errors
+from core.errors import DatabaseError, LandingError, ObjectStoreError, TransientSourceError, named_errors
 from core.settings import Settings
+from core.stores import backup_store, landing_store
 from erasure import suppression_list
 from flows.run import BatchResult, Run
+from flows.state_messages import describe_audit, describe_batches, ends_with
 from flows.task_costs import measured, measuring
-from pipeline import acceptance, batches, landing, quarantine, staging, transformation, warehouse
+from pipeline import acceptance, batch_figures, batches, landing, quarantine, staging, transformation, warehouse
 from pipeline.acceptance import Acceptance
 from pipeline.batches import Batch, Counts
 from pipeline.client import ApiClient
 from pipeline.landing import Landing
+from pipeline.published_snapshots import find_published_snapshot, find_raw_changes, shaping_digest
 from pipeline.reconciliation import delete_confirmed_sessions, reconcile_streamed_sessions
+from pipeline.request_rate import request_rate_of
+from pipeline.row_filter import RowFilter
 from pipeline.staging import StagedTables
-from pipeline.transformation import TransformedBatch
+from pipeline.transformation import PublishedIds, TransformedBatch
 
 _SECONDS_BETWEEN_PROGRESS = 2.0
 _FUTURE_ALLOWANCE = timedelta(days=1)
@@ -43,7 +51,7 @@ def _is_transient(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bo
 
 def _landing_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str:
     batch: Batch = parameters["batch"]
-    return f"land {batch.batch_id} {batch.source} {parameters['settings'].data_dir}"
+    return f"land {batch.batch_id} {batch.source} {landing_store(parameters['settings']).location}"
 
 
 @task(
@@ -55,40 +63,74 @@ def _landing_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str:
     cache_key_fn=_landing_key,
     persist_result=True,
 )
+@ends_with("{:,} rows landed".format)
 @named_errors()
-def land_pages(batch: Batch, settings: Settings) -> Landing:
-    """Land all pages of the snapshot. A retry continues after the pages that are landed."""
-    return land_snapshot(batch, settings)
+def land_pages(batch: Batch, settings: Settings) -> int:
+    """Land all pages of the snapshot, and return the number of rows. A retry continues after the pages that are landed.
+
+    Prefect stores the result, so it must not hold the keys of an object store.
+    """
+    return land_snapshot(batch, settings).rows
 
 
 def land_snapshot(batch: Batch, settings: Settings) -> Landing:
     """Land all pages of the snapshot, and show the progress in the UI. Raises SourceError, LandingError."""
     progress = _Progress(batch)
-    client = ApiClient(settings, suppression_list.read_copy(settings.data_dir) or None)
-    return landing.land_snapshot(client, batch, settings, clock=clock_of(settings), progress=progress)
+    backups = backup_store(settings)
+    suppressed = suppression_list.read_copy(backups)
+    with request_rate_of(settings) as request_rate, _workers_of(settings) as runner:
+        return landing.land_snapshot(
+            ApiClient(settings, suppressed or None, request_rate),
+            batch,
+            settings,
+            clock=clock_of(settings),
+            progress=progress,
+            filter_digest=suppressed.digest(),
+            is_filter_current=lambda: suppression_list.read_copy(backups).entries == suppressed.entries,
+            runner=runner,
+        )
+
+
+@contextmanager
+def _workers_of(settings: Settings) -> Iterator[BlockRunner | None]:
+    """The cluster, if it is set and its workers reach the landing store. Raises ClusterUnavailable."""
+    if not (settings.dask_scheduler and settings.landing_url):
+        yield None
+        return
+    with open_block_runner(settings) as runner:
+        yield runner
 
 
 def land(batch: Batch, settings: Settings) -> Landing:
     """Return the raw pages of the batch, landed now or by an earlier run. Raises SourceError, LandingError."""
     land_pages(batch, settings)
-    if landing.find_landing(settings.data_dir, batch) is None:  # the task result is cached, but the files are gone
+    landed = landing.find_landing(settings, batch)
+    if landed is None:  # the task result is cached, but the files are gone
         land_pages.with_options(refresh_cache=True)(batch, settings)
-    landed = landing.find_landing(settings.data_dir, batch)
+        landed = landing.find_landing(settings, batch)
     if landed is None:
         raise LandingError(f"the raw pages of {batch.batch_id} were deleted while the run needed them; run it again")
     return landed
 
 
+def _describe_transformed(shaped: TransformedBatch) -> str:
+    return f"{shaped.rows_landed:,} rows read, {shaped.rows_rejected:,} rejected, {shaped.rows_duplicate:,} duplicate"
+
+
 @task(task_run_name="shape-{batch.batch_id}", cache_policy=NO_CACHE)
+@ends_with(_describe_transformed)
 @measured
 @named_errors()
-def shape(run: Run, batch: Batch, landed: Landing) -> TransformedBatch:
-    """Transform the landed pages to typed rows."""
-    return transform_landed_batch(run, batch, landed)
+def shape(run: Run, batch: Batch, landed: Landing, refresh: bool = False) -> TransformedBatch:
+    """Transform the landed pages to typed rows. With `refresh`, unchanged rows are transformed too."""
+    return transform_landed_batch(run, batch, landed, refresh)
 
 
-def transform_landed_batch(run: Run, batch: Batch, landed: Landing) -> TransformedBatch:
-    """Transform the landed pages to typed rows, and separate rejected rows."""
+def transform_landed_batch(run: Run, batch: Batch, landed: Landing, refresh: bool = False) -> TransformedBatch:
+    """Transform the landed pages to typed rows, and separate rejected rows.
+
+    Rows that the published snapshot has with the same bytes are not transformed, unless `refresh` is true.
+    """
     counts = Counts(rows_reported=landed.total)
     batches.record_batch(run.connection, batch, "landed", counts, started_at=landed.started_at, run_id=run.run_id)
     batches.add_batch_to_run(run.connection, run.run_id, batch)
@@ -98,14 +140,58 @@ def transform_landed_batch(run: Run, batch: Batch, landed: Landing) -> Transform
     day_end = datetime(batch.day.year, batch.day.month, batch.day.day, tzinfo=UTC) + timedelta(days=1)
     until = max(landed.read_at, day_end)
     latest = until + _FUTURE_ALLOWANCE
-    row_filter = suppression_list.read_copy(run.settings.data_dir) or None
+    suppressed = suppression_list.read_copy(backup_store(run.settings))
+    row_filter = suppressed or None
+    # Without published ids, references are not checked: other rows are valid than in other batches.
+    shaping = shaping_digest(suppressed.digest()) if published is not None or not references else ""
     folder = run.shaped_folder(batch)
+    if shaping and not refresh:
+        changed = _transform_changes(
+            run, batch, landed, folder, shaping, published=published, latest=latest, until=until, row_filter=row_filter
+        )
+        if changed is not None:
+            return changed
     return transformation.transform(
-        landed, batch.endpoint, folder, published=published, latest=latest, newest_until=until, row_filter=row_filter
-    )
+        landed, batch.endpoint, folder, published=published, latest=latest, newest_until=until, row_filter=row_filter,
+        shaping=shaping,
+    )  # fmt: skip
+
+
+def _transform_changes(
+    run: Run,
+    batch: Batch,
+    landed: Landing,
+    folder: Path,
+    shaping: str,
+    *,
+    published: PublishedIds | None,
+    latest: datetime,
+    until: datetime,
+    row_filter: RowFilter | None,
+) -> TransformedBatch | None:
+    """Transform only the rows that the published snapshot lacks. None if the whole batch must be transformed."""
+    snapshot = find_published_snapshot(run.connection, batch.endpoint)
+    if snapshot is None or snapshot.digests.shaping != shaping:
+        return None
+    entry = batches.find_entry(run.connection, snapshot.batch_id)
+    published_landing = landing.find_landing(run.settings, entry.batch) if entry else None
+    if published_landing is None:
+        return None
+    try:
+        changes = find_raw_changes(landed, snapshot.digests, published_landing)
+    except LandingError:  # if the batch's own pages cannot be read, the complete transformation reports it
+        return None
+    if changes is None:
+        return None
+    transformed = transformation.transform_changes(
+        landed, batch.endpoint, folder, changes, snapshot.digests,
+        published=published, latest=latest, newest_until=until, row_filter=row_filter,
+    )  # fmt: skip
+    return transformed and staging.recognise_rows(run.connection, transformed, snapshot)
 
 
 @task(task_run_name="stage-{batch.batch_id}", cache_policy=NO_CACHE)
+@ends_with(lambda staged: f"{staged.counts.rows_staged:,} rows differ, {staged.counts.rows_unchanged:,} are unchanged")
 @measured
 @named_errors()
 def stage(run: Run, batch: Batch, landed: Landing, shaped: TransformedBatch) -> StagedTables:
@@ -127,11 +213,12 @@ def stage_transformed_batch(run: Run, batch: Batch, landed: Landing, shaped: Tra
 
 
 @task(task_run_name="audit-{batch.batch_id}", cache_policy=NO_CACHE)
+@ends_with(describe_audit)
 @named_errors()
 def audit(run: Run, batch: Batch, staged: StagedTables, acceptance: Acceptance | None = None) -> AuditReport:
     """Audit the staged batch. `ops.task_runs` counts an audit that blocks as failed, unless a person accepted it."""
     with measuring(run, "audit", batch.batch_id) as task_outcome:
-        report = audit_staged_batch(run, batch, staged)
+        task_outcome.result = report = audit_staged_batch(run, batch, staged)
         is_accepted = acceptance is not None and not acceptance.refusal(report.results)
         task_outcome.succeeded = not report.blocks or is_accepted
         return report
@@ -139,16 +226,16 @@ def audit(run: Run, batch: Batch, staged: StagedTables, acceptance: Acceptance |
 
 def audit_staged_batch(run: Run, batch: Batch, staged: StagedTables) -> AuditReport:
     """Audit the staged batch and save the audit results. The caller decides whether the batch is blocked."""
-    from expectations.checkpoint import AuditTarget  # imports Great Expectations: seconds
-
+    bounds = batch_figures.check_figures(run.connection, batch, staged)
     results = run.ensure_auditor().audit(
-        AuditTarget(batch.batch_id, batch.endpoint, batch.day, staged.rows_table, staged.profile_table)
+        AuditTarget(batch.batch_id, batch.endpoint, batch.day, staged.rows_table, staged.profile_table, tuple(bounds))
     )
     quarantine.save_audit_results(run.connection, batch, results)
     return AuditReport(batch.batch_id, tuple(results))
 
 
 @task(task_run_name="publish-{batch.batch_id}", cache_policy=NO_CACHE)
+@ends_with(lambda result: describe_batches([result]))
 @measured
 @named_errors()
 def publish(
@@ -181,30 +268,31 @@ def publish_staged_batch(
         if batch.endpoint == LISTEN_HISTORY:
             reconcile_streamed_sessions(run.connection, batch.batch_id, unconfirmed_days=days, now=run.clock())
 
-    why = accepted.summary(report.results) if accepted else None
+    reason = accepted.summary(report.results) if accepted else None
     status, counts = warehouse.publish_batch(
         run.connection, batch, staged,
-        started_at=landed.started_at, run_id=run.run_id, clock=run.clock, reason=why, before_commit=record_with_batch,
+        started_at=landed.started_at, run_id=run.run_id, clock=run.clock, reason=reason,
+        before_commit=record_with_batch,
     )  # fmt: skip
     if batch.endpoint == LISTEN_HISTORY:
-        # The batch is live, and the next one deletes what is left.
+        # The batch is live, and the next batch deletes the remaining files.
         with suppress(DatabaseError):
             delete_confirmed_sessions(run.connection, confirmed_days=days, now=run.clock())
-    if why is not None:
-        _mark_accepted_in_docs(run, batch, why)
-    return BatchResult(batch, status, counts, reason=why, results=report.results)
+    if reason is not None:
+        _mark_accepted_in_docs(run, batch, reason)
+    return BatchResult(batch, status, counts, reason=reason, results=report.results)
 
 
-def _mark_accepted_in_docs(run: Run, batch: Batch, why: str) -> None:
+def _mark_accepted_in_docs(run: Run, batch: Batch, reason: str) -> None:
     """Add the acceptance to the batch's page of Data Docs. A file error does not fail the run: the batch is live."""
     from expectations.data_docs import mark_accepted  # imports Great Expectations: seconds
 
-    with suppress(OSError):
-        mark_accepted(run.docs_dir, batch.batch_id, why)
+    with suppress(OSError, ObjectStoreError):
+        mark_accepted(run.docs, batch.batch_id, reason)
 
 
 class _Progress:
-    """Shows in the UI how many pages of a snapshot are read. Updates at most every few seconds."""
+    """Shows in the UI how many pages of a snapshot are read, every few seconds. A shorter extraction shows nothing."""
 
     def __init__(self, batch: Batch, clock: Callable[[], float] = time.monotonic) -> None:
         self._batch = batch
@@ -213,7 +301,8 @@ class _Progress:
         self._shown_at = clock()
 
     def __call__(self, done: int, pages: int) -> None:
-        if done < pages and self._clock() - self._shown_at < _SECONDS_BETWEEN_PROGRESS:
+        is_last = done == pages and self._artifact is not None
+        if not is_last and self._clock() - self._shown_at < _SECONDS_BETWEEN_PROGRESS:
             return
         self._shown_at = self._clock()
         percent = 100.0 * done / pages

@@ -1,7 +1,7 @@
-"""Maintain: delete raw pages, staging tables, Data Docs and rejected messages that are older than the retention.
+"""Maintain: delete raw pages, staging tables, Data Docs, rejected messages and users of old experiments.
 
-Batches and their rejected rows stay. Prefect's erase runs are deleted at once, its task results after
-RUN_RETENTION_DAYS.
+Old months of sessions and plays move to OLD_MONTHS_TABLESPACE. Batches and their rejected rows stay. Prefect's erase
+runs are deleted at once, its task results after RUN_RETENTION_DAYS.
 
 `python -m flows.maintain [--retention-days N]` runs without a Prefect server.
 """
@@ -22,12 +22,14 @@ from prefect.settings import get_current_settings
 from pydantic import Field
 
 from core.clock import Clock, clock_of, utc_now
-from core.data_layout import DataLayout
+from core.dates import months_before
 from core.errors import DatabaseFull, DiskFull
 from core.exit_codes import run_main
 from core.roles import INGEST
 from core.runbook import RUNBOOK
 from core.settings import Settings, load_settings
+from core.stores import docs_store
+from core.table_layout import move_old_months
 from core.tracebacks import keep_logs_readable
 from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
@@ -35,6 +37,7 @@ from flows.failures import handle_failures
 from flows.json_results import add_json_option
 from flows.prefect_history import prune_prefect_history
 from flows.run import open_run
+from flows.state_messages import describe_counts, ends_with
 from pipeline import retention
 
 _BYTES_FOR_PREFECT = 64 * 2**20
@@ -42,6 +45,7 @@ Days = Annotated[int, Field(ge=1, le=36_500)]
 
 
 @flow(name="maintain", flow_run_name="maintain", validate_parameters=False)
+@ends_with(describe_counts)
 @handle_failures
 def maintain(retention_days: Days | None = None) -> dict[str, int]:
     """Delete what is older than the retention. On a full disk, delete files first, so that the database works again.
@@ -76,15 +80,20 @@ def prune_all(retention_days: int | None) -> dict[str, int]:
 def _prune(settings: Settings, clock: Clock, age: timedelta) -> dict[str, int]:
     with open_run(settings, load_thresholds(), "maintain", None, clock, role=INGEST) as run:
         oldest = run.clock() - age
-        pruned = retention.prune_batches(run.connection, settings.data_dir, oldest)
+        pruned = retention.prune_batches(run.connection, settings, oldest)
         pruned |= retention.prune_stream(run.connection, oldest)
+        pruned |= retention.prune_experiments(run.connection, oldest)
+        if settings.old_months_tablespace:
+            before = months_before(run.clock().date(), settings.old_months_after)
+            moved = move_old_months(run.connection, settings.old_months_tablespace, before)
+            print(f"{moved} tables and indexes of months before {before:%Y-%m} moved", flush=True)
         return pruned | _prune_docs(settings, oldest)
 
 
 def _prune_files_first(settings: Settings, clock: Clock, age: timedelta) -> dict[str, int]:
-    """Delete old files, which needs no database, then the rest. Ages of files are by the clock of the machine."""
+    """Delete old files, which needs no database, then the rest. The clock of the machine decides how old a file is."""
     oldest = utc_now() - age
-    freed = retention.prune_files(settings.data_dir, oldest)
+    freed = retention.prune_files(settings, oldest)
     try:
         freed |= _prune_docs(settings, oldest)
         print(f"the disk is full; without the database: {_describe(freed)}", flush=True)
@@ -97,7 +106,7 @@ def _prune_files_first(settings: Settings, clock: Clock, age: timedelta) -> dict
 def _prune_docs(settings: Settings, oldest: datetime) -> dict[str, int]:
     from expectations.data_docs import prune_docs  # imports Great Expectations: seconds
 
-    return {"data_docs_pages": prune_docs(DataLayout(settings.data_dir).data_docs, oldest)}
+    return {"data_docs_pages": prune_docs(docs_store(settings), oldest)}
 
 
 def _describe(pruned: dict[str, int]) -> str:

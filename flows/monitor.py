@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from datetime import date
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -24,10 +25,13 @@ from flows.command_line import run_command
 from flows.events import emit_aged, emit_degraded, notify_drift_alarm, print_next_command
 from flows.failures import handle_failures, has_server
 from flows.json_results import add_json_option
-from flows.quality_reports import print_quality, show_quality
+from flows.quality_reports import describe_evaluations, print_quality, show_quality
 from flows.run import Run, open_run
+from flows.state_messages import ends_with
 from flows.task_costs import measured
 from recommender.monitoring import quality_monitor
+from recommender.monitoring.daily_quality import DayQuality
+from recommender.monitoring.days_on_workers import DayMeasurement, measure_days
 from recommender.monitoring.drift import CusumSettings
 from recommender.monitoring.quality_monitor import DayEvaluation, DueDay, MonitoringSettings
 
@@ -35,6 +39,7 @@ _DECISIONS_SHOWN = 30
 
 
 @flow(name="monitor", flow_run_name="monitor", validate_parameters=False)
+@ends_with(describe_evaluations)
 @handle_failures
 def monitor() -> list[DayEvaluation]:
     """Evaluate every past day that has no evaluation yet, and ask for a training for each open drift alarm.
@@ -46,7 +51,8 @@ def monitor() -> list[DayEvaluation]:
     monitoring = monitoring_settings(settings)
     with open_run(settings, thresholds, "monitor", None, clock_of(settings), role=RECOMMENDER) as run:
         due_days = quality_monitor.days_to_evaluate(run.connection, run.clock())
-        evaluations = [evaluate_day(run, due, monitoring) for due in due_days]
+        plays = measure_on_workers(run, due_days, monitoring.k)
+        evaluations = [evaluate_day(run, due, monitoring, plays.get(due.day)) for due in due_days]
         alarms = quality_monitor.open_alarms(run.connection)
         run.outcome = evaluations[-1].verdict if evaluations else "nothing new"
         age = _age_to_refresh(run, evaluations) if not alarms else None
@@ -65,11 +71,28 @@ def monitor() -> list[DayEvaluation]:
 
 
 @task(task_run_name="evaluate-{due.day}", cache_policy=NO_CACHE)
+@ends_with(lambda evaluation: describe_evaluations([evaluation]))
 @measured
 @named_errors()
-def evaluate_day(run: Run, due: DueDay, monitoring: MonitoringSettings) -> DayEvaluation:
-    """Evaluate one day, and store the evaluation in one transaction. Raises DatabaseError."""
-    return quality_monitor.evaluate_day(run.connection, due, monitoring, run.clock())
+def evaluate_day(
+    run: Run, due: DueDay, monitoring: MonitoringSettings, plays: DayQuality | None = None
+) -> DayEvaluation:
+    """Evaluate one day, and store the evaluation in one transaction. Raises DatabaseError.
+
+    `plays` is what a worker measured.
+    """
+    return quality_monitor.evaluate_day(run.connection, due, monitoring, run.clock(), plays)
+
+
+def measure_on_workers(run: Run, due_days: Sequence[DueDay], k: int) -> dict[date, DayQuality]:
+    """Measure several days at once on workers of DASK_SCHEDULER that have a login. Empty without them.
+
+    Raises ComputeError, SettingsError, DatabaseError.
+    """
+    if len(due_days) < 2:
+        return {}
+    measurement = DayMeasurement(k, run.clock(), run.run_id, run.started_at)
+    return measure_days(run.ensure_block_runner(), measurement, [due.day for due in due_days])
 
 
 def monitoring_settings(settings: Settings) -> MonitoringSettings:

@@ -36,6 +36,12 @@ def show_quality(
     )
 
 
+def describe_evaluations(evaluations: Sequence[DayEvaluation]) -> str:
+    """Describe each evaluated day: its verdict and the reason."""
+    days = [f"{evaluation.quality.day}: {evaluation.verdict}: {evaluation.why}" for evaluation in evaluations]
+    return "; ".join(days) or "no new day to evaluate"
+
+
 def print_quality(evaluations: Sequence[DayEvaluation], alarms: Sequence[OpenDriftAlarm]) -> None:
     """Print one line for each evaluated day, and one for each open drift alarm."""
     for evaluation in evaluations:

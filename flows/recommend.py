@@ -23,12 +23,13 @@ from flows.command_line import run_command
 from flows.failures import handle_failures
 from flows.json_results import add_json_option
 from flows.recommendation_tasks import load_champion, read_marts, record_training_failure, stage_audit_and_publish
-from flows.reports import print_publication, show_publication
 from flows.run import Run, open_run
+from flows.state_messages import describe_publication, ends_with
+from flows.training_reports import print_publication, show_publication
 from recommender.models.champion import Champion
 from recommender.models.popularity import GenrePopularity
 from recommender.models.recipe import Recipe
-from recommender.publishing import model_runs
+from recommender.publishing import experiments, model_runs
 from recommender.publishing.model_runs import TrainingOutcome
 from recommender.publishing.scoring import MartData, PublishedRecommendations, ScoringModel
 
@@ -36,6 +37,7 @@ _NO_MODEL_YET = "no model is trained yet: popularity by genre is used until the 
 
 
 @flow(name="recommend", flow_run_name="recommend", validate_parameters=False)
+@ends_with(describe_publication)
 @handle_failures
 def recommend() -> PublishedRecommendations:
     """Publish recommendations for all users from the champion; before the first training, popularity by genre.
@@ -46,17 +48,19 @@ def recommend() -> PublishedRecommendations:
     keep_logs_readable()
     settings, thresholds = load_settings(), load_thresholds()
     with open_run(settings, thresholds, "recommend", None, clock_of(settings), role=RECOMMENDER) as run:
+        run.ensure_auditor()
         champion, marts = model_runs.find_champion(run.connection), read_marts(run)
         scorer = _scorer(run, champion, marts)
         replacing, why = (champion.live_id, "refreshed") if champion else (None, _NO_MODEL_YET)
         try:
-            published = stage_audit_and_publish(run, scorer, marts, replacing=replacing, why=why)
+            experiment = experiments.find_running(run.connection, champion)
+            published = stage_audit_and_publish(run, scorer, marts, replacing=replacing, why=why, experiment=experiment)
         except BaseException as error:
             if champion is None:
                 record_training_failure(run, scorer.model_run_id, scorer.recipe, error)
             raise
         run.outcome = "published"
-        show_publication("recommend", published, run.docs_dir, settings.data_docs_url)
+        show_publication("recommend", published, run.docs, settings.data_docs_web_url)
         print_publication(published)
         return published
 
@@ -82,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m flows.recommend", description=__doc__)
     add_json_option(parser)
     options = parser.parse_args(arguments)
-    return run_command(recommend, name="recommend", as_json=options.json)
+    return run_command(recommend, name="recommend", as_json=options.json, audits=True)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from core.exit_codes import run_main
 from core.reasons import check_reason
 from core.roles import INGEST
 from core.settings import load_settings
+from core.stores import backup_store
 from core.tracebacks import keep_logs_readable
 from erasure import suppression_list
 from expectations.thresholds import load_thresholds
@@ -28,6 +29,7 @@ from flows.ingest import process_batch
 from flows.json_results import add_json_option
 from flows.reports import print_batches, show_batches
 from flows.run import BatchResult, Run, open_run
+from flows.state_messages import describe_batches, ends_with
 from pipeline import batches, landing
 from pipeline.acceptance import load_acceptance
 from pipeline.batches import PUBLISHED_STATUSES, LedgerEntry
@@ -35,6 +37,7 @@ from pipeline.landing import Landing
 
 
 @flow(name="replay", flow_run_name="replay-{batch_id}", validate_parameters=False)
+@ends_with(describe_batches)
 @handle_failures
 def replay(batch_id: str, accept: str | None = None, by: str | None = None) -> list[BatchResult]:
     """Transform, audit and publish the raw pages of a batch that was blocked, failed or interrupted.
@@ -55,11 +58,11 @@ def replay(batch_id: str, accept: str | None = None, by: str | None = None) -> l
     if is_accepted:
         accept, by = check_reason(accept, "--accept"), check_reason(by, "--by")
     with open_run(settings, thresholds, "replay", parts[1], clock_of(settings), role=INGEST) as run:
-        suppression_list.synchronize_copy(run.connection, settings.data_dir)
+        suppression_list.synchronize_copy(run.connection, backup_store(settings))
         entry, landed = _replayable(run, batch_id)
         acceptance = load_acceptance(run.connection, entry.batch, accept, by) if is_accepted else None
         run.outcomes.append(process_batch(run, entry.batch, landed, acceptance))
-        show_batches("replay", run.outcomes, run.docs_dir, settings.data_docs_url)
+        show_batches("replay", run.outcomes, run.docs, settings.data_docs_web_url)
         print_batches(run.outcomes)
         emit_warehouse_published(run.outcomes)
         run.raise_if_incomplete()
@@ -78,7 +81,7 @@ def _replayable(run: Run, batch_id: str) -> tuple[LedgerEntry, Landing]:
     )
     if newer_batch is not None:
         raise ReplayRefused(f"{newer_batch} is newer and published; a replay of {batch_id} would bring old rows back")
-    landed = landing.find_landing(run.settings.data_dir, entry.batch)
+    landed = landing.find_landing(run.settings, entry.batch)
     if landed is None:
         raise ReplayRefused(
             f"the raw pages of {batch_id} are deleted (RETENTION_DAYS) or damaged; extract its day again"
@@ -97,6 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_command(
         replay,
         name="replay",
+        audits=True,
         as_json=options.json,
         result_name="batches",
         batch_id=options.batch_id,

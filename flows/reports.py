@@ -1,21 +1,23 @@
-"""Reports of a run: artifacts in Prefect's UI, and the lines that a command prints."""
+"""Reports of batches and audits: artifacts in Prefect's UI, and the lines that a command prints."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_link_artifact, create_table_artifact
 
 from core.audits import AuditReport
-from flows.recommendation_tasks import TrainingResult
+from core.errors import ObjectStoreError
+from core.file_store import FileStore
 from flows.run import BatchResult
-from recommender.evaluation.model_search import format_params
-from recommender.publishing.scoring import PublishedRecommendations
+from notifications.links import docs_path
+
+_LOGGER = logging.getLogger(__name__)
 
 
-def show_batches(flow: str, outcomes: Sequence[BatchResult], docs_dir: Path, docs_url: str) -> None:
+def show_batches(flow: str, outcomes: Sequence[BatchResult], docs: FileStore, docs_url: str) -> None:
     """Create the artifacts of a run: rows of each batch, failed expectations, and a link to Data Docs."""
     create_table_artifact(
         key=f"{flow}-batches",
@@ -30,50 +32,33 @@ def show_batches(flow: str, outcomes: Sequence[BatchResult], docs_dir: Path, doc
         table=_failed_expectations(outcomes),
         description="Failed expectations. A critical failure blocks the batch, a warning does not.",
     )
-    _link_docs(flow, docs_dir, docs_url)
+    link_docs(flow, docs, docs_url, {outcome.batch.endpoint: outcome.batch.batch_id for outcome in outcomes})
 
 
-def _link_docs(flow: str, docs_dir: Path, docs_url: str) -> None:
-    if docs_dir.joinpath("index.html").exists():
-        create_link_artifact(
-            key=f"{flow}-data-docs", link=docs_url or docs_dir.joinpath("index.html").as_uri(), link_text="Data Docs"
-        )
+def link_docs(flow: str, docs: FileStore, docs_url: str, batch_ids: Mapping[str, str]) -> None:
+    """Create an artifact for each audit that links to its page of Data Docs. `batch_ids` are by audited table.
+
+    If Data Docs cannot be reached, log a warning: the batches are published by now, and the run must still emit its
+    event.
+    """
+    for table, batch_id in batch_ids.items():
+        page = docs_path(batch_id)
+        try:
+            exists = docs.exists(page)
+        except (OSError, ObjectStoreError) as error:
+            _LOGGER.warning(
+                "the links to Data Docs are missing: %s cannot be read (%s)", docs.location, type(error).__name__
+            )
+            return
+        if exists:
+            create_link_artifact(
+                key=f"{flow}-data-docs-{table.replace('_', '-')}",
+                link=f"{docs_url.rstrip('/')}/{page}" if docs_url else docs.link_to(page),
+                link_text=f"Audit of {batch_id}",
+            )
 
 
-def show_publication(flow: str, published: PublishedRecommendations, docs_dir: Path, docs_url: str) -> None:
-    """Create the artifacts of a publication: its figures and warnings, and a link to Data Docs."""
-    create_table_artifact(
-        key=f"{flow}-publication",
-        table=[
-            {
-                "publication": published.publication_id,
-                "model run": published.model_run_id,
-                "model": published.model,
-                "users": published.users,
-                "recommendations": published.rows,
-                "different tracks": published.tracks_covered,
-                "warnings": "; ".join(result.description for result in published.results if not result.success),
-            }
-        ],
-        description="The recommendations that went live.",
-    )
-    _link_docs(flow, docs_dir, docs_url)
-
-
-def print_publication(published: PublishedRecommendations) -> None:
-    """Print one line about the publication, and one for each warning."""
-    print(
-        f"publication {published.publication_id}: {published.rows:,} recommendations for {published.users:,} "
-        f"users by {published.model} (model run {published.model_run_id}), "
-        f"{published.tracks_covered:,} different tracks",
-        flush=True,
-    )
-    for result in published.results:
-        if not result.success:
-            print(f"warning: {result.description}", flush=True)
-
-
-def show_stream_audit(reports: Sequence[AuditReport], deleted: int, docs_dir: Path, docs_url: str) -> None:
+def show_stream_audit(reports: Sequence[AuditReport], deleted: int, docs: FileStore, docs_url: str) -> None:
     """Create the artifacts of an audit of the stream: each failed expectation, and a link to Data Docs."""
     failed = [
         {
@@ -92,7 +77,9 @@ def show_stream_audit(reports: Sequence[AuditReport], deleted: int, docs_dir: Pa
         table=failed or [{"audit": "", "severity": "", "what": "none failed", "rows": "", "expectation": ""}],
         description=f"Failed expectations. {deleted} failed lists were deleted.",
     )
-    _link_docs("audit-stream", docs_dir, docs_url)
+    link_docs(
+        "audit-stream", docs, docs_url, {report.batch_id.partition("-")[0]: report.batch_id for report in reports}
+    )
 
 
 def print_stream_audit(reports: Sequence[AuditReport], deleted: int) -> None:
@@ -104,48 +91,6 @@ def print_stream_audit(reports: Sequence[AuditReport], deleted: int) -> None:
             print(f"{'failed' if result.blocks else 'warning'}: {result.description}", flush=True)
     if deleted:
         print(f"{deleted} fresh recommendation lists are deleted; serving shows the published ones", flush=True)
-
-
-def show_training(training: TrainingResult, docs_dir: Path, docs_url: str) -> None:
-    """Create the artifacts of a training: figures of the models, the promotion decision, and the publication."""
-    create_table_artifact(
-        key="retrain-models",
-        table=models_table(training.decision.metrics),
-        description="Models, best first by the users of the selection; figures are of all users. `out`: why excluded.",
-    )
-    create_markdown_artifact(
-        f"## {training.decision.decision}\n\n{training.decision.recipe}\n\n{training.decision.why}\n",
-        key="retrain-decision",
-        description=f"Model run {training.model_run_id}.",
-    )
-    if training.published is not None:
-        show_publication("retrain", training.published, docs_dir, docs_url)
-
-
-def models_table(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return one row for each model: figures, settings, and why it is excluded, if it is.
-
-    The UI shows the columns of the first row and cuts long rows, so all rows have all columns, figures first.
-    """
-    models: dict[str, dict[str, Any]] = dict(metrics.get("models", {}))
-    rows = [
-        {"model": name}
-        | {measure: round(figures[measure], 4) for measure in ("ndcg", "recall", "coverage", "novelty")}
-        | {"fit s": figures["fit_seconds"], "score s": figures["score_seconds"], "MB": figures["peak_memory_mb"]}
-        | {"out": "", "plays": figures["options"], "settings": format_params(figures["settings"])}
-        for name, figures in models.items()
-    ]
-    empty_row = {column: "" for row in rows[:1] for column in row}
-    return rows + [empty_row | {"model": name, "out": why} for name, why in dict(metrics.get("out", {})).items()]
-
-
-def print_training(training: TrainingResult) -> None:
-    """Print the excluded models with reasons, the promotion decision, and the publication."""
-    for name, why in dict(training.decision.metrics.get("out", {})).items():
-        print(f"excluded: {name}, {why}", flush=True)
-    print(f"model run {training.model_run_id}: {training.decision.decision}: {training.decision.why}", flush=True)
-    if training.published is not None:
-        print_publication(training.published)
 
 
 def print_batches(outcomes: Sequence[BatchResult]) -> None:

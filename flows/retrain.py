@@ -11,7 +11,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -34,9 +33,10 @@ from flows.events import notify_alarms_answered
 from flows.failures import handle_failures
 from flows.json_results import add_json_option
 from flows.recommendation_tasks import TrainingResult, read_marts, record_training_failure, stage_audit_and_publish
-from flows.reports import print_training, show_training
 from flows.run import Run, open_run
+from flows.state_messages import ends_with
 from flows.task_costs import measured
+from flows.training_reports import describe_training, print_training, show_training
 from recommender.data import mart_reader
 from recommender.data.play_log import AS_PLAYED, SHORT_MEMORY, PlayLog
 from recommender.evaluation import promotion
@@ -44,9 +44,9 @@ from recommender.evaluation.promotion import PromotionDecision, PromotionSetting
 from recommender.evaluation.trials import TrialLimits
 from recommender.models import file_format
 from recommender.models.champion import Champion
+from recommender.models.model_file import ModelFile
 from recommender.models.popularity import GenrePopularity
 from recommender.models.recipe import Recipe
-from recommender.models.registry import load_model
 from recommender.monitoring import quality_monitor
 from recommender.publishing import model_runs
 from recommender.publishing.model_runs import TrainingCause, TrainingOutcome
@@ -80,6 +80,7 @@ class Degradation(BaseModel):
 
 
 @flow(name="retrain", flow_run_name="retrain", validate_parameters=False)
+@ends_with(describe_training)
 @handle_failures
 def retrain(
     as_of: datetime | None = None, seed: Seed = 0, degradation: Degradation | None = None, refresh: bool = False
@@ -125,13 +126,14 @@ def retrain(
             raise
         run.outcome = decision.decision
         training = TrainingResult(model_run_id, decision, published)
-        show_training(training, run.docs_dir, settings.data_docs_url)
+        show_training(training, run.docs, settings.data_docs_web_url)
         print_training(training)
         notify_alarms_answered(quality_monitor.alarms_answered_by(run.connection, model_run_id), decision.why)
         return training
 
 
 @task(task_run_name="read-training-data", cache_policy=NO_CACHE)
+@ends_with(lambda data: f"{len(data.log.users):,} rows of plays until {data.end} UTC")
 @measured
 @named_errors()
 def read_training_data(run: Run, as_of: datetime) -> TrainingData:
@@ -148,6 +150,7 @@ def read_training_data(run: Run, as_of: datetime) -> TrainingData:
 
 
 @task(task_run_name="search-models", cache_policy=NO_CACHE)
+@ends_with(lambda decision: f"{decision.decision}: {decision.why}")
 @measured
 @named_errors()
 def search_models(run: Run, training_data: TrainingData, seed: int, cause: TrainingCause) -> PromotionDecision:
@@ -161,25 +164,33 @@ def search_models(run: Run, training_data: TrainingData, seed: int, cause: Train
         weighting=SHORT_MEMORY if cause == "degradation" else AS_PLAYED,
         refresh_margin=run.settings.retrain_refresh_margin if cause == "age" else None,
         limits=_limits(run),
+        diversity=run.settings.recommendation_diversity,
+        search_trials=run.settings.retrain_search_trials,
         search_seconds=run.settings.retrain_search_seconds,
         log_progress=get_run_logger().info,
+        blocks=run.ensure_block_runner(),
     )
     return promotion.decide_promotion(
-        training_data.log, training_data.end, training_data.champion, run.models_dir, promotion_settings
+        training_data.log, training_data.end, training_data.champion, run.models, promotion_settings
     )
 
 
 @task(task_run_name="train-{decision.recipe.model}", cache_policy=NO_CACHE)
+@ends_with(lambda file: f"saved as {file.name}" if file else "popularity has no file")
 @measured
 @named_errors()
-def train_winner(run: Run, model_run_id: int, decision: PromotionDecision, training_data: TrainingData) -> Path | None:
+def train_winner(
+    run: Run, model_run_id: int, decision: PromotionDecision, training_data: TrainingData
+) -> ModelFile | None:
     """Train the winner on all data, and return its file; None for popularity, which has none. Raises ModelError."""
     if not decision.recipe.personal:
         return None
-    path = run.models_dir / f"model-{model_run_id}.npz"
+    name = f"model-{model_run_id}.npz"
     interactions = training_data.log.interactions(training_data.end, decision.recipe.weighting)
-    promotion.train_model(decision.recipe, interactions, _limits(run), path)
-    return path
+    with run.models.new_file(name) as path:
+        promotion.train_model(decision.recipe, interactions, _limits(run), path)
+        digest = file_format.digest(path)
+    return ModelFile(name, digest)
 
 
 def _publish(
@@ -191,7 +202,7 @@ def _publish(
         champion = model_runs.find_champion(run.connection)
         _refuse_new_champion(champion, training_data.champion)
         marts = read_marts(run)
-        model = load_model(file) if file else GenrePopularity()
+        model = file.load(run.models) if file else GenrePopularity()
         scorer = ScoringModel(model_run_id, decision.recipe, model, outcome_of(decision, file))
         replacing = champion.live_id if champion else None
         return stage_audit_and_publish(run, scorer, marts, replacing=replacing, why=decision.why)
@@ -225,9 +236,9 @@ def _start(run: Run, training_data: TrainingData, seed: int, cause: TrainingCaus
     )
 
 
-def outcome_of(decision: PromotionDecision, file: Path | None = None) -> TrainingOutcome:
+def outcome_of(decision: PromotionDecision, file: ModelFile | None = None) -> TrainingOutcome:
     """Return the outcome to record: the decision, and name and digest of the model's file."""
-    name, digest = (file.name, file_format.digest(file)) if file else (None, None)
+    name, digest = (file.name, file.digest) if file else (None, None)
     return TrainingOutcome(decision.recipe, decision.decision, decision.why, decision.metrics, name, digest)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from prefect import flow
+from prefect.artifacts import create_table_artifact
 from pydantic import Field
 
 from core.clock import clock_of
@@ -22,12 +23,14 @@ from core.tracebacks import keep_logs_readable
 from flows.command_line import run_command
 from flows.failures import handle_failures
 from flows.json_results import add_json_option
+from flows.state_messages import ends_with
 from recommender.publishing import publication
 
 Number = Annotated[int, Field(ge=1)]
 
 
 @flow(name="rollback", flow_run_name="rollback", validate_parameters=False)
+@ends_with("publication {} is live".format)
 @handle_failures
 def rollback(publication_id: Number | None = None, why: str = "rolled back by hand") -> int:
     """Make a publication live again. Its model becomes the champion.
@@ -38,7 +41,13 @@ def rollback(publication_id: Number | None = None, why: str = "rolled back by ha
 
     Returns its id. Raises UnusablePublication if it is unknown, was never live, or its recommendations were deleted.
     """
-    return roll_back(publication_id, why)
+    target_id = roll_back(publication_id, why)
+    create_table_artifact(
+        key="rollback-publication",
+        table=[{"publication": target_id, "why": why}],
+        description="The publication that is live again. Its model is the champion.",
+    )
+    return target_id
 
 
 def roll_back(publication_id: Number | None, why: str) -> int:
@@ -57,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Roll back from a command line, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m flows.rollback", description=__doc__)
     parser.add_argument(
-        "publication_id", type=int, nargs="?", help="publication (default: the one before the live one)"
+        "publication_id", type=int, nargs="?", help="publication (default: the publication before the live one)"
     )
     parser.add_argument("--why", default="rolled back by hand", help="reason, stored with the publication")
     add_json_option(parser)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prefect.runtime import flow_run
+
+from compute.blocks import BlockRunner
+from compute.runner import open_block_runner
 from core.audits import ExpectationResult
 from core.clock import Clock
 from core.data_layout import DataLayout
@@ -19,18 +23,23 @@ from core.database import (
 )
 from core.endpoints import ENDPOINTS
 from core.errors import REFUSALS, DatabaseError, MoovitamixError
+from core.file_store import FileStore
 from core.roles import Role, ensure_schema, ensure_schema_for_role
 from core.settings import Settings
+from core.stores import docs_store, model_store
+from expectations.auditor_process import AuditorOptions
 from expectations.thresholds import Thresholds
+from flows.auditors import BatchAuditor, open_auditor
+from flows.lineage import open_lineage
 from pipeline import batches
 from pipeline.batches import PUBLISHED_STATUSES, Batch, Counts, Status
 
 if TYPE_CHECKING:
-    from expectations.checkpoint import Auditor
+    from flows.lineage_events import LineageRecorder
 
 
 class IngestIncomplete(MoovitamixError):
-    """A batch is blocked or failed. `batches` holds all results of the run, `unpublished` those of such batches."""
+    """A batch is blocked or failed. `batches` holds all results, `unpublished` those of blocked and failed batches."""
 
     def __init__(self, unpublished: Sequence[BatchResult], batches: Sequence[BatchResult] = ()) -> None:
         super().__init__(
@@ -71,33 +80,37 @@ class Run:
     url: str
     connection: Connection
     run_id: int
+    started_at: datetime
     at_end: ExitStack
     outcomes: list[BatchResult] = field(default_factory=list)
     outcome: str = ""  # one word for ops.runs, if the run has no batches
-    _auditor: Auditor | None = None
+    lineage: LineageRecorder | None = None
+    _auditor: BatchAuditor | None = None
+    _block_runner: BlockRunner | None = None
 
     @property
-    def models_dir(self) -> Path:
-        return DataLayout(self.settings.data_dir).models
+    def models(self) -> FileStore:
+        return model_store(self.settings)
 
     @property
-    def docs_dir(self) -> Path:
-        return DataLayout(self.settings.data_dir).data_docs
+    def docs(self) -> FileStore:
+        return docs_store(self.settings)
 
-    def ensure_auditor(self, max_failing_keys: int = 1_000) -> Auditor:
-        """Open the auditor at the first call, which takes seconds, and close it with the run."""
+    def ensure_auditor(self, max_failing_keys: int = 1_000) -> BatchAuditor:
+        """Let the auditor get ready at the first call, without a wait. It is closed with the run."""
         if self._auditor is None:
-            from expectations.checkpoint import Auditor  # imports Great Expectations
-
-            auditor = Auditor(
-                url=self.url,
-                thresholds=self.thresholds,
-                docs_dir=self.docs_dir,
-                clock=self.clock,
-                max_failing_keys=max_failing_keys,
-            )
-            self._auditor = self.at_end.enter_context(auditor)
+            options = AuditorOptions(self.url, self.settings, self.thresholds, max_failing_keys)
+            self._auditor = open_auditor(options, self.clock, self.at_end)
         return self._auditor
+
+    def ensure_block_runner(self) -> BlockRunner:
+        """Connect to the Dask cluster of DASK_SCHEDULER at the first call; without it, blocks run in this process.
+
+        Raises ClusterUnavailable.
+        """
+        if self._block_runner is None:
+            self._block_runner = self.at_end.enter_context(open_block_runner(self.settings))
+        return self._block_runner
 
     def shaped_folder(self, batch: Batch) -> Path:
         """Return the folder of the batch's transformed rows. It is deleted after staging."""
@@ -106,7 +119,7 @@ class Run:
     def unpublished_dependencies(self, batch: Batch) -> list[str]:
         """Return the endpoints that the batch depends on and that are not published for its day.
 
-        The result of this run counts; without one, that of the last run.
+        The result of this run counts. If this run has none, the result of the last run counts.
         """
         unpublished = {outcome.batch.endpoint: not outcome.is_published for outcome in self.outcomes}
         for name in ENDPOINTS[batch.endpoint].depends_on:
@@ -143,16 +156,29 @@ def open_run(
         take_lock(connection, settings.lock_wait_seconds)
         if clock_problem := batches.clock_problem(connection, clock()):
             print(f"warning: {clock_problem}", flush=True)
-        run_id = batches.start_run(connection, flow, day, clock())
-        run = Run(flow, settings, thresholds, clock, url, connection, run_id, at_end)
+        started_at = clock()
+        run_id = batches.start_run(connection, flow, day, started_at)
+        run = Run(flow, settings, thresholds, clock, url, connection, run_id, started_at, at_end)
+        run.lineage = open_lineage(
+            flow=flow,
+            flow_run_id=flow_run.id and str(flow_run.id),
+            run_id=run_id,
+            connection=connection,
+            settings=settings,
+            clock=clock,
+        )
         try:
             yield run
         except BaseException as error:
+            if run.lineage is not None:
+                run.lineage.finish(error)
             outcome = "refused" if isinstance(error, REFUSALS) else "failed"
             with suppress(DatabaseError):  # if the database failed, the run stays open in the ledger
                 batches.finish_run(connection, run_id, outcome, clock())
             raise
         batches.finish_run(connection, run_id, run.outcome or summary(run.outcomes), clock())
+        if run.lineage is not None:
+            run.lineage.finish(None)
 
 
 def summary(outcomes: Sequence[BatchResult]) -> str:

@@ -18,6 +18,7 @@ from core.audits import AuditReport
 from core.database import readable_errors
 from core.errors import DatabaseError
 from core.queries import load_query
+from flows.auditors import cpu_seconds_of_process
 from flows.run import Run
 from pipeline.batches import Batch
 from recommender.publishing.publication import Publication
@@ -42,6 +43,7 @@ def measured(
     def measured_step(run: Run, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         with measuring(run, step.__name__, _batch_id(args, kwargs)) as task_outcome:
             result = step(run, *args, **kwargs)
+            task_outcome.result = result
             task_outcome.succeeded = not (isinstance(result, AuditReport) and result.blocks)
             return result
 
@@ -50,25 +52,27 @@ def measured(
 
 @dataclass
 class TaskOutcome:
-    """Whether a task succeeded. An audit that blocks its batch did not."""
+    """Whether a task succeeded, and its result for lineage. An audit that blocks its batch did not succeed."""
 
     succeeded: bool = True
+    result: object = None
 
 
 @contextmanager
 def measuring(run: Run, task: str, batch_id: str = "") -> Iterator[TaskOutcome]:
     """Record the cost of the block, also if it fails. Does nothing if the database is unavailable.
 
-    CPU seconds (user and system) include all threads of this process and child processes that ended meanwhile, but not
-    Postgres. Memory is that of this process.
+    CPU seconds (user and system) include all threads of this process, child processes that ended meanwhile, and audits
+    of another process, but not Postgres. Memory is that of this process.
     """
     started_at, started, cpu = run.clock(), time.perf_counter(), _cpu_seconds()
     memory = _Memory()
     outcome = TaskOutcome()
+    error: BaseException | None = None
     try:
         yield outcome
-    except BaseException:
-        outcome.succeeded = False
+    except BaseException as caught:
+        outcome.succeeded, error = False, caught
         raise
     finally:
         cost = {
@@ -82,6 +86,10 @@ def measuring(run: Run, task: str, batch_id: str = "") -> Iterator[TaskOutcome]:
             "succeeded": outcome.succeeded,
         }
         _record(run, cost)
+        if run.lineage is not None:
+            run.lineage.record_step(
+                task, batch_id, started_at=started_at, ended_at=run.clock(), result=outcome.result, error=error
+            )
 
 
 def _record(run: Run, cost: dict[str, Any]) -> None:
@@ -98,7 +106,7 @@ def _batch_id(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
 
 def _cpu_seconds() -> float:
     usages = [resource.getrusage(processes) for processes in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages) + cpu_seconds_of_process()
 
 
 class _Memory:

@@ -15,6 +15,7 @@ import sqlite3
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -28,12 +29,11 @@ from core.data_layout import DataLayout
 from core.errors import DiskFull, MoovitamixError, is_disk_full
 from core.file_locks import FileLock, exclusive_lock
 from core.http_probe import probe_failure
-from core.prefect_names import FLOW_HEARTBEAT, SERVICES_MARK
+from core.prefect_names import FLOW_HEARTBEAT, SECONDS_TO_START, SERVICES_MARK
 
 DATABASE = "prefect.db"
 _ROOT = Path(__file__).parent.parent
 _LOCK, _PROCESS_ID, _LOG = "lock", "pid", "temporary-prefect-server.log"
-_SECONDS_TO_START = 120.0
 _SECONDS_TO_END = 5.0
 _SECONDS_TO_ANSWER = 5.0
 _LOG_BYTES = 2**20
@@ -70,8 +70,10 @@ class TemporaryServer:
 _server: TemporaryServer | None = None
 
 
-def ensure_prefect_api(data_dir: Path) -> None:
-    """Make the flows of this process report to a server: that of PREFECT_API_URL, of `make up`, or a temporary one.
+def ensure_prefect_api(data_dir: Path, while_starting: Callable[[], None] = lambda: None) -> None:
+    """Make the flows of this process report to the server of PREFECT_API_URL, of `make up`, or a temporary server.
+
+    `while_starting` is called while a temporary server starts, which takes seconds.
 
     The server of `make up` is used if it runs for this DATA_DIR, so that its deployments react to events of the run.
     A temporary server runs until this process ends, because Prefect sends data at exit. Raises PrefectServerError,
@@ -88,7 +90,7 @@ def ensure_prefect_api(data_dir: Path) -> None:
         os.environ.update(services)
         refresh_global_settings_context()
         return
-    server = _ensure_server(settings.home.resolve(), DataLayout(data_dir).logs)
+    server = _ensure_server(settings.home.resolve(), DataLayout(data_dir).logs, while_starting)
     os.environ.pop("PREFECT_API_KEY", None)
     os.environ.update({"PREFECT_API_URL": server.url, "PREFECT_API_AUTH_STRING": server.login})
     refresh_global_settings_context()  # Prefect's threads see the global context only
@@ -130,11 +132,11 @@ def _server_of_services(data_dir: Path) -> dict[str, str] | None:
     return None
 
 
-def _ensure_server(home: Path, logs: Path) -> TemporaryServer:
+def _ensure_server(home: Path, logs: Path, while_starting: Callable[[], None]) -> TemporaryServer:
     global _server
     if _server is None or not _server.runs:
         try:
-            _server = _start(home, logs)
+            _server = _start(home, logs, while_starting)
         except OSError as error:
             kind = DiskFull if is_disk_full(error) else PrefectServerError
             raise kind(f"the temporary Prefect server cannot be set up in {home}: {_reason(error)}") from error
@@ -142,7 +144,7 @@ def _ensure_server(home: Path, logs: Path) -> TemporaryServer:
     return _server
 
 
-def _start(home: Path, logs: Path) -> TemporaryServer:
+def _start(home: Path, logs: Path, while_starting: Callable[[], None] = lambda: None) -> TemporaryServer:
     runs = home / "temporary"
     runs.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(home / "temporary.lock"):
@@ -167,6 +169,7 @@ def _start(home: Path, logs: Path) -> TemporaryServer:
     server = TemporaryServer(process, folder, lock, "", login)
     try:
         (folder / _PROCESS_ID).write_text(str(process.pid))
+        while_starting()
         server.url = f"http://127.0.0.1:{_port_of(process, logs)}/api"
     except BaseException:
         server.stop()
@@ -181,7 +184,7 @@ def _environment(home: Path, folder: Path, login: str, is_ready: bool) -> dict[s
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder / DATABASE}",
         "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": str(not is_ready).lower(),
         "PREFECT_API_BLOCKS_REGISTER_ON_START": str(not is_ready).lower(),
-        "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",  # the memo belongs to another database
+        "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",  # the stored result belongs to another database
         "PREFECT_SERVER_API_AUTH_STRING": login,
         "PREFECT_SERVER_UI_ENABLED": "false",
         "PREFECT__SERVER_EPHEMERAL": "1",
@@ -192,10 +195,10 @@ def _environment(home: Path, folder: Path, login: str, is_ready: bool) -> dict[s
 def _port_of(process: subprocess.Popen[bytes], logs: Path) -> int:
     """Wait for the port that the server announces. Raises PrefectServerError if it stops, or is too slow."""
     output = cast(IO[bytes], process.stdout)
-    readable, _, _ = select.select([output], [], [], _SECONDS_TO_START)
+    readable, _, _ = select.select([output], [], [], SECONDS_TO_START)
     line = output.readline() if readable else b""
     if not line.strip().isdigit():
-        problem = "stopped before it was ready" if readable else f"was not ready within {_SECONDS_TO_START:g} s"
+        problem = "stopped before it was ready" if readable else f"was not ready within {SECONDS_TO_START:g} s"
         raise PrefectServerError(
             f"the temporary Prefect server {problem}; run the command again. Its log is {logs / _LOG}"
         )
@@ -203,7 +206,7 @@ def _port_of(process: subprocess.Popen[bytes], logs: Path) -> int:
 
 
 def _copy_template(template: Path, database: Path) -> bool:
-    """Copy the template. Return whether there is a usable one. Set an unusable one aside, and print a note."""
+    """Copy the template. Return whether there is a usable template. Rename an unusable template, and print a note."""
     try:
         shutil.copyfile(template, database)
     except FileNotFoundError:
@@ -220,7 +223,7 @@ def _copy_template(template: Path, database: Path) -> bool:
     for name in (f"{template.name}-wal", f"{template.name}-shm"):
         template.with_name(name).unlink(missing_ok=True)
     print(
-        f"note: {template} is damaged or of another version. It was set aside as {aside.name}, and a new one is "
+        f"note: {template} is damaged or of another version. It was set aside as {aside.name}, and a new file is  "
         "created. It holds no data that you need",
         file=sys.stderr,
         flush=True,
@@ -246,7 +249,7 @@ def _clean_up(runs: Path) -> None:
             continue
         with suppress(OSError, ValueError, psutil.Error):
             process = psutil.Process(int((folder / _PROCESS_ID).read_text()))
-            if str(folder) in process.cmdline():  # otherwise another process has the same id now
+            if str(folder) in process.cmdline():  # otherwise a new process has the same id
                 process.kill()
                 process.wait(_SECONDS_TO_END)
         lock.release()

@@ -1,4 +1,4 @@
-"""Malformed rows, by kind. Each one is a changed copy of a good row; the good row stays in the endpoint."""
+"""Malformed rows, by kind. Each malformed row is a changed copy of a good row, which stays in the endpoint."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ _TEXT = "a text"
 _IDENTITY = ("id", "email", "user_id", "created_at")
 _LISTENS = "listen_history"
 KINDS: dict[str, BadRowKind] = {
-    "id_null": _value("the id (user_id in listens) is null", "id", None),
+    "id_null": _value("the id (user_id in listen_history) is null", "id", None),
     "id_missing": _value("the id is missing", "id", MISSING),
     "id_text": _value("the id is a text", "id", "abc"),
     "id_float": _value("the id has a fraction", "id", 12.5),
@@ -162,7 +162,7 @@ def _kind_error(endpoint: str | None, name: str) -> str | None:
     requested, _, field = name.partition(":")
     kind = KINDS.get(requested)
     if kind is None:
-        return f"unknown kind of bad row {requested!r}; GET /_control/kinds lists the kinds"
+        return f"unknown kind of malformed row {requested!r}; GET /_control/kinds lists the kinds"
     endpoints = ENDPOINTS if endpoint is None else (endpoint,)
     if not set(endpoints) <= set(kind.endpoints):
         return f"{requested!r} needs one of these endpoints: {', '.join(kind.endpoints)}"

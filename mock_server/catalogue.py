@@ -51,8 +51,8 @@ def draw_tracks(first: int, count: int, period: Period) -> Tracks:
 def draw_hits(tracks: Tracks, count: int, share: float, period: Period) -> Tracks:
     """`count` new tracks that get `share` (below 1) of the popularity of all listed tracks.
 
-    Each of the most popular artists gets one. A new track takes the same share of its artist's popularity as of the
-    whole catalogue, so that every pool shifts alike.
+    Each of the most popular artists gets one new track. It takes the same share of its artist's popularity as all new
+    tracks take of the whole catalogue, so that every pool shifts alike.
     """
     popularity = np.bincount(tracks.artist, weights=np.where(tracks.listed, tracks.popularity, 0.0))
     artists = np.argsort(-popularity, kind="stable")[:count].astype(np.int32)
@@ -62,7 +62,7 @@ def draw_hits(tracks: Tracks, count: int, share: float, period: Period) -> Track
 
 
 def draw_updates(created: Integers, period: Period) -> Integers:
-    """The time each row was last changed: after its creation, and before it for OLDER_SHARE of the rows."""
+    """The time each row was last changed: after its creation, but before it for OLDER_SHARE of the rows."""
     count = len(created)
     is_earlier = period.rng.random(count) < OLDER_SHARE
     low = np.where(is_earlier, period.start, created)

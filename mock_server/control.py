@@ -152,9 +152,9 @@ class RequestRouter:
         return report_usefulness(self._pages_handler.state, shown)
 
     def _plays(self, request: Request) -> Any:
-        """Start sessions now: `count` of random users, or one of a user with chosen tracks."""
+        """Start sessions now: `count` sessions of random users, or one session of a user with chosen tracks."""
         try:
-            wanted = msgspec.json.decode(request.body, type=DrawnPlays | ChosenPlays)
+            plays = msgspec.json.decode(request.body, type=DrawnPlays | ChosenPlays)
         except msgspec.DecodeError as error:
             raise InvalidControlRequest(
                 'the body must be like {"type": "drawn", "count": 5}'
@@ -162,13 +162,13 @@ class RequestRouter:
             ) from error
         state, now = self._pages_handler.state, dt.datetime.now(dt.UTC).replace(tzinfo=None)
         sessions = self._pages_handler.live_sessions
-        if isinstance(wanted, DrawnPlays):
-            return msgspec.to_builtins(sessions.draw(state, wanted.count, now))
-        return msgspec.to_builtins(sessions.play(state, wanted.user_id, wanted.items, now))
+        if isinstance(plays, DrawnPlays):
+            return msgspec.to_builtins(sessions.draw(state, plays.count, now))
+        return msgspec.to_builtins(sessions.play(state, plays.user_id, plays.items, now))
 
 
 class DrawnPlays(msgspec.Struct, tag="drawn"):
-    """So many sessions of users drawn by their activity."""
+    """`count` sessions of users drawn by their activity."""
 
     count: Annotated[int, msgspec.Meta(ge=1, le=10_000)]
 

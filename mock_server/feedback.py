@@ -18,7 +18,7 @@ Id = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class ShownTracks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The public ids of the tracks that one user was shown."""
+    """The public ids of the tracks that were shown to a user."""
 
     user_id: Id
     tracks: list[Id]
@@ -29,7 +29,7 @@ class UnknownId(LookupError):
 
 
 def report_usefulness(state: DayState, shown: list[ShownTracks]) -> list[dict[str, int | list[bool]]]:
-    """For each user, in order: whether they call each track they were shown useful. Raises UnknownId."""
+    """Return, for each user in order, whether they call each shown track useful. Raises UnknownId."""
     lengths = np.array([len(entry.tracks) for entry in shown], np.int64)
     users = _rows(state, "user", [entry.user_id for entry in shown])
     tracks = _rows(state, "track", [track for entry in shown for track in entry.tracks])
@@ -42,7 +42,7 @@ def report_usefulness(state: DayState, shown: list[ShownTracks]) -> list[dict[st
 
 
 def reported_useful(state: DayState, users: Indices, tracks: Indices) -> NDArray[np.bool_]:
-    """Whether each user calls the track at the same position useful; the answer is the same all day. Both are rows."""
+    """Whether each user calls the track at the same position useful; the answer is the same all day."""
     return truly_useful(state, users, tracks) ^ _wrong_answers(state, users, tracks)
 
 
@@ -55,7 +55,7 @@ def truly_useful(state: DayState, users: Indices, tracks: Indices) -> NDArray[np
 
 
 def _wrong_answers(state: DayState, users: Indices, tracks: Indices) -> NDArray[np.bool_]:
-    """Which answers are inverted. The draw depends only on seed, user, track and day."""
+    """Mark the answers to invert. The draw depends only on seed, user, track and day."""
     pairs = scramble(users.astype(np.int64) << 32 | tracks, state.plan.seed * 8)
     return scramble(pairs, state.day.toordinal()) < np.uint64(WRONG_ANSWER_SHARE * 2**64)
 

@@ -52,7 +52,7 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Response:
-    """An HTTP response. `body` is complete even if the delivery cuts it."""
+    """An HTTP response. `body` is complete even if the delivery truncates it."""
 
     status: int
     body: bytes

@@ -1,4 +1,4 @@
-"""Sessions that users start while the mock runs. The snapshots of the days after contain them."""
+"""Sessions that users start while the mock runs. The snapshots of later days contain them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class LiveSessions:
             self._sessions = msgspec.json.Decoder(LiveSession).decode_lines(lines)
 
     def draw(self, state: DayState, count: int, now: dt.datetime) -> list[LiveSession]:
-        """Add `count` sessions of users that begin now: more of more active users, by their tastes."""
+        """Add `count` sessions that begin now. Users are drawn by their activity, tracks by the users' tastes."""
         rng = np.random.default_rng([state.plan.seed, state.day.toordinal(), len(self._sessions)])
         users = draw_users(count, state.users, rng)
         tracks = [row[row != NO_TRACK] for row in draw_plays(users, state.listening_model, rng)]

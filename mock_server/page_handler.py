@@ -172,5 +172,5 @@ def _with_field_faults(page: dict[str, Any], request_faults: RequestFaults) -> d
 
 
 def _change_records(rows: list[Any], change: Callable[[dict[str, Any]], dict[str, Any]]) -> list[Any]:
-    """Change every row that is a record; leave malformed rows that are none."""
+    """Change every row that is a record; malformed rows that are not records stay."""
     return [change(row) if isinstance(row, dict) else row for row in rows]

@@ -1,6 +1,6 @@
 """`python -m mock_server.play`: users of a running mock listen, and their sessions are sent to the topic.
 
-The mock draws the sessions, so its snapshots of the days after contain them. Some can be sent while they grow, twice,
+The mock draws the sessions, so its snapshots of later days contain them. Some can be sent while they grow, twice,
 or as malformed messages.
 """
 

@@ -12,7 +12,7 @@ from mock_server.day_state import SimulationPlan
 from mock_server.timeline import last_day
 
 NO_SCENARIOS: dict[str, Any] = {"taste_shift": None, "catalogue_shift": None, "outage": None}
-"""Every scenario, set to none."""
+"""All scenarios, none of them set."""
 
 
 class InvalidScenario(ValueError):

@@ -16,7 +16,7 @@ CHUNK = 500_000
 
 NO_TRACK = -1
 REDRAWS = 6
-"""How often a repeated track of a session is drawn again before the session does without it."""
+"""How often a repeated track of a session is drawn again before the session is shortened."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def draw_sessions(count: int, listening_model: ListeningModel, period: Period) -
 
 
 def draw_users(count: int, users: Users, rng: np.random.Generator) -> Indices:
-    """The rows of `count` listed users, more often of more active ones."""
+    """The rows of `count` listed users, drawn by their activity."""
     cumulative = np.cumsum(np.where(users.listed, users.activity, 0.0))
     drawn = np.searchsorted(cumulative, rng.random(count) * cumulative[-1], side="right")
     drawn_rows: Indices = np.minimum(drawn, len(users) - 1).astype(np.int32)

@@ -71,7 +71,7 @@ def last_day(plan: SimulationPlan) -> dt.date:
 
 
 def without_afternoon(state: DayState) -> DayState:
-    """The data without the sessions created from noon on of the day before."""
+    """The data without the sessions of the previous day that were created from noon on."""
     noon = midnight(state.day - dt.timedelta(days=1)) + NOON
     return replace(state, sessions=filtered(state.sessions, state.sessions.created < noon))
 

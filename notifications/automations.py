@@ -37,7 +37,7 @@ def read_automations(settings: Settings, api_url: str) -> list[Content]:
 
 
 def expand_notifications(automations: Sequence[Content], block_ids: Sequence[str]) -> list[Content]:
-    """Return the automations with one notification action for each block. Those left without an action are omitted."""
+    """Return the automations with one notification action for each block. Automations without an action are omitted."""
     expanded = []
     for automation in automations:
         actions = [action for declared in automation["actions"] for action in _for_each_block(declared, block_ids)]

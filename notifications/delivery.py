@@ -1,4 +1,4 @@
-"""Addresses, and sending to one of them. An address contains a password: it is never printed, logged or raised."""
+"""Send messages to addresses. An address contains a password, so it is never printed, logged or raised."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def addresses(settings: Settings) -> list[Address]:
 
 
 def send(address: Address, subject: str, body: str) -> bool:
-    """Send a message, and return whether the address accepted it. Never raises, and logs nothing of the address.
+    """Send a message, and return whether the address accepted it. Never raises, and never logs the address.
 
     A defect of Apprise counts as a failed delivery. It is logged with its traceback and shown on the health page.
     """

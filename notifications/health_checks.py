@@ -22,7 +22,7 @@ from core import embedded_postgres
 from core.clock import CLOCK_SKEW
 from core.database import login_refusal
 from core.prefect_client import PrefectClient
-from core.prefect_names import WORK_POOL
+from core.prefect_names import WORK_POOLS
 from core.queries import load_query
 from core.roles import login_url
 from core.sessions import UnfitDatabase, open_connection
@@ -79,7 +79,7 @@ def database_problem(url: str) -> str | None:
 
 
 def last_publication_time(url: str, now: datetime) -> datetime | None:
-    """Return when an ingest last published a batch or found all unchanged; None if never. Raises HealthUnknown.
+    """Return when an ingest last published a batch or found none changed; None if never. Raises HealthUnknown.
 
     Times after `now` do not count: they were recorded while the clock was ahead.
     """
@@ -96,13 +96,13 @@ def last_publication_time(url: str, now: datetime) -> datetime | None:
 
 
 def worker_problem(api_url: str, login: str) -> str | None:
-    """Return why no worker of the pool is online, or None. A paused pool counts as online. Raises HealthUnknown."""
+    """Return which work pools have no worker online, or None. A paused pool counts as online. Raises HealthUnknown."""
     server = PrefectClient(api_url, login, tries=0, seconds=SECONDS)
     try:
-        status = server.ask("GET", f"work_pools/{WORK_POOL}")["status"]
+        missing = [pool for pool in WORK_POOLS if server.ask("GET", f"work_pools/{pool}")["status"] == "NOT_READY"]
     except (requests.RequestException, KeyError, TypeError) as error:
         raise HealthUnknown from error
-    return f"no worker of the pool {WORK_POOL} reports" if status == "NOT_READY" else None
+    return f"no worker of the pool {' or '.join(missing)} reports" if missing else None
 
 
 def page_problem(url: str, seconds: float = SECONDS) -> str | None:

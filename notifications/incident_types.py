@@ -16,14 +16,14 @@ MEMORY, UNPUBLISHED, WORKER = "memory", "nothing-published", "worker"
 STREAM_BROKER, STREAM_CONSUMER, STREAM_LAG = "stream-broker", "stream-consumer", "stream-lag"
 STREAM_REJECTED, STREAM_TOPIC = "stream-rejected", "stream-topic"
 STREAM = (STREAM_BROKER, STREAM_CONSUMER, STREAM_LAG, STREAM_REJECTED, STREAM_TOPIC)
-# The process of `make up` behind the key of an incident.
-PROCESS_OF = {
-    DATABASE: "postgres",
-    PREFECT: "prefect-server",
-    SERVING: "serving",
-    WORKER: "worker",
-    STREAM_BROKER: "kafka",
-    STREAM_CONSUMER: "stream",
+# The processes of `make up` behind the key of an incident.
+PROCESSES_OF = {
+    DATABASE: ("postgres",),
+    PREFECT: ("prefect-server",),
+    SERVING: ("serving",),
+    WORKER: ("worker", "worker-models"),
+    STREAM_BROKER: ("kafka",),
+    STREAM_CONSUMER: ("stream",),
 }
 PROCESS_PREFIX = "program:"
 
@@ -36,36 +36,36 @@ def process_log(settings: Settings, name: str) -> Path:
     return DataLayout(settings.data_dir).log(name)
 
 
-def database(since: datetime, why: str) -> Notification:
+def database(since: datetime, detail: str) -> Notification:
     return Notification(
         key=DATABASE,
         severity="critical",
         summary="the database does not answer",
-        detail=why,
+        detail=detail,
         since=since,
         unaffected="published data, and raw pages that are landed meanwhile. Repeat the runs that fail meanwhile.",
         next=f"make status; {RUNBOOK}#the-database-does-not-answer",
     )
 
 
-def prefect(since: datetime, why: str) -> Notification:
+def prefect(since: datetime, detail: str) -> Notification:
     return Notification(
         key=PREFECT,
         severity="critical",
         summary="Prefect's server does not answer",
-        detail=why,
+        detail=detail,
         since=since,
         unaffected="published data and the serving API. No run starts until it is back.",
         next=f"make status; {RUNBOOK}#prefects-server-does-not-answer",
     )
 
 
-def serving(since: datetime, why: str) -> Notification:
+def serving(since: datetime, detail: str) -> Notification:
     return Notification(
         key=SERVING,
         severity="critical",
         summary="the serving API does not answer",
-        detail=why,
+        detail=detail,
         since=since,
         unaffected="published recommendations. Front ends receive none until it is back.",
         next=f"make status; {RUNBOOK}#the-serving-api-does-not-answer",
@@ -102,60 +102,60 @@ def memory(since: datetime, space: FreeSpace, settings: Settings) -> Notificatio
     )
 
 
-def worker(since: datetime, why: str) -> Notification:
+def worker(since: datetime, detail: str) -> Notification:
     return Notification(
         key=WORKER,
         severity="critical",
         summary="no worker is online",
-        detail=why,
+        detail=detail,
         since=since,
         unaffected="published data. Due runs wait, and start when a worker is online.",
         next=f"make status; {RUNBOOK}#no-worker-is-online",
     )
 
 
-def stream_broker(since: datetime, why: str) -> Notification:
+def stream_broker(since: datetime, detail: str) -> Notification:
     return Notification(
         key=STREAM_BROKER,
         severity="critical",
         summary="the broker of the stream does not answer",
-        detail=why,
+        detail=detail,
         since=since,
         unaffected="recommendations and stored sessions. Senders must repeat what the broker does not accept.",
         next=f".venv/bin/moovitamix stream status; {RUNBOOK}#the-broker-of-the-stream-does-not-answer",
     )
 
 
-def stream_consumer(since: datetime, why: str) -> Notification:
+def stream_consumer(since: datetime, detail: str) -> Notification:
     return Notification(
         key=STREAM_CONSUMER,
         severity="critical",
         summary="no consumer of the stream is running",
-        detail=why,
+        detail=detail,
         since=since,
-        unaffected="recommendations, and messages in the topic. A consumer continues where the last one ended.",
+        unaffected="recommendations, and messages in the topic. A consumer continues where the previous one ended.",
         next=f".venv/bin/moovitamix stream status; {RUNBOOK}#no-consumer-of-the-stream-is-running",
     )
 
 
-def stream_lag(since: datetime, why: str, settings: Settings) -> Notification:
+def stream_lag(since: datetime, detail: str, settings: Settings) -> Notification:
     return Notification(
         key=STREAM_LAG,
         severity="warning",
         summary="the consumer of the stream lags behind",
-        detail=f"{why}; the limit is {settings.alert_stream_lag_seconds:g} s (ALERT_STREAM_LAG_SECONDS)",
+        detail=f"{detail}; the limit is {settings.alert_stream_lag_seconds:g} s (ALERT_STREAM_LAG_SECONDS)",
         since=since,
         unaffected="all messages, as long as the broker retains them. Fresh recommendations come late.",
         next=f".venv/bin/moovitamix stream status; {RUNBOOK}#the-consumer-of-the-stream-lags-behind",
     )
 
 
-def stream_rejected(since: datetime, why: str, settings: Settings) -> Notification:
+def stream_rejected(since: datetime, detail: str, settings: Settings) -> Notification:
     return Notification(
         key=STREAM_REJECTED,
         severity="warning",
         summary="many messages of the stream are rejected",
-        detail=f"{why}; the limit is {settings.alert_stream_rejected_share:.0%} (ALERT_STREAM_REJECTED_SHARE)",
+        detail=f"{detail}; the limit is {settings.alert_stream_rejected_share:.0%} (ALERT_STREAM_REJECTED_SHARE)",
         since=since,
         unaffected="valid messages. The text of rejected ones stays in ops.rejected_rows for RETENTION_DAYS.",
         next=f"make psql; {RUNBOOK}#many-messages-of-the-stream-are-rejected",
@@ -192,7 +192,7 @@ def unpublished(since: datetime, hours: float) -> Notification:
         key=UNPUBLISHED,
         severity="critical",
         summary="nothing was published in time",
-        detail=f"no ingest published a batch or found all unchanged within {hours:g} hours",
+        detail=f"no ingest published a batch or found all batches unchanged within {hours:g} hours",
         since=since,
         unaffected="what was published before; it is still live.",
         next=f".venv/bin/python -m flows.ingest; {RUNBOOK}#nothing-was-published",

@@ -1,8 +1,8 @@
-"""Open incidents and queued messages, in two small files in `DATA_DIR/alerts`; in memory when the disk is full.
+"""Open incidents and queued messages, in small files in `DATA_DIR/alerts`; in memory when the disk is full.
 
-`open.json` lists the open incidents for people and the health page. `outbox.json` is internal: it holds messages and
-the addresses that have not accepted them yet. Several processes share the folder. One process at a time changes it, and
-one at a time delivers.
+`open.json` lists the open incidents for people and the health page, `closed.json` the last 200 closed ones for the
+console. `outbox.json` is internal: it holds messages and the addresses that have not accepted them yet. Several
+processes share the folder. Only one process at a time changes it, and only one process at a time delivers.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ from notifications.notification import Notification, closing_body, closing_subje
 UNDELIVERABLE = "alerts-undelivered"
 ALL_ADDRESSES = "*"
 DATABASE, PREFECT, SERVING, DISK = "database", "prefect-server", "serving", "disk"
-# A full disk causes these too. Their incidents are merged into that of the disk, and open only if they outlast it.
+# A full disk causes these incidents too. They are merged into the incident of the disk, and open only if they outlast
+# it.
 _CAUSED_BY_FULL_DISK = (DATABASE, PREFECT, SERVING)
 # Deleted when the disk is full, so that open incidents can still be written.
 _RESERVE = "reserve"
+_MAX_CLOSED = 200
 _SHORTEST_DELAY, _LONGEST_DELAY = timedelta(seconds=15), timedelta(minutes=1)
 
 Incident = dict[str, Any]
@@ -63,9 +65,10 @@ class DeliveryFailure:
 
 @dataclass
 class NotificationState:
-    """The content of both files. `delivery_failures` is by id of address. `notes` holds the state of the watchdog."""
+    """The content of the files. `delivery_failures` is by id of address. `notes` holds the state of the watchdog."""
 
     open: list[Incident] = field(default_factory=list)
+    closed: list[Incident] = field(default_factory=list)
     messages: list[QueuedMessage] = field(default_factory=list)
     delivery_failures: dict[str, DeliveryFailure] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
@@ -127,6 +130,8 @@ class IncidentStore:
             if incident is None:
                 return
             state.open.remove(incident)
+            closed = {name: incident[name] for name in ("key", "what", "since", "severity")}
+            state.closed = [*state.closed, closed | {"closed_at": self._clock().isoformat()}][-_MAX_CLOSED:]
             # An opening message that nobody received is dropped: the closing message says the same.
             state.messages = [
                 message
@@ -203,7 +208,7 @@ class IncidentStore:
             state.messages.append(message)
 
     def _deliver_to(self, address: Address) -> bool:
-        """Send what is queued for an address. Returns whether it accepted a message."""
+        """Send the messages queued for an address. Returns whether it accepted a message."""
         is_sent = False
         while True:
             now = self._clock()
@@ -254,7 +259,7 @@ class IncidentStore:
         except BlockingIOError:
             yield False
             return
-        except OSError:  # the disk is full or not ours to write: alone is better than silent
+        except OSError:  # full or read-only disk: go on without the lock, so that notifications are sent
             yield True
             return
         with lock:
@@ -264,6 +269,8 @@ class IncidentStore:
         state = NotificationState()
         with suppress(OSError, ValueError):
             state.open = json.loads(self._layout.open_incidents.read_text())
+        with suppress(OSError, ValueError):
+            state.closed = json.loads(self._layout.closed_incidents.read_text())
         with suppress(OSError, ValueError, TypeError, KeyError):
             outbox = json.loads((self._folder / "outbox.json").read_text())
             state.messages = [QueuedMessage(**message) for message in outbox["messages"]]
@@ -282,18 +289,20 @@ class IncidentStore:
         self._unwritten = None
         reserved = self._folder / _RESERVE
         try:
-            self._write_files(outbox, state.open)
+            self._write_files(outbox, state)
             reserve(reserved)
         except OSError:
             try:
                 reserved.unlink()
-                self._write_files(outbox, state.open)
+                self._write_files(outbox, state)
             except OSError:
                 self._unwritten = state
 
-    def _write_files(self, outbox: Any, open_incidents: list[Incident]) -> None:
+    def _write_files(self, outbox: Any, state: NotificationState) -> None:
         replace_json(self._folder / "outbox.json", outbox, mode=0o600)
-        replace_json(self._layout.open_incidents, open_incidents, mode=0o644)
+        replace_json(self._layout.open_incidents, state.open, mode=0o644)
+        if state.closed:
+            replace_json(self._layout.closed_incidents, state.closed, mode=0o644)
 
 
 def _next_failure(failure: DeliveryFailure | None, now: datetime) -> DeliveryFailure:

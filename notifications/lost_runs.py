@@ -18,7 +18,7 @@ import psutil
 
 from core.clock import Clock, utc_now
 from core.prefect_client import PrefectClient
-from core.prefect_names import RUN_TAG, WORK_POOL
+from core.prefect_names import RUN_TAG, WORK_POOLS
 
 _OPEN_STATES = ["PENDING", "RUNNING", "CANCELLING"]
 _HEARTBEAT = "prefect.flow-run.heartbeat"
@@ -74,7 +74,11 @@ class LostRuns:
         """Return the newest sign of life of each run id. It changes while the run is alive."""
         heartbeats = self._newest_heartbeats([run["id"] for run in runs])
         worker_filter = {"workers": {"last_heartbeat_time": {"after_": self._signs_since}}, "limit": 200}
-        workers = self.server.ask("POST", f"work_pools/{WORK_POOL}/workers/filter", worker_filter)
+        workers = [
+            worker
+            for pool in WORK_POOLS
+            for worker in self.server.ask("POST", f"work_pools/{pool}/workers/filter", worker_filter)
+        ]
         return {
             run["id"]: " ".join([run["state"]["id"], heartbeats.get(run["id"], ""), *_signs_of_workers(run, workers)])
             for run in runs
@@ -107,13 +111,13 @@ def open_runs(server: PrefectClient, filters: dict[str, Any]) -> list[Run]:
     return runs
 
 
-def mark_as_lost(server: PrefectClient, run: Run, why: str) -> bool:
+def mark_as_lost(server: PrefectClient, run: Run, message: str) -> bool:
     """Mark an open run as crashed, or a cancelling run as cancelled. Return whether it was still open.
 
     The change is not forced: the server refuses it if the run has ended meanwhile. Raises RequestException.
     """
     cancelling = run["state"]["type"] == "CANCELLING"  # its only next state that the server allows is CANCELLED
-    state = {"type": "CANCELLED" if cancelling else "CRASHED", "message": why}
+    state = {"type": "CANCELLED" if cancelling else "CRASHED", "message": message}
     answer = server.ask("POST", f"flow_runs/{run['id']}/set_state", {"state": state})
     return bool(answer["status"] == "ACCEPT")
 

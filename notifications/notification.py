@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -17,7 +18,8 @@ _LONGEST_DETAIL = 600
 class Notification:
     """A message about one cause. `key` identifies the cause while it lasts; `summary` is a short line.
 
-    `unaffected` says what the cause does not harm. A notification contains no personal data and no secrets.
+    `unaffected` says what the cause does not harm. `links` are URLs by label. A notification contains no personal
+    data and no secrets.
     """
 
     key: str
@@ -27,6 +29,7 @@ class Notification:
     unaffected: str
     next: str
     detail: str = ""
+    links: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def description(self) -> str:
@@ -41,7 +44,7 @@ class Notification:
     @property
     def body(self) -> str:
         since = format_time(self.since)
-        return format_lines(What=self.description, Since=since, Kept=self.unaffected, Next=self.next)
+        return format_lines(What=self.description, Since=since, Kept=self.unaffected, Next=self.next, **self.links)
 
     def payload(self) -> dict[str, str]:
         """Return the payload of its event, from which `automations.yaml` renders the same mail."""
@@ -53,6 +56,7 @@ class Notification:
             "since": format_time(self.since),
             "kept": self.unaffected,
             "next": self.next,
+            "links": format_lines(**self.links),
         }
 
 
@@ -79,5 +83,5 @@ def closing_subject(incident: dict[str, Any]) -> str:
 def closing_body(incident: dict[str, Any], now: datetime) -> str:
     """Return the text of the mail that closes an incident of the store."""
     since = format_time(datetime.fromisoformat(incident["since"]))
-    until = f"{since}, until {format_time(now)}"
-    return format_lines(What=f"over: {incident['what']}", Since=until, Kept=incident["kept"])
+    period = f"{since}, until {format_time(now)}"
+    return format_lines(What=f"over: {incident['what']}", Since=period, Kept=incident["kept"])

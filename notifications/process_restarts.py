@@ -62,10 +62,10 @@ class RestartTracker:
 
     def update_incidents(self, restarted: Sequence[str], open_keys: set[str]) -> None:
         """Notify about restarts, and open and close incidents. An incident of `open_keys` may explain a restart."""
-        explained = {incident_types.PROCESS_OF[key] for key in open_keys if key in incident_types.PROCESS_OF}
+        explained = {name for key in open_keys for name in incident_types.PROCESSES_OF.get(key, ())}
+        with_own_check = {name for names in incident_types.PROCESSES_OF.values() for name in names}
         for name, checks in self.down_checks.items():
-            has_own_check = name in incident_types.PROCESS_OF.values()
-            if checks >= self.checks_before_notifying and name not in explained and not has_own_check:
+            if checks >= self.checks_before_notifying and name not in {*explained, *with_own_check}:
                 self._open_incident(name, "does not start")
         for name in restarted:
             if len(self.stop_times[name]) > 1 and name not in explained:

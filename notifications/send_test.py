@@ -1,6 +1,6 @@
 """Sends a test notification to each address of `ALERT_URLS`, and prints which accepted it.
 
-Exit code 0: all accepted it; 1: one did not, or there is no address; 2: wrong settings.
+Exit code 0: all accepted it; 1: an address did not accept it, or there is no address; 2: wrong settings.
 """
 
 from __future__ import annotations

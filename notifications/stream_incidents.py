@@ -35,7 +35,7 @@ _NOTE_TOPIC = "stream_topic"
 
 @dataclass(frozen=True)
 class StreamActivity:
-    """What the consumers reported: when last, the state of each, and the messages of the last 15 minutes."""
+    """Reports of the consumers: the time of the last, the state of each consumer, and the messages of 15 minutes."""
 
     reported_at: datetime | None
     consumers: Sequence[ConsumerReport]
@@ -86,7 +86,7 @@ class StreamIncidents:
         if topic_id is not None:
             self._note_topic(self.checks.topic, topic_id, processes)
         self._is_first = False
-        name = incident_types.PROCESS_OF[STREAM_CONSUMER]
+        (name,) = incident_types.PROCESSES_OF[STREAM_CONSUMER]
         process = next((process for process in processes if process.name == name), None)
         if process is not None and (process.stopped or process.down):
             problem = "it was stopped" if process.stopped else "it does not start"
@@ -111,14 +111,14 @@ class StreamIncidents:
     def _note_topic(self, topic: str, topic_id: str, processes: Sequence[ProcessState]) -> None:
         """Open an incident if the topic has another id than at the last check.
 
-        `make up` starts a broker without messages. That is no incident.
+        If `make up` starts a broker without messages, no incident opens.
         """
         note = {"topic": topic, "id": topic_id}
         noted = self.store.state().notes.get(_NOTE_TOPIC)
         if noted == note:
             return
         is_started_with_us = self._is_first and any(
-            process.name == incident_types.PROCESS_OF[STREAM_BROKER] for process in processes
+            process.name in incident_types.PROCESSES_OF[STREAM_BROKER] for process in processes
         )
         if noted is not None and noted["topic"] == topic and not is_started_with_us:
             self.store.open_incident(incident_types.stream_topic(self.clock(), topic))

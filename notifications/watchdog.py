@@ -96,7 +96,7 @@ class Watchdog:
         # Incidents of before and after the checks may explain a restart.
         processes, open_before = self.checks.processes(), self._open_keys()
         restarted = self.restarts.find_restarted(processes or [])
-        # First the disk: a full one causes other incidents.
+        # First the disk: a full disk causes other incidents.
         self._update_space(DISK, self.checks.disk, self._disk_limit, incident_types.disk)
         database_fails = self._update(DATABASE, self.checks.database(), incident_types.database)
         self._update(SERVING, self.checks.serving(), incident_types.serving)
@@ -117,9 +117,9 @@ class Watchdog:
         self.store.deliver()
         self._update_delivery()
         with suppress(OSError):
-            looked, now = DataLayout(self.settings.data_dir).watchdog_check, utc_now().timestamp()
-            looked.touch()
-            os.utime(looked, (now, now))  # by our clock: a network disk has its own
+            check_file, now = DataLayout(self.settings.data_dir).watchdog_check, utc_now().timestamp()
+            check_file.touch()
+            os.utime(check_file, (now, now))  # by our clock: a network disk has its own
 
     def _update(
         self,
@@ -156,13 +156,13 @@ class Watchdog:
             space = measure()
         except OSError:
             return
-        least = limit(space)
-        if space.free < least:
+        min_free = limit(space)
+        if space.free < min_free:
             failed_checks, since = self.failing.get(key, (0, self.clock()))
             self.failing[key] = (failed_checks + 1, since)
             if key == DISK or failed_checks + 1 >= self.checks_before_notifying:
                 self.store.open_incident(notification(since, space, self.settings))
-        elif space.free > least * _CLOSING_FACTOR or key not in self.failing:
+        elif space.free > min_free * _CLOSING_FACTOR or key not in self.failing:
             self.failing.pop(key, None)
             self.store.close_incident(key)
 
@@ -195,12 +195,12 @@ class Watchdog:
         return now
 
     def _update_worker(self, processes: Sequence[ProcessState], prefect_fails: bool) -> None:
-        name = incident_types.PROCESS_OF[incident_types.WORKER]
-        if incident_types.process_incident_key(name) in self._open_keys():
-            return  # that incident says it already
-        process = next((process for process in processes if process.name == name), None)
-        if process is not None and (process.stopped or process.down):
-            problem = "it was stopped" if process.stopped else "it does not start"
+        names = incident_types.PROCESSES_OF[incident_types.WORKER]
+        if {incident_types.process_incident_key(name) for name in names} & self._open_keys():
+            return  # the incident of the process covers it
+        ended = [process for process in processes if process.name in names and (process.stopped or process.down)]
+        if ended:
+            problem = f"{ended[0].name} {'was stopped' if ended[0].stopped else 'does not start'}"
             self._update(incident_types.WORKER, problem, incident_types.worker)
         elif self.checks.worker is not None and not prefect_fails:
             with suppress(HealthUnknown):
@@ -286,10 +286,10 @@ def make_watchdog(
 def _is_healthy(settings: Settings) -> bool:
     """Whether a watchdog completed a check lately. A check takes longer when parts do not answer."""
     try:
-        looked = DataLayout(settings.data_dir).watchdog_check.stat().st_mtime
+        checked_at = DataLayout(settings.data_dir).watchdog_check.stat().st_mtime
     except OSError:
         return False
-    age = utc_now() - datetime.fromtimestamp(looked, UTC)
+    age = utc_now() - datetime.fromtimestamp(checked_at, UTC)
     # A check in the future means that the clock was ahead, and that no check followed.
     return -CLOCK_SKEW <= age < timedelta(seconds=3 * settings.alert_look_seconds + 60)
 

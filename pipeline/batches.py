@@ -134,7 +134,7 @@ def newer_published_batch(
 
 @readable_errors()
 def is_unpublished(connection: Connection, endpoint: Endpoint, day: date) -> bool:
-    """Whether a run tried to publish the day's batch of the endpoint, and neither it nor a later one is published."""
+    """Whether a run tried to publish the day's batch of the endpoint, and neither it nor a later batch is published."""
     parameters = {"endpoint": endpoint, "day": day}
     return connection.execute(load_query("ops/batches.find_unpublished_dependency"), parameters).fetchone() is not None
 
@@ -142,9 +142,9 @@ def is_unpublished(connection: Connection, endpoint: Endpoint, day: date) -> boo
 def choose_revision(entry: LedgerEntry | None, batch: Batch, *, refresh: bool) -> tuple[Batch, bool]:
     """The revision that a run works on, and whether it is published already.
 
-    A published batch gets a new revision for a refresh or for another source. A blocked batch does so too, and also if
-    the run that audited it has finished, because the source may be repaired. In all other cases a run was interrupted
-    or could not read the snapshot, and the next run continues with the same revision.
+    A published batch gets a new revision for a refresh or for another source. So does a blocked batch. It also gets a
+    new revision if the run that audited it has finished, because the source may be repaired. In all other cases a run
+    was interrupted or could not read the snapshot, and the next run continues with the same revision.
     """
     if entry is None:
         return batch, False

@@ -22,6 +22,7 @@ from core.errors import SettingsError, TerminalSourceError, TransientSourceError
 from core.proxies import proxy_for
 from core.settings import Settings
 from pipeline.page_format import keyed_envelope
+from pipeline.request_rate import RequestRate
 from pipeline.row_filter import RowFilter, remove_rows
 
 _FIRST_WAIT_SECONDS = 0.2
@@ -56,13 +57,18 @@ class Page:
 class ApiClient:
     """Fetches pages of the API. Threads can share it; each has its own connection."""
 
-    def __init__(self, settings: Settings, row_filter: RowFilter | None = None) -> None:
+    def __init__(
+        self, settings: Settings, row_filter: RowFilter | None = None, request_rate: RequestRate | None = None
+    ) -> None:
         """`row_filter` removes rows from each page of personal data before other code sees the page.
+
+        `request_rate` limits requests, also retries.
 
         Raises SettingsError if an environment variable names an unusable proxy or certificate file.
         """
         self._settings = settings
-        self._row_filter = row_filter
+        self.row_filter = row_filter
+        self._request_rate = request_rate
         self._local = threading.local()
         check_network(settings)
         self._proxy = proxy_for(settings.moovitamix_api_url)
@@ -71,7 +77,8 @@ class ApiClient:
     def fetch_page(self, endpoint: Endpoint, number: int) -> Page:
         """Fetch one page, with retries.
 
-        Raises TransientSourceError after the last retry, and TerminalSourceError at once if a retry cannot help.
+        Raises TransientSourceError after the last retry, TerminalSourceError at once if a retry cannot help, and
+        DatabaseError if the database that limits the rate of requests cannot be used.
         """
         settings = self._settings
         retrying = tenacity.Retrying(
@@ -98,6 +105,8 @@ class ApiClient:
             f"GET {self._settings.source}/{endpoint}?page={number}&size={self._settings.page_size}{self._via}"
         )
         timeout = (self._settings.connect_timeout_seconds, self._settings.read_timeout_seconds)
+        if self._request_rate is not None:
+            self._request_rate.wait()
         try:
             with self._session.send(self._request(endpoint, number), timeout=timeout, stream=True) as response:
                 body = self._read(response)
@@ -111,8 +120,8 @@ class ApiClient:
             raise TransientSourceError(f"{request_line}: answered {response.status_code}", _retry_after(response))
         if response.status_code != 200:
             raise TerminalSourceError(f"{request_line}: answered {response.status_code}{_hint(response.status_code)}")
-        if self._row_filter and ENDPOINTS[endpoint].is_personal:
-            body, _ = remove_rows(endpoint, body, self._row_filter)
+        if self.row_filter and ENDPOINTS[endpoint].is_personal:
+            body, _ = remove_rows(endpoint, body, self.row_filter)
         try:
             total, size, keys = keyed_envelope(endpoint, body)
         except TransientSourceError as error:

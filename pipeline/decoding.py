@@ -71,6 +71,8 @@ class DecodedRows:
     rows_with_unknown_fields: int
     # The JSON text of each row; None if it is read from the pages.
     texts: list[str] | None = None
+    # The number of rows of each page; empty if the rows came one by one.
+    page_rows: Sequence[int] = ()
 
     def reject(self, position: int, reason: str, row_id: int | None, play_position: int | None = None) -> RejectedRow:
         """The row at `position` as a rejected row, or one of its plays."""
@@ -137,10 +139,12 @@ def decode_rows(
     `unknown_fields` occurred earlier in the batch. Pages with no other unknown fields are decoded at once.
     """
     result = _DecodingResult()
-    position = offset
+    position, page_rows = offset, list[int]()
     for body in bodies:
-        position += _decode_page(endpoint, body, position, unknown_fields | result.unknown_fields.keys(), result)
-    return _decoded_rows(endpoint, result, offset, position - offset, bodies)
+        rows = _decode_page(endpoint, body, position, unknown_fields | result.unknown_fields.keys(), result)
+        position += rows
+        page_rows.append(rows)
+    return _decoded_rows(endpoint, result, offset, position - offset, bodies, page_rows=page_rows)
 
 
 def _decode_page(
@@ -305,6 +309,7 @@ def _decoded_rows(
     rows: int,
     bodies: Sequence[bytes],
     texts: list[str] | None = None,
+    page_rows: Sequence[int] = (),
 ) -> DecodedRows:
     items = [row.items or [] for row in result.rows] if endpoint == LISTEN_HISTORY else []
     return DecodedRows(
@@ -312,6 +317,7 @@ def _decoded_rows(
         offset=offset,
         bodies=bodies,
         texts=texts,
+        page_rows=page_rows,
         frame=_frame(endpoint, result, items),
         items=items,
         rejected=result.rejected,

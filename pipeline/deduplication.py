@@ -1,4 +1,4 @@
-"""Deduplication: keep one row of each key of a snapshot, and classify the others.
+"""Deduplication: keep one row of each key of a snapshot, and classify the removed rows.
 
 - A duplicate equals another row of its key in every stored field. Removing it loses nothing.
 - A superseded row is an older version of the kept row. Removing it loses only content that the source has replaced.

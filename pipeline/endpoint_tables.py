@@ -1,7 +1,7 @@
 """Columns and statements of the staging and warehouse tables, generated from the specification of an endpoint.
 
-A staging table has the stored columns of its endpoint, `row_hash` and `is_new`. The warehouse table has `batch_id` and
-`removed_at` besides, and keeps lists of ids in a table of their own.
+A staging table has the stored columns of its endpoint, `row_hash` and `is_new`. The warehouse table also has `batch_id`
+and `removed_at`. Its lists of ids are in a separate table.
 """
 
 from __future__ import annotations
@@ -52,17 +52,35 @@ def create_removed_table(endpoint: Endpoint, table: str) -> sql.Composed:
     return _create_table(table, {name: stored[name] for name in specification.key})
 
 
-def copy_published_keys(endpoint: Endpoint) -> sql.Composed:
-    """Copy the published rows as CSV: the key (times in UTC), the row hash, and whether the row is removed."""
+def create_keys_table(endpoint: Endpoint, table: str) -> sql.Composed:
+    """Create a temporary table of keys, which the end of the transaction drops."""
+    specification = ENDPOINTS[endpoint]
+    stored = _stored_types(specification)
+    columns = sql.SQL(", ").join(
+        sql.SQL("{} {} not null").format(sql.Identifier(name), sql.SQL(stored[name])) for name in specification.key
+    )
+    return sql.SQL("create temporary table {} ({}) on commit drop").format(sql.Identifier(table), columns)
+
+
+def copy_published_keys(endpoint: Endpoint, keys_table: str | None = None) -> sql.Composed:
+    """Copy the published rows as CSV: the key (times in UTC), the row hash, and whether the row is removed.
+
+    `keys_table` is a temporary table: only rows with its keys are copied.
+    """
     specification = ENDPOINTS[endpoint]
     in_utc = sql.SQL("{} at time zone 'utc'")
+    columns = [(name, sql.Identifier("published", name)) for name in specification.key]
     key = sql.SQL(", ").join(
-        in_utc.format(sql.Identifier(name)) if name in specification.times else sql.Identifier(name)
-        for name in specification.key
+        in_utc.format(column) if name in specification.times else column for name, column in columns
     )
-    return sql.SQL("copy (select {}, row_hash, removed_at is not null from {}) to stdout (format csv)").format(
-        key, sql.Identifier(_WAREHOUSE, endpoint)
-    )
+    restriction: sql.Composable = sql.SQL("")
+    if keys_table is not None:
+        restriction = sql.SQL(" join {} as key on {}").format(
+            sql.Identifier("pg_temp", keys_table), _equal(specification.key, "key")
+        )
+    return sql.SQL(
+        "copy (select {}, row_hash, removed_at is not null from {} as published{}) to stdout (format csv)"
+    ).format(key, sql.Identifier(_WAREHOUSE, endpoint), restriction)
 
 
 def copy_published_ids(endpoint: Endpoint) -> sql.Composed:
@@ -87,7 +105,7 @@ def insert_numbered_rows(endpoint: Endpoint, staged_table: str, target: tuple[st
     return sql.SQL(
         "insert into {} (id, {}, batch_id) select %(last_id)s + new_ordinal, {}, %(batch_id)s from {} where is_new"
         " and (%(in_months)s::date[] is null"
-        " or date_trunc('month', created_at, 'UTC')::date = any(%(in_months)s::date[]))"
+        " or date_trunc('month', created_at at time zone 'UTC')::date = any(%(in_months)s::date[]))"
     ).format(sql.Identifier(*target), columns, columns, sql.Identifier(STAGING, staged_table))
 
 
@@ -106,14 +124,18 @@ def update_rows(endpoint: Endpoint, staged_table: str) -> sql.Composed:
     )
 
 
-def update_numbered_rows(endpoint: Endpoint, changed_table: str) -> sql.Composed:
-    """Update the published rows in `changed_table`, which has their ids in the warehouse. Parameter: batch_id."""
+def update_numbered_rows(endpoint: Endpoint, changed_table: str, target: tuple[str, str]) -> sql.Composed:
+    """Update the rows of `target`, a month, that are in `changed_table`, which has their ids in the warehouse.
+
+    Parameters: batch_id, and start and stop of the month.
+    """
     specification = ENDPOINTS[endpoint]
     changed = [name for name in _warehouse_columns(specification) if name not in specification.key]
     return sql.SQL(
         "update {} as published set {}, batch_id = %(batch_id)s, removed_at = null from {} as changed where {}"
+        " and changed.created_at >= %(start)s and changed.created_at < %(stop)s"
     ).format(
-        sql.Identifier(_WAREHOUSE, endpoint),
+        sql.Identifier(*target),
         _assignments(changed, "changed"),
         sql.Identifier(changed_table),
         _equal(("id", "created_at"), "changed"),

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Annotated, Any
 
 import msgspec
+import xxhash
 
 from core.endpoints import ENDPOINTS, Endpoint, EndpointSpecification, Kind
 from core.errors import TransientSourceError
@@ -17,6 +18,8 @@ from core.errors import TransientSourceError
 Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 # The placeholder of an erased row.
 ERASED_ROW = {"erased": True}
+
+_encode = msgspec.json.Encoder().encode
 
 # A session without plays may have null items.
 _JSON_TYPES: dict[Kind, Any] = {"id": Id, "id_list": list[Id] | None, "text": str, "duration": str, "time": str}
@@ -31,7 +34,7 @@ class Envelope(msgspec.Struct):
 
 
 class LenientEnvelope(msgspec.Struct):
-    """A page decoded with Python's JSON module, which accepts more."""
+    """A page decoded with Python's JSON module, which accepts more texts than msgspec."""
 
     items: list[Any]
     total: int
@@ -102,9 +105,9 @@ def attribute_names(unknown_fields: frozenset[str]) -> dict[str, str]:
 
 
 def keyed_envelope(endpoint: Endpoint, body: bytes) -> tuple[int, int | None, tuple[int | None, ...]]:
-    """Total and size of a page, and one number per row: equal for equal keys, None without a key.
+    """Total and size of a page, and one number per row: equal for equal keys in all processes, None without a key.
 
-    Raises TransientSourceError if the body is not a page: the next response may be one.
+    Raises TransientSourceError if the body is not a page: the next response may be a page.
     """
     specification = ENDPOINTS[endpoint]
     try:
@@ -112,7 +115,7 @@ def keyed_envelope(endpoint: Endpoint, body: bytes) -> tuple[int, int | None, tu
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         lenient = lenient_envelope(body)
         return lenient.total, lenient.size, tuple(_lenient_key(row, specification.key) for row in lenient.items)
-    return envelope.total, envelope.size, tuple([hash(msgspec.structs.astuple(row)) for row in envelope.items])
+    return envelope.total, envelope.size, tuple([_number(msgspec.structs.astuple(row)) for row in envelope.items])
 
 
 def lenient_envelope(body: bytes) -> LenientEnvelope:
@@ -141,9 +144,18 @@ def raw_rows(body: bytes) -> list[bytes]:
 
 def _lenient_key(row: object, names: tuple[str, ...]) -> int | None:
     key = tuple(row.get(name) for name in names) if isinstance(row, dict) else (None,)
-    return None if None in key else hash(tuple(part if isinstance(part, int | str) else str(part) for part in key))
+    return None if None in key else _number(tuple(part if isinstance(part, int | str) else str(part) for part in key))
+
+
+def _number(key: tuple[object, ...]) -> int:
+    """A number of 64 bits that is the same in every process. The hash of a text is not."""
+    try:
+        text = _encode(key)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        text = repr(key).encode(errors="surrogatepass")
+    return xxhash.xxh3_64_intdigest(text) - 2**63
 
 
 def _integer(digits: str) -> int | float:
-    """An integer, or infinity for one with too many digits: neither is an id."""
+    """The integer, or infinity if it has too many digits, which is no valid id either."""
     return int(digits) if len(digits) < 1_000 else float("inf")

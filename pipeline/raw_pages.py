@@ -8,26 +8,29 @@ from pathlib import Path
 
 import zstandard
 
-from core.atomic_files import write_atomically
 from core.errors import DamagedPages, LandingError
+from core.file_store import FileStore
 
 
-def write_pages(path: Path, bodies: Sequence[bytes]) -> None:
-    """Write the bodies of pages to a file. Raises OSError."""
+def write_pages(store: FileStore, name: str, bodies: Sequence[bytes]) -> None:
+    """Write the bodies of pages to a file. Raises OSError, ObjectStoreError."""
     # JSON has line breaks only between tokens, so replacing them does not change its meaning.
     lines = b"\n".join(body.replace(b"\r", b" ").replace(b"\n", b" ") for body in bodies)
-    write_atomically(path, zstandard.ZstdCompressor(level=1, write_checksum=True).compress(lines), durable=True)
+    store.write(name, zstandard.ZstdCompressor(level=1, write_checksum=True).compress(lines), durable=True)
 
 
-def read_pages(path: Path) -> list[bytes]:
-    """The bodies of the pages in a file. Raises LandingError if it cannot be read, DamagedPages if it is damaged."""
+def read_pages(store: FileStore, name: str) -> list[bytes]:
+    """The bodies of the pages in a file.
+
+    Raises LandingError if it cannot be read, DamagedPages if it is damaged, ObjectStoreError.
+    """
     try:
-        return zstandard.ZstdDecompressor().decompress(path.read_bytes()).split(b"\n")
+        return zstandard.ZstdDecompressor().decompress(store.read(name)).split(b"\n")
     except (OSError, zstandard.ZstdError) as error:
         is_damaged = isinstance(error, zstandard.ZstdError) or error.errno == errno.EIO
         error_type = DamagedPages if is_damaged else LandingError
         raise error_type(
-            f"raw pages cannot be read back from {path}: {error}; fetch the day again (--refresh)"
+            f"raw pages cannot be read back from {store.location_of(name)}: {error}; fetch the day again (--refresh)"
         ) from error
 
 

@@ -13,7 +13,7 @@ _SESSIONS_PER_DELETE = 10_000
 def reconcile_streamed_sessions(
     connection: Connection, batch_id: str, *, unconfirmed_days: float, now: datetime
 ) -> None:
-    """Confirm the streamed sessions that the warehouse has, drop those that no snapshot had in time, and count both.
+    """Confirm the streamed sessions that the warehouse has, drop those without a snapshot in time, and count both.
 
     Part of the transaction that publishes the batch, so each session counts once at any moment. Raises psycopg.Error.
     """
@@ -24,7 +24,7 @@ def reconcile_streamed_sessions(
 def delete_confirmed_sessions(connection: Connection, *, confirmed_days: float, now: datetime) -> int:
     """Delete confirmed sessions that were received more than so many days ago. Returns how many.
 
-    Deletes some in each transaction, so that the consumer never waits for many. Raises DatabaseError.
+    Each transaction deletes a limited number, so that the consumer never waits long. Raises DatabaseError.
     """
     values = {"before": now - timedelta(days=confirmed_days), "max_sessions": _SESSIONS_PER_DELETE}
     query = load_query("stream/reconciliation.delete_confirmed")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -22,12 +22,14 @@ from pipeline.endpoint_tables import (
     STAGING,
     copy_published_ids,
     copy_published_keys,
+    create_keys_table,
     create_removed_table,
     create_rows_table,
     key_schema,
     staged_columns,
 )
-from pipeline.transformation import PublishedIds, TransformedBatch
+from pipeline.published_snapshots import PublishedSnapshot, SnapshotDigests
+from pipeline.transformation import PublishedIds, RecognisedRows, TransformedBatch
 
 _BYTES_PER_READ = 32 * 2**20
 # The last whole day is compared with this many earlier days: two of each day of the week.
@@ -36,23 +38,30 @@ _DAYS_COMPARED = 14
 _MIN_SESSIONS = 50
 # A comparison needs published batches of at least this many of these days.
 _MIN_DAYS_PUBLISHED = 7
+_KEYS_TABLE = "changed_keys"
 _EPOCH = date(1970, 1, 1).toordinal()
 
 
 @dataclass(frozen=True)
 class StagedTables:
-    """The staging tables of a batch, and its counts so far."""
+    """The staging tables of a batch, its counts so far, and what recognises its rows in the next snapshot.
+
+    `same_rows_as` is the published batch that has the same valid rows, if no row changed since then.
+    """
 
     rows_table: str
     profile_table: str
     removed_table: str
     counts: Counts
+    digests: SnapshotDigests | None = None
+    same_rows_as: str = ""
 
 
 @dataclass
 class _Difference:
     """Counts of the difference between a batch and the published rows, summed over the buckets.
 
+    `removed_keys` has the keys of the removed rows, a frame per bucket.
     `sessions` counts the sessions that the batch would publish, by the number of days before the batch's day.
     """
 
@@ -61,6 +70,7 @@ class _Difference:
     new: int = 0
     removed: int = 0
     published: int = 0
+    removed_keys: list[pl.DataFrame] = field(default_factory=list)
     sessions: Counter[int] = field(default_factory=Counter)
 
 
@@ -88,22 +98,77 @@ def stage_batch(
         _create_tables(connection, batch)
         published = _PublishedRows(connection, batch.endpoint, transformed)
         difference = _Difference()
-        removed: list[pl.DataFrame] = []
         with (
             connection.cursor() as cursor,
             cursor.copy(copy_into((STAGING, rows_table), staged_columns(batch.endpoint))) as copy,
         ):
-            for text in _prefetch(_staged_csv(batch, transformed, published, difference, removed)):
+            for text in _prefetch(_staged_csv(batch, transformed, published, difference)):
                 copy.write(text)
         published.delete()
-        write_frame(connection, (STAGING, removed_table), pl.concat(removed).select(ENDPOINTS[batch.endpoint].key))
+        write_frame(connection, (STAGING, removed_table), pl.concat(difference.removed_keys))
         _write_rejected_rows(connection, batch, transformed)
+        if transformed.recognised:
+            _add_recognised_rows(connection, batch, transformed.recognised, difference)
         counts = _counts(transformed, difference, rows_reported)
         _write_profile(connection, batch, transformed, counts, difference, dependencies_not_published)
     columns = (*ENDPOINTS[batch.endpoint].key, "is_new")  # the columns that query plans depend on
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
     connection.execute(sql.SQL("analyze {} ({})").format(sql.Identifier(STAGING, rows_table), names))
-    return StagedTables(rows_table, profile_table, removed_table, counts)
+    is_changed = difference.staged > 0 or difference.removed > 0
+    same_rows_as = "" if is_changed or transformed.recognised is None else transformed.recognised.batch_id
+    return StagedTables(rows_table, profile_table, removed_table, counts, transformed.digests, same_rows_as)
+
+
+def recognise_rows(
+    connection: Connection, transformed: TransformedBatch, snapshot: PublishedSnapshot
+) -> TransformedBatch | None:
+    """Look up the published rows that a batch with recognised rows changes.
+
+    None if a transformed row may share its key with a recognised row: only a complete transformation counts them.
+    Raises DatabaseError.
+    """
+    endpoint, recognised = transformed.endpoint, transformed.recognised
+    if recognised is None:
+        return transformed
+    key = list(ENDPOINTS[endpoint].key)
+    keys = [part.select(key) for number in range(transformed.buckets) for part in transformed.parts(number)]
+    new_keys = pl.concat([_no_rows(endpoint).select(key), *keys])
+    published = _find_published_rows(connection, endpoint, pl.concat([new_keys, recognised.gone]).unique())
+    live = published.filter(~pl.col("removed"))
+    if not live.join(new_keys, on=key, how="semi").join(recognised.gone, on=key, how="anti").is_empty():
+        return None
+    return replace(
+        transformed,
+        recognised=replace(
+            recognised, published=published, live_rows=snapshot.live_rows - len(live), batch_id=snapshot.batch_id
+        ),
+    )
+
+
+@readable_errors()
+def _find_published_rows(connection: Connection, endpoint: Endpoint, keys: pl.DataFrame) -> pl.DataFrame:
+    """The published rows with these keys: the key, published_hash, removed."""
+    if keys.is_empty():
+        return _no_rows(endpoint)
+    with connection.transaction():
+        connection.execute(create_keys_table(endpoint, _KEYS_TABLE))
+        write_frame(connection, ("pg_temp", _KEYS_TABLE), keys)
+        connection.execute(sql.SQL("analyze {}").format(sql.Identifier("pg_temp", _KEYS_TABLE)))
+        frames = list(_read_published_keys(connection, endpoint, _KEYS_TABLE))
+    return pl.concat(frames) if frames else _no_rows(endpoint)
+
+
+def _add_recognised_rows(
+    connection: Connection, batch: Batch, recognised: RecognisedRows, difference: _Difference
+) -> None:
+    """Add the rows that were recognised to the difference. All of them are published and unchanged."""
+    difference.unchanged += recognised.rows
+    difference.published += recognised.live_rows
+    if batch.endpoint == LISTEN_HISTORY:
+        values = {"day": batch.day, "days": 1 + _DAYS_COMPARED}
+        days = load_query("staging/recognised_rows.count_live_sessions")
+        difference.sessions += Counter(dict(connection.execute(days, values).fetchall()))
+        difference.sessions.subtract(_count_by_days_ago(batch.day, recognised.published.filter(~pl.col("removed"))))
 
 
 def published_ids(connection: Connection, endpoints: Iterable[Endpoint]) -> PublishedIds:
@@ -146,7 +211,9 @@ class _PublishedRows:
         self._buckets = transformed.buckets
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
-        for number, frame in enumerate(_read_published_keys(connection, endpoint)):
+        recognised = transformed.recognised
+        frames = [recognised.published] if recognised else _read_published_keys(connection, endpoint)
+        for number, frame in enumerate(frames):
             for bucket, rows in enumerate(self._split(frame)):
                 rows.write_parquet(self._folder / f"{bucket:04d}-{number:06d}.parquet", compression="lz4")
 
@@ -166,15 +233,10 @@ class _PublishedRows:
 
 
 def _staged_csv(
-    batch: Batch,
-    transformed: TransformedBatch,
-    published_rows: _PublishedRows,
-    difference: _Difference,
-    removed: list[pl.DataFrame],
+    batch: Batch, transformed: TransformedBatch, published_rows: _PublishedRows, difference: _Difference
 ) -> Iterator[bytes]:
-    """The rows to stage as CSV. Updates `difference`, and appends keys to `removed`."""
-    for rows, removed_keys in _differences(batch, transformed, published_rows, difference):
-        removed.append(removed_keys)
+    """The rows to stage as CSV. Updates `difference`."""
+    for rows in _rows_to_stage(batch, transformed, published_rows, difference):
         yield from as_csv(rows.select(staged_columns(transformed.endpoint)))
 
 
@@ -187,32 +249,42 @@ def _prefetch(texts: Iterator[bytes]) -> Iterator[bytes]:
             yield text
 
 
-def _differences(
+def _rows_to_stage(
     batch: Batch, transformed: TransformedBatch, published_rows: _PublishedRows, difference: _Difference
-) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-    """For each bucket, the rows to stage and the keys of removed rows. Updates `difference`."""
+) -> Iterator[pl.DataFrame]:
+    """The rows to stage, in frames of bounded size. Updates `difference`."""
     key = list(ENDPOINTS[transformed.endpoint].key)
+    counts_days = transformed.endpoint == LISTEN_HISTORY
     for number in range(transformed.buckets):
-        rows = transformed.bucket(number)
         published = published_rows.bucket(number)
-        compared = rows.join(published, on=key, how="left", maintain_order="left")
-        unchanged = (pl.col("row_hash") == pl.col("published_hash")) & ~pl.col("removed")
-        changed = compared.filter(~unchanged.fill_null(False)).with_columns(is_new=pl.col("published_hash").is_null())
-        ordinal = pl.when("is_new").then(pl.col("is_new").cum_sum().cast(pl.Int64) + difference.new)
-        changed = changed.with_columns(new_ordinal=ordinal)
-        live = published.filter(~pl.col("removed"))
-        absent = live.join(rows, on=key, how="anti")
+        absent = live = published.filter(~pl.col("removed"))
+        for rows in transformed.parts(number):
+            yield _changed_rows(rows, published, key, difference)
+            absent = absent.join(rows, on=key, how="anti")
+            if counts_days:
+                difference.sessions += _count_by_days_ago(batch.day, rows)
         protected = pl.col(key[0]).is_in(transformed.protected.implode())
         removed = absent.filter(~protected)
-        difference.unchanged += len(rows) - len(changed)
-        difference.staged += len(changed)
-        difference.new += int(changed["is_new"].sum())
         difference.removed += len(removed)
+        difference.removed_keys.append(removed.select(key))
         difference.published += len(live)
-        if transformed.endpoint == LISTEN_HISTORY:
-            difference.sessions += _count_by_days_ago(batch.day, rows)
+        if counts_days:
             difference.sessions += _count_by_days_ago(batch.day, absent.filter(protected))
-        yield changed, removed.select(key)
+
+
+def _changed_rows(
+    rows: pl.DataFrame, published: pl.DataFrame, key: Sequence[str], difference: _Difference
+) -> pl.DataFrame:
+    """The rows that differ from the published ones, with `is_new` and `new_ordinal`. Updates `difference`."""
+    compared = rows.join(published, on=key, how="left", maintain_order="left")
+    unchanged = (pl.col("row_hash") == pl.col("published_hash")) & ~pl.col("removed")
+    changed = compared.filter(~unchanged.fill_null(False)).with_columns(is_new=pl.col("published_hash").is_null())
+    ordinal = pl.when("is_new").then(pl.col("is_new").cum_sum().cast(pl.Int64) + difference.new)
+    changed = changed.with_columns(new_ordinal=ordinal)
+    difference.unchanged += len(rows) - len(changed)
+    difference.staged += len(changed)
+    difference.new += int(changed["is_new"].sum())
+    return changed
 
 
 def _count_by_days_ago(day: date, sessions: pl.DataFrame) -> Counter[int]:
@@ -222,10 +294,12 @@ def _count_by_days_ago(day: date, sessions: pl.DataFrame) -> Counter[int]:
     return Counter(dict(compared.group_by("days_ago").len().iter_rows()))
 
 
-def _read_published_keys(connection: Connection, endpoint: Endpoint) -> Iterator[pl.DataFrame]:
-    """Stream the published keys from the database, in frames of bounded size."""
+def _read_published_keys(
+    connection: Connection, endpoint: Endpoint, keys_table: str | None = None
+) -> Iterator[pl.DataFrame]:
+    """Stream the published keys from the database, in frames of bounded size. `keys_table` restricts them."""
     buffer = bytearray()
-    with connection.cursor() as cursor, cursor.copy(copy_published_keys(endpoint)) as copy:
+    with connection.cursor() as cursor, cursor.copy(copy_published_keys(endpoint, keys_table)) as copy:
         for data in copy:
             buffer += data
             if len(buffer) >= _BYTES_PER_READ:

@@ -1,7 +1,7 @@
 """Transformation: raw pages to typed rows with Polars. Invalid rows are rejected with a reason.
 
 The rows of a batch are Parquet files in buckets of about 250,000 rows. All rows of a key are in one bucket. So
-deduplication and the comparison with published rows need no more than one bucket in memory.
+deduplication needs no more than one bucket in memory, and the comparison with published rows a part of it.
 """
 
 from __future__ import annotations
@@ -11,23 +11,45 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import xxhash
+from numpy.typing import NDArray
 
 from core.endpoints import ENDPOINTS, Endpoint, EndpointSpecification, Field
-from pipeline.decoding import DecodedRows, RejectedRow, add_field_counts, decode_rows, decode_texts, raw_texts
+from pipeline.decoding import (
+    OTHER_FIELDS,
+    DecodedRows,
+    RejectedRow,
+    add_field_counts,
+    decode_rows,
+    decode_texts,
+    raw_texts,
+    readable_row_id,
+)
 from pipeline.deduplication import CONFLICTING, SUPERSEDED, deduplicate, has_repeated_keys
 from pipeline.landing import Landing
+from pipeline.published_snapshots import (
+    RawChanges,
+    RawRow,
+    SnapshotDigests,
+    digests_at,
+    page_digest,
+)
 from pipeline.raw_pages import make_private_folder
 from pipeline.row_filter import RowFilter
 from pipeline.timestamps import parse_times
 
 ROWS_PER_BUCKET = 250_000
-PAGES_PER_STEP = 500
+# Rows that are decoded at once, and that are compared at once. Each step has a fixed cost.
+ROWS_PER_STEP = 20_000
+ROWS_PER_PART = 50_000
+# With a larger share of pages or rows to decode again, nothing is recognised in the next snapshot.
+_MAX_SHARE_TO_DECODE = 0.5
 _MAX_FIELD_NAME_LENGTH = 60
 
 # An earlier date is a placeholder, not a real time.
@@ -41,8 +63,27 @@ PublishedIds = Mapping[Endpoint, pl.Series]
 
 
 @dataclass(frozen=True)
+class RecognisedRows:
+    """The rows of a batch that were not transformed, because the published snapshot has them with the same bytes.
+
+    `rows` is their number. `gone` has the keys of the published rows that the batch changes or lacks. `published` has
+    the published rows with these keys and the keys of the transformed rows; `live_rows` counts all other published rows
+    that are not removed. `batch_id` is the batch of the published snapshot.
+    """
+
+    rows: int
+    gone: pl.DataFrame
+    published: pl.DataFrame = field(default_factory=pl.DataFrame)
+    live_rows: int = 0
+    batch_id: str = ""
+
+
+@dataclass(frozen=True)
 class TransformedBatch:
-    """A transformed batch. `protected` has the ids of rejected rows: their published rows do not count as removed."""
+    """A transformed batch. `protected` has the ids of rejected rows: their published rows do not count as removed.
+
+    `digests` recognise its rows in the next snapshot; None if they cannot.
+    """
 
     endpoint: Endpoint
     folder: Path
@@ -59,10 +100,19 @@ class TransformedBatch:
     rows_with_unknown_fields: int
     protected: pl.Series
     newest_updated_at: datetime | None
+    digests: SnapshotDigests | None = None
+    recognised: RecognisedRows | None = None
 
-    def bucket(self, number: int) -> pl.DataFrame:
-        """The rows of a bucket, one per key, in the order of the snapshot."""
-        return _read_parts(self.folder, number, self.endpoint)
+    def parts(self, number: int) -> Iterator[pl.DataFrame]:
+        """The rows of a bucket, one per key, in the order of the snapshot, in frames of bounded size."""
+        frames = list[pl.DataFrame]()
+        for path in _part_files(self.folder, number):
+            frames.append(pl.read_parquet(path, glob=False))
+            if sum(map(len, frames)) >= ROWS_PER_PART:
+                yield pl.concat(frames)
+                frames.clear()
+        if frames:
+            yield pl.concat(frames)
 
     def rejected(self) -> Iterator[pl.DataFrame]:
         """The rejected rows and plays, then the superseded and conflicting rows, in frames of bounded size."""
@@ -79,31 +129,91 @@ def transform(
     latest: datetime,
     newest_until: datetime | None = None,
     row_filter: RowFilter | None = None,
+    shaping: str = "",
 ) -> TransformedBatch:
     """Transform a landed batch into `folder`, which is emptied first.
 
     Rows with a time after `latest` are rejected. `newest_updated_at` ignores updates after `newest_until` (default:
     `latest`). References to rows that are not in `published` are rejected, unless it is None. Rows that `row_filter`
-    matches are only counted. Raises LandingError if the raw pages cannot be read.
+    matches are only counted. With `shaping`, a digest of all that decides what a row becomes, the result has digests.
+    Raises LandingError if the raw pages cannot be read.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    make_private_folder(folder.parent)
-    (folder / "rejected").mkdir(parents=True)
+    _prepare_folder(folder)
     buckets = max(1, -(-landing.rows // ROWS_PER_BUCKET))
     until = (newest_until or latest).replace(tzinfo=None)
     transformer = _Transformer(endpoint, folder, buckets, published, latest.replace(tzinfo=None), until, row_filter)
+    page_digests: list[bytes] = []
+    is_regular = True
     with _garbage_collection_disabled():
         for first_page, bodies in _steps(landing):
-            transformer.add(first_page, (first_page - 1) * landing.size, bodies)
+            page_rows = transformer.add(first_page, (first_page - 1) * landing.size, bodies)
+            if shaping:
+                page_digests += map(page_digest, bodies)
+                full_pages = page_rows[:-1] if first_page + len(bodies) > landing.pages else page_rows
+                is_regular = is_regular and all(rows == landing.size for rows in full_pages)
     transformer.deduplicate(landing)
-    return transformer.result()
+    transformed = transformer.result()
+    if not shaping or not is_regular or len(page_digests) != landing.pages:
+        return transformed
+    return replace(transformed, digests=transformer.digests(landing, shaping, b"".join(page_digests)))
+
+
+def transform_changes(
+    landing: Landing,
+    endpoint: Endpoint,
+    folder: Path,
+    changes: RawChanges,
+    snapshot: SnapshotDigests,
+    *,
+    published: PublishedIds | None,
+    latest: datetime,
+    newest_until: datetime,
+    row_filter: RowFilter | None,
+) -> TransformedBatch | None:
+    """Transform only the rows that the published snapshot lacks; the counts are those of the whole batch.
+
+    The other parameters are those of `transform`. Returns None if only a complete transformation gives exact counts.
+    Raises LandingError if the raw pages cannot be read.
+    """
+    latest, newest_until = latest.replace(tzinfo=None), newest_until.replace(tzinfo=None)
+    if latest < snapshot.latest or newest_until < snapshot.newest_until:
+        return None
+    _prepare_folder(folder)
+    buckets = max(1, -(-len(changes.new) // ROWS_PER_BUCKET))
+    transformer = _Transformer(endpoint, folder, buckets, published, latest, newest_until, row_filter)
+    gone = _Transformer(endpoint, folder, 1, None, snapshot.latest, snapshot.newest_until, row_filter)
+    with _garbage_collection_disabled():
+        for start in range(0, len(changes.new), ROWS_PER_STEP):
+            transformer.add_rows(start, changes.new[start : start + ROWS_PER_STEP])
+        gone_rejected = decode_texts(endpoint, changes.gone_rejected)
+        gone_keys = gone.read_keys(changes.gone)
+    transformer.deduplicate(landing)
+    protected = {readable_row_id(endpoint, text.decode("utf-8", "backslashreplace")) for text in changes.gone_rejected}
+    gone.count_decoded(gone_rejected)
+    if gone_keys is None or not protected - {None} <= transformer.protected:
+        return None
+    if not transformer.count_recognised(changes.rows_unchanged, snapshot, gone):
+        return None
+    return replace(
+        transformer.result(),
+        digests=transformer.digests(landing, snapshot.shaping, changes.pages),
+        recognised=RecognisedRows(changes.rows_unchanged, gone_keys),
+    )
+
+
+def _prepare_folder(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    make_private_folder(folder.parent)
+    (folder / "rejected").mkdir(parents=True)
 
 
 def transform_rows(
     endpoint: Endpoint, texts: Sequence[bytes], *, latest: datetime, row_filter: RowFilter | None = None
 ) -> tuple[pl.DataFrame, list[RejectedRow], int]:
-    """Transform rows that come one by one, each as JSON text: the valid rows, the rejected ones, and how many rows the
-    filter matched. Positions count from 1. References are not checked."""
+    """Transform rows that come one by one, each as JSON text. Positions count from 1. References are not checked.
+
+    Returns the valid rows, the rejected rows, and the number of rows that the filter matched.
+    """
     until = latest.replace(tzinfo=None)
     transformer = _Transformer(endpoint, Path(), 1, None, until, until, row_filter)
     decoded = decode_texts(endpoint, texts)
@@ -113,11 +223,11 @@ def transform_rows(
 
 
 def _steps(landing: Landing) -> Iterator[tuple[int, list[bytes]]]:
-    """Consecutive pages for one step: the number of the first page, and the bodies. A step has a fixed cost."""
+    """Consecutive pages for one step: the number of the first page, and the bodies."""
     first_page, pages = 1, list[bytes]()
     for _, bodies in landing.chunks():
         pages += bodies
-        if len(pages) >= PAGES_PER_STEP:
+        if len(pages) * landing.size >= ROWS_PER_STEP:
             yield first_page, pages
             first_page, pages = first_page + len(pages), []
     if pages:
@@ -156,24 +266,99 @@ class _Transformer:
     unknown_fields: Counter[str] = field(default_factory=Counter)
     rows_with_unknown_fields: int = 0
     newest_updated_at: datetime | None = None
+    newest_rows: int = 0
     protected: set[int] = field(default_factory=set)
+    # Positions of rejected rows, and of other rows that must be decoded again in the next snapshot.
+    rejected_positions: set[int] = field(default_factory=set)
+    positions_to_decode: set[int] = field(default_factory=set)
 
-    def add(self, part: int, offset: int, bodies: list[bytes]) -> None:
-        """Transform consecutive pages. `offset` is the number of rows before them."""
+    def add(self, part: int, offset: int, bodies: list[bytes]) -> Sequence[int]:
+        """Transform consecutive pages. `offset` is the number of rows before them. Returns the rows of each page."""
         decoded = decode_rows(self.endpoint, bodies, offset, frozenset(self.unknown_fields))
-        rows = _typed(decoded, self.endpoint)
-        rows, rejected = self._reject_invalid_rows(rows, decoded)
-        rows, rejected = self._apply_row_filter(rows, rejected)
+        rows, rejected = self._accepted_and_rejected(decoded)
         self._count(decoded, rows, rejected)
+        self._remember_positions(np.arange(offset + 1, offset + 1 + decoded.rows_landed), rows, rejected)
         self._write(part, rows, rejected)
+        return decoded.page_rows
+
+    def add_rows(self, part: int, raw: Sequence[RawRow]) -> None:
+        """Transform single rows of the snapshot."""
+        decoded = decode_texts(self.endpoint, [row.text for row in raw])
+        rows, rejected = self._accepted_and_rejected(decoded)
+        positions = [row.position for row in raw]
+        index = pl.Series([0, *positions], dtype=pl.Int64)
+        rows = rows.with_columns(row_position=index.gather(rows["row_position"]))
+        rejected = [replace(row, row_position=positions[row.row_position - 1]) for row in rejected]
+        self._count(decoded, rows, rejected)
+        self._remember_positions(np.array(positions, dtype=np.int64), rows, rejected)
+        self._write(part, rows, rejected)
+
+    def read_keys(self, texts: Sequence[bytes]) -> pl.DataFrame | None:
+        """Count published rows, and return the keys of those that are not erased. None if one is not valid."""
+        decoded = decode_texts(self.endpoint, texts)
+        rows, rejected = self._accepted_and_rejected(decoded)
+        self._count(decoded, rows, rejected)
+        is_valid = all(row.play_position is not None for row in rejected)
+        return rows.select(ENDPOINTS[self.endpoint].key) if is_valid else None
+
+    def _accepted_and_rejected(self, decoded: DecodedRows) -> tuple[pl.DataFrame, list[RejectedRow]]:
+        rows, rejected = self._reject_invalid_rows(_typed(decoded, self.endpoint), decoded)
+        return self._apply_row_filter(rows, rejected)
+
+    def count_recognised(self, rows: int, snapshot: SnapshotDigests, gone: _Transformer) -> bool:
+        """Add the rows of the published snapshot without the `gone` rows to the counts. False if that is not exact."""
+        fields = snapshot.unknown_fields.keys() | gone.unknown_fields.keys() | self.unknown_fields.keys()
+        if OTHER_FIELDS in fields:
+            return False
+        newest = snapshot.newest_updated_at
+        if newest is not None:
+            remaining = snapshot.newest_rows - (gone.newest_rows if gone.newest_updated_at == newest else 0)
+            if remaining > 0:
+                self._count_newest(newest, remaining)
+            elif self.newest_updated_at is None or self.newest_updated_at < newest:
+                return False  # no new row is as new, and the newest of the recognised rows is not known
+        self.rows_landed += rows
+        self.plays_landed += snapshot.plays_landed - gone.plays_landed
+        self.rows_with_unknown_fields += snapshot.rows_with_unknown_fields - gone.rows_with_unknown_fields
+        self.unknown_fields.update(snapshot.unknown_fields)
+        self.unknown_fields.subtract(gone.unknown_fields)
+        self.unknown_fields = Counter({name: count for name, count in self.unknown_fields.items() if count})
+        return True
+
+    def digests(self, landing: Landing, shaping: str, pages: bytes) -> SnapshotDigests | None:
+        """The digests of the batch. None if too many rows must be decoded again."""
+        positions = self.rejected_positions | self.positions_to_decode
+        if len(positions) > _MAX_SHARE_TO_DECODE * landing.rows:
+            return None
+        pages_to_decode, rejected_rows = digests_at(landing, sorted(self.rejected_positions))
+        more_pages, rows_to_decode = digests_at(landing, sorted(self.positions_to_decode - self.rejected_positions))
+        is_short = landing.rows % landing.size if landing.size else 0
+        short_pages = {landing.pages} if is_short or not landing.rows else set[int]()
+        return SnapshotDigests(
+            shaping=shaping,
+            pages=pages,
+            pages_to_decode=tuple(sorted({*pages_to_decode, *more_pages, *short_pages})),
+            rejected_rows=np.unique(rejected_rows),
+            rows_to_decode=np.unique(rows_to_decode),
+            plays_landed=self.plays_landed,
+            unknown_fields=Counter(self.unknown_fields),
+            rows_with_unknown_fields=self.rows_with_unknown_fields,
+            newest_updated_at=self.newest_updated_at,
+            newest_rows=self.newest_rows,
+            latest=self.latest,
+            newest_until=self.newest_until,
+        )
 
     def deduplicate(self, landing: Landing) -> None:
         """Keep one row per key. Superseded and conflicting rows are stored with their text and the reason."""
         differing_rows: list[pl.DataFrame] = []
         for number in range(self.buckets):
-            if not has_repeated_keys(_read_parts(self.folder, number, self.endpoint, ENDPOINTS[self.endpoint].key)):
+            key = ENDPOINTS[self.endpoint].key
+            if not has_repeated_keys(_read_parts(self.folder, number, self.endpoint, key)):
                 continue
-            deduplicated = deduplicate(self.endpoint, _read_parts(self.folder, number, self.endpoint))
+            rows = _read_parts(self.folder, number, self.endpoint)
+            self.positions_to_decode.update(rows.filter(pl.struct(key).is_duplicated())["row_position"])
+            deduplicated = deduplicate(self.endpoint, rows)
             shutil.rmtree(_bucket_folder(self.folder, number))
             self._write_bucket(number, 1, deduplicated.rows)
             self.rows_duplicate += deduplicated.duplicates
@@ -190,11 +375,11 @@ class _Transformer:
             )
             if not in_step.is_empty():
                 texts = raw_texts(bodies)
-                rows = [
+                removed = [
                     RejectedRow(position, None, texts[position - offset - 1], reason)
                     for position, reason in in_step.iter_rows()
                 ]
-                self._write_rejected(f"repeated-keys-{first_page:09d}", rows)
+                self._write_rejected(f"repeated-keys-{first_page:09d}", removed)
 
     def result(self) -> TransformedBatch:
         return TransformedBatch(
@@ -292,18 +477,41 @@ class _Transformer:
         return decoded.with_items(rows, plays.filter("is_published"), unknown["row_position"].unique()), rejected
 
     def _count(self, decoded: DecodedRows, rows: pl.DataFrame, rejected: list[RejectedRow]) -> None:
-        self.rows_landed += decoded.rows_landed
-        self.rows_erased += decoded.rows_erased
-        self.plays_landed += decoded.plays_landed
+        self.count_decoded(decoded)
         self.rows_rejected += sum(row.play_position is None for row in rejected)
         self.plays_rejected += sum(row.play_position is not None for row in rejected)
-        add_field_counts(self.unknown_fields, decoded.unknown_fields)
-        self.rows_with_unknown_fields += decoded.rows_with_unknown_fields
         self.protected.update(row.row_id for row in rejected if row.row_id is not None and row.play_position is None)
         # A later update comes from a wrong clock, so it does not prove that the snapshot is fresh.
         newest = rows.select(pl.col("updated_at").filter(pl.col("updated_at") <= self.newest_until).max()).item()
         if isinstance(newest, datetime):
-            self.newest_updated_at = max(newest, self.newest_updated_at or newest)
+            self._count_newest(newest, rows.filter(updated_at=newest).height)
+
+    def _count_newest(self, newest: datetime, rows: int) -> None:
+        """Add rows with the update `newest`, after which none of them was updated."""
+        if self.newest_updated_at is None or newest > self.newest_updated_at:
+            self.newest_updated_at, self.newest_rows = newest, rows
+        elif newest == self.newest_updated_at:
+            self.newest_rows += rows
+
+    def _remember_positions(
+        self, positions: NDArray[np.int64], rows: pl.DataFrame, rejected: list[RejectedRow]
+    ) -> None:
+        """Remember which of the decoded rows must be decoded again in the next snapshot."""
+        self.rejected_positions.update(row.row_position for row in rejected if row.play_position is None)
+        self.positions_to_decode.update(row.row_position for row in rejected if row.play_position is not None)
+        times = [pl.col(name) > self.newest_until for name in ENDPOINTS[self.endpoint].times]
+        self.positions_to_decode.update(rows.filter(pl.any_horizontal(times))["row_position"])
+        accepted = rows["row_position"].to_numpy()
+        if len(accepted) < len(positions):  # the others are rejected or erased
+            self.positions_to_decode.update(np.setdiff1d(positions, accepted).tolist())
+
+    def count_decoded(self, decoded: DecodedRows) -> None:
+        """Add what the decoding counted."""
+        self.rows_landed += decoded.rows_landed
+        self.rows_erased += decoded.rows_erased
+        self.plays_landed += decoded.plays_landed
+        add_field_counts(self.unknown_fields, decoded.unknown_fields)
+        self.rows_with_unknown_fields += decoded.rows_with_unknown_fields
 
     def _write(self, part: int, rows: pl.DataFrame, rejected: list[RejectedRow]) -> None:
         if rejected:
@@ -335,10 +543,15 @@ def _bucket_folder(folder: Path, number: int) -> Path:
     return folder / f"bucket-{number:04d}"
 
 
+def _part_files(folder: Path, number: int) -> list[Path]:
+    """The files of a bucket, in the order of the snapshot."""
+    return sorted(_bucket_folder(folder, number).glob("*.parquet"))
+
+
 def _read_parts(folder: Path, number: int, endpoint: Endpoint, columns: Sequence[str] | None = None) -> pl.DataFrame:
     """The rows of a bucket, with the given columns or all columns."""
     names = list(columns) if columns else None
-    parts = sorted(_bucket_folder(folder, number).glob("*.parquet"))
+    parts = _part_files(folder, number)
     rows = (
         pl.concat([pl.read_parquet(part, columns=names, glob=False) for part in parts]) if parts else _empty(endpoint)
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 from psycopg import sql
@@ -13,6 +13,7 @@ from core.database import Connection, readable_errors
 from core.endpoints import LISTEN_HISTORY
 from core.queries import compose_query, load_query
 from pipeline.batches import Batch, Counts, Status, record_batch
+from pipeline.daily_marts import fill_daily_marts, update_daily_marts
 from pipeline.endpoint_tables import (
     STAGING,
     insert_numbered_rows,
@@ -21,6 +22,7 @@ from pipeline.endpoint_tables import (
     update_numbered_rows,
     update_rows,
 )
+from pipeline.published_snapshots import save_published_snapshot
 from pipeline.staging import StagedTables
 
 _WAREHOUSE = ("listen_history", "listen_history_tracks")
@@ -41,6 +43,8 @@ def publish_batch(
 ) -> tuple[Status, Counts]:
     """Merge a staged batch into the warehouse and the marts, and update the ledger, in one transaction.
 
+    The digests that recognise its rows in the next snapshot are stored in the same transaction.
+
     `before_commit` is called in the transaction, before its end. `reason` is stored in the ledger, such as why a person
     accepted the batch. The caller holds the warehouse lock. A second call changes nothing. Raises DatabaseError.
     """
@@ -51,6 +55,7 @@ def publish_batch(
         status: Status = "published" if inserted or updated or removed else "unchanged"
         times = {"started_at": started_at, "finished_at": clock()}
         record_batch(connection, batch, status, counts, run_id=run_id, reason=reason, **times)
+        save_published_snapshot(connection, batch.endpoint, batch.batch_id, staged.digests)
         if before_commit is not None:
             before_commit()
     return status, counts
@@ -79,14 +84,30 @@ def _merge_sessions(connection: Connection, batch: Batch, staged: StagedTables) 
     run("warehouse/sessions.create_changed_sessions")
     run("warehouse/sessions.create_removed_sessions")
     connection.execute(load_query("warehouse/sessions.analyze_changes"))
-    run("marts/create_play_changes")
+    run("marts/create_changed_plays")
     inserted = _insert_sessions(connection, staged, parameters)
-    run("warehouse/sessions.delete_changed_plays")
-    updated = connection.execute(update_numbered_rows(batch.endpoint, "changed_sessions"), parameters).rowcount
-    run("warehouse/sessions.insert_changed_plays")
-    removed = run("warehouse/sessions.remove_sessions")
-    _count_plays(connection, run)
+    updated, removed = _change_sessions(connection, batch, parameters)
+    if inserted or updated or removed:
+        _update_marts(connection, run, staged.rows_table)
     return inserted, updated, removed
+
+
+def _change_sessions(connection: Connection, batch: Batch, parameters: dict[str, Any]) -> tuple[int, int]:
+    """Update and remove published sessions. Returns the numbers of updated and of removed sessions.
+
+    Each statement names one month. For all months together, the planner would read every play to find a few.
+    """
+    updated = removed = 0
+    for (month,) in connection.execute(load_query("warehouse/sessions.find_changed_months")).fetchall():
+        sessions, plays = (("warehouse", _partition(table, month)) for table in _WAREHOUSE)
+        values = parameters | dict(zip(("start", "stop"), _bounds(month), strict=True))
+        update = update_numbered_rows(batch.endpoint, "changed_sessions", sessions)
+        remove = compose_query("warehouse/sessions.remove_sessions", sessions=sessions)
+        connection.execute(compose_query("warehouse/sessions.delete_changed_plays", plays=plays), values)
+        updated += connection.execute(update, values).rowcount
+        removed += connection.execute(remove, values).rowcount
+    connection.execute(load_query("warehouse/sessions.insert_changed_plays"))
+    return updated, removed
 
 
 def _insert_sessions(connection: Connection, staged: StagedTables, parameters: dict[str, Any]) -> int:
@@ -148,29 +169,40 @@ def _insert_into(
     return inserted
 
 
-def _count_plays(connection: Connection, run: Callable[[str], int]) -> None:
-    """Update `mart.user_track_plays`. For the first load, the primary key is built after the rows are inserted."""
-    row = connection.execute(load_query("marts/user_track_plays.is_first_load")).fetchone()
+def _update_marts(connection: Connection, run: Callable[[str], int], staged_table: str) -> None:
+    """Add what the batch changes to the marts. In the first load, keys are built after the rows are inserted."""
+    row = connection.execute(load_query("marts/first_load.is_first_load")).fetchone()
     if row and row[0]:
         connection.execute(load_query("marts/user_track_plays.drop_primary_key"))
+        connection.execute(load_query("marts/first_load.group_by_sorting"))
         run("marts/user_track_plays.insert_new_plays")
+        connection.execute(load_query("marts/first_load.reset_grouping"))
         connection.execute(load_query("marts/user_track_plays.add_primary_key"))
+        fill_daily_marts(connection, staged_table)
     else:
+        run("marts/create_play_changes")
         for change in ("add_plays", "subtract_plays", "delete_unplayed_tracks"):
             run(f"marts/user_track_plays.{change}")
-        connection.execute(load_query("marts/update_play_dates"))
+        run("marts/update_play_dates")
+        update_daily_marts(connection, staged_table)
 
 
 def _month_statement(name: str, parent: str, loading: str, month: date) -> sql.Composed:
-    following = date(month.year + month.month // 12, month.month % 12 + 1, 1)
+    start, stop = _bounds(month)
     return compose_query(
         name,
         table=("warehouse", _partition(parent, month)),
         loading=(STAGING, loading),
         parent=("warehouse", parent),
-        start=sql.Literal(f"{month} 00:00:00+00"),
-        stop=sql.Literal(f"{following} 00:00:00+00"),
+        start=sql.Literal(start),
+        stop=sql.Literal(stop),
     )
+
+
+def _bounds(month: date) -> tuple[datetime, datetime]:
+    """Start and end of a calendar month (UTC)."""
+    following = date(month.year + month.month // 12, month.month % 12 + 1, 1)
+    return datetime.combine(month, time(), UTC), datetime.combine(following, time(), UTC)
 
 
 def _partition(parent: str, month: date) -> str:

@@ -22,7 +22,7 @@ from core.data_layout import DataLayout
 from core.errors import MoovitamixError, named_errors
 from core.exit_codes import returns_exit_code, run_main
 from core.prefect_client import PrefectClient
-from core.prefect_names import WORK_POOL
+from core.prefect_names import SECONDS_TO_START
 from core.settings import alert_urls_of
 from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
@@ -33,6 +33,7 @@ from services.deploy import is_reachable
 from services.local_services import (
     HOST,
     ROOT,
+    WORKERS,
     LocalServices,
     ServiceProcess,
     inherited_environment,
@@ -42,8 +43,7 @@ from services.lost_runs import close_lost_runs
 from services.prefect_database import check_databases
 from services.supervision import CONFIGURATION, Supervisor, changed_settings, end, render
 
-_SECONDS_TO_BE_READY = 120.0
-_CACHES = (".mypy_cache", ".pytest_cache", ".ruff_cache", ".import_linter_cache")
+_CACHES = (".mypy_cache", ".pytest_cache", ".ruff_cache", ".import_linter_cache", ".clients")
 
 
 class ServicesError(MoovitamixError):
@@ -69,7 +69,7 @@ def up(services: LocalServices) -> None:
         _start(services, supervisor, processes)
     try:
         for process in processes:
-            if process.name == "worker" and not running:
+            if process.name == next(iter(WORKERS)) and not running:
                 _close_lost_runs(services)
             if not process.autostart:
                 supervisor.start_process(process.name)
@@ -77,7 +77,7 @@ def up(services: LocalServices) -> None:
             if process.name == "prefect-server":
                 prefect_ui.restrict_pages(services.settings.data_dir, services.ui_api_url)
         _step("deployments", lambda: _deploy(services))
-        _step("worker online", lambda: _wait_for_worker(services))
+        _step("workers online", lambda: _wait_for_workers(services))
     except BaseException:
         if not running:
             down(services, quietly=True)
@@ -131,7 +131,7 @@ def _wait_until_ready(services: LocalServices, process: ServiceProcess) -> None:
     def wait() -> None:
         if not _wait_until(is_ready):
             raise ServicesError(
-                f"{process.name} does not answer after {_SECONDS_TO_BE_READY:g} s; its log is "
+                f"{process.name} does not answer after {SECONDS_TO_START:g} s; its log is "
                 f"{services.layout.log(process.name)}"
             )
 
@@ -140,7 +140,7 @@ def _wait_until_ready(services: LocalServices, process: ServiceProcess) -> None:
 
 def _wait_until(condition: Callable[[], bool]) -> bool:
     """Return whether the condition became true in time."""
-    deadline = time.monotonic() + _SECONDS_TO_BE_READY
+    deadline = time.monotonic() + SECONDS_TO_START
     while not condition():
         if time.monotonic() > deadline:
             return False
@@ -172,17 +172,19 @@ def _deploy(services: LocalServices) -> None:
         raise ServicesError(f"the deployments were not created; the log is {log}")
 
 
-def _wait_for_worker(services: LocalServices) -> None:
+def _wait_for_workers(services: LocalServices) -> None:
     server = PrefectClient(f"{services.prefect_url}/api", services.prefect_login)
 
-    def is_online() -> bool:
+    def is_online(pool: str) -> bool:
         with suppress(requests.RequestException):
-            workers = server.ask("POST", f"work_pools/{WORK_POOL}/workers/filter", {})
+            workers = server.ask("POST", f"work_pools/{pool}/workers/filter", {})
             return any(worker["status"] == "ONLINE" for worker in workers)
         return False
 
-    if not _wait_until(is_online):
-        raise ServicesError(f"the worker does not report to the server; its log is {services.layout.log('worker')}")
+    for name, pool in WORKERS.items():
+        if not _wait_until(lambda pool=pool: is_online(pool)):  # type: ignore[misc]
+            log = services.layout.log(name)
+            raise ServicesError(f"the {name} does not report to the server; its log is {log}")
 
 
 def _step(name: str, work: Callable[[], None]) -> None:
@@ -290,7 +292,7 @@ def clean(services: LocalServices) -> None:
     if embedded_postgres.in_use(data_dir):
         raise ServicesError(f"a flow or another program uses the database in {data_dir}; wait for it")
     if not _is_data_dir(data_dir):
-        raise ServicesError(f"{data_dir} contains files of others; delete it by hand")
+        raise ServicesError(f"{data_dir} contains files that are not of MoovitaMix; delete it by hand")
     backups = DataLayout(data_dir).backups
     verification.clear_leftovers(services.settings)
     for entry in data_dir.iterdir():

@@ -14,7 +14,7 @@ from notifications.delivery import Address, addresses
 # In spite of its name, this block of Prefect accepts every Apprise address, such as mail.
 _BLOCK_TYPE = "slack-webhook"
 _PREFIX = BLOCK.format(place="")
-_AWAITS_PUBLICATION = "alert: nothing published"
+_PUBLICATION_AUTOMATION = "Notify: nothing published"
 
 
 @dataclass
@@ -55,8 +55,8 @@ def apply_automations(settings: Settings, api_url: str, login: str = "") -> Appl
         changes.removed.append(name)
     for name in block_ids.keys() - set(used_blocks):
         server.ask("DELETE", f"block_documents/{block_ids[name]}")
-    # Only then: the event would restart the wait of an unchanged automation, which may have notified already.
-    if _AWAITS_PUBLICATION in (*changes.created, *changes.changed):
+    # Not for an unchanged automation: the event would restart its wait, although it may have notified already.
+    if _PUBLICATION_AUTOMATION in (*changes.created, *changes.changed):
         _expect_publication(server)
     return changes
 
@@ -96,7 +96,7 @@ def _apply_blocks(server: PrefectClient, addresses: Sequence[Address]) -> tuple[
 
 
 def _expect_publication(server: PrefectClient) -> None:
-    """Emit the event that starts the wait for a publication, in case there was none yet."""
+    """Emit the event that starts the wait for a publication: nothing may have been published yet."""
     from prefect.events import Event
 
     event = Event(

@@ -19,12 +19,24 @@ from core.data_layout import DataLayout
 from core.database import Connection, connect, ensure_database, readable_errors, take_warehouse_lock, warehouse_lock
 from core.errors import AlreadyRunning, UsageError, named_errors
 from core.exit_codes import returns_exit_code, run_main
+from core.file_store import FolderStore
 from core.roles import refuse_foreign_code
 from core.settings import Settings
 from core.side_schemas import SCHEMAS
+from core.stores import backup_store
 from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
-from services.backup_file import DUMP, NAME, BackupError, Manifest, display_path, model_files, pack, prune, work_folder
+from services.backup_file import (
+    DUMP,
+    NAME,
+    BackupError,
+    Manifest,
+    model_files,
+    pack,
+    prune,
+    shown_location,
+    work_folder,
+)
 from services.local_services import ROOT, load_local_services
 from services.postgres_tools import find_postgres_tools
 from services.restore import finish_earlier, restore
@@ -32,19 +44,23 @@ from services.table_contents import count_and_checksum, count_constraints
 from services.verification import clear_leftovers, verify
 
 
-def backup(settings: Settings, file: Path | None = None) -> Path:
-    """Write a backup and return its path. Only the owner can read the file. It gets its name when it is complete.
+def backup(settings: Settings, file: Path | None = None) -> str:
+    """Write a backup and return its path or URL. Only the owner can read it. It gets its name when it is complete.
 
-    Raises BackupError, AlreadyRunning, DatabaseError.
+    Raises BackupError, AlreadyRunning, DatabaseError, ObjectStoreError.
     """
     now = clock_of(settings)().astimezone(UTC)
-    target = (file or DataLayout(settings.data_dir).backups / f"{now:{NAME}}").expanduser().resolve()
-    if target.exists():
-        raise UsageError(f"{target} exists already; name another file, or move it away")
+    backups, name = backup_store(settings), f"{now:{NAME}}"
+    if file is not None:
+        target = file.expanduser().resolve()
+        backups, name = FolderStore(target.parent), target.name
+    if backups.exists(name):
+        raise UsageError(f"{backups.location_of(name)} exists already; name another file, or move it away")
+    scratch = backups.folder if isinstance(backups, FolderStore) else DataLayout(settings.data_dir).backups
     url = ensure_database(settings)
     finish_earlier(settings, url)
     tools = find_postgres_tools(settings, url)
-    with work_folder(target.parent) as work, connect(url) as connection, _locked_warehouse(connection, settings):
+    with work_folder(scratch) as work, connect(url) as connection, _locked_warehouse(connection, settings):
         version = connection.info.server_version
         pg_dump = tools.path("pg_dump", version)
         with readable_errors(), connection.transaction():
@@ -58,12 +74,15 @@ def backup(settings: Settings, file: Path | None = None) -> Path:
                 pg_dump, "--format=custom", "--no-password", f"--snapshot={snapshot}", *schema_options,
                 "--exclude-table=staging.*", f"--file={work / DUMP}", f"--dbname={tools.target}",
             )  # fmt: skip
-        pack(target, work / DUMP, manifest, settings)
-    print(f"backed up {manifest}: {display_path(target)} ({target.stat().st_size / 1e6:,.1f} MB)", flush=True)
-    pruned = prune(settings, target, now)
+        with backups.new_file(name) as path:
+            pack(path, work / DUMP, manifest, settings)
+            size = path.stat().st_size
+    location = backups.location_of(name)
+    print(f"backed up {manifest}: {shown_location(location)} ({size / 1e6:,.1f} MB)", flush=True)
+    pruned = prune(settings, location, now)
     if pruned:
         print(f"deleted {pruned} older backup(s); {settings.backups_kept} are kept (BACKUPS_KEPT)", flush=True)
-    return target
+    return location
 
 
 @contextmanager
@@ -79,7 +98,7 @@ def _locked_warehouse(connection: Connection, settings: Settings) -> Iterator[No
         yield  # the end of the connection releases the lock
 
 
-def _manifest(connection: Connection, now: datetime, models: Sequence[Path]) -> Manifest:
+def _manifest(connection: Connection, now: datetime, models: Sequence[str]) -> Manifest:
     """Describe the content of the database snapshot that is dumped. Users may send feedback meanwhile."""
     (schema_version,) = connection.execute("select version_num from ops.schema_version").fetchone() or ("",)
     names = connection.execute(
@@ -97,7 +116,7 @@ def _manifest(connection: Connection, now: datetime, models: Sequence[Path]) -> 
         server_version=connection.info.server_version,
         roles=_roles_with_rights(connection),
         tables={name: rows for name, (rows, _) in contents.items()},
-        models=[path.name for path in models],
+        models=list(models),
         checksums={name: checksum for name, (_, checksum) in contents.items()},
         constraints=count_constraints(connection),
     )
@@ -117,14 +136,14 @@ def _roles_with_rights(connection: Connection) -> list[str]:
     """Return the roles with rights in our schemas. A dump does not contain roles: they belong to the server."""
     rows = connection.execute(
         "with rights as ("
-        " select nspacl as acl, nspowner as owner from pg_namespace where nspname = any(%(ours)s)"
-        " union all select relacl, relowner from pg_class where relnamespace::regnamespace::text = any(%(ours)s)"
-        " union all select proacl, proowner from pg_proc where pronamespace::regnamespace::text = any(%(ours)s)"
+        " select nspacl as acl, nspowner as owner from pg_namespace where nspname = any(%(schemas)s)"
+        " union all select relacl, relowner from pg_class where relnamespace::regnamespace::text = any(%(schemas)s)"
+        " union all select proacl, proowner from pg_proc where pronamespace::regnamespace::text = any(%(schemas)s)"
         " union all select attacl, relowner from pg_attribute join pg_class as of on of.oid = attrelid"
-        " where relnamespace::regnamespace::text = any(%(ours)s))"
+        " where relnamespace::regnamespace::text = any(%(schemas)s))"
         " select distinct rolname::text from rights, aclexplode(acl) as granted join pg_roles as role"
         " on role.oid = granted.grantee where granted.grantee <> owner order by 1",
-        {"ours": list(SCHEMAS)},
+        {"schemas": list(SCHEMAS)},
     )
     return [name for (name,) in rows]
 
@@ -135,12 +154,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m services.backup", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     make_parser = commands.add_parser("make", help="write a backup")
-    make_parser.add_argument("file", type=Path, nargs="?", help="default: DATA_DIR/backups/<time>.tar")
+    make_parser.add_argument(
+        "file", type=Path, nargs="?", help="default: DATA_DIR/backups/<time>.tar, or below BACKUPS_URL"
+    )
     restore_parser = commands.add_parser("restore", help="restore a backup")
-    restore_parser.add_argument("file", type=Path, help="file written by `make backup` (BACKUP=file)")
+    restore_parser.add_argument("file", help="file or URL written by `make backup` (BACKUP=file)")
     restore_parser.add_argument("--force", action="store_true", help="replace what the database holds (FORCE=yes)")
     verify_parser = commands.add_parser("verify", help="restore a backup beside the database, and compare the content")
-    verify_parser.add_argument("file", type=Path, help="file written by `make backup` (BACKUP=file)")
+    verify_parser.add_argument("file", help="file or URL written by `make backup` (BACKUP=file)")
     prepare_terminal()
     options = parser.parse_args(arguments)
     os.chdir(ROOT)

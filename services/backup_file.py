@@ -19,14 +19,14 @@ from typing import Any
 
 from core.atomic_files import atomic_writer
 from core.clock import CLOCK_SKEW
-from core.data_layout import DataLayout
 from core.errors import MoovitamixError, UsageError
 from core.queries import SQL_FOLDER
 from core.settings import Settings
+from core.stores import backup_store, model_store
 from pipeline.raw_pages import make_private_folder
 
 MANIFEST, DUMP, SUMS, MODELS = "manifest.json", "database.dump", "SHA256SUMS", "models"
-# Format 2 added what a verification needs. A restore reads both formats.
+# Format 2 added checksums and constraints, which a verification needs. A restore reads both formats.
 _FORMAT, _FORMATS = 2, (1, 2)
 NAME = "%Y-%m-%dT%H%M%SZ.tar"
 _GENERATED_NAME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{6}Z\.tar")
@@ -63,32 +63,37 @@ class Manifest:
         )
 
 
-def model_files(settings: Settings) -> list[Path]:
-    """Return the files of trained models, sorted by name."""
-    folder = DataLayout(settings.data_dir).models
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+def model_files(settings: Settings) -> list[str]:
+    """Return the names of the files of trained models, sorted. Raises ObjectStoreError."""
+    return [file.name for file in model_store(settings).files() if "/" not in file.name]
 
 
 def pack(path: Path, dump: Path, manifest: Manifest, settings: Settings) -> None:
-    """Write the tar, checksums last, and flush it to the disk."""
+    """Write the tar, checksums last, and flush it to the disk. Raises ObjectStoreError."""
     manifest_file = dump.with_name(MANIFEST)
     manifest_file.write_text(json.dumps(asdict(manifest), indent=1))
-    members = {MANIFEST: manifest_file, DUMP: dump}
-    members |= {f"{MODELS}/{name}": DataLayout(settings.data_dir).models / name for name in manifest.models}
-    sums = dump.with_name(SUMS)
+    sums, models = dump.with_name(SUMS), model_store(settings)
     with atomic_writer(path, mode=0o600, durable=True) as file, tarfile.open(fileobj=file, mode="w") as tar:
-        for name, source in members.items():
+
+        def add(name: str, source: Path) -> None:
             tar.add(source, name, recursive=False)
             with sums.open("a") as lines, source.open("rb") as content:
                 lines.write(f"{hashlib.file_digest(content, 'sha256').hexdigest()}  {name}\n")
+
+        add(MANIFEST, manifest_file)
+        add(DUMP, dump)
+        for name in manifest.models:
+            with models.local_copy(name) as source:
+                add(f"{MODELS}/{name}", source)
         tar.add(sums, SUMS)
 
 
-def unpack(path: Path, work: Path) -> Manifest:
-    """Extract the file into `work`, and compare every member with its checksum. Raises BackupError, UsageError."""
-    damaged = BackupError(f"{path} is damaged or truncated; nothing was changed, use another backup")
+def unpack(path: Path, work: Path, location: str) -> Manifest:
+    """Extract the file into `work`, and compare every member with its checksum. `location` is for messages.
+
+    Raises BackupError, UsageError.
+    """
+    damaged = BackupError(f"{location} is damaged or truncated; nothing was changed, use another backup")
     try:
         digests = _extract(path, work)
         lines = (work / SUMS).read_text().splitlines()
@@ -100,17 +105,17 @@ def unpack(path: Path, work: Path) -> Manifest:
     except FileNotFoundError as error:
         if path.exists():
             raise damaged from error
-        raise UsageError(f"{path} does not exist; BACKUP must name a file that make backup wrote") from error
+        raise UsageError(f"{location} does not exist; BACKUP must name a file that make backup wrote") from error
     except (tarfile.TarError, EOFError, ValueError, KeyError) as error:
         raise damaged from error
     if content.get("format") not in _FORMATS:
         raise BackupError(
-            f"{path} has another format ({content.get('format')}); restore it with the version that wrote it"
+            f"{location} has another format ({content.get('format')}); restore it with the version that wrote it"
         )
     manifest = Manifest(**content)
     if manifest.schema_version not in schema_versions():
         raise BackupError(
-            f"{path} has schema {manifest.schema_version}, which this version does not know; upgrade first"
+            f"{location} has schema {manifest.schema_version}, which this version does not know; upgrade first"
         )
     return manifest
 
@@ -133,19 +138,38 @@ def _extract(path: Path, work: Path) -> dict[str, str]:
     return digests
 
 
-def prune(settings: Settings, newest: Path, now: datetime) -> int:
-    """Delete the oldest backups with generated names in DATA_DIR/backups, except `newest`. Return their number.
+@contextmanager
+def local_backup(settings: Settings, file: str) -> Iterator[Path]:
+    """A backup as a file of this machine: its path, or its URL below BACKUPS_URL.
+
+    Raises UsageError for another URL, or if an object store does not have the backup, ObjectStoreError.
+    """
+    if "://" not in file:
+        yield Path(file).expanduser().resolve()
+        return
+    backups = backup_store(settings)
+    name = file.removeprefix(f"{backups.location}/")
+    if name == file:
+        raise UsageError(f"{file} is not below {backups.location}; set BACKUPS_URL, or copy the file to this machine")
+    try:
+        with backups.local_copy(name) as path:
+            yield path
+    except FileNotFoundError as error:
+        raise UsageError(f"{file} does not exist; BACKUP must name a file that make backup wrote") from error
+
+
+def prune(settings: Settings, newest: str, now: datetime) -> int:
+    """Delete the oldest backups with generated names in the store of backups, except `newest`. Return their number.
 
     A name after now comes from a clock that was ahead. The age of that backup is unknown, so it stays and does not
     count.
     """
-    folder, latest = DataLayout(settings.data_dir).backups, f"{now + CLOCK_SKEW:{NAME}}"
-    named = sorted(path for path in folder.glob("*.tar") if _GENERATED_NAME.fullmatch(path.name) and path.is_file())
-    backups = [path for path in named if path.name <= latest]
-    excess = backups[: -settings.backups_kept] if settings.backups_kept else []
-    old = [path for path in excess if path.resolve() != newest]
-    for path in old:
-        path.unlink()
+    store, latest = backup_store(settings), f"{now + CLOCK_SKEW:{NAME}}"
+    names = [file.name for file in store.files() if _GENERATED_NAME.fullmatch(file.name) and file.name <= latest]
+    excess = names[: -settings.backups_kept] if settings.backups_kept else []
+    old = [name for name in excess if store.location_of(name) != newest]
+    for name in old:
+        store.delete(name)
     return len(old)
 
 
@@ -160,6 +184,11 @@ def work_folder(parent: Path) -> Iterator[Path]:
     make_private_folder(parent)
     with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=parent) as folder:
         yield Path(folder)
+
+
+def shown_location(file: str) -> str:
+    """A URL, or a path relative to the current folder, if it is inside."""
+    return file if "://" in file else str(display_path(Path(file).expanduser().resolve()))
 
 
 def display_path(path: Path) -> Path:

@@ -1,8 +1,8 @@
 """The health check of Prefect's background services in a container: exit code 0 while Redis has their heartbeat.
 
-The services listen on no port. Their worker writes a heartbeat and its tasks to Redis every two seconds, which expires
-after ten. So this finds a process that is gone, hangs, or lost Redis. Errors of a service are in its log. The name of a
-worker begins with the name of its host, the container.
+The services listen on no port. Every two seconds, their worker writes a heartbeat with its tasks to Redis. A heartbeat
+expires after ten seconds. So this check finds a process that is gone, hangs, or lost Redis. Errors of a service are in
+its log. The name of a worker begins with the name of its host, the container.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from core.addresses import reachable_host
 from core.atomic_files import write_atomically
 from core.data_layout import DataLayout
 from core.errors import SettingsError
-from core.prefect_names import FLOW_HEARTBEAT, SERVICES_MARK, WORK_POOL
+from core.prefect_names import FLOW_HEARTBEAT, MODELS_WORK_POOL, SERVICES_MARK, WORK_POOL
 from core.settings import ENV_FILE, Settings, load_settings, wrong_values
 from streaming.broker_binary import has_local_broker
 
@@ -74,6 +74,23 @@ class ServiceProcess:
     environment: dict[str, str] = field(default_factory=dict)
     seconds_to_stop: int = 20
     autostart: bool = True
+
+
+# The worker of each work pool.
+WORKERS = {"worker": WORK_POOL, "worker-models": MODELS_WORK_POOL}
+
+
+def _worker(name: str, pool: str, public_url: str) -> ServiceProcess:
+    # Notifications link to the console at `public_url`. The API itself must not have it: its page asks its own address.
+    return ServiceProcess(
+        name,
+        (sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"),
+        environment={"PREFECT_WORKER_QUERY_SECONDS": "3", "SERVING_PUBLIC_URL": public_url}
+        | _WORKER_HEARTBEAT
+        | FLOW_HEARTBEAT,
+        seconds_to_stop=40,
+        autostart=False,  # `make up` first closes lost runs
+    )
 
 
 @dataclass(frozen=True)
@@ -146,7 +163,7 @@ class LocalServices:
         return {
             SERVICES_MARK: str(self.settings.data_dir),
             "DATA_DIR": str(self.settings.data_dir),
-            "DATA_DOCS_URL": self.settings.data_docs_url or self.docs_url,
+            "DATA_DOCS_WEB_URL": self.settings.data_docs_web_url or self.docs_url,
             "PREFECT_UI_URL": self.settings.prefect_ui_url or self.prefect_url,
             "MOOVITAMIX_API_URL": self.api_url,
             "STREAM_BOOTSTRAP_SERVERS": self.bootstrap_servers,
@@ -210,6 +227,11 @@ class LocalServices:
                 setting="SERVING_PORT",
                 port=self.settings.serving_port,
                 health_url=f"{self.serving_url}/health/live",  # answers before the first publication too
+                environment={
+                    "CONSOLE_PREFECT_API_URL": self.settings.console_prefect_api_url or f"{self.prefect_url}/api",
+                    "CONSOLE_PREFECT_LOGIN": self.settings.console_prefect_login.get_secret_value()
+                    or self.prefect_login,
+                },
             ),
             ServiceProcess(
                 "prefect-server",
@@ -219,12 +241,9 @@ class LocalServices:
                 health_url=f"{self.prefect_url}/api/health",
                 environment=self._server_environment,
             ),
-            ServiceProcess(
-                "worker",
-                (python, "-m", "prefect", "worker", "start", "--pool", WORK_POOL, "--type", "process"),
-                environment={"PREFECT_WORKER_QUERY_SECONDS": "3"} | _WORKER_HEARTBEAT | FLOW_HEARTBEAT,
-                seconds_to_stop=40,
-                autostart=False,  # `make up` first closes lost runs
+            *(
+                _worker(name, pool, self.settings.serving_public_url or self.serving_url)
+                for name, pool in WORKERS.items()
             ),
             # `make up` starts the watchdog last, when the services that it checks are running.
             ServiceProcess("alerts", (python, "-m", "notifications.watchdog"), autostart=False),

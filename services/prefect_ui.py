@@ -1,6 +1,6 @@
 """Restricts the pages of Prefect's UI to their own server.
 
-Prefect has two UIs. The older one, the default here, sends requests to its own server only. The newer one, which a
+Prefect has two UIs. The older UI, the default here, sends requests to its own server only. The newer UI, which a
 person can switch to, contains an analytics client. On every page it requests a configuration from its vendor, whatever
 PREFECT_SERVER_ANALYTICS_ENABLED says. No setting of Prefect stops that, but a Content-Security-Policy does.
 """
@@ -24,11 +24,11 @@ def restrict_pages(data_dir: Path, api_url: str) -> int:
     changed = 0
     for page in DataLayout(data_dir).prefect_ui.rglob("index.html"):
         text = page.read_text()
-        head, tag, rest = text.partition("<head>")
+        head, tag, tail = text.partition("<head>")
         if not tag:
             continue
         line = f'{_POLICY}{_policy(api_url)}">'
-        lines = [line, *(old_line for old_line in rest.lstrip("\n").split("\n") if _POLICY not in old_line)]
+        lines = [line, *(old_line for old_line in tail.lstrip("\n").split("\n") if _POLICY not in old_line)]
         new = "\n".join((f"{head}{tag}", *lines))
         if new != text:
             write_atomically(page, new)

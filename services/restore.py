@@ -28,9 +28,20 @@ from core.queries import load_query
 from core.roles import ROLES, foreign_code_error, refuse_foreign_code
 from core.settings import Settings
 from core.side_schemas import REPLACED, RESTORING
+from core.stores import backup_store, model_store
 from erasure import suppression_list
 from services.backup_contents import foreign_entries, restore_steps
-from services.backup_file import DUMP, MODELS, BackupError, Manifest, display_path, schema_versions, unpack, work_folder
+from services.backup_file import (
+    DUMP,
+    MODELS,
+    BackupError,
+    Manifest,
+    local_backup,
+    schema_versions,
+    shown_location,
+    unpack,
+    work_folder,
+)
 from services.local_services import ROOT, LocalServices
 from services.postgres_tools import PostgresTools, find_postgres_tools
 from services.supervision import Supervisor
@@ -46,15 +57,16 @@ _TABLES_AT_ONCE = 50
 _SECONDS_TO_DISCONNECT = 5.0
 
 
-def restore(services: LocalServices, path: Path, *, force: bool = False) -> Manifest:
+def restore(services: LocalServices, file: str, *, force: bool = False) -> Manifest:
     """Restore database and model files from a backup. The database changes in one transaction.
 
-    `force` replaces existing schemas of ours. Raises BackupError, AlreadyRunning, DatabaseError.
+    `file` is a path, or a URL below BACKUPS_URL. `force` replaces existing schemas of ours. Raises BackupError,
+    AlreadyRunning, DatabaseError, ObjectStoreError.
     """
     settings = services.settings
-    path = path.expanduser().resolve()
     with work_folder(DataLayout(settings.data_dir).backups) as work:
-        manifest = unpack(path, work)
+        with local_backup(settings, file) as path:
+            manifest = unpack(path, work, shown_location(file))
         _refuse_services(services)
         url = ensure_database(settings)
         with connect(url) as connection:
@@ -80,7 +92,7 @@ def restore(services: LocalServices, path: Path, *, force: bool = False) -> Mani
                 if isinstance(error, (BackupError, DatabaseError)) and not isinstance(error, DatabaseUnavailable):
                     raise BackupError(f"{error}; the database is unchanged") from error
                 raise
-            _print_result(path, manifest, created_roles)
+            _print_result(file, manifest, created_roles)
             completed = _complete(connection, settings)
     if not completed:
         _erase_again()
@@ -146,7 +158,7 @@ def _drop_unfinished(connection: Connection, settings: Settings) -> None:
 def _complete(connection: Connection, settings: Settings) -> bool:
     """Run the steps after the swap. Return False if suppressed users must be erased before the last step."""
     _move_models(settings)
-    if suppression_list.read_copy(settings.data_dir):
+    if suppression_list.read_copy(backup_store(settings)):
         return False
     _drop_both(connection)
     return True
@@ -277,7 +289,9 @@ def _restore_dump(
             for step in steps:
                 (work / _STEP).write_text(step)
                 script.write(f"begin;\n{load_query('restore/schemas.begin_step')};\n".encode())
-                read = [pg_restore, "--no-owner", f"--use-list={work / _STEP}", "--file=-", str(work / DUMP)]
+                # This server may not have the tablespace of old months; the next maintenance moves them again.
+                options = ["--no-owner", "--no-tablespaces", f"--use-list={work / _STEP}", "--file=-"]
+                read = [pg_restore, *options, str(work / DUMP)]
                 for chunk in _sql_of_dump(tools, read, server_version):
                     script.write(chunk)
                 # An error before this line rolls the step back.
@@ -302,18 +316,19 @@ def _sql_of_dump(tools: PostgresTools, command: Sequence[str], server_version: i
 
 
 def _move_models(settings: Settings) -> None:
-    """Move the model files to their folder. The next publication deletes models that nothing needs."""
-    waiting, folder = DataLayout(settings.data_dir).restored_models, DataLayout(settings.data_dir).models
+    """Move the model files to their store. The next publication deletes models that nothing needs."""
+    waiting, models = DataLayout(settings.data_dir).restored_models, model_store(settings)
     if not waiting.is_dir():
         return
-    folder.mkdir(parents=True, exist_ok=True)
     for path in waiting.iterdir():
-        path.replace(folder / path.name)
+        with models.new_file(path.name) as copy:
+            shutil.copyfile(path, copy)
+        path.unlink()
     waiting.rmdir()
 
 
-def _print_result(path: Path, manifest: Manifest, created_roles: Sequence[str]) -> None:
-    print(f"restored {display_path(path)}, written at {manifest.made_at}: {manifest}; all rows are counted")
+def _print_result(file: str, manifest: Manifest, created_roles: Sequence[str]) -> None:
+    print(f"restored {shown_location(file)}, written at {manifest.made_at}: {manifest}; all rows are counted")
     if created_roles:
         print(f"missing roles are created without a login: {', '.join(created_roles)}")
     if manifest.schema_version != max(schema_versions()):

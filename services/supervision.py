@@ -158,7 +158,7 @@ def render(services: LocalServices, processes: Sequence[ServiceProcess], socket:
         ),
         "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface\n",
         f"[supervisorctl]\nserverurl = unix://{socket_for_clients}\n",
-        *(_program(logs, position, process) for position, process in enumerate(processes)),
+        *(_process_section(logs, position, process) for position, process in enumerate(processes)),
     ]
     return "\n".join(sections)
 
@@ -219,7 +219,7 @@ def _environment_of(processes: Sequence[ServiceProcess]) -> dict[str, str]:
     return {name: value for process in processes for name, value in process.environment.items()}
 
 
-def _program(logs: Path, position: int, process: ServiceProcess) -> str:
+def _process_section(logs: Path, position: int, process: ServiceProcess) -> str:
     return _section(
         f"program:{process.name}",
         command=shlex.join(process.command),

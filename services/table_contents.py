@@ -21,6 +21,6 @@ def count_and_checksum(connection: Connection, schema: str, table: str) -> tuple
 
 
 def count_constraints(connection: Connection) -> int:
-    """Return the number of validated keys and checks in our schemas. Those of partitions count with their parent."""
+    """Return the number of validated keys and checks in our schemas. Partitions add none of their own."""
     (number,) = connection.execute(load_query("restore/tables.count_constraints")).fetchone() or (0,)
     return int(number)

@@ -17,7 +17,7 @@ from core.file_locks import FileLock, exclusive_lock
 from core.queries import load_query
 from core.settings import Settings
 from pipeline.raw_pages import make_private_folder
-from services.backup_file import BackupError, Manifest, display_path, unpack
+from services.backup_file import BackupError, Manifest, local_backup, shown_location, unpack
 from services.postgres_tools import PostgresTools
 from services.restore import build_beside
 from services.table_contents import count_and_checksum, count_constraints
@@ -25,28 +25,30 @@ from services.table_contents import count_and_checksum, count_constraints
 _DIFFERENCES_SHOWN = 3
 
 
-def verify(settings: Settings, path: Path) -> Manifest:
+def verify(settings: Settings, file: str) -> Manifest:
     """Restore a backup into a temporary server, compare all rows with the manifest, and delete the server.
 
-    Raises BackupError if it cannot be restored or differs, AlreadyRunning, DatabaseError.
+    `file` is a path, or a URL below BACKUPS_URL. Raises BackupError if it cannot be restored or differs,
+    AlreadyRunning, DatabaseError, ObjectStoreError.
     """
-    path = path.expanduser().resolve()
+    location = shown_location(file)
     with _scratch_folder(settings) as folder:
         work = folder / "backup"
         work.mkdir(mode=0o700)
-        manifest = unpack(path, work)
+        with local_backup(settings, file) as path:
+            manifest = unpack(path, work, location)
         url = embedded_postgres.start(folder)
         with connect(url) as connection:
             try:
                 build_beside(connection, PostgresTools(url, embedded_postgres.programs_folder()), work, manifest)
                 side_schemas.swap_schemas(connection)
             except (BackupError, DatabaseError) as error:
-                raise BackupError(f"{display_path(path)} cannot be restored: {error}") from error
+                raise BackupError(f"{location} cannot be restored: {error}") from error
             if differences := _differences(connection, manifest):
                 hidden = len(differences) - _DIFFERENCES_SHOWN
                 shown = ", ".join(differences[:_DIFFERENCES_SHOWN]) + (f" and {hidden} more" if hidden > 0 else "")
                 raise BackupError(
-                    f"{display_path(path)} is restored with other contents: {shown}; "
+                    f"{location} is restored with other contents: {shown}; "
                     "use another backup, and keep the live database"
                 )
     compared = (
@@ -54,12 +56,12 @@ def verify(settings: Settings, path: Path) -> Manifest:
         if manifest.checksums
         else "row counts are equal; an older version wrote it, without checksums of contents"
     )
-    print(f"verified {display_path(path)}, written at {manifest.made_at}: {manifest}; {compared}", flush=True)
+    print(f"verified {location}, written at {manifest.made_at}: {manifest}; {compared}", flush=True)
     return manifest
 
 
 def clear_leftovers(settings: Settings) -> None:
-    """Delete the folder of a killed verification, unless another one runs."""
+    """Delete the folder of a killed verification, unless another verification runs."""
     if DataLayout(settings.data_dir).verification.exists():
         with suppress(BlockingIOError), _lock(settings):
             embedded_postgres.discard(DataLayout(settings.data_dir).verification)
@@ -84,7 +86,7 @@ def _differences(connection: Connection, manifest: Manifest) -> list[str]:
 
 @contextmanager
 def _scratch_folder(settings: Settings) -> Iterator[Path]:
-    """Create a folder for the server, and delete both at the end. Deletes that of a killed verification first."""
+    """Create a folder for the server, and delete both at the end. Deletes the folder of a killed verification first."""
     make_private_folder(DataLayout(settings.data_dir).backups)
     folder = DataLayout(settings.data_dir).verification
     try:

@@ -1,1 +1,1 @@
-"""What front ends read: recommendations, similar tracks, and a place for feedback. Knows the core and nothing else."""
+"""The API of front ends: recommendations, similar tracks and feedback. It imports only `core`."""

@@ -11,7 +11,7 @@ import uvicorn
 from core.exit_codes import returns_exit_code, run_main
 from core.settings import load_settings
 from core.terminal import prepare_terminal
-from serving.app import create_app
+from serving.app import MAX_HEAD_BYTES, create_app
 from serving.database import ensure_serving_database
 from serving.request_logging import log_to_stdout
 
@@ -37,6 +37,7 @@ def main() -> int:
         access_log=False,
         server_header=False,
         proxy_headers=False,  # rate limits count the connecting address, not a forwarded header
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
     )
     return 0

@@ -5,24 +5,22 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from limits import RateLimitItemPerMinute
-from limits.aio.storage import MemoryStorage
-from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from starlette.types import Scope as Request
 
+from core.api_scopes import Scope
 from core.clock import Clock
 from core.errors import DatabaseError
 from core.settings import Settings
 from serving.database import Database
-from serving.keys import ApiKey, Scope
-from serving.problems import INVALID_KEY, MISSING_KEY, MISSING_SCOPE, TOO_MANY_REQUESTS, Problem
+from serving.keys import ApiKey
+from serving.problems import INVALID, INVALID_KEY, MISSING_KEY, MISSING_SCOPE, TOO_MANY_REQUESTS, Problem
 from serving.request_context import context_of
+from serving.request_limits import Remainder, RequestLimit, RequestLimits
 
 _REALM = 'realm="moovitamix"'
 # The comparison value for an unknown key, so that the check takes as long as for a known key.
@@ -66,19 +64,21 @@ class _CachedKey:
 class AccessControl:
     """Authorize requests, or raise the problem that the client gets.
 
-    Rate limits are counted in this process. Keys are cached for SERVING_KEY_CACHE_SECONDS. While the database is
+    Keys are cached for SERVING_KEY_CACHE_SECONDS. While the database is
     unavailable, a cached key stays valid.
     """
 
-    def __init__(self, settings: Settings, find: FindApiKey, clock: Clock) -> None:
+    def __init__(
+        self, settings: Settings, find: FindApiKey, clock: Clock, limits_database: Database | None = None
+    ) -> None:
         self._find = find
         self._clock = clock
         self._cache_seconds = settings.serving_key_cache_seconds
         self._cached_keys: dict[str, _CachedKey] = {}
-        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
-        self._requests = RateLimitItemPerMinute(settings.serving_requests_per_minute)
-        self._feedback = RateLimitItemPerMinute(settings.serving_feedback_per_minute)
-        self._refusals = RateLimitItemPerMinute(settings.serving_refusals_per_minute)
+        self._limits = RequestLimits(limits_database)
+        self._requests = RequestLimit("requests", settings.serving_requests_per_minute)
+        self._feedback = RequestLimit("feedback", settings.serving_feedback_per_minute)
+        self._refusals = RequestLimit("refusals", settings.serving_refusals_per_minute)
 
     async def authorize(self, request: Request, scope: Scope, *, browser: bool = False) -> str:
         """Return the id of the key if it has the scope and is within its rate limit. Raises Problem, DatabaseError.
@@ -89,26 +89,37 @@ class AccessControl:
         sent_key = _sent_key(request, browser)
         challenge = f"{'Basic' if browser else 'Bearer'} {_REALM}"
         if sent_key is None:
-            await self._count_refusal(request)
+            await self.count_refusal(request)
             explanation = "send it as: Authorization: Bearer <key>" + (", or as a password" if browser else "")
             raise Problem(MISSING_KEY, explanation, {"WWW-Authenticate": challenge})
+        return await self.authorize_key(request, sent_key, scope, challenge)
+
+    async def authorize_key(self, request: Request, sent_key: str, scope: Scope, challenge: str = "Bearer") -> str:
+        """Like `authorize`, for a key that was sent elsewhere than in a header. Raises Problem, DatabaseError."""
         api_key = ApiKey.read(sent_key)
         stored_key = await self._stored_key(request, api_key) if api_key else None
         expected_hash = stored_key.secret_hash if stored_key else _DUMMY_HASH
         is_equal = hmac.compare_digest(api_key.secret_hash if api_key else _DUMMY_HASH, expected_hash)
         if api_key is None or stored_key is None or not is_equal or not stored_key.is_valid(self._clock()):
-            await self._count_refusal(request)
-            challenge = challenge if browser else f'{challenge}, error="invalid_token"'
+            await self.count_refusal(request)
+            challenge = f'{challenge}, error="invalid_token"' if challenge.startswith("Bearer") else challenge
             raise Problem(INVALID_KEY, "unknown, revoked or expired", {"WWW-Authenticate": challenge})
         context_of(request).key_id = api_key.key_id
         if scope not in stored_key.scopes:
             challenge = f'Bearer {_REALM}, error="insufficient_scope", scope="{scope}"'
             raise Problem(MISSING_SCOPE, f"it lacks the scope {scope}", {"WWW-Authenticate": challenge})
         if scope == "feedback:write":
-            await self._count(self._feedback, "feedback", api_key.key_id)
+            await self._count(self._feedback, api_key.key_id)
         else:
-            await self._count(self._requests, "requests", api_key.key_id)
+            await self._count(self._requests, api_key.key_id)
         return api_key.key_id
+
+    async def count_feedback(self, key_id: str, items: int) -> None:
+        """Count the further items of a batch, whose first item `authorize` counted. Raises Problem."""
+        if items >= self._feedback.amount:
+            raise Problem(INVALID, f"a batch may have at most {self._feedback.amount} items, the limit of a minute")
+        if items and not await self._limits.hit(self._feedback, key_id, items):
+            raise _too_many(self._feedback, await self._limits.remainder(self._feedback, key_id, items + 1))
 
     async def _stored_key(self, request: Request, api_key: ApiKey) -> StoredApiKey | None:
         """Return the key from the cache or the database. An address with too many refusals gets no database lookup."""
@@ -117,7 +128,7 @@ class AccessControl:
         if cached is not None and now < cached.until:
             return cached.key
         if cached is None or cached.key is None:
-            await self._refuse_if_too_many(request)
+            await self.refuse_if_too_many(request)
         try:
             key = await self._find(api_key.key_id)
         except DatabaseError:
@@ -129,30 +140,33 @@ class AccessControl:
         self._cached_keys[api_key.key_id] = _CachedKey(key, now + self._cache_seconds)
         return key
 
-    async def _count_refusal(self, request: Request) -> None:
-        await self._count(self._refusals, "refusals", _address(request))
+    async def count_refusal(self, request: Request) -> None:
+        """Count a sign-in or key that was refused to an address. Raises Problem after too many."""
+        await self._count(self._refusals, _address(request))
 
-    async def _refuse_if_too_many(self, request: Request) -> None:
-        if not await self._limiter.test(self._refusals, "refusals", _address(request)):
-            raise await self._too_many(self._refusals, "refusals", _address(request))
+    async def refuse_if_too_many(self, request: Request) -> None:
+        """Raise Problem if the address got too many refusals."""
+        remainder = await self._limits.remainder(self._refusals, _address(request))
+        if remainder.seconds:
+            raise _too_many(self._refusals, remainder)
 
-    async def _count(self, limit: RateLimitItemPerMinute, name: str, client: str) -> None:
-        if not await self._limiter.hit(limit, name, client):
-            raise await self._too_many(limit, name, client)
+    async def _count(self, limit: RequestLimit, client: str) -> None:
+        if not await self._limits.hit(limit, client):
+            raise _too_many(limit, await self._limits.remainder(limit, client))
 
-    async def _too_many(self, limit: RateLimitItemPerMinute, name: str, client: str) -> Problem:
-        """The problem with the time to retry, in the headers of the IETF draft (newer and older form)."""
-        window = await self._limiter.get_window_stats(limit, name, client)
-        seconds = max(1, math.ceil(window.reset_time - time.time()))
-        headers = {
-            "Retry-After": str(seconds),
-            "RateLimit-Policy": f'"{name}";q={limit.amount};w=60',
-            "RateLimit": f'"{name}";r=0;t={seconds}',
-            "RateLimit-Limit": str(limit.amount),
-            "RateLimit-Remaining": "0",
-            "RateLimit-Reset": str(seconds),
-        }
-        return Problem(TOO_MANY_REQUESTS, f"at most {limit.amount} {name} a minute", headers)
+
+def _too_many(limit: RequestLimit, remainder: Remainder) -> Problem:
+    """The problem with the time to retry, in the headers of the IETF draft (newer and older form)."""
+    seconds = max(1, remainder.seconds)
+    headers = {
+        "Retry-After": str(seconds),
+        "RateLimit-Policy": f'"{limit.name}";q={limit.amount};w=60',
+        "RateLimit": f'"{limit.name}";r={remainder.requests};t={seconds}',
+        "RateLimit-Limit": str(limit.amount),
+        "RateLimit-Remaining": str(remainder.requests),
+        "RateLimit-Reset": str(seconds),
+    }
+    return Problem(TOO_MANY_REQUESTS, f"at most {limit.amount} {limit.name} a minute", headers)
 
 
 def _sent_key(request: Request, browser: bool) -> str | None:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import psycopg
+from psycopg.rows import AsyncRowFactory, dict_row, tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from core.database import ensure_database
@@ -43,6 +44,7 @@ _NETWORK = {"connect_timeout": 2, "keepalives_idle": 5, "keepalives_interval": 2
 
 Row = tuple[Any, ...]
 Result = TypeVar("Result")
+Record = TypeVar("Record")
 _Read = Callable[[psycopg.AsyncConnection[Row]], Awaitable[Result]]
 
 
@@ -104,19 +106,48 @@ class Database:
         except TimeoutError:
             raise self._unavailable("no response in time") from None
 
+    async def store(self, name: str, parameters: Mapping[str, Any]) -> None:
+        """Run a statement that no response waits for. Raises DatabaseError within the same deadline.
+
+        A timeout does not count as an outage, so that queries still run while another transaction holds a lock.
+        """
+        text = load_query(name)
+
+        async def write(connection: psycopg.AsyncConnection[Row]) -> None:
+            await connection.execute(text, parameters)
+
+        try:
+            await self._within_deadline(write)
+        except TimeoutError:
+            raise DatabaseError("storing took too long") from None
+
     async def snapshot(self, names: Sequence[str], parameters: Mapping[str, Any]) -> dict[str, Sequence[Row]]:
         """Return the rows of several queries from one database snapshot. Raises DatabaseError within the same deadline.
 
         A timeout does not count as an outage, so that small queries still run.
         """
-        texts = {name: load_query(name) for name in names}
+        return await self._snapshot({name: name for name in names}, parameters, tuple_row)
 
-        async def read(connection: psycopg.AsyncConnection[Row]) -> dict[str, Sequence[Row]]:
-            async with connection.transaction():
-                await connection.execute(_FULL_SCAN_SETTINGS, prepare=False)
-                rows: dict[str, Sequence[Row]] = {}
-                for name, text in texts.items():
-                    rows[name] = await (await connection.execute(text, parameters, prepare=False)).fetchall()
+    async def records(
+        self, queries: Mapping[str, str], parameters: Mapping[str, Any]
+    ) -> dict[str, Sequence[dict[str, Any]]]:
+        """Return the rows of several queries from one database snapshot, like `snapshot`, as dictionaries by column.
+
+        `queries` has a key for each result, and the name of its query. Raises DatabaseError.
+        """
+        return await self._snapshot(queries, parameters, dict_row)
+
+    async def _snapshot(
+        self, queries: Mapping[str, str], parameters: Mapping[str, Any], row_factory: AsyncRowFactory[Record]
+    ) -> dict[str, Sequence[Record]]:
+        texts = {key: load_query(name) for key, name in queries.items()}
+
+        async def read(connection: psycopg.AsyncConnection[Row]) -> dict[str, Sequence[Record]]:
+            async with connection.transaction(), connection.cursor(row_factory=row_factory) as cursor:
+                await cursor.execute(_FULL_SCAN_SETTINGS, prepare=False)
+                rows: dict[str, Sequence[Record]] = {}
+                for key, text in texts.items():
+                    rows[key] = await (await cursor.execute(text, parameters, prepare=False)).fetchall()
                 return rows
 
         try:

@@ -14,8 +14,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal, get_args
+from typing import get_args
 
+from core.api_scopes import Scope
 from core.clock import clock_of
 from core.database import Connection, connect, readable_errors
 from core.errors import UsageError
@@ -25,7 +26,6 @@ from core.roles import ensure_schema
 from core.settings import Settings, load_settings
 from core.terminal import prepare_terminal
 
-Scope = Literal["recommendations:read", "feedback:write", "metrics:read", "dashboard:read"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 _FORMAT = re.compile(r"mm_([0-9a-f]{12})_([0-9a-f]{64})", re.ASCII)
 
@@ -159,7 +159,7 @@ def _days(text: str) -> int:
 
 
 def _key_id(text: str) -> str:
-    """Accept a key id, or the id within a whole key."""
+    """Accept a key id, or a whole key, which contains the id."""
     api_key = ApiKey.read(text)
     key_id = api_key.key_id if api_key else text
     if not re.fullmatch("[0-9a-f]{12}", key_id):

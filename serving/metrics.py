@@ -51,7 +51,7 @@ class ServingMetrics:
         return Gauge("moovitamix_serving_database_up", text, registry=self._registry)
 
     def count(self, route: str, method: str, status: int, seconds: float) -> None:
-        """One request. Children are kept: looking them up by labels costs more than counting."""
+        """Count a request. Children are cached, because looking them up by labels costs more than counting."""
         counter = self._counters.get((route, method, status))
         if counter is None:
             counter = self._requests.labels(route, method, str(status)).inc
@@ -65,5 +65,5 @@ class ServingMetrics:
             self._limited.labels(route).inc()
 
     def text(self) -> bytes:
-        """All of it, in the format of Prometheus."""
+        """All metrics in the format of Prometheus."""
         return generate_latest(self._registry)

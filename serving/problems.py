@@ -43,6 +43,8 @@ UNKNOWN_USER = ProblemType("unknown-listener", HTTPStatus.NOT_FOUND, "No such us
 UNKNOWN_TRACK = ProblemType("unknown-track", HTTPStatus.NOT_FOUND, "No such track")
 NOT_PUBLISHED = ProblemType("not-published", HTTPStatus.SERVICE_UNAVAILABLE, "Nothing is published yet")
 DATABASE_UNAVAILABLE = ProblemType("database-away", HTTPStatus.SERVICE_UNAVAILABLE, "The database does not respond")
+EXPIRED_CURSOR = ProblemType("expired-cursor", HTTPStatus.GONE, "The list of the cursor is not served any more")
+SESSIONS_UNAVAILABLE = ProblemType("model-away", HTTPStatus.SERVICE_UNAVAILABLE, "The live model is not loaded")
 INVALID = ProblemType("invalid-request", HTTPStatus.UNPROCESSABLE_ENTITY, "The request is not valid")
 UNKNOWN_REFERENCE = ProblemType("unknown-reference", HTTPStatus.UNPROCESSABLE_ENTITY, "Feedback on something unknown")
 MISSING_KEY = ProblemType("no-key", HTTPStatus.UNAUTHORIZED, "An API key is required")
@@ -64,13 +66,22 @@ class Problem(HTTPException):
         headers: Mapping[str, str] | None = None,
         errors: Sequence[Mapping[str, str]] = (),
         extra_members: Mapping[str, Any] | None = None,
+        why: str | None = None,
     ) -> None:
-        """`extra_members` are added to the problem details."""
+        """`extra_members` are added to the problem details. `why` is for the log only."""
         super().__init__(kind.status, explanation, headers)
         self.kind = kind
         self.explanation = explanation
         self.errors = errors
         self.extra_members = extra_members or {}
+        self.why = why
+
+
+def not_published(extra_members: Mapping[str, Any] | None = None) -> Problem:
+    """The problem of a read before the first publication."""
+    headers = {"Retry-After": str(RETRY_SECONDS_NOT_PUBLISHED)}
+    explanation = "there are no recommendations before the first publication"
+    return Problem(NOT_PUBLISHED, explanation, headers, extra_members=extra_members)
 
 
 def problem_response(problem: Problem, scope: Scope) -> Response:
@@ -87,6 +98,7 @@ def problem_response(problem: Problem, scope: Scope) -> Response:
         content["errors"] = problem.errors
     context = context_of(scope)
     context.instance, context.problem = content["instance"], problem.kind.name
+    context.why = problem.why or context.why
     return Response(orjson.dumps(content), problem.kind.status, dict(problem.headers or {}), MEDIA_TYPE)
 
 
@@ -105,6 +117,10 @@ async def handle_http_exception(request: Request, error: Exception) -> Response:
     headers = dict(error.headers or {})
     if "GET" in headers.get("Allow", "").split(", "):
         headers["Allow"] += ", HEAD"  # every path that supports GET supports HEAD
+    if "Allow" in headers:
+        headers["Allow"] += ", OPTIONS"
+        if request.method == "OPTIONS":
+            return Response(status_code=HTTPStatus.NO_CONTENT, headers=headers)
     return problem_response(Problem(kind, explanation, headers), request.scope)
 
 
@@ -132,7 +148,7 @@ EXCEPTION_HANDLERS: dict[int | type[Exception], Handler] = {
 
 def _field_error(error: Mapping[str, Any]) -> Mapping[str, str]:
     if error["type"] == "extra_forbidden":  # do not repeat the name of the field, which is input
-        return {"field": "body", "message": "has an unknown field"}
+        return {"field": error["loc"][0], "message": "has an unknown field"}
     path = [part for part in error["loc"] if isinstance(part, str)]
     message = str(error["msg"]).removeprefix("Value error, ")
     lower_case = message if message[:2].isupper() else message[:1].lower() + message[1:]

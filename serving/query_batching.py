@@ -16,17 +16,25 @@ _MAX_BATCH_SIZE = 32
 
 @dataclass(frozen=True, slots=True)
 class QueryResult:
-    """The result for one key: `response` is JSON if a publication is live and the key exists, otherwise None."""
+    """The result for one key: `response` is JSON if a publication is live and the key exists, otherwise None.
+
+    `expired` is why a cursor cannot be continued, None if it can. `experiment_id` is the experiment of which the user
+    got a variant, None if none is served.
+    """
 
     live: bool
     exists: bool
     response: bytes | None
+    expired: str | None = None
+    experiment_id: int | None = None
+    is_treatment: bool = False
 
 
 @dataclass(slots=True)
 class _PendingRequest:
     key: int
     count: int
+    options: str | None
     result: asyncio.Future[QueryResult]
 
 
@@ -47,9 +55,9 @@ class BatchedQuery:
         default_factory=set
     )  # references that protect tasks from garbage collection
 
-    async def __call__(self, key: int, count: int) -> QueryResult:
-        """Return the result for a key, with at most `count` tracks. Raises DatabaseError."""
-        request = _PendingRequest(key, count, asyncio.get_running_loop().create_future())
+    async def __call__(self, key: int, count: int, options: str | None = None) -> QueryResult:
+        """Return the result for a key, with at most `count` tracks. `options` is JSON text. Raises DatabaseError."""
+        request = _PendingRequest(key, count, options, asyncio.get_running_loop().create_future())
         self._pending.append(request)
         if self._should_start_query():
             self._running += 1
@@ -72,8 +80,12 @@ class BatchedQuery:
             self._running -= 1  # before any other task runs, so that the next request starts a query
 
     async def _answer(self, batch: list[_PendingRequest]) -> None:
-        keys, counts = [request.key for request in batch], [request.count for request in batch]
-        parameters = {"ids": keys, "counts": counts, **self.parameters}
+        parameters = {
+            "ids": [request.key for request in batch],
+            "counts": [request.count for request in batch],
+            "options": [request.options for request in batch],
+            **self.parameters,
+        }
         try:
             rows = await self.database.rows(self.name, parameters)
         except Exception as error:
@@ -84,6 +96,6 @@ class BatchedQuery:
                     request.result.set_exception(DatabaseError(str(error)) if is_outage else error)
             self._pending.clear()
         else:
-            for request, (live, exists, response) in zip(batch, rows, strict=True):
+            for request, (live, exists, response, *more) in zip(batch, rows, strict=True):
                 if not request.result.done():
-                    request.result.set_result(QueryResult(live, exists, response.encode() if response else None))
+                    request.result.set_result(QueryResult(live, exists, response.encode() if response else None, *more))

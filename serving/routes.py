@@ -2,186 +2,143 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, FastAPI, Request
-from fastapi.routing import APIRoute
+from fastapi import APIRouter, FastAPI, Query, Request
 from starlette.responses import Response
-from starlette.types import Scope as RequestScope
 
-from core.clock import Clock
-from core.errors import DatabaseError
 from serving import problems
-from serving.access_control import AccessControl
-from serving.database import Database
-from serving.health import Readiness, ReadinessCheck
-from serving.keys import Scope
-from serving.metrics import ServingMetrics
-from serving.problems import Problem, ProblemType
+from serving.catalogue_routes import catalogue_router
+from serving.feedback_routes import feedback_router
+from serving.health import Readiness
+from serving.problems import Problem, ProblemType, not_published
 from serving.query_batching import BatchedQuery, QueryResult
-from serving.request_context import context_of
+from serving.recommendation_query import LimitQuery, RecommendationQuery
+from serving.routing import JSON, Dependencies, cacheable_response, scoped_route
 from serving.schemas import (
-    Count,
-    FeedbackRequest,
+    BODY_ERRORS,
+    NOT_MODIFIED,
+    READ_ERRORS,
     HealthReport,
     LivenessReport,
     Recommendations,
+    SessionRecommendations,
+    SessionRequest,
     SimilarTracks,
-    StoredFeedback,
     TrackId,
     UserId,
     error_responses,
 )
 
-_JSON = "application/json"
-_READ_ERRORS = (401, 403, 404, 413, 422, 429, 503)
-_WRITE_ERRORS = (400, 401, 403, 408, 413, 422, 429, 503)
-_DEFAULT_COUNT = 10
-_COUNTS = {b"": _DEFAULT_COUNT} | {f"n={count}".encode(): count for count in range(1, 51)}
-_MAX_FAST_PATH_DIGITS = 18  # any number of 18 digits fits into 64 bits
+_EXPIRED = {
+    "pruned": "the publication of this cursor was deleted; read again without a cursor",
+    "changed": "the list of this cursor has changed, because the user has played music since, prefers another genre, or"
+    " another publication is live; read again without a cursor, and with exclude for the tracks that are shown already",
+}
+# Tracks that were removed since the model was trained leave no gap.
+_SPARE_TRACKS = 20
 _ALIVE = orjson.dumps({"live": True})
-
-
-OutageResponse = Callable[[Request, DatabaseError], Response]
-
-
-@dataclass(frozen=True)
-class Dependencies:
-    """The objects that routes use."""
-
-    database: Database
-    access_control: AccessControl
-    metrics: ServingMetrics
-    readiness_check: ReadinessCheck
-    clock: Clock
-    serves_fresh: bool = True
-
-
-def scoped_route(
-    access_control: AccessControl,
-    scope: Scope,
-    *,
-    fast_path: bool = False,
-    outage_response: OutageResponse | None = None,
-) -> type[APIRoute]:
-    """Return a route class that authorizes the key for a scope before it reads the request.
-
-    With `fast_path`, a simple valid request bypasses FastAPI's parsing, which takes half of the time; the endpoint
-    takes an id and a count. With `outage_response`, the key may be an HTTP Basic password, and this function answers
-    when the database cannot verify the key.
-    """
-
-    class ScopedRoute(APIRoute):
-        def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-            options["openapi_extra"] = {"x-scope": scope} | ({"x-browser": True} if outage_response else {})
-            super().__init__(path, endpoint, **options)
-
-        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-            handle = super().get_route_handler()
-
-            async def authorize_and_handle(request: Request) -> Response:
-                try:
-                    await access_control.authorize(request.scope, scope, browser=outage_response is not None)
-                except DatabaseError as error:
-                    if outage_response is None:
-                        raise
-                    return outage_response(request, error)
-                arguments = _simple_arguments(request.scope) if fast_path else None
-                return await (handle(request) if arguments is None else self.endpoint(*arguments))
-
-            return authorize_and_handle
-
-    return ScopedRoute
-
-
-def _simple_arguments(request: RequestScope) -> tuple[int, int] | None:
-    """The id in the path and `n` of a simple request; None for requests that FastAPI must parse or refuse."""
-    (text,) = request["path_params"].values()
-    count = _COUNTS.get(request["query_string"])
-    if count is None or not (text.isascii() and text.isdigit() and len(text) <= _MAX_FAST_PATH_DIGITS):
-        return None
-    return int(text), count
 
 
 def add_routes(app: FastAPI, dependencies: Dependencies) -> None:
     """Add all routes except the dashboard."""
     app.include_router(_reading(dependencies))
-    app.include_router(_feedback(dependencies))
+    app.include_router(catalogue_router(dependencies))
+    app.include_router(feedback_router(dependencies))
     app.include_router(_health(dependencies))
     app.include_router(_metrics(dependencies))
 
 
 def _reading(dependencies: Dependencies) -> APIRouter:
-    router = APIRouter(
-        route_class=scoped_route(dependencies.access_control, "recommendations:read", fast_path=True), tags=["read"]
+    access_control = dependencies.access_control
+    list_router = APIRouter(
+        route_class=scoped_route(access_control, "recommendations:read", fast_path=RecommendationQuery), tags=["read"]
+    )
+    similar_router = APIRouter(
+        route_class=scoped_route(access_control, "recommendations:read", fast_path=LimitQuery), tags=["read"]
     )
     recommendations = BatchedQuery(
         dependencies.database, "serving/find_recommendations", {"fresh": dependencies.serves_fresh}
     )
     similar_tracks = BatchedQuery(dependencies.database, "serving/find_similar_tracks")
 
-    @router.get(
+    @list_router.get(
         "/v1/users/{user_id}/recommendations",
         summary="Recommendations for a user",
         response_model=Recommendations,
-        responses=error_responses(*_READ_ERRORS),
+        responses=NOT_MODIFIED | error_responses(*READ_ERRORS, 404, 410),
     )
-    async def read_recommendations(user_id: UserId, n: Count = _DEFAULT_COUNT) -> Response:
-        """Best first, without removed tracks. `fallback` is true if the user has no recommendations of their own."""
-        return _lookup_response(await recommendations(user_id, n), problems.UNKNOWN_USER)
+    async def read_recommendations(
+        request: Request, user_id: UserId, query: Annotated[RecommendationQuery, Query()]
+    ) -> Response:
+        """Best first, without removed and hidden tracks. Without filters, `fallback` is true if the user has no
+        recommendations of their own. Filters choose from the list of the user, and may leave nothing.
+        """
+        try:
+            result = await recommendations(user_id, query.count, query.options())
+        except Exception:
+            dependencies.exposure_log.record_failure(user_id)
+            raise
+        if result.expired is not None and result.live and result.exists:
+            raise Problem(problems.EXPIRED_CURSOR, _EXPIRED[result.expired])
+        if result.experiment_id is not None:
+            dependencies.exposure_log.record(result.experiment_id, user_id, result.is_treatment)
+        return _lookup_response(request, result, problems.UNKNOWN_USER)
 
-    @router.get(
+    @similar_router.get(
         "/v1/tracks/{track_id}/similar",
         summary="Similar tracks",
         response_model=SimilarTracks,
-        responses=error_responses(*_READ_ERRORS),
+        responses=NOT_MODIFIED | error_responses(*READ_ERRORS, 404),
     )
-    async def read_similar_tracks(track_id: TrackId, n: Count = _DEFAULT_COUNT) -> Response:
+    async def read_similar_tracks(
+        request: Request, track_id: TrackId, query: Annotated[LimitQuery, Query()]
+    ) -> Response:
         """Most similar first. Empty if no similar track is known."""
-        return _lookup_response(await similar_tracks(track_id, n), problems.UNKNOWN_TRACK)
+        return _lookup_response(request, await similar_tracks(track_id, query.count), problems.UNKNOWN_TRACK)
 
-    return router
+    session_router = APIRouter(route_class=scoped_route(access_control, "recommendations:read"), tags=["read"])
 
-
-def _lookup_response(result: QueryResult, unknown: ProblemType) -> Response:
-    if result.response is not None:
-        return Response(result.response, media_type=_JSON)
-    if not result.live:
-        raise _not_published()
-    raise Problem(unknown, "unknown, or removed")
-
-
-def _feedback(dependencies: Dependencies) -> APIRouter:
-    router = APIRouter(route_class=scoped_route(dependencies.access_control, "feedback:write"), tags=["write"])
-
-    @router.post(
-        "/v1/feedback",
-        summary="Send feedback on a recommended track",
-        response_model=StoredFeedback,
-        responses={
-            201: {"model": StoredFeedback, "description": "New, and stored."},
-            **error_responses(*_WRITE_ERRORS),
-        },
-        response_description="Updated: the feedback was stored before.",
+    @session_router.post(
+        "/v1/recommendations",
+        summary="Recommendations for a session without an account",
+        response_model=SessionRecommendations,
+        responses=error_responses(*BODY_ERRORS),
     )
-    async def give_feedback(feedback: FeedbackRequest, request: Request) -> Response:
-        """One value per user, track and publication. The same value changes nothing; another value replaces it."""
-        parameters = feedback.model_dump() | {"key_id": context_of(request.scope).key_id, "now": dependencies.clock()}
-        (row,) = await dependencies.database.rows("serving/record_feedback", parameters)
-        user_exists, track_exists, publication_exists, is_new, stored = row
-        references = {"user_id": user_exists, "track_id": track_exists, "publication_id": publication_exists}
-        unknown = [
-            {"field": f"body.{name}", "message": "is unknown"} for name, exists in references.items() if not exists
-        ]
-        if unknown:
-            raise Problem(problems.UNKNOWN_REFERENCE, "errors lists the unknown or removed references", errors=unknown)
-        return Response(stored.encode(), 201 if is_new else 200, media_type=_JSON)
+    async def recommend_to_session(session: SessionRequest) -> Response:
+        """Tracks in, recommendations of the live model out; nothing is stored. The first request after a start of the
+        API is 503 until the model is loaded.
+        """
+        count = session.limit + _SPARE_TRACKS
+        scored = await dependencies.session_scorer.recommend(session.tracks, session.exclude, count)
+        parameters = {
+            "publication_id": scored.publication_id,
+            "known_tracks": scored.known_tracks,
+            "track_ids": scored.track_ids,
+            "scores": scored.scores,
+            "excluded": session.exclude + ([] if dependencies.recommends_played else session.tracks),
+            "n": session.limit,
+        }
+        rows = await dependencies.database.rows("serving/describe_session_tracks", parameters)
+        if not rows:
+            raise not_published()
+        return Response(rows[0][0].encode(), media_type=JSON)
 
+    router = APIRouter()
+    router.include_router(session_router)
+    router.include_router(list_router)
+    router.include_router(similar_router)
     return router
+
+
+def _lookup_response(request: Request, result: QueryResult, unknown: ProblemType) -> Response:
+    if result.response is not None:
+        return cacheable_response(request, result.response)
+    if not result.live:
+        raise not_published()
+    raise Problem(unknown, "unknown, or removed")
 
 
 def _health(dependencies: Dependencies) -> APIRouter:
@@ -189,21 +146,25 @@ def _health(dependencies: Dependencies) -> APIRouter:
 
     @router.get(
         "/health/live",
+        name="read_liveness",
         summary="Liveness",
         response_model=LivenessReport,
         responses=error_responses(),
     )
     async def live() -> Response:
         """Always 200 while the process runs."""
-        return Response(_ALIVE, media_type=_JSON)
+        return Response(_ALIVE, media_type=JSON)
 
     @router.get(
         "/health/ready",
+        name="read_readiness",
         summary="Readiness",
         response_model=HealthReport,
         responses=error_responses(503),
     )
-    @router.get("/health", summary="Health", response_model=HealthReport, responses=error_responses(503))
+    @router.get(
+        "/health", name="read_health", summary="Health", response_model=HealthReport, responses=error_responses(503)
+    )
     async def health() -> Response:
         """200 if the database responds and recommendations are published. Otherwise the problem contains the report."""
         return _report(await dependencies.readiness_check.readiness(), dependencies.clock())
@@ -222,21 +183,15 @@ def _report(health: Readiness, now: datetime) -> Response:
     )
     if not health.ready:
         raise _not_ready(health, report.model_dump())
-    return Response(orjson.dumps(report.model_dump()), media_type=_JSON)
+    return Response(orjson.dumps(report.model_dump()), media_type=JSON)
 
 
 def _not_ready(health: Readiness, report: dict[str, Any]) -> Problem:
     """The problem that a request for recommendations would get."""
     if health.database:
-        return _not_published(report)
+        return not_published(report)
     headers = {"Retry-After": str(problems.RETRY_SECONDS_DATABASE_UNAVAILABLE)}
     return Problem(problems.DATABASE_UNAVAILABLE, "try again in a moment", headers, extra_members=report)
-
-
-def _not_published(extra_members: dict[str, Any] | None = None) -> Problem:
-    headers = {"Retry-After": str(problems.RETRY_SECONDS_NOT_PUBLISHED)}
-    explanation = "there are no recommendations before the first publication"
-    return Problem(problems.NOT_PUBLISHED, explanation, headers, extra_members=extra_members)
 
 
 def _metrics(dependencies: Dependencies) -> APIRouter:

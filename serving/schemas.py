@@ -3,32 +3,73 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
-from fastapi import Path, Query
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
+from fastapi import Path
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
 from pydantic.config import JsonDict
 
-_LEAST, _MOST = -(2**63), 2**63 - 1
+EXAMPLE_USER, EXAMPLE_TRACK = 5, 1
+MIN_ID, MAX_ID = -(2**63), 2**63 - 1
 _INTEGER = re.compile("-?[0-9]{1,19}", re.ASCII)
+_RFC_3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})", re.IGNORECASE)
 
 
-def _plain_integer(value: object) -> object:
-    """Accept digits only: no blanks, underscores or fractions, which Python would accept."""
+def plain_integer(value: object) -> object:
+    """Validate an integer: accept digits only: no blanks, underscores or fractions, which Python would accept."""
     if isinstance(value, str) and not _INTEGER.fullmatch(value):
         raise ValueError("must be an integer")
     return value
 
 
-_Id = Annotated[int, Ge(_LEAST), Le(_MOST), BeforeValidator(_plain_integer)]
-UserId = Annotated[_Id, Path(json_schema_extra={"format": "int64"}, examples=[4211])]
-TrackId = Annotated[_Id, Path(json_schema_extra={"format": "int64"}, examples=[917])]
-_Count = Annotated[int, Ge(1), Le(50), BeforeValidator(_plain_integer)]
-Count = Annotated[_Count, Query(description="The maximum number of tracks.", examples=[10])]
-BodyId = Annotated[StrictInt, Field(ge=_LEAST, le=_MOST, json_schema_extra={"format": "int64"})]
+_Id = Annotated[int, Ge(MIN_ID), Le(MAX_ID), BeforeValidator(plain_integer)]
+UserId = Annotated[_Id, Path(json_schema_extra={"format": "int64"}, examples=[EXAMPLE_USER])]
+TrackId = Annotated[_Id, Path(json_schema_extra={"format": "int64"}, examples=[EXAMPLE_TRACK])]
+MAX_LIMIT = 50
+Limit = Annotated[
+    int,
+    Ge(1),
+    Le(MAX_LIMIT),
+    BeforeValidator(plain_integer),
+    Field(description="The maximum number of tracks.", examples=[10]),
+]
+
+
+def _integer_of_number(value: object) -> object:
+    """Return 5 for 5.0, as JSON Schema calls it an integer; a float of 2**53 or more may be a rounded id."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
+
+
+_BodyInteger = Annotated[StrictInt, BeforeValidator(_integer_of_number)]
+# The bounds precede the validator: after it, Pydantic writes them as `ge` and `le`, which JSON Schema does not have.
+BodyId = Annotated[
+    StrictInt,
+    Ge(MIN_ID),
+    Le(MAX_ID),
+    BeforeValidator(_integer_of_number),
+    Field(json_schema_extra={"format": "int64"}),
+]
+
+
+def _rfc_3339(value: object) -> object:
+    """Accept a written date with time and offset, not seconds since 1970, which Pydantic would accept."""
+    if (isinstance(value, str) and not _RFC_3339.fullmatch(value)) or isinstance(value, int | float):
+        raise ValueError("must be a time like 2026-01-31T08:15:00Z")
+    return value
+
+
+def _in_utc(value: datetime) -> datetime:
+    """Convert to UTC: Postgres accepts no offset of 16 hours or more."""
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("must lie between the years 1 and 9999 in UTC") from error
+
+
+_BodyTime = Annotated[AwareDatetime, BeforeValidator(_rfc_3339), AfterValidator(_in_utc)]
 
 
 def _with_example(example: JsonDict) -> ConfigDict:
@@ -39,6 +80,19 @@ class _Schema(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class Reason(_Schema):
+    """Why a track is recommended. `text` is in English; build your own from the other fields."""
+
+    kind: Literal["played", "popular-in-genre", "popular"] = Field(
+        description="The user played a similar track, or the track is popular in their favourite genre or with all."
+    )
+    track_id: int | None = Field(description="The similar track that the user played.")
+    title: str | None
+    artist: str | None
+    genre: str | None = Field(description="The favourite genre of the user.")
+    text: str
+
+
 class ResponseTrack(_Schema):
     """A track with its rank. Scores are comparable within one response only."""
 
@@ -47,6 +101,12 @@ class ResponseTrack(_Schema):
     title: str
     artist: str
     score: float
+
+
+class RecommendedTrack(ResponseTrack):
+    """A recommended track. With `explain=true` it has a reason, null if none is known."""
+
+    reason: Reason | None = Field(None, description="With `explain=true` only.")
 
 
 class _Published(_Schema):
@@ -64,17 +124,53 @@ class Recommendations(_Published):
     fallback: bool = Field(
         description="Whether the recommendations are a fallback: popular tracks of the favourite genre or of all users."
     )
-    recommendations: list[ResponseTrack]
+    recommendations: list[RecommendedTrack]
+    next_cursor: str | None = Field(
+        description="Send it as `cursor` for the next page; null on the last page. 410 if its list is outdated."
+    )
 
     model_config = _with_example(
         {
-            "user_id": 4211,
+            "user_id": EXAMPLE_USER,
             "publication_id": 7,
             "published_at": "2026-11-22T04:12:09.120931+00:00",
             "as_of": "2026-11-22T21:40:13.005112+00:00",
             "fallback": False,
             "recommendations": [
-                {"rank": 1, "track_id": 917, "title": "Blue Hour", "artist": "Mara Lindqvist", "score": 0.93}
+                {"rank": 1, "track_id": EXAMPLE_TRACK, "title": "Blue Hour", "artist": "Mara Lindqvist", "score": 0.93}
+            ],
+            "next_cursor": "7.user.1.1",
+        }
+    )
+
+
+class SessionRequest(_Schema):
+    """The tracks that a session without an account has played."""
+
+    tracks: list[BodyId] = Field(
+        description="Track ids; a track that comes twice was played twice.", min_length=1, max_length=200
+    )
+    exclude: list[BodyId] = Field([], description="Track ids to leave out.", max_length=10_000)
+    limit: _BodyInteger = Field(10, ge=1, le=MAX_LIMIT, description="The maximum number of tracks.")
+
+    model_config = _with_example({"tracks": [EXAMPLE_TRACK, 2, 3], "limit": 10})
+
+
+class SessionRecommendations(_Published):
+    """Recommendations for a session, best first, without the tracks that it has played."""
+
+    known_tracks: int = Field(description="How many of the played tracks the model knows.")
+    fallback: bool = Field(description="Whether the tracks are those that are popular with all users.")
+    recommendations: list[ResponseTrack]
+
+    model_config = _with_example(
+        {
+            "publication_id": 7,
+            "published_at": "2026-11-22T04:12:09.120931+00:00",
+            "known_tracks": 3,
+            "fallback": False,
+            "recommendations": [
+                {"rank": 1, "track_id": 44, "title": "Blue Hour", "artist": "Mara Lindqvist", "score": 0.93}
             ],
         }
     )
@@ -88,7 +184,7 @@ class SimilarTracks(_Published):
 
     model_config = _with_example(
         {
-            "track_id": 917,
+            "track_id": EXAMPLE_TRACK,
             "publication_id": 7,
             "published_at": "2026-11-22T04:12:09.120931+00:00",
             "similar": [
@@ -106,7 +202,187 @@ class FeedbackRequest(_Schema):
     useful: StrictBool
     publication_id: BodyId | None = Field(None, description="The publication that recommended the track.")
 
-    model_config = _with_example({"user_id": 4211, "track_id": 917, "useful": True, "publication_id": 7})
+    model_config = _with_example(
+        {"user_id": EXAMPLE_USER, "track_id": EXAMPLE_TRACK, "useful": True, "publication_id": 1}
+    )
+
+
+class FieldError(BaseModel):
+    """One invalid field."""
+
+    field: str
+    message: str
+
+
+FeedbackKind = Literal["useful", "not_useful", "like", "dislike", "skip", "complete", "hide"]
+
+
+class FeedbackItem(_Schema):
+    """A reaction of a user to a track. With `hide`, the track is not recommended to the user any more, at once."""
+
+    user_id: BodyId
+    track_id: BodyId
+    kind: FeedbackKind
+    publication_id: BodyId | None = Field(None, description="The publication that recommended the track.")
+
+
+class FeedbackBatch(_Schema):
+    """Up to 1,000 reactions."""
+
+    feedback: list[FeedbackItem] = Field(min_length=1, max_length=1000)
+
+    model_config = _with_example(
+        {
+            "feedback": [
+                {"user_id": EXAMPLE_USER, "track_id": EXAMPLE_TRACK, "kind": "like"},
+                {"user_id": EXAMPLE_USER, "track_id": 2, "kind": "hide"},
+            ]
+        }
+    )
+
+
+class Impression(_Schema):
+    """A recommended track that a client showed to a user."""
+
+    user_id: BodyId
+    publication_id: BodyId = Field(description="The publication of the response.")
+    track_id: BodyId
+    rank: _BodyInteger = Field(ge=1, le=10_000, description="The position at which it was shown, from 1.")
+    shown_at: _BodyTime = Field(description="When it was shown; not in the future.")
+
+
+class ImpressionBatch(_Schema):
+    """Up to 1,000 impressions."""
+
+    impressions: list[Impression] = Field(min_length=1, max_length=1000)
+
+    model_config = _with_example(
+        {
+            "impressions": [
+                {
+                    "user_id": EXAMPLE_USER,
+                    "publication_id": 1,
+                    "track_id": EXAMPLE_TRACK,
+                    "rank": 1,
+                    "shown_at": "2026-11-22T09:30:00Z",
+                }
+            ]
+        }
+    )
+
+
+class RejectedItem(_Schema):
+    """An item of a batch that was not stored."""
+
+    index: int = Field(description="Its position in the batch, from 0.")
+    errors: list[FieldError]
+
+
+class BatchReport(_Schema):
+    """What was stored. Repeating a batch adds no rows; reactions get the new time."""
+
+    accepted: int = Field(description="Items that are stored, now or before.")
+    rejected: list[RejectedItem] = Field(description="Items that name something unknown, or are in the future.")
+
+    model_config = _with_example(
+        {"accepted": 1, "rejected": [{"index": 1, "errors": [{"field": "track_id", "message": "is unknown"}]}]}
+    )
+
+
+class PopularTrack(_Schema):
+    """A track with the number of users who played it in the period."""
+
+    rank: int
+    track_id: int
+    title: str
+    artist: str
+    genre: str
+    users: int
+
+
+class PopularTracks(_Published):
+    """Popular tracks, most users first. Periods end where the plays of the publication end."""
+
+    tracks: list[PopularTrack]
+
+    model_config = _with_example(
+        {
+            "publication_id": 7,
+            "published_at": "2026-11-22T04:12:09.120931+00:00",
+            "tracks": [
+                {
+                    "rank": 1,
+                    "track_id": 31,
+                    "title": "Low Tide",
+                    "artist": "The Harbour Lights",
+                    "genre": "Rock",
+                    "users": 12,
+                }
+            ],
+        }
+    )
+
+
+class NewTrack(_Schema):
+    """A track with the time when the catalogue got it."""
+
+    track_id: int
+    title: str
+    artist: str
+    genre: str
+    added_at: AwareDatetime
+
+
+class NewTracks(_Schema):
+    """New tracks, newest first."""
+
+    tracks: list[NewTrack]
+
+    model_config = _with_example(
+        {
+            "tracks": [
+                {
+                    "track_id": 31,
+                    "title": "Low Tide",
+                    "artist": "The Harbour Lights",
+                    "genre": "Rock",
+                    "added_at": "2026-11-20T11:02:54.120931+00:00",
+                }
+            ]
+        }
+    )
+
+
+class Play(_Schema):
+    """A play of a user."""
+
+    track_id: int
+    title: str
+    artist: str
+    played_at: AwareDatetime = Field(description="When the session of the play began.")
+
+
+class History(_Schema):
+    """The published plays of a user, newest first."""
+
+    user_id: int
+    plays: list[Play]
+    next_cursor: str | None = Field(description="Send it as `cursor` for older plays; null on the last page.")
+
+    model_config = _with_example(
+        {
+            "user_id": EXAMPLE_USER,
+            "plays": [
+                {
+                    "track_id": 31,
+                    "title": "Low Tide",
+                    "artist": "The Harbour Lights",
+                    "played_at": "2026-11-21T20:15:00+00:00",
+                }
+            ],
+            "next_cursor": "1763757900000000.1",
+        }
+    )
 
 
 class StoredFeedback(_Schema):
@@ -137,13 +413,6 @@ class LivenessReport(_Schema):
     live: bool
 
 
-class FieldError(BaseModel):
-    """One invalid field."""
-
-    field: str
-    message: str
-
-
 class ProblemDetails(BaseModel):
     """An error as problem details (RFC 9457)."""
 
@@ -165,12 +434,13 @@ class ProblemDetails(BaseModel):
     )
 
 
-_WHEN = {
+_ERROR_DESCRIPTIONS = {
     400: "The body cannot be parsed.",
     401: "The API key is missing or not accepted.",
     403: "The API key lacks the scope.",
     404: "Unknown, or removed.",
     408: "The body was not received in time.",
+    410: "The list of the cursor is not served any more; read again without a cursor.",
     413: "The body is too large.",
     422: "A parameter or field is invalid; `errors` names it.",
     429: "Too many requests; retry after `Retry-After` seconds.",
@@ -188,14 +458,26 @@ _HEADERS = {
 }
 
 
+READ_ERRORS = (401, 403, 413, 422, 429, 503)
+BODY_ERRORS = (400, 401, 403, 408, 413, 422, 429, 503)
+
+
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The OpenAPI responses of these errors."""
     return {status: _response(status) for status in (*statuses, 500)}
 
 
+NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
+    304: {"description": "The content still has the ETag of `If-None-Match`."},
+}
+
+
 def _response(status: int) -> dict[str, Any]:
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
-    response: dict[str, Any] = {"description": _WHEN.get(status, HTTPStatus(status).phrase), "content": content}
+    response: dict[str, Any] = {
+        "description": _ERROR_DESCRIPTIONS.get(status, HTTPStatus(status).phrase),
+        "content": content,
+    }
     if status in _HEADERS:
         response["headers"] = {
             name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS[status].items()

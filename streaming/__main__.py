@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from core.clock import clock_of
 from core.errors import SettingsError
 from core.exit_codes import returns_exit_code, run_main
+from core.malloc import use_one_arena
 from core.roles import STREAM, ensure_schema_for_role
 from core.settings import load_settings
 from core.temporary_files import keep_temporary_files_in
 from core.terminal import prepare_terminal
-from streaming.memory import use_one_arena
 
 
 @returns_exit_code
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     use_one_arena()
     from streaming.consumer import Consumer
 
-    settings = load_settings()
+    settings = load_settings(data_dir_is_written=False)  # docker-compose.yml mounts the models read-only
     keep_temporary_files_in(settings.data_dir)
     if not settings.is_streaming:
         raise SettingsError("STREAM_BOOTSTRAP_SERVERS is empty: name a Kafka broker, such as 127.0.0.1:9092")

@@ -1,6 +1,6 @@
-"""The audit of the stream: stage what was stored since the last one, save the results, and delete lists that failed.
+"""The audit of the stream: stage the rows stored since the last audit, save the results, and delete failed lists.
 
-The figures that the rules compare are read in one snapshot, so that an ingest meanwhile fails no list.
+The figures that the rules compare are read in one snapshot, so that no list fails because of an ingest meanwhile.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from erasure.suppression_list import SUPPRESSION_LOCK, read_database
 from streaming.recommendation_history import add_removals
 
 TABLES: tuple[Audited, ...] = (STREAMED_SESSIONS, FRESH_RECOMMENDATIONS)
-# The first audit, and one after a long break, read this much.
+# The period of the first audit, and of an audit after a long break.
 _LONGEST = timedelta(days=1)
-# Of more lists, a sample is audited, so that the audit stays short.
+# If there are more lists, a sample is audited, so that the audit stays short.
 _MAX_LISTS = 10_000
 # An erasure that waits for an ingest takes a while. Rows of its user that were stored before are no failure meanwhile.
 _ERASURE_DURATION = timedelta(hours=1)
@@ -41,7 +41,7 @@ def audit_id(table: Audited, now: datetime) -> str:
 
 @readable_errors()
 def find_start(connection: Connection, now: datetime) -> datetime:
-    """Since when to audit: the last audit, minus what clocks may differ, but at most a day. Raises DatabaseError."""
+    """The start of the audited period: the last audit minus the clock skew, at most a day ago. Raises DatabaseError."""
     row = connection.execute(load_query("audit/stream.find_last_audit"), {"now": now}).fetchone()
     last = row[0] if row and row[0] else now - _LONGEST
     return max(last - CLOCK_SKEW, now - _LONGEST)

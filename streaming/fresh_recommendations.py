@@ -1,13 +1,14 @@
-"""Fresh recommendations: those of a user from the live model, with the sessions that were streamed since.
+"""Fresh recommendations of a user, from the live model and all sessions up to now, streamed ones included.
 
 The model of the live publication folds the user's plays in: published ones, and streamed ones that no batch has
-confirmed. So fresh recommendations are those that a full `recommend` run would publish for the same plays.
+confirmed. So fresh recommendations are those that a full `recommend` run would publish for the same
+plays, if RECOMMENDATION_DIVERSITY is 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -20,11 +21,14 @@ from core.queries import load_query
 from erasure.suppression_list import SUPPRESSION_LOCK, read_database
 from recommender.data import mart_reader
 from recommender.data.interactions import Ids, Interactions
+from recommender.data.mart_reader import HiddenTracks
 from recommender.data.play_log import NegativeFeedback, PlayLog
 from recommender.publishing.recommendation_lists import recommend_to_all_users
 from streaming.live_model import LiveModel
 from streaming.recommendation_history import StreamedChange, add_to_history
 
+# Small blocks, so that all cores score a few users: a list must not wait.
+_USERS_PER_BLOCK = 100
 PLAYS = {"user_id": pl.Int64(), "track_id": pl.Int64(), "plays": pl.Int64(), "played_at": pl.Int64()}
 
 
@@ -46,23 +50,46 @@ def recommend_to_users(
     users = users[np.isin(users, live.user_ids)]
     if not len(users):
         return []
-    weighted, played, seen = _histories(connection, live, users, now)
-    model = live.model.fold_in(weighted)
-    popularity = live.popularity.fold_in(played)
+    histories = _histories(connection, live, users, now)
     lists = pl.concat(
-        recommend_to_all_users(model, popularity, played, list_length, exclude_seen=live.excludes_seen),
+        recommend_to_all_users(
+            live.model,
+            live.popularity,
+            histories.played,
+            list_length,
+            exclude_seen=live.excludes_seen,
+            weighted=histories.weighted,
+            hidden=histories.hidden.matrix(histories.played),
+            reranker=None if live.reranker is None else replace(live.reranker, shown=live.reranker.shown.copy()),
+            users_per_block=_USERS_PER_BLOCK,
+        ),
         how="vertical",
     )
-    return list(_checked(lists, seen, live, list_length))
+    return _checked(lists, users, histories.excluded_tracks(live), live, list_length)
 
 
-def _histories(
-    connection: Connection, live: LiveModel, users: Ids, now: datetime
-) -> tuple[Interactions, Interactions, dict[int, set[int]]]:
-    """The plays of the users as the model weights them, the plays as they are, and the tracks that each has played.
+@dataclass(frozen=True, eq=False)
+class UserHistories:
+    """The plays of some users as the model weights them and as they are, and the tracks that they have hidden.
 
-    A played track may have no weight, and is still not recommended.
+    `played_tracks` has the tracks that each has played: one may have no weight, and is still not recommended.
     """
+
+    weighted: Interactions
+    played: Interactions
+    played_tracks: Mapping[int, set[int]]
+    hidden: HiddenTracks
+
+    def excluded_tracks(self, live: LiveModel) -> dict[int, set[int]]:
+        """The tracks of the catalogue that are not recommended to each user."""
+        excluded = {user: set(tracks) for user, tracks in self.played_tracks.items()} if live.excludes_seen else {}
+        for user, track in zip(self.hidden.user_ids.tolist(), self.hidden.track_ids.tolist(), strict=True):
+            if track in live.tracks:
+                excluded.setdefault(user, set()).add(track)
+        return excluded
+
+
+def _histories(connection: Connection, live: LiveModel, users: Ids, now: datetime) -> UserHistories:
     values = {"user_ids": users.tolist()}
     with readable_errors(), connection.transaction():
         connection.execute("set transaction isolation level repeatable read, read only")
@@ -72,6 +99,7 @@ def _histories(
         feedback = NegativeFeedback()
         if weighting.without_not_useful:
             feedback = mart_reader.read_negative_feedback(connection, now, user_ids=values["user_ids"])
+        hidden = mart_reader.read_hidden_tracks(connection, user_ids=values["user_ids"])
     end = live.end
     if newest is not None and newest[0] is not None:
         moment = np.datetime64(int(newest[0].timestamp()), "s") + np.timedelta64(1, "s")
@@ -88,18 +116,24 @@ def _histories(
         genres=live.genres[places],
         not_useful=feedback,
     )
-    seen = {row[0]: set(row[1]) for row in plays.group_by("user_id").agg("track_id").iter_rows()}
-    return log.interactions(end, weighting), log.interactions(end), seen
+    played_tracks = {row[0]: set(row[1]) for row in plays.group_by("user_id").agg("track_id").iter_rows()}
+    return UserHistories(log.interactions(end, weighting), log.interactions(end), played_tracks, hidden)
 
 
-def _checked(lists: pl.DataFrame, seen: dict[int, set[int]], live: LiveModel, list_length: int) -> list[FreshList]:
-    """Each list with the first check that it fails, if any: the per-list rules of the audit of recommendations."""
+def _checked(
+    lists: pl.DataFrame, users: Ids, excluded_tracks: Mapping[int, set[int]], live: LiveModel, list_length: int
+) -> list[FreshList]:
+    """Each list with the first check that it fails, if any: the per-list rules of the audit of recommendations.
+
+    The list of a user who has played or hidden everything is empty.
+    """
+    by_user = {
+        user_id: content for user_id, *content in lists.group_by("user_id").agg("rank", "track_id", "score").iter_rows()
+    }
     checked = []
-    for user_id, ranks, track_ids, scores in (
-        lists.group_by("user_id", maintain_order=True).agg("rank", "track_id", "score").iter_rows()
-    ):
-        played = seen.get(user_id, set()) if live.excludes_seen else set()
-        failure = _failure(ranks, track_ids, scores, played, live.tracks, list_length)
+    for user_id in users.tolist():
+        ranks, track_ids, scores = by_user.get(user_id, ([], [], []))
+        failure = _failure(ranks, track_ids, scores, excluded_tracks.get(user_id, set()), live.tracks, list_length)
         checked.append(FreshList(user_id, track_ids, scores, failure))
     return checked
 
@@ -108,11 +142,11 @@ def _failure(
     ranks: list[int],
     track_ids: list[int],
     scores: list[float],
-    played: set[int],
+    excluded: set[int],
     catalogue: frozenset[int],
     list_length: int,
 ) -> str | None:
-    expected = min(list_length, len(catalogue) - len(played))
+    expected = min(list_length, len(catalogue) - len(excluded))
     if len(track_ids) != expected:
         return f"{len(track_ids)} tracks instead of {expected}"
     if ranks != list(range(1, len(ranks) + 1)):
@@ -123,8 +157,8 @@ def _failure(
         return "a score is not a finite number"
     if (np.diff(scores) > 0).any():
         return "a score is higher than the one before"
-    if played.intersection(track_ids):
-        return "a track was played already"
+    if excluded.intersection(track_ids):
+        return "a track was played or hidden already"
     if not catalogue.issuperset(track_ids):
         return "a track is unknown or removed"
     return None

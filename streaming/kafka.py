@@ -74,10 +74,10 @@ class KafkaTopic:
         self.max_messages = sys.maxsize
         self._is_broker_unavailable = False
         self._offsets: Offsets | None = None
-        # Where partitions end, as of a second ago; None if the broker does not say.
+        # The ends of the partitions, as of a second ago; None if the broker does not report them.
         self._ends: dict[int, int] | None = None
         self._end_answers: dict[TopicPartition, Future[Any]] = {}
-        self._asked_at = 0.0
+        self._requested_at = 0.0
         self._consumer = Consumer(
             client_options(settings)
             | {
@@ -151,26 +151,26 @@ class KafkaTopic:
 
     @property
     def is_idle(self) -> bool:
-        """Whether the group has assigned partitions, and the broker says where they end."""
+        """Whether the group has assigned partitions, and the broker reports their ends."""
         return self.is_assigned and self._lag() is not None
 
     def refresh(self) -> int | None:
         """Once a second: follow a replay. Returns the number of unconsumed messages, None if it is unknown.
 
-        Never waits: it reads the answer to the question of the second before. Raises BrokerUnavailable, DatabaseError.
+        Never waits: it reads the answer to the request of the previous second. Raises BrokerUnavailable, DatabaseError.
         """
         if self._offsets is not None and self._offsets.have_moved():
             self.rewind()
         if self._end_answers:
             are_done = all(answer.done() for answer in self._end_answers.values())
-            if not are_done and time.monotonic() - self._asked_at < _REQUEST_TIMEOUT_SECONDS:
+            if not are_done and time.monotonic() - self._requested_at < _REQUEST_TIMEOUT_SECONDS:
                 return self._lag()
             self._ends = _ends_of(self._end_answers) if are_done else None
         self._ask_for_ends()
         return self._lag()
 
     def _ask_for_ends(self) -> None:
-        self._asked_at, self._end_answers = time.monotonic(), {}
+        self._requested_at, self._end_answers = time.monotonic(), {}
         if not self.partitions:
             self._ends = {} if self.is_assigned else None
             return
@@ -234,7 +234,8 @@ class KafkaTopic:
 def _ends_of(answers: dict[TopicPartition, Future[Any]]) -> dict[int, int] | None:
     try:
         return {partition.partition: answer.result().offset for partition, answer in answers.items()}
-    except (KafkaException, TimeoutError):
+    except (KafkaException, TimeoutError) as error:
+        error.__traceback__ = None  # see _broker_unavailable
         return None
 
 
@@ -250,7 +251,7 @@ def read_topic_state(settings: Settings, since: datetime | None = None) -> Topic
     """Ask the broker for the end of each partition, or for its first message since a time.
 
     Takes a few seconds at most. A partition without such a message is left out. The local broker reports ends that are
-    too low, by the messages of the last produced batch, and its first message if there is none since the time.
+    too low by the last produced batch. Without a message since the time, it reports its first message.
 
     Raises SettingsError, BrokerUnavailable.
     """
@@ -288,6 +289,9 @@ def _describe(admin: AdminClient, topic: str) -> Any:
 
 
 def _broker_unavailable(topic: str, error: KafkaException | TimeoutError) -> BrokerUnavailable:
+    # The client keeps the error, and the frames of its traceback keep the client with its threads and sockets. In a
+    # long outage the garbage collector ends this cycle too late.
+    error.__traceback__ = None
     reason = _text(error) if isinstance(error, KafkaException) else "no answer in time"
     return BrokerUnavailable(f"the broker does not answer for topic {topic}: {reason}")
 

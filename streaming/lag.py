@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from streaming.messages import Message
 
-# A consumer that found nothing to consume this many seconds ago, beyond its wait, may be stuck.
+# A consumer may be stuck if it last found no waiting message this many seconds ago, plus its wait.
 _IDLE_SECONDS = 2.0
-# A consumer that starts learns within seconds which messages it gets.
+# A starting consumer gets its partitions within seconds.
 _START_SECONDS = 60.0
 
 
@@ -38,7 +38,7 @@ class ConsumerLag:
 
     @property
     def is_known(self) -> bool:
-        """Whether `seconds` says more than that the consumer has just started."""
+        """Whether `seconds` is a measurement. It is not just after the start."""
         return self._has_recorded or self.seconds() > _START_SECONDS
 
     def record_nothing_waits(self) -> None:

@@ -5,29 +5,32 @@ meanwhile.
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
 import numpy as np
 
 from core.clock import Clock
-from core.data_layout import DataLayout
-from core.database import Connection, connect
+from core.database import Connection, connect, readable_errors
 from core.errors import named_errors
+from core.queries import load_query
 from core.settings import Settings
+from core.stores import model_store
 from recommender.data.interactions import Ids
 from recommender.models.base import Recommender
 from recommender.models.champion import Champion
+from recommender.models.diversity import ExposureReranker
 from recommender.models.popularity import GenrePopularity
-from recommender.publishing.scoring import load_champion_model, read_mart_data
+from recommender.publishing.scoring import load_champion_model, read_mart_data, reranker_of
 
 
 @dataclass(frozen=True, eq=False)
 class LiveModel:
     """The model of the live publication, and what is known of users and tracks. `end` is when its plays end.
 
-    `catalogue` and `user_ids` ascend; `genres` are the favourite genres of the users.
+    `catalogue` and `user_ids` ascend; `genres` are the favourite genres of the users. The `reranker` knows how
+    often the publication shows each track.
     """
 
     champion: Champion
@@ -39,6 +42,7 @@ class LiveModel:
     end: np.datetime64
     batches: tuple[str, ...]
     excludes_seen: bool
+    reranker: ExposureReranker | None = None
 
     @cached_property
     def tracks(self) -> frozenset[int]:
@@ -53,7 +57,7 @@ def load_live_model(
 
     Raises ModelFileError, InteractionsError if there are no plays, DatabaseError.
     """
-    model = load_champion_model(champion, DataLayout(settings.data_dir).models)
+    model = load_champion_model(champion, model_store(settings))
     data = read_mart_data(connection, now)
     if not champion.recipe.personal:
         model.fit(data.interactions)
@@ -67,7 +71,21 @@ def load_live_model(
         data.end,
         batches,
         not settings.recommend_played,
+        _reranker(connection, champion, settings, data.interactions.track_ids),
     )
+
+
+def _reranker(
+    connection: Connection, champion: Champion, settings: Settings, catalogue: Ids
+) -> ExposureReranker | None:
+    reranker = reranker_of(settings, catalogue)
+    if reranker is None:
+        return None
+    values = {"publication_id": champion.publication_id}
+    with readable_errors():
+        rows = connection.execute(load_query("stream/fresh_recommendations.count_exposures"), values).fetchall()
+    shown = dict(rows)
+    return replace(reranker, shown=np.array([shown.get(track, 0) for track in catalogue.tolist()], np.float64))
 
 
 @dataclass
@@ -82,14 +100,14 @@ class LiveModelLoader:
 
     @property
     def is_loading(self) -> bool:
-        """Whether `load` was called, and `take` did not return its model yet."""
+        """Whether `load` was called, and `pop_loaded` did not return its model yet."""
         return self._loading is not None
 
     def load(self, champion: Champion, batches: tuple[str, ...]) -> None:
         """Start to load a model. `batches` are the newest ones, read before the call."""
         self._loading = self._thread.submit(self._load, champion, batches)
 
-    def take(self) -> LiveModel | None:
+    def pop_loaded(self) -> LiveModel | None:
         """Return the model once, None while it is loading. Raises what `load_live_model` raises."""
         if self._loading is None or not self._loading.done():
             return None

@@ -9,15 +9,16 @@ from core.database import Connection
 from core.queries import load_query
 from streaming.messages import Message
 
-# Pub/Sub retains a message for at most 31 days after its publication, and cannot deliver an older one again. Source:
-# https://cloud.google.com/pubsub/docs/subscription-properties, "Message retention duration".
+# Pub/Sub retains a message for at most 31 days after its publication, and cannot deliver an older message again.
+# Source: https://cloud.google.com/pubsub/docs/subscription-properties, "Message retention duration".
 _RETENTION = timedelta(days=32)
 
 
 class MessageIds:
     """The messages of one subscription that were consumed and may be delivered again. Each is recorded once.
 
-    The consumers of a subscription store one after another. If two receive the same message, it is new to one of them.
+    The consumers of a subscription store one after another. If two receive the same message, it is new to only one of
+    them.
     """
 
     def __init__(self, connection: Connection, subscription: str) -> None:
@@ -26,7 +27,7 @@ class MessageIds:
         self._connection = connection
 
     def add(self, messages: Sequence[Message]) -> list[Message]:
-        """Record messages, and count and return the new ones.
+        """Record messages, and count and return those that are new.
 
         Deletes up to twice as many that cannot be delivered again. Raises psycopg.Error.
         """

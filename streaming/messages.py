@@ -15,7 +15,7 @@ from pipeline.transformation import transform_rows
 
 # Kafka's default limit of a message is 1 MB; a larger one is a mistake of the sender.
 MAX_BYTES = 1_000_000
-# A message of many invalid plays has a row for each of the first ones only, and its text only once.
+# A message with many invalid plays has one row for each of the first, and its text only once.
 MAX_REJECTED_PLAYS = 20
 
 
@@ -98,7 +98,7 @@ def _rejected(rows: Sequence[RejectedRow], readable: Sequence[Message]) -> Itera
             # Postgres stores no NUL characters in a text.
             raw_json = "" if number else row.raw_json.replace("\x00", "\\u0000")
             yield RejectedMessage(message, row.play_position, raw_json, row.reason)
-        if more := rows_of_message[MAX_REJECTED_PLAYS:]:
+        if excess := rows_of_message[MAX_REJECTED_PLAYS:]:
             yield RejectedMessage(
-                message, more[0].play_position, "", f"this play and {len(more) - 1:,} after it are invalid"
+                message, excess[0].play_position, "", f"this play and {len(excess) - 1:,} after it are invalid"
             )

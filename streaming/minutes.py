@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from core.database import Connection, readable_errors
 from core.queries import load_query
 
-# Seconds between two reports of an idle consumer, and of one that consumes.
+# Seconds between two reports of an idle consumer, and of a busy consumer.
 SAVE_SECONDS, _ACTIVE_SECONDS = 10.0, 0.5
 _COUNTERS = ("messages", "plays", "rejected", "parked", "lists", "failed_lists")
 _GAUGES = ("lag_messages", "lag_seconds")
@@ -42,17 +42,17 @@ class MinuteRecorder:
         self._at_begin = self._saved = _counts(_samples(self.registry))
 
     def refresh(self, connection: Connection, topic: str, now: datetime) -> None:
-        """Save if something was counted, a minute has begun, or the last time is long ago. Raises DatabaseError."""
+        """Save if something was counted, a minute has begun, or the last save is long ago. Raises DatabaseError."""
         age = time.monotonic() - self._saved_at
         if _minute_of(now) == self._minute and (age < _ACTIVE_SECONDS or (age < SAVE_SECONDS and not self._has_news())):
             return
         self.save(connection, topic, now)
 
     def save(self, connection: Connection, topic: str, now: datetime) -> None:
-        """Save the figures of this minute, and when it has begun, those of the one before. Raises DatabaseError."""
+        """Save the figures of this minute, and if it has just begun, of the previous minute. Raises DatabaseError."""
         minute = _minute_of(now)
         if minute != self._minute:
-            # What was counted since the last save belongs to the minute that ended; after an outage, to this one.
+            # Counts since the last save belong to the minute that ended; after an outage, to the current minute.
             if self._minute == minute - timedelta(minutes=1):
                 self._write(connection, self._minute, topic, now)
             self._minute, self._at_begin = minute, self._saved

@@ -13,14 +13,14 @@ from streaming.transport import PartitionLost
 
 
 class Offsets:
-    """The next offsets of one topic, by partition. Of two consumers of a partition, one stores nothing."""
+    """The next offsets of one topic, by partition. If two consumers have a partition, only one stores its messages."""
 
     def __init__(self, connection: Connection, topic: str, topic_id: str) -> None:
         self.source = f"{topic} ({topic_id})"
         self._connection = connection
         self._topic = topic
         self._topic_id = topic_id
-        # As the database had them when this consumer read or moved them.
+        # The offsets in the database when this consumer last read or moved them.
         self._next_offsets: dict[int, int | None] = {}
         self.skipped: dict[int, int] = {}
 

@@ -178,7 +178,7 @@ class PubSubSubscription:
         self._set_leases(ack_ids, 0)
 
     def _set_leases(self, ack_ids: Sequence[str], seconds: int) -> None:
-        """Let the leases of messages end in `seconds` from now. If that fails, they end as they are."""
+        """Let the leases of messages end in `seconds` from now. If that fails, they do not change."""
         try:
             self._client.modify_ack_deadline(
                 subscription=self.name,

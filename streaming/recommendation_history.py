@@ -11,6 +11,9 @@ from core.queries import load_query
 from erasure.suppression_list import SUPPRESSION_LOCK, read_database
 from recommender.monitoring.daily_quality import HISTORY_AGE, HISTORY_USERS
 
+# At each call, so that the consumer stores messages in between.
+_LISTS_PER_DELETE = 10_000
+
 
 @dataclass(frozen=True)
 class StreamedChange:
@@ -22,7 +25,7 @@ class StreamedChange:
     def shown_from(self, as_of: datetime) -> datetime:
         """The first moment whose sessions can be compared with recommendations that include the change.
 
-        That is never the start of a session that they include, whatever the clock of the source.
+        It is always after the start of every session that they include, whatever the clock of the source.
         """
         return max(as_of, self.newest_session_at + timedelta(microseconds=1))
 
@@ -44,19 +47,21 @@ def add_to_history(
     connection.execute(load_query("stream/fresh_recommendations.add_to_history"), values)
 
 
-def remove_fresh_recommendations(connection: Connection, now: datetime, *, of_live_publication: bool) -> int:
-    """Delete the fresh recommendations of publications that are not live, or all, and add that to the history.
+def remove_fresh_recommendations(connection: Connection, now: datetime, *, of_live_publication: bool) -> bool:
+    """Delete some fresh recommendations of publications that are not live, or of all, and add that to the history.
 
-    Returns how many were deleted. Raises DatabaseError.
+    Failures of publications that are not live are deleted too. Returns whether more may be left. Raises DatabaseError.
     """
+    values = {"max_lists": _LISTS_PER_DELETE}
     query = "delete_all" if of_live_publication else "delete_other_publications"
     with readable_errors(), connection.transaction():
         connection.execute(load_query("stream/sessions.lock_suppression_list"), {"lock": SUPPRESSION_LOCK})
-        rows = connection.execute(load_query(f"stream/fresh_recommendations.{query}")).fetchall()
+        rows = connection.execute(load_query(f"stream/fresh_recommendations.{query}"), values).fetchall()
+        failures = connection.execute(load_query("stream/fresh_recommendations.delete_other_failures"), values).rowcount
         if rows:
             erased = read_database(connection).matching_ids(user_id for _, user_id in rows)
             add_removals(connection, [row for row in rows if row[1] not in erased], now)
-    return len(rows)
+    return max(len(rows), failures) == _LISTS_PER_DELETE
 
 
 def add_removals(connection: Connection, lists: Sequence[tuple[int, int]], now: datetime) -> None:

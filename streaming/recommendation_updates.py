@@ -23,7 +23,7 @@ from streaming.recommendation_history import StreamedChange, prune_history, remo
 
 _LOGGER = logging.getLogger(__name__)
 # Few users at a time, so that neither memory nor the wait of the next message grows. While the consumer is behind, it
-# recommends to fewer, and once a second only, so that it stores messages.
+# recommends to fewer users, and only once per second, so that it stores messages.
 _USERS_PER_STEP = 100
 _USERS_WHILE_BEHIND = 20
 _CHANGES_PER_PAGE = 2_000
@@ -45,7 +45,7 @@ class MissedChanges:
 
     start: int = 0
     position: int = 0
-    # When the changes were read to their end, and the last one then; oldest first.
+    # Times at which all changes were read, each with the newest change at that time; oldest first.
     _ends: deque[tuple[float, int]] = field(default_factory=deque)
 
     def advance(self, newest: int, is_end: bool) -> None:
@@ -77,9 +77,11 @@ class RecommendationUpdates:
     _missed: MissedChanges = field(default_factory=MissedChanges)
     _missed_users: list[int] = field(default_factory=list)
     _is_last_page: bool = True
+    # Whether publications that are not live may have fresh recommendations.
+    _may_remove: bool = False
     _refreshed_at: float = float("-inf")
     _pruned_at: float = float("-inf")
-    # The newest model that the loader was asked for. One that cannot be loaded is tried again after a while.
+    # The newest model that the loader was asked for. If it cannot be loaded, it is tried again after a while.
     _loaded: tuple[Champion, tuple[str, ...]] | None = None
     _retry_at: float = float("inf")
 
@@ -103,7 +105,7 @@ class RecommendationUpdates:
                 self._waiting_since.setdefault(user_id, seconds)
 
     def recommend_to(self, connection: Connection, user_ids: Sequence[int]) -> None:
-        """Recommend to users whose sessions changed: to the first ones, and `refresh` to the others.
+        """Recommend to the first of these users, whose sessions changed; `refresh` recommends to the others.
 
         Raises DatabaseError.
         """
@@ -114,7 +116,7 @@ class RecommendationUpdates:
             self._is_last_page = False
 
     def refresh(self, connection: Connection, is_behind: bool = False) -> bool:
-        """Follow the live publication once a second, and recommend to users who were missed, some at each call.
+        """Follow the live publication once per second, and recommend to some of the missed users at each call.
 
         While the consumer `is_behind`, to few of them, so that it can store messages. Returns whether the second was
         over. Raises DatabaseError.
@@ -132,6 +134,8 @@ class RecommendationUpdates:
             prune_history(connection, self.clock())
             self._pruned_at = time.monotonic()
         self._follow_publication(connection)
+        if self._may_remove:
+            self._may_remove = remove_fresh_recommendations(connection, self.clock(), of_live_publication=False)
         if self.live is not None:
             self._recommend_to_missed(connection, self.live, _USERS_WHILE_BEHIND if is_behind else _USERS_PER_STEP)
         return True
@@ -148,7 +152,7 @@ class RecommendationUpdates:
 
     def _take_model(self, connection: Connection) -> None:
         try:
-            live = self.loader.take()
+            live = self.loader.pop_loaded()
         except DatabaseError:
             self._loaded = None
             raise
@@ -161,7 +165,7 @@ class RecommendationUpdates:
             return
         self.live, self._missed, self._missed_users = live, MissedChanges(), []
         self.metrics.model_loads.inc()
-        remove_fresh_recommendations(connection, self.clock(), of_live_publication=False)
+        self._may_remove = True
 
     def _recommend_to_missed(self, connection: Connection, live: LiveModel, max_users: int) -> None:
         """Recommend to the next users who were missed, after reading the next page of changes if none is left."""
@@ -179,7 +183,7 @@ class RecommendationUpdates:
         }
         with readable_errors():
             changes, newest, user_ids = connection.execute(
-                load_query("stream/fresh_recommendations.find_missed_users"), values
+                load_query("stream/find_missed_users"), values
             ).fetchone() or (0, None, [])
         self._is_last_page = changes < _CHANGES_PER_PAGE
         self._missed.advance(self._missed.position if newest is None else newest, self._is_last_page)

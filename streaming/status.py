@@ -1,4 +1,4 @@
-"""What the database says about the consumers and the topic, for `moovitamix stream status` and notifications."""
+"""The state of consumers and topic in the database, for `moovitamix stream status` and notifications."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def fresh_list_count(connection: Connection) -> FreshListCount | None:
 def total_lag(consumers: Sequence[ConsumerReport]) -> tuple[int | None, float]:
     """The lag of all consumers: the sum of their messages, None if one is unknown, and the longest in seconds."""
     messages = [consumer.lag_messages for consumer in consumers]
-    known = [count for count in messages if count is not None]
-    return (sum(known) if len(known) == len(messages) else None), max(
+    known_messages = [count for count in messages if count is not None]
+    return (sum(known_messages) if len(known_messages) == len(messages) else None), max(
         (consumer.lag_seconds for consumer in consumers), default=0.0
     )

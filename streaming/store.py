@@ -22,7 +22,9 @@ _LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StoredBatch:
-    """What a batch of messages became. `changed_users` have sessions that their recommendations do not include yet,
+    """The result of storing a batch of messages.
+
+    `changed_users` have sessions that their recommendations do not include yet,
     with the time when the first of their messages was sent, in seconds since 1970.
 
     `plays` counts the plays that were not stored before.

@@ -1,7 +1,7 @@
-"""What the consumer needs of a message system. `streaming.kafka` and `streaming.pubsub` implement it.
+"""The interface of a message system. `streaming.kafka` and `streaming.pubsub` implement it.
 
-A transport delivers batches of messages, and perhaps a message again. The database says which messages are new: it
-records each one in the transaction that stores it.
+A transport delivers batches of messages, and may deliver a message again. The database knows which messages are new:
+each is recorded in the transaction that stores it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sessions that wait for the warehouse: parked ones for users and tracks, others for the snapshot that has them."""
+"""Sessions that wait for the warehouse: parked sessions for users and tracks, the others for their snapshot."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from streaming.store import rejected_values
 
 _LOGGER = logging.getLogger(__name__)
 _REJECTION_SECONDS = 60.0
-# At each call, so that the consumer stores messages in between.
+# Per call, so that the consumer stores messages between calls.
 _MAX_SESSIONS = 10_000
 _NEVER_PUBLISHED = "the user or a track was not published within STREAM_PARKED_DAYS"
 
@@ -44,7 +44,7 @@ class WaitingSessions:
     _rejected_at: float = float("-inf")
 
     def refresh(self) -> None:
-        """Release after each batch, confirm after each batch of sessions, and reject once a minute; some at each call.
+        """Release after each batch, confirm after each batch of sessions, reject once per minute.
 
         Raises DatabaseError.
         """
@@ -84,7 +84,7 @@ class WaitingSessions:
     def _reject_overdue(self, received_before: datetime, now: datetime) -> tuple[int, int]:
         """Reject parked sessions that were received before a moment.
 
-        Returns how many were deleted, and how many of them are no erased user's and were rejected.
+        Returns the number of deleted sessions, and the number of rejected ones: those of users who are not erased.
         """
         with readable_errors(), self.connection.transaction():
             # An erasure that begins later finds the rows in ops.rejected_rows.

@@ -32,6 +32,8 @@ from core import embedded_postgres  # noqa: E402
 from core.clock import utc_now  # noqa: E402
 from core.database import migrate  # noqa: E402
 from core.sessions import open_connection  # noqa: E402
+from demo.s3_server import s3_server  # noqa: E402
+from tests.object_stores import Bucket, create_bucket  # noqa: E402
 
 # Small data that is read quickly and still needs several pages.
 USERS, TRACKS, SESSIONS, PAGE_SIZE = 300, 200, 500, 50
@@ -170,7 +172,7 @@ def all_rows(url: str, endpoint: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     while True:
         params = {"page": len(rows) // 100 + 1, "size": 100}
-        page = requests.get(f"{url}/{endpoint}", params=params, timeout=5).json()
+        page = requests.get(f"{url}/{endpoint}", params=params, timeout=60).json()
         rows += page["items"]
         if len(rows) >= page["total"]:
             return rows
@@ -193,12 +195,12 @@ class MockApi:
 
     def request_counts(self) -> dict[str, Any]:
         """The number of requests for each page since the last reset."""
-        return requests.get(f"{self.url}/_control/requests", timeout=5).json()
+        return requests.get(f"{self.url}/_control/requests", timeout=60).json()
 
     def reset(self) -> None:
         """Remove the faults, return to the base day and clear the request counts."""
-        requests.delete(f"{self.url}/_control/faults", timeout=5).raise_for_status()
-        requests.delete(f"{self.url}/_control/requests", timeout=5).raise_for_status()
+        requests.delete(f"{self.url}/_control/faults", timeout=60).raise_for_status()
+        requests.delete(f"{self.url}/_control/requests", timeout=60).raise_for_status()
         self.set_day(BASE_DAY)
 
     def rows(self, endpoint: str) -> list[dict[str, Any]]:
@@ -206,7 +208,7 @@ class MockApi:
         return all_rows(self.url, endpoint)
 
     def _control(self, method: str, name: str, content: Any) -> None:
-        response = requests.request(method, f"{self.url}/_control/{name}", json=content, timeout=5)
+        response = requests.request(method, f"{self.url}/_control/{name}", json=content, timeout=60)
         assert response.ok, response.text
 
 
@@ -226,7 +228,7 @@ def _mock_api() -> Iterator[MockApi]:
     api = start_mock_api(*sizes)
     yield api
     api.process.terminate()
-    api.process.communicate(timeout=10)
+    api.process.communicate(timeout=60)
 
 
 @pytest.fixture
@@ -302,7 +304,7 @@ def prefect_server(prefect_database: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch, temporary_settings(server_settings):
         patch.setattr(utilities, "mkdtemp", lambda: folder)
         with (
-            utilities.prefect_test_harness(server_startup_timeout=120),
+            utilities.prefect_test_harness(server_startup_timeout=600),
             temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
         ):
             yield
@@ -316,3 +318,15 @@ def query(database: str) -> Iterator[Query]:
     """A function that runs a query in the test's database."""
     with open_connection(database) as connection:
         yield lambda text, *parameters: connection.execute(text, parameters or None).fetchall()
+
+
+@pytest.fixture(scope="session")
+def _s3() -> Iterator[str]:
+    with s3_server() as url:
+        yield url
+
+
+@pytest.fixture
+def bucket(_s3: str) -> Bucket:
+    """An empty bucket of a local S3 server."""
+    return create_bucket(_s3)

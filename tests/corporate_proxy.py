@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
 
 import requests
+
+from tests.loopback_server import loopback_server
 
 SOURCE = "source.example"
 
@@ -33,7 +34,7 @@ def corporate_proxy(source_url: str) -> Iterator[CorporateProxy]:
     """Run a proxy that forwards requests for `source.example` to `source_url` and refuses all others."""
     proxy = CorporateProxy(source_url)
 
-    class Handler(BaseHTTPRequestHandler):
+    class ProxyHandler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
@@ -59,12 +60,5 @@ def corporate_proxy(source_url: str) -> Iterator[CorporateProxy]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    proxy.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with loopback_server(ProxyHandler) as proxy.url:
         yield proxy
-    finally:
-        server.shutdown()
-        server.server_close()

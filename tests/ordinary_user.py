@@ -44,7 +44,7 @@ def bare_environment(**settings: str) -> dict[str, str]:
 
 
 def folder_of_ordinary_user(folder: Path, uid: int = ORDINARY_USER) -> Path:
-    """Create the folder as property of that user."""
+    """Create the folder, owned by that user."""
     folder.mkdir(exist_ok=True)
     if os.geteuid() == 0:
         os.chown(folder, uid, uid)

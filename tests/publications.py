@@ -50,7 +50,7 @@ def quick_settings(database: str, data_dir: Path) -> dict[str, str]:
         "RECOMMENDATIONS_PER_USER": str(PER_USER),
         "SIMILAR_TRACKS_PER_TRACK": str(SIMILAR_TRACKS),
         "RETRAIN_SECONDS_PER_MODEL": "60",
-        "RETRAIN_SEARCH_SECONDS": "0.001",  # tries only the first settings, without options
+        "RETRAIN_SEARCH_TRIALS": "1",  # tries only the first settings, without options
         "CODE_VERSION": "v-test",
     }
 

@@ -66,7 +66,7 @@ class RecommenderContract(ABC):
         assert (ranking.ids[:, 8:] == -1).all()
         assert np.isneginf(ranking.scores[:, 8:]).all()
 
-    def test_shorter_ranking_is_a_prefix_of_a_longer_one(self, fitted: Recommender, plays: Interactions) -> None:
+    def test_shorter_ranking_is_a_prefix_of_a_longer_ranking(self, fitted: Recommender, plays: Interactions) -> None:
         long = fitted.recommend(USER_IDS, 8, exclude=plays)
         for n in range(1, 8):
             assert (fitted.recommend(USER_IDS, n, exclude=plays).ids == long.ids[:, :n]).all()

@@ -75,7 +75,7 @@ FORBIDDEN[STREAM] = [
     "delete from stream.offsets",
     "delete from ml.recommendations",
     "insert into ml.live_publications (publication_id, live_from, why) values (1, '2024-05-01', '')",
-    "create table stream.mine ()",
+    "create table stream.new_table ()",
 ]
 
 _SCHEMAS = """

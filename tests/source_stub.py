@@ -7,9 +7,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.loopback_server import loopback_server
 
 Row = dict[str, Any]
 TIME = "2026-11-01T00:00:00.000001"
@@ -60,7 +62,7 @@ def serve_source(source: SourceStub) -> Iterator[SourceStub]:
     """Run the source API on a free port."""
     lock = threading.Lock()
 
-    class Handler(BaseHTTPRequestHandler):
+    class SourceHandler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
@@ -76,11 +78,5 @@ def serve_source(source: SourceStub) -> Iterator[SourceStub]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    source.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with loopback_server(SourceHandler) as source.url:
         yield source
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -70,7 +70,7 @@ class ResampledDays:
         rng = np.random.default_rng(seed)
         chosen = self.choose(len(survival), histories, rng)
         users_of_days = np.broadcast_to(users, len(survival))
-        # Users are drawn at random, so it does not matter which of them become zero: the last ones do.
+        # Users are drawn at random, so it does not matter which values become zero: the last do.
         survivors = rng.binomial(users_of_days[:, None], np.broadcast_to(survival[:, None], chosen.shape))
         means = np.empty(chosen.shape)
         for count in np.unique(users_of_days):
@@ -82,7 +82,7 @@ class ResampledDays:
         return means
 
     def choose(self, days: int, histories: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """The number of the real day in each place, days x histories."""
+        """The number of the real day at each position, days x histories."""
         blocks = -(-days // self.block)
         starts = rng.integers(0, len(self.days) - self.block + 1, (blocks, 1, histories))
         numbers = starts + np.arange(self.block)[None, :, None]
@@ -102,10 +102,10 @@ class OverdispersedDays:
         return means * factors
 
 
-def simulate_answers(useful: float = 0.7, most: int = 5, users: int = 20_000, seed: int = 0) -> Values:
-    """The share of useful answers of each user. Users give 1 to `most` answers and differ in how content they are."""
+def simulate_answers(useful: float = 0.7, max_answers: int = 5, users: int = 20_000, seed: int = 0) -> Values:
+    """The share of useful answers of each user. Users give 1 to `max_answers` answers; their satisfaction differs."""
     rng = np.random.default_rng(seed)
-    answers = rng.integers(1, most + 1, users)
+    answers = rng.integers(1, max_answers + 1, users)
     content = rng.beta(10 * useful, 10 * (1 - useful), users)
     shares: Values = rng.binomial(answers, content) / answers
     return shares
@@ -139,7 +139,7 @@ def _draw_means(values: Values, survivors: NDArray[np.int64], users: int, rng: n
 
 Alarms = NDArray[np.bool_]
 DetectionRule = Callable[[Values, Counts], Alarms]
-"""From the values and the number of users behind each."""
+"""Arguments: the values, and the number of users behind each value."""
 
 _LOWER_95 = 1.959964
 
@@ -171,19 +171,19 @@ class PageHinkley:
     """Page's test for a fall of a mean (Biometrika 41, 1954), with the usual default settings of libraries.
 
     It sums the difference of each value to the mean so far, plus `delta`. The sum is multiplied by `fading` at each
-    step. A sum more than `threshold` below its maximum is an alarm. The first `least` - 1 values raise none.
+    step. A sum more than `threshold` below its maximum is an alarm. The first `min_values` - 1 values raise none.
     """
 
     delta: float = 0.005
     threshold: float = 50.0
-    least: int = 30
+    min_values: int = 30
     fading: float = 0.9999
 
     def __call__(self, values: Values) -> Alarms:
         return self.statistic(values) > self.threshold
 
     def statistic(self, values: Values) -> Values:
-        """How far the sum lies below its maximum. Zero for the first `least` - 1 values."""
+        """How far the sum lies below its maximum. Zero for the first `min_values` - 1 values."""
         total, highest = np.zeros(values.shape[1]), np.full(values.shape[1], -np.inf)
         mean = np.cumsum(values, axis=0) / np.arange(1, len(values) + 1)[:, None]
         fall = np.zeros(values.shape)
@@ -191,7 +191,7 @@ class PageHinkley:
             total = self.fading * total + row - mean[number] + self.delta
             highest = np.maximum(highest, total)
             fall[number] = highest - total
-        fall[: self.least - 1] = 0.0
+        fall[: self.min_values - 1] = 0.0
         return fall
 
 
@@ -224,7 +224,7 @@ class Histories:
         return self.draw_quiet(YEAR)
 
     def draw_quiet(self, days: int) -> Values:
-        """So many days in which nothing changes."""
+        """`days` days in which nothing changes."""
         return self.source.draw(np.ones(days), self._users_of_days(days), self.count, self.seed)
 
     def falling(self, share: float, day: int) -> Values:
@@ -244,7 +244,7 @@ class Histories:
 
     def detect(self, rule: DetectionRule, share: float, day: int) -> Detection:
         """How the rule detects a drop on that day."""
-        return Detection.of(self.alarms(self.falling(share, day), rule), day)
+        return Detection.from_alarms(self.alarms(self.falling(share, day), rule), day)
 
     def _users_of_days(self, days: int) -> Counts:
         return np.broadcast_to(self.users, YEAR)[:days]
@@ -262,8 +262,8 @@ class Detection:
     delays: Values
 
     @classmethod
-    def of(cls, alarms: Values, day: int) -> Detection:
-        """From the day of each history's first alarm, and the first day of the drop."""
+    def from_alarms(cls, alarms: Values, day: int) -> Detection:
+        """Create it from the day of the first alarm of each history, and the first day of the drop."""
         in_time = alarms >= day
         return cls(float(1 - in_time.mean()), alarms[in_time] - day + 1)
 
@@ -273,7 +273,7 @@ class Detection:
         return float((self.delays <= DEADLINE).mean()) if len(self.delays) else float("nan")
 
     def within(self, share: float = 0.5) -> float:
-        """The days within which this share of them is detected; infinity where fewer are."""
+        """The days within which this share of the histories is detected; infinity if fewer are detected."""
         if not len(self.delays):
             return float("inf")
         return float(np.quantile(self.delays, share, method="inverted_cdf"))

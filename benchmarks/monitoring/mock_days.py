@@ -28,7 +28,7 @@ _TREND_DEGREE = 2
 
 
 @dataclass(frozen=True)
-class MockWorld:
+class MockPopulation:
     """A fixed set of users and tracks. The first days are training data, the later days are evaluated."""
 
     users: int = 8_000
@@ -53,7 +53,7 @@ class MockWorld:
         ).split()
 
 
-def evaluate_days(world: MockWorld, show: Show) -> Days:
+def evaluate_days(world: MockPopulation, show: Show) -> Days:
     """NDCG of each user on each day of the mock, for tracks never played before.
 
     The model is trained once, on the days before the first. Recommendations use the plays up to each midnight and
@@ -79,8 +79,8 @@ def remove_trend(days: Days) -> Days:
 
 
 def _evaluate_day(model: EASE, log: PlayLog, day: np.datetime64) -> Values:
-    until = log.played_at < day + np.timedelta64(1)
-    columns = {name: getattr(log, name)[until] for name in ("users", "tracks", "plays", "played_at")}
+    is_past = log.played_at < day + np.timedelta64(1)
+    columns = {name: getattr(log, name)[is_past] for name in ("users", "tracks", "plays", "played_at")}
     before, holdout = split_by_time(replace(log, **columns), day)
     ranking = model.fold_in(before).recommend(holdout.users, K, exclude=before)
     return ndcg_at(hits(ranking, holdout, K), holdout, K)

@@ -41,7 +41,7 @@ SETTINGS = MonitoringSettings()
 DROPS, DROP = (0.1, 0.2, 0.3), 0.2
 SOON, LATER, MUCH_LATER = 20, 60, 120
 """Days on which drops come."""
-FEW, SOME, MANY = 60, 200, 1_000
+FEW_USERS, SOME_USERS, MANY_USERS = 60, 200, 1_000
 """Users a day."""
 MOCK, NORMAL, CUSUM, NAIVE = "mock", "normal", "CUSUM", "naive"
 _FEW_ANSWERS = 50
@@ -81,8 +81,8 @@ class Studies:
     def groups(self) -> Mapping[tuple[str, int], Histories]:
         """Histories by source and users a day."""
         mock, normal = ResampledDays(self.days), NormalNoise(self.variation)
-        groups = {(MOCK, users): self.histories(mock, users) for users in (FEW, SOME, MANY)}
-        return groups | {(NORMAL, users): self.histories(normal, users) for users in (SOME, MANY)}
+        groups = {(MOCK, users): self.histories(mock, users) for users in (FEW_USERS, SOME_USERS, MANY_USERS)}
+        return groups | {(NORMAL, users): self.histories(normal, users) for users in (SOME_USERS, MANY_USERS)}
 
     def answers(self, users: int) -> Histories:
         """Shares of useful answers, independent of everything else."""
@@ -93,14 +93,14 @@ class Studies:
         """False alarms, detections and delays with targets. Drops come on day LATER."""
         figures = []
         for (kind, users), group in self.groups.items():
-            if users != FEW:
-                name, delay = f"{kind}, {users:,} users", 7 if users == SOME else 4
+            if users != FEW_USERS:
+                name, delay = f"{kind}, {users:,} users", 7 if users == SOME_USERS else 4
                 alarms = group.false_alarms(detector, QUARTER)
                 figures += _figures(name, alarms, name, group.detect(detector, DROP, LATER), delay)
-        answers = self.answers(SOME)
-        alarms = np.minimum(self.groups[MOCK, SOME].false_alarms(detector), answers.false_alarms(useful_detector))
+        answers = self.answers(SOME_USERS)
+        alarms = np.minimum(self.groups[MOCK, SOME_USERS].false_alarms(detector), answers.false_alarms(useful_detector))
         detection = answers.detect(useful_detector, DROP, LATER)
-        names = f"both metrics, {SOME} users each", f"useful answers, {SOME} users"
+        names = f"both metrics, {SOME_USERS} users each", f"useful answers, {SOME_USERS} users"
         return [*figures, *_figures(names[0], alarms, names[1], detection, 7)]
 
     def quiet(self) -> Table:
@@ -115,7 +115,7 @@ class Studies:
         """Detected drops and delays."""
         rows = []
         for (kind, users), group in self.groups.items():
-            for day in (LATER, MUCH_LATER) if users == FEW else (SOON, LATER):
+            for day in (LATER, MUCH_LATER) if users == FEW_USERS else (SOON, LATER):
                 detections = (_detection(group.detect(detector, share, day)) for share in DROPS)
                 rows.append(f"{kind} | {users:,} | {day} | {' | '.join(detections)}")
         header = "source | users | drop on day | 10 % drop | 20 % drop | 30 % drop"
@@ -123,21 +123,22 @@ class Studies:
 
     @cached_property
     def tuned(self) -> PageHinkley:
-        """Page-Hinkley for a 20 % drop at SOME users a day, with as many false alarms in a quarter as the detector.
+        """Page-Hinkley tuned for a 20 % drop at SOME_USERS users per day, with as many false alarms as the detector.
 
-        It is tuned on histories of its own, and needs to be given level and noise. The detector estimates both.
+        The number of false alarms is that of a quarter. Tuning uses separate histories with known level and noise; the
+        detector estimates both.
         """
-        group = self.histories(ResampledDays(self.days), SOME, _TUNING_SEED)
-        untuned = PageHinkley(delta=DROP / 2 * float(group.quiet.mean()), least=SETTINGS.plays.warm_up + 1)
+        group = self.histories(ResampledDays(self.days), SOME_USERS, _TUNING_SEED)
+        untuned = PageHinkley(delta=DROP / 2 * float(group.quiet.mean()), min_values=SETTINGS.plays.warm_up + 1)
         highest = untuned.statistic(group.quiet[:QUARTER]).max(axis=0)
         false_share = share_within(group.false_alarms(detector, QUARTER), QUARTER)
-        return PageHinkley(untuned.delta, float(np.quantile(highest, 1 - false_share)), untuned.least)
+        return PageHinkley(untuned.delta, float(np.quantile(highest, 1 - false_share)), untuned.min_values)
 
     def rules(self, users: int) -> dict[str, DetectionRule]:
         """The compared rules by name."""
         value_per_user = PageHinkley(
             threshold=PageHinkley.threshold / users,
-            least=ceil(PageHinkley.least / users),
+            min_values=ceil(PageHinkley.min_values / users),
             fading=PageHinkley.fading**users,
         )
         return {
@@ -151,11 +152,11 @@ class Studies:
     def side_by_side(self) -> Table:
         """The rules on the same histories."""
         rows = []
-        for users in (SOME, MANY):
+        for users in (SOME_USERS, MANY_USERS):
             group = self.groups[MOCK, users]
             falling = group.falling(DROP, LATER)
             for name, rule in self.rules(users).items():
-                detection = Detection.of(group.alarms(falling, rule), LATER)
+                detection = Detection.from_alarms(group.alarms(falling, rule), LATER)
                 shares = f"{_false_shares(group.false_alarms(rule))} | {_percent(detection.too_early)}"
                 rows.append(f"{users:,} | {name} | {shares} | {_detection(detection)}")
         header = f"users | rule | {_FALSE} | before day {LATER} (%) | 20 % drop on day {LATER}"
@@ -163,29 +164,30 @@ class Studies:
 
     def both_metrics(self) -> Table:
         """False alarms of two watched metrics, each with its own rule, and detections by useful answers."""
-        ndcg = self.groups[MOCK, SOME]
+        ndcg = self.groups[MOCK, SOME_USERS]
         rows = []
-        for users, day in ((SOME, LATER), (_FEW_ANSWERS, MUCH_LATER)):
+        for users, day in ((SOME_USERS, LATER), (_FEW_ANSWERS, MUCH_LATER)):
             answers, name = self.answers(users), f"useful, {users} users"
             falling = answers.falling(DROP, day)
             for ndcg_h, h in _H_PAIRS:
                 alarms = np.minimum(ndcg.false_alarms(_with_h(ndcg_h)), answers.false_alarms(_with_h(h)))
                 rows.append(f"NDCG or {name} | {ndcg_h:g} and {h:g} | {_false_shares(alarms)} | ")
             for _, h in _H_PAIRS:
-                detection = _detection(Detection.of(answers.alarms(falling, _with_h(h)), day))
+                detection = _detection(Detection.from_alarms(answers.alarms(falling, _with_h(h)), day))
                 shares = _false_shares(answers.false_alarms(_with_h(h)))
                 rows.append(f"{name} | {h:g} | {shares} | {detection}, day {day}")
         return Table("Two metrics", f"watched | h | {_FALSE} | 20 % drop", rows)
 
     def grid(self) -> Table:
         """False alarms against delay."""
-        group, drops = self.groups[MOCK, SOME], ((DROP, LATER), (DROP, SOON), (DROPS[0], LATER))
+        group, drops = self.groups[MOCK, SOME_USERS], ((DROP, LATER), (DROP, SOON), (DROPS[0], LATER))
         falling = {(share, day): group.falling(share, day) for share, day in drops}
         rows = []
         for k, h in product((0.25, 0.5, 0.75, 1.0), (4.0, 5.0, 6.0)):
             rule = partial(cusum, rule=CusumSettings(k, h, SETTINGS.plays.warm_up))
             detections = [
-                _detection(Detection.of(group.alarms(values, rule), day)) for (_, day), values in falling.items()
+                _detection(Detection.from_alarms(group.alarms(values, rule), day))
+                for (_, day), values in falling.items()
             ]
             rows.append(f"{k:g} | {h:g} | {_false_shares(group.false_alarms(rule))} | {' | '.join(detections)}")
         header = f"k | h | {_FALSE} | 20 % drop, day {LATER} | 20 % drop, day {SOON} | 10 % drop, day {LATER}"
@@ -224,7 +226,7 @@ class Studies:
             "autocorrelation 0.2, weekends -5 %": {"autocorrelation": 0.2, "weekend": 0.05},
         }
         rows = []
-        for users, (name, options) in product((SOME, MANY), noises.items()):
+        for users, (name, options) in product((SOME_USERS, MANY_USERS), noises.items()):
             group = self.histories(NormalNoise(self.variation, **options), users)
             falling = group.falling(DROP, LATER)
             trade_offs = (_trade_off(group, _with_h(h), falling) for h in (5.0, 6.0, 7.0, 8.0, 10.0))
@@ -239,7 +241,7 @@ class Studies:
             alarm = float(first_alarm(detector(means[:, None], users_of_days), np.arange(1, len(means) + 1))[0])
             levels = f"{means[:7].mean():.3f} | {means[-7:].mean():.3f}"
             rows.append(f"{name} | all | {levels} | " + (f"day {alarm:.0f}" if np.isfinite(alarm) else "none"))
-            for users in (SOME, MANY):
+            for users in (SOME_USERS, MANY_USERS):
                 group = self.histories(ResampledDays(days, block=len(days)), users)
                 alarms = group.alarms(group.source.draw(np.ones(len(days)), users, self.count, group.seed), detector)
                 median = np.quantile(alarms, 0.5, method="inverted_cdf")
@@ -261,7 +263,7 @@ class Studies:
             f"coefficient of variation of a user's value | {self.variation:.2f}",
             *(
                 f"relative spread, {count:,} users | {_percent(self.variation / count**0.5)} %"
-                for count in (SOME, MANY)
+                for count in (SOME_USERS, MANY_USERS)
             ),
             f"relative spread of a day's mean | {_percent(float(means.std(ddof=1) / means.mean()))} %",
             f"the same from chance alone | {_percent(float(chance))} %",
@@ -270,12 +272,12 @@ class Studies:
         return Table("Statistics of the mock's days", " | ", rows)
 
     def curves(self) -> tuple[dict[str, Values], dict[str, Values]]:
-        """For the plot: first alarms while nothing changes, by rule, and delays of drops. SOME mock users a day."""
-        group, rules = self.groups[MOCK, SOME], self.rules(SOME)
+        """First alarms without a change, by rule, and delays of drops, for the plot: SOME_USERS mock users per day."""
+        group, rules = self.groups[MOCK, SOME_USERS], self.rules(SOME_USERS)
         delays = {f"{CUSUM}, {100 * share:.0f} %": group.detect(detector, share, LATER).delays for share in DROPS}
         falling = group.falling(DROP, LATER)
         for name in list(rules)[1:]:
-            delays[f"{name}, 20 %"] = Detection.of(group.alarms(falling, rules[name]), LATER).delays
+            delays[f"{name}, 20 %"] = Detection.from_alarms(group.alarms(falling, rules[name]), LATER).delays
         return {name: group.false_alarms(rule) for name, rule in rules.items()}, delays
 
     @cached_property
@@ -328,7 +330,7 @@ def _false_shares(alarms: Values) -> str:
 
 
 def _trade_off(group: Histories, rule: DetectionRule, falling: Values) -> str:
-    detection = Detection.of(group.alarms(falling, rule), LATER)
+    detection = Detection.from_alarms(group.alarms(falling, rule), LATER)
     return f"{_percent(share_within(group.false_alarms(rule, QUARTER), QUARTER))}, {_delay(detection)}"
 
 
@@ -337,8 +339,10 @@ def _detection(detection: Detection) -> str:
 
 
 def _delay(detection: Detection) -> str:
-    half, most = (f"{days:.0f}" if np.isfinite(days) else "∞" for days in (detection.within(), detection.within(0.9)))
-    return half if half == "∞" else f"{half} ({most})"
+    half_days, most_days = (
+        f"{days:.0f}" if np.isfinite(days) else "∞" for days in (detection.within(), detection.within(0.9))
+    )
+    return half_days if half_days == "∞" else f"{half_days} ({most_days})"
 
 
 def _percent(share: float) -> str:

@@ -1,4 +1,4 @@
--- One row: for each rule of the suite of listens, by its name, how many rows break it.
+-- One row with a column for each rule of the suite of listen_history: the number of rows that break the rule.
 select *
 from
     (
@@ -13,16 +13,16 @@ from
             count(*) filter (where cardinality(items) = 0) as session_has_plays,
             count(*) filter (where cardinality(items) > %(warn_plays_per_session)s) as session_is_plausible
         from {batch}
-    ) as of_one_row,
+    ) as rules_of_rows,
     (
         select count(*) as key_is_unique
-        from (select from {batch} group by user_id, created_at having count(*) > 1) as twice
-    ) as of_keys,
+        from (select from {batch} group by user_id, created_at having count(*) > 1) as duplicate_keys
+    ) as rules_of_keys,
     (
         select count(*) as user_is_published
         from {batch} as session
         where not exists (select from warehouse.users where users.id = session.user_id)
-    ) as of_users,
+    ) as rules_of_users,
     (
         select count(*) as tracks_are_published
         from (
@@ -30,15 +30,15 @@ from
             from {batch}, unnest(items) as play (track_id)
             where not exists (select from warehouse.tracks where tracks.id = play.track_id)
         ) as orphans
-    ) as of_plays,
+    ) as rules_of_plays,
     (
         select count(*) as user_is_plausible
         from (
             select from {batch}
             group by user_id, date_trunc('day', created_at)
             having count(*) > %(warn_sessions_per_user_day)s
-        ) as busy
-    ) as of_days,
+        ) as overactive_users
+    ) as rules_of_days,
     (
         select
             abs(count(*) - 1) as batch_is_profiled,
@@ -58,4 +58,4 @@ from
             count(*) filter (where share_of_quietest_day < %(min_day_volume)s) as last_day_is_whole,
             count(*) filter (where plays_rejected_share > %(max_rejected_plays_share)s) as rejected_plays_are_few
         from {profile}
-    ) as of_the_batch
+    ) as rules_of_the_batch

@@ -1,6 +1,6 @@
--- One row per session, as staging leaves them: one per user and day, with the same number of users on each day.
--- About one of its five plays is from the user's recommendations, as `sample_data.recommend` makes them. The others are
--- of tracks that differ in popularity.
+-- One row per session, with the columns of a staging table: one session per user and day, and the same number of users on
+-- each day. About one of its five plays is from the user's recommendations, as `sample_data.make_recommendations` makes them. The
+-- others are drawn by popularity.
 insert into {staged} (user_id, created_at, updated_at, items, row_hash, is_new, new_ordinal)
 select user_id, listened_at, listened_at, items, 0, true, row_number() over ()
 from unnest(%(users_of_days)s::bigint[]) with ordinality as days (users, number)

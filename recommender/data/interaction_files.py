@@ -9,13 +9,16 @@ import polars as pl
 from numpy.typing import NDArray
 
 from core.errors import InteractionsError
-from recommender.data.interactions import ARTIST, GENRE, Interactions
+from recommender.data.interactions import ARTIST, GENRE, Ids, Interactions, ItemAttributes
 from recommender.data.item_attributes import attribute_codes
+from recommender.data.play_log import PlayLog
 
 USER, TRACK, PLAYS = "user_id", "track_id", "plays"
+TIME = "played_at"
 _COLUMN_OF = {ARTIST: "artist", GENRE: "genres"}
 _ROW = "row of the file"
 _PARQUET_BEGINS = b"PAR1"
+_MAX_SECONDS = 4e9  # the year 2096; larger numbers are not seconds
 _MAX_PLAYS = float(np.finfo(np.float32).max)
 
 
@@ -33,8 +36,32 @@ def read_interactions(path: Path) -> Interactions:
         raise InteractionsError(f"{path}: {error}") from None
 
 
+def read_play_log(path: Path, time_column: str = TIME) -> PlayLog | None:
+    """Read a file with one row per user, track and time; None if it has no such column.
+
+    Times are seconds since 1970, ISO 8601 texts (UTC if they name no zone), or Parquet dates and times. Raises
+    InteractionsError like `read_interactions`.
+    """
+    try:
+        frame = _read(path, (USER, TRACK), (PLAYS, time_column))
+        if time_column not in frame.columns:
+            return None
+        plays = _plays(frame) if PLAYS in frame.columns else np.ones(frame.height, np.float32)
+        return PlayLog(_ids(frame, USER), _ids(frame, TRACK), plays, _times(frame, time_column))
+    except InteractionsError as error:
+        raise InteractionsError(f"{path}: {error}") from None
+
+
 def add_item_attributes(interactions: Interactions, path: Path) -> Interactions:
     """Return the same plays with the tracks of a file and their item attributes.
+
+    Raises InteractionsError like `read_item_attributes`.
+    """
+    return interactions.with_item_attributes(*read_item_attributes(path))
+
+
+def read_item_attributes(path: Path) -> tuple[Ids, ItemAttributes]:
+    """Read the tracks of a file and their item attributes.
 
     The file has one row per track and at least one of the columns `artist` and `genres`. Raises InteractionsError like
     `read_interactions`, and when a track occurs twice.
@@ -46,7 +73,7 @@ def add_item_attributes(interactions: Interactions, path: Path) -> Interactions:
         item_attributes = {
             kind: attribute_codes(_texts(frame, name)) for kind, name in _COLUMN_OF.items() if name in frame.columns
         }
-        return interactions.with_item_attributes(tracks, item_attributes)
+        return tracks, item_attributes
     except InteractionsError as error:
         raise InteractionsError(f"{path}: {error}") from None
 
@@ -98,6 +125,24 @@ def _plays(frame: pl.DataFrame) -> NDArray[np.float64]:
     return plays.to_numpy()
 
 
+def _times(frame: pl.DataFrame, name: str) -> NDArray[np.datetime64]:
+    """UTC, to the microsecond."""
+    column = frame[name]
+    if column.dtype in (pl.String, pl.Null):
+        seconds = _stripped(column).cast(pl.Float64, strict=False)
+        is_text = seconds.null_count() == len(seconds)
+        column = column.cast(pl.String).str.to_datetime(strict=False, time_zone="UTC") if is_text else seconds
+    if column.dtype.is_numeric():
+        seconds = column.cast(pl.Float64)
+        column = (seconds.set(~seconds.is_between(0, _MAX_SECONDS), None) * 1e6).cast(pl.Int64, strict=False)
+    elif column.dtype not in (pl.Datetime, pl.Date):
+        raise InteractionsError(f"{name} is a column of {column.dtype}, not of times; convert it")
+    _refuse(column.is_null(), frame, name, "not a time: seconds since 1970, or like 2026-11-23T12:00:00")
+    # Postgres and Parquet store times with a zone in UTC.
+    times: NDArray[np.datetime64] = column.cast(pl.Datetime("us")).to_physical().to_numpy().astype("datetime64[us]")
+    return times
+
+
 def _texts(frame: pl.DataFrame, name: str) -> pl.Series:
     column = frame[name]
     if column.dtype.is_nested() or column.dtype == pl.Binary:
@@ -116,5 +161,5 @@ def _refuse(wrong: pl.Series, frame: pl.DataFrame, name: str, reason: str) -> No
     row, value = frame[_ROW][first], frame[name][first]
     shown = "missing" if value is None else repr(value)[:40]
     further_rows = int(wrong.sum()) - 1
-    more = f" (and {further_rows:,} more)" if further_rows else ""
-    raise InteractionsError(f"{name} in row {row:,} is {shown}, {reason}{more}; correct or remove it")
+    suffix = f" (and {further_rows:,} more)" if further_rows else ""
+    raise InteractionsError(f"{name} in row {row:,} is {shown}, {reason}{suffix}; correct or remove it")

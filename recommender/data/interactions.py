@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -19,6 +19,7 @@ ItemAttributes = Mapping[str, NDArray[np.int32]]
 ARTIST, GENRE = "artist", "genre"
 UNKNOWN = -1
 _ATTRIBUTE_PREFIX = "labels."
+_ROWS_AT_ONCE = 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,23 +56,16 @@ class Interactions:
         InteractionsError when plays are negative or not finite.
         """
         user_column, track_column = _ids(users, "user"), _ids(tracks, "track")
-        values = np.ones(len(user_column), np.float32) if plays is None else np.asarray(plays, np.float64)
+        values = np.ones(len(user_column), np.float32) if plays is None else _numbers(plays)
         if not len(user_column) == len(track_column) == len(values):
             raise InteractionsError(
                 f"{len(user_column)} users, {len(track_column)} tracks and {len(values)} plays are not the same number"
             )
         _refuse_impossible(values, user_column, track_column)
-        named = _ids(known_users, "user")
-        user_ids = np.union1d(user_column, named)
-        described_tracks = _ids(catalogue, "track")
-        track_ids = np.union1d(track_column, described_tracks)
-        rows, columns = np.searchsorted(user_ids, user_column), np.searchsorted(track_ids, track_column)
-        matrix = csr_array(
-            (values.astype(np.float32), (rows.astype(np.int32), columns.astype(np.int32))),
-            shape=(len(user_ids), len(track_ids)),
-        )
-        matrix.sum_duplicates()
-        matrix.eliminate_zeros()
+        named, described_tracks = _ids(known_users, "user"), _ids(catalogue, "track")
+        user_ids, rows = _numbered(user_column, named)
+        track_ids, columns = _numbered(track_column, described_tracks)
+        matrix = _matrix(values.astype(np.float32), rows, columns, (len(user_ids), len(track_ids)))
         codes = {
             kind: _codes_of(track_ids, described_tracks, attribute)
             for kind, attribute in (item_attributes or {}).items()
@@ -98,39 +92,50 @@ class Interactions:
         played: NDArray[np.bool_] = np.diff(self.plays.indptr) > 0
         return self.user_ids[played]
 
+    @property
+    def users_per_track(self) -> NDArray[np.int64]:
+        """The number of users with plays of each track."""
+        counts = np.zeros(len(self.track_ids), np.int64)
+        for part in in_parts(len(self)):
+            counts += np.bincount(self.plays.indices[part], minlength=len(counts))
+        return counts
+
     def user_rows(self, users: ArrayLike) -> NDArray[np.intp]:
         """The row of each user, -1 for an unknown user."""
-        return _positions(self.user_ids, _ids(users, "user"))
+        return positions_in(self.user_ids, _ids(users, "user"))
 
     def track_columns(self, tracks: ArrayLike) -> NDArray[np.intp]:
         """The column of each track, -1 for an unknown track."""
-        return _positions(self.track_ids, _ids(tracks, "track"))
+        return positions_in(self.track_ids, _ids(tracks, "track"))
 
     def select_users(self, users: ArrayLike) -> Self:
         """Return one row per user, in the given order. An unknown user has no plays; `user_ids` need not ascend."""
-        selected_ids = _ids(users, "user")
+        selected_ids = _ids(users, "user").astype(np.int64)
         rows = self.user_rows(selected_ids)
         # Unknown users have the row -1: the empty row that is appended here.
         indptr = np.append(self.plays.indptr, self.plays.indptr[-1])
         with_empty_row = csr_array(
             (self.plays.data, self.plays.indices, indptr), shape=(len(self.user_ids) + 1, len(self.track_ids))
         )
-        genres = np.append(self.genres, "")
-        return replace(self, user_ids=selected_ids, plays=with_empty_row[rows], genres=genres[rows])
+        genres = np.zeros(len(rows), self.genres.dtype)
+        genres[rows >= 0] = self.genres[rows[rows >= 0]]
+        return replace(self, user_ids=selected_ids, plays=with_empty_row[rows], genres=genres)
 
     def select_tracks(self, track_ids: Ids) -> Self:
         """Return the same users with these tracks as columns. Plays of other tracks are dropped. `track_ids` ascend."""
         if np.array_equal(track_ids, self.track_ids):
             return self
-        columns = _positions(track_ids, self.track_ids)
-        entries = self.plays.tocoo()
-        new_columns = columns[entries.coords[1]]
-        selected = new_columns >= 0
-        matrix = csr_array(
-            (entries.data[selected], (entries.coords[0][selected], new_columns[selected].astype(np.int32))),
-            shape=(len(self.user_ids), len(track_ids)),
-        )
-        matrix.sort_indices()
+        new_columns = positions_in(track_ids, self.track_ids).astype(np.int32)
+        indices = np.empty_like(self.plays.indices)
+        for part in in_parts(len(indices)):
+            indices[part] = new_columns[self.plays.indices[part]]
+        shape = (len(self.user_ids), len(track_ids))
+        is_listed = indices >= 0
+        data, indptr = self.plays.data, self.plays.indptr
+        if is_listed.all():
+            matrix = csr_array((data, indices, indptr), shape=shape)
+        else:
+            matrix = select_entries(data, indices, indptr, is_listed, shape)
         item_attributes = {
             kind: _codes_of(track_ids, self.track_ids, codes) for kind, codes in self.item_attributes.items()
         }
@@ -172,17 +177,85 @@ class Interactions:
         return cls(parts["user_ids"], parts["track_ids"], plays, parts["genres"], item_attributes)
 
 
-def _ids(values: ArrayLike, entity: str) -> Ids:
+def in_parts(count: int) -> Iterator[slice]:
+    """Slices of at most a million rows, so that temporary arrays stay small."""
+    for begin in range(0, count, _ROWS_AT_ONCE):
+        yield slice(begin, begin + _ROWS_AT_ONCE)
+
+
+def positions_in(ids: Ids, searched: NDArray[np.integer[Any]]) -> NDArray[np.intp]:
+    """The position of each searched id in `ids`, which ascend; -1 for a missing id."""
+    if not len(ids):
+        return np.full(len(searched), -1, np.intp)
+    positions = np.minimum(np.searchsorted(ids, searched), len(ids) - 1)
+    return np.where(ids[positions] == searched, positions, -1)
+
+
+def select_entries(
+    data: NDArray[np.float32],
+    indices: NDArray[np.int32],
+    indptr: NDArray[np.integer[Any]],
+    selected: NDArray[np.bool_],
+    shape: tuple[int, int],
+) -> csr_array:
+    """A matrix of the selected entries of another, in the same rows and order."""
+    before = np.zeros(len(selected) + 1, indptr.dtype)
+    np.cumsum(selected, out=before[1:])
+    return csr_array((data[selected], indices[selected], before[indptr]), shape=shape)
+
+
+def _ids(values: ArrayLike, entity: str) -> NDArray[np.integer[Any]]:
+    """The ids as an array. An array of 32 or 64 bits keeps its type; other ids get 64 bits."""
     array = np.asarray(values)
     if array.size == 0:
         return np.empty(0, np.int64)
     if array.dtype.kind not in "iu" or (array.dtype == np.uint64 and array.max() > np.iinfo(np.int64).max):
         raise InteractionsError(f"{entity} ids must be integers from -2^63 to 2^63-1")
-    return array.astype(np.int64)
+    return array if array.dtype in (np.int32, np.int64) else array.astype(np.int64)
 
 
-def _refuse_impossible(plays: NDArray[Any], users: Ids, tracks: Ids) -> None:
-    wrong = ~((plays >= 0) & (plays <= np.finfo(np.float32).max))
+def _numbers(plays: ArrayLike) -> NDArray[Any]:
+    array = np.asarray(plays)
+    return array if array.dtype.kind in "iuf" else np.asarray(plays, np.float64)
+
+
+def _numbered(column: NDArray[np.integer[Any]], named: NDArray[np.integer[Any]]) -> tuple[Ids, NDArray[np.int32]]:
+    """The distinct ids of a column and of `named`, ascending, and the position of each entry of the column."""
+    ids = np.unique(named).astype(np.int64)
+    positions = _positions_of_entries(ids, column)
+    is_missing = positions < 0
+    if is_missing.any():
+        ids = np.union1d(ids, column[is_missing]).astype(np.int64)
+        positions = _positions_of_entries(ids, column)
+    return ids, positions
+
+
+def _positions_of_entries(ids: Ids, column: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
+    positions = np.empty(len(column), np.int32)
+    for part in in_parts(len(column)):
+        positions[part] = positions_in(ids, column[part])
+    return positions
+
+
+def _matrix(
+    values: NDArray[np.float32], rows: NDArray[np.int32], columns: NDArray[np.int32], shape: tuple[int, int]
+) -> csr_array:
+    """The matrix of the entries; repeated pairs are added up in their order. Entries by ascending row need no copy."""
+    if (rows[1:] >= rows[:-1]).all():
+        indptr = np.searchsorted(rows, np.arange(shape[0] + 1, dtype=np.int32))
+        small = np.int32 if len(rows) <= np.iinfo(np.int32).max else np.int64
+        matrix = csr_array((values, columns, indptr.astype(small)), shape=shape)
+    else:
+        matrix = csr_array((values, (rows, columns)), shape=shape)
+    matrix.sum_duplicates()
+    matrix.eliminate_zeros()
+    return matrix
+
+
+def _refuse_impossible(plays: NDArray[Any], users: NDArray[np.integer[Any]], tracks: NDArray[np.integer[Any]]) -> None:
+    wrong = np.zeros(len(plays), bool)
+    for part in in_parts(len(plays)):
+        wrong[part] = ~((plays[part] >= 0) & (plays[part] <= np.float64(np.finfo(np.float32).max)))
     if wrong.any():
         first = int(np.argmax(wrong))
         raise InteractionsError(
@@ -191,15 +264,7 @@ def _refuse_impossible(plays: NDArray[Any], users: Ids, tracks: Ids) -> None:
         )
 
 
-def _positions(ids: Ids, searched: Ids) -> NDArray[np.intp]:
-    """The position of each searched id in `ids`, which ascend; -1 for a missing id."""
-    if not len(ids):
-        return np.full(len(searched), -1, np.intp)
-    positions = np.minimum(np.searchsorted(ids, searched), len(ids) - 1)
-    return np.where(ids[positions] == searched, positions, -1)
-
-
-def _genres_of(user_ids: Ids, named: Ids, genres: ArrayLike | None) -> NDArray[np.str_]:
+def _genres_of(user_ids: Ids, named: NDArray[np.integer[Any]], genres: ArrayLike | None) -> NDArray[np.str_]:
     if genres is None or not len(named):
         return np.zeros(len(user_ids), "<U1")
     named_genres = np.asarray(genres, np.str_)
@@ -208,7 +273,7 @@ def _genres_of(user_ids: Ids, named: Ids, genres: ArrayLike | None) -> NDArray[n
     return user_genres
 
 
-def _codes_of(track_ids: Ids, described_tracks: Ids, codes: ArrayLike) -> NDArray[np.int32]:
+def _codes_of(track_ids: Ids, described_tracks: NDArray[np.integer[Any]], codes: ArrayLike) -> NDArray[np.int32]:
     """The code of each of `track_ids`, from the codes of `described_tracks`; UNKNOWN for other tracks."""
     described_codes = np.asarray(codes, np.int32)
     if len(described_codes) != len(described_tracks):
@@ -216,6 +281,6 @@ def _codes_of(track_ids: Ids, described_tracks: Ids, codes: ArrayLike) -> NDArra
             f"{len(described_tracks)} tracks and {len(described_codes)} item attributes are not the same number"
         )
     track_codes = np.full(len(track_ids), UNKNOWN, np.int32)
-    positions = _positions(track_ids, described_tracks)
+    positions = positions_in(track_ids, described_tracks)
     track_codes[positions[positions >= 0]] = described_codes[positions >= 0]
     return track_codes

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from core.database import Connection, readable_errors
-from core.frames import read_frame
+from core.frames import read_frame, read_numbers
 from core.queries import load_query
-from recommender.data.interactions import ARTIST, GENRE
+from recommender.data.interactions import ARTIST, GENRE, Ids, Interactions, positions_in
 from recommender.data.item_attributes import attribute_codes
 from recommender.data.play_log import NegativeFeedback, PlayLog
 
 # The source has 17 genres. Popularity is fitted for each genre, so free text at the source must not create too many.
 _MAX_GENRES = 200
 _IDS = {"user_id": pl.Int64(), "track_id": pl.Int64()}
+_PLAYS = _IDS | {"plays": pl.Int32(), "played_at": pl.Int64()}
+_NO_TIME = int(np.iinfo(np.int64).min)
 
 
 def read_plays(connection: Connection, now: datetime) -> PlayLog:
@@ -32,10 +35,7 @@ def read_plays(connection: Connection, now: datetime) -> PlayLog:
         _one_snapshot(connection)
         users, catalogue = _read_users(connection), _catalogue(connection)
         feedback = read_negative_feedback(connection, now)
-        schema = _IDS | {"plays": pl.Int64(), "played_at": pl.Int64()}
-        plays = _of_current(
-            read_frame(connection, "recommendations/training_data.copy_plays", schema), users, catalogue
-        )
+        plays = _read_plays(connection, "copy_plays", users, catalogue)
     return _play_log(_not_after(plays, now), users, catalogue, feedback)
 
 
@@ -49,14 +49,10 @@ def read_play_log(connection: Connection, as_of: datetime, single_days: int) -> 
     with readable_errors(), connection.transaction():
         _one_snapshot(connection)
         users, catalogue = _read_users(connection), _catalogue(connection)
-        summed = _IDS | {"plays": pl.Int64(), "played_at": pl.Int64()}
-        single = _IDS | {"played_at": pl.Int64()}
-        before, bounds = {"before": begin}, {"begin": begin, "before": as_of}
-        old = read_frame(connection, "recommendations/training_data.copy_plays_before", summed, before)
-        new = read_frame(connection, "recommendations/training_data.copy_plays_between", single, bounds)
+        bounds = {"begin": begin, "before": as_of}
+        plays = _read_plays(connection, "copy_play_log", users, catalogue, bounds)
         feedback = read_negative_feedback(connection, as_of)
-    rows = pl.concat([old, new.with_columns(plays=pl.lit(1, pl.Int64)).select(old.columns)])
-    return _play_log(_of_current(rows, users, catalogue), users, catalogue, feedback)
+    return _play_log(plays, users, catalogue, feedback)
 
 
 def newest_play_time(connection: Connection, as_of: datetime) -> datetime | None:
@@ -79,12 +75,58 @@ def in_utc(moment: np.datetime64) -> datetime:
     return datetime.fromtimestamp(int(moment.astype("datetime64[s]").astype(np.int64)), UTC)
 
 
-def _play_log(plays: pl.DataFrame, users: pl.DataFrame, catalogue: pl.DataFrame, feedback: NegativeFeedback) -> PlayLog:
+class _Plays(NamedTuple):
+    """One row per user, track and time, by user and track. Ids have 32 bits if all ids fit, times are in seconds."""
+
+    users: Ids
+    tracks: Ids
+    plays: NDArray[np.int32]
+    played_at: NDArray[np.int64]
+
+
+def _read_plays(
+    connection: Connection,
+    query: str,
+    users: pl.DataFrame,
+    catalogue: pl.DataFrame,
+    parameters: Mapping[str, Any] | None = None,
+) -> _Plays:
+    """Read the plays of these users and tracks in parts."""
+    user_ids, track_ids = np.sort(_column(users, "user_id")), np.sort(_column(catalogue, "track_id"))
+    types: tuple[np.dtype[Any], ...] = (
+        _smallest_type(user_ids),
+        _smallest_type(track_ids),
+        np.dtype(np.int32),
+        np.dtype(np.int64),
+    )
+    columns: tuple[list[NDArray[Any]], ...] = tuple([np.empty(0, dtype)] for dtype in types)
+    for rows in read_numbers(connection, load_query(f"recommendations/training_data.{query}"), _PLAYS, parameters):
+        current = positions_in(user_ids, rows["user_id"]) >= 0
+        current &= positions_in(track_ids, rows["track_id"]) >= 0
+        for column, name, dtype in zip(columns, _PLAYS, types, strict=True):
+            column.append(rows[name][current].astype(dtype))
+    # One column at a time, so that only one column is in memory twice.
+    return _Plays(*(_joined(column) for column in columns))
+
+
+def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    whole = np.concatenate(parts)
+    parts.clear()
+    return whole
+
+
+def _smallest_type(ids: Ids) -> np.dtype[Any]:
+    limits = np.iinfo(np.int32)
+    fits_32_bits = not len(ids) or (ids[0] >= limits.min and ids[-1] <= limits.max)
+    return np.dtype(np.int32 if fits_32_bits else np.int64)
+
+
+def _play_log(plays: _Plays, users: pl.DataFrame, catalogue: pl.DataFrame, feedback: NegativeFeedback) -> PlayLog:
     return PlayLog(
-        _column(plays, "user_id"),
-        _column(plays, "track_id"),
-        _column(plays, "plays"),
-        _times(plays, "played_at"),
+        plays.users,
+        plays.tracks,
+        plays.plays,
+        plays.played_at.view("datetime64[s]"),
         known_users=_column(users, "user_id"),
         catalogue=_column(catalogue, "track_id"),
         genres=users["favorite_genres"].to_numpy().astype(np.str_),
@@ -121,20 +163,44 @@ def read_negative_feedback(
     return NegativeFeedback(_column(feedback, "user_id"), _column(feedback, "track_id"), _times(feedback, "given_at"))
 
 
+class HiddenTracks(NamedTuple):
+    """One row per user and track that the user has hidden."""
+
+    user_ids: Ids
+    track_ids: Ids
+
+    def matrix(self, interactions: Interactions) -> csr_array | None:
+        """A matrix in the shape of the interactions, 1 where a user has hidden a track; None if there are none."""
+        rows, columns = (
+            positions_in(interactions.user_ids, self.user_ids),
+            positions_in(interactions.track_ids, self.track_ids),
+        )
+        is_current = (rows >= 0) & (columns >= 0)
+        if not is_current.any():
+            return None
+        rows, columns = rows[is_current].astype(np.int32), columns[is_current].astype(np.int32)
+        return csr_array((np.ones(len(rows), np.float32), (rows, columns)), shape=interactions.plays.shape)
+
+
+def read_hidden_tracks(connection: Connection, *, user_ids: Sequence[int] | None = None) -> HiddenTracks:
+    """The tracks that all users have hidden, or some of them. Raises DatabaseError."""
+    values = {"user_ids": None if user_ids is None else list(user_ids)}
+    with readable_errors():
+        hidden = read_frame(connection, "recommendations/training_data.copy_hidden_tracks", _IDS, values)
+    return HiddenTracks(_column(hidden, "user_id"), _column(hidden, "track_id"))
+
+
 def _catalogue(connection: Connection) -> pl.DataFrame:
     schema = {"track_id": pl.Int64(), "artist": pl.String(), "genres": pl.String()}
     return read_frame(connection, "recommendations/training_data.copy_tracks", schema)
 
 
-def _not_after(plays: pl.DataFrame, now: datetime) -> pl.DataFrame:
+def _not_after(plays: _Plays, now: datetime) -> _Plays:
     """Move plays after `now` to the time of the newest play before it."""
     latest = int(now.timestamp())
-    newest = plays.select(pl.col("played_at").filter(pl.col("played_at") <= latest).max()).item()
-    return plays.with_columns(pl.col("played_at").clip(upper_bound=latest if newest is None else newest))
-
-
-def _of_current(plays: pl.DataFrame, users: pl.DataFrame, catalogue: pl.DataFrame) -> pl.DataFrame:
-    return plays.join(users, on="user_id", how="semi").join(catalogue, on="track_id", how="semi")
+    newest = int(plays.played_at.max(where=plays.played_at <= latest, initial=_NO_TIME))
+    np.minimum(plays.played_at, latest if newest == _NO_TIME else newest, out=plays.played_at)
+    return plays
 
 
 def _column(frame: pl.DataFrame, name: str) -> NDArray[Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from core.errors import InteractionsError
-from recommender.data.interactions import Ids, Interactions, ItemAttributes
+from recommender.data.interactions import Ids, Interactions, ItemAttributes, in_parts, positions_in
 
 Times = NDArray[np.datetime64]
 
@@ -55,7 +55,8 @@ class NegativeFeedback:
 class PlayLog:
     """One row per user, track and time: a play, or the plays of one day. Times are UTC.
 
-    A split puts a row on one side as a whole, so a row must not sum plays over weeks. `known_users`, `catalogue`,
+    A split puts a row on one side as a whole, so a row must not sum plays over weeks. Ids and plays may be of 32 bits.
+    Rows by ascending user need the least memory. `known_users`, `catalogue`,
     `genres` and `item_attributes` have the meaning of `Interactions.from_pairs`, and must not depend on plays after a
     split.
     """
@@ -76,39 +77,64 @@ class PlayLog:
 
     def interactions(self, before: ArrayLike, weighting: PlayWeighting = AS_PLAYED) -> Interactions:
         """Build the interactions from plays and feedback before the time `before`."""
-        until = np.datetime64(before, "us")  # type: ignore[call-overload]
-        rows = self.played_at < until
-        weights = np.asarray(self.plays, np.float64)[rows]
-        if weighting.half_life_days is not None:
-            age = (until - self.played_at[rows].astype("datetime64[us]")) / np.timedelta64(1, "s") / _SECONDS_A_DAY
-            # Never zero, because an old play is still an interaction.
-            weights = weights * np.maximum(np.exp2(-age / weighting.half_life_days), 1e-6)
-        if weighting.without_not_useful:
-            weights = np.where(self._called_not_useful(rows, until), 0.0, weights)
-        return self._from_rows(rows, weights)
+        end = np.datetime64(before, "us")  # type: ignore[call-overload]
+        plays = self.plays if weighting == AS_PLAYED else self._weights(end, weighting)
+        return self._from_rows(self.played_at < end, plays)
 
     def interactions_from(self, start: ArrayLike) -> Interactions:
         """Build the interactions from plays at or after the time `start`."""
         rows = self.played_at >= np.datetime64(start, "us")  # type: ignore[call-overload]
-        return self._from_rows(rows, np.asarray(self.plays, np.float64)[rows])
+        return self._from_rows(rows, self.plays)
 
-    def _from_rows(self, rows: NDArray[np.bool_], weights: NDArray[np.float64]) -> Interactions:
+    def _from_rows(self, rows: NDArray[np.bool_], plays: NDArray[Any]) -> Interactions:
+        is_whole = bool(rows.all())  # then nothing needs a copy
         return Interactions.from_pairs(
-            self.users[rows],
-            self.tracks[rows],
-            weights,
+            self.users if is_whole else self.users[rows],
+            self.tracks if is_whole else self.tracks[rows],
+            plays if is_whole else plays[rows],
             known_users=self.known_users,
             catalogue=self.catalogue,
             genres=self.genres,
             item_attributes=self.item_attributes,
         )
 
-    def _called_not_useful(self, rows: NDArray[np.bool_], until: Any) -> NDArray[np.bool_]:
-        """Whether the user called the track not useful before `until`, for each row."""
-        earlier = self.not_useful.given_at < until
-        if not earlier.any():
-            return np.zeros(int(rows.sum()), bool)
-        negative_pairs = np.stack([self.not_useful.users[earlier], self.not_useful.tracks[earlier]], axis=1)
-        played_pairs = np.stack([self.users[rows], self.tracks[rows]], axis=1)
-        _, numbers = np.unique(np.concatenate([negative_pairs, played_pairs]), axis=0, return_inverse=True)
-        return np.isin(numbers[len(negative_pairs) :], numbers[: len(negative_pairs)])
+    def _weights(self, end: Any, weighting: PlayWeighting) -> NDArray[np.float32]:
+        """The weight of each row at the time `end`; without meaning for later rows."""
+        weights = np.empty(len(self.users), np.float32)
+        negative_pairs = self._negative_pairs(end) if weighting.without_not_useful else None
+        for part in in_parts(len(weights)):
+            values = np.asarray(self.plays[part], np.float64)
+            if weighting.half_life_days is not None:
+                age = (end - self.played_at[part].astype("datetime64[us]")) / np.timedelta64(1, "s") / _SECONDS_A_DAY
+                # Never zero, because an old play is still an interaction.
+                values = values * np.maximum(np.exp2(-np.maximum(age, 0) / weighting.half_life_days), 1e-6)
+            if negative_pairs is not None:
+                values = np.where(negative_pairs.contain(self.users[part], self.tracks[part]), 0.0, values)
+            weights[part] = values
+        return weights
+
+    def _negative_pairs(self, end: Any) -> _Pairs:
+        """The pairs of user and track that the user called not useful before `end`."""
+        earlier = self.not_useful.given_at < end
+        return _Pairs.of(self.not_useful.users[earlier], self.not_useful.tracks[earlier])
+
+
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """A set of pairs of user and track; a pair is numbered by the positions of both."""
+
+    users: Ids
+    tracks: Ids
+    numbers: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, users: Ids, tracks: Ids) -> _Pairs:
+        distinct_users, distinct_tracks = np.unique(users), np.unique(tracks)
+        rows, columns = positions_in(distinct_users, users), positions_in(distinct_tracks, tracks)
+        return cls(distinct_users, distinct_tracks, np.unique(rows * len(distinct_tracks) + columns))
+
+    def contain(self, users: Ids, tracks: Ids) -> NDArray[np.bool_]:
+        """Whether each pair is in the set."""
+        rows, columns = positions_in(self.users, users), positions_in(self.tracks, tracks)
+        is_numbered = np.isin(rows * len(self.tracks) + columns, self.numbers)
+        return np.asarray(is_numbered & (rows >= 0) & (columns >= 0), bool)

@@ -8,20 +8,22 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from recommender.evaluation.metrics import RankingMetrics
 from recommender.evaluation.model_search import ModelSearchResult, format_params
 from recommender.evaluation.splitting import Holdout
-from recommender.evaluation.trials import Trial
+from recommender.evaluation.trials import MeasuredTrial
 
 
 @dataclass(frozen=True, eq=False)
 class EvaluationReport:
-    """Trials and metrics of all models on test, ordered by their result in the model search."""
+    """Trials and metrics of all models on test, ordered by their result in the model search.
+
+    `split` describes the split of train for the search.
+    """
 
     selection: ModelSearchResult
+    split: str
     holdout: Holdout
-    trials: dict[str, Trial]
-    measures: dict[str, RankingMetrics]
+    trials: dict[str, MeasuredTrial]
     failed_models: dict[str, str]
 
     @property
@@ -39,6 +41,7 @@ class EvaluationReport:
             "users": len(self.holdout),
             "left_out": self.holdout.left_out,
             "validation": {
+                "split": self.split,
                 "users": len(self.selection.holdout),
                 "tried": [
                     {
@@ -51,16 +54,20 @@ class EvaluationReport:
                 ],
                 "failed": list(self.selection.failed),
                 "skipped": list(self.selection.skipped),
+                "seconds_limit_reached": self.selection.seconds_limit_reached,
             },
         }
 
     def _model_as_json(self, name: str) -> dict[str, Any]:
-        trial, measures = self.trials[name], self.measures[name]
+        trial = self.trials[name]
+        measures = trial.measures
         return {
             "recall": measures.mean_recall,
             "ndcg": measures.mean_ndcg,
             "coverage": measures.coverage,
             "novelty": measures.novelty,
+            "intra_list_diversity": measures.intra_list_diversity,
+            "popularity_bias": measures.popularity_bias,
             "fit_seconds": trial.fit_seconds,
             "score_seconds": trial.score_seconds,
             "peak_memory_mb": trial.peak_memory_mb,
@@ -72,15 +79,27 @@ class EvaluationReport:
         k = self.selection.k
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("model", no_wrap=True)
-        for title in (f"recall@{k}", f"ndcg@{k}", "coverage", "novelty", "fit s", "score s", "peak MB"):
+        for title in (
+            f"recall@{k}",
+            f"ndcg@{k}",
+            "coverage",
+            "novelty",
+            "diversity",
+            "bias",
+            "fit s",
+            "score s",
+            "peak MB",
+        ):
             table.add_column(title, justify="right", no_wrap=True)
         table.add_column("settings")
         for name, trial in self.trials.items():
-            measures = self.measures[name]
+            measures = trial.measures
             table.add_row(
                 f"{name} (chosen)" if name == self.chosen else name,
                 *(f"{value:.4f}" for value in (measures.mean_recall, measures.mean_ndcg, measures.coverage)),
-                *(f"{value:.1f}" for value in (measures.novelty, trial.fit_seconds, trial.score_seconds)),
+                f"{measures.novelty:.1f}",
+                *(f"{value:.2f}" for value in (measures.intra_list_diversity, measures.popularity_bias)),
+                *(f"{value:.1f}" for value in (trial.fit_seconds, trial.score_seconds)),
                 f"{trial.peak_memory_mb:,.0f}",
                 escape(format_params(trial.params)) or "-",
                 style="bold" if name == self.chosen else "",

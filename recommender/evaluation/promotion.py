@@ -13,7 +13,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from compute.blocks import IN_PROCESS, BlockRunner
 from core.errors import ModelError
+from core.file_store import FileStore
 from recommender.data.interactions import Interactions
 from recommender.data.play_log import (
     AS_PLAYED,
@@ -22,15 +24,24 @@ from recommender.data.play_log import (
     PlayLog,
     PlayWeighting,
 )
-from recommender.evaluation.metrics import RankingMetrics, measure_ranking
+from recommender.evaluation.metrics import RankingMetrics
 from recommender.evaluation.model_search import ModelSearchResult, ModelSearchSettings, ScoredTrial, search_models
 from recommender.evaluation.paired_bootstrap import MIN_USERS, Comparison, compare
 from recommender.evaluation.splitting import DataSplit, split_by_time, split_by_user
-from recommender.evaluation.trials import TrialLimits, run_trial
+from recommender.evaluation.trials import (
+    HoldoutEvaluation,
+    MeasuredTrial,
+    TrialLimits,
+    TrialRunner,
+    TrialTask,
+    run_trial,
+)
+from recommender.models.base import Recommender
 from recommender.models.champion import Champion
 from recommender.models.popularity import GenrePopularity
 from recommender.models.recipe import POPULARITIES, Recipe
 from recommender.models.registry import CANDIDATES, Candidates
+from recommender.models.retired import RETIRED
 
 Decision = Literal["published", "fallback", "kept", "blocked", "failed"]
 
@@ -47,19 +58,23 @@ class PromotionSettings:
 
     A challenger must beat the champion. With a `refresh_margin` (a share of the champion's mean NDCG), it is enough
     that the challenger is less than this margin worse, beyond chance. All models learn with the same `weighting`;
-    other weightings are tried for the winner.
+    other weightings are tried for the winner. All lists, also those of the champion, are re-ranked with `diversity`, as
+    the published ones are. `blocks` runs the trials.
     """
 
     k: int = 20
     seed: int = 0
     window_days: int = 28
-    users: int = 1_000
+    users: int = 8_000
     confidence: float = 0.975
     refresh_margin: float | None = None
     weighting: PlayWeighting = AS_PLAYED
     limits: TrialLimits = field(default_factory=TrialLimits)
-    search_seconds: float = 300.0
+    diversity: float = 0.0
+    search_trials: int = 40
+    search_seconds: float = 3_600.0
     log_progress: Callable[[str], None] = lambda line: None
+    blocks: BlockRunner = IN_PROCESS
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +119,7 @@ def make_evaluation_split(log: PlayLog, end: np.datetime64, settings: PromotionS
         return EvaluationSplit(split, end - np.timedelta64(days, "D"), description)
     split = split_by_user(log.interactions(end), seed=settings.seed)
     description = (
-        f"{len(split.holdout):,} users, a fifth of their tracks held out at random because too few users played "
+        f"{len(split.holdout):,} users, a tenth of their tracks held out at random because too few users played "
         "before and after a split time"
     )
     return EvaluationSplit(split, None, description)
@@ -114,16 +129,22 @@ def decide_promotion(
     log: PlayLog,
     end: np.datetime64,
     champion: Champion | None,
-    models: Path,
+    models: FileStore,
     settings: PromotionSettings,
     candidates: Candidates = CANDIDATES,
 ) -> PromotionDecision:
-    """Decide which recipe to publish, if any. `models` is the folder of model files. The decision is deterministic.
+    """Decide which recipe to publish, if any. `models` has the model files. The decision is deterministic.
 
     Raises InteractionsError when there are no plays.
     """
-    usable_champion, failure = _usable_champion(champion, models, candidates)
-    decision = _decide(log, end, usable_champion, models, settings, candidates)
+    failure, retired = {}, None
+    if champion is not None and champion.recipe.personal:
+        try:
+            retired = _retired_version(champion.load(models, candidates))
+        except ModelError as error:
+            # Without a usable file it must not be kept: its recommendations could never be renewed.
+            failure = {"recipe": str(champion.recipe), "out": str(error)}
+    decision = _decide(log, end, None if failure else champion, retired, models, settings, candidates)
     if not failure:
         return decision
     why = f"{decision.why}; the champion is not usable: {failure['out']}"
@@ -134,7 +155,8 @@ def _decide(
     log: PlayLog,
     end: np.datetime64,
     champion: Champion | None,
-    models: Path,
+    retired: int | None,
+    models: FileStore,
     settings: PromotionSettings,
     candidates: Candidates,
 ) -> PromotionDecision:
@@ -146,32 +168,25 @@ def _decide(
         settings.k,
         settings.seed,
         settings.limits,
+        settings.search_trials,
         settings.search_seconds,
         selection_share=0.5,
         weighting=settings.weighting,
+        diversity=settings.diversity,
         log_progress=settings.log_progress,
+        blocks=settings.blocks,
+        stops_early=True,
     )
     try:
         selection = _search(log, evaluation_split, candidates, search)
     except ModelError as error:
         return _without_evidence(champion, str(error), {"exam": evaluation_split.description})
-    return _PromotionGate(log, evaluation_split, selection, champion, models, settings, candidates).decision()
+    return _PromotionGate(log, evaluation_split, selection, champion, retired, models, settings, candidates).decision()
 
 
-def _usable_champion(
-    champion: Champion | None, models: Path, candidates: Candidates
-) -> tuple[Champion | None, dict[str, str]]:
-    """Return the champion if its model file is usable, otherwise the failure to record.
-
-    A champion without a usable file must not be kept: its recommendations could never be renewed.
-    """
-    if champion is None or not champion.recipe.personal:
-        return champion, {}
-    try:
-        champion.load(models, candidates)
-    except ModelError as error:
-        return None, {"recipe": str(champion.recipe), "out": str(error)}
-    return champion, {}
+def _retired_version(model: Recommender) -> int | None:
+    """The version of a model that is only loaded, no longer trained."""
+    return model.version if type(model) in RETIRED.values() else None
 
 
 def _search(
@@ -186,8 +201,9 @@ def _search(
             replace(search, weighting=AS_PLAYED),
         )
     weightings = (AS_PLAYED, *(WEIGHTINGS_TO_TRY_WITH_FEEDBACK if len(log.not_useful.users) else WEIGHTINGS_TO_TRY))
+    train = evaluation_split.split.train  # as played
     return search_models(
-        log.interactions(split_at, search.weighting),
+        train if search.weighting == AS_PLAYED else log.interactions(split_at, search.weighting),
         evaluation_split.split.holdout,
         candidates,
         search,
@@ -205,13 +221,16 @@ class _PromotionGate:
         evaluation_split: EvaluationSplit,
         selection: ModelSearchResult,
         champion: Champion | None,
-        models: Path,
+        retired: int | None,
+        models: FileStore,
         settings: PromotionSettings,
         candidates: Candidates,
     ) -> None:
-        self._log, self._evaluation_split, self._selection, self._champion = log, evaluation_split, selection, champion
+        self._log, self._evaluation_split, self._selection = log, evaluation_split, selection
+        self._champion, self._retired = champion, retired
         self._models, self._settings, self._candidates = models, settings, candidates
         self._gating = ~selection.selecting
+        self._uncompared = ""
         self._metrics: dict[str, Any] = {"exam": evaluation_split.description, **_search_metrics(selection)}
 
     def decision(self) -> PromotionDecision:
@@ -224,7 +243,8 @@ class _PromotionGate:
             opponents["the champion"] = self._against_champion(chosen, self._champion)
         comparisons = {name: comparison for name, comparison in opponents.items() if comparison is not None}
         self._metrics["gate"] = {name: _figures(comparison) for name, comparison in comparisons.items()}
-        comparison_text = "; ".join(f"against {name}: {comparison}" for name, comparison in comparisons.items())
+        parts = [f"against {name}: {comparison}" for name, comparison in comparisons.items()]
+        comparison_text = "; ".join([*parts, *filter(None, [self._uncompared])])
         ndcg = self._mean(chosen.measures)
         summary = (
             f"{recipe}: ndcg@{self._settings.k} {ndcg:.4f} on {self._evaluation_split.description}; {comparison_text}"
@@ -264,39 +284,51 @@ class _PromotionGate:
 
     def _against_champion(self, chosen: ScoredTrial, champion: Champion) -> Comparison | None:
         try:
-            measures, how = self._champion_measures(champion)
+            measures, method = self._champion_measures(champion)
         except ModelError as error:
             self._metrics["champion"] = {"recipe": str(champion.recipe), "out": str(error)}
-            self._settings.log_progress(f"the champion cannot be evaluated: {error}")
+            self._uncompared = f"the champion was not compared, because {error}"
+            self._settings.log_progress(self._uncompared)
             return None
-        self._metrics["champion"] = {"recipe": str(champion.recipe), "how": how, "ndcg": self._mean(measures)}
+        self._metrics["champion"] = {"recipe": str(champion.recipe), "how": method, "ndcg": self._mean(measures)}
         return self._compare(chosen.measures, measures)
 
     def _champion_measures(self, champion: Champion) -> tuple[RankingMetrics, str]:
         """Measure the live model if it has not learned from the holdout, otherwise its recipe, trained again."""
-        train, split_at = self._evaluation_split.split.train, self._evaluation_split.split_at
-        holdout, k = self._selection.holdout, self._selection.k
-        histories = train if split_at is None else self._log.interactions(split_at, champion.recipe.weighting)
+        evaluation, split_at = self._evaluation, self._evaluation_split.split_at
+        train, weighting = evaluation.train, champion.recipe.weighting
+        histories = train if split_at is None or weighting == AS_PLAYED else self._log.interactions(split_at, weighting)
         if split_at is not None and np.datetime64(champion.data_as_of.replace(tzinfo=None), "us") <= split_at:
             try:
                 ranking = (
                     champion.load(self._models, self._candidates)
                     .fold_in(histories)
-                    .recommend(holdout.users, k, exclude=train)
+                    .recommend(evaluation.holdout.users, evaluation.candidates, exclude=train)
                 )
-                return measure_ranking(ranking, holdout, train, k), "as it is live"
+                return evaluation.measure(ranking), "as it is live"
             except ModelError as error:
                 self._settings.log_progress(f"the champion's file is not usable: {error}")
+        if self._retired is not None:
+            raise ModelError(
+                f"version {self._retired} of {champion.recipe.model} is retired: it cannot be trained on the plays "
+                "before the split, and the live model has learned later ones"
+            )
         for result in self._selection.tried:
             if Recipe(result.model, result.params, result.weighting) == champion.recipe:
                 return result.measures, "its recipe, trained again"
         if champion.recipe.model not in self._candidates:
             raise ModelError(f"{champion.recipe.model} is no longer in the registry")
         model_class, settings = self._candidates[champion.recipe.model].model_class, champion.recipe.settings
-        n = min(k, len(train.track_ids))
-        limits = self._settings.limits
-        trial = run_trial(model_class, settings, histories, holdout.users, n, exclude=train, limits=limits)
-        return measure_ranking(trial.ranking, holdout, train, k), "its recipe, trained again"
+        with TrialRunner.prepare(histories, evaluation, self._settings.blocks) as runner:
+            ((_, trial),) = runner.run_all([TrialTask(model_class, settings, self._settings.limits)])
+        if not isinstance(trial, MeasuredTrial):
+            raise ModelError(trial.reason)
+        return trial.measures, "its recipe, trained again"
+
+    @property
+    def _evaluation(self) -> HoldoutEvaluation:
+        train, settings = self._evaluation_split.split.train, self._settings
+        return HoldoutEvaluation(self._selection.holdout, train, settings.k, settings.diversity, settings.seed)
 
     def _compare(self, challenger: RankingMetrics, opponent: RankingMetrics) -> Comparison:
         return compare(
@@ -337,8 +369,11 @@ def _search_metrics(selection: ModelSearchResult) -> dict[str, Any]:
                 "ndcg_choosing": result.ndcg,
                 "recall": result.measures.mean_recall,
                 "ndcg": result.measures.mean_ndcg,
+                **_interval(result.measures.ndcg),
                 "coverage": result.measures.coverage,
                 "novelty": result.measures.novelty,
+                "intra_list_diversity": result.measures.intra_list_diversity,
+                "popularity_bias": result.measures.popularity_bias,
                 "fit_seconds": round(result.fit_seconds, 2),
                 "score_seconds": round(result.score_seconds, 2),
                 "peak_memory_mb": round(result.peak_memory_mb),
@@ -348,7 +383,16 @@ def _search_metrics(selection: ModelSearchResult) -> dict[str, Any]:
         "out": dict(selection.failed_models),
         "failed": list(selection.failed),
         "skipped": list(selection.skipped),
+        "seconds_limit_reached": selection.seconds_limit_reached,
     }
+
+
+def _interval(ndcg: np.ndarray) -> dict[str, float]:
+    """The 95 percent confidence interval of the mean over users, by the normal approximation."""
+    if len(ndcg) < 2:
+        return {}
+    mean, error = float(ndcg.mean()), float(ndcg.std(ddof=1)) / len(ndcg) ** 0.5
+    return {"ndcg_lower": mean - 1.96 * error, "ndcg_upper": mean + 1.96 * error}
 
 
 def _figures(comparison: Comparison) -> dict[str, Any]:

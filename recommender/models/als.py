@@ -27,8 +27,8 @@ class ALS(Recommender):
     """The factorization of `implicit` on log1p(plays).
 
     `alpha` is the weight of a play relative to an absent play. `regularization` shrinks all vectors. It is relative to
-    the data, so that one setting suits small and large data: `implicit` gets it times the geometric mean of the summed
-    confidence of an average user and of an average track.
+    the data, so that a setting suits small and large data: `implicit` gets `regularization` times the geometric mean of
+    the summed confidence of an average user and an average track.
 
     The model stores track vectors only. A user vector is solved exactly from the user's plays, so new users and new
     plays need no training.
@@ -38,14 +38,14 @@ class ALS(Recommender):
 
     def __init__(
         self,
-        factors: int = 64,  # untuned: the size measured in docs/benchmarks.md ("scoring"); the search tries 32 to 256
+        factors: int = 64,  # untuned: the size measured in docs/benchmarks.md ("scoring"); the search tries 64 to 256
         regularization: float = 0.1,  # docs/models.md ("als"): good values lie between 0.05 and 0.2
-        alpha: float = 1.0,  # untuned: the default of `implicit`
+        alpha: float = 1.0,  # the default of `implicit`; the search tries 10 and 40
         iterations: int = 15,  # untuned: the default of `implicit`
         seed: int = 0,
     ) -> None:
         super().__init__(factors=factors, regularization=regularization, alpha=alpha, iterations=iterations, seed=seed)
-        self._tracks = np.empty((0, factors), np.float32)
+        self._set_tracks(np.empty((0, factors), np.float32))
         self._strength = 0.0
         self._users = np.empty((0, factors), np.float32)
 
@@ -58,13 +58,19 @@ class ALS(Recommender):
                 solver.fit(confidences, show_progress=False)
             except Exception as error:
                 raise ModelError(f"{self.name} cannot be fitted ({error}); try a higher regularization") from error
-        self._tracks = solver.item_factors
+            self._set_tracks(solver.item_factors)
+
+    def _set_tracks(self, tracks: NDArray[np.float32]) -> None:
+        """Set Y, and compute YᵀY once: solving user vectors needs it, and it is large work."""
+        self._tracks = tracks
+        with threadpool_limits(1, "blas"):
+            self._squared_tracks: NDArray[np.float32] = tracks.T @ tracks
 
     def _prepare_users(self, histories: Interactions) -> None:
         self._users = np.zeros((len(histories.user_ids), self._tracks.shape[1]), np.float32)
         if self.is_fitted and len(histories):
             with self._solver() as solver:
-                solver.item_factors = self._tracks
+                solver.item_factors, solver._YtY = self._tracks, self._squared_tracks
                 rows = np.arange(len(histories.user_ids))
                 self._users = solver.recalculate_user(rows, _confidences(histories))
 
@@ -78,7 +84,8 @@ class ALS(Recommender):
         return {"tracks": self._tracks, "strength": np.array([self._strength], np.float32)}
 
     def _restore(self, state: dict[str, NDArray[Any]]) -> None:
-        self._tracks, self._strength = state["tracks"], float(state["strength"][0])
+        self._set_tracks(state["tracks"])
+        self._strength = float(state["strength"][0])
 
     @contextmanager
     def _solver(self) -> Iterator[AlternatingLeastSquares]:

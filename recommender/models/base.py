@@ -6,13 +6,16 @@ ids, histories, exclusions, the best n, blocks that fit into memory, and files.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import threadpool_limits
 
 from core.errors import InteractionsError, ModelError, ModelFileError
 from recommender.data.interactions import Ids, Interactions
@@ -37,12 +40,17 @@ class Ranking(NamedTuple):
 class Recommender(ABC):
     """A model. It learns about tracks; the histories of users can be replaced without training.
 
-    `name` is the name in the registry. `params` are the constructor arguments, JSON-serialisable.
+    `name` is the name in the registry. `params` are the constructor arguments, JSON-serialisable. `version` rises when
+    files of the model change their meaning, or its recommendations change with the same settings.
     """
 
     name: ClassVar[str]
+    version: ClassVar[int] = 1
     # False for a model that also recommends to users without plays.
     needs_plays: ClassVar[bool] = True
+    uses_item_attributes: ClassVar[bool] = False
+    # Threads of linear algebra while fitting. Results depend on their number, so it does not depend on the machine.
+    fit_threads: ClassVar[int] = 2
 
     def __init__(self, **params: Any) -> None:
         self.params: Params = params
@@ -52,8 +60,15 @@ class Recommender(ABC):
 
     def fit(self, interactions: Interactions) -> Self:
         """Fit on these plays, and take them as histories. Fitting is deterministic."""
-        self._fit_tracks(interactions)
+        self.fit_tracks(interactions)
         return self.fold_in(interactions)
+
+    def fit_tracks(self, interactions: Interactions) -> None:
+        """Fit without histories; call `fold_in` before `recommend`."""
+        self._track_ids = interactions.track_ids
+        if len(interactions):
+            with threadpool_limits(self.fit_threads, "blas"):
+                self._fit(interactions)
 
     def fold_in(self, interactions: Interactions) -> Self:
         """Replace the histories of users without training.
@@ -69,10 +84,17 @@ class Recommender(ABC):
         self._prepare_users(self._histories)
         return self
 
-    def recommend(self, users: ArrayLike, n: int, exclude: Interactions | None = None) -> Ranking:
+    def with_histories(self, interactions: Interactions) -> Self:
+        """Return this model with other histories. It shares the learned arrays, and this model does not change."""
+        return copy.copy(self).fold_in(interactions)
+
+    def recommend(
+        self, users: ArrayLike, n: int, exclude: Interactions | None = None, *, threads: int | None = None
+    ) -> Ranking:
         """Recommend the best n learned tracks to each user, without the pairs of `exclude`.
 
-        If the model `needs_plays`, a user without plays gets no track. Raises ModelError when a score is NaN.
+        If the model `needs_plays`, a user without plays gets no track. It uses `threads`, by default one per core.
+        Raises ModelError when a score is NaN.
         """
         user_ids = np.asarray(users, np.int64)
         ids = np.full((len(user_ids), n), -1, np.int64)
@@ -91,7 +113,7 @@ class Recommender(ABC):
             ids[served_rows[block], :width] = np.where(columns >= 0, self._track_ids[columns], -1)
             scores[served_rows[block], :width] = values
 
-        in_blocks(fill, len(served_rows), rows_per_block(len(self._track_ids)))
+        in_blocks(fill, len(served_rows), rows_per_block(len(self._track_ids)), threads)
         return Ranking(ids, scores)
 
     def _rows_with_recommendations(self, user_ids: Ids) -> NDArray[np.intp]:
@@ -113,10 +135,10 @@ class Recommender(ABC):
         except FloatingPointError as error:
             raise ModelError(f"{self.name} gave {error}") from None
 
-    def _fit_tracks(self, interactions: Interactions) -> None:
-        self._track_ids = interactions.track_ids
-        if len(interactions):
-            self._fit(interactions)
+    @property
+    def track_ids(self) -> Ids:
+        """The learned tracks, in ascending order."""
+        return self._track_ids
 
     @property
     def is_fitted(self) -> bool:
@@ -126,13 +148,14 @@ class Recommender(ABC):
     def save(self, path: Path) -> None:
         """Write the learned arrays to one file, atomically. The file contains no user data."""
         state = self._state()
-        file_format.write(path, self.name, self.params, {"track_ids": self._track_ids, **state})
+        arrays = {"track_ids": self._track_ids, **state}
+        file_format.write(path, self.name, self.version, self.params, arrays)
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read a file of `save`; call `fold_in` before `recommend`. Raises ModelFileError."""
         content = file_format.read(path)
-        content.require_model(cls.name)
+        content.require_model(cls.name, cls.version)
         arrays = dict(content.arrays)
         try:
             model = cls(**content.params)
@@ -143,11 +166,21 @@ class Recommender(ABC):
             ) from error
         return model
 
+    def learned(self) -> LearnedModel:
+        """The learned state without histories: as little as `save` writes, to send it to another process."""
+        return LearnedModel(type(self), self.params, self._track_ids, self._state())
+
     def _load_state(self, track_ids: Ids, state: dict[str, NDArray[Any]]) -> None:
         self._track_ids = track_ids
         self._histories = Interactions.from_pairs([], [], catalogue=track_ids)
         if state:
             self._restore(state)
+
+    def __copy__(self) -> Self:
+        """Return a model with the same arrays, which is not built again as `__reduce__` would."""
+        model = type(self).__new__(type(self))
+        model.__dict__.update(self.__dict__)
+        return model
 
     @abstractmethod
     def _fit(self, interactions: Interactions) -> None:
@@ -167,3 +200,19 @@ class Recommender(ABC):
     @abstractmethod
     def _restore(self, state: dict[str, NDArray[Any]]) -> None:
         """Restore the arrays of `_state`."""
+
+
+@dataclass(frozen=True, eq=False)
+class LearnedModel:
+    """The learned state of a model: its class and params, the tracks and the arrays of `_state`."""
+
+    model_class: type[Recommender]
+    params: Params
+    track_ids: Ids
+    arrays: Mapping[str, NDArray[Any]]
+
+    def restore(self) -> Recommender:
+        """Return the model; call `fold_in` before `recommend`."""
+        model = self.model_class(**self.params)
+        model._load_state(self.track_ids, dict(self.arrays))
+        return model

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from core.errors import ModelFileError
-from recommender.models import file_format
+from core.file_store import FileStore
 from recommender.models.base import Recommender
+from recommender.models.model_file import ModelFile
 from recommender.models.recipe import Recipe
-from recommender.models.registry import CANDIDATES, Candidates, load_model
+from recommender.models.registry import CANDIDATES, Candidates
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,8 @@ class Champion:
     model_digest: str | None
     data_as_of: datetime
 
-    def load(self, models: Path, candidates: Candidates = CANDIDATES) -> Recommender:
-        """Load the model file. Raises ModelFileError when it is missing or its digest differs."""
-        if self.model_file is None:
+    def load(self, models: FileStore, candidates: Candidates = CANDIDATES) -> Recommender:
+        """Load the model file. Raises ModelFileError when it is missing or its digest differs, ObjectStoreError."""
+        if self.model_file is None or self.model_digest is None:
             raise ModelFileError(f"there is no model file of model run {self.model_run_id} ({self.recipe}); retrain")
-        path = models / self.model_file
-        if file_format.digest(path) != self.model_digest:
-            raise ModelFileError(f"the model file {path} was changed after training; restore it, or retrain")
-        return load_model(path, candidates)
+        return ModelFile(self.model_file, self.model_digest).load(models, candidates)

@@ -25,18 +25,25 @@ class ModelFileContent:
 
     path: Path
     model: str
+    version: int
     params: dict[str, Any]
     arrays: dict[str, NDArray[Any]]
 
-    def require_model(self, model: str) -> None:
-        """Raises ModelFileError when another model wrote it."""
+    def require_model(self, model: str, version: int) -> None:
+        """Raises ModelFileError when another model, or another version of it, wrote the file."""
         if self.model != model:
             raise ModelFileError(f"{self.path} is the file of {self.model}, not of {model}")
+        if self.version != version:
+            raise ModelFileError(
+                f"{self.path} is the file of version {self.version} of {model}, and this program reads version "
+                f"{version}; retrain"
+            )
 
 
-def write(path: Path, model: str, params: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+def write(path: Path, model: str, version: int, params: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write a model file atomically."""
-    header = json.dumps({"format": _FORMAT, "model": model, "params": dict(params)}, sort_keys=True)
+    content_of_header = {"format": _FORMAT, "model": model, "version": version, "params": dict(params)}
+    header = json.dumps(content_of_header, sort_keys=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     content: dict[str, Any] = {"header": np.frombuffer(header.encode(), np.uint8), **arrays}
     with atomic_writer(path) as file:
@@ -51,7 +58,8 @@ def read(path: Path) -> ModelFileContent:
         header = json.loads(arrays.pop("header").tobytes())
         if header["format"] != _FORMAT:
             raise ModelFileError(f"{path} is a model file of format {header['format']}, not {_FORMAT}; retrain")
-        return ModelFileContent(path, header["model"], header["params"], arrays)
+        version = header.get("version", 1)  # the first files have none
+        return ModelFileContent(path, header["model"], version, header["params"], arrays)
     except FileNotFoundError:
         raise ModelFileError(f"the model file {path} is missing; restore it, or retrain") from None
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:

@@ -80,5 +80,4 @@ class GenrePopularity(Recommender):
 
 
 def _users_per_track(interactions: Interactions) -> NDArray[np.float32]:
-    counts = np.bincount(interactions.plays.indices, minlength=len(interactions.track_ids))
-    return counts.astype(np.float32)
+    return interactions.users_per_track.astype(np.float32)

@@ -10,11 +10,12 @@ from core.errors import ModelFileError
 from recommender.models import file_format
 from recommender.models.als import ALS
 from recommender.models.base import Params, Recommender
-from recommender.models.blend import BlendMember, NamedBlend, blend_class
-from recommender.models.content import ContentPopularity
+from recommender.models.blend import Blend, BlendMember, blend_class
+from recommender.models.chebyshev import ChebyshevFilter
+from recommender.models.content import Content
 from recommender.models.ease import EASE
-from recommender.models.graph_filter import GraphFilter
 from recommender.models.popularity import GenrePopularity, Popularity
+from recommender.models.retired import RETIRED
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Candidate:
 
     Each of `directions` is a sequence of steps. A step replaces settings of the best trial so far. The search follows a
     direction while every step improves the result, and skips it when an earlier direction improved the same setting.
-    The `members` of a blend map a parameter to the candidate whose best settings it takes.
+    The `members` of a blend map a parameter to the candidate whose best settings it takes. If `settings` has others for
+    a member, the search also starts from these, and only from these without that candidate.
     """
 
     model_class: type[Recommender]
@@ -35,74 +37,84 @@ class Candidate:
 Candidates = Mapping[str, Candidate]
 
 # Blends: the weight of the first member is 1. docs/models.md describes each.
-# 0.15: untuned; no experiment is on record, and the search tries 0.1 to 0.6.
-_ALS = BlendMember(ALS, weight=0.15)
-# 2.0: chosen in two of the four worlds of docs/benchmarks.md ("Recommending"), 4.0 in the other two.
-_CONTENT = BlendMember(ContentPopularity, weight=2.0)
-EASEWithALS = blend_class("EASEWithALS", "ease_als", module=__name__, members={"ease": BlendMember(EASE), "als": _ALS})
-GraphFilterWithALS = blend_class(
-    "GraphFilterWithALS", "graph_als", module=__name__, members={"graph": BlendMember(GraphFilter), "als": _ALS}
-)
-EASEWithGraphFilterAndALS = blend_class(
-    "EASEWithGraphFilterAndALS",
-    "ease_graph_als",
+EASEWithALS = blend_class(
+    "EASEWithALS",
+    "ease_als",
     module=__name__,
-    # 0.5: untuned; no experiment is on record, and the search tries 1.0.
-    members={"ease": BlendMember(EASE), "graph": BlendMember(GraphFilter, weight=0.5), "als": _ALS},
+    members={"ease": BlendMember(EASE), "als": BlendMember(ALS, weight=0.5)},
 )
+ChebyshevWithALS = blend_class(
+    "ChebyshevWithALS",
+    "chebyshev_als",
+    module=__name__,
+    members={"chebyshev": BlendMember(ChebyshevFilter), "als": BlendMember(ALS, weight=0.8)},
+)
+# 2.0: chosen in two of the four worlds of docs/benchmarks.md ("Recommending"), 4.0 in the other two.
+_CONTENT = BlendMember(Content, weight=2.0)
 EASEWithContent = blend_class(
     "EASEWithContent", "ease_content", module=__name__, members={"ease": BlendMember(EASE), "content": _CONTENT}
 )
-GraphFilterWithContent = blend_class(
-    "GraphFilterWithContent",
-    "graph_content",
+ChebyshevWithContent = blend_class(
+    "ChebyshevWithContent",
+    "chebyshev_content",
     module=__name__,
-    members={"graph": BlendMember(GraphFilter), "content": _CONTENT},
+    members={"chebyshev": BlendMember(ChebyshevFilter), "content": _CONTENT},
 )
 
 
-def _blend_candidate(blend: type[NamedBlend], *directions: tuple[Params, ...]) -> Candidate:
-    """A candidate that starts from the default weights and the best settings of each member."""
+def _blend_candidate(blend: type[Blend], *directions: tuple[Params, ...], settings: Params | None = None) -> Candidate:
+    """A candidate that starts from the default weights, and the best or the given settings of each member."""
     weights = {f"{name}_weight": member.weight for name, member in blend.members.items() if member.weight is not None}
-    return Candidate(blend, weights, directions, {name: member.model.name for name, member in blend.members.items()})
+    return Candidate(
+        blend,
+        {**weights, **(settings or {})},
+        directions,
+        {name: member.model.name for name, member in blend.members.items()},
+    )
 
 
-# Search directions: each value won in at least one experiment (commits 9ddcdcf and 6c5bd9b); values that never won were
-# removed. docs/benchmarks.md ("Recommending") lists the settings chosen last.
-_ALS_WEIGHTS = (({"als_weight": 0.3}, {"als_weight": 0.6}), ({"als_weight": 0.1},))
+# Search directions. The settings of members for a blend with ALS and the first weights were the best on real data sets.
+_SMALL_ALS: Params = {"factors": 128, "alpha": 10.0, "regularization": 0.2}
+_LARGE_ALS: Params = {"factors": 256, "alpha": 40.0, "regularization": 0.1}
+_EASE: Params = {"ridge": 3.0, "weighting": "log1p"}
+_CHEBYSHEV: Params = {"rank": 512, "weighting": "binary"}
+_ALS_WEIGHTS = (({"als_weight": 0.3},), ({"als_weight": 1.2},))
 _CONTENT_WEIGHTS = (({"content_weight": 4.0},), ({"content_weight": 1.0}, {"content_weight": 0.5}))
 # Simple models first: the earlier of two equally good models is chosen. The model classes document the source of the
 # first settings.
 CANDIDATES: Candidates = {
     Popularity.name: Candidate(Popularity),
     GenrePopularity.name: Candidate(GenrePopularity),
-    ContentPopularity.name: Candidate(
-        ContentPopularity, {"power": 1.0, "rounds": 1}, (({"power": 1.5},), ({"rounds": 2},), ({"counting": "log1p"},))
-    ),
+    Content.name: Candidate(Content),
     ALS.name: Candidate(
         ALS,
-        {"factors": 64},
-        (({"factors": 128}, {"factors": 256}), ({"factors": 32},), ({"regularization": 0.2},)),
+        _SMALL_ALS,
+        ((_LARGE_ALS,), ({"factors": 64},)),
     ),
     EASE.name: Candidate(
         EASE,
-        {"ridge": 3.0},
+        _EASE,
         (({"ridge": 10.0}, {"ridge": 30.0}, {"ridge": 100.0}), ({"ridge": 1.0},), ({"weighting": "log1p_third"},)),
     ),
-    GraphFilter.name: Candidate(GraphFilter, {}, (({"weighting": "log1p"},), ({"rank": 128}, {"rank": 64}))),
-    EASEWithALS.name: _blend_candidate(EASEWithALS, *_ALS_WEIGHTS),
-    GraphFilterWithALS.name: _blend_candidate(GraphFilterWithALS, *_ALS_WEIGHTS),
-    EASEWithContent.name: _blend_candidate(EASEWithContent, *_CONTENT_WEIGHTS),
-    GraphFilterWithContent.name: _blend_candidate(GraphFilterWithContent, *_CONTENT_WEIGHTS),
-    EASEWithGraphFilterAndALS.name: _blend_candidate(
-        EASEWithGraphFilterAndALS, ({"graph_weight": 1.0},), *_ALS_WEIGHTS
+    ChebyshevFilter.name: Candidate(
+        ChebyshevFilter, _CHEBYSHEV, (({"weighting": "log1p"},), ({"rank": 128}, {"rank": 64}))
     ),
+    EASEWithALS.name: _blend_candidate(
+        EASEWithALS, ({"als": _LARGE_ALS},), *_ALS_WEIGHTS, settings={"ease": _EASE, "als": _SMALL_ALS}
+    ),
+    ChebyshevWithALS.name: _blend_candidate(
+        ChebyshevWithALS, *_ALS_WEIGHTS, settings={"chebyshev": _CHEBYSHEV, "als": _LARGE_ALS}
+    ),
+    EASEWithContent.name: _blend_candidate(EASEWithContent, *_CONTENT_WEIGHTS),
+    ChebyshevWithContent.name: _blend_candidate(ChebyshevWithContent, *_CONTENT_WEIGHTS),
 }
 
 
 def load_model(path: Path, candidates: Candidates = CANDIDATES) -> Recommender:
-    """Load a model file; call `fold_in` before `recommend`. Raises ModelFileError."""
-    name = file_format.read(path).model
-    if name not in candidates:
-        raise ModelFileError(f"{path} is the file of {name}, a model that is not in the registry; retrain")
-    return candidates[name].model_class.load(path)
+    """Load a model file, also of a retired model; call `fold_in` before `recommend`. Raises ModelFileError."""
+    content = file_format.read(path)
+    retired = RETIRED.get((content.model, content.version))
+    if content.model not in candidates and retired is None:
+        raise ModelFileError(f"{path} is the file of {content.model}, a model that is not in the registry; retrain")
+    model_class = retired or candidates[content.model].model_class
+    return model_class.load(path)

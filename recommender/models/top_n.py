@@ -52,10 +52,10 @@ def _candidates(scores: Scores, n: int) -> tuple[Columns, Columns, Scores]:
     """
     rows, width = scores.shape
     groups = max(width // _DEPTH, min(width, 2 * n))
-    depth, rest = divmod(width, groups)
+    depth, remainder = divmod(width, groups)
     peaks = scores[:, : depth * groups].reshape(rows, depth, groups).max(axis=1)
-    if rest:
-        np.maximum(peaks[:, :rest], scores[:, depth * groups :], out=peaks[:, :rest])
+    if remainder:
+        np.maximum(peaks[:, :remainder], scores[:, depth * groups :], out=peaks[:, :remainder])
     threshold = np.partition(peaks, groups - n, axis=1)[:, groups - n, None]
     highest = peaks.max()  # NaN if any score is NaN
     if not highest < np.inf:
@@ -64,7 +64,7 @@ def _candidates(scores: Scores, n: int) -> tuple[Columns, Columns, Scores]:
     column = group[:, None] + np.arange(0, width, groups)
     np.minimum(column, width - 1, out=column)
     value = scores.reshape(-1)[row[:, None] * width + column]
-    if rest:
-        value[:, -1][group >= rest] = -np.inf
+    if remainder:
+        value[:, -1][group >= remainder] = -np.inf
     chosen, layer = np.nonzero((value >= threshold[row]) & (value > -np.inf))
     return row[chosen], column[chosen, layer], value[chosen, layer]

@@ -14,12 +14,15 @@ that day: their newest fresh recommendations of the publication, or their publis
 - `without_list`: share of active users without recommendations
 - `new_tracks`: share of plays whose track is newer than the training data
 - `model_age_days`: days from the end of the training data to the end of the day
+
+During an experiment, these are metrics of the users of the control. The outcomes of all its users are recorded for the
+comparison of both variants.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 
 import numpy as np
@@ -32,6 +35,7 @@ from core.clock import CLOCK_SKEW
 from core.database import Connection, readable_errors
 from core.frames import read_frame
 from core.queries import load_query
+from recommender.monitoring.experiment_outcomes import Outcomes, read_variants
 from recommender.monitoring.usefulness import FEEDBACK_COLUMNS, STANDARD_ERRORS, share_of_useful
 
 USEFUL = "useful"
@@ -48,6 +52,7 @@ _DAY_TABLES = {
 HISTORY_USERS = 5_000
 HISTORY_AGE = timedelta(days=14)
 _USER_DAY_COLUMNS: Mapping[str, pl.DataType] = {
+    **{"user_id": pl.Int64(), "live_id": pl.Int64()},
     **{"publication_id": pl.Int64(), "pruned": pl.Int64(), "has_list": pl.Int64()},
     **{"sampled": pl.Int64(), "plays": pl.Int64()},
     **{"plays_of_new": pl.Int64(), "relevant": pl.Int64(), "hits": pl.Int64()},
@@ -94,31 +99,67 @@ class DayQuality:
 
 
 @readable_errors()
-def measure_day(connection: Connection, day: date, k: int, usual_usefulness: float | None, now: datetime) -> DayQuality:
+def measure_day(
+    connection: Connection,
+    day: date,
+    k: int,
+    usual_usefulness: float | None,
+    now: datetime,
+    plays: DayQuality | None = None,
+) -> DayQuality:
     """Evaluate one day. The caller opens the transaction. Raises DatabaseError.
 
     The same plays, recommendations and feedback always give the same metrics. `usual_usefulness` is the share of
-    useful answers on earlier days, None if unknown. Publication times after `now` are ignored, because a wrong clock
-    wrote them.
+    useful answers on earlier days, None if unknown. `plays` is the result of `measure_plays`, if it was measured
+    before.
     """
-    user_days = _read_user_days(connection, day, k, now)
+    quality = plays or measure_plays(connection, day, k, now)
+    if quality.not_evaluated_reason:
+        return quality
+    answers = read_variants(connection, day).without_treatment(read_answers(connection, day))
+    useful = share_of_useful(answers, usual_usefulness)
+    if useful is None:
+        return quality
+    metric = DayMetric(USEFUL, useful.share, useful.effective_users, useful.lower, useful.upper)
+    notes = (f"judged without {useful.left_out}",) if useful.left_out else ()
+    return replace(quality, metrics=(*quality.metrics, metric), notes=notes)
+
+
+@readable_errors()
+def measure_plays(connection: Connection, day: date, k: int, now: datetime) -> DayQuality:
+    """Evaluate the plays of one day, which takes nearly all of the time, and depends on no other day.
+
+    The caller opens the transaction. Publication times after `now` are ignored, because a wrong clock wrote them.
+    Raises DatabaseError.
+    """
+    all_user_days = _read_user_days(connection, day, k, now)
+    user_days = read_variants(connection, day).without_treatment(all_user_days)
     if user_days.is_empty():
         return DayQuality(day, not_evaluated_reason="no user played anything while recommendations were live")
-    if int(user_days["pruned"].sum()):
+    if int(all_user_days["pruned"].sum()):
         reason = "the recommendations of this day were pruned; raise PUBLICATIONS_KEPT, or run the monitor every day"
         return DayQuality(day, not_evaluated_reason=reason)
     publication_id = _most_used_publication(user_days["publication_id"].to_numpy())
-    metrics = [
+    metrics = (
         *_ranking_metrics(user_days, k),
         *_play_metrics(user_days),
         *_publication_metrics(connection, day, publication_id, k),
-    ]
-    useful = share_of_useful(read_answers(connection, day), usual_usefulness)
-    notes: tuple[str, ...] = ()
-    if useful is not None:
-        metrics.append(DayMetric(USEFUL, useful.share, useful.effective_users, useful.lower, useful.upper))
-        notes = (f"judged without {useful.left_out}",) if useful.left_out else ()
-    return DayQuality(day, publication_id, tuple(metrics), notes=notes)
+    )
+    return DayQuality(day, publication_id, metrics)
+
+
+@readable_errors()
+def measure_outcomes(connection: Connection, day: date, k: int, now: datetime) -> Outcomes:
+    """The outcomes of users who got a variant of an experiment on a day; none if no experiment was served.
+
+    The caller opens the transaction. Raises DatabaseError.
+    """
+    variants = read_variants(connection, day)
+    if variants.rows.is_empty():
+        return []
+    user_days = _read_user_days(connection, day, k, now)
+    gains = _with_gain(user_days, k).select("user_id", "publication_id", pl.col("gain").alias("ndcg"))
+    return variants.outcomes(user_days, gains, read_answers(connection, day))
 
 
 def read_answers(connection: Connection, day: date) -> pl.DataFrame:
@@ -149,19 +190,27 @@ def _most_used_publication(publications: NDArray[np.int64]) -> int:
 
 
 def _ranking_metrics(user_days: pl.DataFrame, k: int) -> list[DayMetric]:
-    users = user_days.filter(pl.col("has_list") == 1, pl.col("sampled") == 1, pl.col("relevant") > 0)
+    users = _with_gain(user_days, k)
     if users.is_empty():
         return []
-    ideal = np.cumsum(1 / np.log2(np.arange(2, k + 2)))[np.minimum(users["relevant"].to_numpy(), k) - 1]
-    # A list that follows the plays of a day can have more tracks at its top than one list.
-    gain = np.minimum(1, users["gain"].to_numpy() / ideal)
-    popular_gain = users["popular_gain"].to_numpy() / ideal
+    gain, popular_gain = users["gain"].to_numpy(), users["popular_gain"].to_numpy()
     hit = (users["hits"].to_numpy() > 0).astype(np.float64)
     return [
         _mean(ndcg(k), gain, 0, 1),
         _mean(f"hit@{k}", hit, 0, 1),
         _mean(lift(k), gain - popular_gain, -1, 1),
     ]
+
+
+def _with_gain(user_days: pl.DataFrame, k: int) -> pl.DataFrame:
+    """The users who count for ranking metrics; both gains are divided by the gain of an ideal list."""
+    users = user_days.filter(pl.col("has_list") == 1, pl.col("sampled") == 1, pl.col("relevant") > 0)
+    ideal = np.cumsum(1 / np.log2(np.arange(2, k + 2)))[np.minimum(users["relevant"].to_numpy(), k) - 1]
+    # Lists that change during a day can have more tracks at the top ranks than one list has, so the gain can exceed the
+    # ideal.
+    gain = np.minimum(1, users["gain"].to_numpy() / ideal)
+    popular_gain = users["popular_gain"].to_numpy() / ideal
+    return users.with_columns(pl.Series("gain", gain), pl.Series("popular_gain", popular_gain))
 
 
 def _play_metrics(user_days: pl.DataFrame) -> list[DayMetric]:

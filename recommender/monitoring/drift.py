@@ -87,10 +87,10 @@ class SelfStartingCusum:
         if self._count < 2:
             return np.full(len(values), np.nan), values
         spread = np.sqrt(self._squares / (self._count - 1) * (1 / weight + 1 / self._weight))
-        same = np.isclose(values, self._mean, rtol=1e-12, atol=1e-12)
+        is_constant = np.isclose(values, self._mean, rtol=1e-12, atol=1e-12)
         difference = values - self._mean
         with np.errstate(divide="ignore", invalid="ignore"):
-            scaled = np.where(same, 0.0, difference / spread)  # infinite without spread
+            scaled = np.where(is_constant, 0.0, difference / spread)  # infinite without spread
         # Use the lower tail of both signs, which is numerically exact.
         tail = stdtr(self._count - 1, -np.abs(scaled))
         deviation = np.clip(np.sign(scaled) * -ndtri(tail), -_MAX_DEVIATION, _MAX_DEVIATION)

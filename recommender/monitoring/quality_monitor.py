@@ -16,8 +16,18 @@ from psycopg.types.json import Jsonb
 
 from core.database import Connection, readable_errors
 from core.queries import load_query
-from recommender.monitoring.daily_quality import MODEL_AGE, USEFUL, DayQuality, lift, measure_day, ndcg
+from recommender.monitoring.daily_quality import (
+    MODEL_AGE,
+    USEFUL,
+    DayQuality,
+    lift,
+    measure_day,
+    measure_outcomes,
+    ndcg,
+)
 from recommender.monitoring.drift import CusumResult, CusumSettings, SelfStartingCusum
+from recommender.monitoring.experiment_looks import save_looks
+from recommender.monitoring.experiment_outcomes import save_outcomes
 
 # Most important first. The verdict of a day is the first of these that any metric has.
 DayStatus = Literal["alarm", "unanswered", "cooling-down", "steady", "warming-up", "gathering", "not-judged"]
@@ -125,16 +135,21 @@ def newest_decisions(connection: Connection, limit: int) -> list[dict[str, Any]]
 
 
 @readable_errors()
-def evaluate_day(connection: Connection, due: DueDay, settings: MonitoringSettings, now: datetime) -> DayEvaluation:
+def evaluate_day(
+    connection: Connection, due: DueDay, settings: MonitoringSettings, now: datetime, plays: DayQuality | None = None
+) -> DayEvaluation:
     """Measure a day, compare it with earlier days, and record the result, in one transaction.
 
+    `plays` is the result of `measure_plays`, if it was measured before.
     It also deletes the fresh recommendations that no later day needs.
     The caller evaluates days in order, and holds the warehouse lock. Raises DatabaseError.
     """
     with connection.transaction():
         usual_usefulness = _baseline(connection, USEFUL, due.day, settings)
-        quality = measure_day(connection, due.day, settings.k, usual_usefulness, now)
+        quality = measure_day(connection, due.day, settings.k, usual_usefulness, now, plays)
         evaluated = not due.blocked and not quality.not_evaluated_reason
+        if evaluated:
+            save_outcomes(connection, due.day, measure_outcomes(connection, due.day, settings.k, now))
         _record_metrics(connection, quality, evaluated, now)
         if not evaluated:
             why = quality.not_evaluated_reason or "the plays of this day did not pass their audit"
@@ -142,7 +157,9 @@ def evaluate_day(connection: Connection, due: DueDay, settings: MonitoringSettin
         else:
             evaluation = _evaluate(connection, quality, settings, now)
         _record_verdict(connection, evaluation, now)
-        # Answers of the next day may be about recommendations of this one, so those stay one day longer.
+        if evaluated:
+            save_looks(connection, due.day, settings.k, now)
+        # Answers of the next day may be about recommendations of this day, so these stay one day longer.
         before = {"before": datetime.combine(due.day, time(), UTC)}
         connection.execute(load_query("quality/fresh_history.prune_history"), before)
         connection.execute(load_query("quality/fresh_history.delete_removed"), before)

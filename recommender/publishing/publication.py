@@ -24,8 +24,9 @@ from core.database import Connection, readable_errors
 from core.errors import PublicationError, UnusablePublication
 from core.frames import write_frame, write_numbers
 from core.queries import compose_query, load_query
+from recommender.publishing.reasons import REASON
 
-_RECOMMENDATION_COLUMNS: Mapping[str, pl.DataType] = {
+_RECOMMENDATION_COLUMNS: dict[str, pl.DataType] = {
     **{"publication_id": pl.Int64(), "user_id": pl.Int64(), "rank": pl.Int32()},
     **{"track_id": pl.Int64(), "score": pl.Float64()},
 }
@@ -61,6 +62,14 @@ class Publication:
     @property
     def profile_table(self) -> str:
         return f"{self.recommendations_table}_profile"
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """A publication that is served to some users, beside the live one, as the treatment of an experiment."""
+
+    experiment_id: int
+    publication: Publication
 
 
 @dataclass(frozen=True)
@@ -101,9 +110,8 @@ def stage_recommendations(
     with connection.transaction():
         connection.execute(compose_query("recommendations/partitions.create_recommendations", table=rows_table))
         connection.execute(compose_query("recommendations/partitions.create_similar_tracks", table=similar_table))
-        write_numbers(
-            connection, rows_table, _RECOMMENDATION_COLUMNS, (part.with_columns(number) for part in recommendations)
-        )
+        for part in recommendations:
+            _write_recommendations(connection, rows_table, part.with_columns(number))
         write_numbers(connection, similar_table, _SIMILAR_TRACK_COLUMNS, [similar.with_columns(number)])
         connection.execute(
             compose_query(
@@ -114,6 +122,13 @@ def stage_recommendations(
             {"per_user": options.per_user, "excludes_played": options.exclude_seen, "personal": options.personal},
         )
     connection.execute(sql.SQL("analyze {}").format(sql.Identifier(*rows_table)))
+
+
+@readable_errors()
+def save_popular_tracks(connection: Connection, publication: Publication, data_as_of: datetime) -> None:
+    """Save the popular tracks of each period and genre; serving reads them once live. Raises DatabaseError."""
+    values = {"publication_id": publication.publication_id, "data_as_of": data_as_of}
+    connection.execute(load_query("recommendations/popular_tracks.insert_popular_tracks"), values)
 
 
 @readable_errors()
@@ -161,11 +176,12 @@ def publish_recommendations(
     replacing: int | None,
     now: datetime,
     why: str,
+    treatment: Treatment | None = None,
 ) -> None:
-    """Make attached recommendations live, in one transaction.
+    """Make attached recommendations live, in one transaction, and serve those of a `treatment` beside them.
 
     `replacing` is the `newest_live_id` at the time they were made (None: nothing was live). Raises PublicationError
-    when another publication went live meanwhile or this one is not attached, and DatabaseError.
+    when another publication went live meanwhile or one of them is not attached, and DatabaseError.
     """
     with connection.transaction():
         lock_live_publication(connection)
@@ -174,11 +190,19 @@ def publish_recommendations(
                 f"{publication.batch_id} is not published, because another publication went live meanwhile (by a "
                 "rollback or another run); run again"
             )
-        _require_attached(connection, publication)
-        number = pl.lit(publication.publication_id).alias("publication_id")
-        write_frame(connection, ("ml", "fallbacks"), fallbacks.select(number, "genre", "rank", "track_id", "score"))
-        _finish(connection, publication, "published", why)
-        _go_live(connection, publication, now, why)
+        for attached in [publication, *([treatment.publication] if treatment else [])]:
+            _require_attached(connection, attached)
+            number = pl.lit(attached.publication_id).alias("publication_id")
+            write_frame(connection, ("ml", "fallbacks"), fallbacks.select(number, "genre", "rank", "track_id", "score"))
+            _finish(connection, attached, "published", why)
+        live_id = go_live(connection, publication, now, why)
+        if treatment is not None:
+            values = {
+                "live_id": live_id,
+                "experiment_id": treatment.experiment_id,
+                "publication_id": treatment.publication.publication_id,
+            }
+            connection.execute(load_query("recommendations/experiments.insert_experiment_publication"), values)
 
 
 @readable_errors()
@@ -200,18 +224,19 @@ def roll_back(connection: Connection, publication_id: int, *, now: datetime, why
             raise UnusablePublication(f"publication {publication_id} is {status} and was never live; choose another")
         if pruned_at is not None:
             raise UnusablePublication(
-                f"publication {publication_id} was pruned on {pruned_at:%Y-%m-%d}; choose a newer one, "
+                f"publication {publication_id} was pruned on {pruned_at:%Y-%m-%d}; choose a newer publication, "
                 "or raise PUBLICATIONS_KEPT"
             )
         if not is_live:
-            _go_live(connection, Publication(publication_id), now, why)
+            go_live(connection, Publication(publication_id), now, why)
 
 
 @readable_errors()
 def is_outdated(connection: Connection, now: datetime) -> bool:
     """Whether the newest publication is older than the newest published batch. Raises DatabaseError.
 
-    Also true if the live publication has a time after `now`, from a clock that was ahead; a new one corrects this.
+    Also true if the live publication has a time after `now`, from a clock that was ahead; a new publication corrects
+    this.
     """
     values = {"latest": now + CLOCK_SKEW}
     return bool(
@@ -247,6 +272,31 @@ def lock_live_publication(connection: Connection) -> None:
     connection.execute("select pg_advisory_xact_lock(%s)", [_LIVE_LOCK])
 
 
+def go_live(connection: Connection, publication: Publication, now: datetime, why: str) -> int:
+    """Make a publication live, and return the new `newest_live_id`. It ends an experiment with another control.
+
+    The caller holds the lock of `lock_live_publication`.
+    """
+    values = {"publication_id": publication.publication_id, "live_from": now, "why": why}
+    row = connection.execute(load_query("recommendations/publications.insert_live_publication"), values).fetchone()
+    connection.execute(
+        load_query("recommendations/experiments.end_superseded_experiment"),
+        {"publication_id": publication.publication_id, "ended_at": now, "why": why},
+    )
+    return int(_first_value(row))
+
+
+def _write_recommendations(connection: Connection, table: tuple[str, str], part: pl.DataFrame) -> None:
+    """Copy rows with a reason, and then those without: numbers are copied without nulls."""
+    if REASON not in part.columns:
+        write_numbers(connection, table, _RECOMMENDATION_COLUMNS, [part])
+        return
+    has_reason = pl.col(REASON).is_not_null()
+    columns = _RECOMMENDATION_COLUMNS | {REASON: pl.Int64()}
+    write_numbers(connection, table, columns, [part.filter(has_reason)])
+    write_numbers(connection, table, _RECOMMENDATION_COLUMNS, [part.filter(~has_reason)])
+
+
 def _readers(connection: Connection) -> set[str]:
     return {row[0] for row in connection.execute(load_query("recommendations/partitions.find_readers"))}
 
@@ -279,11 +329,6 @@ def _finish(connection: Connection, publication: Publication, status: str, reaso
         ),
         {"publication_id": publication.publication_id, "status": status, "reason": reason},
     )
-
-
-def _go_live(connection: Connection, publication: Publication, now: datetime, why: str) -> None:
-    values = {"publication_id": publication.publication_id, "live_from": now, "why": why}
-    connection.execute(load_query("recommendations/publications.insert_live_publication"), values)
 
 
 def _first_value(row: Any) -> Any:

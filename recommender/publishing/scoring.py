@@ -5,36 +5,44 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 import numpy as np
+from scipy.sparse import csr_array
 
+from compute.blocks import BlockRunner
 from core.audits import ExpectationResult
 from core.clock import Clock
 from core.database import Connection, readable_errors
 from core.errors import InteractionsError
+from core.file_store import FileStore
 from core.settings import Settings
 from recommender.data import mart_reader
-from recommender.data.interactions import Interactions
-from recommender.data.play_log import PlayLog
+from recommender.data.interactions import Ids, Interactions
+from recommender.data.play_log import AS_PLAYED, PlayLog
 from recommender.models.base import Recommender
 from recommender.models.champion import Champion
+from recommender.models.diversity import ExposureReranker
 from recommender.models.popularity import GenrePopularity, Popularity
 from recommender.models.recipe import Recipe
 from recommender.publishing import model_runs, publication, recommendation_lists, retention
 from recommender.publishing.model_runs import TrainingOutcome
-from recommender.publishing.publication import Publication, PublicationOptions
+from recommender.publishing.publication import Publication, PublicationOptions, Treatment
+from recommender.publishing.reasons import with_reasons
 from recommender.publishing.similar_tracks import similar_tracks
 
 
 @dataclass(frozen=True, eq=False)
 class MartData:
-    """The plays of the marts before `end`, as a log and as interactions, and the newest batches."""
+    """The plays of the marts before `end`, as a log and as interactions, and the newest batches.
+
+    `hidden` has the tracks that users have hidden, in the shape of the interactions; None if there are none.
+    """
 
     log: PlayLog
     end: np.datetime64
     interactions: Interactions
     batches: tuple[str, ...]
+    hidden: csr_array | None = None
 
     @property
     def data_as_of(self) -> datetime:
@@ -77,27 +85,48 @@ def read_mart_data(connection: Connection, now: datetime) -> MartData:
         raise InteractionsError(
             "there are no plays of current users and tracks, so there is nothing to learn from; run an ingest first"
         )
-    return MartData(log, end, interactions, tuple(mart_reader.newest_batches(connection)))
+    hidden = mart_reader.read_hidden_tracks(connection).matrix(interactions)
+    return MartData(log, end, interactions, tuple(mart_reader.newest_batches(connection)), hidden)
 
 
-def load_champion_model(champion: Champion, models_dir: Path) -> Recommender:
-    """Return the champion's fitted model; popularity models are fitted later. Raises ModelFileError."""
+def load_champion_model(champion: Champion, models: FileStore) -> Recommender:
+    """Return the champion's fitted model; popularity models are fitted later.
+
+    Raises ModelFileError, ObjectStoreError.
+    """
     if champion.recipe.model == Popularity.name:
         return Popularity()
     if champion.recipe.model == GenrePopularity.name:
         return GenrePopularity(**champion.recipe.settings)
-    return champion.load(models_dir)
+    return champion.load(models)
+
+
+def reranker_of(settings: Settings, track_ids: Ids) -> ExposureReranker | None:
+    """The re-ranking of RECOMMENDATION_DIVERSITY; None if it is 0."""
+    strength = settings.recommendation_diversity
+    return ExposureReranker(strength, track_ids) if strength else None
 
 
 def score_and_stage(
-    connection: Connection, scoring_model: ScoringModel, data: MartData, *, settings: Settings, flow: str, clock: Clock
+    connection: Connection,
+    scoring_model: ScoringModel,
+    data: MartData,
+    *,
+    settings: Settings,
+    flow: str,
+    clock: Clock,
+    runner: BlockRunner,
 ) -> Publication:
-    """Score all users and stage their recommendations for the audit. Raises ModelError, DatabaseError."""
+    """Score all users and stage their recommendations for the audit. Raises ModelError, ComputeError, DatabaseError.
+
+    One transaction stages all blocks, so a publication has all of them, each once, or stages nothing.
+    """
     recipe, interactions = scoring_model.recipe, data.interactions
-    if recipe.personal:
-        model = scoring_model.model.fold_in(data.log.interactions(data.end, recipe.weighting))
-    else:
-        model = scoring_model.model.fit(interactions)
+    model, weighted = scoring_model.model, None
+    if not recipe.personal:
+        model = model.fit(interactions)
+    elif recipe.weighting != AS_PLAYED:
+        weighted = data.log.interactions(data.end, recipe.weighting)
     staged = publication.start_publication(
         connection,
         model_run_id=scoring_model.model_run_id,
@@ -113,10 +142,16 @@ def score_and_stage(
         interactions,
         settings.recommendations_per_user,
         exclude_seen=exclude_seen,
+        weighted=weighted,
+        hidden=data.hidden,
+        reranker=reranker_of(settings, interactions.track_ids),
+        runner=runner,
     )
     options = PublicationOptions(settings.recommendations_per_user, exclude_seen, recipe.personal)
     similar = similar_tracks(interactions, settings.similar_tracks_per_track)
+    recommendations = with_reasons(recommendations, similar, interactions)
     publication.stage_recommendations(connection, staged, recommendations, similar, options)
+    publication.save_popular_tracks(connection, staged, data.data_as_of)
     return staged
 
 
@@ -130,25 +165,30 @@ def publish_staged(
     clock: Clock,
     replacing: int | None,
     why: str,
+    treatment: Treatment | None = None,
 ) -> None:
     """Make staged recommendations live, in one transaction with the outcome of their model run.
 
-    Raises PublicationError when another publication went live meanwhile, DatabaseError.
+    Those of a `treatment` are served beside them. Raises PublicationError when another publication went live meanwhile,
+    DatabaseError.
     """
     fallbacks = recommendation_lists.fallback_recommendations(
         GenrePopularity().fit(data.interactions), data.interactions.track_ids, settings.recommendations_per_user
     )
-    publication.attach_partitions(connection, staged)
+    for attached in [staged, *([treatment.publication] if treatment else [])]:
+        publication.attach_partitions(connection, attached)
     with readable_errors(), connection.transaction():
         if scoring_model.outcome is not None:
             model_runs.record_outcome(connection, scoring_model.model_run_id, scoring_model.outcome, clock())
-        publication.publish_recommendations(connection, staged, fallbacks, replacing=replacing, now=clock(), why=why)
+        publication.publish_recommendations(
+            connection, staged, fallbacks, replacing=replacing, now=clock(), why=why, treatment=treatment
+        )
 
 
-def prune_old_publications(connection: Connection, models_dir: Path, *, keep: int, clock: Clock) -> None:
+def prune_old_publications(connection: Connection, models: FileStore, *, keep: int, clock: Clock) -> None:
     """Drop publications beyond the newest `keep`, and model files that none of them needs. Raises DatabaseError."""
     retention.prune_publications(connection, keep=keep, now=clock())
-    retention.prune_model_files(connection, models_dir, now=clock())
+    retention.prune_model_files(connection, models, now=clock())
 
 
 def describe_publication(

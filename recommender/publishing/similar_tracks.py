@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recommender.data.interactions import Ids, Interactions
+from recommender.data.interactions import Ids, Interactions, in_parts
 
 # Added to the users of each track, so that one common user does not make two rare tracks similar. Untuned: similar
 # tracks have no held-out metric.
@@ -25,7 +26,7 @@ def similar_tracks(interactions: Interactions, n: int) -> pl.DataFrame:
     without common users are not similar, and a track is not similar to itself. Ties are in the order of ids.
     """
     tracks, ranks, neighbours, scores = [], [], [], []
-    for track, near, cosines in _nearest(interactions.plays, n):
+    for track, near, cosines in _nearest(interactions, n):
         tracks.append(np.full(len(near), track))
         ranks.append(np.arange(1, len(near) + 1, dtype=np.int32))
         neighbours.append(near)
@@ -42,18 +43,16 @@ def similar_tracks(interactions: Interactions, n: int) -> pl.DataFrame:
     )
 
 
-def _nearest(plays: csr_array, n: int) -> Iterator[tuple[int, Ids, NDArray[np.float64]]]:
+def _nearest(interactions: Interactions, n: int) -> Iterator[tuple[int, Ids, NDArray[np.float64]]]:
     """Yield each column that has neighbours, with its nearest columns and their scores."""
-    users = np.bincount(plays.indices, minlength=plays.shape[1])
-    weight = 1 / np.sqrt(users + _SHRUNK_BY)
-    played = csr_array((weight[plays.indices], plays.indices, plays.indptr), shape=plays.shape)
+    plays = interactions.plays
+    weight = 1 / np.sqrt(interactions.users_per_track + _SHRUNK_BY)
+    values = np.empty(plays.nnz)
+    for part in in_parts(len(values)):
+        values[part] = weight[plays.indices[part]]
+    played = csr_array((values, plays.indices, plays.indptr), shape=plays.shape)
     of_tracks = csr_array(played.T)
-    # An upper bound of the pairs of each track: the plays of all its users.
-    lengths = np.diff(plays.indptr)
-    most_pairs = np.minimum(
-        csr_array((np.ones(of_tracks.nnz), of_tracks.indices, of_tracks.indptr), shape=of_tracks.shape) @ lengths,
-        plays.shape[1],
-    )
+    most_pairs = np.minimum(_plays_of_users(of_tracks, np.diff(plays.indptr)), plays.shape[1])
     for begin, end in _blocks(most_pairs):
         pairs = csr_array(of_tracks[begin:end] @ played)
         pairs.sort_indices()
@@ -67,6 +66,16 @@ def _nearest(plays: csr_array, n: int) -> Iterator[tuple[int, Ids, NDArray[np.fl
                 columns, cosines = columns[close], cosines[close]
             best = np.argsort(-cosines, kind="stable")[:n]
             yield begin + row, columns[best], cosines[best]
+
+
+def _plays_of_users(of_tracks: csr_array, lengths: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+    """An upper bound of the pairs of each track: the plays of all its users. `lengths` are the plays of each user."""
+    sums = np.zeros(of_tracks.shape[0])
+    for part in in_parts(of_tracks.nnz):
+        entries = np.arange(part.start, min(part.stop, of_tracks.nnz))
+        rows = np.searchsorted(of_tracks.indptr, entries, side="right") - 1
+        sums += np.bincount(rows, weights=lengths[of_tracks.indices[part]], minlength=len(sums))
+    return sums
 
 
 def _blocks(most_pairs: NDArray[np.float64]) -> Iterator[tuple[int, int]]:

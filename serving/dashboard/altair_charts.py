@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from datetime import date
 from typing import Any, Literal
 
 import altair as alt
@@ -24,7 +25,7 @@ _TEXT = 12
 _AXIS = 44  # fixed width left of the plot, independent of the reader's font
 # The widest task names, such as "recommend: publish recommendations"; the narrow chart shortens them.
 _STEP_NAMES = {"wide": 264, "narrow": 168}
-_FONT_SLACK = 0.85  # the reader's font may be wider than the one that Vega measures
+_FONT_SLACK = 0.85  # the reader's font may be wider than the font that Vega measures
 _MARGIN = 14  # room for half of the last day's label
 
 ChartData = dict[str, Any]
@@ -72,7 +73,7 @@ def _chart(values: Sequence[Any], width: int, height: int, **options: Any) -> al
 
 
 def _days(chart_data: ChartData, field: str = "day") -> Any:
-    """The time axis of thirty days, including days without data."""
+    """The time axis of all days, including days without data."""
     first, last = chart_data["days"]
     scale = alt.Scale(domain=[f"{first}T00:00:00Z", f"{last}T23:59:59Z"], type="utc")
     axis = alt.Axis(format="%-d %b", tickCount=5, grid=False, title=None)
@@ -115,7 +116,7 @@ def _rows(chart_data: ChartData, width: int) -> Any:
         base = chart.encode(x=_days(chart_data), y=_amount("rows"))
         bad = base.transform_filter("datum.state != 'in'")
         cross = bad.mark_text(text="\u2715", dy=-8, color=BAD, fontWeight="bold")
-        return base.mark_bar(width=_bar(width)).encode(color=colour) + cross
+        return base.mark_bar(width=_bar(width, chart_data)).encode(color=colour) + cross
 
     return _small_multiples("endpoint", _ENDPOINTS, chart_data, mark, width)
 
@@ -123,13 +124,17 @@ def _rows(chart_data: ChartData, width: int) -> Any:
 def _rejected(chart_data: ChartData, width: int) -> Any:
     def mark(chart: alt.Chart, values: Values) -> Any:
         maximum = max(2, *(value["rows"] for value in values))
-        return chart.mark_bar(width=_bar(width), color=WARN).encode(x=_days(chart_data), y=_amount("rows", maximum))
+        return chart.mark_bar(width=_bar(width, chart_data), color=WARN).encode(
+            x=_days(chart_data), y=_amount("rows", maximum)
+        )
 
     return _small_multiples("endpoint", _ENDPOINTS, chart_data, mark, width)
 
 
-def _bar(width: int) -> int:
-    return max(4, (width - _AXIS) // 30 - 4)
+def _bar(width: int, chart_data: ChartData) -> int:
+    first, last = map(date.fromisoformat, chart_data["days"])
+    day = (width - _AXIS) // ((last - first).days + 1)
+    return max(2, day - max(1, min(4, day // 2)))
 
 
 def _expectations(chart_data: ChartData, width: int) -> Any:
@@ -139,7 +144,7 @@ def _expectations(chart_data: ChartData, width: int) -> Any:
         maximum = max(2, *(value["failing"] for value in values))
         y = _amount("failing", maximum, format="d", tickMinStep=1)
         colour = alt.Color("severity:N", scale=colours, legend=None)
-        return chart.mark_bar(width=_bar(width)).encode(x=_days(chart_data), y=y, color=colour)
+        return chart.mark_bar(width=_bar(width, chart_data)).encode(x=_days(chart_data), y=y, color=colour)
 
     return _small_multiples("severity", _SEVERITIES, chart_data, mark, width)
 

@@ -16,7 +16,7 @@ from serving.dashboard.panel import Panel
 
 _ROOT = Path(__file__).parent.parent.parent
 _COMMAND = (sys.executable, "-m", "serving.dashboard.render_charts")
-_TIMEOUT_SECONDS = 60.0
+_TIMEOUT_SECONDS = 300.0
 _MAX_WAIT_SECONDS = 6.0
 # The variables that the process needs. Secrets are not passed on.
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
@@ -40,15 +40,15 @@ class ChartRenderer:
     async def render(self, panels: Sequence[Panel]) -> dict[str, ChartSvgs]:
         """The SVGs of each panel with a chart, by width. Charts that are not ready in time are left out."""
         requested = {panel.key: (_digest(panel), panel.chart) for panel in panels if panel.chart}
-        missing = {key: chart for key, (digest, chart) in requested.items() if not self._has(key, digest)}
+        missing = {key: chart for key, (digest, chart) in requested.items() if not self._is_cached(key, digest)}
         if missing:
             if self._render_task is None or self._render_task.done():
                 digests = {key: requested[key][0] for key in missing}
                 self._render_task = asyncio.create_task(self._render(missing, digests))
             await asyncio.wait((self._render_task,), timeout=self._max_wait)
-        return {key: self._cached[key][1] for key, (digest, _) in requested.items() if self._has(key, digest)}
+        return {key: self._cached[key][1] for key, (digest, _) in requested.items() if self._is_cached(key, digest)}
 
-    def _has(self, key: str, digest: str) -> bool:
+    def _is_cached(self, key: str, digest: str) -> bool:
         return key in self._cached and self._cached[key][0] == digest
 
     async def _render(self, missing: Mapping[str, object], digests: Mapping[str, str]) -> None:

@@ -12,7 +12,7 @@ from core.clock import is_ahead
 from core.endpoints import ENDPOINTS
 from core.settings import PUBLISHED_WITHIN_HOURS
 from serving.dashboard.incidents import OpenIncidents
-from serving.dashboard.page_data import PARIS, EndpointStatus, PageData, latest_today
+from serving.dashboard.page_data import PARIS, EndpointStatus, LastRun, PageData, latest_today
 from serving.dashboard.stream_panels import StreamSection
 
 HealthState = Literal["healthy", "attention", "broken"]
@@ -40,6 +40,7 @@ _MISSED_NIGHTS_UNTIL_BROKEN = 2
 _MAX_AGE_OF_RECOMMENDATIONS = timedelta(days=2)
 _MAX_UNEVALUATED_DAYS = 3
 _UNPUBLISHED_STATUSES = ("blocked", "failed")
+_FLOWS_OF_BATCHES = ("ingest", "replay")
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,7 @@ def _state_for_missed_nights(missed: int) -> HealthState:
 def _run_reasons(data: PageData) -> Iterator[HealthReason]:
     last_runs = {run.flow: run for run in data.last_runs}
     for run in data.last_runs:
-        if run.outcome == "failed":
+        if run.outcome == "failed" and not _is_published_since(run, data):
             text = f"The last run of {run.flow} failed (started {_moment(run.started_at)})"
             yield HealthReason("attention", text, "Where to look")
     for unfinished in data.unfinished_runs:
@@ -185,13 +186,29 @@ def _run_reasons(data: PageData) -> Iterator[HealthReason]:
             yield HealthReason("attention", text, section)
 
 
+def _is_published_since(run: LastRun, data: PageData) -> bool:
+    """Whether every endpoint is published for the day of this failed run: a replay or another run published it."""
+    if run.day is None or run.flow not in _FLOWS_OF_BATCHES:
+        return False
+    published = {
+        status.endpoint
+        for status in data.endpoints
+        if status.status not in _UNPUBLISHED_STATUSES and status.published_day and status.published_day >= run.day
+    }
+    return published == set(ENDPOINTS)
+
+
 def _recommendation_reasons(data: PageData, now: datetime) -> Iterator[HealthReason]:
     for newest in data.newest_publication:
         if newest.status == "blocked":
             text = (
-                f"The newest recommendations (publication {newest.publication_id}) are blocked; the old ones stay live"
+                f"The newest recommendations (publication {newest.publication_id}) are blocked; "
+                "the previous ones stay live"
             )
             yield HealthReason("attention", text, "Recommendations are blocked")
+    for experiment in data.paused_experiments:
+        text = f"Experiment {experiment.experiment_id} is paused, and all users get the control: {experiment.why}"
+        yield HealthReason("attention", text, "Recommendations are blocked")
     if not data.endpoints:
         return
     if not data.live_publications:
@@ -202,7 +219,7 @@ def _recommendation_reasons(data: PageData, now: datetime) -> Iterator[HealthRea
         text = f"The live recommendations were published while the clock was ahead ({_moment(live_from)})"
         yield HealthReason("attention", f"{text}. Run .venv/bin/python -m flows.recommend", "The clock was wrong")
         return
-    # New recommendations follow a publication of data. Without new data, the old ones stay correct.
+    # New recommendations follow a publication of data. Without new data, the old recommendations stay correct.
     changed = any(live_from.date() < day < now.date() for day in _published_days(data, *ENDPOINTS))
     if changed and now - live_from > _MAX_AGE_OF_RECOMMENDATIONS:
         text = f"The live recommendations are from {_moment(live_from)} and were not refreshed since"

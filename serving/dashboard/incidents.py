@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -30,22 +30,35 @@ class OpenIncident(BaseModel):
     next: str = ""
     severity: Literal["critical", "warning"] = "warning"
     delivered_at: AwareDatetime | None = None
+    snoozed: str = ""  # until when and why, if a person snoozed it in the console
+
+
+class ClosedIncident(BaseModel):
+    """One incident that is over."""
+
+    what: str
+    since: AwareDatetime
+    closed_at: AwareDatetime
+    severity: Literal["critical", "warning"] = "warning"
 
 
 @dataclass(frozen=True)
 class OpenIncidents:
-    """Critical incidents first, then by age. `unreadable` says why the list could not be read.
+    """Critical incidents first, then by age; snoozed ones apart. `unreadable` says why the list could not be read.
 
-    `watchdog_problem` says why a new incident may go unnoticed. `watchdog_expected` is False where none should run.
+    `watchdog_problem` says why a new incident may go unnoticed. `watchdog_expected` is False where no watchdog should
+    run.
     """
 
     incidents: Sequence[OpenIncident] = ()
+    snoozed_incidents: Sequence[OpenIncident] = ()
     unreadable: str | None = None
     watchdog_problem: str | None = None
     watchdog_expected: bool = True
 
 
 _INCIDENTS = TypeAdapter(list[OpenIncident])
+_CLOSED = TypeAdapter(list[ClosedIncident])
 
 
 def read_incidents(settings: Settings, now: datetime) -> OpenIncidents:
@@ -72,6 +85,26 @@ def read_incidents(settings: Settings, now: datetime) -> OpenIncidents:
             incidents, watchdog_problem=f"The watchdog has not run since {since}, so incidents may be missing here"
         )
     return incidents
+
+
+def read_closed_incidents(settings: Settings) -> Sequence[ClosedIncident]:
+    """The incidents that the watchdog closed, the newest first; none if the file is missing or unreadable."""
+    try:
+        with DataLayout(settings.data_dir).closed_incidents.open("rb") as file:
+            return _CLOSED.validate_json(file.read(_MAX_BYTES))[::-1]
+    except (OSError, ValidationError):
+        return ()
+
+
+def set_snoozed_apart(incidents: OpenIncidents, snoozes: Mapping[str, str]) -> OpenIncidents:
+    """Move incidents to `snoozed_incidents`. `snoozes` has the texts of snoozes by key of incident."""
+    snoozed = [
+        incident.model_copy(update={"snoozed": snoozes[incident.key]})
+        for incident in incidents.incidents
+        if incident.key in snoozes
+    ]
+    still_counting = [incident for incident in incidents.incidents if incident.key not in snoozes]
+    return replace(incidents, incidents=still_counting, snoozed_incidents=snoozed)
 
 
 def _has_services(settings: Settings) -> bool:

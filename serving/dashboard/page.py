@@ -27,9 +27,10 @@ from serving.dashboard.page_data import PageData
 from serving.dashboard.panel import Panel
 from serving.dashboard.stream_panels import StreamSection
 
-_TEMPLATES = Path(__file__).parent / "templates"
+PAGE_TEMPLATES = Path(__file__).parent / "templates"
 _DECISIONS_SHOWN = 10
 _SECTION = re.compile(rf"{re.escape(RUNBOOK)}(#[\w-]+)", re.ASCII)
+_ROLES = re.compile(r' role="graphics-[a-z]+"| aria-roledescription="[^"]*"')
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 WORDS = {"healthy": ("\u2713", "Healthy"), "attention": ("!", "Needs attention"), "broken": ("\u2715", "Broken")}
 
@@ -69,7 +70,7 @@ def render(page: HealthPage) -> str:
             csp=content_security_policy(),
             words=WORDS,
             runbook=RUNBOOK,
-            **_template_values(page),
+            **template_values(page),
         )
     )
 
@@ -79,7 +80,8 @@ def content_security_policy() -> str:
     return f"default-src 'none'; style-src '{_style_hash()}'; base-uri 'none'; form-action 'none'"
 
 
-def _template_values(page: HealthPage) -> dict[str, Any]:
+def template_values(page: HealthPage) -> dict[str, Any]:
+    """The values of the templates beside `page`, `links`, `words` and `runbook`."""
     data = page.data
     if data is None:
         return {}
@@ -92,7 +94,7 @@ def _template_values(page: HealthPage) -> dict[str, Any]:
         "decisions": [
             (
                 str(decision.day),
-                "daily evaluation" if decision.kind == "day" else "training",
+                "daily evaluation" if decision.kind == "day" else decision.kind,
                 decision.outcome,
                 decision.why,
             )
@@ -116,8 +118,15 @@ def _freshness(endpoint: Any, page: HealthPage) -> str:
 
 @cache
 def _environment() -> Environment:
+    environment = page_environment()
+    environment.globals["style"] = Markup(_style())  # noqa: S704  a file of this package
+    return environment
+
+
+def page_environment(*folders: Path) -> Environment:
+    """The templates of these folders and of the health page, with the filters that they share."""
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
+        loader=FileSystemLoader([*folders, PAGE_TEMPLATES]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -125,13 +134,12 @@ def _environment() -> Environment:
     )
     environment.filters |= {"moment": _moment, "ago": _ago, "svg": _inline}
     environment.filters |= {"whole_dates": _whole_dates, "with_links": _with_links}
-    environment.globals["style"] = Markup(_style())  # noqa: S704  a file of this package
     return environment
 
 
 @cache
 def _style() -> str:
-    return (_TEMPLATES / "page.css").read_text()
+    return (PAGE_TEMPLATES / "page.css").read_text()
 
 
 @cache
@@ -141,7 +149,8 @@ def _style_hash() -> str:
 
 def _inline(svg: str, key: str) -> Markup:
     """An SVG rendered by our own process, labelled by the title of its panel."""
-    labelled = svg.replace("<svg ", f'<svg role="img" aria-labelledby="{key}-title" ', 1)
+    # The parts of an image have no names of their own, so they must not have roles.
+    labelled = _ROLES.sub("", svg).replace("<svg ", f'<svg role="img" aria-labelledby="{key}-title" ', 1)
     return Markup(labelled)  # noqa: S704  rendered by our own process
 
 

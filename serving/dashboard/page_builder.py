@@ -13,10 +13,10 @@ from core.settings import Settings
 from serving.dashboard.all_panels import make_panels
 from serving.dashboard.chart_renderer import ChartRenderer
 from serving.dashboard.health_status import evaluate_health, health_without_database
-from serving.dashboard.incidents import OpenIncidents, read_incidents
+from serving.dashboard.incidents import OpenIncidents, read_incidents, set_snoozed_apart
 from serving.dashboard.links import Links
 from serving.dashboard.page import HealthPage
-from serving.dashboard.page_data import read_page_data
+from serving.dashboard.page_data import DAYS, read_page_data
 from serving.dashboard.stream_panels import stream_section
 from serving.database import Database
 
@@ -33,6 +33,8 @@ class HealthPageBuilder:
     clock: Clock
     chart_renderer: ChartRenderer = field(default_factory=ChartRenderer)
     cache_seconds: float = _CACHE_SECONDS
+    days: int = DAYS
+    renders_html: bool = True  # False: the caller renders a page of its own
     _cached: HealthPage | None = None
     _cached_until: float = 0.0
     _build_task: asyncio.Task[HealthPage] | None = None
@@ -68,10 +70,14 @@ class HealthPageBuilder:
     async def _build(self) -> HealthPage:
         now = self.clock()
         try:
-            data = await read_page_data(self.database, now, self.settings.retrain_evaluated_at)
+            data = await read_page_data(self.database, now, self.settings.retrain_evaluated_at, self.days)
         except DatabaseError as error:
             return self.page_without_database(error, trusted=True)
-        incidents = read_incidents(self.settings, utc_now())
+        snoozes = {
+            snooze.incident_key: f"Snoozed until {snooze.snoozed_until:%Y-%m-%d %H:%M} UTC: {snooze.reason}"
+            for snooze in data.snoozes
+        }
+        incidents = set_snoozed_apart(read_incidents(self.settings, utc_now()), snoozes)
         panels = make_panels(data)
         stream = stream_section(data, now, is_configured=self.settings.is_streaming)
         shown = [*(stream.panels if stream else ()), *panels]
@@ -87,7 +93,8 @@ class HealthPageBuilder:
             stream=stream,
             charts=charts,
         )
-        await asyncio.to_thread(getattr, page, "html")  # render outside the event loop
+        if self.renders_html:
+            await asyncio.to_thread(getattr, page, "html")  # outside the event loop
         if all(panel.key in charts for panel in shown if panel.chart):
             self._cached, self._cached_until = page, time.monotonic() + self.cache_seconds
         return page

@@ -13,7 +13,7 @@ from core.database import STREAM_AUDIT_LOCK, TRAINING_LOCK, WAREHOUSE_LOCK
 from serving.database import Database
 
 DAYS = 30
-# Streaming is shown for so many hours, in periods of ten minutes (`sql/dashboard/stream.sql`).
+# Streaming is shown for this many hours, in periods of ten minutes (`sql/dashboard/stream.sql`).
 STREAM_HOURS, PERIOD_MINUTES = 24, 10
 # The time zone of the nightly ingest.
 PARIS = ZoneInfo("Europe/Paris")
@@ -36,7 +36,10 @@ class EndpointStatus:
 
 @dataclass(frozen=True)
 class BatchSummary:
-    """The newest batch of one endpoint and day."""
+    """The newest published batch of one endpoint and day; the newest batch if none is published.
+
+    `was_blocked`: an earlier revision was blocked.
+    """
 
     endpoint: str
     day: date
@@ -92,8 +95,7 @@ class FailingExpectation:
 
     endpoint: str
     batch_id: str
-    expectation: str
-    column_name: str | None
+    description: str
     severity: str
     unexpected_count: int | None
     accepted: str | None
@@ -165,15 +167,21 @@ class NewestPublication:
 
 
 @dataclass(frozen=True)
-class DecisionRecord:
-    """A decision about a day or a training."""
+class PausedExperiment:
+    """The running experiment, of which all users get the control, and why."""
 
-    decision_id: int
+    experiment_id: int
+    why: str
+
+
+@dataclass(frozen=True)
+class DecisionRecord:
+    """A decision. `kind` is day (a daily evaluation), training or rollback."""
+
     kind: str
     day: date
     outcome: str
     why: str
-    model_run_id: int | None
     decided_at: datetime
 
 
@@ -187,7 +195,7 @@ class ActiveCounts:
 
 @dataclass(frozen=True)
 class StreamPeriod:
-    """What the consumers did in ten minutes from `period`. The ages are histograms (`core.age_histogram`)."""
+    """Figures of all consumers in the ten minutes from `period`. The ages are histograms (`core.age_histogram`)."""
 
     period: datetime
     messages: int
@@ -208,8 +216,18 @@ class StreamReport:
 
 
 @dataclass(frozen=True)
+class IncidentSnooze:
+    """An incident that a person snoozed in the console. Until then it does not count for the status."""
+
+    incident_key: str
+    snoozed_until: datetime
+    reason: str
+    key_id: str
+
+
+@dataclass(frozen=True)
 class PageData:
-    """All data of the page, from one snapshot. `days` are the last thirty days, including today."""
+    """All data of the page, from one snapshot. `days` end with today."""
 
     days: tuple[date, ...]
     watched: str
@@ -224,10 +242,12 @@ class PageData:
     alarms: Sequence[DriftAlarm] = ()
     live_publications: Sequence[LivePublication] = ()
     newest_publication: Sequence[NewestPublication] = ()
+    paused_experiments: Sequence[PausedExperiment] = ()
     decisions: Sequence[DecisionRecord] = ()
     active_counts: Sequence[ActiveCounts] = ()
     stream_periods: Sequence[StreamPeriod] = ()
     stream_reports: Sequence[StreamReport] = ()
+    snoozes: Sequence[IncidentSnooze] = ()
 
 
 _ROWS: dict[str, tuple[str, type[Any]]] = {
@@ -242,17 +262,19 @@ _ROWS: dict[str, tuple[str, type[Any]]] = {
     "alarms": ("dashboard/recommendations.find_alarms", DriftAlarm),
     "live_publications": ("dashboard/recommendations.find_live_publications", LivePublication),
     "newest_publication": ("dashboard/recommendations.find_newest_publication", NewestPublication),
+    "paused_experiments": ("dashboard/recommendations.find_paused_experiments", PausedExperiment),
     "decisions": ("dashboard/recommendations.find_decisions", DecisionRecord),
     "active_counts": ("dashboard/recommendations.count_users_and_tracks", ActiveCounts),
     "stream_periods": ("dashboard/stream.sum_stream_periods", StreamPeriod),
     "stream_reports": ("dashboard/stream.find_stream_consumers", StreamReport),
+    "snoozes": ("console/actions.find_snoozes", IncidentSnooze),
 }
 STATEMENTS = tuple(query for query, _ in _ROWS.values())
 
 
-def last_days(now: datetime) -> tuple[date, ...]:
-    """The thirty days (UTC) that end with today."""
-    return tuple(now.date() - timedelta(days) for days in reversed(range(DAYS)))
+def last_days(now: datetime, days: int = DAYS) -> tuple[date, ...]:
+    """The days (UTC) that end with today."""
+    return tuple(now.date() - timedelta(before) for before in reversed(range(days)))
 
 
 def period_of(moment: datetime) -> datetime:
@@ -265,10 +287,11 @@ def latest_today(now: datetime) -> date:
     return max(now.astimezone(UTC).date(), now.astimezone(PARIS).date())
 
 
-async def read_page_data(database: Database, now: datetime, evaluated_at: int) -> PageData:
+async def read_page_data(database: Database, now: datetime, evaluated_at: int, days_shown: int = DAYS) -> PageData:
     """Read all data from one snapshot. `evaluated_at` is the k of the ranking metrics. Raises DatabaseError."""
-    days, watched = last_days(now), f"ndcg@{evaluated_at}"
+    days, watched = last_days(now, days_shown), f"ndcg@{evaluated_at}"
     parameters: Mapping[str, Any] = {
+        "now": now,
         "first_day": days[0],
         "last_day": days[-1],
         "today": latest_today(now),

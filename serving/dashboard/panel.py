@@ -31,10 +31,9 @@ def over_days(data: PageData, values: Sequence[dict[str, Any]]) -> dict[str, Any
     return {"values": list(values), "days": [str(data.days[0]), str(data.days[-1])]}
 
 
-def nothing_to_draw(data: PageData, reason: str, start: bool = True) -> str:
-    """The text that explains why a panel has no chart. If `start` is true, it begins with a capital letter."""
-    text = f"nothing to draw: {reason} in these {len(data.days)} days."
-    return text[0].upper() + text[1:] if start else text
+def nothing_to_draw(data: PageData, reason: str) -> str:
+    """The text that explains why a panel has no chart."""
+    return f"Nothing to draw: {reason} in these {len(data.days)} days."
 
 
 def count(number: int, singular: str, plural: str | None = None) -> str:

@@ -23,7 +23,7 @@ def _metric(data: PageData, metric: str, title: str) -> Panel:
     series = [value for value in data.quality if value.metric == metric]
     alarms = [alarm for alarm in data.alarms if alarm.metric == metric]
     if not series:
-        return Panel(key, title, f"{metric}: {nothing_to_draw(data, 'no day was evaluated', start=False)}")
+        return Panel(key, title, nothing_to_draw(data, "no day was evaluated"))
     last = series[-1]
     finding = f"{metric} was {_bounded(last)} on {last.day}."
     finding += "".join(f" {_describe_alarm(alarm)}" for alarm in alarms) or " No alarm."

@@ -11,7 +11,7 @@ from serving.dashboard.page import HealthPage, content_security_policy
 from serving.dashboard.page_builder import HealthPageBuilder
 from serving.problems import DATABASE_UNAVAILABLE, RETRY_SECONDS_DATABASE_UNAVAILABLE
 from serving.request_context import context_of
-from serving.routes import Dependencies, scoped_route
+from serving.routing import Dependencies, scoped_route
 from serving.schemas import error_responses
 
 _PAGE = {"content": {"text/html": {"schema": {"type": "string"}}}}

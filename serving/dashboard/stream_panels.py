@@ -45,8 +45,8 @@ def stream_section(data: PageData, now: datetime, *, is_configured: bool) -> Str
 def _running(reports: Sequence[StreamReport]) -> str:
     consumers = "1 consumer is running" if len(reports) == 1 else f"{len(reports)} consumers are running"
     messages, seconds = [report.lag_messages for report in reports], max(report.lag_seconds for report in reports)
-    known = sum(waiting or 0 for waiting in messages)
-    parts = [count(known, "message")] if known and None not in messages else []
+    waiting_messages = sum(waiting or 0 for waiting in messages)
+    parts = [count(waiting_messages, "message")] if waiting_messages and None not in messages else []
     parts += [_seconds(seconds)] if seconds else []
     return f"{consumers}. Lag: {', '.join(parts) or 'none'}."
 
@@ -55,7 +55,7 @@ def _not_running(reports: Sequence[StreamReport], now: datetime) -> str:
     if not reports:
         return f"No consumer is running. None reported in the last {STREAM_HOURS} hours."
     minutes = int((now - reports[0].written_at).total_seconds() // 60)
-    return f"No consumer is running. The last one reported {count(minutes, 'minute')} ago."
+    return f"No consumer is running. The last report came {count(minutes, 'minute')} ago."
 
 
 def plays(data: PageData, now: datetime) -> Panel:

@@ -1,7 +1,8 @@
--- One row per fresh recommendation list of the live publication since a moment, with what its rules compare; of more than
--- `max_lists`, a sample by a hash of the users. A list is compared with the sessions that it includes. Figures about users, tracks and plays are null for a list from before the
--- newest batch, or from the minute after: the consumer may have read the marts before. `seconds_before_session`: how much
--- later than the list its newest session began.
+-- One row per fresh recommendation list of the live publication since a moment, with what its rules compare. If there are
+-- more than `max_lists`, a hash of the users selects a sample. A list is compared with the sessions that it includes.
+-- Figures about users, tracks and plays are null for a list from before the newest batch or from the minute after it,
+-- because the consumer may have read the marts before the batch. `seconds_before_session`: how much later than the list its
+-- newest session began.
 create unlogged table {table} as
 with listed as (
     select
@@ -54,7 +55,7 @@ plays as (
     select user_id, track_id, 0, true from items
 ),
 
--- A list may lack what was played in any session, also in one that it does not include yet.
+-- A list may lack tracks that were played in any session, also in a session that it does not include yet.
 of_plays as (
     select
         played.user_id,
@@ -67,6 +68,13 @@ of_plays as (
     ) as played
     left join mart.dim_tracks as track on track.track_id = played.track_id and track.removed_at is null
     group by played.user_id
+),
+
+of_hidden as (
+    select listed.user_id, count(distinct reaction.track_id) as hidden_tracks
+    from listed
+    join ml.reactions as reaction on reaction.user_id = listed.user_id and reaction.kind = 'hide'
+    group by listed.user_id
 ),
 
 of_items as (
@@ -92,7 +100,8 @@ select
     case when is_current then
         greatest(0, least(
             %(per_user)s,
-            catalogue.tracks - case when excludes_played then coalesce(of_plays.played_tracks, 0) else 0 end
+            catalogue.tracks - coalesce(of_hidden.hidden_tracks, 0)
+                - case when excludes_played then coalesce(of_plays.played_tracks, 0) else 0 end
         ) - cardinality(listed.track_ids))
     end as missing_tracks,
     coalesce(of_items.repeated_tracks, 0) as repeated_tracks,
@@ -107,6 +116,7 @@ select
 from listed
 cross join (select count(*) as tracks from mart.dim_tracks where removed_at is null) as catalogue
 left join of_plays using (user_id)
+left join of_hidden using (user_id)
 left join of_items using (user_id)
 left join mart.dim_users as known_user on known_user.user_id = listed.user_id and known_user.removed_at is null
 left join unnest(%(erased_ids)s::bigint[], %(erased_at)s::timestamptz[]) as erased (user_id, erased_at)

@@ -1,6 +1,6 @@
 -- One row per streamed session that was stored since a moment, with what its rules compare. Figures about users and tracks
 -- are null for parked sessions, which wait for them. `user_is_erased`: the session was stored after its user was erased, or
--- is still there long after.
+-- still exists long after.
 create unlogged table {table} as
 select
     session.user_id,

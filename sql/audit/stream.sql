@@ -9,8 +9,8 @@ select user_id from ml.fresh_recommendations where as_of > %(since)s;
 select max(audited_at) from stream.expectation_results where audited_at <= %(now)s;
 
 -- name: create_sessions_profile
--- One row about the messages since a moment. Shares of less than 100 messages are null. `days_overdue`: for how long the
--- oldest unconfirmed session should have been dropped.
+-- One row about the messages since a moment. Shares of less than 100 messages are null. `days_overdue`: the days by which
+-- the oldest unconfirmed session is overdue to be dropped.
 create unlogged table {table} as
 select
     counted.messages,
@@ -33,7 +33,7 @@ from (
 
 -- name: create_fresh_profile
 -- One row about the fresh recommendations since a moment. The share of less than 100 lists is null. Lists of publications
--- that are not live count if the live one is older than a few minutes.
+-- that are not live count if the live publication is older than a few minutes.
 create unlogged table {table} as
 select
     (select count(*) from {lists}) as lists,
@@ -54,7 +54,7 @@ from (
 ) as counted;
 
 -- name: insert_result
--- Records the result of one expectation, in place of an earlier audit of the same minute.
+-- Records the result of one expectation.
 insert into stream.expectation_results
     (audit_id, expectation, "column", severity, success, unexpected_count, unexpected_share, observed_value, description,
     audited_at)
@@ -71,7 +71,8 @@ delete from stream.expectation_results where audit_id = %(audit_id)s;
 delete from stream.expectation_results where audited_at < %(before)s;
 
 -- name: delete_failed_lists
--- One row per deleted list that failed its audit and is still as it was then: publication, user, and newest change.
+-- Deletes the lists that failed their audit and did not change since. One row per deleted list: publication, user and newest
+-- change.
 delete from ml.fresh_recommendations as fresh
 using {table} as audited
 where audited.user_id = any (%(user_ids)s)

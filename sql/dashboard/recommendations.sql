@@ -17,11 +17,17 @@ where live.live_from >= %(since)s or live.live_id = (select max(live_id) from ml
 order by live.live_id desc;
 
 -- name: find_newest_publication
--- The newest publication of any status; no row before the first.
+-- The newest publication of any status, without those of a treatment: if they fail, the experiment pauses. No row before the
+-- first.
 select publication_id, status, made_at, reason
 from ml.publications
+where model_run_id not in (select treatment_run_id from ml.experiments where ended_at is null)
 order by publication_id desc
 limit 1;
+
+-- name: find_paused_experiments
+-- The running experiment, if all users get the control; else no row.
+select experiment_id, paused_why from ml.newest_experiment where paused_why is not null;
 
 -- name: count_users_and_tracks
 -- One row: the number of users and tracks that the source still has.
@@ -44,8 +50,16 @@ where answer is null or day >= %(first_day)s
 order by alarm_id desc;
 
 -- name: find_decisions
--- One row per decision since `since`, newest first.
-select decision_id, kind, day, verdict, why, model_run_id, decided_at
+-- One row per decision since `since`, newest first: evaluations of days, trainings, and rollbacks.
+with live as (
+    select live_id, publication_id, live_from, why, lag(publication_id) over (order by live_id) as previous_id
+    from ml.live_publications
+)
+select kind, day, verdict as outcome, why, decided_at
 from ml.decisions
 where decided_at >= %(since)s
-order by decision_id desc;
+union all
+select 'rollback', (live_from at time zone 'UTC')::date, 'publication ' || publication_id || ' is live again', why, live_from
+from live
+where publication_id < previous_id and live_from >= %(since)s
+order by decided_at desc, kind;

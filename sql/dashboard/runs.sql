@@ -8,7 +8,7 @@ order by flow, run_id desc;
 -- name: find_open_runs
 -- One row per run since `since` without an end, oldest first. A run holds a lock while its process lives. If the lock is
 -- held, the newest of its runs is in progress. All others were killed or lost their database.
-with held_locks as (
+with granted_locks as (
     select (classid::bigint << 32) + objid::bigint as lock
     from pg_locks
     where locktype = 'advisory'
@@ -31,7 +31,7 @@ select
     flow,
     day,
     started_at,
-    lock in (select lock from held_locks) and run_id = max(run_id) over (partition by lock) as at_work
+    lock in (select lock from granted_locks) and run_id = max(run_id) over (partition by lock) as at_work
 from open_run
 order by run_id;
 

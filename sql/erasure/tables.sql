@@ -21,7 +21,8 @@ $$;
 
 -- name: find_tables_with_user_rows
 -- One row per table with rows of users, without warehouse.users: its schema, its name, the column with the user id, and
--- the name that reports use. That name is the parent of a partition. Each partition has a row, also a detached one.
+-- the name that reports use. A partition is reported by the name of its parent. Each partition has a row, also a detached
+-- partition.
 select
     schema.nspname::text,
     relation.relname::text,

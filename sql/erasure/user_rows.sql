@@ -54,3 +54,7 @@ where endpoint in ('users', 'listen_history') and raw_json <> %(in_place)s;
 -- name: blank_rejected_rows
 -- Replaces the text of a user's rejected rows. The reason stays.
 update ops.rejected_rows set raw_json = %(in_place)s where ctid = any(%(places)s::tid[]);
+
+-- name: delete_row_digests
+-- Forgets the digests of pages and rows with users: the next snapshot is decoded completely.
+delete from ops.published_snapshots where endpoint = any(%(endpoints)s);

@@ -1,29 +1,22 @@
--- name: is_first_load
--- One row: whether the table is empty and only new sessions have plays.
-select not exists (select from mart.user_track_plays) and not exists (select from changed_sessions);
-
 -- name: drop_primary_key
--- Use only while the table is empty. A table truncated in this transaction can be loaded without the write-ahead log.
--- Without hash aggregation rows arrive sorted: the key is quick to build, and the rows of a user are stored together.
+-- For the first load. A table truncated in this transaction can be loaded without the write-ahead log.
 truncate mart.user_track_plays;
 alter table mart.user_track_plays drop constraint user_track_plays_pkey;
-set local enable_hashagg = off;
-set local work_mem = '256MB';
 
 -- name: insert_new_plays
--- Inserts one row per user and track of the new sessions into an empty table without a key.
+-- Inserts one row per user and track of the new sessions into an empty table without a key. The rows of a user are stored
+-- together. Sessions are sorted by user first, so that plays need no sort beyond one user.
 insert into mart.user_track_plays (user_id, track_id, plays, first_played_at, last_played_at)
-select session.user_id, play.track_id, count(*), min(session.created_at), max(session.created_at)
-from {staged} as session
-cross join lateral unnest(session.items) as play (track_id)
-where session.is_new
-group by session.user_id, play.track_id;
+select user_id, track_id, count(*), min(created_at), max(created_at)
+from (
+    select user_id, created_at, unnest(items) as track_id from {staged} where is_new order by user_id
+) as play
+group by user_id, track_id
+order by user_id, track_id;
 
 -- name: add_primary_key
 -- Adds the key after all rows are loaded.
 alter table mart.user_track_plays add constraint user_track_plays_pkey primary key (user_id, track_id);
-reset enable_hashagg;
-reset work_mem;
 
 -- name: add_plays
 -- Adds the plays of new and changed sessions to the counts of each user and track.

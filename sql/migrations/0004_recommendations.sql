@@ -2,8 +2,8 @@
 
 create schema ml;
 
--- One row per training, and one for the popularity published before the first. `data_as_of` is exclusive: earlier plays
--- were learned. `model_file` is below DATA_DIR; null if no file is kept.
+-- One row per training, and one for the popularity that is published before the first training. Only plays before
+-- `data_as_of` were used. `model_file` is below DATA_DIR; null if no file is kept.
 create table ml.model_runs (
     model_run_id bigint generated always as identity primary key,
     model text not null,

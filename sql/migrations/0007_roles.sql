@@ -5,8 +5,8 @@
 revoke all on schema ops, staging, warehouse, mart, ml, serving from public;
 revoke all on all tables in schema ops, warehouse, mart, ml, serving from public;
 
--- Ingest loads the rows of the source, with names and e-mail addresses of users. Of recommendations it reads only whether the
--- newest publication is older than the newest data.
+-- Ingest loads the rows of the source, with names and e-mail addresses of users. It reads of recommendations only whether
+-- the newest publication is older than the newest data.
 grant usage on schema ops, staging, warehouse, mart, ml to moovitamix_ingest;
 grant create on schema staging, warehouse, mart to moovitamix_ingest; -- for months, and for the key of the mart
 grant select on ops.schema_version to moovitamix_ingest;

@@ -9,11 +9,12 @@ delete from ops.quarantined_rows where batch_id = %(batch_id)s;
 -- name: insert_expectation_result
 -- Records the result of one expectation.
 insert into ops.expectation_results (
-    batch_id, expectation, "column", severity, success, unexpected_count, unexpected_share, observed_value, description
+    batch_id, expectation, "column", severity, success, unexpected_count, unexpected_share, observed_value, description,
+    value, lower, upper
 )
 values (
     %(batch_id)s, %(expectation)s, %(column)s, %(severity)s, %(success)s,
-    %(unexpected_count)s, %(unexpected_share)s, %(observed_value)s, %(description)s
+    %(unexpected_count)s, %(unexpected_share)s, %(observed_value)s, %(description)s, %(value)s, %(lower)s, %(upper)s
 );
 
 -- name: insert_quarantined_row

@@ -35,7 +35,7 @@ limit 1;
 -- name: find_overtaking_batch
 -- The newest published batch of the endpoint whose snapshot was read later than the given one. Runs give the order,
 -- whatever the clock was. Where no run is known, times decide. A time after `latest` comes from a clock that was ahead;
--- then the given snapshot counts as the older one.
+-- then the given snapshot counts as older.
 select batch_id
 from ops.batches
 where endpoint = %(endpoint)s
@@ -48,7 +48,7 @@ order by read_in_run desc nulls last, started_at desc
 limit 1;
 
 -- name: find_unpublished_dependency
--- One row if the newest batch of an endpoint and day was not published, and no snapshot that was read later either. Runs
+-- One row if neither the newest batch of an endpoint and day was published nor any snapshot that was read later. Runs
 -- give the order; times decide only where no run is known. No row if there is no such batch.
 select newest.batch_id
 from (

@@ -18,6 +18,10 @@ update ops.runs set finished_at = %(finished_at)s, outcome = %(outcome)s where r
 -- The newest run by its number; no row before the first.
 select run_id, flow, started_at from ops.runs order by run_id desc limit 1;
 
+-- name: find_run
+-- The run with this number and start; no row in another database.
+select run_id from ops.runs where run_id = %(run_id)s and started_at = %(started_at)s;
+
 -- name: insert_task_run
 -- Records a task of a run.
 insert into ops.task_runs (run_id, task, what, started_at, seconds, cpu_seconds, peak_memory_mb, succeeded)

@@ -1,5 +1,5 @@
 -- name: insert_alarm
--- Raises a drift alarm, unless one of its metric is open.
+-- Raises a drift alarm, unless an alarm on its metric is open.
 insert into ml.alarms (metric, day, value, baseline, statistic, publication_id, raised_at)
 values (%(metric)s, %(day)s, %(value)s, %(baseline)s, %(statistic)s, %(publication_id)s, %(raised_at)s)
 on conflict do nothing;
@@ -12,7 +12,8 @@ where answer is null
 order by alarm_id;
 
 -- name: assign_alarms
--- Assigns the open alarms of days in its training data to a training. An earlier training that had them failed.
+-- Assigns the open alarms of days in its training data to a training. An earlier training to which they were assigned has
+-- failed.
 update ml.alarms
 set model_run_id = %(model_run_id)s
 where answer is null and day <= %(data_as_of)s::date;

@@ -2,8 +2,8 @@
 -- contain. `hits` of them are in the first `k` of the list that the user saw when they played the track for the first time on
 -- that day; `gain` is the sum of 1 / log2(rank + 1) of the hits. `popular_gain` is the same for the tracks that are popular
 -- with all users, without those that the user had played if they are excluded. `sampled`: the history has the fresh
--- recommendations of the user, if any were shown. It has those of one in 2^n users, so that at most `max_users` are in it;
--- the consumer chooses them by the same hash.
+-- recommendations of the user, if any were shown. It has one in 2^n users and at most `max_users`; the consumer chooses them
+-- by the same hash.
 copy (
     with sample as (
         select greatest(0, max(ceil(log(2, greatest(publication.listeners, 1) / %(max_users)s::numeric))))::integer as n
@@ -91,6 +91,8 @@ copy (
     )
 
     select
+        day_user.user_id,
+        day_user.live_id,
         day_user.publication_id,
         day_user.pruned::integer,
         lists.has_list::integer,

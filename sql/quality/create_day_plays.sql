@@ -1,7 +1,8 @@
--- One row per play of a day, with the publication that was live then. Plays before the first publication are left out. A
--- publication counts as live from the later of two times: when it went live, and the end of the plays it was made from. The
--- first is too early if the clock was behind. A time after `now` comes from a clock that was ahead and is ignored. Such a
--- publication counts from the other time on. If another went live since, it counts only while no other was live.
+-- One row per play of a day, with the publication that was live then. Plays before the first publication are left out.
+-- A publication counts as live from the later of two times: when it went live (too early if the clock was behind), and the
+-- end of the plays that its recommendations include. A time after `now` comes from a clock that was ahead, and is ignored.
+-- `is_certain` is false if the first time is ignored and another publication went live since: such a publication counts only
+-- where no other was live.
 create temporary table day_plays on commit drop as
 with live_times as (
     select

@@ -1,36 +1,43 @@
 -- name: create_day_users
--- One row per user of the day: the publication that was live at their first play, and whether it has recommendations for
--- them. `pruned`: what the user saw was deleted. `history_from` is the oldest time of which fresh recommendations are kept.
+-- One row per user of the day: the publication that they got at their first play, and whether it has recommendations for
+-- them. During an experiment, the hash of serving selects the live publication or that of the treatment. `pruned`: the recommendations that the user saw were deleted. `history_from` is the time from which fresh
+-- recommendations are kept.
 create temporary table day_users on commit drop as
 select distinct on (play.user_id)
     play.user_id,
     play.listened_at as first_at,
     play.live_id,
-    live.publication_id,
+    publication.publication_id,
     publication.excludes_played,
     publication.pruned_at is not null or (
         %(day)s::date < %(history_from)s::timestamptz
         and exists (
             select from ml.fresh_recommendation_history as history
-            where history.publication_id = live.publication_id and history.shown_from < %(day)s::date + 1
+            where history.publication_id = publication.publication_id and history.shown_from < %(day)s::date + 1
         )
     ) as pruned,
     run.data_as_of as learned_until,
     exists (
         select from ml.recommendations as first_rank
-        where first_rank.publication_id = live.publication_id
+        where first_rank.publication_id = publication.publication_id
             and first_rank.user_id = play.user_id
             and first_rank.rank = 1
     ) as has_published_list
 from day_plays as play
 join ml.live_publications as live using (live_id)
-join ml.publications as publication using (publication_id)
+left join ml.experiment_publications as treatment using (live_id)
+left join ml.experiments as experiment using (experiment_id)
+join ml.publications as publication on publication.publication_id = case
+    when (hashint8extended(play.user_id, experiment.experiment_id) & 65535) < experiment.treatment_share * 65536
+        then treatment.publication_id
+    else live.publication_id
+end
 join ml.model_runs as run using (model_run_id)
 order by play.user_id, play.listened_at, play.track_id;
 
 -- name: create_day_lists
 -- One row per session of a user of the day while the same publication was live: the fresh recommendations that the user saw
--- at its start, or null for the published ones. `has_list`: either had tracks.
+-- at its start, or null for the published list. `has_list`: that list had tracks.
 create temporary table day_lists on commit drop as
 select
     session.user_id,

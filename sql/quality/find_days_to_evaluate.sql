@@ -1,7 +1,7 @@
 -- One row per day that is over, had a live publication and has no verdict, in order. A day is over when sessions of a later
 -- day were published. Days after the newest play wait for a play; a batch of a day after the newest play ends no day. Times
--- after `now` are ignored: plays from a device whose clock is ahead, and rows of the ledger from when our clock was.
--- `blocked`: the sessions of the day failed their last audit.
+-- after `now` are ignored: plays from a device whose clock is ahead, and rows of the ledger that were written while our
+-- clock was ahead. `blocked`: the sessions of the day failed their last audit.
 with newest as (
     select max(created_at)::date as day
     from warehouse.listen_history

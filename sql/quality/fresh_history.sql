@@ -11,7 +11,7 @@ where older.shown_from < %(before)s
     );
 
 -- name: delete_removed
--- Deletes the rows that say that fresh recommendations were removed before a moment, where no earlier row is left.
+-- Deletes rows that record a removal of fresh recommendations before a moment, if no earlier row is left.
 delete from ml.fresh_recommendation_history as removed
 where removed.track_ids = array[]::bigint[]
     and removed.shown_from < %(before)s

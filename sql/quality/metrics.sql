@@ -22,9 +22,9 @@ where measured.metric = %(metric)s
         (select max(answered_after) from ml.alarms where answer in ('published', 'fallback')), '-infinity'
     )
     and not exists (
-        select from ml.alarms as kept
-        where kept.answer = 'kept'
-            and measured.day > kept.day
-            and measured.day <= kept.answered_after + %(cool_down_days)s::integer
+        select from ml.alarms as kept_alarm
+        where kept_alarm.answer = 'kept'
+            and measured.day > kept_alarm.day
+            and measured.day <= kept_alarm.answered_after + %(cool_down_days)s::integer
     )
 order by measured.day;

@@ -25,8 +25,15 @@ where decision = 'running'
 returning model_run_id;
 
 -- name: find_model_files_in_use
--- One row per model file that a kept publication or an open training needs.
+-- One row per model file that a kept publication, an open training or the running experiment needs.
 select distinct run.model_file
 from ml.model_runs as run
 left join ml.publications as publication using (model_run_id)
-where run.model_file is not null and (publication.pruned_at is null or run.decision = 'running');
+where run.model_file is not null
+    and (
+        publication.pruned_at is null
+        or run.decision = 'running'
+        or run.model_run_id in (
+            select unnest(array[control_run_id, treatment_run_id]) from ml.experiments where ended_at is null
+        )
+    );

@@ -5,7 +5,8 @@ create table {table} (
     user_id bigint not null,
     rank integer not null,
     track_id bigint not null,
-    score double precision not null
+    score double precision not null,
+    because_track_id bigint
 );
 
 -- name: create_similar_tracks
@@ -20,7 +21,8 @@ create table {table} (
 
 -- name: create_profile
 -- One row about all recommendations of a publication, for expectations about the whole. Shares are from 0 to 1. `coverage`
--- is the share of the tracks that so many rows could contain; null if all lists are meant to be alike.
+-- is the number of recommended tracks divided by the largest possible number: of all tracks, or of rows if there are fewer.
+-- It is null if all lists are meant to be alike.
 create unlogged table {table} as
 with covered as (
     select count(*) as tracks from (select distinct track_id from {lists}) as recommended
@@ -32,10 +34,10 @@ select
     %(per_user)s::integer as per_user,
     %(excludes_played)s::boolean as excludes_played,
     %(personal)s::boolean as personal,
-    (select count(*) from mart.dim_users where removed_at is null) as listeners,
+    (select count(*) from mart.dim_users where removed_at is null) as users,
     (select tracks from available) as tracks_offered,
     count(*) as rows_listed,
-    count(*) filter (where rank = 1) as listeners_listed,
+    count(*) filter (where rank = 1) as users_listed,
     (select tracks from covered) as tracks_covered,
     case when %(personal)s::boolean then
         (select tracks from covered)::double precision / nullif(least(count(*), (select tracks from available)), 0)

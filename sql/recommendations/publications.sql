@@ -19,7 +19,7 @@ on conflict do nothing;
 update ml.publications
 set status = %(status)s,
     reason = %(reason)s,
-    listeners = profile.listeners_listed,
+    listeners = profile.users_listed,
     rows = profile.rows_listed,
     tracks_covered = profile.tracks_covered,
     excludes_played = profile.excludes_played
@@ -29,7 +29,8 @@ where publication_id = %(publication_id)s;
 -- name: insert_live_publication
 -- Makes a publication live.
 insert into ml.live_publications (publication_id, live_from, why)
-values (%(publication_id)s, %(live_from)s, %(why)s);
+values (%(publication_id)s, %(live_from)s, %(why)s)
+returning live_id;
 
 -- name: find_publication
 -- A publication, and whether it is live. No row if it does not exist.
@@ -79,8 +80,8 @@ order by endpoint, read_in_run desc nulls last, day desc, revision desc;
 
 -- name: is_outdated
 -- One row: whether recommendations are outdated. They are if a batch was published that the newest publication does not
--- include, or if the live one went live after `latest`, by a clock that was ahead. A publication names its batches. It does
--- not include snapshots that a later run read, whatever the clock was. Times decide where no run is known.
+-- include, or if the live publication went live after `latest`, by a clock that was ahead. A publication names its batches.
+-- It does not include snapshots that a later run read, whatever the clock was. If no run is known, times decide.
 with newest as (
     select publication_id, made_at, batches
     from ml.publications

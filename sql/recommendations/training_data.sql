@@ -16,28 +16,30 @@ copy (
 ) to stdout (format csv);
 
 -- name: copy_plays
--- One row per user and track ever played. last_played_at in seconds since 1970.
+-- One row per user and track ever played, by user and track. last_played_at in seconds since 1970.
 copy (
-    select user_id, track_id, plays, floor(extract(epoch from last_played_at))::bigint
+    select user_id, track_id, plays::integer, floor(extract(epoch from last_played_at))::bigint
     from mart.user_track_plays
-) to stdout (format csv);
+    order by user_id, track_id
+) to stdout (format binary);
 
--- name: copy_plays_before
--- One row per user and track played before a moment. last_played_at in seconds since 1970.
+-- name: copy_play_log
+-- The plays before a moment, by user and track: one row per user and track played before `begin`, with the time of the
+-- last play, and one row per later play. Times in seconds since 1970.
 copy (
-    select user_id, track_id, count(*), floor(extract(epoch from max(listened_at)))::bigint
-    from mart.fact_listens
-    where listened_at < %(before)s
-    group by user_id, track_id
-) to stdout (format csv);
-
--- name: copy_plays_between
--- One row per play from one moment (inclusive) to another (exclusive). listened_at in seconds since 1970.
-copy (
-    select user_id, track_id, floor(extract(epoch from listened_at))::bigint
-    from mart.fact_listens
-    where listened_at >= %(begin)s and listened_at < %(before)s
-) to stdout (format csv);
+    select user_id, track_id, plays, floor(extract(epoch from played_at))::bigint
+    from (
+        select user_id, track_id, count(*)::integer as plays, max(listened_at) as played_at
+        from mart.fact_listens
+        where listened_at < %(begin)s
+        group by user_id, track_id
+        union all
+        select user_id, track_id, 1, listened_at
+        from mart.fact_listens
+        where listened_at >= %(begin)s and listened_at < %(before)s
+    ) as plays
+    order by user_id, track_id, played_at
+) to stdout (format binary);
 
 -- name: copy_negative_feedback
 -- One row per user and track whose last answer before a moment is `not useful`. updated_at in seconds since 1970.
@@ -51,4 +53,12 @@ copy (
         order by user_id, track_id, updated_at desc
     ) as last_answers
     where not useful
+) to stdout (format csv);
+
+-- name: copy_hidden_tracks
+-- One row per user and track that the user has hidden. `user_ids` is null for all users.
+copy (
+    select distinct user_id, track_id
+    from ml.reactions
+    where kind = 'hide' and (%(user_ids)s::bigint[] is null or user_id = any (%(user_ids)s::bigint[]))
 ) to stdout (format csv);

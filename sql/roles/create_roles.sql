@@ -30,7 +30,7 @@ begin
         exception when insufficient_privilege or undefined_object then
             if role_name in ('moovitamix_ingest', 'moovitamix_recommender') then
                 missing := missing || ' grant ' || role_name || ' to ' || quote_ident(current_user) || ';';
-            end if; -- membership of the others is not needed: serving and analysts may have their own logins
+            end if; -- membership of the other roles is not needed: serving and analysts may have their own logins
         end;
     end loop;
     if missing <> '' then

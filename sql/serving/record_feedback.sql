@@ -1,6 +1,6 @@
 -- One row: which of user, track and publication are known. If all are, also the stored answer and whether it is new. For
 -- each key the last answer of a user on a track of a publication counts. The same answer again changes nothing.
-with known as (
+with existing as (
     select
         exists (
             select from mart.dim_users where user_id = %(user_id)s::bigint and removed_at is null
@@ -16,7 +16,7 @@ with known as (
 stored as (
     insert into ml.feedback (user_id, track_id, publication_id, useful, key_id, created_at, updated_at)
     select %(user_id)s, %(track_id)s, %(publication_id)s, %(useful)s, %(key_id)s, %(now)s, %(now)s
-    from known
+    from existing
     where known_user and track and publication
     on conflict (user_id, track_id, publication_id, key_id) do update
     set
@@ -28,9 +28,9 @@ stored as (
 )
 
 select
-    known.known_user,
-    known.track,
-    known.publication,
+    existing.known_user,
+    existing.track,
+    existing.publication,
     stored.new,
     json_build_object(
         'user_id', stored.user_id,
@@ -40,5 +40,5 @@ select
         'created_at', stored.created_at,
         'updated_at', stored.updated_at
     )::text as answer
-from known
+from existing
 left join stored on true;

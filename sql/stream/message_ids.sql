@@ -3,7 +3,7 @@
 select subscription_id from stream.subscriptions where subscription = %(subscription)s for update;
 
 -- name: add_subscription
--- Nothing if another consumer was faster.
+-- Adds a subscription. Does nothing if another consumer was faster.
 insert into stream.subscriptions (subscription, messages) values (%(subscription)s, 0) on conflict do nothing;
 
 -- name: add_messages

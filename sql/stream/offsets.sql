@@ -3,7 +3,7 @@
 select next_offset from stream.offsets where topic_id = %(topic_id)s and partition = %(partition)s;
 
 -- name: find_offsets
--- One row per partition of a topic from which messages were stored: the offset of the next one, and how many were stored.
+-- One row per partition of a topic with stored messages: the offset of the next message, and the number of stored messages.
 select partition, next_offset, messages from stream.offsets where topic_id = %(topic_id)s order by partition;
 
 -- name: move_offset_back

@@ -1,8 +1,8 @@
--- One row per batch of sessions: how many streamed sessions it confirmed, with other plays than they had, and how many were
--- dropped, because no snapshot had them in time. The snapshot wins: a confirmed session counts as the warehouse has it. A
--- session that grew after the snapshot was read stays unconfirmed. A parked session is not dropped: the consumer rejects it.
--- Sessions that the consumer has locked are skipped, because waiting for it could be a deadlock. It confirms them itself
--- after the batch is published.
+-- One row per batch of sessions: the number of streamed sessions that it confirmed, of those whose plays differed, and of
+-- sessions that were dropped because no snapshot had them in time. The snapshot wins: a confirmed session counts as the
+-- warehouse has it. A session that grew after the snapshot was read stays unconfirmed. A parked session is not dropped: the
+-- consumer rejects it. Sessions that the consumer has locked are skipped, because waiting could deadlock. The consumer
+-- confirms them after the batch is published.
 with published as (
     select session.user_id, session.created_at, warehouse_session.id
     from stream.sessions as session

@@ -17,7 +17,7 @@ select pg_advisory_xact_lock_shared(%(lock)s);
 
 -- name: release_parked
 -- At most `max_sessions` parked sessions whose user and tracks are published now. Waiting for a session that another consumer
--- has locked could be a deadlock; that consumer releases it itself. So do the next two.
+-- has locked could be a deadlock; that consumer releases it itself. The next two statements do the same.
 with released as (
     select session.user_id, session.created_at
     from stream.sessions as session
@@ -112,8 +112,8 @@ where confirmed_by is null and created_at <= %(now)s;
 
 -- name: copy_plays_of_users
 -- One row per user and track played: published and streamed sessions together, with the time of the last play in seconds
--- since 1970. A streamed session replaces the published version of the same session, also while it is parked. Its tracks that
--- were never published are among them.
+-- since 1970. A streamed session replaces the published version of the same session, also while it is parked. Tracks that
+-- were never published are included.
 copy (
     with streamed as (
         select user_id, created_at, items

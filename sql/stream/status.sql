@@ -17,7 +17,8 @@ from stream.minutes
 where minute between %(since)s and %(latest)s;
 
 -- name: count_sessions
--- One row: the sessions that no batch has confirmed, the parked ones, and when a message last changed a session.
+-- One row: the number of sessions that no batch has confirmed, the number of parked sessions, and when a message last
+-- changed a session.
 select
     count(*) filter (where confirmed_by is null and not is_parked),
     count(*) filter (where confirmed_by is null and is_parked),

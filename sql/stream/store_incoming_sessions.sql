@@ -42,10 +42,10 @@ left join warehouse.listen_history as published
 -- A conflict locks the stored session, so a version that changes nothing does not reach it: it would wait for an ingest.
 where not exists (
     select
-    from stream.sessions as same
-    where same.user_id = newest.user_id
-        and same.created_at = newest.created_at
-        and (same.updated_at, cardinality(same.items), same.items)
+    from stream.sessions as current_version
+    where current_version.user_id = newest.user_id
+        and current_version.created_at = newest.created_at
+        and (current_version.updated_at, cardinality(current_version.items), current_version.items)
         >= (newest.updated_at, cardinality(newest.items), newest.items)
 )
 -- Two consumers that store versions of the same sessions wait for each other in the same order.

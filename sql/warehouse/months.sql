@@ -1,10 +1,10 @@
 -- name: find_months_of_batch
 -- One row per calendar month (UTC) with new sessions in the batch, and whether the warehouse has its partition.
-select month::date, to_regclass('warehouse.listen_history_' || to_char(month, 'YYYY_MM')) is not null
+-- It finds the days first: they are few, so that their months are computed quickly.
+select month, to_regclass('warehouse.listen_history_' || to_char(month, 'YYYY_MM')) is not null
 from (
-    select distinct date_trunc('month', created_at, 'UTC') as month
-    from {staged}
-    where is_new
+    select distinct date_trunc('month', day::timestamp)::date as month
+    from (select distinct (created_at at time zone 'UTC')::date as day from {staged} where is_new) as days
 ) as months
 order by month;
 

@@ -41,17 +41,24 @@ select coalesce(max(id), 0) from warehouse.listen_history;
 -- name: insert_plays
 -- Inserts the plays of new sessions in the given months; of all months if `in_months` is null.
 insert into {target} (listen_history_id, position, track_id, created_at)
-select %(last_id)s + session.new_ordinal, play.position, play.track_id, session.created_at
-from {staged} as session
-cross join lateral unnest(session.items) with ordinality as play (track_id, position)
-where session.is_new
-    and (%(in_months)s::date[] is null or date_trunc('month', session.created_at, 'UTC')::date = any(%(in_months)s::date[]));
+select %(last_id)s + new_ordinal, generate_subscripts(items, 1), unnest(items), created_at
+from {staged}
+where is_new
+    and (%(in_months)s::date[] is null or date_trunc('month', created_at at time zone 'UTC')::date = any(%(in_months)s::date[]));
+
+-- name: find_changed_months
+-- One row per calendar month (UTC) with changed or removed sessions.
+select date_trunc('month', created_at at time zone 'UTC')::date as month from changed_sessions
+union
+select date_trunc('month', created_at at time zone 'UTC')::date from removed_sessions
+order by month;
 
 -- name: delete_changed_plays
--- Deletes all plays of the changed sessions.
-delete from warehouse.listen_history_tracks as play
+-- Deletes all plays of the changed sessions of a month, from its partition `plays`.
+delete from {plays} as play
 using changed_sessions as changed
-where play.listen_history_id = changed.id and play.created_at = changed.created_at;
+where play.listen_history_id = changed.id and play.created_at = changed.created_at
+    and changed.created_at >= %(start)s and changed.created_at < %(stop)s;
 
 -- name: insert_changed_plays
 -- Inserts the present plays of the changed sessions.
@@ -61,8 +68,9 @@ from changed_sessions as changed
 cross join lateral unnest(changed.items) with ordinality as play (track_id, position);
 
 -- name: remove_sessions
--- Marks the published sessions that the batch no longer has as removed.
-update warehouse.listen_history as published
+-- Marks the published sessions of a month that the batch no longer has as removed, in its partition `sessions`.
+update {sessions} as published
 set removed_at = %(day)s::date at time zone 'UTC', batch_id = %(batch_id)s
 from removed_sessions as removed
-where published.id = removed.id and published.created_at = removed.created_at;
+where published.id = removed.id and published.created_at = removed.created_at
+    and removed.created_at >= %(start)s and removed.created_at < %(stop)s;

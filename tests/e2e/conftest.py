@@ -40,7 +40,7 @@ class Services:
     """The services of one test run."""
 
     environment: dict[str, str]
-    plan: LocalServices
+    local_services: LocalServices
     mailbox: Mailbox
 
     def make(self, target: str) -> subprocess.CompletedProcess[str]:
@@ -51,38 +51,38 @@ class Services:
             capture_output=True,
             text=True,
             check=False,
-            timeout=600,
+            timeout=1200,
         )
 
     def states(self) -> dict[str, tuple[str, int]]:
-        return {process.name: (process.state, process.pid) for process in Supervisor(self.plan).states()}
+        return {process.name: (process.state, process.pid) for process in Supervisor(self.local_services).states()}
 
     def run(self, deployment: str, **parameters: str) -> int:
         options = [word for name, value in parameters.items() for word in ("--param", f"{name}={value}")]
         command = [sys.executable, "-m", "prefect", "deployment", "run", deployment, "--watch", *options]
         environment = self.environment | {"no_proxy": "*"}  # as the README says
-        result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False, timeout=120)
+        result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False, timeout=600)
         return result.returncode
 
     def flow_runs(self) -> dict[str, str]:
         return {run["name"]: run["state_type"] for run in self.ask("flow_runs/filter", {})}
 
     def ask(self, path: str, content: dict[str, Any]) -> Any:
-        return PrefectClient(f"{self.plan.prefect_url}/api", LOGIN).ask("POST", path, content)
+        return PrefectClient(f"{self.local_services.prefect_url}/api", LOGIN).ask("POST", path, content)
 
     def get(self, path: str) -> Any:
-        return PrefectClient(f"{self.plan.prefect_url}/api", LOGIN).ask("GET", path)
+        return PrefectClient(f"{self.local_services.prefect_url}/api", LOGIN).ask("GET", path)
 
     def published_sessions(self) -> int:
         with psycopg.connect(
-            f"postgresql://postgres@/postgres?host={self.plan.settings.data_dir}/postgres"
+            f"postgresql://postgres@/postgres?host={self.local_services.settings.data_dir}/postgres"
         ) as database:
             row = database.execute("select count(*) from warehouse.listen_history").fetchone()
         assert row is not None
         return int(row[0])
 
     def processes(self) -> list[psutil.Process]:
-        return Supervisor(self.plan).leftovers()
+        return Supervisor(self.local_services).leftovers()
 
 
 @pytest.fixture(scope="module")
@@ -106,11 +106,11 @@ def _services_in(folder: str) -> Iterator[Services]:
         for name, value in settings.items():
             patch.setenv(name, value)
         patch.delenv("MOOVITAMIX_API_URL", raising=False)
-        plan = load_local_services()
-    environment |= {"PREFECT_API_URL": f"{plan.prefect_url}/api", "PREFECT_HOME": f"{folder}/prefect"}
+        local_services = load_local_services()
+    environment |= {"PREFECT_API_URL": f"{local_services.prefect_url}/api", "PREFECT_HOME": f"{folder}/prefect"}
     environment |= {"PREFECT_API_AUTH_STRING": LOGIN} | PROXY_VARIABLES
     environment.pop("MOOVITAMIX_API_URL", None)
-    services = Services(environment, plan, mailbox)
+    services = Services(environment, local_services, mailbox)
     mailbox.open()
     try:
         result = services.make("up")

@@ -15,7 +15,7 @@ from functools import wraps
 from typing import Any
 
 
-def interrupt(step: str, when: str, nth: int, action: Callable[[], None]) -> Callable[[], None]:
+def interrupt(step: str, position: str, nth: int, action: Callable[[], None]) -> Callable[[], None]:
     """Run `action` directly before or after the nth call of `module:function|text`. Returns an undo function."""
     function, _, text = step.partition("|")
     module_name, _, path = function.partition(":")
@@ -31,10 +31,10 @@ def interrupt(step: str, when: str, nth: int, action: Callable[[], None]) -> Cal
         matches = not text or arguments[:1] == (text,)
         calls += matches
         is_nth = matches and calls == nth
-        if is_nth and when == "before":
+        if is_nth and position == "before":
             action()
         result = original(*arguments, **options)
-        if is_nth and when == "after":
+        if is_nth and position == "after":
             action()
         return result
 
@@ -44,10 +44,10 @@ def interrupt(step: str, when: str, nth: int, action: Callable[[], None]) -> Cal
 
 def main() -> int:
     """Run the interrupted ingest."""
-    signal_name, step, when, nth, *arguments = sys.argv[1:]
+    signal_name, step, position, nth, *arguments = sys.argv[1:]
     from flows.ingest import main as ingest
 
-    interrupt(step, when, int(nth), lambda: os.kill(os.getpid(), signal.Signals[signal_name]))
+    interrupt(step, position, int(nth), lambda: os.kill(os.getpid(), signal.Signals[signal_name]))
     return ingest(arguments)
 
 

@@ -16,9 +16,9 @@ from tests.publications import quick_candidates
 
 def main() -> int:
     """Run the interrupted flow."""
-    flow, signal_name, step, when = sys.argv[1:]
+    flow, signal_name, step, position = sys.argv[1:]
     with quick_candidates():
-        interrupt(step, when, 1, lambda: os.kill(os.getpid(), signal.Signals[signal_name]))
+        interrupt(step, position, 1, lambda: os.kill(os.getpid(), signal.Signals[signal_name]))
         code: int = importlib.import_module(f"flows.{flow}").main([])
     return code
 

@@ -31,7 +31,7 @@ def ingest(database: str, folder: Path, source: str, **shell: str) -> subprocess
         capture_output=True,
         text=True,
         check=False,
-        timeout=280,
+        timeout=600,
     )
 
 
@@ -96,7 +96,7 @@ def test_prefect_command_sends_no_telemetry_from_this_folder(tmp_path: Path) -> 
         shell = {"HOME": str(tmp_path), "HTTPS_PROXY": proxy.url, "HTTP_PROXY": proxy.url, "NO_PROXY": "127.0.0.1"}
         command = [sys.executable, "-m", "prefect", "deployment", "ls"]
         devnull = subprocess.DEVNULL  # without a server, Prefect prints a traceback
-        subprocess.run(command, cwd=ROOT, env=clean | shell, stdout=devnull, stderr=devnull, check=False, timeout=120)
+        subprocess.run(command, cwd=ROOT, env=clean | shell, stdout=devnull, stderr=devnull, check=False, timeout=600)
     assert proxy.hosts == []
 
 

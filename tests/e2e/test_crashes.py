@@ -75,26 +75,26 @@ def start_process(*command: str) -> subprocess.Popen[str]:
     )
 
 
-def run_and_kill(step: str, when: str, nth: int) -> None:
+def run_and_kill(step: str, position: str, nth: int) -> None:
     """Run an ingest that is killed at this step."""
-    process = start_process("tests.e2e.interrupted", "SIGKILL", step, when, str(nth))
-    output = "".join(process.communicate(timeout=120))
+    process = start_process("tests.e2e.interrupted", "SIGKILL", step, position, str(nth))
+    output = "".join(process.communicate(timeout=6000))
     assert process.returncode == -signal.SIGKILL, output
     assert "Traceback" not in output
 
 
-# Each page is one file: 4 pages of tracks, 6 and then 7 of users, 10 and then 11 of listens.
+# Each page is one file: 4 pages of tracks, 6 and then 7 of users, 10 and then 11 of sessions.
 STEPS = {
     "fetching the users": ("os:fsync", "after", 10),
     "transforming": ("pipeline.transformation:_Transformer.add", "after", 3),
     "staging the users": ("pipeline.staging:compose_query|staging/tables.insert_profile", "before", 2),
     "publishing the tracks, before the commit": ("pipeline.warehouse:record_batch", "after", 1),
-    "publishing the listens, halfway": (
+    "publishing the sessions, halfway": (
         "pipeline.warehouse:update_numbered_rows",
         "before",
         1,
     ),
-    "publishing the listens, before the commit": ("pipeline.warehouse:record_batch", "after", 3),
+    "publishing the sessions, before the commit": ("pipeline.warehouse:record_batch", "after", 3),
     "after publishing the tracks": ("pipeline.warehouse:publish_batch", "after", 1),
     "after publishing everything": ("pipeline.batches:finish_run", "before", 1),
 }
@@ -174,13 +174,13 @@ def test_rerun_after_killing_postgres_equals_an_undisturbed_run(
         time.sleep(0.5)  # its processes end
 
     monkeypatch.setenv("DATABASE_URL", embedded_postgres.start(folder))
-    for step, when, nth in (
+    for step, position, nth in (
         ("pipeline.staging:compose_query|staging/tables.insert_profile", "before", 1),  # while the tracks are staged
         ("expectations.checkpoint:Auditor.audit", "before", 1),
-        ("pipeline.warehouse:update_numbered_rows", "before", 1),  # while the listens are published
+        ("pipeline.warehouse:insert_numbered_rows", "before", 1),  # while the sessions are published
         ("pipeline.batches:finish_run", "before", 1),
     ):
-        undo = interrupt(step, when, nth, kill_postgres)
+        undo = interrupt(step, position, nth, kill_postgres)
         code = main(["--day", DAY])
         undo()
         output = capfd.readouterr()
@@ -245,7 +245,7 @@ def test_second_run_is_refused_during_the_first(query: Query, clean: Tables, cap
     )
     assert "Traceback" not in output.out + output.err
     first.send_signal(signal.SIGCONT)
-    out, err = first.communicate(timeout=60)
+    out, err = first.communicate(timeout=600)
     assert (first.returncode, err) == (0, "")
     assert "listen_history-2026-12-01: published" in out
     assert database_state(query) == clean
@@ -260,7 +260,7 @@ def test_second_run_waits_and_has_nothing_to_do(
     time.sleep(3)
     first.send_signal(signal.SIGCONT)
 
-    first_output, second_output = first.communicate(timeout=60), second.communicate(timeout=60)
+    first_output, second_output = first.communicate(timeout=600), second.communicate(timeout=600)
 
     assert (first.returncode, second.returncode) == (0, 0), (first_output, second_output)
     assert second_output[0].count("published by an earlier run, nothing to do") == 3

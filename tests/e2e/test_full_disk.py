@@ -43,7 +43,7 @@ def _run(data_dir: Path, *command: str) -> subprocess.CompletedProcess[str]:
     settings = {"DATA_DIR": str(data_dir), "DATABASE_URL": "", "PREFECT_HOME": str(data_dir / "prefect")}
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"} | settings
     return subprocess.run(
-        [sys.executable, "-m", *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
     )
 
 

@@ -20,10 +20,10 @@ from prefect.events import Event
 
 from core.clock import utc_now
 from core.prefect_client import PrefectClient
-from core.prefect_names import RUN_TAG, WORK_POOL
+from core.prefect_names import MODELS_WORK_POOL, RUN_TAG, WORK_POOL, WORK_POOLS
 from demo.local_services import free_ports
 from notifications.lost_runs import LostRuns, SignsOfLife, mark_as_lost, open_runs, run_ids_of_processes
-from services.deploy import is_reachable
+from services.deploy import DeploymentError, _ensure_work_pool, is_reachable
 from services.lost_runs import close_lost_runs
 from tests.conftest import ROOT
 
@@ -43,26 +43,27 @@ def server(prefect_database: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     client = PrefectClient(f"http://127.0.0.1:{port}/api")
     try:
         _wait_until(lambda: is_reachable(f"{client.api_url}/health"))
-        client.ask("POST", "work_pools/", {"name": WORK_POOL, "type": "process"})
+        for pool in WORK_POOLS:
+            client.ask("POST", "work_pools/", {"name": pool, "type": "process"})
         yield client
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=120)
 
 
 @dataclass
-class Site:
-    """A deployment with a concurrency limit of one, and checks of its runs at a simulated time."""
+class Deployment:
+    """A deployment with concurrency limit 1, and checks of its runs at a simulated time."""
 
     server: PrefectClient
-    deployment: str
+    deployment_id: str
     signs_of_life: SignsOfLife = field(default_factory=dict)
     time_offset: timedelta = timedelta(0)
     processes: set[str] = field(default_factory=set)
 
     def run(self, *states: str) -> str:
-        """Create a run and set these states. A worker would set the first one."""
-        run_id: str = self.server.ask("POST", f"deployments/{self.deployment}/create_flow_run", {})["id"]
+        """Create a run and set these states. A worker would set the first state."""
+        run_id: str = self.server.ask("POST", f"deployments/{self.deployment_id}/create_flow_run", {})["id"]
         for state in states:
             self.set_state(run_id, state)
         return run_id
@@ -100,58 +101,58 @@ class Site:
 
 
 @pytest.fixture
-def site(server: PrefectClient) -> Iterator[Site]:
+def deployment(server: PrefectClient) -> Iterator[Deployment]:
     flow = server.ask("POST", "flows/", {"name": "ingest"})["id"]
     content = {"name": uuid4().hex, "flow_id": flow, "work_pool_name": WORK_POOL, "concurrency_limit": 1}
     content |= {"tags": [RUN_TAG], "concurrency_options": {"collision_strategy": "CANCEL_NEW"}}
-    yield Site(server, server.ask("POST", "deployments/", content)["id"])
+    yield Deployment(server, server.ask("POST", "deployments/", content)["id"])
     for run in open_runs(server, {}):
         server.ask("DELETE", f"flow_runs/{run['id']}")
 
 
-def test_pending_run_without_its_worker_is_marked_and_frees_the_slot(site: Site) -> None:
-    site.send_worker_heartbeat("first")
-    run = site.run("PENDING")
-    assert site.state(site.run("PENDING")) == "CANCELLED"  # the slot is in use
-    assert site.check() == []
-    site.send_worker_heartbeat("second")  # a worker that starts later does not have the run
-    assert site.check(59) == []
-    assert site.check(2) != []
-    assert site.state(run) == "CRASHED"
-    assert site.state(site.run("PENDING", "RUNNING", "COMPLETED")) == "COMPLETED"
+def test_pending_run_without_its_worker_is_marked_and_frees_the_slot(deployment: Deployment) -> None:
+    deployment.send_worker_heartbeat("first")
+    run = deployment.run("PENDING")
+    assert deployment.state(deployment.run("PENDING")) == "CANCELLED"  # the slot is in use
+    assert deployment.check() == []
+    deployment.send_worker_heartbeat("second")  # a worker that starts later does not have the run
+    assert deployment.check(59) == []
+    assert deployment.check(2) != []
+    assert deployment.state(run) == "CRASHED"
+    assert deployment.state(deployment.run("PENDING", "RUNNING", "COMPLETED")) == "COMPLETED"
 
 
-def test_pending_run_is_not_lost_while_its_worker_sends_heartbeats(site: Site) -> None:
-    site.send_worker_heartbeat("first")
-    run = site.run("PENDING")
+def test_pending_run_is_not_lost_while_its_worker_sends_heartbeats(deployment: Deployment) -> None:
+    deployment.send_worker_heartbeat("first")
+    run = deployment.run("PENDING")
     for _ in range(3):
-        assert site.check(50) == []
-        site.send_worker_heartbeat("first")
-    assert site.state(run) == "PENDING"
+        assert deployment.check(50) == []
+        deployment.send_worker_heartbeat("first")
+    assert deployment.state(run) == "PENDING"
 
 
-def test_running_run_is_not_lost_with_heartbeats_or_a_process(site: Site) -> None:
-    run = site.run("PENDING", "RUNNING")
+def test_running_run_is_not_lost_with_heartbeats_or_a_process(deployment: Deployment) -> None:
+    run = deployment.run("PENDING", "RUNNING")
     for _ in range(2):
-        site.send_run_heartbeat(run)
-        assert site.check(50) == []
-    site.processes = {run}
-    assert site.check(50) == site.check(50) == []
-    site.processes = set()
-    assert site.check(50) == []
-    assert site.check(20) != []
-    assert site.state(run) == "CRASHED"
+        deployment.send_run_heartbeat(run)
+        assert deployment.check(50) == []
+    deployment.processes = {run}
+    assert deployment.check(50) == deployment.check(50) == []
+    deployment.processes = set()
+    assert deployment.check(50) == []
+    assert deployment.check(20) != []
+    assert deployment.state(run) == "CRASHED"
 
 
-def test_command_line_run_is_marked_without_heartbeats(site: Site) -> None:
-    flow = site.server.ask("POST", "flows/", {"name": "ingest"})["id"]
+def test_command_line_run_is_marked_without_heartbeats(deployment: Deployment) -> None:
+    flow = deployment.server.ask("POST", "flows/", {"name": "ingest"})["id"]
     content = {"flow_id": flow, "state": {"type": "RUNNING"}}
-    foreign_run = site.server.ask("POST", "flow_runs/", content)["id"]  # without the project's tag
-    tagged_run = site.server.ask("POST", "flow_runs/", content | {"tags": [RUN_TAG]})["id"]
-    assert close_lost_runs(site.server) == 0  # checks only runs of workers
-    assert site.check() == site.check(120) == []
-    assert site.check(61) != []
-    assert (site.state(foreign_run), site.state(tagged_run)) == ("RUNNING", "CRASHED")
+    foreign_run = deployment.server.ask("POST", "flow_runs/", content)["id"]  # without the project's tag
+    tagged_run = deployment.server.ask("POST", "flow_runs/", content | {"tags": [RUN_TAG]})["id"]
+    assert close_lost_runs(deployment.server) == 0  # checks only runs of workers
+    assert deployment.check() == deployment.check(120) == []
+    assert deployment.check(61) != []
+    assert (deployment.state(foreign_run), deployment.state(tagged_run)) == ("RUNNING", "CRASHED")
 
 
 def test_every_deployment_has_the_tag() -> None:
@@ -159,38 +160,38 @@ def test_every_deployment_has_the_tag() -> None:
     assert [deployment["entrypoint"] for deployment in deployments if RUN_TAG not in deployment["tags"]] == []
 
 
-def test_lost_run_in_state_cancelling_is_cancelled(site: Site) -> None:
-    run = site.run("PENDING", "RUNNING", "CANCELLING")
-    site.check()
-    site.check(61)
-    assert site.state(run) == "CANCELLED"
-    assert site.state(site.run("PENDING")) == "PENDING"  # the slot is free
+def test_lost_run_in_state_cancelling_is_cancelled(deployment: Deployment) -> None:
+    run = deployment.run("PENDING", "RUNNING", "CANCELLING")
+    deployment.check()
+    deployment.check(61)
+    assert deployment.state(run) == "CANCELLED"
+    assert deployment.state(deployment.run("PENDING")) == "PENDING"  # the slot is free
 
 
 @pytest.mark.parametrize("final_state", ["COMPLETED", "FAILED", "CANCELLED"])
-def test_ended_run_keeps_its_state(site: Site, final_state: str) -> None:
+def test_ended_run_keeps_its_state(deployment: Deployment, final_state: str) -> None:
     """The run ends between check and mark. Its heartbeats arrive late, and no event reports its end."""
-    run = site.run("PENDING", "RUNNING")
-    site.send_run_heartbeat(run)
-    site.check()
-    [outdated_run] = open_runs(site.server, {})
-    site.set_state(run, final_state)
-    state = site.server.ask("GET", f"flow_runs/{run}")["state"]
-    assert not mark_as_lost(site.server, outdated_run, "Its process is gone.")
-    site.send_run_heartbeat(run)
-    assert site.check(61) == site.check(61) == []
-    assert close_lost_runs(site.server) == 0
-    assert site.server.ask("GET", f"flow_runs/{run}")["state"] == state
+    run = deployment.run("PENDING", "RUNNING")
+    deployment.send_run_heartbeat(run)
+    deployment.check()
+    [outdated_run] = open_runs(deployment.server, {})
+    deployment.set_state(run, final_state)
+    state = deployment.server.ask("GET", f"flow_runs/{run}")["state"]
+    assert not mark_as_lost(deployment.server, outdated_run, "Its process is gone.")
+    deployment.send_run_heartbeat(run)
+    assert deployment.check(61) == deployment.check(61) == []
+    assert close_lost_runs(deployment.server) == 0
+    assert deployment.server.ask("GET", f"flow_runs/{run}")["state"] == state
 
 
-def test_scheduled_run_is_not_lost(site: Site) -> None:
-    run = site.run()
-    assert site.check() == site.check(600) == []
-    assert site.state(run) == "SCHEDULED"
+def test_scheduled_run_is_not_lost(deployment: Deployment) -> None:
+    run = deployment.run()
+    assert deployment.check() == deployment.check(600) == []
+    assert deployment.state(run) == "SCHEDULED"
 
 
-def test_only_a_prefect_engine_process_is_a_sign_of_life(site: Site) -> None:
-    run = site.run("PENDING", "RUNNING")
+def test_only_a_prefect_engine_process_is_a_sign_of_life(deployment: Deployment) -> None:
+    run = deployment.run("PENDING", "RUNNING")
     environment = os.environ | {"PREFECT__FLOW_RUN_ID": run}
     wait = "import time; time.sleep(600)"
     child = subprocess.Popen([sys.executable, "-c", wait], env=environment)
@@ -199,19 +200,34 @@ def test_only_a_prefect_engine_process_is_a_sign_of_life(site: Site) -> None:
         engine = subprocess.Popen([sys.executable, "-c", wait, "-m", "prefect.engine"], env=environment)
         try:
             _wait_until(lambda: run in run_ids_of_processes())
-            assert close_lost_runs(site.server) == 0
+            assert close_lost_runs(deployment.server) == 0
         finally:
             engine.kill()
             engine.wait()
-        assert close_lost_runs(site.server) == 1
-        assert site.state(run) == "CRASHED"
+        assert close_lost_runs(deployment.server) == 1
+        assert deployment.state(run) == "CRASHED"
     finally:
         child.kill()
         child.wait()
 
 
-def _wait_until(condition: Any, seconds: float = 120) -> None:
+def _wait_until(condition: Any, seconds: float = 600) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "time limit reached"
         time.sleep(0.2)
+
+
+def test_deploying_applies_the_kubernetes_job_of_a_pool_and_refuses_a_pool_of_processes(server: PrefectClient) -> None:
+    """It has nothing to do with lost runs, but needs a server."""
+    templates = ROOT / "deploy/kubernetes/pools"
+    for pool in WORK_POOLS:  # the fixture created them for processes
+        with pytest.raises(DeploymentError, match=f"prefect work-pool delete {pool}"):
+            _ensure_work_pool(server.api_url, "", pool, templates)
+    server.ask("DELETE", f"work_pools/{MODELS_WORK_POOL}")
+    expected = yaml.safe_load((templates / f"{MODELS_WORK_POOL}.yaml").read_text())
+    for _ in range(2):
+        _ensure_work_pool(server.api_url, "", MODELS_WORK_POOL, templates)
+        applied = server.ask("GET", f"work_pools/{MODELS_WORK_POOL}")
+        assert (applied["type"], applied["base_job_template"]) == ("kubernetes", expected)
+        server.ask("PATCH", f"work_pools/{MODELS_WORK_POOL}", {"base_job_template": {}})

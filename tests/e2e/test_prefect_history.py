@@ -31,10 +31,10 @@ KEEP = timedelta(days=30)
 
 
 @dataclass
-class Site:
+class ServerWithHistory:
     """A Prefect server as `make up` starts it, with its own DATA_DIR."""
 
-    server: PrefectClient
+    api: PrefectClient
     data_dir: Path
 
     @property
@@ -43,7 +43,7 @@ class Site:
 
     def run(self, flow: str, **parameters: Any) -> str:
         """Create a completed run of the flow with a log line, an artifact and an event."""
-        ask = self.server.ask
+        ask = self.api.ask
         flow_id = ask("POST", "flows/", {"name": flow})["id"]
         content = {"flow_id": flow_id, "name": flow, "parameters": parameters, "state": {"type": "RUNNING"}}
         run: str = ask("POST", "flow_runs/", content)["id"]
@@ -95,7 +95,7 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(prefect_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def server(prefect_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerWithHistory]:
     from core.settings import Settings
     from demo.local_services import free_ports
     from services.deploy import is_reachable
@@ -115,18 +115,18 @@ def site(prefect_database: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         process = subprocess.Popen(definition.command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
     try:
         wait_until(lambda: is_reachable(f"{services.prefect_url}/api/health"))
-        yield Site(PrefectClient(f"{services.prefect_url}/api"), data_dir)
+        yield ServerWithHistory(PrefectClient(f"{services.prefect_url}/api"), data_dir)
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=120)
 
 
-def test_old_runs_and_their_data_are_deleted_and_new_runs_are_kept(site: Site) -> None:
-    old, new = site.run("ingest"), site.run("ingest")
-    assert all(site.stored_rows(old).values())
-    site.make_older(old, 31)
-    site.make_older(new, 29)
-    result = site.data_dir / "prefect" / "storage" / "land tracks" / "a"
+def test_old_runs_and_their_data_are_deleted_and_new_runs_are_kept(server: ServerWithHistory) -> None:
+    old, new = server.run("ingest"), server.run("ingest")
+    assert all(server.stored_rows(old).values())
+    server.make_older(old, 31)
+    server.make_older(new, 29)
+    result = server.data_dir / "prefect" / "storage" / "land tracks" / "a"
     result.parent.mkdir(parents=True)
     result.write_text("{}")
     os.utime(result, (0, 0))
@@ -134,33 +134,33 @@ def test_old_runs_and_their_data_are_deleted_and_new_runs_are_kept(site: Site) -
     newer.write_text("{}")
     os.utime(newer, (time.time(), time.time()))  # CLOCK_FILE and the kernel's clock can differ
 
-    wait_until(lambda: not any(site.stored_rows(old).values()))  # the server deletes it
-    assert all(site.stored_rows(new).values())
-    assert prune_prefect_history(site.data_dir, KEEP)["prefect_files"] == 1
+    wait_until(lambda: not any(server.stored_rows(old).values()))  # the server deletes it
+    assert all(server.stored_rows(new).values())
+    assert prune_prefect_history(server.data_dir, KEEP)["prefect_files"] == 1
     assert (result.exists(), newer.exists()) == (False, True)
-    assert site.server.ask("GET", f"flow_runs/{new}")["state_type"] == "COMPLETED"
+    assert server.api.ask("GET", f"flow_runs/{new}")["state_type"] == "COMPLETED"
 
 
-def test_server_has_the_retention_settings_and_durable_leases(site: Site) -> None:
-    server_settings = site.server.ask("GET", "admin/settings")["server"]
+def test_server_has_the_retention_settings_and_durable_leases(server: ServerWithHistory) -> None:
+    server_settings = server.api.ask("GET", "admin/settings")["server"]
     assert server_settings["concurrency"]["lease_storage"].endswith(".filesystem")
     assert set(server_settings["services"]["db_vacuum"]["enabled"]) == {"events", "flow_runs"}
     assert server_settings["services"]["db_vacuum"]["retention_period"] == "P30D"
     assert server_settings["events"]["retention_period"] == "P30D"
 
 
-def test_files_do_not_contain_an_erased_user_id(site: Site) -> None:
-    erase_run, ingest_run = site.run("erase", user_id=USER_ID), site.run("ingest")
-    assert site.files_contain(str(USER_ID))
+def test_files_do_not_contain_an_erased_user_id(server: ServerWithHistory) -> None:
+    erase_run, ingest_run = server.run("erase", user_id=USER_ID), server.run("ingest")
+    assert server.files_contain(str(USER_ID))
     early = utc_now() - timedelta(minutes=10)
-    assert delete_erase_runs(site.server, ended_before=early) == 0  # the result must stay readable for a while
+    assert delete_erase_runs(server.api, ended_before=early) == 0  # the result must stay readable for a while
 
-    with temporary_settings({PREFECT_API_URL: site.server.api_url}):
-        assert prune_prefect_history(site.data_dir, KEEP)["erase_runs"] == 1
-    assert not site.files_contain(str(USER_ID))
+    with temporary_settings({PREFECT_API_URL: server.api.api_url}):
+        assert prune_prefect_history(server.data_dir, KEEP)["erase_runs"] == 1
+    assert not server.files_contain(str(USER_ID))
     # Its events stay for a while; they contain no parameters.
-    wait_until(lambda: {kind for kind, rows in site.stored_rows(erase_run).items() if rows} == {"events"})
-    assert site.stored_rows(ingest_run)["flow_run"] == 1
+    wait_until(lambda: {kind for kind, rows in server.stored_rows(erase_run).items() if rows} == {"events"})
+    assert server.stored_rows(ingest_run)["flow_run"] == 1
 
 
 def test_unreadable_database_is_not_changed(tmp_path: Path) -> None:
@@ -171,8 +171,8 @@ def test_unreadable_database_is_not_changed(tmp_path: Path) -> None:
     assert database.read_bytes().startswith(b"no database")
 
 
-def test_sqlite_gives_room_back(tmp_path: Path) -> None:
-    """Of a database that has rows to delete: the file is smaller afterwards."""
+def test_compacting_reduces_the_file_of_sqlite(tmp_path: Path) -> None:
+    """The file of a database with deleted rows is smaller afterwards."""
     from flows.prefect_history import _compact
 
     path = tmp_path / "server.db"

@@ -31,7 +31,7 @@ ensure_prefect_api(Path(sys.argv[1]))
 print("ready", flush=True)
 time.sleep(600)
 """
-SECONDS = 120
+SECONDS = 600
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("when", "signal_number"),
+    ("phase", "signal_number"),
     [
         ("starting", signal.SIGKILL),
         ("running", signal.SIGKILL),
@@ -101,9 +101,9 @@ def wait_until(condition: Callable[[], bool]) -> None:
         ("starting", signal.SIGHUP),
     ],
 )
-def test_server_ends_when_its_run_is_killed(when: str, signal_number: signal.Signals, data_dir: Path) -> None:
+def test_server_ends_when_its_run_is_killed(phase: str, signal_number: signal.Signals, data_dir: Path) -> None:
     run = start_waiting_command(data_dir)
-    if when == "running":
+    if phase == "running":
         assert run.stdout and run.stdout.readline() == "ready\n"
     wait_until(lambda: bool(servers(data_dir)))
     run.send_signal(signal_number)

@@ -31,10 +31,10 @@ DAY = "2026-11-20"
 
 def test_command_reports_to_the_running_server(services: Services) -> None:
     environment = {name: value for name, value in services.environment.items() if not name.startswith("PREFECT_")}
-    environment["MOOVITAMIX_API_URL"] = services.plan.api_url
+    environment["MOOVITAMIX_API_URL"] = services.local_services.api_url
     command = [sys.executable, "-m", "flows.ingest", "--day", "2026-11-18"]
     result = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=200
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=600
     )
     assert (result.returncode, result.stderr) == (0, "")
     assert "next, because" not in result.stdout  # the next flow starts automatically
@@ -49,7 +49,7 @@ def test_deployment_run_is_named_after_its_day(services: Services) -> None:
     assert services.run("ingest/daily", day=DAY) == 0
     assert services.flow_runs()[f"ingest-{DAY}"] == "COMPLETED"
     assert services.published_sessions() > 0
-    docs = requests.get(f"{services.plan.docs_url}/", timeout=10)
+    docs = requests.get(f"{services.local_services.docs_url}/", timeout=60)
     assert DAY in docs.text
 
 
@@ -58,7 +58,7 @@ def test_monitor_and_recommend_start_automatically_after_an_ingest(services: Ser
         runs = services.flow_runs()
         return runs.get("monitor") == runs.get("recommend") == "COMPLETED"
 
-    assert _becomes_true(both_completed, seconds=150)
+    assert _becomes_true(both_completed)
     # Each of the two ingests above may have started a pair, so the first of each kind is compared.
     runs = services.ask("flow_runs/filter", {})
     monitored = min(run["end_time"] for run in runs if run["name"] == "monitor" and run["end_time"])
@@ -66,36 +66,59 @@ def test_monitor_and_recommend_start_automatically_after_an_ingest(services: Ser
 
 
 def test_serving_reports_its_health(services: Services) -> None:
-    assert requests.get(f"{services.plan.serving_url}/health/live", timeout=10).json() == {"live": True}
-    assert requests.get(f"{services.plan.serving_url}/health", timeout=10).json()["database"]
+    assert requests.get(f"{services.local_services.serving_url}/health/live", timeout=60).json() == {"live": True}
+    assert requests.get(f"{services.local_services.serving_url}/health", timeout=60).json()["database"]
 
 
 def test_blocked_day_ends_the_watching_command_with_exit_code_1(services: Services) -> None:
-    faults = f"{services.plan.api_url}/_control/faults"
-    requests.put(faults, json=[{"endpoint": "tracks", "empty": True}], timeout=10).raise_for_status()
+    faults = f"{services.local_services.api_url}/_control/faults"
+    requests.put(faults, json=[{"endpoint": "tracks", "empty": True}], timeout=60).raise_for_status()
     try:
         assert services.run("ingest/daily", day="2026-11-21") == 1
     finally:
-        requests.delete(faults, timeout=10).raise_for_status()
-    # One cause gives one mail, which names the listens that wait for the tracks.
-    assert _becomes_true(lambda: "tracks-2026-11-21 is blocked" in services.mailbox.subjects, 60), (
-        services.mailbox.subjects
-    )
+        requests.delete(faults, timeout=60).raise_for_status()
+    # One cause gives one mail, which names the sessions that wait for the tracks.
+    assert _becomes_true(lambda: "tracks-2026-11-21 is blocked" in services.mailbox.subjects), services.mailbox.subjects
     assert [subject for subject in services.mailbox.subjects if "2026-11-21" in subject] == [
         "tracks-2026-11-21 is blocked"
     ]
     assert "listen_history-2026-11-21" in services.mailbox.body("tracks-2026-11-21 is blocked")
 
 
+def test_console_replays_a_batch_through_prefect(services: Services) -> None:
+    """The run of the worker does the work: the console's own role cannot write what a replay writes."""
+    url, batch_id = services.local_services.serving_url, "tracks-2026-11-21"
+    with requests.Session() as person:
+        key = _key(services, "console:read", "console:act")
+        assert person.post(f"{url}/console/sign-in", data={"key": key}, timeout=60).status_code == 200
+        form = {"target": batch_id, "reason": "its threshold is right", "confirmed": "yes", "form_id": "a form"}
+        form["csrf_token"] = _csrf_token(person.get(f"{url}/console/actions/replay", timeout=60).text)
+
+        def is_sent() -> bool:  # a busy server may not answer; the console then asks for the form again
+            return "Its result is below" in person.post(f"{url}/console/actions/replay", data=form, timeout=60).text
+
+        assert all(_becomes_true(is_sent) for _ in range(2))  # sent twice, started once
+        runs = [run for run in services.ask("flow_runs/filter", {}) if "console" in run["tags"]]
+        assert [run["parameters"] for run in runs] == [{"batch_id": batch_id}]
+        actions = person.get(f"{url}/console/actions", timeout=60).text
+        assert actions.count(f"/runs/flow-run/{runs[0]['id']}") == 2
+        assert _becomes_true(lambda: services.flow_runs().get(f"replay-{batch_id}") == "FAILED")  # blocked again
+        page = person.get(f"{url}/console/batches/{batch_id}", timeout=60).text
+        ledger_runs = re.findall(r"/console/runs/(\d+)", page)
+        assert len(ledger_runs) == 2  # the ingest and the replay
+        opened = person.get(f"{url}/console/runs/{ledger_runs[0]}", timeout=10, allow_redirects=False)
+        assert opened.headers["location"].endswith(f"/runs/flow-run/{runs[0]['id']}")
+
+
 def test_prefect_requires_its_login(services: Services) -> None:
     for auth, status in ((None, 401), (("operator", "guessed"), 401), (tuple(LOGIN.split(":")), 200)):
-        url = f"{services.plan.prefect_url}/api/flow_runs/filter"
-        assert requests.post(url, json={}, auth=auth, timeout=10).status_code == status  # type: ignore[arg-type]
+        url = f"{services.local_services.prefect_url}/api/flow_runs/filter"
+        assert requests.post(url, json={}, auth=auth, timeout=60).status_code == status  # type: ignore[arg-type]
 
 
 @pytest.mark.skipif(browser.PROGRAM is None, reason="needs Chromium")
 def test_pages_request_only_this_machine(services: Services) -> None:
-    ui, key = services.plan.prefect_url, _key(services)
+    ui, key = services.local_services.prefect_url, _key(services)
     run, deployment, automation = (
         services.ask(f"{kind}/filter", {"limit": 1})[0]["id"] for kind in ("flow_runs", "deployments", "automations")
     )
@@ -125,23 +148,27 @@ def test_pages_request_only_this_machine(services: Services) -> None:
         "settings",
     ]
     v2_pages = ["dashboard", detail_pages[0], "deployments", "artifacts", "settings"]
-    folder = services.plan.settings.data_dir / "data_docs"
+    folder = services.local_services.settings.data_dir / "data_docs"
     docs = [page.relative_to(folder) for page in sorted(folder.rglob("*.html"))]
-    docs_urls = [f"{services.plan.docs_url}/{page}" for page in ("", docs[-1])]
+    docs_urls = [f"{services.local_services.docs_url}/{page}" for page in ("", docs[-1])]
     with browser.browser() as tab:
         tab.open(f"{ui}/ui-settings")
         tab.evaluate(f"localStorage.setItem('prefect-password', btoa('{LOGIN}'))")
         tab.open(ui)
         tab.settle()
-        assert "/v2/" not in tab.evaluate("location.href")  # the default UI is the older one
+        assert "/v2/" not in tab.evaluate("location.href")  # the default UI is the older UI
         for page in [*pages, *(f"v2/{name}" for name in v2_pages)]:
             tab.open(f"{ui}/{page}")
-            assert _becomes_true(partial(_is_shown, tab), 60), page
+            assert _becomes_true(partial(_is_shown, tab)), page
             assert (page, tab.hosts()) == (page, {"127.0.0.1"})
         # The content security policy stops requests of the v2 pages.
-        assert _becomes_true(partial(_is_refused_by_policy, tab), 60)
+        assert _becomes_true(partial(_is_refused_by_policy, tab))
         tab.do("Network.setExtraHTTPHeaders", headers={"Authorization": f"Basic {_basic(key)}"})
-        for url in (*docs_urls, f"{services.plan.serving_url}/docs", f"{services.plan.serving_url}/dashboard"):
+        for url in (
+            *docs_urls,
+            f"{services.local_services.serving_url}/docs",
+            f"{services.local_services.serving_url}/dashboard",
+        ):
             tab.open(url)
             tab.settle()
             assert (url, tab.hosts()) == (url, {"127.0.0.1"})
@@ -152,7 +179,7 @@ def test_next_runs_are_scheduled(services: Services) -> None:
         runs = services.ask("flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}})
         return {tag for run in runs for tag in run["tags"]} >= {"ingest", "maintenance"}
 
-    assert _becomes_true(scheduled, seconds=90)
+    assert _becomes_true(scheduled)
 
 
 def test_second_up_changes_nothing(services: Services) -> None:
@@ -162,18 +189,20 @@ def test_second_up_changes_nothing(services: Services) -> None:
     assert services.states() == states
     addresses = re.findall(r"^\w[\w ]+ (http://\S+)", second_up.stdout, flags=re.M)
     assert len(addresses) == 5
-    statuses = {url: requests.get(url, timeout=10).status_code for url in addresses}
-    assert {url for url, status in statuses.items() if status == 401} == {f"{services.plan.serving_url}/dashboard"}
+    statuses = {url: requests.get(url, timeout=60).status_code for url in addresses}
+    assert {url for url, status in statuses.items() if status == 401} == {
+        f"{services.local_services.serving_url}/dashboard"
+    }
     assert set(statuses.values()) == {200, 401}
     assert "  no_proxy='*' PREFECT_API_AUTH_STRING=" in second_up.stdout
 
 
 def test_port_in_use_gives_one_error_line(services: Services, tmp_path: Path) -> None:
     environment = services.environment | {"DATA_DIR": str(tmp_path)}
-    result = Services(environment, services.plan, services.mailbox).make("up")
+    result = Services(environment, services.local_services, services.mailbox).make("up")
     assert result.returncode == 1
     assert result.stderr.count("\n") == 1
-    assert f"port {services.plan.ports.mock_port}, for mock-api, is in use" in result.stderr
+    assert f"port {services.local_services.ports.mock_port}, for mock-api, is in use" in result.stderr
 
 
 def test_clean_is_refused_while_services_run(services: Services) -> None:
@@ -185,7 +214,7 @@ def test_clean_is_refused_while_services_run(services: Services) -> None:
 def test_ports_listen_only_on_the_loopback_address(services: Services) -> None:
     sockets = [socket for process in services.processes() for socket in process.net_connections("inet")]
     listening = {(socket.laddr.ip, socket.laddr.port) for socket in sockets if socket.status == psutil.CONN_LISTEN}
-    ports = {process.port for process in services.plan.processes() if process.port}
+    ports = {process.port for process in services.local_services.processes() if process.port}
     assert ports <= {port for _, port in listening}
     assert {address for address, _ in listening} == {"127.0.0.1"}
 
@@ -193,39 +222,42 @@ def test_ports_listen_only_on_the_loopback_address(services: Services) -> None:
 def test_personal_data_and_secrets_are_not_exposed(services: Services) -> None:
     kinds = ["email_shared", "field_wrong_type:first_name", "field_wrong_type:email", "id_huge", "id_text"]
     kinds += ["text_nul:last_name", "date_impossible", "text_long:last_name", "text_surrogate", "copy_newer"]
-    faults = f"{services.plan.api_url}/_control/faults"
+    faults = f"{services.local_services.api_url}/_control/faults"
     day = (datetime.now(UTC) - timedelta(days=2)).date().isoformat()  # the health page shows thirty days
-    requests.put(faults, json=[{"bad_rows": dict.fromkeys(kinds, 3), "endpoint": "users"}], timeout=10)
+    requests.put(faults, json=[{"bad_rows": dict.fromkeys(kinds, 3), "endpoint": "users"}], timeout=60)
     try:
         assert services.run("ingest/daily", day=day) == 1
     finally:
-        requests.delete(faults, timeout=10).raise_for_status()
-    users, tracks = (all_rows(services.plan.api_url, endpoint) for endpoint in ("users", "tracks"))
+        requests.delete(faults, timeout=60).raise_for_status()
+    users, tracks = (all_rows(services.local_services.api_url, endpoint) for endpoint in ("users", "tracks"))
     secrets = Secrets.from_rows(
         users, tracks, {"the token of the API": API_TOKEN, "Prefect's password": LOGIN, "the proxy's": PROXY_PASSWORD}
     )
-    data_dir = services.plan.settings.data_dir
+    data_dir = services.local_services.settings.data_dir
     raw = next((data_dir / "landing" / "users").rglob("pages-*.zst"))
     with zstandard.open(raw) as pages:
         assert len(secrets.found_in(pages.read())) > 100
 
-    page = requests.get(f"{services.plan.serving_url}/dashboard", auth=("browser", _key(services)), timeout=10)
+    page = requests.get(
+        f"{services.local_services.serving_url}/dashboard", auth=("browser", _key(services)), timeout=10
+    )
     assert day in page.text
     assert secrets.found_in(page.content) == set()
     assert [exposed for mail in services.mailbox.mails if (exposed := secrets.found_in(mail.as_bytes()))] == []
-    files = list(readable_files(data_dir))
-    assert len(files) > 30
-    assert {
-        str(path): secrets.found_in(path.read_bytes()) for path in files if secrets.found_in(path.read_bytes())
-    } == {}
+    exposed_in_file = {}
+    for path in readable_files(data_dir):
+        with suppress(FileNotFoundError):  # Prefect deletes lease files while they are listed
+            exposed_in_file[str(path)] = secrets.found_in(path.read_bytes())
+    assert len(exposed_in_file) > 30
+    assert {path: exposed for path, exposed in exposed_in_file.items() if exposed} == {}
 
 
 def test_killed_processes_restart_and_their_run_is_marked(services: Services) -> None:
     deployment = services.get("deployments/name/ingest/daily")["id"]
     run = services.ask(f"deployments/{deployment}/create_flow_run", {"parameters": {"day": "2026-11-18"}})["id"]
-    assert _becomes_true(lambda: services.get(f"flow_runs/{run}")["state_type"] in ("PENDING", "RUNNING"), seconds=60)
+    assert _becomes_true(lambda: services.get(f"flow_runs/{run}")["state_type"] in ("PENDING", "RUNNING"))
     states = services.states()
-    postmaster = int((services.plan.settings.data_dir / "postgres/postmaster.pid").read_text().split()[0])
+    postmaster = int((services.local_services.settings.data_dir / "postgres/postmaster.pid").read_text().split()[0])
     for _, pid in states.values():
         os.kill(pid, signal.SIGKILL)
     os.kill(postmaster, signal.SIGKILL)
@@ -238,17 +270,19 @@ def test_killed_processes_restart_and_their_run_is_marked(services: Services) ->
         current = services.states()
         return all(current[name][0] == "RUNNING" and current[name][1] != pid for name, (_, pid) in states.items())
 
-    assert _becomes_true(all_restarted, seconds=60)
+    assert _becomes_true(all_restarted)
     assert services.make("up").returncode == 0  # waits until every service responds
     assert services.published_sessions() > 0
-    assert _becomes_true(lambda: services.get(f"flow_runs/{run}")["state_type"] == "CRASHED", seconds=180)
+    assert _becomes_true(lambda: services.get(f"flow_runs/{run}")["state_type"] == "CRASHED"), services.get(
+        f"flow_runs/{run}"
+    )["state"]
 
 
 def test_down_ends_all_processes_and_keeps_the_state(services: Services) -> None:
     rows = services.published_sessions()
     assert services.make("down").returncode == 0
     assert services.processes() == []
-    assert not (services.plan.settings.data_dir / "postgres/postmaster.pid").exists()
+    assert not (services.local_services.settings.data_dir / "postgres/postmaster.pid").exists()
     assert services.make("status").returncode == 1
     assert services.make("up").returncode == 0
     assert services.flow_runs()[f"ingest-{DAY}"] == "COMPLETED"
@@ -256,36 +290,41 @@ def test_down_ends_all_processes_and_keeps_the_state(services: Services) -> None
 
 
 def test_deploy_fails_if_its_smoke_run_fails(services: Services) -> None:
-    faults = f"{services.plan.api_url}/_control/faults"
-    requests.put(faults, json=[{"endpoint": "tracks", "empty": True}], timeout=10).raise_for_status()
+    faults = f"{services.local_services.api_url}/_control/faults"
+    requests.put(faults, json=[{"endpoint": "tracks", "empty": True}], timeout=60).raise_for_status()
     try:
         command = [sys.executable, "-m", "services.deploy", "--smoke"]
         deployment = subprocess.run(
-            command, cwd=ROOT, env=services.environment, capture_output=True, text=True, check=False, timeout=200
+            command, cwd=ROOT, env=services.environment, capture_output=True, text=True, check=False, timeout=600
         )
     finally:
-        requests.delete(faults, timeout=10).raise_for_status()
+        requests.delete(faults, timeout=60).raise_for_status()
     assert deployment.returncode == 1
     assert "error: the deployments are applied, but ingest/daily did not complete" in deployment.stderr
 
     run_smoke_test(services.environment["PREFECT_API_URL"], LOGIN)  # raises unless the run completes
 
 
-def _key(services: Services) -> str:
-    command = [sys.executable, "-m", "serving.keys", "create", "--name", "test", "--scope", "dashboard:read"]
+def _key(services: Services, *scopes: str) -> str:
+    options = [option for scope in scopes or ("dashboard:read",) for option in ("--scope", scope)]
+    command = [sys.executable, "-m", "serving.keys", "create", "--name", "test", *options]
     result = subprocess.run(command, cwd=ROOT, env=services.environment, capture_output=True, text=True, check=True)
     return result.stdout.strip()
 
 
+def _csrf_token(html: str) -> str:
+    return html.partition('name="csrf_token" value="')[2].partition('"')[0]
+
+
 def _is_refused_by_policy(tab: browser.Tab) -> bool:
     tab.settle()
-    return any("Content Security Policy" in entry["entry"]["text"] for entry in tab.all("Log.entryAdded"))
+    return any("Content Security Policy" in entry["entry"]["text"] for entry in tab.event_parameters("Log.entryAdded"))
 
 
 def _is_shown(tab: browser.Tab) -> bool:
     """Whether a page of Prefect is displayed with data of the server."""
     tab.settle()
-    urls = {event["request"]["url"] for event in tab.all("Network.requestWillBeSent")}
+    urls = {event["request"]["url"] for event in tab.event_parameters("Network.requestWillBeSent")}
     return "Dashboard" in tab.evaluate("document.body.innerText") and any("/api/" in url for url in urls)
 
 
@@ -293,8 +332,8 @@ def _basic(key: str) -> str:
     return base64.b64encode(f"browser:{key}".encode()).decode()
 
 
-def _becomes_true(condition: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
+def _becomes_true(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         if condition():
             return True

@@ -104,7 +104,7 @@ def models(data_dir: Path) -> dict[str, bytes]:
 
 
 def error_of(capture: Capture) -> str:
-    """The one error line on standard error."""
+    """The single error line on standard error."""
     err = capture.readouterr().err
     assert err.startswith("error: ")
     assert err.count("\n") == 1
@@ -208,7 +208,7 @@ def test_backup_with_objects_of_a_role_is_refused(
         "create function ml.f() returns text security definer language sql as $$select 'x'$$": "function ml f()",
         "create rule r as on delete to ml.recommendations do also select 1": "rule ml recommendations r ",
         "create type ml.t as enum ()": "type ml t moovitamix_recommender",
-        # The table of contents of a dump does not list this one.
+        # The table of contents of a dump does not list this constraint.
         "alter table ml.similar_tracks add constraint c check (pg_notify('c', '') is not null) not valid": (
             "constraint c on table ml.similar_tracks"
         ),
@@ -317,12 +317,12 @@ def test_prune_handles_a_backup_from_a_clock_that_was_ahead(tmp_path: Path) -> N
     for path in (ahead, old, newest):
         path.touch()
     settings = Settings(data_dir=tmp_path, backups_kept=1)
-    assert prune(settings, newest, datetime(2026, 11, 23, 3, tzinfo=UTC)) == 1
+    assert prune(settings, str(newest), datetime(2026, 11, 23, 3, tzinfo=UTC)) == 1
     assert set(folder.iterdir()) == {ahead, newest}
     # The clock is set back an hour, so the previous backup has the later name.
     earlier = folder / "2026-11-23T020000Z.tar"
     earlier.touch()
-    assert prune(settings, earlier, datetime(2026, 11, 23, 4, tzinfo=UTC)) == 0
+    assert prune(settings, str(earlier), datetime(2026, 11, 23, 4, tzinfo=UTC)) == 0
     assert earlier.exists()
 
 

@@ -183,6 +183,11 @@ def test_unknown_field_is_ignored_and_warned_of(api: MockApi, query: Query) -> N
     assert drift == [(name, {"mood": total}) for name, total in sorted(TOTALS.items())]
     warnings = query("select count(*) from ops.expectation_results where not success and severity = 'warning'")
     assert warnings[0][0] >= 3
+    figures = query(
+        "select endpoint, value, lower, upper from ops.expectation_results join ops.batches using (batch_id)"
+        " where expectation = 'fields_are_known' order by endpoint"
+    )
+    assert figures == [(name, total, None, 0) for name, total in sorted(TOTALS.items())]
     assert_rows_add_up(query)
 
 

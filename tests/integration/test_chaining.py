@@ -14,7 +14,7 @@ DAYS = ("2026-11-20", "2026-11-21", "2026-11-22")
 
 
 @pytest.mark.usefixtures("quick")
-def test_unchanged_ingest_emits_the_event_that_an_earlier_one_could_not_emit(
+def test_unchanged_ingest_emits_the_event_that_an_earlier_ingest_could_not_emit(
     api: MockApi, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     emitted_events: list[str] = []

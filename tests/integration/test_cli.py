@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.conftest import PORTS, ROOT, TEMPORARY_FOLDER, MockApi
@@ -65,7 +69,7 @@ def test_doctor_finds_no_problems_in_a_new_installation(installation: Installati
     checks = installation.doctor()
     assert {name: check["status"] for name, check in checks.items() if not name.startswith("port")} == {
         "settings": "ok", "database": "skipped", "roles": "skipped", "disk": "ok", "source API": "ok",
-        "Prefect server": "skipped", "Prefect worker": "skipped",
+        "Prefect server": "skipped", "Prefect worker": "skipped", "object stores": "skipped",
     }  # fmt: skip
     assert [check["status"] for name, check in checks.items() if name.startswith("port")] == [
         "ok"
@@ -86,6 +90,41 @@ def test_psql_is_read_only_unless_owner_is_requested(installation: Installation)
     assert "permission denied" in refused.stderr
     owner = installation.run("psql", "--owner", "-c", "delete from ops.runs")
     assert (owner.returncode, owner.stdout) == (0, "DELETE 0\n"), owner.stderr
+
+
+def read_until(screen: FileIO, *texts: bytes) -> None:
+    """Read until the texts were shown, one after the other."""
+    shown = b""
+    for text in texts:
+        while text not in shown:
+            shown += screen.read(4096) or b""
+        shown = shown.partition(text)[2]
+
+
+def test_interrupt_cancels_the_query_of_psql_and_keeps_its_session(database: str, tmp_path: Path) -> None:
+    controller, terminal = os.openpty()
+    options = {"DATA_DIR": str(tmp_path / "data"), "PSQL_HISTORY": os.devnull, "PSQL_PAGER": "cat"}
+    environment = bare_environment(DATABASE_URL=database, **options)
+    command = [sys.executable, "-m", "cli", "psql", "--owner"]
+    with (
+        psycopg.connect(database, autocommit=True) as connection,
+        subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True
+        ) as process,
+        os.fdopen(controller, "r+b", buffering=0) as screen,
+    ):
+        os.close(terminal)
+        read_until(screen, b"=# ")
+        screen.write(b"select pg_sleep(600);\n")
+        sleeping = "select from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()"
+        while not connection.execute(sleeping).fetchall():
+            assert process.poll() is None
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does for Ctrl-C
+        read_until(screen, b"canceling statement due to user request", b"=# ")
+        screen.write(b"select 'session ' || 'goes on';\n")
+        read_until(screen, b"session goes on", b"=# ")
+        screen.write(b"\\q\n")
+        assert process.wait() == 0
 
 
 def test_doctor_names_a_schema_and_roles_that_are_not_up_to_date(installation: Installation) -> None:

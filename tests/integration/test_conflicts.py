@@ -20,7 +20,7 @@ USERS, TRACKS = 12, 30
 
 
 def imported_without_times() -> list[Row]:
-    """40 good sessions and 60 with the same time, as from an import. 48 of these conflict with another one."""
+    """40 good sessions and 60 with the same time, as from an import. 48 of these conflict with another session."""
     good = [
         session(1 + i % USERS, [1 + i % TRACKS], created_at=f"2026-11-{1 + i % 18:02d}T10:00:{i:02d}")
         for i in range(40)

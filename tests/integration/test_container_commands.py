@@ -1,4 +1,4 @@
-"""What the containers of docker-compose.yml run: each program exists, and has the options that it is given."""
+"""The commands of docker-compose.yml: each program exists and accepts its options."""
 
 from __future__ import annotations
 

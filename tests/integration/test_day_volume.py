@@ -1,4 +1,4 @@
-"""Half a day of missing listens: the size of the snapshot hardly changes, but the batch is blocked."""
+"""Half a day of missing sessions: the size of the snapshot hardly changes, but the batch is blocked."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def run(day: date, *arguments: str) -> int:
     return ingest.main(["--day", str(day), *arguments])
 
 
-def run_listens(day: date) -> int:
-    """Run an ingest of the listens only. Returns the exit code."""
+def run_sessions(day: date) -> int:
+    """Run an ingest of the sessions only. Returns the exit code."""
     return run(day, "--endpoint", "listen_history")
 
 
@@ -99,7 +99,7 @@ def test_day_of_usual_volume_passes(daily: None, source: SourceStub, query: Quer
     assert volume(query, f"listen_history-{DAY}") == (USUAL, USUAL, 1.0)
     source.listen_history += sessions_on(DAY, 70)  # exactly the limit
 
-    assert run_listens(DAY + timedelta(1)) == 0
+    assert run_sessions(DAY + timedelta(1)) == 0
 
     assert volume(query, f"listen_history-{DAY + timedelta(1)}") == (70, USUAL, 0.7)
     assert volume(query, f"users-{DAY}") == volume(query, f"tracks-{DAY}") == (None, None, None)
@@ -110,13 +110,13 @@ def test_half_a_day_is_blocked_until_it_is_complete(daily: None, source: SourceS
     published = warehouse_and_marts(database_state(query))
     source.listen_history += sessions_on(DAY, USUAL // 2)
 
-    assert run_listens(DAY + timedelta(1)) == 1
+    assert run_sessions(DAY + timedelta(1)) == 1
 
     assert reason(query, DAY + timedelta(1)) == OUTAGE
     assert warehouse_and_marts(database_state(query)) == published
     source.listen_history = sessions_before(DAY + timedelta(2))
 
-    assert run_listens(DAY + timedelta(2)) == 0
+    assert run_sessions(DAY + timedelta(2)) == 0
 
     assert session_count(query) == len(source.listen_history)
     assert_rows_add_up(query)
@@ -143,10 +143,10 @@ def test_volume_check_works_after_days_without_ingest(daily: None, source: Sourc
     assert run(DAY) == 0
     complete = sessions_before(DAY + timedelta(4))
     source.listen_history = sessions_before(DAY + timedelta(3)) + sessions_on(DAY + timedelta(3), USUAL // 2)
-    assert run_listens(DAY + timedelta(4)) == 1
+    assert run_sessions(DAY + timedelta(4)) == 1
     assert reason(query, DAY + timedelta(4)) == OUTAGE
     source.listen_history = complete
-    assert run_listens(DAY + timedelta(4)) == 0
+    assert run_sessions(DAY + timedelta(4)) == 0
     assert volume(query, f"listen_history-{DAY + timedelta(4)}-r2") == (USUAL, USUAL, 1.0)
 
 
@@ -156,10 +156,10 @@ def test_past_day_is_compared_with_the_days_before_it(daily: None, source: Sourc
     assert run(DAY) == 0
     assert volume(query, f"listen_history-{DAY}") == (USUAL, 60, 100 / 60)
 
-    assert run_listens(half + timedelta(1)) == 1
+    assert run_sessions(half + timedelta(1)) == 1
 
     assert reason(query, half + timedelta(1)).endswith("days before it: 60 % is below 70 %")
-    assert run_listens(half) == 0
+    assert run_sessions(half) == 0
     assert volume(query, f"listen_history-{half}") == (USUAL, USUAL, 1.0)
 
 
@@ -187,12 +187,12 @@ def test_volume_counts_sessions_as_they_will_be_published(daily: None, source: S
     earlier_day, all_rows = DAY - timedelta(5), source.listen_history + sessions_on(DAY, USUAL)
     assert run(DAY) == 0
     source.listen_history = without(all_rows, earlier_day, 1)  # removes ten sessions
-    assert run_listens(DAY + timedelta(1)) == 0
+    assert run_sessions(DAY + timedelta(1)) == 0
     assert volume(query, f"listen_history-{DAY + timedelta(1)}") == (USUAL, 90, 100 / 90)
     # The sessions are back. Sessions of a user with an unreadable row do not count as removed.
     source.listen_history = without(all_rows, earlier_day, 2) + sessions_on(DAY + timedelta(1), USUAL)
     source.listen_history.append(session(2, [1], created_at="yesterday"))
-    assert run_listens(DAY + timedelta(2)) == 0
+    assert run_sessions(DAY + timedelta(2)) == 0
     assert volume(query, f"listen_history-{DAY + timedelta(2)}") == (USUAL, USUAL, 1.0)
 
 

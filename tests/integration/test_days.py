@@ -81,7 +81,7 @@ def test_suspicious_snapshot_is_blocked_and_changes_nothing(
 
     assert main(["--day", NEXT_DAY]) == 1
 
-    blocked = {*endpoints, "listen_history"}  # listens depend on users and tracks
+    blocked = {*endpoints, "listen_history"}  # sessions depend on users and tracks
     expected = {name: "blocked" if name in blocked else "unchanged" for name in ENDPOINTS}
     assert {name: status for name, (_, status) in ledger(query, NEXT_DAY).items()} == expected
     assert warehouse_and_marts(database_state(query)) == warehouse_and_marts(first_day)
@@ -299,7 +299,7 @@ def test_token_is_sent_only_to_the_source_and_not_exposed(
         assert ledger(query, NEXT_DAY)["tracks"][1] == "unchanged"
     finally:
         protected.process.terminate()
-        protected.process.communicate(timeout=10)
+        protected.process.communicate(timeout=60)
     assert_not_exposed(token, query, environment, capfd.readouterr())
 
 

@@ -39,7 +39,7 @@ def track_ids(query: Query) -> set[int]:
 
 
 def replace_track(source: SourceStub) -> None:
-    """Remove a row of page 2 and append another one, so that the total stays the same."""
+    """Remove a row of page 2 and append another row, so that the total stays the same."""
     source.tracks = [row for row in source.tracks if row["id"] != 150] + [track(5000)]
 
 
@@ -79,7 +79,7 @@ def test_pages_older_than_a_published_snapshot_are_fetched_again(
     assert_rows_add_up(query)
 
 
-def test_batch_read_before_a_published_one_is_not_replayed(
+def test_batch_read_before_a_published_batch_is_not_replayed(
     source: SourceStub, query: Query, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     all_tracks = source.tracks
@@ -170,7 +170,7 @@ def test_row_with_a_malformed_id_is_not_marked_as_removed(
     assert 7 in track_ids(query)
 
 
-def test_failed_transformation_of_one_endpoint_does_not_stop_the_others(
+def test_failed_transformation_does_not_stop_other_endpoints(
     source: SourceStub, query: Query, environment: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (environment / "shaped" / f"tracks-{DAY}").parent.mkdir(parents=True)

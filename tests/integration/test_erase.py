@@ -21,12 +21,14 @@ from psycopg import sql
 from core import embedded_postgres
 from core.database import connect, take_training_lock, take_warehouse_lock
 from core.errors import LandingError
+from core.file_store import FileStore, FolderStore
 from erasure.suppression_list import read_copy
 from flows import erase, ingest, recommend, replay
 from services import backup
 from tests.conftest import ROOT, Query, url_of_database, with_time
 from tests.database_state import assert_rows_add_up, database_state
 from tests.ingest_runs import open_query, temporary_database
+from tests.object_stores import Bucket
 from tests.publications import quick_candidates, quick_settings
 from tests.source_stub import Row, SourceStub, serve_source, session, track, user
 
@@ -73,7 +75,7 @@ def sessions() -> list[Row]:
 
 
 @dataclass(frozen=True)
-class Place:
+class TracedDatabase:
     """A database and a data folder with many traces of the user to erase."""
 
     database: str
@@ -165,7 +167,7 @@ def _add_feedback_and_leftovers(database: str, data_dir: Path) -> None:
 @pytest.fixture
 def place(
     postgres: str, _template_data: tuple[str, Path, SourceStub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Place]:
+) -> Iterator[TracedDatabase]:
     name, template_dir, source = _template_data
     data_dir = tmp_path / "data"
     shutil.copytree(template_dir, data_dir)
@@ -174,16 +176,16 @@ def place(
     with temporary_database(postgres, name) as database, open_query(database) as query, quick_candidates():
         for variable, value in settings(database, data_dir, source).items():
             monkeypatch.setenv(variable, value)
-        yield Place(database, data_dir, source, query)
+        yield TracedDatabase(database, data_dir, source, query)
 
 
-def erasure_records(place: Place) -> list[tuple[Any, ...]]:
+def erasure_records(place: TracedDatabase) -> list[tuple[Any, ...]]:
     return place.query(
         "select kind, reason, requested_by, finished_at is not null, found from ops.erasures order by erasure_id"
     )
 
 
-FOUND = {
+FOUND_COUNTS = {
     "raw page files": 9,
     "raw rows": 29,
     "Data Docs pages": 4,
@@ -191,6 +193,7 @@ FOUND = {
     "warehouse.users": 1,
     "warehouse.listen_history": 4,
     "warehouse.listen_history_tracks": 8,
+    "mart.user_days": 4,
     "mart.user_track_plays": 6,
     "ml.feedback": 1,
     "ml.recommendations": 20,
@@ -198,10 +201,10 @@ FOUND = {
     "ops.rejected_rows": 22,
     "ops.quarantined_rows": 6,
 }
-NOTHING = {"raw page files": 0, "raw rows": 0, "Data Docs pages": 0}
+NO_COUNTS = {"raw page files": 0, "raw rows": 0, "Data Docs pages": 0}
 
 
-def test_erasure_removes_every_trace_of_the_user(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def test_erasure_removes_every_trace_of_the_user(place: TracedDatabase, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(place.traces()) > 20
     user_count = place.query("select count(*) from warehouse.users")[0][0]
 
@@ -210,22 +213,22 @@ def test_erasure_removes_every_trace_of_the_user(place: Place, capsys: pytest.Ca
     assert place.traces() == []
     assert place.query("select count(*) from warehouse.users") == [(user_count - 1,)]
     assert not has_trace("".join(capsys.readouterr()))
-    assert erasure_records(place) == [("erased", "request of the user", "ticket 12", True, FOUND)]
+    assert erasure_records(place) == [("erased", "request of the user", "ticket 12", True, FOUND_COUNTS)]
     assert_rows_add_up(place.query)
     copy = place.data_dir / "backups" / "erased.json"
     assert (copy.stat().st_mode | copy.parent.stat().st_mode) & 0o077 == 0
 
     assert erase.main([str(ERASED_ID), *REQUEST]) == 0  # a second erasure finds nothing
     assert "nothing was found" in capsys.readouterr().out
-    assert [counts for *_, counts in erasure_records(place)] == [FOUND, NOTHING]
+    assert [counts for *_, counts in erasure_records(place)] == [FOUND_COUNTS, NO_COUNTS]
 
 
-def batch_counts(place: Place, batch_id: str) -> tuple[Any, ...]:
+def batch_counts(place: TracedDatabase, batch_id: str) -> tuple[Any, ...]:
     return place.query("select status, rows_landed, rows_erased from ops.batches where batch_id = %s", batch_id)[0]
 
 
 def test_rows_of_an_erased_user_stay_out_until_the_user_is_allowed_again(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: TracedDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert erase.main([str(ERASED_ID), *REQUEST]) == 0
     # Rows with neither the id nor the e-mail are not matched, because names are not stored.
@@ -251,7 +254,9 @@ def test_rows_of_an_erased_user_stay_out_until_the_user_is_allowed_again(
     assert_rows_add_up(place.query)
 
 
-def test_rows_of_an_erased_user_stay_out_without_a_database(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_an_erased_user_stay_out_without_a_database(
+    place: TracedDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert erase.main([str(ERASED_ID), *REQUEST]) == 0
     place.source.users = [user(1), erased_user()]
     with monkeypatch.context() as patch:
@@ -261,38 +266,51 @@ def test_rows_of_an_erased_user_stay_out_without_a_database(place: Place, monkey
     assert place.traces() == []
 
 
-def run_and_kill(place: Place, step: str, when: str, nth: int) -> None:
+def run_and_kill(place: TracedDatabase, step: str, position: str, nth: int) -> None:
     """Run an erasure in a process that is killed at this step."""
     script = (
         "import os, signal; from tests.e2e.interrupted import interrupt; from flows import erase;"
-        f"interrupt({step!r}, {when!r}, {nth}, lambda: os.kill(os.getpid(), signal.SIGKILL));"
+        f"interrupt({step!r}, {position!r}, {nth}, lambda: os.kill(os.getpid(), signal.SIGKILL));"
         f"erase.main({[str(ERASED_ID), *REQUEST]!r})"
     )
     result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert result.returncode == -signal.SIGKILL, result.stderr
 
 
-def test_erasure_completes_after_being_killed_twice(place: Place) -> None:
+@pytest.mark.parametrize("storage", ["folder", "object store"])
+def test_erasure_completes_after_being_killed_twice(
+    storage: str, place: TracedDatabase, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if storage == "object store":
+        bucket.set_environment(monkeypatch, "LANDING_URL", "BACKUPS_URL", "DATA_DOCS_URL")
+        for name in ("landing", "backups", "data_docs"):
+            for file in FolderStore(place.data_dir / name).files():
+                bucket.store(name).write(file.name, (place.data_dir / name / file.name).read_bytes())
+            shutil.rmtree(place.data_dir / name, ignore_errors=True)
     run_and_kill(place, "erasure.landed_pages:rewrite_file", "after", 2)
     run_and_kill(place, "erasure.steps:finish_erasure", "before", 1)  # within the transaction
     assert place.query("select count(*) from warehouse.users where id = %s", ERASED_ID) == [(1,)]
     assert [(finished, counts) for *_, finished, counts in erasure_records(place)] == [
-        (False, {**NOTHING, **_in_files(FOUND)})
+        (False, {**NO_COUNTS, **_in_files(FOUND_COUNTS)})
     ]
 
     assert erase.main([str(ERASED_ID), *REQUEST]) == 0
 
+    objects = FolderStore(place.data_dir / "objects")
+    for file in bucket.store().files():
+        objects.write(file.name, bucket.store().read(file.name))
+    assert bool(objects.files()) == (storage == "object store")
     assert place.traces() == []
-    assert erasure_records(place) == [("erased", "request of the user", "ticket 12", True, FOUND)]
+    assert erasure_records(place) == [("erased", "request of the user", "ticket 12", True, FOUND_COUNTS)]
     assert_rows_add_up(place.query)
 
 
 def _in_files(counts: dict[str, int]) -> dict[str, int]:
-    return {place: counts[place] for place in NOTHING}
+    return {place: counts[place] for place in NO_COUNTS}
 
 
 def test_erasure_deletes_damaged_raw_pages(
-    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    place: TracedDatabase, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocked, published = f"users-{NEXT_DAY}", f"listen_history-{DAY}"
     files = [next((place.data_dir / "landing").glob(f"*/{batch}/pages-*")) for batch in (blocked, published)]
@@ -301,7 +319,7 @@ def test_erasure_deletes_damaged_raw_pages(
     with monkeypatch.context() as patch:  # the suppression list has the id and the e-mail even if files cannot be read
         patch.setattr("erasure.landed_pages.read_pages", unreadable)
         assert erase.main([str(ERASED_ID), *REQUEST]) == 1
-    suppression_list = read_copy(place.data_dir)
+    suppression_list = read_copy(FolderStore(place.data_dir / "backups"))
     assert suppression_list.matching_ids([ERASED_ID]) == {ERASED_ID}
     assert suppression_list.matches_row_without_id("users", f'["{OLD_EMAIL}"]')
     assert all(file.exists() for file in files)
@@ -318,18 +336,18 @@ def test_erasure_deletes_damaged_raw_pages(
         assert counts[f"unreadable raw page files of {batch}"] == 1
     assert replay.main([blocked]) == 1
     assert "are deleted (RETENTION_DAYS) or damaged" in capsys.readouterr().err
-    assert read_copy(place.data_dir).matches_row_without_id("users", f'["{EMAIL}"]')
+    assert read_copy(FolderStore(place.data_dir / "backups")).matches_row_without_id("users", f'["{EMAIL}"]')
 
 
-def unreadable(path: Path) -> list[bytes]:
-    raise LandingError(f"raw pages cannot be read back from {path}: Permission denied")
+def unreadable(_store: FileStore, name: str) -> list[bytes]:
+    raise LandingError(f"raw pages cannot be read back from {name}: Permission denied")
 
 
 @pytest.mark.parametrize(
     ("take_lock", "message"), [(take_training_lock, "training"), (take_warehouse_lock, "another run")]
 )
 def test_erasure_is_refused_during_another_run(
-    take_lock: Callable[[Any, float], None], message: str, place: Place, capsys: pytest.CaptureFixture[str]
+    take_lock: Callable[[Any, float], None], message: str, place: TracedDatabase, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = database_state(place.query)
     with connect(place.database) as connection:
@@ -340,16 +358,18 @@ def test_erasure_is_refused_during_another_run(
     assert erasure_records(place) == []
 
 
-def test_unknown_user_is_added_to_the_suppression_list(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_user_is_added_to_the_suppression_list(
+    place: TracedDatabase, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert erase.main(["4711", *REQUEST]) == 0
     assert "nothing was found" in capsys.readouterr().out
-    assert [counts for *_, counts in erasure_records(place)] == [NOTHING]
+    assert [counts for *_, counts in erasure_records(place)] == [NO_COUNTS]
     place.source.users.append(user(4711))
     assert ingest.main(["--day", THIRD_DAY, "--endpoint", "users"]) == 0
     assert place.query("select count(*) from warehouse.users where id = 4711") == [(0,)]
 
-    # Run the flow as `erase/manual` does. The Prefect artifact shows what was found but not the user id.
-    assert erase.erase(user_id=4711, reason="request", requested_by="ticket 12") == NOTHING
+    # Run the flow as `erase/erase-user` does. The Prefect artifact shows what was found but not the user id.
+    assert erase.erase(user_id=4711, reason="request", requested_by="ticket 12") == NO_COUNTS
     artifact = Artifact.get("erase-found")
     assert artifact is not None
     assert "4711" not in str(artifact.data)
@@ -396,7 +416,7 @@ def test_again_takes_no_other_argument(other_arguments: list[str], capsys: pytes
 
 
 def test_restore_of_an_old_backup_erases_the_user_again(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: TracedDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", f"{embedded_postgres.programs_folder()}{os.pathsep}{os.environ['PATH']}")
     shutil.rmtree(place.data_dir / "landing")  # the backup has no raw pages
@@ -426,7 +446,7 @@ def test_restore_of_an_old_backup_erases_the_user_again(
     ],
     ids=lambda row: row.split()[0],
 )
-def test_again_erases_a_user_of_whom_only_streamed_rows_are_back(place: Place, streamed_row: str) -> None:
+def test_again_erases_a_user_with_only_streamed_rows(place: TracedDatabase, streamed_row: str) -> None:
     assert erase.main([str(ERASED_ID), *REQUEST]) == 0
     place.query(with_time(f"insert into {streamed_row} returning 1"), ERASED_ID)
     assert len(place.traces()) == 1
@@ -436,7 +456,7 @@ def test_again_erases_a_user_of_whom_only_streamed_rows_are_back(place: Place, s
     assert place.traces() == []
 
 
-def _disconnect(place: Place) -> None:
+def _disconnect(place: TracedDatabase) -> None:
     with psycopg.connect(place.database, autocommit=True) as connection:
         connection.execute(
             "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database()"

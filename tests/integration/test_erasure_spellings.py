@@ -13,6 +13,7 @@ import pytest
 import zstandard
 
 from core import embedded_postgres
+from core.file_store import FolderStore
 from flows import erase, ingest
 from pipeline.raw_pages import read_pages, write_pages
 from tests.conftest import Query
@@ -87,8 +88,8 @@ def test_erasure_covers_every_spelling_of_email_and_id(
     missed = [json.dumps(user(0, email=text) | {"id": None}) for text in (NFD, "somebody@else.example")]
     for raw in missed:
         query("insert into ops.rejected_rows values (%s, 'users', 1, null, %s, 'old') returning 1", f"users-{DAY}", raw)
-    pages = environment / "landing" / "users" / f"users-{DAY}" / "pages-0000009-0000009.jsonl.zst"
-    write_pages(pages, [f'{{"items": [{", ".join(missed)}], "total": 2}}'.encode()])
+    pages = FolderStore(environment / "landing" / "users" / f"users-{DAY}"), "pages-0000009-0000009.jsonl.zst"
+    write_pages(*pages, [f'{{"items": [{", ".join(missed)}], "total": 2}}'.encode()])
     assert len(traces(database, environment)) == 2
 
     assert erase.main(["--again"]) == 0
@@ -97,4 +98,4 @@ def test_erasure_covers_every_spelling_of_email_and_id(
     assert query("select raw_json from ops.rejected_rows where reason = 'old' and raw_json like '%%else%%'") == [
         (missed[1],)
     ]
-    assert b"somebody@else.example" in read_pages(pages)[0]
+    assert b"somebody@else.example" in read_pages(*pages)[0]

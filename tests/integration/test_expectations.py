@@ -14,15 +14,16 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from core.audits import ExpectationResult
+from core.audits import AuditTarget, ExpectationResult, raise_if_blocked
 from core.clock import utc_now
 from core.database import connect, migrate
 from core.endpoints import LISTEN_HISTORY, TRACKS, USERS, Endpoint
 from core.errors import BatchBlocked, DatabaseError
+from core.file_store import FolderStore
 from core.queries import compose_query
 from expectations import listen_history, tracks, users
 from expectations.catalogue import _DEFAULTS
-from expectations.checkpoint import Auditor, AuditTarget, raise_if_blocked
+from expectations.checkpoint import Auditor
 from expectations.data_docs import docs_page
 from expectations.rules import ExpectNoSuchRows, meta_of, no_rows
 from pipeline.endpoint_tables import create_rows_table
@@ -65,7 +66,7 @@ def rows(endpoint: Endpoint, *changes: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @dataclass
-class AuditBench:
+class BatchAuditBench:
     """A database with users and tracks 1 to 10 published, and an auditor for it."""
 
     url: str
@@ -105,7 +106,7 @@ def failures(results: list[ExpectationResult]) -> dict[str, ExpectationResult]:
 
 
 @pytest.fixture(scope="module")
-def bench(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AuditBench]:
+def bench(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BatchAuditBench]:
     with psycopg.connect(postgres, autocommit=True) as server:
         server.execute("create database expectations")
     url = postgres.replace("/postgres?", "/expectations?")
@@ -113,7 +114,7 @@ def bench(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
     docs_dir = tmp_path_factory.mktemp("docs")
     with (
         connect(url) as connection,
-        Auditor(url=url, thresholds=_DEFAULTS, docs_dir=docs_dir, clock=utc_now) as auditor,
+        Auditor(url=url, thresholds=_DEFAULTS, docs=FolderStore(docs_dir), clock=utc_now) as auditor,
     ):
         for table, row in (("users", USER), ("tracks", TRACK)):
             columns = [name for name in row if name != "is_new"]
@@ -126,14 +127,14 @@ def bench(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
                 ).format(sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns)), values),
                 row,
             )
-        yield AuditBench(url, connection, auditor, docs_dir)
+        yield BatchAuditBench(url, connection, auditor, docs_dir)
 
 
 each_endpoint = pytest.mark.parametrize("endpoint", [TRACKS, USERS, LISTEN_HISTORY])
 
 
 @each_endpoint
-def test_valid_batch_passes(bench: AuditBench, endpoint: Endpoint) -> None:
+def test_valid_batch_passes(bench: BatchAuditBench, endpoint: Endpoint) -> None:
     batch = bench.stage(endpoint, rows(endpoint))
     results = bench.auditor.audit(batch)
     assert not failures(results)
@@ -147,16 +148,16 @@ def test_valid_batch_passes(bench: AuditBench, endpoint: Endpoint) -> None:
 
 
 @each_endpoint
-def test_unchanged_batch_passes(bench: AuditBench, endpoint: Endpoint) -> None:
+def test_unchanged_batch_passes(bench: BatchAuditBench, endpoint: Endpoint) -> None:
     assert not bench.failed(endpoint, [])
 
 
 @each_endpoint
-def test_first_batch_passes(bench: AuditBench, endpoint: Endpoint) -> None:
+def test_first_batch_passes(bench: BatchAuditBench, endpoint: Endpoint) -> None:
     assert not bench.failed(endpoint, rows(endpoint), published_rows=None, share_of_published=None)
 
 
-def test_quirks_of_the_real_server_pass(bench: AuditBench) -> None:
+def test_quirks_of_the_real_server_pass(bench: BatchAuditBench) -> None:
     later_time, earlier_time = datetime(2026, 5, 1, tzinfo=UTC), datetime(2024, 5, 1, 1, 2, 3, 456789, tzinfo=UTC)
     created_after_update = {"created_at": later_time, "updated_at": earlier_time}
     assert not bench.failed(
@@ -262,8 +263,8 @@ ROW_CASES: list[tuple[Endpoint, list[dict[str, Any]], dict[str, Any], dict[str, 
     ROW_CASES,
     ids=lambda value: "+".join(value) if isinstance(value, dict) else None,
 )
-def test_row_expectations(
-    bench: AuditBench,
+def test_row_with_a_defect_is_rejected_by_its_expectation(
+    bench: BatchAuditBench,
     endpoint: Endpoint,
     changes: list[dict[str, Any]],
     profile: dict[str, Any],
@@ -277,7 +278,7 @@ def test_row_expectations(
     assert results == expected
 
 
-def test_more_than_200_sessions_per_day_warn(bench: AuditBench) -> None:
+def test_more_than_200_sessions_per_day_warn(bench: BatchAuditBench) -> None:
     """200 sessions of a user on one day pass. The 201st warns. Another day counts separately."""
     day = [
         {**SESSION, "user_id": 7, "created_at": datetime(2025, 3, 1, n // 60, n % 60, tzinfo=UTC)} for n in range(200)
@@ -404,15 +405,15 @@ BATCH_CASES: list[tuple[Endpoint, dict[str, Any], dict[str, tuple[str, str]]]] =
 
 
 @pytest.mark.parametrize(("endpoint", "profile", "expected"), BATCH_CASES)
-def test_batch_expectations(
-    bench: AuditBench, endpoint: Endpoint, profile: dict[str, Any], expected: dict[str, tuple[str, str]]
+def test_batch_with_a_defect_fails_its_expectation(
+    bench: BatchAuditBench, endpoint: Endpoint, profile: dict[str, Any], expected: dict[str, tuple[str, str]]
 ) -> None:
     staged = [] if profile.get("rows_listed") == 0 else rows(endpoint)
     failed = bench.failed(endpoint, staged, **profile)
     assert {name: (result.severity, result.description) for name, result in failed.items()} == expected
 
 
-def test_missing_or_duplicate_profile_blocks(bench: AuditBench) -> None:
+def test_missing_or_duplicate_profile_blocks(bench: BatchAuditBench) -> None:
     for count in (0, 2):
         batch = bench.stage(USERS, rows(USERS))
         bench.connection.execute(sql.SQL("truncate staging.{}").format(sql.Identifier(batch.profile_table)))
@@ -420,7 +421,7 @@ def test_missing_or_duplicate_profile_blocks(bench: AuditBench) -> None:
         assert failures(bench.auditor.audit(batch))["batch_is_profiled"].blocks
 
 
-def test_message_of_a_blocked_batch_describes_the_failures(bench: AuditBench) -> None:
+def test_message_of_a_blocked_batch_describes_the_failures(bench: BatchAuditBench) -> None:
     batch = bench.stage(USERS, rows(USERS, {"id": 3}, {"gender": "New"}), rejected_share=0.042)
     with pytest.raises(BatchBlocked) as error:
         raise_if_blocked(batch.batch_id, bench.auditor.audit(batch))
@@ -429,15 +430,15 @@ def test_message_of_a_blocked_batch_describes_the_failures(bench: AuditBench) ->
     )
 
 
-def test_result_has_count_and_share_of_rows(bench: AuditBench) -> None:
+def test_result_has_count_and_share_of_rows(bench: BatchAuditBench) -> None:
     result = bench.failed(USERS, rows(USERS, {"gender": "New"}, {"gender": "Newer"}))["gender_is_known"]
     assert (result.unexpected_count, result.unexpected_share, result.observed_value) == (2, 0.2, "2 rows, 20 %")
-    assert result.description == "not true of 2 rows, 20 %: a gender is one of those seen before"
+    assert result.description == "not true of 2 rows, 20 %: a gender is one of the known genders"
 
 
-def test_number_of_failing_keys_is_limited(bench: AuditBench) -> None:
+def test_number_of_failing_keys_is_limited(bench: BatchAuditBench) -> None:
     with Auditor(
-        url=bench.url, thresholds=_DEFAULTS, docs_dir=bench.docs_dir, clock=utc_now, max_failing_keys=3
+        url=bench.url, thresholds=_DEFAULTS, docs=FolderStore(bench.docs_dir), clock=utc_now, max_failing_keys=3
     ) as auditor:
         failed = failures(auditor.audit(bench.stage(USERS, rows(USERS, *[{"gender": "New"}] * 5))))
     assert len(failed["gender_is_known"].failing_keys) == 3
@@ -459,7 +460,7 @@ def broken_expectation(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("broken_expectation")
-def test_broken_expectation_blocks_without_exposing_values(bench: AuditBench) -> None:
+def test_broken_expectation_blocks_without_exposing_values(bench: BatchAuditBench) -> None:
     batch = bench.stage(USERS, rows(USERS, {"email": SECRETS[2]}))
     failed = failures(bench.auditor.audit(batch))
     assert list(failed) == ["odd"]
@@ -470,7 +471,7 @@ def test_broken_expectation_blocks_without_exposing_values(bench: AuditBench) ->
     assert_no_personal_data(bench, batch, list(failed.values()))
 
 
-def test_no_personal_values_in_results_or_docs(bench: AuditBench) -> None:
+def test_no_personal_values_in_results_or_docs(bench: BatchAuditBench) -> None:
     first, last, email, gender, genre = SECRETS
     person = {"first_name": first, "last_name": last, "email": email, "gender": gender, "favorite_genres": genre}
     every_text_fails = {
@@ -486,7 +487,7 @@ def test_no_personal_values_in_results_or_docs(bench: AuditBench) -> None:
     assert_no_personal_data(bench, batch, results)
 
 
-def assert_no_personal_data(bench: AuditBench, batch: AuditTarget, results: list[ExpectationResult]) -> None:
+def assert_no_personal_data(bench: BatchAuditBench, batch: AuditTarget, results: list[ExpectationResult]) -> None:
     texts = [repr(result) for result in results]
     texts += [path.read_text() for path in bench.docs_dir.rglob(f"*{batch.batch_id}*")]
     texts.append((bench.docs_dir / "index.html").read_text())
@@ -496,10 +497,10 @@ def assert_no_personal_data(bench: AuditBench, batch: AuditTarget, results: list
             assert secret not in text
 
 
-def test_data_docs_page_shows_status_and_measured_values(bench: AuditBench) -> None:
+def test_data_docs_page_shows_status_and_measured_values(bench: BatchAuditBench) -> None:
     batch = bench.stage(USERS, rows(USERS, {"id": 3}), rejected_share=0.042)
     bench.auditor.audit(batch)
-    page = docs_page(bench.docs_dir, batch.batch_id).read_text()
+    page = (bench.docs_dir / docs_page(batch.batch_id)).read_text()
     assert f"<title>{batch.batch_id}: blocked</title>" in page
     assert "rejected share 4.2 % is above 1 %" in page
     assert "Blocks: at most 1 % of the rows were rejected" in page
@@ -508,31 +509,31 @@ def test_data_docs_page_shows_status_and_measured_values(bench: AuditBench) -> N
     assert results["statistics"]["unsuccessful_expectations"] == 2
 
 
-def test_audit_leaves_no_lock_and_is_repeatable(bench: AuditBench) -> None:
+def test_audit_leaves_no_lock_and_is_repeatable(bench: BatchAuditBench) -> None:
     batch = bench.stage(TRACKS, rows(TRACKS, {"id": 3}))
     assert bench.auditor.audit(batch) == bench.auditor.audit(batch)
     bench.connection.execute("set lock_timeout = '1s'")
     bench.connection.execute(sql.SQL("drop table staging.{}").format(sql.Identifier(batch.rows_table)))
 
 
-def test_missing_table_is_a_database_error(bench: AuditBench) -> None:
+def test_missing_table_is_a_database_error(bench: BatchAuditBench) -> None:
     batch = replace(bench.stage(USERS, []), rows_table="nowhere")
     with pytest.raises(DatabaseError, match=r"the staged batch could not be audited \(TestConnectionError\)"):
         bench.auditor.audit(batch)
 
 
-def test_unwritable_data_docs_do_not_change_the_result(bench: AuditBench, tmp_path: Path) -> None:
+def test_unwritable_data_docs_do_not_change_the_result(bench: BatchAuditBench, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    with Auditor(url=bench.url, thresholds=_DEFAULTS, docs_dir=tmp_path / "file", clock=utc_now) as auditor:
+    with Auditor(url=bench.url, thresholds=_DEFAULTS, docs=FolderStore(tmp_path / "file"), clock=utc_now) as auditor:
         assert failures(auditor.audit(bench.stage(USERS, rows(USERS, {"id": 3}))))["id_is_unique"].blocks
 
 
-def test_two_audits_run_in_parallel(bench: AuditBench, tmp_path: Path) -> None:
+def test_two_audits_run_in_parallel(bench: BatchAuditBench, tmp_path: Path) -> None:
     batches = [bench.stage(USERS, rows(USERS, {"id": 3})), bench.stage(TRACKS, rows(TRACKS))]
     failed: dict[str, dict[str, ExpectationResult]] = {}
 
     def audit(batch: AuditTarget) -> None:
-        with Auditor(url=bench.url, thresholds=_DEFAULTS, docs_dir=tmp_path, clock=utc_now) as auditor:
+        with Auditor(url=bench.url, thresholds=_DEFAULTS, docs=FolderStore(tmp_path), clock=utc_now) as auditor:
             failed[batch.batch_id] = failures(auditor.audit(batch))
 
     threads = [threading.Thread(target=audit, args=(batch,)) for batch in batches]

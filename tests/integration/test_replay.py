@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from logging import WARNING, LogRecord
 from pathlib import Path
 
 import polars as pl
 import pytest
+from prefect.artifacts import Artifact
 
 from core.endpoints import Endpoint
 from core.frames import as_csv
@@ -24,7 +26,7 @@ DAY, NEXT_DAY = "2026-11-20", "2026-11-21"
 
 @pytest.fixture
 def blocked(api: MockApi, environment: Path) -> Path:
-    """Day one: tracks are blocked because of malformed rows, and listens wait for them. Returns the data folder."""
+    """Day one: tracks are blocked because of malformed rows, and sessions wait for them. Returns the data folder."""
     api.set_faults({"endpoint": "tracks", "bad_rows": {"id_null": 5}})
     assert ingest.main(["--day", DAY]) == 1
     return environment
@@ -60,7 +62,7 @@ def test_replay_of_an_unchanged_batch_blocks_again(blocked: Path, query: Query) 
 
 
 @pytest.mark.usefixtures("blocked")
-def test_older_snapshot_does_not_overwrite_a_newer_one(
+def test_older_snapshot_does_not_overwrite_a_newer_snapshot(
     api: MockApi, query: Query, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     api.set_faults()
@@ -97,18 +99,18 @@ def test_published_batch_is_not_replayed(query: Query, capsys: pytest.CaptureFix
 
 
 @pytest.mark.usefixtures("blocked")
-def test_listens_wait_for_batches_that_another_run_could_not_publish(api: MockApi, query: Query) -> None:
-    listens = f"listen_history-{DAY}"
-    assert replay.main([listens]) == 1
-    assert reason(query, listens).startswith("waits for tracks of the same day, which are not published")
+def test_sessions_wait_for_batches_that_another_run_could_not_publish(api: MockApi, query: Query) -> None:
+    batch_id = f"listen_history-{DAY}"
+    assert replay.main([batch_id]) == 1
+    assert reason(query, batch_id).startswith("waits for tracks of the same day, which are not published")
     assert ingest.main(["--day", DAY, "--endpoint", "listen_history"]) == 1
-    assert status(query, f"{listens}-r2") == "blocked"
+    assert status(query, f"{batch_id}-r2") == "blocked"
     assert query("select count(*) from warehouse.listen_history") == [(0,)]
 
     # Tracks of a later day also satisfy the dependency. A day without other batches has no dependency.
     api.set_faults()
     assert ingest.main(["--day", NEXT_DAY, "--endpoint", "tracks"]) == 0
-    assert replay.main([f"{listens}-r2"]) == 0
+    assert replay.main([f"{batch_id}-r2"]) == 0
     assert ingest.main(["--day", "2026-11-22", "--endpoint", "listen_history"]) == 0
     assert_rows_add_up(query)
 
@@ -143,7 +145,7 @@ def test_accepted_batch_is_published_and_the_reason_is_stored(
     assert replay.main([f"listen_history-{DAY}"]) == 0  # it waited for the tracks
     assert_rows_add_up(query)
 
-    # The acceptance applies only to this batch; the next one is blocked.
+    # The acceptance applies only to this batch; the next batch is blocked.
     assert ingest.main(["--day", NEXT_DAY, "--endpoint", "tracks"]) == 1
     assert status(query, f"tracks-{NEXT_DAY}") == "blocked"
 
@@ -156,8 +158,11 @@ def test_an_accepted_batch_has_no_failed_task_and_no_error_in_the_log(
     assert replay.main([f"tracks-{DAY}", *ACCEPTED]) == 0
 
     assert [record.getMessage() for record in run_log if record.levelno >= WARNING] == []
-    finished = [record.getMessage() for record in run_log if record.getMessage().startswith("Finished in state")]
-    assert set(finished) == {"Finished in state Completed()"}
+    [finished] = [record.getMessage() for record in run_log if record.getMessage().startswith("Finished in state")]
+    assert re.fullmatch(rf"Finished in state Completed\('tracks-{DAY} published \(\d+ rows changed\)'\)", finished)
+    page = Artifact.get("replay-data-docs-tracks")
+    assert page is not None
+    assert f"validations/tracks-{DAY}.html" in str(page.data)
     tasks = query(
         "select task, succeeded from ops.task_runs where run_id = (select max(run_id) from ops.runs) order by task"
     )
@@ -211,7 +216,7 @@ def _without_names(decoded: DecodedRows, endpoint: Endpoint) -> pl.DataFrame:
 
 
 @pytest.mark.usefixtures("blocked")
-def test_older_snapshot_is_not_accepted_over_a_newer_one(
+def test_older_snapshot_is_not_accepted_over_a_newer_snapshot(
     api: MockApi, query: Query, capsys: pytest.CaptureFixture[str]
 ) -> None:
     api.set_faults()

@@ -455,7 +455,7 @@ def test_verify_compares_the_backup_and_leaves_no_files(
     assert main(["verify", str(file)]) == 2
 
 
-def test_verification_cleans_up_after_a_killed_one(place: tuple[str, Path], tmp_path: Path) -> None:
+def test_verification_removes_the_server_of_a_killed_verification(place: tuple[str, Path], tmp_path: Path) -> None:
     _, data_dir = place
     assert main(["make", str(tmp_path / "database.tar")]) == 0
     run_and_kill(("verification", "_differences", "before"), "verify", str(tmp_path / "database.tar"))

@@ -21,8 +21,9 @@ from core import embedded_postgres, migrate
 from core.clock import utc_now
 from core.database import connect, newest_migration
 from core.errors import DatabaseError
+from core.file_store import FolderStore
 from core.queries import load_query
-from core.roles import ANALYST, INGEST, RECOMMENDER, ROLES, SERVING, ensure_schema_for_role, in_role
+from core.roles import ANALYST, INGEST, RECOMMENDER, ROLES, SERVING, Role, ensure_schema_for_role, in_role
 from core.settings import Settings, load_settings
 from flows import erase, ingest, maintain, monitor, recommend, replay, retrain, rollback
 from notifications import health_checks
@@ -75,7 +76,7 @@ def separate_logins(environment: Path, logins: Logins, monkeypatch: pytest.Monke
         "DATABASE_URL": "",
         "INGEST_DATABASE_URL": logins[INGEST],
         "RECOMMENDER_DATABASE_URL": logins[RECOMMENDER],
-        "RETRAIN_SEARCH_SECONDS": "0.001",
+        "RETRAIN_SEARCH_TRIALS": "1",
         "RECOMMENDATIONS_PER_USER": "10",
         "PUBLICATIONS_KEPT": "2",
     }
@@ -272,7 +273,12 @@ def test_installation_without_roles_is_migrated(
     migrate_to(owned_database, "0006")
     fill_warehouse(owned_database, two_taste_groups(users=40, tracks=40))
     with connect(owned_database) as connection:
+        # Newer ones, which a publication needs.
+        connection.execute("alter table ml.recommendations add column because_track_id bigint")
+        columns = "control_run_id bigint, ended_at timestamptz, outcome text, outcome_why text, paused_why text"
+        connection.execute(f"create table ml.experiments ({columns})")
         published(connection, 10)
+        connection.execute("drop table ml.experiments")
         staged(connection, 11)
         connection.execute("create table warehouse.listen_history_2024_05 (like warehouse.listen_history)")
         connection.execute("create unlogged table staging.users_2024_03_31 (email text)")
@@ -283,7 +289,7 @@ def test_installation_without_roles_is_migrated(
 
     role_tables = owners(owned_database)
     assert role_tables == {
-        (INGEST, "mart.user_track_plays"),
+        *((INGEST, f"mart.{table}") for table in ("user_track_plays", "user_days", "daily_track_plays")),
         *((INGEST, f"warehouse.listen_history{end}") for end in ("", "_rest", "_N", "_tracks", "_tracks_rest")),
         (INGEST, "staging.users_N"),
         *((RECOMMENDER, f"ml.{table}{end}") for table in ("recommendations", "similar_tracks") for end in ("", "_N")),
@@ -334,8 +340,9 @@ def test_docker_compose_logins_have_the_required_rights(monkeypatch: pytest.Monk
             return load_settings()
 
         core.database.migrate(use("migrate").database_url.get_secret_value())
-        for role in (INGEST, RECOMMENDER):
-            with connect(ensure_schema_for_role(use("worker"), role)) as connection:
+        logins: tuple[tuple[str, Role], ...] = (("worker", INGEST), ("worker-models", RECOMMENDER))
+        for worker, role in logins:
+            with connect(ensure_schema_for_role(use(worker), role)) as connection:
                 connection.execute("create temporary table t (); create table staging.t (); drop table staging.t")
         with connect(in_role(ensure_serving_database(use("serving")), SERVING)) as connection:
             connection.execute("select count(*) from ml.current_recommendations")
@@ -452,7 +459,9 @@ def test_erasure_without_rights_on_a_table_changes_no_files(
     page = tmp_path / "data/landing/users/users-2026-11-20/pages-1.jsonl.zst"
     page.parent.mkdir(parents=True)
     write_pages(
-        page, [b'{"items": [{"id": 1, "email": "ada@example.com"}], "total": 1, "page": 1, "size": 1, "pages": 1}']
+        FolderStore(page.parent),
+        page.name,
+        [b'{"items": [{"id": 1, "email": "ada@example.com"}], "total": 1, "page": 1, "size": 1, "pages": 1}'],
     )
     content = page.read_bytes()
     for name, value in quick_settings(owned_database, tmp_path / "data").items():

@@ -32,7 +32,7 @@ COMMANDS = (
 def test_read_only_data_folder_is_one_line(command: str, shared_folder: Path) -> None:
     data_dir = folder_of_ordinary_user(shared_folder / "read only")
     data_dir.chmod(0o500)
-    done = subprocess.run(
+    result = subprocess.run(
         [*python_as(65_534), "-m", *command.split()],
         cwd=ROOT,
         env=bare_environment(DATA_DIR=str(data_dir)),
@@ -40,30 +40,45 @@ def test_read_only_data_folder_is_one_line(command: str, shared_folder: Path) ->
         text=True,
         check=False,
     )
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.count("\n") == 1
-    assert f"DATA_DIR cannot be used, '{data_dir}' cannot be written: Permission denied" in done.stderr
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.count("\n") == 1
+    assert f"DATA_DIR cannot be used, '{data_dir}' cannot be written: Permission denied" in result.stderr
+
+
+def test_consumer_starts_where_the_models_are_read_only(shared_folder: Path) -> None:
+    """docker-compose.yml mounts them so."""
+    data_dir = folder_of_ordinary_user(shared_folder / "read-only models")
+    folder_of_ordinary_user(data_dir / "models").chmod(0o500)
+    result = subprocess.run(
+        [*python_as(65_534), "-m", "streaming"],
+        cwd=ROOT,
+        env=bare_environment(DATA_DIR=str(data_dir)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "STREAM_BOOTSTRAP_SERVERS is empty" in result.stderr
 
 
 @pytest.mark.parametrize("command", ["services up", "flows.ingest", "serving.keys list"])
 def test_misspelled_setting_is_one_line(command: str, tmp_path: Path) -> None:
     environment = bare_environment(DATA_DIR=str(tmp_path), ALERT_URL="json://u:hunter2@h", THRESHOLD_WARN_GROWHT="2")
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", *command.split()], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert "ALERT_URL is no setting, did you mean ALERT_URLS?" in done.stderr
-    assert "THRESHOLD_WARN_GROWHT is no setting, did you mean THRESHOLD_WARN_GROWTH?" in done.stderr
-    assert "hunter2" not in done.stderr
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "ALERT_URL is no setting, did you mean ALERT_URLS?" in result.stderr
+    assert "THRESHOLD_WARN_GROWHT is no setting, did you mean THRESHOLD_WARN_GROWTH?" in result.stderr
+    assert "hunter2" not in result.stderr
 
 
 def test_unreadable_env_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes("RUNBOOK_URL=é".encode("latin-1"))
     environment = bare_environment(DATA_DIR=str(tmp_path / "data"), PYTHONPATH=str(ROOT))
     command = [sys.executable, "-m", "flows.ingest"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (2, "error: wrong setting: .env is not UTF-8 text; save it as UTF-8\n")
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (2, "error: wrong setting: .env is not UTF-8 text; save it as UTF-8\n")
 
 
 @pytest.mark.parametrize("name", ["with space", "$HOME", "it's", 'quo"ted', "a;b&c"])
@@ -89,6 +104,7 @@ def test_printed_commands_use_this_data_folder(name: str, tmp_path: Path) -> Non
 
 def test_no_documented_command_kills_processes_by_name() -> None:
     """It would kill processes of other clones and users too."""
-    pages = [ROOT / "README.md", ROOT / "Makefile", *(ROOT / "docs").rglob("*.md"), *(ROOT / ".ci").iterdir()]
-    names = [page.name for page in pages if re.search(r"\b(pkill|killall|pgrep|fuser)\b", page.read_text())]
+    pages = [ROOT / "README.md", ROOT / "Makefile", *(ROOT / "docs").rglob("*.md"), *(ROOT / ".ci").rglob("*.*")]
+    texts = {page.name: page.read_text() for page in pages if page.is_file() and "__pycache__" not in page.parts}
+    names = [name for name, text in texts.items() if re.search(r"\b(pkill|killall|pgrep|fuser)\b", text)]
     assert names == []

@@ -95,9 +95,9 @@ def test_failed_and_blocked_tasks_are_recorded(query: Query, capsys: pytest.Capt
     assert capsys.readouterr().err.count("error: ") == 1
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("position", ["before", "after"])
 def test_lost_database_connection_gives_its_own_error(
-    when: str, query: Query, postgres: str, database: str, capsys: pytest.CaptureFixture[str]
+    position: str, query: Query, postgres: str, database: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def cut_off() -> None:
         with psycopg.connect(postgres, autocommit=True) as connection:
@@ -107,7 +107,7 @@ def test_lost_database_connection_gives_its_own_error(
                 [psycopg.conninfo.conninfo_to_dict(database)["dbname"]],
             )
 
-    undo = interrupt("pipeline.warehouse:publish_batch", when, 1, cut_off)
+    undo = interrupt("pipeline.warehouse:publish_batch", position, 1, cut_off)
     try:
         assert ingest.main(["--day", DAY]) == 1
     finally:

@@ -30,7 +30,7 @@ def play(user_id: int, tracks: list[int], at: datetime) -> Row:
 
 
 def plays_until(end: datetime) -> list[Row]:
-    """Sixty sessions of twelve users, one every twelve hours, the last one just before `end`."""
+    """Sixty sessions of twelve users, one session every twelve hours, the last just before `end`."""
     draw = random.Random(1)
     begin = end - timedelta(hours=12 * 60, microseconds=-1)
     times = [begin + timedelta(hours=12 * number) for number in range(60)]
@@ -91,7 +91,7 @@ def test_runs_work_after_a_clock_that_was_months_ahead(
     assert monitor.main([]) == 0
     assert live_publication(query) is not None
 
-    # The clock is corrected. Half of the catalogue is missing, which blocks tracks and listens.
+    # The clock is corrected. Half of the catalogue is missing, which blocks tracks and sessions.
     now = NIGHT + DAY
     set_clock(now)
     assert is_outdated(database, now)  # the publication went live in the future

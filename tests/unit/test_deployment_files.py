@@ -26,6 +26,7 @@ from zoneinfo import ZoneInfo
 import jinja2
 import pytest
 import yaml
+from hatchling.build import get_requires_for_build_editable
 from jsonschema import Draft202012Validator
 from packaging.requirements import Requirement
 from prefect.client.schemas.objects import TERMINAL_STATES
@@ -33,7 +34,7 @@ from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
 from core import embedded_postgres
-from core.prefect_names import WORK_POOL
+from core.prefect_names import MODELS_WORK_POOL, WORK_POOL
 from core.settings import PUBLISHED_WITHIN_HOURS, Settings
 from expectations.thresholds import Thresholds
 from flows import events
@@ -60,6 +61,21 @@ WORKFLOWS: dict[str, Any] = {
     for file in (ROOT / ".github/workflows").glob("*.yml")
 }
 STAGES = [stage.splitlines() for stage in re.split(r"^(?=FROM )", (ROOT / "Dockerfile").read_text(), flags=re.M)[1:]]
+
+
+def test_services_get_the_urls_of_the_files_that_they_use() -> None:
+    # docs/object-storage.md has the same table.
+    expected = {
+        "migrate": {"LANDING_URL", "BACKUPS_URL", "MODELS_URL", "DATA_DOCS_URL"},
+        "worker": {"LANDING_URL", "BACKUPS_URL", "DATA_DOCS_URL"},
+        "worker-models": {"MODELS_URL", "DATA_DOCS_URL"},
+        "serving": {"MODELS_URL"},
+        "stream": {"MODELS_URL"},
+        "data-docs": {"DATA_DOCS_URL"},
+    }
+    stores = {"LANDING_URL", "BACKUPS_URL", "MODELS_URL", "DATA_DOCS_URL"}
+    urls = {name: stores & set(service.get("environment", ())) for name, service in SERVICES.items()}
+    assert {name: names for name, names in urls.items() if names} == expected
 
 
 def test_compose_file_follows_the_specification() -> None:
@@ -94,7 +110,7 @@ def test_passwords_come_from_the_environment() -> None:
 
 def test_services_that_notify_have_the_settings_of_notifications() -> None:
     defaults = {name.upper(): field.default for name, field in Settings.model_fields.items() if "alert_" in name}
-    for name in ("deploy", "worker", "alerts", "serving"):
+    for name in ("deploy", "worker", "worker-models", "alerts", "serving"):
         environment = SERVICES[name]["environment"]
         for setting in defaults.keys() - {"ALERT_URLS"}:
             assert environment[setting] == f"${{{setting}:-{defaults[setting]}}}", (name, setting)
@@ -107,7 +123,7 @@ def test_services_of_the_stream_agree_about_it() -> None:
     names = {name for name in Settings.model_fields if name.startswith("stream_")}
     names -= {"stream_database_url", "stream_metrics_host", "stream_metrics_port"}
     login = {name for name in names if name.startswith(prefixes)}
-    with_login = {"stream": True, "alerts": True, "worker": False, "serving": False}
+    with_login = {"stream": True, "alerts": True, "worker": False, "worker-models": False, "serving": False}
     for service, connects in with_login.items():
         environment = SERVICES[service]["environment"]
         for name in names if connects else names - login:
@@ -125,6 +141,31 @@ def test_services_of_the_stream_agree_about_it() -> None:
     assert "--topic=${STREAM_TOPIC:-moovitamix.listens}" in SERVICES["kafka-topic"]["command"]
 
 
+@pytest.mark.parametrize(
+    ("prefix", "services"),
+    [
+        ("user_track_plays_", ["migrate"]),
+        ("old_months_", ["worker"]),
+        ("source_requests_", ["worker"]),
+        ("serving_limits_", ["serving"]),
+        ("console_oidc_", ["serving"]),
+        ("dask_", ["worker", "worker-models"]),
+        ("models_url", ["migrate", "serving", "stream", "worker-models"]),
+        ("aws_", ["data-docs", "migrate", "serving", "stream", "worker", "worker-models"]),
+    ],
+)
+def test_services_get_the_settings_that_they_read(prefix: str, services: list[str]) -> None:
+    for name in [name for name in Settings.model_fields if name.startswith(prefix)]:
+        variable = name.upper()
+        with_setting = {key: service.get("environment", {}).get(variable) for key, service in SERVICES.items()}
+        assert sorted(key for key, value in with_setting.items() if value) == services, variable
+        (value,) = {value for value in with_setting.values() if value}
+        match = re.fullmatch(rf"\$\{{{variable}:-(.*)\}}", value)
+        assert match, variable
+        default = Settings(_env_file=None, **{name: match[1]}).model_dump()[name]
+        assert default == Settings(_env_file=None).model_dump()[name], variable
+
+
 def test_metrics_of_the_consumer_answer_other_containers_only() -> None:
     stream = SERVICES["stream"]
     assert stream["environment"]["STREAM_METRICS_HOST"] == "0.0.0.0"
@@ -136,7 +177,7 @@ def test_hours_until_a_missing_publication_are_equal_everywhere() -> None:
     assert HealthPage.hours == PUBLISHED_WITHIN_HOURS
     compose = (ROOT / "docker-compose.yml").read_text()
     assert f"ALERT_PUBLISHED_WITHIN_HOURS:-{PUBLISHED_WITHIN_HOURS}}}" in compose
-    for page in ("notifications", "health-page"):
+    for page in ("notifications", "console"):
         text = (ROOT / "docs" / f"{page}.md").read_text()
         assert f"`ALERT_PUBLISHED_WITHIN_HOURS` ({PUBLISHED_WITHIN_HOURS})" in text, page
 
@@ -214,7 +255,8 @@ def test_services_with_open_ports_cannot_read_raw_pages_and_backups() -> None:
     with_data = {name for name in PROJECT_SERVICES if any(mount[0] == "data" for mount in _mounts(name).values())}
     assert with_data == {"migrate", "worker"}
     assert [name for name in with_data if "ports" in SERVICES[name]] == []
-    assert _mounts("serving") == {"/data/alerts": ["alerts", "ro"]}
+    assert set(_mounts("worker-models")) == {"/data/models", "/data/alerts", "/data/data_docs"}
+    assert _mounts("serving") == {"/data/alerts": ["alerts", "ro"], "/data/models": ["models", "ro"]}
     assert _mounts("alerts") == {"/data/alerts": ["alerts"]}
     assert _mounts("stream") == {"/data/models": ["models", "ro"]}
     assert _mounts("data-docs") == {"/data/data_docs": ["data_docs", "ro"]}
@@ -223,7 +265,7 @@ def test_services_with_open_ports_cannot_read_raw_pages_and_backups() -> None:
 def test_volumes_are_first_mounted_writable_and_owned_by_the_user() -> None:
     created = re.findall(r"install --directory --owner moovitamix (.*)$", "\n".join(STAGES[-1]), re.M)[0].split()
     mounted = {path for name in PROJECT_SERVICES for path in _mounts(name)}
-    assert mounted == set(_mounts("migrate")) == set(_mounts("worker")) == set(created)
+    assert mounted == set(_mounts("migrate")) == set(created)
     assert all(len(mount) == 1 for mount in _mounts("migrate").values())
 
     def waits_for(name: str) -> set[str]:
@@ -239,13 +281,25 @@ FILES_OF_EXTRAS = {"streaming/pubsub.py": "pubsub"}
 
 
 def test_image_has_all_imports_and_no_test_dependencies() -> None:
-    """The image installs the dependencies of `pyproject.toml` without extras, and their dependencies."""
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    """The image installs the dependencies of `pyproject.toml` with the extra `kubernetes`, and their dependencies."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = [*project["dependencies"], *project["optional-dependencies"]["kubernetes"]]
     installed = _with_dependencies(Requirement(line) for line in declared)
     assert not installed & {"pytest", "ruff", "mypy", "schemathesis", "matplotlib"}
     files = itertools.chain.from_iterable(ROOT.glob(f"{package}/**/*.py") for package in PACKAGES & _copied())
     for file in set(files) - {ROOT / name for name in FILES_OF_EXTRAS}:
         _check_imports(file, installed)
+
+
+def test_lock_has_the_requirements_of_the_images_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The image installs the project, with its build backend, from wheels of the lock alone."""
+    monkeypatch.chdir(ROOT)
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    needed = [Requirement(line) for line in [*build, *get_requires_for_build_editable()]]
+    locked = dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "requirements.lock").read_text(), re.M))
+    assert [
+        str(requirement) for requirement in needed if locked.get(requirement.name, "0") not in requirement.specifier
+    ] == []
 
 
 @pytest.mark.parametrize(("name", "extra"), FILES_OF_EXTRAS.items())
@@ -331,9 +385,9 @@ def test_image_has_backup_programs_for_its_postgres() -> None:
 
 def test_deployments_have_the_documented_names() -> None:
     assert set(DEPLOYMENTS) == {
-        *("ingest/daily", "replay/manual", "maintain/weekly", "erase/manual"),
-        *("monitor/after-ingest", "recommend/after-ingest", "rollback/manual"),
-        *("retrain/weekly", "retrain/on-degradation", "retrain/on-age", "audit_stream/hourly"),
+        *("ingest/daily", "replay/replay-batch", "maintain/weekly-cleanup", "erase/erase-user"),
+        *("monitor/after-ingest", "recommend/after-monitor", "rollback/roll-back-publication"),
+        *("retrain/weekly-training", "retrain/on-degradation", "retrain/on-age", "audit_stream/hourly"),
     }
 
 
@@ -347,10 +401,13 @@ def test_deployment_has_a_typed_flow_and_a_concurrency_limit_of_one(name: str) -
         if isinstance(node, ast.FunctionDef) and node.name == function
     )
     assert all(argument.annotation is not None for argument in flow.args.args), "the UI needs types to show a form"
-    assert deployment["work_pool"]["name"] == WORK_POOL
+    roles = {"INGEST": WORK_POOL, "RECOMMENDER": MODELS_WORK_POOL}
+    pools = {roles[role] for role in re.findall(r"\b(INGEST|RECOMMENDER)\b", (ROOT / file).read_text())}
+    # The worker of a pool has one login. An erasure needs the owner's.
+    assert {deployment["work_pool"]["name"]} == pools or name == "erase/erase-user"
     # A second run of these must wait, because it has new work: another ingest, or another user to erase. A second run
     # of other flows would repeat the first one.
-    queued = ("monitor/after-ingest", "recommend/after-ingest", "erase/manual")
+    queued = ("monitor/after-ingest", "recommend/after-monitor", "erase/erase-user")
     strategy = "ENQUEUE" if name in queued else "CANCEL_NEW"
     assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": strategy}
     assert deployment["description"]
@@ -364,7 +421,7 @@ def _trigger(name: str) -> dict[str, Any]:
 
 def test_monitor_starts_after_ingest_and_recommend_after_monitor() -> None:
     assert _trigger("monitor/after-ingest")["expect"] == [events.WAREHOUSE_PUBLISHED]
-    after = _trigger("recommend/after-ingest")
+    after = _trigger("recommend/after-monitor")
     assert after["match_related"] == {"prefect.resource.role": "flow", "prefect.resource.name": monitor.name}
 
 
@@ -372,7 +429,7 @@ def test_recommend_starts_in_every_final_state_of_monitor() -> None:
     """New recommendations do not depend on the evaluation of the day before."""
     ends = {f"prefect.flow-run.{state.title()}" for state in TERMINAL_STATES}
     ends.add("prefect.flow-run.DependencyUnavailable")  # Prefect names the event after the state
-    assert set(_trigger("recommend/after-ingest")["expect"]) == ends
+    assert set(_trigger("recommend/after-monitor")["expect"]) == ends
 
 
 @pytest.mark.parametrize(
@@ -422,8 +479,8 @@ def test_on_age_deployment_refreshes_the_model() -> None:
     ("name", "first"),
     [
         ("ingest/daily", "2026-11-23 04:00"),
-        ("retrain/weekly", "2026-11-23 05:00"),
-        ("maintain/weekly", "2026-11-29 06:00"),
+        ("retrain/weekly-training", "2026-11-23 05:00"),
+        ("maintain/weekly-cleanup", "2026-11-29 06:00"),
         ("audit_stream/hourly", "2026-11-22 13:20"),
     ],
 )
@@ -471,10 +528,18 @@ def test_env_example_sets_nothing() -> None:
     assert all(line.startswith("#") or not line.strip() for line in (ROOT / ".env.example").read_text().splitlines())
 
 
-def test_lock_is_hashed_and_names_no_index() -> None:
-    lock = (ROOT / "requirements.lock").read_text()
+@pytest.mark.parametrize("name", ["requirements.lock", "benchmarks/peers.lock", ".ci/clients/requirements.lock"])
+def test_lock_is_hashed_and_names_no_index(name: str) -> None:
+    lock = (ROOT / name).read_text()
     assert "--hash=sha256:" in lock
     assert re.findall(r"--index-url|--extra-index-url|--find-links|https?://", lock) == []
+
+
+def test_lock_of_node_packages_is_hashed_and_names_no_registry() -> None:
+    lock = json.loads((ROOT / ".ci/clients/package-lock.json").read_text())
+    packages = {name: package for name, package in lock["packages"].items() if name}
+    assert [name for name, package in packages.items() if not package["integrity"].startswith("sha512-")] == []
+    assert "://" not in json.dumps(lock)
 
 
 def test_make_lists_its_targets() -> None:
@@ -515,8 +580,8 @@ def test_job_has_a_time_limit_and_pinned_actions(name: str, job: dict[str, Any])
     assert python["with"]["cache-dependency-path"] == "requirements.lock"
 
 
-def test_ci_installs_what_the_fake_pubsub_server_is_built_from() -> None:
-    jobs = {name: job for name, job in WORKFLOWS["ci"]["jobs"].items() if name != "static"}
+def test_ci_installs_the_packages_of_the_fake_pubsub_server() -> None:
+    jobs = {name: job for name, job in WORKFLOWS["ci"]["jobs"].items() if name not in ("static", "clients")}
     for name, job in jobs.items():
         (step,) = (step for step in job["steps"] if "apt-get" in step.get("run", ""))
         assert step["run"].endswith(" golang-go golang-google-cloud-dev"), name
@@ -530,12 +595,16 @@ def test_ci_runs_for_every_branch_and_pull_request() -> None:
     assert "github.ref " in concurrency["group"]
 
 
-def test_ci_runs_the_commands_of_make_test_and_coverage() -> None:
+def test_ci_runs_the_commands_of_make_test_coverage_and_clients() -> None:
     recipe = re.search(r"^test:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.M)
     assert recipe is not None
     local_commands = [line.strip() for line in recipe[1].splitlines()]
     in_ci = [command.removesuffix(" tests/${{ matrix.tests }}") for command in _commands("ci")]
-    assert [command for command in in_ci if command != "make setup PYTHON=python"] == [*local_commands, "make coverage"]
+    assert [command for command in in_ci if command != "make setup PYTHON=python"] == [
+        *local_commands,
+        "make coverage",
+        "make clients",
+    ]
 
 
 def test_ci_covers_every_test_folder_and_the_oldest_and_newest_python() -> None:
@@ -574,6 +643,48 @@ def test_conditions_workflow_runs_all_conditions_weekly() -> None:
     choices = re.search(r"\{(.+?)\}", result.stdout)
     assert choices is not None
     assert sorted(workflow["jobs"]["tests"]["strategy"]["matrix"]["condition"]) == choices[1].split(",")
+
+
+def test_containers_workflow_runs_the_official_images_and_those_of_debian_weekly() -> None:
+    workflow = WORKFLOWS["containers"]
+    assert [entry["cron"].split()[2:4] for entry in workflow["on"]["schedule"]] == [["*", "*"]]
+    official, debian = (
+        [step["run"] for step in job["steps"] if "run" in step][-1] for job in workflow["jobs"].values()
+    )
+    assert (official, debian) == ("make containers", "sudo --preserve-env=PATH make containers ENGINE=debian")
+
+
+@pytest.fixture
+def engine() -> Any:
+    """The module `.ci/debian_engine.py`."""
+    specification = importlib.util.spec_from_file_location("debian_engine", ROOT / ".ci/debian_engine.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def test_engine_does_not_use_the_folder_for_temporary_files_of_this_machine(
+    engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not in the chroot, so every health check of a container would fail."""
+    commands: list[list[str]] = []
+    monkeypatch.setattr(engine, "mount_engine", lambda folder: None)
+    monkeypatch.setattr(engine.subprocess, "Popen", lambda command, **_: commands.append(command))
+    monkeypatch.setattr(engine.subprocess, "run", lambda command, **_: SimpleNamespace(returncode=0))
+    engine.start_engine(tmp_path / "engine")
+    commands.append(engine.docker(tmp_path))
+    assert [command[:2] for command in commands] == [["env", "--unset=TMPDIR"]] * 2
+
+
+def test_each_image_of_another_project_has_a_stand_in_from_debian(engine: Any) -> None:
+    """So that the composition runs on a machine without a registry of images."""
+    pulled = {service["image"] for service in SERVICES.values()} - {COMPOSE["name"]}
+    pulled |= {line.split()[1] for line in (stage[0] for stage in STAGES)}
+    assert set(engine.DIFFERENCES) == pulled
+    documented = (ROOT / "docs/deployment.md").read_text()
+    assert [image for image in pulled if f"| `{image}` |" not in documented] == []
 
 
 def test_deploy_workflow_runs_after_ci_passes_on_main() -> None:
@@ -647,3 +758,35 @@ def test_deploy_logs_in_without_exposing_the_password(capfd: pytest.CaptureFixtu
             server.shutdown()
     assert authorizations == ["Basic " + base64.b64encode("deployer:päss:word".encode()).decode()]
     assert "word" not in f"{refused.value}{capfd.readouterr()}"
+
+
+def test_deployments_with_an_old_name_are_deleted_with_their_triggers() -> None:
+    """Their schedules would still run. Those of others stay, and so do ours with the name that the file has."""
+    flows = [{"id": "f1", "name": "maintain"}, {"id": "f2", "name": "foreign"}]
+    deployments = [
+        {"id": "d1", "flow_id": "f1", "name": "weekly"},
+        {"id": "d2", "flow_id": "f1", "name": "weekly-cleanup"},
+        {"id": "d3", "flow_id": "f2", "name": "weekly"},
+    ]
+    deleted: list[str] = []
+
+    class PrefectHandler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            content = json.dumps(flows if "flows" in self.path else deployments).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def do_DELETE(self) -> None:
+            deleted.append(self.path)
+            self.send_response(204)
+            self.end_headers()
+
+    with HTTPServer(("127.0.0.1", 0), PrefectHandler) as server:
+        Thread(target=server.serve_forever).start()
+        try:
+            deploy._delete_renamed_deployments(f"http://127.0.0.1:{server.server_port}/api", "")
+        finally:
+            server.shutdown()
+    assert deleted == ["/api/automations/owned-by/prefect.deployment.d1", "/api/deployments/d1"]

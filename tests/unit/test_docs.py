@@ -73,3 +73,8 @@ def test_pages_are_short() -> None:
 def hand_written_lines(page: Path) -> int:
     text = re.sub(r"<!-- (\w+): begin -->.*?<!-- \1: end -->", "", page.read_text(), flags=re.DOTALL)
     return len(text.splitlines())
+
+
+def test_each_decision_has_a_number_of_its_own() -> None:
+    numbers = [Path(path).name[:4] for path in TRACKED if path.startswith("docs/adr/")]
+    assert sorted(numbers) == [f"{number:04}" for number in range(1, len(numbers) + 1)]

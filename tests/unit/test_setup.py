@@ -90,5 +90,5 @@ def test_setup_recreates_the_environment_only_for_another_python(checkout: Check
 def test_unusable_requested_python_is_an_error(checkout: Checkout) -> None:
     result = checkout.setup("PYTHON=python2.7")
     assert result.returncode != 0
-    assert "PYTHON names 'python2.7', which is no Python 3.11 to 3.14 with venv" in result.stderr
+    assert "PYTHON names 'python2.7', which is not Python 3.11 to 3.14 with venv" in result.stderr
     assert not (checkout.folder / ".venv").exists()

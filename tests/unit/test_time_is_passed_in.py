@@ -31,12 +31,16 @@ ALLOWED = {
     "flows/failures.py": "as above: a run that failed on this machine",
     "flows/events.py": "as above: the time in a notification",
     "flows/maintain.py": "files have the machine's time, and the database is unavailable on a full disk",
+    "pipeline/landing.py": "files have the machine's time",
     "pipeline/client.py": "Retry-After is a real time, not a simulated one",
-    "serving/access_control.py": "the library that counts requests uses time.time()",
+    "serving/request_limits.py": "the library that counts requests uses time.time()",
     "serving/request_logging.py": "the time of a log line",
+    "serving/console/action_pages.py": "files of notifications have the machine's time",
     "serving/dashboard/page_builder.py": "files of notifications have the machine's time",
     "services/local_services.py": "the mock API follows the machine's calendar",
 }
+# SQL files that may read the database's clock: rate limits of processes on several machines, whose clocks differ.
+ALLOWED_SQL = {"sql/ops/request_rates.sql", "sql/serving/request_counts.sql"}
 _CLOCKS_OF_POSTGRES = re.compile(
     r"\bnow\s*\(|\b(current_date|current_time|current_timestamp|localtime|localtimestamp)\b"
     r"|\b(clock_timestamp|statement_timestamp|transaction_timestamp|timeofday)\s*\(|'(now|today|tomorrow|yesterday)'",
@@ -76,7 +80,9 @@ def test_no_sql_reads_the_clock_of_the_database(folder: str) -> None:
     places = []
     for place, text in statements(ROOT / folder):
         places += [f"{place}: {match[0]}" for match in _CLOCKS_OF_POSTGRES.finditer(text)]
-    assert places == []
+    listed = {place.partition(":")[0] for place in places} & ALLOWED_SQL
+    assert [place for place in places if place.partition(":")[0] not in ALLOWED_SQL] == []
+    assert folder != "sql" or listed == ALLOWED_SQL
 
 
 def statements(folder: Path) -> Iterator[tuple[str, str]]:

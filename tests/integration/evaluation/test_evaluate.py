@@ -24,7 +24,7 @@ from recommender.models.registry import CANDIDATES, Candidate
 from tests.unit.recommender import broken_models as broken
 from tests.unit.recommender.worlds import tasteful
 
-FEW = {"popularity": Candidate(Popularity), "ease": Candidate(EASE, {}, (({"ridge": 1.0},),))}
+TWO_CANDIDATES = {"popularity": Candidate(Popularity), "ease": Candidate(EASE, {}, (({"ridge": 1.0},),))}
 SEARCH = ModelSearchSettings(k=5)
 # Fields that differ between runs.
 VARYING_FIELDS = ("fit_seconds", "score_seconds", "peak_memory_mb")
@@ -69,24 +69,33 @@ def _run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[dict
 def test_json_output_has_every_model_and_is_the_same_for_csv_and_parquet(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "CANDIDATES", FEW)
+    monkeypatch.setattr(command, "CANDIDATES", TWO_CANDIDATES)
     report, progress = _run([*_files(tmp_path, "csv"), "--k", "5"], capsys)
     assert report["chosen"] == "ease"
     assert report["k"] == 5
     assert list(report["models"]) == ["ease", "popularity"]
-    assert set(report["models"]["ease"]) == {"recall", "ndcg", "coverage", "novelty", "settings", *VARYING_FIELDS}
+    assert set(report["models"]["ease"]) == {
+        "recall",
+        "ndcg",
+        "coverage",
+        "novelty",
+        "intra_list_diversity",
+        "popularity_bias",
+        "settings",
+        *VARYING_FIELDS,
+    }
     assert report["models"]["ease"]["ndcg"] > report["models"]["popularity"]["ndcg"]
     assert report["out"] == {}
     assert report["left_out"] == 0
     assert "model search on" in progress
-    again, _ = _run([*_files(tmp_path, "parquet"), "--k", "5"], capsys)
-    assert _without_times(again) == _without_times(report)
+    second_report, _ = _run([*_files(tmp_path, "parquet"), "--k", "5"], capsys)
+    assert _without_times(second_report) == _without_times(report)
 
 
 def test_every_model_in_the_registry_can_be_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tracks = tmp_path / "tracks.csv"
     tracks.write_text("track_id,artist\n" + "".join(f"{track},{'ABCD'[track % 4]}\n" for track in range(60)))
-    report, _ = _run([*_files(tmp_path), "--tracks", str(tracks), "--k", "5", "--budget", "0.001"], capsys)
+    report, _ = _run([*_files(tmp_path), "--tracks", str(tracks), "--k", "5", "--trials", "1"], capsys)
     assert report["out"] == {}
     assert set(report["models"]) == set(CANDIDATES)
     assert report["models"][report["chosen"]]["ndcg"] > report["models"]["popularity"]["ndcg"]
@@ -96,7 +105,7 @@ def test_every_model_in_the_registry_can_be_measured(tmp_path: Path, capsys: pyt
 def test_models_that_need_item_attributes_fail_without_a_tracks_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = [*_files(tmp_path), "--budget", "0.001", "--model", "popularity", "ease", "content", "ease_content"]
+    arguments = [*_files(tmp_path), "--trials", "1", "--model", "popularity", "ease", "content", "ease_content"]
     report, progress = _run(arguments, capsys)
     assert set(report["models"]) == {"popularity", "ease"}
     assert report["out"] == {
@@ -117,18 +126,45 @@ def test_unplayed_track_of_a_known_artist_can_be_recommended(
     tracks = "".join(f"{10 * artist + number},{artists[artist]}\n" for artist in range(4) for number in (0, 1, 2, 3, 9))
     (tmp_path / "tracks.csv").write_text("track_id,artist\n" + tracks)
     files = [f"--{name}={tmp_path / name}.csv" for name in ("train", "test", "tracks")]
-    report, _ = _run([*files, "--k", "2", "--model", "popularity", "content", "--budget", "0.001"], capsys)
+    report, _ = _run([*files, "--k", "2", "--model", "popularity", "content", "--trials", "1"], capsys)
     assert report["models"]["content"]["recall"] == 1
     assert report["models"]["popularity"]["recall"] == 0
+
+
+def test_train_with_times_is_split_by_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Users play one of two groups of tracks, and on the last day two tracks that nobody played before.
+    monkeypatch.setattr(command, "CANDIDATES", TWO_CANDIDATES)
+    random = np.random.default_rng(0)
+    lines = [
+        f"{user},{track},2024-03-0{1 + int(random.integers(8))}"
+        for user in range(200)
+        for track in range(user % 2, 40, 2)
+        if random.random() < 0.5
+    ]
+    lines += [f"{user},{track},2024-03-09" for user in range(200) for track in (50, 51)]
+    (tmp_path / "train.csv").write_text("user_id,track_id,at\n" + "\n".join(lines))
+    (tmp_path / "test.csv").write_text("user_id,track_id\n" + "".join(f"{user},52\n{user},50\n" for user in range(200)))
+    files = [f"--{name}={tmp_path / name}.csv" for name in ("train", "test")]
+    report, _ = _run([*files, "--k", "5", "--time-column", "at"], capsys)
+    assert report["validation"]["split"].startswith("split by time at 2024-03-0")
+    assert report["validation"]["users"] > 100
+    repeated, _ = _run([*files, "--k", "5", "--time-column", "at"], capsys)
+    assert _without_times(repeated) == _without_times(report)
+    without_times, _ = _run([*files, "--k", "5", "--trials", "1"], capsys)
+    assert without_times["validation"]["split"] == "split at random"
+    assert main([*files, "--time-column", "when"]) == 2
+    assert "no column when; correct --time-column" in capsys.readouterr().err
 
 
 def test_table_output_names_the_chosen_and_the_failed_models(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "CANDIDATES", FEW | {"raises": Candidate(broken.Raises)})
+    monkeypatch.setattr(command, "CANDIDATES", TWO_CANDIDATES | {"raises": Candidate(broken.Raises)})
     assert main([*_files(tmp_path), "--k", "5"]) == 0
     printed = capsys.readouterr().out
-    assert "recall@5  ndcg@5  coverage  novelty" in printed
+    assert "recall@5  ndcg@5  coverage  novelty  diversity  bias" in printed
     assert "ease (chosen)" in printed
     assert "excluded: raises, raised KeyError at broken_models.py" in printed
     assert "119 users evaluated; 0 users of test" in printed or "120 users evaluated; 0 users of test" in printed
@@ -163,12 +199,12 @@ def test_choice_does_not_depend_on_test() -> None:
         test = Interactions.from_pairs(np.repeat(np.arange(40), len(later)), np.tile(later, 40))
         report = evaluate(train, test, candidates, SEARCH)
         assert report.chosen == "up"
-    assert report.measures["up"].mean_ndcg > 0
+    assert report.trials["up"].measures.mean_ndcg > 0
     worst = Interactions.from_pairs(np.repeat(np.arange(40), 60), np.tile(range(60), 40))
-    assert evaluate(train, worst, candidates, SEARCH).measures["up"].mean_ndcg == 0
+    assert evaluate(train, worst, candidates, SEARCH).trials["up"].measures.mean_ndcg == 0
 
 
-def test_popularity_is_chosen_when_every_other_model_fails() -> None:
+def test_popularity_is_chosen_when_all_remaining_models_fail() -> None:
     candidates = {
         "popularity": Candidate(Popularity),
         "raises": Candidate(broken.Raises),
@@ -201,28 +237,28 @@ def test_equal_plays_and_a_user_who_played_all_tracks_are_measured() -> None:
     report = evaluate(train, test, {"popularity": Candidate(Popularity), "als": Candidate(ALS)}, SEARCH)
     assert not report.failed_models
     assert 0 not in report.holdout.users
-    assert report.measures["popularity"].mean_recall == 1  # each user has at most four unplayed tracks
+    assert report.trials["popularity"].measures.mean_recall == 1  # each user has at most four unplayed tracks
 
 
 def test_one_user_and_one_track_have_no_holdout() -> None:
     one_play = Interactions.from_pairs([1], [1])
     with pytest.raises(EmptyHoldout, match="0 are not in train, and 1 played only tracks"):
-        evaluate(one_play, one_play, FEW, SEARCH)
+        evaluate(one_play, one_play, TWO_CANDIDATES, SEARCH)
     with pytest.raises(EmptyHoldout, match="no user played two or more tracks"):
-        evaluate(one_play, Interactions.from_pairs([1], [2]), FEW, SEARCH)
+        evaluate(one_play, Interactions.from_pairs([1], [2]), TWO_CANDIDATES, SEARCH)
     with pytest.raises(EmptyHoldout, match="can be evaluated: 1 are not in train"):
-        evaluate(one_play, Interactions.from_pairs([2], [1]), FEW, SEARCH)
+        evaluate(one_play, Interactions.from_pairs([2], [1]), TWO_CANDIDATES, SEARCH)
 
 
 def test_one_user_with_a_few_tracks_is_measured() -> None:
     train = Interactions.from_pairs([1, 1, 1], [1, 2, 3])
     report = evaluate(train, Interactions.from_pairs([1], [4]), {"popularity": Candidate(Popularity)}, SEARCH)
-    assert report.measures["popularity"].mean_recall == 0
+    assert report.trials["popularity"].measures.mean_recall == 0
 
 
 def test_empty_train_and_failed_models_are_refused() -> None:
     with pytest.raises(InteractionsError, match="train has no plays"):
-        evaluate(Interactions.from_pairs([], []), Interactions.from_pairs([1], [1]), FEW, SEARCH)
+        evaluate(Interactions.from_pairs([], []), Interactions.from_pairs([1], [1]), TWO_CANDIDATES, SEARCH)
     train, test = Interactions.from_pairs([1, 1], [1, 2]), Interactions.from_pairs([1], [3])
     with pytest.raises(ModelError, match="every model failed"):
         evaluate(train, test, {"raises": Candidate(broken.Raises)}, SEARCH)
@@ -269,6 +305,7 @@ def test_failure_prints_one_line_and_sets_the_exit_code(
         (["--seed", "x"], "'x' is not a whole number of 0 or more"),
         (["--time-limit", "0"], "'0' is not a number above 0"),
         (["--memory-mb", "inf"], "'inf' is not a number above 0"),
+        (["--diversity", "2"], "'2' is not a number from 0 to 1"),
     ],
 )
 def test_wrong_arguments_are_refused(
@@ -278,6 +315,19 @@ def test_wrong_arguments_are_refused(
         main(["--train", "a.csv", "--test", "b.csv", *arguments])
     assert caught.value.code == 2
     assert expected_error in capsys.readouterr().err
+
+
+def test_diversity_trades_ndcg_for_coverage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "CANDIDATES", {"popularity": Candidate(Popularity)})
+    arguments = [*_files(tmp_path), "--k", "5"]
+    plain, reranked = (
+        _run([*arguments, "--diversity", strength], capsys)[0]["models"]["popularity"] for strength in ("0", "0.5")
+    )
+    assert reranked["coverage"] > 1.5 * plain["coverage"]
+    assert reranked["popularity_bias"] < plain["popularity_bias"]
+    assert 0 < plain["intra_list_diversity"] < 1
 
 
 def test_only_the_given_models_are_evaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import itertools
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from core.errors import InteractionsError, ModelError, ModelFileError
-from recommender.data.interactions import Interactions
+from recommender.data.interactions import ARTIST, Interactions
 from recommender.data.play_log import PlayWeighting
-from recommender.evaluation.model_search import ModelSearchSettings, format_params, search_models
+from recommender.evaluation import model_search, trials
+from recommender.evaluation.model_search import (
+    ModelSearchSettings,
+    evaluated_users,
+    format_params,
+    search_models,
+    with_step,
+)
 from recommender.evaluation.splitting import Holdout, split_by_user
-from recommender.evaluation.trials import TrialLimits
+from recommender.evaluation.trials import EvaluatedInputs, MeasuredOutcome, MeasuredTrial, TrialLimits, TrialTask
 from recommender.models import file_format
 from recommender.models.als import ALS
+from recommender.models.base import Params
 from recommender.models.ease import EASE
 from recommender.models.popularity import Popularity
 from recommender.models.registry import CANDIDATES, Candidate, EASEWithALS, load_model
@@ -25,11 +35,12 @@ from tests.unit.recommender.worlds import tasteful
 SPLIT = split_by_user(tasteful())
 SEARCH = ModelSearchSettings(k=5)
 # The held-out tracks are the last of the catalogue.
-UPWARDS = Interactions.from_pairs([1, 1, 2, 2], [1, 2, 1, 2], catalogue=range(10))
-LATER = Holdout.from_interactions(Interactions.from_pairs([1, 2], [9, 8]), UPWARDS)
+USERS = range(1, 21)
+UPWARDS = Interactions.from_pairs(np.repeat(USERS, 2), [1, 2] * 20, catalogue=range(10))
+LATER = Holdout.from_interactions(Interactions.from_pairs(USERS, [9, 8] * 10), UPWARDS)
 
 
-def test_model_that_recommends_held_out_tracks_is_chosen() -> None:
+def test_model_that_recommends_holdout_tracks_is_chosen() -> None:
     candidates = {"popularity": Candidate(Popularity), "ease": Candidate(EASE)}
     selection = search_models(*SPLIT, candidates, SEARCH)
     assert selection.chosen.model == "ease"
@@ -52,7 +63,7 @@ def test_earlier_candidate_wins_a_tie() -> None:
     assert search_models(UPWARDS, LATER, {"b": knows, "a": knows}, SEARCH).chosen.model == "b"
 
 
-def test_failed_models_do_not_stop_the_others() -> None:
+def test_failed_model_does_not_stop_the_search() -> None:
     candidates = {
         "raises": Candidate(broken.Raises),
         "hangs": Candidate(broken.Hangs),
@@ -64,6 +75,7 @@ def test_failed_models_do_not_stop_the_others() -> None:
     assert selection.chosen.model == "popularity"
     assert set(selection.failed_models) == {"raises", "hangs", "gives_nan"}
     assert selection.failed_models["hangs"] == "exceeded its time limit of 3 s"
+    assert selection.seconds_limit_reached  # a faster machine might have had a result
 
 
 def test_model_with_a_failing_first_setting_is_not_tried_again() -> None:
@@ -81,11 +93,11 @@ def test_model_with_a_failing_second_setting_keeps_the_first() -> None:
 
 
 def test_direction_is_followed_while_it_improves_and_the_next_starts_at_the_best() -> None:
-    """The model recommends the tracks nearest to `start + more`; 9 and 8 are held out."""
+    """The model recommends the tracks nearest to `start + offset`; 9 and 8 are held out."""
     near = Candidate(
         broken.Near,
-        {"start": 5, "more": 0},
-        (({"start": 7}, {"start": 8}, {"start": 0}, {"start": 9}), ({"start": 6},), ({"more": 0.6},)),
+        {"start": 5, "offset": 0},
+        (({"start": 7}, {"start": 8}, {"start": 0}, {"start": 9}), ({"start": 6},), ({"offset": 0.6},)),
     )
     selection = search_models(UPWARDS, LATER, {"near": near}, ModelSearchSettings(k=3))
     tried_params = [tuple(result.params.values()) for result in selection.tried]
@@ -100,6 +112,100 @@ def test_blend_uses_the_best_settings_of_its_members() -> None:
     }
     selection = search_models(*SPLIT, candidates, SEARCH)
     assert selection.results["ease_als"].params == {"als_weight": 0.2, "ease": {"ridge": 3.0}, "als": {"factors": 4}}
+
+
+def test_blend_starts_from_the_best_and_from_its_own_settings_of_a_member() -> None:
+    members = {"ease": "ease", "als": "als"}
+    blend = Candidate(EASEWithALS, {"als_weight": 0.2, "als": {"factors": 2}}, members=members)
+    candidates = {"ease_als": blend, "ease": Candidate(EASE, {"ridge": 3.0}), "als": Candidate(ALS, {"factors": 4})}
+    fixed = {"als_weight": 0.2, "ease": {"ridge": 3.0}}
+
+    def settings_tried(names: list[str], limit: int) -> list[Params]:
+        search = ModelSearchSettings(k=5, trials=limit)
+        selection = search_models(*SPLIT, {name: candidates[name] for name in names}, search)
+        assert len(selection.skipped) == (limit == 1 and "als" in names)
+        return [trial.params for trial in selection.tried if trial.model == "ease_als"]
+
+    best, own = fixed | {"als": {"factors": 4}}, fixed | {"als": {"factors": 2}}
+    assert settings_tried(["ease_als", "ease", "als"], 40) == [best, own]
+    assert settings_tried(["ease_als", "ease", "als"], 1) == [best]
+    assert settings_tried(["ease_als", "ease"], 40) == [own]
+
+
+def test_blends_with_als_start_from_measured_settings() -> None:
+    chebyshev, ease = (CANDIDATES[name].settings for name in ("chebyshev_als", "ease_als"))
+    assert chebyshev == {
+        "als_weight": 0.8,
+        "chebyshev": {"rank": 512, "weighting": "binary"},
+        "als": {"factors": 256, "alpha": 40.0, "regularization": 0.1},
+    }
+    assert ease == {
+        "als_weight": 0.5,
+        "ease": {"ridge": 3.0, "weighting": "log1p"},
+        "als": {"factors": 128, "alpha": 10.0, "regularization": 0.2},
+    }
+
+
+@pytest.mark.parametrize("name", ["ease_als", "chebyshev_als"])
+def test_tuning_the_members_alone_does_not_hide_the_measured_settings_of_a_blend(name: str) -> None:
+    blend = CANDIDATES[name]
+    tuned = {
+        member: {**CANDIDATES[model].settings, **step}
+        for member, model in blend.members.items()
+        for direction in CANDIDATES[model].directions
+        for step in direction
+    }
+    assert with_step(tuned, blend.settings) == blend.settings
+
+
+def test_step_within_one_standard_error_is_not_accepted() -> None:
+    # Half of the users gain by the step and half lose; the mean gain is above zero, and below its standard error.
+    near = Candidate(broken.Near, {"start": 9, "offset": 0}, (({"start": 8},),))
+    uneven = Holdout.from_interactions(Interactions.from_pairs(USERS, [9, 8] * 9 + [8, 8]), UPWARDS)
+    selection = search_models(UPWARDS, uneven, {"near": near}, ModelSearchSettings(k=1))
+    assert [result.ndcg for result in selection.tried] == [pytest.approx(0.45), pytest.approx(0.55)]
+    assert selection.chosen.params["start"] == 9
+
+
+def test_step_of_a_member_keeps_its_other_settings() -> None:
+    params = {"als_weight": 0.5, "als": {"factors": 64, "alpha": 10.0}}
+    assert with_step(params, {"als": {"factors": 128}}) == {"als_weight": 0.5, "als": {"factors": 128, "alpha": 10.0}}
+    assert with_step(params, {"als_weight": 1.0, "ease": {"ridge": 3.0}}) == params | {
+        "als_weight": 1.0,
+        "ease": {"ridge": 3.0},
+    }
+
+
+def test_same_search_is_repeated_on_a_slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    candidates = {"popularity": Candidate(Popularity), "ease": Candidate(EASE, {}, (({"ridge": 1.0},),))}
+    first = search_models(*SPLIT, candidates, SEARCH)
+    slowed: list[TrialTask] = []
+
+    def slow(inputs: EvaluatedInputs, task: TrialTask) -> MeasuredOutcome:
+        slowed.append(task)
+        time.sleep(0.2)
+        outcome = EvaluatedInputs.run(inputs, task)
+        return replace(outcome, fit_seconds=500.0) if isinstance(outcome, MeasuredTrial) else outcome
+
+    monkeypatch.setattr(trials, "TRIAL", replace(trials.TRIAL, compute=slow))
+    repeated = search_models(*SPLIT, candidates, SEARCH)
+    assert len(slowed) == len(repeated.tried) == 3
+    assert {trial.fit_seconds for trial in repeated.tried} == {500.0}
+    assert [(trial.params, trial.ndcg) for trial in repeated.tried] == [
+        (trial.params, trial.ndcg) for trial in first.tried
+    ]
+
+
+def test_blend_with_uninformative_attributes_is_not_tried() -> None:
+    world = tasteful()
+    tracks = world.track_ids
+    random = np.random.default_rng(0)
+    for labels, failed in ((tracks % 4, {}), (random.permutation(tracks % 4), {"ease_content"})):
+        described = world.with_item_attributes(tracks, {ARTIST: labels.astype(np.int32)})
+        candidates = {name: CANDIDATES[name] for name in ("popularity", "content", "ease", "ease_content")}
+        selection = search_models(*split_by_user(described), candidates, ModelSearchSettings(k=5, trials=1))
+        assert selection.failed_models.keys() == set(failed)
+        assert not failed or "content" not in selection.chosen.model
 
 
 def test_blend_with_a_failed_member_fails() -> None:
@@ -119,19 +225,30 @@ def test_error_names_every_reason_when_all_models_fail() -> None:
         search_models(*SPLIT, {}, SEARCH)
 
 
-def test_settings_beyond_the_budget_are_reported_as_skipped() -> None:
+def test_settings_beyond_the_limit_of_trials_are_reported_as_skipped() -> None:
     candidates = {"knows": Candidate(broken.Knows, {"upwards": False}, (({"upwards": True},),))}
-    selection = search_models(UPWARDS, LATER, candidates, ModelSearchSettings(k=5, budget_seconds=0.001))
+    selection = search_models(UPWARDS, LATER, candidates, ModelSearchSettings(k=5, trials=1))
     assert selection.chosen.params == {"upwards": False}
-    assert selection.skipped == ["knows upwards=True: no time left"]
+    assert selection.skipped == ["knows upwards=True: the limit of 1 trials was reached"]
+    assert not selection.seconds_limit_reached
+
+
+def test_safety_limit_of_seconds_is_reported() -> None:
+    candidates = {"knows": Candidate(broken.Knows, {"upwards": False}, (({"upwards": True},),))}
+    lines: list[str] = []
+    search = ModelSearchSettings(k=5, seconds=0.001, log_progress=lines.append)
+    selection = search_models(UPWARDS, LATER, candidates, search)
+    assert selection.seconds_limit_reached
+    assert selection.skipped == ["knows upwards=True: the limit of 0.001 seconds was reached"]
+    assert "the search reached its limit of 0.001 s: another run may try other settings" in lines
 
 
 def test_weighting_is_kept_only_if_it_wins() -> None:
     good, bad = PlayWeighting(half_life_days=30), PlayWeighting(half_life_days=90)
     # With `good`, all other users play the held-out tracks; with `bad`, nobody does.
     train_with = {
-        good: Interactions.from_pairs([3, 3, 4, 4], [9, 8, 9, 8], catalogue=range(10), known_users=[1, 2]),
-        bad: Interactions.from_pairs([3, 4], [7, 7], catalogue=range(10), known_users=[1, 2]),
+        good: Interactions.from_pairs([30, 30, 31, 31], [9, 8, 9, 8], catalogue=range(10), known_users=USERS),
+        bad: Interactions.from_pairs([30, 31], [7, 7], catalogue=range(10), known_users=USERS),
     }
     candidates = {"popularity": Candidate(Popularity)}
     search = ModelSearchSettings(k=2)
@@ -151,16 +268,19 @@ def test_member_settings_are_formatted_with_the_member_name() -> None:
     assert format_params({"als_weight": 0.3, "als": {"factors": 64}, "ease": {}}) == "als_weight=0.3 als.factors=64"
 
 
-def test_search_evaluates_at_most_the_given_number_of_users() -> None:
-    selection = search_models(*SPLIT, {"popularity": Candidate(Popularity)}, ModelSearchSettings(k=5, users=10))
+def test_search_evaluates_as_many_users_as_scoring_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert evaluated_users(41_000) == 9_756
+    assert evaluated_users(10**9) == 2_000
+    monkeypatch.setattr(model_search, "evaluated_users", lambda tracks: 10)
+    selection = search_models(*SPLIT, {"popularity": Candidate(Popularity)}, SEARCH)
     assert len(selection.holdout) == 10
     assert len(selection.chosen.measures.recall) == 10
 
 
 def test_empty_train_or_holdout_is_refused() -> None:
-    nothing = Interactions.from_pairs([], [])
+    no_plays = Interactions.from_pairs([], [])
     with pytest.raises(InteractionsError, match="no plays to learn from"):
-        search_models(nothing, Holdout.from_interactions(nothing, nothing), CANDIDATES, SEARCH)
+        search_models(no_plays, Holdout.from_interactions(no_plays, no_plays), CANDIDATES, SEARCH)
     one_play = Interactions.from_pairs([1], [1])
     with pytest.raises(InteractionsError, match="no user has both"):
         search_models(one_play, Holdout.from_interactions(one_play, one_play), CANDIDATES, SEARCH)
@@ -183,6 +303,22 @@ def test_every_setting_in_the_registry_is_accepted_by_its_model(name: str) -> No
 
 
 def test_file_of_an_unknown_model_is_refused(tmp_path: Path) -> None:
-    file_format.write(tmp_path / "model.npz", "oracle", {}, {"track_ids": np.array([1])})
+    file_format.write(tmp_path / "model.npz", "oracle", 1, {}, {"track_ids": np.array([1])})
     with pytest.raises(ModelFileError, match="is the file of oracle, a model that is not in the registry"):
         load_model(tmp_path / "model.npz")
+
+
+def test_setting_that_can_no_longer_win_is_stopped_and_reported() -> None:
+    users = np.arange(1, 1_001)
+    plays = Interactions.from_pairs(np.repeat(users, 2), [1, 2] * len(users), catalogue=range(10))
+    holdout = Holdout.from_interactions(Interactions.from_pairs(users, [9, 8] * (len(users) // 2)), plays)
+    candidates = {"knows": Candidate(broken.Knows, {"upwards": True}, (({"upwards": False},),))}
+    whole, early = (
+        search_models(plays, holdout, candidates, replace(SEARCH, stops_early=stops_early))
+        for stops_early in (False, True)
+    )
+    assert early.chosen.params == whole.chosen.params
+    assert (len(whole.tried), len(early.tried)) == (2, 1)
+    assert whole.skipped == []
+    (skipped,) = early.skipped
+    assert skipped.startswith("knows upwards=False: stopped after 125 users: ndcg ")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from core.file_store import FolderStore
 from recommender.data.interactions import Interactions
 from recommender.data.play_log import SHORT_MEMORY, PlayLog
 from recommender.evaluation.metrics import RankingMetrics
@@ -18,19 +20,22 @@ from recommender.evaluation.promotion import (
     PromotionDecision,
     PromotionSettings,
     _PromotionGate,
+    _retired_version,
     decide_promotion,
     make_evaluation_split,
 )
 from recommender.evaluation.splitting import DataSplit, Holdout
+from recommender.models import file_format
 from recommender.models.champion import Champion
 from recommender.models.recipe import Recipe
+from recommender.models.registry import CANDIDATES
 from tests.publications import QUICK_CANDIDATES
 
 END = np.datetime64("2024-03-31T01:30:01", "s")
 
 
 def log_of(*groups: tuple[int, float]) -> PlayLog:
-    """Users who played one track 100 days ago, and another one `days` before the end."""
+    """Users who played one track 100 days ago, and another track `days` before the end."""
     users, tracks, times = [], [], []
     for count, days in groups:
         for _ in range(count):
@@ -72,11 +77,11 @@ def test_split_is_random_when_too_few_users_qualify_by_time() -> None:
     assert split.split_at is None
     assert len(split.split.holdout) == 130
     assert split.description == (
-        "130 users, a fifth of their tracks held out at random because too few users played "
+        "130 users, a tenth of their tracks held out at random because too few users played "
         "before and after a split time"
     )
-    again = make_evaluation_split(log_of((99, 0.5), (31, 50)), END, PromotionSettings(users=100))
-    assert np.array_equal(split.split.holdout.tracks, again.split.holdout.tracks)
+    repeated = make_evaluation_split(log_of((99, 0.5), (31, 50)), END, PromotionSettings(users=100))
+    assert np.array_equal(split.split.holdout.tracks, repeated.split.holdout.tracks)
 
 
 CHAMPION = Champion(1, 1, 1, Recipe("old"), None, None, datetime(2024, 1, 1, tzinfo=UTC))
@@ -87,11 +92,17 @@ def ndcg(mean: float, seed: int, users: int = 600) -> np.ndarray:
     return np.random.default_rng(seed).uniform(mean - 0.1, mean + 0.1, users)
 
 
+MODEL_FILES = Path(__file__).parents[2] / "data" / "models"
 OLD, POPULAR = ndcg(0.3, 0), ndcg(0.15, 1)
 
 
 def decide(
-    challenger: np.ndarray, margin: float | None, champion: np.ndarray = OLD, popularity: np.ndarray = POPULAR
+    challenger: np.ndarray,
+    margin: float | None,
+    champion: np.ndarray = OLD,
+    popularity: np.ndarray = POPULAR,
+    live: Champion = CHAMPION,
+    retired_version: int | None = None,
 ) -> PromotionDecision:
     """The decision about a challenger when the champion was trained again; the gate uses half of the users."""
     measured = {
@@ -106,10 +117,11 @@ def decide(
         log_of(),
         EvaluationSplit(split, None, "all"),
         selection,
-        CHAMPION,
-        Path(),
+        live,
+        retired_version,
+        FolderStore(MODEL_FILES),
         PromotionSettings(refresh_margin=margin),
-        {},
+        CANDIDATES,
     )
     return gate.decision()
 
@@ -136,6 +148,24 @@ def test_winning_challenger_is_not_reported_as_a_refresh() -> None:
     assert "against the champion: better" in why.pop()
 
 
+@pytest.mark.parametrize("name", ["content", "graph_filter"])
+def test_retired_champion_that_cannot_be_trained_at_the_split_is_named_in_the_decision(name: str) -> None:
+    file = MODEL_FILES / f"{name}.npz"
+    recipe = Recipe(name, file_format.read(file).params)
+    retired = replace(CHAMPION, recipe=recipe, model_file=file.name, model_digest=file_format.digest(file))
+    version = _retired_version(retired.load(FolderStore(MODEL_FILES)))
+    reason = f"the champion was not compared, because version 1 of {name} is retired"
+
+    published = decide(OLD, None, live=retired, retired_version=version)
+    assert published.decision == "published"
+    assert reason in published.why
+    assert "against popularity: better" in published.why
+    assert str(published.metrics["champion"]["out"]).startswith(f"version 1 of {name} is retired")
+
+    kept = decide(OLD, 0.5, popularity=OLD + 0.1 * POPULAR, live=retired, retired_version=version)
+    assert (kept.decision, reason in kept.why) == ("kept", True)
+
+
 def test_clearly_worse_challenger_does_not_replace_the_champion_by_age() -> None:
     challenger = OLD - ndcg(0.1, 3) * 0.4  # by about 0.04 of 0.3
     assert decide(challenger, 0.05).decision == "kept"
@@ -150,12 +180,12 @@ def test_refresh_margin_is_a_share_of_the_champions_ndcg() -> None:
 
 
 def test_too_few_users_do_not_refresh() -> None:
-    few = slice(2 * MIN_USERS - 2)
-    decision = decide(OLD[few], 0.5, OLD[few], POPULAR[few])
+    too_few = slice(2 * MIN_USERS - 2)
+    decision = decide(OLD[too_few], 0.5, OLD[too_few], POPULAR[too_few])
     assert decision.decision == "kept"
     assert f"against the champion: no win: {MIN_USERS - 1} users are too few" in decision.why
-    nothing_known = Comparison(0, -np.inf, np.inf, MIN_USERS - 1, 0.975, "too few")
-    assert not any(nothing_known.not_inferior(margin) for margin in (0, 0.5, 1e9, np.inf))
+    no_evidence = Comparison(0, -np.inf, np.inf, MIN_USERS - 1, 0.975, "too few")
+    assert not any(no_evidence.not_inferior(margin) for margin in (0, 0.5, 1e9, np.inf))
 
 
 def test_refresh_by_age_must_still_beat_popularity() -> None:
@@ -179,11 +209,28 @@ def changed_tastes(user_count: int = 240, seed: int = 0) -> PlayLog:
 
 def test_short_memory_wins_after_a_change_of_tastes(tmp_path: Path) -> None:
     rules = PromotionSettings(users=200, search_seconds=20, weighting=SHORT_MEMORY)
-    decision = decide_promotion(changed_tastes(), END, None, tmp_path, rules, dict(QUICK_CANDIDATES))
+    decision = decide_promotion(changed_tastes(), END, None, FolderStore(tmp_path), rules, dict(QUICK_CANDIDATES))
     assert decision.decision == "published"
     assert decision.recipe.weighting == SHORT_MEMORY
     tried = {figures["options"] for figures in decision.metrics["models"].values()}
     assert "as played" not in tried  # it was tried and did not win
+
+
+def test_gate_measures_lists_as_they_are_published(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    plain, reranked = (
+        decide_promotion(
+            changed_tastes(),
+            END,
+            None,
+            store,
+            PromotionSettings(k=5, users=200, diversity=strength),
+            dict(QUICK_CANDIDATES),
+        ).metrics["models"]["popularity"]
+        for strength in (0.0, 0.5)
+    )
+    assert reranked["coverage"] > 1.5 * plain["coverage"]
+    assert reranked["popularity_bias"] <= plain["popularity_bias"]
 
 
 def test_random_split_uses_unweighted_plays(tmp_path: Path) -> None:
@@ -192,7 +239,7 @@ def test_random_split_uses_unweighted_plays(tmp_path: Path) -> None:
         log_of((99, 0.5), (31, 50)),
         END,
         None,
-        tmp_path,
+        FolderStore(tmp_path),
         rules,
         dict(QUICK_CANDIDATES),
     )

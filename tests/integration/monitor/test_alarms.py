@@ -54,8 +54,8 @@ def alarms(connection: Connection) -> list[tuple[Any, ...]]:
     ).fetchall()
 
 
-def verdicts(judged: list[DayEvaluation]) -> list[str]:
-    return [evaluation.verdict for evaluation in judged]
+def verdicts(evaluations: list[DayEvaluation]) -> list[str]:
+    return [evaluation.verdict for evaluation in evaluations]
 
 
 def fall(connection: Connection, *, useful: bool | None = None) -> DayEvaluation:
@@ -68,7 +68,7 @@ def test_fall_raises_one_alarm_with_its_figures(quiet: Connection) -> None:
     last = fall(quiet)
 
     (alarm,) = quality_monitor.open_alarms(quiet)
-    (ndcg,) = (watch for watch in last.metric_statuses if watch.metric == "ndcg@20")
+    (ndcg,) = (status for status in last.metric_statuses if status.metric == "ndcg@20")
     assert last.verdict == "alarm"
     assert (alarm.metric, alarm.day, alarm.publication_id) == ("ndcg@20", day(7), 1)
     assert (alarm.value, alarm.baseline, alarm.statistic) == (ndcg.value, ndcg.baseline, ndcg.statistic)
@@ -159,7 +159,7 @@ def test_one_training_answers_alarms_of_two_metrics(quiet: Connection) -> None:
     days(quiet, QUIET_DAYS + 6, 1, hits=False, useful=False)
     last = evaluate_due_days(quiet)[-1]
 
-    assert {watch.metric for watch in last.metric_statuses if watch.verdict == "alarm"} == {"ndcg@20", "useful"}
+    assert {status.metric for status in last.metric_statuses if status.verdict == "alarm"} == {"ndcg@20", "useful"}
     assert "ndcg@20 0.0000" in last.why
     assert "useful 0.0000" in last.why
     run = decide(quiet, "published")
@@ -206,12 +206,12 @@ def test_kept_champion_raises_no_alarm_during_the_cool_down(quiet: Connection) -
     decide(quiet, "kept")
     days(quiet, 8, 20, hits=False)
 
-    judged = evaluate_due_days(quiet, PATIENT)
-    cooling, first, rest = judged[:10], judged[10], verdicts(judged[11:])
+    evaluations = evaluate_due_days(quiet, PATIENT)
+    cooling, first, later_verdicts = evaluations[:10], evaluations[10], verdicts(evaluations[11:])
 
     assert verdicts(cooling) == ["cooling-down"] * 10
     assert "no alarm is raised up to 2024-04-18" in cooling[0].why
-    assert (first.verdict, rest.count("alarm")) == ("steady", 1)  # the sum starts at zero
+    assert (first.verdict, later_verdicts.count("alarm")) == ("steady", 1)  # the sum starts at zero
     usual = first.metric_statuses[0].baseline
     assert usual is not None and usual > alarm.baseline / 2  # from before the fall, not from the cool-down
     assert [row[2] for row in alarms(quiet)] == ["kept", None]

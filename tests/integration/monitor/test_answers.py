@@ -77,8 +77,8 @@ def test_answers_without_an_existing_publication_do_not_count(published: Connect
 
 
 def test_answers_for_several_publications_count_once(published: Connection) -> None:
-    more = [create_publication(published, LISTS) for _ in range(3)]
-    for publication in (1, *more):
+    publications = [create_publication(published, LISTS) for _ in range(3)]
+    for publication in (1, *publications):
         add_feedback(published, 1, 1, False, at(1), publication=publication)
     add_feedback(published, 2, 1 + 1, True, at(1))
     metric = useful(published)

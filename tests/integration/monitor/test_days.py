@@ -36,7 +36,7 @@ from tests.integration.monitor.world import (
 )
 
 
-def everything(connection: Connection) -> dict[str, list[tuple[Any, ...]]]:
+def monitor_rows(connection: Connection) -> dict[str, list[tuple[Any, ...]]]:
     """All rows that the monitor writes."""
     return {
         table: connection.execute(f"select * from ml.{table} order by 1, 2").fetchall()
@@ -78,19 +78,19 @@ def test_no_day_is_due_before_the_first_publication_and_ingest(connection: Conne
 
 def test_a_second_run_changes_nothing(quiet: Connection) -> None:
     evaluate_due_days(quiet)
-    before = everything(quiet)
+    before = monitor_rows(quiet)
     assert evaluate_due_days(quiet) == []
-    assert everything(quiet) == before
+    assert monitor_rows(quiet) == before
 
 
 def test_day_cannot_be_evaluated_twice(quiet: Connection) -> None:
     """A lock separates two monitors. Without it, the second would fail and write nothing."""
     first, *_ = quality_monitor.days_to_evaluate(quiet, NOW)
     quality_monitor.evaluate_day(quiet, first, RULES, NOW)
-    before = everything(quiet)
+    before = monitor_rows(quiet)
     with pytest.raises(DatabaseError):
         quality_monitor.evaluate_day(quiet, first, RULES, NOW)
-    assert everything(quiet) == before
+    assert monitor_rows(quiet) == before
 
 
 def test_late_evaluation_gives_the_same_figures(
@@ -98,7 +98,7 @@ def test_late_evaluation_gives_the_same_figures(
     postgres: str,
     quiet_template: str,
 ) -> None:
-    """Three days without an ingest and then a full snapshot, compared with a daily ingest and monitor."""
+    """Compare three days without an ingest, followed by a full snapshot, with a daily ingest and monitor."""
     caught_up, day_by_day = {}, {}
     with connect(quiet_database) as late:
         evaluate_due_days(late)
@@ -110,14 +110,14 @@ def test_late_evaluation_gives_the_same_figures(
         assert [evaluation.quality.day for evaluation in evaluate_due_days(late)] == [
             day(number) for number in range(6, 10)
         ]
-        caught_up = everything(late)
+        caught_up = monitor_rows(late)
     for database in new_database(postgres, quiet_template):
         with connect(database) as punctual:
             evaluate_due_days(punctual)
             for number in range(QUIET_DAYS, QUIET_DAYS + 4):
                 days(punctual, number, 1, useful=True)
                 assert [evaluation.quality.day for evaluation in evaluate_due_days(punctual)] == [day(number)]
-            day_by_day = everything(punctual)
+            day_by_day = monitor_rows(punctual)
     assert caught_up == day_by_day
     assert len(caught_up["decisions"]) == 10
 
@@ -131,8 +131,8 @@ def test_day_is_due_after_the_next_ingest(quiet: Connection) -> None:
     assert due(quiet) == [day(QUIET_DAYS)]
 
 
-def test_day_with_a_blocked_batch_is_not_judged(quiet: Connection) -> None:
-    """Half of day 6 is missing. The next ingest is blocked, and the one after publishes the day as it is."""
+def test_day_with_a_blocked_batch_is_not_evaluated(quiet: Connection) -> None:
+    """Half of day 6 is missing. The next ingest is blocked, and the following ingest publishes the day as it is."""
     evaluate_due_days(quiet)
     usual = quality_monitor.days_to_evaluate(quiet, NOW)
     play_day(quiet, 6, hits=False)
@@ -158,7 +158,7 @@ def test_day_with_a_blocked_batch_is_not_judged(quiet: Connection) -> None:
 
 
 @pytest.mark.parametrize(
-    ("attempts", "judged"),
+    ("attempts", "is_evaluated"),
     [
         (["blocked", "published"], True),
         (["blocked", "unchanged"], True),
@@ -170,14 +170,14 @@ def test_day_with_a_blocked_batch_is_not_judged(quiet: Connection) -> None:
         (["failed", "published"], True),
     ],
 )
-def test_last_audit_of_a_day_decides(attempts: list[str], judged: bool, quiet: Connection) -> None:
+def test_last_audit_of_a_day_decides(attempts: list[str], is_evaluated: bool, quiet: Connection) -> None:
     evaluate_due_days(quiet)
     play_day(quiet, 6)
     for revision, status in enumerate(attempts, 1):
         insert_batch(quiet, 7, status, revision)
     add_plays(quiet, (1, at(7, 0.5), (UNLISTED_TRACK,)))
     start_day(quiet, 8)
-    assert [due_day.blocked for due_day in quality_monitor.days_to_evaluate(quiet, NOW)] == [not judged, False]
+    assert [due_day.blocked for due_day in quality_monitor.days_to_evaluate(quiet, NOW)] == [not is_evaluated, False]
 
 
 def test_blocked_tracks_do_not_block_the_evaluation_of_plays(quiet: Connection) -> None:
@@ -267,7 +267,7 @@ def test_days_wait_while_the_clock_is_behind(quiet: Connection) -> None:
 
 @pytest.mark.parametrize("hours", [30, 24 * 200])
 def test_play_after_now_changes_no_verdict(quiet_database: str, postgres: str, quiet_template: str, hours: int) -> None:
-    """A device clock is ahead, and so was ours when the publication went live. Verdicts are as without both."""
+    """A device clock is ahead, and ours was at the publication. The verdicts are those of correct clocks."""
     verdicts_by_clock = []
     for ahead in (False, True):
         for database in new_database(postgres, quiet_template):
@@ -334,5 +334,5 @@ def test_failed_write_of_a_day_leaves_nothing(quiet: Connection, quiet_database:
     quiet.execute("alter table ml.decisions add constraint refused check (kind <> 'day') not valid")
     with pytest.raises(DatabaseError):
         quality_monitor.evaluate_day(quiet, first, RULES, NOW)
-    assert everything(quiet) == {"quality_metrics": [], "alarms": [], "decisions": []}
+    assert monitor_rows(quiet) == {"quality_metrics": [], "alarms": [], "decisions": []}
     assert due(quiet)[0] == first.day

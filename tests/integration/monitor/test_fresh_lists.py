@@ -46,7 +46,7 @@ def history(connection: Connection) -> list[tuple[Any, ...]]:
 
 
 def test_each_session_counts_by_the_list_at_its_start(connection: Connection) -> None:
-    """Track 1 is second of the published list, 2 of the list of 10 h, and 3 is third of the list of 14 h."""
+    """Track 1 is second in the published list, track 2 second in that of 10 h, track 3 third in that of 14 h."""
     publication = publish(connection, {1: [50, 1, 51]})
     show_fresh(connection, publication, 1, [50, 2], at(0, 10))
     show_fresh(connection, publication, 1, [50, 51, 3], at(0, 14))
@@ -75,7 +75,7 @@ def test_list_of_the_day_before_counts(connection: Connection) -> None:
     assert ndcg(connection) == 1
 
 
-def test_removed_list_shows_the_published_one(connection: Connection) -> None:
+def test_removed_fresh_list_shows_the_published_list(connection: Connection) -> None:
     """As after STREAM_FRESH=false, or when an audit deletes the list."""
     publication = publish(connection, {1: [1]})
     show_fresh(connection, publication, 1, [2], at(0, 9))
@@ -86,7 +86,7 @@ def test_removed_list_shows_the_published_one(connection: Connection) -> None:
 
 def test_only_lists_of_the_live_publication_count(connection: Connection) -> None:
     """The second publication goes live at 10 h, and has fresh recommendations from 11 h on. The consumer is down then,
-    so it does not remove the first one's, which show again after the rollback."""
+    so it does not remove the lists of the first publication, which are live again after the rollback."""
     first = publish(connection, {1: [1], 2: [50]})
     show_fresh(connection, first, 1, [50, 2], at(0, 9))
     show_fresh(connection, first, 2, [2], at(0, 9))
@@ -105,8 +105,8 @@ def test_clock_that_was_ahead_does_not_hide_newer_lists(connection: Connection) 
     assert ndcg(connection) == 1
 
 
-def test_user_without_published_list_counts_from_the_first_fresh_one(connection: Connection) -> None:
-    """What user 2 played before, with popular tracks on show, does not count."""
+def test_user_without_published_list_counts_from_the_first_fresh_list(connection: Connection) -> None:
+    """Earlier plays of user 2, who then saw popular tracks, do not count."""
     publication = publish(connection, {1: [1]})
     show_fresh(connection, publication, 2, [3], at(0, 10))
     add_plays(connection, (1, at(0), (1,)), (2, at(0, 9), (2,)), (2, at(0), (3,)), (3, at(0), (3,)))
@@ -144,8 +144,8 @@ def test_answer_about_a_fresh_recommendation_counts(connection: Connection) -> N
     assert values(measure(connection, 0, now=SOON))["useful"] == 1 / 2
 
 
-def test_large_days_are_judged_by_a_sample(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of nine users with recommendations, about half are in the history, and no other counts."""
+def test_large_day_is_evaluated_on_a_sample_of_users(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The history has about half of nine users with recommendations. Only these count."""
     monkeypatch.setattr(daily_quality, "HISTORY_USERS", 5)
     publication = publish(connection, {user: [1] for user in range(1, 10)})
     connection.execute("update ml.publications set listeners = 9 where publication_id = %s", [publication])
@@ -168,7 +168,7 @@ def test_large_days_are_judged_by_a_sample(connection: Connection, monkeypatch: 
     assert values(everybody)["without_list"] == values(sampled)["without_list"] == 0
 
 
-def test_evaluated_days_are_pruned_and_what_is_on_show_stays(connection: Connection) -> None:
+def test_evaluated_days_are_pruned_and_current_lists_stay(connection: Connection) -> None:
     publication = publish(connection, {1: [1], 2: [1]})
     show_fresh(connection, publication, 1, [2], at(0, 10))
     show_fresh(connection, publication, 1, [3], at(0, 11))
@@ -189,7 +189,7 @@ def test_evaluated_days_are_pruned_and_what_is_on_show_stays(connection: Connect
     assert history(connection) == [(1, [3]), (1, [4])]
 
 
-def test_day_whose_history_was_pruned_is_not_judged(connection: Connection) -> None:
+def test_day_without_its_history_is_not_evaluated(connection: Connection) -> None:
     publication = publish(connection, {1: [1]})
     show_fresh(connection, publication, 1, [2], at(0, 10))
     add_plays(connection, (1, at(0), (1,)))
@@ -207,7 +207,7 @@ def test_history_of_pruned_publications_is_deleted(copied: Connection) -> None:
     assert history(copied) == [(1, [second])]
 
 
-def test_day_is_judged_once_whatever_happens_to_the_history(connection: Connection) -> None:
+def test_pruned_history_does_not_change_an_evaluated_day(connection: Connection) -> None:
     publication = publish(connection, {1: [1]})
     add_plays(connection, (1, at(0), (1,)), (1, at(1, 1), (9,)))
     insert_batch(connection, 1)

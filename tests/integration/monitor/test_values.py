@@ -98,8 +98,10 @@ def test_publications_with_played_tracks_count_all_plays(connection: Connection)
 
 
 def test_user_counts_for_the_publication_that_was_live_at_the_first_play(connection: Connection) -> None:
-    """Publication 1 until 10 h, 2 until 14 h, then 1 again. User 1 begins with 1, which is not live at noon, and
-    live once more at 15 h; what is played then counts for the going-live before, and that is over."""
+    """Publication 1 is live until 10 h, publication 2 until 14 h, then publication 1 again.
+
+    User 1 first plays while 1 is live. The plays at noon and at 15 h do not count: the first live period of 1 is over.
+    """
     first = create_publication(connection, {1: [1, 2, 3], 2: [21]})
     second = create_publication(connection, {1: [11, 12, 13], 2: [22]})
     go_live(connection, first, at(0, 0))
@@ -189,7 +191,7 @@ def test_day_of_users_without_recommendations_has_only_diagnostic_metrics(connec
 
 
 def test_coverage_novelty_new_tracks_and_age(connection: Connection) -> None:
-    """Of 60 tracks and 9 users, the lists name tracks 1, 2 and 3; 1 was played by 3, 2 by 1 and 3 by nobody."""
+    """60 tracks, 9 users. The lists have tracks 1, 2 and 3, which 3 users, 1 user and nobody played."""
     go_live(connection, create_publication(connection, {1: [1, 2], 2: [1, 3]}, learned_until=at(-2, 0)), at(0, 0))
     connection.execute("update warehouse.tracks set created_at = %s where id in (50, 51)", [at(-2, 0)])
     connection.execute("update warehouse.tracks set created_at = %s where id = 52", [at(-3, 0)])

@@ -94,17 +94,20 @@ def create_publication(
     excludes_played: bool = True,
 ) -> int:
     """Create a publication from plays before `data_as_of`; return its id."""
-    until = data_as_of or at(-1)
-    run = insert_model_run(connection, learned_until or until)
+    data_end = data_as_of or at(-1)
+    run = insert_model_run(connection, learned_until or data_end)
     number = _number(
         connection,
         "insert into ml.publications (model_run_id, flow, status, data_as_of, batches, made_at, excludes_played)"
         " values (%s, 'test', 'published', %s, '{}', '2024-04-01', %s) returning publication_id",
-        [run, until, excludes_played],
+        [run, data_end, excludes_played],
     )
     part = f"ml.recommendations_{number}"
     connection.execute(f"create table {part} (like ml.recommendations, primary key (user_id, rank))")
-    with connection.cursor() as cursor, cursor.copy(f"copy {part} from stdin") as copy:
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(f"copy {part} (publication_id, user_id, rank, track_id, score) from stdin") as copy,
+    ):
         for user, tracks in lists.items():
             for rank, track in enumerate(tracks, 1):
                 copy.write_row((number, user, rank, track, 1 / rank))

@@ -21,7 +21,7 @@ from tests.warehouse_data import WarehouseData, fill_warehouse, random_tastes, t
 
 
 @dataclass(frozen=True)
-class Filled:
+class FilledDatabase:
     """A template database, its data, and its data folder."""
 
     name: str
@@ -30,41 +30,43 @@ class Filled:
 
 
 @contextmanager
-def _filled(postgres: str, empty: str, name: str, world: WarehouseData, data_dir: Path) -> Iterator[Filled]:
+def filled_database(
+    postgres: str, empty: str, name: str, world: WarehouseData, data_dir: Path
+) -> Iterator[FilledDatabase]:
     with psycopg.connect(postgres, autocommit=True) as connection:
         names = sql.Identifier(name), sql.Identifier(empty)
         connection.execute(sql.SQL("create database {} template {}").format(*names))
         if not data_dir.exists():
             data_dir.mkdir()
             fill_warehouse(url_of_database(postgres, name), world)
-        yield Filled(name, world, data_dir)
+        yield FilledDatabase(name, world, data_dir)
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
 
 @pytest.fixture(scope="session")
-def camps(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
+def taste_groups(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FilledDatabase]:
     """Two taste groups, before the first training."""
-    folder = tmp_path_factory.mktemp("camps") / "data"
-    with _filled(postgres, _template, "two_camps", two_taste_groups(), folder) as filled:
+    folder = tmp_path_factory.mktemp("taste_groups") / "data"
+    with filled_database(postgres, _template, "two_camps", two_taste_groups(), folder) as filled:
         yield filled
 
 
 @pytest.fixture(scope="session")
-def no_taste(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
+def no_taste(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FilledDatabase]:
     """Users without tastes."""
     folder = tmp_path_factory.mktemp("no_taste") / "data"
-    with _filled(postgres, _template, "no_taste", random_tastes(), folder) as filled:
+    with filled_database(postgres, _template, "no_taste", random_tastes(), folder) as filled:
         yield filled
 
 
 @pytest.fixture(scope="session")
-def trained_camps(
-    camps: Filled, prefect_server: None, postgres: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Filled]:
+def trained_groups(
+    taste_groups: FilledDatabase, prefect_server: None, postgres: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[FilledDatabase]:
     """Two taste groups after the first training: publication 1 is live."""
     folder = tmp_path_factory.mktemp("trained") / "data"
     folder.mkdir()
-    with _filled(postgres, camps.name, "trained_camps", camps.world, folder) as filled:
+    with filled_database(postgres, taste_groups.name, "trained_groups", taste_groups.world, folder) as filled:
         with pytest.MonkeyPatch.context() as patch, quick_candidates():
             for name, value in quick_settings(url_of_database(postgres, filled.name), folder).items():
                 patch.setenv(name, value)
@@ -90,7 +92,7 @@ def data_dir(database: str, no_settings: None, tmp_path: Path, monkeypatch: pyte
 
 
 @dataclass(frozen=True)
-class Place:
+class DatabaseCopy:
     """A database of a test, with its data, data folder and settings."""
 
     database: str
@@ -99,7 +101,7 @@ class Place:
     query: Query
 
 
-UseDatabase = Callable[[Filled], Place]
+UseDatabase = Callable[[FilledDatabase], DatabaseCopy]
 
 
 @pytest.fixture
@@ -109,13 +111,13 @@ def use(
     """Copy a template database and its data folder, and point the settings to the copies."""
     with ExitStack() as at_end:
 
-        def copied(filled: Filled) -> Place:
+        def copied(filled: FilledDatabase) -> DatabaseCopy:
             database = at_end.enter_context(temporary_database(postgres, filled.name))
             folder = tmp_path / database.partition("?")[0].rpartition("/")[2]
             shutil.copytree(filled.data_dir, folder)
             for name, value in quick_settings(database, folder).items():
                 monkeypatch.setenv(name, value)
             query = at_end.enter_context(open_query(database))
-            return Place(database, filled.world, folder, query)
+            return DatabaseCopy(database, filled.world, folder, query)
 
         yield copied

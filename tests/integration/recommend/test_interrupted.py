@@ -17,21 +17,21 @@ from flows.ingest import main as ingest_main
 from tests.conftest import BASE_DAY, ROOT, MockApi, Query
 from tests.database_state import assert_rows_add_up, database_state
 from tests.ingest_runs import warehouse_and_marts
-from tests.integration.recommend.conftest import Filled, Place, UseDatabase
+from tests.integration.recommend.conftest import DatabaseCopy, FilledDatabase, UseDatabase
 from tests.publications import live_publication, live_recommendations, quick_settings, recommendation_tables
 
 
-def killed_at(flow: str, step: str, when: str) -> None:
+def killed_at(flow: str, step: str, position: str) -> None:
     """Run a flow that is killed at a step."""
     from prefect.settings import PREFECT_API_URL
 
-    command = [sys.executable, "-m", "tests.e2e.interrupted_recommendation", flow, "SIGKILL", step, when]
+    command = [sys.executable, "-m", "tests.e2e.interrupted_recommendation", flow, "SIGKILL", step, position]
     environment = {**os.environ, "PREFECT_API_URL": str(PREFECT_API_URL.value())}
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
 
 
-def lists_and_ledger(place: Place) -> dict[str, Any]:
+def lists_and_ledger(place: DatabaseCopy) -> dict[str, Any]:
     """The content of the ledger and the publication, without ids and times."""
     return {
         "lists": place.query("select user_id, rank, track_id, score from ml.current_recommendations order by 1, 2"),
@@ -55,14 +55,16 @@ def lists_and_ledger(place: Place) -> dict[str, Any]:
 FIRST_TRAINING = {
     "the model is trained": ("recommender.evaluation.promotion:train_model", "after"),
     "recommendations are staged": ("recommender.publishing.publication:stage_recommendations", "after"),
-    "publishing is about to commit": ("recommender.publishing.publication:_go_live", "after"),
+    "publishing is about to commit": ("recommender.publishing.publication:go_live", "after"),
 }
 
 
 @pytest.mark.parametrize("step", FIRST_TRAINING)
-def test_training_killed_when(step: str, camps: Filled, trained_camps: Filled, use: UseDatabase) -> None:
-    clean = lists_and_ledger(use(trained_camps))
-    place = use(camps)
+def test_training_killed_at_any_step_is_repeated(
+    step: str, taste_groups: FilledDatabase, trained_groups: FilledDatabase, use: UseDatabase
+) -> None:
+    clean = lists_and_ledger(use(trained_groups))
+    place = use(taste_groups)
 
     killed_at("retrain", *FIRST_TRAINING[step])
 
@@ -91,11 +93,11 @@ REFRESHING = {
 
 
 @pytest.mark.parametrize("step", REFRESHING)
-def test_refresh_killed_when(step: str, trained_camps: Filled, use: UseDatabase) -> None:
-    clean_place = use(trained_camps)
+def test_refresh_killed_at_any_step_is_repeated(step: str, trained_groups: FilledDatabase, use: UseDatabase) -> None:
+    clean_place = use(trained_groups)
     assert recommend.main([]) == 0
     clean = lists_and_ledger(clean_place)
-    place = use(trained_camps)
+    place = use(trained_groups)
     before = live_recommendations(place.query)
 
     killed_at("recommend", *REFRESHING[step])

@@ -11,10 +11,10 @@ from core.database import connect
 from flows import recommend, retrain
 from recommender.data import mart_reader
 from recommender.data.interactions import ARTIST, GENRE
-from recommender.models.content import ContentPopularity
+from recommender.models.content import Content
 from recommender.models.ease import EASE
 from recommender.models.registry import Candidate
-from tests.integration.recommend.conftest import Filled, UseDatabase
+from tests.integration.recommend.conftest import FilledDatabase, UseDatabase
 from tests.publications import QUICK_CANDIDATES, live_publication, live_recommendations, only_candidates
 from tests.warehouse_data import NEWEST, Session, add_sessions, add_tracks, add_users, taste_group_of
 
@@ -25,15 +25,17 @@ FANS = range(501, 511)
 
 
 @pytest.fixture
-def content_alone(no_settings: None) -> Iterator[None]:
+def only_content(no_settings: None) -> Iterator[None]:
     """Let only `content` and popularity compete."""
-    few = {name: candidate for name, candidate in QUICK_CANDIDATES.items() if name != EASE.name}
-    with only_candidates(few | {ContentPopularity.name: Candidate(ContentPopularity)}):
+    without_ease = {name: candidate for name, candidate in QUICK_CANDIDATES.items() if name != EASE.name}
+    with only_candidates(without_ease | {Content.name: Candidate(Content)}):
         yield
 
 
-def test_a_new_track_of_a_favourite_artist_is_recommended(camps: Filled, use: UseDatabase, content_alone: None) -> None:
-    place = use(camps)
+def test_a_new_track_of_a_favourite_artist_is_recommended(
+    taste_groups: FilledDatabase, use: UseDatabase, only_content: None
+) -> None:
+    place = use(taste_groups)
     with connect(place.database) as connection:
         add_tracks(connection, [*SOLO, NEW, NAMELESS])
         add_users(connection, dict.fromkeys(FANS, "Rock"))

@@ -1,7 +1,8 @@
-"""Publications without flows: visibility, rollback and retention."""
+"""Publications: visibility, rollback and retention, and the artifact of a rollback."""
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -12,9 +13,12 @@ from typing import Any
 import polars as pl
 import psycopg
 import pytest
+from prefect.artifacts import Artifact
 
 from core.database import Connection, connect
 from core.errors import DatabaseError, PublicationError
+from core.file_store import FolderStore
+from flows.rollback import rollback
 from recommender.models.ease import EASE
 from recommender.models.popularity import GenrePopularity
 from recommender.models.recipe import Recipe
@@ -22,7 +26,7 @@ from recommender.publishing import model_runs, publication, retention
 from recommender.publishing.model_runs import TrainingOutcome
 from recommender.publishing.publication import Publication, PublicationOptions
 from tests.conftest import Query
-from tests.publications import live_publication, live_recommendations, recommendation_tables
+from tests.publications import live_publication, live_recommendations, quick_settings, recommendation_tables
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
 PERSONAL = PublicationOptions(per_user=2, exclude_seen=True, personal=True)
@@ -163,6 +167,19 @@ def test_rollback_to_an_older_publication_and_back(connection: Connection, query
     ]
 
 
+def test_flow_of_a_rollback_leaves_an_artifact(
+    database: str, connection: Connection, prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in quick_settings(database, tmp_path / "data").items():
+        monkeypatch.setenv(name, value)
+    first = published(connection, track=10)
+    published(connection, track=20, now=NOW + timedelta(days=1))
+    assert rollback(why="the new tracks are worse") == first
+    artifact = Artifact.get("rollback-publication")
+    assert artifact is not None and artifact.type == "table"
+    assert json.loads(str(artifact.data)) == [{"publication": first, "why": "the new tracks are worse"}]
+
+
 def test_rollback_to_the_live_publication_changes_nothing(connection: Connection, query: Query) -> None:
     published(connection, 10)
     publication.roll_back(connection, 1, now=NOW, why="by hand")
@@ -185,7 +202,7 @@ def test_rollback_to_an_unusable_publication_is_refused(connection: Connection, 
     retention.prune_publications(connection, keep=1, now=NOW)
 
     for number, message in (
-        (1, "was pruned on 2024-05-01; choose a newer one, or raise PUBLICATIONS_KEPT"),
+        (1, "was pruned on 2024-05-01; choose a newer publication, or raise PUBLICATIONS_KEPT"),
         (3, "publication 3 is blocked and was never live; choose another"),
         (staged_publication.publication_id, "publication 4 is staged and was never live"),
         (5, "there is no publication 5; ml.publications lists all publications"),
@@ -404,10 +421,10 @@ def test_model_file_is_kept_while_a_publication_uses_it(connection: Connection, 
     (tmp_path / "model-5.npz").write_bytes(b"x")  # a new file may belong to a running training
     os.utime(tmp_path / "model-5.npz", (NOW.timestamp(), NOW.timestamp()))
 
-    assert retention.prune_model_files(connection, tmp_path, now=NOW) == 3
+    assert retention.prune_model_files(connection, FolderStore(tmp_path), now=NOW) == 3
 
     assert {path.name for path in tmp_path.iterdir()} == {"model-2.npz", "model-3.npz", "model-5.npz", "notes.txt"}
-    assert retention.prune_model_files(connection, tmp_path / "none", now=NOW) == 0
+    assert retention.prune_model_files(connection, FolderStore(tmp_path / "none"), now=NOW) == 0
 
 
 def test_published_outcome_survives_later_failures(connection: Connection, query: Query) -> None:

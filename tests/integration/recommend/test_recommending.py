@@ -11,7 +11,7 @@ from core.database import connect
 from flows import recommend, retrain, rollback
 from recommender.publishing import publication
 from tests.conftest import Query
-from tests.integration.recommend.conftest import Filled, Place, UseDatabase
+from tests.integration.recommend.conftest import DatabaseCopy, FilledDatabase, UseDatabase
 from tests.publications import (
     PER_USER,
     SIMILAR_TRACKS,
@@ -60,9 +60,9 @@ def fallbacks(query: Query) -> dict[str, list[int]]:
 
 
 def test_popularity_by_genre_is_published_before_the_first_training(
-    camps: Filled, use: UseDatabase, capfd: Capture
+    taste_groups: FilledDatabase, use: UseDatabase, capfd: Capture
 ) -> None:
-    place = use(camps)
+    place = use(taste_groups)
 
     assert recommend.main([]) == 0
 
@@ -79,13 +79,13 @@ def test_popularity_by_genre_is_published_before_the_first_training(
         assert not place.world.played(user) & set(tracks)
     # Each genre has a fallback.
     assert {genre: len(tracks) for genre, tracks in fallbacks(place.query).items()} == dict.fromkeys(GENRES, PER_USER)
-    ((tracks, most, self_similar),) = place.query(
+    ((tracks, longest_list, self_similar),) = place.query(
         "select count(distinct track_id), max(rank), count(*) filter (where track_id = similar_track_id)"
         " from ml.similar_tracks"
     )
-    assert (tracks, most, self_similar) == (len(place.world.tracks), SIMILAR_TRACKS, 0)
+    assert (tracks, longest_list, self_similar) == (len(place.world.tracks), SIMILAR_TRACKS, 0)
     assert place.query(
-        "select distinct camps from (select (track_id % 2 = similar_track_id % 2) as camps"
+        "select distinct same_group from (select (track_id % 2 = similar_track_id % 2) as same_group"
         " from ml.similar_tracks where rank = 1) as nearest"
     ) == [(True,)]
     ((trace,),) = place.query("select to_jsonb(t) from ml.recommendation_trace as t where user_id = 1 and rank = 1")
@@ -96,8 +96,8 @@ def test_popularity_by_genre_is_published_before_the_first_training(
     assert place.query("select flow, outcome from ops.runs") == [("recommend", "published")]
 
 
-def test_recommend_uses_the_champion_and_new_data(trained_camps: Filled, use: UseDatabase) -> None:
-    place = use(trained_camps)
+def test_recommend_uses_the_champion_and_new_data(trained_groups: FilledDatabase, use: UseDatabase) -> None:
+    place = use(trained_groups)
     before = live_recommendations(place.query)
     removed_track, removed_user = before[8][0], 9
     later = NEWEST + timedelta(hours=5)
@@ -134,10 +134,37 @@ def test_recommend_uses_the_champion_and_new_data(trained_camps: Filled, use: Us
     assert place.query("select count(*) from ml.model_runs") == [(1,)]
 
 
+def test_flood_of_hidden_tracks_shortens_no_list(trained_groups: FilledDatabase, use: UseDatabase) -> None:
+    """One user hides their whole list three times, another hides every track; all of it is audited and published."""
+    place = use(trained_groups)
+    before = live_recommendations(place.query)
+    user, hiding_all, *_ = sorted(before)
+    hidden: set[int] = set()
+    with connect(place.database) as connection:
+        connection.execute("insert into serving.api_keys values ('k', 'app', '', '{}', '2024-03-01')")
+        hide = (
+            "insert into ml.reactions select %s, id, null, 'hide', 'k', '2024-04-01', '2024-04-01'"
+            " from warehouse.tracks"
+        )
+        connection.execute(hide, [hiding_all])
+        for _ in range(3):
+            tracks = live_recommendations(place.query)[user]
+            assert len(tracks) == PER_USER and not hidden & set(tracks)
+            hidden |= set(tracks)
+            connection.execute(f"{hide} where id = any (%s)", [user, tracks])
+            assert recommend.main([]) == 0
+    lists = live_recommendations(place.query)
+    assert hiding_all not in lists
+    assert {other: lists[other] for other in lists if other != user} == {
+        other: tracks for other, tracks in before.items() if other not in (user, hiding_all)
+    }
+    assert len(lists[user]) == PER_USER and not hidden & set(lists[user])
+
+
 def test_played_tracks_are_recommended_when_allowed(
-    trained_camps: Filled, use: UseDatabase, monkeypatch: pytest.MonkeyPatch
+    trained_groups: FilledDatabase, use: UseDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = use(trained_camps)
+    place = use(trained_groups)
     monkeypatch.setenv("RECOMMEND_PLAYED", "true")
 
     assert recommend.main([]) == 0
@@ -159,18 +186,18 @@ def devoted() -> WarehouseData:
     )
 
 
-SMALL_WORLDS = {
+SMALL_WAREHOUSES = {
     "one track for two": (WarehouseData({1: "", 2: ""}, [1], [Session(1, NEWEST, (1,))]), {2: [1]}),
     "one user played all tracks": (devoted(), {2: [1, 2, 3, 4, 5], 3: [3, 4, 5]}),
 }
 
 
-@pytest.mark.parametrize("name", SMALL_WORLDS)
+@pytest.mark.parametrize("name", SMALL_WAREHOUSES)
 @pytest.mark.parametrize("flow", [recommend, retrain], ids=["recommend", "retrain"])
-def test_small_worlds(
+def test_few_tracks_or_users_give_the_fallback(
     name: str, flow: object, database: str, data_dir: Path, prefect_server: None, query: Query
 ) -> None:
-    world, lists = SMALL_WORLDS[name]
+    world, lists = SMALL_WAREHOUSES[name]
     fill_warehouse(database, world)
 
     assert flow.main([]) == 0  # type: ignore[attr-defined]
@@ -261,7 +288,7 @@ def test_number_of_free_text_genres_is_bounded(
     assert all(len(genre) <= 100 for genre in fallbacks(query))
 
 
-def assert_publication_1_is_live(place: Place, before: dict[int, list[int]]) -> None:
+def assert_publication_1_is_live(place: DatabaseCopy, before: dict[int, list[int]]) -> None:
     assert live_publication(place.query) == (1, 1, "ease", "published")
     assert live_recommendations(place.query) == before
 
@@ -278,9 +305,9 @@ BROKEN_FILES = {
 
 @pytest.mark.parametrize("broken", BROKEN_FILES)
 def test_unusable_champion_file_keeps_the_publication_until_a_training(
-    broken: str, trained_camps: Filled, use: UseDatabase, capfd: Capture
+    broken: str, trained_groups: FilledDatabase, use: UseDatabase, capfd: Capture
 ) -> None:
-    place = use(trained_camps)
+    place = use(trained_groups)
     before = live_recommendations(place.query)
     spoil, words = BROKEN_FILES[broken]
     spoil(place.data_dir / "models" / "model-1.npz")
@@ -302,9 +329,9 @@ def test_unusable_champion_file_keeps_the_publication_until_a_training(
 
 
 def test_blocked_publication_is_invisible(
-    trained_camps: Filled, use: UseDatabase, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+    trained_groups: FilledDatabase, use: UseDatabase, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
-    place = use(trained_camps)
+    place = use(trained_groups)
     before = live_recommendations(place.query)
     monkeypatch.setenv("THRESHOLD_MIN_COVERAGE", "1")
     monkeypatch.setenv("THRESHOLD_WARN_COVERAGE", "1")
@@ -330,9 +357,9 @@ def test_blocked_publication_is_invisible(
 
 
 def test_recommend_after_a_rollback_uses_the_older_model(
-    trained_camps: Filled, use: UseDatabase, capfd: Capture
+    trained_groups: FilledDatabase, use: UseDatabase, capfd: Capture
 ) -> None:
-    place = use(trained_camps)
+    place = use(trained_groups)
     before = live_recommendations(place.query)
     with connect(place.database) as connection:
         add_sessions(connection, [Session(7, NEWEST + timedelta(hours=1), tuple(before[7]))])
@@ -352,16 +379,18 @@ def test_recommend_after_a_rollback_uses_the_older_model(
 
 
 @pytest.mark.parametrize("number", ["99", str(10**30)])
-def test_rollback_to_an_unknown_id_is_refused(number: str, camps: Filled, use: UseDatabase, capfd: Capture) -> None:
-    use(camps)
+def test_rollback_to_an_unknown_id_is_refused(
+    number: str, taste_groups: FilledDatabase, use: UseDatabase, capfd: Capture
+) -> None:
+    use(taste_groups)
     assert rollback.main([number]) == 2
     assert only_error(capfd) == f"there is no publication {number}; ml.publications lists all publications"
 
 
 def test_rollback_before_the_first_publication_is_refused(
-    empty_database: str, camps: Filled, use: UseDatabase, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+    empty_database: str, taste_groups: FilledDatabase, use: UseDatabase, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
-    use(camps)
+    use(taste_groups)
     assert rollback.main([]) == 2
     assert only_error(capfd) == "no earlier live publication is kept, so there is nothing to roll back to"
     monkeypatch.setenv("DATABASE_URL", empty_database)
@@ -370,9 +399,9 @@ def test_rollback_before_the_first_publication_is_refused(
 
 
 def test_rollback_during_recommend_is_not_overwritten(
-    trained_camps: Filled, use: UseDatabase, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+    trained_groups: FilledDatabase, use: UseDatabase, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
-    place = use(trained_camps)
+    place = use(trained_groups)
     before = live_recommendations(place.query)
     assert recommend.main([]) == 0
     real = publication.stage_recommendations

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from core.database import connect, take_training_lock, take_warehouse_lock
+from core.file_store import FolderStore
 from flows import recommend, retrain
 from recommender.data import mart_reader
 from recommender.evaluation import promotion
@@ -21,7 +22,7 @@ from recommender.models.ease import EASE
 from recommender.models.popularity import GenrePopularity, Popularity
 from recommender.models.registry import Candidate
 from recommender.publishing import publication, retention
-from tests.integration.recommend.conftest import Filled, Place, UseDatabase
+from tests.integration.recommend.conftest import DatabaseCopy, FilledDatabase, UseDatabase
 from tests.publications import PER_USER, live_publication, live_recommendations, recommendation_tables
 from tests.unit.recommender import broken_models as broken
 from tests.warehouse_data import BATCHES, NEWEST, Session, add_sessions, taste_group_of
@@ -29,15 +30,15 @@ from tests.warehouse_data import BATCHES, NEWEST, Session, add_sessions, taste_g
 Capture = pytest.CaptureFixture[str]
 
 
-def model_run(place: Place, number: int) -> dict[str, Any]:
+def model_run(place: DatabaseCopy, number: int) -> dict[str, Any]:
     """One row of ml.model_runs."""
     (row,) = place.query("select to_jsonb(run) from ml.model_runs as run where model_run_id = %s", number)
     content: dict[str, Any] = row[0]
     return content
 
 
-def test_users_with_tastes_get_personal_recommendations(trained_camps: Filled, use: UseDatabase) -> None:
-    place = use(trained_camps)
+def test_users_with_tastes_get_personal_recommendations(trained_groups: FilledDatabase, use: UseDatabase) -> None:
+    place = use(trained_groups)
 
     assert live_publication(place.query) == (1, 1, "ease", "published")
     run = model_run(place, 1)
@@ -59,23 +60,23 @@ def test_users_with_tastes_get_personal_recommendations(trained_camps: Filled, u
         assert not place.world.played(user) & set(tracks)
 
 
-def test_every_recommendation_can_be_traced(trained_camps: Filled, use: UseDatabase) -> None:
-    place = use(trained_camps)
-    everything = "select count(*) from ml.recommendation_trace"
-    assert place.query(everything) == [(len(place.world.users) * PER_USER,)]
+def test_every_recommendation_can_be_traced(trained_groups: FilledDatabase, use: UseDatabase) -> None:
+    place = use(trained_groups)
+    count_statement = "select count(*) from ml.recommendation_trace"
+    assert place.query(count_statement) == [(len(place.world.users) * PER_USER,)]
     ((trace,),) = place.query("select to_jsonb(t) from ml.recommendation_trace as t where user_id = 7 and rank = 2")
     assert trace["model_run_id"] == 1
     assert trace["model"] == "ease"
     assert trace["list_batches"] == trace["model_batches"] == sorted(BATCHES)
-    assert trace["list_audit"] == {"expectations": 12, "failed_critical": 0, "failed_warning": 0}
+    assert trace["list_audit"] == {"expectations": 14, "failed_critical": 0, "failed_warning": 0}
     audit = {"expectations": 2, "failed_critical": 0, "failed_warning": 1}
     assert trace["data_audits"] == dict.fromkeys(BATCHES, audit)
 
 
 def test_champion_stays_after_training_on_the_same_plays(
-    trained_camps: Filled, use: UseDatabase, capfd: Capture
+    trained_groups: FilledDatabase, use: UseDatabase, capfd: Capture
 ) -> None:
-    place = use(trained_camps)
+    place = use(trained_groups)
     before = live_recommendations(place.query), recommendation_tables(place.query)
 
     assert retrain.main([]) == 0
@@ -93,7 +94,9 @@ def test_champion_stays_after_training_on_the_same_plays(
     assert not list(place.data_dir.glob("models/model-2*"))
 
 
-def test_popularity_is_published_when_no_model_is_better(no_taste: Filled, use: UseDatabase, capfd: Capture) -> None:
+def test_popularity_is_published_when_no_model_is_better(
+    no_taste: FilledDatabase, use: UseDatabase, capfd: Capture
+) -> None:
     place = use(no_taste)
 
     assert retrain.main([]) == 0
@@ -118,9 +121,9 @@ def without_seconds(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_same_plays_and_seed_give_same_recommendations_and_figures(
-    camps: Filled, trained_camps: Filled, use: UseDatabase
+    taste_groups: FilledDatabase, trained_groups: FilledDatabase, use: UseDatabase
 ) -> None:
-    first, second = use(trained_camps), use(camps)
+    first, second = use(trained_groups), use(taste_groups)
     assert retrain.main([]) == 0
 
     rows = "select user_id, rank, track_id, score from ml.current_recommendations order by 1, 2"
@@ -131,20 +134,20 @@ def test_same_plays_and_seed_give_same_recommendations_and_figures(
     assert without_seconds(first_run["metrics"]) == without_seconds(second_run["metrics"])
     assert first_run["why"] == second_run["why"]
     assert first_run["model_digest"] == second_run["model_digest"]
-    other_seed = use(camps)
+    other_seed = use(taste_groups)
     assert retrain.main(["--seed", "1"]) == 0
     assert model_run(other_seed, 1)["seed"] == 1
     assert without_seconds(model_run(other_seed, 1)["metrics"]) != without_seconds(first_run["metrics"])
 
 
-def test_plays_after_as_of_are_not_learned_from(camps: Filled, use: UseDatabase, capfd: Capture) -> None:
+def test_plays_after_as_of_are_not_learned_from(taste_groups: FilledDatabase, use: UseDatabase, capfd: Capture) -> None:
     moment = NEWEST - timedelta(weeks=2)
-    cut = use(camps)
+    cut = use(taste_groups)
     with connect(cut.database) as connection:
         connection.execute("delete from warehouse.listen_history_tracks where created_at >= %s", [moment])
 
     assert retrain.main(["--as-of", moment.replace(tzinfo=None).isoformat()]) == 0
-    with_future = use(camps)
+    with_future = use(taste_groups)
     assert retrain.main(["--as-of", moment.isoformat()]) == 0
 
     first_run, second_run = model_run(cut, 1), model_run(with_future, 1)
@@ -153,8 +156,8 @@ def test_plays_after_as_of_are_not_learned_from(camps: Filled, use: UseDatabase,
     assert datetime.fromisoformat(second_run["data_as_of"]) <= moment
 
 
-def test_as_of_in_the_future_is_refused(camps: Filled, use: UseDatabase, capfd: Capture) -> None:
-    place = use(camps)
+def test_as_of_in_the_future_is_refused(taste_groups: FilledDatabase, use: UseDatabase, capfd: Capture) -> None:
+    place = use(taste_groups)
     assert retrain.main(["--as-of", "2999-01-01"]) == 2
     assert capfd.readouterr().err == (
         "error: --as-of 2999-01-01 00:00 UTC lies in the future; omit it to use all plays\n"
@@ -163,8 +166,10 @@ def test_as_of_in_the_future_is_refused(camps: Filled, use: UseDatabase, capfd: 
 
 
 @pytest.mark.parametrize("moment", ["0001-01-01", "0001-01-01T00:00+14:00", "1970-01-01"])
-def test_as_of_before_all_plays_is_refused(moment: str, camps: Filled, use: UseDatabase, capfd: Capture) -> None:
-    use(camps)
+def test_as_of_before_all_plays_is_refused(
+    moment: str, taste_groups: FilledDatabase, use: UseDatabase, capfd: Capture
+) -> None:
+    use(taste_groups)
     code = retrain.main(["--as-of", moment])
     err = capfd.readouterr().err
     assert code in (1, 2)
@@ -174,9 +179,9 @@ def test_as_of_before_all_plays_is_refused(moment: str, camps: Filled, use: UseD
 
 
 def test_rollback_during_training_is_not_overwritten(
-    trained_camps: Filled, use: UseDatabase, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+    trained_groups: FilledDatabase, use: UseDatabase, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
-    place = use(trained_camps)
+    place = use(trained_groups)
     assert recommend.main([]) == 0
     real = promotion.decide_promotion
 
@@ -196,9 +201,9 @@ def test_rollback_during_training_is_not_overwritten(
 
 
 def test_refresh_during_training_is_replaced(
-    trained_camps: Filled, use: UseDatabase, monkeypatch: pytest.MonkeyPatch
+    trained_groups: FilledDatabase, use: UseDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = use(trained_camps)
+    place = use(trained_groups)
     real = promotion.decide_promotion
 
     def refresh_meanwhile(*arguments: Any) -> promotion.PromotionDecision:
@@ -219,8 +224,10 @@ def test_refresh_during_training_is_replaced(
     ) == [(1, 1), (2, 1), (3, 2)]
 
 
-def test_champion_older_than_the_holdout_is_evaluated_as_it_is_live(trained_camps: Filled, use: UseDatabase) -> None:
-    place = use(trained_camps)
+def test_champion_older_than_the_holdout_is_evaluated_as_it_is_live(
+    trained_groups: FilledDatabase, use: UseDatabase
+) -> None:
+    place = use(trained_groups)
     later = NEWEST + timedelta(weeks=3)
     random = np.random.default_rng(1)
     with connect(place.database) as connection:
@@ -238,9 +245,9 @@ def test_champion_older_than_the_holdout_is_evaluated_as_it_is_live(trained_camp
 
 
 def test_failure_after_publishing_keeps_the_live_publication(
-    camps: Filled, use: UseDatabase, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+    taste_groups: FilledDatabase, use: UseDatabase, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
-    place = use(camps)
+    place = use(taste_groups)
 
     def no_right(*_: Any, **__: Any) -> int:
         raise PermissionError(13, "Permission denied", "model-0.npz")
@@ -256,9 +263,9 @@ def test_failure_after_publishing_keeps_the_live_publication(
 
 
 def test_blocked_training_is_recorded_everywhere(
-    camps: Filled, use: UseDatabase, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+    taste_groups: FilledDatabase, use: UseDatabase, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
-    place = use(camps)
+    place = use(taste_groups)
     for name in ("THRESHOLD_MIN_COVERAGE", "THRESHOLD_WARN_COVERAGE", "RECOMMENDATIONS_PER_USER"):
         monkeypatch.setenv(name, "1")
 
@@ -273,8 +280,10 @@ def test_blocked_training_is_recorded_everywhere(
     assert "staging.recommendations_1" in recommendation_tables(place.query)
 
 
-def test_second_training_is_refused_while_the_first_runs(camps: Filled, use: UseDatabase, capfd: Capture) -> None:
-    place = use(camps)
+def test_second_training_is_refused_while_the_first_runs(
+    taste_groups: FilledDatabase, use: UseDatabase, capfd: Capture
+) -> None:
+    place = use(taste_groups)
     with connect(place.database) as connection:
         take_training_lock(connection, 0)
         assert retrain.main([]) == 1
@@ -286,9 +295,9 @@ def test_second_training_is_refused_while_the_first_runs(camps: Filled, use: Use
 
 
 def test_training_waits_for_an_ingest_only_to_publish(
-    camps: Filled, use: UseDatabase, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+    taste_groups: FilledDatabase, use: UseDatabase, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
-    place = use(camps)
+    place = use(taste_groups)
     with connect(place.database) as ingest:
         take_warehouse_lock(ingest, 0)
         assert retrain.main([]) == 1
@@ -303,8 +312,8 @@ def test_training_waits_for_an_ingest_only_to_publish(
     assert live_publication(place.query) == (1, 2, "ease", "published")
 
 
-def test_last_feedback_before_the_split_time_counts(camps: Filled, use: UseDatabase) -> None:
-    place = use(camps)
+def test_last_feedback_before_the_split_time_counts(taste_groups: FilledDatabase, use: UseDatabase) -> None:
+    place = use(taste_groups)
     with connect(place.database) as connection:
         for number in (1, 2):
             connection.execute(
@@ -336,29 +345,31 @@ def test_last_feedback_before_the_split_time_counts(camps: Filled, use: UseDatab
     assert early.given_at[0] == np.datetime64((NEWEST + timedelta(days=1)).replace(tzinfo=None))
 
 
-def test_play_log_keeps_every_play_once_at_any_split(camps: Filled, use: UseDatabase) -> None:
-    place = use(camps)
+def test_play_log_keeps_every_play_once_at_any_split(taste_groups: FilledDatabase, use: UseDatabase) -> None:
+    place = use(taste_groups)
     end = NEWEST + timedelta(seconds=1)
     whole = np.datetime64(end.replace(tzinfo=None))
     with connect(place.database) as connection:
-        everything = mart_reader.read_plays(connection, end).interactions(whole)
+        all_plays = mart_reader.read_plays(connection, end).interactions(whole)
         for days in (1, 28, 3650):
             log = mart_reader.read_play_log(connection, end, days)
-            assert log.interactions(whole).plays.sum() == everything.plays.sum() == 3 * len(place.world.sessions)
+            assert log.interactions(whole).plays.sum() == all_plays.plays.sum() == 3 * len(place.world.sessions)
         log = mart_reader.read_play_log(connection, end, 28)
     for days in (1, 7, 28):
         moment = end - timedelta(days=days)
         split = np.datetime64(moment.replace(tzinfo=None))
         before = sum(len(session.tracks) for session in place.world.sessions if session.at < moment)
         assert log.interactions(split).plays.sum() == before
-        assert log.interactions_from(split).plays.sum() == everything.plays.sum() - before
+        assert log.interactions_from(split).plays.sum() == all_plays.plays.sum() - before
 
 
 RULES = PromotionSettings(k=5, limits=TrialLimits(seconds=4), search_seconds=0.001)
 
 
-def test_failed_candidates_are_reported_and_the_others_compete(camps: Filled, use: UseDatabase) -> None:
-    place = use(camps)
+def test_failed_candidates_are_reported_and_excluded_from_the_search(
+    taste_groups: FilledDatabase, use: UseDatabase
+) -> None:
+    place = use(taste_groups)
     candidates = {
         Popularity.name: Candidate(Popularity),
         GenrePopularity.name: Candidate(GenrePopularity),
@@ -372,7 +383,7 @@ def test_failed_candidates_are_reported_and_the_others_compete(camps: Filled, us
         log = mart_reader.read_play_log(connection, NEWEST + timedelta(seconds=1), 28)
     end = np.datetime64((NEWEST + timedelta(seconds=1)).replace(tzinfo=None), "s")
 
-    decision = promotion.decide_promotion(log, end, None, place.data_dir, RULES, candidates)
+    decision = promotion.decide_promotion(log, end, None, FolderStore(place.data_dir), RULES, candidates)
 
     assert (decision.recipe.model, decision.decision) == ("ease", "published")
     output = decision.metrics["out"]
@@ -384,13 +395,17 @@ def test_failed_candidates_are_reported_and_the_others_compete(camps: Filled, us
     json.dumps(decision.metrics, allow_nan=False)  # Postgres refuses NaN in JSON
 
 
-def test_popularity_by_genre_is_published_when_all_candidates_fail(camps: Filled, use: UseDatabase) -> None:
-    place = use(camps)
+def test_popularity_by_genre_is_published_when_all_candidates_fail(
+    taste_groups: FilledDatabase, use: UseDatabase
+) -> None:
+    place = use(taste_groups)
     with connect(place.database) as connection:
         log = mart_reader.read_play_log(connection, NEWEST + timedelta(seconds=1), 28)
     end = np.datetime64((NEWEST + timedelta(seconds=1)).replace(tzinfo=None), "s")
 
-    decision = promotion.decide_promotion(log, end, None, place.data_dir, RULES, {"raises": Candidate(broken.Raises)})
+    decision = promotion.decide_promotion(
+        log, end, None, FolderStore(place.data_dir), RULES, {"raises": Candidate(broken.Raises)}
+    )
 
     assert (decision.recipe.model, decision.decision) == (GenrePopularity.name, "fallback")
     assert "every model failed: raises" in decision.why

@@ -15,11 +15,12 @@ import httpx
 import psycopg
 import uvicorn
 
+from core.api_scopes import Scope
 from core.database import connect
 from core.settings import Settings
 from serving import keys
-from serving.app import create_app
-from serving.keys import SCOPES, Scope
+from serving.app import MAX_HEAD_BYTES, create_app
+from serving.keys import SCOPES
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 # Users with recommendations; fans of Rock and Jazz without recommendations; a removed user; tracks and a removed one.
@@ -92,7 +93,7 @@ def stage(
 
 
 def go_live(connection: psycopg.Connection[Any], publication: int) -> None:
-    """Publish it, or roll back to it, at NOW. The health page of these tests uses a test clock."""
+    """Make a publication live at NOW, also as a rollback. The health page of these tests uses a test clock."""
     connection.execute(
         "insert into ml.live_publications (publication_id, live_from, why) values (%s, %s, 'test')", [publication, NOW]
     )
@@ -152,7 +153,8 @@ def serving(database: str, **settings: Any) -> Iterator[Api]:
         {"serving_key_cache_seconds": 0.3, "serving_refusals_per_minute": 10_000} | settings
     )
     app = create_app(settings_values, database)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2))
+    options = {"h11_max_incomplete_event_size": MAX_HEAD_BYTES, "timeout_graceful_shutdown": 2}
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, **options))  # type: ignore[arg-type]
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, args=([listening],))
@@ -166,14 +168,14 @@ def serving(database: str, **settings: Any) -> Iterator[Api]:
             yield Api(database, url, key, client, settings_values.clock_file)
     finally:
         server.should_exit = True
-        thread.join(timeout=10)
+        thread.join(timeout=60)
         listening.close()
 
 
 def _wait_until_it_listens(server: uvicorn.Server) -> None:
     import time
 
-    until = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not server.started:
-        assert time.monotonic() < until
+        assert time.monotonic() < deadline
         time.sleep(0.01)

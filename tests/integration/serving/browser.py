@@ -29,7 +29,7 @@ _OPTIONS = (
     "--remote-debugging-port=0",
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
 )
-_SECONDS = 30.0
+_SECONDS = 120.0
 
 
 @dataclass
@@ -58,14 +58,14 @@ class Tab:
         self.do("Emulation.setEmulatedMedia", features=[scheme])
         self.events.clear()
         self.do("Page.navigate", url=url)
-        while not self.all("Page.loadEventFired"):
+        while not self.event_parameters("Page.loadEventFired"):
             self._receive()
 
     def settle(self, quiet: float = 1, timeout: float = 15) -> None:
         """Wait until the page has sent no request for `quiet` seconds, at most `timeout`."""
-        until = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout
         last = time.monotonic()
-        while (now := time.monotonic()) < until and now - last < quiet:
+        while (now := time.monotonic()) < deadline and now - last < quiet:
             try:
                 message = json.loads(self.socket.recv(timeout=quiet))
             except TimeoutError:
@@ -77,14 +77,20 @@ class Tab:
     def hosts(self) -> set[str]:
         """The hosts of all requests since the page was opened, except requests that the page's policy blocked."""
         blocked_ids = {
-            event["requestId"] for event in self.all("Network.loadingFailed") if event.get("blockedReason") == "csp"
+            event["requestId"]
+            for event in self.event_parameters("Network.loadingFailed")
+            if event.get("blockedReason") == "csp"
         }
-        sent = [event for event in self.all("Network.requestWillBeSent") if event["requestId"] not in blocked_ids]
+        sent = [
+            event
+            for event in self.event_parameters("Network.requestWillBeSent")
+            if event["requestId"] not in blocked_ids
+        ]
         urls = [event["request"]["url"] for event in sent]
-        urls += [event["url"] for event in self.all("Network.webSocketCreated")]
+        urls += [event["url"] for event in self.event_parameters("Network.webSocketCreated")]
         return {host for url in urls if (host := urlsplit(url.removeprefix("blob:")).hostname)}
 
-    def all(self, method: str) -> list[dict[str, Any]]:
+    def event_parameters(self, method: str) -> list[dict[str, Any]]:
         """The parameters of all events of a method since the page was opened."""
         return [event["params"] for event in self.events if event["method"] == method]
 
@@ -124,15 +130,15 @@ def browser() -> Iterator[Tab]:
             yield tab
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _tabs(folder: Path) -> list[dict[str, Any]]:
     port_file = folder / "DevToolsActivePort"
-    until = time.monotonic() + _SECONDS
+    deadline = time.monotonic() + _SECONDS
     while not (port_file.exists() and port_file.read_text().count("\n")):
-        assert time.monotonic() < until, "Chromium does not start"
+        assert time.monotonic() < deadline, "Chromium does not start"
         time.sleep(0.05)
     port = port_file.read_text().splitlines()[0]
     tabs: list[dict[str, Any]] = httpx.get(f"http://127.0.0.1:{port}/json/list").json()

@@ -54,7 +54,9 @@ def api(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory)
                 " select 'ndcg@20', '2026-11-19', 0.1, 0.2, 6, max(publication_id), %s from ml.publications",
                 [NOW],
             )
-        with serving(url, data_dir=data_dir, clock_file=data_dir / "clock", data_docs_url="http://127.0.0.1:9") as api:
+        with serving(
+            url, data_dir=data_dir, clock_file=data_dir / "clock", data_docs_web_url="http://127.0.0.1:9"
+        ) as api:
             load_page(api)  # wait for the charts
             yield api
         server.execute(sql.SQL("drop database {} with (force)").format(names[0]))
@@ -81,28 +83,32 @@ def test_page_fits_every_width_without_clipped_text(api: Api, tab: Tab, width: i
 
 def test_page_loads_no_other_resource_and_logs_no_error(api: Api, tab: Tab, tmp_path: Path) -> None:
     tab.open(f"{api.url}/dashboard")
-    assert [request["request"]["url"] for request in tab.all("Network.requestWillBeSent")] == [f"{api.url}/dashboard"]
-    assert tab.all("Log.entryAdded") == []
+    assert [request["request"]["url"] for request in tab.event_parameters("Network.requestWillBeSent")] == [
+        f"{api.url}/dashboard"
+    ]
+    assert tab.event_parameters("Log.entryAdded") == []
     saved_page = tmp_path / "health.html"
     saved_page.write_text(api.get("/dashboard").text)
     tab.open(saved_page.as_uri())
-    assert [request["request"]["url"] for request in tab.all("Network.requestWillBeSent")] == [saved_page.as_uri()]
+    assert [request["request"]["url"] for request in tab.event_parameters("Network.requestWillBeSent")] == [
+        saved_page.as_uri()
+    ]
     assert (
         tab.evaluate("getComputedStyle(document.querySelector('h1')).fontSize") == "30px"
     )  # the embedded style applies
 
 
 def test_colours_in_light_and_dark_mode(api: Api, tab: Tab) -> None:
-    ground = "getComputedStyle(document.body).backgroundColor"
+    background = "getComputedStyle(document.body).backgroundColor"
     bar = "getComputedStyle(document.querySelector('.wide [fill=\"var(--accent)\"]')).fill"
     tab.open(f"{api.url}/dashboard")
-    light = tab.evaluate(ground), tab.evaluate(bar)
+    light = tab.evaluate(background), tab.evaluate(bar)
     tab.open(f"{api.url}/dashboard", dark=True)
     assert light == ("rgb(255, 255, 255)", "rgb(36, 87, 179)")
-    assert (tab.evaluate(ground), tab.evaluate(bar)) == ("rgb(20, 24, 31)", "rgb(134, 176, 255)")
+    assert (tab.evaluate(background), tab.evaluate(bar)) == ("rgb(20, 24, 31)", "rgb(134, 176, 255)")
     dark = {"name": "prefers-color-scheme", "value": "dark"}
     tab.do("Emulation.setEmulatedMedia", media="print", features=[dark])
-    assert (tab.evaluate(ground), tab.evaluate(bar)) == light  # print keeps a white background
+    assert (tab.evaluate(background), tab.evaluate(bar)) == light  # print keeps a white background
     tab.do("Emulation.setEmulatedMedia", media="")
 
 

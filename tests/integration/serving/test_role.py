@@ -25,8 +25,8 @@ from tests.integration.serving.api import Api, serving
         "delete from ml.feedback",
         "insert into serving.api_keys values ('k', 'n', '', '{}', '2024-05-01', null, null)",
         "update serving.api_keys set revoked_at = null",
-        "create table ml.mine ()",
-        "create table public.mine ()",
+        "create table ml.new_table ()",
+        "create table public.new_table ()",
     ],
 )
 def test_role_is_denied(world: Api, forbidden: str) -> None:
@@ -88,7 +88,7 @@ def test_separate_login_with_the_role_is_enough(world: Api) -> None:
             connection.execute(f"drop role {login}")
 
 
-def test_log_states_why_there_is_no_connection(world: Api, caplog: pytest.LogCaptureFixture) -> None:
+def test_log_has_the_reason_for_a_refused_connection(world: Api, caplog: pytest.LogCaptureFixture) -> None:
     """A wrong login needs an operator, so the log has the reason. Clients do not see it."""
     caplog.set_level("INFO", "serving.requests")
     with serving(world.database.replace("postgres@", "nobody_here:secret@"), key=world.key) as api:

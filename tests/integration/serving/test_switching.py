@@ -29,12 +29,20 @@ class LoadGenerator:
     stop: threading.Event = field(default_factory=threading.Event)
     responses: Counter[int] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
+    rounds: Counter[int] = field(default_factory=Counter)
 
     def read(self) -> None:
         with httpx.Client(base_url=self.api.url, headers=self.api.client.headers, timeout=60) as client:
             while not self.stop.is_set():
                 for user in (1, 7, 404_000, 20):
                     self._check(client.get(f"/v1/users/{user}/recommendations?n=20"), user)
+                self.rounds[threading.get_ident()] += 1
+
+    def wait_for_running_requests(self, threads: int) -> None:
+        """Wait until each thread has ended the round that it is in."""
+        before = self.rounds.copy()
+        while len(self.rounds) < threads or any(self.rounds[thread] == count for thread, count in before.items()):
+            time.sleep(0.005)
 
     def _check(self, response: httpx.Response, user: int) -> None:
         if user not in USERS:
@@ -69,8 +77,11 @@ def test_each_response_is_from_exactly_one_publication(populated: str) -> None:
             go_live(connection, second)
             extra.append(stage(connection, dict.fromkeys(USERS, even)))  # attaches partitions
             load.tracks_by_publication[extra[-1]] = even
+            # A query that was planned before the partition existed must not see it live; an audit takes longer.
+            load.wait_for_running_requests(len(threads))
             go_live(connection, extra[-1])
             go_live(connection, first)
+            load.wait_for_running_requests(len(threads))
             if len(extra) > 2:
                 drop(connection, extra.pop(0))
         load.stop.set()
@@ -102,7 +113,10 @@ async def _rows_while_dropped(url: str, monkeypatch: pytest.MonkeyPatch, failure
     monkeypatch.setattr(psycopg.AsyncConnection, "execute", failing)
     try:
         return len(
-            await database.rows("serving/find_recommendations", {"ids": [1, 2], "counts": [1, 1], "fresh": True})
+            await database.rows(
+                "serving/find_recommendations",
+                {"ids": [1, 2], "counts": [1, 1], "options": [None, None], "fresh": True},
+            )
         )
     finally:
         await database.close()

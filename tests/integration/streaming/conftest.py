@@ -18,11 +18,13 @@ import pytest
 from confluent_kafka import Producer
 from psycopg import sql
 
+from compute.blocks import IN_PROCESS
 from core.clock import Clock, utc_now
 from core.database import Connection, connect
 from core.roles import STREAM, in_role
 from core.sessions import open_connection
 from core.settings import Settings, load_settings
+from core.stores import model_store
 from recommender.models import file_format
 from recommender.models.base import Recommender
 from recommender.models.ease import EASE
@@ -39,7 +41,7 @@ from tests.integration.serving.api import free_port
 from tests.publications import quick_settings
 from tests.warehouse_data import WarehouseData, fill_warehouse, two_taste_groups
 
-# A longer wait is a hang, also on a busy machine.
+# A longer wait counts as a hang, even on a busy machine.
 SECONDS = 90.0
 
 
@@ -53,11 +55,11 @@ def broker() -> Iterator[int]:
     process.wait()
 
 
-def until(condition: Callable[[], Any], what: str = "") -> Any:
+def until(condition: Callable[[], Any], expected: str = "") -> Any:
     """Wait until the condition holds, and return its value."""
     deadline = time.monotonic() + SECONDS
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"not in time: {what}"
+        assert time.monotonic() < deadline, f"not in time: {expected}"
         time.sleep(0.01)
     return value
 
@@ -73,7 +75,7 @@ class Stream:
 
     port: int
     topic: str
-    place: Place
+    place: StreamDatabase
     settings: Settings
     batches: list[StoredBatch] = field(default_factory=list)
 
@@ -122,8 +124,8 @@ class Stream:
 
 
 @dataclass(frozen=True)
-class Place:
-    """A database with a world in it, and its data folder."""
+class StreamDatabase:
+    """A database with data, and its data folder."""
 
     database: str
     world: WarehouseData
@@ -137,8 +139,8 @@ class Place:
 
 
 @pytest.fixture(scope="session")
-def camps(postgres: str, _template: str) -> str:
-    """The name of a database in which two camps listened, without a publication."""
+def taste_groups(postgres: str, _template: str) -> str:
+    """The name of a database in which two taste groups listened, without a publication."""
     with open_connection(postgres) as connection:
         name = "streamed_camps"
         connection.execute(
@@ -149,17 +151,19 @@ def camps(postgres: str, _template: str) -> str:
 
 
 @pytest.fixture
-def place(postgres: str, camps: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    """A copy of the two camps."""
+def place(
+    postgres: str, taste_groups: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[StreamDatabase]:
+    """A copy of the two taste groups."""
     for name in [name for name in os.environ if name.startswith(("THRESHOLD_", "RETRAIN_", "MOOVITAMIX_", "STREAM_"))]:
         monkeypatch.delenv(name)
-    with temporary_database(postgres, camps) as database, open_query(database) as query:
+    with temporary_database(postgres, taste_groups) as database, open_query(database) as query:
         for name, value in quick_settings(database, tmp_path / "data").items():
             monkeypatch.setenv(name, value)
-        yield Place(database, two_taste_groups(), tmp_path / "data", query)
+        yield StreamDatabase(database, two_taste_groups(), tmp_path / "data", query)
 
 
-def train(place: Place, model: Recommender, recipe: Recipe) -> int:
+def train(place: StreamDatabase, model: Recommender, recipe: Recipe) -> int:
     """Fit a model on all plays, save it, and publish its recommendations. Returns the publication."""
     with connect(place.database) as connection:
         data = scoring.read_mart_data(connection, utc_now())
@@ -175,12 +179,12 @@ def train(place: Place, model: Recommender, recipe: Recipe) -> int:
         return _publish(connection, place, ScoringModel(number, recipe, model, outcome), data)
 
 
-def refresh(place: Place) -> int:
+def refresh(place: StreamDatabase) -> int:
     """Publish recommendations of the live model for the plays of now, as a run of recommend does."""
     with connect(place.database) as connection:
         champion = model_runs.find_champion(connection)
         assert champion is not None
-        model = scoring.load_champion_model(champion, place.data_dir / "models")
+        model = scoring.load_champion_model(champion, model_store(place.settings))
         data = scoring.read_mart_data(connection, utc_now())
         return _publish(connection, place, ScoringModel(champion.model_run_id, champion.recipe, model), data)
 
@@ -197,10 +201,12 @@ def _start_model_run(connection: Connection, recipe: Recipe, data: MartData) -> 
     )
 
 
-def _publish(connection: Connection, place: Place, model: ScoringModel, data: MartData) -> int:
+def _publish(connection: Connection, place: StreamDatabase, model: ScoringModel, data: MartData) -> int:
     settings = place.settings
     replacing = publication.newest_live_id(connection)
-    staged = scoring.score_and_stage(connection, model, data, settings=settings, flow="test", clock=utc_now)
+    staged = scoring.score_and_stage(
+        connection, model, data, settings=settings, flow="test", clock=utc_now, runner=IN_PROCESS
+    )
     scoring.publish_staged(
         connection, model, staged, data, settings=settings, clock=utc_now, replacing=replacing, why="a test"
     )
@@ -208,8 +214,8 @@ def _publish(connection: Connection, place: Place, model: ScoringModel, data: Ma
 
 
 @pytest.fixture
-def unpublished_stream(broker: int, place: Place, monkeypatch: pytest.MonkeyPatch) -> Stream:
-    """A stream on two camps, before the first publication."""
+def unpublished_stream(broker: int, place: StreamDatabase, monkeypatch: pytest.MonkeyPatch) -> Stream:
+    """A stream on two taste groups, before the first publication."""
     topic = f"listens-{uuid4().hex[:8]}"
     create_topic(broker, topic, partitions=2)
     monkeypatch.setenv("STREAM_BOOTSTRAP_SERVERS", f"127.0.0.1:{broker}")
@@ -221,7 +227,7 @@ def unpublished_stream(broker: int, place: Place, monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture
 def stream(unpublished_stream: Stream) -> Stream:
-    """A stream on two camps with recommendations of EASE."""
+    """A stream on two taste groups with recommendations of EASE."""
     train(unpublished_stream.place, EASE(), Recipe(EASE.name))
     return unpublished_stream
 

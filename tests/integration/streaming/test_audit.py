@@ -30,6 +30,7 @@ from tests.integration.streaming.conftest import Stream, at, refresh, row, until
 from tests.integration.streaming.test_consuming import fresh
 from tests.integration.streaming.test_fresh_recommendations import add_streamed_sessions_to_warehouse
 from tests.integration.streaming.test_history import history
+from tests.object_stores import Bucket
 from tests.warehouse_data import Session, add_sessions, mark_removed
 
 TIME = "2024-04-01T10:00:00"
@@ -52,7 +53,7 @@ def failed_rules(reports: Sequence[AuditReport]) -> set[str]:
 
 
 def staged(stream: Stream, table: Audited = FRESH_RECOMMENDATIONS, **settings: Any) -> list[dict[str, Any]]:
-    """What the audit stages, as the role of the flow."""
+    """Return the rows that the audit stages, read with the role of the flow."""
     with connect(in_role(stream.place.database, RECOMMENDER)) as connection:
         audit.stage_stream(
             connection, stream.settings.model_copy(update=settings), utc_now() - timedelta(days=1), utc_now()
@@ -86,7 +87,7 @@ class TestFlow:
         monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
         assert audit_stream.audit_stream() == StreamAudit("off")
 
-    def test_what_the_consumer_stored_passes_beside_an_ingest(self, stream: Stream) -> None:
+    def test_sessions_of_the_consumer_pass_beside_an_ingest(self, stream: Stream) -> None:
         listen(stream, range(1, 9))
         with stream.consuming():
             stream.send(row(999, TIME, [3]), row(1, "2024-04-01T11:00:00", [12345]))
@@ -100,11 +101,23 @@ class TestFlow:
         assert set(fresh(stream)) == set(range(1, 9))
         assert stream.query("select flow, outcome from ops.runs") == [("audit_stream", "passed")]
         assert stream.query("select count(*) from stream.expectation_results where not success") == [(0,)]
-        docs = [docs_page(stream.place.data_dir / "data_docs", report.batch_id) for report in result.reports]
+        docs = [stream.place.data_dir / "data_docs" / docs_page(report.batch_id) for report in result.reports]
         assert all(page.exists() for page in docs)
         assert stream.query(
             "select count(*) from pg_tables where schemaname = 'staging' and tablename ~ 'stream|fresh'"
         )[0] == (0,)
+
+    def test_failed_lists_are_deleted_while_data_docs_cannot_be_reached(
+        self, stream: Stream, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bucket.set_environment(monkeypatch, "DATA_DOCS_URL", endpoint="http://127.0.0.1:1")
+        monkeypatch.setenv("GIVE_UP_AFTER_SECONDS", "1")
+        listen(stream, range(1, 4))
+        change(stream, "update ml.fresh_recommendations set scores[1] = 'NaN' where user_id = 3")
+
+        with pytest.raises(StreamAuditFailed):
+            audit_stream.audit_stream()
+        assert set(fresh(stream)) == {1, 2}
 
     def test_failed_lists_are_deleted_recorded_and_reported(
         self, stream: Stream, notified: list[tuple[str, str, Notification]]
@@ -132,10 +145,10 @@ class TestFlow:
         assert resource == "moovitamix.stream-audit.fresh_recommendations.track_is_unique+score_is_finite"
         assert "2 failed lists were deleted" in notification.body
         (audit_id,) = stream.query("select audit_id from stream.expectation_results where not success limit 1")[0]
-        page = docs_page(stream.place.data_dir / "data_docs", audit_id).read_text()
+        page = (stream.place.data_dir / "data_docs" / docs_page(audit_id)).read_text()
         assert "Fails the audit" in page
 
-        # Nothing is left to fail. The consumer recommends again after the user's next session.
+        # No list remains that could fail. The consumer recommends again after the user's next session.
         assert audit_stream.audit_stream().status == "passed"
         with stream.consuming():
             stream.send(row(2, "2024-04-01T12:00:00", [4]))
@@ -227,7 +240,7 @@ class TestFlow:
         assert document["result"]["sessions"] == 1
 
 
-def test_audit_begins_at_the_last_one_and_reads_at_most_a_day(stream: Stream) -> None:
+def test_audit_begins_at_the_end_of_the_last_audit_and_reads_at_most_a_day(stream: Stream) -> None:
     now = utc_now()
     with connect(stream.place.database) as connection:
         assert audit.find_start(connection, now) == now - timedelta(days=1)
@@ -330,7 +343,7 @@ def test_published_tracks_of_parked_sessions_are_compared(stream: Stream) -> Non
     assert figures(stream, "seen_tracks") == {1: 1}
 
 
-def test_streamed_version_replaces_the_published_one(stream: Stream) -> None:
+def test_streamed_version_replaces_the_published_version(stream: Stream) -> None:
     """The published version of a session has a track that its newer, streamed version does not have."""
     listen(stream, [1])
     track = fresh(stream)[1][0]
@@ -371,7 +384,7 @@ def test_list_that_was_replaced_since_its_audit_stays(stream: Stream) -> None:
 
 
 def test_rows_of_a_user_who_is_erased_meanwhile_are_no_failure(stream: Stream) -> None:
-    """The erasure waits for an ingest. What is stored after it began, or still there an hour later, fails."""
+    """The erasure waits for an ingest. Rows stored after it began, and rows that remain an hour later, fail."""
     listen(stream, [1, 2])
     with connect(stream.place.database) as connection:
         erase(connection, 1)
@@ -391,7 +404,7 @@ def test_only_lists_of_the_live_publication_are_audited(stream: Stream) -> None:
     assert staged(stream) == []
 
 
-def test_profiles_count_messages_lists_and_what_is_overdue(stream: Stream) -> None:
+def test_profiles_count_messages_lists_and_overdue_work(stream: Stream) -> None:
     listen(stream, [1])
     minute = (
         "insert into stream.minutes (minute, consumer_id, topic, messages, plays, rejected, parked, lists,"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 
-from core.clock import utc_now
+from core.clock import CLOCK_SKEW, utc_now
 from core.database import connect
 from core.roles import STREAM, in_role
 from streaming.messages import Message
@@ -47,7 +49,7 @@ def test_messages_that_the_broker_deleted_are_counted(stream: Stream, caplog: py
             consumer._observe(stored)
             return stored.skipped
 
-        # The first offset of a partition is any number, and two partitions come in turns.
+        # The first offset of a partition is arbitrary, and two partitions alternate.
         assert consume((0, 40), (1, 0), (0, 41), (1, 1)) == 0
         assert caplog.messages == []
         # Before the batch and within it.
@@ -146,6 +148,44 @@ def test_many_invalid_plays_of_a_message_do_not_repeat_its_text(stream: Stream) 
         ("this play and 99,979 after it are invalid",)
     ]
     assert stream.sessions() == [(1, at(TIME), at(TIME), [3])]
+
+
+def test_message_of_5_mb_is_rejected_with_its_offset(stream: Stream) -> None:
+    """The broker is set to accept it. Its topic, partition and offset find it there; its text is not stored."""
+    stream.producer = Producer({"bootstrap.servers": f"127.0.0.1:{stream.port}", "message.max.bytes": 10_000_000})
+    large = json.dumps(row(1, TIME, [3] * 1_700_000)).encode()
+    assert len(large) > 5_000_000
+    with stream.consuming():
+        stream.send(row(1, TIME, [3]), large, row(2, TIME, [4]), partition=1)
+        stream.wait_for(3)
+
+    rejected = stream.query(
+        'select topic, partition, "offset", raw_json, reason from ops.rejected_rows where topic is not null'
+    )
+    assert [(row[1:4]) for row in rejected] == [(1, 1, "")]
+    assert rejected[0][0].startswith(f"{stream.topic} (")
+    assert rejected[0][4] == f"the message has {len(large):,} bytes, more than 1,000,000"
+    assert [session[0] for session in stream.sessions()] == [1, 2]
+
+
+def test_session_of_last_year_counts_and_session_of_the_future_is_rejected(stream: Stream) -> None:
+    """A play of last year is the user's oldest. The clock of a sender may be a little ahead."""
+    now = at("2024-04-01T12:00:00")
+    published = live_recommendations(stream.query)[1]
+    with stream.consuming(lambda: now):
+        stream.send(
+            row(1, "2023-04-01T10:00:00", [published[0]]),
+            row(1, (now + CLOCK_SKEW).isoformat(), [published[1]]),
+            row(1, (now + CLOCK_SKEW + timedelta(seconds=1)).isoformat(), [published[2]]),
+            row(1, "2024-04-01T11:00:00", [published[3]], (now + timedelta(days=2)).isoformat()),
+            partition=0,
+        )
+        stream.wait_for(4)
+        until(lambda: fresh(stream), "fresh recommendations")
+
+    assert [session[1].year for session in stream.sessions()] == [2023, 2024]
+    assert stream.query('select "offset" from ops.rejected_rows where topic is not null order by 1') == [(2,), (3,)]
+    assert not set(published[:2]) & set(fresh(stream)[1])
 
 
 def test_played_tracks_leave_the_fresh_recommendations_which_stay_in_the_camp(stream: Stream) -> None:

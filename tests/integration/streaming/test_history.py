@@ -64,7 +64,7 @@ def test_publication_rollback_and_switch_are_in_the_history(stream: Stream) -> N
         stream.send(row(1, TIME, [3]))
         before = until(lambda: fresh(stream).get(1), "fresh recommendations")
         second = train_model(stream, "popularity_by_genre")
-        other = until(lambda: fresh(stream).get(1), "fresh recommendations of the second publication")
+        fresh_of_second = until(lambda: fresh(stream).get(1), "fresh recommendations of the second publication")
         with connect(stream.place.database) as connection:
             publication.roll_back(connection, first, now=utc_now(), why="a test")
         until(lambda: fresh(stream), "fresh recommendations after the rollback")
@@ -75,7 +75,7 @@ def test_publication_rollback_and_switch_are_in_the_history(stream: Stream) -> N
     assert [change for change in changes if change[0] == first] == [
         (first, 1, before), (first, 1, []), (first, 1, before), (first, 1, []),
     ]  # fmt: skip
-    assert [change for change in changes if change[0] == second] == [(second, 1, other), (second, 1, [])]
+    assert [change for change in changes if change[0] == second] == [(second, 1, fresh_of_second), (second, 1, [])]
 
 
 def test_session_is_never_compared_with_a_list_that_includes_it(stream: Stream) -> None:
@@ -92,8 +92,8 @@ def test_session_is_never_compared_with_a_list_that_includes_it(stream: Stream) 
     ) == [(True, True)]
 
 
-def test_monitor_judges_streamed_sessions_once_and_by_what_users_saw(stream: Stream) -> None:
-    """A user plays the first published track, and then the first of the list that follows from that."""
+def test_monitor_evaluates_streamed_sessions_once_by_the_lists_that_users_saw(stream: Stream) -> None:
+    """A user plays the first published track, and then the first track of the fresh list that follows."""
     published = stream.query("select track_id from ml.current_recommendations where user_id = 1 order by rank")
     first = published[0][0]
     with stream.consuming(lambda: NOON):
@@ -122,7 +122,7 @@ def test_history_of_an_erased_user_is_erased(stream: Stream) -> None:
         number, _ = begin_erasure(
             connection, identity, suppressed, reason="a test", requested_by="a test", now=utc_now()
         )
-        # A consumer that removes lists while the erasure is between two tables.
+        # A consumer removes lists while the erasure is between two tables.
         connection.execute("delete from ml.fresh_recommendation_history where user_id = 1")
         remove_fresh_recommendations(connection, utc_now(), of_live_publication=True)
         erase_rows(connection, identity, number, utc_now())
@@ -137,13 +137,14 @@ def test_removal_of_the_list_of_an_erased_user_is_not_recorded(stream: Stream) -
     with connect(stream.place.database) as connection:
         suppressed = suppression_list.read_database(connection)
         begin_erasure(connection, UserIdentity(1), suppressed, reason="a test", requested_by="a test", now=utc_now())
-        assert remove_fresh_recommendations(connection, utc_now(), of_live_publication=True) == 1
+        assert not remove_fresh_recommendations(connection, utc_now(), of_live_publication=True)
 
+    assert fresh(stream) == {}
     assert len(history(stream)) == 1
 
 
 def test_history_has_a_sample_of_many_users(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 120 users, about a quarter: the greatest share of 1, 1/2, 1/4 and so on with at most 50 users."""
+    """The sample has a quarter of 120 users: the greatest share of 1, 1/2, 1/4 and so on with at most 50 users."""
     monkeypatch.setattr("streaming.recommendation_history.HISTORY_USERS", 50)
     with connect(stream.place.database) as connection:
         champion = model_runs.find_champion(connection)
@@ -158,7 +159,7 @@ def test_history_has_a_sample_of_many_users(stream: Stream, monkeypatch: pytest.
     assert 15 < len(history(stream)) < 50
 
 
-def test_consumer_prunes_what_the_monitor_left(stream: Stream) -> None:
+def test_consumer_prunes_replaced_lists(stream: Stream) -> None:
     with stream.consuming():
         stream.send(row(1, TIME, [3]))
         first = until(lambda: fresh(stream).get(1), "fresh recommendations")

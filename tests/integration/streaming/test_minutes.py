@@ -1,4 +1,4 @@
-"""What the consumers save for people: one row per minute and consumer in `stream.minutes`."""
+"""The figures of the consumers: one row per minute and consumer in `stream.minutes`."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_messages_of_two_consumers_add_up(stream: Stream) -> None:
         until(lambda: totals(stream)["lists"] >= 40, "fresh recommendations")
         until(lambda: totals(stream)["messages"] == 42, "saved figures")
 
-    # A consumer may also recommend to the other's users.
+    # A consumer may also recommend to users of the other consumer.
     assert {name: value for name, value in totals(stream).items() if name != "lists"} == {
         "messages": 42, "plays": 81, "rejected": 1, "parked": 1, "failed_lists": 0,
     }  # fmt: skip

@@ -70,9 +70,9 @@ def test_broker_outage_and_new_topic_open_and_close_their_incidents(own_broker: 
         until(lambda: open_incidents(watchdog) == {"stream-broker"}, "an incident of the broker")
 
         own_broker.start()
-        seen = open_incidents(watchdog)
-        assert "stream-topic" in seen
-        assert "stream-broker" not in seen
+        incidents = open_incidents(watchdog)
+        assert "stream-topic" in incidents
+        assert "stream-broker" not in incidents
         stream.send(row(2, TIME, [3]))
         until(lambda: open_incidents(watchdog) == set(), "no incident")
     assert len(stream.sessions()) == 2

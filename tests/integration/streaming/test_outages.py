@@ -1,7 +1,8 @@
-"""What consumers, broker and database do to each other: nothing is lost, nothing is stored twice."""
+"""Failures of consumers, broker and database: no message is lost or stored twice."""
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import signal
@@ -17,11 +18,16 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+from psycopg.conninfo import make_conninfo
 
 from core import embedded_postgres
 from core.data_layout import DataLayout
 from core.database import migrate
 from core.errors import SettingsError
+from core.roles import STREAM, in_role
+from core.settings import Settings
+from streaming import consumer as consumer_module
 from streaming import kafka
 from streaming.local_broker import create_topic, start_broker
 from streaming.messages import Message
@@ -83,20 +89,32 @@ def consumed(stream: Stream) -> int:
     return int(stream.query("select coalesce(sum(next_offset), 0) from stream.offsets")[0][0])
 
 
-def counted(stream: Stream) -> int:
-    """How many messages were stored, by count."""
+def recorded(stream: Stream) -> int:
+    """The number of stored messages according to stream.offsets."""
     return int(stream.query("select coalesce(sum(messages), 0) from stream.offsets")[0][0])
 
 
+def disconnect(stream: Stream) -> None:
+    """End all other connections to the database."""
+    stream.query(
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where datname = current_database() and pid <> pg_backend_pid()"
+    )
+
+
+def open_files_and_threads() -> int:
+    return len(os.listdir("/proc/self/fd")) + len(os.listdir("/proc/self/task"))
+
+
 def test_killed_consumers_lose_and_repeat_nothing(stream: Stream) -> None:
-    """Ten are killed: two pairs, and six that are alone."""
+    """Ten consumers are killed: two pairs, then six single consumers."""
     chance = random.Random(7)
     sent = 0
     for at_once in (2, 1, 1, 1, 2, 1, 1, 1):
         with ExitStack() as stack:
             consumers = [stack.enter_context(process()) for _ in range(at_once)]
-            until_time = time.monotonic() + 1.5 + chance.random() * 2
-            while time.monotonic() < until_time:
+            deadline = time.monotonic() + 1.5 + chance.random() * 2
+            while time.monotonic() < deadline:
                 stream.send(*(numbered(sent + number) for number in range(5)))
                 sent += 5
                 time.sleep(0.01)
@@ -105,7 +123,7 @@ def test_killed_consumers_lose_and_repeat_nothing(stream: Stream) -> None:
     with stream.consuming():
         until(lambda: consumed(stream) == sent, "all messages")
 
-    assert (stored(stream), counted(stream)) == (sent, sent)
+    assert (stored(stream), recorded(stream)) == (sent, sent)
     assert stream.query("select count(*) from ops.rejected_rows where topic is not null") == [(0,)]
 
 
@@ -113,15 +131,15 @@ def test_consumer_starts_anew_on_a_topic_that_was_created_again(stream: Stream) 
     port = free_port()
     with ExitStack() as brokers:
         brokers.enter_context(running_broker(port, stream.topic, partitions=1))
-        other = at_port(stream, port)
-        with other.consuming():
-            other.send(*map(numbered, range(20)))
-            other.wait_for(20)
+        moved_stream = at_port(stream, port)
+        with moved_stream.consuming():
+            moved_stream.send(*map(numbered, range(20)))
+            moved_stream.wait_for(20)
             brokers.close()
             time.sleep(1)
             brokers.enter_context(running_broker(port, stream.topic, partitions=1))
-            other = at_port(stream, port, other.batches)
-            other.send(*map(numbered, range(20, 30)))
+            moved_stream = at_port(stream, port, moved_stream.batches)
+            moved_stream.send(*map(numbered, range(20, 30)))
             until(lambda: stored(stream) == 30, "messages of the new topic")
     assert stream.query("select next_offset, messages from stream.offsets order by 1") == [(10, 10), (20, 20)]
 
@@ -160,7 +178,7 @@ def test_broker_that_restarts_at_once_does_not_block_the_group(stream: Stream) -
     assert stored(stream) == 3
 
 
-def test_consumer_waits_for_a_broker_that_is_not_there_yet(stream: Stream) -> None:
+def test_consumer_started_before_its_broker_waits(stream: Stream) -> None:
     port = free_port()
     with at_port(stream, port).consuming():
         time.sleep(1)
@@ -172,9 +190,9 @@ def test_consumer_waits_for_a_broker_that_is_not_there_yet(stream: Stream) -> No
 def test_fresh_recommendations_follow_a_publication_while_the_broker_is_unavailable(stream: Stream) -> None:
     port = free_port()
     with running_broker(port, stream.topic, partitions=1) as broker:
-        other = at_port(stream, port)
-        with other.consuming():
-            other.send(row(1, "2024-04-01T10:00:00", [3, 5, 7]))
+        moved_stream = at_port(stream, port)
+        with moved_stream.consuming():
+            moved_stream.send(row(1, "2024-04-01T10:00:00", [3, 5, 7]))
             until(lambda: fresh(stream), "fresh recommendations")
             broker.kill()
             broker.wait()
@@ -193,25 +211,22 @@ def test_lost_database_connections_lose_and_repeat_nothing(stream: Stream, monke
             stream.send(*(numbered(sent + number) for number in range(50)))
             sent += 50
             time.sleep(0.2)
-            stream.query(
-                "select pg_terminate_backend(pid) from pg_stat_activity"
-                " where datname = current_database() and pid <> pg_backend_pid()"
-            )
+            disconnect(stream)
         until(lambda: consumed(stream) == sent, "all messages")
 
-    assert (stored(stream), counted(stream)) == (sent, sent)
+    assert (stored(stream), recorded(stream)) == (sent, sent)
     assert len(consumers) == 1, "the consumer stays in its group"
 
 
 def test_second_owner_of_a_partition_stores_nothing(stream: Stream) -> None:
-    """Two consumers of different groups are both given every partition: only one of them stores a message."""
+    """Two consumers of different groups both have every partition. Only one of them stores a message."""
     with stream.consuming(stream_group="one"), stream.consuming(stream_group="two"):
         for number in range(20):
             stream.send(numbered(number))
         until(lambda: consumed(stream) == 20, "all messages")
         time.sleep(1)
 
-    assert (stored(stream), counted(stream)) == (20, 20)
+    assert (stored(stream), recorded(stream)) == (20, 20)
     assert sum(batch.messages for batch in stream.batches) == 20
 
 
@@ -234,29 +249,89 @@ def test_killed_database_server_loses_and_repeats_nothing(broker: int, stream: S
             with open_query(url) as query:
                 after = replace(own, place=replace(place, query=query))
                 until(lambda: consumed(after) == 420, "all messages")
-                assert (stored(after), counted(after)) == (420, 420)
+                assert (stored(after), recorded(after)) == (420, 420)
     finally:
         embedded_postgres.stop_if_unused(folder)
 
 
 def test_broker_that_hangs_loses_and_repeats_nothing(stream: Stream) -> None:
-    """It hangs longer than the group waits for its consumers, and than each request waits for its answer."""
+    """It hangs longer than the session timeout of the group, and longer than the timeout of each request."""
     port = free_port()
     with running_broker(port, stream.topic) as broker:
-        other = at_port(stream, port)
-        with other.consuming():
-            other.send(*map(numbered, range(20)))
-            other.wait_for(20)
+        moved_stream = at_port(stream, port)
+        with moved_stream.consuming():
+            moved_stream.send(*map(numbered, range(20)))
+            moved_stream.wait_for(20)
             broker.send_signal(signal.SIGSTOP)
             time.sleep(8)
             broker.send_signal(signal.SIGCONT)
-            other.send(*map(numbered, range(20, 40)))
+            moved_stream.send(*map(numbered, range(20, 40)))
             until(lambda: consumed(stream) == 40, "all messages")
-    assert (stored(stream), counted(stream)) == (40, 40)
+    assert (stored(stream), recorded(stream)) == (40, 40)
+
+
+def test_long_outage_of_the_broker_uses_up_nothing(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the usual timeouts these attempts take minutes."""
+    caplog.set_level(logging.CRITICAL, "streaming.consumer")  # pytest would keep the errors, and so the clients
+    monkeypatch.setattr(kafka, "_REQUEST_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(kafka, "_JOIN_SECONDS", 0.1)
+    monkeypatch.setattr(consumer_module, "_RETRY_SECONDS", 0.02)
+    attempts: list[float] = []
+    make_admin = kafka._make_admin
+
+    def count(settings: Settings) -> AdminClient:
+        attempts.append(time.monotonic())
+        return make_admin(settings)
+
+    monkeypatch.setattr(kafka, "_make_admin", count)
+    port = free_port()
+    with ExitStack() as brokers:
+        brokers.enter_context(running_broker(port, stream.topic))
+        other_stream = at_port(stream, port)
+        with other_stream.consuming():
+            other_stream.send(*map(numbered, range(20)))
+            other_stream.wait_for(20)
+            brokers.close()
+            attempts.clear()
+            until(lambda: len(attempts) >= 5, "some attempts")
+            before = open_files_and_threads()
+            until(lambda: len(attempts) >= 45, "more attempts")
+            assert open_files_and_threads() <= before + 20
+            monkeypatch.undo()
+            brokers.enter_context(running_broker(port, stream.topic))
+            at_port(stream, port).send(*map(numbered, range(20, 40)))
+            until(lambda: stored(stream) == 40, "all messages")
+    assert recorded(stream) == 40
+
+
+def test_consumer_that_left_its_group_during_a_long_outage_of_the_database_joins_again(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A consumer that does not poll for five minutes loses its partitions; here for two seconds."""
+    logger = logging.getLogger("librdkafka")
+    monkeypatch.setattr(logger, "disabled", False)  # Prefect's logging may have disabled it in this process
+    monkeypatch.setattr(logger, "handlers", [*logger.handlers, caplog.handler])
+    kafka_consumer = kafka.Consumer
+    monkeypatch.setattr(kafka, "Consumer", lambda options: kafka_consumer(options | {"max.poll.interval.ms": 2000}))
+    url = in_role(stream.place.database, STREAM)
+    with stream.consuming() as consumer:
+        stream.send(*map(numbered, range(20)))
+        stream.wait_for(20)
+        consumer.database_url = make_conninfo(url, dbname="no_such_database")
+        disconnect(stream)
+        time.sleep(4)
+        stream.send(*map(numbered, range(20, 40)))
+        consumer.database_url = url
+        until(lambda: consumed(stream) == 40, "all messages")
+
+    assert any("max.poll.interval.ms" in message for message in caplog.messages)
+    assert (stored(stream), recorded(stream)) == (40, 40)
 
 
 def test_rebalance_during_a_batch_stores_it_once(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second consumer joins while the first is about to store, and stays so until it has lost its partitions."""
+    """The second consumer joins while the first is about to store. The first stores after it lost its partitions."""
     is_storing, may_store = threading.Event(), threading.Event()
     store = SessionStore.store
 
@@ -276,7 +351,7 @@ def test_rebalance_during_a_batch_stores_it_once(stream: Stream, monkeypatch: py
             may_store.set()
             until(lambda: consumed(stream) == 100, "all messages")
 
-    assert (stored(stream), counted(stream)) == (100, 100)
+    assert (stored(stream), recorded(stream)) == (100, 100)
 
 
 @pytest.mark.parametrize("method", ["poll", "assign"])

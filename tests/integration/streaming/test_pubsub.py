@@ -35,7 +35,7 @@ from streaming.messages import Message
 from streaming.store import SessionStore, StoredBatch
 from streaming.transport import BrokerUnavailable
 from tests.integration.serving.api import free_port
-from tests.integration.streaming.conftest import SECONDS, Place, Stream, at, row, train, until
+from tests.integration.streaming.conftest import SECONDS, Stream, StreamDatabase, at, row, train, until
 from tests.integration.streaming.test_outages import numbered, process
 
 pubsub_v1 = pytest.importorskip("google.cloud.pubsub_v1", reason="the extra pubsub is not installed; run `make setup`")
@@ -50,7 +50,7 @@ TIME = "2024-04-01T10:00:00"
 SOURCE = Path(__file__).parent / "fake_pubsub" / "main.go"
 GO_LIBRARIES = Path("/usr/share/gocode")
 PROJECT = "projects/moovitamix"
-# Of the subscriptions: the fake server delivers a message again when it is not acknowledged for so long.
+# The ack deadline of the subscriptions: the fake server then delivers an unacknowledged message again.
 ACK_DEADLINE_SECONDS = 1
 
 
@@ -117,12 +117,12 @@ class PubSubStream(Stream):
         """A consumer of messages that stores nothing."""
         return pubsub.PubSubSubscription(self.settings)
 
-    def counted(self) -> int:
-        """How many messages were stored, by count."""
+    def recorded(self) -> int:
+        """The number of stored messages according to stream.subscriptions."""
         return int(self.query("select coalesce(sum(messages), 0) from stream.subscriptions")[0][0])
 
     def rejected(self) -> list[tuple[Any, ...]]:
-        """The rejected messages: where each comes from."""
+        """The rejected messages, with their origin."""
         return self.query(
             'select topic, partition, "offset", message_id from ops.rejected_rows where topic is not null order by 4'
         )
@@ -133,7 +133,7 @@ class PubSubStream(Stream):
 
 
 @pytest.fixture
-def unsubscribed(fake_server: str, place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[PubSubStream]:
+def unsubscribed(fake_server: str, place: StreamDatabase, monkeypatch: pytest.MonkeyPatch) -> Iterator[PubSubStream]:
     """A topic without its subscription."""
     name = uuid4().hex[:8]
     subscription = f"{PROJECT}/subscriptions/{name}"
@@ -159,7 +159,7 @@ def receive(receiver: pubsub.PubSubSubscription, max_messages: int = 100) -> lis
     return list(until(lambda: receiver.receive(max_messages, 0.1), "messages"))
 
 
-def until_locked(place: Place, connection: Connection) -> None:
+def until_locked(place: StreamDatabase, connection: Connection) -> None:
     """Wait until the connection waits for a lock."""
     waiting = "select from pg_stat_activity where pid = %s and wait_event_type = 'Lock'"
     until(lambda: place.query(waiting, connection.info.backend_pid), "a connection that waits")
@@ -177,13 +177,13 @@ def test_session_changes_recommendations_and_is_stored_once(subscribed: PubSubSt
     stored_from = subscribed.query('select topic, partition, "offset", message_id from stream.sessions')
     assert [place[:3] for place in stored_from] == [(subscribed.subscription, None, None)]
     assert stored_from[0][3] in subscribed.message_ids
-    assert (subscribed.counted(), subscribed.redelivered) == (2, 0)
+    assert (subscribed.recorded(), subscribed.redelivered) == (2, 0)
 
 
 def test_messages_that_were_not_acknowledged_are_stored_and_rejected_once(
     subscribed: PubSubStream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As if each consumer were killed between commit and acknowledgement."""
+    """Each consumer stops between commit and acknowledgement, as if it were killed."""
     with monkeypatch.context() as patch:
         patch.setattr(pubsub.PubSubSubscription, "_acknowledge", lambda self, ack_ids: None)
         with subscribed.consuming():
@@ -194,7 +194,7 @@ def test_messages_that_were_not_acknowledged_are_stored_and_rejected_once(
     with subscribed.consuming():
         until(lambda: subscribed.redelivered >= received_again + 4, "messages that come again")
 
-    assert subscribed.counted() == sum(batch.messages for batch in subscribed.batches) == 4
+    assert subscribed.recorded() == sum(batch.messages for batch in subscribed.batches) == 4
     assert [items for *_, items in subscribed.sessions()] == [[3], [5]]
     assert subscribed.rejected() == [
         (subscribed.subscription, None, None, message_id) for message_id in sorted(subscribed.message_ids[1:])
@@ -214,17 +214,19 @@ def test_killed_consumers_lose_and_repeat_nothing(subscribed: PubSubStream) -> N
             for consumer in (first, second):
                 consumer.send_signal(signal.SIGKILL)
     with subscribed.consuming():
-        until(lambda: subscribed.counted() == subscribed.sent, "all messages")
+        until(lambda: subscribed.recorded() == subscribed.sent, "all messages")
         time.sleep(2 * ACK_DEADLINE_SECONDS)
 
     assert len(subscribed.sessions()) == sent
     assert sorted(message_id for *_, message_id in subscribed.rejected()) == sorted(subscribed.message_ids[4::5])
-    assert subscribed.counted() == subscribed.sent
+    assert subscribed.recorded() == subscribed.sent
 
 
 @pytest.mark.parametrize("first_commits", [True, False])
-def test_messages_that_two_consumers_receive_at_once_are_stored_by_one(place: Place, first_commits: bool) -> None:
-    """In opposite order, which must be no deadlock."""
+def test_messages_that_two_consumers_receive_at_once_are_stored_by_one(
+    place: StreamDatabase, first_commits: bool
+) -> None:
+    """The consumers receive the messages in opposite order, which must not end in a deadlock."""
     messages = [Message(b"not JSON", time.time(), message_id=name) for name in ("m1", "m2")]
     outcomes: list[StoredBatch] = []
     url = in_role(place.database, STREAM)
@@ -251,12 +253,12 @@ def test_messages_that_two_consumers_receive_at_once_are_stored_by_one(place: Pl
     assert rejected == [(0 if first_commits else 2,)]
 
 
-def test_consumers_store_one_after_another(place: Place) -> None:
-    """So the changes of a user are numbered in the order in which they can be seen, and no list misses one."""
+def test_consumers_store_one_after_another(place: StreamDatabase) -> None:
+    """The changes of a user are then visible in the order of their numbers, and no list misses a change."""
     url = in_role(place.database, STREAM)
     messages = [Message(json.dumps(numbered(number)).encode(), 1e9, message_id=f"m{number}") for number in (1, 2)]
     with connect(url) as first, connect(url) as second:
-        stores = [SessionStore(each, MessageIds(each, "a subscription")) for each in (first, second)]
+        stores = [SessionStore(connection, MessageIds(connection, "a subscription")) for connection in (first, second)]
         thread = threading.Thread(target=stores[1].store, args=(messages[1:], utc_now()))
         with first.transaction():
             stores[0].store(messages[:1], utc_now())
@@ -267,7 +269,7 @@ def test_consumers_store_one_after_another(place: Place) -> None:
     assert place.query("select message_id from stream.sessions order by change_id") == [("m1",), ("m2",)]
 
 
-def test_message_that_comes_twice_in_a_batch_is_stored_once(place: Place) -> None:
+def test_message_that_comes_twice_in_a_batch_is_stored_once(place: StreamDatabase) -> None:
     messages = [Message(b"not JSON", 1e9, message_id=name) for name in ("m1", "m2", "m1")]
     with connect(in_role(place.database, STREAM)) as connection:
         stored = SessionStore(connection, MessageIds(connection, "a subscription")).store(messages, utc_now())
@@ -275,7 +277,7 @@ def test_message_that_comes_twice_in_a_batch_is_stored_once(place: Place) -> Non
     assert (stored.messages, stored.redelivered, stored.rejected) == (2, 1, 2)
 
 
-def test_ids_that_a_restarted_server_gives_again_are_new_messages(place: Place) -> None:
+def test_ids_that_a_restarted_server_gives_again_are_new_messages(place: StreamDatabase) -> None:
     messages = [Message(b"", published_at, message_id="m1") for published_at in (1e9, 1e9 + 1e-6, 1e9)]
     with connect(in_role(place.database, STREAM)) as connection:
         ids = MessageIds(connection, "a subscription")
@@ -283,7 +285,7 @@ def test_ids_that_a_restarted_server_gives_again_are_new_messages(place: Place) 
         assert len(MessageIds(connection, "another subscription").add(messages[:1])) == 1
 
 
-def test_ids_are_deleted_when_their_messages_cannot_come_again(place: Place) -> None:
+def test_ids_are_deleted_when_their_messages_cannot_come_again(place: StreamDatabase) -> None:
     now = datetime(2026, 11, 22, tzinfo=UTC)
     ages = {"old": 33, "older": 40, "oldest": 50, "retained": 31}
     messages = [Message(b"", (now - timedelta(days=days)).timestamp(), message_id=name) for name, days in ages.items()]
@@ -328,7 +330,7 @@ def test_slow_batch_is_not_delivered_again(subscribed: PubSubStream) -> None:
                 assert other_consumer.receive(10, 0.5) == []
         subscribed.wait_for(2)
 
-    assert (subscribed.counted(), subscribed.redelivered) == (2, 0)
+    assert (subscribed.recorded(), subscribed.redelivered) == (2, 0)
 
 
 def test_stopped_consumer_gives_its_messages_back(unsubscribed: PubSubStream) -> None:
@@ -337,7 +339,7 @@ def test_stopped_consumer_gives_its_messages_back(unsubscribed: PubSubStream) ->
     with closing(unsubscribed.receiver()) as receiver:
         assert len(receive(receiver)) == 5
     with process() as consumer:
-        until(lambda: unsubscribed.counted() == 5, "all messages")
+        until(lambda: unsubscribed.recorded() == 5, "all messages")
         consumer.terminate()
         assert consumer.wait(SECONDS) == 0
 
@@ -367,9 +369,9 @@ def test_lost_database_connections_lose_and_repeat_nothing(subscribed: PubSubStr
                 "select pg_terminate_backend(pid) from pg_stat_activity"
                 " where datname = current_database() and pid <> pg_backend_pid()"
             )
-        until(lambda: subscribed.counted() >= sent, "all messages")
+        until(lambda: subscribed.recorded() >= sent, "all messages")
 
-    assert (len(subscribed.sessions()), subscribed.counted()) == (sent, sent)
+    assert (len(subscribed.sessions()), subscribed.recorded()) == (sent, sent)
 
 
 def test_missing_subscription_is_named_until_it_is_created(
@@ -388,12 +390,12 @@ def test_missing_subscription_is_named_until_it_is_created(
         unsubscribed.send(numbered(2))
         unsubscribed.wait_for(2)
 
-    assert unsubscribed.counted() == 2
+    assert unsubscribed.recorded() == 2
 
 
 @contextmanager
 def forwarding(port: int, address: str) -> Iterator[None]:
-    """Forward connections of a port to a server. At the end, the connections break, and the port refuses new ones."""
+    """Forward connections of a port to a server. At the end they break, and the port refuses connections."""
     host, _, server_port = address.rpartition(":")
     sockets: list[socket.socket] = []
 
@@ -405,18 +407,18 @@ def forwarding(port: int, address: str) -> Iterator[None]:
     def accept() -> None:
         with suppress(OSError):
             while True:
-                client, _ = listener.accept()
+                client, _ = server_socket.accept()
                 server = socket.create_connection((host, int(server_port)))
                 sockets.extend((client, server))
                 for pair in ((client, server), (server, client)):
                     threading.Thread(target=forward, args=pair, daemon=True).start()
 
-    listener = socket.create_server(("127.0.0.1", port))
+    server_socket = socket.create_server(("127.0.0.1", port))
     threading.Thread(target=accept, daemon=True).start()
     try:
         yield
     finally:
-        for connected in (listener, *sockets):
+        for connected in (server_socket, *sockets):
             with suppress(OSError):
                 connected.shutdown(socket.SHUT_RDWR)
             connected.close()
@@ -439,7 +441,7 @@ def test_unreachable_server_loses_and_repeats_nothing(
             with forwarding(port, fake_server):
                 subscribed.wait_for(6 + 2 * number)
 
-    assert (subscribed.counted(), len(subscribed.sessions()), len(subscribed.rejected())) == (12, 8, 4)
+    assert (subscribed.recorded(), len(subscribed.sessions()), len(subscribed.rejected())) == (12, 8, 4)
 
 
 def test_server_that_hangs_loses_and_repeats_nothing(
@@ -462,7 +464,7 @@ def test_server_that_hangs_loses_and_repeats_nothing(
         subscribed.send(numbered(2), b"not JSON")
         subscribed.wait_for(4)
 
-    assert (subscribed.counted(), len(subscribed.sessions()), len(subscribed.rejected())) == (4, 2, 2)
+    assert (subscribed.recorded(), len(subscribed.sessions()), len(subscribed.rejected())) == (4, 2, 2)
 
 
 def test_login_that_may_only_consume_is_enough(subscribed: PubSubStream, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -524,7 +526,7 @@ def test_missing_credentials_are_wrong_settings(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_client_of_pubsub_itself_limits_responses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Without an emulator: with a file of credentials, and before the first request."""
+    """Tested without an emulator, with a file of credentials, before the first request."""
     key = rsa.generate_private_key(65_537, 2048)
     encoding = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     account = {

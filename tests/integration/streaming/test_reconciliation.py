@@ -26,7 +26,12 @@ BATCH = "listen_history-2024-03-31"
 
 
 def publish(
-    stream: Stream, *sessions: Session, days: float = 3, hours_later: float = 0, lock_timeout: str = "60s"
+    stream: Stream,
+    *sessions: Session,
+    batch: str = BATCH,
+    days: float = 3,
+    hours_later: float = 0,
+    lock_timeout: str = "60s",
 ) -> None:
     """Do what the publication of a snapshot with more sessions does."""
     settings = {"lock_timeout": lock_timeout}
@@ -35,7 +40,7 @@ def publish(
         with connection.transaction():
             add_sessions(connection, sessions)
             rebuild_play_counts(connection)
-            reconcile_streamed_sessions(connection, BATCH, unconfirmed_days=days, now=now)
+            reconcile_streamed_sessions(connection, batch, unconfirmed_days=days, now=now)
         delete_confirmed_sessions(connection, confirmed_days=days, now=now)
 
 

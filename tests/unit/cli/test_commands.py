@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 from cyclopts import App
+from cyclopts.exceptions import CycloptsError, MissingArgumentError
 
 from cli import commands
 from cli.__main__ import main
 from cli.commands import app
-from cli.modules import option_arguments, positional_arguments
+from cli.modules import command_line
 
 ROOT = Path(__file__).parent.parent.parent.parent
 NAMES = (
@@ -34,6 +35,9 @@ MODULES = {
     "recommend": ("flows.recommend", ()),
     "retrain": ("flows.retrain", ()),
     "rollback": ("flows.rollback", ()),
+    "experiment start": ("flows.experiment", ("start",)),
+    "experiment stop": ("flows.experiment", ("stop",)),
+    "experiment status": ("flows.experiment", ("status",)),
     "replay": ("flows.replay", ()),
     "erase": ("flows.erase", ()),
     "maintain": ("flows.maintain", ()),
@@ -46,9 +50,14 @@ MODULES = {
     "health": ("serving.dashboard.__main__", ()),
     "mock": ("mock_server.__main__", ()),
     "mock play": ("mock_server.play", ()),
+    "compute scheduler": ("compute.scheduler", ()),
+    "compute worker": ("compute.worker", ()),
+    "compute certificates": ("compute.certificates", ()),
     "stream": ("streaming.__main__", ()),
     "stream status": ("cli.stream_status", ()),
     "stream audit": ("cli.stream_audit", ()),
+    "confirm": ("cli.confirm_figure", ()),
+    "contract-changes": ("cli.contract_changes", ()),
     "stream replay": ("cli.stream_replay", ()),
     "psql": ("cli.psql", ()),
     "backup": ("services.backup", ("make",)),
@@ -83,7 +92,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     calls: list[list[str]] = []
 
     def run_module(module: str, *positionals: object, **options: object) -> int:
-        calls.append([module, *option_arguments(options), *positional_arguments(positionals)])
+        calls.append([module, *command_line(positionals, options)])
         return 0
 
     monkeypatch.setattr(commands, "run_module", run_module)
@@ -121,31 +130,46 @@ def test_help_of_each_command_has_a_valid_example(words: str, run: list[list[str
     assert example[0].split()[1 : 1 + len(words.split())] == words.split()
 
 
-def _parser(words: str, monkeypatch: pytest.MonkeyPatch) -> argparse.ArgumentParser:
-    """Return the parser of the module of a command, or of its subcommand."""
-    module, subcommand = MODULES[words]
+def _parser(words: str) -> argparse.ArgumentParser:
+    """Return the parser of the module of a command."""
     parsers: list[argparse.ArgumentParser] = []
 
     def parse_args(parser: argparse.ArgumentParser, *_: Any) -> None:
         parsers.append(parser)
         raise Ran
 
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_args)
-    with pytest.raises(Ran):
-        importlib.import_module(module).main()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(argparse.ArgumentParser, "parse_args", parse_args)
+        with pytest.raises(Ran):
+            importlib.import_module(MODULES[words][0]).main()
     (parser,) = parsers
-    for name in subcommand:
+    return parser
+
+
+def _subparser(words: str) -> argparse.ArgumentParser:
+    """Return the parser of the subcommand of a command, if it has any."""
+    parser = _parser(words)
+    for name in MODULES[words][1]:
         (action,) = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
         parser = action.choices[name]
     return parser
 
 
 @pytest.mark.parametrize("words", MODULES)
-def test_command_has_the_arguments_of_its_module(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_module_accepts_the_arguments_of_the_example(words: str, run: list[list[str]]) -> None:
+    epilogue = LEAVES[words].help_epilogue
+    assert epilogue is not None
+    (example,) = re.findall(r"^    moovitamix (.*)$", epilogue, re.M)
+    assert main(shlex.split(example)) == 0
+    _parser(words).parse_args(run[0][1:])  # exits if it refuses an argument
+
+
+@pytest.mark.parametrize("words", MODULES)
+def test_command_has_the_arguments_of_its_module(words: str) -> None:
     arguments = {argument.names[0]: argument for argument in LEAVES[words].assemble_argument_collection()}
     actions = {
         (action.option_strings[0] if action.option_strings else action.dest.upper()): action
-        for action in _parser(words, monkeypatch)._actions
+        for action in _subparser(words)._actions
         if not isinstance(action, argparse._HelpAction)
     }
     assert set(arguments) == set(actions)
@@ -176,9 +200,10 @@ def test_other_commands_are_those_of_the_services(words: str) -> None:
         ("retrain --seed 4294967295", ["flows.retrain", "--seed=4294967295"]),
         ("monitor --json", ["flows.monitor", "--json"]),
         ("erase --again", ["flows.erase", "--again"]),
-        ("erase 7 --allow-again", ["flows.erase", "--allow-again", "7"]),
-        ("erase -- -7", ["flows.erase", "--", "-7"]),
-        ("replay t --by=x --accept=--why", ["flows.replay", "--accept=--why", "--by=x", "t"]),
+        ("erase 7 --allow-again", ["flows.erase", "7", "--allow-again"]),
+        ("erase --allow-again -- -7", ["flows.erase", "--allow-again", "--", "-7"]),
+        ("keys create --name a --scope metrics:read", ["serving.keys", "create", "--name=a", "--scope=metrics:read"]),
+        ("replay t --by=x --accept=--why", ["flows.replay", "t", "--accept=--why", "--by=x"]),
         ("rollback", ["flows.rollback", "--why=rolled back by hand"]),
         ("psql --owner", ["cli.psql", "--owner"]),
         ("mock --fault a=1 --fault b=2", ["mock_server", "--fault=a=1", "--fault=b=2"]),
@@ -226,15 +251,29 @@ def test_completion_contains_every_command(shell: Any) -> None:
 
 def test_help_imports_neither_a_flow_nor_the_database() -> None:
     code = "import sys; from cli.__main__ import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert not set(done.stderr.split()) & {"prefect", "psycopg", "pydantic", "polars", "numpy", "flows", "services"}
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not set(result.stderr.split()) & {"prefect", "psycopg", "pydantic", "polars", "numpy", "flows", "services"}
 
 
-def test_docs_list_every_command_like_its_help() -> None:
-    rows = []
-    for words, command in LEAVES.items():
-        epilogue = command.help_epilogue
-        assert epilogue is not None
-        rows.append(f"| `{words}` | {command.help} | `{epilogue.split(maxsplit=1)[1]}` |")
-    lines = (ROOT / "docs" / "command-line.md").read_text().splitlines()
-    assert [line for line in lines if line.startswith("| `")] == rows
+def _documented_commands() -> list[str]:
+    """Each command line of `moovitamix` in the documentation, with values in place of placeholders."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    text = "\n".join(page.read_text() for page in pages)
+    for placeholder, value in {"<day>": "2026-11-22", "<batch id>": "tracks-2026-11-22", '"$USER_ID"': "5"}.items():
+        text = text.replace(placeholder, value)
+    lines = re.findall(r"^ *(?:\.venv/bin/)?moovitamix ([a-z][^&|;<$\n]*)", text, re.M)
+    inline = re.findall(r"`(?:\.venv/bin/)?moovitamix ([a-z][^`<]*)", text)
+    return sorted({" ".join(command.split()) for command in lines + inline})
+
+
+def test_documented_commands_are_accepted() -> None:
+    """A command without its arguments is a mention."""
+    refused = []
+    for command in _documented_commands():
+        try:
+            app.parse_args(shlex.split(command, comments=True), exit_on_error=False, print_error=False)
+        except MissingArgumentError:
+            continue
+        except CycloptsError as error:
+            refused.append((command, str(error)))
+    assert refused == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from types import SimpleNamespace
 
 import pytest
@@ -10,25 +9,25 @@ import pytest
 from cli import stream_audit
 from core.errors import SettingsError
 
-NAME = "STREAM_BOOTSTRAP_SERVERS"
-
 
 def test_flow_gets_the_broker_of_the_local_services(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(NAME, raising=False)
+    calls: list[object] = []
     monkeypatch.setattr(stream_audit, "load_local_services", lambda: SimpleNamespace(bootstrap_servers="here:9092"))
-    monkeypatch.setattr(stream_audit.audit_stream, "main", lambda arguments: [arguments, os.environ[NAME]])
+    monkeypatch.setattr(stream_audit.audit_stream, "audit_stream", lambda **values: calls.append(values))
 
-    assert stream_audit.main(["--json"]) == [["--json"], "here:9092"]  # type: ignore[comparison-overlap]
-    assert NAME not in os.environ
+    assert stream_audit.main(["--hours=2"]) == 0
+
+    assert calls == [{"hours": 2.0, "bootstrap_servers": "here:9092"}]
 
 
 def test_flow_reports_wrong_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise SettingsError("wrong setting")
 
-    monkeypatch.setenv(NAME, "mine:9092")
+    calls: list[object] = []
     monkeypatch.setattr(stream_audit, "load_local_services", fail)
-    monkeypatch.setattr(stream_audit.audit_stream, "main", lambda arguments: os.environ[NAME])
+    monkeypatch.setattr(stream_audit.audit_stream, "audit_stream", lambda **values: calls.append(values))
 
-    assert stream_audit.main([]) == "mine:9092"  # type: ignore[comparison-overlap]
-    assert os.environ[NAME] == "mine:9092"
+    assert stream_audit.main([]) == 0
+
+    assert calls == [{"hours": None, "bootstrap_servers": ""}]

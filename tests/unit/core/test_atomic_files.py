@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -57,18 +58,19 @@ def test_the_umask_decides_permissions_unless_a_mode_is_given(
 
 
 @pytest.mark.parametrize("durable", [True, False])
-def test_a_durable_file_is_complete_on_the_disk_before_it_appears(
+def test_a_durable_file_is_complete_on_the_disk_before_it_appears_and_its_name_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durable: bool
 ) -> None:
-    path, sizes = tmp_path / "file", []
+    path, synced = tmp_path / "file", []
 
     def fsync(descriptor: int) -> None:
-        assert not path.exists()
-        sizes.append(os.fstat(descriptor).st_size)
+        state = os.fstat(descriptor)
+        synced.append((state.st_ino, path.exists(), None if stat.S_ISDIR(state.st_mode) else state.st_size))
 
     monkeypatch.setattr(atomic_files.os, "fsync", fsync)
     write_atomically(path, "12345", durable=durable)
-    assert sizes == ([5] if durable else [])
+    file, folder = (path.stat().st_ino, False, 5), (tmp_path.stat().st_ino, True, None)
+    assert synced == ([file, folder] if durable else [])
 
 
 def test_files_of_killed_writers_are_deleted(tmp_path: Path) -> None:

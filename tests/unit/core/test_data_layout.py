@@ -26,7 +26,7 @@ def test_looking_up_a_path_creates_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_a_folder_that_holds_nothing_else_is_ours(tmp_path: Path) -> None:
+def test_folder_with_foreign_files_is_not_a_data_dir(tmp_path: Path) -> None:
     assert _is_data_dir(tmp_path)
     for path in DataLayout(tmp_path).entries:
         path.mkdir()
@@ -39,6 +39,17 @@ def test_only_a_folder_that_holds_nothing_else_is_ours(tmp_path: Path) -> None:
 def test_names_of_folders_stay(tmp_path: Path) -> None:
     """Backups, runbooks and installations refer to these names."""
     assert {path.name for path in DataLayout(tmp_path).entries} == {
-        *("alerts", "backups", "data_docs", "demo", "landing", "logs", "models", "postgres", "postgres.lock"),
+        *(
+            "alerts",
+            "backups",
+            "cluster",
+            "data_docs",
+            "demo",
+            "landing",
+            "logs",
+            "models",
+            "postgres",
+            "postgres.lock",
+        ),
         *("postgres.new", "postgres.users", "prefect", "services", "shaped", "tmp", "verification", "weeks"),
     }

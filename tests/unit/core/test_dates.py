@@ -1,4 +1,4 @@
-"""Days and times: only the documented format is accepted, not the others that a library would accept."""
+"""Days and times: only the documented format is accepted, although a library would accept others."""
 
 from __future__ import annotations
 

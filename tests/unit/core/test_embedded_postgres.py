@@ -26,7 +26,7 @@ def test_a_server_without_disk_space_fails_at_once(tmp_path: Path, monkeypatch: 
         embedded_postgres._Server(tmp_path).answers()
 
 
-def test_a_postgres_server_of_another_folder_is_not_mistaken_for_ours(postgres: str, tmp_path: Path) -> None:
+def test_postgres_server_of_another_folder_is_not_used(postgres: str, tmp_path: Path) -> None:
     """After a crash, `postmaster.pid` may hold its process id. `pg_ctl stop` would then stop the other server."""
     with psycopg.connect(postgres) as connection:
         row = connection.execute("show data_directory").fetchone()

@@ -48,7 +48,7 @@ def test_a_defect_is_a_failure_without_its_text(capsys: pytest.CaptureFixture[st
         main()
 
 
-def test_what_ends_the_process_passes() -> None:
+def test_exceptions_that_end_the_process_are_not_caught() -> None:
     with pytest.raises(SystemExit):
         exit_code_and_message(SystemExit(3))
 

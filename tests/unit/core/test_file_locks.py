@@ -16,7 +16,7 @@ _HOLD = (
 )
 
 
-def test_an_exclusive_lock_excludes_every_other(tmp_path: Path) -> None:
+def test_an_exclusive_lock_excludes_all_locks(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     with exclusive_lock(path):
         for lock in (exclusive_lock, shared_lock):
@@ -46,12 +46,12 @@ def test_a_folder_can_be_locked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("limit", [{}, {"wait_seconds": 60}])
 def test_a_lock_is_waited_for(tmp_path: Path, limit: dict[str, float]) -> None:
-    held, acquired = exclusive_lock(tmp_path), []
+    lock, acquired = exclusive_lock(tmp_path), []
     waiting = Thread(target=lambda: acquired.append(exclusive_lock(tmp_path, **limit)))
     waiting.start()
     time.sleep(0.3)
     assert acquired == []
-    held.release()
+    lock.release()
     waiting.join(60)
     (lock,) = acquired
     lock.release()

@@ -47,9 +47,9 @@ def test_a_probe_says_why_an_address_does_not_answer(url: str, monkeypatch: pyte
 
 
 def test_a_probe_starts_fast() -> None:
-    program = "import sys, core.http_probe; print({'requests', 'pydantic', 'prefect'} & sys.modules.keys())"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\n"
+    code = "import sys, core.http_probe; print({'requests', 'pydantic', 'prefect'} & sys.modules.keys())"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "set()\n"
 
 
 def test_the_client_logs_in_and_reads_the_response(url: str) -> None:

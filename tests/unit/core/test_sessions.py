@@ -219,13 +219,7 @@ def test_a_migration_on_a_standby_fails_with_a_clear_message() -> None:
         shutil.rmtree(folder)
 
 
-def test_the_docs_list_every_setting() -> None:
-    page = (ROOT / "docs" / "database-sessions.md").read_text()
-    documented = dict(re.findall(r"`([a-z_]+) = ?([^`]*)`", page))
-    assert {name: documented.get(name) for name in {**FIXED, **DEFAULTS}} == {**FIXED, **DEFAULTS}
-
-
-def test_nothing_else_opens_a_connection() -> None:
+def test_only_the_session_module_opens_connections() -> None:
     """All code connects through `core.sessions`, and passes an environment to each program of Postgres."""
     openers, calls_without_environment = set(), []
     for path in sorted(ROOT.rglob("*.py")):

@@ -38,6 +38,10 @@ def test_the_dotenv_file_is_read_and_the_environment_wins(tmp_path: Path, monkey
         ("MOOVITAMIX_API_URL", "http://h:99999", "MOOVITAMIX_API_URL must look like http://host:port"),
         ("MOOVITAMIX_API_URL", "http://h:port", "MOOVITAMIX_API_URL must look like http://host:port"),
         ("MOOVITAMIX_API_URL", "", "MOOVITAMIX_API_URL must look like http://host:port"),
+        ("DASK_SCHEDULER", "scheduler:8786", "DASK_SCHEDULER must look like tls://host:8786"),
+        ("DASK_SCHEDULER", "tcp://10.0.0.7:8786", "DASK_SCHEDULER must be tls://host:port"),
+        ("DASK_SCHEDULER", "tls://10.0.0.7:8786", "DASK_TLS_CA_FILE must be set with a DASK_SCHEDULER of tls://"),
+        ("DASK_TLS_CA_FILE", "missing.pem", "DASK_TLS_CA_FILE is no file"),
         ("DATABASE_URL", "mysql://u:secret@h/d", "DATABASE_URL must look like postgresql://"),
         ("PAGE_SIZE", "", "PAGE_SIZE must not be empty; leave it out"),
         ("DATA_DIR", "", "DATA_DIR must not be empty; leave it out"),
@@ -106,10 +110,10 @@ def test_the_usual_schemes_of_the_database_url_are_accepted(scheme: str, monkeyp
     assert load_settings().database_url.get_secret_value() == "postgresql://u:p@h:5432/d"
 
 
-def test_the_error_names_a_data_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_names_a_data_folder_that_cannot_be_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("DATA_DIR", str(tmp_path / "file" / "data"))
-    with pytest.raises(SettingsError, match=r"DATA_DIR .* cannot be made"):
+    with pytest.raises(SettingsError, match=r"DATA_DIR .* cannot be created"):
         load_settings()
 
 
@@ -190,7 +194,7 @@ def test_the_error_names_a_data_folder_that_is_a_file_or_a_broken_link(
     (tmp_path / "link").symlink_to(tmp_path / "file" / "nothing")
     for name in ("file", "link"):
         monkeypatch.setenv("DATA_DIR", str(tmp_path / name))
-        with pytest.raises(SettingsError, match=r"DATA_DIR .*(is no folder|cannot be made)"):
+        with pytest.raises(SettingsError, match=r"DATA_DIR .*(is no folder|cannot be created)"):
             load_settings()
 
 

@@ -35,10 +35,10 @@ def records(log: Path, caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogC
 
 
 def run_in_process(code: str, log: Path) -> subprocess.CompletedProcess[str]:
-    program = f"import sys\nfrom core.exit_codes import run_main\n{textwrap.dedent(code)}"
-    program += "\nsys.exit(run_main(main))"
+    script = f"import sys\nfrom core.exit_codes import run_main\n{textwrap.dedent(code)}"
+    script += "\nsys.exit(run_main(main))"
     environment = {**os.environ, "DATA_DIR": str(log.parent.parent)}
-    command = [sys.executable, "-c", program]
+    command = [sys.executable, "-c", script]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -133,10 +133,10 @@ def test_ctrl_c_prints_one_line_and_exits_with_130(log: Path) -> None:
 def test_a_reader_that_closes_the_pipe_causes_no_error(log: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    program = "from core.exit_codes import run_main\nraise SystemExit(run_main(lambda: print('x')))"
+    script = "from core.exit_codes import run_main\nraise SystemExit(run_main(lambda: print('x')))"
     environment = {**os.environ, "DATA_DIR": str(log.parent.parent)}
     result = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, env=environment, stdout=writer, stderr=subprocess.PIPE, check=False
+        [sys.executable, "-c", script], cwd=ROOT, env=environment, stdout=writer, stderr=subprocess.PIPE, check=False
     )
     os.close(writer)
     assert (result.returncode, result.stderr) == (1, b"")

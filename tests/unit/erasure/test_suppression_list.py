@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from core.data_layout import DataLayout
 from core.endpoints import LISTEN_HISTORY, USERS
 from core.errors import LandingError
+from core.file_store import FolderStore
 from erasure.suppression_list import SuppressionList, fingerprint, merge, read_copy
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -39,28 +39,28 @@ def test_an_empty_list_suppresses_nobody() -> None:
 def test_the_newest_decision_counts_in_any_order_of_the_lists() -> None:
     first = SuppressionList().suppressed_entry(42, NOW)
     allowed = replace(first, allowed_at=NOW + timedelta(hours=1))
-    again = SuppressionList((allowed,)).suppressed_entry(42, NOW + timedelta(hours=2))
-    assert again.allowed_at is None
+    second_list = SuppressionList((allowed,)).suppressed_entry(42, NOW + timedelta(hours=2))
+    assert second_list.allowed_at is None
     for entries, suppressed_ids in (
         ((first, allowed), set()),
         ((allowed, first), set()),
-        ((again, allowed, first), {42}),
+        ((second_list, allowed, first), {42}),
     ):
         assert merge(*(SuppressionList((entry,)) for entry in entries)).matching_ids([42]) == suppressed_ids
 
 
 def test_an_unreadable_copy_is_an_error_and_not_an_empty_list(tmp_path: Path) -> None:
-    assert read_copy(tmp_path) == SuppressionList()
-    (DataLayout(tmp_path).suppression_list).parent.mkdir()
+    backups = FolderStore(tmp_path / "backups")
+    assert read_copy(backups) == SuppressionList()
     for damaged in ("", "[]", '{"listeners": [{"key": "00"}]}'):
-        (DataLayout(tmp_path).suppression_list).write_text(damaged)
+        backups.write("erased.json", damaged)
         with pytest.raises(LandingError, match=r"suppression list .* cannot be read"):
-            read_copy(tmp_path)
+            read_copy(backups)
 
 
 def test_a_row_without_an_id_matches_by_a_suppressed_e_mail_address() -> None:
     listed = SuppressionList((SuppressionList().suppressed_entry(42, NOW, ["Ada@example.com"]),))
-    again = SuppressionList((listed.suppressed_entry(42, NOW, ["ada.l@example.com"]),))
+    second_list = SuppressionList((listed.suppressed_entry(42, NOW, ["ada.l@example.com"]),))
     for row, matches in (
         ('{"id": null, "email": "ADA@example.com"}', True),
         ('{"id": null, "email": "ada\\u0040example.com "}', True),
@@ -69,8 +69,8 @@ def test_a_row_without_an_id_matches_by_a_suppressed_e_mail_address() -> None:
         ("42", False),
     ):
         assert listed.matches_row_without_id(USERS, row) == matches
-        assert again.matches_row_without_id(USERS, row) == matches
-    assert again.matches_row_without_id(USERS, '["ada.l@example.com"]')
+        assert second_list.matches_row_without_id(USERS, row) == matches
+    assert second_list.matches_row_without_id(USERS, '["ada.l@example.com"]')
     assert not listed.matches_row_without_id(USERS, '["ada.l@example.com"]')
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import multiprocessing
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 
 from core.audits import ExpectationResult
 from core.errors import DiskFull
-from expectations.data_docs import AuditSummary, docs_page, prune_docs, write_page
+from core.file_store import FolderStore
+from expectations.data_docs import AuditSummary, docs_page, mark_accepted, prune_docs, write_page
 from expectations.gx import ExpectationSuiteValidationResult
 
 
@@ -31,7 +33,7 @@ def publish_page(docs_dir: Path, day: int, *results: ExpectationResult, hour: in
         meta={"run_id": {"run_name": batch_id, "run_time": audited_at.isoformat()}},
     )
     summary = AuditSummary.from_results(batch_id, "users", date(2026, 11, day), audited_at, results)
-    assert write_page(docs_dir, summary, validation) == docs_page(docs_dir, batch_id)
+    write_page(FolderStore(docs_dir), summary, validation)
     return batch_id
 
 
@@ -42,7 +44,7 @@ def failed(severity: str, description: str, keys: int = 0) -> ExpectationResult:
 
 def test_the_page_shows_status_failures_and_first_keys(tmp_path: Path) -> None:
     batch_id = publish_page(tmp_path, 22, failed("critical", "an id < 0 & odd", keys=30), failed("warning", "meh"))
-    page = docs_page(tmp_path, batch_id).read_text()
+    page = (tmp_path / docs_page(batch_id)).read_text()
     assert '<span class="status blocked">blocked</span>' in page
     text = " ".join(page.split())
     assert "audited 2026-11-22 06:30 UTC: 2 expectations, 1 blocking, 1 warning." in text
@@ -52,9 +54,19 @@ def test_the_page_shows_status_failures_and_first_keys(tmp_path: Path) -> None:
     assert " 21" not in page.split("and more")[0].split("id: 1,")[1]
 
 
+def test_failure_links_to_its_history_in_the_console(tmp_path: Path) -> None:
+    result = ExpectationResult("id_is_unique", "id", "critical", False, 1, None, None, "an id comes once")
+    summary = AuditSummary.from_results(
+        "users-2026-11-22", "users", date(2026, 11, 22), datetime(2026, 11, 22, 6, tzinfo=UTC), [result], "http://host"
+    )
+    assert [failure["history"] for failure in summary.blocking] == [
+        "http://host/console/expectations/users/id_is_unique?column=id"
+    ]
+
+
 def test_pages_need_no_network(tmp_path: Path) -> None:
     batch_id = publish_page(tmp_path, 22)
-    for path in (tmp_path / "index.html", docs_page(tmp_path, batch_id)):
+    for path in (tmp_path / "index.html", tmp_path / docs_page(batch_id)):
         text = path.read_text()
         assert "http://" not in text
         assert "https://" not in text
@@ -85,8 +97,8 @@ def test_a_second_audit_of_a_batch_replaces_the_first(tmp_path: Path) -> None:
 def test_prune_removes_audits_before_the_limit(tmp_path: Path, limit: date) -> None:
     for day in (19, 20, 21):
         publish_page(tmp_path, day)
-    assert prune_docs(tmp_path, limit) == 2
-    assert prune_docs(tmp_path, limit) == 0
+    assert prune_docs(FolderStore(tmp_path), limit) == 2
+    assert prune_docs(FolderStore(tmp_path), limit) == 0
     names = sorted(path.name for path in tmp_path.rglob("users-*"))
     assert names == ["users-2026-11-21.html", "users-2026-11-21.json", "users-2026-11-21.json"]
     assert (tmp_path / "index.html").read_text().count("validations/") == 1
@@ -101,14 +113,14 @@ def test_prune_on_a_full_disk_says_what_it_deleted(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(DiskFull, match=r"^2 pages of Data Docs were deleted"):
-        prune_docs(tmp_path, date(2026, 11, 21))
+        prune_docs(FolderStore(tmp_path), date(2026, 11, 21))
     assert len(list((tmp_path / "validations").iterdir())) == 1
     assert list(tmp_path.glob(".tmp-*")) == []
-    assert prune_docs(tmp_path, date(2026, 11, 21)) == 0  # nothing to delete: nothing is written
+    assert prune_docs(FolderStore(tmp_path), date(2026, 11, 21)) == 0  # nothing to delete: nothing is written
 
 
 def test_prune_before_the_first_audit_deletes_nothing(tmp_path: Path) -> None:
-    assert prune_docs(tmp_path / "none", date(2026, 11, 21)) == 0
+    assert prune_docs(FolderStore(tmp_path / "none"), date(2026, 11, 21)) == 0
 
 
 def test_unfinished_files_and_summaries_of_other_versions_are_ignored(tmp_path: Path) -> None:
@@ -119,7 +131,7 @@ def test_unfinished_files_and_summaries_of_other_versions_are_ignored(tmp_path: 
     (tmp_path / "runs" / "cut.json").write_text('{"batch_id": "us')
     publish_page(tmp_path, 22)
     assert (tmp_path / "index.html").read_text().count("validations/") == 2
-    prune_docs(tmp_path, date(2100, 1, 1))
+    prune_docs(FolderStore(tmp_path), date(2100, 1, 1))
     assert not list(tmp_path.rglob(".tmp-*"))
 
 
@@ -138,3 +150,27 @@ def test_two_concurrent_processes_lose_no_page(tmp_path: Path) -> None:
         process.join(280)
     assert [process.exitcode for process in processes] == [0, 0]
     assert (tmp_path / "index.html").read_text().count("validations/") == 16
+
+
+@pytest.mark.parametrize(
+    ("result", "texts"),
+    [
+        (None, ["Nothing to do."]),
+        (failed("critical", "too few"), ["moovitamix replay users-2026-11-22<", "--accept WHY --by TICKET<"]),
+        (failed("warning", "meh"), ["Look at the rows"]),
+        (replace(failed("warning", "meh"), expectation="rows", column="rows"), ["confirm users-2026-11-22 rows --why"]),
+    ],
+)
+def test_page_says_what_to_do_next(result: ExpectationResult | None, texts: list[str], tmp_path: Path) -> None:
+    page = (tmp_path / docs_page(publish_page(tmp_path, 22, *([result] if result else [])))).read_text()
+    assert all(text in page for text in texts)
+    assert "Run Info" not in page
+    assert ("moovitamix" in page) == (texts[0] not in ("Nothing to do.", "Look at the rows"))
+
+
+def test_accepted_page_asks_for_nothing(tmp_path: Path) -> None:
+    batch_id = publish_page(tmp_path, 22, failed("critical", "too few"))
+    mark_accepted(FolderStore(tmp_path), batch_id, "accepted by ticket 1")
+    page = (tmp_path / docs_page(batch_id)).read_text()
+    assert "moovitamix replay" not in page
+    assert "Nothing to do." in page

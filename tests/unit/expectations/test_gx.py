@@ -1,4 +1,4 @@
-"""Great Expectations is imported without what no suite here uses."""
+"""Great Expectations is imported without the modules that no suite here uses."""
 
 from __future__ import annotations
 

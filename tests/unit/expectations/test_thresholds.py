@@ -18,7 +18,7 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_defaults() -> None:
+def test_thresholds_have_documented_defaults() -> None:
     thresholds = load_thresholds()
     assert thresholds.max_rejected_share == 0.01
     assert thresholds.max_rejected_plays_share == 0.01

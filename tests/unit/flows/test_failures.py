@@ -29,6 +29,7 @@ from core.errors import (
     UsageError,
     named_errors,
 )
+from core.settings import Settings
 from flows import failures
 from flows.erase import erase
 from flows.failure_classification import RunFailure, classify_failure
@@ -40,6 +41,7 @@ from flows.run import BatchResult, IngestIncomplete
 from notifications import health_checks
 from notifications.health_checks import FreeSpace
 from notifications.incidents import IncidentStore
+from notifications.links import links_of_batch
 from notifications.notification import Notification
 from pipeline.batches import Batch, Counts, Status
 
@@ -55,7 +57,7 @@ def keys(notifications: tuple[Notification, ...]) -> list[str]:
     return [notification.key for notification in notifications]
 
 
-def test_waiting_batch_is_part_of_the_notification_of_the_blocked_one() -> None:
+def test_waiting_batch_is_part_of_the_notification_of_the_blocked_batch() -> None:
     error = IngestIncomplete([unpublished("tracks", "blocked"), unpublished("listen_history", "blocked")])
     failure = classify_failure("ingest-2026-11-22", error, NOW)
     assert (failure.name, failure.failure) == ("Blocked", None)
@@ -73,7 +75,7 @@ def test_two_blocked_batches_are_two_notifications() -> None:
     ]
 
 
-def test_blocked_sessions_alone_are_one_notification() -> None:
+def test_blocked_sessions_send_one_notification() -> None:
     failure = classify_failure("run", IngestIncomplete([unpublished("listen_history", "blocked")]), NOW)
     assert keys(failure.blocked) == ["batch-blocked:listen_history-2026-11-22"]
 
@@ -114,7 +116,7 @@ def test_wrong_setting_is_a_failed_run() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flow", "parameters", "says"),
+    ("flow", "parameters", "message"),
     [
         (ingest, {"day": "soon"}, "day: "),
         (ingest, {"endpoints": ["trakcs"]}, "endpoints.0: "),
@@ -124,8 +126,8 @@ def test_wrong_setting_is_a_failed_run() -> None:
         (erase, {"user_id": "ada@example.org", "reason": "r", "requested_by": "t"}, "user_id: "),
     ],
 )
-def test_parameter_of_wrong_type_is_a_usage_error(flow: Any, parameters: dict[str, Any], says: str) -> None:
-    with pytest.raises(UsageError, match=f"^wrong parameter: {says}") as caught:
+def test_parameter_of_wrong_type_is_a_usage_error(flow: Any, parameters: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=f"^wrong parameter: {message}") as caught:
         flow.fn(**parameters)
     assert "ada@" not in str(caught.value)
 
@@ -274,3 +276,14 @@ def test_full_disk_is_the_cause_of_a_stopped_embedded_database(
     for _ in range(2):
         failures._send_notifications(RunFailure("DependencyUnavailable", "no connection", cause="database"))
     assert sent == ["the disk of DATA_DIR is full or almost full"]
+
+
+def test_notification_of_a_blocked_batch_links_to_its_pages() -> None:
+    urls = {"prefect_ui_url": "http://p/", "data_docs_web_url": "http://d", "serving_public_url": "http://s"}
+    settings = Settings(_env_file=None, **urls)
+    assert links_of_batch(settings, "tracks-2026-11-22-r2", "4f") == {
+        "Run": "http://p/runs/flow-run/4f",
+        "Audit": "http://d/validations/tracks-2026-11-22-r2.html",
+        "Batch": "http://s/console/batches/tracks-2026-11-22-r2",
+    }
+    assert links_of_batch(Settings(_env_file=None), "tracks-2026-11-22", None) == {}

@@ -46,7 +46,7 @@ def artifacts(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return shown
 
 
-def test_metrics_are_rows_with_watched_ones_first(artifacts: dict[str, Any]) -> None:
+def test_metrics_are_rows_with_monitored_metrics_first(artifacts: dict[str, Any]) -> None:
     quality_reports.show_quality(EVALUATIONS, [], [])
     rows = artifacts["monitor-quality"]
     assert {tuple(row) for row in rows} == {("day", "metric", "value", "between", "users", "watched")}
@@ -76,7 +76,7 @@ def test_command_prints_one_line_for_each_day_and_alarm(capsys: pytest.CaptureFi
     ]
 
 
-def test_command_says_that_there_is_no_new_day(capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_without_a_new_day_prints_a_message(capsys: pytest.CaptureFixture[str]) -> None:
     quality_reports.print_quality([], [])
     assert capsys.readouterr().out == "no new day to evaluate: every past day has an evaluation\n"
 

@@ -10,7 +10,7 @@ from mock_server.scenarios import NO_SCENARIOS, as_json
 TODAY = dt.date(2026, 11, 22)
 
 
-def test_default_options() -> None:
+def test_options_have_documented_defaults() -> None:
     options = read_options([], TODAY)
     assert (options.day, options.plan.base_day, options.port, options.token) == (TODAY, TODAY, 8000, None)
     assert options.plan.start == TODAY - dt.timedelta(days=548)

@@ -1,7 +1,6 @@
 """Simulated feedback: it follows the tastes of the day, with a few reproducible wrong answers."""
 
 import datetime as dt
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -178,13 +177,3 @@ def test_rows_of_inverts_public_ids(kind: int) -> None:
     ids = np.array([public_ids(row, 1, 7, kind)[0] for row in rows.tolist()], np.int64)
     assert (rows_of(ids, 7, kind) == rows).all()
     assert (rows_of(np.array([0, -3, ID_SPACE + 1, 2**63 - 1]), 7, kind) == ID_SPACE).all()
-
-
-def test_feedback_of_a_thousand_users_takes_under_100_ms(state: DayState) -> None:
-    requests = requests_for(state, random_tracks())
-    seconds = []
-    for _ in range(5):
-        began = time.perf_counter()
-        report_usefulness(state, requests)
-        seconds.append(time.perf_counter() - began)
-    assert min(seconds) < 0.1

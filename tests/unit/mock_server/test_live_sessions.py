@@ -1,4 +1,4 @@
-"""Sessions that users start while the mock runs: the snapshots of the days after contain them."""
+"""Sessions that users start while the mock runs: the snapshots of later days contain them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mock_server.live_sessions import LiveSessions
 from mock_server.timeline import Timeline
 
 TODAY = dt.date(2026, 11, 22)
-NOW = dt.datetime(2030, 1, 1, 9, 30)  # only the time of day counts: the simulated day is another one
+NOW = dt.datetime(2030, 1, 1, 9, 30)  # only the time of day counts: the simulated day is another day
 PLAN = SimulationPlan(7, dt.date(2025, 5, 23), TODAY, users=200, tracks=200, sessions=400)
 
 
@@ -68,8 +68,8 @@ def test_chosen_session_has_the_user_the_tracks_and_the_simulated_day() -> None:
 @pytest.mark.parametrize(("user_id", "items"), [(-1, []), (None, [-5])])
 def test_unknown_user_or_track_is_refused(user_id: int | None, items: list[int]) -> None:
     mock = router()
-    known = ask(mock, "GET", "/users?page=1")[1]["items"][0]["id"]
-    content = {"type": "chosen", "user_id": known if user_id is None else user_id, "items": items}
+    known_user_id = ask(mock, "GET", "/users?page=1")[1]["items"][0]["id"]
+    content = {"type": "chosen", "user_id": known_user_id if user_id is None else user_id, "items": items}
     status, answer = ask(mock, "POST", "/_control/plays", content)
     assert status == 404
     assert "no listed" in answer["detail"]
@@ -81,10 +81,10 @@ def test_sessions_survive_a_restart_also_after_half_a_line_was_written(tmp_path:
     _, played = ask(router(file), "POST", "/_control/plays", {"type": "drawn", "count": 3})
     with file.open("ab") as content:
         content.write(b'{"user_id": 1, "ite')
-    _, more = ask(router(file), "POST", "/_control/plays", {"type": "drawn", "count": 1})
+    _, response = ask(router(file), "POST", "/_control/plays", {"type": "drawn", "count": 1})
 
     mock = router(file)
     ask(mock, "POST", "/_control/day", {"day": "2026-11-23"})
     keys = {(row["user_id"], row["created_at"]) for row in listed(mock)}
     assert len(file.read_bytes().splitlines()) == 4
-    assert {(row["user_id"], row["created_at"]) for row in (*played, *more)} <= keys
+    assert {(row["user_id"], row["created_at"]) for row in (*played, *response)} <= keys

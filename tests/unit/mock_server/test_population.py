@@ -27,7 +27,7 @@ def every_row(state: DayState, endpoint: str) -> list[dict]:
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-def test_rows_depend_on_the_seed_alone(state: DayState, endpoint: str) -> None:
+def test_rows_depend_only_on_the_seed(state: DayState, endpoint: str) -> None:
     assert every_row(base_state(PLAN), endpoint) == every_row(state, endpoint)
     reseeded = base_state(SimulationPlan(seed=8, start=START, base_day=TODAY, users=2000, tracks=2000, sessions=4000))
     assert every_row(reseeded, endpoint)[0] != every_row(state, endpoint)[0]
@@ -118,9 +118,9 @@ def test_users_play_tracks_of_high_true_score(state: DayState) -> None:
     is_sampled = np.isin(state.sessions.user, users)
     lines = np.searchsorted(users, state.sessions.user[is_sampled])
     own_scores = scores[lines[:, None], state.sessions.plays[is_sampled]]
-    scores_of_others = scores[np.roll(lines, 1)[:, None], state.sessions.plays[is_sampled]]
+    other_users_scores = scores[np.roll(lines, 1)[:, None], state.sessions.plays[is_sampled]]
     assert own_scores.mean() > 20 / PLAN.tracks
-    assert own_scores.mean() > 3 * scores_of_others.mean()
+    assert own_scores.mean() > 3 * other_users_scores.mean()
 
 
 def test_play_frequencies_match_true_scores() -> None:

@@ -128,9 +128,9 @@ def test_new_tracks_get_their_share_of_draws_and_plays(plain: Timeline, share: f
 def test_new_tracks_are_listed_only_after_the_shift(plain: Timeline) -> None:
     timeline = plain.with_plan(shifted_catalogue(0.5))
     assert pages(timeline.state_on(SHIFT_DAY)) == pages(plain.state_on(SHIFT_DAY))
-    more = timeline.state_on(after(1)).total("tracks") - plain.state_on(after(1)).total("tracks")
-    assert more == PLAN.tracks // 10
-    created_days = [row["created_at"].date() for row in pages(timeline.state_on(after(1)))["tracks"][-more:]]
+    added_tracks = timeline.state_on(after(1)).total("tracks") - plain.state_on(after(1)).total("tracks")
+    assert added_tracks == PLAN.tracks // 10
+    created_days = [row["created_at"].date() for row in pages(timeline.state_on(after(1)))["tracks"][-added_tracks:]]
     assert set(created_days) == {SHIFT_DAY}
 
 
@@ -163,8 +163,8 @@ def test_outage_hides_only_the_afternoon_and_only_on_the_next_day(plain: Timelin
 def test_outage_does_not_change_other_days(plain: Timeline) -> None:
     timeline = plain.with_plan(with_outage(SHIFT_DAY))
     for days in (1, 0, -30, 2, 1, 5):
-        same = pages(timeline.state_on(after(days))) == pages(plain.state_on(after(days)))
-        assert same is (days != 1)
+        is_same = pages(timeline.state_on(after(days))) == pages(plain.state_on(after(days)))
+        assert is_same is (days != 1)
 
 
 def test_outage_hides_half_of_a_days_sessions(plain: Timeline) -> None:

@@ -70,7 +70,7 @@ def test_no_row_is_an_orphan_or_in_the_future(days: int) -> None:
 
 def test_earlier_days_have_fewer_rows() -> None:
     timeline = Timeline(PLAN)
-    totals = [len(timeline.state_on(TODAY - dt.timedelta(days=back)).sessions) for back in (400, 200, 0)]
+    totals = [len(timeline.state_on(TODAY - dt.timedelta(days=days)).sessions) for days in (400, 200, 0)]
     assert totals == sorted(totals)
 
 

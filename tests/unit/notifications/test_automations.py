@@ -37,7 +37,7 @@ def test_prefect_accepts_each_automation(name: str) -> None:
 def test_failure_automations_cover_every_flow() -> None:
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     flow_names = {deployment["entrypoint"].partition(":")[2] for deployment in deployments}
-    for name in ("alert: a run failed", "alert: a run crashed"):
+    for name in ("Notify: a run failed", "Notify: a run crashed"):
         assert set(AUTOMATIONS[name]["trigger"]["match_related"]["prefect.resource.name"]) == flow_names
     sources = {name: (ROOT / f"flows/{name}.py").read_text() for name in flow_names}
     assert [name for name, text in sources.items() if "\n@handle_failures\ndef " not in text] == []
@@ -77,12 +77,13 @@ def test_templates_use_the_event_only() -> None:
     assert variables == {"event"}
 
 
-def test_payload_renders_the_mail_of_its_notification() -> None:
+@pytest.mark.parametrize("links", [{}, {"Run": "http://p/runs/flow-run/1", "Audit": "http://d/validations/x.html"}])
+def test_payload_renders_the_mail_of_its_notification(links: dict[str, str]) -> None:
     notification = Notification(
-        "batch-blocked:x", "critical", "x is blocked", NOW, "all {{ 1 }}", "replay", "<b> & more"
+        "batch-blocked:x", "critical", "x is blocked", NOW, "all {{ 1 }}", "replay", "<b> & more", links
     )
     event = {"payload": notification.payload(), "resource": {}}
-    assert render_mail(SETTINGS, API, "alert: a batch is blocked", event) == (notification.subject, notification.body)
+    assert render_mail(SETTINGS, API, "Notify: a batch is blocked", event) == (notification.subject, notification.body)
 
 
 def test_automations_without_actions_are_omitted() -> None:
@@ -91,7 +92,7 @@ def test_automations_without_actions_are_omitted() -> None:
 
 
 def test_each_address_has_its_own_action() -> None:
-    [expanded] = expand_notifications([AUTOMATIONS["alert: nothing published"]], [BLOCK, BLOCK])
+    [expanded] = expand_notifications([AUTOMATIONS["Notify: nothing published"]], [BLOCK, BLOCK])
     assert len(expanded["actions"]) == 2
 
 
@@ -148,7 +149,7 @@ def test_long_detail_is_truncated() -> None:
     [("moovitamix.warehouse.published", "Since:  today"), ("moovitamix.warehouse.expected", "set up, or longer")],
 )
 def test_mail_says_if_the_last_publication_is_unknown(event: str, ending: str) -> None:
-    mail = render_mail(SETTINGS, API, "alert: nothing published", {"event": event, "occurred": "today"})
+    mail = render_mail(SETTINGS, API, "Notify: nothing published", {"event": event, "occurred": "today"})
     assert mail is not None
     [since_line] = [line for line in mail[1].splitlines() if line.startswith("Since:")]
     assert since_line.endswith(ending)

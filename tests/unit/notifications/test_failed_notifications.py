@@ -35,7 +35,7 @@ def failure(number: int, occurred: datetime) -> dict[str, Any]:
     return {
         "id": str(number),
         "occurred": occurred.isoformat(),
-        "resource": {"prefect.resource.name": "alert: a batch is blocked"},
+        "resource": {"prefect.resource.name": "Notify: a batch is blocked"},
         "related": [
             {"prefect.resource.role": "triggering-event", "prefect.resource.id": f"prefect.event.subject-{number}"},
             {"prefect.resource.role": "block", "prefect.resource.name": "moovitamix-alerts-1"},

@@ -79,6 +79,10 @@ def test_open_json_lists_open_incidents(mail: MailServers, tmp_path: Path) -> No
     assert json.loads(file.read_text()) == [entry | {"delivered_at": "2026-11-22T04:00:00+00:00"}]
     store.close_incident("disk")
     assert json.loads(file.read_text()) == []
+    closed = {name: entry[name] for name in ("key", "what", "since", "severity")}
+    assert json.loads((tmp_path / "alerts/closed.json").read_text()) == [
+        closed | {"closed_at": "2026-11-22T04:00:00+00:00"}
+    ]
 
 
 def test_incident_caused_by_a_full_disk_is_merged_into_it(mail: MailServers, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from notifications.notification import incident_body
 from notifications.stream_incidents import StreamActivity, StreamChecks, stream_checks
 from streaming.status import ConsumerReport
 from streaming.transport import BrokerUnavailable
-from tests.unit.notifications.test_watchdog import START, World
+from tests.unit.notifications.test_watchdog import START, SimulatedMachine
 
 TOPIC = "moovitamix.listens"
 RUNNING = [ProcessState("kafka", 11, stopped=False), ProcessState("stream", 12, stopped=False)]
@@ -40,10 +40,10 @@ class SimulatedStream:
     rejected: int = 0
     silent_since: datetime | None = None
     is_unknown: bool = False
-    world: World = field(init=False)
+    world: SimulatedMachine = field(init=False)
 
     def __post_init__(self) -> None:
-        self.world = World(self.folder, stream=StreamChecks(TOPIC, self._ask_broker, self._activity))
+        self.world = SimulatedMachine(self.folder, stream=StreamChecks(TOPIC, self._ask_broker, self._activity))
 
     def _ask_broker(self) -> str:
         if self.topic_id is None:
@@ -67,7 +67,7 @@ class SimulatedStream:
         return self.world.check(times)
 
     def restart_watchdog(self) -> None:
-        """Let a new watchdog go on with the files of the old one."""
+        """Replace the watchdog by a new watchdog, which reads the same files."""
         world = self.world
         self.world = replace(world, stream=world.watchdog.checks.stream)
 
@@ -126,7 +126,7 @@ def test_unknown_state_changes_nothing(stream: SimulatedStream) -> None:
 
 
 def test_database_outage_is_no_incident_of_the_stream(stream: SimulatedStream) -> None:
-    stream.world.wrong, stream.silent_since = {"database": "no connection"}, START
+    stream.world.problems, stream.silent_since = {"database": "no connection"}, START
     assert stream.check(30) == ["the database does not answer"]
 
 
@@ -164,7 +164,7 @@ def test_few_or_few_rejected_messages_are_no_incident(stream: SimulatedStream, m
     assert stream.check(5) == []
 
 
-def test_topic_created_again_closes_when_the_new_one_is_consumed(stream: SimulatedStream) -> None:
+def test_topic_created_again_closes_when_the_new_topic_is_consumed(stream: SimulatedStream) -> None:
     stream.check()
     stream.topic_id = "second"
     assert stream.check(4) == [CREATED_AGAIN]

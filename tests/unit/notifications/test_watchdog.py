@@ -15,7 +15,7 @@ import yaml
 
 from core.clock import utc_now
 from core.database import connect
-from core.prefect_names import WORK_POOL
+from core.prefect_names import WORK_POOL, WORK_POOLS
 from core.settings import Settings
 from notifications import health_checks
 from notifications.delivery import Address
@@ -31,6 +31,7 @@ from notifications.incidents import IncidentStore
 from notifications.lost_runs import SILENCE, LostRuns
 from notifications.stream_incidents import StreamChecks
 from notifications.watchdog import HealthChecks, Watchdog, _is_healthy, main
+from services.local_services import WORKERS
 from tests.conftest import ROOT
 
 T = TypeVar("T")
@@ -41,11 +42,11 @@ WELL, LOW = FreeSpace(50 * GB, 100 * GB), FreeSpace(GB // 2, 100 * GB)
 
 
 @dataclass
-class World:
+class SimulatedMachine:
     """A simulated machine."""
 
     folder: Path
-    wrong: dict[str, str] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
     disk: FreeSpace = WELL
     memory: FreeSpace = WELL
     processes: list[ProcessState] = field(default_factory=list)
@@ -63,13 +64,13 @@ class World:
         settings = Settings(_env_file=None, data_dir=self.folder)  # type: ignore[call-arg]
         store = IncidentStore(self.folder, [Address("address 1", "aaa", "mailto://x")], self._send, lambda: self.now)
         checks = HealthChecks(
-            database=lambda: self.wrong.get("database"),
-            serving=lambda: self.wrong.get("serving"),
+            database=lambda: self.problems.get("database"),
+            serving=lambda: self.problems.get("serving"),
             disk=lambda: self.disk,
             memory=lambda: self.memory,
             processes=lambda: self.processes,
             published=lambda: self._or_unknown(self.published),
-            prefect=lambda: self.wrong.get("prefect"),
+            prefect=lambda: self.problems.get("prefect"),
             worker=lambda: self._or_unknown(self.worker),
             lost_runs=LostRuns(self, lambda: self.now, run_ids=lambda: []),  # type: ignore[arg-type]
             delete_erase_runs=self._delete_erase_runs,
@@ -118,12 +119,12 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def machine(tmp_path: Path) -> SimulatedMachine:
+    return SimulatedMachine(tmp_path)
 
 
-def test_healthy_installation_sends_nothing(world: World) -> None:
-    assert world.check(5) == []
+def test_healthy_installation_sends_nothing(machine: SimulatedMachine) -> None:
+    assert machine.check(5) == []
 
 
 @pytest.mark.parametrize(
@@ -134,208 +135,209 @@ def test_healthy_installation_sends_nothing(world: World) -> None:
         ("prefect", "Prefect's server does not answer"),
     ],
 )
-def test_second_failed_check_notifies(world: World, part: str, subject: str) -> None:
-    world.wrong = {part: "no connection"}
-    assert world.check() == []
-    assert world.check() == [subject]
-    assert world.check(4) == []
-    world.wrong = {}
-    assert world.check(3) == [f"Over: {subject}"]
+def test_second_failed_check_notifies(machine: SimulatedMachine, part: str, subject: str) -> None:
+    machine.problems = {part: "no connection"}
+    assert machine.check() == []
+    assert machine.check() == [subject]
+    assert machine.check(4) == []
+    machine.problems = {}
+    assert machine.check(3) == [f"Over: {subject}"]
 
 
-def test_one_failed_check_sends_nothing(world: World) -> None:
-    world.wrong = {"serving": "ReadTimeout"}
-    world.check()
-    world.wrong = {}
-    assert world.check(2) == []
+def test_one_failed_check_sends_nothing(machine: SimulatedMachine) -> None:
+    machine.problems = {"serving": "ReadTimeout"}
+    machine.check()
+    machine.problems = {}
+    assert machine.check(2) == []
 
 
-def test_full_disk_notifies_at_once_and_closes_above_the_limit(world: World) -> None:
-    world.disk = LOW
-    assert world.check() == ["the disk of DATA_DIR is full or almost full"]
-    world.disk = FreeSpace(int(5.1 * GB), 100 * GB)  # just above the limit
-    assert world.check(3) == []
-    world.disk = WELL
-    assert world.check() == ["Over: the disk of DATA_DIR is full or almost full"]
+def test_full_disk_notifies_at_once_and_closes_above_the_limit(machine: SimulatedMachine) -> None:
+    machine.disk = LOW
+    assert machine.check() == ["the disk of DATA_DIR is full or almost full"]
+    machine.disk = FreeSpace(int(5.1 * GB), 100 * GB)  # just above the limit
+    assert machine.check(3) == []
+    machine.disk = WELL
+    assert machine.check() == ["Over: the disk of DATA_DIR is full or almost full"]
 
 
-def test_failures_caused_by_a_full_disk_send_one_message(world: World) -> None:
-    world.disk, world.wrong = LOW, {"database": "no connection", "serving": "HTTP 500"}
-    assert world.check(3) == ["the disk of DATA_DIR is full or almost full"]
-    world.disk, world.wrong = WELL, {"serving": "HTTP 500"}
-    assert world.check(2) == ["Over: the disk of DATA_DIR is full or almost full", "the serving API does not answer"]
+def test_failures_caused_by_a_full_disk_send_one_message(machine: SimulatedMachine) -> None:
+    machine.disk, machine.problems = LOW, {"database": "no connection", "serving": "HTTP 500"}
+    assert machine.check(3) == ["the disk of DATA_DIR is full or almost full"]
+    machine.disk, machine.problems = WELL, {"serving": "HTTP 500"}
+    assert machine.check(2) == ["Over: the disk of DATA_DIR is full or almost full", "the serving API does not answer"]
 
 
-def test_low_memory_notifies_if_it_lasts(world: World) -> None:
-    world.memory = LOW
-    assert world.check(2) == ["memory is almost full"]
-    world.memory = WELL
-    assert world.check() == ["Over: memory is almost full"]
+def test_low_memory_notifies_if_it_lasts(machine: SimulatedMachine) -> None:
+    machine.memory = LOW
+    assert machine.check(2) == ["memory is almost full"]
+    machine.memory = WELL
+    assert machine.check() == ["Over: memory is almost full"]
 
 
-def test_small_disk_has_a_limit_in_bytes(world: World) -> None:
-    world.disk = FreeSpace(GB // 2, 4 * GB)
-    assert world.check() == ["the disk of DATA_DIR is full or almost full"]
+def test_small_disk_has_a_limit_in_bytes(machine: SimulatedMachine) -> None:
+    machine.disk = FreeSpace(GB // 2, 4 * GB)
+    assert machine.check() == ["the disk of DATA_DIR is full or almost full"]
 
 
-def test_nothing_published_opens_an_incident_while_prefect_sends_the_mail(world: World) -> None:
-    world.published = START - timedelta(hours=27)
-    assert world.check(2) == []
-    assert world.open() == ["nothing-published"]
-    world.unknown = True  # such as a locked database
-    assert world.check(2) == []
-    world.unknown, world.published = False, world.now
-    assert world.check(2) == ["Over: nothing was published in time"]
-    assert world.open() == []
+def test_nothing_published_opens_an_incident_while_prefect_sends_the_mail(machine: SimulatedMachine) -> None:
+    machine.published = START - timedelta(hours=27)
+    assert machine.check(2) == []
+    assert machine.open() == ["nothing-published"]
+    machine.unknown = True  # such as a locked database
+    assert machine.check(2) == []
+    machine.unknown, machine.published = False, machine.now
+    assert machine.check(2) == ["Over: nothing was published in time"]
+    assert machine.open() == []
 
 
-def test_new_installation_is_notified_after_the_same_time(world: World) -> None:
-    world.published = None
-    world.check(2)
-    assert world.open() == []
-    world.now += timedelta(hours=27)
-    world.check()
-    assert world.open() == ["nothing-published"]
+def test_new_installation_is_notified_after_the_same_time(machine: SimulatedMachine) -> None:
+    machine.published = None
+    machine.check(2)
+    assert machine.open() == []
+    machine.now += timedelta(hours=27)
+    machine.check()
+    assert machine.open() == ["nothing-published"]
 
 
-def test_watchdog_sends_nothing_published_while_prefect_is_down(world: World) -> None:
-    world.wrong, world.published = {"prefect": "ConnectionError"}, START - timedelta(hours=26.993)  # 25 s left
-    assert world.check(2) == ["Prefect's server does not answer", "nothing was published in time"]
-    world.wrong, world.published = {}, world.now
-    assert world.check(2) == ["Over: Prefect's server does not answer", "Over: nothing was published in time"]
+def test_watchdog_sends_nothing_published_while_prefect_is_down(machine: SimulatedMachine) -> None:
+    machine.problems, machine.published = {"prefect": "ConnectionError"}, START - timedelta(hours=26.993)  # 25 s left
+    assert machine.check(2) == ["Prefect's server does not answer", "nothing was published in time"]
+    machine.problems, machine.published = {}, machine.now
+    assert machine.check(2) == ["Over: Prefect's server does not answer", "Over: nothing was published in time"]
 
 
-def test_killed_process_sends_one_message(world: World) -> None:
-    world.processes = [ProcessState("worker", 10, False), ProcessState("serving", 11, False)]
-    world.check()
-    world.processes = [ProcessState("worker", 12, False), ProcessState("serving", 11, False)]
-    assert world.check(3) == ["worker stopped unexpectedly and was restarted"]
+def test_killed_process_sends_one_message(machine: SimulatedMachine) -> None:
+    machine.processes = [ProcessState("worker", 10, False), ProcessState("serving", 11, False)]
+    machine.check()
+    machine.processes = [ProcessState("worker", 12, False), ProcessState("serving", 11, False)]
+    assert machine.check(3) == ["worker stopped unexpectedly and was restarted"]
 
 
-def test_process_stopped_by_a_person_sends_nothing(world: World) -> None:
+def test_process_stopped_by_a_person_sends_nothing(machine: SimulatedMachine) -> None:
     for pid, stopped in ((10, False), (0, True), (12, False)):
-        world.processes = [ProcessState("worker", pid, stopped)]
-        assert world.check() == []
+        machine.processes = [ProcessState("worker", pid, stopped)]
+        assert machine.check() == []
 
 
-def test_restart_explained_by_an_incident_sends_nothing(world: World) -> None:
-    world.processes = [ProcessState("postgres", 10, False)]
-    world.check()
-    world.wrong = {"database": "no connection"}
-    world.check(2)
-    world.wrong, world.processes = {}, [ProcessState("postgres", 11, False)]
-    assert world.check(2) == ["Over: the database does not answer"]
+def test_restart_explained_by_an_incident_sends_nothing(machine: SimulatedMachine) -> None:
+    machine.processes = [ProcessState("postgres", 10, False)]
+    machine.check()
+    machine.problems = {"database": "no connection"}
+    machine.check(2)
+    machine.problems, machine.processes = {}, [ProcessState("postgres", 11, False)]
+    assert machine.check(2) == ["Over: the database does not answer"]
 
 
-def test_missing_worker_is_an_incident_until_one_is_online(world: World) -> None:
-    world.worker = "none of the pool moovitamix reports"
-    assert world.check(3) == []  # a worker that has just started needs time to report
-    assert world.check(3) == ["no worker is online"]
-    assert world.open() == ["worker"]
-    world.unknown = True
-    assert world.check(2) == []
-    world.unknown, world.worker = False, None
-    assert world.check(2) == ["Over: no worker is online"]
-    assert world.open() == []
+def test_missing_worker_is_an_incident_until_one_is_online(machine: SimulatedMachine) -> None:
+    machine.worker = "none of the pool moovitamix reports"
+    assert machine.check(3) == []  # a worker that has just started needs time to report
+    assert machine.check(3) == ["no worker is online"]
+    assert machine.open() == ["worker"]
+    machine.unknown = True
+    assert machine.check(2) == []
+    machine.unknown, machine.worker = False, None
+    assert machine.check(2) == ["Over: no worker is online"]
+    assert machine.open() == []
 
 
-def test_stopped_worker_notifies_while_prefect_still_counts_it(world: World) -> None:
-    world.processes = [ProcessState("worker", 10, stopped=False)]
-    world.check()
-    world.processes = [ProcessState("worker", 0, stopped=True)]
-    assert world.check(4) == ["no worker is online"]
-    world.processes = [ProcessState("worker", 11, stopped=False)]
-    assert world.check(2) == ["Over: no worker is online"]
+@pytest.mark.parametrize("name", WORKERS)
+def test_stopped_worker_notifies_while_prefect_still_counts_it(machine: SimulatedMachine, name: str) -> None:
+    machine.processes = [ProcessState(name, 10, stopped=False)]
+    machine.check()
+    machine.processes = [ProcessState(name, 0, stopped=True)]
+    assert machine.check(4) == ["no worker is online"]
+    machine.processes = [ProcessState(name, 11, stopped=False)]
+    assert machine.check(2) == ["Over: no worker is online"]
 
 
-def test_worker_is_not_checked_while_prefect_is_down(world: World) -> None:
-    world.wrong, world.worker = {"prefect": "ConnectionError"}, "none reports"
-    assert world.check(6) == ["Prefect's server does not answer"]
+def test_worker_is_not_checked_while_prefect_is_down(machine: SimulatedMachine) -> None:
+    machine.problems, machine.worker = {"prefect": "ConnectionError"}, "none reports"
+    assert machine.check(6) == ["Prefect's server does not answer"]
 
 
-def test_unstable_process_sends_two_messages_and_one_when_it_is_stable(world: World) -> None:
+def test_unstable_process_sends_two_messages_and_one_when_it_is_stable(machine: SimulatedMachine) -> None:
     sent: list[str] = []
     for pid in range(10, 30):
-        world.processes = [ProcessState("serving", pid, stopped=False)]
-        sent += world.check()
+        machine.processes = [ProcessState("serving", pid, stopped=False)]
+        sent += machine.check()
     assert sent == ["serving stopped unexpectedly and was restarted", "serving keeps stopping"]
-    assert world.open() == ["program:serving"]
-    assert world.check(39) == []
-    assert world.check(2) == ["Over: serving keeps stopping"]
-    world.processes = [ProcessState("serving", 30, stopped=False)]
-    assert world.check() == ["serving stopped unexpectedly and was restarted"]
+    assert machine.open() == ["program:serving"]
+    assert machine.check(39) == []
+    assert machine.check(2) == ["Over: serving keeps stopping"]
+    machine.processes = [ProcessState("serving", 30, stopped=False)]
+    assert machine.check() == ["serving stopped unexpectedly and was restarted"]
 
 
-def test_process_that_does_not_start_is_an_incident_until_it_is_stable(world: World) -> None:
-    world.processes = [ProcessState("data-docs", 0, stopped=False, down=True)]
-    assert world.check(1) == []
-    world.processes = []  # it is starting
-    world.check()
-    world.processes = [ProcessState("data-docs", 0, stopped=False, down=True)]
-    assert world.check(50) == ["data-docs does not start"]
-    world.processes = [ProcessState("data-docs", 7, stopped=False)]
-    assert world.check(39) == []
-    assert world.check(2) == ["Over: data-docs does not start"]
+def test_process_that_does_not_start_is_an_incident_until_it_is_stable(machine: SimulatedMachine) -> None:
+    machine.processes = [ProcessState("data-docs", 0, stopped=False, down=True)]
+    assert machine.check(1) == []
+    machine.processes = []  # it is starting
+    machine.check()
+    machine.processes = [ProcessState("data-docs", 0, stopped=False, down=True)]
+    assert machine.check(50) == ["data-docs does not start"]
+    machine.processes = [ProcessState("data-docs", 7, stopped=False)]
+    assert machine.check(39) == []
+    assert machine.check(2) == ["Over: data-docs does not start"]
 
 
-def test_restarted_watchdog_restarts_the_stable_time(world: World) -> None:
-    world.processes = [ProcessState("data-docs", 0, stopped=False, down=True)]
-    world.check(2)
-    world.processes = [ProcessState("data-docs", 7, stopped=False)]
-    world.watchdog = Watchdog(
-        world.watchdog.settings, world.watchdog.store, world.watchdog.checks, world.watchdog.clock
+def test_restarted_watchdog_restarts_the_stable_time(machine: SimulatedMachine) -> None:
+    machine.processes = [ProcessState("data-docs", 0, stopped=False, down=True)]
+    machine.check(2)
+    machine.processes = [ProcessState("data-docs", 7, stopped=False)]
+    machine.watchdog = Watchdog(
+        machine.watchdog.settings, machine.watchdog.store, machine.watchdog.checks, machine.watchdog.clock
     )
-    assert world.check(39) == []
-    assert world.check(2) == ["Over: data-docs does not start"]
+    assert machine.check(39) == []
+    assert machine.check(2) == ["Over: data-docs does not start"]
 
 
-def test_unstable_worker_is_not_missing_too(world: World) -> None:
+def test_unstable_worker_is_not_missing_too(machine: SimulatedMachine) -> None:
     for pid in range(10, 14):
-        world.processes = [ProcessState("worker", pid, stopped=False)]
-        world.check()
-    world.processes = [ProcessState("worker", 0, stopped=False, down=True)]
-    assert world.check(9) == []
-    assert world.open() == ["program:worker"]
+        machine.processes = [ProcessState("worker", pid, stopped=False)]
+        machine.check()
+    machine.processes = [ProcessState("worker", 0, stopped=False, down=True)]
+    assert machine.check(9) == []
+    assert machine.open() == ["program:worker"]
 
 
-def test_mail_names_the_log_of_the_process(world: World, tmp_path: Path) -> None:
+def test_mail_names_the_log_of_the_process(machine: SimulatedMachine, tmp_path: Path) -> None:
     bodies: list[str] = []
-    world.watchdog.store._send = lambda _, __, body: not bodies.append(body)  # type: ignore[func-returns-value]
+    machine.watchdog.store._send = lambda _, __, body: not bodies.append(body)  # type: ignore[func-returns-value]
     for pid in (1, 2, 3):
-        world.processes = [ProcessState("mock-api", pid, stopped=False)]
-        world.check()
+        machine.processes = [ProcessState("mock-api", pid, stopped=False)]
+        machine.check()
     assert [str(tmp_path / "logs/mock-api.log") in body for body in bodies] == [True, True]
 
 
-def test_silent_run_is_marked_after_the_limit(world: World) -> None:
-    world.check(int(SILENCE / timedelta(seconds=15)))
-    assert not world.marked
-    world.check()
-    assert world.marked
+def test_silent_run_is_marked_after_the_limit(machine: SimulatedMachine) -> None:
+    machine.check(int(SILENCE / timedelta(seconds=15)))
+    assert not machine.marked
+    machine.check()
+    assert machine.marked
 
 
 @pytest.mark.parametrize("gap", ["server", "watch", "clock"])
-def test_silence_during_a_gap_marks_no_run(world: World, gap: str) -> None:
-    world.check(5)
+def test_silence_during_a_gap_marks_no_run(machine: SimulatedMachine, gap: str) -> None:
+    machine.check(5)
     if gap == "server":
-        world.wrong = {"prefect": "ConnectTimeout"}
-        world.check()
-        world.wrong = {}
+        machine.problems = {"prefect": "ConnectTimeout"}
+        machine.check()
+        machine.problems = {}
     else:
-        world.now += timedelta(hours=2 if gap == "watch" else -2)
-    world.check(int(SILENCE / timedelta(seconds=15)))
-    assert not world.marked
-    world.check()
-    assert world.marked
+        machine.now += timedelta(hours=2 if gap == "watch" else -2)
+    machine.check(int(SILENCE / timedelta(seconds=15)))
+    assert not machine.marked
+    machine.check()
+    assert machine.marked
 
 
-def test_erase_runs_are_deleted_after_their_retention(world: World) -> None:
-    world.wrong = {"prefect": "ConnectTimeout"}
-    world.check()
-    assert world.erased_before is None
-    world.wrong = {}
-    world.check()
-    assert world.erased_before == world.now - timedelta(minutes=10)
+def test_erase_runs_are_deleted_after_their_retention(machine: SimulatedMachine) -> None:
+    machine.problems = {"prefect": "ConnectTimeout"}
+    machine.check()
+    assert machine.erased_before is None
+    machine.problems = {}
+    machine.check()
+    assert machine.erased_before == machine.now - timedelta(minutes=10)
 
 
 def test_unreachable_parts_have_unknown_health() -> None:
@@ -375,15 +377,15 @@ def test_check_in_the_future_is_not_healthy(tmp_path: Path) -> None:
     assert not _is_healthy(settings)
 
 
-def test_first_check_in_the_future_is_ignored(world: World) -> None:
-    real_now, world.now = world.now, world.now + timedelta(days=190)
-    world.published = None
-    world.check()
-    world.now = real_now
-    world.check()
-    world.now = real_now + timedelta(hours=28)
-    world.check()
-    assert world.open() == ["nothing-published"]
+def test_first_check_in_the_future_is_ignored(machine: SimulatedMachine) -> None:
+    real_now, machine.now = machine.now, machine.now + timedelta(days=190)
+    machine.published = None
+    machine.check()
+    machine.now = real_now
+    machine.check()
+    machine.now = real_now + timedelta(hours=28)
+    machine.check()
+    assert machine.open() == ["nothing-published"]
 
 
 def test_hanging_supervisor_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -395,19 +397,22 @@ def test_hanging_supervisor_times_out(tmp_path: Path, monkeypatch: pytest.Monkey
         assert health_checks.process_states() is None
 
 
-def test_watched_pool_is_the_pool_of_the_services() -> None:
+def test_watched_pools_are_the_pools_of_the_deployments() -> None:
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
-    assert {deployment["work_pool"]["name"] for deployment in deployments} == {WORK_POOL}
+    assert {deployment["work_pool"]["name"] for deployment in deployments} == set(WORK_POOLS)
 
 
-def test_failed_delivery_is_an_incident_and_loses_nothing(world: World) -> None:
-    world.mail_down, world.disk = True, LOW
-    world.check(3)
-    assert [entry["key"] for entry in world.watchdog.store.state().open] == ["disk", "alerts-undelivered"]
-    world.mail_down = False
-    world.now += timedelta(minutes=6)
-    assert world.check(2) == ["the disk of DATA_DIR is full or almost full", "Over: notifications cannot be delivered"]
-    assert [entry["key"] for entry in world.watchdog.store.state().open] == ["disk"]
+def test_failed_delivery_is_an_incident_and_loses_nothing(machine: SimulatedMachine) -> None:
+    machine.mail_down, machine.disk = True, LOW
+    machine.check(3)
+    assert [entry["key"] for entry in machine.watchdog.store.state().open] == ["disk", "alerts-undelivered"]
+    machine.mail_down = False
+    machine.now += timedelta(minutes=6)
+    assert machine.check(2) == [
+        "the disk of DATA_DIR is full or almost full",
+        "Over: notifications cannot be delivered",
+    ]
+    assert [entry["key"] for entry in machine.watchdog.store.state().open] == ["disk"]
 
 
 def test_memory_of_a_container_is_its_limit(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""An acceptance covers the reviewed failures, and no worse ones."""
+"""An acceptance covers the reviewed failures, and no worse failures."""
 
 from __future__ import annotations
 

@@ -32,13 +32,13 @@ class Busy:
     def __init__(self) -> None:
         self.status, self.refusals = 429, 0
         self.headers: dict[str, str] = {}
-        self.seen: list[dict[str, str]] = []
+        self.request_headers: list[dict[str, str]] = []
         busy = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class BusyHandler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                busy.seen.append({name.lower(): value for name, value in self.headers.items()})
-                refused = len(busy.seen) <= busy.refusals
+                busy.request_headers.append({name.lower(): value for name, value in self.headers.items()})
+                refused = len(busy.request_headers) <= busy.refusals
                 body = b"" if refused else PAGE
                 self.send_response_only(busy.status if refused else 200)
                 for name, value in (busy.headers if refused else {}).items():
@@ -50,7 +50,7 @@ class Busy:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), BusyHandler)
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
@@ -112,7 +112,7 @@ def test_a_delay_shorter_than_the_backoff_does_not_shorten_it(
 
     assert ApiClient(settings(busy.url)).fetch_page("tracks", 1).total == 0
 
-    assert len(busy.seen) == 4
+    assert len(busy.request_headers) == 4
     assert len(waits) == 3
     assert all(wait >= 0.2 * 2**place for place, wait in enumerate(waits)), waits
 
@@ -149,7 +149,7 @@ def test_a_requested_delay_beyond_the_limit_fails_at_once(value: str, busy: Busy
     with pytest.raises(TerminalSourceError) as raised:  # so the task does not retry either
         ApiClient(settings(busy.url, give_up_after_seconds=60)).fetch_page("tracks", 1)
 
-    assert (waits, len(busy.seen)) == ([], 1)
+    assert (waits, len(busy.request_headers)) == ([], 1)
     assert "answered 429 and asks to wait " in str(raised.value)
     assert "given up after 60 s (GIVE_UP_AFTER_SECONDS); run again later (tried 1 times" in str(raised.value)
 
@@ -183,7 +183,7 @@ def test_requests_to_the_source_use_the_proxy_and_requests_to_loopback_do_not(
 
     assert ApiClient(settings(f"http://{SOURCE}", moovitamix_api_token="t0ken")).fetch_page("tracks", 1).total == 0
     assert proxy.hosts == [SOURCE]
-    assert busy.seen[0]["authorization"] == "Bearer t0ken"
+    assert busy.request_headers[0]["authorization"] == "Bearer t0ken"
 
     assert ApiClient(settings(busy.url)).fetch_page("tracks", 1).total == 0
     assert proxy.hosts == [SOURCE]
@@ -270,4 +270,4 @@ def test_a_login_from_netrc_is_not_sent(busy: Busy, shell: pytest.MonkeyPatch, t
     shell.setenv("NETRC", str(netrc))
     ApiClient(settings(busy.url)).fetch_page("tracks", 1)
     ApiClient(settings(busy.url, moovitamix_api_token="t0ken")).fetch_page("tracks", 1)
-    assert [headers.get("authorization") for headers in busy.seen] == [None, "Bearer t0ken"]
+    assert [headers.get("authorization") for headers in busy.request_headers] == [None, "Bearer t0ken"]

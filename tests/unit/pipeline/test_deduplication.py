@@ -21,7 +21,8 @@ LATER = "2026-11-02T00:00:00"
 
 
 def remaining_rows(batch: TransformedBatch) -> list[dict[str, Any]]:
-    return [row for number in range(batch.buckets) for row in batch.bucket(number).iter_rows(named=True)]
+    parts = (part for number in range(batch.buckets) for part in batch.parts(number))
+    return [row for part in parts for row in part.iter_rows(named=True)]
 
 
 def stored_rows(batch: TransformedBatch) -> list[tuple[int, Any, str]]:
@@ -85,7 +86,7 @@ def test_differing_rows_are_stored_with_their_text_across_buckets_and_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transformation, "ROWS_PER_BUCKET", 40)
-    monkeypatch.setattr(transformation, "PAGES_PER_STEP", 2)
+    monkeypatch.setattr(transformation, "ROWS_PER_STEP", 14)
     rows = [session(number % 60, [number], created_at=f"2026-11-01T00:00:{number % 60:02d}") for number in range(200)]
     batch = transform_rows(tmp_path, LISTEN_HISTORY, rows, size=7)
     assert batch.buckets == 5

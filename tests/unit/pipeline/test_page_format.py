@@ -34,6 +34,13 @@ def test_a_key_is_the_same_beside_a_broken_row(endpoint: Endpoint) -> None:
     assert keys[1:3] == (None, None)
 
 
+@pytest.mark.parametrize("created_at", ["2026-11-22T10:00:00", "\u00e9", "\ud800"])
+def test_a_key_of_any_text_is_recognised(created_at: str) -> None:
+    rows = [{"user_id": user_id, "created_at": created_at} for user_id in (1, 2**70, 1)]
+    keys = keyed_envelope("listen_history", json.dumps({"items": rows, "total": 3}).encode())[2]
+    assert keys[0] == keys[2] != keys[1]
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [

@@ -17,7 +17,7 @@ def test_a_leap_second_is_rejected_and_not_moved_to_the_next_minute(tmp_path: Pa
     batch = transform_rows(
         tmp_path, LISTEN_HISTORY, [session(1, [number], created_at=at) for number, at in enumerate(times)]
     )
-    assert batch.bucket(0)["items"].to_list() == ["{1}"]
+    assert next(batch.parts(0))["items"].to_list() == ["{1}"]
     assert (batch.rows_duplicate, batch.rows_conflicting, batch.rows_rejected) == (0, 0, 3)
     (rejected,) = batch.rejected()
     assert rejected["reason"].to_list() == [
@@ -43,6 +43,6 @@ def test_a_duration_is_minutes_and_seconds_in_digits(tmp_path: Path) -> None:
         "1:02:03", "03\uff1a05", "\u0660\u0663:\u0660\u0665", "\uff10\uff13:\uff10\uff15", "185", "", "03:", "1000:00",
     ]  # fmt: skip
     batch = transform_rows(tmp_path, TRACKS, [track(n, duration=text) for n, text in enumerate([*good, *bad])])
-    assert batch.bucket(0)["duration_seconds"].to_list() == list(good.values())
+    assert next(batch.parts(0))["duration_seconds"].to_list() == list(good.values())
     assert batch.rows_rejected == len(bad)
     assert {row for frame in batch.rejected() for row in frame["reason"]} == {"duration: not of the form MM:SS"}

@@ -144,12 +144,12 @@ class Near(Knows):
 
     name: ClassVar[str] = "near"
 
-    def __init__(self, start: float, more: float) -> None:
+    def __init__(self, start: float, offset: float) -> None:
         super().__init__()
-        self.params = {"start": start, "more": more}
+        self.params = {"start": start, "offset": offset}
 
     def _fit(self, interactions: Interactions) -> None:
-        self._ids = -np.abs(interactions.track_ids - self.params["start"] - self.params["more"]).astype(np.float32)
+        self._ids = -np.abs(interactions.track_ids - self.params["start"] - self.params["offset"]).astype(np.float32)
 
 
 class FailsOnFour(Knows):

@@ -47,5 +47,5 @@ def test_wait_for_a_publication_starts_once_for_each_limit(monkeypatch: pytest.M
         apply_automations(SETTINGS, API)
     assert server.events == ["moovitamix.warehouse.expected"]
     changes = apply_automations(SETTINGS.model_copy(update={"alert_published_within_hours": 30}), API)
-    assert changes.changed == ["alert: nothing published"]
+    assert changes.changed == ["Notify: nothing published"]
     assert len(server.events) == 2

@@ -59,7 +59,7 @@ def test_task_name_is_that_of_prefect() -> None:
 
 def test_unreachable_redis_fails_without_its_password() -> None:
     url = "redis://:a-password@127.0.0.1:1/1"
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "services.heartbeat"],
         cwd=ROOT,
         env=os.environ | {"PREFECT_SERVER_DOCKET_URL": url},
@@ -67,5 +67,5 @@ def test_unreachable_redis_fails_without_its_password() -> None:
         text=True,
         check=False,
     )
-    assert done.returncode == 1
-    assert done.stderr == "Redis does not answer (ConnectionError)\n"
+    assert result.returncode == 1
+    assert result.stderr == "Redis does not answer (ConnectionError)\n"

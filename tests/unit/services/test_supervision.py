@@ -19,14 +19,14 @@ PASSWORD = "pa55word-of-the-mail-server"
 BEFORE = {"alert_urls": SecretStr(f"mailto://user:{PASSWORD}@h")}
 
 
-def _plan(folder: Path, login: str = "", **settings: Any) -> LocalServices:
+def make_services(folder: Path, login: str = "", **settings: Any) -> LocalServices:
     all_settings = Settings(_env_file=None, data_dir=folder, **(BEFORE | settings))  # type: ignore[call-arg]
     credentials = PrefectCredentials(_env_file=None, prefect_server_api_auth_string=SecretStr(login))  # type: ignore[call-arg]
     return LocalServices(all_settings, Ports(_env_file=None), credentials)  # type: ignore[call-arg]
 
 
 def rendered(folder: Path, login: str = "", **settings: Any) -> str:
-    services = _plan(folder, login, **settings)
+    services = make_services(folder, login, **settings)
     return render(services, services.processes(), folder / "socket")
 
 
@@ -59,7 +59,7 @@ def test_configuration_contains_no_secret(tmp_path: Path) -> None:
 
 def test_changed_settings_are_listed_without_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FETCH_TRIES", "3")
-    services = _plan(tmp_path, alert_look_seconds=15, moovitamix_api_url=f"https://user:{PASSWORD}@host")
+    services = make_services(tmp_path, alert_look_seconds=15, moovitamix_api_url=f"https://user:{PASSWORD}@host")
     services.layout.services.mkdir()
     (services.layout.services / CONFIGURATION).write_text(render(services, services.processes(), tmp_path / "socket"))
     assert changed_settings(services) == []
@@ -67,7 +67,9 @@ def test_changed_settings_are_listed_without_secrets(tmp_path: Path, monkeypatch
     monkeypatch.setenv("FETCH_TRIES", "4")
     other_url = f"https://user:{PASSWORD}!@host"
     changed = changed_settings(
-        _plan(tmp_path, "user:other", alert_look_seconds=30, moovitamix_api_url=other_url, alert_urls=SecretStr(""))
+        make_services(
+            tmp_path, "user:other", alert_look_seconds=30, moovitamix_api_url=other_url, alert_urls=SecretStr("")
+        )
     )
     assert changed == [
         "ALERT_LOOK_SECONDS 15.0 -> 30.0",
@@ -79,7 +81,7 @@ def test_changed_settings_are_listed_without_secrets(tmp_path: Path, monkeypatch
 
 
 def test_configuration_of_an_older_version_is_reported(tmp_path: Path) -> None:
-    services = _plan(tmp_path)
+    services = make_services(tmp_path)
     services.layout.services.mkdir()
     (services.layout.services / CONFIGURATION).write_text("; 0123456789abcdef are the settings\n")
     assert changed_settings(services) == ["an older version started them"]
@@ -89,7 +91,7 @@ def test_configuration_of_an_older_version_is_reported(tmp_path: Path) -> None:
 def test_supervisor_reads_the_configuration_in_any_folder(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    services = _plan(tmp_path / name)
+    services = make_services(tmp_path / name)
     services.layout.services.mkdir(parents=True)
     services.layout.logs.mkdir()
     text = render(services, services.processes(), Supervisor(services).socket)
@@ -98,13 +100,15 @@ def test_supervisor_reads_the_configuration_in_any_folder(
     options = ServerOptions()
     options.realize(["-c", CONFIGURATION])
 
-    programs = {config.name: config for group in options.process_group_configs for config in group.process_configs}
-    for program in services.processes():
-        read = programs[program.name]
-        assert shlex.split(read.command) == list(program.command)
-        assert not read.environment
-        assert Path(read.stdout_logfile).resolve() == services.layout.logs / f"{program.name}.log"
-        assert read.directory == str(ROOT)
+    configurations = {
+        config.name: config for group in options.process_group_configs for config in group.process_configs
+    }
+    for process in services.processes():
+        configuration = configurations[process.name]
+        assert shlex.split(configuration.command) == list(process.command)
+        assert not configuration.environment
+        assert Path(configuration.stdout_logfile).resolve() == services.layout.logs / f"{process.name}.log"
+        assert configuration.directory == str(ROOT)
     [server] = options.server_configs
     assert server["file"] == str(Supervisor(services).socket)
     assert len(server["file"]) < 100
@@ -112,7 +116,7 @@ def test_supervisor_reads_the_configuration_in_any_folder(
 
 @pytest.mark.parametrize("name", ["plain", "100% #1"])
 def test_supervisorctl_reaches_the_services_from_any_folder(name: str, shared_folder: Path) -> None:
-    services = _plan(shared_folder / name)
+    services = make_services(shared_folder / name)
     services.layout.services.mkdir(parents=True)
     text = render(services, services.processes(), Supervisor(services).socket)
     (services.layout.services / CONFIGURATION).write_text(text)
@@ -122,18 +126,18 @@ def test_supervisorctl_reaches_the_services_from_any_folder(name: str, shared_fo
 
 
 def test_path_that_the_supervisor_cannot_read_is_refused(tmp_path: Path) -> None:
-    services = _plan(tmp_path)
-    program = ServiceProcess("worker", ("/a folder #1/python",))
+    services = make_services(tmp_path)
+    process = ServiceProcess("worker", ("/a folder #1/python",))
     with pytest.raises(SettingsError, match="cannot use a path with ' ;' or ' #'"):
-        render(services, [program], tmp_path / "socket")
+        render(services, [process], tmp_path / "socket")
 
 
 def test_environments_of_processes_do_not_conflict(tmp_path: Path) -> None:
-    services = _plan(tmp_path)
-    variables = [(name, value) for program in services.processes() for name, value in program.environment.items()]
+    services = make_services(tmp_path)
+    variables = [(name, value) for process in services.processes() for name, value in process.environment.items()]
     assert len(dict(variables)) == len(set(variables))
     assert not dict(variables).keys() & services.environment.keys()
 
 
 def test_temporary_files_of_services_are_in_the_data_folder(tmp_path: Path) -> None:
-    assert _plan(tmp_path).environment["TMPDIR"] == str(tmp_path / "tmp")
+    assert make_services(tmp_path).environment["TMPDIR"] == str(tmp_path / "tmp")

@@ -47,7 +47,7 @@ def healthy(**changes: Any) -> PageData:
         quality=[QualityMetric("ndcg@20", YESTERDAY, 0.18, 250, 0.15, 0.21, 1, True)],
         live_publications=[LivePublication(1, 1, NIGHT, "refreshed", "als", 1, 90, 1800, 50)],
         newest_publication=[NewestPublication(1, "published", NIGHT, None)],
-        decisions=[DecisionRecord(1, "day", YESTERDAY, "steady", "fell by 0.0", None, NIGHT)],
+        decisions=[DecisionRecord("day", YESTERDAY, "steady", "fell by 0.0", NIGHT)],
         active_counts=[ActiveCounts(100, 200)],
     )
     return replace(data, **changes)

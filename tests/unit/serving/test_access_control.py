@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -11,10 +12,11 @@ from typing import Any
 
 import pytest
 
+from core.api_scopes import Scope
 from core.errors import DatabaseError
 from core.settings import Settings
 from serving.access_control import AccessControl, StoredApiKey
-from serving.keys import ApiKey, Scope
+from serving.keys import ApiKey
 from serving.problems import Problem
 from serving.request_context import context_of
 
@@ -201,5 +203,39 @@ def test_feedback_has_its_own_rate_limit() -> None:
         assert raised.value.explanation == "at most 2 feedback a minute"
         for _ in range(20):
             await control.authorize(request(key), READ)
+
+    asyncio.run(run())
+
+
+def test_refused_batch_gets_the_remainder_and_the_time_when_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = KeyTable()
+    key = table.add("feedback:write")
+    moment = NOW.timestamp() + 20
+    monkeypatch.setattr(time, "time", lambda: moment)
+
+    async def run() -> None:
+        nonlocal moment
+        control = access_control(table, feedback_per_minute=100)
+
+        async def send(items: int) -> Problem | None:
+            key_id = await control.authorize(request(key), "feedback:write")
+            try:
+                await control.count_feedback(key_id, items - 1)
+            except Problem as problem:
+                return problem
+            return None
+
+        too_long = await send(101)
+        assert too_long is not None
+        assert too_long.kind.name == "invalid-request"
+        assert await send(69) is None
+        refused = await send(60)
+        assert refused is not None
+        headers = refused.headers or {}
+        assert (headers["RateLimit-Remaining"], headers["RateLimit"].split(";")[1]) == ("29", "r=29")
+        seconds = int(headers["Retry-After"])
+        assert 60 < seconds <= 80
+        moment += seconds
+        assert await send(60) is None
 
     asyncio.run(run())

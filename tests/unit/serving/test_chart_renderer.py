@@ -24,7 +24,7 @@ print(json.dumps({key: {"wide": f"{sorted(asked)} {sorted(os.environ)}", "narrow
 PATIENT = 600.0
 
 
-def standing_in(program: str, seconds: float = PATIENT) -> ChartRenderer:
+def renderer_with(program: str, seconds: float = PATIENT) -> ChartRenderer:
     return ChartRenderer([sys.executable, "-c", program], seconds, PATIENT)
 
 
@@ -37,7 +37,7 @@ def test_chart_process_renders_svg() -> None:
 def test_only_changed_charts_are_rendered_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOOVITAMIX_API_TOKEN", "secret")
     second_panel, without_chart = replace(PANEL, key="other"), Panel("empty", "t", "f.")
-    chart_renderer = standing_in(STAND_IN)
+    chart_renderer = renderer_with(STAND_IN)
     first = asyncio.run(chart_renderer.render([PANEL, second_panel, without_chart]))
     assert set(first) == {"steps", "other"}
     assert first["steps"]["wide"].startswith("['other', 'steps']")
@@ -65,5 +65,5 @@ def test_missing_chart_program_is_logged(caplog: pytest.LogCaptureFixture) -> No
 
 @pytest.mark.parametrize("program", ["raise SystemExit(3)", "import time; time.sleep(60)", "print('no JSON')"])
 def test_failed_charts_are_omitted_and_logged(program: str, caplog: pytest.LogCaptureFixture) -> None:
-    assert asyncio.run(standing_in(program, seconds=1).render([PANEL])) == {}
+    assert asyncio.run(renderer_with(program, seconds=1).render([PANEL])) == {}
     assert "charts were not rendered" in caplog.text

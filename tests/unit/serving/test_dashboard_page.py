@@ -52,7 +52,7 @@ class Reader(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
 
-    def all(self, tag: str) -> list[dict[str, str | None]]:
+    def attributes_of(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.tags if name == tag]
 
 
@@ -79,13 +79,15 @@ def test_free_text_is_escaped() -> None:
 
 def test_only_http_urls_become_links() -> None:
     settings = Settings(
-        _env_file=None, data_docs_url="javascript:alert(1)", prefect_ui_url="http://ui/", runbook_url=""
+        _env_file=None, data_docs_web_url="javascript:alert(1)", prefect_ui_url="http://ui/", runbook_url=""
     )
     links = Links.from_settings(settings)
     assert links == Links(None, "http://ui", None)
     assert links.batch("tracks-1") is None
     bad = replace(healthy(), endpoints=[endpoint("tracks", status="blocked")])
-    hrefs = [a["href"] for a in Reader(render(content(bad, Links("http://docs", None, "http://book")))).all("a")]
+    hrefs = [
+        a["href"] for a in Reader(render(content(bad, Links("http://docs", None, "http://book")))).attributes_of("a")
+    ]
     assert f"http://docs/validations/tracks-{TODAY}.html" in hrefs
     assert "http://book#a-batch-is-blocked" in hrefs
 
@@ -107,17 +109,19 @@ def test_every_chart_has_a_title_a_finding_and_a_table() -> None:
     parsed = Reader(html)
     ids = [attributes["id"] for _, attributes in parsed.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
-    assert len(parsed.all("figure")) == len(panels)
-    for figure in parsed.all("figure"):
+    assert len(parsed.attributes_of("figure")) == len(panels)
+    for figure in parsed.attributes_of("figure"):
         assert {figure["aria-labelledby"], figure["aria-describedby"]} <= set(ids)
-    for picture in parsed.all("svg"):
+    for picture in parsed.attributes_of("svg"):
         assert picture["role"] == "img"
         assert picture["aria-labelledby"] in ids
     for panel in panels:
         assert panel.finding.endswith(".")
         assert all(len(row) == len(panel.head) for row in panel.rows)
         assert bool(panel.rows) >= bool(panel.chart)
-    assert all(scroll.get("tabindex") == "0" for scroll in parsed.all("div") if scroll.get("class") == "scroll")
+    assert all(
+        scroll.get("tabindex") == "0" for scroll in parsed.attributes_of("div") if scroll.get("class") == "scroll"
+    )
 
 
 def test_tables_are_open_without_charts() -> None:

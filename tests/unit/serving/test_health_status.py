@@ -18,12 +18,12 @@ from notifications.notification import Notification
 from serving.dashboard.health_status import evaluate_health, health_without_database, nights_missed
 from serving.dashboard.incidents import OpenIncident, OpenIncidents, read_incidents
 from serving.dashboard.links import anchor
-from serving.dashboard.page_data import LastRun, NewestPublication, PageData, UnfinishedRun, last_days
+from serving.dashboard.page_data import LastRun, NewestPublication, PageData, PausedExperiment, UnfinishedRun, last_days
 from tests.conftest import ROOT
 from tests.unit.serving.healthy_page_data import NIGHT, NOW, TODAY, alarm, endpoint, healthy
 
-NONE = OpenIncidents()
-OTHERS = [endpoint("users"), endpoint("listen_history")]
+NO_INCIDENTS = OpenIncidents()
+OTHER_ENDPOINTS = [endpoint("users"), endpoint("listen_history")]
 LONG_AGO = TODAY - timedelta(days=3)
 
 
@@ -32,23 +32,35 @@ def incident(severity: Any) -> OpenIncidents:
 
 
 def test_healthy_data_is_healthy() -> None:
-    assert evaluate_health(healthy(), NONE, NOW) == rules.HealthStatus("healthy", [])
+    assert evaluate_health(healthy(), NO_INCIDENTS, NOW) == rules.HealthStatus("healthy", [])
 
 
 @pytest.mark.parametrize(
     ("changes", "state", "text"),
     [
-        ({"endpoints": [endpoint("tracks", status="blocked"), *OTHERS]}, "attention", "tracks-2026-11-22 is blocked"),
         (
-            {"endpoints": [endpoint("tracks", LONG_AGO, "failed"), *OTHERS]},
+            {"endpoints": [endpoint("tracks", status="blocked"), *OTHER_ENDPOINTS]},
+            "attention",
+            "tracks-2026-11-22 is blocked",
+        ),
+        (
+            {"endpoints": [endpoint("tracks", LONG_AGO, "failed"), *OTHER_ENDPOINTS]},
             "broken",
             "tracks is published up to 2026-11-19",
         ),
-        ({"endpoints": [endpoint("tracks", None, "blocked"), *OTHERS]}, "attention", "no earlier batch was published"),
-        ({"endpoints": OTHERS}, "attention", "No batch of tracks was ingested yet"),
-        ({"endpoints": [endpoint("tracks", TODAY - timedelta(days=1)), *OTHERS]}, "attention", "1 night missed"),
         (
-            {"endpoints": [endpoint("tracks", LONG_AGO), *OTHERS]},
+            {"endpoints": [endpoint("tracks", None, "blocked"), *OTHER_ENDPOINTS]},
+            "attention",
+            "no earlier batch was published",
+        ),
+        ({"endpoints": OTHER_ENDPOINTS}, "attention", "No batch of tracks was ingested yet"),
+        (
+            {"endpoints": [endpoint("tracks", TODAY - timedelta(days=1)), *OTHER_ENDPOINTS]},
+            "attention",
+            "1 night missed",
+        ),
+        (
+            {"endpoints": [endpoint("tracks", LONG_AGO), *OTHER_ENDPOINTS]},
             "broken",
             "tracks: nothing was published after 2026-11-19",
         ),
@@ -60,11 +72,16 @@ def test_healthy_data_is_healthy() -> None:
             "publication 2) are blocked",
         ),
         ({"live_publications": []}, "attention", "No recommendations are published"),
+        (
+            {"paused_experiments": [PausedExperiment(3, "the model file model-2.npz is missing")]},
+            "attention",
+            "Experiment 3 is paused, and all users get the control: the model file model-2.npz is missing",
+        ),
         ({"alarms": [alarm()]}, "attention", "ndcg@20 was 0.080 on 2026-11-21; the baseline is 0.180"),
     ],
 )
 def test_each_problem_is_a_reason(changes: dict[str, Any], state: str, text: str) -> None:
-    health_status = evaluate_health(healthy(**changes), NONE, NOW)
+    health_status = evaluate_health(healthy(**changes), NO_INCIDENTS, NOW)
     assert health_status.state == state
     assert any(text in reason.text and reason.state == state for reason in health_status.reasons), health_status
 
@@ -78,7 +95,21 @@ def test_each_problem_is_a_reason(changes: dict[str, Any], state: str, text: str
     ],
 )
 def test_answered_alarms_and_running_runs_are_healthy(changes: dict[str, Any]) -> None:
-    assert evaluate_health(healthy(**changes), NONE, NOW).state == "healthy"
+    assert evaluate_health(healthy(**changes), NO_INCIDENTS, NOW).state == "healthy"
+
+
+@pytest.mark.parametrize("flow", ["ingest", "replay"])
+def test_failed_run_is_no_reason_once_its_day_is_published(flow: str) -> None:
+    """A replay that a person accepted, or another run, has published what the run did not."""
+    failed = LastRun(9, flow, TODAY, NIGHT, NIGHT, "failed")
+    assert evaluate_health(healthy(last_runs=[failed]), NO_INCIDENTS, NOW).state == "healthy"
+    day_before = TODAY - timedelta(days=1)
+    unpublished = [endpoint("tracks", day_before, "blocked"), *OTHER_ENDPOINTS]
+    texts = [
+        reason.text
+        for reason in evaluate_health(healthy(last_runs=[failed], endpoints=unpublished), NO_INCIDENTS, NOW).reasons
+    ]
+    assert any(f"The last run of {flow} failed" in text for text in texts)
 
 
 def five_days_later(status: str) -> tuple[PageData, datetime]:
@@ -97,35 +128,35 @@ def five_days_later(status: str) -> tuple[PageData, datetime]:
 
 def test_outdated_recommendations_and_unevaluated_days_are_reasons() -> None:
     data, later = five_days_later("published")
-    texts = [reason.text for reason in evaluate_health(data, NONE, later).reasons]
+    texts = [reason.text for reason in evaluate_health(data, NO_INCIDENTS, later).reasons]
     assert any("were not refreshed since" in text for text in texts)
     assert any("Quality was not evaluated after 2026-11-21" in text for text in texts)
 
 
 def test_unchanged_data_needs_no_new_recommendations() -> None:
     data, later = five_days_later("unchanged")
-    assert evaluate_health(data, NONE, later).reasons == []
+    assert evaluate_health(data, NO_INCIDENTS, later).reasons == []
 
 
 def test_published_day_in_the_future_is_a_reason() -> None:
-    data = healthy(endpoints=[endpoint("tracks", date(2027, 11, 22)), *OTHERS])
-    health_status = evaluate_health(data, NONE, NOW)
+    data = healthy(endpoints=[endpoint("tracks", date(2027, 11, 22)), *OTHER_ENDPOINTS])
+    health_status = evaluate_health(data, NO_INCIDENTS, NOW)
     assert health_status.state == "attention"
     assert "tracks is published for 2027-11-22, a day in the future" in health_status.reasons[0].text
     already_in_paris = datetime(2026, 11, 22, 23, 30, tzinfo=UTC)
     tomorrow = [endpoint(name, date(2026, 11, 23)) for name in rules.ENDPOINTS]
-    assert evaluate_health(healthy(endpoints=tomorrow), NONE, already_in_paris).state == "healthy"
+    assert evaluate_health(healthy(endpoints=tomorrow), NO_INCIDENTS, already_in_paris).state == "healthy"
 
 
 def test_publication_with_a_future_time_is_a_reason() -> None:
     live = [replace(healthy().live_publications[0], live_from=NOW + timedelta(days=190))]
-    health_status = evaluate_health(healthy(live_publications=live), NONE, NOW)
+    health_status = evaluate_health(healthy(live_publications=live), NO_INCIDENTS, NOW)
     assert health_status.state == "attention"
     assert "Run .venv/bin/python -m flows.recommend" in health_status.reasons[0].text
 
 
 def test_reason_before_the_first_ingest_names_the_command() -> None:
-    health_status = evaluate_health(PageData(last_days(NOW), "ndcg@20"), NONE, NOW)
+    health_status = evaluate_health(PageData(last_days(NOW), "ndcg@20"), NO_INCIDENTS, NOW)
     assert (health_status.state, len(health_status.reasons)) == ("attention", 1)
     assert "Run .venv/bin/python -m flows.ingest" in health_status.reasons[0].text
 
@@ -167,7 +198,9 @@ def test_night_is_missed_after_27_hours(now: datetime, missed: int) -> None:
 )
 def test_night_is_missed_when_the_watchdog_notifies(hours: float, now: datetime, missed: int) -> None:
     assert nights_missed(date(2026, 11, 22), now, hours) == missed
-    late = any("was published after" in reason.text for reason in evaluate_health(healthy(), NONE, now, hours).reasons)
+    late = any(
+        "was published after" in reason.text for reason in evaluate_health(healthy(), NO_INCIDENTS, now, hours).reasons
+    )
     assert late == (missed > 0)
 
 

@@ -90,7 +90,7 @@ def test_error_reaches_every_pending_request(error: Exception) -> None:
     assert {(type(result), str(result)) for result in asyncio.run(run())} == {(type(error), str(error))}
 
 
-def test_cancelled_request_does_not_affect_others() -> None:
+def test_cancelled_request_does_not_affect_other_requests() -> None:
     async def run() -> QueryResult:
         query = query_on(StubDatabase())
         leaving, staying = asyncio.create_task(query(1, 1)), asyncio.create_task(query(2, 1))

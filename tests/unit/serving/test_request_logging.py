@@ -71,13 +71,13 @@ def test_missing_body_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     async def reading(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
 
-    async def never() -> Any:
+    async def receive_nothing() -> Any:
         await asyncio.sleep(60)
 
     async def run() -> None:
         scope = {"type": "http", "headers": []}
         with pytest.raises(Problem) as raised:
-            await BodyLimitMiddleware(reading, 100)(scope, never, never)  # type: ignore[arg-type]
+            await BodyLimitMiddleware(reading, 100)(scope, receive_nothing, receive_nothing)  # type: ignore[arg-type]
         assert raised.value.status_code == 408
 
     asyncio.run(run())

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from openapi_spec_validator import validate
+from pydantic import ValidationError
 
 from core.settings import Settings
 from serving.app import create_app
 from serving.keys import SCOPES
+from serving.schemas import Impression, SessionRequest
 
 CONTRACT: dict[str, Any] = create_app(Settings(_env_file=None), "postgresql://nowhere").openapi()
 OPERATIONS = {
@@ -23,7 +28,13 @@ def test_openapi_has_all_operations() -> None:
     assert set(OPERATIONS) == OPEN | {
         "GET /v1/users/{user_id}/recommendations",
         "GET /v1/tracks/{track_id}/similar",
+        "POST /v1/recommendations",
         "POST /v1/feedback",
+        "POST /v1/feedback/batch",
+        "POST /v1/impressions",
+        "GET /v1/popular",
+        "GET /v1/new",
+        "GET /v1/users/{user_id}/history",
         "GET /metrics",
         "GET /dashboard",
     }
@@ -34,7 +45,7 @@ def test_each_operation_documents_security_and_errors(name: str) -> None:
     operation = OPERATIONS[name]
     statuses = {int(status) for status in operation["responses"]}
     assert {200, 500} <= statuses
-    assert ("security" in operation) == (name not in OPEN)
+    assert (operation["security"] == []) == (name in OPEN)
     if name not in OPEN:
         assert operation["x-scope"] in SCOPES
         assert {401, 403, 429, 503} <= statuses
@@ -49,6 +60,14 @@ def test_each_operation_documents_security_and_errors(name: str) -> None:
             assert response["description"]
     assert operation["summary"]
     assert operation["description"]
+
+
+def test_specification_is_valid_openapi() -> None:
+    validate(CONTRACT)
+    assert [server["url"] for server in CONTRACT["servers"]] == ["/", "http://127.0.0.1:8080"]
+    operation_ids = [operation["operationId"] for operation in OPERATIONS.values()]
+    assert len(set(operation_ids)) == len(operation_ids)
+    assert all(re.fullmatch("[a-z_]+", operation_id) for operation_id in operation_ids)
 
 
 def test_schema_references_exist() -> None:
@@ -67,7 +86,51 @@ def test_schemas_have_examples_and_64_bit_ids() -> None:
     schemas = CONTRACT["components"]["schemas"]
     for name in ("Recommendations", "SimilarTracks", "FeedbackRequest", "ProblemDetails"):
         assert schemas[name]["examples"]
-    (user_id, n) = OPERATIONS["GET /v1/users/{user_id}/recommendations"]["parameters"]
+    parameters = OPERATIONS["GET /v1/users/{user_id}/recommendations"]["parameters"]
+    user_id, limit, exclude = (
+        next(parameter for parameter in parameters if parameter["name"] == name)
+        for name in ("user_id", "limit", "exclude")
+    )
+    assert (exclude["style"], exclude["explode"]) == ("form", False)
     assert (user_id["schema"]["minimum"], user_id["schema"]["maximum"]) == (-(2**63), 2**63 - 1)
-    assert (n["schema"]["minimum"], n["schema"]["maximum"], n["schema"]["default"]) == (1, 50, 10)
+    assert (limit["schema"]["minimum"], limit["schema"]["maximum"], limit["schema"]["default"]) == (1, 50, 10)
     assert schemas["FeedbackRequest"]["additionalProperties"] is False
+
+
+def test_ids_of_bodies_and_parameters_have_exact_bounds() -> None:
+    schemas = CONTRACT["components"]["schemas"]
+    items = schemas["SessionRequest"]["properties"]["tracks"]["items"]
+    (parameter,) = (entry["schema"] for entry in OPERATIONS["GET /v1/tracks/{track_id}/similar"]["parameters"][:1])
+    for schema in (schemas["Impression"]["properties"]["track_id"], items, parameter):
+        assert (schema["minimum"], schema["maximum"]) == (-(2**63), 2**63 - 1)
+        assert isinstance(schema["maximum"], int)
+        assert not {"ge", "le"} & set(schema)
+
+
+@pytest.mark.parametrize("number", ["171475", "171475.0", "1.71475e5"])
+def test_integers_may_be_written_as_numbers_without_a_fraction(number: str) -> None:
+    assert SessionRequest.model_validate_json(f'{{"tracks": [{number}]}}').tracks == [171_475]
+
+
+@pytest.mark.parametrize("value", ["0.5", '"5"', "true", "1e300", "9007199254740993.0", "null"])
+def test_other_values_are_no_integers(value: str) -> None:
+    with pytest.raises(ValidationError):
+        SessionRequest.model_validate_json(f'{{"tracks": [{value}]}}')
+
+
+_IMPRESSION = {"user_id": 1, "publication_id": 1, "track_id": 1, "rank": 1}
+
+
+def test_an_offset_that_postgres_does_not_accept_is_converted() -> None:
+    impression = Impression.model_validate(_IMPRESSION | {"shown_at": "2026-01-02T03:59:00.5+19:59"})
+    assert impression.shown_at == datetime(2026, 1, 1, 8, 0, 0, 500_000, tzinfo=UTC)
+    assert impression.shown_at.utcoffset() == UTC.utcoffset(None)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [0, 0.5, True, "0", "2026-01-02", "2026-01-02T03:00:00", "0001-01-01T00:00:00+19:59", "2026-13-01T00:00:00Z"],
+)
+def test_other_values_are_no_times(value: object) -> None:
+    with pytest.raises(ValidationError):
+        Impression.model_validate(_IMPRESSION | {"shown_at": value})

@@ -72,11 +72,11 @@ def test_reporting_consumer_is_shown_without_the_setting() -> None:
             "2 consumers are running. Lag: 1,200 messages, 43 s.",
         ),
         ([report(messages=None, seconds=4)], "1 consumer is running. Lag: 4.00 s."),
-        ([report(age=2_400)], "No consumer is running. The last one reported 40 minutes ago."),
+        ([report(age=2_400)], "No consumer is running. The last report came 40 minutes ago."),
         ([], "No consumer is running. None reported in the last 24 hours."),
     ],
 )
-def test_state_is_said_in_words(reports: list[StreamReport], text: str) -> None:
+def test_section_describes_the_state_of_the_stream(reports: list[StreamReport], text: str) -> None:
     assert state(*reports) == text
 
 

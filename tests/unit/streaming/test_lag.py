@@ -63,9 +63,9 @@ def test_lag_is_unknown_for_a_minute_after_the_start(lag: ConsumerLag, clock: Se
 def test_lag_is_known_after_the_first_answer_of_the_broker(lag: ConsumerLag, clock: Seconds) -> None:
     lag.record_nothing_waits()
     assert lag.is_known
-    other = ConsumerLag(clock=clock)
-    other.record_stored(messages(400.0))
-    assert other.is_known
+    second_lag = ConsumerLag(clock=clock)
+    second_lag.record_stored(messages(400.0))
+    assert second_lag.is_known
 
 
 def test_lag_is_the_age_of_the_newest_stored_message(lag: ConsumerLag, clock: Seconds) -> None:

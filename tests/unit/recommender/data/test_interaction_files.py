@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
 import pytest
 
 from core.errors import InteractionsError
-from recommender.data.interaction_files import add_item_attributes, read_interactions
+from recommender.data.interaction_files import add_item_attributes, read_interactions, read_play_log
 from recommender.data.interactions import ARTIST, GENRE, Interactions
 
 
@@ -155,3 +157,36 @@ def test_invalid_tracks_file_is_refused_with_one_line(tmp_path: Path, text: str,
 def test_list_of_genres_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InteractionsError, match=r"genres is a column of List.*, not of text; convert it"):
         add_item_attributes(PLAYS, _parquet(tmp_path, track_id=[1], genres=[["soul", "funk"]]))
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        "1700000000,1700000060",
+        "2023-11-14T22:13:20,2023-11-14 22:14:20",
+        "2023-11-14T22:13:20Z,2023-11-14T23:14:20+01:00",
+    ],
+)
+def test_times_are_seconds_or_iso_texts(times: str, tmp_path: Path) -> None:
+    first, second = times.split(",")
+    log = read_play_log(_csv(tmp_path, f"user_id,track_id,played_at\n1,11,{first}\n1,11,{second}\n"))
+    assert log is not None
+    assert log.played_at.tolist() == [datetime(2023, 11, 14, 22, 13, 20), datetime(2023, 11, 14, 22, 14, 20)]
+    assert log.plays.tolist() == [1, 1]
+
+
+def test_times_of_parquet_are_converted_to_utc(tmp_path: Path) -> None:
+    moment = datetime(2023, 11, 14, 23, tzinfo=ZoneInfo("Europe/Paris"))
+    path = _parquet(tmp_path, user_id=[1], track_id=[2], plays=[3], at=[moment], day=[moment.date()])
+    for column, expected in (("at", datetime(2023, 11, 14, 22)), ("day", datetime(2023, 11, 14))):
+        log = read_play_log(path, column)
+        assert log is not None
+        assert (log.played_at.tolist(), log.plays.tolist()) == ([expected], [3])
+    assert read_play_log(path) is None
+
+
+@pytest.mark.parametrize("time", ["", "yesterday", "1700000000000", "-5"])
+def test_unreadable_time_is_refused(time: str, tmp_path: Path) -> None:
+    path = _csv(tmp_path, f"user_id,track_id,played_at\n1,11,1700000000\n1,12,{time}\n")
+    with pytest.raises(InteractionsError, match=r"plays.csv: played_at in row 2 is .*, not a time: seconds since 1970"):
+        read_play_log(path)

@@ -91,10 +91,10 @@ def test_saved_interactions_are_loaded_unchanged(tmp_path: Path, interactions: I
 
 
 def test_empty_interactions_have_no_rows() -> None:
-    nothing = Interactions.from_pairs([], [])
-    assert not len(nothing)
-    assert nothing.user_rows([1]).tolist() == [-1]
-    assert nothing.select_users([1]).plays.shape == (1, 0)
+    no_plays = Interactions.from_pairs([], [])
+    assert not len(no_plays)
+    assert no_plays.user_rows([1]).tolist() == [-1]
+    assert no_plays.select_users([1]).plays.shape == (1, 0)
 
 
 def attributes_of(interactions: Interactions) -> dict[str, list[int]]:

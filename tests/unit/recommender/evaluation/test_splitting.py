@@ -19,7 +19,7 @@ def _pairs(interactions: Interactions) -> set[tuple[int, int]]:
     return set(zip(interactions.user_ids[rows].tolist(), interactions.track_ids[columns].tolist(), strict=True))
 
 
-def _held_pairs(holdout: Holdout) -> set[tuple[int, int]]:
+def _holdout_pairs(holdout: Holdout) -> set[tuple[int, int]]:
     users = np.repeat(holdout.users, holdout.sizes)
     return set(zip(users.tolist(), holdout.tracks.tolist(), strict=True))
 
@@ -41,13 +41,13 @@ def _random(seed: int = 0, users: int = 200, tracks: int = 50) -> Interactions:
     return Interactions.from_pairs(random.integers(users, size=2_000), random.integers(tracks, size=2_000))
 
 
-def test_share_of_each_users_tracks_is_held_out() -> None:
+def test_holdout_has_a_share_of_the_tracks_of_each_user() -> None:
     interactions = Interactions.from_pairs([1] * 10 + [2] * 2 + [3], [*range(10), 0, 1, 0])
     train, holdout = split_by_user(interactions, share=0.2, seed=3)
     assert holdout.users.tolist() == [1, 2]
     assert holdout.sizes.tolist() == [2, 1]
-    assert _pairs(train) | _held_pairs(holdout) == _pairs(interactions)
-    assert not _pairs(train) & _held_pairs(holdout)
+    assert _pairs(train) | _holdout_pairs(holdout) == _pairs(interactions)
+    assert not _pairs(train) & _holdout_pairs(holdout)
     assert train.track_ids.tolist() == interactions.track_ids.tolist()
 
 
@@ -60,7 +60,7 @@ def test_remaining_plays_keep_their_counts() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_at_least_one_track_stays_and_one_is_held_out(share: float) -> None:
+def test_training_data_and_holdout_have_at_least_one_track_of_each_user(share: float) -> None:
     train, holdout = split_by_user(Interactions.from_pairs([1, 1, 1, 2], [1, 2, 3, 1]), share=share)
     assert holdout.users.tolist() == [1]
     assert 1 <= holdout.sizes[0] <= 2
@@ -76,9 +76,9 @@ def test_holdout_is_limited_to_the_given_number_of_users() -> None:
 
 def test_split_depends_only_on_its_seed() -> None:
     interactions = _random()
-    first, again, with_other_seed = (split_by_user(interactions, seed=seed) for seed in (1, 1, 2))
-    assert _held_pairs(first.holdout) == _held_pairs(again.holdout)
-    assert _held_pairs(first.holdout) != _held_pairs(with_other_seed.holdout)
+    first, repeated, with_other_seed = (split_by_user(interactions, seed=seed) for seed in (1, 1, 2))
+    assert _holdout_pairs(first.holdout) == _holdout_pairs(repeated.holdout)
+    assert _holdout_pairs(first.holdout) != _holdout_pairs(with_other_seed.holdout)
 
 
 def test_empty_interactions_give_an_empty_split() -> None:
@@ -91,7 +91,7 @@ def test_holdout_excludes_users_not_in_train_and_pairs_of_train() -> None:
     train = Interactions.from_pairs([1, 2, 3], [10, 10, 11], known_users=[4])
     test = Interactions.from_pairs([1, 1, 2, 4, 9], [10, 99, 10, 10, 10])
     holdout = Holdout.from_interactions(test, train)
-    assert _held_pairs(holdout) == {(1, 99)}
+    assert _holdout_pairs(holdout) == {(1, 99)}
     assert holdout.left_out == 2  # user 4 has a row without plays
     assert holdout.repeaters == 1
 
@@ -101,7 +101,7 @@ def test_split_by_time_separates_earlier_and_later_plays() -> None:
     train, holdout = split_by_time(log, DAY + np.timedelta64(2, "D"))
     assert _pairs(train) == {(1, 10), (2, 12)}
     assert train.plays.data.tolist() == [1, 1]  # not the five plays of day 3
-    assert _held_pairs(holdout) == {(1, 11), (2, 10)}
+    assert _holdout_pairs(holdout) == {(1, 11), (2, 10)}
     assert holdout.left_out == 1
 
 
@@ -121,7 +121,7 @@ def test_train_never_contains_later_plays(seed: int) -> None:
     train, holdout = split_by_time(log, split_at)
     assert train.plays.sum() == (~later).sum()
     assert _pairs(train) == set(zip(users[~later].tolist(), tracks[~later].tolist(), strict=True))
-    assert not _pairs(train) & _held_pairs(holdout)
+    assert not _pairs(train) & _holdout_pairs(holdout)
     with_other_seed = split_by_time(changed, split_at).train
     assert _pairs(with_other_seed) == _pairs(train)
     assert with_other_seed.plays.data.tolist() == train.plays.data.tolist()
@@ -144,7 +144,7 @@ def test_not_useful_tracks_are_excluded_after_the_feedback() -> None:
     log = _log([(1, 10, 8, 0), (1, 11, 1, 0), (2, 10, 1, 0), (2, 12, 1, 6)], negative_feedback)
     split = split_by_time(log, DAY + np.timedelta64(5, "D"), PlayWeighting(without_not_useful=True))
     assert _pairs(split.train) == {(1, 11), (2, 10)}
-    assert _held_pairs(split.holdout) == {(2, 12)}  # (1, 10) is not held out either, because it was played
+    assert _holdout_pairs(split.holdout) == {(2, 12)}  # (1, 10) is not held out either, because it was played
     assert _pairs(log.interactions(DAY + np.timedelta64(5, "D"))) == {(1, 10), (1, 11), (2, 10)}
 
 
@@ -162,5 +162,5 @@ def test_sample_keeps_all_tracks_of_its_users() -> None:
     split: DataSplit = split_by_user(_random())
     sample = split.holdout.sample(10, seed=0)
     assert len(sample) == 10
-    assert _held_pairs(sample) <= _held_pairs(split.holdout)
+    assert _holdout_pairs(sample) <= _holdout_pairs(split.holdout)
     assert split.holdout.sample(10**6, seed=0) is split.holdout

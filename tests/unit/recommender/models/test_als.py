@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
 from core.errors import ModelError
+from recommender.models import als
 from recommender.models.als import ALS
 from recommender.models.registry import CANDIDATES
 from tests.two_groups import USER_IDS, dense, two_groups
@@ -28,10 +30,40 @@ def test_user_vector_solves_the_least_squares_equation() -> None:
     expected = np.zeros((30, 50))
     for user in range(30):
         c = confidence[user]
-        # Tracks without a play have confidence 1 and preference 0, those with one c and 1 (Hu 2008).
+        # A track without plays has confidence 1 and preference 0; a played track has confidence c and preference 1 (Hu
+        # 2008).
         matrix = tracks.T @ tracks + (tracks.T * np.where(c > 0, c - 1, 0)) @ tracks + strength * np.eye(6)
         expected[user] = tracks @ np.linalg.solve(matrix, tracks.T @ c)
     assert model._score(plays) == pytest.approx(expected, abs=1e-4)
+
+
+def test_users_are_folded_in_with_the_stored_product_of_the_track_vectors(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    used, recomputes = [], False
+
+    class Solver(als.AlternatingLeastSquares):  # type: ignore[misc]
+        def recalculate_user(self, *arguments: Any) -> Any:
+            used.append(self._YtY)
+            if recomputes:
+                self._YtY = None
+            return super().recalculate_user(*arguments)
+
+    monkeypatch.setattr(als, "AlternatingLeastSquares", Solver)
+    plays = listening(30, 50)
+    fitted = ALS(factors=6).fit(plays)
+    fitted.save(tmp_path / "als.npz")
+    loaded = ALS.load(tmp_path / "als.npz").fold_in(plays)
+    repeated = loaded.with_histories(plays)
+    assert len(used) == 3
+    assert used[0] is fitted._squared_tracks
+    assert used[1] is used[2] is loaded._squared_tracks
+    assert fitted._squared_tracks == pytest.approx(fitted._tracks.T.dot(fitted._tracks), rel=1e-5)
+    recomputes = True
+    recomputed = loaded.with_histories(plays)
+    for model in (fitted, loaded, repeated):
+        assert (model.recommend(plays.user_ids, 10).ids == recomputed.recommend(plays.user_ids, 10).ids).all()
+        assert (model._users == recomputed._users).all()
 
 
 def test_implicit_recommends_the_same_from_the_same_vectors() -> None:
@@ -52,8 +84,10 @@ def test_implicit_recommends_the_same_from_the_same_vectors() -> None:
 
 def test_same_seed_gives_the_same_model() -> None:
     plays = two_groups()
-    first, again, with_other_seed = (ALS(factors=2, seed=seed).fit(plays).recommend(USER_IDS, 8) for seed in (1, 1, 2))
-    assert (first.scores == again.scores).all()
+    first, repeated, with_other_seed = (
+        ALS(factors=2, seed=seed).fit(plays).recommend(USER_IDS, 8) for seed in (1, 1, 2)
+    )
+    assert (first.scores == repeated.scores).all()
     assert (first.scores != with_other_seed.scores).any()
 
 
@@ -81,7 +115,9 @@ def test_without_openmp_only_models_with_als_fail(tmp_path: Path) -> None:
     (tmp_path / "implicit" / "__init__.py").write_text("raise ImportError('libgomp.so.1: cannot open')")
     root = Path(__file__).parents[4]
     code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(root)!r}]\n{WITHOUT_OPENMP}"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    lines = [line for line in done.stdout.splitlines() if "implicit" in line]
-    assert [line.split()[0] for line in lines] == [name for name in CANDIDATES if "als" in name.split("_")], done.stdout
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    lines = [line for line in result.stdout.splitlines() if "implicit" in line]
+    assert [line.split()[0] for line in lines] == [name for name in CANDIDATES if "als" in name.split("_")], (
+        result.stdout
+    )
     assert all("libgomp.so.1: cannot open" in line and line.endswith("install libgomp1") for line in lines)

@@ -13,7 +13,9 @@ from recommender.data.interactions import Interactions
 from recommender.models import base
 from recommender.models.als import ALS
 from recommender.models.base import Recommender, Scores
-from recommender.models.blend import Blend
+from recommender.models.blend import BlendMember, blend_class
+from recommender.models.ease import EASE
+from recommender.models.popularity import Popularity
 from tests.two_groups import TRACK_IDS, USER_IDS, two_groups
 
 
@@ -76,14 +78,10 @@ def test_exclude_may_contain_other_tracks_and_users() -> None:
     assert set(ids[1]) == set(TRACK_IDS)
 
 
-def test_blend_of_an_unknown_model_is_refused() -> None:
-    with pytest.raises(ModelError, match="'oracle' cannot be a member"):
-        Blend([{"name": "oracle"}])
-
-
 def test_blend_adds_z_scores() -> None:
     plays = two_groups()
-    model = Blend([{"name": "als", "params": {"factors": 2}, "weight": 2.0}, {"name": "ease"}]).fit(plays)
+    members = {"als": BlendMember(ALS, 2.0), "ease": BlendMember(EASE)}
+    model = blend_class("Mixed", "mixed", module=__name__, members=members)(als={"factors": 2}).fit(plays)
     parts = [member._score(plays) for member in model._members]
     first, score = [(part - part.mean(axis=1, keepdims=True)) / part.std(axis=1, keepdims=True) for part in parts]
     assert model._score(plays) == pytest.approx(2 * first + score, abs=1e-4)
@@ -91,5 +89,6 @@ def test_blend_adds_z_scores() -> None:
 
 def test_member_with_constant_scores_does_not_count() -> None:
     plays = Interactions.from_pairs(USER_IDS, TRACK_IDS[:10])  # every track has one user
-    model = Blend([{"name": "popularity", "weight": 5.0}, {"name": "als", "params": {"factors": 2}}]).fit(plays)
+    members = {"popularity": BlendMember(Popularity, 5.0), "als": BlendMember(ALS)}
+    model = blend_class("Mixed", "mixed", module=__name__, members=members)(als={"factors": 2}).fit(plays)
     assert np.isfinite(model.recommend(USER_IDS, 3).scores).all()

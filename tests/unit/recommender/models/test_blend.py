@@ -12,21 +12,14 @@ import pytest
 from core.errors import ModelFileError
 from recommender.data.interactions import Interactions
 from recommender.models import file_format
-from recommender.models.blend import NamedBlend
+from recommender.models.blend import Blend
 from recommender.models.registry import CANDIDATES, load_model
 
 PLAYS = Interactions.from_pairs([1, 1, 2, 2, 3, 3], [1, 2, 2, 3, 1, 3])
 # The parameters as model files and ml.model_runs hold them.
 STORED: dict[str, dict[str, Any]] = {
     "ease_als": {"als_weight": 0.3, "ease": {"ridge": 3.0}, "als": {"factors": 2}},
-    "graph_als": {"als_weight": 0.3, "graph": {"rank": 2}, "als": {"factors": 2}},
-    "ease_graph_als": {
-        "graph_weight": 1.0,
-        "als_weight": 0.3,
-        "ease": {},
-        "graph": {"rank": 2},
-        "als": {"factors": 2},
-    },
+    "chebyshev_als": {"als_weight": 0.3, "chebyshev": {"rank": 2}, "als": {"factors": 2}},
 }
 
 
@@ -48,11 +41,10 @@ def test_stored_parameters_and_files_stay_readable(name: str, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("name", "params"),
     [
-        ("ease_als", {"als_weight": 0.15, "ease": {}, "als": {}}),
-        ("graph_als", {"als_weight": 0.15, "graph": {}, "als": {}}),
-        ("ease_graph_als", {"graph_weight": 0.5, "als_weight": 0.15, "ease": {}, "graph": {}, "als": {}}),
+        ("ease_als", {"als_weight": 0.5, "ease": {}, "als": {}}),
+        ("chebyshev_als", {"als_weight": 0.8, "chebyshev": {}, "als": {}}),
         ("ease_content", {"content_weight": 2.0, "ease": {}, "content": {}}),
-        ("graph_content", {"content_weight": 2.0, "graph": {}, "content": {}}),
+        ("chebyshev_content", {"content_weight": 2.0, "chebyshev": {}, "content": {}}),
     ],
 )
 def test_default_parameters(name: str, params: dict[str, Any]) -> None:
@@ -61,7 +53,7 @@ def test_default_parameters(name: str, params: dict[str, Any]) -> None:
 
 def test_file_with_an_unknown_parameter_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.npz"
-    file_format.write(path, "ease_als", {"als_weight": 0.3, "shrink": 1.0}, {"track_ids": np.array([1])})
+    file_format.write(path, "ease_als", 1, {"als_weight": 0.3, "shrink": 1.0}, {"track_ids": np.array([1])})
     with pytest.raises(ModelFileError, match="does not contain a valid ease_als model"):
         load_model(path)
 
@@ -74,6 +66,6 @@ def test_trial_processes_can_import_every_registered_class() -> None:
 
 def test_members_of_a_blend_are_candidates() -> None:
     for candidate in CANDIDATES.values():
-        if issubclass(candidate.model_class, NamedBlend):
+        if issubclass(candidate.model_class, Blend):
             assert candidate.members.keys() == candidate.model_class.members.keys()
             assert set(candidate.members.values()) <= CANDIDATES.keys()

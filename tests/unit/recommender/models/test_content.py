@@ -1,4 +1,4 @@
-"""ContentPopularity against values calculated by hand."""
+"""Content against an implementation with loops, one play and one group at a time."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import pytest
 
 from core.errors import ModelError
 from recommender.data.interactions import ARTIST, GENRE, Interactions
-from recommender.models.content import ContentPopularity
+from recommender.models import content
+from recommender.models.content import Content
 from recommender.models.ease import EASE
-from recommender.models.registry import EASEWithContent, GraphFilterWithContent
+from recommender.models.registry import ChebyshevWithContent, EASEWithContent
 
 # Tracks 1 and 2 have one artist, 3 another, 4 and 5 none. 3 and 4 share a genre. Nobody played 2.
 TRACKS = [1, 2, 3, 4, 5]
@@ -26,62 +27,89 @@ def four_users(**attributes: list[int]) -> Interactions:
     )
 
 
-def scores(model: ContentPopularity, tracks: list[int], plays: list[float]) -> list[float]:
+def scores(model: Content, tracks: list[int], plays: list[float]) -> list[float]:
     """The scores of tracks 1 to 5 for a user with these plays."""
     user = Interactions.from_pairs([9] * len(tracks), tracks, plays, catalogue=TRACKS)
     return [float(score) for score in model._score(user)[0]]
 
 
-def test_score_is_affinity_times_share_summed_over_groups() -> None:
-    model = ContentPopularity(rounds=0, smoothing=np.log(2)).fit(four_users())
-    # In units of log 2, with one for each track: plays 1, 0, 1, 2, 2 become 2, 1, 2, 3, 3, of 11 in all.
-    everyone = np.array([2, 1, 2, 3, 3]) / 11
-    artist_7, genre_0 = np.array([2, 1, 0, 0, 0]) / 3, np.array([0, 0, 2, 3, 0]) / 5
-    artist_9 = np.array([0, 0, 1, 0, 0])
-    assert scores(model, [1], [4]) == pytest.approx(everyone + artist_7)
-    assert scores(model, [1, 3], [3, 1]) == pytest.approx(
-        everyone + 3 / 4 * artist_7 + 1 / 4 * artist_9 + 1 / 4 * genre_0
+def by_hand(plays: dict[int, int], user: dict[int, float], groups: list[dict[int, int]]) -> list[float]:
+    """The score of each track. `plays` are those of all users, `groups` the group of each track, of each kind."""
+    alpha, total = (1, 1, 1, 0.3), sum(plays.values())
+
+    def phi(kind: int, track: int) -> float:
+        members = [member for member in groups[kind] if groups[kind][member] == groups[kind][track]]
+        return (plays[track] + 1) / sum(plays[member] + 1 for member in members)
+
+    def prior(kind: int, track: int) -> float:
+        members = [member for member in groups[kind] if groups[kind][member] == groups[kind][track]]
+        return alpha[kind] * sum(plays[member] for member in members) / total
+
+    def counts(gamma: dict[int, dict[int, float]], kind: int, track: int) -> float:
+        group = groups[kind][track]
+        return sum(user[p] * gamma[p][kind] for p in user if groups[kind].get(p) == group)
+
+    kinds = {track: [kind for kind in range(4) if track in groups[kind]] for track in plays}
+    gamma = {p: {kind: 1 / len(kinds[p]) for kind in kinds[p]} for p in user}
+    for _ in range(2):
+        weights = {
+            p: {
+                kind: (max(counts(gamma, kind, p) - gamma[p][kind], 0) + prior(kind, p)) * phi(kind, p)
+                for kind in kinds[p]
+            }
+            for p in user
+        }
+        gamma = {p: {kind: w / sum(weights[p].values()) for kind, w in weights[p].items()} for p in user}
+    return [
+        sum((counts(gamma, kind, track) + prior(kind, track)) * phi(kind, track) for kind in kinds[track])
+        for track in plays
+    ]
+
+
+@pytest.mark.parametrize("user", [{1: 4}, {1: 3, 3: 1}, {5: 1}, {1: 2, 3: 2, 4: 7, 5: 1}])
+def test_scores_match_an_implementation_with_loops(user: dict[int, float]) -> None:
+    model = Content().fit(four_users())
+    # Three pairs are one cluster, without track 5.
+    groups = [{1: 0, 2: 0, 3: 1, 4: 2}, dict.fromkeys([1, 2, 3, 4], 0), {3: 0, 4: 0}, dict.fromkeys(TRACKS, 0)]
+    expected = by_hand({1: 1, 2: 0, 3: 1, 4: 3, 5: 3}, user, groups)
+    assert scores(model, list(user), list(user.values())) == pytest.approx(expected, rel=1e-5)
+
+
+def test_kind_counts_unless_one_group_has_every_track() -> None:
+    for genres, genre_groups in (([5] * 5, [-1] * 5), ([5, 5, 5, 5, -1], [0, 0, 0, 0, -1])):
+        groups = Content().fit(four_users(artist=ARTISTS, genre=genres))._state()["groups"]
+        assert groups[2].tolist() == genre_groups
+
+
+def test_pairs_with_common_users_are_one_niche() -> None:
+    # 16 artists in four hidden scenes; a user plays artists of one scene. Four pairs a niche give four niches.
+    users = np.arange(80)
+    artists = np.array([4 * ((users // 4 + step) % 4) + users % 4 for step in range(3)])
+    plays = Interactions.from_pairs(
+        np.tile(users, 3), artists.ravel(), catalogue=range(16), item_attributes={ARTIST: list(range(16))}
     )
-    assert scores(model, [5], [1]) == pytest.approx(everyone)
+    niches = Content().fit(plays)._state()["groups"][1]
+    assert [len(set(niches[scene::4])) for scene in range(4)] == [1, 1, 1, 1]
+    assert len(set(niches)) == 4
 
 
-def test_power_sharpens_affinities_and_log1p_counts_repeats_less() -> None:
-    model = ContentPopularity(power=2.0, rounds=0, smoothing=np.log(2), counting="log1p").fit(four_users())
-    # 3 plays and 1 count as 2 and 1.
-    expected = np.array([2, 1, 2, 3, 3]) / 11
-    expected += 4 / 9 * np.array([2, 1, 0, 0, 0]) / 3 + 1 / 9 * np.array([0, 0, 1 + 2 / 5, 3 / 5, 0])
-    assert scores(model, [1, 3], [3, 1]) == pytest.approx(expected)
+def test_less_played_pairs_share_a_niche(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content, "_MAX_CLUSTERED", 2)
+    pairs, niches = Content().fit(four_users(artist=[1, 2, 3, 4, -1]))._state()["groups"][:2]
+    assert pairs.tolist() == [0, 1, 2, 3, -1]
+    # Tracks 4 and 1 are the most played with an artist; two pairs are one cluster.
+    assert niches.tolist() == [0, 1, 1, 0, -1]
 
 
-def test_round_divides_each_play_among_its_groups() -> None:
-    model = ContentPopularity(rounds=1, smoothing=np.log(2)).fit(four_users())
-    # A play of 1: all tracks 2/11, its artist 2/3. A play of 3: all tracks 2/11, its artist 1, its genre 2/5. Artists
-    # and genre count half, because half of the plays belong to their groups.
-    of_1, of_3 = 2 / 11 + 1 / 3, 2 / 11 + 1 / 2 + 1 / 5
-    tastes = {
-        "everyone": (2 / 11 / of_1 + 2 / 11 / of_3) / 2,
-        "artist 7": 1 / 3 / of_1 / 2,
-        "artist 9": 1 / 2 / of_3 / 2,
-        "genre 0": 1 / 5 / of_3 / 2,
-    }
-    assert sum(tastes.values()) == pytest.approx(1)
-    expected = tastes["everyone"] * np.array([2, 1, 2, 3, 3]) / 11
-    expected += tastes["artist 7"] * np.array([2, 1, 0, 0, 0]) / 3 + tastes["artist 9"] * np.array([0, 0, 1, 0, 0])
-    expected += tastes["genre 0"] * np.array([0, 0, 2, 3, 0]) / 5
-    assert scores(model, [1, 3], [2, 2]) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("model", [ContentPopularity, EASEWithContent, GraphFilterWithContent])
-def test_new_track_of_a_favourite_artist_ranks_above_popular_tracks(
-    model: type[ContentPopularity], tmp_path: Path
-) -> None:
-    # Users 0 to 9 play three of tracks 0 to 4, of artist 0. Users 10 to 39 play track 5, of artist 1, and eight of 6
-    # to 29. Tracks 30 and 31, one of each artist, are new.
+@pytest.mark.parametrize("model", [Content, EASEWithContent, ChebyshevWithContent])
+def test_new_track_of_a_favourite_artist_ranks_above_popular_tracks(model: type[Content], tmp_path: Path) -> None:
+    # Users 0 to 9 play three of tracks 0 to 4, of artist 0. Users 10 to 39 play track 5, of artist 1, and 20 of 6 to
+    # 29. Tracks 30 and 31, one of each artist, are new.
     tracks = (np.repeat(np.arange(10), 3) + np.tile(np.arange(3), 10)) % 5
-    other_users = np.repeat(np.arange(10, 40), 8)
+    other_users = np.repeat(np.arange(10, 40), 20)
     plays = Interactions.from_pairs(
         np.concatenate([np.repeat(np.arange(10), 3), np.arange(10, 40), other_users]),
-        np.concatenate([tracks, np.full(30, 5), 6 + (np.tile(np.arange(8), 30) * 3 + other_users) % 24]),
+        np.concatenate([tracks, np.full(30, 5), 6 + (np.tile(np.arange(20), 30) + other_users) % 24]),
         catalogue=range(32),
         item_attributes={ARTIST: [0] * 5 + [1] * 25 + [0, 1], GENRE: [-1] * 32},
     )
@@ -90,42 +118,33 @@ def test_new_track_of_a_favourite_artist_ranks_above_popular_tracks(
     assert (ranking.ids[:, 2] == 30).all()
     fitted.save(tmp_path / "model.npz")
     without_attributes = Interactions(plays.user_ids, plays.track_ids, plays.plays, plays.genres)
-    again = model.load(tmp_path / "model.npz").fold_in(without_attributes).recommend(range(10), 3, exclude=plays)
-    assert (again.ids == ranking.ids).all()
+    repeated = model.load(tmp_path / "model.npz").fold_in(without_attributes).recommend(range(10), 3, exclude=plays)
+    assert (repeated.ids == ranking.ids).all()
     # A model of plays alone does not recommend it.
     assert not (EASE().fit(plays).recommend(range(10), 3, exclude=plays).ids[:, 2] == 30).all()
 
 
 def test_user_of_tracks_without_attributes_gets_popular_tracks() -> None:
-    model = ContentPopularity().fit(four_users())
+    model = Content().fit(four_users())
     user = Interactions.from_pairs([9], [5], catalogue=TRACKS)
-    assert model.fold_in(user).recommend([9], 5, exclude=user).ids.tolist() == [[4, 1, 3, 2, -1]]
+    assert model.fold_in(user).recommend([9], 5, exclude=user).ids.tolist() == [[4, 3, 1, 2, -1]]
 
 
 @pytest.mark.parametrize("attributes", [{}, {ARTIST: [-1] * 5}, {ARTIST: [-1] * 5, GENRE: [-1] * 5}, {"mood": [1] * 5}])
-@pytest.mark.parametrize("model", [ContentPopularity, EASEWithContent, GraphFilterWithContent])
-def test_fit_without_artists_and_genres_is_refused(
-    model: type[ContentPopularity], attributes: dict[str, list[int]]
-) -> None:
+@pytest.mark.parametrize("model", [Content, EASEWithContent, ChebyshevWithContent])
+def test_fit_without_artists_and_genres_is_refused(model: type[Content], attributes: dict[str, list[int]]) -> None:
     plays = Interactions.from_pairs([1, 2, 3], [1, 3, 4], catalogue=TRACKS, item_attributes=attributes)
     with pytest.raises(ModelError, match=r"^content needs artists or genres of tracks"):
         model().fit(plays)
 
 
 @pytest.mark.parametrize("attributes", [{ARTIST: ARTISTS}, {GENRE: GENRES}, {ARTIST: ARTISTS, GENRE: [-1] * 5}])
-def test_artists_or_genres_alone_are_enough(attributes: dict[str, list[int]]) -> None:
-    model = ContentPopularity().fit(four_users(**attributes))
+def test_fit_needs_only_artists_or_genres(attributes: dict[str, list[int]]) -> None:
+    model = Content().fit(four_users(**attributes))
     assert np.isfinite(scores(model, [1, 3], [1, 1])).all()
 
 
 def test_attribute_codes_are_arbitrary() -> None:
-    first = ContentPopularity().fit(four_users())
-    second = ContentPopularity().fit(four_users(artist=[2**31 - 1, 2**31 - 1, 0, -1, -1], genre=[-1, -1, 5, 5, -1]))
+    first = Content().fit(four_users())
+    second = Content().fit(four_users(artist=[2**31 - 1, 2**31 - 1, 0, -1, -1], genre=[-1, -1, 5, 5, -1]))
     assert scores(first, [1, 4], [1, 2]) == pytest.approx(scores(second, [1, 4], [1, 2]))
-
-
-def test_invalid_settings_are_refused() -> None:
-    with pytest.raises(ModelError, match="counting must be plays or log1p, not 'binary'"):
-        ContentPopularity(counting="binary")  # type: ignore[arg-type]
-    with pytest.raises(ModelError, match="smoothing must be above 0"):
-        ContentPopularity(smoothing=0.0)

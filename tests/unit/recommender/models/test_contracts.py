@@ -9,18 +9,11 @@ import numpy as np
 from recommender.data.interactions import ARTIST, GENRE, Interactions
 from recommender.models.als import ALS
 from recommender.models.base import Recommender
-from recommender.models.blend import Blend
-from recommender.models.content import ContentPopularity
+from recommender.models.chebyshev import ChebyshevFilter
+from recommender.models.content import Content
 from recommender.models.ease import EASE
-from recommender.models.graph_filter import GraphFilter
 from recommender.models.popularity import GenrePopularity, Popularity
-from recommender.models.registry import (
-    EASEWithALS,
-    EASEWithContent,
-    EASEWithGraphFilterAndALS,
-    GraphFilterWithALS,
-    GraphFilterWithContent,
-)
+from recommender.models.registry import ChebyshevWithALS, ChebyshevWithContent, EASEWithALS, EASEWithContent
 from tests.recommender_contract import RecommenderContract
 from tests.two_groups import FIRST_GROUP, TRACK_IDS
 
@@ -66,21 +59,19 @@ class TestEASEPopular(RecommenderContract):
         return EASE(popularity=0.25)
 
 
-class TestGraphFilter(RecommenderContract):
+class TestChebyshevFilter(RecommenderContract):
     def make(self) -> Recommender:
-        return GraphFilter(rank=2)
+        return ChebyshevFilter(rank=2)
 
 
-class TestGraphFilterOfMoreVectorsThanTracks(RecommenderContract):
-    personal = False  # memorises twelve tracks instead of generalising
-
+class TestChebyshevFilterOfMoreVectorsThanTracks(RecommenderContract):
     def make(self) -> Recommender:
-        return GraphFilter()
+        return ChebyshevFilter()
 
 
-class TestGraphFilterOfPlays(RecommenderContract):
+class TestChebyshevFilterOfPlays(RecommenderContract):
     def make(self) -> Recommender:
-        return GraphFilter(rank=2, weighting="log1p")
+        return ChebyshevFilter(rank=2, weighting="log1p")
 
 
 class TestEASEWithALS(RecommenderContract):
@@ -88,19 +79,9 @@ class TestEASEWithALS(RecommenderContract):
         return EASEWithALS(als={"factors": 2})
 
 
-class TestGraphFilterWithALS(RecommenderContract):
+class TestChebyshevWithALS(RecommenderContract):
     def make(self) -> Recommender:
-        return GraphFilterWithALS(graph={"rank": 2}, als={"factors": 2})
-
-
-class TestBlend(RecommenderContract):
-    def make(self) -> Recommender:
-        return Blend([{"name": "ease", "weight": 1.0}, {"name": "popularity", "weight": 0.1}])
-
-
-class TestEASEWithGraphFilterAndALS(RecommenderContract):
-    def make(self) -> Recommender:
-        return EASEWithGraphFilterAndALS(graph={"rank": 2}, als={"factors": 2})
+        return ChebyshevWithALS(chebyshev={"rank": 2}, als={"factors": 2})
 
 
 class _WithArtists(Recommender):
@@ -115,7 +96,7 @@ class _WithArtists(Recommender):
         super()._fit(replace(interactions, item_attributes=item_attributes))  # type: ignore[safe-super]
 
 
-class _WithArtistsContent(_WithArtists, ContentPopularity):
+class _WithArtistsContent(_WithArtists, Content):
     pass
 
 
@@ -123,7 +104,7 @@ class _WithArtistsEASEWithContent(_WithArtists, EASEWithContent):
     pass
 
 
-class _WithArtistsGraphFilterWithContent(_WithArtists, GraphFilterWithContent):
+class _WithArtistsChebyshevWithContent(_WithArtists, ChebyshevWithContent):
     pass
 
 
@@ -132,16 +113,11 @@ class TestContent(RecommenderContract):
         return _WithArtistsContent()
 
 
-class TestContentOfLogarithmsSharpened(RecommenderContract):
-    def make(self) -> Recommender:
-        return _WithArtistsContent(power=1.5, rounds=3, counting="log1p")
-
-
 class TestEASEWithContent(RecommenderContract):
     def make(self) -> Recommender:
         return _WithArtistsEASEWithContent()
 
 
-class TestGraphFilterWithContent(RecommenderContract):
+class TestChebyshevWithContent(RecommenderContract):
     def make(self) -> Recommender:
-        return _WithArtistsGraphFilterWithContent(graph={"rank": 2})
+        return _WithArtistsChebyshevWithContent(chebyshev={"rank": 2})

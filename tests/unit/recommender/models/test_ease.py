@@ -77,8 +77,8 @@ def test_too_large_matrix_is_refused_at_once() -> None:
 
 
 def test_size_limit_applies_to_the_smaller_side_of_played_pairs() -> None:
-    few = Interactions.from_pairs([1, 2], [10, 11], known_users=np.arange(1_000), catalogue=np.arange(1_000))
-    EASE(max_matrix_mb=0.001).fit(few)
+    few_plays = Interactions.from_pairs([1, 2], [10, 11], known_users=np.arange(1_000), catalogue=np.arange(1_000))
+    EASE(max_matrix_mb=0.001).fit(few_plays)
 
 
 def test_singular_matrix_is_refused() -> None:

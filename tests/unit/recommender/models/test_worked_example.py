@@ -21,7 +21,7 @@ PLACES = dict(zip(re.findall(r"`([\w/]+cosine\.py)`:", PAGE), (MODEL, TEST), str
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of the code that a model and its test need, and a few plays."""
-    for folder in ("core", "recommender"):
+    for folder in ("core", "compute", "recommender"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "tests/unit/recommender/models").mkdir(parents=True)
     for file in ("tests/__init__.py", "tests/recommender_contract.py", "tests/two_groups.py", "pyproject.toml"):
@@ -36,8 +36,8 @@ def test_every_step_of_the_documented_example_works(checkout: Path) -> None:
     for path, text in PLACES.items():
         (checkout / path).write_text(text)
     registry = checkout / "recommender/models/registry.py"
-    first, imports, rest = registry.read_text().partition("from recommender.models.als import ALS\n")
-    before, candidates, after = rest.partition("CANDIDATES: Candidates = {\n")
+    first, imports, tail = registry.read_text().partition("from recommender.models.als import ALS\n")
+    before, candidates, after = tail.partition("CANDIDATES: Candidates = {\n")
     assert imports and candidates
     registry.write_text(first + imports + IMPORT + before + candidates + CANDIDATE + after)
 

@@ -15,8 +15,8 @@ def readings(values: list[float], rule: CusumSettings | None = None) -> list[tup
     return [(float(result.deviation[0]), float(result.statistic[0]), bool(result.alarm[0])) for result in results]
 
 
-def test_a_worked_example() -> None:
-    # Of 1, 2, 3 the mean is 2 and the standard deviation 1; 0 lies 2 / sqrt(4/3) of it below.
+def test_values_of_an_example_calculated_by_hand() -> None:
+    # 1, 2, 3 have the mean 2 and the standard deviation 1. The value 0 is 2 / sqrt(4/3) standard deviations below.
     deviation, statistic, alarm = readings([1, 2, 3, 0], CusumSettings(k=0.5, h=1, warm_up=3))[-1]
     expected = norm.ppf(t.cdf(-2 / np.sqrt(4 / 3), 2))
     assert deviation == pytest.approx(expected)
@@ -69,8 +69,8 @@ def test_histories_are_independent() -> None:
     together = SelfStartingCusum(CusumSettings(), 3)
     statistics = np.stack([together.add(row).statistic for row in values])
     for history in range(3):
-        alone = [statistic for _, statistic, _ in readings(list(values[:, history]))]
-        assert alone == pytest.approx(list(statistics[:, history]))
+        single_statistics = [statistic for _, statistic, _ in readings(list(values[:, history]))]
+        assert single_statistics == pytest.approx(list(statistics[:, history]))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -80,7 +80,7 @@ def test_non_finite_value_is_refused(value: float) -> None:
 
 
 def test_value_of_many_draws_has_less_spread() -> None:
-    # Of 1 (one draw) and 4 (two draws) the mean is 3 and the spread of one draw sqrt(1 * 4 + 2 * 1) = sqrt(6).
+    # 1 (one draw) and 4 (two draws) have the mean 3, and one draw has the spread sqrt(1 * 4 + 2 * 1) = sqrt(6).
     cusum = SelfStartingCusum(CusumSettings(k=0.5, h=1, warm_up=3))
     for value, draws in ((1, 1), (4, 2)):
         cusum.add(value, draws)

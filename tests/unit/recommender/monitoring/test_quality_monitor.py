@@ -24,7 +24,7 @@ RULES = MonitoringSettings(plays=CusumSettings(h=5), useful=CusumSettings(h=6.5)
         ([(0.5, 9), (0.3, 9), (0.1, 9), (0.2, 1)], [(0.4, 18), ((0.1 * 9 + 0.2) / 10, 10)], 0),
     ],
 )
-def test_days_are_merged_until_there_are_enough_users(
+def test_days_are_merged_until_they_have_enough_users(
     series: list[tuple[float, int]], merged: list[tuple[float, int]], gathered: int
 ) -> None:
     merged_means, remaining_users = quality_monitor._merged([MetricMean(*mean) for mean in series], 10)

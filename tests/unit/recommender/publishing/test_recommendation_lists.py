@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,14 +10,18 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
+from compute.blocks import IN_PROCESS, Block, BlockJob, BlockRunner, Result, State
 from recommender.data.interactions import Interactions
 from recommender.models.base import Recommender, Scores
+from recommender.models.diversity import ExposureReranker
+from recommender.models.ease import EASE
 from recommender.models.popularity import GenrePopularity
 from recommender.publishing.recommendation_lists import fallback_recommendations, recommend_to_all_users
+from tests.unit.recommender.worlds import tasteful
 
 # Tracks 1 to 5 by how many play them: 1 by four, 2 by three, 3 by two, 4 by one; nobody plays 5.
 PLAYED = {1: (1, 2, 3), 2: (1, 2, 3), 3: (1, 2, 4), 4: (1,), 5: (), 6: (1, 2, 3, 4, 5)}
-EVERYONE = Interactions.from_pairs(
+ALL_USERS = Interactions.from_pairs(
     [user for user, tracks in PLAYED.items() for _ in tracks],
     [track for tracks in PLAYED.values() for track in tracks],
     known_users=list(PLAYED),
@@ -49,10 +54,17 @@ class Names(Recommender):
         pass
 
 
-def recommend(model: Recommender, n: int, *, exclude_seen: bool = True) -> dict[int, list[tuple[int, float]]]:
+def recommend(
+    model: Recommender, n: int, *, exclude_seen: bool = True, users_per_block: int = 1_000
+) -> dict[int, list[tuple[int, float]]]:
     """The recommended tracks and scores of each user; ranks are consecutive."""
-    popular = GenrePopularity().fit(EVERYONE)
-    parts = list(recommend_to_all_users(model.fit(EVERYONE), popular, EVERYONE, n, exclude_seen=exclude_seen))
+    popular = GenrePopularity().fit(ALL_USERS)
+    fitted = model.fit(ALL_USERS)
+    parts = list(
+        recommend_to_all_users(
+            fitted, popular, ALL_USERS, n, exclude_seen=exclude_seen, users_per_block=users_per_block
+        )
+    )
     frame = pl.concat(parts)
     assert frame.schema == {"user_id": pl.Int64, "rank": pl.Int32, "track_id": pl.Int64, "score": pl.Float64}
     recommendations: dict[int, list[tuple[int, float]]] = {}
@@ -96,16 +108,14 @@ def test_list_longer_than_the_catalogue() -> None:
     assert tracks_of(recommend(Names(5), 50))[4] == [5, 2, 3, 4]
 
 
-@pytest.mark.parametrize("part", [1, 4, 6])
-def test_recommendations_do_not_depend_on_parts(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = recommend(Names(5), 3)
-    monkeypatch.setattr("recommender.publishing.recommendation_lists._USERS_PER_PART", part)
-    assert recommend(Names(5), 3) == whole
+@pytest.mark.parametrize("size", [1, 4, 6])
+def test_recommendations_do_not_depend_on_blocks(size: int) -> None:
+    assert recommend(Names(5), 3, users_per_block=size) == recommend(Names(5), 3)
 
 
 def test_fallback_exists_for_each_genre_and_for_all_users() -> None:
-    popular = GenrePopularity(drawn_by=1.0).fit(EVERYONE)
-    frame = fallback_recommendations(popular, EVERYONE.track_ids, 3)
+    popular = GenrePopularity(drawn_by=1.0).fit(ALL_USERS)
+    frame = fallback_recommendations(popular, ALL_USERS.track_ids, 3)
     assert frame.schema == {"genre": pl.String, "rank": pl.Int32, "track_id": pl.Int64, "score": pl.Float64}
     groups = frame.group_by("genre", maintain_order=True)
     recommendations = {genre: rows["track_id"].to_list() for (genre,), rows in groups}
@@ -113,3 +123,62 @@ def test_fallback_exists_for_each_genre_and_for_all_users() -> None:
     scores = frame.filter(pl.col("genre") == "Rock")["score"].to_list()
     # Both Rock users play 1, 2 and 3; one average user is added: all of five play 1, four play 2, three play 3.
     assert scores == pytest.approx([(2 + 5 / 5) / 3, (2 + 4 / 5) / 3, (2 + 3 / 5) / 3])
+
+
+def test_genre_too_long_for_the_key_of_the_table_has_no_fallback() -> None:
+    plays = Interactions.from_pairs(
+        [1, 2, 3], [1, 1, 2], known_users=[1, 2, 3], genres=["Rock", "x" * 200, "y" * 5_000]
+    )
+    frame = fallback_recommendations(GenrePopularity().fit(plays), plays.track_ids, 2)
+    assert set(frame["genre"]) == {"", "Rock", "x" * 200}
+
+
+class ReversedRunner(BlockRunner):
+    """Yields results in the reverse order of the blocks."""
+
+    def run(
+        self, job: BlockJob[State, Block, Result], state: State, blocks: Sequence[Block]
+    ) -> Iterator[tuple[int, Result]]:
+        yield from reversed([(number, job.compute(state, blocks[number])) for number in range(len(blocks))])
+
+
+def test_reranked_lists_show_more_tracks_and_do_not_depend_on_the_order_of_results() -> None:
+    plays = tasteful(users=200, tracks=300)
+    model, popular = EASE().fit(plays), GenrePopularity().fit(plays)
+
+    def lists(strength: float, runner: BlockRunner, seed: int = 0) -> pl.DataFrame:
+        reranker = ExposureReranker(strength, plays.track_ids) if strength else None
+        arguments: dict[str, Any] = {"exclude_seen": True, "reranker": reranker, "seed": seed, "runner": runner}
+        parts = recommend_to_all_users(model, popular, plays, 5, users_per_block=30, **arguments)
+        return pl.concat(parts).sort("user_id", "rank")
+
+    plain, reranked = lists(0.0, IN_PROCESS), lists(0.5, IN_PROCESS)
+    assert reranked.equals(lists(0.5, ReversedRunner()))
+    assert not reranked.equals(lists(0.5, IN_PROCESS, seed=1))
+    assert reranked["track_id"].n_unique() > 1.1 * plain["track_id"].n_unique()
+    assert reranked["rank"].to_list() == [1, 2, 3, 4, 5] * 200
+    assert (reranked["score"].diff().fill_null(0) <= 0).filter(reranked["rank"] > 1).all()
+    played = set(zip(plays.user_ids[plays.plays.tocoo().coords[0]], plays.track_ids[plays.plays.indices], strict=True))
+    assert not played & set(reranked.select("user_id", "track_id").iter_rows())
+
+
+@pytest.mark.parametrize("exclude_seen", [True, False])
+def test_hidden_tracks_are_replaced_by_others(exclude_seen: bool) -> None:
+    """User 4 hides the tracks that the model recommends, user 5 all but track 4, and user 1 everything."""
+    hidden = {1: (1, 2, 3, 4, 5), 4: (2, 3), 5: (1, 2, 3, 5)}
+    pairs = Interactions.from_pairs(
+        [user for user, tracks in hidden.items() for _ in tracks],
+        [track for tracks in hidden.values() for track in tracks],
+        known_users=list(PLAYED),
+        catalogue=range(1, 6),
+    )
+    parts = recommend_to_all_users(
+        Names(2, 3, 4).fit(ALL_USERS), GenrePopularity().fit(ALL_USERS), ALL_USERS, 2, exclude_seen=exclude_seen,
+        hidden=pairs.plays, users_per_block=2,
+    )  # fmt: skip
+    lists = pl.concat(parts).group_by("user_id").agg(pl.col("track_id").sort_by("rank")).rows()
+    tracks = dict(lists)
+    assert 1 not in tracks
+    assert (len(tracks[4]), tracks[4][0], set(tracks[4]) & {2, 3}) == (2, 4, set())
+    assert tracks[5] == [4]
+    assert tracks[2] == ([4, 5] if exclude_seen else [2, 3])

@@ -1,0 +1,5 @@
+"""`python -m benchmarks.nightly`."""
+
+from benchmarks.nightly.command_line import main
+
+raise SystemExit(main())

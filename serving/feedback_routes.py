@@ -1,0 +1,130 @@
+"""Routes for what clients send back: feedback, also in batches, and impressions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from core.clock import CLOCK_SKEW
+from serving import problems
+from serving.problems import Problem
+from serving.request_context import context_of
+from serving.routing import JSON, Dependencies, scoped_route
+from serving.schemas import (
+    BODY_ERRORS,
+    BatchReport,
+    FeedbackBatch,
+    FeedbackRequest,
+    ImpressionBatch,
+    StoredFeedback,
+    error_responses,
+)
+
+_REFERENCES = ("user_id", "track_id", "publication_id")
+
+
+def feedback_router(dependencies: Dependencies) -> APIRouter:
+    """Feedback and impressions."""
+    router = APIRouter(route_class=scoped_route(dependencies.access_control, "feedback:write"), tags=["write"])
+
+    @router.post(
+        "/v1/feedback",
+        summary="Send feedback on a recommended track",
+        response_model=StoredFeedback,
+        responses={
+            201: {"model": StoredFeedback, "description": "New, and stored."},
+            **error_responses(*BODY_ERRORS),
+        },
+        response_description="Updated: the feedback was stored before.",
+    )
+    async def give_feedback(feedback: FeedbackRequest, request: Request) -> Response:
+        """One value per user, track and publication. The same value changes nothing; another value replaces it."""
+        parameters = feedback.model_dump() | {"key_id": context_of(request.scope).key_id, "now": dependencies.clock()}
+        (row,) = await dependencies.database.rows("serving/record_feedback", parameters)
+        *exists, is_new, stored = row
+        unknown = [
+            {"field": f"body.{name}", "message": "is unknown"}
+            for name, is_known in zip(_REFERENCES, exists, strict=True)
+            if not is_known
+        ]
+        if unknown:
+            raise Problem(problems.UNKNOWN_REFERENCE, "errors lists the unknown or removed references", errors=unknown)
+        return Response(stored.encode(), 201 if is_new else 200, media_type=JSON)
+
+    @router.post(
+        "/v1/feedback/batch",
+        summary="Send feedback of several kinds",
+        response_model=BatchReport,
+        responses=error_responses(*BODY_ERRORS),
+    )
+    async def give_feedback_batch(batch: FeedbackBatch, request: Request) -> Response:
+        """One value per user, track, publication and kind; of `useful` and `not_useful` the last counts. Repeating is
+        safe. A hidden track disappears from the next response.
+        """
+        key_id = context_of(request.scope).key_id or ""
+        await dependencies.access_control.count_feedback(key_id, len(batch.feedback) - 1)
+        values = {
+            "user_ids": [item.user_id for item in batch.feedback],
+            "track_ids": [item.track_id for item in batch.feedback],
+            "publication_ids": [item.publication_id for item in batch.feedback],
+            "kinds": [item.kind for item in batch.feedback],
+            "key_id": key_id,
+            "now": dependencies.clock(),
+        }
+        rows = await dependencies.database.rows("serving/record_feedback_batch", values)
+        return _report(len(batch.feedback), _unknown_references(rows))
+
+    @router.post(
+        "/v1/impressions",
+        summary="Report which tracks were shown",
+        response_model=BatchReport,
+        responses=error_responses(*BODY_ERRORS),
+    )
+    async def report_impressions(batch: ImpressionBatch, request: Request) -> Response:
+        """One row per user, publication, track and time. Repeating it is safe. A track that the publication did not
+        recommend to the user is stored, and marked as not recommended.
+        """
+        key_id, now = context_of(request.scope).key_id or "", dependencies.clock()
+        await dependencies.access_control.count_feedback(key_id, len(batch.impressions) - 1)
+        past = [index for index, item in enumerate(batch.impressions) if item.shown_at <= now + CLOCK_SKEW]
+        impressions = [batch.impressions[index] for index in past]
+        rejected = [
+            {"index": index, "errors": [{"field": "shown_at", "message": "is in the future"}]}
+            for index in sorted(set(range(len(batch.impressions))) - set(past))
+        ]
+        values = {
+            "user_ids": [item.user_id for item in impressions],
+            "track_ids": [item.track_id for item in impressions],
+            "publication_ids": [item.publication_id for item in impressions],
+            "ranks": [item.rank for item in impressions],
+            "shown_at": [item.shown_at for item in impressions],
+            "key_id": key_id,
+            "now": now,
+        }
+        rows = await dependencies.database.rows("serving/record_impressions", values)
+        unknown = _unknown_references([(past[index], *flags) for index, *flags in rows])
+        return _report(len(batch.impressions), sorted(rejected + unknown, key=lambda item: item["index"]))
+
+    return router
+
+
+def _unknown_references(rows: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "index": index,
+            "errors": [
+                {"field": name, "message": "is unknown"}
+                for name, is_unknown in zip(_REFERENCES, flags, strict=True)
+                if is_unknown
+            ],
+        }
+        for index, *flags in rows
+    ]
+
+
+def _report(items: int, rejected: list[dict[str, Any]]) -> Response:
+    return Response(orjson.dumps({"accepted": items - len(rejected), "rejected": rejected}), media_type=JSON)
