@@ -143,7 +143,7 @@ def _sizing(simulation: NightSimulation) -> Table:
         if night.workers in (1, 16, 64)
     ]
     header = "users | workers | hours | vCPU hours | model in each worker, GB | a publication, GB | blocks repeated"
-    note = f"Extrapolated, with `{model.name}` and {simulation.tracks:,} tracks."
+    note = f"With `{model.name}` and {simulation.tracks:,} tracks."
     return Table("Sizes of a nightly run", header, rows, note)
 
 
@@ -154,7 +154,7 @@ def _parts(simulation: NightSimulation) -> Table:
         *(f"{step}, one machine | {_hours(night.flow[step] for night in nights)}" for step in nights[0].flow),
         f"score and store, on workers and one machine | {_hours(night.scoring.seconds for night in nights)}",
     ]
-    return Table("Parts of the night: hours with 64 workers", f"step | {_MILLIONS}", rows, "Extrapolated.")
+    return Table("Parts of the night: hours with 64 workers", f"step | {_MILLIONS}", rows)
 
 
 def _scoring(simulation: NightSimulation) -> Table:
@@ -166,7 +166,7 @@ def _scoring(simulation: NightSimulation) -> Table:
         )
         for model in simulation.models
     ]
-    return Table("Scoring alone: vCPU hours", f"model | {_MILLIONS}", rows, "Extrapolated.")
+    return Table("Scoring alone: vCPU hours", f"model | {_MILLIONS}", rows)
 
 
 def _measured(simulation: NightSimulation) -> Table:
@@ -178,9 +178,9 @@ def _measured(simulation: NightSimulation) -> Table:
     ]
     flow = simulation.flow
     note = (
-        "Measured, in CPU seconds of a block of 1,000 users, with one block on each of two cores; and fitted. For each"
-        f"\nblock on Dask, the flow takes {1_000 * flow.per_block:.0f} ms of CPU. Storing a recommendation takes"
-        f" {1e6 * flow.per_recommendation:.1f} µs, similar tracks {1e6 * flow.similar_per_pair:.1f} µs of CPU a pair."
+        "CPU seconds of a block of 1,000 users, with one block on each of two cores. For each block on Dask, the flow"
+        f"\ntakes {1_000 * flow.per_block:.0f} ms of CPU. Storing a recommendation takes"
+        f" {1e6 * flow.per_recommendation:.1f} µs of CPU, similar tracks {1e6 * flow.similar_per_pair:.1f} µs a pair."
     )
     return Table("Block times", "model | users | tracks | pairs | measured | fitted | model, MB", rows, note)
 
@@ -190,7 +190,7 @@ def _hours(seconds: Iterator[float]) -> str:
 
 
 def _page_lines(simulation: NightSimulation, day: date) -> Iterator[str]:
-    yield f"Written by `python -m benchmarks.nightly --write` on {day}."
+    yield f"Written by `python -m benchmarks.nightly --write` on {day}. All but the block times is extrapolated."
     yield ""
     yield f"![Hours of a nightly run over the number of workers, both axes logarithmic]({_PLOT})"
     for table in tables(simulation):
