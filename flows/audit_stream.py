@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,6 +31,7 @@ from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
 from flows.failures import handle_failures
 from flows.json_results import add_json_option
+from flows.lineage import lineage_of_step
 from flows.reports import print_stream_audit, show_stream_audit
 from flows.run import Run, open_run
 from flows.state_messages import ends_with
@@ -112,11 +113,11 @@ def audit_stream(hours: Hours | None = None, bootstrap_servers: str = "") -> Str
 @named_errors()
 def _audit_and_delete(run: Run, since: datetime, now: datetime) -> StreamAudit:
     rows = audit.stage_stream(run.connection, run.settings, since, now)
+    _record_consumer(run, rows, since, now)
     try:
         reports = {table: _audit_table(run, table, now) for table in audit.TABLES}
         audit.save_results(run.connection, list(reports.values()), now)
-        reasons = audit.failed_lists(reports[FRESH_RECOMMENDATIONS])
-        deleted = audit.delete_failed_lists(run.connection, reasons, now)
+        deleted = _delete_failed_lists(run, reports[FRESH_RECOMMENDATIONS], now)
     finally:
         audit.drop_staged(run.connection)
     status = _status(list(reports.values()))
@@ -125,11 +126,31 @@ def _audit_and_delete(run: Run, since: datetime, now: datetime) -> StreamAudit:
     )
 
 
+def _record_consumer(run: Run, rows: Mapping[Audited, int], since: datetime, now: datetime) -> None:
+    """Record the lineage of what consumers stored in the audited period. They send no events themselves."""
+    if run.lineage is None:
+        return
+    if rows[STREAMED_SESSIONS]:
+        run.lineage.record_step("consume_sessions", "", started_at=since, ended_at=now)
+    if rows[FRESH_RECOMMENDATIONS]:
+        run.lineage.record_step("recommend_to_sessions", "", started_at=since, ended_at=now)
+
+
+def _delete_failed_lists(run: Run, report: AuditReport, now: datetime) -> int:
+    reasons = audit.failed_lists(report)
+    if not reasons:
+        return 0
+    with lineage_of_step(run.lineage, "delete_failed_lists", run.clock):
+        return audit.delete_failed_lists(run.connection, reasons, now)
+
+
 def _audit_table(run: Run, table: Audited, now: datetime) -> AuditReport:
     from expectations.data_docs import delete_passed
 
     target = AuditTarget(audit.audit_id(table, now), table, now.date(), table, audit.profile_table(table))
-    results = run.ensure_auditor(_MAX_FAILING_KEYS).audit(target)
+    step = "audit_sessions" if table == STREAMED_SESSIONS else "audit_fresh_recommendations"
+    with lineage_of_step(run.lineage, step, run.clock, target.batch_id) as step_data:
+        step_data.result = results = run.ensure_auditor(_MAX_FAILING_KEYS).audit(target)
     with suppress(OSError, ObjectStoreError):  # the audit does not fail if pages cannot be deleted
         delete_passed(run.docs, table, newest=target.batch_id)
     return AuditReport(target.batch_id, tuple(results))

@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prefect import flow
 from prefect.artifacts import create_table_artifact
@@ -37,6 +37,7 @@ from erasure.suppression_list import SuppressionList
 from flows.command_line import run_command
 from flows.failures import handle_failures
 from flows.json_results import add_json_option
+from flows.lineage import lineage_of_run, lineage_of_step
 from flows.state_messages import describe_counts, ends_with
 from pipeline import batches
 from recommender.evaluation.trials import remove_abandoned_trials
@@ -57,11 +58,15 @@ class ErasureReason:
 
 @dataclass(frozen=True)
 class ErasureRun:
-    """The resources of one erasure. It holds both locks, so that nothing else writes meanwhile."""
+    """The resources of one erasure. It holds both locks, so that nothing else writes meanwhile.
+
+    `erased_places` collects the tables and landings from which rows went, for lineage.
+    """
 
     connection: Connection
     settings: Settings
     clock: Clock
+    erased_places: set[str] = field(default_factory=set)
 
     @property
     def docs(self) -> FileStore:
@@ -152,6 +157,7 @@ def _erase_rows_without_id(run: ErasureRun, suppressed: SuppressionList) -> int:
         files = landed_pages.find_affected_files(store, suppressed).files
         for file in files:
             landed_pages.rewrite_file(store, file, suppressed)
+            run.erased_places.add(f"landing:{file.endpoint}")
     file_counts = {FILES: len(files), ROWS: sum(file.rows for file in files)}
     erasure_reason = ErasureReason("rows of erased users without a readable id", "flows.erase --again")
     counts = steps.redact_rejected_rows(
@@ -162,7 +168,13 @@ def _erase_rows_without_id(run: ErasureRun, suppressed: SuppressionList) -> int:
         requested_by=erasure_reason.requested_by,
         now=run.clock(),
     )
+    run.erased_places.update(_tables(counts))
     return sum(count for place, count in counts.items() if place != FILES)
+
+
+def _tables(counts: PlaceCounts) -> list[str]:
+    """The tables among the places with rows of the user."""
+    return [place for place, count in counts.items() if count and re.fullmatch(r"[a-z]+\.[a-z_]+", place)]
 
 
 def _erase_everywhere(run: ErasureRun, user_id: int, erasure_reason: ErasureReason) -> PlaceCounts:
@@ -188,6 +200,7 @@ def _erase_everywhere(run: ErasureRun, user_id: int, erasure_reason: ErasureReas
         _suppress_e_mails(run, identity, erasure_id)
         file_counts = _erase_files(run, identity, erasure_id, recorded_counts)
     row_counts, changed_tables = steps.erase_rows(connection, identity, erasure_id, run.clock())
+    run.erased_places.update(_tables(row_counts))
     steps.vacuum(connection, changed_tables)
     return {**file_counts, **row_counts}
 
@@ -215,11 +228,13 @@ def _erase_files(run: ErasureRun, identity: UserIdentity, erasure_id: int, recor
     steps.record_counts(run.connection, erasure_id, counts)
     for folder in affected.damaged:
         landed_pages.delete_landing(store, folder)
+        run.erased_places.add(f"landing:{folder.partition('/')[0]}")
         explanation = "because its raw pages cannot be read; the batch cannot be replayed"
         print(f"{store.location_of(folder)} is deleted, {explanation}", flush=True)
     for file in affected.files:
         if file.name.rpartition("/")[0] not in affected.damaged:
             landed_pages.rewrite_file(store, file, identity)
+            run.erased_places.add(f"landing:{file.endpoint}")
     remove_keys(run.docs, identity.user_id)
     landed_pages.delete_transformed(run.settings.data_dir)
     remove_abandoned_trials()  # killed trials leave files with plays
@@ -241,7 +256,13 @@ def _open_erasure() -> Iterator[ErasureRun]:
         run_id = batches.start_run(connection, "erase", None, clock())
         outcome = "failed"
         try:
-            yield ErasureRun(connection, settings, clock)
+            with (
+                lineage_of_run(
+                    flow="erase", run_id=run_id, connection=connection, settings=settings, clock=clock
+                ) as lineage,
+                lineage_of_step(lineage, "erase_data", clock) as step,
+            ):
+                yield ErasureRun(connection, settings, clock, step.written)
             outcome = "done"
         finally:
             with suppress(DatabaseError):  # if the database failed, the run stays open in the ledger

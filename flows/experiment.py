@@ -24,6 +24,7 @@ from core.tracebacks import keep_logs_readable
 from flows.command_line import run_command
 from flows.failures import handle_failures
 from flows.json_results import add_json_option
+from flows.lineage import lineage_of_run, lineage_of_step
 from flows.recommend import recommend
 from recommender.monitoring.experiment_looks import newest_look
 from recommender.monitoring.experiment_outcomes import ExperimentResult, evaluate_experiment
@@ -55,15 +56,20 @@ def stop(promote: bool, anyway: bool, why: str) -> int:
     """
     keep_logs_readable()
     settings = load_settings()
-    with connect(ensure_schema_for_role(settings, RECOMMENDER)) as connection:
+    clock = clock_of(settings)
+    with (
+        connect(ensure_schema_for_role(settings, RECOMMENDER)) as connection,
+        lineage_of_run(flow="experiment", connection=connection, settings=settings, clock=clock) as lineage,
+    ):
         report = _report(connection, settings)
         if promote and not anyway and report is not None and report.result.verdict != "better":
             raise UsageError(
                 f"the treatment of experiment {report.state.experiment_id} is {report.result.verdict}, not better "
                 "beyond chance; wait for more days, or promote it --anyway"
             )
-        live_id = experiments.stop(connection, promote=promote, why=why, now=clock_of(settings)())
-    print(f"publication {live_id} is live for all users", flush=True)
+        with lineage_of_step(lineage, "switch_publication", clock):
+            live_id = experiments.stop(connection, promote=promote, why=why, now=clock())
+        print(f"publication {live_id} is live for all users", flush=True)
     return live_id
 
 

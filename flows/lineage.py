@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Event, Thread
 from typing import TYPE_CHECKING
+
+from prefect.runtime import flow_run
 
 from core.clock import Clock
 from core.database import Connection
@@ -44,9 +48,12 @@ def is_configured(environ: Mapping[str, str], folders: tuple[Path, ...] = ()) ->
 
 
 def open_lineage(
-    *, flow: str, flow_run_id: str | None, run_id: int, connection: Connection, settings: Settings, clock: Clock
+    *, flow: str, run_id: int | None, connection: Connection, settings: Settings, clock: Clock
 ) -> LineageRecorder | None:
-    """Start to record the lineage of a run, if the environment names a transport. Never raises."""
+    """Start to record the lineage of a run, if the environment names a transport. Never raises.
+
+    `run_id` is the id in `ops.runs`; None if the run has no row there.
+    """
     if not is_configured(os.environ, (Path.cwd(), Path("~/.openlineage").expanduser())):
         return None
     try:
@@ -56,7 +63,7 @@ def open_lineage(
             LineageSender(),
             namespace=os.environ.get("OPENLINEAGE_NAMESPACE") or "moovitamix",
             flow=flow,
-            flow_run_id=flow_run_id,
+            flow_run_id=flow_run.id and str(flow_run.id),
             run_id=run_id,
             connection=connection,
             settings=settings,
@@ -65,6 +72,54 @@ def open_lineage(
     except Exception as error:  # such as a Python without the package
         _LOGGER.warning("this run sends no lineage: %s", summarize_defect(error))
         return None
+
+
+@contextmanager
+def lineage_of_run(
+    *, flow: str, run_id: int | None = None, connection: Connection, settings: Settings, clock: Clock
+) -> Iterator[LineageRecorder | None]:
+    """Record the start and the end of a run, which is the block. None if no transport is configured."""
+    lineage = open_lineage(flow=flow, run_id=run_id, connection=connection, settings=settings, clock=clock)
+    error: BaseException | None = None
+    try:
+        yield lineage
+    except BaseException as caught:
+        error = caught
+        raise
+    finally:
+        if lineage is not None:
+            lineage.finish(error)
+
+
+@dataclass
+class StepData:
+    """The result of a step for its event, and the data sets that it wrote beside those of `STEPS`."""
+
+    result: object = None
+    written: set[str] = field(default_factory=set)
+
+
+@contextmanager
+def lineage_of_step(lineage: LineageRecorder | None, step: str, clock: Clock, batch_id: str = "") -> Iterator[StepData]:
+    """Record the block as a step of the run, also if it fails. `flows.task_costs` records costs as well."""
+    started_at, data = clock(), StepData()
+    error: BaseException | None = None
+    try:
+        yield data
+    except BaseException as caught:
+        error = caught
+        raise
+    finally:
+        if lineage is not None:
+            lineage.record_step(
+                step,
+                batch_id,
+                started_at=started_at,
+                ended_at=clock(),
+                result=data.result,
+                error=error,
+                written=sorted(data.written),
+            )
 
 
 class LineageSender:

@@ -1,7 +1,7 @@
 """Builds the OpenLineage events of a run. Imported only if a transport is configured.
 
-Each step of `flows.task_costs` is a job with the data sets that it reads and writes; its parent is the run of its flow.
-Events have counts, columns and audit results, but no value of a row.
+Each step of STEPS is a job with the data sets that it reads and writes; its parent is the run of its flow. Events have
+counts, columns and audit results, but no value of a row.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from openlineage.client.generated.data_quality_assertions_dataset import Asserti
 from openlineage.client.generated.data_quality_metrics_input_dataset import DataQualityMetricsInputDatasetFacet
 from openlineage.client.generated.dataset_version_dataset import DatasetVersionDatasetFacet
 from openlineage.client.generated.documentation_dataset import DocumentationDatasetFacet
+from openlineage.client.generated.documentation_job import DocumentationJobFacet
 from openlineage.client.generated.error_message_run import ErrorMessageRunFacet
 from openlineage.client.generated.job_type_job import JobTypeJobFacet
 from openlineage.client.generated.output_statistics_output_dataset import OutputStatisticsOutputDatasetFacet
@@ -34,7 +35,7 @@ from openlineage.client.generated.parent_run import Job as ParentJob
 from openlineage.client.generated.parent_run import ParentRunFacet
 from openlineage.client.generated.parent_run import Run as ParentRun
 from openlineage.client.generated.schema_dataset import SchemaDatasetFacet, SchemaDatasetFacetFields
-from openlineage.client.uuid import generate_static_uuid
+from openlineage.client.uuid import generate_new_uuid, generate_static_uuid
 
 from core.audits import AuditReport, ExpectationResult
 from core.clock import Clock
@@ -53,8 +54,11 @@ from recommender.publishing.scoring import PublishedRecommendations
 _LOGGER = logging.getLogger(__name__)
 PRODUCER = "https://moovitamix.example/recommendations"
 COLUMN_LINEAGE: Mapping[str, Mapping[str, Any]] = yaml.safe_load((SQL_FOLDER / "lineage.yaml").read_text())
-_DESCRIBED_SCHEMAS = ("warehouse", "mart", "ml", "ops")
+_DESCRIBED_SCHEMAS = ("warehouse", "mart", "ml", "ops", "stream")
+# The text of an error of these flows could name a user.
+_FLOWS_WITHOUT_ERROR_TEXT = ("erase",)
 _TRAINING_DATA = ("mart.dim_users", "mart.dim_tracks", "mart.user_track_plays", "mart.fact_listens")
+_FRESH_TABLES = ("ml.fresh_recommendations", "ml.fresh_recommendation_history", "stream.failed_recommendations")
 # What each step reads and writes. `{endpoint}` is the endpoint of its batch; a name with a colon is no table.
 STEPS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "land": (["api:{endpoint}"], ["landing:{endpoint}"]),
@@ -68,7 +72,14 @@ STEPS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "audit_recommendations": (["staging.recommendations"], ["ml.expectation_results"]),
     "publish_recommendations": (
         ["staging.recommendations"],
-        ["ml.recommendations", "ml.similar_tracks", "ml.popular_tracks", "ml.publications", "ml.live_publications"],
+        [
+            *("ml.recommendations", "ml.similar_tracks", "ml.popular_tracks"),
+            *("ml.publications", "ml.live_publications", "ml.current_recommendations"),
+        ],
+    ),
+    "switch_publication": (
+        ["ml.publications", "ml.recommendations"],
+        ["ml.live_publications", "ml.current_recommendations"],
     ),
     "evaluate_day": (
         ["mart.fact_listens", "ml.recommendations", "ml.feedback"],
@@ -77,7 +88,27 @@ STEPS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "read_training_data": (_TRAINING_DATA, []),
     "search_models": (_TRAINING_DATA, ["ml.model_runs"]),
     "train_winner": (_TRAINING_DATA, ["models:"]),
+    "consume_sessions": (
+        ["topic:", "mart.dim_users", "mart.dim_tracks", "warehouse.listen_history"],
+        ["stream.sessions", "ops.rejected_rows"],
+    ),
+    "recommend_to_sessions": (
+        [
+            *("stream.sessions", "mart.user_track_plays", "mart.dim_users", "mart.dim_tracks"),
+            *("ml.reactions", "ml.recommendations", "models:"),
+        ],
+        _FRESH_TABLES,
+    ),
+    "audit_sessions": (["stream.sessions"], ["stream.expectation_results"]),
+    "audit_fresh_recommendations": (["ml.fresh_recommendations"], ["stream.expectation_results"]),
+    "delete_failed_lists": (["stream.expectation_results"], _FRESH_TABLES),
+    "erase_data": ([], []),  # the tables and landings from which rows went, which only the run knows
+    "prune_batches": ([], [f"{place}{endpoint}" for place in ("landing:", "staging.") for endpoint in ENDPOINTS]),
+    "prune_stream": ([], ["ops.rejected_rows", "stream.minutes", "stream.expectation_results"]),
+    "prune_experiments": ([], ["ml.experiment_outcomes", "ml.experiment_exposures"]),
 }
+_STREAMING_STEPS = ("consume_sessions", "recommend_to_sessions")
+_DELETIONS = ("delete_failed_lists", "erase_data", "prune_batches", "prune_stream", "prune_experiments")
 
 
 class LineageRecorder:
@@ -90,7 +121,7 @@ class LineageRecorder:
         namespace: str,
         flow: str,
         flow_run_id: str | None,
-        run_id: int,
+        run_id: int | None,
         connection: Connection,
         settings: Settings,
         clock: Clock,
@@ -98,7 +129,7 @@ class LineageRecorder:
         self._sender, self._clock, self._namespace, self._flow = sender, clock, namespace, flow
         self._settings, self._database = settings, _database(connection)
         self._started_at = clock()
-        self._run_id = flow_run_id or str(generate_static_uuid(self._started_at, f"{flow}-{run_id}".encode()))
+        self._run_id = flow_run_id or _new_run_id(flow, run_id, self._started_at)
         self._tables = {schema: _table_facets(connection, schema) for schema in _DESCRIBED_SCHEMAS}
         self._staged_rows: dict[str, int] = {}
         self._send(RunState.START, self._started_at, self._run_id, flow)
@@ -118,16 +149,17 @@ class LineageRecorder:
         ended_at: datetime,
         result: object = None,
         error: BaseException | None = None,
+        written: Sequence[str] = (),
     ) -> None:
-        """Send the start and the end of a step with its data sets."""
+        """Send the start and the end of a step with its data sets. `written` are added to those of STEPS."""
         try:
             endpoint = batch_id.partition("-")[0]
             name = ".".join(filter(None, (self._flow, step, endpoint if endpoint in ENDPOINTS else "")))
             run_id = str(generate_static_uuid(started_at, f"{self._run_id} {name} {batch_id}".encode()))
-            inputs, outputs = self._data_sets(step, batch_id, endpoint, result, error)
-            self._send(RunState.START, started_at, run_id, name, inputs=inputs, outputs=outputs, is_step=True)
+            inputs, outputs = self._data_sets(step, batch_id, endpoint, result, error, written)
+            self._send(RunState.START, started_at, run_id, name, inputs=inputs, outputs=outputs, step=step)
             state = RunState.COMPLETE if error is None else RunState.FAIL
-            self._send(state, ended_at, run_id, name, inputs=inputs, outputs=outputs, error=error, is_step=True)
+            self._send(state, ended_at, run_id, name, inputs=inputs, outputs=outputs, error=error, step=step)
         except Exception as failure:  # lineage must not fail a run
             _LOGGER.warning("no lineage of %s: %s", step, summarize_defect(failure))
 
@@ -141,36 +173,47 @@ class LineageRecorder:
         inputs: Sequence[InputDataset] = (),
         outputs: Sequence[OutputDataset] = (),
         error: BaseException | None = None,
-        is_step: bool = False,
+        step: str = "",
     ) -> None:
         facets: dict[str, Any] = {}
-        if is_step:
+        if step:
             parent = ParentJob(namespace=self._namespace, name=self._flow)
             facets["parent"] = ParentRunFacet(run=ParentRun(runId=self._run_id), job=parent)
         if error is not None:
-            message = str(error) if isinstance(error, MoovitamixError) else summarize_defect(error)
+            message = self._describe_error(error)
             facets["errorMessage"] = ErrorMessageRunFacet(message=message, programmingLanguage="python")
-        kind = JobTypeJobFacet(processingType="BATCH", integration="PREFECT", jobType="TASK" if is_step else "FLOW")
         event = RunEvent(
             eventType=state,
             eventTime=moment.isoformat(),
             run=Run(runId=run_id, facets=facets),
-            job=Job(namespace=self._namespace, name=job, facets={"jobType": kind}),
+            job=Job(namespace=self._namespace, name=job, facets=_job_facets(step)),
             inputs=list(inputs),
             outputs=list(outputs),
             producer=PRODUCER,
         )
         self._sender.send(event)
 
+    def _describe_error(self, error: BaseException) -> str:
+        if self._flow in _FLOWS_WITHOUT_ERROR_TEXT:
+            return type(error).__name__
+        return str(error) if isinstance(error, MoovitamixError) else summarize_defect(error)
+
     def _data_sets(
-        self, step: str, batch_id: str, endpoint: str, result: object, error: BaseException | None
+        self,
+        step: str,
+        batch_id: str,
+        endpoint: str,
+        result: object,
+        error: BaseException | None,
+        also_written: Sequence[str],
     ) -> tuple[list[InputDataset], list[OutputDataset]]:
         read, written = ([name.format(endpoint=endpoint) for name in names] for names in STEPS[step])
+        written += [name for name in also_written if name not in written]
         if step == "publish":
-            written += ["warehouse.listen_history_tracks"] if endpoint == LISTEN_HISTORY else []
+            written += self._beside_sessions() if endpoint == LISTEN_HISTORY else []
             written += marts_of({name for name in written if name.startswith("warehouse.")})
-        if step == "publish_recommendations":
-            written += marts_of({*written, "ml.current_recommendations"})
+        if step in ("publish_recommendations", "switch_publication", "erase_data"):
+            written += [mart for mart in marts_of(written) if mart not in written]
         if isinstance(result, StagedTables):
             self._staged_rows[batch_id] = result.counts.rows_staged
         statistics = _statistics(result)
@@ -181,6 +224,11 @@ class LineageRecorder:
         if results := _audit_results(result, error):
             inputs[0].inputFacets = self._quality(results, batch_id)
         return inputs, outputs
+
+    def _beside_sessions(self) -> list[str]:
+        """What a batch of sessions writes beside them. It confirms streamed sessions."""
+        confirmed = ["stream.sessions", "stream.reconciliations"] if self._settings.is_streaming else []
+        return ["warehouse.listen_history_tracks", *confirmed]
 
     def _quality(self, results: Iterable[ExpectationResult], batch_id: str) -> dict[str, Any]:
         assertions = [
@@ -206,6 +254,8 @@ class LineageRecorder:
             return self._database[0], f"{self._database[1]}.{name}"
         if kind == "api":
             return self._settings.source, f"/{endpoint}"
+        if kind == "topic":
+            return _topic_name(self._settings)
         if kind == "shaped":
             return "file", f"{self._settings.data_dir}/shaped/{endpoint}"
         store = landing_store(self._settings) if kind == "landing" else model_store(self._settings)
@@ -220,9 +270,9 @@ class LineageRecorder:
                 facets["columnLineage"] = self._column_lineage(name)
             return facets
         facets = {"version": DatasetVersionDatasetFacet(datasetVersion=batch_id)} if batch_id else {}
-        endpoint = endpoint if separator else table
+        endpoint = LISTEN_HISTORY if kind == "topic" else endpoint if separator else table
         if endpoint in ENDPOINTS:
-            facets["schema"] = _schema_of_endpoint(endpoint, as_stored=kind not in ("api", "landing"))
+            facets["schema"] = _schema_of_endpoint(endpoint, as_stored=kind not in ("api", "landing", "topic"))
         return facets
 
     def _column_lineage(self, relation: str) -> ColumnLineageDatasetFacet:
@@ -319,6 +369,29 @@ def _table_facets(connection: Connection, schema: str) -> dict[str, dict[str, An
             "documentation": DocumentationDatasetFacet(description=comment),
         }
     return facets
+
+
+def _new_run_id(flow: str, run_id: int | None, started_at: datetime) -> str:
+    if run_id is None:
+        return str(generate_new_uuid())
+    return str(generate_static_uuid(started_at, f"{flow}-{run_id}".encode()))
+
+
+def _job_facets(step: str) -> dict[str, Any]:
+    processing = "STREAMING" if step in _STREAMING_STEPS else "BATCH"
+    kind = JobTypeJobFacet(processingType=processing, integration="PREFECT", jobType="TASK" if step else "FLOW")
+    if step not in _DELETIONS:
+        return {"jobType": kind}
+    return {"jobType": kind, "documentation": DocumentationJobFacet(description="Deletes rows of its outputs.")}
+
+
+def _topic_name(settings: Settings) -> tuple[str, str]:
+    """The namespace and the name of the topic; with Pub/Sub, of the subscription."""
+    if settings.stream_transport == "pubsub":
+        _, project, _, subscription = settings.stream_pubsub_subscription.split("/")
+        return "pubsub", f"subscription:{project}:{subscription}"
+    broker = settings.stream_bootstrap_servers.partition(",")[0].strip()
+    return f"kafka://{broker}", settings.stream_topic
 
 
 def _database(connection: Connection) -> tuple[str, str]:

@@ -35,6 +35,7 @@ from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
 from flows.failures import handle_failures
 from flows.json_results import add_json_option
+from flows.lineage import lineage_of_step
 from flows.prefect_history import prune_prefect_history
 from flows.run import open_run
 from flows.state_messages import describe_counts, ends_with
@@ -80,9 +81,12 @@ def prune_all(retention_days: int | None) -> dict[str, int]:
 def _prune(settings: Settings, clock: Clock, age: timedelta) -> dict[str, int]:
     with open_run(settings, load_thresholds(), "maintain", None, clock, role=INGEST) as run:
         oldest = run.clock() - age
-        pruned = retention.prune_batches(run.connection, settings, oldest)
-        pruned |= retention.prune_stream(run.connection, oldest)
-        pruned |= retention.prune_experiments(run.connection, oldest)
+        with lineage_of_step(run.lineage, "prune_batches", run.clock):
+            pruned = retention.prune_batches(run.connection, settings, oldest)
+        with lineage_of_step(run.lineage, "prune_stream", run.clock):
+            pruned |= retention.prune_stream(run.connection, oldest)
+        with lineage_of_step(run.lineage, "prune_experiments", run.clock):
+            pruned |= retention.prune_experiments(run.connection, oldest)
         if settings.old_months_tablespace:
             before = months_before(run.clock().date(), settings.old_months_after)
             moved = move_old_months(run.connection, settings.old_months_tablespace, before)

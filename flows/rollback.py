@@ -23,6 +23,7 @@ from core.tracebacks import keep_logs_readable
 from flows.command_line import run_command
 from flows.failures import handle_failures
 from flows.json_results import add_json_option
+from flows.lineage import lineage_of_run, lineage_of_step
 from flows.state_messages import ends_with
 from recommender.publishing import publication
 
@@ -54,11 +55,16 @@ def roll_back(publication_id: Number | None, why: str) -> int:
     """Make a publication live again, and return its id. Raises UnusablePublication, DatabaseError."""
     keep_logs_readable()
     settings = load_settings()
+    clock = clock_of(settings)
     # A rollback is urgent, so it does not wait for the warehouse lock of an ingest.
-    with connect(ensure_schema_for_role(settings, RECOMMENDER)) as connection:
-        target_id = publication_id or publication.previous_live_publication(connection)
-        publication.roll_back(connection, target_id, now=clock_of(settings)(), why=why)
-    print(f"publication {target_id} is live", flush=True)
+    with (
+        connect(ensure_schema_for_role(settings, RECOMMENDER)) as connection,
+        lineage_of_run(flow="rollback", connection=connection, settings=settings, clock=clock) as lineage,
+    ):
+        with lineage_of_step(lineage, "switch_publication", clock):
+            target_id = publication_id or publication.previous_live_publication(connection)
+            publication.roll_back(connection, target_id, now=clock(), why=why)
+        print(f"publication {target_id} is live", flush=True)
     return target_id
 
 

@@ -9,8 +9,6 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prefect.runtime import flow_run
-
 from compute.blocks import BlockRunner
 from compute.runner import open_block_runner
 from core.audits import ExpectationResult
@@ -161,7 +159,6 @@ def open_run(
         run = Run(flow, settings, thresholds, clock, url, connection, run_id, started_at, at_end)
         run.lineage = open_lineage(
             flow=flow,
-            flow_run_id=flow_run.id and str(flow_run.id),
             run_id=run_id,
             connection=connection,
             settings=settings,

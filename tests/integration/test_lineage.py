@@ -20,10 +20,14 @@ from openlineage.client import generated
 from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, RunEvent
 from openlineage.client.serde import Serde
 
+from core.errors import DatabaseError
+from flows.erase import main as erase
 from flows.ingest import main as ingest
 from flows.lineage import is_configured
 from flows.lineage_events import COLUMN_LINEAGE, STEPS, marts_of
+from flows.maintain import main as maintain
 from flows.recommend import main as recommend
+from flows.rollback import main as rollback
 from tests.conftest import BASE_DAY, ROOT, Query
 
 MARTS = ("mart.dim_tracks", "mart.track_plays_by_day", "mart.artist_plays_by_day", "mart.live_recommendations")
@@ -38,7 +42,10 @@ FACETS = {
 @pytest.fixture
 def events_file(environment: Path, prefect_server: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The file of a transport, which the environment configures."""
-    file = tmp_path / "events.jsonl"
+    return write_events_to(tmp_path / "events.jsonl", monkeypatch)
+
+
+def write_events_to(file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("OPENLINEAGE__TRANSPORT__TYPE", "file")
     monkeypatch.setenv("OPENLINEAGE__TRANSPORT__LOG_FILE_PATH", str(file))
     monkeypatch.setenv("OPENLINEAGE__TRANSPORT__APPEND", "true")
@@ -55,17 +62,12 @@ def test_events_lead_from_the_endpoint_to_the_served_list(events_file: Path, que
     events = read(events_file)
     for event in events:
         assert_valid(event)
-    assert_runs_are_complete(events)
+    assert_runs_are_complete(events, "ingest", "recommend")
 
-    ends = {event["job"]["name"]: event for event in events if event["eventType"] == "COMPLETE"}
-    edges = [
-        (source["name"], target["name"])
-        for event in ends.values()
-        for source in event["inputs"]
-        for target in event["outputs"]
-    ]
-    targets = reachable("/listen_history", edges)
+    ends = completed(events)
+    targets = reachable("/listen_history", ends)
     assert any(name.endswith(".ml.recommendations") for name in targets)
+    assert any(name.endswith(".ml.current_recommendations") for name in targets)
     assert any(name.endswith(".mart.weekly_cohorts") for name in targets)
 
     publish = ends["ingest.publish.tracks"]
@@ -88,22 +90,39 @@ def test_events_lead_from_the_endpoint_to_the_served_list(events_file: Path, que
         assert value not in text
 
 
-def reachable(start: str, edges: Iterable[tuple[str, str]]) -> set[str]:
+def completed(events: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The event of the end of each job."""
+    return {event["job"]["name"]: event for event in events if event["eventType"] == "COMPLETE"}
+
+
+def tables(data_sets: Iterable[dict[str, Any]]) -> set[str]:
+    """The names of tables, without the name of the database."""
+    names = (data_set["name"] for data_set in data_sets if data_set["namespace"].startswith("postgres:"))
+    return {name.partition(".")[2] for name in names}
+
+
+def reachable(start: str, ends: dict[str, dict[str, Any]]) -> set[str]:
     """The data sets that were made from `start`, directly or through others."""
-    found, edges = {start}, list(edges)
+    edges = [
+        (source["name"], target["name"])
+        for event in ends.values()
+        for source in event["inputs"]
+        for target in event["outputs"]
+    ]
+    found = {start}
     while more := {target for source, target in edges if source in found} - found:
         found |= more
     return found
 
 
-def assert_runs_are_complete(events: list[dict[str, Any]]) -> None:
+def assert_runs_are_complete(events: list[dict[str, Any]], *expected: str) -> None:
     """Each run begins and ends once, and each step names its flow's run."""
     states: dict[str, list[str]] = {}
     for event in events:
         states.setdefault(event["run"]["runId"], []).append(event["eventType"])
     assert set(map(tuple, states.values())) == {("START", "COMPLETE")}
     flows = {event["run"]["runId"]: event["job"]["name"] for event in events if "parent" not in event["run"]["facets"]}
-    assert sorted(flows.values()) == ["ingest", "recommend"]
+    assert sorted(flows.values()) == sorted(expected)
     for event in events:
         if parent := event["run"]["facets"].get("parent"):
             assert flows[parent["run"]["runId"]] == event["job"]["name"].partition(".")[0]
@@ -131,6 +150,77 @@ def assert_accepted(content: dict[str, Any], kind: type) -> None:
     assert {name: value for name, value in written.items() if value not in ([], {})} == {
         name: value for name, value in content.items() if value not in ([], {})
     }
+
+
+def test_rollback_leads_from_a_publication_to_the_served_list(events_file: Path) -> None:
+    assert ingest(["--day", BASE_DAY]) == 0
+    assert recommend([]) == recommend([]) == 0
+    events_file.unlink()
+    assert rollback([]) == 0
+    events = read(events_file)
+    for event in events:
+        assert_valid(event)
+    assert_runs_are_complete(events, "rollback")
+    switched = completed(events)["rollback.switch_publication"]
+    assert tables(switched["inputs"]) == {"ml.publications", "ml.recommendations"}
+    assert {"ml.current_recommendations", "mart.live_recommendations"} <= tables(switched["outputs"])
+
+    events_file.unlink()
+    assert rollback(["99"]) == 2
+    assert [event["eventType"] for event in read(events_file)] == ["START", "START", "FAIL", "FAIL"]
+
+
+def test_maintain_names_the_tables_that_it_deletes_from(events_file: Path, query: Query) -> None:
+    assert ingest(["--day", BASE_DAY]) == 0
+    events_file.unlink()
+    assert maintain([]) == 0
+    events = read(events_file)
+    for event in events:
+        assert_valid(event)
+    assert_runs_are_complete(events, "maintain")
+    ends = completed(events)
+    assert tables(ends["maintain.prune_experiments"]["outputs"]) == {
+        "ml.experiment_outcomes",
+        "ml.experiment_exposures",
+    }
+    assert "stream.minutes" in tables(ends["maintain.prune_stream"]["outputs"])
+    landings = [data_set["name"] for data_set in ends["maintain.prune_batches"]["outputs"]]
+    assert any(name.endswith("/landing/tracks") for name in landings)
+    description = ends["maintain.prune_stream"]["job"]["facets"]["documentation"]["description"]
+    assert description == "Deletes rows of its outputs."
+
+
+def test_events_of_an_erasure_name_places_and_no_person(events_file: Path, query: Query) -> None:
+    assert ingest(["--day", BASE_DAY]) == 0
+    assert recommend([]) == 0
+    [(user_id, email)] = query("select id, email from warehouse.users order by id desc limit 1")
+    events_file.unlink()
+    arguments = ["--reason", "request of the user", "--requested-by", "ticket 12"]
+    assert erase([str(user_id), *arguments]) == 0
+    events = read(events_file)
+    for event in events:
+        assert_valid(event)
+    assert_runs_are_complete(events, "erase")
+    erased = completed(events)["erase.erase_data"]
+    expected = {"warehouse.users", "warehouse.listen_history", "ml.recommendations", "mart.dim_users"}
+    assert expected <= tables(erased["outputs"])
+    columns = [data_set for data_set in erased["outputs"] if data_set["name"].endswith(".warehouse.users")]
+    assert "id" in {field["name"] for field in columns[0]["facets"]["schema"]["fields"]}
+    text = events_file.read_text()
+    assert str(user_id) not in text
+    assert email not in text
+
+
+def test_error_of_an_erasure_is_sent_without_its_text(events_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise DatabaseError("a row of user 7300811022334455667 is locked")
+
+    monkeypatch.setattr("erasure.steps.identify_user", fail)
+    assert erase(["1", "--reason", "request of the user", "--requested-by", "ticket 12"]) == 1
+    events = read(events_file)
+    assert [event["eventType"] for event in events] == ["START", "START", "FAIL", "FAIL"]
+    messages = {event["run"]["facets"]["errorMessage"]["message"] for event in events if event["eventType"] == "FAIL"}
+    assert messages == {"DatabaseError"}
 
 
 def test_unreachable_transport_does_not_fail_or_hold_up_a_run(
@@ -178,12 +268,16 @@ def test_transport_is_configured_by_the_environment_or_a_file(tmp_path: Path) ->
 
 
 def test_every_measured_step_has_its_data_sets() -> None:
-    measured = {"land", "audit"}  # these two call `measuring`
+    # The first two call `measuring`, the others have a name that is computed.
+    measured = {"land", "audit", "audit_sessions", "audit_fresh_recommendations"}
     for file in (ROOT / "flows").glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.FunctionDef):
                 names = {name.id for name in node.decorator_list if isinstance(name, ast.Name)}
                 measured |= {node.name} if "measured" in names else set()
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("lineage_of_step", ".record_step")):
+                constants = (argument.value for argument in node.args if isinstance(argument, ast.Constant))
+                measured |= {value for value in constants if isinstance(value, str) and value}
     assert measured == STEPS.keys()
 
 
