@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from cli.contract_file import read_contract
 from cli.data_contract import FILE
-from core.errors import UsageError
 from core.exit_codes import returns_exit_code, run_main
 from core.terminal import prepare_terminal
 
@@ -102,17 +100,6 @@ def _names(key: frozenset[str]) -> str:
     return ", ".join(sorted(key)) or "no key"
 
 
-def _read(path: Path) -> Mapping[str, Any]:
-    """Return the contract in a file. Raises UsageError."""
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{path} cannot be read: {type(error).__name__}") from None
-    if not isinstance(content, dict) or content.get("kind") != "DataContract":
-        raise UsageError(f"{path} is no data contract: it lacks the line `kind: DataContract`")
-    return content
-
-
 def _major(contract: Mapping[str, Any]) -> int:
     major = str(contract.get("version", "")).partition(".")[0]
     return int(major) if major.isdecimal() else 0
@@ -126,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("old", type=Path, help="the contract before, such as that of the last release")
     parser.add_argument("--new", type=Path, help="the contract now (default: that of this folder)")
     options = parser.parse_args(arguments)
-    old, new = _read(options.old), _read(options.new or FILE)
+    old, new = read_contract(options.old), read_contract(options.new or FILE)
     changes = contract_changes(old, new)
     for change in sorted(changes, key=lambda change: not change.is_breaking):
         print(f"{'breaking' if change.is_breaking else 'compatible'}: {change.place}: {change.what}")

@@ -127,3 +127,74 @@ def test_other_file_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert run(tmp_path, {"kind": "Deployment"}, OLD) == 2
     assert "is no data contract" in capsys.readouterr().err
     assert main([str(tmp_path / "missing.yaml")]) == 2
+
+
+@pytest.mark.parametrize(
+    ("new", "problem"),
+    [
+        ({"schema": None}, "`schema` must be a list"),
+        ({"schema": {"mart.days": {}}}, "`schema` must be a list"),
+        ({"schema": ["mart.days"]}, "element 1 of `schema` must be a mapping"),
+        ({"schema": [*OLD["schema"], {"properties": []}]}, "element 3 of `schema` lacks `name`"),
+        ({"schema": [{"name": "a"}, {"name": "a"}]}, "element 2 of `schema` has the name `a` of another element"),
+        ({"schema": [{"name": ["a"]}]}, "element 1 of `schema` lacks `name`"),
+        ({"schema": [{"name": "a", "properties": "b"}]}, "`schema.a.properties` must be a list"),
+        ({"schema": [{"name": "a", "properties": [{"type": 1}]}]}, "element 1 of `schema.a.properties` lacks `name`"),
+        (changed("mart.days/day", items=3), "`schema.mart.days.properties.day.items` must be a mapping"),
+        (changed("mart.days/kind", enum="a"), "`schema.mart.days.properties.kind.enum` must be a list"),
+        (
+            changed("mart.days/kind", enum=["a"]),
+            "element 1 of `schema.mart.days.properties.kind.enum` must be a mapping",
+        ),
+        (
+            changed("mart.days/kind", enum=[{"value": []}]),
+            "element 1 of `schema.mart.days.properties.kind.enum` lacks `value`",
+        ),
+        (
+            changed("mart.days/tracks", items={"properties": [{}]}),
+            "element 1 of `schema.mart.days.properties.tracks.items.properties` lacks `name`",
+        ),
+    ],
+)
+def test_malformed_contract_is_a_usage_error_that_names_the_element(
+    new: dict[str, Any], problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, OLD, OLD | new) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {tmp_path / 'new.yaml'}: {problem}")
+    assert line.endswith("correct the file, or restore it with git show TAG:docs/data-contract.odcs.yaml")
+    assert run(tmp_path, OLD | new, OLD) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"\x00\xff\xfe", "is no UTF-8 text"),
+        (b"kind: DataContract\x00", "is no YAML"),
+        (b"kind: [DataContract\nschema: 3", "is no YAML: line 2"),
+        (b"kind: DataContract\nversion: 2026-99-99", "is no YAML"),
+        (b"kind: !!bool maybe", "is no YAML"),
+        (b"kind: !!timestamp maybe", "is no YAML"),
+        (b"kind: !!python/object:os.system {}", "is no YAML: line 1"),
+        (b"? {a: b}\n: c", "is no YAML: line 1"),
+        (b"[" * 10_000, "is nested too deeply"),
+        (b"kind: DataContract\nschema: &loop\n- name: a\n  properties: *loop", "is nested too deeply"),
+        (b"- kind: DataContract", "is no data contract"),
+        (b"", "is no data contract"),
+        (b"kind: DataContract", "`schema` must be a list"),
+    ],
+)
+def test_file_without_a_contract_is_a_usage_error(
+    content: bytes, problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "old.yaml"
+    file.write_bytes(content)
+    assert main([str(file)]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {file}")
+    assert problem in line
+
+
+def test_folder_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path)]) == 2
+    assert "cannot be read: Is a directory" in capsys.readouterr().err
