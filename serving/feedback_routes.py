@@ -42,7 +42,7 @@ def feedback_router(dependencies: Dependencies) -> APIRouter:
         response_description="Updated: the feedback was stored before.",
     )
     async def give_feedback(feedback: FeedbackRequest, request: Request) -> Response:
-        """One value per user, track and publication. The same value changes nothing; another value replaces it."""
+        """One value per user, track, publication and API key. The same value changes nothing; another replaces it."""
         parameters = feedback.model_dump() | {"key_id": context_of(request.scope).key_id, "now": dependencies.clock()}
         (row,) = await dependencies.database.rows("serving/record_feedback", parameters)
         *exists, is_new, stored = row
@@ -62,8 +62,8 @@ def feedback_router(dependencies: Dependencies) -> APIRouter:
         responses=error_responses(*BODY_ERRORS),
     )
     async def give_feedback_batch(batch: FeedbackBatch, request: Request) -> Response:
-        """One value per user, track, publication and kind; of `useful` and `not_useful` the last counts. Repeating is
-        safe. A hidden track disappears from the next response.
+        """One value per user, track, publication, API key and kind; of `useful` and `not_useful` the last counts.
+        Repeating is safe. A hidden track disappears from the next response.
         """
         key_id = context_of(request.scope).key_id or ""
         await dependencies.access_control.count_feedback(key_id, len(batch.feedback) - 1)
